@@ -1,0 +1,25 @@
+"""Segue: the road between words and masks, both ways.
+
+>>> import segue
+>>> model = segue.load("reclmis-chest")
+>>> result = model.segment("image.png", note="one infected area, upper left lung")
+>>> result.mask.shape, result.area
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["InputError", "__version__", "load"]
+
+if TYPE_CHECKING:
+    from segue.api import load
+    from segue.types import InputError
+
+_HOMES = {"load": "segue.api", "InputError": "segue.types"}
+
+
+def __getattr__(name: str) -> Any:  # torch is imported at the first use, not by `segue --help`
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'segue' has no attribute {name!r}; it offers {', '.join(__all__)}")
