@@ -1,0 +1,295 @@
+"""The command `segue`: thin over the API and the recipes; imports what a command needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from segue import __version__
+from segue.types import InputError
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command. Bad input prints one line and exits with status 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv == ["--version"]:
+        print(f"segue {__version__}")
+        return
+    try:
+        if argv[:1] == ["train"]:
+            _train(argv[1:])
+        elif argv[:1] == ["data"]:
+            tyro.extras.subcommand_cli_from_dict(
+                {"make": data_make, "check": data_check, "show": data_show},
+                prog="segue data",
+                description="Make, check and show data sets.",
+                args=argv[1:],
+            )
+        else:
+            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="segue", description=HELP, args=argv)
+    except InputError as error:
+        print(f"segue: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def segment(
+    image: Positional[Path],
+    /,
+    note: str | None = None,
+    notes: Path | None = None,
+    model: str = "reclmis-chest",
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    json: bool = False,
+    threshold: float = 0.5,
+    tta: bool = False,
+    window: int = 0,
+    explain: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Outline in a picture what its note describes.
+
+    Args:
+        image: a picture, a NIfTI or DICOM file, or a folder of pictures (give --notes then, or one --note for all).
+        note: what to outline, in words; without one the model makes its own guess.
+        notes: a CSV with the columns image,note; the images are names inside the folder.
+        model: a bundled name or a checkpoint folder.
+        out: the mask's file (an overlay is written beside it), or a folder for a folder of pictures.
+        json: print one JSON object for each picture: note, area, centroid, score, files.
+        threshold: probability from which a pixel belongs to the mask.
+        tta: average with the mirrored picture under the note with its sides swapped.
+        window: slide a window of that many pixels over a large picture.
+        explain: also draw which patches and words counted, and Grad-CAM.
+        device: cpu, cuda, cuda:1, ...
+    """
+    from segue.recipes.segmenting import segment_files
+
+    segment_files(image, note, notes, model, out, json, threshold, tta, window, explain, device)
+
+
+def evaluate(
+    model: Positional[str],
+    /,
+    data: Path,
+    split: Literal["train", "val", "test"] = "test",
+    json: bool = False,
+    empty: Literal["zero", "one", "skip"] = "one",
+    tta: bool = False,
+    window: int = 0,
+    on_bad: Literal["stop", "skip"] = "stop",
+    device: str = "cpu",
+) -> None:
+    """Score a segmenter on noted pictures (LViT layout), on each picture's own grid.
+
+    Args:
+        model: a bundled name or a checkpoint folder.
+        data: folder in the LViT layout.
+        split: which split to score.
+        json: print one JSON object.
+        empty: what an empty mask predicted empty scores in dice and iou; the official miou always counts it 0.
+        tta: average with the mirrored picture.
+        window: slide a window of that many pixels.
+        on_bad: stop at unreadable examples, or skip them and say so.
+        device: cpu, cuda, ...
+    """
+    from segue.api import load
+    from segue.data.lvit import read_lvit
+    from segue.data.noted import load_examples
+    from segue.recipes.evaluate import evaluate as score
+
+    predictor = load(model, device=device)
+    examples = load_examples(read_lvit(data, split), on_bad=on_bad)
+    _show(score(predictor, examples, empty=empty, tta=tta, window=window), json)
+
+
+def data_make(
+    what: Positional[Literal["chest"]],
+    /,
+    out: Path,
+    seed: int = 0,
+    train: int = 1500,
+    val: int = 200,
+    test: int = 300,
+    size: int = 224,
+    style: Literal["a", "b"] = "a",
+) -> None:
+    """Draw an embedded data set, byte for byte the same for the same numbers.
+
+    Args:
+        what: chest: chest phantoms with notes, in the LViT layout.
+        out: a folder that is not there yet.
+        seed: of everything drawn.
+        train: pictures in the training split.
+        val: pictures in the validation split.
+        test: pictures in the test split.
+        size: side in pixels.
+        style: which scanner's look.
+    """
+    from segue.data.sketchbook.chest import make_chest
+
+    make_chest(out, seed=seed, train=train, val=val, test=test, size=size, style=style)
+    print(f"{out}: {train} train, {val} val, {test} test pictures of {size}x{size}")
+
+
+def data_check(folder: Positional[Path], /, json: bool = False) -> None:
+    """Look for everything that is wrong with a data set; exit status 1 when there are errors.
+
+    Args:
+        folder: in the LViT layout.
+        json: print one JSON object.
+    """
+    from segue.data.check import check
+
+    report = check(folder)
+    print(_json(report.to_json()) if json else report)
+    if not report.ok:
+        sys.exit(1)
+
+
+def data_show(
+    folder: Positional[Path],
+    /,
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("contact-sheet.png"),
+    split: Literal["train", "val", "test"] = "train",
+    limit: int = 24,
+) -> None:
+    """Draw a contact sheet: pictures with their masks outlined and their notes below.
+
+    Args:
+        folder: in the LViT layout.
+        out: the PNG to write.
+        split: which split to show.
+        limit: how many pictures at most.
+    """
+    from segue.data.images import write_image
+    from segue.data.lvit import read_lvit
+    from segue.data.show import contact_sheet
+
+    write_image(contact_sheet(read_lvit(folder, split), limit=limit), out)
+    print(out)
+
+
+def bench(what: Positional[Literal["reclmis"]], /, json: bool = False, size: int = 224, rounds: int = 7) -> None:
+    """Measure parameters, multiply-accumulates, time and memory, interleaved, medians.
+
+    Args:
+        what: reclmis: U-Net, the faithful and the segue size.
+        json: print one JSON object.
+        size: side of the square picture in pixels.
+        rounds: how many times each model takes its turn.
+    """
+    from segue.recipes import bench as benches
+
+    result = benches.bench_reclmis(size=size, rounds=rounds)
+    print(_json(result) if json else benches.as_text(result))
+
+
+def demo(out: Path = Path("demo"), model: str = "reclmis-chest", pictures: int = 8) -> None:
+    """Segment freshly drawn chest phantoms by their notes and write a page that shows it.
+
+    Args:
+        out: folder for index.html and its pictures.
+        model: a bundled name or a checkpoint folder.
+        pictures: how many phantoms.
+    """
+    from segue.recipes.demo import write_demo
+
+    print(write_demo(out, model, pictures))
+
+
+def train(recipe: Positional[str], /) -> None:
+    """Train a model: `segue train RECIPE --help` lists a recipe's settings."""
+    raise InputError(f"recipe {recipe!r}: give it first, as in `segue train reclmis-chest`")
+
+
+def data(job: Positional[Literal["make", "check", "show"]], /) -> None:
+    """Make, check and show data sets: `segue data make --help` and so on."""
+    raise InputError(f"job {job!r}: give it first, as in `segue data check FOLDER`")
+
+
+def _train(argv: list[str]) -> None:
+    from segue.recipes import RECIPES
+
+    if not argv or argv[0].startswith("-"):
+        print("segue train RECIPE [settings]; the recipes: " + ", ".join(RECIPES))
+        sys.exit(0 if argv in ([], ["-h"], ["--help"]) else 2)
+    if argv[0] not in RECIPES:
+        raise InputError(f"recipe {argv[0]!r}: expected one of {', '.join(RECIPES)}")
+    recipe, default = RECIPES[argv[0]]
+    settings = tyro.cli(type(default), default=default, args=argv[1:], prog=f"segue train {argv[0]}")
+    print(f"saved to {recipe(settings)}")
+
+
+def ablate(
+    table: Positional[str],
+    /,
+    max_minutes: float | None = None,
+    jobs: int = 1,
+    row: str | None = None,
+    results: Path = Path("results"),
+    work: Path = Path("runs/ablate"),
+    data: Path | None = None,
+) -> None:
+    """Run the rows of a results table that are missing, and append each as it finishes; resumes where it stopped.
+
+    Args:
+        table: the table's name, which is its file's name in the results folder.
+        max_minutes: start no further row after this long.
+        jobs: how many rows at a time; the threads are divided among them.
+        row: only this one, EXPERIMENT/SYSTEM/SEED; prints its metrics as JSON and appends nothing.
+        results: folder of the long-form CSV files.
+        work: folder for the runs; a row that was stopped resumes there.
+        data: folder with the real data, for the tables that need it.
+    """
+    from segue.recipes import run_ablation
+
+    run_ablation(table, max_minutes=max_minutes, jobs=jobs, row=row, results=results, work=work, data=data)
+
+
+def report(
+    results: Path = Path("results"), out: Annotated[Path | None, arg(aliases=["-o"])] = None, plots: Path | None = None
+) -> None:
+    """Render the tables of the results folder: mean, spread and number of seeds.
+
+    Args:
+        results: folder of the long-form CSV files.
+        out: write the markdown there instead of printing it.
+        plots: also draw the curves into this folder.
+    """
+    from segue.recipes import report as reports
+
+    text = reports.report(results)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text)
+    if plots is not None:
+        for path in reports.plots(results, plots):
+            print(path)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2)
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    lines = (f"{k:14} {v:.4f}" if isinstance(v, float) else f"{k:14} {v}" for k, v in result.items())
+    print(_json(result) if as_json else "\n".join(lines))
+
+
+HELP = "The road between words and masks, both ways."
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": demo,
+    "segment": segment,
+    "train": train,
+    "eval": evaluate,
+    "data": data,
+    "bench": bench,
+    "ablate": ablate,
+    "report": report,
+}

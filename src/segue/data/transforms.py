@@ -1,0 +1,89 @@
+"""What is done to a picture, its mask and its note together, before a network sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from segue.data.notes import swap_sides
+from segue.types import Example
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a checkpoint remembers of its input: the square size in pixels, and the mean and deviation of [0, 1] RGB."""
+
+    size: int = 224
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def to_tensor(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(H, W, 3) uint8 pictures of any size -> (B, 3, size, size) float32, normalised."""
+        batch = np.stack([resize_image(image, (self.size, self.size)) for image in images])
+        pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
+        return (pixels - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+
+
+def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 -> (*size, 3), size = (height, width), bilinear with the anti-aliasing that shrinking needs."""
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) bool -> (*size), nearest neighbour: a mask is neither thinned nor dilated, and stays two-valued."""
+    if mask.shape == size:
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def flip(example: Example) -> Example:
+    """Mirror left and right in the picture, the mask and the note; unchanged when the note can't be rewritten safely."""
+    note = example.note if example.note is None else swap_sides(example.note)
+    if note is None and example.note is not None:
+        return example
+    mask = None if example.mask is None else np.ascontiguousarray(example.mask[:, ::-1])
+    return replace(example, image=np.ascontiguousarray(example.image[:, ::-1]), mask=mask, note=note)
+
+
+def warp(example: Example, angle: float, scale: float) -> Example:
+    """Turn by `angle` degrees and magnify by `scale` about the centre; picture bilinear, mask nearest, edges repeated."""
+    centre = (np.array(example.image.shape[:2]) - 1) / 2
+    c, s = np.cos(np.deg2rad(angle)) / scale, np.sin(np.deg2rad(angle)) / scale
+    turn = np.array([[c, -s], [s, c]])
+    offset = centre - turn @ centre
+    channels = [ndimage.affine_transform(example.image[..., k], turn, offset, order=1, mode="nearest") for k in range(3)]
+    mask = example.mask
+    if mask is not None:
+        mask = ndimage.affine_transform(mask.astype(np.uint8), turn, offset, order=0, mode="constant") > 0
+    return replace(example, image=np.stack(channels, -1), mask=mask)
+
+
+def photometric(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The paper's distortions: Gaussian blur of random sigma, contrast, saturation and hue (as a gain for each channel)."""
+    x = image.astype(np.float32)
+    if rng.random() < 0.3:
+        x = ndimage.gaussian_filter(x, (sigma := rng.uniform(0.3, 1.0), sigma, 0))  # never across the channels
+    mean, grey = x.mean(), x.mean(-1, keepdims=True)
+    x = grey + (x - grey) * rng.uniform(0.8, 1.2)
+    x = (x - mean) * rng.uniform(0.75, 1.25) + mean * rng.uniform(0.85, 1.15)
+    return np.clip(x * rng.uniform(0.97, 1.03, 3), 0, 255).astype(np.uint8)
+
+
+Augment = Callable[[Example, np.random.Generator], Example]
+
+
+def augment(example: Example, rng: np.random.Generator) -> Example:
+    """A random view of an example. What the note says of the mask stays true: sides are swapped with the picture."""
+    if rng.random() < 0.5:
+        example = flip(example)
+    example = warp(example, rng.uniform(-8, 8), rng.uniform(0.92, 1.1))
+    return replace(example, image=photometric(example.image, rng))

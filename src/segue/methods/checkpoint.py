@@ -1,0 +1,63 @@
+"""One checkpoint format for every method: a folder with `config.json`, `model.safetensors` and, where there is one, a tokenizer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from segue.types import InputError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def write_checkpoint(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], extra: Path | None = None) -> None:
+    """Write the folder whole or not at all; one that is there is replaced. Files of the folder `extra` come along."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    fresh.chmod(0o755)
+    if extra is not None:
+        shutil.copytree(extra, fresh, dirs_exist_ok=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / WEIGHTS)
+    (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    if folder.exists():
+        stale = fresh.with_name(fresh.name + "-old")
+        os.replace(folder, stale)
+        os.replace(fresh, folder)
+        shutil.rmtree(stale)
+    else:
+        os.replace(fresh, folder)
+
+
+def read_config(folder: Path, methods: list[str]) -> dict[str, Any]:
+    """The config.json of a checkpoint whose method is one of `methods`."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: no {CONFIG} there; a checkpoint is a folder with {CONFIG} and {WEIGHTS}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); copy the checkpoint again") from error
+    method = config.get("method") if isinstance(config, dict) else None
+    if method not in methods:
+        raise InputError(
+            f"{folder}: a checkpoint of the method {method!r}, expected one of {', '.join(methods)}; give another --model"
+        )
+    return config
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint."""
+    path = folder / WEIGHTS
+    try:
+        return load_file(path)
+    except (SafetensorError, FileNotFoundError, OSError) as error:
+        size = f"{path.stat().st_size} bytes" if path.exists() else "missing"
+        raise InputError(f"{path}: weights can't be read ({size}: {error}); copy the checkpoint again") from error

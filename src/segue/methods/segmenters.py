@@ -1,0 +1,82 @@
+"""The segmenters by name, and how one is written to a checkpoint and built again from it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from segue.data.transforms import Preprocessing
+from segue.encoders.text import TextTower, load_text_tower
+from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
+from segue.methods.reclmis import Parts, RecLMIS, RecLMISConfig, build_reclmis
+from segue.methods.unet import UNet, UNetConfig
+from segue.types import InputError
+
+METHODS: dict[str, type] = {"reclmis": RecLMISConfig, "unet": UNetConfig}
+Network = RecLMIS | UNet
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A segmenter with what is needed to use it. temperature divides the logits; about: recipe, data, scores."""
+
+    network: Network
+    preprocessing: Preprocessing
+    temperature: float
+    about: dict[str, Any]
+
+
+def build(config: RecLMISConfig | UNetConfig, text: TextTower | None, parts: Parts = "training") -> Network:
+    """A fresh network of either method."""
+    return UNet(config) if isinstance(config, UNetConfig) else build_reclmis(config, text, parts)
+
+
+def save(saved: Saved, folder: Path) -> None:
+    """Write a checkpoint folder, atomically."""
+    network = saved.network
+    text = getattr(network, "text", None)
+    with tempfile.TemporaryDirectory() as extra:
+        config = {
+            "method": "unet" if isinstance(network, UNet) else "reclmis",
+            "config": asdict(network.config),
+            "preprocessing": asdict(saved.preprocessing),
+            "text": text.save(Path(extra)) if text is not None else None,
+            "temperature": saved.temperature,
+            "about": saved.about,
+        }
+        write_checkpoint(folder, config, network.state_dict(), Path(extra))
+
+
+def restore(folder: Path, parts: Parts = "inference") -> Saved:
+    """Build a segmenter from its checkpoint, with no more parts than asked for."""
+    config = read_config(folder, list(METHODS))
+    made = _config(METHODS[config["method"]], config["config"], folder)
+    text = load_text_tower(config["text"], folder) if config.get("text") else None
+    network = build(made, text, parts)
+    _fill(network, read_tensors(folder), folder)
+    network.eval()
+    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in config["preprocessing"].items()}
+    return Saved(network, Preprocessing(**shape), config["temperature"], config.get("about", {}))
+
+
+def _config(kind: type, values: dict[str, Any], folder: Path) -> Any:
+    known = {f.name for f in fields(kind)}
+    if odd := sorted(set(values) - known):
+        raise InputError(f"{folder}: config.json has {', '.join(odd)}, which this version of Segue doesn't know; update it")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _fill(network: Network, tensors: dict[str, Tensor], folder: Path) -> None:
+    wanted = network.state_dict()
+    if missing := sorted(set(wanted) - set(tensors)):
+        raise InputError(f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}; copy the checkpoint again")
+    if odd := [k for k, v in wanted.items() if v.shape != tensors[k].shape]:
+        got, expected = tuple(tensors[odd[0]].shape), tuple(wanted[odd[0]].shape)
+        raise InputError(
+            f"{folder}: {odd[0]} has shape {got}, config.json describes {expected}; the two files don't belong together"
+        )
+    network.load_state_dict({k: tensors[k] for k in wanted})
