@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from contract.segmenters import SegmenterContract
 
 from segue.encoders.text import SmallText
 from segue.methods.reclmis import (
@@ -41,6 +42,11 @@ def batch(size=32):
 def model(config=TINY, parts="training"):
     torch.manual_seed(0)
     return build_reclmis(config, tower() if config.interaction != "none" else None, parts)
+
+
+class TestRecLMIS(SegmenterContract):
+    def make(self):
+        return model()
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -177,14 +183,6 @@ def test_the_note_changes_the_answer_and_a_blind_model_has_no_text():
     blind = model(ablate_config(TINY, "text_blind"))
     assert not blind.reads_notes
     torch.testing.assert_close(blind.eval()(x, NOTES[:1]), blind(x, [None]))
-
-
-def test_an_answer_does_not_hang_on_the_neighbours_in_the_batch():
-    network = model().eval()
-    x = batch()["image"]
-    together = network(x, NOTES)
-    alone = torch.cat([network(x[i : i + 1], NOTES[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
 def test_interests_need_the_vision_to_text_branch():

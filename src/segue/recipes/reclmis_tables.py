@@ -1,0 +1,154 @@
+"""The tables of note-guided segmentation: what `segue ablate reclmis_chest`, `reclmis_pareto` and `reclmis_real` run.
+
+Every row of a table uses the same short recipe. It is short so that all rows fit into an evening on 2 CPU cores:
+the rows compare systems with each other, not with the best that a system reaches after a long training.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from segue.api import load
+from segue.data.lvit import read_lvit
+from segue.data.noted import load_examples
+from segue.data.sketchbook.chest import make_chest
+from segue.methods.reclmis import SIZES, RecLMISConfig
+from segue.methods.unet import UNetConfig
+from segue.recipes.bench import macs
+from segue.recipes.evaluate import evaluate, shuffled
+from segue.recipes.reclmis import Settings, reclmis
+from segue.recipes.tables import Row
+from segue.types import InputError
+
+SEEDS = (0, 1, 2)
+METRICS = ("dice", "iou", "miou", "class_miou")
+SHORT = Settings(out=Path(), data=Path(), image_size=64, steps=400, batch_size=16, evaluations=1, ema=0.98)
+Network = RecLMISConfig | UNetConfig | None
+
+
+def chest_table(data: Path | None = None) -> list[Row]:
+    """The paper's Table III and more on chest phantoms, then experiments of their own, cheapest first."""
+    rows = []
+    for seed in SEEDS:
+        for system in ("unet", "text_blind", "ci", "ci_cvr", "ci_clr", "full"):
+            rows.append(Row("main", system, seed, partial(_chest, replace(SHORT, system=system, seed=seed))))
+        rows.append(Row("main", "full_shuffled_notes", seed, partial(_shuffled, replace(SHORT, seed=seed))))
+    for seed in SEEDS:
+        for system in ("unet", "text_blind", "full"):
+            rows.append(Row("cross_domain", system, seed, partial(_cross_domain, replace(SHORT, system=system, seed=seed))))
+    rows += [Row("main", "faithful", s, partial(_chest, replace(SHORT, size="faithful", seed=s))) for s in SEEDS]
+    return rows + _knobs()
+
+
+def _knobs() -> list[Row]:
+    """Fig. 7, 8 and 11 and Tables IV and V: one switch moved at a time."""
+    base, rows = SIZES["segue"], []
+    knobs: dict[str, dict[str, RecLMISConfig]] = {
+        "masking": {m: replace(base, masking=m) for m in ("interest", "random")},
+        "mask_ratio_vision": {f"{r}": replace(base, mask_ratio_vision=r) for r in (0.3, 0.5, 0.9)},
+        "mask_ratio_text": {f"{r}": replace(base, mask_ratio_text=r) for r in (0.1, 0.3, 0.5)},
+        "reconstruction_layers": {f"{n}": replace(base, reconstruction_layers=n) for n in (1, 3, 7)},
+        "conditions": {"with": base, "without": replace(base, conditions=False)},
+        "attention": {
+            "ci_cross_rec_cross": base,
+            "ci_cross_rec_self": replace(base, reconstruction="self"),
+            "ci_self_rec_cross": replace(base, interaction="self"),
+        },
+    }
+    for seed in SEEDS:
+        for experiment, systems in knobs.items():
+            for system, network in systems.items():
+                rows.append(Row(experiment, system, seed, partial(_chest, replace(SHORT, seed=seed), network=network)))
+    return rows
+
+
+def pareto_table(data: Path | None = None) -> list[Row]:
+    """Dice against multiply-accumulates at 224x224, over widths, stems and kinds of convolution."""
+    base = SIZES["segue"]
+    networks = {
+        "w16": replace(base, widths=(16, 32, 64, 128)),
+        "w24": replace(base, widths=(24, 48, 96, 192)),
+        "segue (w32)": base,
+        "w48": replace(base, widths=(48, 96, 192, 384)),
+        "w32 separable": replace(base, convolution="separable"),
+        "w64 separable": replace(base, convolution="separable", widths=(64, 128, 256, 512)),
+        "w16 stem 1": replace(base, stem_stride=1, widths=(16, 32, 64, 128, 256)),
+        "w32 full PLAM": replace(base, plam="full"),
+    }
+    return [
+        Row("pareto", name, seed, partial(_chest, replace(SHORT, seed=seed), network=network, cost=True))
+        for seed in SEEDS
+        for name, network in networks.items()
+    ]
+
+
+def real_table(data: Path | None) -> list[Row]:
+    """Real chest X-rays and nuclei at 224x224: do notes help there? `data` holds covid_cxr/ and monuseg/."""
+    rows = []
+    for seed in SEEDS:
+        for name in ("covid_cxr", "monuseg"):
+            for system in ("unet", "text_blind", "full"):
+                settings = replace(REAL, system=system, seed=seed)
+                rows.append(Row(name, system, seed, partial(_real, settings, name, data)))
+    return rows
+
+
+REAL = Settings(out=Path(), data=Path(), image_size=224, steps=200, batch_size=8, evaluations=1, ema=0.97)
+
+
+def _chest_data(work: Path, style: str = "a") -> Path:
+    folder = work.parent / f"data-chest-{style}"
+    work.parent.mkdir(parents=True, exist_ok=True)
+    with (work.parent / f".{folder.name}.lock").open("w") as lock:  # rows that start together draw it once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make_chest(folder, style=style)
+    return folder
+
+
+def _trained(settings: Settings, network: Network) -> Path:
+    """The last weights of a short training, which is resumed where it was stopped; no validation chooses among them."""
+    if not (settings.out / "last" / "config.json").exists():
+        reclmis(replace(settings, resume=(settings.out / "state").exists()), network)
+    return settings.out / "last"
+
+
+def _score(model: Path, data: Path, split: str, notes: Callable | None = None) -> dict[str, float]:
+    examples = load_examples(read_lvit(data, split))
+    said = None if notes is None else notes([e.note for e in examples])
+    result = evaluate(load(model), examples, empty="one", notes=said)
+    return {name: result[name] for name in METRICS}
+
+
+def _chest(settings: Settings, work: Path, network: Network = None, cost: bool = False) -> dict[str, float]:
+    data = _chest_data(work)
+    model = _trained(replace(settings, out=work, data=data), network)
+    result = _score(model, data, "test")
+    if cost:
+        result["gmac"] = macs(load(model).members[0].network, 224) / 1e9
+    return result
+
+
+def _shuffled(settings: Settings, work: Path) -> dict[str, float]:
+    data = _chest_data(work)
+    twin = work.with_name(work.name.replace("full_shuffled_notes", "full"))  # the row `full` of this seed
+    model = _trained(replace(settings, out=twin if (twin / "last").exists() else work, data=data), None)
+    return _score(model, data, "test", partial(shuffled, seed=settings.seed))
+
+
+def _cross_domain(settings: Settings, work: Path) -> dict[str, float]:
+    twin = work.with_name(work.name.replace("cross_domain", "main"))  # trained on scanner a by the row of `main`
+    out = twin if (twin / "last").exists() else work
+    model = _trained(replace(settings, out=out, data=_chest_data(work)), None)
+    return _score(model, _chest_data(work, "b"), "test")
+
+
+def _real(settings: Settings, name: str, data: Path | None, work: Path) -> dict[str, float]:
+    if data is None or not (data / name).is_dir():
+        raise InputError(f"{name}: no folder {name}/ in --data {data}; give the folder that holds covid_cxr/ and monuseg/")
+    model = _trained(replace(settings, out=work, data=data / name), None)
+    return _score(model, data / name, "val")

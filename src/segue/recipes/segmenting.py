@@ -1,0 +1,158 @@
+"""`segue segment`: files and folders in; masks, overlays and numbers out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from segue.api import Explanation, Segmenter, load, read_notes
+from segue.data.images import PICTURES, read_image, write_image, write_mask
+from segue.data.show import heat_map, outline
+from segue.types import InputError, Segmentation
+
+VOLUMES = (".nii", ".nii.gz", ".dcm")
+
+
+def segment_files(
+    image: Path,
+    note: str | None,
+    notes: Path | None,
+    model: str,
+    out: Path | None,
+    as_json: bool,
+    threshold: float,
+    tta: bool,
+    window: int,
+    explain: bool,
+    device: str,
+) -> None:
+    """See `segue.cli.segment`, whose arguments these are."""
+    options = {"threshold": threshold, "tta": tta, "window": window}
+    if note is not None and notes is not None:
+        raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
+    if image.is_dir() or notes is not None:
+        pairs = _pairs(image, note, notes)
+        _segment_folder(load(model, device=device), pairs, out or Path("masks"), as_json, explain, options)
+        return
+    if not image.exists():
+        raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of pictures")
+    predictor = load(model, device=device, explain=explain)
+    if image.name.lower().endswith(VOLUMES):
+        _segment_volume(predictor, image, note, out, as_json, explain, options)
+        return
+    target = out or Path(f"{image.stem}.mask.png")
+    pixels = read_image(image)
+    answer = predictor.segment(pixels, note, **options)
+    told = _write(image.name, pixels, answer, target)
+    if explain:
+        if note is None:
+            raise InputError("--explain shows which words counted: give a --note")
+        told |= _write_explanation(pixels, predictor.explain(pixels, note), target)
+    _tell(told, as_json)
+
+
+def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
+    if notes is not None:
+        pairs = [(folder / name, said) for name, said in read_notes(notes)]
+    else:
+        pairs = [(p, note) for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES]
+    if not pairs:
+        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+    if missing := [p.name for p, _ in pairs if not p.is_file()]:
+        raise InputError(f"{folder}: {len(missing)} named pictures are missing, such as {missing[0]}")
+    return pairs
+
+
+def _segment_folder(
+    predictor: Segmenter,
+    pairs: list[tuple[Path, str | None]],
+    out: Path,
+    as_json: bool,
+    explain: bool,
+    options: dict[str, Any],
+) -> None:
+    if explain:
+        raise InputError("--explain takes one picture at a time")
+    out.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
+    readable = _readable(pairs, failed)
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("segmenting", total=len(pairs))
+        while part := list(islice(readable, 16)):
+            answers = predictor.segment_many([p for _, p, _ in part], [n for _, _, n in part], **options)
+            for (path, pixels, _), answer in zip(part, answers, strict=True):
+                _tell(_write(path.name, pixels, answer, out / f"{path.stem}.png"), as_json)
+                progress.advance(bar)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(pairs)} pictures could not be read: " + "; ".join(failed))
+
+
+def _readable(pairs: list[tuple[Path, str | None]], failed: list[str]) -> Iterator[tuple[Path, Any, str | None]]:
+    """Pictures one by one; those that can't be read are kept in `failed`, and the others go on."""
+    for path, note in pairs:
+        try:
+            yield path, read_image(path), note
+        except InputError as error:
+            failed.append(str(error))
+
+
+def _segment_volume(
+    predictor: Segmenter,
+    path: Path,
+    note: str | None,
+    out: Path | None,
+    as_json: bool,
+    explain: bool,
+    options: dict[str, Any],
+) -> None:
+    from segue.data.volumes import read_volume, write_like
+
+    if explain:
+        raise InputError("--explain takes a flat picture; save the slice that you mean as PNG")
+    volume = read_volume(path)
+    answers = list(predictor.segment_many(volume.slices, [note] * len(volume.slices), **options))
+    target = out or Path(path.name.split(".")[0] + ".mask.nii.gz")
+    write_like(volume, np.stack([a.mask for a in answers]), target)
+    areas = [a.area for a in answers]
+    _tell({"image": path.name, "note": note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}, as_json)
+
+
+def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:
+    overlay = target.with_name(target.stem + ".overlay.png")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(answer.mask, target)
+    write_image(outline(pixels, answer.mask), overlay)
+    return {
+        "image": name,
+        "note": answer.note,
+        "area": answer.area,
+        "area_share": round(answer.area / answer.mask.size, 6),
+        "centroid": answer.centroid and [round(c, 2) for c in answer.centroid],
+        "score": round(answer.score, 4),
+        "mask": str(target),
+        "overlay": str(overlay),
+    }
+
+
+def _write_explanation(pixels: np.ndarray, why: Explanation, target: Path) -> dict[str, Any]:
+    files = {}
+    for name, values in (("patches", why.patches), ("gradcam", why.gradcam)):
+        path = target.with_name(f"{target.stem}.{name}.png")
+        write_image(heat_map(pixels, values), path)
+        files[name] = str(path)
+    return files | {"words": [[word, round(weight, 4)] for word, weight in why.words]}
+
+
+def _tell(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(told))
+    else:
+        print("  ".join(f"{k} {v}" for k, v in told.items() if v is not None))
