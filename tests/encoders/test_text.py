@@ -1,5 +1,7 @@
+import copy
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -121,6 +123,14 @@ class Contract:
         saved = {name.split(".")[0] for name in method.state_dict()}
         assert saved == ({"head"} if tower.frozen else {"head", "text"})
         method.load_state_dict(method.state_dict(), strict=True)
+
+    def test_a_copy_lives_alone(self, tower):
+        twin = copy.deepcopy(tower.eval())
+        with torch.no_grad():
+            for weight in twin.parameters():
+                weight.zero_()
+        assert tower(*tower.tokenize(self.notes)).abs().sum() > 0
+        assert twin.words("left") == tower.words("left")
 
     @pytest.mark.parametrize(
         ("notes", "message"),
@@ -264,26 +274,49 @@ def test_clip_refuses_other_folders(tmp_path, clip_folder):
         ClipText(str(tmp_path / "nowhere"))
 
 
-def test_clip_refuses_a_folder_without_words_or_weights(tmp_path, clip_folder):
+@pytest.fixture
+def damaged(clip_folder, tmp_path):
+    """A copy of the CLIP folder, to be spoiled."""
+    return Path(shutil.copytree(clip_folder, tmp_path / "clip"))
+
+
+def test_clip_refuses_a_folder_without_tokenizer(damaged):
+    (damaged / "merges.txt").unlink()
+    (damaged / "vocab.json").unlink()
+    with pytest.raises(InputError, match="put the model's own tokenizer files beside it"):
+        ClipText(str(damaged))
+    (damaged / "tokenizer_config.json").unlink()
+    with pytest.raises(InputError, match="no text tower could be read there"):
+        ClipText(str(damaged))
+
+
+def test_clip_refuses_missing_and_truncated_weights(damaged):
     from safetensors.torch import load_file, save_file
 
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((clip_folder / name).read_bytes())
-    with pytest.raises(
-        InputError, match=r"no text tower could be read there|put the model's own tokenizer beside it"
-    ):
-        ClipText(str(tmp_path))
-    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
-        (tmp_path / name).write_bytes((clip_folder / name).read_bytes())
-    weights = load_file(tmp_path / "model.safetensors")
+    path = damaged / "model.safetensors"
+    whole, weights = path.read_bytes(), load_file(path)
     weights.pop(next(name for name in weights if "layers.1.mlp.fc1.weight" in name))
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"weights missing .*fc1"):
-        ClipText(str(tmp_path))
-    whole = (clip_folder / "model.safetensors").read_bytes()
-    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+        ClipText(str(damaged))
+    path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="no text tower could be read there"):
-        ClipText(str(tmp_path))
+        ClipText(str(damaged))
+
+
+def test_clip_from_a_whole_clip_in_half_precision(damaged, clip):
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = CLIPConfig(
+        text_config=clip.model.config.to_dict(), vision_config={**sizes, "image_size": 8, "patch_size": 8}
+    )
+    whole = CLIPModel(config)
+    whole.half().save_pretrained(damaged)
+    tower = ClipText(str(damaged))
+    assert {weight.dtype for weight in tower.parameters()} == {torch.float32}
+    theirs = whole.text_model.embeddings.token_embedding.weight.float()
+    assert torch.equal(tower.model.get_input_embeddings().weight, theirs)
 
 
 def test_minilm_knows_what_is_alike(minilm):

@@ -202,7 +202,7 @@ class SmallText(TextTower):
         _check_notes(notes)
         tokenizer = _word_piece({"[UNK]": 0})
         # The trainer numbers letters in the order of a hash map, and ties between merges follow those
-        # numbers: it is made deterministic by numbering all letters beforehand, as if they were special tokens.
+        # numbers: numbering all letters beforehand, as if they were special tokens, makes it deterministic.
         letters = _alphabet(tokenizer, notes)
         trainer = trainers.WordPieceTrainer(
             vocab_size=vocab_size, special_tokens=_SPECIAL + letters, show_progress=False
@@ -232,7 +232,7 @@ def _word_piece(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 class _Block(nn.Module):
-    """Pre-norm self-attention and feed-forward; no bias in the projections (a key's cancels in the softmax)."""
+    """Pre-norm self-attention and feed-forward; no bias before the softmax, which would cancel the keys'."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -390,8 +390,8 @@ def _loading(source: str) -> Iterator[None]:
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"{source}: no text tower could be read there ({str(error).partition(chr(10))[0]}); expected a "
-            "hub id that is reachable or downloaded before, or a folder with config.json, model.safetensors and the "
-            "tokenizer's files"
+            "hub id that is reachable or downloaded before, or a folder with config.json, "
+            "model.safetensors and the tokenizer's files"
         ) from error
     finally:
         logging.set_verbosity(level)
@@ -458,7 +458,7 @@ class NoteCache:
     """The features of the notes a tower has seen, computed once; the `size` notes used last are kept.
 
     A tower in training is passed through with its gradients, and nothing is kept. The cache empties itself
-    when the weights change or move; after writing to `weight.data`, which torch does not count, call `clear()`.
+    when the weights change or move; after writing to `weight.data`, unseen by torch, call `clear()`.
     """
 
     def __init__(self, tower: TextTower, size: int = 4096) -> None:
