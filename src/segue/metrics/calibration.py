@@ -1,0 +1,85 @@
+"""Are probabilities honest? The expected calibration error, and the temperature that mends most of it."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.types import InputError
+
+Values: TypeAlias = "NDArray | Tensor"
+
+_COLDEST, _HOTTEST = 0.05, 20.0
+_SAMPLE = 1_000_000
+
+
+def expected_calibration_error(probability: Values, truth: Values, bins: int = 15) -> float:
+    """Mean distance between what is promised and what happens, over pixels, in [0, 1].
+
+    The pixels are sorted into bins of equal width by the probability of the foreground; a bin's distance is
+    between its mean probability and its share of foreground, and weighs as its number of pixels.
+
+    probability: in [0, 1]. truth: bool or 0/1, the same shape (any). Raises InputError otherwise.
+    """
+    p, y = _pairs(probability, truth, "probability")
+    if p.min() < 0 or p.max() > 1:
+        raise InputError(
+            f"probability: got values from {p.min():.3g} to {p.max():.3g}, expected [0, 1]; "
+            "apply the sigmoid to logits"
+        )
+    if bins < 1:
+        raise InputError(f"bins: got {bins}, expected at least 1")
+    index = np.minimum((p * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(index, weights=p - y, minlength=bins)
+    return float(np.abs(gap).sum() / p.size)
+
+
+def fit_temperature(logits: Values, truth: Values) -> float:
+    """The T, from 0.05 to 20, for which sigmoid(logits / T) has the least negative log-likelihood.
+
+    T > 1 softens an over-confident model; the mask at threshold 0.5 stays as it is. Beyond a million
+    pixels a random million is used, the same at each call. Fit it on validation data, never on the data that
+    is scored.
+
+    logits: finite, before the sigmoid. truth: bool or 0/1, the same shape (any). Raises InputError otherwise.
+    """
+    from scipy.optimize import minimize_scalar
+
+    x, y = _pairs(logits, truth, "logits")
+    if x.size > _SAMPLE:
+        chosen = np.random.default_rng(0).integers(0, x.size, _SAMPLE)
+        x, y = x[chosen], y[chosen]
+
+    def loss(log_temperature: float) -> float:
+        z = x / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0.0, z) - y * z))
+
+    # The loss is convex in 1 / T, so along log T it has one minimum, and a bounded search finds it.
+    found = minimize_scalar(loss, bounds=(np.log(_COLDEST), np.log(_HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _pairs(values: Values, truth: Values, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = _array(values), _array(truth)
+    if x.shape != y.shape or not x.size:
+        raise InputError(
+            f"{name} and truth: got shapes {x.shape} and {y.shape}, expected the same, not empty"
+        )
+    if not np.isfinite(x).all():
+        raise InputError(
+            f"{name}: got NaN or infinite values, expected finite ones; look for a diverged model"
+        )
+    if not np.isin(y, (0, 1)).all():
+        raise InputError(
+            f"truth: got values up to {y.max():g}, expected bool or 0 and 1; threshold it, as mask > 127"
+        )
+    return x.ravel(), y.ravel()
+
+
+def _array(values: Values) -> NDArray[np.float64]:
+    if isinstance(values, Tensor):
+        values = values.detach().double().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)

