@@ -36,7 +36,7 @@ def evaluate(
         assert example.mask is not None
         counts.append(Counts.of(answer.mask[None], example.mask[None]))
         errors.append(expected_calibration_error(answer.probability, example.mask))
-    result = scores(Counts.join(counts), empty=empty)
+    result = scores(Counts.joined(counts), empty=empty)
     return {**result, "ece": float(np.mean(errors)), "resolution": "native"}
 
 
