@@ -1,0 +1,394 @@
+"""The one training loop: from a task and its batches to a folder of checkpoints.
+
+What happens at a step is a function of (options, step) alone: the learning rate, the examples, and the random
+numbers, which are seeded anew at every step (and by rank). A resumed run therefore needs the weights and the
+optimiser's averages, but no random state, to go on bit for bit; and W processes train on the batches of one.
+
+OUT/best, OUT/last       checkpoints, written by the caller's `save`
+OUT/state                what --resume goes on from (see state.py)
+OUT/history.jsonl, OUT/tensorboard      what happened (see journal.py)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, send_to_device
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, Dataset
+
+from segue.training.journal import Journal, Row, read_history
+from segue.training.state import (
+    has_state,
+    pack,
+    read_state,
+    recover_folder,
+    replace_folder,
+    unpack,
+    write_state,
+)
+from segue.types import InputError
+
+Key = tuple[int, int]
+Save = Callable[[nn.Module, Path], None]
+Evaluate = Callable[[nn.Module], dict[str, float]]
+
+
+class Task(Protocol):
+    """What the loop trains: a torch.nn.Module with one more method."""
+
+    def training_step(self, batch: Any) -> dict[str, Tensor]:
+        """Return "loss" and any other named terms, all scalars, the same names at every call.
+
+        "loss" is the mean over the batch. The loop averages it over processes and accumulated batches.
+        """
+        ...
+
+
+class Batches(Protocol):
+    """Where the loop takes its batches from."""
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        ...
+
+    def collate(self, keys: Sequence[Key]) -> Any:
+        """Make the batch of the examples (epoch, index), 0 <= index < len(self).
+
+        A pure function of `keys`: augmentation draws from (seed, epoch, index), so a batch can be made again.
+        Tensors may sit in nested dicts, lists and tuples; the loop moves them to the device.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to train.
+
+    steps: optimiser steps.
+    batch_size: examples per step, over all processes and accumulated batches together.
+    accumulate: forward and backward passes per step, each with its own share of the batch; batch statistics and
+    contrasts see that share only.
+    lr, warmup: the learning rate climbs to `lr` in `warmup` steps, then follows a cosine to 0.
+    weight_decay: AdamW's, on weights of two or more dimensions.
+    ema: decay of the averaged weights, in [0, 1); 0 is off.
+    evaluate_every: steps between evaluations; each also saves the state.
+    patience: stop after so many evaluations without gain; 0 never stops.
+    precision: "float32", "bf16" (autocast), or "auto": bf16 where there is a CUDA GPU.
+    clip_norm: largest norm of the gradient; 0 is off.
+    workers: processes that make batches, for each training process.
+    """
+
+    steps: int
+    batch_size: int
+    accumulate: int = 1
+    lr: float = 3e-4
+    weight_decay: float = 0.0
+    warmup: int = 0
+    ema: float = 0.0
+    evaluate_every: int = 200
+    patience: int = 0
+    seed: int = 0
+    precision: str = "auto"
+    clip_norm: float = 0.0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected 1 or more")
+        for name in ("lr", "weight_decay", "warmup", "patience", "seed", "clip_norm", "workers"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+        if not 0 <= self.ema < 1:
+            raise InputError(
+                f"ema: got {self.ema}, expected a decay of 0 (off) or more, below 1, for instance 0.999"
+            )
+        if self.precision not in ("auto", "float32", "bf16"):
+            raise InputError(f"precision: got {self.precision!r}, expected auto, float32 or bf16")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to. best and best_step are None without evaluation; history is history.jsonl's."""
+
+    steps: int
+    best: float | None
+    best_step: int | None
+    history: list[Row]
+
+
+@dataclass
+class _Standing:
+    """How far a run has come; the same on every process."""
+
+    step: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    stale: int = 0
+
+    def judge(self, value: float) -> bool:
+        """Take note of an evaluation; whether it is the best so far."""
+        better = not math.isnan(value) and (self.best is None or value > self.best)
+        if better:
+            self.best, self.best_step = value, self.step
+        self.stale = 0 if better else self.stale + 1
+        return better
+
+    def goes_on(self, options: FitOptions) -> bool:
+        return self.step < options.steps and not 0 < options.patience <= self.stale
+
+
+def fit(
+    task: Task,
+    batches: Batches,
+    *,
+    out: Path,
+    options: FitOptions,
+    save: Save,
+    evaluate: Evaluate | None = None,
+    monitor: str = "dice",
+    resume: bool = False,
+) -> FitResult:
+    """Train `task` in place and leave checkpoints in `out`, a folder that all processes see.
+
+    save: writes a checkpoint of a module into the empty folder it is given.
+    evaluate: metrics of a module in eval mode, without gradients; on the main process only, every
+    `evaluate_every` steps and at the end. With `ema` on, it and `save` are handed the averaged module.
+    monitor: the metric whose highest value is the best.
+    resume: go on from `out`/state. The number of workers and processes may differ, nothing else.
+
+    `task` is left in eval mode with its last weights, and torch's global random state is changed.
+    Raises InputError when `out` holds a state and `resume` is off, holds none and it is on, or holds that of
+    another run; FloatingPointError when the loss is not finite.
+    """
+    if has_state(out / "state") and not resume:
+        raise InputError(
+            f"{out}: holds the state of a run; pass --resume to go on with it, or name another folder"
+        )
+    accelerator = Accelerator(mixed_precision="no")
+    module = cast(nn.Module, task).to(accelerator.device)
+    average = (
+        AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
+    )
+    trainer = _Trainer(accelerator, module, average, options)
+    facts = {"options": asdict(options), "examples": len(batches), "monitor": monitor}
+    standing = _resumed(out, trainer, facts) if resume else _Standing()
+    loader = iter(_loader(batches, options, standing.step, accelerator))
+    main, result = accelerator.is_main_process, average.module if average else module
+    accelerator.wait_for_everyone()
+    out.mkdir(parents=True, exist_ok=True)
+
+    with Journal(out, standing.step, options.steps, main) as journal:
+        while standing.goes_on(options):
+            row = trainer.step(standing.step, loader)
+            standing.step += 1
+            pause = standing.step % options.evaluate_every == 0 or standing.step == options.steps
+            if pause and evaluate:
+                metrics = _evaluated(result, evaluate, monitor, main)
+                row |= {f"evaluate/{name}": value for name, value in metrics.items()}
+                if standing.judge(metrics[monitor]) and main:
+                    replace_folder(out / "best", lambda path: save(result, path))
+                module.train()
+            journal.add(row)
+            if pause and main:
+                write_state(
+                    out / "state", standing.step, trainer.tensors(), facts | {"standing": asdict(standing)}
+                )
+    if main:
+        replace_folder(out / "last", lambda path: save(result.eval(), path))
+    accelerator.wait_for_everyone()
+    return FitResult(standing.step, standing.best, standing.best_step, read_history(out))
+
+
+class _Trainer:
+    """One optimiser step: forward and backward over the accumulated batches, update, average."""
+
+    def __init__(
+        self, accelerator: Accelerator, module: nn.Module, average: AveragedModel | None, options: FitOptions
+    ) -> None:
+        self.accelerator, self.module, self.average, self.options = accelerator, module, average, options
+        bf16 = options.precision == "bf16" or (
+            options.precision == "auto" and accelerator.device.type == "cuda"
+        )
+        self.model = accelerator.prepare(_Forward(module.train(), accelerator.device.type, bf16))
+        self.optimizer = _optimizer(module, options)
+
+    def step(self, step: int, loader: Iterator[Any]) -> Row:
+        """Do step number `step`, counted from 0, and return its row of the history, counted from 1."""
+        lr = learning_rate(step, self.options)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(_random(self.options.seed, step, self.accelerator.process_index))
+        terms = self._gradients(step, loader)
+        if self.options.clip_norm:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.update_parameters(self.module)
+        return {"step": step + 1, "lr": lr} | {f"train/{name}": value for name, value in terms.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return pack(self.module, self.optimizer, self.average)
+
+    def _gradients(self, step: int, loader: Iterator[Any]) -> dict[str, float]:
+        """Accumulate the gradients of one step; return the terms' means over processes and batches."""
+        total: Any = 0
+        for part in range(1, self.options.accumulate + 1):
+            batch = send_to_device(next(loader), self.accelerator.device, non_blocking=True)
+            last = part == self.options.accumulate
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                terms = self.model(batch)
+                self.accelerator.backward(terms["loss"] / self.options.accumulate)
+            total = total + torch.stack([term.detach().float() for term in terms.values()])
+        means = self.accelerator.reduce(total / self.options.accumulate, reduction="mean").tolist()
+        named = dict(zip(terms, means, strict=True))
+        _check_finite(step + 1, named)
+        return named
+
+
+class _Forward(nn.Module):
+    """The task under the name that DistributedDataParallel hooks into."""
+
+    def __init__(self, task: nn.Module, device_type: str, bf16: bool) -> None:
+        super().__init__()
+        self.task, self.device_type, self.bf16 = task, device_type, bf16
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16):
+            return cast(Task, self.task).training_step(batch)
+
+
+def learning_rate(step: int, options: FitOptions) -> float:
+    """Learning rate of `step`, counted from 0: `warmup` steps straight up, then half a cosine to 0."""
+    if step < options.warmup:
+        return options.lr * (step + 1) / options.warmup
+    done = (step - options.warmup) / max(1, options.steps - options.warmup)
+    return options.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def example_keys(examples: int, seed: int, first: int, count: int) -> list[Key]:
+    """Take `count` keys (epoch, index) from position `first` of the endless row of epochs.
+
+    Each epoch is all examples in an order that (seed, epoch) decides.
+    """
+    places = (divmod(position, examples) for position in range(first, first + count))
+    return [(epoch, int(_permutation(examples, seed, epoch)[place])) for epoch, place in places]
+
+
+@lru_cache(maxsize=2)
+def _permutation(examples: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(examples)
+
+
+def _random(*numbers: int) -> int:
+    """Mix the numbers into one seed."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _loader(batches: Batches, options: FitOptions, step: int, accelerator: Accelerator) -> DataLoader:
+    """Batches of this process from `step` on: each accumulated batch is cut into one slice per process."""
+    world, rank = accelerator.num_processes, accelerator.process_index
+    size, rest = divmod(options.batch_size, options.accumulate * world)
+    if rest:
+        raise InputError(
+            f"batch_size: got {options.batch_size}, expected a multiple of accumulate x processes = "
+            f"{options.accumulate} x {world}; for instance {(size + 1) * options.accumulate * world}"
+        )
+    if not len(batches):
+        raise InputError("batches: got no example, expected one or more; check the folder and the split")
+    slices = range(step * options.accumulate, options.steps * options.accumulate)
+    return DataLoader(
+        _Keys(),
+        batch_sampler=cast(
+            Any, (example_keys(len(batches), options.seed, (s * world + rank) * size, size) for s in slices)
+        ),
+        collate_fn=batches.collate,
+        num_workers=options.workers,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+
+
+class _Keys(Dataset):
+    """Hands each key on as it is; `collate` makes the batch."""
+
+    def __getitem__(self, key: Key) -> Key:
+        return key
+
+
+def _optimizer(module: nn.Module, options: FitOptions) -> torch.optim.AdamW:
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.lr)
+
+
+def _average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Moving average with a lower decay at first, so that a short run forgets its first weights.
+
+    Unlike torch's own, it copies integers instead of averaging them: an index must stay an index.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        for a, b in zip(averaged, current, strict=True):
+            a.lerp_(b, weight) if a.is_floating_point() else a.copy_(b)
+
+    return update
+
+
+def _evaluated(module: nn.Module, evaluate: Evaluate, monitor: str, main: bool) -> dict[str, float]:
+    """Metrics of the main process, on every process: all take the same decisions from them."""
+    metrics = None
+    if main:
+        with torch.no_grad():
+            metrics = {name: float(value) for name, value in evaluate(module.eval()).items()}
+    metrics = broadcast_object_list([metrics])[0]
+    if monitor not in metrics:
+        raise InputError(
+            f"monitor: got {monitor!r}, expected one of what evaluate returns: {', '.join(metrics)}"
+        )
+    return metrics
+
+
+def _check_finite(step: int, terms: dict[str, float]) -> None:
+    if not math.isfinite(terms["loss"]):
+        bad = ", ".join(f"{name} is {value}" for name, value in terms.items() if not math.isfinite(value))
+        raise FloatingPointError(
+            f"step {step}: {bad}; expected finite terms; lower lr, set clip_norm, or look at that batch"
+        )
+
+
+def _resumed(out: Path, trainer: _Trainer, facts: dict[str, Any]) -> _Standing:
+    """Bring the trainer to the saved state, if it is of the same run."""
+    tensors, saved = read_state(out / "state")
+    now, then = _flat(facts), _flat(saved)
+    for name, value in now.items():
+        if value != then.get(name):
+            raise InputError(
+                f"{name}: got {value}, but the run in {out} has {then.get(name)}; "
+                "resume it with its own value, or train into another folder"
+            )
+    unpack(tensors, trainer.module, trainer.optimizer, trainer.average)
+    recover_folder(out / "best")
+    return _Standing(**saved["standing"])
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """What must not change when a run is resumed; the number of workers may."""
+    options = {name: value for name, value in facts["options"].items() if name != "workers"}
+    return options | {"examples": facts["examples"], "monitor": facts["monitor"]}

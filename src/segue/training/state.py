@@ -1,0 +1,139 @@
+"""What a run leaves on disk to go on from: a folder per saved step and a small file that names the valid one.
+
+    OUT/state/current                             the name of the valid folder, replaced atomically
+    OUT/state/step-00000200/tensors.safetensors   task, optimiser and averaged weights
+    OUT/state/step-00000200/state.json            step, best value, options
+
+A kill at any instruction leaves either the old state valid or the new one: a folder that `current` does not
+name is rubbish, ignored when reading and swept away by the next save. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from segue.types import InputError
+
+Facts = dict[str, Any]
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a complete state can be read from `folder`."""
+    return (folder / "current").is_file()
+
+
+def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Facts) -> None:
+    """Write the state of `step`, make it the valid one, delete the others. `facts` must be plain JSON."""
+    new = folder / f"step-{step:08d}"
+    if has_state(folder) and _current(folder) == new:
+        return
+    _empty_folder(new)
+    save_file(
+        {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()},
+        new / "tensors.safetensors",
+    )
+    (new / "state.json").write_text(json.dumps(facts, indent=1))
+    replace_text(folder / "current", new.name + "\n")
+    for other in folder.glob("step-*"):
+        if other != new:
+            shutil.rmtree(other)
+
+
+def read_state(folder: Path) -> tuple[dict[str, Tensor], Facts]:
+    """Read the valid state: its tensors (on the CPU) and its facts.
+
+    Raises InputError when `folder` holds none.
+    """
+    if not has_state(folder):
+        raise InputError(
+            f"{folder}: there is no saved state to resume from; start the run without --resume, "
+            "or name the folder of a run that was interrupted after its first evaluation"
+        )
+    current = _current(folder)
+    return load_file(current / "tensors.safetensors"), json.loads((current / "state.json").read_text())
+
+
+def pack(task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> dict[str, Tensor]:
+    """All tensors of a run under one flat set of names: task.*, average.*, optimizer.INDEX.*."""
+    tensors = {f"task.{name}": t for name, t in task.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": t for name, t in average.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": t for name, t in slots.items()}
+    return tensors
+
+
+def unpack(
+    tensors: Mapping[str, Tensor], task: nn.Module, optimizer: Optimizer, average: nn.Module | None
+) -> None:
+    """Put the tensors of `pack` back, in place.
+
+    Raises InputError when they belong to another model.
+    """
+    try:
+        task.load_state_dict(_below("task.", tensors))
+        if average is not None:
+            average.load_state_dict(_below("average.", tensors))
+    except RuntimeError as error:
+        raise InputError(
+            "the saved state is of another model than the one to train; build it as the first run did, "
+            f"or train into another folder. {error}"
+        ) from error
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below("optimizer.", tensors).items():
+        index, slot = name.split(".")
+        slots.setdefault(int(index), {})[slot] = tensor
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty folder, then put it at `path` in place of what was there.
+
+    No portable call swaps two folders: between two renames the old one lies at .NAME.old, from where
+    `recover_folder` brings it back.
+    """
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    recover_folder(path)
+    _empty_folder(new)
+    write(new)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Undo a `replace_folder` that was killed half way."""
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _current(folder: Path) -> Path:
+    return folder / (folder / "current").read_text().strip()
+
+
+def _empty_folder(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

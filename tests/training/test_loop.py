@@ -1,0 +1,240 @@
+"""The loop in one process: what a step does, when it stops, what it refuses."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from segue.training import FitOptions, example_keys, fit, learning_rate, read_history
+from segue.types import InputError
+
+OPTIONS = FitOptions(steps=6, batch_size=4, lr=0.1, evaluate_every=2)
+
+
+@pytest.fixture(autouse=True)
+def _cpu(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
+class Line(nn.Module):
+    """y = w x: 'loss' is the mean of its squared errors; the term 'size' is only told."""
+
+    def __init__(self, poison_at=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 1))
+        self.register_buffer("index", torch.arange(50))
+        self.register_buffer("seen", torch.zeros(()))
+        self.batches, self.poison_at = [], poison_at
+
+    def training_step(self, batch):
+        assert self.training
+        self.batches.append(batch)
+        self.seen += 1
+        error = (batch @ self.weight - batch.sum(1, keepdim=True)).square().mean()
+        size = batch.abs().mean()
+        if len(self.batches) == self.poison_at:
+            error, size = error * math.inf, size / 0
+        return {"loss": error, "size": size}
+
+
+class Points:
+    def __init__(self, examples=7):
+        self.examples = examples
+
+    def __len__(self):
+        return self.examples
+
+    def collate(self, keys):
+        return torch.tensor([[epoch + 1.0, index / 7] for epoch, index in keys])
+
+
+def save(module, path):
+    save_file(module.state_dict(), path / "model.safetensors")
+
+
+def run(out, options=OPTIONS, task=None, examples=7, **arguments):
+    return fit(task or Line(), Points(examples), out=out, options=options, save=save, **arguments)
+
+
+def weight(out, folder="last"):
+    return load_file(out / folder / "model.safetensors")["weight"]
+
+
+def scores(*values):
+    """An evaluation that gives these values one after another."""
+    left = iter(values)
+    return lambda module: {"dice": next(left)}
+
+
+def test_learning_rate_warms_up_then_falls_as_a_cosine():
+    options = FitOptions(steps=12, batch_size=1, lr=2.0, warmup=4)
+    rates = [learning_rate(step, options) for step in range(13)]
+    assert rates[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert rates[8] == pytest.approx(1.0)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[12] == pytest.approx(0.0)
+
+
+def test_keys_are_whole_epochs_in_a_seeded_order_from_any_position():
+    keys = example_keys(5, seed=1, first=0, count=13)
+    assert [epoch for epoch, _ in keys] == [0] * 5 + [1] * 5 + [2] * 3
+    assert sorted(keys[:5]) == [(0, i) for i in range(5)]
+    assert sorted(keys[5:10]) == [(1, i) for i in range(5)]
+    assert [i for _, i in keys[:5]] != [i for _, i in keys[5:10]]
+    assert keys[7:10] == example_keys(5, seed=1, first=7, count=3)
+    assert keys != example_keys(5, seed=2, first=0, count=13)
+
+
+def test_training_learns_and_writes_what_it_says(tmp_path):
+    result = run(tmp_path, replace(OPTIONS, steps=60), evaluate=scores(*range(30)))
+    assert result.history == read_history(tmp_path)
+    assert set(result.history[0]) == {"step", "lr", "train/loss", "train/size"}
+    assert set(result.history[1]) == {*result.history[0], "evaluate/dice"}
+    assert result.history[-1]["train/loss"] < 0.01 * result.history[0]["train/loss"]
+    assert (result.steps, result.best, result.best_step) == (60, 29, 60)
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert {p.name for p in tmp_path.iterdir()} == {"best", "last", "state", "tensorboard", "history.jsonl"}
+
+
+def test_accumulation_equals_one_large_batch(tmp_path):
+    run(tmp_path / "large")
+    task = Line()
+    accumulated = run(tmp_path / "small", replace(OPTIONS, accumulate=2), task)
+    torch.testing.assert_close(weight(tmp_path / "small"), weight(tmp_path / "large"), atol=1e-6, rtol=1e-5)
+    assert [len(batch) for batch in task.batches] == [2] * 12
+    large = read_history(tmp_path / "large")
+    assert [r["train/loss"] for r in accumulated.history] == pytest.approx([r["train/loss"] for r in large])
+
+
+def test_workers_make_the_same_batches(tmp_path):
+    alone, helped = Line(), Line()
+    run(tmp_path / "alone", replace(OPTIONS, steps=2), alone)
+    run(tmp_path / "helped", replace(OPTIONS, steps=2, workers=1), helped)
+    assert all(torch.equal(a, b) for a, b in zip(alone.batches, helped.batches, strict=True))
+
+
+def test_average_follows_the_weights_slowly_and_is_what_is_saved(tmp_path):
+    task, evaluated = Line(), []
+
+    def evaluate(module):
+        evaluated.append(module.weight.detach().clone())
+        return {"dice": 1.0}
+
+    run(tmp_path, replace(OPTIONS, ema=0.5, steps=3, evaluate_every=1), task, evaluate=evaluate)
+    plain = tmp_path / "plain"
+    raw = []
+    run(
+        plain,
+        replace(OPTIONS, steps=3, evaluate_every=1),
+        evaluate=lambda m: {"dice": float(len(raw.append(m.weight.detach().clone()) or raw))},
+    )
+    second = raw[0].lerp(raw[1], 9 / 11)
+    torch.testing.assert_close(evaluated, [raw[0], second, second.lerp(raw[2], 9 / 12)])
+    assert torch.equal(weight(tmp_path), evaluated[2])
+    assert torch.equal(weight(tmp_path, "best"), evaluated[0])
+    assert torch.equal(task.weight.detach(), raw[2])
+    saved = load_file(tmp_path / "last/model.safetensors")
+    assert torch.equal(saved["index"], torch.arange(50))
+    assert 1 < saved["seen"] < 3
+
+
+def test_patience_stops_the_run_and_keeps_the_best(tmp_path):
+    result = run(
+        tmp_path, replace(OPTIONS, steps=40, patience=2), evaluate=scores(0.1, 0.5, 0.4, math.nan, 0.9)
+    )
+    assert (result.steps, result.best, result.best_step) == (8, 0.5, 4)
+    assert not torch.equal(weight(tmp_path, "best"), weight(tmp_path, "last"))
+    again = run(tmp_path, replace(OPTIONS, steps=40, patience=2), evaluate=scores(), resume=True)
+    assert again == result
+
+
+def test_clipping_bounds_the_gradient(tmp_path):
+    norms = []
+    task = Line()
+    step = torch.optim.AdamW.step
+
+    def recorded(self, *arguments, **keywords):
+        norms.append(task.weight.grad.norm().item())
+        return step(self, *arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", recorded)
+        run(tmp_path, replace(OPTIONS, clip_norm=0.01), task)
+    assert norms == pytest.approx([0.01] * 6, rel=1e-3)
+
+
+def test_infinite_loss_names_step_and_terms_and_spares_the_weights(tmp_path):
+    task = Line(poison_at=3)
+    with pytest.raises(FloatingPointError, match=r"step 3: loss is inf, size is inf; expected finite terms"):
+        run(tmp_path, task=task)
+    assert torch.isfinite(task.weight).all()
+    assert (tmp_path / "state/current").read_text() == "step-00000002\n"
+
+
+def test_bf16_trains_on_a_cpu_too(tmp_path):
+    task = Line()
+    result = run(tmp_path, replace(OPTIONS, precision="bf16", steps=2), task)
+    assert task.weight.dtype == torch.float32
+    assert all(math.isfinite(row["train/loss"]) for row in result.history)
+
+
+def test_folder_of_another_run_is_refused(tmp_path):
+    run(tmp_path)
+    with pytest.raises(InputError, match=r"holds the state of a run; pass --resume"):
+        run(tmp_path)
+
+
+def test_nothing_to_resume_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no saved state to resume from; start the run without --resume"):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": replace(OPTIONS, steps=9)}, r"steps: got 9, but the run in .* has 6"),
+        ({"options": replace(OPTIONS, lr=0.2)}, r"lr: got 0.2, but the run in .* has 0.1"),
+        ({"examples": 8}, r"examples: got 8, but the run in .* has 7"),
+        ({"task": nn.Linear(1, 1)}, r"of another model than the one to train"),
+    ],
+)
+def test_another_run_is_not_resumed(tmp_path, changes, message):
+    run(tmp_path)
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, resume=True, **changes)
+
+
+def test_workers_may_change_on_resume(tmp_path):
+    first = run(tmp_path)
+    assert run(tmp_path, replace(OPTIONS, workers=1), resume=True) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps: got 0, expected 1 or more"),
+        ({"lr": -1.0}, "lr: got -1.0, expected 0 or more"),
+        ({"ema": 1.0}, "ema: got 1.0, expected a decay"),
+        ({"precision": "fp16"}, "precision: got 'fp16', expected auto, float32 or bf16"),
+        (
+            {"accumulate": 3},
+            "batch_size: got 4, expected a multiple of accumulate x processes = 3 x 1; for instance 6",
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, replace(OPTIONS, **changes))
+
+
+def test_no_examples_are_refused(tmp_path):
+    with pytest.raises(InputError, match="got no example"):
+        run(tmp_path, examples=0)
+
+
+def test_unknown_monitor_lists_the_metrics(tmp_path):
+    with pytest.raises(InputError, match=r"monitor: got 'iou', expected one of .*: dice"):
+        run(tmp_path, evaluate=scores(0.1), monitor="iou")
