@@ -1,0 +1,157 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import segue
+from segue.api import Member, Segmenter, load
+from segue.data.transforms import Preprocessing
+from segue.types import InputError
+
+LEFT = "Unilateral pulmonary infection, one infected area, upper left lung."
+IMAGE = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
+
+
+def test_an_unknown_name_lists_the_bundled_ones():
+    with pytest.raises(InputError, match=r"model 'nonsense': neither a folder nor a bundled model; bundled are: .*chest"):
+        load("nonsense")
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    with pytest.raises(InputError, match=r"no config\.json there; a checkpoint is a folder with"):
+        load(tmp_path)
+
+
+def test_a_checkpoint_of_another_method(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    (tmp_path / "m/config.json").write_text(json.dumps(config | {"method": "syntic"}))
+    with pytest.raises(InputError, match="a checkpoint of the method 'syntic', expected one of reclmis, unet"):
+        load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 5000])
+def test_truncated_weights(tiny_model, tmp_path, keep):
+    shutil.copytree(tiny_model, tmp_path / "m")
+    weights = tmp_path / "m/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    with pytest.raises(InputError, match=rf"weights can't be read \({keep} bytes: .*copy the checkpoint again"):
+        load(tmp_path / "m")
+
+
+def test_weights_and_config_that_do_not_belong_together(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    config["config"]["widths"] = [8, 8, 16, 32]
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="the two files don't belong together"):
+        load(tmp_path / "m")
+
+
+def test_a_config_of_a_later_version(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    config["config"]["telepathy"] = True
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="config.json has telepathy, which this version of Segue doesn't know"):
+        load(tmp_path / "m")
+
+
+def test_the_answer_lies_on_the_pictures_own_grid(tiny_model):
+    answer = segue.load(tiny_model).segment(IMAGE, note=LEFT)
+    assert answer.mask.shape == (40, 56)
+    assert answer.probability.dtype == np.float32
+
+
+def test_only_the_inferring_path_is_resident(tiny_model):
+    lean, full = load(tiny_model), load(tiny_model, explain=True)
+    assert lean.members[0].network.interest is None
+    assert lean.members[0].network.rebuild_vision is None
+    assert full.members[0].network.interest is not None
+    with pytest.raises(InputError, match="load it with explain=True"):
+        lean.explain(IMAGE, LEFT)
+
+
+def test_an_explanation_speaks_of_the_notes_words(tiny_model):
+    why = load(tiny_model, explain=True).explain(IMAGE, LEFT)
+    assert why.patches.shape == why.gradcam.shape == (40, 56)
+    assert {"left", "lung"} <= {word for word, _ in why.words}
+    assert sum(weight for _, weight in why.words) == pytest.approx(1, abs=1e-5)
+
+
+def test_batches_answer_like_single_pictures_and_keep_their_order(tiny_model):
+    model = load(tiny_model)
+    images = [IMAGE, IMAGE[:30], IMAGE[:, ::-1].copy(), IMAGE[5:]]
+    notes = [LEFT, None, LEFT, "two infected areas"]
+    together = list(model.segment_many(images, notes, batch_size=3))
+    for image, note, answer in zip(images, notes, together, strict=True):
+        np.testing.assert_allclose(answer.probability, model.segment(image, note).probability, atol=1e-5)
+
+
+def test_tta_of_a_mirrored_picture_with_swapped_sides_is_the_mirrored_answer(tiny_model):
+    model = load(tiny_model)
+    here = model.segment(IMAGE, LEFT, tta=True)
+    there = model.segment(np.ascontiguousarray(IMAGE[:, ::-1]), LEFT.replace("left", "right"), tta=True)
+    np.testing.assert_allclose(here.probability, there.probability[:, ::-1], atol=1e-5)
+
+
+class Fixed(torch.nn.Module):
+    """Answers one logit everywhere."""
+
+    def __init__(self, logit):
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, image, notes):
+        return torch.full((len(image), 1, *image.shape[-2:]), self.logit)
+
+
+def test_an_ensemble_averages_calibrated_probabilities():
+    model = Segmenter([Member(Fixed(2.0), temperature=2.0), Member(Fixed(-1.0))], Preprocessing(size=32))
+    expected = (torch.sigmoid(torch.tensor(1.0)) + torch.sigmoid(torch.tensor(-1.0))) / 2
+    assert model.segment(IMAGE).probability.mean() == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_folder_of_folds_is_an_ensemble(tiny_model, tmp_path):
+    for fold in ("fold-0", "fold-1"):
+        shutil.copytree(tiny_model, tmp_path / fold / "best")
+    (tmp_path / "ensemble.json").write_text(json.dumps({"members": ["fold-0/best", "fold-1/best"]}))
+    both = load(tmp_path)
+    assert len(both.members) == 2
+    np.testing.assert_allclose(
+        both.segment(IMAGE, LEFT).probability, load(tiny_model).segment(IMAGE, LEFT).probability, atol=1e-6
+    )
+
+
+def test_windows_cover_a_large_picture(tiny_model):
+    large = np.tile(IMAGE, (3, 3, 1))
+    answer = load(tiny_model).segment(large, LEFT, window=48)
+    assert answer.mask.shape == (120, 168)
+    flat = np.full((96, 96, 3), 90, np.uint8)
+    whole = Segmenter([Member(Fixed(1.0))], Preprocessing(size=32)).segment(flat, window=48)
+    np.testing.assert_allclose(whole.probability, 1 / (1 + np.exp(-1.0)), atol=1e-4)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -3])
+def test_a_threshold_is_a_probability(tiny_model, threshold):
+    with pytest.raises(InputError, match="expected a probability between 0 and 1"):
+        load(tiny_model).segment(IMAGE, LEFT, threshold=threshold)
+
+
+def test_a_blank_note_is_refused_and_none_is_not(tiny_model):
+    with pytest.raises(InputError, match="pass note=None to segment without a note"):
+        load(tiny_model).segment(IMAGE, "  ")
+    assert load(tiny_model).segment(IMAGE).note is None
+
+
+def test_a_note_of_ten_thousand_words(tiny_model):
+    with pytest.raises(InputError, match="got 10,000 words .* expected at most 2,000 words"):
+        load(tiny_model).segment(IMAGE, "left " * 10_000)
+
+
+def test_the_package_offers_load_lazily():
+    assert segue.load is load
+    with pytest.raises(AttributeError, match="it offers InputError, __version__, load"):
+        segue.nonsense  # noqa: B018

@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+NOTE = "one infected area, upper left lung"
+
+
+def test_version(segue):
+    assert segue("--version") == (0, "segue 0.1.0\n", "")
+
+
+def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, picture, tmp_path):
+    out = tmp_path / "out" / "mask.png"
+    status, told, _ = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json")
+    answer = json.loads(told)
+    mask = np.asarray(Image.open(out))
+    assert status == 0
+    assert mask.shape == (40, 56)
+    assert set(np.unique(mask)) <= {0, 255}
+    assert answer["area"] == int((mask > 0).sum())
+    assert answer["note"] == NOTE
+    assert 0 <= answer["score"] <= 1
+    assert Image.open(answer["overlay"]).size == (56, 40)
+
+
+def test_segment_explains(segue, tiny_model, picture, tmp_path):
+    out = tmp_path / "mask.png"
+    status, told, _ = segue(
+        "segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json", "--explain"
+    )
+    answer = json.loads(told)
+    assert status == 0
+    assert Image.open(answer["patches"]).size == Image.open(answer["gradcam"]).size == (56, 40)
+    assert "left" in [word for word, _ in answer["words"]]
+
+
+def test_segment_a_folder_by_a_csv_of_notes(segue, tiny_model, picture, tmp_path):
+    (tmp_path / "notes.csv").write_text(f'image,note\nscan.png,"{NOTE}"\nscan.png,\n')
+    out = tmp_path / "masks"
+    status, told, _ = segue(
+        "segment", tmp_path, "--notes", tmp_path / "notes.csv", "--model", tiny_model, "-o", out, "--json"
+    )
+    answers = [json.loads(line) for line in told.splitlines()]
+    assert status == 0
+    assert [a["note"] for a in answers] == [NOTE, None]
+    assert (out / "scan.png").exists()
+
+
+def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tiny_model, picture, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"")
+    status, told, error = segue("segment", tmp_path, "--note", NOTE, "--model", tiny_model, "-o", tmp_path / "m")
+    assert status == 2
+    assert "1 of 2 pictures could not be read" in error
+    assert "broken.png" in error
+    assert (tmp_path / "m/scan.png").exists()
+    assert "scan.png" in told
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("segment", "{tmp}/none.png"), "no such file; give a picture"),
+        (("segment", "{picture}", "--model", "gpt"), "model 'gpt': neither a folder nor a bundled model; bundled are:"),
+        (("segment", "{picture}", "--note", "x", "--notes", "y.csv"), "got both --note and --notes"),
+        (("segment", "{tmp}", "--notes", "{tmp}/none.csv"), "give a CSV with the columns image,note"),
+        (("segment", "{picture}", "--model", "{model}", "--explain"), "give a --note"),
+        (("segment", "{picture}", "--model", "{model}", "--note", " "), "pass note=None to segment without a note"),
+        (("eval", "{model}", "--data", "{tmp}"), "Test_Folder"),
+        (("train", "reclmis-lungs"), "expected one of reclmis, reclmis-chest"),
+        (("train", "reclmis", "--data", "{tmp}/nowhere"), "nowhere"),
+        (("ablate", "nonsense"), "expected one of reclmis_chest, reclmis_pareto, reclmis_real"),
+        (("report", "--results", "{tmp}/nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(segue, tiny_model, picture, tmp_path, args, message):
+    told = [a.format(tmp=tmp_path, picture=picture, model=tiny_model) for a in args]
+    status, _, error = segue(*told)
+    assert status == 2
+    assert error.startswith("segue: ")
+    assert error.count("\n") == 1
+    assert message in error
