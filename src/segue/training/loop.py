@@ -163,7 +163,7 @@ def fit(
     """Train `task` in place and leave checkpoints in `out`, a folder that all processes see.
 
     save: writes a checkpoint of a module into the empty folder it is given.
-    evaluate: metrics of a module in eval mode, without gradients, every `evaluate_every` steps and at the end.
+    evaluate: metrics of a module in eval mode, without gradients, each `evaluate_every` steps and at the end.
     It runs on the main process only, so it must not gather. With `ema` on, it and `save` are handed the
     averaged module.
     monitor: the metric whose highest value is the best.
