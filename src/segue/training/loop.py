@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -77,8 +77,8 @@ class FitOptions:
 
     steps: optimiser steps.
     batch_size: examples per step, over all processes and accumulated batches together.
-    accumulate: forward and backward passes per step, each with its own share of the batch; batch statistics and
-    contrasts see that share only.
+    accumulate: forward and backward passes per step, each with its own share of the batch: batch statistics
+    and contrasts see that share only.
     lr, warmup: the learning rate climbs to `lr` in `warmup` steps, then follows a cosine to 0.
     weight_decay: AdamW's, on weights of two or more dimensions.
     ema: decay of the averaged weights, in [0, 1); 0 is off.
@@ -163,8 +163,9 @@ def fit(
     """Train `task` in place and leave checkpoints in `out`, a folder that all processes see.
 
     save: writes a checkpoint of a module into the empty folder it is given.
-    evaluate: metrics of a module in eval mode, without gradients; on the main process only, every
-    `evaluate_every` steps and at the end. With `ema` on, it and `save` are handed the averaged module.
+    evaluate: metrics of a module in eval mode, without gradients, each `evaluate_every` steps and at the end.
+    It runs on the main process only, so it must not gather. With `ema` on, it and `save` are handed the
+    averaged module.
     monitor: the metric whose highest value is the best.
     resume: go on from `out`/state. The number of workers and processes may differ, nothing else.
 
@@ -198,15 +199,14 @@ def fit(
                 metrics = _evaluated(result, evaluate, monitor, main)
                 row |= {f"evaluate/{name}": value for name, value in metrics.items()}
                 if standing.judge(metrics[monitor]) and main:
-                    replace_folder(out / "best", lambda path: save(result, path))
+                    replace_folder(out / "best", partial(save, result))
                 module.train()
             journal.add(row)
             if pause and main:
-                write_state(
-                    out / "state", standing.step, trainer.tensors(), facts | {"standing": asdict(standing)}
-                )
+                facts["standing"] = asdict(standing)
+                write_state(out / "state", standing.step, trainer.tensors(), facts)
     if main:
-        replace_folder(out / "last", lambda path: save(result.eval(), path))
+        replace_folder(out / "last", partial(save, result.eval()))
     accelerator.wait_for_everyone()
     return FitResult(standing.step, standing.best, standing.best_step, read_history(out))
 
@@ -230,11 +230,11 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         torch.manual_seed(_random(self.options.seed, step, self.accelerator.process_index))
+        self.optimizer.zero_grad()
         terms = self._gradients(step, loader)
         if self.options.clip_norm:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad()
         if self.average:
             self.average.update_parameters(self.module)
         return {"step": step + 1, "lr": lr} | {f"train/{name}": value for name, value in terms.items()}
