@@ -62,7 +62,8 @@ def test_reconstruction_loss_is_equation_8(features):
     v, _, w_v, _, _ = features
     guess = v.flip(1)
     naive = sum(
-        sum(w_v[b, n] * sum((v[b, n, d] - guess[b, n, d]) ** 2 for d in range(D)) for n in range(N)) / N for b in range(B)
+        sum(w_v[b, n] * sum((v[b, n, d] - guess[b, n, d]) ** 2 for d in range(D)) / D for n in range(N)) / N
+        for b in range(B)
     )
     assert reconstruction_loss(v, guess, w_v).item() == pytest.approx(float(naive) / B, rel=1e-5)
 
@@ -73,7 +74,7 @@ def test_reconstruction_loss_of_words_is_equation_10_over_real_words(features):
     naive = 0.0
     for b in range(B):
         real = [j for j in range(L) if words[b, j]]
-        naive += sum(w_e[b, j] * float(((e[b, j] - guess[b, j]) ** 2).sum()) for j in real) / len(real)
+        naive += sum(w_e[b, j] * float(((e[b, j] - guess[b, j]) ** 2).mean()) for j in real) / len(real)
     assert reconstruction_loss(e, guess, w_e, words).item() == pytest.approx(float(naive) / B, rel=1e-5)
 
 

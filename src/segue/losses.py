@@ -57,9 +57,11 @@ def reconstruction_loss(truth: Tensor, guess: Tensor, weight: Tensor, real: Tens
 
         L = 1/B sum_b 1/M sum_m w_m |x_m - x'_m|^2
 
-    |.|^2 is the sum over the D channels; M is the number of real positions.
+    |.|^2 is the mean over the D channels, the "mean squared error" of the paper's text: as a sum it would grow with the
+    network's width, and at lambda = 1 it then drowns the segmentation and the word features collapse (measured: the
+    contrastive term stays at log B and the note is ignored). M is the number of real positions.
     """
-    error = weight * (truth - guess).pow(2).sum(-1)
+    error = weight * (truth - guess).pow(2).mean(-1)
     if real is None:
         return error.mean()
     return ((error * real).sum(1) / real.sum(1)).mean()
