@@ -1,13 +1,18 @@
-"""Experiments by name: what `segue train`, `segue ablate` and `segue bench` find here."""
+"""Experiments by name: what `segue train` and `segue ablate` find here."""
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from segue.recipes import tables
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
+from segue.types import InputError
 
 RECIPES: dict[str, tuple[Callable[[Settings], Path], Settings]] = {
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
@@ -18,3 +23,33 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
 }
+
+
+def run_ablation(
+    table: str,
+    *,
+    max_minutes: float | None = None,
+    jobs: int = 1,
+    row: str | None = None,
+    results: Path = Path("results"),
+    work: Path = Path("runs/ablate"),
+    data: Path | None = None,
+) -> None:
+    """See `segue.cli.ablate`, whose arguments these are."""
+    if table not in TABLES:
+        raise InputError(f"table {table!r}: expected one of {', '.join(TABLES)}")
+    rows = TABLES[table](data)
+    if row is not None:
+        print(json.dumps(tables.run_row(rows, row, work / table)))
+        return
+
+    def told(one: Row) -> str:
+        return f"segue ablate {table} --row {shlex.quote(one.name)}" + (" --data DATA" if data else "")
+
+    def command(one: Row) -> list[str]:
+        start = [sys.executable, "-m", "segue", "ablate", table, "--row", one.name, "--work", str(work)]
+        return [*start, "--data", str(data)] if data else start
+
+    failed = tables.ablate(rows, results / f"{table}.csv", command, told, max_minutes=max_minutes, jobs=jobs)
+    if failed:
+        raise InputError(f"{failed} rows of {table} failed, see above; the others are in the file. Run again to retry them")

@@ -1,0 +1,100 @@
+"""Pictures and masks: from files to checked arrays and back. (H, W, 3) uint8 RGB, (H, W) bool."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from segue.types import InputError, check_image, check_mask
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """A picture as (H, W, 3) uint8 RGB, turned upright by its EXIF.
+
+    16-bit and float greys are stretched from their own minimum..maximum to 0..255; transparency is laid on black.
+    Raises InputError that names the file when it is missing, empty, broken, too large or not a picture.
+    """
+    with _opened(path) as picture:
+        upright = ImageOps.exif_transpose(picture)
+    if upright.mode[0] in "IF":  # I;16, I, F
+        values = np.asarray(upright, dtype=np.float64)
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        grey = np.nan_to_num((values - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if upright.has_transparency_data:
+        clear = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    return np.array(upright.convert("RGB"))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask as (H, W) bool. The file holds 0 and 255, or 0 and 1, in one channel or in equal ones.
+
+    Raises InputError with the values found when there are others.
+    """
+    with _opened(path) as picture:
+        values = np.asarray(picture)
+    if values.ndim == 3:
+        colours = values[..., :3] if values.shape[2] == 4 and (values[..., 3] == values[..., 3].max()).all() else values
+        if (colours != colours[..., :1]).any():
+            raise InputError(f"{path}: a colour picture, expected a mask of one channel with 0 and 255; export it as grey")
+        values = colours[..., 0]
+    found = np.unique(values)
+    if not (set(found.tolist()) <= {0, 255} or set(found.tolist()) <= {0, 1}):
+        shown = ", ".join(str(v) for v in found[:6]) + (", ..." if len(found) > 6 else "")
+        raise InputError(
+            f"{path}: the mask holds the values {shown}, expected 0 and 255, or 0 and 1; threshold it and save it as PNG"
+        )
+    return values > 0
+
+
+def write_image(image: NDArray[np.uint8], path: Path) -> None:
+    """Write (H, W, 3) uint8 as a file of the type that the name ends in, whole or not at all."""
+    check_image(image)
+    _save(Image.fromarray(image), path)
+
+
+def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
+    """Write (H, W) bool as a PNG of 0 and 255, whole or not at all."""
+    check_mask(mask)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: a mask is written as .png, which keeps its two values; name it {path.stem}.png")
+    _save(Image.fromarray(mask.astype(np.uint8) * 255), path)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(f"{path}: can't tell the type of picture; let the name end in one of {', '.join(PICTURES)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as fresh:
+        picture.save(fresh, format=Image.registered_extensions()[path.suffix.lower()])
+    os.chmod(fresh.name, 0o644)
+    os.replace(fresh.name, path)
+
+
+def _opened(path: Path) -> Image.Image:
+    """The decoded picture of a file, every way of failing told in one kind of error."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, expected a picture")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: an empty file (0 bytes), expected a picture; copy it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+            picture.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path}: too large to decode safely ({error}); cut it into tiles") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: can't be read as a picture ({error}); the file is broken or of another type") from error
+    return picture

@@ -1,0 +1,150 @@
+"""Reader of the LViT layout: {Train,Val,Test}_Folder/{img,labelcol} and workbooks of notes.
+
+QaTa-COV19 pairs `mask_covid_1.png` with `covid_1.png`; MosMedData+ and MoNuSeg give mask and image the same stem,
+where the image may be tif. Workbooks have the columns Image and Description and are keyed by the MASK's file name;
+`Train_Val_text.xlsx` stands for the two workbooks of training and validation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from xml.etree.ElementTree import ParseError
+from zipfile import BadZipFile
+from pathlib import Path
+
+from segue.data.images import PICTURES, read_image, read_mask
+from segue.types import Example, InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One example, not yet read. mask is None for an unlabelled image, note for one that has none."""
+
+    name: str
+    split: str
+    image: Path
+    mask: Path | None
+    note: str | None
+    group: str
+
+    def load(self) -> Example:
+        """Read the files. Raises InputError that names what is wrong, a mask of another size included."""
+        mask = None if self.mask is None else read_mask(self.mask)
+        return Example(read_image(self.image), mask, self.note, self.name, self.group)
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """The splits that a folder has."""
+    return tuple(s for s in SPLITS if (root / f"{s.title()}_Folder").is_dir())
+
+
+def read_lvit(root: Path, split: str) -> list[Record]:
+    """The records of a split, sorted by name. Files beside the images that are no pictures are passed over."""
+    layout = Layout(root, split)
+    if not layout.images:
+        raise InputError(f"{layout.folder / 'img'}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+    records = []
+    for stem, image in sorted(layout.images.items()):
+        mask = layout.masks.get(stem)
+        note = layout.notes.get(mask.name if mask else image.name, layout.notes.get(image.name))
+        records.append(Record(stem, split, image, mask, note or None, patient_of(stem)))
+    return records
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What stands in a split's folders and workbook, before it is paired: masks and images by the image's stem."""
+
+    root: Path
+    split: str
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise InputError(f"split: got {self.split!r}, expected one of {', '.join(SPLITS)}")
+        for folder in (self.folder, self.folder / "img"):
+            if not folder.is_dir():
+                raise InputError(
+                    f"{folder}: no such folder; expected the LViT layout: {self.folder.name}/img, "
+                    f"{self.folder.name}/labelcol and {self.split.title()}_text.xlsx"
+                )
+
+    @property
+    def folder(self) -> Path:
+        """The split's folder."""
+        return self.root / f"{self.split.title()}_Folder"
+
+    @cached_property
+    def images(self) -> dict[str, Path]:
+        """Images by their stem."""
+        return {p.stem: p for p in _pictures(self.folder / "img")}
+
+    @cached_property
+    def masks(self) -> dict[str, Path]:
+        """Masks by the stem of the image that they belong to."""
+        found = {}
+        for path in _pictures(self.folder / "labelcol"):
+            stem = path.stem
+            found[stem if stem in self.images else stem.removeprefix("mask_")] = path
+        return found
+
+    @cached_property
+    def rows(self) -> list[tuple[str, str]]:
+        """(file name, note) as they stand in the workbook."""
+        return read_workbook(self.workbook)
+
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """Notes by the mask's file name; of several the first."""
+        return dict(reversed(self.rows))
+
+    @property
+    def workbook(self) -> Path:
+        """The workbook of this split."""
+        names = [f"{self.split.title()}_text.xlsx"] + ["Train_Val_text.xlsx"] * (self.split != "test")
+        places = [folder / name for name in names for folder in (self.root, self.folder)]
+        for path in places:
+            if path.is_file():
+                return path
+        raise InputError(f"{self.root}: no workbook of notes for {self.split}; expected {' or '.join(names)}")
+
+
+def read_workbook(path: Path) -> list[tuple[str, str]]:
+    """(file name, note) of every row of an xlsx with the columns Image and Description."""
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        rows = list(book.worksheets[0].iter_rows(values_only=True))
+        book.close()
+    except (OSError, KeyError, ValueError, InvalidFileException, BadZipFile, ParseError) as error:
+        raise InputError(f"{path}: can't be read as a workbook ({error}); save it again as .xlsx") from error
+    heads = [str(h or "").strip().lower() for h in (rows[0] if rows else ())]
+    if "image" not in heads or "description" not in heads:
+        told = ", ".join(str(h) for h in (rows[0] if rows else ()) if h is not None) or "none"
+        raise InputError(f"{path}: got the columns {told}, expected Image and Description in the first row")
+    at, said = heads.index("image"), heads.index("description")
+    return [(str(row[at]).strip(), str(row[said] or "").strip()) for row in rows[1:] if row[at] is not None]
+
+
+def patient_of(name: str) -> str:
+    """The patient or study that a file name tells: what must not stand in two splits.
+
+    QaTa `sub-S03044_ses-..._run-1` -> sub-S03044; MosMed `study_0255_17` or `Jun_coronacases_003_slice_12` -> without
+    the last number; serial pictures `pneumonia-2-day7`, `figure-1-PA` -> without day and view; else the name itself.
+    """
+    if subject := re.match(r"(sub-[A-Za-z0-9]+)", name):
+        return subject[1]
+    if study := re.match(r"(.*(?:study|coronacases|radiopaedia)[_-]?\d+)", name, re.IGNORECASE):
+        return study[1]
+    if slide := re.match(r"(TCGA-\w\w-\w{4})", name):
+        return slide[1]
+    return re.sub(r"([-_](day\d+|PA|AP|lateral|l|r|left|right))+$", "", name, flags=re.IGNORECASE)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES) if folder.is_dir() else []

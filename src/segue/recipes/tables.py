@@ -1,0 +1,208 @@
+"""The engine of `segue ablate`: runs a results table's missing rows and appends each as it finishes.
+
+A results file is long-form CSV, one line for each metric of a row; a row is (experiment, system, seed). Rows run in
+processes of their own, so a crash or a kill loses at most the rows under way, and those resume in their work folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from segue.types import InputError
+
+COLUMNS = ("experiment", "system", "seed", "metric", "value", "command", "commit", "machine")
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: run(work_folder) -> its metrics. A run that finds its folder half done resumes there."""
+
+    experiment: str
+    system: str
+    seed: int
+    run: Callable[[Path], dict[str, float]]
+
+    @property
+    def key(self) -> Key:
+        """(experiment, system, seed), unique in its table."""
+        return self.experiment, self.system, self.seed
+
+    @property
+    def name(self) -> str:
+        """EXPERIMENT/SYSTEM/SEED, as on the command line."""
+        return f"{self.experiment}/{self.system}/{self.seed}"
+
+    def folder(self, work: Path) -> Path:
+        """Where this row works."""
+        return work / f"{self.experiment}-{self.system}-{self.seed}".replace(" ", "_")
+
+
+def run_row(rows: Sequence[Row], name: str, work: Path) -> dict[str, float]:
+    """Run the row EXPERIMENT/SYSTEM/SEED in this process."""
+    named = {row.name: row for row in rows}
+    if name not in named:
+        raise InputError(f"row {name!r}: expected EXPERIMENT/SYSTEM/SEED, one of {', '.join(named)}")
+    return named[name].run(named[name].folder(work))
+
+
+def ablate(
+    rows: Sequence[Row],
+    file: Path,
+    command: Callable[[Row], list[str]],
+    told: Callable[[Row], str],
+    *,
+    max_minutes: float | None = None,
+    jobs: int = 1,
+) -> int:
+    """Run what `file` lacks, `jobs` rows at a time; returns how many rows failed.
+
+    command(row) starts a row; its last printed line is a JSON object of metrics. told(row) is the command that goes
+    into the file. max_minutes: no further row is started after that long.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs: got {jobs}, expected 1 or more")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(file):
+        missing = [row for row in rows if row.key not in finished(file)]
+        print(f"{file}: {len(rows) - len(missing)} of {len(rows)} rows are there", flush=True)
+        stop = time.monotonic() + 60 * max_minutes if max_minutes is not None else float("inf")
+        running: list[_Running] = []
+        failed = 0
+        try:
+            while missing and time.monotonic() < stop or running:
+                while missing and len(running) < jobs and time.monotonic() < stop:
+                    running.append(_start(missing.pop(0), command, jobs))
+                time.sleep(0.1)
+                for one in [one for one in running if one.process.poll() is not None]:
+                    running.remove(one)
+                    failed += not _finish(one, file, told(one.row))
+        finally:
+            for one in running:
+                one.process.terminate()
+    return failed
+
+
+def finished(file: Path) -> set[Key]:
+    """The rows that a results file holds."""
+    return {(line["experiment"], line["system"], int(line["seed"])) for line in read_lines(file)}
+
+
+def read_lines(file: Path) -> list[dict[str, str]]:
+    """The lines of a results file, checked; none when it is not there."""
+    if not file.exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        table = csv.DictReader(lines)
+        if tuple(table.fieldnames or ()) != COLUMNS:
+            raise InputError(f"{file}: got the columns {table.fieldnames}, expected {', '.join(COLUMNS)}")
+        found = list(table)
+    for number, line in enumerate(found, start=2):
+        try:
+            int(line["seed"]), float(line["value"])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{file}, line {number}: seed and value must be numbers ({error}); mend that line") from error
+    return found
+
+
+def append_row(file: Path, key: Key, metrics: dict[str, float], command: str) -> None:
+    """Append the metrics of one row, all or none."""
+    where = (command, commit(), machine())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if not file.exists():
+        writer.writerow(COLUMNS)
+    for metric, value in metrics.items():
+        writer.writerow([*key, metric, f"{value:.6g}", *where])
+    old = file.read_text(encoding="utf-8") if file.exists() else ""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as fresh:
+        fresh.write(old + text.getvalue())
+    os.chmod(fresh.name, 0o644)
+    os.replace(fresh.name, file)
+
+
+def commit() -> str:
+    """The short hash of the code that runs, with -dirty when src differs from it; "unknown" outside a repository."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    short = git("rev-parse", "--short", "HEAD")
+    return (short + ("-dirty" if git("status", "--porcelain", "--", str(here.parent)) else "")) or "unknown"
+
+
+def machine() -> str:
+    """Processor, cores and torch, without the machine's name."""
+    from importlib.metadata import version
+
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = models[0] if models else model
+    return f"{os.cpu_count()} cores {model}; torch {version('torch').split('+')[0]}"
+
+
+@dataclass(frozen=True)
+class _Running:
+    row: Row
+    process: subprocess.Popen[str]
+    output: IO[str]
+    since: float
+
+
+def _start(row: Row, command: Callable[[Row], list[str]], jobs: int) -> _Running:
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    output = tempfile.TemporaryFile("w+")  # closed by _finish
+    process = subprocess.Popen(
+        command(row),
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"},
+    )
+    return _Running(row, process, output, time.monotonic())
+
+
+def _finish(one: _Running, file: Path, told: str) -> bool:
+    with one.output:
+        one.output.seek(0)
+        lines = one.output.read().strip().splitlines()
+    minutes = (time.monotonic() - one.since) / 60
+    if one.process.returncode:
+        tail = "\n".join(lines[-15:])
+        print(f"{one.row.name}: failed with status {one.process.returncode}\n{tail}", file=sys.stderr, flush=True)
+        return False
+    metrics = json.loads(lines[-1])
+    append_row(file, one.row.key, metrics, told)
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    print(f"{one.row.name}: {shown}  ({minutes:.1f} min)", flush=True)
+    return True
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Two ablations of one table would run the same rows twice."""
+    with file.with_name(f".{file.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{file}: another `segue ablate` is filling this table; wait for it or stop it") from error
+        yield
+    file.with_name(f".{file.name}.lock").unlink(missing_ok=True)
