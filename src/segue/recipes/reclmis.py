@@ -113,7 +113,7 @@ def reclmis_chest(settings: Settings, network: RecLMISConfig | UNetConfig | None
     return reclmis(settings, network)
 
 
-CHEST = Settings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=2000, ema=0.995)
+CHEST = Settings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200, ema=0.99)
 
 
 def network_config(settings: Settings) -> RecLMISConfig | UNetConfig:

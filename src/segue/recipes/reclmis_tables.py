@@ -26,7 +26,7 @@ from segue.types import InputError
 
 SEEDS = (0, 1, 2)
 METRICS = ("dice", "iou", "miou", "class_miou")
-SHORT = Settings(out=Path(), data=Path(), image_size=64, steps=400, batch_size=16, evaluations=1, ema=0.98)
+SHORT = Settings(out=Path(), data=Path(), image_size=64, steps=240, batch_size=16, evaluations=1, ema=0.98)
 Network = RecLMISConfig | UNetConfig | None
 
 
@@ -91,23 +91,29 @@ def real_table(data: Path | None) -> list[Row]:
     rows = []
     for seed in SEEDS:
         for name in ("covid_cxr", "monuseg"):
-            for system in ("unet", "text_blind", "full"):
+            for system in ("unet", "full"):
                 settings = replace(REAL, system=system, seed=seed)
                 rows.append(Row(name, system, seed, partial(_real, settings, name, data)))
     return rows
 
 
-REAL = Settings(out=Path(), data=Path(), image_size=224, steps=200, batch_size=8, evaluations=1, ema=0.97)
+REAL = Settings(out=Path(), data=Path(), image_size=224, steps=120, batch_size=8, evaluations=1, ema=0.97)
 
 
 def _chest_data(work: Path, style: str = "a") -> Path:
-    folder = work.parent / f"data-chest-{style}"
-    work.parent.mkdir(parents=True, exist_ok=True)
-    with (work.parent / f".{folder.name}.lock").open("w") as lock:  # rows that start together draw it once
+    folder = work.parents[1] / f"data-chest-{style}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:  # rows that start together draw it once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             make_chest(folder, style=style)
     return folder
+
+
+def _twin(work: Path, name: str) -> Path:
+    """The folder of a row of `reclmis_chest` that trains the very same network, if it is done; else `work`."""
+    twin = work.parents[1] / "reclmis_chest" / name
+    return twin if (twin / "last" / "config.json").exists() else work
 
 
 def _trained(settings: Settings, network: Network) -> Path:
@@ -126,7 +132,9 @@ def _score(model: Path, data: Path, split: str, notes: Callable | None = None) -
 
 def _chest(settings: Settings, work: Path, network: Network = None, cost: bool = False) -> dict[str, float]:
     data = _chest_data(work)
-    model = _trained(replace(settings, out=work, data=data), network)
+    same = network is None or network == SIZES["segue"]  # then `main` may have trained it already
+    out = _twin(work, f"main-{settings.system}-{settings.seed}") if same and settings.size == "segue" else work
+    model = _trained(replace(settings, out=out, data=data), network)
     result = _score(model, data, "test")
     if cost:
         result["gmac"] = macs(load(model).members[0].network, 224) / 1e9
@@ -135,15 +143,13 @@ def _chest(settings: Settings, work: Path, network: Network = None, cost: bool =
 
 def _shuffled(settings: Settings, work: Path) -> dict[str, float]:
     data = _chest_data(work)
-    twin = work.with_name(work.name.replace("full_shuffled_notes", "full"))  # the row `full` of this seed
-    model = _trained(replace(settings, out=twin if (twin / "last").exists() else work, data=data), None)
+    model = _trained(replace(settings, out=_twin(work, f"main-full-{settings.seed}"), data=data), None)
     return _score(model, data, "test", partial(shuffled, seed=settings.seed))
 
 
 def _cross_domain(settings: Settings, work: Path) -> dict[str, float]:
-    twin = work.with_name(work.name.replace("cross_domain", "main"))  # trained on scanner a by the row of `main`
-    out = twin if (twin / "last").exists() else work
-    model = _trained(replace(settings, out=out, data=_chest_data(work)), None)
+    out = _twin(work, f"main-{settings.system}-{settings.seed}")
+    model = _trained(replace(settings, out=out, data=_chest_data(work, "a")), None)
     return _score(model, _chest_data(work, "b"), "test")
 
 
