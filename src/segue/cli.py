@@ -252,7 +252,10 @@ def ablate(
 
 
 def report(
-    results: Path = Path("results"), out: Annotated[Path | None, arg(aliases=["-o"])] = None, plots: Path | None = None
+    results: Path = Path("results"),
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    plots: Path | None = None,
+    readme: Path | None = None,
 ) -> None:
     """Render the tables of the results folder: mean, spread and number of seeds.
 
@@ -260,14 +263,18 @@ def report(
         results: folder of the long-form CSV files.
         out: write the markdown there instead of printing it.
         plots: also draw the curves into this folder.
+        readme: fill this file's blocks `<!-- results:FILE:EXPERIMENT -->` with their tables instead.
     """
     from segue.recipes import report as reports
 
+    if readme is not None:
+        readme.write_text(reports.fill(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+        return
     text = reports.report(results)
     if out is None:
         print(text)
     else:
-        out.write_text(text)
+        out.write_text(text, encoding="utf-8")
     if plots is not None:
         for path in reports.plots(results, plots):
             print(path)

@@ -1,0 +1,105 @@
+"""`segue report`: the results files as tables and curves. README quotes only what this prints."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+
+from segue.recipes.tables import read_lines
+from segue.types import InputError
+
+Cells = dict[str, dict[str, list[float]]]  # values by system and metric
+PERCENT = ("dice", "iou", "miou", "class_miou")  # shares, shown as percentages
+
+
+def report(results: Path) -> str:
+    """Every table of the results folder in markdown: mean ± sample deviation (number of seeds) for each metric."""
+    files = _files(results)
+    parts = ["Shares are percentages; cells are mean ± standard deviation over seeds (number of seeds)."]
+    for file in files:
+        for experiment in read(file):
+            parts.append(f"## {file.stem}: {experiment}\n\n{table(file, experiment)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def read(file: Path) -> dict[str, Cells]:
+    """Values by experiment, system and metric, in the file's order."""
+    found: dict[str, Cells] = {}
+    for line in read_lines(file):
+        cells = found.setdefault(line["experiment"], {}).setdefault(line["system"], {})
+        cells.setdefault(line["metric"], []).append(float(line["value"]))
+    return found
+
+
+def table(file: Path, experiment: str) -> str:
+    """One experiment as a markdown table: systems down, metrics across."""
+    found = read(file)
+    if experiment not in found:
+        raise InputError(f"{file}: no experiment {experiment!r}; it has {', '.join(found) or 'none'}")
+    systems = found[experiment]
+    metrics = list(dict.fromkeys(metric for cells in systems.values() for metric in cells))
+    lines = [f"| system | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
+    for system, cells in systems.items():
+        lines.append(f"| {system} | " + " | ".join(cell(m, cells.get(m, [])) for m in metrics) + " |")
+    return "\n".join(lines)
+
+
+def cell(metric: str, values: list[float]) -> str:
+    """Mean ± deviation (n); a dash for what was not computed."""
+    if not values:
+        return "—"
+    scale, digits = (100, 1) if metric in PERCENT else (1, 2)
+    mean = scale * statistics.mean(values)
+    spread = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread} ({len(values)})"
+
+
+BLOCK = re.compile(r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+
+
+def fill(text: str, results: Path) -> str:
+    """The text with each block `<!-- results:FILE:EXPERIMENT --> ... <!-- /results -->` holding its table."""
+    return BLOCK.sub(lambda m: m[1] + table(results / f"{m['file']}.csv", m["experiment"]) + "\n" + m[4], text)
+
+
+def plots(results: Path, out: Path) -> list[Path]:
+    """For each experiment that has a gmac metric, dice against gmac as an SVG."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InputError('plots need matplotlib, which is missing: pip install "segue[report]"') from error
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "segue"  # the same file for the same figures
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for file in _files(results):
+        for experiment, systems in read(file).items():
+            if any("gmac" in cells for cells in systems.values()):
+                drawn.append(_pareto(systems, out / f"{file.stem}_{experiment}.svg"))
+    return drawn
+
+
+def _pareto(systems: Cells, path: Path) -> Path:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
+    for system, cells in systems.items():
+        if "gmac" not in cells:
+            continue
+        gmac, dice = cells["gmac"][0], [100 * v for v in cells["dice"]]
+        spread = statistics.stdev(dice) if len(dice) > 1 else 0.0
+        axes.errorbar(gmac, statistics.mean(dice), spread, fmt="o", capsize=3)
+        axes.annotate(system, (gmac, statistics.mean(dice)), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="GMAC at 224x224, batch 1", ylabel="Dice, %", xscale="log")
+    axes.grid(alpha=0.25)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
+
+
+def _files(results: Path) -> list[Path]:
+    files = sorted(results.glob("*.csv"))
+    if not files:
+        raise InputError(f"{results}: no results there; `segue ablate TABLE` fills the folder, or give another --results")
+    return files

@@ -1,0 +1,55 @@
+import pytest
+
+from segue.recipes.report import cell, fill, plots, report, table
+from segue.recipes.tables import append_row
+from segue.types import InputError
+
+
+@pytest.fixture
+def results(tmp_path):
+    for seed, dice in ((0, 0.7), (1, 0.8), (2, 0.9)):
+        append_row(tmp_path / "t.csv", ("main", "full", seed), {"dice": dice, "gmac": 2.0}, "c")
+    append_row(tmp_path / "t.csv", ("main", "unet", 0), {"dice": 0.5}, "c")
+    append_row(tmp_path / "t.csv", ("other", "full", 0), {"dice": 0.5}, "c")
+    return tmp_path
+
+
+def test_a_table_gives_mean_deviation_and_number(results):
+    assert table(results / "t.csv", "main").splitlines() == [
+        "| system | dice | gmac |",
+        "|---|---|---|",
+        "| full | 80.0 ± 10.0 (3) | 2.00 ± 0.00 (3) |",
+        "| unet | 50.0 (1) | — |",
+    ]
+
+
+def test_what_was_not_computed_is_a_dash():
+    assert cell("dice", []) == "—"
+    assert cell("seconds", [1.5]) == "1.50 (1)"
+
+
+def test_the_report_names_file_and_experiment(results):
+    text = report(results)
+    assert "## t: main" in text
+    assert "## t: other" in text
+
+
+def test_marked_blocks_are_filled_and_nothing_else(results):
+    text = "before\n<!-- results:t:other -->\nstale\n<!-- /results -->\nafter\n"
+    filled = fill(text, results)
+    assert filled.startswith("before\n<!-- results:t:other -->\n| system | dice |")
+    assert filled.endswith("| full | 50.0 (1) |\n<!-- /results -->\nafter\n")
+    assert fill(filled, results) == filled
+    with pytest.raises(InputError, match="no experiment 'none'; it has main, other"):
+        fill("<!-- results:t:none -->\n<!-- /results -->", results)
+
+
+def test_curves_are_the_same_bytes_each_time(results, tmp_path):
+    (first,), (second,) = plots(results, tmp_path / "a"), plots(results, tmp_path / "b")
+    assert first.name == "t_main.svg"
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_folder_without_results(tmp_path):
+    with pytest.raises(InputError, match="`segue ablate TABLE` fills the folder"):
+        report(tmp_path)
