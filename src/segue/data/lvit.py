@@ -139,7 +139,7 @@ def patient_of(name: str) -> str:
     """
     if subject := re.match(r"(sub-[A-Za-z0-9]+)", name):
         return subject[1]
-    if study := re.match(r"(.*(?:study|coronacases|radiopaedia)[_-]?\d+)", name, re.IGNORECASE):
+    if study := re.match(r"(.*(?:study|coronacases|radiopaedia)[_-]?(?:case)?\d+)", name, re.IGNORECASE):
         return study[1]
     if slide := re.match(r"(TCGA-\w\w-\w{4})", name):
         return slide[1]

@@ -1,0 +1,121 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from segue.data.images import read_image, read_mask, write_image, write_mask
+from segue.types import InputError
+
+GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+
+
+def test_grey_palette_and_rgb_read_alike(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "l.png")
+    Image.fromarray(GREY).convert("P").save(tmp_path / "p.png")
+    Image.fromarray(np.stack([GREY] * 3, -1)).save(tmp_path / "rgb.tif")
+    for name in ("l.png", "p.png", "rgb.tif"):
+        image = read_image(tmp_path / name)
+        assert image.shape == (4, 6, 3)
+        assert (image[..., 1] == GREY).all()
+
+
+def test_16_bit_is_stretched_from_its_own_range(tmp_path):
+    Image.fromarray((GREY.astype(np.uint16) * 100 + 500)).save(tmp_path / "deep.png")
+    image = read_image(tmp_path / "deep.png")
+    assert (image.min(), image.max()) == (0, 255)
+    assert (np.diff(image[0, :, 0].astype(int)) > 0).all()
+
+
+def test_transparency_is_laid_on_black(tmp_path):
+    rgba = np.full((4, 6, 4), 200, np.uint8)
+    rgba[:, :3, 3], rgba[:, 3:, 3] = 0, 255
+    Image.fromarray(rgba).save(tmp_path / "clear.png")
+    image = read_image(tmp_path / "clear.png")
+    assert (image[:, :3] == 0).all()
+    assert (image[:, 3:] == 200).all()
+
+
+def test_exif_turns_the_picture_upright(tmp_path):
+    picture = Image.fromarray(np.stack([GREY] * 3, -1))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    assert read_image(tmp_path / "turned.png").shape == (6, 4, 3)
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_a_mask_of_0_and_255_or_of_0_and_1(tmp_path, high):
+    Image.fromarray((GREY > 100).astype(np.uint8) * high).save(tmp_path / "m.png")
+    assert (read_mask(tmp_path / "m.png") == (GREY > 100)).all()
+
+
+def test_a_mask_with_other_values_names_them(tmp_path):
+    Image.fromarray(np.array([[0, 128, 255]], np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(InputError, match="holds the values 0, 128, 255, expected 0 and 255, or 0 and 1"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_coloured_mask_is_refused_and_a_grey_rgb_one_is_not(tmp_path):
+    rgb = np.zeros((4, 6, 3), np.uint8)
+    rgb[1] = 255
+    Image.fromarray(rgb).save(tmp_path / "grey.png")
+    assert read_mask(tmp_path / "grey.png").sum() == 6
+    rgb[1, :, 2] = 0
+    Image.fromarray(rgb).save(tmp_path / "yellow.png")
+    with pytest.raises(InputError, match="a colour picture, expected a mask of one channel"):
+        read_mask(tmp_path / "yellow.png")
+
+
+def bomb():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"bad\.png: an empty file \(0 bytes\)"),
+        (b"not a picture at all", r"bad\.png: can't be read as a picture"),
+        (None, r"bad\.png: can't be read as a picture .*(truncated|broken)"),
+        (bomb(), r"bad\.png: too large to decode safely"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, content, message):
+    if content is None:  # a picture cut in half
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "whole.png")
+        content = (tmp_path / "whole.png").read_bytes()[:3000]
+    (tmp_path / "bad.png").write_bytes(content)
+    for read in (read_image, read_mask):
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / "bad.png")
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(InputError, match="a folder, expected a picture"):
+        read_image(tmp_path)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_a_mask_survives_its_file(tmp_path_factory, mask):
+    path = tmp_path_factory.mktemp("m") / "m.png"
+    write_mask(mask, path)
+    assert (read_mask(path) == mask).all()
+
+
+def test_writing_refuses_what_would_lose_the_mask(tmp_path):
+    with pytest.raises(InputError, match=r"a mask is written as \.png"):
+        write_mask(GREY > 1, tmp_path / "m.jpg")
+    with pytest.raises(InputError, match="can't tell the type of picture"):
+        write_image(np.stack([GREY] * 3, -1), tmp_path / "x.doc")
+    assert list(tmp_path.iterdir()) == []
