@@ -15,12 +15,14 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
 
 
 def test_an_unknown_name_lists_the_bundled_ones():
-    with pytest.raises(InputError, match=r"model 'nonsense': neither a folder nor a bundled model; bundled are: .*chest"):
+    with pytest.raises(
+        InputError, match=r"model 'nonsense': neither a folder nor a bundled model; bundled are: .*chest"
+    ):
         load("nonsense")
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path):
-    with pytest.raises(InputError, match=r"no config\.json there; a checkpoint is a folder with"):
+    with pytest.raises(InputError, match=r"no config\.json there; a checkpoint is a folder with it and model"):
         load(tmp_path)
 
 
@@ -55,7 +57,7 @@ def test_a_config_of_a_later_version(tiny_model, tmp_path):
     config = json.loads((tmp_path / "m/config.json").read_text())
     config["config"]["telepathy"] = True
     (tmp_path / "m/config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="config.json has telepathy, which this version of Segue doesn't know"):
+    with pytest.raises(InputError, match=r"config\.json has telepathy, which this version of Segue doesn't know"):
         load(tmp_path / "m")
 
 
@@ -147,7 +149,7 @@ def test_a_blank_note_is_refused_and_none_is_not(tiny_model):
 
 
 def test_a_note_of_ten_thousand_words(tiny_model):
-    with pytest.raises(InputError, match="got 10,000 words .* expected at most 2,000 words"):
+    with pytest.raises(InputError, match=r"got 10,000 words .* expected at most 2,000 words"):
         load(tiny_model).segment(IMAGE, "left " * 10_000)
 
 

@@ -39,4 +39,6 @@ def test_no_path_of_a_machine_stands_in_the_repository():
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
     homes = ("/home/" + "user", "/root/", "/work" + "/", "/Users/")
     texts = {name: (ROOT / name).read_text(errors="ignore") for name in tracked if (ROOT / name).is_file()}
-    assert [name for name, text in texts.items() if name != "tests/test_architecture.py" and any(h in text for h in homes)] == []
+    assert [
+        name for name, text in texts.items() if name != "tests/test_architecture.py" and any(h in text for h in homes)
+    ] == []

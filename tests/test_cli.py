@@ -27,9 +27,7 @@ def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, pi
 
 def test_segment_explains(segue, tiny_model, picture, tmp_path):
     out = tmp_path / "mask.png"
-    status, told, _ = segue(
-        "segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json", "--explain"
-    )
+    status, told, _ = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json", "--explain")
     answer = json.loads(told)
     assert status == 0
     assert Image.open(answer["patches"]).size == Image.open(answer["gradcam"]).size == (56, 40)
@@ -62,11 +60,17 @@ def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tin
     ("args", "message"),
     [
         (("segment", "{tmp}/none.png"), "no such file; give a picture"),
-        (("segment", "{picture}", "--model", "gpt"), "model 'gpt': neither a folder nor a bundled model; bundled are:"),
+        (
+            ("segment", "{picture}", "--model", "gpt"),
+            "model 'gpt': neither a folder nor a bundled model; bundled are:",
+        ),
         (("segment", "{picture}", "--note", "x", "--notes", "y.csv"), "got both --note and --notes"),
         (("segment", "{tmp}", "--notes", "{tmp}/none.csv"), "give a CSV with the columns image,note"),
         (("segment", "{picture}", "--model", "{model}", "--explain"), "give a --note"),
-        (("segment", "{picture}", "--model", "{model}", "--note", " "), "pass note=None to segment without a note"),
+        (
+            ("segment", "{picture}", "--model", "{model}", "--note", " "),
+            "pass note=None to segment without a note",
+        ),
         (("eval", "{model}", "--data", "{tmp}"), "Test_Folder"),
         (("train", "reclmis-lungs"), "expected one of reclmis, reclmis-chest"),
         (("train", "reclmis", "--data", "{tmp}/nowhere"), "nowhere"),

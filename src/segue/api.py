@@ -87,7 +87,13 @@ class Segmenter:
         self.members, self.preprocessing, self.device = list(members), preprocessing, device
 
     def segment(
-        self, image: Picture, note: str | None = None, *, threshold: float = 0.5, tta: bool = False, window: int = 0
+        self,
+        image: Picture,
+        note: str | None = None,
+        *,
+        threshold: float = 0.5,
+        tta: bool = False,
+        window: int = 0,
     ) -> Segmentation:
         """Segment one picture.
 
@@ -117,7 +123,8 @@ class Segmenter:
             probabilities = self._probabilities(arrays, said, window)
             if tta:
                 mirrored = self._mirrored(arrays, said, window)
-                probabilities = [(p + m) / 2 if m is not None else p for p, m in zip(probabilities, mirrored, strict=True)]
+                pairs_of = zip(probabilities, mirrored, strict=True)
+                probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in pairs_of]
             for probability, note in zip(probabilities, said, strict=True):
                 yield Segmentation(probability, note, threshold)
 
@@ -133,7 +140,9 @@ class Segmenter:
         words = list(zip(network.text.words(note), w_woi[0].tolist(), strict=False))
         return Explanation(_map(w_poi[0], size), words, _map(grad_cam(network, x, note), size))
 
-    def _mirrored(self, images: list[NDArray], notes: list[str | None], window: int) -> list[NDArray[np.float32] | None]:
+    def _mirrored(
+        self, images: list[NDArray], notes: list[str | None], window: int
+    ) -> list[NDArray[np.float32] | None]:
         swapped = [note if note is None else swap_sides(note) for note in notes]
         safe = [i for i, (old, new) in enumerate(zip(notes, swapped, strict=True)) if (old is None) == (new is None)]
         flipped = [np.ascontiguousarray(images[i][:, ::-1]) for i in safe]
@@ -179,7 +188,7 @@ def _picture(image: Picture) -> NDArray[np.uint8]:
 
 
 def _on_grid(logits: list[Tensor], size: Sequence[int]) -> Tensor:
-    """The members' (S, S) logits -> (H, W) mean probability on the picture's own grid, interpolated before the sigmoid."""
+    """The members' (S, S) logits -> (H, W) mean probability on the picture's own grid; logits are interpolated."""
     grids = (F.interpolate(x[None, None], size=tuple(size), mode="bilinear", align_corners=False)[0, 0] for x in logits)
     return torch.stack([g.sigmoid() for g in grids]).mean(0)
 

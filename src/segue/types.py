@@ -75,7 +75,8 @@ class Example:
 class Segmentation:
     """What a segmenter answers for one picture and one note.
 
-    probability: (H, W) float32 in [0, 1], calibrated, on the picture's own grid. mask: (H, W) bool, probability >= threshold.
+    probability: (H, W) float32 in [0, 1], calibrated, on the picture's own grid.
+    mask: (H, W) bool, probability >= threshold.
     """
 
     probability: NDArray[np.float32]

@@ -25,7 +25,7 @@ def test_grey_palette_and_rgb_read_alike(tmp_path):
 
 
 def test_16_bit_is_stretched_from_its_own_range(tmp_path):
-    Image.fromarray((GREY.astype(np.uint16) * 100 + 500)).save(tmp_path / "deep.png")
+    Image.fromarray(GREY.astype(np.uint16) * 100 + 500).save(tmp_path / "deep.png")
     image = read_image(tmp_path / "deep.png")
     assert (image.min(), image.max()) == (0, 255)
     assert (np.diff(image[0, :, 0].astype(int)) > 0).all()

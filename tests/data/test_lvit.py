@@ -60,7 +60,9 @@ def test_one_workbook_for_training_and_validation(lvit):
 
 def test_a_missing_workbook(lvit):
     (lvit / "Train_text.xlsx").unlink()
-    with pytest.raises(InputError, match=r"no workbook of notes for train; expected Train_text\.xlsx or Train_Val_text"):
+    with pytest.raises(
+        InputError, match=r"no workbook of notes for train; expected Train_text\.xlsx or Train_Val_text"
+    ):
         read_lvit(lvit, "train")
 
 

@@ -50,7 +50,13 @@ def test_mirrored_notes(note, mirrored):
 
 
 @pytest.mark.parametrize(
-    "note", ["rotated clockwise, left lung", "lefthanded patient", "a mass to the left of the heart", "leftover fluid"]
+    "note",
+    [
+        "rotated clockwise, left lung",
+        "lefthanded patient",
+        "a mass to the left of the heart",
+        "leftover fluid",
+    ],
 )
 def test_notes_that_can_not_be_mirrored_safely(note):
     assert swap_sides(note) is None
@@ -63,7 +69,8 @@ sides = st.lists(st.sampled_from(ZONES), min_size=1, max_size=3, unique=True)
 def notes(draw):
     left, right = draw(sides), draw(sides)
     number = draw(st.sampled_from(list(NUMBERS)))
-    return f"Bilateral pulmonary infection, {number} infected areas, {' '.join(left)} left lung and {' '.join(right)} right lung."
+    where = f"{' '.join(left)} left lung and {' '.join(right)} right lung"
+    return f"Bilateral pulmonary infection, {number} infected areas, {where}."
 
 
 @given(notes())

@@ -107,7 +107,10 @@ def test_window_slope_and_inverted_greys_of_dicom(tmp_path):
     dicom(tmp_path / "a.dcm", plane, RescaleIntercept=-1000, RescaleSlope=1, WindowCenter=40, WindowWidth=80)
     seen = read_volume(tmp_path / "a.dcm").slices[0, ..., 0]
     assert seen.tolist() == [[0, 0], [128, 255]]
-    assert read_volume(tmp_path / "a.dcm", window=(0, 100)).slices[0, ..., 0].tolist() == [[0, 128], [230, 255]]
+    assert read_volume(tmp_path / "a.dcm", window=(0, 100)).slices[0, ..., 0].tolist() == [
+        [0, 128],
+        [230, 255],
+    ]
     dicom(tmp_path / "b.dcm", plane, PhotometricInterpretation="MONOCHROME1")
     assert read_volume(tmp_path / "b.dcm").slices[0, 0, 0, 0] == 255
 

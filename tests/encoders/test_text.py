@@ -268,9 +268,7 @@ def test_clip_refuses_other_folders(tmp_path, clip_folder):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP"):
         ClipText(str(tmp_path))
-    with pytest.raises(
-        InputError, match=r"nowhere: no text tower could be read there .* folder with config.json"
-    ):
+    with pytest.raises(InputError, match=r"nowhere: no text tower could be read there .* folder with config.json"):
         ClipText(str(tmp_path / "nowhere"))
 
 
@@ -345,9 +343,7 @@ def test_minilm_names_the_extra_when_missing(monkeypatch):
 
 def test_changed_weights_are_noticed(clip, tmp_path):
     config = clip.save(tmp_path)
-    with pytest.raises(
-        InputError, match=r"weights changed since the checkpoint was saved .*expected 000000000000"
-    ):
+    with pytest.raises(InputError, match=r"weights changed since the checkpoint was saved .*expected 000000000000"):
         load_text_tower({**config, "sha256": "0" * 64}, tmp_path)
 
 

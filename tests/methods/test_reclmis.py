@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contract.segmenters import SegmenterContract
 
+from contract.segmenters import SegmenterContract
 from segue.encoders.text import SmallText
 from segue.methods.reclmis import (
     SIZES,
@@ -36,7 +36,12 @@ def batch(size=32):
     g = torch.Generator().manual_seed(0)
     mask = torch.zeros(3, 1, size, size)
     mask[:, :, 4:12, 4:12] = 1
-    return {"image": torch.randn(3, 3, size, size, generator=g), "mask": mask, "note": NOTES, "seed": [1, 2, 3]}
+    return {
+        "image": torch.randn(3, 3, size, size, generator=g),
+        "mask": mask,
+        "note": NOTES,
+        "seed": [1, 2, 3],
+    }
 
 
 def model(config=TINY, parts="training"):

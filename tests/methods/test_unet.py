@@ -1,5 +1,4 @@
 from contract.segmenters import SegmenterContract
-
 from segue.methods.unet import UNet, UNetConfig
 
 

@@ -55,9 +55,7 @@ def test_class_miou_leaves_out_a_class_that_never_occurs():
     assert class_miou(Counts.of([~NOTHING], [NOTHING])) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("empty", "expected"), [("zero", (0.2, 0.125)), ("one", (0.7, 0.625)), ("skip", (0.4, 0.25))]
-)
+@pytest.mark.parametrize(("empty", "expected"), [("zero", (0.2, 0.125)), ("one", (0.7, 0.625)), ("skip", (0.4, 0.25))])
 def test_table_by_hand(empty, expected):
     table = scores(Counts.of([PRED, NOTHING], [TRUTH, NOTHING]), empty=empty)
     assert json.loads(json.dumps(table)) == table

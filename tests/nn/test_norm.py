@@ -9,9 +9,7 @@ from segue.nn.gather import gather
 from segue.nn.norm import BatchNorm2d
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}]
-)
+@pytest.mark.parametrize("arguments", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}])
 def test_equals_torch_in_one_process(arguments):
     ours, theirs = BatchNorm2d(3, **arguments), nn.BatchNorm2d(3, **arguments)
     theirs.load_state_dict(ours.state_dict())
@@ -22,9 +20,7 @@ def test_equals_torch_in_one_process(arguments):
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}]
-)
+@pytest.mark.parametrize("arguments", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}])
 def test_global_formula_equals_torch(monkeypatch, arguments):
     """The path of several processes, with a gather that joins one."""
     monkeypatch.setattr("segue.nn.norm.is_distributed", lambda: True)

@@ -85,7 +85,8 @@ def test_a_killed_run_resumes_to_the_same_table(tmp_path):
 
 
 def test_two_runs_of_one_table_are_refused(tmp_path):
-    code = f"import fcntl, time; f = open({str(tmp_path / '.t.csv.lock')!r}, 'w'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(60)"
+    lock = str(tmp_path / ".t.csv.lock")
+    code = f"import fcntl, time; f = open({lock!r}, 'w'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     holder.stdout.readline()
     try:

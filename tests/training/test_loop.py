@@ -142,9 +142,7 @@ def test_average_follows_the_weights_slowly_and_is_what_is_saved(tmp_path):
 
 
 def test_patience_stops_the_run_and_keeps_the_best(tmp_path):
-    result = run(
-        tmp_path, replace(OPTIONS, steps=40, patience=2), evaluate=scores(0.1, 0.5, 0.4, math.nan, 0.9)
-    )
+    result = run(tmp_path, replace(OPTIONS, steps=40, patience=2), evaluate=scores(0.1, 0.5, 0.4, math.nan, 0.9))
     assert (result.steps, result.best, result.best_step) == (8, 0.5, 4)
     assert not torch.equal(weight(tmp_path, "best"), weight(tmp_path, "last"))
     again = run(tmp_path, replace(OPTIONS, steps=40, patience=2), evaluate=scores(), resume=True)

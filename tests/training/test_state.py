@@ -44,9 +44,7 @@ def test_kill_while_saving_leaves_a_whole_state(tmp_path, monkeypatch, killed_in
 
     with monkeypatch.context() as patch:
         if killed_in == "rmtree":
-            patch.setattr(
-                shutil, "rmtree", lambda path, **_: None if path.name != "step-00000004" else kill()
-            )
+            patch.setattr(shutil, "rmtree", lambda path, **_: None if path.name != "step-00000004" else kill())
         else:
             patch.setattr(state, killed_in, kill)
         with pytest.raises(Killed):

@@ -70,9 +70,7 @@ class TinyBatches:
 
     def _image(self, epoch, index):
         still = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(index))
-        return still + 0.1 * torch.rand(
-            3, 6, 6, generator=torch.Generator().manual_seed(1000 * epoch + index)
-        )
+        return still + 0.1 * torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(1000 * epoch + index))
 
 
 def save(module, path):
@@ -91,9 +89,7 @@ def train_killed(out: Path, delay: float = 0.0, **changes) -> FitResult:
 
 
 def train_together(out: Path) -> FitResult:
-    return fit(
-        TinyTask(contrast=True), TinyBatches(), out=out, options=TOGETHER, save=save, evaluate=evaluate
-    )
+    return fit(TinyTask(contrast=True), TinyBatches(), out=out, options=TOGETHER, save=save, evaluate=evaluate)
 
 
 def norm_and_gather(x, rows):
@@ -120,9 +116,7 @@ def main() -> None:
     result = train_together(out)
     rank = dist.get_rank()
     (out / f"result-{rank}.json").write_text(json.dumps([result.steps, result.best, result.best_step]))
-    save_file(
-        norm_and_gather(offset_batch(), slice(2 * rank, 2 * rank + 2)), out / f"norm-{rank}.safetensors"
-    )
+    save_file(norm_and_gather(offset_batch(), slice(2 * rank, 2 * rank + 2)), out / f"norm-{rank}.safetensors")
     dist.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""`segue data check`: everything that is wrong with noted pictures, found before a training and not in the middle of it.
+"""`segue data check`: everything that is wrong with noted pictures, found before training, not during it.
 
 Errors keep a training from being right (files that can't be read, pairs that are missing, a patient on both sides of a
 split); warnings deserve a look (a note that seems to contradict its mask); both name their file.
@@ -56,7 +56,12 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """ok, findings and stats as plain values."""
-        return {"root": self.root, "ok": self.ok, "findings": [asdict(f) for f in self.findings], "stats": self.stats}
+        return {
+            "root": self.root,
+            "ok": self.ok,
+            "findings": [asdict(f) for f in self.findings],
+            "stats": self.stats,
+        }
 
     def __str__(self) -> str:
         lines = [self.root]
@@ -101,7 +106,10 @@ def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = LON
 
 def _check_notes(report: CheckReport, layout: Layout, rows: list[tuple[str, str]]) -> list[str]:
     """Pairing of notes with files, and notes that are missing, empty, double or too long; the notes that are used."""
-    split, known = layout.split, {p.name for p in layout.masks.values()} | {p.name for p in layout.images.values()}
+    split, known = (
+        layout.split,
+        {p.name for p in layout.masks.values()} | {p.name for p in layout.images.values()},
+    )
     by_name: dict[str, list[str]] = defaultdict(list)
     shared = layout.workbook.name == "Train_Val_text.xlsx"
     for name, note in rows:
@@ -115,7 +123,13 @@ def _check_notes(report: CheckReport, layout: Layout, rows: list[tuple[str, str]
         if not said[0]:
             report.add("error", "empty-note", split, name, "the note is empty; write one or delete the row")
         elif (words := len(said[0].split())) > LONG_NOTE:
-            report.add("warning", "long-note", split, name, f"{words:,} words; a text tower reads the first {LONG_NOTE} at most")
+            report.add(
+                "warning",
+                "long-note",
+                split,
+                name,
+                f"{words:,} words; a text tower reads the first {LONG_NOTE} at most",
+            )
     for stem, image in layout.images.items():
         mask = layout.masks.get(stem)
         if not any(p is not None and p.name in by_name for p in (mask, image)):
@@ -174,7 +188,13 @@ def _check_picture(report: CheckReport, split: str, path: Path, bytes_seen: dict
     """Depth and transparency, and whether the same bytes stand elsewhere."""
     with Image.open(path) as picture:
         if picture.mode[0] in "IF":
-            report.add("warning", "16-bit", split, path.name, f"mode {picture.mode}: stretched from its own range to 8 bits")
+            report.add(
+                "warning",
+                "16-bit",
+                split,
+                path.name,
+                f"mode {picture.mode}: stretched from its own range to 8 bits",
+            )
         elif picture.has_transparency_data:
             report.add("warning", "transparent", split, path.name, f"mode {picture.mode}: laid on black")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

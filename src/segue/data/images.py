@@ -45,13 +45,15 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] == 4 and (values[..., 3] == values[..., 3].max()).all() else values
         if (colours != colours[..., :1]).any():
-            raise InputError(f"{path}: a colour picture, expected a mask of one channel with 0 and 255; export it as grey")
+            raise InputError(
+                f"{path}: a colour picture, expected a mask of one channel with 0 and 255; export it as grey"
+            )
         values = colours[..., 0]
     found = np.unique(values)
     if not (set(found.tolist()) <= {0, 255} or set(found.tolist()) <= {0, 1}):
         shown = ", ".join(str(v) for v in found[:6]) + (", ..." if len(found) > 6 else "")
         raise InputError(
-            f"{path}: the mask holds the values {shown}, expected 0 and 255, or 0 and 1; threshold it and save it as PNG"
+            f"{path}: the mask holds the values {shown}, expected 0 and 255, or 0 and 1; threshold it, save as PNG"
         )
     return values > 0
 
@@ -96,5 +98,7 @@ def _opened(path: Path) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: too large to decode safely ({error}); cut it into tiles") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: can't be read as a picture ({error}); the file is broken or of another type") from error
+        raise InputError(
+            f"{path}: can't be read as a picture ({error}); the file is broken or of another type"
+        ) from error
     return picture

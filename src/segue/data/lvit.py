@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile
-from pathlib import Path
 
 from segue.data.images import PICTURES, read_image, read_mask
 from segue.types import Example, InputError

@@ -15,17 +15,24 @@ from scipy import ndimage
 
 ZONES = ("upper", "middle", "lower")
 NUMBERS = {w: n for n, w in enumerate(("no", "one", "two", "three", "four", "five", "six", "seven", "eight"))}
-_SLIPS = {"andall": "and all", "mmiddle": "middle", "higher": "upper", "loweer": "lower", "uper": "upper", "leftt": "left"}
+_SLIPS = {
+    "andall": "and all",
+    "mmiddle": "middle",
+    "higher": "upper",
+    "loweer": "lower",
+    "uper": "upper",
+    "leftt": "left",
+}
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _UNSAFE = re.compile(
-    r"(clockwise|left-?handed|right-?handed|left ?over|to the (?:left|right) of|all right\b(?! lung)|situs|dextro|levo)",
+    r"(clockwise|left-?handed|right-?handed|left ?over|to the (?:left|right) of|situs|dextro|levo)",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
 class NoteFacts:
-    """What a lung note claims. left, right: the zones named for that lung. count: infected areas, None when not said."""
+    """What a lung note claims. left, right: the zones named there. count: infected areas, None when not said."""
 
     left: frozenset[str]
     right: frozenset[str]
@@ -58,7 +65,7 @@ def facts(note: str) -> NoteFacts | None:
 def swap_sides(note: str) -> str | None:
     """The note of the mirrored picture: left and right exchanged, case kept. A note without sides is its own mirror.
 
-    None when it can't be rewritten safely: turns ("clockwise"), handedness, "to the left of", "all right" as a phrase.
+    None when it can't be rewritten safely: turns ("clockwise"), handedness, "to the left of".
     """
     if _UNSAFE.search(note) or re.search(r"(?<![a-z])(left|right)[a-z]", note, re.IGNORECASE):
         return None
@@ -71,7 +78,7 @@ def swap_sides(note: str) -> str | None:
 
 
 def sides_seen(mask: NDArray[np.bool_], share: float = 0.02) -> frozenset[str]:
-    """The patient's sides on which a lung mask has at least that share of its area; the picture's middle divides them."""
+    """The patient's sides that hold at least that share of a lung mask; the picture's middle divides them."""
     if not mask.any():
         return frozenset()
     middle = mask.shape[1] // 2

@@ -46,7 +46,7 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
 
 
 def flip(example: Example) -> Example:
-    """Mirror left and right in the picture, the mask and the note; unchanged when the note can't be rewritten safely."""
+    """Mirror picture, mask and the note's sides; unchanged when the note can't be rewritten safely."""
     note = example.note if example.note is None else swap_sides(example.note)
     if note is None and example.note is not None:
         return example
@@ -55,12 +55,14 @@ def flip(example: Example) -> Example:
 
 
 def warp(example: Example, angle: float, scale: float) -> Example:
-    """Turn by `angle` degrees and magnify by `scale` about the centre; picture bilinear, mask nearest, edges repeated."""
+    """Turn by `angle` degrees and magnify by `scale` about the centre; picture bilinear, mask nearest."""
     centre = (np.array(example.image.shape[:2]) - 1) / 2
     c, s = np.cos(np.deg2rad(angle)) / scale, np.sin(np.deg2rad(angle)) / scale
     turn = np.array([[c, -s], [s, c]])
     offset = centre - turn @ centre
-    channels = [ndimage.affine_transform(example.image[..., k], turn, offset, order=1, mode="nearest") for k in range(3)]
+    channels = [
+        ndimage.affine_transform(example.image[..., k], turn, offset, order=1, mode="nearest") for k in range(3)
+    ]
     mask = example.mask
     if mask is not None:
         mask = ndimage.affine_transform(mask.astype(np.uint8), turn, offset, order=0, mode="constant") > 0
@@ -68,7 +70,7 @@ def warp(example: Example, angle: float, scale: float) -> Example:
 
 
 def photometric(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The paper's distortions: Gaussian blur of random sigma, contrast, saturation and hue (as a gain for each channel)."""
+    """The paper's distortions: blur of random sigma, contrast, saturation, and hue as a gain for each channel."""
     x = image.astype(np.float32)
     if rng.random() < 0.3:
         x = ndimage.gaussian_filter(x, (sigma := rng.uniform(0.3, 1.0), sigma, 0))  # never across the channels

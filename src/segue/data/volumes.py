@@ -24,9 +24,9 @@ MISSING = 'medical files need nibabel and pydicom, which are missing: pip instal
 
 @dataclass(frozen=True)
 class Volume:
-    """slices: (N, H, W, 3) uint8, axial from feet to head, or a single plane. affine: (4, 4), voxel (i, j, k) -> millimetres (RAS).
+    """slices: (N, H, W, 3) uint8, axial from feet to head, or a single plane.
 
-    shape: the native (I, J, K).
+    affine: (4, 4), voxel (i, j, k) -> millimetres (RAS). shape: the native (I, J, K).
     """
 
     slices: NDArray[np.uint8]
@@ -155,8 +155,17 @@ def _dicom_file(pydicom: ModuleType, file: Path) -> Any:
     try:
         data = pydicom.dcmread(file)
         data.pixel_array  # noqa: B018  decode here, where the file's name is known
-    except (pydicom.errors.InvalidDicomError, OSError, AttributeError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{file}: can't be read as DICOM ({error}); convert it to uncompressed DICOM or NIfTI") from error
+    except (
+        pydicom.errors.InvalidDicomError,
+        OSError,
+        AttributeError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise InputError(
+            f"{file}: can't be read as DICOM ({error}); convert it to uncompressed DICOM or NIfTI"
+        ) from error
     if data.pixel_array.ndim != 2:
         raise InputError(f"{file}: pixel data of shape {data.pixel_array.shape}, expected one grey slice a file")
     return data

@@ -128,9 +128,7 @@ class TextTower(nn.Module):
 
 def _check_notes(notes: Sequence[str]) -> None:
     if isinstance(notes, str) or not len(notes):
-        raise InputError(
-            f"notes: got {notes!r:.60}, expected a list of at least one note; wrap one as [note]"
-        )
+        raise InputError(f"notes: got {notes!r:.60}, expected a list of at least one note; wrap one as [note]")
     for note in notes:
         _check_note(note)
 
@@ -167,9 +165,7 @@ class SmallText(TextTower):
         self, tokenizer: Tokenizer, *, width: int = 128, layers: int = 2, heads: int = 4, max_tokens: int = 32
     ) -> None:
         if width % heads:
-            raise InputError(
-                f"SmallText: width={width} is not a multiple of heads={heads}; try width={heads * 32}"
-            )
+            raise InputError(f"SmallText: width={width} is not a multiple of heads={heads}; try width={heads * 32}")
         super().__init__(tokenizer, width=width, max_tokens=max_tokens)
         self.layers = layers
         self.heads = heads
@@ -265,9 +261,7 @@ class FrozenText(TextTower):
     kind: str
     frozen = True
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: Tokenizer, *, source: str, max_tokens: int | None
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, *, source: str, max_tokens: int | None) -> None:
         most = model.config.max_position_embeddings
         sizes = tokenizer.get_vocab_size(), model.config.vocab_size
         if sizes[0] != sizes[1]:
@@ -276,9 +270,7 @@ class FrozenText(TextTower):
                 "model's own tokenizer files beside it"
             )
         if max_tokens is not None and max_tokens > most:
-            raise InputError(
-                f"{source}: got max_tokens={max_tokens}, expected at most {most}: its positions end there"
-            )
+            raise InputError(f"{source}: got max_tokens={max_tokens}, expected at most {most}: its positions end there")
         super().__init__(
             tokenizer, width=model.config.hidden_size, max_tokens=most if max_tokens is None else max_tokens
         )
@@ -307,9 +299,7 @@ class FrozenText(TextTower):
         super().train(False)
         return self
 
-    def state_dict(
-        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> Any:
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Nothing: the weights stay where they come from."""
         return OrderedDict() if destination is None else destination
 
@@ -404,9 +394,7 @@ def _complete(source: str, loaded: Any) -> PreTrainedModel:
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
-        raise InputError(
-            f"{source}: weights missing ({', '.join(missing[:3])}, ...); download the model again"
-        )
+        raise InputError(f"{source}: weights missing ({', '.join(missing[:3])}, ...); download the model again")
     return model
 
 

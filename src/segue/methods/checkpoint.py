@@ -1,4 +1,4 @@
-"""One checkpoint format for every method: a folder with `config.json`, `model.safetensors` and, where there is one, a tokenizer."""
+"""One checkpoint format for every method: a folder with config.json, model.safetensors and, if any, a tokenizer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from segue.types import InputError
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def write_checkpoint(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], extra: Path | None = None) -> None:
+def write_checkpoint(
+    folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], extra: Path | None = None
+) -> None:
     """Write the folder whole or not at all; one that is there is replaced. Files of the folder `extra` come along."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -42,7 +44,7 @@ def read_config(folder: Path, methods: list[str]) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: no {CONFIG} there; a checkpoint is a folder with {CONFIG} and {WEIGHTS}") from error
+        raise InputError(f"{folder}: no {CONFIG} there; a checkpoint is a folder with it and {WEIGHTS}") from error
     except ValueError as error:
         raise InputError(f"{path}: not readable as JSON ({error}); copy the checkpoint again") from error
     method = config.get("method") if isinstance(config, dict) else None

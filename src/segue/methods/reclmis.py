@@ -130,6 +130,7 @@ class PLAM(nn.Module):
         self.mix = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
         mean, peak = self.mean(x).mean(1, keepdim=True), self.peak(x).amax(1, keepdim=True)
         return x * self.mix(torch.cat([mean, peak, mean + peak], 1)).sigmoid()
 
@@ -155,6 +156,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """The features of every level, (B, widths[i], h, w)."""
         levels = [self.stem(image)]
         for level in self.levels:
             levels.append(level(levels[-1]))
@@ -174,7 +176,8 @@ class Decoder(nn.Module):
         )
         self.merge = nn.ModuleList(
             nn.Sequential(
-                conv_norm(skip + c_in, c_out, 1, config.convolution), conv_norm(c_out, c_out, 1, config.convolution)
+                conv_norm(skip + c_in, c_out, 1, config.convolution),
+                conv_norm(c_out, c_out, 1, config.convolution),
             )
             for skip, c_in, c_out in zip(skips, ins, outs, strict=True)
         )
@@ -182,6 +185,7 @@ class Decoder(nn.Module):
         self.to_pixels = nn.PixelShuffle(config.stem_stride)  # each cell predicts its own pixels
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """From the coarsest level up, each skip through its PLAM."""
         x = levels[-1]
         for skip, plam, merge in zip(levels[-2::-1], self.plam, self.merge, strict=True):
             x = merge(torch.cat([plam(skip), F.interpolate(x, size=skip.shape[-2:], mode="nearest")], 1))
@@ -214,6 +218,7 @@ class WordProjection(nn.Module):
         self.silence = nn.Parameter(torch.randn(width) * width**-0.5)  # stands for the note when there is none
 
     def forward(self, features: Tensor, real: Tensor) -> Tensor:
+        """real: (B, L) bool; padded words stay zero."""
         return self.project(features.transpose(1, 2)).transpose(1, 2) * real[..., None]
 
 
@@ -232,6 +237,7 @@ class Attention(nn.Module):
     def forward(
         self, query: Tensor, memory: Tensor, real: Tensor | None = None, condition: Tensor | None = None
     ) -> Tensor:
+        """Shapes as above."""
         q, k, v = (
             f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for f, x in ((self.q, query), (self.k, memory), (self.v, memory))
@@ -255,7 +261,8 @@ class Interest(nn.Module):
         width = config.widths[-1]
         self.read = Attention(width, config.heads)
         self.patches, self.words = (
-            nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, 1, bias=False)) for _ in range(2)
+            nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, 1, bias=False))
+            for _ in range(2)
         )
 
     def forward(self, v: Tensor, v_told: Tensor, e: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -269,36 +276,44 @@ class Interest(nn.Module):
 # ------------------------------------------------------------------------ reconstruction, Sec. III-C and III-D
 
 
+class ReconstructionLayer(nn.Module):
+    """Conditioned attention to the memory and a feed-forward network, both pre-norm with residuals."""
+
+    def __init__(self, width: int, heads: int, order: str) -> None:
+        super().__init__()
+        self.norm, self.attend = nn.LayerNorm(width), Attention(width, heads, order)
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Tensor, memory: Tensor, real: Tensor | None, condition: Tensor | None) -> Tensor:
+        """(B, Q, C) -> (B, Q, C); the other arguments as in `Attention`."""
+        x = x + self.attend(self.norm(x), memory, real, condition)
+        return x + self.feed(x)
+
+
 class Reconstructor(nn.Module):
     """The conditioned reconstructor Psi of Eq. 7 and 9: transformer layers that attend to the other modality."""
 
     def __init__(self, config: RecLMISConfig) -> None:
         super().__init__()
-        width, hidden = config.widths[-1], 2 * config.widths[-1]
         self.own_keys = config.reconstruction == "self"
         self.layers = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    "norm": nn.LayerNorm(width),
-                    "attend": Attention(width, config.heads, config.condition_order),
-                    "feed": nn.Sequential(
-                        nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
-                    ),
-                }
-            )
+            ReconstructionLayer(config.widths[-1], config.heads, config.condition_order)
             for _ in range(config.reconstruction_layers)
         )
 
     def forward(
-        self, masked: Tensor, memory: Tensor, real: Tensor | None, condition: Tensor | None, own: Tensor | None
+        self, x: Tensor, memory: Tensor, real: Tensor | None, condition: Tensor | None, own: Tensor | None
     ) -> Tensor:
-        """masked: (B, Q, C) features with holes. memory: (B, K, C). own: (B, Q) bool, real positions of `masked`."""
-        x = masked
-        if self.own_keys:  # Table V: keys are both modalities together, and the condition has no place among them
-            memory, real, condition = torch.cat([masked, memory], 1), _join(own, real, masked, memory), None
+        """x: (B, Q, C) features with holes. memory: (B, K, C). own: (B, Q) bool, the real positions of x.
+
+        With reconstruction "self" (Table V) the keys are both modalities, and the condition has no place among them.
+        """
+        if self.own_keys:
+            memory, real, condition = torch.cat([x, memory], 1), _join(own, real, x, memory), None
         for layer in self.layers:
-            x = x + layer["attend"](layer["norm"](x), memory, real, condition)
-            x = x + layer["feed"](x)
+            x = layer(x, memory, real, condition)
         return x
 
 
@@ -366,7 +381,8 @@ class RecLMIS(nn.Module):
 
     def read(self, notes: Sequence[str | None], device: torch.device) -> tuple[Tensor, Tensor]:
         """Word features E: (B, L, C), and which are real: (B, L) bool. A note that is None becomes one learned word."""
-        assert self.text is not None and self.words is not None  # for mypy: only called when reads_notes
+        assert self.text is not None  # for mypy: only called when reads_notes
+        assert self.words is not None
         said = [i for i, note in enumerate(notes) if note is not None]
         if said:
             features, real = self._features([notes[i] or "" for i in said], device)
@@ -417,7 +433,9 @@ class RecLMIS(nn.Module):
     def interests(self, image: Tensor, notes: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         """W_poi as a map (B, h, w) on the coarsest grid, and W_woi (B, L). Needs parts "explain" or "training"."""
         if self.interest is None:
-            raise InputError("this model holds no vision-to-text branch: load it with explain=True (segue segment --explain)")
+            raise InputError(
+                "this model holds no vision-to-text branch: load it with explain=True (segue segment --explain)"
+            )
         _, f = self._segment(image, notes)
         w_poi, w_woi = self.interest(f["v"], f["v_told"], f["e"], f["real"])
         return w_poi.unflatten(1, (image.shape[-2] // self.stride, image.shape[-1] // self.stride)), w_woi
@@ -449,8 +467,14 @@ class RecLMIS(nn.Module):
             terms["v2t"] = reconstruction_loss(e.detach(), guess, w_woi, real)
         if c.ccl:
             pad = (0, max(self.text.max_tokens - e.shape[1], 0)) if self.text is not None else (0, 0)
-            e, w_woi, real = F.pad(e, (0, 0, *pad)), F.pad(w_woi, pad), F.pad(real, pad)  # one length on every rank
-            similarity = conditioned_similarity(*map(gather, (v, e, w_poi, w_woi)), gather(real.to(v)).bool())
+            e, w_woi, real = (
+                F.pad(e, (0, 0, *pad)),
+                F.pad(w_woi, pad),
+                F.pad(real, pad),
+            )  # one length on every rank
+            similarity = conditioned_similarity(
+                gather(v), gather(e), gather(w_poi), gather(w_woi), gather(real.to(v)).bool()
+            )
             terms["ccl"] = contrastive_loss(similarity, c.temperature)
         return terms
 

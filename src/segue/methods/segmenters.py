@@ -59,21 +59,25 @@ def restore(folder: Path, parts: Parts = "inference") -> Saved:
     network = build(made, text, parts)
     _fill(network, read_tensors(folder), folder)
     network.eval()
-    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in config["preprocessing"].items()}
-    return Saved(network, Preprocessing(**shape), config["temperature"], config.get("about", {}))
+    preprocessing = _config(Preprocessing, config["preprocessing"], folder)
+    return Saved(network, preprocessing, config["temperature"], config.get("about", {}))
 
 
 def _config(kind: type, values: dict[str, Any], folder: Path) -> Any:
     known = {f.name for f in fields(kind)}
     if odd := sorted(set(values) - known):
-        raise InputError(f"{folder}: config.json has {', '.join(odd)}, which this version of Segue doesn't know; update it")
+        raise InputError(
+            f"{folder}: config.json has {', '.join(odd)}, which this version of Segue doesn't know; update it"
+        )
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _fill(network: Network, tensors: dict[str, Tensor], folder: Path) -> None:
     wanted = network.state_dict()
     if missing := sorted(set(wanted) - set(tensors)):
-        raise InputError(f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}; copy the checkpoint again")
+        raise InputError(
+            f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}; copy the checkpoint again"
+        )
     if odd := [k for k, v in wanted.items() if v.shape != tensors[k].shape]:
         got, expected = tuple(tensors[odd[0]].shape), tuple(wanted[odd[0]].shape)
         raise InputError(

@@ -27,8 +27,7 @@ def expected_calibration_error(probability: Values, truth: Values, bins: int = 1
     p, y = _pairs(probability, truth, "probability")
     if p.min() < 0 or p.max() > 1:
         raise InputError(
-            f"probability: got values from {p.min():.3g} to {p.max():.3g}, expected [0, 1]; "
-            "apply the sigmoid to logits"
+            f"probability: got values from {p.min():.3g} to {p.max():.3g}, expected [0, 1]; apply the sigmoid to logits"
         )
     if bins < 1:
         raise InputError(f"bins: got {bins}, expected at least 1")
@@ -65,17 +64,11 @@ def fit_temperature(logits: Values, truth: Values) -> float:
 def _pairs(values: Values, truth: Values, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x, y = _array(values), _array(truth)
     if x.shape != y.shape or not x.size:
-        raise InputError(
-            f"{name} and truth: got shapes {x.shape} and {y.shape}, expected the same, not empty"
-        )
+        raise InputError(f"{name} and truth: got shapes {x.shape} and {y.shape}, expected the same, not empty")
     if not np.isfinite(x).all():
-        raise InputError(
-            f"{name}: got NaN or infinite values, expected finite ones; look for a diverged model"
-        )
+        raise InputError(f"{name}: got NaN or infinite values, expected finite ones; look for a diverged model")
     if not np.isin(y, (0, 1)).all():
-        raise InputError(
-            f"truth: got values up to {y.max():g}, expected bool or 0 and 1; threshold it, as mask > 127"
-        )
+        raise InputError(f"truth: got values up to {y.max():g}, expected bool or 0 and 1; threshold it, as mask > 127")
     return x.ravel(), y.ravel()
 
 

@@ -122,9 +122,7 @@ def scores(counts: Counts, *, empty: Empty) -> dict[str, float | int | str]:
 
 def _count(pred: NDArray[np.bool_] | None, truth: NDArray[np.bool_], name: str) -> tuple[int, int, int, int]:
     if pred is None:
-        raise InputError(
-            f"{name}: no prediction; predict every image, an empty mask is np.zeros((H, W), bool)"
-        )
+        raise InputError(f"{name}: no prediction; predict every image, an empty mask is np.zeros((H, W), bool)")
     check_mask(pred, f"{name}: prediction")
     check_mask(truth, f"{name}: truth")
     if pred.shape != truth.shape:

@@ -46,9 +46,7 @@ def _global_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
     count = x.new_full((1,), x.numel() / x.shape[1])
-    means, variances, counts = gather(torch.cat([mean, variance, count])[None]).split(
-        [len(mean), len(mean), 1], dim=1
-    )
+    means, variances, counts = gather(torch.cat([mean, variance, count])[None]).split([len(mean), len(mean), 1], dim=1)
     share = counts / counts.sum()
     mean = (share * means).sum(0)
     variance = (share * (variances + (means - mean).square())).sum(0)

@@ -52,4 +52,6 @@ def run_ablation(
 
     failed = tables.ablate(rows, results / f"{table}.csv", command, told, max_minutes=max_minutes, jobs=jobs)
     if failed:
-        raise InputError(f"{failed} rows of {table} failed, see above; the others are in the file. Run again to retry them")
+        raise InputError(
+            f"{failed} rows of {table} failed, see above; the others are in the file. Run again to retry them"
+        )

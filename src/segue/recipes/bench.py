@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def peak_rss_mb(name: str, size: int) -> float:
     """Peak resident memory in MB of a fresh process that builds the model and segments one picture."""
     code = (
         "import resource, torch; from segue.recipes.bench import NOTES, build_named; "
-        f"n = build_named({name!r}).eval(); c = torch.inference_mode(); c.__enter__(); n(torch.zeros(1, 3, {size}, {size}), NOTES[:1]); "
+        f"torch.set_grad_enabled(False); build_named({name!r}).eval()(torch.zeros(1, 3, {size}, {size}), NOTES[:1]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -99,8 +100,8 @@ def bench_reclmis(*, size: int = 224, rounds: int = 7, batch: int = 4) -> dict[s
             "peak_rss_mb": round(peak_rss_mb(name, size), 1),
         }
         timed[name] = {
-            "cached": lambda n=cached: n(image, NOTES[:1]),
-            "fresh": lambda n=fresh.eval(): n(image, NOTES[:1]),
+            "cached": partial(cached, image, NOTES[:1]),
+            "fresh": partial(fresh.eval(), image, NOTES[:1]),
             "train": _training_step(trained, size, batch),
         }
     times: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in timed[name]} for name in MODELS}
@@ -118,15 +119,26 @@ def bench_reclmis(*, size: int = 224, rounds: int = 7, batch: int = 4) -> dict[s
             "ms_per_image_cached_text": round(1e3 * median["cached"], 2),
             "train_images_per_s": round(batch / median["train"], 2),
         }
-    return {"models": result, "size": size, "rounds": rounds, "threads": torch.get_num_threads(), "train_batch": batch}
+    return {
+        "models": result,
+        "size": size,
+        "rounds": rounds,
+        "threads": torch.get_num_threads(),
+        "train_batch": batch,
+    }
 
 
 def as_text(result: dict[str, Any]) -> str:
     """The result as a table for people."""
-    columns = ("params", "macs", "ms_per_image", "ms_per_image_cached_text", "train_images_per_s", "peak_rss_mb")
+    columns = (
+        "params",
+        "macs",
+        "ms_per_image",
+        "ms_per_image_cached_text",
+        "train_images_per_s",
+        "peak_rss_mb",
+    )
     lines = ["  ".join(["model".ljust(9), *(c.rjust(len(c)) for c in columns)])]
     for name, row in result["models"].items():
         lines.append("  ".join([name.ljust(9), *(f"{row[c]:,}".rjust(len(c)) for c in columns)]))
     return "\n".join(lines)
-
-

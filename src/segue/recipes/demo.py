@@ -29,7 +29,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     phantoms = [draw_chest(SEED + i) for i in range(pictures)]
     answers = [_truth_and_answer(predictor, p) for p in phantoms]
-    moved = [_told_otherwise(predictor, p) for p in phantoms if p.decoys][:pictures]
+    moved = [_told_otherwise(predictor, p) for p in phantoms if p.other_note]
     seconds = time.perf_counter() - start
     body = [
         _section("By their own notes", "Green: what the mask covers.", answers, out, "own"),
@@ -64,7 +64,7 @@ def _told_otherwise(predictor: Segmenter, phantom: Phantom) -> list[Column]:
     return [
         ("Picture", "Several opacities", phantom.image),
         ("Its own note", phantom.note, outline(phantom.image, own.mask)),
-        ("Another zone's note", phantom.other_note, outline(phantom.image, other.mask)),
+        ("Another zone's note", phantom.other_note or "", outline(phantom.image, other.mask)),
         ("No note", "The model's own guess", outline(phantom.image, none.mask)),
     ]
 

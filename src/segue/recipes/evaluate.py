@@ -28,7 +28,9 @@ def evaluate(
     scores in dice and iou (the official miou always gives it 0).
     """
     if unlabelled := [e.name for e in examples if e.mask is None]:
-        raise InputError(f"{len(unlabelled)} examples have no mask, such as {unlabelled[0]}; scoring needs one for each")
+        raise InputError(
+            f"{len(unlabelled)} examples have no mask, such as {unlabelled[0]}; scoring needs one for each"
+        )
     said = [e.note for e in examples] if notes is None else notes
     answers = segmenter.segment_many([e.image for e in examples], said, tta=tta, window=window)
     counts, errors = [], []

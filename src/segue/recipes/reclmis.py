@@ -89,13 +89,17 @@ def reclmis(settings: Settings, network: RecLMISConfig | UNetConfig | None = Non
     """Train on data in the LViT layout; returns the checkpoint's folder. `network` overrides system and size."""
     found = splits(settings.data)
     if "train" not in found:
-        raise InputError(f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder")
+        raise InputError(
+            f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
+        )
     shrunk = {
         split: load_examples(read_lvit(settings.data, split), settings.image_size, settings.on_bad)
         for split in found
         if split in ("train", "val")
     }
-    print(f"{settings.data}: " + ", ".join(f"{len(e)} {s}" for s, e in shrunk.items()) + f", at {settings.image_size} px")
+    print(
+        f"{settings.data}: " + ", ".join(f"{len(e)} {s}" for s, e in shrunk.items()) + f", at {settings.image_size} px"
+    )
     config = network or network_config(settings)
     if settings.folds > 1:
         return _train_folds(settings, config, [e for part in shrunk.values() for e in part])
@@ -163,7 +167,11 @@ def _train(settings: Settings, config: Any, train: list[Example], val: list[Exam
     text = text_tower(settings.text, [e.note for e in train if e.note]) if reads else None
     preprocessing = Preprocessing(size=settings.image_size)
     batches = NotedBatches(
-        train, preprocessing, settings.seed, augment if settings.augmented else None, settings.silence if reads else 0.0
+        train,
+        preprocessing,
+        settings.seed,
+        augment if settings.augmented else None,
+        settings.silence if reads else 0.0,
     )
     fit(
         segmenters.build(config, text),
@@ -201,7 +209,10 @@ def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn
 
 
 def _save(network: Any, folder: Path, settings: Settings, preprocessing: Preprocessing, val: list[Example]) -> None:
-    about = {"recipe": "segue train reclmis", **{k: str(v) for k, v in asdict(settings).items() if k not in ("out", "data")}}
+    about = {
+        "recipe": "segue train reclmis",
+        **{k: str(v) for k, v in asdict(settings).items() if k not in ("out", "data")},
+    }
     temperature = calibrate(network, preprocessing, val)
     segmenters.save(Saved(network, preprocessing, temperature, about), folder)
 

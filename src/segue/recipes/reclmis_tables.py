@@ -20,11 +20,13 @@ from segue.methods.reclmis import SIZES, RecLMISConfig
 from segue.methods.unet import UNetConfig
 from segue.recipes.bench import macs
 from segue.recipes.evaluate import evaluate, shuffled
-from segue.recipes.reclmis import Settings, reclmis
+from segue.recipes.reclmis import Settings, System, reclmis
 from segue.recipes.tables import Row
 from segue.types import InputError
 
 SEEDS = (0, 1, 2)
+MAIN: tuple[System, ...] = ("unet", "text_blind", "ci", "ci_cvr", "ci_clr", "full")
+RIVALS: tuple[System, ...] = ("unet", "text_blind", "full")
 METRICS = ("dice", "iou", "miou", "class_miou")
 SHORT = Settings(out=Path(), data=Path(), image_size=64, steps=240, batch_size=16, evaluations=1, ema=0.98)
 Network = RecLMISConfig | UNetConfig | None
@@ -34,12 +36,19 @@ def chest_table(data: Path | None = None) -> list[Row]:
     """The paper's Table III and more on chest phantoms, then experiments of their own, cheapest first."""
     rows = []
     for seed in SEEDS:
-        for system in ("unet", "text_blind", "ci", "ci_cvr", "ci_clr", "full"):
+        for system in MAIN:
             rows.append(Row("main", system, seed, partial(_chest, replace(SHORT, system=system, seed=seed))))
         rows.append(Row("main", "full_shuffled_notes", seed, partial(_shuffled, replace(SHORT, seed=seed))))
     for seed in SEEDS:
-        for system in ("unet", "text_blind", "full"):
-            rows.append(Row("cross_domain", system, seed, partial(_cross_domain, replace(SHORT, system=system, seed=seed))))
+        for system in RIVALS:
+            rows.append(
+                Row(
+                    "cross_domain",
+                    system,
+                    seed,
+                    partial(_cross_domain, replace(SHORT, system=system, seed=seed)),
+                )
+            )
     rows += [Row("main", "faithful", s, partial(_chest, replace(SHORT, size="faithful", seed=s))) for s in SEEDS]
     return rows + _knobs()
 
@@ -91,7 +100,7 @@ def real_table(data: Path | None) -> list[Row]:
     rows = []
     for seed in SEEDS:
         for name in ("covid_cxr", "monuseg"):
-            for system in ("unet", "full"):
+            for system in (RIVALS[0], RIVALS[-1]):
                 settings = replace(REAL, system=system, seed=seed)
                 rows.append(Row(name, system, seed, partial(_real, settings, name, data)))
     return rows
@@ -155,6 +164,8 @@ def _cross_domain(settings: Settings, work: Path) -> dict[str, float]:
 
 def _real(settings: Settings, name: str, data: Path | None, work: Path) -> dict[str, float]:
     if data is None or not (data / name).is_dir():
-        raise InputError(f"{name}: no folder {name}/ in --data {data}; give the folder that holds covid_cxr/ and monuseg/")
+        raise InputError(
+            f"{name}: no folder {name}/ in --data {data}; give the folder that holds covid_cxr/ and monuseg/"
+        )
     model = _trained(replace(settings, out=work, data=data / name), None)
     return _score(model, data / name, "val")

@@ -101,5 +101,7 @@ def _pareto(systems: Cells, path: Path) -> Path:
 def _files(results: Path) -> list[Path]:
     files = sorted(results.glob("*.csv"))
     if not files:
-        raise InputError(f"{results}: no results there; `segue ablate TABLE` fills the folder, or give another --results")
+        raise InputError(
+            f"{results}: no results there; `segue ablate TABLE` fills the folder, or give another --results"
+        )
     return files

@@ -35,7 +35,7 @@ def segment_files(
     device: str,
 ) -> None:
     """See `segue.cli.segment`, whose arguments these are."""
-    options = {"threshold": threshold, "tta": tta, "window": window}
+    options: dict[str, Any] = {"threshold": threshold, "tta": tta, "window": window}
     if note is not None and notes is not None:
         raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
     if image.is_dir() or notes is not None:
@@ -122,7 +122,10 @@ def _segment_volume(
     target = out or Path(path.name.split(".")[0] + ".mask.nii.gz")
     write_like(volume, np.stack([a.mask for a in answers]), target)
     areas = [a.area for a in answers]
-    _tell({"image": path.name, "note": note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}, as_json)
+    _tell(
+        {"image": path.name, "note": note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)},
+        as_json,
+    )
 
 
 def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def ablate(
         running: list[_Running] = []
         failed = 0
         try:
-            while missing and time.monotonic() < stop or running:
+            while (missing and time.monotonic() < stop) or running:
                 while missing and len(running) < jobs and time.monotonic() < stop:
                     running.append(_start(missing.pop(0), command, jobs))
                 time.sleep(0.1)
@@ -115,7 +115,9 @@ def read_lines(file: Path) -> list[dict[str, str]]:
         try:
             int(line["seed"]), float(line["value"])
         except (TypeError, ValueError) as error:
-            raise InputError(f"{file}, line {number}: seed and value must be numbers ({error}); mend that line") from error
+            raise InputError(
+                f"{file}, line {number}: seed and value must be numbers ({error}); mend that line"
+            ) from error
     return found
 
 
@@ -154,7 +156,9 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         model = models[0] if models else model
     return f"{os.cpu_count()} cores {model}; torch {version('torch').split('+')[0]}"
 
@@ -169,7 +173,7 @@ class _Running:
 
 def _start(row: Row, command: Callable[[Row], list[str]], jobs: int) -> _Running:
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    output = tempfile.TemporaryFile("w+")  # closed by _finish
+    output = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by _finish
     process = subprocess.Popen(
         command(row),
         stdout=output,
@@ -187,7 +191,11 @@ def _finish(one: _Running, file: Path, told: str) -> bool:
     minutes = (time.monotonic() - one.since) / 60
     if one.process.returncode:
         tail = "\n".join(lines[-15:])
-        print(f"{one.row.name}: failed with status {one.process.returncode}\n{tail}", file=sys.stderr, flush=True)
+        print(
+            f"{one.row.name}: failed with status {one.process.returncode}\n{tail}",
+            file=sys.stderr,
+            flush=True,
+        )
         return False
     metrics = json.loads(lines[-1])
     append_row(file, one.row.key, metrics, told)

@@ -111,9 +111,7 @@ class FitOptions:
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not 0 <= self.ema < 1:
-            raise InputError(
-                f"ema: got {self.ema}, expected a decay of 0 (off) or more, below 1, for instance 0.999"
-            )
+            raise InputError(f"ema: got {self.ema}, expected a decay of 0 (off) or more, below 1, for instance 0.999")
         if self.precision not in ("auto", "float32", "bf16"):
             raise InputError(f"precision: got {self.precision!r}, expected auto, float32 or bf16")
 
@@ -174,14 +172,10 @@ def fit(
     another run; FloatingPointError when the loss is not finite.
     """
     if has_state(out / "state") and not resume:
-        raise InputError(
-            f"{out}: holds the state of a run; pass --resume to go on with it, or name another folder"
-        )
+        raise InputError(f"{out}: holds the state of a run; pass --resume to go on with it, or name another folder")
     accelerator = Accelerator(mixed_precision="no")
     module = cast(nn.Module, task).to(accelerator.device)
-    average = (
-        AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
-    )
+    average = AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
     trainer = _Trainer(accelerator, module, average, options)
     facts = {"options": asdict(options), "examples": len(batches), "monitor": monitor}
     standing = _resumed(out, trainer, facts) if resume else _Standing()
@@ -218,9 +212,7 @@ class _Trainer:
         self, accelerator: Accelerator, module: nn.Module, average: AveragedModel | None, options: FitOptions
     ) -> None:
         self.accelerator, self.module, self.average, self.options = accelerator, module, average, options
-        bf16 = options.precision == "bf16" or (
-            options.precision == "auto" and accelerator.device.type == "cuda"
-        )
+        bf16 = options.precision == "bf16" or (options.precision == "auto" and accelerator.device.type == "cuda")
         self.model = accelerator.prepare(_Forward(module.train(), accelerator.device.type, bf16))
         self.optimizer = _optimizer(module, options)
 
@@ -359,9 +351,7 @@ def _evaluated(module: nn.Module, evaluate: Evaluate, monitor: str, main: bool) 
             metrics = {name: float(value) for name, value in evaluate(module.eval()).items()}
     metrics = broadcast_object_list([metrics])[0]
     if monitor not in metrics:
-        raise InputError(
-            f"monitor: got {monitor!r}, expected one of what evaluate returns: {', '.join(metrics)}"
-        )
+        raise InputError(f"monitor: got {monitor!r}, expected one of what evaluate returns: {', '.join(metrics)}")
     return metrics
 
 

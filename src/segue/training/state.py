@@ -72,9 +72,7 @@ def pack(task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> di
     return tensors
 
 
-def unpack(
-    tensors: Mapping[str, Tensor], task: nn.Module, optimizer: Optimizer, average: nn.Module | None
-) -> None:
+def unpack(tensors: Mapping[str, Tensor], task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> None:
     """Put the tensors of `pack` back, in place.
 
     Raises InputError when they belong to another model.

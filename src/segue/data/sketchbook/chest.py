@@ -31,7 +31,7 @@ from segue.types import InputError
 
 ZONES = ("upper", "middle", "lower")
 SPLITS = ("Train", "Val", "Test")
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 Where = dict[str, tuple[int, ...]]  # zones (0, 1, 2) by side
 
 
@@ -144,7 +144,9 @@ def _lungs(rng: np.random.Generator, x: Field, y: Field) -> dict[str, Lung]:
 
 def _body(rng: np.random.Generator, x: Field, y: Field, lungs: dict[str, Lung], look: Style) -> Field:
     size = len(x)
-    trunk = _edge(np.abs(x - 0.5) - 0.44 - 0.06 * np.clip(y, 0, 1), 0.012) * _edge(0.07 - y + 0.9 * (x - 0.5) ** 2, 0.02)
+    trunk = _edge(np.abs(x - 0.5) - 0.44 - 0.06 * np.clip(y, 0, 1), 0.012) * _edge(
+        0.07 - y + 0.9 * (x - 0.5) ** 2, 0.02
+    )
     neck = _edge(np.abs(x - 0.5) - 0.11, 0.02)
     picture = 0.06 + 0.56 * np.maximum(trunk, neck * (y < 0.2))
     air = np.maximum(lungs["left"].inside, lungs["right"].inside)

@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_lvit import write_book
+
+from segue.data.check import check, contradictions
+from segue.data.lvit import read_workbook
+from segue.data.notes import facts
+from segue.types import InputError
+
+LEFT = "Unilateral pulmonary infection, one infected area, upper left lung."
+RIGHT = "Unilateral pulmonary infection, one infected area, lower right lung."
+
+
+def codes(report, level="error"):
+    return {(f.code, f.name) for f in report.findings if f.level == level}
+
+
+def test_a_sound_folder_has_no_findings(lvit):
+    report = check(lvit)
+    assert report.ok
+    assert report.findings == []
+    assert report.stats["splits"]["train"]["images"] == 4
+    assert report.stats["text"]["distinct"] == 2
+
+
+def test_everything_that_is_broken_is_named_at_once(lvit):
+    train = lvit / "Train_Folder"
+    (train / "img/covid_1.png").write_bytes(b"")
+    (train / "img/covid_2.png").write_bytes((train / "img/covid_2.png").read_bytes()[:40])
+    Image.fromarray(np.full((24, 32), 9, np.uint8)).save(train / "labelcol/mask_covid_3.png")
+    Image.new("L", (31, 24)).save(train / "labelcol/mask_covid_4.png")
+    (lvit / "Val_Folder/labelcol/mask_covid_5.png").unlink()
+    (lvit / "Val_Folder/img/covid_6.png").unlink()
+    report = check(lvit)
+    assert not report.ok
+    assert codes(report) >= {
+        ("unreadable-image", "covid_1.png"),
+        ("unreadable-image", "covid_2.png"),
+        ("bad-mask", "mask_covid_3.png"),
+        ("mask-size", "mask_covid_4.png"),
+        ("image-without-mask", "covid_5.png"),
+        ("mask-without-image", "mask_covid_6.png"),
+    }
+
+
+def test_notes_missing_double_empty_long_or_of_nothing(lvit):
+    rows = read_workbook(lvit / "Train_text.xlsx")
+    long = "left " * 10_000
+    write_book(
+        lvit / "Train_text.xlsx",
+        [rows[0], rows[0], (rows[1][0], ""), (rows[2][0], long), ("mask_covid_99.png", "x")],
+    )
+    report = check(lvit)
+    assert codes(report) == {
+        ("duplicate-note", "mask_covid_1.png"),
+        ("empty-note", "mask_covid_2.png"),
+        ("note-without-picture", "mask_covid_99.png"),
+        ("missing-note", "covid_4.png"),
+    }
+    assert ("long-note", "mask_covid_3.png") in codes(report, "warning")
+    assert report.stats["text"]["truncated"] == 1
+
+
+def test_a_note_that_says_the_other_side(lvit):
+    rows = read_workbook(lvit / "Train_text.xlsx")
+    write_book(lvit / "Train_text.xlsx", [(rows[0][0], RIGHT), *rows[1:]])
+    report = check(lvit)
+    assert report.ok  # a contradiction is for people to decide
+    assert codes(report, "warning") == {("contradiction", "mask_covid_1.png")}
+    assert "covers nothing of that side" in report.findings[0].message
+
+
+def box(rows, columns):
+    mask = np.zeros((40, 40), bool)
+    mask[slice(*rows), slice(*columns)] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("note", "mask", "problem"),
+    [
+        (LEFT, box((5, 12), (25, 35)), None),
+        (LEFT, box((5, 12), (5, 35)), "which the note does not name"),
+        (LEFT, box((30, 36), (25, 35)), "says upper left, the mask lies in the lower part"),
+        (RIGHT, box((2, 8), (5, 12)), "says lower right, the mask lies in the upper part"),
+        (
+            "Bilateral pulmonary infection, one infected area, all left lung and all right lung.",
+            box((9, 30), (5, 35)),
+            "counts 1",
+        ),
+        (LEFT, np.zeros((40, 40), bool), "covers nothing of that side"),
+    ],
+)
+def test_contradictions_are_told_only_when_clear(note, mask, problem):
+    told = list(contradictions(facts(note), mask))
+    assert (told == []) if problem is None else any(problem in t for t in told)
+
+
+def test_one_patient_or_one_picture_on_both_sides_of_a_split(lvit):
+    for split, name in (("Train", "scan-day1"), ("Val", "scan-day9")):
+        folder = lvit / f"{split}_Folder"
+        (folder / "labelcol" / f"mask_{name}.png").write_bytes((folder / "labelcol").iterdir().__next__().read_bytes())
+        (folder / "img" / f"{name}.png").write_bytes((lvit / "Test_Folder/img/covid_7.png").read_bytes())
+        rows = read_workbook(lvit / f"{split}_text.xlsx")
+        write_book(lvit / f"{split}_text.xlsx", [*rows, (f"mask_{name}.png", LEFT)])
+    report = check(lvit)
+    assert ("patient-in-two-splits", "scan") in codes(report)
+    assert ("same-picture", "scan-day9.png") in codes(report)
+
+
+def test_depth_and_transparency_are_told(lvit):
+    folder = lvit / "Train_Folder/img"
+    Image.fromarray(np.arange(768, dtype=np.uint16).reshape(24, 32) * 80).save(folder / "covid_1.png")
+    rgba = np.full((24, 32, 4), 90, np.uint8)
+    Image.fromarray(rgba).save(folder / "covid_2.png")
+    report = check(lvit)
+    assert codes(report, "warning") == {("16-bit", "covid_1.png"), ("transparent", "covid_2.png")}
+    assert "stretched from its own range to 8 bits" in str(report)
+
+
+def test_a_missing_workbook_is_an_error_of_its_split_and_the_others_are_checked(lvit):
+    (lvit / "Val_text.xlsx").unlink()
+    report = check(lvit)
+    assert codes(report) == {("workbook", "val_text.xlsx")}
+    assert set(report.stats["splits"]) == {"train", "test"}
+
+
+def test_a_folder_of_another_layout(tmp_path):
+    with pytest.raises(InputError, match="no Train_Folder, Val_Folder or Test_Folder there"):
+        check(tmp_path)
+
+
+def test_the_command_tells_by_its_status_and_as_json(lvit, segue):
+    status, told, _ = segue("data", "check", lvit, "--json")
+    assert (status, json.loads(told)["ok"]) == (0, True)
+    (lvit / "Train_Folder/img/covid_1.png").write_bytes(b"")
+    status, told, _ = segue("data", "check", lvit)
+    assert status == 1
+    assert "error: unreadable-image (1)" in told
