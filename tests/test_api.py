@@ -157,3 +157,16 @@ def test_the_package_offers_load_lazily():
     assert segue.load is load
     with pytest.raises(AttributeError, match="it offers InputError, __version__, load"):
         segue.nonsense  # noqa: B018
+
+
+def test_an_export_is_smaller_and_answers_alike(tiny_model, tmp_path):
+    from segue.api import export
+
+    export(tiny_model, tmp_path / "small")
+    small, full = tmp_path / "small/model.safetensors", tiny_model / "model.safetensors"
+    assert small.stat().st_size < 0.6 * full.stat().st_size
+    here, there = load(tiny_model), load(tmp_path / "small", explain=True)
+    np.testing.assert_allclose(here.segment(IMAGE, LEFT).probability, there.segment(IMAGE, LEFT).probability, atol=5e-3)
+    assert there.explain(IMAGE, LEFT).words
+    with pytest.raises(InputError, match="is there already"):
+        export(tiny_model, tmp_path / "small")

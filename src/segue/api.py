@@ -24,7 +24,7 @@ from segue.data.images import read_image
 from segue.data.notes import swap_sides
 from segue.data.transforms import Preprocessing
 from segue.methods.reclmis import RecLMIS
-from segue.methods.segmenters import Network, restore
+from segue.methods.segmenters import Network, restore, save
 from segue.types import InputError, Segmentation, check_image
 
 Picture = str | Path | NDArray[np.uint8]
@@ -57,6 +57,14 @@ def load(name_or_path: str | Path, *, device: str = "cpu", explain: bool = False
     for member in members:
         member.network.remember_notes()
     return Segmenter(members, saved[0].preprocessing, device)
+
+
+def export(name_or_path: str | Path, out: Path) -> None:
+    """Write a segmenter as small as it can be used: float16, without what only training needs (`explain` works)."""
+    if out.exists():
+        raise InputError(f"{out}: is there already; name a new folder")
+    folder = bundled().get(str(name_or_path), Path(name_or_path))
+    save(restore(folder, "explain"), out, half=True)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     except InputError as error:
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(2)
+    except FloatingPointError as error:  # a training that diverged
+        print(f"segue: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def segment(
@@ -225,6 +228,19 @@ def _train(argv: list[str]) -> None:
     print(f"saved to {recipe(settings)}")
 
 
+def export(model: Positional[str], /, out: Annotated[Path, arg(aliases=["-o"])]) -> None:
+    """Write a trained model as small as it can be used: float16, without what only training needs.
+
+    Args:
+        model: a bundled name or a checkpoint folder.
+        out: a folder that is not there yet.
+    """
+    from segue import api
+
+    api.export(model, out)
+    print(f"{out}: {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB")
+
+
 def ablate(
     table: Positional[str],
     /,
@@ -295,6 +311,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "train": train,
     "eval": evaluate,
+    "export": export,
     "data": data,
     "bench": bench,
     "ablate": ablate,

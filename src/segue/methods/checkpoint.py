@@ -50,7 +50,7 @@ def read_config(folder: Path, methods: list[str]) -> dict[str, Any]:
     method = config.get("method") if isinstance(config, dict) else None
     if method not in methods:
         raise InputError(
-            f"{folder}: a checkpoint of the method {method!r}, expected one of {', '.join(methods)}; give another --model"
+            f"{folder}: a checkpoint of the method {method!r}, expected one of {', '.join(methods)}; name another model"
         )
     return config
 

@@ -35,8 +35,8 @@ def build(config: RecLMISConfig | UNetConfig, text: TextTower | None, parts: Par
     return UNet(config) if isinstance(config, UNetConfig) else build_reclmis(config, text, parts)
 
 
-def save(saved: Saved, folder: Path) -> None:
-    """Write a checkpoint folder, atomically."""
+def save(saved: Saved, folder: Path, *, half: bool = False) -> None:
+    """Write a checkpoint folder, atomically. half: store the weights as float16, in half the space."""
     network = saved.network
     text = getattr(network, "text", None)
     with tempfile.TemporaryDirectory() as extra:
@@ -48,7 +48,10 @@ def save(saved: Saved, folder: Path) -> None:
             "temperature": saved.temperature,
             "about": saved.about,
         }
-        write_checkpoint(folder, config, network.state_dict(), Path(extra))
+        tensors = network.state_dict()
+        if half:
+            tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+        write_checkpoint(folder, config, tensors, Path(extra))
 
 
 def restore(folder: Path, parts: Parts = "inference") -> Saved:

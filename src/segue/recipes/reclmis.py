@@ -7,6 +7,7 @@ segue train reclmis-chest --out runs/reclmis-chest      the embedded chest phant
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -111,10 +112,19 @@ def reclmis(settings: Settings, network: RecLMISConfig | UNetConfig | None = Non
 
 def reclmis_chest(settings: Settings, network: RecLMISConfig | UNetConfig | None = None) -> Path:
     """Train on the sketchbook's chest phantoms, drawing them first where settings.data is not there yet."""
-    if not settings.data.exists():
-        print(f"drawing the chest phantoms to {settings.data}")
-        make_chest(settings.data)
+    draw_once(settings.data)
     return reclmis(settings, network)
+
+
+def draw_once(folder: Path, style: str = "a") -> Path:
+    """Draw the default chest phantoms there if they are not; processes that ask together draw them once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            print(f"drawing the chest phantoms to {folder}")
+            make_chest(folder, style=style)
+    return folder
 
 
 CHEST = Settings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200, ema=0.99)

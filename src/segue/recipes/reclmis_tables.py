@@ -6,7 +6,6 @@ the rows compare systems with each other, not with the best that a system reache
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,12 +14,11 @@ from pathlib import Path
 from segue.api import load
 from segue.data.lvit import read_lvit
 from segue.data.noted import load_examples
-from segue.data.sketchbook.chest import make_chest
 from segue.methods.reclmis import SIZES, RecLMISConfig
 from segue.methods.unet import UNetConfig
 from segue.recipes.bench import macs
 from segue.recipes.evaluate import evaluate, shuffled
-from segue.recipes.reclmis import Settings, System, reclmis
+from segue.recipes.reclmis import Settings, System, draw_once, reclmis
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -84,9 +82,6 @@ def pareto_table(data: Path | None = None) -> list[Row]:
         "segue (w32)": base,
         "w48": replace(base, widths=(48, 96, 192, 384)),
         "w32 separable": replace(base, convolution="separable"),
-        "w64 separable": replace(base, convolution="separable", widths=(64, 128, 256, 512)),
-        "w16 stem 1": replace(base, stem_stride=1, widths=(16, 32, 64, 128, 256)),
-        "w32 full PLAM": replace(base, plam="full"),
     }
     return [
         Row("pareto", name, seed, partial(_chest, replace(SHORT, seed=seed), network=network, cost=True))
@@ -106,17 +101,11 @@ def real_table(data: Path | None) -> list[Row]:
     return rows
 
 
-REAL = Settings(out=Path(), data=Path(), image_size=224, steps=120, batch_size=8, evaluations=1, ema=0.97)
+REAL = Settings(out=Path(), data=Path(), image_size=224, steps=60, batch_size=8, evaluations=1, ema=0.9)
 
 
 def _chest_data(work: Path, style: str = "a") -> Path:
-    folder = work.parents[1] / f"data-chest-{style}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:  # rows that start together draw it once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            make_chest(folder, style=style)
-    return folder
+    return draw_once(work.parents[1] / f"data-chest-{style}", style)
 
 
 def _twin(work: Path, name: str) -> Path:

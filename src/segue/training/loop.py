@@ -173,7 +173,8 @@ def fit(
     """
     if has_state(out / "state") and not resume:
         raise InputError(f"{out}: holds the state of a run; pass --resume to go on with it, or name another folder")
-    accelerator = Accelerator(mixed_precision="no")
+    # Without `cpu`, accelerate leaves processes that torchrun started on a CPU strangers to each other.
+    accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
     module = cast(nn.Module, task).to(accelerator.device)
     average = AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
     trainer = _Trainer(accelerator, module, average, options)
