@@ -74,7 +74,7 @@ def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tin
         (("eval", "{model}", "--data", "{tmp}"), "Test_Folder"),
         (("train", "reclmis-lungs"), "expected one of reclmis, reclmis-chest"),
         (("train", "reclmis", "--data", "{tmp}/nowhere"), "nowhere"),
-        (("ablate", "nonsense"), "expected one of reclmis_chest, reclmis_pareto, reclmis_real"),
+        (("ablate", "nonsense"), "expected one of reclmis_chest, reclmis_chest_full, reclmis_pareto, reclmis_real"),
         (("report", "--results", "{tmp}/nowhere"), "nowhere"),
     ],
 )

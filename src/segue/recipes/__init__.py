@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segue.recipes import tables
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
-from segue.recipes.reclmis_tables import chest_table, pareto_table, real_table
+from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -20,6 +20,7 @@ RECIPES: dict[str, tuple[Callable[[Settings], Path], Settings]] = {
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_chest": chest_table,
+    "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
 }

@@ -28,6 +28,7 @@ RIVALS: tuple[System, ...] = ("unet", "text_blind", "full")
 METRICS = ("dice", "iou", "miou", "class_miou")
 SHORT = Settings(out=Path(), data=Path(), image_size=64, steps=240, batch_size=16, evaluations=1, ema=0.98)
 Network = RecLMISConfig | UNetConfig | None
+Notes = Callable[[list[str | None]], list[str | None]] | None  # what replaces the examples' own notes
 
 
 def chest_table(data: Path | None = None) -> list[Row]:
@@ -104,6 +105,16 @@ def real_table(data: Path | None) -> list[Row]:
 REAL = Settings(out=Path(), data=Path(), image_size=224, steps=60, batch_size=8, evaluations=1, ema=0.9)
 
 
+def bundled_table(data: Path | None = None) -> list[Row]:
+    """The bundled checkpoint on the test phantoms: by their own notes, by shuffled ones, and by none."""
+    notes: dict[str, Notes] = {
+        "own notes": None,
+        "shuffled notes": partial(shuffled, seed=0),
+        "no notes": lambda own: [None] * len(own),
+    }
+    return [Row("test", f"bundled, {name}", 0, partial(_bundled, said)) for name, said in notes.items()]
+
+
 def _chest_data(work: Path, style: str = "a") -> Path:
     return draw_once(work.parents[1] / f"data-chest-{style}", style)
 
@@ -121,7 +132,7 @@ def _trained(settings: Settings, network: Network) -> Path:
     return settings.out / "last"
 
 
-def _score(model: Path, data: Path, split: str, notes: Callable | None = None) -> dict[str, float]:
+def _score(model: Path | str, data: Path, split: str, notes: Notes = None) -> dict[str, float]:
     examples = load_examples(read_lvit(data, split))
     said = None if notes is None else notes([e.note for e in examples])
     result = evaluate(load(model), examples, empty="one", notes=said)
@@ -137,6 +148,10 @@ def _chest(settings: Settings, work: Path, network: Network = None, cost: bool =
     if cost:
         result["gmac"] = macs(load(model).members[0].network, 224) / 1e9
     return result
+
+
+def _bundled(notes: Notes, work: Path) -> dict[str, float]:
+    return _score("reclmis-chest", _chest_data(work), "test", notes)
 
 
 def _shuffled(settings: Settings, work: Path) -> dict[str, float]:
