@@ -122,3 +122,15 @@ def test_systems_and_text_towers_by_name(settings, tmp_path):
 def test_a_folder_without_a_training_split(settings, tmp_path):
     with pytest.raises(InputError, match="found the splits none, expected at least Train_Folder"):
         reclmis(replace(settings, data=tmp_path), TINY)
+
+
+def test_an_image_size_that_the_network_can_not_halve(settings):
+    with pytest.raises(InputError, match="got 33, expected a multiple of 16 for this network; for instance 32"):
+        reclmis(replace(settings, image_size=33), TINY)
+
+
+def test_the_real_table_needs_its_data(tmp_path):
+    from segue.recipes.reclmis_tables import real_table
+
+    with pytest.raises(InputError, match="expected a folder that holds covid_cxr and monuseg"):
+        real_table(tmp_path)

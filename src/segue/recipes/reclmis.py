@@ -175,7 +175,13 @@ def _train(settings: Settings, config: Any, train: list[Example], val: list[Exam
     torch.manual_seed(settings.seed)
     reads = getattr(config, "interaction", "none") != "none"
     text = text_tower(settings.text, [e.note for e in train if e.note]) if reads else None
-    preprocessing = Preprocessing(size=settings.image_size)
+    preprocessing, network = Preprocessing(size=settings.image_size), segmenters.build(config, text)
+    if settings.image_size % network.stride:
+        nearest = max(1, round(settings.image_size / network.stride)) * network.stride
+        raise InputError(
+            f"image_size: got {settings.image_size}, expected a multiple of {network.stride} for this network; "
+            f"for instance {nearest}"
+        )
     batches = NotedBatches(
         train,
         preprocessing,
@@ -184,7 +190,7 @@ def _train(settings: Settings, config: Any, train: list[Example], val: list[Exam
         settings.silence if reads else 0.0,
     )
     fit(
-        segmenters.build(config, text),
+        network,
         batches,
         out=settings.out,
         options=FitOptions(

@@ -93,15 +93,18 @@ def pareto_table(data: Path | None = None) -> list[Row]:
 
 def real_table(data: Path | None) -> list[Row]:
     """Real chest X-rays and nuclei at 224x224: do notes help there? `data` holds covid_cxr/ and monuseg/."""
+    if data is None or not all((data / name).is_dir() for name in REAL_SETS):
+        raise InputError(f"--data {data}: expected a folder that holds {' and '.join(REAL_SETS)} in the LViT layout")
     rows = []
     for seed in SEEDS:
-        for name in ("covid_cxr", "monuseg"):
+        for name in REAL_SETS:
             for system in (RIVALS[0], RIVALS[-1]):
                 settings = replace(REAL, system=system, seed=seed)
-                rows.append(Row(name, system, seed, partial(_real, settings, name, data)))
+                rows.append(Row(name, system, seed, partial(_real, settings, data / name)))
     return rows
 
 
+REAL_SETS = ("covid_cxr", "monuseg")
 REAL = Settings(out=Path(), data=Path(), image_size=224, steps=60, batch_size=8, evaluations=1, ema=0.9)
 
 
@@ -166,10 +169,5 @@ def _cross_domain(settings: Settings, work: Path) -> dict[str, float]:
     return _score(model, _chest_data(work, "b"), "test")
 
 
-def _real(settings: Settings, name: str, data: Path | None, work: Path) -> dict[str, float]:
-    if data is None or not (data / name).is_dir():
-        raise InputError(
-            f"{name}: no folder {name}/ in --data {data}; give the folder that holds covid_cxr/ and monuseg/"
-        )
-    model = _trained(replace(settings, out=work, data=data / name), None)
-    return _score(model, data / name, "val")
+def _real(settings: Settings, data: Path, work: Path) -> dict[str, float]:
+    return _score(_trained(replace(settings, out=work, data=data), None), data, "val")
