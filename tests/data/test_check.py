@@ -2,16 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from lvit_folder import LEFT, RIGHT, write_book
 from PIL import Image
-from test_lvit import write_book
 
 from segue.data.check import check, contradictions
 from segue.data.lvit import read_workbook
 from segue.data.notes import facts
 from segue.types import InputError
-
-LEFT = "Unilateral pulmonary infection, one infected area, upper left lung."
-RIGHT = "Unilateral pulmonary infection, one infected area, lower right lung."
 
 
 def codes(report, level="error"):

@@ -1,19 +1,11 @@
 import numpy as np
 import pytest
+from lvit_folder import write_book
 from PIL import Image
 
 from segue.data.lvit import patient_of, read_lvit, read_workbook, splits
 from segue.data.noted import load_examples
 from segue.types import InputError
-
-
-def write_book(path, rows, heads=("Image", "Description")):
-    from openpyxl import Workbook
-
-    book = Workbook()
-    for row in [heads, *rows]:
-        book.active.append(row)
-    book.save(path)
 
 
 def test_qata_names_pair_by_the_masks_name(lvit):

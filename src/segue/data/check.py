@@ -119,7 +119,13 @@ def _check_notes(report: CheckReport, layout: Layout, rows: list[tuple[str, str]
     for name in known & by_name.keys():
         said = by_name[name]
         if len(said) > 1:
-            report.add("error", "duplicate-note", split, name, f"{len(said)} rows in the workbook; the first is used")
+            report.add(
+                "error",
+                "duplicate-note",
+                split,
+                name,
+                f"{len(said)} rows, {len(set(said))} different notes; the first is used",
+            )
         if not said[0]:
             report.add("error", "empty-note", split, name, "the note is empty; write one or delete the row")
         elif (words := len(said[0].split())) > LONG_NOTE:
