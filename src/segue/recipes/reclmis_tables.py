@@ -81,14 +81,15 @@ def pareto_table(data: Path | None = None) -> list[Row]:
         "w16": replace(base, widths=(16, 32, 64, 128)),
         "w24": replace(base, widths=(24, 48, 96, 192)),
         "segue (w32)": base,
-        "w48": replace(base, widths=(48, 96, 192, 384)),
         "w32 separable": replace(base, convolution="separable"),
     }
-    return [
+    rows = [
         Row("pareto", name, seed, partial(_chest, replace(SHORT, seed=seed), network=network, cost=True))
         for seed in SEEDS
         for name, network in networks.items()
     ]
+    paper = [replace(SHORT, size="faithful", seed=seed) for seed in SEEDS]
+    return rows + [Row("pareto", "faithful", s.seed, partial(_chest, s, cost=True)) for s in paper]
 
 
 def real_table(data: Path | None) -> list[Row]:
@@ -144,8 +145,9 @@ def _score(model: Path | str, data: Path, split: str, notes: Notes = None) -> di
 
 def _chest(settings: Settings, work: Path, network: Network = None, cost: bool = False) -> dict[str, float]:
     data = _chest_data(work)
+    named = "faithful" if settings.size == "faithful" else settings.system
     same = network is None or network == SIZES["segue"]  # then `main` may have trained it already
-    out = _twin(work, f"main-{settings.system}-{settings.seed}") if same and settings.size == "segue" else work
+    out = _twin(work, f"main-{named}-{settings.seed}") if same else work
     model = _trained(replace(settings, out=out, data=data), network)
     result = _score(model, data, "test")
     if cost:
