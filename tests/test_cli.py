@@ -85,3 +85,49 @@ def test_bad_input_is_one_line_and_status_2(segue, tiny_model, picture, tmp_path
     assert error.startswith("segue: ")
     assert error.count("\n") == 1
     assert message in error
+
+
+def test_segment_a_volume_onto_its_own_grid(segue, tiny_model, tmp_path):
+    nibabel = pytest.importorskip("nibabel", reason="the extra `medical` is not installed")
+    affine = np.array([[-0.7, 0, 0, 10], [0, 0, 2.5, -3], [0, 0.9, 0, 4], [0, 0, 0, 1.0]])
+    values = np.random.default_rng(0).normal(size=(12, 5, 9)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "study.nii.gz")
+    out = tmp_path / "mask.nii.gz"
+    status, told, _ = segue(
+        "segment", tmp_path / "study.nii.gz", "--note", NOTE, "--model", tiny_model, "-o", out, "--json"
+    )
+    answer, mask = json.loads(told), nibabel.load(out)
+    assert status == 0
+    assert mask.shape == (12, 5, 9)
+    np.testing.assert_allclose(mask.affine, affine)
+    assert len(answer["area_by_slice"]) == 5  # axial slices, whatever axis of the file they lie on
+    assert answer["voxels"] == int(np.asarray(mask.dataobj).sum()) == sum(answer["area_by_slice"])
+
+
+def test_data_make_draws_what_data_check_finds_sound(segue, tmp_path):
+    out = tmp_path / "chest"
+    assert segue("data", "make", "chest", "--out", out, "--train", 3, "--val", 1, "--test", 1, "--size", 64)[0] == 0
+    status, told, _ = segue("data", "check", out, "--json")
+    assert status == 0
+    assert json.loads(told)["findings"] == []
+
+
+def test_eval_prints_its_keys(segue, tiny_model, tmp_path):
+    out = tmp_path / "chest"
+    segue("data", "make", "chest", "--out", out, "--train", 0, "--val", 0, "--test", 3, "--size", 64)
+    status, told, _ = segue("eval", tiny_model, "--data", out, "--split", "test", "--json")
+    assert status == 0
+    result = json.loads(told)
+    assert {"dice", "iou", "miou", "n", "empty_policy"} <= set(result)
+    assert (result["n"], result["empty_policy"]) == (3, "one")
+
+
+def test_the_demo_writes_a_page_with_its_pictures(segue, tiny_model, tmp_path):
+    status, told, _ = segue("demo", "--out", tmp_path / "demo", "--model", tiny_model, "--pictures", 2)
+    page = (tmp_path / "demo/index.html").read_text()
+    assert status == 0
+    assert told.strip() == str(tmp_path / "demo/index.html")
+    shown = [part.split('"')[0] for part in page.split('src="')[1:]]
+    assert len(shown) >= 6
+    assert all((tmp_path / "demo" / name).exists() for name in shown)
+    assert "not for diagnosis" in page
