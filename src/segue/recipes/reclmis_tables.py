@@ -96,13 +96,14 @@ def real_table(data: Path | None) -> list[Row]:
     """Real chest X-rays and nuclei at 224x224: do notes help there? `data` holds covid_cxr/ and monuseg/."""
     if data is None or not all((data / name).is_dir() for name in REAL_SETS):
         raise InputError(f"--data {data}: expected a folder that holds {' and '.join(REAL_SETS)} in the LViT layout")
-    rows = []
+    rows, dealt = [], []
     for seed in SEEDS:
         for name in REAL_SETS:
             for system in (RIVALS[0], RIVALS[-1]):
                 settings = replace(REAL, system=system, seed=seed)
                 rows.append(Row(name, system, seed, partial(_real, settings, data / name)))
-    return rows
+            dealt.append(Row(name, "full_shuffled_notes", seed, partial(_real_shuffled, settings, data / name)))
+    return rows + dealt
 
 
 REAL_SETS = ("covid_cxr", "monuseg")
@@ -173,3 +174,10 @@ def _cross_domain(settings: Settings, work: Path) -> dict[str, float]:
 
 def _real(settings: Settings, data: Path, work: Path) -> dict[str, float]:
     return _score(_trained(replace(settings, out=work, data=data), None), data, "val")
+
+
+def _real_shuffled(settings: Settings, data: Path, work: Path) -> dict[str, float]:
+    trained = work.with_name(f"{data.name}-full-{settings.seed}")  # by the row `full`
+    out = trained if (trained / "last" / "config.json").exists() else work
+    model = _trained(replace(settings, out=out, data=data), None)
+    return _score(model, data, "val", partial(shuffled, seed=settings.seed))
