@@ -102,7 +102,8 @@ def real_table(data: Path | None) -> list[Row]:
             for system in (RIVALS[0], RIVALS[-1]):
                 settings = replace(REAL, system=system, seed=seed)
                 rows.append(Row(name, system, seed, partial(_real, settings, data / name)))
-            dealt.append(Row(name, "full_shuffled_notes", seed, partial(_real_shuffled, settings, data / name)))
+            full = replace(REAL, seed=seed)
+            dealt.append(Row(name, "full_shuffled_notes", seed, partial(_real_shuffled, full, data / name)))
     return rows + dealt
 
 
