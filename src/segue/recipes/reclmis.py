@@ -2,8 +2,8 @@
 
 segue train reclmis --data DIR --out runs/mine          your own data in the LViT layout (see `segue data check`)
 segue train reclmis-chest --out runs/reclmis-chest      the embedded chest phantoms
-    1,200 steps of 16 pictures at 96 pixels. The bundled checkpoint came from it (--evaluations 6) in 23 minutes, with one
-    thread on a 2-core machine that was busy with other trainings. Score: results/reclmis_chest_full.csv, Dice .90.
+    1,200 steps of 16 pictures at 96 pixels. The bundled checkpoint came from it (--evaluations 6), in 23 minutes
+    with one thread on a busy 2-core machine. Its score stands in results/reclmis_chest_full.csv: Dice .90.
 """
 
 from __future__ import annotations
