@@ -109,13 +109,13 @@ class Layout:
         return dict(reversed(self.rows))
 
     def note_of(self, stem: str) -> str | None:
-        """The note of an image: by its mask's name, by its own, or by the name that a QaTa mask would have."""
+        """The note of an image, None when there is none or an empty one."""
+        return next((note for name in self.names_of(stem) if (note := self.notes.get(name))), None)
+
+    def names_of(self, stem: str) -> list[str]:
+        """The names under which the workbook may keep an image's note, the likeliest first."""
         mask, image = self.masks.get(stem), self.images[stem]
-        names = [mask.name] if mask else []
-        told = (
-            self.notes.get(n) for n in (*names, image.name, f"mask_{image.name}", f"{stem}.png", f"mask_{stem}.png")
-        )
-        return next((note for note in told if note), None)
+        return [*([mask.name] if mask else []), image.name, f"mask_{image.name}", f"{stem}.png", f"mask_{stem}.png"]
 
     @property
     def workbook(self) -> Path:

@@ -1,6 +1,7 @@
 """What a medical note says of a picture: sides, zones, number of areas; and the note of the mirrored picture.
 
-In lung notes (QaTa-COV19's wording) "left" is the patient's left, which lies on the picture's right. Other notes
+In lung notes (QaTa-COV19's wording) "left" is the patient's left, which lies on the picture's right
+(so in 65 of 65 radiographs whose lungs were outlined one by one). Other notes
 (MoNuSeg's "The nuclei density in the lower left is high.") mean the picture's own sides.
 """
 
