@@ -89,6 +89,11 @@ def box(rows, columns):
             "counts 1",
         ),
         (LEFT, np.zeros((40, 40), bool), "covers nothing of that side"),
+        (LEFT.replace("one", "two"), box((5, 12), (25, 35)), None),  # two that touch are one in the mask
+        (LEFT.replace("one infected area", "four infected areas"), box((5, 12), (25, 35)), "counts 4 infected areas"),
+        ("Infection of the left lung and all right lung.", box((9, 30), (5, 35)), None),
+        ("Bilateral infection of the lungs.", box((5, 12), (25, 35)), "says bilateral, the mask covers the left side"),
+        ("Unilateral infection of the lungs.", box((5, 12), (25, 35)), None),
     ],
 )
 def test_contradictions_are_told_only_when_clear(note, mask, problem):
@@ -121,8 +126,61 @@ def test_depth_and_transparency_are_told(lvit):
 def test_a_missing_workbook_is_an_error_of_its_split_and_the_others_are_checked(lvit):
     (lvit / "Val_text.xlsx").unlink()
     report = check(lvit)
-    assert codes(report) == {("workbook", "val_text.xlsx")}
-    assert set(report.stats["splits"]) == {"train", "test"}
+    assert codes(report) == {("workbook", "Val_text.xlsx")}
+    assert report.stats["splits"]["val"]["images"] == 2
+    (lvit / "Val_Folder/img/covid_5.png").write_bytes(b"")
+    assert ("unreadable-image", "covid_5.png") in codes(check(lvit))
+
+
+def test_one_workbook_for_two_splits_has_no_rows_of_neither(lvit):
+    rows = read_workbook(lvit / "Train_text.xlsx") + read_workbook(lvit / "Val_text.xlsx")
+    for split in ("Train", "Val"):
+        (lvit / f"{split}_text.xlsx").unlink()
+    write_book(lvit / "Train_Val_text.xlsx", rows)
+    assert check(lvit).findings == []
+    write_book(lvit / "Train_Val_text.xlsx", [*rows, ("mask_covid_99.png", LEFT), (None, "a note of nothing")])
+    assert codes(check(lvit)) == {
+        ("note-without-picture", "mask_covid_99.png"),
+        ("note-without-picture", "(no name)"),
+    }
+
+
+def test_two_pictures_of_one_name_are_told(lvit):
+    Image.new("L", (32, 24)).save(lvit / "Train_Folder/img/covid_1.jpg")
+    report = check(lvit)
+    assert codes(report) == {("layout", "Train_Folder")}
+    assert "both covid_1.jpg and covid_1.png" in str(report)
+
+
+def test_different_notes_of_one_picture_are_shown(lvit):
+    rows = read_workbook(lvit / "Train_text.xlsx")
+    write_book(lvit / "Train_text.xlsx", [*rows, (rows[0][0], RIGHT)])
+    (finding,) = check(lvit).findings
+    assert finding.message == f"2 rows, 2 different notes; the first is used: {LEFT!r}; {RIGHT!r}"
+
+
+def test_a_note_at_odds_with_itself(lvit):
+    rows = read_workbook(lvit / "Train_text.xlsx")
+    write_book(lvit / "Train_text.xlsx", [(rows[0][0], LEFT.replace("Unilateral", "Bilateral")), *rows[1:]])
+    (finding,) = check(lvit).findings
+    assert (finding.level, finding.code) == ("warning", "note-at-odds")
+    assert finding.message.startswith("the note says bilateral and names left: ")
+
+
+def test_the_fingerprint_of_the_text_counts_by_the_given_tokens(lvit):
+    text = check(lvit, tokenize=list, max_tokens=67).stats["text"]
+    assert (text["shortest"], text["longest"], text["limit"]) == (len(LEFT), len(RIGHT), 67)
+    assert text["truncated"] == 4 * (len(LEFT) > 67) + 4 * (len(RIGHT) > 67)
+    assert text["vocabulary"] == len(set((LEFT + " " + RIGHT).lower().replace(",", "").replace(".", "").split()))
+
+
+def test_the_same_picture_saved_as_another_file_is_found(lvit):
+    first = Image.open(lvit / "Train_Folder/img/covid_1.png")
+    (lvit / "Test_Folder/img/covid_7.png").unlink()
+    first.save(lvit / "Test_Folder/img/covid_7.bmp")
+    report = check(lvit)
+    assert ("same-picture", "covid_7.bmp") in codes(report)
+    assert "pixel for pixel train covid_1.png" in str(report)
 
 
 def test_a_folder_of_another_layout(tmp_path):

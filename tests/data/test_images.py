@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from segue.data.images import read_image, read_mask, write_image, write_mask
+from segue.data.images import png_bytes, read_image, read_mask, write_image, write_mask
 from segue.types import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -29,6 +30,24 @@ def test_16_bit_is_stretched_from_its_own_range(tmp_path):
     image = read_image(tmp_path / "deep.png")
     assert (image.min(), image.max()) == (0, 255)
     assert (np.diff(image[0, :, 0].astype(int)) > 0).all()
+
+
+def test_floats_keep_their_order_whatever_else_the_file_holds(tmp_path):
+    values = GREY.astype(np.float32) / 7
+    values[0, :3] = np.inf, -np.inf, np.nan
+    Image.fromarray(values).save(tmp_path / "f.tif")
+    seen = read_image(tmp_path / "f.tif")[..., 0]
+    assert seen[0, :3].tolist() == [255, 0, 0]
+    assert (np.diff(seen.ravel()[3:].astype(int)) > 0).all()
+    Image.fromarray(np.full((4, 6), np.nan, np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(InputError, match=r"nan\.tif: every pixel is infinite or no number"):
+        read_image(tmp_path / "nan.tif")
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "CMYK", "P", "YCbCr"])
+def test_other_modes_are_read_too(tmp_path, mode):
+    Image.fromarray(np.stack([GREY] * 3, -1)).convert("L").convert("RGB").convert(mode).save(tmp_path / "x.tif")
+    assert read_image(tmp_path / "x.tif").shape == (4, 6, 3)
 
 
 def test_transparency_is_laid_on_black(tmp_path):
@@ -69,6 +88,29 @@ def test_a_coloured_mask_is_refused_and_a_grey_rgb_one_is_not(tmp_path):
     Image.fromarray(rgb).save(tmp_path / "yellow.png")
     with pytest.raises(InputError, match="a colour picture, expected a mask of one channel"):
         read_mask(tmp_path / "yellow.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA"])
+def test_masks_in_other_modes(tmp_path, mode):
+    inside = GREY > 100
+    Image.fromarray(inside.astype(np.uint8) * 255).convert(mode).save(tmp_path / "m.png")
+    assert (read_mask(tmp_path / "m.png") == inside).all()
+
+
+def test_a_jpeg_mask_is_read_when_its_values_are_right_and_else_told_why(tmp_path):
+    Image.new("L", (8, 8), 255).save(tmp_path / "all.jpg", quality=95)
+    assert read_mask(tmp_path / "all.jpg").all()
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "edges.jpg", quality=60)
+    with pytest.raises(InputError, match=r"edges\.jpg: the mask holds .* \(JPEG blurs the edges of a mask\)"):
+        read_mask(tmp_path / "edges.jpg")
+
+
+def test_png_bytes_are_what_a_file_would_hold():
+    image = np.stack([GREY] * 3, -1)
+    assert (np.asarray(Image.open(io.BytesIO(png_bytes(image)))) == image).all()
+    assert (np.asarray(Image.open(io.BytesIO(png_bytes(GREY > 100)))) == (GREY > 100) * 255).all()
+    with pytest.raises(InputError, match=r"expected \(H, W, 3\) uint8"):
+        png_bytes(GREY)
 
 
 def bomb():

@@ -50,6 +50,30 @@ def test_one_workbook_for_training_and_validation(lvit):
         read_lvit(lvit, "test")
 
 
+def test_an_unlabelled_image_keeps_its_note(lvit):
+    (lvit / "Test_Folder/labelcol/mask_covid_7.png").unlink()
+    record = read_lvit(lvit, "test")[0]
+    assert record.mask is None
+    assert "left" in record.note
+    assert record.load().mask is None
+
+
+def test_what_lies_beside_the_pictures_is_passed_over_and_twins_are_not(lvit):
+    folder = lvit / "Train_Folder/img"
+    (folder / "._covid_1.png").write_bytes(b"left by another system")
+    (folder / "covid_1.json").write_text("{}")
+    assert len(read_lvit(lvit, "train")) == 4
+    Image.new("L", (32, 24)).save(folder / "covid_1.jpg")
+    with pytest.raises(InputError, match=r"both covid_1\.jpg and covid_1\.png, expected one picture of a name"):
+        read_lvit(lvit, "train")
+
+
+def test_short_and_empty_rows_of_a_workbook(tmp_path):
+    rows = [("a.png",), (), (None, "a note of nothing"), (7, " x ")]
+    write_book(tmp_path / "Train_text.xlsx", rows)
+    assert read_workbook(tmp_path / "Train_text.xlsx") == [("a.png", ""), ("", "a note of nothing"), ("7", "x")]
+
+
 def test_a_missing_workbook(lvit):
     (lvit / "Train_text.xlsx").unlink()
     with pytest.raises(
@@ -104,6 +128,16 @@ def test_a_folder_that_is_not_of_this_layout(tmp_path):
         ("pneumococcal-pneumonia-day35", "pneumococcal-pneumonia"),
         ("cavitating-pneumonia-4-day0-PA", "cavitating-pneumonia-4"),
         ("covid_12", "covid_12"),
+        ("Jun_radiopaedia_10_85902_1_120", "Jun_radiopaedia_10"),
+        ("SARS-10_1148rg_242035193-g04mr34g09a-Fig9a-day17", "SARS-10_1148rg_242035193-g04mr34g09-Fig9"),
+        ("SARS-10_1148rg_242035193-g04mr34g0-Fig8c-day10", "SARS-10_1148rg_242035193-g04mr34g0-Fig8"),
+        ("lancet-case2b", "lancet-case2"),
+        ("nejmc2001573_f1a", "nejmc2001573_f1"),
+        ("all14238-fig-0001-m-c", "all14238-fig-0001"),
+        ("kjr-21-e24-g003-l-a", "kjr-21-e24-g003"),
+        ("ryct_2020200034_fig5-day4", "ryct_2020200034_fig5"),
+        ("fe9f9a5d-2830-f46a-851b-1ff4534959be", "fe9f9a5d-2830-f46a-851b-1ff4534959be"),
+        ("scan-a", "scan-a"),
     ],
 )
 def test_the_patient_in_a_name(name, patient):

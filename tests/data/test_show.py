@@ -33,6 +33,18 @@ def test_a_sheet_has_a_tile_for_each_example(lvit):
         contact_sheet([])
 
 
+def test_a_broken_picture_is_told_in_its_tile_and_the_others_are_drawn(lvit):
+    records = read_lvit(lvit, "train")
+    whole = contact_sheet(records, columns=4, tile=64).astype(int)
+    records[1].image.write_bytes(b"")
+    sheet = contact_sheet(records, columns=4, tile=64).astype(int)
+    changed = np.unique(np.nonzero((sheet != whole).any((0, 2)))[0])
+    assert changed.min() > 74  # nothing of the first tile
+    assert (sheet[20:64, 90:140] == (250, 250, 248)).all()
+    red = (sheet[..., 0] - sheet[..., 1] > 100).any(0)
+    assert red[84:160].any()
+
+
 def test_the_command_writes_it(lvit, segue, tmp_path):
     status, _, _ = segue("data", "show", lvit, "-o", tmp_path / "sheet.png")
     assert status == 0

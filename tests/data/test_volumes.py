@@ -1,8 +1,11 @@
 """Volumes: what is seen is upright, and what is written lies where it was read from."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+from segue.data.images import read_image
 from segue.data.volumes import read_volume, write_like
 from segue.types import InputError
 
@@ -64,6 +67,46 @@ def test_one_voxel_comes_back_where_it_was(tmp_path):
     assert (x, y, z) == pytest.approx((0.0, 7 * SPACING[1], 3 * SPACING[2]), abs=1e-5)
 
 
+EVERY_ORIENTATION = [codes for axes in itertools.permutations(("LR", "PA", "IS")) for codes in itertools.product(*axes)]
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_every_mask_comes_back_exactly_from_every_orientation_even_oblique(tmp_path, plane):
+    rng = np.random.default_rng(0)
+    tilt = np.deg2rad(11)
+    oblique = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    for codes in EVERY_ORIENTATION:
+        affine = nifti(tmp_path / "a.nii", codes, shape=(3, 4, 2)).affine
+        affine[:3] = oblique @ affine[:3]
+        inside = rng.random(nibabel.load(tmp_path / "a.nii").shape) > 0.5
+        nibabel.save(nibabel.Nifti1Image(inside.astype(np.uint8), affine), tmp_path / "truth.nii")
+        volume = read_volume(tmp_path / "truth.nii", window=(0.5, 1), plane=plane)
+        write_like(volume, volume.slices[..., 0] > 127, tmp_path / "back.nii.gz")
+        back = nibabel.load(tmp_path / "back.nii.gz")
+        assert (np.asarray(back.dataobj) == inside).all()
+        np.testing.assert_allclose(back.affine, affine, atol=1e-5)
+        np.testing.assert_allclose(back.header.get_zooms(), nibabel.affines.voxel_sizes(affine), rtol=1e-5)
+
+
+def test_coronal_and_sagittal_slices_have_the_head_at_the_top(tmp_path):
+    nifti(tmp_path / "a.nii.gz", ("P", "I", "R"))
+    for plane, shape in (("coronal", (8, 4, 6)), ("sagittal", (6, 4, 8))):
+        slices = read_volume(tmp_path / "a.nii.gz", plane=plane).slices[..., 0].astype(int)
+        assert slices.shape == shape
+        assert (np.diff(slices.sum((0, 2))) < 0).all()  # brightest at the head
+
+
+def test_numbers_that_are_none_do_not_darken_the_rest(tmp_path):
+    values = np.linspace(0, 1, 60, dtype=np.float32).reshape(3, 4, 5)
+    values[0, 0, :3] = np.nan, np.inf, -np.inf
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
+    seen = read_volume(tmp_path / "a.nii").slices
+    assert len(np.unique(seen)) > 50
+    nibabel.save(nibabel.Nifti1Image(values * np.nan, np.eye(4)), tmp_path / "b.nii")
+    with pytest.raises(InputError, match=r"b\.nii: the volume holds no finite value"):
+        read_volume(tmp_path / "b.nii")
+
+
 def dicom(path, plane, position=(0.0, 0.0, 0.0), **tags):
     from pydicom.dataset import FileMetaDataset
 
@@ -111,8 +154,10 @@ def test_window_slope_and_inverted_greys_of_dicom(tmp_path):
         [0, 128],
         [230, 255],
     ]
-    dicom(tmp_path / "b.dcm", plane, PhotometricInterpretation="MONOCHROME1")
-    assert read_volume(tmp_path / "b.dcm").slices[0, 0, 0, 0] == 255
+    inverted = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 1000, "WindowWidth": 80}
+    dicom(tmp_path / "b.dcm", plane, **inverted)
+    assert read_volume(tmp_path / "b.dcm").slices[0, ..., 0].tolist() == [[255, 127], [0, 0]]
+    assert read_volume(tmp_path / "b.dcm", window=(500, 1000)).slices[0, ..., 0].tolist() == [[255, 0], [0, 0]]
 
 
 def test_a_radiograph_without_geometry_is_one_upright_picture(tmp_path):
@@ -122,6 +167,29 @@ def test_a_radiograph_without_geometry_is_one_upright_picture(tmp_path):
     assert volume.slices.shape == (1, 4, 5, 3)
     assert (np.diff(volume.slices[0, :, 0, 0].astype(int)) > 0).all()
     assert (np.diff(volume.slices[0, 0, :, 0].astype(int)) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("heights", "message"),
+    [
+        ((0, 3, 9, 12), r"slices lie 3\.00 to 6\.00 mm apart.*may be missing"),
+        ((0, 3, 3), "two slices lie at one position"),
+    ],
+)
+def test_a_series_that_no_grid_holds_is_refused(tmp_path, heights, message):
+    for i, z in enumerate(heights):
+        dicom(tmp_path / f"{i}.dcm", np.ones((4, 5)), (0.0, 0.0, float(z)))
+    (tmp_path / ".DS_Store").write_bytes(b"left by another system")
+    with pytest.raises(InputError, match=message):
+        read_volume(tmp_path)
+
+
+def test_a_single_slice_is_a_picture_and_a_volume_is_not(tmp_path):
+    dicom(tmp_path / "a.dcm", np.arange(20).reshape(4, 5))
+    assert read_image(tmp_path / "a.dcm").shape == (4, 5, 3)
+    nifti(tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"a\.nii\.gz: a volume of 4 slices, expected one picture"):
+        read_image(tmp_path / "a.nii.gz")
 
 
 def test_bad_volumes_are_told(tmp_path):

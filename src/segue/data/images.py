@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +16,22 @@ from PIL import Image, ImageOps
 from segue.types import InputError, check_image, check_mask
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+VOLUMES = (".nii", ".nii.gz", ".dcm")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """A picture as (H, W, 3) uint8 RGB, turned upright by its EXIF.
 
     16-bit and float greys are stretched from their own minimum..maximum to 0..255; transparency is laid on black.
+    NIfTI and DICOM are read when they hold a single slice. Of a file with several pages the first is read.
     Raises InputError that names the file when it is missing, empty, broken, too large or not a picture.
     """
+    if path.name.lower().endswith(VOLUMES):
+        return _only_slice(path)
     with _opened(path) as picture:
         upright = ImageOps.exif_transpose(picture)
     if upright.mode[0] in "IF":  # I;16, I, F
-        values = np.asarray(upright, dtype=np.float64)
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        grey = np.nan_to_num((values - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.repeat(_stretched(np.asarray(upright, dtype=np.float64), path)[..., None], 3, axis=2)
     if upright.has_transparency_data:
         clear = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
@@ -41,9 +44,10 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises InputError with the values found when there are others.
     """
     with _opened(path) as picture:
-        values = np.asarray(picture)
+        values = np.asarray(ImageOps.exif_transpose(picture))
     if values.ndim == 3:
-        colours = values[..., :3] if values.shape[2] == 4 and (values[..., 3] == values[..., 3].max()).all() else values
+        alpha = values.shape[2] in (2, 4) and (values[..., -1] == values[..., -1].max()).all()
+        colours = values[..., :-1] if alpha else values
         if (colours != colours[..., :1]).any():
             raise InputError(
                 f"{path}: a colour picture, expected a mask of one channel with 0 and 255; export it as grey"
@@ -52,8 +56,9 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     found = np.unique(values)
     if not (set(found.tolist()) <= {0, 255} or set(found.tolist()) <= {0, 1}):
         shown = ", ".join(str(v) for v in found[:6]) + (", ..." if len(found) > 6 else "")
+        why = " (JPEG blurs the edges of a mask)" if path.suffix.lower() in (".jpg", ".jpeg") else ""
         raise InputError(
-            f"{path}: the mask holds the values {shown}, expected 0 and 255, or 0 and 1; threshold it, save as PNG"
+            f"{path}: the mask holds the values {shown}{why}, expected 0 and 255, or 0 and 1; threshold it, save as PNG"
         )
     return values > 0
 
@@ -72,22 +77,56 @@ def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
     _save(Image.fromarray(mask.astype(np.uint8) * 255), path)
 
 
+def png_bytes(pixels: NDArray[Any]) -> bytes:
+    """An (H, W, 3) uint8 picture, or an (H, W) bool mask as 0 and 255, as the bytes of a PNG file."""
+    if pixels.dtype == np.bool_:
+        check_mask(pixels)
+        pixels = pixels.astype(np.uint8) * 255
+    else:
+        check_image(pixels)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def _save(picture: Image.Image, path: Path) -> None:
     if path.suffix.lower() not in PICTURES:
         raise InputError(f"{path}: can't tell the type of picture; let the name end in one of {', '.join(PICTURES)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as fresh:
-        picture.save(fresh, format=Image.registered_extensions()[path.suffix.lower()])
-    os.chmod(fresh.name, 0o644)
-    os.replace(fresh.name, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        fresh = Path(folder) / f"fresh{path.suffix}"
+        picture.save(fresh)
+        os.replace(fresh, path)
+
+
+def _stretched(values: NDArray[np.float64], path: Path) -> NDArray[np.uint8]:
+    """(H, W) uint8, the finite values' minimum..maximum on 0..255; infinities at the ends, what is no number at 0."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise InputError(f"{path}: every pixel is infinite or no number (NaN); export the picture again")
+    low, high = float(finite.min()), float(finite.max())
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    return (scaled * 255).round().astype(np.uint8)
+
+
+def _only_slice(path: Path) -> NDArray[np.uint8]:
+    from segue.data.volumes import read_volume
+
+    slices = read_volume(path).slices
+    if len(slices) > 1:
+        raise InputError(
+            f"{path}: a volume of {len(slices)} slices, expected one picture; "
+            "read it with segue.data.volumes.read_volume"
+        )
+    return slices[0]
 
 
 def _opened(path: Path) -> Image.Image:
     """The decoded picture of a file, every way of failing told in one kind of error."""
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; check the path and its spelling")
     if path.is_dir():
-        raise InputError(f"{path}: a folder, expected a picture")
+        raise InputError(f"{path}: a folder, expected a picture; name a file in it")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: an empty file (0 bytes), expected a picture; copy it again")
     try:

@@ -50,8 +50,7 @@ def read_lvit(root: Path, split: str) -> list[Record]:
     records = []
     for stem, image in sorted(layout.images.items()):
         mask = layout.masks.get(stem)
-        note = layout.notes.get(mask.name if mask else image.name, layout.notes.get(image.name))
-        records.append(Record(stem, split, image, mask, note or None, patient_of(stem)))
+        records.append(Record(stem, split, image, mask, layout.note_of(stem), patient_of(stem)))
     return records
 
 
@@ -79,8 +78,16 @@ class Layout:
 
     @cached_property
     def images(self) -> dict[str, Path]:
-        """Images by their stem."""
-        return {p.stem: p for p in _pictures(self.folder / "img")}
+        """Images by their stem. Raises InputError when two of them differ in their ending only."""
+        found: dict[str, Path] = {}
+        for path in _pictures(self.folder / "img"):
+            if path.stem in found:
+                raise InputError(
+                    f"{self.folder / 'img'}: both {found[path.stem].name} and {path.name}, "
+                    "expected one picture of a name; remove one"
+                )
+            found[path.stem] = path
+        return found
 
     @cached_property
     def masks(self) -> dict[str, Path]:
@@ -101,6 +108,15 @@ class Layout:
         """Notes by the mask's file name; of several the first."""
         return dict(reversed(self.rows))
 
+    def note_of(self, stem: str) -> str | None:
+        """The note of an image, None when there is none or an empty one."""
+        return next((note for name in self.names_of(stem) if (note := self.notes.get(name))), None)
+
+    def names_of(self, stem: str) -> list[str]:
+        """The names under which the workbook may keep an image's note, the likeliest first."""
+        mask, image = self.masks.get(stem), self.images[stem]
+        return [*([mask.name] if mask else []), image.name, f"mask_{image.name}", f"{stem}.png", f"mask_{stem}.png"]
+
     @property
     def workbook(self) -> Path:
         """The workbook of this split."""
@@ -113,7 +129,7 @@ class Layout:
 
 
 def read_workbook(path: Path) -> list[tuple[str, str]]:
-    """(file name, note) of every row of an xlsx with the columns Image and Description."""
+    """(file name, note) of every row of an xlsx with the columns Image and Description, but for empty rows."""
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
@@ -128,23 +144,38 @@ def read_workbook(path: Path) -> list[tuple[str, str]]:
         told = ", ".join(str(h) for h in (rows[0] if rows else ()) if h is not None) or "none"
         raise InputError(f"{path}: got the columns {told}, expected Image and Description in the first row")
     at, said = heads.index("image"), heads.index("description")
-    return [(str(row[at]).strip(), str(row[said] or "").strip()) for row in rows[1:] if row[at] is not None]
+    cells = [(_text(row, at), _text(row, said)) for row in rows[1:]]
+    return [(name, note) for name, note in cells if name or note]
 
 
 def patient_of(name: str) -> str:
     """The patient or study that a file name tells: what must not stand in two splits.
 
     QaTa `sub-S03044_ses-..._run-1` -> sub-S03044; MosMed `study_0255_17` or `Jun_coronacases_003_slice_12` -> without
-    the last number; serial pictures `pneumonia-2-day7`, `figure-1-PA` -> without day and view; else the name itself.
+    the last number; TCGA slides -> the case; serial pictures `pneumonia-2-day7`, `figure-1-PA` -> without day and view;
+    panels of a figure `Fig8a`, `case2b`, `fig-0001-m-c` -> without the letter; a UUID and all else: the name itself.
     """
+    if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", name):
+        return name
     if subject := re.match(r"(sub-[A-Za-z0-9]+)", name):
         return subject[1]
     if study := re.match(r"(.*(?:study|coronacases|radiopaedia)[_-]?(?:case)?\d+)", name, re.IGNORECASE):
         return study[1]
     if slide := re.match(r"(TCGA-\w\w-\w{4})", name):
         return slide[1]
-    return re.sub(r"([-_](day\d+|PA|AP|lateral|l|r|left|right))+$", "", name, flags=re.IGNORECASE)
+    serial = re.sub(r"(?:[-_](?:day\d+|PA|AP|lateral|l|r|left|right))+$", "", name, flags=re.IGNORECASE)
+    panel = re.sub(r"((?:[Ff]ig|case|[-_]f|g)\d+)[a-z](?=[-_]|$)", r"\1", serial)
+    return re.sub(r"(?<=\d)(?:[-_][a-z])+$", "", panel)
+
+
+def _text(row: tuple[object, ...], column: int) -> str:
+    """A cell as text; a row may end before it."""
+    cell = row[column] if column < len(row) else None
+    return "" if cell is None else str(cell).strip()
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES) if folder.is_dir() else []
+    """Sorted; hidden files (macOS leaves `._name.png` beside name.png) are passed over."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))

@@ -1,6 +1,7 @@
 """What a medical note says of a picture: sides, zones, number of areas; and the note of the mirrored picture.
 
-In lung notes (QaTa-COV19's wording) "left" is the patient's left, which lies on the picture's right. Other notes
+In lung notes (QaTa-COV19's wording) "left" is the patient's left, which lies on the picture's right
+(so in 65 of 65 radiographs whose lungs were outlined one by one). Other notes
 (MoNuSeg's "The nuclei density in the lower left is high.") mean the picture's own sides.
 """
 
@@ -15,66 +16,87 @@ from scipy import ndimage
 
 ZONES = ("upper", "middle", "lower")
 NUMBERS = {w: n for n, w in enumerate(("no", "one", "two", "three", "four", "five", "six", "seven", "eight"))}
-_SLIPS = {
-    "andall": "and all",
-    "mmiddle": "middle",
-    "higher": "upper",
-    "loweer": "lower",
-    "uper": "upper",
-    "leftt": "left",
-}
-_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_SLIPS = {"mmiddle": "middle", "higher": "upper", "loweer": "lower", "uper": "upper", "leftt": "left"}
+_GLUED = re.compile(r"\band(all|upper|middle|lower|left|right)\b")
+_DENIAL = re.compile(r"\b(?:no(?! infected area)|not|without|clear|spared|normal|absent)\b")
+_COUNT = re.compile(rf"\b({'|'.join(NUMBERS)}|\d{{1,3}})\s+infected areas?\b")
+_SIDE = re.compile(r"\b(?:left|Left|LEFT|right|Right|RIGHT)\b")
+_OTHER = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
+_OTHER |= {right: left for left, right in _OTHER.items()}
+# Sides that are not said by the words left and right, and parts that only one side has.
 _UNSAFE = re.compile(
-    r"(clockwise|left-?handed|right-?handed|left ?over|to the (?:left|right) of|situs|dextro|levo)",
+    r"clockwise|o'clock|handed|to the (?:left|right) of|situs|dextro|levo|lingula|middle lobe"
+    r"|(?-i:\b[LR](?:[UML]{1,2}[LZ])?\b|\b(?:[LR]t|[lr]t|[LR]T)\b)",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
 class NoteFacts:
-    """What a lung note claims. left, right: the zones named there. count: infected areas, None when not said."""
+    """What a lung note claims. left, right: the zones named there. count: infected areas, None when not said.
+
+    sides: the sides it names, also those without a zone ("the left lung"). bilateral: None when not said.
+    """
 
     left: frozenset[str]
     right: frozenset[str]
     count: int | None
     bilateral: bool | None
+    sides: frozenset[str]
 
 
 def normalise(note: str) -> str:
     """Lower case, known slips mended, one space between words and after commas."""
     text = re.sub(r"\s*,\s*", ", ", note.lower())
-    text = re.sub(r"[a-z]+", lambda m: _SLIPS.get(m[0], m[0]), text)
+    text = re.sub(r"[a-z]+", lambda m: _SLIPS.get(m[0], m[0]), _GLUED.sub(r"and \1", text))
     return re.sub(r"\s+", " ", text).strip()
 
 
 def facts(note: str) -> NoteFacts | None:
-    """The claims of a lung note; None for a note that doesn't speak of lungs and their zones."""
+    """The claims of a lung note.
+
+    None for a note that doesn't speak of lungs, or that denies something ("no infection in the left lung"): this
+    reader understands what is there, not what is absent.
+    """
     text = normalise(note)
-    if "lung" not in text:
+    if "lung" not in text or _DENIAL.search(text):
         return None
-    zones: dict[str, set[str]] = {"left": set(), "right": set()}
-    for words, side in re.findall(r"((?:\b(?:upper|middle|lower|all)\b[\s,]*(?:and )?)+)(left|right)\b", text):
-        named = set(re.findall(r"upper|middle|lower", words))
-        zones[side] |= set(ZONES) if "all" in words else named
-    count = re.search(rf"\b({'|'.join(NUMBERS)}|\d+)\s+infected areas?", text)
+    zones = _zones_by_side(text)
+    count = _COUNT.search(text)
     said = None if count is None else NUMBERS.get(count[1], int(count[1]) if count[1].isdigit() else None)
     bilateral = True if "bilateral" in text else False if "unilateral" in text else None
-    return NoteFacts(frozenset(zones["left"]), frozenset(zones["right"]), said, bilateral)
+    left, right = (frozenset(zones.get(side, ())) for side in ("left", "right"))
+    return NoteFacts(left, right, said, bilateral, frozenset(zones))
+
+
+def _zones_by_side(text: str) -> dict[str, set[str]]:
+    """Zones go with the side that follows ("upper left lung"), or else with the one before ("left upper lung")."""
+    zones: dict[str, set[str]] = {}
+    waiting: set[str] = set()
+    bare: list[str] = []  # sides of this phrase that have no zone yet
+    for word in re.findall(r"[a-z]+|[.;]", text):
+        if word in ZONES or word == "all":
+            waiting |= set(ZONES) if word == "all" else {word}
+        elif word in ("left", "right"):
+            zones.setdefault(word, set()).update(waiting)
+            bare += [] if waiting else [word]
+            waiting = set()
+        elif word != "and":
+            for side in bare if word in ("lung", "lungs", "zone", "zones", "field", "fields") else ():
+                zones[side] |= waiting
+            waiting, bare = set(), []
+    return zones
 
 
 def swap_sides(note: str) -> str | None:
     """The note of the mirrored picture: left and right exchanged, case kept. A note without sides is its own mirror.
 
-    None when it can't be rewritten safely: turns ("clockwise"), handedness, "to the left of".
+    None when it can't be rewritten safely: turns ("clockwise"), handedness, "to the left of", longer words
+    ("leftward", "left_lung"), abbreviations (RLL, L, rt) and parts that only one side has (lingula, middle lobe).
     """
-    if _UNSAFE.search(note) or re.search(r"(?<![a-z])(left|right)[a-z]", note, re.IGNORECASE):
+    if _UNSAFE.search(note) or re.search(r"(?<![a-z])(?:left|right)", _SIDE.sub("", note), re.IGNORECASE):
         return None
-
-    def other(match: re.Match[str]) -> str:
-        word = "right" if match[0].lower() == "left" else "left"
-        return word.upper() if match[0].isupper() else word.title() if match[0][0].isupper() else word
-
-    return _SIDE.sub(other, note)
+    return _SIDE.sub(lambda m: _OTHER[m[0]], note)
 
 
 def sides_seen(mask: NDArray[np.bool_], share: float = 0.02) -> frozenset[str]:

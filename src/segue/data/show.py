@@ -39,7 +39,10 @@ def heat_map(image: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[n
 def contact_sheet(
     records: Sequence[Record], *, columns: int = 6, tile: int = 224, limit: int = 24
 ) -> NDArray[np.uint8]:
-    """Up to `limit` examples, spread evenly over the records: outlined picture, name and note below it."""
+    """Up to `limit` examples, spread evenly over the records: outlined picture, name and note below it.
+
+    A record that can't be read has an empty tile with the reason in red: the sheet shows what is wrong with the others.
+    """
     if not records or columns < 1 or tile < 32 or limit < 1:
         raise InputError(
             f"contact sheet: got {len(records)} records, {columns} columns, tile {tile}, limit {limit}; "
@@ -57,7 +60,12 @@ def contact_sheet(
 
 
 def _paste(sheet: Image.Image, record: Record, corner: tuple[int, int], tile: int) -> None:
-    example = record.load()
+    try:
+        example = record.load()
+    except InputError as error:
+        told = str(error).replace(f"{record.image.parents[1]}/", "")  # the split's folder is the same in all tiles
+        _write_below(sheet, record.name, told, corner, tile, (176, 32, 32))
+        return
     scale = tile / max(example.image.shape[:2])
     size = (max(1, round(example.image.shape[1] * scale)), max(1, round(example.image.shape[0] * scale)))
     small = np.array(Image.fromarray(example.image).resize(size, Image.Resampling.BILINEAR))
@@ -66,8 +74,17 @@ def _paste(sheet: Image.Image, record: Record, corner: tuple[int, int], tile: in
         small = outline(small, mask)
     x, y = corner
     sheet.paste(Image.fromarray(small), (x + (tile - size[0]) // 2, y + (tile - size[1]) // 2))
+    _write_below(sheet, record.name, record.note or "(no note)", corner, tile, (30, 30, 30))
+
+
+def _write_below(
+    sheet: Image.Image, name: str, text: str, corner: tuple[int, int], tile: int, ink: tuple[int, int, int]
+) -> None:
+    """A tile's name, and up to three lines of text; what does not fit ends in an ellipsis."""
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    x, y = corner[0], corner[1] + tile
     across = max(8, tile // 6)
-    draw.text((x, y + tile + 3), record.name[:across], (120, 120, 120), font)
-    note = textwrap.wrap(record.note or "(no note)", across)[:3]
-    draw.multiline_text((x, y + tile + 17), "\n".join(note), (30, 30, 30), font, spacing=2)
+    name = name if len(name) <= across else name[: across - 1] + "…"
+    draw.text((x, y + 3), name, (120, 120, 120), font)
+    lines = textwrap.wrap(text[: 8 * across], across, max_lines=3, placeholder=" …")
+    draw.multiline_text((x, y + 17), "\n".join(lines), ink, font, spacing=2)
