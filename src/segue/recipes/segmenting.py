@@ -14,11 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segue.api import Explanation, Segmenter, load, read_notes
-from segue.data.images import PICTURES, read_image, write_image, write_mask
+from segue.data.images import PICTURES, VOLUMES, read_image, write_image, write_mask
 from segue.data.show import heat_map, outline
 from segue.types import InputError, Segmentation
-
-VOLUMES = (".nii", ".nii.gz", ".dcm")
 
 
 def segment_files(
