@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from segue.types import Example, InputError, Segmentation
+from segue.types import Example, InputError, Phrase, Picture, Region, Relation, Segmentation
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 
@@ -42,3 +42,17 @@ def test_what_a_segmentation_tells():
 def test_a_probability_lies_between_0_and_1(bad):
     with pytest.raises(InputError, match=r"expected a finite \(H, W\) array with values in \[0, 1\]"):
         Segmentation(bad)
+
+
+def test_a_picture_refuses_relations_and_phrases_that_point_nowhere():
+    def load():
+        return np.zeros((4, 4, 3), np.uint8)
+
+    dog = Region("dog", (0, 0, 2, 2))
+    with pytest.raises(InputError, match=r"p: Relation.*outside its 1 regions"):
+        Picture("p", load, regions=(dog,), relations=(Relation(0, "on", 1),))
+    with pytest.raises(InputError, match="outside its 0 captions or 1 regions"):
+        Picture("p", load, regions=(dog,), phrases=(Phrase(0, 0, 3, (0,)),))
+    with pytest.raises(InputError, match="no stretch of its caption, which has 5 characters"):
+        Picture("p", load, captions=("a dog",), regions=(dog,), phrases=(Phrase(0, 2, 6, (0,)),))
+    assert Picture("p", load, captions=("a dog",), regions=(dog,), phrases=(Phrase(0, 2, 5, (0,)),)).split == "train"

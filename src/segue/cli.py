@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if argv[:1] == ["train"]:
             _train(argv[1:])
+        elif argv[:1] == ["bench"]:
+            _bench(argv[1:])
         elif argv[:1] == ["data"]:
             tyro.extras.subcommand_cli_from_dict(
                 {"make": data_make, "check": data_check, "show": data_show},
@@ -177,19 +179,31 @@ def data_show(
     print(out)
 
 
-def bench(what: Positional[Literal["reclmis"]], /, json: bool = False, size: int = 224, rounds: int = 7) -> None:
-    """Measure parameters, multiply-accumulates, time and memory, interleaved, medians.
+def bench(what: Positional[str], /) -> None:
+    """Measure cost and speed: `segue bench WHAT --help` lists a benchmark's settings; --json prints one object."""
+    raise InputError(f"benchmark {what!r}: give it first, as in `segue bench reclmis --json`")
 
-    Args:
-        what: reclmis: U-Net, the faithful and the segue size.
-        json: print one JSON object.
-        size: side of the square picture in pixels.
-        rounds: how many times each model takes its turn.
-    """
-    from segue.recipes import bench as benches
 
-    result = benches.bench_reclmis(size=size, rounds=rounds)
-    print(_json(result) if json else benches.as_text(result))
+def _bench(argv: list[str]) -> None:
+    from segue.recipes import BENCHES
+
+    as_json = "--json" in argv
+    rest = [word for word in argv if word != "--json"]
+    result = tyro.extras.subcommand_cli_from_dict(
+        BENCHES, prog="segue bench", description="Measure cost and speed. --json prints one object.", args=rest
+    )
+    print(_json(result) if as_json else _text(result))
+
+
+def _text(result: Any, indent: str = "") -> str:
+    """A nested result as indented lines for people."""
+    if not isinstance(result, dict):
+        return f"{result:,.4g}" if isinstance(result, float) else f"{result:,}" if type(result) is int else str(result)
+    lines = []
+    for key, value in result.items():
+        shown = _text(value, indent + "  ")
+        lines.append(f"{indent}{key}:\n{shown}" if isinstance(value, dict) else f"{indent}{key:26} {shown}")
+    return "\n".join(lines)
 
 
 def demo(out: Path = Path("demo"), model: str = "reclmis-chest", pictures: int = 8) -> None:

@@ -6,6 +6,7 @@ Axis order is (row, column) = (y, x), the origin is the top left pixel, and imag
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,6 +108,95 @@ class Segmentation:
     def score(self) -> float:
         """Mean probability inside the mask; the highest probability anywhere when the mask is empty."""
         return float(self.probability[self.mask].mean() if self.area else self.probability.max())
+
+
+@dataclass(frozen=True)
+class RLE:
+    """A mask as COCO's compressed run lengths; `segue.data.rle` encodes and decodes. size: (height, width)."""
+
+    size: tuple[int, int]
+    counts: bytes
+
+
+@dataclass(frozen=True)
+class Region:
+    """One segment of a picture: a thing, a stretch of stuff, or what a phrase names.
+
+    label: the name of its class, singular and in lower case. box: (x, y, width, height) in pixels, x and y of the top
+    left corner, as in COCO. mask: None when only the box is known. thing: False for stuff (grass, sky).
+    crowd: one region that stands for many things (COCO's iscrowd). attributes: "red", "small", ...
+    """
+
+    label: str
+    box: tuple[float, float, float, float]
+    mask: RLE | None = None
+    thing: bool = True
+    crowd: bool = False
+    attributes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Relation:
+    """(subject, predicate, object); subject and object are positions in the picture's regions."""
+
+    subject: int
+    predicate: str
+    object: int
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Characters start..end (end excluded) of the caption at position `caption`, and the positions of its regions."""
+
+    caption: int
+    start: int
+    end: int
+    regions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a data set with all that is known of it; its pixels are read when asked for.
+
+    name: unique within its data set. load: reads the (H, W, 3) uint8 RGB picture. size: (width, height) when the
+    annotations tell it. split: "train", "val" or "test". label_map: reads the (H, W) uint8 map of positions in the
+    set's classes, 255 where nothing is known; None when there is none. Both functions can be pickled.
+    Raises InputError when a relation or a phrase points to a region or a caption that is not there.
+    """
+
+    name: str
+    load: Callable[[], NDArray[np.uint8]]
+    size: tuple[int, int] | None = None
+    split: str = "train"
+    captions: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    phrases: tuple[Phrase, ...] = ()
+    label_map: Callable[[], NDArray[np.uint8]] | None = None
+
+    def __post_init__(self) -> None:
+        there = len(self.regions)
+        for relation in self.relations:
+            if not (0 <= relation.subject < there and 0 <= relation.object < there):
+                raise InputError(f"{self.name}: {relation} points outside its {there} regions (0 is the first)")
+        for phrase in self.phrases:
+            if not 0 <= phrase.caption < len(self.captions) or any(not 0 <= r < there for r in phrase.regions):
+                raise InputError(
+                    f"{self.name}: {phrase} points outside its {len(self.captions)} captions or {there} regions"
+                )
+            if not 0 <= phrase.start < phrase.end <= len(self.captions[phrase.caption]):
+                raise InputError(
+                    f"{self.name}: {phrase} is no stretch of its caption, which has "
+                    f"{len(self.captions[phrase.caption])} characters"
+                )
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures and the names of the classes that their label maps count, in order."""
+
+    pictures: Sequence[Picture]
+    classes: tuple[str, ...] = ()
 
 
 def _size(array: NDArray) -> str:

