@@ -1,0 +1,1 @@
+"""Scenes: a world of things and stuffs, drawn as pictures and told in captions."""
