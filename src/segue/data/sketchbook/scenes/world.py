@@ -1,7 +1,7 @@
 """What a drawn scene is made of: its things, its stuffs, where they are and how they relate.
 
-A `Scene` is the whole truth of a picture: `draw` renders it, `grammar` tells it in words, `write` files it. Lengths are in
-units of the picture's side, (x, y) from the top left corner, so that a scene can be drawn at any size.
+A `Scene` is the whole truth of a picture: `draw` renders it, `grammar` tells it in words, `write` files it. Lengths are
+in units of the picture's side, (x, y) from the top left corner, so that a scene can be drawn at any size.
 """
 
 from __future__ import annotations
