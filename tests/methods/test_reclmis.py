@@ -25,7 +25,7 @@ NOTES = [
     None,
 ]
 TINY = RecLMISConfig(widths=(8, 8, 16, 16), reconstruction_layers=2)
-SYSTEMS = ("text_blind", "ci", "ci_cvr", "ci_clr", "full")
+SYSTEMS = ("text_blind", "early_fusion", "ci", "ci_cvr", "ci_clr", "full")
 
 
 def tower():
@@ -57,7 +57,13 @@ class TestRecLMIS(SegmenterContract):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_configured_term_is_computed_and_no_other(system):
     terms = model(ablate_config(TINY, system)).training_step(batch())
-    expected = {"text_blind": set(), "ci": {"ccl"}, "ci_cvr": {"ccl", "t2v"}, "ci_clr": {"ccl", "v2t"}}
+    expected = {
+        "text_blind": set(),
+        "early_fusion": set(),
+        "ci": {"ccl"},
+        "ci_cvr": {"ccl", "t2v"},
+        "ci_clr": {"ccl", "v2t"},
+    }
     assert set(terms) == expected.get(system, {"ccl", "t2v", "v2t"}) | {"segmentation", "loss"}
 
 
@@ -185,6 +191,8 @@ def test_the_note_changes_the_answer_and_a_blind_model_has_no_text():
     network = model().eval()
     x = batch()["image"][:1]
     assert not torch.allclose(network(x, NOTES[:1]), network(x, NOTES[1:2]))
+    early = model(ablate_config(TINY, "early_fusion")).eval()
+    assert not torch.allclose(early(x, NOTES[:1]), early(x, NOTES[1:2]))
     blind = model(ablate_config(TINY, "text_blind"))
     assert not blind.reads_notes
     torch.testing.assert_close(blind.eval()(x, NOTES[:1]), blind(x, [None]))

@@ -41,7 +41,8 @@ class RecLMISConfig:
     widths: channels of the encoder's levels; each level after the first halves the grid.
     stem_stride: 1 or 2. convolution: "plain" or "separable" (depthwise + pointwise). pooling: "max" or "stride".
     plam: "full" (the paper's), "light" (without its 1x1 convolutions) or "none".
-    interaction: "cross" (the paper's CI), "self" (Table V) or "none" (text-blind).
+    interaction: "cross" (the paper's CI), "self" (Table V), "early" (a rival after LViT: the note's mean word joins the
+    first level, before the encoder, and nothing else reads it) or "none" (text-blind).
     cvr, clr, ccl: the conditioned vision / language reconstruction and the contrastive loss.
     conditions: whether W_poi and W_woi weigh attention and losses (Table IV).
     condition_order: "inside" the softmax (Eq. 7, 9) or "after" it (the official code).
@@ -74,7 +75,12 @@ class RecLMISConfig:
     def terms(self) -> tuple[str, ...]:
         """The names of the loss terms that this configuration trains with."""
         auxiliary = (("v2t", self.clr), ("t2v", self.cvr), ("ccl", self.ccl))
-        return (*(name for name, on in auxiliary if on and self.interaction != "none"), "segmentation")
+        return (*(name for name, on in auxiliary if on and self.interacts), "segmentation")
+
+    @property
+    def interacts(self) -> bool:
+        """Whether patches attend to words."""
+        return self.interaction in ("cross", "self")
 
     @property
     def has_interest(self) -> bool:
@@ -92,14 +98,13 @@ SIZES: dict[str, RecLMISConfig] = {
 
 def build_reclmis(config: RecLMISConfig, text: TextTower | None, parts: Parts = "training") -> RecLMIS:
     """The whole model, put together here. text is None for a model without interaction (text-blind)."""
-    talks = config.interaction != "none"
-    width = config.widths[-1]
+    talks, reads, width = config.interacts, config.interaction != "none", config.widths[-1]
     return RecLMIS(
         config=config,
         encoder=Encoder(config),
         decoder=Decoder(config),
-        text=text if talks else None,
-        words=WordProjection(text.width, width) if talks and text is not None else None,
+        text=text if reads else None,
+        words=WordProjection(text.width, width if talks else config.widths[0]) if reads and text is not None else None,
         see=Attention(width, config.heads) if talks else None,
         interest=Interest(config) if config.has_interest and parts != "inference" else None,
         rebuild_vision=Reconstructor(config) if talks and config.cvr and parts == "training" else None,
@@ -155,9 +160,10 @@ class Encoder(nn.Module):
             for c_in, c_out in zip(config.widths, config.widths[1:], strict=False)
         )
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """The features of every level, (B, widths[i], h, w)."""
-        levels = [self.stem(image)]
+    def forward(self, image: Tensor, told: Tensor | None = None) -> list[Tensor]:
+        """The features of every level, (B, widths[i], h, w). told: (B, widths[0]) joins the first, for early fusion."""
+        first = self.stem(image)
+        levels = [first if told is None else first + told[..., None, None]]
         for level in self.levels:
             levels.append(level(levels[-1]))
         return levels
@@ -420,10 +426,12 @@ class RecLMIS(nn.Module):
         return self._segment(image, notes)[0]
 
     def _segment(self, image: Tensor, notes: Sequence[str | None]) -> tuple[Tensor, dict[str, Tensor]]:
-        levels = self.encoder(image)
         if not self.reads_notes:
-            return self.decoder(levels), {}
+            return self.decoder(self.encoder(image)), {}
         e, real = self.read(notes, image.device)
+        if self.see is None:
+            return self.decoder(self.encoder(image, e.sum(1) / real.sum(1, keepdim=True))), {}
+        levels = self.encoder(image)
         grid = (levels[-1].shape[-2], levels[-1].shape[-1])
         v = levels[-1].flatten(2).transpose(1, 2)
         v_told = self.look(v, e, real, grid)
@@ -444,7 +452,7 @@ class RecLMIS(nn.Module):
         """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B], seed [B]. Returns "loss" and its unweighted terms."""
         logits, f = self._segment(batch["image"], batch["note"])
         terms = {"segmentation": segmentation_loss(logits, batch["mask"])}
-        if self.reads_notes:
+        if f:
             terms |= self._alignment(batch["seed"], **f)
         weight = dict(zip(("v2t", "t2v", "ccl", "segmentation"), self.config.loss_weights, strict=True))
         terms["loss"] = torch.stack([weight[name] * terms[name] for name in self.config.terms]).sum()
@@ -480,9 +488,10 @@ class RecLMIS(nn.Module):
 
 
 def ablate_config(config: RecLMISConfig, system: str) -> RecLMISConfig:
-    """The paper's Table III by name: text_blind, ci, ci_cvr, ci_clr, full."""
+    """The paper's Table III by name, and two rivals: text_blind, early_fusion, ci, ci_cvr, ci_clr, full."""
     switches: dict[str, dict[str, Any]] = {
         "text_blind": {"interaction": "none"},
+        "early_fusion": {"interaction": "early"},
         "ci": {"cvr": False, "clr": False},
         "ci_cvr": {"clr": False},
         "ci_clr": {"cvr": False},

@@ -35,7 +35,7 @@ from segue.recipes.evaluate import evaluate
 from segue.training import FitOptions, fit
 from segue.types import Example, InputError
 
-System = Literal["full", "ci_clr", "ci_cvr", "ci", "text_blind", "unet"]
+System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Settings:
     Attributes:
         out: folder of the run: best/, last/, history and TensorBoard.
         data: folder in the LViT layout.
-        system: the method or an ablation of it; text_blind and unet read no notes.
+        system: the method, an ablation of it or a rival; text_blind and unet read no notes.
         size: "segue" (the default, light) or "faithful" (the paper's).
         text: "small" (trained along), "minilm" (extra minilm), or "clip:ID-OR-FOLDER".
         image_size: side of the square that the network sees, in pixels.

@@ -23,7 +23,7 @@ from segue.recipes.tables import Row
 from segue.types import InputError
 
 SEEDS = (0, 1, 2)
-MAIN: tuple[System, ...] = ("unet", "text_blind", "ci", "ci_cvr", "ci_clr", "full")
+MAIN: tuple[System, ...] = ("unet", "text_blind", "early_fusion", "ci", "ci_cvr", "ci_clr", "full")
 RIVALS: tuple[System, ...] = ("unet", "text_blind", "full")
 METRICS = ("dice", "iou", "miou", "class_miou")
 SHORT = Settings(out=Path(), data=Path(), image_size=64, steps=240, batch_size=16, evaluations=1, ema=0.98)
