@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from segue.data.sketchbook.scenes import animals, objects, people, vehicles
-from segue.data.sketchbook.scenes.grounds import coarse, ground
+from segue.data.sketchbook.scenes.grounds import grain, ground
 from segue.data.sketchbook.scenes.strokes import PAINT, RGB, XY, Cut, Field, Frame, Look, Sheet, extent, fit, pixels, shrink
 from segue.data.sketchbook.scenes.world import ANIMALS, COLOURS, PEOPLE, PREDICATES, STUFFS, THINGS, VEHICLES, Scene, Thing
 from segue.types import InputError
@@ -177,8 +178,9 @@ def render(scene: Scene, size: int, style: str = "photo") -> Drawn:
     look = _look(light, side, synthetic)
     for k, (thing, roles) in enumerate(zip(scene.things, roles_of(scene), strict=True)):
         sheet = _sheet(thing, roles, 1.1 if synthetic else 1.0)
-        fine = 4 if max(thing.box[2:]) * size < 40 else 3 if size <= 160 else 2
-        cut = pixels(sheet.parts, _frame(thing, sheet), size, look, fine, coarse(int(size * fine) + 1, thing.seed % 251))
+        span = max(thing.box[2:]) * size
+        fine = 4 if span < 30 else 3 if span < 56 else 2
+        cut = pixels(sheet.parts, _frame(thing, sheet), size, look, fine, partial(grain, offset=thing.seed % 251))
         if cut is None:
             continue
         if not (hangs(thing) or roles & {"held", "riding", "on"}):
@@ -231,22 +233,28 @@ def _ground_it(rgb: Field, owner: NDArray[np.uint8], cut: Cut, scene: Scene, lig
     if kind == "water":
         _reflect(rgb, owner == under, cut)
     elif kind in LYING:
-        lying = np.isin(owner, [k for k, stuff in enumerate(scene.stuffs) if stuff.kind in LYING])
-        rgb *= (1 - light.shadow * _shadow(cut, size, light.long, -side) * lying)[..., None]
+        lying = np.zeros(256, dtype=np.float32)
+        lying[: len(scene.stuffs)] = [light.shadow * (stuff.kind in LYING) for stuff in scene.stuffs]
+        window, shadow = _shadow(cut, size, light.long, -side)
+        rgb[window] *= (1 - lying[owner[window]] * shadow)[..., None]
 
 
-def _shadow(cut: Cut, size: int, long: float, lean: float) -> Field:
-    """The thing's outline laid on the ground behind it, blurred, and a dark spot under its feet; (S, S) in [0, 1]."""
+def _shadow(cut: Cut, size: int, long: float, lean: float) -> tuple[tuple[slice, slice], Field]:
+    """The thing's outline laid on the ground behind it, blurred, and a dark spot under its feet: where, and in [0, 1]."""
     h, w = cut.alpha.shape
-    foot = cut.top + h
+    blur, reach = 0.5 + 0.02 * w + 0.004 * size, int(1.3 * long * h) + 1
+    pad = int(3 * blur) + 2
+    foot, shear = cut.top + h, -lean * 1.3
+    y0, y1 = max(foot - int(long * h) - pad, 0), min(foot + pad + h // 16, size)
+    x0, x1 = max(cut.left - pad - reach * (lean < 0), 0), min(cut.left + w + pad + reach * (lean > 0), size)
     flat = Image.fromarray((cut.alpha * 255).astype(np.uint8))
-    shear = -lean * 1.3
-    matrix = (1.0, shear, -cut.left - shear * foot, 0.0, 1 / long, h - foot / long)
-    cast = flat.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    spot = (cut.left + 0.06 * w, foot - 0.09 * min(w, h) - 1, cut.left + 0.94 * w, foot + 0.05 * min(w, h) + 1)
+    matrix = (1.0, shear, x0 - cut.left + shear * (y0 - foot), 0.0, 1 / long, h + (y0 - foot) / long)
+    cast = flat.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    left, low, girth = cut.left - x0, foot - y0, min(w, h)
+    spot = (left + 0.06 * w, low - 0.09 * girth - 1, left + 0.94 * w, low + 0.05 * girth + 1)
     ImageDraw.Draw(cast).ellipse(spot, fill=230)
-    cast = cast.filter(ImageFilter.GaussianBlur(0.5 + 0.02 * w + 0.004 * size))
-    return np.asarray(cast, dtype=np.float32) / 255
+    soft = np.asarray(cast.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32) / 255
+    return (slice(y0, y1), slice(x0, x1)), soft
 
 
 def _reflect(rgb: Field, water: NDArray[np.bool_], cut: Cut) -> None:

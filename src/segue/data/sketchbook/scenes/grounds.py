@@ -56,15 +56,14 @@ def soft_tile() -> Field:
 
 
 def _look_up(source: Field, u: Field, v: Field) -> Field:
-    """Noise at (u, v), in tiles, between four neighbours."""
-    u, v = np.broadcast_arrays(u * TILE, v * TILE)
-    iu, iv = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
-    fu, fv = (u - iu).astype(np.float32), (v - iv).astype(np.float32)
-    a, b = iv & (TILE - 1), iu & (TILE - 1)
-    c, d = (iv + 1) & (TILE - 1), (iu + 1) & (TILE - 1)
-    top = source[a, b] * (1 - fu) + source[a, d] * fu
-    low = source[c, b] * (1 - fu) + source[c, d] * fu
-    out: Field = top * (1 - fv) + low * fv
+    """Noise at (u, v), in tiles, between four neighbours. u: (R or 1, S), v: (R, 1) -> (R, S)."""
+    u, v = (u * TILE).astype(np.float32), (v * TILE).astype(np.float32)
+    iu, iv = np.floor(u).astype(np.intp), np.floor(v[:, 0]).astype(np.intp)
+    fu, fv = u - iu, v - iv[:, None]
+    lines = source[iv % TILE] * (1 - fv) + source[(iv + 1) % TILE] * fv
+    row = np.arange(len(lines))[:, None]
+    left, right = lines[row, iu % TILE], lines[row, (iu + 1) % TILE]
+    out: Field = (left + (right - left) * fu).astype(np.float32)
     return out
 
 
@@ -102,7 +101,7 @@ def _blend(below: Field, rgb: RGB, share: Field) -> Field:
 def _edge(c: Canvas, height: float, rough: float) -> Field:
     """Cover of a ground whose top edge rises by up to `height` over its top. rough: tiles across the picture."""
     ox, oy = c.rng.uniform(0, 1, 2)
-    swell = np.clip(0.5 + 0.3 * _look_up(tile(), c.x * rough + ox, np.full_like(c.x, oy)), 0, 1)
+    swell = np.clip(0.5 + 0.3 * _look_up(tile(), c.x * rough + ox, np.full((1, 1), oy)), 0, 1)
     below = _step(c.y - (c.stuff.top - height * swell), 1 / len(c.y))
     return np.broadcast_to(below, (len(c.y), len(c.y)))
 
@@ -254,7 +253,7 @@ def _mountain(c: Canvas) -> Ground:
     peaks = (np.arange(count) + c.rng.uniform(0.1, 0.9, count)) / count
     heights, slopes = c.rng.uniform(0.55, 1.0, count), c.rng.uniform(1.0, 2.2, count) * np.sqrt(count)
     heights[c.rng.integers(count)] = 1.0
-    rough = 0.035 * _look_up(tile(), c.x * 0.9 + c.rng.uniform(), np.full_like(c.x, c.rng.uniform()))
+    rough = 0.035 * _look_up(soft_tile(), c.x * 1.3 + c.rng.uniform(), np.full((1, 1), c.rng.uniform()))
     cones = heights[:, None] - slopes[:, None] * np.abs(c.x - peaks[:, None]) * (0.75 + 0.3 * np.abs(c.x - peaks[:, None]))
     which = cones.argmax(0)
     ridge = np.maximum(cones.max(0) + rough[0], 0.16 + 2 * rough[0]).astype(np.float32)[None]
@@ -307,7 +306,7 @@ def ground(stuff: Stuff, size: int, light: str, smooth: float) -> Ground:
     return rgb, cover * (at <= stuff.bottom + 0.5 / size)[:, None]
 
 
-def coarse(size: int, offset: int) -> NDArray[np.float32]:
-    """A (size, size) cut of the noise tile, repeated, from an offset."""
-    index = (np.arange(size) + offset) & (TILE - 1)
-    return tile()[np.ix_(index, index)]
+def grain(height: int, width: int, offset: int) -> NDArray[np.float32]:
+    """A cut of the noise tile, repeated, from an offset."""
+    rows, columns = (np.arange(height) + offset) % TILE, (np.arange(width) + offset) % TILE
+    return tile()[rows[:, None], columns]

@@ -6,7 +6,7 @@ to the right. A `Frame` maps them into the thing's box. Colours are RGB in [0, 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ Points = NDArray[np.float64]
 Field = NDArray[np.float32]
 RGB = tuple[float, float, float]
 XY = tuple[float, float]
+Grain = Callable[[int, int], NDArray[np.float32]]
 
 PAINT: dict[str, RGB] = {
     "red": (0.82, 0.13, 0.13),
@@ -106,10 +107,16 @@ def mix(a: RGB, b: RGB, share: float) -> RGB:
 
 def ellipse(cx: float, cy: float, rx: float, ry: float, turn: float = 0.0, arc: XY = (0.0, 360.0)) -> Points:
     """turn and arc in degrees, counted anticlockwise from the right; an arc is closed by its chord."""
+    points = _circle(arc) * (rx, ry)
+    if turn:
+        points = turned(points, turn)
+    return points + (cx, cy)
+
+
+@lru_cache(maxsize=64)
+def _circle(arc: XY) -> Points:
     t = np.deg2rad(np.linspace(arc[0], arc[1], 28))
-    a = np.deg2rad(turn)
-    x, y = rx * np.cos(t), ry * np.sin(t)
-    return np.stack([cx + x * np.cos(a) - y * np.sin(a), cy + x * np.sin(a) + y * np.cos(a)], 1)
+    return np.stack([np.cos(t), np.sin(t)], 1)
 
 
 def rect(x0: float, y0: float, x1: float, y1: float) -> Points:
@@ -157,15 +164,19 @@ def curve(corners: Sequence[XY], steps: int = 5) -> Points:
 def limb(corners: Sequence[XY], widths: Sequence[float], smooth: bool = True) -> Points:
     """A bent tube with round ends through the corners. widths: across it, at each corner."""
     path = curve(corners) if smooth and len(corners) > 2 else np.array(corners, dtype=float)
-    at = np.linspace(0, 1, len(path))
-    half = np.interp(at, np.linspace(0, 1, len(widths)), widths)[:, None] / 2
-    along = np.gradient(path, axis=0)
+    at = np.arange(len(path)) / (len(path) - 1)
+    half = np.interp(at, np.arange(len(widths)) / (len(widths) - 1), widths)[:, None] / 2
+    steps = path[1:] - path[:-1]
+    along = np.concatenate([steps[:1], steps[1:] + steps[:-1], steps[-1:]])
     along /= np.maximum(np.hypot(along[:, :1], along[:, 1:]), 1e-9)
-    normal = np.stack([-along[:, 1], along[:, 0]], 1)
-    t = np.linspace(0, np.pi, 7)[1:-1, None]
-    end = path[-1] + half[-1] * (np.cos(t) * normal[-1] + np.sin(t) * along[-1])
-    start = path[0] - half[0] * (np.cos(t) * normal[0] + np.sin(t) * along[0])
-    return np.concatenate([path + half * normal, end, (path - half * normal)[::-1], start])
+    normal = along[:, ::-1] * (-1.0, 1.0)
+    end = path[-1] + half[-1] * (_CAP @ np.stack([normal[-1], along[-1]]))
+    start = path[0] - half[0] * (_CAP @ np.stack([normal[0], along[0]]))
+    side = half * normal
+    return np.concatenate([path + side, end, (path - side)[::-1], start])
+
+
+_CAP = np.stack([np.cos(np.linspace(0, np.pi, 7)), np.sin(np.linspace(0, np.pi, 7))], 1)[1:-1]
 
 
 def ring(cx: float, cy: float, r: float, width: float) -> Points:
@@ -194,7 +205,7 @@ class Frame:
 
     def __call__(self, points: Points) -> Points:
         """(N, 2) own units -> (N, 2) picture units, y down."""
-        return np.stack([self.left + self.sx * points[:, 0], self.foot - self.sy * points[:, 1]], 1)
+        return points * (self.sx, -self.sy) + (self.left, self.foot)
 
 
 STRETCH = 1.2  # a thing gives way to its box by this much before it keeps its shape
@@ -244,57 +255,66 @@ class Cut:
     glow: Field
 
 
-def pixels(parts: Sequence[Part], frame: Frame, size: int, look: Look, fine: int, grain: Field) -> Cut | None:
-    """Rasterise and shade `parts`, `fine` samples to a pixel's side; None where no pixel of the picture is touched."""
-    spots = [frame(part.points) * size for part in parts]
-    every = np.concatenate(spots)
+def pixels(parts: Sequence[Part], frame: Frame, size: int, look: Look, fine: int, grain: Grain) -> Cut | None:
+    """Rasterise and shade `parts`, `fine` samples to a pixel's side; None where no pixel of the picture is touched.
+
+    grain: gives noise (height, width) for the shading.
+    """
+    every = frame(np.concatenate([part.points for part in parts])) * size
     x0, y0 = np.maximum(np.floor(every.min(0) + 0.01), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(every.max(0) - 0.01), size).astype(int)
     if x1 <= x0 or y1 <= y0:
         return None
-    origin = np.array([x0, y0])
-    spots = [(spot - origin) * fine - 0.5 for spot in spots]
+    ends = np.cumsum([len(part.points) for part in parts])[:-1]
+    spots = np.split((every - (x0, y0)) * fine - 0.5, ends)
     canvas = Image.new("L", (int(x1 - x0) * fine, int(y1 - y0) * fine), 0)
     pencil = ImageDraw.Draw(canvas)
     for i, spot in enumerate(spots):
         pencil.polygon(spot.ravel().tolist(), fill=i + 1)
     label = np.asarray(canvas)
-    rgb = _shade(label, parts, spots, look, grain, fine)
+    rgb = _shade(label, parts, spots, look, grain(*label.shape))
     seen = (label > 0).astype(np.float32)
     alpha = shrink(seen, fine)
-    rgb = shrink(rgb * seen[..., None], fine) / np.maximum(alpha, 1e-3)[..., None]
+    rgb = shrink(rgb, fine) / np.maximum(alpha, 1e-3)[..., None]
     lamps = np.array([0.0, *(part.lamp for part in parts)], dtype=np.float32)
     glow = shrink(lamps[label], fine) if lamps.any() else np.zeros_like(alpha)
     return Cut(int(y0), int(x0), rgb, alpha, glow)
 
 
 def _shade(
-    label: NDArray[np.uint8], parts: Sequence[Part], spots: Sequence[Points], look: Look, grain: Field, fine: int
+    label: NDArray[np.uint8], parts: Sequence[Part], spots: Sequence[Points], look: Look, grain: Field
 ) -> Field:
     """Each part is lit as if it bulged out of its bounding box; a thin dark line keeps parts apart."""
-    table = np.zeros((len(parts) + 1, 10), dtype=np.float32)
-    for i, (part, spot) in enumerate(zip(parts, spots, strict=True)):
-        low, high = spot.min(0), spot.max(0)
-        table[i + 1] = (*part.rgb, part.volume, part.gloss, part.rough, *((low + high) / 2), *(2 / (high - low + 1)))
-    at = table[label]
-    h, w = label.shape
-    u = (np.arange(w, dtype=np.float32) - at[..., 6]) * at[..., 8]
-    v = -(np.arange(h, dtype=np.float32)[:, None] - at[..., 7]) * at[..., 9]
+    rows, columns = np.nonzero(label)
+    at = label[rows, columns].astype(np.intp) - 1
+    low = np.array([spot.min(0) for spot in spots], dtype=np.float32)
+    high = np.array([spot.max(0) for spot in spots], dtype=np.float32)
+    middle, reach = (low + high) / 2, 2 / (high - low + 1)
+    u = (columns.astype(np.float32) - middle[at, 0]) * reach[at, 0]
+    v = (middle[at, 1] - rows.astype(np.float32)) * reach[at, 1]
     lx, ly = look.light
-    slope = lx * u + ly * v
-    lit = look.volume * at[..., 3] * (slope - 0.35 * (u * u + v * v) + 0.2)
-    lit += look.rough * at[..., 5] * grain[:h, :w]
-    shine = at[..., 4] * look.gloss * np.exp(-((u - 0.45 * lx) ** 2 + (v - 0.5 * ly) ** 2) * 7)
-    edge = np.zeros(label.shape, dtype=np.float32)
-    edge[1:] += label[1:] != label[:-1]
-    edge[:, 1:] += label[:, 1:] != label[:, :-1]
-    rgb = at[..., :3] * (1 + lit - look.line * np.minimum(edge, 1))[..., None] + shine[..., None]
-    return np.clip(rgb, 0, 1, out=rgb)
+    volume = np.array([look.volume * part.volume for part in parts], dtype=np.float32)[at]
+    tone = 1 + volume * (lx * u + ly * v - 0.35 * (u * u + v * v) + 0.2)
+    tone += np.array([look.rough * part.rough for part in parts], dtype=np.float32)[at] * grain[rows, columns]
+    edge = np.zeros(label.shape, dtype=bool)
+    edge[1:] = label[1:] != label[:-1]
+    edge[:, 1:] |= label[:, 1:] != label[:, :-1]
+    tone -= look.line * edge[rows, columns]
+    seen = np.array([part.rgb for part in parts], dtype=np.float32)[at] * tone[:, None]
+    gloss = np.array([look.gloss * part.gloss for part in parts], dtype=np.float32)
+    if gloss.any():
+        seen += (gloss[at] * np.exp(-7 * ((u - 0.45 * lx) ** 2 + (v - 0.5 * ly) ** 2)))[:, None]
+    rgb = np.zeros((*label.shape, 3), dtype=np.float32)
+    rgb[rows, columns] = np.clip(seen, 0, 1)
+    return rgb
 
 
 def shrink(values: Field, fine: int) -> Field:
     """Mean over blocks of `fine` by `fine`."""
-    h, w = values.shape[0] // fine, values.shape[1] // fine
-    blocks = values.reshape(h, fine, w, fine, *values.shape[2:])
-    out: Field = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return out
+    down = values[::fine].copy()
+    for k in range(1, fine):
+        down += values[k::fine]
+    across = down[:, ::fine].copy()
+    for k in range(1, fine):
+        across += down[:, k::fine]
+    return across / np.float32(fine * fine)
