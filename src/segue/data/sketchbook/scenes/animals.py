@@ -34,7 +34,7 @@ def _leg(sheet: Sheet, top: XY, length: float, width: float, rgb: RGB, angles: X
 GAITS: dict[str, tuple[XY, XY, XY, XY]] = {  # hind far, fore far, hind near, fore near
     "standing": ((8, -6), (3, 1), (-10, 8), (-2, 1)),
     "walking": ((24, -4), (26, 6), (-14, -22), (-16, -24)),
-    "running": ((-52, -72), (62, 30), (-30, -64), (42, 74)),
+    "running": ((-44, -66), (56, 24), (-24, -58), (36, 68)),
 }
 
 

@@ -100,7 +100,7 @@ class Light:
 LIGHTS = {
     "day": Light((1.02, 1.0, 0.97), 0.75, 0.34, 0.40, 0.26),
     "evening": Light((1.04, 0.84, 0.68), 0.35, 0.42, 0.42, 0.42),
-    "night": Light((0.40, 0.46, 0.66), 0.8, 0.25, 0.30, 0.2),
+    "night": Light((0.46, 0.53, 0.76), 0.8, 0.28, 0.30, 0.2),
     "overcast": Light((0.88, 0.90, 0.93), 0.9, 0.2, 0.16, 0.12),
 }
 
@@ -138,18 +138,29 @@ def spots(thing: Thing, roles: frozenset[str] = frozenset()) -> dict[str, XY]:
     return found
 
 
-def shape(kind: str, pose: str, roles: frozenset[str] = frozenset(), seed: int = 0) -> float:
-    """Width over height of a kind in a pose, as it is drawn before it is fitted into a box."""
-    low, high = extent(_sheet(Thing(kind, NATURAL[kind][0], "medium", pose, (0, 0, 1, 1), False, seed), roles).parts)
-    return float((high[0] - low[0]) / (high[1] - low[1]))
+def measure(
+    kind: str, pose: str, seed: int = 0, colour: str | None = None, roles: frozenset[str] = frozenset()
+) -> tuple[float, float]:
+    """Width and height of just this individual in this pose, medium and at a middle distance, in units of the picture's side:
+    a box of these proportions is filled from edge to edge. EXTENT has the mean of each kind, in its first pose.
+    """
+    width, height = _own_extent(kind, pose, seed, colour or NATURAL[kind][0], roles)
+    return width * _SCALES[kind], height * _SCALES[kind]
 
 
-def _typical(kind: str, pose: str) -> tuple[float, float]:
-    ratio = float(np.mean([shape(kind, pose, seed=seed) for seed in range(6)]))
-    return round(_HEIGHTS[kind] * ratio, 3), _HEIGHTS[kind]
+def _own_extent(kind: str, pose: str, seed: int, colour: str, roles: frozenset[str]) -> tuple[float, float]:
+    low, high = extent(_sheet(Thing(kind, colour, "medium", pose, (0, 0, 1, 1), False, seed), roles).parts)
+    return float(high[0] - low[0]), float(high[1] - low[1])
 
 
-EXTENT: dict[str, tuple[float, float]] = {kind: _typical(kind, POSES[kind][0]) for kind in THINGS}
+def _typical(kind: str) -> tuple[float, float]:
+    every = [_own_extent(kind, POSES[kind][0], seed, NATURAL[kind][0], frozenset()) for seed in range(12)]
+    return float(np.mean([w for w, _ in every])), float(np.mean([h for _, h in every]))
+
+
+_OWN = {kind: _typical(kind) for kind in THINGS}
+_SCALES = {kind: _HEIGHTS[kind] / _OWN[kind][1] for kind in THINGS}
+EXTENT: dict[str, tuple[float, float]] = {k: (round(_OWN[k][0] * _SCALES[k], 3), _HEIGHTS[k]) for k in THINGS}
 
 
 def roles_of(scene: Scene) -> list[frozenset[str]]:
@@ -195,7 +206,7 @@ def _look(light: Light, side: float, synthetic: bool) -> Look:
     towards = (0.65 * side, light.high)
     if synthetic:
         return Look((-0.35 * side, 0.9), 0.62 * light.volume + 0.16, 1.5, 0.0, 0.30)
-    return Look(towards, light.volume, 1.0, 0.045, 0.16)
+    return Look(towards, light.volume, 1.0, 0.036, 0.16)
 
 
 def _backdrop(scene: Scene, size: int, light: Light, smooth: float) -> tuple[Field, NDArray[np.uint8]]:
@@ -299,14 +310,14 @@ def _expose(rgb: Field, rng: np.random.Generator, light: str) -> NDArray[np.uint
     """A camera's picture: a little blur, a vignette, grain, a slightly uncertain exposure and white balance."""
     size = len(rgb)
     soft = Image.fromarray((np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8))
-    soft = soft.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.0022, 0.0036)))
+    soft = soft.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.0014, 0.0030)))
     seen = np.asarray(soft, dtype=np.float32) / 255
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     corner = axis[:, None] ** 2 + axis[None] ** 2
     balance = (rng.uniform(0.95, 1.05) * (1 + rng.uniform(-0.02, 0.02, 3))).astype(np.float32)
     seen = seen * balance * (1 - 0.32 * corner)[..., None]
     noise = rng.standard_normal((size, size, 1), dtype=np.float32) + 0.6 * rng.standard_normal((size, size, 3), dtype=np.float32)
-    seen += noise * np.float32(0.022 if light == "night" else 0.014)
+    seen += noise * np.float32(0.017 if light == "night" else 0.010)
     return (np.clip(seen, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -125,16 +125,22 @@ CLOUDS: dict[str, tuple[RGB, RGB]] = {  # lit from above, shaded below
 def _sky(c: Canvas) -> Ground:
     rgb = np.broadcast_to(_ramp(c.t, *SKIES[c.light]), (len(c.y), len(c.y), 3)).copy()
     rgb = _luminary(c, rgb)
-    much = c.rng.uniform(-0.2, 0.7) if c.light != "overcast" else -0.6
-    ox, oy = c.rng.uniform(0, 1, 2)
-    far = 1.2 + 1.5 * c.t
-    body = _look_up(soft_tile(), c.x * 0.75 + ox, c.t * far * 0.62 + oy) + 0.35 * (1 - c.smooth) * _plain(c, 0.8, 1.3)
-    above = _look_up(soft_tile(), c.x * 0.75 + ox + 0.01, (c.t - 0.06) * far * 0.62 + oy)
-    share = _step(body - much - 0.35, 1.3 if c.light == "overcast" else 0.75) * (0.92 - 0.35 * c.t)
+    much = c.rng.uniform(-0.1, 1.5) if c.light != "overcast" else -0.6
+    body, above = _clouds(c)
+    share = _step(body - much - 0.3, c.rng.uniform(0.6, 1.1)) * (0.95 - 0.4 * c.t)
     lit, shaded = CLOUDS[c.light]
-    top = _step(body - above + 0.1, 1.4)[..., None]
+    top = _step(body - above + 0.15, 1.2)[..., None]
     cloud = np.array(shaded, dtype=np.float32) * (1 - top) + np.array(lit, dtype=np.float32) * top
     return rgb + (cloud - rgb) * share[..., None], np.ones(rgb.shape[:2], dtype=np.float32)
+
+
+def _clouds(c: Canvas) -> tuple[Field, Field]:
+    """How thick the clouds are at a pixel, and a little above it; flatter towards the horizon."""
+    ox, oy, wide, high = c.rng.uniform((0, 0, 0.3, 0.3), (1, 1, 0.75, 0.6))
+    v = c.t * (1.0 + 1.2 * c.t) * high + oy
+    fluff = 0.16 * (1 - 0.6 * c.smooth) * _plain(c, 0.7, 0.9)
+    body = _look_up(soft_tile(), c.x * wide + ox, v)
+    return body + fluff, _look_up(soft_tile(), c.x * wide + ox + 0.01, v - 0.05)
 
 
 def _luminary(c: Canvas, rgb: Field) -> Field:

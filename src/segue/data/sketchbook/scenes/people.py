@@ -28,7 +28,7 @@ class Posture:
 POSTURES = {
     "standing": Posture(0, (5, 2), (-5, -2), (14, 6), (-14, -6), frontal=True),
     "waving": Posture(0, (6, 2), (-6, -2), (16, 8), (-125, -170), frontal=True),
-    "jumping": Posture(0, (38, -18), (-38, 18), (140, 160), (-140, -160), frontal=True),
+    "jumping": Posture(0, (36, 6), (-36, -6), (125, 158), (-125, -158), frontal=True),
     "walking": Posture(-3, (27, 14), (-16, -38), (-26, -8), (26, 48)),
     "running": Posture(-14, (66, -12), (-24, -82), (-52, 38), (48, 125)),
     "sitting": Posture(10, (128, 30), (112, 36), (34, 62), (20, 48)),
@@ -71,7 +71,8 @@ def person(sheet: Sheet, kind: str, pose: str) -> None:
     """Dressed by chance: a dress or a shirt in the colour, hair, a hat, a beard. Marks: hand, seat."""
     build = _individual(sheet, BUILDS[kind])
     posture = POSTURES["riding" if pose == "sitting" and "riding" in sheet.roles else pose]
-    skin, hair, cloth = sheet.pick(*SKIN), sheet.pick(*HAIR), sheet.pick(*CLOTH)
+    tone = int(sheet.rng.integers(len(SKIN)))
+    skin, hair, cloth = SKIN[tone], sheet.pick(*HAIR[: 5 - tone if tone > 1 else 5]), sheet.pick(*CLOTH)
     dress = kind == "woman" and sheet.chance(0.6) or kind == "child" and sheet.chance(0.2)
     short = sheet.chance(0.35)
     hip = (0.0, build.leg)
