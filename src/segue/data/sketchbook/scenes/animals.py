@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from segue.data.sketchbook.scenes.strokes import (
-    RGB, XY, Points, Sheet, blob, ellipse, limb, mix, poly, tint, turned,
+    RGB,
+    XY,
+    Points,
+    Sheet,
+    blob,
+    ellipse,
+    limb,
+    mix,
+    poly,
+    tint,
+    turned,
 )  # fmt: skip
 
 DARK: RGB = (0.08, 0.07, 0.07)
@@ -28,7 +38,16 @@ def _leg(sheet: Sheet, top: XY, length: float, width: float, rgb: RGB, angles: X
     if hoof is None:
         sheet.add(ellipse(foot[0] + width * 0.25, foot[1] - width * 0.05, width * 0.68, width * 0.42), rgb, 0.4)
     else:
-        sheet.add(poly((foot[0] - width * 0.42, foot[1] + width * 0.5), (foot[0] + width * 0.42, foot[1] + width * 0.5), (foot[0] + width * 0.58, foot[1] - width * 0.42), (foot[0] - width * 0.5, foot[1] - width * 0.42)), hoof, 0.2)
+        sheet.add(
+            poly(
+                (foot[0] - width * 0.42, foot[1] + width * 0.5),
+                (foot[0] + width * 0.42, foot[1] + width * 0.5),
+                (foot[0] + width * 0.58, foot[1] - width * 0.42),
+                (foot[0] - width * 0.5, foot[1] - width * 0.42),
+            ),
+            hoof,
+            0.2,
+        )
 
 
 GAITS: dict[str, tuple[XY, XY, XY, XY]] = {  # hind far, fore far, hind near, fore near
@@ -49,7 +68,17 @@ def _patches(sheet: Sheet, spots: list[tuple[float, float, float, float]], rgb: 
         if sheet.chance(p):
             k = [sheet.vary(0.75, 1.1) for _ in range(6)]
             angles = np.deg2rad(np.arange(6) * 60 + sheet.vary(0, 60))
-            sheet.add(blob(*[(x + rx * k[i] * float(np.cos(a)), y + ry * k[i] * float(np.sin(a))) for i, a in enumerate(angles)], steps=4), rgb, 0.2)
+            sheet.add(
+                blob(
+                    *[
+                        (x + rx * k[i] * float(np.cos(a)), y + ry * k[i] * float(np.sin(a)))
+                        for i, a in enumerate(angles)
+                    ],
+                    steps=4,
+                ),
+                rgb,
+                0.2,
+            )
 
 
 def _marking(rgb: RGB) -> RGB:
@@ -79,11 +108,20 @@ def _pet(sheet: Sheet, pose: str, slim: float, cat: bool) -> None:
 def _pet_tail(sheet: Sheet, root: XY, cat: bool, up: float) -> None:
     x, y = root
     if cat:
-        path = [(x, y), (x - 0.22, y + 0.02 * up), (x - 0.30, y + 0.30 * up), (x - 0.18, y + 0.48 * up), (x - 0.26, y + 0.60 * up)]
+        path = [
+            (x, y),
+            (x - 0.22, y + 0.02 * up),
+            (x - 0.30, y + 0.30 * up),
+            (x - 0.18, y + 0.48 * up),
+            (x - 0.26, y + 0.60 * up),
+        ]
         sheet.add(limb(path, [0.09, 0.08, 0.08, 0.08, 0.07]), tint(sheet.rgb, -0.08))
     else:
         curl = sheet.vary(0.6, 1.1)
-        sheet.add(limb([(x, y), (x - 0.15, y + 0.1 * up), (x - 0.2 * curl, y + 0.32 * up)], [0.11, 0.09, 0.05]), tint(sheet.rgb, -0.06))
+        sheet.add(
+            limb([(x, y), (x - 0.15, y + 0.1 * up), (x - 0.2 * curl, y + 0.32 * up)], [0.11, 0.09, 0.05]),
+            tint(sheet.rgb, -0.06),
+        )
 
 
 def _upright_pet(sheet: Sheet, pose: str, slim: float, cat: bool) -> tuple[float, float]:
@@ -94,7 +132,17 @@ def _upright_pet(sheet: Sheet, pose: str, slim: float, cat: bool) -> tuple[float
     _leg(sheet, (-0.26 - d, 0.46), leg, w, far, gait[0])
     _leg(sheet, (0.30 + d, 0.46), leg, w, far, gait[1])
     belly = 0.5 - 0.14 * slim
-    trunk = blob((-0.44 - d, 0.58), (-0.25, 0.655), (0.05, 0.64), (0.32 + d, 0.69), (0.43 + d, 0.55), (0.32 + d, belly - 0.02), (0.02, belly + 0.04), (-0.22, belly + 0.05), (-0.42 - d, 0.44))
+    trunk = blob(
+        (-0.44 - d, 0.58),
+        (-0.25, 0.655),
+        (0.05, 0.64),
+        (0.32 + d, 0.69),
+        (0.43 + d, 0.55),
+        (0.32 + d, belly - 0.02),
+        (0.02, belly + 0.04),
+        (-0.22, belly + 0.05),
+        (-0.42 - d, 0.44),
+    )
     sheet.add(trunk, rgb, 0.7, rough=0.6)
     _coat(sheet, cat, [(-0.2, 0.55, 0.13, 0.08), (0.12, 0.56, 0.12, 0.07)])
     _leg(sheet, (-0.34 - d, 0.48), leg + 0.02, w, rgb, gait[2])
@@ -108,7 +156,17 @@ def _sitting_pet(sheet: Sheet, pose: str, slim: float, cat: bool) -> tuple[float
     rgb = sheet.rgb
     _pet_tail(sheet, (-0.22, 0.07), cat, 0.62 if cat else 0.5)
     _leg(sheet, (0.17, 0.42), 0.40, 0.10, tint(rgb, -0.28), (6, 2))
-    trunk = blob((-0.30, 0.10), (-0.26, 0.32), (-0.08, 0.56), (0.08, 0.72), (0.24, 0.66), (0.26, 0.45), (0.20, 0.22), (0.10, 0.04), (-0.18, 0.01))
+    trunk = blob(
+        (-0.30, 0.10),
+        (-0.26, 0.32),
+        (-0.08, 0.56),
+        (0.08, 0.72),
+        (0.24, 0.66),
+        (0.26, 0.45),
+        (0.20, 0.22),
+        (0.10, 0.04),
+        (-0.18, 0.01),
+    )
     sheet.add(trunk, rgb, 0.7, rough=0.6)
     _coat(sheet, cat, [(-0.12, 0.38, 0.1, 0.1), (0.08, 0.52, 0.09, 0.08)])
     sheet.add(ellipse(-0.09, 0.17, 0.20, 0.165, turn=20), tint(rgb, 0.03), 0.7, rough=0.6)
@@ -121,7 +179,16 @@ def _lying_pet(sheet: Sheet, pose: str, slim: float, cat: bool) -> tuple[float, 
     rgb = sheet.rgb
     _pet_tail(sheet, (-0.48, 0.10), cat, 0.25)
     sheet.add(limb([(0.25, 0.12), (0.62, 0.05)], [0.13, 0.09]), tint(rgb, -0.28))
-    trunk = blob((-0.52, 0.14), (-0.40, 0.33), (-0.10, 0.36), (0.22, 0.40), (0.40, 0.38), (0.42, 0.15), (0.30, 0.03), (-0.30, 0.01))
+    trunk = blob(
+        (-0.52, 0.14),
+        (-0.40, 0.33),
+        (-0.10, 0.36),
+        (0.22, 0.40),
+        (0.40, 0.38),
+        (0.42, 0.15),
+        (0.30, 0.03),
+        (-0.30, 0.01),
+    )
     sheet.add(trunk, rgb, 0.7, rough=0.6)
     _coat(sheet, cat, [(-0.1, 0.25, 0.12, 0.07), (0.16, 0.27, 0.1, 0.07)])
     sheet.add(ellipse(-0.33, 0.155, 0.18, 0.15, turn=15), tint(rgb, 0.03), 0.6, rough=0.6)
@@ -145,13 +212,20 @@ def _dog_head(sheet: Sheet, x: float, y: float) -> None:
     s, rgb = sheet.young, sheet.rgb
     dark, pale = tint(rgb, -0.3), mix(rgb, (0.97, 0.94, 0.88), 0.45 if sheet.chance(0.5) else 0.1)
     long = sheet.vary(0.85, 1.15)
-    sheet.add(_at(limb([(-0.14, -0.17), (0.06, -0.21)], [0.05, 0.05]), x, y), sheet.pick((0.8, 0.15, 0.15), (0.15, 0.3, 0.7), (0.2, 0.2, 0.2)))
+    sheet.add(
+        _at(limb([(-0.14, -0.17), (0.06, -0.21)], [0.05, 0.05]), x, y),
+        sheet.pick((0.8, 0.15, 0.15), (0.15, 0.3, 0.7), (0.2, 0.2, 0.2)),
+    )
     sheet.add(_at(ellipse(0.02, 0.03, 0.165, 0.15), x, y, s), rgb, 0.6, rough=0.6)
     sheet.add(_at(limb([(0.08, -0.01), (0.15 + 0.11 * long, -0.05)], [0.18, 0.125]), x, y, s), pale, 0.5)
     sheet.add(_at(ellipse(0.20 + 0.11 * long, -0.015, 0.042, 0.035), x, y, s), DARK, 0.3, 0.5)
     sheet.add(_at(limb([(0.20 + 0.10 * long, -0.085), (0.13, -0.085)], [0.018, 0.012]), x, y, s), DARK, 0)
     _eye(sheet, x + 0.085 * s, y + 0.07 * s, 0.024 * s)
-    ear = poly((-0.13, 0.1), (-0.07, 0.30), (0.04, 0.14)) if sheet.chance(0.35) else blob((-0.05, 0.16), (0.0, 0.05), (-0.04, -0.15), (-0.12, -0.18), (-0.165, -0.02), (-0.12, 0.13))
+    ear = (
+        poly((-0.13, 0.1), (-0.07, 0.30), (0.04, 0.14))
+        if sheet.chance(0.35)
+        else blob((-0.05, 0.16), (0.0, 0.05), (-0.04, -0.15), (-0.12, -0.18), (-0.165, -0.02), (-0.12, 0.13))
+    )
     sheet.add(_at(ear, x, y, s), dark, 0.4)
 
 
@@ -160,7 +234,9 @@ def _cat_head(sheet: Sheet, x: float, y: float) -> None:
     pale = mix(rgb, (0.98, 0.95, 0.9), 0.55)
     for side in (-1, 1):
         sheet.add(_at(poly((side * 0.15, 0.05), (side * 0.145, 0.26), (side * 0.02, 0.13)), x, y, s), rgb, 0.3)
-        sheet.add(_at(poly((side * 0.13, 0.08), (side * 0.128, 0.20), (side * 0.05, 0.13)), x, y, s), (0.86, 0.55, 0.55), 0)
+        sheet.add(
+            _at(poly((side * 0.13, 0.08), (side * 0.128, 0.20), (side * 0.05, 0.13)), x, y, s), (0.86, 0.55, 0.55), 0
+        )
     sheet.add(_at(ellipse(0, 0, 0.18, 0.155), x, y, s), rgb, 0.6, rough=0.6)
     sheet.add(_at(ellipse(0, -0.07, 0.095, 0.07), x, y, s), pale, 0.3)
     iris = sheet.pick((0.55, 0.75, 0.25), (0.90, 0.72, 0.2), (0.35, 0.65, 0.8))
@@ -168,7 +244,11 @@ def _cat_head(sheet: Sheet, x: float, y: float) -> None:
         sheet.add(_at(ellipse(side * 0.075, 0.025, 0.04, 0.043), x, y, s), iris, 0)
         sheet.add(_at(ellipse(side * 0.075, 0.025, 0.016, 0.04), x, y, s), DARK, 0)
         for k in (-1, 1):
-            sheet.add(_at(limb([(side * 0.07, -0.065), (side * 0.23, -0.06 + k * 0.03)], [0.01, 0.006]), x, y, s), (0.9, 0.9, 0.9) if sum(rgb) < 1.5 else (0.35, 0.33, 0.32), 0)
+            sheet.add(
+                _at(limb([(side * 0.07, -0.065), (side * 0.23, -0.06 + k * 0.03)], [0.01, 0.006]), x, y, s),
+                (0.9, 0.9, 0.9) if sum(rgb) < 1.5 else (0.35, 0.33, 0.32),
+                0,
+            )
     sheet.add(_at(poly((-0.028, -0.03), (0.028, -0.03), (0, -0.065)), x, y, s), (0.85, 0.45, 0.45), 0)
     sheet.add(_at(ellipse(0, -0.085, 0.035, 0.025, arc=(180, 360)), x, y, s), tint(rgb, -0.5), 0)
 
@@ -181,18 +261,36 @@ def horse(sheet: Sheet, kind: str, pose: str) -> None:
     rgb, far = sheet.rgb, tint(sheet.rgb, -0.25)
     mane = sheet.pick(tint(rgb, -0.55), tint(rgb, -0.35), (0.92, 0.88, 0.78)) if sum(rgb) > 0.6 else DARK
     mane = tint(rgb, -0.35) if sum(rgb) > 2.4 else mane
-    gait, w, run = GAITS["walking" if pose == "walking" else "running" if pose == "running" else "standing"], 0.085, pose == "running"
+    gait, w, run = (
+        GAITS["walking" if pose == "walking" else "running" if pose == "running" else "standing"],
+        0.085,
+        pose == "running",
+    )
     lift = 0.16 if run else 0.0
-    tail = [(-0.52, 0.98), (-0.72, 0.98 + lift), (-0.85, 0.72 + 2 * lift)] if run else [(-0.52, 0.98), (-0.66, 0.86), (-0.66, 0.42)]
+    tail = (
+        [(-0.52, 0.98), (-0.72, 0.98 + lift), (-0.85, 0.72 + 2 * lift)]
+        if run
+        else [(-0.52, 0.98), (-0.66, 0.86), (-0.66, 0.42)]
+    )
     sheet.add(limb(tail, [0.08, 0.13, 0.03]), mane, 0.4)
     sock = (0.95, 0.93, 0.9) if sheet.chance(0.3) else rgb
     for top, angles in (((-0.40, 0.72), gait[0]), ((0.40, 0.70), gait[1])):
         _leg(sheet, top, 0.68, w, far, angles, DARK)
-    trunk = blob((-0.58, 0.90), (-0.42, 1.03), (-0.05, 0.97), (0.30, 1.04), (0.52, 0.92), (0.46, 0.68), (0.15, 0.62), (-0.2, 0.64), (-0.5, 0.68))
+    trunk = blob(
+        (-0.58, 0.90),
+        (-0.42, 1.03),
+        (-0.05, 0.97),
+        (0.30, 1.04),
+        (0.52, 0.92),
+        (0.46, 0.68),
+        (0.15, 0.62),
+        (-0.2, 0.64),
+        (-0.5, 0.68),
+    )
     sheet.add(trunk, rgb, 0.75, 0.1, 0.3)
     _patches(sheet, [(-0.2, 0.85, 0.16, 0.1), (0.2, 0.86, 0.13, 0.09)], _marking(rgb), 0.2)
     for top, angles in (((-0.46, 0.74), gait[2]), ((0.34, 0.70), gait[3])):
-        _leg(sheet, top, 0.70, w, mix(rgb, sock, 0.0), angles, tint(sock, -0.5))
+        _leg(sheet, top, 0.70, w, rgb, angles, DARK if sock is rgb else tint(sock, -0.4))
     sheet.marks["back"] = (-0.02, 1.0)
     poll, down = ((0.92, 0.34), -58.0) if pose == "grazing" else ((0.84, 1.28), -38.0) if run else ((0.70, 1.42), -50.0)
     _horse_neck(sheet, poll, rgb, mane, down, pose == "grazing")
@@ -206,7 +304,26 @@ def _horse_neck(sheet: Sheet, poll: XY, rgb: RGB, mane: RGB, down: float, low: b
     sheet.add(limb(crest, [0.09, 0.13, 0.09]), mane, 0.4, rough=0.8)
     muzzle = tint(rgb, -0.3)
     sheet.add(_at(poly((-0.02, 0.06), (0.02, 0.20), (0.08, 0.07)), *poll, s), rgb, 0.3)
-    sheet.add(_at(blob((-0.08, 0.04), (0.05, 0.10), (0.22, 0.06), (0.38, 0.045), (0.41, -0.02), (0.37, -0.07), (0.18, -0.07), (0.02, -0.12)), *poll, s, down), rgb, 0.5, 0.1)
+    sheet.add(
+        _at(
+            blob(
+                (-0.08, 0.04),
+                (0.05, 0.10),
+                (0.22, 0.06),
+                (0.38, 0.045),
+                (0.41, -0.02),
+                (0.37, -0.07),
+                (0.18, -0.07),
+                (0.02, -0.12),
+            ),
+            *poll,
+            s,
+            down,
+        ),
+        rgb,
+        0.5,
+        0.1,
+    )
     sheet.add(_at(ellipse(0.37, -0.01, 0.06, 0.06), *poll, s, down), muzzle, 0.4)
     if sheet.chance(0.4) and sum(rgb) < 2.4:
         sheet.add(_at(limb([(0.10, 0.075), (0.32, 0.04)], [0.03, 0.035]), *poll, s, down), (0.95, 0.93, 0.9), 0)
@@ -226,10 +343,32 @@ def cow(sheet: Sheet, kind: str, pose: str) -> None:
         sheet.add(ellipse(-0.24, 0.48, 0.13, 0.09), (0.92, 0.66, 0.64), 0.5)
     else:
         sheet.add(limb([(0.35, 0.14), (0.70, 0.06)], [0.16, 0.11]), far)
-    trunk = np.array([0, drop]) + blob((-0.62, 0.92), (-0.58, 1.04), (-0.2, 1.03), (0.2, 1.04), (0.52, 1.03), (0.60, 0.82), (0.46, 0.52), (0.1, 0.47), (-0.3, 0.49), (-0.58, 0.56))
+    trunk = np.array([0, drop]) + blob(
+        (-0.62, 0.92),
+        (-0.58, 1.04),
+        (-0.2, 1.03),
+        (0.2, 1.04),
+        (0.52, 1.03),
+        (0.60, 0.82),
+        (0.46, 0.52),
+        (0.1, 0.47),
+        (-0.3, 0.49),
+        (-0.58, 0.56),
+    )
     sheet.add(trunk, rgb, 0.75)
-    spots = [(-0.40, 0.88, 0.16, 0.12), (-0.05, 0.76, 0.18, 0.14), (0.28, 0.92, 0.15, 0.09), (0.30, 0.66, 0.1, 0.09), (-0.42, 0.64, 0.09, 0.07)]
-    _patches(sheet, [(x, y + drop, rx, ry) for x, y, rx, ry in spots], _marking(rgb), 0.75 if sum(rgb) > 2.2 or sum(rgb) < 0.6 else 0.3)
+    spots = [
+        (-0.40, 0.88, 0.16, 0.12),
+        (-0.05, 0.76, 0.18, 0.14),
+        (0.28, 0.92, 0.15, 0.09),
+        (0.30, 0.66, 0.1, 0.09),
+        (-0.42, 0.64, 0.09, 0.07),
+    ]
+    _patches(
+        sheet,
+        [(x, y + drop, rx, ry) for x, y, rx, ry in spots],
+        _marking(rgb),
+        0.75 if sum(rgb) > 2.2 or sum(rgb) < 0.6 else 0.3,
+    )
     if lying:
         sheet.add(ellipse(-0.40, 0.17, 0.24, 0.16, turn=12), tint(rgb, 0.03), 0.6)
         sheet.add(limb([(-0.30, 0.07), (-0.02, 0.06)], [0.12, 0.1]), rgb)
@@ -238,7 +377,12 @@ def cow(sheet: Sheet, kind: str, pose: str) -> None:
         for top, angles in (((-0.48, 0.62), GAITS["standing"][2]), ((0.38, 0.58), GAITS["standing"][3])):
             _leg(sheet, top, 0.55, 0.115, rgb, angles, DARK)
     sheet.marks["back"] = (0.0, 1.03 + drop)
-    _cow_head(sheet, *((0.84, 0.36, -62.0) if pose == "grazing" else (0.72, 1.06 + drop, -38.0)), low=pose == "grazing", drop=drop)
+    _cow_head(
+        sheet,
+        *((0.84, 0.36, -62.0) if pose == "grazing" else (0.72, 1.06 + drop, -38.0)),
+        low=pose == "grazing",
+        drop=drop,
+    )
 
 
 def _cow_head(sheet: Sheet, x: float, y: float, turn: float, low: bool, drop: float) -> None:
@@ -246,9 +390,30 @@ def _cow_head(sheet: Sheet, x: float, y: float, turn: float, low: bool, drop: fl
     sheet.add(limb([(0.46, 0.82 + drop), (x + 0.02, y - (0.0 if low else 0.02))], [0.42, 0.24]), rgb, 0.5)
     horn = (0.90, 0.86, 0.74)
     if sheet.chance(0.7):
-        sheet.add(_at(limb([(-0.06, 0.08), (-0.04, 0.20), (0.06, 0.27)], [0.055, 0.045, 0.015]), x, y, s, turn + 30), horn)
+        sheet.add(
+            _at(limb([(-0.06, 0.08), (-0.04, 0.20), (0.06, 0.27)], [0.055, 0.045, 0.015]), x, y, s, turn + 30), horn
+        )
     sheet.add(_at(ellipse(-0.13, 0.04, 0.11, 0.05, turn=20), x, y, s, turn + 25), tint(rgb, -0.25))
-    sheet.add(_at(blob((-0.10, 0.10), (0.06, 0.13), (0.24, 0.10), (0.34, 0.06), (0.36, -0.06), (0.26, -0.11), (0.05, -0.15), (-0.10, -0.10)), x, y, s, turn), rgb, 0.5)
+    sheet.add(
+        _at(
+            blob(
+                (-0.10, 0.10),
+                (0.06, 0.13),
+                (0.24, 0.10),
+                (0.34, 0.06),
+                (0.36, -0.06),
+                (0.26, -0.11),
+                (0.05, -0.15),
+                (-0.10, -0.10),
+            ),
+            x,
+            y,
+            s,
+            turn,
+        ),
+        rgb,
+        0.5,
+    )
     sheet.add(_at(ellipse(0.32, -0.01, 0.09, 0.115), x, y, s, turn), (0.90, 0.68, 0.64), 0.4)
     sheet.add(_at(ellipse(0.36, 0.04, 0.018, 0.022), x, y, s, turn), DARK, 0)
     if sheet.chance(0.5):
@@ -259,7 +424,11 @@ def _cow_head(sheet: Sheet, x: float, y: float, turn: float, low: bool, drop: fl
 def sheep(sheet: Sheet, kind: str, pose: str) -> None:
     """A cloud of wool on thin legs, with a bare face."""
     rgb, lying = sheet.rgb, pose == "lying"
-    face = sheet.pick(DARK, (0.25, 0.22, 0.2), (0.86, 0.76, 0.66)) if sum(rgb) > 1.2 else sheet.pick(DARK, (0.86, 0.76, 0.66))
+    face = (
+        sheet.pick(DARK, (0.25, 0.22, 0.2), (0.86, 0.76, 0.66))
+        if sum(rgb) > 1.2
+        else sheet.pick(DARK, (0.86, 0.76, 0.66))
+    )
     legs, drop = tint(face, -0.1), -0.32 if lying else 0.0
     for x, light in ((-0.26, -0.3), (0.28, -0.3), (-0.34, 0.0), (0.20, 0.0)):
         if not lying:
@@ -285,7 +454,17 @@ def _sheep_head(sheet: Sheet, x: float, y: float, turn: float, face: RGB) -> Non
     s = sheet.young
     sheet.add(limb([(0.40, min(y + 0.1, 0.70)), (x, y)], [0.28, 0.18]), sheet.rgb, 0.5, rough=1.4)
     sheet.add(_at(ellipse(-0.10, 0.0, 0.11, 0.045, turn=150), x, y, s, turn + 30), tint(face, -0.15), 0.3)
-    sheet.add(_at(blob((-0.10, 0.08), (0.06, 0.10), (0.22, 0.06), (0.25, -0.02), (0.18, -0.08), (0.0, -0.11), (-0.1, -0.07)), x, y, s, turn), face, 0.5)
+    sheet.add(
+        _at(
+            blob((-0.10, 0.08), (0.06, 0.10), (0.22, 0.06), (0.25, -0.02), (0.18, -0.08), (0.0, -0.11), (-0.1, -0.07)),
+            x,
+            y,
+            s,
+            turn,
+        ),
+        face,
+        0.5,
+    )
     sheet.add(_at(_wool(sheet, -0.06, 0.07, 0.11, 0.08, 7), x, y, s, turn), sheet.rgb, 0.6, rough=1.4)
     _eye(sheet, *_at(np.array([[0.06, 0.03]]), x, y, s, turn)[0], 0.02 * s, white=sum(face) < 1)
 
@@ -307,15 +486,33 @@ def _flying_bird(sheet: Sheet, rgb: RGB, breast: RGB) -> None:
     far, up = tint(rgb, -0.25), sheet.vary(0.75, 1.05)
     sheet.add(blob((0.16, 0.05), (0.36, 0.34 * up), (0.30, 0.62 * up), (0.12, 0.44 * up), (-0.06, 0.06)), far, 0.4)
     sheet.add(poly((-0.26, 0.03), (-0.62, 0.10), (-0.56, 0.0), (-0.62, -0.08), (-0.24, -0.05)), tint(rgb, -0.12), 0.3)
-    sheet.add(blob((-0.32, 0.02), (0.0, 0.09), (0.28, 0.12), (0.40, 0.06), (0.30, -0.07), (0.02, -0.13), (-0.2, -0.07)), rgb, 0.6)
+    sheet.add(
+        blob((-0.32, 0.02), (0.0, 0.09), (0.28, 0.12), (0.40, 0.06), (0.30, -0.07), (0.02, -0.13), (-0.2, -0.07)),
+        rgb,
+        0.6,
+    )
     sheet.add(blob((0.34, -0.0), (0.28, -0.07), (0.04, -0.12), (-0.12, -0.08), (0.1, -0.04)), breast, 0.3)
     sheet.add(ellipse(0.38, 0.10, 0.12 * sheet.young, 0.105 * sheet.young), rgb, 0.5)
     sheet.add(poly((0.47, 0.14), (0.62, 0.08), (0.47, 0.06)), BEAK, 0.2)
     _eye(sheet, 0.42, 0.125, 0.022, white=sum(rgb) < 0.8)
-    wing = [(0.16, 0.06), (0.02, 0.40 * up), (-0.22, 0.72 * up), (-0.36, 0.78 * up), (-0.36, 0.50 * up), (-0.26, 0.22), (-0.14, 0.0)]
+    wing = [
+        (0.16, 0.06),
+        (0.02, 0.40 * up),
+        (-0.22, 0.72 * up),
+        (-0.36, 0.78 * up),
+        (-0.36, 0.50 * up),
+        (-0.26, 0.22),
+        (-0.14, 0.0),
+    ]
     sheet.add(blob(*wing), tint(rgb, -0.06), 0.5)
     for k in range(3):
-        sheet.add(limb([(-0.30 + 0.07 * k, (0.60 - 0.14 * k) * up), (-0.14 + 0.05 * k, (0.30 - 0.06 * k) * up)], [0.02, 0.015]), tint(rgb, -0.4), 0)
+        sheet.add(
+            limb(
+                [(-0.30 + 0.07 * k, (0.60 - 0.14 * k) * up), (-0.14 + 0.05 * k, (0.30 - 0.06 * k) * up)], [0.02, 0.015]
+            ),
+            tint(rgb, -0.4),
+            0,
+        )
 
 
 def _perching_bird(sheet: Sheet, rgb: RGB, breast: RGB) -> None:
@@ -323,7 +520,11 @@ def _perching_bird(sheet: Sheet, rgb: RGB, breast: RGB) -> None:
         sheet.add(limb([(x, 0.18), (x + 0.02, 0.02)], [0.03, 0.03]), tint(BEAK, -0.25), 0)
         sheet.add(limb([(x - 0.03, 0.015), (x + 0.08, 0.015)], [0.03, 0.025]), tint(BEAK, -0.25), 0)
     sheet.add(poly((-0.20, 0.34), (-0.52, 0.16), (-0.46, 0.08), (-0.14, 0.20)), tint(rgb, -0.15), 0.3)
-    sheet.add(blob((-0.30, 0.26), (-0.16, 0.46), (0.05, 0.62), (0.22, 0.58), (0.26, 0.38), (0.14, 0.18), (-0.08, 0.13)), rgb, 0.7)
+    sheet.add(
+        blob((-0.30, 0.26), (-0.16, 0.46), (0.05, 0.62), (0.22, 0.58), (0.26, 0.38), (0.14, 0.18), (-0.08, 0.13)),
+        rgb,
+        0.7,
+    )
     sheet.add(blob((0.24, 0.50), (0.26, 0.36), (0.14, 0.18), (-0.02, 0.15), (0.06, 0.32)), breast, 0.4)
     sheet.add(ellipse(0.15, 0.64, 0.15 * sheet.young, 0.14 * sheet.young), rgb, 0.6)
     sheet.add(poly((0.27, 0.69), (0.44, 0.63), (0.27, 0.59)), BEAK, 0.2)
@@ -339,8 +540,17 @@ def duck(sheet: Sheet, kind: str, pose: str) -> None:
             sheet.add(limb([(x, 0.16), (x + 0.01, 0.02)], [0.045, 0.04]), tint(BEAK, -0.1), 0.2)
             sheet.add(poly((x - 0.03, 0.0), (x + 0.13, 0.0), (x + 0.02, 0.06)), tint(BEAK, -0.1), 0.2)
     y = 0.0 if pose != "swimming" else -0.12
-    head = sheet.pick((0.10, 0.38, 0.22), rgb) if sum(rgb) < 2 and rgb[0] > rgb[2] * 0.95 else rgb
-    body = blob((-0.52, 0.44 + y), (-0.34, 0.36 + y), (0.0, 0.36 + y), (0.24, 0.42 + y), (0.38, 0.30 + y), (0.26, 0.14 + y), (-0.05, 0.10 + y), (-0.34, 0.18 + y))
+    head = (0.10, 0.38, 0.22) if sheet.colour in ("brown", "gray") and sheet.chance(0.6) else rgb
+    body = blob(
+        (-0.52, 0.44 + y),
+        (-0.34, 0.36 + y),
+        (0.0, 0.36 + y),
+        (0.24, 0.42 + y),
+        (0.38, 0.30 + y),
+        (0.26, 0.14 + y),
+        (-0.05, 0.10 + y),
+        (-0.34, 0.18 + y),
+    )
     sheet.add(body, rgb, 0.7)
     sheet.add(limb([(0.24, 0.32 + y), (0.33, 0.48 + y), (0.30, 0.62 + y)], [0.22, 0.14, 0.15]), rgb, 0.5)
     if head is not rgb:
@@ -348,4 +558,8 @@ def duck(sheet: Sheet, kind: str, pose: str) -> None:
     sheet.add(ellipse(0.33, 0.64 + y, 0.145 * sheet.young, 0.13 * sheet.young), head, 0.6)
     sheet.add(blob((0.43, 0.68 + y), (0.56, 0.63 + y), (0.64, 0.60 + y), (0.58, 0.56 + y), (0.44, 0.57 + y)), BEAK, 0.3)
     _eye(sheet, 0.38, 0.69 + y, 0.024, white=sum(head) < 1.3)
-    sheet.add(blob((-0.42, 0.36 + y), (-0.1, 0.35 + y), (0.14, 0.30 + y), (0.04, 0.18 + y), (-0.2, 0.18 + y)), tint(rgb, -0.18), 0.5)
+    sheet.add(
+        blob((-0.42, 0.36 + y), (-0.1, 0.35 + y), (0.14, 0.30 + y), (0.04, 0.18 + y), (-0.2, 0.18 + y)),
+        tint(rgb, -0.18),
+        0.5,
+    )

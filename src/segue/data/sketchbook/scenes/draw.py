@@ -16,12 +16,42 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from segue.data.sketchbook.scenes import animals, objects, people, vehicles
 from segue.data.sketchbook.scenes.grounds import grain, ground
-from segue.data.sketchbook.scenes.strokes import PAINT, RGB, XY, Cut, Field, Frame, Look, Sheet, extent, fit, pixels, shrink
-from segue.data.sketchbook.scenes.world import ANIMALS, COLOURS, PEOPLE, PREDICATES, STUFFS, THINGS, VEHICLES, Scene, Thing
+from segue.data.sketchbook.scenes.strokes import (
+    PAINT,
+    RGB,
+    XY,
+    Cut,
+    Field,
+    Frame,
+    Look,
+    Sheet,
+    extent,
+    fit,
+    pixels,
+    shrink,
+)
+from segue.data.sketchbook.scenes.world import (
+    ANIMALS,
+    COLOURS,
+    PEOPLE,
+    PREDICATES,
+    STUFFS,
+    THINGS,
+    VEHICLES,
+    Scene,
+    Thing,
+)
 from segue.types import InputError
 
 _PEOPLE_POSES = ("standing", "walking", "running", "sitting", "waving", "jumping")
-_STILL = {"car": "parked", "bus": "parked", "truck": "parked", "bicycle": "parked", "boat": "floating", "airplane": "flying"}
+_STILL = {
+    "car": "parked",
+    "bus": "parked",
+    "truck": "parked",
+    "bicycle": "parked",
+    "boat": "floating",
+    "airplane": "flying",
+}
 _STILL |= {"tree": "standing", "house": "standing", "bench": "standing", "ball": "lying", "kite": "flying"}
 _STILL |= {"flower": "blooming", "balloon": "floating"}
 POSES: dict[str, tuple[str, ...]] = {
@@ -79,11 +109,13 @@ STYLES = ("photo", "synthetic")
 @dataclass(frozen=True)
 class Drawn:
     """image: (S, S, 3) uint8 RGB. owner: (S, S) uint8, what is seen at a pixel: 0..n-1 is the position in scene.stuffs, n + k
-    the k-th of scene.things. Strings of kites and balloons from a hand own nothing.
+    the k-th of scene.things. whole: (things, S, S) bool, each thing before others cover it. The strings between a hand and a
+    kite or a balloon own nothing.
     """
 
     image: NDArray[np.uint8]
     owner: NDArray[np.uint8]
+    whole: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -110,7 +142,8 @@ LIGHTS = {
 
 def _sheet(thing: Thing, roles: frozenset[str], young: float = 1.0) -> Sheet:
     rng = np.random.default_rng(thing.seed)
-    r, g, b = np.clip(np.array(PAINT[thing.colour]) * (1 + 0.05 * rng.uniform(-1, 1)) + rng.uniform(-0.02, 0.02, 3), 0, 1)
+    hue = 0.008 if thing.colour in ("black", "white", "gray") else 0.02
+    r, g, b = np.clip(np.array(PAINT[thing.colour]) * (1 + 0.05 * rng.uniform(-1, 1)) + rng.uniform(-hue, hue, 3), 0, 1)
     sheet = Sheet(rng, (float(r), float(g), float(b)), thing.colour, young, roles)
     BUILDERS[thing.kind](sheet, thing.kind, thing.pose)
     return sheet
@@ -186,6 +219,7 @@ def render(scene: Scene, size: int, style: str = "photo") -> Drawn:
     side = 1.0 if rng.random() < 0.5 else -1.0
     light = LIGHTS[scene.light]
     rgb, owner = _backdrop(scene, size, light, 0.85 if synthetic else 0.0)
+    whole = np.zeros((len(scene.things), size, size), dtype=bool)
     look = _look(light, side, synthetic)
     for k, (thing, roles) in enumerate(zip(scene.things, roles_of(scene), strict=True)):
         sheet = _sheet(thing, roles, 1.1 if synthetic else 1.0)
@@ -196,10 +230,12 @@ def render(scene: Scene, size: int, style: str = "photo") -> Drawn:
             continue
         if not (hangs(thing) or roles & {"held", "riding", "on"}):
             _ground_it(rgb, owner, cut, scene, light, side)
-        _lay(rgb, owner, cut, len(scene.stuffs) + k, light, scene.light == "night")
+        whole[k, *cut.window] = cut.alpha > 0.5
+        owner[whole[k]] = len(scene.stuffs) + k
+        _lay(rgb, cut, light, scene.light == "night")
     _strings(rgb, scene)
     finish = _dream if synthetic else _expose
-    return Drawn(finish(rgb, rng, scene.light), owner)
+    return Drawn(finish(rgb, rng, scene.light), owner, whole)
 
 
 def _look(light: Light, side: float, synthetic: bool) -> Look:
@@ -224,15 +260,12 @@ def _backdrop(scene: Scene, size: int, light: Light, smooth: float) -> tuple[Fie
     return rgb, owner
 
 
-def _lay(rgb: Field, owner: NDArray[np.uint8], cut: Cut, number: int, light: Light, night: bool) -> None:
-    h, w = cut.alpha.shape
-    window = slice(cut.top, cut.top + h), slice(cut.left, cut.left + w)
+def _lay(rgb: Field, cut: Cut, light: Light, night: bool) -> None:
     colours = cut.rgb * np.array(light.cast, dtype=np.float32)
     if night:
         glow = cut.glow[..., None]
         colours += (np.array([1.0, 0.86, 0.48], dtype=np.float32) - colours) * glow
-    rgb[window] += (colours - rgb[window]) * cut.alpha[..., None]
-    owner[window][cut.alpha > 0.5] = number
+    rgb[cut.window] += (colours - rgb[cut.window]) * cut.alpha[..., None]
 
 
 def _ground_it(rgb: Field, owner: NDArray[np.uint8], cut: Cut, scene: Scene, light: Light, side: float) -> None:
@@ -255,7 +288,7 @@ def _shadow(cut: Cut, size: int, long: float, lean: float) -> tuple[tuple[slice,
     h, w = cut.alpha.shape
     blur, reach = 0.5 + 0.02 * w + 0.004 * size, int(1.3 * long * h) + 1
     pad = int(3 * blur) + 2
-    foot, shear = cut.top + h, -lean * 1.3
+    foot, shear = cut.top + h, lean * 1.3
     y0, y1 = max(foot - int(long * h) - pad, 0), min(foot + pad + h // 16, size)
     x0, x1 = max(cut.left - pad - reach * (lean < 0), 0), min(cut.left + w + pad + reach * (lean > 0), size)
     flat = Image.fromarray((cut.alpha * 255).astype(np.uint8))
@@ -316,7 +349,9 @@ def _expose(rgb: Field, rng: np.random.Generator, light: str) -> NDArray[np.uint
     corner = axis[:, None] ** 2 + axis[None] ** 2
     balance = (rng.uniform(0.95, 1.05) * (1 + rng.uniform(-0.02, 0.02, 3))).astype(np.float32)
     seen = seen * balance * (1 - 0.32 * corner)[..., None]
-    noise = rng.standard_normal((size, size, 1), dtype=np.float32) + 0.6 * rng.standard_normal((size, size, 3), dtype=np.float32)
+    noise = rng.standard_normal((size, size, 1), dtype=np.float32) + 0.6 * rng.standard_normal(
+        (size, size, 3), dtype=np.float32
+    )
     seen += noise * np.float32(0.017 if light == "night" else 0.010)
     return (np.clip(seen, 0, 1) * 255 + 0.5).astype(np.uint8)
 
@@ -326,7 +361,9 @@ def _dream(rgb: Field, rng: np.random.Generator, light: str) -> NDArray[np.uint8
     grey = rgb.mean(-1, keepdims=True)
     vivid = np.clip(grey + 1.3 * (rgb - grey), 0, 1)
     curved = vivid + 0.35 * (vivid * vivid * (3 - 2 * vivid) - vivid)
-    tone = (grey - 0.5) * np.array([0.07, 0.0, -0.03], dtype=np.float32) + np.array([0.0, 0.012, 0.02], dtype=np.float32)
+    tone = (grey - 0.5) * np.array([0.07, 0.0, -0.03], dtype=np.float32) + np.array(
+        [0.0, 0.012, 0.02], dtype=np.float32
+    )
     picture = np.clip(curved + tone, 0, 1)
     small = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
     glow = np.asarray(small.filter(ImageFilter.GaussianBlur(len(rgb) * 0.03)), dtype=np.float32) / 255
@@ -342,7 +379,9 @@ def _check(scene: Scene, size: int, style: str) -> None:
     if scene.light not in LIGHTS:
         raise InputError(f"light: got {scene.light!r}, expected one of {', '.join(LIGHTS)}")
     if not scene.stuffs or len(scene.stuffs) + len(scene.things) > 256:
-        raise InputError(f"scene: got {len(scene.stuffs)} stuffs and {len(scene.things)} things, expected 1 to 256 with a stuff")
+        raise InputError(
+            f"scene: got {len(scene.stuffs)} stuffs and {len(scene.things)} things, expected 1 to 256 with a stuff"
+        )
     for stuff in scene.stuffs:
         if stuff.kind not in STUFFS:
             raise InputError(f"stuff: got {stuff.kind!r}, expected one of {', '.join(STUFFS)}")
@@ -350,7 +389,9 @@ def _check(scene: Scene, size: int, style: str) -> None:
         _check_thing(thing)
     for subject, predicate, other in scene.relations:
         if predicate not in PREDICATES or not all(0 <= i < len(scene.things) for i in (subject, other)):
-            raise InputError(f"relation: got {(subject, predicate, other)}, expected two positions in things and a predicate")
+            raise InputError(
+                f"relation: got {(subject, predicate, other)}, expected two positions in things and a predicate"
+            )
 
 
 def _check_thing(thing: Thing) -> None:

@@ -71,7 +71,9 @@ def _lying(c: Canvas, scale: float, flat: float = 1.0, source: Field | None = No
     """Noise on ground that runs away towards its top: larger and slower in front."""
     depth = 1 / (0.22 + np.clip(c.y - c.stuff.top, 0, 2))
     ox, oy = c.rng.uniform(0, 1, 2)
-    return _look_up(tile() if source is None else source, (c.x - 0.5) * depth * scale * 0.3 + ox, depth * scale * flat * 0.3 + oy)
+    return _look_up(
+        tile() if source is None else source, (c.x - 0.5) * depth * scale * 0.3 + ox, depth * scale * flat * 0.3 + oy
+    )
 
 
 def _plain(c: Canvas, sx: float, sy: float, source: Field | None = None) -> Field:
@@ -192,13 +194,17 @@ def _meadow(c: Canvas, rgb: Field) -> Field:
         y = c.stuff.top + (0.05 + 0.95 * v) * (c.stuff.bottom - c.stuff.top)
         r = 0.002 + 0.006 * v
         i, j, k = int(y * side), int(u * side), max(1, round(r * side))
-        rgb[i : i + k, j : j + k] += (np.array(colour, dtype=np.float32) - rgb[i : i + k, j : j + k]) * (0.5 + 0.5 * power)
+        rgb[i : i + k, j : j + k] += (np.array(colour, dtype=np.float32) - rgb[i : i + k, j : j + k]) * (
+            0.5 + 0.5 * power
+        )
     return rgb
 
 
 def _sand(c: Canvas) -> Ground:
     hue = c.rng.uniform(0, 1)
-    rgb = np.broadcast_to(_ramp(c.t, (0.90, 0.82, 0.64), (0.83 + 0.04 * hue, 0.70, 0.47 + 0.05 * hue)), (len(c.y), len(c.y), 3)).copy()
+    rgb = np.broadcast_to(
+        _ramp(c.t, (0.90, 0.82, 0.64), (0.83 + 0.04 * hue, 0.70, 0.47 + 0.05 * hue)), (len(c.y), len(c.y), 3)
+    ).copy()
     dunes = _lying(c, 0.5, 2.2, soft_tile())
     ripples = np.sin(60 / (0.35 + np.clip(c.y - c.stuff.top, 0, 2)) + 3.5 * dunes)
     fine = 1 - 0.8 * c.smooth
@@ -236,7 +242,9 @@ def _snow(c: Canvas) -> Ground:
 
 def _road(c: Canvas) -> Ground:
     gray = c.rng.uniform(0.34, 0.44)
-    rgb = np.broadcast_to(_ramp(c.t, (gray + 0.05,) * 3, (gray - 0.03, gray - 0.03, gray - 0.02)), (len(c.y), len(c.y), 3)).copy()
+    rgb = np.broadcast_to(
+        _ramp(c.t, (gray + 0.05,) * 3, (gray - 0.03, gray - 0.03, gray - 0.02)), (len(c.y), len(c.y), 3)
+    ).copy()
     fine = 1 - 0.8 * c.smooth
     rgb *= (1 + 0.05 * _lying(c, 0.8, 1.5, soft_tile()) + 0.06 * fine * _lying(c, 7.0, 2.5))[..., None]
     tall, wide = c.stuff.bottom - c.stuff.top, 1 / len(c.y)
@@ -245,7 +253,14 @@ def _road(c: Canvas) -> Ground:
     middle = _step(0.028 * tall + 0.002 - np.abs(c.y - c.stuff.top - 0.46 * tall), wide)
     rgb = _blend(rgb, line, 0.9 * middle * dash)
     for at in (0.07, 0.93):
-        rgb = _blend(rgb, (0.88, 0.87, 0.82), np.broadcast_to(0.75 * _step(0.012 * tall + 0.001 - np.abs(c.y - c.stuff.top - at * tall), wide), dash.repeat(len(c.y), 0).shape))
+        rgb = _blend(
+            rgb,
+            (0.88, 0.87, 0.82),
+            np.broadcast_to(
+                0.75 * _step(0.012 * tall + 0.001 - np.abs(c.y - c.stuff.top - at * tall), wide),
+                dash.repeat(len(c.y), 0).shape,
+            ),
+        )
     curb = np.broadcast_to(_step(0.018 - np.abs(c.t - 0.0), 0.01), rgb.shape[:2])
     return _blend(rgb, (0.66, 0.65, 0.62), curb), np.broadcast_to(_step(c.y - c.stuff.top, wide), rgb.shape[:2])
 
@@ -260,7 +275,9 @@ def _mountain(c: Canvas) -> Ground:
     heights, slopes = c.rng.uniform(0.55, 1.0, count), c.rng.uniform(1.0, 2.2, count) * np.sqrt(count)
     heights[c.rng.integers(count)] = 1.0
     rough = 0.035 * _look_up(soft_tile(), c.x * 1.3 + c.rng.uniform(), np.full((1, 1), c.rng.uniform()))
-    cones = heights[:, None] - slopes[:, None] * np.abs(c.x - peaks[:, None]) * (0.75 + 0.3 * np.abs(c.x - peaks[:, None]))
+    cones = heights[:, None] - slopes[:, None] * np.abs(c.x - peaks[:, None]) * (
+        0.75 + 0.3 * np.abs(c.x - peaks[:, None])
+    )
     which = cones.argmax(0)
     ridge = np.maximum(cones.max(0) + rough[0], 0.16 + 2 * rough[0]).astype(np.float32)[None]
     height = (c.stuff.bottom - c.y) / tall  # 1 at the top, (S, 1)
@@ -271,7 +288,9 @@ def _mountain(c: Canvas) -> Ground:
     rgb = np.array(base, dtype=np.float32) * (0.78 + 0.42 * sun + 0.09 * (1 - 0.7 * c.smooth) * rock)[..., None]
     wood = np.clip(0.30 - height + 0.06 * rock, 0, 0.25) * 3
     rgb = _blend(rgb, (0.24, 0.36, 0.26), wood)
-    snow = _step(height - c.rng.uniform(0.55, 0.75) + 0.06 * rock + 0.05 * np.sin(60 * c.x + 9 * ridge), 0.03) * (0.62 + 0.38 * sun)
+    snow = _step(height - c.rng.uniform(0.55, 0.75) + 0.06 * rock + 0.05 * np.sin(60 * c.x + 9 * ridge), 0.03) * (
+        0.62 + 0.38 * sun
+    )
     rgb = _blend(rgb, (0.96, 0.97, 1.0), snow)
     rgb = _blend(rgb, SKIES[c.light][-1], np.broadcast_to(0.30 * (1 - np.clip(height, 0, 1)) + 0.06, (side, side)))
     return rgb, _step(ridge - height, 1 / (side * tall))
@@ -286,9 +305,11 @@ def _wall(c: Canvas) -> Ground:
     u = c.x * rows / tall / 2.3 + 0.5 * (row % 2) + c.rng.uniform()
     column = np.floor(u).astype(int)
     kind = tile()[(row * 37) & 255, (column * 53) & 255]
-    brick = np.minimum(_step(np.abs(u - column - 0.5) * -1 + 0.46, 0.08), _step(np.abs(v - row - 0.5) * -1 + 0.42, 0.12))
+    brick = np.minimum(
+        _step(np.abs(u - column - 0.5) * -1 + 0.46, 0.08), _step(np.abs(v - row - 0.5) * -1 + 0.42, 0.12)
+    )
     rough = _plain(c, 3.0, 3.0)
-    rgb = np.array(base, dtype=np.float32) * (1 + 0.085 * kind + 0.05 * (1 - 0.8 * c.smooth) * rough)[..., None]
+    rgb = np.array(base, dtype=np.float32) * (1 + 0.055 * kind + 0.05 * (1 - 0.8 * c.smooth) * rough)[..., None]
     mortar: RGB = (0.80, 0.77, 0.72) if sum(base) < 1.6 else (0.60, 0.56, 0.50)
     rgb = _blend(rgb, mortar, (1 - brick) * 0.75)
     coping = np.broadcast_to(_step(0.022 - (c.y - c.stuff.top), 1 / side), rgb.shape[:2])
@@ -305,7 +326,7 @@ GROUNDS: dict[str, Callable[[Canvas], Ground]] = {
 
 def ground(stuff: Stuff, size: int, light: str, smooth: float) -> Ground:
     """Paint one stuff: colours (S, S, 3) and cover (S, S), down to its bottom."""
-    at = ((np.arange(size, dtype=np.float32) + 0.5) / size)
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
     t = np.clip((at - stuff.top) / max(stuff.bottom - stuff.top, 1e-6), 0, 1)[:, None]
     canvas = Canvas(at[None], at[:, None], t, stuff, light, smooth, np.random.default_rng(stuff.seed))
     rgb, cover = GROUNDS[stuff.kind](canvas)

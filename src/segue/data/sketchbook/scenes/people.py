@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from segue.data.sketchbook.scenes.strokes import PAINT, RGB, XY, Sheet, blob, ellipse, limb, mix, poly, rect, tint
 
-SKIN: tuple[RGB, ...] = ((0.96, 0.80, 0.69), (0.88, 0.68, 0.53), (0.74, 0.52, 0.37), (0.55, 0.37, 0.26), (0.38, 0.25, 0.18))
-HAIR: tuple[RGB, ...] = ((0.12, 0.10, 0.09), (0.28, 0.17, 0.10), (0.45, 0.28, 0.14), (0.80, 0.62, 0.30), (0.62, 0.27, 0.12))
-CLOTH: tuple[RGB, ...] = ((0.20, 0.24, 0.36), (0.30, 0.30, 0.32), (0.42, 0.36, 0.29), (0.24, 0.32, 0.45), (0.17, 0.17, 0.19))
+SKIN: tuple[RGB, ...] = (
+    (0.96, 0.80, 0.69),
+    (0.88, 0.68, 0.53),
+    (0.74, 0.52, 0.37),
+    (0.55, 0.37, 0.26),
+    (0.38, 0.25, 0.18),
+)
+HAIR: tuple[RGB, ...] = (
+    (0.12, 0.10, 0.09),
+    (0.28, 0.17, 0.10),
+    (0.45, 0.28, 0.14),
+    (0.80, 0.62, 0.30),
+    (0.62, 0.27, 0.12),
+)
+CLOTH: tuple[RGB, ...] = (
+    (0.20, 0.24, 0.36),
+    (0.30, 0.30, 0.32),
+    (0.42, 0.36, 0.29),
+    (0.24, 0.32, 0.45),
+    (0.17, 0.17, 0.19),
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +50,7 @@ POSTURES = {
     "jumping": Posture(0, (36, 6), (-36, -6), (125, 158), (-125, -158), frontal=True),
     "walking": Posture(-3, (27, 14), (-16, -38), (-26, -8), (26, 48)),
     "running": Posture(-14, (66, -12), (-24, -82), (-52, 38), (48, 125)),
-    "sitting": Posture(10, (128, 30), (112, 36), (34, 62), (20, 48)),
+    "sitting": Posture(5, (128, 30), (112, 36), (34, 62), (20, 48)),
     "riding": Posture(0, (78, 2), (70, -2), (38, 72), (30, 64)),
 }
 HOLDING = (58.0, 98.0)  # the arm of one who holds something
@@ -73,7 +92,7 @@ def person(sheet: Sheet, kind: str, pose: str) -> None:
     posture = POSTURES["riding" if pose == "sitting" and "riding" in sheet.roles else pose]
     tone = int(sheet.rng.integers(len(SKIN)))
     skin, hair, cloth = SKIN[tone], sheet.pick(*HAIR[: 5 - tone if tone > 1 else 5]), sheet.pick(*CLOTH)
-    dress = kind == "woman" and sheet.chance(0.6) or kind == "child" and sheet.chance(0.2)
+    dress = (kind == "woman" and sheet.chance(0.6)) or (kind == "child" and sheet.chance(0.2))
     short = sheet.chance(0.35)
     hip = (0.0, build.leg)
     neck = _down(hip, 180 + posture.lean, build.torso)
@@ -81,15 +100,22 @@ def person(sheet: Sheet, kind: str, pose: str) -> None:
     hips = apart * 0.45
     near_arm = HOLDING if "holding" in sheet.roles else posture.near_arm
     width = build.limb
-    _arm(sheet, (neck[0] - apart, neck[1] - 0.035), posture.far_arm, build, skin, -0.0 if posture.frontal else -0.18)
-    trousers = mix(skin, sheet.rgb, 0.0) if dress else cloth
-    _leg(sheet, (hip[0] - hips, hip[1]), posture.far_leg, build, trousers, skin, short, 0.0 if posture.frontal else -0.22)
-    long_hair = kind == "woman" and sheet.chance(0.8) or kind == "child" and sheet.chance(0.35)
+    _arm(sheet, (neck[0] - apart, neck[1] - 0.035), posture.far_arm, build, skin, 0.0 if posture.frontal else -0.18)
+    trousers = skin if dress else cloth
+    _leg(
+        sheet, (hip[0] - hips, hip[1]), posture.far_leg, build, trousers, skin, short, 0.0 if posture.frontal else -0.22
+    )
+    long_hair = (kind == "woman" and sheet.chance(0.8)) or (kind == "child" and sheet.chance(0.35))
     head = _down(neck, 180 + posture.lean * 0.6, build.head * 1.15)
     if long_hair:
         _long_hair(sheet, head, build.head, hair, posture)
-    _leg(sheet, (hip[0] + hips, hip[1]), posture.near_leg, build, trousers, skin, short, 0.0)
+    near_leg = partial(_leg, sheet, (hip[0] + hips, hip[1]), posture.near_leg, build, trousers, skin, short, 0.0)
+    sits = posture.near_leg[0] > 70
+    if not sits:
+        near_leg()
     _torso(sheet, hip, neck, build, posture)
+    if sits:
+        near_leg()
     if dress:
         _skirt(sheet, hip, hips, build, posture)
     sheet.add(limb([neck, head], [width * 0.75, width * 0.75]), tint(skin, -0.12))
@@ -107,9 +133,10 @@ def _individual(sheet: Sheet, b: Build) -> Build:
 def _arm(sheet: Sheet, shoulder: XY, angles: XY, build: Build, skin: RGB, light: float) -> XY:
     bones = _bones(shoulder, angles, build.arm)
     w, sleeve = build.limb * 0.85, tint(sheet.rgb, light - 0.07)
-    sheet.add(ellipse(*bones[2], w * 0.62, w * 0.62), skin if light >= 0 else tint(skin, light))
     sheet.add(limb(bones, [w, w * 0.9, w * 0.72]), sleeve, 0.5)
-    return bones[2]
+    hand = _down(bones[2], angles[1], w * 0.4)
+    sheet.add(ellipse(*hand, w * 0.52, w * 0.52), skin if light >= 0 else tint(skin, light))
+    return hand
 
 
 def _leg(sheet: Sheet, hip: XY, angles: XY, build: Build, cloth: RGB, skin: RGB, short: bool, light: float) -> None:
@@ -145,25 +172,45 @@ def _torso(sheet: Sheet, hip: XY, neck: XY, build: Build, posture: Posture) -> N
 
 
 def _skirt(sheet: Sheet, hip: XY, hips: float, build: Build, posture: Posture) -> None:
-    knees = [_bones((hip[0] + s * hips, hip[1]), a, build.leg)[1] for s, a in ((1, posture.near_leg), (-1, posture.far_leg))]
+    knees = [
+        _bones((hip[0] + s * hips, hip[1]), a, build.leg)[1] for s, a in ((1, posture.near_leg), (-1, posture.far_leg))
+    ]
     right, left = max(k[0] for k in knees) + 0.055, min(k[0] for k in knees) - 0.055
     low = min(k[1] for k in knees) - 0.02
     side = build.shoulder * 0.72
     if max(posture.near_leg[0], posture.far_leg[0]) > 60:  # over the thighs
         knee = knees[0]
         w = build.limb
-        sheet.add(limb([hip, knee], [w * 1.9, w * 1.5]), sheet.rgb, 0.6)
+        sheet.add(limb([hip, knee], [w * 1.9, w * 1.5]), tint(sheet.rgb, -0.06), 0.6)
         return
-    sheet.add(poly((hip[0] - side, hip[1] + 0.08), (hip[0] + side, hip[1] + 0.08), (right, low), (left, low)), sheet.rgb, 0.6)
+    sheet.add(
+        poly((hip[0] - side, hip[1] + 0.08), (hip[0] + side, hip[1] + 0.08), (right, low), (left, low)), sheet.rgb, 0.6
+    )
 
 
 def _long_hair(sheet: Sheet, head: XY, r: float, hair: RGB, posture: Posture) -> None:
     x, y = head
     if posture.frontal:
-        sheet.add(blob((x - r, y + 0.3 * r), (x, y + r * 1.1), (x + r, y + 0.3 * r), (x + r * 1.02, y - r * 1.5), (x, y - r * 1.7), (x - r * 1.02, y - r * 1.5)), tint(hair, -0.15))
+        sheet.add(
+            blob(
+                (x - r, y + 0.3 * r),
+                (x, y + r * 1.1),
+                (x + r, y + 0.3 * r),
+                (x + r * 1.02, y - r * 1.5),
+                (x, y - r * 1.7),
+                (x - r * 1.02, y - r * 1.5),
+            ),
+            tint(hair, -0.15),
+        )
     else:
         swing = 1.0 if posture.lean < -8 else 0.3
-        sheet.add(limb([(x - 0.1 * r, y + 0.4 * r), (x - r, y - 0.2 * r), (x - r * (0.95 + swing), y - r * (1.7 - swing))], [r * 1.2, r * 0.95, r * 0.4]), tint(hair, -0.1))
+        sheet.add(
+            limb(
+                [(x - 0.1 * r, y + 0.4 * r), (x - r, y - 0.2 * r), (x - r * (0.95 + swing), y - r * (1.7 - swing))],
+                [r * 1.2, r * 0.95, r * 0.4],
+            ),
+            tint(hair, -0.1),
+        )
 
 
 def _head(sheet: Sheet, head: XY, r: float, skin: RGB, hair: RGB, kind: str, posture: Posture) -> None:
@@ -173,7 +220,18 @@ def _head(sheet: Sheet, head: XY, r: float, skin: RGB, hair: RGB, kind: str, pos
     if not posture.frontal:
         sheet.add(ellipse(x + 0.8 * r, y - 0.08 * r, r * 0.2, r * 0.17), skin, 0.3)
     if kind == "man" and sheet.chance(0.3):
-        sheet.add(blob((x - 0.6 * r + ahead, y - 0.25 * r), (x + ahead * 0.6, y - 0.5 * r), (x + 0.75 * r, y - 0.25 * r), (x + 0.5 * r, y - 0.95 * r), (x + ahead * 0.5, y - 1.1 * r), (x - 0.5 * r + ahead, y - 0.9 * r)), hair, 0.3)
+        sheet.add(
+            blob(
+                (x - 0.6 * r + ahead, y - 0.25 * r),
+                (x + ahead * 0.6, y - 0.5 * r),
+                (x + 0.75 * r, y - 0.25 * r),
+                (x + 0.5 * r, y - 0.95 * r),
+                (x + ahead * 0.5, y - 1.1 * r),
+                (x - 0.5 * r + ahead, y - 0.9 * r),
+            ),
+            hair,
+            0.3,
+        )
     _face(sheet, x + ahead, y, r, hair, posture.frontal)
     _hair_or_hat(sheet, x, y, r, hair, kind, posture.frontal)
 
@@ -193,5 +251,15 @@ def _hair_or_hat(sheet: Sheet, x: float, y: float, r: float, hair: RGB, kind: st
         sheet.add(ellipse(x + (0 if frontal else 0.45 * r), y + 0.37 * r, brim, 0.14 * r), tint(hat, -0.2), 0.2)
         return
     line = y + (0.3 if frontal else 0.25) * r
-    cap = blob((x - 0.92 * r - back * 0.2, y - 0.25 * r - back * 0.8), (x - 0.9 * r, y + 0.5 * r), (x - 0.3 * r, y + 1.08 * r), (x + 0.4 * r, y + 1.03 * r), (x + 0.88 * r, y + 0.5 * r), (x + (0.84 if frontal else 0.7) * r, y + 0.1 * r), (x + 0.55 * r, line + 0.22 * r), (x - 0.1 * r, line + 0.2 * r), (x - 0.55 * r + back, line - 0.05 * r))
+    cap = blob(
+        (x - 0.92 * r - back * 0.2, y - 0.25 * r - back * 0.8),
+        (x - 0.9 * r, y + 0.5 * r),
+        (x - 0.3 * r, y + 1.08 * r),
+        (x + 0.4 * r, y + 1.03 * r),
+        (x + 0.88 * r, y + 0.5 * r),
+        (x + (0.84 if frontal else 0.7) * r, y + 0.1 * r),
+        (x + 0.55 * r, line + 0.22 * r),
+        (x - 0.1 * r, line + 0.2 * r),
+        (x - 0.55 * r + back, line - 0.05 * r),
+    )
     sheet.add(cap, hair, 0.45)

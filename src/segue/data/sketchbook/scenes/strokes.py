@@ -133,7 +133,9 @@ def rounded(x0: float, y0: float, x1: float, y1: float, r: float) -> Points:
     """A rectangle with round corners."""
     t = np.deg2rad(np.linspace(0, 90, 5))
     corners = [(x1 - r, y1 - r, 0), (x0 + r, y1 - r, 90), (x0 + r, y0 + r, 180), (x1 - r, y0 + r, 270)]
-    bends = [np.stack([cx + r * np.cos(t + np.deg2rad(a)), cy + r * np.sin(t + np.deg2rad(a))], 1) for cx, cy, a in corners]
+    bends = [
+        np.stack([cx + r * np.cos(t + np.deg2rad(a)), cy + r * np.sin(t + np.deg2rad(a))], 1) for cx, cy, a in corners
+    ]
     return np.concatenate(bends)
 
 
@@ -254,6 +256,12 @@ class Cut:
     alpha: Field
     glow: Field
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Its rows and columns in the picture."""
+        h, w = self.alpha.shape
+        return slice(self.top, self.top + h), slice(self.left, self.left + w)
+
 
 def pixels(parts: Sequence[Part], frame: Frame, size: int, look: Look, fine: int, grain: Grain) -> Cut | None:
     """Rasterise and shade `parts`, `fine` samples to a pixel's side; None where no pixel of the picture is touched.
@@ -281,9 +289,7 @@ def pixels(parts: Sequence[Part], frame: Frame, size: int, look: Look, fine: int
     return Cut(int(y0), int(x0), rgb, alpha, glow)
 
 
-def _shade(
-    label: NDArray[np.uint8], parts: Sequence[Part], spots: Sequence[Points], look: Look, grain: Field
-) -> Field:
+def _shade(label: NDArray[np.uint8], parts: Sequence[Part], spots: Sequence[Points], look: Look, grain: Field) -> Field:
     """Each part is lit as if it bulged out of its bounding box; a thin dark line keeps parts apart."""
     rows, columns = np.nonzero(label)
     at = label[rows, columns].astype(np.intp) - 1

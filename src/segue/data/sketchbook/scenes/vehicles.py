@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from segue.data.sketchbook.scenes.strokes import (
-    PAINT, RGB, XY, Sheet, blob, ellipse, limb, mix, poly, rect, ring, rounded, tint,
+    PAINT,
+    RGB,
+    XY,
+    Sheet,
+    blob,
+    ellipse,
+    limb,
+    mix,
+    poly,
+    rect,
+    ring,
+    rounded,
+    tint,
 )  # fmt: skip
 
 GLASS: RGB = (0.62, 0.78, 0.86)
@@ -25,22 +37,48 @@ def _glass(sheet: Sheet, *corners: XY) -> None:
     sheet.add(poly(*corners), tint(GLASS, -0.35), 0.0, 0.0, 0.0, lamp)
     pane = np.array(corners)
     middle = pane.mean(0)
-    sheet.add(pane * 0.86 + middle * 0.14, GLASS, 0.35, 0.35, 0.0)
+    sheet.add(pane * 0.86 + middle * 0.14, GLASS, 0.35, 0.35, 0.0, lamp)
 
 
 def car(sheet: Sheet, kind: str, pose: str) -> None:
     """A saloon, a hatchback, a van or a beetle: the roof's line tells."""
     rgb, dark = sheet.rgb, tint(sheet.rgb, -0.35)
     roof, back, front, low, high = [
-        (0.84, -0.52, 0.34, -0.34, 0.14),  # saloon: height, foot of the rear window, of the windscreen, ends of the roof
+        (
+            0.84,
+            -0.52,
+            0.34,
+            -0.34,
+            0.14,
+        ),  # saloon: height, foot of the rear window, of the windscreen, ends of the roof
         (0.86, -0.84, 0.36, -0.68, 0.14),  # hatchback
         (0.98, -0.92, 0.56, -0.84, 0.30),  # van
         (0.92, -0.74, 0.46, -0.30, 0.10),  # beetle
     ][int(sheet.rng.integers(4))]
     roof *= sheet.vary(0.95, 1.05)
     belt = 0.52
-    body = blob((-0.98, 0.20), (-0.99, 0.42), (-0.90, 0.54), (-0.4, 0.56), (0.4, 0.56), (0.84, 0.47), (0.98, 0.38), (0.98, 0.22), (0.8, 0.15), (-0.8, 0.15))
-    cabin = blob((back - 0.05, belt - 0.04), ((back + low) / 2 - 0.01, (belt + roof) / 2 + 0.05), (low, roof - 0.02), ((low + high) / 2, roof), (high, roof - 0.02), ((front + high) / 2 + 0.02, (belt + roof) / 2 + 0.02), (front + 0.06, belt - 0.04), (0, belt - 0.1))
+    body = blob(
+        (-0.98, 0.20),
+        (-0.99, 0.42),
+        (-0.90, 0.54),
+        (-0.4, 0.56),
+        (0.4, 0.56),
+        (0.84, 0.47),
+        (0.98, 0.38),
+        (0.98, 0.22),
+        (0.8, 0.15),
+        (-0.8, 0.15),
+    )
+    cabin = blob(
+        (back - 0.05, belt - 0.04),
+        ((back + low) / 2 - 0.01, (belt + roof) / 2 + 0.05),
+        (low, roof - 0.02),
+        ((low + high) / 2, roof),
+        (high, roof - 0.02),
+        ((front + high) / 2 + 0.02, (belt + roof) / 2 + 0.02),
+        (front + 0.06, belt - 0.04),
+        (0, belt - 0.1),
+    )
     sheet.add(cabin, rgb, 0.4, 0.2, 0.1)
     sheet.add(body, rgb, 0.6, 0.25, 0.1)
     post, top, lower = (low + high) / 2, roof - 0.07, belt + 0.02
@@ -87,14 +125,16 @@ def truck(sheet: Sheet, kind: str, pose: str) -> None:
     rgb = sheet.rgb
     load = int(sheet.rng.integers(3))
     sheet.add(rect(-1.12, 0.20, 0.98, 0.29), (0.2, 0.2, 0.22), 0)
-    cargo = rgb if sheet.chance(0.5) else sheet.pick((0.93, 0.93, 0.9), (0.80, 0.80, 0.78), tint(rgb, 0.35))
+    cargo = rgb if sheet.chance(0.5) else sheet.pick((0.93, 0.93, 0.9), (0.80, 0.80, 0.78), tint(rgb, -0.25))
     if load == 0:
         sheet.add(rounded(-1.15, 0.29, 0.38, 1.12, 0.03), cargo, 0.35)
         for x in np.arange(-1.0, 0.35, 0.19):
             sheet.add(limb([(x, 0.33), (x, 1.08)], [0.014, 0.014]), tint(cargo, -0.2), 0)
     elif load == 1:
         for k in range(5):
-            sheet.add(ellipse(-0.95 + 0.26 * k, 0.66 + 0.07 * np.sin(2.0 * k), 0.2, 0.17), (0.52, 0.40, 0.28), 0.5, rough=2)
+            sheet.add(
+                ellipse(-0.95 + 0.26 * k, 0.66 + 0.07 * np.sin(2.0 * k), 0.2, 0.17), (0.52, 0.40, 0.28), 0.5, rough=2
+            )
         sheet.add(poly((-1.22, 0.78), (0.38, 0.78), (0.30, 0.29), (-1.05, 0.29)), cargo, 0.35)
         for x in np.arange(-0.85, 0.3, 0.28):
             sheet.add(limb([(x, 0.33), (x, 0.75)], [0.03, 0.03]), tint(cargo, -0.22), 0)
@@ -102,7 +142,9 @@ def truck(sheet: Sheet, kind: str, pose: str) -> None:
         sheet.add(rounded(-1.15, 0.30, 0.36, 0.92, 0.24), cargo, 0.9, 0.2)
         for x in (-0.75, -0.38, 0.0):
             sheet.add(limb([(x, 0.31), (x, 0.91)], [0.02, 0.02]), tint(cargo, -0.25), 0.3)
-    cab = poly((0.44, 0.22), (0.44, 0.95), (0.50, 1.0), (0.84, 1.0), (0.95, 0.64), (1.12, 0.58), (1.16, 0.50), (1.16, 0.22))
+    cab = poly(
+        (0.44, 0.22), (0.44, 0.95), (0.50, 1.0), (0.84, 1.0), (0.95, 0.64), (1.12, 0.58), (1.16, 0.50), (1.16, 0.22)
+    )
     sheet.add(cab, rgb, 0.5, 0.15, 0.1)
     _glass(sheet, (0.54, 0.62), (0.54, 0.91), (0.80, 0.91), (0.89, 0.62))
     sheet.add(limb([(0.52, 0.56), (0.52, 0.3)], [0.013, 0.013]), tint(rgb, -0.4), 0)
@@ -129,7 +171,13 @@ def bicycle(sheet: Sheet, kind: str, pose: str) -> None:
     sheet.add(ring(*crank, 0.105, 0.04), tint(STEEL, -0.55), 0.1)
     low = (0.42, 0.58) if step else (0.40, 0.74)
     join = (-0.18, 0.56) if step else (-0.23, 0.70)
-    for a, b in ((rear, (-0.22, 0.68)), (crank, (-0.26, 0.84)), (crank, (0.44, 0.66)), (join, low), (front, (0.36, 0.92))):
+    for a, b in (
+        (rear, (-0.22, 0.68)),
+        (crank, (-0.26, 0.84)),
+        (crank, (0.44, 0.66)),
+        (join, low),
+        (front, (0.36, 0.92)),
+    ):
         sheet.add(limb([a, b], [w, w]), rgb, 0.3, 0.1)
     sheet.add(limb([(0.36, 0.92), (0.40, 0.99), (0.56, 0.97)], [0.05, 0.05, 0.05]), (0.16, 0.15, 0.15), 0.2)
     sheet.add(blob((-0.42, 0.86), (-0.36, 0.92), (-0.18, 0.90), (-0.10, 0.87), (-0.24, 0.83)), (0.16, 0.12, 0.10), 0.3)
@@ -157,28 +205,101 @@ def boat(sheet: Sheet, kind: str, pose: str) -> None:
         sheet.add(rect(0.0, 0.3, 0.42, 0.74), (0.93, 0.92, 0.88), 0.4)
         sheet.add(poly((-0.06, 0.74), (0.48, 0.74), (0.44, 0.82), (-0.02, 0.82)), tint(rgb, -0.1), 0.3)
         _glass(sheet, (0.10, 0.48), (0.10, 0.66), (0.32, 0.66), (0.32, 0.48))
-    sheet.add(blob((-0.92, 0.36), (-0.5, 0.33), (0.4, 0.33), (0.82, 0.40), (1.06, 0.46), (0.86, 0.14), (0.68, 0.02), (0, 0.0), (-0.66, 0.01), (-0.86, 0.12)), rgb, 0.5, 0.12)
-    sheet.add(blob((-0.93, 0.37), (-0.5, 0.34), (0.4, 0.34), (0.82, 0.41), (1.06, 0.47), (0.82, 0.34), (0.4, 0.27), (-0.5, 0.27), (-0.91, 0.29)), rail, 0.2)
+    sheet.add(
+        blob(
+            (-0.92, 0.36),
+            (-0.5, 0.33),
+            (0.4, 0.33),
+            (0.82, 0.40),
+            (1.06, 0.46),
+            (0.86, 0.14),
+            (0.68, 0.02),
+            (0, 0.0),
+            (-0.66, 0.01),
+            (-0.86, 0.12),
+        ),
+        rgb,
+        0.5,
+        0.12,
+    )
+    sheet.add(
+        blob(
+            (-0.93, 0.37),
+            (-0.5, 0.34),
+            (0.4, 0.34),
+            (0.82, 0.41),
+            (1.06, 0.47),
+            (0.82, 0.34),
+            (0.4, 0.27),
+            (-0.5, 0.27),
+            (-0.91, 0.29),
+        ),
+        rail,
+        0.2,
+    )
 
 
 def _sails(sheet: Sheet, rgb: RGB) -> None:
     cloth = sheet.pick((0.97, 0.96, 0.92), (0.97, 0.96, 0.92), mix(rgb, (1, 1, 1), 0.45))
     tall = sheet.vary(1.55, 1.95)
     sheet.add(limb([(0.02, 0.3), (0.02, tall)], [0.05, 0.035]), (0.45, 0.32, 0.2), 0.2)
-    sheet.add(blob((-0.04, tall - 0.06), (-0.30, tall * 0.58), (-0.78, 0.56), (-0.75, 0.50), (-0.3, 0.47), (-0.03, 0.50), (-0.03, tall * 0.6)), cloth, 0.5)
-    sheet.add(blob((0.07, tall - 0.16), (0.40, tall * 0.55), (0.86, 0.52), (0.84, 0.48), (0.4, 0.50), (0.12, 0.55), (0.08, tall * 0.6)), tint(cloth, -0.06), 0.5)
+    sheet.add(
+        blob(
+            (-0.04, tall - 0.06),
+            (-0.30, tall * 0.58),
+            (-0.78, 0.56),
+            (-0.75, 0.50),
+            (-0.3, 0.47),
+            (-0.03, 0.50),
+            (-0.03, tall * 0.6),
+        ),
+        cloth,
+        0.5,
+    )
+    sheet.add(
+        blob(
+            (0.07, tall - 0.16),
+            (0.40, tall * 0.55),
+            (0.86, 0.52),
+            (0.84, 0.48),
+            (0.4, 0.50),
+            (0.12, 0.55),
+            (0.08, tall * 0.6),
+        ),
+        tint(cloth, -0.06),
+        0.5,
+    )
     if sheet.chance(0.5):
-        sheet.add(poly((0.04, tall), (0.26, tall - 0.06), (0.04, tall - 0.12)), PAINT["red"] if rgb[0] < 0.7 else PAINT["blue"], 0)
+        sheet.add(
+            poly((0.04, tall), (0.26, tall - 0.06), (0.04, tall - 0.12)),
+            PAINT["red"] if rgb[0] < 0.7 else PAINT["blue"],
+            0,
+        )
 
 
 def airplane(sheet: Sheet, kind: str, pose: str) -> None:
     """An airliner or a small propeller plane, from the side with its nose a little up."""
     rgb, small = sheet.rgb, sheet.chance(0.3)
-    trim = sheet.pick(PAINT["blue"], PAINT["red"], PAINT["orange"]) if sum(rgb) > 2.3 or sum(rgb) < 0.6 else (0.95, 0.95, 0.94)
+    trim = (
+        sheet.pick(PAINT["blue"], PAINT["red"], PAINT["orange"])
+        if sum(rgb) > 2.3 or sum(rgb) < 0.6
+        else (0.95, 0.95, 0.94)
+    )
     deep = 0.17 if small else 0.145
     sheet.add(poly((-0.15, 0.05), (0.12, 0.05), (-0.18, 0.40), (-0.34, 0.40)), tint(rgb, -0.28), 0.3)
     sheet.add(poly((-0.82, 0.05), (-1.04, 0.50), (-0.86, 0.50), (-0.50, 0.10)), trim, 0.3)
-    hull = blob((-1.08, 0.12), (-0.6, deep), (0.0, deep + 0.01), (0.6, deep), (0.88, 0.08), (1.0, -0.02), (0.86, -0.10), (0.5, -deep), (-0.2, -deep), (-0.7, -0.06))
+    hull = blob(
+        (-1.08, 0.12),
+        (-0.6, deep),
+        (0.0, deep + 0.01),
+        (0.6, deep),
+        (0.88, 0.08),
+        (1.0, -0.02),
+        (0.86, -0.10),
+        (0.5, -deep),
+        (-0.2, -deep),
+        (-0.7, -0.06),
+    )
     sheet.add(hull, rgb, 0.7, 0.15, 0.1)
     sheet.add(poly((-0.76, 0.06), (-1.14, 0.13), (-1.20, 0.18), (-0.98, 0.18), (-0.55, 0.08)), tint(rgb, -0.15), 0.2)
     sheet.add(limb([(-0.98, 0.03), (-0.1, -0.05), (0.9, -0.05)], [0.02, 0.05, 0.03]), trim, 0.1)
