@@ -466,7 +466,8 @@ def _sheep_head(sheet: Sheet, x: float, y: float, turn: float, face: RGB) -> Non
         0.5,
     )
     sheet.add(_at(_wool(sheet, -0.06, 0.07, 0.11, 0.08, 7), x, y, s, turn), sheet.rgb, 0.6, rough=1.4)
-    _eye(sheet, *_at(np.array([[0.06, 0.03]]), x, y, s, turn)[0], 0.02 * s, white=sum(face) < 1)
+    eye_x, eye_y = _at(np.array([[0.06, 0.03]]), x, y, s, turn)[0].tolist()
+    _eye(sheet, eye_x, eye_y, 0.02 * s, white=sum(face) < 1)
 
 
 # ------------------------------------------------------------------------------------------------ birds

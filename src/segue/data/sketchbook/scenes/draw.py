@@ -1,7 +1,7 @@
 """Drawing a scene: its picture, and what is seen at each pixel of it.
 
-Everything is drawn from numbers: the stuffs by `grounds`, the things by the builders of `people`, `animals`, `vehicles` and
-`objects`. The same scene, size and style give the same bytes.
+Everything is drawn from numbers: the stuffs by `grounds`, the things by the builders of `people`, `animals`,
+`vehicles` and `objects`. The same scene, size and style give the same bytes.
 """
 
 from __future__ import annotations
@@ -97,8 +97,9 @@ BUILDERS: dict[str, Builder] = {
 }
 _HEIGHTS: dict[str, float] = {  # of a medium thing at a middle distance, in units of the picture's side
     "man": 0.34, "woman": 0.32, "child": 0.23, "dog": 0.15, "cat": 0.11, "horse": 0.32, "cow": 0.26, "sheep": 0.18,
-    "bird": 0.09, "duck": 0.09, "car": 0.19, "bus": 0.32, "truck": 0.30, "bicycle": 0.21, "boat": 0.26, "airplane": 0.15,
-    "tree": 0.50, "house": 0.44, "bench": 0.17, "ball": 0.08, "kite": 0.20, "umbrella": 0.22, "flower": 0.14, "balloon": 0.20,
+    "bird": 0.09, "duck": 0.09, "car": 0.19, "bus": 0.32, "truck": 0.30, "bicycle": 0.21, "boat": 0.26,
+    "airplane": 0.15, "tree": 0.50, "house": 0.44, "bench": 0.17, "ball": 0.08, "kite": 0.20, "umbrella": 0.22,
+    "flower": 0.14, "balloon": 0.20,
 }  # fmt: skip
 HANGING = ("airplane", "kite", "balloon")  # and a flying bird: in the air, without a shadow
 SEATS = ("bench", "horse", "cow", "bicycle", "boat", "car", "truck", "bus")
@@ -108,9 +109,9 @@ STYLES = ("photo", "synthetic")
 
 @dataclass(frozen=True)
 class Drawn:
-    """image: (S, S, 3) uint8 RGB. owner: (S, S) uint8, what is seen at a pixel: 0..n-1 is the position in scene.stuffs, n + k
-    the k-th of scene.things. whole: (things, S, S) bool, each thing before others cover it. The strings between a hand and a
-    kite or a balloon own nothing.
+    """image: (S, S, 3) uint8 RGB. owner: (S, S) uint8, what is seen at a pixel: 0..n-1 is the position in scene.stuffs,
+    n + k the k-th of scene.things. whole: (things, S, S) bool, each thing before others cover it. The string between a
+    hand and a kite or a balloon owns nothing.
     """
 
     image: NDArray[np.uint8]
@@ -120,7 +121,9 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Light:
-    """Of a scene. cast: factors of R, G, B. high: how steep the light falls. shadow: their depth. long: their length."""
+    """Of a scene. cast: factors of R, G, B. high: how steeply it falls. volume: how much it models. shadow, long: depth
+    and length of shadows.
+    """
 
     cast: RGB
     high: float
@@ -159,8 +162,8 @@ def _frame(thing: Thing, sheet: Sheet) -> Frame:
 
 
 def spots(thing: Thing, roles: frozenset[str] = frozenset()) -> dict[str, XY]:
-    """Named points of a thing in picture units, for placing others: a person's "hand" (with roles {"holding"}, as the drawing
-    of a holder has) and "seat", the "grip" of what can be held, the "back" on which one sits or stands.
+    """Named points of a thing in picture units, for placing others: a person's "hand" (pass the roles that its drawing
+    will have: {"holding"}) and "seat", the "grip" of what can be held, the "back" on which one sits or stands.
     """
     sheet = _sheet(thing, roles)
     frame = _frame(thing, sheet)
@@ -174,8 +177,8 @@ def spots(thing: Thing, roles: frozenset[str] = frozenset()) -> dict[str, XY]:
 def measure(
     kind: str, pose: str, seed: int = 0, colour: str | None = None, roles: frozenset[str] = frozenset()
 ) -> tuple[float, float]:
-    """Width and height of just this individual in this pose, medium and at a middle distance, in units of the picture's side:
-    a box of these proportions is filled from edge to edge. EXTENT has the mean of each kind, in its first pose.
+    """Width and height of just this individual in this pose, medium and at a middle distance, in units of the picture's
+    side: a box of these proportions is filled from edge to edge. EXTENT has the mean of each kind, in its first pose.
     """
     width, height = _own_extent(kind, pose, seed, colour or NATURAL[kind][0], roles)
     return width * _SCALES[kind], height * _SCALES[kind]
@@ -212,7 +215,10 @@ def roles_of(scene: Scene) -> list[frozenset[str]]:
 
 
 def render(scene: Scene, size: int, style: str = "photo") -> Drawn:
-    """Draw a scene. size: the side in pixels, at least 16. style: "photo" or "synthetic", as a text-to-image model would."""
+    """Draw a scene. size: the side in pixels, at least 16. style: "photo", or "synthetic": as by a text-to-image model.
+
+    A bad kind, colour, pose, box, light, relation, size or style raises InputError.
+    """
     _check(scene, size, style)
     synthetic = style == "synthetic"
     rng = np.random.default_rng(scene.seed)
@@ -284,7 +290,7 @@ def _ground_it(rgb: Field, owner: NDArray[np.uint8], cut: Cut, scene: Scene, lig
 
 
 def _shadow(cut: Cut, size: int, long: float, lean: float) -> tuple[tuple[slice, slice], Field]:
-    """The thing's outline laid on the ground behind it, blurred, and a dark spot under its feet: where, and in [0, 1]."""
+    """The thing's outline laid on the ground behind it, blurred, with a dark spot under its feet: where, and (h, w)."""
     h, w = cut.alpha.shape
     blur, reach = 0.5 + 0.02 * w + 0.004 * size, int(1.3 * long * h) + 1
     pad = int(3 * blur) + 2

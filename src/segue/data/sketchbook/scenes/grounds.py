@@ -1,6 +1,6 @@
 """How the stuffs are drawn: sky, grass, sand, water, road, snow, mountain, wall, each with its texture and its edge.
 
-A ground is painted for the whole picture at once: colours (S, S, 3) in [0, 1] and a cover (S, S) in [0, 1], both float32.
+A ground is painted for the whole picture at once: colours (S, S, 3) and a cover (S, S), both in [0, 1].
 Textures are read from one tile of noise by coordinates in units of the picture, so that all sizes show the same scene.
 """
 

@@ -1,7 +1,7 @@
 """The pencil: outlines as polygons, sheets of parts, and how parts become shaded pixels.
 
-Outlines are (N, 2) float arrays of (x, y) in the thing's own units, x to the right, y UP, the ground at y = 0. A thing looks
-to the right. A `Frame` maps them into the thing's box. Colours are RGB in [0, 1].
+Outlines are (N, 2) float arrays of (x, y) in the thing's own units, x to the right, y UP, the ground at y = 0. A thing
+looks to the right. A `Frame` maps them into the thing's box. Colours are RGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Points = NDArray[np.float64]
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 RGB = tuple[float, float, float]
 XY = tuple[float, float]
 Grain = Callable[[int, int], NDArray[np.float32]]
@@ -51,8 +51,9 @@ class Part:
 
 @dataclass
 class Sheet:
-    """What a builder draws on. rgb: the thing's own colour. young: how much larger heads are than in life (1: not at all).
-    roles: what relations ask of the drawing ("holding", "riding", "held"). marks: named points, in the units of the outlines.
+    """What a builder draws on. rgb, colour: the thing's own, and its name. young: how much larger heads are than in
+    life (1: not at all). roles: what relations ask of the drawing ("holding", "riding"). marks: named points, in the
+    units of the outlines.
     """
 
     rng: np.random.Generator
@@ -110,7 +111,7 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, turn: float = 0.0, arc: 
     points = _circle(arc) * (rx, ry)
     if turn:
         points = turned(points, turn)
-    return points + (cx, cy)
+    return points + np.array((cx, cy))
 
 
 @lru_cache(maxsize=64)
@@ -237,7 +238,7 @@ def fit(parts: Sequence[Part], box: tuple[float, float, float, float], flip: boo
 
 @dataclass(frozen=True)
 class Look:
-    """How parts are shaded. light: towards it, (right, up). volume, gloss, rough, line: strengths. level: of top light."""
+    """How parts are shaded. light: the way to it, (right, up). volume, gloss, rough, line: strengths."""
 
     light: XY
     volume: float
@@ -248,7 +249,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Cut:
-    """A thing's pixels. top, left: of the window in the picture. rgb: (h, w, 3), alpha: (h, w), glow: (h, w), in [0, 1]."""
+    """A thing's pixels in a window of the picture. rgb: (h, w, 3), alpha, glow: (h, w), in [0, 1]. glow: where it
+    shines by itself at night.
+    """
 
     top: int
     left: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from segue.data.sketchbook.scenes.strokes import (
@@ -107,7 +109,7 @@ def bus(sheet: Sheet, kind: str, pose: str) -> None:
     for level in (0.50, 0.92) if double else (0.50,):
         high = level + 0.30
         edges = np.linspace(-1.18, 0.80 if level < 0.6 else 1.18, count + 1)
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges.tolist()):
             _glass(sheet, (a + 0.025, level), (a + 0.025, high), (b - 0.025, high), (b - 0.025, level))
     _glass(sheet, (0.86, 0.20), (0.86, 0.80), (1.04, 0.80), (1.04, 0.20))
     sheet.add(limb([(0.95, 0.22), (0.95, 0.78)], [0.015, 0.015]), tint(GLASS, -0.6), 0)
@@ -161,7 +163,7 @@ def bicycle(sheet: Sheet, kind: str, pose: str) -> None:
     r, rgb, w = 0.34, sheet.rgb, 0.062
     rear, front = (-0.52, r), (0.55, r)
     step = sheet.chance(0.4)
-    seat, crank, steer = (-0.24, 0.76), (-0.06, 0.30), (0.40, 0.80)
+    crank = (-0.06, 0.30)
     for x, y in (rear, front):
         for a in np.arange(0, 180, 45) + 20:
             c, s = 0.9 * r * float(np.cos(np.deg2rad(a))), 0.9 * r * float(np.sin(np.deg2rad(a)))
@@ -171,21 +173,16 @@ def bicycle(sheet: Sheet, kind: str, pose: str) -> None:
     sheet.add(ring(*crank, 0.105, 0.04), tint(STEEL, -0.55), 0.1)
     low = (0.42, 0.58) if step else (0.40, 0.74)
     join = (-0.18, 0.56) if step else (-0.23, 0.70)
-    for a, b in (
-        (rear, (-0.22, 0.68)),
-        (crank, (-0.26, 0.84)),
-        (crank, (0.44, 0.66)),
-        (join, low),
-        (front, (0.36, 0.92)),
-    ):
-        sheet.add(limb([a, b], [w, w]), rgb, 0.3, 0.1)
+    tubes = ((rear, (-0.22, 0.68)), (crank, (-0.26, 0.84)), (crank, (0.44, 0.66)), (join, low), (front, (0.36, 0.92)))
+    for ends in tubes:
+        sheet.add(limb(ends, [w, w]), rgb, 0.3, 0.1)
     sheet.add(limb([(0.36, 0.92), (0.40, 0.99), (0.56, 0.97)], [0.05, 0.05, 0.05]), (0.16, 0.15, 0.15), 0.2)
     sheet.add(blob((-0.42, 0.86), (-0.36, 0.92), (-0.18, 0.90), (-0.10, 0.87), (-0.24, 0.83)), (0.16, 0.12, 0.10), 0.3)
     sheet.add(limb([crank, (0.0, 0.16)], [0.035, 0.035]), tint(STEEL, -0.5), 0)
     sheet.add(limb([(-0.05, 0.15), (0.08, 0.15)], [0.035, 0.035]), TYRE, 0)
     if sheet.chance(0.35):
         sheet.add(poly((0.46, 0.98), (0.80, 0.98), (0.74, 0.76), (0.52, 0.76)), (0.70, 0.52, 0.32), 0.3, rough=2)
-    sheet.marks["back"] = (seat[0], 0.90)
+    sheet.marks["back"] = (-0.24, 0.90)
 
 
 def boat(sheet: Sheet, kind: str, pose: str) -> None:
