@@ -122,8 +122,11 @@ def test_flip_looks_the_other_way():
         assert (right != left).mean() > 0.01
 
 
+SIGHT = np.array([[0.2, 0.4, 0.1], [1, -1, 0], [0.5, 0.5, -1]])  # light, red-green, yellow-blue: hues tell names
+
+
 def nearest(rgb):
-    return min(COLOURS, key=lambda name: float(np.sum((np.array(PAINT[name]) - rgb) ** 2)))
+    return min(COLOURS, key=lambda name: float(np.sum((SIGHT @ (np.array(PAINT[name]) - rgb)) ** 2)))
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -132,8 +135,16 @@ def test_colours_keep_their_names(colour, style):
     for kind in ("ball", "balloon", "umbrella", "car"):
         named = []
         for seed in range(6):
-            drawn = render(scene(thing(kind, colour=colour, seed=seed), seed=seed), 64, style)
-            named.append(nearest(np.median(drawn.image[drawn.owner == 2] / 255, axis=0)))
+            w, h = measure(kind, POSES[kind][0], seed, colour)
+            one = thing(
+                kind, colour=colour, seed=seed, box=(0.1, 0.1, 0.8, 0.8 * h / w) if w > h else (0.2, 0.1, 0.6, 0.8)
+            )
+            drawn = render(scene(one, seed=seed), 64, style)
+            seen = drawn.owner == 2
+            if kind == "car":  # its doors
+                rows = np.nonzero(seen)[0]
+                seen[: int(rows.min() + 0.45 * np.ptp(rows))] = seen[int(rows.min() + 0.72 * np.ptp(rows)) :] = False
+            named.append(nearest(drawn.image[seen].mean(0) / 255))
         assert named.count(colour) >= 5, (kind, named)
 
 
@@ -143,7 +154,8 @@ def test_styles_differ_in_look_and_agree_in_layout():
     assert (photo.owner == dream.owner).mean() > 0.97
     assert np.abs(photo.image.astype(int) - dream.image).mean() > 8
     colourful = [np.ptp(drawn.image.astype(int), axis=2).mean() for drawn in (photo, dream)]
-    rough = [np.abs(np.diff(drawn.image[:40].astype(int), n=2, axis=1)).mean() for drawn in (photo, dream)]
+    empty = [render(scene(), 128, style).image.astype(int) for style in STYLES]
+    rough = [np.abs(np.diff(image, n=2, axis=1)).mean() for image in empty]
     assert colourful[1] > 1.1 * colourful[0]
     assert rough[1] < 0.6 * rough[0]
 
@@ -169,7 +181,7 @@ def test_lights_go_from_bright_to_dark():
 def test_each_stuff_is_seen_and_has_texture(kind):
     stuffs = (SKY, Stuff(kind, 0.4, 1.0, 3))
     drawn = render(scene(stuffs=stuffs), 96)
-    assert set(np.unique(drawn.owner)) == {0, 1}
+    assert set(np.unique(drawn.owner)) == ({1} if kind == "sky" else {0, 1})
     ground = drawn.image[60:].astype(float).mean(-1)
     assert ground.std() > 2
     other = render(scene(stuffs=(SKY, replace(stuffs[1], seed=4))), 96)
@@ -187,7 +199,7 @@ def test_shadows_lie_on_the_ground_and_not_under_what_flies():
 def test_who_holds_reaches_out_and_the_string_runs_to_the_kite():
     man = thing("man", box=(0.1, 0.4, 0.25, 0.5), seed=2)
     hand = spots(man, frozenset({"holding"}))["hand"]
-    assert hand[0] > spots(man)["hand"][0] + 0.02
+    assert hand[1] < spots(man)["hand"][1] - 0.05
     kite = thing("kite", box=(0.6, 0.05, 0.2, 0.3))
     assert spots(replace(man, flip=True), frozenset({"holding"}))["hand"][0] < 0.225
     loose, tied = (render(scene(man, kite, relations=told), 128) for told in ((), ((0, "holding", 1),)))

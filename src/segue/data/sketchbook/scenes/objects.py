@@ -217,6 +217,8 @@ def bench(sheet: Sheet, kind: str, pose: str) -> None:
 
 def _second(sheet: Sheet) -> RGB:
     """A colour that goes with the thing's own without taking its name."""
+    if sum(sheet.rgb) < 0.8:
+        return tint(sheet.rgb, 0.3)
     return (0.95, 0.94, 0.92) if sum(sheet.rgb) < 2.3 else tint(sheet.rgb, -0.25)
 
 
