@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from segue.data.sketchbook.scenes import animals, objects, people, vehicles
+from segue.data.sketchbook.scenes import animals, birds, objects, people, vehicles
 from segue.data.sketchbook.scenes.grounds import grain, ground
 from segue.data.sketchbook.scenes.strokes import (
     PAINT,
@@ -91,15 +91,16 @@ NATURAL: dict[str, tuple[str, ...]] = {
 Builder = Callable[[Sheet, str, str], None]
 BUILDERS: dict[str, Builder] = {
     **dict.fromkeys(PEOPLE, people.person),
-    **{kind: getattr(animals, kind) for kind in ANIMALS},
+    **{kind: getattr(birds if kind in ("bird", "duck") else animals, kind) for kind in ANIMALS},
     **{kind: getattr(vehicles, kind) for kind in VEHICLES},
     **{kind: getattr(objects, kind) for kind in THINGS[len(PEOPLE) + len(ANIMALS) + len(VEHICLES) :]},
 }
-_HEIGHTS: dict[str, float] = {  # of a medium thing at a middle distance, in units of the picture's side
-    "man": 0.34, "woman": 0.32, "child": 0.23, "dog": 0.15, "cat": 0.11, "horse": 0.32, "cow": 0.26, "sheep": 0.18,
-    "bird": 0.09, "duck": 0.09, "car": 0.19, "bus": 0.32, "truck": 0.30, "bicycle": 0.21, "boat": 0.26,
-    "airplane": 0.15, "tree": 0.50, "house": 0.44, "bench": 0.17, "ball": 0.08, "kite": 0.20, "umbrella": 0.22,
-    "flower": 0.14, "balloon": 0.20,
+EXTENT: dict[str, tuple[float, float]] = {  # width, height of a medium one at a middle distance, in its first pose
+    "man": (0.13, 0.34), "woman": (0.11, 0.32), "child": (0.08, 0.23), "dog": (0.20, 0.15), "cat": (0.14, 0.11),
+    "horse": (0.33, 0.32), "cow": (0.36, 0.26), "sheep": (0.24, 0.18), "bird": (0.13, 0.09), "duck": (0.16, 0.09),
+    "car": (0.40, 0.19), "bus": (0.76, 0.32), "truck": (0.66, 0.30), "bicycle": (0.36, 0.21), "boat": (0.40, 0.26),
+    "airplane": (0.38, 0.15), "tree": (0.35, 0.50), "house": (0.59, 0.44), "bench": (0.31, 0.17), "ball": (0.08, 0.08),
+    "kite": (0.10, 0.20), "umbrella": (0.25, 0.22), "flower": (0.08, 0.14), "balloon": (0.11, 0.20),
 }  # fmt: skip
 HANGING = ("airplane", "kite", "balloon")  # and a flying bird: in the air, without a shadow
 SEATS = ("bench", "horse", "cow", "bicycle", "boat", "car", "truck", "bus")
@@ -181,7 +182,8 @@ def measure(
     side: a box of these proportions is filled from edge to edge. EXTENT has the mean of each kind, in its first pose.
     """
     width, height = _own_extent(kind, pose, seed, colour or NATURAL[kind][0], roles)
-    return width * _SCALES[kind], height * _SCALES[kind]
+    scale = EXTENT[kind][1] / _usual_height(kind)
+    return width * scale, height * scale
 
 
 def _own_extent(kind: str, pose: str, seed: int, colour: str, roles: frozenset[str]) -> tuple[float, float]:
@@ -189,14 +191,11 @@ def _own_extent(kind: str, pose: str, seed: int, colour: str, roles: frozenset[s
     return float(high[0] - low[0]), float(high[1] - low[1])
 
 
-def _typical(kind: str) -> tuple[float, float]:
-    every = [_own_extent(kind, POSES[kind][0], seed, NATURAL[kind][0], frozenset()) for seed in range(12)]
-    return float(np.mean([w for w, _ in every])), float(np.mean([h for _, h in every]))
-
-
-_OWN = {kind: _typical(kind) for kind in THINGS}
-_SCALES = {kind: _HEIGHTS[kind] / _OWN[kind][1] for kind in THINGS}
-EXTENT: dict[str, tuple[float, float]] = {k: (round(_OWN[k][0] * _SCALES[k], 3), _HEIGHTS[k]) for k in THINGS}
+@cache
+def _usual_height(kind: str) -> float:
+    """In the units of its outlines: the mean of a few individuals in the first pose."""
+    every = [_own_extent(kind, POSES[kind][0], seed, NATURAL[kind][0], frozenset())[1] for seed in range(12)]
+    return float(np.mean(every))
 
 
 def roles_of(scene: Scene) -> list[frozenset[str]]:

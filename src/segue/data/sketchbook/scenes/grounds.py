@@ -310,7 +310,7 @@ def _wall(c: Canvas) -> Ground:
     )
     rough = _plain(c, 3.0, 3.0)
     rgb = np.array(base, dtype=np.float32) * (1 + 0.055 * kind + 0.05 * (1 - 0.8 * c.smooth) * rough)[..., None]
-    mortar: RGB = (0.80, 0.77, 0.72) if sum(base) < 1.6 else (0.60, 0.56, 0.50)
+    mortar: RGB = (0.80, 0.77, 0.72) if sum(base) < 1.9 else (0.60, 0.56, 0.50)
     rgb = _blend(rgb, mortar, (1 - brick) * 0.75)
     coping = np.broadcast_to(_step(0.022 - (c.y - c.stuff.top), 1 / side), rgb.shape[:2])
     rgb = _blend(rgb, (0.70, 0.68, 0.64), coping * 0.95)

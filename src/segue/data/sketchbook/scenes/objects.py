@@ -157,6 +157,7 @@ def house(sheet: Sheet, kind: str, pose: str) -> None:
             sheet.add(limb([(-wide - 0.08 + inset, y), (wide + 0.08 - inset, y)], [0.012, 0.012]), tint(roof, -0.2), 0)
     _openings(sheet, wide, floors)
     sheet.add(rect(-wide - 0.01, 0, wide + 0.01, 0.035), (0.50, 0.49, 0.47), 0.1, rough=1.5)
+    sheet.marks["back"] = (0.0, peak)
 
 
 def _openings(sheet: Sheet, wide: float, floors: int) -> None:

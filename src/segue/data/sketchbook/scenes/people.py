@@ -105,7 +105,7 @@ def person(sheet: Sheet, kind: str, pose: str) -> None:
     _leg(
         sheet, (hip[0] - hips, hip[1]), posture.far_leg, build, trousers, skin, short, 0.0 if posture.frontal else -0.22
     )
-    long_hair = (kind == "woman" and sheet.chance(0.8)) or (kind == "child" and sheet.chance(0.35))
+    long_hair = kind == "woman" or (kind == "child" and sheet.chance(0.35))
     head = _down(neck, 180 + posture.lean * 0.6, build.head * 1.15)
     if long_hair:
         _long_hair(sheet, head, build.head, hair, posture)

@@ -120,6 +120,7 @@ def bus(sheet: Sheet, kind: str, pose: str) -> None:
         _wheel(sheet, x, 0.17)
     sheet.add(ellipse(1.22, 0.29, 0.035, 0.05), LAMP, 0.2, 0.3, 0, lamp=True)
     sheet.add(rect(-1.25, 0.24, -1.215, 0.34), (0.75, 0.08, 0.08), 0, 0, 0, lamp=True)
+    sheet.marks["back"] = (0.0, top)
 
 
 def truck(sheet: Sheet, kind: str, pose: str) -> None:
@@ -156,6 +157,7 @@ def truck(sheet: Sheet, kind: str, pose: str) -> None:
     for x in (-0.86, -0.46, 0.80):
         sheet.add(ellipse(x, 0.2, 0.225, 0.225), tint(rgb, -0.45) if x > 0 else (0.13, 0.13, 0.14), 0)
         _wheel(sheet, x, 0.185)
+    sheet.marks["back"] = (0.67, 1.0)
 
 
 def bicycle(sheet: Sheet, kind: str, pose: str) -> None:
