@@ -267,7 +267,8 @@ class Cut:
 
 
 def pixels(parts: Sequence[Part], frame: Frame, size: int, look: Look, fine: int, grain: Grain) -> Cut | None:
-    """Rasterise and shade `parts`, `fine` samples to a pixel's side; None where no pixel of the picture is touched.
+    """Rasterise and shade `parts`, `fine` samples to a pixel's side; None where no pixel of the picture
+    is touched. At most 255 parts.
 
     grain: gives noise (height, width) for the shading.
     """

@@ -128,7 +128,7 @@ def truck(sheet: Sheet, kind: str, pose: str) -> None:
     rgb = sheet.rgb
     load = int(sheet.rng.integers(3))
     sheet.add(rect(-1.12, 0.20, 0.98, 0.29), (0.2, 0.2, 0.22), 0)
-    cargo = rgb if sheet.chance(0.5) else sheet.pick((0.93, 0.93, 0.9), (0.80, 0.80, 0.78), tint(rgb, -0.25))
+    cargo = rgb if sheet.chance(0.65) else sheet.pick((0.93, 0.93, 0.9), (0.80, 0.80, 0.78), tint(rgb, -0.25))
     if load == 0:
         sheet.add(rounded(-1.15, 0.29, 0.38, 1.12, 0.03), cargo, 0.35)
         for x in np.arange(-1.0, 0.35, 0.19):
