@@ -126,7 +126,8 @@ def holds(things: Sequence[Thing], relation: tuple[int, str, int]) -> bool:
         return holds(things, (object_, INVERSE[predicate], subject))
     a, b = things[subject], things[object_]
     if predicate == "in front of":
-        return subject > object_ and _feet(a) > _feet(b) and _shared(a.box, b.box) > 0.12
+        stand = subject > object_ and _feet(a) > _feet(b) and not (flies(a) or flies(b))
+        return stand and _shared(a.box, b.box) > 0.12
     return {"left of": _left, "above": _above, "on": _on, "holding": _holding, "under": _under}[predicate](a, b)
 
 
@@ -346,7 +347,7 @@ def _spot(
     feet = rng.uniform(top + 0.02, top + 0.02 + max(0.01, back * (min(bottom, 0.99) - top - 0.03)))
     if other and other[0] not in ("above", "below"):
         ahead = {"in front of": (0.02, 0.2), "behind": (-0.2, -0.02), "under": (0.0, 0.05)}.get(other[0], (-0.08, 0.08))
-        feet = float(np.clip(_feet(other[1]) + rng.uniform(*ahead), top + 0.01, min(bottom, 0.99)))
+        feet = float(np.clip(_feet(other[1]) + rng.uniform(*ahead), top + 0.01, min(bottom - 0.005, 0.99)))
     scale = (0.62 + 0.7 * (feet - horizon) / max(0.3, 1 - horizon)) * _SCALE[size] * rng.uniform(0.94, 1.06)
     scale = min(scale, (feet - 0.01) / h, 0.9 / w)
     w, h = w * scale, h * scale
