@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.sketchbook.scenes.world import ANIMALS, PEOPLE, THINGS, VEHICLES, Scene
+from segue.data.sketchbook.scenes.world import ANIMALS, PEOPLE, THINGS, VEHICLES, Scene, Thing
 
 _BASE = {k: ("standing", "walking", "running", "sitting", "lying") for k in (*PEOPLE, *ANIMALS)}
 POSES: dict[str, tuple[str, ...]] = {k: ("plain",) for k in THINGS} | _BASE
@@ -32,6 +32,24 @@ class Drawn:
 
     image: NDArray[np.uint8]
     owner: NDArray[np.uint8]
+
+
+SEATS = ("bench", "horse", "cow", "bicycle", "boat", "car", "truck", "bus")
+
+
+def measure(
+    kind: str, pose: str, seed: int = 0, colour: str | None = None, roles: frozenset[str] = frozenset()
+) -> tuple[float, float]:
+    """The kind's extent."""
+    return EXTENT[kind]
+
+
+def spots(thing: Thing, roles: frozenset[str] = frozenset()) -> dict[str, tuple[float, float]]:
+    """Hand, seat, grip and back, all of everything."""
+    x, y, w, h = thing.box
+    side = 0.1 if thing.flip else 0.9
+    spots = {"hand": (x + side * w, y + 0.45 * h), "seat": (x + 0.5 * w, y + 0.6 * h), "grip": (x + 0.5 * w, y + 0.9 * h)}
+    return spots | ({"back": (x + 0.5 * w, y + 0.4 * h)} if thing.kind in ("bench", "horse", "bicycle", "boat") else {})
 
 
 def render(scene: Scene, size: int, style: str) -> Drawn:

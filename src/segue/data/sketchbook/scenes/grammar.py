@@ -12,10 +12,11 @@ from typing import TypeVar
 import numpy as np
 
 from segue.data.sketchbook.scenes import words
+from segue.data.sketchbook.scenes.draw import POSES
 from segue.data.sketchbook.scenes.layout import INVERSE, RIDDEN, ground
 from segue.data.sketchbook.scenes.reading import Request, Wanted, parse, scene_of, text_to_image
 from segue.data.sketchbook.scenes.sample import pick, world_of
-from segue.data.sketchbook.scenes.world import PEOPLE, STUFFS, Scene
+from segue.data.sketchbook.scenes.world import PEOPLE, STUFFS, Scene, Thing
 
 __all__ = ["LeftOut", "Link", "Request", "Told", "Wanted", "captions", "noisy", "parse", "scene_of", "text_to_image"]
 
@@ -92,7 +93,12 @@ def attributes(scene: Scene, position: int) -> tuple[str, ...]:
     """Which attributes of a thing can be told: "colour", "size" unless medium, "pose" when there is a word for it."""
     thing = scene.things[position]
     size = ("size",) if thing.size != "medium" else ()
-    return ("colour", *size, *(("pose",) if thing.pose in words.POSES else ()))
+    return ("colour", *size, *(("pose",) if _tellable(thing) else ()))
+
+
+def _tellable(thing: Thing) -> bool:
+    """Whether its pose has a word, and its kind another pose than this."""
+    return thing.pose in words.POSES and len(POSES[thing.kind]) > 1
 
 
 # ------------------------------------------------------------------------------------------------ what is in view
@@ -258,23 +264,21 @@ def _clause_frame(view: _View, s: _Sentence, groups: list[_Group]) -> None:
         s.add(view.say(words.OPENINGS))
     elif opening < 0.3:
         s.add(view.say(words.THERE_MANY if len(subject.members) > 1 and not single else words.THERE_ONE))
-    _clause(view, s, single or subject, groups, finite=opening >= 0.3 and view.chance(0.45) and _can_act(view, single or subject))
+    _clause(view, s, single or subject, groups, finite=opening >= 0.3 and view.chance(0.45) and _can_act(view, s, single or subject))
 
 
 def _two_clauses(view: _View, s: _Sentence, groups: list[_Group]) -> None:
     """a man riding a horse and a dog running on the grass."""
-    able = [g for g in groups if _can_act(view, g)]
+    able = [g for g in groups if _can_act(view, s, g)]
     if len(groups) < 2 or not able:
         return _clause_frame(view, s, groups)
     first = _subject(view, able)
     finite = view.chance(0.5)
     used = _clause(view, s, first, groups, finite)
-    rest = [g for g in groups if g not in used]
+    rest = [g for g in groups if g not in used and _can_act(view, s, g)]
     if rest:
-        second = _subject(view, rest)
-        both = finite and _can_act(view, second)
-        s.add(view.say(words.JOINS) if both else view.say(words.LOOSE_JOINS))
-        _clause(view, s, second, rest, both)
+        s.add(view.say(words.JOINS if finite else words.LOOSE_JOINS))
+        _clause(view, s, _subject(view, rest), rest, finite)
     return None
 
 
@@ -335,7 +339,7 @@ def _fronted(view: _View, s: _Sentence, groups: list[_Group]) -> None:
     """on the grass, a dog is lying; in the field there are two horses."""
     subject = _subject(view, groups)
     floor = view.floor(subject)
-    if not floor or floor not in words.GROUNDS:
+    if not floor or floor == "sky":
         return _clause_frame(view, s, groups)
     _on_stuff(view, s, subject.members, floor)
     many = len(subject.members) > 1
@@ -390,10 +394,10 @@ def _clause(view: _View, s: _Sentence, subject: _Group, groups: list[_Group], fi
         told.append(_relate(view, s, subject, loose, finite))
     else:
         _act(view, s, subject, finite)
-    floor, likely = view.floor(subject, told), 1.0 if s.length == bare else 0.0
-    if floor in words.GROUNDS and not set(view.stuffs[floor]) & s.owners:
-        if view.chance(likely or 0.35 + 0.5 * words.TELL[floor]):
-            _on_stuff(view, s, subject.members, floor)
+    floor = view.floor(subject, told)
+    aside = floor == "sky" and len(told) > 1  # "left of a car in the sky" would be the car's
+    if floor and not aside and _fresh(view, s, floor) and (s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor])):
+        _on_stuff(view, s, subject.members, floor)
     return told
 
 
@@ -449,15 +453,20 @@ def _state(view: _View, s: _Sentence, a: _Group, predicate: str, b: _Group) -> N
 
 
 def _pose_words(view: _View, group: _Group) -> tuple[tuple[str, str, str], ...]:
-    poses = {view.scene.things[k].pose for k in group.members}
+    poses = {t.pose if _tellable(t := view.scene.things[k]) else "" for k in group.members}
     riding = any(s in group.members and p == "on" and view.scene.things[o].kind in RIDDEN for s, p, o in view.scene.relations)
     only = poses.pop() if len(poses) == 1 and not riding else ""
     return words.POSES.get(only, {}).get(view.world, ())
 
 
-def _can_act(view: _View, group: _Group) -> bool:
-    """Whether a verb can be found for them."""
-    return bool(_pose_words(view, group)) or _idles(view, group) or view.floor(group) in words.GROUNDS
+def _can_act(view: _View, s: _Sentence, group: _Group) -> bool:
+    """Whether there is something to say of what they do or where they are."""
+    return bool(_pose_words(view, group)) or _idles(view, group) or _fresh(view, s, view.floor(group))
+
+
+def _fresh(view: _View, s: _Sentence, floor: str | None) -> bool:
+    """Whether "on" that stuff can be said and was not yet."""
+    return floor in words.GROUNDS and not set(view.stuffs[floor]) & s.owners
 
 
 def _idles(view: _View, group: _Group) -> bool:
@@ -477,11 +486,9 @@ def _act(view: _View, s: _Sentence, group: _Group, finite: bool) -> None:
     elif _idles(view, group):
         idle = view.say(words.IDLE[group.kind])
         s.add(*(("are" if many else "is", idle) if finite else (idle,)))
-    elif finite:
-        floor = view.floor(group)
-        if floor in words.GROUNDS:
-            s.add("are" if many else "is")
-            _on_stuff(view, s, group.members, floor)
+    elif finite and (floor := view.floor(group)) and _fresh(view, s, floor):
+        s.add("are" if many else "is")
+        _on_stuff(view, s, group.members, floor)
 
 
 def _names(view: _View, s: _Sentence, groups: list[_Group]) -> None:

@@ -7,11 +7,12 @@ are in units of the picture's side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from segue.data.sketchbook.scenes.draw import EXTENT, NATURAL, POSES
+from segue.data.sketchbook.scenes.draw import EXTENT, NATURAL, POSES, SEATS, measure, spots
 from segue.data.sketchbook.scenes.world import ANIMALS, PEOPLE, SIZES, THINGS, Scene, Stuff, Thing
 
 Box = tuple[float, float, float, float]
@@ -59,17 +60,18 @@ PERCHES: dict[str, dict[str, tuple[Bounds, Bounds]]] = {
         "house": ((0.35, 0.65), (0.08, 0.2)),
     },
     "dog": {"bench": ((0.25, 0.75), (0.45, 0.6)), "boat": ((0.35, 0.65), (0.75, 0.85))},
-    "man": {
-        "bicycle": ((0.42, 0.55), (0.7, 0.85)),
-        "horse": ((0.42, 0.55), (0.62, 0.75)),
-        "bench": ((0.25, 0.75), (0.85, 1.0)),
-        "boat": ((0.35, 0.65), (0.78, 0.9)),
+    "man": {  # who sits reaches down with the feet
+        "bicycle": ((0.25, 0.75), (0.5, 1.1)),
+        "horse": ((0.25, 0.75), (0.4, 1.0)),
+        "bench": ((0.2, 0.8), (0.7, 1.2)),
+        "boat": ((0.2, 0.8), (0.6, 1.1)),
     },
 }
 PERCHES["woman"] = PERCHES["child"] = PERCHES["man"]
-RIDDEN, SEATS = ("bicycle", "horse"), ("bench",)
+RIDDEN = ("bicycle", "horse")
 ROOFS = ("tree", "umbrella")
 INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+CLOSE = 0.9  # a middle distance is a little farther here than in `draw`: more has room
 _SCALE = {"small": 0.68, "medium": 1.0, "large": 1.4}
 
 
@@ -147,7 +149,7 @@ def ground(scene: Scene, position: int) -> int | None:
 
 def _left(a: Thing, b: Thing) -> bool:
     beside = a.box[0] + a.box[2] <= _middle(b) and _middle(a) <= b.box[0]
-    return beside and _overlap(a.box[1], a.box[3], b.box[1], b.box[3]) > 0
+    return beside and flies(a) == flies(b) and _overlap(a.box[1], a.box[3], b.box[1], b.box[3]) > 0
 
 
 def _above(a: Thing, b: Thing) -> bool:
@@ -160,16 +162,18 @@ def _on(a: Thing, b: Thing) -> bool:
         return False
     (left, right), (top, low) = PERCHES[a.kind][b.kind]
     x, y, w, h = b.box
-    return (
-        x + (left - 0.02) * w <= _middle(a) <= x + (right + 0.02) * w
-        and y + (top - 0.02) * h <= _feet(a) <= y + (low + 0.02) * h
+    return x + (left - 0.1) * w <= _middle(a) <= x + (right + 0.1) * w and (
+        y + (top - 0.1) * h <= _feet(a) <= y + (low + 0.1) * h
     )
 
 
 def _holding(a: Thing, b: Thing) -> bool:
-    x, y = _hand(a)
-    bx, by, bw, bh = b.box
-    return a.kind in PEOPLE and b.kind in HELD and bx - 0.01 <= x <= bx + bw + 0.01 and by - 0.01 <= y <= by + bh + 0.01
+    """What is held touches who holds it, or is up from there on its string."""
+    if a.kind not in PEOPLE or b.kind not in HELD:
+        return False
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
+    apart = max(ax - bx - bw, bx - ax - aw, ay - by - bh, by - ay - ah)
+    return apart <= (0.45 if b.kind == "kite" else 0.02) and by + bh <= ay + ah + 0.02
 
 
 def _under(a: Thing, b: Thing) -> bool:
@@ -235,16 +239,28 @@ def _place(
 ) -> tuple[Thing, float] | None:
     """The first of some proposals for which all relations with what is placed hold and nothing is hidden."""
     known = [r for r in needs if (r[0] if r[2] == i else r[2]) in placed]
-    for _ in range(40):
-        made = _propose(plan, i, known, placed, depth, rng)
-        if made is None:
-            continue
-        thing, far = made
-        pairs = {j: (thing, other) if far < depth[j] else (other, thing) for j, other in placed.items()}
-        true = all(_holds_between(thing, r, i, pairs) for r in known)
-        if true and _seen(thing, far, placed, depth, {r[0] if r[2] == i else r[2] for r in known if _carried(r)}):
-            return thing, far
+    guest = next((r for r in known if _is_guest(i, r) and r[1] in ("on", "holding")), None)
+    host = None if guest is None else guest[0] if guest[2] == i else guest[2]
+    free = {r[0] if r[2] == i else r[2] for r in known if r[1] in ("on", "holding", "under")}
+    roles = _roles(plan, i)
+    for _ in range(3):
+        body = _body(plan, i, None if host is None else placed[host], guest[1] if guest else "", rng)
+        for _ in range(14 if body else 0):
+            assert body
+            box = _spot(plan, body, None if host is None else placed[host], _pull(known, i, placed, rng), roles, rng)
+            if box is None:
+                continue
+            thing = replace(body.thing, box=_rounded(box))
+            far = depth[host] + 0.002 * (1 + rng.random()) if host is not None else _depth(thing, body.band)
+            pairs = {j: (thing, other) if far < depth[j] else (other, thing) for j, other in placed.items()}
+            if all(_holds_between(thing, r, i, pairs) for r in known) and _seen(thing, far, placed, depth, free):
+                return thing, far
     return None
+
+
+def _depth(thing: Thing, band: tuple[str, float, float] | None) -> float:
+    """In what order it is painted: the sky's things first, then by their feet."""
+    return _feet(thing) - (1.0 if band and band[0] == "sky" else 0.0)
 
 
 def _holds_between(
@@ -256,112 +272,117 @@ def _holds_between(
     return holds(pair, (mine, predicate, 1 - mine) if subject == i else (1 - mine, predicate, mine))
 
 
-def _carried(relation: tuple[int, str, int]) -> bool:
-    return relation[1] in ("on", "holding", "under")
+@dataclass(frozen=True)
+class _Body:
+    """A wish made flesh, before it has a place. band: the rows of the stuff it is to be on, None when carried. extent:
+    width and height at a middle distance.
+    """
+
+    thing: Thing
+    band: tuple[str, float, float] | None
+    extent: tuple[float, float]
 
 
-def _propose(
-    plan: Plan,
-    i: int,
-    known: list[tuple[int, str, int]],
-    placed: dict[int, Thing],
-    depth: dict[int, float],
-    rng: np.random.Generator,
-) -> tuple[Thing, float] | None:
+def _body(plan: Plan, i: int, host: Thing | None, link: str, rng: np.random.Generator) -> _Body | None:
+    """Whatever a wish leaves open is chosen; None when no stuff of the plan suits it. link: predicate to the host."""
     wish = plan.wishes[i]
     size = wish.size or str(rng.choice(SIZES, p=(0.22, 0.56, 0.22)))
-    guest = next((r for r in known if _is_guest(i, r)), None)
-    host = placed[guest[0] if guest[2] == i else guest[2]] if guest else None
-    situation = _situation(wish, guest, host)
-    flip = bool(rng.random() < 0.5)
-    if guest and host and guest[1] in ("on", "holding"):
-        if guest[1] == "on" and host.kind not in PERCHES.get(wish.kind, {}):
-            return None
-        box = _carried_box(wish, host, guest[1], size, rng)
-        far = depth[guest[0] if guest[2] == i else guest[2]] + 0.002 * (1 + rng.random())
-        flip = host.flip if host.kind in RIDDEN else flip
-    else:
-        spot = _spot(plan, wish, situation, size, known, i, placed, rng)
-        if spot is None:
-            return None
-        box, situation = spot
-        far = box[1] + box[3] - (1.0 if situation == "sky" else 0.0)
+    if link == "on" and (host is None or host.kind not in PERCHES.get(wish.kind, {})):
+        return None
+    band = None if link in ("on", "holding") else _band(plan, wish, rng)
+    if band is None and link not in ("on", "holding"):
+        return None
+    situation = "held" if link == "holding" else _seat(wish, host) if link == "on" and host else band[0] if band else ""
+    if any(p == "holding" and s == i for s, p, _ in plan.relations):
+        situation = "busy" if situation not in ("ride", "seat") else situation
     pose = wish.pose or _pose(wish.kind, situation, rng)
+    seed, flip = int(rng.integers(2**31)), bool(rng.random() < 0.5)
+    flip = host.flip if host and host.kind in RIDDEN else flip
     colour = wish.colour or str(rng.choice(NATURAL[wish.kind]))
-    return Thing(wish.kind, colour, size, pose, _rounded(box), flip, int(rng.integers(2**31))), far
+    w, h = measure(wish.kind, pose, seed, colour, _roles(plan, i))
+    thing = Thing(wish.kind, colour, size, pose, (0.0, 0.0, 1.0, 1.0), flip, seed)
+    return _Body(thing, band, (CLOSE * w * _SCALE[size], CLOSE * h * _SCALE[size]))
 
 
-def _situation(wish: Wish, guest: tuple[int, str, int] | None, host: Thing | None) -> str:
-    if guest and host and guest[1] == "on":
-        return "ride" if host.kind in RIDDEN and wish.kind in PEOPLE else "seat" if host.kind in SEATS else "perch"
-    return "held" if guest and guest[1] == "holding" else "ground"
+def _roles(plan: Plan, i: int) -> frozenset[str]:
+    """What a thing does, as the drawing wants to know it (see `draw.roles_of`)."""
+    on = {o for s, p, o in plan.relations if p == "on" and s == i}
+    rides = any(plan.wishes[o].kind in SEATS for o in on)
+    holds_ = any(p == "holding" and s == i for s, p, _ in plan.relations)
+    return frozenset((["riding"] if rides else []) + (["holding"] if holds_ else []))
 
 
-def _carried_box(wish: Wish, host: Thing, predicate: str, size: str, rng: np.random.Generator) -> Box:
-    """At the place of its host where it belongs, in the host's scale."""
-    scale = host.box[3] / EXTENT[host.kind][1] / _SCALE[host.size]
-    w, h = (v * scale * _SCALE[size] for v in EXTENT[wish.kind])
-    if predicate == "on":
-        (left, right), (top, low) = PERCHES[wish.kind][host.kind]
-        x = host.box[0] + rng.uniform(left, right) * host.box[2]
-        feet = host.box[1] + rng.uniform(top, low) * host.box[3]
-        return x - w / 2, feet - h, w, h
-    x, y = _hand(host)
-    grip = {"ball": rng.uniform(0.3, 0.7), "flower": rng.uniform(0.6, 0.85)}.get(wish.kind, 0.99)
-    lean = rng.uniform(0.45, 0.55)
-    return x - lean * w, y - grip * h, w, h
+def _seat(wish: Wish, host: Thing) -> str:
+    return ("ride" if host.kind in RIDDEN else "seat") if wish.kind in PEOPLE and host.kind in SEATS else "perch"
 
 
-def _hand(person: Thing) -> tuple[float, float]:
-    """Where a person holds what it holds: on the side it looks to, half way down."""
-    x, y, w, h = person.box
-    return (x + 0.1 * w if person.flip else x + 0.9 * w), y + 0.45 * h
-
-
-def _spot(
-    plan: Plan,
-    wish: Wish,
-    situation: str,
-    size: str,
-    known: list[tuple[int, str, int]],
-    i: int,
-    placed: dict[int, Thing],
-    rng: np.random.Generator,
-) -> tuple[Box, str] | None:
-    """A place on the ground, in the water or in the sky, drawn towards where the relations want it."""
+def _band(plan: Plan, wish: Wish, rng: np.random.Generator) -> tuple[str, float, float] | None:
+    """The rows of one of the stuffs on which a wish can be."""
     open_ = [b for b in bands(plan.stuffs) if b[0] in ((wish.ground,) if wish.ground else STANDS[wish.kind])]
     if wish.pose in ("flying", "swimming"):
         open_ = [b for b in open_ if b[0] == ("sky" if wish.pose == "flying" else "water")]
     elif wish.pose and wish.kind in ANIMALS:
         open_ = [b for b in open_ if b[0] not in ("sky", "water")]
+    open_ = [b for b in open_ if b[2] - b[1] > 0.04]
     if not open_:
         return None
     areas = np.array([bottom - top for _, top, bottom in open_])
-    kind, top, bottom = open_[rng.choice(len(open_), p=areas / areas.sum())]
-    horizon = min([t for k, t, _ in bands(plan.stuffs) if k not in ("sky", "mountain", "wall")], default=1.0)
-    other = _pull(known, i, placed, rng)
+    return open_[rng.choice(len(open_), p=areas / areas.sum())]
+
+
+def _spot(
+    plan: Plan, body: _Body, host: Thing | None, pull: tuple[str, Thing] | None, roles: frozenset[str], rng: np.random.Generator
+) -> Box | None:
+    """One place to try."""
+    if body.band is None and host:
+        return _carried_box(body, host, roles, rng)
+    assert body.band
+    kind, top, bottom = body.band
+    w, h = body.extent
     if kind == "sky":
-        return _in_the_sky(wish, size, top, bottom, other, rng), "sky"
-    w, h = EXTENT[wish.kind]
+        scale = rng.uniform(0.65, 1.1)
+        w, h = w * scale, h * scale
+        if h > bottom - top or w > 0.9:
+            return None
+        return _across(w, pull, rng), rng.uniform(top + 0.01, max(top + 0.011, bottom - h - 0.01)), w, h
+    horizon = min([t for k, t, _ in bands(plan.stuffs) if k not in ("sky", "mountain", "wall")], default=1.0)
     back = 0.5 if h > 0.3 or w > 0.32 else 1.0
     feet = rng.uniform(top + 0.02, top + 0.02 + max(0.01, back * (min(bottom, 0.99) - top - 0.03)))
-    if other and other[0] not in ("above", "below"):
-        ahead = {"in front of": (0.02, 0.2), "behind": (-0.2, -0.02), "under": (0.0, 0.05)}.get(other[0], (-0.08, 0.08))
-        feet = float(np.clip(_feet(other[1]) + rng.uniform(*ahead), top + 0.01, min(bottom - 0.005, 0.99)))
-    scale = (0.62 + 0.7 * (feet - horizon) / max(0.3, 1 - horizon)) * _SCALE[size] * rng.uniform(0.94, 1.06)
-    scale = min(scale, (feet - 0.01) / h, 0.9 / w)
-    w, h = w * scale, h * scale
-    return (_across(w, other, rng), feet - h, w, h), "water" if kind == "water" else situation
+    if pull and pull[0] not in ("above", "below"):
+        ahead = {"in front of": (0.02, 0.2), "behind": (-0.2, -0.02), "under": (0.0, 0.05)}.get(pull[0], (-0.08, 0.08))
+        feet = float(np.clip(_feet(pull[1]) + rng.uniform(*ahead), top + 0.01, min(bottom - 0.005, 0.99)))
+    scale = (0.62 + 0.7 * (feet - horizon) / max(0.3, 1 - horizon)) * rng.uniform(0.94, 1.06)
+    fit = min(scale, (feet - 0.01) / h, 0.96 / w)
+    if fit < 0.8 * scale:  # it would not look its size
+        return None
+    return _across(w * fit, pull, rng), feet - h * fit, w * fit, h * fit
 
 
-def _in_the_sky(
-    wish: Wish, size: str, top: float, bottom: float, other: tuple[str, Thing] | None, rng: np.random.Generator
-) -> Box:
-    scale = rng.uniform(0.65, 1.1) * _SCALE[size]
-    w, h = (v * scale for v in EXTENT[wish.kind])
-    fit = min(1.0, (bottom - top) * 0.95 / h)
-    w, h = w * fit, h * fit
-    return _across(w, other, rng), rng.uniform(top + 0.01, max(top + 0.011, bottom - h - 0.01)), w, h
+def _carried_box(body: _Body, host: Thing, roles: frozenset[str], rng: np.random.Generator) -> Box | None:
+    """At the place of its host where it belongs, in the host's scale."""
+    scale = host.box[3] / (_measured(host.kind, host.pose, host.seed, host.colour)[1] * CLOSE * _SCALE[host.size])
+    w, h = (v * scale for v in body.extent)
+    thing = replace(body.thing, box=(0.0, 0.0, w, h))
+    if body.band is None and body.thing.kind in HELD:
+        grip, (x, y) = _spots(thing)["grip"], _spots(host, frozenset({"holding"}))["hand"]
+        if body.thing.kind == "kite":  # on its string
+            x += rng.uniform(0.05, 0.3) * (-1 if host.flip else 1)
+            y -= rng.uniform(0.12, 0.4)
+        box = x - grip[0], y - grip[1], w, h
+        return box if box[1] >= 0 and box[0] > -0.02 and box[0] + w < 1.02 else None
+    back = _spots(host).get("back")
+    if back and roles & {"riding"} and body.thing.kind in PEOPLE:
+        seat = _spots(thing, roles)["seat"]
+        aside = rng.uniform(-0.3, 0.3) * host.box[2] if host.kind in ("bench", "boat") else 0.0
+        return back[0] + aside - seat[0], back[1] - seat[1], w, h
+    (left, right), (top, low) = PERCHES[body.thing.kind][host.kind]
+    x = host.box[0] + rng.uniform(left, right) * host.box[2]
+    feet = back[1] if back and host.kind in ANIMALS else host.box[1] + rng.uniform(top, low) * host.box[3]
+    return x - w / 2, feet - h, w, h
+
+
+_measured = lru_cache(maxsize=64)(measure)  # a host is asked for again with every proposal
+_spots = lru_cache(maxsize=64)(spots)
 
 
 def _pull(
@@ -391,14 +412,12 @@ def _across(w: float, other: tuple[str, Thing] | None, rng: np.random.Generator)
 
 def _pose(kind: str, situation: str, rng: np.random.Generator) -> str:
     """A pose that the kind has and the situation allows."""
-    special = {"sky": ("flying",), "water": ("swimming",), "ride": ("riding", "sitting"), "seat": ("sitting",)}
-    wanted = [p for p in special.get(situation, ()) if p in POSES[kind]]
-    if wanted:
-        return wanted[0]
-    elsewhere = ("flying", "swimming", "riding")
-    still = ("running", "walking", "lying") if situation == "perch" else ("lying",) if situation == "held" else ()
-    usual = [p for p in POSES[kind] if p not in (*elsewhere, *still)] or list(POSES[kind])
-    return str(rng.choice(usual))
+    special = {"sky": "flying", "water": "swimming", "ride": "sitting", "seat": "sitting"}
+    if special.get(situation) in POSES[kind]:
+        return special[situation]
+    unfit = {"perch": ("running", "walking", "lying", "jumping"), "busy": ("jumping", "waving")}.get(situation, ())
+    usual = [p for p in POSES[kind] if p not in ("flying", "swimming", "closed", *unfit)]
+    return str(rng.choice(usual or list(POSES[kind])))
 
 
 def bands(stuffs: Sequence[Stuff]) -> list[tuple[str, float, float]]:

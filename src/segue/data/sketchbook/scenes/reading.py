@@ -138,7 +138,9 @@ def _lexicon() -> dict[tuple[str, ...], Item]:
     for number, count in words.NUMBERS.items():
         put((number,), "count", count)
     for pose, table in words.POSES.items():
-        put((form for w in "ab" for forms in table[w] for form in forms), "pose", pose)
+        for form in {form for w in "ab" for forms in table[w] for form in forms}:
+            same = out.get((form,), ("", ()))[1] if out.get((form,), ("",))[0] == "pose" else ()
+            put((form,), "pose", (*same, pose))
     put(set(_idle()) - {" ".join(k) for k in out}, "idle")
     for predicate, table in words.RELATIONS.items():
         value = {"beside": BOTH_SIDES, "riding": ("on",), "atop": ("on",)}.get(predicate, (predicate,))
@@ -245,12 +247,11 @@ class _Reader:
         if self.things:
             self.things[-1] = replace(self.things[-1], colour=value)
 
-    def _pose(self, value: str) -> None:
-        if self.pending and not self.subjects:
-            return
+    def _pose(self, value: tuple[str, ...]) -> None:
         for i in self.subjects:
-            if any(value in POSES[kind] for kind in self.things[i].kinds):  # not of a plane, which always flies
-                self.things[i] = replace(self.things[i], pose=value)
+            own = [pose for pose in value if any(pose in POSES[kind] for kind in self.things[i].kinds)]
+            if own:
+                self.things[i] = replace(self.things[i], pose=own[0])
         self.open = False
 
     def _relation(self, value: tuple[str, ...]) -> None:

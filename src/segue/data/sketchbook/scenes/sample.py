@@ -107,7 +107,10 @@ WORLDS = {
             "snow": 5, "lake": 4, "winter road": 4, "desert": 3, "town": 3, "sea": 3, "airfield": 2.5, "pond": 2,
             "yard": 2, "meadow": 1, "beach": 1, "street": 1, "park": 0.8, "country road": 0.8,
         },
-        kinds={"truck": 2, "horse": 2, "cat": 2.5, "woman": 1.5, "bird": 1.5, "car": 0.5, "dog": 0.5, "man": 0.7, "cow": 0.5},
+        kinds={
+            "truck": 2.5, "horse": 2.5, "cat": 3, "woman": 1.8, "bird": 1.6, "house": 1.6, "flower": 3, "man": 0.45,
+            "child": 0.7, "car": 0.4, "dog": 0.35, "cow": 0.4, "bench": 0.5, "ball": 0.4, "kite": 0.4,
+        },
         groups=(0.3, 0.4, 0.2, 0.1),
         count=(0.62, 0.22, 0.11, 0.05),
         sizes=(0.34, 0.36, 0.3),
