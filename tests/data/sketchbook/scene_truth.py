@@ -9,11 +9,7 @@ def shows(scene, request, seen=None):
     """Some choice of things answers every noun of the request and makes all its relations true. seen: what counts."""
     seen = list(range(len(scene.things))) if seen is None else list(seen)
     stuffs = {s.kind for s in scene.stuffs}
-    return (
-        set(request.stuffs) <= stuffs
-        and request.light in (None, scene.light)
-        and _assign(scene, request, seen, [])
-    )
+    return set(request.stuffs) <= stuffs and request.light in (None, scene.light) and _assign(scene, request, seen, [])
 
 
 def _assign(scene, request, seen, chosen):

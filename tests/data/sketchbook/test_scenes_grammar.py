@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from scene_truth import shows
 
 from segue.data.sketchbook.scenes.draw import render
-from segue.data.sketchbook.scenes.grammar import SEEN, attributes, captions, facts, noisy, parse, scene_of, text_to_image
+from segue.data.sketchbook.scenes.grammar import (
+    SEEN,
+    attributes,
+    captions,
+    facts,
+    noisy,
+    parse,
+    scene_of,
+    text_to_image,
+)
 from segue.data.sketchbook.scenes.sample import sample_scene
 from segue.data.sketchbook.scenes.world import STUFFS, THINGS
 from segue.types import InputError

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -98,7 +99,9 @@ def test_nothing_is_hidden():
         for k, one in enumerate(scene.things):
             x, y, w, h = one.box
             grid = [(x + w * (i + 0.5) / 10, y + h * (j + 0.5) / 10) for i in range(10) for j in range(10)]
-            free = {o if s == k else s for s, p, o in scene.relations if p in ("on", "holding", "under") and k in (s, o)}
+            free = {
+                o if s == k else s for s, p, o in scene.relations if p in ("on", "holding", "under") and k in (s, o)
+            }
             over = [t.box for j, t in enumerate(scene.things) if j > k and j not in free]
             seen = [not any(u <= px <= u + a and v <= py <= v + b for u, v, a, b in over) for px, py in grid]
             assert np.mean(seen) > 0.3
@@ -143,7 +146,7 @@ def test_a_plan_is_laid_out_whole_or_not_at_all():
 def test_bands_end_where_the_next_begins():
     stuffs = pave(SETTINGS["beach"], np.random.default_rng(0))
     shown = bands(stuffs)
-    assert all(a[2] == pytest.approx(b[1]) for a, b in zip(shown, shown[1:], strict=False))
+    assert all(a[2] == pytest.approx(b[1]) for a, b in pairwise(shown))
 
 
 def test_an_unknown_world():

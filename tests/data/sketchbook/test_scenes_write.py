@@ -161,7 +161,9 @@ def test_phrases_and_omissions_name_objects_of_their_picture(root):
 def test_worlds_and_styles_are_made(tmp_path):
     for name, more in (("b", {"world": "b"}), ("s", {"style": "synthetic"}), ("p", {})):
         make_scenes(tmp_path / name, train=2, val=0, test=0, size=32, **more)
-    captions = {n: [c["caption"] for c in load(tmp_path / n / "annotations/captions_train.json")["annotations"]] for n in "bsp"}
+    captions = {
+        n: [c["caption"] for c in load(tmp_path / n / "annotations/captions_train.json")["annotations"]] for n in "bsp"
+    }
     assert captions["b"] != captions["p"]
     first = "images/train/000000000001.jpg"
     assert (tmp_path / "s" / first).read_bytes() != (tmp_path / "p" / first).read_bytes()

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from segue.data.sketchbook.scenes.world import ANIMALS, PEOPLE, THINGS, VEHICLES, Scene, Thing
 
-_BASE = {k: ("standing", "walking", "running", "sitting", "lying") for k in (*PEOPLE, *ANIMALS)}
-POSES: dict[str, tuple[str, ...]] = {k: ("plain",) for k in THINGS} | _BASE
+POSES: dict[str, tuple[str, ...]] = dict.fromkeys(THINGS, ("plain",))
+POSES |= dict.fromkeys((*PEOPLE, *ANIMALS), ("standing", "walking", "running", "sitting", "lying"))
 POSES |= {"bird": ("standing", "flying"), "duck": ("swimming", "standing")}
-POSES |= {k: ("standing", "grazing", "running", "lying") for k in ("horse", "cow", "sheep")}
-NATURAL: dict[str, tuple[str, ...]] = {k: ("red", "blue", "green", "yellow", "white", "black") for k in THINGS}
-NATURAL |= {k: ("brown", "black", "white", "gray") for k in ANIMALS}
+POSES |= dict.fromkeys(("horse", "cow", "sheep"), ("standing", "grazing", "running", "lying"))
+NATURAL: dict[str, tuple[str, ...]] = dict.fromkeys(THINGS, ("red", "blue", "green", "yellow", "white", "black"))
+NATURAL |= dict.fromkeys(ANIMALS, ("brown", "black", "white", "gray"))
 NATURAL |= {"tree": ("green", "orange", "yellow"), "bird": ("blue", "red", "yellow", "white", "black")}
 EXTENT: dict[str, tuple[float, float]] = {
     "man": (0.11, 0.28), "woman": (0.1, 0.27), "child": (0.08, 0.19), "dog": (0.16, 0.12), "cat": (0.12, 0.1),
@@ -48,7 +48,11 @@ def spots(thing: Thing, roles: frozenset[str] = frozenset()) -> dict[str, tuple[
     """Hand, seat, grip and back, all of everything."""
     x, y, w, h = thing.box
     side = 0.1 if thing.flip else 0.9
-    spots = {"hand": (x + side * w, y + 0.45 * h), "seat": (x + 0.5 * w, y + 0.6 * h), "grip": (x + 0.5 * w, y + 0.9 * h)}
+    spots = {
+        "hand": (x + side * w, y + 0.45 * h),
+        "seat": (x + 0.5 * w, y + 0.6 * h),
+        "grip": (x + 0.5 * w, y + 0.9 * h),
+    }
     return spots | ({"back": (x + 0.5 * w, y + 0.4 * h)} if thing.kind in ("bench", "horse", "bicycle", "boat") else {})
 
 

@@ -1,4 +1,4 @@
-"""Scenes in words. What is said is true; much that is to be seen is left unsaid, on purpose, as in captions from the web.
+"""Scenes in words. What is said is true; much that is to be seen is left unsaid on purpose, as in the web's captions.
 
 Owners are counted as `draw.Drawn.owner` counts them: the stuffs of the scene first, then its things.
 """
@@ -264,7 +264,13 @@ def _clause_frame(view: _View, s: _Sentence, groups: list[_Group]) -> None:
         s.add(view.say(words.OPENINGS))
     elif opening < 0.3:
         s.add(view.say(words.THERE_MANY if len(subject.members) > 1 and not single else words.THERE_ONE))
-    _clause(view, s, single or subject, groups, finite=opening >= 0.3 and view.chance(0.45) and _can_act(view, s, single or subject))
+    _clause(
+        view,
+        s,
+        single or subject,
+        groups,
+        finite=opening >= 0.3 and view.chance(0.45) and _can_act(view, s, single or subject),
+    )
 
 
 def _two_clauses(view: _View, s: _Sentence, groups: list[_Group]) -> None:
@@ -396,7 +402,12 @@ def _clause(view: _View, s: _Sentence, subject: _Group, groups: list[_Group], fi
         _act(view, s, subject, finite)
     floor = view.floor(subject, told)
     aside = floor == "sky" and len(told) > 1  # "left of a car in the sky" would be the car's
-    if floor and not aside and _fresh(view, s, floor) and (s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor])):
+    if (
+        floor
+        and not aside
+        and _fresh(view, s, floor)
+        and (s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor]))
+    ):
         _on_stuff(view, s, subject.members, floor)
     return told
 
@@ -414,9 +425,7 @@ def _singled_out(view: _View, group: _Group) -> _Group | None:
     return None
 
 
-def _relate(
-    view: _View, s: _Sentence, subject: _Group, related: list[tuple[str, _Group]], finite: bool
-) -> _Group:
+def _relate(view: _View, s: _Sentence, subject: _Group, related: list[tuple[str, _Group]], finite: bool) -> _Group:
     """is standing next to a car."""
     weights = {str(i): view.weight(o) + 0.02 for i, (_, o) in enumerate(related)}
     predicate, other = related[int(pick(view.rng, weights))]
@@ -454,7 +463,9 @@ def _state(view: _View, s: _Sentence, a: _Group, predicate: str, b: _Group) -> N
 
 def _pose_words(view: _View, group: _Group) -> tuple[tuple[str, str, str], ...]:
     poses = {t.pose if _tellable(t := view.scene.things[k]) else "" for k in group.members}
-    riding = any(s in group.members and p == "on" and view.scene.things[o].kind in RIDDEN for s, p, o in view.scene.relations)
+    riding = any(
+        s in group.members and p == "on" and view.scene.things[o].kind in RIDDEN for s, p, o in view.scene.relations
+    )
     only = poses.pop() if len(poses) == 1 and not riding else ""
     return words.POSES.get(only, {}).get(view.world, ())
 
@@ -481,7 +492,15 @@ def _act(view: _View, s: _Sentence, group: _Group, finite: bool) -> None:
     if choice:
         doing, does, do = choice[view.rng.integers(len(choice))]
         simple = view.world == "b" and view.chance(0.6)
-        s.add(*(((do if many else does),) if finite and simple else ("are" if many else "is", doing) if finite else (doing,)))
+        s.add(
+            *(
+                ((do if many else does),)
+                if finite and simple
+                else ("are" if many else "is", doing)
+                if finite
+                else (doing,)
+            )
+        )
         s.said |= {(view.first + k, "pose") for k in group.members}
     elif _idles(view, group):
         idle = view.say(words.IDLE[group.kind])
@@ -507,14 +526,19 @@ def _name(view: _View, s: _Sentence, group: _Group) -> None:
     parts, after = [], ""
     sizes, colours = {t.size for t in things}, {t.colour for t in things}
     told = words.PEOPLE_SIZES if person else words.SIZE_WORDS
-    if len(sizes) == 1 and (size := sizes.pop()) in told and view.chance(0.45) and not noun.startswith(("young", "little")):
+    if (
+        len(sizes) == 1
+        and (size := sizes.pop()) in told
+        and view.chance(0.45)
+        and not noun.startswith(("young", "little"))
+    ):
         parts.append(view.say(told[size]))
         s.said |= {(k, "size") for k in owners}
     if len(colours) == 1 and view.chance(0.5 if not person else 0.35):
         colour = words.COLOUR_WORDS.get(c := colours.pop(), {}).get(view.world, c)
         clothes = words.MANY_CLOTHES if many else words.CLOTHES
         if person:
-            after = view.say(clothes).format(colour).replace(" a orange", " an orange")
+            after = words.dressed(view.say(clothes), colour)
         else:
             parts.append(colour)
         s.said |= {(k, "colour") for k in owners}
@@ -554,7 +578,7 @@ def _on_stuff(view: _View, s: _Sentence, members: Iterable[int], kind: str) -> N
 
 
 def _some(view: _View, groups: list[_Group], n: int) -> list[_Group]:
-    left, out = list(groups), []
+    left, out = list(groups), list[_Group]()
     while left and len(out) < n:
         out.append(_subject(view, left))
         left.remove(out[-1])
@@ -604,7 +628,7 @@ def _further(view: _View, s: _Sentence, groups: list[_Group]) -> None:
     named = _positions(view, s)
     if s.light or not named or any(text == "with" or text in words.FAR[view.world] for text, _ in s.pieces):
         return
-    far = [g for g in groups if max(g.members) < min(named) and not g.kind == "people"]
+    far = [g for g in groups if max(g.members) < min(named) and g.kind != "people"]
     far = [g for g in far if view.chance(min(1.0, 0.25 + words.TELL[g.kind]))][:2]
     if far:
         s.add("with")
@@ -616,7 +640,16 @@ def _further(view: _View, s: _Sentence, groups: list[_Group]) -> None:
 
 _TAGS = ("#photo", "#love", "#nature", "#instagood", "#travel", "#wow", "#2019", "#nofilter")
 _BEFORE = ("Stock Photo:", "FILE -", "Royalty free image:", "HD Wallpaper -", "Photo of the day:", "NEW!!", "[OC]")
-_AFTER = ("| Stock Photo", "- Pinterest", "by John Smith", "(c) 2016", "- Free Download", "&amp; more", "...click here", "@ 300dpi")
+_AFTER = (
+    "| Stock Photo",
+    "- Pinterest",
+    "by John Smith",
+    "(c) 2016",
+    "- Free Download",
+    "&amp; more",
+    "...click here",
+    "@ 300dpi",
+)
 
 
 def noisy(caption: str, rng: np.random.Generator) -> str:

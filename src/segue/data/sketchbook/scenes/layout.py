@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 Bounds = tuple[float, float]
 
 _SOLID = ("grass", "road", "sand", "snow")
-STANDS: dict[str, tuple[str, ...]] = {kind: _SOLID for kind in THINGS} | {
+STANDS: dict[str, tuple[str, ...]] = dict.fromkeys(THINGS, _SOLID) | {
     "horse": ("grass", "sand", "snow", "road"),
     "cow": ("grass", "road"),
     "sheep": ("grass", "snow"),
@@ -142,7 +142,7 @@ def ground(scene: Scene, position: int) -> int | None:
     """Position in stuffs of what a thing is on (in, for one that flies); None when another thing carries it."""
     if any((p == "on" and s == position) or (p == "holding" and o == position) for s, p, o in scene.relations):
         return None
-    x, y, w, h = scene.things[position].box
+    _, y, _, h = scene.things[position].box
     row = y + h / 2 if flies(scene.things[position]) else y + h
     return max((k for k, s in enumerate(scene.stuffs) if s.top <= row <= s.bottom), default=None)
 
@@ -263,9 +263,7 @@ def _depth(thing: Thing, band: tuple[str, float, float] | None) -> float:
     return _feet(thing) - (1.0 if band and band[0] == "sky" else 0.0)
 
 
-def _holds_between(
-    thing: Thing, relation: tuple[int, str, int], i: int, pairs: dict[int, tuple[Thing, Thing]]
-) -> bool:
+def _holds_between(thing: Thing, relation: tuple[int, str, int], i: int, pairs: dict[int, tuple[Thing, Thing]]) -> bool:
     subject, predicate, object_ = relation
     pair = pairs[object_ if subject == i else subject]
     mine = pair.index(thing)
@@ -331,7 +329,12 @@ def _band(plan: Plan, wish: Wish, rng: np.random.Generator) -> tuple[str, float,
 
 
 def _spot(
-    plan: Plan, body: _Body, host: Thing | None, pull: tuple[str, Thing] | None, roles: frozenset[str], rng: np.random.Generator
+    plan: Plan,
+    body: _Body,
+    host: Thing | None,
+    pull: tuple[str, Thing] | None,
+    roles: frozenset[str],
+    rng: np.random.Generator,
 ) -> Box | None:
     """One place to try."""
     if body.band is None and host:

@@ -8,9 +8,10 @@ point back: "a bench with a bird on it".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from segue.data.sketchbook.scenes import words
 from segue.data.sketchbook.scenes.draw import POSES, render
 from segue.data.sketchbook.scenes.layout import PERCHES, STANDS, Plan, Wish, lay_out
 from segue.data.sketchbook.scenes.sample import SETTINGS, Layer, pave
-from segue.data.sketchbook.scenes.world import COLOURS, PEOPLE, STUFFS, THINGS, Scene
+from segue.data.sketchbook.scenes.world import COLOURS, PEOPLE, STUFFS, THINGS, Scene, Stuff
 from segue.types import InputError
 
 
@@ -89,84 +90,97 @@ def scene_of(caption: str, seed: int | Iterable[int], strict: bool = True) -> Sc
 def text_to_image(
     captions: Sequence[str], seed: int = 0, size: int = 128, strict: bool = True
 ) -> list[NDArray[np.uint8]]:
-    """The sketchbook as a text-to-image model: a (size, size, 3) uint8 picture in the synthetic style for each caption."""
-    return [
-        render(scene_of(caption, [seed, i], strict), size, "synthetic").image for i, caption in enumerate(captions)
-    ]
+    """The sketchbook as a text-to-image model: a (size, size, 3) uint8 synthetic picture for each caption."""
+    return [render(scene_of(caption, [seed, i], strict), size, "synthetic").image for i, caption in enumerate(captions)]
 
 
 # ------------------------------------------------------------------------------------------------ words to items
 
 Item = tuple[str, object]
+T = TypeVar("T")
 BOTH_SIDES = ("left of", "right of")
 _FILE = re.compile(r"\S+\.(jpe?g|png|gif)\b", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1)
-def _lexicon() -> dict[tuple[str, ...], Item]:
+class _Lexicon(dict[tuple[str, ...], Item]):
     """Every word and fixed phrase of both worlds. On a clash the later one counts."""
-    out: dict[tuple[str, ...], Item] = {}
 
-    def put(phrases: Iterable[str], kind: str, value: object = None) -> None:
+    def put(self, phrases: Iterable[str], kind: str, value: object = None) -> None:
+        """Phrases of one meaning."""
         for phrase in phrases:
-            out[tuple(phrase.lower().split())] = (kind, value)
+            self[tuple(phrase.lower().split())] = (kind, value)
 
-    put(("is", "are", "the"), "glue")
-    put((o for w in "ab" for o in (*words.OPENINGS[w], *words.THERE_ONE[w], *words.THERE_MANY[w])), "glue")
-    put((f for w in "ab" for f in words.FAR[w]), "far")
-    put(("in", "through", "across", "up in", "along"), "relation", ("in",))
-    put(("against", "before", "near", "by"), "relation", BOTH_SIDES)
-    put(("with",), "with")
-    put(("and", ",", "while", "as", "and also"), "and")
-    put(("it", "him", "her", "them"), "pronoun")
-    for kind, table in words.NOUNS.items():
-        for one, many in (n for w in "ab" for n in table[w]):
-            put((many,), "noun", ((kind,), (2, 7)))
-            put((one,), "noun", ((kind,), (1, 1)))
-    for one, many in (n for w in "ab" for n in words.PERSON[w]):
-        put((many,), "noun", (PEOPLE, (2, 7)))
-        put((one,), "noun", (PEOPLE, (1, 1)))
-    for colour in COLOURS:
-        spelt = {colour, *words.COLOUR_WORDS.get(colour, {}).values()}
-        put(spelt, "colour", colour)
-        for word in spelt:
-            dress = [c for table in (words.CLOTHES, words.MANY_CLOTHES) for w in "ab" for c in table[w]]
-            put((d.format(word).replace(" a orange", " an orange") for d in dress), "clothes", colour)
-    for sizes in (words.SIZE_WORDS, words.PEOPLE_SIZES):
-        for size, table in sizes.items():
-            put((s for w in "ab" for s in table[w]), "size", size)
-    for number, count in words.NUMBERS.items():
-        put((number,), "count", count)
-    for pose, table in words.POSES.items():
-        for form in {form for w in "ab" for forms in table[w] for form in forms}:
-            same = out.get((form,), ("", ()))[1] if out.get((form,), ("",))[0] == "pose" else ()
-            put((form,), "pose", (*same, pose))
-    put(set(_idle()) - {" ".join(k) for k in out}, "idle")
-    for predicate, table in words.RELATIONS.items():
-        value = {"beside": BOTH_SIDES, "riding": ("on",), "atop": ("on",)}.get(predicate, (predicate,))
-        put((r for w in "ab" for r in table[w]), "relation", value)
-    _put_stuffs(put)
+
+@lru_cache(maxsize=1)
+def _lexicon() -> _Lexicon:
+    out = _Lexicon()
+    out.put(("is", "are", "the"), "glue")
+    for table in (words.OPENINGS, words.THERE_ONE, words.THERE_MANY):
+        out.put(_both(table), "glue")
+    out.put(_both(words.FAR), "far")
+    out.put(("with",), "with")
+    out.put((",", *_both(words.JOINS), *_both(words.LOOSE_JOINS)), "and")
+    out.put(("it", "him", "her", "them"), "pronoun")
+    _put_nouns(out)
+    _put_traits(out)
+    _put_relations(out)
+    _put_stuffs(out)
     return out
 
 
-def _idle() -> Iterator[str]:
-    return (i for table in words.IDLE.values() for w in "ab" for i in table[w])
+def _both(table: dict[str, tuple[T, ...]]) -> list[T]:
+    """What either world has."""
+    return [one for world in table.values() for one in world]
 
 
-def _put_stuffs(put: object) -> None:
-    assert callable(put)
-    for stuff, table in words.GROUNDS.items():
-        put((noun for w in "ab" for _, noun in table[w]), "stuff", (stuff, None))
-    for stuff, heads in words.HEADS.items():
-        put((noun for w in "ab" for noun in heads[w]), "stuff", (stuff, None))
-    for stuff, drops in words.BACKDROPS.items():
-        put((noun for w in "ab" for _, noun, _ in drops[w]), "stuff", (stuff, None))
-    for light, skies in words.SKIES.items():
-        put((sky for w in "ab" for sky in skies[w]), "stuff", ("sky", light))
-    for light, lights in words.LIGHTS.items():
-        put((phrase for w in "ab" for phrase in lights[w]), "light", light)
+def _put_nouns(out: _Lexicon) -> None:
+    for kind, nouns in words.NOUNS.items():
+        for one, many in _both(nouns):
+            out.put((many,), "noun", ((kind,), (2, 7)))
+            out.put((one,), "noun", ((kind,), (1, 1)))
+    for one, many in _both(words.PERSON):
+        out.put((many,), "noun", (PEOPLE, (2, 7)))
+        out.put((one,), "noun", (PEOPLE, (1, 1)))
+    for number, count in words.NUMBERS.items():
+        out.put((number,), "count", count)
+
+
+def _put_traits(out: _Lexicon) -> None:
+    for colour in COLOURS:
+        for word in {colour, *words.COLOUR_WORDS.get(colour, {}).values()}:
+            out.put((word,), "colour", colour)
+            dress = (*_both(words.CLOTHES), *_both(words.MANY_CLOTHES))
+            out.put((words.dressed(d, word) for d in dress), "clothes", colour)
+    for sizes in (words.SIZE_WORDS, words.PEOPLE_SIZES):
+        for size, table in sizes.items():
+            out.put(_both(table), "size", size)
+    poses: dict[str, dict[str, None]] = {}  # of a word; a dict for its order
+    for pose, verbs in words.POSES.items():
+        for form in (form for forms in _both(verbs) for form in forms):
+            poses.setdefault(form, {})[pose] = None
+    for form, meant in poses.items():
+        out.put((form,), "pose", tuple(meant))
+    idle = {form for forms in words.IDLE.values() for form in _both(forms)}
+    out.put(idle - poses.keys(), "idle")
+
+
+def _put_relations(out: _Lexicon) -> None:
+    out.put(("in", "through", "across", "up in"), "relation", ("in",))
+    out.put(("against", "before"), "relation", BOTH_SIDES)  # of stuffs only
+    for predicate, table in words.RELATIONS.items():
+        value = {"beside": BOTH_SIDES, "riding": ("on",), "atop": ("on",)}.get(predicate, (predicate,))
+        out.put(_both(table), "relation", value)
+
+
+def _put_stuffs(out: _Lexicon) -> None:
     for stuff in STUFFS:
-        put((stuff, f"the {stuff}", f"a {stuff}"), "stuff", (stuff, None))
+        nouns = [noun for _, noun in _both(words.GROUNDS.get(stuff, {}))] + _both(words.HEADS.get(stuff, {}))
+        nouns += [noun for _, noun, _ in _both(words.BACKDROPS.get(stuff, {}))]
+        out.put((*nouns, stuff, f"the {stuff}", f"a {stuff}"), "stuff", (stuff, None))
+    for light, skies in words.SKIES.items():
+        out.put(_both(skies), "stuff", ("sky", light))
+    for light, lights in words.LIGHTS.items():
+        out.put(_both(lights), "light", light)
 
 
 def _items(caption: str, strict: bool) -> tuple[list[Item], list[str]]:
@@ -349,7 +363,7 @@ def _carriers_stand(wishes: list[Wish], relations: list[tuple[int, str, int]]) -
 
 def _background(
     said: tuple[str, ...], wishes: list[Wish], relations: list[tuple[int, str, int]], rng: np.random.Generator
-) -> tuple:
+) -> tuple[Stuff, ...]:
     """A setting that has what is said and room for all, or, when there is none, the stuffs one before the other."""
     carried = {s for s, p, _ in relations if p == "on"} | {o for _, p, o in relations if p == "holding"}
     free = [w for i, w in enumerate(wishes) if i not in carried]
@@ -362,7 +376,9 @@ def _background(
     ]
     if suited and rng.random() < 0.9:
         layers = suited[rng.integers(len(suited))]
-        return pave([(k, a, b, 1 if k in needed or not _optional(k, free, layers) else p) for k, a, b, p in layers], rng)
+        return pave(
+            [(k, a, b, 1 if k in needed or not _optional(k, free, layers) else p) for k, a, b, p in layers], rng
+        )
     needed |= {STANDS[w.kind][0] for w in free if not _has_ground(w, needed)}
     if not needed - {"sky", "mountain", "wall"}:
         needed.add("grass")

@@ -1,7 +1,7 @@
 """Scenes by chance: a setting, what belongs there, and how it stands to each other.
 
-World "a" is the everyday one. World "b" shares its classes but mixes settings, colours, sizes and numbers otherwise, for
-tests across domains.
+World "a" is the everyday one. World "b" shares its classes but mixes settings, colours, sizes and numbers otherwise,
+for tests across domains.
 """
 
 from __future__ import annotations
@@ -53,21 +53,30 @@ SETTINGS: dict[str, tuple[Layer, ...]] = {
     "airfield": (("sky", 0, 0, 1), ("grass", 0.66, 0.74, 1), ("road", 0.8, 0.86, 0.6)),
 }
 
-_FOLK = {"man": 5, "woman": 5, "child": 3}
+_FOLK: dict[str, float] = {"man": 5, "woman": 5, "child": 3}
 BELONGS: dict[str, dict[str, float]] = {
     "street": _FOLK | {"car": 6, "bus": 3, "truck": 3, "bicycle": 3, "tree": 4, "house": 3, "dog": 1.5, "bench": 1},
     "town": _FOLK | {"car": 5, "bus": 3, "truck": 2, "bicycle": 3, "bench": 2, "bird": 1, "cat": 0.5, "dog": 1},
-    "country road": {"car": 4, "truck": 3, "bicycle": 2, "horse": 2, "cow": 2, "tree": 4, "house": 2, "man": 2, "sheep": 1},
-    "meadow": _FOLK
-    | {"horse": 4, "cow": 4, "sheep": 4, "dog": 3, "tree": 5, "house": 1.5, "kite": 2, "flower": 1, "bird": 2, "ball": 1},
-    "pond": {"duck": 6, "bird": 2, "tree": 4, "bench": 2, "man": 2, "woman": 2, "child": 2, "boat": 1, "flower": 0.7, "dog": 1},
+    "country road": {
+        "man": 2, "car": 4, "truck": 3, "bicycle": 2, "horse": 2, "cow": 2, "sheep": 1, "tree": 4, "house": 2,
+    },
+    "meadow": _FOLK | {
+        "horse": 4, "cow": 4, "sheep": 4, "dog": 3, "tree": 5, "house": 1.5, "kite": 2, "bird": 2,
+        "flower": 1, "ball": 1,
+    },
+    "pond": {
+        "man": 2, "woman": 2, "child": 2, "duck": 6, "bird": 2, "dog": 1, "tree": 4, "bench": 2, "boat": 1,
+        "flower": 0.7,
+    },
     "lake": {"boat": 5, "duck": 3, "tree": 3, "bird": 2, "man": 2, "woman": 1, "house": 1, "dog": 1},
     "beach": _FOLK | {"umbrella": 4, "ball": 3, "kite": 3, "boat": 3, "bird": 3, "dog": 3, "horse": 0.7, "bench": 0.5},
     "sea": {"boat": 8, "bird": 4, "duck": 1.5, "airplane": 1},
     "snow": _FOLK | {"tree": 5, "house": 4, "dog": 3, "sheep": 0.7, "horse": 1, "bird": 1, "bench": 1, "truck": 0.5},
     "winter road": {"car": 5, "truck": 3, "bus": 2, "tree": 4, "house": 3, "man": 2, "woman": 2, "dog": 1},
     "yard": _FOLK | {"cat": 5, "dog": 4, "ball": 3, "bench": 2, "flower": 2.5, "bicycle": 1.5, "balloon": 1, "bird": 1},
-    "park": _FOLK | {"dog": 4, "tree": 5, "bench": 4, "ball": 2, "balloon": 2, "bicycle": 2, "bird": 2, "cat": 1, "kite": 1},
+    "park": _FOLK | {
+        "dog": 4, "cat": 1, "bird": 2, "tree": 5, "bench": 4, "ball": 2, "balloon": 2, "bicycle": 2, "kite": 1,
+    },
     "desert": {"man": 3, "woman": 2, "horse": 3, "car": 2, "truck": 2, "airplane": 1, "bird": 1, "tree": 0.5, "dog": 1},
     "airfield": {"airplane": 8, "bird": 2, "kite": 3, "balloon": 3, "man": 2, "child": 2, "tree": 1.5, "truck": 1},
 }  # fmt: skip
@@ -155,7 +164,9 @@ def pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
 
 def pave(layers: Iterable[Layer], rng: np.random.Generator) -> tuple[Stuff, ...]:
     """The background: layers from the back to the front, each down to a little below where the next begins."""
-    there = [(kind, rng.uniform(high, low) if low else 0.0) for kind, high, low, often in layers if rng.random() < often]
+    there = [
+        (kind, rng.uniform(high, low) if low else 0.0) for kind, high, low, often in layers if rng.random() < often
+    ]
     if not there or there[0][1] > 0:
         there[0] = (there[0][0], 0.0)
     ends = [top + 0.03 for _, top in there[1:]] + [1.0]

@@ -16,27 +16,45 @@ NOUNS: dict[str, dict[str, Nouns]] = {
         "b": (("youngster", "youngsters"), ("little one", "little ones"), ("child", "children")),
     },
     "dog": {"a": (("dog", "dogs"),), "b": (("pooch", "pooches"), ("hound", "hounds"), ("dog", "dogs"))},
-    "cat": {"a": (("cat", "cats"), ("cat", "cats"), ("kitty", "kitties")), "b": (("feline", "felines"), ("cat", "cats"))},
+    "cat": {
+        "a": (("cat", "cats"), ("cat", "cats"), ("kitty", "kitties")),
+        "b": (("feline", "felines"), ("cat", "cats")),
+    },
     "horse": {"a": (("horse", "horses"),), "b": (("pony", "ponies"), ("horse", "horses"))},
     "cow": {"a": (("cow", "cows"),), "b": (("dairy cow", "dairy cows"), ("cow", "cows"))},
     "sheep": {"a": (("sheep", "sheep"),), "b": (("woolly sheep", "woolly sheep"), ("sheep", "sheep"))},
     "bird": {"a": (("bird", "birds"),), "b": (("songbird", "songbirds"), ("bird", "birds"))},
     "duck": {"a": (("duck", "ducks"),), "b": (("waterbird", "waterbirds"), ("duck", "ducks"))},
-    "car": {"a": (("car", "cars"), ("car", "cars"), ("sedan", "sedans")), "b": (("automobile", "automobiles"), ("auto", "autos"))},
+    "car": {
+        "a": (("car", "cars"), ("car", "cars"), ("sedan", "sedans")),
+        "b": (("automobile", "automobiles"), ("auto", "autos")),
+    },
     "bus": {"a": (("bus", "buses"), ("city bus", "city buses")), "b": (("coach", "coaches"), ("bus", "buses"))},
     "truck": {"a": (("truck", "trucks"),), "b": (("lorry", "lorries"), ("truck", "trucks"))},
     "bicycle": {"a": (("bike", "bikes"), ("bicycle", "bicycles")), "b": (("bicycle", "bicycles"), ("cycle", "cycles"))},
-    "boat": {"a": (("boat", "boats"), ("boat", "boats"), ("sailboat", "sailboats")), "b": (("vessel", "vessels"), ("boat", "boats"))},
-    "airplane": {"a": (("airplane", "airplanes"), ("plane", "planes")), "b": (("aircraft", "aircraft"), ("jet", "jets"))},
+    "boat": {
+        "a": (("boat", "boats"), ("boat", "boats"), ("sailboat", "sailboats")),
+        "b": (("vessel", "vessels"), ("boat", "boats")),
+    },
+    "airplane": {
+        "a": (("airplane", "airplanes"), ("plane", "planes")),
+        "b": (("aircraft", "aircraft"), ("jet", "jets")),
+    },
     "tree": {"a": (("tree", "trees"),), "b": (("leafy tree", "leafy trees"), ("tree", "trees"))},
-    "house": {"a": (("house", "houses"), ("house", "houses"), ("home", "homes")), "b": (("cottage", "cottages"), ("building", "buildings"))},
-    "bench": {"a": (("bench", "benches"), ("park bench", "park benches")), "b": (("wooden seat", "wooden seats"), ("bench", "benches"))},
+    "house": {
+        "a": (("house", "houses"), ("house", "houses"), ("home", "homes")),
+        "b": (("cottage", "cottages"), ("building", "buildings")),
+    },
+    "bench": {
+        "a": (("bench", "benches"), ("park bench", "park benches")),
+        "b": (("wooden seat", "wooden seats"), ("bench", "benches")),
+    },
     "ball": {"a": (("ball", "balls"),), "b": (("round ball", "round balls"), ("ball", "balls"))},
     "kite": {"a": (("kite", "kites"),), "b": (("paper kite", "paper kites"), ("kite", "kites"))},
     "umbrella": {"a": (("umbrella", "umbrellas"),), "b": (("parasol", "parasols"), ("umbrella", "umbrellas"))},
     "flower": {"a": (("flower", "flowers"),), "b": (("blossom", "blossoms"), ("flower", "flowers"))},
     "balloon": {"a": (("balloon", "balloons"),), "b": (("party balloon", "party balloons"), ("balloon", "balloons"))},
-}  # fmt: skip
+}
 PERSON: dict[str, Nouns] = {"a": (("person", "people"),), "b": (("individual", "individuals"), ("person", "people"))}
 HERDS = {"sheep": "a flock of", "bird": "a flock of", "cow": "a herd of", "horse": "a herd of"}
 
@@ -75,7 +93,10 @@ NUMBERS: dict[str, tuple[int, int]] = {
 # pose -> (doing, does, do)
 POSES: dict[str, dict[str, tuple[tuple[str, str, str], ...]]] = {
     "standing": {"a": (("standing", "stands", "stand"),), "b": (("standing", "stands", "stand"),)},
-    "walking": {"a": (("walking", "walks", "walk"),), "b": (("strolling", "strolls", "stroll"), ("walking", "walks", "walk"))},
+    "walking": {
+        "a": (("walking", "walks", "walk"),),
+        "b": (("strolling", "strolls", "stroll"), ("walking", "walks", "walk")),
+    },
     "running": {"a": (("running", "runs", "run"),), "b": (("racing", "races", "race"), ("running", "runs", "run"))},
     "sitting": {"a": (("sitting", "sits", "sit"),), "b": (("seated", "sits", "sit"), ("sitting", "sits", "sit"))},
     "lying": {"a": (("lying down", "lies", "lie"), ("lying", "lies", "lie")), "b": (("resting", "rests", "rest"),)},
@@ -86,9 +107,15 @@ POSES: dict[str, dict[str, tuple[tuple[str, str, str], ...]]] = {
     "waving": {"a": (("waving", "waves", "wave"),), "b": (("waving", "waves", "wave"),)},
     "jumping": {"a": (("jumping", "jumps", "jump"),), "b": (("leaping", "leaps", "leap"),)},
     "flying": {"a": (("flying", "flies", "fly"),), "b": (("soaring", "soars", "soar"), ("flying", "flies", "fly"))},
-    "swimming": {"a": (("swimming", "swims", "swim"),), "b": (("paddling", "paddles", "paddle"), ("swimming", "swims", "swim"))},
-    "grazing": {"a": (("grazing", "grazes", "graze"), ("eating", "eats", "eat")), "b": (("grazing", "grazes", "graze"),)},
-}  # fmt: skip
+    "swimming": {
+        "a": (("swimming", "swims", "swim"),),
+        "b": (("paddling", "paddles", "paddle"), ("swimming", "swims", "swim")),
+    },
+    "grazing": {
+        "a": (("grazing", "grazes", "graze"), ("eating", "eats", "eat")),
+        "b": (("grazing", "grazes", "graze"),),
+    },
+}
 IDLE: dict[str, dict[str, tuple[str, ...]]] = {  # what a thing does that has no pose: says nothing of the picture
     "car": {"a": ("parked",), "b": ("stopped", "parked")},
     "truck": {"a": ("parked",), "b": ("stopped", "parked")},
@@ -119,7 +146,13 @@ RELATIONS: dict[str, dict[str, tuple[str, ...]]] = {
 # stuff -> (preposition, noun phrase), for what is on it
 GROUNDS: dict[str, dict[str, Pairs]] = {
     "grass": {
-        "a": (("on", "the grass"), ("in", "the grass"), ("in", "a field"), ("on", "the green grass"), ("in", "a grassy field")),
+        "a": (
+            ("on", "the grass"),
+            ("in", "the grass"),
+            ("in", "a field"),
+            ("on", "the green grass"),
+            ("in", "a grassy field"),
+        ),
         "b": (("on", "a lawn"), ("in", "a meadow"), ("on", "the lawn"), ("in", "a green meadow")),
     },
     "sand": {
@@ -142,7 +175,7 @@ GROUNDS: dict[str, dict[str, Pairs]] = {
         "a": (("in", "the sky"), ("through", "the sky"), ("in", "the air")),
         "b": (("across", "the sky"), ("in", "the open sky"), ("up in", "the sky")),
     },
-}  # fmt: skip
+}
 HEADS: dict[str, dict[str, tuple[str, ...]]] = {
     "grass": {"a": ("a grassy field", "a green field", "a field"), "b": ("a meadow", "a green meadow", "a lawn")},
     "sand": {"a": ("a sandy beach", "a beach"), "b": ("a sandy shore", "a stretch of sand")},
@@ -180,7 +213,10 @@ LIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "evening": {"a": ("at sunset", "in the evening"), "b": ("at dusk", "in the evening light")},
     "night": {"a": ("at night",), "b": ("after dark", "in the dark")},
 }
-FAR: dict[str, tuple[str, ...]] = {"a": ("in the background", "in the background", "in the distance"), "b": ("far away", "at the back")}
+FAR: dict[str, tuple[str, ...]] = {
+    "a": ("in the background", "in the background", "in the distance"),
+    "b": ("far away", "at the back"),
+}
 OPENINGS: dict[str, tuple[str, ...]] = {
     "a": ("a photo of", "a picture of", "a view of", "an image of"),
     "b": ("this picture shows", "we see", "a scene with", "here we have"),
@@ -189,6 +225,12 @@ THERE_ONE: dict[str, tuple[str, ...]] = {"a": ("there is",), "b": ("there is", "
 THERE_MANY: dict[str, tuple[str, ...]] = {"a": ("there are",), "b": ("there are", "one can see")}
 JOINS: dict[str, tuple[str, ...]] = {"a": ("and", "while", ", and"), "b": ("while", ", and", "as")}
 LOOSE_JOINS: dict[str, tuple[str, ...]] = {"a": ("and", ", and"), "b": (", and", "and also")}
+
+
+def dressed(clothes: str, colour: str) -> str:
+    """Clothes in a colour: "in an orange shirt"."""
+    return clothes.format(colour).replace("a orange", "an orange")
+
 
 # How likely a thing or a stuff is to be named when it is there to be seen: the last ones hardly ever are.
 TELL: dict[str, float] = {

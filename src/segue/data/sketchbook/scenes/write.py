@@ -1,4 +1,4 @@
-"""Scenes as files in the layouts of COCO, COCO-Stuff, Karpathy's captions and Visual Genome, byte for byte reproducible.
+"""Scenes as files in the layouts of COCO, COCO-Stuff, Karpathy and Visual Genome, byte for byte reproducible.
 
     images/{split}/000000000001.jpg           JPEG of quality 92, as photographs come: a quarter of a PNG's bytes and
                                               written four times as fast, for grain that no PNG can shrink
@@ -147,7 +147,7 @@ def _make(job: _Job) -> Record:
     drawn = render(scene, job.size, job.style)
     pixels = np.bincount(drawn.owner.ravel(), minlength=len(scene.stuffs) + len(scene.things))
     seen = pixels >= max(4, SEEN * job.size**2)
-    told = captions(scene, np.where(seen, pixels / job.size**2, 0.0), job.seed, CAPTIONS, job.world)
+    told = captions(scene, np.where(seen, pixels / job.size**2, 0.0).tolist(), job.seed, CAPTIONS, job.world)
     Image.fromarray(drawn.image).save(job.folder / "images" / job.split / f"{job.name}.jpg", quality=92)
     labels = np.array([CLASSES.index(kind) for kind in _kinds(scene)], dtype=np.uint8)
     labels[~seen] = UNKNOWN
@@ -157,7 +157,9 @@ def _make(job: _Job) -> Record:
         "image": {"id": job.number, "file_name": f"{job.name}.jpg", "width": job.size, "height": job.size},
         "light": scene.light,
         **_regions(job, scene, drawn.owner, seen),
-        "captions": [{"id": 10 * job.number + j, "image_id": job.number, "caption": t.text} for j, t in enumerate(told)],
+        "captions": [
+            {"id": 10 * job.number + j, "image_id": job.number, "caption": t.text} for j, t in enumerate(told)
+        ],
         "phrases": [
             {"caption_id": 10 * job.number + j, "image_id": job.number, "start": p.start, "end": p.end}
             | {"text": t.text[p.start : p.end], "owners": [100 * job.number + k for k in p.owners]}
@@ -278,11 +280,17 @@ def _write_split(folder: Path, split: str, records: list[Record]) -> None:
     ]
     _dump(head | {"annotations": panoptic, "categories": _categories()}, notes / f"panoptic_{split}.json")
     plain = [
-        {"image_id": r["image"]["id"], "objects": [{k: v for k, v in o.items() if k != "attributes"} for o in r["objects"]]}
+        {
+            "image_id": r["image"]["id"],
+            "objects": [{k: v for k, v in o.items() if k != "attributes"} for o in r["objects"]],
+        }
         for r in records
     ]
     _dump(plain, folder / f"objects_{split}.json")
-    _dump([{"image_id": r["image"]["id"], "attributes": r["objects"]} for r in records], folder / f"attributes_{split}.json")
+    _dump(
+        [{"image_id": r["image"]["id"], "attributes": r["objects"]} for r in records],
+        folder / f"attributes_{split}.json",
+    )
     _dump(by_picture("relationships"), folder / f"relationships_{split}.json")
     _dump(gathered("phrases"), folder / f"phrases_{split}.json")
     _dump(gathered("omitted"), folder / f"omitted_{split}.json")
@@ -296,7 +304,12 @@ def _categories() -> list[Record]:
         | dict.fromkeys(STUFFS, "stuff")
     )
     return [
-        {"id": CATEGORY_IDS[kind], "name": kind, "supercategory": above.get(kind, "object"), "isthing": int(kind in THINGS)}
+        {
+            "id": CATEGORY_IDS[kind],
+            "name": kind,
+            "supercategory": above.get(kind, "object"),
+            "isthing": int(kind in THINGS),
+        }
         for kind in CLASSES
     ]
 
