@@ -113,31 +113,45 @@ def evaluate(
 
 
 def data_make(
-    what: Positional[Literal["chest"]],
+    what: Positional[Literal["chest", "scenes"]],
     /,
     out: Path,
     seed: int = 0,
-    train: int = 1500,
-    val: int = 200,
-    test: int = 300,
-    size: int = 224,
-    style: Literal["a", "b"] = "a",
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    size: int | None = None,
+    style: Literal["a", "b", "photo", "synthetic"] | None = None,
+    world: Literal["a", "b"] | None = None,
 ) -> None:
     """Draw an embedded data set, byte for byte the same for the same numbers.
 
     Args:
-        what: chest: chest phantoms with notes, in the LViT layout.
+        what: chest: chest phantoms with notes, in the LViT layout. scenes: pictures with captions, masks and relations,
+            in COCO's layout.
         out: a folder that is not there yet.
         seed: of everything drawn.
-        train: pictures in the training split.
-        val: pictures in the validation split.
-        test: pictures in the test split.
-        size: side in pixels.
-        style: which scanner's look.
+        train: pictures in the training split (chest 1500, scenes 8000).
+        val: pictures in the validation split (chest 200, scenes 500).
+        test: pictures in the test split (chest 300, scenes 1000).
+        size: side in pixels (chest 224, scenes 128).
+        style: chest: which scanner's look, a (default) or b. scenes: photo (default) or synthetic.
+        world: scenes only: which mix of things, colours and words (default a).
     """
-    from segue.data.sketchbook.chest import make_chest
+    given = {"train": train, "val": val, "test": test, "size": size, "style": style, "world": world}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if what == "chest":
+        from segue.data.sketchbook.chest import make_chest
 
-    make_chest(out, seed=seed, train=train, val=val, test=test, size=size, style=style)
+        if world is not None:
+            raise InputError(f"--world {world}: chest phantoms have no worlds; leave it out, or make scenes")
+        make_chest(out, seed=seed, **asked)
+    else:
+        from segue.data.sketchbook.scenes.write import make_scenes
+
+        make_scenes(out, seed=seed, progress=True, **asked)
+    usual = {"chest": (1500, 200, 300, 224), "scenes": (8000, 500, 1000, 128)}[what]
+    train, val, test, size = (u if v is None else v for v, u in zip((train, val, test, size), usual, strict=True))
     print(f"{out}: {train} train, {val} val, {test} test pictures of {size}x{size}")
 
 
