@@ -221,7 +221,7 @@ def _text(result: Any, indent: str = "") -> str:
 
 
 def demo(out: Path = Path("demo"), model: str = "reclmis-chest", pictures: int = 8) -> None:
-    """Segment freshly drawn chest phantoms by their notes and write a page that shows it.
+    """Segment freshly drawn chest phantoms by their notes, draw scenes, and write a page that shows it all.
 
     Args:
         out: folder for index.html and its pictures.
