@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segue.data.formats import (
     ade20k,
     camvid,
@@ -97,10 +100,13 @@ def problems(pictures: PictureSet) -> Iterator[str | None]:
         yield from threads.map(problem_of, pictures.pictures)
 
 
-def problem_of(picture: Picture) -> str | None:
-    """What is wrong with a picture's files: unreadable, of another size than told, a label map that doesn't fit."""
+def problem_of(picture: Picture, pixels: NDArray[np.uint8] | None = None) -> str | None:
+    """What is wrong with a picture's files: unreadable, of another size than told, a label map that doesn't fit.
+
+    pixels: of the picture, where they have been read already.
+    """
     try:
-        height, width = picture.load().shape[:2]
+        height, width = (picture.load() if pixels is None else pixels).shape[:2]
         labels = picture.label_map() if picture.label_map else None
     except InputError as error:
         return str(error)

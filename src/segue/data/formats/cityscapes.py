@@ -12,7 +12,7 @@ from segue.data.formats.files import SPLITS, Wrong, labelled, pictures_in, stop,
 from segue.types import PictureSet
 
 LOOKED_FOR = "leftImg8bit/SPLIT with gtFine/SPLIT (Cityscapes)"
-TABLE = table_of({value: 255 for value in range(34)} | {number: at for at, number in enumerate(CITYSCAPES_IDS)})
+TABLE = table_of(dict.fromkeys(range(34), 255) | {number: at for at, number in enumerate(CITYSCAPES_IDS)})
 
 
 def splits(root: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""COCO's layout: captions, instances, panoptic segments, COCO-Stuff label maps, and Visual Genome's relations beside them.
+"""COCO's layout: captions, instances, panoptic segments, COCO-Stuff label maps; Visual Genome's relations beside them.
 
 Expected, all of them optional but for the pictures: annotations/{captions,instances,panoptic}_{split}{year}.json,
 annotations/panoptic_{split}{year}/*.png, stuffthingmaps/{split}{year}/*.png, {objects,relationships}_{split}.json, and
@@ -94,10 +94,12 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
     Regions are instances, and stuff from the panoptic segments; without instances the panoptic things too. Crowds are
     kept and marked. classes: of the label maps when there are any, otherwise the categories in the order of their ids.
     """
-    told = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
+    told: dict[str, Any] = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
     with expecting(files.pictures, JSON):
         entries = {int(entry["id"]): entry for found in told.values() for entry in found["images"]}
-        categories = {kind: _categories(told[kind]) for kind in ("instances", "panoptic") if kind in told}
+        categories: dict[str, Categories] = {
+            kind: _categories(told[kind]) for kind in ("instances", "panoptic") if kind in told
+        }
         captions, regions = defaultdict(list), defaultdict(list)
         for caption in _known(told.get("captions"), entries, "captions", wrong):
             captions[int(caption["image_id"])].append(str(caption["caption"]).strip())
@@ -209,7 +211,7 @@ def _categories(found: Any) -> Categories:
 
 def _merged(categories: dict[str, Categories]) -> dict[int, str]:
     """id -> name of all categories, by id."""
-    return {number: name for number, (name, _) in sorted((p for c in categories.values() for p in c.items()))}
+    return {number: name for number, (name, _) in sorted(p for c in categories.values() for p in c.items())}
 
 
 def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -70,13 +71,13 @@ def read_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, s
                 )
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: line {number} is not UTF-8 ({error}); save the file as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: can't be read ({error}); copy it again") from error
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:
     """File name -> path of the pictures in a folder and the folders below it; empty when there is no such folder."""
-    found = {}
+    found: dict[str, Path] = {}
     for where, _, names in sorted(os.walk(folder)):
         found |= {name: Path(where, name) for name in names if name.lower().endswith(PICTURES)}
     return found
@@ -95,7 +96,7 @@ def table_of(positions: Mapping[int, int]) -> tuple[int, ...]:
 
 
 def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
-    """(H, W) uint8 positions of classes, 255 where nothing is known. Raises InputError for values that the table lacks."""
+    """(H, W) uint8 positions of classes, 255 where nothing is known. Raises InputError for values not in the table."""
     values = read_index(path)
     labels = np.asarray(table, np.int16)[values]
     if (labels < 0).any():

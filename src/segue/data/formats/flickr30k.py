@@ -49,7 +49,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
 
 
 def _picture(root: Path, number: str, path: Path, split: str, wrong: Wrong) -> Picture:
-    captions, marks = [], []
+    captions, marks = list[str](), list[tuple[int, str, str, int, int]]()
     for _, line in read_lines(root / "Sentences" / f"{number}.txt"):
         if line.strip():
             text, found = parse(line.strip())
@@ -84,7 +84,7 @@ def boxes(path: Path, kinds: dict[str, str]) -> tuple[list[Region], Entities, se
 
     Corners count from 1 and belong to the box: (1, 1, 2, 2) is four pixels.
     """
-    regions, of, boxless = [], Entities(), set()
+    regions, of, boxless = list[Region](), Entities(), set[str]()
     try:
         marks = ElementTree.parse(path).getroot().iter("object")
     except (OSError, ElementTree.ParseError) as error:

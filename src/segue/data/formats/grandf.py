@@ -42,7 +42,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
                 if Path(name).name not in there:
                     wrong("missing-picture", name, f"no such picture in {root}; copy it there")
                     continue
-                regions, phrases, kept = [], [], caption.strip('"').strip()
+                regions, phrases, kept = list[Region](), list[Phrase](), caption.strip('"').strip()
                 shift = caption.find(kept)  # spans count in the caption as it stands in the file
                 for start, end, codes, box in groundings:
                     start, end = start - shift, end - shift

@@ -74,7 +74,7 @@ def onto(regions: tuple[Region, ...], graph: Graph | None) -> tuple[tuple[Region
     """
     if graph is None:
         return regions, ()
-    merged, position = list(regions), {}
+    merged, position = list(regions), dict[int, int]()
     for number, thing in graph.objects.items():
         free = [i for i, r in enumerate(regions) if r.label == thing.label and i not in position.values()]
         best = max(free, key=lambda i: box_iou(regions[i].box, thing.box), default=None)
