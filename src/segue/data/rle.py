@@ -21,8 +21,11 @@ def encode(mask: NDArray[np.bool_]) -> RLE:
 
 
 def decode(rle: RLE) -> NDArray[np.bool_]:
-    """Compressed run lengths -> (H, W) bool."""
-    return coco.decode(_coco(rle)).astype(np.bool_)
+    """Compressed run lengths -> (H, W) bool. Raises InputError when they don't fill the mask's size."""
+    try:
+        return coco.decode(_coco(rle)).astype(np.bool_)
+    except ValueError as error:
+        raise InputError(f"run lengths of size {rle.size}: {error}; export the annotation again") from error
 
 
 def area(rle: RLE) -> int:
@@ -54,6 +57,10 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
                 raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
             made = coco.merge(coco.frPyObjects(found, height, width))
         elif isinstance(found["counts"], list):
+            if sum(found["counts"]) != height * width and tuple(found["size"]) == (height, width):
+                raise InputError(
+                    f"{where}: run lengths of {sum(found['counts'])} pixels, expected {height * width}; export it again"
+                )
             made = coco.frPyObjects(found, *found["size"])
         else:
             counts = found["counts"]

@@ -53,7 +53,7 @@ def heat_map(image: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[n
 def contact_sheet(
     records: Sequence[Record] | Sequence[Picture], *, columns: int = 6, tile: int = 224, limit: int = 24
 ) -> NDArray[np.uint8]:
-    """Up to `limit` examples, spread evenly over the records: outlined picture, name and note or first caption below it.
+    """Up to `limit` examples, spread evenly over the records: outlined picture, name, note or first caption below.
 
     A record that can't be read has an empty tile with the reason in red: the sheet shows what is wrong with the others.
     """

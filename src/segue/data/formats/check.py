@@ -74,10 +74,10 @@ def check_captions(path: Path) -> CheckReport:
 
 
 def figures(found: PictureSet) -> dict[str, Any]:
-    """What a split holds."""
+    """What a split holds; what there is none of is left out."""
     pictures = found.pictures
     regions = [region for picture in pictures for region in picture.regions]
-    return {
+    counts = {
         "pictures": len(pictures),
         "captions": sum(len(p.captions) for p in pictures),
         "regions": len(regions),
@@ -88,6 +88,7 @@ def figures(found: PictureSet) -> dict[str, Any]:
         "label_maps": sum(p.label_map is not None for p in pictures),
         "classes": len(found.classes) or len({r.label for r in regions}),
     }
+    return {key: count for key, count in counts.items() if count or key == "pictures"}
 
 
 def _wrong(report: CheckReport, split: str, code: str, name: str, message: str) -> None:

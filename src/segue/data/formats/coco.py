@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from segue.data import rle
 from segue.data.formats import visual_genome
-from segue.data.formats.classes import COCO_STUFF_171, COCO_STUFF_171_IDS
+from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_STUFF_171, COCO_STUFF_171_IDS
 from segue.data.formats.files import (
     SPLITS,
     Wrong,
@@ -39,6 +39,7 @@ from segue.types import InputError, Picture, PictureSet, Region
 LOOKED_FOR = "annotations/{captions,instances,panoptic}_SPLIT[YEAR].json or captions.json and instances.json"
 KINDS = ("captions", "instances", "panoptic")
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
+COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
 Categories = dict[int, tuple[str, bool]]  # id -> (name, is a thing)
 
 
@@ -221,7 +222,7 @@ def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], 
     category's id less one, as in COCO-Stuff; ids that start at 0 stand for themselves.
     """
     own = _merged(categories)
-    if {*own.values()} <= {*COCO_STUFF_171} or own.get(92) == "banner":
+    if all(COCO_IDS.get(number) == name or name in COCO_PANOPTIC_STUFFS for number, name in own.items()):
         names, ids = COCO_STUFF_171, COCO_STUFF_171_IDS
     else:
         names, ids = tuple(own.values()), tuple(own)

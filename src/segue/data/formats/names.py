@@ -107,9 +107,10 @@ SYNONYMS = {  # class: what else captions call it, in the singular
 }
 NO_THING = (  # double words in which the single one does not name the thing
     "train station, bus stop, bus station, bat boy, boat house, car door, dog food, cat food, dog house, bird house, "
-    "horse drawn, street sign, mouse pad, tv show, tv stand, baseball game, football game, baseball uniform, bus driver, "
-    "truck driver, train car, car seat, bicycle lane, bike rack, ski lift, ski pole, ski resort, tennis match, "
-    "wearing glasses, with glasses, eye glasses, chair lift, laptop bag, phone booth, orange juice, apple juice, carrot cake, table cloth"
+    "horse drawn, street sign, mouse pad, tv show, tv stand, baseball game, football game, baseball uniform, "
+    "bus driver, truck driver, train car, car seat, bicycle lane, bike rack, ski lift, ski pole, ski resort, "
+    "tennis match, wearing glasses, with glasses, eye glasses, chair lift, "
+    "laptop bag, phone booth, orange juice, apple juice, carrot cake, table cloth"
 )
 IRREGULAR = {
     "man": "men",
@@ -191,7 +192,7 @@ _BY_NAME = {plain(label): words for label, words in SYNONYMS.items()}
 
 @cache
 def _vocabulary(labels: tuple[str, ...]) -> dict[Term, frozenset[str]]:
-    """Term -> classes; no class for double words that name none. COCO's classes are always there, to take their words."""
+    """Term -> classes, none for double words that name no thing. COCO's classes are always there, to take words."""
     found = defaultdict[Term, set[str]](set)
     for label in dict.fromkeys((*labels, *COCO_THINGS, *COCO_PANOPTIC_STUFFS)):
         for term in terms(label):
