@@ -155,7 +155,7 @@ def test_the_user_may_allow_that_bad_things_are_left_out(root):
 
 def test_a_broken_json_is_named(root):
     put(root / "annotations/captions_train2017.json", b'{"images": [')
-    with pytest.raises(InputError, match="captions_train2017.json: can't be read as JSON"):
+    with pytest.raises(InputError, match=r"captions_train2017\.json: can't be read as JSON"):
         read_pictures(root, "train")
 
 
@@ -171,7 +171,7 @@ def test_bad_pictures_are_counted_named_and_skipped_only_when_allowed(root):
     path = root / "images/train2017/000000000139.jpg"
     found = read_pictures(root, "train")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="1 of 1 pictures can't be read: .*000000000139.jpg"):
+    with pytest.raises(InputError, match=r"1 of 1 pictures can't be read: .*000000000139\.jpg"):
         check_pictures(found)
     with pytest.warns(UserWarning, match="skipped: 1 of 1 pictures"):
         assert check_pictures(found, on_bad="skip").pictures == []

@@ -65,7 +65,7 @@ def test_entities_without_xml_and_broken_xml_are_told(root):
 
 def test_pictures_and_captions_that_are_missing_are_told(root):
     put(root / "val.txt", "36979\n1\n")
-    with pytest.raises(InputError, match="1.jpg: no such picture"):
+    with pytest.raises(InputError, match=r"1\.jpg: no such picture"):
         read_pictures(root, "val")
     paint(root / "flickr30k-images/1.jpg")
     with pytest.raises(InputError, match="1: no such file in Sentences"):
