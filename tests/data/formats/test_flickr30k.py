@@ -70,3 +70,13 @@ def test_pictures_and_captions_that_are_missing_are_told(root):
     paint(root / "flickr30k-images/1.jpg")
     with pytest.raises(InputError, match="1: no such file in Sentences"):
         read_pictures(root, "val")
+
+
+def test_karpathys_json_tells_the_splits_where_there_are_no_lists(root):
+    (root / "val.txt").unlink()
+    entry = {"filename": "36979.jpg", "split": "restval", "sentences": [{"raw": "x"}]}
+    put(root / "dataset_flickr30k.json", {"images": [entry]})
+    assert recognise(root) == ("flickr30k-entities", ("train",))
+    assert len(read_pictures(root, "train").pictures[0].phrases) == 4
+    (root / "dataset_flickr30k.json").unlink()
+    assert len(read_pictures(root, "train").pictures) == 1

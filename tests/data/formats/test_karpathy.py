@@ -1,8 +1,8 @@
 import pytest
-from true_formats import coco, paint, put
+from true_formats import coco, paint, put, scenes
 
 from segue.data.formats import read_pictures, recognise
-from segue.types import InputError
+from segue.types import InputError, Phrase, Relation
 
 
 def entry(name, split, *said, **more):
@@ -66,3 +66,33 @@ def test_cocos_regions_are_found_under_karpathys_split_and_the_other_years_name(
     assert (picture.name, picture.split, picture.captions) == (old, "train", ("A man.",))
     assert len(picture.regions) == 5
     assert picture.label_map is not None
+
+
+def test_the_sketchbooks_scenes_have_captions_regions_relations_and_phrases(tmp_path):
+    root = scenes(tmp_path)
+    assert recognise(root) == ("karpathy", ("train", "val", "test"))
+    for split in ("train", "val", "test"):
+        (picture,) = read_pictures(root, split).pictures
+        assert len(picture.regions) == 5
+        sky = [r.label for r in picture.regions].index("sky-other-merged")
+        assert picture.relations == (Relation(0, "below", sky),)  # both stretches are the one sky
+        assert picture.regions[0].attributes == ("red",)
+        assert picture.phrases == (Phrase(1, 2, 8, (0,)), Phrase(1, 12, 19, (sky,)))
+        assert picture.captions[1][12:19] == "the sky"
+        assert picture.label_map is not None
+
+
+def test_phrases_that_do_not_fit_are_told(tmp_path):
+    root = scenes(tmp_path)
+    said = {"caption_id": 1, "image_id": 139, "start": 2, "end": 8, "text": "person", "owners": [13902]}
+    for change in ({"caption_id": 7}, {"start": 3}, {"owners": [5]}):
+        put(root / "phrases_train.json", [said | change])
+        with pytest.raises(InputError, match="'person' names a caption or an object that is not there"):
+            read_pictures(root, "train")
+
+
+def test_phrases_are_left_out_where_karpathys_captions_are_others(tmp_path):
+    root = scenes(tmp_path)
+    put(root / "dataset_scenes.json", {"images": [entry("000000000139.jpg", "train", "Short.")]})
+    (picture,) = read_pictures(root, "train").pictures
+    assert (picture.captions, picture.phrases) == (("Short.",), ())

@@ -121,3 +121,29 @@ def runs(mask: np.ndarray) -> list[int]:
     ends = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *ends, flat.size]).tolist()
     return [0, *counts] if flat[0] else counts
+
+
+def scenes(root: Path) -> Path:
+    """What `segue data make scenes` writes: COCO, Karpathy's captions, Visual Genome's relations, phrases."""
+    coco(root, ("train", "val", "test"), "")
+    entries = []
+    for at, split in enumerate(("train", "val", "test")):
+        number, name = 139 + at, f"{139 + at:012d}.jpg"
+        told = ["A man at\na stop sign. ", "A person by the sky."]
+        sentences = [{"raw": c.strip(), "tokens": c.lower().split(), "sentid": i} for i, c in enumerate(told)]
+        entries.append(
+            {"filepath": f"images/{split}", "filename": name, "cocoid": number, "split": split, "sentences": sentences}
+        )
+        person = {"object_id": 13902, "x": 2, "y": 3, "w": 4, "h": 2, "names": ["person"]}
+        sky = {"object_id": 13900, "x": 0, "y": 0, "w": 12, "h": 1, "names": ["sky-other-merged"]}
+        more = sky | {"object_id": 13901, "y": 2}  # another stretch of the same segment
+        put(root / f"objects_{split}.json", [{"image_id": number, "objects": [sky, more, person]}])
+        attributed = [person | {"attributes": ["red"]}, sky]
+        put(root / f"attributes_{split}.json", [{"image_id": number, "attributes": attributed}])
+        related = [{"predicate": "below", "subject": person, "object": more}]
+        put(root / f"relationships_{split}.json", [{"image_id": number, "relationships": related}])
+        said = {"caption_id": 1, "image_id": number, "start": 2, "end": 8, "text": "person", "owners": [13902]}
+        whole = said | {"start": 12, "end": 19, "text": "the sky", "owners": [13900, 13901]}
+        put(root / f"phrases_{split}.json", [said, whole])
+    put(root / "dataset_scenes.json", {"dataset": "scenes", "images": entries})
+    return root

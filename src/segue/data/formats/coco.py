@@ -1,8 +1,8 @@
 """COCO's layout: captions, instances, panoptic segments, COCO-Stuff label maps; Visual Genome's relations beside them.
 
 Expected, all of them optional but for the pictures: annotations/{captions,instances,panoptic}_{split}{year}.json,
-annotations/panoptic_{split}{year}/*.png, stuffthingmaps/{split}{year}/*.png, {objects,relationships}_{split}.json, and
-the pictures in images/{split}{year}, {split}{year} or images. A folder with captions.json or instances.json and images/
+annotations/panoptic_{split}{year}/*.png, stuffthingmaps/{split}{year}/*.png, Visual Genome's json by the names
+{objects,attributes,relationships}_{split}.json, the sketchbook's phrases_{split}.json, and the pictures in images/{split}{year}, {split}{year} or images. A folder with captions.json or instances.json and images/
 tells no splits; all of it is "train". Formats: https://cocodataset.org/#format-data, github.com/nightrome/cocostuff
 """
 
@@ -34,10 +34,11 @@ from segue.data.formats.files import (
     table_of,
 )
 from segue.data.images import read_image
-from segue.types import InputError, Picture, PictureSet, Region
+from segue.types import InputError, Phrase, Picture, PictureSet, Region
 
 LOOKED_FOR = "annotations/{captions,instances,panoptic}_SPLIT[YEAR].json or captions.json and instances.json"
 KINDS = ("captions", "instances", "panoptic")
+BESIDE = ("objects", "attributes", "relationships", "phrases")
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
 COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
 Categories = dict[int, tuple[str, bool]]  # id -> (name, is a thing)
@@ -54,7 +55,9 @@ class CocoFiles:
     segments: Path | None = None
     stuff: Path | None = None
     objects: Path | None = None
+    attributes: Path | None = None
     relationships: Path | None = None
+    phrases: Path | None = None
 
 
 def find(root: Path, split: str) -> CocoFiles | None:
@@ -70,8 +73,7 @@ def find(root: Path, split: str) -> CocoFiles | None:
                 **told,
                 segments=folder_of(annotations / f"panoptic{end}", root / f"panoptic{end}"),
                 stuff=folder_of(root / "stuffthingmaps" / part),
-                objects=_file(annotations / f"objects{end}.json", root / f"objects{end}.json"),
-                relationships=_file(annotations / f"relationships{end}.json", root / f"relationships{end}.json"),
+                **{kind: _file(f"{kind}{end}.json", annotations, root) for kind in BESIDE},
             )
     return None
 
@@ -103,7 +105,7 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
         }
         captions, regions = defaultdict(list), defaultdict(list)
         for caption in _known(told.get("captions"), entries, "captions", wrong):
-            captions[int(caption["image_id"])].append(str(caption["caption"]).strip())
+            captions[int(caption["image_id"])].append((caption.get("id"), str(caption["caption"]).strip()))
         for mark in _known(told.get("instances"), entries, "instances", wrong):
             if region := _instance(mark, entries[mark["image_id"]], categories["instances"], wrong):
                 regions[int(mark["image_id"])].append(region)
@@ -111,7 +113,8 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
             marks = list(_known(told["panoptic"], entries, "panoptic", wrong))
             for image, found in _panoptic(marks, files, categories["panoptic"], "instances" not in told, wrong):
                 regions[image] += found
-    graphs = visual_genome.read_graphs(files.objects, None, files.relationships)
+    graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships)
+    marks = _phrase_marks(files.phrases)
     maps, (classes, raw, trained) = _maps(files.stuff), _stuff_classes(categories)
     there, pictures = pictures_in(files.pictures), []
     for number, entry in sorted(entries.items()):
@@ -119,7 +122,9 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
         if name not in there:
             wrong("missing-picture", name, f"no such picture in {files.pictures}; copy it there")
             continue
-        merged, relations = visual_genome.onto(tuple(regions[number]), graphs.get(number))
+        graph, own = graphs.get(number), tuple(regions[number])
+        merged, relations = visual_genome.onto(own, graph)
+        places = visual_genome.laid(own, graph)[1] if number in marks else {}
         label_map = maps.get(Path(name).stem)
         table = trained if label_map and label_map.stem.endswith("_labelTrainIds") else raw
         pictures.append(
@@ -128,9 +133,10 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
                 partial(read_image, there[name]),
                 _size(entry),
                 split,
-                tuple(captions[number]),
+                tuple(text for _, text in captions[number]),
                 merged,
                 relations,
+                tuple(_phrases(marks[number], captions[number], places, name, wrong)),
                 label_map=partial(read_labels, label_map, table) if label_map else None,
             )
         )
@@ -215,6 +221,31 @@ def _merged(categories: dict[str, Categories]) -> dict[int, str]:
     return {number: name for number, (name, _) in sorted(p for c in categories.values() for p in c.items())}
 
 
+def _phrase_marks(path: Path | None) -> dict[int, list[Any]]:
+    """Image id -> its phrases in the sketchbook's file: [{image_id, caption_id, start, end, text, owners}]."""
+    marks = defaultdict(list)
+    for mark in read_json(path) if path else []:
+        with expecting(path or "", "phrases: [{image_id, caption_id, start, end, text, owners}]"):
+            marks[int(mark["image_id"])].append(mark)
+    return marks
+
+
+def _phrases(
+    marks: list[Any], captions: list[tuple[Any, str]], places: dict[int, int], name: str, wrong: Wrong
+) -> Iterator[Phrase]:
+    """places: the positions of the owners among the picture's regions."""
+    numbers = {number: position for position, (number, _) in enumerate(captions)}
+    for mark in marks:
+        at, owners = numbers.get(mark["caption_id"]), [places.get(int(owner)) for owner in mark["owners"]]
+        if at is None or captions[at][1][mark["start"] : mark["end"]] != mark["text"] or None in owners:
+            wrong(
+                "dangling-phrase", name, f"the phrase {mark['text']!r} names a caption or an object that is not there"
+            )
+        else:
+            regions = tuple(dict.fromkeys(owner for owner in owners if owner is not None))
+            yield Phrase(at, mark["start"], mark["end"], regions)
+
+
 def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
     """Classes of label maps, the table of raw values and that of train ids.
 
@@ -240,8 +271,8 @@ def _size(entry: Any) -> tuple[int, int] | None:
     return (int(entry["width"]), int(entry["height"])) if "width" in entry and "height" in entry else None
 
 
-def _file(*places: Path) -> Path | None:
-    return next((place for place in places if place.is_file()), None)
+def _file(name: str, *folders: Path) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def plain_name(name: str) -> str:

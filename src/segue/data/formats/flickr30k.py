@@ -1,8 +1,8 @@
 """Flickr30k Entities: captions whose phrases are tied to boxes.
 
 Expected: Sentences/ID.txt (a caption a line, `[/EN#12/people Two young guys] with ...`), Annotations/ID.xml (boxes; one
-may belong to several entities, an entity may have several boxes or none), {train,val,test}.txt with the IDs of a split,
-and the pictures in flickr30k-images/ or images/. Format: github.com/BryanPlummer/flickr30k_entities
+may belong to several entities, an entity may have several boxes or none), {train,val,test}.txt with the IDs of a split
+or Karpathy's dataset_flickr30k.json, and the pictures in flickr30k-images/ or images/. Format: github.com/BryanPlummer/flickr30k_entities
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
+from segue.data.formats import karpathy
 from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_lines, stop
 from segue.data.images import read_image
 from segue.types import InputError, Phrase, Picture, PictureSet, Region
@@ -23,10 +24,11 @@ Entities = dict[str, list[int]]  # entity id -> positions of its regions
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """The splits for which there is a list of IDs; without any list all is "train"."""
+    """The splits for which there is a list of IDs, or Karpathy's; without either all is "train"."""
     if not (root / "Sentences").is_dir() or not (root / "Annotations").is_dir():
         return ()
-    return tuple(split for split in SPLITS if (root / f"{split}.txt").is_file()) or ("train",)
+    listed = tuple(split for split in SPLITS if (root / f"{split}.txt").is_file())
+    return listed or karpathy.splits(root) or ("train",)
 
 
 def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
@@ -34,6 +36,8 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     ids = root / f"{split}.txt"
     if ids.is_file():
         numbers = [line.strip() for _, line in read_lines(ids) if line.strip()]
+    elif karpathy.find(root):
+        numbers = [Path(entry["filename"]).stem for entry in karpathy.entries(root, split)]
     else:
         numbers = sorted(path.stem for path in (root / "Sentences").glob("*.txt"))
     there = {Path(name).stem: path for name, path in pictures_in(root).items()}

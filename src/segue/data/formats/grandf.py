@@ -25,7 +25,8 @@ Grounding = tuple[int, int, list[Any], Any]  # start, end, run lengths, box or N
 
 def find(root: Path, split: str) -> list[Path]:
     """The files of a split."""
-    return sorted(root.rglob(f"*_GCG_{split}.json"))
+    folders = ("", "annotations/", "annotations/*/", "GranDf/annotations/*/")
+    return sorted({path for folder in folders for path in root.glob(f"{folder}*_GCG_{split}.json")})
 
 
 def splits(root: Path) -> tuple[str, ...]:

@@ -49,31 +49,37 @@ def captions_of(entry: Any) -> tuple[str, ...]:
     return tuple((s["raw"] if "raw" in s else " ".join(s["tokens"])).strip() for s in entry["sentences"])
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
-    """A split of a folder with a Karpathy json."""
+def entries(root: Path, split: str, wrong: Wrong = stop) -> list[Any]:
+    """The entries of a split, as they stand in the file."""
     path = find(root)
     if path is None:
         raise InputError(f"{root}: no Karpathy json; expected {LOOKED_FOR}")
-    told = {s: coco.read(root, s, wrong) for s in coco.splits(root)}
-    more = {coco.plain_name(p.name): p for s, found in told.items() if s != split for p in found.pictures}
-    more |= {coco.plain_name(p.name): p for p in (told[split].pictures if split in told else ())}
-    pictures, place = [], places(root)
     with expecting(path, JSON):
-        for entry in read_json(path)["images"]:
+        found = read_json(path)["images"]
+        for entry in found:
             if split_of(entry) not in SPLITS:
                 wrong(
                     "unknown-split", str(entry["filename"]), f"split {entry['split']!r}, expected {', '.join(SPLITS)}"
                 )
-            if split_of(entry) != split:
-                continue
-            name, at = str(entry["filename"]), place(entry)
-            if at is None:
-                wrong("missing-picture", name, f"no such picture in {root} or its images/; copy it there")
-                continue
-            known = more.get(coco.plain_name(name), Picture(name, partial(read_image, at)))
-            pictures.append(
-                replace(known, name=name, load=partial(read_image, at), split=split, captions=captions_of(entry))
-            )
+        return [entry for entry in found if split_of(entry) == split]
+
+
+def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+    """A split of a folder with a Karpathy json."""
+    told = {s: coco.read(root, s, wrong) for s in coco.splits(root)}
+    more = {coco.plain_name(p.name): p for s, found in told.items() if s != split for p in found.pictures}
+    more |= {coco.plain_name(p.name): p for p in (told[split].pictures if split in told else ())}
+    pictures, place = [], places(root)
+    for entry in entries(root, split, wrong):
+        with expecting(root, JSON):
+            name, at, said = str(entry["filename"]), place(entry), captions_of(entry)
+        if at is None:
+            wrong("missing-picture", name, f"no such picture in {root} or its images/; copy it there")
+            continue
+        load = partial(read_image, at)
+        known = more.get(coco.plain_name(name), Picture(name, load))
+        phrases = known.phrases if said == known.captions else ()  # they point into the captions
+        pictures.append(replace(known, name=name, load=load, split=split, captions=said, phrases=phrases))
     return PictureSet(pictures, next((found.classes for found in told.values()), ()))
 
 

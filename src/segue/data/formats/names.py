@@ -8,9 +8,9 @@ regions of its class: which of three dogs "a dog" is can't be told from the word
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 
 from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_THINGS
 from segue.types import Phrase, Region
@@ -180,6 +180,7 @@ def plain(label: str) -> str:
     return " ".join(reversed(name.split("-"))) if name.count("-") == 1 else name
 
 
+@cache
 def terms(label: str) -> frozenset[Term]:
     """All that captions call a class: its plain name, its head noun for a kind of wall or floor, synonyms, plurals."""
     name, base = plain(label), label.lower().split("-")[0]
@@ -191,32 +192,28 @@ _BY_NAME = {plain(label): words for label, words in SYNONYMS.items()}
 
 
 @cache
-def _vocabulary(labels: tuple[str, ...]) -> dict[Term, frozenset[str]]:
-    """Term -> classes, none for double words that name no thing. COCO's classes are always there, to take words."""
-    found = defaultdict[Term, set[str]](set)
-    for label in dict.fromkeys((*labels, *COCO_THINGS, *COCO_PANOPTIC_STUFFS)):
-        for term in terms(label):
-            found[term].add(label)
-    for words in NO_THING.split(", "):
-        found[tuple(WORD.findall(words))] = set()
-    return {term: frozenset(names) for term, names in found.items()}
+def _known() -> frozenset[Term]:
+    """The terms of COCO's classes, and the double words that name no thing: they take their words in any caption."""
+    nothing = {tuple(WORD.findall(words)) for words in NO_THING.split(", ")}
+    return frozenset(nothing.union(*map(terms, (*COCO_THINGS, *COCO_PANOPTIC_STUFFS))))
 
 
 def nouns(caption: str, labels: Sequence[str]) -> list[tuple[int, int, frozenset[str]]]:
     """(start, end, classes) of the words of a caption that name classes, in order; labels: the classes to look for."""
-    vocabulary = _vocabulary(tuple(sorted({*labels})))
+    known, own = _known(), {label: terms(label) for label in {*labels}}
     words = [(m[0].lower(), m.start(), m.end()) for m in WORD.finditer(caption)]
-    longest, at, found = max(map(len, vocabulary)), 0, []
+    longest, at, found = max(map(len, chain(known, *own.values()))), 0, []
     while at < len(words):
         for length in range(min(longest, len(words) - at), 0, -1):
             term = tuple(word for word, _, _ in words[at : at + length])
-            if term in vocabulary and not _colour(term, [word for word, _, _ in words[at + 1 : at + 3]]):
-                found.append((words[at][1], words[at + length - 1][2], vocabulary[term]))
+            names = frozenset(label for label, told in own.items() if term in told)
+            if (names or term in known) and not _colour(term, [word for word, _, _ in words[at + 1 : at + 3]]):
+                found.append((words[at][1], words[at + length - 1][2], names))
                 break
         else:
             length = 1
         at += length
-    return [(start, end, names & {*labels}) for start, end, names in found if names & {*labels}]
+    return [(start, end, names) for start, end, names in found if names]
 
 
 def link(caption: str, regions: Sequence[Region], position: int = 0) -> tuple[Phrase, ...]:

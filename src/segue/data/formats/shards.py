@@ -105,4 +105,4 @@ def _files(root: Path, split: str) -> list[Path]:
         words = path.relative_to(root).as_posix().lower()
         return next((s for s in SPLITS if s in words), "train")
 
-    return [path for path in sorted(root.rglob("*.tar")) if told(path) == split]
+    return [path for path in sorted([*root.glob("*.tar"), *root.glob("*/*.tar")]) if told(path) == split]

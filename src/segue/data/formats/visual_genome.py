@@ -70,20 +70,26 @@ def read_graphs(objects: Path | None, attributes: Path | None, relationships: Pa
 
 def onto(regions: tuple[Region, ...], graph: Graph | None) -> tuple[tuple[Region, ...], tuple[Relation, ...]]:
     """Regions with the graph laid on them, and its relations. An object is the region of its name whose box it covers
-    best, from an intersection over union of one half; one without such a region becomes a region of its own.
+    best, from an intersection over union of one half; a stretch of stuff is the stuff region of its name, whatever the
+    box. One without such a region becomes a region of its own.
     """
-    if graph is None:
-        return regions, ()
+    merged, at = laid(regions, graph)
+    return merged, tuple(Relation(at[s], predicate, at[o]) for s, predicate, o in (graph.relations if graph else ()))
+
+
+def laid(regions: tuple[Region, ...], graph: Graph | None) -> tuple[tuple[Region, ...], dict[int, int]]:
+    """The regions of `onto`, and for each object its position among them."""
     merged, position = list(regions), dict[int, int]()
-    for number, thing in graph.objects.items():
-        free = [i for i, r in enumerate(regions) if r.label == thing.label and i not in position.values()]
-        best = max(free, key=lambda i: box_iou(regions[i].box, thing.box), default=None)
-        if best is None or box_iou(regions[best].box, thing.box) < 0.5:
+    for number, thing in graph.objects.items() if graph else ():
+        taken = {*position.values()}
+        alike = [i for i, r in enumerate(regions) if r.label == thing.label and (i not in taken or not r.thing)]
+        best = max(alike, key=lambda i: box_iou(regions[i].box, thing.box), default=None)
+        if best is None or (regions[best].thing and box_iou(regions[best].box, thing.box) < 0.5):
             best = len(merged)
             merged.append(thing)
         merged[best] = replace(merged[best], attributes=thing.attributes or merged[best].attributes)
         position[number] = best
-    return tuple(merged), tuple(Relation(position[s], predicate, position[o]) for s, predicate, o in graph.relations)
+    return tuple(merged), position
 
 
 def box_iou(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
