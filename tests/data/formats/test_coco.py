@@ -8,8 +8,8 @@ from true_formats import CROWD, SEGMENTS, coco, colours, numbers, paint, put
 
 from segue.data import rle
 from segue.data.formats import check_pictures, read_pictures, recognise
-from segue.data.formats import coco as reader
 from segue.data.formats.classes import COCO_STUFF_171
+from segue.data.formats.panoptic import segment_ids
 from segue.types import InputError, Relation
 
 
@@ -51,7 +51,7 @@ def test_panoptic_ids_are_not_cut_to_8_bits(root):
     assert (rle.decode(person.mask) == (SEGMENTS == 44)).all()
     assert person.crowd
     assert person.box == (2, 3, 4, 2)
-    assert reader.segment_ids(colours([[256**3 - 1]])).tolist() == [[256**3 - 1]]
+    assert segment_ids(colours([[256**3 - 1]])).tolist() == [[256**3 - 1]]
 
 
 def test_raw_label_maps_have_gaps_and_train_ids_have_not(root):

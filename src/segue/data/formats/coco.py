@@ -1,23 +1,20 @@
 """COCO's layout: captions, instances, panoptic segments, COCO-Stuff label maps; Visual Genome's relations beside them.
 
-Expected, all of them optional but for the pictures: annotations/{captions,instances,panoptic}_{split}{year}.json,
-annotations/panoptic_{split}{year}/*.png, stuffthingmaps/{split}{year}/*.png, Visual Genome's json by the names
-{objects,attributes,relationships}_{split}.json, the sketchbook's phrases_{split}.json, and the pictures in images/{split}{year}, {split}{year} or images. A folder with captions.json or instances.json and images/
-tells no splits; all of it is "train". Formats: https://cocodataset.org/#format-data, github.com/nightrome/cocostuff
+Expected: annotations/{captions,instances,panoptic}_{split}{year}.json, one or more, and the pictures in
+images/{split}{year}, {split}{year} or images; where they are there also annotations/panoptic_{split}{year}/*.png,
+stuffthingmaps/{split}{year}/*.png, Visual Genome's {objects,attributes,relationships}_{split}.json and the sketchbook's
+phrases_{split}.json. A folder with captions.json or instances.json and images/ tells no splits; all of it is "train".
+Formats: https://cocodataset.org/#format-data, github.com/nightrome/cocostuff
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from segue.data import rle
 from segue.data.formats import visual_genome
@@ -33,15 +30,16 @@ from segue.data.formats.files import (
     stop,
     table_of,
 )
+from segue.data.formats.panoptic import Categories, read_segments
+from segue.data.formats.phrases import phrases_of, read_marks
 from segue.data.images import read_image
-from segue.types import InputError, Phrase, Picture, PictureSet, Region
+from segue.types import InputError, Picture, PictureSet, Region
 
 LOOKED_FOR = "annotations/{captions,instances,panoptic}_SPLIT[YEAR].json or captions.json and instances.json"
 KINDS = ("captions", "instances", "panoptic")
 BESIDE = ("objects", "attributes", "relationships", "phrases")
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
 COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
-Categories = dict[int, tuple[str, bool]]  # id -> (name, is a thing)
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
 
 
 def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> PictureSet:
-    """One picture with all that the files tell of it: captions, regions, relations, label map.
+    """One picture with all that the files tell of it: captions, regions, relations, phrases, label map.
 
     Regions are instances, and stuff from the panoptic segments; without instances the panoptic things too. Crowds are
     kept and marked. classes: of the label maps when there are any, otherwise the categories in the order of their ids.
@@ -100,31 +98,18 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
     told: dict[str, Any] = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
     with expecting(files.pictures, JSON):
         entries = {int(entry["id"]): entry for found in told.values() for entry in found["images"]}
-        categories: dict[str, Categories] = {
-            kind: _categories(told[kind]) for kind in ("instances", "panoptic") if kind in told
-        }
-        captions, regions = defaultdict(list), defaultdict(list)
-        for caption in _known(told.get("captions"), entries, "captions", wrong):
-            captions[int(caption["image_id"])].append((caption.get("id"), str(caption["caption"]).strip()))
-        for mark in _known(told.get("instances"), entries, "instances", wrong):
-            if region := _instance(mark, entries[mark["image_id"]], categories["instances"], wrong):
-                regions[int(mark["image_id"])].append(region)
-        if "panoptic" in told:
-            marks = list(_known(told["panoptic"], entries, "panoptic", wrong))
-            for image, found in _panoptic(marks, files, categories["panoptic"], "instances" not in told, wrong):
-                regions[image] += found
+        categories = {kind: _categories(found) for kind, found in told.items() if kind != "captions"}
+        captions = _captions(told, entries, wrong)
+        regions = _regions(told, entries, categories, files, wrong)
     graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships)
-    marks = _phrase_marks(files.phrases)
+    marks, there, pictures = read_marks(files.phrases), pictures_in(files.pictures), []
     maps, (classes, raw, trained) = _maps(files.stuff), _stuff_classes(categories)
-    there, pictures = pictures_in(files.pictures), []
     for number, entry in sorted(entries.items()):
         name = Path(entry["file_name"]).name
         if name not in there:
             wrong("missing-picture", name, f"no such picture in {files.pictures}; copy it there")
             continue
-        graph, own = graphs.get(number), tuple(regions[number])
-        merged, relations = visual_genome.onto(own, graph)
-        places = visual_genome.laid(own, graph)[1] if number in marks else {}
+        merged, relations, places = visual_genome.onto(tuple(regions[number]), graphs.get(number))
         label_map = maps.get(Path(name).stem)
         table = trained if label_map and label_map.stem.endswith("_labelTrainIds") else raw
         pictures.append(
@@ -136,16 +121,41 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
                 tuple(text for _, text in captions[number]),
                 merged,
                 relations,
-                tuple(_phrases(marks[number], captions[number], places, name, wrong)),
+                tuple(phrases_of(marks.get(number, ()), captions[number], places, name, wrong)),
                 label_map=partial(read_labels, label_map, table) if label_map else None,
             )
         )
     return PictureSet(pictures, classes if maps else tuple(_merged(categories).values()))
 
 
-def segment_ids(rgb: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """(H, W, 3) colours of a panoptic PNG -> (H, W) ids = R + 256 G + 65536 B, in 32 bits: 8 would wrap around."""
-    return rgb.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
+def _captions(told: dict[str, Any], entries: dict[int, Any], wrong: Wrong) -> dict[int, list[tuple[Any, str]]]:
+    """Image id -> (id, text) of its captions."""
+    captions = defaultdict(list)
+    for mark in _known(told.get("captions"), entries, "captions", wrong):
+        captions[int(mark["image_id"])].append((mark.get("id"), str(mark["caption"]).strip()))
+    return captions
+
+
+def _regions(
+    told: dict[str, Any],
+    entries: dict[int, Any],
+    categories: dict[str, Categories],
+    files: CocoFiles,
+    wrong: Wrong,
+) -> dict[int, list[Region]]:
+    """Image id -> its instances, then its panoptic segments."""
+    regions = defaultdict(list)
+    for mark in _known(told.get("instances"), entries, "instances", wrong):
+        if region := _instance(mark, entries[mark["image_id"]], categories["instances"], wrong):
+            regions[int(mark["image_id"])].append(region)
+    if "panoptic" not in told:
+        return regions
+    if files.segments is None:
+        raise InputError(f"{files.panoptic}: no folder of the same name with the PNGs of its segments; unpack it there")
+    marks = list(_known(told["panoptic"], entries, "panoptic", wrong))
+    for image, found in read_segments(marks, files.segments, categories["panoptic"], "instances" not in told, wrong):
+        regions[image] += found
+    return regions
 
 
 def _known(found: Any, entries: dict[int, Any], kind: str, wrong: Wrong) -> Iterator[Any]:
@@ -173,45 +183,6 @@ def _instance(mark: Any, entry: Any, categories: Categories, wrong: Wrong) -> Re
     return Region(name, (float(x), float(y), float(w), float(h)), mask, thing, bool(mark.get("iscrowd")))
 
 
-def _panoptic(
-    marks: list[Any], files: CocoFiles, categories: Categories, things: bool, wrong: Wrong
-) -> Iterator[tuple[int, list[Region]]]:
-    """(image id, its regions); the PNGs are decoded by several threads. things: keep things as well as stuff."""
-    if files.segments is None:
-        raise InputError(f"{files.panoptic}: no folder of the same name with the PNGs of its segments; unpack it there")
-    with ThreadPoolExecutor() as threads:
-        for mark, ids in zip(marks, threads.map(partial(_ids, files.segments), marks), strict=True):
-            if isinstance(ids, InputError):
-                wrong("bad-panoptic", mark["file_name"], str(ids))
-            else:
-                yield int(mark["image_id"]), list(_segments(mark, ids, categories, things, wrong))
-
-
-def _ids(folder: Path, mark: Any) -> NDArray[np.uint32] | InputError:
-    try:
-        return segment_ids(read_image(folder / mark["file_name"]))
-    except InputError as error:
-        return error
-
-
-def _segments(
-    mark: Any, ids: NDArray[np.uint32], categories: Categories, things: bool, wrong: Wrong
-) -> Iterator[Region]:
-    there = {int(i) for i in np.unique(ids)} - {0}  # 0: no segment
-    told = {int(segment["id"]): segment for segment in mark["segments_info"]}
-    for number in sorted(there - told.keys()):
-        wrong("dangling-segment", mark["file_name"], f"the PNG has the id {number}, segments_info has not")
-    for number, segment in told.items():
-        if number not in there or segment["category_id"] not in categories:
-            why = "is not in the PNG" if number not in there else f"has the unknown category {segment['category_id']}"
-            wrong("dangling-segment", mark["file_name"], f"segment {number} {why}")
-            continue
-        name, thing = categories[segment["category_id"]]
-        if things or not thing:
-            mask = rle.encode(ids == number)
-            yield Region(name, rle.box(mask), mask, thing, bool(segment.get("iscrowd")))
-
-
 def _categories(found: Any) -> Categories:
     return {int(c["id"]): (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in found["categories"]}
 
@@ -219,31 +190,6 @@ def _categories(found: Any) -> Categories:
 def _merged(categories: dict[str, Categories]) -> dict[int, str]:
     """id -> name of all categories, by id."""
     return {number: name for number, (name, _) in sorted(p for c in categories.values() for p in c.items())}
-
-
-def _phrase_marks(path: Path | None) -> dict[int, list[Any]]:
-    """Image id -> its phrases in the sketchbook's file: [{image_id, caption_id, start, end, text, owners}]."""
-    marks = defaultdict(list)
-    for mark in read_json(path) if path else []:
-        with expecting(path or "", "phrases: [{image_id, caption_id, start, end, text, owners}]"):
-            marks[int(mark["image_id"])].append(mark)
-    return marks
-
-
-def _phrases(
-    marks: list[Any], captions: list[tuple[Any, str]], places: dict[int, int], name: str, wrong: Wrong
-) -> Iterator[Phrase]:
-    """places: the positions of the owners among the picture's regions."""
-    numbers = {number: position for position, (number, _) in enumerate(captions)}
-    for mark in marks:
-        at, owners = numbers.get(mark["caption_id"]), [places.get(int(owner)) for owner in mark["owners"]]
-        if at is None or captions[at][1][mark["start"] : mark["end"]] != mark["text"] or None in owners:
-            wrong(
-                "dangling-phrase", name, f"the phrase {mark['text']!r} names a caption or an object that is not there"
-            )
-        else:
-            regions = tuple(dict.fromkeys(owner for owner in owners if owner is not None))
-            yield Phrase(at, mark["start"], mark["end"], regions)
 
 
 def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
@@ -279,9 +225,3 @@ def plain_name(name: str) -> str:
     """A picture's name without the `COCO_val2014_` that the names of 2014 begin with."""
     head, _, rest = name.rpartition("2014_")
     return rest if head in ("COCO_train", "COCO_val", "COCO_test") else name
-
-
-def joined(sets: Iterable[PictureSet]) -> PictureSet:
-    """Several splits as one set."""
-    found = list(sets)
-    return PictureSet([p for s in found for p in s.pictures], next((s.classes for s in found if s.classes), ()))

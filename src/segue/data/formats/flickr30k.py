@@ -2,7 +2,8 @@
 
 Expected: Sentences/ID.txt (a caption a line, `[/EN#12/people Two young guys] with ...`), Annotations/ID.xml (boxes; one
 may belong to several entities, an entity may have several boxes or none), {train,val,test}.txt with the IDs of a split
-or Karpathy's dataset_flickr30k.json, and the pictures in flickr30k-images/ or images/. Format: github.com/BryanPlummer/flickr30k_entities
+or Karpathy's dataset_flickr30k.json, and the pictures in flickr30k-images/ or images/.
+Format: github.com/BryanPlummer/flickr30k_entities
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
         if str(number) not in there:
             wrong("missing-picture", f"{number}.jpg", f"no such picture in {root}, VG_100K or VG_100K_2")
             continue
-        regions, relations = onto((), graph)
+        regions, relations, _ = onto((), graph)
         load = partial(read_image, there[str(number)])
         pictures.append(Picture(str(number), load, sizes.get(number), "train", (), regions, relations))
     return PictureSet(pictures)
@@ -68,17 +68,14 @@ def read_graphs(objects: Path | None, attributes: Path | None, relationships: Pa
     return graphs
 
 
-def onto(regions: tuple[Region, ...], graph: Graph | None) -> tuple[tuple[Region, ...], tuple[Relation, ...]]:
-    """Regions with the graph laid on them, and its relations. An object is the region of its name whose box it covers
-    best, from an intersection over union of one half; a stretch of stuff is the stuff region of its name, whatever the
-    box. One without such a region becomes a region of its own.
+def onto(
+    regions: tuple[Region, ...], graph: Graph | None
+) -> tuple[tuple[Region, ...], tuple[Relation, ...], dict[int, int]]:
+    """Regions with a graph laid on them, its relations, and for each of its objects the position of its region.
+
+    An object is the region of its name whose box it covers best, from an intersection over union of one half; a stretch
+    of stuff is the stuff region of its name, whatever the box. One without such a region becomes one of its own.
     """
-    merged, at = laid(regions, graph)
-    return merged, tuple(Relation(at[s], predicate, at[o]) for s, predicate, o in (graph.relations if graph else ()))
-
-
-def laid(regions: tuple[Region, ...], graph: Graph | None) -> tuple[tuple[Region, ...], dict[int, int]]:
-    """The regions of `onto`, and for each object its position among them."""
     merged, position = list(regions), dict[int, int]()
     for number, thing in graph.objects.items() if graph else ():
         taken = {*position.values()}
@@ -89,7 +86,8 @@ def laid(regions: tuple[Region, ...], graph: Graph | None) -> tuple[tuple[Region
             merged.append(thing)
         merged[best] = replace(merged[best], attributes=thing.attributes or merged[best].attributes)
         position[number] = best
-    return tuple(merged), position
+    relations = graph.relations if graph else []
+    return tuple(merged), tuple(Relation(position[s], p, position[o]) for s, p, o in relations), position
 
 
 def box_iou(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
