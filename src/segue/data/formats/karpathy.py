@@ -66,11 +66,10 @@ def entries(root: Path, split: str, wrong: Wrong = stop) -> list[Any]:
 
 def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     """A split of a folder with a Karpathy json."""
-    told = {s: coco.read(root, s, wrong) for s in coco.splits(root)}
-    more = {coco.plain_name(p.name): p for s, found in told.items() if s != split for p in found.pictures}
-    more |= {coco.plain_name(p.name): p for p in (told[split].pictures if split in told else ())}
+    wanted = entries(root, split, wrong)
+    more, classes = _more(root, split, {coco.plain_name(str(entry["filename"])) for entry in wanted}, wrong)
     pictures, place = [], places(root)
-    for entry in entries(root, split, wrong):
+    for entry in wanted:
         with expecting(root, JSON):
             name, at, said = str(entry["filename"]), place(entry), captions_of(entry)
         if at is None:
@@ -80,7 +79,21 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
         known = more.get(coco.plain_name(name), Picture(name, load))
         phrases = known.phrases if said == known.captions else ()  # they point into the captions
         pictures.append(replace(known, name=name, load=load, split=split, captions=said, phrases=phrases))
-    return PictureSet(pictures, next((found.classes for found in told.values()), ()))
+    return PictureSet(pictures, classes)
+
+
+def _more(root: Path, split: str, wanted: set[str], wrong: Wrong) -> tuple[dict[str, Picture], tuple[str, ...]]:
+    """What COCO's files tell of pictures, by their plain names, and the classes.
+
+    Karpathy's splits are not COCO's: the split of the same name is read first, the others while pictures are wanting.
+    """
+    found, classes = dict[str, Picture](), tuple[str, ...]()
+    for one in sorted(coco.splits(root), key=lambda name: name != split):
+        if wanted - found.keys():
+            told = coco.read(root, one, wrong)
+            found = {coco.plain_name(p.name): p for p in told.pictures} | found
+            classes = classes or told.classes
+    return found, classes
 
 
 def places(root: Path) -> Callable[[Any], Path | None]:

@@ -45,17 +45,18 @@ def _read(folder: Path, categories: Categories, things: bool, mark: Any) -> tupl
         ids = segment_ids(read_image(folder / mark["file_name"]))
     except InputError as error:
         return [], [str(error)]
-    there = {int(i) for i in np.unique(ids)} - {0}  # 0: no segment
     told = {int(segment["id"]): segment for segment in mark["segments_info"]}
-    regions = list[Region]()
-    problems = [f"the PNG has the id {number}, segments_info has not" for number in sorted(there - told.keys())]
+    regions, problems, left = list[Region](), list[str](), ids != 0  # 0: no segment
     for number, segment in told.items():
-        if number not in there or segment["category_id"] not in categories:
-            why = "is not in the PNG" if number not in there else f"has the unknown category {segment['category_id']}"
+        mask = ids == number
+        left &= ~mask
+        if segment["category_id"] not in categories or not mask.any():
+            why = f"has the unknown category {segment['category_id']}" if mask.any() else "is not in the PNG"
             problems.append(f"segment {number} {why}")
             continue
         name, thing = categories[segment["category_id"]]
         if things or not thing:
-            mask = rle.encode(ids == number)
-            regions.append(Region(name, rle.box(mask), mask, thing, bool(segment.get("iscrowd"))))
+            code = rle.encode(mask)
+            regions.append(Region(name, rle.box(code), code, thing, bool(segment.get("iscrowd"))))
+    problems += [f"the PNG has the id {number}, segments_info has not" for number in np.unique(ids[left])]
     return regions, problems
