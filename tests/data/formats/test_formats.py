@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -34,6 +35,7 @@ def test_a_folder_of_no_known_format_hears_what_was_looked_for(tmp_path):
     with pytest.raises(InputError) as told:
         read_pictures(tmp_path, "train")
     assert all(form.looked_for in str(told.value) for form in FORMATS.values())
+    assert "\n" not in str(told.value)
     with pytest.raises(InputError, match="no such folder"):
         recognise(tmp_path / "none")
     with pytest.raises(InputError, match='expected "stop" or "skip"'):
@@ -168,3 +170,8 @@ def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
     assert status == 0
     assert {"drawn_per_s", "read_per_s", "decoded_per_s"} <= json.loads(out).keys()
     assert json.loads(out)["drawn_per_s"] > 0
+
+
+def test_the_page_on_formats_names_them_all():
+    page = (Path(__file__).parents[3] / "docs/formats.md").read_text()
+    assert [name for name in FORMATS if f"| `{name}` |" not in page] == []

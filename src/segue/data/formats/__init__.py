@@ -62,8 +62,11 @@ def recognise(root: Path) -> tuple[str, tuple[str, ...]]:
     for name, form in FORMATS.items():
         if there := form.splits(root):
             return name, there
-    looked = "".join(f"\n  {name}: {form.looked_for}" for name, form in FORMATS.items())
-    raise InputError(f"{root}: no data set in a known format there. Looked for:{looked}")
+    looked = "; ".join(f"{name}: {form.looked_for}" for name, form in FORMATS.items())
+    raise InputError(
+        f"{root}: no data set in a known format there. Looked for {looked}. (Noted pictures in the LViT layout, "
+        "Train_Folder/img, are read by segue.data.lvit)"
+    )
 
 
 def read_pictures(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
