@@ -57,10 +57,6 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
                 raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
             made = coco.merge(coco.frPyObjects(found, height, width))
         elif isinstance(found["counts"], list):
-            if sum(found["counts"]) != height * width and tuple(found["size"]) == (height, width):
-                raise InputError(
-                    f"{where}: run lengths of {sum(found['counts'])} pixels, expected {height * width}; export it again"
-                )
             made = coco.frPyObjects(found, *found["size"])
         else:
             counts = found["counts"]
@@ -76,7 +72,27 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
         raise InputError(
             f"{where}: run lengths of {tuple(made['size'])}, expected the picture's (height, width) {size}"
         )
+    if not isinstance(found, list) and (there := filled(made["counts"])) != height * width:
+        raise InputError(f"{where}: run lengths of {there} pixels, expected {height * width}; export it again")
     return RLE((height, width), made["counts"])
+
+
+def filled(counts: bytes) -> int:
+    """How many pixels compressed run lengths fill, True and False; those that were cut short don't fill their mask.
+
+    A number is 5 bits a character from its low end, bit 5 says that more follow, bit 4 of the last is the sign; from
+    the fourth number on it is the difference to the last but one.
+    """
+    if not counts:
+        return 0
+    codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    last = (codes & 32) == 0
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    place = np.arange(codes.size) - np.repeat(starts, np.diff([*starts, codes.size]))
+    values = np.add.reduceat((codes & 31) << 5 * np.minimum(place, 12), starts)
+    ends = np.concatenate([starts[1:], [codes.size]]) - 1
+    values -= np.where(codes[ends] & 16, 1 << 5 * np.minimum(place[ends] + 1, 12), 0)
+    return int(values[0] + np.cumsum(values[1::2]).sum() + np.cumsum(values[2::2]).sum())
 
 
 def union(masks: Sequence[RLE]) -> RLE:
