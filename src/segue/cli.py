@@ -159,12 +159,13 @@ def data_check(folder: Positional[Path], /, json: bool = False) -> None:
     """Look for everything that is wrong with a data set; exit status 1 when there are errors.
 
     Args:
-        folder: in the LViT layout.
+        folder: a data set in any known format (COCO, Karpathy, LViT, ...; a wrong folder lists them), or a file of
+            captions (.txt, .tsv, .jsonl, .gz).
         json: print one JSON object.
     """
-    from segue.data.check import check
+    from segue.data.formats.check import check_any
 
-    report = check(folder)
+    report = check_any(folder)
     print(_json(report.to_json()) if json else report)
     if not report.ok:
         sys.exit(1)
@@ -177,19 +178,21 @@ def data_show(
     split: Literal["train", "val", "test"] = "train",
     limit: int = 24,
 ) -> None:
-    """Draw a contact sheet: pictures with their masks outlined and their notes below.
+    """Draw a contact sheet: pictures with their masks outlined and their notes or captions below.
 
     Args:
-        folder: in the LViT layout.
+        folder: a data set in any known format.
         out: the PNG to write.
         split: which split to show.
         limit: how many pictures at most.
     """
+    from segue.data import lvit
+    from segue.data.formats import read_pictures
     from segue.data.images import write_image
-    from segue.data.lvit import read_lvit
     from segue.data.show import contact_sheet
 
-    write_image(contact_sheet(read_lvit(folder, split), limit=limit), out)
+    records = lvit.read_lvit(folder, split) if lvit.splits(folder) else read_pictures(folder, split, "skip").pictures
+    write_image(contact_sheet(records, limit=limit), out)
     print(out)
 
 
