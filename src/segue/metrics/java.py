@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -84,7 +85,7 @@ def _answer(line: str) -> str:
 
 def _one_line(text: str) -> str:
     """The text without what the jar's protocol means something by."""
-    return " ".join(text.replace("|||", " ").split())
+    return re.sub(r"[ \n\r]+", " ", text.replace("|||", " ")).strip(" ")
 
 
 def spice(said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
