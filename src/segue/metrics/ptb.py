@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
+PUNCTUATION = frozenset(
+    ("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";")
+)
 
 # Abbreviations that keep their full stop. TITLES keep it always; ENDS too, and a second one follows before a new
 # sentence; so do CAPITALISED when they begin with a capital; NUMBERED keep it before a number alone.
@@ -106,7 +108,11 @@ _RULES: list[tuple[str, str | None]] = [
     (r"([A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+)", None),
     (rf"(@[A-Za-z_][A-Za-z0-9_]*|#{_L}+)", None),
     # mark-up and faces
-    (rf"(</?{_NAME}(?:[ \t\xa0]+{_NAME}(?:=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))?)*[ \t\xa0]*/?>|<[!?][A-Za-z-][^<>\n]*>|<[^\s<>@]+@[^\s<>]+>)", None),
+    (
+        rf"(</?{_NAME}(?:[ \t\xa0]+{_NAME}(?:=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))?)*[ \t\xa0]*/?>"
+        r"|<[!?][A-Za-z-][^<>\n]*>|<[^\s<>@]+@[^\s<>]+>)",
+        None,
+    ),
     (r"(&(?:#\d+|[aeiouAEIOU](?:acute|grave|circ|uml|tilde));)", None),
     (r"([<>]?[:;=][-'*o]?[()\[\]{|dDPp@\\O])(?![^\W_])", None),
     (r"(\(?[-<>=^'][_][-<>=^']\)?)", None),
@@ -138,7 +144,8 @@ _OTHERWISE = str.maketrans(
 _BRACKETS = {"[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _BREAKS = re.compile(r"[\n\r\x0b\x0c\x85\u2028\u2029]")
 _NOTHING = re.compile(  # blanks, and characters that the Java program can't read and leaves out
-    r"(?:[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]|&(?i:nbsp);|[\U00010000-\U0010ffff\u200b-\u200f\u2010-\u2012\ue000-\uf8ff\ufe0f\ufeff₹])+"
+    r"(?:[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]|&(?i:nbsp);"
+    r"|[\U00010000-\U0010ffff\u200b-\u200f\u2010-\u2012\ue000-\uf8ff\ufe0f\ufeff₹])+"
 )
 
 
