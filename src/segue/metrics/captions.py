@@ -283,11 +283,11 @@ def ref_clip_score(
         raise InputError(
             f"references: got {len(references)} arrays for {len(captions)} captions, expected one (R, D) array for each"
         )
-    best = [
+    nearest = [
         _cosine(np.broadcast_to(caption, texts.shape), texts, "captions", "references").max(initial=0.0)
         for caption, texts in zip(captions, references, strict=True)
     ]
-    score, best = clip_score(images, captions, weight), np.array(best, dtype=np.float64)
+    score, best = clip_score(images, captions, weight), np.array(nearest, dtype=np.float64)
     return np.divide(2 * score * best, score + best, out=np.zeros(len(best)), where=score + best > 0)
 
 

@@ -50,10 +50,10 @@ _W = r"(?:[^\W_²³¹¼-¾⅐-⅟]|[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u095
 _L = r"[^\W\d_²³¹¼-¾⅐-⅟]"  # a letter of any script
 _A = "['’`]"  # apostrophes
 _S = r"[ \t\xa0\n]+"
-_OFF = rf"(?:(?!{_L})(?s:.)|$)"  # no letter
+_OFF = r"(?:[^A-Za-z]|$)"  # no letter
 _TITLE, _END = _any(TITLES), rf"(?i:{_any(ENDS)})|{_capitalised(CAPITALISED)}"
 _NEW = rf"\.{_S}(?:\n|[A-ZÀ-ÖØ-Þ])"  # a full stop and a new sentence
-_STARTS = rf"{_S}(?:{_capitalised(STARTERS)})(?!{_W})"
+_STARTS = rf"{_S}(?:(?:{_capitalised(STARTERS)})\s|</?[A-Za-z])"
 _PART = rf"(?:[dDlLoOA-HJ-XZ]{_A}(?={_L}{{2}}))?{_W}+"
 _TAIL = rf"(?:[-_‐‑]{_PART})+"
 _URL, _URL_END = r"[^\s\"<>|(){}]", r"[^\s\"<>|(){}.!?,;:-]"
@@ -63,15 +63,16 @@ _NAME = r"[A-Za-z][\w:.-]*"
 _RULES: list[tuple[str, str | None]] = [
     # a word before what hangs on it, and that
     (rf"((?:(?!n{_A}t){_W})*?[A-Za-z])[nN]{_A}[tT]", None),
+    (rf"({_W}+)['’](?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]){_OFF}", None),
     (rf"([nN]{_A}[tT]){_OFF}", "{}"),
     (rf"((?:['’]|&(?i:apos);)(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE])){_OFF}", "{}"),
     (r"(’(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]))", "{}"),
-    (rf"((?i:can(?=not)|gon(?=na)|wan(?=na)|got(?=ta)|gim(?=me)|lem(?=me)))(?i:not|na|ta|me){_OFF}", None),
+    (rf"((?i:can(?=not)|gon(?=na)|wan(?=na)|got(?=ta)|gim(?=me)|lem(?=me)))(?i:not|na|ta|me)(?!{_W}|')", None),
     (r"('[tT])(?i:is|was)", None),
     # words with an apostrophe of their own
     (rf"([A-HJ-XZdlno]{_A}{_L}{{2}}{_W}*|{_L}+{_L}*[aeiouAEIOU]{_A}[aeiouAEIOU]{_L}*)", None),
     (rf"([dDlLjJ]{_A})", None),
-    (rf"([yY]{_A}){_L}", None),
+    (rf"([yY]{_A})(?![sS]){_L}", None),
     (rf"(['’](?i:n['’]?|em|till?|cause)|(?i:dunkin|somethin|ol){_A})", None),
     (
         rf"((?i:o{_A}o|[eo]{_A}er|ne{_A}er|ev{_A}ry|ma{_A}am|qu{_A}il|c{_A}est|nat{_A}l|hallowe{_A}en|s{_A}mores)"
@@ -84,10 +85,10 @@ _RULES: list[tuple[str, str | None]] = [
     (rf"({_END}){_NEW}", "{}."),
     (rf"((?:{_END})\.)", None),
     (rf"((?i:{_any(NUMBERED)})\.)\s?\d", None),
-    (rf"({_L}\.)(?!{_STARTS})", None),
-    (rf"({_L}(?:\.{_L})+)\.{_STARTS}", "{}."),
-    (rf"({_L}(?:\.{_L})+\.)", None),
-    (rf"({_W}+\.)[,;:]", None),
+    (rf"([A-Za-z]\.)(?!{_STARTS})", None),
+    (rf"([A-Za-z](?:\.[A-Za-z])+)\.{_STARTS}", "{}."),
+    (rf"([A-Za-z](?:\.[A-Za-z])+\.)", None),
+    (rf"((?:[A-Z]+&)?{_W}+\.)[,;:]", None),
     (rf"({_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*)", None),
     (rf"({_W}+\.(?i:jpe?g|gif|png|txt|html?|pdf|php|zip|mp3|exe|doc|bmp))", None),
     (rf"({_L}+(?:\.{_L}+)*[!?]{_L}+)", None),
@@ -103,7 +104,7 @@ _RULES: list[tuple[str, str | None]] = [
     (r"(\(\d{3}\)[ \xa0]?\d{3}[- .\xa0]\d{4})", None),
     # addresses
     (rf"((?i:https?)://(?={_URL}*[./]{_URL}){_URL}*{_URL_END})", None),
-    (rf"((?i:www)\.[^\s\"<>|(){{}}/'’]*[^\s\"<>|(){{}}/.!?,;:'’-](?:/{_URL}+{_URL_END})?)", None),
+    (rf"((?i:www)\.[^\s\"<>|(){{}}/'’“”,;:!?]*[^\s\"<>|(){{}}/.!?,;:'’“”-](?:/{_URL}+{_URL_END})?)", None),
     (rf"({_L}{_W}*(?:\.{_L}{_W}*)*\.(?:com|net|org|edu)/{_URL}+{_URL_END})", None),
     (r"([A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+)", None),
     (rf"(@[A-Za-z_][A-Za-z0-9_]*|#{_L}+)", None),
@@ -117,7 +118,7 @@ _RULES: list[tuple[str, str | None]] = [
     (r"([<>]?[:;=][-'*o]?[()\[\]{|dDPp@\\O])(?![^\W_])", None),
     (r"(\(?[-<>=^'][_][-<>=^']\)?)", None),
     # marks
-    (r"(\.(?:[ \xa0]?\.){2,4}|…)", "..."),
+    (r"(\.{3,5}|\.(?:[ \xa0]\.){2,4}|…)", "..."),
     (r"([?!]+|-{5,}|_+|\*+|#+|@+|<<|>>)", None),
     (r"(-{2,4}|[–—―]|&(?i:mdash);)", "--"),
     (r"(\"|&(?i:quot);)[A-Za-z0-9$]", "``"),
@@ -129,7 +130,7 @@ _RULES: list[tuple[str, str | None]] = [
     (r"(&(?i:amp);)", "&"),
     (r"(&(?i:lt);)", "<"),
     (r"(&(?i:gt);)", ">"),
-    (r"(\S)", None),
+    (r"([\s\S])", None),
 ]
 _GLUED = "cannot gonna gotta wanna gimme lemme"
 _PLAIN = re.compile(  # what most captions are made of, which no other rule takes: it only saves time
@@ -145,7 +146,7 @@ _BRACKETS = {"[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _BREAKS = re.compile(r"[\n\r\x0b\x0c\x85\u2028\u2029]")
 _NOTHING = re.compile(  # blanks, and characters that the Java program can't read and leaves out
     r"(?:[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]|&(?i:nbsp);"
-    r"|[\U00010000-\U0010ffff\u200b-\u200f\u2010-\u2012\ue000-\uf8ff\ufe0f\ufeff₹])+"
+    r"|[\x00-\x1f\x7f-\x9f\ud800-\udfff\U00010000-\U0010ffff\u200b-\u200f\u2010-\u2012\ue000-\uf8ff\ufe0f\ufeff₹])+"
 )
 
 
@@ -159,7 +160,7 @@ def tokenize(caption: str, then: str = "") -> str:
 
 def tokenize_all(captions: Sequence[str]) -> list[str]:
     """`tokenize` of each caption, in order, each followed by the next: as many answers as captions."""
-    return [tokenize(caption, then) for caption, then in zip(captions, [*captions[1:], ""], strict=True)]
+    return [tokenize(caption, then) for caption, then in zip(captions, [*captions[1:], ""], strict=False)]
 
 
 def tokens(caption: str, then: str = "") -> list[str]:

@@ -7,7 +7,7 @@ COCO's results json [{"image_id", "caption"}] or the same as jsonl. Ids are comp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import reduce
 from operator import add
@@ -71,8 +71,8 @@ def read_references(path: Path, split: str | None = None, wanted: Iterable[str] 
         pairs = ((_id(r, path, i), _texts(r, path, i)) for i, r in enumerate(rows))
     else:
         raise InputError(
-            f"{path}: expected COCO's captions json (annotations), a Karpathy json (images with sentences), or lines of "
-            '{"image_id": 1, "captions": ["...", "..."]}'
+            f"{path}: expected COCO's captions json (annotations), a Karpathy json (images with sentences), or "
+            'lines of {"image_id": 1, "captions": ["...", "..."]}'
         )
     found: dict[str, list[str]] = {}
     for name, texts in pairs:
@@ -222,7 +222,7 @@ def _of_class(counts: PanopticCounts, i: int) -> dict[str, int]:
     return {f.name: int(getattr(counts, f.name)[i]) for f in fields(counts) if f.name != "iou"}
 
 
-def _panoptic(path: Path) -> dict[str, tuple[str, Mapping[int, Segment]]]:
+def _panoptic(path: Path) -> dict[str, tuple[str, dict[int, Segment]]]:
     """By image: the PNG's name and its segments."""
     rows = _rows(path)
     try:
