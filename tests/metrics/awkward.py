@@ -28,7 +28,7 @@ AWKWARD = {
     "on Main St. at No. 5. No. Yes.": "on main st. at no. 5 no yes",
     "black/white and/or w/o a hat": "black/white and/or w/o a hat",
     "a <b>bold</b> sign": "a <b> bold </b> sign",
-    '6\'2" tall': "6 2 tall",
+    "6'2\" tall": "6 2 tall",
     "tabs\tand  many   blanks ": "tabs and many blanks",
     "one\nline\r\nonly\x0b\x0chere\x85and\u2028there\u2029too": "one line only here and there too",
     "": "",

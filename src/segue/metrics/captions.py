@@ -203,7 +203,7 @@ def _similar(grams: Grams, n: int, documents: int, frequencies: Frequencies | No
         image * order.total + order.gram[cut:], order.caption[:cut] * order.total + order.gram[:cut], weights[:cut]
     )
     shared = np.minimum(said, weights[cut:]) * weights[cut:] * (said != 0)
-    products = np.bincount(order.caption[cut:] - grams.images, shared, len(grams.image_of))
+    products = np.bincount(order.caption[cut:] - grams.images, shared, len(grams.image_of)).astype(np.float64)
     size = norms[grams.images :] * norms[grams.image_of]
     return np.divide(products, size, out=products, where=size != 0)
 
