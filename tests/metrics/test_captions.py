@@ -26,7 +26,9 @@ from segue.metrics.java import NotComputed
 from segue.recipes.bench_metrics import generated, pycocoevalcap_scores
 from segue.types import InputError
 
-WORDS = st.lists(st.sampled_from("a man dog runs in the red park".split(" ")), min_size=1, max_size=9).map(" ".join)
+WORDS = st.lists(st.sampled_from(["a", "man", "dog", "runs", "in", "the", "red", "park"]), min_size=1, max_size=9).map(
+    " ".join
+)
 PAIRS = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3)), min_size=1, max_size=6)
 
 

@@ -87,7 +87,7 @@ _RULES: list[tuple[str, str | None]] = [
     (rf"((?i:{_any(NUMBERED)})\.)\s?\d", None),
     (rf"([A-Za-z]\.)(?!{_STARTS})", None),
     (rf"([A-Za-z](?:\.[A-Za-z])+)\.{_STARTS}", "{}."),
-    (rf"([A-Za-z](?:\.[A-Za-z])+\.)", None),
+    (r"([A-Za-z](?:\.[A-Za-z])+\.)", None),
     (rf"((?:[A-Z]+&)?{_W}+\.)[,;:]", None),
     (rf"({_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*)", None),
     (rf"({_W}+\.(?i:jpe?g|gif|png|txt|html?|pdf|php|zip|mp3|exe|doc|bmp))", None),
