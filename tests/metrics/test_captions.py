@@ -26,7 +26,8 @@ from segue.metrics.java import NotComputed
 from segue.recipes.bench_metrics import generated, pycocoevalcap_scores
 from segue.types import InputError
 
-WORDS = st.lists(st.sampled_from(["a", "man", "dog", "runs", "in", "the", "red", "park"]), min_size=1, max_size=9).map(
+NAMES = ("a", "man", "dog", "runs", "in", "the", "red", "park")
+WORDS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=9).map(" ".join)
     " ".join
 )
 PAIRS = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3)), min_size=1, max_size=6)
