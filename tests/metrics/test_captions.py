@@ -28,8 +28,6 @@ from segue.types import InputError
 
 NAMES = ("a", "man", "dog", "runs", "in", "the", "red", "park")
 WORDS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=9).map(" ".join)
-    " ".join
-)
 PAIRS = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3)), min_size=1, max_size=6)
 
 
