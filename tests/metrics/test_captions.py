@@ -124,9 +124,8 @@ def test_order_of_pairs_and_of_references_does_not_matter(pairs, random):
 def test_ranges(pairs):
     said, truth = zip(*pairs, strict=True)
     grams = Grams(said, truth)
-    corpus, each = bleu(grams)
+    _, each = bleu(grams)
     assert ((each >= 0) & (each <= 1)).all()
-    assert (np.diff(corpus) <= 1e-9).all() or corpus[0] < 1e-3  # longer n-grams are no easier
     assert ((cider_d(grams) >= 0) & (cider_d(grams) <= 10 + 1e-9)).all()
     assert ((rouge_l(said, truth) >= 0) & (rouge_l(said, truth) <= 1)).all()
 
