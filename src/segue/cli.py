@@ -33,6 +33,13 @@ def main(argv: list[str] | None = None) -> None:
                 description="Make, check and show data sets.",
                 args=argv[1:],
             )
+        elif argv[:1] == ["score"]:
+            tyro.extras.subcommand_cli_from_dict(
+                {"captions": score_captions, "masks": score_masks, "panoptic": score_panoptic},
+                prog="segue score",
+                description="Score predictions in files against references in files.",
+                args=argv[1:],
+            )
         else:
             tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="segue", description=HELP, args=argv)
     except InputError as error:
@@ -246,6 +253,63 @@ def data(job: Positional[Literal["make", "check", "show"]], /) -> None:
     raise InputError(f"job {job!r}: give it first, as in `segue data check FOLDER`")
 
 
+def score(what: Positional[Literal["captions", "masks", "panoptic"]], /) -> None:
+    """Score files of captions, masks or panoptic maps: `segue score captions --help` and so on."""
+    raise InputError(f"score {what!r}: give it first, as in `segue score captions --refs R --preds P`")
+
+
+def score_captions(refs: Path, preds: Path, split: str | None = None, java: bool = True, json: bool = False) -> None:
+    """BLEU-1..4, ROUGE-L, CIDEr-D, METEOR, SPICE and distinct-n of one caption per image.
+
+    Args:
+        refs: COCO's captions json, a Karpathy json, or jsonl of {"image_id", "captions"}.
+        preds: COCO's results json [{"image_id", "caption"}], or the same as jsonl.
+        split: which split of a Karpathy json; all of it unless given.
+        java: METEOR and SPICE too, as far as they can run.
+        json: print one JSON object.
+    """
+    from segue.recipes.scoring import caption_files
+
+    _show(caption_files(refs, preds, split, java), json)
+
+
+def score_masks(
+    refs: Path,
+    preds: Path,
+    classes: int | None = None,
+    empty: Literal["zero", "one", "skip"] = "one",
+    json: bool = False,
+) -> None:
+    """Dice and IoU of masks, or mIoU and pixel accuracy of class maps; PNG files paired by name.
+
+    Args:
+        refs: folder of the true PNG files.
+        preds: folder of the predicted ones, named alike.
+        classes: the files hold class numbers 0..classes - 1 (255 ignored in the truth); masks unless given.
+        empty: what an empty mask predicted empty, or a class that never occurs, scores.
+        json: print one JSON object.
+    """
+    from segue.recipes.scoring import mask_files
+
+    _show(mask_files(refs, preds, classes, empty), json)
+
+
+def score_panoptic(refs: Path, ref_dir: Path, preds: Path, pred_dir: Path, json: bool = False) -> None:
+    """Panoptic quality (PQ, SQ, RQ) of all classes, things and stuff, and of each class.
+
+    Args:
+        refs: COCO's panoptic json of the truth, with categories.
+        ref_dir: folder of its PNG files.
+        preds: the same of the predictions.
+        pred_dir: folder of their PNG files.
+        json: print one JSON object.
+    """
+    from segue.recipes.scoring import panoptic_files
+
+    result = panoptic_files(refs, ref_dir, preds, pred_dir)
+    print(_json(result) if json else _text(result))
+
+
 def _train(argv: list[str]) -> None:
     from segue.recipes import RECIPES
 
@@ -344,6 +408,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval": evaluate,
     "export": export,
     "data": data,
+    "score": score,
     "bench": bench,
     "ablate": ablate,
     "report": report,
