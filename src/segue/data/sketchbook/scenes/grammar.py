@@ -5,6 +5,7 @@ Owners are counted as `draw.Drawn.owner` counts them: the stuffs of the scene fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -309,8 +310,8 @@ def _place(view: _View, s: _Sentence, groups: list[_Group]) -> None:
     if not there:
         return _clause_frame(view, s, groups)
     kind = there[view.rng.integers(len(there))]
-    if view.chance(0.25):
-        s.add(view.say(words.OPENINGS))
+    if view.chance(0.25) and not (opening := view.say(words.OPENINGS)).endswith("with"):
+        s.add(opening)
     s.name(view.say(words.HEADS[kind]), view.stuffs[kind])
     s.add("with")
     _names(view, s, _some(view, groups, 1 if view.chance(0.5) else 2))
@@ -401,14 +402,10 @@ def _clause(view: _View, s: _Sentence, subject: _Group, groups: list[_Group], fi
     else:
         _act(view, s, subject, finite)
     floor = view.floor(subject, told)
-    aside = floor == "sky" and len(told) > 1  # "left of a car in the sky" would be the car's
-    if (
-        floor
-        and not aside
-        and _fresh(view, s, floor)
-        and (s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor]))
-    ):
-        _on_stuff(view, s, subject.members, floor)
+    apart = len(told) > 1 and (floor == "sky" or view.floor(told[1]) not in (None, floor))
+    if floor and not apart and _fresh(view, s, floor):  # apart: "left of a car on the grass" would say it of the car
+        if s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor]):
+            _on_stuff(view, s, subject.members, floor)
     return told
 
 
@@ -665,7 +662,7 @@ def noisy(caption: str, rng: np.random.Generator) -> str:
         (0.35, lambda c: f"{c} {' '.join(rng.choice(_TAGS, int(rng.integers(1, 4)), replace=False))}"),
         (0.3, lambda c: f"{rng.choice(_BEFORE)} {c}"),
         (0.3, lambda c: f"{c} {rng.choice(_AFTER)}"),
-        (0.15, lambda c: f"{'_'.join(c.lower().strip('.').split()[:4])}_{rng.integers(1, 99):02d}.jpg {c}"),
+        (0.15, lambda c: f"{'_'.join(re.findall('[a-z]+', c.lower())[:4])}_{rng.integers(1, 99):02d}.jpg {c}"),
         (0.15, lambda c: f"IMG_{rng.integers(1000, 9999)}.JPG {c}"),
         (0.08, lambda c: c.upper()),
     ):
