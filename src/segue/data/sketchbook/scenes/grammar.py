@@ -403,9 +403,9 @@ def _clause(view: _View, s: _Sentence, subject: _Group, groups: list[_Group], fi
         _act(view, s, subject, finite)
     floor = view.floor(subject, told)
     apart = len(told) > 1 and (floor == "sky" or view.floor(told[1]) not in (None, floor))
-    if floor and not apart and _fresh(view, s, floor):  # apart: "left of a car on the grass" would say it of the car
-        if s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor]):
-            _on_stuff(view, s, subject.members, floor)
+    fresh = floor and not apart and _fresh(view, s, floor)  # apart: "left of a car on the grass" would be the car's
+    if floor and fresh and (s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor])):
+        _on_stuff(view, s, subject.members, floor)
     return told
 
 
