@@ -140,7 +140,7 @@ class _View:
         return bool(self.rng.random() < p)
 
     def groups(self) -> list[_Group]:
-        """The things in view by kind; people of several kinds sometimes together."""
+        """What a teller notices of the things in view, by kind; people of several kinds sometimes together."""
         kinds: dict[str, list[int]] = {}
         together = self.chance(0.35)
         for k in self.things:
@@ -150,7 +150,7 @@ class _View:
         for kind, members in kinds.items():
             one = {self.scene.things[k].kind for k in members}
             out.append(_Group(tuple(members), kind if len(one) > 1 or self.chance(0.3) else next(iter(one))))
-        return out
+        return [g for g in out if self.chance(0.05 + 1.4 * words.TELL.get(g.kind, 1.0))] or out
 
     def floor(self, group: _Group, told: Sequence[_Group] = ()) -> str | None:
         """The kind of stuff in view that all of them are on or, flying, in; a carrier's when it was told."""
