@@ -42,7 +42,7 @@ MANY = {world: [look(seed, world) for seed in range(80)] for world in "ab"}
 TEXTS = {world: [t.text for _, _, told in looks for t in told] for world, looks in MANY.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(SEEDS, WORLDS)
 def test_what_is_said_is_so(seed, world):
     scene, share, told = look(seed, world)
@@ -50,7 +50,7 @@ def test_what_is_said_is_so(seed, world):
         assert shows(scene, parse(one.text), in_view(scene, share)), one.text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(SEEDS, WORLDS)
 def test_every_caption_is_drawn_as_it_says_and_with_nothing_else(seed, world):
     for one in look(seed, world)[2][:2]:
@@ -60,7 +60,7 @@ def test_every_caption_is_drawn_as_it_says_and_with_nothing_else(seed, world):
         assert fewest <= len(drawn.things) <= most
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(SEEDS, WORLDS)
 def test_said_and_left_out_are_all_that_is_to_be_seen(seed, world):
     scene, share, told = look(seed, world)
@@ -185,7 +185,7 @@ def test_what_cannot_be_together_is_refused():
         scene_of("a large bus under a small flower", 0) and scene_of("a house holding a bus", 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.text(max_size=60), SEEDS)
 def test_any_text_is_drawn_when_not_strict(text, seed):
     assert scene_of(text, seed, strict=False).stuffs

@@ -5,6 +5,7 @@ Owners are counted as `draw.Drawn.owner` counts them: the stuffs of the scene fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -139,7 +140,7 @@ class _View:
         return bool(self.rng.random() < p)
 
     def groups(self) -> list[_Group]:
-        """The things in view by kind; people of several kinds sometimes together."""
+        """What a teller notices of the things in view, by kind; people of several kinds sometimes together."""
         kinds: dict[str, list[int]] = {}
         together = self.chance(0.35)
         for k in self.things:
@@ -149,7 +150,7 @@ class _View:
         for kind, members in kinds.items():
             one = {self.scene.things[k].kind for k in members}
             out.append(_Group(tuple(members), kind if len(one) > 1 or self.chance(0.3) else next(iter(one))))
-        return out
+        return [g for g in out if self.chance(0.05 + 1.4 * words.TELL.get(g.kind, 1.0))] or out
 
     def floor(self, group: _Group, told: Sequence[_Group] = ()) -> str | None:
         """The kind of stuff in view that all of them are on or, flying, in; a carrier's when it was told."""
@@ -309,8 +310,8 @@ def _place(view: _View, s: _Sentence, groups: list[_Group]) -> None:
     if not there:
         return _clause_frame(view, s, groups)
     kind = there[view.rng.integers(len(there))]
-    if view.chance(0.25):
-        s.add(view.say(words.OPENINGS))
+    if view.chance(0.25) and not (opening := view.say(words.OPENINGS)).endswith("with"):
+        s.add(opening)
     s.name(view.say(words.HEADS[kind]), view.stuffs[kind])
     s.add("with")
     _names(view, s, _some(view, groups, 1 if view.chance(0.5) else 2))
@@ -401,13 +402,9 @@ def _clause(view: _View, s: _Sentence, subject: _Group, groups: list[_Group], fi
     else:
         _act(view, s, subject, finite)
     floor = view.floor(subject, told)
-    aside = floor == "sky" and len(told) > 1  # "left of a car in the sky" would be the car's
-    if (
-        floor
-        and not aside
-        and _fresh(view, s, floor)
-        and (s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor]))
-    ):
+    apart = len(told) > 1 and (floor == "sky" or view.floor(told[1]) not in (None, floor))
+    fresh = floor and not apart and _fresh(view, s, floor)  # apart: "left of a car on the grass" would be the car's
+    if floor and fresh and (s.length == bare or view.chance(0.35 + 0.5 * words.TELL[floor])):
         _on_stuff(view, s, subject.members, floor)
     return told
 
@@ -665,7 +662,7 @@ def noisy(caption: str, rng: np.random.Generator) -> str:
         (0.35, lambda c: f"{c} {' '.join(rng.choice(_TAGS, int(rng.integers(1, 4)), replace=False))}"),
         (0.3, lambda c: f"{rng.choice(_BEFORE)} {c}"),
         (0.3, lambda c: f"{c} {rng.choice(_AFTER)}"),
-        (0.15, lambda c: f"{'_'.join(c.lower().strip('.').split()[:4])}_{rng.integers(1, 99):02d}.jpg {c}"),
+        (0.15, lambda c: f"{'_'.join(re.findall('[a-z]+', c.lower())[:4])}_{rng.integers(1, 99):02d}.jpg {c}"),
         (0.15, lambda c: f"IMG_{rng.integers(1000, 9999)}.JPG {c}"),
         (0.08, lambda c: c.upper()),
     ):

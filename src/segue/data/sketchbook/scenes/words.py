@@ -64,16 +64,16 @@ SIZE_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "large": {"a": ("large", "big"), "b": ("huge", "enormous", "large")},
 }
 PEOPLE_SIZES: dict[str, dict[str, tuple[str, ...]]] = {
-    "small": {"a": ("short",), "b": ("small",)},
+    "small": {"a": ("short",), "b": ("short", "small")},
     "large": {"a": ("tall",), "b": ("tall",)},
 }
 CLOTHES: dict[str, tuple[str, ...]] = {  # {} is the colour
     "a": ("in a {} shirt", "wearing a {} shirt", "in {}", "wearing a {} jacket"),
-    "b": ("dressed in {}", "in a {} coat", "with {} clothes on"),
+    "b": ("dressed in {}", "in a {} coat", "in {} clothes"),
 }
 MANY_CLOTHES: dict[str, tuple[str, ...]] = {
     "a": ("in {} shirts", "wearing {} shirts", "in {}"),
-    "b": ("dressed in {}", "in {} coats"),
+    "b": ("dressed in {}", "in {} coats", "in {} clothes"),
 }
 COUNTS: dict[int, dict[str, tuple[str, ...]]] = {
     2: {"a": ("two", "two", "two", "a couple of"), "b": ("two", "a pair of")},
