@@ -17,14 +17,6 @@ from segue.data.sketchbook.scenes.world import Scene
 
 SEED, SIZE = 20_000, 256
 COLOURS = ((64, 224, 112), (255, 176, 32), (80, 176, 255), (255, 96, 144), (190, 130, 255), (240, 240, 90))
-    (64, 224, 112),
-    (255, 176, 32),
-    (80, 176, 255),
-    (255, 96, 144),
-    (190, 130, 255),
-    (240, 240, 90),
-    (90, 235, 225),
-)
 
 
 def scenes_section(out: Path, count: int) -> str:
@@ -45,9 +37,7 @@ def _row(out: Path, number: int, scene: Scene) -> str:
     figures = [
         _figure(out, f"scene-{number}-photo.png", drawn.image, "Photo style", "A scene of the sketchbook"),
         _figure(out, f"scene-{number}-masks.png", outlined(scene, drawn), "Its things", _named(scene, drawn)),
-        _figure(
-            out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"
-        ),
+        _figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"),
     ]
     told = captions(scene, shares(scene, drawn), SEED + number)
     said = "".join(f"<li>{html.escape(one.text)}</li>" for one in told)
