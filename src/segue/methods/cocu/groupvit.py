@@ -13,13 +13,10 @@ Not verified: the papers' figures, which need 12 to 26 million image-text pairs 
 
 from __future__ import annotations
 
-import json
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -27,12 +24,10 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 
-from segue.methods.checkpoint import CONFIG, read_tensors, write_checkpoint
 from segue.nn.gather import gather
 from segue.nn.norm import BatchNorm2d
 from segue.types import InputError
 
-TOKENIZER = "tokenizer.json"
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
@@ -47,8 +42,8 @@ class GroupViTConfig:
     stage of 0 group tokens only transforms. image_size: side in pixels of the training pictures, on whose grid the
     positions are learned. token_mlp, channel_mlp: hidden sizes of the assignment's two MLPs, in widths.
     drop_path: rate of the last layer, rising linearly from 0. bos, eos, pad: numbers of the special tokens; eos = 2
-    means "the highest number of the text", as in the first CLIP checkpoints. logit_scale: log(1 / temperature) at first.
-    mean, std: of the pixels in [0, 1].
+    means "the highest number of the text", as in the first CLIP checkpoints. logit_scale: log(1 / temperature) at the
+    start. mean, std: of the pixels in [0, 1].
     """
 
     width: int = 384
@@ -408,7 +403,7 @@ class GroupViT(nn.Module):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """(T, L) int64 on the CPU, L the longest text's tokens; what is past max_tokens is cut off."""
         if self.tokenizer is None:
-            raise InputError(f"this model came without a tokenizer; put its {TOKENIZER} into its folder")
+            raise InputError("this model came without a tokenizer; put its tokenizer.json into its folder")
         for text in texts:
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"text: got {text!r:.40}, expected words; leave pictures without caption out")
@@ -507,7 +502,7 @@ def train_tokenizer(texts: Iterable[str], limit: int = 49408) -> Tokenizer:
 
 def sized_for(config: GroupViTConfig, tokenizer: Tokenizer) -> GroupViTConfig:
     """The config with the vocabulary and the special tokens of a tokenizer of `train_tokenizer`."""
-    special = {name: tokenizer.token_to_id(f"[{name.upper()}]") for name in ("pad", "bos", "eos")}
+    special: dict[str, Any] = {name: tokenizer.token_to_id(f"[{name.upper()}]") for name in ("pad", "bos", "eos")}
     if missing := [name for name, number in special.items() if number is None]:
         raise InputError(f"tokenizer: has no [{missing[0].upper()}], expected one of train_tokenizer")
     return replace(config, vocabulary=tokenizer.get_vocab_size(), **special)
@@ -529,143 +524,3 @@ def _adopted(tokenizer: Tokenizer, c: GroupViTConfig) -> Tokenizer:
             "take the model's own tokenizer"
         )
     return mine
-
-
-# ------------------------------------------------------------------------------------------------ checkpoints
-
-_HUB: dict[str, tuple[str, str]] = {  # our name -> section and name in the hub's config.json
-    "width": ("vision_config", "hidden_size"),
-    "mlp": ("vision_config", "intermediate_size"),
-    "depths": ("vision_config", "depths"),
-    "group_tokens": ("vision_config", "num_group_tokens"),
-    "output_groups": ("vision_config", "num_output_groups"),
-    "heads": ("vision_config", "num_attention_heads"),
-    "image_size": ("vision_config", "image_size"),
-    "patch": ("vision_config", "patch_size"),
-    "activation": ("vision_config", "hidden_act"),
-    "assign_eps": ("vision_config", "assign_eps"),
-    "norm_eps": ("vision_config", "layer_norm_eps"),
-    "text_width": ("text_config", "hidden_size"),
-    "text_mlp": ("text_config", "intermediate_size"),
-    "text_layers": ("text_config", "num_hidden_layers"),
-    "text_heads": ("text_config", "num_attention_heads"),
-    "text_activation": ("text_config", "hidden_act"),
-    "vocabulary": ("text_config", "vocab_size"),
-    "max_tokens": ("text_config", "max_position_embeddings"),
-    "bos": ("text_config", "bos_token_id"),
-    "eos": ("text_config", "eos_token_id"),
-    "pad": ("text_config", "pad_token_id"),
-    "projection": ("", "projection_dim"),
-    "projection_hidden": ("", "projection_intermediate_dim"),
-    "logit_scale": ("", "logit_scale_init_value"),
-}
-_OURS = ("drop_path", "mean", "std")  # what the hub's format has no place for
-
-
-def hub_config(c: GroupViTConfig) -> dict[str, Any]:
-    """The config as the hub's config.json has it."""
-    out: dict[str, Any] = {"model_type": "groupvit", "architectures": ["GroupViTModel"]}
-    out |= {
-        "text_config": {"model_type": "groupvit_text_model", "layer_norm_eps": c.norm_eps},
-        "vision_config": {
-            "model_type": "groupvit_vision_model",
-            "num_hidden_layers": sum(c.depths),
-            "assign_mlp_ratio": [c.token_mlp, c.channel_mlp],
-        },
-    }
-    for name, (section, theirs) in _HUB.items():
-        value = getattr(c, name)
-        (out[section] if section else out)[theirs] = list(value) if isinstance(value, tuple) else value
-    return out
-
-
-def from_hub_config(saved: dict[str, Any]) -> GroupViTConfig:
-    """The other way; what the file leaves out has the hub's default, which is ours. Raises InputError on other models."""
-    if saved.get("model_type") != "groupvit":
-        raise InputError(f"config.json: a model of type {saved.get('model_type')!r}, expected 'groupvit'")
-    values = {"token_mlp": 0.5, "channel_mlp": 4.0}
-    ratio = saved.get("vision_config", {}).get("assign_mlp_ratio")
-    if ratio is not None:
-        values["token_mlp"], values["channel_mlp"] = ratio if isinstance(ratio, list | tuple) else (ratio, ratio)
-    for name, (section, theirs) in _HUB.items():
-        part = saved.get(section, {}) if section else saved
-        if theirs in part:
-            values[name] = part[theirs]
-    values |= {name: value for name, value in saved.get("segue", {}).items() if name in _OURS}
-    return GroupViTConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None = None, half: bool = False) -> None:
-    """Write a folder that `load_groupvit` and `transformers.GroupViTModel.from_pretrained` read, whole or not at all.
-
-    about: anything json-able, kept in config.json. half: weights as float16, in half the space.
-    """
-    c = model.config
-    config = hub_config(c) | {"method": "cocu", "segue": {n: getattr(c, n) for n in _OURS} | {"about": about or {}}}
-    tensors = model.state_dict()
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    with tempfile.TemporaryDirectory() as extra:
-        pixels = {"image_processor_type": "CLIPImageProcessor", "image_mean": c.mean, "image_std": c.std}
-        pixels |= {"size": {"height": c.image_size, "width": c.image_size}, "do_center_crop": False}
-        (Path(extra) / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
-        if model.tokenizer is not None:
-            (Path(extra) / TOKENIZER).write_text(model.tokenizer.to_str(pretty=True), encoding="utf-8")
-        write_checkpoint(folder, config, tensors, Path(extra))
-
-
-def load_groupvit(folder: Path) -> GroupViT:
-    """A GroupViT in evaluation mode from a folder of ours or of the hub (config.json, model.safetensors, tokenizer).
-
-    Raises InputError when a file is missing, broken, of another model, or doesn't fit the others.
-    """
-    config = _with_pixels(from_hub_config(_json(folder / CONFIG)), folder / "preprocessor_config.json")
-    model = GroupViT(config, _read_tokenizer(folder))
-    tensors = read_tensors(folder)
-    tensors = {k: v for k, v in tensors.items() if not k.endswith("embeddings.position_ids")}  # of old versions
-    _check_names(model.state_dict(), tensors, folder)
-    model.load_state_dict(tensors)
-    return model.eval()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; a checkpoint is a folder with config.json and weights") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); copy the checkpoint again") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: got a {type(found).__name__}, expected an object; copy the checkpoint again")
-    return found
-
-
-def _with_pixels(c: GroupViTConfig, path: Path) -> GroupViTConfig:
-    if not path.exists():
-        return c
-    saved = _json(path)
-    return replace(c, mean=tuple(saved.get("image_mean", c.mean)), std=tuple(saved.get("image_std", c.std)))
-
-
-def _read_tokenizer(folder: Path) -> Tokenizer | None:
-    """tokenizer.json, or what transformers makes of vocab.json and merges.txt, or none."""
-    if (folder / TOKENIZER).exists():
-        try:
-            return Tokenizer.from_file(str(folder / TOKENIZER))
-        except Exception as error:  # noqa: BLE001  (tokenizers raises nothing narrower)
-            raise InputError(f"{folder / TOKENIZER}: not a tokenizer ({error}); copy the checkpoint again") from error
-    if not (folder / "vocab.json").exists():
-        return None
-    from transformers import CLIPTokenizerFast
-
-    return CLIPTokenizerFast.from_pretrained(folder).backend_tokenizer
-
-
-def _check_names(wanted: dict[str, Tensor], found: dict[str, Tensor], folder: Path) -> None:
-    if missing := sorted(set(wanted) - set(found)):
-        raise InputError(f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}; copy it again")
-    if odd := sorted(set(found) - set(wanted)):
-        raise InputError(f"{folder}: the weights hold {len(odd)} tensors too many, such as {odd[0]}; not a GroupViT?")
-    if odd := sorted(k for k, v in wanted.items() if v.shape != found[k].shape):
-        got, expected = tuple(found[odd[0]].shape), tuple(wanted[odd[0]].shape)
-        raise InputError(f"{folder}: {odd[0]} has shape {got}, config.json describes {expected}; they don't fit")
