@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -308,9 +309,10 @@ class Vision(nn.Module):
 
     def __init__(self, c: GroupViTConfig) -> None:
         super().__init__()
-        drops = torch.linspace(0, c.drop_path, sum(c.depths)).split(list(c.depths))
+        last = max(sum(c.depths) - 1, 1)
+        drops = iter([c.drop_path * i / last for i in range(sum(c.depths))])
         self.embeddings = Patches(c)
-        stages = nn.ModuleList(Stage(c, i, drop.tolist()) for i, drop in enumerate(drops))
+        stages = nn.ModuleList(Stage(c, i, list(islice(drops, depth))) for i, depth in enumerate(c.depths))
         self.encoder = nn.ModuleDict({"stages": stages})
         self.layernorm = _norm(c)
 
