@@ -167,7 +167,7 @@ def noun_vocabulary(captions: Captions, *, at_least: int = 5, limit: int = 2000)
     clauses = _clauses(captions)
     total = Counter(word for clause in clauses for word in clause)
     opening = Counter(b for clause in clauses for a, b in _pairs(clause) if a in _OPENS)
-    verbs = {word for word, count in total.items() if opening[word] < 0.04 * count or _doing(word, total) > count}
+    verbs = {word for word in total if _is_verb(word, total, opening)}
     runs = [run for clause in clauses for run in _runs(clause, verbs)]
     last = Counter(run[-1] for run in runs)
     measures = Counter(a for clause in clauses for a, b in _pairs(clause) if b == "of")
@@ -184,6 +184,12 @@ def noun_vocabulary(captions: Captions, *, at_least: int = 5, limit: int = 2000)
     if not ranked:
         raise InputError(f"captions: no noun is named {at_least} times or more; give more captions or your own list")
     return Vocabulary(ranked[:limit])
+
+
+def _is_verb(word: str, total: Counter[str], opening: Counter[str]) -> bool:
+    """Whether a word, its singular counted in, hardly ever opens a phrase, or is seen more often with -ing."""
+    both = {word, _singular(word, total)}
+    return sum(opening[w] for w in both) < 0.04 * sum(total[w] for w in both) or _doing(word, total) > total[word]
 
 
 def _doing(word: str, total: Counter[str]) -> int:
