@@ -11,6 +11,8 @@ from typing import Any
 
 from segue.recipes import tables
 from segue.recipes.bench import bench_reclmis
+from segue.recipes.bench_curate import bench_curate
+from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
@@ -29,6 +31,8 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
     "reclmis": bench_reclmis,
+    "curate": bench_curate,
+    "groupvit": bench_groupvit,
 }
 
 
