@@ -46,11 +46,11 @@ def bench_curate(
         home = Path(folder)
         captions, vocabulary, texts = _corpus(home / "embeddings.npy", pictures, width, concepts, seed)
         embeddings = np.load(home / "embeddings.npy", mmap_mode="r")
-        before, start = _memory_mb(), time.perf_counter()
+        before, start, busy = _memory_mb(), time.perf_counter(), time.process_time()
         report = curate(
             embeddings, captions, vocabulary, texts, home / "out", CurateSettings(neighbours=neighbours, seed=seed)
         )
-        total, peak = time.perf_counter() - start, _memory_mb()
+        total, busy, peak = time.perf_counter() - start, time.process_time() - busy, _memory_mb()
         seconds = report["seconds"] | {"sampling": _sampling_seconds(home / "out" / ARCHIVE, pictures)}
         sizes = {
             "index_bytes_per_picture": (home / "out/index.faiss").stat().st_size / pictures,
@@ -65,6 +65,7 @@ def bench_curate(
         "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"all": round(total, 2)},
         "pictures_per_s": {name: round(pictures / max(value, 1e-9)) for name, value in seconds.items()},
         "ms_per_picture": round(1e3 * total / pictures, 4),
+        "cpu_ms_per_picture": round(1e3 * busy / pictures, 4),
         "peak_rss_mb": round(peak, 1),
         "rss_growth_kb_per_picture": round(1024 * (peak - before) / pictures, 3),
         **{name: round(value, 1) for name, value in sizes.items()},

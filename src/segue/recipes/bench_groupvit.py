@@ -69,7 +69,7 @@ def _train_steps(config: GroupViTConfig, batch: int, tokens: int) -> dict[str, C
     ours = GroupViT(config).train()
     theirs = _theirs(ours).train()
     image = torch.randn(batch, 3, config.image_size, config.image_size)
-    ids = torch.randint(4, min(config.vocabulary, config.eos or 9) - 1, (batch, 4, tokens))
+    ids = torch.randint(4, config.vocabulary - 2, (batch, 4, tokens))
     ids[..., -1] = config.eos
     return {
         "ours_train_1_text": _step(ours, partial(_our_loss, ours, image, ids[:, :1])),
