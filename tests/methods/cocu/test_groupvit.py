@@ -314,3 +314,42 @@ def test_padding_a_text_changes_nothing():
     model = make().eval()
     alone = model.embed_texts(["a dog"])
     torch.testing.assert_close(model.embed_texts(["a dog", CAPTIONS[2]])[:1], alone, atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_in_bfloat16_is_finite():
+    model = make(image_size=32, patch=8).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = model.training_step(batch())
+    terms["loss"].backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+class Coloured:
+    """Eight pictures of one colour each, whose captions and prompts name it."""
+
+    words = ("dog", "grass", "photo", "cats", "red", "car", "sky", "man")
+
+    def __len__(self):
+        return 8
+
+    def collate(self, keys):
+        colours = torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(8, 3, 32, 32)
+        rows = [index for _, index in keys]
+        return {"image": colours[rows].clone(), "text": [[f"a {self.words[i]}", f"the {self.words[i]}"] for i in rows]}
+
+
+def test_the_loop_trains_it_and_its_checkpoint_knows_the_pictures(tmp_path, monkeypatch):
+    from segue.training import FitOptions, fit
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    model, data = make(image_size=32, patch=8, drop_path=0.0), Coloured()
+    options = FitOptions(steps=40, batch_size=8, lr=3e-3, warmup=5, ema=0.5, clip_norm=5.0, evaluate_every=40)
+    result = fit(model, data, out=tmp_path / "run", options=options, monitor="right",
+                 save=lambda m, folder: save_groupvit(m, folder / "model"),
+                 evaluate=lambda m: {"right": 0.0})  # fmt: skip
+    assert result.history[-1]["loss"] < 0.3 * result.history[0]["loss"]
+    found = load_groupvit(tmp_path / "run/last/model")
+    whole = data.collate([(0, i) for i in range(8)])
+    with torch.no_grad():
+        logits = found(whole["image"], found.tokenize([row[0] for row in whole["text"]]))
+    assert (logits.argmax(1) == torch.arange(8)).float().mean() >= 0.75
