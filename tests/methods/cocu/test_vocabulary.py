@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.methods.cocu.vocabulary import Vocabulary, find_concepts, noun_vocabulary, plural, read_vocabulary, words
@@ -53,6 +53,7 @@ def test_captions_of_every_kind():
     assert numbers.tolist() == [0, 1, 0, 1, 0]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["man", "men", "woman", "red", "light", "lights", "a"]), max_size=8))
 def test_search_equals_a_naive_one(said):
     concepts = ["man", "woman", "red light", "light", "light a man"]

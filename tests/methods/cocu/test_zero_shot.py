@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_groupvit import CAPTIONS, make
 
@@ -48,6 +48,7 @@ def test_bad_labels_are_refused(text, match):
         parse_labels(text)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.from_regex(r"\A[^\W_]+( [^\W_]+|, [^\W_]+){0,2}\Z"), min_size=1, max_size=4, unique_by=str.casefold))
 def test_quoted_labels_come_back(names):
     names = [zero.unicodedata.normalize("NFC", name) for name in names]
@@ -128,6 +129,7 @@ def test_heat_maps_are_cosines_without_rivals():
     assert both.abs().max() <= 1
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.data())
 def test_windows_cover_everything_and_stay_inside(height, width, crop, data):
     stride = data.draw(st.integers(1, crop))
