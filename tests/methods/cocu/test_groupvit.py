@@ -354,3 +354,24 @@ def test_the_loop_trains_it_and_its_checkpoint_knows_the_pictures(tmp_path, monk
     with torch.no_grad():
         logits = found(whole["image"], found.tokenize([row[0] for row in whole["text"]]))
     assert (logits.argmax(1) == torch.arange(8)).float().mean() >= 0.75
+
+
+def test_clips_vocabulary_files_stand_in_for_tokenizer_json(tmp_path):
+    save_groupvit(GroupViT(replace(TINY, vocabulary=12, bos=10, eos=11)), tmp_path / "m")
+    tokens = [
+        "a",
+        "d",
+        "o",
+        "g",
+        "a</w>",
+        "d</w>",
+        "o</w>",
+        "g</w>",
+        "do",
+        "dog</w>",
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    (tmp_path / "m/vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (tmp_path / "m/merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")
+    assert load_groupvit(tmp_path / "m").tokenize(["A dog"]).tolist() == [[10, 4, 9, 11]]
