@@ -11,7 +11,9 @@ from typing import Any
 
 from segue.recipes import tables
 from segue.recipes.bench import bench_reclmis
+from segue.recipes.bench_curate import bench_curate
 from segue.recipes.bench_data import bench_data
+from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
@@ -33,6 +35,8 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the 
     "metrics": bench_metrics,
     "reclmis": bench_reclmis,
     "data": bench_data,
+    "curate": bench_curate,
+    "groupvit": bench_groupvit,
 }
 
 
