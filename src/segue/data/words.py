@@ -1,6 +1,7 @@
-"""A tokenizer for captions, learned from the captions: WordPiece in lower case, saved as tokenizer.json.
+"""A tokenizer for captions, learned from the captions: byte-level BPE in lower case, saved as tokenizer.json.
 
-Three tokens are special: [PAD], [UNK] and [END]. There is no start token.
+Bytes leave no character unknown, and the same captions give the same tokens (tokenizers' WordPiece numbers letters in
+the order of a hash map). Two tokens are special: [PAD] and [END]. There is no start token.
 """
 
 from __future__ import annotations
@@ -17,33 +18,37 @@ from torch import Tensor
 from segue.types import InputError
 
 FILE = "tokenizer.json"
-PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[END]"
+PAD, END = "[PAD]", "[END]"
 
 
 class Words:
     """Captions as numbers and back."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        ids = {name: tokenizer.token_to_id(name) for name in (PAD, UNKNOWN, END)}
+        ids = {name: tokenizer.token_to_id(name) for name in (PAD, END)}
         if None in ids.values():
             missing = ", ".join(name for name, number in ids.items() if number is None)
             raise InputError(f"tokenizer: it lacks the tokens {missing}; make one with Words.learn(captions)")
         self.tokenizer = tokenizer
-        self.pad, self.unknown, self.end = ids[PAD], ids[UNKNOWN], ids[END]
+        self.pad, self.end = ids[PAD], ids[END]
 
     @classmethod
     def learn(cls, captions: Iterable[str], *, size: int = 10_000, least: int = 2) -> Words:
         """Learn pieces of words from captions, read once.
 
-        size: the most tokens. least: pieces rarer than that are not kept. Raises InputError when there is no caption.
+        size: the most tokens; the 256 bytes are always among them. least: pieces rarer than that are not kept. Raises InputError when there is no caption.
         """
         counted = _Counted(captions)
-        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        tokenizer = Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size, min_frequency=least, special_tokens=[PAD, UNKNOWN, END], show_progress=False
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            min_frequency=least,
+            special_tokens=[PAD, END],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
         )
         tokenizer.train_from_iterator(counted, trainer)
         if not counted.number:
@@ -75,19 +80,19 @@ class Words:
         return int(self.tokenizer.get_vocab_size())
 
     @property
-    def silent(self) -> tuple[int, int]:
-        """Tokens that a caption never says: padding and unknown."""
-        return self.pad, self.unknown
+    def silent(self) -> tuple[int, ...]:
+        """Tokens that a caption never says."""
+        return (self.pad,)
 
     def encode(self, captions: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """Number the captions' tokens, each with its end: tokens (B, L) int64, real (B, L) bool, L <= max_tokens + 1.
 
         A longer caption is cut to max_tokens before its end is added. Raises InputError for a blank caption.
         """
-        rows = [row.ids[:max_tokens] for row in self.tokenizer.encode_batch(list(captions), add_special_tokens=False)]
-        for row, caption in zip(rows, captions, strict=True):
-            if not row:
+        for caption in captions:
+            if not caption.strip():
                 raise InputError(f"caption {caption!r}: nothing to read in it; leave blank captions out")
+        rows = [row.ids[:max_tokens] for row in self.tokenizer.encode_batch(list(captions), add_special_tokens=False)]
         length = max((len(row) for row in rows), default=0) + 1
         tokens = torch.full((len(rows), length), self.pad, dtype=torch.int64)
         real = torch.zeros(len(rows), length, dtype=torch.bool)
@@ -97,11 +102,11 @@ class Words:
         return tokens, real
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of a caption, up to its end, with the spaces that English puts."""
+        """The text of a caption, up to its end, without broken characters and with the spaces that English puts."""
         tokens = list(tokens)
         if self.end in tokens:
             tokens = tokens[: tokens.index(self.end)]
-        return tidy(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        return tidy(self.tokenizer.decode(tokens, skip_special_tokens=True).replace("\ufffd", ""))
 
 
 def tidy(text: str) -> str:

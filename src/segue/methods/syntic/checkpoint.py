@@ -56,11 +56,11 @@ class Captioner:
         support: Support | None = None,
         objects: Tensor | None = None,
         found: Tensor | None = None,
-        options: Decoding = Decoding(),  # noqa: B008 (frozen)
+        options: Decoding | None = None,
     ) -> list[list[str]]:
         """`options.num` captions for each of the image features v (B, D), the best first; fewer when texts coincide.
 
-        support: instead of the captioner's own (the paper's -TT). objects, found: as in `Syntic.prefix`.
+        support: instead of the captioner's own (the paper's -TT). The others are those of `Syntic.caption`.
         """
         device = next(self.model.parameters()).device
         v = torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v).to(device)

@@ -223,12 +223,14 @@ class Syntic(nn.Module):
         support: Support | None = None,
         objects: Tensor | None = None,
         found: Tensor | None = None,
-        options: Decoding = Decoding(),  # noqa: B008 (frozen)
+        options: Decoding | None = None,
     ) -> list[list[list[int]]]:
         """`options.num` distinct captions as tokens, the best first, for each of the image features v (B, D).
 
+        options: by default greedy search for captions of any length that the model was built for.
         support: needed when fp is on; another one than in training is the paper's -TT. objects, found: as in `prefix`.
         """
+        options = Decoding(max_tokens=self.config.max_tokens) if options is None else options
         if self.config.fp and support is None:
             raise InputError("this captioner projects pictures onto a text support set: pass support=Support(...)")
         if options.max_tokens > self.config.max_tokens:
@@ -238,9 +240,7 @@ class Syntic(nn.Module):
         check_features(v, "image features", self.pair_width)
         p = support.project(v) if self.config.fp and support is not None else v
         logits, cache = self.decoder.start(self.prefix(p, v, objects, found))
-        answers = decode(
-            self.decoder.step, logits, cache, end=self.end, options=options, banned=self.silent
-        )
+        answers = decode(self.decoder.step, logits, cache, end=self.end, options=options, banned=self.silent)
         return [[answer.tokens for answer in one] for one in answers]
 
     def _check_objects(self, v: Tensor, objects: Tensor, found: Tensor) -> None:
