@@ -25,12 +25,10 @@ class Words:
     """Captions as numbers and back."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        ids = {name: tokenizer.token_to_id(name) for name in (PAD, END)}
-        if None in ids.values():
-            missing = ", ".join(name for name, number in ids.items() if number is None)
-            raise InputError(f"tokenizer: it lacks the tokens {missing}; make one with Words.learn(captions)")
-        self.tokenizer = tokenizer
-        self.pad, self.end = ids[PAD], ids[END]
+        pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(END)
+        if pad is None or end is None:
+            raise InputError(f"tokenizer: it lacks the tokens {PAD} and {END}; make one with Words.learn(captions)")
+        self.tokenizer, self.pad, self.end = tokenizer, pad, end
 
     @classmethod
     def learn(cls, captions: Iterable[str], *, size: int = 10_000, least: int = 2) -> Words:

@@ -22,7 +22,8 @@ class KVCache:
 
     def select(self, rows: Tensor) -> KVCache:
         """The cache of the rows (R',) int64."""
-        return KVCache(*([self._pick(x, rows) for x in kind] for kind in (self.keys, self.values)), self.length)
+        keys, values = ([self._pick(x, rows) for x in kind] for kind in (self.keys, self.values))
+        return KVCache(keys, values, self.length)
 
     def _pick(self, x: Tensor, rows: Tensor) -> Tensor:
         fresh = x.new_empty(len(rows), *x.shape[1:])
@@ -69,6 +70,7 @@ class PrefixDecoder(nn.Module):
         self, *, vocabulary: int, width: int, layers: int, heads: int, positions: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        self.heads = heads
         self.embed, self.place = nn.Embedding(vocabulary, width), nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -98,9 +100,9 @@ class PrefixDecoder(nn.Module):
 
     def start(self, prefix: Tensor) -> tuple[Tensor, KVCache]:
         """Read the prefix (B, P, W): logits (B, V) of the first token, and the cache to go on with."""
-        block = self.blocks[0]
-        shape = (len(prefix), block.heads, self.place.num_embeddings, prefix.shape[-1] // block.heads)
-        cache = KVCache(*([prefix.new_empty(shape) for _ in self.blocks] for _ in range(2)))
+        shape = (len(prefix), self.heads, self.place.num_embeddings, prefix.shape[-1] // self.heads)
+        keys, values = ([prefix.new_empty(shape) for _ in self.blocks] for _ in range(2))
+        cache = KVCache(keys, values)
         return self._logits(self._hidden(prefix, cache)[:, -1]), cache
 
     def step(self, tokens: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:

@@ -45,7 +45,7 @@ class Support:
         if not tau > 0:
             raise InputError(f"tau: got {tau}, expected more than 0, for instance 0.01")
         self.features, self.captions, self.tau = features, captions, tau
-        self._index: Any = None
+        self.index: Any = None
 
     def __len__(self) -> int:
         """M, the captions it holds."""
@@ -128,11 +128,11 @@ class Support:
             index.train(np.asarray(self.features[np.sort(sample)], np.float32))
         for tile in self._tiles(torch.device("cpu")):
             index.add(tile.numpy())
-        self._index = index
+        self.index = index
 
     def nearest_by_index(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """As `nearest`, by the index: it may miss captions. The similarities are exact: twice k are fetched and ranked."""
-        if self._index is None:
+        if self.index is None:
             self.build_index()
         k = self._check_k(k)
         parts = [self._ranked(self._queries(part).cpu(), k) for part in v.split(64)]
@@ -140,7 +140,7 @@ class Support:
         return score, place
 
     def _ranked(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        place = self._index.search(v.numpy(), min(2 * k, len(self)))[1]
+        place = self.index.search(v.numpy(), min(2 * k, len(self)))[1]
         rows, inverse = np.unique(place.clip(0), return_inverse=True)
         known = torch.from_numpy(np.asarray(self.features[rows], np.float32))
         score = (v @ known.T).gather(1, torch.from_numpy(inverse.reshape(place.shape)))
