@@ -107,8 +107,8 @@ def decode(
     zero = logits.new_zeros(pictures, 1, dtype=torch.float32)
     open_ = _Open(torch.arange(pictures, device=device), zero[:, :, None].long()[:, :, :0], zero, zero)
     for length in range(1, options.max_tokens + 2):
-        logp = _log_probabilities(logits, open_.tokens, end, banned, options)
-        rank, parent, token, total = _candidates(open_, logp, options, draws)
+        allowed, normaliser = _allowed(logits, open_.tokens, end, banned, options)
+        rank, parent, token, total = _candidates(open_, allowed, normaliser, options, draws)
         _collect(found, open_, rank, parent, token, total, end, length, options)
         if length > options.max_tokens:
             break
@@ -116,8 +116,7 @@ def decode(
         live = _unfinished(found, open_, length, options)
         if not len(live):
             break
-        hypotheses = logp.shape[1]
-        rows = (live[:, None] * hypotheses + parent[live]).flatten()
+        rows = (live[:, None] * allowed.shape[1] + parent[live]).flatten()
         if len(rows) != len(logits) or options.width > 1:
             cache = cache.select(rows)
         open_ = _Open(*(part[live] for part in open_))
@@ -125,32 +124,39 @@ def decode(
     return [[answer for _, answer in answers[: options.num]] for answers in found]
 
 
-def _log_probabilities(logits: Tensor, tokens: Tensor, end: int, banned: Sequence[int], o: Decoding) -> Tensor:
-    """(A * K, V) logits -> (A, K, V) log-probabilities of the next token, -inf where it is not allowed."""
-    logits = logits.float()
-    closed = torch.zeros_like(logits, dtype=torch.bool)
-    closed[:, list(banned)] = True
+def _allowed(
+    logits: Tensor, tokens: Tensor, end: int, banned: Sequence[int], o: Decoding
+) -> tuple[Tensor, Tensor]:
+    """Logits (A, K, V) of the next token, -inf where it is not allowed, and the (A, K, 1) logsumexp to subtract.
+
+    A search scores by the model's own probabilities, so its normaliser counts the tokens that are not allowed too;
+    sampling draws from what is left, and there the normaliser does not.
+    """
+    allowed = logits.float() / o.temperature if o.top_p else logits.float().clone()
+    normaliser = allowed.logsumexp(-1, keepdim=True)
+    ending = allowed[:, end].clone()
+    allowed[:, list(banned)] = -torch.inf
     if o.no_repeat:
-        _close_repeats(closed, tokens.flatten(0, 1), o.no_repeat, end)
+        allowed[_repeats(tokens.flatten(0, 1), o.no_repeat)] = -torch.inf
     if tokens.shape[-1] == o.max_tokens:
-        closed[:] = True
-        closed[:, end] = False
+        allowed[:] = -torch.inf
+    if tokens.shape[-1] == o.max_tokens or end not in banned:
+        allowed[:, end] = ending
     if o.top_p:
-        logits = _nucleus((logits / o.temperature).masked_fill(closed, -torch.inf), o.top_p)
-        return logits.log_softmax(-1).unflatten(0, tokens.shape[:2])
-    return logits.log_softmax(-1).masked_fill_(closed, -torch.inf).unflatten(0, tokens.shape[:2])
+        allowed = _nucleus(allowed, o.top_p)
+        normaliser = allowed.logsumexp(-1, keepdim=True)
+    return allowed.unflatten(0, tokens.shape[:2]), normaliser.unflatten(0, tokens.shape[:2])
 
 
-def _close_repeats(closed: Tensor, tokens: Tensor, n: int, end: int) -> None:
-    """Mark in (R, V) every token that would make the last n tokens of (R, T) a run that was there before."""
+def _repeats(tokens: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Rows and tokens that would make the last n tokens of (R, T) a run that was there before."""
     if tokens.shape[1] < n:
-        return
+        nowhere = tokens.new_empty(0)
+        return nowhere, nowhere
     runs = tokens.unfold(1, n, 1)  # (R, T - n + 1, n)
     last = tokens[:, None, tokens.shape[1] - n + 1 :]
-    again = (runs[..., :-1] == last).all(-1)
-    row, place = again.nonzero(as_tuple=True)
-    closed[row, runs[row, place, -1]] = True
-    closed[:, end] = False
+    row, place = (runs[..., :-1] == last).all(-1).nonzero(as_tuple=True)
+    return row, runs[row, place, -1]
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:
@@ -162,18 +168,18 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
 
 
 def _candidates(
-    open_: _Open, logp: Tensor, o: Decoding, draws: list[torch.Generator]
+    open_: _Open, allowed: Tensor, normaliser: Tensor, o: Decoding, draws: list[torch.Generator]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The best 2K one-token continuations of each picture: rank, parent, token and log-probability, all (A, 2K).
 
     At most K of them end their answer, one for each parent, so K others are left to go on with.
     """
-    total = open_.logp[..., None] + logp
-    rank = _perturbed(open_, total, draws) if o.top_p else total
-    vocabulary = logp.shape[-1]
-    flat = rank.flatten(1)
-    best, place = flat.topk(min(2 * o.width, flat.shape[1]))
-    return best, place // vocabulary, place % vocabulary, total.flatten(1).gather(1, place)
+    few = min(2 * o.width, allowed.shape[-1])
+    rank = _perturbed(open_, open_.logp[..., None] + (allowed - normaliser), draws) if o.top_p else allowed
+    best, token = rank.topk(few)  # (A, K, few), of each parent
+    total = open_.logp[..., None] + (allowed.gather(-1, token) - normaliser)
+    rank, place = (best if o.top_p else total).flatten(1).topk(min(2 * o.width, few * allowed.shape[1]))
+    return rank, place // few, token.flatten(1).gather(1, place), total.flatten(1).gather(1, place)
 
 
 def _perturbed(open_: _Open, total: Tensor, draws: list[torch.Generator]) -> Tensor:
