@@ -26,19 +26,23 @@ KARPATHY = {
     ]
 }
 
+COCO = {
+    "images": [{"id": 1}],
+    "annotations": [{"image_id": 1, "caption": "a dog"}, {"image_id": 1, "caption": "x"}],
+}
+
 
 @pytest.mark.parametrize(
     ("name", "content", "captions", "group"),
     [
         ("a.txt", "a dog\n\na cat\na dog\n", ["a dog", "a cat"], [0, 1]),
         ("a.txt.gz", "a dog\na cat", ["a dog", "a cat"], [0, 1]),
-        ("a.jsonl", '{"caption": "a dog", "image": 7}\n\n{"text": "a pup", "image_id": "7"}\n', ["a dog", "a pup"], [0, 0]),
+        ("a.jsonl", '{"caption": "a dog", "image": 7}\n\n{"text": "pup", "image_id": "7"}\n', ["a dog", "pup"], [0, 0]),
         ("a.tsv", "a dog\thttp://x/1\na\tdog\thttp://x/1\na dog\thttp://x/2\n", ["a dog", "a dog"], [0, 1]),
         ("a.tsv.gz", "a dog\thttp://x/1", ["a dog"], [0]),
         ("a.json", json.dumps(KARPATHY), ["a dog", "a pup", "a dog"], [0, 0, 1]),
         ("a.json", json.dumps(["a dog", "a cat", "a dog"]), ["a dog", "a cat"], [0, 1]),
-        ("a.json.gz", json.dumps({"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": "a dog"}, {"image_id": 1, "caption": "x"}]}),
-         ["a dog", "x"], [0, 0]),
+        ("a.json.gz", json.dumps(COCO), ["a dog", "x"], [0, 0]),
     ],
 )  # fmt: skip
 def test_formats(tmp_path, name, content, captions, group):

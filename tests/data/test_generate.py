@@ -72,11 +72,11 @@ def test_more_captions_can_follow(tmp_path):
 
 def test_folders_that_do_not_fit_are_refused(tmp_path):
     generate_pictures(CAPTIONS, tmp_path, Flat())
-    with pytest.raises(InputError, match="its pictures were drawn with .*20.*, got .*30"):
+    with pytest.raises(InputError, match=r"its pictures were drawn with .*20.*, got .*30"):
         generate_pictures(CAPTIONS, tmp_path, Flat(steps=30))
-    with pytest.raises(InputError, match="drawn with .*; name another folder"):
+    with pytest.raises(InputError, match=r"drawn with .*; name another folder"):
         generate_pictures(CAPTIONS, tmp_path, Flat(), seed=1)
-    with pytest.raises(InputError, match="00000000.png is of the caption 'a red dog', now 'a blue cat' has its place"):
+    with pytest.raises(InputError, match=r"00000000.png is of the caption 'a red dog', now 'a blue cat' has its place"):
         generate_pictures(CAPTIONS[1:], tmp_path, Flat())
     with pytest.raises(InputError, match="got no caption"):
         generate_pictures([], tmp_path, Flat())
@@ -118,7 +118,8 @@ def tiny_diffusion(tmp_path_factory):
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
     pipeline = diffusers.StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
+        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet,
+        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("diffusion") / "tiny"

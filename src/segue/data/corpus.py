@@ -40,7 +40,7 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Captions, and for each the number of its picture (N,) int64; a caption without a picture has a number of its own."""
+    """Captions, and for each the number of its picture (N,) int64; one without a picture has a number of its own."""
 
     captions: list[str]
     group: NDArray[np.int64]
@@ -71,7 +71,7 @@ def read_corpus(path: Path, *, split: str = "train", max_words: int | None = Non
 
 
 def stream_captions(path: Path, *, split: str = "train") -> Iterator[Caption]:
-    """The captions of a file one after another, blank ones left out, those that repeat not. Arguments as `read_corpus`."""
+    """The captions of a file one after another, blank ones left out; repeats stay. Arguments as in `read_corpus`."""
     readers: dict[str, Callable[[Path], Iterator[Caption]]] = {
         ".txt": _read_txt,
         ".jsonl": _read_jsonl,

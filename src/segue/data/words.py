@@ -34,7 +34,8 @@ class Words:
     def learn(cls, captions: Iterable[str], *, size: int = 10_000, least: int = 2) -> Words:
         """Learn pieces of words from captions, read once.
 
-        size: the most tokens; the 256 bytes are always among them. least: pieces rarer than that are not kept. Raises InputError when there is no caption.
+        size: the most tokens; the 256 bytes are always among them. least: pieces rarer than that are not kept.
+        Raises InputError when there is no caption.
         """
         counted = _Counted(captions)
         tokenizer = Tokenizer(models.BPE())
@@ -63,7 +64,7 @@ class Words:
             raise InputError(f"{path}: can't be read ({error.strerror}); a captioner's folder holds it") from error
         except InputError:
             raise
-        except Exception as error:  # noqa: BLE001 (tokenizers raises bare Exception)
+        except Exception as error:  # tokenizers raises nothing narrower
             raise InputError(f"{path}: not a tokenizer ({error}); copy the checkpoint again") from error
 
     def save(self, folder: Path) -> None:

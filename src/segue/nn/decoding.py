@@ -2,8 +2,8 @@
 
 One loop does all three. Each picture keeps K = max(beams, num) hypotheses: K = 1 is greedy search, K > 1 beam search.
 Sampling ranks hypotheses by a perturbed log-probability instead (stochastic beam search: Kool et al., "Stochastic
-Beams and Where to Find Them", 2019), which for K = 1 is ordinary sampling and for K > 1 samples without replacement: the
-answers are distinct, and each set of them has the probability it should have.
+Beams and Where to Find Them", 2019), which for K = 1 is ordinary sampling and for K > 1 sampling without replacement:
+the answers are distinct, and each set of them has the probability it should have.
 
 Shapes: B pictures, A of them not done yet, K hypotheses each, V tokens in the vocabulary.
 """
@@ -124,9 +124,7 @@ def decode(
     return [[answer for _, answer in answers[: options.num]] for answers in found]
 
 
-def _allowed(
-    logits: Tensor, tokens: Tensor, end: int, banned: Sequence[int], o: Decoding
-) -> tuple[Tensor, Tensor]:
+def _allowed(logits: Tensor, tokens: Tensor, end: int, banned: Sequence[int], o: Decoding) -> tuple[Tensor, Tensor]:
     """Logits (A, K, V) of the next token, -inf where it is not allowed, and the (A, K, 1) logsumexp to subtract.
 
     A search scores by the model's own probabilities, so its normaliser counts the tokens that are not allowed too;
@@ -183,7 +181,7 @@ def _candidates(
 
 
 def _perturbed(open_: _Open, total: Tensor, draws: list[torch.Generator]) -> Tensor:
-    """Gumbel-perturbed log-probabilities (A, K, V), conditioned on their maximum being the parent's (Kool et al., 3.2)."""
+    """Log-probabilities plus Gumbel noise (A, K, V), given that their maximum is the parent's (Kool et al., 3.2)."""
     noise = torch.stack(
         [torch.rand(total.shape[1:], generator=draws[i], device=total.device) for i in open_.picture.tolist()]
     )
@@ -230,7 +228,7 @@ def _kept(
 
 
 def _unfinished(found: list[list[tuple[float, Answer]]], open_: _Open, length: int, o: Decoding) -> Tensor:
-    """Positions (A',) of the pictures that go on: too few answers yet, or an open one that is ahead of the last of them.
+    """Positions (A',) of the pictures that go on: too few answers yet, or an open one is ahead of the last of them.
 
     Open hypotheses are compared at their length so far, so with a length penalty above 0 this is a heuristic.
     """

@@ -11,7 +11,7 @@ from typing import Any
 
 from segue.recipes import tables
 from segue.recipes.bench import bench_reclmis
-from segue.recipes.bench_caption import bench_caption
+from segue.recipes.bench_caption import bench_captioning
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
@@ -30,7 +30,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
     "reclmis": bench_reclmis,
-    "caption": bench_caption,
+    "caption": bench_captioning,
 }
 
 

@@ -31,7 +31,7 @@ TAU = 0.01
 END = 1
 
 
-def bench_caption(
+def bench_captioning(
     *,
     size: Literal["segue", "faithful"] = "segue",
     vocabulary: int = 10_000,
@@ -57,7 +57,7 @@ def bench_caption(
         recall: the index searches more cells until it finds this share of the true k.
     """
     if min(tokens, rounds, width, queries, k) < 1 or support < 0:
-        raise InputError("bench caption: expected tokens, rounds, width, queries and k of 1 or more, support of 0 or more")
+        raise InputError("expected tokens, rounds, width, queries and k of 1 or more, and support of 0 or more")
     result: dict[str, Any] = {"threads": torch.get_num_threads(), "rounds": rounds}
     result["decoding"] = _decoding(size, vocabulary, tokens, rounds, width)
     if support:
@@ -143,7 +143,7 @@ def _write(model: Syntic, v: Tensor, tokens: int, cached: bool) -> list[list[int
 
 
 def clustered(rows: int, width: int, seed: int, clusters: int = 2000) -> NDArray[np.float16]:
-    """(rows, width) unit vectors around common centres, their cosine to it about .86; the centres do not depend on seed."""
+    """(rows, width) unit vectors around common centres, whose cosine to it is about .86, whatever the seed."""
     generator = torch.Generator().manual_seed(0)
     centres = F.normalize(torch.randn(clusters, width, generator=generator), dim=1)
     generator.manual_seed(seed + 1)

@@ -198,7 +198,10 @@ def test_silent_tokens_are_never_said_and_the_support_set_can_be_swapped():
 
 
 def test_twelve_systems():
-    assert list(SYSTEMS) == "baseline fo fp af fo_af fp_fo fp_af full clipre capdec close decap".split()
+    assert list(SYSTEMS) == [
+        *("baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full"),
+        *("clipre", "capdec", "close", "decap"),
+    ]
     eight = [system_config(TINY, name) for name in list(SYSTEMS)[:8]]
     assert len({(c.fo, c.fp, c.af) for c in eight}) == 8
     assert all(replace(TINY, **SYSTEMS[name]).width == 16 for name in SYSTEMS)
@@ -215,9 +218,9 @@ def test_twelve_systems():
         (lambda: SynticConfig(tau=0), "tau: got 0, expected more than 0"),
         (lambda: model().caption(features(2)), "projects pictures onto a text support set: pass support="),
         (lambda: model().caption(torch.zeros(2, 5), support()), "image features: got 5 columns, expected 12"),
-        (lambda: model().caption(features(2), support(), options=Decoding(max_tokens=7)), "max_tokens: got 7, expected at most 6"),
+        (lambda: model().caption(features(2), support(), options=Decoding(max_tokens=7)), "max_tokens: got 7"),
         (lambda: model().prefix(torch.zeros(2, 5)), "features: got 5 columns, expected 12"),
-        (lambda: model().prefix(features(2), features(2), torch.zeros(2, 3, 5), torch.ones(2, 3).bool()), r"objects: got shape \(2, 3, 5\)"),
+        (lambda: model().prefix(features(2), None, torch.zeros(2, 3, 5), torch.ones(2, 3)), "objects: got shape"),
         (lambda: model().caption(torch.from_numpy(np.zeros((2, 12), np.int64)), support()), "image features: .*int64"),
     ],
 )  # fmt: skip

@@ -104,8 +104,8 @@ def load_captioner(folder: Path) -> Captioner:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"{folder}: its weights do not fit its config.json and tokenizer.json ({str(error).splitlines()[1].strip()}); "
-            "copy the checkpoint again"
+            f"{folder}: its weights do not fit its config.json and tokenizer.json "
+            f"({str(error).splitlines()[1].strip()}); copy the checkpoint again"
         ) from error
     support = None
     if SUPPORT in tensors:

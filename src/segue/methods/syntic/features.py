@@ -51,8 +51,9 @@ def optimise_features(
     step, and the coordinates of a unit vector have a root mean square of D ** -.5, so that the paper's 1e-5 takes
     hundreds of steps to be felt.
     chunk: rows held in memory at a time, with two moments each; batches are drawn within a chunk, and chunks at
-    random from all rows. In each pass over a chunk every row is in one batch, so that `steps` passes are `steps` updates
-    of each row, with Adam's moments of its own. The last batch of a chunk takes in what is left over.
+    random from all rows. In each pass over a chunk every row is in one batch, so that `steps` passes are `steps`
+    updates of each row, with Adam's moments of its own. batch: rows of a batch; those of a chunk are equally large,
+    so they may be a little larger.
     out: (N, D), where to write (a memory map, v itself); a new float32 array by default.
     The same arguments give the same features.
     """

@@ -1,8 +1,8 @@
 """SynTIC: captions learned from text alone.
 
 Paper: Z. Liu et al., "Improving Cross-modal Alignment with Synthetic Pairs for Text-only Image Captioning".
-The equation numbers below are the paper's. Its parts: feature optimisation (Eq. 2, `features`), projection onto the text
-support set (Eq. 3, `support`), object features (Eq. 4-5, here) and the prefix decoder (Eq. 6, `decoder`).
+The equation numbers below are the paper's. Its parts: feature optimisation (Eq. 2, `features`), projection onto the
+text support set (Eq. 3, `support`), object features (Eq. 4-5, here) and the prefix decoder (Eq. 6, `decoder`).
 B captions, D width of the image-text pair, K object names, L tokens, W width of the decoder.
 
 The encoders are frozen, so that everything here works on their features, computed once. What the prefix is made of, in
@@ -149,7 +149,7 @@ class ObjectAttention(nn.Module):
 
 
 class Syntic(nn.Module):
-    """See `build_syntic`. `training_step` is Eq. 6 with the training prefix, `caption` decodes with that of inference."""
+    """See `build_syntic`. `training_step` is Eq. 6 on the training prefix; `caption` decodes on that of inference."""
 
     shift: Tensor
 
@@ -235,7 +235,7 @@ class Syntic(nn.Module):
             raise InputError("this captioner projects pictures onto a text support set: pass support=Support(...)")
         if options.max_tokens > self.config.max_tokens:
             raise InputError(
-                f"max_tokens: got {options.max_tokens}, expected at most {self.config.max_tokens}, what it was built for"
+                f"max_tokens: got {options.max_tokens}, expected at most {self.config.max_tokens}, the most in training"
             )
         check_features(v, "image features", self.pair_width)
         p = support.project(v) if self.config.fp and support is not None else v

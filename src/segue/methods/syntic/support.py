@@ -22,7 +22,7 @@ QUERIES = 1024
 
 
 class Truncated(NamedTuple):
-    """What Eq. 3 gives with the k likeliest captions only. features: (Q, D). lost: (Q,), the weight left out, in [0, 1].
+    """Eq. 3 over the k likeliest captions only. features: (Q, D). lost: (Q,), the weight left out, in [0, 1].
 
     `lost` is None unless it was asked for: it takes an exact pass over the support set.
     """
@@ -131,7 +131,7 @@ class Support:
         self.index = index
 
     def nearest_by_index(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """As `nearest`, by the index: it may miss captions. The similarities are exact: twice k are fetched and ranked."""
+        """As `nearest`, but the index may miss captions. Similarities are exact: twice k are fetched and ranked."""
         if self.index is None:
             self.build_index()
         k = self._check_k(k)
@@ -140,13 +140,14 @@ class Support:
         return score, place
 
     def _ranked(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        place = self.index.search(v.numpy(), min(2 * k, len(self)))[1]
-        rows, inverse = np.unique(place.clip(0), return_inverse=True)
-        known = torch.from_numpy(np.asarray(self.features[rows], np.float32))
-        score = (v @ known.T).gather(1, torch.from_numpy(inverse.reshape(place.shape)))
-        score[torch.from_numpy(place < 0)] = -torch.inf  # the cells searched held fewer
-        score, pick = score.topk(k)
-        return score, torch.from_numpy(place).gather(1, pick)
+        place = torch.from_numpy(self.index.search(v.numpy(), min(2 * k, len(self)))[1])
+        score = torch.bmm(self._rows(place), v[:, :, None]).squeeze(-1)
+        score, pick = score.masked_fill(place < 0, -torch.inf).topk(k)  # < 0: the cells searched held fewer
+        return score, place.gather(1, pick)
+
+    def _rows(self, place: Tensor) -> Tensor:
+        """The features at positions (q, k) as (q, k, D) float32 on the CPU; a position below 0 stands for any."""
+        return torch.from_numpy(self.features[place.cpu().clamp_min(0).numpy()]).float()
 
     def project_by_index(self, v: Tensor, k: int = 256, *, measure: bool = False) -> Truncated:
         """Eq. 3 over the k captions that the index finds. v: (Q, D).
@@ -154,15 +155,11 @@ class Support:
         measure: also tell the softmax's weight that was left out, by an exact pass.
         """
         score, place = self.nearest_by_index(v, k)
-        weight = (score / self.tau).softmax(1)
-        parts = []
-        for w, p in zip(weight.split(64), place.clamp_min(0).split(64), strict=True):
-            rows, inverse = np.unique(p.cpu().numpy(), return_inverse=True)
-            known = torch.from_numpy(np.asarray(self.features[rows], np.float32)).to(w.device)
-            spread = w.new_zeros(len(w), len(rows))
-            spread.scatter_add_(1, torch.from_numpy(inverse.reshape(p.shape)).to(w.device), w)
-            parts.append(spread @ known)
-        features = F.normalize(torch.cat(parts), dim=-1)
+        weight = (score / self.tau).softmax(1)[:, None]
+        parts = [
+            torch.bmm(w, self._rows(p).to(w.device)) for w, p in zip(weight.split(64), place.split(64), strict=True)
+        ]
+        features = F.normalize(torch.cat(parts).squeeze(1), dim=-1)
         return Truncated(features, self._lost(v, score) if measure else None)
 
     @torch.no_grad()
