@@ -69,7 +69,7 @@ def test_saved_and_loaded(words, tmp_path):
 
 @pytest.mark.parametrize(
     ("rough", "clean"),
-    [("a dog ' s ball .", "a dog's ball."), ("t - shirt ( red )", "t-shirt (red)"), ("  a   b ", "a b")],
+    [("a dog ' s ball .", "a dog's ball."), ("a t-shirt ( red )", "a t-shirt (red)"), ("  a   b ", "a b")],
 )
 def test_tidy(rough, clean):
     assert tidy(rough) == clean

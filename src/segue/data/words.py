@@ -113,7 +113,6 @@ def tidy(text: str) -> str:
     text = re.sub(r"\s+([.,;:!?%)\]])", r"\1", text)
     text = re.sub(r"([(\[$#])\s+", r"\1", text)
     text = re.sub(r"(\w)\s*(['’])\s*(s|t|re|ve|ll|d|m)\b", r"\1\2\3", text)
-    text = re.sub(r"(\w)\s+-\s+(\w)", r"\1-\2", text)
     return re.sub(r"\s+", " ", text).strip()
 
 

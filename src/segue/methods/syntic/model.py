@@ -195,7 +195,7 @@ class Syntic(nn.Module):
             if objects is None or found is None:
                 objects, found = v.new_zeros(len(v), 0, v.shape[1]), v.new_zeros(len(v), 0, dtype=torch.bool)
             self._check_objects(v, objects, found)
-            tokens.append(self.objects(v, objects.to(v), found))
+            tokens.append(self.objects(v, objects.to(v), found.to(v.device)))
         return torch.stack(tokens, 1)
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
