@@ -142,7 +142,7 @@ def _write(model: Syntic, v: Tensor, tokens: int, cached: bool) -> list[list[int
 # -------------------------------------------------------------------------------------------- projection
 
 
-def clustered(rows: int, width: int, seed: int, clusters: int = 2000) -> NDArray[np.float16]:
+def clustered(rows: int, width: int, seed: int, clusters: int) -> NDArray[np.float16]:
     """(rows, width) unit vectors around common centres, whose cosine to it is about .86, whatever the seed."""
     generator = torch.Generator().manual_seed(0)
     centres = F.normalize(torch.randn(clusters, width, generator=generator), dim=1)
@@ -168,7 +168,7 @@ def added_mb(kind: Literal["dense", "streamed"], support: int, width: int, queri
 import resource, numpy as np, torch
 from segue.methods.syntic import Support
 from segue.recipes.bench_caption import project_dense
-tile = (np.random.default_rng(0).standard_normal((8192, {width})) * {width} ** -0.5).astype(np.float16)
+tile = torch.nn.functional.normalize(torch.randn(8192, {width}), dim=1).half().numpy()
 features = np.empty(({support}, {width}), np.float16)
 for start in range(0, {support}, 8192):
     features[start : start + 8192] = tile[: {support} - start]
@@ -186,8 +186,9 @@ print(peak() - before)
 
 def _projection(rows: int, width: int, queries: int, k: int, recall: float, rounds: int) -> dict[str, Any]:
     memory = {kind: round(added_mb(kind, rows, width, queries), 1) for kind in ("dense", "streamed")}
-    features = clustered(rows, width, seed=1)
-    v = torch.from_numpy(clustered(queries, width, seed=2)).float()
+    clusters = -(-rows // (2 * k))  # of 2k captions each, so that the nearest k are of the query's own
+    features = clustered(rows, width, seed=1, clusters=clusters)
+    v = torch.from_numpy(clustered(queries, width, seed=2, clusters=clusters)).float()
     support = Support(features, tau=TAU)
     start = time.perf_counter()
     support.build_index()

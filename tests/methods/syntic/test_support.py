@@ -151,6 +151,8 @@ def test_bad_input(monkeypatch):
         Support(unit(5), ["a", "b"])
     with pytest.raises(InputError, match=r"support set: got shape \(0, 4\)"):
         Support(np.zeros((0, 4), np.float32))
+    with pytest.raises(InputError, match="support set: got features of length 3 to 3, expected 1"):
+        Support(3 * unit(5))
     with pytest.raises(InputError, match="tau: got 0, expected more than 0"):
         Support(unit(5), tau=0)
     with pytest.raises(InputError, match="k: got 0, expected 1 or more"):

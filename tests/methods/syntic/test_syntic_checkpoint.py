@@ -29,7 +29,8 @@ def captioner(system="full", support=True):
     config = system_config(SynticConfig(width=16, layers=1, heads=2, max_tokens=8), system)
     model = build_syntic(config, vocabulary=len(words), pair_width=D, end=words.end, silent=words.silent)
     torch.nn.init.normal_(model.shift)
-    texts = np.random.default_rng(0).standard_normal((3, D)).astype(np.float16)
+    texts = np.random.default_rng(0).standard_normal((3, D))
+    texts = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).astype(np.float16)
     pair = {"width": D, "fingerprint": "abc", "name": "a test's pair"}
     return Captioner(model.eval(), words, pair, Support(texts, TEXTS) if support else None, {"recipe": "a test"})
 
@@ -94,3 +95,30 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
         load_captioner(folder)
     with pytest.raises(InputError, match=r"no config.json there"):
         load_captioner(tmp_path / "elsewhere")
+
+
+def test_the_loop_trains_it_and_its_checkpoint_answers(tmp_path):
+    from segue.training.loop import FitOptions, fit
+
+    made = captioner("fp_af")
+    tokens, real = made.words.encode(TEXTS, 8)
+    features = torch.tensor(made.support.features, dtype=torch.float32)
+
+    class Pairs:
+        def __len__(self):
+            return 3
+
+        def collate(self, keys):
+            rows = [index for _, index in keys]
+            return {
+                "tokens": tokens[rows],
+                "real": real[rows],
+                "image": features[rows],
+                "projected": made.support.project(features[rows]),
+                "objects": torch.zeros(len(rows), 0, D),
+                "found": torch.zeros(len(rows), 0, dtype=torch.bool),
+            }
+
+    options = FitOptions(steps=120, batch_size=3, lr=1e-2, precision="float32")
+    fit(made.model, Pairs(), out=tmp_path, options=options, save=lambda _, folder: save_captioner(made, folder))
+    assert [one[0] for one in load_captioner(tmp_path / "last").captions(features)] == TEXTS

@@ -44,6 +44,7 @@ class Support:
             raise InputError(f"support set: {len(features)} features and {len(captions)} captions; give one for each")
         if not tau > 0:
             raise InputError(f"tau: got {tau}, expected more than 0, for instance 0.01")
+        _check_length(features)
         self.features, self.captions, self.tau = features, captions, tau
         self.index: Any = None
 
@@ -191,6 +192,17 @@ class Support:
         if k < 1:
             raise InputError(f"k: got {k}, expected 1 or more")
         return min(k, len(self))
+
+
+def _check_length(features: NDArray[Any]) -> None:
+    """Refuse features that are not L2-normalised, by some of them."""
+    some = np.asarray(features[:: max(1, len(features) // 256)], np.float32)
+    length = np.linalg.norm(some, axis=1)
+    if not (np.abs(length - 1) < 0.01).all():
+        raise InputError(
+            f"support set: got features of length {length.min():.3g} to {length.max():.3g}, expected 1; "
+            "divide each by its length"
+        )
 
 
 def _faiss() -> Any:
