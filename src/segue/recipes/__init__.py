@@ -11,6 +11,7 @@ from typing import Any
 
 from segue.recipes import tables
 from segue.recipes.bench import bench_reclmis
+from segue.recipes.bench_caption import bench_captioning
 from segue.recipes.bench_curate import bench_curate
 from segue.recipes.bench_data import bench_data
 from segue.recipes.bench_groupvit import bench_groupvit
@@ -37,6 +38,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the 
     "data": bench_data,
     "curate": bench_curate,
     "groupvit": bench_groupvit,
+    "caption": bench_captioning,
 }
 
 
