@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import islice
 from pathlib import Path
 
@@ -23,18 +22,13 @@ from torch import Tensor
 from segue.data.images import read_image
 from segue.data.notes import swap_sides
 from segue.data.transforms import Preprocessing
+from segue.methods.checkpoint import bundled
 from segue.methods.reclmis import RecLMIS
 from segue.methods.segmenters import Network, restore, save
 from segue.types import InputError, Segmentation, check_image
 
 Picture = str | Path | NDArray[np.uint8]
 ENSEMBLE = "ensemble.json"
-
-
-def bundled() -> dict[str, Path]:
-    """The checkpoints that ship inside the package, by name."""
-    home = Path(str(resources.files("segue"))) / "checkpoints"
-    return {p.name: p for p in sorted(home.iterdir()) if (p / "config.json").exists()} if home.is_dir() else {}
 
 
 def load(name_or_path: str | Path, *, device: str = "cpu", explain: bool = False) -> Segmenter:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
 from segue.nn.norm import BatchNorm2d
@@ -164,7 +166,7 @@ class SmallImage(ImageTower):
         self.width, self.layers, self.heads = width, layers, heads
         self.preparation = Preparation(size, interpolation="bilinear")
         widths = [3, width // 8, width // 4, width // 2, width]
-        self.stem = nn.Sequential(*(_Halve(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.stem = nn.Sequential(*(_Halve(a, b) for a, b in pairwise(widths)))
         self.position = nn.Parameter(torch.empty((size // self.stride) ** 2, width))
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
@@ -237,6 +239,10 @@ class EfficientNetLite(Pretrained, ImageTower):
         self.requires_grad_(not frozen)
         self.fingerprint = fingerprint(self, buffers=True)
         self.to(memory_format=torch.channels_last).train(not frozen)  # twice as fast on a CPU
+        if frozen:
+            for part in self.modules():
+                if isinstance(part, _Convolution):
+                    part.fold()
 
     def forward(self, x: Tensor) -> ImageFeatures:
         """(B, 3, S, S) -> pooled (B, 1280), the mean over the places of dense (B, 1280, S / 32, S / 32)."""
@@ -258,12 +264,17 @@ class _Convolution(nn.Module):
         super().__init__()
         total = kernel - stride  # for sides that the stride divides
         self.conv = nn.Conv2d(inside, outside, kernel, stride, total // 2, groups=groups, bias=False)
-        self.norm = BatchNorm2d(outside, eps=1e-3, momentum=0.01)
+        self.norm: nn.Module = BatchNorm2d(outside, eps=1e-3, momentum=0.01)
         self.odd = total % 2
 
     def forward(self, x: Tensor) -> Tensor:
-        # One pixel more below and to the right lets the first window start one pixel further in than padding alone.
         return self.norm(self.conv(F.pad(x, (0, 1, 0, 1)) if self.odd else x))
+
+    def fold(self) -> None:
+        """Let the convolution do its batch norm's work, whose averages will not change any more."""
+        self.conv = fuse_conv_bn_eval(self.conv, cast(BatchNorm2d, self.norm).eval())
+        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last)
+        self.norm = nn.Identity()
 
 
 class _Inverted(nn.Module):
@@ -297,7 +308,7 @@ def _adopt_package_weights(tower: EfficientNetLite) -> None:
     path = _package_file()
     try:
         theirs = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  torch raises of many kinds on a broken file
+    except Exception as error:
         raise InputError(f"{path}: weights can't be read ({error}); install the package again") from error
     theirs = {name: weight for name, weight in theirs.items() if not name.startswith("_fc.")}
     ours = tower.state_dict() if not tower.frozen else nn.Module.state_dict(tower)

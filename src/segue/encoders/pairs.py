@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ from torch import Tensor, nn
 
 from segue.encoders.image import ClipImage, ImageTower
 from segue.encoders.pretrained import complete, fingerprint, loading
-from segue.encoders.text import TextTower, Tokens
+from segue.encoders.text import MAX_CHARACTERS, MAX_WORDS, TextTower, Tokens
 from segue.types import InputError
 
+LOWEST_TEMPERATURE = 0.01
 _A_CLIP = "openai/clip-vit-base-patch32"
 
 
@@ -119,6 +121,11 @@ def _check_texts(texts: Sequence[str]) -> None:
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"texts: number {i} is {text!r:.20}, expected words; leave blank texts out")
+        if len(text) > MAX_CHARACTERS or len(text.split()) > MAX_WORDS:
+            raise InputError(
+                f"texts: number {i} has {len(text.split()):,} words in {len(text):,} characters, expected at most "
+                f"{MAX_WORDS:,} words and {MAX_CHARACTERS:,} characters; cut it into sentences"
+            )
 
 
 # --- CLIP and SigLIP
@@ -139,7 +146,9 @@ class ClipPair(Pair):
         with loading(self.source, "image-text pair"):
             found = AutoConfig.from_pretrained(self.source).model_type
             if found not in kinds:
-                raise InputError(f"{source}: holds a {found!r} model, expected a whole CLIP or SigLIP such as {_A_CLIP}")
+                raise InputError(
+                    f"{source}: holds a {found!r} model, expected a whole CLIP or SigLIP such as {_A_CLIP}"
+                )
             model: Any = complete(
                 self.source, kinds[found].from_pretrained(self.source, output_loading_info=True)
             ).float()
@@ -154,7 +163,7 @@ class ClipPair(Pair):
         # SigLIP reads the last position whatever it is, so it must be the one of its training.
         padded = {"length": longest} if found == "siglip" else {}
         self.tokenizer.enable_padding(pad_id=self.text.config.pad_token_id or 0, **padded)
-        self.masked = found == "clip"
+        self.masked, self._cut_before = found == "clip", False
 
     @property
     def temperature(self) -> float:
@@ -172,8 +181,105 @@ class ClipPair(Pair):
 
     def _tokenize(self, texts: Sequence[str]) -> Tokens:
         rows = self.tokenizer.encode_batch(list(texts))
+        if not self._cut_before and (cut := [text for text, row in zip(texts, rows, strict=True) if row.overflowing]):
+            self._cut_before = True
+            longest = self.text.config.max_position_embeddings
+            warnings.warn(
+                f"{cut[0][:60]!r}... is longer than the {longest} tokens that {self.source} reads, and is cut (said once)",
+                stacklevel=3,
+            )
         ids, mask = ([getattr(row, name) for row in rows] for name in ("ids", "attention_mask"))
         return Tokens(torch.tensor(ids), torch.tensor(mask, dtype=torch.bool))
 
     def _pieces(self) -> Tokenizer:
         return self.tokenizer
+
+
+# --- Segue's own
+
+
+@dataclass(frozen=True)
+class DualConfig:
+    """Sizes of the projection heads.
+
+    width: D of the joint space. hidden: of each head's inner layer, 0 for none (a linear head). dropout: on the
+    heads' inputs and inner layers. temperature: at the start; training changes it, down to .01 at the lowest.
+    pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
+    """
+
+    width: int = 256
+    hidden: int = 1024
+    dropout: float = 0.0
+    temperature: float = 0.05
+    pooling: Literal["mean", "last"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.hidden < 0 or not 0 <= self.dropout < 1 or self.temperature < LOWEST_TEMPERATURE:
+            raise InputError(
+                f"dual encoder: got {self}, expected width >= 1, hidden >= 0, 0 <= dropout < 1 and "
+                f"temperature >= {LOWEST_TEMPERATURE}"
+            )
+        if self.pooling not in ("mean", "last"):
+            raise InputError(f"dual encoder: got pooling {self.pooling!r}, expected mean or last")
+
+
+class DualEncoder(Pair):
+    """An image tower and a text tower with a projection head each; see `segue train align`."""
+
+    def __init__(self, config: DualConfig, image: ImageTower, text: TextTower) -> None:
+        super().__init__()
+        self.config, self.width, self.image, self.text = config, config.width, image, text
+        self.image_head = Head(image.width, config)
+        self.text_head = Head(text.width, config)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+
+    @property
+    def temperature(self) -> float:
+        """As learned, never below .01."""
+        return 1 / float(self.scale())
+
+    def scale(self) -> Tensor:
+        """1 / temperature as a scalar tensor, at most 100, through which it is learned."""
+        return self.log_scale.exp().clamp(max=1 / LOWEST_TEMPERATURE)
+
+    def project_image(self, features: Tensor) -> Tensor:
+        """(..., features of the image tower) -> (..., D), not normalised."""
+        return self.image_head(features)
+
+    def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""
+        return self.text_head(self.read_text(ids, mask))
+
+    def read_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, L) int64 ids and (B, L) bool mask -> (B, features of the text tower): one vector a text."""
+        tokens = self.text(ids, mask)
+        if self.config.pooling == "last":
+            return tokens[torch.arange(len(tokens), device=tokens.device), mask.sum(1) - 1]
+        return tokens.sum(1) / mask.sum(1, keepdim=True)  # padding is zeros
+
+    def _tokenize(self, texts: Sequence[str]) -> Tokens:
+        return self.text.tokenize(texts)
+
+    def _pieces(self) -> Tokenizer:
+        return self.text.tokenizer
+
+
+class Head(nn.Module):
+    """(..., inside) -> (..., D): normalised, then a linear map and, beside it, one inner layer of GELU."""
+
+    def __init__(self, inside: int, config: DualConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(inside)
+        self.dropout = nn.Dropout(config.dropout)
+        self.linear = nn.Linear(inside, config.width, bias=False)
+        self.inner = _inner(inside, config) if config.hidden else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inside) -> (..., D)."""
+        x = self.dropout(self.norm(x))
+        return self.linear(x) if self.inner is None else self.linear(x) + self.inner(x)
+
+
+def _inner(inside: int, config: DualConfig) -> nn.Sequential:
+    first, second = nn.Linear(inside, config.hidden), nn.Linear(config.hidden, config.width)
+    return nn.Sequential(first, nn.GELU(), nn.Dropout(config.dropout), second)
