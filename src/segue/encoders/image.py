@@ -390,18 +390,17 @@ class ClipImage(Pretrained, ImageTower):
 
 def _clip_vision(source: str) -> tuple[Any, Any]:
     """The vision model and its projection (None for SigLIP, whose pooling head is inside)."""
-    from transformers import AutoConfig, CLIPVisionModelWithProjection, SiglipVisionModel
+    from transformers import AutoConfig, CLIPModel, CLIPVisionModelWithProjection, SiglipVisionModel
 
+    # Of a whole CLIP the whole is read: its vision part alone does not know the width of the projection.
+    kinds: dict[str, Any] = {"clip": CLIPModel, "clip_vision_model": CLIPVisionModelWithProjection}
+    kinds |= dict.fromkeys(("siglip", "siglip_vision_model"), SiglipVisionModel)
     with loading(source, "image tower"):
         found = AutoConfig.from_pretrained(source).model_type
-        if found in ("clip", "clip_vision_model"):
-            model: Any = complete(
-                source, CLIPVisionModelWithProjection.from_pretrained(source, output_loading_info=True)
-            )
-            return model.vision_model, model.visual_projection
-        if found in ("siglip", "siglip_vision_model"):
-            return complete(source, SiglipVisionModel.from_pretrained(source, output_loading_info=True)), None
-    raise InputError(f"{source}: holds a {found!r} model, expected a CLIP or SigLIP such as {_A_CLIP}")
+        if found not in kinds:
+            raise InputError(f"{source}: holds a {found!r} model, expected a CLIP or SigLIP such as {_A_CLIP}")
+        model: Any = complete(source, kinds[found].from_pretrained(source, output_loading_info=True))
+    return (model.vision_model, model.visual_projection) if found.startswith("clip") else (model, None)
 
 
 def _clip_preparation(source: str, native: int, size: int | None) -> Preparation:

@@ -56,7 +56,7 @@ def loading(source: str, what: str = "text tower") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # RuntimeError: sizes that differ
         tokenizer = " and the tokenizer's files" if what != "image tower" else ""
         raise InputError(
             f"{source}: no {what} could be read there ({str(error).partition(chr(10))[0]}); expected a "

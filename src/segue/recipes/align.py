@@ -34,7 +34,7 @@ from segue.training import FitOptions, fit
 from segue.types import InputError, Picture, PictureSet
 
 _SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
-_BATCH = 32  # pictures or texts that a frozen tower reads at once
+_BATCH = {"images": 32, "texts": 1024}  # that a frozen tower reads at once
 
 
 @dataclass(frozen=True)
@@ -232,11 +232,12 @@ class Towers:
         return self._store(captioned.split, "texts", items, self.pair.text, partial(_read_texts, self.pair))
 
     def _store(self, name: str, kind: str, items: list[Item], tower: Any, read: Any) -> Store:
-        told = str([tower.config(), self.pair.config.pooling if kind == "texts" else "", [i.content for i in items]])
+        plan = Plan(tower.fingerprint, kind, tower.width, shard_rows=1024, batch_size=_BATCH[kind])
+        pooling = self.pair.config.pooling if kind == "texts" else ""
+        told = str([plan, tower.config(), pooling, [(item.name, item.content) for item in items]])
         folder = self.cache / f"{name}-{kind}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         if not folder.exists():
             print(f"{name}: reading {len(items):,} {kind} with the frozen tower, once, to {folder}", flush=True)
-        plan = Plan(tower.fingerprint, kind, tower.width, shard_rows=1024, batch_size=_BATCH)
         return fill_store(folder, items, read, plan, progress=show_progress, wait=True)
 
 
@@ -256,7 +257,11 @@ def _read_images(pair: DualEncoder, images: list[NDArray[np.uint8]]) -> NDArray[
 
 @torch.no_grad()
 def _read_texts(pair: DualEncoder, texts: list[str]) -> NDArray[np.float32]:
-    return pair.read_text(*(part.to(_device(pair)) for part in pair.text.tokenize(texts))).float().cpu().numpy()
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # neighbours of one length waste no padding
+    parts = (pair.text.tokenize([texts[i] for i in order[j : j + 64]]) for j in range(0, len(order), 64))
+    device = _device(pair)
+    rows = torch.cat([pair.read_text(ids.to(device), mask.to(device)).float().cpu() for ids, mask in parts])
+    return rows[torch.argsort(torch.tensor(order))].numpy()
 
 
 def _device(pair: Pair) -> torch.device:
