@@ -42,9 +42,7 @@ def write_siglip(folder):
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
     text = {**SIZES, "vocab_size": len(words), "max_position_embeddings": 12, "pad_token_id": 0, "projection_size": 16}
     torch.manual_seed(0)
-    model = SiglipModel(
-        SiglipConfig(text_config=text, vision_config={**SIZES, "image_size": 32, "patch_size": 8})
-    )
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config={**SIZES, "image_size": 32, "patch_size": 8}))
     _shaken(model).save_pretrained(folder)
     SiglipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder

@@ -30,7 +30,7 @@ class ImageTowerContract:
 
     def test_a_place_lies_where_it_says(self):
         tower = self.make().eval()
-        plain = np.full((tower.size, tower.size, 3), 90, np.uint8)
+        plain = pictures(1, tower.size, tower.size)[0]
         marked = plain.copy()
         marked[-tower.stride :, : tower.stride] = (255, 0, 40)  # the first place of the last row
         with torch.no_grad():

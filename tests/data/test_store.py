@@ -122,7 +122,7 @@ def test_bad_items_stop_before_anything_is_computed(tmp_path):
     def never(_):
         raise AssertionError
 
-    with pytest.raises(InputError, match="2 of 10 inputs can't be read: item 3: torn; item 9: torn.*--on-bad skip"):
+    with pytest.raises(InputError, match=r"2 of 10 inputs can't be read: item 3: torn; item 9: torn.*--on-bad skip"):
         fill_store(tmp_path, items(broken=(3, 9)), never, PLAN)
     assert list(tmp_path.iterdir()) == []
 

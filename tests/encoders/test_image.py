@@ -6,13 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from contract.towers import ImageTowerContract, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_clip import write_clip, write_siglip
 from transformers import CLIPImageProcessorPil, CLIPModel, SiglipImageProcessorPil, SiglipModel
 
+from contract.towers import ImageTowerContract, pictures
 from segue.encoders.image import (
     ClipImage,
     EfficientNetLite,
@@ -22,6 +21,7 @@ from segue.encoders.image import (
     load_image_tower,
 )
 from segue.types import InputError
+from tiny_clip import write_clip, write_siglip
 
 
 @pytest.fixture(scope="module")

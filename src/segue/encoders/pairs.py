@@ -185,7 +185,8 @@ class ClipPair(Pair):
             self._cut_before = True
             longest = self.text.config.max_position_embeddings
             warnings.warn(
-                f"{cut[0][:60]!r}... is longer than the {longest} tokens that {self.source} reads: it is cut (said once)",
+                f"{cut[0][:50]!r}... is longer than the {longest} tokens that {self.source} reads, "
+                "and is cut (said once)",
                 stacklevel=3,
             )
         ids, mask = ([getattr(row, name) for row in rows] for name in ("ids", "attention_mask"))
