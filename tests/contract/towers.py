@@ -117,7 +117,7 @@ class PairContract:
         before = pair.fingerprint
         assert before == self.make().fingerprint
         with torch.no_grad():
-            next(pair.parameters()).view(-1)[0] += 1
+            next(pair.text.parameters()).view(-1)[0] += 1
         assert pair.fingerprint != before
 
     @pytest.mark.parametrize(

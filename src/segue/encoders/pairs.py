@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from segue.encoders.image import ClipImage, ImageTower
-from segue.encoders.pretrained import complete, fingerprint, loading
+from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
 from segue.encoders.text import MAX_CHARACTERS, MAX_WORDS, TextTower, Tokens
 from segue.types import InputError
 
@@ -48,8 +48,14 @@ class Pair(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of all that decides the embeddings: weights, preparation and word pieces."""
-        digest = hashlib.sha256(fingerprint(self, buffers=True).encode())
+        """The sha256 of all that decides the embeddings: weights, preparation and word pieces.
+
+        A frozen tower counts by the weights that it was read with, whatever was done to them to make it fast.
+        """
+        digest = hashlib.sha256()
+        for part in self.children():
+            told = part.fingerprint if isinstance(part, Pretrained) and part.frozen else fingerprint(part, buffers=True)
+            digest.update(str(told).encode())
         digest.update(json.dumps(asdict(self.image.preparation)).encode())
         digest.update(self._pieces().to_str().encode())
         return digest.hexdigest()
@@ -168,7 +174,7 @@ class ClipPair(Pair):
     @property
     def temperature(self) -> float:
         """As trained."""
-        return math.exp(-float(self.logit_scale))
+        return math.exp(-float(self.logit_scale.detach()))
 
     def project_image(self, features: Tensor) -> Tensor:
         """Nothing: the tower's features are in the joint space already."""
@@ -237,7 +243,7 @@ class DualEncoder(Pair):
     @property
     def temperature(self) -> float:
         """As learned, never below .01."""
-        return 1 / float(self.scale())
+        return 1 / float(self.scale().detach())
 
     def scale(self) -> Tensor:
         """1 / temperature as a scalar tensor, at most 100, through which it is learned."""

@@ -24,6 +24,7 @@ class Pretrained(nn.Module):
     """
 
     frozen: bool = True
+    fingerprint: str
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode when frozen, whatever the mode."""
