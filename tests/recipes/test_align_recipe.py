@@ -58,7 +58,7 @@ def toy(names=NAMES):
 @pytest.fixture
 def quick(tmp_path):
     return replace(
-        ALIGN, out=tmp_path / "run", cache=tmp_path / "cache", image_size=32, steps=60, batch_size=24, lr=2e-3,
+        ALIGN, out=tmp_path / "run", cache=tmp_path / "cache", image_size=32, steps=100, batch_size=24, lr=5e-4,
         width=32, hidden=0, dropout=0.0, ema=0.0, evaluations=1, flips=False,
     )  # fmt: skip
 
@@ -68,10 +68,10 @@ def test_a_small_pair_learns_colours_and_shapes(quick):
     pair = load_pair(train_pair(quick, train, val))
     held_out = Captioned.of(val, "stop", "val")
     found = recalls(pair, held_out, None, None)
-    assert found["i2t_r1"] > 0.3  # by chance 1 in 12
-    assert found["t2i_r5"] > 0.7
+    assert found["i2t_r1"] > 0.4  # by chance 1 in 12; measured .75
+    assert found["t2i_r1"] > 0.5
     history = [json.loads(line) for line in (quick.out / "history.jsonl").read_text().splitlines()]
-    assert history[-1]["train/contrast"] < 0.7 * history[0]["train/contrast"]
+    assert history[-1]["train/contrast"] < 0.5 * history[0]["train/contrast"]
 
 
 def test_frozen_towers_read_a_data_set_once(quick, monkeypatch, capsys):

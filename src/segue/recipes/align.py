@@ -94,7 +94,13 @@ class AlignSettings:
 
 ALIGN = AlignSettings(out=Path("runs/align"), data=Path("data"))
 SCENES = AlignSettings(
-    out=Path("runs/pair-scenes"), data=Path("runs/data/scenes"), image_size=128, steps=3000, batch_size=128, half=True
+    out=Path("runs/pair-scenes"),
+    data=Path("runs/data/scenes"),
+    image_size=128,
+    steps=3000,
+    batch_size=128,
+    lr=5e-4,
+    half=True,
 )
 
 
