@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,7 +136,7 @@ def fill_store(
         for number in _missing(path, manifest):
             start = number * plan.shard_rows
             rows = _shard(good[start : start + plan.shard_rows], embed, plan)
-            _replace(path / _name(number), lambda file, rows=rows: np.save(file, rows))
+            _replace(path / _name(number), partial(np.save, arr=rows))
             if progress:
                 progress(start + len(rows), len(good))
     return Store(path)
@@ -299,14 +299,14 @@ def _alone(path: Path, wait: bool) -> Iterator[None]:
 
 def text_items(texts: Iterable[tuple[str, str]]) -> list[Item]:
     """Items of (name, text) pairs; a blank text can't be read."""
-    return [Item(name, text, lambda name=name, text=text: _words(name, text)) for name, text in texts]
+    return [Item(name, text, partial(_words, name, text)) for name, text in texts]
 
 
 def picture_items(pictures: Iterable[tuple[str, Path]]) -> list[Item]:
     """Items of (name, file) pairs; the content is the sha256 of the file."""
     from segue.data.images import read_image
 
-    return [Item(name, _file_digest(path), lambda path=path: read_image(path)) for name, path in pictures]
+    return [Item(name, _file_digest(path), partial(read_image, path)) for name, path in pictures]
 
 
 def _words(name: str, text: str) -> str:
