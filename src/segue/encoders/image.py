@@ -238,7 +238,7 @@ class EfficientNetLite(Pretrained, ImageTower):
             _adopt_package_weights(self)
         self.requires_grad_(not frozen)
         self.fingerprint = fingerprint(self, buffers=True)
-        self.to(memory_format=torch.channels_last).train(not frozen)  # twice as fast on a CPU
+        cast(Any, self).to(memory_format=torch.channels_last).train(not frozen)  # twice as fast on a CPU
         if frozen:
             for part in self.modules():
                 if isinstance(part, _Convolution):
@@ -434,7 +434,7 @@ def _side(crop: Any) -> int:
 
 def image_tower(name: str, *, size: int | None = None, frozen: bool = True) -> ImageTower:
     """An image tower by name: "small" (always trained), "efficientnet-lite0" or "clip:ID-OR-FOLDER"."""
-    at = {} if size is None else {"size": size}
+    at: dict[str, Any] = {} if size is None else {"size": size}
     if name == "small":
         return SmallImage(**at)
     if name == EfficientNetLite.kind:
@@ -465,6 +465,8 @@ def load_image_tower(config: dict[str, Any]) -> ImageTower:
             f"{kind}: its weights changed since the checkpoint was saved (sha256 {tower.fingerprint[:12]}, expected "
             f"{str(expected)[:12]}); bring back the version it was trained with"
         )
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in (prepared or {}).items()}
+    lists: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in (prepared or {}).items()
+    }
     tower.preparation = Preparation(**lists) if lists else tower.preparation
     return tower
