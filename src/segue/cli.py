@@ -119,6 +119,36 @@ def evaluate(
     _show(score(predictor, examples, empty=empty, tta=tta, window=window), json)
 
 
+def embed(
+    source: Positional[Path],
+    /,
+    out: Annotated[Path, arg(aliases=["-o"])],
+    pair: str = "pair-scenes",
+    on_bad: Literal["stop", "skip"] = "stop",
+    batch_size: int = 0,
+    shard_rows: int = 4096,
+    device: str = "cpu",
+    json: bool = False,
+) -> None:
+    """Write the embeddings of pictures or texts to a store; the same command goes on where it was stopped.
+
+    Args:
+        source: a folder of pictures, or a .txt or .txt.gz with one text a line.
+        out: the store, a folder: float16 shards (.npy) and manifest.json.
+        pair: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER (CLIP or SigLIP).
+        on_bad: what to do with what can't be read: stop before computing, or skip it and name it in the manifest.
+        batch_size: how many at once; 0 for 32 pictures or 256 texts.
+        shard_rows: rows of a shard; a kill loses one at most.
+        device: cpu, cuda, ...
+        json: print one JSON object.
+    """
+    from segue.recipes.embed import embed_files
+
+    _show(
+        embed_files(source, out, pair, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows, device=device), json
+    )
+
+
 def data_make(
     what: Positional[Literal["chest", "scenes"]],
     /,
@@ -406,6 +436,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "train": train,
     "eval": evaluate,
+    "embed": embed,
     "export": export,
     "data": data,
     "score": score,
