@@ -20,10 +20,7 @@ HEADS = replace(ALIGN, image="efficientnet-lite0", text="minilm", evaluations=1)
 SYSTEMS: dict[str, AlignSettings] = {
     "full": HEADS,
     "linear heads": replace(HEADS, hidden=0),
-    "no flips": replace(HEADS, flips=False),
-    "no dropout": replace(HEADS, dropout=0.0),
     "with hard negatives": replace(HEADS, hard=1.0),
-    "batch 128": replace(HEADS, batch_size=128),
 }
 
 

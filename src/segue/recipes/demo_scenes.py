@@ -39,7 +39,7 @@ def _row(out: Path, number: int, scene: Scene) -> str:
         _figure(out, f"scene-{number}-masks.png", outlined(scene, drawn), "Its things", _named(scene, drawn)),
         _figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"),
     ]
-    told = captions(scene, shares(scene, drawn), SEED + number)
+    told = captions(scene, shares(scene, drawn).tolist(), SEED + number)
     said = "".join(f"<li>{html.escape(one.text)}</li>" for one in told)
     related = "".join(f"<li>{html.escape(_relation(scene, r))}</li>" for r in scene.relations)
     lists = f"<div><b>Captions</b><ul>{said}</ul><b>Relations</b><ul>{related or '<li>none</li>'}</ul></div>"
