@@ -97,8 +97,8 @@ SCENES = AlignSettings(
     out=Path("runs/pair-scenes"),
     data=Path("runs/data/scenes"),
     image_size=128,
-    steps=3000,
-    batch_size=128,
+    steps=1000,
+    batch_size=64,
     lr=5e-4,
     half=True,
 )
