@@ -204,7 +204,7 @@ class Link:
     """A phrase of a caption tied to a mask.
 
     start, end: the phrase is caption[start:end]. phrase: its words. mask: (H, W) bool on the picture's own grid.
-    score: in [0, 1], how sure the mask is times how sure its tie to the phrase is. label: the mask's class, "" if unknown.
+    score: in [0, 1], how sure the mask is times how sure its tie to the phrase is. label: the mask's class, or "".
     """
 
     start: int

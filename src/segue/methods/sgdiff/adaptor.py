@@ -39,9 +39,7 @@ class Adaptor(nn.Module):
         self.blocks = nn.ModuleList(Direction(width, heads, feed, crosses=False) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.relevance = nn.Linear(width, 1) if filters else None
-        self.order = (
-            nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, places + 1)) if ranks else None
-        )
+        self.order = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, places + 1)) if ranks else None
 
     def forward(self, nodes: Tensor, real: Tensor) -> Adapted:
         """nodes: (B, N, D), e_o. real: (B, N) bool."""

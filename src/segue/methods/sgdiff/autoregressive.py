@@ -19,9 +19,9 @@ class WordInput(nn.Module):
     def __init__(self, size: int, width: int, length: int) -> None:
         super().__init__()
         self.words = nn.Embedding(size, width)
-        self.start = nn.Parameter(torch.randn(width) * 0.02)
-        self.position = nn.Parameter(torch.randn(length, width) * 0.02)
-        nn.init.normal_(self.words.weight, std=0.02)
+        self.start = nn.Parameter(torch.randn(width) * 0.5)
+        self.position = nn.Parameter(torch.randn(length, width) * 0.5)
+        nn.init.normal_(self.words.weight, std=0.5)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """(B, L) numbers of which the last one is not read -> (B, L, D)."""

@@ -9,7 +9,8 @@ A batch is a plain dict. B pictures, N nodes, E edges, L words, K places, S the 
     nodes     (B, N) bool, True where there is one    order     (B, N) int64, its place in the caption, K for none
     prompt    (B,) int64, the prompt's node           pairs     (B, N, L) bool, word j names node i
     edges     (B, E, 3) int64, subject, predicate, object
-    linked    (B, E) bool, True where there is one    masks     (B, N, s, s) bool, of the nodes in `known` (B, N) bool
+    linked    (B, E) bool, True where there is one    masks     (B, N, s, s) float32, the share of each cell;
+                                                      known     (B, N) bool, the masks there are
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from segue.data import rle
-from segue.data.transforms import resize_mask
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SceneGraph, box_iou, coarse_subgraph, graph_of, prompt_node
 from segue.methods.sgdiff.lexicon import Lexicon, word_spans
@@ -73,7 +74,8 @@ def pad(rows: Sequence[Arrays]) -> dict[str, Tensor]:
         shape = np.max([a.shape for a in arrays], axis=0) if arrays[0].ndim else ()
         full = np.zeros((len(rows), *(int(n) for n in shape)), arrays[0].dtype)
         for i, array in enumerate(arrays):
-            full[(i, *(slice(n) for n in array.shape))] = array
+            inside: Any = (i, *(slice(n) for n in array.shape))
+            full[inside] = array
         made[name] = torch.from_numpy(full)
     return made
 
@@ -150,9 +152,7 @@ def _words(
     """ids, tags, tagged and pairs; only phrases that have regions count."""
     tags, pairs = np.zeros(length, np.int64), np.zeros((len(told), length), np.bool_)
     for phrase in (p for p in phrases if p.regions):
-        inside = [
-            j for j, (_, a, b) in enumerate(word_spans(caption)[:length]) if a < phrase.end and b > phrase.start
-        ]
+        inside = [j for j, (_, a, b) in enumerate(word_spans(caption)[:length]) if a < phrase.end and b > phrase.start]
         tags[inside], tags[inside[:1]] = 2, 1
         named = [i for i, region in enumerate(told) if region in phrase.regions]
         pairs[np.ix_(named, inside)] = True
@@ -176,8 +176,9 @@ def _order(
 
 
 def _masks(picture: Picture, told: Sequence[int | None], side: int) -> Arrays:
-    masks, known = np.zeros((len(told), side, side), np.bool_), np.zeros(len(told), np.bool_)
+    masks, known = np.zeros((len(told), side, side), np.float32), np.zeros(len(told), np.bool_)
     for i, region in enumerate(told):
         if region is not None and (found := picture.regions[region].mask) is not None:
-            masks[i], known[i] = resize_mask(rle.decode(found), (side, side)), True
+            full = Image.fromarray(rle.decode(found).astype(np.float32))
+            masks[i], known[i] = np.asarray(full.resize((side, side), Image.Resampling.BOX)), True
     return {"masks": masks, "known": known}

@@ -58,8 +58,8 @@ class SGDiffConfig:
             raise InputError(f"size: got {self.size}, expected a multiple of 16, 32 or more")
         if self.width % self.heads or len(self.widths) != 4 or any(c % 8 for c in (*self.widths, self.channels)):
             raise InputError(
-                f"widths {self.widths}, channels {self.channels}, width {self.width}, heads {self.heads}: expected four "
-                "widths and channels that are multiples of 8, and a width that is a multiple of heads"
+                f"widths {self.widths}, channels {self.channels}, width {self.width}, heads {self.heads}: expected "
+                "four widths and channels that are multiples of 8, and a width that is a multiple of heads"
             )
         if min(self.length, self.places, self.max_nodes, self.blocks) < 1:
             raise InputError("length, places, max_nodes and blocks: expected 1 or more of each")

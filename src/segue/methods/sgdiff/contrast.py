@@ -37,7 +37,7 @@ class Contrast(nn.Module):
         return F.normalize(self.masks(masks), dim=-1), F.normalize(self.words(words), dim=-1)
 
     def forward(self, masks: Tensor, words: Tensor, there: Tensor, real: Tensor, pairs: Tensor) -> Tensor:
-        """L_MEC. there: (B, N) bool, the masks. real: (B, L) bool, the words. pairs: (B, N, L) bool, word names mask."""
+        """L_MEC. there: (B, N) bool, the masks. real: (B, L) bool, the words. pairs: (B, N, L) bool, who names whom."""
         m, s = self.project(masks, words)
         loss = m.new_zeros(())
         if self.wanted in ("intra", "both"):

@@ -147,7 +147,13 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
         gist = model.gist(graph)
         options = {"most": c.length, "length": wish.length, "temperature": wish.noise, "generator": generator}
         numbers = write(
-            model.transformer, model.words, model.head, gist, graph.features, graph.there, **options  # type: ignore[arg-type]
+            model.transformer,
+            model.words,
+            model.head,
+            gist,
+            graph.features,
+            graph.there,
+            **options,  # type: ignore[arg-type]
         )
         logits, states = model.read(numbers, graph)
         return _Story(*words_of(F.one_hot(numbers, logits.shape[-1]).float(), logits), states)
@@ -159,8 +165,9 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
         return logits, (logits, states)
 
     control = controls([wish.length] * rows, [wish.include] * rows, c.length)
-    options = {"steps": wish.steps, "noise": wish.noise, "control": control, "generator": generator}
-    logits, (belief, states) = sample(denoise, model.codes, start, **options)  # type: ignore[arg-type]
+    logits, (belief, states) = sample(
+        denoise, model.codes, start, steps=wish.steps, noise=wish.noise, control=control, generator=generator
+    )
     return _Story(*words_of(logits, belief), states)
 
 
@@ -184,7 +191,7 @@ def _finish(
     stories = []
     for row, score in enumerate(scores):
         caption, spans = model.lexicon.text([] if story.numbers is None else story.numbers[row].tolist())
-        labels = [coarse[row][i] for i in sub.index[row].tolist()]
+        labels = [coarse[row][i] for i in sub.chosen[row].tolist()]
         links: list[Link] = []
         if masks is not None:
             phrases = [] if tags is None else _phrases(tags[row][: len(spans)])
@@ -222,7 +229,9 @@ def _ties(model: SGDiff, sub: Subgraph, story: _Story) -> Tensor:
     else:
         causal = model.config.decoder == "autoregressive"
         looks = model.transformer.glances(states, sub.there, causal)
-        score = torch.zeros(*sub.real.shape, real.shape[1]) if looks is None else looks[..., :nodes].transpose(1, 2).log()
+        score = (
+            torch.zeros(*sub.real.shape, real.shape[1]) if looks is None else looks[..., :nodes].transpose(1, 2).log()
+        )
     return score.masked_fill(~real[:, None], -torch.inf).softmax(-1)
 
 

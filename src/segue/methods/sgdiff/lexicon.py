@@ -1,4 +1,4 @@
-"""The names a model knows: words of captions, classes of nodes, predicates of edges; and from text to numbers and back."""
+"""The names a model knows: words of captions, classes of nodes, predicates of edges; text to numbers and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def word_spans(caption: str) -> list[tuple[str, int, int]]:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """words: numbered from 2 (0 ends a caption, 1 is any other word). classes, predicates: numbered from 1 (0 is any other).
+    """words: numbered from 2 (0 ends a caption, 1 is any other). classes, predicates: numbered from 1 (0 is any other).
 
     Raises InputError when a list of names is empty or names one twice.
     """

@@ -1,16 +1,17 @@
-"""Masks after Mask2Former: a backbone and a pixel decoder that run once a picture, and queries that come from the graph.
+"""Masks after Mask2Former: a backbone and a pixel decoder that run once a picture, and queries from the graph.
 
-Where we differ: a small convolutional backbone (the paper has Swin); the decoder's pixel embeddings are as fine as stride
-2, for pictures of 128 pixels; queries are Linear(h_g) with the node's box as position, and each is matched to its node,
-so there is neither a class head nor a matching by masks; a learned slope lowers the logits outside the node's box; the
+Where we differ: a small convolutional backbone (the paper has Swin); the pixel embeddings are as fine as stride 2, for
+pictures of 128 pixels; queries are Linear(h_g) with the node's box as position, and each is matched to its node, so
+there is neither a class head nor a matching by masks; a learned slope lowers the logits outside the node's box; the
 first layer of masked attention looks inside the box.
 
-Shapes: B pictures, R queries' rows (R is B, or any number with B = 1), N queries, D = width, C = channels of the pixels.
+Shapes: B pictures, R rows of queries (R is B, or any number with B = 1), N queries, D = width, C = pixels' channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -54,8 +55,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.stem = conv_norm(3, widths[0], 2)
         self.levels = nn.ModuleList(
-            nn.Sequential(conv_norm(c_in, c_out, 2), Residual(c_out))
-            for c_in, c_out in zip(widths, widths[1:], strict=False)
+            nn.Sequential(conv_norm(c_in, c_out, 2), Residual(c_out)) for c_in, c_out in pairwise(widths)
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -83,7 +83,7 @@ def look_at(level: Tensor, boxes: Tensor, points: int) -> Tensor:
 
 
 class Pixels(NamedTuple):
-    """What the mask head needs of a picture: pixel embeddings (B, C, h, w), and memories for the queries, coarse first."""
+    """What the mask head needs of a picture: pixel embeddings (B, C, h, w); memories for the queries, coarse first."""
 
     embedding: Tensor
     memories: list[Tensor]
@@ -128,7 +128,7 @@ class QueryLayer(nn.Module):
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, feed), nn.GELU(), nn.Linear(feed, width))
 
     def forward(self, x: Tensor, position: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
-        """x, position: (R, N, D). memory: (B, M, D). allowed: (R, N, M) bool; a query that may look nowhere looks all over."""
+        """x, position: (R, N, D). memory: (B, M, D). allowed: (R, N, M) bool; where all are False, all."""
         allowed = allowed | ~allowed.any(-1, keepdim=True)
         x = x + self.attend(self.norm(x) + position, memory, allowed[:, None])
         return x + self.feed(x)
@@ -147,7 +147,7 @@ class MaskHead(nn.Module):
         self.slope = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, h: Tensor, boxes: Tensor, pixels: Pixels) -> list[Tensor]:
-        """h: (R, N, D). boxes: (R, N, 4), fractions. Returns logits (R, N, h, w) after each layer, the last one best."""
+        """h: (R, N, D). boxes: (R, N, 4), fractions. Returns logits (R, N, h, w) after each layer, best last."""
         x, position = self.query(h), self.position(box_code(boxes))
         outside = _distance_outside(boxes, pixels.embedding)
         allowed, found = outside <= 0, []
@@ -181,7 +181,7 @@ def _shrunk(allowed: Tensor, memory: Tensor) -> Tensor:
 def mask_losses(logits: Sequence[Tensor], masks: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy and dice of the masks that are known, the mean over layers.
 
-    logits: (B, N, h, w) of each layer. masks: (B, N, h, w), 0 or 1. known: (B, N) bool.
+    logits: (B, N, h, w) of each layer. masks: (B, N, h, w), in [0, 1]. known: (B, N) bool.
     """
     truth = masks[known].float().flatten(1)
     if not len(truth):

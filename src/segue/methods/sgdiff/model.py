@@ -3,7 +3,7 @@
 Paper: X. Zhang et al., "SGDiff: Scene Graph Guided Diffusion Model for Image Collaborative SegCaptioning".
 The equation numbers in this folder are the paper's. Bits, schedule and self-conditioning are after SCD-Net.
 
-    picture -> backbone -> node features e_o -> adaptor (Eq. 1-5) -> f_g -> bimodal transformer (Eq. 6-9) -> words, masks
+    picture -> backbone -> nodes e_o -> adaptor (Eq. 1-5) -> f_g -> bimodal transformer (Eq. 6-9) -> words, masks
 
 Where we differ, and why, is told at the head of each part: `bits`, `sampler`, `graph`, `adaptor`, `transformer`,
 `mask_head`, `contrast`. Beyond that:
@@ -18,7 +18,7 @@ Not verified: the paper's figures on COCO and Flickr30k Entities, which need its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +33,17 @@ from segue.methods.sgdiff.bits import add_noise, bit_codes, caption_losses, expe
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.contrast import Contrast
 from segue.methods.sgdiff.lexicon import Lexicon
-from segue.methods.sgdiff.mask_head import BOX_CODE, Backbone, MaskHead, PixelDecoder, Pixels, box_code, look_at, mask_losses
-from segue.methods.sgdiff.transformer import BimodalTransformer, BitInput, States, WordHead
+from segue.methods.sgdiff.mask_head import (
+    BOX_CODE,
+    Backbone,
+    MaskHead,
+    PixelDecoder,
+    Pixels,
+    box_code,
+    look_at,
+    mask_losses,
+)
+from segue.methods.sgdiff.transformer import BimodalTransformer, BitInput, Direction, States, WordHead
 from segue.types import InputError, check_image
 
 TAG, BIT, CROSS, MASK, DICE = 1.0, 1.0, 1.0, 5.0, 5.0  # weights of the terms of L_Caption and L_Mask
@@ -75,7 +84,7 @@ class NodeInput(nn.Module):
         self.label, self.box = nn.Embedding(classes + 1, width), nn.Linear(BOX_CODE, width)
         self.look = nn.Linear(9 * config.widths[1] + config.widths[3], width)
         self.detected = nn.Linear(config.feature_width, width) if config.feature_width else None
-        self.asked = nn.Parameter(torch.randn(width) * 0.02)
+        self.asked = nn.Parameter(torch.randn(width))
 
     def forward(self, levels: Sequence[Tensor], batch: dict[str, Tensor]) -> Tensor:
         """levels: of the backbone, of B pictures or of one for all rows. Returns (B, N, D)."""
@@ -91,11 +100,11 @@ class NodeInput(nn.Module):
 class Subgraph(NamedTuple):
     """G_i with only its own nodes and edges, padded to the largest of the batch.
 
-    index: (B, M) where each node is among the coarse subgraph's. real: (B, M) bool. boxes: (B, M, 4).
+    chosen: (B, M) where each node is among the coarse subgraph's. real: (B, M) bool. boxes: (B, M, 4).
     features: f_g (B, M + E, D), nodes then edges. there: (B, M + E) bool.
     """
 
-    index: Tensor
+    chosen: Tensor
     real: Tensor
     boxes: Tensor
     features: Tensor
@@ -103,7 +112,7 @@ class Subgraph(NamedTuple):
 
     def of_nodes(self, x: Tensor) -> Tensor:
         """(B, N, ...) of the coarse subgraph's nodes -> (B, M, ...) of these."""
-        index = self.index.reshape(*self.index.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+        index = self.chosen.reshape(*self.chosen.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
         return x.gather(1, index)
 
 
@@ -203,7 +212,9 @@ class SGDiff(nn.Module):
     def begin_stage(self, stage: int) -> None:
         """1: captions and the adaptor only; 2: all of Eq. 13. What a stage doesn't train gets no gradient."""
         if stage not in (1, 2) or (stage == 1 and not self.config.tells):
-            raise InputError(f"stage: got {stage} with tasks={self.config.tasks!r}, expected 2, or 1 if it tells captions")
+            raise InputError(
+                f"stage: got {stage} with tasks={self.config.tasks!r}, expected 2, or 1 if it tells captions"
+            )
         self.stage = stage
         self.requires_grad_(True)
         if stage == 1:
@@ -212,12 +223,14 @@ class SGDiff(nn.Module):
 
     def _second_stage(self) -> list[nn.Module]:
         """The parts that only masks and MECL train."""
-        parts = [self.pixels, self.masks, self.contrast, self.transformer.norm_graph]
+        parts: list[nn.Module | None] = [self.pixels, self.masks, self.contrast, self.transformer.norm_graph]
         t = self.transformer
         if self.config.outlines:
-            parts += list(t.graphs if not t.crosses else t.graphs[-1:])
+            parts.extend(t.graphs if not t.crosses else t.graphs[-1:])
             if self.config.decoder == "autoregressive":
-                parts += [part for block in t.graphs for part in (block.cross, block.norm_cross)]
+                for block in t.graphs:
+                    assert isinstance(block, Direction)  # for mypy
+                    parts += [block.cross, block.norm_cross]
         return [part for part in parts if part is not None]
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -253,7 +266,7 @@ class SGDiff(nn.Module):
         return self.denoise(x, snr, guess, graph)
 
     def _caption_terms(self, logits: Tensor, states: States, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """L_Caption: Eq. 7 and the cross-entropy (the latter alone without diffusion), and that of the phrases' tags."""
+        """L_Caption: Eq. 7 and the cross-entropy (alone without diffusion), and that of the tags."""
         bit, cross = caption_losses(logits, batch["ids"], self.codes)
         terms = {"bit": bit, "cross_entropy": cross}
         if self.config.decoder == "autoregressive":

@@ -55,7 +55,7 @@ def sample(
 
 
 def step_down(x: Tensor, x0: Tensor, here: Tensor, there: Tensor, noise: float, fresh: Tensor | None) -> Tensor:
-    """x at log-SNR `here` -> x at the higher log-SNR `there`, when x_0 is believed to be x0. fresh: new noise, or None."""
+    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0. fresh: new noise, or None."""
     alpha, sigma = scales(here)
     alpha_next, sigma_next = scales(there)
     direction = (x - alpha * x0) / sigma

@@ -53,12 +53,13 @@ class Attention(nn.Module):
 
 
 class Direction(nn.Module):
-    """One direction of a block: attention to its own stream, to the other one if `crosses`, and a feed-forward network."""
+    """One direction of a block: attention to its own stream, to the other if `crosses`, and a feed-forward network."""
 
     def __init__(self, width: int, heads: int, feed: int, crosses: bool) -> None:
         super().__init__()
         self.norm_own, self.own = nn.LayerNorm(width), Attention(width, heads)
-        self.norm_cross, self.cross = (nn.LayerNorm(width), Attention(width, heads)) if crosses else (None, None)
+        self.norm_cross = nn.LayerNorm(width) if crosses else None
+        self.cross = Attention(width, heads) if crosses else None
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, feed), nn.GELU(), nn.Linear(feed, width))
 
     def forward(
@@ -116,7 +117,7 @@ class BimodalTransformer(nn.Module):
         return States(c, g if self.norm_graph is None else self.norm_graph(g), before)
 
     def glances(self, states: States, real: Tensor, causal: bool = False) -> Tensor | None:
-        """(B, L, G): how much each word looks at each part of the graph in the last block; None without cross-attention."""
+        """(B, L, G): how much each word looks at each part of the graph at last; None without cross-attention."""
         c, g = states.before
         last = self.captions[-1] if len(self.captions) else None
         if c is None or not isinstance(last, Direction) or last.cross is None or last.norm_cross is None:
@@ -138,7 +139,7 @@ class BitInput(nn.Module):
     def __init__(self, bits: int, width: int, length: int) -> None:
         super().__init__()
         self.bits = nn.Linear(2 * bits, width)
-        self.position = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(length, width) * 0.5)
         self.time = nn.Sequential(nn.Linear(16, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, x: Tensor, snr: Tensor, guess: Tensor) -> Tensor:
