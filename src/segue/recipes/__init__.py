@@ -11,6 +11,7 @@ from typing import Any
 
 from segue.recipes import tables
 from segue.recipes.bench import bench_reclmis
+from segue.recipes.bench_sgdiff import bench_sgdiff
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
@@ -29,6 +30,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
     "reclmis": bench_reclmis,
+    "sgdiff": bench_sgdiff,
 }
 
 

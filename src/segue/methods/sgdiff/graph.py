@@ -79,12 +79,13 @@ def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[
 
 
 def spatial_relations(boxes: NDArray[np.float32], nearest: int = 4) -> list[Relation]:
-    """Each node with its `nearest` nodes by the distance of centres, and which of SPATIAL holds between them."""
+    """Each node with its `nearest` nodes by the distance of centres, and which of SPATIAL holds; a pair has one edge."""
     centres = boxes[:, :2] + boxes[:, 2:] / 2
     away = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
     np.fill_diagonal(away, np.inf)
     order = away.argsort(1)[:, : min(nearest, len(boxes) - 1)]
-    return [Relation(i, _where(boxes[i], boxes[j]), int(j)) for i in range(len(boxes)) for j in order[i]]
+    pairs = sorted({(min(i, j), max(i, j)) for i in range(len(boxes)) for j in order[i].tolist()})
+    return [Relation(i, _where(boxes[i], boxes[j]), j) for i, j in pairs]
 
 
 def _where(a: NDArray[np.float32], b: NDArray[np.float32]) -> str:
