@@ -1,4 +1,4 @@
-"""`segue bench sgdiff`: what stories cost, by diffusion and word by word, on a picture's first prompt and on further ones.
+"""`segue bench sgdiff`: what stories cost, by diffusion and word by word, at a first prompt and at further ones.
 
 Both decoders have the same blocks and the same width, tell five stories of the same subgraphs and are untrained, which
 changes no time: captions are held to the same length. Parameters and multiply-accumulates (MACs) are exact; times are

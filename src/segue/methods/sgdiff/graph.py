@@ -79,7 +79,7 @@ def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[
 
 
 def spatial_relations(boxes: NDArray[np.float32], nearest: int = 4) -> list[Relation]:
-    """Each node with its `nearest` nodes by the distance of centres, and which of SPATIAL holds; a pair has one edge."""
+    """Each node with its `nearest` nodes by the distance of centres, and which of SPATIAL holds; one edge a pair."""
     centres = boxes[:, :2] + boxes[:, 2:] / 2
     away = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
     np.fill_diagonal(away, np.inf)
