@@ -45,7 +45,12 @@ def test_a_lexicon_does_not_depend_on_the_order_of_pictures():
 
 
 def test_words_of_any_script_with_their_places():
-    assert word_spans("Ein Café-Haus, l'été 3") == [("ein", 0, 3), ("café-haus", 4, 13), ("l'été", 15, 20), ("3", 21, 22)]
+    assert word_spans("Ein Café-Haus, l'été 3") == [
+        ("ein", 0, 3),
+        ("café-haus", 4, 13),
+        ("l'été", 15, 20),
+        ("3", 21, 22),
+    ]
 
 
 def test_targets_of_a_caption_told_from_the_right():

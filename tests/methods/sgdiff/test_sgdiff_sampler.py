@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,7 +41,7 @@ def test_true_denoiser_recovers_the_caption(noise, steps):
 def test_the_last_bits_are_those_of_the_caption(noise):
     x, x0 = start(), CODES[torch.tensor([[3, 4, 9, 2, 0, 0], [10, 2, 2, 5, 6, 7]])]
     levels = log_snr(torch.linspace(1, 0, 6))
-    for here, there in zip(levels, levels[1:], strict=False):
+    for here, there in itertools.pairwise(levels):
         x = step_down(x, x0, here, there, noise, torch.randn_like(x) if noise else None)
     assert torch.allclose(x, x0, atol=0.1)
 
