@@ -151,7 +151,7 @@ def _outlines(piece: NDArray[np.bool_], x: int, y: int) -> list[list[float]]:
 
 
 def _walk(piece: NDArray[np.bool_], x: int, y: int) -> list[float]:
-    """Once around a piece without holes, clockwise, from corner to corner. Where two ways go on, the right turn is his."""
+    """Once around a piece without holes, clockwise, from corner to corner; to the right where two ways go on."""
     padded = np.pad(piece, 1)
     inside = padded[1:-1, 1:-1]
     steps: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -196,7 +196,7 @@ def overlay(image: NDArray[np.uint8], story: CaptionedMasks) -> NDArray[np.uint8
 
 
 def to_html(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], title: str = "Stories") -> str:
-    """A page that needs nothing else: the picture, its stories, and a mask that lights up under the pointer's phrase."""
+    """A page that needs nothing else: the picture and its stories; a phrase under the pointer lights its masks."""
     check_image(image)
     _check_grid(image, stories)
     height, width = image.shape[:2]

@@ -123,5 +123,5 @@ def test_what_cannot_be_is_refused():
         controls([2], [[2, 3, 4]], LENGTH)
     with pytest.raises(InputError, match="steps: got 0"):
         sample(nearest, CODES, start(), steps=0)
-    with pytest.raises(InputError, match="noise: got 1.5"):
+    with pytest.raises(InputError, match=r"noise: got 1\.5"):
         sample(nearest, CODES, start(), noise=1.5)
