@@ -145,7 +145,7 @@ def _outlines(piece: NDArray[np.bool_], x: int, y: int) -> list[list[float]]:
     found = []
     for rows, top in ((piece[:cut], 0), (piece[cut:], cut)):
         for outline in polygons(rows):
-            shifted = (*np.array(outline).reshape(-1, 2), x, y + top)
+            shifted = np.array(outline).reshape(-1, 2) + np.array([x, y + top])
             found.append(shifted.ravel().tolist())
     return found
 

@@ -36,7 +36,7 @@ def trained(decoder, steps):
 def test_toy_pictures_are_learned_by_heart(decoder):
     """From a box to its caption, told from that box's side, and each phrase with the mask of its own shape."""
     torch.manual_seed(0)
-    model = trained(decoder, 160)
+    model = trained(decoder, 150)
     for image, picture, _ in EXAMPLES:
         graph, _ = graph_of(picture, (SIDE, SIDE))
         encoded = model.encode(image)
@@ -201,11 +201,10 @@ def test_bad_requests_are_refused(model, encoded):
         explain(model, encoded, replace(GRAPH, size=(64, 32)), LEFT)
     with pytest.raises(InputError, match="0 boxes"):
         explain_all(model, encoded, GRAPH, [])
+    rival, mute = toy_model(decoder="autoregressive").eval(), toy_model(tasks="mask").eval()
     with pytest.raises(InputError, match="can't hold words in place"):
-        rival = toy_model(decoder="autoregressive").eval()
         explain(rival, rival.encode(IMAGE), GRAPH, LEFT, include=("red",))
     with pytest.raises(InputError, match="this model only outlines"):
-        mute = toy_model(tasks="mask").eval()
         explain(mute, mute.encode(IMAGE), GRAPH, LEFT, length=3)
     with pytest.raises(InputError, match=r"expected \(H, W, 3\) uint8"):
         model.encode(IMAGE[..., 0])
