@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sgdiff_toys import LEXICON, TINY, toy_batch, toy_model
+from sgdiff_toys import EXAMPLES, LEXICON, TINY, toy_batch, toy_model
 
+from segue.methods.sgdiff.batches import Example
 from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
 from segue.methods.sgdiff.model import build_sgdiff
 from segue.methods.sgdiff.saving import restore, save
@@ -127,6 +128,20 @@ def test_without_ranking_the_order_of_nodes_means_nothing():
         graph = model.subgraph(model.adapt(levels, one), one, one["nodes"], None)
         logits.append(model.denoise(x, snr, torch.zeros_like(x), graph)[0])
     assert torch.allclose(logits[0], logits[1], atol=1e-4)
+
+
+def test_captions_without_phrases_teach_words_alone():
+    picture = replace(EXAMPLES[0].picture, phrases=())
+    batch = toy_batch(examples=[Example(EXAMPLES[0].image, picture)])
+    terms = toy_model().training_step(batch)
+    assert {name: float(terms[name].detach()) for name in ("adaptor", "ranking", "tag")} == {
+        "adaptor": 0,
+        "ranking": 0,
+        "tag": 0,
+    }
+    assert float(terms["cross_entropy"].detach()) > 0
+    assert float(terms["mask"].detach()) > 0
+    assert torch.isfinite(terms["loss"])
 
 
 def test_the_default_is_small():

@@ -90,8 +90,8 @@ def test_look_at_reads_the_box():
 def test_masks_of_one_picture_serve_many_rows():
     torch.manual_seed(0)
     levels = [torch.randn(1, 8, s, s) for s in (16, 8, 4, 2)]
-    pixels = PixelDecoder((8, 8, 8, 8), 16, 8)(levels)
-    head = MaskHead(width=16, heads=2, feed=32, channels=8)
+    pixels = PixelDecoder((8, 8, 8, 8), 16, 16)(levels)
+    head = MaskHead(width=16, heads=2, feed=32, channels=16)
     h, boxes = torch.randn(3, 2, 16), torch.rand(3, 2, 4) / 2 + 0.1
     together = head(h, boxes, pixels)[-1]
     assert together.shape == (3, 2, 16, 16)
@@ -101,8 +101,8 @@ def test_masks_of_one_picture_serve_many_rows():
 
 def test_the_slope_pushes_masks_into_their_boxes():
     torch.manual_seed(0)
-    pixels = PixelDecoder((8, 8, 8, 8), 16, 8)([torch.randn(1, 8, s, s) for s in (16, 8, 4, 2)])
-    head = MaskHead(width=16, heads=2, feed=32, channels=8)
+    pixels = PixelDecoder((8, 8, 8, 8), 16, 16)([torch.randn(1, 8, s, s) for s in (16, 8, 4, 2)])
+    head = MaskHead(width=16, heads=2, feed=32, channels=16)
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0]]])
     logits = head(torch.randn(1, 1, 16), boxes, pixels)[-1][0, 0]
     assert float(logits[:, -1].max()) < float(logits[:, :8].min())

@@ -54,12 +54,16 @@ class Adaptor(nn.Module):
 
 
 def adaptor_losses(found: Adapted, relevant: Tensor, order: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """Eq. 2 and 3, of the heads that there are. relevant, real: (B, N) bool; order: (B, N) places, K for unplaced."""
-    terms = {}
+    """Eq. 2 and 3, of the heads that there are: means over the nodes of `real`, whose truth is known; 0 without any.
+
+    relevant, real: (B, N) bool; order: (B, N) places, K for unplaced.
+    """
+    terms, count = {}, real.sum().clamp_min(1)
     if found.relevance is not None:
-        terms["adaptor"] = F.binary_cross_entropy_with_logits(found.relevance[real], relevant[real].float())
+        cross = F.binary_cross_entropy_with_logits(found.relevance[real], relevant[real].float(), reduction="sum")
+        terms["adaptor"] = cross / count
     if found.order is not None:
-        terms["ranking"] = F.cross_entropy(found.order[real], order[real])
+        terms["ranking"] = F.cross_entropy(found.order[real], order[real], reduction="sum") / count
     return terms
 
 

@@ -22,8 +22,9 @@ class SGDiffConfig:
 
     psga: which parts of the adaptor work (Table 3). cross_attention: whether the two directions read each other
     (Table 5). tasks: Table 6. mecl: Table 7. decoder: "autoregressive" is the rival.
-    size: the pictures' side in pixels, a multiple of 16. widths: channels of the backbone at strides 2, 4, 8, 16, and
-    channels: of the pixel embeddings; multiples of 8. width, heads, feed, blocks: of the transformer.
+    size: the pictures' side in pixels, a multiple of 16. widths: channels of the backbone at strides 2, 4, 8, 16,
+    multiples of 8. channels: of the pixel decoder, a multiple of 16; its finest level has half as many.
+    width, heads, feed, blocks: of the transformer.
     length: L, the most words of a caption. places: K, the most nodes that are ordered. max_nodes, max_edges: of a
     coarse subgraph. feature_width: of the features that a detector gives each node, 0 without.
     lambda_adaptor, lambda_mecl: lambda_1 and lambda_2 of Eq. 13.
@@ -56,10 +57,10 @@ class SGDiffConfig:
                 raise InputError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.size < 32 or self.size % 16:
             raise InputError(f"size: got {self.size}, expected a multiple of 16, 32 or more")
-        if self.width % self.heads or len(self.widths) != 4 or any(c % 8 for c in (*self.widths, self.channels)):
+        if self.width % self.heads or len(self.widths) != 4 or any(c % 8 for c in (*self.widths, self.channels // 2)):
             raise InputError(
                 f"widths {self.widths}, channels {self.channels}, width {self.width}, heads {self.heads}: expected "
-                "four widths and channels that are multiples of 8, and a width that is a multiple of heads"
+                "four widths that are multiples of 8, channels of 16, and a width that is a multiple of heads"
             )
         if min(self.length, self.places, self.max_nodes, self.blocks) < 1:
             raise InputError("length, places, max_nodes and blocks: expected 1 or more of each")

@@ -90,24 +90,31 @@ class Pixels(NamedTuple):
 
 
 class PixelDecoder(nn.Module):
-    """Levels -> pixel embeddings at the finest level, and a memory of each of the two coarsest levels, (B, D, h, w)."""
+    """Levels -> pixel embeddings at the finest level, and a memory of each of the two coarsest levels, (B, D, h, w).
+
+    The finest level, whose convolution costs as much as all others, has half of the channels.
+    """
 
     def __init__(self, widths: Sequence[int], width: int, channels: int) -> None:
         super().__init__()
-        self.sides = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
-        self.merge = nn.ModuleList(conv_norm(channels, channels) for _ in widths[1:])
+        outs = [channels] * (len(widths) - 1) + [channels // 2]  # coarsest first
+        self.sides = nn.ModuleList(nn.Conv2d(c, out, 1) for c, out in zip(widths[::-1], outs, strict=True))
+        self.narrow = nn.Conv2d(channels, channels // 2, 1)
+        self.merge = nn.ModuleList(conv_norm(out, out) for out in outs[1:])
         self.memories = nn.ModuleList(nn.Conv2d(channels, width, 1) for _ in range(2))
-        self.place = nn.Conv2d(4 * BOX_OCTAVES, channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.place_coarse = nn.Conv2d(4 * BOX_OCTAVES, channels, 1)
+        self.place_fine = nn.Conv2d(4 * BOX_OCTAVES, channels // 2, 1)
+        self.out = nn.Conv2d(channels // 2, channels // 2, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Pixels:
         """levels: finest first."""
-        x = self.sides[-1](levels[-1]) + self.place(_places(levels[-1]))
+        x = self.sides[0](levels[-1]) + self.place_coarse(_places(levels[-1]))
         found = [x]
-        for side, level, merge in zip(self.sides[-2::-1], levels[-2::-1], self.merge, strict=True):
-            x = merge(side(level) + F.interpolate(x, size=level.shape[-2:], mode="nearest"))
+        for i, merge in enumerate(self.merge, 1):
+            level, x = levels[-1 - i], self.narrow(x) if i == len(self.merge) else x
+            x = merge(self.sides[i](level) + F.interpolate(x, size=level.shape[-2:], mode="nearest"))
             found.append(x)
-        embedding = self.out(x + self.place(_places(x)))
+        embedding = self.out(x + self.place_fine(_places(x)))
         return Pixels(embedding, [f(y) for f, y in zip(self.memories, found, strict=False)])
 
 
@@ -142,7 +149,7 @@ class MaskHead(nn.Module):
         self.query, self.position = nn.Linear(width, width), nn.Linear(BOX_CODE, width)
         self.layers = nn.ModuleList(QueryLayer(width, heads, feed) for _ in range(2))
         self.embed = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, channels + 1)
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, channels // 2 + 1)
         )
         self.slope = nn.Parameter(torch.tensor(3.0))
 

@@ -237,10 +237,11 @@ class SGDiff(nn.Module):
         """batch: see `batches`. Returns "loss" and its unweighted terms."""
         levels = self.backbone(batch["image"])
         found = self.adapt(levels, batch)
-        keep = batch["relevant"] if self.config.filters else batch["nodes"]
+        known = batch["nodes"] & batch["tagged"][:, None]  # a caption without phrases doesn't tell what it names
+        keep = torch.where(known, batch["relevant"], batch["nodes"]) if self.config.filters else batch["nodes"]
         keep = keep.scatter(1, batch["prompt"][:, None], True)
         graph = self.subgraph(found, batch, keep, batch["order"])
-        terms = adaptor_losses(found, batch["relevant"], batch["order"], batch["nodes"])
+        terms = adaptor_losses(found, batch["relevant"], batch["order"], known)
         weights = dict.fromkeys(terms, self.config.lambda_adaptor)
         states = self.transformer(None, graph.features, graph.there) if not self.config.tells else None
         if states is None:
