@@ -11,13 +11,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from segue.data import rle
 from segue.methods.sgdiff.batches import Example, collate
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.explain import explain
@@ -60,12 +60,12 @@ def bench_sgdiff(
     timed: dict[str, Callable[[], object]] = {}
     for name, model in models.items():
         told = _untrained(replace(config, decoder=name, tasks="caption"))  # words alone, without masks
-        timed[f"{name}/stories"] = partial(_stories, told, objects, asked)
-        timed[f"{name}/stories_with_masks"] = partial(_stories, model, objects, asked)
+        timed[f"{name}/stories"] = _further(told, objects, asked)
+        timed[f"{name}/stories_with_masks"] = _further(model, objects, asked)
     for size in sizes:
         model = _untrained(replace(config, size=size))
         timed[f"{size}/first_prompt"] = _first(model, objects, asked)
-        timed[f"{size}/further_prompt"] = partial(_stories, model, objects, asked)
+        timed[f"{size}/further_prompt"] = _further(model, objects, asked)
     timed["train"] = _training_step(_untrained(config).train(), batch)
     ms = _medians(timed, rounds)
     return {
@@ -82,8 +82,9 @@ def bench_sgdiff(
 
 
 def _told(name: str, model: SGDiff, ms: dict[str, float], objects: int, asked: dict[str, Any]) -> dict[str, Any]:
+    run = _further(model, objects, asked)
     with FlopCounterMode(display=False) as counter:
-        _stories(model, objects, asked)
+        run()
     return {
         "params": sum(p.numel() for p in model.parameters()),
         "macs_further_prompt": counter.get_total_flops() // 2,
@@ -138,23 +139,17 @@ def _image(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 255, (size, size, 3), np.uint8)
 
 
-def _stories(model: SGDiff, objects: int, asked: dict[str, Any]) -> object:
-    """A further prompt: the picture is encoded when it is first asked for."""
-    size = model.config.size
-    kept: dict[int, Any] = model.__dict__.setdefault("_encoded_for_bench", {})
-    if size not in kept:
-        kept[size] = model.encode(_image(size))
-    return explain(model, kept[size], _graph(size, objects), BOX, **asked)
-
-
 def _first(model: SGDiff, objects: int, asked: dict[str, Any]) -> Callable[[], object]:
     image, graph = _image(model.config.size), _graph(model.config.size, objects)
     return lambda: explain(model, model.encode(image), graph, BOX, **asked)
 
 
-def _training_step(model: SGDiff, pictures: int) -> Callable[[], object]:
-    from segue.data import rle
+def _further(model: SGDiff, objects: int, asked: dict[str, Any]) -> Callable[[], object]:
+    encoded, graph = model.encode(_image(model.config.size)), _graph(model.config.size, objects)
+    return lambda: explain(model, encoded, graph, BOX, **asked)
 
+
+def _training_step(model: SGDiff, pictures: int) -> Callable[[], object]:
     size = model.config.size
     mask = np.zeros((size, size), np.bool_)
     mask[10:50, 10:50] = True

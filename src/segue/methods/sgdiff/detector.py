@@ -8,7 +8,7 @@ Shapes: B pictures, N nodes, F = width of DETR's decoder, P predicates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -79,7 +79,8 @@ def _objects(
     found = detr(pixel_values=pixels[None].to(detr.device))
     chance, number = found.logits[0].softmax(-1)[:, :-1].max(-1)
     corners = _corners(found.pred_boxes[0].cpu().numpy()) * np.array([width, height, width, height], np.float32)
-    names = [detr.config.id2label[int(i)] for i in number]
+    classes: dict[Any, str] = detr.config.id2label or {}
+    names = [classes[int(i)] for i in number]
     kept: list[int] = []
     for i in chance.argsort(descending=True, stable=True).tolist():
         if chance[i] < threshold or len(kept) == most:

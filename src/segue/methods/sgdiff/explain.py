@@ -38,8 +38,9 @@ def explain(
     seed: int = 0,
 ) -> list[CaptionedMasks]:
     """`top` stories around one box (x, y, width, height) in pixels, the likeliest first. See `explain_all`."""
-    asked = {"top": top, "steps": steps, "noise": noise, "length": length, "include": include, "seed": seed}
-    return explain_all(model, encoded, graph, [box], **asked)[0]  # type: ignore[arg-type]
+    return explain_all(
+        model, encoded, graph, [box], top=top, steps=steps, noise=noise, length=length, include=include, seed=seed
+    )[0]
 
 
 @torch.no_grad()
@@ -76,7 +77,11 @@ def explain_all(
     found = model.adapt(encoded.levels, batch)
     owner, keep, likely = _node_sets(found, batch, top, seed)
     batch = {k: v[owner] for k, v in batch.items()}
-    found = Adapted(*(None if part is None else part[owner] for part in found))  # type: ignore[arg-type]
+    found = Adapted(
+        found.nodes[owner],
+        None if found.relevance is None else found.relevance[owner],
+        None if found.order is None else found.order[owner],
+    )
     order = None if found.order is None else hungarian_order(found.order, keep)
     told_of = model.subgraph(found, batch, keep, order)
     story = _tell(model, told_of, wish, top)
@@ -144,16 +149,17 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
         return _Story(None, graph.features.new_zeros(rows), states)
     generator = torch.Generator(model.codes.device).manual_seed(wish.seed)
     if isinstance(model.words, WordInput):
-        gist = model.gist(graph)
-        options = {"most": c.length, "length": wish.length, "temperature": wish.noise, "generator": generator}
         numbers = write(
             model.transformer,
             model.words,
             model.head,
-            gist,
+            model.gist(graph),
             graph.features,
             graph.there,
-            **options,  # type: ignore[arg-type]
+            most=c.length,
+            length=wish.length,
+            temperature=wish.noise,
+            generator=generator,
         )
         logits, states = model.read(numbers, graph)
         return _Story(*words_of(F.one_hot(numbers, logits.shape[-1]).float(), logits), states)
