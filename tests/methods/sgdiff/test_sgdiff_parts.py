@@ -62,6 +62,13 @@ def test_padded_nodes_are_not_read():
     assert torch.allclose(a.graph[real], b.graph[real], atol=1e-5)
 
 
+def test_words_alone_are_the_same_words():
+    c, g, real = streams()
+    for switches in ({}, {"crosses": False}, {"outlines": False}):
+        net = transformer(**switches)
+        assert torch.equal(net(c, g, real, words_alone=True).caption, net(c, g, real).caption)
+
+
 def test_what_nothing_would_read_is_not_built():
     assert [len(transformer(outlines=False).graphs), len(transformer(outlines=False, crosses=False).graphs)] == [1, 0]
     alone = transformer(tells=False)

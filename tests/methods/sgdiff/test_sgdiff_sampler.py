@@ -20,10 +20,10 @@ def start(rows=2, seed=0):
 
 def knows(numbers):
     """The true denoiser of one caption a row: it says x_0 whatever it sees."""
-    return lambda x, snr, guess: (F.one_hot(numbers, SIZE).float() * 50, None)
+    return lambda x, snr, guess, last: (F.one_hot(numbers, SIZE).float() * 50, None)
 
 
-def nearest(x, snr, guess):
+def nearest(x, snr, guess, last):
     """The true denoiser when every word is as likely: the posterior of the codes, position by position."""
     alpha, sigma = (f[:, None, None, None] for f in scales(snr))
     return -((x[:, :, None] - alpha * CODES) ** 2).sum(-1) / (2 * sigma[..., 0] ** 2), None
@@ -75,13 +75,15 @@ def test_samples_of_an_even_posterior_are_evenly_spread():
 
 
 def test_self_conditioning_hands_on_the_last_guess():
-    seen = []
+    seen, ends = [], []
 
-    def denoise(x, snr, guess):
+    def denoise(x, snr, guess, last):
         seen.append(guess)
+        ends.append(last)
         return F.one_hot(torch.full((1, LENGTH), 3), SIZE).float() * 50, None
 
     sample(denoise, CODES, start(1), steps=3)
+    assert ends == [False, False, True]
     assert (seen[0] == 0).all()
     assert torch.allclose(seen[1], CODES[3].expand(1, LENGTH, -1))
 

@@ -166,8 +166,8 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
     shape = (top, c.length, model.codes.shape[1])
     start = torch.randn(shape, generator=generator, device=model.codes.device).repeat(rows // top, 1, 1)
 
-    def denoise(x: Tensor, snr: Tensor, guess: Tensor) -> tuple[Tensor, tuple[Tensor, States]]:
-        logits, states = model.denoise(x, snr, guess, graph)
+    def denoise(x: Tensor, snr: Tensor, guess: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, States]]:
+        logits, states = model.denoise(x, snr, guess, graph, words_alone=not last)
         return logits, (logits, states)
 
     control = controls([wish.length] * rows, [wish.include] * rows, c.length)

@@ -193,11 +193,17 @@ class SGDiff(nn.Module):
         total = (graph.features * graph.there[..., None]).sum(1, keepdim=True)
         return self.mean(total / graph.there.sum(1)[:, None, None])
 
-    def denoise(self, x: Tensor, snr: Tensor, guess: Tensor, graph: Subgraph) -> tuple[Tensor, States]:
-        """Logits of the words (B, L, V) and both streams, from noisy bits x (B, L, n): f(x_t, t, f_g) of Eq. 7."""
+    def denoise(
+        self, x: Tensor, snr: Tensor, guess: Tensor, graph: Subgraph, *, words_alone: bool = False
+    ) -> tuple[Tensor, States]:
+        """Logits of the words (B, L, V) and both streams, from noisy bits x (B, L, n): f(x_t, t, f_g) of Eq. 7.
+
+        words_alone: the graph's stream is not wanted to its end.
+        """
         assert isinstance(self.words, BitInput)  # for mypy: only called when it diffuses
         assert self.head is not None
-        states = self.transformer(self.words(x, snr, guess) + self.gist(graph), graph.features, graph.there)
+        c = self.words(x, snr, guess) + self.gist(graph)
+        states = self.transformer(c, graph.features, graph.there, words_alone=words_alone)
         return self.head(states.caption), states
 
     def read(self, ids: Tensor, graph: Subgraph) -> tuple[Tensor, States]:
@@ -263,7 +269,7 @@ class SGDiff(nn.Module):
         x, guess = add_noise(x0, snr, torch.randn_like(x0)), torch.zeros_like(x0)
         if torch.rand(()) < 0.5:
             with torch.no_grad():
-                guess = expected_code(self.denoise(x, snr, guess, graph)[0], self.codes)
+                guess = expected_code(self.denoise(x, snr, guess, graph, words_alone=True)[0], self.codes)
         return self.denoise(x, snr, guess, graph)
 
     def _caption_terms(self, logits: Tensor, states: States, batch: dict[str, Tensor]) -> dict[str, Tensor]:

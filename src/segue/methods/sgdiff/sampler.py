@@ -20,7 +20,7 @@ from segue.methods.sgdiff.bits import expected_code, log_snr, scales, told
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
 from segue.types import InputError
 
-Denoise = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Any]]
+Denoise = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Any]]
 Control = Callable[[Tensor], Tensor]
 
 
@@ -36,7 +36,8 @@ def sample(
 ) -> tuple[Tensor, Any]:
     """Logits (B, L, V) of the last evaluation, and whatever else `denoise` returned there.
 
-    denoise: (x_t (B, L, n), log-SNR (B,), the last guess of x_0 (B, L, n)) -> (logits (B, L, V), anything).
+    denoise: (x_t (B, L, n), log-SNR (B,), the guess of x_0 before (B, L, n), whether it is the last evaluation) ->
+    (logits (B, L, V), anything).
     codes: (V, n). start: (B, L, n), drawn from a standard normal distribution. steps: evaluations of `denoise`.
     noise: in [0, 1], see above. control: changes the logits of each step, so that every step knows of it.
     """
@@ -45,7 +46,7 @@ def sample(
     x, guess = start, torch.zeros_like(start)
     levels = log_snr(torch.linspace(1, 0, steps + 1, device=start.device))
     for step in range(steps):
-        logits, extra = denoise(x, levels[step].expand(len(x)), guess)
+        logits, extra = denoise(x, levels[step].expand(len(x)), guess, step + 1 == steps)
         logits = control(logits) if control else logits
         if step + 1 < steps:
             guess = expected_code(logits, codes)

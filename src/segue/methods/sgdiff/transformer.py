@@ -99,16 +99,20 @@ class BimodalTransformer(nn.Module):
         self.norm_caption = nn.LayerNorm(width) if tells else None
         self.norm_graph = nn.LayerNorm(width) if outlines else None
 
-    def forward(self, c: Tensor | None, g: Tensor, real: Tensor) -> States:
-        """c: (B, L, D) or None, g: (B, G, D), real: (B, G) bool. Block b reads what block b - 1 left."""
+    def forward(self, c: Tensor | None, g: Tensor, real: Tensor, *, words_alone: bool = False) -> States:
+        """c: (B, L, D) or None, g: (B, G, D), real: (B, G) bool. Block b reads what block b - 1 left.
+
+        words_alone: h_g isn't wanted, so the graph's last block, which no word reads, is left out.
+        """
+        graphs = self.graphs[: len(self.captions) - 1] if words_alone else self.graphs
         there = real[:, None, None]
         before = (c, g)
         for i in range(max(len(self.captions), len(self.graphs))):
             before = (c, g)
             if i < len(self.captions):
                 c = self.captions[i](c, before[1], None, there)
-            if i < len(self.graphs):
-                g = self.graphs[i](g, before[0], there, None)
+            if i < len(graphs):
+                g = graphs[i](g, before[0], there, None)
         return self.finish(c, g, before)
 
     def finish(self, c: Tensor | None, g: Tensor, before: tuple[Tensor | None, Tensor]) -> States:
