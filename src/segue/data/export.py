@@ -237,8 +237,9 @@ def _told(number: int, story: CaptionedMasks) -> str:
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
 body {{ font: 16px/1.5 sans-serif; margin: 2em; display: flex; gap: 2em; flex-wrap: wrap }}
-svg {{ width: min(90vw, 640px) }} image {{ image-rendering: auto }}
-path {{ fill-opacity: .5; stroke-width: 1; visibility: hidden }} path.lit {{ visibility: visible }}
+svg {{ width: min(90vw, 640px) }}
+path {{ fill-opacity: .6; stroke-width: 1; visibility: hidden }} path.lit {{ visibility: visible }}
+svg:has(path.lit) image {{ opacity: .5 }}
 [data-lights] {{ cursor: pointer; border-bottom: 2px dotted #888 }} [data-lights]:hover {{ background: #fe9 }}
 i {{ color: #888; font-size: 80% }} ul {{ list-style: none; padding: 0; display: flex; gap: 1em; font-size: 85% }}
 </style>
