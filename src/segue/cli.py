@@ -102,12 +102,12 @@ def evaluate(
         on_bad: stop at unreadable examples, or skip them and say so.
         device: cpu, cuda, ...
     """
-    from segue.api import load
+    from segue.api import load_segmenter
     from segue.data.lvit import read_lvit
     from segue.data.noted import load_examples
     from segue.recipes.evaluate import evaluate as score
 
-    predictor = load(model, device=device)
+    predictor = load_segmenter(model, device=device)
     examples = load_examples(read_lvit(data, split), on_bad=on_bad)
     _show(score(predictor, examples, empty=empty, tta=tta, window=window), json)
 

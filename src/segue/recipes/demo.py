@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api import Segmenter, load
+from segue.api import Segmenter, load_segmenter
 from segue.data.images import write_image
 from segue.data.show import outline
 from segue.data.sketchbook.chest import Phantom, draw_chest
@@ -25,7 +25,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     """Draw phantoms, segment them, write out/index.html with its pictures; returns the page's path."""
     if pictures < 1:
         raise InputError(f"pictures: got {pictures}, expected at least 1")
-    start, predictor = time.perf_counter(), load(model)
+    start, predictor = time.perf_counter(), load_segmenter(model)
     out.mkdir(parents=True, exist_ok=True)
     phantoms = [draw_chest(SEED + i) for i in range(pictures)]
     answers = [_truth_and_answer(predictor, p) for p in phantoms]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segue.api import load
+from segue.api import load_segmenter
 from segue.data.lvit import read_lvit
 from segue.data.noted import load_examples
 from segue.methods.reclmis import SIZES, RecLMISConfig
@@ -141,7 +141,7 @@ def _trained(settings: Settings, network: Network) -> Path:
 def _score(model: Path | str, data: Path, split: str, notes: Notes = None) -> dict[str, float]:
     examples = load_examples(read_lvit(data, split))
     said = None if notes is None else notes([e.note for e in examples])
-    result = evaluate(load(model), examples, empty="one", notes=said)
+    result = evaluate(load_segmenter(model), examples, empty="one", notes=said)
     return {name: result[name] for name in METRICS}
 
 
@@ -153,7 +153,7 @@ def _chest(settings: Settings, work: Path, network: Network = None, cost: bool =
     model = _trained(replace(settings, out=out, data=data), network)
     result = _score(model, data, "test")
     if cost:
-        result["gmac"] = macs(load(model).members[0].network, 224) / 1e9
+        result["gmac"] = macs(load_segmenter(model).members[0].network, 224) / 1e9
     return result
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from segue.api import Explanation, Segmenter, load, read_notes
+from segue.api import Explanation, Segmenter, load_segmenter, read_notes
 from segue.data.images import PICTURES, VOLUMES, read_image, write_image, write_mask
 from segue.data.show import heat_map, outline
 from segue.types import InputError, Segmentation
@@ -38,11 +38,11 @@ def segment_files(
         raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
     if image.is_dir() or notes is not None:
         pairs = _pairs(image, note, notes)
-        _segment_folder(load(model, device=device), pairs, out or Path("masks"), as_json, explain, options)
+        _segment_folder(load_segmenter(model, device=device), pairs, out or Path("masks"), as_json, explain, options)
         return
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of pictures")
-    predictor = load(model, device=device, explain=explain)
+    predictor = load_segmenter(model, device=device, explain=explain)
     if image.name.lower().endswith(VOLUMES):
         _segment_volume(predictor, image, note, out, as_json, explain, options)
         return

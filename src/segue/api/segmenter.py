@@ -1,16 +1,10 @@
-"""The one inference path: `segue.load(name_or_path)` gives a predictor.
-
->>> model = segue.load("reclmis-chest")
->>> answer = model.segment("chest.png", note="One infected area, upper left lung.")
->>> answer.mask, answer.area, answer.score
-"""
+"""Outlining what a note describes: the predictor of the methods `reclmis` and `unet`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.models import ENSEMBLE, find
 from segue.data.images import read_image
 from segue.data.notes import swap_sides
 from segue.data.transforms import Preprocessing
@@ -28,27 +23,14 @@ from segue.methods.segmenters import Network, restore, save
 from segue.types import InputError, Segmentation, check_image
 
 Picture = str | Path | NDArray[np.uint8]
-ENSEMBLE = "ensemble.json"
 
 
-def bundled() -> dict[str, Path]:
-    """The checkpoints that ship inside the package, by name."""
-    home = Path(str(resources.files("segue"))) / "checkpoints"
-    return {p.name: p for p in sorted(home.iterdir()) if (p / "config.json").exists()} if home.is_dir() else {}
-
-
-def load(name_or_path: str | Path, *, device: str = "cpu", explain: bool = False) -> Segmenter:
-    """A predictor from a bundled name, a checkpoint folder, or a folder of folds (whose probabilities are averaged).
+def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", explain: bool = False) -> Segmenter:
+    """A segmenter from a bundled name, a checkpoint folder, or a folder of folds (whose probabilities are averaged).
 
     explain: also keep the vision-to-text branch, which `Segmenter.explain` needs and `segment` doesn't.
     """
-    here = bundled()
-    folder = here.get(str(name_or_path), Path(name_or_path))
-    if not folder.is_dir():
-        raise InputError(
-            f"model {str(name_or_path)!r}: neither a folder nor a bundled model; "
-            f"bundled are: {', '.join(here) or 'none'}; a folder of yours comes from `segue train`"
-        )
+    folder = find(name_or_path)
     folders = [folder]
     if (folder / ENSEMBLE).exists():
         folders = [folder / name for name in json.loads((folder / ENSEMBLE).read_text())["members"]]
@@ -63,8 +45,7 @@ def export(name_or_path: str | Path, out: Path) -> None:
     """Write a segmenter as small as it can be used: float16, without what only training needs (`explain` works)."""
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
-    folder = bundled().get(str(name_or_path), Path(name_or_path))
-    save(restore(folder, "explain"), out, half=True)
+    save(restore(find(name_or_path), "explain"), out, half=True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""The one inference path: `segue.load(name_or_path)` gives a predictor.
+
+>>> model = segue.load("reclmis-chest")
+>>> answer = model.segment("chest.png", note="One infected area, upper left lung.")
+>>> answer.mask, answer.area, answer.score
+
+Which predictor it is, the checkpoint's method tells; `load_segmenter` and its like give a known one, with its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from segue.api.models import ENSEMBLE, bundled, find, method_of
+from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
+
+__all__ = [
+    "ENSEMBLE",
+    "Explanation",
+    "Member",
+    "Segmenter",
+    "bundled",
+    "export",
+    "load",
+    "load_segmenter",
+    "read_notes",
+]
+
+LOADERS: dict[str, Callable[..., Any]] = {"reclmis": load_segmenter, "unet": load_segmenter}
+
+
+def load(name_or_path: str | Path, *, device: str = "cpu", **options: Any) -> Any:
+    """A predictor from a bundled name or a checkpoint folder. options: those of the method's own loader."""
+    folder = find(name_or_path)
+    loader = LOADERS.get(method_of(folder) or "", load_segmenter)
+    return loader(folder, device=device, **options)
