@@ -5,7 +5,7 @@ import torch
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
-from segue.methods.crossmodal.sample import Teller, draw_codes, word_maps
+from segue.methods.crossmodal.sample import draw_codes, start_telling, tell_on, word_maps
 from segue.methods.crossmodal.start import config_for, load_starting_weights
 from segue.methods.crossmodal.streams import cross_keys
 from segue.types import InputError
@@ -56,11 +56,14 @@ def test_the_terms_weigh_as_in_the_paper_and_align_is_a_switch():
 def test_words_said_one_by_one_are_words_said_at_once():
     network, data = model().eval(), batch()
     layout = network.look(data["codes"], data["image"])
-    whole, _ = network.word_logits(data["ids"], layout, cross_keys(network.cells_to_words, layout))
-    tell, past = Teller(network, layout), None
-    for step in range(data["ids"].shape[1]):
-        logits, past = tell(data["ids"][:, step : step + 1], past)
-        torch.testing.assert_close(logits, whole[:, step], rtol=1e-4, atol=1e-5)
+    whole, _ = network.word_logits(data["ids"], cross_keys(network.cells_to_words, layout), layout.real)
+    logits, told = start_telling(network, layout)
+    torch.testing.assert_close(logits, whole[:, 0], rtol=1e-4, atol=1e-5)
+    order = torch.tensor([5, 4, 3, 2, 1, 0])
+    told = told.select(order)
+    for step in range(1, data["ids"].shape[1]):
+        logits, told = tell_on(network, data["ids"][order, step], told)
+        torch.testing.assert_close(logits, whole[order, step], rtol=1e-4, atol=1e-5)
 
 
 def test_a_word_never_sees_the_words_after_it_and_padding_is_never_read():
@@ -69,7 +72,7 @@ def test_a_word_never_sees_the_words_after_it_and_padding_is_never_read():
     keys = cross_keys(network.cells_to_words, layout)
     other = data["ids"].clone()
     other[:, 5:] = 7
-    a, b = (network.word_logits(ids, layout, keys)[0] for ids in (data["ids"], other))
+    a, b = (network.word_logits(ids, keys, layout.real)[0] for ids in (data["ids"], other))
     torch.testing.assert_close(a[:, :5], b[:, :5])
     short, long = data["ids"][:1, :3], data["ids"][:1]
     torch.testing.assert_close(network.read(short).pooled, network.read(long).pooled)
@@ -110,7 +113,7 @@ def test_a_few_pairs_are_learned_both_ways():
     drawn = draw_codes(network, data["ids"], (4, 4), seeds=range(4), steps=4, guidance=1, temperature=0)
     assert (drawn == data["codes"]).float().mean() > 0.95
     layout = network.look(data["codes"])
-    logits, _ = network.word_logits(data["ids"], layout, cross_keys(network.cells_to_words, layout))
+    logits, _ = network.word_logits(data["ids"], cross_keys(network.cells_to_words, layout), layout.real)
     real = data["ids"][:, 1:] != TINY.pad
     assert (logits[:, :-1].argmax(-1) == data["ids"][:, 1:])[real].all()
 

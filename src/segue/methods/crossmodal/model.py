@@ -34,7 +34,7 @@ from segue.methods.crossmodal.streams import Attention, Given, KeysValues, Strea
 class CrossModalConfig:
     """codes: of the layout tokens; grid: (h, w) of a training layout; patch: pixels that a cell spans.
 
-    vocabulary, max_words: of the captions, with their start and end. attention: "shared" or "separate" weights.
+    vocabulary, max_words: of the captions, with their start and end, which may be one token. attention: "shared" or "separate" weights.
     align: whether L_align counts. loss_weights: mask, text, align. drop_image, drop_caption: shares of the examples
     that train without. norms: "pre", or "post" for the words, as BERT has them.
     """
@@ -56,7 +56,7 @@ class CrossModalConfig:
     epsilon: float = 1e-5
     pad: int = 0
     start: int = 1
-    end: int = 2
+    end: int = 1
 
 
 def build_crossmodal(config: CrossModalConfig) -> CrossModal:
@@ -168,13 +168,15 @@ class CrossModal(nn.Module):
         return self.code_head(x)
 
     def word_logits(
-        self, ids: Tensor, layout: Given, keys: list[KeysValues], past: list[KeysValues] | None = None
+        self, ids: Tensor, keys: list[KeysValues], real: Tensor, past: list[KeysValues] | None = None
     ) -> tuple[Tensor, list[KeysValues]]:
-        """(B, T, V) for the word after each of ids (B, T), and the past of all words so far."""
+        """(B, T, V) for the word after each of ids (B, T), and the past of all words so far.
+
+        keys: of the layout's `cross_keys`. real: (B, N) bool, the layout's. With a past, T is 1.
+        """
         first = past[0][0].shape[2] if past else 0
-        x, past = self.word_stream.make(
-            self.words(ids, first), self.cells_to_words, keys, layout.real, causal=True, past=past
-        )
+        x = self.words(ids, first)
+        x, past = self.word_stream.make(x, self.cells_to_words, keys, real, causal=True, past=past)
         return self.word_head(x), past
 
     # --- training
@@ -221,7 +223,7 @@ class CrossModal(nn.Module):
 
     def _text_loss(self, ids: Tensor, layout: Given) -> Tensor:
         """Cross-entropy of every word and of the end, given the words before it."""
-        logits, _ = self.word_logits(ids[:, :-1], layout, cross_keys(self.cells_to_words, layout))
+        logits, _ = self.word_logits(ids[:, :-1], cross_keys(self.cells_to_words, layout), layout.real)
         error = F.cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:], reduction="none", label_smoothing=0.1)
         real = ids[:, 1:] != self.config.pad
         return ((error * real).sum(1) / real.sum(1)).mean()

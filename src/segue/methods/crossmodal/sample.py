@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,17 +95,26 @@ def word_maps(model: CrossModal, codes: Tensor, ids: Tensor, image: Tensor | Non
     return later.transpose(1, 2).unflatten(2, codes.shape[1:])
 
 
-class Teller:
-    """One step of telling, as `segue.nn.decoding` takes it: from the words so far to the logits of the next.
+class Telling(NamedTuple):
+    """What telling remembers, R rows: each layer's keys and values of the layout and of the words so far."""
 
-    layout: the cells that are told, run by themselves, a row for each caption under way.
-    """
+    layout: list[KeysValues]
+    real: Tensor
+    past: list[KeysValues] | None
 
-    def __init__(self, model: CrossModal, layout: Given) -> None:
-        self.model, self.layout = model, layout
-        self.keys = cross_keys(model.cells_to_words, layout)
+    def select(self, rows: Tensor) -> Telling:
+        """The rows (R,) int64, in that order; a row may be named twice or not at all."""
+        chosen = [[(k[rows], v[rows]) for k, v in part] for part in (self.layout, self.past or [])]
+        return Telling(chosen[0], self.real[rows], chosen[1] or None)
 
-    def __call__(self, ids: Tensor, past: list[KeysValues] | None) -> tuple[Tensor, list[KeysValues]]:
-        """ids: (B, 1), the last words. Returns (B, V) logits and the lengthened past."""
-        logits, past = self.model.word_logits(ids, self.layout, self.keys, past)
-        return logits[:, -1], past
+
+def start_telling(model: CrossModal, layout: Given) -> tuple[Tensor, Telling]:
+    """The logits (B, V) of the first word, and what goes on from there (`segue.nn.decoding`)."""
+    start = torch.full((len(layout.real),), model.config.start, device=layout.real.device)
+    return tell_on(model, start, Telling(cross_keys(model.cells_to_words, layout), layout.real, None))
+
+
+def tell_on(model: CrossModal, words: Tensor, told: Telling) -> tuple[Tensor, Telling]:
+    """words: (R,), the last of each row. Returns the logits (R, V) of the next word, and the lengthened past."""
+    logits, past = model.word_logits(words[:, None], told.layout, told.real, told.past)
+    return logits[:, -1], told._replace(past=past)
