@@ -34,7 +34,8 @@ from segue.methods.crossmodal.streams import Attention, Given, KeysValues, Strea
 class CrossModalConfig:
     """codes: of the layout tokens; grid: (h, w) of a training layout; patch: pixels that a cell spans.
 
-    vocabulary, max_words: of the captions, with their start and end, which may be one token. attention: "shared" or "separate" weights.
+    vocabulary, max_words: of the captions, with their start and end, which may be one token. attention: "shared" or
+    "separate" weights.
     align: whether L_align counts. loss_weights: mask, text, align. drop_image, drop_caption: shares of the examples
     that train without. norms: "pre", or "post" for the words, as BERT has them.
     """
