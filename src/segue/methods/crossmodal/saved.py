@@ -62,5 +62,17 @@ def restore(folder: Path) -> Saved:
     return Saved(model.eval(), vq.eval(), Words.load(folder), tuple(config["classes"]), config.get("about", {}))
 
 
+def save_vq(vq: Any, folder: Path) -> None:
+    """Write a quantiser by itself, as its own training does."""
+    write_checkpoint(folder, {"method": "layout-vq", "config": asdict(vq.config)}, vq.state_dict())
+
+
+def restore_vq(folder: Path) -> LayoutVQ:
+    """Read a quantiser that `save_vq` wrote."""
+    vq = LayoutVQ(VQConfig(**_tupled(read_config(folder, ["layout-vq"])["config"])))
+    vq.load_state_dict(read_tensors(folder))
+    return vq.eval()
+
+
 def _tupled(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
