@@ -33,6 +33,13 @@ def main(argv: list[str] | None = None) -> None:
                 description="Make, check and show data sets.",
                 args=argv[1:],
             )
+        elif argv[:1] == ["score"]:
+            tyro.extras.subcommand_cli_from_dict(
+                {"captions": score_captions, "masks": score_masks, "panoptic": score_panoptic},
+                prog="segue score",
+                description="Score predictions in files against references in files.",
+                args=argv[1:],
+            )
         else:
             tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="segue", description=HELP, args=argv)
     except InputError as error:
@@ -112,32 +119,76 @@ def evaluate(
     _show(score(predictor, examples, empty=empty, tta=tta, window=window), json)
 
 
+def embed(
+    source: Positional[Path],
+    /,
+    out: Annotated[Path, arg(aliases=["-o"])],
+    pair: str = "pair-scenes",
+    on_bad: Literal["stop", "skip"] = "stop",
+    batch_size: int = 0,
+    shard_rows: int = 4096,
+    device: str = "cpu",
+    json: bool = False,
+) -> None:
+    """Write the embeddings of pictures or texts to a store; the same command goes on where it was stopped.
+
+    Args:
+        source: a folder of pictures, or a .txt or .txt.gz with one text a line.
+        out: the store, a folder: float16 shards (.npy) and manifest.json.
+        pair: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER (CLIP or SigLIP).
+        on_bad: what to do with what can't be read: stop before computing, or skip it and name it in the manifest.
+        batch_size: how many at once; 0 for 32 pictures or 256 texts.
+        shard_rows: rows of a shard; a kill loses one at most.
+        device: cpu, cuda, ...
+        json: print one JSON object.
+    """
+    from segue.recipes.embed import embed_files
+
+    _show(
+        embed_files(source, out, pair, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows, device=device), json
+    )
+
+
 def data_make(
-    what: Positional[Literal["chest"]],
+    what: Positional[Literal["chest", "scenes"]],
     /,
     out: Path,
     seed: int = 0,
-    train: int = 1500,
-    val: int = 200,
-    test: int = 300,
-    size: int = 224,
-    style: Literal["a", "b"] = "a",
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    size: int | None = None,
+    style: Literal["a", "b", "photo", "synthetic"] | None = None,
+    world: Literal["a", "b"] | None = None,
 ) -> None:
     """Draw an embedded data set, byte for byte the same for the same numbers.
 
     Args:
-        what: chest: chest phantoms with notes, in the LViT layout.
+        what: chest: chest phantoms with notes, in the LViT layout. scenes: pictures with captions, masks and relations,
+            in COCO's layout.
         out: a folder that is not there yet.
         seed: of everything drawn.
-        train: pictures in the training split.
-        val: pictures in the validation split.
-        test: pictures in the test split.
-        size: side in pixels.
-        style: which scanner's look.
+        train: pictures in the training split (chest 1500, scenes 8000).
+        val: pictures in the validation split (chest 200, scenes 500).
+        test: pictures in the test split (chest 300, scenes 1000).
+        size: side in pixels (chest 224, scenes 128).
+        style: chest: which scanner's look, a (default) or b. scenes: photo (default) or synthetic.
+        world: scenes only: which mix of things, colours and words (default a).
     """
-    from segue.data.sketchbook.chest import make_chest
+    given = {"train": train, "val": val, "test": test, "size": size, "style": style, "world": world}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if what == "chest":
+        from segue.data.sketchbook.chest import make_chest
 
-    make_chest(out, seed=seed, train=train, val=val, test=test, size=size, style=style)
+        if world is not None:
+            raise InputError(f"--world {world}: chest phantoms have no worlds; leave it out, or make scenes")
+        make_chest(out, seed=seed, **asked)
+    else:
+        from segue.data.sketchbook.scenes.write import make_scenes
+
+        make_scenes(out, seed=seed, progress=True, **asked)
+    usual = {"chest": (1500, 200, 300, 224), "scenes": (8000, 500, 1000, 128)}[what]
+    train, val, test, size = (u if v is None else v for v, u in zip((train, val, test, size), usual, strict=True))
     print(f"{out}: {train} train, {val} val, {test} test pictures of {size}x{size}")
 
 
@@ -145,12 +196,13 @@ def data_check(folder: Positional[Path], /, json: bool = False) -> None:
     """Look for everything that is wrong with a data set; exit status 1 when there are errors.
 
     Args:
-        folder: in the LViT layout.
+        folder: a data set in any known format (COCO, Karpathy, LViT, ...; a wrong folder lists them), or a file of
+            captions (.txt, .tsv, .jsonl, .gz).
         json: print one JSON object.
     """
-    from segue.data.check import check
+    from segue.data.formats.check import check_any
 
-    report = check(folder)
+    report = check_any(folder)
     print(_json(report.to_json()) if json else report)
     if not report.ok:
         sys.exit(1)
@@ -163,19 +215,21 @@ def data_show(
     split: Literal["train", "val", "test"] = "train",
     limit: int = 24,
 ) -> None:
-    """Draw a contact sheet: pictures with their masks outlined and their notes below.
+    """Draw a contact sheet: pictures with their masks outlined and their notes or captions below.
 
     Args:
-        folder: in the LViT layout.
+        folder: a data set in any known format.
         out: the PNG to write.
         split: which split to show.
         limit: how many pictures at most.
     """
+    from segue.data import lvit
+    from segue.data.formats import read_pictures
     from segue.data.images import write_image
-    from segue.data.lvit import read_lvit
     from segue.data.show import contact_sheet
 
-    write_image(contact_sheet(read_lvit(folder, split), limit=limit), out)
+    records = lvit.read_lvit(folder, split) if lvit.splits(folder) else read_pictures(folder, split, "skip").pictures
+    write_image(contact_sheet(records, limit=limit), out)
     print(out)
 
 
@@ -207,7 +261,7 @@ def _text(result: Any, indent: str = "") -> str:
 
 
 def demo(out: Path = Path("demo"), model: str = "reclmis-chest", pictures: int = 8) -> None:
-    """Segment freshly drawn chest phantoms by their notes and write a page that shows it.
+    """Segment freshly drawn chest phantoms by their notes, draw scenes, and write a page that shows it all.
 
     Args:
         out: folder for index.html and its pictures.
@@ -227,6 +281,63 @@ def train(recipe: Positional[str], /) -> None:
 def data(job: Positional[Literal["make", "check", "show"]], /) -> None:
     """Make, check and show data sets: `segue data make --help` and so on."""
     raise InputError(f"job {job!r}: give it first, as in `segue data check FOLDER`")
+
+
+def score(what: Positional[Literal["captions", "masks", "panoptic"]], /) -> None:
+    """Score files of captions, masks or panoptic maps: `segue score captions --help` and so on."""
+    raise InputError(f"score {what!r}: give it first, as in `segue score captions --refs R --preds P`")
+
+
+def score_captions(refs: Path, preds: Path, split: str | None = None, java: bool = True, json: bool = False) -> None:
+    """BLEU-1..4, ROUGE-L, CIDEr-D, METEOR, SPICE and distinct-n of one caption per image.
+
+    Args:
+        refs: COCO's captions json, a Karpathy json, or jsonl of {"image_id", "captions"}.
+        preds: COCO's results json [{"image_id", "caption"}], or the same as jsonl.
+        split: which split of a Karpathy json; all of it unless given.
+        java: METEOR and SPICE too, as far as they can run.
+        json: print one JSON object.
+    """
+    from segue.recipes.scoring import caption_files
+
+    _show(caption_files(refs, preds, split, java), json)
+
+
+def score_masks(
+    refs: Path,
+    preds: Path,
+    classes: int | None = None,
+    empty: Literal["zero", "one", "skip"] = "one",
+    json: bool = False,
+) -> None:
+    """Dice and IoU of masks, or mIoU and pixel accuracy of class maps; PNG files paired by name.
+
+    Args:
+        refs: folder of the true PNG files.
+        preds: folder of the predicted ones, named alike.
+        classes: the files hold class numbers 0..classes - 1 (255 ignored in the truth); masks unless given.
+        empty: what an empty mask predicted empty, or a class that never occurs, scores.
+        json: print one JSON object.
+    """
+    from segue.recipes.scoring import mask_files
+
+    _show(mask_files(refs, preds, classes, empty), json)
+
+
+def score_panoptic(refs: Path, ref_dir: Path, preds: Path, pred_dir: Path, json: bool = False) -> None:
+    """Panoptic quality (PQ, SQ, RQ) of all classes, things and stuff, and of each class.
+
+    Args:
+        refs: COCO's panoptic json of the truth, with categories.
+        ref_dir: folder of its PNG files.
+        preds: the same of the predictions.
+        pred_dir: folder of their PNG files.
+        json: print one JSON object.
+    """
+    from segue.recipes.scoring import panoptic_files
+
+    result = panoptic_files(refs, ref_dir, preds, pred_dir)
+    print(_json(result) if json else _text(result))
 
 
 def _train(argv: list[str]) -> None:
@@ -325,8 +436,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "train": train,
     "eval": evaluate,
+    "embed": embed,
     "export": export,
     "data": data,
+    "score": score,
     "bench": bench,
     "ablate": ablate,
     "report": report,

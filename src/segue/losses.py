@@ -50,6 +50,32 @@ def contrastive_loss(similarity: Tensor, temperature: float) -> Tensor:
     return (F.cross_entropy(scaled, pairs) + F.cross_entropy(scaled.T, pairs)) / 2
 
 
+def info_nce(image: Tensor, text: Tensor, owner: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE of B picture-text pairs (Radford et al. 2021), where texts of one picture are no rivals.
+
+    image, text: (B, D) of length 1; row i of both is a pair. owner: (B,) int64, the picture that a pair is of.
+    scale: scalar, 1 / temperature. Mean over the pairs of both directions.
+
+        L = -1/2B sum_i (log softmax_j(s v_i t_j)_i + log softmax_j(s t_i v_j)_i),   j over i and all of other owners
+    """
+    logits = scale * image.float() @ text.float().T
+    pairs = torch.arange(len(logits), device=logits.device)
+    same = (owner[:, None] == owner[None]) & (pairs[:, None] != pairs[None])
+    logits = logits.masked_fill(same, -torch.inf)
+    return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+
+
+def hardest_negative_loss(image: Tensor, text: Tensor, owner: Tensor, margin: float = 0.2) -> Tensor:
+    """The hinge on the nearest wrong text and the nearest wrong picture of each pair (Faghri et al. 2018, VSE++).
+
+    Shapes as in `info_nce`; the mean over the pairs of both directions. 0 where the batch holds one picture only.
+    """
+    similarity = image.float() @ text.float().T
+    wrong = similarity.masked_fill(owner[:, None] == owner[None], -torch.inf)
+    gap = margin - similarity.diagonal()
+    return ((gap + wrong.amax(1)).clamp_min(0).mean() + (gap + wrong.amax(0)).clamp_min(0).mean()) / 2
+
+
 def reconstruction_loss(truth: Tensor, guess: Tensor, weight: Tensor, real: Tensor | None = None) -> Tensor:
     """Weighted squared error of reconstructed features, RecLMIS Eq. 8 (patches) and Eq. 10 (words).
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segue.data import rle
-from segue.types import InputError
+from segue.types import RLE, InputError
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -56,3 +56,27 @@ def test_iou_of_lists():
 def test_bad_annotations_are_told(found, told):
     with pytest.raises(InputError, match=told):
         rle.from_json(found, (3, 3), "annotation 7")
+
+
+@given(masks)
+def test_run_lengths_fill_their_mask(mask):
+    assert rle.filled(rle.encode(mask).counts) == mask.size
+
+
+def test_run_lengths_that_were_cut_short_or_grew_are_told():
+    mask = np.random.default_rng(0).random((40, 30)) > 0.5
+    whole = rle.to_json(rle.encode(mask))
+    for broken in (whole["counts"][:-9], whole["counts"] + "11", ""):
+        with pytest.raises(InputError, match="pixels, expected 1200; export it again"):
+            rle.from_json(whole | {"counts": broken}, (40, 30), "here")
+    with pytest.raises(InputError, match="run lengths of 3 pixels, expected 4"):
+        rle.from_json({"size": [2, 2], "counts": [1, 2]}, (2, 2), "here")
+    with pytest.raises(InputError, match="Invalid RLE"):
+        rle.decode(RLE((4, 4), b"zzzzzz"))
+
+
+@given(st.integers(1, 700), st.integers(1, 700))
+def test_long_runs_are_filled_too(height, width):
+    mask = np.zeros((height, width), bool)
+    mask[height // 2 :, width // 3 :: 7] = True
+    assert rle.filled(rle.encode(mask).counts) == mask.size

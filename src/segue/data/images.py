@@ -28,14 +28,29 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     if path.name.lower().endswith(VOLUMES):
         return _only_slice(path)
+    return _rgb(_opened(path), path)
+
+
+def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
+    """What `read_image` makes of a picture file, from the file's bytes. where: names it in an error."""
+    return _rgb(_decoded(io.BytesIO(data), len(data), where), where)
+
+
+def read_index(path: Path) -> NDArray[np.uint8]:
+    """A label map as (H, W) uint8, the numbers as they stand in the file: grey values, or positions in its palette.
+
+    Raises InputError for colours without a palette, and for numbers past 255.
+    """
     with _opened(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-    if upright.mode[0] in "IF":  # I;16, I, F
-        return np.repeat(_stretched(np.asarray(upright, dtype=np.float64), path)[..., None], 3, axis=2)
-    if upright.has_transparency_data:
-        clear = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
-    return np.array(upright.convert("RGB"))
+        if picture.mode not in ("L", "P", "1") and picture.mode[0] != "I":
+            raise InputError(
+                f"{path}: mode {picture.mode}, expected a label map of one channel (grey or palette); export the "
+                "numbers of the classes, not their colours"
+            )
+        values = np.asarray(picture)
+    if values.max() > 255 or values.min() < 0:
+        raise InputError(f"{path}: the numbers reach from {values.min()} to {values.max()}, expected 0..255")
+    return values.astype(np.uint8)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -99,7 +114,18 @@ def _save(picture: Image.Image, path: Path) -> None:
         os.replace(fresh, path)
 
 
-def _stretched(values: NDArray[np.float64], path: Path) -> NDArray[np.uint8]:
+def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:
+    with picture:
+        upright = ImageOps.exif_transpose(picture)
+    if upright.mode[0] in "IF":  # I;16, I, F
+        return np.repeat(_stretched(np.asarray(upright, dtype=np.float64), where)[..., None], 3, axis=2)
+    if upright.has_transparency_data:
+        clear = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    return np.array(upright.convert("RGB"))
+
+
+def _stretched(values: NDArray[np.float64], path: Path | str) -> NDArray[np.uint8]:
     """(H, W) uint8, the finite values' minimum..maximum on 0..255; infinities at the ends, what is no number at 0."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -127,12 +153,17 @@ def _opened(path: Path) -> Image.Image:
         raise InputError(f"{path}: no such file; check the path and its spelling")
     if path.is_dir():
         raise InputError(f"{path}: a folder, expected a picture; name a file in it")
-    if path.stat().st_size == 0:
+    return _decoded(path, path.stat().st_size, path)
+
+
+def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Image:
+    """size: in bytes. path: names the source in an error."""
+    if size == 0:
         raise InputError(f"{path}: an empty file (0 bytes), expected a picture; copy it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(path)
+            picture = Image.open(source)
             picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: too large to decode safely ({error}); cut it into tiles") from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+from scipy import ndimage
 
 from segue.types import RLE, InputError, check_mask
 
@@ -20,8 +21,11 @@ def encode(mask: NDArray[np.bool_]) -> RLE:
 
 
 def decode(rle: RLE) -> NDArray[np.bool_]:
-    """Compressed run lengths -> (H, W) bool."""
-    return coco.decode(_coco(rle)).astype(np.bool_)
+    """Compressed run lengths -> (H, W) bool. Raises InputError when they don't fill the mask's size."""
+    try:
+        return coco.decode(_coco(rle)).astype(np.bool_)
+    except ValueError as error:
+        raise InputError(f"run lengths of size {rle.size}: {error}; export the annotation again") from error
 
 
 def area(rle: RLE) -> int:
@@ -68,7 +72,84 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
         raise InputError(
             f"{where}: run lengths of {tuple(made['size'])}, expected the picture's (height, width) {size}"
         )
+    if not isinstance(found, list) and (there := filled(made["counts"])) != height * width:
+        raise InputError(f"{where}: run lengths of {there} pixels, expected {height * width}; export it again")
     return RLE((height, width), made["counts"])
+
+
+def filled(counts: bytes) -> int:
+    """How many pixels compressed run lengths fill, True and False; those that were cut short don't fill their mask.
+
+    A number is 5 bits a character from its low end, bit 5 says that more follow, bit 4 of the last is the sign; from
+    the fourth number on it is the difference to the last but one.
+    """
+    if not counts:
+        return 0
+    codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    last = (codes & 32) == 0
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    place = np.arange(codes.size) - np.repeat(starts, np.diff([*starts, codes.size]))
+    values = np.add.reduceat((codes & 31) << 5 * np.minimum(place, 12), starts)
+    ends = np.concatenate([starts[1:], [codes.size]]) - 1
+    values -= np.where(codes[ends] & 16, 1 << 5 * np.minimum(place[ends] + 1, 12), 0)
+    return int(values[0] + np.cumsum(values[1::2]).sum() + np.cumsum(values[2::2]).sum())
+
+
+def union(masks: Sequence[RLE]) -> RLE:
+    """All masks of a list, of one size, as one. Raises InputError when the list is empty or the sizes differ."""
+    if len({mask.size for mask in masks}) != 1:
+        raise InputError(
+            f"union: got masks of the sizes {sorted({m.size for m in masks})}, expected one or more of one"
+        )
+    made = coco.merge([_coco(mask) for mask in masks])
+    return RLE(masks[0].size, made["counts"])
+
+
+def to_polygons(rle: RLE) -> list[list[float]]:
+    """COCO's polygons [[x, y, ...], ...] along the edges of the pixels; `from_json` makes the same mask of them.
+
+    COCO's polygons have no holes, so that a part with a hole is cut in two through it.
+    """
+    parts, _ = ndimage.label(decode(rle))
+    return [
+        polygon
+        for part, (rows, columns) in enumerate(ndimage.find_objects(parts), 1)
+        for polygon in _outlines(parts[rows, columns] == part, columns.start, rows.start)
+    ]
+
+
+def _outlines(part: NDArray[np.bool_], left: int, top: int) -> Iterator[list[float]]:
+    """Polygons of one connected part whose corner lies at (left, top)."""
+    holes = ndimage.binary_fill_holes(part, np.ones((3, 3))) & ~part
+    if not holes.any():
+        yield [float(v) for x, y in _walk(part) for v in (x + left, y + top)]
+        return
+    cut = int(np.flatnonzero(holes.any(0))[0]) + 1
+    for half, at in ((part[:, :cut], left), (part[:, cut:], left + cut)):
+        pieces, _ = ndimage.label(half)
+        for piece, (rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
+            yield from _outlines(pieces[rows, columns] == piece, at + columns.start, top + rows.start)
+
+
+def _walk(part: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Corners (x, y) of a connected part without holes, clockwise from the first pixel of its first row.
+
+    The walk keeps the part on its right; where two pixels touch in a corner only it turns right, along its own pixel.
+    """
+    inside = np.pad(part, 1)  # the pixel (row, column) stands at [row + 1, column + 1]
+    start = x, y = int(np.flatnonzero(part[0])[0]), 0
+    dx, dy, corners = 1, 0, [(x, y)]
+    while True:
+        x, y = x + dx, y + dy
+        if not inside[y + (dx + dy + 1) // 2, x + (dx - dy + 1) // 2]:  # ahead on the right
+            dx, dy = -dy, dx
+        elif inside[y + (dy - dx + 1) // 2, x + (dx + dy + 1) // 2]:  # ahead on the left
+            dx, dy = dy, -dx
+        else:
+            continue
+        if (x, y) == start:
+            return corners
+        corners.append((x, y))
 
 
 def iou(a: Sequence[RLE], b: Sequence[RLE]) -> NDArray[np.float64]:

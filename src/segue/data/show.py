@@ -10,10 +10,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from segue.data import rle
 from segue.data.lvit import Record
-from segue.types import InputError, check_image, check_mask
+from segue.types import InputError, Picture, check_image, check_mask
 
 GREEN = (64, 224, 112)
+COLOURS = (
+    GREEN,
+    (255, 96, 64),
+    (64, 160, 255),
+    (255, 208, 48),
+    (208, 96, 255),
+    (48, 224, 224),
+    (255, 112, 176),
+    (160, 208, 64),
+    (144, 144, 255),
+    (255, 160, 96),
+    (96, 192, 160),
+)
 
 
 def outline(
@@ -37,9 +51,9 @@ def heat_map(image: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[n
 
 
 def contact_sheet(
-    records: Sequence[Record], *, columns: int = 6, tile: int = 224, limit: int = 24
+    records: Sequence[Record] | Sequence[Picture], *, columns: int = 6, tile: int = 224, limit: int = 24
 ) -> NDArray[np.uint8]:
-    """Up to `limit` examples, spread evenly over the records: outlined picture, name and note below it.
+    """Up to `limit` examples, spread evenly over the records: outlined picture, name, note or first caption below.
 
     A record that can't be read has an empty tile with the reason in red: the sheet shows what is wrong with the others.
     """
@@ -59,22 +73,58 @@ def contact_sheet(
     return np.array(sheet)
 
 
-def _paste(sheet: Image.Image, record: Record, corner: tuple[int, int], tile: int) -> None:
+def _paste(sheet: Image.Image, record: Record | Picture, corner: tuple[int, int], tile: int) -> None:
     try:
-        example = record.load()
+        small, text = _drawn(record, tile)
     except InputError as error:
-        told = str(error).replace(f"{record.image.parents[1]}/", "")  # the split's folder is the same in all tiles
+        told = str(error)
+        if isinstance(record, Record):
+            told = told.replace(f"{record.image.parents[1]}/", "")  # the split's folder is the same in all tiles
         _write_below(sheet, record.name, told, corner, tile, (176, 32, 32))
         return
-    scale = tile / max(example.image.shape[:2])
-    size = (max(1, round(example.image.shape[1] * scale)), max(1, round(example.image.shape[0] * scale)))
-    small = np.array(Image.fromarray(example.image).resize(size, Image.Resampling.BILINEAR))
-    if example.mask is not None:
-        mask = np.asarray(Image.fromarray(example.mask).resize(size, Image.Resampling.NEAREST))
-        small = outline(small, mask)
     x, y = corner
-    sheet.paste(Image.fromarray(small), (x + (tile - size[0]) // 2, y + (tile - size[1]) // 2))
-    _write_below(sheet, record.name, record.note or "(no note)", corner, tile, (30, 30, 30))
+    sheet.paste(Image.fromarray(small), (x + (tile - small.shape[1]) // 2, y + (tile - small.shape[0]) // 2))
+    _write_below(sheet, record.name, text, corner, tile, (30, 30, 30))
+
+
+def _drawn(record: Record | Picture, tile: int) -> tuple[NDArray[np.uint8], str]:
+    """A tile's picture with its masks, and the text below it."""
+    if isinstance(record, Picture):
+        names = ", ".join(dict.fromkeys(region.label for region in record.regions))
+        return _with_regions(record, tile), record.captions[0] if record.captions else names or "(no caption)"
+    example = record.load()
+    small = _fitted(example.image, tile, Image.Resampling.BILINEAR)
+    if example.mask is not None:
+        small = outline(small, _fitted(example.mask, tile, Image.Resampling.NEAREST))
+    return small, record.note or "(no note)"
+
+
+def _with_regions(picture: Picture, tile: int) -> NDArray[np.uint8]:
+    """A picture `tile` pixels long with its regions outlined, the larger first, or tinted by its label map."""
+    image = picture.load()
+    small, scale = _fitted(image, tile, Image.Resampling.BILINEAR), tile / max(image.shape[:2])
+    regions = sorted(picture.regions, key=lambda region: -region.box[2] * region.box[3])
+    if picture.label_map is not None and not any(region.mask for region in regions):
+        labels = _fitted(picture.label_map(), tile, Image.Resampling.NEAREST)
+        tints = np.array([COLOURS[i % len(COLOURS)] for i in range(256)], np.uint8)[labels]
+        small = np.where((labels != 255)[..., None], (0.5 * small + 0.5 * tints).astype(np.uint8), small)
+    for i, region in enumerate(regions):
+        colour = COLOURS[i % len(COLOURS)]
+        if region.mask is not None:
+            small = outline(small, _fitted(rle.decode(region.mask), tile, Image.Resampling.NEAREST), colour)
+        elif region.box[2] > 0 and region.box[3] > 0:
+            x, y, w, h = (v * scale for v in region.box)
+            drawn = Image.fromarray(small)
+            ImageDraw.Draw(drawn).rectangle((x, y, x + w - 1, y + h - 1), outline=colour, width=2)
+            small = np.array(drawn)
+    return small
+
+
+def _fitted(pixels: NDArray, tile: int, how: Image.Resampling) -> NDArray:
+    """Pixels shrunk or magnified so that the longer side has `tile` pixels."""
+    height, width = pixels.shape[:2]
+    scale = tile / max(height, width)
+    return np.array(Image.fromarray(pixels).resize((max(1, round(width * scale)), max(1, round(height * scale))), how))
 
 
 def _write_below(

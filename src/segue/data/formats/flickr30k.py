@@ -1,0 +1,109 @@
+"""Flickr30k Entities: captions whose phrases are tied to boxes.
+
+Expected: Sentences/ID.txt (a caption a line, `[/EN#12/people Two young guys] with ...`), Annotations/ID.xml (boxes; one
+may belong to several entities, an entity may have several boxes or none), {train,val,test}.txt with the IDs of a split
+or Karpathy's dataset_flickr30k.json, and the pictures in flickr30k-images/ or images/.
+Format: github.com/BryanPlummer/flickr30k_entities
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+from segue.data.formats import karpathy
+from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_lines, stop
+from segue.data.images import read_image
+from segue.types import InputError, Phrase, Picture, PictureSet, Region
+
+LOOKED_FOR = "Annotations/*.xml with Sentences/*.txt (Flickr30k Entities)"
+MARK = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]*)\]")
+NOT_VISUAL = "0"
+Entities = dict[str, list[int]]  # entity id -> positions of its regions
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """The splits for which there is a list of IDs, or Karpathy's; without either all is "train"."""
+    if not (root / "Sentences").is_dir() or not (root / "Annotations").is_dir():
+        return ()
+    listed = tuple(split for split in SPLITS if (root / f"{split}.txt").is_file())
+    return listed or karpathy.splits(root) or ("train",)
+
+
+def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+    """A split: captions without their markup, regions labelled with the entity's type, phrases."""
+    ids = root / f"{split}.txt"
+    if ids.is_file():
+        numbers = [line.strip() for _, line in read_lines(ids) if line.strip()]
+    elif karpathy.find(root):
+        numbers = [Path(entry["filename"]).stem for entry in karpathy.entries(root, split)]
+    else:
+        numbers = sorted(path.stem for path in (root / "Sentences").glob("*.txt"))
+    there = {Path(name).stem: path for name, path in pictures_in(root).items()}
+    pictures = []
+    for number in numbers:
+        if number not in there:
+            wrong("missing-picture", f"{number}.jpg", f"no such picture in {root}, expected flickr30k-images/")
+        elif not (root / "Sentences" / f"{number}.txt").is_file():
+            wrong("missing-captions", number, "no such file in Sentences/")
+        else:
+            pictures.append(_picture(root, number, there[number], split, wrong))
+    return PictureSet(pictures)
+
+
+def _picture(root: Path, number: str, path: Path, split: str, wrong: Wrong) -> Picture:
+    captions, marks = list[str](), list[tuple[int, str, str, int, int]]()
+    for _, line in read_lines(root / "Sentences" / f"{number}.txt"):
+        if line.strip():
+            text, found = parse(line.strip())
+            marks += [(len(captions), *mark) for mark in found]
+            captions.append(text)
+    kinds = {entity: kind for _, entity, kind, _, _ in marks}
+    regions, of, boxless = boxes(root / "Annotations" / f"{number}.xml", kinds)
+    phrases = []
+    for caption, entity, _, start, end in marks:
+        if entity == NOT_VISUAL:
+            continue
+        if entity not in of and entity not in boxless:
+            wrong("dangling-entity", number, f"a caption marks the entity {entity}, which the XML does not name")
+        phrases.append(Phrase(caption, start, end, tuple(of.get(entity, ()))))
+    load = partial(read_image, path)
+    return Picture(number, load, None, split, tuple(captions), tuple(regions), (), tuple(phrases))
+
+
+def parse(line: str) -> tuple[str, list[tuple[str, str, int, int]]]:
+    """A marked caption -> its text, and (entity id, type, start, end) of its phrases; of several types the first."""
+    text, marks, at = "", [], 0
+    for mark in MARK.finditer(line):
+        text += line[at : mark.start()]
+        if mark[3].strip():
+            marks.append((mark[1], mark[2].split("/")[0].lower(), len(text), len(text) + len(mark[3])))
+        text, at = text + mark[3], mark.end()
+    return text + line[at:], marks
+
+
+def boxes(path: Path, kinds: dict[str, str]) -> tuple[list[Region], Entities, set[str]]:
+    """The regions of an XML file, the regions of each entity, and the entities that have no box or are the scene.
+
+    Corners count from 1 and belong to the box: (1, 1, 2, 2) is four pixels.
+    """
+    regions, of, boxless = list[Region](), Entities(), set[str]()
+    try:
+        marks = ElementTree.parse(path).getroot().iter("object")
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"{path}: can't be read as XML ({error}); copy it again") from error
+    with expecting(path, "Flickr30k Entities' XML: object with name and bndbox, or nobndbox, scene"):
+        for mark in marks:
+            names = [str(name.text) for name in mark.findall("name")]
+            corners = mark.find("bndbox")
+            if corners is None:
+                boxless |= {*names}
+                continue
+            x0, y0, x1, y1 = (float(corners.findtext(k) or "missing") for k in ("xmin", "ymin", "xmax", "ymax"))
+            for name in names:
+                of.setdefault(name, []).append(len(regions))
+            label = next((kinds[name] for name in names if name in kinds), "other")
+            regions.append(Region(label, (x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1)))
+    return regions, of, boxless

@@ -1,0 +1,39 @@
+"""The sketchbook's phrases_{split}.json: which objects the words of a caption name.
+
+[{image_id, caption_id, start, end, text, owners}]; owners are ids of Visual Genome's objects.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from segue.data.formats.files import Wrong, expecting, read_json
+from segue.types import Phrase
+
+
+def read_marks(path: Path | None) -> dict[int, list[Any]]:
+    """Image id -> its phrases as they stand in the file; empty without a file."""
+    marks = defaultdict(list)
+    for mark in read_json(path) if path else []:
+        with expecting(path or "", "phrases: [{image_id, caption_id, start, end, text, owners}]"):
+            marks[int(mark["image_id"])].append(mark)
+    return marks
+
+
+def phrases_of(
+    marks: Sequence[Any], captions: Sequence[tuple[Any, str]], places: dict[int, int], name: str, wrong: Wrong
+) -> Iterator[Phrase]:
+    """The phrases of a picture. captions: (id, text). places: the positions of the owners among the regions."""
+    numbers = {number: position for position, (number, _) in enumerate(captions)}
+    for mark in marks:
+        at, owners = numbers.get(mark["caption_id"]), [places.get(int(owner)) for owner in mark["owners"]]
+        if at is None or captions[at][1][mark["start"] : mark["end"]] != mark["text"] or None in owners:
+            wrong(
+                "dangling-phrase", name, f"the phrase {mark['text']!r} names a caption or an object that is not there"
+            )
+        else:
+            regions = tuple(dict.fromkeys(owner for owner in owners if owner is not None))
+            yield Phrase(at, mark["start"], mark["end"], regions)

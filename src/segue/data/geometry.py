@@ -1,0 +1,85 @@
+"""A picture, its regions and its label map resized, cropped and mirrored together.
+
+A region keeps its place in the list, so that relations and phrases still point to it; one that a crop leaves nothing of
+has an empty mask and a box without area. Captions are not touched: "left" in one is wrong after `flip`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segue.data import rle
+from segue.data.transforms import resize_image, resize_mask
+from segue.types import InputError, Picture, Region
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen of a picture. image: (H, W, 3) uint8. regions: masks of (H, W). labels: (H, W) uint8 or None."""
+
+    image: NDArray[np.uint8]
+    regions: tuple[Region, ...] = ()
+    labels: NDArray[np.uint8] | None = None
+
+
+def view(picture: Picture) -> View:
+    """The whole of a picture, read from its files."""
+    return View(picture.load(), picture.regions, picture.label_map() if picture.label_map else None)
+
+
+def resize(seen: View, size: tuple[int, int]) -> View:
+    """size: (height, width). The picture bilinear, masks and labels by the nearest neighbour."""
+    down, across = size[0] / seen.image.shape[0], size[1] / seen.image.shape[1]
+    labels = seen.labels
+    if labels is not None:
+        labels = np.asarray(Image.fromarray(labels).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+    def region(r: Region) -> Region:
+        x, y, w, h = r.box
+        mask = None if r.mask is None else rle.encode(resize_mask(rle.decode(r.mask), size))
+        return replace(r, box=(x * across, y * down, w * across, h * down), mask=mask)
+
+    return View(resize_image(seen.image, size), tuple(map(region, seen.regions)), labels)
+
+
+def crop(seen: View, box: tuple[int, int, int, int]) -> View:
+    """box: (x, y, width, height) in whole pixels, inside the picture. Raises InputError when it is not."""
+    x, y, w, h = box
+    if not (0 <= x < x + w <= seen.image.shape[1] and 0 <= y < y + h <= seen.image.shape[0]):
+        size = f"{seen.image.shape[1]}x{seen.image.shape[0]}"
+        raise InputError(f"crop: got the box {box} (x, y, width, height), expected one inside the {size} picture")
+    rows, columns = slice(y, y + h), slice(x, x + w)
+
+    def region(r: Region) -> Region:
+        mask = None if r.mask is None else rle.encode(np.ascontiguousarray(rle.decode(r.mask)[rows, columns]))
+        return replace(r, box=_cut(r.box, box), mask=mask)
+
+    labels = None if seen.labels is None else seen.labels[rows, columns]
+    return View(seen.image[rows, columns], tuple(map(region, seen.regions)), labels)
+
+
+def flip(seen: View) -> View:
+    """Left and right exchanged."""
+    width = seen.image.shape[1]
+
+    def region(r: Region) -> Region:
+        x, y, w, h = r.box
+        mask = None if r.mask is None else rle.encode(np.ascontiguousarray(rle.decode(r.mask)[:, ::-1]))
+        return replace(r, box=(width - x - w, y, w, h), mask=mask)
+
+    labels = None if seen.labels is None else np.ascontiguousarray(seen.labels[:, ::-1])
+    return View(np.ascontiguousarray(seen.image[:, ::-1]), tuple(map(region, seen.regions)), labels)
+
+
+def _cut(box: Box, window: tuple[int, int, int, int]) -> Box:
+    """What a window leaves of a box, in the window's coordinates."""
+    x, y = max(box[0] - window[0], 0.0), max(box[1] - window[1], 0.0)
+    right = min(box[0] + box[2] - window[0], float(window[2]))
+    bottom = min(box[1] + box[3] - window[1], float(window[3]))
+    return (x, y, right - x, bottom - y) if right > x and bottom > y else (0.0, 0.0, 0.0, 0.0)

@@ -1,0 +1,113 @@
+"""A captioner on disk: config.json, model.safetensors and tokenizer.json in one folder."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.data.words import Words
+from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
+from segue.methods.syntic.model import Syntic, SynticConfig, build_syntic
+from segue.methods.syntic.support import Support
+from segue.nn.decoding import Decoding
+from segue.types import InputError
+
+METHOD = "syntic"
+MODEL, SUPPORT = "model.", "support.features"
+
+
+@dataclass
+class Captioner:
+    """A trained model with its words and the pair of encoders whose features it reads.
+
+    pair: what tells the pair ({"width": D, "fingerprint": ..., and whatever loads it}). support: kept with the model
+    when it is small enough to ship; else the caller brings one. recipe: how it was trained.
+    """
+
+    model: Syntic
+    words: Words
+    pair: dict[str, Any]
+    support: Support | None = None
+    recipe: dict[str, Any] | None = None
+
+    def check_pair(self, width: int, fingerprint: str) -> None:
+        """Refuse a pair of encoders that is not the one of training."""
+        if width != self.pair["width"]:
+            raise InputError(
+                f"pair: its features have {width} columns, this captioner reads {self.pair['width']} "
+                f"({self.pair.get('name', 'unnamed pair')}); use the pair it was trained with"
+            )
+        if fingerprint != self.pair["fingerprint"]:
+            raise InputError(
+                f"pair: its fingerprint is {fingerprint}, this captioner was trained with {self.pair['fingerprint']} "
+                f"({self.pair.get('name', 'unnamed pair')}); use the pair it was trained with"
+            )
+
+    def captions(
+        self,
+        v: Tensor | NDArray[Any],
+        support: Support | None = None,
+        objects: Tensor | None = None,
+        found: Tensor | None = None,
+        options: Decoding | None = None,
+    ) -> list[list[str]]:
+        """`options.num` captions for each of the image features v (B, D), the best first; fewer when texts coincide.
+
+        support: instead of the captioner's own (the paper's -TT). The others are those of `Syntic.caption`.
+        """
+        device = next(self.model.parameters()).device
+        v = torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v).to(device)
+        answers = self.model.eval().caption(v, support or self.support, objects, found, options)
+        return [list(dict.fromkeys(self.words.decode(tokens) for tokens in one)) for one in answers]
+
+
+def save_captioner(captioner: Captioner, folder: Path) -> None:
+    """Write the folder whole or not at all. Weights keep their type; the support set is kept as float16."""
+    model, support = captioner.model, captioner.support
+    config = {
+        "method": METHOD,
+        "model": asdict(model.config),
+        "pair": captioner.pair,
+        "recipe": captioner.recipe or {},
+        "captions": list(support.captions or []) if support is not None else [],
+    }
+    tensors = {MODEL + name: x for name, x in model.state_dict().items()}
+    if support is not None:
+        tensors[SUPPORT] = torch.from_numpy(np.asarray(support.features, np.float16))
+    with tempfile.TemporaryDirectory() as extra:
+        captioner.words.save(Path(extra))
+        write_checkpoint(folder, config, tensors, Path(extra))
+
+
+def load_captioner(folder: Path) -> Captioner:
+    """Read what `save_captioner` wrote; the model in eval mode."""
+    config, tensors = read_config(folder, [METHOD]), read_tensors(folder)
+    words = Words.load(folder)
+    try:
+        settings = SynticConfig(**config["model"])
+        pair, width = config["pair"], int(config["pair"]["width"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder}: its config.json is not a captioner's of this version ({error}); write it again with "
+            "save_captioner"
+        ) from error
+    model = build_syntic(settings, vocabulary=len(words), pair_width=width, end=words.end, silent=words.silent)
+    weights = {k.removeprefix(MODEL): v.float() for k, v in tensors.items() if k.startswith(MODEL)}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder}: its weights do not fit its config.json and tokenizer.json "
+            f"({str(error).splitlines()[1].strip()}); copy the checkpoint again"
+        ) from error
+    support = None
+    if SUPPORT in tensors:
+        support = Support(tensors[SUPPORT].numpy(), config.get("captions") or None, tau=settings.tau)
+    return Captioner(model.eval(), words, pair, support, config.get("recipe"))

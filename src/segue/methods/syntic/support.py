@@ -1,0 +1,213 @@
+"""The text support set of SynTIC: image features expressed by text features (Eq. 3), and captions found by them.
+
+Shapes: Q queries, M captions in the support set, D width, T captions in a tile. All features are L2-normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.methods.syntic.features import check_features
+from segue.types import InputError
+
+TILE = 8192
+QUERIES = 1024
+
+
+class Truncated(NamedTuple):
+    """Eq. 3 over the k likeliest captions only. features: (Q, D). lost: (Q,), the weight left out, in [0, 1].
+
+    `lost` is None unless it was asked for: it takes an exact pass over the support set.
+    """
+
+    features: Tensor
+    lost: Tensor | None
+
+
+class Support:
+    """Text features with their captions.
+
+    features: (M, D) float16 or float32, normalised, in memory or memory-mapped (read a tile at a time).
+    captions: M texts, or None when no caption is ever asked for. tau: tau_p of Eq. 3.
+    """
+
+    def __init__(self, features: NDArray[Any], captions: Sequence[str] | None = None, *, tau: float = 0.01) -> None:
+        check_features(features, "support set")
+        if captions is not None and len(captions) != len(features):
+            raise InputError(f"support set: {len(features)} features and {len(captions)} captions; give one for each")
+        if not tau > 0:
+            raise InputError(f"tau: got {tau}, expected more than 0, for instance 0.01")
+        _check_length(features)
+        self.features, self.captions, self.tau = features, captions, tau
+        self.index: Any = None
+
+    def __len__(self) -> int:
+        """M, the captions it holds."""
+        return len(self.features)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.features.shape[1])
+
+    @torch.no_grad()
+    def project(self, v: Tensor) -> Tensor:
+        """Eq. 3, exact: p_i = normalise( sum_j softmax_j(v_i . t_j / tau) t_j ).
+
+        v: (Q, D), normalised here. Returns (Q, D) float32, normalised, on v's device. The support set is read once for
+        each 1,024 queries, in tiles; the softmax is kept up to date from tile to tile (Milakov & Gimelshein, 2018).
+        """
+        return torch.cat([self._project(self._queries(part)) for part in v.split(QUERIES)])
+
+    def _project(self, v: Tensor) -> Tensor:
+        highest = v.new_full((len(v), 1), -torch.inf)
+        total, mass = torch.zeros_like(v), torch.zeros_like(highest)
+        room = v.new_empty(len(v), TILE)
+        for tile in self._tiles(v.device):
+            score = torch.matmul(v, tile.T, out=room if len(tile) == TILE else None).div_(self.tau)
+            new = torch.maximum(highest, score.amax(1, keepdim=True))
+            weight, shrink = score.sub_(new).exp_(), (highest - new).exp_()
+            mass = mass.mul_(shrink).add_(weight.sum(1, keepdim=True))
+            total = total.mul_(shrink).addmm_(weight, tile)
+            highest = new
+        return F.normalize(total / mass, dim=-1)
+
+    @torch.no_grad()
+    def nearest(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k captions with the highest cosine, exact: similarities (Q, k) float32 and positions (Q, k) int64."""
+        k = self._check_k(k)
+        best = [self._nearest(self._queries(part), k) for part in v.split(QUERIES)]
+        return torch.cat([score for score, _ in best]), torch.cat([place for _, place in best])
+
+    def _nearest(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        score, place = v.new_empty(len(v), 0), torch.empty(len(v), 0, dtype=torch.int64, device=v.device)
+        start = 0
+        for tile in self._tiles(v.device):
+            fresh, at = (v @ tile.T).topk(min(k, len(tile)))
+            score, place = torch.cat([score, fresh], 1), torch.cat([place, at + start], 1)
+            score, pick = score.topk(min(k, score.shape[1]))
+            place = place.gather(1, pick)
+            start += len(tile)
+        return score, place
+
+    def retrieve(self, v: Tensor, k: int = 1) -> list[list[str]]:
+        """CLIPRe: the k distinct captions nearest to each query, nearest first."""
+        if self.captions is None:
+            raise InputError("retrieval: this support set holds no captions; make it with Support(features, captions)")
+        captions, answers = self.captions, []
+        for places in self.nearest(v, min(len(self), 8 * k))[1].tolist():  # a corpus holds a caption several times
+            answers.append(list(dict.fromkeys(captions[j] for j in places))[:k])
+        return answers
+
+    # ------------------------------------------------------------------------------------- with an index
+
+    def build_index(self, *, cells: int = 0, probes: int = 0, seed: int = 0) -> None:
+        """Make the FAISS index that `nearest_by_index` and `project_by_index` use.
+
+        Up to 50,000 captions it is flat; above, an inverted file with 8-bit scalars. cells: of the inverted file, by
+        default the square root of M. probes: cells searched for a query, by default 1 in 32, at least 8.
+        """
+        faiss = _faiss()
+        if len(self) <= 50_000:
+            index = faiss.IndexFlatIP(self.width)
+        else:
+            cells = cells or int(len(self) ** 0.5)
+            quantiser, scalar = faiss.IndexFlatIP(self.width), faiss.ScalarQuantizer.QT_8bit
+            index = faiss.IndexIVFScalarQuantizer(
+                quantiser, self.width, cells, scalar, faiss.METRIC_INNER_PRODUCT, False
+            )
+            index.nprobe = min(cells, probes or max(8, cells // 32))
+            index.cp.seed, index.cp.niter = seed + 1, 10
+            sample = np.random.default_rng(seed).choice(len(self), min(len(self), 64 * cells), replace=False)
+            index.train(np.asarray(self.features[np.sort(sample)], np.float32))
+        for tile in self._tiles(torch.device("cpu")):
+            index.add(tile.numpy())
+        self.index = index
+
+    def nearest_by_index(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """As `nearest`, but the index may miss captions. Similarities are exact: twice k are fetched and ranked."""
+        if self.index is None:
+            self.build_index()
+        k = self._check_k(k)
+        parts = [self._ranked(self._queries(part).cpu(), k) for part in v.split(64)]
+        score, place = (torch.cat(x).to(v.device) for x in zip(*parts, strict=True))
+        return score, place
+
+    def _ranked(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        place = torch.from_numpy(self.index.search(v.numpy(), min(2 * k, len(self)))[1])
+        score = torch.bmm(self._rows(place), v[:, :, None]).squeeze(-1)
+        score, pick = score.masked_fill(place < 0, -torch.inf).topk(k)  # < 0: the cells searched held fewer
+        return score, place.gather(1, pick)
+
+    def _rows(self, place: Tensor) -> Tensor:
+        """The features at positions (q, k) as (q, k, D) float32 on the CPU; a position below 0 stands for any."""
+        return torch.from_numpy(self.features[place.cpu().clamp_min(0).numpy()]).float()
+
+    def project_by_index(self, v: Tensor, k: int = 256, *, measure: bool = False) -> Truncated:
+        """Eq. 3 over the k captions that the index finds. v: (Q, D).
+
+        measure: also tell the softmax's weight that was left out, by an exact pass.
+        """
+        score, place = self.nearest_by_index(v, k)
+        weight = (score / self.tau).softmax(1)[:, None]
+        parts = [
+            torch.bmm(w, self._rows(p).to(w.device)) for w, p in zip(weight.split(64), place.split(64), strict=True)
+        ]
+        features = F.normalize(torch.cat(parts).squeeze(1), dim=-1)
+        return Truncated(features, self._lost(v, score) if measure else None)
+
+    @torch.no_grad()
+    def _lost(self, v: Tensor, score: Tensor) -> Tensor:
+        """(Q,): one minus the softmax's weight on the captions whose similarities (Q, k) are given."""
+        v = self._queries(v)
+        whole = v.new_full((len(v),), -torch.inf)
+        for tile in self._tiles(v.device):
+            whole = torch.logaddexp(whole, (v @ tile.T / self.tau).logsumexp(1))
+        return 1 - ((score / self.tau).logsumexp(1) - whole).exp().clamp(max=1)
+
+    # ------------------------------------------------------------------------------------------ helpers
+
+    def _tiles(self, device: torch.device) -> Iterator[Tensor]:
+        """The features, (T, D) float32 at a time, always in the same memory."""
+        raw = torch.empty(min(TILE, len(self)), self.width, dtype=getattr(torch, str(self.features.dtype)))
+        tile = torch.empty(raw.shape, dtype=torch.float32, device=device)
+        for start in range(0, len(self), TILE):
+            rows = self.features[start : start + TILE]
+            raw.numpy()[: len(rows)] = rows
+            tile[: len(rows)].copy_(raw[: len(rows)])
+            yield tile[: len(rows)]
+
+    def _queries(self, v: Tensor) -> Tensor:
+        check_features(v, "queries", self.width)
+        return F.normalize(v.float(), dim=-1)
+
+    def _check_k(self, k: int) -> int:
+        if k < 1:
+            raise InputError(f"k: got {k}, expected 1 or more")
+        return min(k, len(self))
+
+
+def _check_length(features: NDArray[Any]) -> None:
+    """Refuse features that are not L2-normalised, by some of them."""
+    some = np.asarray(features[:: max(1, len(features) // 256)], np.float32)
+    length = np.linalg.norm(some, axis=1)
+    if not (np.abs(length - 1) < 0.01).all():
+        raise InputError(
+            f"support set: got features of length {length.min():.3g} to {length.max():.3g}, expected 1; "
+            "divide each by its length"
+        )
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise InputError("searching by an index needs faiss: pip install 'segue[cluster]'") from error
+    return faiss

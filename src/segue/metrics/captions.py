@@ -1,0 +1,329 @@
+"""Scores of captions: BLEU-1..4, ROUGE-L, CIDEr-D and distinct-n in numpy, METEOR and SPICE in Java, CLIPScore.
+
+Papers: BLEU (Papineni 2002), ROUGE-L (Lin 2004), CIDEr-D (Vedantam 2015), METEOR 1.5 (Denkowski 2014), SPICE (Anderson
+2016), CLIPScore (Hessel 2021). Numbers are those of pycocoevalcap, by which the field's tables are made, to 1e-6; also
+where it differs from the papers: n-grams that can't match count 1e-15 in BLEU, the length in CIDEr-D is the number of
+2-grams. An empty prediction is allowed and counts: it scores 0 in each (ROUGE-L: unless a reference is empty too).
+
+"tokenised" below means what `segue.metrics.ptb.tokenize` gives: words with a blank between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.metrics import java
+from segue.metrics.java import NotComputed
+from segue.metrics.ptb import tokenize_all
+from segue.types import InputError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+IN_PYTHON = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
+IN_JAVA = ("METEOR", "SPICE")
+ORDERS = 4  # the longest n-gram
+
+
+@dataclass(frozen=True)
+class CaptionScores:
+    """corpus: each metric's score of all captions, or why there is none. each: of each caption, by metric and image.
+
+    All lie in [0, 1], but CIDEr-D in [0, 10]. distinct-n, of the corpus alone, is the share of n-grams that differ.
+    """
+
+    corpus: dict[str, float | NotComputed]
+    each: dict[str, dict[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what was not computed is the text "not computed: why"."""
+        return {name: score if isinstance(score, float) else str(score) for name, score in self.corpus.items()}
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """In how many of `documents` images an n-gram (words with a blank between two) occurs among the references."""
+
+    counts: Mapping[str, int]
+    documents: int
+
+
+def score_captions(
+    predictions: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    *,
+    frequencies: Frequencies | None = None,
+    with_java: bool = True,
+) -> CaptionScores:
+    """Score one caption per image against the image's references, all as written; they are tokenised here.
+
+    frequencies: for CIDEr-D; from `references` unless given. with_java: also METEOR and SPICE, as far as they can run.
+    Raises InputError that names the image when a prediction or its references are missing.
+    """
+    _check(predictions, references)
+    names = list(references)
+    said = tokenize_all([predictions[name] for name in names])
+    flat = iter(tokenize_all([text for name in names for text in references[name]]))
+    truth = [[next(flat) for _ in references[name]] for name in names]
+    grams = Grams(said, truth)
+    corpus_bleu, each_bleu = bleu(grams)
+    each = dict(zip(IN_PYTHON, [*each_bleu.T, rouge_l(said, truth), cider_d(grams, frequencies)], strict=True))
+    means = {name: float(scores.mean()) for name, scores in each.items()}
+    corpus: dict[str, float | NotComputed] = means | dict(zip(IN_PYTHON, corpus_bleu.tolist(), strict=False))
+    for name in IN_JAVA if with_java else ():
+        found = java.METRICS[name](said, truth)
+        if isinstance(found, NotComputed):
+            corpus[name] = found
+        else:
+            corpus[name], each[name] = found
+    corpus |= {f"distinct-{n}": distinct(said, n) for n in (1, 2)}
+    return CaptionScores(corpus, {m: dict(zip(names, s.tolist(), strict=True)) for m, s in each.items()})
+
+
+class Grams:
+    """The 1- to 4-grams of tokenised captions, counted once for BLEU and CIDEr-D.
+
+    said: N captions. truth: N lists of references. Row n of each table tells of the (n+1)-grams.
+    """
+
+    def __init__(self, said: Sequence[str], truth: Sequence[Sequence[str]]) -> None:
+        _refuse_unequal(said, truth)
+        self.per_image = np.array([len(texts) for texts in truth])
+        self.images = len(said)
+        self.image_of = np.repeat(np.arange(self.images), self.per_image)  # of each reference
+        words = [text.split() for text in (*said, *(text for texts in truth for text in texts))]
+        self.lengths = np.array([len(each) for each in words])
+        self.words = [word for each in words for word in each]
+        self.orders = list(self._counted())
+
+    def _counted(self) -> list[_Order]:
+        """For each order the n-grams' numbers (0, 1, ...), and how often each occurs in each caption."""
+        number: dict[str, int] = {}
+        ids = np.array([number.setdefault(word, len(number)) for word in self.words], dtype=np.int64)
+        caption = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        left = np.concatenate([np.arange(length, 0, -1) for length in self.lengths] or [ids])  # words to the end
+        starts, grams, found = np.arange(len(ids)), ids, []
+        for n in range(ORDERS):
+            if n:
+                keep = left[starts] > n
+                starts, grams = starts[keep], grams[keep] * len(number) + ids[starts[keep] + n]
+            _, first, grams = np.unique(grams, return_index=True, return_inverse=True)
+            total = max(len(first), 1)
+            keys, counts = np.unique(caption[starts] * total + grams, return_counts=True)
+            cut = int(np.searchsorted(keys, self.images * total))
+            found.append(_Order(keys // total, keys % total, counts, cut, total, starts[first]))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """n-grams of one order: row i says that caption[i] has gram[i] counts[i] times; the first `cut` rows are said.
+
+    total: how many n-grams differ. first: where in the text each stands first.
+    """
+
+    caption: Ints
+    gram: Ints
+    counts: Ints
+    cut: int
+    total: int
+    first: Ints
+
+
+def bleu(grams: Grams) -> tuple[Floats, Floats]:
+    """BLEU-1..4 with the reference length closest to the caption's: of the corpus (4,), of each caption (N, 4)."""
+    length, closest = grams.lengths[: grams.images], _closest(grams)
+    guess = np.maximum(length[:, None] - np.arange(ORDERS), 0)
+    correct = np.stack([_matches(grams, order) for order in grams.orders], axis=1)
+    corpus = _bleu(correct.sum(0, keepdims=True), guess.sum(0, keepdims=True), length.sum()[None], closest.sum()[None])
+    return corpus[0], _bleu(correct, guess, length, closest)
+
+
+def _bleu(correct: Ints, guess: Ints, length: Ints, closest: Ints) -> Floats:
+    """Rows of counts (N, 4) and lengths (N,) -> (N, 4). Eq. in section 2.3 of the paper, with pycocoevalcap's 1e-15."""
+    precision = np.cumprod((correct + 1e-15) / (guess + 1e-9), axis=1)
+    ratio = (length + 1e-15) / (closest + 1e-9)
+    brevity = np.exp(np.minimum(0, 1 - 1 / ratio))
+    return precision ** (1 / np.arange(1, ORDERS + 1)) * brevity[:, None]
+
+
+def _closest(grams: Grams) -> Ints:
+    """(N,) length of the reference closest in length to the caption, the shorter of two as close."""
+    there = grams.lengths[grams.images :]
+    far = np.abs(there - grams.lengths[grams.image_of]) * (there.max(initial=0) + 1) + there
+    return np.minimum.reduceat(far, np.cumsum(grams.per_image) - grams.per_image) % (there.max(initial=0) + 1)
+
+
+def _matches(grams: Grams, order: _Order) -> Ints:
+    """(N,) n-grams of each caption that a reference has too, each at most as often as in one reference."""
+    keys = grams.image_of[order.caption[order.cut :] - grams.images] * order.total + order.gram[order.cut :]
+    by_key = np.argsort(keys, kind="stable")
+    keys, starts = np.unique(keys[by_key], return_index=True)
+    most = np.maximum.reduceat(order.counts[order.cut :][by_key], starts) if len(keys) else keys
+    said = order.caption[: order.cut] * order.total + order.gram[: order.cut]
+    allowed = _looked_up(said, keys, most)
+    clipped = np.minimum(allowed, order.counts[: order.cut])
+    return np.bincount(order.caption[: order.cut], clipped, grams.images).astype(np.int64)
+
+
+def _looked_up(wanted: Ints, keys: Ints, values: NDArray[Any]) -> NDArray[Any]:
+    """values of the wanted among the sorted keys, 0 where there is none."""
+    if not len(keys):
+        return np.zeros(len(wanted), values.dtype)
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, values[place], 0)
+
+
+def cider_d(grams: Grams, frequencies: Frequencies | None = None, sigma: float = 6.0) -> Floats:
+    """CIDEr-D of each caption, (N,) in [0, 10]. Eq. 3-5 of the paper; sigma: of the penalty of unlike lengths.
+
+    Rare n-grams weigh more: log(images / images that have it among their references). So with the frequencies of one
+    image's own references all weights are 0, and so is the score: give those of a larger set.
+    """
+    documents = grams.images if frequencies is None else frequencies.documents
+    pairs = np.maximum(grams.lengths - 1, 0)
+    unlike = pairs[grams.images :] - pairs[grams.image_of]
+    similar = sum(_similar(grams, n, documents, frequencies) for n in range(ORDERS)) / ORDERS
+    similar = similar * np.exp(-(unlike**2) / (2 * sigma**2))
+    return 10 * np.bincount(grams.image_of, similar, grams.images) / grams.per_image
+
+
+def _similar(grams: Grams, n: int, documents: int, frequencies: Frequencies | None) -> Floats:
+    """Clipped cosine of each reference with its caption in n-grams of order n + 1."""
+    order, cut = grams.orders[n], grams.orders[n].cut
+    known = _own_frequencies(grams, order) if frequencies is None else _given(grams, n, frequencies)
+    weights = order.counts * (np.log(documents) - np.log(np.maximum(known, 1)))[order.gram]
+    norms = np.sqrt(np.bincount(order.caption, weights**2, len(grams.lengths)))
+    image = grams.image_of[order.caption[cut:] - grams.images]
+    said = _looked_up(
+        image * order.total + order.gram[cut:], order.caption[:cut] * order.total + order.gram[:cut], weights[:cut]
+    )
+    shared = np.minimum(said, weights[cut:]) * weights[cut:] * (said != 0)
+    products = np.bincount(order.caption[cut:] - grams.images, shared, len(grams.image_of)).astype(np.float64)
+    size = norms[grams.images :] * norms[grams.image_of]
+    return np.divide(products, size, out=products, where=size != 0)
+
+
+def _own_frequencies(grams: Grams, order: _Order) -> Ints:
+    """(total,) images that have each n-gram among their references."""
+    image = grams.image_of[order.caption[order.cut :] - grams.images]
+    return np.bincount(np.unique(image * order.total + order.gram[order.cut :]) % order.total, minlength=order.total)
+
+
+def _given(grams: Grams, n: int, frequencies: Frequencies) -> Ints:
+    found = [frequencies.counts.get(" ".join(grams.words[at : at + n + 1]), 0) for at in grams.orders[n].first]
+    return np.array(found or [0], dtype=np.int64)
+
+
+def frequencies_of(references: Sequence[Sequence[str]]) -> Frequencies:
+    """The frequencies of tokenised references, a list for each image: what `cider_d` takes for other captions."""
+    grams = Grams([""] * len(references), references)
+    counts: dict[str, int] = {}
+    for n, order in enumerate(grams.orders):
+        known = _own_frequencies(grams, order)
+        counts |= {" ".join(grams.words[at : at + n + 1]): int(known[i]) for i, at in enumerate(order.first)}
+    return Frequencies(counts, len(references))
+
+
+def rouge_l(said: Sequence[str], truth: Sequence[Sequence[str]], beta: float = 1.2) -> Floats:
+    """ROUGE-L of each tokenised caption, (N,) in [0, 1]: best precision and best recall over the references."""
+    _refuse_unequal(said, truth)
+    scores = np.zeros(len(said))
+    for i, (text, texts) in enumerate(zip(said, truth, strict=True)):
+        words = text.split(" ")
+        others = [other.split(" ") for other in texts]
+        common = _longest_common(words, others)
+        precision = max(common) / len(words)
+        recall = max(c / len(other) for c, other in zip(common, others, strict=True))
+        if precision and recall:
+            scores[i] = (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
+    return scores
+
+
+def _longest_common(words: Sequence[str], others: Sequence[Sequence[str]]) -> list[int]:
+    """Length of the longest common subsequence with each other, by bits (Hyyro 2004): a 0 in `free` is a match."""
+    places: dict[str, int] = {}
+    for i, word in enumerate(words):
+        places[word] = places.get(word, 0) | 1 << i
+    full, found = (1 << len(words)) - 1, []
+    for other in others:
+        free = full
+        for word in other:
+            if at := places.get(word):
+                match = free & at
+                free = (free + match) | (free - match)
+        found.append(len(words) - (free & full).bit_count())
+    return found
+
+
+def distinct(said: Sequence[str], n: int) -> float:
+    """Distinct-n (Li 2016): n-grams that differ / all n-grams of the tokenised captions; 0 when there is none."""
+    words = [text.split() for text in said]
+    grams = [tuple(each[i : i + n]) for each in words for i in range(len(each) - n + 1)]
+    return len(set(grams)) / max(len(grams), 1)
+
+
+def clip_score(images: NDArray[Any], captions: NDArray[Any], weight: float = 2.5) -> Floats:
+    """CLIPScore, (N,): weight * max(cos, 0) of image and caption embeddings, each (N, D), of any pair of towers."""
+    return weight * np.maximum(_cosine(images, captions, "images", "captions"), 0)
+
+
+def ref_clip_score(
+    images: NDArray[Any], captions: NDArray[Any], references: Sequence[NDArray[Any]], weight: float = 2.5
+) -> Floats:
+    """RefCLIPScore, (N,): harmonic mean of CLIPScore and the best cosine with a reference, not below 0.
+
+    references: N arrays (R_i, D), the embeddings of each image's references.
+    """
+    if len(references) != len(captions):
+        raise InputError(
+            f"references: got {len(references)} arrays for {len(captions)} captions, expected one (R, D) array for each"
+        )
+    nearest = [
+        _cosine(np.broadcast_to(caption, texts.shape), texts, "captions", "references").max(initial=0.0)
+        for caption, texts in zip(captions, references, strict=True)
+    ]
+    score, best = clip_score(images, captions, weight), np.array(nearest, dtype=np.float64)
+    return np.divide(2 * score * best, score + best, out=np.zeros(len(best)), where=score + best > 0)
+
+
+def _cosine(a: NDArray[Any], b: NDArray[Any], name_a: str, name_b: str) -> Floats:
+    if a.ndim != 2 or a.shape != b.shape:
+        raise InputError(f"got {name_a} {a.shape} and {name_b} {b.shape}, expected two arrays (N, D) of one shape")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    size = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    if not np.isfinite(size).all() or not size.all():
+        raise InputError(f"{name_a} or {name_b}: a row of zeros or of no numbers has no direction; embed it again")
+    return (a * b).sum(1) / size
+
+
+def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+    if not references:
+        raise InputError("got no references, expected at least one image; is the file or its split empty?")
+    if missing := [name for name in references if name not in predictions]:
+        raise InputError(
+            f"{len(missing)} of {len(references)} images have no prediction, such as {missing[0]}; "
+            "caption every image (an empty caption counts, and scores 0)"
+        )
+    if unknown := [name for name in predictions if name not in references]:
+        raise InputError(
+            f"{len(unknown)} predictions are of images without references, such as {unknown[0]}; "
+            "leave them out, or choose the split they belong to"
+        )
+    for name, texts in references.items():
+        if isinstance(texts, str) or not len(texts):
+            raise InputError(f"{name}: got {texts!r} as references, expected a list of one caption or more")
+        if not all(isinstance(text, str) for text in (predictions[name], *texts)):
+            raise InputError(f"{name}: a prediction or a reference is no text; give strings")
+
+
+def _refuse_unequal(said: Sequence[str], truth: Sequence[Sequence[str]]) -> None:
+    if len(said) != len(truth) or not len(said) or not all(len(texts) for texts in truth):
+        raise InputError(
+            f"got {len(said)} captions and {len(truth)} lists of references; expected as many of both, none of them "
+            "empty, with a reference or more in each list"
+        )

@@ -1,0 +1,201 @@
+"""Words of a caption as the caption metrics of COCO count them: Penn Treebank tokens, lower case, no punctuation.
+
+The published figures tokenise with Stanford's PTBTokenizer 3.4.1 in Java (`-preserveLines -lowerCase`) and drop 17
+punctuation tokens. The rules here were learnt from that program's answers, without its grammar: at each place the rule
+that matches the most characters wins, what it looks ahead at included, the earlier rule when two match as many.
+
+Difference on purpose: a line separator inside a caption (U+2028, U+0085, CR, ...) is a blank here, so that N captions
+give N answers; the Java program breaks the line there, and all captions after it move. Not verified: scripts other
+than Latin, beyond the words of the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+PUNCTUATION = frozenset(
+    ("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";")
+)
+
+# Abbreviations that keep their full stop. TITLES keep it always; ENDS too, and a second one follows before a new
+# sentence; so do CAPITALISED when they begin with a capital; NUMBERED keep it before a number alone.
+TITLES = (
+    "adj adm adv alex assoc asst attys? ave brig capt cf cie cmdr col comdr cpl dept det drs? elec ens ft gen govs? "
+    "hon insp jos lieut lt maj messrs mfg mlle mme mrs? ms msgr mt mtg natl pfc ph pres profs? pvt reps? rev sens? sfc "
+    "sgt spc ste? supts? treas vs wm"
+)
+ENDS = (
+    r"al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est etc ext feb "
+    r"fla fri ga inc ind intl jan jr jul jun kans? ky ltd mar md mich minn mo mon mont neb nev nov oct okla penn ph\.d "
+    r"plc rd rt sept? seq sq sr sys tel tenn thu thurs tues? univ va vt wed wisc? wyo"
+)
+CAPITALISED = "ark az del ill la mass miss ore pa pte ptys? tex wash"
+NUMBERED = "art ca figs? nos? op pp prop"
+STARTERS = (  # words that begin a sentence after an initial or an acronym
+    "a about according additionally after an as at but earlier he her here however if in it last many more now once "
+    "one other our she since so some such that the their then there these they this we what when while yet you"
+)
+
+
+def _any(words: str) -> str:
+    return "|".join(words.split())
+
+
+def _capitalised(words: str) -> str:
+    return "|".join(f"{w[0].upper()}(?i:{w[1:]})" for w in words.split())
+
+
+_W = r"(?:[^\W_²³¹¼-¾⅐-⅟]|[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0951-\u0957\xad])"  # a letter or a digit
+_L = r"[^\W\d_²³¹¼-¾⅐-⅟]"  # a letter of any script
+_A = "['’`]"  # apostrophes
+_S = r"[ \t\xa0\n]+"
+_OFF = r"(?:[^A-Za-z]|$)"  # no letter
+_TITLE, _END = _any(TITLES), rf"(?i:{_any(ENDS)})|{_capitalised(CAPITALISED)}"
+_NEW = rf"\.{_S}(?:\n|[A-ZÀ-ÖØ-Þ])"  # a full stop and a new sentence
+_STARTS = rf"{_S}(?:(?:{_capitalised(STARTERS)})\s|</?[A-Za-z])"
+_PART = rf"(?:[dDlLoOA-HJ-XZ]{_A}(?={_L}{{2}}))?{_W}+"
+_TAIL = rf"(?:[-_‐‑]{_PART})+"
+_URL, _URL_END = r"[^\s\"<>|(){}]", r"[^\s\"<>|(){}.!?,;:-]"
+_NAME = r"[A-Za-z][\w:.-]*"
+
+# (pattern, how its token is written). Group 1 is the token; what follows it is looked at and counts as matched.
+_RULES: list[tuple[str, str | None]] = [
+    # a word before what hangs on it, and that
+    (rf"((?:(?!n{_A}t){_W})*?[A-Za-z])[nN]{_A}[tT]", None),
+    (rf"({_W}+)['’](?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]){_OFF}", None),
+    (rf"([nN]{_A}[tT]){_OFF}", "{}"),
+    (rf"((?:['’]|&(?i:apos);)(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE])){_OFF}", "{}"),
+    (r"(’(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]))", "{}"),
+    (rf"((?i:can(?=not)|gon(?=na)|wan(?=na)|got(?=ta)|gim(?=me)|lem(?=me)))(?i:not|na|ta|me)(?!{_W}|')", None),
+    (r"('[tT])(?i:is|was)", None),
+    # words with an apostrophe of their own
+    (rf"([A-HJ-XZdlno]{_A}{_L}{{2}}{_W}*|{_L}+{_L}*[aeiouAEIOU]{_A}[aeiouAEIOU]{_L}*)", None),
+    (rf"([dDlLjJ]{_A})", None),
+    (rf"([yY]{_A})(?![sS]){_L}", None),
+    (rf"(['’](?i:n['’]?|em|till?|cause)|(?i:dunkin|somethin|ol){_A})", None),
+    (
+        rf"((?i:o{_A}o|[eo]{_A}er|ne{_A}er|ev{_A}ry|ma{_A}am|qu{_A}il|c{_A}est|nat{_A}l|hallowe{_A}en|s{_A}mores)"
+        r"|(?i:c'mon))",
+        None,
+    ),
+    (r"(['’](?:[2-9]0[sS]|\d\d(?=\s|$)))", None),
+    # abbreviations; words with full stops, dashes and strokes inside
+    (rf"((?i:{_TITLE})\.)", None),
+    (rf"({_END}){_NEW}", "{}."),
+    (rf"((?:{_END})\.)", None),
+    (rf"((?i:{_any(NUMBERED)})\.)\s?\d", None),
+    (rf"([A-Za-z]\.)(?!{_STARTS})", None),
+    (rf"([A-Za-z](?:\.[A-Za-z])+)\.{_STARTS}", "{}."),
+    (r"([A-Za-z](?:\.[A-Za-z])+\.)", None),
+    (rf"((?:[A-Z]+&)?{_W}+\.)[,;:]", None),
+    (rf"({_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*)", None),
+    (rf"({_W}+\.(?i:jpe?g|gif|png|txt|html?|pdf|php|zip|mp3|exe|doc|bmp))", None),
+    (rf"({_L}+(?:\.{_L}+)*[!?]{_L}+)", None),
+    (rf"((?:\d+[.,])*{_PART}{_TAIL})", None),
+    (rf"((?:(?:{_L}\.)+{_L}?|(?:(?i:{_TITLE})|{_END})\.){_TAIL})", None),
+    (rf"({_W}+(?:-{_W}+)*(?:/{_W}+(?:-{_W}+)*){{1,2}})", None),
+    (r"([A-Z]+(?:&(?i:amp;)?[A-Z]+)+)", "{}"),
+    (r"((?i:c\+\+|[cf]#)|[A-Z]{1,2}\$)", None),
+    (rf"({_W}+)", None),
+    # numbers
+    (r"([-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+))", None),
+    (r"((?:\d+[- \xa0])?\d+[/⁄]\d+)", None),
+    (r"(\(\d{3}\)[ \xa0]?\d{3}[- .\xa0]\d{4})", None),
+    # addresses
+    (rf"((?i:https?)://(?={_URL}*[./]{_URL}){_URL}*{_URL_END})", None),
+    (rf"((?i:www)\.[^\s\"<>|(){{}}/'’“”,;:!?]*[^\s\"<>|(){{}}/.!?,;:'’“”-](?:/{_URL}+{_URL_END})?)", None),
+    (rf"({_L}{_W}*(?:\.{_L}{_W}*)*\.(?:com|net|org|edu)/{_URL}+{_URL_END})", None),
+    (r"([A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+)", None),
+    (rf"(@[A-Za-z_][A-Za-z0-9_]*|#{_L}+)", None),
+    # mark-up and faces
+    (
+        rf"(</?{_NAME}(?:[ \t\xa0]+{_NAME}(?:=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))?)*[ \t\xa0]*/?>"
+        r"|<[!?][A-Za-z-][^<>\n]*>|<[^\s<>@]+@[^\s<>]+>)",
+        None,
+    ),
+    (r"(&(?:#\d+|[aeiouAEIOU](?:acute|grave|circ|uml|tilde));)", None),
+    (r"([<>]?[:;=][-'*o]?[()\[\]{|dDPp@\\O])(?![^\W_])", None),
+    (r"(\(?[-<>=^'][_][-<>=^']\)?)", None),
+    # marks
+    (r"(\.{3,5}|\.(?:[ \xa0]\.){2,4}|…)", "..."),
+    (r"([?!]+|-{5,}|_+|\*+|#+|@+|<<|>>)", None),
+    (r"(-{2,4}|[–—―]|&(?i:mdash);)", "--"),
+    (r"(\"|&(?i:quot);)[A-Za-z0-9$]", "``"),
+    (r"(\"|&(?i:quot);|[”»]|'')", "''"),
+    (r"([“«]|``)", "``"),
+    (r"(')[A-Za-z]\S", "`"),
+    (r"([‘`‹])", "`"),
+    (r"(['’›]|&(?i:apos);)", "'"),
+    (r"(&(?i:amp);)", "&"),
+    (r"(&(?i:lt);)", "<"),
+    (r"(&(?i:gt);)", ">"),
+    (r"([\s\S])", None),
+]
+_GLUED = "cannot gonna gotta wanna gimme lemme"
+_PLAIN = re.compile(  # what most captions are made of, which no other rule takes: it only saves time
+    rf"(?!(?i:{_any(_GLUED)})\b|(?:(?i:{_TITLE}|{_any(NUMBERED)})|{_END}|[A-Za-z])\.)[A-Za-z]+(?=[ \t]|, |\.?[ \t]*\n)"
+    r"|,(?= )|\.(?=\n)"
+)
+_COMPILED = [(re.compile(pattern), written) for pattern, written in _RULES]
+_OTHERWISE = str.maketrans(
+    {"(": "-lrb-", ")": "-rrb-", " ": "\xa0", "\xad": "", "£": "#", "€": "$", "¢": "cents"}
+    | {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
+)
+_BRACKETS = {"[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_BREAKS = re.compile(r"[\n\r\x0b\x0c\x85\u2028\u2029]")
+_NOTHING = re.compile(  # blanks, and characters that the Java program can't read and leaves out
+    r"(?:[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]|&(?i:nbsp);"
+    r"|[\x00-\x1f\x7f-\x9f\ud800-\udfff\U00010000-\U0010ffff\u200b-\u200f\u2010-\u2012\ue000-\uf8ff\ufe0f\ufeff₹])+"
+)
+
+
+def tokenize(caption: str, then: str = "") -> str:
+    """The words of one caption, lower case, a blank between two, without PUNCTUATION; "" when none is left.
+
+    then: the caption that follows, see `tokens`.
+    """
+    return " ".join(word for word in tokens(caption, then) if word not in PUNCTUATION)
+
+
+def tokenize_all(captions: Sequence[str]) -> list[str]:
+    """`tokenize` of each caption, in order, each followed by the next: as many answers as captions."""
+    return [tokenize(caption, then) for caption, then in zip(captions, [*captions[1:], ""], strict=False)]
+
+
+def tokens(caption: str, then: str = "") -> list[str]:
+    """The words and the punctuation of one caption, as PTBTokenizer writes them with -preserveLines -lowerCase.
+
+    then: what the next line says. PTBTokenizer looks at its begin where a caption ends with an initial ("plan b.": one
+    token unless a word such as "The" follows) or with a word such as "No." ("no." before a digit, "no" else).
+    """
+    text = _BREAKS.sub(" ", caption)
+    end, text = len(text), f"{text}\n{_BREAKS.sub(' ', then[:20])}"
+    found: list[str] = []
+    place = 0
+    while place < end:
+        if plain := _PLAIN.match(text, place):
+            found.append(plain[0].lower())
+            place = plain.end()
+        elif nothing := _NOTHING.match(text, place, end):
+            place = nothing.end()
+        else:
+            token, place = _longest(text, place)
+            found.append(token)
+    return found
+
+
+def _longest(text: str, place: int) -> tuple[str, int]:
+    """The token at this place and where the next begins."""
+    best, how = None, None
+    for pattern, written in _COMPILED:
+        match = pattern.match(text, place)
+        if match and (best is None or match.end() > best.end()):
+            best, how = match, written
+    assert best is not None  # the last rule takes any character
+    token = best[1].lower()
+    if how is None:
+        token = _BRACKETS.get(token, token)
+    else:
+        token = how.format(token.replace("’", "'").replace("&apos;", "'").replace("&amp;", "&"))
+    return token.translate(_OTHERWISE), best.end(1)

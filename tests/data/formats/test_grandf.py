@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from true_formats import paint, put
+
+from segue.data import rle
+from segue.data.formats import read_pictures, recognise
+from segue.types import InputError
+
+MASK = np.zeros((8, 12), bool)
+MASK[2:5, 1:4] = True
+CODE = rle.to_json(rle.encode(MASK))
+OTHER = rle.to_json(rle.encode(MASK[::-1].copy()))
+
+
+@pytest.fixture
+def root(tmp_path):
+    paint(tmp_path / "images/a.jpg")
+    return tmp_path
+
+
+def words(picture):
+    return [(picture.captions[0][p.start : p.end], p.regions) for p in picture.phrases]
+
+
+def test_the_form_with_sam_masks(root):
+    mark = {"image_id": 1, "bbox": [1, 2, 3, 3], "area": 9, "tokens_positive": [[0, 5], [11, 13]], "sam_mask": CODE}
+    images = [{"id": 1, "file_name": "train_a.jpg", "caption": "A man, and he.", "height": 8, "width": 12}]
+    put(root / "annotations/flickr_mergedGT_GCG_train.json", {"images": images, "annotations": [mark]})
+    with pytest.raises(InputError, match=r"train_a\.jpg: no such picture"):
+        read_pictures(root, "train")
+    paint(root / "images/train_a.jpg")
+    assert recognise(root) == ("grandf", ("train",))
+    (picture,) = read_pictures(root, "train").pictures
+    assert words(picture) == [("A man", (0,)), ("he", (1,))]
+    assert (rle.decode(picture.regions[0].mask) == MASK).all()
+    assert picture.regions[0].box == (1, 2, 3, 3)
+
+
+def test_the_form_with_groundings(root):
+    grounding = {"token_positives": [3, 6], "rle_masks": [CODE, OTHER]}
+    entry = {"file_name": "a.jpg", "caption": '"A man"', "groundings": {"man": grounding}}
+    put(root / "OpenPsg_GCG_val.json", [entry, entry])
+    one, two = read_pictures(root, "val").pictures
+    assert one.name != two.name  # a picture may have several captions, each an entry
+    assert one.captions == ("A man",)
+    assert words(one) == [("man", (0,))]  # spans count in the caption as it stands in the file
+    assert (rle.decode(one.regions[0].mask) == MASK | MASK[::-1]).all()
+    assert one.size == (12, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"token_positives": [3, 99]}, "tokens 3..99 of a caption with 5 characters"),
+        ({"rle_masks": [{"size": [8, 12]}]}, "expected run lengths|expected COCO's"),
+        ({"rle_masks": [CODE, {"size": [2, 2], "counts": [4]}]}, "expected one or more of one"),
+        ({"token_positives": "x"}, "expected GranDf"),
+    ],
+)
+def test_what_is_broken_is_told(root, change, told):
+    grounding = {"token_positives": [2, 5], "rle_masks": [CODE], **change}
+    put(
+        root / "GranDf_HA_GCG_train.json",
+        [{"file_name": "a.jpg", "caption": "A man", "groundings": {"man": grounding}}],
+    )
+    with pytest.raises(InputError, match=told):
+        read_pictures(root, "train")
+
+
+def test_annotations_of_no_picture_are_told(root):
+    mark = {"image_id": 9, "tokens_positive": [[0, 1]], "sam_mask": CODE}
+    put(
+        root / "x_GCG_train.json", {"images": [{"id": 1, "file_name": "a.jpg", "caption": "A."}], "annotations": [mark]}
+    )
+    with pytest.raises(InputError, match="an image_id that is not in images"):
+        read_pictures(root, "train")

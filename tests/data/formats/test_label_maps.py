@@ -1,0 +1,151 @@
+"""Data sets of pictures and index PNGs: which number stands for which class."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from true_formats import numbers, paint, put
+
+from segue.data.formats import check_pictures, pascal, read_pictures, recognise
+from segue.data.images import read_index
+from segue.types import InputError
+
+
+def grid(*values):
+    return np.resize(values, (8, 12))
+
+
+def first(found):
+    return found.pictures[0].label_map().ravel()
+
+
+@pytest.fixture
+def ade(tmp_path):
+    for split, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
+        paint(tmp_path / f"ADEChallengeData2016/images/{split}/{name}.jpg")
+        numbers(tmp_path / f"ADEChallengeData2016/annotations/{split}/{name}.png", grid(0, 1, 150))
+    told = [{"dataset_id": "ADE20k", "image_id": "ADE_train_00000001", "annotator_id": 1, "caption": c} for c in "ab"]
+    put(tmp_path / "ade20k_train_localized_narratives.jsonl", "".join(json.dumps(t) + "\n" for t in told))
+    return tmp_path
+
+
+def test_ade20k_ignores_0_and_moves_the_others_down(ade):
+    assert recognise(ade) == ("ade20k", ("train", "val"))
+    found = read_pictures(ade, "train")
+    assert first(found)[:3].tolist() == [255, 0, 149]
+    assert (found.classes[0], found.classes[149]) == ("wall", "flag")
+    assert found.pictures[0].captions == ("a", "b")
+    assert read_pictures(ade, "val").pictures[0].captions == ()
+
+
+def test_ade20k_tells_other_values_and_broken_narratives(ade):
+    numbers(ade / "ADEChallengeData2016/annotations/training/ADE_train_00000001.png", grid(0, 151))
+    with pytest.raises(InputError, match="the values 151 stand for no class"):
+        check_pictures(read_pictures(ade, "train"))
+    put(ade / "ade20k_train_localized_narratives.jsonl", '{"image_id": "ADE_train_00000009", "caption": "x"}\n')
+    with pytest.raises(InputError, match="a narrative of a picture that is not there"):
+        read_pictures(ade, "train")
+    put(ade / "ade20k_train_localized_narratives.jsonl", "\n{")
+    with pytest.raises(InputError, match="line 1"):
+        read_pictures(ade, "train")
+
+
+@pytest.fixture
+def voc(tmp_path):
+    base = tmp_path / "VOCdevkit/VOC2012"
+    paint(base / "JPEGImages/2007_000032.jpg")
+    put(base / "ImageSets/Segmentation/train.txt", "2007_000032\n")
+    numbers(base / "SegmentationClass/2007_000032.png", grid(0, 20, 255), palette=True)
+    box = "<bndbox><xmin>1</xmin><ymin>3</ymin><xmax>12</xmax><ymax>8</ymax></bndbox>"
+    put(base / "Annotations/2007_000032.xml", f"<annotation><object><name>dog</name>{box}</object></annotation>")
+    return tmp_path
+
+
+def test_voc_reads_the_palettes_numbers_and_not_its_colours(voc):
+    assert recognise(voc) == ("pascal", ("train",))
+    found = read_pictures(voc, "train")
+    assert first(found)[:3].tolist() == [0, 20, 255]
+    assert (found.classes[0], found.classes[20]) == ("background", "tvmonitor")
+    assert [(r.label, r.box) for r in found.pictures[0].regions] == [("dog", (0, 2, 12, 6))]
+
+
+def test_voc_tells_what_its_list_names_and_is_not_there(voc):
+    put(voc / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt", "2007_000032\n2007_1\n")
+    with pytest.raises(InputError, match=r"2007_1\.jpg: the list names it"):
+        read_pictures(voc, "train")
+    paint(voc / "VOCdevkit/VOC2012/JPEGImages/2007_1.jpg")
+    with pytest.raises(InputError, match=r"2007_1\.png: the list names it, SegmentationClass/ has it not"):
+        read_pictures(voc, "train")
+
+
+def test_context_has_59_classes_or_60(tmp_path):
+    base = tmp_path / "VOC2010"
+    paint(base / "JPEGImages/a.jpg")
+    put(base / "ImageSets/SegmentationContext/val.txt", "a\n")
+    numbers(base / "SegmentationClassContext/a.png", grid(0, 1, 59, 255))
+    found = read_pictures(tmp_path, "val")
+    assert (len(found.classes), first(found)[:4].tolist()) == (59, [255, 0, 58, 255])
+    found = pascal.read_context(tmp_path, "val", background=True)
+    assert (len(found.classes), first(found)[:4].tolist()) == (60, [0, 1, 59, 255])
+    assert found.classes[59] == "wood"
+
+
+def test_cityscapes_scores_19_of_34_ids(tmp_path):
+    paint(tmp_path / "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png")
+    numbers(tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png", grid(0, 7, 9, 33))
+    numbers(tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_instanceIds.png", grid(200))
+    assert recognise(tmp_path) == ("cityscapes", ("val",))
+    found = read_pictures(tmp_path, "val")
+    assert first(found)[:4].tolist() == [255, 0, 255, 18]
+    assert (found.classes[0], found.classes[18]) == ("road", "bicycle")
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    put(tmp_path / "classes.txt", "sky\nVoid\nroad\n")
+    for split in ("train", "val"):
+        paint(tmp_path / split / "images/a.jpg")
+        numbers(tmp_path / split / "masks/a.png", grid(0, 1, 2))
+    return tmp_path
+
+
+def test_void_may_stand_anywhere(camvid):
+    assert recognise(camvid) == ("camvid", ("train", "val"))
+    found = read_pictures(camvid, "val")
+    assert found.classes == ("sky", "road")
+    assert first(found)[:3].tolist() == [0, 255, 1]
+    again = pickle.loads(pickle.dumps(found.pictures[0]))
+    assert (again.label_map().ravel() == first(found)).all()
+
+
+def test_pairs_that_are_not_whole_are_told_both_ways(camvid):
+    paint(camvid / "train/images/b.jpg")
+    numbers(camvid / "train/masks/c.png", grid(0))
+    with pytest.raises(InputError, match=r"2 things .* b\.jpg: no label map of that name; c\.png: no picture"):
+        read_pictures(camvid, "train")
+    with pytest.warns(UserWarning, match="2 things"):
+        found = read_pictures(camvid, "train", on_bad="skip")
+    assert [(p.name, p.label_map is None) for p in found.pictures] == [("a", False), ("b", True)]
+
+
+def test_label_maps_of_another_size_or_in_colours_are_told(camvid):
+    numbers(camvid / "train/masks/a.png", np.zeros((8, 11)))
+    with pytest.raises(InputError, match="12x8 pixels, its label map 11x8"):
+        check_pictures(read_pictures(camvid, "train"))
+    paint(camvid / "train/masks/a.png")
+    with pytest.raises(InputError, match="mode RGB, expected a label map of one channel"):
+        check_pictures(read_pictures(camvid, "train"))
+    put(camvid / "classes.txt", "sky\nsky\n")
+    with pytest.raises(InputError, match="the name of a class a line, each once"):
+        read_pictures(camvid, "train")
+
+
+def test_16_bit_numbers_are_read_when_they_fit(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.full((2, 2), 254, np.uint16)).save(tmp_path / "a.png")
+    assert (read_index(tmp_path / "a.png") == 254).all()
+    Image.fromarray(np.full((2, 2), 256, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"from 256 to 256, expected 0\.\.255"):
+        read_index(tmp_path / "a.png")

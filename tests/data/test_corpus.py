@@ -1,0 +1,127 @@
+"""Text corpora: every format, what stands in lines, and what is refused."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.data.corpus import LONGEST_LINE, Caption, distinct, read_corpus, stream_captions
+from segue.types import InputError
+
+
+def written(tmp_path, name, content):
+    path = tmp_path / name
+    raw = content if isinstance(content, bytes) else content.encode()
+    path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    return path
+
+
+KARPATHY = {
+    "images": [
+        {"filename": "1.jpg", "split": "train", "sentences": [{"raw": "a dog"}, {"raw": "a  dog"}, {"raw": "a pup"}]},
+        {"filename": "2.jpg", "split": "restval", "sentences": [{"raw": "a dog"}]},
+        {"filename": "3.jpg", "split": "val", "sentences": [{"raw": "a cat"}]},
+    ]
+}
+
+COCO = {
+    "images": [{"id": 1}],
+    "annotations": [{"image_id": 1, "caption": "a dog"}, {"image_id": 1, "caption": "x"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "captions", "group"),
+    [
+        ("a.txt", "a dog\n\na cat\na dog\n", ["a dog", "a cat"], [0, 1]),
+        ("a.txt.gz", "a dog\na cat", ["a dog", "a cat"], [0, 1]),
+        ("a.jsonl", '{"caption": "a dog", "image": 7}\n\n{"text": "pup", "image_id": "7"}\n', ["a dog", "pup"], [0, 0]),
+        ("a.tsv", "a dog\thttp://x/1\na\tdog\thttp://x/1\na dog\thttp://x/2\n", ["a dog", "a dog"], [0, 1]),
+        ("a.tsv.gz", "a dog\thttp://x/1", ["a dog"], [0]),
+        ("a.json", json.dumps(KARPATHY), ["a dog", "a pup", "a dog"], [0, 0, 1]),
+        ("a.json", json.dumps(["a dog", "a cat", "a dog"]), ["a dog", "a cat"], [0, 1]),
+        ("a.json.gz", json.dumps(COCO), ["a dog", "x"], [0, 0]),
+    ],
+)  # fmt: skip
+def test_formats(tmp_path, name, content, captions, group):
+    corpus = read_corpus(written(tmp_path, name, content))
+    assert corpus.captions == captions
+    assert corpus.group.tolist() == group
+
+
+def test_the_same_caption_of_two_pictures_stays_twice():
+    rows = [Caption("a dog", "1"), Caption("a dog", "2"), Caption("a dog", "1")]
+    assert list(distinct(rows)) == rows[:2]
+
+
+def test_other_splits_of_karpathy(tmp_path):
+    assert read_corpus(written(tmp_path, "a.json", json.dumps(KARPATHY)), split="val").captions == ["a cat"]
+
+
+def test_length_filter_counts_words(tmp_path):
+    path = written(tmp_path, "a.txt", "one two three\none two three four\n")
+    assert read_corpus(path, max_words=3).captions == ["one two three"]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12), max_size=9))
+def test_nothing_inside_a_caption_shifts_the_lines(tmp_path_factory, rows):
+    path = written(tmp_path_factory.mktemp("corpus"), "a.txt", "\n".join(rows))
+    expected = [" ".join(row.split()) for row in rows]
+    if rows and expected[0].startswith("\ufeff"):
+        return
+    assert [c.text for c in stream_captions(path)] == [row for row in expected if row]
+
+
+def test_white_space_and_byte_order_mark(tmp_path):
+    path = written(tmp_path, "a.txt", "\ufeffa\u2028red\tdog\r\n a\rcat \u0085\n")
+    assert read_corpus(path).captions == ["a red dog", "a cat"]
+
+
+def test_streams_without_reading_on(tmp_path):
+    path = written(tmp_path, "a.txt", b"a dog\n" + b"\xff\n")
+    assert next(stream_captions(path)).text == "a dog"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", "no caption in it; expected one or more"),
+        ("a.txt", " \n\t\n", "no caption in it"),
+        ("a.txt", b"fine\ncaf\xe9 au lait\n", r"a.txt, line 2: not UTF-8 \(.* at byte 3\); convert it"),
+        ("a.txt", b"x\n" + b"a" * 10_000_000, f"line 2: longer than {LONGEST_LINE:,} bytes"),
+        ("a.tsv", "a dog\n", "line 1: got no tab"),
+        ("a.jsonl", '{"caption": "a"}\n{"caption"', "line 2: not readable as JSON"),
+        ("a.jsonl", '{"words": "a"}\n', "line 1: .* expected an object with one of caption"),
+        ("a.jsonl", '["a"]\n', "line 1: .* expected an object"),
+        ("a.json", "{", "not readable as JSON"),
+        ("a.json", '{"pictures": []}', "expected Karpathy's"),
+        ("a.json", '{"annotations": [{"caption": "x"}]}', r"an entry of annotations .*image_id"),
+        ("a.json", '{"images": [{"split": "train"}]}', "an entry of images"),
+        ("a.json", b'["\xff"]', "not UTF-8"),
+        ("a.csv", "x", "can't tell its format; let its name end in .txt, .jsonl"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, name, content, message):
+    with pytest.raises(InputError, match=message):
+        read_corpus(written(tmp_path, name, content))
+
+
+def test_no_caption_short_enough(tmp_path):
+    with pytest.raises(InputError, match="no caption of at most 1 words"):
+        read_corpus(written(tmp_path, "a.txt", "a dog"), max_words=1)
+
+
+def test_missing_file_folder_and_cut_archive(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_corpus(tmp_path / "a.txt")
+    (tmp_path / "b.txt").mkdir()
+    with pytest.raises(InputError, match="can't be opened"):
+        read_corpus(tmp_path / "b.txt")
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"a dog\n" * 999)[:-20])
+    with pytest.raises(InputError, match="the file is cut or broken"):
+        read_corpus(tmp_path / "c.txt.gz")
+    (tmp_path / "d.txt.gz").write_bytes(b"a dog\n")
+    with pytest.raises(InputError, match="the file is cut or broken"):
+        read_corpus(tmp_path / "d.txt.gz")

@@ -1,0 +1,113 @@
+"""Drawing concepts: the distribution of the method, none twice, the same whatever the batch."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.methods.cocu.archive import Archive, draw_clusters, read_archive, uniform, write_table
+from segue.types import InputError
+
+CONCEPTS = ("a", "b", "c", "d", "e", "f")
+
+
+def archive(*pictures):
+    """Each picture a list of (concept number, score, cluster), best first."""
+    flat = [row for picture in pictures for row in picture]
+    offsets = np.cumsum([0, *map(len, pictures)])
+    number, score, group = (np.array([row[k] for row in flat]) for k in range(3))
+    return Archive(CONCEPTS, offsets, number.astype(np.int32), score.astype(np.float32), group.astype(np.uint16))
+
+
+ONE = archive([(0, 2.0, 0), (1, 1.9, 0), (2, 1.8, 1), (3, 1.5, 2), (4, 1.4, 2)])
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum()
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 5.0])
+def test_first_draw_has_the_methods_distribution(temperature):
+    count = 20_000
+    drawn = [ONE.draw([0], i, temperature=temperature, draws=1)[0][0] for i in range(count // 10)]
+    score = np.tile([2.0, 1.9, 1.8, 1.5, 1.4], (count, 1))
+    group = np.tile([0, 0, 1, 2, 2], (count, 1))
+    places = draw_clusters(
+        score, group, np.ones((count, 5), bool), np.arange(count), draws=1, temperature=temperature, seed=1, iteration=0
+    )
+    clusters = softmax(np.array([1.95, 1.8, 1.45]) / temperature)
+    inside = np.concatenate([softmax(np.array(s) / temperature) for s in ([2.0, 1.9], [1.8], [1.5, 1.4])])
+    expected = np.repeat(clusters, [2, 1, 2]) * inside
+    np.testing.assert_allclose(np.bincount(places[:, 0], minlength=5) / count, expected, atol=0.015)
+    np.testing.assert_allclose([np.mean([d == c for d in drawn]) for c in "abcde"], expected, atol=0.05)
+
+
+def test_each_cluster_once_then_again_and_no_concept_twice():
+    for iteration in range(50):
+        (first,) = ONE.draw([0], iteration, draws=3, temperature=1.0)
+        assert sorted({0 if c in "ab" else 1 if c == "c" else 2 for c in first}) == [0, 1, 2]
+        (all_,) = ONE.draw([0], iteration, draws=7, temperature=1.0)
+        assert sorted(all_) == list("abcde")
+
+
+def test_top_is_the_best_every_time():
+    both = archive([(3, 2.0, 0), (1, 1.0, 0)], [], [(5, 9.0, 0)])
+    assert both.draw([0, 1, 2], 4, mode="top") == [["d", "b"], [], ["f"]]
+    assert ONE.draw([0], 9, mode="top") == [["a", "b", "c"]]
+
+
+pictures = st.lists(
+    st.lists(st.tuples(st.floats(0, 3, width=32), st.integers(0, 3)), max_size=6), min_size=1, max_size=8
+)
+
+
+@settings(deadline=None)
+@given(pictures, st.integers(0, 99), st.integers(1, 4))
+def test_a_pictures_draw_does_not_depend_on_its_companions(rows, iteration, draws):
+    made = archive(*([(i, s, g) for i, (s, g) in enumerate(row)] for row in rows))
+    together = made.draw(range(len(rows)), iteration, draws=draws)
+    assert together == [made.draw([i], iteration, draws=draws)[0] for i in range(len(rows))]
+    for drawn, row in zip(together, rows, strict=True):
+        assert len(drawn) == len(set(drawn)) == min(draws, len(row))
+
+
+def test_draws_change_with_iteration_seed_and_picture():
+    many = archive(*([(i, 2.0, i) for i in range(6)] for _ in range(30)))
+    base = many.draw(range(30), 0)
+    assert base == many.draw(range(30), 0)
+    assert base != many.draw(range(30), 1)
+    assert base != many.draw(range(30), 0, seed=1)
+    assert len(set(map(tuple, base))) > 10
+
+
+def test_uniform_is_uniform():
+    x = uniform(3, np.arange(50_000), 7)
+    assert abs(x.mean() - 0.5) < 0.01
+    assert abs(np.corrcoef(x[:-1], x[1:])[0, 1]) < 0.02
+    np.testing.assert_allclose(np.histogram(x, 10, (0, 1))[0] / 5000, 1, atol=0.06)
+    assert 0 < x.min() < x.max() < 1
+
+
+def test_what_cannot_be_drawn():
+    with pytest.raises(InputError, match="temperature 0"):
+        ONE.draw([0], 0, temperature=0)
+    with pytest.raises(InputError, match=r"rows: got 1\.\.1, expected 0\.\.0"):
+        ONE.draw([1], 0)
+    assert ONE.draw([], 0) == []
+
+
+def test_files_that_are_no_archive(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pytest.raises(InputError, match="no such file"):
+        read_archive(tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="can't be read as an archive"):
+        read_archive(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="can't be read as an archive"):
+        read_archive(tmp_path / "a.parquet")
+    write_table(tmp_path / "b.parquet", [])
+    with pytest.raises(InputError, match="something else"):
+        read_archive(tmp_path / "b.parquet")
