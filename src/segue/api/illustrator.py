@@ -146,7 +146,9 @@ class Illustrator:
         condition = "mask" if images is None else "mask+image"
         return [[TextOfLayout(words.decode(a.tokens), a.score, condition) for a in each] for each in answers]
 
-    def heat_maps(self, layout: Picture, caption: str, image: Picture | None = None) -> list[tuple[str, NDArray[np.float32]]]:
+    def heat_maps(
+        self, layout: Picture, caption: str, image: Picture | None = None
+    ) -> list[tuple[str, NDArray[np.float32]]]:
         """For each word of a caption, how much each part of its layout looks at it: (word, (H, W) in [0, 1]) pairs."""
         labels, ids = self._labels(layout), self._ids([caption])
         codes = self.saved.vq.encode(torch.from_numpy(labels)[None].to(self.device))

@@ -26,8 +26,8 @@ from segue.data.words import Words
 from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
 from segue.methods.crossmodal.saved import Saved, restore_vq, save, save_vq
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
-from segue.metrics.semantic import Confusion
-from segue.recipes.scenes import draw_scenes_once
+from segue.metrics.panoptic import Confusion
+from segue.recipes.scenes import scenes_once
 from segue.training import FitOptions, fit
 from segue.types import InputError, PictureSet
 
@@ -122,7 +122,7 @@ def crossmodal(settings: Settings) -> Path:
 
 def crossmodal_scenes(settings: Settings) -> Path:
     """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
-    draw_scenes_once(settings.data)
+    scenes_once(settings.data)
     return crossmodal(settings)
 
 
@@ -156,7 +156,9 @@ def gather_told(found: PictureSet, size: int, where: str) -> Told:
         images.append(resize_image(picture.load(), (size, size)))
         captions.append(picture.captions)
     if not layouts:
-        raise InputError(f"{where}: no picture has both a label map and a caption; `segue data check` tells what is there")
+        raise InputError(
+            f"{where}: no picture has both a label map and a caption; `segue data check` tells what is there"
+        )
     return Told(np.stack(layouts), np.stack(images), captions, found.classes)
 
 
@@ -207,15 +209,18 @@ def _options(settings: Settings, steps: int) -> FitOptions:
 @torch.inference_mode()
 def reconstruction(vq: Any, told: Told) -> dict[str, float]:
     """How well layouts survive their tokens: mean IoU over the classes that are there, and pixel accuracy."""
-    table = Confusion.zeros(len(told.classes))
-    for part in np.array_split(told.layouts, max(1, len(told.layouts) // 32)):
-        x = torch.from_numpy(part).to(vq.head.weight.device)
-        table += Confusion.of(vq.decode(vq.encode(x)).cpu().numpy(), part, len(told.classes))
-    return {"miou": table.miou(), "accuracy": table.accuracy()}
+    table, classes = Confusion(np.zeros((len(told.classes),) * 2, np.int64)), len(told.classes)
+    for part in np.array_split(told.layouts, -(-len(told.layouts) // 32)):
+        again = vq.decode(vq.encode(torch.from_numpy(part).to(vq.head.weight.device))).cpu().numpy()
+        table += Confusion.of(again.reshape(-1, again.shape[-1]), part.reshape(-1, part.shape[-1]), classes)
+    scores = table.scores(empty="skip")
+    return {"miou": scores["miou"], "accuracy": scores["pixel_accuracy"]}
 
 
 def _batches(saved: Saved, told: Told, seed: int) -> LayoutBatches:
-    codes = [saved.vq.encode(torch.from_numpy(part)) for part in np.array_split(told.layouts, -(-len(told.layouts) // 64))]
+    codes = [
+        saved.vq.encode(torch.from_numpy(part)) for part in np.array_split(told.layouts, -(-len(told.layouts) // 64))
+    ]
     longest = saved.model.config.max_words
     ids = [_padded(caption_ids(saved, captions), longest, saved.model.config.pad) for captions in told.captions]
     return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed)

@@ -53,7 +53,9 @@ def restore(folder: Path) -> Saved:
         model = build_crossmodal(CrossModalConfig(**_tupled(config["config"])))
         vq = LayoutVQ(VQConfig(**_tupled(config["vq"])))
         for name, part in (("model", model), ("vq", vq)):
-            part.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
+            part.load_state_dict(
+                {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            )
     except (TypeError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
