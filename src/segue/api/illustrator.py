@@ -120,7 +120,7 @@ class Illustrator:
     ) -> list[TextOfLayout]:
         """Tell a layout in `num` captions, the likeliest first.
 
-        layout: an (H, W) uint8 map of class positions, or an index or colour PNG. image: the picture whose layout it is.
+        layout: an (H, W) uint8 map of class positions, or an index or colour PNG. image: the picture that it is of.
         """
         return self.tell_many([layout], None if image is None else [image], num=num, decoding=decoding)[0]
 
@@ -137,7 +137,7 @@ class Illustrator:
         model, words = self.saved.model, self.saved.words
         options = decoding or Decoding(max_tokens=model.config.max_words - 2, num=num, beams=max(4, num))
         codes = self.saved.vq.encode(torch.from_numpy(np.stack([self._labels(one) for one in layouts])).to(self.device))
-        pixels = None if images is None else torch.cat([self._pixels(image, 1) for image in images])
+        pixels = None if images is None else torch.cat([self._seen(image) for image in images])
         logits, told = start_telling(model, model.look(codes, pixels))
         answers = decode(
             lambda tokens, past: tell_on(model, tokens, past), logits, told, end=words.end, options=options,
@@ -171,11 +171,13 @@ class Illustrator:
         return resize_layout(layout, self.size)
 
     def _pixels(self, image: Picture | None, times: int) -> Tensor | None:
-        if image is None:
-            return None
+        return None if image is None else self._seen(image).expand(times, -1, -1, -1)
+
+    def _seen(self, image: Picture) -> Tensor:
+        """(1, 3, H, W) at the model's size."""
         array = read_image(Path(image)) if isinstance(image, str | Path) else image
         check_image(array)
-        return to_pixels(resize_image(array, self.size)[None]).expand(times, -1, -1, -1).to(self.device)
+        return to_pixels(resize_image(array, self.size)[None]).to(self.device)
 
     def _kept(self, keep: NDArray[np.uint8] | None) -> tuple[Tensor | None, NDArray[np.uint8] | None]:
         """The codes of the cells that are kept whole, -1 elsewhere, (1, h, w); and the layout on the model's grid."""

@@ -1,7 +1,7 @@
 """Drawing sentences and telling layouts.
 
-segue train crossmodal --data DIR --out runs/mine      your own captioned pictures with label maps (see `segue data check`)
-segue train crossmodal-scenes --out RUN                the embedded scenes, at 128 pixels, in about 25 minutes on 2 cores
+segue train crossmodal --data DIR --out RUN    your captioned pictures with label maps (see `segue data check`)
+segue train crossmodal-scenes --out RUN        the embedded scenes, at 128 pixels
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def gather_told(found: PictureSet, size: int, where: str) -> Told:
         captions.append(picture.captions)
     if not layouts:
         raise InputError(
-            f"{where}: no picture has both a label map and a caption; `segue data check` tells what is there"
+            f"{where}: no picture has both a label map and a caption (see `segue data check`)"
         )
     return Told(np.stack(layouts), np.stack(images), captions, found.classes)
 
