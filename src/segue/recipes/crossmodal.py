@@ -217,6 +217,7 @@ def reconstruction(vq: Any, told: Told) -> dict[str, float]:
     return {"miou": scores["miou"], "accuracy": scores["pixel_accuracy"]}
 
 
+@torch.no_grad()
 def _batches(saved: Saved, told: Told, seed: int) -> LayoutBatches:
     codes = [
         saved.vq.encode(torch.from_numpy(part)) for part in np.array_split(told.layouts, -(-len(told.layouts) // 64))
