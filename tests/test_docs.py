@@ -48,7 +48,10 @@ def test_shown_commands_are_understood(line, monkeypatch, segue):
             return functools.wraps(function)(lambda *args, **options: None)
 
         monkeypatch.setattr(cli, "COMMANDS", {name: quiet(f) for name, f in cli.COMMANDS.items()})
-        for name in ("data_make", "data_check", "data_show"):
+        for name in ("data_make", "data_check", "data_show", "score_captions", "score_masks", "score_panoptic"):
             monkeypatch.setattr(cli, name, quiet(getattr(cli, name)))
+        import segue.recipes as recipes
+
+        monkeypatch.setattr(recipes, "BENCHES", {name: quiet(f) for name, f in recipes.BENCHES.items()})
     status, _, error = segue(*words)
     assert status == 0, error

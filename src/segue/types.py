@@ -199,5 +199,45 @@ class PictureSet:
     classes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Link:
+    """A phrase of a caption tied to a mask.
+
+    start, end: the phrase is caption[start:end]. phrase: its words. mask: (H, W) bool on the picture's own grid.
+    score: in [0, 1], how sure the mask is times how sure its tie to the phrase is. label: the mask's class, or "".
+    """
+
+    start: int
+    end: int
+    phrase: str
+    mask: NDArray[np.bool_]
+    score: float
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class CaptionedMasks:
+    """One story of a picture: a caption, how likely it is (0 to 1), and its phrases' masks.
+
+    A system that only outlines has an empty caption, and links from 0 to 0 with a class for a phrase.
+    Raises InputError when a link is no stretch of the caption, or the masks differ in size.
+    """
+
+    caption: str
+    score: float
+    links: tuple[Link, ...] = ()
+
+    def __post_init__(self) -> None:
+        for link in self.links:
+            check_mask(link.mask, f"{link.phrase!r}: mask")
+            if self.caption and self.caption[link.start : link.end] != link.phrase:
+                raise InputError(
+                    f"link {link.start}..{link.end}: got the phrase {link.phrase!r}, but the caption "
+                    f"has {self.caption[link.start : link.end]!r} there"
+                )
+        if len({link.mask.shape for link in self.links}) > 1:
+            raise InputError(f"{self.caption!r}: its masks differ in size; they must be of one picture")
+
+
 def _size(array: NDArray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"

@@ -16,6 +16,7 @@ from typing import Any
 from segue.api.models import ENSEMBLE, find, method_of
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
 from segue.methods.checkpoint import bundled
+from segue.methods.pairs import load_pair
 
 __all__ = [
     "ENSEMBLE",
@@ -25,11 +26,12 @@ __all__ = [
     "bundled",
     "export",
     "load",
+    "load_pair",
     "load_segmenter",
     "read_notes",
 ]
 
-LOADERS: dict[str, Callable[..., Any]] = {"reclmis": load_segmenter, "unet": load_segmenter}
+LOADERS: dict[str, Callable[..., Any]] = {"pair": load_pair, "reclmis": load_segmenter, "unet": load_segmenter}
 
 
 def load(name_or_path: str | Path, *, device: str = "cpu", **options: Any) -> Any:

@@ -19,6 +19,7 @@ from segue.recipes.bench_data import bench_data
 from segue.recipes.bench_embed import bench_embed
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
+from segue.recipes.bench_sgdiff import bench_sgdiff
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
@@ -46,6 +47,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the 
     "groupvit": bench_groupvit,
     "metrics": bench_metrics,
     "reclmis": bench_reclmis,
+    "sgdiff": bench_sgdiff,
 }
 
 

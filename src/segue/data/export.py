@@ -1,0 +1,294 @@
+"""Stories (captions with masks) as files of the field: COCO json, panoptic PNG, polygons, GranDf, an overlay, a page.
+
+A `Told` is a picture's file name with its stories; masks are (H, W) bool on the picture's own grid.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from segue.data import rle
+from segue.data.images import png_bytes, write_image
+from segue.types import CaptionedMasks, InputError, Link, check_image, check_mask
+
+Told = tuple[str, Sequence[CaptionedMasks]]
+COLOURS = ((230, 80, 60), (50, 130, 230), (60, 170, 90), (220, 160, 30), (150, 90, 210), (30, 170, 180), (220, 90, 160))
+
+
+# ------------------------------------------------------------------------------------------------------- json
+
+
+def class_of(link: Link) -> str:
+    """The name of the link's category: its class, or its phrase where no class is known."""
+    return link.label or link.phrase
+
+
+def to_coco(told: Sequence[Told], categories: Sequence[str] = (), *, as_polygons: bool = False) -> dict[str, Any]:
+    """One COCO object: images, categories, annotations (a link each, with its score) and captions.
+
+    categories: class names in the order of their ids, from 1; those found, sorted, by default.
+    as_polygons: outlines instead of compressed run lengths. Raises InputError for a class outside `categories`.
+    """
+    names = list(categories) or sorted({class_of(x) for _, some in told for story in some for x in story.links})
+    number = {name: i for i, name in enumerate(names, 1)}
+    made: dict[str, Any] = {"images": [], "annotations": [], "captions": []}
+    made["categories"] = [{"id": i, "name": name} for name, i in number.items()]
+    for image_id, (file_name, stories) in enumerate(told, 1):
+        height, width = _size(stories)
+        made["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        for story in stories:
+            caption = {"id": len(made["captions"]) + 1, "image_id": image_id}
+            made["captions"].append(caption | {"caption": story.caption, "score": story.score})
+            for link in story.links:
+                if class_of(link) not in number:
+                    raise InputError(f"{file_name}: class {class_of(link)!r} is not among the categories; add it")
+                more = {"id": len(made["annotations"]) + 1, "image_id": image_id, "caption_id": caption["id"]}
+                more["category_id"] = number[class_of(link)]
+                made["annotations"].append(more | _annotation(link, as_polygons))
+    return made
+
+
+def _annotation(link: Link, as_polygons: bool) -> dict[str, Any]:
+    code = rle.encode(link.mask)
+    return {
+        "segmentation": polygons(link.mask) if as_polygons else rle.to_json(code),
+        "area": rle.area(code),
+        "bbox": list(rle.box(code)),
+        "iscrowd": 0,
+        "score": link.score,
+        "phrase": link.phrase,
+        "tokens_positive": [[link.start, link.end]],
+    }
+
+
+def to_grandf(told: Sequence[Told]) -> dict[str, Any]:
+    """GranDf's COCO-like form: an image for each story, an annotation for each link.
+
+    Characters tokens_positive of the caption are tied to sam_mask, compressed run lengths.
+    """
+    made: dict[str, Any] = {"images": [], "annotations": []}
+    for file_name, stories in told:
+        height, width = _size(stories)
+        for story in stories:
+            image = {"id": len(made["images"]) + 1, "file_name": file_name, "height": height, "width": width}
+            made["images"].append(image | {"caption": story.caption})
+            for link in story.links:
+                code = rle.encode(link.mask)
+                mark = {"id": len(made["annotations"]) + 1, "image_id": image["id"], "bbox": list(rle.box(code))}
+                mark |= {"tokens_positive": [[link.start, link.end]], "sam_mask": rle.to_json(code)}
+                made["annotations"].append(mark | {"score": link.score})
+    return made
+
+
+def _size(stories: Sequence[CaptionedMasks]) -> tuple[int, int]:
+    """(height, width) of a picture by its masks; (0, 0) when no story has any."""
+    found = {link.mask.shape for story in stories for link in story.links}
+    if len(found) > 1:
+        raise InputError(f"stories of one picture have masks of {len(found)} sizes; export each picture by itself")
+    height, width = next(iter(found), (0, 0))
+    return height, width
+
+
+# ------------------------------------------------------------------------------------------------------ masks
+
+
+def to_panoptic(story: CaptionedMasks) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+    """COCO's panoptic PNG, (H, W, 3) uint8 with id = R + 256 G + 65536 B, 0 for nothing, and its segments_info.
+
+    Where masks overlap the surer one is on top; a mask that is wholly covered has no segment.
+    Raises InputError for a story without masks.
+    """
+    if not story.links:
+        raise InputError(f"{story.caption!r}: no masks to draw; export its caption only")
+    ids = np.zeros(story.links[0].mask.shape, np.int64)
+    for i in sorted(range(len(story.links)), key=lambda i: story.links[i].score):
+        ids[story.links[i].mask] = i + 1
+    segments = []
+    for i, link in enumerate(story.links, 1):
+        if area := int((ids == i).sum()):
+            segments.append(
+                {"id": i, "label": class_of(link), "area": area, "phrase": link.phrase, "score": link.score}
+            )
+    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8), segments
+
+
+def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
+    """The mask as COCO's polygons [x, y, x, y, ...] along the edges of its pixels; drawn again, they give it exactly.
+
+    A hole, which such polygons can't have, is opened by cutting the piece in two at the hole's middle row.
+    """
+    check_mask(mask)
+    labels, count = ndimage.label(mask)
+    found = []
+    for i, place in enumerate(ndimage.find_objects(labels), 1):
+        found += _outlines(labels[place] == i, place[1].start, place[0].start)
+    return found if count else []
+
+
+def _outlines(piece: NDArray[np.bool_], x: int, y: int) -> list[list[float]]:
+    """The outlines of one connected piece whose top left corner is at (x, y)."""
+    holes = ndimage.binary_fill_holes(piece) & ~piece
+    if not holes.any():
+        return [_walk(piece, x, y)]
+    cut = max(int(np.flatnonzero(holes.any(1)).mean()), 1)
+    found = []
+    for rows, top in ((piece[:cut], 0), (piece[cut:], cut)):
+        for outline in polygons(rows):
+            shifted = np.array(outline).reshape(-1, 2) + np.array([x, y + top])
+            found.append(shifted.ravel().tolist())
+    return found
+
+
+def _walk(piece: NDArray[np.bool_], x: int, y: int) -> list[float]:
+    """Once around a piece without holes, clockwise, from corner to corner; to the right where two ways go on."""
+    padded = np.pad(piece, 1)
+    inside = padded[1:-1, 1:-1]
+    steps: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for beside, start, step in (
+        (padded[:-2, 1:-1], (0, 0), (1, 0)),  # nothing above: along the top edge, to the right
+        (padded[1:-1, 2:], (1, 0), (0, 1)),
+        (padded[2:, 1:-1], (1, 1), (-1, 0)),
+        (padded[1:-1, :-2], (0, 1), (0, -1)),
+    ):
+        for row, column in np.argwhere(inside & ~beside).tolist():
+            steps.setdefault((column + start[0], row + start[1]), []).append(step)
+    here = min(steps, key=lambda corner: (corner[1], corner[0]))
+    way, outline = steps[here][0], [here]
+    while steps:
+        turns = [(-way[1], way[0]), way, (way[1], -way[0])]  # right, on, left (y points down)
+        way_next = next(turn for turn in turns if turn in steps.get(here, [])) if len(outline) > 1 else way
+        steps[here].remove(way_next)
+        if not steps[here]:
+            del steps[here]
+        here = (here[0] + way_next[0], here[1] + way_next[1])
+        if way_next == way and len(outline) > 1:
+            outline[-1] = here
+        else:
+            outline.append(here)
+        way = way_next
+    return [float(v) for column, row in outline[:-1] for v in (column + x, row + y)]
+
+
+# ----------------------------------------------------------------------------------------------- for people
+
+
+def overlay(image: NDArray[np.uint8], story: CaptionedMasks) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) with each mask tinted in its own colour, its rim in full."""
+    check_image(image)
+    _check_grid(image, [story])
+    drawn = image.astype(np.float32)
+    for i, link in enumerate(story.links):
+        rim = link.mask & ~ndimage.binary_erosion(link.mask)
+        share = np.where(rim, 1.0, np.where(link.mask, 0.45, 0.0))[..., None]
+        drawn = drawn * (1 - share) + np.array(COLOURS[i % len(COLOURS)]) * share
+    return drawn.round().astype(np.uint8)
+
+
+def to_html(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], title: str = "Stories") -> str:
+    """A page that needs nothing else: the picture and its stories; a phrase under the pointer lights its masks."""
+    check_image(image)
+    _check_grid(image, stories)
+    height, width = image.shape[:2]
+    picture = base64.b64encode(png_bytes(image)).decode()
+    shapes, told = [], []
+    for s, story in enumerate(stories):
+        for i, link in enumerate(story.links):
+            path = " ".join("M" + " ".join(f"{v:g}" for v in outline) + "Z" for outline in polygons(link.mask))
+            colour = "rgb({},{},{})".format(*COLOURS[i % len(COLOURS)])
+            shapes.append(f'<path class="{_group(s, link)}" d="{path}" fill="{colour}" stroke="{colour}"/>')
+        told.append(_told(s, story))
+    return PAGE.format(
+        title=escape(title), width=width, height=height, picture=picture, shapes="".join(shapes), told="".join(told)
+    )
+
+
+def _group(story: int, link: Link) -> str:
+    """The masks of one phrase light together; those without a phrase by themselves."""
+    return f"s{story}-{link.start}-{link.end}" if link.end else f"s{story}-{id(link)}"
+
+
+def _told(number: int, story: CaptionedMasks) -> str:
+    """A story's line: its caption with the phrases marked, its score, and a list of its masks."""
+    line, at = "", 0
+    for start, end in sorted({(link.start, link.end) for link in story.links if link.end}):
+        if start >= at:  # a phrase inside another is in the list below
+            line += escape(story.caption[at:start])
+            line += f'<b data-lights="s{number}-{start}-{end}">{escape(story.caption[start:end])}</b>'
+            at = end
+    line += escape(story.caption[at:])
+    masks = "".join(
+        f'<li data-lights="{_group(number, link)}">{escape(link.phrase)} <i>{link.score:.2f}</i></li>'
+        for link in story.links
+    )
+    return f"<section><p>{line} <i>{story.score:.2f}</i></p><ul>{masks}</ul></section>"
+
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 sans-serif; margin: 2em; display: flex; gap: 2em; flex-wrap: wrap }}
+svg {{ width: min(90vw, 640px) }}
+path {{ fill-opacity: .6; stroke-width: 1; visibility: hidden }} path.lit {{ visibility: visible }}
+svg:has(path.lit) image {{ opacity: .5 }}
+[data-lights] {{ cursor: pointer; border-bottom: 2px dotted #888 }} [data-lights]:hover {{ background: #fe9 }}
+i {{ color: #888; font-size: 80% }} ul {{ list-style: none; padding: 0; display: flex; gap: 1em; font-size: 85% }}
+</style>
+<svg viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" href="data:image/png;base64,{picture}"/>
+{shapes}</svg>
+<main><h1>{title}</h1>{told}</main>
+<script>
+for (const phrase of document.querySelectorAll("[data-lights]"))
+  for (const [event, lit] of [["mouseenter", true], ["mouseleave", false]])
+    phrase.addEventListener(event, () => document.querySelectorAll("path." + phrase.dataset.lights)
+      .forEach(path => path.classList.toggle("lit", lit)));
+</script></html>
+"""
+
+
+def _check_grid(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks]) -> None:
+    for story in stories:
+        for link in story.links:
+            if link.mask.shape != image.shape[:2]:
+                got = f"{link.mask.shape[1]}x{link.mask.shape[0]}"
+                raise InputError(
+                    f"mask of {got}, the picture has {image.shape[1]}x{image.shape[0]} pixels; use its own"
+                )
+
+
+def write_stories(folder: Path, name: str, image: NDArray[np.uint8], stories: Sequence[CaptionedMasks]) -> list[Path]:
+    """Everything above for one picture: NAME.coco.json, NAME.grandf.json, NAME.html, and NAME.N.png of each story's
+    overlay and NAME.N.panoptic.png with its segments in NAME.panoptic.json. Each file is written whole or not at all.
+
+    Returns the files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    told, made, segments = [(f"{name}.png", stories)], [], {}
+    for n, story in enumerate(stories, 1):
+        write_image(overlay(image, story), made_file := folder / f"{name}.{n}.png")
+        made.append(made_file)
+        if story.links:
+            pixels, segments[f"{name}.{n}.panoptic.png"] = to_panoptic(story)
+            write_image(pixels, made_file := folder / f"{name}.{n}.panoptic.png")
+            made.append(made_file)
+    texts = {
+        f"{name}.coco.json": json.dumps(to_coco(told)),
+        f"{name}.grandf.json": json.dumps(to_grandf(told)),
+        f"{name}.panoptic.json": json.dumps(segments),
+        f"{name}.html": to_html(image, stories, name),
+    }
+    for file, text in texts.items():
+        with tempfile.TemporaryDirectory(dir=folder) as inside:
+            (Path(inside) / file).write_text(text, encoding="utf-8")
+            os.replace(Path(inside) / file, folder / file)
+        made.append(folder / file)
+    return made

@@ -1,0 +1,111 @@
+"""The honest rival: the same transformer, one word after another, with a cache of keys and values.
+
+The graph's stream runs first without the caption, which is not written yet; when it is, the same blocks read it for the
+masks. So the two decoders have the same blocks, the same losses on the words, and the same mask head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from segue.methods.sgdiff.lexicon import END, UNKNOWN
+from segue.methods.sgdiff.transformer import BimodalTransformer, Direction, States, WordHead
+
+
+class WordInput(nn.Module):
+    """Word numbers and positions -> the caption's stream, shifted by one: position j holds word j - 1."""
+
+    def __init__(self, size: int, width: int, length: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(size, width)
+        self.start = nn.Parameter(torch.randn(width) * 0.5)
+        self.position = nn.Parameter(torch.randn(length, width) * 0.5)
+        nn.init.normal_(self.words.weight, std=0.5)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """(B, L) numbers of which the last one is not read -> (B, L, D)."""
+        before = self.start.expand(len(numbers), 1, -1)
+        return torch.cat([before, self.words(numbers[:, :-1])], 1) + self.position[: numbers.shape[1]]
+
+
+def graph_alone(transformer: BimodalTransformer, g: Tensor, real: Tensor) -> list[Tensor]:
+    """What each block of the caption reads: g before any block, after the first, ..., without the caption."""
+    read = [g]
+    for block in transformer.graphs[: len(transformer.captions) - 1]:
+        read.append(block(read[-1], None, real[:, None, None], None))
+    return read + read[-1:] * (len(transformer.captions) - len(read))
+
+
+def read_through(transformer: BimodalTransformer, c: Tensor, g: Tensor, real: Tensor) -> States:
+    """Both streams when all words are known: the caption's causally, then the graph's, which reads all of it."""
+    there = real[:, None, None]
+    read, told = graph_alone(transformer, g, real), [c]
+    for block, memory in zip(transformer.captions, read, strict=True):
+        told.append(block(told[-1], memory, None, there, causal=True))
+    if transformer.norm_graph is not None:
+        for block, said in zip(transformer.graphs, told, strict=False):
+            g = block(g, said, there, None)
+    return transformer.finish(told[-1], g, (told[-2], read[-1]))
+
+
+class Writer:
+    """One word at a time; keys and values of the words so far, and of the graph, are kept."""
+
+    def __init__(self, transformer: BimodalTransformer, g: Tensor, real: Tensor) -> None:
+        self.transformer, self.there = transformer, real[:, None, None]
+        read = graph_alone(transformer, g, real)
+        self.blocks: list[Direction] = [block for block in transformer.captions if isinstance(block, Direction)]
+        self.graph = [None if b.cross is None else b.cross.remember(m) for b, m in zip(self.blocks, read, strict=True)]
+        self.words: list[tuple[Tensor, Tensor] | None] = [None] * len(self.blocks)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, 1, D), the input at the next position -> h_c there, (B, 1, D)."""
+        for i, block in enumerate(self.blocks):
+            y = block.norm_own(x)
+            fresh, past = block.own.remember(y), self.words[i]
+            kept = fresh if past is None else (torch.cat([past[0], fresh[0]], 2), torch.cat([past[1], fresh[1]], 2))
+            self.words[i] = kept
+            x = x + block.own.attend(y, kept, None)
+            graph = self.graph[i]
+            if block.cross is not None and block.norm_cross is not None and graph is not None:
+                x = x + block.cross.attend(block.norm_cross(x), graph, self.there)
+            x = x + block.feed(x)
+        assert self.transformer.norm_caption is not None  # it writes, so it tells
+        return self.transformer.norm_caption(x)
+
+
+def write(
+    transformer: BimodalTransformer,
+    words: WordInput,
+    head: WordHead,
+    extra: Tensor | float,
+    g: Tensor,
+    real: Tensor,
+    *,
+    most: int,
+    length: int | None = None,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Word numbers (B, most), END after the end. extra: (B, 1, D), added to every position.
+
+    temperature: 0 takes the likeliest word. length: exactly so many words.
+    """
+    step, numbers = Writer(transformer, g, real), torch.full((len(g), most), END, device=g.device)
+    going = torch.ones(len(g), dtype=torch.bool, device=g.device)
+    x = words.start.expand(len(g), -1)
+    for place in range(most if length is None else length):
+        logits = head(step(x[:, None] + words.position[place] + extra))[:, 0]
+        logits[:, UNKNOWN] = -torch.inf
+        if length is not None:
+            logits[:, END] = -torch.inf
+        chosen = logits.argmax(-1)
+        if temperature:
+            chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+        numbers[:, place] = chosen.masked_fill(~going, END)
+        going = going & (chosen != END)
+        if not going.any():
+            break
+        x = words.words(chosen)
+    return numbers

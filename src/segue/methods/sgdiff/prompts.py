@@ -1,0 +1,77 @@
+"""What a user may point with: a box, a point, a mask, a scribble. Each becomes a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.methods.sgdiff.graph import Box, SceneGraph, check_box
+from segue.types import InputError, check_mask
+
+Point = tuple[float, float]
+
+
+def prompt_box(
+    graph: SceneGraph,
+    *,
+    box: Sequence[float] | None = None,
+    point: Point | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    scribble: Sequence[Point] | None = None,
+) -> Box:
+    """The box (x, y, width, height) of one prompt, in pixels of the picture and cut to it.
+
+    point: (x, y); the smallest object's box around it, else the pixel's own box. mask: (H, W) bool, on the picture's
+    grid. scribble: points (x, y). Raises InputError unless exactly one is given and it lies in the picture.
+    """
+    given = {"box": box, "point": point, "mask": mask, "scribble": scribble}
+    if len(names := [name for name, value in given.items() if value is not None]) != 1:
+        raise InputError(f"prompt: got {', '.join(names) or 'nothing'}, expected one of {', '.join(given)}")
+    if point is not None:
+        return _around(graph, point)
+    if mask is not None:
+        return _of_mask(mask, graph.size)
+    if scribble is not None:
+        return _of_points(scribble, graph.size)
+    assert box is not None  # the one that is left
+    return check_box(box, graph.size)
+
+
+def every_box(graph: SceneGraph) -> list[Box]:
+    """One prompt for each object (stuff left out, unless there is nothing else), cut to the picture."""
+    things = range(len(graph.labels)) if graph.stuff is None or graph.stuff.all() else np.flatnonzero(~graph.stuff)
+    return [check_box(graph.boxes[i].tolist(), graph.size) for i in things]
+
+
+def _around(graph: SceneGraph, point: Point) -> Box:
+    if len(point) != 2:
+        raise InputError(f"point: got {len(point)} numbers, expected x and y in pixels")
+    pixel = check_box((*point, 1, 1), graph.size)
+    low, high = graph.boxes[:, :2], graph.boxes[:, :2] + graph.boxes[:, 2:]
+    hit = np.flatnonzero((low <= point).all(1) & (point <= high).all(1))
+    if not len(hit):
+        return pixel
+    smallest = hit[graph.boxes[hit, 2:].prod(1).argmin()]
+    return check_box(graph.boxes[smallest].tolist(), graph.size)
+
+
+def _of_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> Box:
+    check_mask(mask, "prompt mask")
+    if mask.shape != size[::-1]:
+        got = f"{mask.shape[1]}x{mask.shape[0]}"
+        raise InputError(f"prompt mask: got {got} pixels, the picture has {size[0]}x{size[1]}; draw it on its own grid")
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        raise InputError("prompt mask: it is empty, expected at least one pixel; draw again")
+    x, y = int(columns.min()), int(rows.min())
+    return float(x), float(y), float(columns.max() + 1 - x), float(rows.max() + 1 - y)
+
+
+def _of_points(points: Sequence[Point], size: tuple[int, int]) -> Box:
+    found = np.asarray(points, float)
+    if found.ndim != 2 or found.shape[1] != 2 or not len(found):
+        raise InputError(f"scribble: got an array of shape {found.shape}, expected one or more points (x, y)")
+    (x, y), (right, bottom) = found.min(0), found.max(0)
+    return check_box((x, y, right - x + 1, bottom - y + 1), size)

@@ -1,0 +1,120 @@
+"""From noise to words in a few steps, with exact length and words to include.
+
+DDIM and DDPM are the two ends of one knob: `noise` 0 adds none after the start (DDIM, the default), 1 adds as much as
+the ancestral sampler does (DDPM). SCD-Net's sampler takes the posterior's mean without its noise, which is neither,
+and makes all samples alike; it is not offered.
+
+Shapes: B captions, L words, V word numbers, n bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from segue.methods.sgdiff.bits import expected_code, log_snr, scales, told
+from segue.methods.sgdiff.lexicon import END, UNKNOWN
+from segue.types import InputError
+
+Denoise = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Any]]
+Control = Callable[[Tensor], Tensor]
+
+
+def sample(
+    denoise: Denoise,
+    codes: Tensor,
+    start: Tensor,
+    *,
+    steps: int = 5,
+    noise: float = 0.0,
+    control: Control | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Any]:
+    """Logits (B, L, V) of the last evaluation, and whatever else `denoise` returned there.
+
+    denoise: (x_t (B, L, n), log-SNR (B,), the guess of x_0 before (B, L, n), whether it is the last evaluation) ->
+    (logits (B, L, V), anything).
+    codes: (V, n). start: (B, L, n), drawn from a standard normal distribution. steps: evaluations of `denoise`.
+    noise: in [0, 1], see above. control: changes the logits of each step, so that every step knows of it.
+    """
+    if steps < 1 or not 0 <= noise <= 1:
+        raise InputError(f"steps: got {steps}, expected 1 or more; noise: got {noise}, expected 0 (DDIM) to 1 (DDPM)")
+    x, guess = start, torch.zeros_like(start)
+    levels = log_snr(torch.linspace(1, 0, steps + 1, device=start.device))
+    for step in range(steps):
+        logits, extra = denoise(x, levels[step].expand(len(x)), guess, step + 1 == steps)
+        logits = control(logits) if control else logits
+        if step + 1 < steps:
+            guess = expected_code(logits, codes)
+            fresh = torch.randn(x.shape, generator=generator, device=x.device) if noise else None
+            x = step_down(x, guess, levels[step], levels[step + 1], noise, fresh)
+    return logits, extra
+
+
+def step_down(x: Tensor, x0: Tensor, here: Tensor, there: Tensor, noise: float, fresh: Tensor | None) -> Tensor:
+    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0. fresh: new noise, or None."""
+    alpha, sigma = scales(here)
+    alpha_next, sigma_next = scales(there)
+    direction = (x - alpha * x0) / sigma
+    variance = noise**2 * (sigma_next / sigma).square() * (1 - (alpha / alpha_next).square())
+    x = alpha_next * x0 + (sigma_next.square() - variance).clamp_min(0).sqrt() * direction
+    return x if fresh is None else x + variance.sqrt() * fresh
+
+
+def words_of(logits: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:
+    """Word numbers (B, L), END after the first END, and the mean log-probability (B,) of those told.
+
+    By the argmax of the logits: a code thresholded from bits may belong to no word. belief: the logits before any
+    control, which tell how likely the words are.
+    """
+    numbers = logits.argmax(-1)
+    real = told(numbers)
+    likely = belief.log_softmax(-1).gather(2, numbers[..., None]).squeeze(-1)
+    return numbers.masked_fill(~real, END), (likely * real).sum(1) / real.sum(1)
+
+
+def controls(lengths: Sequence[int | None], include: Sequence[Sequence[int]], most: int) -> Control:
+    """The control for a batch: caption i has lengths[i] words (None: as it likes) and tells the words include[i].
+
+    most: L. Raises InputError for a length that can't be, or more words than fit in.
+    """
+    for length, words in zip(lengths, include, strict=True):
+        if length is not None and not 1 <= length <= most:
+            raise InputError(f"length: got {length}, expected 1 to {most} words; the model was built for that many")
+        if len(words) > (room := most if length is None else length):
+            raise InputError(f"include: got {len(words)} words for a caption of {room}; name fewer, or ask for more")
+
+    def control(logits: Tensor) -> Tensor:
+        logits = logits.clone()
+        logits[..., UNKNOWN] = -torch.inf
+        for row, (length, words) in enumerate(zip(lengths, include, strict=True)):
+            if length is not None:
+                _hold_length(logits[row], length)
+            if words:
+                _hold_words(logits[row], words)
+        return logits
+
+    return control
+
+
+def _hold_length(logits: Tensor, length: int) -> None:
+    """In place, (L, V): END from position `length` on, and not before."""
+    logits[:length, END] = -torch.inf
+    logits[length:] = -torch.inf
+    logits[length:, END] = 0
+
+
+def _hold_words(logits: Tensor, words: Sequence[int]) -> None:
+    """In place, (L, V): each word at the position where all of them together are likeliest (Hungarian)."""
+    ends = (logits.argmax(-1) == END).nonzero()
+    length = max(int(ends[0]) if len(ends) else len(logits), len(words))
+    cost = -logits[:length].log_softmax(-1)[:, list(words)].clamp_min(-1e4)
+    places, which = linear_sum_assignment(cost.double().cpu().numpy())
+    logits[:length, END] = -torch.inf
+    for place, k in zip(places.tolist(), which.tolist(), strict=True):
+        logits[place] = -torch.inf
+        logits[place, words[k]] = 0

@@ -1,0 +1,152 @@
+import contextlib
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools.coco import COCO
+
+from segue.data import rle
+from segue.data.export import overlay, polygons, to_coco, to_grandf, to_html, to_panoptic, write_stories
+from segue.types import CaptionedMasks, InputError, Link
+
+CAPTION = "a red square <left of> a dog"
+IMAGE = np.full((20, 30, 3), 200, np.uint8)
+
+
+def mask(rows, columns):
+    made = np.zeros((20, 30), np.bool_)
+    made[rows, columns] = True
+    return made
+
+
+SQUARE, DOG, TAIL = mask(slice(2, 8), slice(3, 9)), mask(slice(5, 15), slice(8, 20)), mask(slice(0, 2), slice(25, 30))
+STORY = CaptionedMasks(
+    CAPTION,
+    0.7,
+    (
+        Link(0, 12, "a red square", SQUARE, 0.9, "square"),
+        Link(23, 28, "a dog", DOG, 0.6, "dog"),
+        Link(23, 28, "a dog", TAIL, 0.3, "dog"),
+    ),
+)
+SILENT = CaptionedMasks("", 0.5, (Link(0, 0, "dog", DOG, 0.5, "dog"),))
+
+
+def drawn(outlines, size):
+    if not outlines:
+        return np.zeros(size, np.bool_)
+    return rle.decode(rle.from_json(outlines, size, "test"))
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 0.95), st.integers(1, 12), st.integers(1, 12))
+def test_any_mask_comes_back_from_its_polygons(seed, share, height, width):
+    made = np.random.default_rng(seed).random((height, width)) < share
+    assert (drawn(polygons(made), made.shape) == made).all()
+
+
+def test_polygons_have_few_corners_and_open_holes():
+    assert polygons(SQUARE) == [[3, 2, 9, 2, 9, 8, 3, 8]]
+    ring = SQUARE.copy()
+    ring[4:6, 5:7] = False
+    outlines = polygons(ring)
+    assert len(outlines) == 2
+    assert (drawn(outlines, ring.shape) == ring).all()
+    assert polygons(np.zeros((3, 3), np.bool_)) == []
+
+
+@pytest.mark.parametrize("as_polygons", [False, True])
+def test_coco_reads_it(tmp_path, as_polygons):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(to_coco([("p.png", [STORY, SILENT])], as_polygons=as_polygons)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(path))
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["dog", "square"]
+    found = coco.loadAnns(coco.getAnnIds(imgIds=1))
+    assert [a["category_id"] for a in found] == [2, 1, 1, 1]
+    assert (coco.annToMask(found[1]).astype(bool) == DOG).all()
+    assert found[0]["bbox"] == [3, 2, 6, 6]
+    assert (found[0]["area"], found[0]["score"], found[0]["caption_id"]) == (36, 0.9, 1)
+
+
+def test_coco_keeps_to_given_categories():
+    made = to_coco([("p.png", [STORY])], ("dog", "square", "cat"))
+    assert [a["category_id"] for a in made["annotations"]] == [2, 1, 1]
+    with pytest.raises(InputError, match="class 'square' is not among the categories"):
+        to_coco([("p.png", [STORY])], ("dog",))
+
+
+def test_grandf_ties_characters_to_masks():
+    made = to_grandf([("p.png", [STORY, SILENT]), ("q.png", [STORY])])
+    assert [(i["id"], i["file_name"]) for i in made["images"]] == [(1, "p.png"), (2, "p.png"), (3, "q.png")]
+    mark = made["annotations"][1]
+    start, end = mark["tokens_positive"][0]
+    assert made["images"][0]["caption"][start:end] == "a dog"
+    assert (rle.decode(rle.from_json(mark["sam_mask"], (20, 30), "test")) == DOG).all()
+    json.dumps(made)
+
+
+def test_panoptic_puts_the_surer_mask_on_top():
+    pixels, segments = to_panoptic(STORY)
+    ids = pixels.astype(int) @ [1, 256, 65536]
+    assert (ids[SQUARE] == 1).all()
+    assert (ids[DOG & ~SQUARE] == 2).all()
+    assert ids[19, 0] == 0
+    assert {s["id"]: s["area"] for s in segments} == {i: int((ids == i).sum()) for i in (1, 2, 3)}
+    hidden = CaptionedMasks("", 1, (Link(0, 0, "a", SQUARE, 0.9), Link(0, 0, "b", SQUARE, 0.1)))
+    assert [s["label"] for s in to_panoptic(hidden)[1]] == ["a"]
+    with pytest.raises(InputError, match="no masks to draw"):
+        to_panoptic(CaptionedMasks("a", 1.0))
+
+
+def test_overlay_tints_masks_and_leaves_the_rest():
+    made = overlay(IMAGE, STORY)
+    anything = SQUARE | DOG | TAIL
+    assert (made[~anything] == 200).all()
+    assert (made[anything] != 200).any(-1).all()
+
+
+def test_the_page_lights_the_masks_of_a_phrase():
+    page = to_html(IMAGE, [STORY, SILENT], "<p>")
+    assert "<title>&lt;p&gt;</title>" in page
+    assert '<b data-lights="s0-23-28">a dog</b>' in page
+    assert "&lt;left of&gt;" in page
+    assert page.count('class="s0-23-28"') == 2
+    lights, shapes = set(re.findall('data-lights="([^"]+)"', page)), set(re.findall('path class="([^"]+)"', page))
+    assert lights == shapes
+    assert len(lights) == 3
+    assert "http" not in page
+
+
+def test_phrases_inside_others_stay_in_the_list():
+    story = CaptionedMasks("a big dog", 1.0, (Link(0, 9, "a big dog", DOG, 1.0), Link(6, 9, "dog", TAIL, 1.0)))
+    page = to_html(IMAGE, [story])
+    assert page.count("<b ") == 1
+    assert page.count('data-lights="s0-6-9"') == 1
+
+
+def test_masks_of_another_size_are_refused():
+    for draw in (lambda: overlay(IMAGE[:9], STORY), lambda: to_html(IMAGE[:9], [STORY])):
+        with pytest.raises(InputError, match="mask of 30x20, the picture has 30x9"):
+            draw()
+    small = CaptionedMasks("", 1.0, (Link(0, 0, "dog", DOG[:5], 0.5),))
+    with pytest.raises(InputError, match="masks of 2 sizes"):
+        to_coco([("p.png", [STORY, small])])
+
+
+def test_all_files_of_a_picture(tmp_path):
+    files = write_stories(tmp_path / "out", "p", IMAGE, [STORY, CaptionedMasks("nothing", 0.1)])
+    assert sorted(f.name for f in files) == sorted(f.name for f in (tmp_path / "out").iterdir())
+    assert {"p.1.png", "p.2.png", "p.1.panoptic.png", "p.html", "p.coco.json"} <= {f.name for f in files}
+    assert Image.open(tmp_path / "out" / "p.1.panoptic.png").size == (30, 20)
+
+
+def test_a_story_checks_itself():
+    with pytest.raises(InputError, match="got the phrase 'a cat', but the caption has 'a dog' there"):
+        CaptionedMasks(CAPTION, 1.0, (Link(23, 28, "a cat", DOG, 1.0),))
+    with pytest.raises(InputError, match="differ in size"):
+        CaptionedMasks("", 1.0, (Link(0, 0, "a", DOG, 1.0), Link(0, 0, "b", DOG[:4], 1.0)))

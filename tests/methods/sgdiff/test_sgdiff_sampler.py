@@ -1,0 +1,129 @@
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.methods.sgdiff.bits import add_noise, bit_codes, log_snr, scales
+from segue.methods.sgdiff.sampler import controls, sample, step_down, words_of
+from segue.types import InputError
+
+SIZE, LENGTH = 11, 6
+CODES = bit_codes(SIZE)
+
+
+def start(rows=2, seed=0):
+    return torch.randn(rows, LENGTH, CODES.shape[1], generator=torch.Generator().manual_seed(seed))
+
+
+def knows(numbers):
+    """The true denoiser of one caption a row: it says x_0 whatever it sees."""
+    return lambda x, snr, guess, last: (F.one_hot(numbers, SIZE).float() * 50, None)
+
+
+def nearest(x, snr, guess, last):
+    """The true denoiser when every word is as likely: the posterior of the codes, position by position."""
+    alpha, sigma = (f[:, None, None, None] for f in scales(snr))
+    return -((x[:, :, None] - alpha * CODES) ** 2).sum(-1) / (2 * sigma[..., 0] ** 2), None
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 5, 20])
+def test_true_denoiser_recovers_the_caption(noise, steps):
+    numbers = torch.tensor([[3, 4, 9, 2, 0, 0], [10, 2, 2, 5, 6, 7]])
+    logits, _ = sample(knows(numbers), CODES, start(), steps=steps, noise=noise)
+    assert (words_of(logits, logits)[0] == numbers).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_the_last_bits_are_those_of_the_caption(noise):
+    x, x0 = start(), CODES[torch.tensor([[3, 4, 9, 2, 0, 0], [10, 2, 2, 5, 6, 7]])]
+    levels = log_snr(torch.linspace(1, 0, 6))
+    for here, there in itertools.pairwise(levels):
+        x = step_down(x, x0, here, there, noise, torch.randn_like(x) if noise else None)
+    assert torch.allclose(x, x0, atol=0.1)
+
+
+def test_ddim_keeps_the_noise_that_it_found():
+    x0, fixed = CODES[torch.tensor([[3, 4, 9, 2, 0, 0]])], start(1)
+    here, there = log_snr(torch.tensor(0.7)), log_snr(torch.tensor(0.3))
+    x = add_noise(x0, here[None], fixed)
+    assert torch.allclose(step_down(x, x0, here, there, 0.0, None), add_noise(x0, there[None], fixed), atol=1e-5)
+
+
+def test_full_noise_is_the_ancestral_posterior():
+    """q(x_s | x_t, x_0) of the DDPM paper, by the rule for products of normal densities."""
+    x, x0, fresh = start(1), CODES[torch.tensor([[3, 4, 9, 2, 0, 0]])], start(1, seed=5)
+    here, there = log_snr(torch.tensor(0.7)), log_snr(torch.tensor(0.3))
+    (a, s), (b, r) = scales(here), scales(there)
+    share = a / b  # x_t = share x_s + rest noise
+    rest = s**2 - share**2 * r**2
+    variance = 1 / (1 / r**2 + share**2 / rest)
+    mean = variance * (b * x0 / r**2 + share * x / rest)
+    assert torch.allclose(step_down(x, x0, here, there, 1.0, fresh), mean + variance.sqrt() * fresh, atol=1e-5)
+
+
+def test_samples_of_an_even_posterior_are_evenly_spread():
+    torch.manual_seed(0)
+    x = torch.randn(400, LENGTH, CODES.shape[1])
+    for noise in (0.0, 1.0):
+        logits, _ = sample(nearest, CODES, x, steps=10, noise=noise)
+        shares = torch.bincount(logits.argmax(-1).flatten(), minlength=SIZE) / 2400
+        assert 0.03 < float(shares.min()) < float(shares.max()) < 0.2
+
+
+def test_self_conditioning_hands_on_the_last_guess():
+    seen, ends = [], []
+
+    def denoise(x, snr, guess, last):
+        seen.append(guess)
+        ends.append(last)
+        return F.one_hot(torch.full((1, LENGTH), 3), SIZE).float() * 50, None
+
+    sample(denoise, CODES, start(1), steps=3)
+    assert ends == [False, False, True]
+    assert (seen[0] == 0).all()
+    assert torch.allclose(seen[1], CODES[3].expand(1, LENGTH, -1))
+
+
+@given(st.integers(1, LENGTH), st.integers(0, 50))
+def test_a_length_is_held_exactly(length, seed):
+    control = controls([length, None], [[], []], LENGTH)
+    logits, _ = sample(nearest, CODES, start(seed=seed), steps=3, control=control)
+    numbers, _ = words_of(logits, logits)
+    assert (numbers[0] != 0).sum() == length
+    assert 1 not in numbers.tolist()[0]
+
+
+@given(st.lists(st.integers(2, SIZE - 1), min_size=1, max_size=4), st.integers(0, 50), st.booleans())
+def test_words_are_included(words, seed, at_once):
+    length = len(words) if at_once else None
+    control = controls([length, None], [words, []], LENGTH)
+    logits, _ = sample(nearest, CODES, start(seed=seed), steps=3, control=control)
+    told = words_of(logits, logits)[0][0].tolist()
+    for word in words:
+        assert told.count(word) >= words.count(word)
+    if at_once:
+        assert sorted(told[: len(words)]) == sorted(words)
+
+
+def test_words_are_scored_by_what_the_network_believed():
+    belief = torch.zeros(1, LENGTH, SIZE)
+    control = controls([2], [[4, 5]], LENGTH)
+    _, likely = words_of(control(belief), belief)
+    assert torch.allclose(likely.exp(), torch.tensor([1 / SIZE]))
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(InputError, match="length: got 0, expected 1 to 6 words"):
+        controls([0], [[]], LENGTH)
+    with pytest.raises(InputError, match="length: got 7, expected 1 to 6 words"):
+        controls([7], [[]], LENGTH)
+    with pytest.raises(InputError, match="include: got 3 words for a caption of 2"):
+        controls([2], [[2, 3, 4]], LENGTH)
+    with pytest.raises(InputError, match="steps: got 0"):
+        sample(nearest, CODES, start(), steps=0)
+    with pytest.raises(InputError, match=r"noise: got 1\.5"):
+        sample(nearest, CODES, start(), noise=1.5)

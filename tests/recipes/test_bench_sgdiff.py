@@ -1,0 +1,26 @@
+import json
+
+from segue.recipes.bench_sgdiff import bench_sgdiff
+
+SMALL = {"width": 16, "blocks": 1, "words": 4, "top": 2, "steps": 2, "objects": 3, "rounds": 1, "batch": 2}
+
+
+def test_it_measures_both_decoders_and_both_prompts():
+    result = bench_sgdiff(sizes=(32, 48), **SMALL)
+    json.dumps(result)
+    assert set(result["decoders"]) == {"diffusion", "autoregressive"}
+    for told in result["decoders"].values():
+        assert min(told.values()) > 0
+    one, other = (told["params"] for told in result["decoders"].values())
+    assert abs(one - other) < 0.1 * one  # the same size, but for the vocabulary's table
+    assert set(result["pictures"]) == {"32", "48"}
+    for prompt in result["pictures"].values():
+        assert prompt["further_share"] > 0
+    assert result["speedup"] > 0
+
+
+def test_the_command_line_runs_it(segue):
+    sizes = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
+    status, out, _ = segue("bench", "sgdiff", "--sizes", 32, *sizes, "--json")
+    assert status == 0
+    assert json.loads(out)["settings"]["words"] == 4
