@@ -135,7 +135,7 @@ class Illustrator:
     ) -> list[list[TextOfLayout]]:
         """`tell` for a batch of layouts."""
         model, words = self.saved.model, self.saved.words
-        options = decoding or Decoding(max_tokens=model.config.max_words - 2, num=num, beams=max(4, num))
+        options = decoding or Decoding(max_tokens=self.max_words, num=num, beams=max(4, num))
         codes = self.saved.vq.encode(torch.from_numpy(np.stack([self._labels(one) for one in layouts])).to(self.device))
         pixels = None if images is None else torch.cat([self._seen(image) for image in images])
         logits, told = start_telling(model, model.look(codes, pixels))
@@ -157,8 +157,18 @@ class Illustrator:
         grown = torch.nn.functional.interpolate(maps[None], size=labels.shape, mode="bilinear", align_corners=False)[0]
         return list(zip(self._pieces(caption), grown.cpu().numpy(), strict=True))
 
+    @property
+    def max_words(self) -> int:
+        """The most word pieces of a caption."""
+        return self.saved.model.config.max_words - 2
+
+    def unseen_words(self, caption: str) -> list[str]:
+        """Words of a caption that training hardly saw: the tokenizer spells them in pieces. They are drawn by guess."""
+        words = caption.lower().replace(",", " ").replace(".", " ").split()
+        return [word for word in dict.fromkeys(words) if self.saved.words.encode([word], 8)[1].sum() > 2]
+
     def _pieces(self, caption: str) -> list[str]:
-        tokens, real = self.saved.words.encode([caption], self.saved.model.config.max_words - 2)
+        tokens, real = self.saved.words.encode([caption], self.max_words)
         return [self.saved.words.decode([t]) for t in tokens[0][real[0]][:-1].tolist()]
 
     def _ids(self, captions: Sequence[str]) -> Tensor:

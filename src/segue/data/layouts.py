@@ -161,7 +161,7 @@ class LayoutBatches:
 
 def to_pixels(images: NDArray[np.uint8]) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _from_colours(image: NDArray[np.uint8], colours: NDArray[np.uint8] | None, classes: int, path: Path) -> Labels:

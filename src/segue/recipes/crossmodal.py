@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from segue.api.illustrator import caption_ids
 from segue.data.formats import check_pictures, read_pictures
@@ -111,8 +111,8 @@ def crossmodal(settings: Settings) -> Path:
     saved = Saved(model, vq, words, train.classes, {"recipe": "crossmodal", "steps": settings.steps})
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 
-    def write(network: nn.Module, folder: Path) -> None:
-        save(replace(saved, model=network), folder)  # type: ignore[arg-type]
+    def write(network: Any, folder: Path) -> None:
+        save(replace(saved, model=network), folder)
 
     options = _options(settings, settings.steps)
     fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
@@ -156,9 +156,7 @@ def gather_told(found: PictureSet, size: int, where: str) -> Told:
         images.append(resize_image(picture.load(), (size, size)))
         captions.append(picture.captions)
     if not layouts:
-        raise InputError(
-            f"{where}: no picture has both a label map and a caption (see `segue data check`)"
-        )
+        raise InputError(f"{where}: no picture has both a label map and a caption (see `segue data check`)")
     return Told(np.stack(layouts), np.stack(images), captions, found.classes)
 
 

@@ -63,16 +63,14 @@ class CrossModalConfig:
 def build_crossmodal(config: CrossModalConfig) -> CrossModal:
     """The whole model, put together here."""
     c = config
-    crosses = _attentions(config)
-    back = _attentions(config) if c.attention == "separate" else crosses
     return CrossModal(
         config=config,
         words=Words(config),
         cells=Cells(config),
         word_stream=Stream(c.width, c.heads, c.depth, post_norm=c.norms == "post", epsilon=c.epsilon),
         cell_stream=Stream(c.width, c.heads, c.depth, epsilon=c.epsilon),
-        words_to_cells=crosses,
-        cells_to_words=back,
+        words_to_cells=_attentions(config),
+        own_cells_to_words=_attentions(config) if c.attention == "separate" else None,
         code_head=nn.Sequential(
             nn.Linear(c.width, c.width), nn.GELU(), nn.LayerNorm(c.width), nn.Linear(c.width, c.codes)
         ),
@@ -137,15 +135,20 @@ class CrossModal(nn.Module):
         word_stream: Stream,
         cell_stream: Stream,
         words_to_cells: Sequence[Attention],
-        cells_to_words: Sequence[Attention],
+        own_cells_to_words: Sequence[Attention] | None,
         code_head: nn.Sequential,
         word_head: nn.Linear,
     ) -> None:
         super().__init__()
         self.config, self.words, self.cells = config, words, cells
         self.word_stream, self.cell_stream = word_stream, cell_stream
-        self.words_to_cells, self.cells_to_words = words_to_cells, cells_to_words
+        self.words_to_cells, self.own_cells_to_words = words_to_cells, own_cells_to_words
         self.code_head, self.word_head = code_head, word_head
+
+    @property
+    def cells_to_words(self) -> Sequence[Attention]:
+        """The attention that carries cells to words: with "shared" the very one that carries words to cells."""
+        return self.words_to_cells if self.own_cells_to_words is None else self.own_cells_to_words
 
     # --- what is given
 
