@@ -84,6 +84,80 @@ def segment(
     segment_files(image, note, notes, model, out, json, threshold, tta, window, explain, device)
 
 
+def draw(
+    caption: Positional[str],
+    /,
+    model: str = "crossmodal-scenes",
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("layouts"),
+    num: int = 4,
+    image: Path | None = None,
+    keep: Path | None = None,
+    seed: int = 0,
+    steps: int = 12,
+    guidance: float = 2.0,
+    temperature: float = 1.0,
+    export: tuple[str, ...] = (),
+    json: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Draw semantic layouts of a sentence.
+
+    Args:
+        caption: the sentence.
+        model: a bundled name or a checkpoint folder.
+        out: folder for layout-N.png (class positions, with a palette) and layout-N-colours.png.
+        num: how many layouts.
+        image: a picture whose layout it is to be: caption+image instead of caption alone.
+        keep: a layout of which all but 255 is kept, and the rest drawn to fit.
+        seed: of the first layout; the others follow.
+        steps: of parallel decoding.
+        guidance: how strongly the caption counts, 1 for plain.
+        temperature: of the draw; 0 takes the likeliest.
+        export: also write panoptic (COCO) and masks (a PNG for each class).
+        json: print one JSON object.
+        device: cpu, cuda, ...
+    """
+    from segue.recipes.drawing import draw_files
+
+    drawn = draw_files(
+        caption, model, out, num=num, image=image, keep=keep, seed=seed, steps=steps, guidance=guidance,
+        temperature=temperature, export=export, device=device,
+    )  # fmt: skip
+    shown = (f"{one['file']}: " + ", ".join(f"{k} {v:.0%}" for k, v in one["areas"].items()) for one in drawn)
+    print(_json({"layouts": drawn}) if json else "\n".join(shown))
+
+
+def tell(
+    mask: Positional[Path],
+    /,
+    model: str = "crossmodal-scenes",
+    palette: str = "segue",
+    image: Path | None = None,
+    num: int = 1,
+    top_p: float = 0.0,
+    seed: int = 0,
+    json: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Tell a semantic layout in words.
+
+    Args:
+        mask: an 8-bit PNG of class positions, or a colour picture in the colours of `palette`.
+        model: a bundled name or a checkpoint folder.
+        palette: segue for the colours of `segue draw`, or a JSON file [[r, g, b], ...] in the order of the classes.
+        image: the picture of which it is the layout: mask+image instead of the mask alone.
+        num: how many captions.
+        top_p: > 0 samples from the likeliest words of that probability instead of searching.
+        seed: of sampling.
+        json: print one JSON object.
+        device: cpu, cuda, ...
+    """
+    from segue.recipes.drawing import tell_file
+
+    told = tell_file(mask, model, palette=palette, image=image, num=num, top_p=top_p, seed=seed, device=device)
+    print(_json({"captions": told}) if json else "\n".join(one["caption"] for one in told))
+
+
 def evaluate(
     model: Positional[str],
     /,
@@ -434,6 +508,8 @@ HELP = "The road between words and masks, both ways."
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "segment": segment,
+    "draw": draw,
+    "tell": tell,
     "train": train,
     "eval": evaluate,
     "embed": embed,

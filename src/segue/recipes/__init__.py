@@ -20,6 +20,9 @@ from segue.recipes.bench_embed import bench_embed
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.bench_sgdiff import bench_sgdiff
+from segue.recipes.crossmodal import SCENES as CROSSMODAL_SCENES
+from segue.recipes.crossmodal import Settings as CrossModalSettings
+from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
@@ -28,6 +31,8 @@ from segue.types import InputError
 RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
     "align": (align, ALIGN),
     "align-scenes": (align_scenes, SCENES),
+    "crossmodal": (crossmodal, CrossModalSettings(out=Path("runs/crossmodal"), data=Path("data"))),
+    "crossmodal-scenes": (crossmodal_scenes, CROSSMODAL_SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
 }

@@ -30,6 +30,7 @@ from segue.encoders.text import ClipText, MiniLM, SmallText, TextTower
 from segue.methods.align import Align
 from segue.methods.pairs import save_pair
 from segue.metrics.retrieval import recall_at
+from segue.recipes.scenes import scenes_once
 from segue.training import FitOptions, fit
 from segue.types import InputError, Picture, PictureSet
 
@@ -112,11 +113,8 @@ def align(settings: AlignSettings) -> Path:
 
 
 def align_scenes(settings: AlignSettings) -> Path:
-    """Train on the sketchbook's scenes."""
-    if not settings.data.is_dir():
-        raise InputError(
-            f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
-        )
+    """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
+    scenes_once(settings.data)
     return align(settings)
 
 

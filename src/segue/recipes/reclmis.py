@@ -8,7 +8,6 @@ segue train reclmis-chest --out runs/reclmis-chest      the embedded chest phant
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +31,7 @@ from segue.methods.segmenters import Network, Saved
 from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
 from segue.recipes.evaluate import evaluate
+from segue.recipes.scenes import made_once
 from segue.training import FitOptions, fit
 from segue.types import Example, InputError
 
@@ -119,13 +119,7 @@ def reclmis_chest(settings: Settings, network: RecLMISConfig | UNetConfig | None
 
 def draw_once(folder: Path, style: str = "a") -> Path:
     """Draw the default chest phantoms there if they are not; processes that ask together draw them once."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            print(f"drawing the chest phantoms to {folder}")
-            make_chest(folder, style=style)
-    return folder
+    return made_once(folder, lambda out: make_chest(out, style=style))
 
 
 CHEST = Settings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200, ema=0.99)

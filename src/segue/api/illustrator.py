@@ -1,0 +1,216 @@
+"""Drawing the layout of a sentence and telling a layout in words: the predictor of the method `crossmodal`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.api.models import find
+from segue.data.images import read_image
+from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
+from segue.data.transforms import resize_image
+from segue.methods.crossmodal.sample import draw_codes, start_telling, tell_on, word_maps
+from segue.methods.crossmodal.saved import Saved, restore
+from segue.nn.decoding import Decoding, decode
+from segue.types import InputError, check_image
+
+Picture = str | Path | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A drawn layout. labels: (H, W) uint8 positions in `classes`. caption: what it was drawn from. seed: of its draw.
+
+    condition: "caption" or "caption+image".
+    """
+
+    labels: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    caption: str
+    seed: int
+    condition: str
+
+    @property
+    def areas(self) -> dict[str, float]:
+        """The share of the layout of each class that is there, the largest first."""
+        counts = np.bincount(self.labels[self.labels != UNKNOWN], minlength=len(self.classes)) / self.labels.size
+        order = np.argsort(-counts, kind="stable")
+        return {self.classes[i]: float(counts[i]) for i in order if counts[i] > 0}
+
+
+@dataclass(frozen=True)
+class TextOfLayout:
+    """A caption told from a layout, and its score: log-probability by word. condition: "mask" or "mask+image"."""
+
+    caption: str
+    score: float
+    condition: str
+
+
+def load_illustrator(name_or_path: str | Path, *, device: str = "cpu") -> Illustrator:
+    """An illustrator from a bundled name or a checkpoint folder."""
+    return Illustrator(restore(find(name_or_path)), device)
+
+
+class Illustrator:
+    """Draws sentences and tells layouts; both also with a picture as a second condition."""
+
+    def __init__(self, saved: Saved, device: str = "cpu") -> None:
+        self.saved, self.device = saved, device
+        saved.model.to(device)
+        saved.vq.to(device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that layouts hold, in order."""
+        return self.saved.classes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the layouts that the model was trained on."""
+        h, w = self.saved.model.config.grid
+        return h * self.saved.vq.config.factor, w * self.saved.vq.config.factor
+
+    def draw(
+        self,
+        caption: str,
+        *,
+        num: int = 1,
+        image: Picture | None = None,
+        keep: NDArray[np.uint8] | None = None,
+        seed: int = 0,
+        steps: int = 12,
+        guidance: float = 2.0,
+        temperature: float = 1.0,
+    ) -> list[Layout]:
+        """Draw `num` layouts of a caption.
+
+        image: a picture whose layout it is. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is drawn
+        to fit it. steps, guidance, temperature: see `segue.methods.crossmodal.sample.draw_codes`.
+        """
+        if num < 1 or steps < 1:
+            raise InputError(f"draw: got num {num} and steps {steps}, expected 1 or more")
+        ids = self._ids([caption]).expand(num, -1)
+        fixed, kept = self._kept(keep)
+        seeds = range(seed, seed + num)
+        codes = draw_codes(
+            self.saved.model, ids, self.saved.model.config.grid, seeds=seeds, image=self._pixels(image, num),
+            fixed=None if fixed is None else fixed.expand(num, -1, -1), steps=steps, guidance=guidance,
+            temperature=temperature,
+        )  # fmt: skip
+        drawn = self.saved.vq.decode(codes).cpu().numpy()
+        if kept is not None:
+            drawn = np.where(kept == UNKNOWN, drawn, kept)
+        condition = "caption" if image is None else "caption+image"
+        return [Layout(labels, self.classes, caption, s, condition) for labels, s in zip(drawn, seeds, strict=True)]
+
+    def tell(
+        self,
+        layout: Picture,
+        *,
+        num: int = 1,
+        image: Picture | None = None,
+        decoding: Decoding | None = None,
+    ) -> list[TextOfLayout]:
+        """Tell a layout in `num` captions, the likeliest first.
+
+        layout: an (H, W) uint8 map of class positions, or an index or colour PNG. image: the picture that it is of.
+        """
+        return self.tell_many([layout], None if image is None else [image], num=num, decoding=decoding)[0]
+
+    @torch.inference_mode()
+    def tell_many(
+        self,
+        layouts: Sequence[Picture],
+        images: Sequence[Picture] | None = None,
+        *,
+        num: int = 1,
+        decoding: Decoding | None = None,
+    ) -> list[list[TextOfLayout]]:
+        """`tell` for a batch of layouts."""
+        model, words = self.saved.model, self.saved.words
+        options = decoding or Decoding(max_tokens=self.max_words, num=num, beams=max(4, num))
+        codes = self.saved.vq.encode(torch.from_numpy(np.stack([self._labels(one) for one in layouts])).to(self.device))
+        pixels = None if images is None else torch.cat([self._seen(image) for image in images])
+        logits, told = start_telling(model, model.look(codes, pixels))
+        answers = decode(
+            lambda tokens, past: tell_on(model, tokens, past), logits, told, end=words.end, options=options,
+            banned=words.silent,
+        )  # fmt: skip
+        condition = "mask" if images is None else "mask+image"
+        return [[TextOfLayout(words.decode(a.tokens), a.score, condition) for a in each] for each in answers]
+
+    def heat_maps(
+        self, layout: Picture, caption: str, image: Picture | None = None
+    ) -> list[tuple[str, NDArray[np.float32]]]:
+        """For each word of a caption, how much each part of its layout looks at it: (word, (H, W) in [0, 1]) pairs."""
+        labels, ids = self._labels(layout), self._ids([caption])
+        codes = self.saved.vq.encode(torch.from_numpy(labels)[None].to(self.device))
+        maps = word_maps(self.saved.model, codes, ids, self._pixels(image, 1))[0, 1:-1]
+        maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
+        grown = torch.nn.functional.interpolate(maps[None], size=labels.shape, mode="bilinear", align_corners=False)[0]
+        return list(zip(self._pieces(caption), grown.cpu().numpy(), strict=True))
+
+    @property
+    def max_words(self) -> int:
+        """The most word pieces of a caption."""
+        return self.saved.model.config.max_words - 2
+
+    def unseen_words(self, caption: str) -> list[str]:
+        """Words of a caption that training hardly saw: the tokenizer spells them in pieces. They are drawn by guess."""
+        words = caption.lower().replace(",", " ").replace(".", " ").split()
+        return [word for word in dict.fromkeys(words) if self.saved.words.encode([word], 8)[1].sum() > 2]
+
+    def _pieces(self, caption: str) -> list[str]:
+        tokens, real = self.saved.words.encode([caption], self.max_words)
+        return [self.saved.words.decode([t]) for t in tokens[0][real[0]][:-1].tolist()]
+
+    def _ids(self, captions: Sequence[str]) -> Tensor:
+        return caption_ids(self.saved, captions).to(self.device)
+
+    def _labels(self, layout: Picture) -> NDArray[np.uint8]:
+        if isinstance(layout, str | Path):
+            layout = read_layout(Path(layout), len(self.classes))
+        check_layout(layout, len(self.classes))
+        return resize_layout(layout, self.size)
+
+    def _pixels(self, image: Picture | None, times: int) -> Tensor | None:
+        return None if image is None else self._seen(image).expand(times, -1, -1, -1)
+
+    def _seen(self, image: Picture) -> Tensor:
+        """(1, 3, H, W) at the model's size."""
+        array = read_image(Path(image)) if isinstance(image, str | Path) else image
+        check_image(array)
+        return to_pixels(resize_image(array, self.size)[None]).to(self.device)
+
+    def _kept(self, keep: NDArray[np.uint8] | None) -> tuple[Tensor | None, NDArray[np.uint8] | None]:
+        """The codes of the cells that are kept whole, -1 elsewhere, (1, h, w); and the layout on the model's grid."""
+        if keep is None:
+            return None, None
+        kept, factor = self._labels(keep), self.saved.vq.config.factor
+        codes = self.saved.vq.encode(torch.from_numpy(kept)[None].to(self.device))
+        h, w = self.saved.model.config.grid
+        whole = (kept.reshape(h, factor, w, factor) != UNKNOWN).all((1, 3))
+        return torch.where(torch.from_numpy(whole)[None].to(self.device), codes, -1), kept
+
+
+def caption_ids(saved: Saved, captions: Sequence[str]) -> Tensor:
+    """(B, T) ids with start and end, padded. A caption that is too long is cut before its end.
+
+    Raises InputError for an empty caption, and for one in which the tokenizer knows no word.
+    """
+    config = saved.model.config
+    for caption in captions:
+        if not caption.strip():
+            raise InputError("caption: got an empty one, expected a sentence such as 'a dog on the grass'")
+    tokens, real = saved.words.encode(captions, config.max_words - 2)
+    ids = torch.full((len(tokens), tokens.shape[1] + 1), config.pad)
+    ids[:, 0] = config.start
+    ids[:, 1:] = torch.where(real, tokens, config.pad)
+    return ids

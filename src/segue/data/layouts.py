@@ -1,0 +1,185 @@
+"""Semantic layouts: (H, W) uint8 maps of positions in a list of classes, 255 unknown; as files, and as batches."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from segue.data.images import _opened
+from segue.types import InputError
+
+UNKNOWN = 255
+Labels = NDArray[np.uint8]
+
+
+def palette(classes: int) -> NDArray[np.uint8]:
+    """(256, 3) colours: the first `classes` well apart, unknown black."""
+    turn = 0.618034  # the golden ratio: neighbours in the list get hues far apart
+    made = np.zeros((256, 3), np.uint8)
+    for i in range(classes):
+        light, strength = (0.95, 0.75, 0.55)[i % 3], (0.55, 0.85)[i // 3 % 2]
+        made[i] = [round(255 * c) for c in colorsys.hsv_to_rgb(i * turn % 1, strength, light)]
+    return made
+
+
+def check_layout(labels: Labels, classes: int, where: str = "layout") -> None:
+    """Refuse anything but an (H, W) uint8 map of 0..classes - 1 and 255."""
+    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype != np.uint8 or 0 in labels.shape:
+        shape, kind = getattr(labels, "shape", "none"), getattr(labels, "dtype", type(labels).__name__)
+        raise InputError(f"{where}: got shape {shape} and type {kind}, expected an (H, W) uint8 map of class positions")
+    odd = np.unique(labels[(labels >= classes) & (labels != UNKNOWN)])
+    if odd.size:
+        raise InputError(
+            f"{where}: holds the ids {', '.join(map(str, odd[:6]))}, expected 0 to {classes - 1}, or {UNKNOWN} for "
+            "unknown; map them to the model's classes, or to 255"
+        )
+
+
+def read_layout(path: Path, classes: int, colours: NDArray[np.uint8] | None = None) -> Labels:
+    """A layout from an index PNG (grey or with a palette), or from a colour picture in the colours of `palette`.
+
+    colours: (n, 3), where they are others. Raises InputError that names unknown ids or colours.
+    """
+    picture = _opened(path)
+    if picture.mode in ("L", "P"):
+        labels = np.array(picture)
+    elif picture.mode in ("RGB", "RGBA"):
+        labels = _from_colours(np.asarray(picture.convert("RGB")), colours, classes, path)
+    else:
+        raise InputError(f"{path}: a picture of mode {picture.mode}, expected 8-bit class positions; export it again")
+    check_layout(labels, classes, str(path))
+    return labels
+
+
+def write_layout(labels: Labels, path: Path, classes: int) -> None:
+    """Write an index PNG with `palette`, whole or not at all."""
+    check_layout(labels, classes, str(path))
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: a layout is written as .png, which keeps its values; name it {path.stem}.png")
+    picture = Image.fromarray(labels, "P")
+    picture.putpalette(palette(classes).tobytes())
+    _write(picture, path)
+
+
+def paint(labels: Labels, classes: int) -> NDArray[np.uint8]:
+    """(H, W) -> (H, W, 3) in the colours of `palette`, to look at."""
+    return palette(classes)[labels]
+
+
+def write_class_masks(labels: Labels, folder: Path, classes: Sequence[str]) -> list[Path]:
+    """One 0/255 PNG for each class that is there, named after it."""
+    check_layout(labels, len(classes))
+    paths = []
+    for i in np.unique(labels[labels != UNKNOWN]):
+        path = folder / f"{classes[i].replace('/', '-').replace(' ', '_')}.png"
+        _write(Image.fromarray((labels == i).astype(np.uint8) * 255), path)
+        paths.append(path)
+    return paths
+
+
+def write_panoptic(labels: Labels, path: Path, classes: Sequence[str]) -> None:
+    """COCO panoptic: a PNG (id = R + 256 G + 65536 B; a class's id is its position + 1) and its .json beside it.
+
+    A layout knows classes, not individuals: each class is one segment.
+    """
+    check_layout(labels, len(classes))
+    ids = np.where(labels == UNKNOWN, 0, labels.astype(np.uint32) + 1)
+    _write(Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)), path)
+    segments = []
+    for i in np.unique(ids[ids > 0]).tolist():
+        rows, columns = np.nonzero(ids == i)
+        x, y = int(columns.min()), int(rows.min())
+        box = [x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1]
+        segments.append({"id": i, "category_id": i, "area": len(rows), "bbox": box, "iscrowd": 0})
+    told = {
+        "images": [{"id": 1, "file_name": path.name, "height": labels.shape[0], "width": labels.shape[1]}],
+        "annotations": [{"image_id": 1, "file_name": path.name, "segments_info": segments}],
+        "categories": [{"id": i + 1, "name": name, "isthing": 0} for i, name in enumerate(classes)],
+    }
+    path.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def resize_layout(labels: Labels, size: tuple[int, int]) -> Labels:
+    """(H, W) -> (height, width), nearest neighbour."""
+    if labels.shape == size:
+        return labels
+    return np.array(Image.fromarray(labels).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+@dataclass(frozen=True)
+class LayoutBatches:
+    """Batches of told layouts; each is a pure function of its keys (epoch, index) and the seed.
+
+    codes: (N, h, w) int16 tokens of the layouts. ids: for each layout its captions, (n, T) int64 each, padded alike.
+    images: (N, H, W, 3) uint8, or None. A batch: codes (B, h, w) int64, ids (B, T) int64, image (B, 3, H, W) float32 in
+    [-1, 1] or None, seed [B]. Which of its captions a layout gets is drawn: they are its paraphrases.
+    """
+
+    codes: Tensor
+    ids: Sequence[Tensor]
+    images: NDArray[np.uint8] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not len(self.codes):
+            raise InputError("there is no layout to train on: the split is empty")
+        if len(self.ids) != len(self.codes) or any(not len(told) for told in self.ids):
+            raise InputError(
+                f"{len(self.codes)} layouts need a caption or more each; got {len(self.ids)} lists of them"
+            )
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """keys: (epoch, index) for each layout."""
+        rows, seeds = [], []
+        for epoch, index in keys:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            rows.append(self.ids[index][rng.integers(len(self.ids[index]))])
+            seeds.append(int(rng.integers(2**31)))
+        chosen = [index for _, index in keys]
+        return {
+            "codes": self.codes[chosen].long(),
+            "ids": torch.stack(rows),
+            "image": None if self.images is None else to_pixels(self.images[chosen]),
+            "seed": seeds,
+        }
+
+
+def to_pixels(images: NDArray[np.uint8]) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _from_colours(image: NDArray[np.uint8], colours: NDArray[np.uint8] | None, classes: int, path: Path) -> Labels:
+    known = palette(classes)[:classes] if colours is None else colours
+    table = {tuple(int(v) for v in c): i for i, c in enumerate(known)} | {(0, 0, 0): UNKNOWN}
+    found, where = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
+    odd = [tuple(c.tolist()) for c in found if tuple(c.tolist()) not in table]
+    if odd:
+        raise InputError(
+            f"{path}: a colour picture with {len(odd)} colours that no class has, such as {odd[0]}; give its palette, "
+            "or export class positions as an 8-bit PNG"
+        )
+    return np.array([table[tuple(c.tolist())] for c in found], np.uint8)[where.ravel()].reshape(image.shape[:2])
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        fresh = Path(folder) / "fresh.png"
+        picture.save(fresh)
+        os.replace(fresh, path)

@@ -1,0 +1,1 @@
+"""Caption <-> layout synthesis, both ways in one set of weights; see `model`."""

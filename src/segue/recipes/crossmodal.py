@@ -1,0 +1,242 @@
+"""Drawing sentences and telling layouts.
+
+segue train crossmodal --data DIR --out RUN    your captioned pictures with label maps (see `segue data check`)
+segue train crossmodal-scenes --out RUN        the embedded scenes, at 128 pixels
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.api.illustrator import caption_ids
+from segue.data.formats import check_pictures, read_pictures
+from segue.data.layouts import LayoutBatches, check_layout, resize_layout
+from segue.data.transforms import resize_image
+from segue.data.words import Words
+from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
+from segue.methods.crossmodal.saved import Saved, restore_vq, save, save_vq
+from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
+from segue.metrics.panoptic import Confusion
+from segue.recipes.scenes import scenes_once
+from segue.training import FitOptions, fit
+from segue.types import InputError, PictureSet
+
+System = Literal["full", "no_align", "separate_attention", "depth4", "depth8", "depth12"]
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no_align": {"align": False},
+    "separate_attention": {"attention": "separate"},
+    "depth4": {"depth": 4},
+    "depth8": {"depth": 8},
+    "depth12": {"depth": 12},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training, of the quantiser and then of the streams.
+
+    Attributes:
+        out: folder of the run; its quantiser trains in out/vq.
+        data: folder with captioned pictures and label maps, in any layout that `segue data check` knows.
+        system: the method or an ablation of it.
+        image_size: side of the square that layouts and pictures are brought to, in pixels.
+        factor: pixels that a layout token spans.
+        width: channels of the streams.
+        depth: layers of the streams.
+        vq_steps: optimiser steps of the quantiser.
+        steps: optimiser steps of the streams.
+        batch_size: layouts a step, over all processes.
+        lr: peak learning rate of both, reached after a warm-up of a tenth of the steps, then cosine.
+        weight_decay: AdamW's.
+        ema: decay of the weights' moving average, 0 for none.
+        evaluations: how many times the validation loss is taken; the best weights are kept.
+        seed: of weights, order and masks.
+        vq: a finished quantiser to use (a run's folder vq/last), instead of training one.
+        on_bad: what to do with an unreadable picture: "stop" before training, or "skip" and say so.
+        resume: continue the run in `out`.
+    """
+
+    out: Path
+    data: Path
+    system: System = "full"
+    image_size: int = 128
+    factor: int = 8
+    width: int = 192
+    depth: int = 6
+    vq_steps: int = 1500
+    steps: int = 6000
+    batch_size: int = 32
+    lr: float = 5e-4
+    weight_decay: float = 0.05
+    ema: float = 0.995
+    evaluations: int = 6
+    seed: int = 0
+    vq: Path | None = None
+    on_bad: Literal["stop", "skip"] = "stop"
+    resume: bool = False
+
+
+SCENES = Settings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"))
+
+
+@dataclass(frozen=True)
+class Told:
+    """A split in memory. layouts: (N, S, S) uint8. images: (N, S, S, 3) uint8. captions: a list for each."""
+
+    layouts: NDArray[np.uint8]
+    images: NDArray[np.uint8]
+    captions: list[tuple[str, ...]]
+    classes: tuple[str, ...]
+
+
+def crossmodal(settings: Settings) -> Path:
+    """Train on captioned pictures with label maps; returns the checkpoint's folder."""
+    train, val = (read_told(settings, split) for split in ("train", "val"))
+    print(f"{settings.data}: {len(train.layouts)} train, {len(val.layouts)} val, {len(train.classes)} classes")
+    vq = _quantiser(settings, train, val)
+    words = Words.learn(c for told in train.captions for c in told)
+    torch.manual_seed(settings.seed)
+    model = build_crossmodal(config_of(settings, vq, words, train))
+    saved = Saved(model, vq, words, train.classes, {"recipe": "crossmodal", "steps": settings.steps})
+    batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
+
+    def write(network: Any, folder: Path) -> None:
+        save(replace(saved, model=network), folder)
+
+    options = _options(settings, settings.steps)
+    fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
+        monitor="gain", resume=settings.resume and (settings.out / "state").exists())  # fmt: skip
+    return settings.out / "best"
+
+
+def crossmodal_scenes(settings: Settings) -> Path:
+    """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
+    scenes_once(settings.data)
+    return crossmodal(settings)
+
+
+def config_of(settings: Settings, vq: LayoutVQ, words: Words, told: Told) -> CrossModalConfig:
+    """The configuration that the settings name, with the sizes that the data ask for."""
+    cells = settings.image_size // settings.factor
+    longest = max(words.encode(list(c), 512)[0].shape[1] for c in told.captions)
+    shape = {"width": settings.width, "heads": settings.width // 32, "depth": settings.depth}
+    return CrossModalConfig(
+        codes=vq.config.codes, grid=(cells, cells), patch=settings.factor, vocabulary=len(words),
+        max_words=min(longest + 2, 130), pad=words.pad, start=words.end, end=words.end,
+        **{**shape, **SYSTEMS[settings.system]},
+    )  # fmt: skip
+
+
+def read_told(settings: Settings, split: str) -> Told:
+    """A split's layouts, pictures and captions at the training size, all read before anything is computed."""
+    found = check_pictures(read_pictures(settings.data, split, settings.on_bad), settings.on_bad)
+    return gather_told(found, settings.image_size, f"{settings.data}, {split}")
+
+
+def gather_told(found: PictureSet, size: int, where: str) -> Told:
+    """The pictures that have both a label map and a caption. Raises InputError when there is none."""
+    layouts, images, captions = [], [], []
+    for picture in found.pictures:
+        if picture.label_map is None or not picture.captions:
+            continue
+        labels = picture.label_map()
+        check_layout(labels, len(found.classes), picture.name)
+        layouts.append(resize_layout(labels, (size, size)))
+        images.append(resize_image(picture.load(), (size, size)))
+        captions.append(picture.captions)
+    if not layouts:
+        raise InputError(f"{where}: no picture has both a label map and a caption (see `segue data check`)")
+    return Told(np.stack(layouts), np.stack(images), captions, found.classes)
+
+
+@dataclass(frozen=True)
+class _Layouts:
+    """Batches of bare layouts, for the quantiser."""
+
+    layouts: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.layouts)
+
+    def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """Every other layout of a batch is mirrored, by its epoch: a layout has no left and right of its own."""
+        chosen = [self.layouts[i][:, :: -1 if epoch % 2 else 1] for epoch, i in keys]
+        return {"layout": torch.from_numpy(np.stack(chosen))}
+
+
+def _quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
+    """The quantiser that the settings name, or one trained here, or what a resumed run has of it."""
+    if settings.vq is not None:
+        return restore_vq(settings.vq)
+    out = settings.out / "vq"
+    under_way = settings.resume and (out / "state").exists()
+    if not (under_way and (settings.out / "state").exists()):  # then it is finished
+        torch.manual_seed(settings.seed)
+        vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
+        options = replace(_options(settings, settings.vq_steps), lr=2e-3, weight_decay=0.0)
+        fit(vq, _Layouts(train.layouts), out=out, options=options, save=save_vq,
+            evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
+    return restore_vq(out / "best")
+
+
+def _options(settings: Settings, steps: int) -> FitOptions:
+    return FitOptions(
+        steps=steps,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        warmup=steps // 10,
+        ema=settings.ema,
+        evaluate_every=max(1, steps // max(1, settings.evaluations)),
+        seed=settings.seed,
+        clip_norm=1.0,
+    )
+
+
+@torch.inference_mode()
+def reconstruction(vq: Any, told: Told) -> dict[str, float]:
+    """How well layouts survive their tokens: mean IoU over the classes that are there, and pixel accuracy."""
+    table, classes = Confusion(np.zeros((len(told.classes),) * 2, np.int64)), len(told.classes)
+    for part in np.array_split(told.layouts, -(-len(told.layouts) // 32)):
+        again = vq.decode(vq.encode(torch.from_numpy(part).to(vq.head.weight.device))).cpu().numpy()
+        table += Confusion.of(again.reshape(-1, again.shape[-1]), part.reshape(-1, part.shape[-1]), classes)
+    scores = table.scores(empty="skip")
+    return {"miou": scores["miou"], "accuracy": scores["pixel_accuracy"]}
+
+
+@torch.no_grad()
+def _batches(saved: Saved, told: Told, seed: int) -> LayoutBatches:
+    codes = [
+        saved.vq.encode(torch.from_numpy(part)) for part in np.array_split(told.layouts, -(-len(told.layouts) // 64))
+    ]
+    longest = saved.model.config.max_words
+    ids = [_padded(caption_ids(saved, captions), longest, saved.model.config.pad) for captions in told.captions]
+    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed)
+
+
+def _padded(ids: Tensor, length: int, pad: int) -> Tensor:
+    return torch.nn.functional.pad(ids, (0, length - ids.shape[1]), value=pad)
+
+
+def _losses(model: Any, held: LayoutBatches) -> dict[str, float]:
+    """The loss terms on held-out layouts, up to 256 of them, and "gain", the negative loss, to be maximised."""
+    total: Counter[str] = Counter()
+    rows = [(0, i) for i in range(min(len(held), 256))]
+    parts = [rows[i : i + 32] for i in range(0, len(rows), 32)]
+    device = next(model.parameters()).device
+    for part in parts:
+        batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in held.collate(part).items()}
+        total.update({name: len(part) * float(term) for name, term in model.training_step(batch).items()})
+    means = {name: value / len(rows) for name, value in total.items()}
+    return {**means, "gain": -means["loss"]}
