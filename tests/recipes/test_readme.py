@@ -1,11 +1,14 @@
 from pathlib import Path
 
+import pytest
+
 from segue.recipes.report import BLOCK, fill
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_readme_quotes_only_what_the_report_prints():
-    text = (ROOT / "README.md").read_text()
-    assert BLOCK.search(text), "README.md quotes no results"
-    assert fill(text, ROOT / "results") == text, "run: segue report --readme README.md"
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_page_quotes_only_what_the_report_prints(page):
+    text = (ROOT / page).read_text()
+    assert BLOCK.search(text), f"{page} quotes no results"
+    assert fill(text, ROOT / "results") == text, f"run: segue report --readme {page}"
