@@ -11,7 +11,7 @@ from typing import Any
 
 from segue.recipes import tables
 from segue.recipes.align import ALIGN, SCENES, align, align_scenes
-from segue.recipes.align_tables import flickr8k_table
+from segue.recipes.align_tables import flickr8k_table, scenes_table
 from segue.recipes.bench import bench_reclmis
 from segue.recipes.bench_caption import bench_captioning
 from segue.recipes.bench_curate import bench_curate
@@ -38,6 +38,7 @@ RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_flickr8k": flickr8k_table,
+    "align_scenes": scenes_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,

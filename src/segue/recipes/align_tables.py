@@ -10,8 +10,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segue.methods.pairs import restore_pair
+from segue.encoders.pairs import DualEncoder
+from segue.methods.pairs import load_pair, restore_pair
 from segue.recipes.align import ALIGN, AlignSettings, Captioned, Towers, align, recalls
+from segue.recipes.scenes import scenes_once
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -50,3 +52,17 @@ def score(folder: Path, settings: AlignSettings) -> dict[str, float]:
     held_out = Captioned.of(read_pictures(settings.data, "val"), settings.on_bad, "val")
     towers = Towers(pair, settings.cache)
     return recalls(pair, held_out, towers.images(held_out), towers.texts(held_out))
+
+
+def scenes_table(data: Path | None = None) -> list[Row]:
+    """The bundled pair on the scenes' test split, which its training has never seen: 1,000 pictures, 5,000 captions."""
+    return [Row("test", "pair-scenes", 0, _bundled)]
+
+
+def _bundled(work: Path) -> dict[str, float]:
+    from segue.data.formats import read_pictures
+
+    pictures = read_pictures(scenes_once(work.parents[1] / "data-scenes"), "test")
+    pair = load_pair("pair-scenes")
+    assert isinstance(pair, DualEncoder)  # for mypy: the bundled one is
+    return recalls(pair, Captioned.of(pictures, "stop", "test"), None, None)

@@ -77,7 +77,7 @@ def _dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def _section(title: str, lead: str, rows: list[list[Column]], out: Path, prefix: str) -> str:
-    lines = [f"<h2>{html.escape(title)}</h2>", f"<p>{html.escape(lead)}</p>"]
+    lines = [f'<h2 id="{prefix}">{html.escape(title)}</h2>', f"<p>{html.escape(lead)}</p>"]
     for i, row in enumerate(rows):
         cells = []
         for j, (heading, text, pixels) in enumerate(row):
@@ -102,12 +102,15 @@ PAGE = """<!doctype html>
   figure {{ margin: 0; }}
   img {{ width: 100%; border-radius: 6px; display: block; }}
   figcaption {{ font-size: .875rem; margin-top: .4rem; }}
+  ul {{ margin: .3rem 0; padding-left: 1.2rem; }}
   .note {{ border-left: 4px solid #c80; padding-left: .8rem; }}
 </style>
 <h1>Segue: between words and masks</h1>
 <p>{pictures} chest phantoms, drawn by Segue's sketchbook and segmented by the model <code>{model}</code>
 in {seconds:.1f} seconds on this machine. The model has never seen them.</p>
 <p class="note">Drawn phantoms and a research model: not for diagnosis.</p>
+<p>Below: <a href="#own">masks from notes</a>;
+<a href="#scenes">scenes with captions, masks and relations</a>.</p>
 {body}
 </html>
 """

@@ -24,7 +24,7 @@ def scenes_section(out: Path, count: int) -> str:
     rows = [_row(out, i, sample_scene(SEED + i)) for i in range(count)]
     return "\n".join(
         [
-            "<h2>Scenes</h2>",
+            '<h2 id="scenes">Scenes</h2>',
             "<p>Drawn from parameters, with the whole truth in COCO's and Visual Genome's formats "
             "(<code>segue data make scenes</code>). Captions leave things out, as those of the web do.</p>",
             *rows,
@@ -41,9 +41,9 @@ def _row(out: Path, number: int, scene: Scene) -> str:
     ]
     told = captions(scene, shares(scene, drawn).tolist(), SEED + number)
     said = "".join(f"<li>{html.escape(one.text)}</li>" for one in told)
-    related = "".join(f"<li>{html.escape(_relation(scene, r))}</li>" for r in scene.relations)
-    lists = f"<div><b>Captions</b><ul>{said}</ul><b>Relations</b><ul>{related or '<li>none</li>'}</ul></div>"
-    return f'<div class="row">{"".join(figures)}{lists}</div>'
+    related = "; ".join(html.escape(_relation(scene, r)) for r in scene.relations)
+    words = f"<div><b>Captions</b><ul>{said}</ul></div><div><b>Relations</b><p>{related or 'none'}</p></div>"
+    return f'<div class="row">{"".join(figures)}</div><div class="row">{words}</div>'
 
 
 def outlined(scene: Scene, drawn: Drawn) -> NDArray[np.uint8]:
