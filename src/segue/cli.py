@@ -55,33 +55,55 @@ def segment(
     /,
     note: str | None = None,
     notes: Path | None = None,
-    model: str = "reclmis-chest",
+    labels: str | None = None,
+    model: str | None = None,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     json: bool = False,
     threshold: float = 0.5,
     tta: bool = False,
     window: int = 0,
     explain: bool = False,
+    card: str | None = None,
+    background: float | None = None,
     device: str = "cpu",
 ) -> None:
-    """Outline in a picture what its note describes.
+    """Outline in a picture what its note describes, or name all its pixels with the likeliest of some labels.
 
     Args:
-        image: a picture, a NIfTI or DICOM file, or a folder of pictures (give --notes then, or one --note for all).
-        note: what to outline, in words; without one the model makes its own guess.
+        image: a picture or a folder of pictures; with a note (--notes for a folder, or one --note for all) also a NIfTI
+            or DICOM file.
+        note: what to outline, in words; without note and labels the model makes its own guess.
         notes: a CSV with the columns image,note; the images are names inside the folder.
-        model: a bundled name or a checkpoint folder.
-        out: the mask's file (an overlay is written beside it), or a folder for a folder of pictures.
-        json: print one JSON object for each picture: note, area, centroid, score, files.
-        threshold: probability from which a pixel belongs to the mask.
-        tta: average with the mirrored picture under the note with its sides swapped.
-        window: slide a window of that many pixels over a large picture.
-        explain: also draw which patches and words counted, and Grad-CAM.
+        labels: any two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
+        model: a bundled name or a checkpoint folder (reclmis-chest; with labels cocu-scenes).
+        out: the mask's or the map's file (an overlay is written beside it), or a folder for a folder of pictures.
+        json: print one JSON object for each picture: areas, scores, files.
+        threshold: notes: probability from which a pixel belongs to the mask.
+        tta: notes: average with the mirrored picture under the note with its sides swapped.
+        window: notes: slide a window of that many pixels over a large picture.
+        explain: notes: also draw which patches and words counted, and Grad-CAM.
+        card: labels: the protocol (voc, context, ade150, scenes, ...); the model's own unless given.
+        background: labels: score below which a pixel is background; 0 for no background, the card's unless given.
         device: cpu, cuda, cuda:1, ...
     """
-    from segue.recipes.segmenting import segment_files
+    if labels is None:
+        from segue.recipes.segmenting import segment_files
 
-    segment_files(image, note, notes, model, out, json, threshold, tta, window, explain, device)
+        _refuse("--labels", card=card is not None, background=background is not None)
+        chosen = model or "reclmis-chest"
+        segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device)
+    else:
+        from segue.recipes.labelling import MODEL, label_files
+
+        given = {"note": note is not None, "notes": notes is not None, "threshold": threshold != 0.5}
+        _refuse("notes, not with --labels", **given, tta=tta, window=window != 0, explain=explain)
+        label_files(image, labels, model or MODEL, out, json, card, background, device)
+
+
+def _refuse(goes_with: str, **given: bool) -> None:
+    """Refuse options that belong to the other way of using a command."""
+    if wrong := [name for name, there in given.items() if there]:
+        raise InputError(f"--{wrong[0]} goes with {goes_with}; leave one of them out")
 
 
 def evaluate(

@@ -13,25 +13,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import ENSEMBLE, find, method_of
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
 from segue.methods.checkpoint import bundled
+from segue.methods.cocu.segment import NamedMap
 from segue.methods.pairs import load_pair
 
 __all__ = [
     "ENSEMBLE",
     "Explanation",
+    "Labeller",
     "Member",
+    "NamedMap",
     "Segmenter",
     "bundled",
     "export",
     "load",
+    "load_labeller",
     "load_pair",
     "load_segmenter",
     "read_notes",
 ]
 
-LOADERS: dict[str, Callable[..., Any]] = {"pair": load_pair, "reclmis": load_segmenter, "unet": load_segmenter}
+LOADERS: dict[str, Callable[..., Any]] = {
+    "cocu": load_labeller,
+    "pair": load_pair,
+    "reclmis": load_segmenter,
+    "unet": load_segmenter,
+}
 
 
 def load(name_or_path: str | Path, *, device: str = "cpu", **options: Any) -> Any:
