@@ -171,6 +171,46 @@ def embed(
     )
 
 
+def curate(
+    pairs: Positional[Path],
+    /,
+    out: Annotated[Path, arg(aliases=["-o"])],
+    pair: str = "pair-scenes",
+    vocabulary: Path | None = None,
+    split: Literal["train", "val", "test"] = "train",
+    captions: int = 0,
+    neighbours: int = 8,
+    show: int = 0,
+    seed: int = 0,
+    on_bad: Literal["stop", "skip"] = "stop",
+    device: str = "cpu",
+    json: bool = False,
+) -> None:
+    """Find the concepts that pictures show and their captions leave out; the same command goes on where it stopped.
+
+    Args:
+        pairs: a folder of captioned pictures in any known format.
+        out: a folder; the archive is archive/archive.parquet in it.
+        pair: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER (CLIP or SigLIP).
+        vocabulary: a text file with one concept a line; the nouns of the captions unless given.
+        split: which split of the data set.
+        captions: how many captions of each picture are used, the first ones; 0 for all.
+        neighbours: how many of the nearest pictures lend a picture their concepts.
+        show: write page/index.html with that many pictures and their archives.
+        seed: of the clusters.
+        on_bad: what to do with what can't be read: stop before computing, or skip it and say so.
+        device: cpu, cuda, ...
+        json: print one JSON object.
+    """
+    from segue.methods.cocu.curate import CurateSettings
+    from segue.recipes.curating import curate_files
+
+    settings = CurateSettings(neighbours=neighbours, seed=seed)
+    options: dict[str, Any] = {"split": split, "captions": captions, "vocabulary": vocabulary, "show": show}
+    told = curate_files(pairs, out, pair, settings, on_bad=on_bad, device=device, **options)
+    print(_json(told) if json else _text(told))
+
+
 def data_make(
     what: Positional[Literal["chest", "scenes"]],
     /,
@@ -459,6 +499,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "eval": evaluate,
     "embed": embed,
+    "curate": curate,
     "export": export,
     "data": data,
     "score": score,
