@@ -112,33 +112,35 @@ def evaluate(
     data: Path,
     split: Literal["train", "val", "test"] = "test",
     json: bool = False,
-    empty: Literal["zero", "one", "skip"] = "one",
+    protocol: str | None = None,
+    vocabulary: Path | None = None,
+    empty: Literal["zero", "one", "skip"] | None = None,
     tta: bool = False,
     window: int = 0,
     on_bad: Literal["stop", "skip"] = "stop",
     device: str = "cpu",
 ) -> None:
-    """Score a segmenter on noted pictures (LViT layout), on each picture's own grid.
+    """Score a model on each picture's own grid: one that reads notes on noted pictures, a GroupViT on label maps.
 
     Args:
         model: a bundled name or a checkpoint folder.
-        data: folder in the LViT layout.
+        data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks.
         split: which split to score.
         json: print one JSON object.
-        empty: what an empty mask predicted empty scores in dice and iou; the official miou always counts it 0.
-        tta: average with the mirrored picture.
-        window: slide a window of that many pixels.
+        protocol: GroupViT: voc, context, coco-object, ade150, cityscapes, scenes, ...; the model's own unless given.
+        vocabulary: GroupViT: the concepts trained with, one a line, to tell how many classes are among them.
+        empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
+            always counts it 0.
+        tta: notes: average with the mirrored picture.
+        window: notes: slide a window of that many pixels.
         on_bad: stop at unreadable examples, or skip them and say so.
         device: cpu, cuda, ...
     """
-    from segue.api import load_segmenter
-    from segue.data.lvit import read_lvit
-    from segue.data.noted import load_examples
-    from segue.recipes.evaluate import evaluate as score
+    from segue.recipes.evaluating import evaluate_files
 
-    predictor = load_segmenter(model, device=device)
-    examples = load_examples(read_lvit(data, split), on_bad=on_bad)
-    _show(score(predictor, examples, empty=empty, tta=tta, window=window), json)
+    options: dict[str, Any] = {"protocol": protocol, "vocabulary": vocabulary, "empty": empty, "tta": tta}
+    told = evaluate_files(model, data, split, window=window, on_bad=on_bad, device=device, **options)
+    print(_json(told) if json else _text(told))
 
 
 def embed(

@@ -20,6 +20,9 @@ from segue.recipes.bench_embed import bench_embed
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.bench_sgdiff import bench_sgdiff
+from segue.recipes.cocu import ANY, cocu, cocu_scenes
+from segue.recipes.cocu import SCENES as COCU_SCENES
+from segue.recipes.cocu_tables import cocu_recovery_table, cocu_scenes_table
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.tables import Row
@@ -28,11 +31,15 @@ from segue.types import InputError
 RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
     "align": (align, ALIGN),
     "align-scenes": (align_scenes, SCENES),
+    "cocu": (cocu, ANY),
+    "cocu-scenes": (cocu_scenes, COCU_SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_flickr8k": flickr8k_table,
+    "cocu_recovery": cocu_recovery_table,
+    "cocu_scenes": cocu_scenes_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
