@@ -72,9 +72,9 @@ def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tin
             "pass note=None to segment without a note",
         ),
         (("eval", "{model}", "--data", "{tmp}"), "Test_Folder"),
-        (("train", "reclmis-lungs"), "reclmis, reclmis-chest"),
+        (("train", "reclmis-lungs"), "recipe 'reclmis-lungs': expected one of"),
         (("train", "reclmis", "--data", "{tmp}/nowhere"), "nowhere"),
-        (("ablate", "nonsense"), "reclmis_chest, reclmis_chest_full, reclmis_pareto, reclmis_real"),
+        (("ablate", "nonsense"), "table 'nonsense': expected one of"),
         (("report", "--results", "{tmp}/nowhere"), "nowhere"),
     ],
 )

@@ -55,33 +55,55 @@ def segment(
     /,
     note: str | None = None,
     notes: Path | None = None,
-    model: str = "reclmis-chest",
+    labels: str | None = None,
+    model: str | None = None,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     json: bool = False,
     threshold: float = 0.5,
     tta: bool = False,
     window: int = 0,
     explain: bool = False,
+    card: str | None = None,
+    background: float | None = None,
     device: str = "cpu",
 ) -> None:
-    """Outline in a picture what its note describes.
+    """Outline in a picture what its note describes, or name all its pixels with the likeliest of some labels.
 
     Args:
-        image: a picture, a NIfTI or DICOM file, or a folder of pictures (give --notes then, or one --note for all).
-        note: what to outline, in words; without one the model makes its own guess.
+        image: a picture or a folder of pictures; with a note (--notes for a folder, or one --note for all) also a NIfTI
+            or DICOM file.
+        note: what to outline, in words; without note and labels the model makes its own guess.
         notes: a CSV with the columns image,note; the images are names inside the folder.
-        model: a bundled name or a checkpoint folder.
-        out: the mask's file (an overlay is written beside it), or a folder for a folder of pictures.
-        json: print one JSON object for each picture: note, area, centroid, score, files.
-        threshold: probability from which a pixel belongs to the mask.
-        tta: average with the mirrored picture under the note with its sides swapped.
-        window: slide a window of that many pixels over a large picture.
-        explain: also draw which patches and words counted, and Grad-CAM.
+        labels: any two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
+        model: a bundled name or a checkpoint folder (reclmis-chest; with labels cocu-scenes).
+        out: the mask's or the map's file (an overlay is written beside it), or a folder for a folder of pictures.
+        json: print one JSON object for each picture: areas, scores, files.
+        threshold: notes: probability from which a pixel belongs to the mask.
+        tta: notes: average with the mirrored picture under the note with its sides swapped.
+        window: notes: slide a window of that many pixels over a large picture.
+        explain: notes: also draw which patches and words counted, and Grad-CAM.
+        card: labels: the protocol (voc, context, ade150, scenes, ...); the model's own unless given.
+        background: labels: score below which a pixel is background; 0 for no background, the card's unless given.
         device: cpu, cuda, cuda:1, ...
     """
-    from segue.recipes.segmenting import segment_files
+    if labels is None:
+        from segue.recipes.segmenting import segment_files
 
-    segment_files(image, note, notes, model, out, json, threshold, tta, window, explain, device)
+        _refuse("--labels", card=card is not None, background=background is not None)
+        chosen = model or "reclmis-chest"
+        segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device)
+    else:
+        from segue.recipes.labelling import MODEL, label_files
+
+        given = {"note": note is not None, "notes": notes is not None, "threshold": threshold != 0.5}
+        _refuse("notes, not with --labels", **given, tta=tta, window=window != 0, explain=explain)
+        label_files(image, labels, model or MODEL, out, json, card, background, device)
+
+
+def _refuse(goes_with: str, **given: bool) -> None:
+    """Refuse options that belong to the other way of using a command."""
+    if wrong := [name for name, there in given.items() if there]:
+        raise InputError(f"--{wrong[0]} goes with {goes_with}; leave one of them out")
 
 
 def draw(
@@ -164,33 +186,35 @@ def evaluate(
     data: Path,
     split: Literal["train", "val", "test"] = "test",
     json: bool = False,
-    empty: Literal["zero", "one", "skip"] = "one",
+    protocol: str | None = None,
+    vocabulary: Path | None = None,
+    empty: Literal["zero", "one", "skip"] | None = None,
     tta: bool = False,
     window: int = 0,
     on_bad: Literal["stop", "skip"] = "stop",
     device: str = "cpu",
 ) -> None:
-    """Score a segmenter on noted pictures (LViT layout), on each picture's own grid.
+    """Score a model on each picture's own grid: one that reads notes on noted pictures, a GroupViT on label maps.
 
     Args:
         model: a bundled name or a checkpoint folder.
-        data: folder in the LViT layout.
+        data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks.
         split: which split to score.
         json: print one JSON object.
-        empty: what an empty mask predicted empty scores in dice and iou; the official miou always counts it 0.
-        tta: average with the mirrored picture.
-        window: slide a window of that many pixels.
+        protocol: GroupViT: voc, context, coco-object, ade150, cityscapes, scenes, ...; the model's own unless given.
+        vocabulary: GroupViT: the concepts trained with, one a line, to tell how many classes are among them.
+        empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
+            always counts it 0.
+        tta: notes: average with the mirrored picture.
+        window: notes: slide a window of that many pixels.
         on_bad: stop at unreadable examples, or skip them and say so.
         device: cpu, cuda, ...
     """
-    from segue.api import load_segmenter
-    from segue.data.lvit import read_lvit
-    from segue.data.noted import load_examples
-    from segue.recipes.evaluate import evaluate as score
+    from segue.recipes.evaluating import evaluate_files
 
-    predictor = load_segmenter(model, device=device)
-    examples = load_examples(read_lvit(data, split), on_bad=on_bad)
-    _show(score(predictor, examples, empty=empty, tta=tta, window=window), json)
+    options: dict[str, Any] = {"protocol": protocol, "vocabulary": vocabulary, "empty": empty, "tta": tta}
+    told = evaluate_files(model, data, split, window=window, on_bad=on_bad, device=device, **options)
+    print(_json(told) if json else _text(told))
 
 
 def embed(
@@ -221,6 +245,46 @@ def embed(
     _show(
         embed_files(source, out, pair, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows, device=device), json
     )
+
+
+def curate(
+    pairs: Positional[Path],
+    /,
+    out: Annotated[Path, arg(aliases=["-o"])],
+    pair: str = "pair-scenes",
+    vocabulary: Path | None = None,
+    split: Literal["train", "val", "test"] = "train",
+    captions: int = 0,
+    neighbours: int = 8,
+    show: int = 0,
+    seed: int = 0,
+    on_bad: Literal["stop", "skip"] = "stop",
+    device: str = "cpu",
+    json: bool = False,
+) -> None:
+    """Find the concepts that pictures show and their captions leave out; the same command goes on where it stopped.
+
+    Args:
+        pairs: a folder of captioned pictures in any known format.
+        out: a folder; the archive is archive/archive.parquet in it.
+        pair: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER (CLIP or SigLIP).
+        vocabulary: a text file with one concept a line; the nouns of the captions unless given.
+        split: which split of the data set.
+        captions: how many captions of each picture are used, the first ones; 0 for all.
+        neighbours: how many of the nearest pictures lend a picture their concepts.
+        show: write page/index.html with that many pictures and their archives.
+        seed: of the clusters.
+        on_bad: what to do with what can't be read: stop before computing, or skip it and say so.
+        device: cpu, cuda, ...
+        json: print one JSON object.
+    """
+    from segue.methods.cocu.curate import CurateSettings
+    from segue.recipes.curating import curate_files
+
+    settings = CurateSettings(neighbours=neighbours, seed=seed)
+    options: dict[str, Any] = {"split": split, "captions": captions, "vocabulary": vocabulary, "show": show}
+    told = curate_files(pairs, out, pair, settings, on_bad=on_bad, device=device, **options)
+    print(_json(told) if json else _text(told))
 
 
 def data_make(
@@ -513,6 +577,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "eval": evaluate,
     "embed": embed,
+    "curate": curate,
     "export": export,
     "data": data,
     "score": score,

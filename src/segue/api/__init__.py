@@ -14,22 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
+from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import ENSEMBLE, find, method_of
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
 from segue.methods.checkpoint import bundled
+from segue.methods.cocu.segment import NamedMap
 from segue.methods.pairs import load_pair
 
 __all__ = [
     "ENSEMBLE",
     "Explanation",
     "Illustrator",
+    "Labeller",
     "Layout",
     "Member",
+    "NamedMap",
     "Segmenter",
     "bundled",
     "export",
     "load",
     "load_illustrator",
+    "load_labeller",
     "load_pair",
     "load_segmenter",
     "read_notes",
@@ -37,6 +42,7 @@ __all__ = [
 
 LOADERS: dict[str, Callable[..., Any]] = {
     "crossmodal": load_illustrator,
+    "cocu": load_labeller,
     "pair": load_pair,
     "reclmis": load_segmenter,
     "unet": load_segmenter,

@@ -9,6 +9,7 @@ from segue.methods.checkpoint import bundled
 from segue.types import InputError
 
 ENSEMBLE = "ensemble.json"
+MODEL_TYPES = {"groupvit": "cocu"}  # of transformers' config.json -> our method
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -24,11 +25,13 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def method_of(folder: Path) -> str | None:
-    """The method that a checkpoint folder names, or None when it names none that can be read."""
+    """The method that a checkpoint folder names, or that reads its `model_type` of transformers; None when neither."""
     if (folder / ENSEMBLE).exists():
         folder = folder / json.loads((folder / ENSEMBLE).read_text())["members"][0]
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
         return None  # the loader says what is wrong with it
-    return config.get("method") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        return None
+    return config.get("method") or MODEL_TYPES.get(config.get("model_type", ""))

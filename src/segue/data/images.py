@@ -92,6 +92,21 @@ def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
     _save(Image.fromarray(mask.astype(np.uint8) * 255), path)
 
 
+def write_index(index: NDArray[np.uint8], path: Path, colours: NDArray[np.uint8]) -> None:
+    """Write an (H, W) uint8 map of class numbers as a PNG with a palette, whole or not at all.
+
+    colours: (C, 3) uint8, of the classes 0..C - 1; the other numbers are black. `read_index` reads the numbers back.
+    """
+    if index.dtype != np.uint8 or index.ndim != 2 or 0 in index.shape or path.suffix.lower() != ".png":
+        raise InputError(
+            f"{path}: got an array of shape {index.shape} and type {index.dtype}, expected (H, W) uint8 and a "
+            "name that ends in .png, which keeps the numbers"
+        )
+    picture = Image.fromarray(index)
+    picture.putpalette(np.concatenate([colours[:256], np.zeros((256 - len(colours[:256]), 3), np.uint8)]).tobytes())
+    _save(picture, path)
+
+
 def png_bytes(pixels: NDArray[Any]) -> bytes:
     """An (H, W, 3) uint8 picture, or an (H, W) bool mask as 0 and 255, as the bytes of a PNG file."""
     if pixels.dtype == np.bool_:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import textwrap
 from collections.abc import Sequence
 
@@ -40,6 +41,49 @@ def outline(
     rim = mask & ~ndimage.binary_erosion(mask, iterations=width)
     tint = np.where(mask, 0.18, 0.0) + np.where(rim, 0.82, 0.0)
     return (image * (1 - tint[..., None]) + np.array(colour) * tint[..., None]).round().astype(np.uint8)
+
+
+def palette(count: int) -> NDArray[np.uint8]:
+    """(count, 3) colours to tell classes apart: COLOURS, then hues that step by the golden angle."""
+    more = (colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.5 + 0.15 * (i % 3), 0.95 - 0.15 * (i % 4)) for i in range(count))
+    rest = [tuple(round(255 * v) for v in colour) for colour in more]
+    return np.array([*COLOURS, *rest][:count], np.uint8).reshape(-1, 3)
+
+
+def name_classes(
+    image: NDArray[np.uint8], index: NDArray[np.integer], names: Sequence[str], least: float = 0.002
+) -> NDArray[np.uint8]:
+    """The picture tinted by the classes of its pixels, with a legend below of those on a share `least` of it or more.
+
+    index: (H, W) positions in `names`; what is past them stays as it is. Small pictures are magnified to be readable.
+    """
+    check_image(image)
+    scale = max(1, -(-320 // image.shape[1]))
+    image, index = (np.repeat(np.repeat(x, scale, 0), scale, 1) for x in (image, index))
+    colours, known = palette(len(names)), index < len(names)
+    tints = colours[np.where(known, index, 0)]
+    tinted = np.where(known[..., None], (0.45 * image + 0.55 * tints).astype(np.uint8), image)
+    shares = np.bincount(index[known].astype(np.int64), minlength=len(names)) / index.size
+    shown = [int(i) for i in np.argsort(-shares, kind="stable") if shares[i] >= least]
+    entries = [(f"{names[i]} {shares[i]:.0%}", (colours[i][0], colours[i][1], colours[i][2])) for i in shown]
+    return np.concatenate([tinted, _legend(entries, tinted.shape[1])])
+
+
+def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> NDArray[np.uint8]:
+    """(H, width, 3): a coloured square and its text one after another, in as many lines as they need."""
+    font, line, places, x, y = ImageFont.load_default(12), 20, [], 6, 4
+    for text, _ in entries:
+        long = 32 + int(font.getlength(text))
+        if x > 6 and x + long > width:
+            x, y = 6, y + line
+        places.append((x, y))
+        x += long
+    sheet = Image.new("RGB", (width, y + line), (250, 250, 248))
+    draw = ImageDraw.Draw(sheet)
+    for (text, colour), (left, top) in zip(entries, places, strict=True):
+        draw.rectangle((left, top, left + 11, top + 11), fill=colour)
+        draw.text((left + 17, top - 1), text, (30, 30, 30), font)
+    return np.array(sheet)
 
 
 def heat_map(image: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:

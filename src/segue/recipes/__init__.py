@@ -20,6 +20,9 @@ from segue.recipes.bench_embed import bench_embed
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.bench_sgdiff import bench_sgdiff
+from segue.recipes.cocu import ANY, cocu, cocu_scenes
+from segue.recipes.cocu import SCENES as COCU_SCENES
+from segue.recipes.cocu_tables import cocu_recovery_table, cocu_scenes_table
 from segue.recipes.crossmodal import SCENES as CROSSMODAL_SCENES
 from segue.recipes.crossmodal import Settings as CrossModalSettings
 from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
@@ -33,12 +36,16 @@ RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
     "align-scenes": (align_scenes, SCENES),
     "crossmodal": (crossmodal, CrossModalSettings(out=Path("runs/crossmodal"), data=Path("data"))),
     "crossmodal-scenes": (crossmodal_scenes, CROSSMODAL_SCENES),
+    "cocu": (cocu, ANY),
+    "cocu-scenes": (cocu_scenes, COCU_SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_flickr8k": flickr8k_table,
     "align_scenes": scenes_table,
+    "cocu_recovery": cocu_recovery_table,
+    "cocu_scenes": cocu_scenes_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,

@@ -1,0 +1,297 @@
+"""Experiments with language-supervised segmentation: GroupViT, and GroupViT with curated concepts (CoCu).
+
+segue train cocu-scenes                       the drawn scenes: curates their archive, then trains with it
+segue train cocu-scenes --system groupvit     the caption's own nouns only, nothing curated
+segue train cocu --data DIR --pair clip:ID    any captioned pictures
+
+A step sees a picture's caption and `concepts` prompts. GroupViT's are nouns of that caption; CoCu's are drawn from the
+picture's archive by clusters, anew in each epoch. Where there are fewer, they are repeated; where there is none, the
+caption stands for them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segue.api import Labeller
+from segue.api.labeller import find_card
+from segue.data.formats import read_pictures, recognise
+from segue.data.notes import swap_sides
+from segue.data.sketchbook.scenes.write import make_scenes
+from segue.data.transforms import resize_image
+from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
+from segue.methods.cocu.curate import CurateSettings
+from segue.methods.cocu.groupvit import SIZES, GroupViT, sized_for, train_tokenizer
+from segue.methods.cocu.hub import save_groupvit
+from segue.methods.cocu.vocabulary import Vocabulary
+from segue.methods.pairs import load_pair
+from segue.recipes.curating import Corpus, curate_corpus, read_corpus
+from segue.recipes.evaluate_labels import score_maps, with_truth
+from segue.training import FitOptions, fit
+from segue.types import InputError, PictureSet
+
+System = Literal["groupvit", "full", "top3", "no_clustering", "no_ranking", "no_expansion"]
+CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its archive, and how it is curated
+    "full": ("archive", CurateSettings()),
+    "top3": ("archive", CurateSettings()),
+    "no_clustering": ("archive-no-clustering", CurateSettings(clustering=False)),
+    "no_ranking": ("archive-no-ranking", CurateSettings(ranking=False)),
+    "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
+}
+LOCAL = ("out", "data", "curated", "vocabulary", "resume", "workers")  # settings of this machine only
+TEMPLATES = (
+    "a photo of a {}.",
+    "a picture of a {}.",
+    "an image of a {}.",
+    "a view of a {}.",
+    "a small photo of a {}.",
+    "a large photo of a {}.",
+    "there is a {} in the picture.",
+    "a photo with a {} in it.",
+)
+
+
+@dataclass(frozen=True)
+class CocuSettings:
+    """One training of a GroupViT.
+
+    Attributes:
+        out: folder of the run: best/, last/, history and TensorBoard.
+        data: captioned pictures in any format, with a train split; val with label maps or masks is scored.
+        system: "full" is CoCu, "groupvit" learns from the caption's nouns; the others leave out one part of CoCu.
+        size: "scenes" (small) or "paper".
+        pair: the image-text pair that curates.
+        vocabulary: a file with one concept a line; the nouns of the captions unless given.
+        curated: folder of the embeddings and archives, shared by runs on the same data.
+        captions: how many captions of each picture are used, the first ones; 0 for all. The web has one.
+        concepts: prompts beside the caption.
+        temperature: of the draws from the archive.
+        protocol: the card of the evaluations, and the model's own from then on.
+        flips: mirror half of the pictures, with the sides in the captions swapped.
+        steps: optimiser steps.
+        batch_size: pictures a step, over all processes: each is told from all others.
+        lr: peak learning rate, reached after a warm-up of a fifteenth of the steps, then cosine.
+        weight_decay: AdamW's.
+        clip_norm: largest norm of the gradient.
+        ema: decay of the weights' moving average, 0 for none.
+        evaluations: how many times the validation split is scored; the best weights are kept.
+        val_pictures: how many of its pictures, 0 for all.
+        seed: of weights, order, captions, prompts and flips.
+        half: store the checkpoint as float16.
+        workers: processes that make batches.
+        resume: continue the run in `out`.
+    """
+
+    out: Path
+    data: Path
+    system: System = "full"
+    size: Literal["scenes", "paper"] = "scenes"
+    pair: str = "pair-scenes"
+    vocabulary: Path | None = None
+    curated: Path = Path("runs/curated")
+    captions: int = 1
+    concepts: int = 3
+    temperature: float = 0.1
+    protocol: str = "scenes"
+    flips: bool = True
+    steps: int = 3000
+    batch_size: int = 64
+    lr: float = 5e-4
+    weight_decay: float = 0.05
+    clip_norm: float = 5.0
+    ema: float = 0.99
+    evaluations: int = 10
+    val_pictures: int = 200
+    seed: int = 0
+    half: bool = False
+    workers: int = 0
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.concepts < 1 or self.temperature <= 0:
+            raise InputError(
+                f"got {self.concepts} concepts at temperature {self.temperature}, expected one or more, above 0"
+            )
+
+
+SCENES = CocuSettings(
+    out=Path("runs/cocu-scenes"), data=Path("runs/data/scenes"), curated=Path("runs/curated/scenes"), half=True
+)
+ANY = replace(SCENES, out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc")
+
+
+def cocu_scenes(settings: CocuSettings) -> Path:
+    """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
+    draw_scenes_once(settings.data)
+    return cocu(settings)
+
+
+def draw_scenes_once(folder: Path) -> Path:
+    """Draw the default scenes there if they are not; processes that ask together draw them once."""
+    with _alone(folder):
+        if not folder.exists():
+            print(f"drawing the scenes to {folder}")
+            make_scenes(folder, progress=True)
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def cocu(settings: CocuSettings) -> Path:
+    """Train on captioned pictures in any format; returns the checkpoint's folder."""
+    find_card(settings.protocol)
+    corpus = read_corpus(settings.data, "train", captions=settings.captions, vocabulary=settings.vocabulary)
+    archive = curated_archive(settings, corpus)
+    torch.manual_seed(settings.seed)
+    scored = scored_pictures(settings)
+    model = build(settings, corpus, scored.classes if scored else ())
+    batches = NamedBatches(corpus, archive, settings, model)
+    fit(
+        model,
+        batches,
+        out=settings.out,
+        options=FitOptions(
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            warmup=settings.steps // 15,
+            clip_norm=settings.clip_norm,
+            ema=settings.ema,
+            evaluate_every=max(1, settings.steps // max(1, settings.evaluations)),
+            seed=settings.seed,
+            workers=settings.workers,
+        ),
+        save=partial(_save, settings=settings, concepts=corpus.vocabulary.concepts),
+        evaluate=validator(scored, settings.protocol, settings.val_pictures) if scored else None,
+        monitor="miou",
+        resume=settings.resume,
+    )
+    return settings.out / ("best" if scored else "last")
+
+
+def scored_pictures(settings: CocuSettings) -> PictureSet | None:
+    """The val split, or None (which is said) where there is none, or no mask in it: captions are all that is needed."""
+    if "val" in recognise(settings.data)[1]:
+        found = read_pictures(settings.data, "val")
+        if any(p.label_map or any(r.mask for r in p.regions) for p in found.pictures):
+            return found
+    print(f"{settings.data}: no val split with masks to score on; the last weights are kept", flush=True)
+    return None
+
+
+def curated_archive(settings: CocuSettings, corpus: Corpus) -> Archive | None:
+    """The archive that the system draws from, curated where it isn't there yet; None for GroupViT."""
+    if settings.system == "groupvit":
+        return None
+    folder, how = CURATION[settings.system]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with _alone(settings.curated):
+        pair = load_pair(settings.pair, device=device)
+        curate_corpus(corpus, settings.curated, pair, settings.pair, how, folder=folder)
+    return read_archive(settings.curated / folder / ARCHIVE)
+
+
+def build(settings: CocuSettings, corpus: Corpus, classes: Sequence[str]) -> GroupViT:
+    """A fresh GroupViT whose tokenizer knows the words of the captions, the templates, the concepts and the classes."""
+    told = [caption for captions in corpus.captions for caption in captions]
+    words = [*told, *(t.format("") for t in TEMPLATES), *corpus.vocabulary.concepts, *classes]
+    tokenizer = train_tokenizer(words)
+    return GroupViT(sized_for(SIZES[settings.size], tokenizer), tokenizer)
+
+
+def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[str]) -> None:
+    kept = {k: str(v) for k, v in asdict(settings).items() if k not in LOCAL}
+    about = {**kept, "recipe": "segue train cocu", "card": settings.protocol, "concept_vocabulary": list(concepts)}
+    save_groupvit(model, folder, about=about, half=settings.half)
+
+
+def validator(found: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
+    """Scores a model on up to `most` pictures of a set (0: all), spread evenly."""
+    card = find_card(protocol)
+    pictures, classes, truth = with_truth(found, card)
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
+    pictures = [pictures[i] for i in chosen]
+
+    def validate(model: Any) -> dict[str, float]:
+        ious, accuracy = score_maps(Labeller(model, card), pictures, classes, truth, card)
+        return {"miou": float(np.nanmean(ious)), "pixel_accuracy": accuracy}
+
+    return validate
+
+
+class NamedBatches:
+    """Pictures, each with one of its captions and K prompts; a pure function of the keys."""
+
+    def __init__(self, corpus: Corpus, archive: Archive | None, settings: CocuSettings, model: GroupViT) -> None:
+        told = [i for i, captions in enumerate(corpus.captions) if captions]
+        if archive is not None and len(archive) != len(corpus.pictures):
+            raise InputError(f"archive: of {len(archive)} pictures, expected {len(corpus.pictures)}; curate them again")
+        self.corpus, self.archive, self.settings, self.rows = corpus, archive, settings, told
+        size = model.config.image_size
+        self.size, self.mean, self.std = (size, size), model.config.mean, model.config.std
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """The batch that `GroupViT.training_step` takes."""
+        drawn = [self._draw(epoch, self.rows[index]) for epoch, index in keys]
+        pixels = torch.stack([image for image, _ in drawn]).float() / 255
+        mean, std = (pixels.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return {"image": (pixels - mean) / std, "text": [text for _, text in drawn]}
+
+    def _draw(self, epoch: int, row: int) -> tuple[Tensor, list[str]]:
+        """A picture (3, S, S) uint8 and its texts."""
+        rng = np.random.default_rng([self.settings.seed, epoch, row])
+        captions = self.corpus.captions[row]
+        caption = captions[int(rng.integers(len(captions)))]
+        mirrored = swap_sides(caption) if self.settings.flips and rng.random() < 0.5 else None
+        names = self._names(caption, epoch, row, rng)
+        image = resize_image(self.corpus.pictures[row].load(), self.size)
+        image = image if mirrored is None else image[:, ::-1]
+        texts = [caption if mirrored is None else mirrored, *(_prompt(name, rng) for name in names)]
+        texts += [texts[0]] * (1 + self.settings.concepts - len(texts))
+        return torch.from_numpy(image.copy()).permute(2, 0, 1), texts
+
+    def _names(self, caption: str, epoch: int, row: int, rng: np.random.Generator) -> list[str]:
+        """K concepts, repeated in turn where there are fewer, or none."""
+        if self.archive is None:
+            names = _nouns(caption, self.corpus.vocabulary, rng)
+        else:
+            mode: Literal["clusters", "top"] = "top" if self.settings.system == "top3" else "clusters"
+            (names,) = self.archive.draw(
+                [row],
+                epoch,
+                draws=self.settings.concepts,
+                temperature=self.settings.temperature,
+                seed=self.settings.seed,
+                mode=mode,
+            )
+        return [names[i % len(names)] for i in range(self.settings.concepts)] if names else []
+
+
+def _nouns(caption: str, vocabulary: Vocabulary, rng: np.random.Generator) -> list[str]:
+    """The concepts that the caption names, in a random order."""
+    return [vocabulary.concepts[n] for n in rng.permutation(sorted(vocabulary.find(caption)))]
+
+
+def _prompt(name: str, rng: np.random.Generator) -> str:
+    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(name)

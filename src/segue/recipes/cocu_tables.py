@@ -1,0 +1,86 @@
+"""The tables of language-supervised segmentation on drawn scenes: `segue ablate cocu_scenes`, `cocu_recovery`.
+
+cocu_scenes    GroupViT, CoCu and CoCu without one of its parts, 3 seeds, on test. miou: over all 32 classes;
+               miou_named and miou_seldom: over those that a train caption names in half of the pictures which show
+               them or more, and over the others.
+cocu_recovery  precision and recall of the archive against what the train captions leave out, after each stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from segue.api import load_labeller
+from segue.api.labeller import find_card
+from segue.data.formats import read_pictures
+from segue.data.sketchbook.scenes.omissions import naming_rates, read_omissions
+from segue.recipes.cocu import SCENES, CocuSettings, System, cocu, curated_archive, draw_scenes_once
+from segue.recipes.curating import read_corpus, recovery_by_stage
+from segue.recipes.evaluate_labels import score_maps, with_truth
+from segue.recipes.tables import Row
+from segue.types import InputError
+
+SEEDS = (0, 1, 2)
+STAGES = ("expansion", "ranking", "sampling")
+OFTEN = 0.5  # share of the captions of pictures with a class that name it
+
+
+def cocu_scenes_table(data: Path | None) -> list[Row]:
+    """Every system with every seed. data: scenes of `segue data make scenes`; drawn once unless given."""
+    return [
+        Row("test", system, seed, partial(_row, replace(SCENES, system=system, seed=seed), data))
+        for system in get_args(System)
+        for seed in SEEDS
+    ]
+
+
+def cocu_recovery_table(data: Path | None) -> list[Row]:
+    """A row for each stage of the curation."""
+    return [Row("train", stage, 0, partial(_recovery_row, SCENES, data, stage)) for stage in STAGES]
+
+
+def _placed(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettings:
+    """The settings with the row's folders; scenes and archives are shared by all rows."""
+    shared = work.parents[1]
+    data = data if data is not None else draw_scenes_once(shared / "data-scenes")
+    return replace(settings, out=work, data=data, curated=shared / "curated-scenes")
+
+
+def _row(settings: CocuSettings, data: Path | None, work: Path) -> dict[str, float]:
+    settings = _placed(settings, data, work)
+    if not (work / "last" / "config.json").exists():
+        cocu(replace(settings, resume=(work / "state").exists()))
+    return score_scenes(work / "best", settings)
+
+
+def score_scenes(checkpoint: Path, settings: CocuSettings, split: str = "test") -> dict[str, float]:
+    """mIoU over all classes, over those that captions often name and over the others, and pixel accuracy."""
+    card = find_card(settings.protocol)
+    pictures, classes, truth = with_truth(read_pictures(settings.data, split), card)
+    often = named_often(settings.data, settings.captions)
+    ious, accuracy = score_maps(load_labeller(checkpoint), pictures, classes, truth, card)
+    named = np.array([name in often for name in classes])
+    groups = {"miou": np.ones_like(named), "miou_named": named, "miou_seldom": ~named}
+    if empty := [group for group, chosen in groups.items() if np.isnan(ious[chosen]).all()]:
+        raise InputError(f"{settings.data}: {empty[0]} has no class in {split}; draw more scenes")
+    return {group: float(np.nanmean(ious[chosen])) for group, chosen in groups.items()} | {"pixel_accuracy": accuracy}
+
+
+def named_often(data: Path, captions: int) -> set[str]:
+    """The classes that the train captions in use often name. captions: how many of each picture's, 0 for all."""
+    used = (one for row in read_omissions(data, "train").values() for one in row[: captions or None])
+    return {kind for kind, rate in naming_rates(used).items() if rate >= OFTEN}
+
+
+def _recovery_row(settings: CocuSettings, data: Path | None, stage: str, work: Path) -> dict[str, float]:
+    settings = _placed(settings, data, work)
+    corpus = read_corpus(settings.data, "train", captions=settings.captions)
+    archive = curated_archive(settings, corpus)
+    assert archive is not None  # of the system "full"
+    told = recovery_by_stage(archive, corpus, settings.data, "train")[stage]
+    return {name: float(value) for name, value in told.items() if value is not None}

@@ -1,0 +1,114 @@
+"""`segue segment --labels`: pictures and names in; maps of the names, overlays and numbers out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.api import Labeller, NamedMap, load_labeller
+from segue.api.labeller import find_card
+from segue.data.images import PICTURES, read_image, write_image, write_index
+from segue.data.show import name_classes, palette
+from segue.methods.cocu.segment import parse_labels
+from segue.types import InputError
+
+MODEL = "cocu-scenes"
+MOST = 255  # names that a PNG of one byte a pixel holds beside background
+
+
+def label_files(
+    image: Path,
+    labels: str,
+    model: str,
+    out: Path | None,
+    as_json: bool,
+    card: str | None = None,
+    background: float | None = None,
+    device: str = "cpu",
+) -> None:
+    """See `segue.cli.segment`, whose arguments these are."""
+    names = parse_labels(labels)
+    if len(names) > MOST:
+        raise InputError(f"labels: got {len(names)} names, expected at most {MOST}, which a PNG holds; use segue.load")
+    if card is not None:
+        find_card(card)
+    files, targets = _files(image, out)
+    predictor = load_labeller(model, device=device)
+    failed: list[str] = []
+    for path, target in zip(files, targets, strict=True):
+        try:
+            pixels = read_image(path)
+        except InputError as error:
+            failed.append(str(error))
+            continue
+        answer = predictor.segment(pixels, names, card=card, background=background)
+        _tell(_write(path.name, pixels, answer, target) | {"card": _card(predictor, card, background)}, as_json)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(files)} pictures could not be read: " + "; ".join(failed))
+
+
+def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
+    """The pictures, and the map's file for each."""
+    if image.is_dir():
+        files = [p for p in sorted(image.iterdir()) if p.suffix.lower() in PICTURES]
+        if not files:
+            raise InputError(f"{image}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+        return files, [(out or Path("labels")) / f"{p.stem}.png" for p in files]
+    if not image.exists():
+        raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
+    target = out or Path(f"{image.stem}.labels.png")
+    if target.suffix.lower() != ".png":
+        raise InputError(f"{target}: a map of names is written as .png; name it {target.stem}.png")
+    return [image], [target]
+
+
+def _card(predictor: Labeller, card: str | None, background: float | None) -> dict[str, Any]:
+    found = asdict(predictor.card if card is None else find_card(card))
+    return found if background is None else found | {"threshold": background or None}
+
+
+def _write(name: str, pixels: NDArray[np.uint8], answer: NamedMap, target: Path) -> dict[str, Any]:
+    overlay = target.with_name(target.stem + ".overlay.png")
+    index = answer.index.astype(np.uint8)
+    write_index(index, target, palette(len(answer.names)))
+    write_image(name_classes(pixels, index, answer.names), overlay)
+    return {"image": name, "classes": areas(answer), "map": str(target), "overlay": str(overlay)}
+
+
+def areas(answer: NamedMap) -> list[dict[str, Any]]:
+    """For each name, and for background: its value in the map, pixels, share of the picture and mean score there.
+
+    closeness: the cosine of the name with the whole picture.
+    """
+    told = []
+    for value, name in [*enumerate(answer.names), (answer.background, None)]:
+        there = answer.index == value
+        area = int(there.sum())
+        found = {"name": name or "background", "value": value, "area": area}
+        found |= (
+            {"share": round(area / there.size, 6), "score": round(float(answer.scores[there].mean()), 4)}
+            if area
+            else {
+                "share": 0.0,
+                "score": None,
+            }
+        )
+        if name is not None:
+            told.append(found | {"closeness": round(float(answer.picture[value]), 4)})
+        elif area:
+            told.append(found)
+    return told
+
+
+def _tell(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    found = sorted((one for one in told["classes"] if one["area"]), key=lambda one: -one["area"])
+    shares = ", ".join(f"{one['name']} {one['share']:.1%} (score {one['score']:.2f})" for one in found)
+    print(f"{told['image']}  {shares}  map {told['map']}  overlay {told['overlay']}")

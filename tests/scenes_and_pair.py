@@ -1,0 +1,21 @@
+"""A few drawn scenes and a tiny image-text pair on disk, for the tests of curation and of training by names."""
+
+import torch
+
+from segue.data.sketchbook.scenes.write import make_scenes
+from segue.encoders.image import SmallImage
+from segue.encoders.pairs import DualConfig, DualEncoder
+from segue.encoders.text import SmallText
+from segue.methods.pairs import save_pair
+
+
+def write_scenes(folder):
+    make_scenes(folder, seed=1, train=14, val=2, test=3, size=48, workers=1)
+    return folder
+
+
+def write_pair(folder):
+    torch.manual_seed(0)
+    text = SmallText(SmallText.train_tokenizer(["a photo of a dog on the grass"]), width=16, layers=1, heads=2)
+    save_pair(DualEncoder(DualConfig(8, 12), SmallImage(size=32, width=16, layers=1, heads=2), text), folder, {})
+    return folder
