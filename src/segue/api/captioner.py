@@ -134,14 +134,23 @@ class Captioner:
             raise InputError(f"objects: got {len(objects)} lists for {len(v)} pictures, expected one for each")
         if retrieve:
             return self._retrieved(v, num)
-        told = self.trained.scored(v, None, *self._objects(v, objects), self._options(num, options))
-        return [[Caption(text, math.exp(score)) for text, score in one[:num]] for one in told]
+        told = self._told(v, num, self._objects(v, objects), options)
+        return [[Caption(text, math.exp(score)) for text, score in one] for one in told]
 
-    def _options(self, num: int, options: Decoding | None) -> Decoding:
-        """Two more than asked for, as different tokens may spell the same text."""
+    def _told(
+        self, v: Tensor, num: int, objects: tuple[Tensor | None, Tensor | None], options: Decoding | None
+    ) -> list[list[tuple[str, float]]]:
+        """Tokens that differ may spell the same text, or none: then a wider search follows."""
         longest = self.trained.model.config.max_tokens
         options = Decoding(max_tokens=longest, beams=3) if options is None else options
-        return replace(options, num=num + 2 if num > 1 else 1, max_tokens=min(options.max_tokens, longest))
+        options = replace(options, max_tokens=min(options.max_tokens, longest))
+        told: list[list[tuple[str, float]]] = []
+        for width in (num + 2 * (num > 1), 4 * num + 8):
+            scored = self.trained.scored(v, None, *objects, replace(options, num=width))
+            told = [([pair for pair in one if pair[0]] or one)[:num] for one in scored]
+            if all(len(one) == num and one[0][0] for one in told):
+                break
+        return told
 
     def _retrieved(self, v: Tensor, num: int) -> list[list[Caption]]:
         if self.trained.support is None:
