@@ -180,6 +180,46 @@ def tell(
     print(_json({"captions": told}) if json else "\n".join(one["caption"] for one in told))
 
 
+def caption(
+    image: Positional[Path],
+    /,
+    num: int = 1,
+    model: str = "syntic-scenes",
+    pair: str | None = None,
+    support: Path | None = None,
+    objects: tuple[str, ...] | None = None,
+    retrieve: bool = False,
+    beams: int = 3,
+    top_p: float = 0.0,
+    seed: int = 0,
+    json: bool = False,
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    device: str = "cpu",
+) -> None:
+    """Tell in words what a picture shows.
+
+    Args:
+        image: a picture, or a folder of pictures.
+        num: how many captions of each picture, the best first.
+        model: a bundled name or a checkpoint folder.
+        pair: where the model's image-text pair is, if it has moved: a name, a folder or clip:ID-OR-FOLDER.
+        support: a file of captions to use instead of the model's own support set.
+        objects: names of what is to be seen, instead of looking for it.
+        retrieve: take the nearest captions of the support set and write none.
+        beams: hypotheses kept while searching.
+        top_p: sample from the likeliest tokens that together have that probability; 0 searches instead.
+        seed: of sampling.
+        json: print one JSON object for each picture.
+        out: also write each picture's best caption there, as COCO's results json.
+        device: cpu, cuda, cuda:1, ...
+    """
+    from segue.nn.decoding import Decoding
+    from segue.recipes.captioning import caption_files
+
+    options = Decoding(max_tokens=1000, beams=beams, top_p=top_p, seed=seed)
+    caption_files(image, num, model, pair, support, objects, retrieve, options, json, out, device)
+
+
 def evaluate(
     model: Positional[str],
     /,
@@ -574,6 +614,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "draw": draw,
     "tell": tell,
+    "caption": caption,
     "train": train,
     "eval": evaluate,
     "embed": embed,

@@ -29,8 +29,8 @@ def test_a_folder_that_is_no_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_method(tiny_model, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "m")
     config = json.loads((tmp_path / "m/config.json").read_text())
-    (tmp_path / "m/config.json").write_text(json.dumps(config | {"method": "syntic"}))
-    with pytest.raises(InputError, match="a checkpoint of the method 'syntic', expected one of reclmis, unet"):
+    (tmp_path / "m/config.json").write_text(json.dumps(config | {"method": "weather"}))
+    with pytest.raises(InputError, match="a checkpoint of the method 'weather', expected one of reclmis, unet"):
         load(tmp_path / "m")
 
 

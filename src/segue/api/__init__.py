@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from segue.api.captioner import Caption, Captioner, load_captioner
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import ENSEMBLE, find, method_of
@@ -23,6 +24,8 @@ from segue.methods.pairs import load_pair
 
 __all__ = [
     "ENSEMBLE",
+    "Caption",
+    "Captioner",
     "Explanation",
     "Illustrator",
     "Labeller",
@@ -33,6 +36,7 @@ __all__ = [
     "bundled",
     "export",
     "load",
+    "load_captioner",
     "load_illustrator",
     "load_labeller",
     "load_pair",
@@ -45,6 +49,7 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "cocu": load_labeller,
     "pair": load_pair,
     "reclmis": load_segmenter,
+    "syntic": load_captioner,
     "unet": load_segmenter,
 }
 

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.api.models import ENSEMBLE, find
-from segue.data.images import read_image
+from segue.api.pictures import Picture, pixels_of
 from segue.data.notes import swap_sides
 from segue.data.transforms import Preprocessing
 from segue.methods.reclmis import RecLMIS
 from segue.methods.segmenters import Network, restore, save
-from segue.types import InputError, Segmentation, check_image
-
-Picture = str | Path | NDArray[np.uint8]
+from segue.types import InputError, Segmentation
 
 
 def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", explain: bool = False) -> Segmenter:
@@ -108,7 +106,7 @@ class Segmenter:
             raise InputError(f"threshold: got {threshold}, expected a probability between 0 and 1")
         waiting = zip(images, notes, strict=True)
         while pairs := list(islice(waiting, batch_size)):
-            arrays, said = [_picture(image) for image, _ in pairs], [note for _, note in pairs]
+            arrays, said = [pixels_of(image) for image, _ in pairs], [note for _, note in pairs]
             probabilities = self._probabilities(arrays, said, window)
             if tta:
                 mirrored = self._mirrored(arrays, said, window)
@@ -119,7 +117,7 @@ class Segmenter:
 
     def explain(self, image: Picture, note: str) -> Explanation:
         """W_poi, W_woi and Grad-CAM for one picture and note; the predictor must be loaded with explain=True."""
-        network, array = self.members[0].network, _picture(image)
+        network, array = self.members[0].network, pixels_of(image)
         if not isinstance(network, RecLMIS) or network.text is None:
             raise InputError("this model reads no notes, so there is no interest in words or patches to explain")
         x = self.preprocessing.to_tensor([array]).to(self.device)
@@ -167,13 +165,6 @@ class Segmenter:
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
         answer = sliding_window_inference(pixels, (window, window), 8, predict, overlap=0.5, mode="gaussian")
         return torch.as_tensor(answer)[0, 0].clamp(0, 1).numpy()
-
-
-def _picture(image: Picture) -> NDArray[np.uint8]:
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
-    check_image(image)
-    return image
 
 
 def _on_grid(logits: list[Tensor], size: Sequence[int]) -> Tensor:

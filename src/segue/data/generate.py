@@ -136,6 +136,36 @@ def _json(text: str, where: str) -> Any:
         raise InputError(f"{where}: not readable as JSON ({error}); draw into a new folder") from error
 
 
+class Sketchbook:
+    """The sketchbook's `synthetic` style: draws what it understands of a caption and passes over the rest.
+
+    size: side in pixels.
+    """
+
+    def __init__(self, size: int = 128) -> None:
+        self.size = size
+
+    def settings(self) -> dict[str, Any]:
+        """See `Painter`."""
+        return {"model": "sketchbook", "size": self.size}
+
+    def paint(self, captions: Sequence[str], seeds: Sequence[int]) -> list[Painted]:
+        """See `Painter`."""
+        from segue.data.sketchbook.scenes.draw import render
+        from segue.data.sketchbook.scenes.reading import scene_of
+
+        scenes = (scene_of(caption, seed, strict=False) for caption, seed in zip(captions, seeds, strict=True))
+        return [Painted(render(scene, self.size, "synthetic").image) for scene in scenes]
+
+    @staticmethod
+    def understands(caption: str) -> bool:
+        """Whether the caption names anything that it can draw."""
+        from segue.data.sketchbook.scenes.reading import parse
+
+        request = parse(caption, strict=False)
+        return bool(request.things or request.stuffs)
+
+
 class StableDiffusion:
     """Stable Diffusion by diffusers; the paper's setting is v1-5, 20 steps, 512x512.
 

@@ -28,6 +28,8 @@ from segue.recipes.crossmodal import Settings as CrossModalSettings
 from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
+from segue.recipes.syntic import SYNTIC, SYNTIC_SCENES, syntic, syntic_scenes
+from segue.recipes.syntic_tables import scenes_table
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -40,6 +42,8 @@ RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
     "cocu-scenes": (cocu_scenes, COCU_SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
+    "syntic": (syntic, SYNTIC),
+    "syntic-scenes": (syntic_scenes, SYNTIC_SCENES),
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_flickr8k": flickr8k_table,
@@ -50,6 +54,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
+    "syntic_scenes": scenes_table,
 }
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ class Captioner:
     """A trained model with its words and the pair of encoders whose features it reads.
 
     pair: what tells the pair ({"width": D, "fingerprint": ..., and whatever loads it}). support: kept with the model
-    when it is small enough to ship; else the caller brings one. recipe: how it was trained.
+    when it is small enough to ship; else the caller brings one. recipe: how it was trained. names: of the objects that
+    it may be told of (Eq. 4), which are looked for in a picture.
     """
 
     model: Syntic
@@ -36,6 +38,7 @@ class Captioner:
     pair: dict[str, Any]
     support: Support | None = None
     recipe: dict[str, Any] | None = None
+    names: Sequence[str] = ()
 
     def check_pair(self, width: int, fingerprint: str) -> None:
         """Refuse a pair of encoders that is not the one of training."""
@@ -58,14 +61,34 @@ class Captioner:
         found: Tensor | None = None,
         options: Decoding | None = None,
     ) -> list[list[str]]:
-        """`options.num` captions for each of the image features v (B, D), the best first; fewer when texts coincide.
+        """The texts of `scored`, whose arguments these are."""
+        return [[text for text, _ in one] for one in self.scored(v, support, objects, found, options)]
 
-        support: instead of the captioner's own (the paper's -TT). The others are those of `Syntic.caption`.
+    def scored(
+        self,
+        v: Tensor | NDArray[Any],
+        support: Support | None = None,
+        objects: Tensor | None = None,
+        found: Tensor | None = None,
+        options: Decoding | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """`options.num` captions and their scores for each of the image features v (B, D), the best first.
+
+        Fewer when texts coincide: of these the best score counts. A score is `Answer`'s. support: instead of the
+        captioner's own (the paper's -TT). The others are those of `Syntic.answers`.
         """
         device = next(self.model.parameters()).device
         v = torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v).to(device)
-        answers = self.model.eval().caption(v, support or self.support, objects, found, options)
-        return [list(dict.fromkeys(self.words.decode(tokens) for tokens in one)) for one in answers]
+        answers = self.model.eval().answers(v, support or self.support, objects, found, options)
+        return [_distinct((self.words.decode(answer.tokens), answer.score) for answer in one) for one in answers]
+
+
+def _distinct(scored: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The first of each text."""
+    best: dict[str, float] = {}
+    for text, score in scored:
+        best.setdefault(text, score)
+    return list(best.items())
 
 
 def save_captioner(captioner: Captioner, folder: Path) -> None:
@@ -76,11 +99,12 @@ def save_captioner(captioner: Captioner, folder: Path) -> None:
         "model": asdict(model.config),
         "pair": captioner.pair,
         "recipe": captioner.recipe or {},
+        "names": list(captioner.names),
         "captions": list(support.captions or []) if support is not None else [],
     }
     tensors = {MODEL + name: x for name, x in model.state_dict().items()}
     if support is not None:
-        tensors[SUPPORT] = torch.from_numpy(np.asarray(support.features, np.float16))
+        tensors[SUPPORT] = torch.from_numpy(np.array(support.features, np.float16))
     with tempfile.TemporaryDirectory() as extra:
         captioner.words.save(Path(extra))
         write_checkpoint(folder, config, tensors, Path(extra))
@@ -110,4 +134,4 @@ def load_captioner(folder: Path) -> Captioner:
     support = None
     if SUPPORT in tensors:
         support = Support(tensors[SUPPORT].numpy(), config.get("captions") or None, tau=settings.tau)
-    return Captioner(model.eval(), words, pair, support, config.get("recipe"))
+    return Captioner(model.eval(), words, pair, support, config.get("recipe"), config.get("names", []))

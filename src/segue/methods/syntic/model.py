@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from segue.methods.syntic.decoder import PrefixDecoder
 from segue.methods.syntic.features import check_features
 from segue.methods.syntic.support import Support
-from segue.nn.decoding import Decoding, decode
+from segue.nn.decoding import Answer, Decoding, decode
 from segue.types import InputError
 
 
@@ -216,7 +216,6 @@ class Syntic(nn.Module):
             return t + c.noise * torch.randn_like(t)
         return batch["projected" if c.fp else "image"]
 
-    @torch.inference_mode()
     def caption(
         self,
         v: Tensor,
@@ -225,7 +224,19 @@ class Syntic(nn.Module):
         found: Tensor | None = None,
         options: Decoding | None = None,
     ) -> list[list[list[int]]]:
-        """`options.num` distinct captions as tokens, the best first, for each of the image features v (B, D).
+        """The tokens of `answers`, whose arguments these are."""
+        return [[answer.tokens for answer in one] for one in self.answers(v, support, objects, found, options)]
+
+    @torch.inference_mode()
+    def answers(
+        self,
+        v: Tensor,
+        support: Support | None = None,
+        objects: Tensor | None = None,
+        found: Tensor | None = None,
+        options: Decoding | None = None,
+    ) -> list[list[Answer]]:
+        """`options.num` distinct captions and their scores, the best first, for each of the image features v (B, D).
 
         options: by default greedy search for captions of any length that the model was built for.
         support: needed when fp is on; another one than in training is the paper's -TT. objects, found: as in `prefix`.
@@ -240,8 +251,7 @@ class Syntic(nn.Module):
         check_features(v, "image features", self.pair_width)
         p = support.project(v) if self.config.fp and support is not None else v
         logits, cache = self.decoder.start(self.prefix(p, v, objects, found))
-        answers = decode(self.decoder.step, logits, cache, end=self.end, options=options, banned=self.silent)
-        return [[answer.tokens for answer in one] for one in answers]
+        return decode(self.decoder.step, logits, cache, end=self.end, options=options, banned=self.silent)
 
     def _check_objects(self, v: Tensor, objects: Tensor, found: Tensor) -> None:
         if objects.ndim != 3 or objects.shape[::2] != v.shape or found.shape != objects.shape[:2]:

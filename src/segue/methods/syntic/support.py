@@ -99,11 +99,19 @@ class Support:
 
     def retrieve(self, v: Tensor, k: int = 1) -> list[list[str]]:
         """CLIPRe: the k distinct captions nearest to each query, nearest first."""
+        return [[text for text, _ in one] for one in self.retrieve_scored(v, k)]
+
+    def retrieve_scored(self, v: Tensor, k: int = 1) -> list[list[tuple[str, float]]]:
+        """As `retrieve`, each caption with its cosine."""
         if self.captions is None:
             raise InputError("retrieval: this support set holds no captions; make it with Support(features, captions)")
         captions, answers = self.captions, []
-        for places in self.nearest(v, min(len(self), 8 * k))[1].tolist():  # a corpus holds a caption several times
-            answers.append(list(dict.fromkeys(captions[j] for j in places))[:k])
+        scores, places = self.nearest(v, min(len(self), 8 * k))  # a corpus holds a caption several times
+        for score, place in zip(scores.tolist(), places.tolist(), strict=True):
+            best: dict[str, float] = {}
+            for s, j in zip(score, place, strict=True):
+                best.setdefault(captions[j], s)
+            answers.append(list(best.items())[:k])
         return answers
 
     # ------------------------------------------------------------------------------------- with an index

@@ -1,0 +1,169 @@
+"""Text in, a captioner out: the whole way with tiny models."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import segue as package
+from segue.data.images import write_image
+from segue.data.sketchbook.scenes.reading import text_to_image
+from segue.methods.syntic import SIZES, SYSTEMS, SynticConfig
+from segue.metrics import java
+from segue.metrics.java import NotComputed
+from segue.nn.decoding import Decoding
+from segue.recipes.syntic import SYNTIC, captions_of, syntic, syntic_scenes
+from segue.recipes.syntic_tables import scenes_table
+from segue.types import InputError
+from tiny_pair import CAPTIONS, tiny_pair, tiny_scenes
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A pair, scenes, and a file of captions."""
+    folder = tmp_path_factory.mktemp("home")
+    tiny_pair(folder / "pair-scenes")
+    tiny_scenes(folder / "scenes")
+    (folder / "mine.txt").write_text("\n".join(CAPTIONS) + "\n")
+    return folder
+
+
+@pytest.fixture
+def quick(home, tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, "segue", SynticConfig(width=32, layers=1, heads=2, dropout=0.0))
+    return replace(
+        SYNTIC, out=tmp_path / "run", corpus=home / "mine.txt", pair=str(home / "pair-scenes"),
+        images=home / "pictures", cache=home / "features", vocabulary=300, max_tokens=30,
+        fo_steps=2, steps=3, batch_size=4, ema=0.0,
+    )  # fmt: skip
+
+
+def test_a_captioner_learns_its_texts_and_tells_them_of_their_pictures(quick):
+    """Trained to the end on four captions, it says each of its own synthetic picture."""
+    settings = replace(quick, system="baseline", steps=100, lr=2e-2, weight_decay=0.0)
+    captioner = package.load(syntic(settings))
+    pictures = sorted(settings.images.glob("*/*.png"))
+    drawn = [json.loads(line)["caption"] for line in (settings.images / "pictures.jsonl").read_text().splitlines()]
+    said = [one[0] for one in captioner.caption_many(pictures)]
+    assert [c.text for c in said] == drawn
+    assert sorted(drawn) == sorted(CAPTIONS)
+    assert all(0.5 < c.score <= 1 for c in said)
+
+
+@pytest.mark.parametrize("system", [s for s in SYSTEMS if s != "clipre"])
+def test_every_system_trains_from_a_plain_file_and_captions(quick, system):
+    captioner = package.load(syntic(replace(quick, system=system)))
+    assert captioner.trained.model.config.fp == SYSTEMS[system]["fp"]
+    assert len(captioner.trained.support) == 4
+    found = captioner.caption(text_to_image(CAPTIONS[:1])[0], num=3, options=Decoding(max_tokens=5))
+    assert len({c.text for c in found}) == 3
+    assert all(0 < c.score <= 1 for c in found)
+
+
+def test_a_run_shares_pictures_and_features_and_comes_to_the_same_weights(quick, tmp_path):
+    first = package.load(syntic(quick))
+    times = {p: p.stat().st_mtime_ns for p in quick.images.rglob("*.png")}
+    again = package.load(syntic(replace(quick, out=tmp_path / "again")))
+    assert times == {p: p.stat().st_mtime_ns for p in quick.images.rglob("*.png")}
+    for name, x in first.trained.model.state_dict().items():
+        assert torch.equal(x, again.trained.model.state_dict()[name]), name
+
+
+def test_the_captions_of_a_data_set_come_with_the_numbers_of_their_pictures(home):
+    corpus = captions_of(home / "scenes")
+    assert set(corpus.group.tolist()) == set(range(6))
+    assert len(corpus) > 20
+    short = captions_of(home / "scenes", max_words=8)
+    assert 0 < len(short) < len(corpus)
+    assert max(len(c.split()) for c in short.captions) <= 8
+
+
+def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        java, "METRICS", {"METEOR": lambda *_: (0.5, np.zeros(4)), "SPICE": lambda *_: NotComputed("x")}
+    )
+    base = replace(quick, steps=2, pictures=8, support=12)
+    rows = scenes_table(home, base)
+    assert len(rows) == 36
+    assert {row.system for row in rows} == set(SYSTEMS)
+    named = {row.name: row for row in rows}
+    for name in ("main/full/1", "main/clipre/0", "main/close/2"):
+        row = named[name]
+        found = row.run(row.folder(tmp_path / "work" / "syntic_scenes"))
+        assert set(found) == {"bleu4", "meteor", "rouge_l", "cider", "clipscore"}
+        assert "spice: not computed: x" in capsys.readouterr().out
+        assert all(np.isfinite(value) for value in found.values())
+    assert len(list((tmp_path / "work" / "features").glob("images-*"))) == 2  # synthetic and test, shared by the rows
+    saved = syntic_scenes(replace(base, corpus=home / "scenes", images=tmp_path / "drawn"))
+    assert "dog" in package.load(saved).trained.names
+
+
+@pytest.fixture
+def model(quick):
+    return syntic(quick)
+
+
+def test_the_command_captions_a_picture_and_a_folder(model, segue, tmp_path):
+    folder = tmp_path / "photos"
+    for name, pixels in zip(("000000000007.png", "two.png"), text_to_image(CAPTIONS[:2]), strict=True):
+        write_image(pixels, folder / name)
+    status, told, _ = segue("caption", folder / "two.png", "--model", model, "--num", 2)
+    assert status == 0
+    assert told.count("two.png  ") == 2
+    out = tmp_path / "captions.json"
+    status, told, _ = segue("caption", folder, "--model", model, "--num", 5, "--json", "-o", out)
+    rows = [json.loads(line) for line in told.splitlines()]
+    assert [row["image"] for row in rows] == ["000000000007.png", "two.png"]
+    assert all(len({c["text"] for c in row["captions"]}) == 5 for row in rows)
+    assert json.loads(out.read_text()) == [
+        {"image_id": 7 if i == 0 else "two.png", "caption": row["captions"][0]["text"]} for i, row in enumerate(rows)
+    ]
+    status, told, _ = segue("caption", folder, "--model", model, "--retrieve", "--json")
+    assert all(json.loads(line)["captions"][0]["text"] in CAPTIONS for line in told.splitlines())
+
+
+def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue, tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "captions.json"
+    write_image(text_to_image(CAPTIONS[:1])[0], folder / "good.png")
+    (folder / "bad.png").write_text("no picture")
+    status, told, error = segue("caption", folder, "--model", model, "--json", "-o", out)
+    assert status == 2
+    assert [json.loads(line)["image"] for line in told.splitlines()] == ["good.png"]
+    assert [row["image_id"] for row in json.loads(out.read_text())] == ["good.png"]
+    assert "1 of 2 pictures could not be read" in error
+    assert "bad.png: can't be read as a picture" in error
+    status, _, error = segue("caption", folder / "bad.png", "--model", model)
+    assert (status, "can't be read as a picture" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no caption in it"),
+        (b" \n\n", "no caption in it"),
+        ("ein gr\u00fcner Ball".encode("latin-1"), "line 1: not UTF-8"),
+        (b"a dog\n" + b"x" * 10_000_000, "line 2: longer than 1,048,576 bytes, expected a caption"),
+        (b"quarterly results\nshareholder value\n", "the sketchbook can draw none of 2 captions"),
+    ],
+)
+def test_a_bad_corpus_is_refused(quick, tmp_path, segue, content, message):
+    (tmp_path / "bad.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        syntic(replace(quick, corpus=tmp_path / "bad.txt"))
+    status, _, error = segue("train", "syntic", "--corpus", tmp_path / "bad.txt", "--pair", quick.pair)
+    assert (status, message in error) == (2, True)
+
+
+def test_other_bad_requests_are_refused(quick, home, tmp_path):
+    with pytest.raises(InputError, match="retrieves captions and has nothing to train"):
+        syntic(replace(quick, system="clipre"))
+    with pytest.raises(InputError, match="painter 'crayon': expected sketchbook or diffusion:"):
+        syntic(replace(quick, painter="crayon"))
+    with pytest.raises(InputError, match="pictures 0 and support"):
+        syntic(replace(quick, pictures=0))
+    with pytest.raises(InputError, match="draw it first: segue data make scenes"):
+        syntic_scenes(replace(quick, corpus=tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="draw it first: segue data make scenes"):
+        scenes_table(tmp_path / "nowhere")

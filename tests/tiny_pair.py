@@ -1,0 +1,32 @@
+"""A tiny image-text pair on disk, and a few drawn scenes."""
+
+from pathlib import Path
+
+import torch
+
+from segue.data.sketchbook.scenes.write import make_scenes
+from segue.encoders.image import SmallImage
+from segue.encoders.pairs import DualConfig, DualEncoder
+from segue.encoders.text import SmallText
+from segue.methods.pairs import save_pair
+
+CAPTIONS = [
+    "a red car on the road",
+    "a brown dog runs on the grass",
+    "two white sheep on the grass",
+    "a man holding a kite on the sand",
+]
+
+
+def tiny_pair(folder: Path, width: int = 16, seed: int = 0) -> Path:
+    """An untrained pair of that width."""
+    torch.manual_seed(seed)
+    text = SmallText(SmallText.train_tokenizer(CAPTIONS), width=16, layers=1, heads=2)
+    save_pair(DualEncoder(DualConfig(width=width, hidden=0), SmallImage(size=32), text), folder, {})
+    return folder
+
+
+def tiny_scenes(folder: Path) -> Path:
+    """Six training pictures and four test pictures of 48 pixels."""
+    make_scenes(folder, train=6, val=1, test=4, size=48)
+    return folder
