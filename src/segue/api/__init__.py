@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from segue.api.explainer import Explainer, load_explainer
 from segue.api.models import ENSEMBLE, find, method_of
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
 from segue.methods.checkpoint import bundled
@@ -20,18 +21,25 @@ from segue.methods.pairs import load_pair
 
 __all__ = [
     "ENSEMBLE",
+    "Explainer",
     "Explanation",
     "Member",
     "Segmenter",
     "bundled",
     "export",
     "load",
+    "load_explainer",
     "load_pair",
     "load_segmenter",
     "read_notes",
 ]
 
-LOADERS: dict[str, Callable[..., Any]] = {"pair": load_pair, "reclmis": load_segmenter, "unet": load_segmenter}
+LOADERS: dict[str, Callable[..., Any]] = {
+    "pair": load_pair,
+    "reclmis": load_segmenter,
+    "sgdiff": load_explainer,
+    "unet": load_segmenter,
+}
 
 
 def load(name_or_path: str | Path, *, device: str = "cpu", **options: Any) -> Any:

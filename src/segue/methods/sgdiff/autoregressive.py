@@ -132,7 +132,9 @@ def write(
         return read(words.words(tokens), past)
 
     logits, past = read(words.start.expand(len(g), -1), _Past(Writer(transformer, g, real), extra))
-    options = Decoding(max_tokens=last, top_p=1.0, temperature=temperature) if temperature else Decoding(max_tokens=last)
+    options = (
+        Decoding(max_tokens=last, top_p=1.0, temperature=temperature) if temperature else Decoding(max_tokens=last)
+    )
     banned = [UNKNOWN] if length is None else [UNKNOWN, END]
     answers = decode(step, logits, past, end=END, options=options, banned=banned, seeds=seeds)
     numbers = torch.full((len(g), most), END, device=g.device)
