@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from methods.sgdiff.sgdiff_toys import SIDE, toy_example, toy_model
 
 import segue as package
+from methods.sgdiff.sgdiff_toys import SIDE, toy_example, toy_model
 from segue.api import Explainer, load_explainer
 from segue.data import rle
 from segue.data.images import write_image, write_mask
@@ -35,7 +35,9 @@ def explainer(folder):
 
 def visual_genome():
     boxes = [dict(zip("xywh", region.box, strict=True)) for region in REGIONS]
-    objects = [{"object_id": 10 + i, "names": [r.label]} | b for i, (r, b) in enumerate(zip(REGIONS, boxes))]
+    objects = [
+        {"object_id": 10 + i, "names": [r.label]} | b for i, (r, b) in enumerate(zip(REGIONS, boxes, strict=True))
+    ]
     edges = [{"subject_id": 10 + r.subject, "predicate": r.predicate, "object_id": 10 + r.object} for r in RELATIONS]
     return {"image_id": 7, "objects": objects, "relationships": edges}
 

@@ -22,6 +22,9 @@ from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.bench_sgdiff import bench_sgdiff
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
+from segue.recipes.sgdiff import SCENES as STORIES
+from segue.recipes.sgdiff import SGDIFF, sgdiff, sgdiff_scenes
+from segue.recipes.sgdiff_tables import scenes_table
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -30,6 +33,8 @@ RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
     "align-scenes": (align_scenes, SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
+    "sgdiff": (sgdiff, SGDIFF),
+    "sgdiff-scenes": (sgdiff_scenes, STORIES),
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_flickr8k": flickr8k_table,
@@ -37,6 +42,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
+    "sgdiff_scenes": scenes_table,
 }
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
