@@ -91,7 +91,14 @@ class SGDiffSettings:
 
 
 SGDIFF = SGDiffSettings(out=Path("runs/sgdiff"), data=Path("data"), min_count=5)
-SCENES = SGDiffSettings(out=Path("runs/sgdiff-scenes"), data=Path("runs/data/scenes"), half=True)
+SCENES = SGDiffSettings(
+    out=Path("runs/sgdiff-scenes"),
+    data=Path("runs/data/scenes"),
+    caption_steps=1500,
+    steps=2500,
+    batch_size=16,
+    half=True,
+)
 
 
 def sgdiff(settings: SGDiffSettings) -> Path:

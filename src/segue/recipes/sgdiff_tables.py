@@ -41,7 +41,7 @@ SYSTEMS = (
 )
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
 TESTED = 300  # of the test pictures
-SHORT = replace(SCENES, caption_steps=400, steps=400, evaluations=1)
+SHORT = replace(SCENES, caption_steps=500, steps=800, evaluations=1)
 
 
 def scenes_table(data: Path | None = None) -> list[Row]:
