@@ -220,6 +220,58 @@ def caption(
     caption_files(image, num, model, pair, support, objects, retrieve, options, json, out, device)
 
 
+def explain(
+    image: Positional[Path],
+    /,
+    box: str | None = None,
+    point: str | None = None,
+    mask: Path | None = None,
+    scribble: str | None = None,
+    every: bool = False,
+    graph: Path | None = None,
+    detector: str | None = None,
+    model: str = "sgdiff-scenes",
+    top: int = 5,
+    steps: int = 5,
+    noise: float = 0.0,
+    length: int | None = None,
+    include: tuple[str, ...] = (),
+    seed: int = 0,
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    export: tuple[Literal["coco", "grandf", "panoptic"], ...] = (),
+    json: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Tell stories around a place on a picture: captions whose phrases are tied to masks, with scores.
+
+    Args:
+        image: a picture. Point at something in it with one of --box, --point, --mask, --scribble, --every.
+        box: x,y,w,h in pixels; x and y of the top left corner.
+        point: x,y: the smallest object there.
+        mask: a PNG of the picture's size, white on what is meant.
+        scribble: points as "x,y x,y x,y".
+        every: each object of the picture by itself.
+        graph: the picture's objects and relations: json in Visual Genome's format, or COCO's instances.
+        detector: a DETR that finds the objects when there is no graph, such as facebook/detr-resnet-50.
+        model: a bundled name or a checkpoint folder.
+        top: how many stories.
+        steps: evaluations of the network.
+        noise: 0 to 1, more for stories that differ more.
+        length: exactly so many words.
+        include: words that every caption tells.
+        seed: of all that is drawn by lot.
+        out: folder for the overlays and the page (default PICTURE.stories).
+        export: further files.
+        json: print one JSON object.
+        device: cpu, cuda, cuda:1, ...
+    """
+    from segue.recipes.explaining import Asked, explain_file
+
+    asked = Asked(box, point, mask, scribble, every)
+    options = {"top": top, "steps": steps, "noise": noise, "length": length, "include": include, "seed": seed}
+    explain_file(image, asked, graph, detector, model, options, out, export, json, device)
+
+
 def evaluate(
     model: Positional[str],
     /,
@@ -615,6 +667,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "draw": draw,
     "tell": tell,
     "caption": caption,
+    "explain": explain,
     "train": train,
     "eval": evaluate,
     "embed": embed,

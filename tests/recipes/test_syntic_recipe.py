@@ -15,7 +15,7 @@ from segue.metrics import java
 from segue.metrics.java import NotComputed
 from segue.nn.decoding import Decoding
 from segue.recipes.syntic import SYNTIC, captions_of, syntic, syntic_scenes
-from segue.recipes.syntic_tables import scenes_table
+from segue.recipes.syntic_tables import syntic_scenes_table
 from segue.types import InputError
 from tiny_pair import CAPTIONS, tiny_pair, tiny_scenes
 
@@ -85,7 +85,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
         java, "METRICS", {"METEOR": lambda *_: (0.5, np.zeros(4)), "SPICE": lambda *_: NotComputed("x")}
     )
     base = replace(quick, steps=2, pictures=8, support=12)
-    rows = scenes_table(home, base)
+    rows = syntic_scenes_table(home, base)
     assert len(rows) == 36
     assert {row.system for row in rows} == set(SYSTEMS)
     named = {row.name: row for row in rows}
@@ -166,4 +166,4 @@ def test_other_bad_requests_are_refused(quick, home, tmp_path):
     with pytest.raises(InputError, match="draw it first: segue data make scenes"):
         syntic_scenes(replace(quick, corpus=tmp_path / "nowhere"))
     with pytest.raises(InputError, match="draw it first: segue data make scenes"):
-        scenes_table(tmp_path / "nowhere")
+        syntic_scenes_table(tmp_path / "nowhere")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.api.captioner import Caption, Captioner, load_captioner
+from segue.api.explainer import Explainer, load_explainer
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import ENSEMBLE, find, method_of
@@ -26,6 +27,7 @@ __all__ = [
     "ENSEMBLE",
     "Caption",
     "Captioner",
+    "Explainer",
     "Explanation",
     "Illustrator",
     "Labeller",
@@ -37,6 +39,7 @@ __all__ = [
     "export",
     "load",
     "load_captioner",
+    "load_explainer",
     "load_illustrator",
     "load_labeller",
     "load_pair",
@@ -45,10 +48,11 @@ __all__ = [
 ]
 
 LOADERS: dict[str, Callable[..., Any]] = {
-    "crossmodal": load_illustrator,
     "cocu": load_labeller,
+    "crossmodal": load_illustrator,
     "pair": load_pair,
     "reclmis": load_segmenter,
+    "sgdiff": load_explainer,
     "syntic": load_captioner,
     "unet": load_segmenter,
 }

@@ -265,27 +265,37 @@ def _check_grid(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks]) -> 
                 )
 
 
-def write_stories(folder: Path, name: str, image: NDArray[np.uint8], stories: Sequence[CaptionedMasks]) -> list[Path]:
-    """Everything above for one picture: NAME.coco.json, NAME.grandf.json, NAME.html, and NAME.N.png of each story's
-    overlay and NAME.N.panoptic.png with its segments in NAME.panoptic.json. Each file is written whole or not at all.
+KINDS = ("overlay", "html", "coco", "grandf", "panoptic")
 
-    Returns the files.
+
+def write_stories(
+    folder: Path, name: str, image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], kinds: Sequence[str] = KINDS
+) -> list[Path]:
+    """Files of one picture, each written whole or not at all; returns them.
+
+    kinds: overlay (NAME.N.png of each story), html (NAME.html), coco (NAME.coco.json), grandf (NAME.grandf.json),
+    panoptic (NAME.N.panoptic.png of each story that has masks, and their segments in NAME.panoptic.json).
     """
+    if odd := [kind for kind in kinds if kind not in KINDS]:
+        raise InputError(f"export: got {odd[0]!r}, expected some of {', '.join(KINDS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    told, made, segments = [(f"{name}.png", stories)], [], {}
-    for n, story in enumerate(stories, 1):
-        write_image(overlay(image, story), made_file := folder / f"{name}.{n}.png")
-        made.append(made_file)
-        if story.links:
-            pixels, segments[f"{name}.{n}.panoptic.png"] = to_panoptic(story)
-            write_image(pixels, made_file := folder / f"{name}.{n}.panoptic.png")
-            made.append(made_file)
-    texts = {
-        f"{name}.coco.json": json.dumps(to_coco(told)),
-        f"{name}.grandf.json": json.dumps(to_grandf(told)),
-        f"{name}.panoptic.json": json.dumps(segments),
-        f"{name}.html": to_html(image, stories, name),
-    }
+    told, texts, made = [(f"{name}.png", stories)], {}, []
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    if "overlay" in kinds:
+        pictures |= {f"{name}.{n}.png": overlay(image, story) for n, story in enumerate(stories, 1)}
+    if "html" in kinds:
+        texts[f"{name}.html"] = to_html(image, stories, name)
+    if "coco" in kinds:
+        texts[f"{name}.coco.json"] = json.dumps(to_coco(told))
+    if "grandf" in kinds:
+        texts[f"{name}.grandf.json"] = json.dumps(to_grandf(told))
+    if "panoptic" in kinds:
+        drawn = {f"{name}.{n}.panoptic.png": to_panoptic(story) for n, story in enumerate(stories, 1) if story.links}
+        pictures |= {file: pixels for file, (pixels, _) in drawn.items()}
+        texts[f"{name}.panoptic.json"] = json.dumps({file: segments for file, (_, segments) in drawn.items()})
+    for file, pixels in pictures.items():
+        write_image(pixels, folder / file)
+        made.append(folder / file)
     for file, text in texts.items():
         with tempfile.TemporaryDirectory(dir=folder) as inside:
             (Path(inside) / file).write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 
 from segue.recipes import tables
 from segue.recipes.align import ALIGN, SCENES, align, align_scenes
-from segue.recipes.align_tables import flickr8k_table, scenes_table
+from segue.recipes.align_tables import align_scenes_table, flickr8k_table
 from segue.recipes.bench import bench_reclmis
 from segue.recipes.bench_caption import bench_captioning
 from segue.recipes.bench_curate import bench_curate
@@ -28,33 +28,39 @@ from segue.recipes.crossmodal import Settings as CrossModalSettings
 from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
+from segue.recipes.sgdiff import SCENES as STORIES
+from segue.recipes.sgdiff import SGDIFF, sgdiff, sgdiff_scenes
+from segue.recipes.sgdiff_tables import sgdiff_scenes_table
 from segue.recipes.syntic import SYNTIC, SYNTIC_SCENES, syntic, syntic_scenes
-from segue.recipes.syntic_tables import scenes_table
+from segue.recipes.syntic_tables import syntic_scenes_table
 from segue.recipes.tables import Row
 from segue.types import InputError
 
 RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
     "align": (align, ALIGN),
     "align-scenes": (align_scenes, SCENES),
-    "crossmodal": (crossmodal, CrossModalSettings(out=Path("runs/crossmodal"), data=Path("data"))),
-    "crossmodal-scenes": (crossmodal_scenes, CROSSMODAL_SCENES),
     "cocu": (cocu, ANY),
     "cocu-scenes": (cocu_scenes, COCU_SCENES),
+    "crossmodal": (crossmodal, CrossModalSettings(out=Path("runs/crossmodal"), data=Path("data"))),
+    "crossmodal-scenes": (crossmodal_scenes, CROSSMODAL_SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
+    "sgdiff": (sgdiff, SGDIFF),
+    "sgdiff-scenes": (sgdiff_scenes, STORIES),
     "syntic": (syntic, SYNTIC),
     "syntic-scenes": (syntic_scenes, SYNTIC_SCENES),
 }
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_flickr8k": flickr8k_table,
-    "align_scenes": scenes_table,
+    "align_scenes": align_scenes_table,
     "cocu_recovery": cocu_recovery_table,
     "cocu_scenes": cocu_scenes_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
-    "syntic_scenes": scenes_table,
+    "sgdiff_scenes": sgdiff_scenes_table,
+    "syntic_scenes": syntic_scenes_table,
 }
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments

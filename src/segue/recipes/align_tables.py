@@ -54,7 +54,7 @@ def score(folder: Path, settings: AlignSettings) -> dict[str, float]:
     return recalls(pair, held_out, towers.images(held_out), towers.texts(held_out))
 
 
-def scenes_table(data: Path | None = None) -> list[Row]:
+def align_scenes_table(data: Path | None = None) -> list[Row]:
     """The bundled pair on the scenes' test split, which its training has never seen: 1,000 pictures, 5,000 captions."""
     return [Row("test", "pair-scenes", 0, _bundled)]
 

@@ -35,7 +35,7 @@ PAIR = "pair-scenes"
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "spice": "SPICE"}
 
 
-def scenes_table(data: Path | None, base: SynticSettings = SYNTIC_SCENES) -> list[Row]:
+def syntic_scenes_table(data: Path | None, base: SynticSettings = SYNTIC_SCENES) -> list[Row]:
     """The paper's eight ablation rows and its peers. `base`: the settings that they share."""
     data = Path("runs/data") if data is None else data
     scenes, pair = data / "scenes", data / PAIR

@@ -6,11 +6,16 @@ masks. So the two decoders have the same blocks, the same losses on the words, a
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
 from segue.methods.sgdiff.transformer import BimodalTransformer, Direction, States, WordHead
+from segue.nn.decoding import Decoding, decode
 
 
 class WordInput(nn.Module):
@@ -74,6 +79,29 @@ class Writer:
         assert self.transformer.norm_caption is not None  # it writes, so it tells
         return self.transformer.norm_caption(x)
 
+    def select(self, rows: Tensor) -> Writer:
+        """The same for the rows (R,) int64."""
+        other = copy.copy(self)
+        other.there = self.there[rows]
+        other.graph, other.words = (
+            [None if part is None else (part[0][rows], part[1][rows]) for part in kept]
+            for kept in (self.graph, self.words)
+        )
+        return other
+
+
+@dataclass
+class _Past:
+    """What `decode` carries from word to word: the cache, what is added to every input, and the next place."""
+
+    writer: Writer
+    extra: Tensor | float
+    place: int = 0
+
+    def select(self, rows: Tensor) -> _Past:
+        extra = self.extra[rows] if isinstance(self.extra, Tensor) else self.extra
+        return _Past(self.writer.select(rows), extra, self.place)
+
 
 def write(
     transformer: BimodalTransformer,
@@ -86,26 +114,30 @@ def write(
     most: int,
     length: int | None = None,
     temperature: float = 0.0,
-    generator: torch.Generator | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
-    """Word numbers (B, most), END after the end. extra: (B, 1, D), added to every position.
+    """Word numbers (B, most), END after the end, by `segue.nn.decoding`. extra: (B, 1, D), added to every position.
 
-    temperature: 0 takes the likeliest word. length: exactly so many words.
+    temperature: 0 takes the likeliest word. length: exactly so many words. seeds: of sampling, one for each row.
     """
-    step, numbers = Writer(transformer, g, real), torch.full((len(g), most), END, device=g.device)
-    going = torch.ones(len(g), dtype=torch.bool, device=g.device)
-    x = words.start.expand(len(g), -1)
-    for place in range(most if length is None else length):
-        logits = head(step(x[:, None] + words.position[place] + extra))[:, 0]
-        logits[:, UNKNOWN] = -torch.inf
-        if length is not None:
-            logits[:, END] = -torch.inf
-        chosen = logits.argmax(-1)
-        if temperature:
-            chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
-        numbers[:, place] = chosen.masked_fill(~going, END)
-        going = going & (chosen != END)
-        if not going.any():
-            break
-        x = words.words(chosen)
+    last = most if length is None else length
+
+    def read(x: Tensor, past: _Past) -> tuple[Tensor, _Past]:
+        h = past.writer(x[:, None] + words.position[past.place] + past.extra)
+        return head(h)[:, 0], _Past(past.writer, past.extra, past.place + 1)
+
+    def step(tokens: Tensor, past: _Past) -> tuple[Tensor, _Past]:
+        if past.place == last:  # only the end can follow
+            return words.position.new_zeros(len(tokens), words.words.num_embeddings), past
+        return read(words.words(tokens), past)
+
+    logits, past = read(words.start.expand(len(g), -1), _Past(Writer(transformer, g, real), extra))
+    options = (
+        Decoding(max_tokens=last, top_p=1.0, temperature=temperature) if temperature else Decoding(max_tokens=last)
+    )
+    banned = [UNKNOWN] if length is None else [UNKNOWN, END]
+    answers = decode(step, logits, past, end=END, options=options, banned=banned, seeds=seeds)
+    numbers = torch.full((len(g), most), END, device=g.device)
+    for row, (answer,) in enumerate(answers):
+        numbers[row, : len(answer.tokens)] = torch.tensor(answer.tokens, dtype=torch.int64, device=g.device)
     return numbers

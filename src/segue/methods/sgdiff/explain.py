@@ -147,7 +147,6 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
     if not c.tells or model.head is None:
         states = model.transformer(None, graph.features, graph.there)
         return _Story(None, graph.features.new_zeros(rows), states)
-    generator = torch.Generator(model.codes.device).manual_seed(wish.seed)
     if isinstance(model.words, WordInput):
         numbers = write(
             model.transformer,
@@ -159,10 +158,11 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
             most=c.length,
             length=wish.length,
             temperature=wish.noise,
-            generator=generator,
+            seeds=[wish.seed + i % top for i in range(rows)],
         )
         logits, states = model.read(numbers, graph)
         return _Story(*words_of(F.one_hot(numbers, logits.shape[-1]).float(), logits), states)
+    generator = torch.Generator(model.codes.device).manual_seed(wish.seed)
     shape = (top, c.length, model.codes.shape[1])
     start = torch.randn(shape, generator=generator, device=model.codes.device).repeat(rows // top, 1, 1)
 

@@ -1,0 +1,157 @@
+"""From a place on a picture to stories, captions whose phrases are tied to masks: the predictor of the method `sgdiff`.
+
+>>> model = segue.load("runs/sgdiff-scenes/best")
+>>> for story in model.explain("street.png", box=(40, 60, 30, 50), graph="street.json"):
+...     print(story.score, story.caption, [(link.phrase, link.score) for link in story.links])
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.api.models import find
+from segue.data.formats.scene_graph import read_graph
+from segue.data.images import read_image
+from segue.methods.sgdiff.detector import detect_graph, load_detr
+from segue.methods.sgdiff.explain import explain_all
+from segue.methods.sgdiff.graph import Box, SceneGraph, graph_of
+from segue.methods.sgdiff.model import Encoded, SGDiff
+from segue.methods.sgdiff.prompts import Point, every_box, prompt_box
+from segue.methods.sgdiff.saving import restore
+from segue.types import CaptionedMasks, InputError, Picture, Region, Relation, check_image
+
+if TYPE_CHECKING:
+    from transformers import DetrForObjectDetection
+
+Image = str | Path | NDArray[np.uint8]
+Graph = str | Path | SceneGraph
+KEPT = 4  # pictures whose features are remembered
+
+
+def load_explainer(name_or_path: str | Path, *, device: str = "cpu", detector: str | None = None) -> Explainer:
+    """An explainer from a bundled name or a checkpoint folder.
+
+    detector: a DETR by its id on the hub or from a local folder, for pictures that come without a scene graph.
+    """
+    model = restore(find(name_or_path))[0].to(device)
+    return Explainer(model, None if detector is None else load_detr(detector).to(device))
+
+
+@dataclass
+class _Seen:
+    """A picture that was looked at: its features, and its objects when a detector found them."""
+
+    encoded: Encoded
+    found: SceneGraph | None = None
+
+
+class Explainer:
+    """Tells stories around a prompt. The last few pictures stay encoded, so a further prompt costs little."""
+
+    def __init__(self, model: SGDiff, detector: DetrForObjectDetection | None = None) -> None:
+        self.model, self.detector = model.eval(), detector
+        self._seen: dict[str, _Seen] = {}
+
+    def explain(
+        self,
+        image: Image,
+        *,
+        box: Sequence[float] | None = None,
+        point: Point | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        scribble: Sequence[Point] | None = None,
+        graph: Graph | None = None,
+        regions: Sequence[Region] | None = None,
+        relations: Sequence[Relation] = (),
+        top: int = 5,
+        **options: Any,
+    ) -> list[CaptionedMasks]:
+        """`top` stories around one prompt, the likeliest first.
+
+        image: a path, or (H, W, 3) uint8 RGB. Exactly one of box (x, y, width, height), point (x, y), mask (H, W) bool
+        and scribble [(x, y), ...], in pixels. The picture's objects: graph (a SceneGraph, or a json file in Visual
+        Genome's format or COCO's), or regions with relations between them, or what the detector finds.
+        options: steps, noise, length, include, seed, as in `segue.methods.sgdiff.explain.explain_all`.
+        Raises InputError for a prompt outside the picture or empty, a picture without objects, a dangling edge, a
+        length that can't be, words outside the vocabulary.
+        """
+        encoded, known = self._look(image, graph, regions, relations)
+        asked = prompt_box(known, box=box, point=point, mask=mask, scribble=scribble)
+        return explain_all(self.model, encoded, known, [asked], top=top, **options)[0]
+
+    def explain_every(
+        self,
+        image: Image,
+        *,
+        graph: Graph | None = None,
+        regions: Sequence[Region] | None = None,
+        relations: Sequence[Relation] = (),
+        top: int = 1,
+        **options: Any,
+    ) -> list[tuple[Box, list[CaptionedMasks]]]:
+        """Each object's box with its stories, all in one batch; arguments as those of `explain`."""
+        encoded, known = self._look(image, graph, regions, relations)
+        boxes = every_box(known)
+        return list(zip(boxes, explain_all(self.model, encoded, known, boxes, top=top, **options), strict=True))
+
+    def _look(
+        self, image: Image, graph: Graph | None, regions: Sequence[Region] | None, relations: Sequence[Relation]
+    ) -> tuple[Encoded, SceneGraph]:
+        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
+        check_image(pixels)
+        name = Path(image).name if isinstance(image, str | Path) else ""
+        given = _given(name, (pixels.shape[1], pixels.shape[0]), graph, regions, relations)
+        if given is None and self.detector is None:
+            raise InputError(
+                "no scene graph: the picture's objects are not known and no detector is loaded. Give --graph (a json "
+                "file in Visual Genome's format or COCO's instances), regions, or --detector facebook/detr-resnet-50"
+            )
+        seen = self._remembered(pixels)
+        return seen.encoded, self._detected(pixels, seen) if given is None else given
+
+    def _remembered(self, pixels: NDArray[np.uint8]) -> _Seen:
+        """The picture's features, by its content; the picture that was asked for longest ago is forgotten."""
+        key = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        seen = self._seen.pop(key, None) or _Seen(self.model.encode(pixels))
+        self._seen[key] = seen
+        if len(self._seen) > KEPT:
+            del self._seen[next(iter(self._seen))]
+        return seen
+
+    def _detected(self, pixels: NDArray[np.uint8], seen: _Seen) -> SceneGraph:
+        if seen.found is None:
+            assert self.detector is not None  # `_look` asked
+            found = detect_graph(pixels, self.detector)
+            seen.found = found if self.model.config.feature_width else replace(found, features=None)
+        return seen.found
+
+
+def _given(
+    name: str,
+    size: tuple[int, int],
+    graph: Graph | None,
+    regions: Sequence[Region] | None,
+    relations: Sequence[Relation],
+) -> SceneGraph | None:
+    """The graph that the caller gave in one way or another, or None."""
+    if graph is not None and regions is not None:
+        raise InputError("got both graph and regions, expected one of them")
+    if isinstance(graph, SceneGraph):
+        return graph
+    if graph is not None:
+        regions, relations = read_graph(Path(graph), name, size)
+    if regions is None:
+        return None
+    picture = Picture(name or "picture", _nothing, size, regions=tuple(regions), relations=tuple(relations))
+    return graph_of(picture, size)[0]
+
+
+def _nothing() -> NDArray[np.uint8]:
+    raise InputError("these pixels are with the caller")

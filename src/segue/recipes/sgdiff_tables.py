@@ -1,0 +1,126 @@
+"""The table of stories: what `segue ablate sgdiff_scenes` runs, every row with the same short recipe.
+
+experiment main: the paper's ablations, the rival that writes word by word, and "sequential": the caption first, by the
+system that only tells, then the masks of the nouns it told, by the system that only outlines (both of the row's seed).
+experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. Metrics are those of `sgdiff_scores`
+with the first noun's box as the prompt, and after "random_" with any object's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from segue.api.explainer import Explainer
+from segue.data.formats import read_pictures
+from segue.data.sketchbook.scenes.write import make_scenes
+from segue.methods.sgdiff.lexicon import word_spans
+from segue.methods.sgdiff.saving import restore
+from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
+from segue.recipes.sgdiff_scores import Case, cases_of, nouns_of, score_cases, score_stories, tell_by
+from segue.recipes.tables import Row
+from segue.training.state import has_state
+from segue.types import CaptionedMasks, Link, Picture
+
+SEEDS = (0, 1, 2)
+SYSTEMS = (
+    "full",
+    "no_psga",
+    "filter",
+    "rank",
+    "no_cross_attention",
+    "mask_only",
+    "caption_only",
+    "mecl_none",
+    "mecl_intra",
+    "mecl_inter",
+    "autoregressive",
+)
+LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
+TESTED = 300  # of the test pictures
+SHORT = replace(SCENES, caption_steps=500, steps=800, evaluations=1)
+
+
+def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
+    """12 systems by 3 seeds, then the curves over both lambdas. data: scenes drawn before; drawn once unless given."""
+    base = replace(SHORT, data=data or Path())
+    rows = []
+    for seed in SEEDS:
+        for system in SYSTEMS:
+            rows.append(Row("main", system, seed, partial(_row, replace(base, system=system, seed=seed))))
+        rows.append(Row("main", "sequential", seed, partial(_sequential, replace(base, seed=seed))))
+    for name in ("lambda_adaptor", "lambda_mecl"):
+        for value in LAMBDAS:
+            rows.append(Row(name, f"{value:g}", 0, partial(_row, replace(base, **{name: value}))))  # type: ignore[arg-type]
+    return rows
+
+
+def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    model, pictures = restore(_trained(settings, work))[0], _tested(settings)
+    first, random = (score_stories(model, pictures, prompt) for prompt in ("first", "any"))  # type: ignore[arg-type]
+    return _joined(first, random)
+
+
+def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+    """Both parts come from the rows of their own, if these are done; else they are trained here."""
+    settings = _with_data(settings, work)
+    parts = []
+    for system in ("caption_only", "mask_only"):
+        twin = work.with_name(f"main-{system}-{settings.seed}")
+        out = twin if (twin / "best" / "config.json").exists() else work / system
+        parts.append(Explainer(restore(_trained(replace(settings, system=system), out))[0]))
+    pictures = _tested(settings)
+    tell = partial(tell_in_turn, *parts, nouns_of(pictures))
+    return _joined(*(score_cases(tell, cases_of(pictures, prompt)) for prompt in ("first", "any")))  # type: ignore[arg-type]
+
+
+def tell_in_turn(
+    teller: Explainer, outliner: Explainer, classes: dict[str, str], case: Case, count: int
+) -> list[CaptionedMasks]:
+    """The caption first, then the masks of the words in it that name a class: the first such word takes the masks."""
+    masks, stories = tell_by(outliner, case, 1)[0].links, []
+    for story in tell_by(teller, case, count):
+        first: dict[str, tuple[int, int]] = {}
+        for word, start, end in word_spans(story.caption):
+            first.setdefault(classes.get(word, ""), (start, end))
+        links = [_tied(mask, story.caption, *first[mask.label]) for mask in masks if mask.label in first]
+        stories.append(CaptionedMasks(story.caption, story.score, tuple(links)))
+    return stories
+
+
+def _tied(mask: Link, caption: str, start: int, end: int) -> Link:
+    return replace(mask, start=start, end=end, phrase=caption[start:end])
+
+
+def _joined(first: dict[str, float], random: dict[str, float]) -> dict[str, float]:
+    return first | {f"random_{name}": value for name, value in random.items()}
+
+
+def _tested(settings: SGDiffSettings) -> Sequence[Picture]:
+    return usable(read_pictures(settings.data, "test", settings.on_bad), "test")[:TESTED]
+
+
+def _trained(settings: SGDiffSettings, out: Path) -> Path:
+    """The best weights of a short training, which is resumed where it was stopped."""
+    if not (out / "last" / "config.json").exists():
+        begun = has_state(out / "state") or has_state(out / "captions" / "state")
+        sgdiff(replace(settings, out=out, resume=begun))
+    return out / "best"
+
+
+def _with_data(settings: SGDiffSettings, work: Path) -> SGDiffSettings:
+    """The settings with the scenes drawn, once for all rows, unless the table was given some."""
+    if settings.data != Path():
+        return settings
+    folder = work.parents[1] / "data-scenes"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            print(f"drawing the scenes to {folder}")
+            make_scenes(folder)
+    return replace(settings, data=folder)

@@ -1,0 +1,189 @@
+import json
+
+import numpy as np
+import pytest
+
+import segue as package
+from methods.sgdiff.sgdiff_toys import SIDE, toy_example, toy_model
+from segue.api import Explainer, load_explainer
+from segue.data import rle
+from segue.data.images import write_image, write_mask
+from segue.methods.sgdiff.graph import graph_of
+from segue.methods.sgdiff.saving import save
+from segue.types import InputError, Relation
+
+IMAGE, PICTURE, _ = toy_example()
+REGIONS, RELATIONS = PICTURE.regions, PICTURE.relations
+LEFT = REGIONS[0].box
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A network that is not trained, whose words all begin phrases and whose masks fill their boxes."""
+    model = toy_model()
+    model.head.tags.bias.data[1] += 50
+    model.masks.embed[-1].bias.data[-1] += 50
+    path = tmp_path_factory.mktemp("models") / "toy"
+    save(model, path)
+    return path
+
+
+@pytest.fixture
+def explainer(folder):
+    return load_explainer(folder)
+
+
+def visual_genome():
+    boxes = [dict(zip("xywh", region.box, strict=True)) for region in REGIONS]
+    objects = [
+        {"object_id": 10 + i, "names": [r.label]} | b for i, (r, b) in enumerate(zip(REGIONS, boxes, strict=True))
+    ]
+    edges = [{"subject_id": 10 + r.subject, "predicate": r.predicate, "object_id": 10 + r.object} for r in RELATIONS]
+    return {"image_id": 7, "objects": objects, "relationships": edges}
+
+
+def coco():
+    marks = [
+        {"id": i, "image_id": 7, "category_id": i, "bbox": list(r.box), "segmentation": rle.to_json(r.mask)}
+        for i, r in enumerate(REGIONS)
+    ]
+    categories = [{"id": i, "name": r.label} for i, r in enumerate(REGIONS)]
+    images = [{"id": n, "file_name": f"{n}.png", "width": SIDE, "height": SIDE} for n in (6, 7)]
+    return {"images": images, "annotations": marks, "categories": categories}
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_image(IMAGE, tmp_path / "7.png")
+    (tmp_path / "vg.json").write_text(json.dumps([visual_genome(), {"image_id": 8, "objects": []}]))
+    (tmp_path / "coco.json").write_text(json.dumps(coco()))
+    return tmp_path
+
+
+def told(stories):
+    return [(s.caption, round(s.score, 5), [(x.phrase, x.label, int(x.mask.sum())) for x in s.links]) for s in stories]
+
+
+def test_a_graph_is_a_graph_however_it_is_given(explainer, files):
+    graph, _ = graph_of(PICTURE, (SIDE, SIDE))
+    first = explainer.explain(IMAGE, box=LEFT, graph=graph, top=3)
+    assert len(first) == 3
+    assert all(link.mask.shape == (SIDE, SIDE) for story in first for link in story.links)
+    assert {link.label for story in first for link in story.links} <= {"square", "circle"}
+    assert first[0].links
+    given = {"regions": REGIONS, "relations": RELATIONS}
+    assert told(first) == told(explainer.explain(IMAGE, box=LEFT, top=3, **given))
+    assert told(first) == told(explainer.explain(files / "7.png", box=LEFT, graph=files / "vg.json", top=3))
+    spatial = explainer.explain(IMAGE, box=LEFT, regions=REGIONS, top=3)
+    assert told(spatial) == told(explainer.explain(files / "7.png", box=LEFT, graph=str(files / "coco.json"), top=3))
+
+
+def test_prompts_of_every_kind(explainer):
+    x, y, w, h = LEFT
+    for prompt in ({"point": (x + w / 2, y + h / 2)}, {"mask": rle.decode(REGIONS[0].mask)}, {"scribble": [(x, y)]}):
+        assert len(explainer.explain(IMAGE, **prompt, regions=REGIONS, top=2)) == 2
+    every = explainer.explain_every(IMAGE, regions=REGIONS, top=2)
+    assert [box for box, _ in every] == [region.box for region in REGIONS]
+    assert told(every[0][1]) == told(explainer.explain(IMAGE, box=LEFT, regions=REGIONS, top=2))
+
+
+def test_a_picture_is_encoded_once_and_the_oldest_is_forgotten(explainer):
+    calls = []
+    explainer.model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    for box in (LEFT, REGIONS[1].box):
+        explainer.explain(IMAGE.copy(), box=box, regions=REGIONS, top=1)
+    assert len(calls) == 1
+    for i in range(6):
+        explainer.explain(np.roll(IMAGE, i + 1), box=LEFT, regions=REGIONS, top=1)
+    assert len(calls) == 7
+    explainer.explain(IMAGE, box=LEFT, regions=REGIONS, top=1)
+    assert len(calls) == 8
+    assert len(explainer._seen) == 4
+
+
+def test_load_finds_the_method(folder):
+    assert isinstance(package.load(folder), Explainer)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"box": LEFT}, "no scene graph.*--graph .*--detector"),
+        ({"box": (200, 0, 5, 5), "regions": REGIONS}, "outside the picture of 32x32"),
+        ({"box": (3, 3, 0, 5), "regions": REGIONS}, "an empty box"),
+        ({"box": LEFT, "regions": ()}, "a picture without any object"),
+        ({"box": LEFT, "regions": REGIONS, "relations": [Relation(0, "on", 9)]}, "points outside its 2 regions"),
+        ({"box": LEFT, "regions": REGIONS, "length": 0}, "length: got 0"),
+        ({"box": LEFT, "regions": REGIONS, "include": ("zebra",)}, "zebra is outside"),
+        ({"box": LEFT, "regions": REGIONS, "graph": "x.json"}, "both graph and regions"),
+        ({"regions": REGIONS}, "prompt: got nothing"),
+    ],
+)
+def test_bad_requests_are_refused(explainer, request_, message):
+    with pytest.raises(InputError, match=message):
+        explainer.explain(IMAGE, **request_)
+
+
+def test_bad_graph_files_are_refused(explainer, files):
+    dangling, strange, small = visual_genome(), {"image_id": 7, "objects": [{"x": 1}]}, coco()
+    dangling["relationships"][0]["object_id"] = 99
+    small["images"][1]["width"] = 640
+    for value, message in (
+        (dangling, "dangling edge, 'left of' names the object 99"),
+        (strange, "not laid out as expected"),
+        (small, "of a picture of 640x32 pixels, this one has 32x32"),
+        ([{"image_id": 1}, {"image_id": 2}], "no entry with the image_id 7"),
+        (3, "not laid out as expected"),
+    ):
+        (files / "g.json").write_text(json.dumps(value))
+        with pytest.raises(InputError, match=message):
+            explainer.explain(files / "7.png", box=LEFT, graph=files / "g.json")
+    with pytest.raises(InputError, match="can't be read as JSON"):
+        explainer.explain(files / "7.png", box=LEFT, graph=files / "missing.json")
+
+
+def test_the_command_writes_overlays_page_and_exports(segue, folder, files):
+    box = ",".join(str(v) for v in LEFT)
+    args = ("explain", files / "7.png", "--graph", files / "vg.json", "--model", folder, "--top", 2, "-o", files / "o")
+    status, out, error = segue(*args, "--box", box, "--json", "--export", "coco", "grandf", "panoptic")
+    assert status == 0, error
+    (answer,) = json.loads(out)["prompts"]
+    assert len(answer["stories"]) == 2
+    assert answer["stories"][0]["links"][0]["area"] > 0
+    made = {path.name for path in (files / "o").iterdir()}
+    assert {"7.1.png", "7.2.png", "7.html", "7.coco.json", "7.grandf.json", "7.panoptic.json"} <= made
+    assert {path.rpartition("/")[2] for path in answer["files"]} == made
+    page = (files / "o" / "7.html").read_text()
+    assert "mouseenter" in page
+    assert 'data-lights="s0-' in page
+    write_mask(rle.decode(REGIONS[1].mask), files / "m.png")
+    for prompt in (("--point", "9,16"), ("--scribble", "8,15 10,17"), ("--mask", files / "m.png"), ("--every",)):
+        status, out, error = segue(*args, *prompt)
+        assert status == 0, error
+        assert "7.html" in out or "7.1.html" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "prompt: got nothing, expected one of --box"),
+        (("--box", "1,2,3"), "expected x,y,w,h"),
+        (("--box", "a,b,c,d"), "expected x,y,w,h"),
+        (("--box", "1,1,5,5", "--every"), "got --box, --every"),
+        (("--box", "90,90,5,5"), "outside the picture"),
+        (("--point", "40,16"), "outside the picture"),
+        (("--box", "3,3,9,9", "--length", "0"), "length: got 0"),
+        (("--box", "3,3,9,9", "--include", "zebra"), "zebra is outside"),
+    ],
+)
+def test_the_command_refuses_in_one_line(segue, folder, files, more, message):
+    status, _, error = segue("explain", files / "7.png", "--graph", files / "vg.json", "--model", folder, *more)
+    assert status == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_without_a_bundled_model_the_command_says_what_there_is(segue, files):
+    status, _, error = segue("explain", files / "7.png", "--box", "1,1,5,5", "--model", "no-such-model")
+    assert status == 2
+    assert "neither a folder nor a bundled model" in error

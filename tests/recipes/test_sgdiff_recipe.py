@@ -1,0 +1,215 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segue.api import load_explainer
+from segue.data import rle
+from segue.data.formats import read_pictures
+from segue.data.sketchbook.scenes.write import make_scenes
+from segue.metrics.captions import score_captions
+from segue.recipes import sgdiff_tables
+from segue.recipes.sgdiff import SCENES, config_of, sgdiff_scenes, staged, train_sgdiff, usable
+from segue.recipes.sgdiff_scores import cases_of, nouns_of, said_class, score_cases
+from segue.recipes.sgdiff_tables import sgdiff_scenes_table, tell_in_turn
+from segue.types import CaptionedMasks, InputError, Link, Picture, PictureSet, Region
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    make_scenes(folder, train=6, val=3, test=3, size=48, workers=1)
+    return folder
+
+
+@pytest.fixture
+def quick(tmp_path, scenes):
+    return replace(
+        SCENES, out=tmp_path / "run", data=scenes, size=32, width=32, blocks=1, caption_steps=2, steps=2, batch_size=3,
+        evaluations=1, val_pictures=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(scenes):
+    return usable(read_pictures(scenes, "test"), "test")
+
+
+def truthful(case, count):
+    """Stories that are the truth itself."""
+    picture, caption = case.picture, case.references[0]
+    number = picture.captions.index(caption)
+    phrases = [p for p in picture.phrases if p.caption == number and p.regions]
+    links = [
+        Link(p.start, p.end, caption[p.start : p.end], rle.decode(picture.regions[r].mask), 0.9, "")
+        for p in phrases
+        for r in p.regions
+    ]
+    return [CaptionedMasks(caption, 1.0, tuple(links))] * count
+
+
+def test_two_stages_leave_a_model_that_explains(quick):
+    folder = sgdiff_scenes(quick)
+    assert (quick.out / "captions/last/config.json").exists()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["method"] == "sgdiff"
+    history = [json.loads(line) for line in (quick.out / "history.jsonl").read_text().splitlines()]
+    assert {"train/mask", "train/mecl", "train/bit", "evaluate/cider", "evaluate/mask_iou"} <= set(history[-1])
+    first = (quick.out / "captions/history.jsonl").read_text()
+    assert "train/bit" in first
+    assert "train/mask" not in first
+    picture = read_pictures(quick.data, "test").pictures[0]
+    found = load_explainer(folder).explain(picture.load(), box=picture.regions[0].box, regions=picture.regions, top=2)
+    assert len(found) == 2
+
+
+def test_a_run_that_is_done_is_not_begun_again(quick):
+    sgdiff_scenes(quick)
+    with pytest.raises(InputError, match="holds the state of a run"):
+        sgdiff_scenes(quick)
+    weights = (quick.out / "captions/last/model.safetensors").stat().st_mtime_ns
+    longer = replace(quick, resume=True)
+    sgdiff_scenes(longer)
+    assert (quick.out / "captions/last/model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_systems_get_the_same_number_of_steps():
+    for system in ("full", "mask_only", "caption_only", "autoregressive"):
+        settings = replace(SCENES, system=system)
+        assert sum(staged(settings).values()) == SCENES.caption_steps + SCENES.steps
+    assert list(staged(replace(SCENES, system="mask_only"))) == [2]
+    assert config_of(replace(SCENES, lambda_mecl=5.0, width=64)).feed == 128
+    with pytest.raises(InputError, match="system 'nothing'"):
+        config_of(replace(SCENES, system="nothing"))
+
+
+def test_the_truth_scores_full_marks(scenes, pictures):
+    """A story told from the first reference is scored against the regions of the case's own caption."""
+    cases = [c._replace(references=[c.references[0]]) for c in cases_of(pictures, "first")]
+    numbers = [c.picture.captions.index(c.references[0]) for c in cases]
+    cases = [
+        c._replace(told=tuple(sorted({r for p in c.picture.phrases if p.caption == n for r in p.regions})))
+        for c, n in zip(cases, numbers, strict=True)
+    ]
+    found = score_cases(truthful, cases, top=2, java=False)
+    assert found["bleu4"] == pytest.approx(1, abs=1e-6)
+    assert found["mask_iou"] == found["mask_iou_greedy"] == 1
+    assert found["link_accuracy"] > 0.8  # a noun that names two classes has one of them
+    assert found["map"] > 0.6
+    assert found["cider"] == found["cider_selected"] == found["cider_oracle5"]
+
+
+def test_the_oracle_takes_the_best_and_missing_masks_count_nothing(pictures):
+    cases = cases_of(pictures, "any")
+
+    def tell(case, count):
+        said = ["nothing at all here", case.references[-1]][:count]
+        return [CaptionedMasks(caption, 0.5) for caption in said]
+
+    found = score_cases(tell, cases, top=2, java=False)
+    truth = {str(i): c.references for i, c in enumerate(cases)}
+    best = {str(i): c.references[-1] for i, c in enumerate(cases)}
+    assert found["cider_oracle5"] == pytest.approx(score_captions(best, truth, with_java=False).corpus["CIDEr-D"])
+    assert found["cider_oracle5"] > found["cider"] == found["cider_selected"]
+    assert found["mask_iou"] == found["map"] == found["link_accuracy"] == 0
+    assert found["distinct2"] == 1
+
+
+def test_prompts(pictures):
+    for prompt in ("first", "any"):
+        for case in cases_of(pictures, prompt):
+            boxes = [region.box for region in case.picture.regions]
+            asked = boxes.index(case.box)
+            naming = {p.caption for p in case.picture.phrases if asked in p.regions}
+            assert set(case.references) == {case.picture.captions[i] for i in naming}
+            assert asked in case.told
+    first = cases_of(pictures, "first")[0]
+    starts = {
+        caption: min((p.start, p.regions[0]) for p in first.picture.phrases if p.caption == caption and p.regions)[1]
+        for caption in {p.caption for p in first.picture.phrases if p.regions}
+    }
+    assert first.box in [first.picture.regions[r].box for r in starts.values()]
+    with pytest.raises(InputError, match="prompt: got 'last'"):
+        cases_of(pictures, "last")
+    with pytest.raises(InputError, match="no case to score"):
+        score_cases(truthful, [])
+
+
+def test_a_wrong_noun_is_a_wrong_tie(pictures):
+    classes = nouns_of(pictures)
+    case = cases_of(pictures, "first")[0]
+    region = case.picture.regions[case.told[0]]
+    wrong = next(word for word, label in classes.items() if label != region.label)
+    mask = rle.decode(region.mask)
+    right = next(word for word, label in classes.items() if label == region.label)
+    for word, expected in ((right, 1.0), (wrong, 0.0)):
+        story = CaptionedMasks(word, 1.0, (Link(0, len(word), word, mask, 0.9),))
+        found = score_cases(lambda _, count, s=story: [s] * count, [case], top=1, java=False)
+        assert found["link_accuracy"] == expected
+    assert said_class(Link(0, 5, "zzzzz", mask, 1.0), classes) == ""
+    assert said_class(Link(0, 0, "dog", mask, 1.0, "dog"), classes) == "dog"
+
+
+def test_captions_without_phrases_are_linked_by_their_nouns_and_crowds_are_left_out():
+    regions = (Region("dog", (1, 1, 5, 5)), Region("dog", (9, 9, 5, 5), crowd=True), Region("cat", (0, 0, 0, 0)))
+    told = Picture("p", lambda: np.zeros((16, 16, 3), np.uint8), captions=("two puppies and a cat",), regions=regions)
+    (picture,) = usable(PictureSet([told, replace(told, regions=())]), "train")
+    assert [p.regions for p in picture.phrases if p.regions] == [(0,)]
+    with pytest.raises(InputError, match="train: none of 1 pictures has a caption that names one of its regions"):
+        usable(PictureSet([replace(told, regions=())]), "train")
+
+
+class Says:
+    """An explainer that always tells the same."""
+
+    def __init__(self, *stories):
+        self.stories = list(stories)
+
+    def explain(self, image, *, box, regions, relations, top):
+        return self.stories[:top]
+
+
+def test_the_sequential_pipeline_ties_masks_to_the_nouns_told(pictures):
+    case = cases_of(pictures, "any")[0]
+    mask = np.ones((48, 48), np.bool_)
+    outliner = Says(CaptionedMasks("", 0.5, tuple(Link(0, 0, c, mask, 0.7, c) for c in ("dog", "cat", "tree"))))
+    teller = Says(CaptionedMasks("a puppy near a kitten and a puppy", 0.4), CaptionedMasks("nobody", 0.2))
+    classes = {"puppy": "dog", "kitten": "cat", "oak": "tree"}
+    first, second = tell_in_turn(teller, outliner, classes, case, 2)
+    assert [(link.start, link.phrase, link.label, link.score) for link in first.links] == [
+        (2, "puppy", "dog", 0.7),
+        (15, "kitten", "cat", 0.7),
+    ]
+    assert second.links == ()
+    assert [story.score for story in (first, second)] == [0.4, 0.2]
+
+
+def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, scenes, tmp_path, monkeypatch):
+    main = [row for row in sgdiff_scenes_table() if row.experiment == "main"]
+    assert len({row.system for row in main}) == 12
+    assert len(main) == len({row.key for row in main}) == 36
+    assert len(sgdiff_scenes_table()) == 46
+    monkeypatch.setattr(sgdiff_tables, "SHORT", quick)
+    monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())  # starts of Java, a second each
+    rows = {row.name: row for row in sgdiff_scenes_table(scenes)}
+    work = tmp_path / "table"
+    found = {
+        name: rows[f"main/{name}/0"].run(rows[f"main/{name}/0"].folder(work))
+        for name in ("mask_only", "caption_only", "sequential")
+    }
+    assert "cider" not in found["mask_only"]
+    assert "mask_iou" not in found["caption_only"]
+    assert {"cider", "cider_oracle5", "bleu4", "mask_iou", "map", "link_accuracy", "distinct2", "random_cider"} <= set(
+        found["sequential"]
+    )
+    assert not (work / "main-sequential-0/caption_only").exists()  # the rows' own were there
+    assert all(math.isfinite(value) for scores in found.values() for value in scores.values())
+
+
+def test_scenes_must_be_there(quick, tmp_path):
+    with pytest.raises(InputError, match="draw it first: segue data make scenes"):
+        sgdiff_scenes(replace(quick, data=tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="none of 0 pictures"):
+        train_sgdiff(quick, PictureSet([]), PictureSet([]))
