@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def load_explainer(name_or_path: str | Path, *, device: str = "cpu", detector: s
     detector: a DETR by its id on the hub or from a local folder, for pictures that come without a scene graph.
     """
     model = restore(find(name_or_path))[0].to(device)
-    return Explainer(model, None if detector is None else load_detr(detector).to(device))
+    return Explainer(model, None if detector is None else cast(Any, load_detr(detector)).to(device))
 
 
 @dataclass

@@ -37,7 +37,7 @@ def caption_files(
     """
     paths = _paths(image)
     captioner = load_captioner(model, device=device, pair=pair, support=support)
-    rows, failed = [], []
+    rows, failed = [], list[str]()
     size = captioner.batch_size
     for start in range(0, len(paths), size):
         good = _readable(paths[start : start + size], failed)

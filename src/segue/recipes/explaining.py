@@ -41,6 +41,7 @@ def explain_file(
     """See `segue.cli.explain`, whose arguments these are."""
     prompt = _prompt(asked)
     explainer, pixels = load_explainer(model, device=device, detector=detector), read_image(image)
+    found: list[tuple[Any, list[CaptionedMasks]]]
     if asked.every:
         found = explainer.explain_every(image, graph=graph, **options)
     else:

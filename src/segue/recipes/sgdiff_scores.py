@@ -220,7 +220,12 @@ class _Coco:
         self.images.append({"id": number, "height": size[0], "width": size[1]})
         for i in known:
             code = _mask(case, i)
-            mark = {"id": len(self.annotations) + 1, "image_id": number, "iscrowd": 0, "area": rle.area(code)}
+            mark: dict[str, Any] = {
+                "id": len(self.annotations) + 1,
+                "image_id": number,
+                "iscrowd": 0,
+                "area": rle.area(code),
+            }
             mark |= {"category_id": self.category(case.picture.regions[i].label), "bbox": list(rle.box(code))}
             self.annotations.append(mark | {"segmentation": rle.to_json(code)})
 

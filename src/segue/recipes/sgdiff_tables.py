@@ -20,7 +20,7 @@ from segue.data.sketchbook.scenes.write import make_scenes
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.saving import restore
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
-from segue.recipes.sgdiff_scores import Case, cases_of, nouns_of, score_cases, score_stories, tell_by
+from segue.recipes.sgdiff_scores import Case, Prompt, cases_of, nouns_of, score_cases, score_stories, tell_by
 from segue.recipes.tables import Row
 from segue.training.state import has_state
 from segue.types import CaptionedMasks, Link, Picture
@@ -39,6 +39,7 @@ SYSTEMS = (
     "mecl_inter",
     "autoregressive",
 )
+PROMPTS: tuple[Prompt, ...] = ("first", "any")
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
 TESTED = 300  # of the test pictures
 SHORT = replace(SCENES, caption_steps=500, steps=800, evaluations=1)
@@ -52,30 +53,32 @@ def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
         for system in SYSTEMS:
             rows.append(Row("main", system, seed, partial(_row, replace(base, system=system, seed=seed))))
         rows.append(Row("main", "sequential", seed, partial(_sequential, replace(base, seed=seed))))
-    for name in ("lambda_adaptor", "lambda_mecl"):
-        for value in LAMBDAS:
-            rows.append(Row(name, f"{value:g}", 0, partial(_row, replace(base, **{name: value}))))  # type: ignore[arg-type]
+    for value in LAMBDAS:
+        rows.append(Row("lambda_adaptor", f"{value:g}", 0, partial(_row, replace(base, lambda_adaptor=value))))
+        rows.append(Row("lambda_mecl", f"{value:g}", 0, partial(_row, replace(base, lambda_mecl=value))))
     return rows
 
 
 def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
     settings = _with_data(settings, work)
     model, pictures = restore(_trained(settings, work))[0], _tested(settings)
-    first, random = (score_stories(model, pictures, prompt) for prompt in ("first", "any"))  # type: ignore[arg-type]
+    first, random = (score_stories(model, pictures, prompt) for prompt in PROMPTS)
     return _joined(first, random)
 
 
 def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
     """Both parts come from the rows of their own, if these are done; else they are trained here."""
     settings = _with_data(settings, work)
-    parts = []
-    for system in ("caption_only", "mask_only"):
+
+    def part(system: str) -> Explainer:
         twin = work.with_name(f"main-{system}-{settings.seed}")
         out = twin if (twin / "best" / "config.json").exists() else work / system
-        parts.append(Explainer(restore(_trained(replace(settings, system=system), out))[0]))
+        return Explainer(restore(_trained(replace(settings, system=system), out))[0])
+
     pictures = _tested(settings)
-    tell = partial(tell_in_turn, *parts, nouns_of(pictures))
-    return _joined(*(score_cases(tell, cases_of(pictures, prompt)) for prompt in ("first", "any")))  # type: ignore[arg-type]
+    tell = partial(tell_in_turn, part("caption_only"), part("mask_only"), nouns_of(pictures))
+    first, random = (score_cases(tell, cases_of(pictures, prompt)) for prompt in PROMPTS)
+    return _joined(first, random)
 
 
 def tell_in_turn(

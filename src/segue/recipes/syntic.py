@@ -374,5 +374,7 @@ def _batches(
 
 def optimised(image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64], settings: SynticSettings) -> Tensor:
     """Eq. 2 as the settings say, (N, D)."""
-    options = {"steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch}
-    return torch.from_numpy(np.asarray(optimise_features(np.array(image), text, group, **options)))
+    found = optimise_features(
+        np.array(image), text, group, steps=settings.fo_steps, lr=settings.fo_lr, batch=settings.fo_batch
+    )
+    return torch.from_numpy(np.asarray(found))

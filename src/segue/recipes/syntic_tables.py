@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from segue.encoders.pairs import Pair
 from segue.methods.checkpoint import bundled
 from segue.methods.syntic import SYSTEMS, Support
 from segue.metrics.captions import clip_score, score_captions
-from segue.recipes.syntic import SYNTIC_SCENES, SynticSettings, captions_of, features_of, prepare, train_on
+from segue.recipes.syntic import SYNTIC_SCENES, SynticSettings, System, captions_of, features_of, prepare, train_on
 from segue.recipes.tables import Row
 from segue.types import InputError, PictureSet
 
@@ -47,7 +48,7 @@ def syntic_scenes_table(data: Path | None, base: SynticSettings = SYNTIC_SCENES)
         )
     shared = replace(base, corpus=scenes, pair=str(pair) if pair.is_dir() else PAIR)
     return [
-        Row("main", system, seed, partial(_row, replace(shared, system=system, seed=seed)))
+        Row("main", system, seed, partial(_row, replace(shared, system=cast(System, system), seed=seed)))
         for seed in SEEDS
         for system in SYSTEMS
     ]
