@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,22 +46,16 @@ def meteor(said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
     if not jar.exists():
         return NotComputed(f"{jar} is not there; install pycocoevalcap again")
     command = ["java", *ENGLISH, "-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
-    with subprocess.Popen(
-        command,
-        cwd=jar.parent,
-        env=_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
-        try:
-            return _dialogue(process, said, truth)
-        except (OSError, ValueError) as error:
-            return NotComputed(f"METEOR's Java program ended early or answered with no number ({error})")
-        finally:
-            process.kill()
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    options |= {"cwd": jar.parent, "env": _environment(), "encoding": "utf-8", "errors": "replace"}
+    try:  # leaving the pipe to a program that has died raises too
+        with subprocess.Popen(command, **options) as process:
+            try:
+                return _dialogue(process, said, truth)
+            finally:
+                process.kill()
+    except (OSError, ValueError) as error:
+        return NotComputed(f"METEOR's Java program ended early or answered with no number ({error})")
 
 
 def _dialogue(process: subprocess.Popen[str], said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
