@@ -210,7 +210,7 @@ def test_a_meteor_that_dies_is_not_computed(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(java, "_package", lambda: tmp_path)
     assert "METEOR's Java program ended early" in str(java.meteor(["a"], [["a"]]))
-    assert "METEOR's Java program ended early" in str(java.meteor(["a"], [["a " * 100_000]]))  # it dies while it is told
+    assert "METEOR's Java program ended early" in str(java.meteor(["a"], [["a " * 100_000]]))  # dies while told
 
 
 def test_distinct():
