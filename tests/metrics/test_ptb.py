@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from java import need_java
 
+from segue.metrics import ptb
 from segue.metrics.ptb import PUNCTUATION, tokenize, tokenize_all, tokens
 from segue.recipes.bench_metrics import generated
 
@@ -89,3 +90,18 @@ def test_tokens_are_lower_case_without_blanks_or_punctuation(caption):
 @given(st.lists(st.sampled_from(["a", "dog", "runs", "cannot", "park"]), max_size=8))
 def test_plain_words_stay(words):
     assert tokenize(" ".join(words)) == " ".join(words).replace("cannot", "can not")
+
+
+PIECES = "a the Dr. dog cannot can't U.S. 5 10:30 -- ' . , ! #tag é ’s St. No. etc. ph.d www.a.com <b>".split()  # noqa: SIM905
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=10), st.sampled_from(["", " "]))
+def test_the_short_cuts_change_nothing(pieces, between):
+    text = between.join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_RUN", "_PLAIN"):
+            patch.setattr(ptb, name, re.compile("(?!)"))
+        patch.setattr(ptb, "_BY_KIND", {})
+        slowly = tokens(text, "Two men.")
+    assert tokens(text, "Two men.") == slowly

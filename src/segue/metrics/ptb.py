@@ -59,85 +59,92 @@ _TAIL = rf"(?:[-_‐‑]{_PART})+"
 _URL, _URL_END = r"[^\s\"<>|(){}]", r"[^\s\"<>|(){}.!?,;:-]"
 _NAME = r"[A-Za-z][\w:.-]*"
 
-# (pattern, how its token is written). Group 1 is the token; what follows it is looked at and counts as matched.
-_RULES: list[tuple[str, str | None]] = [
+# (pattern, how its token is written, how it may begin: a letter "a", a digit "0" or another sign "." of ASCII; any rule
+# may begin otherwise). Group 1 is the token; what follows it is looked at and counts as matched.
+_RULES: list[tuple[str, str | None, str]] = [
     # a word before what hangs on it, and that
-    (rf"((?:(?!n{_A}t){_W})*?[A-Za-z])[nN]{_A}[tT]", None),
-    (rf"({_W}+)['’](?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]){_OFF}", None),
-    (rf"([nN]{_A}[tT]){_OFF}", "{}"),
-    (rf"((?:['’]|&(?i:apos);)(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE])){_OFF}", "{}"),
-    (r"(’(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]))", "{}"),
-    (rf"((?i:can(?=not)|gon(?=na)|wan(?=na)|got(?=ta)|gim(?=me)|lem(?=me)))(?i:not|na|ta|me)(?!{_W}|')", None),
-    (r"('[tT])(?i:is|was)", None),
+    (rf"((?:(?!n{_A}t){_W})*?[A-Za-z])[nN]{_A}[tT]", None, "a0"),
+    (rf"({_W}+)['’](?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]){_OFF}", None, "a0"),
+    (rf"([nN]{_A}[tT]){_OFF}", "{}", "a"),
+    (rf"((?:['’]|&(?i:apos);)(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE])){_OFF}", "{}", "."),
+    (r"(’(?:[sSmMdD]|[lL][lL]|[rR][eE]|[vV][eE]))", "{}", ""),
+    (rf"((?i:can(?=not)|gon(?=na)|wan(?=na)|got(?=ta)|gim(?=me)|lem(?=me)))(?i:not|na|ta|me)(?!{_W}|')", None, "a"),
+    (r"('[tT])(?i:is|was)", None, "."),
     # words with an apostrophe of their own
-    (rf"([A-HJ-XZdlno]{_A}{_L}{{2}}{_W}*|{_L}+{_L}*[aeiouAEIOU]{_A}[aeiouAEIOU]{_L}*)", None),
-    (rf"([dDlLjJ]{_A})", None),
-    (rf"([yY]{_A})(?![sS]){_L}", None),
-    (rf"(['’](?i:n['’]?|em|till?|cause)|(?i:dunkin|somethin|ol){_A})", None),
+    (rf"([A-HJ-XZdlno]{_A}{_L}{{2}}{_W}*|{_L}+{_L}*[aeiouAEIOU]{_A}[aeiouAEIOU]{_L}*)", None, "a"),
+    (rf"([dDlLjJ]{_A})", None, "a"),
+    (rf"([yY]{_A})(?![sS]){_L}", None, "a"),
+    (rf"(['’](?i:n['’]?|em|till?|cause)|(?i:dunkin|somethin|ol){_A})", None, "a."),
     (
         rf"((?i:o{_A}o|[eo]{_A}er|ne{_A}er|ev{_A}ry|ma{_A}am|qu{_A}il|c{_A}est|nat{_A}l|hallowe{_A}en|s{_A}mores)"
         r"|(?i:c'mon))",
         None,
+        "a",
     ),
-    (r"(['’](?:[2-9]0[sS]|\d\d(?=\s|$)))", None),
+    (r"(['’](?:[2-9]0[sS]|\d\d(?=\s|$)))", None, "."),
     # abbreviations; words with full stops, dashes and strokes inside
-    (rf"((?i:{_TITLE})\.)", None),
-    (rf"({_END}){_NEW}", "{}."),
-    (rf"((?:{_END})\.)", None),
-    (rf"((?i:{_any(NUMBERED)})\.)\s?\d", None),
-    (rf"([A-Za-z]\.)(?!{_STARTS})", None),
-    (rf"([A-Za-z](?:\.[A-Za-z])+)\.{_STARTS}", "{}."),
-    (r"([A-Za-z](?:\.[A-Za-z])+\.)", None),
-    (rf"((?:[A-Z]+&)?{_W}+\.)[,;:]", None),
-    (rf"({_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*)", None),
-    (rf"({_W}+\.(?i:jpe?g|gif|png|txt|html?|pdf|php|zip|mp3|exe|doc|bmp))", None),
-    (rf"({_L}+(?:\.{_L}+)*[!?]{_L}+)", None),
-    (rf"((?:\d+[.,])*{_PART}{_TAIL})", None),
-    (rf"((?:(?:{_L}\.)+{_L}?|(?:(?i:{_TITLE})|{_END})\.){_TAIL})", None),
-    (rf"({_W}+(?:-{_W}+)*(?:/{_W}+(?:-{_W}+)*){{1,2}})", None),
-    (r"([A-Z]+(?:&(?i:amp;)?[A-Z]+)+)", "{}"),
-    (r"((?i:c\+\+|[cf]#)|[A-Z]{1,2}\$)", None),
-    (rf"({_W}+)", None),
+    (rf"((?i:{_TITLE})\.)", None, "a"),
+    (rf"({_END}){_NEW}", "{}.", "a"),
+    (rf"((?:{_END})\.)", None, "a"),
+    (rf"((?i:{_any(NUMBERED)})\.)\s?\d", None, "a"),
+    (rf"([A-Za-z]\.)(?!{_STARTS})", None, "a"),
+    (rf"([A-Za-z](?:\.[A-Za-z])+)\.{_STARTS}", "{}.", "a"),
+    (r"([A-Za-z](?:\.[A-Za-z])+\.)", None, "a"),
+    (rf"((?:[A-Z]+&)?{_W}+\.)[,;:]", None, "a0"),
+    (rf"({_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*)", None, "a"),
+    (rf"({_W}+\.(?i:jpe?g|gif|png|txt|html?|pdf|php|zip|mp3|exe|doc|bmp))", None, "a0"),
+    (rf"({_L}+(?:\.{_L}+)*[!?]{_L}+)", None, "a"),
+    (rf"((?:\d+[.,])*{_PART}{_TAIL})", None, "a0"),
+    (rf"((?:(?:{_L}\.)+{_L}?|(?:(?i:{_TITLE})|{_END})\.){_TAIL})", None, "a"),
+    (rf"({_W}+(?:-{_W}+)*(?:/{_W}+(?:-{_W}+)*){{1,2}})", None, "a0"),
+    (r"([A-Z]+(?:&(?i:amp;)?[A-Z]+)+)", "{}", "a"),
+    (r"((?i:c\+\+|[cf]#)|[A-Z]{1,2}\$)", None, "a"),
+    (rf"({_W}+)", None, "a0"),
     # numbers
-    (r"([-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+))", None),
-    (r"((?:\d+[- \xa0])?\d+[/⁄]\d+)", None),
-    (r"(\(\d{3}\)[ \xa0]?\d{3}[- .\xa0]\d{4})", None),
+    (r"([-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+))", None, "0."),
+    (r"((?:\d+[- \xa0])?\d+[/⁄]\d+)", None, "0"),
+    (r"(\(\d{3}\)[ \xa0]?\d{3}[- .\xa0]\d{4})", None, "."),
     # addresses
-    (rf"((?i:https?)://(?={_URL}*[./]{_URL}){_URL}*{_URL_END})", None),
-    (rf"((?i:www)\.[^\s\"<>|(){{}}/'’“”,;:!?]*[^\s\"<>|(){{}}/.!?,;:'’“”-](?:/{_URL}+{_URL_END})?)", None),
-    (rf"({_L}{_W}*(?:\.{_L}{_W}*)*\.(?:com|net|org|edu)/{_URL}+{_URL_END})", None),
-    (r"([A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+)", None),
-    (rf"(@[A-Za-z_][A-Za-z0-9_]*|#{_L}+)", None),
+    (rf"((?i:https?)://(?={_URL}*[./]{_URL}){_URL}*{_URL_END})", None, "a"),
+    (rf"((?i:www)\.[^\s\"<>|(){{}}/'’“”,;:!?]*[^\s\"<>|(){{}}/.!?,;:'’“”-](?:/{_URL}+{_URL_END})?)", None, "a"),
+    (rf"({_L}{_W}*(?:\.{_L}{_W}*)*\.(?:com|net|org|edu)/{_URL}+{_URL_END})", None, "a"),
+    (r"([A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+)", None, "a0"),
+    (rf"(@[A-Za-z_][A-Za-z0-9_]*|#{_L}+)", None, "."),
     # mark-up and faces
     (
         rf"(</?{_NAME}(?:[ \t\xa0]+{_NAME}(?:=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))?)*[ \t\xa0]*/?>"
         r"|<[!?][A-Za-z-][^<>\n]*>|<[^\s<>@]+@[^\s<>]+>)",
         None,
+        ".",
     ),
-    (r"(&(?:#\d+|[aeiouAEIOU](?:acute|grave|circ|uml|tilde));)", None),
-    (r"([<>]?[:;=][-'*o]?[()\[\]{|dDPp@\\O])(?![^\W_])", None),
-    (r"(\(?[-<>=^'][_][-<>=^']\)?)", None),
+    (r"(&(?:#\d+|[aeiouAEIOU](?:acute|grave|circ|uml|tilde));)", None, "."),
+    (r"([<>]?[:;=][-'*o]?[()\[\]{|dDPp@\\O])(?![^\W_])", None, "."),
+    (r"(\(?[-<>=^'][_][-<>=^']\)?)", None, "."),
     # marks
-    (r"(\.{3,5}|\.(?:[ \xa0]\.){2,4}|…)", "..."),
-    (r"([?!]+|-{5,}|_+|\*+|#+|@+|<<|>>)", None),
-    (r"(-{2,4}|[–—―]|&(?i:mdash);)", "--"),
-    (r"(\"|&(?i:quot);)[A-Za-z0-9$]", "``"),
-    (r"(\"|&(?i:quot);|[”»]|'')", "''"),
-    (r"([“«]|``)", "``"),
-    (r"(')[A-Za-z]\S", "`"),
-    (r"([‘`‹])", "`"),
-    (r"(['’›]|&(?i:apos);)", "'"),
-    (r"(&(?i:amp);)", "&"),
-    (r"(&(?i:lt);)", "<"),
-    (r"(&(?i:gt);)", ">"),
-    (r"([\s\S])", None),
+    (r"(\.{3,5}|\.(?:[ \xa0]\.){2,4}|…)", "...", "."),
+    (r"([?!]+|-{5,}|_+|\*+|#+|@+|<<|>>)", None, "."),
+    (r"(-{2,4}|[–—―]|&(?i:mdash);)", "--", "."),
+    (r"(\"|&(?i:quot);)[A-Za-z0-9$]", "``", "."),
+    (r"(\"|&(?i:quot);|[”»]|'')", "''", "."),
+    (r"([“«]|``)", "``", "."),
+    (r"(')[A-Za-z]\S", "`", "."),
+    (r"([‘`‹])", "`", "."),
+    (r"(['’›]|&(?i:apos);)", "'", "."),
+    (r"(&(?i:amp);)", "&", "."),
+    (r"(&(?i:lt);)", "<", "."),
+    (r"(&(?i:gt);)", ">", "."),
+    (r"([\s\S])", None, "a0."),
 ]
 _GLUED = "cannot gonna gotta wanna gimme lemme"
-_PLAIN = re.compile(  # what most captions are made of, which no other rule takes: it only saves time
-    rf"(?!(?i:{_any(_GLUED)})\b|(?:(?i:{_TITLE}|{_any(NUMBERED)})|{_END}|[A-Za-z])\.)[A-Za-z]+(?=[ \t]|, |\.?[ \t]*\n)"
+# What most captions are made of, which no other rule takes: runs of words and last words. They only save time.
+_RUN = re.compile(rf"(?:(?!(?i:{_any(_GLUED)})[ \t])[A-Za-z]+[ \t]+)+")
+_PLAIN = re.compile(
+    rf"(?!(?i:{_any(_GLUED)})\b|(?:(?i:{_TITLE}|{_any(NUMBERED)})|{_END}|[A-Za-z])\.)[A-Za-z]+(?=, |\.?[ \t]*\n)"
     r"|,(?= )|\.(?=\n)"
 )
-_COMPILED = [(re.compile(pattern), written) for pattern, written in _RULES]
+_COMPILED = [(re.compile(pattern), written, begins) for pattern, written, begins in _RULES]
+_KIND = {chr(i): "a" if chr(i).isalpha() else "0" if chr(i).isdigit() else "." for i in range(128)}
+_BY_KIND = {kind: [rule for rule in _COMPILED if kind in rule[2]] for kind in "a0."}  # most rules need not be tried
 _OTHERWISE = str.maketrans(
     {"(": "-lrb-", ")": "-rrb-", " ": "\xa0", "\xad": "", "£": "#", "€": "$", "¢": "cents"}
     | {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
@@ -174,7 +181,10 @@ def tokens(caption: str, then: str = "") -> list[str]:
     found: list[str] = []
     place = 0
     while place < end:
-        if plain := _PLAIN.match(text, place):
+        if run := _RUN.match(text, place, end):
+            found += run[0].lower().split()
+            place = run.end()
+        elif plain := _PLAIN.match(text, place):
             found.append(plain[0].lower())
             place = plain.end()
         elif nothing := _NOTHING.match(text, place, end):
@@ -188,7 +198,7 @@ def tokens(caption: str, then: str = "") -> list[str]:
 def _longest(text: str, place: int) -> tuple[str, int]:
     """The token at this place and where the next begins."""
     best, how = None, None
-    for pattern, written in _COMPILED:
+    for pattern, written, _ in _BY_KIND.get(_KIND.get(text[place], ""), _COMPILED):
         match = pattern.match(text, place)
         if match and (best is None or match.end() > best.end()):
             best, how = match, written
