@@ -25,7 +25,8 @@ def test_a_table_gives_mean_deviation_and_number(results):
 
 def test_what_was_not_computed_is_a_dash():
     assert cell("dice", []) == "—"
-    assert cell("seconds", [1.5]) == "1.50 (1)"
+    assert cell("gmac", [1.5]) == "1.50 (1)"
+    assert cell("cider", [1.015]) == "101.5 (1)"
 
 
 def test_the_report_names_file_and_experiment(results):

@@ -10,13 +10,13 @@ from segue.recipes.tables import read_lines
 from segue.types import InputError
 
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
-PERCENT = ("dice", "iou", "miou", "class_miou")  # shares, shown as percentages
+PLAIN = ("gmac",)  # all other metrics are shares or scores of captions, shown times 100
 
 
 def report(results: Path) -> str:
     """Every table of the results folder in markdown: mean ± sample deviation (number of seeds) for each metric."""
     files = _files(results)
-    parts = ["Shares are percentages; cells are mean ± standard deviation over seeds (number of seeds)."]
+    parts = ["Shares are percentages, scores of captions times 100; cells are mean ± standard deviation over seeds (number of seeds)."]
     for file in files:
         for experiment in read(file):
             parts.append(f"## {file.stem}: {experiment}\n\n{table(file, experiment)}")
@@ -49,7 +49,7 @@ def cell(metric: str, values: list[float]) -> str:
     """Mean ± deviation (n); a dash for what was not computed."""
     if not values:
         return "—"
-    scale, digits = (100, 1) if metric in PERCENT else (1, 2)
+    scale, digits = (1, 2) if metric in PLAIN else (100, 1)
     mean = scale * statistics.mean(values)
     spread = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{spread} ({len(values)})"
