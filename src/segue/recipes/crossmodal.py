@@ -21,6 +21,7 @@ from torch import Tensor
 from segue.api.illustrator import caption_ids
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout
+from segue.data.paraphrase import relation_sentences
 from segue.data.transforms import resize_image
 from segue.data.words import Words
 from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
@@ -92,11 +93,15 @@ SCENES = Settings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scene
 
 @dataclass(frozen=True)
 class Told:
-    """A split in memory. layouts: (N, S, S) uint8. images: (N, S, S, 3) uint8. captions: a list for each."""
+    """A split in memory. layouts: (N, S, S) uint8. images: (N, S, S, 3) uint8. captions: a list for each.
+
+    asks: for each its captions, and sentences of its relations; drawing learns from these, telling from the captions.
+    """
 
     layouts: NDArray[np.uint8]
     images: NDArray[np.uint8]
     captions: list[tuple[str, ...]]
+    asks: list[tuple[str, ...]]
     classes: tuple[str, ...]
 
 
@@ -105,7 +110,7 @@ def crossmodal(settings: Settings) -> Path:
     train, val = (read_told(settings, split) for split in ("train", "val"))
     print(f"{settings.data}: {len(train.layouts)} train, {len(val.layouts)} val, {len(train.classes)} classes")
     vq = _quantiser(settings, train, val)
-    words = Words.learn(c for told in train.captions for c in told)
+    words = Words.learn(c for told in train.asks for c in told)
     torch.manual_seed(settings.seed)
     model = build_crossmodal(config_of(settings, vq, words, train))
     saved = Saved(model, vq, words, train.classes, {"recipe": "crossmodal", "steps": settings.steps})
@@ -129,7 +134,7 @@ def crossmodal_scenes(settings: Settings) -> Path:
 def config_of(settings: Settings, vq: LayoutVQ, words: Words, told: Told) -> CrossModalConfig:
     """The configuration that the settings name, with the sizes that the data ask for."""
     cells = settings.image_size // settings.factor
-    longest = max(words.encode(list(c), 512)[0].shape[1] for c in told.captions)
+    longest = max(words.encode(list(c), 512)[0].shape[1] for c in told.asks)
     shape = {"width": settings.width, "heads": settings.width // 32, "depth": settings.depth}
     return CrossModalConfig(
         codes=vq.config.codes, grid=(cells, cells), patch=settings.factor, vocabulary=len(words),
@@ -146,7 +151,7 @@ def read_told(settings: Settings, split: str) -> Told:
 
 def gather_told(found: PictureSet, size: int, where: str) -> Told:
     """The pictures that have both a label map and a caption. Raises InputError when there is none."""
-    layouts, images, captions = [], [], []
+    layouts, images, captions, asks = [], [], [], []
     for picture in found.pictures:
         if picture.label_map is None or not picture.captions:
             continue
@@ -155,23 +160,34 @@ def gather_told(found: PictureSet, size: int, where: str) -> Told:
         layouts.append(resize_layout(labels, (size, size)))
         images.append(resize_image(picture.load(), (size, size)))
         captions.append(picture.captions)
+        asks.append(picture.captions + relation_sentences(picture))
     if not layouts:
         raise InputError(f"{where}: no picture has both a label map and a caption (see `segue data check`)")
-    return Told(np.stack(layouts), np.stack(images), captions, found.classes)
+    return Told(np.stack(layouts), np.stack(images), captions, asks, found.classes)
 
 
 @dataclass(frozen=True)
 class _Layouts:
-    """Batches of bare layouts, for the quantiser."""
+    """Batches of square cuts of bare layouts, half a side where that is whole cells, for the quantiser.
+
+    It is convolutional, so a quarter of the pixels costs a quarter and teaches nearly as much.
+    """
 
     layouts: NDArray[np.uint8]
+    factor: int
+    seed: int
 
     def __len__(self) -> int:
         return len(self.layouts)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """Every other layout of a batch is mirrored, by its epoch: a layout has no left and right of its own."""
-        chosen = [self.layouts[i][:, :: -1 if epoch % 2 else 1] for epoch, i in keys]
+        """Every other layout is mirrored, by its epoch: a layout has no left and right of its own."""
+        size = self.layouts.shape[1]
+        side = size // 2 if size // 2 % self.factor == 0 else size
+        chosen = []
+        for epoch, i in keys:
+            y, x = np.random.default_rng([self.seed, epoch, i]).integers(0, size - side + 1, 2)
+            chosen.append(self.layouts[i, y : y + side, x : x + side][:, :: -1 if epoch % 2 else 1])
         return {"layout": torch.from_numpy(np.stack(chosen))}
 
 
@@ -185,7 +201,7 @@ def _quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
         torch.manual_seed(settings.seed)
         vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
         options = replace(_options(settings, settings.vq_steps), lr=2e-3, weight_decay=0.0)
-        fit(vq, _Layouts(train.layouts), out=out, options=options, save=save_vq,
+        fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
             evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
     return restore_vq(out / "best")
 
@@ -221,8 +237,11 @@ def _batches(saved: Saved, told: Told, seed: int) -> LayoutBatches:
         saved.vq.encode(torch.from_numpy(part)) for part in np.array_split(told.layouts, -(-len(told.layouts) // 64))
     ]
     longest = saved.model.config.max_words
-    ids = [_padded(caption_ids(saved, captions), longest, saved.model.config.pad) for captions in told.captions]
-    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed)
+    ids, asks = (
+        [_padded(caption_ids(saved, said), longest, saved.model.config.pad) for said in each]
+        for each in (told.captions, told.asks)
+    )
+    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed, asks)
 
 
 def _padded(ids: Tensor, length: int, pad: int) -> Tensor:
