@@ -94,21 +94,39 @@ class Illustrator:
         image: a picture whose layout it is. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is drawn
         to fit it. steps, guidance, temperature: see `segue.methods.crossmodal.sample.draw_codes`.
         """
-        if num < 1 or steps < 1:
-            raise InputError(f"draw: got num {num} and steps {steps}, expected 1 or more")
-        ids = self._ids([caption]).expand(num, -1)
+        if num < 1:
+            raise InputError(f"draw: got num {num}, expected 1 or more")
+        return self.draw_many(
+            [caption] * num, None if image is None else [image] * num, keep=keep, seeds=range(seed, seed + num),
+            steps=steps, guidance=guidance, temperature=temperature,
+        )  # fmt: skip
+
+    def draw_many(
+        self,
+        captions: Sequence[str],
+        images: Sequence[Picture] | None = None,
+        *,
+        seeds: Sequence[int],
+        keep: NDArray[np.uint8] | None = None,
+        steps: int = 12,
+        guidance: float = 2.0,
+        temperature: float = 1.0,
+    ) -> list[Layout]:
+        """`draw` for a batch: a layout of each caption, with a seed and, where there are images, an image each."""
+        if steps < 1:
+            raise InputError(f"draw: got steps {steps}, expected 1 or more")
         fixed, kept = self._kept(keep)
-        seeds = range(seed, seed + num)
         codes = draw_codes(
-            self.saved.model, ids, self.saved.model.config.grid, seeds=seeds, image=self._pixels(image, num),
-            fixed=None if fixed is None else fixed.expand(num, -1, -1), steps=steps, guidance=guidance,
-            temperature=temperature,
+            self.saved.model, self._ids(captions), self.saved.model.config.grid, seeds=seeds,
+            image=self._pixels(images), fixed=None if fixed is None else fixed.expand(len(captions), -1, -1),
+            steps=steps, guidance=guidance, temperature=temperature,
         )  # fmt: skip
         drawn = self.saved.vq.decode(codes).cpu().numpy()
         if kept is not None:
             drawn = np.where(kept == UNKNOWN, drawn, kept)
-        condition = "caption" if image is None else "caption+image"
-        return [Layout(labels, self.classes, caption, s, condition) for labels, s in zip(drawn, seeds, strict=True)]
+        condition = "caption" if images is None else "caption+image"
+        rows = zip(drawn, captions, seeds, strict=True)
+        return [Layout(labels, self.classes, caption, seed, condition) for labels, caption, seed in rows]
 
     def tell(
         self,
@@ -137,8 +155,7 @@ class Illustrator:
         model, words = self.saved.model, self.saved.words
         options = decoding or Decoding(max_tokens=self.max_words, num=num, beams=max(4, num))
         codes = self.saved.vq.encode(torch.from_numpy(np.stack([self._labels(one) for one in layouts])).to(self.device))
-        pixels = None if images is None else torch.cat([self._seen(image) for image in images])
-        logits, told = start_telling(model, model.look(codes, pixels))
+        logits, told = start_telling(model, model.look(codes, self._pixels(images)))
         answers = decode(
             lambda tokens, past: tell_on(model, tokens, past), logits, told, end=words.end, options=options,
             banned=words.silent,
@@ -152,7 +169,7 @@ class Illustrator:
         """For each word of a caption, how much each part of its layout looks at it: (word, (H, W) in [0, 1]) pairs."""
         labels, ids = self._labels(layout), self._ids([caption])
         codes = self.saved.vq.encode(torch.from_numpy(labels)[None].to(self.device))
-        maps = word_maps(self.saved.model, codes, ids, self._pixels(image, 1))[0, 1:-1]
+        maps = word_maps(self.saved.model, codes, ids, self._pixels(None if image is None else [image]))[0, 1:-1]
         maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
         grown = torch.nn.functional.interpolate(maps[None], size=labels.shape, mode="bilinear", align_corners=False)[0]
         return list(zip(self._pieces(caption), grown.cpu().numpy(), strict=True))
@@ -180,8 +197,9 @@ class Illustrator:
         check_layout(layout, len(self.classes))
         return resize_layout(layout, self.size)
 
-    def _pixels(self, image: Picture | None, times: int) -> Tensor | None:
-        return None if image is None else self._seen(image).expand(times, -1, -1, -1)
+    def _pixels(self, images: Sequence[Picture] | None) -> Tensor | None:
+        """(B, 3, H, W) at the model's size."""
+        return None if images is None else torch.cat([self._seen(image) for image in images])
 
     def _seen(self, image: Picture) -> Tensor:
         """(1, 3, H, W) at the model's size."""

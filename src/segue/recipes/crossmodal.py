@@ -37,10 +37,10 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "full": {},
     "no_align": {"align": False},
     "separate_attention": {"attention": "separate"},
-    "depth4": {"depth": 4},
-    "depth8": {"depth": 8},
-    "depth12": {"depth": 12},
-}
+    "depth4": {"depth": 4 / 12},
+    "depth8": {"depth": 8 / 12},
+    "depth12": {"depth": 12 / 12},
+}  # depth: as a share of the settings' own, which stands for the paper's 12 layers
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Settings:
         image_size: side of the square that layouts and pictures are brought to, in pixels.
         factor: pixels that a layout token spans.
         width: channels of the streams.
-        depth: layers of the streams.
+        depth: layers of the streams; the systems depth4, depth8 and depth12 have 4/12, 8/12 and all of them.
         vq_steps: optimiser steps of the quantiser.
         steps: optimiser steps of the streams.
         batch_size: layouts a step, over all processes.
@@ -135,11 +135,12 @@ def config_of(settings: Settings, vq: LayoutVQ, words: Words, told: Told) -> Cro
     """The configuration that the settings name, with the sizes that the data ask for."""
     cells = settings.image_size // settings.factor
     longest = max(words.encode(list(c), 512)[0].shape[1] for c in told.asks)
-    shape = {"width": settings.width, "heads": settings.width // 32, "depth": settings.depth}
+    changes = dict(SYSTEMS[settings.system])
+    depth = max(1, round(settings.depth * changes.pop("depth", 1)))
     return CrossModalConfig(
         codes=vq.config.codes, grid=(cells, cells), patch=settings.factor, vocabulary=len(words),
         max_words=min(longest + 2, 130), pad=words.pad, start=words.end, end=words.end,
-        **{**shape, **SYSTEMS[settings.system]},
+        width=settings.width, heads=settings.width // 32, depth=depth, **changes,
     )  # fmt: skip
 
 
