@@ -72,11 +72,11 @@ class Settings:
     data: Path
     system: System = "full"
     image_size: int = 128
-    factor: int = 8
-    width: int = 192
-    depth: int = 6
-    vq_steps: int = 1500
-    steps: int = 6000
+    factor: int = 16
+    width: int = 128
+    depth: int = 4
+    vq_steps: int = 800
+    steps: int = 2800
     batch_size: int = 32
     lr: float = 5e-4
     weight_decay: float = 0.05
@@ -107,19 +107,26 @@ class Told:
 
 def crossmodal(settings: Settings) -> Path:
     """Train on captioned pictures with label maps; returns the checkpoint's folder."""
-    train, val = (read_told(settings, split) for split in ("train", "val"))
+    return train_on(settings, *(read_told(settings, split) for split in ("train", "val")))
+
+
+def train_on(settings: Settings, train: Told, val: Told) -> Path:
+    """Train on what is read already; returns the checkpoint's folder."""
     print(f"{settings.data}: {len(train.layouts)} train, {len(val.layouts)} val, {len(train.classes)} classes")
-    vq = _quantiser(settings, train, val)
+    vq = quantiser(settings, train, val)
     words = Words.learn(c for told in train.asks for c in told)
     torch.manual_seed(settings.seed)
-    model = build_crossmodal(config_of(settings, vq, words, train))
+    longest = max(words.encode(list(asks), 512)[0].shape[1] for asks in train.asks)
+    ends = (words.pad, words.end)
+    config = config_of(settings, vq.config.codes, vocabulary=len(words), longest=longest, ends=ends)
+    model = build_crossmodal(config)
     saved = Saved(model, vq, words, train.classes, {"recipe": "crossmodal", "steps": settings.steps})
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 
     def write(network: Any, folder: Path) -> None:
         save(replace(saved, model=network), folder)
 
-    options = _options(settings, settings.steps)
+    options = fit_options(settings, settings.steps)
     fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
         monitor="gain", resume=settings.resume and (settings.out / "state").exists())  # fmt: skip
     return settings.out / "best"
@@ -131,15 +138,16 @@ def crossmodal_scenes(settings: Settings) -> Path:
     return crossmodal(settings)
 
 
-def config_of(settings: Settings, vq: LayoutVQ, words: Words, told: Told) -> CrossModalConfig:
-    """The configuration that the settings name, with the sizes that the data ask for."""
+def config_of(
+    settings: Settings, codes: int, *, vocabulary: int, longest: int, ends: tuple[int, int]
+) -> CrossModalConfig:
+    """The configuration that the settings name, with the sizes that the data ask for. ends: the pad and end tokens."""
     cells = settings.image_size // settings.factor
-    longest = max(words.encode(list(c), 512)[0].shape[1] for c in told.asks)
     changes = dict(SYSTEMS[settings.system])
     depth = max(1, round(settings.depth * changes.pop("depth", 1)))
     return CrossModalConfig(
-        codes=vq.config.codes, grid=(cells, cells), patch=settings.factor, vocabulary=len(words),
-        max_words=min(longest + 2, 130), pad=words.pad, start=words.end, end=words.end,
+        codes=codes, grid=(cells, cells), patch=settings.factor, vocabulary=vocabulary,
+        max_words=min(longest + 2, 130), pad=ends[0], start=ends[1], end=ends[1],
         width=settings.width, heads=settings.width // 32, depth=depth, **changes,
     )  # fmt: skip
 
@@ -192,7 +200,7 @@ class _Layouts:
         return {"layout": torch.from_numpy(np.stack(chosen))}
 
 
-def _quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
+def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
     """The quantiser that the settings name, or one trained here, or what a resumed run has of it."""
     if settings.vq is not None:
         return restore_vq(settings.vq)
@@ -201,13 +209,14 @@ def _quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
     if not (under_way and (settings.out / "state").exists()):  # then it is finished
         torch.manual_seed(settings.seed)
         vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
-        options = replace(_options(settings, settings.vq_steps), lr=2e-3, weight_decay=0.0)
+        options = replace(fit_options(settings, settings.vq_steps), lr=2e-3, weight_decay=0.0)
         fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
             evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
     return restore_vq(out / "best")
 
 
-def _options(settings: Settings, steps: int) -> FitOptions:
+def fit_options(settings: Settings, steps: int) -> FitOptions:
+    """How the quantiser, the streams and what they are measured against train."""
     return FitOptions(
         steps=steps,
         batch_size=settings.batch_size,

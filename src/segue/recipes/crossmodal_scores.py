@@ -35,7 +35,7 @@ PART = 50  # layouts drawn or told at a time
 LEAST = 0.002  # of the pixels, from which a class counts as there
 
 
-class Told(NamedTuple):
+class Case(NamedTuple):
     """A test picture: its layout, its pixels, its captions."""
 
     layout: Labels
@@ -95,7 +95,7 @@ def score_said(drawn: Sequence[Labels], captions: Sequence[str], classes: Sequen
     return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
-def score_drawing(draw: Draw, told: Sequence[Told], others: Sequence[Told], classes: Sequence[str]) -> dict[str, float]:
+def score_drawing(draw: Draw, told: Sequence[Case], others: Sequence[Case], classes: Sequence[str]) -> dict[str, float]:
     """Drawings from the first caption of each of `told`, and of all captions of `others` that say a relation."""
     said, images = [one.captions[0] for one in told], [one.image for one in told]
     drawn = draw(said, images, 0)
@@ -108,7 +108,7 @@ def score_drawing(draw: Draw, told: Sequence[Told], others: Sequence[Told], clas
     return found
 
 
-def score_telling(tell: Tell, told: Sequence[Told]) -> dict[str, float]:
+def score_telling(tell: Tell, told: Sequence[Case]) -> dict[str, float]:
     """Captions against each picture's own. METEOR is left out, and that is said, where it can't run."""
     said = dict(enumerate(tell([one.layout for one in told], [one.image for one in told])))
     truth = {str(i): one.captions for i, one in enumerate(told)}
@@ -121,7 +121,7 @@ def score_telling(tell: Tell, told: Sequence[Told]) -> dict[str, float]:
     return found | {"meteor": meteor[0]}
 
 
-def score_best(draw: Draw, told: Sequence[Told], classes: int, counts: Sequence[int]) -> dict[str, float]:
+def score_best(draw: Draw, told: Sequence[Case], classes: int, counts: Sequence[int]) -> dict[str, float]:
     """The best of k drawings of each caption, by each measure for itself: NAME_best_K, means over pictures.
 
     miou of one picture is the mean over the classes that it or its drawing has.
@@ -143,7 +143,7 @@ def score_best(draw: Draw, told: Sequence[Told], classes: int, counts: Sequence[
 # ---------------------------------------------------------------------------------------------- round trips
 
 
-def caption_round_trip(draw: Draw, tell: Tell, told: Sequence[Told], classes: Sequence[str]) -> dict[str, float]:
+def caption_round_trip(draw: Draw, tell: Tell, told: Sequence[Case], classes: Sequence[str]) -> dict[str, float]:
     """Caption -> mask -> caption: what the second caption still says of what the first said.
 
     class_f1: of the kinds that they name; two that share a class agree. relation_accuracy: the share of the first one's
@@ -164,7 +164,7 @@ def caption_round_trip(draw: Draw, tell: Tell, told: Sequence[Told], classes: Se
     return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
-def mask_round_trip(draw: Draw, tell: Tell, told: Sequence[Told], classes: Sequence[str]) -> dict[str, float]:
+def mask_round_trip(draw: Draw, tell: Tell, told: Sequence[Case], classes: Sequence[str]) -> dict[str, float]:
     """Mask -> caption -> mask. class_f1: of the second layout by the first. named: the share of what the caption names
     that is in the first layout. relation_accuracy: of the relations that it says there; none is said, none is counted.
     """
@@ -226,7 +226,7 @@ def teller(illustrator: Illustrator, with_image: bool) -> Tell:
 
 
 def score_illustrator(
-    illustrator: Illustrator, condition: Condition, told: Sequence[Told], others: Sequence[Told]
+    illustrator: Illustrator, condition: Condition, told: Sequence[Case], others: Sequence[Case]
 ) -> dict[str, float]:
     """The metrics of one condition."""
     seen = condition.endswith("+image")

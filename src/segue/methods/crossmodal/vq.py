@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log2, prod
 from typing import Any
 
@@ -61,7 +62,7 @@ def decoder_widths(config: VQConfig) -> list[int]:
 
 def pixel_decoder(c_in: int, widths: list[int]) -> nn.Sequential:
     """(B, c_in, h, w) on the cells' grid -> (B, widths[-1], H/2, W/2)."""
-    ups = [_Up(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    ups = [_Up(a, b) for a, b in pairwise(widths)]
     first = nn.Conv2d(c_in, widths[0], 1)
     return nn.Sequential(first, _block(widths[0], widths[0]), _block(widths[0], widths[0]), *ups)
 
