@@ -14,6 +14,7 @@ from segue.recipes.align import ALIGN, SCENES, align, align_scenes
 from segue.recipes.align_tables import align_scenes_table, flickr8k_table
 from segue.recipes.bench import bench_reclmis
 from segue.recipes.bench_caption import bench_captioning
+from segue.recipes.bench_crossmodal import bench_crossmodal
 from segue.recipes.bench_curate import bench_curate
 from segue.recipes.bench_data import bench_data
 from segue.recipes.bench_embed import bench_embed
@@ -68,6 +69,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
     "caption": bench_captioning,
+    "crossmodal": bench_crossmodal,
     "curate": bench_curate,
     "data": bench_data,
     "embed": bench_embed,

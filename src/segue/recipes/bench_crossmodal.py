@@ -75,7 +75,7 @@ def bench_crossmodal(
         "sizes": {str(size): _told(size, seconds, macs) for size in sizes},
         "growth": {what: _growth(what, sizes, seconds, macs) for what in jobs},
         "train_peak_mb": {**memory, "size": sizes[-1], "batch": batch, "classes": classes},
-        "params": {"streams": _params(model), "quantiser": _params(vq)},
+        "params": {"streams": params(model), "quantiser": params(vq)},
         "settings": {**shape, "steps": steps, "guidance": guidance, "words": words, "beams": beams},
         "rounds": rounds,
         "threads": torch.get_num_threads(),
@@ -175,5 +175,6 @@ def _growth(what: str, sizes: tuple[int, ...], seconds: dict[str, float], macs: 
     }
 
 
-def _params(part: torch.nn.Module) -> int:
+def params(part: torch.nn.Module) -> int:
+    """How many weights it has."""
     return sum(p.numel() for p in part.parameters())

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from segue.methods.crossmodal.saved import Saved, restore_vq, save, save_vq
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.recipes.scenes import scenes_once
+from segue.recipes.syntic import nouns
 from segue.training import FitOptions, fit
 from segue.types import InputError, PictureSet
 
@@ -120,7 +122,8 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
     ends = (words.pad, words.end)
     config = config_of(settings, vq.config.codes, vocabulary=len(words), longest=longest, ends=ends)
     model = build_crossmodal(config)
-    saved = Saved(model, vq, words, train.classes, {"recipe": "crossmodal", "steps": settings.steps})
+    about = {"recipe": "crossmodal", "steps": settings.steps, "nouns": nouns(list(chain(*train.captions)))}
+    saved = Saved(model, vq, words, train.classes, about)
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 
     def write(network: Any, folder: Path) -> None:
