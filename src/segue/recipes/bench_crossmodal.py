@@ -70,7 +70,7 @@ def bench_crossmodal(
         jobs["train"][size] = partial(train, model, size)
     seconds = medians({f"{what} {size}": run for what, by in jobs.items() for size, run in by.items()}, rounds)
     macs = {f"{what} {size}": _macs(run) for what, by in jobs.items() for size, run in by.items()}
-    memory = {part: round(peak_mb(part, sizes[-1], batch, **shape), 1) for part in ("quantiser", "streams")}
+    memory = peaks_mb(model, vq, sizes[-1], batch)
     return {
         "sizes": {str(size): _told(size, seconds, macs) for size in sizes},
         "growth": {what: _growth(what, sizes, seconds, macs) for what in jobs},
@@ -109,34 +109,36 @@ def tell(model: CrossModal, vq: LayoutVQ, size: int, words: int, beams: int) -> 
         decode(partial(tell_on, model), logits, told, end=END, options=options, banned=[PAD, END])
 
 
-def train(model: CrossModal, size: int, batch: int = 1) -> None:
-    """Forward and backward of the streams, with pictures."""
-    data = {
-        "codes": torch.zeros(batch, *model.config.grid, dtype=torch.int64),
-        "ids": _caption(batch),
-        "image": torch.zeros(batch, 3, size, size),
-        "seed": list(range(batch)),
-    }
-    model.training_step(data)["loss"].backward()
+def train(model: CrossModal, size: int) -> None:
+    """Forward and backward of the streams, with a picture."""
+    data = {"codes": torch.zeros(1, *model.config.grid, dtype=torch.int64), "ids": _caption(1)}
+    model.training_step({**data, "image": torch.zeros(1, 3, size, size), "seed": [0]})["loss"].backward()
     model.zero_grad()
 
 
-def train_quantiser(vq: LayoutVQ, size: int, batch: int) -> None:
-    """Forward and backward of the quantiser, on whole layouts."""
-    layout = torch.randint(0, vq.config.classes, (batch, size, size), dtype=torch.uint8)
-    vq.training_step({"layout": layout})["loss"].backward()
+def peaks_mb(model: CrossModal, vq: LayoutVQ, size: int, batch: int) -> dict[str, float]:
+    """Peak resident memory in MB of fresh processes that train on whole layouts, and pictures, of one size."""
+    cells = f"torch.zeros({(batch, *model.config.grid)}, dtype=torch.int64)"
+    pictures = f"image=torch.zeros({batch}, 3, {size}, {size}), seed=list(range({batch}))"
+    told = f"dict(codes={cells}, ids=torch.full(({batch}, {LENGTH}), 2), {pictures})"
+    drawn = f"dict(layout=torch.randint(0, {vq.config.classes}, ({batch}, {size}, {size}), dtype=torch.uint8))"
+    return {
+        "quantiser": round(_peak_mb(f"LayoutVQ({vq.config!r})", drawn), 1),
+        "streams": round(_peak_mb(f"build_crossmodal({model.config!r})", told), 1),
+    }
 
 
-def peak_mb(part: str, size: int, batch: int, **shape: int) -> float:
-    """Peak resident memory in MB of a fresh process that takes two training steps with AdamW."""
+def _peak_mb(part: str, batch: str) -> float:
+    """Of two steps with AdamW; both arguments are Python."""
     code = f"""
 import resource, torch
-from segue.recipes.bench_crossmodal import train, train_quantiser, untrained
-model, vq = untrained({size}, **{shape})
-part = {{"streams": model, "quantiser": vq}}["{part}"].train()
+from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
+from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
+part = {part}
 optimiser = torch.optim.AdamW(part.parameters())
 for _ in range(2):
-    train(model, {size}, {batch}) if part is model else train_quantiser(vq, {size}, {batch})
+    optimiser.zero_grad()
+    part.training_step({batch})["loss"].backward()
     optimiser.step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
