@@ -135,7 +135,7 @@ def draw(
         steps: of parallel decoding.
         guidance: how strongly the caption counts, 1 for plain.
         temperature: of the draw; 0 takes the likeliest.
-        export: also write panoptic (COCO) and masks (a PNG for each class).
+        export: also write panoptic (COCO), masks (a PNG for each class), heat (where each noun of the caption counts).
         json: print one JSON object.
         device: cpu, cuda, ...
     """

@@ -9,6 +9,7 @@ import segue as package
 from segue.data.layouts import read_layout, write_layout
 from segue.data.sketchbook.scenes.write import make_scenes
 from segue.recipes.crossmodal import Settings, crossmodal
+from segue.recipes.demo_layouts import EACH, SENTENCES, layouts_section
 from segue.types import InputError
 
 
@@ -57,9 +58,31 @@ def test_what_is_kept_stays(model):
 
 def test_heat_maps_one_for_each_word(model):
     illustrator = package.load(model)
-    maps = illustrator.heat_maps(np.zeros((32, 32), np.uint8), "a dog on grass")
-    assert [m.shape for _, m in maps] == [(32, 32)] * len(maps)
+    maps = illustrator.heat_maps(np.zeros((32, 32), np.uint8), "a dog on zebras, grass")
+    assert [word for word, _ in maps] == ["a", "dog", "on", "zebras", "grass"]
+    assert [m.shape for _, m in maps] == [(32, 32)] * 5
     assert max(m.max() for _, m in maps) == pytest.approx(1, abs=0.2)
+    assert illustrator.heat_maps(np.zeros((32, 32), np.uint8), "?!") == []
+
+
+def test_heat_maps_of_nouns_are_written(segue, model, tmp_path):
+    illustrator = package.load(model)
+    illustrator.saved.about["nouns"] = ["dog", "grass"]
+    assert illustrator.nouns("Two dogs on the grass, the grass is green") == ["dogs", "grass"]
+    about = json.loads((model / "config.json").read_text())["about"]
+    assert about["nouns"]
+    noun = about["nouns"][0].split()[-1]
+    caption = f"the {noun} on it"
+    drawn = ("draw", caption, "--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "2", "--json")
+    status, out, _ = segue(*drawn, "--export", "heat")
+    assert status == 0
+    files = json.loads(out)["layouts"][0]["heat"]
+    assert files == {noun: str(tmp_path / f"layout-0-heat-{noun}.png")}
+    with Image.open(files[noun]) as picture:
+        assert picture.size == (32, 32)
+    del illustrator.saved.about["nouns"]
+    with pytest.raises(InputError, match="train it again"):
+        illustrator.nouns("a dog")
 
 
 def test_a_finished_run_is_resumed_without_training_again(settings, model):
@@ -69,7 +92,7 @@ def test_a_finished_run_is_resumed_without_training_again(settings, model):
 
 
 def test_draw_and_tell_from_the_command_line(segue, model, tmp_path):
-    status, out, _ = segue("draw", "a dog", "--model", str(model), "-o", str(tmp_path), "--num", "2", "--steps", "2",
+    status, out, _ = segue("draw", "two dogs", "--model", str(model), "-o", str(tmp_path), "--num", "2", "--steps", "2",
                            "--json", "--export", "panoptic", "masks")  # fmt: skip
     assert status == 0
     assert len(json.loads(out)["layouts"]) == 2
@@ -100,3 +123,53 @@ def test_bad_input_is_told(segue, model, tmp_path):
     status, _, error = segue("tell", str(tmp_path / "void.png"), "--model", str(model))
     assert status == 2
     assert "nothing to tell" in error
+
+
+def test_words_of_any_script_are_drawn_and_told_to_be_unknown(segue, model, tmp_path):
+    drawn = ("--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "1", "--json")
+    for caption in ("eine Katze 🐈 auf dem Gras", "!?", "a dog " * 60):
+        status, out, _ = segue("draw", caption, *drawn)
+        assert status == 0
+        assert len(json.loads(out)["layouts"]) == 1
+    status, _, error = segue("draw", " ", *drawn)
+    assert (status, "got an empty one" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode", "said"),
+    [
+        (np.full((8, 6), 33, np.uint8), "L", "holds the ids 33"),
+        (np.full((8, 6), 300, np.uint16), "I;16", "expected 8-bit class positions"),
+        (np.full((8, 6, 3), 7, np.uint8), "RGB", "colours that no class has"),
+    ],
+)
+def test_masks_that_mean_nothing_are_refused(segue, model, tmp_path, pixels, mode, said):
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    status, _, error = segue("tell", str(tmp_path / "mask.png"), "--model", str(model))
+    assert status == 2
+    assert said in error
+    assert error.count("\n") == 1
+    keep = ("draw", "a dog", "--model", str(model), "--keep", str(tmp_path / "mask.png"), "-o", str(tmp_path / "out"))
+    assert segue(*keep)[0] == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_colour_mask_with_its_own_palette(segue, model, tmp_path):
+    Image.fromarray(np.full((5, 90, 3), (9, 8, 7), np.uint8)).save(tmp_path / "mask.png")
+    tell = ("tell", str(tmp_path / "mask.png"), "--model", str(model), "--palette", str(tmp_path / "palette.json"))
+    for text, status, said in (
+        ("[[1, 2, 3], [9, 8, 7]]", 0, ""),
+        ("[[1, 2], [9, 8]]", 2, "one for each class"),
+        ("[[1, 2, 300]]", 2, "no palette could be read"),
+        ("nonsense", 2, "no palette could be read"),
+    ):
+        (tmp_path / "palette.json").write_text(text)
+        found, _, error = segue(*tell)
+        assert (found, said in error) == (status, True), text
+
+
+def test_the_demo_draws_and_tells(model, tmp_path):
+    page = layouts_section(tmp_path, model)
+    pictures = sorted(tmp_path.glob("layout-*.png"))
+    assert len(pictures) == len(SENTENCES) * EACH
+    assert all(f'src="{picture.name}"' in page for picture in pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from segue.api.models import find
 from segue.data.images import read_image
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
 from segue.data.transforms import resize_image
+from segue.methods.cocu.vocabulary import plural
 from segue.methods.crossmodal.sample import draw_codes, start_telling, tell_on, word_maps
 from segue.methods.crossmodal.saved import Saved, restore
 from segue.nn.decoding import Decoding, decode
@@ -94,21 +96,39 @@ class Illustrator:
         image: a picture whose layout it is. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is drawn
         to fit it. steps, guidance, temperature: see `segue.methods.crossmodal.sample.draw_codes`.
         """
-        if num < 1 or steps < 1:
-            raise InputError(f"draw: got num {num} and steps {steps}, expected 1 or more")
-        ids = self._ids([caption]).expand(num, -1)
+        if num < 1:
+            raise InputError(f"draw: got num {num}, expected 1 or more")
+        return self.draw_many(
+            [caption] * num, None if image is None else [image] * num, keep=keep, seeds=range(seed, seed + num),
+            steps=steps, guidance=guidance, temperature=temperature,
+        )  # fmt: skip
+
+    def draw_many(
+        self,
+        captions: Sequence[str],
+        images: Sequence[Picture] | None = None,
+        *,
+        seeds: Sequence[int],
+        keep: NDArray[np.uint8] | None = None,
+        steps: int = 12,
+        guidance: float = 2.0,
+        temperature: float = 1.0,
+    ) -> list[Layout]:
+        """`draw` for a batch: a layout of each caption, with a seed and, where there are images, an image each."""
+        if steps < 1:
+            raise InputError(f"draw: got steps {steps}, expected 1 or more")
         fixed, kept = self._kept(keep)
-        seeds = range(seed, seed + num)
         codes = draw_codes(
-            self.saved.model, ids, self.saved.model.config.grid, seeds=seeds, image=self._pixels(image, num),
-            fixed=None if fixed is None else fixed.expand(num, -1, -1), steps=steps, guidance=guidance,
-            temperature=temperature,
+            self.saved.model, self._ids(captions), self.saved.model.config.grid, seeds=seeds,
+            image=self._pixels(images), fixed=None if fixed is None else fixed.expand(len(captions), -1, -1),
+            steps=steps, guidance=guidance, temperature=temperature,
         )  # fmt: skip
         drawn = self.saved.vq.decode(codes).cpu().numpy()
         if kept is not None:
             drawn = np.where(kept == UNKNOWN, drawn, kept)
-        condition = "caption" if image is None else "caption+image"
-        return [Layout(labels, self.classes, caption, s, condition) for labels, s in zip(drawn, seeds, strict=True)]
+        condition = "caption" if images is None else "caption+image"
+        rows = zip(drawn, captions, seeds, strict=True)
+        return [Layout(labels, self.classes, caption, seed, condition) for labels, caption, seed in rows]
 
     def tell(
         self,
@@ -137,8 +157,7 @@ class Illustrator:
         model, words = self.saved.model, self.saved.words
         options = decoding or Decoding(max_tokens=self.max_words, num=num, beams=max(4, num))
         codes = self.saved.vq.encode(torch.from_numpy(np.stack([self._labels(one) for one in layouts])).to(self.device))
-        pixels = None if images is None else torch.cat([self._seen(image) for image in images])
-        logits, told = start_telling(model, model.look(codes, pixels))
+        logits, told = start_telling(model, model.look(codes, self._pixels(images)))
         answers = decode(
             lambda tokens, past: tell_on(model, tokens, past), logits, told, end=words.end, options=options,
             banned=words.silent,
@@ -152,10 +171,24 @@ class Illustrator:
         """For each word of a caption, how much each part of its layout looks at it: (word, (H, W) in [0, 1]) pairs."""
         labels, ids = self._labels(layout), self._ids([caption])
         codes = self.saved.vq.encode(torch.from_numpy(labels)[None].to(self.device))
-        maps = word_maps(self.saved.model, codes, ids, self._pixels(image, 1))[0, 1:-1]
+        pieces = word_maps(self.saved.model, codes, ids, self._pixels(None if image is None else [image]))[0, 1:-1]
+        spans = self.saved.words.tokenizer.encode(caption, add_special_tokens=False).offsets[: len(pieces)]
+        told = [(w[0], [i for i, (a, b) in enumerate(spans) if a < w.end() and b > w.start()]) for w in _words(caption)]
+        told = [(word, places) for word, places in told if places]  # the others were cut off
+        if not told:
+            return []
+        maps = torch.stack([pieces[places].sum(0) for _, places in told])
         maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
         grown = torch.nn.functional.interpolate(maps[None], size=labels.shape, mode="bilinear", align_corners=False)[0]
-        return list(zip(self._pieces(caption), grown.cpu().numpy(), strict=True))
+        return list(zip([word for word, _ in told], grown.cpu().numpy(), strict=True))
+
+    def nouns(self, caption: str) -> list[str]:
+        """The words of a caption that training's captions used as nouns, singular or plural, each once."""
+        known = self.saved.about.get("nouns")
+        if known is None:
+            raise InputError("model: it doesn't tell its nouns; train it again with `segue train crossmodal`")
+        forms = {form for noun in known for form in (noun, plural(noun))}
+        return [word for word in dict.fromkeys(w[0] for w in _words(caption)) if word.lower() in forms]
 
     @property
     def max_words(self) -> int:
@@ -167,10 +200,6 @@ class Illustrator:
         words = caption.lower().replace(",", " ").replace(".", " ").split()
         return [word for word in dict.fromkeys(words) if self.saved.words.encode([word], 8)[1].sum() > 2]
 
-    def _pieces(self, caption: str) -> list[str]:
-        tokens, real = self.saved.words.encode([caption], self.max_words)
-        return [self.saved.words.decode([t]) for t in tokens[0][real[0]][:-1].tolist()]
-
     def _ids(self, captions: Sequence[str]) -> Tensor:
         return caption_ids(self.saved, captions).to(self.device)
 
@@ -180,8 +209,9 @@ class Illustrator:
         check_layout(layout, len(self.classes))
         return resize_layout(layout, self.size)
 
-    def _pixels(self, image: Picture | None, times: int) -> Tensor | None:
-        return None if image is None else self._seen(image).expand(times, -1, -1, -1)
+    def _pixels(self, images: Sequence[Picture] | None) -> Tensor | None:
+        """(B, 3, H, W) at the model's size."""
+        return None if images is None else torch.cat([self._seen(image) for image in images])
 
     def _seen(self, image: Picture) -> Tensor:
         """(1, 3, H, W) at the model's size."""
@@ -200,10 +230,14 @@ class Illustrator:
         return torch.where(torch.from_numpy(whole)[None].to(self.device), codes, -1), kept
 
 
+def _words(caption: str) -> list[re.Match[str]]:
+    return list(re.finditer(r"\w+(?:-\w+)*", caption))
+
+
 def caption_ids(saved: Saved, captions: Sequence[str]) -> Tensor:
     """(B, T) ids with start and end, padded. A caption that is too long is cut before its end.
 
-    Raises InputError for an empty caption, and for one in which the tokenizer knows no word.
+    Raises InputError for an empty caption. Any script can be read; words that training never had are spelled.
     """
     config = saved.model.config
     for caption in captions:

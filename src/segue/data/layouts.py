@@ -123,14 +123,16 @@ class LayoutBatches:
     """Batches of told layouts; each is a pure function of its keys (epoch, index) and the seed.
 
     codes: (N, h, w) int16 tokens of the layouts. ids: for each layout its captions, (n, T) int64 each, padded alike.
-    images: (N, H, W, 3) uint8, or None. A batch: codes (B, h, w) int64, ids (B, T) int64, image (B, 3, H, W) float32 in
-    [-1, 1] or None, seed [B]. Which of its captions a layout gets is drawn: they are its paraphrases.
+    images: (N, H, W, 3) uint8, or None. asks: for each layout what it may be drawn from, its captions unless given.
+    A batch: codes (B, h, w) int64, ids and asked (B, T) int64, image (B, 3, H, W) float32 in [-1, 1] or None, seed [B].
+    Which of its captions a layout gets is drawn: they are its paraphrases.
     """
 
     codes: Tensor
     ids: Sequence[Tensor]
     images: NDArray[np.uint8] | None = None
     seed: int = 0
+    asks: Sequence[Tensor] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.codes):
@@ -145,15 +147,17 @@ class LayoutBatches:
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """keys: (epoch, index) for each layout."""
-        rows, seeds = [], []
+        rows, asked, seeds, asks = [], [], [], self.asks or self.ids
         for epoch, index in keys:
             rng = np.random.default_rng([self.seed, epoch, index])
             rows.append(self.ids[index][rng.integers(len(self.ids[index]))])
+            asked.append(asks[index][rng.integers(len(asks[index]))])
             seeds.append(int(rng.integers(2**31)))
         chosen = [index for _, index in keys]
         return {
             "codes": self.codes[chosen].long(),
             "ids": torch.stack(rows),
+            "asked": torch.stack(asked),
             "image": None if self.images is None else to_pixels(self.images[chosen]),
             "seed": seeds,
         }

@@ -14,6 +14,7 @@ from segue.recipes.align import ALIGN, SCENES, align, align_scenes
 from segue.recipes.align_tables import align_scenes_table, flickr8k_table
 from segue.recipes.bench import bench_reclmis
 from segue.recipes.bench_caption import bench_captioning
+from segue.recipes.bench_crossmodal import bench_crossmodal
 from segue.recipes.bench_curate import bench_curate
 from segue.recipes.bench_data import bench_data
 from segue.recipes.bench_embed import bench_embed
@@ -26,6 +27,7 @@ from segue.recipes.cocu_tables import cocu_recovery_table, cocu_scenes_table
 from segue.recipes.crossmodal import SCENES as CROSSMODAL_SCENES
 from segue.recipes.crossmodal import Settings as CrossModalSettings
 from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
+from segue.recipes.crossmodal_tables import crossmodal_real_table, crossmodal_scenes_table
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.sgdiff import SCENES as STORIES
@@ -55,6 +57,8 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_scenes": align_scenes_table,
     "cocu_recovery": cocu_recovery_table,
     "cocu_scenes": cocu_scenes_table,
+    "crossmodal_real": crossmodal_real_table,
+    "crossmodal_scenes": crossmodal_scenes_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
@@ -65,6 +69,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
     "caption": bench_captioning,
+    "crossmodal": bench_crossmodal,
     "curate": bench_curate,
     "data": bench_data,
     "embed": bench_embed,

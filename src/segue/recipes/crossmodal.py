@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from segue.api.illustrator import caption_ids
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout
+from segue.data.paraphrase import relation_sentences
 from segue.data.transforms import resize_image
 from segue.data.words import Words
 from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
@@ -28,6 +30,7 @@ from segue.methods.crossmodal.saved import Saved, restore_vq, save, save_vq
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.recipes.scenes import scenes_once
+from segue.recipes.syntic import nouns
 from segue.training import FitOptions, fit
 from segue.types import InputError, PictureSet
 
@@ -36,10 +39,10 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "full": {},
     "no_align": {"align": False},
     "separate_attention": {"attention": "separate"},
-    "depth4": {"depth": 4},
-    "depth8": {"depth": 8},
-    "depth12": {"depth": 12},
-}
+    "depth4": {"depth": 4 / 12},
+    "depth8": {"depth": 8 / 12},
+    "depth12": {"depth": 12 / 12},
+}  # depth: as a share of the settings' own, which stands for the paper's 12 layers
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Settings:
         image_size: side of the square that layouts and pictures are brought to, in pixels.
         factor: pixels that a layout token spans.
         width: channels of the streams.
-        depth: layers of the streams.
+        depth: layers of the streams; the systems depth4, depth8 and depth12 have 4/12, 8/12 and all of them.
         vq_steps: optimiser steps of the quantiser.
         steps: optimiser steps of the streams.
         batch_size: layouts a step, over all processes.
@@ -71,11 +74,11 @@ class Settings:
     data: Path
     system: System = "full"
     image_size: int = 128
-    factor: int = 8
-    width: int = 192
-    depth: int = 6
-    vq_steps: int = 1500
-    steps: int = 6000
+    factor: int = 16
+    width: int = 128
+    depth: int = 4
+    vq_steps: int = 800
+    steps: int = 2800
     batch_size: int = 32
     lr: float = 5e-4
     weight_decay: float = 0.05
@@ -92,29 +95,41 @@ SCENES = Settings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scene
 
 @dataclass(frozen=True)
 class Told:
-    """A split in memory. layouts: (N, S, S) uint8. images: (N, S, S, 3) uint8. captions: a list for each."""
+    """A split in memory. layouts: (N, S, S) uint8. images: (N, S, S, 3) uint8. captions: a list for each.
+
+    asks: for each its captions, and sentences of its relations; drawing learns from these, telling from the captions.
+    """
 
     layouts: NDArray[np.uint8]
     images: NDArray[np.uint8]
     captions: list[tuple[str, ...]]
+    asks: list[tuple[str, ...]]
     classes: tuple[str, ...]
 
 
 def crossmodal(settings: Settings) -> Path:
     """Train on captioned pictures with label maps; returns the checkpoint's folder."""
-    train, val = (read_told(settings, split) for split in ("train", "val"))
+    return train_on(settings, *(read_told(settings, split) for split in ("train", "val")))
+
+
+def train_on(settings: Settings, train: Told, val: Told) -> Path:
+    """Train on what is read already; returns the checkpoint's folder."""
     print(f"{settings.data}: {len(train.layouts)} train, {len(val.layouts)} val, {len(train.classes)} classes")
-    vq = _quantiser(settings, train, val)
-    words = Words.learn(c for told in train.captions for c in told)
+    vq = quantiser(settings, train, val)
+    words = Words.learn(c for told in train.asks for c in told)
     torch.manual_seed(settings.seed)
-    model = build_crossmodal(config_of(settings, vq, words, train))
-    saved = Saved(model, vq, words, train.classes, {"recipe": "crossmodal", "steps": settings.steps})
+    longest = max(words.encode(list(asks), 512)[0].shape[1] for asks in train.asks)
+    ends = (words.pad, words.end)
+    config = config_of(settings, vq.config.codes, vocabulary=len(words), longest=longest, ends=ends)
+    model = build_crossmodal(config)
+    about = {"recipe": "crossmodal", "steps": settings.steps, "nouns": nouns(list(chain(*train.captions)))}
+    saved = Saved(model, vq, words, train.classes, about)
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 
     def write(network: Any, folder: Path) -> None:
         save(replace(saved, model=network), folder)
 
-    options = _options(settings, settings.steps)
+    options = fit_options(settings, settings.steps)
     fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
         monitor="gain", resume=settings.resume and (settings.out / "state").exists())  # fmt: skip
     return settings.out / "best"
@@ -126,15 +141,17 @@ def crossmodal_scenes(settings: Settings) -> Path:
     return crossmodal(settings)
 
 
-def config_of(settings: Settings, vq: LayoutVQ, words: Words, told: Told) -> CrossModalConfig:
-    """The configuration that the settings name, with the sizes that the data ask for."""
+def config_of(
+    settings: Settings, codes: int, *, vocabulary: int, longest: int, ends: tuple[int, int]
+) -> CrossModalConfig:
+    """The configuration that the settings name, with the sizes that the data ask for. ends: the pad and end tokens."""
     cells = settings.image_size // settings.factor
-    longest = max(words.encode(list(c), 512)[0].shape[1] for c in told.captions)
-    shape = {"width": settings.width, "heads": settings.width // 32, "depth": settings.depth}
+    changes = dict(SYSTEMS[settings.system])
+    depth = max(1, round(settings.depth * changes.pop("depth", 1)))
     return CrossModalConfig(
-        codes=vq.config.codes, grid=(cells, cells), patch=settings.factor, vocabulary=len(words),
-        max_words=min(longest + 2, 130), pad=words.pad, start=words.end, end=words.end,
-        **{**shape, **SYSTEMS[settings.system]},
+        codes=codes, grid=(cells, cells), patch=settings.factor, vocabulary=vocabulary,
+        max_words=min(longest + 2, 130), pad=ends[0], start=ends[1], end=ends[1],
+        width=settings.width, heads=settings.width // 32, depth=depth, **changes,
     )  # fmt: skip
 
 
@@ -146,7 +163,7 @@ def read_told(settings: Settings, split: str) -> Told:
 
 def gather_told(found: PictureSet, size: int, where: str) -> Told:
     """The pictures that have both a label map and a caption. Raises InputError when there is none."""
-    layouts, images, captions = [], [], []
+    layouts, images, captions, asks = [], [], [], []
     for picture in found.pictures:
         if picture.label_map is None or not picture.captions:
             continue
@@ -155,27 +172,38 @@ def gather_told(found: PictureSet, size: int, where: str) -> Told:
         layouts.append(resize_layout(labels, (size, size)))
         images.append(resize_image(picture.load(), (size, size)))
         captions.append(picture.captions)
+        asks.append(picture.captions + relation_sentences(picture))
     if not layouts:
         raise InputError(f"{where}: no picture has both a label map and a caption (see `segue data check`)")
-    return Told(np.stack(layouts), np.stack(images), captions, found.classes)
+    return Told(np.stack(layouts), np.stack(images), captions, asks, found.classes)
 
 
 @dataclass(frozen=True)
 class _Layouts:
-    """Batches of bare layouts, for the quantiser."""
+    """Batches of square cuts of bare layouts, half a side where that is whole cells, for the quantiser.
+
+    It is convolutional, so a quarter of the pixels costs a quarter and teaches nearly as much.
+    """
 
     layouts: NDArray[np.uint8]
+    factor: int
+    seed: int
 
     def __len__(self) -> int:
         return len(self.layouts)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """Every other layout of a batch is mirrored, by its epoch: a layout has no left and right of its own."""
-        chosen = [self.layouts[i][:, :: -1 if epoch % 2 else 1] for epoch, i in keys]
+        """Every other layout is mirrored, by its epoch: a layout has no left and right of its own."""
+        size = self.layouts.shape[1]
+        side = size // 2 if size // 2 % self.factor == 0 else size
+        chosen = []
+        for epoch, i in keys:
+            y, x = np.random.default_rng([self.seed, epoch, i]).integers(0, size - side + 1, 2)
+            chosen.append(self.layouts[i, y : y + side, x : x + side][:, :: -1 if epoch % 2 else 1])
         return {"layout": torch.from_numpy(np.stack(chosen))}
 
 
-def _quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
+def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
     """The quantiser that the settings name, or one trained here, or what a resumed run has of it."""
     if settings.vq is not None:
         return restore_vq(settings.vq)
@@ -184,13 +212,14 @@ def _quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
     if not (under_way and (settings.out / "state").exists()):  # then it is finished
         torch.manual_seed(settings.seed)
         vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
-        options = replace(_options(settings, settings.vq_steps), lr=2e-3, weight_decay=0.0)
-        fit(vq, _Layouts(train.layouts), out=out, options=options, save=save_vq,
+        options = replace(fit_options(settings, settings.vq_steps), lr=2e-3, weight_decay=0.0)
+        fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
             evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
     return restore_vq(out / "best")
 
 
-def _options(settings: Settings, steps: int) -> FitOptions:
+def fit_options(settings: Settings, steps: int) -> FitOptions:
+    """How the quantiser, the streams and what they are measured against train."""
     return FitOptions(
         steps=steps,
         batch_size=settings.batch_size,
@@ -221,8 +250,11 @@ def _batches(saved: Saved, told: Told, seed: int) -> LayoutBatches:
         saved.vq.encode(torch.from_numpy(part)) for part in np.array_split(told.layouts, -(-len(told.layouts) // 64))
     ]
     longest = saved.model.config.max_words
-    ids = [_padded(caption_ids(saved, captions), longest, saved.model.config.pad) for captions in told.captions]
-    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed)
+    ids, asks = (
+        [_padded(caption_ids(saved, said), longest, saved.model.config.pad) for said in each]
+        for each in (told.captions, told.asks)
+    )
+    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed, asks)
 
 
 def _padded(ids: Tensor, length: int, pad: int) -> Tensor:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from segue.api.illustrator import Layout, load_illustrator
+from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
 from segue.data.layouts import UNKNOWN, paint, read_layout, write_class_masks, write_layout, write_panoptic
+from segue.data.show import heat_map
 from segue.nn.decoding import Decoding
 from segue.types import InputError
 
-EXPORTS = ("panoptic", "masks")
+EXPORTS = ("panoptic", "masks", "heat")
 
 
 def draw_files(
@@ -41,7 +42,11 @@ def draw_files(
         caption, num=num, image=image, keep=kept, seed=seed, steps=steps, guidance=guidance, temperature=temperature
     )
     unseen = illustrator.unseen_words(caption)
-    return [_write(layout, out, i, export) | {"unseen_words": unseen} for i, layout in enumerate(layouts)]
+    written = []
+    for i, layout in enumerate(layouts):
+        heat = _write_heat(illustrator, layout, out, i, image) if "heat" in export else {}
+        written.append(_write(layout, out, i, export) | {"unseen_words": unseen} | heat)
+    return written
 
 
 def _write(layout: Layout, out: Path, number: int, export: tuple[str, ...]) -> dict[str, Any]:
@@ -60,6 +65,19 @@ def _write(layout: Layout, out: Path, number: int, export: tuple[str, ...]) -> d
         "seed": layout.seed,
         "areas": layout.areas,
     }
+
+
+def _write_heat(
+    illustrator: Illustrator, layout: Layout, out: Path, number: int, image: Path | None
+) -> dict[str, dict[str, str]]:
+    """A picture for each noun of the caption: the layout, and over it how much each part looks at the noun."""
+    nouns, files = illustrator.nouns(layout.caption), {}
+    below = paint(layout.labels, len(layout.classes)) // 2
+    for word, values in illustrator.heat_maps(layout.labels, layout.caption, image):
+        if word in nouns and word not in files:
+            files[word] = str(out / f"layout-{number}-heat-{word}.png")
+            write_image(heat_map(below, values), Path(files[word]))
+    return {"heat": files}
 
 
 def tell_file(

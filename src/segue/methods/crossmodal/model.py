@@ -186,15 +186,19 @@ class CrossModal(nn.Module):
     # --- training
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: codes (B, h, w), ids (B, T), image (B, 3, H, W) or None, seed [B]. Returns "loss" and its terms."""
+        """batch: codes (B, h, w), ids (B, T), image (B, 3, H, W) or None, seed [B]. Returns "loss" and its terms.
+
+        asked (B, T): the captions to draw from, where they are not those to tell.
+        """
         codes, ids, image = batch["codes"], batch["ids"], batch.get("image")
+        asked = batch.get("asked", ids)
         draw = torch.stack(
             [torch.rand(4 + codes[0].numel(), generator=torch.Generator().manual_seed(s)) for s in batch["seed"]]
         )
         draw = draw.to(codes.device)
         seen = draw[:, 0] >= self.config.drop_image
         silent = draw[:, 1] < self.config.drop_caption
-        caption = self.read(torch.where(silent[:, None], self.nothing(ids), ids))
+        caption = self.read(torch.where(silent[:, None], self.nothing(asked), asked))
         layout = self.look(codes, image, seen)
         terms = {
             "mask": self._mask_loss(codes, image, draw, caption),

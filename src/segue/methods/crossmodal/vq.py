@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log2, prod
 from typing import Any
 
@@ -54,6 +55,18 @@ def _block(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(c_in, c_out, kernel, stride, 1), nn.GroupNorm(8, c_out), nn.SiLU())
 
 
+def decoder_widths(config: VQConfig) -> list[int]:
+    """Channels from the cells' grid up to half resolution: narrow where there are many pixels."""
+    return [max(config.width >> i, 32) for i in range(int(log2(config.factor)))]
+
+
+def pixel_decoder(c_in: int, widths: list[int]) -> nn.Sequential:
+    """(B, c_in, h, w) on the cells' grid -> (B, widths[-1], H/2, W/2)."""
+    ups = [_Up(a, b) for a, b in pairwise(widths)]
+    first = nn.Conv2d(c_in, widths[0], 1)
+    return nn.Sequential(first, _block(widths[0], widths[0]), _block(widths[0], widths[0]), *ups)
+
+
 class LayoutVQ(nn.Module):
     """(B, H, W) index maps <-> (B, h, w) codes."""
 
@@ -63,15 +76,12 @@ class LayoutVQ(nn.Module):
     def __init__(self, config: VQConfig) -> None:
         super().__init__()
         self.config = config
-        steps, width = int(log2(config.factor)), config.width
+        width = config.width
         self.embed = nn.Embedding(config.classes + 1, 16)  # the last row: unknown
-        widths = [max(width >> i, 32) for i in range(steps)][::-1]  # narrow where there are many pixels
+        widths = decoder_widths(config)[::-1]
         downs = [_block(a, b, 2) for a, b in zip([16, *widths], widths, strict=False)]
         self.encoder = nn.Sequential(*downs, _block(width, width), nn.Conv2d(width, len(config.levels), 1))
-        ups = [_Up(a, b) for a, b in zip(widths[::-1], widths[::-1][1:], strict=False)]
-        self.decoder = nn.Sequential(
-            nn.Conv2d(len(config.levels), width, 1), _block(width, width), _block(width, width), *ups
-        )
+        self.decoder = pixel_decoder(len(config.levels), widths[::-1])
         self.head = nn.Conv2d(widths[0], config.classes, 1)
         self.register_buffer("levels", torch.tensor(config.levels), persistent=False)
         places = [prod(config.levels[:i]) for i in range(len(config.levels))]
@@ -91,8 +101,7 @@ class LayoutVQ(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, h, w) -> layouts (B, H, W) uint8."""
         features = self._features(self.values(codes))
-        rows = [self.head(_grown(part)).argmax(1).to(torch.uint8) for part in _bands(features)]
-        return torch.cat(rows, 1)
+        return banded_classes(features, self.head)
 
     def values(self, codes: Tensor) -> Tensor:
         """Codes (B, h, w) -> the quantised values (B, D, h, w) that they stand for."""
@@ -145,6 +154,11 @@ def _bands(features: Tensor) -> list[Tensor]:
 def _grown(band: Tensor) -> Tensor:
     """A band of n + 2 rows -> its n inner rows at twice the size."""
     return F.interpolate(band, scale_factor=2, mode="bilinear")[:, :, 2:-2]
+
+
+def banded_classes(features: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+    """(B, C, H/2, W/2) -> (B, H, W) uint8, the likeliest classes."""
+    return torch.cat([head(_grown(band)).argmax(1).to(torch.uint8) for band in _bands(features)], 1)
 
 
 def banded_cross_entropy(features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor) -> Tensor:

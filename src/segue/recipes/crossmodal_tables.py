@@ -1,0 +1,226 @@
+"""The tables of drawing and telling: what `segue ablate crossmodal_scenes` and `segue ablate crossmodal_real` run.
+
+A system's name ends with its condition, full@caption+image. One training serves a system's four conditions, and the
+row that comes first trains; the systems of a seed share a quantiser. All have the same short recipe (SHORT).
+
+Systems: `full`; `no_align` without L_align; `separate_attention`, two sets of cross-attention weights; `depth4` and
+`depth8`: at this size the full depth, 3 layers a stream, stands for the paper's 12, so they have 1 and 2, and full is
+depth 12 itself. Without learning: `class_prior`, `nearest_caption` (@mask: the caption of the nearest layout), and
+`vq_ceiling`, true layouts after the quantiser, which no drawing can surpass. `segmenter@image` is trained on pictures
+and layouts alone, with the same encoder and as long.
+
+Experiments: main; best_of (1, 4 and 16 drawings of one caption); round_trip (@caption: caption, mask, caption; @mask:
+mask, caption, mask); bundled (the checkpoint of the full recipe). Metrics: see `segue.recipes.crossmodal_scores`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segue.api.illustrator import Illustrator, load_illustrator
+from segue.data import rle
+from segue.data.formats import read_pictures, recognise
+from segue.methods.checkpoint import bundled
+from segue.recipes.crossmodal import SCENES, Settings, Told, gather_told, quantiser, read_told, train_on
+from segue.recipes.crossmodal_baselines import (
+    class_prior,
+    nearest_caption,
+    nearest_layout,
+    segment_all,
+    train_segmenter,
+)
+from segue.recipes.crossmodal_scores import (
+    CONDITIONS,
+    Case,
+    Condition,
+    caption_round_trip,
+    drawer,
+    mask_round_trip,
+    score_best,
+    score_drawing,
+    score_illustrator,
+    score_layouts,
+    score_telling,
+    teller,
+)
+from segue.recipes.scenes import scenes_once
+from segue.recipes.tables import Row
+from segue.training.state import has_state
+from segue.types import InputError, Picture, PictureSet
+
+SEEDS = (0, 1, 2)
+TRAINED = ("full", "no_align", "separate_attention", "depth4", "depth8")
+BUNDLED = "crossmodal-scenes"
+TESTED, BEST = 300, 60  # pictures of the test split; of them, those that are drawn 16 times
+SHORT = replace(SCENES, width=96, depth=3, vq_steps=600, steps=1000, evaluations=1)
+REAL = replace(SHORT, vq_steps=300, steps=250, evaluations=5)
+REAL_SPLIT = (160, 180)  # the real pictures, in the order of their names: up to here train, up to there val
+
+
+def crossmodal_scenes_table(data: Path | None = None, base: Settings = SHORT) -> list[Row]:
+    """Every system under every condition by 3 seeds. data: scenes drawn before; drawn once unless given."""
+    base = replace(base, data=data or Path())
+    rows = []
+    for seed in SEEDS:
+        one = replace(base, seed=seed)
+        rows += [
+            Row("main", f"{system}@{condition}", seed, partial(_trained_row, replace(one, system=system), condition))
+            for system in TRAINED
+            for condition in CONDITIONS
+        ]
+        rows.append(Row("main", "vq_ceiling@caption+image", seed, partial(_ceiling, one)))
+        rows.append(Row("main", "segmenter@image", seed, partial(_segmenter, one)))
+        rows.append(Row("best_of", "full@caption", seed, partial(_best, one)))
+        rows += [Row("round_trip", f"full@{way}", seed, partial(_trip, one, way)) for way in ("caption", "mask")]
+    rows += [Row("main", name, 0, partial(_unlearned, base, name)) for name in UNLEARNED]
+    if BUNDLED in bundled():
+        rows += [Row("bundled", f"{BUNDLED}@{way}", 0, partial(_bundled, base, way)) for way in CONDITIONS]
+    return rows
+
+
+def crossmodal_real_table(data: Path | None = None, base: Settings = REAL) -> list[Row]:
+    """The full system on captioned photographs with instance masks, in COCO's format and one split, such as coco_tiny.
+
+    A layout has the instances' classes, the smaller instance over the larger, and the class "background" for the rest.
+    """
+    if data is None or not data.is_dir():
+        raise InputError(f"--data {data}: expected a folder of captioned pictures with COCO's instances")
+    base = replace(base, data=data)
+    rows = [
+        Row("main", f"full@{condition}", seed, partial(_trained_row, replace(base, seed=seed), condition))
+        for seed in SEEDS
+        for condition in CONDITIONS
+    ]
+    return rows + [Row("main", name, 0, partial(_unlearned, base, name)) for name in UNLEARNED]
+
+
+# ---------------------------------------------------------------------------------------------------- rows
+
+
+def _trained_row(settings: Settings, condition: Condition, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    return score_illustrator(_trained(settings, work), condition, *_tested(settings))
+
+
+def _ceiling(settings: Settings, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    with _shared(settings, work, "vq") as ours:
+        vq = quantiser(ours, *_learned_from(settings)).eval()
+    cases, _ = _tested(settings)
+    truth = [case.layout for case in cases]
+    with torch.inference_mode():
+        again = [vq.decode(vq.encode(torch.from_numpy(one)[None]))[0].numpy() for one in truth]
+    return score_layouts(again, truth, vq.config.classes)
+
+
+def _segmenter(settings: Settings, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    train, val = _learned_from(settings)
+    with _shared(settings, work, "segmenter") as ours:
+        model = train_segmenter(ours, train, val)
+    cases, _ = _tested(settings)
+    drawn = segment_all(model, np.stack([case.image for case in cases]))
+    return score_layouts(drawn, [case.layout for case in cases], len(train.classes))
+
+
+def _best(settings: Settings, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    model = _trained(settings, work)
+    return score_best(drawer(model, False), _tested(settings)[0][:BEST], len(model.classes), (1, 4, 16))
+
+
+def _trip(settings: Settings, way: str, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    model = _trained(settings, work)
+    go = caption_round_trip if way == "caption" else mask_round_trip
+    return go(drawer(model, False), teller(model, False), _tested(settings)[0], model.classes)
+
+
+def _unlearned(settings: Settings, name: str, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    train, _ = _learned_from(settings)
+    told, others = _tested(settings)
+    if name == "nearest_caption@mask":
+        return score_telling(nearest_layout(train), told)
+    draw = class_prior(train) if name.startswith("class_prior") else nearest_caption(train)
+    return score_drawing(draw, told, others, train.classes)
+
+
+UNLEARNED = ("class_prior@caption", "nearest_caption@caption", "nearest_caption@mask")
+
+
+def _bundled(settings: Settings, condition: Condition, work: Path) -> dict[str, float]:
+    return score_illustrator(load_illustrator(BUNDLED), condition, *_tested(_with_data(settings, work)))
+
+
+# ---------------------------------------------------------------------------------------- what rows share
+
+
+def _trained(settings: Settings, work: Path) -> Illustrator:
+    """The system of the settings: trained by the first row that asks, gone on with where it was stopped."""
+    train, val = _learned_from(settings)
+    with _shared(settings, work, "vq") as shared:
+        quantiser(shared, train, val)
+    with _shared(settings, work, settings.system) as ours:
+        if not (ours.out / "last" / "config.json").exists():
+            train_on(replace(ours, vq=shared.out / "vq" / "best"), train, val)
+    return load_illustrator(ours.out / "best")
+
+
+@contextmanager
+def _shared(settings: Settings, work: Path, name: str) -> Iterator[Settings]:
+    """The settings for what several rows use, which one process makes while the others wait."""
+    out = work.parent / f"shared-{name}-{settings.seed}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (out.parent / f".{out.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield replace(settings, out=out, resume=has_state(out / "state") or has_state(out / "vq" / "state"))
+
+
+def _with_data(settings: Settings, work: Path) -> Settings:
+    """The settings with the scenes drawn, once for all rows, unless the table was given data."""
+    if settings.data != Path():
+        return settings
+    return replace(settings, data=scenes_once(work.parents[1] / "data-scenes"))
+
+
+def _learned_from(settings: Settings) -> tuple[Told, Told]:
+    return _split(settings, "train"), _split(settings, "val")
+
+
+def _tested(settings: Settings) -> tuple[Sequence[Case], Sequence[Case]]:
+    """The pictures that are drawn and told, and the rest, of which only the captions that say a relation are drawn."""
+    told = _split(settings, "test")
+    cases = [Case(*one) for one in zip(told.layouts, told.images, told.captions, strict=True)]
+    return cases[:TESTED], cases[TESTED:]
+
+
+def _split(settings: Settings, split: str) -> Told:
+    if "test" in recognise(settings.data)[1]:
+        return read_told(settings, split)
+    whole = read_pictures(settings.data, "train")
+    named = sorted(whole.pictures, key=lambda picture: picture.name)
+    ends = (0, *REAL_SPLIT, len(named))
+    at = ("train", "val", "test").index(split)
+    classes = (*whole.classes, "background")
+    pictures = [replace(p, label_map=partial(painted, p, classes)) for p in named[ends[at] : ends[at + 1]]]
+    return gather_told(PictureSet(pictures, classes), settings.image_size, f"{settings.data}, {split}")
+
+
+def painted(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:
+    """(H, W): the picture's regions by class, the smaller over the larger, the last class for the rest; crowds too."""
+    height, width = picture.load().shape[:2]
+    layout = np.full((height, width), len(classes) - 1, np.uint8)
+    masks = [(rle.decode(one.mask), classes.index(one.label)) for one in picture.regions if one.mask is not None]
+    for mask, kind in sorted(masks, key=lambda pair: -int(pair[0].sum())):
+        layout[mask] = kind
+    return layout
