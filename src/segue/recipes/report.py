@@ -16,9 +16,7 @@ PLAIN = ("gmac",)  # all other metrics are shares or scores of captions, shown t
 def report(results: Path) -> str:
     """Every table of the results folder in markdown: mean ± sample deviation (number of seeds) for each metric."""
     files = _files(results)
-    parts = [
-        "Shares are percentages, scores of captions times 100; cells are mean ± standard deviation over seeds (number of seeds)."
-    ]
+    parts = ["Shares and caption scores times 100; cells are mean ± standard deviation over seeds (number of seeds)."]
     for file in files:
         for experiment in read(file):
             parts.append(f"## {file.stem}: {experiment}\n\n{table(file, experiment)}")

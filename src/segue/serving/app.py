@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Response
@@ -39,6 +39,8 @@ from segue.serving.uploads import Bounds, check_head, decode_base64
 from segue.types import InputError
 
 LOG = logging.getLogger("segue.serving")
+BOUNDS = Bounds()
+BEARER = HTTPBearer(auto_error=False)
 _BEARER = {"WWW-Authenticate": "Bearer"}
 GUARDS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'",
@@ -56,17 +58,20 @@ class Limits:
     """
 
     body: int = 24_000_000
-    picture: Bounds = Bounds()
+    picture: Bounds = BOUNDS
     waiting: int = 32
     seconds: float = 60.0
     gather: float = 0.005
+
+
+DEFAULT = Limits()
 
 
 def create_app(
     models: Mapping[str, Any],
     *,
     token: str | None = None,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT,
     origins: Mapping[str, Path] | None = None,
 ) -> FastAPI:
     """The application over loaded predictors.
@@ -106,9 +111,7 @@ def create_app(
 
 
 def _allowed(token: str | None) -> Any:
-    bearer = HTTPBearer(auto_error=False)
-
-    async def check(given: HTTPAuthorizationCredentials | None = Depends(bearer)) -> None:
+    async def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
         if token is None:
             return
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
@@ -172,11 +175,15 @@ class Served:
         for (path, name), queue in self.queues.items():
             try:
                 await queue.ask(_first(path, self.models[name]))
-            except InputError as error:
+            except InputError as error:  # our small request does not suit it
                 LOG.info("warming %s of %s: %s", path, name, error)
+            except Exception:
+                LOG.exception("warming %s of %s failed; the server does not get ready", path, name)
+                return
         self.ready = True
 
     async def close(self) -> None:
+        """Answer the requests that wait, take no more."""
         await asyncio.gather(*(queue.close() for queue in self.queues.values()))
 
 

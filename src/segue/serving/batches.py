@@ -78,7 +78,7 @@ class Batches:
         """An answer or an exception for each request."""
         try:
             return list(self.work(requests))
-        except Exception as error:  # whatever it is, it must not stop the thread: it is the requests' own answer
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the requests' answer and must not stop the rest
             if len(requests) == 1:
                 return [error]
         return [answer for request in requests for answer in self._answers([request])]

@@ -70,13 +70,8 @@ def by_labels(model: Labeller, requests: Sequence[Request]) -> list[Told]:
         classes = of_map(answer)
         for one in classes:
             one["mask"] = MASKS[asked.masks](answer.index == one["value"])
-        told.append(
-            {
-                "size": _size(answer.index),
-                "classes": classes,
-                "map": _index(answer.index, label_colours(len(answer.names))),
-            }
-        )
+        drawn = _index(answer.index, label_colours(len(answer.names)))
+        told.append({"size": _size(answer.index), "classes": classes, "map": drawn})
     return told
 
 

@@ -10,10 +10,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class _TooLarge(Exception):
-    pass
-
-
 class BodyLimit:
     """Answers 413 to bodies of more than `most` bytes, whatever their Content-Length says; adds headers; counts."""
 
@@ -26,15 +22,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status, read = time.perf_counter(), 0, 0
-
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self.most:
-                raise _TooLarge
-            return message
+        start, status = time.perf_counter(), 0
 
         async def guarded(message: Message) -> None:
             nonlocal status
@@ -45,23 +33,36 @@ class BodyLimit:
             await send(message)
 
         try:
-            if _declared(scope) > self.most:
-                raise _TooLarge
-            await self.app(scope, counted, guarded)
-        except _TooLarge:
-            if status:
-                raise
-            error = {"error": f"a body of more than {self.most:,} bytes; send a smaller picture", "where": []}
-            await JSONResponse(error, 413)(scope, receive, guarded)
+            if (read := await self._read(scope, receive)) is None:
+                error = {"error": f"a body of more than {self.most:,} bytes; send a smaller picture", "where": []}
+                await JSONResponse(error, 413)(scope, receive, guarded)
+            else:
+                await self.app(scope, _again(read, receive), guarded)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "") or "page"  # never what a stranger typed: labels are kept for ever
             self.metrics.requests.labels(path, status).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
 
+    async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
+        """The messages of the body, None when it is too large; what is declared too large is not read at all."""
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.most:
+            return None
+        read, size = [], 0
+        while True:
+            read.append(await receive())
+            size += len(read[-1].get("body", b""))
+            if size > self.most:
+                return None
+            if not read[-1].get("more_body"):
+                return read
 
-def _declared(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+
+def _again(read: list[Message], receive: Receive) -> Receive:
+    """Give what was read once more, then go on."""
+
+    async def give() -> Message:
+        return read.pop(0) if read else await receive()
+
+    return give

@@ -61,8 +61,8 @@ def layout(data: bytes, name: str) -> NDArray[np.uint8]:
     with _head(data, name) as found:
         if found.format != "PNG" or found.mode not in ("L", "P", "1"):
             raise InputError(
-                f"{name}: {found.format} of mode {found.mode}, expected an 8-bit PNG of class positions, grey or with a "
-                "palette"
+                f"{name}: {found.format} of mode {found.mode}, expected an 8-bit PNG of class positions, grey or with "
+                "a palette"
             )
         try:
             return np.array(found).astype(np.uint8)
