@@ -128,7 +128,9 @@ def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Told]:
         )  # fmt: skip
         found = [of_layout(one) | {"layout": _index(one.labels, layout_colours(len(one.classes)))} for one in layouts]
         unseen = model.unseen_words(asked.caption)
-        told.append({"size": _size(layouts[0].labels), "layouts": found, "unseen_words": unseen})
+        colours = layout_colours(len(model.classes)).tolist()
+        classes = [{"name": name, "colour": colours[i]} for i, name in enumerate(model.classes)]
+        told.append({"size": _size(layouts[0].labels), "layouts": found, "classes": classes, "unseen_words": unseen})
     return told
 
 
