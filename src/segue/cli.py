@@ -606,6 +606,7 @@ def serve(
     max_megapixels: int = 16,
     waiting: int = 32,
     seconds: float = 60.0,
+    gather: float = 0.005,
     device: str = "cpu",
 ) -> None:
     """Serve models over HTTP, with a page to play with at / and OpenAPI at /docs.
@@ -620,6 +621,7 @@ def serve(
         max_megapixels: of a picture.
         waiting: requests that may wait for one model; one more is answered 429.
         seconds: from a request to its answer; then 504.
+        gather: seconds for which a request waits for others to share a batch; 0 for no batches.
         device: cpu, cuda, cuda:1, ...
     """
     try:
@@ -629,7 +631,7 @@ def serve(
     except ImportError as error:
         raise InputError(f"serving needs FastAPI and more ({error}): pip install 'segue[serve]'") from error
 
-    limits = Limits(max_mb * 1_000_000, Bounds(max_megapixels * 1_000_000), waiting, seconds)
+    limits = Limits(max_mb * 1_000_000, Bounds(max_megapixels * 1_000_000), waiting, seconds, gather)
     serve_models(models, host=host, port=port, token=token, limits=limits, device=device, detector=detector)
 
 

@@ -389,5 +389,6 @@ async function begin() {
   })));
 }
 
+document.querySelector(".token").addEventListener("submit", (event) => { event.preventDefault(); begin(); });
 $("token").addEventListener("change", begin);
 begin();
