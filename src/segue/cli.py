@@ -596,6 +596,45 @@ def export(model: Positional[str], /, out: Annotated[Path, arg(aliases=["-o"])])
     print(f"{out}: {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB")
 
 
+def serve(
+    models: tuple[str, ...] = (),
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    detector: str | None = None,
+    max_mb: int = 24,
+    max_megapixels: int = 16,
+    waiting: int = 32,
+    seconds: float = 60.0,
+    gather: float = 0.005,
+    device: str = "cpu",
+) -> None:
+    """Serve models over HTTP, with a page to play with at / and OpenAPI at /docs.
+
+    Args:
+        models: bundled names or checkpoint folders; all bundled ones unless given.
+        host: address to listen on; others than this machine can only be served with a token.
+        port: to listen on.
+        token: what requests must bring as `Authorization: Bearer TOKEN`, 8 characters or more.
+        detector: a DETR by its id on the hub or from a folder, for explaining pictures without regions.
+        max_mb: of a request.
+        max_megapixels: of a picture.
+        waiting: requests that may wait for one model; one more is answered 429.
+        seconds: from a request to its answer; then 504.
+        gather: seconds for which a request waits for others to share a batch; 0 for no batches.
+        device: cpu, cuda, cuda:1, ...
+    """
+    try:
+        from segue.serving import Limits
+        from segue.serving import serve as serve_models
+        from segue.serving.uploads import Bounds
+    except ImportError as error:
+        raise InputError(f"serving needs FastAPI and more ({error}): pip install 'segue[serve]'") from error
+
+    limits = Limits(max_mb * 1_000_000, Bounds(max_megapixels * 1_000_000), waiting, seconds, gather)
+    serve_models(models, host=host, port=port, token=token, limits=limits, device=device, detector=detector)
+
+
 def ablate(
     table: Positional[str],
     /,
@@ -675,6 +714,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export,
     "data": data,
     "score": score,
+    "serve": serve,
     "bench": bench,
     "ablate": ablate,
     "report": report,

@@ -35,3 +35,10 @@ def method_of(folder: Path) -> str | None:
     if not isinstance(config, dict):
         return None
     return config.get("method") or MODEL_TYPES.get(config.get("model_type", ""))
+
+
+def about(folder: Path) -> dict[str, str]:
+    """What a checkpoint tells of its making: method, recipe and its settings."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    told = config.get("about") or config.get("recipe") or config.get("segue", {}).get("about") or {}
+    return {"method": str(method_of(folder))} | {key: str(value) for key, value in told.items()}

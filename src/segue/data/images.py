@@ -102,9 +102,20 @@ def write_index(index: NDArray[np.uint8], path: Path, colours: NDArray[np.uint8]
             f"{path}: got an array of shape {index.shape} and type {index.dtype}, expected (H, W) uint8 and a "
             "name that ends in .png, which keeps the numbers"
         )
+    _save(_with_palette(index, colours), path)
+
+
+def index_png_bytes(index: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
+    """What `write_index` writes, as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    _with_palette(index, colours).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _with_palette(index: NDArray[np.uint8], colours: NDArray[np.uint8]) -> Image.Image:
     picture = Image.fromarray(index)
     picture.putpalette(np.concatenate([colours[:256], np.zeros((256 - len(colours[:256]), 3), np.uint8)]).tobytes())
-    _save(picture, path)
+    return picture
 
 
 def png_bytes(pixels: NDArray[Any]) -> bytes:

@@ -20,6 +20,7 @@ from segue.recipes.bench_data import bench_data
 from segue.recipes.bench_embed import bench_embed
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
+from segue.recipes.bench_serve import bench_serve
 from segue.recipes.bench_sgdiff import bench_sgdiff
 from segue.recipes.cocu import ANY, cocu, cocu_scenes
 from segue.recipes.cocu import SCENES as COCU_SCENES
@@ -76,6 +77,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the 
     "groupvit": bench_groupvit,
     "metrics": bench_metrics,
     "reclmis": bench_reclmis,
+    "serve": bench_serve,
     "sgdiff": bench_sgdiff,
 }
 

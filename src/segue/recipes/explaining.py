@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segue.api import load_explainer
-from segue.data import rle
+from segue.api.answers import of_story
 from segue.data.export import write_stories
 from segue.data.images import read_image, read_mask
 from segue.types import CaptionedMasks, InputError
@@ -51,7 +51,7 @@ def explain_file(
         name = f"{image.stem}.{i}" if asked.every else image.stem
         files = write_stories(folder, name, pixels, stories, (*SHOWN, *export))
         about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
-        told.append({"prompt": about, "stories": [_story(s) for s in stories], "files": [str(f) for f in files]})
+        told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": [str(f) for f in files]})
     if as_json:
         print(json.dumps({"image": str(image), "prompts": told}, default=str))
     else:
@@ -82,15 +82,6 @@ def _numbers(text: str, count: int, name: str, expected: str) -> tuple[float, ..
     if len(found) != count:
         raise InputError(f"--{name} {text!r}: expected {expected}, numbers with commas between them, in pixels")
     return found
-
-
-def _story(story: CaptionedMasks) -> dict[str, Any]:
-    links = []
-    for link in story.links:
-        code = rle.encode(link.mask)
-        said = {"start": link.start, "end": link.end, "phrase": link.phrase, "label": link.label}
-        links.append(said | {"score": round(link.score, 4), "area": rle.area(code), "bbox": list(rle.box(code))})
-    return {"caption": story.caption, "score": round(story.score, 4), "links": links}
 
 
 def _lines(told: list[dict[str, Any]]) -> list[str]:

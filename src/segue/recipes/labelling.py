@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.api import Labeller, NamedMap, load_labeller
+from segue.api.answers import of_map
 from segue.api.labeller import find_card
 from segue.data.images import PICTURES, read_image, write_image, write_index
 from segue.data.show import name_classes, palette
@@ -77,32 +78,7 @@ def _write(name: str, pixels: NDArray[np.uint8], answer: NamedMap, target: Path)
     index = answer.index.astype(np.uint8)
     write_index(index, target, palette(len(answer.names)))
     write_image(name_classes(pixels, index, answer.names), overlay)
-    return {"image": name, "classes": areas(answer), "map": str(target), "overlay": str(overlay)}
-
-
-def areas(answer: NamedMap) -> list[dict[str, Any]]:
-    """For each name, and for background: its value in the map, pixels, share of the picture and mean score there.
-
-    closeness: the cosine of the name with the whole picture.
-    """
-    told = []
-    for value, name in [*enumerate(answer.names), (answer.background, None)]:
-        there = answer.index == value
-        area = int(there.sum())
-        found = {"name": name or "background", "value": value, "area": area}
-        found |= (
-            {"share": round(area / there.size, 6), "score": round(float(answer.scores[there].mean()), 4)}
-            if area
-            else {
-                "share": 0.0,
-                "score": None,
-            }
-        )
-        if name is not None:
-            told.append(found | {"closeness": round(float(answer.picture[value]), 4)})
-        elif area:
-            told.append(found)
-    return told
+    return {"image": name, "classes": of_map(answer), "map": str(target), "overlay": str(overlay)}
 
 
 def _tell(told: dict[str, Any], as_json: bool) -> None:

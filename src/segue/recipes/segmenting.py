@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segue.api import Explanation, Segmenter, load_segmenter, read_notes
+from segue.api.answers import of_segmentation
 from segue.data.images import PICTURES, VOLUMES, read_image, write_image, write_mask
 from segue.data.show import heat_map, outline
 from segue.types import InputError, Segmentation
@@ -133,11 +134,7 @@ def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) ->
     write_image(outline(pixels, answer.mask), overlay)
     return {
         "image": name,
-        "note": answer.note,
-        "area": answer.area,
-        "area_share": round(answer.area / answer.mask.size, 6),
-        "centroid": answer.centroid and [round(c, 2) for c in answer.centroid],
-        "score": round(answer.score, 4),
+        **of_segmentation(answer),
         "mask": str(target),
         "overlay": str(overlay),
     }

@@ -1,0 +1,330 @@
+"""The HTTP application: one endpoint a job, and health, readiness, models, metrics, samples, the page.
+
+Pictures come in JSON, in base64: nothing of a request is ever written to disk or opened as a path or an address.
+"""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import Request as HttpRequest
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from segue import __version__
+from segue.api import Explainer, Illustrator, Segmenter
+from segue.api.models import about
+from segue.data.images import png_bytes
+from segue.serving import samples
+from segue.serving.batches import Batches, Busy
+from segue.serving.jobs import JOBS, Job, Request
+from segue.serving.limits import BodyLimit
+from segue.serving.schemas import Answer, Wrong
+from segue.serving.uploads import Bounds, check_head, decode_base64
+from segue.types import InputError
+
+LOG = logging.getLogger("segue.serving")
+BOUNDS = Bounds()
+BEARER = HTTPBearer(auto_error=False)
+_BEARER = {"WWW-Authenticate": "Bearer"}
+GUARDS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may cost.
+
+    body: bytes of a request. picture: pixels of a picture. waiting: requests that wait for one model. seconds: from
+    the request to its answer. gather: seconds for which a first request waits for others to share a batch; 0 for none.
+    """
+
+    body: int = 24_000_000
+    picture: Bounds = BOUNDS
+    waiting: int = 32
+    seconds: float = 60.0
+    gather: float = 0.005
+
+
+DEFAULT = Limits()
+
+
+def create_app(
+    models: Mapping[str, Any],
+    *,
+    token: str | None = None,
+    limits: Limits = DEFAULT,
+    origins: Mapping[str, Path] | None = None,
+) -> FastAPI:
+    """The application over loaded predictors.
+
+    models: name -> what `segue.load` gave. token: what requests must bring as `Authorization: Bearer TOKEN`. origins:
+    the models' folders, of which /models tells how they came about.
+    Raises InputError when no model does any of the jobs.
+    """
+    served = Served(models, limits)
+    if not served.queues:
+        raise InputError(f"got the models {', '.join(models) or 'none'}, of which none does a job that is served")
+
+    @asynccontextmanager
+    async def living(_app: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(served.warm())
+        yield
+        warming.cancel()
+        with suppress(asyncio.CancelledError):
+            await warming
+        await served.close()
+
+    app = FastAPI(
+        title="Segue", version=__version__, lifespan=living, description="The road between words and masks, both ways."
+    )
+    app.state.served = served
+    app.add_middleware(BodyLimit, most=limits.body, metrics=served.metrics, headers=GUARDS)
+    router = APIRouter(dependencies=[Depends(_allowed(token))])
+    for path, job in JOBS.items():
+        if served.doing(path):
+            _add(router, path, job, served)
+    _add_facts(router, served, origins or {})
+    _add_open(app, served)
+    app.include_router(router)
+    _add_errors(app)
+    app.mount("/", StaticFiles(directory=str(files("segue.serving") / "page"), html=True))
+    return app
+
+
+def _allowed(token: str | None) -> Any:
+    async def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+        if token is None:
+            return
+        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
+            raise HTTPException(401, "send the server's token: Authorization: Bearer TOKEN", _BEARER)
+
+    return check
+
+
+# ------------------------------------------------------------------------------------------------ what is served
+
+
+class Metrics:
+    """Prometheus metrics of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        about: dict[str, Any] = {"registry": self.registry}
+        self.requests = Counter("segue_requests", "Requests answered", ["path", "status"], **about)
+        self.seconds = Histogram("segue_request_seconds", "From request to answer", ["path"], **about)
+        self.batch = Histogram(
+            "segue_batch_size", "Requests computed together", ["job"], buckets=(1, 2, 4, 8, 16), **about
+        )
+        self.waiting = Gauge("segue_waiting", "Requests that wait for a model", ["job", "model"], **about)
+
+
+class Served:
+    """The models by job, each job of each model with its queue."""
+
+    def __init__(self, models: Mapping[str, Any], limits: Limits) -> None:
+        self.models, self.limits, self.ready = dict(models), limits, False
+        self.metrics = Metrics()
+        self.queues = {
+            (path, name): self._queue(path, job, name, model)
+            for path, job in JOBS.items()
+            for name, model in self.models.items()
+            if isinstance(model, job.predictor)
+        }
+
+    def _queue(self, path: str, job: Job, name: str, model: Any) -> Batches:
+        size = job.batch if self.limits.gather > 0 else 1
+        made = Batches(
+            partial(job.work, model), size=size, wait=self.limits.gather, bound=self.limits.waiting,
+            seen=self.metrics.batch.labels(path).observe,
+        )  # fmt: skip
+        self.metrics.waiting.labels(path, name).set_function(made.queue.qsize)
+        return made
+
+    def doing(self, path: str) -> list[str]:
+        """The models that do a job, in the order given."""
+        return [name for job, name in self.queues if job == path]
+
+    def chosen(self, path: str, name: str | None) -> str:
+        """The model of a request. Raises InputError that lists those there are."""
+        there = self.doing(path)
+        if name is not None and name not in there:
+            raise InputError(f"model {name!r}: expected one of {', '.join(there)}")
+        return name or there[0]
+
+    async def warm(self) -> None:
+        """One request of each job to each model, so that the first user doesn't wait for what is made once."""
+        for (path, name), queue in self.queues.items():
+            try:
+                await queue.ask(_first(path, self.models[name]))
+            except InputError as error:  # our small request does not suit it
+                LOG.info("warming %s of %s: %s", path, name, error)
+            except Exception:
+                LOG.exception("warming %s of %s failed; the server does not get ready", path, name)
+                return
+        self.ready = True
+
+    async def close(self) -> None:
+        """Answer the requests that wait, take no more."""
+        await asyncio.gather(*(queue.close() for queue in self.queues.values()))
+
+
+def _first(path: str, model: Any) -> Request:
+    """A small request that exercises a job."""
+    grey = png_bytes(np.full((64, 64, 3), 128, np.uint8))
+    given: dict[str, Any] = {"image": "-"}
+    if path == "segment/labels":
+        given |= {"labels": ["a", "the"]}
+    elif isinstance(model, Explainer):
+        given |= {"box": (8, 8, 32, 32), "regions": [{"label": "man", "box": (8, 8, 32, 32)}], "top": 1}
+    elif path == "draw":
+        given = {"caption": "a man", "num": 1}
+    elif path == "tell":
+        given = {"layout": "-"}
+    sent = {field: grey for field in JOBS[path].pictures if field in given}
+    if isinstance(model, Illustrator) and "layout" in sent:
+        sent["layout"] = _blank_layout()
+    return Request(JOBS[path].asked(**given), sent)
+
+
+def _blank_layout() -> bytes:
+    from segue.data.images import index_png_bytes
+
+    return index_png_bytes(np.zeros((64, 64), np.uint8), np.zeros((1, 3), np.uint8))
+
+
+# ------------------------------------------------------------------------------------------------ endpoints
+
+
+def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
+    async def endpoint(asked: job.asked, http: HttpRequest) -> dict[str, Any]:  # type: ignore[name-defined]
+        name = served.chosen(path, asked.model)
+        request = Request(asked, _checked(asked, job, served.limits))
+        told = await _answered(served.queues[path, name], request, http, served.limits.seconds)
+        return {"model": name, **told}
+
+    errors: dict[int | str, Any] = {code: {"model": Wrong} for code in (401, 413, 422, 429, 503, 504)}
+    router.post(
+        f"/{path}", response_model=Answer, responses=errors, name=path, summary=(job.asked.__doc__ or "").strip()
+    )(endpoint)
+
+
+def _checked(asked: BaseModel, job: Job, limits: Limits) -> dict[str, bytes]:
+    """The bytes of the request's pictures; the text that they came in is forgotten."""
+    found = {}
+    for field in job.pictures:
+        if (text := getattr(asked, field)) is not None:
+            found[field] = decode_base64(text, field)
+            check_head(found[field], field, limits.picture)
+            setattr(asked, field, "-")
+    return found
+
+
+async def _answered(queue: Batches, request: Request, http: HttpRequest, seconds: float) -> Any:
+    """The answer, unless the client goes away or the time is over: then the request leaves the queue."""
+    asking, leaving = asyncio.create_task(queue.ask(request)), asyncio.create_task(_gone(http))
+    try:
+        done, _ = await asyncio.wait({asking, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if asking in done:
+            return asking.result()
+        if leaving in done:
+            raise HTTPException(499, "the client went away")
+        raise HTTPException(504, f"no answer within {seconds:g} s; ask for less, or again later")
+    finally:
+        asking.cancel()
+        leaving.cancel()
+
+
+async def _gone(http: HttpRequest) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -> None:
+    @router.get("/models", summary="The models, what they do and what they were trained on")
+    async def tell_models() -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "jobs": [job for job, model in served.queues if model == name],
+                "medical": isinstance(model, Segmenter),
+                "about": about(origins[name]) if name in origins else {},
+            }
+            for name, model in served.models.items()
+        ]
+
+    @router.get("/samples", summary="Drawn pictures to try a model on")
+    def tell_samples() -> list[dict[str, Any]]:
+        return [{"name": name, **samples.sample(name)[0]} for name in samples.names()]
+
+    @router.get("/samples/{name}.png", summary="A sample's picture", response_class=Response)
+    def show_sample(name: str) -> Response:
+        if name not in samples.names():
+            raise HTTPException(404, f"sample {name!r}: expected one of {', '.join(samples.names())}")
+        return Response(samples.sample(name)[1], media_type="image/png")
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def tell_metrics() -> Response:
+        return Response(generate_latest(served.metrics.registry), media_type="text/plain; version=0.0.4")
+
+
+def _add_open(app: FastAPI, served: Served) -> None:
+    """What an orchestrator asks without a token."""
+
+    @app.get("/health", summary="Whether the server lives")
+    async def tell_health() -> dict[str, str]:
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/ready", summary="Whether the models are warm", responses={503: {"model": Wrong}})
+    async def tell_ready() -> dict[str, str]:
+        if not served.ready:
+            raise HTTPException(503, "the models are being warmed; ask again in some seconds")
+        return {"status": "ready"}
+
+
+def _add_errors(app: FastAPI) -> None:
+    def answer(status: int, error: str, where: list[Any] | None = None, headers: Any = None) -> JSONResponse:
+        return JSONResponse({"error": error, "where": where or []}, status, headers)
+
+    @app.exception_handler(InputError)
+    async def bad_input(_request: HttpRequest, error: InputError) -> JSONResponse:
+        return answer(422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_request(_request: HttpRequest, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        hint = "" if len(where) > 1 else "; send a JSON object with Content-Type: application/json"
+        return answer(422, f"{'.'.join(where[1:]) or 'body'}: {first['msg']}{hint}", where)
+
+    @app.exception_handler(Busy)
+    async def busy(_request: HttpRequest, error: Busy) -> JSONResponse:
+        return answer(429, f"busy: {error}; ask again in a second", headers={"Retry-After": "1"})
+
+    @app.exception_handler(HTTPException)
+    async def refused(_request: HttpRequest, error: HTTPException) -> JSONResponse:
+        return answer(error.status_code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def broken(request: HttpRequest, error: Exception) -> JSONResponse:
+        number = f"{time.time_ns():x}"
+        LOG.error("error %s of %s", number, request.url.path, exc_info=error)
+        return answer(500, f"an error of ours, number {number} in the server's log")

@@ -1,0 +1,166 @@
+"""The jobs: what each asks for, which predictor does it, and how a batch of requests becomes answers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from segue.api import Captioner, Explainer, Illustrator, Labeller, Segmenter
+from segue.api.answers import MASKS, of_layout, of_map, of_segmentation, of_story
+from segue.data.images import index_png_bytes
+from segue.data.layouts import palette as layout_colours
+from segue.data.show import palette as label_colours
+from segue.serving import schemas, uploads
+from segue.types import InputError, Region, Relation
+
+Told = dict[str, Any]
+
+
+class Request(NamedTuple):
+    """One request: what was asked, and the files of its pictures by field, heads checked."""
+
+    asked: Any
+    files: dict[str, bytes]
+
+    def picture(self, field: str = "image") -> NDArray[np.uint8] | None:
+        """The decoded picture of a field, None where none was sent."""
+        return uploads.picture(self.files[field], field) if field in self.files else None
+
+    def layout(self, field: str) -> NDArray[np.uint8] | None:
+        """The decoded layout of a field, None where none was sent."""
+        return uploads.layout(self.files[field], field) if field in self.files else None
+
+
+class Job(NamedTuple):
+    """work: (predictor, requests) -> an answer for each. batch: how many requests it likes at a time."""
+
+    asked: type[BaseModel]
+    predictor: type
+    pictures: tuple[str, ...]
+    work: Callable[[Any, Sequence[Request]], list[Told]]
+    batch: int = 1
+
+
+def by_note(model: Segmenter, requests: Sequence[Request]) -> list[Told]:
+    """Requests of one threshold are segmented in one batch."""
+    told: dict[int, Told] = {}
+    order = sorted(range(len(requests)), key=lambda i: requests[i].asked.threshold)
+    for threshold, group in groupby(order, key=lambda i: requests[i].asked.threshold):
+        some = list(group)
+        images = [_must(requests[i].picture()) for i in some]
+        answers = model.segment_many(images, [requests[i].asked.note for i in some], threshold=threshold)
+        for i, answer in zip(some, answers, strict=True):
+            mask = MASKS[requests[i].asked.masks](answer.mask)
+            told[i] = {"size": _size(answer.mask), **of_segmentation(answer), "mask": mask}
+    return [told[i] for i in range(len(requests))]
+
+
+def by_labels(model: Labeller, requests: Sequence[Request]) -> list[Told]:
+    """The map comes as a PNG with a palette and as a mask for each name."""
+    told = []
+    for request in requests:
+        asked = request.asked
+        answer = model.segment(_must(request.picture()), asked.labels, background=asked.background)
+        classes = of_map(answer)
+        for one in classes:
+            one["mask"] = MASKS[asked.masks](answer.index == one["value"])
+        drawn = _index(answer.index, label_colours(len(answer.names)))
+        told.append({"size": _size(answer.index), "classes": classes, "map": drawn})
+    return told
+
+
+def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Told]:
+    """Requests for one number of captions are read in one batch."""
+    told: dict[int, Told] = {}
+    order = sorted(range(len(requests)), key=lambda i: requests[i].asked.num)
+    for num, group in groupby(order, key=lambda i: requests[i].asked.num):
+        some = list(group)
+        images = [_must(requests[i].picture()) for i in some]
+        for i, captions in zip(some, model.caption_many(images, num), strict=True):
+            told[i] = {"captions": [{"text": c.text, "score": round(c.score, 4)} for c in captions]}
+    return [told[i] for i in range(len(requests))]
+
+
+def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
+    """Ranked stories; each link has its mask."""
+    told = []
+    for request in requests:
+        asked, pixels = request.asked, _must(request.picture())
+        prompt = {name: given for name in ("box", "point", "scribble") if (given := getattr(asked, name)) is not None}
+        if len(prompt) != 1:
+            raise InputError(f"prompt: got {', '.join(prompt) or 'nothing'}, expected one of box, point, scribble")
+        regions = None if asked.regions is None else [Region(one.label, tuple(one.box)) for one in asked.regions]
+        relations = [_relation(edge, len(regions or [])) for edge in asked.relations]
+        options = {"include": tuple(asked.include)} if asked.include else {}
+        stories = model.explain(
+            pixels, **prompt, regions=regions, relations=relations, top=asked.top, seed=asked.seed, **options
+        )
+        found = []
+        for story in stories:
+            one = of_story(story)
+            for link, mask in zip(one["links"], story.links, strict=True):
+                link["mask"] = MASKS[asked.masks](mask.mask)
+            found.append(one)
+        told.append({"size": _size(pixels), "stories": found})
+    return told
+
+
+def _relation(edge: schemas.Edge, there: int) -> Relation:
+    if max(edge.subject, edge.object) >= there:
+        raise InputError(f"relation {edge.subject}-{edge.object}: there are {there} regions, counted from 0")
+    return Relation(edge.subject, edge.predicate, edge.object)
+
+
+def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Told]:
+    """Each layout is a PNG of class positions with a palette."""
+    told = []
+    for request in requests:
+        asked = request.asked
+        layouts = model.draw(
+            asked.caption, num=asked.num, image=request.picture(), keep=request.layout("keep"), seed=asked.seed,
+            guidance=asked.guidance, temperature=asked.temperature,
+        )  # fmt: skip
+        found = [of_layout(one) | {"layout": _index(one.labels, layout_colours(len(one.classes)))} for one in layouts]
+        unseen = model.unseen_words(asked.caption)
+        colours = layout_colours(len(model.classes)).tolist()
+        classes = [{"name": name, "colour": colours[i]} for i, name in enumerate(model.classes)]
+        told.append({"size": _size(layouts[0].labels), "layouts": found, "classes": classes, "unseen_words": unseen})
+    return told
+
+
+def to_tell(model: Illustrator, requests: Sequence[Request]) -> list[Told]:
+    """Captions of a layout, the likeliest first."""
+    told = []
+    for request in requests:
+        captions = model.tell(_must(request.layout("layout")), num=request.asked.num, image=request.picture())
+        told.append({"captions": [{"text": c.caption, "score": round(c.score, 4)} for c in captions]})
+    return told
+
+
+JOBS = {
+    "segment/note": Job(schemas.ByNote, Segmenter, ("image",), by_note, 8),
+    "segment/labels": Job(schemas.ByLabels, Labeller, ("image",), by_labels),
+    "caption": Job(schemas.ToCaption, Captioner, ("image",), to_caption, 8),
+    "explain": Job(schemas.ToExplain, Explainer, ("image",), to_explain),
+    "draw": Job(schemas.ToDraw, Illustrator, ("image", "keep"), to_draw),
+    "tell": Job(schemas.ToTell, Illustrator, ("layout", "image"), to_tell),
+}
+
+
+def _must(found: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    assert found is not None  # the schema requires the field
+    return found
+
+
+def _size(array: NDArray[Any]) -> tuple[int, int]:
+    return array.shape[1], array.shape[0]
+
+
+def _index(values: NDArray[Any], colours: NDArray[np.uint8]) -> str:
+    return base64.b64encode(index_png_bytes(values.astype(np.uint8), colours)).decode("ascii")

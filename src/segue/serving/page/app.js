@@ -1,0 +1,394 @@
+// The page: one form for each job that the server does. No framework, no build.
+import { greyPng } from "./png.js";
+
+const $ = (id) => document.getElementById(id);
+const COLOURS = ["#e6503c", "#3282e6", "#3caa5a", "#dca01e", "#965ad2", "#1eaab4", "#dc5aa0"];
+const state = { job: null, image: null, data: null, sample: null, box: null, masks: [], lit: null, told: null, models: [], layout: null };
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "style") for (const [k, v] of Object.entries(value)) element.style.setProperty(k, v);
+    else if (value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+async function ask(path, body) {
+  const headers = { "Content-Type": "application/json" };
+  if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
+  const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
+  if (answer.status === 401) document.querySelector(".token").hidden = false;
+  const told = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  if (!answer.ok) throw new Error(told.error);
+  return told;
+}
+
+async function picture(path) {
+  const headers = $("token").value ? { Authorization: `Bearer ${$("token").value}` } : {};
+  return (await fetch(path, { headers })).blob();
+}
+
+// ------------------------------------------------------------------------------------------------ the jobs
+
+const field = (label, name, more = {}) => make("label", {}, label, make("input", { name, ...more }));
+const text = (form, name) => form.elements[name].value.trim();
+
+const JOBS = {
+  "segment/note": {
+    title: "Outline a note",
+    picture: true,
+    hint: "Drop a picture or choose a sample, and say what to outline.",
+    fields: () => [make("label", {}, "Note", make("textarea", { name: "note", rows: 3, placeholder: "One infected area, upper right lung." }))],
+    sample: (form, one) => { if (one.note) form.elements.note.value = one.note; },
+    asked: (form) => ({ image: state.data, note: text(form, "note") || null, masks: "png" }),
+    show: async (told) => {
+      await showMasks([{ mask: told.mask, name: told.note || "the model's own guess" }]);
+      const share = `${(100 * told.area_share).toFixed(1)}% of the picture`;
+      return [make("p", {}, `${told.area} pixels, ${share}, score ${told.score}`)];
+    },
+  },
+  "segment/labels": {
+    title: "Name the pixels",
+    picture: true,
+    hint: "Any names, with commas between them.",
+    fields: () => [field("Labels", "labels", { placeholder: "dog, grass, sky", required: true })],
+    sample: (form, one) => { if (one.labels) form.elements.labels.value = one.labels.join(", "); },
+    asked: (form) => ({ image: state.data, labels: text(form, "labels").split(",").map((name) => name.trim()).filter(Boolean), masks: "png" }),
+    show: async (told) => {
+      const there = told.classes.filter((one) => one.area);
+      await showMasks(there.map((one) => ({ mask: one.mask, name: one.name })));
+      return [legend(there.map((one) => `${one.name} ${(100 * one.share).toFixed(1)}%`))];
+    },
+  },
+  caption: {
+    title: "Caption",
+    picture: true,
+    hint: "The captioner learned from text alone.",
+    fields: () => [field("How many captions", "num", { type: "number", min: 1, max: 10, value: 3 })],
+    asked: (form) => ({ image: state.data, num: Number(text(form, "num")) }),
+    show: async (told) => [list(told.captions)],
+  },
+  explain: {
+    title: "Explain a box",
+    picture: true,
+    box: true,
+    hint: "Draw a box with the mouse, or move it by the arrow keys (with Shift: its size). Point at a phrase to light its mask; click it to ask about that.",
+    fields: () => [
+      make("div", { class: "boxes" }, ...["x", "y", "width", "height"].map((name) => field(name, name, { type: "number", min: 0, required: true }))),
+      field("Words it must have", "include", { placeholder: "dog" }),
+      field("Stories", "top", { type: "number", min: 1, max: 10, value: 5 }),
+    ],
+    asked: (form) => ({
+      image: state.data,
+      box: ["x", "y", "width", "height"].map((name) => Number(text(form, name))),
+      include: text(form, "include").split(/[ ,]+/).filter(Boolean),
+      top: Number(text(form, "top")),
+      ...(state.sample?.regions ? { regions: state.sample.regions, relations: state.sample.relations } : {}),
+      masks: "png",
+    }),
+    show: async (told) => {
+      const links = told.stories.flatMap((story) => story.links);
+      await showMasks(links.map((link) => ({ mask: link.mask, name: link.phrase || link.label, box: link.bbox })), false);
+      let position = 0;
+      return [make("ol", { class: "stories" }, ...told.stories.map((story) => {
+        const item = make("li", {}, ...phrases(story, position), make("div", { class: "score" }, `score ${story.score}`));
+        position += story.links.length;
+        return item;
+      }))];
+    },
+  },
+  draw: {
+    title: "Draw a sentence",
+    picture: "optional",
+    hint: "A picture is optional: then its layout is drawn.",
+    fields: () => [
+      field("Sentence", "caption", { required: true, placeholder: "a dog left of a red car on the grass" }),
+      field("Layouts", "num", { type: "number", min: 1, max: 8, value: 4 }),
+      field("Seed", "seed", { type: "number", min: 0, value: 0 }),
+    ],
+    asked: (form) => ({ caption: text(form, "caption"), num: Number(text(form, "num")), seed: Number(text(form, "seed")), ...(state.data ? { image: state.data } : {}) }),
+    show: async (told) => {
+      const unseen = told.unseen_words.length ? [make("p", { class: "faint" }, `words it hardly knows: ${told.unseen_words.join(", ")}`)] : [];
+      const pictures = told.layouts.map((one, i) => make("button", { type: "button", onclick: () => correct(told, i) },
+        make("img", { src: `data:image/png;base64,${one.layout}`, alt: `Layout ${i + 1}: ${Object.entries(one.areas).map(([name, share]) => `${name} ${Math.round(100 * share)}%`).join(", ")}` })));
+      return [make("div", { class: "layouts" }, ...pictures), make("p", { class: "faint" }, "Click a layout to correct it and have it told."), ...unseen];
+    },
+  },
+};
+
+function list(captions) {
+  return make("ol", {}, ...captions.map((one) => make("li", {}, one.text, " ", make("span", { class: "score" }, String(one.score)))));
+}
+
+function legend(names, colours = COLOURS) {
+  return make("ul", { class: "legend" }, ...names.map((name, i) => make("li", {}, make("span", { class: "swatch", style: { background: colours[i % colours.length] } }), name)));
+}
+
+function phrases(story, first) {
+  const parts = [], links = story.links.map((link, i) => ({ ...link, place: first + i })).sort((a, b) => a.start - b.start);
+  let end = 0;
+  for (const link of links) {
+    if (link.start < end) continue;
+    parts.push(story.caption.slice(end, link.start));
+    const light = (on) => () => { state.lit = on ? link.place : null; paint(); };
+    parts.push(make("button", {
+      type: "button", class: "phrase", style: { "--c": COLOURS[link.place % COLOURS.length] }, title: `${link.label} ${link.score}`,
+      onmouseenter: light(true), onmouseleave: light(false), onfocus: light(true), onblur: light(false),
+      onclick: () => { setBox(link.bbox.map(Math.round)); $("form").requestSubmit(); },
+    }, link.phrase));
+    end = link.end;
+  }
+  return [...parts, story.caption.slice(end)];
+}
+
+// ------------------------------------------------------------------------------------------------ the picture
+
+async function bitmap(base64) {
+  const image = new Image();
+  image.src = `data:image/png;base64,${base64}`;
+  await image.decode();
+  return image;
+}
+
+async function showMasks(found, all = true) {
+  state.masks = await Promise.all(found.map(async (one, i) => {
+    const image = await bitmap(one.mask), canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0);
+    const pixels = pen.getImageData(0, 0, canvas.width, canvas.height), colour = COLOURS[i % COLOURS.length];
+    const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    for (let p = 0; p < pixels.data.length; p += 4) pixels.data.set([r, g, b, pixels.data[p] ? 150 : 0], p);
+    pen.putImageData(pixels, 0, 0);
+    return { canvas, name: one.name };
+  }));
+  state.all = all;
+  state.lit = null;
+  paint();
+}
+
+function paint() {
+  const view = $("view"), pen = view.getContext("2d");
+  if (state.layout) return paintLayout(view, pen);
+  if (!state.image) {
+    view.width = 320; view.height = 200;
+    pen.clearRect(0, 0, 320, 200);
+    pen.fillStyle = "#888"; pen.font = "16px sans-serif"; pen.textAlign = "center";
+    pen.fillText("drop a picture here", 160, 105);
+    view.setAttribute("aria-label", "No picture yet");
+    return;
+  }
+  view.width = state.image.width; view.height = state.image.height;
+  pen.drawImage(state.image, 0, 0);
+  state.masks.forEach((one, i) => { if (state.lit === i || (state.lit === null && state.all)) pen.drawImage(one.canvas, 0, 0, view.width, view.height); });
+  if (state.box && JOBS[state.job].box) {
+    pen.lineWidth = Math.max(1, view.width / 200); pen.strokeStyle = "#fff"; pen.strokeRect(...state.box);
+    pen.setLineDash([6, 4]); pen.strokeStyle = "#000"; pen.strokeRect(...state.box); pen.setLineDash([]);
+  }
+  const seen = state.masks.filter((_, i) => state.lit === i || (state.lit === null && state.all)).map((one) => one.name);
+  view.setAttribute("aria-label", `Picture ${view.width} by ${view.height}${seen.length ? `, outlined: ${seen.join(", ")}` : ""}`);
+}
+
+async function take(blob, sample = null) {
+  $("error").textContent = "";
+  const reader = new FileReader();
+  const data = await new Promise((done) => { reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
+  try {
+    state.image = await createImageBitmap(blob);
+  } catch {
+    $("error").textContent = "That file is no picture that can be read; PNG, JPEG and WebP can.";
+    return;
+  }
+  Object.assign(state, { data, sample, masks: [], layout: null, told: null, box: null });
+  const { width, height } = state.image;
+  if (JOBS[state.job].box) setBox(sample?.regions?.[0]?.box ?? [width / 4, height / 4, width / 2, height / 2].map(Math.round));
+  if (sample) JOBS[state.job].sample?.($("form"), sample);
+  $("nothing").hidden = JOBS[state.job].picture !== "optional";
+  clear();
+  paint();
+}
+
+function setBox(box) {
+  state.box = box;
+  const form = $("form");
+  if (form.elements.x) ["x", "y", "width", "height"].forEach((name, i) => { form.elements[name].value = box[i]; });
+  paint();
+}
+
+function at(event) {
+  const view = $("view"), frame = view.getBoundingClientRect(), scale = Math.max(view.width / frame.width, view.height / frame.height);
+  const left = frame.left + (frame.width - view.width / scale) / 2, top = frame.top + (frame.height - view.height / scale) / 2;
+  return [(event.clientX - left) * scale, (event.clientY - top) * scale].map((v, i) => Math.min(Math.max(v, 0), i ? view.height : view.width));
+}
+
+let start = null;
+$("view").addEventListener("pointerdown", (event) => { start = at(event); $("view").setPointerCapture(event.pointerId); if (state.layout) brush(event); });
+$("view").addEventListener("pointermove", (event) => {
+  if (!start) return;
+  if (state.layout) return brush(event);
+  if (!state.image || !JOBS[state.job].box) return;
+  const end = at(event), [x, y] = [0, 1].map((i) => Math.round(Math.min(start[i], end[i])));
+  setBox([x, y, Math.max(1, Math.round(Math.abs(end[0] - start[0]))), Math.max(1, Math.round(Math.abs(end[1] - start[1])))]);
+});
+$("view").addEventListener("pointerup", () => { start = null; });
+$("view").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!step || !state.box || !state.image) return;
+  event.preventDefault();
+  const grow = event.shiftKey ? 2 : 0, box = [...state.box], unit = Math.max(1, Math.round(state.image.width / 50));
+  box[grow] += unit * step[0]; box[grow + 1] += unit * step[1];
+  setBox(box.map((v, i) => Math.max(v, i > 1 ? 1 : 0)));
+});
+
+// ------------------------------------------------------------------------------------------------ layouts
+
+async function correct(told, i) {
+  const image = await bitmap(told.layouts[i].layout), canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext("2d");
+  pen.drawImage(image, 0, 0);
+  const pixels = pen.getImageData(0, 0, image.width, image.height).data, values = new Uint8Array(image.width * image.height);
+  const known = new Map(told.classes.map((one, k) => [one.colour.join(), k]));
+  for (let p = 0; p < values.length; p++) values[p] = known.get([...pixels.slice(4 * p, 4 * p + 3)].join()) ?? 255;
+  state.layout = { values, width: image.width, height: image.height, classes: told.classes, model: told.model };
+  const choice = make("select", { id: "class", "aria-label": "Class of the brush" }, ...told.classes.map((one, k) => make("option", { value: k }, one.name)));
+  const size = make("input", { id: "brush", type: "range", min: 1, max: 24, value: 6, "aria-label": "Size of the brush" });
+  const answer = make("div", { id: "words" });
+  const tell = make("button", { type: "button", class: "go", onclick: () => working(tell, async () => {
+    const layout = await greyPng(state.layout.values, state.layout.width, state.layout.height);
+    const told = await ask("tell", { layout, num: 3, model: state.layout.model });
+    answer.replaceChildren(list(told.captions));
+  }) }, "Tell it");
+  $("answer").replaceChildren(make("p", {}, "Paint on the layout, then have it told."), make("div", { class: "row" }, choice, size, tell,
+    make("button", { type: "button", onclick: () => { state.layout = null; show(told); } }, "Back")), answer);
+  paint();
+}
+
+function paintLayout(view, pen) {
+  const { values, width, height, classes } = state.layout;
+  view.width = width; view.height = height;
+  const pixels = pen.createImageData(width, height);
+  values.forEach((v, p) => pixels.data.set([...(classes[v]?.colour ?? [0, 0, 0]), 255], 4 * p));
+  pen.putImageData(pixels, 0, 0);
+  view.setAttribute("aria-label", `Layout ${width} by ${height}, of ${[...new Set(values)].map((v) => classes[v]?.name ?? "unknown").join(", ")}`);
+}
+
+function brush(event) {
+  const [x, y] = at(event), radius = Number($("brush").value), value = Number($("class").value), { values, width, height } = state.layout;
+  for (let row = Math.max(0, Math.floor(y - radius)); row < Math.min(height, y + radius); row++) {
+    for (let column = Math.max(0, Math.floor(x - radius)); column < Math.min(width, x + radius); column++) {
+      if ((row - y) ** 2 + (column - x) ** 2 <= radius ** 2) values[row * width + column] = value;
+    }
+  }
+  paint();
+}
+
+// ------------------------------------------------------------------------------------------------ asking
+
+function clear() {
+  $("answer").replaceChildren();
+  $("save").hidden = true;
+  $("origin").textContent = "";
+}
+
+async function working(button, work) {
+  $("error").textContent = "";
+  button.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    $("error").textContent = error.message;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function show(told) {
+  state.told = told;
+  $("answer").replaceChildren(...await JOBS[state.job].show(told));
+  $("save").hidden = false;
+  $("coco").hidden = !["segment/note", "segment/labels", "explain"].includes(state.job);
+  const model = state.models.find((one) => one.name === told.model), made = model.about.recipe ?? "unknown recipe";
+  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${told.model.endsWith("-scenes") || told.model.endsWith("-chest") ? ", trained on drawn pictures only" : ""}).`
+    + (model.medical ? " Not for diagnosis." : "");
+}
+
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const job = JOBS[state.job], path = state.job;
+  if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
+  working($("form").querySelector("button"), async () => { state.layout = null; await show(await ask(path, job.asked($("form")))); });
+});
+
+function save(name, blob) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+$("copy").addEventListener("click", () => navigator.clipboard.writeText(JSON.stringify(state.told, null, 1)));
+$("png").addEventListener("click", () => $("view").toBlob((blob) => save("segue.png", blob)));
+$("coco").addEventListener("click", () => working($("coco"), async () => {
+  const told = await ask(state.job, { ...JOBS[state.job].asked($("form")), masks: "rle" });
+  const found = told.stories?.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })))
+    ?? told.classes?.filter((one) => one.area) ?? [{ name: told.note || "area", mask: told.mask, area: told.area, score: told.score }];
+  const names = [...new Set(found.map((one) => one.name))];
+  const annotations = found.map((one, i) => ({ id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, score: one.score, segmentation: one.mask }));
+  const [width, height] = told.size, images = [{ id: 1, file_name: "picture", width, height }];
+  save("segue.json", new Blob([JSON.stringify({ images, annotations, categories: names.map((name, i) => ({ id: i + 1, name })) })], { type: "application/json" }));
+}));
+
+$("file").addEventListener("change", (event) => { if (event.target.files[0]) take(event.target.files[0]); });
+$("nothing").addEventListener("click", () => { Object.assign(state, { image: null, data: null, sample: null, masks: [] }); $("nothing").hidden = true; paint(); });
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  $("drop").addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+  });
+}
+
+// ------------------------------------------------------------------------------------------------ the frame
+
+function open(name) {
+  const job = JOBS[name], kept = { image: state.image, data: state.data, sample: state.sample };
+  Object.assign(state, { job: name, masks: [], layout: null, told: null, box: null, lit: null }, kept);
+  for (const tab of $("tabs").children) tab.setAttribute("aria-selected", String(tab.dataset.job === name));
+  $("form").replaceChildren(...job.fields(), make("button", { class: "go", type: "submit" }, job.title));
+  for (const input of $("form").querySelectorAll(".boxes input")) {
+    input.addEventListener("input", () => { state.box = ["x", "y", "width", "height"].map((n) => Number($("form").elements[n].value)); paint(); });
+  }
+  $("hint").textContent = job.hint;
+  $("error").textContent = "";
+  $("nothing").hidden = job.picture !== "optional" || !state.data;
+  if (state.image && job.box) setBox(state.sample?.regions?.[0]?.box ?? [state.image.width / 4, state.image.height / 4, state.image.width / 2, state.image.height / 2].map(Math.round));
+  if (state.sample) job.sample?.($("form"), state.sample);
+  clear();
+  paint();
+}
+
+$("tabs").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], tabs = [...$("tabs").children], here = tabs.indexOf(document.activeElement);
+  if (!step || here < 0) return;
+  tabs[(here + step + tabs.length) % tabs.length].focus();
+});
+
+async function begin() {
+  try {
+    state.models = await ask("models");
+  } catch (error) {
+    $("error").textContent = error.message;
+    return;
+  }
+  const offered = Object.keys(JOBS).filter((job) => state.models.some((model) => model.jobs.includes(job)));
+  $("tabs").replaceChildren(...offered.map((job) => make("button", { type: "button", role: "tab", "data-job": job, onclick: () => open(job) }, JOBS[job].title)));
+  if (offered.length) open(offered[0]);
+  const samples = await ask("samples");
+  $("samples").replaceChildren(...await Promise.all(samples.map(async (one) => {
+    const blob = await picture(`samples/${one.name}.png`);
+    return make("button", { type: "button", "data-sample": one.name, onclick: () => take(blob, one) }, make("img", { src: URL.createObjectURL(blob), alt: `${one.alt}, sample ${one.name}` }));
+  })));
+}
+
+document.querySelector(".token").addEventListener("submit", (event) => { event.preventDefault(); begin(); });
+$("token").addEventListener("change", begin);
+begin();

@@ -1,0 +1,255 @@
+"""The HTTP application: answers equal to the command line's, and what it refuses."""
+
+import base64
+import json
+import tempfile
+import time
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import segue as package
+from segue.api import Segmenter
+from segue.data import rle
+from segue.data.images import png_bytes, read_mask
+from segue.serving import Limits, create_app
+from segue.serving.uploads import Bounds
+from segue.types import InputError
+
+NOTE = "Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."
+IMAGE = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
+SENT = base64.b64encode(png_bytes(IMAGE)).decode()
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_model):
+    return package.load(tiny_model)
+
+
+@pytest.fixture
+def client(segmenter, tiny_model):
+    with TestClient(create_app({"tiny": segmenter}, origins={"tiny": tiny_model})) as client:
+        yield client
+
+
+def test_the_answer_is_that_of_the_command_line(client, segue, picture, tmp_path):
+    _, told, _ = segue(
+        "segment", picture, "--note", NOTE, "--json", "--model", client_model(client), "-o", tmp_path / "m.png"
+    )
+    sent = base64.b64encode(picture.read_bytes()).decode()
+    answer = client.post("/segment/note", json={"image": sent, "note": NOTE, "masks": "rle"}).json()
+    expected = json.loads(told)
+    assert {k: answer[k] for k in ("note", "area", "area_share", "centroid", "score")} == {
+        k: expected[k] for k in ("note", "area", "area_share", "centroid", "score")
+    }
+    mask = rle.decode(rle.from_json(answer["mask"], (40, 56), "mask"))
+    np.testing.assert_array_equal(mask, read_mask(tmp_path / "m.png"))
+
+
+def client_model(client):
+    return str(client.app.state.folder)
+
+
+@pytest.fixture(autouse=True)
+def remember_folder(request, tiny_model):
+    if "client" in request.fixturenames:
+        request.getfixturevalue("client").app.state.folder = tiny_model
+
+
+def test_masks_come_in_three_forms(client):
+    ask = {"image": SENT, "note": NOTE, "threshold": 0.4}
+    forms = {
+        how: client.post("/segment/note", json=ask | {"masks": how}).json()["mask"]
+        for how in ("rle", "png", "polygons")
+    }
+    mask = rle.decode(rle.from_json(forms["rle"], (40, 56), "mask"))
+    from io import BytesIO
+
+    png = np.array(Image.open(BytesIO(base64.b64decode(forms["png"]))))
+    np.testing.assert_array_equal(png > 0, mask)
+    np.testing.assert_array_equal(rle.decode(rle.from_json(forms["polygons"], (40, 56), "mask")), mask)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "image: Field required"),
+        ({"image": ""}, "image: String should have at least 1 character"),
+        ({"image": "/etc/passwd"}, "image: no"),
+        ({"image": "file:///etc/passwd"}, "image: not base64"),
+        ({"image": "http://example.org/cat.png"}, "image: not base64"),
+        ({"image": SENT[:400]}, "image: "),
+        ({"image": SENT, "threshold": 0}, "threshold: Input should be greater than 0"),
+        ({"image": SENT, "threshold": 1}, "threshold: Input should be less than 1"),
+        ({"image": SENT, "note": ""}, "note: "),
+        ({"image": SENT, "note": "   "}, "note"),
+        ({"image": SENT, "note": "x" * 2001}, "note: "),
+        ({"image": SENT, "masks": "svg"}, "masks: Input should be 'rle', 'png' or 'polygons'"),
+        ({"image": SENT, "model": "other"}, "model 'other': expected one of tiny"),
+        ({"image": SENT, "path": "/etc/passwd"}, "path: Extra inputs are not permitted"),
+        ([], "body: "),
+        (None, "body: "),
+        (3, "body: "),
+    ],
+)
+def test_bad_input_is_answered_422_with_one_sentence(client, asked, said):
+    answer = client.post("/segment/note", json=asked)
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]
+    assert "Traceback" not in answer.text
+    assert SENT[:400] not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b'{"image": NaN}', b'{"threshold": NaN, "image": "AAAA"}', b"[" * 10_000]
+)
+def test_broken_json_is_answered_4xx(client, body):
+    answer = client.post("/segment/note", content=body, headers={"Content-Type": "application/json"})
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["error"]
+
+
+def test_too_much_is_refused_before_it_is_read(segmenter):
+    limits = Limits(body=10_000, picture=Bounds(pixels=1000))
+    with TestClient(create_app({"tiny": segmenter}, limits=limits)) as client:
+        assert "expected at most 1,000" in client.post("/segment/note", json={"image": SENT}).json()["error"]
+        large = client.post("/segment/note", json={"image": "A" * 20_000})
+        assert (large.status_code, large.json()["error"]) == (
+            413,
+            "a body of more than 10,000 bytes; send a smaller picture",
+        )
+        streamed = client.post("/segment/note", content=(b"A" * 1000 for _ in range(20)))  # without a Content-Length
+        assert streamed.status_code == 413
+
+
+def test_a_token_guards_all_but_health(segmenter):
+    with TestClient(create_app({"tiny": segmenter}, token="correct horse")) as client:
+        assert client.get("/health").status_code == 200
+        for wrong in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic correct horse"},
+            {"Authorization": "Bearer é"},
+        ):
+            for path in ("/models", "/metrics", "/samples", "/samples/chest-0.png"):
+                headers = {k: v.encode() for k, v in wrong.items()}
+                assert client.get(path, headers=headers).status_code == 401
+            assert client.post("/segment/note", json={"image": SENT}).status_code == 401
+        right = {"Authorization": "Bearer correct horse"}
+        assert client.post("/segment/note", json={"image": SENT}, headers=right).status_code == 200
+
+
+def test_no_other_origin_is_let_in(client):
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in client.options("/segment/note", headers=asked).headers
+    assert "access-control-allow-origin" not in client.get("/health", headers=asked).headers
+
+
+def test_nothing_is_written_to_disk(client, monkeypatch):
+    def refuse(*_args, **_options):
+        raise AssertionError("a file was made")
+
+    for name in ("NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile", "mkstemp", "mkdtemp"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    large = base64.b64encode(
+        png_bytes(np.random.default_rng(1).integers(0, 255, (800, 800, 3), dtype=np.uint8))
+    ).decode()
+    assert client.post("/segment/note", json={"image": large, "note": NOTE}).status_code == 200
+
+
+class Slow(Segmenter):
+    def segment_many(self, images, notes, **options):
+        time.sleep(0.5)
+        return super().segment_many(images, notes, **options)
+
+
+class Broken(Segmenter):
+    def segment_many(self, images, notes, **options):
+        raise RuntimeError("the secret is 42")
+
+
+def like(kind, segmenter):
+    return kind(segmenter.members, segmenter.preprocessing)
+
+
+def test_what_takes_too_long_is_answered_504(segmenter):
+    with TestClient(create_app({"slow": like(Slow, segmenter)}, limits=Limits(seconds=0.1))) as client:
+        answer = client.post("/segment/note", json={"image": SENT})
+        assert (answer.status_code, answer.json()["error"]) == (
+            504,
+            "no answer within 0.1 s; ask for less, or again later",
+        )
+
+
+def test_an_error_of_ours_tells_nothing_of_it(segmenter, caplog):
+    app = create_app({"broken": like(Broken, segmenter)})
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.post("/segment/note", json={"image": SENT})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert "the secret is 42" in caplog.text
+
+
+def test_it_is_ready_when_the_models_are_warm(segmenter):
+    with TestClient(create_app({"slow": like(Slow, segmenter)})) as client:
+        assert client.get("/ready").status_code == 503
+        for _ in range(100):
+            if client.get("/ready").status_code == 200:
+                break
+            time.sleep(0.05)
+        assert client.get("/ready").json() == {"status": "ready"}
+
+
+def test_models_say_what_they_are(client):
+    (tiny,) = client.get("/models").json()
+    assert tiny == {
+        "name": "tiny",
+        "jobs": ["segment/note"],
+        "medical": True,
+        "about": {"method": "reclmis", "recipe": "a test"},
+    }
+
+
+def test_samples_can_be_asked_of_the_model(client):
+    for one in client.get("/samples").json():
+        data = client.get(f"/samples/{one['name']}.png").content
+        assert client.post("/segment/note", json={"image": base64.b64encode(data).decode()}).status_code == 200
+    assert client.get("/samples/x.png").status_code == 404
+
+
+def test_metrics_count_what_was_answered_by_route(client):
+    client.post("/segment/note", json={"image": SENT})
+    client.post("/segment/note", json={})
+    client.get("/a/strangers/path")
+    told = client.get("/metrics").text
+    assert 'segue_requests_total{path="/segment/note",status="200"} 1.0' in told
+    assert 'segue_requests_total{path="/segment/note",status="422"} 1.0' in told
+    assert "strangers" not in told
+
+
+def test_jobs_without_a_model_are_not_offered(client):
+    assert client.post("/caption", json={"image": SENT}).status_code in (404, 405)
+    assert "/segment/note" in client.get("/openapi.json").json()["paths"]
+    assert "/caption" not in client.get("/openapi.json").json()["paths"]
+
+
+def test_models_of_no_job_are_refused():
+    with pytest.raises(InputError, match="none does a job that is served"):
+        create_app({"pair": object()})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--models", "nonsense"], "model 'nonsense': neither a folder nor a bundled model"),
+        (["--host", "0.0.0.0"], "others can reach it; give a --token"),
+        (["--token", "short"], "got 5 characters, expected 8 or more"),
+    ],
+)
+def test_bad_options_of_the_command(segue, options, said):
+    status, _, error = segue("serve", *options)
+    assert status == 2
+    assert said in error

@@ -1,0 +1,82 @@
+"""The queue before a model: batches, bounds, bad neighbours, cancelled requests."""
+
+import asyncio
+import threading
+
+import pytest
+
+from segue.serving.batches import Batches, Busy
+
+
+def double(requests):
+    return [2 * r for r in requests]
+
+
+def test_requests_that_wait_are_computed_together():
+    sizes = []
+
+    async def main():
+        batches = Batches(double, size=4, wait=0.05, seen=sizes.append)
+        answers = await asyncio.gather(*(batches.ask(i) for i in range(6)))
+        await batches.close()
+        return answers
+
+    assert asyncio.run(main()) == [0, 2, 4, 6, 8, 10]
+    assert sizes == [4, 2]
+
+
+def test_one_bad_request_never_fails_its_neighbours():
+    def work(requests):
+        if "bad" in requests:
+            raise ValueError("bad")
+        return double(requests)
+
+    async def main():
+        batches = Batches(work, size=4, wait=0.05)
+        answers = await asyncio.gather(*(batches.ask(r) for r in (1, "bad", 3)), return_exceptions=True)
+        await batches.close()
+        return answers
+
+    one, bad, three = asyncio.run(main())
+    assert (one, three) == (2, 6)
+    assert isinstance(bad, ValueError)
+
+
+def test_a_full_queue_refuses_and_a_cancelled_request_is_not_computed():
+    go, begun, computed = threading.Event(), threading.Event(), []
+
+    def work(requests):
+        begun.set()
+        go.wait(5)
+        computed.extend(requests)
+        return requests
+
+    async def main():
+        batches = Batches(work, size=1, bound=2)
+        first = asyncio.create_task(batches.ask("first"))
+        await asyncio.to_thread(begun.wait, 5)
+        waiting = [asyncio.create_task(batches.ask(name)) for name in ("second", "third")]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="2 requests are waiting"):
+            await batches.ask("fourth")
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        go.set()
+        assert (await first, await waiting[1]) == ("first", "third")
+        await batches.close()
+        with pytest.raises(Busy, match="stopping"):
+            await batches.ask("late")
+
+    asyncio.run(main())
+    assert computed == ["first", "third"]
+
+
+def test_closing_answers_those_that_wait():
+    async def main():
+        batches = Batches(double, size=1)
+        asked = [asyncio.create_task(batches.ask(i)) for i in range(3)]
+        await asyncio.sleep(0)
+        await batches.close()
+        return [await one for one in asked]
+
+    assert asyncio.run(main()) == [0, 2, 4]
