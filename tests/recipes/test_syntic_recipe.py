@@ -8,12 +8,14 @@ import pytest
 import torch
 
 import segue as package
+from segue.api.captioner import load_captioner
 from segue.data.images import write_image
 from segue.data.sketchbook.scenes.reading import text_to_image
 from segue.methods.syntic import SIZES, SYSTEMS, SynticConfig
 from segue.metrics import java
 from segue.metrics.java import NotComputed
 from segue.nn.decoding import Decoding
+from segue.recipes import syntic_tables
 from segue.recipes.syntic import SYNTIC, captions_of, syntic, syntic_scenes
 from segue.recipes.syntic_tables import syntic_scenes_table
 from segue.types import InputError
@@ -86,18 +88,56 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
     )
     base = replace(quick, steps=2, pictures=8, support=12)
     rows = syntic_scenes_table(home, base)
-    assert len(rows) == 36
-    assert {row.system for row in rows} == set(SYSTEMS)
+    assert len([row for row in rows if row.experiment == "main"]) == 36
+    assert {row.system for row in rows if row.experiment == "main"} == set(SYSTEMS)
+    assert [row.seed for row in rows] == sorted(row.seed for row in rows)
     named = {row.name: row for row in rows}
+    assert len(named) == len(rows)
+    work = tmp_path / "work" / "syntic_scenes"
     for name in ("main/full/1", "main/clipre/0", "main/close/2"):
-        row = named[name]
-        found = row.run(row.folder(tmp_path / "work" / "syntic_scenes"))
+        found = named[name].run(named[name].folder(work))
         assert set(found) == {"bleu4", "meteor", "rouge_l", "cider", "clipscore"}
         assert "spice: not computed: x" in capsys.readouterr().out
         assert all(np.isfinite(value) for value in found.values())
-    assert len(list((tmp_path / "work" / "features").glob("images-*"))) == 2  # synthetic and test, shared by the rows
+    features = tmp_path / "work" / "features"
+    assert len(list(features.glob("images-*"))) == 2  # synthetic and test, shared by the rows
+    assert len(list(features.glob("optimised-*.npy"))) == 1
     saved = syntic_scenes(replace(base, corpus=home / "scenes", images=tmp_path / "drawn"))
     assert "dog" in package.load(saved).trained.names
+
+
+def test_further_experiments_train_only_what_no_other_row_has_trained(home, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
+    monkeypatch.setattr(syntic_tables, "OTHER_WORLD", {"train": 3, "val": 0, "test": 3, "size": 48})
+    rows = syntic_scenes_table(home, replace(quick, steps=2, pictures=8, support=12))
+    named, work = {row.name: row for row in rows}, tmp_path / "work" / "syntic_scenes"
+    found = {}
+    for name in ("cross_domain/full/0", "cross_domain/full-TT/0", "cross_domain/clipre/0", "cross_domain/clipre-TT/0"):
+        found[name] = named[name].run(named[name].folder(work))
+    assert [p.name for p in work.glob("*/last")] == ["last"]
+    assert (work / "main-full-0" / "last").exists()
+    assert found["cross_domain/full/0"] != found["cross_domain/full-TT/0"]
+    assert found["cross_domain/clipre/0"] != found["cross_domain/clipre-TT/0"]
+    assert found["cross_domain/clipre/0"]["clipscore"] > 0
+    for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap/0"):
+        named[name].run(named[name].folder(work))
+    assert {p.parent.name for p in work.glob("*/last")} == {"main-full-0", "text_share-full-60-0", "web_text-decap-0"}
+    assert len(load_captioner(work / "text_share-full-60-0" / "last").trained.support) == 7
+    assert any("#" in line for line in (tmp_path / "work" / "data-scenes-web.jsonl").read_text().splitlines())
+
+
+def test_text_can_stand_in_for_pictures(quick):
+    captioner = package.load(syntic(replace(quick, painter="text", system="full")))
+    assert not quick.images.exists()
+    assert captioner.caption(text_to_image(CAPTIONS[:1])[0])[0].text
+
+
+def test_features_are_optimised_once(quick, tmp_path, monkeypatch):
+    syntic(replace(quick, system="fo"))
+    monkeypatch.setattr("segue.recipes.syntic.optimise_features", None)  # another call would fail
+    syntic(replace(quick, system="fo", out=tmp_path / "again", seed=1))
+    with pytest.raises(TypeError):
+        syntic(replace(quick, system="fo", out=tmp_path / "other", fo_steps=3))
 
 
 @pytest.fixture
