@@ -234,5 +234,6 @@ def scored(said: Sequence[str], pictures: PictureSet, v: NDArray[np.float32], pa
             found[metric] = value
         else:
             print(f"{metric}: {value}", flush=True)
-    texts = pair.embed_texts([text or "nothing" for text in said]).numpy()  # a caption without words can't be read
+    wordy = [text if any(map(str.isalnum, text)) else "nothing" for text in said]  # one without words can't be read
+    texts = pair.embed_texts(wordy).numpy()
     return found | {"clipscore": float(clip_score(v, texts).mean())}
