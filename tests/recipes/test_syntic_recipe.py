@@ -1,6 +1,8 @@
 """Text in, a captioner out: the whole way with tiny models."""
 
+import gzip
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +10,17 @@ import pytest
 import torch
 
 import segue as package
+from segue.api.captioner import Captioner, load_captioner
 from segue.data.images import write_image
 from segue.data.sketchbook.scenes.reading import text_to_image
+from segue.data.sketchbook.scenes.write import make_scenes
 from segue.methods.syntic import SIZES, SYSTEMS, SynticConfig
 from segue.metrics import java
 from segue.metrics.java import NotComputed
 from segue.nn.decoding import Decoding
+from segue.recipes import syntic_tables
 from segue.recipes.syntic import SYNTIC, captions_of, syntic, syntic_scenes
+from segue.recipes.syntic_real import syntic_real_table
 from segue.recipes.syntic_tables import syntic_scenes_table
 from segue.types import InputError
 from tiny_pair import CAPTIONS, tiny_pair, tiny_scenes
@@ -86,18 +92,84 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
     )
     base = replace(quick, steps=2, pictures=8, support=12)
     rows = syntic_scenes_table(home, base)
-    assert len(rows) == 36
-    assert {row.system for row in rows} == set(SYSTEMS)
+    assert len([row for row in rows if row.experiment == "main"]) == 36
+    assert {row.system for row in rows if row.experiment == "main"} == set(SYSTEMS)
+    assert [row.seed for row in rows] == sorted(row.seed for row in rows)
     named = {row.name: row for row in rows}
+    assert len(named) == len(rows)
+    work = tmp_path / "work" / "syntic_scenes"
     for name in ("main/full/1", "main/clipre/0", "main/close/2"):
-        row = named[name]
-        found = row.run(row.folder(tmp_path / "work" / "syntic_scenes"))
+        found = named[name].run(named[name].folder(work))
         assert set(found) == {"bleu4", "meteor", "rouge_l", "cider", "clipscore"}
         assert "spice: not computed: x" in capsys.readouterr().out
         assert all(np.isfinite(value) for value in found.values())
-    assert len(list((tmp_path / "work" / "features").glob("images-*"))) == 2  # synthetic and test, shared by the rows
+    features = tmp_path / "work" / "features"
+    assert len(list(features.glob("images-*"))) == 2  # synthetic and test, shared by the rows
+    assert len(list(features.glob("optimised-*.npy"))) == 1
     saved = syntic_scenes(replace(base, corpus=home / "scenes", images=tmp_path / "drawn"))
     assert "dog" in package.load(saved).trained.names
+
+
+def test_further_experiments_train_only_what_no_other_row_has_trained(home, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
+    monkeypatch.setattr(syntic_tables, "OTHER_WORLD", {"train": 3, "val": 0, "test": 3, "size": 48})
+    rows = syntic_scenes_table(home, replace(quick, steps=2, pictures=8, support=12))
+    named, work = {row.name: row for row in rows}, tmp_path / "work" / "syntic_scenes"
+    swapped, found = [], {}
+    monkeypatch.setattr(Captioner, "with_support", lambda self, texts: swapped.append(len(texts)) or self)
+    for name in ("cross_domain/full/0", "cross_domain/full-TT/0", "cross_domain/clipre/0", "cross_domain/clipre-TT/0"):
+        found[name] = named[name].run(named[name].folder(work))
+    assert [p.name for p in work.glob("*/last")] == ["last"]
+    assert (work / "main-full-0" / "last").exists()
+    assert swapped == [12]  # by full-TT alone: as many captions of the other world as the support set had
+    assert found["cross_domain/clipre/0"] != found["cross_domain/clipre-TT/0"]
+    assert found["cross_domain/clipre/0"]["clipscore"] > 0
+    for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap/0"):
+        named[name].run(named[name].folder(work))
+    assert {p.parent.name for p in work.glob("*/last")} == {"main-full-0", "text_share-full-60-0", "web_text-decap-0"}
+    assert len(load_captioner(work / "text_share-full-60-0" / "last").trained.support) == 7
+    assert any("#" in line for line in (tmp_path / "work" / "data-scenes-web.jsonl").read_text().splitlines())
+
+
+def test_the_table_of_photographs_finds_its_parts(home, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
+    data, work = tmp_path / "data", tmp_path / "work" / "syntic_real"
+    (data / "captions").mkdir(parents=True)
+    for number, text in enumerate(["\n".join(CAPTIONS), "two dogs on the snow\na clerk files reports"]):
+        with gzip.open(data / "captions" / f"{number}.txt.gz", "wt") as file:
+            file.write(text + "\n")
+    shutil.copytree(home / "scenes", data / "flickr8k")
+    with pytest.raises(InputError, match=r"expected a folder with captions/, flickr8k/, coco_tiny/"):
+        syntic_real_table(data)
+    make_scenes(data / "coco_tiny", train=3, val=0, test=0, size=48)
+    rows = {row.name: row for row in syntic_real_table(data, quick)}
+    row = rows["flickr8k/full/0"]
+    with pytest.raises(InputError, match=r"no image-text pair in .*; train it by segue ablate align_flickr8k"):
+        row.run(row.folder(work))
+    shutil.copytree(home / "pair-scenes", work.parent / "align_flickr8k" / "val-full-0" / "best")
+    for name in ("flickr8k/full/0", "coco_tiny/full/0", "coco_tiny/full-text/1", "flickr8k/clipre/0"):
+        found = rows[name].run(rows[name].folder(work))
+        assert set(found) == {"bleu4", "rouge_l", "cider", "clipscore"}
+    assert {p.parent.name for p in work.glob("*/last")} == {"full-0", "full-text-1"}
+    drawn = (work.parent / "data-captions-synthetic" / "pictures.jsonl").read_text().splitlines()
+    assert len(drawn) == 5  # all captions but the clerk's
+
+
+def test_text_can_stand_in_for_pictures(quick):
+    captioner = package.load(syntic(replace(quick, painter="text", system="full")))
+    assert not quick.images.exists()
+    assert captioner.caption(text_to_image(CAPTIONS[:1])[0])[0].text
+
+
+def test_features_are_optimised_once(quick, tmp_path):
+    first = replace(quick, system="fo", cache=tmp_path / "features")
+    syntic(first)
+    (made,) = first.cache.glob("optimised-*.npy")
+    time = made.stat().st_mtime_ns
+    syntic(replace(first, out=tmp_path / "again", seed=1))
+    assert [p.stat().st_mtime_ns for p in first.cache.glob("optimised-*.npy")] == [time]
+    syntic(replace(first, out=tmp_path / "other", fo_steps=3))
+    assert len(list(first.cache.glob("optimised-*.npy"))) == 2
 
 
 @pytest.fixture

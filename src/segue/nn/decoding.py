@@ -107,8 +107,8 @@ def decode(
     zero = logits.new_zeros(pictures, 1, dtype=torch.float32)
     open_ = _Open(torch.arange(pictures, device=device), zero[:, :, None].long()[:, :, :0], zero, zero)
     for length in range(1, options.max_tokens + 2):
-        allowed, normaliser = _allowed(logits, open_.tokens, end, banned, options)
-        rank, parent, token, total = _candidates(open_, allowed, normaliser, options, draws)
+        allowed = _allowed(logits, open_.tokens, end, banned, options)
+        rank, parent, token, total = _candidates(open_, allowed, options, draws)
         _collect(found, open_, rank, parent, token, total, end, length, options)
         if length > options.max_tokens:
             break
@@ -124,14 +124,13 @@ def decode(
     return [[answer for _, answer in answers[: options.num]] for answers in found]
 
 
-def _allowed(logits: Tensor, tokens: Tensor, end: int, banned: Sequence[int], o: Decoding) -> tuple[Tensor, Tensor]:
-    """Logits (A, K, V) of the next token, -inf where it is not allowed, and the (A, K, 1) logsumexp to subtract.
+def _allowed(logits: Tensor, tokens: Tensor, end: int, banned: Sequence[int], o: Decoding) -> Tensor:
+    """Log-probabilities (A, K, V) of the next token, -inf where it is not allowed.
 
-    A search scores by the model's own probabilities, so its normaliser counts the tokens that are not allowed too;
-    sampling draws from what is left, and there the normaliser does not.
+    A search scores by the model's own probabilities, so that they sum to less than 1 where tokens are not allowed;
+    sampling draws from what is left, and there they sum to 1.
     """
-    allowed = logits.float() / o.temperature if o.top_p else logits.float().clone()
-    normaliser = allowed.logsumexp(-1, keepdim=True)
+    allowed = logits.float() / o.temperature if o.top_p else logits.float().log_softmax(-1)
     ending = allowed[:, end].clone()
     allowed[:, list(banned)] = -torch.inf
     if o.no_repeat:
@@ -141,9 +140,8 @@ def _allowed(logits: Tensor, tokens: Tensor, end: int, banned: Sequence[int], o:
     if tokens.shape[-1] == o.max_tokens or end not in banned:
         allowed[:, end] = ending
     if o.top_p:
-        allowed = _nucleus(allowed, o.top_p)
-        normaliser = allowed.logsumexp(-1, keepdim=True)
-    return allowed.unflatten(0, tokens.shape[:2]), normaliser.unflatten(0, tokens.shape[:2])
+        allowed = _nucleus(allowed, o.top_p).log_softmax(-1)
+    return allowed.unflatten(0, tokens.shape[:2])
 
 
 def _repeats(tokens: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -166,16 +164,16 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
 
 
 def _candidates(
-    open_: _Open, allowed: Tensor, normaliser: Tensor, o: Decoding, draws: list[torch.Generator]
+    open_: _Open, allowed: Tensor, o: Decoding, draws: list[torch.Generator]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The best 2K one-token continuations of each picture: rank, parent, token and log-probability, all (A, 2K).
 
     At most K of them end their answer, one for each parent, so K others are left to go on with.
     """
     few = min(2 * o.width, allowed.shape[-1])
-    rank = _perturbed(open_, open_.logp[..., None] + (allowed - normaliser), draws) if o.top_p else allowed
+    rank = _perturbed(open_, open_.logp[..., None] + allowed, draws) if o.top_p else allowed
     best, token = rank.topk(few)  # (A, K, few), of each parent
-    total = open_.logp[..., None] + (allowed.gather(-1, token) - normaliser)
+    total = open_.logp[..., None] + allowed.gather(-1, token)
     rank, place = (best if o.top_p else total).flatten(1).topk(min(2 * o.width, few * allowed.shape[1]))
     return rank, place // few, token.flatten(1).gather(1, place), total.flatten(1).gather(1, place)
 

@@ -35,6 +35,7 @@ from segue.recipes.sgdiff import SCENES as STORIES
 from segue.recipes.sgdiff import SGDIFF, sgdiff, sgdiff_scenes
 from segue.recipes.sgdiff_tables import sgdiff_scenes_table
 from segue.recipes.syntic import SYNTIC, SYNTIC_SCENES, syntic, syntic_scenes
+from segue.recipes.syntic_real import syntic_real_table
 from segue.recipes.syntic_tables import syntic_scenes_table
 from segue.recipes.tables import Row
 from segue.types import InputError
@@ -65,6 +66,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
     "sgdiff_scenes": sgdiff_scenes_table,
+    "syntic_real": syntic_real_table,
     "syntic_scenes": syntic_scenes_table,
 }
 

@@ -14,6 +14,7 @@ from segue.data.images import write_image
 from segue.data.show import outline
 from segue.data.sketchbook.chest import Phantom, draw_chest
 from segue.metrics.masks import Counts, dice
+from segue.recipes.demo_captions import captions_section
 from segue.recipes.demo_layouts import layouts_section
 from segue.recipes.demo_scenes import scenes_section
 from segue.types import InputError
@@ -46,6 +47,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
         ),
         scenes_section(out, SCENES),
         layouts_section(out),
+        captions_section(out, SCENES),
     ]
     page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, body="\n".join(body))
     (out / "index.html").write_text(page, encoding="utf-8")

@@ -1,15 +1,24 @@
-"""The table of captioners that learn from text alone: what `segue ablate syntic_scenes --data DIR` runs.
+"""The table of captioners that learn from text alone: what `segue ablate syntic_scenes [--data DIR]` runs.
 
-DIR holds scenes/ (drawn there if it isn't) and, unless the pair is bundled, pair-scenes/. All rows share the synthetic
-pictures and the features; they are trained on the text of `train` and tested on the `photo` pictures of `test`. Scores
-are those of `segue score captions`: CIDEr 1.01 is the paper's 101.
+DIR holds scenes/ and, unless the bundled pair is meant, pair-scenes/; without it the scenes are drawn. Rows train on
+the text of `train` and are scored on the first 500 `photo` pictures of `test`, as `segue score captions` scores: CIDEr
+1.01 is the paper's 101. All that rows share is computed once, beside the tables' folders: pictures, features, features
+after Eq. 2, and the captioners, so that a row which only looks at another test of one trains nothing.
+
+experiment    what is moved
+main          nothing: the paper's eight ablation rows, and its rivals
+cross_domain  tested on world "b": other scenes, told in other words; -TT: with b's captions as the support set
+web_text      trained on the same captions as the web has them (`segue.data.weblike`); tested as in main
+text_share    1, 10, 30, 60 and 100 % of the captions, in training and in the support set
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -18,65 +27,190 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segue.api.captioner import load_captioner
+from segue.api.captioner import Captioner, load_captioner
+from segue.data.corpus import Corpus, read_corpus
 from segue.data.formats import read_pictures
 from segue.data.sketchbook.scenes.world import THINGS
-from segue.data.store import Item
+from segue.data.sketchbook.scenes.write import make_scenes
+from segue.data.store import Item, text_items
+from segue.data.weblike import weblike
 from segue.data.words import Words
 from segue.encoders.pairs import Pair
 from segue.methods.checkpoint import bundled
+from segue.methods.pairs import load_pair
 from segue.methods.syntic import SYSTEMS, Support
 from segue.metrics.captions import clip_score, score_captions
-from segue.recipes.syntic import SYNTIC_SCENES, SynticSettings, System, captions_of, features_of, prepare, train_on
+from segue.recipes.scenes import made_once, scenes_once
+from segue.recipes.syntic import (
+    SYNTIC_SCENES,
+    SynticSettings,
+    System,
+    alone,
+    captions_of,
+    features_of,
+    prepare,
+    train_on,
+)
 from segue.recipes.tables import Row
 from segue.types import InputError, PictureSet
 
 SEEDS = (0, 1, 2)
 PAIR = "pair-scenes"
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "spice": "SPICE"}
+TESTED = 500
+SHARES = (1, 10, 30, 60, 100)  # per cent
+OTHER_WORLD = {"train": 1000, "val": 0, "test": TESTED}
+KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
+TABLE = replace(SYNTIC_SCENES, steps=600)
 
 
-def syntic_scenes_table(data: Path | None, base: SynticSettings = SYNTIC_SCENES) -> list[Row]:
-    """The paper's eight ablation rows and its peers. `base`: the settings that they share."""
-    data = Path("runs/data") if data is None else data
-    scenes, pair = data / "scenes", data / PAIR
-    if not scenes.is_dir():
-        raise InputError(f"{scenes}: no such folder; draw it first: segue data make scenes --out {scenes}")
-    if PAIR not in bundled() and not pair.is_dir():
+@dataclass(frozen=True)
+class Case:
+    """A row: which captioner, named by its folder (without the seed), and what it is scored on.
+
+    share: per cent of the captions. web: train on web-like text. other: test on world "b"; swap: with its captions as
+    the support set.
+    """
+
+    experiment: str
+    name: str
+    system: System
+    folder: str
+    share: int = 100
+    web: bool = False
+    other: bool = False
+    swap: bool = False
+
+
+def cases() -> Iterator[tuple[Case, Sequence[int]]]:
+    """All rows but for their seeds, and their seeds: three where a trained captioner is there, else one."""
+    for system in SYSTEMS:
+        yield Case("main", system, cast(System, system), f"main-{system}"), SEEDS
+    for system in cast(tuple[System, ...], ("clipre", "baseline", "capdec", "decap", "full")):
+        seeds = SEEDS[:1] if system == "clipre" else SEEDS
+        yield Case("cross_domain", system, system, f"main-{system}", other=True), seeds
+        if SYSTEMS[system]["fp"] or system == "clipre":
+            yield Case("cross_domain", f"{system}-TT", system, f"main-{system}", other=True, swap=True), seeds
+    for system in cast(tuple[System, ...], ("clipre", "baseline", "capdec", "decap", "full")):
+        yield Case("web_text", system, system, f"web_text-{system}", web=True), SEEDS[:1]
+    for system in cast(tuple[System, ...], ("decap", "full")):
+        for share in SHARES:
+            folder = f"main-{system}" if share == 100 else f"text_share-{system}-{share}"
+            yield Case("text_share", f"{system} {share} %", system, folder, share=share), SEEDS[:1]
+
+
+def syntic_scenes_table(data: Path | None = None, base: SynticSettings = TABLE) -> list[Row]:
+    """The paper's ablation rows and its peers, then the further experiments. `base`: the settings that they share."""
+    if data is not None and not (data / "scenes").is_dir():
         raise InputError(
-            f"{pair}: no such folder; train it first: segue train align-scenes --data {scenes}, and put it there"
+            f"{data / 'scenes'}: no such folder; draw it: segue data make scenes --out {data / 'scenes'}, or leave out "
+            "--data"
         )
-    shared = replace(base, corpus=scenes, pair=str(pair) if pair.is_dir() else PAIR)
+    own = data / PAIR if data is not None and (data / PAIR).is_dir() else None
+    if own is None and PAIR not in bundled():
+        raise InputError(f"--data {data}: no {PAIR}/ there and none is bundled; segue train align-scenes trains one")
+    base = replace(base, pair=str(own or PAIR))
+    rows = [(case, seed) for case, seeds in cases() for seed in seeds]
+    rows.sort(key=lambda row: row[1])  # a whole table of one seed comes first
     return [
-        Row("main", system, seed, partial(_row, replace(shared, system=cast(System, system), seed=seed)))
-        for seed in SEEDS
-        for system in SYSTEMS
+        Row(case.experiment, case.name, seed, partial(_row, case, replace(base, system=case.system, seed=seed), data))
+        for case, seed in rows
     ]
 
 
-def _row(settings: SynticSettings, work: Path) -> dict[str, float]:
+def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) -> dict[str, float]:
     shared = work.parents[1]
-    settings = replace(settings, out=work, cache=shared / "features", images=shared / "data-scenes-synthetic")
-    test = read_pictures(settings.corpus, "test")
+    scenes = data / "scenes" if data is not None else scenes_once(shared / "data-scenes")
+    settings = replace(
+        settings,
+        out=work.parent / f"{case.folder}-{settings.seed}",
+        corpus=_web_text(shared, scenes) if case.web else scenes / KARPATHY,
+        images=shared / ("data-scenes-web-synthetic" if case.web else "data-scenes-synthetic"),
+        cache=shared / "features",
+        pictures=max(1, settings.pictures * case.share // 100),
+        support=max(1, settings.support * case.share // 100),
+    )
+    other = _other_world(shared) if case.other else None
+    test = first(read_pictures(other or scenes, "test"), TESTED)
+    texts = read_corpus(other / KARPATHY).captions if other and case.swap else None
+    return score_system(settings, lambda: captions_of(settings.corpus), THINGS, test, texts)
+
+
+def _other_world(shared: Path) -> Path:
+    return made_once(shared / "data-scenes-b", lambda out: make_scenes(out, world="b", progress=True, **OTHER_WORLD))
+
+
+def _web_text(shared: Path, scenes: Path) -> Path:
+    """The captions of the scenes as the web has them, a jsonl."""
+
+    def make(out: Path) -> None:
+        corpus = weblike(read_corpus(scenes / KARPATHY))
+        told = [{"caption": c, "image": str(g)} for c, g in zip(corpus.captions, corpus.group.tolist(), strict=True)]
+        part = out.with_suffix(".part")
+        part.write_text("".join(json.dumps(one) + "\n" for one in told), encoding="utf-8")
+        os.replace(part, out)
+
+    return made_once(shared / "data-scenes-web.jsonl", make)
+
+
+# ------------------------------------------------------------------------------------------------ any row
+
+
+def first(pictures: PictureSet, count: int) -> PictureSet:
+    """The first pictures of a set."""
+    return replace(pictures, pictures=pictures.pictures[:count])
+
+
+def score_system(
+    settings: SynticSettings,
+    corpus: Callable[[], Corpus],
+    names: Sequence[str],
+    test: PictureSet,
+    texts: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """The scores of the captioner in settings.out/last, which is trained if it isn't there; retrieval for clipre.
+
+    texts: the support set of the test, instead of the captioner's own (-TT).
+    """
     if settings.system == "clipre":
-        return _retrieved(settings, test)
-    if not (work / "last" / "config.json").exists():
-        corpus = captions_of(settings.corpus)
-        material = prepare(settings, corpus, THINGS, with_images=True)
-        words = Words.learn(corpus.captions, size=settings.vocabulary)
-        train_on(material, replace(settings, resume=(work / "state").exists()), words)
-    captioner = load_captioner(work / "last")
+        pair, support = _retriever(settings, corpus, names, texts)
+        v = picture_features(test, pair, settings.cache)
+        return scored([one[0] for one in support.retrieve(torch.from_numpy(v))], test, v, pair)
+    captioner = trained(settings, corpus, names)
+    if texts is not None:
+        captioner = captioner.with_support(_support(texts, captioner.pair, settings))
     v = picture_features(test, captioner.pair, settings.cache)
     parts = [captioner.caption_features(v[i : i + 128]) for i in range(0, len(v), 128)]
     return scored([one[0].text for part in parts for one in part], test, v, captioner.pair)
 
 
-def _retrieved(settings: SynticSettings, test: PictureSet) -> dict[str, float]:
-    """CLIPRe has nothing to train: the nearest caption of the support set, which is that of all systems."""
-    material = prepare(settings, captions_of(settings.corpus), THINGS, with_images=False)
-    support = Support(material.text[: settings.support], material.captions[: settings.support])
-    v = picture_features(test, material.pair, settings.cache)
-    return scored([one[0] for one in support.retrieve(torch.from_numpy(v))], test, v, material.pair)
+def trained(settings: SynticSettings, corpus: Callable[[], Corpus], names: Sequence[str]) -> Captioner:
+    """The captioner in settings.out/last, trained if it isn't there; of several rows that want it one trains it."""
+    with alone(settings.out):
+        if not (settings.out / "last" / "config.json").exists():
+            found = corpus()
+            material = prepare(settings, found, names, with_images=True)
+            words = Words.learn(found.captions, size=settings.vocabulary)
+            train_on(material, replace(settings, resume=(settings.out / "state").exists()), words)
+    return load_captioner(settings.out / "last")
+
+
+def _retriever(
+    settings: SynticSettings, corpus: Callable[[], Corpus], names: Sequence[str], texts: Sequence[str] | None
+) -> tuple[Pair, Support]:
+    """CLIPRe has nothing to train: it takes a caption of the support set, which is that of all systems."""
+    if texts is not None:
+        pair = load_pair(settings.pair)
+        return pair, _support(texts, pair, settings)
+    material = prepare(settings, corpus(), names, with_images=True)
+    few = slice(settings.support)
+    return material.pair, Support(material.text[few], material.captions[few])
+
+
+def _support(texts: Sequence[str], pair: Pair, settings: SynticSettings) -> Support:
+    texts = list(dict.fromkeys(texts))[: settings.support]
+    features = features_of(settings.cache, "texts", text_items((f"{i}", c) for i, c in enumerate(texts)), pair)
+    return Support(features, texts, tau=settings.tau)
 
 
 def picture_features(pictures: PictureSet, pair: Pair, cache: Path) -> NDArray[np.float32]:
@@ -100,5 +234,6 @@ def scored(said: Sequence[str], pictures: PictureSet, v: NDArray[np.float32], pa
             found[metric] = value
         else:
             print(f"{metric}: {value}", flush=True)
-    texts = pair.embed_texts([text or "nothing" for text in said]).numpy()  # a caption without words can't be read
+    wordy = [text if any(map(str.isalnum, text)) else "nothing" for text in said]  # one without words can't be read
+    texts = pair.embed_texts(wordy).numpy()
     return found | {"clipscore": float(clip_score(v, texts).mean())}

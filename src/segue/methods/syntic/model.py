@@ -77,6 +77,7 @@ class SynticConfig:
 
 
 SIZES: dict[str, SynticConfig] = {
+    "small": SynticConfig(width=128),  # of the tables, which train it three dozen times
     "segue": SynticConfig(),
     "faithful": SynticConfig(width=768),  # DeCap's decoder, which the paper follows
 }

@@ -140,36 +140,37 @@ class Support:
         self.index = index
 
     def nearest_by_index(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """As `nearest`, but the index may miss captions. Similarities are exact: twice k are fetched and ranked."""
-        if self.index is None:
-            self.build_index()
+        """As `nearest`, but the index may miss captions. Similarities are exact: a quarter more are fetched, ranked."""
         k = self._check_k(k)
-        parts = [self._ranked(self._queries(part).cpu(), k) for part in v.split(64)]
+        parts = [self._fetched(part, k)[:2] for part in self._queries(v).cpu().split(64)]
         score, place = (torch.cat(x).to(v.device) for x in zip(*parts, strict=True))
-        return score, place
-
-    def _ranked(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        place = torch.from_numpy(self.index.search(v.numpy(), min(2 * k, len(self)))[1])
-        score = torch.bmm(self._rows(place), v[:, :, None]).squeeze(-1)
-        score, pick = score.masked_fill(place < 0, -torch.inf).topk(k)  # < 0: the cells searched held fewer
+        score, pick = score.topk(k)
         return score, place.gather(1, pick)
 
-    def _rows(self, place: Tensor) -> Tensor:
-        """The features at positions (q, k) as (q, k, D) float32 on the CPU; a position below 0 stands for any."""
-        return torch.from_numpy(self.features[place.cpu().clamp_min(0).numpy()]).float()
+    def _fetched(self, v: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The f = 1.25 k that the index finds for v (q, D): similarities and positions (q, f), features (q, f, D)."""
+        if self.index is None:
+            self.build_index()
+        place = torch.from_numpy(self.index.search(v.numpy(), min(k + -(-k // 4), len(self)))[1])
+        rows = torch.from_numpy(self.features[place.clamp_min(0).numpy()]).float()
+        score = torch.bmm(rows, v[:, :, None]).squeeze(-1)
+        return score.masked_fill(place < 0, -torch.inf), place, rows  # < 0: the cells searched held fewer
 
     def project_by_index(self, v: Tensor, k: int = 256, *, measure: bool = False) -> Truncated:
         """Eq. 3 over the k captions that the index finds. v: (Q, D).
 
         measure: also tell the softmax's weight that was left out, by an exact pass.
         """
-        score, place = self.nearest_by_index(v, k)
-        weight = (score / self.tau).softmax(1)[:, None]
-        parts = [
-            torch.bmm(w, self._rows(p).to(w.device)) for w, p in zip(weight.split(64), place.split(64), strict=True)
-        ]
-        features = F.normalize(torch.cat(parts).squeeze(1), dim=-1)
-        return Truncated(features, self._lost(v, score) if measure else None)
+        k = self._check_k(k)
+        features, scores = [], []
+        for part in self._queries(v).cpu().split(64):
+            score, _, rows = self._fetched(part, k)
+            best, pick = score.topk(k)
+            weight = torch.zeros_like(score).scatter_(1, pick, (best / self.tau).softmax(1))
+            features.append(torch.bmm(weight[:, None], rows).squeeze(1))
+            scores.append(best)
+        projected, kept = (torch.cat(x).to(v.device) for x in (features, scores))
+        return Truncated(F.normalize(projected, dim=-1), self._lost(v, kept) if measure else None)
 
     @torch.no_grad()
     def _lost(self, v: Tensor, score: Tensor) -> Tensor:
