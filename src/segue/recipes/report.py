@@ -10,7 +10,7 @@ from segue.recipes.tables import read_lines
 from segue.types import InputError
 
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
-PERCENT = ("dice", "iou", "miou", "class_miou")  # shares, shown as percentages
+PERCENT = ("dice", "iou", "miou", "class_miou", "pixel_accuracy", "precision", "recall")  # shares, shown as percentages
 
 
 def report(results: Path) -> str:
@@ -49,7 +49,7 @@ def cell(metric: str, values: list[float]) -> str:
     """Mean ± deviation (n); a dash for what was not computed."""
     if not values:
         return "—"
-    scale, digits = (100, 1) if metric in PERCENT else (1, 2)
+    scale, digits = (100, 1) if metric.startswith(PERCENT) else (1, 2)
     mean = scale * statistics.mean(values)
     spread = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{spread} ({len(values)})"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-
 from curated import SETTINGS, corpus
+
 from segue.methods.cocu.curate import curate
 from segue.methods.cocu.on_ray import on_ray
 from segue.types import InputError
