@@ -14,6 +14,7 @@ from segue.data.images import write_image
 from segue.data.show import outline
 from segue.data.sketchbook.chest import Phantom, draw_chest
 from segue.metrics.masks import Counts, dice
+from segue.recipes.demo_labels import labels_section
 from segue.recipes.demo_scenes import scenes_section
 from segue.types import InputError
 
@@ -44,8 +45,10 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
             "moved",
         ),
         scenes_section(out, SCENES),
+        named := labels_section(out),
     ]
-    page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, body="\n".join(body))
+    links = NAMED if named else ""
+    page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, links=links, body="\n".join(body))
     (out / "index.html").write_text(page, encoding="utf-8")
     return out / "index.html"
 
@@ -90,6 +93,7 @@ def _section(title: str, lead: str, rows: list[list[Column]], out: Path, prefix:
     return "\n".join(lines)
 
 
+NAMED = ';\n<a href="#names">pixels by any names</a>; <a href="#archive">what captions leave out</a>'
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -110,7 +114,7 @@ PAGE = """<!doctype html>
 in {seconds:.1f} seconds on this machine. The model has never seen them.</p>
 <p class="note">Drawn phantoms and a research model: not for diagnosis.</p>
 <p>Below: <a href="#own">masks from notes</a>;
-<a href="#scenes">scenes with captions, masks and relations</a>.</p>
+<a href="#scenes">scenes with captions, masks and relations</a>{links}.</p>
 {body}
 </html>
 """
