@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -55,17 +55,6 @@ def test_two_workers_write_the_archive_of_one_process_even_when_one_is_lost(ray,
     assert len(told) == 8
     assert set(report["seconds"]) == set(alone["seconds"])
     assert report["pictures_this_run"] == 400
-
-
-def test_a_bad_shard_is_told_and_the_run_goes_on_from_it(ray, tmp_path):
-    parts, out = corpus(60), tmp_path / "out"
-
-    def breaks(work, numbers):
-        return on_ray(2)(replace(work, vocabulary=None), numbers)
-
-    with pytest.raises(ray.exceptions.RayTaskError, match="NoneType"):
-        curate(*parts, out, SETTINGS, spread=breaks)
-    assert curate(*parts, out, SETTINGS, spread=on_ray(2))["pictures"] == 60
 
 
 def test_without_ray_its_extra_is_named(monkeypatch):
