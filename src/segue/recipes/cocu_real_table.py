@@ -38,7 +38,7 @@ SYSTEMS: dict[str, CocuSettings] = {
 }
 
 
-def cocu_real_table(data: Path | None) -> list[Row]:
+def photos_table(data: Path | None) -> list[Row]:
     """See the head of this file."""
     if data is None or not all((data / name).is_dir() for name in SETS):
         raise InputError(f"--data {data}: expected a folder that holds {', '.join(SETS)}")
