@@ -343,7 +343,7 @@ def curate(
     concepts = _saved_concepts(out, captions, vocabulary, seconds)
     index = _saved_index(out, embeddings, settings, seconds)
     (out / PARTS).mkdir(exist_ok=True)
-    job = Job(out, np.asarray(embeddings), texts, concepts, vocabulary, settings, names)
+    job = Job(out.resolve(), np.asarray(embeddings), texts, concepts, vocabulary, settings, names)
     done = _work(job, progress, spread, seconds)
     parquet = needed("pyarrow.parquet")
     clock, about = _Clock(seconds), facts | {"concepts": list(vocabulary.concepts), "pictures": len(embeddings)}

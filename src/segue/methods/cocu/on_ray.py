@@ -28,7 +28,7 @@ def _spread(work: Work, numbers: Sequence[int], workers: int) -> Iterator[tuple[
     if not numbers:
         return
     if not ray.is_initialized():
-        ray.init(num_cpus=workers or None, include_dashboard=False, log_to_driver=False)
+        ray.init(include_dashboard=False, log_to_driver=False)
     data = needed("ray.data")
     data.DataContext.get_current().enable_progress_bars = False
     cores = int(ray.cluster_resources().get("CPU", 1))
