@@ -50,7 +50,7 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
 CACHE = 2**28  # bytes of resized pictures that are kept
-LOCAL = ("out", "data", "curated", "vocabulary", "resume", "workers")  # settings of this machine only
+LOCAL = ("out", "data", "curated", "vocabulary", "names", "resume", "workers")  # settings of this machine only
 TEMPLATES = (
     "a photo of a {}.",
     "a picture of a {}.",
@@ -79,6 +79,7 @@ class CocuSettings:
         concepts: prompts beside the caption.
         temperature: of the draws from the archive.
         protocol: the card of the evaluations, and the model's own from then on.
+        names: what the tokenizer must know beside captions, concepts and the classes of val; no word of it is learned.
         flips: mirror half of the pictures, with the sides in the captions swapped.
         steps: optimiser steps.
         batch_size: pictures a step, over all processes: each is told from all others.
@@ -105,6 +106,7 @@ class CocuSettings:
     concepts: int = 3
     temperature: float = 0.1
     protocol: str = "scenes"
+    names: tuple[str, ...] = ()
     flips: bool = True
     steps: int = 3000
     batch_size: int = 64
@@ -214,7 +216,7 @@ def curated_archive(settings: CocuSettings, corpus: Corpus) -> Archive | None:
 def build(settings: CocuSettings, corpus: Corpus, classes: Sequence[str]) -> GroupViT:
     """A fresh GroupViT whose tokenizer knows the words of the captions, the templates, the concepts and the classes."""
     told = [caption for captions in corpus.captions for caption in captions]
-    words = [*told, *(t.format("") for t in TEMPLATES), *corpus.vocabulary.concepts, *classes]
+    words = [*told, *(t.format("") for t in TEMPLATES), *corpus.vocabulary.concepts, *classes, *settings.names]
     tokenizer = train_tokenizer(words)
     return GroupViT(sized_for(SIZES[settings.size], tokenizer), tokenizer)
 

@@ -8,7 +8,7 @@ curation    precision and recall of the archive by stage against what the photo'
             name most, for every photo alike.
 camvid, coco_tiny   zero-shot, at 64 pixels after a short training; the numbers measure the recipe, not the method's
             reach. classes_held: how many of the classes the concept vocabulary holds. untrained: the same model at its
-            start, which is chance. On coco_tiny what no mask covers isn't scored.
+            start, which is chance. Words of classes that no caption has are in the tokenizer, but nothing trains them. On coco_tiny what no mask covers isn't scored.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from segue.api import load_labeller
+from segue.data.formats import read_pictures
 from segue.metrics.concepts import concept_recovery
 from segue.recipes.cocu import ANY, CocuSettings, alone, cocu, curated_archive
 from segue.recipes.curating import DRAWS, Corpus, read_corpus, stages_of
@@ -67,7 +68,8 @@ def _zero_shot(settings: CocuSettings, data: Path, name: str, system: str, work:
     run = work.parent / f"training-{system}-{settings.seed}"
     with alone(run):
         if not (run / "last" / "config.json").exists():
-            cocu(replace(settings, out=run, resume=(run / "state").exists()))
+            classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
+            cocu(replace(settings, out=run, names=tuple(sorted(classes)), resume=(run / "state").exists()))
     told = evaluate_label_maps(load_labeller(run / "last"), data / name, SPLITS[name], settings.protocol)
     held = told["vocabulary_overlap"]["held"]
     return {"miou": told["miou"], "pixel_accuracy": told["pixel_accuracy"], "classes_held": float(held)}
