@@ -8,7 +8,8 @@ curation    precision and recall of the archive by stage against what the photo'
             name most, for every photo alike.
 camvid, coco_tiny   zero-shot, at 64 pixels after a short training; the numbers measure the recipe, not the method's
             reach. classes_held: how many of the classes the concept vocabulary holds. untrained: the same model at its
-            start, which is chance. Words of classes that no caption has are in the tokenizer, but nothing trains them. On coco_tiny what no mask covers isn't scored.
+            start, which is chance. The tokenizer holds the words of classes that no caption has, but nothing trains
+            them. On coco_tiny what no mask covers isn't scored.
 """
 
 from __future__ import annotations
