@@ -75,7 +75,7 @@ def draw(seed: int) -> Shown:
     drawn = render(scene, SIZE)
     seen = shares(scene, drawn)
     (told,) = captions(scene, seen.tolist(), seed, n=1)
-    kinds = [one.kind for one in (*scene.stuffs, *scene.things)]
+    kinds = [stuff.kind for stuff in scene.stuffs] + [thing.kind for thing in scene.things]
     named = {kinds[owner] for phrase in told.phrases for owner in phrase.owners}
     shown = dict.fromkeys(kind for kind, share in zip(kinds, seen, strict=True) if share >= SEEN)
     return Shown(drawn.image, told.text, [k for k in shown if k in named], [k for k in shown if k not in named])
