@@ -352,6 +352,7 @@ def curate(
     seed: int = 0,
     on_bad: Literal["stop", "skip"] = "stop",
     device: str = "cpu",
+    ray: bool = False,
     json: bool = False,
 ) -> None:
     """Find the concepts that pictures show and their captions leave out; the same command goes on where it stopped.
@@ -368,6 +369,7 @@ def curate(
         seed: of the clusters.
         on_bad: what to do with what can't be read: stop before computing, or skip it and say so.
         device: cpu, cuda, ...
+        ray: search, rank and cluster on all cores by Ray Data, or on the cluster that RAY_ADDRESS names.
         json: print one JSON object.
     """
     from segue.methods.cocu.curate import CurateSettings
@@ -375,7 +377,7 @@ def curate(
 
     settings = CurateSettings(neighbours=neighbours, seed=seed)
     options: dict[str, Any] = {"split": split, "captions": captions, "vocabulary": vocabulary, "show": show}
-    told = curate_files(pairs, out, pair, settings, on_bad=on_bad, device=device, **options)
+    told = curate_files(pairs, out, pair, settings, on_bad=on_bad, device=device, ray=ray, **options)
     print(_json(told) if json else _text(told))
 
 

@@ -17,7 +17,7 @@ from segue.methods.cocu.groupvit import SIZES, GroupViTConfig
 from segue.methods.cocu.segment import CARDS, Card
 from segue.recipes import RECIPES, TABLES
 from segue.recipes.cocu import SCENES, NamedBatches, System, build, cocu, curated_archive
-from segue.recipes.cocu_tables import SEEDS, named_often, score_scenes
+from segue.recipes.cocu_tables import SEEDS, learning_curve, named_often, score_scenes
 from segue.recipes.curating import read_corpus
 from segue.recipes.evaluate_labels import evaluate_label_maps, with_truth
 from segue.types import InputError
@@ -184,6 +184,12 @@ def test_the_tables_name_every_system_and_seed(scenes):
     assert len({row.key for row in rows}) == 6 * len(SEEDS) == 18
     assert {row.system for row in TABLES["cocu_recovery"](None)} == {"expansion", "ranking", "sampling"}
     assert {"cocu", "cocu-scenes"} <= set(RECIPES)
+
+
+def test_the_curve_is_of_the_evaluations(trained, settings):
+    curve = learning_curve(settings.out, settings.evaluations)
+    assert list(curve) == ["miou_at_50", "miou_at_100"]
+    assert all(0 <= value <= 1 for value in curve.values())
 
 
 def test_classes_are_named_often_or_seldom(scenes):

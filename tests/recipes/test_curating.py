@@ -9,6 +9,7 @@ from PIL import Image
 from scenes_and_pair import write_pair, write_scenes
 from segue.data.store import Store
 from segue.methods.cocu.archive import read_archive
+from segue.recipes import curating
 from segue.recipes.curating import read_corpus
 from segue.types import InputError
 
@@ -54,6 +55,26 @@ def test_curate_writes_archive_page_and_recovery(segue, scenes, pair, tmp_path):
     assert page.count("<article>") == 5
     assert 'class="new"' in page
     assert len(list((out / "page").glob("*.png"))) == 5
+
+
+def test_ray_works_on_the_shards_when_asked_for(segue, scenes, pair, tmp_path, monkeypatch):
+    did = []
+
+    def stand_in():
+        def spread(work, numbers):
+            did.extend(numbers)
+            return map(work, numbers)
+
+        return spread
+
+    monkeypatch.setattr(curating, "on_ray", stand_in)
+    for options, expected in (((), []), (("--ray",), [0])):
+        out = tmp_path / f"out{len(options)}"
+        status, _, error = segue("curate", scenes, "-o", out, "--pair", pair, "--captions", 1, *options)
+        assert status == 0, error
+        assert did == expected
+    one, other = (tmp_path / f"out{i}/archive/archive.parquet" for i in (0, 1))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_curate_goes_on_and_refuses_other_inputs(segue, scenes, pair, tmp_path):

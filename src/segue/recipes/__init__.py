@@ -24,6 +24,7 @@ from segue.recipes.bench_serve import bench_serve
 from segue.recipes.bench_sgdiff import bench_sgdiff
 from segue.recipes.cocu import ANY, cocu, cocu_scenes
 from segue.recipes.cocu import SCENES as COCU_SCENES
+from segue.recipes.cocu_real_table import photos_table
 from segue.recipes.cocu_tables import cocu_recovery_table, cocu_scenes_table
 from segue.recipes.crossmodal import SCENES as CROSSMODAL_SCENES
 from segue.recipes.crossmodal import Settings as CrossModalSettings
@@ -57,6 +58,7 @@ RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
 TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "align_flickr8k": flickr8k_table,
     "align_scenes": align_scenes_table,
+    "cocu_real": photos_table,
     "cocu_recovery": cocu_recovery_table,
     "cocu_scenes": cocu_scenes_table,
     "crossmodal_real": crossmodal_real_table,

@@ -15,12 +15,13 @@ import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.api import Labeller
@@ -48,7 +49,8 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_ranking": ("archive-no-ranking", CurateSettings(ranking=False)),
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
-LOCAL = ("out", "data", "curated", "vocabulary", "resume", "workers")  # settings of this machine only
+CACHE = 2**28  # bytes of resized pictures that are kept
+LOCAL = ("out", "data", "curated", "vocabulary", "names", "resume", "workers")  # settings of this machine only
 TEMPLATES = (
     "a photo of a {}.",
     "a picture of a {}.",
@@ -69,7 +71,7 @@ class CocuSettings:
         out: folder of the run: best/, last/, history and TensorBoard.
         data: captioned pictures in any format, with a train split; val with label maps or masks is scored.
         system: "full" is CoCu, "groupvit" learns from the caption's nouns; the others leave out one part of CoCu.
-        size: "scenes" (small) or "paper".
+        size: "small" (64 pixels, of the tables), "scenes" (128) or "paper" (224).
         pair: the image-text pair that curates.
         vocabulary: a file with one concept a line; the nouns of the captions unless given.
         curated: folder of the embeddings and archives, shared by runs on the same data.
@@ -77,6 +79,7 @@ class CocuSettings:
         concepts: prompts beside the caption.
         temperature: of the draws from the archive.
         protocol: the card of the evaluations, and the model's own from then on.
+        names: what the tokenizer must know beside captions, concepts and the classes of val; no word of it is learned.
         flips: mirror half of the pictures, with the sides in the captions swapped.
         steps: optimiser steps.
         batch_size: pictures a step, over all processes: each is told from all others.
@@ -95,7 +98,7 @@ class CocuSettings:
     out: Path
     data: Path
     system: System = "full"
-    size: Literal["scenes", "paper"] = "scenes"
+    size: Literal["small", "scenes", "paper"] = "scenes"
     pair: str = "pair-scenes"
     vocabulary: Path | None = None
     curated: Path = Path("runs/curated")
@@ -103,6 +106,7 @@ class CocuSettings:
     concepts: int = 3
     temperature: float = 0.1
     protocol: str = "scenes"
+    names: tuple[str, ...] = ()
     flips: bool = True
     steps: int = 3000
     batch_size: int = 64
@@ -138,7 +142,7 @@ def cocu_scenes(settings: CocuSettings) -> Path:
 
 def draw_scenes_once(folder: Path) -> Path:
     """Draw the default scenes there if they are not; processes that ask together draw them once."""
-    with _alone(folder):
+    with alone(folder):
         if not folder.exists():
             print(f"drawing the scenes to {folder}")
             make_scenes(folder, progress=True)
@@ -146,7 +150,7 @@ def draw_scenes_once(folder: Path) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One process at a time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
@@ -203,7 +207,7 @@ def curated_archive(settings: CocuSettings, corpus: Corpus) -> Archive | None:
         return None
     folder, how = CURATION[settings.system]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with _alone(settings.curated):
+    with alone(settings.curated):
         pair = load_pair(settings.pair, device=device)
         curate_corpus(corpus, settings.curated, pair, settings.pair, how, folder=folder)
     return read_archive(settings.curated / folder / ARCHIVE)
@@ -212,7 +216,7 @@ def curated_archive(settings: CocuSettings, corpus: Corpus) -> Archive | None:
 def build(settings: CocuSettings, corpus: Corpus, classes: Sequence[str]) -> GroupViT:
     """A fresh GroupViT whose tokenizer knows the words of the captions, the templates, the concepts and the classes."""
     told = [caption for captions in corpus.captions for caption in captions]
-    words = [*told, *(t.format("") for t in TEMPLATES), *corpus.vocabulary.concepts, *classes]
+    words = [*told, *(t.format("") for t in TEMPLATES), *corpus.vocabulary.concepts, *classes, *settings.names]
     tokenizer = train_tokenizer(words)
     return GroupViT(sized_for(SIZES[settings.size], tokenizer), tokenizer)
 
@@ -247,6 +251,7 @@ class NamedBatches:
         self.corpus, self.archive, self.settings, self.rows = corpus, archive, settings, told
         size = model.config.image_size
         self.size, self.mean, self.std = (size, size), model.config.mean, model.config.std
+        self._pixels = lru_cache(maxsize=CACHE // (3 * size * size))(self._read)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -265,11 +270,14 @@ class NamedBatches:
         caption = captions[int(rng.integers(len(captions)))]
         mirrored = swap_sides(caption) if self.settings.flips and rng.random() < 0.5 else None
         names = self._names(caption, epoch, row, rng)
-        image = resize_image(self.corpus.pictures[row].load(), self.size)
+        image = self._pixels(row)
         image = image if mirrored is None else image[:, ::-1]
         texts = [caption if mirrored is None else mirrored, *(_prompt(name, rng) for name in names)]
         texts += [texts[0]] * (1 + self.settings.concepts - len(texts))
         return torch.from_numpy(image.copy()).permute(2, 0, 1), texts
+
+    def _read(self, row: int) -> NDArray[np.uint8]:
+        return resize_image(self.corpus.pictures[row].load(), self.size)
 
     def _names(self, caption: str, epoch: int, row: int, rng: np.random.Generator) -> list[str]:
         """K concepts, repeated in turn where there are fewer, or none."""

@@ -2,7 +2,8 @@
 
 cocu_scenes    GroupViT, CoCu and CoCu without one of its parts, 3 seeds, on test. miou: over all 32 classes;
                miou_named and miou_seldom: over those that a train caption names in half of the pictures which show
-               them or more, and over the others.
+               them or more, and over the others; miou_at_25 ... miou_at_100: on 100 pictures of val after each
+               quarter of the training.
 cocu_recovery  precision and recall of the archive against what the train captions leave out, after each stage.
 """
 
@@ -23,17 +24,19 @@ from segue.recipes.cocu import SCENES, CocuSettings, System, cocu, curated_archi
 from segue.recipes.curating import read_corpus, recovery_by_stage
 from segue.recipes.evaluate_labels import score_maps, with_truth
 from segue.recipes.tables import Row
+from segue.training.journal import read_history
 from segue.types import InputError
 
 SEEDS = (0, 1, 2)
 STAGES = ("expansion", "ranking", "sampling")
+SHORT = replace(SCENES, size="small", protocol="small", steps=1000, lr=1e-3, evaluations=4, val_pictures=100)
 OFTEN = 0.5  # share of the captions of pictures with a class that name it
 
 
 def cocu_scenes_table(data: Path | None) -> list[Row]:
     """Every system with every seed. data: scenes of `segue data make scenes`; drawn once unless given."""
     return [
-        Row("test", system, seed, partial(_row, replace(SCENES, system=system, seed=seed), data))
+        Row("test", system, seed, partial(_row, replace(SHORT, system=system, seed=seed), data))
         for system in get_args(System)
         for seed in SEEDS
     ]
@@ -41,7 +44,7 @@ def cocu_scenes_table(data: Path | None) -> list[Row]:
 
 def cocu_recovery_table(data: Path | None) -> list[Row]:
     """A row for each stage of the curation."""
-    return [Row("train", stage, 0, partial(_recovery_row, SCENES, data, stage)) for stage in STAGES]
+    return [Row("train", stage, 0, partial(_recovery_row, SHORT, data, stage)) for stage in STAGES]
 
 
 def _placed(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettings:
@@ -55,7 +58,13 @@ def _row(settings: CocuSettings, data: Path | None, work: Path) -> dict[str, flo
     settings = _placed(settings, data, work)
     if not (work / "last" / "config.json").exists():
         cocu(replace(settings, resume=(work / "state").exists()))
-    return score_scenes(work / "best", settings)
+    return score_scenes(work / "best", settings) | learning_curve(work, settings.evaluations)
+
+
+def learning_curve(run: Path, evaluations: int) -> dict[str, float]:
+    """mIoU on val by share of the training in percent, from the run's history."""
+    told = [row["evaluate/miou"] for row in read_history(run) if "evaluate/miou" in row]
+    return {f"miou_at_{100 * (i + 1) // evaluations}": value for i, value in enumerate(told[:evaluations])}
 
 
 def score_scenes(checkpoint: Path, settings: CocuSettings, split: str = "test") -> dict[str, float]:

@@ -21,7 +21,8 @@ from segue.data.sketchbook.scenes.omissions import kind_of, merged, read_omissio
 from segue.data.store import Item, show_progress, text_items
 from segue.encoders.pairs import Pair
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
-from segue.methods.cocu.curate import CurateSettings, curate
+from segue.methods.cocu.curate import CurateSettings, Spread, curate
+from segue.methods.cocu.on_ray import on_ray
 from segue.methods.cocu.vocabulary import Vocabulary, noun_vocabulary, read_vocabulary
 from segue.methods.pairs import load_pair
 from segue.metrics.concepts import concept_recovery
@@ -75,12 +76,15 @@ def curate_files(
     show: int = 0,
     on_bad: Literal["stop", "skip"] = "stop",
     device: str = "cpu",
+    ray: bool = False,
 ) -> dict[str, Any]:
     """See `segue.cli.curate`, whose arguments these are; what came of it."""
     if show < 0:
         raise InputError(f"show: got {show}, expected how many archives the page shows, 0 for no page")
+    spread = on_ray() if ray else None
     corpus = read_corpus(pairs, split, captions=captions, vocabulary=vocabulary, on_bad=on_bad)
-    report, corpus, bad = curate_corpus(corpus, out, load_pair(pair, device=device), pair, settings, on_bad=on_bad)
+    model = load_pair(pair, device=device)
+    report, corpus, bad = curate_corpus(corpus, out, model, pair, settings, on_bad=on_bad, spread=spread)
     archive = read_archive(out / "archive" / ARCHIVE)
     told = {"archive": str(out / "archive" / ARCHIVE), "vocabulary": len(corpus.vocabulary), "bad": len(bad), **report}
     if (pairs / f"omitted_{split}.json").exists():
@@ -99,10 +103,11 @@ def curate_corpus(
     *,
     folder: str = "archive",
     on_bad: Literal["stop", "skip"] = "stop",
+    spread: Spread | None = None,
 ) -> tuple[dict[str, Any], Corpus, dict[str, str]]:
     """Embed and curate into OUT/`folder`; the report, the corpus without unreadable pictures, and those with why.
 
-    name: by which people know the pair.
+    name: by which people know the pair. spread: who works on the shards, see `segue.methods.cocu.on_ray`.
     """
     _say(f"embedding {len(corpus.pictures):,} pictures and {len(corpus.vocabulary):,} concepts")
     items = [decoded_item(picture) for picture in corpus.pictures]
@@ -120,6 +125,7 @@ def curate_corpus(
         settings,
         names=[picture.name for picture in corpus.pictures],
         progress=show_progress,
+        spread=spread,
     )
     return report, corpus, shown.bad
 
@@ -149,18 +155,22 @@ def recovery_by_stage(archive: Archive, corpus: Corpus, root: Path, split: str) 
     """
     truth = read_omissions(root, split)
     used = [merged(truth[_number(p)][: len(c)]) for p, c in zip(corpus.pictures, corpus.captions, strict=True)]
-    rows = range(len(archive))
-    ranked = [[concept for concept, _ in archive.of(row)] for row in rows]
-    drawn = [names for turn in range(ROUNDS) for names in archive.draw(rows, turn, draws=DRAWS)]
-    stages = {"expansion": ranked, "ranking": [names[:DRAWS] for names in ranked], "sampling": drawn}
     return {
         stage: concept_recovery(
             [_kinds(names) for names in found],
             [one.named for one in used] * (len(found) // len(used)),
             [one.omitted for one in used] * (len(found) // len(used)),
         )
-        for stage, found in stages.items()
+        for stage, found in stages_of(archive).items()
     }
+
+
+def stages_of(archive: Archive) -> dict[str, list[list[str]]]:
+    """What each stage of `recovery_by_stage` finds, for picture after picture; sampling has ROUNDS times all."""
+    rows = range(len(archive))
+    ranked = [[concept for concept, _ in archive.of(row)] for row in rows]
+    drawn = [names for turn in range(ROUNDS) for names in archive.draw(rows, turn, draws=DRAWS)]
+    return {"expansion": ranked, "ranking": [names[:DRAWS] for names in ranked], "sampling": drawn}
 
 
 def _kinds(concepts: Sequence[str]) -> set[str]:

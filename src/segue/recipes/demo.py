@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from segue.data.show import outline
 from segue.data.sketchbook.chest import Phantom, draw_chest
 from segue.metrics.masks import Counts, dice
 from segue.recipes.demo_captions import captions_section
+from segue.recipes.demo_labels import labels_section
 from segue.recipes.demo_layouts import layouts_section
 from segue.recipes.demo_scenes import scenes_section
 from segue.types import InputError
@@ -48,8 +50,11 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
         scenes_section(out, SCENES),
         layouts_section(out),
         captions_section(out, SCENES),
+        labels_section(out),
     ]
-    page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, body="\n".join(body))
+    told = "\n".join(body)
+    links = "; ".join(f'<a href="#{name}">{title}</a>' for name, title in HEADING.findall(told))
+    page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, links=links, body=told)
     (out / "index.html").write_text(page, encoding="utf-8")
     return out / "index.html"
 
@@ -94,6 +99,7 @@ def _section(title: str, lead: str, rows: list[list[Column]], out: Path, prefix:
     return "\n".join(lines)
 
 
+HEADING = re.compile('<h2 id="(.+?)">(.+?)</h2>')
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -113,8 +119,7 @@ PAGE = """<!doctype html>
 <p>{pictures} chest phantoms, drawn by Segue's sketchbook and segmented by the model <code>{model}</code>
 in {seconds:.1f} seconds on this machine. The model has never seen them.</p>
 <p class="note">Drawn phantoms and a research model: not for diagnosis.</p>
-<p>Below: <a href="#own">masks from notes</a>;
-<a href="#scenes">scenes with captions, masks and relations</a>.</p>
+<p>Below: {links}.</p>
 {body}
 </html>
 """

@@ -35,9 +35,9 @@ def scenes_section(out: Path, count: int) -> str:
 def _row(out: Path, number: int, scene: Scene) -> str:
     drawn, other = render(scene, SIZE), render(scene, SIZE, "synthetic")
     figures = [
-        _figure(out, f"scene-{number}-photo.png", drawn.image, "Photo style", "A scene of the sketchbook"),
-        _figure(out, f"scene-{number}-masks.png", outlined(scene, drawn), "Its things", _named(scene, drawn)),
-        _figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"),
+        figure(out, f"scene-{number}-photo.png", drawn.image, "Photo style", "A scene of the sketchbook"),
+        figure(out, f"scene-{number}-masks.png", outlined(scene, drawn), "Its things", _named(scene, drawn)),
+        figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"),
     ]
     told = captions(scene, shares(scene, drawn).tolist(), SEED + number)
     said = "".join(f"<li>{html.escape(one.text)}</li>" for one in told)
@@ -69,7 +69,8 @@ def _relation(scene: Scene, relation: tuple[int, str, int]) -> str:
     return f"{scene.things[subject].kind} {predicate} {scene.things[target].kind}"
 
 
-def _figure(out: Path, name: str, pixels: NDArray[np.uint8], heading: str, text: str) -> str:
+def figure(out: Path, name: str, pixels: NDArray[np.uint8], heading: str, text: str) -> str:
+    """The HTML of a picture, which is written to out/name, with a caption."""
     write_image(pixels, out / name)
     alt = html.escape(f"{heading}: {text}", quote=True)
     told = f"<b>{html.escape(heading)}</b> {html.escape(text)}"

@@ -310,6 +310,17 @@ def test_an_interrupted_index_is_made_again_and_a_broken_one_refused(tmp_path):
         curate(*parts, out, SETTINGS)
 
 
+def test_a_vocabulary_of_a_hundred_thousand_words(tmp_path):
+    rng = np.random.default_rng(0)
+    vocabulary = Vocabulary([f"word{i}" for i in range(100_000)])
+    shown, texts = halves(rng.normal(size=(20, 8))), halves(rng.normal(size=(100_000, 8)))
+    captions = [f"a word{i} and a word{99_999 - i}" for i in range(20)]
+    curate(shown, captions, vocabulary, texts, tmp_path / "out", SETTINGS)
+    archive = read_archive(tmp_path / "out/archive.parquet")
+    assert len(archive.concepts) == 100_000
+    assert all(1 <= len(archive.of(row)) <= 16 for row in range(20))
+
+
 def test_a_memory_map_will_do(tmp_path):
     embeddings, *rest = corpus(60)
     np.save(tmp_path / "e.npy", embeddings)

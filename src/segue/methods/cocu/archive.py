@@ -34,12 +34,13 @@ KEY = b"segue"
 
 
 def needed(module: str) -> Any:
-    """A module of the `cluster` extra."""
+    """A module of the `cluster` extra, or Ray."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        raise InputError(f'curation needs {name}, which is missing: pip install "segue[cluster]"') from error
+        extra = "ray" if name == "ray" else "cluster"
+        raise InputError(f'curation needs {name}, which is missing: pip install "segue[{extra}]"') from error
 
 
 def columns() -> Any:

@@ -30,9 +30,10 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -322,12 +323,14 @@ def curate(
     *,
     names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
     """Curate N pictures into `out`/archive.parquet (see archive.py) and return the report, also in `out`/report.json.
 
     embeddings: (N, D) float16 of unit length, a memory map will do. captions: N of them; None, "" or () where a picture
     has none. texts: (V, D) float16 of unit length, of "a photo of a {concept}". names: the pictures', their rows unless
-    given. progress: told (pictures done, N). A killed run goes on from its last shard when it is called again.
+    given. progress: told (pictures done, N). spread: who works on the shards, this process unless given; see
+    `on_ray.on_ray`. A killed run goes on from its last shard when it is called again.
     Raises InputError for parts that don't fit each other, and when `out` is of another run.
     """
     _check(embeddings, captions, vocabulary, texts, names)
@@ -339,27 +342,76 @@ def curate(
     seconds: dict[str, float] = defaultdict(float)
     concepts = _saved_concepts(out, captions, vocabulary, seconds)
     index = _saved_index(out, embeddings, settings, seconds)
-    count, shards = len(embeddings), range(0, len(embeddings), settings.shard)
     (out / PARTS).mkdir(exist_ok=True)
-    done = 0
-    for number, start in enumerate(shards):
-        part = out / PARTS / f"part-{number:06d}.parquet"
-        if not part.exists():
-            anchors = np.arange(start, min(start + settings.shard, count))
-            rows = archives(index, embeddings, texts, concepts, anchors, settings, seconds)
-            write_table(part, [to_table(rows, vocabulary, names)])
-            done += len(anchors)
-        if progress is not None:
-            progress(min(start + settings.shard, count), count)
-    files = [out / PARTS / f"part-{number:06d}.parquet" for number in range(len(shards))]
+    job = Job(out.resolve(), np.asarray(embeddings), texts, concepts, vocabulary, settings, names)
+    done = _work(job, progress, spread, seconds)
     parquet = needed("pyarrow.parquet")
-    clock, about = _Clock(seconds), facts | {"concepts": list(vocabulary.concepts), "pictures": count}
-    write_table(out / ARCHIVE, (parquet.read_table(file) for file in files), about)
+    clock, about = _Clock(seconds), facts | {"concepts": list(vocabulary.concepts), "pictures": len(embeddings)}
+    write_table(out / ARCHIVE, (parquet.read_table(job.part(number)) for number in range(job.shards)), about)
     clock("writing")
     report = _report(out, concepts, seconds, done, recall(index, embeddings, settings.neighbours))
     _write(out / REPORT, report)
     shutil.rmtree(out / PARTS)
     return report
+
+
+@dataclass(frozen=True)
+class Job:
+    """The shards of a run: job(number) curates one of them into its part file, whole or not at all.
+
+    It can be pickled, and doing a shard twice does no harm, so any process that sees `out` may do it. Fields as in
+    `curate`; concepts: of `find_concepts`.
+    """
+
+    out: Path
+    embeddings: Halves
+    texts: Halves
+    concepts: tuple[Ids, NDArray[np.int32]]
+    vocabulary: Vocabulary
+    settings: CurateSettings
+    names: Sequence[str] | None
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return -(-len(self.embeddings) // self.settings.shard)
+
+    def part(self, number: int) -> Path:
+        """The file of a shard."""
+        return self.out / PARTS / f"part-{number:06d}.parquet"
+
+    def anchors(self, number: int) -> Ids:
+        """The rows of a shard."""
+        start = number * self.settings.shard
+        return np.arange(start, min(start + self.settings.shard, len(self.embeddings)))
+
+    def __call__(self, number: int) -> tuple[int, dict[str, float]]:
+        """Returns the shard's number and the seconds of each stage."""
+        seconds: dict[str, float] = {}
+        index = _read_index(self.out / INDEX)
+        rows = archives(index, self.embeddings, self.texts, self.concepts, self.anchors(number), self.settings, seconds)
+        write_table(self.part(number), [to_table(rows, self.vocabulary, self.names)])
+        return number, seconds
+
+
+Work = Callable[[int], tuple[int, dict[str, float]]]
+Spread = Callable[[Work, Sequence[int]], Iterable[tuple[int, dict[str, float]]]]
+
+
+def _work(
+    job: Job, progress: Callable[[int, int], None] | None, spread: Spread | None, seconds: dict[str, float]
+) -> int:
+    """Do what is missing of a job and add up its seconds; how many pictures that were."""
+    count = len(job.embeddings)
+    missing = [number for number in range(job.shards) if not job.part(number).exists()]
+    done = before = count - sum(len(job.anchors(number)) for number in missing)
+    for number, told in spread(job, missing) if spread else map(job, missing):
+        for stage, value in told.items():
+            seconds[stage] += value
+        done += len(job.anchors(number))
+        if progress is not None:
+            progress(done, count)
+    return done - before
 
 
 def to_table(rows: dict[str, NDArray], vocabulary: Vocabulary, names: Sequence[str] | None) -> Any:
@@ -508,13 +560,24 @@ def _saved_index(out: Path, embeddings: Halves, settings: CurateSettings, second
         clock("index")
         with _fresh(path) as fresh:
             faiss.write_index(index, str(fresh))
-    try:
-        index = faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: a broken index; delete this file and run again") from error
+    index = _read_index(path)
     if index.ntotal != len(embeddings):
         raise InputError(f"{path}: holds {index.ntotal} pictures of {len(embeddings)}; delete this file and run again")
     return index
+
+
+def _read_index(path: Path) -> Any:
+    """The index of a file, kept for the next shard."""
+    about = path.stat()
+    return _opened(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, _changed: int, _size: int) -> Any:
+    try:
+        return needed("faiss").read_index(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: a broken index; delete this file and run again") from error
 
 
 @contextmanager

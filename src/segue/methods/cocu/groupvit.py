@@ -102,6 +102,11 @@ class GroupViTConfig:
 
 SIZES: dict[str, GroupViTConfig] = {
     "paper": GroupViTConfig(),
+    "small": GroupViTConfig(
+        width=96, mlp=384, depths=(2, 2, 1), group_tokens=(16, 8, 0), output_groups=(16, 8, 8), heads=4,
+        image_size=64, patch=8, drop_path=0.0, text_width=96, text_mlp=384, text_layers=2, text_heads=4,
+        vocabulary=1024, max_tokens=32, bos=1, eos=3, pad=0, projection=96, projection_hidden=256,
+    ),
     "scenes": GroupViTConfig(
         width=128, mlp=512, depths=(3, 2, 1), group_tokens=(24, 8, 0), output_groups=(24, 8, 8), heads=4,
         image_size=128, patch=8, text_width=128, text_mlp=512, text_layers=3, text_heads=4, vocabulary=1024,

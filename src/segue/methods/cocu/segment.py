@@ -70,6 +70,7 @@ CARDS: dict[str, Card] = {
     "ade150": Card(512, 224, 112),
     "coco-stuff171": Card(512, 224, 112),
     "scenes": Card(128, 128, 64),  # ours, for the sketchbook's scenes
+    "small": Card(64, 64, 32),  # ours, for models trained at 64 pixels
 }
 
 
