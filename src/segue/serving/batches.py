@@ -28,7 +28,7 @@ class Batches:
     """
 
     def __init__(
-        self, work: Work, *, size: int = 8, wait: float = 0.005, bound: int = 32, seen: Callable[[int], None] = id
+        self, work: Work, *, size: int = 8, wait: float = 0.005, bound: int = 32, seen: Callable[[int], Any] = id
     ) -> None:
         self.work, self.size, self.wait, self.seen = work, size, wait, seen
         self.queue: asyncio.Queue[_Job] = asyncio.Queue(bound)

@@ -36,7 +36,8 @@ def _chest(seed: int) -> tuple[dict[str, Any], bytes]:
 def _scene(seed: int) -> tuple[dict[str, Any], bytes]:
     scene = sample_scene(seed)
     drawn = render(scene, 256)
-    regions, place = [], {}
+    regions: list[dict[str, Any]] = []
+    place: dict[int, int] = {}
     for i, thing in enumerate(scene.things):
         rows, columns = np.nonzero(drawn.owner == len(scene.stuffs) + i)
         if len(rows):

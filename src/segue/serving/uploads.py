@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from segue.data.images import decode_image
 from segue.types import InputError
@@ -70,7 +70,7 @@ def layout(data: bytes, name: str) -> NDArray[np.uint8]:
             raise InputError(f"{name}: can't be read as a picture ({error}); the file is broken") from error
 
 
-def _head(data: bytes, name: str) -> Image.Image:
+def _head(data: bytes, name: str) -> ImageFile.ImageFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bounds are narrower
