@@ -30,7 +30,7 @@ from segue.api.illustrator import Illustrator, load_illustrator
 from segue.data import rle
 from segue.data.formats import read_pictures, recognise
 from segue.methods.checkpoint import bundled
-from segue.recipes.crossmodal import SCENES, Settings, Told, gather_told, quantiser, read_told, train_on
+from segue.recipes.crossmodal import SCENES, Settings, System, Told, gather_told, quantiser, read_told, train_on
 from segue.recipes.crossmodal_baselines import (
     class_prior,
     nearest_caption,
@@ -58,7 +58,7 @@ from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
 
 SEEDS = (0, 1, 2)
-TRAINED = ("full", "no_align", "separate_attention", "depth4", "depth8")
+TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
 BUNDLED = "crossmodal-scenes"
 TESTED, BEST = 300, 60  # pictures of the test split; of them, those that are drawn 16 times
 SHORT = replace(SCENES, width=96, depth=3, vq_steps=600, steps=1000, evaluations=1)

@@ -384,10 +384,10 @@ def _batches(
 
 def optimised(image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64], settings: SynticSettings) -> Tensor:
     """Eq. 2 as the settings say, (N, D), from the cache when it was computed before: it is the same for all seeds."""
-    how = {"steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch}
+    how: dict[str, Any] = {"steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch}
     told = hashlib.sha256(str(how).encode())
     for x in (image, text, group):
-        told.update(np.ascontiguousarray(x))
+        told.update(np.ascontiguousarray(x).tobytes())
     file = settings.cache / f"optimised-{told.hexdigest()[:16]}.npy"
     with alone(file):
         if not file.exists():

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ PAIR = "pair-scenes"
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "spice": "SPICE"}
 TESTED = 500
 SHARES = (1, 10, 30, 60, 100)  # per cent
-OTHER_WORLD = {"train": 1000, "val": 0, "test": TESTED}
+OTHER_WORLD: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
 TABLE = replace(SYNTIC_SCENES, steps=600)
 

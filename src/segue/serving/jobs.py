@@ -97,7 +97,7 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
             raise InputError(f"prompt: got {', '.join(prompt) or 'nothing'}, expected one of box, point, scribble")
         regions = None if asked.regions is None else [Region(one.label, tuple(one.box)) for one in asked.regions]
         relations = [_relation(edge, len(regions or [])) for edge in asked.relations]
-        options = {"include": tuple(asked.include)} if asked.include else {}
+        options: dict[str, Any] = {"include": tuple(asked.include)} if asked.include else {}
         stories = model.explain(
             pixels, **prompt, regions=regions, relations=relations, top=asked.top, seed=asked.seed, **options
         )

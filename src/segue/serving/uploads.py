@@ -47,8 +47,8 @@ def check_head(data: bytes, name: str, bounds: Bounds) -> None:
                 f"{name}: {width}x{height} pixels, expected at most {bounds.pixels:,} in all and {bounds.side} a side; "
                 "make it smaller"
             )
-        if getattr(picture, "n_frames", 1) > 1:
-            raise InputError(f"{name}: an animation of {picture.n_frames} frames, expected one picture; send one frame")
+        if (frames := getattr(picture, "n_frames", 1)) > 1:
+            raise InputError(f"{name}: an animation of {frames} frames, expected one picture; send one frame")
 
 
 def picture(data: bytes, name: str) -> NDArray[np.uint8]:
