@@ -34,9 +34,11 @@ def picture(tmp_path) -> Path:
 
 
 @pytest.fixture
-def segue(capsys):
-    """Run `segue ARGS`: (status, standard output, standard error)."""
+def segue(capsys, tmp_path, monkeypatch):
+    """Run `segue ARGS` in an empty folder of the test's own: (status, standard output, standard error)."""
     from segue.cli import main
+
+    monkeypatch.chdir(tmp_path)
 
     def run(*args: object) -> tuple[int, str, str]:
         status = 0

@@ -155,8 +155,9 @@ def test_the_table_of_photographs_finds_its_parts(home, quick, tmp_path, monkeyp
     assert len(drawn) == 5  # all captions but the clerk's
 
 
-def test_text_can_stand_in_for_pictures(quick):
-    captioner = package.load(syntic(replace(quick, painter="text", system="full")))
+def test_text_can_stand_in_for_pictures(quick, tmp_path):
+    quick = replace(quick, painter="text", system="full", images=tmp_path / "pictures")
+    captioner = package.load(syntic(quick))
     assert not quick.images.exists()
     assert captioner.caption(text_to_image(CAPTIONS[:1])[0])[0].text
 
@@ -231,11 +232,11 @@ def test_a_bad_corpus_is_refused(quick, tmp_path, segue, content, message):
 def test_other_bad_requests_are_refused(quick, home, tmp_path):
     with pytest.raises(InputError, match="retrieves captions and has nothing to train"):
         syntic(replace(quick, system="clipre"))
-    with pytest.raises(InputError, match="painter 'crayon': expected sketchbook or diffusion:"):
+    with pytest.raises(InputError, match="painter 'crayon': expected sketchbook, text or diffusion:"):
         syntic(replace(quick, painter="crayon"))
     with pytest.raises(InputError, match="pictures 0 and support"):
         syntic(replace(quick, pictures=0))
     with pytest.raises(InputError, match="draw it first: segue data make scenes"):
         syntic_scenes(replace(quick, corpus=tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="draw it first: segue data make scenes"):
+    with pytest.raises(InputError, match="draw it: segue data make scenes"):
         syntic_scenes_table(tmp_path / "nowhere")
