@@ -98,9 +98,10 @@ SCENES = AlignSettings(
     out=Path("runs/pair-scenes"),
     data=Path("runs/data/scenes"),
     image_size=128,
-    steps=1000,
+    steps=4000,
     batch_size=64,
-    lr=5e-4,
+    lr=1e-3,
+    evaluations=8,
     half=True,
 )
 
