@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 PUNCTUATION = frozenset(
     ("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";")
@@ -142,6 +143,7 @@ _PLAIN = re.compile(
     rf"(?!(?i:{_any(_GLUED)})\b|(?:(?i:{_TITLE}|{_any(NUMBERED)})|{_END}|[A-Za-z])\.)[A-Za-z]+(?=, |\.?[ \t]*\n)"
     r"|,(?= )|\.(?=\n)"
 )
+_NEAR = re.compile(r"[^\s.<]\S*(?:\s+\S+){0,2}\s*")  # no rule looks further, but those that begin with . or <
 _COMPILED = [(re.compile(pattern), written, begins) for pattern, written, begins in _RULES]
 _KIND = {chr(i): "a" if chr(i).isalpha() else "0" if chr(i).isdigit() else "." for i in range(128)}
 _BY_KIND = {kind: [rule for rule in _COMPILED if kind in rule[2]] for kind in "a0."}  # most rules need not be tried
@@ -190,16 +192,19 @@ def tokens(caption: str, then: str = "") -> list[str]:
         elif nothing := _NOTHING.match(text, place, end):
             place = nothing.end()
         else:
-            token, place = _longest(text, place)
+            near = _NEAR.match(text, place)
+            token, length = _longest(text[place:] if near is None else near[0])
             found.append(token)
+            place += length
     return found
 
 
-def _longest(text: str, place: int) -> tuple[str, int]:
-    """The token at this place and where the next begins."""
+@lru_cache(maxsize=1 << 16)
+def _longest(text: str) -> tuple[str, int]:
+    """The token that the text begins with, and how many of its characters it takes."""
     best, how = None, None
-    for pattern, written, _ in _BY_KIND.get(_KIND.get(text[place], ""), _COMPILED):
-        match = pattern.match(text, place)
+    for pattern, written, _ in _BY_KIND.get(_KIND.get(text[0], ""), _COMPILED):
+        match = pattern.match(text)
         if match and (best is None or match.end() > best.end()):
             best, how = match, written
     assert best is not None  # the last rule takes any character
