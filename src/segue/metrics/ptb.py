@@ -193,14 +193,14 @@ def tokens(caption: str, then: str = "") -> list[str]:
             place = nothing.end()
         else:
             near = _NEAR.match(text, place)
-            token, length = _longest(text[place:] if near is None else near[0])
+            token, length = first_token(text[place:] if near is None else near[0])
             found.append(token)
             place += length
     return found
 
 
 @lru_cache(maxsize=1 << 16)
-def _longest(text: str) -> tuple[str, int]:
+def first_token(text: str) -> tuple[str, int]:
     """The token that the text begins with, and how many of its characters it takes."""
     best, how = None, None
     for pattern, written, _ in _BY_KIND.get(_KIND.get(text[0], ""), _COMPILED):
