@@ -10,6 +10,7 @@ main          nothing: the paper's eight ablation rows, and its rivals
 cross_domain  tested on world "b": other scenes, told in other words; -TT: with b's captions as the support set
 web_text      trained on the same captions as the web has them (`segue.data.weblike`); tested as in main
 text_share    1, 10, 30, 60 and 100 % of the captions, in training and in the support set
+fo_steps      how often Eq. 2 moves a feature
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ PAIR = "pair-scenes"
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "spice": "SPICE"}
 TESTED = 500
 SHARES = (1, 10, 30, 60, 100)  # per cent
+FO_STEPS = (20, 50, 100, 200, 400)
 OTHER_WORLD: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
 TABLE = replace(SYNTIC_SCENES, steps=600)
@@ -69,7 +71,7 @@ class Case:
     """A row: which captioner, named by its folder (without the seed), and what it is scored on.
 
     share: per cent of the captions. web: train on web-like text. other: test on world "b"; swap: with its captions as
-    the support set.
+    the support set. fo_steps: of Eq. 2, 0 for the recipe's.
     """
 
     experiment: str
@@ -80,6 +82,7 @@ class Case:
     web: bool = False
     other: bool = False
     swap: bool = False
+    fo_steps: int = 0
 
 
 def cases() -> Iterator[tuple[Case, Sequence[int]]]:
@@ -97,6 +100,9 @@ def cases() -> Iterator[tuple[Case, Sequence[int]]]:
         for share in SHARES:
             folder = f"main-{system}" if share == 100 else f"text_share-{system}-{share}"
             yield Case("text_share", f"{system} {share} %", system, folder, share=share), SEEDS[:1]
+    for steps in FO_STEPS:
+        folder = "main-full" if steps == TABLE.fo_steps else f"fo_steps-{steps}"
+        yield Case("fo_steps", f"full, {steps} steps", "full", folder, fo_steps=steps), SEEDS[:1]
 
 
 def syntic_scenes_table(data: Path | None = None, base: SynticSettings = TABLE) -> list[Row]:
@@ -129,6 +135,7 @@ def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) ->
         cache=shared / "features",
         pictures=max(1, settings.pictures * case.share // 100),
         support=max(1, settings.support * case.share // 100),
+        fo_steps=case.fo_steps or settings.fo_steps,
     )
     other = _other_world(shared) if case.other else None
     test = first(read_pictures(other or scenes, "test"), TESTED)
