@@ -31,11 +31,13 @@ def write_checkpoint(
     """Write the folder whole or not at all; one that is there is replaced. Files of the folder `extra` come along."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    fresh.chmod(0o755)
     if extra is not None:
         shutil.copytree(extra, fresh, dirs_exist_ok=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / WEIGHTS)
     (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    fresh.chmod(0o755)  # a temporary folder, and what safetensors writes, are their owner's alone; a server may be another
+    for file in fresh.iterdir():
+        file.chmod(0o644)
     if folder.exists():
         stale = fresh.with_name(fresh.name + "-old")
         os.replace(folder, stale)

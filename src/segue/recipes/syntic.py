@@ -88,6 +88,7 @@ class SynticSettings:
         seed: of weights, order and noise; not of pictures and features, which all seeds share.
         cache: folder for the features.
         device: of the image-text pair while it reads.
+        half: store the checkpoint as float16.
         resume: continue the run in `out`.
     """
 
@@ -116,6 +117,7 @@ class SynticSettings:
     seed: int = 0
     cache: Path = Path("runs/features")
     device: str = "cpu"
+    half: bool = False
     resume: bool = False
 
 
@@ -126,11 +128,12 @@ SYNTIC_SCENES = SynticSettings(
     pair="pair-scenes",
     images=Path("runs/data/scenes-synthetic"),
     size="small",
-    pictures=4000,
+    pictures=12_000,
     support=8000,
     vocabulary=1000,
-    steps=2500,
+    steps=3000,
     lr=1e-3,
+    half=True,
 )
 
 
@@ -336,7 +339,7 @@ def train_on(material: Material, settings: SynticSettings, words: Words) -> Path
     seen = material.names if config.af else ()
 
     def save(trained: Any, folder: Path) -> None:
-        save_captioner(Captioner(trained, words, about, support, recipe, seen), folder)
+        save_captioner(Captioner(trained, words, about, support, recipe, seen), folder, half=settings.half)
 
     fit(model, batches, out=settings.out, options=_options(settings), save=save, resume=settings.resume)
     return settings.out / "last"

@@ -63,7 +63,7 @@ SHARES = (1, 10, 30, 60, 100)  # per cent
 FO_STEPS = (20, 50, 100, 200, 400)
 OTHER_WORLD: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
-TABLE = replace(SYNTIC_SCENES, steps=600)
+TABLE = replace(SYNTIC_SCENES, pictures=4000, steps=600, half=False)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,17 @@ def test_round_trip(tmp_path, system, support):
         assert again.support is None
 
 
+def test_half_the_space(tmp_path):
+    first = captioner()
+    save_captioner(first, tmp_path / "whole")
+    save_captioner(first, tmp_path / "half", half=True)
+    whole, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half < 0.65 * whole  # the support set is float16 in both
+    for name, x in load_captioner(tmp_path / "half").model.state_dict().items():
+        assert x.dtype == first.model.state_dict()[name].dtype
+        assert torch.allclose(x, first.model.state_dict()[name], atol=2e-3), name
+
+
 def test_captions_are_distinct_text():
     for one in captioner().captions(torch.randn(5, D), options=Decoding(num=5, max_tokens=8)):
         assert len(set(one)) == len(one) > 0

@@ -91,8 +91,8 @@ def _distinct(scored: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
     return list(best.items())
 
 
-def save_captioner(captioner: Captioner, folder: Path) -> None:
-    """Write the folder whole or not at all. Weights keep their type; the support set is kept as float16."""
+def save_captioner(captioner: Captioner, folder: Path, *, half: bool = False) -> None:
+    """Write the folder whole or not at all; the support set is kept as float16, and with `half` the weights too."""
     model, support = captioner.model, captioner.support
     config = {
         "method": METHOD,
@@ -102,7 +102,7 @@ def save_captioner(captioner: Captioner, folder: Path) -> None:
         "names": list(captioner.names),
         "captions": list(support.captions or []) if support is not None else [],
     }
-    tensors = {MODEL + name: x for name, x in model.state_dict().items()}
+    tensors = {MODEL + name: x.half() if half else x for name, x in model.state_dict().items()}
     if support is not None:
         tensors[SUPPORT] = torch.from_numpy(np.array(support.features, np.float16))
     with tempfile.TemporaryDirectory() as extra:
