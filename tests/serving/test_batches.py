@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
+from segue.nn.stopping import stop_point
 from segue.serving.batches import Batches, Busy
 
 
@@ -69,6 +71,36 @@ def test_a_full_queue_refuses_and_a_cancelled_request_is_not_computed():
 
     asyncio.run(main())
     assert computed == ["first", "third"]
+
+
+def test_what_runs_is_stopped_when_all_of_its_clients_are_gone():
+    begun, steps = threading.Event(), []
+
+    def work(requests):
+        if requests == ["next"]:
+            return requests
+        for step in range(400):
+            stop_point()
+            begun.set()
+            steps.append(step)
+            time.sleep(0.01)
+        return requests
+
+    async def main():
+        batches = Batches(work, size=2, wait=0.05)
+        asked = [asyncio.create_task(batches.ask(name)) for name in ("one", "two")]
+        await asyncio.to_thread(begun.wait, 5)
+        asked[0].cancel()
+        await asyncio.sleep(0.1)
+        before = len(steps)
+        await asyncio.sleep(0.1)
+        assert len(steps) > before  # the other client still waits
+        asked[1].cancel()
+        assert await batches.ask("next") == "next"
+        await batches.close()
+
+    asyncio.run(main())
+    assert len(steps) < 400
 
 
 def test_closing_answers_those_that_wait():

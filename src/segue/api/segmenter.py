@@ -20,6 +20,7 @@ from segue.data.notes import swap_sides
 from segue.data.transforms import Preprocessing
 from segue.methods.reclmis import RecLMIS
 from segue.methods.segmenters import Network, restore, save
+from segue.nn.stopping import stop_point
 from segue.types import InputError, Segmentation
 
 
@@ -147,6 +148,7 @@ class Segmenter:
 
     def _logits(self, x: Tensor, notes: Sequence[str | None]) -> list[list[Tensor]]:
         """For each picture its calibrated (S, S) logits from every member."""
+        stop_point()
         x = x.to(self.device)
         per_member = [(m.network(x, notes) / m.temperature).float().cpu()[:, 0] for m in self.members]
         return [list(one) for one in zip(*per_member, strict=True)]

@@ -35,7 +35,9 @@ def write_checkpoint(
         shutil.copytree(extra, fresh, dirs_exist_ok=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / WEIGHTS)
     (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    fresh.chmod(0o755)  # a temporary folder, and what safetensors writes, are their owner's alone; a server may be another
+    fresh.chmod(
+        0o755
+    )  # a temporary folder and what safetensors writes are their owner's alone, else
     for file in fresh.iterdir():
         file.chmod(0o644)
     if folder.exists():

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from segue.nn.stopping import stop_point
 from segue.types import InputError
 
 
@@ -107,6 +108,7 @@ def decode(
     zero = logits.new_zeros(pictures, 1, dtype=torch.float32)
     open_ = _Open(torch.arange(pictures, device=device), zero[:, :, None].long()[:, :, :0], zero, zero)
     for length in range(1, options.max_tokens + 2):
+        stop_point()
         allowed = _allowed(logits, open_.tokens, end, banned, options)
         rank, parent, token, total = _candidates(open_, allowed, options, draws)
         _collect(found, open_, rank, parent, token, total, end, length, options)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from segue.nn.stopping import Stopped, stop_when
+
 Work = Callable[[Sequence[Any]], Sequence[Any]]  # requests -> answers, in their order
 
 
@@ -23,7 +25,8 @@ class Batches:
     """Gathers waiting requests and hands them to `work`, at most `size` at a time.
 
     wait: seconds for which a first request waits for others. bound: requests that may wait; one more raises Busy. What
-    was cancelled before its turn is not computed. When `work` fails on several requests, each gets its turn alone, so
+    was cancelled before its turn is not computed, and what runs is stopped (`segue.nn.stopping`) once all requests of
+    its batch are cancelled. When `work` fails on several requests, each gets its turn alone, so
     that a bad one fails by itself.
     """
 
@@ -68,16 +71,23 @@ class Batches:
             if wanted:
                 self.seen(len(wanted))
                 loop = asyncio.get_running_loop()
-                found = await loop.run_in_executor(self.thread, self._answers, [job.request for job in wanted])
+                found = await loop.run_in_executor(self.thread, self._wanted_answers, wanted)
                 for job, answer in zip(wanted, found, strict=True):
                     _give(job.answer, answer)
             for _ in jobs:
                 self.queue.task_done()
 
+    def _wanted_answers(self, jobs: Sequence[_Job]) -> list[Any]:
+        """An answer or an exception for each job; the computation ends early when no job's answer is awaited."""
+        with stop_when(lambda: all(job.answer.done() for job in jobs)):
+            return self._answers([job.request for job in jobs])
+
     def _answers(self, requests: Sequence[Any]) -> list[Any]:
         """An answer or an exception for each request."""
         try:
             return list(self.work(requests))
+        except Stopped as stopped:
+            return [stopped] * len(requests)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the requests' answer and must not stop the rest
             if len(requests) == 1:
                 return [error]

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from segue.data.transforms import resize_image
 from segue.methods.cocu.groupvit import GroupViT, Seen, one_hot
+from segue.nn.stopping import stop_point
 from segue.types import InputError, check_image
 
 WINDOWS_AT_ONCE = 8
@@ -262,6 +263,7 @@ def _pixels(model: GroupViT, picture: NDArray[np.uint8], card: Card) -> Tensor:
 
 def _look(model: GroupViT, pixels: Tensor, corners: list[tuple[int, int]], card: Card) -> tuple[Tensor, Tensor, Tensor]:
     """Windows' places (B, P), their groups' places (B, G, P) and group maps (B, G, rows, columns)."""
+    stop_point()
     cut = [pixels[:, top : top + card.crop, left : left + card.crop] for top, left in corners]
     seen = model.see(torch.stack(cut))
     return model.embed_seen(seen), model.embed_groups(seen), group_maps(seen, card.soft)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segue.methods.crossmodal.model import CrossModal
 from segue.methods.crossmodal.streams import Given, KeysValues, cross_keys
+from segue.nn.stopping import stop_point
 
 
 @torch.inference_mode()
@@ -41,6 +42,7 @@ def draw_codes(
     drawers = [torch.Generator().manual_seed(seed) for seed in seeds]
     to_draw = (codes == model.cells.blank).flatten(1)
     for step in range(steps):
+        stop_point()
         logits = model.code_logits(codes, image, None, caption, keys).float()
         if guidance != 1:
             free = model.code_logits(codes, image, None, empty, empty_keys).float()

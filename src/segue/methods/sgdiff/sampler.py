@@ -18,6 +18,7 @@ from torch import Tensor
 
 from segue.methods.sgdiff.bits import expected_code, log_snr, scales, told
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
+from segue.nn.stopping import stop_point
 from segue.types import InputError
 
 Denoise = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Any]]
@@ -46,6 +47,7 @@ def sample(
     x, guess = start, torch.zeros_like(start)
     levels = log_snr(torch.linspace(1, 0, steps + 1, device=start.device))
     for step in range(steps):
+        stop_point()
         logits, extra = denoise(x, levels[step].expand(len(x)), guess, step + 1 == steps)
         logits = control(logits) if control else logits
         if step + 1 < steps:
