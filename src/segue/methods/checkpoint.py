@@ -35,9 +35,8 @@ def write_checkpoint(
         shutil.copytree(extra, fresh, dirs_exist_ok=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / WEIGHTS)
     (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    fresh.chmod(
-        0o755
-    )  # a temporary folder and what safetensors writes are their owner's alone, else
+    # A temporary folder, and what safetensors writes, are their owner's alone; a server may run as another user.
+    fresh.chmod(0o755)
     for file in fresh.iterdir():
         file.chmod(0o644)
     if folder.exists():
