@@ -188,9 +188,12 @@ def caption(
     pair: str | None = None,
     support: Path | None = None,
     objects: tuple[str, ...] | None = None,
+    detector: str | None = None,
     retrieve: bool = False,
     beams: int = 3,
     top_p: float = 0.0,
+    length_penalty: float = 1.0,
+    no_repeat: int = 0,
     seed: int = 0,
     json: bool = False,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
@@ -205,9 +208,12 @@ def caption(
         pair: where the model's image-text pair is, if it has moved: a name, a folder or clip:ID-OR-FOLDER.
         support: a file of captions to use instead of the model's own support set.
         objects: names of what is to be seen, instead of looking for it.
+        detector: the DETR that looks for them, if that of training has moved, such as facebook/detr-resnet-50.
         retrieve: take the nearest captions of the support set and write none.
         beams: hypotheses kept while searching.
         top_p: sample from the likeliest tokens that together have that probability; 0 searches instead.
+        length_penalty: captions are compared by log-probability / length ** this; more for longer ones.
+        no_repeat: no run of so many tokens is said twice; 0 for any.
         seed: of sampling.
         json: print one JSON object for each picture.
         out: also write each picture's best caption there, as COCO's results json.
@@ -216,8 +222,10 @@ def caption(
     from segue.nn.decoding import Decoding
     from segue.recipes.captioning import caption_files
 
-    options = Decoding(max_tokens=1000, beams=beams, top_p=top_p, seed=seed)
-    caption_files(image, num, model, pair, support, objects, retrieve, options, json, out, device)
+    options = Decoding(
+        max_tokens=1000, beams=beams, top_p=top_p, length_penalty=length_penalty, no_repeat=no_repeat, seed=seed
+    )
+    caption_files(image, num, model, pair, support, objects, detector, retrieve, options, json, out, device)
 
 
 def explain(

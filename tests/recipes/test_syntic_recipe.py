@@ -23,6 +23,7 @@ from segue.recipes.syntic import SYNTIC, captions_of, syntic, syntic_scenes
 from segue.recipes.syntic_real import syntic_real_table
 from segue.recipes.syntic_tables import syntic_scenes_table
 from segue.types import InputError
+from tiny_detr import tiny_detr
 from tiny_pair import CAPTIONS, tiny_pair, tiny_scenes
 
 
@@ -66,6 +67,35 @@ def test_every_system_trains_from_a_plain_file_and_captions(quick, system):
     found = captioner.caption(text_to_image(CAPTIONS[:1])[0], num=3, options=Decoding(max_tokens=5))
     assert len({c.text for c in found}) == 3
     assert all(0 < c.score <= 1 for c in found)
+
+
+def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_path):
+    """And a search that was killed goes on where it was."""
+    detr = str(tiny_detr(tmp_path / "detr", sees="cat"))
+    settings = replace(quick, detector=detr, cache=tmp_path / "cache")
+    captioner = package.load(syntic(settings))
+    assert captioner.trained.names == ["cat", "dog"]
+    picture = text_to_image(CAPTIONS[:1])[0]
+    told = captioner.caption(picture)
+    assert told == captioner.caption(picture, objects=["cat"])
+    assert told != captioner.caption(picture, objects=[])
+    with pytest.raises(InputError, match="a detector finds them in pictures"):
+        captioner.caption_features(np.ones((1, captioner.pair.width)))
+
+    (found,) = settings.cache.glob("objects-*.jsonl")
+    whole = found.read_text()
+    assert [json.loads(line) for line in whole.splitlines()] == [["cat"] * len(json.loads(whole.splitlines()[0]))] * 4
+    found.write_text(whole[: len(whole) // 2])
+    again = package.load(syntic(replace(settings, out=tmp_path / "again")))
+    assert found.read_text() == whole
+    for name, x in captioner.trained.model.state_dict().items():
+        assert torch.equal(x, again.trained.model.state_dict()[name]), name
+
+    shutil.rmtree(detr)
+    with pytest.raises(InputError, match=r"no DETR could be read there.*tell where it is: --detector"):
+        package.load(tmp_path / "again" / "last")
+    with pytest.raises(InputError, match="painter text draws no pictures to look at"):
+        syntic(replace(settings, painter="text"))
 
 
 def test_a_run_shares_pictures_and_features_and_comes_to_the_same_weights(quick, tmp_path):

@@ -8,8 +8,9 @@ from copy import copy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,11 +20,15 @@ from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
 from segue.encoders.pairs import Pair
 from segue.methods import syntic
+from segue.methods.detr import find_objects, load_detr
 from segue.methods.pairs import load_pair
 from segue.methods.syntic import Support
 from segue.methods.syntic.tagging import gathered, labels, tag
 from segue.nn.decoding import Decoding
 from segue.types import InputError, Region
+
+if TYPE_CHECKING:
+    from transformers import DetrForObjectDetection
 
 Texts = Path | str | Sequence[str] | Support  # a file of captions, captions, or what was made of them
 Objects = Sequence[str | Region]
@@ -37,13 +42,19 @@ class Caption(NamedTuple):
 
 
 def load_captioner(
-    name_or_path: str | Path, *, device: str = "cpu", pair: str | Path | None = None, support: Texts | None = None
+    name_or_path: str | Path,
+    *,
+    device: str = "cpu",
+    pair: str | Path | None = None,
+    support: Texts | None = None,
+    detector: str | None = None,
 ) -> Captioner:
     """A captioner from a bundled name or a checkpoint folder, with the image-text pair that its config names.
 
     pair: where that pair is now, if it has moved. support: captions instead of its own, the paper's -TT: a file in any
-    format of `segue.data.corpus`, or a list.
-    Raises InputError when the pair can't be found or isn't the one of training.
+    format of `segue.data.corpus`, or a list. detector: a DETR that looks for objects, by its id on the hub or from a
+    local folder; by default the one of training, if there was one.
+    Raises InputError when the pair or the detector can't be found, or the pair isn't the one of training.
     """
     folder = find(name_or_path)
     trained = syntic.load_captioner(folder)
@@ -55,19 +66,39 @@ def load_captioner(
     except InputError as error:
         raise InputError(f"{folder}: {error}; if it has moved, tell where: pair=FOLDER (--pair FOLDER)") from error
     trained.model.to(device)
-    made = Captioner(trained, encoders)
+    made = Captioner(trained, encoders, detector=_detector(folder, trained, detector, device))
     return made if support is None else made.with_support(support)
+
+
+def _detector(folder: Path, trained: syntic.Captioner, detector: str | None, device: str) -> Any:
+    """The DETR, on its device, or None where the model was trained without or reads no objects."""
+    source = detector or trained.detector
+    if detector is not None and not trained.model.config.af:
+        raise InputError(f"{folder}: this captioner reads no objects (af is off); leave the detector out")
+    if source is None or not trained.model.config.af:
+        return None
+    try:
+        return cast(Any, load_detr(source)).to(device)
+    except InputError as error:
+        raise InputError(f"{error}; {folder} finds objects by it: tell where it is: --detector FOLDER") from error
 
 
 class Captioner:
     """A trained captioner and the image-text pair whose features it reads; pictures are read `batch_size` at a time.
 
+    detector: a DETR that looks for objects in pictures; without, they are looked for by image-text similarity.
     Raises InputError when the pair is of another width or fingerprint than that of training.
     """
 
-    def __init__(self, trained: syntic.Captioner, pair: Pair, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        trained: syntic.Captioner,
+        pair: Pair,
+        batch_size: int = 32,
+        detector: DetrForObjectDetection | None = None,
+    ) -> None:
         trained.check_pair(pair.width, pair.fingerprint)
-        self.trained, self.pair, self.batch_size = trained, pair, batch_size
+        self.trained, self.pair, self.batch_size, self.detector = trained, pair, batch_size, detector
         self.names = pair.embed_texts(list(trained.names)) if trained.names and trained.model.config.af else None
 
     def with_support(self, texts: Texts) -> Captioner:
@@ -93,9 +124,9 @@ class Captioner:
         """`num` distinct captions of a picture, the best first; fewer only when no more are found.
 
         image: a path, or (H, W, 3) uint8 RGB. objects: what is to be seen in it, names or regions; by default looked
-        for by image-text similarity, and an empty list says that there is nothing. retrieve: take the nearest captions
-        of the support set and write none. options: how to search, by default with 3 beams; `num` is
-        set by this call, and max_tokens is at most that of training.
+        for by the detector, or without one by image-text similarity, and an empty list says that there is nothing.
+        retrieve: take the nearest captions of the support set and write none. options: how to search, by default with
+        3 beams; `num` is set by this call, and max_tokens is at most that of training.
         """
         given = None if objects is None else [objects]
         return next(self.caption_many([image], num, objects=given, retrieve=retrieve, options=options))
@@ -113,7 +144,7 @@ class Captioner:
         waiting = iter(images)
         given = None if objects is None else iter(objects)
         while part := [pixels_of(image) for image in islice(waiting, self.batch_size)]:
-            told = None if given is None else list(islice(given, len(part)))
+            told = self._detected(part) if given is None else list(islice(given, len(part)))
             v = self.pair.embed_images(part, batch_size=self.batch_size)
             yield from self.caption_features(v, num, objects=told, retrieve=retrieve, options=options)
 
@@ -126,7 +157,7 @@ class Captioner:
         retrieve: bool = False,
         options: Decoding | None = None,
     ) -> list[list[Caption]]:
-        """As `caption` for the pair's image features (B, D), all at once."""
+        """As `caption` for the pair's image features (B, D), all at once; a detector can't look at features."""
         v = torch.as_tensor(v).float()
         if num < 1:
             raise InputError(f"num: got {num}, expected 1 or more")
@@ -134,6 +165,8 @@ class Captioner:
             raise InputError(f"objects: got {len(objects)} lists for {len(v)} pictures, expected one for each")
         if retrieve:
             return self._retrieved(v, num)
+        if objects is None and self.detector is not None:
+            raise InputError("objects: a detector finds them in pictures, not in features; tell them, or use caption")
         told = self._told(v, num, self._objects(v, objects), options)
         return [[Caption(text, math.exp(score)) for text, score in one] for one in told]
 
@@ -156,6 +189,9 @@ class Captioner:
         if self.trained.support is None:
             raise InputError("retrieval: this captioner holds no support set; bring one: support=FILE (--support FILE)")
         return [[Caption(*one) for one in found] for found in self.trained.support.retrieve_scored(v, num)]
+
+    def _detected(self, part: Sequence[NDArray[np.uint8]]) -> list[Objects] | None:
+        return None if self.detector is None else [find_objects(image, self.detector).labels for image in part]
 
     def _objects(self, v: Tensor, given: Sequence[Objects] | None) -> tuple[Tensor | None, Tensor | None]:
         """Objects (B, K, D) and found (B, K) of Eq. 4; nothing for a model that doesn't read them."""

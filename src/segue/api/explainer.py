@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from segue.api.models import find
 from segue.data.formats.scene_graph import read_graph
 from segue.data.images import read_image
-from segue.methods.sgdiff.detector import detect_graph, load_detr
+from segue.methods.detr import load_detr
+from segue.methods.sgdiff.detector import detect_graph
 from segue.methods.sgdiff.explain import explain_all
 from segue.methods.sgdiff.graph import Box, SceneGraph, graph_of
 from segue.methods.sgdiff.model import Encoded, SGDiff

@@ -25,6 +25,7 @@ def caption_files(
     pair: str | None,
     support: Path | None,
     objects: Sequence[str] | None,
+    detector: str | None,
     retrieve: bool,
     options: Decoding,
     as_json: bool,
@@ -36,7 +37,7 @@ def caption_files(
     Raises InputError when a picture can't be read; the captions of the others are told and written first.
     """
     paths = _paths(image)
-    captioner = load_captioner(model, device=device, pair=pair, support=support)
+    captioner = load_captioner(model, device=device, pair=pair, support=support, detector=detector)
     rows, failed = [], list[str]()
     size = captioner.batch_size
     for start in range(0, len(paths), size):

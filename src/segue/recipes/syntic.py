@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from segue.data.store import Item, Plan, Store, fill_store, picture_items, show_
 from segue.data.words import Words
 from segue.encoders.pairs import Pair
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
+from segue.methods.detr import class_names, find_objects, load_detr
 from segue.methods.pairs import load_pair
 from segue.methods.syntic import (
     SIZES,
@@ -43,7 +45,7 @@ from segue.methods.syntic import (
     save_captioner,
     system_config,
 )
-from segue.methods.syntic.tagging import tag
+from segue.methods.syntic.tagging import padded, tag
 from segue.recipes.embed import BATCH
 from segue.training import FitOptions, fit
 from segue.types import InputError
@@ -72,6 +74,8 @@ class SynticSettings:
         max_tokens: the most tokens of a caption.
         vocabulary: tokens that the decoder knows, at most.
         objects: a file of names to look for in pictures, one a line; by default the captions' own nouns.
+        detector: a DETR that finds objects in the pictures, by its id on the hub or from a folder; without, names are
+            looked for by image-text similarity.
         fo_steps: updates of each feature by Eq. 2.
         fo_lr: how far Adam moves a coordinate in one of them; the paper's is 1e-5, the steps are not in it. What counts
             is lr x steps against a coordinate's root mean square, D ** -.5. The paper's lr moves nothing in 100 steps:
@@ -105,6 +109,7 @@ class SynticSettings:
     max_tokens: int = 40
     vocabulary: int = 10_000
     objects: Path | None = None
+    detector: str | None = None
     fo_steps: int = 100
     fo_lr: float = 1e-3
     fo_batch: int = 256
@@ -183,7 +188,8 @@ class Material:
     """Everything that all systems share: M captions with text features, of which the first N have a picture.
 
     text: (M, D). image: (N, D), or None for a system that reads text alone. group: (N,), captions of one picture.
-    names: the objects to look for. name_features: (V, D).
+    names: the objects to look for. name_features: (V, D). tags: which of them a detector found, places (N, K) and found
+    (N, K); None where they are looked for by similarity.
     """
 
     pair: Pair
@@ -193,6 +199,7 @@ class Material:
     group: NDArray[np.int64]
     names: Sequence[str]
     name_features: Tensor | None
+    tags: tuple[Tensor, Tensor] | None = None
 
 
 def prepare(settings: SynticSettings, corpus: Corpus, names: Sequence[str], with_images: bool) -> Material:
@@ -208,11 +215,17 @@ def prepare(settings: SynticSettings, corpus: Corpus, names: Sequence[str], with
     chosen = [corpus.captions[i] for i in (*drawn, *rest)]
     text = features_of(settings.cache, "texts", text_items((f"{i}", c) for i, c in enumerate(chosen)), pair)
     image = text[: len(drawn)] if with_images and settings.painter == "text" else None
+    tags = None
+    if settings.detector is not None and image is not None:
+        raise InputError("detector: painter text draws no pictures to look at; leave one of the two out")
     if with_images and image is None:
         files = _pictures(settings, chosen[: len(drawn)])
-        image = features_of(settings.cache, "images", picture_items((f.name, f) for f in files), pair)
+        items = picture_items((f.name, f) for f in files)
+        image = features_of(settings.cache, "images", items, pair)
+        if settings.detector is not None and configured(settings).af:
+            names, tags = objects_in(items, settings)
     features = pair.embed_texts(list(names)) if names else None
-    return Material(pair, chosen, text, image, corpus.group[drawn], names, features)
+    return Material(pair, chosen, text, image, corpus.group[drawn], names, features, tags)
 
 
 def _drawable(corpus: Corpus, order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -257,6 +270,30 @@ def features_of(cache: Path, kind: str, items: list[Item], pair: Pair) -> NDArra
 
     store: Store = fill_store(folder, items, read, plan, progress=show_progress, wait=True)
     return store.rows()
+
+
+def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[str], tuple[Tensor, Tensor]]:
+    """The detector's names, and which of them it finds in each of N pictures: places (N, K) and found (N, K).
+
+    What was found is kept in the cache, a line a picture, and a search that was stopped goes on there.
+    """
+    assert settings.detector is not None
+    detr = cast(Any, load_detr(settings.detector)).to(settings.device)
+    names = sorted(set(class_names(detr).values()) - {"N/A"})
+    told = str([settings.detector, [(item.name, item.content) for item in items]])
+    file = settings.cache / f"objects-{hashlib.sha256(told.encode()).hexdigest()[:16]}.jsonl"
+    with alone(file):
+        file.touch()
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):  # torn by a kill
+            os.truncate(file, file.stat().st_size - len(lines.pop().encode()))
+        with file.open("a", encoding="utf-8") as kept:
+            for i, item in enumerate(items[len(lines) :], len(lines) + 1):
+                lines.append(json.dumps(find_objects(item.load(), detr).labels) + "\n")
+                kept.write(lines[-1])
+                kept.flush()
+                show_progress(i, len(items))
+    return names, padded([[names.index(n) for n in dict.fromkeys(json.loads(x)) if n in names] for x in lines])
 
 
 @contextmanager
@@ -337,9 +374,10 @@ def train_on(material: Material, settings: SynticSettings, words: Words) -> Path
     about = {"width": width, "fingerprint": material.pair.fingerprint, "name": settings.pair}
     recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in _TOLD}
     seen = material.names if config.af else ()
+    detector = settings.detector if config.af else None
 
     def save(trained: Any, folder: Path) -> None:
-        save_captioner(Captioner(trained, words, about, support, recipe, seen), folder, half=settings.half)
+        save_captioner(Captioner(trained, words, about, support, recipe, seen, detector), folder, half=settings.half)
 
     fit(model, batches, out=settings.out, options=_options(settings), save=save, resume=settings.resume)
     return settings.out / "last"
@@ -380,7 +418,7 @@ def _batches(
     if material.name_features is None:
         nothing = torch.zeros(count, 0, dtype=torch.int64), torch.zeros(count, 0, dtype=torch.bool)
         return make(captions, columns=columns, names=torch.zeros(1, raw.shape[1]), tags=nothing)
-    tags = tag(raw, material.name_features, material.pair.temperature)
+    tags = material.tags or tag(raw, material.name_features, material.pair.temperature)
     return make(captions, columns=columns, names=material.name_features, tags=tags)
 
 

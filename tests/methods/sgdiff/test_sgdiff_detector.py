@@ -4,40 +4,21 @@ import numpy as np
 import pytest
 import torch
 from sgdiff_toys import EXAMPLES, LEXICON, TINY, rngs
-from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
+from segue.methods.detr import load_detr
 from segue.methods.sgdiff.batches import Example, collate
-from segue.methods.sgdiff.detector import RelationHead, detect_graph, load_detr
+from segue.methods.sgdiff.detector import RelationHead, detect_graph
 from segue.methods.sgdiff.explain import explain
 from segue.methods.sgdiff.model import build_sgdiff
 from segue.types import InputError, Relation
+from tiny_detr import tiny_detr
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A DETR of a few thousand weights, saved as the hub's are."""
-    torch.manual_seed(0)
-    stem = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 8, 16], depths=[1, 1, 1, 1], out_features=["stage4"])
-    sizes = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 16))}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    names = {0: "dog", 1: "cat"}
-    config = DetrConfig(
-        use_timm_backbone=False,
-        use_pretrained_backbone=False,
-        backbone=None,
-        backbone_config=stem,
-        num_queries=6,
-        d_model=16,
-        id2label=names,
-        label2id={name: i for i, name in names.items()},
-        **sizes,
-        **heads,
-    )
-    path = tmp_path_factory.mktemp("detr")
-    DetrForObjectDetection(config).save_pretrained(path)
-    return path
+    return tiny_detr(tmp_path_factory.mktemp("detr"))
 
 
 @pytest.fixture(scope="module")

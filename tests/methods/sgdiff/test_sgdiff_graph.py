@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from sgdiff_toys import SIDE, toy_example
 
+from segue.data.boxes import box_iou
 from segue.methods.sgdiff.graph import (
     SPATIAL,
     SceneGraph,
-    box_iou,
     check_box,
     coarse_subgraph,
     graph_of,

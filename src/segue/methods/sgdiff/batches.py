@@ -25,8 +25,9 @@ from PIL import Image
 from torch import Tensor
 
 from segue.data import rle
+from segue.data.boxes import box_iou
 from segue.methods.sgdiff.config import SGDiffConfig
-from segue.methods.sgdiff.graph import SceneGraph, box_iou, coarse_subgraph, graph_of, prompt_node
+from segue.methods.sgdiff.graph import SceneGraph, coarse_subgraph, graph_of, prompt_node
 from segue.methods.sgdiff.lexicon import Lexicon, word_spans
 from segue.types import InputError, Phrase, Picture
 

@@ -8,7 +8,7 @@ Shapes: B pictures, N nodes, F = width of DETR's decoder, P predicates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,31 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segue.data.transforms import resize_image
-from segue.methods.sgdiff.graph import SceneGraph, box_iou, spatial_relations
+from segue.methods.detr import find_objects
+from segue.methods.sgdiff.graph import SceneGraph, spatial_relations
 from segue.methods.sgdiff.mask_head import BOX_CODE, box_code
-from segue.types import InputError, Relation, check_image
+from segue.types import InputError, Relation
 
 if TYPE_CHECKING:
     from transformers import DetrForObjectDetection
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def load_detr(source: str) -> DetrForObjectDetection:
-    """A DETR by its id on the hub (facebook/detr-resnet-50) or from a local folder.
-
-    Raises InputError when it can't be had.
-    """
-    from transformers import DetrForObjectDetection
-
-    try:
-        return DetrForObjectDetection.from_pretrained(source).eval()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source}: no DETR could be read there ({str(error).partition(chr(10))[0]}); expected an id on the hub "
-            "that is reachable, or a folder with config.json and model.safetensors"
-        ) from error
 
 
 @torch.no_grad()
@@ -58,44 +40,12 @@ def detect_graph(
     threshold: of a node's probability. most: nodes, the surest first; doubles (same class, IoU above .8) are dropped.
     shortest: pixels of the shorter side that DETR sees. Raises InputError when nothing is found.
     """
-    check_image(image)
-    labels, boxes, features = _objects(image, detr, threshold, most, shortest)
+    labels, boxes, features = find_objects(image, detr, threshold=threshold, most=most, shortest=shortest)
     if not labels:
         raise InputError(f"no object found with a probability of {threshold} or more; lower threshold, or give a graph")
     size = (image.shape[1], image.shape[0])
     relations = spatial_relations(boxes) if head is None else head.relate(features, boxes, size)
     return SceneGraph(tuple(labels), boxes, tuple(relations), size, features=features)
-
-
-def _objects(
-    image: NDArray[np.uint8], detr: DetrForObjectDetection, threshold: float, most: int, shortest: int
-) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
-    height, width = image.shape[:2]
-    scale = min(shortest / min(height, width), 1333 / max(height, width))
-    seen = resize_image(image, (max(round(height * scale), 32), max(round(width * scale), 32)))
-    pixels = (torch.from_numpy(np.array(seen)).permute(2, 0, 1) / 255 - torch.tensor(MEAN)[:, None, None]) / (
-        torch.tensor(STD)[:, None, None]
-    )
-    found = detr(pixel_values=pixels[None].to(detr.device))
-    chance, number = found.logits[0].softmax(-1)[:, :-1].max(-1)
-    corners = _corners(found.pred_boxes[0].cpu().numpy()) * np.array([width, height, width, height], np.float32)
-    classes: dict[Any, str] = detr.config.id2label or {}
-    names = [classes[int(i)] for i in number]
-    kept: list[int] = []
-    for i in chance.argsort(descending=True, stable=True).tolist():
-        if chance[i] < threshold or len(kept) == most:
-            break
-        doubled = any(names[j] == names[i] and box_iou(corners[[i]], corners[[j]])[0, 0] > 0.8 for j in kept)
-        if (corners[i, 2:] > 0).all() and not doubled:
-            kept.append(i)
-    return [names[i] for i in kept], corners[kept], found.last_hidden_state[0, kept].float().cpu().numpy()
-
-
-def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 4) centre x, y, width, height in fractions -> x, y, width, height, cut to the picture."""
-    low = (boxes[:, :2] - boxes[:, 2:] / 2).clip(0, 1)
-    high = (boxes[:, :2] + boxes[:, 2:] / 2).clip(0, 1)
-    return np.concatenate([low, high - low], 1).astype(np.float32)
 
 
 class RelationHead(nn.Module):

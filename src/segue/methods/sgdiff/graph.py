@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.boxes import box_iou
 from segue.types import InputError, Picture, Relation
 
 Box = tuple[float, float, float, float]
@@ -101,15 +102,6 @@ def _where(a: NDArray[np.float32], b: NDArray[np.float32]) -> str:
     if abs(dx) >= abs(dy):
         return "left of" if dx < 0 else "right of"
     return "above" if dy < 0 else "below"
-
-
-def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(A, 4) and (B, 4) -> (A, B) intersection over union."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    shared = (high - low).clip(0).prod(-1)
-    total = a[:, 2:].prod(-1)[:, None] + b[:, 2:].prod(-1)[None] - shared
-    return shared / np.maximum(total, 1e-9)
 
 
 def prompt_node(graph: SceneGraph, box: Box) -> int:

@@ -30,7 +30,8 @@ class Captioner:
 
     pair: what tells the pair ({"width": D, "fingerprint": ..., and whatever loads it}). support: kept with the model
     when it is small enough to ship; else the caller brings one. recipe: how it was trained. names: of the objects that
-    it may be told of (Eq. 4), which are looked for in a picture.
+    it may be told of (Eq. 4), which are looked for in a picture. detector: the DETR that finds them (its id or folder),
+    None for image-text similarity.
     """
 
     model: Syntic
@@ -39,6 +40,7 @@ class Captioner:
     support: Support | None = None
     recipe: dict[str, Any] | None = None
     names: Sequence[str] = ()
+    detector: str | None = None
 
     def check_pair(self, width: int, fingerprint: str) -> None:
         """Refuse a pair of encoders that is not the one of training."""
@@ -100,6 +102,7 @@ def save_captioner(captioner: Captioner, folder: Path, *, half: bool = False) ->
         "pair": captioner.pair,
         "recipe": captioner.recipe or {},
         "names": list(captioner.names),
+        "detector": captioner.detector,
         "captions": list(support.captions or []) if support is not None else [],
     }
     tensors = {MODEL + name: x.half() if half else x for name, x in model.state_dict().items()}
@@ -134,4 +137,5 @@ def load_captioner(folder: Path) -> Captioner:
     support = None
     if SUPPORT in tensors:
         support = Support(tensors[SUPPORT].numpy(), config.get("captions") or None, tau=settings.tau)
-    return Captioner(model.eval(), words, pair, support, config.get("recipe"), config.get("names", []))
+    seen = config.get("names", []), config.get("detector")
+    return Captioner(model.eval(), words, pair, support, config.get("recipe"), *seen)

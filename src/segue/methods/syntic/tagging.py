@@ -46,10 +46,16 @@ def labels(objects: Sequence[str | Region]) -> list[str]:
 
 def gathered(features: Tensor, numbers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Rows of features (V, D) for each picture, padded: objects (B, K, D), found (B, K) bool; K may be 0."""
+    place, found = padded(numbers)
+    return features[place.to(features.device)], found
+
+
+def padded(numbers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Numbers of each picture's names, padded: places (B, K) int64, which are real (B, K) bool; K may be 0."""
     longest = max((len(one) for one in numbers), default=0)
     place = torch.zeros(len(numbers), longest, dtype=torch.int64)
     found = torch.zeros(len(numbers), longest, dtype=torch.bool)
     for i, one in enumerate(numbers):
         place[i, : len(one)] = torch.tensor(one, dtype=torch.int64)
         found[i, : len(one)] = True
-    return features[place.to(features.device)], found
+    return place, found
