@@ -57,6 +57,12 @@ def test_a_cost_is_said_to_be_less_than_a_number(tmp_path):
     assert found[1.0][0] == "contradicted"
 
 
+def test_a_metric_that_the_rows_lack_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text(HEAD + "main,ours,0,iou,0.5,c,c,m\n")
+    with pytest.raises(InputError, match="no 'dice', only iou"):
+        judge(ONE, tmp_path, {("t", "main", "ours"): 1, ("t", "main", "theirs"): 1})
+
+
 @pytest.mark.parametrize(
     ("claim", "told"),
     [

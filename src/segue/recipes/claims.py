@@ -113,6 +113,11 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     file = results / f"{test.table}.csv"
     systems = read(file).get(test.experiment, {}) if file.exists() else {}
     sides = [test.ahead, test.behind]
+    for side in sides:
+        if (cells := systems.get(str(side))) and test.metric not in cells:
+            raise InputError(
+                f"{file}: the rows of {side} have no {test.metric!r}, only {', '.join(cells)}; mend the claim"
+            )
     values = [[s] if isinstance(s, float) else systems.get(s, {}).get(test.metric, []) for s in sides]
     wanted = [1 if isinstance(s, float) else seeds[test.table, test.experiment, s] for s in sides]
     names = ("" if isinstance(s, float) else f"`{s}` " for s in sides)
