@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from segue.recipes.report import cell, read
+from segue.recipes.report import Cells, cell, read
 from segue.types import InputError
 
 Verdict = Literal["shown", "not shown", "contradicted", "not measured yet", "not testable here"]
@@ -113,12 +113,7 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     file = results / f"{test.table}.csv"
     systems = read(file).get(test.experiment, {}) if file.exists() else {}
     sides = [test.ahead, test.behind]
-    for side in sides:
-        if (cells := systems.get(str(side))) and test.metric not in cells:
-            raise InputError(
-                f"{file}: the rows of {side} have no {test.metric!r}, only {', '.join(cells)}; mend the claim"
-            )
-    values = [[s] if isinstance(s, float) else systems.get(s, {}).get(test.metric, []) for s in sides]
+    values = [_values(side, test, systems) for side in sides]
     wanted = [1 if isinstance(s, float) else seeds[test.table, test.experiment, s] for s in sides]
     names = ("" if isinstance(s, float) else f"`{s}` " for s in sides)
     told = f"{test.metric}: " + ", ".join(
@@ -131,6 +126,17 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     gain = (statistics.mean(values[0]) - statistics.mean(values[1])) * (-1 if test.less else 1)
     spread = sum(statistics.stdev(v) for v in values if len(v) > 1)
     return ("not shown" if abs(gain) <= spread else "shown" if gain > 0 else "contradicted"), told
+
+
+def _values(side: str | float, test: Comparison, systems: Cells) -> list[float]:
+    """The scores of one side, a seed each. Raises InputError when its rows are there and lack the metric."""
+    if isinstance(side, float):
+        return [side]
+    cells = systems.get(side, {})
+    if cells and test.metric not in cells:
+        where = f"{test.table}, {test.experiment}, {side}"
+        raise InputError(f"{where}: no {test.metric!r} in its rows, only {', '.join(cells)}; mend the claim")
+    return cells.get(test.metric, [])
 
 
 def _cell(metric: str, system: str | float, values: list[float]) -> str:
