@@ -59,7 +59,7 @@ def test_a_cost_is_said_to_be_less_than_a_number(tmp_path):
 
 def test_a_metric_that_the_rows_lack_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text(HEAD + "main,ours,0,iou,0.5,c,c,m\n")
-    with pytest.raises(InputError, match="no 'dice', only iou"):
+    with pytest.raises(InputError, match="no 'dice' in its rows, only iou"):
         judge(ONE, tmp_path, {("t", "main", "ours"): 1, ("t", "main", "theirs"): 1})
 
 
