@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LAUNCHED = re.compile(r"^(torchrun|accelerate launch)\b.* -m (?=segue )")  # one command, in several processes
 
 
-def blocks(language):
-    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
-    return [(page.name, code) for page in PAGES for code in pattern.findall(page.read_text())]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(*languages):
+    found = [(page.name, *block) for page in PAGES for block in FENCED.findall(page.read_text())]
+    return [(page, code) for page, language, code in found if language in languages]
 
 
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
@@ -22,9 +26,43 @@ def test_python_blocks_run(page, code, tmp_path, monkeypatch):
 
 
 def commands():
-    text = "\n".join(code for _, code in blocks("") + blocks("sh"))
-    lines = [line.split("#")[0].strip() for line in text.replace("\\\n", " ").splitlines()]
+    text = "\n".join(code for _, code in blocks("", "sh"))
+    lines = [LAUNCHED.sub("", line.split("#")[0].strip()) for line in text.replace("\\\n", " ").splitlines()]
     return sorted({line for line in lines if line.startswith("segue ")})
+
+
+def test_no_shown_command_is_passed_over():
+    """A line that names segue is one that the test below parses."""
+    text = "\n".join(code for _, code in blocks("", "sh"))
+    lines = [line.split("#")[0] for line in text.replace("\\\n", " ").splitlines()]
+    named = {LAUNCHED.sub("", line.strip()) for line in lines if re.search(r"(^|[^-\w./\"])segue [a-z-]", line)}
+    assert len(named) > 60
+    assert named <= set(commands())
+
+
+def rooms():
+    return sorted(path.stem for path in (ROOT / "docs/reference").glob("*.md"))
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_the_reference_names_every_module(room):
+    """One `:::` line for each module of the room, and no other; a package with an empty __init__ has none."""
+    home = ROOT / "src/segue" / room
+    files = sorted(home.rglob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
+    modules = [file.relative_to(ROOT / "src").with_suffix("") for file in files if file.read_text().strip()]
+    names = sorted(".".join(module.parts).removesuffix(".__init__") for module in modules)
+    text = (ROOT / f"docs/reference/{room}.md").read_text()
+    assert sorted(re.findall(r"^::: (\S+)$", text, re.MULTILINE)) == names
+
+
+def test_every_room_has_a_reference_and_every_page_a_place():
+    parts = {
+        path.stem for path in (ROOT / "src/segue").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert set(rooms()) == parts - {"__init__", "__main__"}
+    nav = (ROOT / "mkdocs.yml").read_text()
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if f": {page}\n" not in nav] == []
 
 
 @pytest.mark.parametrize("line", commands())

@@ -676,6 +676,7 @@ def report(
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     plots: Path | None = None,
     readme: Path | None = None,
+    claims: Path | None = None,
 ) -> None:
     """Render the tables of the results folder: mean, spread and number of seeds.
 
@@ -684,9 +685,15 @@ def report(
         out: write the markdown there instead of printing it.
         plots: also draw the curves into this folder.
         readme: fill this file's blocks `<!-- results:FILE:EXPERIMENT -->` with their tables instead.
+        claims: write the page of the papers' claims and what the results say to them there instead.
     """
     from segue.recipes import report as reports
 
+    if claims is not None:
+        from segue.recipes.claims import claims_page
+
+        claims.write_text(claims_page(results), encoding="utf-8")
+        return
     if readme is not None:
         readme.write_text(reports.fill(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
         return
