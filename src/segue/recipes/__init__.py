@@ -37,7 +37,7 @@ from segue.recipes.sgdiff import SGDIFF, sgdiff, sgdiff_scenes
 from segue.recipes.sgdiff_tables import sgdiff_scenes_table
 from segue.recipes.syntic import SYNTIC, SYNTIC_SCENES, syntic, syntic_scenes
 from segue.recipes.syntic_real import syntic_real_table
-from segue.recipes.syntic_tables import syntic_scenes_table
+from segue.recipes.syntic_tables import syntic_bundled_table, syntic_scenes_table
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -70,6 +70,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "sgdiff_scenes": sgdiff_scenes_table,
     "syntic_real": syntic_real_table,
     "syntic_scenes": syntic_scenes_table,
+    "syntic_scenes_full": syntic_bundled_table,
 }
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments

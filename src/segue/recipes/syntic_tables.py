@@ -124,6 +124,28 @@ def syntic_scenes_table(data: Path | None = None, base: SynticSettings = TABLE) 
     ]
 
 
+def syntic_bundled_table(data: Path | None = None) -> list[Row]:
+    """The bundled captioner on the same test pictures: what it writes, and what it finds in its support set."""
+    return [
+        Row("test", name, 0, partial(_bundled, retrieve, data))
+        for name, retrieve in (("bundled", False), ("bundled, retrieved", True))
+    ]
+
+
+def _bundled(retrieve: bool, data: Path | None, work: Path) -> dict[str, float]:
+    shared = work.parents[1]
+    scenes = data / "scenes" if data is not None else scenes_once(shared / "data-scenes")
+    captioner, test = load_captioner("syntic-scenes"), first(read_pictures(scenes, "test"), TESTED)
+    v = picture_features(test, captioner.pair, shared / "features")
+    return scored(_said(captioner, v, retrieve), test, v, captioner.pair)
+
+
+def _said(captioner: Captioner, v: NDArray[np.float32], retrieve: bool = False) -> list[str]:
+    """The best caption of each picture."""
+    parts = [captioner.caption_features(v[i : i + 128], retrieve=retrieve) for i in range(0, len(v), 128)]
+    return [one[0].text for part in parts for one in part]
+
+
 def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) -> dict[str, float]:
     shared = work.parents[1]
     scenes = data / "scenes" if data is not None else scenes_once(shared / "data-scenes")
@@ -187,8 +209,7 @@ def score_system(
     if texts is not None:
         captioner = captioner.with_support(_support(texts, captioner.pair, settings))
     v = picture_features(test, captioner.pair, settings.cache)
-    parts = [captioner.caption_features(v[i : i + 128]) for i in range(0, len(v), 128)]
-    return scored([one[0].text for part in parts for one in part], test, v, captioner.pair)
+    return scored(_said(captioner, v), test, v, captioner.pair)
 
 
 def trained(settings: SynticSettings, corpus: Callable[[], Corpus], names: Sequence[str]) -> Captioner:
