@@ -228,3 +228,19 @@ def test_an_unknown_world():
     scene, share, _ = MANY["a"][0]
     with pytest.raises(InputError, match="got 'c', expected one of a, b"):
         captions(scene, share, 0, world="c")
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("a man holding a dog", ["dog", "man"]),
+        ("a man holding a man", ["man", "man"]),
+        ("a dog holding a ball", ["ball", "dog"]),
+        ("a woman holding a horse on a bench", ["bench", "horse", "woman"]),
+    ],
+)
+def test_relations_that_no_such_things_have(text, kinds):
+    """These once ended in a KeyError; now the things are drawn without the relation, or the caption is refused."""
+    assert sorted(t.kind for t in scene_of(text, 3, strict=False).things) == kinds
+    with pytest.raises(InputError, match="found no room for all of it"):
+        scene_of(text, 3)

@@ -99,8 +99,9 @@ class Plan:
 def lay_out(plan: Plan, rng: np.random.Generator, strict: bool = True) -> Scene | None:
     """A scene of the plan, or None when chance found no room for it.
 
-    strict: all of it; otherwise wishes that find no room are left out, with their relations.
+    strict: all of it; otherwise relations that no two such things have, and wishes that find no room, are left out.
     """
+    plan = plan if strict else replace(plan, relations=tuple(r for r in plan.relations if _possible(plan, r)))
     placed: dict[int, Thing] = {}
     depth: dict[int, float] = {}
     for i in _hosts_first(plan):
@@ -116,6 +117,15 @@ def lay_out(plan: Plan, rng: np.random.Generator, strict: bool = True) -> Scene 
     things = tuple(placed[i] for i in order)
     kept = [(at[s], p, at[o]) for s, p, o in plan.relations if s in at and o in at]
     return Scene(plan.stuffs, things, _relations(things, kept, rng), plan.light, int(rng.integers(2**31)))
+
+
+def _possible(plan: Plan, relation: tuple[int, str, int]) -> bool:
+    """Whether things of these kinds can ever be so related."""
+    subject, predicate, object_ = relation
+    a, b = plan.wishes[subject].kind, plan.wishes[object_].kind
+    if predicate == "on":
+        return b in PERCHES.get(a, {})
+    return predicate != "holding" or (a in PEOPLE and b in HELD)
 
 
 # ------------------------------------------------------------------------------------------------ what is true
@@ -286,6 +296,8 @@ def _body(plan: Plan, i: int, host: Thing | None, link: str, rng: np.random.Gene
     wish = plan.wishes[i]
     size = wish.size or str(rng.choice(SIZES, p=(0.22, 0.56, 0.22)))
     if link == "on" and (host is None or host.kind not in PERCHES.get(wish.kind, {})):
+        return None
+    if link == "holding" and (host is None or host.kind not in PEOPLE or wish.kind not in HELD):
         return None
     band = None if link in ("on", "holding") else _band(plan, wish, rng)
     if band is None and link not in ("on", "holding"):
