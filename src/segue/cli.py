@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     except InputError as error:
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(2)
-    except FloatingPointError as error:  # a training that diverged
+    except ArithmeticError as error:  # a training that diverged, a graph that answers otherwise
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(1)
 
@@ -585,17 +585,32 @@ def _train(argv: list[str]) -> None:
     print(f"saved to {recipe(settings)}")
 
 
-def export(model: Positional[str], /, out: Annotated[Path, arg(aliases=["-o"])]) -> None:
-    """Write a trained model as small as it can be used: float16, without what only training needs.
+def export(
+    model: Positional[str],
+    /,
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    onnx: Path | None = None,
+) -> None:
+    """Write a trained model as small as it can be used (float16, without what only training needs), or as ONNX.
 
     Args:
-        model: a bundled name or a checkpoint folder.
-        out: a folder that is not there yet.
+        model: a bundled name or a checkpoint folder; with --onnx a segmenter, a captioner or a GroupViT.
+        out: a folder that is not there yet, for the checkpoint in float16.
+        onnx: a folder that is not there yet, for ONNX graphs; they are compared with torch by onnxruntime.
     """
-    from segue import api
+    folder = onnx or out
+    if folder is None or (onnx and out):
+        raise InputError("export: expected one of -o FOLDER (a float16 checkpoint) and --onnx FOLDER")
+    if onnx:
+        from segue.api.to_onnx import export_model
 
-    api.export(model, out)
-    print(f"{out}: {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB")
+        for name, difference in export_model(model, onnx).items():
+            print(f"{name}.onnx: differs from torch by {difference:.1e} at most")
+    else:
+        from segue import api
+
+        api.export(model, folder)
+    print(f"{folder}: {sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.1f} MB")
 
 
 def serve(
