@@ -116,9 +116,18 @@ class StartGraph(nn.Module):
 
         Returns logits (B, V), keys and values (layers, B, heads, P, W / heads), P the length of the prefix.
         """
-        x = self.model.prefix(projected, picture, objects, found)
-        decoder = self.model.decoder
+        prefix, decoder = [self.model.image(F.normalize(projected, dim=-1))], self.model.decoder
+        if picture is not None and objects is not None and found is not None:
+            prefix.append(self._look(F.normalize(picture, dim=-1), objects, found))
+        x = torch.stack(prefix, 1)
         return run(decoder, x + decoder.place.weight[: x.shape[1]])
+
+    def _look(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
+        """As `ObjectAttention`, but the row for "nothing" takes the first one's place: torch traces K + 1 for minutes."""
+        attention = self.model.objects
+        assert attention is not None  # as this graph has objects
+        nothing = ~found.any(1, keepdim=True) & (torch.arange(found.shape[1], device=found.device) == 0)
+        return attention.look(v, torch.where(nothing[..., None], attention.nothing, objects), found | nothing)
 
 
 class StepGraph(nn.Module):
@@ -131,7 +140,7 @@ class StepGraph(nn.Module):
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """tokens: (B,) int64. keys, values: (layers, B, heads, T, W / heads). Returns logits (B, V), and T + 1 of both."""
         decoder, past = self.decoder, keys.shape[3]
-        x = decoder.embed(tokens)[:, None] + decoder.place.weight[past : past + 1]
+        x = decoder.embed(tokens)[:, None] + decoder.place.weight[past]
         return run(decoder, x, keys, values)
 
 
