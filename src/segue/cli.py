@@ -65,6 +65,7 @@ def segment(
     explain: bool = False,
     card: str | None = None,
     background: float | None = None,
+    coco: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Outline in a picture what its note describes, or name all its pixels with the likeliest of some labels.
@@ -84,6 +85,7 @@ def segment(
         explain: notes: also draw which patches and words counted, and Grad-CAM.
         card: labels: the protocol (voc, context, ade150, scenes, ...); the model's own unless given.
         background: labels: score below which a pixel is background; 0 for no background, the card's unless given.
+        coco: also write all masks as polygons into this file, which pycocotools, CVAT and Label Studio read.
         device: cpu, cuda, cuda:1, ...
     """
     if labels is None:
@@ -91,13 +93,13 @@ def segment(
 
         _refuse("--labels", card=card is not None, background=background is not None)
         chosen = model or "reclmis-chest"
-        segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device)
+        segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device, coco)
     else:
         from segue.recipes.labelling import MODEL, label_files
 
         given = {"note": note is not None, "notes": notes is not None, "threshold": threshold != 0.5}
         _refuse("notes, not with --labels", **given, tta=tta, window=window != 0, explain=explain)
-        label_files(image, labels, model or MODEL, out, json, card, background, device)
+        label_files(image, labels, model or MODEL, out, json, card, background, device, coco)
 
 
 def _refuse(goes_with: str, **given: bool) -> None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.hub import Shared
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
@@ -50,16 +51,18 @@ def load_captioner(
     source = trained.pair.get("name") if pair is None else pair
     if source is None:
         raise InputError(f"{folder}: names no image-text pair; tell where it is: pair=FOLDER (--pair FOLDER)")
+    source = folder / source if pair is None and (folder / source / "config.json").is_file() else source  # its own
     try:
         encoders = load_pair(source, device=device)
     except InputError as error:
         raise InputError(f"{folder}: {error}; if it has moved, tell where: pair=FOLDER (--pair FOLDER)") from error
     trained.model.to(device)
     made = Captioner(trained, encoders)
+    made.folder = folder
     return made if support is None else made.with_support(support)
 
 
-class Captioner:
+class Captioner(Shared):
     """A trained captioner and the image-text pair whose features it reads; pictures are read `batch_size` at a time.
 
     Raises InputError when the pair is of another width or fingerprint than that of training.
@@ -73,6 +76,7 @@ class Captioner:
     def with_support(self, texts: Texts) -> Captioner:
         """The same captioner over other captions: its features are projected onto theirs, and they are retrieved."""
         other = copy(self)
+        other.folder = None
         other.trained = replace(self.trained, support=texts if isinstance(texts, Support) else self._support(texts))
         return other
 
