@@ -604,9 +604,9 @@ def export(
     if folder is None or (onnx and out):
         raise InputError("export: expected one of -o FOLDER (a float16 checkpoint) and --onnx FOLDER")
     if onnx:
-        from segue.api.to_onnx import export_model
+        from segue.api.to_onnx import export_onnx, load_model
 
-        for name, difference in export_model(model, onnx).items():
+        for name, difference in export_onnx(load_model(model), onnx).items():
             print(f"{name}.onnx: differs from torch by {difference:.1e} at most")
     else:
         from segue import api

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_captioner import made
 
 import segue as package
 from segue.api import Segmenter, from_pretrained, push_to_hub, save_pretrained
 from segue.api.explainer import Explainer
 from segue.types import InputError
-from test_captioner import made
 from tiny_pair import CAPTIONS, tiny_pair
 
 

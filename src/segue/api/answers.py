@@ -62,7 +62,7 @@ DESCRIBED = "described"  # the one class of what a note describes
 
 
 def as_story(answer: Segmentation | NamedMap) -> CaptionedMasks:
-    """An answer as `segue.data.export` takes it: what a note describes, or each name that has pixels, without caption."""
+    """An answer as `segue.data.export` takes it: what a note describes, or each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
         links = (Link(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED),) if answer.area else ()
         return CaptionedMasks("", answer.score, links)

@@ -83,7 +83,8 @@ def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
             SegmenterGraph(model.members[0]),
             lambda rows, length: {"pixels": torch.randn(rows, 3, side, side)} | _note(text, rows, length),
             ("logits",),
-            {"pixels": {0: "batch"}} | ({"ids": {0: "batch", 1: "tokens"}, "real": {0: "batch", 1: "tokens"}} if text else {}),
+            {"pixels": {0: "batch"}}
+            | ({"ids": {0: "batch", 1: "tokens"}, "real": {0: "batch", 1: "tokens"}} if text else {}),
             (1, text.max_tokens) if text else (1,),
         )
     }
@@ -110,7 +111,11 @@ class StartGraph(nn.Module):
         self.model = model
 
     def forward(
-        self, projected: Tensor, picture: Tensor | None = None, objects: Tensor | None = None, found: Tensor | None = None
+        self,
+        projected: Tensor,
+        picture: Tensor | None = None,
+        objects: Tensor | None = None,
+        found: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """projected, picture: (B, D). objects: (B, K, D). found: (B, K) bool. See `Syntic.prefix`.
 
@@ -123,7 +128,7 @@ class StartGraph(nn.Module):
         return run(decoder, x + decoder.place.weight[: x.shape[1]])
 
     def _look(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
-        """As `ObjectAttention`, but the row for "nothing" takes the first one's place: torch traces K + 1 for minutes."""
+        """As `ObjectAttention`, but the row for "nothing" takes the first one's place."""
         attention = self.model.objects
         assert attention is not None  # as this graph has objects
         nothing = ~found.any(1, keepdim=True) & (torch.arange(found.shape[1], device=found.device) == 0)
@@ -138,7 +143,7 @@ class StepGraph(nn.Module):
         self.decoder = decoder
 
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """tokens: (B,) int64. keys, values: (layers, B, heads, T, W / heads). Returns logits (B, V), and T + 1 of both."""
+        """tokens: (B,) int64. keys, values: (layers, B, heads, T, W / heads). Returns logits (B, V), both of T + 1."""
         decoder, past = self.decoder, keys.shape[3]
         x = decoder.embed(tokens)[:, None] + decoder.place.weight[past]
         return run(decoder, x, keys, values)
@@ -184,7 +189,11 @@ def captioner_graphs(model: Captioner) -> dict[str, Graph]:
     return {
         "start": Graph(StartGraph(net), start, told, {"projected": {0: "batch"}, **about_objects}, (1, 3)),
         "step": Graph(
-            StepGraph(decoder), step, told, {"tokens": {0: "batch"}, "keys": cache, "values": cache}, (1, 2, longest - 1)
+            StepGraph(decoder),
+            step,
+            told,
+            {"tokens": {0: "batch"}, "keys": cache, "values": cache},
+            (1, 2, longest - 1),
         ),
     }
 

@@ -50,9 +50,7 @@ JOBS: dict[str, Job] = {
         "image-segmentation",
         'print(model.segment("photo.jpg", ["dog", "grass", "sky"]).index)',
     ),
-    "syntic": Job(
-        "tells in words what a picture shows", "image-to-text", 'print(model.caption("photo.jpg")[0].text)'
-    ),
+    "syntic": Job("tells in words what a picture shows", "image-to-text", 'print(model.caption("photo.jpg")[0].text)'),
     "sgdiff": Job(
         "tells stories around a place on a picture, their phrases tied to masks",
         "image-to-text",
@@ -69,7 +67,9 @@ JOBS: dict[str, Job] = {
         'print(model.embed_texts(["a dog on the grass"]))',
     ),
 }
-MEASURED: dict[str, tuple[str, str]] = {  # bundled name -> the results file and the start of the systems measured with it
+MEASURED: dict[
+    str, tuple[str, str]
+] = {  # bundled name -> the results file and the start of the systems measured with it
     "pair-scenes": ("align_scenes", "pair-scenes"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),
 }
@@ -80,7 +80,9 @@ class Shared:
 
     folder: Path | None = None
 
-    def save_pretrained(self, folder: str | Path, *, results: Path = Path("results"), license: str = "apache-2.0") -> Path:
+    def save_pretrained(
+        self, folder: str | Path, *, results: Path = Path("results"), license: str = "apache-2.0"
+    ) -> Path:
         """See `segue.api.hub.save_pretrained`."""
         return save_pretrained(self, folder, results=results, license=license)
 
@@ -185,9 +187,9 @@ def push_to_hub(
 
 
 def from_pretrained(name: str | Path, *, revision: str | None = None, **options: Any) -> Any:
-    """A predictor from a folder, a bundled name, or a repository "owner/name" on the hub; options: those of `segue.load`.
+    """A predictor from a folder, a bundled name, or a repository "owner/name" on the hub.
 
-    revision: a branch, tag or commit of the repository. Raises InputError when it can't be fetched.
+    options: those of `segue.load`. revision: a branch, tag or commit of the repository. Raises InputError when it can't be fetched.
     """
     from segue.api import load
 

@@ -26,7 +26,9 @@ def find(name_or_path: str | Path) -> Path:
 
 def first(folder: Path) -> Path:
     """The checkpoint folder itself, or of a folder of folds the first."""
-    return folder / json.loads((folder / ENSEMBLE).read_text())["members"][0] if (folder / ENSEMBLE).exists() else folder
+    return (
+        folder / json.loads((folder / ENSEMBLE).read_text())["members"][0] if (folder / ENSEMBLE).exists() else folder
+    )
 
 
 def method_of(folder: Path) -> str | None:

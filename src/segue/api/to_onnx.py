@@ -41,13 +41,13 @@ LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs
 }
 
 
-def export_model(name_or_path: str | Path, out: Path) -> dict[str, float]:
-    """`export_onnx` of a bundled name or a checkpoint folder."""
+def load_model(name_or_path: str | Path) -> Any:
+    """The model of a bundled name or a checkpoint folder, as `export_onnx` takes it; InputError for other kinds."""
     folder = find(name_or_path)
     method = method_of(folder)
     if method not in LOADERS:
         raise InputError(f"{folder.name}: a model of the method {method!r} has no ONNX export; {EXPORTED}")
-    return export_onnx(LOADERS[method](folder), out)
+    return LOADERS[method](folder)
 
 
 def export_onnx(model: Any, out: Path) -> dict[str, float]:
@@ -96,8 +96,8 @@ def write_graph(graph: Graph, path: Path) -> None:
         with warnings.catch_warnings(), torch.no_grad(), uncached:
             warnings.simplefilter("ignore")  # of torch's own making
             torch.onnx.export(
-                graph.module.eval(), (), path, kwargs=inputs, input_names=list(inputs), output_names=list(graph.outputs),
-                dynamic_shapes=axes, external_data=False, dynamo=True, verbose=False,
+                graph.module.eval(), (), path, kwargs=inputs, input_names=list(inputs),
+                output_names=list(graph.outputs), dynamic_shapes=axes, external_data=False, dynamo=True, verbose=False,
             )  # fmt: skip
     finally:
         logger.setLevel(level)
@@ -121,10 +121,14 @@ def check_graph(graph: Graph, path: Path) -> float:
             inputs = graph.sample(rows, length)
             for name, ours, theirs in zip(graph.outputs, eager(graph, inputs), answer(running, inputs), strict=True):
                 if ours.shape != theirs.shape or not np.isfinite(theirs).all():
-                    raise ArithmeticError(f"{path.name}: {name} has shape {theirs.shape}, torch's {ours.shape}, or holds NaN")
+                    raise ArithmeticError(
+                        f"{path.name}: {name} has shape {theirs.shape}, torch's {ours.shape}, or holds NaN"
+                    )
                 worst = max(worst, float(np.abs(ours - theirs).max(initial=0.0)))
     if worst > TOLERANCE:
-        raise ArithmeticError(f"{path.name}: onnxruntime's answers differ from torch's by {worst:.2g}, more than {TOLERANCE:g}")
+        raise ArithmeticError(
+            f"{path.name}: onnxruntime's answers differ from torch's by {worst:.2g}, more than {TOLERANCE:g}"
+        )
     return worst
 
 
@@ -166,7 +170,7 @@ def _segmenter(model: Segmenter, folder: Path) -> dict[str, Any]:
     told: dict[str, Any] = {"job": "segment by note", "pixels": asdict(model.preprocessing)}
     told["use"] = [
         "pixels: RGB / 255, resized to size x size (bilinear, anti-aliased), minus mean, over std; channels first",
-        "logits: resize (bilinear, half-pixel centres) to the picture's own grid, then sigmoid; the mask is 0.5 and more",
+        "logits: resize (bilinear, pixel centres) to the picture's own grid, then sigmoid; the mask is 0.5 or more",
     ]
     text = getattr(model.members[0].network, "text", None)
     if text is not None:
@@ -185,8 +189,8 @@ def _captioner(model: Captioner, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     told["pair"] = {key: model.pair[key] for key in ("width", "fingerprint")}
     told["use"] = [
-        "picture: the image-text pair's feature, of length 1; objects: those of the names of what is seen, found: which "
-        "are real (one row of zeros that is not found for no objects)",
+        "picture: the image-text pair's feature, of length 1; objects: those of the names of what is seen, found: "
+        "which are real (one row of zeros that is not found for no objects)",
         "start gives the first token's logits and the cache; step takes a token and the cache (keys_out, values_out "
         "become keys, values) and gives the next token's, until the token `end`",
         "projected: the same as picture",
@@ -210,9 +214,9 @@ def _labeller(model: Labeller, folder: Path) -> dict[str, Any]:
         "scale": float(model.model.scale),
         "card": asdict(card),
         "use": [
-            "pixels: RGB / 255, the shorter side resized to card.short_side, windows of size x size, minus mean, over std",
-            "score of name n at a patch: sum over groups g of maps[g, patch] * softmax_n(scale * groups[g] . texts[n]); "
-            "resize (bilinear) to pixels; the pixel gets the best name",
+            "pixels: RGB / 255, the shorter side resized to card.short_side, windows of size x size, - mean, / std",
+            "score of name n at a patch: sum over g of maps[g, patch] * softmax_n(scale * groups[g] . texts[n]), "
+            "resized (bilinear) to pixels; a pixel gets the best name",
         ],
     }
 
