@@ -189,7 +189,8 @@ def push_to_hub(
 def from_pretrained(name: str | Path, *, revision: str | None = None, **options: Any) -> Any:
     """A predictor from a folder, a bundled name, or a repository "owner/name" on the hub.
 
-    options: those of `segue.load`. revision: a branch, tag or commit of the repository. Raises InputError when it can't be fetched.
+    options: those of `segue.load`. revision: a branch, tag or commit of the repository.
+    Raises InputError when it can't be fetched.
     """
     from segue.api import load
 
