@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     except InputError as error:
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(2)
-    except FloatingPointError as error:  # a training that diverged
+    except ArithmeticError as error:  # a training that diverged, a graph that answers otherwise
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(1)
 
@@ -65,6 +65,7 @@ def segment(
     explain: bool = False,
     card: str | None = None,
     background: float | None = None,
+    coco: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Outline in a picture what its note describes, or name all its pixels with the likeliest of some labels.
@@ -84,6 +85,7 @@ def segment(
         explain: notes: also draw which patches and words counted, and Grad-CAM.
         card: labels: the protocol (voc, context, ade150, scenes, ...); the model's own unless given.
         background: labels: score below which a pixel is background; 0 for no background, the card's unless given.
+        coco: also write all masks as polygons into this file, which pycocotools, CVAT and Label Studio read.
         device: cpu, cuda, cuda:1, ...
     """
     if labels is None:
@@ -91,13 +93,13 @@ def segment(
 
         _refuse("--labels", card=card is not None, background=background is not None)
         chosen = model or "reclmis-chest"
-        segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device)
+        segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device, coco)
     else:
         from segue.recipes.labelling import MODEL, label_files
 
         given = {"note": note is not None, "notes": notes is not None, "threshold": threshold != 0.5}
         _refuse("notes, not with --labels", **given, tta=tta, window=window != 0, explain=explain)
-        label_files(image, labels, model or MODEL, out, json, card, background, device)
+        label_files(image, labels, model or MODEL, out, json, card, background, device, coco)
 
 
 def _refuse(goes_with: str, **given: bool) -> None:
@@ -593,17 +595,32 @@ def _train(argv: list[str]) -> None:
     print(f"saved to {recipe(settings)}")
 
 
-def export(model: Positional[str], /, out: Annotated[Path, arg(aliases=["-o"])]) -> None:
-    """Write a trained model as small as it can be used: float16, without what only training needs.
+def export(
+    model: Positional[str],
+    /,
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    onnx: Path | None = None,
+) -> None:
+    """Write a trained model as small as it can be used (float16, without what only training needs), or as ONNX.
 
     Args:
-        model: a bundled name or a checkpoint folder.
-        out: a folder that is not there yet.
+        model: a bundled name or a checkpoint folder; with --onnx a segmenter, a captioner or a GroupViT.
+        out: a folder that is not there yet, for the checkpoint in float16.
+        onnx: a folder that is not there yet, for ONNX graphs; they are compared with torch by onnxruntime.
     """
-    from segue import api
+    folder = onnx or out
+    if folder is None or (onnx and out):
+        raise InputError("export: expected one of -o FOLDER (a float16 checkpoint) and --onnx FOLDER")
+    if onnx:
+        from segue.api.to_onnx import export_onnx, load_model
 
-    api.export(model, out)
-    print(f"{out}: {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB")
+        for name, difference in export_onnx(load_model(model), onnx).items():
+            print(f"{name}.onnx: differs from torch by {difference:.1e} at most")
+    else:
+        from segue import api
+
+        api.export(model, folder)
+    print(f"{folder}: {sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.1f} MB")
 
 
 def serve(

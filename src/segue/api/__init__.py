@@ -15,6 +15,7 @@ from typing import Any
 
 from segue.api.captioner import Caption, Captioner, load_captioner
 from segue.api.explainer import Explainer, load_explainer
+from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import ENSEMBLE, find, method_of
@@ -37,6 +38,7 @@ __all__ = [
     "Segmenter",
     "bundled",
     "export",
+    "from_pretrained",
     "load",
     "load_captioner",
     "load_explainer",
@@ -44,7 +46,9 @@ __all__ = [
     "load_labeller",
     "load_pair",
     "load_segmenter",
+    "push_to_hub",
     "read_notes",
+    "save_pretrained",
 ]
 
 LOADERS: dict[str, Callable[..., Any]] = {
@@ -62,4 +66,6 @@ def load(name_or_path: str | Path, *, device: str = "cpu", **options: Any) -> An
     """A predictor from a bundled name or a checkpoint folder. options: those of the method's own loader."""
     folder = find(name_or_path)
     loader = LOADERS.get(method_of(folder) or "", load_segmenter)
-    return loader(folder, device=device, **options)
+    model = loader(folder, device=device, **options)
+    model.folder = folder  # which `save_pretrained` gives away
+    return model

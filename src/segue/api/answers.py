@@ -13,7 +13,7 @@ from segue.api.illustrator import Layout
 from segue.data import rle
 from segue.data.images import png_bytes
 from segue.methods.cocu.segment import NamedMap
-from segue.types import CaptionedMasks, Segmentation
+from segue.types import CaptionedMasks, Link, Segmentation
 
 
 def _png(mask: NDArray[np.bool_]) -> str:
@@ -56,6 +56,19 @@ def of_map(answer: NamedMap) -> list[dict[str, Any]]:
         elif area:
             told.append(found)
     return told
+
+
+DESCRIBED = "described"  # the one class of what a note describes
+
+
+def as_story(answer: Segmentation | NamedMap) -> CaptionedMasks:
+    """An answer as `segue.data.export` takes it: what a note describes, or each name that has pixels; no caption."""
+    if isinstance(answer, Segmentation):
+        links = (Link(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED),) if answer.area else ()
+        return CaptionedMasks("", answer.score, links)
+    found = [(name, answer.index == value) for value, name in enumerate(answer.names)]
+    links = tuple(Link(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
+    return CaptionedMasks("", float(answer.scores.mean()), links)
 
 
 def of_story(story: CaptionedMasks) -> dict[str, Any]:

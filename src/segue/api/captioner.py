@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.hub import Shared
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
@@ -61,12 +62,14 @@ def load_captioner(
     source = trained.pair.get("name") if pair is None else pair
     if source is None:
         raise InputError(f"{folder}: names no image-text pair; tell where it is: pair=FOLDER (--pair FOLDER)")
+    source = folder / source if pair is None and (folder / source / "config.json").is_file() else source  # its own
     try:
         encoders = load_pair(source, device=device)
     except InputError as error:
         raise InputError(f"{folder}: {error}; if it has moved, tell where: pair=FOLDER (--pair FOLDER)") from error
     trained.model.to(device)
     made = Captioner(trained, encoders, detector=_detector(folder, trained, detector, device))
+    made.folder = folder
     return made if support is None else made.with_support(support)
 
 
@@ -83,7 +86,7 @@ def _detector(folder: Path, trained: syntic.Captioner, detector: str | None, dev
         raise InputError(f"{error}; {folder} finds objects by it: tell where it is: --detector FOLDER") from error
 
 
-class Captioner:
+class Captioner(Shared):
     """A trained captioner and the image-text pair whose features it reads; pictures are read `batch_size` at a time.
 
     detector: a DETR that looks for objects in pictures; without, they are looked for by image-text similarity.
@@ -104,6 +107,7 @@ class Captioner:
     def with_support(self, texts: Texts) -> Captioner:
         """The same captioner over other captions: its features are projected onto theirs, and they are retrieved."""
         other = copy(self)
+        other.folder = None
         other.trained = replace(self.trained, support=texts if isinstance(texts, Support) else self._support(texts))
         return other
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.api.hub import Shared
 from segue.api.models import find
 from segue.data.formats.scene_graph import read_graph
 from segue.data.images import read_image
@@ -41,8 +42,11 @@ def load_explainer(name_or_path: str | Path, *, device: str = "cpu", detector: s
 
     detector: a DETR by its id on the hub or from a local folder, for pictures that come without a scene graph.
     """
-    model = restore(find(name_or_path))[0].to(device)
-    return Explainer(model, None if detector is None else cast(Any, load_detr(detector)).to(device))
+    folder = find(name_or_path)
+    model = restore(folder)[0].to(device)
+    explainer = Explainer(model, None if detector is None else cast(Any, load_detr(detector)).to(device))
+    explainer.folder = folder
+    return explainer
 
 
 @dataclass
@@ -53,7 +57,7 @@ class _Seen:
     found: SceneGraph | None = None
 
 
-class Explainer:
+class Explainer(Shared):
     """Tells stories around a prompt. The last few pictures stay encoded, so a further prompt costs little."""
 
     def __init__(self, model: SGDiff, detector: DetrForObjectDetection | None = None) -> None:

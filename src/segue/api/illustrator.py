@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.hub import Shared
 from segue.api.models import find
 from segue.data.images import read_image
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
@@ -57,10 +58,13 @@ class TextOfLayout:
 
 def load_illustrator(name_or_path: str | Path, *, device: str = "cpu") -> Illustrator:
     """An illustrator from a bundled name or a checkpoint folder."""
-    return Illustrator(restore(find(name_or_path)), device)
+    folder = find(name_or_path)
+    illustrator = Illustrator(restore(folder), device)
+    illustrator.folder = folder
+    return illustrator
 
 
-class Illustrator:
+class Illustrator(Shared):
     """Draws sentences and tells layouts; both also with a picture as a second condition."""
 
     def __init__(self, saved: Saved, device: str = "cpu") -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.hub import Shared
 from segue.api.models import find, method_of
 from segue.data.images import read_image
 from segue.methods.cocu.groupvit import GroupViT
@@ -23,7 +24,7 @@ METHOD = "cocu"
 GENERAL = Card(448, 448, 224)  # the published protocols' sizes, without background
 
 
-class Labeller:
+class Labeller(Shared):
     """Gives every pixel of a picture one of some names.
 
     card: the protocol that is used unless another is asked for. about: what the checkpoint tells of its making.
@@ -79,7 +80,9 @@ def load_labeller(name_or_path: str | Path, *, device: str = "cpu") -> Labeller:
     model = load_groupvit(folder)
     about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("segue", {}).get("about", {})
     card = find_card(about["card"]) if "card" in about else GENERAL
-    return Labeller(model.to(device), card, about)
+    labeller = Labeller(model.to(device), card, about)
+    labeller.folder = folder
+    return labeller
 
 
 def find_card(card: str | Card) -> Card:

@@ -24,12 +24,17 @@ def find(name_or_path: str | Path) -> Path:
     return folder
 
 
+def first(folder: Path) -> Path:
+    """The checkpoint folder itself, or of a folder of folds the first."""
+    return (
+        folder / json.loads((folder / ENSEMBLE).read_text())["members"][0] if (folder / ENSEMBLE).exists() else folder
+    )
+
+
 def method_of(folder: Path) -> str | None:
     """The method that a checkpoint folder names, or that reads its `model_type` of transformers; None when neither."""
-    if (folder / ENSEMBLE).exists():
-        folder = folder / json.loads((folder / ENSEMBLE).read_text())["members"][0]
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((first(folder) / "config.json").read_text())
     except (OSError, ValueError):
         return None  # the loader says what is wrong with it
     if not isinstance(config, dict):

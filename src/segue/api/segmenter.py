@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.hub import Shared
 from segue.api.models import ENSEMBLE, find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.notes import swap_sides
@@ -37,7 +38,9 @@ def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", explain: bo
     members = [Member(s.network.to(device), s.temperature) for s in saved]
     for member in members:
         member.network.remember_notes()
-    return Segmenter(members, saved[0].preprocessing, device)
+    model = Segmenter(members, saved[0].preprocessing, device)
+    model.folder = folder
+    return model
 
 
 def export(name_or_path: str | Path, out: Path) -> None:
@@ -68,7 +71,7 @@ class Explanation:
     gradcam: NDArray[np.float32]
 
 
-class Segmenter:
+class Segmenter(Shared):
     """Outlines in a picture what its note describes."""
 
     def __init__(self, members: Sequence[Member], preprocessing: Preprocessing, device: str = "cpu") -> None:

@@ -34,26 +34,41 @@ def class_of(link: Link) -> str:
     return link.label or link.phrase
 
 
-def to_coco(told: Sequence[Told], categories: Sequence[str] = (), *, as_polygons: bool = False) -> dict[str, Any]:
+def to_coco(
+    told: Sequence[Told],
+    categories: Sequence[str] = (),
+    *,
+    as_polygons: bool = False,
+    sizes: Sequence[tuple[int, int]] = (),
+) -> dict[str, Any]:
     """One COCO object: images, categories, annotations (a link each, with its score) and captions.
 
     categories: class names in the order of their ids, from 1; those found, sorted, by default.
-    as_polygons: outlines instead of compressed run lengths. Raises InputError for a class outside `categories`.
+    as_polygons: outlines instead of compressed run lengths. sizes: (height, width) of the pictures, where one may have
+    no mask that tells it. Links without a pixel are left out, and so is a caption of no words.
+    Raises InputError for a class outside `categories`.
     """
+    if sizes and len(sizes) != len(told):
+        raise InputError(f"sizes: got {len(sizes)} for {len(told)} pictures, expected one for each")
     names = list(categories) or sorted({class_of(x) for _, some in told for story in some for x in story.links})
     number = {name: i for i, name in enumerate(names, 1)}
-    made: dict[str, Any] = {"images": [], "annotations": [], "captions": []}
+    made: dict[str, Any] = {"info": {"description": "Predictions of Segue"}, "licenses": []}
+    made |= {"images": [], "annotations": [], "captions": []}
     made["categories"] = [{"id": i, "name": name} for name, i in number.items()]
     for image_id, (file_name, stories) in enumerate(told, 1):
-        height, width = _size(stories)
+        height, width = sizes[image_id - 1] if sizes else _size(stories)
         made["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
         for story in stories:
             caption = {"id": len(made["captions"]) + 1, "image_id": image_id}
-            made["captions"].append(caption | {"caption": story.caption, "score": story.score})
+            if story.caption:
+                made["captions"].append(caption | {"caption": story.caption, "score": story.score})
             for link in story.links:
                 if class_of(link) not in number:
                     raise InputError(f"{file_name}: class {class_of(link)!r} is not among the categories; add it")
-                more = {"id": len(made["annotations"]) + 1, "image_id": image_id, "caption_id": caption["id"]}
+                if not link.mask.any():
+                    continue
+                more = {"id": len(made["annotations"]) + 1, "image_id": image_id}
+                more |= {"caption_id": caption["id"]} if story.caption else {}
                 more["category_id"] = number[class_of(link)]
                 made["annotations"].append(more | _annotation(link, as_polygons))
     return made
@@ -70,6 +85,28 @@ def _annotation(link: Link, as_polygons: bool) -> dict[str, Any]:
         "phrase": link.phrase,
         "tokens_positive": [[link.start, link.end]],
     }
+
+
+def write_coco(
+    path: Path,
+    told: Sequence[Told],
+    categories: Sequence[str] = (),
+    *,
+    as_polygons: bool = True,
+    sizes: Sequence[tuple[int, int]] = (),
+) -> None:
+    """Write `to_coco`, whose arguments these are, whole or not at all.
+
+    pycocotools reads it either way; imports of Label Studio and CVAT want the polygons, which are the default here.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_text(path, json.dumps(to_coco(told, categories, as_polygons=as_polygons, sizes=sizes)))
+
+
+def _write_text(path: Path, text: str) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as inside:
+        (Path(inside) / path.name).write_text(text, encoding="utf-8")
+        os.replace(Path(inside) / path.name, path)
 
 
 def to_grandf(told: Sequence[Told]) -> dict[str, Any]:
@@ -297,8 +334,6 @@ def write_stories(
         write_image(pixels, folder / file)
         made.append(folder / file)
     for file, text in texts.items():
-        with tempfile.TemporaryDirectory(dir=folder) as inside:
-            (Path(inside) / file).write_text(text, encoding="utf-8")
-            os.replace(Path(inside) / file, folder / file)
+        _write_text(folder / file, text)
         made.append(folder / file)
     return made

@@ -425,10 +425,16 @@ class RecLMIS(nn.Module):
         """image: (B, 3, H, W), normalised, H and W multiples of `stride`. Returns logits (B, 1, H, W)."""
         return self._segment(image, notes)[0]
 
+    def segment_words(self, image: Tensor, e: Tensor, real: Tensor) -> Tensor:
+        """As `forward`, for notes already read: e (B, L, C) and real (B, L) of `read`."""
+        return self._segment_words(image, e, real)[0]
+
     def _segment(self, image: Tensor, notes: Sequence[str | None]) -> tuple[Tensor, dict[str, Tensor]]:
         if not self.reads_notes:
             return self.decoder(self.encoder(image)), {}
-        e, real = self.read(notes, image.device)
+        return self._segment_words(image, *self.read(notes, image.device))
+
+    def _segment_words(self, image: Tensor, e: Tensor, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.see is None:
             return self.decoder(self.encoder(image, e.sum(1) / real.sum(1, keepdim=True))), {}
         levels = self.encoder(image)

@@ -18,6 +18,7 @@ from segue.recipes.bench_crossmodal import bench_crossmodal
 from segue.recipes.bench_curate import bench_curate
 from segue.recipes.bench_data import bench_data
 from segue.recipes.bench_embed import bench_embed
+from segue.recipes.bench_export import bench_export
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.bench_serve import bench_serve
@@ -79,6 +80,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the 
     "curate": bench_curate,
     "data": bench_data,
     "embed": bench_embed,
+    "export": bench_export,
     "groupvit": bench_groupvit,
     "metrics": bench_metrics,
     "reclmis": bench_reclmis,

@@ -16,6 +16,7 @@ from segue.api.labeller import find_card
 from segue.data.images import PICTURES, read_image, write_image, write_index
 from segue.data.show import name_classes, palette
 from segue.methods.cocu.segment import parse_labels
+from segue.recipes.segmenting import write_answers
 from segue.types import InputError
 
 MODEL = "cocu-scenes"
@@ -31,6 +32,7 @@ def label_files(
     card: str | None = None,
     background: float | None = None,
     device: str = "cpu",
+    coco: Path | None = None,
 ) -> None:
     """See `segue.cli.segment`, whose arguments these are."""
     names = parse_labels(labels)
@@ -41,6 +43,7 @@ def label_files(
     files, targets = _files(image, out)
     predictor = load_labeller(model, device=device)
     failed: list[str] = []
+    found: list[tuple[str, Any]] = []
     for path, target in zip(files, targets, strict=True):
         try:
             pixels = read_image(path)
@@ -49,6 +52,10 @@ def label_files(
             continue
         answer = predictor.segment(pixels, names, card=card, background=background)
         _tell(_write(path.name, pixels, answer, target) | {"card": _card(predictor, card, background)}, as_json)
+        if coco is not None:
+            found.append((path.name, answer))
+    if coco is not None:
+        write_answers(coco, found, names)
     if failed:
         raise InputError(f"{len(failed)} of {len(files)} pictures could not be read: " + "; ".join(failed))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from segue.api import Explanation, Segmenter, load_segmenter, read_notes
-from segue.api.answers import of_segmentation
+from segue.api import Explanation, NamedMap, Segmenter, load_segmenter, read_notes
+from segue.api.answers import DESCRIBED, as_story, of_segmentation
+from segue.data.export import write_coco
 from segue.data.images import PICTURES, VOLUMES, read_image, write_image, write_mask
 from segue.data.show import heat_map, outline
 from segue.types import InputError, Segmentation
@@ -32,6 +33,7 @@ def segment_files(
     window: int,
     explain: bool,
     device: str,
+    coco: Path | None = None,
 ) -> None:
     """See `segue.cli.segment`, whose arguments these are."""
     options: dict[str, Any] = {"threshold": threshold, "tta": tta, "window": window}
@@ -39,12 +41,15 @@ def segment_files(
         raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
     if image.is_dir() or notes is not None:
         pairs = _pairs(image, note, notes)
-        _segment_folder(load_segmenter(model, device=device), pairs, out or Path("masks"), as_json, explain, options)
+        predictor = load_segmenter(model, device=device)
+        _segment_folder(predictor, pairs, out or Path("masks"), as_json, explain, options, coco)
         return
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of pictures")
     predictor = load_segmenter(model, device=device, explain=explain)
     if image.name.lower().endswith(VOLUMES):
+        if coco is not None:
+            raise InputError("--coco takes flat pictures; a volume's masks are written as NIfTI")
         _segment_volume(predictor, image, note, out, as_json, explain, options)
         return
     target = out or Path(f"{image.stem}.mask.png")
@@ -55,7 +60,18 @@ def segment_files(
         if note is None:
             raise InputError("--explain shows which words counted: give a --note")
         told |= _write_explanation(pixels, predictor.explain(pixels, note), target)
+    if coco is not None:
+        write_answers(coco, [(image.name, answer)], (DESCRIBED,))
     _tell(told, as_json)
+
+
+def write_answers(
+    coco: Path, answers: Sequence[tuple[str, Segmentation | NamedMap]], categories: Sequence[str]
+) -> None:
+    """One COCO file of the answers to pictures by their file names."""
+    sizes = [(a.mask if isinstance(a, Segmentation) else a.index).shape for _, a in answers]
+    told = [(name, [as_story(answer)]) for name, answer in answers]
+    write_coco(coco, told, categories, sizes=[(h, w) for h, w in sizes])
 
 
 def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
@@ -77,11 +93,13 @@ def _segment_folder(
     as_json: bool,
     explain: bool,
     options: dict[str, Any],
+    coco: Path | None,
 ) -> None:
     if explain:
         raise InputError("--explain takes one picture at a time")
     out.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
+    found: list[tuple[str, Segmentation | NamedMap]] = []
     readable = _readable(pairs, failed)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("segmenting", total=len(pairs))
@@ -89,7 +107,11 @@ def _segment_folder(
             answers = predictor.segment_many([p for _, p, _ in part], [n for _, _, n in part], **options)
             for (path, pixels, _), answer in zip(part, answers, strict=True):
                 _tell(_write(path.name, pixels, answer, out / f"{path.stem}.png"), as_json)
+                if coco is not None:
+                    found.append((path.name, answer))
                 progress.advance(bar)
+    if coco is not None:
+        write_answers(coco, found, (DESCRIBED,))
     if failed:
         raise InputError(f"{len(failed)} of {len(pairs)} pictures could not be read: " + "; ".join(failed))
 

@@ -46,11 +46,20 @@ class Block(nn.Module):
 
         With a cache that is not empty, L must be 1.
         """
-        q, k, v = self.qkv(self.norm_attend(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.split(x)
         if cache is not None:
             start, stop = cache.length, cache.length + x.shape[1]
             cache.keys[layer][:, :, start:stop], cache.values[layer][:, :, start:stop] = k, v
             k, v = cache.keys[layer][:, :, :stop], cache.values[layer][:, :, :stop]
+        return self.join(x, q, k, v)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, W) -> the queries, keys and values of its positions, (B, heads, L, W / heads) each."""
+        q, k, v = self.qkv(self.norm_attend(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def join(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What comes of x (B, L, W) whose queries q look at the keys k: L of them, or any number when L is 1."""
         drop = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, is_causal=x.shape[1] > 1, dropout_p=drop)
         x = x + self._drop(self.out(y.transpose(1, 2).flatten(2)))
@@ -88,7 +97,7 @@ class PrefixDecoder(nn.Module):
 
         Padding to the right needs no mask: no earlier position sees it.
         """
-        return self._logits(self._hidden(torch.cat([prefix, self.embed(tokens)], 1))[:, prefix.shape[1] - 1 :])
+        return self.logits(self._hidden(torch.cat([prefix, self.embed(tokens)], 1))[:, prefix.shape[1] - 1 :])
 
     def loss(self, prefix: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
         """Eq. 6 for each caption, as the mean over all real tokens of the batch.
@@ -96,18 +105,18 @@ class PrefixDecoder(nn.Module):
         tokens: (B, L), each caption with its end. real: (B, L) bool, False on padding, whatever its number.
         """
         logits = self._hidden(torch.cat([prefix, self.embed(tokens[:, :-1])], 1))[:, prefix.shape[1] - 1 :]
-        return F.cross_entropy(self._logits(logits[real]).float(), tokens[real])
+        return F.cross_entropy(self.logits(logits[real]).float(), tokens[real])
 
     def start(self, prefix: Tensor) -> tuple[Tensor, KVCache]:
         """Read the prefix (B, P, W): logits (B, V) of the first token, and the cache to go on with."""
         shape = (len(prefix), self.heads, self.place.num_embeddings, prefix.shape[-1] // self.heads)
         keys, values = ([prefix.new_empty(shape) for _ in self.blocks] for _ in range(2))
         cache = KVCache(keys, values)
-        return self._logits(self._hidden(prefix, cache)[:, -1]), cache
+        return self.logits(self._hidden(prefix, cache)[:, -1]), cache
 
     def step(self, tokens: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """One token (R,) for each row of the cache: logits (R, V) of the next, and the cache, which is written on."""
-        return self._logits(self._hidden(self.embed(tokens)[:, None], cache)[:, -1]), cache
+        return self.logits(self._hidden(self.embed(tokens)[:, None], cache)[:, -1]), cache
 
     def _hidden(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         past = cache.length if cache is not None else 0
@@ -118,5 +127,6 @@ class PrefixDecoder(nn.Module):
             cache.length += x.shape[1]
         return x
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
+        """States (..., W) -> (..., V)."""
         return F.linear(self.norm(x), self.embed.weight)

@@ -140,7 +140,10 @@ class ObjectAttention(nn.Module):
     def forward(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
         """v: (B, D). objects: (B, K, D) name features, K may be 0. found: (B, K) bool, False on padding -> (B, W)."""
         names = torch.cat([self.nothing.to(objects).expand(len(v), 1, -1), objects], 1)
-        real = torch.cat([~found.any(1, keepdim=True), found], 1)
+        return self.look(v, names, torch.cat([~found.any(1, keepdim=True), found], 1))
+
+    def look(self, v: Tensor, names: Tensor, real: Tensor) -> Tensor:
+        """As `forward`; names: (B, K, D) of which each row has one that is real, by real: (B, K)."""
         q, k, value = (
             f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for f, x in ((self.q, v[:, None]), (self.k, names), (self.v, names))

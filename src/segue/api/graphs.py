@@ -1,0 +1,252 @@
+"""What `segue export --onnx` writes of each kind of model: modules of tensors alone, each one ONNX graph.
+
+B pictures or rows, S side in pixels, L tokens, V vocabulary, D width of the image-text pair, W of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segue.api.labeller import Labeller
+from segue.api.segmenter import Member, Segmenter
+from segue.encoders.text import TextTower
+from segue.methods.cocu.groupvit import GroupViT
+from segue.methods.cocu.segment import group_maps
+from segue.methods.reclmis import RecLMIS
+from segue.methods.syntic import Captioner
+from segue.methods.syntic.decoder import PrefixDecoder
+from segue.methods.syntic.model import Syntic
+from segue.types import InputError
+
+EXPORTED = "what has: segmenters (reclmis, unet), captioners (syntic) and GroupViTs (cocu)"
+Sample = Callable[[int, int], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph. sample(rows, length) gives random inputs by name, in the module's order; they follow torch's seed.
+
+    axes: the names of each input's axes that may have any length. lengths: of the second argument of `sample`, those
+    at which the graph is checked.
+    """
+
+    module: nn.Module
+    sample: Sample
+    outputs: tuple[str, ...]
+    axes: dict[str, dict[int, str]]
+    lengths: tuple[int, ...] = (1,)
+
+
+# ------------------------------------------------------------------------------------------- segmenters
+
+
+class SegmenterGraph(nn.Module):
+    """Pixels and a note's tokens -> logits; a row without any real token has no note."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self.network, self.temperature = member.network, member.temperature
+
+    def forward(self, pixels: Tensor, ids: Tensor | None = None, real: Tensor | None = None) -> Tensor:
+        """pixels: (B, 3, S, S). ids: (B, L) int64. real: (B, L) bool. Returns calibrated logits (B, 1, S, S)."""
+        if ids is None or real is None or not isinstance(self.network, RecLMIS):
+            return self.network(pixels, [None] * len(pixels)) / self.temperature
+        return self.network.segment_words(pixels, *self._read(self.network, ids, real)) / self.temperature
+
+    @staticmethod
+    def _read(network: RecLMIS, ids: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """As `RecLMIS.read`, for notes already cut into tokens."""
+        assert network.text is not None  # as this graph has tokens
+        assert network.words is not None
+        first = torch.arange(ids.shape[1], device=ids.device) == 0
+        silent = ~real.any(1, keepdim=True)  # (B, 1)
+        told = real | (silent & first)
+        e = network.text(ids, told)
+        silence = network.words.silence * first[:, None]  # (L, width): the learned word, then nothing
+        return network.words(torch.where(silent[..., None], silence, e), told), told
+
+
+def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
+    """RecLMIS, or a network that reads no notes."""
+    if len(model.members) != 1:
+        raise InputError(f"this model is {len(model.members)} folds, whose answers are averaged; export one of them")
+    network, side = model.members[0].network, model.preprocessing.size
+    text = getattr(network, "text", None)
+    return {
+        "segmenter": Graph(
+            SegmenterGraph(model.members[0]),
+            lambda rows, length: {"pixels": torch.randn(rows, 3, side, side)} | _note(text, rows, length),
+            ("logits",),
+            {"pixels": {0: "batch"}}
+            | ({"ids": {0: "batch", 1: "tokens"}, "real": {0: "batch", 1: "tokens"}} if text else {}),
+            (1, text.max_tokens) if text else (1,),
+        )
+    }
+
+
+def _note(text: TextTower | None, rows: int, length: int) -> dict[str, Tensor]:
+    """Notes of `length` tokens at most; the last of several rows has none."""
+    if text is None:
+        return {}
+    real = torch.arange(length) < torch.randint(1, length + 1, (rows, 1))
+    real[1:][-1:] = False
+    ids = torch.randint(0, text.tokenizer.get_vocab_size(), (rows, length))
+    return {"ids": ids * real, "real": real}
+
+
+# ------------------------------------------------------------------------------------------- captioners
+
+
+class StartGraph(nn.Module):
+    """A picture's features -> the first token's logits, and the keys and values to go on with."""
+
+    def __init__(self, model: Syntic) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        projected: Tensor,
+        picture: Tensor | None = None,
+        objects: Tensor | None = None,
+        found: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """projected, picture: (B, D). objects: (B, K, D). found: (B, K) bool. See `Syntic.prefix`.
+
+        Returns logits (B, V), keys and values (layers, B, heads, P, W / heads), P the length of the prefix.
+        """
+        prefix, decoder = [self.model.image(F.normalize(projected, dim=-1))], self.model.decoder
+        if picture is not None and objects is not None and found is not None:
+            prefix.append(self._look(F.normalize(picture, dim=-1), objects, found))
+        x = torch.stack(prefix, 1)
+        return run(decoder, x + decoder.place.weight[: x.shape[1]])
+
+    def _look(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
+        """As `ObjectAttention`, but the row for "nothing" takes the first one's place."""
+        attention = self.model.objects
+        assert attention is not None  # as this graph has objects
+        nothing = ~found.any(1, keepdim=True) & (torch.arange(found.shape[1], device=found.device) == 0)
+        return attention.look(v, torch.where(nothing[..., None], attention.nothing, objects), found | nothing)
+
+
+class StepGraph(nn.Module):
+    """One more token of each row."""
+
+    def __init__(self, decoder: PrefixDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, tokens: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """tokens: (B,) int64. keys, values: (layers, B, heads, T, W / heads). Returns logits (B, V), both of T + 1."""
+        decoder, past = self.decoder, keys.shape[3]
+        x = decoder.embed(tokens)[:, None] + decoder.place.weight[past]
+        return run(decoder, x, keys, values)
+
+
+def run(
+    decoder: PrefixDecoder, x: Tensor, keys: Tensor | None = None, values: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`PrefixDecoder` over placed inputs x (B, L, W), with a cache that grows instead of one that is written into."""
+    every_k, every_v = [], []
+    for layer, block in enumerate(decoder.blocks):
+        q, k, v = block.split(x)
+        if keys is not None and values is not None:
+            k, v = torch.cat([keys[layer], k], 2), torch.cat([values[layer], v], 2)
+        x = block.join(x, q, k, v)
+        every_k.append(k)
+        every_v.append(v)
+    return decoder.logits(x[:, -1]), torch.stack(every_k), torch.stack(every_v)
+
+
+def captioner_graphs(model: Captioner) -> dict[str, Graph]:
+    """SynTIC's decoder: `start` and `step`."""
+    net, decoder = model.model, model.model.decoder
+    width, longest = net.pair_width, decoder.place.num_embeddings
+    many = {0: "batch", 1: "objects"}
+    about_objects = {"picture": {0: "batch"}, "objects": many, "found": many} if net.config.af else {}
+    cache = {1: "batch", 3: "past"}
+
+    def start(rows: int, length: int) -> dict[str, Tensor]:
+        made = {"projected": F.normalize(torch.randn(rows, width), dim=1)}
+        if net.config.af:
+            made |= {"picture": F.normalize(torch.randn(rows, width), dim=1)}
+            made |= {"objects": F.normalize(torch.randn(rows, length, width), dim=2)}
+            made |= {"found": torch.rand(rows, length) < 0.5}
+        return made
+
+    def step(rows: int, length: int) -> dict[str, Tensor]:
+        shape = (len(decoder.blocks), rows, decoder.heads, length, net.config.width // decoder.heads)
+        tokens = torch.randint(0, decoder.embed.num_embeddings, (rows,))
+        return {"tokens": tokens, "keys": torch.randn(shape), "values": torch.randn(shape)}
+
+    told = ("logits", "keys_out", "values_out")
+    return {
+        "start": Graph(StartGraph(net), start, told, {"projected": {0: "batch"}, **about_objects}, (1, 3)),
+        "step": Graph(
+            StepGraph(decoder),
+            step,
+            told,
+            {"tokens": {0: "batch"}, "keys": cache, "values": cache},
+            (1, 2, longest - 1),
+        ),
+    }
+
+
+# ------------------------------------------------------------------------------------------- GroupViT
+
+
+class PicturesGraph(nn.Module):
+    """Pixels -> the places of the picture and of its groups in the common space, and the groups' maps."""
+
+    def __init__(self, model: GroupViT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, S, S) -> picture (B, P), groups (B, G, P), both of unit length, and maps (B, G, rows, columns)."""
+        seen = self.model.see(pixels)
+        return self.model.embed_seen(seen), self.model.embed_groups(seen), group_maps(seen)
+
+
+class TextsGraph(nn.Module):
+    """Tokens -> the texts' places."""
+
+    def __init__(self, model: GroupViT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(T, L) int64, each row with its end -> (T, P) of unit length."""
+        return self.model.embed_tokens(ids)
+
+
+def labeller_graphs(model: Labeller) -> dict[str, Graph]:
+    """GroupViT: `pictures` at the size of the model's card, and `texts`."""
+    net, side, c = model.model, model.card.crop, model.model.config
+
+    def ids(rows: int, length: int) -> dict[str, Tensor]:
+        made = torch.randint(0, max(min(c.bos, c.eos, c.vocabulary), 1), (rows, length))
+        made[:, -1] = c.vocabulary - 1 if c.eos == 2 else c.eos
+        return {"ids": made}
+
+    def pixels(rows: int, _: int) -> dict[str, Tensor]:
+        return {"pixels": torch.randn(rows, 3, side, side)}
+
+    return {
+        "pictures": Graph(PicturesGraph(net), pixels, ("picture", "groups", "maps"), {"pixels": {0: "batch"}}),
+        "texts": Graph(TextsGraph(net), ids, ("texts",), {"ids": {0: "texts", 1: "tokens"}}, (2, c.max_tokens)),
+    }
+
+
+def graphs_of(model: Any) -> dict[str, Graph]:
+    """The graphs of a model by name. Raises InputError for a kind that has none."""
+    for kind, make in ((Segmenter, segmenter_graphs), (Captioner, captioner_graphs), (Labeller, labeller_graphs)):
+        if isinstance(model, kind):
+            return make(model)  # type: ignore[operator]
+    raise InputError(f"{type(model).__name__}: has no ONNX export; {EXPORTED}")

@@ -1,0 +1,225 @@
+"""`segue export --onnx`: a model as a folder of ONNX graphs that need neither Segue nor torch.
+
+The folder holds each graph as one file with its weights, model.json (inputs, outputs, sizes, and how to use it) and
+tokenizer.json where words are read or written. Nothing of it is written unless onnxruntime answers like torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch._dynamo
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.api.captioner import Captioner as PairedCaptioner
+from segue.api.graphs import EXPORTED, Graph, graphs_of
+from segue.api.labeller import Labeller, load_labeller
+from segue.api.models import find, method_of
+from segue.api.segmenter import Segmenter, load_segmenter
+from segue.methods.syntic import Captioner, load_captioner
+from segue.types import InputError
+
+TOLERANCE = 1e-4
+ROWS = (1, 2, 3)
+SEED = 0
+LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its image-text pair
+    "cocu": load_labeller,
+    "reclmis": load_segmenter,
+    "syntic": load_captioner,
+    "unet": load_segmenter,
+}
+
+
+def load_model(name_or_path: str | Path) -> Any:
+    """The model of a bundled name or a checkpoint folder, as `export_onnx` takes it; InputError for other kinds."""
+    folder = find(name_or_path)
+    method = method_of(folder)
+    if method not in LOADERS:
+        raise InputError(f"{folder.name}: a model of the method {method!r} has no ONNX export; {EXPORTED}")
+    return LOADERS[method](folder)
+
+
+def export_onnx(model: Any, out: Path) -> dict[str, float]:
+    """Write a predictor's graphs into the folder `out`, whole or not at all.
+
+    Returns each graph's largest difference between onnxruntime and torch on random inputs of several sizes, at most
+    `TOLERANCE`. Raises InputError for a kind of model without graphs, a folder that is there, missing packages, and
+    ArithmeticError when a graph answers differently.
+    """
+    if out.exists():
+        raise InputError(f"{out}: is there already; name a new folder")
+    model = model.trained if isinstance(model, PairedCaptioner) else model
+    graphs = graphs_of(model)
+    _packages()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as inside:
+        fresh = Path(inside) / "fresh"
+        fresh.mkdir()
+        differences = {}
+        for name, graph in graphs.items():
+            write_graph(graph, fresh / f"{name}.onnx")
+            differences[name] = check_graph(graph, fresh / f"{name}.onnx")
+        _write_about(model, fresh, differences)
+        os.replace(fresh, out)
+    return differences
+
+
+def _packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"ONNX needs more packages ({error}): pip install 'segue[onnx]'") from error
+
+
+def write_graph(graph: Graph, path: Path) -> None:
+    """One graph by torch's exporter, its weights inside."""
+    torch.manual_seed(SEED)
+    inputs = graph.sample(ROWS[-1], max(2, sorted(graph.lengths)[len(graph.lengths) // 2]))
+    axes = {name: graph.axes.get(name, {}) for name in inputs}
+    logger, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
+    uncached = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)  # type: ignore[attr-defined]  # halves the time
+    try:
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.no_grad(), uncached:
+            warnings.simplefilter("ignore")  # of torch's own making
+            torch.onnx.export(
+                graph.module.eval(), (), path, kwargs=inputs, input_names=list(inputs),
+                output_names=list(graph.outputs), dynamic_shapes=axes, external_data=False, dynamo=True, verbose=False,
+            )  # fmt: skip
+    finally:
+        logger.setLevel(level)
+
+
+def session(path: Path, threads: int = 0) -> Any:
+    """An onnxruntime session on the CPU. threads: 0 for onnxruntime's own choice."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def check_graph(graph: Graph, path: Path) -> float:
+    """The largest difference between onnxruntime and torch, over batches and lengths. ArithmeticError above 1e-4."""
+    running, worst = session(path, torch.get_num_threads()), 0.0
+    torch.manual_seed(SEED)
+    for rows in ROWS:
+        for length in graph.lengths:
+            inputs = graph.sample(rows, length)
+            for name, ours, theirs in zip(graph.outputs, eager(graph, inputs), answer(running, inputs), strict=True):
+                if ours.shape != theirs.shape or not np.isfinite(theirs).all():
+                    raise ArithmeticError(
+                        f"{path.name}: {name} has shape {theirs.shape}, torch's {ours.shape}, or holds NaN"
+                    )
+                worst = max(worst, float(np.abs(ours - theirs).max(initial=0.0)))
+    if worst > TOLERANCE:
+        raise ArithmeticError(
+            f"{path.name}: onnxruntime's answers differ from torch's by {worst:.2g}, more than {TOLERANCE:g}"
+        )
+    return worst
+
+
+def eager(graph: Graph, inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
+    """What torch answers."""
+    with torch.inference_mode():
+        found = graph.module(**inputs)
+    return [x.numpy() for x in ((found,) if isinstance(found, Tensor) else found)]
+
+
+def answer(running: Any, inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
+    """What onnxruntime answers."""
+    return running.run(None, {name: x.numpy() for name, x in inputs.items()})
+
+
+# ------------------------------------------------------------------------------------------- model.json
+
+
+def _write_about(model: Any, folder: Path, differences: dict[str, float]) -> None:
+    told: dict[str, Any] = {
+        "graphs": {name: {**_ends(folder / f"{name}.onnx"), "largest_difference": x} for name, x in differences.items()}
+    }
+    for kind, tell in ((Segmenter, _segmenter), (Captioner, _captioner), (Labeller, _labeller)):
+        if isinstance(model, kind):
+            told |= tell(model, folder)  # type: ignore[operator]
+    (folder / "model.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _ends(path: Path) -> dict[str, Any]:
+    """A graph's file, inputs and outputs as onnxruntime reads them: sizes are numbers, or names where any will do."""
+    running = session(path, 1)
+    ends = {"inputs": running.get_inputs(), "outputs": running.get_outputs()}
+    return {"file": path.name} | {
+        side: [{"name": x.name, "type": x.type, "shape": x.shape} for x in found] for side, found in ends.items()
+    }
+
+
+def _segmenter(model: Segmenter, folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = {"job": "segment by note", "pixels": asdict(model.preprocessing)}
+    told["use"] = [
+        "pixels: RGB / 255, resized to size x size (bilinear, anti-aliased), minus mean, over std; channels first",
+        "logits: resize (bilinear, pixel centres) to the picture's own grid, then sigmoid; the mask is 0.5 or more",
+    ]
+    text = getattr(model.members[0].network, "text", None)
+    if text is not None:
+        _write_tokenizer(text.tokenizer, folder)
+        told["tokens"] = {"file": "tokenizer.json", "most": text.max_tokens}
+        told["use"] += ["ids: of tokenizer.json, 0 behind a note's end; real: true on tokens; all false for no note"]
+    return told
+
+
+def _captioner(model: Captioner, folder: Path) -> dict[str, Any]:
+    net, words = model.model, model.words
+    _write_tokenizer(words.tokenizer, folder)
+    told: dict[str, Any] = {"job": "caption"}
+    told["tokens"] = {
+        "file": "tokenizer.json", "end": net.end, "never": list(net.silent), "most": net.config.max_tokens
+    }  # fmt: skip
+    told["pair"] = {key: model.pair[key] for key in ("width", "fingerprint")}
+    told["use"] = [
+        "picture: the image-text pair's feature, of length 1; objects: those of the names of what is seen, found: "
+        "which are real (one row of zeros that is not found for no objects)",
+        "start gives the first token's logits and the cache; step takes a token and the cache (keys_out, values_out "
+        "become keys, values) and gives the next token's, until the token `end`",
+        "projected: the same as picture",
+    ]
+    if net.config.fp:
+        told["use"][-1] = "projected: normalise(softmax(support @ picture / tau) @ support), Eq. 3"
+        told["support"] = {"tau": net.config.tau, "file": None if model.support is None else "support.npy"}
+        if model.support is not None:
+            np.save(folder / "support.npy", np.asarray(model.support.features))
+    return told
+
+
+def _labeller(model: Labeller, folder: Path) -> dict[str, Any]:
+    c, card = model.model.config, model.card
+    if model.model.tokenizer is not None:
+        _write_tokenizer(model.model.tokenizer, folder)
+    return {
+        "job": "segment by names",
+        "pixels": {"size": card.crop, "mean": c.mean, "std": c.std},
+        "tokens": {"file": "tokenizer.json", "most": c.max_tokens, "end": c.eos, "pad": c.pad, "prompt": card.prompt},
+        "scale": float(model.model.scale),
+        "card": asdict(card),
+        "use": [
+            "pixels: RGB / 255, the shorter side resized to card.short_side, windows of size x size, - mean, / std",
+            "score of name n at a patch: sum over g of maps[g, patch] * softmax_n(scale * groups[g] . texts[n]), "
+            "resized (bilinear) to pixels; a pixel gets the best name",
+        ],
+    }
+
+
+def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")

@@ -1,0 +1,73 @@
+"""`segue bench export`: onnxruntime beside torch, graph by graph, in one interleaved run.
+
+Both have the same weights, inputs and threads; times are medians over rounds in which each takes its turn, so that a
+busy machine slows both alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segue.types import InputError
+
+
+def bench_export(
+    *, models: tuple[str, ...] = ("reclmis-chest",), batch: int = 1, rounds: int = 30, length: int = 16
+) -> dict[str, Any]:
+    """Milliseconds of each graph by onnxruntime and by torch.
+
+    Args:
+        models: bundled names or checkpoint folders: segmenters, captioners, GroupViTs.
+        batch: pictures, or rows.
+        rounds: of which the medians are taken, after one that warms up.
+        length: tokens of a text, objects of a picture, tokens in the cache; fewer where a model has room for fewer.
+    """
+    if batch < 1 or rounds < 1 or length < 2:
+        raise InputError(f"bench: got batch {batch}, rounds {rounds}, length {length}; expected 1, 1 and 2 or more")
+    threads = torch.get_num_threads()
+    found = {str(model): _model(model, batch, rounds, length) for model in models}
+    return {"ms": found, "batch": batch, "length": length, "rounds": rounds, "threads": threads}
+
+
+def _model(name: str, batch: int, rounds: int, length: int) -> dict[str, dict[str, float]]:
+    from segue.api import to_onnx
+    from segue.api.graphs import graphs_of
+
+    model = to_onnx.load_model(name)
+    with tempfile.TemporaryDirectory() as inside:
+        differences = to_onnx.export_onnx(model, Path(inside) / "onnx")
+        runs: dict[str, dict[str, Callable[[], object]]] = {}
+        for graph_name, graph in graphs_of(model).items():
+            running = to_onnx.session(Path(inside) / "onnx" / f"{graph_name}.onnx", torch.get_num_threads())
+            torch.manual_seed(to_onnx.SEED)
+            inputs = graph.sample(batch, min(length, max(graph.lengths)))
+            runs[graph_name] = {
+                "onnxruntime": partial(to_onnx.answer, running, inputs),
+                "torch": partial(to_onnx.eager, graph, inputs),
+            }
+        return {
+            graph_name: _medians(run, rounds) | {"largest_difference": differences[graph_name]}
+            for graph_name, run in runs.items()
+        }
+
+
+def _medians(run: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in run}
+    for turn in range(rounds + 1):
+        for name, one in run.items():
+            start = time.perf_counter()
+            one()
+            if turn:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    ms = {name: statistics.median(values) for name, values in times.items()}
+    return {name: round(value, 3) for name, value in ms.items()} | {
+        "torch_over_onnxruntime": round(ms["torch"] / ms["onnxruntime"], 3)
+    }

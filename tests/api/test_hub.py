@@ -1,0 +1,126 @@
+"""Models given away and taken: the folder, its card, the hub by a stand-in."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_captioner import made
+
+import segue as package
+from segue.api import Segmenter, from_pretrained, push_to_hub, save_pretrained
+from segue.api.explainer import Explainer
+from segue.types import InputError
+from tiny_pair import CAPTIONS, tiny_pair
+
+
+def head(folder):
+    return (folder / "README.md").read_text().split("---")[1]
+
+
+def test_a_saved_model_answers_alike_and_has_a_card(tiny_model, tmp_path, picture):
+    model = package.load(tiny_model)
+    folder = model.save_pretrained(tmp_path / "mine")
+    again = from_pretrained(folder)
+    np.testing.assert_array_equal(again.segment(picture, "left").mask, model.segment(picture, "left").mask)
+    assert {p.name for p in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert "license: apache-2.0\nlibrary_name: segue\npipeline_tag: image-segmentation\ntags:\n- segue" in head(folder)
+    text = (folder / "README.md").read_text()
+    assert "not for diagnosis" in text
+    assert "By `a test`" in text
+    assert "No row of `results/` was measured with these weights" in text
+    with pytest.raises(InputError, match="is there already"):
+        save_pretrained(tiny_model, folder)
+
+
+def test_the_card_shows_the_rows_measured_with_a_bundled_model(tmp_path):
+    results = Path(__file__).parents[2] / "results"
+    folder = save_pretrained("reclmis-chest", tmp_path / "chest", results=results)
+    text = (folder / "README.md").read_text()
+    assert "From `results/reclmis_chest_full.csv`:" in text
+    assert "| test | bundled, own notes | dice | 0.902358 |" in text
+    assert "| image_size | 96 |" in text
+    assert "not for diagnosis" not in (save_pretrained("pair-scenes", tmp_path / "pair") / "README.md").read_text()
+
+
+def test_the_cards_python_is_python(tmp_path):
+    from segue.api.hub import JOBS
+
+    for job in JOBS.values():
+        compile(job.use, "card", "exec")
+
+
+def test_a_captioner_brings_its_pair(tmp_path):
+    tiny_pair(tmp_path / "far" / "away")
+    made(tmp_path / "model", tmp_path / "far" / "away")
+    model = package.load(tmp_path / "model")
+    folder = model.save_pretrained(tmp_path / "whole")
+    assert json.loads((folder / "config.json").read_text())["pair"]["name"] == "pair"
+    (tmp_path / "far").rename(tmp_path / "gone")
+    moved = folder.rename(tmp_path / "moved")
+    pixels = np.full((32, 32, 3), 80, np.uint8)
+    assert from_pretrained(moved).caption(pixels) == model.caption(pixels)
+    with pytest.raises(InputError, match="changed since"):
+        model.with_support(CAPTIONS[:2]).save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match="is not there"):
+        save_pretrained(tmp_path / "model", tmp_path / "other")
+
+
+class Api:
+    """The hub's api, which keeps what it is given."""
+
+    def __init__(self, token=None):
+        Api.seen = {"token": token}
+
+    def create_repo(self, repo, *, private, exist_ok):
+        Api.seen |= {"repo": repo, "private": private}
+
+    def upload_folder(self, *, repo_id, folder_path, commit_message):
+        Api.seen |= {"files": {p.name for p in Path(folder_path).iterdir()}}
+        Api.seen |= {"card": (Path(folder_path) / "README.md").read_text()}
+        return f"https://hub/{repo_id}/commit/1"
+
+
+def test_a_model_is_pushed(tiny_model, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    address = push_to_hub(package.load(tiny_model), "me/mine", private=True, token="secret")
+    assert address == "https://hub/me/mine/commit/1"
+    assert (Api.seen["repo"], Api.seen["private"], Api.seen["token"]) == ("me/mine", True, "secret")
+    assert Api.seen["files"] == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert 'from_pretrained("me/mine")' in Api.seen["card"]
+    assert "secret" not in Api.seen["card"]
+    with pytest.raises(InputError, match="expected owner/name"):
+        push_to_hub(tiny_model, "mine")
+
+
+def test_a_model_is_fetched_without_pickles(tiny_model, monkeypatch):
+    asked = {}
+
+    def download(repo, *, revision, allow_patterns):
+        asked.update(repo=repo, revision=revision, patterns=allow_patterns)
+        return str(tiny_model)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert isinstance(Segmenter.from_pretrained("me/mine", revision="v1"), Segmenter)
+    assert asked == {
+        "repo": "me/mine",
+        "revision": "v1",
+        "patterns": ["*.safetensors", "*.json", "*.txt", "*.md"],
+    }
+    with pytest.raises(InputError, match="a Segmenter, expected a Explainer"):
+        Explainer.from_pretrained("me/mine")
+
+
+def test_what_can_not_be_had_is_told(tiny_model, monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def download(*args, **options):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(InputError, match=r"me/mine: neither a folder nor to be had from the hub \(no connection"):
+        from_pretrained("me/mine")
+    with pytest.raises(InputError, match="goes with a repository"):
+        from_pretrained(tiny_model, revision="v1")
+    with pytest.raises(InputError, match="neither a folder nor a bundled model"):
+        from_pretrained("nowhere")
