@@ -67,11 +67,11 @@ JOBS: dict[str, Job] = {
         'print(model.embed_texts(["a dog on the grass"]))',
     ),
 }
-MEASURED: dict[
-    str, tuple[str, str]
-] = {  # bundled name -> the results file and the start of the systems measured with it
+# bundled name -> the results file and the start of the systems measured with it
+MEASURED: dict[str, tuple[str, str]] = {
     "pair-scenes": ("align_scenes", "pair-scenes"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),
+    "syntic-scenes": ("syntic_scenes_full", "bundled"),
 }
 
 
