@@ -64,8 +64,8 @@ DESCRIBED = "described"  # the one class of what a note describes
 def as_story(answer: Segmentation | NamedMap) -> CaptionedMasks:
     """An answer as `segue.data.export` takes it: what a note describes, or each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
-        links = (Link(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED),) if answer.area else ()
-        return CaptionedMasks("", answer.score, links)
+        link = Link(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)
+        return CaptionedMasks("", answer.score, (link,) if answer.area else ())
     found = [(name, answer.index == value) for value, name in enumerate(answer.names)]
     links = tuple(Link(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
     return CaptionedMasks("", float(answer.scores.mean()), links)

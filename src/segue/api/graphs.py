@@ -5,9 +5,9 @@ B pictures or rows, S side in pixels, L tokens, V vocabulary, D width of the ima
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from segue.methods.cocu.groupvit import GroupViT
 from segue.methods.cocu.segment import group_maps
 from segue.methods.reclmis import RecLMIS
 from segue.methods.syntic import Captioner
-from segue.methods.syntic.decoder import PrefixDecoder
+from segue.methods.syntic.decoder import Block, PrefixDecoder
 from segue.methods.syntic.model import Syntic
 from segue.types import InputError
 
@@ -154,7 +154,7 @@ def run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`PrefixDecoder` over placed inputs x (B, L, W), with a cache that grows instead of one that is written into."""
     every_k, every_v = [], []
-    for layer, block in enumerate(decoder.blocks):
+    for layer, block in enumerate(cast(Iterable[Block], decoder.blocks)):
         q, k, v = block.split(x)
         if keys is not None and values is not None:
             k, v = torch.cat([keys[layer], k], 2), torch.cat([values[layer], v], 2)
@@ -246,7 +246,10 @@ def labeller_graphs(model: Labeller) -> dict[str, Graph]:
 
 def graphs_of(model: Any) -> dict[str, Graph]:
     """The graphs of a model by name. Raises InputError for a kind that has none."""
-    for kind, make in ((Segmenter, segmenter_graphs), (Captioner, captioner_graphs), (Labeller, labeller_graphs)):
-        if isinstance(model, kind):
-            return make(model)  # type: ignore[operator]
+    if isinstance(model, Segmenter):
+        return segmenter_graphs(model)
+    if isinstance(model, Captioner):
+        return captioner_graphs(model)
+    if isinstance(model, Labeller):
+        return labeller_graphs(model)
     raise InputError(f"{type(model).__name__}: has no ONNX export; {EXPORTED}")
