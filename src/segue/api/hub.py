@@ -226,7 +226,7 @@ def card(folder: Path, results: Path, license: str, name: str) -> str:
     tags = ["segue", method, *(["medical"] if job.medical else [])]
     head = ["---", f"license: {license}", "library_name: segue", f"pipeline_tag: {job.pipeline}", "tags:"]
     head += [*(f"- {tag}" for tag in tags), "---", "", f"# {name}", ""]
-    told = [f"A model of [Segue](https://pypi.org/project/segue) by the method `{method}`: it {job.does}.", ""]
+    told = [f"A model of Segue by the method `{method}`: it {job.does}.", ""]
     told += ["```python", "from segue.api import from_pretrained", "", f'model = from_pretrained("{LOADED}")', job.use]
     made = ["```", "", "## How it was made", "", *_settings(about), "## What it scored", "", _figures(folder, results)]
     return "\n".join([*head, *told, *made, "", "## What it is not for", "", _limits(job), ""])
