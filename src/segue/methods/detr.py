@@ -74,7 +74,8 @@ def find_objects(
     found = detr(pixel_values=pixels[None].to(detr.device))
     chance, number = found.logits[0].softmax(-1)[:, :-1].max(-1)
     corners = _corners(found.pred_boxes[0].cpu().numpy()) * np.array([width, height, width, height], np.float32)
-    names = [class_names(detr)[int(i)] for i in number]
+    classes = class_names(detr)
+    names = [classes[int(i)] for i in number]
     kept: list[int] = []
     for i in chance.argsort(descending=True, stable=True).tolist():
         if chance[i] < threshold or len(kept) == most:

@@ -134,7 +134,7 @@ def syntic_bundled_table(data: Path | None = None) -> list[Row]:
 
 def _bundled(retrieve: bool, data: Path | None, work: Path) -> dict[str, float]:
     shared = work.parents[1]
-    scenes = data / "scenes" if data is not None else scenes_once(shared / "data-scenes")
+    scenes = _scenes(data, shared)
     captioner, test = load_captioner("syntic-scenes"), first(read_pictures(scenes, "test"), TESTED)
     v = picture_features(test, captioner.pair, shared / "features")
     return scored(_said(captioner, v, retrieve), test, v, captioner.pair)
@@ -148,7 +148,7 @@ def _said(captioner: Captioner, v: NDArray[np.float32], retrieve: bool = False) 
 
 def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) -> dict[str, float]:
     shared = work.parents[1]
-    scenes = data / "scenes" if data is not None else scenes_once(shared / "data-scenes")
+    scenes = _scenes(data, shared)
     settings = replace(
         settings,
         out=work.parent / f"{case.folder}-{settings.seed}",
@@ -163,6 +163,10 @@ def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) ->
     test = first(read_pictures(other or scenes, "test"), TESTED)
     texts = read_corpus(other / KARPATHY).captions if other and case.swap else None
     return score_system(settings, lambda: captions_of(settings.corpus), THINGS, test, texts)
+
+
+def _scenes(data: Path | None, shared: Path) -> Path:
+    return data / "scenes" if data is not None else scenes_once(shared / "data-scenes")
 
 
 def _other_world(shared: Path) -> Path:
