@@ -164,7 +164,7 @@ def test_systems_draw_from_their_own_archives(settings):
     assert set(found["no_clustering"].clusters.tolist()) == {0}
     assert len(found["no_expansion"].numbers) < len(found["full"].numbers)
     batches, _ = batches_of(replace(settings, system="top3"))
-    names = [batches._names("", epoch, 0, np.random.default_rng(epoch)) for epoch in range(3)]
+    names = batches._names([(epoch, 0) for epoch in range(3)])
     assert names[0] == names[1] == names[2] == [concept for concept, _ in batches.archive.of(0)][:3]
 
 

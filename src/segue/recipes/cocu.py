@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -258,18 +260,20 @@ class NamedBatches:
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """The batch that `GroupViT.training_step` takes."""
-        drawn = [self._draw(epoch, self.rows[index]) for epoch, index in keys]
+        names = self._names(keys)
+        drawn = [self._draw(epoch, self.rows[index], some) for (epoch, index), some in zip(keys, names, strict=True)]
         pixels = torch.stack([image for image, _ in drawn]).float() / 255
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         return {"image": (pixels - mean) / std, "text": [text for _, text in drawn]}
 
-    def _draw(self, epoch: int, row: int) -> tuple[Tensor, list[str]]:
-        """A picture (3, S, S) uint8 and its texts."""
+    def _draw(self, epoch: int, row: int, names: Sequence[str] | None) -> tuple[Tensor, list[str]]:
+        """A picture (3, S, S) uint8 and its texts. names: of its archive; None: the caption's own nouns."""
         rng = np.random.default_rng([self.settings.seed, epoch, row])
         captions = self.corpus.captions[row]
         caption = captions[int(rng.integers(len(captions)))]
         mirrored = swap_sides(caption) if self.settings.flips and rng.random() < 0.5 else None
-        names = self._names(caption, epoch, row, rng)
+        names = _nouns(caption, self.corpus.vocabulary, rng) if names is None else names
+        names = [names[i % len(names)] for i in range(self.settings.concepts)] if names else []
         image = self._pixels(row)
         image = image if mirrored is None else image[:, ::-1]
         texts = [caption if mirrored is None else mirrored, *(_prompt(name, rng) for name in names)]
@@ -279,21 +283,24 @@ class NamedBatches:
     def _read(self, row: int) -> NDArray[np.uint8]:
         return resize_image(self.corpus.pictures[row].load(), self.size)
 
-    def _names(self, caption: str, epoch: int, row: int, rng: np.random.Generator) -> list[str]:
-        """K concepts, repeated in turn where there are fewer, or none."""
+    def _names(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sequence[str] | None]:
+        """What each picture's archive gives in its epoch, drawn for all of an epoch together."""
         if self.archive is None:
-            names = _nouns(caption, self.corpus.vocabulary, rng)
-        else:
-            mode: Literal["clusters", "top"] = "top" if self.settings.system == "top3" else "clusters"
-            (names,) = self.archive.draw(
-                [row],
+            return [None] * len(keys)
+        mode: Literal["clusters", "top"] = "top" if self.settings.system == "top3" else "clusters"
+        found: dict[tuple[int, int], list[str]] = {}
+        for epoch, some in groupby(sorted(keys), key=itemgetter(0)):
+            mine = list(some)
+            drawn = self.archive.draw(
+                [self.rows[index] for _, index in mine],
                 epoch,
                 draws=self.settings.concepts,
                 temperature=self.settings.temperature,
                 seed=self.settings.seed,
                 mode=mode,
             )
-        return [names[i % len(names)] for i in range(self.settings.concepts)] if names else []
+            found |= dict(zip(mine, drawn, strict=True))
+        return [found[key] for key in keys]
 
 
 def _nouns(caption: str, vocabulary: Vocabulary, rng: np.random.Generator) -> list[str]:

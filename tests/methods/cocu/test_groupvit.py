@@ -219,6 +219,19 @@ def test_training_step_terms():
         model.training_step(uneven)
 
 
+def test_a_step_reads_repeated_prompts_once_and_loses_nothing():
+    model = make(image_size=32, patch=8, drop_path=0.0).eval()
+    pictures = batch(prompts=3)
+    pictures["text"] = [[row[0], "a dog", "a dog", row[1]] for row in pictures["text"]]
+    told = model.embed_texts([text for row in pictures["text"] for text in row]).unflatten(0, (-1, 4))
+    shown = model.embed_seen(model.see(pictures["image"]))
+    wanted = sum(multi_label_loss(shown, part, model.scale) for part in (told[:, :1], told[:, 1:]))
+    read = []
+    model.text_model.register_forward_hook(lambda _, args, out: read.append(len(out)))
+    torch.testing.assert_close(model.training_step(pictures)["loss"], wanted, atol=1e-5, rtol=1e-5)
+    assert read == [len({row[0] for row in pictures["text"]}), len({t for row in pictures["text"] for t in row[1:]})]
+
+
 def naive_multi_label(images, texts, scale):
     count, each = len(images), texts.shape[1]
     loss = 0.0

@@ -433,11 +433,20 @@ class GroupViT(nn.Module):
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """(T, L) -> (T, P) of unit length."""
-        return F.normalize(self.text_projection(self.text_model(ids)).float(), dim=-1)
+        return self._projected(self.text_model(ids))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """The texts' places, (T, P) of unit length, on the model's device."""
-        return self.embed_tokens(self.tokenize(texts).to(self.logit_scale.device))
+        return self._projected(self._read(texts))
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        """(T, D); a text that is there several times is read once."""
+        once = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        states = self.text_model(self.tokenize(list(once)).to(self.logit_scale.device))
+        return states[[once[text] for text in texts]]
+
+    def _projected(self, states: Tensor) -> Tensor:
+        return F.normalize(self.text_projection(states).float(), dim=-1)
 
     def forward(self, image: Tensor, ids: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) against texts (T, L): scaled cosines (B, T)."""
@@ -452,11 +461,15 @@ class GroupViT(nn.Module):
         texts = batch["text"]
         if len({len(row) for row in texts}) != 1 or not texts[0]:
             raise InputError("text: expected a caption and K prompts for each picture, the same K for all")
-        each = len(texts[0])
-        told = self.embed_texts([text for row in texts for text in row]).unflatten(0, (len(texts), each))
-        shown, told = gather(self.embed_seen(self.see(batch["image"]))), gather(told)
+        read = [
+            self._read([row[i] for row in texts for i in range(*span)]).unflatten(0, (len(texts), -1))
+            for span in ((0, 1), (1, len(texts[0])))
+            if span[0] < span[1]
+        ]  # captions are long, prompts short
+        told = gather(self._projected(torch.cat(read, 1)))
+        shown = gather(self.embed_seen(self.see(batch["image"])))
         terms = {"caption": multi_label_loss(shown, told[:, :1], self.scale)}
-        if each > 1:
+        if told.shape[1] > 1:
             terms["prompts"] = multi_label_loss(shown, told[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
