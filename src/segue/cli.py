@@ -402,6 +402,7 @@ def data_make(
     size: int | None = None,
     style: Literal["a", "b", "photo", "synthetic"] | None = None,
     world: Literal["a", "b"] | None = None,
+    view: Literal["wide", "close"] | None = None,
 ) -> None:
     """Draw an embedded data set, byte for byte the same for the same numbers.
 
@@ -416,14 +417,15 @@ def data_make(
         size: side in pixels (chest 224, scenes 128).
         style: chest: which scanner's look, a (default) or b. scenes: photo (default) or synthetic.
         world: scenes only: which mix of things, colours and words (default a).
+        view: scenes only: wide (default), or close: a square around one thing, which fills about half of it.
     """
-    given = {"train": train, "val": val, "test": test, "size": size, "style": style, "world": world}
+    given = {"train": train, "val": val, "test": test, "size": size, "style": style, "world": world, "view": view}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if what == "chest":
         from segue.data.sketchbook.chest import make_chest
 
-        if world is not None:
-            raise InputError(f"--world {world}: chest phantoms have no worlds; leave it out, or make scenes")
+        for name in {"world", "view"} & asked.keys():
+            raise InputError(f"--{name} {asked[name]}: chest phantoms have no {name}s; leave it out, or make scenes")
         make_chest(out, seed=seed, **asked)
     else:
         from segue.data.sketchbook.scenes.write import make_scenes

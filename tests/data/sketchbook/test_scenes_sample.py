@@ -8,7 +8,7 @@ from scene_truth import floor
 
 from segue.data.sketchbook.scenes.draw import EXTENT, NATURAL, POSES
 from segue.data.sketchbook.scenes.layout import PERCHES, STANDS, Plan, Wish, bands, holds, lay_out
-from segue.data.sketchbook.scenes.sample import BELONGS, SETTINGS, WORLDS, pave, sample_scene
+from segue.data.sketchbook.scenes.sample import BELONGS, SETTINGS, WORLDS, close_up, pave, sample_scene
 from segue.data.sketchbook.scenes.world import COLOURS, PREDICATES, SIZES, STUFFS, THINGS, Stuff, Thing
 from segue.types import InputError
 
@@ -49,6 +49,23 @@ def test_a_scene_is_well_formed():
             assert min(w, h) > 0
             assert -0.15 < x < x + w < 1.15
             assert -0.15 < y < y + h < 1.15
+
+
+def test_a_close_up_shows_less_and_larger_and_stays_true():
+    near = [close_up(scene, np.random.default_rng(i)) for i, scene in enumerate(BOTH)]
+    for scene, close in zip(BOTH, near, strict=True):
+        assert close.things
+        assert {(one.kind, one.seed) for one in close.things} <= {(one.kind, one.seed) for one in scene.things}
+        assert all(holds(close.things, r) for r in close.relations)
+        assert close.stuffs[0].top <= 0
+        assert close.stuffs[-1].bottom > 1 - 1e-9
+        assert all(stuff.top < 1 and stuff.bottom > 0 for stuff in close.stuffs)
+        partners = {k for s, p, o in scene.relations if p in ("holding", "on") for k in (s, o)}
+        kept = [one for one in close.things if one.seed not in {scene.things[k].seed for k in partners}]
+        assert all(-0.15 < v for one in kept for v in one.box[:2])
+    share = np.mean([max(one.box[2:]) for close in near for one in close.things])
+    assert share > 2 * np.mean([max(one.box[2:]) for scene in BOTH for one in scene.things])
+    assert close_up(BOTH[0], np.random.default_rng(0)) == near[0]
 
 
 def test_relations_are_true_by_geometry():

@@ -159,14 +159,14 @@ def test_phrases_and_omissions_name_objects_of_their_picture(root):
 
 
 def test_worlds_and_styles_are_made(tmp_path):
-    for name, more in (("b", {"world": "b"}), ("s", {"style": "synthetic"}), ("p", {})):
+    for name, more in (("b", {"world": "b"}), ("s", {"style": "synthetic"}), ("c", {"view": "close"}), ("p", {})):
         make_scenes(tmp_path / name, train=2, val=0, test=0, size=32, **more)
     captions = {
-        n: [c["caption"] for c in load(tmp_path / n / "annotations/captions_train.json")["annotations"]] for n in "bsp"
+        n: [c["caption"] for c in load(tmp_path / n / "annotations/captions_train.json")["annotations"]] for n in "bscp"
     }
     assert captions["b"] != captions["p"]
     first = "images/train/000000000001.jpg"
-    assert (tmp_path / "s" / first).read_bytes() != (tmp_path / "p" / first).read_bytes()
+    assert len({(tmp_path / name / first).read_bytes() for name in "scp"}) == 3
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,7 @@ def test_worlds_and_styles_are_made(tmp_path):
     [
         ({"style": "oil"}, "style: got 'oil', expected one of photo, synthetic"),
         ({"world": "c"}, "world: got 'c', expected one of a, b"),
+        ({"view": "far"}, "view: got 'far', expected one of wide, close"),
         ({"size": 0}, "size: got 0, expected at least 32 pixels"),
         ({"seed": -1}, "seed: got -1, expected zero or more"),
         ({"train": -1}, "expected none negative"),

@@ -7,13 +7,13 @@ for tests across domains.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from segue.data.sketchbook.scenes.draw import NATURAL, POSES
 from segue.data.sketchbook.scenes.layout import HELD, PERCHES, Plan, Wish, lay_out
-from segue.data.sketchbook.scenes.world import PEOPLE, SIZES, Scene, Stuff
+from segue.data.sketchbook.scenes.world import PEOPLE, SIZES, Scene, Stuff, Thing
 from segue.types import InputError
 
 Layer = tuple[str, float, float, float]  # stuff, the highest and the lowest top, how often it is there
@@ -150,6 +150,40 @@ def sample_scene(seed: int | Iterable[int], world: str = "a") -> Scene:
         scene = lay_out(Plan(stuffs, wishes, relations, pick(rng, ways.lights)), rng, strict=False)
         if scene and scene.things:
             return scene
+
+
+def close_up(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene from near: a square around one of its things and what that holds or rides, which fill about half of it.
+
+    Other things stay where they fit in whole, and are left out where they don't.
+    """
+    one = int(rng.integers(len(scene.things)))
+    kin = {one} | {k for s, p, o in scene.relations if one in (s, o) and p in ("holding", "on") for k in (s, o)}
+    boxes = np.array([thing.box for thing in scene.things])
+    boxes[:, 2:] += boxes[:, :2]
+    low, high = boxes[sorted(kin), :2].min(0), boxes[sorted(kin), 2:].max(0)
+    side = min(float((high - low).max() * rng.uniform(1.3, 2.0)), 1.0)
+    slack = np.maximum(side - (high - low), 0)
+    corner = np.clip(low - slack * rng.uniform(0.1, 0.9, 2), 0, 1 - side)
+    whole = ((boxes[:, :2] >= corner) & (boxes[:, 2:] <= corner + side)).all(1)
+    kept = [k for k in range(len(boxes)) if whole[k] or k in kin]
+    near = replace(
+        scene,
+        stuffs=tuple(_nearer(stuff, float(corner[1]), side) for stuff in scene.stuffs),
+        things=tuple(_moved(scene.things[k], corner, side) for k in kept),
+        relations=tuple((kept.index(s), p, kept.index(o)) for s, p, o in scene.relations if s in kept and o in kept),
+    )
+    return replace(near, stuffs=tuple(stuff for stuff in near.stuffs if stuff.bottom > 0 and stuff.top < 1))
+
+
+def _nearer(stuff: Stuff, top: float, side: float) -> Stuff:
+    return replace(stuff, top=(stuff.top - top) / side, bottom=(stuff.bottom - top) / side)
+
+
+def _moved(thing: Thing, corner: np.ndarray, side: float) -> Thing:
+    x, y, width, height = thing.box
+    box = ((x - float(corner[0])) / side, (y - float(corner[1])) / side, width / side, height / side)
+    return replace(thing, box=box)
 
 
 def pick(rng: np.random.Generator, weights: dict[str, float]) -> str:

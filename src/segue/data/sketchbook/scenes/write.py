@@ -34,12 +34,13 @@ from PIL import Image
 from segue.data import rle
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.grammar import SEEN, Fact, Told, attributes, captions, facts
-from segue.data.sketchbook.scenes.sample import sample_scene, world_of
+from segue.data.sketchbook.scenes.sample import close_up, sample_scene, world_of
 from segue.data.sketchbook.scenes.world import ANIMALS, CLASSES, PEOPLE, STUFFS, THINGS, VEHICLES, Scene
 from segue.types import InputError
 
 SPLITS = ("train", "val", "test")
 STYLES = ("photo", "synthetic")
+VIEWS = ("wide", "close")
 CAPTIONS = 5
 UNKNOWN = 255
 CATEGORY_IDS = {kind: 1 + i + i // 5 for i, kind in enumerate(THINGS)} | {
@@ -59,6 +60,7 @@ class _Job:
     size: int
     style: str
     world: str
+    view: str
 
     @property
     def name(self) -> str:
@@ -75,23 +77,24 @@ def make_scenes(
     size: int = 128,
     style: str = "photo",
     world: str = "a",
+    view: str = "wide",
     workers: int | None = None,
     progress: bool = False,
 ) -> None:
     """Write a data set of scenes, whole or not at all; the files are the same bytes whatever the number of workers.
 
-    out must not be there yet, or be empty. size: the pictures' side in pixels. progress: show a bar.
-    Raises InputError for a folder that is there, counts that make no data set, a size below 32, an unknown style or
-    world.
+    out must not be there yet, or be empty. size: the pictures' side in pixels. view: "wide", or "close", see
+    `sample.close_up`. progress: show a bar. Raises InputError for a folder that is there, counts that make no data set,
+    a size below 32, an unknown style, world or view.
     """
     counts = dict(zip(SPLITS, (train, val, test), strict=True))
-    _check_request(out, seed, counts, size, style, world)
+    _check_request(out, seed, counts, size, style, world, view)
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         fresh.chmod(0o755)
         jobs = [
-            _Job(fresh, split, 1 + i + k * 1_000_000, (seed, k, i), size, style, world)
+            _Job(fresh, split, 1 + i + k * 1_000_000, (seed, k, i), size, style, world, view)
             for k, (split, count) in enumerate(counts.items())
             for i in range(count)
         ]
@@ -107,8 +110,10 @@ def make_scenes(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _check_request(out: Path, seed: int, counts: dict[str, int], size: int, style: str, world: str) -> None:
+def _check_request(out: Path, seed: int, counts: dict[str, int], size: int, style: str, world: str, view: str) -> None:
     world_of(world)
+    if view not in VIEWS:
+        raise InputError(f"view: got {view!r}, expected one of {', '.join(VIEWS)}")
     if style not in STYLES:
         raise InputError(f"style: got {style!r}, expected one of {', '.join(STYLES)}")
     if size < 32:
@@ -144,6 +149,8 @@ def _made(jobs: list[_Job], workers: int, progress: bool) -> Iterator[Record]:
 def _make(job: _Job) -> Record:
     """Draw and tell one scene, write its pictures, and return what the json files say of it."""
     scene = sample_scene(job.seed, job.world)
+    if job.view == "close":
+        scene = close_up(scene, np.random.default_rng([*job.seed, VIEWS.index(job.view)]))
     drawn = render(scene, job.size, job.style)
     pixels = np.bincount(drawn.owner.ravel(), minlength=len(scene.stuffs) + len(scene.things))
     seen = pixels >= max(4, SEEN * job.size**2)
