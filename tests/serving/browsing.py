@@ -1,4 +1,4 @@
-"""A server that listens, and a browser that looks at it. Where there is no browser a test is skipped, but fails in CI."""
+"""A server that listens, and a browser that looks at it. Without a browser a test is skipped, but fails in CI."""
 
 import os
 import shutil
