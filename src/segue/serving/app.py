@@ -278,7 +278,7 @@ def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -
     @router.get("/samples/{name}.png", summary="A sample's picture", response_class=Response)
     def show_sample(name: str) -> Response:
         if name not in samples.names():
-            raise HTTPException(404, f"sample {name!r}: expected one of {', '.join(samples.names())}")
+            raise HTTPException(404, f"no sample of that name; there are {', '.join(samples.names())}")
         return Response(samples.sample(name)[1], media_type="image/png")
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
