@@ -61,7 +61,7 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
         else:
             counts = found["counts"]
             made = {"size": found["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
