@@ -52,6 +52,10 @@ def test_iou_of_lists():
         ({"size": [2, 2]}, "expected COCO's polygons"),
         ({"size": [2, 2], "counts": [1, 2, 1]}, "expected the picture's"),
         ({"size": [3, 3], "counts": [-1, 10]}, "expected COCO's polygons"),
+        ({"size": None, "counts": "1"}, "expected COCO's polygons"),
+        ({"size": [3, 3], "counts": 2**40}, "expected COCO's polygons"),
+        ([[1e9, 0, 0, 1e9, 5, 5]], "far outside the picture of 3x3"),
+        ([[0, 0, 2, 0, 2, float("nan")]], "far outside"),
     ],
 )
 def test_bad_annotations_are_told(found, told):
