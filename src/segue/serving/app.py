@@ -43,6 +43,7 @@ LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()
 BEARER = HTTPBearer(auto_error=False)
 _BEARER = {"WWW-Authenticate": "Bearer"}
+UNREADABLE = "the body can't be read; send a JSON object in UTF-8, flat as /openapi.json tells"
 GUARDS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -334,7 +335,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_request: HttpRequest, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), headers=error.headers)
+        told = UNREADABLE if error.status_code == 400 else str(error.detail)
+        return answer(error.status_code, told, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def broken(request: HttpRequest, error: Exception) -> JSONResponse:
