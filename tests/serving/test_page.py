@@ -48,7 +48,7 @@ def look(browser, address):
     def opened(url=address, script=None, **options):
         context = browser.new_context(accept_downloads=True, **options)
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         if script:
             context.add_init_script(script)
         page = context.new_page()
