@@ -645,7 +645,8 @@ def serve(
         host: address to listen on; others than this machine can only be served with a token.
         port: to listen on.
         token: what requests must bring as `Authorization: Bearer TOKEN`, 8 characters or more.
-        detector: a DETR by its id on the hub or from a folder, for explaining pictures without regions.
+        detector: a DETR by its id on the hub or from a folder, for explaining pictures without regions, and for
+            captioners that were trained with one, if it has moved.
         max_mb: of a request.
         max_megapixels: of a picture.
         waiting: requests that may wait for one model; one more is answered 429.

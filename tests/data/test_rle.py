@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -51,6 +51,11 @@ def test_iou_of_lists():
         ("oops", "expected COCO's polygons"),
         ({"size": [2, 2]}, "expected COCO's polygons"),
         ({"size": [2, 2], "counts": [1, 2, 1]}, "expected the picture's"),
+        ({"size": [3, 3], "counts": [-1, 10]}, "expected COCO's polygons"),
+        ({"size": None, "counts": "1"}, "expected COCO's polygons"),
+        ({"size": [3, 3], "counts": 2**40}, "expected COCO's polygons"),
+        ([[1e9, 0, 0, 1e9, 5, 5]], "far outside the picture of 3x3"),
+        ([[0, 0, 2, 0, 2, float("nan")]], "far outside"),
     ],
 )
 def test_bad_annotations_are_told(found, told):
@@ -80,3 +85,24 @@ def test_long_runs_are_filled_too(height, width):
     mask = np.zeros((height, width), bool)
     mask[height // 2 :, width // 3 :: 7] = True
     assert rle.filled(rle.encode(mask).counts) == mask.size
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.sampled_from(["size", "counts"]), inner),
+    max_leaves=20,
+)
+codes = st.text(st.characters(min_codepoint=40, max_codepoint=130), max_size=40)
+sizes = st.just([9, 7]) | st.lists(st.integers(-9, 99), max_size=3)
+lengths = st.fixed_dictionaries({"size": sizes, "counts": codes | st.lists(st.integers(), max_size=9)})
+outlines = st.lists(st.lists(st.floats() | st.integers(), max_size=9), max_size=3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(json_like | lengths | outlines)
+def test_any_annotation_ends_in_an_input_error_or_a_mask(found):
+    try:
+        mask = rle.decode(rle.from_json(found, (9, 7), "here"))
+    except InputError:
+        return
+    assert mask.shape == (9, 7)

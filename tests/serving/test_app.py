@@ -253,3 +253,18 @@ def test_bad_options_of_the_command(segue, options, said):
     status, _, error = segue("serve", *options)
     assert status == 2
     assert said in error
+
+
+def test_openapi_tells_every_refusal_as_the_json_that_it_is(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    bad = client.post("/segment/note", content=b'{"image": "\xe9"}', headers={"Content-Type": "application/json"})
+    assert (bad.status_code, bad.headers["content-type"]) == (400, "application/json")
+    assert "send a JSON object in UTF-8" in bad.json()["error"]
+    assert "400" in paths["/segment/note"]["post"]["responses"]
+    for path in ("/samples/{name}.png", "/metrics", "/models", "/samples"):
+        refused = paths[path]["get"]["responses"]["401"]["content"]
+        assert refused == {"application/json": {"schema": {"$ref": "#/components/schemas/Wrong"}}}
+    assert list(paths["/samples/{name}.png"]["get"]["responses"]["404"]["content"]) == ["application/json"]
+    assert list(paths["/samples/{name}.png"]["get"]["responses"]["200"]["content"]) == ["image/png"]
+    answer = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]["size"]
+    assert answer["anyOf"][0]["items"] == {"type": "integer"}

@@ -5,52 +5,21 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 
-import segue as package
-from api.test_captioner import made as made_captioner
-from methods.sgdiff.sgdiff_toys import toy_example, toy_model
+from methods.sgdiff.sgdiff_toys import toy_example
 from segue.data import rle
 from segue.data.images import index_png_bytes, png_bytes
-from segue.data.sketchbook.scenes.write import make_scenes
-from segue.methods.cocu.groupvit import GroupViT, GroupViTConfig, sized_for, train_tokenizer
-from segue.methods.cocu.hub import save_groupvit
-from segue.methods.sgdiff.saving import save as save_explainer
-from segue.recipes.crossmodal import Settings, crossmodal
 from segue.serving import create_app
 from segue.serving.uploads import layout as read_layout
-from tiny_pair import tiny_pair
 
 IMAGE, PICTURE, _ = toy_example()
 SENT = base64.b64encode(png_bytes(IMAGE)).decode()
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    home = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    words = train_tokenizer(["a photo of a dog on the grass.", "under the sky"])
-    config = GroupViTConfig(
-        width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
-        text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
-    )  # fmt: skip
-    save_groupvit(GroupViT(sized_for(config, words), words), home / "names", about={"card": "scenes"})
-    made_captioner(home / "captions", tiny_pair(home / "pair"))
-    explainer = toy_model()
-    explainer.head.tags.bias.data[1] += 50
-    explainer.masks.embed[-1].bias.data[-1] += 50
-    save_explainer(explainer, home / "stories")
-    make_scenes(home / "scenes", train=6, val=2, test=2, size=32, workers=1)
-    tiny = {"image_size": 32, "factor": 8, "width": 64, "depth": 2, "vq_steps": 3, "steps": 4, "batch_size": 4}
-    layouts = crossmodal(Settings(out=home / "run", data=home / "scenes", evaluations=1, **tiny))
-    folders = {name: home / name for name in ("names", "captions", "stories")} | {"layouts": layouts}
-    return {name: package.load(folder) for name, folder in folders.items()}
-
-
-@pytest.fixture(scope="module")
-def client(models):
-    with TestClient(create_app(models)) as client:
+def client(tiny_models):
+    with TestClient(create_app(tiny_models)) as client:
         yield client
 
 
@@ -60,9 +29,9 @@ def asked(client, path, **sent):
     return answer.json()
 
 
-def test_labels(client, models):
+def test_labels(client, tiny_models):
     told = asked(client, "segment/labels", image=SENT, labels=["dog", "grass", "sky"], masks="rle")
-    expected = models["names"].segment(IMAGE, ["dog", "grass", "sky"])
+    expected = tiny_models["names"].segment(IMAGE, ["dog", "grass", "sky"])
     values = read_layout(base64.b64decode(told["map"]), "map")
     np.testing.assert_array_equal(values, expected.index)
     for one in told["classes"]:
@@ -71,21 +40,21 @@ def test_labels(client, models):
     assert client.post("/segment/labels", json={"image": SENT, "labels": ["dog"]}).status_code == 422
 
 
-def test_captions(client, models):
+def test_captions(client, tiny_models):
     told = asked(client, "caption", image=SENT, num=2)["captions"]
-    expected = models["captions"].caption(IMAGE, 2)
+    expected = tiny_models["captions"].caption(IMAGE, 2)
     assert [one["text"] for one in told] == [one.text for one in expected]
     assert [one["score"] for one in told] == [round(one.score, 4) for one in expected]
 
 
-def test_stories(client, models):
+def test_stories(client, tiny_models):
     regions = [{"label": r.label, "box": list(r.box)} for r in PICTURE.regions]
     relations = [{"subject": r.subject, "predicate": r.predicate, "object": r.object} for r in PICTURE.relations]
     box = list(PICTURE.regions[0].box)
     ask = {"image": SENT, "box": box, "regions": regions, "relations": relations, "top": 2, "seed": 3}
     told = asked(client, "explain", **ask)["stories"]
     plain = [type(r)(r.label, r.box) for r in PICTURE.regions]
-    expected = models["stories"].explain(IMAGE, box=box, regions=plain, relations=PICTURE.relations, top=2, seed=3)
+    expected = tiny_models["stories"].explain(IMAGE, box=box, regions=plain, relations=PICTURE.relations, top=2, seed=3)
     assert [one["caption"] for one in told] == [one.caption for one in expected]
     for one, story in zip(told, expected, strict=True):
         for link, other in zip(one["links"], story.links, strict=True):
@@ -111,14 +80,16 @@ def test_bad_prompts(client, wrong, said):
     assert said in answer.json()["error"]
 
 
-def test_layouts_and_their_words(client, models):
+def test_layouts_and_their_words(client, tiny_models):
     told = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
-    expected = models["layouts"].draw("a dog on the grass", num=2, seed=5)
+    expected = tiny_models["layouts"].draw("a dog on the grass", num=2, seed=5)
     for one, layout in zip(told["layouts"], expected, strict=True):
         np.testing.assert_array_equal(read_layout(base64.b64decode(one["layout"]), "layout"), layout.labels)
-    assert len(told["classes"]) == len(models["layouts"].classes)
+    assert len(told["classes"]) == len(tiny_models["layouts"].classes)
     words = asked(client, "tell", layout=told["layouts"][0]["layout"], num=2)["captions"]
-    assert [one["text"] for one in words] == [one.caption for one in models["layouts"].tell(expected[0].labels, num=2)]
+    assert [one["text"] for one in words] == [
+        one.caption for one in tiny_models["layouts"].tell(expected[0].labels, num=2)
+    ]
     kept = expected[0].labels.copy()
     kept[:16] = 255
     keep = base64.b64encode(index_png_bytes(kept, np.zeros((1, 3), np.uint8))).decode()

@@ -56,6 +56,14 @@ def test_a_bomb_is_refused_by_its_head(width, height):
         check_head(bomb(width, height), "image", Bounds())
 
 
+@pytest.mark.parametrize(("width", "height"), [(8192, 1), (1, 8192), (101, 5)])
+def test_a_strip_is_refused_because_models_would_blow_it_up(width, height):
+    """Brought to a shorter side of 448 pixels, as the labeller does, 8192 x 1 has 1.6 thousand million."""
+    with pytest.raises(InputError, match=f"{width}x{height} pixels, expected a longer side of at most 20 times"):
+        check_head(bomb(width, height), "image", Bounds())
+    check_head(bomb(100, 5), "image", Bounds())
+
+
 def test_an_animation_is_refused():
     frames = [Image.fromarray(IMAGE), Image.fromarray(255 - IMAGE)]
     buffer = io.BytesIO()

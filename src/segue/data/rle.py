@@ -48,20 +48,24 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
     """COCO's `segmentation` of any kind: polygons, run lengths, or compressed run lengths.
 
     size: (height, width) of the picture. where: names the annotation in an error.
-    Raises InputError when it is none of the three or of another size.
+    Raises InputError when it is none of the three, of another size, or far outside the picture.
     """
     height, width = size
+    far = max(size)
     try:
         if isinstance(found, list):
             if not found or any(len(polygon) < 6 or len(polygon) % 2 for polygon in found):
                 raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
+            if not all(-far <= v <= 2 * far for polygon in found for v in polygon):  # pycocotools would crash
+                raise InputError(f"{where}: a polygon lies far outside the picture of {width}x{height}; mend it")
             made = coco.merge(coco.frPyObjects(found, height, width))
         elif isinstance(found["counts"], list):
             made = coco.frPyObjects(found, *found["size"])
         else:
             counts = found["counts"]
-            made = {"size": found["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+            data = counts.encode("ascii") if isinstance(counts, str) else bytes(memoryview(counts))
+            made = {"size": tuple(found["size"]), "counts": data}
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

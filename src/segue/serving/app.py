@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi import Request as HttpRequest
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -42,6 +43,7 @@ LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()
 BEARER = HTTPBearer(auto_error=False)
 _BEARER = {"WWW-Authenticate": "Bearer"}
+UNREADABLE = "the body can't be read; send a JSON object in UTF-8, flat as /openapi.json tells"
 GUARDS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -121,6 +123,12 @@ def _allowed(token: str | None) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ what is served
+
+
+class Picture(Response):
+    """A PNG file."""
+
+    media_type = "image/png"
 
 
 class Metrics:
@@ -221,10 +229,16 @@ def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
         told = await _answered(served.queues[path, name], request, http, served.limits.seconds)
         return {"model": name, **told}
 
-    errors: dict[int | str, Any] = {code: {"model": Wrong} for code in (401, 413, 422, 429, 503, 504)}
     router.post(
-        f"/{path}", response_model=Answer, responses=errors, name=path, summary=(job.asked.__doc__ or "").strip()
-    )(endpoint)
+        f"/{path}", response_model=Answer, responses=_wrong(400, 401, 413, 422, 429, 503, 504), name=path,
+        summary=(job.asked.__doc__ or "").strip(),
+    )(endpoint)  # fmt: skip
+
+
+def _wrong(*codes: int) -> dict[int | str, Any]:
+    """What OpenAPI tells of refusals: JSON, also where the answer itself is none (a `model` would be of its kind)."""
+    body = {"application/json": {"schema": {"$ref": "#/components/schemas/Wrong"}}}
+    return {code: {"description": HTTPStatus(code).phrase, "content": body} for code in codes}
 
 
 def _checked(asked: BaseModel, job: Job, limits: Limits) -> dict[str, bytes]:
@@ -259,7 +273,7 @@ async def _gone(http: HttpRequest) -> None:
 
 
 def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -> None:
-    @router.get("/models", summary="The models, what they do and what they were trained on")
+    @router.get("/models", summary="The models, what they do and what they were trained on", responses=_wrong(401))
     async def tell_models() -> list[dict[str, Any]]:
         return [
             {
@@ -271,17 +285,17 @@ def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -
             for name, model in served.models.items()
         ]
 
-    @router.get("/samples", summary="Drawn pictures to try a model on")
+    @router.get("/samples", summary="Drawn pictures to try a model on", responses=_wrong(401))
     def tell_samples() -> list[dict[str, Any]]:
         return [{"name": name, **samples.sample(name)[0]} for name in samples.names()]
 
-    @router.get("/samples/{name}.png", summary="A sample's picture", response_class=Response)
+    @router.get("/samples/{name}.png", summary="A sample's picture", response_class=Picture, responses=_wrong(401, 404))
     def show_sample(name: str) -> Response:
         if name not in samples.names():
-            raise HTTPException(404, f"sample {name!r}: expected one of {', '.join(samples.names())}")
-        return Response(samples.sample(name)[1], media_type="image/png")
+            raise HTTPException(404, f"no sample of that name; there are {', '.join(samples.names())}")
+        return Picture(samples.sample(name)[1])
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=_wrong(401))
     async def tell_metrics() -> Response:
         return Response(generate_latest(served.metrics.registry), media_type="text/plain; version=0.0.4")
 
@@ -321,7 +335,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_request: HttpRequest, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), headers=error.headers)
+        told = UNREADABLE if error.status_code == 400 else str(error.detail)
+        return answer(error.status_code, told, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def broken(request: HttpRequest, error: Exception) -> JSONResponse:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from segue.api import bundled, load
 from segue.api.models import find, method_of
+from segue.methods.checkpoint import read_config
 from segue.serving.app import Limits, create_app
 from segue.types import InputError
 
@@ -27,7 +29,9 @@ def serve(
 ) -> None:
     """Serve these models (folders or bundled names; all bundled ones when there is none) until it is stopped.
 
-    Raises InputError for an unknown model, an empty token, and an address open to others without a token.
+    detector: a DETR for explainers, and for captioners that were trained with one.
+    Raises InputError for an unknown model, a short token, an address open to others without a token, and a detector
+    that no model has a use for.
     """
     import uvicorn
 
@@ -35,11 +39,23 @@ def serve(
         raise InputError(f"--token: got {len(token)} characters, expected 8 or more")
     if token is None and host not in LOCAL:
         raise InputError(f"--host {host}: others can reach it; give a --token, or serve {LOCAL[0]} only")
-    folders = {Path(name).name: find(name) for name in models or _servable()}
+    folders = _named(models or _servable())
+    if detector is not None and not any(_detects(folder) for folder in folders.values()):
+        raise InputError(f"--detector: none of {', '.join(folders)} finds objects by one; leave it out")
     loaded = {name: _loaded(folder, device, detector) for name, folder in folders.items()}
     app = create_app(loaded, token=token, limits=limits, origins=folders)
     print(f"serving {', '.join(loaded)} at http://{host}:{port} (docs: /docs)", file=sys.stderr, flush=True)
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)
+
+
+def _named(models: Sequence[str]) -> dict[str, Path]:
+    """Each model by its folder's name, with its parent's where two would have the same: runs/mine/best, mine/best."""
+    paths = [Path(name) for name in models]
+    often = Counter(path.name for path in paths)
+    names = [path.name if often[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in paths]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"--models: {', '.join(twice)} is there twice; give each once, under a name of its own")
+    return {name: find(model) for name, model in zip(names, models, strict=True)}
 
 
 def _servable() -> list[str]:
@@ -48,5 +64,11 @@ def _servable() -> list[str]:
 
 
 def _loaded(folder: Path, device: str, detector: str | None) -> Any:
-    options = {"detector": detector} if detector and method_of(folder) == "sgdiff" else {}
+    options = {"detector": detector} if detector and _detects(folder) else {}
     return load(folder, device=device, **options)
+
+
+def _detects(folder: Path) -> bool:
+    """Whether a detector finds a model's objects: an explainer's, and a captioner's that was trained with one."""
+    method = method_of(folder)
+    return method == "sgdiff" or (method == "syntic" and bool(read_config(folder, ["syntic"]).get("detector")))

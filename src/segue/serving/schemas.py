@@ -15,6 +15,7 @@ Model = Annotated[str | None, Field(max_length=200, description="One of /models;
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Box = Annotated[tuple[Pixel, Pixel, Pixel, Pixel], Field(description="x, y, width, height in pixels")]
 Point = tuple[Pixel, Pixel]
+Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -105,7 +106,7 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     model: str
-    size: tuple[int, int] | None = Field(None, description="width, height of masks and maps, in pixels")
+    size: Size | None = Field(None, description="width, height of masks and maps, in pixels")
 
 
 class Wrong(BaseModel):

@@ -19,10 +19,14 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 class Bounds(NamedTuple):
-    """What a picture may be: pixels in all, and pixels of its longer side."""
+    """What a picture may be: pixels in all, pixels of its longer side, and how many times the shorter one that is.
+
+    ratio: models bring the shorter side to some hundred pixels, so a strip of 8192 x 1 would become gigabytes.
+    """
 
     pixels: int = 16_000_000
     side: int = 8192
+    ratio: int = 20
 
 
 def decode_base64(text: str, name: str) -> bytes:
@@ -46,6 +50,11 @@ def check_head(data: bytes, name: str, bounds: Bounds) -> None:
             raise InputError(
                 f"{name}: {width}x{height} pixels, expected at most {bounds.pixels:,} in all and {bounds.side} a side; "
                 "make it smaller"
+            )
+        if max(width, height) > bounds.ratio * min(width, height):
+            raise InputError(
+                f"{name}: {width}x{height} pixels, expected a longer side of at most {bounds.ratio} times the shorter; "
+                "cut it into parts"
             )
         if (frames := getattr(picture, "n_frames", 1)) > 1:
             raise InputError(f"{name}: an animation of {frames} frames, expected one picture; send one frame")

@@ -3,7 +3,7 @@ import { greyPng } from "./png.js";
 
 const $ = (id) => document.getElementById(id);
 const COLOURS = ["#e6503c", "#3282e6", "#3caa5a", "#dca01e", "#965ad2", "#1eaab4", "#dc5aa0"];
-const state = { job: null, image: null, data: null, sample: null, box: null, masks: [], lit: null, told: null, models: [], layout: null };
+const state = { job: null, image: null, data: null, sample: null, box: null, masks: [], lit: null, told: null, asked: null, models: [], layout: null, turn: 0 };
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -259,7 +259,7 @@ async function correct(told, i) {
     answer.replaceChildren(list(told.captions));
   }) }, "Tell it");
   $("answer").replaceChildren(make("p", {}, "Paint on the layout, then have it told."), make("div", { class: "row" }, choice, size, tell,
-    make("button", { type: "button", onclick: () => { state.layout = null; show(told); } }, "Back")), answer);
+    make("button", { type: "button", onclick: () => show(told) }, "Back")), answer);
   paint();
 }
 
@@ -285,26 +285,30 @@ function brush(event) {
 // ------------------------------------------------------------------------------------------------ asking
 
 function clear() {
+  state.turn++;
   $("answer").replaceChildren();
   $("save").hidden = true;
   $("origin").textContent = "";
 }
 
+// work(current): current() is false once the person has gone on to another job or picture.
 async function working(button, work) {
+  const turn = state.turn, current = () => turn === state.turn;
   $("error").textContent = "";
   button.disabled = true;
   try {
-    await work();
+    await work(current);
   } catch (error) {
-    $("error").textContent = error.message;
+    if (current()) $("error").textContent = error.message;
   } finally {
     button.disabled = false;
   }
 }
 
 async function show(told) {
-  state.told = told;
+  Object.assign(state, { told, layout: null });
   $("answer").replaceChildren(...await JOBS[state.job].show(told));
+  paint();
   $("save").hidden = false;
   $("coco").hidden = !["segment/note", "segment/labels", "explain"].includes(state.job);
   const model = state.models.find((one) => one.name === told.model), made = model.about.recipe ?? "unknown recipe";
@@ -314,9 +318,14 @@ async function show(told) {
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const job = JOBS[state.job], path = state.job;
+  const job = JOBS[state.job];
   if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
-  working($("form").querySelector("button"), async () => { state.layout = null; await show(await ask(path, job.asked($("form")))); });
+  working($("form").querySelector("button"), async (current) => {
+    const asked = [state.job, job.asked($("form"))], told = await ask(...asked);
+    if (!current()) return;
+    state.asked = asked;
+    await show(told);
+  });
 });
 
 function save(name, blob) {
@@ -325,10 +334,21 @@ function save(name, blob) {
   URL.revokeObjectURL(link.href);
 }
 
-$("copy").addEventListener("click", () => navigator.clipboard.writeText(JSON.stringify(state.told, null, 1)));
+async function copy(words) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(words);
+  const area = make("textarea");  // plain http from another machine has no clipboard of its own
+  area.value = words;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+  $("copy").focus();
+}
+
+$("copy").addEventListener("click", () => working($("copy"), () => copy(JSON.stringify(state.told, null, 1))));
 $("png").addEventListener("click", () => $("view").toBlob((blob) => save("segue.png", blob)));
 $("coco").addEventListener("click", () => working($("coco"), async () => {
-  const told = await ask(state.job, { ...JOBS[state.job].asked($("form")), masks: "rle" });
+  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "rle" });
   const found = told.stories?.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })))
     ?? told.classes?.filter((one) => one.area) ?? [{ name: told.note || "area", mask: told.mask, area: told.area, score: told.score }];
   const names = [...new Set(found.map((one) => one.name))];
@@ -338,7 +358,7 @@ $("coco").addEventListener("click", () => working($("coco"), async () => {
 }));
 
 $("file").addEventListener("change", (event) => { if (event.target.files[0]) take(event.target.files[0]); });
-$("nothing").addEventListener("click", () => { Object.assign(state, { image: null, data: null, sample: null, masks: [] }); $("nothing").hidden = true; paint(); });
+$("nothing").addEventListener("click", () => { Object.assign(state, { image: null, data: null, sample: null, masks: [] }); $("nothing").hidden = true; clear(); paint(); });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   $("drop").addEventListener(kind, (event) => {
     event.preventDefault();

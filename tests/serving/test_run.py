@@ -1,0 +1,151 @@
+"""`segue serve` itself: which models a detector reaches, and a server that is killed and started again."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from api.test_captioner import made as made_captioner
+from segue.data.images import png_bytes
+from segue.serving import run
+from segue.types import InputError
+from tiny_detr import tiny_detr
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Load the models as `segue serve` does, and listen to nothing: (models, options) -> the predictors by name."""
+    import uvicorn
+
+    def start(*models, **options):
+        monkeypatch.setattr(uvicorn, "run", lambda app, **_: apps.append(app))
+        apps = []
+        asked = {"host": "127.0.0.1", "port": 0, "token": None, "limits": run.Limits(), "detector": None} | options
+        run.serve([str(model) for model in models], **asked)
+        return apps[0].state.served.models
+
+    return start
+
+
+def trained_with(folder, detector, pair):
+    """A captioner whose config tells that a detector found the objects in training."""
+    made_captioner(folder, pair)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"detector": detector}))
+    return folder
+
+
+def test_a_detector_reaches_all_that_find_objects_by_one(served, tiny_folders, tmp_path):
+    old = tiny_detr(tmp_path / "old", sees="cat")
+    mine = trained_with(tmp_path / "mine", str(old), tiny_folders["captions"].parent / "pair")
+    new = old.rename(tmp_path / "new")
+    models = [mine, *(tiny_folders[name] for name in ("stories", "captions", "layouts"))]
+    loaded = served(*models, detector=str(new))
+    assert loaded["mine"].detector is not None
+    assert loaded["stories"].detector is not None
+    assert loaded["captions"].detector is None  # trained without: it looks for its names, as `segue caption` does
+    with pytest.raises(InputError, match="mine finds objects by it: tell where it is: --detector FOLDER"):
+        served(mine)
+
+
+def test_a_detector_that_nobody_needs_is_refused(served, tiny_folders, tmp_path):
+    with pytest.raises(InputError, match="--detector: none of captions, names finds objects by one"):
+        served(tiny_folders["captions"], tiny_folders["names"], detector=str(tiny_detr(tmp_path / "detr")))
+
+
+def test_models_of_one_name_are_told_apart(served, tiny_model, tmp_path):
+    for run_of in ("mine", "yours"):
+        shutil.copytree(tiny_model, tmp_path / run_of / "best")
+    both = [tmp_path / run_of / "best" for run_of in ("mine", "yours")]
+    assert list(served(*both)) == ["mine/best", "yours/best"]
+    assert list(served(both[0])) == ["best"]
+    with pytest.raises(InputError, match="--models: mine/best is there twice"):
+        served(both[0], both[0])
+
+
+# ------------------------------------------------------------------------------------------------ kill -9
+
+SCAN = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
+ASKED = {"image": base64.b64encode(png_bytes(SCAN)).decode(), "note": "One infected area, upper left lung."}
+
+
+@contextmanager
+def process(model, port, home):
+    """`python -m segue serve`, ready, with a home and a folder for temporary files of its own."""
+    source = Path(run.__file__).parents[2]
+    folders = {"HOME": home, "TMPDIR": home / "tmp", "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": 1}
+    told = {name: str(value) for name, value in folders.items()} | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "segue", "serve", "--models", str(model), "--port", str(port)]
+    server = subprocess.Popen(command, cwd=home, env=os.environ | told, stderr=subprocess.PIPE)
+    try:
+        _until_ready(server, port)
+        yield server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def _until_ready(server, port):
+    for _ in range(2000):
+        assert server.poll() is None, server.stderr.read().decode()
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail("the server did not get ready")
+
+
+def _answer(port, **asked):
+    return httpx.post(f"http://127.0.0.1:{port}/segment/note", json=ASKED | asked, timeout=60)
+
+
+def _files(folder):
+    return {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_server_killed_amid_requests_answers_the_same_when_it_is_back(tiny_model, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "tmp").mkdir()
+    with process(tiny_model, port, tmp_path) as server:
+        first = _answer(port)
+        assert first.status_code == 200, first.text
+        before = _files(tmp_path)
+        broken = []
+        askers = [threading.Thread(target=_ask_until_it_breaks, args=(port, broken)) for _ in range(3)]
+        for asker in askers:
+            asker.start()
+        time.sleep(1)
+        server.send_signal(signal.SIGKILL)
+        for asker in askers:
+            asker.join(60)
+        assert server.wait(30) == -signal.SIGKILL
+    assert len(broken) == 3  # each was asking when the server went
+    assert _files(tmp_path) == before
+    with process(tiny_model, port, tmp_path):
+        assert _answer(port).json() == first.json()
+    assert _files(tmp_path) == before
+
+
+def _ask_until_it_breaks(port, broken):
+    large = base64.b64encode(png_bytes(np.tile(SCAN, (20, 15, 1)))).decode()  # 800 x 840
+    try:
+        while True:
+            _answer(port, image=large)
+    except httpx.TransportError as error:
+        broken.append(error)
