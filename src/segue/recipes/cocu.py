@@ -11,9 +11,7 @@ caption stands for them.
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from itertools import groupby
@@ -40,6 +38,7 @@ from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.pairs import load_pair
 from segue.recipes.curating import Corpus, curate_corpus, read_corpus
 from segue.recipes.evaluate_labels import score_maps, with_truth
+from segue.recipes.scenes import alone, made_once
 from segue.training import FitOptions, fit
 from segue.types import InputError, PictureSet
 
@@ -131,33 +130,23 @@ class CocuSettings:
 
 
 SCENES = CocuSettings(
-    out=Path("runs/cocu-scenes"), data=Path("runs/data/scenes"), curated=Path("runs/curated/scenes"), half=True
+    out=Path("runs/cocu-scenes"),
+    data=Path("runs/data/scenes-close"),
+    curated=Path("runs/curated/scenes-close"),
+    half=True,
 )
 ANY = replace(SCENES, out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc")
 
 
 def cocu_scenes(settings: CocuSettings) -> Path:
-    """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
+    """Train on the sketchbook's scenes from near, drawing them first where settings.data is not there yet."""
     draw_scenes_once(settings.data)
     return cocu(settings)
 
 
 def draw_scenes_once(folder: Path) -> Path:
-    """Draw the default scenes there if they are not; processes that ask together draw them once."""
-    with alone(folder):
-        if not folder.exists():
-            print(f"drawing the scenes to {folder}")
-            make_scenes(folder, progress=True)
-    return folder
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One process at a time."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """The default scenes, seen from near, at 128 pixels."""
+    return made_once(folder, lambda out: make_scenes(out, view="close", progress=True))
 
 
 def cocu(settings: CocuSettings) -> Path:

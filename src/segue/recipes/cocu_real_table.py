@@ -22,9 +22,10 @@ from pathlib import Path
 from segue.api import load_labeller
 from segue.data.formats import read_pictures
 from segue.metrics.concepts import concept_recovery
-from segue.recipes.cocu import ANY, CocuSettings, alone, cocu, curated_archive
+from segue.recipes.cocu import ANY, CocuSettings, cocu, curated_archive
 from segue.recipes.curating import DRAWS, Corpus, read_corpus, stages_of
 from segue.recipes.evaluate_labels import evaluate_label_maps
+from segue.recipes.scenes import alone
 from segue.recipes.tables import Row
 from segue.types import InputError
 

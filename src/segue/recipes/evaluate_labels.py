@@ -105,19 +105,31 @@ def _painted(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def score_maps(
-    labeller: Labeller, pictures: Sequence[Picture], classes: Sequence[str], truth: Truth, card: Card
+    labeller: Labeller,
+    pictures: Sequence[Picture],
+    classes: Sequence[str],
+    truth: Truth,
+    card: Card,
+    *,
+    given: bool = False,
 ) -> tuple[NDArray[np.float64], float]:
     """(IoU of each class, NaN where it does not occur, and pixel accuracy), over all pixels of all pictures.
 
-    Where the card has a threshold and the classes no background, what is predicted background is wrong.
+    given: of each picture only the names are asked for that it shows, as by someone who looks at it. Where the card has
+    a threshold and the classes no background, what is predicted background is wrong.
     """
-    names = [name for name in classes if name != BACKGROUND]
     numbers = np.array([i for i, name in enumerate(classes) if name != BACKGROUND])
     behind = classes.index(BACKGROUND) if BACKGROUND in classes else len(classes)
     counts = Confusion(np.zeros((len(classes) + 1,) * 2, np.int64))
     for picture in pictures:
-        answer = labeller.segment(picture.load(), names, card=card)
-        counts += Confusion.of(_numbered(answer, numbers, behind), truth(picture), len(classes) + 1)
+        there = truth(picture)
+        asked = numbers[np.isin(numbers, there)] if given else numbers
+        if given and len(asked) < 2:  # nothing to choose from
+            found = np.full(there.shape, asked[0] if len(asked) else behind)
+        else:
+            answer = labeller.segment(picture.load(), [classes[i] for i in asked], card=card)
+            found = _numbered(answer, asked, behind)
+        counts += Confusion.of(found, there, len(classes) + 1)
     told = counts.scores(empty="skip")
     return counts.class_iou(empty="skip")[: len(classes)], told["pixel_accuracy"]
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from segue.data.sketchbook.scenes.write import make_scenes
 
 
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Let `make` fill the folder if it is not there; processes that ask together make it once."""
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time, of those that ask for the same folder, which need not be there yet."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Let `make` fill the folder if it is not there; processes that ask together make it once."""
+    with alone(folder):
         if not folder.exists():
             print(f"drawing {folder}", flush=True)
             make(folder)

@@ -33,6 +33,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
 }
+FAINT, SHARP = 0.1, 3.0  # factors of fresh weights, see GroupViT._initialise
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class GroupViTConfig:
 SIZES: dict[str, GroupViTConfig] = {
     "paper": GroupViTConfig(),
     "small": GroupViTConfig(
-        width=96, mlp=384, depths=(2, 2, 1), group_tokens=(16, 8, 0), output_groups=(16, 8, 8), heads=4,
+        width=96, mlp=384, depths=(2, 0), group_tokens=(8, 0), output_groups=(8, 8), heads=4,
         image_size=64, patch=8, drop_path=0.0, text_width=96, text_mlp=384, text_layers=2, text_heads=4,
         vocabulary=1024, max_tokens=32, bos=1, eos=3, pad=0, projection=96, projection_hidden=256,
     ),
@@ -390,7 +391,11 @@ class GroupViT(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Xavier for what multiplies, .02 for what is looked up, 0 for biases."""
+        """Xavier for what multiplies, .02 for what is looked up, 0 for biases; for short trainings, two exceptions.
+
+        Attention in the picture starts faint, so that patches and groups tell first of what is theirs; the assignment
+        starts sharp, so that its noise doesn't drown it: with both, groups keep apart from the first steps on.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
@@ -401,6 +406,12 @@ class GroupViT(nn.Module):
                 nn.init.trunc_normal_(module.group_token, std=0.02)
             elif isinstance(module, Patches):
                 nn.init.trunc_normal_(module.position_embeddings, std=0.02)
+        for module in self.vision_model.modules():
+            if isinstance(module, Attention):
+                module.out_proj.weight.mul_(FAINT)
+            elif isinstance(module, Assign):
+                module.q_proj.weight.mul_(SHARP)
+                module.k_proj.weight.mul_(SHARP)
 
     @property
     def scale(self) -> Tensor:
