@@ -15,7 +15,6 @@ mask, caption, mask); bundled (the checkpoint of the full recipe). Metrics: see 
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,7 +51,7 @@ from segue.recipes.crossmodal_scores import (
     score_telling,
     teller,
 )
-from segue.recipes.scenes import scenes_once
+from segue.recipes.scenes import alone, scenes_once
 from segue.recipes.tables import Row
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
@@ -180,9 +179,7 @@ def _trained(settings: Settings, work: Path) -> Illustrator:
 def _shared(settings: Settings, work: Path, name: str) -> Iterator[Settings]:
     """The settings for what several rows use, which one process makes while the others wait."""
     out = work.parent / f"shared-{name}-{settings.seed}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (out.parent / f".{out.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(out):
         yield replace(settings, out=out, resume=has_state(out / "state") or has_state(out / "vq" / "state"))
 
 

@@ -42,6 +42,8 @@ class SGDiffSettings:
         data: folder with pictures, captions and regions in any format that Segue reads, with train and val.
         system: full, or an ablation by its name in the results.
         size: side of the pictures that the network sees, in pixels.
+        widths: channels of the backbone at strides 2, 4, 8 and 16.
+        channels: of the pixel decoder.
         width: of the transformer.
         blocks: of the transformer.
         length: the most words of a caption.
@@ -68,6 +70,8 @@ class SGDiffSettings:
     data: Path
     system: str = "full"
     size: int = 128
+    widths: tuple[int, int, int, int] = (32, 64, 96, 128)
+    channels: int = 64
     width: int = 160
     blocks: int = 3
     length: int = 20

@@ -8,7 +8,6 @@ with the first noun's box as the prompt, and after "random_" with any object's.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,9 +15,9 @@ from pathlib import Path
 
 from segue.api.explainer import Explainer
 from segue.data.formats import read_pictures
-from segue.data.sketchbook.scenes.write import make_scenes
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.saving import restore
+from segue.recipes.scenes import scenes_once
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
 from segue.recipes.sgdiff_scores import Case, Prompt, cases_of, nouns_of, score_cases, score_stories, tell_by
 from segue.recipes.tables import Row
@@ -41,8 +40,9 @@ SYSTEMS = (
 )
 PROMPTS: tuple[Prompt, ...] = ("first", "any")
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
-TESTED = 300  # of the test pictures
-SHORT = replace(SCENES, caption_steps=500, steps=800, evaluations=1)
+TESTED = 150  # of the test pictures
+SMALL = replace(SCENES, widths=(16, 32, 64, 96), channels=32, width=128, blocks=2)  # a third of the default's cost
+SHORT = replace(SMALL, caption_steps=500, steps=800, evaluations=1)
 
 
 def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
@@ -119,11 +119,4 @@ def _with_data(settings: SGDiffSettings, work: Path) -> SGDiffSettings:
     """The settings with the scenes drawn, once for all rows, unless the table was given some."""
     if settings.data != Path():
         return settings
-    folder = work.parents[1] / "data-scenes"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            print(f"drawing the scenes to {folder}")
-            make_scenes(folder)
-    return replace(settings, data=folder)
+    return replace(settings, data=scenes_once(work.parents[1] / "data-scenes"))

@@ -9,12 +9,10 @@ A folder as --corpus is a data set of which the captions of `train` are read, an
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +45,7 @@ from segue.methods.syntic import (
 )
 from segue.methods.syntic.tagging import padded, tag
 from segue.recipes.embed import BATCH
+from segue.recipes.scenes import alone
 from segue.training import FitOptions, fit
 from segue.types import InputError
 
@@ -294,15 +293,6 @@ def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[st
                 kept.flush()
                 show_progress(i, len(items))
     return names, padded([[names.index(n) for n in dict.fromkeys(json.loads(x)) if n in names] for x in lines])
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process is at work on this folder or file."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 # ------------------------------------------------------------------------------------------------ training

@@ -41,12 +41,11 @@ from segue.methods.checkpoint import bundled
 from segue.methods.pairs import load_pair
 from segue.methods.syntic import SYSTEMS, Support
 from segue.metrics.captions import clip_score, score_captions
-from segue.recipes.scenes import made_once, scenes_once
+from segue.recipes.scenes import alone, made_once, scenes_once
 from segue.recipes.syntic import (
     SYNTIC_SCENES,
     SynticSettings,
     System,
-    alone,
     captions_of,
     features_of,
     prepare,

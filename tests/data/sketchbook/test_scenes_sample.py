@@ -60,9 +60,6 @@ def test_a_close_up_shows_less_and_larger_and_stays_true():
         assert close.stuffs[0].top <= 0
         assert close.stuffs[-1].bottom > 1 - 1e-9
         assert all(stuff.top < 1 and stuff.bottom > 0 for stuff in close.stuffs)
-        partners = {k for s, p, o in scene.relations if p in ("holding", "on") for k in (s, o)}
-        kept = [one for one in close.things if one.seed not in {scene.things[k].seed for k in partners}]
-        assert all(-0.15 < v for one in kept for v in one.box[:2])
     share = np.mean([max(one.box[2:]) for close in near for one in close.things])
     assert share > 2 * np.mean([max(one.box[2:]) for scene in BOTH for one in scene.things])
     assert close_up(BOTH[0], np.random.default_rng(0)) == near[0]
