@@ -21,7 +21,7 @@ from segue.recipes.bench_embed import bench_embed
 from segue.recipes.bench_export import bench_export
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
-from segue.recipes.bench_serve import bench_serve
+from segue.recipes.bench_serve import bench_serve, serve_table
 from segue.recipes.bench_sgdiff import bench_sgdiff
 from segue.recipes.cocu import ANY, cocu, cocu_scenes
 from segue.recipes.cocu import SCENES as COCU_SCENES
@@ -68,6 +68,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
+    "serve": serve_table,
     "sgdiff_scenes": sgdiff_scenes_table,
     "syntic_real": syntic_real_table,
     "syntic_scenes": syntic_scenes_table,

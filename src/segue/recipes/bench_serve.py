@@ -1,7 +1,7 @@
 """`segue bench serve`: requests a second and how long each takes, on loopback, with batches and without.
 
 Clients are threads with one connection each that ask again as soon as they are answered. Both servers run at once and
-take their turns, so that a busy machine slows both alike.
+take their turns, so that a busy machine slows both alike. `segue ablate serve` files the same three times over.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from segue.data.images import png_bytes
 from segue.data.sketchbook.chest import draw_chest
+from segue.recipes.tables import Row
 from segue.types import InputError
 
 PLACE = "127.0.0.1"
+MODEL, PICTURE = "reclmis-chest", 20_002  # the seed of a drawn radiograph
+MODES = {"batches": ("--gather", "0.005"), "single": ("--gather", "0")}
+CLIENTS, SECONDS, MANY, TURNS = (1, 8, 32), 8.0, 2000, (0, 1, 2)
 
 
 def bench_serve(
-    *, model: str = "reclmis-chest", clients: tuple[int, ...] = (1, 8, 32), seconds: float = 8.0, flat: int = 2000
+    *, model: str = MODEL, clients: tuple[int, ...] = CLIENTS, seconds: float = SECONDS, flat: int = MANY
 ) -> dict[str, Any]:
     """Load `segue serve` with requests to segment a drawn radiograph by its note.
 
@@ -38,18 +44,43 @@ def bench_serve(
         seconds: for each number of clients.
         flat: requests after which the memory is compared with that after a tenth of them; 0 to leave it out.
     """
-    drawn = draw_chest(20_002)
-    picture = base64.b64encode(png_bytes(drawn.image)).decode()
-    body = json.dumps({"image": picture, "note": drawn.note}).encode()
+    body = _body()
     found: dict[str, Any] = {"batches": {}, "single": {}}
-    with _server(model, "--gather", "0.005") as batches, _server(model, "--gather", "0") as single:
+    with _server(model, *MODES["batches"]) as batches, _server(model, *MODES["single"]) as single:
         servers = {"batches": batches, "single": single}
         for count in clients:
             for name, (port, _) in servers.items():
                 found[name][str(count)] = load(port, body, count, seconds)
         if flat:
             found["memory"] = _flat(*servers["batches"], body, flat)
-    return found | {"model": model, "cores": os.cpu_count(), "picture": list(drawn.image.shape[:2])}
+    return found | {"model": model, "cores": os.cpu_count(), "picture": list(draw_chest(PICTURE).image.shape[:2])}
+
+
+def serve_table(data: Path | None = None) -> list[Row]:
+    """Load by clients, with batches and without, three times; and the memory over 2,000 requests. data: not needed."""
+    rows = [
+        Row(f"{clients} clients", mode, turn, partial(_loaded, mode, clients))
+        for turn in TURNS
+        for clients in CLIENTS
+        for mode in MODES
+    ]
+    return [*rows, Row("memory", "batches", 0, _over_many)]
+
+
+def _loaded(mode: str, clients: int, work: Path) -> dict[str, float]:
+    with _server(MODEL, *MODES[mode]) as (port, _):
+        return load(port, _body(), clients, SECONDS)
+
+
+def _over_many(work: Path) -> dict[str, float]:
+    with _server(MODEL, *MODES["batches"]) as server:
+        return _flat(*server, _body(), MANY)
+
+
+def _body() -> bytes:
+    drawn = draw_chest(PICTURE)
+    picture = base64.b64encode(png_bytes(drawn.image)).decode()
+    return json.dumps({"image": picture, "note": drawn.note}).encode()
 
 
 def load(port: int, body: bytes, clients: int, seconds: float) -> dict[str, float]:
