@@ -29,6 +29,16 @@ def test_what_was_not_computed_is_a_dash():
     assert cell("cider", [1.015]) == "101.5 (1)"
 
 
+@pytest.mark.parametrize("metric", ["requests_per_s", "p95_ms", "errors", "rss_mb_late"])
+def test_what_is_no_share_is_shown_as_it_is(metric):
+    assert cell(metric, [21.25]) == "21.2 (1)"
+
+
+def test_an_experiment_may_have_a_space_in_its_name(results):
+    append_row(results / "t.csv", ("8 clients", "single", 0), {"errors": 0.0}, "c")
+    assert "| single | 0.0 (1) |" in fill("<!-- results:t:8 clients -->\n<!-- /results -->\n", results)
+
+
 def test_the_report_names_file_and_experiment(results):
     text = report(results)
     assert "## t: main" in text

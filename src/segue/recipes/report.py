@@ -10,7 +10,7 @@ from segue.recipes.tables import read_lines
 from segue.types import InputError
 
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
-PLAIN = ("gmac",)  # all other metrics are shares or scores of captions, shown times 100
+PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_mb_early", "_mb_late")  # how metrics end that are no shares
 
 
 def report(results: Path) -> str:
@@ -49,13 +49,13 @@ def cell(metric: str, values: list[float]) -> str:
     """Mean ± deviation (n); a dash for what was not computed."""
     if not values:
         return "—"
-    scale, digits = (1, 2) if metric in PLAIN else (100, 1)
+    scale, digits = (1, 2 if metric == "gmac" else 1) if metric.endswith(PLAIN) else (100, 1)
     mean = scale * statistics.mean(values)
     spread = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{spread} ({len(values)})"
 
 
-BLOCK = re.compile(r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?) -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
 def fill(text: str, results: Path) -> str:
