@@ -158,6 +158,11 @@ def test_one_name_alone_is_refused():
         segment(model_of(), picture(), ["dog"], SMALL)
 
 
+def test_a_long_strip_is_refused_before_it_grows():
+    with pytest.raises(InputError, match="got 4000x2 pixels, expected a longer side of at most 20 times the shorter"):
+        segment(model_of(), picture(2, 4000), ["dog", "grass"], CARDS["small"])
+
+
 def test_many_names_take_two_bytes():
     model = model_of()
     text = F.normalize(torch.randn(300, 16), dim=1)

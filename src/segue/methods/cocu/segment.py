@@ -30,6 +30,7 @@ from segue.nn.stopping import stop_point
 from segue.types import InputError, check_image
 
 WINDOWS_AT_ONCE = 8
+STRIP = 20
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def segment(
     """Give every pixel of a picture, (H, W, 3) uint8 RGB, the likeliest of the names.
 
     names: two or more, see `parse_labels`. text: what `embed_names` made of them, when many pictures share them.
-    Raises InputError for names that can't be used.
+    Raises InputError for names that can't be used, and for a picture more than 20 times as long as it is wide.
     """
     names = check_names(names)
     if len(names) < 2:
@@ -254,6 +255,10 @@ def _chunks(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
 def _pixels(model: GroupViT, picture: NDArray[np.uint8], card: Card) -> Tensor:
     """(3, H', W') normalised, the shorter side as the card has it, on the model's device."""
     height, width = picture.shape[:2]
+    if max(height, width) > STRIP * min(height, width):  # resized, it would be gigabytes
+        raise InputError(
+            f"picture: got {width}x{height} pixels, expected a longer side of at most {STRIP} times the shorter; cut it"
+        )
     factor = card.short_side / min(height, width)
     resized = resize_image(picture, (max(1, round(height * factor)), max(1, round(width * factor))))
     pixels = torch.from_numpy(resized.copy()).to(model.logit_scale.device).permute(2, 0, 1).float() / 255
