@@ -23,7 +23,7 @@ from threading import Thread
 from typing import Any
 
 from segue.data.images import png_bytes
-from segue.data.sketchbook.chest import draw_chest
+from segue.data.sketchbook.chest import Phantom, draw_chest
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -44,7 +44,8 @@ def bench_serve(
         seconds: for each number of clients.
         flat: requests after which the memory is compared with that after a tenth of them; 0 to leave it out.
     """
-    body = _body()
+    drawn = draw_chest(PICTURE)
+    body = _body(drawn)
     found: dict[str, Any] = {"batches": {}, "single": {}}
     with _server(model, *MODES["batches"]) as batches, _server(model, *MODES["single"]) as single:
         servers = {"batches": batches, "single": single}
@@ -53,7 +54,7 @@ def bench_serve(
                 found[name][str(count)] = load(port, body, count, seconds)
         if flat:
             found["memory"] = _flat(*servers["batches"], body, flat)
-    return found | {"model": model, "cores": os.cpu_count(), "picture": list(draw_chest(PICTURE).image.shape[:2])}
+    return found | {"model": model, "cores": os.cpu_count(), "picture": list(drawn.image.shape[:2])}
 
 
 def serve_table(data: Path | None = None) -> list[Row]:
@@ -69,16 +70,15 @@ def serve_table(data: Path | None = None) -> list[Row]:
 
 def _loaded(mode: str, clients: int, work: Path) -> dict[str, float]:
     with _server(MODEL, *MODES[mode]) as (port, _):
-        return load(port, _body(), clients, SECONDS)
+        return load(port, _body(draw_chest(PICTURE)), clients, SECONDS)
 
 
 def _over_many(work: Path) -> dict[str, float]:
     with _server(MODEL, *MODES["batches"]) as server:
-        return _flat(*server, _body(), MANY)
+        return _flat(*server, _body(draw_chest(PICTURE)), MANY)
 
 
-def _body() -> bytes:
-    drawn = draw_chest(PICTURE)
+def _body(drawn: Phantom) -> bytes:
     picture = base64.b64encode(png_bytes(drawn.image)).decode()
     return json.dumps({"image": picture, "note": drawn.note}).encode()
 

@@ -38,12 +38,12 @@ def lacking(model):
     ]
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-@pytest.mark.parametrize("stage", [1, 2])
+STAGES = [(name, stage) for name in SYSTEMS for stage in (1, 2) if (name, stage) != ("mask_only", 1)]  # has but one
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
 def test_every_parameter_learns(name, stage):
     model = system(name)
-    if stage == 1 and name == "mask_only":
-        pytest.skip("it has one stage")
     model.begin_stage(stage)
     for seed in range(4):  # both sides of the self-conditioning coin, and enough words
         torch.manual_seed(seed)

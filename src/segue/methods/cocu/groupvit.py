@@ -472,15 +472,13 @@ class GroupViT(nn.Module):
         texts = batch["text"]
         if len({len(row) for row in texts}) != 1 or not texts[0]:
             raise InputError("text: expected a caption and K prompts for each picture, the same K for all")
-        read = [
-            self._read([row[i] for row in texts for i in range(*span)]).unflatten(0, (len(texts), -1))
-            for span in ((0, 1), (1, len(texts[0])))
-            if span[0] < span[1]
-        ]  # captions are long, prompts short
+        captions, prompts = [row[0] for row in texts], [prompt for row in texts for prompt in row[1:]]
+        apart = [some for some in (captions, prompts) if some]  # captions are long, prompts short
+        read = [self._read(some).unflatten(0, (len(texts), -1)) for some in apart]
         told = gather(self._projected(torch.cat(read, 1)))
         shown = gather(self.embed_seen(self.see(batch["image"])))
         terms = {"caption": multi_label_loss(shown, told[:, :1], self.scale)}
-        if told.shape[1] > 1:
+        if prompts:
             terms["prompts"] = multi_label_loss(shown, told[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
