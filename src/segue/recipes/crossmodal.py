@@ -74,7 +74,7 @@ class Settings:
     data: Path
     system: System = "full"
     image_size: int = 128
-    factor: int = 16
+    factor: int = 8
     width: int = 128
     depth: int = 4
     vq_steps: int = 800

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segue.methods.crossmodal.vq import UNKNOWN, LayoutVQ, VQConfig, banded_cross_entropy
+from segue.methods.crossmodal.vq import UNKNOWN, LayoutVQ, VQConfig, balanced_loss, banded_cross_entropy
 from segue.types import InputError
 
 
@@ -40,8 +40,9 @@ def test_the_loss_in_bands_is_the_loss_in_one_piece_with_its_gradient():
     layout = torch.randint(0, 5, (2, 140, 18))
     layout[0, :7] = UNKNOWN
     whole = F.interpolate(features, scale_factor=2, mode="bilinear")
-    naive = F.cross_entropy(head(whole), layout, ignore_index=UNKNOWN, reduction="sum")
-    ours = banded_cross_entropy(features, head, layout)
+    weights = torch.tensor([1.0, 0.5, 2.0, 1.0, 3.0])
+    naive = F.cross_entropy(head(whole), layout, weights, ignore_index=UNKNOWN, reduction="sum")
+    ours = banded_cross_entropy(features, head, layout, weights)
     torch.testing.assert_close(ours, naive)
     for a, b in zip(
         torch.autograd.grad(ours, [features, head.weight]),
@@ -49,6 +50,19 @@ def test_the_loss_in_bands_is_the_loss_in_one_piece_with_its_gradient():
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_a_rare_class_counts_by_the_root_of_its_pixels():
+    features = torch.zeros(1, 3, 4, 4)
+    layout = torch.zeros(1, 8, 8, dtype=torch.int64)
+    layout[0, 0, :4] = 1  # 4 pixels against 52
+    layout[0, 7] = UNKNOWN
+    head = torch.nn.Conv2d(3, 2, 1)
+    torch.nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor([0.0, 1.0])
+    rare, common = (-torch.log_softmax(head.bias.data, 0)[k] for k in (1, 0))
+    a, b = 4**0.5, 52**0.5
+    torch.testing.assert_close(balanced_loss(features, head, layout, 2), (a * rare + b * common) / (a + b))
 
 
 def test_a_few_layouts_are_learned_and_come_back():

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from segue.methods.crossmodal.model import Cells, CrossModalConfig
 from segue.methods.crossmodal.streams import Stream
 from segue.methods.crossmodal.vq import (
-    UNKNOWN,
     VQConfig,
+    balanced_loss,
     banded_classes,
-    banded_cross_entropy,
     decoder_widths,
     pixel_decoder,
 )
@@ -34,10 +33,9 @@ class PictureSegmenter(nn.Module):
         self.head = nn.Conv2d(widths[-1], vq.classes, 1)
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: image (B, 3, H, W), layout (B, H, W). The mean cross-entropy of the known pixels."""
+        """batch: image (B, 3, H, W), layout (B, H, W). The quantiser's own loss."""
         layout = batch["layout"].long()
-        known = (layout != UNKNOWN).sum().clamp_min(1)
-        return {"loss": banded_cross_entropy(self._features(batch["image"]), self.head, layout) / known}
+        return {"loss": balanced_loss(self._features(batch["image"]), self.head, layout, self.head.out_channels)}
 
     @torch.inference_mode()
     def segment(self, image: Tensor) -> Tensor:

@@ -109,12 +109,10 @@ class LayoutVQ(nn.Module):
         return 2 * levels / (self.levels - 1)[:, None, None] - 1
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: layout (B, H, W) integer. The mean cross-entropy of the known pixels."""
+        """batch: layout (B, H, W) integer. See `balanced_loss`."""
         layout = batch["layout"].long()
         features = self._features(self.quantise(self.encoder(self._embedded(layout))))
-        known = (layout != UNKNOWN).sum().clamp_min(1)
-        loss = banded_cross_entropy(features, self.head, layout) / known
-        return {"loss": loss}
+        return {"loss": balanced_loss(features, self.head, layout, self.config.classes)}
 
     def _embedded(self, layout: Tensor) -> Tensor:
         odd = [side for side in layout.shape[-2:] if side % self.config.factor]
@@ -161,14 +159,26 @@ def banded_classes(features: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor
     return torch.cat([head(_grown(band)).argmax(1).to(torch.uint8) for band in _bands(features)], 1)
 
 
-def banded_cross_entropy(features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor) -> Tensor:
+def balanced_loss(features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor, classes: int) -> Tensor:
+    """The mean cross-entropy of the known pixels, in which a class of n pixels of the batch has the weight of sqrt(n).
+
+    Small things would be lost else: half the pixels are sky and ground. Shapes: see `banded_cross_entropy`.
+    """
+    counts = torch.bincount(layout[layout != UNKNOWN], minlength=classes).clamp_min(1)
+    return banded_cross_entropy(features, head, layout, counts.rsqrt()) / counts.sqrt().sum()
+
+
+def banded_cross_entropy(
+    features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor, weights: Tensor
+) -> Tensor:
     """The summed cross-entropy of the known pixels, its logits made band by band and made again for the gradient.
 
-    features: (B, C, H/2, W/2). head: (B, C, n, W) -> (B, classes, n, W). layout: (B, H, W) int64.
+    features: (B, C, H/2, W/2). head: (B, C, n, W) -> (B, classes, n, W). layout: (B, H, W) int64. weights: (classes,).
     """
 
     def band_loss(band: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(head(_grown(band)).float(), target, ignore_index=UNKNOWN, reduction="sum")
+        logits = head(_grown(band)).float()
+        return F.cross_entropy(logits, target, weights, ignore_index=UNKNOWN, reduction="sum")
 
     targets = layout.split(2 * BAND, 1)
     parts = [checkpoint(band_loss, b, t, use_reentrant=False) for b, t in zip(_bands(features), targets, strict=True)]
