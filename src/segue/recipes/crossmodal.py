@@ -59,7 +59,7 @@ class Settings:
         depth: layers of the streams; the systems depth4, depth8 and depth12 have 4/12, 8/12 and all of them.
         vq_steps: optimiser steps of the quantiser.
         steps: optimiser steps of the streams.
-        batch_size: layouts a step, over all processes.
+        batch_size: layouts a step, over all processes; the quantiser takes twice as many, as it sees cuts of them.
         lr: peak learning rate of both, reached after a warm-up of a tenth of the steps, then cosine.
         weight_decay: AdamW's.
         ema: decay of the weights' moving average, 0 for none.
@@ -78,9 +78,9 @@ class Settings:
     width: int = 128
     depth: int = 4
     vq_steps: int = 800
-    steps: int = 2800
-    batch_size: int = 32
-    lr: float = 5e-4
+    steps: int = 3500
+    batch_size: int = 16
+    lr: float = 7e-4
     weight_decay: float = 0.05
     ema: float = 0.995
     evaluations: int = 6
@@ -212,7 +212,9 @@ def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
     if not (under_way and (settings.out / "state").exists()):  # then it is finished
         torch.manual_seed(settings.seed)
         vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
-        options = replace(fit_options(settings, settings.vq_steps), lr=2e-3, weight_decay=0.0)
+        options = replace(
+            fit_options(settings, settings.vq_steps), batch_size=2 * settings.batch_size, lr=2e-3, weight_decay=0.0
+        )
         fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
             evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
     return restore_vq(out / "best")
