@@ -75,10 +75,10 @@ class Settings:
     system: System = "full"
     image_size: int = 128
     factor: int = 8
-    width: int = 128
-    depth: int = 4
+    width: int = 96
+    depth: int = 3
     vq_steps: int = 800
-    steps: int = 3500
+    steps: int = 3000
     batch_size: int = 16
     lr: float = 7e-4
     weight_decay: float = 0.05

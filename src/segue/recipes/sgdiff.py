@@ -50,6 +50,7 @@ class SGDiffSettings:
         caption_steps: optimiser steps of the first stage; a system that only outlines adds them to the second.
         steps: optimiser steps of the second stage.
         batch_size: pictures a step.
+        rows: captions with a prompt that each of them gives a step; the picture is looked at once for all.
         lr: peak learning rate, reached after a warm-up of a tenth of the steps, then cosine.
         weight_decay: AdamW's.
         ema: decay of the weights' moving average, 0 for none.
@@ -77,8 +78,9 @@ class SGDiffSettings:
     length: int = 20
     caption_steps: int = 1000
     steps: int = 1000
-    batch_size: int = 32
-    lr: float = 1e-3
+    batch_size: int = 16
+    rows: int = 4
+    lr: float = 2e-3
     weight_decay: float = 0.05
     ema: float = 0.99
     prompt: Literal["first", "any"] = "any"
@@ -98,9 +100,12 @@ SGDIFF = SGDiffSettings(out=Path("runs/sgdiff"), data=Path("data"), min_count=5)
 SCENES = SGDiffSettings(
     out=Path("runs/sgdiff-scenes"),
     data=Path("runs/data/scenes"),
-    caption_steps=1500,
-    steps=2500,
-    batch_size=16,
+    widths=(16, 32, 64, 96),
+    channels=32,
+    width=128,
+    blocks=2,
+    caption_steps=2500,
+    steps=2000,
     half=True,
 )
 
@@ -219,13 +224,13 @@ def _linked(picture: Picture) -> Picture:
 
 
 class _Batches:
-    """A caption and a prompt of every picture, drawn anew each epoch; a pure function of the keys."""
+    """Captions and prompts of every picture, drawn anew each epoch; a pure function of the keys."""
 
     def __init__(
         self, pictures: Sequence[Picture], lexicon: Lexicon, config: SGDiffConfig, settings: SGDiffSettings
     ) -> None:
         self.pictures, self.lexicon, self.config = pictures, lexicon, config
-        self.seed, self.prompt = settings.seed, settings.prompt
+        self.seed, self.prompt, self.rows = settings.seed, settings.prompt, settings.rows
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -233,5 +238,5 @@ class _Batches:
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         """The batch that `SGDiff.training_step` takes."""
         examples = [Example(self.pictures[i].load(), self.pictures[i]) for _, i in keys]
-        rngs: list[Any] = [np.random.default_rng([self.seed, *key]) for key in keys]
+        rngs: list[Any] = [np.random.default_rng([self.seed, *key, row]) for key in keys for row in range(self.rows)]
         return collate(examples, self.lexicon, self.config, rngs, self.prompt)

@@ -41,8 +41,7 @@ SYSTEMS = (
 PROMPTS: tuple[Prompt, ...] = ("first", "any")
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
 TESTED = 150  # of the test pictures
-SMALL = replace(SCENES, widths=(16, 32, 64, 96), channels=32, width=128, blocks=2)  # a third of the default's cost
-SHORT = replace(SMALL, caption_steps=500, steps=800, evaluations=1)
+SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
 
 def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:

@@ -1,8 +1,9 @@
 """From pictures and graphs to padded tensors: what the network reads, and what it is trained towards.
 
-A batch is a plain dict. B pictures, N nodes, E edges, L words, K places, S the picture's side, s the masks' side:
+A batch is a plain dict. B rows (a caption and a prompt each) of P pictures, B a multiple of P, a picture's rows one after
+the other; N nodes, E edges, L words, K places, S the picture's side, s the masks' side:
 
-    image     (B, 3, S, S) float32, normalised        ids       (B, L) int64, the caption, END after its end
+    image     (P, 3, S, S) float32, normalised        ids       (B, L) int64, the caption, END after its end
     classes   (B, N) int64                            tags      (B, L) int64, 0 outside, 1 begins, 2 goes on a phrase
     boxes     (B, N, 4) float32, fractions            tagged    (B,) bool, the caption's phrases are known
     features  (B, N, F) float32, a detector's         relevant  (B, N) bool, the caption names the node
@@ -94,14 +95,15 @@ def collate(
     rngs: Sequence[np.random.Generator],
     prompt: str = "any",
 ) -> dict[str, Tensor]:
-    """A training batch. rngs: one for each example; they choose its caption and the prompt.
+    """A training batch. rngs: one for each row, as many for every example; each chooses a caption and a prompt.
 
     prompt: the object whose box is the prompt: that of the caption's "first" noun (the paper), or of "any" of them.
     Raises InputError for a picture without captions or objects, and for another `prompt`.
     """
     if prompt not in ("first", "any"):
         raise InputError(f"prompt: got {prompt!r}, expected 'first' (the caption's first noun) or 'any'")
-    rows = [_row(e, lexicon, config, rng, prompt) for e, rng in zip(examples, rngs, strict=True)]
+    each = len(rngs) // len(examples)
+    rows = [_row(examples[i // each], lexicon, config, rng, prompt) for i, rng in enumerate(rngs)]
     return pad(rows) | {"image": config.preprocessing.to_tensor([e.image for e in examples])}
 
 

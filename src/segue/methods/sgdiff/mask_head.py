@@ -88,6 +88,10 @@ class Pixels(NamedTuple):
     embedding: Tensor
     memories: list[Tensor]
 
+    def repeated(self, each: int) -> Pixels:
+        """For `each` rows of every picture."""
+        return Pixels(self.embedding.repeat_interleave(each, 0), [m.repeat_interleave(each, 0) for m in self.memories])
+
 
 class PixelDecoder(nn.Module):
     """Levels -> pixel embeddings at the finest level, and a memory of each of the two coarsest levels, (B, D, h, w).

@@ -241,8 +241,8 @@ class SGDiff(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: see `batches`. Returns "loss" and its unweighted terms."""
-        levels = self.backbone(batch["image"])
-        found = self.adapt(levels, batch)
+        levels, each = self.backbone(batch["image"]), len(batch["ids"]) // len(batch["image"])
+        found = self.adapt([level.repeat_interleave(each, 0) for level in levels], batch)
         known = batch["nodes"] & batch["tagged"][:, None]  # a caption without phrases doesn't tell what it names
         keep = torch.where(known, batch["relevant"], batch["nodes"]) if self.config.filters else batch["nodes"]
         keep = keep.scatter(1, batch["prompt"][:, None], True)
@@ -291,7 +291,8 @@ class SGDiff(nn.Module):
         terms: dict[str, Tensor] = {}
         nodes = states.graph[:, : graph.real.shape[1]]
         if self.pixels is not None and self.masks is not None:
-            logits = self.masks(nodes, graph.boxes, self.pixels(levels))
+            each = len(nodes) // len(levels[0])
+            logits = self.masks(nodes, graph.boxes, self.pixels(levels).repeated(each))
             truth, known = graph.of_nodes(batch["masks"]), graph.of_nodes(batch["known"]) & graph.real
             terms["mask"], terms["dice"] = mask_losses(logits, truth, known)
         if self.contrast is not None and states.caption is not None:
