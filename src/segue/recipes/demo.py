@@ -19,6 +19,7 @@ from segue.recipes.demo_captions import captions_section
 from segue.recipes.demo_labels import labels_section
 from segue.recipes.demo_layouts import layouts_section
 from segue.recipes.demo_scenes import scenes_section
+from segue.recipes.demo_stories import stories_section
 from segue.types import InputError
 
 SCENES = 6
@@ -50,6 +51,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
         scenes_section(out, SCENES),
         layouts_section(out),
         captions_section(out, SCENES),
+        stories_section(out, SCENES),
         labels_section(out),
     ]
     told = "\n".join(body)

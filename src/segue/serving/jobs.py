@@ -95,7 +95,9 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
         prompt = {name: given for name in ("box", "point", "scribble") if (given := getattr(asked, name)) is not None}
         if len(prompt) != 1:
             raise InputError(f"prompt: got {', '.join(prompt) or 'nothing'}, expected one of box, point, scribble")
-        regions = None if asked.regions is None else [Region(one.label, tuple(one.box)) for one in asked.regions]
+        regions = None
+        if asked.regions is not None:
+            regions = [Region(one.label, tuple(one.box), thing=one.thing) for one in asked.regions]
         relations = [_relation(edge, len(regions or [])) for edge in asked.relations]
         options: dict[str, Any] = {"include": tuple(asked.include)} if asked.include else {}
         stories = model.explain(

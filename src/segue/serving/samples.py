@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from segue.data.images import png_bytes
 from segue.data.sketchbook.chest import draw_chest
 from segue.data.sketchbook.scenes.draw import render
+from segue.data.sketchbook.scenes.known import known
 from segue.data.sketchbook.scenes.sample import sample_scene
 
 SEEDS = {"chest": (20_002, 20_003, 20_005), "scene": (20_000, 20_001, 20_004)}  # none of a training split
@@ -36,23 +36,14 @@ def _chest(seed: int) -> tuple[dict[str, Any], bytes]:
 def _scene(seed: int) -> tuple[dict[str, Any], bytes]:
     scene = sample_scene(seed)
     drawn = render(scene, 256)
-    regions: list[dict[str, Any]] = []
-    place: dict[int, int] = {}
-    for i, thing in enumerate(scene.things):
-        rows, columns = np.nonzero(drawn.owner == len(scene.stuffs) + i)
-        if len(rows):
-            place[i] = len(regions)
-            corner, end = (int(columns.min()), int(rows.min())), (int(columns.max()) + 1, int(rows.max()) + 1)
-            regions.append({"label": thing.kind, "box": [*corner, end[0] - corner[0], end[1] - corner[1]]})
-    relations = [
-        {"subject": place[a], "predicate": word, "object": place[b]}
-        for a, word, b in scene.relations
-        if a in place and b in place
-    ]
-    labels = list(dict.fromkeys([t.kind for t in scene.things] + [s.kind for s in scene.stuffs]))
-    return {"labels": labels, "regions": regions, "relations": relations, "alt": "A drawn scene"}, png_bytes(
-        drawn.image
-    )
+    regions, relations = known(scene, drawn.owner)
+    told = {
+        "labels": list(dict.fromkeys(region.label for region in regions)),
+        "regions": [{"label": r.label, "box": [int(v) for v in r.box], "thing": r.thing} for r in regions],
+        "relations": [asdict(relation) for relation in relations],
+        "alt": "A drawn scene",
+    }
+    return told, png_bytes(drawn.image)
 
 
 _KINDS: dict[str, Callable[[int], tuple[dict[str, Any], bytes]]] = {"chest": _chest, "scene": _scene}

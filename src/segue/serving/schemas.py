@@ -55,6 +55,7 @@ class Thing(BaseModel):
     model_config = ConfigDict(extra="forbid")
     label: Name
     box: Box
+    thing: bool = Field(True, description="false for stuff: grass, sky and the like")
 
 
 class Edge(BaseModel):

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sgdiff_toys import EXAMPLES, LEXICON, TINY, toy_batch, toy_model
+from sgdiff_toys import EXAMPLES, LEXICON, TINY, rngs, toy_batch, toy_model
 
-from segue.methods.sgdiff.batches import Example
+from segue.methods.sgdiff.batches import Example, collate
 from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
 from segue.methods.sgdiff.model import build_sgdiff
 from segue.methods.sgdiff.saving import restore, save
@@ -51,6 +51,20 @@ def test_every_parameter_learns(name, stage):
         terms["loss"].backward()
         assert all(torch.isfinite(term) for term in terms.values())
     assert lacking(model) == []
+
+
+@pytest.mark.parametrize("name", ["full", "mask_only"])
+def test_rows_of_one_picture_are_taught_as_if_each_had_it_to_itself(name):
+    model, twice = system(name), [example for example in EXAMPLES for _ in range(2)]
+    shared = collate(EXAMPLES, LEXICON, model.config, rngs(6), "any")
+    apart = collate(twice, LEXICON, model.config, rngs(6), "any")
+    assert len(shared["image"]) == 3
+    assert len(apart["image"]) == len(shared["ids"]) == 6
+    losses = []
+    for batch in (shared, apart):
+        torch.manual_seed(0)
+        losses.append(model.training_step(batch)["loss"])
+    torch.testing.assert_close(*losses)
 
 
 @pytest.mark.parametrize("changes", [{"cross_attention": False}, {"tasks": "mask"}, {"mecl": "none"}])

@@ -43,7 +43,7 @@ def test_the_last_bits_are_those_of_the_caption(noise):
     levels = log_snr(torch.linspace(1, 0, 6))
     for here, there in itertools.pairwise(levels):
         x = step_down(x, x0, here, there, noise, torch.randn_like(x) if noise else None)
-    assert torch.allclose(x, x0, atol=0.1)
+    assert torch.allclose(x, x0, atol=0.3)  # the schedule ends with noise of .06
 
 
 def test_ddim_keeps_the_noise_that_it_found():

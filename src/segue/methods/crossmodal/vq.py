@@ -168,9 +168,7 @@ def balanced_loss(features: Tensor, head: Callable[[Tensor], Tensor], layout: Te
     return banded_cross_entropy(features, head, layout, counts.rsqrt()) / counts.sqrt().sum()
 
 
-def banded_cross_entropy(
-    features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor, weights: Tensor
-) -> Tensor:
+def banded_cross_entropy(features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor, weights: Tensor) -> Tensor:
     """The summed cross-entropy of the known pixels, its logits made band by band and made again for the gradient.
 
     features: (B, C, H/2, W/2). head: (B, C, n, W) -> (B, classes, n, W). layout: (B, H, W) int64. weights: (classes,).

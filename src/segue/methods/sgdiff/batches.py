@@ -1,7 +1,7 @@
 """From pictures and graphs to padded tensors: what the network reads, and what it is trained towards.
 
-A batch is a plain dict. B rows (a caption and a prompt each) of P pictures, B a multiple of P, a picture's rows one after
-the other; N nodes, E edges, L words, K places, S the picture's side, s the masks' side:
+A batch is a plain dict. P pictures; B rows, a caption and a prompt each, as many of every picture and one picture after
+the other; N nodes, E edges, L words, K places, S the pictures' side, s the masks' side:
 
     image     (P, 3, S, S) float32, normalised        ids       (B, L) int64, the caption, END after its end
     classes   (B, N) int64                            tags      (B, L) int64, 0 outside, 1 begins, 2 goes on a phrase

@@ -1,7 +1,7 @@
 """Captions as bits: codes, the noise schedule, q(x_t | x_0) and the losses. After Bit Diffusion and SCD-Net.
 
-Where we differ: the bits are scaled by SCALE, which is a schedule of 2 log SCALE less (Chen, "On the Importance of Noise
-Scheduling", 2023). At 1, as SCD-Net has it, half of all t leave every word readable, and little is learned of the graph.
+Where we differ: the bits are scaled by SCALE, that is, the log-SNR is 2 log SCALE less (Chen, "On the Importance of
+Noise Scheduling", 2023). At 1, as SCD-Net has it, every word can be read at half of all t, and the graph is ignored.
 
 Shapes: B captions, L words, V word numbers, n bits. Bits are +1 and -1. t in [0, 1]: 0 is clean, 1 is noise.
 """
