@@ -5,13 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
 from segue.data import rle
-from segue.data.export import overlay, polygons, to_coco, to_grandf, to_html, to_panoptic, write_stories
+from segue.data.export import overlay, to_coco, to_grandf, to_html, to_panoptic, write_stories
 from segue.types import CaptionedMasks, InputError, Link
 
 CAPTION = "a red square <left of> a dog"
@@ -35,28 +33,6 @@ STORY = CaptionedMasks(
     ),
 )
 SILENT = CaptionedMasks("", 0.5, (Link(0, 0, "dog", DOG, 0.5, "dog"),))
-
-
-def drawn(outlines, size):
-    if not outlines:
-        return np.zeros(size, np.bool_)
-    return rle.decode(rle.from_json(outlines, size, "test"))
-
-
-@given(st.integers(0, 10_000), st.floats(0.05, 0.95), st.integers(1, 12), st.integers(1, 12))
-def test_any_mask_comes_back_from_its_polygons(seed, share, height, width):
-    made = np.random.default_rng(seed).random((height, width)) < share
-    assert (drawn(polygons(made), made.shape) == made).all()
-
-
-def test_polygons_have_few_corners_and_open_holes():
-    assert polygons(SQUARE) == [[3, 2, 9, 2, 9, 8, 3, 8]]
-    ring = SQUARE.copy()
-    ring[4:6, 5:7] = False
-    outlines = polygons(ring)
-    assert len(outlines) == 2
-    assert (drawn(outlines, ring.shape) == ring).all()
-    assert polygons(np.zeros((3, 3), np.bool_)) == []
 
 
 @pytest.mark.parametrize("as_polygons", [False, True])

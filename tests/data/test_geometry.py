@@ -95,6 +95,18 @@ def test_a_mask_survives_its_polygons(mask):
         assert rle.from_json(polygons, mask.shape, "here") == code
 
 
+def test_polygons_have_few_corners_and_open_holes():
+    square = np.zeros((20, 30), bool)
+    square[2:8, 3:9] = True
+    (outline,) = rle.to_polygons(rle.encode(square))
+    assert {(x, y) for x, y in zip(outline[::2], outline[1::2], strict=True)} == {(3, 2), (9, 2), (9, 8), (3, 8)}
+    assert len(outline) == 8
+    square[4:6, 5:7] = False
+    code = rle.encode(square)
+    assert len(rle.to_polygons(code)) == 2
+    assert rle.from_json(rle.to_polygons(code), square.shape, "here") == code
+
+
 corners = st.tuples(st.floats(0, 30), st.floats(0, 30))
 
 

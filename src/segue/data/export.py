@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from segue.data import rle
 from segue.data.images import png_bytes, write_image
-from segue.types import CaptionedMasks, InputError, Link, check_image, check_mask
+from segue.types import CaptionedMasks, InputError, Link, check_image
 
 Told = tuple[str, Sequence[CaptionedMasks]]
 COLOURS = ((230, 80, 60), (50, 130, 230), (60, 170, 90), (220, 160, 30), (150, 90, 210), (30, 170, 180), (220, 90, 160))
@@ -77,7 +77,7 @@ def to_coco(
 def _annotation(link: Link, as_polygons: bool) -> dict[str, Any]:
     code = rle.encode(link.mask)
     return {
-        "segmentation": polygons(link.mask) if as_polygons else rle.to_json(code),
+        "segmentation": rle.to_polygons(code) if as_polygons else rle.to_json(code),
         "area": rle.area(code),
         "bbox": list(rle.box(code)),
         "iscrowd": 0,
@@ -160,63 +160,6 @@ def to_panoptic(story: CaptionedMasks) -> tuple[NDArray[np.uint8], list[dict[str
     return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8), segments
 
 
-def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
-    """The mask as COCO's polygons [x, y, x, y, ...] along the edges of its pixels; drawn again, they give it exactly.
-
-    A hole, which such polygons can't have, is opened by cutting the piece in two at the hole's middle row.
-    """
-    check_mask(mask)
-    labels, count = ndimage.label(mask)
-    found = []
-    for i, place in enumerate(ndimage.find_objects(labels), 1):
-        found += _outlines(labels[place] == i, place[1].start, place[0].start)
-    return found if count else []
-
-
-def _outlines(piece: NDArray[np.bool_], x: int, y: int) -> list[list[float]]:
-    """The outlines of one connected piece whose top left corner is at (x, y)."""
-    holes = ndimage.binary_fill_holes(piece) & ~piece
-    if not holes.any():
-        return [_walk(piece, x, y)]
-    cut = max(int(np.flatnonzero(holes.any(1)).mean()), 1)
-    found = []
-    for rows, top in ((piece[:cut], 0), (piece[cut:], cut)):
-        for outline in polygons(rows):
-            shifted = np.array(outline).reshape(-1, 2) + np.array([x, y + top])
-            found.append(shifted.ravel().tolist())
-    return found
-
-
-def _walk(piece: NDArray[np.bool_], x: int, y: int) -> list[float]:
-    """Once around a piece without holes, clockwise, from corner to corner; to the right where two ways go on."""
-    padded = np.pad(piece, 1)
-    inside = padded[1:-1, 1:-1]
-    steps: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for beside, start, step in (
-        (padded[:-2, 1:-1], (0, 0), (1, 0)),  # nothing above: along the top edge, to the right
-        (padded[1:-1, 2:], (1, 0), (0, 1)),
-        (padded[2:, 1:-1], (1, 1), (-1, 0)),
-        (padded[1:-1, :-2], (0, 1), (0, -1)),
-    ):
-        for row, column in np.argwhere(inside & ~beside).tolist():
-            steps.setdefault((column + start[0], row + start[1]), []).append(step)
-    here = min(steps, key=lambda corner: (corner[1], corner[0]))
-    way, outline = steps[here][0], [here]
-    while steps:
-        turns = [(-way[1], way[0]), way, (way[1], -way[0])]  # right, on, left (y points down)
-        way_next = next(turn for turn in turns if turn in steps.get(here, [])) if len(outline) > 1 else way
-        steps[here].remove(way_next)
-        if not steps[here]:
-            del steps[here]
-        here = (here[0] + way_next[0], here[1] + way_next[1])
-        if way_next == way and len(outline) > 1:
-            outline[-1] = here
-        else:
-            outline.append(here)
-        way = way_next
-    return [float(v) for column, row in outline[:-1] for v in (column + x, row + y)]
-
-
 # ----------------------------------------------------------------------------------------------- for people
 
 
@@ -241,7 +184,8 @@ def to_html(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], title: 
     shapes, told = [], []
     for s, story in enumerate(stories):
         for i, link in enumerate(story.links):
-            path = " ".join("M" + " ".join(f"{v:g}" for v in outline) + "Z" for outline in polygons(link.mask))
+            outlines = rle.to_polygons(rle.encode(link.mask))
+            path = " ".join("M" + " ".join(f"{v:g}" for v in outline) + "Z" for outline in outlines)
             colour = "rgb({},{},{})".format(*COLOURS[i % len(COLOURS)])
             shapes.append(f'<path class="{_group(s, link)}" d="{path}" fill="{colour}" stroke="{colour}"/>')
         told.append(_told(s, story))

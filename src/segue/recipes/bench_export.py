@@ -6,9 +6,7 @@ busy machine slows both alike.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import torch
 
+from segue.recipes.bench_caption import medians
 from segue.types import InputError
 
 
@@ -54,20 +53,13 @@ def _model(name: str, batch: int, rounds: int, length: int) -> dict[str, dict[st
                 "torch": partial(to_onnx.eager, graph, inputs),
             }
         return {
-            graph_name: _medians(run, rounds) | {"largest_difference": differences[graph_name]}
+            graph_name: _milliseconds(run, rounds) | {"largest_difference": differences[graph_name]}
             for graph_name, run in runs.items()
         }
 
 
-def _medians(run: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in run}
-    for turn in range(rounds + 1):
-        for name, one in run.items():
-            start = time.perf_counter()
-            one()
-            if turn:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    ms = {name: statistics.median(values) for name, values in times.items()}
+def _milliseconds(run: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    ms = {name: 1e3 * seconds for name, seconds in medians(run, rounds).items()}
     return {name: round(value, 3) for name, value in ms.items()} | {
         "torch_over_onnxruntime": round(ms["torch"] / ms["onnxruntime"], 3)
     }

@@ -7,8 +7,6 @@ medians over rounds in which everything takes its turn, so that a busy machine s
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -24,6 +22,7 @@ from segue.methods.sgdiff.explain import explain
 from segue.methods.sgdiff.graph import SPATIAL, SceneGraph, spatial_relations
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.model import SGDiff, build_sgdiff
+from segue.recipes.bench_caption import medians
 from segue.types import Phrase, Picture, Region
 
 BOX = (10.0, 10.0, 40.0, 40.0)
@@ -67,7 +66,7 @@ def bench_sgdiff(
         timed[f"{size}/first_prompt"] = _first(model, objects, asked)
         timed[f"{size}/further_prompt"] = _further(model, objects, asked)
     timed["train"] = _training_step(_untrained(config).train(), batch)
-    ms = _medians(timed, rounds)
+    ms = {name: 1e3 * seconds for name, seconds in medians(timed, rounds).items()}
     return {
         "decoders": {name: _told(name, models[name], ms, objects, asked) for name in models},
         "speedup": round(ms["autoregressive/stories"] / ms["diffusion/stories"], 3),
@@ -100,18 +99,6 @@ def _prompts(ms: dict[str, float], size: int) -> dict[str, float]:
         "ms_further_prompt": round(further, 2),
         "further_share": round(further / first, 3),
     }
-
-
-def _medians(timed: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Milliseconds by name; a first round warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for turn in range(rounds + 1):
-        for name, run in timed.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
 def _lexicon() -> Lexicon:
