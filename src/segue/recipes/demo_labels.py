@@ -18,7 +18,7 @@ from segue.api import Labeller, load_labeller
 from segue.data.show import heat_map, name_classes
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.grammar import captions
-from segue.data.sketchbook.scenes.sample import sample_scene
+from segue.data.sketchbook.scenes.sample import close_up, sample_scene
 from segue.data.sketchbook.scenes.world import CLASSES
 from segue.encoders.pairs import Pair
 from segue.methods.checkpoint import bundled
@@ -70,8 +70,8 @@ def labels_section(out: Path, count: int = 4) -> str:
 
 
 def draw(seed: int) -> Shown:
-    """A scene in photo style with one caption."""
-    scene = sample_scene(seed)
+    """A scene from near, in photo style, with one caption."""
+    scene = close_up(sample_scene(seed), np.random.default_rng(seed))
     drawn = render(scene, SIZE)
     seen = shares(scene, drawn)
     (told,) = captions(scene, seen.tolist(), seed, n=1)
