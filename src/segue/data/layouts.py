@@ -124,8 +124,9 @@ class LayoutBatches:
 
     codes: (N, h, w) int16 tokens of the layouts. ids: for each layout its captions, (n, T) int64 each, padded alike.
     images: (N, H, W, 3) uint8, or None. asks: for each layout what it may be drawn from, its captions unless given.
-    A batch: codes (B, h, w) int64, ids and asked (B, T) int64, image (B, 3, H, W) float32 in [-1, 1] or None, seed [B].
-    Which of its captions a layout gets is drawn: they are its paraphrases.
+    told: how many of its captions a layout is told in; where there are fewer, some are told again.
+    A batch: codes (B, h, w) int64, ids (B told, T) and asked (B, T) int64, image (B, 3, H, W) float32 in [-1, 1] or
+    None, seed [B]. Which of its captions a layout gets is drawn: they are its paraphrases.
     """
 
     codes: Tensor
@@ -133,6 +134,7 @@ class LayoutBatches:
     images: NDArray[np.uint8] | None = None
     seed: int = 0
     asks: Sequence[Tensor] | None = None
+    told: int = 1
 
     def __post_init__(self) -> None:
         if not len(self.codes):
@@ -150,13 +152,13 @@ class LayoutBatches:
         rows, asked, seeds, asks = [], [], [], self.asks or self.ids
         for epoch, index in keys:
             rng = np.random.default_rng([self.seed, epoch, index])
-            rows.append(self.ids[index][rng.integers(len(self.ids[index]))])
+            rows.append(self.ids[index][np.resize(rng.permutation(len(self.ids[index])), self.told)])
             asked.append(asks[index][rng.integers(len(asks[index]))])
             seeds.append(int(rng.integers(2**31)))
         chosen = [index for _, index in keys]
         return {
             "codes": self.codes[chosen].long(),
-            "ids": torch.stack(rows),
+            "ids": torch.cat(rows),
             "asked": torch.stack(asked),
             "image": None if self.images is None else to_pixels(self.images[chosen]),
             "seed": seeds,

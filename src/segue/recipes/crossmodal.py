@@ -43,6 +43,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "depth8": {"depth": 8 / 12},
     "depth12": {"depth": 12 / 12},
 }  # depth: as a share of the settings' own, which stands for the paper's 12 layers
+CAPTIONS = 4  # in which a layout is told each step; it is read once for all
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _batches(saved: Saved, told: Told, seed: int) -> LayoutBatches:
         [_padded(caption_ids(saved, said), longest, saved.model.config.pad) for said in each]
         for each in (told.captions, told.asks)
     )
-    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed, asks)
+    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed, asks, CAPTIONS)
 
 
 def _padded(ids: Tensor, length: int, pad: int) -> Tensor:

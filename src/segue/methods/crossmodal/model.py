@@ -186,9 +186,10 @@ class CrossModal(nn.Module):
     # --- training
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: codes (B, h, w), ids (B, T), image (B, 3, H, W) or None, seed [B]. Returns "loss" and its terms.
+        """batch: codes (B, h, w), ids (R, T), image (B, 3, H, W) or None, seed [B]. Returns "loss" and its terms.
 
-        asked (B, T): the captions to draw from, where they are not those to tell.
+        ids: the captions to tell, R / B of every layout, one layout's after the other. asked (B, T): the captions to
+        draw from, ids unless given.
         """
         codes, ids, image = batch["codes"], batch["ids"], batch.get("image")
         asked = batch.get("asked", ids)
@@ -230,8 +231,13 @@ class CrossModal(nn.Module):
         return each.mean()
 
     def _text_loss(self, ids: Tensor, layout: Given) -> Tensor:
-        """Cross-entropy of every word and of the end, given the words before it."""
-        logits, _ = self.word_logits(ids[:, :-1], cross_keys(self.cells_to_words, layout), layout.real)
+        """Cross-entropy of every word and of the end, given the words before it; a layout is read once for all."""
+        each = len(ids) // len(layout.real)
+        keys = [
+            (k.repeat_interleave(each, 0), v.repeat_interleave(each, 0))
+            for k, v in cross_keys(self.cells_to_words, layout)
+        ]
+        logits, _ = self.word_logits(ids[:, :-1], keys, layout.real.repeat_interleave(each, 0))
         error = F.cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:], reduction="none", label_smoothing=0.1)
         real = ids[:, 1:] != self.config.pad
         return ((error * real).sum(1) / real.sum(1)).mean()

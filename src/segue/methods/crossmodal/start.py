@@ -54,6 +54,8 @@ def load_starting_weights(model: CrossModal, vit: Any, bert: Any) -> None:
     cells.embed.weight.zero_()
     cells.position.copy_(_grid_of(patches.position_embeddings[0, 1:], model.config.grid))
     _copy(model.cell_stream.norm, vit.layernorm)
+    for layer in (*model.word_stream.layers, *model.cell_stream.layers):
+        layer.gate.fill_(0.1)  # fresh attention to the other stream disturbs the loaded weights little
     layers = vit.layers if hasattr(vit, "layers") else vit.encoder.layer
     for ours, theirs in zip(model.cell_stream.layers, layers, strict=True):
         _layer(ours, theirs, VIT if hasattr(vit, "layers") else VIT_4)

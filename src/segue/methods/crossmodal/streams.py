@@ -45,7 +45,7 @@ class Attention(nn.Module):
 
 
 class Given(NamedTuple):
-    """A stream run by itself: its states after every layer, (B, S, C) each, and which are real, (B, S) bool."""
+    """A stream run by itself: its normed states after every layer, (B, S, C) each, and which are real, (B, S) bool."""
 
     states: list[Tensor]
     real: Tensor
@@ -70,7 +70,7 @@ class Layer(nn.Module):
         self.attend = Attention(width, heads)
         self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.norm_cross = nn.LayerNorm(width)
-        self.gate = nn.Parameter(torch.full((width,), 0.1))  # small, so that loaded weights start undisturbed
+        self.gate = nn.Parameter(torch.ones(width))
 
     def own(self, x: Tensor, real: Tensor | None, causal: bool, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
         """The half-layer of self-attention. past: keys and values before a single x; they come back lengthened."""
@@ -106,9 +106,7 @@ class Stream(nn.Module):
         x = self.norm(x) if self.post_norm else x
         for layer in self.layers:
             x = layer.think(layer.own(x, real, False, None)[0])
-            states.append(x)
-        if not self.post_norm:
-            states[-1] = self.norm(x)
+            states.append(x if self.post_norm else self.norm(x))
         return Given(states, real)
 
     def make(
