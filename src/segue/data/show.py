@@ -117,6 +117,18 @@ def contact_sheet(
     return np.array(sheet)
 
 
+def labelled(tiles: Sequence[tuple[str, str, NDArray[np.uint8]]], *, tile: int = 256) -> NDArray[np.uint8]:
+    """Pictures side by side, each with a heading and text below. tiles: (heading, text, picture)."""
+    caption, gap = 62, 10
+    sheet = Image.new("RGB", (len(tiles) * (tile + gap) + gap, tile + caption + 2 * gap), (250, 250, 248))
+    for i, (heading, text, pixels) in enumerate(tiles):
+        check_image(pixels)
+        x, small = gap + i * (tile + gap), _fitted(pixels, tile, Image.Resampling.BILINEAR)
+        sheet.paste(Image.fromarray(small), (x + (tile - small.shape[1]) // 2, gap + (tile - small.shape[0]) // 2))
+        _write_below(sheet, heading, text, (x, gap), tile, (30, 30, 30))
+    return np.array(sheet)
+
+
 def _paste(sheet: Image.Image, record: Record | Picture, corner: tuple[int, int], tile: int) -> None:
     try:
         small, text = _drawn(record, tile)

@@ -1,0 +1,78 @@
+"""The demo's first picture: each job that a bundled model does, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.api import load_captioner, load_explainer, load_illustrator, load_labeller, load_segmenter
+from segue.data.export import overlay
+from segue.data.images import write_image
+from segue.data.layouts import paint
+from segue.data.show import labelled, outline, palette
+from segue.data.sketchbook.chest import draw_chest
+from segue.data.sketchbook.scenes.draw import render
+from segue.data.sketchbook.scenes.known import known
+from segue.data.sketchbook.scenes.sample import close_up, sample_scene
+from segue.methods.checkpoint import bundled
+from segue.recipes.demo_scenes import SIZE
+
+Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
+CHEST, SCENE, NEAR = 20_002, 20_000, 20_004  # none of a training split
+SENTENCE = "a boat on the water with mountains in the background"
+
+
+def jobs_section(out: Path) -> str:
+    """Write out/jobs.png; returns its HTML."""
+    here = bundled()
+    tiles = [make(here[model]) for model, make in JOBS.items() if model in here]
+    write_image(labelled(tiles), out / "jobs.png")
+    alt = "; ".join(f"{heading}: {text}" for heading, text, _ in tiles).replace('"', "")
+    return f'<p><img src="jobs.png" alt="{alt}"></p>'
+
+
+def _outlined(model: Path) -> Tile:
+    drawn = draw_chest(CHEST)
+    answer = load_segmenter(model).segment(drawn.image, note=drawn.note)
+    return "A note outlined", drawn.note, outline(drawn.image, answer.mask)
+
+
+def _captioned(model: Path) -> Tile:
+    image = render(sample_scene(SCENE), SIZE).image
+    return "A picture captioned", load_captioner(model).caption(image)[0].text, image
+
+
+def _named(model: Path) -> Tile:
+    scene = close_up(sample_scene(NEAR), np.random.default_rng(NEAR))
+    drawn = render(scene, SIZE)
+    names = list(dict.fromkeys(region.label for region in known(scene, drawn.owner)[0]))
+    index = load_labeller(model).segment(drawn.image, names).index
+    tinted = (0.5 * drawn.image + 0.5 * palette(len(names))[index]).astype(np.uint8)
+    return "Any names found", ", ".join(names), tinted
+
+
+def _told(model: Path) -> Tile:
+    scene = sample_scene(SCENE)
+    drawn = render(scene, SIZE)
+    regions, relations = known(scene, drawn.owner)
+    given: dict[str, Any] = {"box": regions[0].box, "regions": regions, "relations": relations}
+    story = load_explainer(model).explain(drawn.image, **given, top=1)[0]
+    return f"A box told ({regions[0].label})", story.caption, overlay(drawn.image, story)
+
+
+def _drawn(model: Path) -> Tile:
+    layout = load_illustrator(model).draw(SENTENCE, seed=0)[0]
+    return "A sentence drawn", SENTENCE, paint(layout.labels, len(layout.classes))
+
+
+JOBS: dict[str, Callable[[Path], Tile]] = {
+    "reclmis-chest": _outlined,
+    "syntic-scenes": _captioned,
+    "cocu-scenes": _named,
+    "sgdiff-scenes": _told,
+    "crossmodal-scenes": _drawn,
+}
