@@ -68,6 +68,7 @@ class Settings:
         seed: of weights, order and masks.
         vq: a finished quantiser to use (a run's folder vq/last), instead of training one.
         on_bad: what to do with an unreadable picture: "stop" before training, or "skip" and say so.
+        half: store the checkpoint as float16.
         resume: continue the run in `out`.
     """
 
@@ -88,10 +89,11 @@ class Settings:
     seed: int = 0
     vq: Path | None = None
     on_bad: Literal["stop", "skip"] = "stop"
+    half: bool = False
     resume: bool = False
 
 
-SCENES = Settings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"))
+SCENES = Settings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"), half=True)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 
     def write(network: Any, folder: Path) -> None:
-        save(replace(saved, model=network), folder)
+        save(replace(saved, model=network), folder, half=settings.half)
 
     options = fit_options(settings, settings.steps)
     fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
