@@ -80,9 +80,9 @@ class Settings:
     width: int = 96
     depth: int = 3
     vq_steps: int = 800
-    steps: int = 3000
+    steps: int = 2400
     batch_size: int = 16
-    lr: float = 7e-4
+    lr: float = 1e-3
     weight_decay: float = 0.05
     ema: float = 0.995
     evaluations: int = 6
