@@ -85,7 +85,7 @@ class Settings:
     lr: float = 1e-3
     weight_decay: float = 0.05
     ema: float = 0.995
-    evaluations: int = 6
+    evaluations: int = 8
     seed: int = 0
     vq: Path | None = None
     on_bad: Literal["stop", "skip"] = "stop"

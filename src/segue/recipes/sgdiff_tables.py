@@ -2,7 +2,8 @@
 
 experiment main: the paper's ablations, the rival that writes word by word, and "sequential": the caption first, by the
 system that only tells, then the masks of the nouns it told, by the system that only outlines (both of the row's seed).
-experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. Metrics are those of `sgdiff_scores`
+experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. experiment bundled: the checkpoint of
+the full recipe. Metrics are those of `sgdiff_scores`
 with the first noun's box as the prompt, and after "random_" with any object's.
 """
 
@@ -13,9 +14,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segue.api.explainer import Explainer
+from segue.api.explainer import Explainer, load_explainer
 from segue.data.formats import read_pictures
+from segue.methods.checkpoint import bundled
 from segue.methods.sgdiff.lexicon import word_spans
+from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.saving import restore
 from segue.recipes.scenes import scenes_once
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
@@ -40,6 +43,7 @@ SYSTEMS = (
 )
 PROMPTS: tuple[Prompt, ...] = ("first", "any")
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
+BUNDLED = "sgdiff-scenes"
 TESTED = 150  # of the test pictures
 SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
@@ -55,12 +59,22 @@ def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
     for value in LAMBDAS:
         rows.append(Row("lambda_adaptor", f"{value:g}", 0, partial(_row, replace(base, lambda_adaptor=value))))
         rows.append(Row("lambda_mecl", f"{value:g}", 0, partial(_row, replace(base, lambda_mecl=value))))
+    if BUNDLED in bundled():
+        rows.append(Row("bundled", BUNDLED, 0, partial(_bundled, base)))
     return rows
 
 
 def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
     settings = _with_data(settings, work)
-    model, pictures = restore(_trained(settings, work))[0], _tested(settings)
+    return _scored(restore(_trained(settings, work))[0], settings)
+
+
+def _bundled(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+    return _scored(load_explainer(BUNDLED).model, _with_data(settings, work))
+
+
+def _scored(model: SGDiff, settings: SGDiffSettings) -> dict[str, float]:
+    pictures = _tested(settings)
     first, random = (score_stories(model, pictures, prompt) for prompt in PROMPTS)
     return _joined(first, random)
 

@@ -65,6 +65,17 @@ def test_inter_against_naive(made):
     assert torch.allclose(inter_sample(m, s, there, real, 5.0), expected)
 
 
+def test_rows_of_one_picture_are_not_held_against_each_other(made):
+    m, s, there, real, _ = made
+    twice = [part.repeat_interleave(2, 0) for part in (m, s, there, real)]
+    g = naive_matching(m, s, there, real) * 5
+    expected = torch.zeros(())
+    for axis in (0, 1):
+        others = g.clone().fill_diagonal_(-torch.inf).logsumexp(axis) + math.log(2)  # each of them has two rows
+        expected = expected + (torch.logaddexp(g.diagonal(), others) - g.diagonal()).mean()
+    torch.testing.assert_close(inter_sample(*twice, 5.0, 2), expected)
+
+
 def test_padding_takes_no_part(made):
     m, s, there, real, pairs = made
     other = torch.where(there[..., None], m, torch.randn_like(m)), torch.where(real[..., None], s, torch.randn_like(s))

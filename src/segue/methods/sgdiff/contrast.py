@@ -4,7 +4,7 @@ The paper's denominators leave the positive out, which makes the losses unbounde
 scale 1/tau is exp(a learned number), at most 100, from 1/.07. Sums over masks and words are means, so that lambda_2
 doesn't depend on how many there are.
 
-Shapes: B pictures, N masks, L words, C channels.
+Shapes: B rows, a picture's one after the other (`batches`), N masks, L words, C channels.
 """
 
 from __future__ import annotations
@@ -36,8 +36,13 @@ class Contrast(nn.Module):
         """Features (B, N, width) and (B, L, width) -> directions (B, N, C) and (B, L, C)."""
         return F.normalize(self.masks(masks), dim=-1), F.normalize(self.words(words), dim=-1)
 
-    def forward(self, masks: Tensor, words: Tensor, there: Tensor, real: Tensor, pairs: Tensor) -> Tensor:
-        """L_MEC. there: (B, N) bool, the masks. real: (B, L) bool, the words. pairs: (B, N, L) bool, who names whom."""
+    def forward(
+        self, masks: Tensor, words: Tensor, there: Tensor, real: Tensor, pairs: Tensor, each: int = 1
+    ) -> Tensor:
+        """L_MEC. there: (B, N) bool, the masks. real: (B, L) bool, the words. pairs: (B, N, L) bool, who names whom.
+
+        each: how many rows a picture has.
+        """
         m, s = self.project(masks, words)
         loss = m.new_zeros(())
         if self.wanted in ("intra", "both"):
@@ -46,7 +51,7 @@ class Contrast(nn.Module):
             m = F.pad(m, (0, 0, 0, self.most_masks - m.shape[1]))  # one shape on every process
             there = F.pad(there, (0, self.most_masks - there.shape[1]))
             loss = loss + inter_sample(
-                gather(m), gather(s), gather(there.float()).bool(), gather(real.float()).bool(), self.scale
+                gather(m), gather(s), gather(there.float()).bool(), gather(real.float()).bool(), self.scale, each
             )
         return loss
 
@@ -67,10 +72,15 @@ def _mean_of_positives(log_p: Tensor, pairs: Tensor, dim: int) -> Tensor:
     return -each.sum() / (count > 0).sum().clamp_min(1)
 
 
-def inter_sample(m: Tensor, s: Tensor, there: Tensor, real: Tensor, scale: Tensor) -> Tensor:
-    """Eq. 11 and 12: the masks of picture i against the captions of all pictures, and the other way."""
+def inter_sample(m: Tensor, s: Tensor, there: Tensor, real: Tensor, scale: Tensor, each: int = 1) -> Tensor:
+    """Eq. 11 and 12: the masks of row i against its caption and those of all other pictures, and the other way.
+
+    Of the `each` rows of one picture none is held against another: their captions tell of the same masks.
+    """
     g = matching_scores(m, s, there, real) * scale
     own = torch.arange(len(g), device=g.device)
+    kin = (own[:, None] // each == own // each) & (own[:, None] != own)
+    g = g.masked_fill(kin, -torch.inf)
     return F.cross_entropy(g, own) + F.cross_entropy(g.T, own)
 
 

@@ -289,13 +289,12 @@ class SGDiff(nn.Module):
     ) -> dict[str, Tensor]:
         """L_Mask of the subgraph's nodes whose masks are known, and L_MEC."""
         terms: dict[str, Tensor] = {}
-        nodes = states.graph[:, : graph.real.shape[1]]
+        nodes, each = states.graph[:, : graph.real.shape[1]], len(graph.real) // len(levels[0])
         if self.pixels is not None and self.masks is not None:
-            each = len(nodes) // len(levels[0])
             logits = self.masks(nodes, graph.boxes, self.pixels(levels).repeated(each))
             truth, known = graph.of_nodes(batch["masks"]), graph.of_nodes(batch["known"]) & graph.real
             terms["mask"], terms["dice"] = mask_losses(logits, truth, known)
         if self.contrast is not None and states.caption is not None:
             pairs = graph.of_nodes(batch["pairs"])
-            terms["mecl"] = self.contrast(nodes, states.caption, graph.real, told(batch["ids"]), pairs)
+            terms["mecl"] = self.contrast(nodes, states.caption, graph.real, told(batch["ids"]), pairs, each)
         return terms
