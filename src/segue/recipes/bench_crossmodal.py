@@ -35,7 +35,7 @@ def bench_crossmodal(
     sizes: tuple[int, ...] = (128, 256, 512),
     width: int = SCENES.width,
     depth: int = SCENES.depth,
-    factor: int = SCENES.factor,
+    factor: int = 16,
     classes: int = 171,
     steps: int = 12,
     guidance: float = 2.0,
@@ -50,7 +50,7 @@ def bench_crossmodal(
         sizes: sides of the layouts in pixels, in rising order; growth is between the first and the last.
         width: of the streams.
         depth: layers of the streams.
-        factor: pixels that a layout token spans.
+        factor: pixels that a layout token spans; 16 is the paper's patch.
         classes: of the layouts.
         steps: of parallel drawing.
         guidance: other than 1 makes two passes a step.
