@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,5 +81,8 @@ def test_batches_are_functions_of_their_keys_and_draw_among_the_captions():
     assert torch.equal(made["ids"], batches.collate(keys)["ids"])
     assert {tuple(row) for row in made["ids"].tolist()} == {(0, 1), (2, 3), (4, 5)}
     assert made["image"].shape == (20, 3, 8, 8)
+    several = replace(batches, told=4).collate([(0, 0), (0, 1)])["ids"]
+    assert {tuple(row) for row in several[:4].tolist()} == {(0, 1), (2, 3), (4, 5)}  # all three, one of them twice
+    assert several[4:].tolist() == [[0, 1]] * 4
     with pytest.raises(InputError, match="a caption or more each"):
         LayoutBatches(torch.zeros(2, 4, 4), ids[:1])

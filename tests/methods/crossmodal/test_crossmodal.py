@@ -53,6 +53,14 @@ def test_the_terms_weigh_as_in_the_paper_and_align_is_a_switch():
     assert set(model(align=False).training_step(batch())) == {"mask", "text", "loss"}
 
 
+def test_several_captions_of_a_layout_are_told_as_one_after_another():
+    network, data = model(), batch()
+    other = data["ids"].roll(1, 0)
+    both = {**data, "ids": torch.stack([data["ids"], other], 1).flatten(0, 1), "asked": data["ids"]}
+    apart = [network.training_step({**data, "ids": ids, "asked": data["ids"]})["text"] for ids in (data["ids"], other)]
+    torch.testing.assert_close(network.training_step(both)["text"], torch.stack(apart).mean())
+
+
 def test_words_said_one_by_one_are_words_said_at_once():
     network, data = model().eval(), batch()
     layout = network.look(data["codes"], data["image"])

@@ -33,6 +33,13 @@ def test_codes_and_values_are_two_names_of_one_thing():
     torch.testing.assert_close(vq.quantise(z), values)
 
 
+def test_a_cell_has_its_code_whatever_lies_beside_it():
+    vq, data = tiny(), layouts()
+    changed = data.clone()
+    changed[:, :, 4:] = 3 - changed[:, :, 4:]
+    assert (vq.encode(changed)[:, :, 0] == vq.encode(data)[:, :, 0]).all()
+
+
 def test_the_loss_in_bands_is_the_loss_in_one_piece_with_its_gradient():
     torch.manual_seed(0)
     features = torch.randn(2, 6, 70, 9, requires_grad=True)
