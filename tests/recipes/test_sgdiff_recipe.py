@@ -190,7 +190,7 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
     main = [row for row in sgdiff_scenes_table() if row.experiment == "main"]
     assert len({row.system for row in main}) == 12
     assert len(main) == len({row.key for row in main}) == 36
-    assert len([row for row in sgdiff_scenes_table() if row.experiment != "bundled"]) == 46
+    assert len(sgdiff_scenes_table()) == 46
     monkeypatch.setattr(sgdiff_tables, "SHORT", quick)
     monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())  # starts of Java, a second each
     rows = {row.name: row for row in sgdiff_scenes_table(scenes)}

@@ -72,6 +72,8 @@ MEASURED: dict[str, tuple[str, str]] = {
     "pair-scenes": ("align_scenes", "pair-scenes"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),
     "syntic-scenes": ("syntic_scenes_full", "bundled"),
+    "sgdiff-scenes": ("sgdiff_scenes_full", "bundled"),
+    "crossmodal-scenes": ("crossmodal_scenes_full", "bundled"),
 }
 
 

@@ -30,12 +30,12 @@ from segue.recipes.cocu_tables import cocu_recovery_table, cocu_scenes_table
 from segue.recipes.crossmodal import SCENES as CROSSMODAL_SCENES
 from segue.recipes.crossmodal import Settings as CrossModalSettings
 from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
-from segue.recipes.crossmodal_tables import crossmodal_real_table, crossmodal_scenes_table
+from segue.recipes.crossmodal_tables import crossmodal_bundled_table, crossmodal_real_table, crossmodal_scenes_table
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.sgdiff import SCENES as STORIES
 from segue.recipes.sgdiff import SGDIFF, sgdiff, sgdiff_scenes
-from segue.recipes.sgdiff_tables import sgdiff_scenes_table
+from segue.recipes.sgdiff_tables import sgdiff_bundled_table, sgdiff_scenes_table
 from segue.recipes.syntic import SYNTIC, SYNTIC_SCENES, syntic, syntic_scenes
 from segue.recipes.syntic_real import syntic_real_table
 from segue.recipes.syntic_tables import syntic_bundled_table, syntic_scenes_table
@@ -64,12 +64,14 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "cocu_scenes": cocu_scenes_table,
     "crossmodal_real": crossmodal_real_table,
     "crossmodal_scenes": crossmodal_scenes_table,
+    "crossmodal_scenes_full": crossmodal_bundled_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
     "serve": serve_table,
     "sgdiff_scenes": sgdiff_scenes_table,
+    "sgdiff_scenes_full": sgdiff_bundled_table,
     "syntic_real": syntic_real_table,
     "syntic_scenes": syntic_scenes_table,
     "syntic_scenes_full": syntic_bundled_table,
