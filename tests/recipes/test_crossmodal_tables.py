@@ -8,7 +8,7 @@ from segue.data.sketchbook.scenes.world import CLASSES
 from segue.data.sketchbook.scenes.write import make_scenes
 from segue.metrics import java
 from segue.recipes import crossmodal_tables as tables
-from segue.recipes.crossmodal import Told
+from segue.recipes.crossmodal import Told, crossmodal
 from segue.recipes.crossmodal_baselines import class_prior, nearest_caption, nearest_layout
 from segue.recipes.crossmodal_scores import (
     Case,
@@ -140,3 +140,14 @@ def test_one_training_serves_four_rows(scenes, tmp_path, monkeypatch):
     for name in ("main/vq_ceiling@caption+image/0", "main/segmenter@image/0", "main/nearest_caption@mask/0"):
         assert rows[name].run(rows[name].folder(work))
     assert {row.seed for row in rows.values()} == {0, 1, 2}
+
+
+def test_the_bundled_model_has_a_row_for_every_condition(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        tables, "BUNDLED", str(crossmodal(replace(tables.SHORT, **TINY, data=scenes, out=tmp_path / "r")))
+    )
+    monkeypatch.setattr(tables, "SHORT", replace(tables.SHORT, **TINY))
+    rows = {row.system: row for row in tables.crossmodal_bundled_table(scenes)}
+    for name in ("bundled@caption", "bundled@mask+image", "vq_ceiling@caption+image"):
+        assert rows[name].run(rows[name].folder(tmp_path / "work"))
+    assert {f"bundled@{way}" for way in tables.CONDITIONS} < set(rows)

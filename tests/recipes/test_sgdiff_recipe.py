@@ -13,7 +13,7 @@ from segue.metrics.captions import score_captions
 from segue.recipes import sgdiff_tables
 from segue.recipes.sgdiff import SCENES, config_of, sgdiff_scenes, staged, train_sgdiff, usable
 from segue.recipes.sgdiff_scores import cases_of, nouns_of, said_class, score_cases
-from segue.recipes.sgdiff_tables import sgdiff_scenes_table, tell_in_turn
+from segue.recipes.sgdiff_tables import sgdiff_bundled_table, sgdiff_scenes_table, tell_in_turn
 from segue.types import CaptionedMasks, InputError, Link, Picture, PictureSet, Region
 
 
@@ -206,6 +206,13 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
     )
     assert not (work / "main-sequential-0/caption_only").exists()  # the rows' own were there
     assert all(math.isfinite(value) for scores in found.values() for value in scores.values())
+
+
+def test_the_bundled_model_is_scored_with_both_prompts(quick, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sgdiff_tables, "BUNDLED", str(sgdiff_scenes(quick)))
+    (row,) = sgdiff_bundled_table(scenes)
+    found = row.run(row.folder(tmp_path / "work"))
+    assert {"cider", "mask_iou", "random_cider", "random_mask_iou"} <= set(found)
 
 
 def test_scenes_must_be_there(quick, tmp_path):

@@ -10,7 +10,8 @@ depth 12 itself. Without learning: `class_prior`, `nearest_caption` (@mask: the 
 and layouts alone, with the same encoder and as long.
 
 Experiments: main; best_of (1, 4 and 16 drawings of one caption); round_trip (@caption: caption, mask, caption; @mask:
-mask, caption, mask). crossmodal_scenes_full: the bundled model, of the full recipe. Metrics: see `segue.recipes.crossmodal_scores`.
+mask, caption, mask). crossmodal_scenes_full: the bundled model, of the full recipe.
+Metrics: see `segue.recipes.crossmodal_scores`.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _ceiling(settings: Settings, work: Path) -> dict[str, float]:
 
 
 def _bundled_ceiling(settings: Settings, work: Path) -> dict[str, float]:
-    return _requantised(load_illustrator(BUNDLED).vq, _with_data(settings, work))
+    return _requantised(load_illustrator(BUNDLED).saved.vq, _with_data(settings, work))
 
 
 def _requantised(vq: LayoutVQ, settings: Settings) -> dict[str, float]:

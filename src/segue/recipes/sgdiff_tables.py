@@ -2,9 +2,9 @@
 
 experiment main: the paper's ablations, the rival that writes word by word, and "sequential": the caption first, by the
 system that only tells, then the masks of the nouns it told, by the system that only outlines (both of the row's seed).
-experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. sgdiff_scenes_full: the bundled model, of
-the full recipe. Metrics are those of `sgdiff_scores`
-with the first noun's box as the prompt, and after "random_" with any object's.
+experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. sgdiff_scenes_full: the bundled
+model, of the full recipe. Metrics are those of `sgdiff_scores` with the first noun's box as the prompt, and after
+"random_" with any object's.
 """
 
 from __future__ import annotations
