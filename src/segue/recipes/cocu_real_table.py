@@ -23,6 +23,7 @@ from segue.api import load_labeller
 from segue.data.formats import read_pictures
 from segue.metrics.concepts import concept_recovery
 from segue.recipes.cocu import ANY, CocuSettings, cocu, curated_archive
+from segue.recipes.cocu_tables import shares
 from segue.recipes.curating import DRAWS, Corpus, read_corpus, stages_of
 from segue.recipes.evaluate_labels import evaluate_label_maps
 from segue.recipes.scenes import alone
@@ -85,8 +86,7 @@ def _curation(data: Path, stage: str, work: Path) -> dict[str, float]:
     found = stages_of(archive) | {"frequent": [_most_named(corpus)] * len(archive)}
     named, omitted = _told_and_left(corpus)
     times = len(found[stage]) // len(named)
-    told = concept_recovery(found[stage], named * times, omitted * times)
-    return {metric: float(value) for metric, value in told.items() if value is not None}
+    return shares(concept_recovery(found[stage], named * times, omitted * times))
 
 
 def _most_named(corpus: Corpus) -> list[str]:

@@ -13,6 +13,7 @@ cocu_recovery  precision and recall of the archive against what the train captio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -102,4 +103,9 @@ def _recovery_row(settings: CocuSettings, data: Path | None, stage: str, work: P
     archive = curated_archive(settings, corpus)
     assert archive is not None  # of the system "full"
     told = recovery_by_stage(archive, corpus, settings.data, "train")[stage]
-    return {name: float(value) for name, value in told.items() if value is not None}
+    return shares(told)
+
+
+def shares(told: Mapping[str, float | None]) -> dict[str, float]:
+    """Precision and recall of `concept_recovery`, without the counts behind them; what is not defined is left out."""
+    return {name: value for name in ("precision", "recall") if (value := told[name]) is not None}

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from segue.api import load_captioner, load_explainer, load_illustrator, load_labeller, load_segmenter
 from segue.data.export import overlay
 from segue.data.images import write_image
-from segue.data.layouts import paint
-from segue.data.show import labelled, outline, palette
+from segue.data.show import labelled, name_classes, outline, palette
 from segue.data.sketchbook.chest import draw_chest
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.known import known
@@ -66,7 +65,8 @@ def _told(model: Path) -> Tile:
 
 def _drawn(model: Path) -> Tile:
     layout = load_illustrator(model).draw(SENTENCE, seed=0)[0]
-    return "A sentence drawn", SENTENCE, paint(layout.labels, len(layout.classes))
+    paper = np.full((*layout.labels.shape, 3), 255, np.uint8)
+    return "A sentence drawn", SENTENCE, name_classes(paper, layout.labels, layout.classes)
 
 
 JOBS: dict[str, Callable[[Path], Tile]] = {
