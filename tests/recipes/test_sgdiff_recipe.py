@@ -210,9 +210,10 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
 
 def test_the_bundled_model_is_scored_with_both_prompts(quick, scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(sgdiff_tables, "BUNDLED", str(sgdiff_scenes(quick)))
-    (row,) = sgdiff_bundled_table(scenes)
-    found = row.run(row.folder(tmp_path / "work"))
-    assert {"cider", "mask_iou", "random_cider", "random_mask_iou"} <= set(found)
+    first, other = sgdiff_bundled_table(scenes)
+    assert first.system != other.system
+    for row in (first, other):
+        assert {"cider", "cider_oracle5", "mask_iou", "link_accuracy"} <= set(row.run(row.folder(tmp_path / "work")))
 
 
 def test_scenes_must_be_there(quick, tmp_path):

@@ -17,7 +17,6 @@ from pathlib import Path
 from segue.api.explainer import Explainer, load_explainer
 from segue.data.formats import read_pictures
 from segue.methods.sgdiff.lexicon import word_spans
-from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.saving import restore
 from segue.recipes.scenes import scenes_once
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
@@ -62,23 +61,20 @@ def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
 
 
 def sgdiff_bundled_table(data: Path | None = None) -> list[Row]:
-    """The bundled model. data: as above."""
-    return [Row("test", "bundled", 0, partial(_bundled, replace(SHORT, data=data or Path())))]
+    """The bundled model, with the first noun's box as the prompt and with any object's. data: as above."""
+    base = replace(SHORT, data=data or Path())
+    return [Row("test", f"bundled, {prompt}", 0, partial(_bundled, base, prompt)) for prompt in PROMPTS]
 
 
 def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
     settings = _with_data(settings, work)
-    return _scored(restore(_trained(settings, work))[0], settings)
-
-
-def _bundled(settings: SGDiffSettings, work: Path) -> dict[str, float]:
-    return _scored(load_explainer(BUNDLED).model, _with_data(settings, work))
-
-
-def _scored(model: SGDiff, settings: SGDiffSettings) -> dict[str, float]:
-    pictures = _tested(settings)
+    model, pictures = restore(_trained(settings, work))[0], _tested(settings)
     first, random = (score_stories(model, pictures, prompt) for prompt in PROMPTS)
     return _joined(first, random)
+
+
+def _bundled(settings: SGDiffSettings, prompt: Prompt, work: Path) -> dict[str, float]:
+    return score_stories(load_explainer(BUNDLED).model, _tested(_with_data(settings, work)), prompt)
 
 
 def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
