@@ -126,6 +126,14 @@ def scenes(tmp_path_factory):
 TINY = {"image_size": 32, "factor": 8, "width": 32, "depth": 3, "vq_steps": 2, "steps": 2, "batch_size": 2}
 
 
+def test_the_nearest_caption_draws_no_unknown_pixel():
+    layout = np.zeros((1, 8, 8), np.uint8)
+    layout[0, :, 4:], layout[0, 2:4, 2:4], layout[0, 2:4, 6:] = 1, 255, 255
+    train = Told(layout, np.zeros((1, 8, 8, 3), np.uint8), [("a car",)], [("a car",)], ("grass", "road"))
+    (drawn,) = nearest_caption(train)(["a car"], [IMAGE], 0)
+    assert (drawn == np.repeat([[0, 0, 0, 0, 1, 1, 1, 1]], 8, 0)).all()
+
+
 def test_one_training_serves_four_rows(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "BEST", 1)
     rows = {row.name: row for row in tables.crossmodal_scenes_table(scenes, replace(tables.SHORT, **TINY))}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import ndimage, sparse
 from torch import Tensor, nn
 
 from segue.data.layouts import to_pixels
@@ -39,7 +39,10 @@ def class_prior(train: Told) -> Draw:
 
 
 def nearest_caption(train: Told) -> Draw:
-    """The layout of the training caption that shares most with the one asked for: cosine of tf-idf of words."""
+    """The layout of the training caption that shares most with the one asked for: cosine of tf-idf of words.
+
+    What is unknown in it gets the class of the nearest pixel that is known.
+    """
     said = [(caption, i) for i, captions in enumerate(train.captions) for caption in captions]
     seen = Counter(word for caption, _ in said for word in set(_words(caption)))
     weights = {word: (i, float(np.log(len(said) / count) + 1)) for i, (word, count) in enumerate(seen.items())}
@@ -47,9 +50,16 @@ def nearest_caption(train: Told) -> Draw:
 
     def draw(captions: Sequence[str], images: Sequence[Image], seed: int) -> list[Labels]:
         best = (_tfidf(captions, weights) @ known.T).toarray().argmax(1)
-        return [train.layouts[said[i][1]] for i in best]
+        return [_filled(train.layouts[said[i][1]]) for i in best]
 
     return draw
+
+
+def _filled(layout: Labels) -> Labels:
+    if not (layout != UNKNOWN).any():
+        return np.zeros_like(layout)
+    rows, columns = ndimage.distance_transform_edt(layout == UNKNOWN, return_distances=False, return_indices=True)
+    return layout[rows, columns]
 
 
 def nearest_layout(train: Told) -> Tell:
