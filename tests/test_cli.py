@@ -130,4 +130,5 @@ def test_the_demo_writes_a_page_with_its_pictures(segue, tiny_model, tmp_path):
     shown = [part.split('"')[0] for part in page.split('src="')[1:]]
     assert len(shown) >= 6
     assert all((tmp_path / "demo" / name).exists() for name in shown)
+    assert "jobs.png" in shown
     assert "not for diagnosis" in page

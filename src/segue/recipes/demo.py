@@ -16,6 +16,7 @@ from segue.data.show import outline
 from segue.data.sketchbook.chest import Phantom, draw_chest
 from segue.metrics.masks import Counts, dice
 from segue.recipes.demo_captions import captions_section
+from segue.recipes.demo_jobs import jobs_section
 from segue.recipes.demo_labels import labels_section
 from segue.recipes.demo_layouts import layouts_section
 from segue.recipes.demo_scenes import scenes_section
@@ -39,6 +40,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     moved = [_told_otherwise(predictor, p) for p in phantoms if p.other_note]
     seconds = time.perf_counter() - start
     body = [
+        jobs_section(out),
         _section("By their own notes", "Green: what the mask covers.", answers, out, "own"),
         _section(
             "One picture, three notes",
