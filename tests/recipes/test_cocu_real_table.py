@@ -54,6 +54,7 @@ def test_every_stage_set_and_system_has_its_row(data, tmp_path):
     write_pair(tmp_path / "ablate" / real.PAIR)
     stages = {name: rows[f"curation/{name}/0"].run(work / name) for name in ("expansion", "ranking", "frequent")}
     assert stages["ranking"]["recall"] <= stages["expansion"]["recall"]
+    assert set(stages["frequent"]) == set(stages["expansion"]) == {"precision", "recall"}  # something is left out
     street = rows["camvid/full/0"].run(work / "b")
     assert set(street) == {"miou", "pixel_accuracy", "classes_held"}
     assert 0 <= street["miou"] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from segue.api import load_captioner, load_explainer, load_illustrator, load_labeller, load_segmenter
 from segue.data.export import overlay
 from segue.data.images import write_image
-from segue.data.show import labelled, name_classes, outline, palette
+from segue.data.show import labelled, outline, palette
 from segue.data.sketchbook.chest import draw_chest
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.known import known
 from segue.data.sketchbook.scenes.sample import close_up, sample_scene
 from segue.methods.checkpoint import bundled
+from segue.recipes.demo_layouts import with_legend
 from segue.recipes.demo_scenes import SIZE
 
 Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
@@ -30,7 +32,7 @@ def jobs_section(out: Path) -> str:
     here = bundled()
     tiles = [make(here[model]) for model, make in JOBS.items() if model in here]
     write_image(labelled(tiles), out / "jobs.png")
-    alt = "; ".join(f"{heading}: {text}" for heading, text, _ in tiles).replace('"', "")
+    alt = html.escape("; ".join(f"{heading}: {text}" for heading, text, _ in tiles), quote=True)
     return f'<p><img src="jobs.png" alt="{alt}"></p>'
 
 
@@ -65,8 +67,7 @@ def _told(model: Path) -> Tile:
 
 def _drawn(model: Path) -> Tile:
     layout = load_illustrator(model).draw(SENTENCE, seed=0)[0]
-    paper = np.full((*layout.labels.shape, 3), 255, np.uint8)
-    return "A sentence drawn", SENTENCE, name_classes(paper, layout.labels, layout.classes)
+    return "A sentence drawn", SENTENCE, with_legend(layout)
 
 
 JOBS: dict[str, Callable[[Path], Tile]] = {

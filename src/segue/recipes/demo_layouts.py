@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
@@ -49,7 +50,12 @@ def _row(illustrator: Illustrator, sentence: str, number: int, out: Path) -> str
 
 
 def _figure(layout: Layout, caption: str, file: Path) -> str:
-    paper = np.full((*layout.labels.shape, 3), 255, np.uint8)
-    write_image(name_classes(paper, layout.labels, layout.classes), file)
+    write_image(with_legend(layout), file)
     text = html.escape(caption, quote=True)
     return f'<figure><img src="{file.name}" alt="{text}"><figcaption><b>Told</b> {text}</figcaption></figure>'
+
+
+def with_legend(layout: Layout) -> NDArray[np.uint8]:
+    """(H, W, 3): a layout in colours on white, with a legend below."""
+    paper = np.full((*layout.labels.shape, 3), 255, np.uint8)
+    return name_classes(paper, layout.labels, layout.classes)
