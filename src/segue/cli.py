@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from segue import __version__
+from segue.files import write_text
 from segue.types import InputError
 
 
@@ -712,16 +713,16 @@ def report(
     if claims is not None:
         from segue.recipes.claims import claims_page
 
-        claims.write_text(claims_page(results), encoding="utf-8")
+        write_text(claims, claims_page(results))
         return
     if readme is not None:
-        readme.write_text(reports.fill(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+        write_text(readme, reports.fill(readme.read_text(encoding="utf-8"), results))
         return
     text = reports.report(results)
     if out is None:
         print(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        write_text(out, text)
     if plots is not None:
         for path in reports.plots(results, plots):
             print(path)

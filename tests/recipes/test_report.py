@@ -29,7 +29,7 @@ def test_what_was_not_computed_is_a_dash():
     assert cell("cider", [1.015]) == "101.5 (1)"
 
 
-@pytest.mark.parametrize("metric", ["requests_per_s", "p95_ms", "errors", "rss_mb_late"])
+@pytest.mark.parametrize("metric", ["requests_per_s", "p95_ms", "errors", "rss_mb_late", "classes_held"])
 def test_what_is_no_share_is_shown_as_it_is(metric):
     assert cell(metric, [21.25]) == "21.2 (1)"
 

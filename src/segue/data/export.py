@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -20,6 +18,7 @@ from scipy import ndimage
 
 from segue.data import rle
 from segue.data.images import png_bytes, write_image
+from segue.files import write_text
 from segue.types import CaptionedMasks, InputError, Link, check_image
 
 Told = tuple[str, Sequence[CaptionedMasks]]
@@ -99,14 +98,7 @@ def write_coco(
 
     pycocotools reads it either way; imports of Label Studio and CVAT want the polygons, which are the default here.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_text(path, json.dumps(to_coco(told, categories, as_polygons=as_polygons, sizes=sizes)))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as inside:
-        (Path(inside) / path.name).write_text(text, encoding="utf-8")
-        os.replace(Path(inside) / path.name, path)
+    write_text(path, json.dumps(to_coco(told, categories, as_polygons=as_polygons, sizes=sizes)))
 
 
 def to_grandf(told: Sequence[Told]) -> dict[str, Any]:
@@ -278,6 +270,6 @@ def write_stories(
         write_image(pixels, folder / file)
         made.append(folder / file)
     for file, text in texts.items():
-        _write_text(folder / file, text)
+        write_text(folder / file, text)
         made.append(folder / file)
     return made

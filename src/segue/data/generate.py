@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.data.images import write_image
+from segue.files import write_text
 from segue.types import InputError
 
 MANIFEST, PICTURES = "manifest.json", "pictures.jsonl"
@@ -90,10 +91,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
                 "name another folder, or use its settings"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(settings, indent=2) + "\n")
 
 
 def _drawn(folder: Path, captions: Sequence[str], names: list[str]) -> set[int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from segue.files import replacing
 from segue.types import InputError, check_image, check_mask
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -133,11 +132,8 @@ def png_bytes(pixels: NDArray[Any]) -> bytes:
 def _save(picture: Image.Image, path: Path) -> None:
     if path.suffix.lower() not in PICTURES:
         raise InputError(f"{path}: can't tell the type of picture; let the name end in one of {', '.join(PICTURES)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        fresh = Path(folder) / f"fresh{path.suffix}"
+    with replacing(path) as fresh:
         picture.save(fresh)
-        os.replace(fresh, path)
 
 
 def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from segue.data.images import _opened
+from segue.files import replacing, write_text
 from segue.types import InputError
 
 UNKNOWN = 255
@@ -108,7 +107,7 @@ def write_panoptic(labels: Labels, path: Path, classes: Sequence[str]) -> None:
         "annotations": [{"image_id": 1, "file_name": path.name, "segments_info": segments}],
         "categories": [{"id": i + 1, "name": name, "isthing": 0} for i, name in enumerate(classes)],
     }
-    path.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(told, indent=1) + "\n")
 
 
 def resize_layout(labels: Labels, size: tuple[int, int]) -> Labels:
@@ -184,8 +183,5 @@ def _from_colours(image: NDArray[np.uint8], colours: NDArray[np.uint8] | None, c
 
 
 def _write(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        fresh = Path(folder) / "fresh.png"
-        picture.save(fresh)
-        os.replace(fresh, path)
+    with replacing(path) as fresh:
+        picture.save(fresh, "PNG")

@@ -8,8 +8,6 @@ voxel is ever interpolated. `write_like` undoes exactly that, voxel for voxel; o
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.files import replacing
 from segue.types import InputError, check_image
 
 MISSING = 'medical files need nibabel and pydicom, which are missing: pip install "segue[medical]"'
@@ -79,11 +78,8 @@ def write_like(volume: Volume, masks: NDArray[np.bool_], path: Path) -> None:
     picture = nibabel.Nifti1Image(native, volume.affine)
     picture.header.set_data_dtype(np.uint8)
     picture.header.set_xyzt_units("mm")
-    suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        nibabel.save(picture, Path(folder) / f"mask{suffix}")
-        os.replace(Path(folder) / f"mask{suffix}", path)
+    with replacing(path) as fresh:
+        nibabel.save(picture, fresh)
 
 
 def _import(name: str) -> ModuleType:

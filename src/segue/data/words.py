@@ -6,7 +6,6 @@ the order of a hash map). Two tokens are special: [PAD] and [END]. There is no s
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from segue.files import write_text
 from segue.types import InputError
 
 FILE = "tokenizer.json"
@@ -69,10 +69,7 @@ class Words:
 
     def save(self, folder: Path) -> None:
         """Write folder/tokenizer.json, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{FILE}.part"
-        part.write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
-        os.replace(part, folder / FILE)
+        write_text(folder / FILE, self.tokenizer.to_str(pretty=True))
 
     def __len__(self) -> int:
         """V, the tokens there are."""

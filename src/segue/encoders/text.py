@@ -9,7 +9,6 @@ Shapes: B notes, L tokens (the longest note of the batch), D = width.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_toke
 from torch import Tensor, nn
 
 from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
+from segue.files import write_text
 from segue.nn.transformer import Block
 from segue.types import InputError
 
@@ -105,9 +105,7 @@ class TextTower(nn.Module):
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the tokenizer into the folder as tokenizer.json and return `config()`."""
-        part = Path(folder) / f"{TOKENIZER_FILE}.part"
-        part.write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
-        os.replace(part, Path(folder) / TOKENIZER_FILE)
+        write_text(Path(folder) / TOKENIZER_FILE, self.tokenizer.to_str(pretty=True))
         return self.config()
 
     def _encode(self, note: str) -> Encoding:

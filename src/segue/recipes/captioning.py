@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from segue.api.captioner import Caption, load_captioner
 from segue.data.images import PICTURES, read_image
+from segue.files import write_text
 from segue.nn.decoding import Decoding
 from segue.types import InputError
 
@@ -94,7 +94,4 @@ def _tell(name: str, captions: Sequence[Caption], as_json: bool) -> None:
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    part.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, out)
+    write_text(out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.images import write_image
+from segue.files import write_text
 from segue.methods.cocu.archive import Archive
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.types import Picture
@@ -28,7 +29,7 @@ def write_page(
     out.mkdir(parents=True, exist_ok=True)
     rows = np.unique(np.linspace(0, len(pictures) - 1, min(show, len(pictures))).astype(int)).tolist()
     cards = [_card(out, i, pictures[row], captions[row], vocabulary, archive.of(row)) for i, row in enumerate(rows)]
-    (out / "index.html").write_text(PAGE.format(shown=len(rows), of=len(pictures), body="\n".join(cards)), "utf-8")
+    write_text(out / "index.html", PAGE.format(shown=len(rows), of=len(pictures), body="\n".join(cards)))
     return out / "index.html"
 
 

@@ -14,6 +14,7 @@ from segue.api import Segmenter, load_segmenter
 from segue.data.images import write_image
 from segue.data.show import outline
 from segue.data.sketchbook.chest import Phantom, draw_chest
+from segue.files import write_text
 from segue.metrics.masks import Counts, dice
 from segue.recipes.demo_captions import captions_section
 from segue.recipes.demo_jobs import jobs_section
@@ -59,7 +60,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     told = "\n".join(body)
     links = "; ".join(f'<a href="#{name}">{title}</a>' for name, title in HEADING.findall(told))
     page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, links=links, body=told)
-    (out / "index.html").write_text(page, encoding="utf-8")
+    write_text(out / "index.html", page)
     return out / "index.html"
 
 

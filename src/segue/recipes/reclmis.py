@@ -25,6 +25,7 @@ from segue.data.noted import NotedBatches, load_examples
 from segue.data.sketchbook.chest import make_chest
 from segue.data.transforms import Preprocessing, augment
 from segue.encoders.text import ClipText, MiniLM, SmallText, TextTower
+from segue.files import write_text
 from segue.methods import segmenters
 from segue.methods.reclmis import SIZES, RecLMISConfig, ablate_config
 from segue.methods.segmenters import Network, Saved
@@ -162,7 +163,7 @@ def _train_folds(settings: Settings, config: Any, examples: list[Example]) -> Pa
             resume = settings.resume and (out / "state").exists()
             _train(replace(settings, out=out, resume=resume), config, inside, outside)
     members = [f"fold-{i}/best" for i in range(settings.folds)]
-    (settings.out / ENSEMBLE).write_text(json.dumps({"members": members}, indent=2) + "\n")
+    write_text(settings.out / ENSEMBLE, json.dumps({"members": members}, indent=2) + "\n")
     return settings.out
 
 

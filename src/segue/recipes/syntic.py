@@ -30,6 +30,7 @@ from segue.data.sketchbook.scenes.world import THINGS
 from segue.data.store import Item, Plan, Store, fill_store, picture_items, show_progress, text_items
 from segue.data.words import Words
 from segue.encoders.pairs import Pair
+from segue.files import replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
 from segue.methods.detr import class_names, find_objects, load_detr
 from segue.methods.pairs import load_pair
@@ -421,7 +422,6 @@ def optimised(image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64],
     file = settings.cache / f"optimised-{told.hexdigest()[:16]}.npy"
     with alone(file):
         if not file.exists():
-            part = file.with_name(f"{file.stem}.part.npy")
-            np.save(part, optimise_features(np.array(image), text, group, **how))
-            os.replace(part, file)
+            with replacing(file) as fresh:
+                np.save(fresh, optimise_features(np.array(image), text, group, **how))
     return torch.from_numpy(np.load(file))

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +36,7 @@ from segue.data.store import Item, text_items
 from segue.data.weblike import weblike
 from segue.data.words import Words
 from segue.encoders.pairs import Pair
+from segue.files import write_text
 from segue.methods.checkpoint import bundled
 from segue.methods.pairs import load_pair
 from segue.methods.syntic import SYSTEMS, Support
@@ -178,9 +178,7 @@ def _web_text(shared: Path, scenes: Path) -> Path:
     def make(out: Path) -> None:
         corpus = weblike(read_corpus(scenes / KARPATHY))
         told = [{"caption": c, "image": str(g)} for c, g in zip(corpus.captions, corpus.group.tolist(), strict=True)]
-        part = out.with_suffix(".part")
-        part.write_text("".join(json.dumps(one) + "\n" for one in told), encoding="utf-8")
-        os.replace(part, out)
+        write_text(out, "".join(json.dumps(one) + "\n" for one in told))
 
     return made_once(shared / "data-scenes-web.jsonl", make)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from segue.files import write_text
 from segue.types import InputError
 
 COLUMNS = ("experiment", "system", "seed", "metric", "value", "command", "commit", "machine")
@@ -131,10 +132,7 @@ def append_row(file: Path, key: Key, metrics: dict[str, float], command: str) ->
     for metric, value in metrics.items():
         writer.writerow([*key, metric, f"{value:.6g}", *where])
     old = file.read_text(encoding="utf-8") if file.exists() else ""
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as fresh:
-        fresh.write(old + text.getvalue())
-    os.chmod(fresh.name, 0o644)
-    os.replace(fresh.name, file)
+    write_text(file, old + text.getvalue())
 
 
 def commit() -> str:

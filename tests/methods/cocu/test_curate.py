@@ -232,7 +232,8 @@ def test_killed_run_goes_on_to_an_equal_file(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "archive.parquet").exists()
-    (killed / "parts/.part-000002.parquet.part").write_bytes(b"half a par")
+    (killed / "parts/.x1").mkdir()
+    (killed / "parts/.x1/part-000002.parquet").write_bytes(b"half a par")
     report = curate(*corpus(), killed, SETTINGS)
     assert report["pictures_this_run"] < 400
     assert (killed / "archive.parquet").read_bytes() == (undisturbed / "archive.parquet").read_bytes()
@@ -287,6 +288,8 @@ def test_folders_of_other_runs_are_refused(tmp_path):
     (tmp_path / "other/file").touch()
     with pytest.raises(InputError, match=r"holds other files and no manifest\.json"):
         curate(*parts, tmp_path / "other", SETTINGS)
+    (tmp_path / "killed/.x1").mkdir(parents=True)  # remains of a run that was killed at its first file
+    curate(*parts, tmp_path / "killed", SETTINGS)
     (out / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="not readable"):
         curate(*parts, out, SETTINGS)
@@ -298,7 +301,8 @@ def test_an_interrupted_index_is_made_again_and_a_broken_one_refused(tmp_path):
     expected, index = (out / "archive.parquet").read_bytes(), (out / "index.faiss").read_bytes()
     for name in ("archive.parquet", "report.json", "index.faiss"):
         (out / name).unlink()
-    (out / ".index.faiss.part").write_bytes(index[:1000])  # killed while it was written
+    (out / ".x1").mkdir()
+    (out / ".x1/index.faiss").write_bytes(index[:1000])  # killed while it was written
     curate(*parts, out, SETTINGS)
     assert (out / "archive.parquet").read_bytes() == expected
     (out / "report.json").unlink()

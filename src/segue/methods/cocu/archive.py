@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.files import replacing
 from segue.types import InputError
 
 ARCHIVE = "archive.parquet"
@@ -54,12 +54,10 @@ def columns() -> Any:
 def write_table(path: Path, tables: Iterable[Any], about: dict[str, Any] | None = None) -> None:
     """Write the tables one after another as one file, whole or not at all. about: json-able, into the metadata."""
     parquet = needed("pyarrow.parquet")
-    fresh = path.with_name(f".{path.name}.part")
     schema = columns().with_metadata({KEY: json.dumps(about).encode()} if about else None)
-    with parquet.ParquetWriter(fresh, schema, compression="zstd") as writer:
+    with replacing(path) as fresh, parquet.ParquetWriter(fresh, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
-    os.replace(fresh, path)
 
 
 # ------------------------------------------------------------------------------------------------ drawing

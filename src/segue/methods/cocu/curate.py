@@ -26,12 +26,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +40,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.files import replacing, write_text
 from segue.methods.cocu.archive import ARCHIVE, columns, needed, uniform, write_table
 from segue.methods.cocu.vocabulary import Captions, Vocabulary, find_concepts
 from segue.types import InputError
@@ -524,7 +523,7 @@ def _claim(out: Path, facts: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / MANIFEST
     if not path.exists():
-        if any(out.iterdir()):
+        if any(not one.name.startswith(".") for one in out.iterdir()):  # a kill may leave hidden remains
             raise InputError(f"{out}: holds other files and no {MANIFEST}; name a new folder")
         _write(path, facts)
         return
@@ -546,7 +545,7 @@ def _saved_concepts(
         clock = _Clock(seconds)
         offsets, numbers = find_concepts(captions, vocabulary)
         clock("concepts")
-        with _fresh(path) as fresh, fresh.open("wb") as file:
+        with replacing(path) as fresh, fresh.open("wb") as file:
             np.savez(file, offsets=offsets, numbers=numbers)
     with np.load(path) as saved:
         return saved["offsets"], saved["numbers"]
@@ -558,7 +557,7 @@ def _saved_index(out: Path, embeddings: Halves, settings: CurateSettings, second
         clock = _Clock(seconds)
         index = build_index(embeddings, settings)
         clock("index")
-        with _fresh(path) as fresh:
+        with replacing(path) as fresh:
             faiss.write_index(index, str(fresh))
     index = _read_index(path)
     if index.ntotal != len(embeddings):
@@ -580,17 +579,8 @@ def _opened(path: Path, _changed: int, _size: int) -> Any:
         raise InputError(f"{path}: a broken index; delete this file and run again") from error
 
 
-@contextmanager
-def _fresh(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` when it is whole."""
-    part = path.with_name(f".{path.name}.part")
-    yield part
-    os.replace(part, path)
-
-
 def _write(path: Path, value: dict[str, Any]) -> None:
-    with _fresh(path) as fresh:
-        fresh.write_text(json.dumps(value, indent=2) + "\n")
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 class _Clock:
