@@ -10,7 +10,8 @@ from segue.recipes.tables import read_lines
 from segue.types import InputError
 
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
-PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_held", "_mb_early", "_mb_late")  # how metrics end that are no shares
+# How metrics end that are no shares:
+PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_held", "_mb_early", "_mb_late")
 
 
 def report(results: Path) -> str:
