@@ -29,6 +29,7 @@ from segue.encoders.text import NoteCache, TextTower
 from segue.losses import conditioned_similarity, contrastive_loss, reconstruction_loss, segmentation_loss
 from segue.nn.gather import gather
 from segue.nn.norm import BatchNorm2d
+from segue.nn.positions import sine_positions
 from segue.types import InputError
 
 Parts = Literal["inference", "explain", "training"]
@@ -196,20 +197,6 @@ class Decoder(nn.Module):
         for skip, plam, merge in zip(levels[-2::-1], self.plam, self.merge, strict=True):
             x = merge(torch.cat([plam(skip), F.interpolate(x, size=skip.shape[-2:], mode="nearest")], 1))
         return self.to_pixels(self.head(x))
-
-
-def sine_positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """(height * width, channels) fixed positions: half the channels tell the row, half the column, both in [0, 1]."""
-    quarter = channels // 4
-    frequency = torch.pi * 2.0 ** torch.linspace(0, 4, quarter, device=like.device)
-
-    def code(n: int) -> Tensor:
-        angle = (torch.arange(n, device=like.device) + 0.5)[:, None] / n * frequency
-        return torch.cat([angle.sin(), angle.cos()], 1)
-
-    rows = code(height)[:, None].expand(-1, width, -1)
-    columns = code(width)[None].expand(height, -1, -1)
-    return torch.cat([rows, columns], -1).flatten(0, 1).to(like.dtype)
 
 
 # --------------------------------------------------------------------------------- interaction, Sec. III-B
@@ -415,7 +402,7 @@ class RecLMIS(nn.Module):
     def look(self, v: Tensor, e: Tensor, real: Tensor, grid: tuple[int, int]) -> Tensor:
         """The text-to-vision encoder V' of Sec. III-B: (B, N, C) -> (B, N, C)."""
         assert self.see is not None
-        query = v + sine_positions(*grid, v.shape[-1], v) if self.config.position else v
+        query = v + sine_positions(*grid, v.shape[-1]).to(v) if self.config.position else v
         if self.config.interaction == "self":  # Table V: one sequence of patches and words attends to itself
             both = torch.cat([query, e], 1)
             return v + self.see(both, both, _join(None, real, query, e))[:, : v.shape[1]]

@@ -82,7 +82,7 @@ class Settings:
     vq_steps: int = 800
     steps: int = 2400
     batch_size: int = 16
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 0.05
     ema: float = 0.995
     evaluations: int = 8
@@ -216,7 +216,7 @@ def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
         torch.manual_seed(settings.seed)
         vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
         options = replace(
-            fit_options(settings, settings.vq_steps), batch_size=2 * settings.batch_size, lr=2e-3, weight_decay=0.0
+            fit_options(settings, settings.vq_steps), batch_size=2 * settings.batch_size, weight_decay=0.0
         )
         fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
             evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip

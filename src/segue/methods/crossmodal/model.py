@@ -28,6 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.methods.crossmodal.streams import Attention, Given, KeysValues, Stream, cross_keys
+from segue.nn.positions import sine_positions, sines
+
+# Of fresh embeddings and positions. At the usual .02 the first layer's output drowns which token it was, and where.
+SCALE = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,8 @@ class Words(nn.Module):
     def __init__(self, config: CrossModalConfig) -> None:
         super().__init__()
         self.embed = nn.Embedding(config.vocabulary, config.width)
-        self.position = nn.Parameter(torch.randn(config.max_words, config.width) * 0.02)
-        nn.init.normal_(self.embed.weight, std=0.02)
+        self.position = nn.Parameter(SCALE * sines(config.max_words, config.width))
+        nn.init.normal_(self.embed.weight, std=SCALE)
 
     def forward(self, ids: Tensor, first: int = 0) -> Tensor:
         """first: the position of ids[:, 0]."""
@@ -104,10 +108,11 @@ class Cells(nn.Module):
         super().__init__()
         self.blank = config.codes
         self.embed = nn.Embedding(config.codes + 1, config.width)
-        self.position = nn.Parameter(torch.randn(config.width, *config.grid) * 0.02)
+        places = sine_positions(*config.grid, config.width)
+        self.position = nn.Parameter(SCALE * places.T.unflatten(1, config.grid))
         self.see = nn.Conv2d(3, config.width, config.patch, config.patch)
         self.unseen = nn.Parameter(torch.zeros(config.width))  # stands for the picture when there is none
-        nn.init.normal_(self.embed.weight, std=0.02)
+        nn.init.normal_(self.embed.weight, std=SCALE)
 
     def forward(self, codes: Tensor, image: Tensor | None, seen: Tensor | None = None) -> Tensor:
         """codes: (B, h, w). image: (B, 3, h * patch, w * patch). seen: (B,) bool, False where the image is left out."""
@@ -226,7 +231,7 @@ class CrossModal(nn.Module):
         blank = rank < (share * codes[0].numel()).ceil().clamp_min(1)[:, None, None]
         keys = cross_keys(self.words_to_cells, caption)
         logits = self.code_logits(codes.masked_fill(blank, self.cells.blank), image, seen, caption, keys)
-        error = F.cross_entropy(logits.transpose(1, 2).float(), codes.flatten(1), reduction="none", label_smoothing=0.1)
+        error = F.cross_entropy(logits.transpose(1, 2).float(), codes.flatten(1), reduction="none")
         each = (error * blank.flatten(1)).sum(1) / blank.flatten(1).sum(1)
         return each.mean()
 
