@@ -110,6 +110,18 @@ def test_drawing_is_a_function_of_its_seeds_and_keeps_what_is_fixed():
     assert kept.max() < TINY.codes
 
 
+def test_each_step_draws_its_share_of_the_blank_cells_in_an_order_of_the_seed(monkeypatch):
+    network, data, seen = model().eval(), batch(2, image=False), []
+    logits = network.code_logits
+    monkeypatch.setattr(network, "code_logits", lambda codes, *rest: (seen.append(codes), logits(codes, *rest))[1])
+    drawn = draw_codes(network, data["ids"][[0, 0]], (4, 4), seeds=[1, 2], steps=4, guidance=1)
+    blank = [codes == network.cells.blank for codes in seen]
+    assert [one.sum((1, 2)).tolist() for one in blank] == [[16, 16], [14, 14], [11, 11], [6, 6]]
+    assert (blank[3][0] != blank[3][1]).any()
+    for codes in seen:
+        assert ((codes == drawn) | (codes == network.cells.blank)).all()  # what is drawn stays
+
+
 def test_a_few_pairs_are_learned_both_ways():
     network, data = model(drop_image=1.0, drop_caption=0.0), batch(4, image=False)
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3)

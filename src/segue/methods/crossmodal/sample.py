@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import cos, pi
 from typing import NamedTuple
 
 import torch
@@ -29,54 +30,41 @@ def draw_codes(
     """Codes (B, h, w) for captions ids (B, T); one seed an example, and nothing else is random.
 
     image: (B, 3, h * patch, w * patch). fixed: (B, h, w) codes to keep, -1 where the model draws. steps: of parallel
-    decoding. guidance: s in l_empty + s (l_caption - l_empty); 1 is none. temperature: of a cell's draw and, annealed
-    to nothing, of the choice of cells; 0 always takes the most probable code.
+    decoding. guidance: s in l_empty + s (l_caption - l_empty); 1 is none. temperature: of a cell's draw; 0 always takes
+    the most probable code, and the small things that a caption names get lost.
 
-    MaskGIT: each step draws all blank cells, keeps the surest and leaves cos(pi/2 (i+1)/steps) of them blank.
+    As MaskGIT, each step draws some of the blank cells and leaves cos(pi/2 (i+1)/steps) of them blank, but the cells
+    come in a random order: its order, the surest first, draws sky and grass until no place is left for a dog.
     """
-    codes = torch.full((len(ids), *grid), model.cells.blank, device=ids.device)
+    blank = model.cells.blank
+    codes = torch.full((len(ids), *grid), blank, device=ids.device)
     if fixed is not None:
         codes = torch.where(fixed >= 0, fixed, codes)
     caption, empty = model.read(ids), model.read(model.nothing(ids))
     keys, empty_keys = cross_keys(model.words_to_cells, caption), cross_keys(model.words_to_cells, empty)
     drawers = [torch.Generator().manual_seed(seed) for seed in seeds]
-    to_draw = (codes == model.cells.blank).flatten(1)
+    to_draw = codes == blank
+    turn = _uniform(grid, drawers).to(codes.device).masked_fill(~to_draw, -1)
+    turn = turn.flatten(1).argsort(1).argsort(1).view(codes.shape)  # what is fixed comes first
     for step in range(steps):
         stop_point()
         logits = model.code_logits(codes, image, None, caption, keys).float()
         if guidance != 1:
             free = model.code_logits(codes, image, None, empty, empty_keys).float()
             logits = free + guidance * (logits - free)
-        left = torch.cos(torch.tensor(torch.pi / 2 * (step + 1) / steps)).clamp_min(0)
-        keep_blank = (to_draw.sum(1) * left).floor().long() if step + 1 < steps else to_draw.sum(1) * 0
-        codes = _fill(codes, logits, keep_blank, drawers, temperature, float(left), model.cells.blank)
+        noise = -torch.log(-torch.log(_uniform(logits.shape[1:], drawers)))  # Gumbel's: its largest is a draw
+        drawn = (logits + temperature * noise.to(logits)).argmax(-1).view(codes.shape)
+        left = cos(pi / 2 * (step + 1) / steps) if step + 1 < steps else 0
+        later = (to_draw.flatten(1).sum(1) * left).long()[:, None, None]
+        now = (codes == blank) & (turn < turn[0].numel() - later)
+        codes = torch.where(now, drawn, codes)
     return codes
 
 
-def _fill(
-    codes: Tensor,
-    logits: Tensor,
-    keep_blank: Tensor,
-    drawers: list[torch.Generator],
-    temperature: float,
-    heat: float,
-    blank: int,
-) -> Tensor:
-    """Draw the blank cells and blank the `keep_blank` least sure of them again."""
-    shape, codes = codes.shape, codes.flatten(1)
-    noise = _gumbel(logits.shape[1:], drawers).to(logits)
-    drawn = (logits + temperature * noise).argmax(-1)
-    sure = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
-    sure = sure + temperature * heat * _gumbel(sure.shape[1:], drawers).to(sure)
-    was_blank = codes == blank
-    rank = sure.masked_fill(~was_blank, torch.inf).argsort(1).argsort(1)
-    filled = torch.where(was_blank, drawn, codes)
-    return filled.masked_fill(was_blank & (rank < keep_blank[:, None]), blank).view(shape)
-
-
-def _gumbel(shape: torch.Size, drawers: list[torch.Generator]) -> Tensor:
-    uniform = torch.stack([torch.rand(shape, generator=drawer) for drawer in drawers]).clamp(1e-9, 1 - 1e-7)
-    return -torch.log(-torch.log(uniform))
+def _uniform(shape: Sequence[int], drawers: list[torch.Generator]) -> Tensor:
+    """(B, *shape) numbers in (0, 1), each example's from its own generator."""
+    drawn = [torch.rand(*shape, generator=drawer) for drawer in drawers]
+    return torch.stack(drawn).clamp(1e-9, 1 - 1e-7)
 
 
 @torch.inference_mode()
