@@ -61,7 +61,7 @@ SEEDS = (0, 1, 2)
 TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
 BUNDLED = "crossmodal-scenes"
 TESTED, BEST = 300, 60  # pictures of the test split; of them, those that are drawn 16 times
-SHORT = replace(SCENES, steps=1000, evaluations=1)
+SHORT = replace(SCENES, steps=600, evaluations=1)
 REAL = replace(SHORT, vq_steps=300, steps=250, evaluations=5)
 REAL_SPLIT = (160, 180)  # the real pictures, in the order of their names: up to here train, up to there val
 
