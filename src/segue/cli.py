@@ -121,6 +121,7 @@ def draw(
     steps: int = 12,
     guidance: float = 2.0,
     temperature: float = 1.0,
+    tries: int = 4,
     export: tuple[str, ...] = (),
     json: bool = False,
     device: str = "cpu",
@@ -138,6 +139,7 @@ def draw(
         steps: of parallel decoding.
         guidance: how strongly the caption counts, 1 for plain.
         temperature: of the draw; 0 takes the likeliest.
+        tries: how often each layout is drawn; the one stays from which the model itself best tells the sentence.
         export: also write panoptic (COCO), masks (a PNG for each class), heat (where each noun of the caption counts).
         json: print one JSON object.
         device: cpu, cuda, ...
@@ -146,7 +148,7 @@ def draw(
 
     drawn = draw_files(
         caption, model, out, num=num, image=image, keep=keep, seed=seed, steps=steps, guidance=guidance,
-        temperature=temperature, export=export, device=device,
+        temperature=temperature, tries=tries, export=export, device=device,
     )  # fmt: skip
     shown = (f"{one['file']}: " + ", ".join(f"{k} {v:.0%}" for k, v in one["areas"].items()) for one in drawn)
     print(_json({"layouts": drawn}) if json else "\n".join(shown))

@@ -15,5 +15,5 @@ def test_every_place_has_its_own_code_and_neighbours_have_similar_ones():
 def test_half_of_a_grid_s_channels_tell_the_row_and_half_the_column():
     code = sine_positions(3, 5, 16).view(3, 5, 16)
     rows, columns = code.split(8, -1)
-    assert (rows == rows[:, :1]).all() and (columns == columns[:1]).all()
-    assert (rows[:, 0] == sines(3, 8)).all() and (columns[0] == sines(5, 8)).all()
+    assert (rows == sines(3, 8)[:, None]).all()
+    assert (columns == sines(5, 8)[None]).all()

@@ -3,9 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import segue as package
+from segue.api.illustrator import NEXT_TRY
 from segue.data.layouts import read_layout, write_layout
 from segue.data.sketchbook.scenes.write import make_scenes
 from segue.recipes.crossmodal import Settings, crossmodal
@@ -46,6 +48,18 @@ def test_a_trained_model_draws_and_tells(model):
     picture = np.zeros((20, 40, 3), np.uint8)
     assert illustrator.draw("a dog", image=picture, steps=2)[0].condition == "caption+image"
     assert illustrator.tell(drawn[0].labels, image=picture)[0].condition == "mask+image"
+
+
+def test_of_several_tries_the_one_stays_that_tells_the_caption_best(model, monkeypatch):
+    illustrator = package.load(model)
+    tries = [illustrator.draw("a dog", seed=7 + i * NEXT_TRY, steps=2, tries=1)[0] for i in range(3)]
+    assert any((tries[0].labels != one.labels).any() for one in tries[1:])
+    for best in range(3):
+        scores = iter([1.0 if i == best else 0.0 for i in range(3)])
+        monkeypatch.setattr("segue.api.illustrator.log_likelihood", lambda *_, s=scores: torch.tensor([next(s)]))
+        chosen = illustrator.draw("a dog", seed=7, steps=2, tries=3)[0]
+        assert (chosen.labels == tries[best].labels).all()
+        assert chosen.seed == 7
 
 
 def test_what_is_kept_stays(model):
@@ -111,6 +125,8 @@ def test_bad_input_is_told(segue, model, tmp_path):
         illustrator.draw("  ")
     with pytest.raises(InputError, match="expected 1 or more"):
         illustrator.draw("a dog", num=0)
+    with pytest.raises(InputError, match="got steps 2 and tries 0"):
+        illustrator.draw("a dog", steps=2, tries=0)
     with pytest.raises(InputError, match="holds the ids 40"):
         illustrator.tell(np.full((8, 8), 40, np.uint8))
     assert illustrator.tell(np.zeros((1, 3), np.uint8))  # tiny, not square: brought to the model's size

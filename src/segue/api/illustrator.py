@@ -18,12 +18,13 @@ from segue.data.images import read_image
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
 from segue.data.transforms import resize_image
 from segue.methods.cocu.vocabulary import plural
-from segue.methods.crossmodal.sample import draw_codes, start_telling, tell_on, word_maps
+from segue.methods.crossmodal.sample import draw_codes, log_likelihood, start_telling, tell_on, word_maps
 from segue.methods.crossmodal.saved import Saved, restore
 from segue.nn.decoding import Decoding, decode
 from segue.types import InputError, check_image
 
 Picture = str | Path | NDArray[np.uint8]
+NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators look at 32 bits of it
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,19 @@ class Illustrator(Shared):
         steps: int = 12,
         guidance: float = 2.0,
         temperature: float = 1.0,
+        tries: int = 4,
     ) -> list[Layout]:
         """Draw `num` layouts of a caption.
 
         image: a picture whose layout it is. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is drawn
-        to fit it. steps, guidance, temperature: see `segue.methods.crossmodal.sample.draw_codes`.
+        to fit it. steps, guidance, temperature: see `segue.methods.crossmodal.sample.draw_codes`. tries: each layout is
+        drawn so often, and the one stays from which the model itself tells the caption with the highest probability.
         """
         if num < 1:
             raise InputError(f"draw: got num {num}, expected 1 or more")
         return self.draw_many(
             [caption] * num, None if image is None else [image] * num, keep=keep, seeds=range(seed, seed + num),
-            steps=steps, guidance=guidance, temperature=temperature,
+            steps=steps, guidance=guidance, temperature=temperature, tries=tries,
         )  # fmt: skip
 
     def draw_many(
@@ -117,22 +120,31 @@ class Illustrator(Shared):
         steps: int = 12,
         guidance: float = 2.0,
         temperature: float = 1.0,
+        tries: int = 4,
     ) -> list[Layout]:
         """`draw` for a batch: a layout of each caption, with a seed and, where there are images, an image each."""
-        if steps < 1:
-            raise InputError(f"draw: got steps {steps}, expected 1 or more")
+        if steps < 1 or tries < 1:
+            raise InputError(f"draw: got steps {steps} and tries {tries}, expected 1 or more of each")
         fixed, kept = self._kept(keep)
-        codes = draw_codes(
-            self.saved.model, self._ids(captions), self.saved.model.config.grid, seeds=seeds,
-            image=self._pixels(images), fixed=None if fixed is None else fixed.expand(len(captions), -1, -1),
-            steps=steps, guidance=guidance, temperature=temperature,
-        )  # fmt: skip
-        drawn = self.saved.vq.decode(codes).cpu().numpy()
+        ids, pixels, model = self._ids(captions), self._pixels(images), self.saved.model
+        drawn = [
+            draw_codes(
+                model, ids, model.config.grid, seeds=[seed + again * NEXT_TRY for seed in seeds], image=pixels,
+                fixed=None if fixed is None else fixed.expand(len(captions), -1, -1),
+                steps=steps, guidance=guidance, temperature=temperature,
+            )
+            for again in range(tries)
+        ]  # fmt: skip
+        codes = drawn[0]
+        if tries > 1:
+            fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in drawn])
+            codes = torch.stack(drawn)[fit.argmax(0), torch.arange(len(ids))]
+        labels = self.saved.vq.decode(codes).cpu().numpy()
         if kept is not None:
-            drawn = np.where(kept == UNKNOWN, drawn, kept)
+            labels = np.where(kept == UNKNOWN, labels, kept)
         condition = "caption" if images is None else "caption+image"
-        rows = zip(drawn, captions, seeds, strict=True)
-        return [Layout(labels, self.classes, caption, seed, condition) for labels, caption, seed in rows]
+        rows = zip(labels, captions, seeds, strict=True)
+        return [Layout(one, self.classes, caption, seed, condition) for one, caption, seed in rows]
 
     def tell(
         self,

@@ -192,8 +192,8 @@ def _agrees(relation: tuple[Kinds, str, Kinds], others: Sequence[tuple[Kinds, st
 # ------------------------------------------------------------------------------------------------ systems
 
 
-def drawer(illustrator: Illustrator, with_image: bool) -> Draw:
-    """A trained model as one that draws, its seeds counted from the batch's."""
+def drawer(illustrator: Illustrator, with_image: bool, tries: int = 1) -> Draw:
+    """A trained model as one that draws, its seeds counted from the batch's. tries: see `Illustrator.draw`."""
 
     def draw(captions: Sequence[str], images: Sequence[Image], seed: int) -> list[Labels]:
         found: list[Labels] = []
@@ -201,8 +201,9 @@ def drawer(illustrator: Illustrator, with_image: bool) -> Draw:
             part = slice(at, at + PART)
             said = captions[part]
             drawn = illustrator.draw_many(
-                said, images[part] if with_image else None, seeds=range(seed + at, seed + at + len(said)), steps=STEPS
-            )
+                said, images[part] if with_image else None, seeds=range(seed + at, seed + at + len(said)),
+                steps=STEPS, tries=tries,
+            )  # fmt: skip
             found += [one.labels for one in drawn]
         return found
 
@@ -226,10 +227,10 @@ def teller(illustrator: Illustrator, with_image: bool) -> Tell:
 
 
 def score_illustrator(
-    illustrator: Illustrator, condition: Condition, told: Sequence[Case], others: Sequence[Case]
+    illustrator: Illustrator, condition: Condition, told: Sequence[Case], others: Sequence[Case], tries: int = 1
 ) -> dict[str, float]:
-    """The metrics of one condition."""
+    """The metrics of one condition. tries: of drawing."""
     seen = condition.endswith("+image")
     if condition.startswith("caption"):
-        return score_drawing(drawer(illustrator, seen), told, others, illustrator.classes)
+        return score_drawing(drawer(illustrator, seen, tries), told, others, illustrator.classes)
     return score_telling(teller(illustrator, seen), told)

@@ -30,6 +30,7 @@ def draw_files(
     steps: int,
     guidance: float,
     temperature: float,
+    tries: int,
     export: tuple[str, ...],
     device: str,
 ) -> list[dict[str, Any]]:
@@ -39,8 +40,9 @@ def draw_files(
     illustrator = load_illustrator(model, device=device)
     kept = None if keep is None else read_layout(keep, len(illustrator.classes))
     layouts = illustrator.draw(
-        caption, num=num, image=image, keep=kept, seed=seed, steps=steps, guidance=guidance, temperature=temperature
-    )
+        caption, num=num, image=image, keep=kept, seed=seed,
+        steps=steps, guidance=guidance, temperature=temperature, tries=tries,
+    )  # fmt: skip
     unseen = illustrator.unseen_words(caption)
     written = []
     for i, layout in enumerate(layouts):

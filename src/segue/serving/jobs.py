@@ -126,7 +126,7 @@ def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Told]:
         asked = request.asked
         layouts = model.draw(
             asked.caption, num=asked.num, image=request.picture(), keep=request.layout("keep"), seed=asked.seed,
-            guidance=asked.guidance, temperature=asked.temperature,
+            guidance=asked.guidance, temperature=asked.temperature, tries=asked.tries,
         )  # fmt: skip
         found = [of_layout(one) | {"layout": _index(one.labels, layout_colours(len(one.classes)))} for one in layouts]
         unseen = model.unseen_words(asked.caption)

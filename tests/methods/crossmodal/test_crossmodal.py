@@ -5,7 +5,7 @@ import torch
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
-from segue.methods.crossmodal.sample import draw_codes, start_telling, tell_on, word_maps
+from segue.methods.crossmodal.sample import draw_codes, log_likelihood, start_telling, tell_on, word_maps
 from segue.methods.crossmodal.start import config_for, load_starting_weights
 from segue.methods.crossmodal.streams import cross_keys
 from segue.types import InputError
@@ -120,6 +120,24 @@ def test_each_step_draws_its_share_of_the_blank_cells_in_an_order_of_the_seed(mo
     assert (blank[3][0] != blank[3][1]).any()
     for codes in seen:
         assert ((codes == drawn) | (codes == network.cells.blank)).all()  # what is drawn stays
+
+
+def test_a_caption_s_likelihood_is_that_of_telling_it_word_by_word():
+    network, data = model().eval(), batch(3)
+    found = log_likelihood(network, data["ids"], data["codes"], data["image"])
+    for row in range(3):
+        caption = data["ids"][row : row + 1]
+        with torch.inference_mode():
+            logits, told = start_telling(
+                network, network.look(data["codes"][row : row + 1], data["image"][row : row + 1])
+            )
+            total = 0.0
+            for word in caption[0, 1:]:
+                if word == TINY.pad:
+                    break
+                total += float(logits.log_softmax(-1)[0, word])
+                logits, told = tell_on(network, word[None], told)
+        assert float(found[row]) == pytest.approx(total, abs=1e-4)
 
 
 def test_a_few_pairs_are_learned_both_ways():

@@ -104,6 +104,15 @@ def start_telling(model: CrossModal, layout: Given) -> tuple[Tensor, Telling]:
     return tell_on(model, start, Telling(cross_keys(model.cells_to_words, layout), layout.real, None))
 
 
+@torch.inference_mode()
+def log_likelihood(model: CrossModal, ids: Tensor, codes: Tensor, image: Tensor | None = None) -> Tensor:
+    """(B,): log-probability that captions ids (B, T) are told from layouts codes (B, h, w), the sum over the words."""
+    layout = model.look(codes, image)
+    logits, _ = model.word_logits(ids[:, :-1], cross_keys(model.cells_to_words, layout), layout.real)
+    each = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    return (each * (ids[:, 1:] != model.config.pad)).sum(1)
+
+
 def tell_on(model: CrossModal, words: Tensor, told: Telling) -> tuple[Tensor, Telling]:
     """words: (R,), the last of each row. Returns the logits (R, V) of the next word, and the lengthened past."""
     logits, past = model.word_logits(words[:, None], told.layout, told.real, told.past)
