@@ -92,8 +92,8 @@ class Illustrator(Shared):
         image: Picture | None = None,
         keep: NDArray[np.uint8] | None = None,
         seed: int = 0,
-        steps: int = 12,
-        guidance: float = 2.0,
+        steps: int = 8,
+        guidance: float = 1.0,
         temperature: float = 1.0,
         tries: int = 4,
     ) -> list[Layout]:
@@ -117,8 +117,8 @@ class Illustrator(Shared):
         *,
         seeds: Sequence[int],
         keep: NDArray[np.uint8] | None = None,
-        steps: int = 12,
-        guidance: float = 2.0,
+        steps: int = 8,
+        guidance: float = 1.0,
         temperature: float = 1.0,
         tries: int = 4,
     ) -> list[Layout]:

@@ -89,7 +89,7 @@ class ToDraw(_Asked):
     num: int = Field(4, ge=1, le=8)
     image: Base64 | None = Field(None, description="A picture whose layout it is to be.")
     keep: Base64 | None = Field(None, description="A layout of which all but 255 is kept.")
-    guidance: float = Field(2.0, ge=0, le=20)
+    guidance: float = Field(1.0, ge=0, le=20)
     temperature: float = Field(1.0, ge=0, le=10)
     tries: int = Field(4, ge=1, le=16, description="How often each is drawn; the best told one stays.")
     seed: Seed = 0

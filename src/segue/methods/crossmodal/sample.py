@@ -23,8 +23,8 @@ def draw_codes(
     seeds: Sequence[int],
     image: Tensor | None = None,
     fixed: Tensor | None = None,
-    steps: int = 12,
-    guidance: float = 2.0,
+    steps: int = 8,
+    guidance: float = 1.0,
     temperature: float = 1.0,
 ) -> Tensor:
     """Codes (B, h, w) for captions ids (B, T); one seed an example, and nothing else is random.
