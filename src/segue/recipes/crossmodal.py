@@ -61,7 +61,8 @@ class Settings:
         vq_steps: optimiser steps of the quantiser.
         steps: optimiser steps of the streams.
         batch_size: layouts a step, over all processes; the quantiser takes twice as many, as it sees cuts of them.
-        lr: peak learning rate of both, reached after a warm-up of a tenth of the steps, then cosine.
+        lr: the streams' peak learning rate, after a warm-up of a tenth of the steps, then cosine; wide ones want less.
+            The quantiser's is 2e-3.
         weight_decay: AdamW's.
         ema: decay of the weights' moving average, 0 for none.
         evaluations: how many times the validation loss is taken; the best weights are kept.
@@ -216,7 +217,7 @@ def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
         torch.manual_seed(settings.seed)
         vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
         options = replace(
-            fit_options(settings, settings.vq_steps), batch_size=2 * settings.batch_size, weight_decay=0.0
+            fit_options(settings, settings.vq_steps), batch_size=2 * settings.batch_size, lr=2e-3, weight_decay=0.0
         )
         fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
             evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
