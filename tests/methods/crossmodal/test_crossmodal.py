@@ -39,6 +39,12 @@ def test_training_reaches_every_parameter(changes):
     assert [n for n in silent if not n.endswith("k.bias")] == []  # a key's bias cancels in the softmax
 
 
+@pytest.mark.parametrize(("width", "heads"), [(66, 2), (100, 3)])
+def test_a_width_that_does_not_divide_is_refused(width, heads):
+    with pytest.raises(InputError, match=f"width: got {width} with {heads} heads, expected a multiple of 4"):
+        model(width=width, heads=heads)
+
+
 def test_shared_attention_is_one_set_of_weights():
     shared, separate = model(), model(attention="separate")
     assert shared.words_to_cells is shared.cells_to_words

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from segue.methods.crossmodal.streams import Attention, Given, KeysValues, Stream, cross_keys
 from segue.nn.positions import sine_positions, sines
+from segue.types import InputError
 
 # Of fresh embeddings and positions. At the usual .02 the first layer's output drowns which token it was, and where.
 SCALE = 0.5
@@ -62,6 +63,12 @@ class CrossModalConfig:
     pad: int = 0
     start: int = 1
     end: int = 1
+
+    def __post_init__(self) -> None:
+        if self.width % 4 or self.width % self.heads:
+            raise InputError(
+                f"width: got {self.width} with {self.heads} heads, expected a multiple of 4 and of the heads"
+            )
 
 
 def build_crossmodal(config: CrossModalConfig) -> CrossModal:
