@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Illustrator, load_illustrator
 from segue.data import rle
 from segue.data.formats import read_pictures, recognise
+from segue.methods.crossmodal.saved import restore_vq
 from segue.methods.crossmodal.vq import LayoutVQ
 from segue.recipes.crossmodal import SCENES, Settings, System, Told, gather_told, quantiser, read_told, train_on
 from segue.recipes.crossmodal_baselines import (
@@ -126,9 +127,7 @@ def _trained_row(settings: Settings, condition: Condition, work: Path) -> dict[s
 
 def _ceiling(settings: Settings, work: Path) -> dict[str, float]:
     settings = _with_data(settings, work)
-    with _shared(settings, work, "vq") as ours:
-        vq = quantiser(ours, *_learned_from(settings)).eval()
-    return _requantised(vq, settings)
+    return _requantised(restore_vq(_quantiser(settings, work)).eval(), settings)
 
 
 def _bundled_ceiling(settings: Settings, work: Path) -> dict[str, float]:
@@ -188,13 +187,19 @@ def _bundled(settings: Settings, condition: Condition, tries: int, work: Path) -
 
 def _trained(settings: Settings, work: Path) -> Illustrator:
     """The system of the settings: trained by the first row that asks, gone on with where it was stopped."""
-    train, val = _learned_from(settings)
-    with _shared(settings, work, "vq") as shared:
-        quantiser(shared, train, val)
     with _shared(settings, work, settings.system) as ours:
         if not (ours.out / "last" / "config.json").exists():
-            train_on(replace(ours, vq=shared.out / "vq" / "best"), train, val)
+            train_on(replace(ours, vq=_quantiser(settings, work)), *_learned_from(settings))
     return load_illustrator(ours.out / "best")
+
+
+def _quantiser(settings: Settings, work: Path) -> Path:
+    """The folder of the seed's quantiser, trained likewise."""
+    with _shared(settings, work, "vq") as ours:
+        folder = ours.out / "vq"
+        if not (folder / "last" / "config.json").exists():
+            quantiser(ours, *_learned_from(settings))
+    return folder / "best"
 
 
 @contextmanager

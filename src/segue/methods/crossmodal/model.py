@@ -180,8 +180,12 @@ class CrossModal(nn.Module):
         self, codes: Tensor, image: Tensor | None, seen: Tensor | None, caption: Given, keys: list[KeysValues]
     ) -> Tensor:
         """(B, N, K) for every cell of half-drawn codes (B, h, w), under a caption and its `cross_keys`."""
-        x, _ = self.cell_stream.make(self.cells(codes, image, seen), self.words_to_cells, keys, caption.real)
-        return self.code_head(x)
+        return self.code_head(self._cell_states(codes, image, seen, caption, keys))
+
+    def _cell_states(
+        self, codes: Tensor, image: Tensor | None, seen: Tensor | None, caption: Given, keys: list[KeysValues]
+    ) -> Tensor:
+        return self.cell_stream.make(self.cells(codes, image, seen), self.words_to_cells, keys, caption.real)[0]
 
     def word_logits(
         self, ids: Tensor, keys: list[KeysValues], real: Tensor, past: list[KeysValues] | None = None
@@ -237,10 +241,10 @@ class CrossModal(nn.Module):
         rank = noise.flatten(1).argsort(1).argsort(1).view(codes.shape)
         blank = rank < (share * codes[0].numel()).ceil().clamp_min(1)[:, None, None]
         keys = cross_keys(self.words_to_cells, caption)
-        logits = self.code_logits(codes.masked_fill(blank, self.cells.blank), image, seen, caption, keys)
-        error = F.cross_entropy(logits.transpose(1, 2).float(), codes.flatten(1), reduction="none")
-        each = (error * blank.flatten(1)).sum(1) / blank.flatten(1).sum(1)
-        return each.mean()
+        states = self._cell_states(codes.masked_fill(blank, self.cells.blank), image, seen, caption, keys)
+        error = F.cross_entropy(self.code_head(states[blank.flatten(1)]).float(), codes[blank], reduction="none")
+        counts = blank.flatten(1).sum(1)
+        return (error / counts.repeat_interleave(counts)).sum() / len(codes)
 
     def _text_loss(self, ids: Tensor, layout: Given) -> Tensor:
         """Cross-entropy of every word and of the end, given the words before it; a layout is read once for all."""

@@ -103,11 +103,14 @@ def collate(
     if prompt not in ("first", "any"):
         raise InputError(f"prompt: got {prompt!r}, expected 'first' (the caption's first noun) or 'any'")
     each = len(rngs) // len(examples)
-    rows = [_row(examples[i // each], lexicon, config, rng, prompt) for i, rng in enumerate(rngs)]
+    masks = [_Masks(example.picture, config.mask_side) for example in examples]
+    rows = [_row(examples[i // each], masks[i // each], lexicon, config, rng, prompt) for i, rng in enumerate(rngs)]
     return pad(rows) | {"image": config.preprocessing.to_tensor([e.image for e in examples])}
 
 
-def _row(example: Example, lexicon: Lexicon, config: SGDiffConfig, rng: np.random.Generator, prompt: str) -> Arrays:
+def _row(
+    example: Example, masks: _Masks, lexicon: Lexicon, config: SGDiffConfig, rng: np.random.Generator, prompt: str
+) -> Arrays:
     graph, regions = _graph(example)
     caption = _choose_caption(example.picture, rng)
     phrases = sorted((p for p in example.picture.phrases if p.caption == caption), key=lambda p: p.start)
@@ -117,7 +120,7 @@ def _row(example: Example, lexicon: Lexicon, config: SGDiffConfig, rng: np.rando
     told = [regions[node] for node in nodes]
     row = pack_graph(graph, nodes, lexicon, config) | {"prompt": np.array(0)}
     row |= _words(example.picture.captions[caption], phrases, told, lexicon, config.length)
-    return row | _order(graph, nodes, phrases, told, config.places) | _masks(example.picture, told, config.mask_side)
+    return row | _order(graph, nodes, phrases, told, config.places) | masks.of(told)
 
 
 def _graph(example: Example) -> tuple[SceneGraph, list[int | None]]:
@@ -178,10 +181,23 @@ def _order(
     return {"relevant": relevant, "order": order}
 
 
-def _masks(picture: Picture, told: Sequence[int | None], side: int) -> Arrays:
-    masks, known = np.zeros((len(told), side, side), np.float32), np.zeros(len(told), np.bool_)
-    for i, region in enumerate(told):
-        if region is not None and (found := picture.regions[region].mask) is not None:
+class _Masks:
+    """The masks of a picture's regions at the network's size, each decoded once, whatever the number of rows."""
+
+    def __init__(self, picture: Picture, side: int) -> None:
+        self.picture, self.side = picture, side
+        self.made: dict[int, NDArray[np.float32]] = {}
+
+    def of(self, told: Sequence[int | None]) -> Arrays:
+        """masks and known of a row's nodes. told: the region behind each, or None."""
+        masks, known = np.zeros((len(told), self.side, self.side), np.float32), np.zeros(len(told), np.bool_)
+        for i, region in enumerate(told):
+            if region is not None and (found := self._mask(region)) is not None:
+                masks[i], known[i] = found, True
+        return {"masks": masks, "known": known}
+
+    def _mask(self, region: int) -> NDArray[np.float32] | None:
+        if region not in self.made and (found := self.picture.regions[region].mask) is not None:
             full = Image.fromarray(rle.decode(found).astype(np.float32))
-            masks[i], known[i] = np.asarray(full.resize((side, side), Image.Resampling.BOX)), True
-    return {"masks": masks, "known": known}
+            self.made[region] = np.asarray(full.resize((self.side, self.side), Image.Resampling.BOX))
+        return self.made.get(region)

@@ -5,7 +5,8 @@ pictures of 128 pixels; queries are Linear(h_g) with the node's box as position,
 there is neither a class head nor a matching by masks; a learned slope lowers the logits outside the node's box; the
 first layer of masked attention looks inside the box.
 
-Shapes: B pictures, R rows of queries (R is B, or any number with B = 1), N queries, D = width, C = pixels' channels.
+Shapes: B pictures, R rows of N queries, as many of every picture and one picture's after the other; D = width,
+C = pixels' channels. A picture's rows look at it together, as one row of (R / B) N queries: a query sees no other.
 """
 
 from __future__ import annotations
@@ -71,15 +72,24 @@ def look_at(level: Tensor, boxes: Tensor, points: int) -> Tensor:
 
     boxes: x, y, width, height as fractions of the picture.
     """
+    rows = len(boxes)
+    boxes = together(boxes, len(level))
     part = (torch.arange(points, device=boxes.device) + 0.5) / points
     x = boxes[..., None, 0] + boxes[..., None, 2] * part  # (R, N, points)
     y = boxes[..., None, 1] + boxes[..., None, 3] * part
     grid = torch.stack([x[..., None, :].expand(-1, -1, points, -1), y[..., None].expand(-1, -1, -1, points)], -1)
-    rows, n = boxes.shape[:2]
-    seen = F.grid_sample(
-        level.expand(rows, -1, -1, -1), grid.reshape(rows, n * points, points, 2) * 2 - 1, align_corners=False
-    )
-    return seen.unflatten(2, (n, points)).permute(0, 2, 1, 3, 4).flatten(2)
+    seen = F.grid_sample(level, grid.flatten(1, 2) * 2 - 1, align_corners=False)
+    return apart(seen.unflatten(2, (-1, points)).permute(0, 2, 1, 3, 4).flatten(2), rows)
+
+
+def together(x: Tensor, pictures: int) -> Tensor:
+    """(R, N, ...) -> (B, R / B N, ...): the rows of each of B pictures as one."""
+    return x.reshape(pictures, -1, *x.shape[2:])
+
+
+def apart(x: Tensor, rows: int) -> Tensor:
+    """The way back: (B, R / B N, ...) -> (R, N, ...)."""
+    return x.reshape(rows, -1, *x.shape[2:])
 
 
 class Pixels(NamedTuple):
@@ -87,10 +97,6 @@ class Pixels(NamedTuple):
 
     embedding: Tensor
     memories: list[Tensor]
-
-    def repeated(self, each: int) -> Pixels:
-        """For `each` rows of every picture."""
-        return Pixels(self.embedding.repeat_interleave(each, 0), [m.repeat_interleave(each, 0) for m in self.memories])
 
 
 class PixelDecoder(nn.Module):
@@ -139,7 +145,7 @@ class QueryLayer(nn.Module):
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, feed), nn.GELU(), nn.Linear(feed, width))
 
     def forward(self, x: Tensor, position: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
-        """x, position: (R, N, D). memory: (B, M, D). allowed: (R, N, M) bool; where all are False, all."""
+        """x, position: (B, Q, D). memory: (B, M, D). allowed: (B, Q, M) bool; where all are False, all."""
         allowed = allowed | ~allowed.any(-1, keepdim=True)
         x = x + self.attend(self.norm(x) + position, memory, allowed[:, None])
         return x + self.feed(x)
@@ -159,6 +165,8 @@ class MaskHead(nn.Module):
 
     def forward(self, h: Tensor, boxes: Tensor, pixels: Pixels) -> list[Tensor]:
         """h: (R, N, D). boxes: (R, N, 4), fractions. Returns logits (R, N, h, w) after each layer, best last."""
+        rows, pictures = len(h), len(pixels.embedding)
+        h, boxes = together(h, pictures), together(boxes, pictures)
         x, position = self.query(h), self.position(box_code(boxes))
         outside = _distance_outside(boxes, pixels.embedding)
         allowed, found = outside <= 0, []
@@ -166,7 +174,7 @@ class MaskHead(nn.Module):
             x = layer(x, position, memory.flatten(2).transpose(1, 2), _shrunk(allowed, memory))
             found.append(self._masks(x, pixels.embedding) - self.slope.exp() * outside)
             allowed = found[-1].detach() >= 0
-        return found
+        return [apart(logits, rows) for logits in found]
 
     def _masks(self, x: Tensor, embedding: Tensor) -> Tensor:
         query, bias = self.embed(x).split([embedding.shape[1], 1], -1)
@@ -175,7 +183,7 @@ class MaskHead(nn.Module):
 
 
 def _distance_outside(boxes: Tensor, like: Tensor) -> Tensor:
-    """(R, N, h, w): how far each pixel is outside each box, as a fraction of the picture; 0 inside."""
+    """(B, Q, h, w): how far each pixel is outside each box, as a fraction of the picture; 0 inside."""
     h, w = like.shape[-2:]
     y, x = ((torch.arange(n, device=boxes.device) + 0.5) / n for n in (h, w))
     low, high = boxes[..., :2], boxes[..., :2] + boxes[..., 2:]
@@ -185,7 +193,7 @@ def _distance_outside(boxes: Tensor, like: Tensor) -> Tensor:
 
 
 def _shrunk(allowed: Tensor, memory: Tensor) -> Tensor:
-    """(R, N, h, w) bool -> (R, N, M) on the memory's coarser grid: True where any pixel of the cell is."""
+    """(B, Q, h, w) bool -> (B, Q, M) on the memory's coarser grid: True where any pixel of the cell is."""
     return F.adaptive_max_pool2d(allowed.float(), memory.shape[-2:]).flatten(2) > 0
 
 

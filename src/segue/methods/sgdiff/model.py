@@ -87,7 +87,7 @@ class NodeInput(nn.Module):
         self.asked = nn.Parameter(torch.randn(width))
 
     def forward(self, levels: Sequence[Tensor], batch: dict[str, Tensor]) -> Tensor:
-        """levels: of the backbone, of B pictures or of one for all rows. Returns (B, N, D)."""
+        """levels: of the backbone, of the pictures whose rows, one picture's after the other, the batch has."""
         boxes = batch["boxes"]
         seen = torch.cat([look_at(levels[1], boxes, 3), look_at(levels[3], boxes, 1)], -1)
         x = self.label(batch["classes"]) + self.box(box_code(boxes)) + self.look(seen)
@@ -241,8 +241,8 @@ class SGDiff(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: see `batches`. Returns "loss" and its unweighted terms."""
-        levels, each = self.backbone(batch["image"]), len(batch["ids"]) // len(batch["image"])
-        found = self.adapt([level.repeat_interleave(each, 0) for level in levels], batch)
+        levels = self.backbone(batch["image"])
+        found = self.adapt(levels, batch)
         known = batch["nodes"] & batch["tagged"][:, None]  # a caption without phrases doesn't tell what it names
         keep = torch.where(known, batch["relevant"], batch["nodes"]) if self.config.filters else batch["nodes"]
         keep = keep.scatter(1, batch["prompt"][:, None], True)
@@ -291,7 +291,7 @@ class SGDiff(nn.Module):
         terms: dict[str, Tensor] = {}
         nodes, each = states.graph[:, : graph.real.shape[1]], len(graph.real) // len(levels[0])
         if self.pixels is not None and self.masks is not None:
-            logits = self.masks(nodes, graph.boxes, self.pixels(levels).repeated(each))
+            logits = self.masks(nodes, graph.boxes, self.pixels(levels))
             truth, known = graph.of_nodes(batch["masks"]), graph.of_nodes(batch["known"]) & graph.real
             terms["mask"], terms["dice"] = mask_losses(logits, truth, known)
         if self.contrast is not None and states.caption is not None:
