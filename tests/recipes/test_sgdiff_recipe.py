@@ -204,8 +204,26 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
     assert {"cider", "cider_oracle5", "bleu4", "mask_iou", "map", "link_accuracy", "distinct2", "random_cider"} <= set(
         found["sequential"]
     )
-    assert not (work / "main-sequential-0/caption_only").exists()  # the rows' own were there
+    trained = {"shared-mask_only-2-1-0", "shared-caption_only-2-1-0"}
+    assert {one.name for one in work.glob("shared-*")} == trained  # the pipeline has trained nothing
     assert all(math.isfinite(value) for scores in found.values() for value in scores.values())
+
+
+def test_rows_that_differ_in_mecl_share_the_first_stage(quick, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sgdiff_tables, "SHORT", quick)
+    settings, work = replace(quick, system="mecl_intra"), tmp_path / "table" / "row"
+    shared = sgdiff_tables._trained(settings, work)
+    assert not (shared.parent / "captions").exists()
+    assert (work.parent / "shared-full-2-1-0" / "captions" / "best").exists()
+    alone = sgdiff_scenes(replace(settings, out=tmp_path / "alone"))
+    assert (shared / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
+
+
+def test_a_first_stage_of_another_network_is_refused(quick, tmp_path):
+    first = sgdiff_scenes(quick).parent / "captions" / "best"
+    for other in ({"width": 64}, {"system": "no_psga"}, {"min_count": 3}):
+        with pytest.raises(InputError, match="a first stage with other words, classes or sizes"):
+            sgdiff_scenes(replace(quick, captions=first, out=tmp_path / "other", **other))
 
 
 def test_the_bundled_model_is_scored_with_both_prompts(quick, scenes, tmp_path, monkeypatch):

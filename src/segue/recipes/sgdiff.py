@@ -63,6 +63,8 @@ class SGDiffSettings:
         workers: processes that make batches.
         seed: of weights, order, captions and prompts.
         on_bad: what to do with annotations that can't be used: "stop", or "skip" and say so.
+        captions: a finished first stage (a run's folder captions/best) to use, instead of training one; its network may
+            differ in MECL's weights, which only the second stage trains.
         half: store the checkpoint as float16.
         resume: continue the run in `out`.
     """
@@ -92,6 +94,7 @@ class SGDiffSettings:
     workers: int = 0
     seed: int = 0
     on_bad: Literal["stop", "skip"] = "stop"
+    captions: Path | None = None
     half: bool = False
     resume: bool = False
 
@@ -131,13 +134,30 @@ def train_sgdiff(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -
     torch.manual_seed(settings.seed)
     model, first = build_sgdiff(batches.config, batches.lexicon), settings.out / "captions"
     stages = staged(settings)
-    if 1 in stages:
+    if settings.captions is not None:
+        _take_over(model, settings.captions)
+    elif 1 in stages:
         if not (settings.resume and (first / "last").exists()):
             _stage(model, 1, stages[1], first, batches, held_out, settings)
         model = restore(first / "best")[0]
         settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
     _stage(model, 2, stages[2], settings.out, batches, held_out, settings)
     return settings.out / "best"
+
+
+def _take_over(model: SGDiff, captions: Path) -> None:
+    """The weights of a finished first stage, but MECL's, which it did not train.
+
+    Raises InputError when the words, the classes or the rest of the network are others.
+    """
+    trained, _ = restore(captions)
+    theirs = {k: v for k, v in trained.state_dict().items() if not k.startswith("contrast.")}
+    ours = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("contrast.")}
+    if trained.lexicon != model.lexicon or {k: v.shape for k, v in theirs.items()} != ours:
+        raise InputError(
+            f"{captions}: a first stage with other words, classes or sizes; use one of the same data and settings"
+        )
+    model.load_state_dict(theirs, strict=False)
 
 
 def staged(settings: SGDiffSettings) -> dict[int, int]:
@@ -195,7 +215,7 @@ def _evaluate(task: nn.Module, pictures: Sequence[Picture]) -> dict[str, float]:
 
 
 def _save(task: nn.Module, folder: Path, settings: SGDiffSettings, half: bool) -> None:
-    kept = {k: str(v) for k, v in asdict(settings).items() if k not in ("out", "data", "resume")}
+    kept = {k: str(v) for k, v in asdict(settings).items() if k not in ("out", "data", "captions", "resume")}
     save(cast(SGDiff, task), folder, {"recipe": "segue train sgdiff", **kept}, half=half)
 
 

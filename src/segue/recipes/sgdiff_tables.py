@@ -1,5 +1,7 @@
 """The table of stories: what `segue ablate sgdiff_scenes` runs, every row with the same short recipe.
 
+Rows that ask for the same training share it, and those that differ in MECL alone share the first stage, which has none.
+
 experiment main: the paper's ablations, the rival that writes word by word, and "sequential": the caption first, by the
 system that only tells, then the masks of the nouns it told, by the system that only outlines (both of the row's seed).
 experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. sgdiff_scenes_full: the bundled
@@ -18,7 +20,7 @@ from segue.api.explainer import Explainer, load_explainer
 from segue.data.formats import read_pictures
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.saving import restore
-from segue.recipes.scenes import scenes_once
+from segue.recipes.scenes import alone, scenes_once
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
 from segue.recipes.sgdiff_scores import Case, Prompt, cases_of, nouns_of, score_cases, score_stories, tell_by
 from segue.recipes.tables import Row
@@ -40,6 +42,7 @@ SYSTEMS = (
     "autoregressive",
 )
 PROMPTS: tuple[Prompt, ...] = ("first", "any")
+LIKE_FULL = ("full", "mecl_none", "mecl_intra", "mecl_inter")  # in the first stage
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
 BUNDLED = "sgdiff-scenes"
 TESTED = 150  # of the test pictures
@@ -78,16 +81,12 @@ def _bundled(settings: SGDiffSettings, prompt: Prompt, work: Path) -> dict[str, 
 
 
 def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
-    """Both parts come from the rows of their own, if these are done; else they are trained here."""
     settings = _with_data(settings, work)
-
-    def part(system: str) -> Explainer:
-        twin = work.with_name(f"main-{system}-{settings.seed}")
-        out = twin if (twin / "best" / "config.json").exists() else work / system
-        return Explainer(restore(_trained(replace(settings, system=system), out))[0])
-
+    teller, outliner = (
+        Explainer(restore(_trained(replace(settings, system=part), work))[0]) for part in ("caption_only", "mask_only")
+    )
     pictures = _tested(settings)
-    tell = partial(tell_in_turn, part("caption_only"), part("mask_only"), nouns_of(pictures))
+    tell = partial(tell_in_turn, teller, outliner, nouns_of(pictures))
     first, random = (score_cases(tell, cases_of(pictures, prompt)) for prompt in PROMPTS)
     return _joined(first, random)
 
@@ -118,11 +117,16 @@ def _tested(settings: SGDiffSettings) -> Sequence[Picture]:
     return usable(read_pictures(settings.data, "test", settings.on_bad), "test")[:TESTED]
 
 
-def _trained(settings: SGDiffSettings, out: Path) -> Path:
-    """The best weights of a short training, which is resumed where it was stopped."""
-    if not (out / "last" / "config.json").exists():
-        begun = has_state(out / "state") or has_state(out / "captions" / "state")
-        sgdiff(replace(settings, out=out, resume=begun))
+def _trained(settings: SGDiffSettings, work: Path) -> Path:
+    """The best weights of a short training: made by the first row that asks, gone on with where it was stopped."""
+    out = work.parent / f"shared-{settings.system}-{settings.lambda_adaptor:g}-{settings.lambda_mecl:g}-{settings.seed}"
+    full = replace(settings, system="full", lambda_mecl=SHORT.lambda_mecl)
+    with alone(out):
+        if not (out / "last" / "config.json").exists():
+            if settings.system in LIKE_FULL and settings != full:
+                settings = replace(settings, captions=_trained(full, work).parent / "captions" / "best")
+            begun = has_state(out / "state") or has_state(out / "captions" / "state")
+            sgdiff(replace(settings, out=out, resume=begun))
     return out / "best"
 
 
