@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from segue.training.state import replace_text
+from segue.files import write_text
 
 Row = dict[str, float]
 
@@ -55,7 +55,7 @@ class Journal:
         path = self.out / "history.jsonl"
         # One line per step, and those up to the saved step were written before it: the rest is done again.
         lines = path.read_text().splitlines(keepends=True)[: self.step] if path.exists() else []
-        replace_text(path, "".join(lines))
+        write_text(path, "".join(lines))
         self._file = self._closing.enter_context(path.open("a", buffering=1))
         self._board: Any = self._closing.enter_context(
             SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segue.files import write_text
 from segue.types import InputError
 
 Facts = dict[str, Any]
@@ -42,7 +43,7 @@ def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: F
         new / "tensors.safetensors",
     )
     (new / "state.json").write_text(json.dumps(facts, indent=1))
-    replace_text(folder / "current", new.name + "\n")
+    write_text(folder / "current", new.name + "\n")
     for other in folder.glob("step-*"):
         if other != new:
             shutil.rmtree(other)
@@ -115,13 +116,6 @@ def recover_folder(path: Path) -> None:
     if old.exists() and not path.exists():
         os.replace(old, path)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def _current(folder: Path) -> Path:
