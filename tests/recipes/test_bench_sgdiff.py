@@ -2,7 +2,17 @@ import json
 
 from segue.recipes.bench_sgdiff import bench_sgdiff
 
-SMALL = {"width": 16, "blocks": 1, "words": 4, "top": 2, "steps": 2, "objects": 3, "rounds": 1, "batch": 2}
+SMALL = {
+    "width": 16,
+    "blocks": 1,
+    "words": 4,
+    "top": 2,
+    "steps": 2,
+    "objects": 3,
+    "rounds": 1,
+    "batch": 2,
+    "detector_side": 64,
+}
 
 
 def test_it_measures_both_decoders_and_both_prompts():
@@ -15,12 +25,12 @@ def test_it_measures_both_decoders_and_both_prompts():
     assert abs(one - other) < 0.1 * one  # the same size, but for the vocabulary's table
     assert set(result["pictures"]) == {"32", "48"}
     for prompt in result["pictures"].values():
-        assert prompt["further_share"] > 0
+        assert prompt["further_share"] > prompt["further_share_detected"] > 0
     assert result["speedup"] > 0
 
 
 def test_the_command_line_runs_it(segue):
-    sizes = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
+    sizes = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", value)]
     status, out, _ = segue("bench", "sgdiff", "--sizes", 32, *sizes, "--json")
     assert status == 0
     assert json.loads(out)["settings"]["words"] == 4

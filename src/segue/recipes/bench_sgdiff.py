@@ -1,21 +1,23 @@
 """`segue bench sgdiff`: what stories cost, by diffusion and word by word, at a first prompt and at further ones.
 
 Both decoders have the same blocks and the same width, tell five stories of the same subgraphs and are untrained, which
-changes no time: captions are held to the same length. Parameters and multiply-accumulates (MACs) are exact; times are
-medians over rounds in which everything takes its turn, so that a busy machine slows all of them alike.
+changes no time: captions are held to the same length. A first prompt is timed on a picture whose graph is given, and on
+a bare one, whose objects a DETR with a ResNet-50 finds first. Parameters and multiply-accumulates (MACs) are exact;
+times are medians over rounds in which everything takes its turn, so that a busy machine slows all of them alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from segue.data import rle
+from segue.methods.detr import find_objects
 from segue.methods.sgdiff.batches import Example, collate
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.explain import explain
@@ -24,6 +26,9 @@ from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.model import SGDiff, build_sgdiff
 from segue.recipes.bench_caption import medians
 from segue.types import Phrase, Picture, Region
+
+if TYPE_CHECKING:
+    from transformers import DetrForObjectDetection
 
 BOX = (10.0, 10.0, 40.0, 40.0)
 
@@ -39,6 +44,7 @@ def bench_sgdiff(
     objects: int = 6,
     rounds: int = 7,
     batch: int = 8,
+    detector_side: int = 800,
 ) -> dict[str, Any]:
     """Cost of SGDiff and of its autoregressive rival.
 
@@ -52,6 +58,7 @@ def bench_sgdiff(
         objects: nodes of the picture's graph.
         rounds: that the medians are taken over.
         batch: pictures in a training step.
+        detector_side: pixels of the shorter side that the detector sees.
     """
     config = SGDiffConfig(size=sizes[0], width=width, blocks=blocks, feed=2 * width, length=max(words, 1))
     models = {name: _untrained(replace(config, decoder=name)) for name in ("diffusion", "autoregressive")}
@@ -66,6 +73,8 @@ def bench_sgdiff(
         timed[f"{size}/first_prompt"] = _first(model, objects, asked)
         timed[f"{size}/further_prompt"] = _further(model, objects, asked)
     timed["train"] = _training_step(_untrained(config).train(), batch)
+    image, detr = _image(sizes[0]), _untrained_detr()
+    timed["detector"] = lambda: find_objects(image, detr, threshold=0, most=objects, shortest=detector_side)
     ms = {name: 1e3 * seconds for name, seconds in medians(timed, rounds).items()}
     return {
         "decoders": {name: _told(name, models[name], ms, objects, asked) for name in models},
@@ -96,8 +105,10 @@ def _prompts(ms: dict[str, float], size: int) -> dict[str, float]:
     first, further = ms[f"{size}/first_prompt"], ms[f"{size}/further_prompt"]
     return {
         "ms_first_prompt": round(first, 2),
+        "ms_first_prompt_detected": round(first + ms["detector"], 2),
         "ms_further_prompt": round(further, 2),
         "further_share": round(further / first, 3),
+        "further_share_detected": round(further / (first + ms["detector"]), 3),
     }
 
 
@@ -113,6 +124,15 @@ def _untrained(config: SGDiffConfig) -> SGDiff:
     for name in ("backbone", "nodes", "adaptor", "edges"):
         getattr(model, name).load_state_dict(getattr(shared, name).state_dict())
     return model
+
+
+def _untrained_detr() -> DetrForObjectDetection:
+    """The size of facebook/detr-resnet-50."""
+    from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+
+    backbone = ResNetConfig(out_features=["stage4"])
+    config = DetrConfig(use_timm_backbone=False, use_pretrained_backbone=False, backbone_config=backbone, num_labels=91)
+    return DetrForObjectDetection(config).eval()
 
 
 def _graph(size: int, objects: int) -> SceneGraph:
