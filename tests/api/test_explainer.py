@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,19 @@ def test_prompts_of_every_kind(explainer):
     assert told(every[0][1]) == told(explainer.explain(IMAGE, box=LEFT, regions=REGIONS, top=2))
 
 
+def test_every_object_is_told_a_few_at_a_time(explainer, monkeypatch):
+    at_once = explainer.explain_every(IMAGE, regions=REGIONS, noise=1.0, seed=3)
+    monkeypatch.setattr("segue.api.explainer.TOGETHER", 1)
+    outside = replace(REGIONS[0], box=(200.0, 0.0, 5.0, 5.0))
+    one_by_one = explainer.explain_every(IMAGE, regions=(*REGIONS, outside), noise=1.0, seed=3)
+    assert [(box, told(stories)) for box, stories in at_once] == [(box, told(stories)) for box, stories in one_by_one]
+
+
+def test_a_detectors_features_are_left_out_where_the_model_takes_none(explainer):
+    graph = replace(graph_of(PICTURE, (SIDE, SIDE))[0], features=np.ones((2, 8), np.float32))
+    assert explainer.explain(IMAGE, box=LEFT, graph=graph, top=1)
+
+
 def test_a_picture_is_encoded_once_and_the_oldest_is_forgotten(explainer):
     calls = []
     explainer.model.backbone.register_forward_hook(lambda *_: calls.append(1))
@@ -116,7 +130,9 @@ def test_load_finds_the_method(folder):
         ({"box": LEFT, "regions": REGIONS, "length": 0}, "length: got 0"),
         ({"box": LEFT, "regions": REGIONS, "include": ("zebra",)}, "zebra is outside"),
         ({"box": LEFT, "regions": REGIONS, "graph": "x.json"}, "both graph and regions"),
+        ({"box": LEFT, "relations": RELATIONS}, "got relations without regions"),
         ({"regions": REGIONS}, "prompt: got nothing"),
+        ({"regions": REGIONS, "scribble": [(1, 2), (3,)]}, "expected one or more points"),
     ],
 )
 def test_bad_requests_are_refused(explainer, request_, message):

@@ -32,6 +32,12 @@ def test_a_layout_survives_its_file_and_its_colours(tmp_path):
     assert (read_layout(tmp_path / "b.png", 3) == LABELS).all()
 
 
+def test_black_may_be_a_class_of_a_palette(tmp_path):
+    Image.fromarray(np.array([[[0, 0, 0], [128, 0, 0]]], np.uint8)).save(tmp_path / "voc.png")
+    colours = np.array([[0, 0, 0], [128, 0, 0]], np.uint8)
+    assert read_layout(tmp_path / "voc.png", 2, colours).tolist() == [[0, 1]]
+
+
 def test_colours_are_all_different():
     assert len({tuple(c) for c in palette(171)[:171].tolist()} | {(0, 0, 0)}) == 172
 

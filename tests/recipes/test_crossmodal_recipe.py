@@ -10,9 +10,12 @@ import segue as package
 from segue.api.illustrator import NEXT_TRY
 from segue.data.layouts import read_layout, write_layout
 from segue.data.sketchbook.scenes.write import make_scenes
+from segue.nn.decoding import Decoding
 from segue.recipes.crossmodal import Settings, crossmodal
 from segue.recipes.demo_layouts import EACH, SENTENCES, layouts_section
 from segue.types import InputError
+
+PIXELS = np.zeros((20, 40, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +48,8 @@ def test_a_trained_model_draws_and_tells(model):
     told = illustrator.tell(drawn[0].labels, num=2)
     assert len({t.caption for t in told}) == 2
     assert told[0].condition == "mask"
-    picture = np.zeros((20, 40, 3), np.uint8)
-    assert illustrator.draw("a dog", image=picture, steps=2)[0].condition == "caption+image"
-    assert illustrator.tell(drawn[0].labels, image=picture)[0].condition == "mask+image"
+    assert illustrator.draw("a dog", image=PIXELS, steps=2)[0].condition == "caption+image"
+    assert illustrator.tell(drawn[0].labels, image=PIXELS)[0].condition == "mask+image"
 
 
 def test_of_several_tries_the_one_stays_that_tells_the_caption_best(model, monkeypatch):
@@ -125,12 +127,23 @@ def test_bad_input_is_told(segue, model, tmp_path):
         illustrator.draw("  ")
     with pytest.raises(InputError, match="expected 1 or more"):
         illustrator.draw("a dog", num=0)
-    with pytest.raises(InputError, match="got steps 2 and tries 0"):
+    with pytest.raises(InputError, match="got steps 2, tries 0"):
         illustrator.draw("a dog", steps=2, tries=0)
     with pytest.raises(InputError, match="holds the ids 40"):
         illustrator.tell(np.full((8, 8), 40, np.uint8))
     assert illustrator.tell(np.zeros((1, 3), np.uint8))  # tiny, not square: brought to the model's size
-    assert illustrator.unseen_words("a zebra on the grass") == ["zebra"]
+    assert illustrator.unseen_words("a zebra; on the (grass)!") == ["zebra"]
+    with pytest.raises(InputError, match="temperature -1"):
+        illustrator.draw("a dog", temperature=-1)
+    for captions, images, seeds in (([], None, []), (["a dog"], None, [1, 2]), (["a", "b"], [PIXELS], [1, 2])):
+        with pytest.raises(InputError, match=f"got {len(captions)} captions, {len(seeds)} seeds and"):
+            illustrator.draw_many(captions, images, seeds=seeds)
+    with pytest.raises(InputError, match="every pixel is unknown"):
+        illustrator.tell(np.full((8, 8), 255, np.uint8))
+    with pytest.raises(InputError, match="got no layout"):
+        illustrator.tell_many([])
+    with pytest.raises(InputError, match="2 layouts and 1 pictures"):
+        illustrator.tell_many([np.zeros((8, 8), np.uint8)] * 2, [PIXELS])
     Image.fromarray(np.full((4, 4, 3), 200, np.uint8)).save(tmp_path / "rgb.png")
     status, _, error = segue("tell", str(tmp_path / "rgb.png"), "--model", str(model))
     assert status == 2
@@ -139,6 +152,24 @@ def test_bad_input_is_told(segue, model, tmp_path):
     status, _, error = segue("tell", str(tmp_path / "void.png"), "--model", str(model))
     assert status == 2
     assert "nothing to tell" in error
+
+
+def test_telling_ends_where_the_model_does(model):
+    illustrator = package.load(model)
+    hot = Decoding(max_tokens=500, top_p=1.0, temperature=50.0, num=2)
+    assert len(illustrator.tell(np.zeros((8, 8), np.uint8), decoding=hot)) == 2
+
+
+def test_a_quantiser_of_other_layouts_is_refused(settings, model, tmp_path):
+    with pytest.raises(InputError, match="with cells of 8 pixels, expected 32 and 16"):
+        crossmodal(replace(settings, vq=model.parent / "vq" / "best", factor=16, out=tmp_path))
+
+
+def test_a_kill_at_the_first_state_is_no_state(settings, tmp_path):
+    run = replace(settings, out=tmp_path, resume=True)
+    (run.out / "vq" / "state" / "step-00000003").mkdir(parents=True)
+    (run.out / "state" / "step-00000004").mkdir(parents=True)
+    assert (crossmodal(run) / "config.json").exists()
 
 
 def test_words_of_any_script_are_drawn_and_told_to_be_unknown(segue, model, tmp_path):
@@ -177,6 +208,7 @@ def test_a_colour_mask_with_its_own_palette(segue, model, tmp_path):
         ("[[1, 2, 3], [9, 8, 7]]", 0, ""),
         ("[[1, 2], [9, 8]]", 2, "one for each class"),
         ("[[1, 2, 300]]", 2, "no palette could be read"),
+        ('{"dog": [1, 2, 3]}', 2, "no palette could be read"),
         ("nonsense", 2, "no palette could be read"),
     ):
         (tmp_path / "palette.json").write_text(text)

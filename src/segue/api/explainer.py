@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from segue.api.hub import Shared
 from segue.api.models import find
+from segue.api.pictures import Picture as Image
+from segue.api.pictures import pixels_of
 from segue.data.formats.scene_graph import read_graph
-from segue.data.images import read_image
 from segue.methods.detr import load_detr
 from segue.methods.sgdiff.detector import detect_graph
 from segue.methods.sgdiff.explain import explain_all
@@ -27,13 +28,13 @@ from segue.methods.sgdiff.graph import Box, SceneGraph, graph_of
 from segue.methods.sgdiff.model import Encoded, SGDiff
 from segue.methods.sgdiff.prompts import Point, every_box, prompt_box
 from segue.methods.sgdiff.saving import restore
-from segue.types import CaptionedMasks, InputError, Picture, Region, Relation, check_image
+from segue.types import CaptionedMasks, InputError, Picture, Region, Relation
 
 if TYPE_CHECKING:
     from transformers import DetrForObjectDetection
 
-Image = str | Path | NDArray[np.uint8]
 Graph = str | Path | SceneGraph
+TOGETHER = 16  # prompts in a batch
 KEPT = 4  # pictures whose features are remembered
 
 
@@ -101,16 +102,17 @@ class Explainer(Shared):
         top: int = 1,
         **options: Any,
     ) -> list[tuple[Box, list[CaptionedMasks]]]:
-        """Each object's box with its stories, all in one batch; arguments as those of `explain`."""
+        """Each object's box with its stories; arguments as those of `explain`."""
         encoded, known = self._look(image, graph, regions, relations)
-        boxes = every_box(known)
-        return list(zip(boxes, explain_all(self.model, encoded, known, boxes, top=top, **options), strict=True))
+        boxes, found = every_box(known), []
+        for at in range(0, len(boxes), TOGETHER):
+            found += explain_all(self.model, encoded, known, boxes[at : at + TOGETHER], top=top, **options)
+        return list(zip(boxes, found, strict=True))
 
     def _look(
         self, image: Image, graph: Graph | None, regions: Sequence[Region] | None, relations: Sequence[Relation]
     ) -> tuple[Encoded, SceneGraph]:
-        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
-        check_image(pixels)
+        pixels = pixels_of(image)
         name = Path(image).name if isinstance(image, str | Path) else ""
         given = _given(name, (pixels.shape[1], pixels.shape[0]), graph, regions, relations)
         if given is None and self.detector is None:
@@ -119,7 +121,7 @@ class Explainer(Shared):
                 "file in Visual Genome's format or COCO's instances), regions, or --detector facebook/detr-resnet-50"
             )
         seen = self._remembered(pixels)
-        return seen.encoded, self._detected(pixels, seen) if given is None else given
+        return seen.encoded, self._fed(self._detected(pixels, seen) if given is None else given)
 
     def _remembered(self, pixels: NDArray[np.uint8]) -> _Seen:
         """The picture's features, by its content; the picture that was asked for longest ago is forgotten."""
@@ -133,9 +135,12 @@ class Explainer(Shared):
     def _detected(self, pixels: NDArray[np.uint8], seen: _Seen) -> SceneGraph:
         if seen.found is None:
             assert self.detector is not None  # `_look` asked
-            found = detect_graph(pixels, self.detector)
-            seen.found = found if self.model.config.feature_width else replace(found, features=None)
+            seen.found = detect_graph(pixels, self.detector)
         return seen.found
+
+    def _fed(self, graph: SceneGraph) -> SceneGraph:
+        """The graph without a detector's features where the model was built for none."""
+        return graph if self.model.config.feature_width else replace(graph, features=None)
 
 
 def _given(
@@ -148,6 +153,8 @@ def _given(
     """The graph that the caller gave in one way or another, or None."""
     if graph is not None and regions is not None:
         raise InputError("got both graph and regions, expected one of them")
+    if regions is None and relations:
+        raise InputError("got relations without regions, expected both; a graph has its own")
     if isinstance(graph, SceneGraph):
         return graph
     if graph is not None:

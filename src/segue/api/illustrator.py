@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +14,15 @@ from torch import Tensor
 
 from segue.api.hub import Shared
 from segue.api.models import find
-from segue.data.images import read_image
+from segue.api.pictures import Picture, pixels_of
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
 from segue.data.transforms import resize_image
 from segue.methods.cocu.vocabulary import plural
 from segue.methods.crossmodal.sample import draw_codes, log_likelihood, start_telling, tell_on, word_maps
 from segue.methods.crossmodal.saved import Saved, restore
 from segue.nn.decoding import Decoding, decode
-from segue.types import InputError, check_image
+from segue.types import InputError
 
-Picture = str | Path | NDArray[np.uint8]
 NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators look at 32 bits of it
 
 
@@ -123,8 +122,17 @@ class Illustrator(Shared):
         tries: int = 4,
     ) -> list[Layout]:
         """`draw` for a batch: a layout of each caption, with a seed and, where there are images, an image each."""
-        if steps < 1 or tries < 1:
-            raise InputError(f"draw: got steps {steps} and tries {tries}, expected 1 or more of each")
+        if steps < 1 or tries < 1 or temperature < 0:
+            raise InputError(
+                f"draw: got steps {steps}, tries {tries} and temperature {temperature:g}, expected 1 or more of the "
+                "first two, and 0 or more"
+            )
+        if not captions or len(seeds) != len(captions) or (images is not None and len(images) != len(captions)):
+            given = "none" if images is None else len(images)
+            raise InputError(
+                f"draw: got {len(captions)} captions, {len(seeds)} seeds and {given} pictures, expected one or more "
+                "captions, and a seed (and a picture, where there are pictures) for each"
+            )
         fixed, kept = self._kept(keep)
         ids, pixels, model = self._ids(captions), self._pixels(images), self.saved.model
         drawn = [
@@ -157,6 +165,7 @@ class Illustrator(Shared):
         """Tell a layout in `num` captions, the likeliest first.
 
         layout: an (H, W) uint8 map of class positions, or an index or colour PNG. image: the picture that it is of.
+        decoding: another way to search, with its own num; an answer has `max_words` tokens at most.
         """
         return self.tell_many([layout], None if image is None else [image], num=num, decoding=decoding)[0]
 
@@ -171,8 +180,11 @@ class Illustrator(Shared):
     ) -> list[list[TextOfLayout]]:
         """`tell` for a batch of layouts."""
         model, words = self.saved.model, self.saved.words
+        if images is not None and len(images) != len(layouts):
+            raise InputError(f"tell: got {len(layouts)} layouts and {len(images)} pictures, expected one for each")
         options = decoding or Decoding(max_tokens=self.max_words, num=num, beams=max(4, num))
-        codes = self.saved.vq.encode(torch.from_numpy(np.stack([self._labels(one) for one in layouts])).to(self.device))
+        options = replace(options, max_tokens=min(options.max_tokens, self.max_words))
+        codes = self.saved.vq.encode(torch.from_numpy(self._known(layouts)).to(self.device))
         logits, told = start_telling(model, model.look(codes, self._pixels(images)))
         answers = decode(
             lambda tokens, past: tell_on(model, tokens, past), logits, told, end=words.end, options=options,
@@ -213,8 +225,8 @@ class Illustrator(Shared):
 
     def unseen_words(self, caption: str) -> list[str]:
         """Words of a caption that training hardly saw: the tokenizer spells them in pieces. They are drawn by guess."""
-        words = caption.lower().replace(",", " ").replace(".", " ").split()
-        return [word for word in dict.fromkeys(words) if self.saved.words.encode([word], 8)[1].sum() > 2]
+        words = dict.fromkeys(word[0] for word in _words(caption.lower()))
+        return [word for word in words if self.saved.words.encode([word], 8)[1].sum() > 2]
 
     def _ids(self, captions: Sequence[str]) -> Tensor:
         return caption_ids(self.saved, captions).to(self.device)
@@ -225,15 +237,23 @@ class Illustrator(Shared):
         check_layout(layout, len(self.classes))
         return resize_layout(layout, self.size)
 
+    def _known(self, layouts: Sequence[Picture]) -> NDArray[np.uint8]:
+        """(B, H, W); InputError for none, and for one that has nothing to tell."""
+        found = [self._labels(one) for one in layouts]
+        if not found or any((one == UNKNOWN).all() for one in found):
+            raise InputError(
+                f"tell: got {'a layout of which every pixel is unknown (255)' if found else 'no layout'}, so there is "
+                "nothing to tell; give a layout"
+            )
+        return np.stack(found)
+
     def _pixels(self, images: Sequence[Picture] | None) -> Tensor | None:
         """(B, 3, H, W) at the model's size."""
         return None if images is None else torch.cat([self._seen(image) for image in images])
 
     def _seen(self, image: Picture) -> Tensor:
         """(1, 3, H, W) at the model's size."""
-        array = read_image(Path(image)) if isinstance(image, str | Path) else image
-        check_image(array)
-        return to_pixels(resize_image(array, self.size)[None]).to(self.device)
+        return to_pixels(resize_image(pixels_of(image), self.size)[None]).to(self.device)
 
     def _kept(self, keep: NDArray[np.uint8] | None) -> tuple[Tensor | None, NDArray[np.uint8] | None]:
         """The codes of the cells that are kept whole, -1 elsewhere, (1, h, w); and the layout on the model's grid."""

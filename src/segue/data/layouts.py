@@ -171,7 +171,7 @@ def to_pixels(images: NDArray[np.uint8]) -> Tensor:
 
 def _from_colours(image: NDArray[np.uint8], colours: NDArray[np.uint8] | None, classes: int, path: Path) -> Labels:
     known = palette(classes)[:classes] if colours is None else colours
-    table = {tuple(int(v) for v in c): i for i, c in enumerate(known)} | {(0, 0, 0): UNKNOWN}
+    table = {(0, 0, 0): UNKNOWN} | {tuple(int(v) for v in c): i for i, c in enumerate(known)}
     found, where = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
     odd = [tuple(c.tolist()) for c in found if tuple(c.tolist()) not in table]
     if odd:

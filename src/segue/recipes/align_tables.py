@@ -15,6 +15,7 @@ from segue.methods.pairs import load_pair, restore_pair
 from segue.recipes.align import ALIGN, AlignSettings, Captioned, Towers, align, recalls
 from segue.recipes.scenes import scenes_once
 from segue.recipes.tables import Row
+from segue.training.state import has_state
 from segue.types import InputError
 
 SEEDS = (0, 1, 2)
@@ -40,7 +41,7 @@ def flickr8k_table(data: Path | None) -> list[Row]:
 def _row(settings: AlignSettings, work: Path) -> dict[str, float]:
     settings = replace(settings, out=work, cache=work.parents[1] / "features")
     if not (work / "last" / "config.json").exists():
-        align(replace(settings, resume=(work / "state").exists()))
+        align(replace(settings, resume=has_state(work / "state")))
     return score(work / "last", settings)
 
 

@@ -24,7 +24,7 @@ PAPER = Paper(
     title="SGDiff: one box, several stories with masks",
     data="MSCOCO panoptic and Flickr30k Entities, 1,024 pixels, two times 60 epochs. Figures are SPICE/CIDEr/mIoU/mAP",
     here={
-        "sgdiff_scenes": "drawn scenes with their own regions as the graph, 500 steps of captions and 800 of both; 150 "
+        "sgdiff_scenes": "drawn scenes with their own regions as the graph, 800 steps of captions and 800 of both; 150 "
         "pictures of test. CIDEr of the first story, IoU of matched masks, mAP of masks with the class of their noun",
     },
     claims=[

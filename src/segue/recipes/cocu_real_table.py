@@ -28,6 +28,7 @@ from segue.recipes.curating import DRAWS, Corpus, read_corpus, stages_of
 from segue.recipes.evaluate_labels import evaluate_label_maps
 from segue.recipes.scenes import alone
 from segue.recipes.tables import Row
+from segue.training.state import has_state
 from segue.types import InputError
 
 SETS = ("flickr8k", "camvid", "coco_tiny")
@@ -72,7 +73,7 @@ def _zero_shot(settings: CocuSettings, data: Path, name: str, system: str, work:
     with alone(run):
         if not (run / "last" / "config.json").exists():
             classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
-            cocu(replace(settings, out=run, names=tuple(sorted(classes)), resume=(run / "state").exists()))
+            cocu(replace(settings, out=run, names=tuple(sorted(classes)), resume=has_state(run / "state")))
     told = evaluate_label_maps(load_labeller(run / "last"), data / name, SPLITS[name], settings.protocol)
     held = told["vocabulary_overlap"]["held"]
     return {"miou": told["miou"], "pixel_accuracy": told["pixel_accuracy"], "classes_held": float(held)}

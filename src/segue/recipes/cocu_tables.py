@@ -30,6 +30,7 @@ from segue.recipes.curating import read_corpus, recovery_by_stage
 from segue.recipes.evaluate_labels import score_maps, with_truth
 from segue.recipes.tables import Row
 from segue.training.journal import read_history
+from segue.training.state import has_state
 from segue.types import InputError
 
 SEEDS = (0, 1, 2)
@@ -62,7 +63,7 @@ def _placed(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettin
 def _row(settings: CocuSettings, data: Path | None, work: Path) -> dict[str, float]:
     settings = _placed(settings, data, work)
     if not (work / "last" / "config.json").exists():
-        cocu(replace(settings, resume=(work / "state").exists()))
+        cocu(replace(settings, resume=has_state(work / "state")))
     return score_scenes(work / "best", settings) | learning_curve(work, settings.evaluations)
 
 

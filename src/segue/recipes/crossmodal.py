@@ -32,6 +32,7 @@ from segue.metrics.panoptic import Confusion
 from segue.recipes.scenes import scenes_once
 from segue.recipes.syntic import nouns
 from segue.training import FitOptions, fit
+from segue.training.state import has_state
 from segue.types import InputError, PictureSet
 
 System = Literal["full", "no_align", "separate_attention", "depth4", "depth8", "depth12"]
@@ -135,7 +136,7 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
 
     options = fit_options(settings, settings.steps)
     fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
-        monitor="gain", resume=settings.resume and (settings.out / "state").exists())  # fmt: skip
+        monitor="gain", resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
 
 
@@ -210,10 +211,10 @@ class _Layouts:
 def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
     """The quantiser that the settings name, or one trained here, or what a resumed run has of it."""
     if settings.vq is not None:
-        return restore_vq(settings.vq)
+        return _fitting(restore_vq(settings.vq), settings, len(train.classes))
     out = settings.out / "vq"
-    under_way = settings.resume and (out / "state").exists()
-    if not (under_way and (settings.out / "state").exists()):  # then it is finished
+    under_way = settings.resume and has_state(out / "state")
+    if not (under_way and has_state(settings.out / "state")):  # then it is finished
         torch.manual_seed(settings.seed)
         vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
         options = replace(
@@ -222,6 +223,16 @@ def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
         fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
             evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
     return restore_vq(out / "best")
+
+
+def _fitting(vq: LayoutVQ, settings: Settings, classes: int) -> LayoutVQ:
+    """The quantiser itself; InputError if it was not trained on as many classes with cells of the same size."""
+    if (vq.config.classes, vq.config.factor) != (classes, settings.factor):
+        raise InputError(
+            f"{settings.vq}: a quantiser of {vq.config.classes} classes with cells of {vq.config.factor} pixels, "
+            f"expected {classes} and {settings.factor}; leave --vq out to train one"
+        )
+    return vq
 
 
 def fit_options(settings: Settings, steps: int) -> FitOptions:

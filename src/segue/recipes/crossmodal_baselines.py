@@ -24,13 +24,14 @@ from segue.metrics.panoptic import Confusion
 from segue.recipes.crossmodal import Settings, Told, config_of, fit_options
 from segue.recipes.crossmodal_scores import Draw, Image, Labels, Tell
 from segue.training import fit
+from segue.training.state import has_state
 
 GRID = 32  # cells a side on which layouts are compared
 
 
 def class_prior(train: Told) -> Draw:
     """Always the same layout: every pixel's commonest class in training."""
-    counts = np.zeros((*train.layouts.shape[1:], UNKNOWN + 1), np.uint16)
+    counts = np.zeros((*train.layouts.shape[1:], UNKNOWN + 1), np.uint32)
     rows, columns = np.indices(train.layouts.shape[1:])
     for layout in train.layouts:
         counts[rows, columns, layout] += 1
@@ -119,7 +120,7 @@ def train_segmenter(settings: Settings, train: Told, val: Told) -> PictureSegmen
     out = settings.out
     if not (out / "last" / "config.json").exists():
         fit(model, _Seen(train), out=out, options=fit_options(settings, settings.steps), save=_save,
-            evaluate=partial(_scores, told=val), monitor="miou", resume=(out / "state").exists())  # fmt: skip
+            evaluate=partial(_scores, told=val), monitor="miou", resume=has_state(out / "state"))  # fmt: skip
     model.load_state_dict(read_tensors(out / "best"))
     return model.eval()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
-from segue.data.layouts import UNKNOWN, paint, read_layout, write_class_masks, write_layout, write_panoptic
+from segue.data.layouts import paint, read_layout, write_class_masks, write_layout, write_panoptic
 from segue.data.show import heat_map
 from segue.nn.decoding import Decoding
 from segue.types import InputError
@@ -95,10 +95,8 @@ def tell_file(
 ) -> list[dict[str, Any]]:
     """Tell a layout in captions. Arguments as in `segue.cli.tell`."""
     illustrator = load_illustrator(model, device=device)
-    colours = None if palette == "segue" else _colours(Path(palette))
+    colours = None if palette in ("segue", "scenes") else _colours(Path(palette))
     labels = read_layout(mask, len(illustrator.classes), colours)
-    if (labels == UNKNOWN).all():
-        raise InputError(f"{mask}: every pixel is unknown (255), so there is nothing to tell; give a layout")
     options = Decoding(
         max_tokens=illustrator.max_words, num=num, beams=1 if top_p else max(4, num), top_p=top_p, seed=seed
     )
@@ -110,7 +108,7 @@ def _colours(path: Path) -> np.ndarray:
     """(n, 3) colours of a JSON list [[r, g, b], ...] in the order of the classes."""
     try:
         colours = np.array(json.loads(path.read_text()), np.uint8)
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, ValueError, OverflowError, TypeError) as error:
         raise InputError(
             f"{path}: no palette could be read ({error}); expected JSON such as [[0, 0, 255], ...]"
         ) from error

@@ -34,6 +34,7 @@ from segue.metrics.calibration import fit_temperature
 from segue.recipes.evaluate import evaluate
 from segue.recipes.scenes import made_once
 from segue.training import FitOptions, fit
+from segue.training.state import has_state
 from segue.types import Example, InputError
 
 System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
@@ -160,7 +161,7 @@ def _train_folds(settings: Settings, config: Any, examples: list[Example]) -> Pa
     for i, (inside, outside) in enumerate(folds_by_group(examples, settings.folds, settings.seed)):
         out = settings.out / f"fold-{i}"
         if not (out / "last").exists():
-            resume = settings.resume and (out / "state").exists()
+            resume = settings.resume and has_state(out / "state")
             _train(replace(settings, out=out, resume=resume), config, inside, outside)
     members = [f"fold-{i}/best" for i in range(settings.folds)]
     write_text(settings.out / ENSEMBLE, json.dumps({"members": members}, indent=2) + "\n")

@@ -20,6 +20,7 @@ from segue.recipes.bench import macs
 from segue.recipes.evaluate import evaluate, shuffled
 from segue.recipes.reclmis import Settings, System, draw_once, reclmis
 from segue.recipes.tables import Row
+from segue.training.state import has_state
 from segue.types import InputError
 
 SEEDS = (0, 1, 2)
@@ -134,7 +135,7 @@ def _twin(work: Path, name: str) -> Path:
 def _trained(settings: Settings, network: Network) -> Path:
     """The last weights of a short training, which is resumed where it was stopped; no validation chooses among them."""
     if not (settings.out / "last" / "config.json").exists():
-        reclmis(replace(settings, resume=(settings.out / "state").exists()), network)
+        reclmis(replace(settings, resume=has_state(settings.out / "state")), network)
     return settings.out / "last"
 
 

@@ -68,9 +68,12 @@ def score_stories(
 
 
 def tell_by(explainer: Explainer, case: Case, count: int) -> list[CaptionedMasks]:
-    """What an explainer tells of a case."""
+    """What an explainer tells of a case; several captions written word by word are sampled, as searching makes one."""
     known = case.picture
-    return explainer.explain(known.load(), box=case.box, regions=known.regions, relations=known.relations, top=count)
+    noise = 1.0 if count > 1 and explainer.model.config.decoder == "autoregressive" else 0.0
+    return explainer.explain(
+        known.load(), box=case.box, regions=known.regions, relations=known.relations, top=count, noise=noise
+    )
 
 
 def score_cases(

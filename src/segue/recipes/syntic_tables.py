@@ -52,6 +52,7 @@ from segue.recipes.syntic import (
     train_on,
 )
 from segue.recipes.tables import Row
+from segue.training.state import has_state
 from segue.types import InputError, PictureSet
 
 SEEDS = (0, 1, 2)
@@ -220,7 +221,7 @@ def trained(settings: SynticSettings, corpus: Callable[[], Corpus], names: Seque
             found = corpus()
             material = prepare(settings, found, names, with_images=True)
             words = Words.learn(found.captions, size=settings.vocabulary)
-            train_on(material, replace(settings, resume=(settings.out / "state").exists()), words)
+            train_on(material, replace(settings, resume=has_state(settings.out / "state")), words)
     return load_captioner(settings.out / "last")
 
 

@@ -94,6 +94,8 @@ def test_prompts_in_one_batch_tell_what_they_tell_alone(model, encoded):
     assert same(together[0], explain(model, encoded, GRAPH, LEFT, top=3))
     assert same(together[1], explain(model, encoded, GRAPH, RIGHT, top=3))
     assert len(explain_all(model, encoded, GRAPH, every_box(GRAPH), top=2)) == 2
+    noisy = explain_all(model, encoded, GRAPH, [LEFT, RIGHT], top=3, noise=1.0)
+    assert same(noisy[1], explain(model, encoded, GRAPH, RIGHT, top=3, noise=1.0))
 
 
 def test_masks_are_on_the_pictures_own_grid(model):
@@ -130,6 +132,15 @@ def test_a_model_that_only_outlines_names_classes():
         assert {link.label for link in story.links} <= {"square", "circle"}
         assert story.links
         assert all(link.phrase == link.label for link in story.links)
+
+
+def test_classes_are_known_wherever_the_boxes_are():
+    model = toy_model(tasks="mask").eval()
+    model.masks.embed[-1].bias.data[-1] += 50
+    boxes = GRAPH.boxes + np.array([0.33, 0.7, 0.1, 0.2], np.float32)  # as a detector's: no short fractions
+    boxes[1] = boxes[0]  # and two of a kind
+    story = explain(model, model.encode(IMAGE), replace(GRAPH, boxes=boxes), boxes[0], top=1)[0]
+    assert sorted(link.label for link in story.links) == sorted(GRAPH.labels)
 
 
 def test_a_model_that_only_tells_has_no_links():
@@ -190,6 +201,8 @@ def test_bad_requests_are_refused(model, encoded):
         (LEFT, {"top": 0}, "top=0"),
         (LEFT, {"steps": 0}, "steps: got 0"),
         (LEFT, {"noise": 2.0}, "noise: got 2.0, expected 0"),
+        (LEFT, {"seed": -1}, "seed: got -1, expected 0 or more"),
+        ("3355", {}, "expected four numbers"),
         (LEFT, {"length": 0}, "length: got 0, expected 1 to 10 words"),
         (LEFT, {"length": 11}, "length: got 11, expected 1 to 10 words"),
         (LEFT, {"include": ("zebra",)}, "zebra is outside the model's"),

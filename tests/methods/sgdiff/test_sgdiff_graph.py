@@ -24,14 +24,15 @@ def graph(boxes, labels=None, relations=(), size=(100, 80), **more):
 ROW = [(i * 10.0, 10.0, 8.0, 8.0) for i in range(6)]
 
 
-def test_graph_of_a_picture_leaves_out_crowds_and_empty_boxes():
+def test_graph_of_a_picture_leaves_out_crowds_and_boxes_that_show_nothing():
     regions = (
         Region("dog", (0, 0, 5, 5)),
         Region("people", (0, 0, 9, 9), crowd=True),
         Region("cat", (5, 5, 0, 3)),
         Region("sky", (0, 0, 9, 4), thing=False),
+        Region("bird", (20, 0, 3, 3)),
     )
-    relations = (Relation(0, "on", 3), Relation(1, "near", 0))
+    relations = (Relation(0, "on", 3), Relation(1, "near", 0), Relation(0, "near", 4))
     picture = Picture("p", lambda: np.zeros((9, 9, 3), np.uint8), regions=regions, relations=relations)
     made, kept = graph_of(picture, (9, 9))
     assert made.labels == ("dog", "sky")

@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def nearest(x, snr, guess, last):
 @pytest.mark.parametrize("steps", [1, 5, 20])
 def test_true_denoiser_recovers_the_caption(noise, steps):
     numbers = torch.tensor([[3, 4, 9, 2, 0, 0], [10, 2, 2, 5, 6, 7]])
-    logits, _ = sample(knows(numbers), CODES, start(), steps=steps, noise=noise)
+    logits, _ = sample(knows(numbers), CODES, start, steps=steps, noise=noise)
     assert (words_of(logits, logits)[0] == numbers).all()
 
 
@@ -67,9 +68,9 @@ def test_full_noise_is_the_ancestral_posterior():
 
 def test_samples_of_an_even_posterior_are_evenly_spread():
     torch.manual_seed(0)
-    x = torch.randn(400, LENGTH, CODES.shape[1])
+    draw = partial(torch.randn, 400, LENGTH, CODES.shape[1])
     for noise in (0.0, 1.0):
-        logits, _ = sample(nearest, CODES, x, steps=10, noise=noise)
+        logits, _ = sample(nearest, CODES, draw, steps=10, noise=noise)
         shares = torch.bincount(logits.argmax(-1).flatten(), minlength=SIZE) / 2400
         assert 0.03 < float(shares.min()) < float(shares.max()) < 0.2
 
@@ -82,7 +83,7 @@ def test_self_conditioning_hands_on_the_last_guess():
         ends.append(last)
         return F.one_hot(torch.full((1, LENGTH), 3), SIZE).float() * 50, None
 
-    sample(denoise, CODES, start(1), steps=3)
+    sample(denoise, CODES, lambda: start(1), steps=3)
     assert ends == [False, False, True]
     assert (seen[0] == 0).all()
     assert torch.allclose(seen[1], CODES[3].expand(1, LENGTH, -1))
@@ -91,7 +92,7 @@ def test_self_conditioning_hands_on_the_last_guess():
 @given(st.integers(1, LENGTH), st.integers(0, 50))
 def test_a_length_is_held_exactly(length, seed):
     control = controls([length, None], [[], []], LENGTH)
-    logits, _ = sample(nearest, CODES, start(seed=seed), steps=3, control=control)
+    logits, _ = sample(nearest, CODES, lambda: start(seed=seed), steps=3, control=control)
     numbers, _ = words_of(logits, logits)
     assert (numbers[0] != 0).sum() == length
     assert 1 not in numbers.tolist()[0]
@@ -101,7 +102,7 @@ def test_a_length_is_held_exactly(length, seed):
 def test_words_are_included(words, seed, at_once):
     length = len(words) if at_once else None
     control = controls([length, None], [words, []], LENGTH)
-    logits, _ = sample(nearest, CODES, start(seed=seed), steps=3, control=control)
+    logits, _ = sample(nearest, CODES, lambda: start(seed=seed), steps=3, control=control)
     told = words_of(logits, logits)[0][0].tolist()
     for word in words:
         assert told.count(word) >= words.count(word)
@@ -124,6 +125,6 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="include: got 3 words for a caption of 2"):
         controls([2], [[2, 3, 4]], LENGTH)
     with pytest.raises(InputError, match="steps: got 0"):
-        sample(nearest, CODES, start(), steps=0)
+        sample(nearest, CODES, start, steps=0)
     with pytest.raises(InputError, match=r"noise: got 1\.5"):
-        sample(nearest, CODES, start(), noise=1.5)
+        sample(nearest, CODES, start, noise=1.5)

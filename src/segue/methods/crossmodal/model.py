@@ -65,7 +65,7 @@ class CrossModalConfig:
     end: int = 1
 
     def __post_init__(self) -> None:
-        if self.width % 4 or self.width % self.heads:
+        if self.heads < 1 or self.width % 4 or self.width % self.heads:
             raise InputError(
                 f"width: got {self.width} with {self.heads} heads, expected a multiple of 4 and of the heads"
             )

@@ -82,9 +82,11 @@ def pad(rows: Sequence[Arrays]) -> dict[str, Tensor]:
     return made
 
 
-def pack_prompts(graph: SceneGraph, nodes: Sequence[int], lexicon: Lexicon, config: SGDiffConfig) -> dict[str, Tensor]:
-    """One row for each prompt's node, the inputs only (all but `image`)."""
-    rows = [pack_graph(graph, coarse_subgraph(graph, node, config.max_nodes), lexicon, config) for node in nodes]
+def pack_prompts(
+    graph: SceneGraph, subgraphs: Sequence[Sequence[int]], lexicon: Lexicon, config: SGDiffConfig
+) -> dict[str, Tensor]:
+    """One row for each prompt's coarse subgraph, its node first; the inputs only (all but `image`)."""
+    rows = [pack_graph(graph, nodes, lexicon, config) for nodes in subgraphs]
     return pad(rows) | {"prompt": torch.zeros(len(rows), dtype=torch.int64)}  # the prompt's node is always first
 
 

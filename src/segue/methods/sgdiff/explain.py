@@ -17,7 +17,7 @@ from torch import Tensor
 from segue.methods.sgdiff.adaptor import Adapted, hungarian_order, sample_subgraphs, set_log_probability
 from segue.methods.sgdiff.autoregressive import WordInput, write
 from segue.methods.sgdiff.batches import pack_prompts
-from segue.methods.sgdiff.graph import SceneGraph, check_box, prompt_node
+from segue.methods.sgdiff.graph import SceneGraph, check_box, coarse_subgraph, prompt_node
 from segue.methods.sgdiff.model import Encoded, SGDiff, Subgraph
 from segue.methods.sgdiff.sampler import controls, sample, words_of
 from segue.methods.sgdiff.transformer import States
@@ -72,8 +72,9 @@ def explain_all(
     wish = _Wish(steps, noise, length, model.lexicon.known(include), seed)
     _check(wish, model)
     nodes = [prompt_node(graph, check_box(box, graph.size)) for box in boxes]
+    coarse = [coarse_subgraph(graph, node, model.config.max_nodes) for node in nodes]
     device = model.codes.device
-    batch = {k: v.to(device) for k, v in pack_prompts(graph, nodes, model.lexicon, model.config).items()}
+    batch = {k: v.to(device) for k, v in pack_prompts(graph, coarse, model.lexicon, model.config).items()}
     found = model.adapt(encoded.levels, batch)
     owner, keep, likely = _node_sets(found, batch, top, seed)
     batch = {k: v[owner] for k, v in batch.items()}
@@ -85,7 +86,8 @@ def explain_all(
     order = None if found.order is None else hungarian_order(found.order, keep)
     told_of = model.subgraph(found, batch, keep, order)
     story = _tell(model, told_of, wish, top)
-    stories = _finish(model, encoded, graph, batch, told_of, story, likely)
+    labels = [[graph.labels[i] for i in coarse[prompt]] for prompt in owner.tolist()]
+    stories = _finish(model, encoded, told_of, story, likely, labels)
     by_prompt = [stories[i * top : (i + 1) * top] for i in range(len(boxes))]
     return [sorted(some, key=lambda s: -s.score) for some in by_prompt]
 
@@ -104,6 +106,8 @@ def _check(wish: _Wish, model: SGDiff) -> None:
         raise InputError("include: a decoder that writes word by word can't hold words in place; use the diffusion one")
     if (wish.include or wish.length is not None) and not c.tells:
         raise InputError("length, include: this model only outlines; load one that tells captions")
+    if wish.seed < 0:
+        raise InputError(f"seed: got {wish.seed}, expected 0 or more")
     if not 0 <= wish.noise <= 1:
         raise InputError(f"noise: got {wish.noise}, expected 0 to 1")
     controls([wish.length], [wish.include], c.length)
@@ -164,40 +168,38 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
         return _Story(*words_of(F.one_hot(numbers, logits.shape[-1]).float(), logits), states)
     generator = torch.Generator(model.codes.device).manual_seed(wish.seed)
     shape = (top, c.length, model.codes.shape[1])
-    start = torch.randn(shape, generator=generator, device=model.codes.device).repeat(rows // top, 1, 1)
+
+    def draw() -> Tensor:
+        return torch.randn(shape, generator=generator, device=model.codes.device).repeat(rows // top, 1, 1)
 
     def denoise(x: Tensor, snr: Tensor, guess: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, States]]:
         logits, states = model.denoise(x, snr, guess, graph, words_alone=not last)
         return logits, (logits, states)
 
     control = controls([wish.length] * rows, [wish.include] * rows, c.length)
-    logits, (belief, states) = sample(
-        denoise, model.codes, start, steps=wish.steps, noise=wish.noise, control=control, generator=generator
-    )
+    logits, (belief, states) = sample(denoise, model.codes, draw, steps=wish.steps, noise=wish.noise, control=control)
     return _Story(*words_of(logits, belief), states)
 
 
 def _finish(
     model: SGDiff,
     encoded: Encoded,
-    graph: SceneGraph,
-    batch: dict[str, Tensor],
     sub: Subgraph,
     story: _Story,
     likely: Tensor,
+    coarse: list[list[str]],
 ) -> list[CaptionedMasks]:
-    """Words, phrases, masks and ties put together."""
+    """Words, phrases, masks and ties put together. coarse: the classes of each story's coarse subgraph."""
     masks = _masks(model, encoded, sub, story.states)
     ties = None if story.numbers is None or masks is None else _ties(model, sub, story)
     scores = (story.likely + likely).exp().clamp(max=1).tolist()
     tags = None
     if model.head is not None and model.head.tags is not None and story.states.caption is not None:
         tags = model.head.tags(story.states.caption).argmax(-1).cpu().numpy()
-    coarse = _labels(graph, batch, model)
     stories = []
     for row, score in enumerate(scores):
         caption, spans = model.lexicon.text([] if story.numbers is None else story.numbers[row].tolist())
-        labels = [coarse[row][i] for i in sub.chosen[row].tolist()]
+        labels = [coarse[row][i] for i in sub.chosen[row, : int(sub.real[row].sum())].tolist()]
         links: list[Link] = []
         if masks is not None:
             phrases = [] if tags is None else _phrases(tags[row][: len(spans)])
@@ -205,14 +207,6 @@ def _finish(
             links = _links(caption, spans, phrases, tie, masks[row], sub.real[row].tolist(), labels, encoded.size)
         stories.append(CaptionedMasks(caption, score, tuple(links)))
     return stories
-
-
-def _labels(graph: SceneGraph, batch: dict[str, Tensor], model: SGDiff) -> list[list[str]]:
-    """Class names of the coarse subgraph's nodes by their boxes, which tell them apart even if the class is unknown."""
-    width, height = graph.size
-    boxes = (batch["boxes"].cpu().numpy() * np.array([width, height, width, height])).round(2)
-    name = {tuple(box): label for box, label in zip(graph.boxes.round(2).tolist(), graph.labels, strict=True)}
-    return [[name.get(tuple(box), "") for box in row.tolist()] for row in boxes]
 
 
 def _masks(model: SGDiff, encoded: Encoded, sub: Subgraph, states: States) -> Tensor | None:
@@ -235,9 +229,9 @@ def _ties(model: SGDiff, sub: Subgraph, story: _Story) -> Tensor:
     else:
         causal = model.config.decoder == "autoregressive"
         looks = model.transformer.glances(states, sub.there, causal)
-        score = (
-            torch.zeros(*sub.real.shape, real.shape[1]) if looks is None else looks[..., :nodes].transpose(1, 2).log()
-        )
+        score = sub.features.new_zeros(*sub.real.shape, real.shape[1])
+        if looks is not None:
+            score = looks[..., :nodes].transpose(1, 2).log()
     return score.masked_fill(~real[:, None], -torch.inf).softmax(-1)
 
 

@@ -57,11 +57,12 @@ class SceneGraph:
 
 
 def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[int]]:
-    """The graph of a picture's regions, and each node's position among them; crowds and empty boxes are left out.
+    """The graph of a picture's regions, and each node's position among them.
 
-    size: (width, height). A picture that comes without relations (COCO) gets the spatial ones of `spatial_relations`.
+    Crowds, and boxes that are empty or wholly outside the picture, are left out. size: (width, height).
+    A picture that comes without relations (COCO) gets the spatial ones of `spatial_relations`.
     """
-    kept = [i for i, r in enumerate(picture.regions) if not r.crowd and r.box[2] > 0 and r.box[3] > 0]
+    kept = [i for i, r in enumerate(picture.regions) if not r.crowd and _inside(r.box, size)]
     node = {region: i for i, region in enumerate(kept)}
     boxes = np.array([picture.regions[i].box for i in kept], np.float32).reshape(-1, 4)
     relations = [
@@ -77,6 +78,12 @@ def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[
         stuff=np.array([not picture.regions[i].thing for i in kept], np.bool_),
     )
     return graph, kept
+
+
+def _inside(box: Box, size: tuple[int, int]) -> bool:
+    """Whether some of the box is in the picture."""
+    x, y, w, h = box
+    return w > 0 and h > 0 and x < size[0] and y < size[1] and x + w > 0 and y + h > 0
 
 
 def spatial_relations(boxes: NDArray[np.float32], nearest: int = 4) -> list[Relation]:
@@ -136,7 +143,7 @@ def coarse_subgraph(graph: SceneGraph, node: int, most: int) -> list[int]:
 def check_box(box: Sequence[float], size: tuple[int, int]) -> Box:
     """The box cut to the picture; InputError when it is no box, empty, or wholly outside. size: (width, height)."""
     width, height = size
-    if len(box) != 4 or not np.isfinite(box).all():
+    if len(box) != 4 or isinstance(box, str) or not np.isfinite(box).all():
         raise InputError(f"box: got {tuple(box)}, expected four numbers x, y, width, height in pixels")
     x, y, w, h = (float(v) for v in box)
     if w <= 0 or h <= 0:

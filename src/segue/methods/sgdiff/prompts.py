@@ -70,8 +70,8 @@ def _of_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> Box:
 
 
 def _of_points(points: Sequence[Point], size: tuple[int, int]) -> Box:
+    if not len(points) or any(len(point) != 2 for point in points):
+        raise InputError(f"scribble: got {str(points)[:80]}, expected one or more points (x, y)")
     found = np.asarray(points, float)
-    if found.ndim != 2 or found.shape[1] != 2 or not len(found):
-        raise InputError(f"scribble: got an array of shape {found.shape}, expected one or more points (x, y)")
     (x, y), (right, bottom) = found.min(0), found.max(0)
     return check_box((x, y, right - x + 1, bottom - y + 1), size)

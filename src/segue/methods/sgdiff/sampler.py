@@ -28,32 +28,30 @@ Control = Callable[[Tensor], Tensor]
 def sample(
     denoise: Denoise,
     codes: Tensor,
-    start: Tensor,
+    draw: Callable[[], Tensor],
     *,
     steps: int = 5,
     noise: float = 0.0,
     control: Control | None = None,
-    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Any]:
     """Logits (B, L, V) of the last evaluation, and whatever else `denoise` returned there.
 
     denoise: (x_t (B, L, n), log-SNR (B,), the guess of x_0 before (B, L, n), whether it is the last evaluation) ->
     (logits (B, L, V), anything).
-    codes: (V, n). start: (B, L, n), drawn from a standard normal distribution. steps: evaluations of `denoise`.
+    codes: (V, n). draw: gives (B, L, n) standard normal numbers, others at each call. steps: evaluations of `denoise`.
     noise: in [0, 1], see above. control: changes the logits of each step, so that every step knows of it.
     """
     if steps < 1 or not 0 <= noise <= 1:
         raise InputError(f"steps: got {steps}, expected 1 or more; noise: got {noise}, expected 0 (DDIM) to 1 (DDPM)")
-    x, guess = start, torch.zeros_like(start)
-    levels = log_snr(torch.linspace(1, 0, steps + 1, device=start.device))
+    x = draw()
+    guess, levels = torch.zeros_like(x), log_snr(torch.linspace(1, 0, steps + 1, device=x.device))
     for step in range(steps):
         stop_point()
         logits, extra = denoise(x, levels[step].expand(len(x)), guess, step + 1 == steps)
         logits = control(logits) if control else logits
         if step + 1 < steps:
             guess = expected_code(logits, codes)
-            fresh = torch.randn(x.shape, generator=generator, device=x.device) if noise else None
-            x = step_down(x, guess, levels[step], levels[step + 1], noise, fresh)
+            x = step_down(x, guess, levels[step], levels[step + 1], noise, draw() if noise else None)
     return logits, extra
 
 
