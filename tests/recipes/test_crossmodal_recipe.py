@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
 
 import segue as package
 from segue.api.illustrator import NEXT_TRY
@@ -158,6 +159,45 @@ def test_telling_ends_where_the_model_does(model):
     illustrator = package.load(model)
     hot = Decoding(max_tokens=500, top_p=1.0, temperature=50.0, num=2)
     assert len(illustrator.tell(np.zeros((8, 8), np.uint8), decoding=hot)) == 2
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "on", "the", "grass", "car", "##s"]
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory):
+    """A ViT and a BERT of equal shape, as folders."""
+    folder = tmp_path_factory.mktemp("towers")
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
+    torch.manual_seed(0)
+    ViTModel(ViTConfig(**shape, image_size=32, patch_size=8)).save_pretrained(folder / "vit")
+    BertModel(BertConfig(**shape, vocab_size=len(WORDS))).save_pretrained(folder / "bert")
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    return {name: str(folder / name) for name in ("vit", "bert")}
+
+
+def test_training_starts_from_a_vit_and_a_bert(settings, towers, tmp_path):
+    model = crossmodal(replace(settings, **towers, steps=1, lr=1e-9, ema=0.0, out=tmp_path / "run"))
+    illustrator = package.load(model)
+    ours = illustrator.saved.model.word_stream.layers[0].attend.q.weight
+    theirs = BertModel.from_pretrained(towers["bert"]).encoder.layer[0].attention.self.query.weight
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert illustrator.saved.words.encode(["dogs"], 8)[0].tolist() == [[6, 11, 3]]
+    assert illustrator.draw("a dog", steps=2)[0].labels.shape == (32, 32)
+    said = illustrator.tell(np.zeros((8, 8), np.uint8), num=4)
+    assert not any("[" in one.caption for one in said)
+
+
+def test_starts_that_do_not_fit_are_refused(settings, towers, tmp_path):
+    for changes, message in (
+        ({"vit": towers["vit"]}, "expected both"),
+        (towers | {"system": "depth4"}, "a system that keeps their depth"),
+        (towers | {"factor": 16}, "its patches span 8 pixels"),
+        (towers | {"bert": str(tmp_path)}, "no text tower could be read there"),
+    ):
+        with pytest.raises(InputError, match=message):
+            crossmodal(replace(settings, **changes, out=tmp_path / "run"))
 
 
 def test_a_quantiser_of_other_layouts_is_refused(settings, model, tmp_path):

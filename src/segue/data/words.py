@@ -1,7 +1,8 @@
 """A tokenizer for captions, learned from the captions: byte-level BPE in lower case, saved as tokenizer.json.
 
 Bytes leave no character unknown, and the same captions give the same tokens (tokenizers' WordPiece numbers letters in
-the order of a hash map). Two tokens are special: [PAD] and [END]. There is no start token.
+the order of a hash map). Two tokens are special: [PAD] and [END]; a caption's start is the end of the one before. A
+BERT's tokenizer serves too, with its own [CLS] and [SEP].
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ from segue.types import InputError
 
 FILE = "tokenizer.json"
 PAD, END = "[PAD]", "[END]"
+START_OF_BERT, END_OF_BERT, NEVER_SAID = "[CLS]", "[SEP]", ("[UNK]", "[MASK]")
 
 
 class Words:
     """Captions as numbers and back."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(END)
-        if pad is None or end is None:
-            raise InputError(f"tokenizer: it lacks the tokens {PAD} and {END}; make one with Words.learn(captions)")
-        self.tokenizer, self.pad, self.end = tokenizer, pad, end
+        number = tokenizer.token_to_id
+        pad, end, start = number(PAD), number(END), number(END)
+        if end is None:
+            end, start = number(END_OF_BERT), number(START_OF_BERT)
+        if pad is None or end is None or start is None:
+            raise InputError(
+                f"tokenizer: it lacks the tokens {PAD} and {END}, or a BERT's; make one with Words.learn(captions)"
+            )
+        self.tokenizer, self.pad, self.end, self.start = tokenizer, pad, end, start
 
     @classmethod
     def learn(cls, captions: Iterable[str], *, size: int = 10_000, least: int = 2) -> Words:
@@ -78,7 +85,8 @@ class Words:
     @property
     def silent(self) -> tuple[int, ...]:
         """Tokens that a caption never says."""
-        return (self.pad,)
+        others = [self.start, *(self.tokenizer.token_to_id(name) for name in NEVER_SAID)]
+        return (self.pad, *(number for number in others if number not in (None, self.end)))
 
     def encode(self, captions: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """Number the captions' tokens, each with its end: tokens (B, L) int64, real (B, L) bool, L <= max_tokens + 1.

@@ -27,6 +27,7 @@ from segue.data.transforms import resize_image
 from segue.data.words import Words
 from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
 from segue.methods.crossmodal.saved import Saved, restore_vq, save, save_vq
+from segue.methods.crossmodal.start import config_for, load_starting_weights, read_start
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.recipes.scenes import scenes_once
@@ -68,6 +69,9 @@ class Settings:
         ema: decay of the weights' moving average, 0 for none.
         evaluations: how many times the validation loss is taken; the best weights are kept.
         seed: of weights, order and masks.
+        vit: a ViT of `transformers` to start the cells' stream from, by its id on the hub or a folder; with bert.
+            Width, depth and heads are then theirs, and its patch must be factor.
+        bert: a BERT to start the words' stream from, whose tokenizer is used; with vit.
         vq: a finished quantiser to use (a run's folder vq/last), instead of training one.
         on_bad: what to do with an unreadable picture: "stop" before training, or "skip" and say so.
         half: store the checkpoint as float16.
@@ -89,6 +93,8 @@ class Settings:
     ema: float = 0.995
     evaluations: int = 8
     seed: int = 0
+    vit: str = ""
+    bert: str = ""
     vq: Path | None = None
     on_bad: Literal["stop", "skip"] = "stop"
     half: bool = False
@@ -120,13 +126,16 @@ def crossmodal(settings: Settings) -> Path:
 def train_on(settings: Settings, train: Told, val: Told) -> Path:
     """Train on what is read already; returns the checkpoint's folder."""
     print(f"{settings.data}: {len(train.layouts)} train, {len(val.layouts)} val, {len(train.classes)} classes")
+    start = _start(settings)
     vq = quantiser(settings, train, val)
-    words = Words.learn(c for told in train.asks for c in told)
+    words = start[2] if start else Words.learn(c for told in train.asks for c in told)
     torch.manual_seed(settings.seed)
     longest = max(words.encode(list(asks), 512)[0].shape[1] for asks in train.asks)
-    ends = (words.pad, words.end)
-    config = config_of(settings, vq.config.codes, vocabulary=len(words), longest=longest, ends=ends)
+    ends = (words.pad, words.start, words.end)
+    config = config_of(settings, vq.config.codes, vocabulary=len(words), longest=longest, ends=ends, start=start)
     model = build_crossmodal(config)
+    if start:
+        load_starting_weights(model, *start[:2])
     about = {"recipe": "crossmodal", "steps": settings.steps, "nouns": nouns(list(chain(*train.captions)))}
     saved = Saved(model, vq, words, train.classes, about)
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
@@ -147,17 +156,45 @@ def crossmodal_scenes(settings: Settings) -> Path:
 
 
 def config_of(
-    settings: Settings, codes: int, *, vocabulary: int, longest: int, ends: tuple[int, int]
+    settings: Settings,
+    codes: int,
+    *,
+    vocabulary: int,
+    longest: int,
+    ends: tuple[int, int, int],
+    start: tuple[Any, Any, Words] | None = None,
 ) -> CrossModalConfig:
-    """The configuration that the settings name, with the sizes that the data ask for. ends: the pad and end tokens."""
+    """The configuration that the settings name, with the sizes that the data ask for.
+
+    ends: the tokens that pad, start and end a caption. start: of `read_start`.
+    """
     cells = settings.image_size // settings.factor
     changes = dict(SYSTEMS[settings.system])
-    depth = max(1, round(settings.depth * changes.pop("depth", 1)))
+    share = changes.pop("depth", 1)
+    sizes = dict(zip(("pad", "start", "end"), ends, strict=True)) | {
+        "codes": codes, "grid": (cells, cells), "max_words": min(longest + 2, 130)
+    }  # fmt: skip
+    if start:
+        return config_for(*start[:2], **sizes, **changes)
     return CrossModalConfig(
-        codes=codes, grid=(cells, cells), patch=settings.factor, vocabulary=vocabulary,
-        max_words=min(longest + 2, 130), pad=ends[0], start=ends[1], end=ends[1],
-        width=settings.width, heads=settings.width // 32, depth=depth, **changes,
+        patch=settings.factor, vocabulary=vocabulary, width=settings.width, heads=settings.width // 32,
+        depth=max(1, round(settings.depth * share)), **sizes, **changes,
     )  # fmt: skip
+
+
+def _start(settings: Settings) -> tuple[Any, Any, Words] | None:
+    """The models that the settings start from; InputError if they can't."""
+    if not (settings.vit or settings.bert):
+        return None
+    if not (settings.vit and settings.bert) or settings.system.startswith("depth"):
+        raise InputError(
+            f"got vit {settings.vit!r} and bert {settings.bert!r} for the system {settings.system}, expected both, and "
+            "a system that keeps their depth"
+        )
+    vit, bert, words = read_start(settings.vit, settings.bert)
+    if vit.config.patch_size != settings.factor:
+        raise InputError(f"{settings.vit}: its patches span {vit.config.patch_size} pixels; give --factor the same")
+    return vit, bert, words
 
 
 def read_told(settings: Settings, split: str) -> Told:

@@ -116,7 +116,7 @@ def train_segmenter(settings: Settings, train: Told, val: Told) -> PictureSegmen
     """A segmenter with the encoder of `settings`, trained as long as the streams; a finished run is read again."""
     vq = VQConfig(len(train.classes), settings.factor)
     torch.manual_seed(settings.seed)
-    model = PictureSegmenter(config_of(settings, vq.codes, vocabulary=1, longest=0, ends=(0, 0)), vq)
+    model = PictureSegmenter(config_of(settings, vq.codes, vocabulary=1, longest=0, ends=(0, 0, 0)), vq)
     out = settings.out
     if not (out / "last" / "config.json").exists():
         fit(model, _Seen(train), out=out, options=fit_options(settings, settings.steps), save=_save,

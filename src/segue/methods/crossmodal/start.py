@@ -7,9 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segue.data.words import Words
+from segue.encoders.pretrained import complete, loading
 from segue.methods.crossmodal.model import CrossModal, CrossModalConfig
 from segue.methods.crossmodal.streams import Layer
 from segue.types import InputError
+
+
+def read_start(vit: str, bert: str) -> tuple[Any, Any, Words]:
+    """A ViTModel, a BertModel and the BERT's tokenizer, each by its id on the hub or from a local folder.
+
+    Raises InputError when one can't be had.
+    """
+    from transformers import AutoTokenizer, BertModel, ViTModel
+
+    bare = {"add_pooling_layer": False, "output_loading_info": True}
+    with loading(vit, "image tower"):
+        sees = complete(vit, ViTModel.from_pretrained(vit, **bare))
+    with loading(bert):
+        reads = complete(bert, BertModel.from_pretrained(bert, **bare))
+        tokenizer = AutoTokenizer.from_pretrained(bert).backend_tokenizer
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return sees, reads, Words(tokenizer)
 
 
 def config_for(vit: Any, bert: Any, **others: Any) -> CrossModalConfig:
