@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -43,7 +44,56 @@ def test_segment_a_folder_by_a_csv_of_notes(segue, tiny_model, picture, tmp_path
     answers = [json.loads(line) for line in told.splitlines()]
     assert status == 0
     assert [a["note"] for a in answers] == [NOTE, None]
-    assert (out / "scan.png").exists()
+    assert [a["mask"] for a in answers] == [str(out / "scan.png"), str(out / "scan-2.png")]
+    assert (out / "scan-2.png").exists()
+
+
+@pytest.mark.parametrize("how", [("--note", NOTE), ("--labels", "dog, sky")])
+def test_no_picture_is_written_over_and_no_answer_lost(segue, tiny_model, picture, tmp_path, how):
+    before = picture.read_bytes()
+    for image, out in ((picture, picture), (picture.parent, picture.parent)):
+        status, _, error = segue("segment", image, *how, "--model", tiny_model, "-o", out)
+        assert (status, "would be written over a picture that is read" in error) == (2, True)
+    assert picture.read_bytes() == before
+    Image.open(picture).save(picture.with_suffix(".jpg"))
+    status, _, error = segue("segment", picture.parent, *how, "--model", tiny_model, "-o", tmp_path / "masks")
+    assert (status, "two answers would be written there, to scan.jpg and scan.png" in error) == (2, True)
+
+
+def test_a_folder_in_the_way_is_told_in_one_line(segue, tiny_model, picture, tmp_path):
+    (tmp_path / "mask.png").mkdir()
+    status, _, error = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", tmp_path / "mask.png")
+    assert (status, error) == (2, f"segue: {tmp_path / 'mask.png'}: Is a directory\n")
+
+
+def test_a_runs_folder_means_its_best(segue, tiny_model, picture, tmp_path):
+    for kept in ("last", "best"):
+        shutil.copytree(tiny_model, tmp_path / "run" / kept)
+        options = ("--model", tmp_path / "run", "-o", tmp_path / "m.png")
+        assert segue("segment", picture, "--note", NOTE, *options)[0] == 0
+    (tmp_path / "run" / "last" / "model.safetensors").unlink()
+    assert segue("segment", picture, "--note", NOTE, *options)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("segment", "x.png", "--device", "tpu"), "device 'tpu': not there"),
+        (("segment", "x.png", "--window", -5), "window: got -5 pixels"),
+        (("segment", "x.png", "--note", "x", "--labels", "a, b"), "--note and --labels exclude each other"),
+        (("serve", "--port", 99_999), "--port: got 99999"),
+        (("serve", "--waiting", 0), "--waiting: got 0, expected more than 0"),
+        (("serve", "--gather", -1), "--gather: got -1.0"),
+        (("report", "--claims", "c.md", "--results", "nowhere"), "no results there"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(segue, tiny_model, picture, monkeypatch, args, message):
+    monkeypatch.chdir(picture.parent)
+    args = tuple(picture if a == "x.png" else a for a in args)
+    more = ("--model", tiny_model) if args[0] == "segment" else ()
+    status, _, error = segue(*args, *more)
+    assert (status, message in error) == (2, True), error
+    assert error.count("\n") == 1
 
 
 def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tiny_model, picture, tmp_path):

@@ -46,6 +46,11 @@ def main(argv: list[str] | None = None) -> None:
     except InputError as error:
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a folder where a file is wanted, no right to write, a full disk
+        if error.filename is None:
+            raise
+        print(f"segue: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     except ArithmeticError as error:  # a training that diverged, a graph that answers otherwise
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(1)
@@ -77,7 +82,7 @@ def segment(
         note: what to outline, in words; without note and labels the model makes its own guess.
         notes: a CSV with the columns image,note; the images are names inside the folder.
         labels: any two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
-        model: a bundled name or a checkpoint folder (reclmis-chest; with labels cocu-scenes).
+        model: a bundled name or a checkpoint folder (reclmis-chest unless given; with labels give one).
         out: the mask's or the map's file (an overlay is written beside it), or a folder for a folder of pictures.
         json: print one JSON object for each picture: areas, scores, files.
         threshold: notes: probability from which a pixel belongs to the mask.
@@ -98,8 +103,9 @@ def segment(
     else:
         from segue.recipes.labelling import MODEL, label_files
 
-        given = {"note": note is not None, "notes": notes is not None, "threshold": threshold != 0.5}
-        _refuse("notes, not with --labels", **given, tta=tta, window=window != 0, explain=explain)
+        if note is not None or notes is not None:
+            raise InputError("--note and --labels exclude each other; leave one of them out")
+        _refuse("notes, not with --labels", threshold=threshold != 0.5, tta=tta, window=window != 0, explain=explain)
         label_files(image, labels, model or MODEL, out, json, card, background, device, coco)
 
 
@@ -508,7 +514,7 @@ def _text(result: Any, indent: str = "") -> str:
 
 
 def demo(out: Path = Path("demo"), model: str = "reclmis-chest", pictures: int = 8) -> None:
-    """Segment freshly drawn chest phantoms by their notes, draw scenes, and write a page that shows it all.
+    """Do the jobs of the bundled models on freshly drawn pictures, and write a page that shows it all.
 
     Args:
         out: folder for index.html and its pictures.
@@ -591,12 +597,13 @@ def _train(argv: list[str]) -> None:
     from segue.recipes import RECIPES
 
     if not argv or argv[0].startswith("-"):
-        print("segue train RECIPE [settings]; the recipes: " + ", ".join(RECIPES))
+        print(f"segue train RECIPE [settings]; the recipes: {', '.join(RECIPES)}. Settings: segue train RECIPE --help")
         sys.exit(0 if argv in ([], ["-h"], ["--help"]) else 2)
     if argv[0] not in RECIPES:
         raise InputError(f"recipe {argv[0]!r}: expected one of {', '.join(RECIPES)}")
     recipe, default = RECIPES[argv[0]]
-    settings = tyro.cli(type(default), default=default, args=argv[1:], prog=f"segue train {argv[0]}")
+    about = (recipe.__doc__ or "").strip()
+    settings = tyro.cli(type(default), default=default, args=argv[1:], prog=f"segue train {argv[0]}", description=about)
     print(f"saved to {recipe(settings)}")
 
 
@@ -606,10 +613,10 @@ def export(
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     onnx: Path | None = None,
 ) -> None:
-    """Write a trained model as small as it can be used (float16, without what only training needs), or as ONNX.
+    """Write a segmenter as small as it can be used (float16, without what only training needs), or a model as ONNX.
 
     Args:
-        model: a bundled name or a checkpoint folder; with --onnx a segmenter, a captioner or a GroupViT.
+        model: a bundled name or a checkpoint folder: a segmenter; with --onnx also a captioner or a GroupViT.
         out: a folder that is not there yet, for the checkpoint in float16.
         onnx: a folder that is not there yet, for ONNX graphs; they are compared with torch by onnxruntime.
     """
@@ -664,6 +671,13 @@ def serve(
     except ImportError as error:
         raise InputError(f"serving needs FastAPI and more ({error}): pip install 'segue[serve]'") from error
 
+    if not 0 <= port < 65_536:
+        raise InputError(f"--port: got {port}, expected 0 to 65535")
+    asked = {"max-mb": max_mb, "max-megapixels": max_megapixels, "waiting": waiting, "seconds": seconds}
+    if wrong := [name for name, value in asked.items() if not value > 0]:
+        raise InputError(f"--{wrong[0]}: got {asked[wrong[0]]}, expected more than 0")
+    if not gather >= 0:
+        raise InputError(f"--gather: got {gather}, expected 0 or more")
     limits = Limits(max_mb * 1_000_000, Bounds(max_megapixels * 1_000_000), waiting, seconds, gather)
     serve_models(models, host=host, port=port, token=token, limits=limits, device=device, detector=detector)
 
@@ -681,7 +695,7 @@ def ablate(
     """Run the rows of a results table that are missing, and append each as it finishes; resumes where it stopped.
 
     Args:
-        table: the table's name, which is its file's name in the results folder.
+        table: the table's name, which is its file's name in the results folder; `list` prints all.
         max_minutes: start no further row after this long.
         jobs: how many rows at a time; the threads are divided among them.
         row: only this one, EXPERIMENT/SYSTEM/SEED; prints its metrics as JSON and appends nothing.
@@ -689,8 +703,11 @@ def ablate(
         work: folder for the runs; a row that was stopped resumes there.
         data: folder with the real data, for the tables that need it.
     """
-    from segue.recipes import run_ablation
+    from segue.recipes import TABLES, run_ablation
 
+    if table == "list":
+        print("\n".join(TABLES))
+        return
     run_ablation(table, max_minutes=max_minutes, jobs=jobs, row=row, results=results, work=work, data=data)
 
 

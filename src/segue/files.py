@@ -1,10 +1,11 @@
-"""Files that are whole or not there: whoever reads one while it is written, or after a kill, never sees a part."""
+"""Files and folders that are whole or not there: who reads one under way, or after a kill, never sees a part."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,3 +27,33 @@ def write_text(path: Path, text: str) -> None:
     """Write the text as UTF-8, whole or not at all."""
     with replacing(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty folder, then put it at `path` in place of what was there.
+
+    No portable call swaps two folders: between two renames the old one lies at .NAME.old, from where
+    `recover_folder` brings it back.
+    """
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    recover_folder(path)
+    empty_folder(new)
+    write(new)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Undo a `replace_folder` that was killed half way."""
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def empty_folder(path: Path) -> None:
+    """Make an empty folder, whatever is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)

@@ -128,7 +128,7 @@ def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_pa
 @pytest.mark.parametrize(
     ("args", "match"),
     [
-        (("--labels", "dog, sky", "--note", "x"), "--note goes with notes, not with --labels"),
+        (("--labels", "dog, sky", "--note", "x"), "--note and --labels exclude each other"),
         (("--labels", "dog, sky", "--explain"), "--explain goes with notes"),
         (("--note", "x", "--card", "voc"), "--card goes with --labels"),
         (("--labels", "dog,,sky"), "name 2 of 3 is empty"),
@@ -149,4 +149,4 @@ def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match
 def test_without_a_bundled_model_the_command_asks_for_one(segue, picture):
     status, _, error = segue("segment", picture, "--labels", "dog, sky")
     assert status == 2
-    assert "model 'cocu-scenes': neither a folder nor a bundled model" in error
+    assert "--labels: no model for names is bundled; give --model FOLDER" in error

@@ -12,4 +12,6 @@ time.sleep(seconds)
 if "bad" in name:
     sys.exit("this row can't be computed")
 print("words before the result")
-print(json.dumps({"dice": 0.5, "iou": 0.25}))
+if "mute" not in name:
+    print(json.dumps({"dice": 0.5, "iou": 0.25}))
+print("a library's warning at exit", file=sys.stderr)

@@ -56,8 +56,10 @@ def test_rows_run_side_by_side(tmp_path):
 
 
 def test_a_failing_row_is_told_and_the_others_go_on(tmp_path, capsys):
-    assert run(tmp_path, rows("bad", "b")) == 2
-    assert "main/bad/0: failed with status 1" in capsys.readouterr().err
+    assert run(tmp_path, rows("bad", "mute", "b")) == 4
+    told = capsys.readouterr().err
+    assert "main/bad/0: failed with status 1" in told
+    assert "main/mute/0: ended without metrics" in told
     assert finished(tmp_path / "t.csv") == {("main", "b", 0), ("main", "b", 1)}
 
 

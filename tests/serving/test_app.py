@@ -137,6 +137,7 @@ def test_a_token_guards_all_but_health(segmenter):
                 headers = {k: v.encode() for k, v in wrong.items()}
                 assert client.get(path, headers=headers).status_code == 401
             assert client.post("/segment/note", json={"image": SENT}).status_code == 401
+        assert client.post("/segment/note", content=b"no json, not even read").status_code == 401
         right = {"Authorization": "Bearer correct horse"}
         assert client.post("/segment/note", json={"image": SENT}, headers=right).status_code == 200
 
@@ -191,6 +192,9 @@ def test_an_error_of_ours_tells_nothing_of_it(segmenter, caplog):
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert "the secret is 42" in caplog.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert 'segue_requests_total{path="/segment/note",status="500"} 1.0' in client.get("/metrics").text
 
 
 def test_it_is_ready_when_the_models_are_warm(segmenter):

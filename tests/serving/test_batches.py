@@ -44,6 +44,16 @@ def test_one_bad_request_never_fails_its_neighbours():
     assert isinstance(bad, ValueError)
 
 
+def test_a_wrong_number_of_answers_is_an_error_and_no_wait():
+    async def main():
+        batches = Batches(lambda requests: [], size=2)
+        answers = await asyncio.wait_for(asyncio.gather(*map(batches.ask, range(2)), return_exceptions=True), 5)
+        await batches.close()
+        return answers
+
+    assert [type(answer) for answer in asyncio.run(main())] == [RuntimeError, RuntimeError]
+
+
 def test_a_full_queue_refuses_and_a_cancelled_request_is_not_computed():
     go, begun, computed = threading.Event(), threading.Event(), []
 

@@ -72,6 +72,14 @@ def test_an_animation_is_refused():
         check_head(buffer.getvalue(), "image", Bounds())
 
 
+def test_the_first_of_a_telephones_frames_is_the_picture():
+    frames = [Image.fromarray(IMAGE), Image.fromarray(255 - IMAGE)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format="MPO", save_all=True, append_images=frames[1:])
+    check_head(buffer.getvalue(), "image", Bounds())
+    assert picture(buffer.getvalue(), "image").shape == IMAGE.shape
+
+
 def test_base64_with_and_without_the_head_of_a_data_url():
     text = base64.b64encode(PNG).decode()
     assert decode_base64(text, "image") == decode_base64(f"data:image/png;base64,{text}", "image") == PNG

@@ -136,6 +136,7 @@ def test_average_follows_the_weights_slowly_and_is_what_is_saved(tmp_path):
     assert torch.equal(weight(tmp_path), evaluated[2])
     assert torch.equal(weight(tmp_path, "best"), evaluated[0])
     assert torch.equal(task.weight.detach(), raw[2])
+    assert not task.training
     saved = load_file(tmp_path / "last/model.safetensors")
     assert torch.equal(saved["index"], torch.arange(50))
     assert 1 < saved["seen"] < 3
@@ -196,13 +197,15 @@ def test_nothing_to_resume_is_refused(tmp_path):
         ({"options": replace(OPTIONS, steps=9)}, r"steps: got 9, but the run in .* has 6"),
         ({"options": replace(OPTIONS, lr=0.2)}, r"lr: got 0.2, but the run in .* has 0.1"),
         ({"examples": 8}, r"examples: got 8, but the run in .* has 7"),
+        ({"about": {"system": "full"}}, r"system: got full, but the run in .* has other"),
         ({"task": nn.Linear(1, 1)}, r"of another model than the one to train"),
     ],
 )
 def test_another_run_is_not_resumed(tmp_path, changes, message):
-    run(tmp_path)
+    about = {"about": {"system": "other"}}
+    run(tmp_path, **about)
     with pytest.raises(InputError, match=message):
-        run(tmp_path, resume=True, **changes)
+        run(tmp_path, resume=True, **about | changes)
 
 
 def test_workers_may_change_on_resume(tmp_path):
@@ -215,6 +218,7 @@ def test_workers_may_change_on_resume(tmp_path):
     [
         ({"steps": 0}, "steps: got 0, expected 1 or more"),
         ({"lr": -1.0}, "lr: got -1.0, expected 0 or more"),
+        ({"lr": math.nan}, "lr: got nan, expected 0 or more"),
         ({"ema": 1.0}, "ema: got 1.0, expected a decay"),
         ({"precision": "fp16"}, "precision: got 'fp16', expected auto, float32 or bf16"),
         (

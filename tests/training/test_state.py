@@ -1,6 +1,5 @@
 """The saved state: whole or not there, whatever the moment of the kill."""
 
-import os
 import shutil
 
 import pytest
@@ -67,29 +66,3 @@ def test_half_written_first_state_is_none(tmp_path):
         state.read_state(tmp_path)
     state.write_state(tmp_path, 4, TENSORS, {"step": 4})
     assert read(tmp_path)[0] == 4
-
-
-@pytest.mark.parametrize("renames", [0, 1, 2])
-def test_kill_while_replacing_a_folder_loses_nothing(tmp_path, monkeypatch, renames):
-    best = tmp_path / "best"
-    state.replace_folder(best, lambda path: (path / "text").write_text("old"))
-    left = iter(range(renames))
-    rename = os.replace
-
-    def rename_or_kill(*paths):
-        if next(left, None) is None:
-            raise Killed
-        rename(*paths)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", rename_or_kill)
-        if renames < 2:
-            with pytest.raises(Killed):
-                state.replace_folder(best, lambda path: (path / "text").write_text("new"))
-        else:
-            state.replace_folder(best, lambda path: (path / "text").write_text("new"))
-    state.recover_folder(best)
-    assert (best / "text").read_text() == ("new" if renames == 2 else "old")
-    state.replace_folder(best, lambda path: (path / "text").write_text("newest"))
-    assert (best / "text").read_text() == "newest"
-    assert {p.name for p in tmp_path.iterdir()} == {"best"}

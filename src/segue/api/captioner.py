@@ -57,7 +57,7 @@ def load_captioner(
     local folder; by default the one of training, if there was one.
     Raises InputError when the pair or the detector can't be found, or the pair isn't the one of training.
     """
-    folder = find(name_or_path)
+    folder = find(name_or_path, device)
     trained = syntic.load_captioner(folder)
     source = trained.pair.get("name") if pair is None else pair
     if source is None:

@@ -43,7 +43,7 @@ def load_explainer(name_or_path: str | Path, *, device: str = "cpu", detector: s
 
     detector: a DETR by its id on the hub or from a local folder, for pictures that come without a scene graph.
     """
-    folder = find(name_or_path)
+    folder = find(name_or_path, device)
     model = restore(folder)[0].to(device)
     explainer = Explainer(model, None if detector is None else cast(Any, load_detr(detector)).to(device))
     explainer.folder = folder

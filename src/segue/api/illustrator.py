@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -58,7 +59,7 @@ class TextOfLayout:
 
 def load_illustrator(name_or_path: str | Path, *, device: str = "cpu") -> Illustrator:
     """An illustrator from a bundled name or a checkpoint folder."""
-    folder = find(name_or_path)
+    folder = find(name_or_path, device)
     illustrator = Illustrator(restore(folder), device)
     illustrator.folder = folder
     return illustrator
@@ -122,10 +123,10 @@ class Illustrator(Shared):
         tries: int = 4,
     ) -> list[Layout]:
         """`draw` for a batch: a layout of each caption, with a seed and, where there are images, an image each."""
-        if steps < 1 or tries < 1 or temperature < 0:
+        if steps < 1 or tries < 1 or not 0 <= temperature < math.inf or not 0 <= guidance < math.inf:
             raise InputError(
-                f"draw: got steps {steps}, tries {tries} and temperature {temperature:g}, expected 1 or more of the "
-                "first two, and 0 or more"
+                f"draw: got steps {steps}, tries {tries}, temperature {temperature:g} and guidance {guidance:g}, "
+                "expected 1 or more of the first two, 0 or more of the others"
             )
         if not captions or len(seeds) != len(captions) or (images is not None and len(images) != len(captions)):
             given = "none" if images is None else len(images)

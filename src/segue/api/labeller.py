@@ -71,7 +71,7 @@ class Labeller(Shared):
 
 def load_labeller(name_or_path: str | Path, *, device: str = "cpu") -> Labeller:
     """A labeller from a bundled name or a folder with a GroupViT, ours or the hub's (`transformers`' GroupViTModel)."""
-    folder = find(name_or_path)
+    folder = find(name_or_path, device)
     if (method := method_of(folder)) not in (METHOD, None):
         raise InputError(
             f"{folder.name}: a checkpoint of the method {method!r}, which doesn't take labels; "

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from segue.methods.checkpoint import bundled
+from segue.methods.checkpoint import bundled, kept_in
+from segue.nn.devices import check_device
 from segue.types import InputError
 
 ENSEMBLE = "ensemble.json"
 MODEL_TYPES = {"groupvit": "cocu"}  # of transformers' config.json -> our method
 
 
-def find(name_or_path: str | Path) -> Path:
-    """The folder of a bundled name or of a path. Raises InputError that lists the bundled names."""
+def find(name_or_path: str | Path, device: str = "cpu") -> Path:
+    """The folder of a bundled name or of a path, for a device that is there; of a training's run folder its best/, or last/ where there is no best.
+
+    Raises InputError that lists the bundled names.
+    """
+    check_device(device)
     here = bundled()
     folder = here.get(str(name_or_path), Path(name_or_path))
     if not folder.is_dir():
@@ -21,7 +26,7 @@ def find(name_or_path: str | Path) -> Path:
             f"model {str(name_or_path)!r}: neither a folder nor a bundled model; "
             f"bundled are: {', '.join(here) or 'none'}; a folder of yours comes from `segue train`"
         )
-    return folder
+    return kept_in(folder)
 
 
 def first(folder: Path) -> Path:

@@ -30,7 +30,7 @@ def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", explain: bo
 
     explain: also keep the vision-to-text branch, which `Segmenter.explain` needs and `segment` doesn't.
     """
-    folder = find(name_or_path)
+    folder = find(name_or_path, device)
     folders = [folder]
     if (folder / ENSEMBLE).exists():
         folders = [folder / name for name in json.loads((folder / ENSEMBLE).read_text())["members"]]
@@ -48,6 +48,9 @@ def export(name_or_path: str | Path, out: Path) -> None:
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
     save(restore(find(name_or_path), "explain"), out, half=True)
+
+
+LEAST_WINDOW = 32  # pixels; a smaller part of a picture shows nothing
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class Segmenter(Shared):
         """Segment pictures one after another, `batch_size` at a time; answers come in the pictures' order."""
         if not 0 < threshold < 1:
             raise InputError(f"threshold: got {threshold}, expected a probability between 0 and 1")
+        if window and window < LEAST_WINDOW:
+            raise InputError(f"window: got {window} pixels, expected 0 (none) or {LEAST_WINDOW} or more")
         waiting = zip(images, notes, strict=True)
         while pairs := list(islice(waiting, batch_size)):
             arrays, said = [pixels_of(image) for image, _ in pairs], [note for _, note in pairs]
@@ -206,11 +211,14 @@ def read_notes(path: Path) -> list[tuple[str, str | None]]:
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a CSV with the columns image,note")
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.DictReader(lines)
-        if not {"image", "note"} <= set(rows.fieldnames or ()):
-            raise InputError(f"{path}: got the columns {', '.join(rows.fieldnames or ['none'])}, expected image,note")
-        pairs = [(row["image"], (row["note"] or "").strip() or None) for row in rows]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error}); save it as CSV UTF-8") from error
+    rows = csv.DictReader(lines)
+    if not {"image", "note"} <= set(rows.fieldnames or ()):
+        raise InputError(f"{path}: got the columns {', '.join(rows.fieldnames or ['none'])}, expected image,note")
+    pairs = [(row["image"], (row["note"] or "").strip() or None) for row in rows]
     if not pairs:
         raise InputError(f"{path}: no rows; give one line for each picture")
     return pairs

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segue.data.notes import swap_sides
-from segue.types import Example
+from segue.types import Example, InputError
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Preprocessing:
     size: int = 224
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"size of pictures: got {self.size} pixels, expected 1 or more")
 
     def to_tensor(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(H, W, 3) uint8 pictures of any size -> (B, 3, size, size) float32, normalised."""

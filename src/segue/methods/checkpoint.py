@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from segue.files import replace_folder
 from segue.types import InputError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -29,27 +29,29 @@ def write_checkpoint(
     folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], extra: Path | None = None
 ) -> None:
     """Write the folder whole or not at all; one that is there is replaced. Files of the folder `extra` come along."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    if extra is not None:
-        shutil.copytree(extra, fresh, dirs_exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / WEIGHTS)
-    (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    # A temporary folder, and what safetensors writes, are their owner's alone; a server may run as another user.
-    fresh.chmod(0o755)
-    for file in fresh.iterdir():
-        file.chmod(0o644)
-    if folder.exists():
-        stale = fresh.with_name(fresh.name + "-old")
-        os.replace(folder, stale)
-        os.replace(fresh, folder)
-        shutil.rmtree(stale)
-    else:
-        os.replace(fresh, folder)
+
+    def write(fresh: Path) -> None:
+        if extra is not None:
+            shutil.copytree(extra, fresh, dirs_exist_ok=True)
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / WEIGHTS)
+        (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        # The mode of `extra` comes along, and safetensors writes for the owner alone: a server may be another user.
+        fresh.chmod(0o755)
+        for file in fresh.iterdir():
+            file.chmod(0o644)
+
+    replace_folder(folder, write)
 
 
-def read_config(folder: Path, methods: list[str]) -> dict[str, Any]:
-    """The config.json of a checkpoint whose method is one of `methods`."""
+def kept_in(folder: Path) -> Path:
+    """The checkpoint in a training's run folder, its best/ or else its last/; any other folder as it is."""
+    if (folder / CONFIG).exists():
+        return folder
+    return next((part for name in ("best", "last") if ((part := folder / name) / CONFIG).exists()), folder)
+
+
+def read_config(folder: Path, methods: list[str], parts: Sequence[str] = ()) -> dict[str, Any]:
+    """The config.json of a checkpoint whose method is one of `methods`. parts: what it must hold besides."""
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text())
@@ -62,6 +64,8 @@ def read_config(folder: Path, methods: list[str]) -> dict[str, Any]:
         raise InputError(
             f"{folder}: a checkpoint of the method {method!r}, expected one of {', '.join(methods)}; name another model"
         )
+    if missing := [part for part in parts if part not in config]:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; copy the checkpoint again")
     return config
 
 

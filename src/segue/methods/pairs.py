@@ -10,7 +10,8 @@ from typing import Any
 from segue.encoders.image import load_image_tower
 from segue.encoders.pairs import ClipPair, DualConfig, DualEncoder, Pair
 from segue.encoders.text import load_text_tower
-from segue.methods.checkpoint import bundled, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import bundled, kept_in, read_config, read_tensors, write_checkpoint
+from segue.nn.devices import check_device
 from segue.types import InputError
 
 METHOD = "pair"
@@ -21,6 +22,7 @@ def load_pair(name_or_folder: str | Path, *, device: str = "cpu") -> Pair:
 
     "clip:" takes any CLIP or SigLIP in the format of `transformers`.
     """
+    check_device(device)
     name, here = str(name_or_folder), bundled()
     if name.startswith("clip:"):
         return ClipPair(name.removeprefix("clip:")).to(device)
@@ -30,7 +32,7 @@ def load_pair(name_or_folder: str | Path, *, device: str = "cpu") -> Pair:
             f"pair {name!r}: neither a folder, a bundled model nor clip:ID; bundled are: {', '.join(here) or 'none'}; "
             "a folder of yours comes from `segue train align`"
         )
-    return restore_pair(folder)[0].to(device)
+    return restore_pair(kept_in(folder))[0].to(device)
 
 
 def save_pair(pair: DualEncoder, folder: Path, about: dict[str, Any], *, half: bool = False) -> None:
@@ -51,7 +53,7 @@ def save_pair(pair: DualEncoder, folder: Path, about: dict[str, Any], *, half: b
 
 def restore_pair(folder: Path) -> tuple[DualEncoder, dict[str, Any]]:
     """The dual encoder of a checkpoint folder, in evaluation mode, and what is told about it."""
-    config = read_config(folder, [METHOD])
+    config = read_config(folder, [METHOD], ("config", "image", "text"))
     known = {f.name for f in fields(DualConfig)}
     if odd := sorted(set(config["config"]) - known):
         raise InputError(

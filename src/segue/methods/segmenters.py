@@ -56,7 +56,7 @@ def save(saved: Saved, folder: Path, *, half: bool = False) -> None:
 
 def restore(folder: Path, parts: Parts = "inference") -> Saved:
     """Build a segmenter from its checkpoint, with no more parts than asked for."""
-    config = read_config(folder, list(METHODS))
+    config = read_config(folder, list(METHODS), ("config", "preprocessing", "temperature"))
     made = _config(METHODS[config["method"]], config["config"], folder)
     text = load_text_tower(config["text"], folder) if config.get("text") else None
     network = build(made, text, parts)

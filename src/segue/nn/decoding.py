@@ -10,6 +10,7 @@ Shapes: B pictures, A of them not done yet, K hypotheses each, V tokens in the v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -58,6 +59,8 @@ class Decoding:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected {least} or more")
         if not 0 <= self.top_p <= 1:
             raise InputError(f"top_p: got {self.top_p}, expected 0 (search) to 1 (sample from all tokens)")
+        if not abs(self.length_penalty) < math.inf:
+            raise InputError(f"length_penalty: got {self.length_penalty}, expected a number")
         if not self.temperature > 0:
             raise InputError(f"temperature: got {self.temperature}, expected more than 0; use top_p=0 to search")
 

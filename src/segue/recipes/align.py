@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -31,6 +31,7 @@ from segue.methods.align import Align
 from segue.methods.pairs import save_pair
 from segue.metrics.retrieval import recall_at
 from segue.recipes.scenes import scenes_once
+from segue.recipes.settings import every, facts_of
 from segue.training import FitOptions, fit
 from segue.types import InputError, Picture, PictureSet
 
@@ -141,12 +142,13 @@ def train_pair(settings: AlignSettings, train: PictureSet, val: PictureSet) -> P
             weight_decay=settings.weight_decay,
             warmup=settings.steps // 10,
             ema=settings.ema,
-            evaluate_every=max(1, settings.steps // max(1, settings.evaluations)),
+            evaluate_every=every(settings.steps, settings.evaluations),
             seed=settings.seed,
         ),
         save=partial(_save, settings=settings),
         evaluate=lambda task: recalls(cast(Align, task).pair, held_out, *kept),
         monitor="mean_recall",
+        about=facts_of(settings),
         resume=settings.resume,
     )
     return settings.out / "best"
@@ -334,5 +336,4 @@ def _projected(head: torch.nn.Module, store: Store) -> NDArray[np.float32]:
 
 
 def _save(task: Any, folder: Path, settings: AlignSettings) -> None:
-    kept = {k: str(v) for k, v in asdict(settings).items() if k not in ("out", "data", "cache", "resume")}
-    save_pair(task.pair, folder, {"recipe": "segue train align", **kept}, half=settings.half)
+    save_pair(task.pair, folder, {"recipe": "segue train align", **facts_of(settings)}, half=settings.half)

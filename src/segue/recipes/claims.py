@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from segue.recipes.report import Cells, cell, read
+from segue.recipes.report import Cells, cell, files_of, read
 from segue.types import InputError
 
 Verdict = Literal["shown", "not shown", "contradicted", "not measured yet", "not testable here"]
@@ -66,12 +66,16 @@ def papers() -> list[Paper]:
 
 def claims_page(results: Path) -> str:
     """The page in markdown. Raises InputError for a claim that names what no table has."""
+    files_of(results)
     seeds, told = defined(), papers()
     check_names(told, seeds)
     judged = [[_judged(claim, results, seeds) for claim in paper.claims] for paper in told]
     parts = [HEAD, _summary(told, judged)]
     for paper, verdicts in zip(told, judged, strict=True):
-        here = "\n".join(f"- `results/{table}.csv`: {what}." for table, what in paper.here.items())
+        here = "\n".join(
+            f"- `results/{table}.csv`{'' if (results / f'{table}.csv').exists() else ' (no rows yet)'}: {what}."
+            for table, what in paper.here.items()
+        )
         lines = ["| where | claim | paper | here | verdict |", "|---|---|---|---|---|"]
         for claim, (verdict, measured) in zip(paper.claims, verdicts, strict=True):
             lines.append(f"| {claim.where} | {claim.says} | {claim.figures} | {measured} | **{verdict}** |")

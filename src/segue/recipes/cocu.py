@@ -12,7 +12,7 @@ caption stands for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import groupby
 from operator import itemgetter
@@ -39,6 +39,7 @@ from segue.methods.pairs import load_pair
 from segue.recipes.curating import Corpus, curate_corpus, read_corpus
 from segue.recipes.evaluate_labels import score_maps, with_truth
 from segue.recipes.scenes import alone, made_once
+from segue.recipes.settings import every, facts_of
 from segue.training import FitOptions, fit
 from segue.types import InputError, PictureSet
 
@@ -51,7 +52,7 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
 CACHE = 2**28  # bytes of resized pictures that are kept
-LOCAL = ("out", "data", "curated", "vocabulary", "names", "resume", "workers")  # settings of this machine only
+PATHS = ("curated", "vocabulary", "names")  # and lists
 TEMPLATES = (
     "a photo of a {}.",
     "a picture of a {}.",
@@ -170,13 +171,14 @@ def cocu(settings: CocuSettings) -> Path:
             warmup=settings.steps // 15,
             clip_norm=settings.clip_norm,
             ema=settings.ema,
-            evaluate_every=max(1, settings.steps // max(1, settings.evaluations)),
+            evaluate_every=every(settings.steps, settings.evaluations),
             seed=settings.seed,
             workers=settings.workers,
         ),
         save=partial(_save, settings=settings, concepts=corpus.vocabulary.concepts),
         evaluate=validator(scored, settings.protocol, settings.val_pictures) if scored else None,
         monitor="miou",
+        about=facts_of(settings, *PATHS),
         resume=settings.resume,
     )
     return settings.out / ("best" if scored else "last")
@@ -213,8 +215,12 @@ def build(settings: CocuSettings, corpus: Corpus, classes: Sequence[str]) -> Gro
 
 
 def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[str]) -> None:
-    kept = {k: str(v) for k, v in asdict(settings).items() if k not in LOCAL}
-    about = {**kept, "recipe": "segue train cocu", "card": settings.protocol, "concept_vocabulary": list(concepts)}
+    about = {
+        **facts_of(settings, *PATHS),
+        "recipe": "segue train cocu",
+        "card": settings.protocol,
+        "concept_vocabulary": list(concepts),
+    }
     save_groupvit(model, folder, about=about, half=settings.half)
 
 

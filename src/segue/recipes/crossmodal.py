@@ -31,6 +31,7 @@ from segue.methods.crossmodal.start import config_for, load_starting_weights, re
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.recipes.scenes import scenes_once
+from segue.recipes.settings import every, facts_of
 from segue.recipes.syntic import nouns
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -145,7 +146,8 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
 
     options = fit_options(settings, settings.steps)
     fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
-        monitor="gain", resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
+        monitor="gain", about=facts_of(settings, "vq"),
+        resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
 
 
@@ -258,7 +260,8 @@ def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
             fit_options(settings, settings.vq_steps), batch_size=2 * settings.batch_size, lr=2e-3, weight_decay=0.0
         )
         fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
-            evaluate=partial(reconstruction, told=val), monitor="miou", resume=under_way)  # fmt: skip
+            evaluate=partial(reconstruction, told=val), monitor="miou",
+            about={"factor": str(settings.factor)}, resume=under_way)  # fmt: skip
     return restore_vq(out / "best")
 
 
@@ -281,7 +284,7 @@ def fit_options(settings: Settings, steps: int) -> FitOptions:
         weight_decay=settings.weight_decay,
         warmup=steps // 10,
         ema=settings.ema,
-        evaluate_every=max(1, steps // max(1, settings.evaluations)),
+        evaluate_every=every(steps, settings.evaluations),
         seed=settings.seed,
         clip_norm=1.0,
     )

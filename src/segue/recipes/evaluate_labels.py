@@ -83,6 +83,8 @@ def with_truth(found: PictureSet, card: Card) -> tuple[list[Picture], tuple[str,
     if not masked:
         raise InputError("no picture of this split has a label map or a mask; naming pixels can't be scored without")
     classes = found.classes or tuple(sorted({region.label for p in masked for region in p.regions}))
+    if len(classes) > IGNORE:
+        raise InputError(f"got {len(classes)} classes of masks, expected at most {IGNORE}; keep those to be scored")
     if card.threshold is not None and BACKGROUND not in classes:
         classes = (*classes, BACKGROUND)
     return masked, classes, partial(_painted, classes=classes)

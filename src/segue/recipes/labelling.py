@@ -15,8 +15,9 @@ from segue.api.answers import of_map
 from segue.api.labeller import find_card
 from segue.data.images import PICTURES, read_image, write_image, write_index
 from segue.data.show import name_classes, palette
+from segue.methods.checkpoint import bundled
 from segue.methods.cocu.segment import parse_labels
-from segue.recipes.segmenting import write_answers
+from segue.recipes.segmenting import check_targets, overlay_of, write_answers
 from segue.types import InputError
 
 MODEL = "cocu-scenes"
@@ -41,6 +42,12 @@ def label_files(
     if card is not None:
         find_card(card)
     files, targets = _files(image, out)
+    check_targets(files, targets)
+    if model == MODEL and MODEL not in bundled():
+        raise InputError(
+            "--labels: no model for names is bundled; give --model FOLDER, from `segue train cocu-scenes` or a "
+            "GroupViT of transformers"
+        )
     predictor = load_labeller(model, device=device)
     failed: list[str] = []
     found: list[tuple[str, Any]] = []
@@ -81,7 +88,7 @@ def _card(predictor: Labeller, card: str | None, background: float | None) -> di
 
 
 def _write(name: str, pixels: NDArray[np.uint8], answer: NamedMap, target: Path) -> dict[str, Any]:
-    overlay = target.with_name(target.stem + ".overlay.png")
+    overlay = overlay_of(target)
     index = answer.index.astype(np.uint8)
     write_index(index, target, palette(len(answer.names)))
     write_image(name_classes(pixels, index, answer.names), overlay)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
 from segue.recipes.evaluate import evaluate
 from segue.recipes.scenes import made_once
+from segue.recipes.settings import every, facts_of
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
@@ -49,7 +50,7 @@ class Settings:
         data: folder in the LViT layout.
         system: the method, an ablation of it or a rival; text_blind and unet read no notes.
         size: "segue" (the default, light) or "faithful" (the paper's).
-        text: "small" (trained along), "minilm" (extra minilm), or "clip:ID-OR-FOLDER".
+        text: "small" (trained along), "minilm" (extra towers), or "clip:ID-OR-FOLDER".
         image_size: side of the square that the network sees, in pixels.
         steps: optimiser steps.
         batch_size: pictures a step, over all processes.
@@ -198,13 +199,14 @@ def _train(settings: Settings, config: Any, train: list[Example], val: list[Exam
             weight_decay=settings.weight_decay,
             warmup=settings.steps // 10,
             ema=settings.ema,
-            evaluate_every=max(1, settings.steps // max(1, settings.evaluations)),
+            evaluate_every=every(settings.steps, settings.evaluations),
             patience=settings.patience,
             seed=settings.seed,
         ),
         save=partial(_save, settings=settings, preprocessing=preprocessing, val=val),
         evaluate=_validator(preprocessing, val),
         monitor="dice",
+        about=facts_of(settings),
         resume=settings.resume,
     )
     return settings.out / "best"
@@ -222,10 +224,7 @@ def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn
 
 
 def _save(network: Any, folder: Path, settings: Settings, preprocessing: Preprocessing, val: list[Example]) -> None:
-    about = {
-        "recipe": "segue train reclmis",
-        **{k: str(v) for k, v in asdict(settings).items() if k not in ("out", "data")},
-    }
+    about = {"recipe": "segue train reclmis", **facts_of(settings)}
     temperature = calibrate(network, preprocessing, val)
     segmenters.save(Saved(network, preprocessing, temperature, about), folder)
 

@@ -16,7 +16,7 @@ PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_held", "_mb_early", "_
 
 def report(results: Path) -> str:
     """Every table of the results folder in markdown: mean ± sample deviation (number of seeds) for each metric."""
-    files = _files(results)
+    files = files_of(results)
     parts = ["Shares and caption scores times 100; cells are mean ± standard deviation over seeds (number of seeds)."]
     for file in files:
         for experiment in read(file):
@@ -60,7 +60,12 @@ BLOCK = re.compile(r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?) -->
 
 
 def fill(text: str, results: Path) -> str:
-    """The text with each block `<!-- results:FILE:EXPERIMENT --> ... <!-- /results -->` holding its table."""
+    """The text with each block `<!-- results:FILE:EXPERIMENT --> ... <!-- /results -->` holding its table.
+
+    Raises InputError for a block that has no end, and for one whose table is not there.
+    """
+    if (begun := text.count("<!-- results:")) != (whole := len(BLOCK.findall(text))):
+        raise InputError(f"{begun} blocks <!-- results:FILE:EXPERIMENT --> begin, {whole} end with <!-- /results -->")
     return BLOCK.sub(lambda m: m[1] + table(results / f"{m['file']}.csv", m["experiment"]) + "\n" + m[4], text)
 
 
@@ -74,7 +79,7 @@ def plots(results: Path, out: Path) -> list[Path]:
     matplotlib.rcParams["svg.hashsalt"] = "segue"  # the same file for the same figures
     out.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for file in _files(results):
+    for file in files_of(results):
         for experiment, systems in read(file).items():
             if any("gmac" in cells for cells in systems.values()):
                 drawn.append(_pareto(systems, out / f"{file.stem}_{experiment}.svg"))
@@ -99,7 +104,8 @@ def _pareto(systems: Cells, path: Path) -> Path:
     return path
 
 
-def _files(results: Path) -> list[Path]:
+def files_of(results: Path) -> list[Path]:
+    """The results files, in order. Raises InputError when there is none."""
     files = sorted(results.glob("*.csv"))
     if not files:
         raise InputError(

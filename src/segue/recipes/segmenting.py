@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -53,6 +54,7 @@ def segment_files(
         _segment_volume(predictor, image, note, out, as_json, explain, options)
         return
     target = out or Path(f"{image.stem}.mask.png")
+    check_targets([image], [target])
     pixels = read_image(image)
     answer = predictor.segment(pixels, note, **options)
     told = _write(image.name, pixels, answer, target)
@@ -63,6 +65,24 @@ def segment_files(
     if coco is not None:
         write_answers(coco, [(image.name, answer)], (DESCRIBED,))
     _tell(told, as_json)
+
+
+def check_targets(files: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raises InputError when two answers or overlays go to one file, or one over a picture that is read."""
+    read, taken = {file.resolve() for file in files}, dict[Path, Path]()
+    for file, target in zip(files, targets, strict=True):
+        for written in (target, overlay_of(target)):
+            if written.resolve() in read:
+                raise InputError(f"{written}: would be written over a picture that is read; name another --out")
+            if written in taken:
+                names = " and ".join(dict.fromkeys([taken[written].name, file.name]))
+                raise InputError(f"{written}: two answers would be written there, to {names}; segment them apart")
+            taken[written] = file
+
+
+def overlay_of(target: Path) -> Path:
+    """Where the overlay of a mask lies."""
+    return target.with_name(target.stem + ".overlay.png")
 
 
 def write_answers(
@@ -97,16 +117,18 @@ def _segment_folder(
 ) -> None:
     if explain:
         raise InputError("--explain takes one picture at a time")
+    targets = _targets([path for path, _ in pairs], out)
+    check_targets([path for path, _ in pairs], targets)
     out.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
     found: list[tuple[str, Segmentation | NamedMap]] = []
-    readable = _readable(pairs, failed)
+    readable = _readable(pairs, targets, failed)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("segmenting", total=len(pairs))
         while part := list(islice(readable, 16)):
-            answers = predictor.segment_many([p for _, p, _ in part], [n for _, _, n in part], **options)
-            for (path, pixels, _), answer in zip(part, answers, strict=True):
-                _tell(_write(path.name, pixels, answer, out / f"{path.stem}.png"), as_json)
+            answers = predictor.segment_many([p for _, p, _, _ in part], [n for _, _, n, _ in part], **options)
+            for (path, pixels, _, target), answer in zip(part, answers, strict=True):
+                _tell(_write(path.name, pixels, answer, target), as_json)
                 if coco is not None:
                     found.append((path.name, answer))
                 progress.advance(bar)
@@ -116,11 +138,23 @@ def _segment_folder(
         raise InputError(f"{len(failed)} of {len(pairs)} pictures could not be read: " + "; ".join(failed))
 
 
-def _readable(pairs: list[tuple[Path, str | None]], failed: list[str]) -> Iterator[tuple[Path, Any, str | None]]:
+def _targets(files: Sequence[Path], out: Path) -> list[Path]:
+    """The mask's file for each; that of a picture's second note ends in -2, and so on."""
+    seen: Counter[Path] = Counter()
+    found = []
+    for file in files:
+        seen[file] += 1
+        found.append(out / f"{file.stem}{f'-{seen[file]}' if seen[file] > 1 else ''}.png")
+    return found
+
+
+def _readable(
+    pairs: list[tuple[Path, str | None]], targets: Sequence[Path], failed: list[str]
+) -> Iterator[tuple[Path, Any, str | None, Path]]:
     """Pictures one by one; those that can't be read are kept in `failed`, and the others go on."""
-    for path, note in pairs:
+    for (path, note), target in zip(pairs, targets, strict=True):
         try:
-            yield path, read_image(path), note
+            yield path, read_image(path), note, target
         except InputError as error:
             failed.append(str(error))
 
@@ -150,7 +184,7 @@ def _segment_volume(
 
 
 def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:
-    overlay = target.with_name(target.stem + ".overlay.png")
+    overlay = overlay_of(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mask(answer.mask, target)
     write_image(outline(pixels, answer.mask), overlay)

@@ -10,7 +10,7 @@ Two stages, as in the paper: captions and the adaptor first, then everything. A 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -27,6 +27,7 @@ from segue.methods.sgdiff.graph import SPATIAL
 from segue.methods.sgdiff.lexicon import Lexicon, lexicon_of
 from segue.methods.sgdiff.model import SGDiff, build_sgdiff
 from segue.methods.sgdiff.saving import restore, save
+from segue.recipes.settings import every, facts_of
 from segue.recipes.sgdiff_scores import score_stories
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -195,7 +196,7 @@ def _stage(
             weight_decay=settings.weight_decay,
             warmup=steps // 10,
             ema=settings.ema,
-            evaluate_every=max(1, steps // max(1, settings.evaluations)),
+            evaluate_every=every(steps, settings.evaluations),
             seed=settings.seed + 1000 * stage,
             clip_norm=1.0,
             workers=settings.workers,
@@ -203,6 +204,7 @@ def _stage(
         save=partial(_save, settings=settings, half=settings.half and stage == 2),
         evaluate=partial(_evaluate, pictures=held_out[: settings.val_pictures]),
         monitor="score",
+        about=facts_of(settings, "captions"),
         resume=settings.resume,
     )
 
@@ -215,8 +217,7 @@ def _evaluate(task: nn.Module, pictures: Sequence[Picture]) -> dict[str, float]:
 
 
 def _save(task: nn.Module, folder: Path, settings: SGDiffSettings, half: bool) -> None:
-    kept = {k: str(v) for k, v in asdict(settings).items() if k not in ("out", "data", "captions", "resume")}
-    save(cast(SGDiff, task), folder, {"recipe": "segue train sgdiff", **kept}, half=half)
+    save(cast(SGDiff, task), folder, {"recipe": "segue train sgdiff", **facts_of(settings, "captions")}, half=half)
 
 
 def usable(pictures: PictureSet, split: str) -> list[Picture]:

@@ -370,7 +370,7 @@ def train_on(material: Material, settings: SynticSettings, words: Words) -> Path
     def save(trained: Any, folder: Path) -> None:
         save_captioner(Captioner(trained, words, about, support, recipe, seen, detector), folder, half=settings.half)
 
-    fit(model, batches, out=settings.out, options=_options(settings), save=save, resume=settings.resume)
+    fit(model, batches, out=settings.out, options=_options(settings), save=save, about=recipe, resume=settings.resume)
     return settings.out / "last"
 
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -195,11 +195,23 @@ def _finish(one: _Running, file: Path, told: str) -> bool:
             flush=True,
         )
         return False
-    metrics = json.loads(lines[-1])
+    metrics = _metrics(lines)
+    if metrics is None:
+        print(f"{one.row.name}: ended without metrics\n" + "\n".join(lines[-15:]), file=sys.stderr, flush=True)
+        return False
     append_row(file, one.row.key, metrics, told)
     shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     print(f"{one.row.name}: {shown}  ({minutes:.1f} min)", flush=True)
     return True
+
+
+def _metrics(lines: Sequence[str]) -> dict[str, float] | None:
+    """The last line that is a JSON object: a library may warn after it."""
+    for line in reversed(lines):
+        if line.startswith("{"):
+            with suppress(ValueError):
+                return dict(json.loads(line))
+    return None
 
 
 @contextmanager
@@ -211,4 +223,3 @@ def _alone(file: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise InputError(f"{file}: another `segue ablate` is filling this table; wait for it or stop it") from error
         yield
-    file.with_name(f".{file.name}.lock").unlink(missing_ok=True)

@@ -4,9 +4,7 @@ Pictures come in JSON, in base64: nothing of a request is ever written to disk o
 """
 
 import asyncio
-import hmac
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -34,7 +32,7 @@ from segue.data.images import png_bytes
 from segue.serving import samples
 from segue.serving.batches import Batches, Busy
 from segue.serving.jobs import JOBS, Job, Request
-from segue.serving.limits import BodyLimit
+from segue.serving.limits import ASK, UNKNOWN, BodyLimit, allowed
 from segue.serving.schemas import Answer, Wrong
 from segue.serving.uploads import Bounds, check_head, decode_base64
 from segue.types import InputError
@@ -42,7 +40,6 @@ from segue.types import InputError
 LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()
 BEARER = HTTPBearer(auto_error=False)
-_BEARER = {"WWW-Authenticate": "Bearer"}
 UNREADABLE = "the body can't be read; send a JSON object in UTF-8, flat as /openapi.json tells"
 GUARDS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'",
@@ -99,7 +96,7 @@ def create_app(
         title="Segue", version=__version__, lifespan=living, description="The road between words and masks, both ways."
     )
     app.state.served = served
-    app.add_middleware(BodyLimit, most=limits.body, metrics=served.metrics, headers=GUARDS)
+    app.add_middleware(BodyLimit, most=limits.body, metrics=served.metrics, headers=GUARDS, token=token)
     router = APIRouter(dependencies=[Depends(_allowed(token))])
     for path, job in JOBS.items():
         if served.doing(path):
@@ -114,10 +111,8 @@ def create_app(
 
 def _allowed(token: str | None) -> Any:
     async def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
-        if token is None:
-            return
-        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
-            raise HTTPException(401, "send the server's token: Authorization: Bearer TOKEN", _BEARER)
+        if not allowed(b"Bearer " + given.credentials.encode() if given else b"", token):
+            raise HTTPException(401, UNKNOWN, ASK)
 
     return check
 
@@ -337,9 +332,3 @@ def _add_errors(app: FastAPI) -> None:
     async def refused(_request: HttpRequest, error: HTTPException) -> JSONResponse:
         told = UNREADABLE if error.status_code == 400 else str(error.detail)
         return answer(error.status_code, told, headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def broken(request: HttpRequest, error: Exception) -> JSONResponse:
-        number = f"{time.time_ns():x}"
-        LOG.error("error %s of %s", number, request.url.path, exc_info=error)
-        return answer(500, f"an error of ours, number {number} in the server's log")

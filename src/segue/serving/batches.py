@@ -85,7 +85,10 @@ class Batches:
     def _answers(self, requests: Sequence[Any]) -> list[Any]:
         """An answer or an exception for each request."""
         try:
-            return list(self.work(requests))
+            answers = list(self.work(requests))
+            if len(answers) != len(requests):
+                raise RuntimeError(f"{len(answers)} answers to {len(requests)} requests")
+            return answers
         except Stopped as stopped:
             return [stopped] * len(requests)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the requests' answer and must not stop the rest

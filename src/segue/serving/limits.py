@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +11,21 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+LOG = logging.getLogger("segue.serving")
+UNKNOWN = "send the server's token: Authorization: Bearer TOKEN"
+ASK = {"WWW-Authenticate": "Bearer"}
+
 
 class BodyLimit:
-    """Answers 413 to bodies of more than `most` bytes, whatever their Content-Length says; adds headers; counts."""
+    """Answers 413 to bodies of more than `most` bytes, whatever their Content-Length says; adds headers; counts.
 
-    def __init__(self, app: ASGIApp, *, most: int, metrics: Any, headers: Mapping[str, str]) -> None:
-        self.app, self.most, self.metrics = app, most, metrics
+    A body without the token is not read. What goes wrong inside is logged under the number that the answer tells.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, most: int, metrics: Any, headers: Mapping[str, str], token: str | None = None
+    ) -> None:
+        self.app, self.most, self.metrics, self.token = app, most, metrics, token
         self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,11 +44,19 @@ class BodyLimit:
             await send(message)
 
         try:
-            if (read := await self._read(scope, receive)) is None:
-                error = {"error": f"a body of more than {self.most:,} bytes; send a smaller picture", "where": []}
-                await JSONResponse(error, 413)(scope, receive, guarded)
+            if scope["method"] != "GET" and not allowed(_header(scope, b"authorization"), self.token):
+                await _refusal(401, UNKNOWN, ASK)(scope, receive, guarded)
+            elif (read := await self._read(scope, receive)) is None:
+                told = f"a body of more than {self.most:,} bytes; send a smaller picture"
+                await _refusal(413, told)(scope, receive, guarded)
             else:
                 await self.app(scope, _again(read, receive), guarded)
+        except Exception:  # the last who can answer
+            number = f"{time.time_ns():x}"
+            LOG.exception("error %s of %s", number, scope["path"])
+            if status:
+                raise
+            await _refusal(500, f"an error of ours, number {number} in the server's log")(scope, receive, guarded)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "") or "page"  # never what a stranger typed: labels are kept for ever
@@ -46,7 +65,7 @@ class BodyLimit:
 
     async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
         """The messages of the body, None when it is too large; what is declared too large is not read at all."""
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        declared = _header(scope, b"content-length")
         if declared.isdigit() and int(declared) > self.most:
             return None
         read, size = [], 0
@@ -57,6 +76,20 @@ class BodyLimit:
                 return None
             if not read[-1].get("more_body"):
                 return read
+
+
+def allowed(authorization: bytes, token: str | None) -> bool:
+    """Whether the header brings the token, where there is one; compared in constant time."""
+    scheme, _, given = authorization.partition(b" ")
+    return token is None or (scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode()))
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return dict(scope["headers"]).get(name, b"")
+
+
+def _refusal(status: int, error: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": error, "where": []}, status, headers)
 
 
 def _again(read: list[Message], receive: Receive) -> Receive:

@@ -37,7 +37,7 @@ class ByLabels(_Asked):
     """Name every pixel with the likeliest of some labels."""
 
     image: Base64
-    labels: list[Name] = Field(min_length=1, max_length=300)
+    labels: list[Name] = Field(min_length=1, max_length=255)  # what a PNG holds
     background: float | None = Field(None, ge=0, lt=1, description="score below which a pixel is background")
     masks: Masks = "rle"
 

@@ -56,7 +56,8 @@ def check_head(data: bytes, name: str, bounds: Bounds) -> None:
                 f"{name}: {width}x{height} pixels, expected a longer side of at most {bounds.ratio} times the shorter; "
                 "cut it into parts"
             )
-        if (frames := getattr(picture, "n_frames", 1)) > 1:
+        frames = getattr(picture, "n_frames", 1)
+        if frames > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
             raise InputError(f"{name}: an animation of {frames} frames, expected one picture; send one frame")
 
 

@@ -12,7 +12,7 @@ OUT/history.jsonl, OUT/tensorboard      what happened (see journal.py)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -27,13 +27,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
+from segue.files import recover_folder, replace_folder
 from segue.training.journal import Journal, Row, read_history
 from segue.training.state import (
     has_state,
     pack,
     read_state,
-    recover_folder,
-    replace_folder,
     unpack,
     write_state,
 )
@@ -108,7 +107,7 @@ class FitOptions:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 1 or more")
         for name in ("lr", "weight_decay", "warmup", "patience", "seed", "clip_norm", "workers"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: got {self.ema}, expected a decay of 0 (off) or more, below 1, for instance 0.999")
@@ -156,6 +155,7 @@ def fit(
     save: Save,
     evaluate: Evaluate | None = None,
     monitor: str = "dice",
+    about: Mapping[str, str] | None = None,
     resume: bool = False,
 ) -> FitResult:
     """Train `task` in place and leave checkpoints in `out`, a folder that all processes see.
@@ -165,6 +165,7 @@ def fit(
     It runs on the main process only, so it must not gather. With `ema` on, it and `save` are handed the
     averaged module.
     monitor: the metric whose highest value is the best.
+    about: what else makes the run what it is, such as the network's size; a run with another is not resumed.
     resume: go on from `out`/state. The number of workers and processes may differ, nothing else.
 
     `task` is left in eval mode with its last weights, and torch's global random state is changed.
@@ -178,7 +179,7 @@ def fit(
     module = cast(nn.Module, task).to(accelerator.device)
     average = AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
     trainer = _Trainer(accelerator, module, average, options)
-    facts = {"options": asdict(options), "examples": len(batches), "monitor": monitor}
+    facts = {"options": asdict(options), "examples": len(batches), "monitor": monitor, "about": dict(about or {})}
     standing = _resumed(out, trainer, facts) if resume else _Standing()
     loader = iter(_loader(batches, options, standing.step, accelerator))
     main, result = accelerator.is_main_process, average.module if average else module
@@ -202,6 +203,7 @@ def fit(
                 write_state(out / "state", standing.step, trainer.tensors(), facts)
     if main:
         replace_folder(out / "last", partial(save, result.eval()))
+    module.eval()
     accelerator.wait_for_everyone()
     return FitResult(standing.step, standing.best, standing.best_step, read_history(out))
 
@@ -382,4 +384,4 @@ def _resumed(out: Path, trainer: _Trainer, facts: dict[str, Any]) -> _Standing:
 def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     """What must not change when a run is resumed; the number of workers may."""
     options = {name: value for name, value in facts["options"].items() if name != "workers"}
-    return options | {"examples": facts["examples"], "monitor": facts["monitor"]}
+    return options | {"examples": facts["examples"], "monitor": facts["monitor"]} | facts.get("about", {})

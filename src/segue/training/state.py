@@ -11,9 +11,8 @@ name is rubbish, ignored when reading and swept away by the next save. Nothing i
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segue.files import write_text
+from segue.files import empty_folder, write_text
 from segue.types import InputError
 
 Facts = dict[str, Any]
@@ -37,7 +36,7 @@ def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: F
     new = folder / f"step-{step:08d}"
     if has_state(folder) and _current(folder) == new:
         return
-    _empty_folder(new)
+    empty_folder(new)
     save_file(
         {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()},
         new / "tensors.safetensors",
@@ -94,37 +93,8 @@ def unpack(tensors: Mapping[str, Tensor], task: nn.Module, optimizer: Optimizer,
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill an empty folder, then put it at `path` in place of what was there.
-
-    No portable call swaps two folders: between two renames the old one lies at .NAME.old, from where
-    `recover_folder` brings it back.
-    """
-    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    recover_folder(path)
-    _empty_folder(new)
-    write(new)
-    if path.exists():
-        os.replace(path, old)
-    os.replace(new, path)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover_folder(path: Path) -> None:
-    """Undo a `replace_folder` that was killed half way."""
-    old = path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():
-        os.replace(old, path)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _current(folder: Path) -> Path:
     return folder / (folder / "current").read_text().strip()
-
-
-def _empty_folder(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

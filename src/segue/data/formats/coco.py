@@ -35,7 +35,10 @@ from segue.data.formats.phrases import phrases_of, read_marks
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet, Region
 
-LOOKED_FOR = "annotations/{captions,instances,panoptic}_SPLIT[YEAR].json or captions.json and instances.json"
+LOOKED_FOR = (
+    "annotations/{captions,instances,panoptic}_SPLIT[YEAR].json or captions.json and instances.json, with the pictures "
+    "in images/SPLIT, SPLIT or images"
+)
 KINDS = ("captions", "instances", "panoptic")
 BESIDE = ("objects", "attributes", "relationships", "phrases")
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
@@ -97,7 +100,11 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
     """
     told: dict[str, Any] = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
     with expecting(files.pictures, JSON):
-        entries = {int(entry["id"]): entry for found in told.values() for entry in found["images"]}
+        entries = {
+            int(entry["id"]): entry | {"file_name": str(entry["file_name"])}
+            for found in told.values()
+            for entry in found["images"]
+        }
         categories = {kind: _categories(found) for kind, found in told.items() if kind != "captions"}
         captions = _captions(told, entries, wrong)
         regions = _regions(told, entries, categories, files, wrong)
