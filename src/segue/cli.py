@@ -735,7 +735,7 @@ def report(
         write_text(claims, claims_page(results))
         return
     if readme is not None:
-        write_text(readme, reports.fill(readme.read_text(encoding="utf-8"), results))
+        write_text(readme, reports.fill(readme.read_text(encoding="utf-8"), results, readme))
         return
     text = reports.report(results)
     if out is None:

@@ -51,6 +51,12 @@ def test_marked_blocks_are_filled_and_nothing_else(results):
     assert filled.startswith("before\n<!-- results:t:other -->\n| system | dice |")
     assert filled.endswith("| full | 50.0 (1) |\n<!-- /results -->\nafter\n")
     assert fill(filled, results) == filled
+    assert "| [system](results/t.csv) |" in fill(text, results, results.parent / "README.md").replace(
+        results.name, "results"
+    )
+    assert "| system |" in fill(text, results, results.parent / "docs" / "page.md")
+    with pytest.raises(InputError, match=r"2 blocks .* begin, 1 end"):
+        fill("<!-- results:t:main -->\n" + text, results)
     with pytest.raises(InputError, match="no experiment 'none'; it has main, other"):
         fill("<!-- results:t:none -->\n<!-- /results -->", results)
 

@@ -14,9 +14,9 @@ MODEL_TYPES = {"groupvit": "cocu"}  # of transformers' config.json -> our method
 
 
 def find(name_or_path: str | Path, device: str = "cpu") -> Path:
-    """The folder of a bundled name or of a path, for a device that is there; of a training's run folder its best/, or last/ where there is no best.
+    """The folder of a bundled name or of a path; of a training's run folder its best/, or last/ where there is no best.
 
-    Raises InputError that lists the bundled names.
+    Raises InputError that lists the bundled names, and for a device that is not there.
     """
     check_device(device)
     here = bundled()

@@ -33,14 +33,15 @@ def read(file: Path) -> dict[str, Cells]:
     return found
 
 
-def table(file: Path, experiment: str) -> str:
-    """One experiment as a markdown table: systems down, metrics across."""
+def table(file: Path, experiment: str, link: str = "") -> str:
+    """One experiment as a markdown table: systems down, metrics across. link: to the file."""
     found = read(file)
     if experiment not in found:
         raise InputError(f"{file}: no experiment {experiment!r}; it has {', '.join(found) or 'none'}")
     systems = found[experiment]
     metrics = list(dict.fromkeys(metric for cells in systems.values() for metric in cells))
-    lines = [f"| system | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
+    head = f"[system]({link})" if link else "system"
+    lines = [f"| {head} | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
     for system, cells in systems.items():
         lines.append(f"| {system} | " + " | ".join(cell(m, cells.get(m, [])) for m in metrics) + " |")
     return "\n".join(lines)
@@ -59,14 +60,22 @@ def cell(metric: str, values: list[float]) -> str:
 BLOCK = re.compile(r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?) -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
-def fill(text: str, results: Path) -> str:
+def fill(text: str, results: Path, page: Path | None = None) -> str:
     """The text with each block `<!-- results:FILE:EXPERIMENT --> ... <!-- /results -->` holding its table.
 
+    page: the text's file, whose tables link to theirs where they lie in or below its folder.
     Raises InputError for a block that has no end, and for one whose table is not there.
     """
     if (begun := text.count("<!-- results:")) != (whole := len(BLOCK.findall(text))):
         raise InputError(f"{begun} blocks <!-- results:FILE:EXPERIMENT --> begin, {whole} end with <!-- /results -->")
-    return BLOCK.sub(lambda m: m[1] + table(results / f"{m['file']}.csv", m["experiment"]) + "\n" + m[4], text)
+
+    def filled(found: re.Match[str]) -> str:
+        file, home = results / f"{found['file']}.csv", (page or results / "page").resolve().parent
+        near = page is not None and file.resolve().is_relative_to(home)
+        link = file.resolve().relative_to(home).as_posix() if near else ""
+        return found[1] + table(file, found["experiment"], link) + "\n" + found[4]
+
+    return BLOCK.sub(filled, text)
 
 
 def plots(results: Path, out: Path) -> list[Path]:
