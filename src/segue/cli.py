@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> None:
             _bench(argv[1:])
         elif argv[:1] == ["data"]:
             tyro.extras.subcommand_cli_from_dict(
-                {"make": data_make, "check": data_check, "show": data_show},
+                {"make": data_make, "check": data_check, "show": data_show, "outline": data_outline},
                 prog="segue data",
-                description="Make, check and show data sets.",
+                description="Make, check, show and outline data sets.",
                 args=argv[1:],
             )
         elif argv[:1] == ["score"]:
@@ -445,6 +445,20 @@ def data_make(
     print(f"{out}: {train} train, {val} val, {test} test pictures of {size}x{size}")
 
 
+def data_outline(folder: Positional[Path], /, sam: str = "facebook/sam-vit-base", device: str = "cpu") -> None:
+    """Turn the boxes of Flickr30k Entities into masks by a SAM; a run that was stopped goes on.
+
+    Args:
+        folder: Flickr30k Entities; the masks go into its folder Masks, a file a picture.
+        sam: a SAM of transformers by its id on the hub or from a folder.
+        device: cpu, cuda, cuda:1, ...
+    """
+    from segue.nn.devices import check_device
+    from segue.recipes.outlining import outline_folder
+
+    print(f"{folder}: {outline_folder(folder, sam, check_device(device))} pictures outlined")
+
+
 def data_check(folder: Positional[Path], /, json: bool = False) -> None:
     """Look for everything that is wrong with a data set; exit status 1 when there are errors.
 
@@ -531,8 +545,8 @@ def train(recipe: Positional[str], /) -> None:
     raise InputError(f"recipe {recipe!r}: give it first, as in `segue train reclmis-chest`")
 
 
-def data(job: Positional[Literal["make", "check", "show"]], /) -> None:
-    """Make, check and show data sets: `segue data make --help` and so on."""
+def data(job: Positional[Literal["make", "check", "show", "outline"]], /) -> None:
+    """Make, check, show and outline data sets: `segue data make --help` and so on."""
     raise InputError(f"job {job!r}: give it first, as in `segue data check FOLDER`")
 
 

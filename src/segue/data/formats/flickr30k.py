@@ -2,25 +2,28 @@
 
 Expected: Sentences/ID.txt (a caption a line, `[/EN#12/people Two young guys] with ...`), Annotations/ID.xml (boxes; one
 may belong to several entities, an entity may have several boxes or none), {train,val,test}.txt with the IDs of a split
-or Karpathy's dataset_flickr30k.json, and the pictures in flickr30k-images/ or images/.
+or Karpathy's dataset_flickr30k.json, and the pictures in flickr30k-images/ or images/. Masks/ID.json, which
+`segue data outline` writes, has the boxes' masks in their order: {"sam": source, "masks": [{size, counts}]}.
 Format: github.com/BryanPlummer/flickr30k_entities
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
+from segue.data import rle
 from segue.data.formats import karpathy
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_lines, stop
+from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_json, read_lines, stop
 from segue.data.images import read_image
 from segue.types import InputError, Phrase, Picture, PictureSet, Region
 
 LOOKED_FOR = "Annotations/*.xml with Sentences/*.txt (Flickr30k Entities)"
 MARK = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]*)\]")
-NOT_VISUAL = "0"
+NOT_VISUAL, MASKS = "0", "Masks"
 Entities = dict[str, list[int]]  # entity id -> positions of its regions
 
 
@@ -69,8 +72,21 @@ def _picture(root: Path, number: str, path: Path, split: str, wrong: Wrong) -> P
         if entity not in of and entity not in boxless:
             wrong("dangling-entity", number, f"a caption marks the entity {entity}, which the XML does not name")
         phrases.append(Phrase(caption, start, end, tuple(of.get(entity, ()))))
+    regions = _outlined(regions, root / MASKS / f"{number}.json")
     load = partial(read_image, path)
     return Picture(number, load, None, split, tuple(captions), tuple(regions), (), tuple(phrases))
+
+
+def _outlined(regions: list[Region], path: Path) -> list[Region]:
+    """The regions with their masks, where there are any."""
+    if not path.is_file():
+        return regions
+    with expecting(path, 'masks: [{"size": [H, W], "counts": ...}], one for each box'):
+        found = read_json(path)["masks"]
+        masks = [rle.from_json(one, (int(one["size"][0]), int(one["size"][1])), str(path)) for one in found]
+    if len(masks) != len(regions):
+        raise InputError(f"{path}: {len(masks)} masks of {len(regions)} boxes; delete it and run segue data outline")
+    return [replace(region, mask=mask) for region, mask in zip(regions, masks, strict=True)]
 
 
 def parse(line: str) -> tuple[str, list[tuple[str, str, int, int]]]:

@@ -1,0 +1,37 @@
+"""Flickr30k Entities' boxes become masks: `segue data outline`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from segue.data import rle
+from segue.data.formats import flickr30k, read_pictures
+from segue.data.formats.flickr30k import MASKS
+from segue.files import write_text
+from segue.methods.sam import load_sam, outline_boxes
+from segue.types import InputError
+
+
+def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
+    """Write Masks/ID.json, the masks of a picture's boxes, where there is none yet; returns how many were written.
+
+    Each is written whole or not at all, so a run that was stopped goes on where it was.
+    """
+    splits = flickr30k.splits(folder)
+    if not splits:
+        raise InputError(f"{folder}: expected {flickr30k.LOOKED_FOR}, whose boxes become masks")
+    pictures = {p.name: p for split in splits for p in read_pictures(folder, split).pictures}
+    waiting = [p for name, p in sorted(pictures.items()) if not (folder / MASKS / f"{name}.json").is_file()]
+    model = load_sam(sam, device) if waiting else None
+    console = Console(stderr=True)
+    for picture in track(waiting, "outlining", console=console, disable=not sys.stderr.isatty()):
+        assert model is not None  # there is work
+        masks = outline_boxes(picture.load(), [region.box for region in picture.regions], model)
+        told = {"sam": sam, "masks": [rle.to_json(rle.encode(mask)) for mask in masks]}
+        write_text(folder / MASKS / f"{picture.name}.json", json.dumps(told))
+    return len(waiting)
