@@ -119,7 +119,7 @@ def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tin
         (("segment", "{picture}", "--model", "{model}", "--explain"), "give a --note"),
         (
             ("segment", "{picture}", "--model", "{model}", "--note", " "),
-            "pass note=None to segment without a note",
+            "leave it out (None) to segment without a note",
         ),
         (("eval", "{model}", "--data", "{tmp}"), "Test_Folder"),
         (("train", "reclmis-lungs"), "recipe 'reclmis-lungs': expected one of"),

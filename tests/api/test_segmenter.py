@@ -143,7 +143,7 @@ def test_a_threshold_is_a_probability(tiny_model, threshold):
 
 
 def test_a_blank_note_is_refused_and_none_is_not(tiny_model):
-    with pytest.raises(InputError, match="pass note=None to segment without a note"):
+    with pytest.raises(InputError, match=r"leave it out \(None\) to segment without a note"):
         load(tiny_model).segment(IMAGE, "  ")
     assert load(tiny_model).segment(IMAGE).note is None
 

@@ -135,7 +135,7 @@ class Contract:
     @pytest.mark.parametrize(
         ("notes", "message"),
         [
-            ([""], "blank note.*pass note=None to segment without a note"),
+            ([""], r"blank note.*leave it out \(None\) to segment without a note"),
             ([" \n\t"], "blank note"),
             ([7], "got int, expected a sentence as str"),
             ([None], "got NoneType, expected a sentence"),

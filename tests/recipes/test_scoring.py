@@ -98,6 +98,7 @@ def test_class_maps(segue, tmp_path):
     answer = json.loads(segue(*base, 2)[1])
     assert (answer["miou"], answer["pixel_accuracy"]) == (0.25, 0.5)
     assert "a.png: the truth holds the value 1" in segue(*base, 1)[2]
+    assert "classes: got 0, expected 1 or more" in segue(*base, 0)[2]
 
 
 def test_panoptic(segue, tmp_path):

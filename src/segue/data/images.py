@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from segue.files import replacing
 from segue.types import InputError, check_image, check_mask
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VOLUMES = (".nii", ".nii.gz", ".dcm")
 
 

@@ -145,7 +145,7 @@ def _check_note(note: str) -> None:
 
 def _blank(note: str) -> InputError:
     return InputError(
-        f"note: got {note[:20]!r}, a blank note, expected words; pass note=None to segment without a note"
+        f"note: got {note[:20]!r}, a blank note, expected words; leave it out (None) to segment without a note"
     )
 
 

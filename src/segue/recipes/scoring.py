@@ -143,6 +143,8 @@ def _texts(row: dict[str, Any], path: Path, number: int) -> list[str]:
 
 def mask_files(refs: Path, preds: Path, classes: int | None = None, empty: Empty = "one") -> dict[str, Any]:
     """The scores of a folder of masks or index maps, paired by name; see `segue.cli.score_masks`."""
+    if classes is not None and classes < 1:
+        raise InputError(f"classes: got {classes}, expected 1 or more; leave it out for masks")
     pairs = _paired(refs, preds)
     if classes is None:
         counts = [Counts.of([read_mask(pred)], [read_mask(ref)], [name]) for name, (ref, pred) in pairs.items()]

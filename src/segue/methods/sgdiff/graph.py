@@ -39,7 +39,7 @@ class SceneGraph:
         if not n:
             raise InputError(
                 "scene graph: got a picture without any object, expected 1 or more; "
-                "look for them with detect_graph, or give the graph yourself"
+                "give a graph that has some, or let a detector look for them (--detector)"
             )
         for name, array, shape in (("boxes", self.boxes, (n, 4)), ("stuff", self.stuff, (n,))):
             if array is not None and array.shape != shape:
