@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOG = logging.getLogger("segue.serving")
 UNKNOWN = "send the server's token: Authorization: Bearer TOKEN"
+BODILESS = ("GET", "HEAD", "OPTIONS")
 ASK = {"WWW-Authenticate": "Bearer"}
 
 
@@ -44,7 +45,9 @@ class BodyLimit:
             await send(message)
 
         try:
-            if scope["method"] != "GET" and not allowed(_header(scope, b"authorization"), self.token):
+            if scope["method"] in BODILESS:  # nothing of theirs is read
+                await self.app(scope, receive, guarded)
+            elif not allowed(_header(scope, b"authorization"), self.token):
                 await _refusal(401, UNKNOWN, ASK)(scope, receive, guarded)
             elif (read := await self._read(scope, receive)) is None:
                 told = f"a body of more than {self.most:,} bytes; send a smaller picture"
