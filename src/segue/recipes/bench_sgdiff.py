@@ -130,9 +130,9 @@ def _untrained_detr() -> DetrForObjectDetection:
     """The size of facebook/detr-resnet-50."""
     from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
-    backbone = ResNetConfig(out_features=["stage4"])
-    config = DetrConfig(use_timm_backbone=False, use_pretrained_backbone=False, backbone_config=backbone, num_labels=91)
-    return DetrForObjectDetection(config).eval()
+    stem: dict[str, Any] = {"out_features": ["stage4"]}
+    whole: dict[str, Any] = {"use_timm_backbone": False, "use_pretrained_backbone": False, "num_labels": 91}
+    return DetrForObjectDetection(DetrConfig(backbone_config=ResNetConfig(**stem), **whole)).eval()
 
 
 def _graph(size: int, objects: int) -> SceneGraph:

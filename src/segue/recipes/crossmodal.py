@@ -136,7 +136,7 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
     config = config_of(settings, vq.config.codes, vocabulary=len(words), longest=longest, ends=ends, start=start)
     model = build_crossmodal(config)
     if start:
-        load_starting_weights(model, *start[:2])
+        load_starting_weights(model, start[0], start[1])
     about = {"recipe": "crossmodal", "steps": settings.steps, "nouns": nouns(list(chain(*train.captions)))}
     saved = Saved(model, vq, words, train.classes, about)
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
@@ -173,11 +173,10 @@ def config_of(
     cells = settings.image_size // settings.factor
     changes = dict(SYSTEMS[settings.system])
     share = changes.pop("depth", 1)
-    sizes = dict(zip(("pad", "start", "end"), ends, strict=True)) | {
-        "codes": codes, "grid": (cells, cells), "max_words": min(longest + 2, 130)
-    }  # fmt: skip
+    sizes: dict[str, Any] = {"codes": codes, "grid": (cells, cells), "max_words": min(longest + 2, 130)}
+    sizes |= dict(zip(("pad", "start", "end"), ends, strict=True))
     if start:
-        return config_for(*start[:2], **sizes, **changes)
+        return config_for(start[0], start[1], **sizes, **changes)
     return CrossModalConfig(
         patch=settings.factor, vocabulary=vocabulary, width=settings.width, heads=settings.width // 32,
         depth=max(1, round(settings.depth * share)), **sizes, **changes,

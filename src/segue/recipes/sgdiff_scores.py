@@ -61,18 +61,18 @@ def score_stories(
     Those that the model can't have (of captions, of masks) or that can't run here are left out.
     """
     c = model.config
-    tell = partial(tell_by, Explainer(model))
+    tell = partial(tell_by, Explainer(model), sampled=c.decoder == "autoregressive")
     return score_cases(
         tell, cases_of(pictures, prompt), top=top, java=java, tells=c.tells, outlines=outlines and c.outlines
     )
 
 
-def tell_by(explainer: Explainer, case: Case, count: int) -> list[CaptionedMasks]:
-    """What an explainer tells of a case; several captions written word by word are sampled, as searching makes one."""
+def tell_by(explainer: Explainer, case: Case, count: int, sampled: bool = False) -> list[CaptionedMasks]:
+    """What an explainer tells of a case. sampled: it writes word by word, and searching makes one caption, not five."""
     known = case.picture
-    noise = 1.0 if count > 1 and explainer.model.config.decoder == "autoregressive" else 0.0
+    options: dict[str, Any] = {"noise": 1.0} if sampled and count > 1 else {}
     return explainer.explain(
-        known.load(), box=case.box, regions=known.regions, relations=known.relations, top=count, noise=noise
+        known.load(), box=case.box, regions=known.regions, relations=known.relations, top=count, **options
     )
 
 

@@ -21,7 +21,7 @@ def read_start(vit: str, bert: str) -> tuple[Any, Any, Words]:
     """
     from transformers import AutoTokenizer, BertModel, ViTModel
 
-    bare = {"add_pooling_layer": False, "output_loading_info": True}
+    bare: dict[str, Any] = {"add_pooling_layer": False, "output_loading_info": True}
     with loading(vit, "image tower"):
         sees = complete(vit, ViTModel.from_pretrained(vit, **bare))
     with loading(bert):
