@@ -198,11 +198,12 @@ def test_nothing_to_resume_is_refused(tmp_path):
         ({"options": replace(OPTIONS, lr=0.2)}, r"lr: got 0.2, but the run in .* has 0.1"),
         ({"examples": 8}, r"examples: got 8, but the run in .* has 7"),
         ({"about": {"system": "full"}}, r"system: got full, but the run in .* has other"),
+        ({"about": {"lr": "0.1"}, "options": replace(OPTIONS, lr=0.2)}, r"lr: got 0.2, but the run in .* has 0.1"),
         ({"task": nn.Linear(1, 1)}, r"of another model than the one to train"),
     ],
 )
 def test_another_run_is_not_resumed(tmp_path, changes, message):
-    about = {"about": {"system": "other"}}
+    about = {"about": {"system": "other", "lr": "0.1"}}
     run(tmp_path, **about)
     with pytest.raises(InputError, match=message):
         run(tmp_path, resume=True, **about | changes)

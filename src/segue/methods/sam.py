@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segue.encoders.pretrained import loading
+from segue.encoders.pretrained import complete, loading
 from segue.types import check_image
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ class Sam(NamedTuple):
 
     model: SamModel
     processor: Any
-    source: str
 
 
 def load_sam(source: str, device: str = "cpu") -> Sam:
@@ -37,9 +36,9 @@ def load_sam(source: str, device: str = "cpu") -> Sam:
     from transformers import SamModel, SamProcessor
 
     with loading(source, "image tower"):
-        model: Any = SamModel.from_pretrained(source)
+        model: Any = complete(source, SamModel.from_pretrained(source, output_loading_info=True))
         processor = SamProcessor.from_pretrained(source)
-    return Sam(model.to(device).eval(), processor, source)
+    return Sam(model.to(device).eval(), processor)
 
 
 @torch.no_grad()

@@ -27,10 +27,10 @@ def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
         raise InputError(f"{folder}: expected {flickr30k.LOOKED_FOR}, whose boxes become masks")
     pictures = {p.name: p for split in splits for p in read_pictures(folder, split).pictures}
     waiting = [p for name, p in sorted(pictures.items()) if not (folder / MASKS / f"{name}.json").is_file()]
-    model = load_sam(sam, device) if waiting else None
-    console = Console(stderr=True)
+    if not waiting:
+        return 0
+    model, console = load_sam(sam, device), Console(stderr=True)
     for picture in track(waiting, "outlining", console=console, disable=not sys.stderr.isatty()):
-        assert model is not None  # there is work
         masks = outline_boxes(picture.load(), [region.box for region in picture.regions], model)
         told = {"sam": sam, "masks": [rle.to_json(rle.encode(mask)) for mask in masks]}
         write_text(folder / MASKS / f"{picture.name}.json", json.dumps(told))

@@ -70,9 +70,9 @@ def fill(text: str, results: Path, page: Path | None = None) -> str:
         raise InputError(f"{begun} blocks <!-- results:FILE:EXPERIMENT --> begin, {whole} end with <!-- /results -->")
 
     def filled(found: re.Match[str]) -> str:
-        file, home = results / f"{found['file']}.csv", (page or results / "page").resolve().parent
-        near = page is not None and file.resolve().is_relative_to(home)
-        link = file.resolve().relative_to(home).as_posix() if near else ""
+        file, link = results / f"{found['file']}.csv", ""
+        if page is not None and file.resolve().is_relative_to(home := page.resolve().parent):
+            link = file.resolve().relative_to(home).as_posix()
         return found[1] + table(file, found["experiment"], link) + "\n" + found[4]
 
     return BLOCK.sub(filled, text)

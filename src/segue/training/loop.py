@@ -384,4 +384,4 @@ def _resumed(out: Path, trainer: _Trainer, facts: dict[str, Any]) -> _Standing:
 def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     """What must not change when a run is resumed; the number of workers may."""
     options = {name: value for name, value in facts["options"].items() if name != "workers"}
-    return options | {"examples": facts["examples"], "monitor": facts["monitor"]} | facts.get("about", {})
+    return facts.get("about", {}) | options | {"examples": facts["examples"], "monitor": facts["monitor"]}
