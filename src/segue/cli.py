@@ -219,7 +219,8 @@ def caption(
         pair: where the model's image-text pair is, if it has moved: a name, a folder or clip:ID-OR-FOLDER.
         support: a file of captions to use instead of the model's own support set.
         objects: names of what is to be seen, instead of looking for it.
-        detector: the DETR that looks for them, if that of training has moved, such as facebook/detr-resnet-50.
+        detector: what looks for them, if that of training has moved: a DETR (facebook/detr-resnet-50, or a folder), or
+            a YOLOX (an .onnx file).
         retrieve: take the nearest captions of the support set and write none.
         beams: hypotheses kept while searching.
         top_p: sample from the likeliest tokens that together have that probability; 0 searches instead.
@@ -264,14 +265,16 @@ def explain(
     """Tell stories around a place on a picture: captions whose phrases are tied to masks, with scores.
 
     Args:
-        image: a picture. Point at something in it with one of --box, --point, --mask, --scribble, --every.
+        image: a picture. Point at something in it with one of --box, --point, --mask, --scribble, --every. A folder of
+            pictures takes --every.
         box: x,y,w,h in pixels; x and y of the top left corner.
         point: x,y: the smallest object there.
         mask: a PNG of the picture's size, white on what is meant.
         scribble: points as "x,y x,y x,y".
         every: each object of the picture by itself.
         graph: the picture's objects and relations: json in Visual Genome's format, or COCO's instances.
-        detector: a DETR that finds the objects when there is no graph, such as facebook/detr-resnet-50.
+        detector: what finds the objects when there is no graph: a DETR (facebook/detr-resnet-50, or a folder), or a
+            YOLOX (an .onnx file).
         model: a bundled name or a checkpoint folder.
         top: how many stories.
         steps: evaluations of the network.
@@ -279,7 +282,7 @@ def explain(
         length: exactly so many words.
         include: words that every caption tells.
         seed: of all that is drawn by lot.
-        out: folder for the overlays and the page (default PICTURE.stories).
+        out: folder for the overlays and the pages (default PICTURE.stories).
         export: further files.
         json: print one JSON object.
         device: cpu, cuda, cuda:1, ...
@@ -669,8 +672,8 @@ def serve(
         host: address to listen on; others than this machine can only be served with a token.
         port: to listen on.
         token: what requests must bring as `Authorization: Bearer TOKEN`, 8 characters or more.
-        detector: a DETR by its id on the hub or from a folder, for explaining pictures without regions, and for
-            captioners that were trained with one, if it has moved.
+        detector: a DETR by its id on the hub or from a folder, or a YOLOX's .onnx file, for explaining pictures without
+            regions, and for captioners that were trained with one, if it has moved.
         max_mb: of a request.
         max_megapixels: of a picture.
         waiting: requests that may wait for one model; one more is answered 429.

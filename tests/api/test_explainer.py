@@ -1,5 +1,8 @@
 import json
+import re
+import shutil
 from dataclasses import replace
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -203,3 +206,39 @@ def test_without_a_bundled_model_the_command_says_what_there_is(segue, files):
     status, _, error = segue("explain", files / "7.png", "--box", "1,1,5,5", "--model", "no-such-model")
     assert status == 2
     assert "neither a folder nor a bundled model" in error
+
+
+def test_a_folder_gets_a_page_of_all_pictures_and_tells_whose_graph_is_missing(segue, folder, files, tmp_path):
+    photos = tmp_path / "photos & co"
+    photos.mkdir()
+    shutil.copy(files / "7.png", photos)
+    graph = files / "g.json"
+    graph.write_text(json.dumps([visual_genome(), visual_genome() | {"image_id": 12}]))
+    args = ("explain", photos, "--every", "--graph", graph, "--model", folder, "--top", 2, "-o", tmp_path / "o")
+    status, out, error = segue(*args, "--json")
+    assert status == 0, error
+    assert "index.html" in error
+    assert len(json.loads(out)["prompts"]) == len(REGIONS)
+    shutil.copy(files / "7.png", photos / "lost.png")
+    status, out, error = segue(*args)
+    assert status == 2
+    assert "1 of 2 pictures could not be explained: lost.png: " in error
+    page = (tmp_path / "o/index.html").read_text()
+    assert page.count("<figure>") == len(REGIONS)
+    assert "photos &amp; co" in page
+    for name in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert (tmp_path / "o" / unquote(name)).is_file()
+
+
+def test_a_folder_that_cannot_be_explained_is_refused(segue, folder, files, tmp_path):
+    for more, message in (
+        (("--box", "1,1,5,5"), "a folder of pictures takes --every"),
+        (("--every", "-o", files), "stories would be written among the pictures"),
+    ):
+        status, _, error = segue("explain", files, "--model", folder, *more)
+        assert status == 2
+        assert message in error
+    (tmp_path / "empty").mkdir()
+    assert "no pictures there" in segue("explain", tmp_path / "empty", "--every", "--model", folder)[2]
+    shutil.copy(files / "7.png", files / "7.jpg")
+    assert "two pictures are called 7" in segue("explain", files, "--every", "--model", folder)[2]

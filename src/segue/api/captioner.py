@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +21,12 @@ from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
 from segue.encoders.pairs import Pair
 from segue.methods import syntic
-from segue.methods.detr import find_objects, load_detr
+from segue.methods.detectors import Detector, load_detector
 from segue.methods.pairs import load_pair
 from segue.methods.syntic import Support
 from segue.methods.syntic.tagging import gathered, labels, tag
 from segue.nn.decoding import Decoding
 from segue.types import InputError, Region
-
-if TYPE_CHECKING:
-    from transformers import DetrForObjectDetection
 
 Texts = Path | str | Sequence[str] | Support  # a file of captions, captions, or what was made of them
 Objects = Sequence[str | Region]
@@ -53,8 +50,8 @@ def load_captioner(
     """A captioner from a bundled name or a checkpoint folder, with the image-text pair that its config names.
 
     pair: where that pair is now, if it has moved. support: captions instead of its own, the paper's -TT: a file in any
-    format of `segue.data.corpus`, or a list. detector: a DETR that looks for objects, by its id on the hub or from a
-    local folder; by default the one of training, if there was one.
+    format of `segue.data.corpus`, or a list. detector: what looks for objects, a DETR by its id on the hub or from a
+    local folder, or a YOLOX as an .onnx file; by default the one of training, if there was one.
     Raises InputError when the pair or the detector can't be found, or the pair isn't the one of training.
     """
     folder = find(name_or_path, device)
@@ -73,15 +70,15 @@ def load_captioner(
     return made if support is None else made.with_support(support)
 
 
-def _detector(folder: Path, trained: syntic.Captioner, detector: str | None, device: str) -> Any:
-    """The DETR, on its device, or None where the model was trained without or reads no objects."""
+def _detector(folder: Path, trained: syntic.Captioner, detector: str | None, device: str) -> Detector | None:
+    """The detector, or None where the model was trained without or reads no objects."""
     source = detector or trained.detector
     if detector is not None and not trained.model.config.af:
         raise InputError(f"{folder}: this captioner reads no objects (af is off); leave the detector out")
     if source is None or not trained.model.config.af:
         return None
     try:
-        return cast(Any, load_detr(source)).to(device)
+        return load_detector(source, device)
     except InputError as error:
         raise InputError(f"{error}; {folder} finds objects by it: tell where it is: --detector FOLDER") from error
 
@@ -89,7 +86,7 @@ def _detector(folder: Path, trained: syntic.Captioner, detector: str | None, dev
 class Captioner(Shared):
     """A trained captioner and the image-text pair whose features it reads; pictures are read `batch_size` at a time.
 
-    detector: a DETR that looks for objects in pictures; without, they are looked for by image-text similarity.
+    detector: what looks for objects in pictures; without, they are looked for by image-text similarity.
     Raises InputError when the pair is of another width or fingerprint than that of training.
     """
 
@@ -98,7 +95,7 @@ class Captioner(Shared):
         trained: syntic.Captioner,
         pair: Pair,
         batch_size: int = 32,
-        detector: DetrForObjectDetection | None = None,
+        detector: Detector | None = None,
     ) -> None:
         trained.check_pair(pair.width, pair.fingerprint)
         self.trained, self.pair, self.batch_size, self.detector = trained, pair, batch_size, detector
@@ -195,7 +192,7 @@ class Captioner(Shared):
         return [[Caption(*one) for one in found] for found in self.trained.support.retrieve_scored(v, num)]
 
     def _detected(self, part: Sequence[NDArray[np.uint8]]) -> list[Objects] | None:
-        return None if self.detector is None else [find_objects(image, self.detector).labels for image in part]
+        return None if self.detector is None else [self.detector(image).labels for image in part]
 
     def _objects(self, v: Tensor, given: Sequence[Objects] | None) -> tuple[Tensor | None, Tensor | None]:
         """Objects (B, K, D) and found (B, K) of Eq. 4; nothing for a model that doesn't read them."""

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from segue.api.models import find
 from segue.api.pictures import Picture as Image
 from segue.api.pictures import pixels_of
 from segue.data.formats.scene_graph import read_graph
-from segue.methods.detr import load_detr
+from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.detector import detect_graph
 from segue.methods.sgdiff.explain import explain_all
 from segue.methods.sgdiff.graph import Box, SceneGraph, graph_of
@@ -29,9 +29,6 @@ from segue.methods.sgdiff.model import Encoded, SGDiff
 from segue.methods.sgdiff.prompts import Point, every_box, prompt_box
 from segue.methods.sgdiff.saving import restore
 from segue.types import CaptionedMasks, InputError, Picture, Region, Relation
-
-if TYPE_CHECKING:
-    from transformers import DetrForObjectDetection
 
 Graph = str | Path | SceneGraph
 TOGETHER = 16  # prompts in a batch
@@ -41,11 +38,12 @@ KEPT = 4  # pictures whose features are remembered
 def load_explainer(name_or_path: str | Path, *, device: str = "cpu", detector: str | None = None) -> Explainer:
     """An explainer from a bundled name or a checkpoint folder.
 
-    detector: a DETR by its id on the hub or from a local folder, for pictures that come without a scene graph.
+    detector: for pictures that come without a scene graph: a DETR by its id on the hub or from a local folder, or a
+    YOLOX as an .onnx file.
     """
     folder = find(name_or_path, device)
     model = restore(folder)[0].to(device)
-    explainer = Explainer(model, None if detector is None else cast(Any, load_detr(detector)).to(device))
+    explainer = Explainer(model, None if detector is None else load_detector(detector, device))
     explainer.folder = folder
     return explainer
 
@@ -61,7 +59,7 @@ class _Seen:
 class Explainer(Shared):
     """Tells stories around a prompt. The last few pictures stay encoded, so a further prompt costs little."""
 
-    def __init__(self, model: SGDiff, detector: DetrForObjectDetection | None = None) -> None:
+    def __init__(self, model: SGDiff, detector: Detector | None = None) -> None:
         self.model, self.detector = model.eval(), detector
         self._seen: dict[str, _Seen] = {}
 

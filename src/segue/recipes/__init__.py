@@ -35,6 +35,7 @@ from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
 from segue.recipes.sgdiff import SCENES as STORIES
 from segue.recipes.sgdiff import SGDIFF, sgdiff, sgdiff_scenes
+from segue.recipes.sgdiff_real import sgdiff_real_table
 from segue.recipes.sgdiff_tables import sgdiff_bundled_table, sgdiff_scenes_table
 from segue.recipes.syntic import SYNTIC, SYNTIC_SCENES, syntic, syntic_scenes
 from segue.recipes.syntic_real import syntic_real_table
@@ -70,6 +71,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
     "serve": serve_table,
+    "sgdiff_real": sgdiff_real_table,
     "sgdiff_scenes": sgdiff_scenes_table,
     "sgdiff_scenes_full": sgdiff_bundled_table,
     "syntic_real": syntic_real_table,

@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from segue.data import rle
-from segue.methods.detr import find_objects
+from segue.methods.detectors import Detr
 from segue.methods.sgdiff.batches import Example, collate
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.explain import explain
@@ -73,8 +73,8 @@ def bench_sgdiff(
         timed[f"{size}/first_prompt"] = _first(model, objects, asked)
         timed[f"{size}/further_prompt"] = _further(model, objects, asked)
     timed["train"] = _training_step(_untrained(config).train(), batch)
-    image, detr = _image(sizes[0]), _untrained_detr()
-    timed["detector"] = lambda: find_objects(image, detr, threshold=0, most=objects, shortest=detector_side)
+    image, detect = _image(sizes[0]), Detr(_untrained_detr(), threshold=0, most=objects, shortest=detector_side)
+    timed["detector"] = lambda: detect(image)
     ms = {name: 1e3 * seconds for name, seconds in medians(timed, rounds).items()}
     return {
         "decoders": {name: _told(name, models[name], ms, objects, asked) for name in models},

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from segue.api.illustrator import Illustrator, load_illustrator
 from segue.data import rle
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import recognise
 from segue.methods.crossmodal.saved import restore_vq
 from segue.methods.crossmodal.vq import LayoutVQ
 from segue.recipes.crossmodal import SCENES, Settings, System, Told, gather_told, quantiser, read_told, train_on
@@ -54,6 +54,7 @@ from segue.recipes.crossmodal_scores import (
     score_telling,
     teller,
 )
+from segue.recipes.photographs import split_of
 from segue.recipes.scenes import alone, scenes_once
 from segue.recipes.tables import Row
 from segue.training.state import has_state
@@ -65,7 +66,6 @@ BUNDLED, TRIES = "crossmodal-scenes", 4  # as `segue draw` has it
 TESTED, BEST = 300, 60  # pictures of the test split; of them, those that are drawn 16 times
 SHORT = replace(SCENES, steps=600, evaluations=1)
 REAL = replace(SHORT, vq_steps=300, steps=250, evaluations=5)
-REAL_SPLIT = (160, 180)  # the real pictures, in the order of their names: up to here train, up to there val
 
 
 def crossmodal_scenes_table(data: Path | None = None, base: Settings = SHORT) -> list[Row]:
@@ -231,12 +231,9 @@ def _tested(settings: Settings) -> tuple[Sequence[Case], Sequence[Case]]:
 def _split(settings: Settings, split: str) -> Told:
     if "test" in recognise(settings.data)[1]:
         return read_told(settings, split)
-    whole = read_pictures(settings.data, "train")
-    named = sorted(whole.pictures, key=lambda picture: picture.name)
-    ends = (0, *REAL_SPLIT, len(named))
-    at = ("train", "val", "test").index(split)
-    classes = (*whole.classes, "background")
-    pictures = [replace(p, label_map=partial(painted, p, classes)) for p in named[ends[at] : ends[at + 1]]]
+    found = split_of(settings.data, split)
+    classes = (*found.classes, "background")
+    pictures = [replace(p, label_map=partial(painted, p, classes)) for p in found.pictures]
     return gather_told(PictureSet(pictures, classes), settings.image_size, f"{settings.data}, {split}")
 
 

@@ -1,19 +1,35 @@
-"""`segue explain`: a picture and a place on it in; stories, overlays, a page and the field's files out."""
+"""`segue explain`: a place on a picture, or a folder, in; stories, overlays, pages and the field's files out."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from segue.api import load_explainer
 from segue.api.answers import of_story
+from segue.api.explainer import Explainer, load_explainer
 from segue.data.export import write_stories
-from segue.data.images import read_image, read_mask
+from segue.data.images import PICTURES, read_image, read_mask
+from segue.files import write_text
 from segue.types import CaptionedMasks, InputError
 
-SHOWN = ("overlay", "html")
+SHOWN, INDEX = ("overlay", "html"), "index.html"
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Stories of {title}</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body {{ font: 16px/1.5 sans-serif; margin: 2em; color-scheme: light dark }}
+section {{ display: flex; flex-wrap: wrap; gap: 1em }} h2 {{ width: 100%; font-size: 1em }}
+figure {{ margin: 0; width: 240px }} img {{ width: 100% }} a {{ color: inherit; text-decoration: none }}
+</style>
+<h1>Stories of {title}</h1>
+{cards}
+</html>
+"""
 
 
 class Asked(NamedTuple):
@@ -39,23 +55,82 @@ def explain_file(
     device: str,
 ) -> None:
     """See `segue.cli.explain`, whose arguments these are."""
-    prompt = _prompt(asked)
-    explainer, pixels = load_explainer(model, device=device, detector=detector), read_image(image)
+    _prompt(asked)  # a wrong one ends here, before anything is loaded
+    files = _pictures(image, asked, out)
+    explainer, folder = load_explainer(model, device=device, detector=detector), out or Path(f"{image.stem}.stories")
+    cards, failed = [], []
+    for file in files:
+        try:
+            told = _explain(explainer, file, asked, graph, options, folder, export)
+        except InputError as error:
+            if not image.is_dir():
+                raise
+            failed.append(f"{file.name}: {error}")
+            continue
+        cards.append(_card(file, told))
+        if as_json:
+            print(json.dumps({"image": str(file), "prompts": told}, default=str))
+        else:
+            print("\n".join(_lines(told)))
+    if image.is_dir():
+        write_text(folder / INDEX, PAGE.format(title=escape(image.name), cards="\n".join(cards)))
+        print(f"page    {folder / INDEX}", file=sys.stderr)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(files)} pictures could not be explained: " + "; ".join(failed))
+
+
+def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
+    """The picture, or those of a folder."""
+    if not image.is_dir():
+        return [image]
+    if not asked.every:
+        raise InputError(f"{image}: a folder of pictures takes --every, because a place is one picture's")
+    files = [path for path in sorted(image.iterdir()) if path.suffix.lower() in PICTURES]
+    if not files:
+        raise InputError(f"{image}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+    if twice := [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]:
+        raise InputError(f"{image}: two pictures are called {twice[0]}, and so would their stories; rename one")
+    if out is not None and out.resolve() == image.resolve():
+        raise InputError(f"{out}: stories would be written among the pictures; name another --out")
+    return files
+
+
+def _explain(
+    explainer: Explainer,
+    image: Path,
+    asked: Asked,
+    graph: Path | None,
+    options: dict[str, Any],
+    folder: Path,
+    export: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Each prompt with its stories and files."""
+    pixels, prompt = read_image(image), _prompt(asked)
     found: list[tuple[Any, list[CaptionedMasks]]]
-    if asked.every:
-        found = explainer.explain_every(image, graph=graph, **options)
+    if not asked.every:
+        found = [(None, explainer.explain(image, graph=graph, **prompt, **options))]
     else:
-        found = [(prompt, explainer.explain(image, graph=graph, **prompt, **options))]
-    folder, told = out or Path(f"{image.stem}.stories"), []
+        found = explainer.explain_every(image, graph=graph, **options)
+    told = []
     for i, (place, stories) in enumerate(found, 1):
         name = f"{image.stem}.{i}" if asked.every else image.stem
         files = write_stories(folder, name, pixels, stories, (*SHOWN, *export))
         about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
         told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": [str(f) for f in files]})
-    if as_json:
-        print(json.dumps({"image": str(image), "prompts": told}, default=str))
-    else:
-        print("\n".join(_lines(told)))
+    return told
+
+
+def _card(image: Path, told: list[dict[str, Any]]) -> str:
+    """A picture on a folder's page: of each object its first story's overlay, and where the others are."""
+    figures = []
+    for i, one in enumerate(told, 1):
+        name, first = quote(f"{image.stem}.{i}"), one["stories"][0]
+        caption = escape(first["caption"])
+        figures.append(
+            f'<a href="{name}.html"><figure><img loading="lazy" src="{name}.1.png" alt="{caption}">'
+            f"<figcaption>{caption} <i>{first['score']:.2f}</i></figcaption></figure></a>"
+        )
+    return f"<section><h2>{escape(image.name)}</h2>{''.join(figures)}</section>"
 
 
 def _prompt(asked: Asked) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from segue.data.words import Words
 from segue.encoders.pairs import Pair
 from segue.files import replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
-from segue.methods.detr import class_names, find_objects, load_detr
+from segue.methods.detectors import load_detector
 from segue.methods.pairs import load_pair
 from segue.methods.syntic import (
     SIZES,
@@ -74,8 +74,8 @@ class SynticSettings:
         max_tokens: the most tokens of a caption.
         vocabulary: tokens that the decoder knows, at most.
         objects: a file of names to look for in pictures, one a line; by default the captions' own nouns.
-        detector: a DETR that finds objects in the pictures, by its id on the hub or from a folder; without, names are
-            looked for by image-text similarity.
+        detector: what finds objects in the pictures: a DETR by its id on the hub or from a folder, or a YOLOX as an
+            .onnx file; without, names are looked for by image-text similarity.
         fo_steps: updates of each feature by Eq. 2.
         fo_lr: how far Adam moves a coordinate in one of them; the paper's is 1e-5, the steps are not in it. What counts
             is lr x steps against a coordinate's root mean square, D ** -.5. The paper's lr moves nothing in 100 steps:
@@ -278,8 +278,8 @@ def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[st
     What was found is kept in the cache, a line a picture, and a search that was stopped goes on there.
     """
     assert settings.detector is not None
-    detr = cast(Any, load_detr(settings.detector)).to(settings.device)
-    names = sorted(set(class_names(detr).values()) - {"N/A"})
+    detect = load_detector(settings.detector, settings.device)
+    names = sorted(detect.names)
     told = str([settings.detector, [(item.name, item.content) for item in items]])
     file = settings.cache / f"objects-{hashlib.sha256(told.encode()).hexdigest()[:16]}.jsonl"
     with alone(file):
@@ -289,7 +289,7 @@ def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[st
             os.truncate(file, file.stat().st_size - len(lines.pop().encode()))
         with file.open("a", encoding="utf-8") as kept:
             for i, item in enumerate(items[len(lines) :], len(lines) + 1):
-                lines.append(json.dumps(find_objects(item.load(), detr).labels) + "\n")
+                lines.append(json.dumps(detect(item.load()).labels) + "\n")
                 kept.write(lines[-1])
                 kept.flush()
                 show_progress(i, len(items))

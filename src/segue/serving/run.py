@@ -29,7 +29,7 @@ def serve(
 ) -> None:
     """Serve these models (folders or bundled names; all bundled ones when there is none) until it is stopped.
 
-    detector: a DETR for explainers, and for captioners that were trained with one.
+    detector: a DETR, or a YOLOX's .onnx file, for explainers, and for captioners that were trained with one.
     Raises InputError for an unknown model, a short token, an address open to others without a token, and a detector
     that no model has a use for.
     """

@@ -1,4 +1,4 @@
-"""Scene graphs of pictures that come without one: DETR by `transformers` for the nodes, a pair head for the edges.
+"""Scene graphs of pictures that come without one: a detector for the nodes, a pair head for the edges.
 
 Where we differ from the paper's graphs (neural-motifs): objects don't wait for their relations, and the head looks at
 each pair by itself. Without a trained head the edges are the spatial ones of `graph.spatial_relations`.
@@ -8,43 +8,35 @@ Shapes: B pictures, N nodes, F = width of DETR's decoder, P predicates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segue.methods.detr import find_objects
+from segue.methods.detectors import Detector
 from segue.methods.sgdiff.graph import SceneGraph, spatial_relations
 from segue.methods.sgdiff.mask_head import BOX_CODE, box_code
 from segue.types import InputError, Relation
 
-if TYPE_CHECKING:
-    from transformers import DetrForObjectDetection
 
+def detect_graph(image: NDArray[np.uint8], detector: Detector, head: RelationHead | None = None) -> SceneGraph:
+    """The scene graph of a picture (H, W, 3) uint8, with the features of the detector's decoder where it has one.
 
-@torch.no_grad()
-def detect_graph(
-    image: NDArray[np.uint8],
-    detr: DetrForObjectDetection,
-    head: RelationHead | None = None,
-    *,
-    threshold: float = 0.7,
-    most: int = 50,
-    shortest: int = 800,
-) -> SceneGraph:
-    """The scene graph of a picture (H, W, 3) uint8, its nodes' features from DETR's decoder.
-
-    threshold: of a node's probability. most: nodes, the surest first; doubles (same class, IoU above .8) are dropped.
-    shortest: pixels of the shorter side that DETR sees. Raises InputError when nothing is found.
+    Raises InputError when nothing is found, and for a head beside a detector without features.
     """
-    labels, boxes, features = find_objects(image, detr, threshold=threshold, most=most, shortest=shortest)
+    labels, boxes, features = detector(image)
     if not labels:
-        raise InputError(f"no object found with a probability of {threshold} or more; lower threshold, or give a graph")
+        raise InputError(
+            f"no object found with a probability of {detector.threshold} or more; lower threshold, or give a graph"
+        )
     size = (image.shape[1], image.shape[0])
-    relations = spatial_relations(boxes) if head is None else head.relate(features, boxes, size)
+    if head is None:
+        relations = spatial_relations(boxes)
+    elif features is None:
+        raise InputError("a relation head reads a DETR's features, which this detector has not; leave the head out")
+    else:
+        relations = head.relate(features, boxes, size)
     return SceneGraph(tuple(labels), boxes, tuple(relations), size, features=features)
 
 

@@ -30,8 +30,8 @@ class Captioner:
 
     pair: what tells the pair ({"width": D, "fingerprint": ..., and whatever loads it}). support: kept with the model
     when it is small enough to ship; else the caller brings one. recipe: how it was trained. names: of the objects that
-    it may be told of (Eq. 4), which are looked for in a picture. detector: the DETR that finds them (its id or folder),
-    None for image-text similarity.
+    it may be told of (Eq. 4), which are looked for in a picture. detector: what finds them (a DETR's
+    id or folder, or a YOLOX's file), None for image-text similarity.
     """
 
     model: Syntic

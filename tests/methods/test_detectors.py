@@ -1,0 +1,92 @@
+"""YOLOX: its boxes, its preprocessing and its file; a DETR is tested with the graphs that it makes."""
+
+import numpy as np
+import pytest
+
+from segue.methods.detectors import Yolox, load_detector, load_yolox
+from segue.types import InputError
+from tiny_yolox import CELLS, SIDE, answer, tiny_yolox
+
+PICTURE = np.zeros((32, 48, 3), np.uint8)  # seen at 4/3 of its size
+PICTURE[..., 0] = 200  # red
+
+
+class Given:
+    """A session that answers what it was given, and keeps what it was fed."""
+
+    def __init__(self, answer, side=SIDE):
+        self.answer, self.side = answer, side
+
+    def get_inputs(self):
+        return [Shaped("images", [1, 3, self.side, self.side])]
+
+    def get_outputs(self):
+        return [Shaped("output", list(self.answer.shape))]
+
+    def run(self, names, fed):
+        self.fed = fed["images"]
+        return [self.answer]
+
+
+class Shaped:
+    def __init__(self, name, shape):
+        self.name, self.shape = name, shape
+
+
+def test_boxes_are_decoded_from_every_grid():
+    fine, coarse = 8 * 2 + 1, 64 + 16  # column 1, row 2 of the finest; the first of the coarsest
+    detect = Yolox(
+        Given(answer((fine, (0.5, 0.5, 0, np.log(2)), 0.9, "dog", 1), (coarse, (1, 0.5, 0, 0), 1, "car", 0.5))), "y"
+    )
+    found = detect(PICTURE)
+    assert found.labels == ["dog", "car"]
+    # 8 pixels at centre (12, 20) and 8x16 of size; 32 pixels at centre (32, 16); both over 4/3
+    np.testing.assert_allclose(found.boxes, [[6, 9, 6, 12], [12, 0, 24, 24]], atol=1e-4)
+    assert found.features is None
+
+
+def test_it_sees_bgr_in_the_corner_of_a_grey_square():
+    session = Given(answer())
+    assert Yolox(session, "y")(PICTURE).labels == []
+    seen = session.fed[0]
+    assert seen.shape == (3, SIDE, SIDE)
+    assert (seen[:, 42:] == 114).all()  # 32 * 4 / 3 = 42.67
+    assert (seen[2, :42] == 200).all()
+    assert (seen[:2, :42] == 0).all()
+
+
+def test_the_surest_of_one_class_that_overlap_is_kept_and_boxes_end_at_the_edge():
+    wide = np.log(20)
+    said = [
+        (0, (0, 0, wide, wide), 0.8, "dog", 1),
+        (1, (0, 0, wide, wide), 0.9, "dog", 1),
+        (2, (0, 0, wide, wide), 0.7, "cat", 1),
+    ]
+    detect = Yolox(Given(answer(*said)), "y")
+    found = detect(PICTURE)
+    assert found.labels == ["dog", "cat"]
+    assert (found.boxes[:, :2] + found.boxes[:, 2:] <= [48, 32]).all()
+    detect.most = 1
+    assert detect(PICTURE).labels == ["dog"]
+    detect.threshold = 0.95
+    assert detect(PICTURE).labels == []
+
+
+def test_what_is_no_yolox_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"gives \[1, 84, 7\], expected \[1, 84, 85\]"):
+        Yolox(Given(np.zeros((1, CELLS, 7))), "y")
+    with pytest.raises(InputError, match="expected a YOLOX of pictures"):
+        Yolox(Given(answer(), side=50), "y")
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(InputError, match="no such file"):
+        load_yolox(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_bytes(b"not a model")
+    with pytest.raises(InputError, match="can't be read as ONNX"):
+        load_detector(str(tmp_path / "text.onnx"))
+
+
+def test_an_onnx_file_detects(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    path = tiny_yolox(tmp_path / "y.onnx", (17, (0, 0, 0, 0), 1, "bus", 1))
+    assert load_detector(str(path))(PICTURE).labels == ["bus"]
