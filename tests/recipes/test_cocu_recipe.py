@@ -147,6 +147,20 @@ def test_batches_hold_a_caption_and_prompts_and_can_be_made_again(settings):
     assert said != other
 
 
+def test_batches_tell_which_prompts_name_the_same(settings):
+    batches, _ = batches_of(settings)
+    told = batches.collate([(0, i) for i in range(len(batches))])
+    for (caption, *prompts), numbers in zip(told["text"], told["name"].tolist(), strict=True):
+        for prompt, number in zip(prompts, numbers, strict=True):
+            assert prompt == caption if number == -1 else f" {batches.archive.concepts[number]}" in prompt
+    assert (told["name"] >= 0).any()
+    batches.corpus = replace(batches.corpus, captions=[("of nothing known",)] * len(batches))
+    batches.archive = None
+    assert set(batches.collate([(0, 0)])["name"].flatten().tolist()) == {-1}
+    whole, _ = batches_of(replace(settings, naming="picture"))
+    assert "name" not in whole.collate([(0, 0)])
+
+
 def test_groupvit_learns_from_nothing_but_its_caption(settings):
     batches, corpus = batches_of(replace(settings, system="groupvit"))
     assert batches.archive is None
@@ -183,7 +197,7 @@ def test_mirrored_pictures_have_the_sides_of_their_captions_swapped(settings):
 
 def test_the_tables_name_every_system_and_seed(scenes):
     rows = TABLES["cocu_scenes"](scenes)
-    assert len({row.key for row in rows}) == 6 * len(SEEDS) == 18
+    assert len({row.key for row in rows}) == (6 + 1) * len(SEEDS) == 21
     assert {row.system for row in TABLES["cocu_recovery"](None)} == {"expansion", "ranking", "sampling"}
     assert {"cocu", "cocu-scenes"} <= set(RECIPES)
 

@@ -80,6 +80,8 @@ class CocuSettings:
         captions: how many captions of each picture are used, the first ones; 0 for all. The web has one.
         concepts: prompts beside the caption.
         temperature: of the draws from the archive.
+        naming: a prompt is told from the others by single "groups" (`naming_loss`), or by the whole "picture", as the
+            paper has it.
         protocol: the card of the evaluations, and the model's own from then on.
         names: what the tokenizer must know beside captions, concepts and the classes of val; no word of it is learned.
         flips: mirror half of the pictures, with the sides in the captions swapped.
@@ -107,6 +109,7 @@ class CocuSettings:
     captions: int = 1
     concepts: int = 3
     temperature: float = 0.1
+    naming: Literal["groups", "picture"] = "groups"
     protocol: str = "scenes"
     names: tuple[str, ...] = ()
     flips: bool = True
@@ -246,6 +249,8 @@ class NamedBatches:
         if archive is not None and len(archive) != len(corpus.pictures):
             raise InputError(f"archive: of {len(archive)} pictures, expected {len(corpus.pictures)}; curate them again")
         self.corpus, self.archive, self.settings, self.rows = corpus, archive, settings, told
+        concepts = corpus.vocabulary.concepts if archive is None else archive.concepts
+        self.numbers = {name: i for i, name in enumerate(concepts)}
         size = model.config.image_size
         self.size, self.mean, self.std = (size, size), model.config.mean, model.config.std
         self._pixels = lru_cache(maxsize=CACHE // (3 * size * size))(self._read)
@@ -257,12 +262,18 @@ class NamedBatches:
         """The batch that `GroupViT.training_step` takes."""
         names = self._names(keys)
         drawn = [self._draw(epoch, self.rows[index], some) for (epoch, index), some in zip(keys, names, strict=True)]
-        pixels = torch.stack([image for image, _ in drawn]).float() / 255
+        pixels = torch.stack([image for image, _, _ in drawn]).float() / 255
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return {"image": (pixels - mean) / std, "text": [text for _, text in drawn]}
+        batch = {"image": (pixels - mean) / std, "text": [text for _, text, _ in drawn]}
+        if self.settings.naming == "groups":
+            batch["name"] = torch.tensor([[self.numbers.get(name, -1) for name in named] for _, _, named in drawn])
+        return batch
 
-    def _draw(self, epoch: int, row: int, names: Sequence[str] | None) -> tuple[Tensor, list[str]]:
-        """A picture (3, S, S) uint8 and its texts. names: of its archive; None: the caption's own nouns."""
+    def _draw(self, epoch: int, row: int, names: Sequence[str] | None) -> tuple[Tensor, list[str], list[str]]:
+        """A picture (3, S, S) uint8, its texts, and of its prompts what they name, "" where the caption stands in.
+
+        names: of its archive; None: the caption's own nouns.
+        """
         rng = np.random.default_rng([self.settings.seed, epoch, row])
         captions = self.corpus.captions[row]
         caption = captions[int(rng.integers(len(captions)))]
@@ -272,8 +283,8 @@ class NamedBatches:
         image = self._pixels(row)
         image = image if mirrored is None else image[:, ::-1]
         texts = [caption if mirrored is None else mirrored, *(_prompt(name, rng) for name in names)]
-        texts += [texts[0]] * (1 + self.settings.concepts - len(texts))
-        return torch.from_numpy(image.copy()).permute(2, 0, 1), texts
+        missing = 1 + self.settings.concepts - len(texts)
+        return torch.from_numpy(image.copy()).permute(2, 0, 1), texts + [texts[0]] * missing, names + [""] * missing
 
     def _read(self, row: int) -> NDArray[np.uint8]:
         return resize_image(self.corpus.pictures[row].load(), self.size)

@@ -3,8 +3,9 @@
 The scenes are seen from near (`--view close`): at 64 pixels a thing of the wide ones is a patch or two, and a model of
 this size learns the ground that it stands on instead.
 
-cocu_scenes    GroupViT, CoCu and CoCu without one of its parts, 3 seeds, on test. miou: over all 32 classes, whose
-               names compete in every picture; miou_named and miou_seldom: over those that a train caption names in
+cocu_scenes    GroupViT, CoCu and CoCu without one of its parts, 3 seeds, on test; and CoCu with the paper's loss of
+               prompts (experiment naming), where all others have `naming_loss`. miou: over all 32 classes, whose names
+               compete in every picture; miou_named and miou_seldom: over those that a train caption names in
                half of the pictures which show them or more, and over the others; given, given_named, given_seldom: the
                same when of each picture only the names are asked for that it shows; miou_at_25 ... miou_at_100: on 100
                pictures of val after each quarter of the training.
@@ -42,9 +43,12 @@ OFTEN = 0.5  # share of the captions of pictures with a class that name it
 def cocu_scenes_table(data: Path | None) -> list[Row]:
     """Every system with every seed. data: scenes of `segue data make scenes`; drawn once unless given."""
     return [
-        Row("test", system, seed, partial(_row, replace(SHORT, system=system, seed=seed), data))
-        for seed in SEEDS
-        for system in get_args(System)
+        row
+        for one in (replace(SHORT, seed=seed) for seed in SEEDS)
+        for row in (
+            *(Row("test", name, one.seed, partial(_row, replace(one, system=name), data)) for name in get_args(System)),
+            Row("naming", "picture", one.seed, partial(_row, replace(one, naming="picture"), data)),
+        )
     ]
 
 

@@ -14,6 +14,7 @@ from segue.methods.cocu.groupvit import (
     GroupViT,
     GroupViTConfig,
     multi_label_loss,
+    naming_loss,
     one_hot,
     sized_for,
     train_tokenizer,
@@ -43,6 +44,11 @@ def make(config=TINY, seed=0, **changes):
 def batch(size=32, prompts=2):
     text = [[CAPTIONS[i % 4], *(f"a {word}" for word in ("dog", "sky", "car")[:prompts])] for i in range(4)]
     return {"image": torch.randn(4, 3, size, size), "text": text}
+
+
+def named(prompts=2, **changes):
+    """The same, told which prompts name the same."""
+    return batch(prompts=prompts, **changes) | {"name": torch.arange(prompts).expand(4, -1)}
 
 
 def theirs(model, folder):
@@ -197,9 +203,10 @@ def test_configs_that_cannot_be_are_refused():
             replace(TINY, **changes)
 
 
-def test_gradients_reach_every_parameter():
+@pytest.mark.parametrize("told", [batch, named])
+def test_gradients_reach_every_parameter(told):
     model = make(image_size=32, patch=8, drop_path=0.0).train()
-    model.training_step(batch())["loss"].backward()
+    model.training_step(told())["loss"].backward()
     cancel = ("k_proj.bias", "assign.q_proj.bias", "projection.0.bias")  # a softmax or a batch norm takes them out
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -253,6 +260,47 @@ def test_multi_label_loss_is_the_papers(each):
         s, own = 4 * images @ texts[:, 0].T, torch.arange(5)
         clip = (F.cross_entropy(s, own) + F.cross_entropy(s.T, own)) / 2
         torch.testing.assert_close(multi_label_loss(images, texts, 4.0), clip)
+
+
+def naive_naming(groups, texts, names, scale):
+    """-log p, name by name and group by group."""
+    different = sorted({n for row in names for n in row if n >= 0})
+    places = {}
+    for c in different:
+        mean = sum(texts[i, m] for i, row in enumerate(names) for m, n in enumerate(row) if n == c)
+        places[c] = mean / mean.norm()
+    of_pictures = []
+    for i, row in enumerate(names):
+        told = []
+        for c in {n for n in row if n >= 0}:
+            chance = 0.0
+            for group in groups[i]:
+                said = {n: math.exp(scale * float(group @ places[n])) for n in different}
+                chance += said[c] / sum(said.values()) / len(groups[i])
+            told.append(-math.log(chance))
+        if told:
+            of_pictures.append(sum(told) / len(told))
+    return sum(of_pictures) / len(of_pictures)
+
+
+def test_the_naming_loss_is_that_of_a_mixture_of_groups():
+    torch.manual_seed(0)
+    groups, texts = F.normalize(torch.randn(4, 3, 8), dim=-1), F.normalize(torch.randn(4, 3, 8), dim=-1)
+    names = [[5, 2, 2], [7, 5, 9], [-1, -1, -1], [2, 0, -1]]  # one twice in a picture, one shared, one without any
+    loss = naming_loss(groups, texts, torch.tensor(names), 4.0)
+    assert float(loss) == pytest.approx(naive_naming(groups, texts, names, 4.0), abs=1e-5)
+    nothing = naming_loss(groups.requires_grad_(), texts, torch.full((4, 3), -1), 4.0)
+    nothing.backward()
+    assert nothing.item() == 0
+
+
+def test_a_name_that_two_pictures_share_is_true_of_both():
+    sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
+    groups, texts = torch.stack([sky, dog])[None].expand(2, -1, -1), torch.stack([sky, dog])[None].expand(2, -1, -1)
+    names = torch.tensor([[0, 1], [0, 1]])
+    assert float(naming_loss(groups, texts, names, 50.0)) == pytest.approx(math.log(2), abs=1e-4)  # half of the groups
+    shown = F.normalize(groups.mean(1), dim=-1)
+    assert float(multi_label_loss(shown, texts, 50.0)) > math.log(2) * 0.99  # the papers' can't tell the two apart
 
 
 def test_noise_and_drop_path_in_training_only():

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from test_groupvit import TINY, batch, make
+from test_groupvit import TINY, make, named
 
 
 def step(rows):
@@ -16,8 +16,8 @@ def step(rows):
         if hasattr(module, "norm_tokens"):
             module.assign.eval()  # no Gumbel noise: its numbers are each process's own
     torch.manual_seed(0)
-    whole = batch()
-    loss = model.training_step({"image": whole["image"][rows], "text": whole["text"][rows]})["loss"]
+    whole = named()
+    loss = model.training_step({name: value[rows] for name, value in whole.items()})["loss"]
     loss.backward()
     return {"loss": loss.detach(), **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}}
 

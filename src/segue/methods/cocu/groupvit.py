@@ -466,8 +466,9 @@ class GroupViT(nn.Module):
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: image (B, 3, H, W); text: for each picture its caption and K prompts, the same K everywhere.
 
+        name, if it is there: (B, K) int64, which prompts name the same, -1 for one that names nothing.
         Returns "caption" (the caption against the batch), "prompts" (all prompts, when K > 0) and their sum "loss":
-        L = L(I <-> T) + L(I <-> {T_m}), GroupViT's Eq. 8.
+        L = L(I <-> T) + L(I <-> {T_m}), GroupViT's Eq. 8; where names are told, the second term is `naming_loss`.
         """
         texts = batch["text"]
         if len({len(row) for row in texts}) != 1 or not texts[0]:
@@ -476,9 +477,13 @@ class GroupViT(nn.Module):
         apart = [some for some in (captions, prompts) if some]  # captions are long, prompts short
         read = [self._read(some).unflatten(0, (len(texts), -1)) for some in apart]
         told = gather(self._projected(torch.cat(read, 1)))
-        shown = gather(self.embed_seen(self.see(batch["image"])))
+        seen = self.see(batch["image"])
+        shown = gather(self.embed_seen(seen))
         terms = {"caption": multi_label_loss(shown, told[:, :1], self.scale)}
-        if prompts:
+        if prompts and "name" in batch:
+            groups, names = gather(self.embed_groups(seen)), gather(batch["name"])
+            terms["prompts"] = naming_loss(groups, told[:, 1:], names, self.scale)
+        elif prompts:
             terms["prompts"] = multi_label_loss(shown, told[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
@@ -500,6 +505,27 @@ def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Te
     to_texts = s.logsumexp(1) - mine.logsumexp(1)
     to_images = F.cross_entropy(s.T, own.repeat_interleave(texts.shape[1]))
     return (to_texts.mean() + to_images) / 2
+
+
+def naming_loss(groups: Tensor, texts: Tensor, names: Tensor, scale: Tensor | float) -> Tensor:
+    """Ours: a picture's names come from its groups, as its pixels get theirs (see `segment`).
+
+        p(c | i) = 1/G sum_g softmax_c( scale * cos(group g of i, name c) ),     L = mean_i mean_{c of i} -log p(c | i)
+
+    over the C different names of the batch, each where its texts are in the mean. Eq. 6 and 7 ask for names of the
+    mean of the groups only, and take a name that two pictures share as false for both: at our size groups then keep
+    apart, but don't say what they are.
+    groups: (B, G, P), texts: (B, M, P), all of unit length. names: (B, M) int64, the same number for the same name, -1
+    for none; a picture without any counts nothing.
+    """
+    real = names >= 0
+    different, place = names[real].unique(return_inverse=True)
+    told = F.normalize(texts.new_zeros(len(different), texts.shape[2]).index_add(0, place, texts[real]), dim=-1)
+    mine = texts.new_zeros(len(names), len(different))
+    mine[real.nonzero()[:, 0], place] = 1
+    chance = (scale * groups @ told.T).log_softmax(2).logsumexp(1) - math.log(groups.shape[1])  # (B, C)
+    each = -(mine * chance).sum(1) / mine.sum(1).clamp(min=1)
+    return each.sum() / real.any(1).sum().clamp(min=1)
 
 
 # ------------------------------------------------------------------------------------------------ tokenizer
