@@ -1,5 +1,6 @@
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -182,3 +183,18 @@ def test_the_demo_writes_a_page_with_its_pictures(segue, tiny_model, tmp_path):
     assert all((tmp_path / "demo" / name).exists() for name in shown)
     assert "jobs.png" in shown
     assert "not for diagnosis" in page
+
+
+def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, monkeypatch):
+    from segue import cli
+
+    def warn(_argv):
+        warnings.warn_explicit("mind the gap", UserWarning, cli.__file__, 1)
+        warnings.warn_explicit("not ours", UserWarning, "elsewhere.py", 7)
+
+    monkeypatch.setattr(cli, "_main", warn)
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        _, _, error = segue("caption", "x.png")
+    assert error == "segue: warning: mind the gap\n"
+    assert [str(one.message) for one in others] == ["not ours"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +19,23 @@ from segue.types import InputError
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one command. Bad input prints one line and exits with status 2."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run one command. Bad input prints one line and exits with status 2; a warning of ours prints one line too."""
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show_warning, warnings.showwarning)
+        _main(sys.argv[1:] if argv is None else argv)
+
+
+def _show_warning(
+    others: Callable[..., None], message: Warning | str, kind: type[Warning], file: str, *more: Any
+) -> None:
+    """others: shows what is no warning of Segue's own."""
+    if kind is UserWarning and Path(file).is_relative_to(Path(__file__).parent):
+        print(f"segue: warning: {message}", file=sys.stderr)
+    else:
+        others(message, kind, file, *more)
+
+
+def _main(argv: list[str]) -> None:
     if argv == ["--version"]:
         print(f"segue {__version__}")
         return

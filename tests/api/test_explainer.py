@@ -135,6 +135,11 @@ def test_load_finds_the_method(folder):
         ({"box": LEFT, "regions": REGIONS, "graph": "x.json"}, "both graph and regions"),
         ({"box": LEFT, "relations": RELATIONS}, "got relations without regions"),
         ({"regions": REGIONS}, "prompt: got nothing"),
+        ({"box": ("a", "b", "c", "d"), "regions": REGIONS}, "expected four numbers"),
+        ({"box": (1, 2, 3, None), "regions": REGIONS}, "expected four numbers"),
+        ({"box": LEFT, "regions": REGIONS, "length": 2.5}, "length: got 2.5, expected a whole number"),
+        ({"box": LEFT, "regions": REGIONS, "top": 2.0}, "top: got 2.0, expected a whole number"),
+        ({"box": LEFT, "regions": REGIONS, "include": "dog"}, "include: got one text 'dog', expected a list"),
         ({"regions": REGIONS, "scribble": [(1, 2), (3,)]}, "expected one or more points"),
     ],
 )
@@ -145,11 +150,18 @@ def test_bad_requests_are_refused(explainer, request_, message):
 
 def test_bad_graph_files_are_refused(explainer, files):
     dangling, strange, small = visual_genome(), {"image_id": 7, "objects": [{"x": 1}]}, coco()
+    narrow, nowhere, twice = visual_genome(), visual_genome(), visual_genome()
+    narrow["objects"][0]["w"] = -5
+    nowhere["objects"][1]["x"] = float("nan")
+    twice["objects"][1]["object_id"] = 10
     dangling["relationships"][0]["object_id"] = 99
     small["images"][1]["width"] = 640
     for value, message in (
         (dangling, "dangling edge, 'left of' names the object 99"),
         (strange, "not laid out as expected"),
+        (narrow, "object 10 has the box x .* w -5"),
+        (nowhere, "object 11 has the box x nan"),
+        (twice, "the object 10 is there twice, with two boxes"),
         (small, "of a picture of 640x32 pixels, this one has 32x32"),
         ([{"image_id": 1}, {"image_id": 2}], "no entry with the image_id 7"),
         (3, "not laid out as expected"),
@@ -172,6 +184,9 @@ def test_the_command_writes_overlays_page_and_exports(segue, folder, files):
     made = {path.name for path in (files / "o").iterdir()}
     assert {"7.1.png", "7.2.png", "7.html", "7.coco.json", "7.grandf.json", "7.panoptic.json"} <= made
     assert {path.rpartition("/")[2] for path in answer["files"]} == made
+    exported = json.loads((files / "o/7.coco.json").read_text())
+    assert exported["images"][0]["file_name"] == "7.png"
+    assert isinstance(exported["annotations"][0]["segmentation"], list)  # polygons
     page = (files / "o" / "7.html").read_text()
     assert "mouseenter" in page
     assert 'data-lights="s0-' in page

@@ -119,6 +119,9 @@ def test_all_files_of_a_picture(tmp_path):
     assert sorted(f.name for f in files) == sorted(f.name for f in (tmp_path / "out").iterdir())
     assert {"p.1.png", "p.2.png", "p.1.panoptic.png", "p.html", "p.coco.json"} <= {f.name for f in files}
     assert Image.open(tmp_path / "out" / "p.1.panoptic.png").size == (30, 20)
+    write_stories(tmp_path / "every", "p.3", IMAGE, [STORY], ("coco", "grandf"), picture="p.jpg")
+    for kind in ("coco", "grandf"):
+        assert '"file_name": "p.jpg"' in (tmp_path / "every" / f"p.3.{kind}.json").read_text()
 
 
 def test_a_story_checks_itself():

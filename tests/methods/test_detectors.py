@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from segue.methods.detectors import Yolox, load_detector, load_yolox
 from segue.types import InputError
+from tiny_detr import tiny_detr
 from tiny_yolox import CELLS, SIDE, answer, tiny_yolox
 
 PICTURE = np.zeros((32, 48, 3), np.uint8)  # seen at 4/3 of its size
@@ -81,8 +84,26 @@ def test_what_is_no_yolox_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_yolox(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_bytes(b"not a model")
-    with pytest.raises(InputError, match="can't be read as ONNX"):
-        load_detector(str(tmp_path / "text.onnx"))
+    (tmp_path / "EMPTY.ONNX").touch()
+    for name in ("text.onnx", "EMPTY.ONNX"):
+        with pytest.raises(InputError, match="can't be read as ONNX"):
+            load_detector(str(tmp_path / name))
+
+
+def test_a_batch_of_any_size_will_do():
+    session = Given(answer((17, (0, 0, 0, 0), 1, "bus", 1)))
+    session.get_outputs = lambda: [Shaped("output", ["batch", CELLS, 85])]
+    session.get_inputs = lambda: [Shaped("images", ["batch", 3, SIDE, SIDE])]
+    assert Yolox(session, "y")(PICTURE).labels == ["bus"]
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    folder = tiny_detr(tmp_path / "detr")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    load_detector(str(folder))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no DETR could be read there"):
+        load_detector(str(folder))
 
 
 def test_an_onnx_file_detects(tmp_path):

@@ -130,6 +130,21 @@ def test_without_label_maps_the_masks_are_the_truth(scenes):
                                             for p in found.pictures]), Card(32, 32, 16))  # fmt: skip
 
 
+def test_what_label_maps_leave_out_is_background_where_the_card_has_one(scenes):
+    found = read_pictures(scenes, "val")
+    hidden = [np.where(p.label_map() == 0, 255, p.label_map()).astype(np.uint8) for p in found.pictures]
+    holed = replace(
+        found, pictures=[replace(p, label_map=lambda m=m: m) for p, m in zip(found.pictures, hidden, strict=True)]
+    )
+    for card, rest in ((Card(32, 32, 16, 0.3), len(found.classes)), (Card(32, 32, 16), 255)):
+        pictures, classes, truth = with_truth(holed, card)
+        assert classes == ((*found.classes, "background") if rest != 255 else found.classes)
+        for picture, there in zip(pictures, hidden, strict=True):
+            np.testing.assert_array_equal(truth(picture), np.where(there == 255, rest, there))
+    named = replace(holed, classes=("background", *found.classes[1:]))
+    assert with_truth(named, Card(32, 32, 16, 0.3))[1] == named.classes
+
+
 def test_batches_hold_a_caption_and_prompts_and_can_be_made_again(settings):
     batches, _ = batches_of(settings)
     keys = [(e, i) for e in range(2) for i in range(len(batches))]
@@ -197,7 +212,7 @@ def test_mirrored_pictures_have_the_sides_of_their_captions_swapped(settings):
 
 def test_the_tables_name_every_system_and_seed(scenes):
     rows = TABLES["cocu_scenes"](scenes)
-    assert len({row.key for row in rows}) == (6 + 1) * len(SEEDS) == 21
+    assert len({row.key for row in rows}) == (6 + 2) * len(SEEDS) == 24
     assert {row.system for row in TABLES["cocu_recovery"](None)} == {"expansion", "ranking", "sampling"}
     assert {"cocu", "cocu-scenes"} <= set(RECIPES)
 

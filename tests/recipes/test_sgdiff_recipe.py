@@ -10,11 +10,11 @@ from segue.data import rle
 from segue.data.formats import read_pictures
 from segue.data.sketchbook.scenes.write import make_scenes
 from segue.metrics.captions import score_captions
-from segue.recipes import sgdiff_tables
+from segue.recipes import sgdiff_scores, sgdiff_tables
 from segue.recipes.sgdiff import SCENES, config_of, sgdiff_scenes, staged, train_sgdiff, usable
 from segue.recipes.sgdiff_scores import cases_of, nouns_of, said_class, score_cases
 from segue.recipes.sgdiff_tables import sgdiff_bundled_table, sgdiff_scenes_table, tell_in_turn
-from segue.types import CaptionedMasks, InputError, Link, Picture, PictureSet, Region
+from segue.types import CaptionedMasks, InputError, Link, Phrase, Picture, PictureSet, Region
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,23 @@ def test_the_oracle_takes_the_best_and_missing_masks_count_nothing(pictures):
     assert found["cider_oracle5"] > found["cider"] == found["cider_selected"]
     assert found["mask_iou"] == found["map"] == found["link_accuracy"] == 0
     assert found["distinct2"] == 1
+
+
+def test_the_wording_gap_is_between_the_shares_of_a_classs_words(pictures, monkeypatch):
+    monkeypatch.setattr(sgdiff_scores, "FEW", 1)
+    dog = Region("dog", (1, 1, 9, 9))
+    captions = ("a dog", "a puppy", "a puppy", "a puppy")
+    phrases = tuple(Phrase(i, 0, len(text), (0,)) for i, text in enumerate(captions))
+    case = cases_of([replace(pictures[0], captions=captions, regions=(dog,), relations=(), phrases=phrases)], "any")[0]
+
+    def gap(*said):
+        stories = [CaptionedMasks(text, 0.5) for text in said]
+        found = score_cases(lambda _, count: (stories * count)[:count], [case], top=4, java=False, outlines=False)
+        return found["wording_gap"]
+
+    assert gap("a dog", "a puppy", "the puppy", "big puppy") == 0
+    assert gap("a dog", "a dog", "a dog", "a dog") == 0.75
+    assert gap("a dog", "a dog", "a puppy", "a puppy") == pytest.approx(0.25)
 
 
 def test_prompts(pictures):

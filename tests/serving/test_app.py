@@ -1,7 +1,10 @@
 """The HTTP application: answers equal to the command line's, and what it refuses."""
 
+import asyncio
 import base64
+import hmac
 import json
+import shutil
 import tempfile
 import time
 
@@ -15,6 +18,7 @@ from segue.api import Segmenter
 from segue.data import rle
 from segue.data.images import png_bytes, read_mask
 from segue.serving import Limits, create_app
+from segue.serving.jobs import JOBS, Request
 from segue.serving.uploads import Bounds
 from segue.types import InputError
 
@@ -142,6 +146,111 @@ def test_a_token_guards_all_but_health(segmenter):
         assert client.post("/segment/note", json={"image": SENT}, headers=right).status_code == 200
 
 
+def test_tokens_are_compared_in_constant_time(segmenter, monkeypatch):
+    compared = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((a, b)) or real(a, b))
+    with TestClient(create_app({"tiny": segmenter}, token="correct horse")) as client:
+        client.get("/models", headers={"Authorization": "Bearer wrong"})
+        client.post("/segment/note", json={}, headers={"Authorization": "Bearer worse"})
+    assert compared == [(b"wrong", b"correct horse"), (b"worse", b"correct horse")]
+
+
+def sent(app, body, tail=None):
+    """One POST to /segment/note at the ASGI level: status and headers. tail: awaited before the body's end comes."""
+
+    async def ask():
+        async def receive():
+            if parts:
+                return {"type": "http.request", "body": parts.pop(0), "more_body": True}
+            if tail is not None:
+                await tail()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                answers.append((message["status"], dict(message["headers"])))
+
+        parts, answers = [body], []
+        scope = {"type": "http", "method": "POST", "path": "/segment/note", "query_string": b"", "root_path": ""}
+        scope |= {"scheme": "http", "server": ("t", 80), "headers": [(b"content-type", b"application/json")]}
+        await app(scope, receive, send)
+        return answers[0]
+
+    return ask()
+
+
+def test_a_body_that_does_not_come_is_answered_408(segmenter):
+    app = create_app({"tiny": segmenter}, limits=Limits(seconds=0.1))
+    status, _ = asyncio.run(sent(app, b"{", tail=lambda: asyncio.sleep(60)))
+    assert status == 408
+
+
+def test_no_more_bodies_are_held_than_allowed(segmenter):
+    app = create_app({"tiny": segmenter}, limits=Limits(waiting=1, seconds=5))
+
+    async def several():
+        come = asyncio.Event()
+        first = [asyncio.create_task(sent(app, b"{", tail=come.wait)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        status, headers = await sent(app, b"{}")
+        come.set()
+        return status, headers, [status for status, _ in await asyncio.gather(*first)]
+
+    status, headers, others = asyncio.run(several())
+    assert (status, headers[b"retry-after"]) == (429, b"1")
+    assert others == [422, 422]
+    assert asyncio.run(sent(app, b"{}"))[0] == 422  # there is room again
+
+
+def test_a_full_queue_is_answered_429(segmenter):
+    app = create_app({"slow": like(Slow, segmenter)}, limits=Limits(waiting=1, gather=0))
+    body = json.dumps({"image": SENT}).encode()
+
+    async def several():
+        async with app.router.lifespan_context(app):
+            while not app.state.served.ready:
+                await asyncio.sleep(0.01)
+            running = asyncio.create_task(app.state.served.queues["segment/note", "slow"].ask(request()))
+            await asyncio.sleep(0.1)
+            waiting = asyncio.create_task(app.state.served.queues["segment/note", "slow"].ask(request()))
+            await asyncio.sleep(0.1)
+            answer = await sent(app, body)
+            await asyncio.gather(running, waiting)
+            return answer
+
+    def request():
+        return Request(JOBS["segment/note"].asked(image="-"), {"image": base64.b64decode(SENT)})
+
+    status, headers = asyncio.run(several())
+    assert (status, headers[b"retry-after"]) == (429, b"1")
+
+
+def test_a_queue_that_is_full_while_warming_delays_readiness_only(segmenter):
+    app = create_app({"slow": like(Slow, segmenter)}, limits=Limits(waiting=1, gather=0))
+    queue = app.state.served.queues["segment/note", "slow"]
+    request = Request(JOBS["segment/note"].asked(image="-"), {"image": base64.b64decode(SENT)})
+
+    async def several():
+        others = [asyncio.create_task(queue.ask(request)) for _ in range(1)]
+        await asyncio.sleep(0.1)
+        others.append(asyncio.create_task(queue.ask(request)))
+        await asyncio.sleep(0.1)
+        await app.state.served.warm()
+        await asyncio.gather(*others)
+        await app.state.served.close()
+
+    asyncio.run(several())
+    assert app.state.served.ready
+
+
+def test_a_folder_of_folds_says_what_it_is(segmenter, tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "folds/fold-1")
+    (tmp_path / "folds/ensemble.json").write_text(json.dumps({"members": ["fold-1"]}))
+    with TestClient(create_app({"folds": segmenter}, origins={"folds": tmp_path / "folds"})) as client:
+        assert client.get("/models").json()[0]["about"]["method"] == "reclmis"
+
+
 def test_no_other_origin_is_let_in(client):
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in client.options("/segment/note", headers=asked).headers
@@ -213,6 +322,7 @@ def test_models_say_what_they_are(client):
         "name": "tiny",
         "jobs": ["segment/note"],
         "medical": True,
+        "drawn": False,
         "about": {"method": "reclmis", "recipe": "a test"},
     }
 
@@ -251,6 +361,8 @@ def test_models_of_no_job_are_refused():
         (["--models", "nonsense"], "model 'nonsense': neither a folder nor a bundled model"),
         (["--host", "0.0.0.0"], "others can reach it; give a --token"),
         (["--token", "short"], "got 5 characters, expected 8 or more"),
+        (["--token", "pässword1"], "expected 8 or more, of ASCII and without spaces"),
+        (["--token", " abcdefgh"], "expected 8 or more, of ASCII and without spaces"),
     ],
 )
 def test_bad_options_of_the_command(segue, options, said):

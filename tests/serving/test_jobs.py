@@ -62,6 +62,18 @@ def test_stories(client, tiny_models):
             np.testing.assert_array_equal(mask, other.mask)
 
 
+def test_a_mask_and_the_controls_of_stories(client, tiny_models):
+    regions = [{"label": r.label, "box": list(r.box)} for r in PICTURE.regions]
+    mask = rle.decode(PICTURE.regions[0].mask)
+    drawn = base64.b64encode(index_png_bytes(mask.astype(np.uint8), np.zeros((2, 3), np.uint8))).decode()
+    how = {"top": 2, "steps": 2, "noise": 1.0, "length": 4, "seed": 1}
+    told = asked(client, "explain", image=SENT, mask=drawn, regions=regions, **how)["stories"]
+    plain = [type(r)(r.label, r.box) for r in PICTURE.regions]
+    expected = tiny_models["stories"].explain(IMAGE, mask=mask, regions=plain, **how)
+    assert [one["caption"] for one in told] == [one.caption for one in expected]
+    assert {len(one["caption"].split()) for one in told} == {4}
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -242,6 +242,9 @@ def test_answers_are_copied_and_downloaded(look, models):
     (one,) = coco["annotations"]
     mask = rle.decode(rle.from_json(one["segmentation"], expected.mask.shape, "mask"))
     np.testing.assert_array_equal(mask, expected.mask)
+    assert one["bbox"] == list(rle.box(rle.encode(expected.mask)))
+    assert isinstance(one["segmentation"][0], list)  # polygons, which other tools' imports read
+    assert coco["images"][0]["file_name"] == "chest-1.png"
     assert coco["categories"][0]["name"] == known["note"]
 
 

@@ -251,6 +251,8 @@ def _figures(folder: Path, results: Path) -> str:
     if file and path.is_file():
         with path.open(newline="", encoding="utf-8") as lines:
             found = [row for row in csv.DictReader(lines) if row["system"].startswith(system)]
+    if file and not path.is_file():
+        return f"`{path}` is not here, which holds what was measured with these weights; it lies in Segue's repository."
     if not found:
         return "No row of `results/` was measured with these weights; `segue eval` scores them on your data."
     keys = ("experiment", "system", "metric", "value", "commit")

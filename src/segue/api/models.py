@@ -48,7 +48,7 @@ def method_of(folder: Path) -> str | None:
 
 
 def about(folder: Path) -> dict[str, str]:
-    """What a checkpoint tells of its making: method, recipe and its settings."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    """What a checkpoint, or the first of a folder of folds, tells of its making: method, recipe and its settings."""
+    config = json.loads((first(folder) / "config.json").read_text(encoding="utf-8"))
     told = config.get("about") or config.get("recipe") or config.get("segue", {}).get("about") or {}
     return {"method": str(method_of(folder))} | {key: str(value) for key, value in told.items()}

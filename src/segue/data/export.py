@@ -242,24 +242,31 @@ KINDS = ("overlay", "html", "coco", "grandf", "panoptic")
 
 
 def write_stories(
-    folder: Path, name: str, image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], kinds: Sequence[str] = KINDS
+    folder: Path,
+    name: str,
+    image: NDArray[np.uint8],
+    stories: Sequence[CaptionedMasks],
+    kinds: Sequence[str] = KINDS,
+    *,
+    picture: str = "",
 ) -> list[Path]:
     """Files of one picture, each written whole or not at all; returns them.
 
-    kinds: overlay (NAME.N.png of each story), html (NAME.html), coco (NAME.coco.json), grandf (NAME.grandf.json),
-    panoptic (NAME.N.panoptic.png of each story that has masks, and their segments in NAME.panoptic.json).
+    kinds: overlay (NAME.N.png of each story), html (NAME.html), coco (NAME.coco.json, polygons), grandf
+    (NAME.grandf.json), panoptic (NAME.N.panoptic.png of each story that has masks, and their segments in
+    NAME.panoptic.json). picture: its file's name, as those tell it; NAME.png unless given.
     """
     if odd := [kind for kind in kinds if kind not in KINDS]:
         raise InputError(f"export: got {odd[0]!r}, expected some of {', '.join(KINDS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    told, texts, made = [(f"{name}.png", stories)], {}, []
+    told, texts, made = [(picture or f"{name}.png", stories)], {}, []
     pictures: dict[str, NDArray[np.uint8]] = {}
     if "overlay" in kinds:
         pictures |= {f"{name}.{n}.png": overlay(image, story) for n, story in enumerate(stories, 1)}
     if "html" in kinds:
         texts[f"{name}.html"] = to_html(image, stories, name)
     if "coco" in kinds:
-        texts[f"{name}.coco.json"] = json.dumps(to_coco(told))
+        texts[f"{name}.coco.json"] = json.dumps(to_coco(told, as_polygons=True))
     if "grandf" in kinds:
         texts[f"{name}.grandf.json"] = json.dumps(to_grandf(told))
     if "panoptic" in kinds:

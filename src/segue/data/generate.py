@@ -221,7 +221,9 @@ def _pipeline(source: str, device: str, precision: str) -> Any:
     except ImportError as error:
         raise InputError("drawing pictures of captions needs diffusers: pip install 'segue[generate]'") from error
     try:
-        pipeline = DiffusionPipeline.from_pretrained(source, torch_dtype=getattr(torch, precision))
+        pipeline = DiffusionPipeline.from_pretrained(
+            source, torch_dtype=getattr(torch, precision), use_safetensors=True
+        )
     except (OSError, ValueError) as error:
         raise InputError(
             f"{source}: no text-to-image model of diffusers can be read there ({str(error).splitlines()[0]}); name a "

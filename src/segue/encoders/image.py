@@ -399,7 +399,9 @@ def _clip_vision(source: str) -> tuple[Any, Any]:
         found = AutoConfig.from_pretrained(source).model_type
         if found not in kinds:
             raise InputError(f"{source}: holds a {found!r} model, expected a CLIP or SigLIP such as {_A_CLIP}")
-        model: Any = complete(source, kinds[found].from_pretrained(source, output_loading_info=True))
+        model: Any = complete(
+            source, kinds[found].from_pretrained(source, use_safetensors=True, output_loading_info=True)
+        )
     return (model.vision_model, model.visual_projection) if found.startswith("clip") else (model, None)
 
 

@@ -156,7 +156,7 @@ class ClipPair(Pair):
                     f"{source}: holds a {found!r} model, expected a whole CLIP or SigLIP such as {_A_CLIP}"
                 )
             model: Any = complete(
-                self.source, kinds[found].from_pretrained(self.source, output_loading_info=True)
+                self.source, kinds[found].from_pretrained(self.source, use_safetensors=True, output_loading_info=True)
             ).float()
             self.tokenizer = Tokenizer.from_str(AutoTokenizer.from_pretrained(self.source).backend_tokenizer.to_str())
         self.image = ClipImage(self.source, parts=(model.vision_model, getattr(model, "visual_projection", None)))

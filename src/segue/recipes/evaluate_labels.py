@@ -74,11 +74,13 @@ def overlap(classes: Sequence[str], concepts: Collection[str] | None) -> dict[st
 def with_truth(found: PictureSet, card: Card) -> tuple[list[Picture], tuple[str, ...], Truth]:
     """The pictures that have a truth, its classes, and how a picture's is read.
 
-    The label maps where the set has any. Otherwise the masks of its regions, the larger below; what they leave is
-    background, a class of its own where the card has a threshold and ignored where it has none.
+    The label maps where the set has any. Otherwise the masks of its regions, the larger below. What neither names is
+    background, a class of its own where the card has a threshold (Context's 60 classes) and ignored where it has none.
     """
     if mapped := [picture for picture in found.pictures if picture.label_map is not None]:
-        return mapped, found.classes, _label_map
+        if card.threshold is None or BACKGROUND in found.classes or len(found.classes) >= IGNORE:
+            return mapped, found.classes, _label_map
+        return mapped, (*found.classes, BACKGROUND), partial(_label_map, rest=len(found.classes))
     masked = [p for p in found.pictures if any(region.mask for region in p.regions)]
     if not masked:
         raise InputError("no picture of this split has a label map or a mask; naming pixels can't be scored without")
@@ -90,9 +92,11 @@ def with_truth(found: PictureSet, card: Card) -> tuple[list[Picture], tuple[str,
     return masked, classes, partial(_painted, classes=classes)
 
 
-def _label_map(picture: Picture) -> NDArray[np.uint8]:
+def _label_map(picture: Picture, rest: int = IGNORE) -> NDArray[np.uint8]:
+    """rest: what stands for pixels without a label."""
     assert picture.label_map is not None
-    return picture.label_map()
+    labels = picture.label_map()
+    return labels if rest == IGNORE else np.where(labels == IGNORE, np.uint8(rest), labels)
 
 
 def _painted(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:

@@ -57,7 +57,8 @@ def explain_file(
     """See `segue.cli.explain`, whose arguments these are."""
     _prompt(asked)  # a wrong one ends here, before anything is loaded
     files = _pictures(image, asked, out)
-    explainer, folder = load_explainer(model, device=device, detector=detector), out or Path(f"{image.stem}.stories")
+    called = image.resolve().name if image.is_dir() else image.stem
+    explainer, folder = load_explainer(model, device=device, detector=detector), out or Path(f"{called}.stories")
     cards, failed = [], []
     for file in files:
         try:
@@ -65,15 +66,15 @@ def explain_file(
         except InputError as error:
             if not image.is_dir():
                 raise
-            failed.append(f"{file.name}: {error}")
+            failed.append(str(error) if file.name in str(error) else f"{file.name}: {error}")
             continue
         cards.append(_card(file, told))
         if as_json:
             print(json.dumps({"image": str(file), "prompts": told}, default=str))
         else:
-            print("\n".join(_lines(told)))
+            print("\n".join([*([file.name] if image.is_dir() else []), *_lines(told)]))
     if image.is_dir():
-        write_text(folder / INDEX, PAGE.format(title=escape(image.name), cards="\n".join(cards)))
+        write_text(folder / INDEX, PAGE.format(title=escape(called), cards="\n".join(cards)))
         print(f"page    {folder / INDEX}", file=sys.stderr)
     if failed:
         raise InputError(f"{len(failed)} of {len(files)} pictures could not be explained: " + "; ".join(failed))
@@ -85,7 +86,7 @@ def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
         return [image]
     if not asked.every:
         raise InputError(f"{image}: a folder of pictures takes --every, because a place is one picture's")
-    files = [path for path in sorted(image.iterdir()) if path.suffix.lower() in PICTURES]
+    files = [path for path in sorted(image.iterdir()) if path.suffix.lower() in PICTURES and path.is_file()]
     if not files:
         raise InputError(f"{image}: no pictures there; expected files ending in {', '.join(PICTURES)}")
     if twice := [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]:
@@ -114,7 +115,7 @@ def _explain(
     told = []
     for i, (place, stories) in enumerate(found, 1):
         name = f"{image.stem}.{i}" if asked.every else image.stem
-        files = write_stories(folder, name, pixels, stories, (*SHOWN, *export))
+        files = write_stories(folder, name, pixels, stories, (*SHOWN, *export), picture=image.name)
         about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
         told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": [str(f) for f in files]})
     return told

@@ -74,10 +74,8 @@ def _detected(settings: SGDiffSettings, source: Path, work: Path) -> dict[str, f
 
 
 def _graph(detector: Detector, case: Case) -> SceneGraph | None:
-    try:
-        return detect_graph(case.picture.load(), detector)
-    except InputError:  # nothing is found
-        return None
+    image = case.picture.load()
+    return detect_graph(image, detector) if detector(image).labels else None
 
 
 def _tell(explainer: Explainer, graphs: dict[str, SceneGraph | None], case: Case, count: int) -> list[CaptionedMasks]:

@@ -8,6 +8,8 @@ that name the prompt's object are its references.
     *_selected                  of the one that the model ranks first of `top`
     *_oracle5                   of the one of `top` that CIDEr-D likes best: an oracle, not a system
     distinct2                   distinct-2 among the `top` captions of a case, the mean over cases
+    wording_gap                 how far the `top` captions' shares of each class's words (dog, puppy, hound) are from
+                                the references': total variation, 0 to 1, the mean over classes by their mentions
     mask_iou, mask_iou_greedy   masks matched with the truth's, one without a partner counts 0
     map                         COCO's mask AP; a mask's class is that of the noun it is tied to, the truth is the
                                 caption's regions
@@ -35,6 +37,7 @@ from segue.types import RLE, CaptionedMasks, InputError, Link, Picture
 
 Prompt = Literal["first", "any"]
 Tell = Callable[["Case", int], list[CaptionedMasks]]  # (case, how many stories) -> stories, the likeliest first
+FEW = 20
 CAPTIONS = {"CIDEr-D": "cider", "BLEU-4": "bleu4", "METEOR": "meteor", "SPICE": "spice"}
 
 
@@ -119,13 +122,17 @@ def _case(picture: Picture, prompt: Prompt, rng: np.random.Generator) -> Case:
     return Case(picture, picture.regions[asked].box, [picture.captions[i] for i in naming], told)
 
 
-def nouns_of(pictures: Sequence[Picture]) -> dict[str, str]:
-    """Word -> the class that phrases with it name most often; words are looked up from a phrase's end."""
+def nouns_of(pictures: Sequence[Picture], heads: bool = False) -> dict[str, str]:
+    """Word -> the class that phrases with it name most often; words are looked up from a phrase's end.
+
+    heads: the phrases' last words only.
+    """
     counts: dict[str, Counter[str]] = {}
     for picture in pictures:
         for phrase in picture.phrases:
             labels = {picture.regions[r].label for r in phrase.regions}
-            for word, _, _ in word_spans(picture.captions[phrase.caption][phrase.start : phrase.end]):
+            words = word_spans(picture.captions[phrase.caption][phrase.start : phrase.end])
+            for word, _, _ in words[-1:] if heads else words:
                 counts.setdefault(word, Counter()).update(labels)
     return {word: max(sorted(count), key=count.__getitem__) for word, count in counts.items()}
 
@@ -164,7 +171,31 @@ def _of_many(many: Sequence[Sequence[CaptionedMasks]], cases: Sequence[Case], ja
         **_captions(ranks[0], cases, "_selected", java),
         **_captions(chosen, cases, "_oracle5", java),
         "distinct2": float(np.mean(different)),
+        **_wording_gap([story.caption for stories in many for story in stories], cases),
     }
+
+
+def _wording_gap(said: Sequence[str], cases: Sequence[Case]) -> dict[str, float]:
+    """Over the classes that the references call by several words, and that both sides name FEW times or more."""
+    classes = nouns_of([case.picture for case in cases], heads=True)
+    told, true = (_wordings(texts, classes) for texts in (said, [text for case in cases for text in case.references]))
+    gaps, weights = [], []
+    for kind, words in true.items():
+        mine = told.get(kind, Counter())
+        if len(words) > 1 and min(words.total(), mine.total()) >= FEW:
+            gaps.append(sum(abs(words[w] / words.total() - mine[w] / mine.total()) for w in words | mine) / 2)
+            weights.append(words.total())
+    return {"wording_gap": float(np.average(gaps, weights=weights))} if gaps else {}
+
+
+def _wordings(captions: Sequence[str], classes: dict[str, str]) -> dict[str, Counter[str]]:
+    """Class -> how often each of its words is said."""
+    found: dict[str, Counter[str]] = {}
+    for caption in captions:
+        for word, _, _ in word_spans(caption):
+            if word in classes:
+                found.setdefault(classes[word], Counter())[word] += 1
+    return found
 
 
 def _masks(stories: Sequence[CaptionedMasks], cases: Sequence[Case], classes: dict[str, str]) -> dict[str, float]:

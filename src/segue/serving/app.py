@@ -29,6 +29,7 @@ from segue import __version__
 from segue.api import Explainer, Illustrator, Segmenter
 from segue.api.models import about
 from segue.data.images import png_bytes
+from segue.methods.checkpoint import bundled
 from segue.serving import samples
 from segue.serving.batches import Batches, Busy
 from segue.serving.jobs import JOBS, Job, Request
@@ -40,6 +41,7 @@ from segue.types import InputError
 LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()
 BEARER = HTTPBearer(auto_error=False)
+GONE = 499  # nginx's, for the log: nobody reads it
 UNREADABLE = "the body can't be read; send a JSON object in UTF-8, flat as /openapi.json tells"
 GUARDS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'",
@@ -52,8 +54,9 @@ GUARDS = {
 class Limits:
     """What a request may cost.
 
-    body: bytes of a request. picture: pixels of a picture. waiting: requests that wait for one model. seconds: from
-    the request to its answer. gather: seconds for which a first request waits for others to share a batch; 0 for none.
+    body: bytes of a request; twice as many bodies as may wait for one model are held at a time. picture: pixels of a
+    picture. waiting: requests that wait for one model. seconds: to send a body, and then from the body to its answer.
+    gather: seconds for which a first request waits for others to share a batch; 0 for none.
     """
 
     body: int = 24_000_000
@@ -96,7 +99,10 @@ def create_app(
         title="Segue", version=__version__, lifespan=living, description="The road between words and masks, both ways."
     )
     app.state.served = served
-    app.add_middleware(BodyLimit, most=limits.body, metrics=served.metrics, headers=GUARDS, token=token)
+    app.add_middleware(
+        BodyLimit, most=limits.body, held=2 * limits.waiting, seconds=limits.seconds, metrics=served.metrics,
+        headers=GUARDS, token=token,
+    )  # fmt: skip
     router = APIRouter(dependencies=[Depends(_allowed(token))])
     for path, job in JOBS.items():
         if served.doing(path):
@@ -177,7 +183,7 @@ class Served:
         """One request of each job to each model, so that the first user doesn't wait for what is made once."""
         for (path, name), queue in self.queues.items():
             try:
-                await queue.ask(_first(path, self.models[name]))
+                await _patiently(queue, _first(path, self.models[name]))
             except InputError as error:  # our small request does not suit it
                 LOG.info("warming %s of %s: %s", path, name, error)
             except Exception:
@@ -188,6 +194,17 @@ class Served:
     async def close(self) -> None:
         """Answer the requests that wait, take no more."""
         await asyncio.gather(*(queue.close() for queue in self.queues.values()))
+
+
+async def _patiently(queue: Batches, request: Request) -> Any:
+    """The answer; while others fill the queue, it is asked again."""
+    while True:
+        try:
+            return await queue.ask(request)
+        except Busy:
+            if queue.closed:
+                raise
+            await asyncio.sleep(0.1)
 
 
 def _first(path: str, model: Any) -> Request:
@@ -225,7 +242,7 @@ def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
         return {"model": name, **told}
 
     router.post(
-        f"/{path}", response_model=Answer, responses=_wrong(400, 401, 413, 422, 429, 503, 504), name=path,
+        f"/{path}", response_model=Answer, responses=_wrong(400, 401, 408, 413, 422, 429, GONE, 500, 504), name=path,
         summary=(job.asked.__doc__ or "").strip(),
     )(endpoint)  # fmt: skip
 
@@ -233,7 +250,8 @@ def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
 def _wrong(*codes: int) -> dict[int | str, Any]:
     """What OpenAPI tells of refusals: JSON, also where the answer itself is none (a `model` would be of its kind)."""
     body = {"application/json": {"schema": {"$ref": "#/components/schemas/Wrong"}}}
-    return {code: {"description": HTTPStatus(code).phrase, "content": body} for code in codes}
+    phrases = {**{status.value: status.phrase for status in HTTPStatus}, GONE: "The client went away"}
+    return {code: {"description": phrases[code], "content": body} for code in codes}
 
 
 def _checked(asked: BaseModel, job: Job, limits: Limits) -> dict[str, bytes]:
@@ -255,7 +273,7 @@ async def _answered(queue: Batches, request: Request, http: HttpRequest, seconds
         if asking in done:
             return asking.result()
         if leaving in done:
-            raise HTTPException(499, "the client went away")
+            raise HTTPException(GONE, "the client went away")
         raise HTTPException(504, f"no answer within {seconds:g} s; ask for less, or again later")
     finally:
         asking.cancel()
@@ -275,6 +293,7 @@ def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -
                 "name": name,
                 "jobs": [job for job, model in served.queues if model == name],
                 "medical": isinstance(model, Segmenter),
+                "drawn": origins.get(name) in bundled().values(),
                 "about": about(origins[name]) if name in origins else {},
             }
             for name, model in served.models.items()

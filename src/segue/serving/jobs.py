@@ -48,13 +48,16 @@ class Job(NamedTuple):
 
 
 def by_note(model: Segmenter, requests: Sequence[Request]) -> list[Told]:
-    """Requests of one threshold are segmented in one batch."""
+    """Requests of one threshold, all mirrored too or none, are segmented in one batch."""
     told: dict[int, Told] = {}
-    order = sorted(range(len(requests)), key=lambda i: requests[i].asked.threshold)
-    for threshold, group in groupby(order, key=lambda i: requests[i].asked.threshold):
+
+    def how(i: int) -> tuple[float, bool]:
+        return requests[i].asked.threshold, requests[i].asked.tta
+
+    for (threshold, tta), group in groupby(sorted(range(len(requests)), key=how), key=how):
         some = list(group)
         images = [_must(requests[i].picture()) for i in some]
-        answers = model.segment_many(images, [requests[i].asked.note for i in some], threshold=threshold)
+        answers = model.segment_many(images, [requests[i].asked.note for i in some], threshold=threshold, tta=tta)
         for i, answer in zip(some, answers, strict=True):
             mask = MASKS[requests[i].asked.masks](answer.mask)
             told[i] = {"size": _size(answer.mask), **of_segmentation(answer), "mask": mask}
@@ -66,7 +69,7 @@ def by_labels(model: Labeller, requests: Sequence[Request]) -> list[Told]:
     told = []
     for request in requests:
         asked = request.asked
-        answer = model.segment(_must(request.picture()), asked.labels, background=asked.background)
+        answer = model.segment(_must(request.picture()), asked.labels, card=asked.card, background=asked.background)
         classes = of_map(answer)
         for one in classes:
             one["mask"] = MASKS[asked.masks](answer.index == one["value"])
@@ -93,16 +96,20 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
     for request in requests:
         asked, pixels = request.asked, _must(request.picture())
         prompt = {name: given for name in ("box", "point", "scribble") if (given := getattr(asked, name)) is not None}
+        if (drawn := request.layout("mask")) is not None:
+            prompt["mask"] = drawn > 0
         if len(prompt) != 1:
-            raise InputError(f"prompt: got {', '.join(prompt) or 'nothing'}, expected one of box, point, scribble")
+            raise InputError(
+                f"prompt: got {', '.join(prompt) or 'nothing'}, expected one of box, point, scribble, mask"
+            )
         regions = None
         if asked.regions is not None:
             regions = [Region(one.label, tuple(one.box), thing=one.thing) for one in asked.regions]
         relations = [_relation(edge, len(regions or [])) for edge in asked.relations]
-        options: dict[str, Any] = {"include": tuple(asked.include)} if asked.include else {}
         stories = model.explain(
-            pixels, **prompt, regions=regions, relations=relations, top=asked.top, seed=asked.seed, **options
-        )
+            pixels, **prompt, regions=regions, relations=relations, top=asked.top, steps=asked.steps, noise=asked.noise,
+            length=asked.length, include=tuple(asked.include), seed=asked.seed,
+        )  # fmt: skip
         found = []
         for story in stories:
             one = of_story(story)
@@ -126,7 +133,7 @@ def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Told]:
         asked = request.asked
         layouts = model.draw(
             asked.caption, num=asked.num, image=request.picture(), keep=request.layout("keep"), seed=asked.seed,
-            guidance=asked.guidance, temperature=asked.temperature, tries=asked.tries,
+            steps=asked.steps, guidance=asked.guidance, temperature=asked.temperature, tries=asked.tries,
         )  # fmt: skip
         found = [of_layout(one) | {"layout": _index(one.labels, layout_colours(len(one.classes)))} for one in layouts]
         unseen = model.unseen_words(asked.caption)
@@ -149,7 +156,7 @@ JOBS = {
     "segment/note": Job(schemas.ByNote, Segmenter, ("image",), by_note, 8),
     "segment/labels": Job(schemas.ByLabels, Labeller, ("image",), by_labels),
     "caption": Job(schemas.ToCaption, Captioner, ("image",), to_caption, 8),
-    "explain": Job(schemas.ToExplain, Explainer, ("image",), to_explain),
+    "explain": Job(schemas.ToExplain, Explainer, ("image", "mask"), to_explain),
     "draw": Job(schemas.ToDraw, Illustrator, ("image", "keep"), to_draw),
     "tell": Job(schemas.ToTell, Illustrator, ("layout", "image"), to_tell),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -20,13 +21,23 @@ ASK = {"WWW-Authenticate": "Bearer"}
 class BodyLimit:
     """Answers 413 to bodies of more than `most` bytes, whatever their Content-Length says; adds headers; counts.
 
-    A body without the token is not read. What goes wrong inside is logged under the number that the answer tells.
+    A body without the token is not read. `held` bodies at a time are read and answered, one more is told 429; one that
+    has not come within `seconds`, 408. What goes wrong inside is logged under the number that the answer tells.
     """
 
     def __init__(
-        self, app: ASGIApp, *, most: int, metrics: Any, headers: Mapping[str, str], token: str | None = None
+        self,
+        app: ASGIApp,
+        *,
+        most: int,
+        held: int,
+        seconds: float,
+        metrics: Any,
+        headers: Mapping[str, str],
+        token: str | None = None,
     ) -> None:
-        self.app, self.most, self.metrics, self.token = app, most, metrics, token
+        self.app, self.most, self.held, self.seconds = app, most, held, seconds
+        self.metrics, self.token, self.holding = metrics, token, 0
         self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,11 +60,15 @@ class BodyLimit:
                 await self.app(scope, receive, guarded)
             elif not allowed(_header(scope, b"authorization"), self.token):
                 await _refusal(401, UNKNOWN, ASK)(scope, receive, guarded)
-            elif (read := await self._read(scope, receive)) is None:
-                told = f"a body of more than {self.most:,} bytes; send a smaller picture"
-                await _refusal(413, told)(scope, receive, guarded)
+            elif self.holding >= self.held:
+                told = f"busy: {self.held} requests are being read and answered; ask again in a second"
+                await _refusal(429, told, {"Retry-After": "1"})(scope, receive, guarded)
             else:
-                await self.app(scope, _again(read, receive), guarded)
+                self.holding += 1
+                try:
+                    await self._with_body(scope, receive, guarded)
+                finally:
+                    self.holding -= 1
         except Exception:  # the last who can answer
             number = f"{time.time_ns():x}"
             LOG.exception("error %s of %s", number, scope["path"])
@@ -65,6 +80,18 @@ class BodyLimit:
             path = getattr(route, "path", "") or "page"  # never what a stranger typed: labels are kept for ever
             self.metrics.requests.labels(path, status).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            read = await asyncio.wait_for(self._read(scope, receive), self.seconds)
+        except TimeoutError:
+            await _refusal(408, f"no whole body within {self.seconds:g} s; send it faster")(scope, receive, send)
+            return
+        if read is None:
+            told = f"a body of more than {self.most:,} bytes; send a smaller picture"
+            await _refusal(413, told)(scope, receive, send)
+        else:
+            await self.app(scope, _again(read, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
         """The messages of the body, None when it is too large; what is declared too large is not read at all."""

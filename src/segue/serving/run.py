@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -35,8 +36,10 @@ def serve(
     """
     import uvicorn
 
-    if token is not None and len(token) < 8:
-        raise InputError(f"--token: got {len(token)} characters, expected 8 or more")
+    if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable() or " " in token):
+        raise InputError(
+            f"--token: got {len(token)} characters, expected 8 or more, of ASCII and without spaces, as a header needs"
+        )
     if token is None and host not in LOCAL:
         raise InputError(f"--host {host}: others can reach it; give a --token, or serve {LOCAL[0]} only")
     folders = _named(models or _servable())
@@ -45,7 +48,7 @@ def serve(
     loaded = {name: _loaded(folder, device, detector) for name, folder in folders.items()}
     app = create_app(loaded, token=token, limits=limits, origins=folders)
     print(f"serving {', '.join(loaded)} at http://{host}:{port} (docs: /docs)", file=sys.stderr, flush=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=math.ceil(limits.seconds))
 
 
 def _named(models: Sequence[str]) -> dict[str, Path]:

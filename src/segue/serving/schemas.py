@@ -30,6 +30,7 @@ class ByNote(_Asked):
     image: Base64
     note: Text | None = Field(None, description="None for the model's own guess.")
     threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a pixel belongs to the mask")
+    tta: bool = Field(False, description="Average with the mirrored picture, whose note has its sides swapped.")
     masks: Masks = "rle"
 
 
@@ -38,6 +39,9 @@ class ByLabels(_Asked):
 
     image: Base64
     labels: list[Name] = Field(min_length=1, max_length=255)  # what a PNG holds
+    card: Name | None = Field(
+        None, description="A published protocol's sizes and threshold; the model's own unless given."
+    )
     background: float | None = Field(None, ge=0, lt=1, description="score below which a pixel is background")
     masks: Masks = "rle"
 
@@ -68,15 +72,19 @@ class Edge(BaseModel):
 
 
 class ToExplain(_Asked):
-    """Tell several stories around a place, with masks. Exactly one of box, point and scribble."""
+    """Tell several stories around a place, with masks. Exactly one of box, point, scribble and mask."""
 
     image: Base64
     box: Box | None = None
     point: Point | None = None
     scribble: list[Point] | None = Field(None, min_length=1, max_length=1000)
+    mask: Base64 | None = Field(None, description="A grey PNG of the picture's size, above 0 on what is meant.")
     regions: list[Thing] | None = Field(None, max_length=200, description="The objects; a detector's unless given.")
     relations: list[Edge] = Field([], max_length=1000)
     top: int = Field(5, ge=1, le=10)
+    steps: int = Field(5, ge=1, le=50, description="evaluations of the network")
+    noise: float = Field(0.0, ge=0, le=1, description="more for stories that differ more")
+    length: int | None = Field(None, ge=1, le=100, description="exactly so many words")
     include: list[Name] = Field([], max_length=8, description="words that the captions must have")
     seed: Seed = 0
     masks: Masks = "rle"
@@ -89,6 +97,7 @@ class ToDraw(_Asked):
     num: int = Field(4, ge=1, le=8)
     image: Base64 | None = Field(None, description="A picture whose layout it is to be.")
     keep: Base64 | None = Field(None, description="A layout of which all but 255 is kept.")
+    steps: int = Field(8, ge=1, le=64, description="rounds in which a layout is filled")
     guidance: float = Field(1.0, ge=0, le=20)
     temperature: float = Field(1.0, ge=0, le=10)
     tries: int = Field(4, ge=1, le=16, description="How often each is drawn; the best told one stays.")

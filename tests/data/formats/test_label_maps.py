@@ -66,7 +66,7 @@ def test_voc_reads_the_palettes_numbers_and_not_its_colours(voc):
     assert recognise(voc) == ("pascal", ("train",))
     found = read_pictures(voc, "train")
     assert first(found)[:3].tolist() == [0, 20, 255]
-    assert (found.classes[0], found.classes[20]) == ("background", "tvmonitor")
+    assert (found.classes[0], found.classes[20]) == ("background", "tv monitor")
     assert [(r.label, r.box) for r in found.pictures[0].regions] == [("dog", (0, 2, 12, 6))]
 
 

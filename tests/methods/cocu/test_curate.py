@@ -284,6 +284,10 @@ def test_folders_of_other_runs_are_refused(tmp_path):
     curate(*parts, out, SETTINGS)
     with pytest.raises(InputError, match="a run with other neighbours, captions;"):
         curate(parts[0], ["a dog", *parts[1][1:]], *parts[2:], out, replace(SETTINGS, neighbours=3))
+    changed = parts[0].copy()
+    changed[1] = changed[2]
+    with pytest.raises(InputError, match="a run with other embeddings;"):
+        curate(changed, *parts[1:], out, SETTINGS)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").touch()
     with pytest.raises(InputError, match=r"holds other files and no manifest\.json"):
@@ -309,6 +313,16 @@ def test_an_interrupted_index_is_made_again_and_a_broken_one_refused(tmp_path):
     (out / "index.faiss").write_bytes(index[:1000])
     with pytest.raises(InputError, match="a broken index; delete this file"):
         curate(*parts, out, SETTINGS)
+    concepts = (out / "concepts.npz").read_bytes()
+    (out / "concepts.npz").write_bytes(concepts[:-50])
+    with pytest.raises(InputError, match=r"concepts\.npz: broken .*delete this file"):
+        curate(*parts, out, SETTINGS)
+    (out / "concepts.npz").write_bytes(concepts)
+    (out / "report.json").write_text("{")
+    (out / "archive.parquet").write_bytes(expected)
+    with pytest.raises(InputError, match=r"report\.json: broken .*delete this file"):
+        curate(*parts, out, SETTINGS)
+    (out / "report.json").unlink()
     faiss.write_index(build_index(parts[0][:30], SETTINGS), str(out / "index.faiss"))
     with pytest.raises(InputError, match="holds 30 pictures of 400"):
         curate(*parts, out, SETTINGS)

@@ -36,12 +36,12 @@ wall-wood, water-other, waterdrops, window-blind, window-other, wood""")
 COCO_STUFF_171 = (*COCO_THINGS, *COCO_STUFFS)
 COCO_STUFF_171_IDS = (*COCO_THING_IDS, *range(92, 183))
 
-VOC_21 = _names("""background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog,
-horse, motorbike, person, pottedplant, sheep, sofa, train, tvmonitor""")
+VOC_21 = _names("""background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining table, dog,
+horse, motorbike, person, potted plant, sheep, sofa, train, tv monitor""")
 CONTEXT_59 = _names("""aeroplane, bag, bed, bedclothes, bench, bicycle, bird, boat, book, bottle, building, bus,
 cabinet, car, cat, ceiling, chair, cloth, computer, cow, cup, curtain, dog, door, fence, floor, flower, food, grass,
-ground, horse, keyboard, light, motorbike, mountain, mouse, person, plate, platform, pottedplant, road, rock, sheep,
-shelves, sidewalk, sign, sky, snow, sofa, table, track, train, tree, truck, tvmonitor, wall, water, window, wood""")
+ground, horse, keyboard, light, motorbike, mountain, mouse, person, plate, platform, potted plant, road, rock, sheep,
+shelves, sidewalk, sign, sky, snow, sofa, table, track, train, tree, truck, tv monitor, wall, water, window, wood""")
 
 CITYSCAPES_19 = _names("""road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation,
 terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle""")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segue.data import rle
 from segue.data.formats.files import expecting, read_json
 from segue.types import InputError, Region, Relation
@@ -77,7 +79,12 @@ def _visual_genome(entry: Any, path: Path) -> Graph:
     objects = list(entry.get("objects", ()))
     related = entry.get("relationships", ())
     objects += [edge[end] for edge in related for end in ("subject", "object") if end in edge]
-    named = {int(thing["object_id"]): _region(thing) for thing in objects}
+    named: dict[int, Region] = {}
+    for thing in objects:
+        number, region = int(thing["object_id"]), _region(thing, path)
+        if number in named and named[number].box != region.box:
+            raise InputError(f"{path}: the object {number} is there twice, with two boxes; number each by its own")
+        named[number] = region
     place = {number: i for i, number in enumerate(named)}
     relations = []
     for edge in related:
@@ -88,10 +95,12 @@ def _visual_genome(entry: Any, path: Path) -> Graph:
     return tuple(named.values()), tuple(relations)
 
 
-def _region(thing: Any) -> Region:
+def _region(thing: Any, path: Path) -> Region:
     name = (thing.get("names") or [thing.get("name")])[0]
     if not name:
         raise KeyError("names")
     attributes = tuple(str(a).strip().lower() for a in thing.get("attributes") or ())
     x, y, w, h = (float(thing[side]) for side in "xywh")
+    if not np.isfinite([x, y, w, h]).all() or w < 0 or h < 0:
+        raise InputError(f"{path}: object {thing['object_id']} has the box x {x:g}, y {y:g}, w {w:g}, h {h:g}; mend it")
     return Region(str(name).strip().lower(), (x, y, w, h), attributes=attributes)

@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -337,7 +338,10 @@ def curate(
     _claim(out, facts)
     if (out / ARCHIVE).exists() and (out / REPORT).exists():
         shutil.rmtree(out / PARTS, ignore_errors=True)
-        return json.loads((out / REPORT).read_text())
+        try:
+            return json.loads((out / REPORT).read_text())
+        except ValueError as error:
+            raise InputError(f"{out / REPORT}: broken ({error}); delete this file and run again") from error
     seconds: dict[str, float] = defaultdict(float)
     concepts = _saved_concepts(out, captions, vocabulary, seconds)
     index = _saved_index(out, embeddings, settings, seconds)
@@ -502,15 +506,17 @@ def _facts(
     settings: CurateSettings,
     names: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """What a run is known by; of the embeddings the shape and a thousand rows, of all else everything."""
-    some = np.linspace(0, len(embeddings) - 1, min(len(embeddings), 1000)).astype(np.int64)
+    """What a run is known by."""
+    rows = hashlib.sha256()
+    for first in range(0, len(embeddings), CHUNK):
+        rows.update(np.ascontiguousarray(embeddings[first : first + CHUNK]).tobytes())
     told = hashlib.sha256()
     for caption in captions:
         told.update(json.dumps(caption).encode())
     called = hashlib.sha256("\n".join(names or ()).encode())
     return {
         "settings": asdict(settings),
-        "embeddings": [*embeddings.shape, hashlib.sha256(embeddings[some].tobytes()).hexdigest()],
+        "embeddings": [*embeddings.shape, rows.hexdigest()],
         "captions": told.hexdigest(),
         "names": called.hexdigest(),
         "vocabulary": hashlib.sha256("\n".join(vocabulary.concepts).encode()).hexdigest(),
@@ -547,8 +553,11 @@ def _saved_concepts(
         clock("concepts")
         with replacing(path) as fresh, fresh.open("wb") as file:
             np.savez(file, offsets=offsets, numbers=numbers)
-    with np.load(path) as saved:
-        return saved["offsets"], saved["numbers"]
+    try:
+        with np.load(path) as saved:
+            return saved["offsets"], saved["numbers"]
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path}: broken ({error}); delete this file and run again") from error
 
 
 def _saved_index(out: Path, embeddings: Halves, settings: CurateSettings, seconds: dict[str, float]) -> Any:

@@ -5,9 +5,10 @@ Semantics: Bridging Semantic Gaps for Language-Supervised Semantic Segmentation"
 B pictures, T texts, L tokens, N patches (row-major), G groups, D channels, P channels of the common space.
 
 Modules carry the names of the hub's GroupViT checkpoints, so those load as they are and ours load in `transformers`
-(outputs equal to 1e-5). What we do and it doesn't: the multi-label loss, gathering over processes (batch norm too),
-drop-path, pictures of any size, an initialisation that can be trained from (its position embeddings and first group
-tokens start at zero), text as long as the longest of the batch.
+(outputs equal to 1e-5). What we do and neither it nor the papers: `naming_loss`, for batches that tell which prompts
+name the same. What the papers do and it doesn't: the multi-label loss, gathering over processes (batch norm too),
+drop-path. Beyond both: pictures of any size, an initialisation that can be trained from (its position embeddings and
+first group tokens start at zero), text as long as the longest of the batch.
 Not verified: the papers' figures, which need 12 to 26 million image-text pairs and days of many GPUs.
 """
 

@@ -23,9 +23,9 @@ def read_start(vit: str, bert: str) -> tuple[Any, Any, Words]:
 
     bare: dict[str, Any] = {"add_pooling_layer": False, "output_loading_info": True}
     with loading(vit, "image tower"):
-        sees = complete(vit, ViTModel.from_pretrained(vit, **bare))
+        sees = complete(vit, ViTModel.from_pretrained(vit, use_safetensors=True, **bare))
     with loading(bert):
-        reads = complete(bert, BertModel.from_pretrained(bert, **bare))
+        reads = complete(bert, BertModel.from_pretrained(bert, use_safetensors=True, **bare))
         tokenizer = AutoTokenizer.from_pretrained(bert).backend_tokenizer
     tokenizer.no_truncation()
     tokenizer.no_padding()

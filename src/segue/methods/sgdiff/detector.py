@@ -28,7 +28,7 @@ def detect_graph(image: NDArray[np.uint8], detector: Detector, head: RelationHea
     labels, boxes, features = detector(image)
     if not labels:
         raise InputError(
-            f"no object found with a probability of {detector.threshold} or more; lower threshold, or give a graph"
+            f"no object found with a probability of {detector.threshold} or more; give a graph, or regions"
         )
     size = (image.shape[1], image.shape[0])
     if head is None:

@@ -67,6 +67,11 @@ def explain_all(
     """
     if graph.size != encoded.size:
         raise InputError(f"graph of a picture of {graph.size}, expected {encoded.size} (width, height); encode its own")
+    whole = {"top": top, "steps": steps, "seed": seed} | ({} if length is None else {"length": length})
+    if odd := {name: value for name, value in whole.items() if not isinstance(value, int | np.integer)}:
+        raise InputError(f"{next(iter(odd))}: got {next(iter(odd.values()))!r}, expected a whole number")
+    if isinstance(include, str):
+        raise InputError(f"include: got one text {include!r}, expected a list of words, such as [{include!r}]")
     if top < 1 or not boxes:
         raise InputError(f"got top={top} and {len(boxes)} boxes, expected 1 or more of each")
     wish = _Wish(steps, noise, length, model.lexicon.known(include), seed)

@@ -143,7 +143,8 @@ def coarse_subgraph(graph: SceneGraph, node: int, most: int) -> list[int]:
 def check_box(box: Sequence[float], size: tuple[int, int]) -> Box:
     """The box cut to the picture; InputError when it is no box, empty, or wholly outside. size: (width, height)."""
     width, height = size
-    if len(box) != 4 or isinstance(box, str) or not np.isfinite(box).all():
+    numbers = all(isinstance(v, int | float | np.number) for v in box)
+    if len(box) != 4 or not numbers or not np.isfinite(np.asarray(box, float)).all():
         raise InputError(f"box: got {tuple(box)}, expected four numbers x, y, width, height in pixels")
     x, y, w, h = (float(v) for v in box)
     if w <= 0 or h <= 0:

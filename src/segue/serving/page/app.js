@@ -200,7 +200,7 @@ async function take(blob, sample = null) {
     $("error").textContent = "That file is no picture that can be read; PNG, JPEG and WebP can.";
     return;
   }
-  Object.assign(state, { data, sample, masks: [], layout: null, told: null, box: null });
+  Object.assign(state, { data, sample, name: blob.name ?? (sample ? `${sample.name}.png` : "picture.png"), masks: [], layout: null, told: null, box: null });
   const { width, height } = state.image;
   if (JOBS[state.job].box) setBox(sample?.regions?.[0]?.box ?? [width / 4, height / 4, width / 2, height / 2].map(Math.round));
   if (sample) JOBS[state.job].sample?.($("form"), sample);
@@ -231,7 +231,7 @@ $("view").addEventListener("pointermove", (event) => {
   const end = at(event), [x, y] = [0, 1].map((i) => Math.round(Math.min(start[i], end[i])));
   setBox([x, y, Math.max(1, Math.round(Math.abs(end[0] - start[0]))), Math.max(1, Math.round(Math.abs(end[1] - start[1])))]);
 });
-$("view").addEventListener("pointerup", () => { start = null; });
+for (const end of ["pointerup", "pointercancel"]) $("view").addEventListener(end, () => { start = null; });
 $("view").addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   if (!step || !state.box || !state.image) return;
@@ -255,8 +255,8 @@ async function correct(told, i) {
   const answer = make("div", { id: "words" });
   const tell = make("button", { type: "button", class: "go", onclick: () => working(tell, async () => {
     const layout = await greyPng(state.layout.values, state.layout.width, state.layout.height);
-    const told = await ask("tell", { layout, num: 3, model: state.layout.model });
-    answer.replaceChildren(list(told.captions));
+    state.told = await ask("tell", { layout, num: 3, model: state.layout.model });
+    answer.replaceChildren(list(state.told.captions));
   }) }, "Tell it");
   $("answer").replaceChildren(make("p", {}, "Paint on the layout, then have it told."), make("div", { class: "row" }, choice, size, tell,
     make("button", { type: "button", onclick: () => show(told) }, "Back")), answer);
@@ -312,7 +312,7 @@ async function show(told) {
   $("save").hidden = false;
   $("coco").hidden = !["segment/note", "segment/labels", "explain"].includes(state.job);
   const model = state.models.find((one) => one.name === told.model), made = model.about.recipe ?? "unknown recipe";
-  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${told.model.endsWith("-scenes") || told.model.endsWith("-chest") ? ", trained on drawn pictures only" : ""}).`
+  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${model.drawn ? ", trained on drawn pictures only" : ""}).`
     + (model.medical ? " Not for diagnosis." : "");
 }
 
@@ -334,6 +334,13 @@ function save(name, blob) {
   URL.revokeObjectURL(link.href);
 }
 
+// x, y, width and height around polygons [[x, y, x, y, ...], ...]
+function bounds(polygons) {
+  const [xs, ys] = [0, 1].map((odd) => polygons.flatMap((one) => one.filter((_, i) => i % 2 === odd)));
+  const [x, y] = [Math.min(...xs), Math.min(...ys)];
+  return xs.length ? [x, y, Math.max(...xs) - x, Math.max(...ys) - y] : [0, 0, 0, 0];
+}
+
 async function copy(words) {
   if (navigator.clipboard) return navigator.clipboard.writeText(words);
   const area = make("textarea");  // plain http from another machine has no clipboard of its own
@@ -346,14 +353,17 @@ async function copy(words) {
 }
 
 $("copy").addEventListener("click", () => working($("copy"), () => copy(JSON.stringify(state.told, null, 1))));
-$("png").addEventListener("click", () => $("view").toBlob((blob) => save("segue.png", blob)));
+$("png").addEventListener("click", () => working($("png"), async () => {
+  if (!state.told.layouts || state.layout) return $("view").toBlob((blob) => save("segue.png", blob));
+  for (const [i, one] of state.told.layouts.entries()) save(`layout-${i + 1}.png`, new Blob([Uint8Array.from(atob(one.layout), (c) => c.charCodeAt(0))], { type: "image/png" }));
+}));
 $("coco").addEventListener("click", () => working($("coco"), async () => {
-  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "rle" });
+  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "polygons" });
   const found = told.stories?.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })))
     ?? told.classes?.filter((one) => one.area) ?? [{ name: told.note || "area", mask: told.mask, area: told.area, score: told.score }];
   const names = [...new Set(found.map((one) => one.name))];
-  const annotations = found.map((one, i) => ({ id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, score: one.score, segmentation: one.mask }));
-  const [width, height] = told.size, images = [{ id: 1, file_name: "picture", width, height }];
+  const annotations = found.map((one, i) => ({ id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, bbox: bounds(one.mask), score: one.score, segmentation: one.mask }));
+  const [width, height] = told.size, images = [{ id: 1, file_name: state.name, width, height }];
   save("segue.json", new Blob([JSON.stringify({ images, annotations, categories: names.map((name, i) => ({ id: i + 1, name })) })], { type: "application/json" }));
 }));
 
