@@ -45,10 +45,12 @@ def test_names_heat_maps_and_archives_are_shown(models, monkeypatch, tmp_path):
     assert "<li>" in page
 
 
-def test_nothing_without_the_model(models, monkeypatch, tmp_path):
+def test_archives_are_shown_without_a_model_for_names(models, monkeypatch, tmp_path):
     monkeypatch.setattr(demo_labels, "bundled", lambda: {"pair-scenes": models["pair-scenes"]})
-    assert demo_labels.labels_section(tmp_path) == ""
-    assert not list(tmp_path.iterdir())
+    page = demo_labels.labels_section(tmp_path, 2)
+    assert "By any names" not in page
+    assert "What captions leave out" in page
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_scene_knows_what_its_caption_names_and_omits():

@@ -30,7 +30,7 @@ from segue.methods.pairs import load_pair
 from segue.recipes.curating import PROMPT
 from segue.recipes.demo_scenes import figure, shares
 
-MODEL, RIVAL, PAIR = "cocu-scenes", "groupvit-scenes", "pair-scenes"
+MODELS, PAIR = {"CoCu": "cocu-scenes", "GroupViT": "groupvit-scenes"}, "pair-scenes"
 SEED, SIZE = 30_000, 128
 CURATED = 200  # scenes that lend each other their concepts
 SEEN = 0.02  # share of a picture from which a kind counts as shown
@@ -47,26 +47,20 @@ class Shown:
 
 
 def labels_section(out: Path, count: int = 4) -> str:
-    """The HTML of the part, its pictures in the folder `out`; nothing where the model is not bundled."""
+    """The HTML of the part, its pictures in the folder `out`; of names only where a model for them is bundled."""
     here = bundled()
-    if MODEL not in here:
-        return ""
-    models = {"CoCu": load_labeller(here[MODEL])}
-    if RIVAL in here:
-        models["GroupViT"] = load_labeller(here[RIVAL])
     scenes = [draw(SEED + i) for i in range(CURATED)]
     telling = [i for i, one in enumerate(scenes) if one.named and one.omitted][:count]
-    return "\n".join(
-        [
-            '<h2 id="names">By any names</h2>',
-            "<p>Models that learned from captioned scenes alone, no mask among them, give every pixel the likeliest of "
-            f"{len(CLASSES)} names. The caption omits some of what they find. Heat maps: how well a pixel's group fits "
-            "one name, from its lowest to its highest. (<code>segue segment --labels</code>)</p>",
-            *(_row(out, i, scenes[i], models) for i in telling),
-            '<h2 id="archive">What captions leave out</h2>',
-            archive_part(out, scenes, telling, load_pair(here[PAIR])),
-        ]
-    )
+    models = {title: load_labeller(here[name]) for title, name in MODELS.items() if name in here}
+    named = [
+        '<h2 id="names">By any names</h2>',
+        "<p>Models that learned from captioned scenes alone, no mask among them, give every pixel the likeliest of "
+        f"{len(CLASSES)} names. The caption omits some of what they find. Heat maps: how well a pixel's group fits "
+        "one name, from its lowest to its highest. (<code>segue segment --labels</code>)</p>",
+        *(_row(out, i, scenes[i], models) for i in telling),
+    ]
+    archive = archive_part(out, scenes, telling, load_pair(here[PAIR]))
+    return "\n".join([*(named if models else []), '<h2 id="archive">What captions leave out</h2>', archive])
 
 
 def draw(seed: int) -> Shown:
