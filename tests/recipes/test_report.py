@@ -1,6 +1,6 @@
 import pytest
 
-from segue.recipes.report import cell, fill, plots, report, table
+from segue.recipes.report import _over_numbers, _over_training, cell, fill, plots, read, report, table
 from segue.recipes.tables import append_row
 from segue.types import InputError
 
@@ -65,6 +65,18 @@ def test_curves_are_the_same_bytes_each_time(results, tmp_path):
     (first,), (second,) = plots(results, tmp_path / "a"), plots(results, tmp_path / "b")
     assert first.name == "t_main.svg"
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_curves_over_numbers_and_over_the_training(tmp_path):
+    for value, cider in ((0, 0.5), (1, 0.6), (10, 0.4)):
+        append_row(tmp_path / "t.csv", ("lambda", str(value), 0), {"cider": cider, "bleu4": 0.1}, "c")
+    for seed in (0, 1):
+        append_row(tmp_path / "t.csv", ("main", "full", seed), {"miou_at_50": 0.1, "miou_at_100": 0.2 + seed}, "c")
+    assert [path.name for path in plots(tmp_path, tmp_path / "out")] == ["t_lambda.svg", "t_main_training.svg"]
+    cells = read(tmp_path / "t.csv")
+    assert _over_numbers(cells["lambda"]) == {"cider": [(0, [0.5]), (1, [0.6]), (10, [0.4])]}
+    assert _over_training(cells["main"]) == {"full": [(50, [0.1, 0.1]), (100, [0.2, 1.2])]}
+    assert _over_numbers(cells["main"]) == _over_training(cells["lambda"]) == {}
 
 
 def test_a_folder_without_results(tmp_path):

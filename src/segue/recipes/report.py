@@ -9,6 +9,7 @@ from pathlib import Path
 from segue.recipes.tables import read_lines
 from segue.types import InputError
 
+SHOWN = ("dice", "cider", "mask_iou", "map", "miou")  # over systems that are numbers
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
 # How metrics end that are no shares:
 PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_held", "_mb_early", "_mb_late")
@@ -79,7 +80,9 @@ def fill(text: str, results: Path, page: Path | None = None) -> str:
 
 
 def plots(results: Path, out: Path) -> list[Path]:
-    """For each experiment that has a gmac metric, dice against gmac as an SVG."""
+    """What a picture tells better than a table, as SVG: dice against gmac; metrics over systems that are numbers
+    (lambda); and a metric's course in training by system (miou_at_25, miou_at_50, ...).
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -90,9 +93,52 @@ def plots(results: Path, out: Path) -> list[Path]:
     drawn = []
     for file in files_of(results):
         for experiment, systems in read(file).items():
+            path = out / f"{file.stem}_{experiment}.svg"
             if any("gmac" in cells for cells in systems.values()):
-                drawn.append(_pareto(systems, out / f"{file.stem}_{experiment}.svg"))
+                drawn.append(_pareto(systems, path))
+            elif lines := _over_numbers(systems):
+                drawn.append(_curves(lines, experiment, path))
+            if lines := _over_training(systems):
+                drawn.append(_curves(lines, "% of the training", path.with_name(f"{path.stem}_training.svg")))
     return drawn
+
+
+Line = list[tuple[float, list[float]]]  # (x, values of the seeds)
+
+
+def _over_numbers(systems: Cells) -> dict[str, Line]:
+    """By metric of SHOWN, over systems that are all numbers, three or more; otherwise nothing."""
+    if len(systems) < 3 or not all(re.fullmatch(r"\d+(\.\d+)?", system) for system in systems):
+        return {}
+    order = sorted(systems, key=float)
+    lines = {m: [(float(x), systems[x][m]) for x in order if m in systems[x]] for m in SHOWN}
+    return {metric: line for metric, line in lines.items() if line}
+
+
+def _over_training(systems: Cells) -> dict[str, Line]:
+    """By system, its metrics called ..._at_PERCENT."""
+    found = {
+        system: [(float(m.rpartition("_at_")[2]), v) for m, v in cells.items() if re.fullmatch(r"\w+_at_\d+", m)]
+        for system, cells in systems.items()
+    }
+    return {system: sorted(line) for system, line in found.items() if line}
+
+
+def _curves(lines: dict[str, Line], under: str, path: Path) -> Path:
+    """Means with their deviation, one line for each name."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
+    for name, line in lines.items():
+        y = [100 * statistics.mean(values) for _, values in line]
+        spread = [100 * statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in line]
+        axes.errorbar([x for x, _ in line], y, spread, marker="o", capsize=3, label=name)
+    axes.set(xlabel=under, ylabel="%")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
 
 
 def _pareto(systems: Cells, path: Path) -> Path:
