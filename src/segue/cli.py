@@ -267,6 +267,7 @@ def explain(
     every: bool = False,
     graph: Path | None = None,
     detector: str | None = None,
+    relations: Path | None = None,
     model: str = "sgdiff-scenes",
     top: int = 5,
     steps: int = 5,
@@ -292,6 +293,8 @@ def explain(
         graph: the picture's objects and relations: json in Visual Genome's format, or COCO's instances.
         detector: what finds the objects when there is no graph: a DETR (facebook/detr-resnet-50, or a folder), or a
             YOLOX (an .onnx file).
+        relations: a folder of `segue train relations`: what relates objects that come without relations; without it
+            they are related by where they lie.
         model: a bundled name or a checkpoint folder.
         top: how many stories.
         steps: evaluations of the network.
@@ -308,7 +311,7 @@ def explain(
 
     asked = Asked(box, point, mask, scribble, every)
     options = {"top": top, "steps": steps, "noise": noise, "length": length, "include": include, "seed": seed}
-    explain_file(image, asked, graph, detector, model, options, out, export, json, device)
+    explain_file(image, asked, graph, detector, relations, model, options, out, export, json, device)
 
 
 def evaluate(
@@ -675,6 +678,7 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     detector: str | None = None,
+    relations: Path | None = None,
     max_mb: int = 24,
     max_megapixels: int = 16,
     waiting: int = 32,
@@ -691,6 +695,7 @@ def serve(
         token: what requests must bring as `Authorization: Bearer TOKEN`, 8 characters or more.
         detector: a DETR by its id on the hub or from a folder, or a YOLOX's .onnx file, for explaining pictures without
             regions, and for captioners that were trained with one, if it has moved.
+        relations: a folder of `segue train relations`, for explaining objects that come without relations.
         max_mb: of a request.
         max_megapixels: of a picture.
         waiting: requests that may wait for one model; one more is answered 429.
@@ -713,7 +718,8 @@ def serve(
     if not gather >= 0:
         raise InputError(f"--gather: got {gather}, expected 0 or more")
     limits = Limits(max_mb * 1_000_000, Bounds(max_megapixels * 1_000_000), waiting, seconds, gather)
-    serve_models(models, host=host, port=port, token=token, limits=limits, device=device, detector=detector)
+    how: dict[str, Any] = {"limits": limits, "device": device, "detector": detector, "relations": relations}
+    serve_models(models, host=host, port=port, token=token, **how)
 
 
 def ablate(

@@ -19,6 +19,7 @@ import pytest
 
 from api.test_captioner import made as made_captioner
 from segue.data.images import png_bytes
+from segue.methods.sgdiff.relations import RelationHead, save_relations
 from segue.serving import run
 from segue.types import InputError
 from tiny_detr import tiny_detr
@@ -63,6 +64,14 @@ def test_a_detector_reaches_all_that_find_objects_by_one(served, tiny_folders, t
 def test_a_detector_that_nobody_needs_is_refused(served, tiny_folders, tmp_path):
     with pytest.raises(InputError, match="--detector: none of captions, names finds objects by one"):
         served(tiny_folders["captions"], tiny_folders["names"], detector=str(tiny_detr(tmp_path / "detr")))
+
+
+def test_relations_reach_explainers_only(served, tiny_folders, tmp_path):
+    save_relations(RelationHead(("dog",), ("on",), 8), tmp_path / "relations")
+    loaded = served(tiny_folders["stories"], tiny_folders["captions"], relations=tmp_path / "relations")
+    assert loaded["stories"].relations.predicates == ("on",)
+    with pytest.raises(InputError, match="--relations: none of captions explains pictures"):
+        served(tiny_folders["captions"], relations=tmp_path / "relations")
 
 
 def test_models_of_one_name_are_told_apart(served, tiny_model, tmp_path):

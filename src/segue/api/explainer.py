@@ -27,6 +27,7 @@ from segue.methods.sgdiff.explain import explain_all
 from segue.methods.sgdiff.graph import Box, SceneGraph, graph_of
 from segue.methods.sgdiff.model import Encoded, SGDiff
 from segue.methods.sgdiff.prompts import Point, every_box, prompt_box
+from segue.methods.sgdiff.relations import RelationHead, load_relations
 from segue.methods.sgdiff.saving import restore
 from segue.types import CaptionedMasks, InputError, Picture, Region, Relation
 
@@ -35,15 +36,18 @@ TOGETHER = 16  # prompts in a batch
 KEPT = 4  # pictures whose features are remembered
 
 
-def load_explainer(name_or_path: str | Path, *, device: str = "cpu", detector: str | None = None) -> Explainer:
+def load_explainer(
+    name_or_path: str | Path, *, device: str = "cpu", detector: str | None = None, relations: str | Path | None = None
+) -> Explainer:
     """An explainer from a bundled name or a checkpoint folder.
 
     detector: for pictures that come without a scene graph: a DETR by its id on the hub or from a local folder, or a
-    YOLOX as an .onnx file.
+    YOLOX as an .onnx file. relations: a folder of `segue train relations`, for pictures whose objects come without any.
     """
     folder = find(name_or_path, device)
     model = restore(folder)[0].to(device)
-    explainer = Explainer(model, None if detector is None else load_detector(detector, device))
+    head = None if relations is None else load_relations(find(relations, device)).to(device)
+    explainer = Explainer(model, None if detector is None else load_detector(detector, device), head)
     explainer.folder = folder
     return explainer
 
@@ -59,8 +63,8 @@ class _Seen:
 class Explainer(Shared):
     """Tells stories around a prompt. The last few pictures stay encoded, so a further prompt costs little."""
 
-    def __init__(self, model: SGDiff, detector: Detector | None = None) -> None:
-        self.model, self.detector = model.eval(), detector
+    def __init__(self, model: SGDiff, detector: Detector | None = None, relations: RelationHead | None = None) -> None:
+        self.model, self.detector, self.relations = model.eval(), detector, relations
         self._seen: dict[str, _Seen] = {}
 
     def explain(
@@ -112,7 +116,7 @@ class Explainer(Shared):
     ) -> tuple[Encoded, SceneGraph]:
         pixels = pixels_of(image)
         name = Path(image).name if isinstance(image, str | Path) else ""
-        given = _given(name, (pixels.shape[1], pixels.shape[0]), graph, regions, relations)
+        given = _given(name, (pixels.shape[1], pixels.shape[0]), graph, regions, relations, self.relations)
         if given is None and self.detector is None:
             raise InputError(
                 "no scene graph: the picture's objects are not known and no detector is loaded. Give --graph (a json "
@@ -133,7 +137,7 @@ class Explainer(Shared):
     def _detected(self, pixels: NDArray[np.uint8], seen: _Seen) -> SceneGraph:
         if seen.found is None:
             assert self.detector is not None  # `_look` asked
-            seen.found = detect_graph(pixels, self.detector)
+            seen.found = detect_graph(pixels, self.detector, self.relations)
         return seen.found
 
     def _fed(self, graph: SceneGraph) -> SceneGraph:
@@ -147,8 +151,9 @@ def _given(
     graph: Graph | None,
     regions: Sequence[Region] | None,
     relations: Sequence[Relation],
+    head: RelationHead | None,
 ) -> SceneGraph | None:
-    """The graph that the caller gave in one way or another, or None."""
+    """The graph that the caller gave in one way or another, or None. head: relates objects that come without any."""
     if graph is not None and regions is not None:
         raise InputError("got both graph and regions, expected one of them")
     if regions is None and relations:
@@ -160,7 +165,12 @@ def _given(
     if regions is None:
         return None
     picture = Picture(name or "picture", _nothing, size, regions=tuple(regions), relations=tuple(relations))
-    return graph_of(picture, size)[0]
+    found = graph_of(picture, size)[0]
+    return found if relations or head is None else replace(found, relations=_related(found, head))
+
+
+def _related(graph: SceneGraph, head: RelationHead) -> tuple[Relation, ...]:
+    return tuple(head.relate(graph.labels, graph.boxes, graph.size))
 
 
 def _nothing() -> NDArray[np.uint8]:

@@ -33,6 +33,7 @@ from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
 from segue.recipes.crossmodal_tables import crossmodal_bundled_table, crossmodal_real_table, crossmodal_scenes_table
 from segue.recipes.reclmis import CHEST, Settings, reclmis, reclmis_chest
 from segue.recipes.reclmis_tables import bundled_table, chest_table, pareto_table, real_table
+from segue.recipes.relations import RELATIONS, relations, relations_table
 from segue.recipes.sgdiff import SCENES as STORIES
 from segue.recipes.sgdiff import SGDIFF, sgdiff, sgdiff_scenes
 from segue.recipes.sgdiff_real import sgdiff_real_table
@@ -52,6 +53,7 @@ RECIPES: dict[str, tuple[Callable[[Any], Path], Any]] = {
     "crossmodal-scenes": (crossmodal_scenes, CROSSMODAL_SCENES),
     "reclmis": (reclmis, Settings(out=Path("runs/reclmis"), data=Path("data"))),
     "reclmis-chest": (reclmis_chest, CHEST),
+    "relations": (relations, RELATIONS),
     "sgdiff": (sgdiff, SGDIFF),
     "sgdiff-scenes": (sgdiff_scenes, STORIES),
     "syntic": (syntic, SYNTIC),
@@ -70,6 +72,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,
     "reclmis_real": real_table,
+    "relations_scenes": relations_table,
     "serve": serve_table,
     "sgdiff_real": sgdiff_real_table,
     "sgdiff_scenes": sgdiff_scenes_table,

@@ -47,6 +47,7 @@ def explain_file(
     asked: Asked,
     graph: Path | None,
     detector: str | None,
+    relations: Path | None,
     model: str,
     options: dict[str, Any],
     out: Path | None,
@@ -58,7 +59,10 @@ def explain_file(
     _prompt(asked)  # a wrong one ends here, before anything is loaded
     files = _pictures(image, asked, out)
     called = image.resolve().name if image.is_dir() else image.stem
-    explainer, folder = load_explainer(model, device=device, detector=detector), out or Path(f"{called}.stories")
+    explainer, folder = (
+        load_explainer(model, device=device, detector=detector, relations=relations),
+        out or Path(f"{called}.stories"),
+    )
     cards, failed = [], []
     for file in files:
         try:

@@ -27,12 +27,14 @@ def serve(
     limits: Limits,
     device: str = "cpu",
     detector: str | None = None,
+    relations: Path | None = None,
 ) -> None:
     """Serve these models (folders or bundled names; all bundled ones when there is none) until it is stopped.
 
-    detector: a DETR, or a YOLOX's .onnx file, for explainers, and for captioners that were trained with one.
+    detector: a DETR, or a YOLOX's .onnx file, for explainers, and for captioners that were trained with one. relations:
+    a folder of `segue train relations`, for explainers.
     Raises InputError for an unknown model, a short token, an address open to others without a token, and a detector
-    that no model has a use for.
+    or relations that no model has a use for.
     """
     import uvicorn
 
@@ -45,7 +47,9 @@ def serve(
     folders = _named(models or _servable())
     if detector is not None and not any(_detects(folder) for folder in folders.values()):
         raise InputError(f"--detector: none of {', '.join(folders)} finds objects by one; leave it out")
-    loaded = {name: _loaded(folder, device, detector) for name, folder in folders.items()}
+    if relations is not None and not any(method_of(folder) == "sgdiff" for folder in folders.values()):
+        raise InputError(f"--relations: none of {', '.join(folders)} explains pictures; leave it out")
+    loaded = {name: _loaded(folder, device, detector, relations) for name, folder in folders.items()}
     app = create_app(loaded, token=token, limits=limits, origins=folders)
     print(f"serving {', '.join(loaded)} at http://{host}:{port} (docs: /docs)", file=sys.stderr, flush=True)
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=math.ceil(limits.seconds))
@@ -66,8 +70,9 @@ def _servable() -> list[str]:
     return [name for name, folder in bundled().items() if method_of(folder) != "pair"]
 
 
-def _loaded(folder: Path, device: str, detector: str | None) -> Any:
-    options = {"detector": detector} if detector and _detects(folder) else {}
+def _loaded(folder: Path, device: str, detector: str | None, relations: Path | None) -> Any:
+    options: dict[str, Any] = {"detector": detector} if detector and _detects(folder) else {}
+    options |= {"relations": relations} if relations and method_of(folder) == "sgdiff" else {}
     return load(folder, device=device, **options)
 
 
