@@ -189,12 +189,16 @@ def test_a_box_is_drawn_and_a_phrase_lights_its_mask(look):
 
 
 def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
-    page = look()
+    page = look(permissions=["clipboard-read", "clipboard-write"])
     choose(page, "Draw a sentence")
     page.get_by_label("Sentence").fill("a dog on the grass")
     submit(page, "Draw a sentence")
     pictures = page.locator(".layouts img")
     assert pictures.count() == 4
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Download PNG").click()
+    assert got.value.suggested_filename == "layout-1.png"
+    assert np.array(Image.open(got.value.path())).shape == (32, 32)
     for i in range(4):
         shown = seen(page, f".layouts button:nth-child({i + 1}) img")
         assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 1
@@ -217,9 +221,35 @@ def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
     expected = models[1]["layouts-scenes"].tell(values, num=3)
     told = page.locator("#words li").all_inner_texts()
     assert [line.rsplit(" ", 1)[0].strip() for line in told] == [one.caption.strip() for one in expected]
+    page.get_by_role("button", name="Copy JSON").click()
+    copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert [one["text"] for one in copied["captions"]] == [one.caption for one in expected]
     page.get_by_role("button", name="Back").click()
     page.locator(".layouts img").nth(3).wait_for()
     assert page.locator("#view").get_attribute("aria-label") == "No picture yet"  # the layout is put away
+
+
+def test_the_keyboard_paints_on_a_layout(look):
+    page = look()
+    choose(page, "Draw a sentence")
+    page.get_by_label("Sentence").fill("a dog on the grass")
+    submit(page, "Draw a sentence")
+    page.locator(".layouts img").nth(0).click()
+    before = drawn(page)
+    page.get_by_label("Size of the brush").fill("4")
+    choose_by_keys(page, "#view", back=True)
+    page.keyboard.press("ArrowLeft")
+    crossed = drawn(page)
+    for place in ("0", "1"):  # one of the two is not what is there
+        page.get_by_label("Class of the brush").select_option(place)
+        choose_by_keys(page, "#view", back=True)
+        page.keyboard.press("Space")
+        if changed(crossed, drawn(page), 1).sum() > 20:
+            break
+    painted = np.argwhere(changed(crossed, drawn(page), 1))
+    assert len(painted) > 20
+    assert np.abs(painted.mean(0) - (16, 12)).max() < 3  # the middle, a step to the left
+    assert changed(before, crossed, 1).any()  # the cross is seen
 
 
 def test_answers_are_copied_and_downloaded(look, models):

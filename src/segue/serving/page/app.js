@@ -232,8 +232,15 @@ $("view").addEventListener("pointermove", (event) => {
   setBox([x, y, Math.max(1, Math.round(Math.abs(end[0] - start[0]))), Math.max(1, Math.round(Math.abs(end[1] - start[1])))]);
 });
 for (const end of ["pointerup", "pointercancel"]) $("view").addEventListener(end, () => { start = null; });
+for (const kind of ["focus", "blur"]) $("view").addEventListener(kind, () => { if (state.layout) paint(); });  // its cross
 $("view").addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (state.layout && (step || event.key === " ")) {
+    event.preventDefault();
+    const { cursor, width, height } = state.layout;
+    if (step) [width, height].forEach((end, i) => { cursor[i] = Math.min(Math.max(cursor[i] + 4 * step[i], 0), end - 1); });
+    return step ? paint() : dab(...cursor);
+  }
   if (!step || !state.box || !state.image) return;
   event.preventDefault();
   const grow = event.shiftKey ? 2 : 0, box = [...state.box], unit = Math.max(1, Math.round(state.image.width / 50));
@@ -249,7 +256,8 @@ async function correct(told, i) {
   const pixels = pen.getImageData(0, 0, image.width, image.height).data, values = new Uint8Array(image.width * image.height);
   const known = new Map(told.classes.map((one, k) => [one.colour.join(), k]));
   for (let p = 0; p < values.length; p++) values[p] = known.get([...pixels.slice(4 * p, 4 * p + 3)].join()) ?? 255;
-  state.layout = { values, width: image.width, height: image.height, classes: told.classes, model: told.model };
+  const cursor = [image.width, image.height].map((length) => Math.round(length / 2));
+  state.layout = { values, cursor, width: image.width, height: image.height, classes: told.classes, model: told.model };
   const choice = make("select", { id: "class", "aria-label": "Class of the brush" }, ...told.classes.map((one, k) => make("option", { value: k }, one.name)));
   const size = make("input", { id: "brush", type: "range", min: 1, max: 24, value: 6, "aria-label": "Size of the brush" });
   const answer = make("div", { id: "words" });
@@ -258,7 +266,7 @@ async function correct(told, i) {
     state.told = await ask("tell", { layout, num: 3, model: state.layout.model });
     answer.replaceChildren(list(state.told.captions));
   }) }, "Tell it");
-  $("answer").replaceChildren(make("p", {}, "Paint on the layout, then have it told."), make("div", { class: "row" }, choice, size, tell,
+  $("answer").replaceChildren(make("p", {}, "Paint on the layout (or move the cross by the arrow keys and press space), then have it told."), make("div", { class: "row" }, choice, size, tell,
     make("button", { type: "button", onclick: () => show(told) }, "Back")), answer);
   paint();
 }
@@ -269,11 +277,18 @@ function paintLayout(view, pen) {
   const pixels = pen.createImageData(width, height);
   values.forEach((v, p) => pixels.data.set([...(classes[v]?.colour ?? [0, 0, 0]), 255], 4 * p));
   pen.putImageData(pixels, 0, 0);
+  if (document.activeElement === view && document.activeElement.matches(":focus-visible")) {
+    const [x, y] = state.layout.cursor;
+    pen.lineWidth = Math.max(1, width / 128); pen.strokeStyle = "#fff";
+    pen.beginPath(); pen.moveTo(x - 4, y); pen.lineTo(x + 4, y); pen.moveTo(x, y - 4); pen.lineTo(x, y + 4); pen.stroke();
+  }
   view.setAttribute("aria-label", `Layout ${width} by ${height}, of ${[...new Set(values)].map((v) => classes[v]?.name ?? "unknown").join(", ")}`);
 }
 
-function brush(event) {
-  const [x, y] = at(event), radius = Number($("brush").value), value = Number($("class").value), { values, width, height } = state.layout;
+const brush = (event) => dab(...at(event));
+
+function dab(x, y) {
+  const radius = Number($("brush").value), value = Number($("class").value), { values, width, height } = state.layout;
   for (let row = Math.max(0, Math.floor(y - radius)); row < Math.min(height, y + radius); row++) {
     for (let column = Math.max(0, Math.floor(x - radius)); column < Math.min(width, x + radius); column++) {
       if ((row - y) ** 2 + (column - x) ** 2 <= radius ** 2) values[row * width + column] = value;
