@@ -268,6 +268,7 @@ def explain(
     graph: Path | None = None,
     detector: str | None = None,
     relations: Path | None = None,
+    label: str | None = None,
     model: str = "sgdiff-scenes",
     top: int = 5,
     steps: int = 5,
@@ -295,6 +296,7 @@ def explain(
             YOLOX (an .onnx file).
         relations: a folder of `segue train relations`: what relates objects that come without relations; without it
             they are related by where they lie.
+        label: the name of what --box, --mask or --scribble is around, where nothing else is known of the picture.
         model: a bundled name or a checkpoint folder.
         top: how many stories.
         steps: evaluations of the network.
@@ -310,7 +312,12 @@ def explain(
     from segue.recipes.explaining import Asked, explain_file
 
     asked = Asked(box, point, mask, scribble, every)
-    options = {"top": top, "steps": steps, "noise": noise, "length": length, "include": include, "seed": seed}
+    options: dict[str, Any] = {"top": top, "steps": steps, "noise": noise, "length": length, "include": include}
+    options["seed"] = seed
+    if every and label is not None:
+        raise InputError("--label: names what one place is around; with --every give --graph or --detector")
+    if label is not None:
+        options["label"] = label
     explain_file(image, asked, graph, detector, relations, model, options, out, export, json, device)
 
 

@@ -122,6 +122,24 @@ def test_load_finds_the_method(folder):
     assert isinstance(package.load(folder), Explainer)
 
 
+def test_what_is_around_a_place_can_be_named(explainer, segue, folder, files):
+    mask = rle.decode(REGIONS[0].mask)
+    named = [
+        explainer.explain(IMAGE, box=LEFT, label="dog", top=2),
+        explainer.explain(IMAGE, mask=mask, label="dog", top=2),
+    ]
+    alone = [replace(REGIONS[0], label="dog", mask=None)]
+    expected = explainer.explain(IMAGE, box=LEFT, regions=alone, top=2)
+    assert told(named[0]) == told(expected)
+    assert len(named[1]) == 2
+    box = ",".join(str(v) for v in LEFT)
+    args = ("explain", files / "7.png", "--model", folder, "--top", 2, "-o", files / "o", "--label", "dog")
+    status, out, error = segue(*args, "--box", box, "--json")
+    assert status == 0, error
+    assert [one["caption"] for one in json.loads(out)["prompts"][0]["stories"]] == [one.caption for one in expected]
+    assert "--label: names what one place" in segue(*args, "--every")[2]
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -135,6 +153,9 @@ def test_load_finds_the_method(folder):
         ({"box": LEFT, "regions": REGIONS, "graph": "x.json"}, "both graph and regions"),
         ({"box": LEFT, "relations": RELATIONS}, "got relations without regions"),
         ({"regions": REGIONS}, "prompt: got nothing"),
+        ({"box": LEFT, "regions": REGIONS, "label": "dog"}, "label: names what a box"),
+        ({"point": (4, 4), "label": "dog"}, "label: names what a box"),
+        ({"box": (3, 3, 0, 5), "label": "dog"}, "an empty box"),
         ({"box": ("a", "b", "c", "d"), "regions": REGIONS}, "expected four numbers"),
         ({"box": (1, 2, 3, None), "regions": REGIONS}, "expected four numbers"),
         ({"box": LEFT, "regions": REGIONS, "length": 2.5}, "length: got 2.5, expected a whole number"),

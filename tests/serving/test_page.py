@@ -393,6 +393,9 @@ def test_what_the_server_refuses_is_said(look):
     page.locator("#error", has_text="no scene graph").wait_for()
     assert page.locator("#save").is_hidden()
     assert "422" in look.grumbled.pop()  # the browser notes what was refused
+    page.get_by_label("What is in it").fill("dog")
+    submit(page, "Explain a box")
+    assert page.locator(".stories li").count() == 5
 
 
 def test_a_picture_is_dropped_onto_the_page(look):

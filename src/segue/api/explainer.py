@@ -78,6 +78,7 @@ class Explainer(Shared):
         graph: Graph | None = None,
         regions: Sequence[Region] | None = None,
         relations: Sequence[Relation] = (),
+        label: str | None = None,
         top: int = 5,
         **options: Any,
     ) -> list[CaptionedMasks]:
@@ -85,13 +86,20 @@ class Explainer(Shared):
 
         image: a path, or (H, W, 3) uint8 RGB. Exactly one of box (x, y, width, height), point (x, y), mask (H, W) bool
         and scribble [(x, y), ...], in pixels. The picture's objects: graph (a SceneGraph, or a json file in Visual
-        Genome's format or COCO's), or regions with relations between them, or what the detector finds.
+        Genome's format or COCO's), or regions with relations between them, or what the detector finds; or label, the
+        name of what the box, mask or scribble is around, as the only object that is known.
         options: steps, noise, length, include, seed, as in `segue.methods.sgdiff.explain.explain_all`.
         Raises InputError for a prompt outside the picture or empty, a picture without objects, a dangling edge, a
         length that can't be, words outside the vocabulary.
         """
+        prompt: dict[str, Any] = {"box": box, "point": point, "mask": mask, "scribble": scribble}
+        if label is not None:
+            if graph is not None or regions is not None or point is not None:
+                raise InputError("label: names what a box, mask or scribble is around; leave graph, regions, point out")
+            height, width = pixels_of(image).shape[:2]
+            regions = [Region(label, _named_place(label, (width, height), prompt))]
         encoded, known = self._look(image, graph, regions, relations)
-        asked = prompt_box(known, box=box, point=point, mask=mask, scribble=scribble)
+        asked = prompt_box(known, **prompt)
         return explain_all(self.model, encoded, known, [asked], top=top, **options)[0]
 
     def explain_every(
@@ -120,7 +128,8 @@ class Explainer(Shared):
         if given is None and self.detector is None:
             raise InputError(
                 "no scene graph: the picture's objects are not known and no detector is loaded. Give --graph (a json "
-                "file in Visual Genome's format or COCO's instances), regions, or --detector facebook/detr-resnet-50"
+                "file in Visual Genome's format or COCO's instances), regions, --detector facebook/detr-resnet-50, or "
+                "--label with the name of what is in the box"
             )
         seen = self._remembered(pixels)
         return seen.encoded, self._fed(self._detected(pixels, seen) if given is None else given)
@@ -171,6 +180,11 @@ def _given(
 
 def _related(graph: SceneGraph, head: RelationHead) -> tuple[Relation, ...]:
     return tuple(head.relate(graph.labels, graph.boxes, graph.size))
+
+
+def _named_place(label: str, size: tuple[int, int], prompt: dict[str, Any]) -> Box:
+    whole = np.array([[0, 0, *size]], np.float32)
+    return prompt_box(SceneGraph((label,), whole, (), size), **prompt)
 
 
 def _nothing() -> NDArray[np.uint8]:

@@ -107,8 +107,8 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
             regions = [Region(one.label, tuple(one.box), thing=one.thing) for one in asked.regions]
         relations = [_relation(edge, len(regions or [])) for edge in asked.relations]
         stories = model.explain(
-            pixels, **prompt, regions=regions, relations=relations, top=asked.top, steps=asked.steps, noise=asked.noise,
-            length=asked.length, include=tuple(asked.include), seed=asked.seed,
+            pixels, **prompt, regions=regions, relations=relations, label=asked.label, top=asked.top,
+            steps=asked.steps, noise=asked.noise, length=asked.length, include=tuple(asked.include), seed=asked.seed,
         )  # fmt: skip
         found = []
         for story in stories:

@@ -81,6 +81,7 @@ class ToExplain(_Asked):
     mask: Base64 | None = Field(None, description="A grey PNG of the picture's size, above 0 on what is meant.")
     regions: list[Thing] | None = Field(None, max_length=200, description="The objects; a detector's unless given.")
     relations: list[Edge] = Field([], max_length=1000)
+    label: Name | None = Field(None, description="What box, scribble or mask is around, where no regions are known.")
     top: int = Field(5, ge=1, le=10)
     steps: int = Field(5, ge=1, le=50, description="evaluations of the network")
     noise: float = Field(0.0, ge=0, le=1, description="more for stories that differ more")

@@ -78,6 +78,7 @@ const JOBS = {
     hint: "Draw a box with the mouse, or move it by the arrow keys (with Shift: its size). Point at a phrase to light its mask; click it to ask about that.",
     fields: () => [
       make("div", { class: "boxes" }, ...["x", "y", "width", "height"].map((name) => field(name, name, { type: "number", min: 0, required: true }))),
+      field("What is in it, if nothing of the picture is known", "label", { placeholder: "dog" }),
       field("Words it must have", "include", { placeholder: "dog" }),
       field("Stories", "top", { type: "number", min: 1, max: 10, value: 5 }),
     ],
@@ -86,7 +87,8 @@ const JOBS = {
       box: ["x", "y", "width", "height"].map((name) => Number(text(form, name))),
       include: text(form, "include").split(/[ ,]+/).filter(Boolean),
       top: Number(text(form, "top")),
-      ...(state.sample?.regions ? { regions: state.sample.regions, relations: state.sample.relations } : {}),
+      ...(text(form, "label") ? { label: text(form, "label") }
+        : state.sample?.regions ? { regions: state.sample.regions, relations: state.sample.relations } : {}),
       masks: "png",
     }),
     show: async (told) => {
