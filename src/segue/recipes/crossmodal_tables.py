@@ -55,7 +55,7 @@ from segue.recipes.crossmodal_scores import (
     teller,
 )
 from segue.recipes.photographs import split_of
-from segue.recipes.scenes import alone, scenes_once
+from segue.recipes.scenes import alone, given_or_scenes
 from segue.recipes.tables import Row
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
@@ -212,9 +212,7 @@ def _shared(settings: Settings, work: Path, name: str) -> Iterator[Settings]:
 
 def _with_data(settings: Settings, work: Path) -> Settings:
     """The settings with the scenes drawn, once for all rows, unless the table was given data."""
-    if settings.data != Path():
-        return settings
-    return replace(settings, data=scenes_once(work.parents[1] / "data-scenes"))
+    return replace(settings, data=given_or_scenes(settings.data, work))
 
 
 def _learned_from(settings: Settings) -> tuple[Told, Told]:

@@ -26,7 +26,7 @@ from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SceneGraph, graph_of, spatial_relations
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.relations import RelationHead, load_relations, save_relations
-from segue.recipes.scenes import scenes_once
+from segue.recipes.scenes import given_or_scenes
 from segue.recipes.settings import every, facts_of
 from segue.recipes.tables import Row
 from segue.training import FitOptions, fit
@@ -206,6 +206,4 @@ def _plain_row(settings: RelationSettings, name: str, work: Path) -> dict[str, f
 
 
 def _with_data(settings: RelationSettings, work: Path) -> RelationSettings:
-    if settings.data != Path():
-        return settings
-    return replace(settings, data=scenes_once(work.parents[1] / "data-scenes"))
+    return replace(settings, data=given_or_scenes(settings.data, work))

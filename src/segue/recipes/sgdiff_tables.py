@@ -20,7 +20,7 @@ from segue.api.explainer import Explainer, load_explainer
 from segue.data.formats import read_pictures
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.saving import restore
-from segue.recipes.scenes import alone, scenes_once
+from segue.recipes.scenes import alone, given_or_scenes
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
 from segue.recipes.sgdiff_scores import Case, Prompt, cases_of, nouns_of, score_cases, score_stories, tell_by
 from segue.recipes.tables import Row
@@ -132,6 +132,4 @@ def _trained(settings: SGDiffSettings, work: Path) -> Path:
 
 def _with_data(settings: SGDiffSettings, work: Path) -> SGDiffSettings:
     """The settings with the scenes drawn, once for all rows, unless the table was given some."""
-    if settings.data != Path():
-        return settings
-    return replace(settings, data=scenes_once(work.parents[1] / "data-scenes"))
+    return replace(settings, data=given_or_scenes(settings.data, work))
