@@ -1,6 +1,7 @@
 """Every job over HTTP with a tiny model of its own: the answers are the predictor's."""
 
 import base64
+import json
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from methods.sgdiff.sgdiff_toys import toy_example
 from segue.data import rle
-from segue.data.images import index_png_bytes, png_bytes
+from segue.data.images import index_png_bytes, png_bytes, write_image
 from segue.serving import create_app
 from segue.serving.uploads import layout as read_layout
 
@@ -109,6 +110,45 @@ def test_layouts_and_their_words(client, tiny_models):
     np.testing.assert_array_equal(read_layout(base64.b64decode(drawn["layout"]), "layout")[16:], kept[16:])
     odd = base64.b64encode(index_png_bytes(np.full((8, 8), 200, np.uint8), np.zeros((1, 3), np.uint8))).decode()
     assert "200" in client.post("/tell", json={"layout": odd}).json()["error"]
+
+
+def kept(told, *names):
+    return [{name: one[name] for name in names} for one in told]
+
+
+def test_answers_are_those_of_the_command_line(client, tiny_folders, segue, tmp_path):
+    """Every job but a note's, whose test is in test_app."""
+    write_image(IMAGE, tmp_path / "p.png")
+    layout = np.zeros((32, 32), np.uint8)
+    layout[16:] = 1
+    (tmp_path / "l.png").write_bytes(index_png_bytes(layout, np.zeros((2, 3), np.uint8)))
+
+    def command(*args, model):
+        status, out, error = segue(*args, "--model", tiny_folders[model], "--json")
+        assert status == 0, error
+        return json.loads(out)
+
+    told = command("segment", "p.png", "--labels", "dog, grass, sky", model="names")
+    answer = asked(client, "segment/labels", image=SENT, labels=["dog", "grass", "sky"])
+    same = ("name", "value", "area", "share", "score", "closeness")
+    assert kept(told["classes"], *same) == kept(answer["classes"], *same)
+    told = command("caption", "p.png", "--num", 2, model="captions")
+    assert told["captions"] == asked(client, "caption", image=SENT, num=2)["captions"]
+    box = [int(v) for v in PICTURE.regions[0].box]
+    args = ("--box", ",".join(map(str, box)), "--label", "dog", "--top", 2, "--seed", 3)
+    told = command("explain", "p.png", *args, model="stories")["prompts"][0]["stories"]
+    answer = asked(client, "explain", image=SENT, box=box, label="dog", top=2, seed=3)["stories"]
+    assert told == [
+        one | {"links": [{k: v for k, v in x.items() if k != "mask"} for x in one["links"]]} for one in answer
+    ]
+    told = command("draw", "a dog on the grass", "--num", 2, "--seed", 5, model="layouts")
+    answer = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
+    same = ("seed", "condition", "areas")
+    assert kept(told["layouts"], *same) == kept(answer["layouts"], *same)
+    told = command("tell", "l.png", "--num", 2, model="layouts")
+    sent = base64.b64encode((tmp_path / "l.png").read_bytes()).decode()
+    told = [{"text": one["caption"], "score": round(one["score"], 4)} for one in told["captions"]]
+    assert told == asked(client, "tell", layout=sent, num=2)["captions"]
 
 
 def test_all_models_get_warm(client):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.api.answers import of_layout
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
 from segue.data.layouts import paint, read_layout, write_class_masks, write_layout, write_panoptic
@@ -60,13 +61,7 @@ def _write(layout: Layout, out: Path, number: int, export: tuple[str, ...]) -> d
         write_panoptic(labels, out / f"layout-{number}-panoptic.png", classes)
     if "masks" in export:
         write_class_masks(labels, out / f"layout-{number}-masks", classes)
-    return {
-        "file": str(file),
-        "caption": layout.caption,
-        "condition": layout.condition,
-        "seed": layout.seed,
-        "areas": layout.areas,
-    }
+    return {"file": str(file), "caption": layout.caption, **of_layout(layout)}
 
 
 def _write_heat(
