@@ -108,7 +108,8 @@ def segment(
         explain: notes: also draw which patches and words counted, and Grad-CAM.
         card: labels: the protocol (voc, context, ade150, scenes, ...); the model's own unless given.
         background: labels: score below which a pixel is background; 0 for no background, the card's unless given.
-        coco: also write all masks as polygons into this file, which pycocotools, CVAT and Label Studio read.
+        coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
+            Label Studio ask for.
         device: cpu, cuda, cuda:1, ...
     """
     if labels is None:

@@ -18,7 +18,7 @@ from segue.recipes.bench_crossmodal import bench_crossmodal
 from segue.recipes.bench_curate import bench_curate
 from segue.recipes.bench_data import bench_data
 from segue.recipes.bench_embed import bench_embed
-from segue.recipes.bench_export import bench_export
+from segue.recipes.bench_export import bench_export, export_table
 from segue.recipes.bench_groupvit import bench_groupvit
 from segue.recipes.bench_metrics import bench_metrics
 from segue.recipes.bench_serve import bench_serve, serve_table
@@ -68,6 +68,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "crossmodal_real": crossmodal_real_table,
     "crossmodal_scenes": crossmodal_scenes_table,
     "crossmodal_scenes_full": crossmodal_bundled_table,
+    "export": export_table,
     "reclmis_chest": chest_table,
     "reclmis_chest_full": bundled_table,
     "reclmis_pareto": pareto_table,

@@ -1,7 +1,8 @@
-"""`segue bench export`: onnxruntime beside torch, graph by graph, in one interleaved run.
+"""`segue bench export` and `segue ablate export`: onnxruntime beside torch, graph by graph, in one interleaved run.
 
 Both have the same weights, inputs and threads; times are medians over rounds in which each takes its turn, so that a
-busy machine slows both alike.
+busy machine slows both alike. The table: the bundled segmenter and captioner, and an untrained GroupViT of the paper's
+size, one picture or row at a time, three times over.
 """
 
 from __future__ import annotations
@@ -14,8 +15,20 @@ from typing import Any
 
 import torch
 
+from segue.methods.cocu.groupvit import SIZES, GroupViT, sized_for, train_tokenizer
+from segue.methods.cocu.hub import save_groupvit
 from segue.recipes.bench_caption import medians
+from segue.recipes.tables import Row
 from segue.types import InputError
+
+TURNS = (0, 1, 2)
+GRAPHS = {
+    "segmenter": "reclmis-chest",
+    "captioner, start": "syntic-scenes",
+    "captioner, step": "syntic-scenes",
+    "GroupViT, pictures": "",
+    "GroupViT, texts": "",
+}  # and the model of each
 
 
 def bench_export(
@@ -63,3 +76,27 @@ def _milliseconds(run: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return {name: round(value, 3) for name, value in ms.items()} | {
         "torch_over_onnxruntime": round(ms["torch"] / ms["onnxruntime"], 3)
     }
+
+
+# ------------------------------------------------------------------------------------------------- the table
+
+
+def export_table(data: Path | None = None) -> list[Row]:
+    """Milliseconds of each graph, and how many times torch's are onnxruntime's. data: not needed."""
+    return [Row("one at a time", name, turn, partial(_graph, name)) for turn in TURNS for name in GRAPHS]
+
+
+def _graph(name: str, work: Path) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as inside:
+        model = GRAPHS[name] or _untrained(Path(inside) / "groupvit")
+        told = _model(model, batch=1, rounds=30, length=16)[name.rpartition(", ")[2]]
+    return {f"{kind}_ms": told[kind] for kind in ("onnxruntime", "torch")} | {
+        "torch_over_onnxruntime": told["torch_over_onnxruntime"]
+    }
+
+
+def _untrained(folder: Path) -> str:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["a photo of a dog."])
+    save_groupvit(GroupViT(sized_for(SIZES["paper"], tokenizer), tokenizer), folder)
+    return str(folder)

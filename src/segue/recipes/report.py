@@ -12,7 +12,7 @@ from segue.types import InputError
 SHOWN = ("dice", "cider", "mask_iou", "map", "miou")  # over systems that are numbers
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
 # How metrics end that are no shares:
-PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_held", "_mb_early", "_mb_late")
+PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_held", "_mb_early", "_mb_late", "_over_onnxruntime")
 
 
 def report(results: Path) -> str:
