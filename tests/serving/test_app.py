@@ -6,6 +6,7 @@ import hmac
 import json
 import shutil
 import tempfile
+import threading
 import time
 
 import numpy as np
@@ -163,15 +164,18 @@ def sent(app, body, tail=None):
         async def receive():
             if parts:
                 return {"type": "http.request", "body": parts.pop(0), "more_body": True}
-            if tail is not None:
-                await tail()
-            return {"type": "http.request", "body": b"", "more_body": False}
+            if not ended:
+                if tail is not None:
+                    await tail()
+                ended.append(True)
+                return {"type": "http.request", "body": b"", "more_body": False}
+            return await asyncio.Event().wait()  # the client stays
 
         async def send(message):
             if message["type"] == "http.response.start":
                 answers.append((message["status"], dict(message["headers"])))
 
-        parts, answers = [body], []
+        parts, ended, answers = [body], [], []
         scope = {"type": "http", "method": "POST", "path": "/segment/note", "query_string": b"", "root_path": ""}
         scope |= {"scheme": "http", "server": ("t", 80), "headers": [(b"content-type", b"application/json")]}
         await app(scope, receive, send)
@@ -203,19 +207,34 @@ def test_no_more_bodies_are_held_than_allowed(segmenter):
     assert asyncio.run(sent(app, b"{}"))[0] == 422  # there is room again
 
 
+class Gated(Segmenter):
+    gate = threading.Event()
+
+    def segment_many(self, images, notes, **options):
+        self.gate.wait(60)
+        return super().segment_many(images, notes, **options)
+
+
 def test_a_full_queue_is_answered_429(segmenter):
-    app = create_app({"slow": like(Slow, segmenter)}, limits=Limits(waiting=1, gather=0))
+    app = create_app({"slow": like(Gated, segmenter)}, limits=Limits(waiting=1, gather=0))
+    Gated.gate.set()
     body = json.dumps({"image": SENT}).encode()
 
     async def several():
         async with app.router.lifespan_context(app):
             while not app.state.served.ready:
                 await asyncio.sleep(0.01)
-            running = asyncio.create_task(app.state.served.queues["segment/note", "slow"].ask(request()))
-            await asyncio.sleep(0.1)
-            waiting = asyncio.create_task(app.state.served.queues["segment/note", "slow"].ask(request()))
-            await asyncio.sleep(0.1)
+            Gated.gate.clear()
+            queue = app.state.served.queues["segment/note", "slow"]
+            running = asyncio.create_task(queue.ask(request()))
+            while queue.queue.empty() and not running.done():
+                await asyncio.sleep(0)
+            while not queue.queue.empty():  # until it runs
+                await asyncio.sleep(0.01)
+            waiting = asyncio.create_task(queue.ask(request()))
+            await asyncio.sleep(0)
             answer = await sent(app, body)
+            Gated.gate.set()
             await asyncio.gather(running, waiting)
             return answer
 

@@ -18,7 +18,16 @@ from segue.types import InputError
 
 Verdict = Literal["shown", "not shown", "contradicted", "not measured yet", "not testable here"]
 Seeds = Mapping[tuple[str, str, str], int]  # (table, experiment, system) -> how many seeds the table runs
-FOLDERS = ("captions", "camvid", "coco_tiny", "covid_cxr", "flickr8k", "monuseg", "scenes")  # of the tables' --data
+FOLDERS = ("camvid", "captions", "coco_tiny", "covid_cxr", "detector", "flickr8k", "monuseg", "scenes")  # of tables' --data
+    "detector",
+    "captions",
+    "camvid",
+    "coco_tiny",
+    "covid_cxr",
+    "flickr8k",
+    "monuseg",
+    "scenes",
+)  # of the tables' --data
 
 
 @dataclass(frozen=True)
