@@ -18,12 +18,12 @@ from segue.types import InputError
 
 Verdict = Literal["shown", "not shown", "contradicted", "not measured yet", "not testable here"]
 Seeds = Mapping[tuple[str, str, str], int]  # (table, experiment, system) -> how many seeds the table runs
-FOLDERS = ("camvid", "captions", "coco_tiny", "covid_cxr", "detector", "flickr8k", "monuseg", "scenes")  # of tables' --data
-    "detector",
-    "captions",
+FOLDERS = (
     "camvid",
+    "captions",
     "coco_tiny",
     "covid_cxr",
+    "detector",
     "flickr8k",
     "monuseg",
     "scenes",
