@@ -59,10 +59,8 @@ def explain_file(
     _prompt(asked)  # a wrong one ends here, before anything is loaded
     files = _pictures(image, asked, out)
     called = image.resolve().name if image.is_dir() else image.stem
-    explainer, folder = (
-        load_explainer(model, device=device, detector=detector, relations=relations),
-        out or Path(f"{called}.stories"),
-    )
+    folder = out or Path(f"{called}.stories")
+    explainer = load_explainer(model, device=device, detector=detector, relations=relations)
     cards, failed = [], []
     for file in files:
         try:
