@@ -20,8 +20,8 @@ PAPER = Paper(
     "figures' captions only, so the paper's figures here are second hand",
     here={
         "cocu_scenes": "drawn scenes from near, 32 classes, one caption a picture, 64 pixels, 1,000 steps; mIoU with "
-        "all names in every picture, then with each picture's own. Prompts are learned by a loss of ours, `naming_loss`, "
-        "but in the experiment picture by the papers'",
+        "all names in every picture, then with each picture's own. Prompts are learned by "
+        "a loss of ours, `naming_loss`, but in the experiment picture by the papers'",
         "cocu_recovery": "the train captions of these scenes and what they leave out",
         "cocu_real": "trained on Flickr8k's photos with one caption each, 500 steps at 64 pixels; scored on "
         "CamVid and 200 photos of COCO",
