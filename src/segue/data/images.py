@@ -18,6 +18,14 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VOLUMES = (".nii", ".nii.gz", ".dcm")
 
 
+def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
+    """The picture files of a folder, in order. deep: those of its folders too. Raises InputError when there is none."""
+    paths = folder.rglob("*") if deep else folder.iterdir()
+    if not (found := sorted(path for path in paths if path.suffix.lower() in PICTURES and path.is_file())):
+        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+    return found
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """A picture as (H, W, 3) uint8 RGB, turned upright by its EXIF.
 

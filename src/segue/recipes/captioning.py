@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.api.captioner import Caption, load_captioner
-from segue.data.images import PICTURES, read_image
+from segue.data.images import pictures_in, read_image
 from segue.files import write_text
 from segue.nn.decoding import Decoding
 from segue.types import InputError
@@ -67,10 +67,7 @@ def _paths(image: Path) -> list[Path]:
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
     if not image.is_dir():
         return [image]
-    found = sorted(p for p in image.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
-    if not found:
-        raise InputError(f"{image}: no pictures there; expected files ending in {', '.join(PICTURES)}")
-    return found
+    return pictures_in(image, deep=True)
 
 
 def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]]:

@@ -52,14 +52,14 @@ def labels_section(out: Path, count: int = 4) -> str:
     scenes = [draw(SEED + i) for i in range(CURATED)]
     telling = [i for i, one in enumerate(scenes) if one.named and one.omitted][:count]
     models = {title: load_labeller(here[name]) for title, name in MODELS.items() if name in here}
-    named = [_row(out, i, scenes[i], models) for i in telling] if models else []
-    if named:
+    named = []
+    if models:
         named = [
             '<h2 id="names">By any names</h2>',
             "<p>Models that learned from captioned scenes alone, no mask among them, give every pixel the likeliest of "
             f"{len(CLASSES)} names. The caption omits some of what they find. Heat maps: how well a pixel's group fits "
             "one name, from its lowest to its highest. (<code>segue segment --labels</code>)</p>",
-            *named,
+            *(_row(out, i, scenes[i], models) for i in telling),
         ]
     archive = archive_part(out, scenes, telling, load_pair(here[PAIR]))
     return "\n".join([*named, '<h2 id="archive">What captions leave out</h2>', archive])

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from segue.api.answers import of_story
 from segue.api.explainer import Explainer, load_explainer
 from segue.data.export import write_stories
-from segue.data.images import PICTURES, read_image, read_mask
+from segue.data.images import pictures_in, read_image, read_mask
 from segue.files import write_text
 from segue.types import CaptionedMasks, InputError
 
@@ -88,9 +88,7 @@ def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
         return [image]
     if not asked.every:
         raise InputError(f"{image}: a folder of pictures takes --every, because a place is one picture's")
-    files = [path for path in sorted(image.iterdir()) if path.suffix.lower() in PICTURES and path.is_file()]
-    if not files:
-        raise InputError(f"{image}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+    files = pictures_in(image)
     if twice := [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]:
         raise InputError(f"{image}: two pictures are called {twice[0]}, and so would their stories; rename one")
     if out is not None and out.resolve() == image.resolve():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segue.api import Labeller, NamedMap, load_labeller
 from segue.api.answers import of_map
 from segue.api.labeller import find_card
-from segue.data.images import PICTURES, read_image, write_image, write_index
+from segue.data.images import pictures_in, read_image, write_image, write_index
 from segue.data.show import name_classes, palette
 from segue.methods.checkpoint import bundled
 from segue.methods.cocu.segment import parse_labels
@@ -70,9 +70,7 @@ def label_files(
 def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
     """The pictures, and the map's file for each."""
     if image.is_dir():
-        files = [p for p in sorted(image.iterdir()) if p.suffix.lower() in PICTURES]
-        if not files:
-            raise InputError(f"{image}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+        files = pictures_in(image)
         return files, [(out or Path("labels")) / f"{p.stem}.png" for p in files]
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from segue.api.explainer import Explainer
 from segue.methods.detectors import Detector, load_detector
-from segue.methods.sgdiff.detector import detect_graph
+from segue.methods.sgdiff.detector import graph_of_objects
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.methods.sgdiff.saving import restore
 from segue.recipes.photographs import split_of
@@ -75,7 +75,8 @@ def _detected(settings: SGDiffSettings, source: Path, work: Path) -> dict[str, f
 
 def _graph(detector: Detector, case: Case) -> SceneGraph | None:
     image = case.picture.load()
-    return detect_graph(image, detector) if detector(image).labels else None
+    found = detector(image)
+    return graph_of_objects(found, (image.shape[1], image.shape[0])) if found.labels else None
 
 
 def _tell(explainer: Explainer, graphs: dict[str, SceneGraph | None], case: Case, count: int) -> list[CaptionedMasks]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.methods.detectors import Detector
+from segue.methods.detectors import Detector, Objects
 from segue.methods.sgdiff.graph import SceneGraph, spatial_relations
 from segue.methods.sgdiff.relations import RelationHead
 from segue.types import InputError
@@ -20,11 +20,16 @@ def detect_graph(image: NDArray[np.uint8], detector: Detector, head: RelationHea
     head: what relates the nodes; without it the edges are the spatial ones of `graph.spatial_relations`.
     Raises InputError when nothing is found.
     """
-    labels, boxes, features = detector(image)
-    if not labels:
+    found = detector(image)
+    if not found.labels:
         raise InputError(
             f"no object found with a probability of {detector.threshold} or more; give a graph, or regions"
         )
-    size = (image.shape[1], image.shape[0])
+    return graph_of_objects(found, (image.shape[1], image.shape[0]), head)
+
+
+def graph_of_objects(found: Objects, size: tuple[int, int], head: RelationHead | None = None) -> SceneGraph:
+    """The graph of one or more objects in a picture of `size` (width, height); see `detect_graph`."""
+    labels, boxes, features = found
     relations = spatial_relations(boxes) if head is None else head.relate(labels, boxes, size)
     return SceneGraph(tuple(labels), boxes, tuple(relations), size, features=features)
