@@ -1,6 +1,6 @@
 """Experiments with language-supervised segmentation: GroupViT, and GroupViT with curated concepts (CoCu).
 
-segue train cocu-scenes                       the drawn scenes: curates their archive, then trains with it
+segue train cocu-scenes                       the drawn scenes: a pair of others, their archive, then the training
 segue train cocu-scenes --system groupvit     the caption's own nouns only, nothing curated
 segue train cocu --data DIR --pair clip:ID    any captioned pictures
 
@@ -36,11 +36,14 @@ from segue.methods.cocu.groupvit import SIZES, GroupViT, sized_for, train_tokeni
 from segue.methods.cocu.hub import save_groupvit
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.pairs import load_pair
+from segue.recipes.align import SCENES as ALIGN_SCENES
+from segue.recipes.align import align
 from segue.recipes.curating import Corpus, curate_corpus, read_corpus
 from segue.recipes.evaluate_labels import score_maps, with_truth
 from segue.recipes.scenes import alone, made_once
 from segue.recipes.settings import every, facts_of
 from segue.training import FitOptions, fit
+from segue.training.state import has_state
 from segue.types import InputError, PictureSet
 
 System = Literal["groupvit", "full", "top3", "no_clustering", "no_ranking", "no_expansion"]
@@ -74,7 +77,7 @@ class CocuSettings:
         data: captioned pictures in any format, with a train split; val with label maps or masks is scored.
         system: "full" is CoCu, "groupvit" learns from the caption's nouns; the others leave out one part of CoCu.
         size: "small" (64 pixels, of the tables), "scenes" (128) or "paper" (224).
-        pair: the image-text pair that curates.
+        pair: the image-text pair that curates; `cocu-scenes` trains its own where none is there yet.
         vocabulary: a file with one concept a line; the nouns of the captions unless given.
         curated: folder of the embeddings and archives, shared by runs on the same data.
         captions: how many captions of each picture are used, the first ones; 0 for all. The web has one.
@@ -136,21 +139,45 @@ class CocuSettings:
 SCENES = CocuSettings(
     out=Path("runs/cocu-scenes"),
     data=Path("runs/data/scenes-close"),
+    pair="runs/pair-scenes-close/best",
     curated=Path("runs/curated/scenes-close"),
     half=True,
 )
-ANY = replace(SCENES, out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc")
+ANY = replace(
+    SCENES,
+    out=Path("runs/cocu"),
+    data=Path("data"),
+    pair="pair-scenes",
+    curated=Path("runs/curated/data"),
+    protocol="voc",
+)
+PAIR = replace(ALIGN_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
 def cocu_scenes(settings: CocuSettings) -> Path:
-    """Train on the sketchbook's scenes from near, drawing them first where settings.data is not there yet."""
+    """Train on the sketchbook's scenes from near; they, and the pair of the default, are made where not there yet."""
     draw_scenes_once(settings.data)
+    if settings.pair == SCENES.pair and settings.system != "groupvit":
+        train_pair_once(Path(settings.pair).parent)
     return cocu(settings)
 
 
 def draw_scenes_once(folder: Path) -> Path:
     """The default scenes, seen from near, at 128 pixels."""
     return made_once(folder, lambda out: make_scenes(out, view="close", progress=True))
+
+
+def train_pair_once(folder: Path) -> str:
+    """The best weights, in `folder`, of a pair that learned from 12,000 other scenes from near and all their captions.
+
+    It stands for CLIP, which has seen more pictures and words than those that it curates, and none of their captions.
+    """
+    with alone(folder):
+        if not (folder / "last" / "config.json").exists():
+            data = folder.with_name(f"{folder.name}-data")
+            made_once(data, lambda out: make_scenes(out, seed=1, train=12_000, test=100, view="close", progress=True))
+            align(replace(PAIR, out=folder, data=data, resume=has_state(folder / "state")))
+    return str(folder / "best")
 
 
 def cocu(settings: CocuSettings) -> Path:

@@ -1,7 +1,8 @@
 """The tables of language-supervised segmentation on drawn scenes: `segue ablate cocu_scenes`, `cocu_recovery`.
 
 The scenes are seen from near (`--view close`): at 64 pixels a thing of the wide ones is a patch or two, and a model of
-this size learns the ground that it stands on instead.
+this size learns the ground that it stands on instead. The pair that curates has learned from other scenes
+(`train_pair_once`).
 
 cocu_scenes    GroupViT, CoCu and CoCu without one of its parts, 3 seeds, on test, all with `naming_loss`; in the
                experiment picture two of them with the paper's loss of prompts. miou: over all 32 classes, whose names
@@ -26,7 +27,15 @@ from segue.api import load_labeller
 from segue.api.labeller import find_card
 from segue.data.formats import read_pictures
 from segue.data.sketchbook.scenes.omissions import naming_rates, read_omissions
-from segue.recipes.cocu import SCENES, CocuSettings, System, cocu, curated_archive, draw_scenes_once
+from segue.recipes.cocu import (
+    SCENES,
+    CocuSettings,
+    System,
+    cocu,
+    curated_archive,
+    draw_scenes_once,
+    train_pair_once,
+)
 from segue.recipes.curating import read_corpus, recovery_by_stage
 from segue.recipes.evaluate_labels import score_maps, with_truth
 from segue.recipes.tables import Row
@@ -36,7 +45,7 @@ from segue.types import InputError
 
 SEEDS = (0, 1, 2)
 STAGES = ("expansion", "ranking", "sampling")
-SHORT = replace(SCENES, size="small", protocol="small", steps=1000, lr=1e-3, evaluations=4, val_pictures=100)
+SHORT = replace(SCENES, size="small", protocol="small", steps=800, lr=1e-3, evaluations=4, val_pictures=100)
 WHOLE: tuple[System, ...] = ("groupvit", "full")  # trained by the paper's loss of prompts too
 OFTEN = 0.5  # share of the captions of pictures with a class that name it
 
@@ -62,10 +71,11 @@ def cocu_recovery_table(data: Path | None) -> list[Row]:
 
 
 def _placed(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettings:
-    """The settings with the row's folders; scenes and archives are shared by all rows."""
+    """The settings with the row's folders; scenes, pair and archives are shared by all rows."""
     shared = work.parents[1]
     data = data if data is not None else draw_scenes_once(shared / "data-scenes-close")
-    return replace(settings, out=work, data=data, curated=shared / "curated-scenes-close")
+    pair = settings.pair if settings.system == "groupvit" else train_pair_once(shared / "pair-scenes-close")
+    return replace(settings, out=work, data=data, pair=pair, curated=shared / "curated-scenes-close")
 
 
 def _row(settings: CocuSettings, data: Path | None, work: Path) -> dict[str, float]:

@@ -4,6 +4,9 @@ DDIM and DDPM are the two ends of one knob: `noise` 0 adds none after the start 
 the ancestral sampler does (DDPM). SCD-Net's sampler takes the posterior's mean without its noise, which is neither,
 and makes all samples alike; it is not offered.
 
+Where we differ: each step goes on from the code of the likeliest word (the "clamping trick" of Li et al., "Diffusion-LM
+Improves Controllable Text Generation", 2022), not from the mean of all words' codes, which is no word's.
+
 Shapes: B captions, L words, V word numbers, n bits.
 """
 
@@ -51,7 +54,7 @@ def sample(
         logits = control(logits) if control else logits
         if step + 1 < steps:
             guess = expected_code(logits, codes)
-            x = step_down(x, guess, levels[step], levels[step + 1], noise, draw() if noise else None)
+            x = step_down(x, codes[logits.argmax(-1)], levels[step], levels[step + 1], noise, draw() if noise else None)
     return logits, extra
 
 
