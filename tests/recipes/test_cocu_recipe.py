@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -78,6 +80,33 @@ def test_training_leaves_a_checkpoint_that_segments(trained, settings, scenes):
     assert scores["given_pixel_accuracy"] > scores["pixel_accuracy"]
     assert min(scores.values()) >= 0
     assert scores["miou_named"] != scores["miou_seldom"]
+
+
+def test_the_scenes_own_pair_is_trained_once_on_other_scenes(settings, tmp_path, monkeypatch):
+    def make(out, **options):
+        write_scenes(out)
+        asked.append(options)
+
+    def learn(pair_settings):
+        write_pair(pair_settings.out / "best")
+        write_pair(pair_settings.out / "last")
+        trained.append(pair_settings)
+
+    asked, trained = [], []
+    cocu_recipe = import_module("segue.recipes.cocu")
+    monkeypatch.setattr(cocu_recipe, "make_scenes", make)
+    monkeypatch.setattr(cocu_recipe, "align", learn)
+    monkeypatch.chdir(tmp_path)
+    own = replace(settings, pair=SCENES.pair, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
+    cocu_recipe.cocu_scenes(replace(own, system="groupvit"))
+    assert not trained
+    for _ in range(2):
+        cocu_recipe.cocu_scenes(replace(own, resume=bool(trained)))
+    assert [one.data for one in trained] == [Path("runs/pair-scenes-close-data")]
+    assert asked[0]["seed"] != 0
+    assert asked[0]["view"] == "close"
+    cocu_recipe.cocu_scenes(replace(settings, out=tmp_path / "given", steps=2))
+    assert len(trained) == 1
 
 
 def test_eval_prints_the_card_and_the_overlap(segue, trained, scenes, tmp_path):

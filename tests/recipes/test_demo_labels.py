@@ -53,8 +53,9 @@ def test_archives_are_shown_without_a_model_for_names(models, monkeypatch, tmp_p
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_scene_knows_what_its_caption_names_and_omits():
-    scenes = [demo_labels.draw(seed) for seed in range(20)]
+@pytest.mark.parametrize("view", ["close", "wide"])
+def test_a_scene_knows_what_its_caption_names_and_omits(view):
+    scenes = [demo_labels.draw(seed, view) for seed in range(20)]
     assert any(one.named for one in scenes)
     assert any(one.omitted for one in scenes)
     for one in scenes:

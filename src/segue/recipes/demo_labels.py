@@ -7,7 +7,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import count as count_up
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,8 +35,8 @@ from segue.recipes.demo_scenes import figure, shares
 
 MODELS, PAIR = {"CoCu": "cocu-scenes", "GroupViT": "groupvit-scenes"}, "pair-scenes"
 SEED, SIZE = 30_000, 128
-CURATED = 200  # scenes that lend each other their concepts
-SEEN = 0.02  # share of a picture from which a kind counts as shown
+CURATED = 300  # scenes that lend each other their concepts; the pair knows scenes as they are drawn, not from near
+SEEN = {"close": 0.02, "wide": 0.005}  # share of a picture from which a kind counts as shown
 
 
 @dataclass(frozen=True)
@@ -49,31 +52,34 @@ class Shown:
 def labels_section(out: Path, count: int = 4) -> str:
     """The HTML of the part, its pictures in the folder `out`; of names only where a model for them is bundled."""
     here = bundled()
-    scenes = [draw(SEED + i) for i in range(CURATED)]
-    telling = [i for i, one in enumerate(scenes) if one.named and one.omitted][:count]
     models = {title: load_labeller(here[name]) for title, name in MODELS.items() if name in here}
     named = []
     if models:
+        near = islice((one for one in map(draw, count_up(SEED)) if one.named and one.omitted), count)
         named = [
             '<h2 id="names">By any names</h2>',
             "<p>Models that learned from captioned scenes alone, no mask among them, give every pixel the likeliest of "
             f"{len(CLASSES)} names. The caption omits some of what they find. Heat maps: how well a pixel's group fits "
             "one name, from its lowest to its highest. (<code>segue segment --labels</code>)</p>",
-            *(_row(out, i, scenes[i], models) for i in telling),
+            *(_row(out, i, one, models) for i, one in enumerate(near)),
         ]
+    scenes = [draw(SEED + i, "wide") for i in range(CURATED)]
+    telling = [i for i, one in enumerate(scenes) if one.named and one.omitted][:count]
     archive = archive_part(out, scenes, telling, load_pair(here[PAIR]))
     return "\n".join([*named, '<h2 id="archive">What captions leave out</h2>', archive])
 
 
-def draw(seed: int) -> Shown:
-    """A scene from near, in photo style, with one caption."""
-    scene = close_up(sample_scene(seed), np.random.default_rng(seed))
+def draw(seed: int, view: Literal["close", "wide"] = "close") -> Shown:
+    """A scene in photo style, from near or as it is, with one caption."""
+    scene = sample_scene(seed)
+    if view == "close":
+        scene = close_up(scene, np.random.default_rng(seed))
     drawn = render(scene, SIZE)
     seen = shares(scene, drawn)
     (told,) = captions(scene, seen.tolist(), seed, n=1)
     kinds = [stuff.kind for stuff in scene.stuffs] + [thing.kind for thing in scene.things]
     named = {kinds[owner] for phrase in told.phrases for owner in phrase.owners}
-    shown = dict.fromkeys(kind for kind, share in zip(kinds, seen, strict=True) if share >= SEEN)
+    shown = dict.fromkeys(kind for kind, share in zip(kinds, seen, strict=True) if share >= SEEN[view])
     return Shown(drawn.image, told.text, [k for k in shown if k in named], [k for k in shown if k not in named])
 
 
@@ -116,11 +122,11 @@ def archive_part(out: Path, scenes: Sequence[Shown], rows: Sequence[int], pair: 
     cards = []
     for i in rows:
         one = scenes[i]
-        found = [concept for concept, _ in archive.of(i) if concept not in one.named][:5]
+        found = [concept for concept, _ in archive.of(i) if concept not in one.named][:3]
         right = "".join(f"<li>{html.escape(c)}{' (there)' if c in one.omitted else ''}</li>" for c in found)
         cards.append(figure(out, f"archive-{i}.png", one.image, "Caption", one.caption) + f"<ul>{right}</ul>")
     lead = (
-        f"From {len(scenes)} scenes with one caption each. Below a scene the best-ranked concepts of its archive that "
-        "its caption doesn't name; the sketchbook knows which of them are there. (<code>segue curate</code>)"
+        f"From {len(scenes)} scenes with one caption each. Below a scene the three best-ranked concepts of its archive "
+        "that its caption doesn't name; the sketchbook knows which of them are there. (<code>segue curate</code>)"
     )
     return f'<p>{lead}</p><div class="row">{"".join(f"<div>{card}</div>" for card in cards)}</div>'

@@ -89,6 +89,21 @@ def test_self_conditioning_hands_on_the_last_guess():
     assert torch.allclose(seen[1], CODES[3].expand(1, LENGTH, -1))
 
 
+def test_each_step_goes_on_from_the_code_of_the_likeliest_word():
+    """Not from the mean code of two words that may both be, which is no word's."""
+    seen = []
+
+    def denoise(x, snr, guess, last):
+        seen.append(x)
+        logits = torch.full((1, LENGTH, SIZE), -50.0)
+        logits[..., 3], logits[..., 4] = 0.1, 0.0
+        return logits, None
+
+    sample(denoise, CODES, lambda: start(1), steps=2)
+    here, there = log_snr(torch.tensor([1.0, 0.5]))
+    assert torch.equal(seen[1], step_down(seen[0], CODES[3].expand(1, LENGTH, -1), here, there, 0.0, None))
+
+
 @given(st.integers(1, LENGTH), st.integers(0, 50))
 def test_a_length_is_held_exactly(length, seed):
     control = controls([length, None], [[], []], LENGTH)
