@@ -98,7 +98,7 @@ def test_the_scenes_own_pair_is_trained_once_on_other_scenes(settings, tmp_path,
     monkeypatch.setattr(cocu_recipe, "align", learn)
     monkeypatch.chdir(tmp_path)
     own = replace(settings, pair=SCENES.pair, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
-    cocu_recipe.cocu_scenes(replace(own, system="groupvit"))
+    cocu_recipe.cocu_scenes(replace(own, system="groupvit", out=tmp_path / "plain"))
     assert not trained
     for _ in range(2):
         cocu_recipe.cocu_scenes(replace(own, resume=bool(trained)))
