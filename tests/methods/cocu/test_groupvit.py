@@ -262,7 +262,7 @@ def test_multi_label_loss_is_the_papers(each):
         torch.testing.assert_close(multi_label_loss(images, texts, 4.0), clip)
 
 
-def naive_naming(groups, texts, names, scale):
+def naive_naming(groups, shares, texts, names, scale):
     """-log p, name by name and group by group."""
     different = sorted({n for row in names for n in row if n >= 0})
     places = {}
@@ -274,9 +274,9 @@ def naive_naming(groups, texts, names, scale):
         told = []
         for c in {n for n in row if n >= 0}:
             chance = 0.0
-            for group in groups[i]:
+            for group, share in zip(groups[i], shares[i], strict=True):
                 said = {n: math.exp(scale * float(group @ places[n])) for n in different}
-                chance += said[c] / sum(said.values()) / len(groups[i])
+                chance += float(share) * said[c] / sum(said.values())
             told.append(-math.log(chance))
         if told:
             of_pictures.append(sum(told) / len(told))
@@ -287,9 +287,10 @@ def test_the_naming_loss_is_that_of_a_mixture_of_groups():
     torch.manual_seed(0)
     groups, texts = F.normalize(torch.randn(4, 3, 8), dim=-1), F.normalize(torch.randn(4, 3, 8), dim=-1)
     names = [[5, 2, 2], [7, 5, 9], [-1, -1, -1], [2, 0, -1]]  # one twice in a picture, one shared, one without any
-    loss = naming_loss(groups, texts, torch.tensor(names), 4.0)
-    assert float(loss) == pytest.approx(naive_naming(groups, texts, names, 4.0), abs=1e-5)
-    nothing = naming_loss(groups.requires_grad_(), texts, torch.full((4, 3), -1), 4.0)
+    shares = torch.randn(4, 3).softmax(1)
+    loss = naming_loss(groups, shares, texts, torch.tensor(names), 4.0)
+    assert float(loss) == pytest.approx(naive_naming(groups, shares, texts, names, 4.0), abs=1e-4)
+    nothing = naming_loss(groups.requires_grad_(), shares, texts, torch.full((4, 3), -1), 4.0)
     nothing.backward()
     assert nothing.item() == 0
 
@@ -297,10 +298,28 @@ def test_the_naming_loss_is_that_of_a_mixture_of_groups():
 def test_a_name_that_two_pictures_share_is_true_of_both():
     sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
     groups, texts = torch.stack([sky, dog])[None].expand(2, -1, -1), torch.stack([sky, dog])[None].expand(2, -1, -1)
-    names = torch.tensor([[0, 1], [0, 1]])
-    assert float(naming_loss(groups, texts, names, 50.0)) == pytest.approx(math.log(2), abs=1e-4)  # half of the groups
+    names, half = torch.tensor([[0, 1], [0, 1]]), torch.full((2, 2), 0.5)
+    assert float(naming_loss(groups, half, texts, names, 50.0)) == pytest.approx(math.log(2), abs=1e-4)  # of its pixels
     shown = F.normalize(groups.mean(1), dim=-1)
     assert float(multi_label_loss(shown, texts, 50.0)) > math.log(2) * 0.99  # the papers' can't tell the two apart
+
+
+def test_a_group_without_pixels_says_nothing():
+    """Otherwise a group names what others hold, and no pixel gets the name."""
+    sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
+    groups, texts, names = torch.stack([sky, dog])[None], torch.stack([sky, dog])[None], torch.tensor([[0, 1]])
+    shares = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    loss = naming_loss(groups, shares, texts, names, 50.0)
+    assert float(loss) > 5
+    loss.backward()
+    assert shares.grad is not None
+    assert shares.grad[0, 1] < shares.grad[0, 0] < 0  # what holds the dog should get some
+
+
+def test_shares_are_those_of_the_maps():
+    seen = make(image_size=32, patch=8).eval().see(torch.randn(2, 3, 32, 48))
+    assert torch.allclose(seen.shares(), group_maps(seen).mean((2, 3)), atol=1e-6)
+    assert torch.allclose(seen.shares().sum(1), torch.ones(2), atol=1e-5)
 
 
 def test_noise_and_drop_path_in_training_only():

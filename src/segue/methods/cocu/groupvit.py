@@ -35,6 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
 }
 FAINT, SHARP = 0.1, 3.0  # factors of fresh weights, see GroupViT._initialise
+FEWEST = 1e-6  # a share of the picture that counts as none
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,23 @@ class Seen(NamedTuple):
     soft: list[Tensor]
     grid: tuple[int, int]
 
+    def owners(self, soft: bool = True) -> Tensor:
+        """(B, G, N_0): which share of each patch belongs to each last group; over the groups they sum to 1.
+
+        The product of the stages' assignments, soft, or each token to its best group.
+        """
+        joined = None
+        for assignment in self.soft:
+            step = assignment if soft else one_hot(assignment)
+            joined = step if joined is None else step @ joined
+        if joined is None:
+            raise InputError("this model has no group tokens in any stage, so nothing to segment with")
+        return joined
+
+    def shares(self) -> Tensor:
+        """(B, G): each last group's share of the picture."""
+        return self.owners().mean(2)
+
 
 class Patches(nn.Module):
     """Pixels (B, 3, H, W) -> patch tokens (B, N, D) with their positions, and the grid."""
@@ -482,8 +500,8 @@ class GroupViT(nn.Module):
         shown = gather(self.embed_seen(seen))
         terms = {"caption": multi_label_loss(shown, told[:, :1], self.scale)}
         if prompts and "name" in batch:
-            groups, names = gather(self.embed_groups(seen)), gather(batch["name"])
-            terms["prompts"] = naming_loss(groups, told[:, 1:], names, self.scale)
+            groups, shares, names = map(gather, (self.embed_groups(seen), seen.shares(), batch["name"]))
+            terms["prompts"] = naming_loss(groups, shares, told[:, 1:], names, self.scale)
         elif prompts:
             terms["prompts"] = multi_label_loss(shown, told[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
@@ -508,23 +526,25 @@ def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Te
     return (to_texts.mean() + to_images) / 2
 
 
-def naming_loss(groups: Tensor, texts: Tensor, names: Tensor, scale: Tensor | float) -> Tensor:
+def naming_loss(groups: Tensor, shares: Tensor, texts: Tensor, names: Tensor, scale: Tensor | float) -> Tensor:
     """Ours: a picture's names come from its groups, as its pixels get theirs (see `segment`).
 
-        p(c | i) = 1/G sum_g softmax_c( scale * cos(group g of i, name c) ),     L = mean_i mean_{c of i} -log p(c | i)
+        p(c | i) = sum_g a_ig softmax_c( scale * cos(group g of i, name c) ),     L = mean_i mean_{c of i} -log p(c | i)
 
+    with a_ig the group's share of the picture: a group answers for its pixels, and one that has none says nothing;
     over the C different names of the batch, each where its texts are in the mean. Eq. 6 and 7 ask for names of the
     mean of the groups only, and take a name that two pictures share as false for both: at our size groups then keep
     apart, but don't say what they are.
-    groups: (B, G, P), texts: (B, M, P), all of unit length. names: (B, M) int64, the same number for the same name, -1
-    for none; a picture without any counts nothing.
+    groups: (B, G, P), texts: (B, M, P), all of unit length. shares: (B, G), over the groups they sum to 1.
+    names: (B, M) int64, the same number for the same name, -1 for none; a picture without any counts nothing.
     """
     real = names >= 0
     different, place = names[real].unique(return_inverse=True)
     told = F.normalize(texts.new_zeros(len(different), texts.shape[2]).index_add(0, place, texts[real]), dim=-1)
     mine = texts.new_zeros(len(names), len(different))
     mine[real.nonzero()[:, 0], place] = 1
-    chance = (scale * groups @ told.T).log_softmax(2).logsumexp(1) - math.log(groups.shape[1])  # (B, C)
+    weight = (shares + FEWEST).log()[..., None]
+    chance = ((scale * groups @ told.T).log_softmax(2) + weight).logsumexp(1)  # (B, C)
     each = -(mine * chance).sum(1) / mine.sum(1).clamp(min=1)
     return each.sum() / real.any(1).sum().clamp(min=1)
 

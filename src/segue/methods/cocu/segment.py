@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.transforms import resize_image
-from segue.methods.cocu.groupvit import GroupViT, Seen, one_hot
+from segue.methods.cocu.groupvit import GroupViT, Seen
 from segue.nn.stopping import stop_point
 from segue.types import InputError, check_image
 
@@ -164,17 +164,8 @@ def vocabulary_overlap(classes: Sequence[str], concepts: Collection[str]) -> tup
 
 
 def group_maps(seen: Seen, soft: bool = True) -> Tensor:
-    """(B, G, rows, columns): which share of each patch belongs to each last group; over the groups they sum to 1.
-
-    The product of the stages' assignments, soft, or each token to its best group.
-    """
-    joined = None
-    for assignment in seen.soft:
-        step = assignment if soft else one_hot(assignment)
-        joined = step if joined is None else step @ joined
-    if joined is None:
-        raise InputError("this model has no group tokens in any stage, so nothing to segment with")
-    return joined.unflatten(2, seen.grid)
+    """(B, G, rows, columns): `Seen.owners` on the patches' grid."""
+    return seen.owners(soft).unflatten(2, seen.grid)
 
 
 def windows(height: int, width: int, crop: int, stride: int) -> list[tuple[int, int]]:
