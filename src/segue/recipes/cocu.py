@@ -151,7 +151,7 @@ ANY = replace(
     curated=Path("runs/curated/data"),
     protocol="voc",
 )
-PAIR = replace(ALIGN_SCENES, image_size=96, steps=2000, evaluations=5)
+PAIR = replace(ALIGN_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
 def cocu_scenes(settings: CocuSettings) -> Path:
