@@ -41,8 +41,9 @@ def settings(scenes, tmp_path_factory):
     home = tmp_path_factory.mktemp("cocu")
     (home / "words.txt").write_text("\n".join([*CLASSES, "street", "field", "beach", "lady", "guy", "bike"]))
     return replace(
-        SCENES, out=home / "run", data=scenes, pair=str(write_pair(home / "pair")), vocabulary=home / "words.txt",
-        curated=home / "curated", steps=6, batch_size=4, evaluations=2, val_pictures=0, half=False,
+        SCENES, size="scenes", protocol="scenes", out=home / "run", data=scenes, pair=str(write_pair(home / "pair")),
+        vocabulary=home / "words.txt", curated=home / "curated", steps=6, batch_size=4, evaluations=2,
+        val_pictures=0, half=False,
     )  # fmt: skip
 
 

@@ -141,15 +141,15 @@ SCENES = CocuSettings(
     data=Path("runs/data/scenes-close"),
     pair="runs/pair-scenes-close/best",
     curated=Path("runs/curated/scenes-close"),
+    size="small",
+    protocol="small",
+    steps=6000,
+    batch_size=32,
+    lr=1e-3,
     half=True,
 )
-ANY = replace(
-    SCENES,
-    out=Path("runs/cocu"),
-    data=Path("data"),
-    pair="pair-scenes",
-    curated=Path("runs/curated/data"),
-    protocol="voc",
+ANY = CocuSettings(
+    out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc", half=True
 )
 PAIR = replace(ALIGN_SCENES, image_size=64, steps=3000, evaluations=5)
 

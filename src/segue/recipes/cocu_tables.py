@@ -45,9 +45,7 @@ from segue.types import InputError
 
 SEEDS = (0, 1, 2)
 STAGES = ("expansion", "ranking", "sampling")
-SHORT = replace(
-    SCENES, size="small", protocol="small", steps=1200, batch_size=32, lr=1e-3, evaluations=4, val_pictures=100
-)
+SHORT = replace(SCENES, steps=1200, evaluations=4, val_pictures=100)
 WHOLE: tuple[System, ...] = ("groupvit", "full")  # trained by the paper's loss of prompts too
 OFTEN = 0.5  # share of the captions of pictures with a class that name it
 
