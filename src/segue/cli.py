@@ -99,7 +99,7 @@ def segment(
         note: what to outline, in words; without note and labels the model makes its own guess.
         notes: a CSV with the columns image,note; the images are names inside the folder.
         labels: any two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
-        model: a bundled name or a checkpoint folder (reclmis-chest unless given; with labels give one).
+        model: a bundled name or a checkpoint folder (reclmis-chest, or cocu-scenes with labels, unless given).
         out: the mask's or the map's file (an overlay is written beside it), or a folder for a folder of pictures.
         json: print one JSON object for each picture: areas, scores, files.
         threshold: notes: probability from which a pixel belongs to the mask.

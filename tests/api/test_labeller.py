@@ -1,6 +1,7 @@
 """Naming pixels: the predictor, how its checkpoints are recognised, and `segue segment --labels`."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,10 +11,9 @@ from PIL import Image
 import segue as package
 from segue.api import Labeller, NamedMap, load_labeller
 from segue.data.images import read_index
-from segue.methods.checkpoint import bundled
 from segue.methods.cocu.groupvit import GroupViT, GroupViTConfig, sized_for, train_tokenizer
 from segue.methods.cocu.hub import save_groupvit
-from segue.methods.cocu.segment import Card
+from segue.methods.cocu.segment import CARDS, Card
 from segue.types import InputError
 
 LABELS = 'dog, grass, "chair, folding"'
@@ -145,8 +145,7 @@ def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match
     assert error.count("\n") == 1
 
 
-@pytest.mark.skipif("cocu-scenes" in bundled(), reason="bundled by now")
-def test_without_a_bundled_model_the_command_asks_for_one(segue, picture):
-    status, _, error = segue("segment", picture, "--labels", "dog, sky")
-    assert status == 2
-    assert "--labels: no model for names is bundled; give --model FOLDER" in error
+def test_without_a_model_the_bundled_one_names(segue, picture):
+    status, told, error = segue("segment", picture, "--labels", "dog, sky", "--json")
+    assert status == 0, error
+    assert json.loads(told)["card"] == asdict(CARDS["small"])

@@ -70,6 +70,8 @@ JOBS: dict[str, Job] = {
 # bundled name -> the results file and the start of the systems measured with it
 MEASURED: dict[str, tuple[str, str]] = {
     "pair-scenes": ("align_scenes", "pair-scenes"),
+    "cocu-scenes": ("cocu_scenes_full", "bundled, cocu-scenes"),
+    "groupvit-scenes": ("cocu_scenes_full", "bundled, groupvit-scenes"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),
     "syntic-scenes": ("syntic_scenes_full", "bundled"),
     "sgdiff-scenes": ("sgdiff_scenes_full", "bundled"),

@@ -26,7 +26,7 @@ from segue.recipes.bench_sgdiff import bench_sgdiff
 from segue.recipes.cocu import ANY, cocu, cocu_scenes
 from segue.recipes.cocu import SCENES as COCU_SCENES
 from segue.recipes.cocu_real_table import photos_table
-from segue.recipes.cocu_tables import cocu_recovery_table, cocu_scenes_table
+from segue.recipes.cocu_tables import cocu_bundled_table, cocu_recovery_table, cocu_scenes_table
 from segue.recipes.crossmodal import SCENES as CROSSMODAL_SCENES
 from segue.recipes.crossmodal import Settings as CrossModalSettings
 from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
@@ -65,6 +65,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "cocu_real": photos_table,
     "cocu_recovery": cocu_recovery_table,
     "cocu_scenes": cocu_scenes_table,
+    "cocu_scenes_full": cocu_bundled_table,
     "crossmodal_real": crossmodal_real_table,
     "crossmodal_scenes": crossmodal_scenes_table,
     "crossmodal_scenes_full": crossmodal_bundled_table,

@@ -1,4 +1,4 @@
-"""The tables of language-supervised segmentation on drawn scenes: `segue ablate cocu_scenes`, `cocu_recovery`.
+"""The tables of language-supervised segmentation on drawn scenes: `segue ablate cocu_scenes` and those below.
 
 The scenes are seen from near (`--view close`): at 64 pixels a thing of the wide ones is a patch or two, and a model of
 this size learns the ground that it stands on instead. The pair that curates has learned from other scenes
@@ -10,6 +10,7 @@ cocu_scenes    GroupViT, CoCu and CoCu without one of its parts, 3 seeds, on tes
                half of the pictures which show them or more, and over the others; given, given_named, given_seldom: the
                same when of each picture only the names are asked for that it shows; miou_at_25 ... miou_at_100: on 100
                pictures of val after each quarter of the training.
+cocu_scenes_full  the bundled models, of the full recipe, by the first metrics of these.
 cocu_recovery  precision and recall of the archive against what the train captions leave out, after each stage.
 """
 
@@ -27,6 +28,7 @@ from segue.api import load_labeller
 from segue.api.labeller import find_card
 from segue.data.formats import read_pictures
 from segue.data.sketchbook.scenes.omissions import naming_rates, read_omissions
+from segue.methods.checkpoint import bundled
 from segue.recipes.cocu import (
     SCENES,
     CocuSettings,
@@ -44,6 +46,7 @@ from segue.training.state import has_state
 from segue.types import InputError
 
 SEEDS = (0, 1, 2)
+BUNDLED = ("cocu-scenes", "groupvit-scenes")
 STAGES = ("expansion", "ranking", "sampling")
 SHORT = replace(SCENES, steps=1200, evaluations=4, val_pictures=100)
 WHOLE: tuple[System, ...] = ("groupvit", "full")  # trained by the paper's loss of prompts too
@@ -65,9 +68,19 @@ def cocu_scenes_table(data: Path | None) -> list[Row]:
     ]
 
 
+def cocu_bundled_table(data: Path | None) -> list[Row]:
+    """The bundled models."""
+    return [Row("test", f"bundled, {name}", 0, partial(_bundled, SHORT, data, name)) for name in BUNDLED]
+
+
 def cocu_recovery_table(data: Path | None) -> list[Row]:
     """A row for each stage of the curation."""
     return [Row("train", stage, 0, partial(_recovery_row, SHORT, data, stage)) for stage in STAGES]
+
+
+def _bundled(settings: CocuSettings, data: Path | None, name: str, work: Path) -> dict[str, float]:
+    data = data if data is not None else draw_scenes_once(work.parents[1] / "data-scenes-close")
+    return score_scenes(bundled()[name], replace(settings, data=data))
 
 
 def _placed(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettings:

@@ -15,7 +15,6 @@ from segue.api.answers import of_map
 from segue.api.labeller import find_card
 from segue.data.images import pictures_in, read_image, write_image, write_index
 from segue.data.show import name_classes, palette
-from segue.methods.checkpoint import bundled
 from segue.methods.cocu.segment import parse_labels
 from segue.recipes.segmenting import check_targets, overlay_of, write_answers
 from segue.types import InputError
@@ -43,11 +42,6 @@ def label_files(
         find_card(card)
     files, targets = _files(image, out)
     check_targets(files, targets)
-    if model == MODEL and MODEL not in bundled():
-        raise InputError(
-            "--labels: no model for names is bundled; give --model FOLDER, from `segue train cocu-scenes` or a "
-            "GroupViT of transformers"
-        )
     predictor = load_labeller(model, device=device)
     failed: list[str] = []
     found: list[tuple[str, Any]] = []

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
+
+import numpy as np
 
 from segue.data.images import png_bytes
 from segue.data.sketchbook.chest import draw_chest
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.known import known
-from segue.data.sketchbook.scenes.sample import sample_scene
+from segue.data.sketchbook.scenes.sample import close_up, sample_scene
 
-SEEDS = {"chest": (20_002, 20_003, 20_005), "scene": (20_000, 20_001, 20_004)}  # none of a training split
+# none of a training split; "near" are scenes from near, which the models of names know
+SEEDS = {"chest": (20_002, 20_003, 20_005), "scene": (20_000, 20_001, 20_004), "near": (20_004, 20_007)}
 
 
 @lru_cache
@@ -33,17 +36,22 @@ def _chest(seed: int) -> tuple[dict[str, Any], bytes]:
     return {"note": drawn.note, "alt": "A drawn chest radiograph"}, png_bytes(drawn.image)
 
 
-def _scene(seed: int) -> tuple[dict[str, Any], bytes]:
+def _scene(seed: int, near: bool = False) -> tuple[dict[str, Any], bytes]:
     scene = sample_scene(seed)
+    scene = close_up(scene, np.random.default_rng(seed)) if near else scene
     drawn = render(scene, 256)
     regions, relations = known(scene, drawn.owner)
     told = {
         "labels": list(dict.fromkeys(region.label for region in regions)),
         "regions": [{"label": r.label, "box": [int(v) for v in r.box], "thing": r.thing} for r in regions],
         "relations": [asdict(relation) for relation in relations],
-        "alt": "A drawn scene",
+        "alt": "A drawn scene from near" if near else "A drawn scene",
     }
     return told, png_bytes(drawn.image)
 
 
-_KINDS: dict[str, Callable[[int], tuple[dict[str, Any], bytes]]] = {"chest": _chest, "scene": _scene}
+_KINDS: dict[str, Callable[[int], tuple[dict[str, Any], bytes]]] = {
+    "chest": _chest,
+    "scene": _scene,
+    "near": partial(_scene, near=True),
+}
