@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from segue.methods.cocu.groupvit import (
+    CLAIM,
     SIZES,
     GroupViT,
     GroupViTConfig,
@@ -271,19 +272,23 @@ def naive_naming(groups, shares, texts, names, scale):
         places[c] = mean / mean.norm()
     of_pictures = []
     for i, row in enumerate(names):
-        told = []
-        for c in {n for n in row if n >= 0}:
-            chance = 0.0
-            for group, share in zip(groups[i], shares[i], strict=True):
-                said = {n: math.exp(scale * float(group @ places[n])) for n in different}
-                chance += float(share) * said[c] / sum(said.values())
-            told.append(-math.log(chance))
-        if told:
-            of_pictures.append(sum(told) / len(told))
+        mine = {n for n in row if n >= 0}
+        said = []
+        for group in groups[i]:
+            weight = {n: math.exp(scale * float(group @ places[n])) for n in different}
+            said.append({n: value / sum(weight.values()) for n, value in weight.items()})
+        if mine:
+            claims = [
+                {c: float(a) ** CLAIM * p for c, p in one.items()} for a, one in zip(shares[i], said, strict=True)
+            ]
+            of_names = sum(math.log(max(one[c] for one in claims)) for c in mine) / len(mine)
+            held = (sum(one[c] for c in mine) for one in said)
+            of_pixels = sum(float(a) * math.log(p) for a, p in zip(shares[i], held, strict=True))
+            of_pictures.append(-of_names - of_pixels)
     return sum(of_pictures) / len(of_pictures)
 
 
-def test_the_naming_loss_is_that_of_a_mixture_of_groups():
+def test_the_naming_loss_asks_names_of_groups_and_groups_of_pixels():
     torch.manual_seed(0)
     groups, texts = F.normalize(torch.randn(4, 3, 8), dim=-1), F.normalize(torch.randn(4, 3, 8), dim=-1)
     names = [[5, 2, 2], [7, 5, 9], [-1, -1, -1], [2, 0, -1]]  # one twice in a picture, one shared, one without any
@@ -299,21 +304,29 @@ def test_a_name_that_two_pictures_share_is_true_of_both():
     sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
     groups, texts = torch.stack([sky, dog])[None].expand(2, -1, -1), torch.stack([sky, dog])[None].expand(2, -1, -1)
     names, half = torch.tensor([[0, 1], [0, 1]]), torch.full((2, 2), 0.5)
-    assert float(naming_loss(groups, half, texts, names, 50.0)) == pytest.approx(math.log(2), abs=1e-4)  # of its pixels
+    assert float(naming_loss(groups, half, texts, names, 50.0)) == pytest.approx(CLAIM * math.log(2), abs=1e-4)
     shown = F.normalize(groups.mean(1), dim=-1)
     assert float(multi_label_loss(shown, texts, 50.0)) > math.log(2) * 0.99  # the papers' can't tell the two apart
 
 
-def test_a_group_without_pixels_says_nothing():
-    """Otherwise a group names what others hold, and no pixel gets the name."""
+def test_groups_that_are_one_thing_are_better_than_one_that_is_all_or_one_without_pixels():
     sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
-    groups, texts, names = torch.stack([sky, dog])[None], torch.stack([sky, dog])[None], torch.tensor([[0, 1]])
-    shares = torch.tensor([[1.0, 0.0]], requires_grad=True)
-    loss = naming_loss(groups, shares, texts, names, 50.0)
-    assert float(loss) > 5
-    loss.backward()
+    texts, names = torch.stack([sky, dog])[None], torch.tensor([[0, 1]])
+    mixed = F.normalize(sky + dog, dim=0).expand(1, 2, -1)
+    half, whole = torch.full((1, 2), 0.5), torch.tensor([[1.0, 0.0]])
+    apart = float(naming_loss(texts, half, texts, names, 50.0))
+    assert apart == pytest.approx(CLAIM * math.log(2), abs=1e-4)
+    assert float(naming_loss(mixed, whole, texts, names, 50.0)) == pytest.approx(math.log(2), abs=1e-4)
+    assert float(naming_loss(texts, whole, texts, names, 50.0)) > math.log(2)
+
+
+def test_pixels_go_to_groups_that_have_one_of_the_names():
+    sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
+    groups, texts = torch.stack([sky, dog]).expand(2, -1, -1), torch.stack([sky, dog])[:, None]
+    shares = torch.full((2, 2), 0.5, requires_grad=True)
+    naming_loss(groups, shares, texts, torch.tensor([[0], [1]]), 50.0).backward()
     assert shares.grad is not None
-    assert shares.grad[0, 1] < shares.grad[0, 0] < 0  # what holds the dog should get some
+    assert (shares.grad.argmin(1) == torch.tensor([0, 1])).all()
 
 
 def test_shares_are_those_of_the_maps():

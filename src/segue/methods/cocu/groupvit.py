@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
 }
 FAINT, SHARP = 0.1, 3.0  # factors of fresh weights, see GroupViT._initialise
-FEWEST = 1e-6  # a share of the picture that counts as none
+CLAIM = 0.25  # how much a group's share of the picture counts where it claims a name, see naming_loss
 
 
 @dataclass(frozen=True)
@@ -527,26 +527,35 @@ def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Te
 
 
 def naming_loss(groups: Tensor, shares: Tensor, texts: Tensor, names: Tensor, scale: Tensor | float) -> Tensor:
-    """Ours: a picture's names come from its groups, as its pixels get theirs (see `segment`).
+    """Ours: single groups answer for a picture's names, as its pixels are named by them (see `segment`).
 
-        p(c | i) = sum_g a_ig softmax_c( scale * cos(group g of i, name c) ),     L = mean_i mean_{c of i} -log p(c | i)
+    With p_ig = softmax_c( scale * cos(group g of i, name c) ) over the C different names of the batch, each name where
+    its texts are in the mean, N_i the names of picture i and a_ig the share of the picture that group g has:
 
-    with a_ig the group's share of the picture: a group answers for its pixels, and one that has none says nothing;
-    over the C different names of the batch, each where its texts are in the mean. Eq. 6 and 7 ask for names of the
-    mean of the groups only, and take a name that two pictures share as false for both: at our size groups then keep
-    apart, but don't say what they are.
+        names -> groups:   -mean_i mean_{c in N_i} max_g log( a_ig^CLAIM p_ig(c) )      each name is some group's
+        pixels -> names:   -mean_i sum_g a_ig log sum_{c in N_i} p_ig(c)                each pixel has one of the names
+
+    Returns their sum. Eq. 6 and 7 ask for names of the mean of the groups only, and take a name that two pictures share
+    as false for both: at our size groups then keep apart, but don't say what they are. With CLAIM = 0 groups without
+    pixels hold names; with 1, or a sum over groups in the place of the maximum, one group that is a little of
+    everything serves as well as several, and groups merge.
     groups: (B, G, P), texts: (B, M, P), all of unit length. shares: (B, G), over the groups they sum to 1.
     names: (B, M) int64, the same number for the same name, -1 for none; a picture without any counts nothing.
     """
     real = names >= 0
+    named = real.any(1)
+    if not named.any():
+        return 0 * groups.sum()  # part of the graph, as DDP wants it
     different, place = names[real].unique(return_inverse=True)
     told = F.normalize(texts.new_zeros(len(different), texts.shape[2]).index_add(0, place, texts[real]), dim=-1)
-    mine = texts.new_zeros(len(names), len(different))
-    mine[real.nonzero()[:, 0], place] = 1
-    weight = (shares + FEWEST).log()[..., None]
-    chance = ((scale * groups @ told.T).log_softmax(2) + weight).logsumexp(1)  # (B, C)
-    each = -(mine * chance).sum(1) / mine.sum(1).clamp(min=1)
-    return each.sum() / real.any(1).sum().clamp(min=1)
+    mine = texts.new_zeros(len(names), len(different), dtype=torch.bool)
+    mine[real.nonzero()[:, 0], place] = True
+    likely = (scale * groups @ told.T).log_softmax(2)[named]  # (B, G, C)
+    mine, shares = mine[named], shares[named]
+    claims = likely + CLAIM * (shares + 1e-6).log()[..., None]
+    of_names = (claims.amax(1) * mine).sum(1) / mine.sum(1)
+    of_pixels = (shares * likely.masked_fill(~mine[:, None], -torch.inf).logsumexp(2)).sum(1)
+    return -(of_names + of_pixels).mean()
 
 
 # ------------------------------------------------------------------------------------------------ tokenizer
