@@ -16,7 +16,7 @@ cocu_recovery  precision and recall of the archive against what the train captio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -55,16 +55,15 @@ OFTEN = 0.5  # share of the captions of pictures with a class that name it
 
 def cocu_scenes_table(data: Path | None) -> list[Row]:
     """Every system with every seed. data: scenes of `segue data make scenes`; drawn once unless given."""
+    tested: list[tuple[str, CocuSettings, Sequence[System]]] = [
+        ("test", SHORT, get_args(System)),
+        ("picture", replace(SHORT, naming="picture"), WHOLE),
+    ]
     return [
-        row
-        for one in (replace(SHORT, seed=seed) for seed in SEEDS)
-        for row in (
-            *(Row("test", name, one.seed, partial(_row, replace(one, system=name), data)) for name in get_args(System)),
-            *(
-                Row("picture", name, one.seed, partial(_row, replace(one, system=name, naming="picture"), data))
-                for name in WHOLE
-            ),
-        )
+        Row(experiment, name, seed, partial(_row, replace(settings, system=name, seed=seed), data))
+        for experiment, settings, systems in tested
+        for seed in SEEDS
+        for name in systems
     ]
 
 
