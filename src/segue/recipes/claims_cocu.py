@@ -19,7 +19,7 @@ PAPER = Paper(
     data="CC3M and more, GroupViT at 224 pixels, 30 epochs; eight benchmarks. Our copy has the abstract and the "
     "figures' captions only, so the paper's figures here are second hand",
     here={
-        "cocu_scenes": "drawn scenes from near, 32 classes, one caption a picture, 64 pixels, 1,200 steps; mIoU with "
+        "cocu_scenes": "drawn scenes from near, 32 classes, one caption a picture, 64 pixels, 800 steps; mIoU with "
         "all names in every picture, then with each picture's own. Prompts are learned by "
         "a loss of ours, `naming_loss`, but in the experiment picture by the papers'",
         "cocu_recovery": "the train captions of these scenes and what they leave out",

@@ -143,9 +143,10 @@ SCENES = CocuSettings(
     curated=Path("runs/curated/scenes-close"),
     size="small",
     protocol="small",
-    steps=3000,
+    steps=800,
     batch_size=32,
     lr=1e-3,
+    evaluations=4,
     half=True,
 )
 ANY = CocuSettings(

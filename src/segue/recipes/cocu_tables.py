@@ -8,7 +8,7 @@ cocu_scenes    GroupViT, CoCu and CoCu without one of its parts, 3 seeds, on tes
                experiment picture two of them with the paper's loss of prompts. miou: over all 32 classes, whose names
                compete in every picture; miou_named and miou_seldom: over those that a train caption names in
                half of the pictures which show them or more, and over the others; given, given_named, given_seldom: the
-               same when of each picture only the names are asked for that it shows; miou_at_25 ... miou_at_100: on 100
+               same when of each picture only the names are asked for that it shows; miou_at_25 ... miou_at_100: on 200
                pictures of val after each quarter of the training.
 cocu_scenes_full  the bundled models, of the full recipe, by the first metrics of these.
 cocu_recovery  precision and recall of the archive against what the train captions leave out, after each stage.
@@ -48,7 +48,6 @@ from segue.types import InputError
 SEEDS = (0, 1, 2)
 BUNDLED = ("cocu-scenes", "groupvit-scenes")
 STAGES = ("expansion", "ranking", "sampling")
-SHORT = replace(SCENES, steps=1200, evaluations=4, val_pictures=100)
 WHOLE: tuple[System, ...] = ("groupvit", "full")  # trained by the paper's loss of prompts too
 OFTEN = 0.5  # share of the captions of pictures with a class that name it
 
@@ -56,8 +55,8 @@ OFTEN = 0.5  # share of the captions of pictures with a class that name it
 def cocu_scenes_table(data: Path | None) -> list[Row]:
     """Every system with every seed. data: scenes of `segue data make scenes`; drawn once unless given."""
     tested: list[tuple[str, CocuSettings, Sequence[System]]] = [
-        ("test", SHORT, get_args(System)),
-        ("picture", replace(SHORT, naming="picture"), WHOLE),
+        ("test", SCENES, get_args(System)),
+        ("picture", replace(SCENES, naming="picture"), WHOLE),
     ]
     return [
         Row(experiment, name, seed, partial(_row, replace(settings, system=name, seed=seed), data))
@@ -69,12 +68,12 @@ def cocu_scenes_table(data: Path | None) -> list[Row]:
 
 def cocu_bundled_table(data: Path | None) -> list[Row]:
     """The bundled models."""
-    return [Row("test", f"bundled, {name}", 0, partial(_bundled, SHORT, data, name)) for name in BUNDLED]
+    return [Row("test", f"bundled, {name}", 0, partial(_bundled, SCENES, data, name)) for name in BUNDLED]
 
 
 def cocu_recovery_table(data: Path | None) -> list[Row]:
     """A row for each stage of the curation."""
-    return [Row("train", stage, 0, partial(_recovery_row, SHORT, data, stage)) for stage in STAGES]
+    return [Row("train", stage, 0, partial(_recovery_row, SCENES, data, stage)) for stage in STAGES]
 
 
 def _bundled(settings: CocuSettings, data: Path | None, name: str, work: Path) -> dict[str, float]:
