@@ -61,8 +61,8 @@ def cocu_scenes_table(data: Path | None) -> list[Row]:
     return [
         Row(experiment, name, seed, partial(_row, replace(settings, system=name, seed=seed), data))
         for experiment, settings, systems in tested
-        for seed in SEEDS
         for name in systems
+        for seed in SEEDS
     ]
 
 
