@@ -23,7 +23,7 @@ from segue.recipes.demo_layouts import with_legend
 from segue.recipes.demo_scenes import SIZE
 
 Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
-CHEST, SCENE, NEAR = 20_002, 20_000, 20_004  # none of a training split
+CHEST, SCENE, NEAR = 20_002, 20_000, 30_002  # none of a training split
 SENTENCE = "a boat on the water with mountains in the background"
 
 
