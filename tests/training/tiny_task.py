@@ -117,6 +117,7 @@ def main() -> None:
     rank = dist.get_rank()
     (out / f"result-{rank}.json").write_text(json.dumps([result.steps, result.best, result.best_step]))
     save_file(norm_and_gather(offset_batch(), slice(2 * rank, 2 * rank + 2)), out / f"norm-{rank}.safetensors")
+    dist.barrier()  # a process that is still connecting aborts when the other leaves
     dist.destroy_process_group()
 
 
