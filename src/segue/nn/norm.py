@@ -19,13 +19,14 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) per channel; statistics in float32 whatever the type of `x`."""
+        """Normalise (B, C, H, W) per channel; statistics in float32, or in the type of `x` where that holds more."""
         if not (self.training and is_distributed()):
             return super().forward(x)
         self._check_input_dim(x)
-        mean, variance, count = _global_statistics(x.float())
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean, variance, count = _global_statistics(wide)
         self._track(mean.detach(), variance.detach() * (count / (count - 1)))
-        y = (x.float() - mean[:, None, None]) * torch.rsqrt(variance + self.eps)[:, None, None]
+        y = (wide - mean[:, None, None]) * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)

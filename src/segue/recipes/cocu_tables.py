@@ -77,16 +77,20 @@ def cocu_recovery_table(data: Path | None) -> list[Row]:
 
 
 def _bundled(settings: CocuSettings, data: Path | None, name: str, work: Path) -> dict[str, float]:
-    data = data if data is not None else draw_scenes_once(work.parents[1] / "data-scenes-close")
-    return score_scenes(bundled()[name], replace(settings, data=data))
+    return score_scenes(bundled()[name], replace(settings, data=_given_or_drawn(data, work)))
+
+
+def _given_or_drawn(data: Path | None, work: Path) -> Path:
+    return data if data is not None else draw_scenes_once(work.parents[1] / "data-scenes-close")
 
 
 def _placed(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettings:
     """The settings with the row's folders; scenes, pair and archives are shared by all rows."""
     shared = work.parents[1]
-    data = data if data is not None else draw_scenes_once(shared / "data-scenes-close")
     pair = settings.pair if settings.system == "groupvit" else train_pair_once(shared / "pair-scenes-close")
-    return replace(settings, out=work, data=data, pair=pair, curated=shared / "curated-scenes-close")
+    return replace(
+        settings, out=work, data=_given_or_drawn(data, work), pair=pair, curated=shared / "curated-scenes-close"
+    )
 
 
 def _row(settings: CocuSettings, data: Path | None, work: Path) -> dict[str, float]:

@@ -17,7 +17,7 @@ from segue.data.show import labelled, outline, palette
 from segue.data.sketchbook.chest import draw_chest
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.known import known
-from segue.data.sketchbook.scenes.sample import close_up, sample_scene
+from segue.data.sketchbook.scenes.sample import sample_near, sample_scene
 from segue.methods.checkpoint import bundled
 from segue.recipes.demo_layouts import with_legend
 from segue.recipes.demo_scenes import SIZE
@@ -48,7 +48,7 @@ def _captioned(model: Path) -> Tile:
 
 
 def _named(model: Path) -> Tile:
-    scene = close_up(sample_scene(NEAR), np.random.default_rng(NEAR))
+    scene = sample_near(NEAR)
     drawn = render(scene, SIZE)
     names = list(dict.fromkeys(region.label for region in known(scene, drawn.owner)[0]))
     index = load_labeller(model).segment(drawn.image, names).index

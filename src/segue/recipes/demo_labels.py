@@ -21,7 +21,7 @@ from segue.api import Labeller, load_labeller
 from segue.data.show import heat_map, name_classes
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.grammar import captions
-from segue.data.sketchbook.scenes.sample import close_up, sample_scene
+from segue.data.sketchbook.scenes.sample import sample_near, sample_scene
 from segue.data.sketchbook.scenes.world import CLASSES
 from segue.encoders.pairs import Pair
 from segue.methods.checkpoint import bundled
@@ -71,9 +71,7 @@ def labels_section(out: Path, count: int = 4) -> str:
 
 def draw(seed: int, view: Literal["close", "wide"] = "close") -> Shown:
     """A scene in photo style, from near or as it is, with one caption."""
-    scene = sample_scene(seed)
-    if view == "close":
-        scene = close_up(scene, np.random.default_rng(seed))
+    scene = sample_near(seed) if view == "close" else sample_scene(seed)
     drawn = render(scene, SIZE)
     seen = shares(scene, drawn)
     (told,) = captions(scene, seen.tolist(), seed, n=1)

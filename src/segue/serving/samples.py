@@ -7,13 +7,11 @@ from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
-
 from segue.data.images import png_bytes
 from segue.data.sketchbook.chest import draw_chest
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.known import known
-from segue.data.sketchbook.scenes.sample import close_up, sample_scene
+from segue.data.sketchbook.scenes.sample import sample_near, sample_scene
 
 # none of a training split; "near" are scenes from near, which the models of names know
 SEEDS = {"chest": (20_002, 20_003, 20_005), "scene": (20_000, 20_001, 20_004), "near": (20_004, 20_007)}
@@ -37,8 +35,7 @@ def _chest(seed: int) -> tuple[dict[str, Any], bytes]:
 
 
 def _scene(seed: int, near: bool = False) -> tuple[dict[str, Any], bytes]:
-    scene = sample_scene(seed)
-    scene = close_up(scene, np.random.default_rng(seed)) if near else scene
+    scene = sample_near(seed) if near else sample_scene(seed)
     drawn = render(scene, 256)
     regions, relations = known(scene, drawn.owner)
     told = {

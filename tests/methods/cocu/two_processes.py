@@ -10,13 +10,14 @@ from test_groupvit import TINY, make, named
 
 
 def step(rows):
-    """Loss and gradients of one step on `rows` of a batch of four; no noise, so that processes agree."""
-    model = make(TINY, image_size=32, patch=8, drop_path=0.0).train()
+    """Loss and gradients of one step on `rows` of a batch of four, in float64; no noise, so that processes agree."""
+    model = make(TINY, image_size=32, patch=8, drop_path=0.0).double().train()
     for module in model.modules():
         if hasattr(module, "norm_tokens"):
             module.assign.eval()  # no Gumbel noise: its numbers are each process's own
     torch.manual_seed(0)
     whole = named()
+    whole["image"] = whole["image"].double()
     loss = model.training_step({name: value[rows] for name, value in whole.items()})["loss"]
     loss.backward()
     return {"loss": loss.detach(), **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}}

@@ -152,6 +152,11 @@ def sample_scene(seed: int | Iterable[int], world: str = "a") -> Scene:
             return scene
 
 
+def sample_near(seed: int) -> Scene:
+    """The scene of `sample_scene` from near; the seed decides of both."""
+    return close_up(sample_scene(seed), np.random.default_rng(seed))
+
+
 def close_up(scene: Scene, rng: np.random.Generator) -> Scene:
     """The scene from near: a square around one of its things and what that holds or rides, which fill about half of it.
 
