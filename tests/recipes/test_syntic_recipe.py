@@ -21,7 +21,7 @@ from segue.nn.decoding import Decoding
 from segue.recipes import syntic_tables
 from segue.recipes.syntic import SYNTIC, captions_of, syntic, syntic_scenes
 from segue.recipes.syntic_real import syntic_real_table
-from segue.recipes.syntic_tables import syntic_scenes_table
+from segue.recipes.syntic_tables import syntic_moves_table, syntic_scenes_table
 from segue.types import InputError
 from tiny_detr import tiny_detr
 from tiny_pair import CAPTIONS, tiny_pair, tiny_scenes
@@ -159,6 +159,16 @@ def test_further_experiments_train_only_what_no_other_row_has_trained(home, quic
     assert {p.parent.name for p in work.glob("*/last")} == {"main-full-0", "text_share-full-60-0", "web_text-decap-0"}
     assert len(load_captioner(work / "text_share-full-60-0" / "last").trained.support) == 7
     assert any("#" in line for line in (tmp_path / "work" / "data-scenes-web.jsonl").read_text().splitlines())
+
+
+def test_eq_2_moves_features_to_their_captions_and_away_from_where_they_were(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(syntic_tables, "MOVED", 8)
+    named, work = {row.system: row for row in syntic_moves_table(home)}, tmp_path / "work" / "syntic_moves"
+    found = [named[name].run(named[name].folder(work)) for name in ("0 x 0", "1e-05 x 100", "0.001 x 100")]
+    assert found[0]["to_itself"] == pytest.approx(1, abs=1e-3)
+    assert found[0]["to_itself"] > found[1]["to_itself"] > 0.999 > found[2]["to_itself"]
+    assert found[0]["to_text"] < found[1]["to_text"] < found[2]["to_text"]
+    assert found[0]["r1"] <= found[2]["r1"]
 
 
 def test_the_table_of_photographs_finds_its_parts(home, quick, tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ from segue.recipes.sgdiff_real import sgdiff_real_table
 from segue.recipes.sgdiff_tables import sgdiff_bundled_table, sgdiff_scenes_table
 from segue.recipes.syntic import SYNTIC, SYNTIC_SCENES, syntic, syntic_scenes
 from segue.recipes.syntic_real import syntic_real_table
-from segue.recipes.syntic_tables import syntic_bundled_table, syntic_scenes_table
+from segue.recipes.syntic_tables import syntic_bundled_table, syntic_moves_table, syntic_scenes_table
 from segue.recipes.tables import Row
 from segue.types import InputError
 
@@ -82,6 +82,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "syntic_real": syntic_real_table,
     "syntic_scenes": syntic_scenes_table,
     "syntic_scenes_full": syntic_bundled_table,
+    "syntic_moves": syntic_moves_table,
 }
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {  # their settings are the functions' arguments
