@@ -46,7 +46,7 @@ LIKE_FULL = ("full", "mecl_none", "mecl_intra", "mecl_inter")  # in the first st
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
 BUNDLED = "sgdiff-scenes"
 TESTED = 150  # of the test pictures
-SHORT = replace(SCENES, caption_steps=500, steps=500, evaluations=1)
+SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
 
 def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
