@@ -16,8 +16,9 @@ from typing import Literal, get_args
 from segue.recipes.report import Cells, cell, files_of, read
 from segue.types import InputError
 
-Verdict = Literal["shown", "not shown", "contradicted", "not measured yet", "not testable here"]
+Verdict = Literal["shown", "not shown", "contradicted", "not measured yet", "not measured here", "not testable here"]
 Seeds = Mapping[tuple[str, str, str], int]  # (table, experiment, system) -> how many seeds the table runs
+NO_ROW = "Not measured here: "
 FOLDERS = (
     "camvid",
     "captions",
@@ -34,7 +35,8 @@ FOLDERS = (
 class Comparison:
     """On a metric of an experiment, the system `ahead` is said to score more than `behind`, a system or a number.
 
-    table: the file's name in results/ without .csv. less: it is said to score less, as costs do.
+    table: the file's name in results/ without .csv. less: it is said to score less, as costs do. against: the
+    experiment of `behind`, where it is another.
     """
 
     table: str
@@ -43,11 +45,19 @@ class Comparison:
     ahead: str
     behind: str | float
     less: bool = False
+    against: str = ""
+
+    def sides(self) -> list[tuple[str, str | float]]:
+        """(experiment, system) of the one ahead and of the one behind."""
+        return [(self.experiment, self.ahead), (self.against or self.experiment, self.behind)]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. figures: the paper's own. why: why nothing here tests it; beside comparisons, what to know of them."""
+    """One claim. figures: the paper's own. why: why nothing here tests it; beside comparisons, what to know of them.
+
+    Without comparisons it can't be tested here, or could be and no table has the row: then `why` begins with NO_ROW.
+    """
 
     where: str
     says: str
@@ -111,8 +121,8 @@ def check_names(told: Sequence[Paper], seeds: Seeds) -> None:
             if not (claim.tests or claim.why):
                 raise InputError(f"claim {claim.where!r}: no comparison; give one, or say in `why` that there is none")
             for test in claim.tests:
-                for system in (test.ahead, test.behind):
-                    key = (test.table, test.experiment, system)
+                for experiment, system in test.sides():
+                    key = (test.table, experiment, system)
                     if isinstance(system, str) and key not in seeds:
                         raise InputError(
                             f"claim {claim.where!r}: no table has {'/'.join(map(str, key))}; mend the name"
@@ -124,14 +134,11 @@ def check_names(told: Sequence[Paper], seeds: Seeds) -> None:
 def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     """The verdict on one comparison, and its figures in words."""
     file = results / f"{test.table}.csv"
-    systems = read(file).get(test.experiment, {}) if file.exists() else {}
-    sides = [test.ahead, test.behind]
-    values = [_values(side, test, systems) for side in sides]
-    wanted = [1 if isinstance(s, float) else seeds[test.table, test.experiment, s] for s in sides]
-    names = ("" if isinstance(s, float) else f"`{s}` " for s in sides)
-    told = f"{test.metric}: " + ", ".join(
-        n + _cell(test.metric, s, v) for n, s, v in zip(names, sides, values, strict=True)
-    )
+    found = read(file) if file.exists() else {}
+    values = [_values(test, side, found.get(experiment, {})) for experiment, side in test.sides()]
+    wanted = [1 if isinstance(side, float) else seeds[test.table, where, side] for where, side in test.sides()]
+    shown = [_cell(test.metric, side, v) for (_, side), v in zip(test.sides(), values, strict=True)]
+    told = f"{test.metric}: {', '.join(shown)}"
     if any(len(v) < n for v, n in zip(values, wanted, strict=True)):
         return "not measured yet", told
     if all(len(v) < 2 for v in values):
@@ -141,25 +148,26 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     return ("not shown" if abs(gain) <= spread else "shown" if gain > 0 else "contradicted"), told
 
 
-def _values(side: str | float, test: Comparison, systems: Cells) -> list[float]:
+def _values(test: Comparison, side: str | float, systems: Cells) -> list[float]:
     """The scores of one side, a seed each. Raises InputError when its rows are there and lack the metric."""
     if isinstance(side, float):
         return [side]
     cells = systems.get(side, {})
     if cells and test.metric not in cells:
-        where = f"{test.table}, {test.experiment}, {side}"
-        raise InputError(f"{where}: no {test.metric!r} in its rows, only {', '.join(cells)}; mend the claim")
+        raise InputError(
+            f"{test.table}, {side}: no {test.metric!r} in its rows, only {', '.join(cells)}; mend the claim"
+        )
     return cells.get(test.metric, [])
 
 
 def _cell(metric: str, system: str | float, values: list[float]) -> str:
-    return f"{system:g}" if isinstance(system, float) else cell(metric, values)
+    return f"{system:g}" if isinstance(system, float) else f"`{system}` {cell(metric, values)}"
 
 
 def _judged(claim: Claim, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     """The verdict of a claim: that of its comparisons together."""
     if not claim.tests:
-        return "not testable here", claim.why
+        return "not measured here" if claim.why.startswith(NO_ROW) else "not testable here", claim.why
     found = [judge(test, results, seeds) for test in claim.tests]
     order: tuple[Verdict, ...] = ("contradicted", "not measured yet", "not shown", "shown")
     verdict = next(one for one in order if one in {v for v, _ in found})
@@ -191,6 +199,7 @@ A claim is one or more comparisons of two systems, or of a system and a number, 
 - **not shown**: the ranges touch, or both systems have one seed, so that no spread is known. The range of one that has
   a single seed beside one that has several is its figure.
 - **not measured yet**: a row that the table defines, with any of its seeds, is missing.
+- **not measured here**: it could be tested here, but no table has the row that would tell.
 - **not testable here**: no row of ours can tell, and why.
 
 A claim with several comparisons is contradicted if one is, and shown if all are. Only the direction counts; the sizes
