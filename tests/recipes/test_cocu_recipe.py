@@ -199,6 +199,11 @@ def test_batches_tell_which_prompts_name_the_same(settings):
         for prompt, number in zip(prompts, numbers, strict=True):
             assert prompt == caption if number == -1 else f" {batches.archive.concepts[number]}" in prompt
     assert (told["name"] >= 0).any()
+    for i, numbers in enumerate(told["known"].tolist()):
+        named = batches.corpus.vocabulary.find(batches.corpus.captions[i][0])
+        said = {batches.corpus.vocabulary.concepts[n] for n in named} & set(batches.archive.concepts)
+        assert {batches.archive.concepts[n] for n in numbers if n >= 0} == said
+    assert (told["known"] >= 0).any()
     batches.corpus = replace(batches.corpus, captions=[("of nothing known",)] * len(batches))
     batches.archive = None
     assert set(batches.collate([(0, 0)])["name"].flatten().tolist()) == {-1}

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
 CACHE = 2**28  # bytes of resized pictures that are kept
+KNOWN = 8  # of a caption's nouns that count as true of its picture; few captions have as many
 PATHS = ("curated", "vocabulary", "names")  # and lists
 TEMPLATES = (
     "a photo of a {}.",
@@ -269,6 +270,17 @@ def validator(found: PictureSet, protocol: str, most: int) -> Callable[[Any], di
     return validate
 
 
+class _Drawn(NamedTuple):
+    """image: (3, S, S) uint8. texts: the caption and K prompts. names: what the prompts name, "" where the caption
+    stands in. known: what the caption names, "" for nothing.
+    """
+
+    image: Tensor
+    texts: list[str]
+    names: list[str]
+    known: list[str]
+
+
 class NamedBatches:
     """Pictures, each with one of its captions and K prompts; a pure function of the keys."""
 
@@ -290,15 +302,18 @@ class NamedBatches:
         """The batch that `GroupViT.training_step` takes."""
         names = self._names(keys)
         drawn = [self._draw(epoch, self.rows[index], some) for (epoch, index), some in zip(keys, names, strict=True)]
-        pixels = torch.stack([image for image, _, _ in drawn]).float() / 255
+        pixels = torch.stack([one.image for one in drawn]).float() / 255
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        batch = {"image": (pixels - mean) / std, "text": [text for _, text, _ in drawn]}
+        batch = {"image": (pixels - mean) / std, "text": [one.texts for one in drawn]}
         if self.settings.naming == "groups":
-            batch["name"] = torch.tensor([[self.numbers.get(name, -1) for name in named] for _, _, named in drawn])
+            batch["name"], batch["known"] = (
+                torch.tensor([[self.numbers.get(name, -1) for name in names] for names in column])
+                for column in ([one.names for one in drawn], [one.known for one in drawn])
+            )
         return batch
 
-    def _draw(self, epoch: int, row: int, names: Sequence[str] | None) -> tuple[Tensor, list[str], list[str]]:
-        """A picture (3, S, S) uint8, its texts, and of its prompts what they name, "" where the caption stands in.
+    def _draw(self, epoch: int, row: int, names: Sequence[str] | None) -> _Drawn:
+        """What an epoch shows of a picture.
 
         names: of its archive; None: the caption's own nouns.
         """
@@ -306,13 +321,16 @@ class NamedBatches:
         captions = self.corpus.captions[row]
         caption = captions[int(rng.integers(len(captions)))]
         mirrored = swap_sides(caption) if self.settings.flips and rng.random() < 0.5 else None
-        names = _nouns(caption, self.corpus.vocabulary, rng) if names is None else names
+        nouns = _nouns(caption, self.corpus.vocabulary, rng)
+        names = nouns if names is None else names
         names = [names[i % len(names)] for i in range(self.settings.concepts)] if names else []
         image = self._pixels(row)
         image = image if mirrored is None else image[:, ::-1]
         texts = [caption if mirrored is None else mirrored, *(_prompt(name, rng) for name in names)]
         missing = 1 + self.settings.concepts - len(texts)
-        return torch.from_numpy(image.copy()).permute(2, 0, 1), texts + [texts[0]] * missing, names + [""] * missing
+        known = [*nouns, *[""] * KNOWN][:KNOWN]
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
+        return _Drawn(pixels, texts + [texts[0]] * missing, names + [""] * missing, known)
 
     def _read(self, row: int) -> NDArray[np.uint8]:
         return resize_image(self.corpus.pictures[row].load(), self.size)

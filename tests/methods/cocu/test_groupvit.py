@@ -49,7 +49,10 @@ def batch(size=32, prompts=2):
 
 def named(prompts=2, **changes):
     """The same, told which prompts name the same."""
-    return batch(prompts=prompts, **changes) | {"name": torch.arange(prompts).expand(4, -1)}
+    return batch(prompts=prompts, **changes) | {
+        "name": torch.arange(prompts).expand(4, -1),
+        "known": torch.full((4, 2), -1),
+    }
 
 
 def theirs(model, folder):
@@ -263,7 +266,10 @@ def test_multi_label_loss_is_the_papers(each):
         torch.testing.assert_close(multi_label_loss(images, texts, 4.0), clip)
 
 
-def naive_naming(groups, shares, texts, names, scale):
+NOTHING = torch.tensor([[-1]])
+
+
+def naive_naming(groups, shares, texts, names, known, scale):
     """-log p, name by name and group by group."""
     different = sorted({n for row in names for n in row if n >= 0})
     places = {}
@@ -272,7 +278,7 @@ def naive_naming(groups, shares, texts, names, scale):
         places[c] = mean / mean.norm()
     of_pictures = []
     for i, row in enumerate(names):
-        mine = {n for n in row if n >= 0}
+        mine = {n for n in [*row, *known[i]] if n in different}
         said = []
         for group in groups[i]:
             weight = {n: math.exp(scale * float(group @ places[n])) for n in different}
@@ -292,10 +298,11 @@ def test_the_naming_loss_asks_names_of_groups_and_groups_of_pixels():
     torch.manual_seed(0)
     groups, texts = F.normalize(torch.randn(4, 3, 8), dim=-1), F.normalize(torch.randn(4, 3, 8), dim=-1)
     names = [[5, 2, 2], [7, 5, 9], [-1, -1, -1], [2, 0, -1]]  # one twice in a picture, one shared, one without any
+    known = [[-1, -1], [7, 2], [-1, -1], [6, -1]]  # one of its own, one of others', one of nobody's
     shares = torch.randn(4, 3).softmax(1)
-    loss = naming_loss(groups, shares, texts, torch.tensor(names), 4.0)
-    assert float(loss) == pytest.approx(naive_naming(groups, shares, texts, names, 4.0), abs=1e-5)
-    nothing = naming_loss(groups.requires_grad_(), shares, texts, torch.full((4, 3), -1), 4.0)
+    loss = naming_loss(groups, shares, texts, torch.tensor(names), torch.tensor(known), 4.0)
+    assert float(loss) == pytest.approx(naive_naming(groups, shares, texts, names, known, 4.0), abs=1e-5)
+    nothing = naming_loss(groups.requires_grad_(), shares, texts, torch.full((4, 3), -1), torch.full((4, 2), -1), 4.0)
     nothing.backward()
     assert nothing.item() == 0
 
@@ -304,7 +311,7 @@ def test_a_name_that_two_pictures_share_is_true_of_both():
     sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
     groups, texts = torch.stack([sky, dog])[None].expand(2, -1, -1), torch.stack([sky, dog])[None].expand(2, -1, -1)
     names, half = torch.tensor([[0, 1], [0, 1]]), torch.full((2, 2), 0.5)
-    assert float(naming_loss(groups, half, texts, names, 50.0)) == pytest.approx(CLAIM * math.log(2), abs=1e-4)
+    assert float(naming_loss(groups, half, texts, names, NOTHING, 50.0)) == pytest.approx(CLAIM * math.log(2), abs=1e-4)
     shown = F.normalize(groups.mean(1), dim=-1)
     assert float(multi_label_loss(shown, texts, 50.0)) > math.log(2) * 0.99  # the papers' can't tell the two apart
 
@@ -314,17 +321,36 @@ def test_groups_that_are_one_thing_are_better_than_one_that_is_all_or_one_withou
     texts, names = torch.stack([sky, dog])[None], torch.tensor([[0, 1]])
     mixed = F.normalize(sky + dog, dim=0).expand(1, 2, -1)
     half, whole = torch.full((1, 2), 0.5), torch.tensor([[1.0, 0.0]])
-    apart = float(naming_loss(texts, half, texts, names, 50.0))
+    apart = float(naming_loss(texts, half, texts, names, NOTHING, 50.0))
     assert apart == pytest.approx(CLAIM * math.log(2), abs=1e-4)
-    assert float(naming_loss(mixed, whole, texts, names, 50.0)) == pytest.approx(math.log(2), abs=1e-4)
-    assert float(naming_loss(texts, whole, texts, names, 50.0)) > math.log(2)
+    assert float(naming_loss(mixed, whole, texts, names, NOTHING, 50.0)) == pytest.approx(math.log(2), abs=1e-4)
+    assert float(naming_loss(texts, whole, texts, names, NOTHING, 50.0)) > math.log(2)
+
+
+def test_what_a_picture_is_known_to_show_is_true_of_it_though_only_another_draws_it():
+    sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
+    groups, texts = torch.stack([sky, dog]).expand(2, -1, -1), torch.stack([sky, dog])[:, None]
+    names, half = torch.tensor([[0], [1]]), torch.full((2, 2), 0.5)
+    unknown = float(naming_loss(groups, half, texts, names, NOTHING, 50.0))
+    assert float(naming_loss(groups, half, texts, names, torch.tensor([[1], [0]]), 50.0)) < unknown / 10
+
+
+def test_while_training_pictures_and_groups_are_normalised_together():
+    model, image = make(image_size=32, patch=8).train(), torch.randn(4, 3, 32, 32)
+    seen = model.see(image)
+    whole, _ = model.embed_both(seen)
+    assert not torch.allclose(whole, model.embed_seen(seen), atol=1e-3)
+    model.eval()
+    seen = model.see(image)
+    for ours, theirs in zip(model.embed_both(seen), (model.embed_seen(seen), model.embed_groups(seen)), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_pixels_go_to_groups_that_have_one_of_the_names():
     sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
     groups, texts = torch.stack([sky, dog]).expand(2, -1, -1), torch.stack([sky, dog])[:, None]
     shares = torch.full((2, 2), 0.5, requires_grad=True)
-    naming_loss(groups, shares, texts, torch.tensor([[0], [1]]), 50.0).backward()
+    naming_loss(groups, shares, texts, torch.tensor([[0], [1]]), NOTHING, 50.0).backward()
     assert shares.grad is not None
     assert (shares.grad.argmin(1) == torch.tensor([0, 1])).all()
 

@@ -461,6 +461,12 @@ class GroupViT(nn.Module):
         """Every group's place, (B, G, P) of unit length."""
         return F.normalize(self.visual_projection(seen.groups).float(), dim=-1)
 
+    def embed_both(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        """The two above; while training their batch norm counts both together, as its running statistics do."""
+        places = self.visual_projection(torch.cat([seen.groups.mean(1, keepdim=True), seen.groups], 1))
+        places = F.normalize(places.float(), dim=-1)
+        return places[:, 0], places[:, 1:]
+
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """(T, L) -> (T, P) of unit length."""
         return self._projected(self.text_model(ids))
@@ -485,7 +491,8 @@ class GroupViT(nn.Module):
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: image (B, 3, H, W); text: for each picture its caption and K prompts, the same K everywhere.
 
-        name, if it is there: (B, K) int64, which prompts name the same, -1 for one that names nothing.
+        name, if it is there: (B, K) int64, which prompts name the same, -1 for one that names nothing. known, beside
+        it: (B, N) int64, what else is true of the picture in these numbers, -1 for nothing.
         Returns "caption" (the caption against the batch), "prompts" (all prompts, when K > 0) and their sum "loss":
         L = L(I <-> T) + L(I <-> {T_m}), GroupViT's Eq. 8; where names are told, the second term is `naming_loss`.
         """
@@ -497,11 +504,12 @@ class GroupViT(nn.Module):
         read = [self._read(some).unflatten(0, (len(texts), -1)) for some in apart]
         told = gather(self._projected(torch.cat(read, 1)))
         seen = self.see(batch["image"])
-        shown = gather(self.embed_seen(seen))
+        naming = prompts and "name" in batch
+        shown, groups = map(gather, self.embed_both(seen)) if naming else (gather(self.embed_seen(seen)), None)
         terms = {"caption": multi_label_loss(shown, told[:, :1], self.scale)}
-        if prompts and "name" in batch:
-            groups, shares, names = map(gather, (self.embed_groups(seen), seen.shares(), batch["name"]))
-            terms["prompts"] = naming_loss(groups, shares, told[:, 1:], names, self.scale)
+        if groups is not None:
+            shares, names, known = map(gather, (seen.shares(), batch["name"], batch["known"]))
+            terms["prompts"] = naming_loss(groups, shares, told[:, 1:], names, known, self.scale)
         elif prompts:
             terms["prompts"] = multi_label_loss(shown, told[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
@@ -526,7 +534,9 @@ def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Te
     return (to_texts.mean() + to_images) / 2
 
 
-def naming_loss(groups: Tensor, shares: Tensor, texts: Tensor, names: Tensor, scale: Tensor | float) -> Tensor:
+def naming_loss(
+    groups: Tensor, shares: Tensor, texts: Tensor, names: Tensor, known: Tensor, scale: Tensor | float
+) -> Tensor:
     """Ours: single groups answer for a picture's names, as its pixels are named by them (see `segment`).
 
     With p_ig = softmax_c( scale * cos(group g of i, name c) ) over the C different names of the batch, each name where
@@ -541,6 +551,8 @@ def naming_loss(groups: Tensor, shares: Tensor, texts: Tensor, names: Tensor, sc
     everything serves as well as several, and groups merge.
     groups: (B, G, P), texts: (B, M, P), all of unit length. shares: (B, G), over the groups they sum to 1.
     names: (B, M) int64, the same number for the same name, -1 for none; a picture without any counts nothing.
+    known: (B, N) int64, what is true of a picture without a text of its own here, in these numbers, -1 for nothing: it
+    is among N_i where another picture has its text.
     """
     real = names >= 0
     named = real.any(1)
@@ -550,6 +562,7 @@ def naming_loss(groups: Tensor, shares: Tensor, texts: Tensor, names: Tensor, sc
     told = F.normalize(texts.new_zeros(len(different), texts.shape[2]).index_add(0, place, texts[real]), dim=-1)
     mine = texts.new_zeros(len(names), len(different), dtype=torch.bool)
     mine[real.nonzero()[:, 0], place] = True
+    mine |= (known[..., None] == different).any(1)
     likely = (scale * groups @ told.T).log_softmax(2)[named]  # (B, G, C)
     mine, shares = mine[named], shares[named]
     claims = likely + CLAIM * (shares + 1e-6).log()[..., None]
