@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_no_shown_command_is_passed_over():
     named = {LAUNCHED.sub("", line.strip()) for line in lines if re.search(r"(^|[^-\w./\"])segue [a-z-]", line)}
     assert len(named) > 60
     assert named <= set(commands())
+
+
+def test_what_is_to_be_installed_is_an_extra_of_this_folder():
+    """Segue is on no package index: what pip found there under its name would be something else."""
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *PAGES]
+    text = "\n".join(path.read_text() for path in sources)
+    assert not re.search(r"pip install \S?segue\b", text)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    told = [*re.findall(r"pip install \"\.\[([\w,]+)\]", text), *re.findall(r"to_install\('(\w+)'\)", text)]
+    assert len(told) > 15
+    assert {extra for some in told for extra in some.split(",")} <= set(extras)
 
 
 def rooms():

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 from segue.recipes.tables import read_lines
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 SHOWN = ("dice", "cider", "mask_iou", "map", "miou")  # over systems that are numbers
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
@@ -86,7 +86,7 @@ def plots(results: Path, out: Path) -> list[Path]:
     try:
         import matplotlib
     except ImportError as error:
-        raise InputError('plots need matplotlib, which is missing: pip install "segue[report]"') from error
+        raise InputError(f"plots need matplotlib, which is missing: {to_install('report')}") from error
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "segue"  # the same file for the same figures
     out.mkdir(parents=True, exist_ok=True)
