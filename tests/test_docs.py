@@ -52,6 +52,13 @@ def test_what_is_to_be_installed_is_an_extra_of_this_folder():
     assert {extra for some in told for extra in some.split(",")} <= set(extras)
 
 
+def test_the_paths_that_contributing_names_are_there():
+    told = re.findall(r"`((?:src|tests|docs|results|notebooks)/[\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    paths = {path for path in told if not re.search(r"NAME|JOB|PREDICTOR", path)}
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def rooms():
     return sorted(path.stem for path in (ROOT / "docs/reference").glob("*.md"))
 
