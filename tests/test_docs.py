@@ -3,9 +3,12 @@
 import re
 import shlex
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from segue.data.images import read_image
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,9 +30,30 @@ def test_python_blocks_run(page, code, tmp_path, monkeypatch):
 
 
 def commands():
-    text = "\n".join(code for _, code in blocks("", "sh"))
-    lines = [LAUNCHED.sub("", line.split("#")[0].strip()) for line in text.replace("\\\n", " ").splitlines()]
-    return sorted({line for line in lines if line.startswith("segue ")})
+    return sorted(set(chain.from_iterable(lines_of(code) for _, code in blocks("", "sh"))))
+
+
+def lines_of(code):
+    """The `segue` lines of a block, in order."""
+    lines = [LAUNCHED.sub("", line.split("#")[0].strip()) for line in code.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith("segue ")]
+
+
+def test_getting_started_runs_from_an_own_folder_to_a_mask(segue, tmp_path):
+    """As the page shows it, line by line and to the end; its trainings take one step."""
+    page = (ROOT / "docs/getting-started.md").read_text()
+    (_, folder), (_, shown) = FENCED.findall(page.partition("## Your own pictures with notes")[2])
+    exec(compile(folder, "getting-started.md", "exec"), {})
+    *lines, last = lines_of(shown)
+    for line in lines:
+        words = shlex.split(line)[1:]
+        status, said, error = segue(*words, *(("--steps", 1) if words[0] == "train" else ()))
+        assert status == 0, f"{line}: {error}"
+        if words[:2] == ["data", "check"]:
+            assert said.endswith("0 errors, 0 warnings\n")
+    assert [line.split()[1] for line in lines] == ["data", "data", "train", "train", "eval", "segment"]
+    assert last.startswith("segue serve ")  # it never ends; tests/serving/test_run.py starts it
+    assert read_image(tmp_path / "mask.png").any()
 
 
 def test_no_shown_command_is_passed_over():
