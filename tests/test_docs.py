@@ -2,9 +2,13 @@
 
 import re
 import shlex
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from segue.data.images import read_image
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -26,9 +30,30 @@ def test_python_blocks_run(page, code, tmp_path, monkeypatch):
 
 
 def commands():
-    text = "\n".join(code for _, code in blocks("", "sh"))
-    lines = [LAUNCHED.sub("", line.split("#")[0].strip()) for line in text.replace("\\\n", " ").splitlines()]
-    return sorted({line for line in lines if line.startswith("segue ")})
+    return sorted(set(chain.from_iterable(lines_of(code) for _, code in blocks("", "sh"))))
+
+
+def lines_of(code):
+    """The `segue` lines of a block, in order."""
+    lines = [LAUNCHED.sub("", line.split("#")[0].strip()) for line in code.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith("segue ")]
+
+
+def test_getting_started_runs_from_an_own_folder_to_a_mask(segue, tmp_path):
+    """As the page shows it, line by line and to the end; its trainings take one step."""
+    page = (ROOT / "docs/getting-started.md").read_text()
+    (_, folder), (_, shown) = FENCED.findall(page.partition("## Your own pictures with notes")[2])
+    exec(compile(folder, "getting-started.md", "exec"), {})
+    *lines, last = lines_of(shown)
+    for line in lines:
+        words = shlex.split(line)[1:]
+        status, said, error = segue(*words, *(("--steps", 1) if words[0] == "train" else ()))
+        assert status == 0, f"{line}: {error}"
+        if words[:2] == ["data", "check"]:
+            assert said.endswith("0 errors, 0 warnings\n")
+    assert [line.split()[1] for line in lines] == ["data", "data", "train", "train", "eval", "segment"]
+    assert last.startswith("segue serve ")  # it never ends; tests/serving/test_run.py starts it
+    assert read_image(tmp_path / "mask.png").any()
 
 
 def test_no_shown_command_is_passed_over():
@@ -38,6 +63,24 @@ def test_no_shown_command_is_passed_over():
     named = {LAUNCHED.sub("", line.strip()) for line in lines if re.search(r"(^|[^-\w./\"])segue [a-z-]", line)}
     assert len(named) > 60
     assert named <= set(commands())
+
+
+def test_what_is_to_be_installed_is_an_extra_of_this_folder():
+    """Segue is on no package index: what pip found there under its name would be something else."""
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *PAGES]
+    text = "\n".join(path.read_text() for path in sources)
+    assert not re.search(r"pip install \S?segue\b", text)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    told = [*re.findall(r"pip install \"\.\[([\w,]+)\]", text), *re.findall(r"to_install\('(\w+)'\)", text)]
+    assert len(told) > 15
+    assert {extra for some in told for extra in some.split(",")} <= set(extras)
+
+
+def test_the_paths_that_contributing_names_are_there():
+    told = re.findall(r"`((?:src|tests|docs|results|notebooks)/[\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    paths = {path for path in told if not re.search(r"NAME|JOB|PREDICTOR", path)}
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def rooms():

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 
-from segue.types import Example, InputError, Phrase, Picture, Region, Relation, Segmentation
+from segue.types import Example, InputError, Phrase, Picture, Region, Relation, Segmentation, to_install
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
+
+
+def test_what_is_missing_is_installed_from_segues_folder():
+    assert to_install("onnx") == 'pip install ".[onnx]" in Segue\'s folder'
 
 
 def test_an_example_names_both_sizes_when_they_differ():

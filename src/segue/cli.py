@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from segue import __version__
 from segue.files import write_text
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -716,7 +716,7 @@ def serve(
         from segue.serving import serve as serve_models
         from segue.serving.uploads import Bounds
     except ImportError as error:
-        raise InputError(f"serving needs FastAPI and more ({error}): pip install 'segue[serve]'") from error
+        raise InputError(f"serving needs FastAPI and more ({error}): {to_install('serve')}") from error
 
     if not 0 <= port < 65_536:
         raise InputError(f"--port: got {port}, expected 0 to 65535")

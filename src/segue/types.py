@@ -20,6 +20,11 @@ class InputError(ValueError):
     """
 
 
+def to_install(extra: str) -> str:
+    """How an optional part of Segue is installed, to end a message with: from its folder, as it is on no index."""
+    return f'pip install ".[{extra}]" in Segue\'s folder'
+
+
 def check_image(image: NDArray[np.uint8], where: str = "image") -> None:
     """Refuse anything but an (H, W, 3) uint8 RGB array with H, W >= 1."""
     if not isinstance(image, np.ndarray):

@@ -8,8 +8,10 @@ import pytest
 from test_captioner import made
 
 import segue as package
-from segue.api import Segmenter, from_pretrained, push_to_hub, save_pretrained
+from segue.api import LOADERS, Segmenter, from_pretrained, push_to_hub, save_pretrained
 from segue.api.explainer import Explainer
+from segue.api.hub import JOBS, MEASURED
+from segue.methods.checkpoint import bundled
 from segue.types import InputError
 from tiny_pair import CAPTIONS, tiny_pair
 
@@ -43,9 +45,22 @@ def test_the_card_shows_the_rows_measured_with_a_bundled_model(tmp_path):
     assert "not for diagnosis" not in (save_pretrained("pair-scenes", tmp_path / "pair") / "README.md").read_text()
 
 
-def test_the_cards_python_is_python(tmp_path):
-    from segue.api.hub import JOBS
+@pytest.mark.parametrize("model", bundled())
+def test_a_bundled_models_card_names_its_command_and_its_rows(model, tmp_path, monkeypatch):
+    """Wherever it is written; a vocabulary is told by its start, and a pair by its name."""
+    monkeypatch.chdir(tmp_path)
+    text = (save_pretrained(model, tmp_path / "given") / "README.md").read_text()
+    assert "By `segue train " in text
+    assert f"From `results/{MEASURED[model][0]}.csv`:" in text
+    assert "runs/" not in text
+    assert max(len(line) for line in text.splitlines() if line.startswith("| ")) < 120
 
+
+def test_every_method_has_a_card():
+    assert set(JOBS) == set(LOADERS)
+
+
+def test_the_cards_python_is_python(tmp_path):
     for job in JOBS.values():
         compile(job.use, "card", "exec")
 

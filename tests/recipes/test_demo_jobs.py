@@ -20,6 +20,13 @@ def test_every_bundled_model_does_its_job(model):
     assert picture.dtype == np.uint8
 
 
+def test_the_names_have_a_legend():
+    """Below the square scene."""
+    _, _, picture = JOBS["cocu-scenes"](Path(bundled()["cocu-scenes"]))
+    assert picture.shape[0] > picture.shape[1]
+    assert (picture[-1] == picture[-1, 0]).all()
+
+
 def test_tiles_stand_side_by_side(monkeypatch, tmp_path):
     tiles = {"a": ("One", "first", (64, 64)), "b": ("Two", "second", (32, 64)), "c": ("Three", "third", (64, 64))}
     made = {name: lambda _, t=told: (t[0], t[1], np.full((*t[2], 3), 90, np.uint8)) for name, told in tiles.items()}

@@ -16,7 +16,7 @@ def results(tmp_path):
 
 def test_a_table_gives_mean_deviation_and_number(results):
     assert table(results / "t.csv", "main").splitlines() == [
-        "| system | dice | gmac |",
+        f"| system (`{results.name}/t.csv`) | dice | gmac |",
         "|---|---|---|",
         "| full | 80.0 ± 10.0 (3) | 2.00 ± 0.00 (3) |",
         "| unet | 50.0 (1) | — |",
@@ -48,13 +48,14 @@ def test_the_report_names_file_and_experiment(results):
 def test_marked_blocks_are_filled_and_nothing_else(results):
     text = "before\n<!-- results:t:other -->\nstale\n<!-- /results -->\nafter\n"
     filled = fill(text, results)
-    assert filled.startswith("before\n<!-- results:t:other -->\n| system | dice |")
+    assert filled.startswith("before\n<!-- results:t:other -->\n| system (`")
     assert filled.endswith("| full | 50.0 (1) |\n<!-- /results -->\nafter\n")
     assert fill(filled, results) == filled
-    assert "| [system](results/t.csv) |" in fill(text, results, results.parent / "README.md").replace(
-        results.name, "results"
-    )
-    assert "| system |" in fill(text, results, results.parent / "docs" / "page.md")
+    linked = fill(text, results, results.parent / "README.md").replace(results.name, "results")
+    assert "| [system](results/t.csv) | dice |" in linked
+    assert "| [full](results/t.csv) | 50.0 (1) |" in linked
+    assert fill(text, results, results.parent / "docs" / "page.md") == filled
+    assert f"| system (`{results.name}/t.csv`) | dice |" in filled
     with pytest.raises(InputError, match=r"2 blocks .* begin, 1 end"):
         fill("<!-- results:t:main -->\n" + text, results)
     with pytest.raises(InputError, match="no experiment 'none'; it has main, other"):

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple, Self
 
 from segue.api import models
@@ -21,6 +22,8 @@ from segue.types import InputError
 
 FILES = ("*.safetensors", "*.json", "*.txt", "*.md")
 REPO = re.compile(r"[\w.-]+/[\w.-]+")
+TRAINING = re.compile(r"^(?:[\w.-]+/)+([\w.-]+)/(?:best|last)$")
+CLONE = Path(__file__).parents[3]
 
 
 class Job(NamedTuple):
@@ -109,7 +112,8 @@ def save_pretrained(
     """Write a model's checkpoint folder with a model card, whole or not at all; returns it.
 
     model: what `segue.load` gave, a bundled name or a checkpoint folder. folder: one that is not there yet.
-    results: folder of CSV files; the card shows the rows that were measured with these weights, if there are any.
+    results: folder of CSV files; the card shows the rows that were measured with these weights, if there are any. What
+    this folder lacks is looked for in the clone that Segue runs from.
     license: of the weights, as the hub names licenses.
     A captioner's image-text pair comes along when it is a folder of your own.
     """
@@ -237,8 +241,9 @@ def card(folder: Path, results: Path, license: str, name: str) -> str:
 
 
 def _settings(about: dict[str, str]) -> list[str]:
-    """The recipe and its settings; no place of a machine is told."""
+    """The recipe and its settings; no place of a machine is told, of a training its name, of a long list the start."""
     settings = {k: v for k, v in about.items() if k not in ("method", "recipe") and not Path(v).is_absolute()}
+    settings = {k: shorten(TRAINING.sub(r"\1", v), 80, placeholder=" …") for k, v in settings.items()}
     recipe = about.get("recipe")
     lines = [f"By `{recipe}`:" if recipe else "Nothing is told of its training but this:", ""]
     rows = [f"| {k} | {v} |" for k, v in settings.items()]
@@ -249,7 +254,8 @@ def _figures(folder: Path, results: Path) -> str:
     """The rows of the results folder that were measured with these very weights."""
     name = next((name for name, place in bundled().items() if place == folder), "")
     file, system = MEASURED.get(name, ("", ""))
-    path, found = results / f"{file}.csv", []
+    places, found = [folder / f"{file}.csv" for folder in (results, CLONE / "results")], []
+    path = next((place for place in places if place.is_file()), places[0])
     if file and path.is_file():
         with path.open(newline="", encoding="utf-8") as lines:
             found = [row for row in csv.DictReader(lines) if row["system"].startswith(system)]

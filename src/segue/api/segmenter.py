@@ -22,7 +22,7 @@ from segue.data.transforms import Preprocessing
 from segue.methods.reclmis import RecLMIS
 from segue.methods.segmenters import Network, restore, save
 from segue.nn.stopping import stop_point
-from segue.types import InputError, Segmentation
+from segue.types import InputError, Segmentation, to_install
 
 
 def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", explain: bool = False) -> Segmenter:
@@ -165,7 +165,7 @@ class Segmenter(Shared):
         try:
             from monai.inferers import sliding_window_inference
         except ImportError as error:
-            raise InputError('sliding windows are MONAI\'s, which is missing: pip install "segue[medical]"') from error
+            raise InputError(f"sliding windows are MONAI's, which is missing: {to_install('medical')}") from error
 
         def predict(tiles: Tensor) -> Tensor:
             arrays = [t.permute(1, 2, 0).byte().numpy() for t in tiles]

@@ -28,7 +28,7 @@ from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import find, method_of
 from segue.api.segmenter import Segmenter, load_segmenter
 from segue.methods.syntic import Captioner, load_captioner
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 TOLERANCE = 1e-4
 ROWS = (1, 2, 3)
@@ -81,7 +81,7 @@ def _packages() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f"ONNX needs more packages ({error}): pip install 'segue[onnx]'") from error
+        raise InputError(f"ONNX needs more packages ({error}): {to_install('onnx')}") from error
 
 
 def write_graph(graph: Graph, path: Path) -> None:

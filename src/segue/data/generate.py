@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from segue.data.images import write_image
 from segue.files import write_text
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 MANIFEST, PICTURES = "manifest.json", "pictures.jsonl"
 
@@ -219,7 +219,7 @@ def _pipeline(source: str, device: str, precision: str) -> Any:
         import torch
         from diffusers import DiffusionPipeline
     except ImportError as error:
-        raise InputError("drawing pictures of captions needs diffusers: pip install 'segue[generate]'") from error
+        raise InputError(f"drawing pictures of captions needs diffusers: {to_install('generate')}") from error
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             source, torch_dtype=getattr(torch, precision), use_safetensors=True

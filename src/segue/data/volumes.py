@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.files import replacing
-from segue.types import InputError, check_image
+from segue.types import InputError, check_image, to_install
 
-MISSING = 'medical files need nibabel and pydicom, which are missing: pip install "segue[medical]"'
+MISSING = f"medical files need nibabel and pydicom, which are missing: {to_install('medical')}"
 
 
 Plane = Literal["axial", "coronal", "sagittal"]

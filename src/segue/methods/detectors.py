@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segue.data.boxes import box_iou
 from segue.data.formats.classes import COCO_THINGS
 from segue.data.transforms import resize_image
-from segue.types import InputError, check_image
+from segue.types import InputError, check_image, to_install
 
 if TYPE_CHECKING:
     from transformers import DetrForObjectDetection
@@ -119,7 +119,7 @@ def load_yolox(path: Path) -> Yolox:
         from onnxruntime.capi import onnxruntime_pybind11_state as wrong
     except ImportError as error:
         raise InputError(
-            f'{path}: an .onnx detector needs onnxruntime, which is missing: pip install "segue[onnx]"'
+            f"{path}: an .onnx detector needs onnxruntime, which is missing: {to_install('onnx')}"
         ) from error
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a YOLOX exported as ONNX")

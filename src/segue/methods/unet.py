@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from segue.losses import segmentation_loss
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class UNet(nn.Module):
         try:
             from monai.networks.nets import BasicUNet
         except ImportError as error:
-            raise InputError('the U-Net is MONAI\'s, which is missing: pip install "segue[medical]"') from error
+            raise InputError(f"the U-Net is MONAI's, which is missing: {to_install('medical')}") from error
         self.config = config
         self.net = BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=config.features)
 

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.types import to_install
+
 ENGLISH = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
 
 
@@ -118,7 +120,7 @@ def _package() -> Path | NotComputed:
     """pycocoevalcap's folder, when it and Java are there."""
     found = find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
-        return NotComputed("pycocoevalcap, which brings the jar, is not installed: pip install 'segue[captions]'")
+        return NotComputed(f"pycocoevalcap, which brings the jar, is not installed: {to_install('captions')}")
     if shutil.which("java") is None:
         return NotComputed("no program `java` on the path; install a Java runtime (Debian: default-jre-headless)")
     return Path(next(iter(found.submodule_search_locations)))

@@ -20,7 +20,7 @@ import numpy as np
 
 from segue.metrics.captions import IN_PYTHON, Grams, cider_d, score_captions
 from segue.metrics.ptb import first_token, tokenize_all
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 Texts = Mapping[str, Sequence[str]]
 SAID = (
@@ -90,7 +90,7 @@ def _runs(said: Mapping[str, str], truth: Texts) -> dict[str, Callable[[], Any]]
     try:
         from pycocoevalcap.cider.cider import Cider
     except ImportError as error:
-        raise InputError("pycocoevalcap is not installed; pip install 'segue[captions]'") from error
+        raise InputError(f"pycocoevalcap is not installed: {to_install('captions')}") from error
     spoken = tokenize_all(list(said.values()))
     known = [tokenize_all(texts) for texts in truth.values()]
     gts, res = dict(zip(truth, known, strict=True)), {name: [s] for name, s in zip(truth, spoken, strict=True)}

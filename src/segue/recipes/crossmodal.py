@@ -137,7 +137,8 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
     model = build_crossmodal(config)
     if start:
         load_starting_weights(model, start[0], start[1])
-    about = {"recipe": "crossmodal", "steps": settings.steps, "nouns": nouns(list(chain(*train.captions)))}
+    spoken = nouns(list(chain(*train.captions)))
+    about = {"recipe": "segue train crossmodal", **facts_of(settings, "vq"), "nouns": spoken}
     saved = Saved(model, vq, words, train.classes, about)
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 

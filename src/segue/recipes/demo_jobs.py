@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segue.api import load_captioner, load_explainer, load_illustrator, load_labeller, load_segmenter
 from segue.data.export import overlay
 from segue.data.images import write_image
-from segue.data.show import labelled, outline, palette
+from segue.data.show import labelled, name_classes, outline
 from segue.data.sketchbook.chest import draw_chest
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.known import known
@@ -51,9 +51,8 @@ def _named(model: Path) -> Tile:
     scene = sample_near(NEAR)
     drawn = render(scene, SIZE)
     names = list(dict.fromkeys(region.label for region in known(scene, drawn.owner)[0]))
-    index = load_labeller(model).segment(drawn.image, names).index
-    tinted = (0.5 * drawn.image + 0.5 * palette(len(names))[index]).astype(np.uint8)
-    return "Any names found", ", ".join(names), tinted
+    answer = load_labeller(model).segment(drawn.image, names)
+    return "Any names found", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
 
 
 def _told(model: Path) -> Tile:

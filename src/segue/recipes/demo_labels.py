@@ -32,6 +32,7 @@ from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.pairs import load_pair
 from segue.recipes.curating import PROMPT
 from segue.recipes.demo_scenes import figure, shares
+from segue.types import to_install
 
 MODELS, PAIR = {"CoCu": "cocu-scenes", "GroupViT": "groupvit-scenes"}, "pair-scenes"
 SEED, SIZE = 30_000, 128
@@ -109,7 +110,7 @@ def heat_of(labeller: Labeller, image: NDArray[np.uint8], name: str) -> NDArray[
 def archive_part(out: Path, scenes: Sequence[Shown], rows: Sequence[int], pair: Pair) -> str:
     """The scenes of these positions with what curation over all of them finds for them."""
     if missing := [name for name in ("faiss", "pyarrow") if find_spec(name) is None]:
-        return f'<p>Curation needs {missing[0]}, which is not installed: pip install "segue[cluster]"</p>'
+        return f"<p>Curation needs {missing[0]}, which is not installed: {to_install('cluster')}</p>"
     vocabulary = Vocabulary(CLASSES)
     pictures = pair.embed_images([one.image for one in scenes]).numpy().astype(np.float16)
     texts = pair.embed_texts([PROMPT.format(kind) for kind in CLASSES]).numpy().astype(np.float16)

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 from segue.recipes.tables import read_lines
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 SHOWN = ("dice", "cider", "mask_iou", "map", "miou")  # over systems that are numbers
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
@@ -35,16 +35,20 @@ def read(file: Path) -> dict[str, Cells]:
 
 
 def table(file: Path, experiment: str, link: str = "") -> str:
-    """One experiment as a markdown table: systems down, metrics across. link: to the file."""
+    """One experiment as a markdown table: systems down, metrics across.
+
+    link: to the file, from every system; without one the head names the file.
+    """
     found = read(file)
     if experiment not in found:
         raise InputError(f"{file}: no experiment {experiment!r}; it has {', '.join(found) or 'none'}")
     systems = found[experiment]
     metrics = list(dict.fromkeys(metric for cells in systems.values() for metric in cells))
-    head = f"[system]({link})" if link else "system"
+    head = f"[system]({link})" if link else f"system (`{file.resolve().parent.name}/{file.name}`)"
     lines = [f"| {head} | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
     for system, cells in systems.items():
-        lines.append(f"| {system} | " + " | ".join(cell(m, cells.get(m, [])) for m in metrics) + " |")
+        name = f"[{system}]({link})" if link else system
+        lines.append(f"| {name} | " + " | ".join(cell(m, cells.get(m, [])) for m in metrics) + " |")
     return "\n".join(lines)
 
 
@@ -64,7 +68,8 @@ BLOCK = re.compile(r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?) -->
 def fill(text: str, results: Path, page: Path | None = None) -> str:
     """The text with each block `<!-- results:FILE:EXPERIMENT --> ... <!-- /results -->` holding its table.
 
-    page: the text's file, whose tables link to theirs where they lie in or below its folder.
+    page: the text's file, whose tables link to theirs where they lie in or below its folder. A site's pages can't link
+    out of it, and name the file.
     Raises InputError for a block that has no end, and for one whose table is not there.
     """
     if (begun := text.count("<!-- results:")) != (whole := len(BLOCK.findall(text))):
@@ -86,7 +91,7 @@ def plots(results: Path, out: Path) -> list[Path]:
     try:
         import matplotlib
     except ImportError as error:
-        raise InputError('plots need matplotlib, which is missing: pip install "segue[report]"') from error
+        raise InputError(f"plots need matplotlib, which is missing: {to_install('report')}") from error
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "segue"  # the same file for the same figures
     out.mkdir(parents=True, exist_ok=True)

@@ -32,8 +32,8 @@ class Dies:
 @pytest.fixture(scope="module")
 def ray():
     if find_spec("ray") is None and (os.environ.get("CI") or os.environ.get("SEGUE_CI")):
-        pytest.fail('CI must curate on Ray: pip install "segue[ray]"')
-    found = pytest.importorskip("ray", reason='Ray (240 MB) is not installed: pip install "segue[ray]"')
+        pytest.fail('CI must curate on Ray: pip install ".[ray]"')
+    found = pytest.importorskip("ray", reason='Ray (240 MB) is not installed: pip install ".[ray]"')
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     found.init(num_cpus=2, include_dashboard=False, log_to_driver=False,
                runtime_env={"env_vars": {"PYTHONPATH": paths}})  # fmt: skip
@@ -62,5 +62,5 @@ def test_two_workers_write_the_archive_of_one_process_even_when_one_is_lost(ray,
 
 def test_without_ray_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
-    with pytest.raises(InputError, match=r'needs ray, which is missing: pip install "segue\[ray\]"'):
+    with pytest.raises(InputError, match=r'needs ray, which is missing: pip install "\.\[ray\]"'):
         on_ray()

@@ -14,7 +14,7 @@ import numpy as np
 
 from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_json, stop
 from segue.data.images import read_image
-from segue.types import InputError, Picture, PictureSet, Region, Relation
+from segue.types import InputError, Picture, PictureSet, Region, Relation, to_install
 
 LOOKED_FOR = "objects.json or relationships.json with image_data.json, or VG-SGG.h5 with VG-SGG-dicts.json"
 JSON = "Visual Genome's json: [{image_id, objects or relationships: [{object_id, x, y, w, h, names}]}]"
@@ -137,7 +137,7 @@ def read_vg150(root: Path, split: str, wrong: Wrong = stop, val: int = 5000) -> 
     try:
         import h5py
     except ImportError as error:
-        raise InputError("VG150 needs h5py, which is not installed: pip install 'segue[formats]'") from error
+        raise InputError(f"VG150 needs h5py, which is not installed: {to_install('formats')}") from error
     with expecting(root / "VG-SGG-dicts.json", "VG150's idx_to_label and idx_to_predicate"):
         names = read_json(root / "VG-SGG-dicts.json")
         labels, predicates = (

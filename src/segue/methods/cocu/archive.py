@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.files import replacing
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 ARCHIVE = "archive.parquet"
 KEY = b"segue"
@@ -40,7 +40,7 @@ def needed(module: str) -> Any:
     except ImportError as error:
         name = module.partition(".")[0]
         extra = "ray" if name == "ray" else "cluster"
-        raise InputError(f'curation needs {name}, which is missing: pip install "segue[{extra}]"') from error
+        raise InputError(f"curation needs {name}, which is missing: {to_install(extra)}") from error
 
 
 def columns() -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.methods.syntic.features import check_features
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 TILE = 8192
 QUERIES = 1024
@@ -218,5 +218,5 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise InputError("searching by an index needs faiss: pip install 'segue[cluster]'") from error
+        raise InputError(f"searching by an index needs faiss: {to_install('cluster')}") from error
     return faiss
