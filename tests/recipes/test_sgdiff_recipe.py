@@ -95,7 +95,7 @@ def test_the_truth_scores_full_marks(scenes, pictures):
     ]
     found = score_cases(truthful, cases, top=2, java=False)
     assert found["bleu4"] == pytest.approx(1, abs=1e-6)
-    assert found["mask_iou"] == found["mask_iou_greedy"] == 1
+    assert found["mask_iou"] == found["mask_iou_greedy"] == found["mask_iou_strict"] == 1
     assert found["link_accuracy"] > 0.8  # a noun that names two classes has one of them
     assert found["map"] > 0.6
     assert found["cider"] == found["cider_selected"] == found["cider_oracle5"]
@@ -167,6 +167,22 @@ def test_a_wrong_noun_is_a_wrong_tie(pictures):
         assert found["link_accuracy"] == expected
     assert said_class(Link(0, 5, "zzzzz", mask, 1.0), classes) == ""
     assert said_class(Link(0, 0, "dog", mask, 1.0, "dog"), classes) == "dog"
+
+
+def test_outlining_more_than_the_caption_names_counts_in_the_strict_figure_only(pictures):
+    case = next(c for c in cases_of(pictures, "first") if len(c.told) < len(c.picture.regions))
+    masks = [rle.decode(region.mask) for region in case.picture.regions]
+    story = CaptionedMasks("", 1.0, tuple(Link(0, 0, "", mask, 0.9) for mask in masks))
+    found = score_cases(lambda *_: [story], [case], top=1, java=False, tells=False)
+    assert found["mask_iou"] == 1
+    assert found["mask_iou_strict"] == pytest.approx(len(case.told) / len(masks))
+
+
+def test_a_part_with_weight_0_is_left_out():
+    c = config_of(replace(SCENES, lambda_adaptor=0.0, lambda_mecl=0.0))
+    assert not (c.filters or c.ranks or c.contrasts)
+    c = config_of(SCENES)
+    assert c.filters and c.ranks and c.contrasts
 
 
 def test_captions_without_phrases_are_linked_by_their_nouns_and_crowds_are_left_out():

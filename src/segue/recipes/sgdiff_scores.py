@@ -10,7 +10,8 @@ that name the prompt's object are its references.
     distinct2                   distinct-2 among the `top` captions of a case, the mean over cases
     wording_gap                 how far the `top` captions' shares of each class's words (dog, puppy, hound) are from
                                 the references': total variation, 0 to 1, the mean over classes by their mentions
-    mask_iou, mask_iou_greedy   masks matched with the truth's, one without a partner counts 0
+    mask_iou, mask_iou_greedy   masks matched with the truth's, a true one without a partner counts 0
+    mask_iou_strict             the first, where a mask that the truth lacks counts 0 too: outlining all doesn't pay
     map                         COCO's mask AP; a mask's class is that of the noun it is tied to, the truth is the
                                 caption's regions
     link_accuracy               of the masks that fit a region (IoU .5 or more): the share tied to a noun of its class
@@ -199,8 +200,8 @@ def _wordings(captions: Sequence[str], classes: dict[str, str]) -> dict[str, Cou
 
 
 def _masks(stories: Sequence[CaptionedMasks], cases: Sequence[Case], classes: dict[str, str]) -> dict[str, float]:
-    """mask_iou, mask_iou_greedy, map and link_accuracy over the cases whose regions have masks."""
-    hungarian, greedy, ties, truth, said = [], [], [], _Coco(), list[dict[str, Any]]()
+    """mask_iou, its greedy and strict kin, map and link_accuracy over the cases whose regions have masks."""
+    hungarian, greedy, strict, ties, truth, said = [], [], [], [], _Coco(), list[dict[str, Any]]()
     for number, (story, case) in enumerate(zip(stories, cases, strict=True), 1):
         guesses = [rle.encode(link.mask) for link in story.links]
         spoken = [said_class(link, classes) for link in story.links]
@@ -210,6 +211,7 @@ def _masks(stories: Sequence[CaptionedMasks], cases: Sequence[Case], classes: di
         ious = rle.iou([_mask(case, i) for i in known], guesses)
         hungarian.append(matched_iou(ious))
         greedy.append(matched_iou(ious, "greedy"))
+        strict.append(hungarian[-1] * len(known) / max(len(known), len(guesses)))
         ties += _ties(case, guesses, spoken)
         truth.add(number, case, known)
         for link, guess, label in zip(story.links, guesses, spoken, strict=True):
@@ -220,6 +222,7 @@ def _masks(stories: Sequence[CaptionedMasks], cases: Sequence[Case], classes: di
     return {
         "mask_iou": float(np.mean(hungarian)),
         "mask_iou_greedy": float(np.mean(greedy)),
+        "mask_iou_strict": float(np.mean(strict)),
         "map": mask_ap(truth.json(), said)["ap"],
         "link_accuracy": float(np.mean(ties)) if ties else 0.0,
     }

@@ -57,9 +57,11 @@ def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
         for system in SYSTEMS:
             rows.append(Row("main", system, seed, partial(_row, replace(base, system=system, seed=seed))))
         rows.append(Row("main", "sequential", seed, partial(_sequential, replace(base, seed=seed))))
-    for value in LAMBDAS:
-        rows.append(Row("lambda_adaptor", f"{value:g}", 0, partial(_row, replace(base, lambda_adaptor=value))))
-        rows.append(Row("lambda_mecl", f"{value:g}", 0, partial(_row, replace(base, lambda_mecl=value))))
+    for value in LAMBDAS:  # 0 is the system without the part
+        adaptor = replace(base, lambda_adaptor=value) if value else replace(base, system="no_psga")
+        mecl = replace(base, lambda_mecl=value) if value else replace(base, system="mecl_none")
+        rows.append(Row("lambda_adaptor", f"{value:g}", 0, partial(_row, adaptor)))
+        rows.append(Row("lambda_mecl", f"{value:g}", 0, partial(_row, mecl)))
     return rows
 
 

@@ -27,7 +27,7 @@ class SGDiffConfig:
     width, heads, feed, blocks: of the transformer.
     length: L, the most words of a caption. places: K, the most nodes that are ordered. max_nodes, max_edges: of a
     coarse subgraph. feature_width: of the features that a detector gives each node, 0 without.
-    lambda_adaptor, lambda_mecl: lambda_1 and lambda_2 of Eq. 13.
+    lambda_adaptor, lambda_mecl: lambda_1 and lambda_2 of Eq. 13; with 0 the part is left out, as nothing would train it.
     """
 
     psga: str = "both"
@@ -78,17 +78,17 @@ class SGDiffConfig:
     @property
     def filters(self) -> bool:
         """Whether the adaptor chooses nodes."""
-        return self.psga in ("filter", "both")
+        return self.psga in ("filter", "both") and self.lambda_adaptor > 0
 
     @property
     def ranks(self) -> bool:
         """Whether the adaptor orders nodes."""
-        return self.psga in ("rank", "both")
+        return self.psga in ("rank", "both") and self.lambda_adaptor > 0
 
     @property
     def contrasts(self) -> bool:
         """Whether MECL has both of its sides."""
-        return self.mecl != "none" and self.tasks == "both"
+        return self.mecl != "none" and self.tasks == "both" and self.lambda_mecl > 0
 
     @property
     def mask_side(self) -> int:
