@@ -18,11 +18,11 @@ from segue.methods.cocu.archive import read_archive
 from segue.methods.cocu.groupvit import SIZES, GroupViTConfig
 from segue.methods.cocu.segment import CARDS, Card
 from segue.recipes import RECIPES, TABLES
-from segue.recipes.cocu import SCENES, NamedBatches, System, build, cocu, curated_archive
+from segue.recipes.cocu import SCENES, NamedBatches, System, build, cocu, curated_archive, with_nouns
 from segue.recipes.cocu_tables import SEEDS, learning_curve, named_often, score_scenes
 from segue.recipes.curating import read_corpus
 from segue.recipes.evaluate_labels import evaluate_label_maps, with_truth
-from segue.types import InputError
+from segue.types import InputError, Phrase, Picture, PictureSet
 
 TINY = GroupViTConfig(
     width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
@@ -173,6 +173,15 @@ def test_what_label_maps_leave_out_is_background_where_the_card_has_one(scenes):
             np.testing.assert_array_equal(truth(picture), np.where(there == 255, rest, there))
     named = replace(holed, classes=("background", *found.classes[1:]))
     assert with_truth(named, Card(32, 32, 16, 0.3))[1] == named.classes
+
+
+def test_pictures_get_a_short_text_of_each_thing_that_their_captions_name():
+    told = ("A big dog near the lake.", "a puppy")
+    phrases = (Phrase(0, 0, 9, (0,)), Phrase(0, 15, 23, (1,)), Phrase(1, 0, 7, (0,)), Phrase(1, 7, 7, (1,)))
+    picture = Picture("p", lambda: np.zeros((4, 4, 3), np.uint8), captions=told, phrases=phrases)
+    (found,) = with_nouns(PictureSet([picture])).pictures
+    assert found.captions == (*told, "A photo of a dog.", "A photo of a lake.", "A photo of a puppy.")
+    assert found.phrases == phrases
 
 
 def test_batches_hold_a_caption_and_prompts_and_can_be_made_again(settings):

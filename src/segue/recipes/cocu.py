@@ -37,14 +37,14 @@ from segue.methods.cocu.hub import save_groupvit
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.pairs import load_pair
 from segue.recipes.align import SCENES as ALIGN_SCENES
-from segue.recipes.align import align
+from segue.recipes.align import train_pair
 from segue.recipes.curating import Corpus, curate_corpus, read_corpus
 from segue.recipes.evaluate_labels import score_maps, with_truth
 from segue.recipes.scenes import alone, made_once
 from segue.recipes.settings import every, facts_of
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
-from segue.types import InputError, PictureSet
+from segue.types import InputError, Picture, PictureSet
 
 System = Literal["groupvit", "full", "top3", "no_clustering", "no_ranking", "no_expansion"]
 CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its archive, and how it is curated
@@ -172,14 +172,26 @@ def draw_scenes_once(folder: Path) -> Path:
 def train_pair_once(folder: Path) -> str:
     """The best weights, in `folder`, of a pair that learned from 12,000 other scenes from near and all their captions.
 
-    It stands for CLIP, which has seen more pictures and words than those that it curates, and none of their captions.
+    It stands for CLIP, which has seen more pictures and words than those that it curates, none of their captions, and
+    many texts of the web that name one thing only: so `with_nouns`.
     """
     with alone(folder):
         if not (folder / "last" / "config.json").exists():
             data = folder.with_name(f"{folder.name}-data")
             made_once(data, lambda out: make_scenes(out, seed=1, train=12_000, test=100, view="close", progress=True))
-            align(replace(PAIR, out=folder, data=data, resume=has_state(folder / "state")))
+            settings = replace(PAIR, out=folder, data=data, resume=has_state(folder / "state"))
+            train_pair(settings, with_nouns(read_pictures(data, "train")), read_pictures(data, "val"))
     return str(folder / "best")
+
+
+def with_nouns(pictures: PictureSet) -> PictureSet:
+    """Each picture with further captions, "A photo of a dog.": of the last word of each of its captions' phrases."""
+
+    def short(picture: Picture) -> list[str]:
+        told = (picture.captions[p.caption][p.start : p.end].lower().split() for p in picture.phrases)
+        return [f"A photo of a {noun}." for noun in sorted({words[-1] for words in told if words})]
+
+    return replace(pictures, pictures=[replace(p, captions=(*p.captions, *short(p))) for p in pictures.pictures])
 
 
 def cocu(settings: CocuSettings) -> Path:

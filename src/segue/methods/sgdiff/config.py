@@ -27,7 +27,8 @@ class SGDiffConfig:
     width, heads, feed, blocks: of the transformer.
     length: L, the most words of a caption. places: K, the most nodes that are ordered. max_nodes, max_edges: of a
     coarse subgraph. feature_width: of the features that a detector gives each node, 0 without.
-    lambda_adaptor, lambda_mecl: lambda_1 and lambda_2 of Eq. 13; with 0 the part is left out, as nothing would train it.
+    lambda_adaptor, lambda_mecl: lambda_1 and lambda_2 of Eq. 13; with 0 the part, which nothing would train, is left
+    out.
     """
 
     psga: str = "both"
