@@ -177,7 +177,7 @@ def test_what_label_maps_leave_out_is_background_where_the_card_has_one(scenes):
 
 def test_pictures_get_a_short_text_of_each_thing_that_their_captions_name():
     told = ("A big dog near the lake.", "a puppy")
-    phrases = (Phrase(0, 0, 9, (0,)), Phrase(0, 15, 23, (1,)), Phrase(1, 0, 7, (0,)), Phrase(1, 7, 7, (1,)))
+    phrases = (Phrase(0, 0, 9, ()), Phrase(0, 15, 23, ()), Phrase(1, 0, 7, ()), Phrase(1, 1, 2, ()))
     picture = Picture("p", lambda: np.zeros((4, 4, 3), np.uint8), captions=told, phrases=phrases)
     (found,) = with_nouns(PictureSet([picture])).pictures
     assert found.captions == (*told, "A photo of a dog.", "A photo of a lake.", "A photo of a puppy.")

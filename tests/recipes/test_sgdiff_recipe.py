@@ -179,10 +179,9 @@ def test_outlining_more_than_the_caption_names_counts_in_the_strict_figure_only(
 
 
 def test_a_part_with_weight_0_is_left_out():
-    c = config_of(replace(SCENES, lambda_adaptor=0.0, lambda_mecl=0.0))
-    assert not (c.filters or c.ranks or c.contrasts)
-    c = config_of(SCENES)
-    assert c.filters and c.ranks and c.contrasts
+    off, on = config_of(replace(SCENES, lambda_adaptor=0.0, lambda_mecl=0.0)), config_of(SCENES)
+    assert (off.filters, off.ranks, off.contrasts) == (False, False, False)
+    assert (on.filters, on.ranks, on.contrasts) == (True, True, True)
 
 
 def test_captions_without_phrases_are_linked_by_their_nouns_and_crowds_are_left_out():
