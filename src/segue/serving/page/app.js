@@ -338,7 +338,8 @@ $("form").addEventListener("submit", (event) => {
   const job = JOBS[state.job];
   if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
   working($("form").querySelector("button"), async (current) => {
-    const asked = [state.job, job.asked($("form"))], told = await ask(...asked);
+    const { model } = $("form").elements, asked = [state.job, { ...job.asked($("form")), ...(model ? { model: model.value } : {}) }];
+    const told = await ask(...asked);
     if (!current()) return;
     state.asked = asked;
     await show(told);
@@ -396,11 +397,17 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 
 // ------------------------------------------------------------------------------------------------ the frame
 
+// Which model is asked, where more than one does the job.
+function choice(job) {
+  const names = state.models.filter((one) => one.jobs.includes(job)).map((one) => one.name);
+  return names.length > 1 ? [make("label", {}, "Model", make("select", { name: "model" }, ...names.map((name) => make("option", {}, name))))] : [];
+}
+
 function open(name) {
   const job = JOBS[name], kept = { image: state.image, data: state.data, sample: state.sample };
   Object.assign(state, { job: name, masks: [], layout: null, told: null, box: null, lit: null }, kept);
   for (const tab of $("tabs").children) tab.setAttribute("aria-selected", String(tab.dataset.job === name));
-  $("form").replaceChildren(...job.fields(), make("button", { class: "go", type: "submit" }, job.title));
+  $("form").replaceChildren(...job.fields(), ...choice(name), make("button", { class: "go", type: "submit" }, job.title));
   for (const input of $("form").querySelectorAll(".boxes input")) {
     input.addEventListener("input", () => { state.box = ["x", "y", "width", "height"].map((n) => Number($("form").elements[n].value)); paint(); });
   }
