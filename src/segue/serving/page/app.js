@@ -356,7 +356,20 @@ function save(name, blob) {
 function bounds(polygons) {
   const [xs, ys] = [0, 1].map((odd) => polygons.flatMap((one) => one.filter((_, i) => i % 2 === odd)));
   const [x, y] = [Math.min(...xs), Math.min(...ys)];
-  return xs.length ? [x, y, Math.max(...xs) - x, Math.max(...ys) - y] : [0, 0, 0, 0];
+  return [x, y, Math.max(...xs) - x, Math.max(...ys) - y];
+}
+
+// The masks of an answer, and the names of COCO's categories: those that the command line writes.
+function masksOf(told) {
+  if (told.stories) {
+    const links = told.stories.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })));
+    return [links, [...new Set(links.map((one) => one.name))].sort()];
+  }
+  if (told.classes) {
+    const named = told.classes.filter((one) => "closeness" in one);  // not what is left over, the background
+    return [named, named.map((one) => one.name)];
+  }
+  return [[{ ...told, name: "described", phrase: told.note || "" }], ["described"]];
 }
 
 async function copy(words) {
@@ -376,11 +389,11 @@ $("png").addEventListener("click", () => working($("png"), async () => {
   for (const [i, one] of state.told.layouts.entries()) save(`layout-${i + 1}.png`, new Blob([Uint8Array.from(atob(one.layout), (c) => c.charCodeAt(0))], { type: "image/png" }));
 }));
 $("coco").addEventListener("click", () => working($("coco"), async () => {
-  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "polygons" });
-  const found = told.stories?.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })))
-    ?? told.classes?.filter((one) => one.area) ?? [{ name: told.note || "area", mask: told.mask, area: told.area, score: told.score }];
-  const names = [...new Set(found.map((one) => one.name))];
-  const annotations = found.map((one, i) => ({ id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, bbox: bounds(one.mask), score: one.score, segmentation: one.mask }));
+  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "polygons" }), [found, names] = masksOf(told);
+  const annotations = found.filter((one) => one.area).map((one, i) => ({
+    id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, bbox: bounds(one.mask), score: one.score,
+    phrase: one.phrase ?? one.name, segmentation: one.mask,
+  }));
   const [width, height] = told.size, images = [{ id: 1, file_name: state.name, width, height }];
   save("segue.json", new Blob([JSON.stringify({ images, annotations, categories: names.map((name, i) => ({ id: i + 1, name })) })], { type: "application/json" }));
 }));
