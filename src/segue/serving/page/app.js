@@ -135,7 +135,8 @@ function phrases(story, first) {
   for (const link of links) {
     if (link.start < end) continue;
     parts.push(story.caption.slice(end, link.start));
-    const light = (on) => () => { state.lit = on ? link.place : null; paint(); };
+    const same = links.filter((one) => one === link || (link.end && one.start === link.start && one.end === link.end));  // a phrase of several things
+    const light = (on) => () => { state.lit = on ? same.map((one) => one.place) : null; paint(); };
     parts.push(make("button", {
       type: "button", class: "phrase", style: { "--c": COLOURS[link.place % COLOURS.length] }, title: `${link.label} ${link.score}`,
       onmouseenter: light(true), onmouseleave: light(false), onfocus: light(true), onblur: light(false),
@@ -172,6 +173,7 @@ async function showMasks(found, all = true) {
 
 function paint() {
   const view = $("view"), pen = view.getContext("2d");
+  view.classList.toggle("drawing", Boolean(state.layout || (state.image && JOBS[state.job].box)));
   if (state.layout) return paintLayout(view, pen);
   if (!state.image) {
     view.width = 320; view.height = 200;
@@ -183,12 +185,13 @@ function paint() {
   }
   view.width = state.image.width; view.height = state.image.height;
   pen.drawImage(state.image, 0, 0);
-  state.masks.forEach((one, i) => { if (state.lit === i || (state.lit === null && state.all)) pen.drawImage(one.canvas, 0, 0, view.width, view.height); });
+  const shown = state.masks.filter((_, i) => state.lit?.includes(i) ?? state.all);
+  for (const one of shown) pen.drawImage(one.canvas, 0, 0, view.width, view.height);
   if (state.box && JOBS[state.job].box) {
     pen.lineWidth = Math.max(1, view.width / 200); pen.strokeStyle = "#fff"; pen.strokeRect(...state.box);
     pen.setLineDash([6, 4]); pen.strokeStyle = "#000"; pen.strokeRect(...state.box); pen.setLineDash([]);
   }
-  const seen = state.masks.filter((_, i) => state.lit === i || (state.lit === null && state.all)).map((one) => one.name);
+  const seen = [...new Set(shown.map((one) => one.name))];
   view.setAttribute("aria-label", `Picture ${view.width} by ${view.height}${seen.length ? `, outlined: ${seen.join(", ")}` : ""}`);
 }
 
