@@ -5,10 +5,13 @@ import base64
 import hmac
 import json
 import shutil
+import socket
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -18,10 +21,12 @@ import segue as package
 from segue.api import Segmenter
 from segue.data import rle
 from segue.data.images import png_bytes, read_mask
+from segue.nn.stopping import Stopped, stop_point
 from segue.serving import Limits, create_app
 from segue.serving.jobs import JOBS, Request
 from segue.serving.uploads import Bounds
 from segue.types import InputError
+from serving.browsing import listening
 
 NOTE = "Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
@@ -310,6 +315,77 @@ def test_what_takes_too_long_is_answered_504(segmenter):
             504,
             "no answer within 0.1 s; ask for less, or again later",
         )
+
+
+def until_ready(address):
+    while httpx.get(f"{address}/ready").status_code != 200:
+        time.sleep(0.05)
+
+
+class Stepping(Segmenter):
+    """Takes ten seconds for a note of "slow", in steps at which it can be stopped."""
+
+    begun = threading.Event()
+    ended: list[str]
+
+    def segment_many(self, images, notes, **options):
+        if "slow" in notes:
+            try:
+                for _ in range(1000):
+                    self.begun.set()
+                    time.sleep(0.01)
+                    stop_point()
+                self.ended.append("to the end")
+            except Stopped:
+                self.ended.append("stopped")
+                raise
+        return super().segment_many(images, notes, **options)
+
+
+def test_a_client_that_hangs_up_stops_what_is_computed_for_it(segmenter):
+    model = like(Stepping, segmenter)
+    model.ended = []
+    body = json.dumps({"image": SENT, "note": "slow"}).encode()
+    head = ("POST /segment/note HTTP/1.1", "Host: t", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    with listening(create_app({"steps": model})) as address:
+        until_ready(address)
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as client:
+            client.sendall("\r\n".join([*head, "", ""]).encode() + body)
+            assert model.begun.wait(30)
+            assert model.ended == []
+        answer = httpx.post(f"{address}/segment/note", json={"image": SENT, "note": NOTE}, timeout=60)
+        assert answer.status_code == 200  # the model is free again
+        assert model.ended == ["stopped"]
+        told = httpx.get(f"{address}/metrics").text
+    assert 'segue_requests_total{path="/segment/note",status="499"} 1.0' in told
+
+
+def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
+    """Its head is sound, so that it is found out only when the batch is computed."""
+    whole = [png_bytes(np.roll(IMAGE, i, 1)) for i in range(4)]
+    broken = base64.b64encode(whole[1][: len(whole[1]) // 2]).decode()
+    sent_ones = [base64.b64encode(one).decode() for one in whole]
+    sent_ones[1] = broken
+    with (
+        TestClient(create_app({"tiny": segmenter}, limits=Limits(gather=0))) as alone,
+        listening(create_app({"tiny": segmenter}, limits=Limits(gather=1.0))) as address,
+        ThreadPoolExecutor(4) as clients,
+    ):
+        until_ready(address)
+
+        def ask(image):
+            return httpx.post(f"{address}/segment/note", json={"image": image, "note": NOTE}, timeout=60)
+
+        answers = list(clients.map(ask, sent_ones))
+        told = httpx.get(f"{address}/metrics").text
+        expected = [alone.post("/segment/note", json={"image": image, "note": NOTE}).json() for image in sent_ones]
+    assert [answer.status_code for answer in answers] == [200, 422, 200, 200]
+    assert "image: can't be read" in answers[1].json()["error"]
+    assert 'segue_batch_size_sum{job="segment/note"} 5.0' in told
+    assert 'segue_batch_size_count{job="segment/note"} 2.0' in told  # the warming request, and all four at once
+    assert answers[1].json() == expected.pop(1)  # and in the same words as when it is alone
+    for answer, other in zip([answers[0], *answers[2:]], expected, strict=True):
+        assert answer.json()["area"] == pytest.approx(other["area"], rel=0.01)
 
 
 def test_an_error_of_ours_tells_nothing_of_it(segmenter, caplog):
