@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -83,6 +84,34 @@ def test_models_of_one_name_are_told_apart(served, tiny_model, tmp_path):
     assert list(served(both[0])) == ["best"]
     with pytest.raises(InputError, match="--models: mine/best is there twice"):
         served(both[0], both[0])
+
+
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("model", ["reclmis", "names", "captions", "stories", "layouts"])
+def test_a_pickle_is_refused_unopened(segue, tiny_model, tiny_folders, tmp_path, model):
+    folder, sprung = tmp_path / "mine", tmp_path / "sprung"
+    shutil.copytree(tiny_model if model == "reclmis" else tiny_folders[model], folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(sprung)))
+    status, out, error = segue("serve", "--models", folder, "--port", 0)
+    assert (status, out) == (2, "")
+    assert "mine: the weights are in pytorch_model.bin, a pickle, which can run code and is never opened" in error
+    assert "safetensors.torch.save_file" in error
+    assert "Traceback" not in error
+    (folder / "pytorch_model.bin").rename(folder / "model.safetensors")  # nor under another name
+    assert "weights can't be read" in segue("serve", "--models", folder, "--port", 0)[2]
+    assert not sprung.exists()
+    pickle.loads(pickle.dumps(Trap(sprung))).close()
+    assert sprung.exists()  # the trap works
 
 
 # ------------------------------------------------------------------------------------------------ how it ends
