@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -175,6 +176,22 @@ def test_of_several_models_of_a_job_the_chosen_one_answers(look, models):
     for job in TITLES:
         choose(page, job)
         assert page.get_by_label("Model").count() == (job == "Name the pixels")  # the other jobs have one model
+
+
+def test_an_own_model_beside_a_bundled_one_is_asked_and_names_its_data(look, models, tmp_path):
+    mine = shutil.copytree(models[0]["reclmis-chest"], tmp_path / "best")
+    config = json.loads((mine / "config.json").read_text())
+    config["about"] |= {"data": "my-scans"}
+    (mine / "config.json").write_text(json.dumps(config))
+    both = {"best": package.load(mine), "reclmis-chest": models[1]["reclmis-chest"]}
+    origins = {"best": mine, "reclmis-chest": models[0]["reclmis-chest"]}
+    with listening(create_app(both, origins=origins)) as address:
+        page = look(url=address)
+        choose(page, "Outline a note", "chest-0")
+        for name, data in (("reclmis-chest", "trained on drawn pictures only"), ("best", "trained on my-scans")):
+            page.get_by_label("Model").select_option(name)
+            submit(page, "Outline a note")
+            page.locator("#origin", has_text=f"Answered by {name} (reclmis, segue train reclmis, {data}).").wait_for()
 
 
 def test_a_picture_of_ones_own_is_captioned(look, models, tmp_path):

@@ -332,7 +332,8 @@ async function show(told) {
   $("save").hidden = false;
   $("coco").hidden = !["segment/note", "segment/labels", "explain"].includes(state.job);
   const model = state.models.find((one) => one.name === told.model), made = model.about.recipe ?? "unknown recipe";
-  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${model.drawn ? ", trained on drawn pictures only" : ""}).`
+  const data = model.drawn ? ", trained on drawn pictures only" : model.about.data ? `, trained on ${model.about.data}` : "";
+  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${data}).`
     + (model.medical ? " Not for diagnosis." : "");
 }
 
