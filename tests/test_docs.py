@@ -1,14 +1,18 @@
 """The Python in README and docs runs, and the commands that they show exist."""
 
+import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from segue.data.images import read_image
+from segue.data.images import read_image, read_mask
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -23,10 +27,44 @@ def blocks(*languages):
     return [(page, code) for page, language, code in found if language in languages]
 
 
+@pytest.fixture(scope="module")
+def served():
+    """The address of a server with a token, for what the pages ask of http://127.0.0.1:8000."""
+    from segue.api import load
+    from segue.serving import create_app
+    from serving.browsing import listening
+
+    with listening(create_app({"reclmis-chest": load("reclmis-chest")}, token="correct horse")) as address:
+        yield address
+
+
+def at(address, code):
+    return code.replace("http://127.0.0.1:8000", address)
+
+
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
-def test_python_blocks_run(page, code, tmp_path, monkeypatch):
+def test_python_blocks_run(page, code, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    if at("", code) != code:
+        monkeypatch.setenv("TOKEN", "correct horse")
+        code = at(request.getfixturevalue("served"), code)
     exec(compile(code, page, "exec"), {})
+
+
+def test_the_servers_page_asks_what_is_answered(served, tmp_path, monkeypatch, capsys):
+    """Its request in Python, and the same by curl, have one answer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKEN", "correct horse")
+    (python,) = [code for page, code in blocks("python") if page == "serve.md"]
+    (shell,) = [code for page, code in blocks("sh") if page == "serve.md" and "curl" in code]
+    exec(compile(at(served, python), "serve.md", "exec"), {})
+    mask = read_mask(tmp_path / "mask.png")
+    assert capsys.readouterr().out.split()[:2] == ["reclmis-chest", str(mask.sum())]
+    assert 0 < mask.mean() < 0.5
+    if shutil.which("curl") is None and not (os.environ.get("CI") or os.environ.get("SEGUE_CI")):
+        pytest.skip("needs the program curl")
+    told = subprocess.run(["sh", "-c", at(served, shell)], capture_output=True, check=True, timeout=60)
+    assert json.loads(told.stdout)["area"] == mask.sum()
 
 
 def commands():

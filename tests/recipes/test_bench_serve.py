@@ -28,8 +28,9 @@ def test_a_loaded_server_answers_everyone(rows, tmp_path):
     assert 0 < told["p50_ms"] <= told["p95_ms"] <= told["p99_ms"]
 
 
-def test_memory_is_read_early_and_late(rows, tmp_path):
+def test_memory_is_read_early_and_late_and_at_its_peak(rows, tmp_path):
     told = run_row(rows, "memory/batches/0", tmp_path)
     assert told["requests"] == 20
     assert told["rss_mb_early"] > 50
     assert told["rss_mb_late"] > 50
+    assert told["peak_rss_mb"] >= max(told["rss_mb_early"], told["rss_mb_late"])

@@ -70,6 +70,8 @@ def test_training_leaves_a_checkpoint_that_segments(trained, settings, scenes):
     model = load_labeller(trained)
     assert model.card == CARDS["scenes"]
     assert model.about["system"] == "full"
+    assert model.about["data"] == scenes.name
+    assert str(scenes.parent) not in (trained / "config.json").read_text()
     assert set(model.about["concept_vocabulary"]) == set(
         read_archive(settings.curated / "archive/archive.parquet").concepts
     )

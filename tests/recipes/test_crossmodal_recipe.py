@@ -9,6 +9,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, Vi
 
 import segue as package
 from segue.api.illustrator import NEXT_TRY
+from segue.api.models import about
 from segue.data.layouts import read_layout, write_layout
 from segue.data.sketchbook.scenes.write import make_scenes
 from segue.nn.decoding import Decoding
@@ -36,6 +37,11 @@ def settings(scenes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(settings):
     return crossmodal(settings)
+
+
+def test_a_checkpoint_tells_its_data_by_name(model, scenes):
+    assert about(model)["data"] == "scenes"
+    assert str(scenes.parent) not in (model / "config.json").read_text()
 
 
 def test_a_trained_model_draws_and_tells(model):
@@ -86,9 +92,9 @@ def test_heat_maps_of_nouns_are_written(segue, model, tmp_path):
     illustrator = package.load(model)
     illustrator.saved.about["nouns"] = ["dog", "grass"]
     assert illustrator.nouns("Two dogs on the grass, the grass is green") == ["dogs", "grass"]
-    about = json.loads((model / "config.json").read_text())["about"]
-    assert about["nouns"]
-    noun = about["nouns"][0].split()[-1]
+    kept = json.loads((model / "config.json").read_text())["about"]
+    assert kept["nouns"]
+    noun = kept["nouns"][0].split()[-1]
     caption = f"the {noun} on it"
     drawn = ("draw", caption, "--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "2", "--json")
     status, out, _ = segue(*drawn, "--export", "heat")

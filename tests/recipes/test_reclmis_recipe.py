@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from segue.api import load
+from segue.api.models import about
 from segue.data.lvit import read_lvit
 from segue.data.noted import load_examples
 from segue.data.sketchbook.chest import make_chest
@@ -48,6 +49,8 @@ def test_a_training_leaves_a_model_that_segments_and_scores(settings, data):
     config = json.loads((best / "config.json").read_text())
     assert config["method"] == "reclmis"
     assert config["temperature"] > 0
+    assert about(best)["data"] == "chest"
+    assert str(data.parent) not in (best / "config.json").read_text()  # the name alone
 
 
 def test_a_second_training_into_the_same_folder_needs_resume(settings):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segue.api import load_explainer
+from segue.api.models import about
 from segue.data import rle
 from segue.data.formats import read_pictures
 from segue.data.sketchbook.scenes.write import make_scenes
@@ -55,6 +56,8 @@ def test_two_stages_leave_a_model_that_explains(quick):
     assert (quick.out / "captions/last/config.json").exists()
     config = json.loads((folder / "config.json").read_text())
     assert config["method"] == "sgdiff"
+    assert about(folder)["data"] == "scenes"
+    assert str(quick.data.parent) not in json.dumps(config)
     history = [json.loads(line) for line in (quick.out / "history.jsonl").read_text().splitlines()]
     assert {"train/mask", "train/mecl", "train/bit", "evaluate/cider", "evaluate/mask_iou"} <= set(history[-1])
     first = (quick.out / "captions/history.jsonl").read_text()

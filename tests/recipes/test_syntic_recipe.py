@@ -11,6 +11,7 @@ import torch
 
 import segue as package
 from segue.api.captioner import Captioner, load_captioner
+from segue.api.models import about
 from segue.data.images import write_image
 from segue.data.sketchbook.scenes.reading import text_to_image
 from segue.data.sketchbook.scenes.write import make_scenes
@@ -51,6 +52,7 @@ def test_a_captioner_learns_its_texts_and_tells_them_of_their_pictures(quick):
     """Trained to the end on four captions, it says each of its own synthetic picture."""
     settings = replace(quick, system="baseline", steps=100, lr=2e-2, weight_decay=0.0)
     captioner = package.load(syntic(settings))
+    assert about(captioner.folder)["data"] == "mine.txt"
     pictures = sorted(settings.images.glob("*/*.png"))
     drawn = [json.loads(line)["caption"] for line in (settings.images / "pictures.jsonl").read_text().splitlines()]
     said = [one[0] for one in captioner.caption_many(pictures)]

@@ -1,4 +1,4 @@
-"""Tiny models of the jobs that no bundled model does yet, and of captions: made once a session."""
+"""Tiny models of all jobs but a note's, with which requests by the hundred are quick: made once a session."""
 
 from pathlib import Path
 

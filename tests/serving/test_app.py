@@ -5,10 +5,13 @@ import base64
 import hmac
 import json
 import shutil
+import socket
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -18,10 +21,12 @@ import segue as package
 from segue.api import Segmenter
 from segue.data import rle
 from segue.data.images import png_bytes, read_mask
+from segue.nn.stopping import Stopped, stop_point
 from segue.serving import Limits, create_app
 from segue.serving.jobs import JOBS, Request
 from segue.serving.uploads import Bounds
 from segue.types import InputError
+from serving.browsing import listening
 
 NOTE = "Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
@@ -129,9 +134,28 @@ def test_too_much_is_refused_before_it_is_read(segmenter):
         assert streamed.status_code == 413
 
 
-def test_a_token_guards_all_but_health(segmenter):
+OPEN = {"/health", "/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", ""}  # "": the page
+
+
+def test_without_a_token_only_what_tells_nothing_of_models_and_pictures_is_open(segmenter, tiny_model):
+    app = create_app({"tiny": segmenter}, token="correct horse", origins={"tiny": tiny_model})
+    with TestClient(app) as client:
+        once_ready(client)
+        told = {path: list(methods) for path, methods in app.openapi()["paths"].items()}
+        ways = {route.path: ["get"] for route in app.routes if hasattr(route, "path")} | told
+        assert {len(methods) for methods in ways.values()} == {1}
+        found = {path: client.request(way, path.format(name="chest-0")) for path, (way,) in ways.items()}
+        assert {path for path, answer in found.items() if answer.status_code != 401} == OPEN
+        assert {path: found[path].status_code for path in OPEN} == dict.fromkeys(OPEN, 200)
+        assert {"/models", "/samples", "/samples/{name}.png", "/metrics", "/segment/note"} <= set(found)
+        for file in ("", "index.html", "app.js", "png.js", "style.css"):
+            assert client.get(f"/{file}").status_code == 200
+        for path in OPEN:
+            assert "tiny" not in found[path].text  # no model's name
+
+
+def test_a_wrong_token_is_refused_and_no_body_read(segmenter):
     with TestClient(create_app({"tiny": segmenter}, token="correct horse")) as client:
-        assert client.get("/health").status_code == 200
         for wrong in (
             {},
             {"Authorization": "Bearer wrong"},
@@ -312,6 +336,72 @@ def test_what_takes_too_long_is_answered_504(segmenter):
         )
 
 
+class Stepping(Segmenter):
+    """Takes ten seconds for a note of "slow", in steps at which it can be stopped."""
+
+    begun = threading.Event()
+    ended: list[str]
+
+    def segment_many(self, images, notes, **options):
+        if "slow" in notes:
+            try:
+                for _ in range(1000):
+                    self.begun.set()
+                    time.sleep(0.01)
+                    stop_point()
+                self.ended.append("to the end")
+            except Stopped:
+                self.ended.append("stopped")
+                raise
+        return super().segment_many(images, notes, **options)
+
+
+def test_a_client_that_hangs_up_stops_what_is_computed_for_it(segmenter):
+    model = like(Stepping, segmenter)
+    model.ended = []
+    body = json.dumps({"image": SENT, "note": "slow"}).encode()
+    head = ("POST /segment/note HTTP/1.1", "Host: t", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    with listening(create_app({"steps": model})) as address:
+        once_ready(httpx.Client(base_url=address))
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as client:
+            client.sendall("\r\n".join([*head, "", ""]).encode() + body)
+            assert model.begun.wait(30)
+            assert model.ended == []
+        answer = httpx.post(f"{address}/segment/note", json={"image": SENT, "note": NOTE}, timeout=60)
+        assert answer.status_code == 200  # the model is free again
+        assert model.ended == ["stopped"]
+        told = httpx.get(f"{address}/metrics").text
+    assert 'segue_requests_total{path="/segment/note",status="499"} 1.0' in told
+
+
+def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
+    """Its head is sound, so that it is found out only when the batch is computed."""
+    whole = [png_bytes(np.roll(IMAGE, i, 1)) for i in range(4)]
+    broken = base64.b64encode(whole[1][: len(whole[1]) // 2]).decode()
+    sent_ones = [base64.b64encode(one).decode() for one in whole]
+    sent_ones[1] = broken
+    with (
+        TestClient(create_app({"tiny": segmenter}, limits=Limits(gather=0))) as alone,
+        listening(create_app({"tiny": segmenter}, limits=Limits(gather=1.0))) as address,
+        ThreadPoolExecutor(4) as clients,
+    ):
+        once_ready(httpx.Client(base_url=address))
+
+        def ask(image):
+            return httpx.post(f"{address}/segment/note", json={"image": image, "note": NOTE}, timeout=60)
+
+        answers = list(clients.map(ask, sent_ones))
+        told = httpx.get(f"{address}/metrics").text
+        expected = [alone.post("/segment/note", json={"image": image, "note": NOTE}).json() for image in sent_ones]
+    assert [answer.status_code for answer in answers] == [200, 422, 200, 200]
+    assert "image: can't be read" in answers[1].json()["error"]
+    assert 'segue_batch_size_sum{job="segment/note"} 5.0' in told
+    assert 'segue_batch_size_count{job="segment/note"} 2.0' in told  # the warming request, and all four at once
+    assert answers[1].json() == expected.pop(1)  # and in the same words as when it is alone
+    for answer, other in zip([answers[0], *answers[2:]], expected, strict=True):
+        assert answer.json()["area"] == pytest.approx(other["area"], rel=0.01)
+
+
 def test_an_error_of_ours_tells_nothing_of_it(segmenter, caplog):
     app = create_app({"broken": like(Broken, segmenter)})
     with TestClient(app, raise_server_exceptions=False) as client:
@@ -328,11 +418,42 @@ def test_an_error_of_ours_tells_nothing_of_it(segmenter, caplog):
 def test_it_is_ready_when_the_models_are_warm(segmenter):
     with TestClient(create_app({"slow": like(Slow, segmenter)})) as client:
         assert client.get("/ready").status_code == 503
+        assert once_ready(client).json() == {"status": "ready", "cold": []}
+
+
+class Choosy(Segmenter):
+    """Takes wide pictures only, which the warming request has not."""
+
+    def segment_many(self, images, notes, **options):
+        if images[0].shape[0] == images[0].shape[1]:
+            raise InputError("the picture of /a/path is square")
+        return super().segment_many(images, notes, **options)
+
+
+def test_a_model_that_refuses_the_warming_request_is_named_as_cold(segmenter, caplog):
+    with TestClient(create_app({"choosy": like(Choosy, segmenter)})) as client:
+        answer = once_ready(client)
+        assert answer.json() == {"status": "ready", "cold": ["segment/note"]}  # no reason: strangers may ask
+        assert client.post("/segment/note", json={"image": SENT, "note": NOTE}).status_code == 200
+    assert "warming segment/note of choosy: the picture of /a/path is square" in caplog.text
+
+
+def test_a_server_whose_model_fails_at_the_warming_request_does_not_get_ready(segmenter, caplog):
+    with TestClient(create_app({"broken": like(Broken, segmenter)})) as client:
         for _ in range(100):
-            if client.get("/ready").status_code == 200:
+            if "does not get ready" in caplog.text:
                 break
             time.sleep(0.05)
-        assert client.get("/ready").json() == {"status": "ready"}
+        assert "warming segment/note of broken failed; the server does not get ready" in caplog.text
+        assert client.get("/ready").status_code == 503
+
+
+def once_ready(client):
+    for _ in range(200):
+        if (answer := client.get("/ready")).status_code == 200:
+            return answer
+        time.sleep(0.05)
+    return pytest.fail("the server did not get ready")
 
 
 def test_models_say_what_they_are(client):

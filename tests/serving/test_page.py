@@ -1,31 +1,35 @@
 """The page as a person meets it: Debian's Chromium goes through every job on a server that listens."""
 
 import base64
+import contextlib
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 import segue as package
+from segue.api.answers import as_story
 from segue.data import rle
+from segue.data.export import to_coco
 from segue.data.images import png_bytes
 from segue.data.layouts import palette
 from segue.serving import create_app, samples
 from segue.serving.uploads import picture
+from segue.types import Region, Relation
 from serving.browsing import chromium, listening
 
-BUNDLED = ("reclmis-chest", "syntic-scenes")
 TITLES = ["Outline a note", "Name the pixels", "Caption", "Explain a box", "Draw a sentence"]
 
 
 @pytest.fixture(scope="module")
-def models(tiny_folders):
-    """The bundled models, and tiny ones for the jobs without: name -> folder, name -> predictor."""
-    folders = {name: package.api.find(name) for name in BUNDLED}
-    folders |= {f"{name}-scenes": tiny_folders[name] for name in ("names", "stories", "layouts")}
+def models():
+    """The bundled models that `segue serve` serves, two of which name pixels: name -> folder, name -> predictor."""
+    folders = {name: folder for name, folder in package.api.bundled().items() if name != "pair-scenes"}
     return folders, {name: package.load(folder) for name, folder in folders.items()}
 
 
@@ -72,6 +76,7 @@ def look(browser, address):
 def choose(page, job, sample=None):
     page.get_by_role("tab", name=job).click()
     if sample:
+        page.evaluate("document.getElementById('view').ariaLabel = ''")  # an earlier picture's is not waited for
         page.locator(f"[data-sample={sample}]").click()
         page.locator("#view[aria-label^=Picture]").wait_for()
 
@@ -141,12 +146,52 @@ def test_labels_are_named_and_coloured(look):
     choose(page, "Name the pixels", "scene-0")
     assert page.get_by_label("Labels").input_value() == ", ".join(samples.sample("scene-0")[0]["labels"])
     page.get_by_label("Labels").fill("dog, grass,, sky ")
+    assert page.get_by_label("Model").locator("option").all_inner_texts() == ["cocu-scenes", "groupvit-scenes"]
     before = seen(page)
     submit(page, "Name the pixels")
+    assert "Answered by cocu-scenes" in page.locator("#origin").inner_text()  # the first, which is the server's choice
     assert changed(before, seen(page)).mean() > 0.9  # no background was asked for: every pixel has a name
     names = page.locator(".legend li").all_inner_texts()
     assert {name.split()[0] for name in names} <= {"dog", "grass", "sky"}
     assert sum(float(re.search(r"([\d.]+)%", name)[1]) for name in names) == pytest.approx(100, abs=0.2)
+
+
+def test_of_several_models_of_a_job_the_chosen_one_answers(look, models):
+    page = look()
+    choose(page, "Name the pixels", "scene-2")
+    page.get_by_label("Labels").fill("dog, grass, sky")
+    pixels = picture(samples.sample("scene-2")[1], "image")
+    shares = {}
+    for name in ("groupvit-scenes", "cocu-scenes"):
+        page.get_by_label("Model").select_option(name)
+        with page.expect_response("**/segment/labels") as got:
+            submit(page, "Name the pixels")
+        assert got.value.request.post_data_json["model"] == got.value.json()["model"] == name
+        page.locator("#origin", has_text=f"Answered by {name}").wait_for()
+        answer = models[1][name].segment(pixels, ["dog", "grass", "sky"])
+        there = [(label, (answer.index == i).mean()) for i, label in enumerate(answer.names)]
+        shares[name] = [f"{label} {100 * share:.1f}%" for label, share in there if share]
+        assert page.locator(".legend li").all_inner_texts() == shares[name]
+    assert shares["groupvit-scenes"] != shares["cocu-scenes"]
+    for job in TITLES:
+        choose(page, job)
+        assert page.get_by_label("Model").count() == (job == "Name the pixels")  # the other jobs have one model
+
+
+def test_an_own_model_beside_a_bundled_one_is_asked_and_names_its_data(look, models, tmp_path):
+    mine = shutil.copytree(models[0]["reclmis-chest"], tmp_path / "best")
+    config = json.loads((mine / "config.json").read_text())
+    config["about"] |= {"data": "my-scans"}
+    (mine / "config.json").write_text(json.dumps(config))
+    both = {"best": package.load(mine), "reclmis-chest": models[1]["reclmis-chest"]}
+    origins = {"best": mine, "reclmis-chest": models[0]["reclmis-chest"]}
+    with listening(create_app(both, origins=origins)) as address:
+        page = look(url=address)
+        choose(page, "Outline a note", "chest-0")
+        for name, data in (("reclmis-chest", "trained on drawn pictures only"), ("best", "trained on my-scans")):
+            page.get_by_label("Model").select_option(name)
+            submit(page, "Outline a note")
+            page.locator("#origin", has_text=f"Answered by {name} (reclmis, segue train reclmis, {data}).").wait_for()
 
 
 def test_a_picture_of_ones_own_is_captioned(look, models, tmp_path):
@@ -156,36 +201,71 @@ def test_a_picture_of_ones_own_is_captioned(look, models, tmp_path):
     choose(page, "Caption")
     page.locator("#file").set_input_files(tmp_path / "mine.png")
     page.get_by_label("How many captions").fill("2")
+    before, plain = seen(page, "#work"), drawn(page)
     submit(page, "Caption")
+    assert changed(before, seen(page, "#work")[: before.shape[0]]).any()  # the words are on the screen
+    np.testing.assert_array_equal(drawn(page), plain)  # nothing is outlined
     expected = models[1]["syntic-scenes"].caption(picture(data, "image"), 2)
     told = page.locator("#answer li").all_inner_texts()
     assert [line.rsplit(" ", 1)[0] for line in told] == [one.text for one in expected]
     assert "Not for diagnosis" not in page.locator("#origin").inner_text()
 
 
-def test_a_box_is_drawn_and_a_phrase_lights_its_mask(look):
+def box_of(page):
+    return [int(page.get_by_label(name, exact=True).input_value()) for name in ("x", "y", "width", "height")]
+
+
+def phrases_of(story):
+    """The buttons of a story: a phrase, and the mask or masks that are its own."""
+    places = dict.fromkeys((link.start, link.end) for link in story.links)
+    groups = [[link for link in story.links if (link.start, link.end) == place] for place in places]
+    return [(some[0].phrase, np.any([link.mask for link in some], 0)) for some in groups]
+
+
+def test_a_box_is_drawn_and_each_phrase_lights_its_own_masks(look, models):
+    page = look()
+    choose(page, "Explain a box", "scene-2")
+    drag(page, (60, 150), (250, 230))
+    box = box_of(page)
+    assert np.abs(np.subtract(box, [60, 150, 190, 80])).max() <= 1
+    submit(page, "Explain a box")
+    stories = explained(models, "scene-2", box)
+    told = page.locator("ol.stories > li").all_inner_texts()
+    assert [line.partition("\n")[0] for line in told] == [story.caption for story in stories]
+    page.mouse.move(0, 0)
+    plain = drawn(page)
+    found = [one for story in stories for one in phrases_of(story)]
+    assert page.locator(".phrase").all_inner_texts() == [phrase for phrase, _ in found]
+    assert any(len(story.links) > len(phrases_of(story)) for story in stories)  # "two cats" has two masks
+    for i, (phrase, mask) in enumerate(found):
+        page.locator(".phrase").nth(i).hover()
+        lit = changed(plain, drawn(page), 1)
+        assert not (lit & ~mask).any(), phrase
+        assert lit.sum() > 0.97 * mask.sum(), phrase  # but where the box's rim is drawn over it
+        assert f"outlined: {phrase}" in page.locator("#view").get_attribute("aria-label")
+        page.mouse.move(0, 0)
+        np.testing.assert_array_equal(drawn(page), plain)
+
+
+def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     page = look()
     choose(page, "Explain a box", "scene-0")
-    drag(page, (40, 60), (160, 130))
-    box = [int(page.get_by_label(name, exact=True).input_value()) for name in ("x", "y", "width", "height")]
-    assert np.abs(np.subtract(box, [40, 60, 120, 70])).max() <= 1
     submit(page, "Explain a box")
-    stories = page.locator("ol.stories > li")
-    assert stories.count() == 5
-    phrase = page.locator(".phrase").first
-    assert phrase.inner_text()
-    page.mouse.move(0, 0)
-    before = seen(page)
-    phrase.hover()
-    assert changed(before, seen(page)).mean() > 0.5  # the tiny model's masks are the whole picture
-    assert f"outlined: {phrase.inner_text()}" in page.locator("#view").get_attribute("aria-label")
-    page.mouse.move(0, 0)
-    assert changed(before, seen(page)).mean() < 0.01
+    first = explained(models, "scene-0", box_of(page))
+    place = next(i for i, link in enumerate(first[1].links) if link.label == "man")
+    before, seen_before = page.locator("ol.stories").inner_text(), seen(page, "#answer")
     with page.expect_request("**/explain") as asked:
-        phrase.click()
-    assert asked.value.post_data_json["box"] != box  # asks about what was clicked
+        page.locator("ol.stories > li").nth(1).locator(".phrase").nth(place).click()
+    box = [round(v) for v in rle.box(rle.encode(first[1].links[place].mask))]
+    assert asked.value.post_data_json["box"] == box_of(page) == box
     page.locator("#form button:enabled").wait_for()
     assert page.locator("#error").inner_text() == ""
+    assert page.locator("ol.stories").inner_text() != before
+    told = [line.partition("\n")[0] for line in page.locator("ol.stories > li").all_inner_texts()]
+    assert told == [story.caption for story in explained(models, "scene-0", box)]
+    assert any("man" in line for line in told)
+    after = seen(page, "#answer")
+    assert after.shape != seen_before.shape or changed(seen_before, after).any()
 
 
 def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
@@ -198,29 +278,32 @@ def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
     with page.expect_download() as got:
         page.get_by_role("button", name="Download PNG").click()
     assert got.value.suggested_filename == "layout-1.png"
-    assert np.array(Image.open(got.value.path())).shape == (32, 32)
+    assert np.array(Image.open(got.value.path())).shape == (128, 128)
     for i in range(4):
         shown = seen(page, f".layouts button:nth-child({i + 1}) img")
         assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 1
         assert re.match(rf"Layout {i + 1}: \w+", pictures.nth(i).get_attribute("alt"))
     pictures.nth(1).click()
-    classes = models[1]["layouts-scenes"].classes
+    classes = models[1]["crossmodal-scenes"].classes
     before = drawn(page)
     place = next(i for i, colour in enumerate(palette(len(classes))) if not (before == colour).all(-1).any())
     page.get_by_label("Class of the brush").select_option(classes[place])
     page.get_by_label("Size of the brush").fill("4")
-    drag(page, (10, 16), (22, 16))
-    assert changed(before, drawn(page), 1).sum() > 50
+    drag(page, (40, 64), (88, 64))
+    assert changed(before, drawn(page), 1).sum() > 300
+    silent = seen(page, "#answer")
     with page.expect_request("**/tell") as asked:
         page.get_by_role("button", name="Tell it").click()
     page.locator("#words li").nth(2).wait_for()
+    assert changed(silent, seen(page, "#answer")[: len(silent)]).any() or len(seen(page, "#answer")) > len(silent)
     sent = base64.b64decode(asked.value.post_data_json["layout"].partition(",")[2])
     values = np.array(Image.open(io.BytesIO(sent)))
     assert values.shape == drawn(page).shape[:2]
-    assert (values[16, 10:22] == place).all()
-    expected = models[1]["layouts-scenes"].tell(values, num=3)
+    assert (values[64, 41:88] == place).all()
+    expected = models[1]["crossmodal-scenes"].tell(values, num=3)
     told = page.locator("#words li").all_inner_texts()
     assert [line.rsplit(" ", 1)[0].strip() for line in told] == [one.caption.strip() for one in expected]
+    assert any(re.search("grass|field", line) for line in told), told  # most of the layout
     page.get_by_role("button", name="Copy JSON").click()
     copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert [one["text"] for one in copied["captions"]] == [one.caption for one in expected]
@@ -233,6 +316,7 @@ def test_the_keyboard_paints_on_a_layout(look):
     page = look()
     choose(page, "Draw a sentence")
     page.get_by_label("Sentence").fill("a dog on the grass")
+    page.get_by_label("Layouts").fill("1")
     submit(page, "Draw a sentence")
     page.locator(".layouts img").nth(0).click()
     before = drawn(page)
@@ -248,7 +332,7 @@ def test_the_keyboard_paints_on_a_layout(look):
             break
     painted = np.argwhere(changed(crossed, drawn(page), 1))
     assert len(painted) > 20
-    assert np.abs(painted.mean(0) - (16, 12)).max() < 3  # the middle, a step to the left
+    assert np.abs(painted.mean(0) - (64, 60)).max() < 3  # the middle, a step to the left
     assert changed(before, crossed, 1).any()  # the cross is seen
 
 
@@ -265,20 +349,88 @@ def test_answers_are_copied_and_downloaded(look, models):
         page.get_by_role("button", name="Download PNG").click()
     saved = np.array(Image.open(got.value.path()).convert("RGB")).astype(int)
     np.testing.assert_array_equal(saved, drawn(page))
-    page.get_by_label("Note").fill("Another note, not yet asked.")
+
+
+def coco_of(page, tmp_path):
+    """What Download COCO saves: read by pycocotools, and as JSON."""
     with page.expect_download() as got:
         page.get_by_role("button", name="Download COCO").click()
-    coco = json.loads(got.value.path().read_text())
-    (one,) = coco["annotations"]
-    mask = rle.decode(rle.from_json(one["segmentation"], expected.mask.shape, "mask"))
-    np.testing.assert_array_equal(mask, expected.mask)
-    assert one["bbox"] == list(rle.box(rle.encode(expected.mask)))
-    assert isinstance(one["segmentation"][0], list)  # polygons, which other tools' imports read
-    assert coco["images"][0]["file_name"] == "chest-1.png"
-    assert coco["categories"][0]["name"] == known["note"]
+    got.value.save_as(tmp_path / "coco.json")
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(tmp_path / "coco.json"), json.loads((tmp_path / "coco.json").read_text())
 
 
-def test_the_keyboard_alone_goes_through_a_job(look):
+def held_against_the_command_line(page, tmp_path, sample, stories, categories=()):
+    """The page's COCO file is the command line's, and pycocotools makes the same masks of it."""
+    coco, made = coco_of(page, tmp_path)
+    size = picture(samples.sample(sample)[1], "image").shape[:2]
+    expected = to_coco([(f"{sample}.png", stories)], categories, as_polygons=True, sizes=[size])
+    assert made["images"] == expected["images"]
+    assert made["categories"] == expected["categories"]
+    assert len(made["annotations"]) == len(expected["annotations"])
+    for one, other in zip(made["annotations"], expected["annotations"], strict=True):
+        assert one.pop("score") == pytest.approx(other["score"], abs=1e-4)
+        assert one == {key: other[key] for key in one}
+    masks = [link.mask for story in stories for link in story.links if link.mask.any()]
+    for one, mask in zip(coco.loadAnns(coco.getAnnIds()), masks, strict=True):
+        np.testing.assert_array_equal(coco.annToMask(one).astype(bool), mask)
+    return made
+
+
+def test_the_coco_file_of_a_note_is_the_command_lines(look, models, tmp_path):
+    page = look()
+    choose(page, "Outline a note", "chest-1")
+    submit(page, "Outline a note")
+    known, data = samples.sample("chest-1")
+    page.get_by_label("Note").fill("Another note, not yet asked.")
+    answer = models[1]["reclmis-chest"].segment(picture(data, "image"), known["note"])
+    made = held_against_the_command_line(page, tmp_path, "chest-1", [as_story(answer)], ("described",))
+    assert [one["phrase"] for one in made["annotations"]] == [known["note"]]
+    assert isinstance(made["annotations"][0]["segmentation"][0], list)  # polygons, which other tools' imports read
+
+
+def test_the_coco_file_of_an_empty_mask_has_no_annotation(look, models, tmp_path):
+    elsewhere = "One infected area, upper right lung."
+    page = look()
+    choose(page, "Outline a note", "chest-1")
+    page.get_by_label("Note").fill(elsewhere)
+    submit(page, "Outline a note")
+    answer = models[1]["reclmis-chest"].segment(picture(samples.sample("chest-1")[1], "image"), elsewhere)
+    assert answer.area == 0  # the infection is on the left
+    made = held_against_the_command_line(page, tmp_path, "chest-1", [as_story(answer)], ("described",))
+    assert made["annotations"] == []
+
+
+def test_the_coco_file_of_labels_is_the_command_lines(look, models, tmp_path):
+    page = look()
+    choose(page, "Name the pixels", "scene-2")
+    page.get_by_label("Labels").fill("grass, dog, sky")
+    page.get_by_label("Model").select_option("groupvit-scenes")
+    submit(page, "Name the pixels")
+    names = ("grass", "dog", "sky")
+    answer = models[1]["groupvit-scenes"].segment(picture(samples.sample("scene-2")[1], "image"), names)
+    made = held_against_the_command_line(page, tmp_path, "scene-2", [as_story(answer)], names)
+    assert len(made["annotations"]) == 2  # no pixel is a dog's
+
+
+def test_the_coco_file_of_stories_is_the_command_lines(look, models, tmp_path):
+    page = look()
+    choose(page, "Explain a box", "scene-0")
+    submit(page, "Explain a box")
+    stories = explained(models, "scene-0", samples.sample("scene-0")[0]["regions"][0]["box"])
+    held_against_the_command_line(page, tmp_path, "scene-0", stories)
+
+
+def explained(models, name, box, top=5):
+    """What the model tells of a box of a sample whose objects and relations are known."""
+    known, data = samples.sample(name)
+    regions = [Region(one["label"], tuple(one["box"]), thing=one["thing"]) for one in known["regions"]]
+    relations = [Relation(**one) for one in known["relations"]]
+    pixels = picture(data, "image")
+    return models[1]["sgdiff-scenes"].explain(pixels, box=box, regions=regions, relations=relations, top=top)
+
+
+def test_the_keyboard_alone_goes_through_a_job(look, models):
     page = look()
     page.locator("#samples img").nth(5).wait_for()
     choose_by_keys(page, "[data-job=explain]")
@@ -297,9 +449,11 @@ def test_the_keyboard_alone_goes_through_a_job(look):
     assert float(page.evaluate("getComputedStyle(document.activeElement).outlineWidth").removesuffix("px")) >= 2
     page.keyboard.press("Enter")
     page.locator("#save").wait_for()
-    plain = seen(page)
+    plain = drawn(page)
     choose_by_keys(page, ".phrase")  # focus lights like the mouse
-    assert changed(plain, seen(page)).mean() > 0.5
+    lit, (_, mask) = changed(plain, drawn(page), 1), phrases_of(explained(models, "scene-0", box_of(page))[0])[0]
+    assert not (lit & ~mask).any()
+    assert lit.sum() > 0.9 * mask.sum()
 
 
 def choose_by_keys(page, what, back=False):
@@ -330,6 +484,7 @@ def through_all(page):
         if sample is None:
             page.get_by_role("button", name="No picture").click()
             page.get_by_label("Sentence").fill("a man on the sand")
+            page.get_by_label("Layouts").fill("2")
         if job == "Name the pixels":
             page.get_by_label("Labels").fill("dog, grass, sky")
         submit(page, job)
@@ -373,6 +528,39 @@ def test_on_a_phone_nothing_is_cut_and_all_can_be_read_and_has_a_name(look, sche
         assert page.locator("#view").get_attribute("aria-label").startswith(("Picture", "Layout", "No picture")), job
     screen = np.array(Image.open(io.BytesIO(page.screenshot())).convert("L"))
     assert (np.median(screen) < 64) == (scheme == "dark")
+
+
+def swiped(page, start, end):
+    """A finger goes from one point of the window to another, as the browser itself gets it."""
+    finger = page.context.new_cdp_session(page)
+    way = np.linspace(start, end, 12)
+    for kind, at in [("touchStart", way[0]), *(("touchMove", at) for at in way[1:]), ("touchEnd", None)]:
+        points = [] if at is None else [{"x": float(at[0]), "y": float(at[1])}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(20)
+
+
+def test_a_finger_draws_a_box_and_scrolls_where_nothing_is_drawn(look):
+    page = look(viewport={"width": 390, "height": 500}, has_touch=True, is_mobile=True)
+    page.locator("#samples img").nth(5).wait_for()
+    choose(page, "Caption", "scene-0")
+    page.evaluate("scrollTo(0, 0)")
+    frame = page.locator("#view").bounding_box()
+    middle = (frame["x"] + frame["width"] / 2, 450)
+    swiped(page, middle, (middle[0], 200))
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") > 100
+    choose(page, "Explain a box")
+    page.locator("#view").scroll_into_view_if_needed()
+    before = box_of(page)
+    frame, scrolled = page.locator("#view").bounding_box(), page.evaluate("scrollY")
+    scale = frame["width"] / 256
+    swiped(page, *[(frame["x"] + x * scale, frame["y"] + y * scale) for x, y in ((40, 60), (160, 130))])
+    assert box_of(page) != before
+    assert np.abs(np.subtract(box_of(page), [40, 60, 120, 70])).max() <= 1
+    assert page.evaluate("scrollY") == scrolled
+    submit(page, "Explain a box")
+    assert page.locator(".stories li").count() == 5
 
 
 # ------------------------------------------------------------------------------------------------ what goes wrong

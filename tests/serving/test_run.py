@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import pickle
+import re
 import shutil
 import signal
 import socket
@@ -84,19 +86,48 @@ def test_models_of_one_name_are_told_apart(served, tiny_model, tmp_path):
         served(both[0], both[0])
 
 
-# ------------------------------------------------------------------------------------------------ kill -9
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("model", ["reclmis", "names", "captions", "stories", "layouts"])
+def test_a_pickle_is_refused_unopened(segue, tiny_model, tiny_folders, tmp_path, model):
+    folder, sprung = tmp_path / "mine", tmp_path / "sprung"
+    shutil.copytree(tiny_model if model == "reclmis" else tiny_folders[model], folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(sprung)))
+    status, out, error = segue("serve", "--models", folder, "--port", 0)
+    assert (status, out) == (2, "")
+    assert "mine: the weights are in pytorch_model.bin, a pickle, which can run code and is never opened" in error
+    assert "safetensors.torch.save_file" in error
+    assert "Traceback" not in error
+    (folder / "pytorch_model.bin").rename(folder / "model.safetensors")  # nor under another name
+    assert "weights can't be read" in segue("serve", "--models", folder, "--port", 0)[2]
+    assert not sprung.exists()
+    pickle.loads(pickle.dumps(Trap(sprung))).close()
+    assert sprung.exists()  # the trap works
+
+
+# ------------------------------------------------------------------------------------------------ how it ends
 
 SCAN = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
+LARGE = base64.b64encode(png_bytes(np.tile(SCAN, (20, 15, 1)))).decode()  # 800 x 840
 ASKED = {"image": base64.b64encode(png_bytes(SCAN)).decode(), "note": "One infected area, upper left lung."}
 
 
 @contextmanager
-def process(model, port, home):
+def process(model, port, home, *options):
     """`python -m segue serve`, ready, with a home and a folder for temporary files of its own."""
     source = Path(run.__file__).parents[2]
     folders = {"HOME": home, "TMPDIR": home / "tmp", "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": 1}
     told = {name: str(value) for name, value in folders.items()} | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "segue", "serve", "--models", str(model), "--port", str(port)]
+    command = [sys.executable, "-m", "segue", "serve", "--models", str(model), "--port", str(port), *options]
     server = subprocess.Popen(command, cwd=home, env=os.environ | told, stderr=subprocess.PIPE)
     try:
         _until_ready(server, port)
@@ -126,10 +157,14 @@ def _files(folder):
     return {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_server_killed_amid_requests_answers_the_same_when_it_is_back(tiny_model, tmp_path):
+def _free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def test_a_server_killed_amid_requests_answers_the_same_when_it_is_back(tiny_model, tmp_path):
+    port = _free_port()
     (tmp_path / "tmp").mkdir()
     with process(tiny_model, port, tmp_path) as server:
         first = _answer(port)
@@ -152,9 +187,46 @@ def test_a_server_killed_amid_requests_answers_the_same_when_it_is_back(tiny_mod
 
 
 def _ask_until_it_breaks(port, broken):
-    large = base64.b64encode(png_bytes(np.tile(SCAN, (20, 15, 1)))).decode()  # 800 x 840
     try:
         while True:
-            _answer(port, image=large)
+            _answer(port, image=LARGE)
     except httpx.TransportError as error:
         broken.append(error)
+
+
+def test_at_sigterm_those_that_wait_are_answered_and_no_others(tiny_model, tmp_path):
+    port = _free_port()
+    (tmp_path / "tmp").mkdir()
+    slow = base64.b64encode(png_bytes(np.tile(SCAN, (50, 36, 1)))).decode()  # 2000 x 2016
+    with process(tiny_model, port, tmp_path, "--gather", "0") as server:
+        expected = _answer(port, image=slow).json()
+        answers = []
+        askers = [threading.Thread(target=lambda: answers.append(_answer(port, image=slow))) for _ in range(12)]
+        for asker in askers:
+            asker.start()
+        for _ in range(1000):
+            if _waiting(port) + len(answers) >= 11:  # and one that runs
+                break
+        server.send_signal(signal.SIGTERM)
+        _until_refused(port)
+        assert len(answers) < 12  # whoever is new is not kept until all are answered
+        for asker in askers:
+            asker.join(60)
+        assert [answer.status_code for answer in answers] == [200] * 12
+        assert all(answer.json() == expected for answer in answers)
+        assert server.wait(30) == 0
+        assert "Traceback" not in server.stderr.read().decode()
+
+
+def _waiting(port):
+    told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return float(re.search(r"^segue_waiting\{.*\} (\S+)$", told, re.MULTILINE)[1])
+
+
+def _until_refused(port):
+    for _ in range(2000):
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/health")
+        except httpx.TransportError:
+            return
+    pytest.fail("the server still takes requests")

@@ -17,6 +17,7 @@ from segue.files import replace_folder
 from segue.types import InputError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def bundled() -> dict[str, Path]:
@@ -70,8 +71,13 @@ def read_config(folder: Path, methods: list[str], parts: Sequence[str] = ()) -> 
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint."""
+    """The weights of a checkpoint. A pickle is never opened: it can run whatever its maker wrote into it."""
     path = folder / WEIGHTS
+    if not path.exists() and (pickles := [file.name for file in sorted(folder.glob("*")) if file.suffix in PICKLES]):
+        raise InputError(
+            f"{folder}: the weights are in {pickles[0]}, a pickle, which can run code and is never opened; if you "
+            f"trust its maker, write its tensors to {WEIGHTS} by safetensors.torch.save_file"
+        )
     try:
         return load_file(path)
     except (SafetensorError, FileNotFoundError, OSError) as error:

@@ -127,21 +127,22 @@ def _ask(port: int, body: bytes) -> Iterator[tuple[float, int]]:
 
 
 def _flat(port: int, process: subprocess.Popen[bytes], body: bytes, requests: int) -> dict[str, float]:
-    """Resident memory of the server after a tenth of the requests and after all of them."""
+    """Resident memory of the server after a tenth of the requests and after all of them, and the most it ever had."""
     early = 0.0
     for number, (_, status) in enumerate(_ask(port, body), 1):
         if status != 200:
             raise InputError(f"request {number} of {requests} was answered {status}; look at the server's log")
         if number == requests // 10:
-            early = _resident(process.pid)
+            early = _memory_mb(process.pid, "VmRSS")
         if number == requests:
             break
-    return {"requests": requests, "rss_mb_early": early, "rss_mb_late": _resident(process.pid)}
+    late, peak = (_memory_mb(process.pid, field) for field in ("VmRSS", "VmHWM"))
+    return {"requests": requests, "rss_mb_early": early, "rss_mb_late": late, "peak_rss_mb": peak}
 
 
-def _resident(pid: int) -> float:
+def _memory_mb(pid: int, field: str) -> float:
     with open(f"/proc/{pid}/status") as status:
-        return next(round(int(line.split()[1]) / 1024, 1) for line in status if line.startswith("VmRSS"))
+        return next(round(int(line.split()[1]) / 1024, 1) for line in status if line.startswith(field))
 
 
 @contextmanager

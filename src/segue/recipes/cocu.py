@@ -41,7 +41,7 @@ from segue.recipes.align import train_pair
 from segue.recipes.curating import Corpus, curate_corpus, read_corpus
 from segue.recipes.evaluate_labels import score_maps, with_truth
 from segue.recipes.scenes import alone, made_once
-from segue.recipes.settings import every, facts_of
+from segue.recipes.settings import data_of, every, facts_of
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
@@ -261,6 +261,7 @@ def build(settings: CocuSettings, corpus: Corpus, classes: Sequence[str]) -> Gro
 def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[str]) -> None:
     about = {
         **facts_of(settings, *PATHS),
+        **data_of(settings.data),
         "recipe": "segue train cocu",
         "card": settings.protocol,
         "concept_vocabulary": list(concepts),

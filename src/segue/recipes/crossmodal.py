@@ -31,7 +31,7 @@ from segue.methods.crossmodal.start import config_for, load_starting_weights, re
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.recipes.scenes import scenes_once
-from segue.recipes.settings import every, facts_of
+from segue.recipes.settings import data_of, every, facts_of
 from segue.recipes.syntic import nouns
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -138,7 +138,7 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
     if start:
         load_starting_weights(model, start[0], start[1])
     spoken = nouns(list(chain(*train.captions)))
-    about = {"recipe": "segue train crossmodal", **facts_of(settings, "vq"), "nouns": spoken}
+    about = {"recipe": "segue train crossmodal", **data_of(settings.data), **facts_of(settings, "vq"), "nouns": spoken}
     saved = Saved(model, vq, words, train.classes, about)
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 

@@ -33,7 +33,7 @@ from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
 from segue.recipes.evaluate import evaluate
 from segue.recipes.scenes import made_once
-from segue.recipes.settings import every, facts_of
+from segue.recipes.settings import data_of, every, facts_of
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
@@ -224,7 +224,7 @@ def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn
 
 
 def _save(network: Any, folder: Path, settings: Settings, preprocessing: Preprocessing, val: list[Example]) -> None:
-    about = {"recipe": "segue train reclmis", **facts_of(settings)}
+    about = {"recipe": "segue train reclmis", **data_of(settings.data), **facts_of(settings)}
     temperature = calibrate(network, preprocessing, val)
     segmenters.save(Saved(network, preprocessing, temperature, about), folder)
 

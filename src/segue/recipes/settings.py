@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from segue.types import InputError
@@ -13,6 +14,11 @@ LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # of th
 def facts_of(settings: Any, *local: str) -> dict[str, str]:
     """The settings of a recipe by name, as text. local: further ones that are left out, such as paths."""
     return {name: str(value) for name, value in asdict(settings).items() if name not in (*LOCAL, *local)}
+
+
+def data_of(folder: Path) -> dict[str, str]:
+    """What a checkpoint tells of its data: the name of their folder or file, never where they are."""
+    return {"data": folder.resolve().name}
 
 
 def every(steps: int, evaluations: int) -> int:

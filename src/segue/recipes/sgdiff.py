@@ -27,7 +27,7 @@ from segue.methods.sgdiff.graph import SPATIAL
 from segue.methods.sgdiff.lexicon import Lexicon, lexicon_of
 from segue.methods.sgdiff.model import SGDiff, build_sgdiff
 from segue.methods.sgdiff.saving import restore, save
-from segue.recipes.settings import every, facts_of
+from segue.recipes.settings import data_of, every, facts_of
 from segue.recipes.sgdiff_scores import score_stories
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -217,7 +217,8 @@ def _evaluate(task: nn.Module, pictures: Sequence[Picture]) -> dict[str, float]:
 
 
 def _save(task: nn.Module, folder: Path, settings: SGDiffSettings, half: bool) -> None:
-    save(cast(SGDiff, task), folder, {"recipe": "segue train sgdiff", **facts_of(settings, "captions")}, half=half)
+    about = {"recipe": "segue train sgdiff", **data_of(settings.data), **facts_of(settings, "captions")}
+    save(cast(SGDiff, task), folder, about, half=half)
 
 
 def usable(pictures: PictureSet, split: str) -> list[Picture]:

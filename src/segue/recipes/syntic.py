@@ -47,6 +47,7 @@ from segue.methods.syntic import (
 from segue.methods.syntic.tagging import padded, tag
 from segue.recipes.embed import BATCH
 from segue.recipes.scenes import alone
+from segue.recipes.settings import data_of
 from segue.training import FitOptions, fit
 from segue.types import InputError
 
@@ -364,11 +365,12 @@ def train_on(material: Material, settings: SynticSettings, words: Words) -> Path
         model.learn_shift(*(torch.from_numpy(np.array(x)).float() for x in (material.image, material.text)))
     about = {"width": width, "fingerprint": material.pair.fingerprint, "name": settings.pair}
     recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in _TOLD}
+    made = recipe | data_of(settings.corpus)
     seen = material.names if config.af else ()
     detector = settings.detector if config.af else None
 
     def save(trained: Any, folder: Path) -> None:
-        save_captioner(Captioner(trained, words, about, support, recipe, seen, detector), folder, half=settings.half)
+        save_captioner(Captioner(trained, words, about, support, made, seen, detector), folder, half=settings.half)
 
     fit(model, batches, out=settings.out, options=_options(settings), save=save, about=recipe, resume=settings.resume)
     return settings.out / "last"

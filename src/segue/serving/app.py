@@ -34,7 +34,7 @@ from segue.serving import samples
 from segue.serving.batches import Batches, Busy
 from segue.serving.jobs import JOBS, Job, Request
 from segue.serving.limits import ASK, UNKNOWN, BodyLimit, allowed
-from segue.serving.schemas import Answer, Wrong
+from segue.serving.schemas import Answer, Ready, Wrong
 from segue.serving.uploads import Bounds, check_head, decode_base64
 from segue.types import InputError
 
@@ -151,6 +151,7 @@ class Served:
 
     def __init__(self, models: Mapping[str, Any], limits: Limits) -> None:
         self.models, self.limits, self.ready = dict(models), limits, False
+        self.cold: set[str] = set()  # jobs of which a model refused the warming request
         self.metrics = Metrics()
         self.queues = {
             (path, name): self._queue(path, job, name, model)
@@ -180,12 +181,17 @@ class Served:
         return name or there[0]
 
     async def warm(self) -> None:
-        """One request of each job to each model, so that the first user doesn't wait for what is made once."""
+        """One request of each job to each model, so that the first user doesn't wait for what is made once.
+
+        A model that fails at it keeps the server from getting ready. One that refuses it (our grey picture, our words)
+        does not, since it may be sound for its own: the server gets ready and names the job as cold.
+        """
         for (path, name), queue in self.queues.items():
             try:
                 await _patiently(queue, _first(path, self.models[name]))
-            except InputError as error:  # our small request does not suit it
-                LOG.info("warming %s of %s: %s", path, name, error)
+            except InputError as error:  # our small request does not suit it; others may
+                LOG.warning("warming %s of %s: %s", path, name, error)
+                self.cold.add(path)
             except Exception:
                 LOG.exception("warming %s of %s failed; the server does not get ready", path, name)
                 return
@@ -322,10 +328,10 @@ def _add_open(app: FastAPI, served: Served) -> None:
         return {"status": "ok", "version": __version__}
 
     @app.get("/ready", summary="Whether the models are warm", responses={503: {"model": Wrong}})
-    async def tell_ready() -> dict[str, str]:
+    async def tell_ready() -> Ready:
         if not served.ready:
             raise HTTPException(503, "the models are being warmed; ask again in some seconds")
-        return {"status": "ready"}
+        return Ready(status="ready", cold=sorted(served.cold))
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -52,7 +53,11 @@ def serve(
     loaded = {name: _loaded(folder, device, detector, relations) for name, folder in folders.items()}
     app = create_app(loaded, token=token, limits=limits, origins=folders)
     print(f"serving {', '.join(loaded)} at http://{host}:{port} (docs: /docs)", file=sys.stderr, flush=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=math.ceil(limits.seconds))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn, done, raises again what ended it
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=math.ceil(limits.seconds))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _named(models: Sequence[str]) -> dict[str, Path]:

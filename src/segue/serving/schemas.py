@@ -121,6 +121,13 @@ class Answer(BaseModel):
     size: Size | None = Field(None, description="width, height of masks and maps, in pixels")
 
 
+class Ready(BaseModel):
+    """That the models are warm."""
+
+    status: str
+    cold: list[str] = Field([], description="Jobs of which a model refused the warming request; the log says why.")
+
+
 class Wrong(BaseModel):
     """Why there is no answer, and what to do."""
 

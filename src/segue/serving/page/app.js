@@ -135,7 +135,8 @@ function phrases(story, first) {
   for (const link of links) {
     if (link.start < end) continue;
     parts.push(story.caption.slice(end, link.start));
-    const light = (on) => () => { state.lit = on ? link.place : null; paint(); };
+    const same = links.filter((one) => one === link || (link.end && one.start === link.start && one.end === link.end));  // a phrase of several things
+    const light = (on) => () => { state.lit = on ? same.map((one) => one.place) : null; paint(); };
     parts.push(make("button", {
       type: "button", class: "phrase", style: { "--c": COLOURS[link.place % COLOURS.length] }, title: `${link.label} ${link.score}`,
       onmouseenter: light(true), onmouseleave: light(false), onfocus: light(true), onblur: light(false),
@@ -172,6 +173,7 @@ async function showMasks(found, all = true) {
 
 function paint() {
   const view = $("view"), pen = view.getContext("2d");
+  view.classList.toggle("drawing", Boolean(state.layout || (state.image && JOBS[state.job].box)));
   if (state.layout) return paintLayout(view, pen);
   if (!state.image) {
     view.width = 320; view.height = 200;
@@ -183,12 +185,13 @@ function paint() {
   }
   view.width = state.image.width; view.height = state.image.height;
   pen.drawImage(state.image, 0, 0);
-  state.masks.forEach((one, i) => { if (state.lit === i || (state.lit === null && state.all)) pen.drawImage(one.canvas, 0, 0, view.width, view.height); });
+  const shown = state.masks.filter((_, i) => state.lit?.includes(i) ?? state.all);
+  for (const one of shown) pen.drawImage(one.canvas, 0, 0, view.width, view.height);
   if (state.box && JOBS[state.job].box) {
     pen.lineWidth = Math.max(1, view.width / 200); pen.strokeStyle = "#fff"; pen.strokeRect(...state.box);
     pen.setLineDash([6, 4]); pen.strokeStyle = "#000"; pen.strokeRect(...state.box); pen.setLineDash([]);
   }
-  const seen = state.masks.filter((_, i) => state.lit === i || (state.lit === null && state.all)).map((one) => one.name);
+  const seen = [...new Set(shown.map((one) => one.name))];
   view.setAttribute("aria-label", `Picture ${view.width} by ${view.height}${seen.length ? `, outlined: ${seen.join(", ")}` : ""}`);
 }
 
@@ -329,7 +332,8 @@ async function show(told) {
   $("save").hidden = false;
   $("coco").hidden = !["segment/note", "segment/labels", "explain"].includes(state.job);
   const model = state.models.find((one) => one.name === told.model), made = model.about.recipe ?? "unknown recipe";
-  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${model.drawn ? ", trained on drawn pictures only" : ""}).`
+  const data = model.drawn ? ", trained on drawn pictures only" : model.about.data ? `, trained on ${model.about.data}` : "";
+  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${data}).`
     + (model.medical ? " Not for diagnosis." : "");
 }
 
@@ -338,7 +342,8 @@ $("form").addEventListener("submit", (event) => {
   const job = JOBS[state.job];
   if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
   working($("form").querySelector("button"), async (current) => {
-    const asked = [state.job, job.asked($("form"))], told = await ask(...asked);
+    const { model } = $("form").elements, asked = [state.job, { ...job.asked($("form")), ...(model ? { model: model.value } : {}) }];
+    const told = await ask(...asked);
     if (!current()) return;
     state.asked = asked;
     await show(told);
@@ -355,7 +360,20 @@ function save(name, blob) {
 function bounds(polygons) {
   const [xs, ys] = [0, 1].map((odd) => polygons.flatMap((one) => one.filter((_, i) => i % 2 === odd)));
   const [x, y] = [Math.min(...xs), Math.min(...ys)];
-  return xs.length ? [x, y, Math.max(...xs) - x, Math.max(...ys) - y] : [0, 0, 0, 0];
+  return [x, y, Math.max(...xs) - x, Math.max(...ys) - y];
+}
+
+// The masks of an answer, and the names of COCO's categories: those that the command line writes.
+function masksOf(told) {
+  if (told.stories) {
+    const links = told.stories.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })));
+    return [links, [...new Set(links.map((one) => one.name))].sort()];
+  }
+  if (told.classes) {
+    const named = told.classes.filter((one) => "closeness" in one);  // not what is left over, the background
+    return [named, named.map((one) => one.name)];
+  }
+  return [[{ ...told, name: "described", phrase: told.note || "" }], ["described"]];
 }
 
 async function copy(words) {
@@ -375,11 +393,11 @@ $("png").addEventListener("click", () => working($("png"), async () => {
   for (const [i, one] of state.told.layouts.entries()) save(`layout-${i + 1}.png`, new Blob([Uint8Array.from(atob(one.layout), (c) => c.charCodeAt(0))], { type: "image/png" }));
 }));
 $("coco").addEventListener("click", () => working($("coco"), async () => {
-  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "polygons" });
-  const found = told.stories?.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })))
-    ?? told.classes?.filter((one) => one.area) ?? [{ name: told.note || "area", mask: told.mask, area: told.area, score: told.score }];
-  const names = [...new Set(found.map((one) => one.name))];
-  const annotations = found.map((one, i) => ({ id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, bbox: bounds(one.mask), score: one.score, segmentation: one.mask }));
+  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "polygons" }), [found, names] = masksOf(told);
+  const annotations = found.filter((one) => one.area).map((one, i) => ({
+    id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, bbox: bounds(one.mask), score: one.score,
+    phrase: one.phrase ?? one.name, segmentation: one.mask,
+  }));
   const [width, height] = told.size, images = [{ id: 1, file_name: state.name, width, height }];
   save("segue.json", new Blob([JSON.stringify({ images, annotations, categories: names.map((name, i) => ({ id: i + 1, name })) })], { type: "application/json" }));
 }));
@@ -396,11 +414,17 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 
 // ------------------------------------------------------------------------------------------------ the frame
 
+// Which model is asked, where more than one does the job.
+function choice(job) {
+  const names = state.models.filter((one) => one.jobs.includes(job)).map((one) => one.name);
+  return names.length > 1 ? [make("label", {}, "Model", make("select", { name: "model" }, ...names.map((name) => make("option", {}, name))))] : [];
+}
+
 function open(name) {
   const job = JOBS[name], kept = { image: state.image, data: state.data, sample: state.sample };
   Object.assign(state, { job: name, masks: [], layout: null, told: null, box: null, lit: null }, kept);
   for (const tab of $("tabs").children) tab.setAttribute("aria-selected", String(tab.dataset.job === name));
-  $("form").replaceChildren(...job.fields(), make("button", { class: "go", type: "submit" }, job.title));
+  $("form").replaceChildren(...job.fields(), ...choice(name), make("button", { class: "go", type: "submit" }, job.title));
   for (const input of $("form").querySelectorAll(".boxes input")) {
     input.addEventListener("input", () => { state.box = ["x", "y", "width", "height"].map((n) => Number($("form").elements[n].value)); paint(); });
   }
