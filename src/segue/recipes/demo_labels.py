@@ -125,7 +125,8 @@ def archive_part(out: Path, scenes: Sequence[Shown], rows: Sequence[int], pair: 
         right = "".join(f"<li>{html.escape(c)}{' (there)' if c in one.omitted else ''}</li>" for c in found)
         cards.append(figure(out, f"archive-{i}.png", one.image, "Caption", one.caption) + f"<ul>{right}</ul>")
     lead = (
-        f"From {len(scenes)} scenes with one caption each. Below a scene the three best-ranked concepts of its archive "
-        "that its caption doesn't name; the sketchbook knows which of them are there. (<code>segue curate</code>)"
+        f"From {len(scenes)} scenes with one caption each: wide ones, which the bundled pair knows. Below a scene the "
+        "three best-ranked concepts of its archive that its caption doesn't name; the sketchbook knows which of them "
+        "are there. (<code>segue curate</code>)"
     )
     return f'<p>{lead}</p><div class="row">{"".join(f"<div>{card}</div>" for card in cards)}</div>'
