@@ -124,6 +124,15 @@ def test_all_files_of_a_picture(tmp_path):
         assert '"file_name": "p.jpg"' in (tmp_path / "every" / f"p.3.{kind}.json").read_text()
 
 
+def test_a_picture_without_masks_tells_its_size_too(tmp_path):
+    write_stories(tmp_path, "p", IMAGE, [CaptionedMasks("nothing", 0.1)], ("coco", "grandf"))
+    for kind in ("coco", "grandf"):
+        (one,) = json.loads((tmp_path / f"p.{kind}.json").read_text())["images"]
+        assert (one["height"], one["width"]) == (20, 30)
+    with pytest.raises(InputError, match="mask of 30x20, the picture has 30x9"):
+        write_stories(tmp_path, "p", IMAGE[:9], [STORY], ("grandf",))
+
+
 def test_a_story_checks_itself():
     with pytest.raises(InputError, match="got the phrase 'a cat', but the caption has 'a dog' there"):
         CaptionedMasks(CAPTION, 1.0, (Link(23, 28, "a cat", DOG, 1.0),))
