@@ -278,7 +278,7 @@ def explain(
     include: tuple[str, ...] = (),
     seed: int = 0,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
-    export: tuple[Literal["coco", "grandf", "panoptic"], ...] = (),
+    export: tuple[Literal["coco", "coco-rle", "grandf", "panoptic"], ...] = (),
     json: bool = False,
     device: str = "cpu",
 ) -> None:
@@ -306,7 +306,8 @@ def explain(
         include: words that every caption tells.
         seed: of all that is drawn by lot.
         out: folder for the overlays and the pages (default PICTURE.stories).
-        export: further files.
+        export: further files. coco is one for all pictures and objects, with polygons; coco-rle the same with run
+            lengths, which keep every pixel in less space.
         json: print one JSON object.
         device: cpu, cuda, cuda:1, ...
     """

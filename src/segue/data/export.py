@@ -84,6 +84,23 @@ def _annotation(link: Link, as_polygons: bool) -> dict[str, Any]:
     }
 
 
+def join_coco(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `to_coco` made of pictures, each by itself, as one: numbers go on, categories are one by name."""
+    names = sorted({one["name"] for part in parts for one in part["categories"]})
+    number, made = {name: i for i, name in enumerate(names, 1)}, to_coco([], names)
+    for part in parts:
+        before = {key: len(made[key]) for key in ("images", "annotations", "captions")}
+        after = {"image_id": before["images"], "caption_id": before["captions"]}
+        called = {one["id"]: one["name"] for one in part["categories"]}
+        for key, past in before.items():
+            for one in part[key]:
+                moved = one | {"id": one["id"] + past} | {k: one[k] + n for k, n in after.items() if k in one}
+                if "category_id" in one:
+                    moved["category_id"] = number[called[one["category_id"]]]
+                made[key].append(moved)
+    return made
+
+
 def write_coco(
     path: Path,
     told: Sequence[Told],
@@ -242,7 +259,7 @@ def _check_grid(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks]) -> 
                 )
 
 
-KINDS = ("overlay", "html", "coco", "grandf", "panoptic")
+KINDS = ("overlay", "html", "grandf", "panoptic")
 
 
 def write_stories(
@@ -254,28 +271,26 @@ def write_stories(
     *,
     picture: str = "",
 ) -> list[Path]:
-    """Files of one picture, each written whole or not at all; returns them.
+    """Files of one picture, each written whole or not at all; returns them. COCO's, of many, is by `write_coco`.
 
-    kinds: overlay (NAME.N.png of each story), html (NAME.html), coco (NAME.coco.json, polygons), grandf
-    (NAME.grandf.json), panoptic (NAME.N.panoptic.png of each story that has masks, and their segments in
-    NAME.panoptic.json). picture: its file's name, as those tell it; NAME.png unless given.
+    kinds: overlay (NAME.N.png of each story), html (NAME.html), grandf (NAME.grandf.json), panoptic
+    (NAME.N.panoptic.png of each story that has masks, and their segments in NAME.panoptic.json). picture: its file's
+    name, as GranDf tells it; NAME.png unless given.
     """
     if odd := [kind for kind in kinds if kind not in KINDS]:
         raise InputError(f"export: got {odd[0]!r}, expected some of {', '.join(KINDS)}")
     check_image(image)
     _check_grid(image, stories)
     folder.mkdir(parents=True, exist_ok=True)
-    told, texts, made = [(picture or f"{name}.png", stories)], {}, []
-    sizes = [(image.shape[0], image.shape[1])]
+    texts, made = dict[str, str](), []
     pictures: dict[str, NDArray[np.uint8]] = {}
     if "overlay" in kinds:
         pictures |= {f"{name}.{n}.png": overlay(image, story) for n, story in enumerate(stories, 1)}
     if "html" in kinds:
         texts[f"{name}.html"] = to_html(image, stories, name)
-    if "coco" in kinds:
-        texts[f"{name}.coco.json"] = json.dumps(to_coco(told, as_polygons=True, sizes=sizes))
     if "grandf" in kinds:
-        texts[f"{name}.grandf.json"] = json.dumps(to_grandf(told, sizes=sizes))
+        told, size = (picture or f"{name}.png", stories), (image.shape[0], image.shape[1])
+        texts[f"{name}.grandf.json"] = json.dumps(to_grandf([told], sizes=[size]))
     if "panoptic" in kinds:
         drawn = {f"{name}.{n}.panoptic.png": to_panoptic(story) for n, story in enumerate(stories, 1) if story.links}
         pictures |= {file: pixels for file, (pixels, _) in drawn.items()}
