@@ -21,7 +21,7 @@ from segue.recipes import RECIPES, TABLES
 from segue.recipes.cocu import SCENES, NamedBatches, System, build, cocu, curated_archive, with_nouns
 from segue.recipes.cocu_tables import SEEDS, learning_curve, named_often, score_scenes
 from segue.recipes.curating import read_corpus
-from segue.recipes.evaluate_labels import evaluate_label_maps, with_truth
+from segue.recipes.evaluate_labels import evaluate_label_maps, score_maps, with_truth
 from segue.types import InputError, Phrase, Picture, PictureSet
 
 TINY = GroupViTConfig(
@@ -129,6 +129,24 @@ def test_eval_prints_the_card_and_the_overlap(segue, trained, scenes, tmp_path):
     status, told, _ = segue("eval", trained, *args)
     assert status == 0
     assert "miou" in told
+
+
+def test_eval_changes_the_card(segue, trained, scenes, tiny_model):
+    args = ("--data", scenes, "--split", "val", "--json")
+    plain = json.loads(segue("eval", trained, *args)[1])
+    more = ("--hard", "--prompt", "the {}", "--top-k", 3)
+    status, told, error = segue("eval", trained, *args, *more, "--protocol", "scenes")
+    assert status == 0, error
+    changed = json.loads(told)
+    assert changed["card"] == plain["card"] | {"soft": False, "prompt": "the {}", "top_k": 3}
+    assert (plain["protocol"], changed["protocol"]) == ("the model's own", "scenes, changed")
+    card = Card(**changed["card"])
+    pictures, classes, truth = with_truth(read_pictures(scenes, "val"), card)
+    ious, accuracy = score_maps(load_labeller(trained), pictures, classes, truth, card)
+    assert (changed["miou"], changed["pixel_accuracy"]) == (pytest.approx(np.nanmean(ious)), pytest.approx(accuracy))
+    assert changed["pixel_accuracy"] != plain["pixel_accuracy"]
+    assert "expected one {}" in segue("eval", trained, *args, "--prompt", "the")[2]
+    assert "--top-k: " in segue("eval", tiny_model, *args, "--top-k", 3)[2]
 
 
 def test_a_perfect_answer_scores_one(trained, scenes, monkeypatch):
