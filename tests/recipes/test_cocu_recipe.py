@@ -180,6 +180,27 @@ def test_without_label_maps_the_masks_are_the_truth(scenes):
                                             for p in found.pictures]), Card(32, 32, 16))  # fmt: skip
 
 
+def test_background_is_scored_by_cards_that_can_answer_it(trained, scenes, monkeypatch):
+    """Without a threshold no pixel is named so: its IoU of 0 would say nothing of the model, and is left out."""
+    found = read_pictures(scenes, "val")
+    behind = int(np.argmax(np.bincount(found.pictures[0].label_map().ravel(), minlength=256)[:255]))
+    classes = tuple("background" if i == behind else name for i, name in enumerate(found.classes))
+    named = replace(found, classes=classes)
+    monkeypatch.setattr("segue.recipes.evaluate_labels.read_pictures", lambda *_: named)
+    model = load_labeller(trained)
+    for threshold in (None, 0.2):
+        model.card = Card(32, 32, 16, threshold)
+        told = evaluate_label_maps(model, scenes, "val")
+        there = {name: iou for name, iou in told["class_iou"].items() if iou is not None}
+        assert ("background" in there) == (threshold is not None)
+        assert told["miou"] == pytest.approx(np.mean(list(there.values())))
+        said = "left out of miou: this card has no threshold, below which a pixel would be background"
+        assert told["card"].get("background") == (None if threshold else said)
+    monkeypatch.undo()
+    model.card = Card(32, 32, 16)
+    assert "background" not in evaluate_label_maps(model, scenes, "val")["card"]
+
+
 def test_what_label_maps_leave_out_is_background_where_the_card_has_one(scenes):
     found = read_pictures(scenes, "val")
     hidden = [np.where(p.label_map() == 0, 255, p.label_map()).astype(np.uint8) for p in found.pictures]

@@ -20,6 +20,7 @@ from segue.metrics.panoptic import IGNORE, Confusion
 from segue.types import InputError, Picture, PictureSet
 
 BACKGROUND = "background"
+LEFT_OUT = "left out of miou: this card has no threshold, below which a pixel would be background"
 Truth = Callable[[Picture], NDArray[np.uint8]]
 
 
@@ -53,7 +54,7 @@ def evaluate_label_maps(
         "data": str(data),
         "split": split,
         "protocol": (protocol or "the model's own") + (", changed" if card != named else ""),
-        "card": asdict(card),
+        "card": asdict(card) | ({"background": LEFT_OUT} if _left_out(classes, card) else {}),
         "pictures": len(pictures),
         "classes": len(classes),
         "miou": float(np.nanmean(ious)),
@@ -124,6 +125,7 @@ def score_maps(
 ) -> tuple[NDArray[np.float64], float]:
     """(IoU of each class, NaN where it does not occur, and pixel accuracy), over all pixels of all pictures.
 
+    Background's IoU is NaN too where the card has no threshold, because then no pixel can be named so.
     given: of each picture only the names are asked for that it shows, as by someone who looks at it. Where the card has
     a threshold and the classes no background, what is predicted background is wrong.
     """
@@ -139,8 +141,14 @@ def score_maps(
             answer = labeller.segment(picture.load(), [classes[i] for i in asked], card=card)
             found = _numbered(answer, asked, behind)
         counts += Confusion.of(found, there, len(classes) + 1)
-    told = counts.scores(empty="skip")
-    return counts.class_iou(empty="skip")[: len(classes)], told["pixel_accuracy"]
+    ious = counts.class_iou(empty="skip")[: len(classes)]
+    if _left_out(classes, card):
+        ious[behind] = np.nan
+    return ious, counts.scores(empty="skip")["pixel_accuracy"]
+
+
+def _left_out(classes: Sequence[str], card: Card) -> bool:
+    return card.threshold is None and BACKGROUND in classes
 
 
 def _numbered(answer: NamedMap, numbers: NDArray[np.int64], behind: int) -> NDArray[np.int64]:

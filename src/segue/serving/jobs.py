@@ -113,7 +113,9 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
         found: Told
         if asked.every:
             each = model.explain_every(pixels, **options)
-            found = {"prompts": [{"prompt": {"box": box}, "stories": _stories(some, asked.masks)} for box, some in each]}
+            found = {
+                "prompts": [{"prompt": {"box": box}, "stories": _stories(some, asked.masks)} for box, some in each]
+            }
         else:
             found = {"stories": _stories(model.explain(pixels, **prompt, label=asked.label, **options), asked.masks)}
         told.append({"size": _size(pixels), **found})
