@@ -88,6 +88,9 @@ def segment(
     explain: bool = False,
     card: str | None = None,
     background: float | None = None,
+    hard: bool = False,
+    prompt: str | None = None,
+    top_k: int | None = None,
     coco: Path | None = None,
     device: str = "cpu",
 ) -> None:
@@ -108,6 +111,9 @@ def segment(
         explain: notes: also draw which patches and words counted, and Grad-CAM.
         card: labels: the protocol (voc, context, ade150, scenes, ...); the model's own unless given.
         background: labels: score below which a pixel is background; 0 for no background, the card's unless given.
+        hard: labels: a pixel belongs to one group alone instead of softly to all; the card's way unless given.
+        prompt: labels: the text with {} for the name, such as "a drawing of a {}."; the card's unless given.
+        top_k: labels: how many of the names a picture may have, 0 for all; the card's unless given.
         coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
             Label Studio ask for.
         device: cpu, cuda, cuda:1, ...
@@ -115,7 +121,8 @@ def segment(
     if labels is None:
         from segue.recipes.segmenting import segment_files
 
-        _refuse("--labels", card=card is not None, background=background is not None)
+        changed: dict[str, Any] = {"hard": hard, "prompt": prompt is not None, "top_k": top_k is not None}
+        _refuse("--labels", card=card is not None, background=background is not None, **changed)
         chosen = model or "reclmis-chest"
         segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device, coco)
     else:
@@ -124,13 +131,14 @@ def segment(
         if note is not None or notes is not None:
             raise InputError("--note and --labels exclude each other; leave one of them out")
         _refuse("notes, not with --labels", threshold=threshold != 0.5, tta=tta, window=window != 0, explain=explain)
-        label_files(image, labels, model or MODEL, out, json, card, background, device, coco)
+        changes: dict[str, Any] = {"hard": hard, "prompt": prompt, "top_k": top_k}
+        label_files(image, labels, model or MODEL, out, json, card, background, device, coco, **changes)
 
 
 def _refuse(goes_with: str, **given: bool) -> None:
     """Refuse options that belong to the other way of using a command."""
     if wrong := [name for name, there in given.items() if there]:
-        raise InputError(f"--{wrong[0]} goes with {goes_with}; leave one of them out")
+        raise InputError(f"--{wrong[0].replace('_', '-')} goes with {goes_with}; leave one of them out")
 
 
 def draw(
@@ -278,7 +286,7 @@ def explain(
     include: tuple[str, ...] = (),
     seed: int = 0,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
-    export: tuple[Literal["coco", "grandf", "panoptic"], ...] = (),
+    export: tuple[Literal["coco", "coco-rle", "grandf", "panoptic"], ...] = (),
     json: bool = False,
     device: str = "cpu",
 ) -> None:
@@ -306,7 +314,8 @@ def explain(
         include: words that every caption tells.
         seed: of all that is drawn by lot.
         out: folder for the overlays and the pages (default PICTURE.stories).
-        export: further files.
+        export: further files. coco is one for all pictures and objects, with polygons; coco-rle the same with run
+            lengths, which keep every pixel in less space.
         json: print one JSON object.
         device: cpu, cuda, cuda:1, ...
     """
@@ -333,6 +342,9 @@ def evaluate(
     empty: Literal["zero", "one", "skip"] | None = None,
     tta: bool = False,
     window: int = 0,
+    hard: bool = False,
+    prompt: str | None = None,
+    top_k: int | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
     device: str = "cpu",
 ) -> None:
@@ -349,12 +361,16 @@ def evaluate(
             always counts it 0.
         tta: notes: average with the mirrored picture.
         window: notes: slide a window of that many pixels.
+        hard: GroupViT: a pixel belongs to one group alone instead of softly to all; the card's way unless given.
+        prompt: GroupViT: the text with {} for the name; the card's unless given.
+        top_k: GroupViT: how many of the names a picture may have, 0 for all; the card's unless given.
         on_bad: stop at unreadable examples, or skip them and say so.
         device: cpu, cuda, ...
     """
     from segue.recipes.evaluating import evaluate_files
 
     options: dict[str, Any] = {"protocol": protocol, "vocabulary": vocabulary, "empty": empty, "tta": tta}
+    options |= {"hard": hard, "prompt": prompt, "top_k": top_k}
     told = evaluate_files(model, data, split, window=window, on_bad=on_bad, device=device, **options)
     print(_json(told) if json else _text(told))
 

@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -6,6 +8,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 import segue as package
 from methods.sgdiff.sgdiff_toys import SIDE, toy_example, toy_model
@@ -216,6 +219,53 @@ def test_the_command_writes_overlays_page_and_exports(segue, folder, files):
         status, out, error = segue(*args, *prompt)
         assert status == 0, error
         assert "7.html" in out or "7.1.html" in out
+
+
+def read_coco(path):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+def test_every_object_of_every_picture_is_in_one_coco_file(segue, folder, explainer, files, tmp_path):
+    """As polygons and as run lengths, whose masks are those of the stories; a picture without any mask has its size."""
+    photos, graph = tmp_path / "photos", files / "g.json"
+    photos.mkdir()
+    shutil.copy(files / "7.png", photos / "7.png")
+    shutil.copy(files / "7.png", photos / "8.png")
+    circle = visual_genome() | {"image_id": 8, "objects": visual_genome()["objects"][1:], "relationships": []}
+    graph.write_text(json.dumps([visual_genome(), circle]))
+    args = ("explain", photos, "--every", "--graph", graph, "--model", folder, "--top", 2, "-o", tmp_path / "o")
+    status, _, error = segue(*args, "--export", "coco", "coco-rle")
+    assert status == 0, error
+    assert sorted(p.name for p in (tmp_path / "o").glob("*.json")) == ["photos.coco-rle.json", "photos.coco.json"]
+    expected = [explainer.explain_every(photos / f"{n}.png", graph=graph, top=2) for n in (7, 8)]
+    for kind in ("coco", "coco-rle"):
+        coco = read_coco(tmp_path / "o" / f"photos.{kind}.json")
+        named = [(i, one["file_name"], one["height"], one["width"]) for i, one in coco.imgs.items()]
+        assert named == [(1, "7.png", SIDE, SIDE), (2, "8.png", SIDE, SIDE)]
+        assert [one["name"] for one in coco.cats.values()] == ["circle", "square"]
+        for image_id, found in enumerate(expected, 1):
+            stories = [story for _, stories in found for story in stories]
+            captions = [c["caption"] for c in coco.dataset["captions"] if c["image_id"] == image_id]
+            assert captions == [story.caption for story in stories]
+            links = [link for story in stories for link in story.links if link.mask.any()]
+            for one, link in zip(coco.loadAnns(coco.getAnnIds(imgIds=image_id)), links, strict=True):
+                assert isinstance(one["segmentation"], list) == (kind == "coco")
+                assert coco.cats[one["category_id"]]["name"] == link.label
+                np.testing.assert_array_equal(coco.annToMask(one).astype(bool), link.mask)
+
+
+def test_a_story_without_masks_leaves_the_picture_its_size(segue, files):
+    silent = toy_model()
+    silent.head.tags.bias.data[0] += 50  # no word is of a phrase
+    save(silent, files / "silent")
+    args = ("--box", "3,10,12,12", "--label", "square", "--model", files / "silent", "-o", files / "o")
+    status, _, error = segue("explain", files / "7.png", *args, "--export", "coco", "grandf")
+    assert status == 0, error
+    for kind in ("coco", "grandf"):
+        told = json.loads((files / f"o/7.{kind}.json").read_text())
+        assert told["annotations"] == []
+        assert {(one["height"], one["width"]) for one in told["images"]} == {(SIDE, SIDE)}
 
 
 @pytest.mark.parametrize(

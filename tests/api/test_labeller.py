@@ -1,7 +1,7 @@
 """Naming pixels: the predictor, how its checkpoints are recognised, and `segue segment --labels`."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,10 +10,11 @@ from PIL import Image
 
 import segue as package
 from segue.api import Labeller, NamedMap, load_labeller
+from segue.api.labeller import GENERAL, changed_card
 from segue.data.images import read_index
 from segue.methods.cocu.groupvit import GroupViT, GroupViTConfig, sized_for, train_tokenizer
 from segue.methods.cocu.hub import save_groupvit
-from segue.methods.cocu.segment import CARDS, Card
+from segue.methods.cocu.segment import CARDS, Card, embed_names
 from segue.types import InputError
 
 LABELS = 'dog, grass, "chair, folding"'
@@ -131,6 +132,10 @@ def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_pa
         (("--labels", "dog, sky", "--note", "x"), "--note and --labels exclude each other"),
         (("--labels", "dog, sky", "--explain"), "--explain goes with notes"),
         (("--note", "x", "--card", "voc"), "--card goes with --labels"),
+        (("--note", "x", "--top-k", 0), "--top-k goes with --labels"),
+        (("--note", "x", "--hard"), "--hard goes with --labels"),
+        (("--labels", "dog, sky", "--prompt", "a photo"), "prompt: got 'a photo', expected one {} where the name goes"),
+        (("--labels", "dog, sky", "--top-k", -1), "top_k: got -1, expected 1 or more, or none (--top-k 0) for all"),
         (("--labels", "dog,,sky"), "name 2 of 3 is empty"),
         (("--labels", "dog, zebra"), "'zebra' means nothing"),
         (("--labels", "dog, sky", "--card", "vok"), "protocol 'vok'"),
@@ -143,6 +148,40 @@ def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match
     assert status == 2
     assert match in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "values"),
+    [
+        ((), {}),
+        (("--hard",), {"soft": False}),
+        (("--prompt", "the {} under"), {"prompt": "the {} under"}),
+        (("--top-k", 2), {"top_k": 2}),
+        (("--card", "small", "--top-k", 1, "--hard"), {"top_k": 1, "soft": False}),
+    ],
+)
+def test_the_command_changes_the_card(segue, groupvit, picture, tmp_path, args, values):
+    card = replace(CARDS["small" if "--card" in args else "scenes"], **values)
+    status, told, error = segue("segment", picture, "--labels", LABELS, "--model", groupvit, "--json", *args)
+    assert status == 0, error
+    answer = json.loads(told)
+    assert answer["card"] == asdict(card)
+    expected = load_labeller(groupvit).segment(picture, LABELS, card=card)
+    np.testing.assert_array_equal(read_index(tmp_path / answer["map"]), expected.index)
+    assert [one["closeness"] for one in answer["classes"]] == [round(float(v), 4) for v in expected.picture]
+    plain = load_labeller(groupvit).segment(picture, LABELS)
+    assert bool(values) == (not np.array_equal(expected.scores, plain.scores))
+
+
+def test_all_names_may_be_asked_of_a_hub_model(groupvit):
+    assert changed_card(GENERAL).top_k == 5
+    assert changed_card(GENERAL, top_k=0) == replace(GENERAL, top_k=None)
+
+
+def test_braces_around_the_names_place_are_kept(groupvit):
+    """A prompt is a plain text with one {}, whatever else Python's formats could mean by it."""
+    model = load_labeller(groupvit).model
+    torch.testing.assert_close(embed_names(model, ["dog"], "{{}} {x}"), embed_names(model, ["{dog} {x}"], "{}"))
 
 
 def test_without_a_model_the_bundled_one_names(segue, picture):

@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from segue.data import rle
-from segue.data.export import overlay, to_coco, to_grandf, to_html, to_panoptic, write_stories
+from segue.data.export import join_coco, overlay, to_coco, to_grandf, to_html, to_panoptic, write_stories
 from segue.types import CaptionedMasks, InputError, Link
 
 CAPTION = "a red square <left of> a dog"
@@ -54,6 +54,18 @@ def test_coco_keeps_to_given_categories():
     assert [a["category_id"] for a in made["annotations"]] == [2, 1, 1]
     with pytest.raises(InputError, match="class 'square' is not among the categories"):
         to_coco([("p.png", [STORY])], ("dog",))
+
+
+def test_pictures_told_one_by_one_are_joined_as_if_told_at_once():
+    cat = CaptionedMasks("a cat", 0.2, (Link(0, 5, "a cat", TAIL, 0.8, "cat"),))
+    pictures = [("p.png", [STORY, SILENT]), ("empty.png", []), ("q.png", [cat, STORY])]
+    sizes = [(20, 30), (7, 9), (20, 30)]
+    for as_polygons in (True, False):
+        each = [
+            to_coco([one], as_polygons=as_polygons, sizes=[size]) for one, size in zip(pictures, sizes, strict=True)
+        ]
+        assert join_coco(each) == to_coco(pictures, as_polygons=as_polygons, sizes=sizes)
+    assert join_coco([]) == to_coco([])
 
 
 def test_grandf_ties_characters_to_masks():
@@ -117,11 +129,20 @@ def test_masks_of_another_size_are_refused():
 def test_all_files_of_a_picture(tmp_path):
     files = write_stories(tmp_path / "out", "p", IMAGE, [STORY, CaptionedMasks("nothing", 0.1)])
     assert sorted(f.name for f in files) == sorted(f.name for f in (tmp_path / "out").iterdir())
-    assert {"p.1.png", "p.2.png", "p.1.panoptic.png", "p.html", "p.coco.json"} <= {f.name for f in files}
+    assert {"p.1.png", "p.2.png", "p.1.panoptic.png", "p.html", "p.grandf.json"} <= {f.name for f in files}
     assert Image.open(tmp_path / "out" / "p.1.panoptic.png").size == (30, 20)
-    write_stories(tmp_path / "every", "p.3", IMAGE, [STORY], ("coco", "grandf"), picture="p.jpg")
-    for kind in ("coco", "grandf"):
-        assert '"file_name": "p.jpg"' in (tmp_path / "every" / f"p.3.{kind}.json").read_text()
+    write_stories(tmp_path / "every", "p.3", IMAGE, [STORY], ("grandf",), picture="p.jpg")
+    assert '"file_name": "p.jpg"' in (tmp_path / "every" / "p.3.grandf.json").read_text()
+    with pytest.raises(InputError, match="export: got 'coco', expected some of overlay, html, grandf, panoptic"):
+        write_stories(tmp_path / "coco", "p", IMAGE, [STORY], ("coco",))
+
+
+def test_a_picture_without_masks_tells_its_size_too(tmp_path):
+    write_stories(tmp_path, "p", IMAGE, [CaptionedMasks("nothing", 0.1)], ("grandf",))
+    (one,) = json.loads((tmp_path / "p.grandf.json").read_text())["images"]
+    assert (one["height"], one["width"]) == (20, 30)
+    with pytest.raises(InputError, match="mask of 30x20, the picture has 30x9"):
+        write_stories(tmp_path, "p", IMAGE[:9], [STORY], ("grandf",))
 
 
 def test_a_story_checks_itself():

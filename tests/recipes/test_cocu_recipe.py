@@ -21,7 +21,7 @@ from segue.recipes import RECIPES, TABLES
 from segue.recipes.cocu import SCENES, NamedBatches, System, build, cocu, curated_archive, with_nouns
 from segue.recipes.cocu_tables import SEEDS, learning_curve, named_often, score_scenes
 from segue.recipes.curating import read_corpus
-from segue.recipes.evaluate_labels import evaluate_label_maps, with_truth
+from segue.recipes.evaluate_labels import evaluate_label_maps, score_maps, with_truth
 from segue.types import InputError, Phrase, Picture, PictureSet
 
 TINY = GroupViTConfig(
@@ -131,6 +131,24 @@ def test_eval_prints_the_card_and_the_overlap(segue, trained, scenes, tmp_path):
     assert "miou" in told
 
 
+def test_eval_changes_the_card(segue, trained, scenes, tiny_model):
+    args = ("--data", scenes, "--split", "val", "--json")
+    plain = json.loads(segue("eval", trained, *args)[1])
+    more = ("--hard", "--prompt", "the {}", "--top-k", 3)
+    status, told, error = segue("eval", trained, *args, *more, "--protocol", "scenes")
+    assert status == 0, error
+    changed = json.loads(told)
+    assert changed["card"] == plain["card"] | {"soft": False, "prompt": "the {}", "top_k": 3}
+    assert (plain["protocol"], changed["protocol"]) == ("the model's own", "scenes, changed")
+    card = Card(**changed["card"])
+    pictures, classes, truth = with_truth(read_pictures(scenes, "val"), card)
+    ious, accuracy = score_maps(load_labeller(trained), pictures, classes, truth, card)
+    assert (changed["miou"], changed["pixel_accuracy"]) == (pytest.approx(np.nanmean(ious)), pytest.approx(accuracy))
+    assert changed["pixel_accuracy"] != plain["pixel_accuracy"]
+    assert "expected one {}" in segue("eval", trained, *args, "--prompt", "the")[2]
+    assert "--top-k: " in segue("eval", tiny_model, *args, "--top-k", 3)[2]
+
+
 def test_a_perfect_answer_scores_one(trained, scenes, monkeypatch):
     """The scores of the truth itself, put in the model's mouth."""
     model = load_labeller(trained)
@@ -160,6 +178,27 @@ def test_without_label_maps_the_masks_are_the_truth(scenes):
     with pytest.raises(InputError, match="no picture of this split has a label map or a mask"):
         with_truth(replace(found, pictures=[replace(p, label_map=None, regions=(), relations=(), phrases=())
                                             for p in found.pictures]), Card(32, 32, 16))  # fmt: skip
+
+
+def test_background_is_scored_by_cards_that_can_answer_it(trained, scenes, monkeypatch):
+    """Without a threshold no pixel is named so: its IoU of 0 would say nothing of the model, and is left out."""
+    found = read_pictures(scenes, "val")
+    behind = int(np.argmax(np.bincount(found.pictures[0].label_map().ravel(), minlength=256)[:255]))
+    classes = tuple("background" if i == behind else name for i, name in enumerate(found.classes))
+    named = replace(found, classes=classes)
+    monkeypatch.setattr("segue.recipes.evaluate_labels.read_pictures", lambda *_: named)
+    model = load_labeller(trained)
+    for threshold in (None, 0.2):
+        model.card = Card(32, 32, 16, threshold)
+        told = evaluate_label_maps(model, scenes, "val")
+        there = {name: iou for name, iou in told["class_iou"].items() if iou is not None}
+        assert ("background" in there) == (threshold is not None)
+        assert told["miou"] == pytest.approx(np.mean(list(there.values())))
+        said = "left out of miou: this card has no threshold, below which a pixel would be background"
+        assert told["card"].get("background") == (None if threshold else said)
+    monkeypatch.undo()
+    model.card = Card(32, 32, 16)
+    assert "background" not in evaluate_label_maps(model, scenes, "val")["card"]
 
 
 def test_what_label_maps_leave_out_is_background_where_the_card_has_one(scenes):

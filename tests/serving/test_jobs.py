@@ -80,6 +80,9 @@ def test_a_mask_and_the_controls_of_stories(client, tiny_models):
     [
         ({}, "got nothing, expected one of box, point, scribble"),
         ({"box": [1, 1, 4, 4], "point": [1, 1]}, "got box, point"),
+        ({"box": [1, 1, 4, 4], "every": True}, "got box, every"),
+        ({"every": True, "label": "dog"}, "label: names what one place is around; with every give regions"),
+        ({"every": True, "regions": None}, "no scene graph"),
         ({"box": [1, 1, 4, 4], "relations": [{"subject": 0, "predicate": "on", "object": 9}]}, "relation 0-9"),
         ({"box": [900, 900, 5, 5]}, "box"),
         ({"box": [1, 1, 4]}, "box"),
@@ -149,6 +152,54 @@ def test_answers_are_those_of_the_command_line(client, tiny_folders, segue, tmp_
     sent = base64.b64encode((tmp_path / "l.png").read_bytes()).decode()
     told = [{"text": one["caption"], "score": round(one["score"], 4)} for one in told["captions"]]
     assert told == asked(client, "tell", layout=sent, num=2)["captions"]
+
+
+OBJECTS = [{"object_id": i, "names": [r.label], **dict(zip("xywh", r.box, strict=True))}
+           for i, r in enumerate(PICTURE.regions)]  # fmt: skip
+EDGES = [{"subject_id": r.subject, "predicate": r.predicate, "object_id": r.object} for r in PICTURE.relations]
+FIRST = PICTURE.regions[0].box
+
+
+@pytest.mark.parametrize(
+    ("args", "sent", "place"),
+    [
+        (("--every",), {"every": True}, None),
+        (("--point", "24,16"), {"point": [24, 16]}, PICTURE.regions[1].box),
+        (("--scribble", "5,12 12,19"), {"scribble": [[5, 12], [12, 19]]}, (5, 12, 8, 8)),
+        (("--point", "9,16", "--length", 4), {"point": [9, 16], "length": 4}, FIRST),
+        (("--point", "9,16", "--include", "circle", "red"), {"point": [9, 16], "include": ["circle", "red"]}, FIRST),
+    ],
+)
+def test_places_and_controls_are_those_of_the_command_line(
+    client, tiny_models, tiny_folders, segue, tmp_path, args, sent, place
+):
+    """And a place's stories are those of the box that it stands for."""
+    write_image(IMAGE, tmp_path / "p.png")
+    (tmp_path / "g.json").write_text(json.dumps({"image_id": "p", "objects": OBJECTS, "relationships": EDGES}))
+    how = ("--top", 2, "--seed", 3, "--noise", 1, "--graph", "g.json", "--model", tiny_folders["stories"], "--json")
+    status, out, error = segue("explain", "p.png", *args, *how)
+    assert status == 0, error
+    regions = [{"label": r.label, "box": r.box} for r in PICTURE.regions]
+    known = {"regions": regions, "relations": [r.__dict__ for r in PICTURE.relations]}
+    answer = asked(client, "explain", image=SENT, top=2, seed=3, noise=1, **known, **sent)
+    answered = answer["prompts"] if "every" in sent else [{"stories": answer["stories"]}]
+    for one in answered:
+        for story in one["stories"]:
+            for link in story["links"]:
+                assert rle.decode(rle.from_json(link.pop("mask"), (32, 32), "mask")).sum() == link["area"]
+    told = json.loads(out)["prompts"]
+    if "every" in sent:
+        assert [one["prompt"] for one in answered] == [{"box": list(r.box)} for r in PICTURE.regions]
+        assert [one["prompt"] for one in told] == [one["prompt"] for one in answered]
+    assert [one["stories"] for one in told] == [one["stories"] for one in answered]
+    captions = [story["caption"] for one in told for story in one["stories"]]
+    if place is not None:
+        plain = {"regions": [type(r)(r.label, r.box) for r in PICTURE.regions], "relations": PICTURE.relations}
+        controls = {name: sent[name] for name in ("length", "include") if name in sent}
+        stories = tiny_models["stories"].explain(IMAGE, box=place, top=2, seed=3, noise=1, **plain, **controls)
+        assert captions == [story.caption for story in stories]
+    assert all(len(caption.split()) == sent.get("length", len(caption.split())) for caption in captions)
+    assert all(set(sent.get("include", ())) <= set(caption.split()) for caption in captions)
 
 
 def test_all_models_get_warm(client):

@@ -64,7 +64,7 @@ GOOD = {
     "segment/labels": {"image": SENT, "labels": ["dog", "grass"], "background": 0.1},
     "caption": {"image": SENT, "num": 1},
     "explain": {
-        "image": SENT, "box": [4, 10, 10, 12], "regions": REGIONS, "top": 1, "seed": 0, "include": [],
+        "image": SENT, "box": [4, 10, 10, 12], "regions": REGIONS, "top": 1, "seed": 0, "include": [], "every": False,
         "relations": [{"subject": 0, "predicate": "left of", "object": 1}],
     },
     "draw": {"caption": "a dog on the grass", "num": 1, "seed": 0, "guidance": 2.0, "temperature": 1.0, "keep": LAYOUT},

@@ -21,7 +21,7 @@ IMAGE = base64.b64encode(png_bytes(toy_example()[0])).decode()
 LAYOUT = base64.b64encode(index_png_bytes(np.eye(8, dtype=np.uint8), np.zeros((2, 3), np.uint8))).decode()
 ASKED = [("POST", f"/{path}") for path in JOBS]
 FACTS = [("GET", path) for path in ("/models", "/samples", "/samples/{name}.png", "/metrics", "/health", "/ready")]
-PLACE = {"point": None, "scribble": None, "relations": [], "include": []}
+PLACE = {"point": None, "scribble": None, "every": False, "relations": [], "include": []}
 REAL = {
     "/segment/note": {"image": IMAGE, "note": "One infected area."},
     "/segment/labels": {"image": IMAGE, "labels": ["dog", "grass"]},

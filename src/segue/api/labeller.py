@@ -85,6 +85,12 @@ def load_labeller(name_or_path: str | Path, *, device: str = "cpu") -> Labeller:
     return labeller
 
 
+def changed_card(card: Card, *, hard: bool = False, prompt: str | None = None, top_k: int | None = None) -> Card:
+    """The card with other values, as the command line asks for them: None for its own, top_k 0 for all names."""
+    top_k = card.top_k if top_k is None else top_k or None
+    return replace(card, soft=card.soft and not hard, prompt=card.prompt if prompt is None else prompt, top_k=top_k)
+
+
 def find_card(card: str | Card) -> Card:
     """A protocol by its name."""
     if isinstance(card, Card):

@@ -47,15 +47,13 @@ def to_coco(
     no mask that tells it. Links without a pixel are left out, and so is a caption of no words.
     Raises InputError for a class outside `categories`.
     """
-    if sizes and len(sizes) != len(told):
-        raise InputError(f"sizes: got {len(sizes)} for {len(told)} pictures, expected one for each")
     names = list(categories) or sorted({class_of(x) for _, some in told for story in some for x in story.links})
     number = {name: i for i, name in enumerate(names, 1)}
     made: dict[str, Any] = {"info": {"description": "Predictions of Segue"}, "licenses": []}
     made |= {"images": [], "annotations": [], "captions": []}
     made["categories"] = [{"id": i, "name": name} for name, i in number.items()]
-    for image_id, (file_name, stories) in enumerate(told, 1):
-        height, width = sizes[image_id - 1] if sizes else _size(stories)
+    pictures = zip(told, _sizes(told, sizes), strict=True)
+    for image_id, ((file_name, stories), (height, width)) in enumerate(pictures, 1):
         made["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
         for story in stories:
             caption = {"id": len(made["captions"]) + 1, "image_id": image_id}
@@ -86,6 +84,23 @@ def _annotation(link: Link, as_polygons: bool) -> dict[str, Any]:
     }
 
 
+def join_coco(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `to_coco` made of pictures, each by itself, as one: numbers go on, categories are one by name."""
+    names = sorted({one["name"] for part in parts for one in part["categories"]})
+    number, made = {name: i for i, name in enumerate(names, 1)}, to_coco([], names)
+    for part in parts:
+        before = {key: len(made[key]) for key in ("images", "annotations", "captions")}
+        after = {"image_id": before["images"], "caption_id": before["captions"]}
+        called = {one["id"]: one["name"] for one in part["categories"]}
+        for key, past in before.items():
+            for one in part[key]:
+                moved = one | {"id": one["id"] + past} | {k: one[k] + n for k, n in after.items() if k in one}
+                if "category_id" in one:
+                    moved["category_id"] = number[called[one["category_id"]]]
+                made[key].append(moved)
+    return made
+
+
 def write_coco(
     path: Path,
     told: Sequence[Told],
@@ -101,14 +116,13 @@ def write_coco(
     write_text(path, json.dumps(to_coco(told, categories, as_polygons=as_polygons, sizes=sizes)))
 
 
-def to_grandf(told: Sequence[Told]) -> dict[str, Any]:
+def to_grandf(told: Sequence[Told], *, sizes: Sequence[tuple[int, int]] = ()) -> dict[str, Any]:
     """GranDf's COCO-like form: an image for each story, an annotation for each link.
 
-    Characters tokens_positive of the caption are tied to sam_mask, compressed run lengths.
+    Characters tokens_positive of the caption are tied to sam_mask, compressed run lengths. sizes: as for `to_coco`.
     """
     made: dict[str, Any] = {"images": [], "annotations": []}
-    for file_name, stories in told:
-        height, width = _size(stories)
+    for (file_name, stories), (height, width) in zip(told, _sizes(told, sizes), strict=True):
         for story in stories:
             image = {"id": len(made["images"]) + 1, "file_name": file_name, "height": height, "width": width}
             made["images"].append(image | {"caption": story.caption})
@@ -118,6 +132,13 @@ def to_grandf(told: Sequence[Told]) -> dict[str, Any]:
                 mark |= {"tokens_positive": [[link.start, link.end]], "sam_mask": rle.to_json(code)}
                 made["annotations"].append(mark | {"score": link.score})
     return made
+
+
+def _sizes(told: Sequence[Told], sizes: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """The sizes given, one for each picture; those that the masks tell where none are."""
+    if sizes and len(sizes) != len(told):
+        raise InputError(f"sizes: got {len(sizes)} for {len(told)} pictures, expected one for each")
+    return sizes or [_size(stories) for _, stories in told]
 
 
 def _size(stories: Sequence[CaptionedMasks]) -> tuple[int, int]:
@@ -238,7 +259,7 @@ def _check_grid(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks]) -> 
                 )
 
 
-KINDS = ("overlay", "html", "coco", "grandf", "panoptic")
+KINDS = ("overlay", "html", "grandf", "panoptic")
 
 
 def write_stories(
@@ -250,25 +271,26 @@ def write_stories(
     *,
     picture: str = "",
 ) -> list[Path]:
-    """Files of one picture, each written whole or not at all; returns them.
+    """Files of one picture, each written whole or not at all; returns them. COCO's, of many, is by `write_coco`.
 
-    kinds: overlay (NAME.N.png of each story), html (NAME.html), coco (NAME.coco.json, polygons), grandf
-    (NAME.grandf.json), panoptic (NAME.N.panoptic.png of each story that has masks, and their segments in
-    NAME.panoptic.json). picture: its file's name, as those tell it; NAME.png unless given.
+    kinds: overlay (NAME.N.png of each story), html (NAME.html), grandf (NAME.grandf.json), panoptic
+    (NAME.N.panoptic.png of each story that has masks, and their segments in NAME.panoptic.json). picture: its file's
+    name, as GranDf tells it; NAME.png unless given.
     """
     if odd := [kind for kind in kinds if kind not in KINDS]:
         raise InputError(f"export: got {odd[0]!r}, expected some of {', '.join(KINDS)}")
+    check_image(image)
+    _check_grid(image, stories)
     folder.mkdir(parents=True, exist_ok=True)
-    told, texts, made = [(picture or f"{name}.png", stories)], {}, []
+    texts, made = dict[str, str](), []
     pictures: dict[str, NDArray[np.uint8]] = {}
     if "overlay" in kinds:
         pictures |= {f"{name}.{n}.png": overlay(image, story) for n, story in enumerate(stories, 1)}
     if "html" in kinds:
         texts[f"{name}.html"] = to_html(image, stories, name)
-    if "coco" in kinds:
-        texts[f"{name}.coco.json"] = json.dumps(to_coco(told, as_polygons=True))
     if "grandf" in kinds:
-        texts[f"{name}.grandf.json"] = json.dumps(to_grandf(told))
+        told, size = (picture or f"{name}.png", stories), (image.shape[0], image.shape[1])
+        texts[f"{name}.grandf.json"] = json.dumps(to_grandf([told], sizes=[size]))
     if "panoptic" in kinds:
         drawn = {f"{name}.{n}.panoptic.png": to_panoptic(story) for n, story in enumerate(stories, 1) if story.links}
         pictures |= {file: pixels for file, (pixels, _) in drawn.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.api import Labeller, NamedMap
-from segue.api.labeller import find_card
+from segue.api.labeller import changed_card, find_card
 from segue.data import rle
 from segue.data.formats import check_pictures, read_pictures
 from segue.methods.cocu.segment import Card, vocabulary_overlap
@@ -20,6 +20,7 @@ from segue.metrics.panoptic import IGNORE, Confusion
 from segue.types import InputError, Picture, PictureSet
 
 BACKGROUND = "background"
+LEFT_OUT = "left out of miou: this card has no threshold, below which a pixel would be background"
 Truth = Callable[[Picture], NDArray[np.uint8]]
 
 
@@ -32,13 +33,16 @@ def evaluate_label_maps(
     concepts: Collection[str] | None = None,
     on_bad: str = "stop",
     limit: int = 0,
+    **changes: Any,
 ) -> dict[str, Any]:
     """mIoU and pixel accuracy on a split of a data set in any format, with the card and the overlap of vocabularies.
 
     protocol: one of CARDS; the model's own card unless given. concepts: the vocabulary that the training drew from;
     unless given, what the checkpoint tells of it. limit: so many pictures, spread evenly; 0 for all.
+    changes: of the card, for `changed_card`.
     """
-    card = labeller.card if protocol is None else find_card(protocol)
+    named = labeller.card if protocol is None else find_card(protocol)
+    card = changed_card(named, **changes)
     found = check_pictures(read_pictures(data, split, on_bad), on_bad)
     pictures, classes, truth = with_truth(found, card)
     if limit:
@@ -49,8 +53,8 @@ def evaluate_label_maps(
     return {
         "data": str(data),
         "split": split,
-        "protocol": protocol or "the model's own",
-        "card": asdict(card),
+        "protocol": (protocol or "the model's own") + (", changed" if card != named else ""),
+        "card": asdict(card) | ({"background": LEFT_OUT} if _left_out(classes, card) else {}),
         "pictures": len(pictures),
         "classes": len(classes),
         "miou": float(np.nanmean(ious)),
@@ -121,6 +125,7 @@ def score_maps(
 ) -> tuple[NDArray[np.float64], float]:
     """(IoU of each class, NaN where it does not occur, and pixel accuracy), over all pixels of all pictures.
 
+    Background's IoU is NaN too where the card has no threshold, because then no pixel can be named so.
     given: of each picture only the names are asked for that it shows, as by someone who looks at it. Where the card has
     a threshold and the classes no background, what is predicted background is wrong.
     """
@@ -136,8 +141,14 @@ def score_maps(
             answer = labeller.segment(picture.load(), [classes[i] for i in asked], card=card)
             found = _numbered(answer, asked, behind)
         counts += Confusion.of(found, there, len(classes) + 1)
-    told = counts.scores(empty="skip")
-    return counts.class_iou(empty="skip")[: len(classes)], told["pixel_accuracy"]
+    ious = counts.class_iou(empty="skip")[: len(classes)]
+    if _left_out(classes, card):
+        ious[behind] = np.nan
+    return ious, counts.scores(empty="skip")["pixel_accuracy"]
+
+
+def _left_out(classes: Sequence[str], card: Card) -> bool:
+    return card.threshold is None and BACKGROUND in classes
 
 
 def _numbered(answer: NamedMap, numbers: NDArray[np.int64], behind: int) -> NDArray[np.int64]:

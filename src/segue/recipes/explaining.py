@@ -13,12 +13,13 @@ from urllib.parse import quote
 
 from segue.api.answers import of_story
 from segue.api.explainer import Explainer, load_explainer
-from segue.data.export import write_stories
+from segue.data.export import join_coco, to_coco, write_stories
 from segue.data.images import pictures_in, read_image, read_mask
 from segue.files import write_text
 from segue.types import CaptionedMasks, InputError
 
 SHOWN, INDEX = ("overlay", "html"), "index.html"
+AS_POLYGONS = {"coco": True, "coco-rle": False}  # the kinds of --export that are one file a run
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Stories of {title}</title>
 <meta name="viewport" content="width=device-width">
 <style>
@@ -61,20 +62,26 @@ def explain_file(
     called = image.resolve().name if image.is_dir() else image.stem
     folder = out or Path(f"{called}.stories")
     explainer = load_explainer(model, device=device, detector=detector, relations=relations)
+    joined = {kind: folder / f"{called}.{kind}.json" for kind in AS_POLYGONS if kind in export}
+    parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     cards, failed = [], []
     for file in files:
         try:
-            told = _explain(explainer, file, asked, graph, options, folder, export)
+            told, objects = _explain(explainer, file, asked, graph, options, folder, export, joined)
         except InputError as error:
             if not image.is_dir():
                 raise
             failed.append(str(error) if file.name in str(error) else f"{file.name}: {error}")
             continue
+        for kind, part in objects.items():
+            parts[kind].append(part)
         cards.append(_card(file, told))
         if as_json:
             print(json.dumps({"image": str(file), "prompts": told}, default=str))
         else:
             print("\n".join([*([file.name] if image.is_dir() else []), *_lines(told)]))
+    for kind, path in joined.items():
+        write_text(path, json.dumps(join_coco(parts[kind])))
     if image.is_dir():
         write_text(folder / INDEX, PAGE.format(title=escape(called), cards="\n".join(cards)))
         print(f"page    {folder / INDEX}", file=sys.stderr)
@@ -104,21 +111,27 @@ def _explain(
     options: dict[str, Any],
     folder: Path,
     export: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Each prompt with its stories and files."""
+    joined: dict[str, Path],
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Each prompt with its stories and files; and all of the picture's stories as COCO's object for each joined kind.
+
+    joined: the kinds of which all pictures have one file, and these files.
+    """
     pixels, prompt = read_image(image), _prompt(asked)
     found: list[tuple[Any, list[CaptionedMasks]]]
     if not asked.every:
         found = [(None, explainer.explain(image, graph=graph, **prompt, **options))]
     else:
         found = explainer.explain_every(image, graph=graph, **options)
-    told = []
+    kinds, told = (*SHOWN, *(kind for kind in export if kind not in joined)), []
     for i, (place, stories) in enumerate(found, 1):
         name = f"{image.stem}.{i}" if asked.every else image.stem
-        files = write_stories(folder, name, pixels, stories, (*SHOWN, *export), picture=image.name)
+        files = [*write_stories(folder, name, pixels, stories, kinds, picture=image.name), *joined.values()]
         about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
         told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": [str(f) for f in files]})
-    return told
+    all_told, size = [(image.name, [story for _, stories in found for story in stories])], pixels.shape[:2]
+    coco = {kind: to_coco(all_told, as_polygons=AS_POLYGONS[kind], sizes=[size]) for kind in joined}
+    return told, coco
 
 
 def _card(image: Path, told: list[dict[str, Any]]) -> str:

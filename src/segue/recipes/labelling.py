@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api import Labeller, NamedMap, load_labeller
+from segue.api import NamedMap, load_labeller
 from segue.api.answers import of_map
-from segue.api.labeller import find_card
+from segue.api.labeller import changed_card, find_card
 from segue.data.images import pictures_in, read_image, write_image, write_index
 from segue.data.show import name_classes, palette
-from segue.methods.cocu.segment import parse_labels
+from segue.methods.cocu.segment import Card, parse_labels
 from segue.recipes.segmenting import check_targets, overlay_of, write_answers
 from segue.types import InputError
 
@@ -33,16 +33,17 @@ def label_files(
     background: float | None = None,
     device: str = "cpu",
     coco: Path | None = None,
+    **changes: Any,
 ) -> None:
-    """See `segue.cli.segment`, whose arguments these are."""
+    """See `segue.cli.segment`, whose arguments these are. changes: of the card, for `changed_card`."""
     names = parse_labels(labels)
     if len(names) > MOST:
         raise InputError(f"labels: got {len(names)} names, expected at most {MOST}, which a PNG holds; use segue.load")
-    if card is not None:
-        find_card(card)
+    given = None if card is None else find_card(card)
     files, targets = _files(image, out)
     check_targets(files, targets)
     predictor = load_labeller(model, device=device)
+    used = changed_card(given or predictor.card, **changes)
     failed: list[str] = []
     found: list[tuple[str, Any]] = []
     for path, target in zip(files, targets, strict=True):
@@ -51,8 +52,8 @@ def label_files(
         except InputError as error:
             failed.append(str(error))
             continue
-        answer = predictor.segment(pixels, names, card=card, background=background)
-        _tell(_write(path.name, pixels, answer, target) | {"card": _card(predictor, card, background)}, as_json)
+        answer = predictor.segment(pixels, names, card=used, background=background)
+        _tell(_write(path.name, pixels, answer, target) | {"card": _card(used, background)}, as_json)
         if coco is not None:
             found.append((path.name, answer))
     if coco is not None:
@@ -74,8 +75,8 @@ def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
     return [image], [target]
 
 
-def _card(predictor: Labeller, card: str | None, background: float | None) -> dict[str, Any]:
-    found = asdict(predictor.card if card is None else find_card(card))
+def _card(card: Card, background: float | None) -> dict[str, Any]:
+    found = asdict(card)
     return found if background is None else found | {"threshold": background or None}
 
 

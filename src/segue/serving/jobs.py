@@ -17,7 +17,7 @@ from segue.data.images import index_png_bytes
 from segue.data.layouts import palette as layout_colours
 from segue.data.show import palette as label_colours
 from segue.serving import schemas, uploads
-from segue.types import InputError, Region, Relation
+from segue.types import CaptionedMasks, InputError, Region, Relation
 
 Told = dict[str, Any]
 
@@ -91,33 +91,45 @@ def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Told]:
 
 
 def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
-    """Ranked stories; each link has its mask."""
+    """Ranked stories, of one place or of every object by its box; each link has its mask."""
     told = []
     for request in requests:
         asked, pixels = request.asked, _must(request.picture())
         prompt = {name: given for name in ("box", "point", "scribble") if (given := getattr(asked, name)) is not None}
         if (drawn := request.layout("mask")) is not None:
             prompt["mask"] = drawn > 0
-        if len(prompt) != 1:
+        if len(named := [*prompt, *["every"] * asked.every]) != 1:
             raise InputError(
-                f"prompt: got {', '.join(prompt) or 'nothing'}, expected one of box, point, scribble, mask"
+                f"prompt: got {', '.join(named) or 'nothing'}, expected one of box, point, scribble, mask, every"
             )
+        if asked.every and asked.label is not None:
+            raise InputError("label: names what one place is around; with every give regions")
         regions = None
         if asked.regions is not None:
             regions = [Region(one.label, tuple(one.box), thing=one.thing) for one in asked.regions]
         relations = [_relation(edge, len(regions or [])) for edge in asked.relations]
-        stories = model.explain(
-            pixels, **prompt, regions=regions, relations=relations, label=asked.label, top=asked.top,
-            steps=asked.steps, noise=asked.noise, length=asked.length, include=tuple(asked.include), seed=asked.seed,
-        )  # fmt: skip
-        found = []
-        for story in stories:
-            one = of_story(story)
-            for link, mask in zip(one["links"], story.links, strict=True):
-                link["mask"] = MASKS[asked.masks](mask.mask)
-            found.append(one)
-        told.append({"size": _size(pixels), "stories": found})
+        options: Told = {"regions": regions, "relations": relations, "include": tuple(asked.include)}
+        options |= {name: getattr(asked, name) for name in ("top", "steps", "noise", "length", "seed")}
+        found: Told
+        if asked.every:
+            each = model.explain_every(pixels, **options)
+            found = {
+                "prompts": [{"prompt": {"box": box}, "stories": _stories(some, asked.masks)} for box, some in each]
+            }
+        else:
+            found = {"stories": _stories(model.explain(pixels, **prompt, label=asked.label, **options), asked.masks)}
+        told.append({"size": _size(pixels), **found})
     return told
+
+
+def _stories(stories: Sequence[CaptionedMasks], form: str) -> list[Told]:
+    found = []
+    for story in stories:
+        one = of_story(story)
+        for link, mask in zip(one["links"], story.links, strict=True):
+            link["mask"] = MASKS[form](mask.mask)
+        found.append(one)
+    return found
 
 
 def _relation(edge: schemas.Edge, there: int) -> Relation:

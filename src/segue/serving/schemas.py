@@ -72,13 +72,16 @@ class Edge(BaseModel):
 
 
 class ToExplain(_Asked):
-    """Tell several stories around a place, with masks. Exactly one of box, point, scribble and mask."""
+    """Tell several stories around a place, with masks. Exactly one of box, point, scribble, mask and every."""
 
     image: Base64
     box: Box | None = None
     point: Point | None = None
     scribble: list[Point] | None = Field(None, min_length=1, max_length=1000)
     mask: Base64 | None = Field(None, description="A grey PNG of the picture's size, above 0 on what is meant.")
+    every: bool = Field(
+        False, description="Each object by itself; the answer has prompts, each a box with its stories."
+    )
     regions: list[Thing] | None = Field(None, max_length=200, description="The objects; a detector's unless given.")
     relations: list[Edge] = Field([], max_length=1000)
     label: Name | None = Field(None, description="What box, scribble or mask is around, where no regions are known.")

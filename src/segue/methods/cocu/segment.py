@@ -57,7 +57,7 @@ class Card:
                 "and a stride no longer than the crop, which would leave pixels out"
             )
         if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k: got {self.top_k}, expected 1 or more, or none for all names")
+            raise InputError(f"top_k: got {self.top_k}, expected 1 or more, or none (--top-k 0) for all names")
         if self.prompt.count("{}") != 1:
             raise InputError(f"prompt: got {self.prompt!r}, expected one {{}} where the name goes")
 
@@ -147,11 +147,11 @@ def embed_names(model: GroupViT, names: Sequence[str], prompt: str = "a photo of
             raise InputError(f"labels: {name!r} means nothing to this model, whose tokenizer knows no word of it")
         if unknown in ids:
             warnings.warn(f"label {name!r}: this model's tokenizer doesn't know all of its words", stacklevel=2)
-        if model.tokenizer.encode(prompt.format(name)).overflowing:
+        if model.tokenizer.encode(prompt.replace("{}", name)).overflowing:
             raise InputError(f"labels: {name[:40]!r}... is longer than the model's {model.config.max_tokens} tokens")
     with torch.inference_mode():
         chunks = [list(names[i : i + 256]) for i in range(0, len(names), 256)]
-        return torch.cat([model.embed_texts([prompt.format(name) for name in chunk]) for chunk in chunks])
+        return torch.cat([model.embed_texts([prompt.replace("{}", name) for name in chunk]) for chunk in chunks])
 
 
 def vocabulary_overlap(classes: Sequence[str], concepts: Collection[str]) -> tuple[int, list[str]]:
