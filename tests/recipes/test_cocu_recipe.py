@@ -252,7 +252,9 @@ def test_batches_tell_which_prompts_name_the_same(settings):
     for i, numbers in enumerate(told["known"].tolist()):
         named = batches.corpus.vocabulary.find(batches.corpus.captions[i][0])
         said = {batches.corpus.vocabulary.concepts[n] for n in named} & set(batches.archive.concepts)
-        assert {batches.archive.concepts[n] for n in numbers if n >= 0} == said
+        known = {batches.archive.concepts[n] for n in numbers if n >= 0}
+        assert known <= said
+        assert len(known) == len(said) or len(numbers) == 3 == settings.concepts
     assert (told["known"] >= 0).any()
     batches.corpus = replace(batches.corpus, captions=[("of nothing known",)] * len(batches))
     batches.archive = None

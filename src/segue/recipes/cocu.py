@@ -55,7 +55,6 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
 CACHE = 2**28  # bytes of resized pictures that are kept
-KNOWN = 8  # of a caption's nouns that count as true of its picture; few captions have as many
 PATHS = ("curated", "vocabulary", "names")  # and lists
 TEMPLATES = (
     "a photo of a {}.",
@@ -285,7 +284,7 @@ def validator(found: PictureSet, protocol: str, most: int) -> Callable[[Any], di
 
 class _Drawn(NamedTuple):
     """image: (3, S, S) uint8. texts: the caption and K prompts. names: what the prompts name, "" where the caption
-    stands in. known: what the caption names, "" for nothing.
+    stands in. known: K nouns of the caption, which are true of the picture whatever is drawn; "" for nothing.
     """
 
     image: Tensor
@@ -341,7 +340,7 @@ class NamedBatches:
         image = image if mirrored is None else image[:, ::-1]
         texts = [caption if mirrored is None else mirrored, *(_prompt(name, rng) for name in names)]
         missing = 1 + self.settings.concepts - len(texts)
-        known = [*nouns, *[""] * KNOWN][:KNOWN]
+        known = [*nouns, *[""] * self.settings.concepts][: self.settings.concepts]
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
         return _Drawn(pixels, texts + [texts[0]] * missing, names + [""] * missing, known)
 
