@@ -335,17 +335,6 @@ def test_what_a_picture_is_known_to_show_is_true_of_it_though_only_another_draws
     assert float(naming_loss(groups, half, texts, names, torch.tensor([[1], [0]]), 50.0)) < unknown / 10
 
 
-def test_while_training_pictures_and_groups_are_normalised_together():
-    model, image = make(image_size=32, patch=8).train(), torch.randn(4, 3, 32, 32)
-    seen = model.see(image)
-    whole, _ = model.embed_both(seen)
-    assert not torch.allclose(whole, model.embed_seen(seen), atol=1e-3)
-    model.eval()
-    seen = model.see(image)
-    for ours, theirs in zip(model.embed_both(seen), (model.embed_seen(seen), model.embed_groups(seen)), strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
 def test_pixels_go_to_groups_that_have_one_of_the_names():
     sky, dog = F.one_hot(torch.tensor([0, 1]), 8).float()
     groups, texts = torch.stack([sky, dog]).expand(2, -1, -1), torch.stack([sky, dog])[:, None]

@@ -461,12 +461,6 @@ class GroupViT(nn.Module):
         """Every group's place, (B, G, P) of unit length."""
         return F.normalize(self.visual_projection(seen.groups).float(), dim=-1)
 
-    def embed_both(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """The two above; while training their batch norm counts both together, as its running statistics do."""
-        places = self.visual_projection(torch.cat([seen.groups.mean(1, keepdim=True), seen.groups], 1))
-        places = F.normalize(places.float(), dim=-1)
-        return places[:, 0], places[:, 1:]
-
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """(T, L) -> (T, P) of unit length."""
         return self._projected(self.text_model(ids))
@@ -504,11 +498,11 @@ class GroupViT(nn.Module):
         read = [self._read(some).unflatten(0, (len(texts), -1)) for some in apart]
         told = gather(self._projected(torch.cat(read, 1)))
         seen = self.see(batch["image"])
-        naming = prompts and "name" in batch
-        shown, groups = map(gather, self.embed_both(seen)) if naming else (gather(self.embed_seen(seen)), None)
+        shown = gather(self.embed_seen(seen))
         terms = {"caption": multi_label_loss(shown, told[:, :1], self.scale)}
-        if groups is not None:
-            shares, names, known = map(gather, (seen.shares(), batch["name"], batch["known"]))
+        if prompts and "name" in batch:
+            groups, shares = gather(self.embed_groups(seen)), gather(seen.shares())
+            names, known = gather(batch["name"]), gather(batch["known"])
             terms["prompts"] = naming_loss(groups, shares, told[:, 1:], names, known, self.scale)
         elif prompts:
             terms["prompts"] = multi_label_loss(shown, told[:, 1:], self.scale)
