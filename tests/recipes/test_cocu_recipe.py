@@ -90,15 +90,16 @@ def test_the_scenes_own_pair_is_trained_once_on_other_scenes(settings, tmp_path,
         write_scenes(out)
         asked.append(options)
 
-    def learn(pair_settings):
+    def learn(pair_settings, train, val):
         write_pair(pair_settings.out / "best")
         write_pair(pair_settings.out / "last")
         trained.append(pair_settings)
+        read.append((train, val))
 
-    asked, trained = [], []
+    asked, trained, read = [], [], []
     cocu_recipe = import_module("segue.recipes.cocu")
     monkeypatch.setattr(cocu_recipe, "make_scenes", make)
-    monkeypatch.setattr(cocu_recipe, "align", learn)
+    monkeypatch.setattr(cocu_recipe, "train_pair", learn)
     monkeypatch.chdir(tmp_path)
     own = replace(settings, pair=SCENES.pair, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
     cocu_recipe.cocu_scenes(replace(own, system="groupvit", out=tmp_path / "plain"))
@@ -108,6 +109,9 @@ def test_the_scenes_own_pair_is_trained_once_on_other_scenes(settings, tmp_path,
     assert [one.data for one in trained] == [Path("runs/pair-scenes-close-data")]
     assert asked[0]["seed"] != 0
     assert asked[0]["view"] == "close"
+    (train, val) = read[0]
+    assert any("A photo of a" in caption for picture in train.pictures for caption in picture.captions)
+    assert not any("A photo of a" in caption for picture in val.pictures for caption in picture.captions)
     cocu_recipe.cocu_scenes(replace(settings, out=tmp_path / "given", steps=2))
     assert len(trained) == 1
 
