@@ -27,6 +27,7 @@ from segue.recipes.cocu import ANY, cocu, cocu_scenes
 from segue.recipes.cocu import SCENES as COCU_SCENES
 from segue.recipes.cocu_real_table import photos_table
 from segue.recipes.cocu_tables import cocu_bundled_table, cocu_recovery_table, cocu_scenes_table
+from segue.recipes.costs import costs_table
 from segue.recipes.crossmodal import SCENES as CROSSMODAL_SCENES
 from segue.recipes.crossmodal import Settings as CrossModalSettings
 from segue.recipes.crossmodal import crossmodal, crossmodal_scenes
@@ -66,6 +67,7 @@ TABLES: dict[str, Callable[[Path | None], list[Row]]] = {
     "cocu_recovery": cocu_recovery_table,
     "cocu_scenes": cocu_scenes_table,
     "cocu_scenes_full": cocu_bundled_table,
+    "costs": costs_table,
     "crossmodal_real": crossmodal_real_table,
     "crossmodal_scenes": crossmodal_scenes_table,
     "crossmodal_scenes_full": crossmodal_bundled_table,

@@ -52,6 +52,22 @@ def macs(network: Network, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
+def counted(name: str, size: int) -> dict[str, float]:
+    """Exact costs: parameters and MACs of one picture, when answering (its note read before) and when training.
+
+    macs_training are of the forward, with the note read anew and all that an answer leaves out, as in every step.
+    """
+    answering, training = build_named(name), build_named(name, "training").train()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        training.training_step(_batch(size, 1))
+    return {
+        "params": sum(p.numel() for p in answering.parameters()),
+        "params_training": sum(p.numel() for p in training.parameters()),
+        "macs": macs(answering, size),
+        "macs_training": counter.get_total_flops() // 2,
+    }
+
+
 def peak_rss_mb(name: str, size: int) -> float:
     """Peak resident memory in MB of a fresh process that builds the model and segments one picture."""
     code = (
@@ -69,14 +85,18 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def _batch(size: int, pictures: int) -> dict[str, Any]:
+    return {
+        "image": torch.randn(pictures, 3, size, size),
+        "mask": (torch.rand(pictures, 1, size, size) > 0.8).float(),
+        "note": [NOTES[i % 2] for i in range(pictures)],
+        "seed": list(range(pictures)),
+    }
+
+
 def _training_step(network: Network, size: int, batch: int) -> Callable[[], object]:
     optimiser = torch.optim.AdamW(network.parameters())
-    data = {
-        "image": torch.randn(batch, 3, size, size),
-        "mask": (torch.rand(batch, 1, size, size) > 0.8).float(),
-        "note": [NOTES[i % 2] for i in range(batch)],
-        "seed": list(range(batch)),
-    }
+    data = _batch(size, batch)
 
     def step() -> None:
         optimiser.zero_grad()
@@ -93,12 +113,7 @@ def bench_reclmis(*, size: int = 224, rounds: int = 7, batch: int = 4) -> dict[s
     image = torch.randn(1, 3, size, size)
     for name in MODELS:
         cached, fresh, trained = build_named(name), build_named(name), build_named(name, "training").train()
-        result[name] = {
-            "params": sum(p.numel() for p in cached.parameters()),
-            "params_training": sum(p.numel() for p in trained.parameters()),
-            "macs": macs(cached, size),
-            "peak_rss_mb": round(peak_rss_mb(name, size), 1),
-        }
+        result[name] = counted(name, size) | {"peak_rss_mb": round(peak_rss_mb(name, size), 1)}
         timed[name] = {
             "cached": partial(cached, image, NOTES[:1]),
             "fresh": partial(fresh.eval(), image, NOTES[:1]),

@@ -7,9 +7,7 @@ refuses pictures of 448 unless it is built for them, as it is here.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from segue.methods.cocu.groupvit import SIZES, GroupViT, GroupViTConfig, multi_label_loss
 from segue.methods.cocu.hub import save_groupvit
+from segue.recipes.bench_caption import medians
 from segue.types import InputError
 
 
@@ -33,7 +32,7 @@ def bench_groupvit(
         size: paper or scenes.
         batch: pictures of a train step.
         tokens: length of every text; transformers' own preprocessing pads to 77.
-        rounds: of which the medians are taken, after one that warms up.
+        rounds: of train steps of which the medians are taken, after one that warms up; of forwards five times as many.
         forward_batch: pictures of a forward.
     """
     if size not in SIZES:
@@ -42,15 +41,9 @@ def bench_groupvit(
     if not 2 <= tokens <= config.max_tokens:
         raise InputError(f"tokens: got {tokens}, expected 2 to {config.max_tokens}")
     torch.manual_seed(0)
-    timed = _train_steps(config, batch, tokens) | _forwards(config, forward_batch)
-    times: dict[str, list[float]] = {name: [] for name in timed}
-    for turn in range(rounds + 1):
-        for name, run in timed.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(values) for name, values in times.items()}
+    median = medians(_train_steps(config, batch, tokens), rounds) | medians(
+        _forwards(config, forward_batch), 5 * rounds
+    )
     kinds = [name.removeprefix("transformers_") for name in median if name.startswith("transformers_")]
     return {
         "size": size,

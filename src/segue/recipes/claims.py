@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from segue.recipes.report import Cells, cell, files_of, read
+from segue.recipes.report import EXACT, Cells, cell, files_of, read
 from segue.types import InputError
 
 Verdict = Literal["shown", "not shown", "contradicted", "not measured yet", "not measured here", "not testable here"]
@@ -141,7 +141,7 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     told = f"{test.metric}: {', '.join(shown)}"
     if any(len(v) < n for v, n in zip(values, wanted, strict=True)):
         return "not measured yet", told
-    if all(len(v) < 2 for v in values):
+    if all(len(v) < 2 for v in values) and not test.metric.endswith(EXACT):
         return "not shown", f"{told} (one seed)"
     gain = (statistics.mean(values[0]) - statistics.mean(values[1])) * (-1 if test.less else 1)
     spread = sum(statistics.stdev(v) for v in values if len(v) > 1)
@@ -197,7 +197,7 @@ A claim is one or more comparisons of two systems, or of a system and a number, 
   touch.
 - **contradicted**: the difference has the other direction, and the ranges don't touch.
 - **not shown**: the ranges touch, or both systems have one seed, so that no spread is known. The range of one that has
-  a single seed beside one that has several is its figure.
+  a single seed beside one that has several is its figure. Counts of parameters and of multiply-accumulates are exact.
 - **not measured yet**: a row that the table defines, with any of its seeds, is missing.
 - **not measured here**: it could be tested here, but no table has the row that would tell.
 - **not testable here**: no row of ours can tell, and why.

@@ -12,7 +12,21 @@ from segue.types import InputError, to_install
 SHOWN = ("dice", "cider", "mask_iou", "map", "miou")  # over systems that are numbers
 Cells = dict[str, dict[str, list[float]]]  # values by system and metric
 # How metrics end that are no shares:
-PLAIN = ("gmac", "_per_s", "_ms", "errors", "requests", "_held", "_mb_early", "_mb_late", "_over_onnxruntime")
+PLAIN = (
+    "_per_s",
+    "_ms",
+    "_us",
+    "_kb",
+    "_mb",
+    "_mb_early",
+    "_mb_late",
+    "errors",
+    "requests",
+    "_held",
+    "_over_onnxruntime",
+)
+EXACT = ("gmac", "params_m")  # counted, so that one seed tells all
+FINE = (*EXACT, "speedup", "speedup_with_masks", "_over_transformers", "_hours")  # no shares either, with two digits
 
 
 def report(results: Path) -> str:
@@ -56,7 +70,7 @@ def cell(metric: str, values: list[float]) -> str:
     """Mean ± deviation (n); a dash for what was not computed."""
     if not values:
         return "—"
-    scale, digits = (1, 2 if metric == "gmac" else 1) if metric.endswith(PLAIN) else (100, 1)
+    scale, digits = (1, 2) if metric.endswith(FINE) else (1, 1) if metric.endswith(PLAIN) else (100, 1)
     mean = scale * statistics.mean(values)
     spread = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{spread} ({len(values)})"
