@@ -268,6 +268,30 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     assert after.shape != seen_before.shape or changed(seen_before, after).any()
 
 
+def test_every_object_is_explained_each_under_its_box(look, models, tmp_path):
+    page = look()
+    choose(page, "Explain a box", "scene-0")
+    page.get_by_label("Stories").fill("2")
+    submit(page, "Every object")
+    boxes = [one["box"] for one in samples.sample("scene-0")[0]["regions"] if one["thing"]]
+    assert len(boxes) > 1
+    each = [explained(models, "scene-0", box, 2) for box in boxes]
+    told = [line.partition("\n")[0] for line in page.locator("ol.stories > li").all_inner_texts()]
+    assert told == [story.caption for stories in each for story in stories]
+    held_against_the_command_line(page, tmp_path, "scene-0", [story for stories in each for story in stories])
+    page.locator("#answer").get_by_role("button", name="the box").nth(1).click()
+    assert box_of(page) == [round(v) for v in boxes[1]]
+    last = page.locator(".phrase").last
+    last.hover()
+    assert f"outlined: {last.inner_text()}" in page.locator("#view").get_attribute("aria-label")
+    page.get_by_label("What is in it").fill("dog")
+    page.locator("#form").get_by_role("button", name="Every object").click()
+    page.locator("#error:not(:empty)").wait_for()
+    assert "with every give regions" in page.get_by_role("alert").inner_text()
+    assert len(look.grumbled) == 1  # the browser names the refused request
+    look.grumbled.clear()
+
+
 def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
     page = look(permissions=["clipboard-read", "clipboard-write"])
     choose(page, "Draw a sentence")

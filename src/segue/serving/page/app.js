@@ -75,6 +75,7 @@ const JOBS = {
     title: "Explain a box",
     picture: true,
     box: true,
+    every: true,
     hint: "Draw a box with the mouse, or move it by the arrow keys (with Shift: its size). Point at a phrase to light its mask; click it to ask about that.",
     fields: () => [
       make("div", { class: "boxes" }, ...["x", "y", "width", "height"].map((name) => field(name, name, { type: "number", min: 0, required: true }))),
@@ -82,9 +83,9 @@ const JOBS = {
       field("Words it must have", "include", { placeholder: "dog" }),
       field("Stories", "top", { type: "number", min: 1, max: 10, value: 5 }),
     ],
-    asked: (form) => ({
+    asked: (form, every) => ({
       image: state.data,
-      box: ["x", "y", "width", "height"].map((name) => Number(text(form, name))),
+      ...(every ? { every } : { box: ["x", "y", "width", "height"].map((name) => Number(text(form, name))) }),
       include: text(form, "include").split(/[ ,]+/).filter(Boolean),
       top: Number(text(form, "top")),
       ...(text(form, "label") ? { label: text(form, "label") }
@@ -92,14 +93,17 @@ const JOBS = {
       masks: "png",
     }),
     show: async (told) => {
-      const links = told.stories.flatMap((story) => story.links);
+      const links = storiesOf(told).flatMap((story) => story.links);
       await showMasks(links.map((link) => ({ mask: link.mask, name: link.phrase || link.label, box: link.bbox })), false);
       let position = 0;
-      return [make("ol", { class: "stories" }, ...told.stories.map((story) => {
-        const item = make("li", {}, ...phrases(story, position), make("div", { class: "score" }, `score ${story.score}`));
-        position += story.links.length;
-        return item;
-      }))];
+      return (told.prompts ?? [told]).flatMap(({ prompt, stories }) => [
+        ...(prompt ? [make("p", {}, "Around ", make("button", { type: "button", onclick: () => setBox(prompt.box.map(Math.round)) }, `the box ${prompt.box.map(Math.round).join(", ")}`))] : []),
+        make("ol", { class: "stories" }, ...stories.map((story) => {
+          const item = make("li", {}, ...phrases(story, position), make("div", { class: "score" }, `score ${story.score}`));
+          position += story.links.length;
+          return item;
+        })),
+      ]);
     },
   },
   draw: {
@@ -120,6 +124,9 @@ const JOBS = {
     },
   },
 };
+
+// Those of one place, or of all objects one after the other.
+const storiesOf = (told) => told.prompts?.flatMap((one) => one.stories) ?? told.stories;
 
 function list(captions) {
   return make("ol", {}, ...captions.map((one) => make("li", {}, one.text, " ", make("span", { class: "score" }, String(one.score)))));
@@ -341,8 +348,9 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const job = JOBS[state.job];
   if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
-  working($("form").querySelector("button"), async (current) => {
-    const { model } = $("form").elements, asked = [state.job, { ...job.asked($("form")), ...(model ? { model: model.value } : {}) }];
+  const every = event.submitter?.name === "every";
+  working(event.submitter ?? $("form").querySelector("button"), async (current) => {
+    const { model } = $("form").elements, asked = [state.job, { ...job.asked($("form"), every), ...(model ? { model: model.value } : {}) }];
     const told = await ask(...asked);
     if (!current()) return;
     state.asked = asked;
@@ -365,8 +373,8 @@ function bounds(polygons) {
 
 // The masks of an answer, and the names of COCO's categories: those that the command line writes.
 function masksOf(told) {
-  if (told.stories) {
-    const links = told.stories.flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })));
+  if (storiesOf(told)) {
+    const links = storiesOf(told).flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })));
     return [links, [...new Set(links.map((one) => one.name))].sort()];
   }
   if (told.classes) {
@@ -424,7 +432,8 @@ function open(name) {
   const job = JOBS[name], kept = { image: state.image, data: state.data, sample: state.sample };
   Object.assign(state, { job: name, masks: [], layout: null, told: null, box: null, lit: null }, kept);
   for (const tab of $("tabs").children) tab.setAttribute("aria-selected", String(tab.dataset.job === name));
-  $("form").replaceChildren(...job.fields(), ...choice(name), make("button", { class: "go", type: "submit" }, job.title));
+  $("form").replaceChildren(...job.fields(), ...choice(name), make("button", { class: "go", type: "submit" }, job.title),
+    ...(job.every ? [make("button", { type: "submit", name: "every" }, "Every object")] : []));
   for (const input of $("form").querySelectorAll(".boxes input")) {
     input.addEventListener("input", () => { state.box = ["x", "y", "width", "height"].map((n) => Number($("form").elements[n].value)); paint(); });
   }
