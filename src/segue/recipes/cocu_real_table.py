@@ -35,7 +35,7 @@ SETS = ("flickr8k", "camvid", "coco_tiny")
 SPLITS = {"camvid": "val", "coco_tiny": "train"}
 SEEDS = (0, 1, 2)
 PAIR = Path("align_flickr8k") / "val-full-0" / "best"
-REAL = replace(ANY, size="small", protocol="small", steps=500, lr=1e-3, evaluations=1, naming="picture")
+REAL = replace(ANY, size="small", protocol="small", steps=500, lr=1e-3, evaluations=1)
 SYSTEMS: dict[str, CocuSettings] = {
     "untrained": replace(REAL, system="groupvit", steps=1, lr=0.0),
     "groupvit": replace(REAL, system="groupvit"),
