@@ -1,17 +1,20 @@
 """`segue curate` from end to end, with a tiny pair."""
 
+import hashlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from scenes_and_pair import write_pair, write_scenes
+from segue.data.images import read_image
 from segue.data.store import Store
 from segue.methods.cocu.archive import read_archive
 from segue.recipes import curating
 from segue.recipes.curating import read_corpus
-from segue.types import InputError
+from segue.types import InputError, Picture
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +150,18 @@ def test_bad_inputs(segue, pair, tmp_path):
         status, _, error = segue("curate", *args, "-o", tmp_path / "out", "--pair", pair)
         assert status == 2
         assert message in error
+
+
+def test_a_picture_with_a_file_of_its_own_is_told_apart_without_decoding_it(tmp_path):
+    file = tmp_path / "1.png"
+    file.write_bytes(b"no picture")
+    item = curating.item_of(Picture("1", partial(read_image, file)))
+    assert item.content == hashlib.sha256(b"no picture").hexdigest()
+    with pytest.raises(InputError, match=r"1\.png"):
+        item.load()
+
+
+def test_a_picture_without_one_is_told_apart_by_its_pixels():
+    black, white = (curating.item_of(Picture("1", partial(np.full, (2, 2, 3), v, np.uint8))) for v in (0, 255))
+    assert black.content != white.content
+    assert black.load().max() == 0

@@ -13,12 +13,14 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from segue.data.formats import read_pictures
+from segue.data.images import read_image
 from segue.data.sketchbook.scenes.omissions import kind_of, merged, read_omissions
-from segue.data.store import Item, show_progress, text_items
+from segue.data.store import Item, picture_items, show_progress, text_items
 from segue.encoders.pairs import Pair
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curate import CurateSettings, Spread, curate
@@ -110,7 +112,7 @@ def curate_corpus(
     name: by which people know the pair. spread: who works on the shards, see `segue.methods.cocu.on_ray`.
     """
     _say(f"embedding {len(corpus.pictures):,} pictures and {len(corpus.vocabulary):,} concepts")
-    items = [decoded_item(picture) for picture in corpus.pictures]
+    items = [item_of(picture) for picture in corpus.pictures]
     shown = embed_items("images", items, out / "pictures", pair, name, on_bad=on_bad)
     prompts = text_items((concept, PROMPT.format(concept)) for concept in corpus.vocabulary.concepts)
     texts = embed_items("texts", prompts, out / "concepts", pair, name)
@@ -130,14 +132,19 @@ def curate_corpus(
     return report, corpus, shown.bad
 
 
-def decoded_item(picture: Picture) -> Item:
-    """A picture as something to embed; its content is the sha256 of its pixels."""
+def item_of(picture: Picture) -> Item:
+    """A picture as something to embed: its content is the sha256 of its file.
+
+    A picture without a file of its own is decoded, for that of its pixels.
+    """
+    load = picture.load
+    if isinstance(load, partial) and load.func is read_image:
+        return picture_items([(picture.name, *load.args)])[0]
     try:
-        pixels = picture.load()
+        pixels = load()
     except InputError:
-        return Item(picture.name, "unreadable", picture.load)  # reading it again will say why
-    content = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    return Item(picture.name, content, picture.load)
+        return Item(picture.name, "unreadable", load)  # reading it again will say why
+    return Item(picture.name, hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest(), load)
 
 
 def _say(text: str) -> None:
