@@ -68,6 +68,14 @@ def test_index_by_size_and_its_recall():
     assert few < recall(lists, embeddings, 8) <= 1
 
 
+@pytest.mark.parametrize(("pictures", "lists"), [(30, 1), (1500, 38), (4000, 102), (20_000, 512)])
+def test_an_index_has_four_times_sqrt_lists_but_none_without_enough_pictures(pictures, lists):
+    rows = np.random.default_rng(0).standard_normal((pictures, 8))
+    embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    index = build_index(embeddings, CurateSettings(flat_below=10))
+    assert faiss.downcast_index(index).nlist == lists
+
+
 def naive_archive(embeddings, said, texts, anchor, neighbours, expansion=True):
     """From the method's text: {concept: score}, one at a time."""
     e, t = embeddings.astype(np.float64), texts.astype(np.float64)
