@@ -724,7 +724,7 @@ def serve(
         max_megapixels: of a picture.
         waiting: requests that may wait for one model; one more is answered 429.
         seconds: from a request to its answer; then 504.
-        gather: seconds for which a request waits for others to share a batch; 0 for no batches.
+        gather: seconds for which a request waits for others to share a batch, where others came before; 0: no batches.
         device: cpu, cuda, cuda:1, ...
     """
     try:

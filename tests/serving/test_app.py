@@ -381,22 +381,25 @@ def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
     sent_ones = [base64.b64encode(one).decode() for one in whole]
     sent_ones[1] = broken
     with (
-        TestClient(create_app({"tiny": segmenter}, limits=Limits(gather=0))) as alone,
-        listening(create_app({"tiny": segmenter}, limits=Limits(gather=1.0))) as address,
-        ThreadPoolExecutor(4) as clients,
+        TestClient(create_app({"slow": segmenter}, limits=Limits(gather=0))) as alone,
+        listening(create_app({"slow": like(Slow, segmenter)}, limits=Limits(gather=1.0))) as address,
+        ThreadPoolExecutor(5) as clients,
     ):
         once_ready(httpx.Client(base_url=address))
 
         def ask(image):
             return httpx.post(f"{address}/segment/note", json={"image": image, "note": NOTE}, timeout=60)
 
+        first = clients.submit(ask, sent_ones[0])
+        time.sleep(0.2)  # while it is computed, the others come
         answers = list(clients.map(ask, sent_ones))
+        assert first.result().status_code == 200
         told = httpx.get(f"{address}/metrics").text
         expected = [alone.post("/segment/note", json={"image": image, "note": NOTE}).json() for image in sent_ones]
     assert [answer.status_code for answer in answers] == [200, 422, 200, 200]
     assert "image: can't be read" in answers[1].json()["error"]
-    assert 'segue_batch_size_sum{job="segment/note"} 5.0' in told
-    assert 'segue_batch_size_count{job="segment/note"} 2.0' in told  # the warming request, and all four at once
+    assert 'segue_batch_size_sum{job="segment/note"} 6.0' in told
+    assert 'segue_batch_size_count{job="segment/note"} 3.0' in told  # the warming one, the first, all four at once
     assert answers[1].json() == expected.pop(1)  # and in the same words as when it is alone
     for answer, other in zip([answers[0], *answers[2:]], expected, strict=True):
         assert answer.json()["area"] == pytest.approx(other["area"], rel=0.01)

@@ -27,6 +27,41 @@ def test_requests_that_wait_are_computed_together():
     assert sizes == [4, 2]
 
 
+def test_a_single_client_never_waits_for_others():
+    async def main():
+        batches = Batches(double, size=4, wait=60)
+        answers = [await asyncio.wait_for(batches.ask(i), 5) for i in range(3)]
+        await batches.close()
+        return answers
+
+    assert asyncio.run(main()) == [0, 2, 4]
+
+
+def test_where_there_were_others_the_next_waits_for_them():
+    sizes, go = [], threading.Event()
+
+    def work(requests):
+        go.wait(5)
+        return double(requests)
+
+    async def main():
+        batches = Batches(work, size=2, wait=0.5, seen=sizes.append)
+        first = asyncio.create_task(batches.ask(0))
+        while not sizes:
+            await asyncio.sleep(0.01)
+        others = [asyncio.create_task(batches.ask(1))]
+        await asyncio.sleep(0)
+        go.set()
+        await first
+        others.append(asyncio.create_task(batches.ask(2)))
+        answers = await asyncio.wait_for(asyncio.gather(*others), 5)
+        await batches.close()
+        return answers
+
+    assert asyncio.run(main()) == [2, 4]
+    assert sizes == [1, 2]
+
+
 def test_one_bad_request_never_fails_its_neighbours():
     def work(requests):
         if "bad" in requests:

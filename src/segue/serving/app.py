@@ -56,7 +56,7 @@ class Limits:
 
     body: bytes of a request; twice as many bodies as may wait for one model are held at a time. picture: pixels of a
     picture. waiting: requests that wait for one model. seconds: to send a body, and then from the body to its answer.
-    gather: seconds for which a first request waits for others to share a batch; 0 for none.
+    gather: seconds for which a request waits for others to share a batch, where others came before; 0 for none.
     """
 
     body: int = 24_000_000

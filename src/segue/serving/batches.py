@@ -24,10 +24,10 @@ class _Job(NamedTuple):
 class Batches:
     """Gathers waiting requests and hands them to `work`, at most `size` at a time.
 
-    wait: seconds for which a first request waits for others. bound: requests that may wait; one more raises Busy. What
-    was cancelled before its turn is not computed, and what runs is stopped (`segue.nn.stopping`) once all requests of
-    its batch are cancelled. When `work` fails on several requests, each gets its turn alone, so
-    that a bad one fails by itself.
+    wait: seconds for which a first request waits for others, if there were others while the last batch was computed: a
+    single client never waits. bound: requests that may wait; one more raises Busy. What was cancelled before its turn
+    is not computed, and what runs is stopped (`segue.nn.stopping`) once all requests of its batch are cancelled. When
+    `work` fails on several requests, each gets its turn alone, so that a bad one fails by itself.
     """
 
     def __init__(
@@ -61,9 +61,10 @@ class Batches:
         self.thread.shutdown()
 
     async def _run(self) -> None:
+        crowded = False
         while True:
             jobs = [await self.queue.get()]
-            if self.queue.empty() and self.size > 1:
+            if crowded and self.queue.empty() and self.size > 1:
                 await asyncio.sleep(self.wait)
             while len(jobs) < self.size and not self.queue.empty():
                 jobs.append(self.queue.get_nowait())
@@ -72,6 +73,7 @@ class Batches:
                 self.seen(len(wanted))
                 loop = asyncio.get_running_loop()
                 found = await loop.run_in_executor(self.thread, self._wanted_answers, wanted)
+                crowded = len(wanted) > 1 or not self.queue.empty()
                 for job, answer in zip(wanted, found, strict=True):
                     _give(job.answer, answer)
             for _ in jobs:
