@@ -1,8 +1,11 @@
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sgdiff_toys import EXAMPLES, SIDE, toy_batch, toy_example, toy_model
 
 from segue.data import rle
@@ -96,6 +99,22 @@ def test_prompts_in_one_batch_tell_what_they_tell_alone(model, encoded):
     assert len(explain_all(model, encoded, GRAPH, every_box(GRAPH), top=2)) == 2
     noisy = explain_all(model, encoded, GRAPH, [LEFT, RIGHT], top=3, noise=1.0)
     assert same(noisy[1], explain(model, encoded, GRAPH, RIGHT, top=3, noise=1.0))
+
+
+def test_masks_of_a_photograph_are_made_one_at_a_time(model, encoded, monkeypatch):
+    made = []
+
+    def interpolate(*args, **options):
+        made.append(F.interpolate(*args, **options))
+        return made[-1]
+
+    part = sys.modules["segue.methods.sgdiff.explain"]  # the function has its name
+    monkeypatch.setattr(part, "F", SimpleNamespace(interpolate=interpolate, one_hot=F.one_hot))
+    model.head.tags.bias.data[1] += 50  # every word begins a phrase
+    explain(model, encoded, GRAPH, LEFT, top=2)
+    model.head.tags.bias.data[1] -= 50
+    assert len(made) > 2
+    assert {tuple(one.shape) for one in made} == {(1, 1, SIDE, SIDE)}
 
 
 def test_masks_are_on_the_pictures_own_grid(model):

@@ -267,14 +267,13 @@ def _links(
     there = [i for i, is_real in enumerate(real) if is_real]
     if not there or (tie is not None and not phrases):
         return []
-    width, height = size
-    p = F.interpolate(logits[None, there], (height, width), mode="bilinear").sigmoid()[0].cpu().numpy()
     links = []
-    for i, likely in zip(there, p, strict=True):
-        mask = likely >= 0.5
+    for i in there:  # one at a time: all masks of a photograph, as wide as it is, could be gigabytes
+        fine = F.interpolate(logits[None, None, i], size[::-1], mode="bilinear")[0, 0]
+        mask = (fine >= 0).cpu().numpy()
         if not mask.any():
             continue
-        sure = float(likely[mask].mean())
+        sure = float(fine[fine >= 0].sigmoid().mean())
         if tie is None:
             links.append(Link(0, 0, labels[i], mask, sure, labels[i]))
             continue
