@@ -14,7 +14,9 @@ import segue as package
 from methods.sgdiff.sgdiff_toys import SIDE, toy_example, toy_model
 from segue.api import Explainer, load_explainer
 from segue.data import rle
+from segue.data.formats import scene_graph
 from segue.data.images import write_image, write_mask
+from segue.methods.sgdiff.explain import explain_all
 from segue.methods.sgdiff.graph import graph_of
 from segue.methods.sgdiff.saving import save
 from segue.types import InputError, Relation
@@ -253,6 +255,94 @@ def test_every_object_of_every_picture_is_in_one_coco_file(segue, folder, explai
                 assert isinstance(one["segmentation"], list) == (kind == "coco")
                 assert coco.cats[one["category_id"]]["name"] == link.label
                 np.testing.assert_array_equal(coco.annToMask(one).astype(bool), link.mask)
+
+
+def test_a_folders_pictures_never_get_the_only_graph_of_another_one(segue, folder, files, tmp_path):
+    photos, graph = tmp_path / "photos", files / "g.json"
+    photos.mkdir()
+    shutil.copy(files / "7.png", photos / "7.png")
+    shutil.copy(files / "7.png", photos / "8.png")
+    graph.write_text(json.dumps(visual_genome() | {"image_id": 7}))
+    args = ("--graph", graph, "--model", folder, "--top", 1, "-o", tmp_path / "o")
+    status, _, error = segue("explain", photos, "--every", *args)
+    assert status == 2
+    assert "1 of 2 pictures could not be explained" in error
+    assert "no entry with the image_id 8" in error
+    assert (tmp_path / "o" / "7.1.1.png").exists()
+    assert not (tmp_path / "o" / "8.1.1.png").exists()
+    status, _, error = segue("explain", photos / "8.png", "--every", *args)
+    assert status == 0, error  # of one picture the only graph is meant
+
+
+def test_a_graph_file_is_read_once_until_it_changes(explainer, files, monkeypatch):
+    reads = []
+
+    def read(path, whole=scene_graph.read_json):
+        reads.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(scene_graph, "read_json", read)
+    graph = files / "often.json"
+    graph.write_text(json.dumps(visual_genome()))
+    for _ in range(3):
+        explainer.explain(files / "7.png", box=LEFT, graph=graph, top=1)
+    assert len(reads) == 1
+    graph.write_text(json.dumps(visual_genome() | {"objects": []}, indent=1))
+    with pytest.raises(InputError):
+        explainer.explain(files / "7.png", box=LEFT, graph=graph, top=1)
+    assert len(reads) == 2
+
+
+def test_an_accent_may_be_written_in_two_ways(tmp_path):
+    composed, apart = "caf\u00e9.png", "cafe\u0301.png"
+    images = [{"id": 1, "file_name": composed}, {"id": 2, "file_name": "8.png"}]
+    marks = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]
+    made = {"images": images, "annotations": marks, "categories": [{"id": 1, "name": "cup"}]}
+    (tmp_path / "g.json").write_text(json.dumps(made))
+    for name in (composed, apart):
+        assert scene_graph.read_graph(tmp_path / "g.json", name, (9, 9))[0][0].box == (1, 2, 3, 4)
+
+
+def test_a_name_that_is_no_text_is_refused(segue, folder, files, tmp_path):
+    name = b"caf\xe9.png".decode(errors="surrogateescape")
+    shutil.copy(files / "7.png", tmp_path / name)
+    for place, prompt in ((tmp_path / name, ("--box", "3,10,12,12", "--label", "square")), (tmp_path, ("--every",))):
+        status, _, error = segue("explain", place, *prompt, "--model", folder, "-o", files / "o")
+        assert status == 2
+        assert "not UTF-8; rename this picture" in error
+
+
+def test_classes_count_in_any_case_of_letters_and_unknown_ones_are_told(explainer):
+    lexicon = explainer.model.lexicon
+    assert lexicon.class_number(" Square") == lexicon.class_number("square") > 0
+    with pytest.warns(UserWarning, match="'dragon': no class of this model"):
+        explainer.explain(IMAGE, box=LEFT, label="dragon", top=1)
+
+
+def test_objects_of_a_large_picture_are_told_a_few_at_a_time(explainer, monkeypatch):
+    whole = explainer.explain_every(IMAGE, regions=REGIONS, top=2)
+    batches = []
+
+    def tell(model, encoded, graph, boxes, *, whole=explain_all, **options):
+        batches.append(len(boxes))
+        return whole(model, encoded, graph, boxes, **options)
+
+    monkeypatch.setattr("segue.api.explainer.ROOM", 1)
+    monkeypatch.setattr("segue.api.explainer.explain_all", tell)
+    one_by_one = list(explainer.each_object(IMAGE, regions=REGIONS, top=2))
+    assert batches == [1] * len(REGIONS)
+    assert [(box, [s.caption for s in some]) for box, some in one_by_one] == [
+        (box, [s.caption for s in some]) for box, some in whole
+    ]
+
+
+def test_objects_outside_the_picture_are_no_prompts(explainer):
+    graph, _ = graph_of(PICTURE, (SIDE, SIDE))
+    beside = np.concatenate([graph.boxes, np.float32([[2 * SIDE, 0, 5, 5]])])
+    more = replace(graph, labels=(*graph.labels, "square"), boxes=beside, stuff=None)
+    assert len(explainer.explain_every(IMAGE, graph=more)) == len(REGIONS)
+    with pytest.raises(InputError, match="no object inside the picture"):
+        explainer.explain_every(IMAGE, graph=replace(graph, boxes=graph.boxes + 2 * SIDE))
 
 
 def test_a_story_without_masks_leaves_the_picture_its_size(segue, files):

@@ -380,9 +380,10 @@ def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
     broken = base64.b64encode(whole[1][: len(whole[1]) // 2]).decode()
     sent_ones = [base64.b64encode(one).decode() for one in whole]
     sent_ones[1] = broken
+    Gated.gate.set()
     with (
         TestClient(create_app({"slow": segmenter}, limits=Limits(gather=0))) as alone,
-        listening(create_app({"slow": like(Slow, segmenter)}, limits=Limits(gather=1.0))) as address,
+        listening(gated := create_app({"slow": like(Gated, segmenter)}, limits=Limits(gather=1.0))) as address,
         ThreadPoolExecutor(5) as clients,
     ):
         once_ready(httpx.Client(base_url=address))
@@ -390,10 +391,17 @@ def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
         def ask(image):
             return httpx.post(f"{address}/segment/note", json={"image": image, "note": NOTE}, timeout=60)
 
-        first = clients.submit(ask, sent_ones[0])
-        time.sleep(0.2)  # while it is computed, the others come
-        answers = list(clients.map(ask, sent_ones))
+        Gated.gate.clear()
+        queue = gated.state.served.queues["segment/note", "slow"].queue
+        first, before = clients.submit(ask, sent_ones[0]), time.monotonic()
+        while not (queue._unfinished_tasks and queue.empty()) and time.monotonic() < before + 30:  # until it runs
+            time.sleep(0.01)
+        others = [clients.submit(ask, one) for one in sent_ones]
+        while queue.qsize() < 4 and time.monotonic() < before + 30:
+            time.sleep(0.01)
+        Gated.gate.set()
         assert first.result().status_code == 200
+        answers = [one.result() for one in others]
         told = httpx.get(f"{address}/metrics").text
         expected = [alone.post("/segment/note", json={"image": image, "note": NOTE}).json() for image in sent_ones]
     assert [answer.status_code for answer in answers] == [200, 422, 200, 200]

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ from segue.methods.sgdiff.saving import restore
 from segue.types import CaptionedMasks, InputError, Picture, Region, Relation
 
 Graph = str | Path | SceneGraph
-TOGETHER = 16  # prompts in a batch
+TOGETHER = 16  # prompts in a batch, fewer where their masks (about MASKS a story) would need more than ROOM bytes
+MASKS, ROOM = 8, 500_000_000
 KEPT = 4  # pictures whose features are remembered
 
 
@@ -96,6 +98,10 @@ class Explainer(Shared):
         if label is not None:
             if graph is not None or regions is not None or point is not None:
                 raise InputError("label: names what a box, mask or scribble is around; leave graph, regions, point out")
+            if not self.model.lexicon.class_number(label):
+                warnings.warn(
+                    f"label {label!r}: no class of this model, which takes it for an unknown object", stacklevel=2
+                )
             height, width = pixels_of(image).shape[:2]
             regions = [Region(label, _named_place(label, (width, height), prompt))]
         encoded, known = self._look(image, graph, regions, relations)
@@ -113,11 +119,25 @@ class Explainer(Shared):
         **options: Any,
     ) -> list[tuple[Box, list[CaptionedMasks]]]:
         """Each object's box with its stories; arguments as those of `explain`."""
+        return list(self.each_object(image, graph=graph, regions=regions, relations=relations, top=top, **options))
+
+    def each_object(
+        self,
+        image: Image,
+        *,
+        graph: Graph | None = None,
+        regions: Sequence[Region] | None = None,
+        relations: Sequence[Relation] = (),
+        top: int = 1,
+        **options: Any,
+    ) -> Iterator[tuple[Box, list[CaptionedMasks]]]:
+        """What `explain_every` gives, one after the other: the masks of a photograph's objects are gigabytes."""
         encoded, known = self._look(image, graph, regions, relations)
-        boxes, found = every_box(known), []
-        for at in range(0, len(boxes), TOGETHER):
-            found += explain_all(self.model, encoded, known, boxes[at : at + TOGETHER], top=top, **options)
-        return list(zip(boxes, found, strict=True))
+        boxes, story = every_box(known), known.size[0] * known.size[1] * MASKS
+        some = max(1, min(TOGETHER, ROOM // (story * max(top, 1))))
+        for at in range(0, len(boxes), some):
+            now = boxes[at : at + some]
+            yield from zip(now, explain_all(self.model, encoded, known, now, top=top, **options), strict=True)
 
     def _look(
         self, image: Image, graph: Graph | None, regions: Sequence[Region] | None, relations: Sequence[Relation]

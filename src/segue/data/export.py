@@ -85,16 +85,23 @@ def _annotation(link: Link, as_polygons: bool) -> dict[str, Any]:
 
 
 def join_coco(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `to_coco` made of pictures, each by itself, as one: numbers go on, categories are one by name."""
+    """What `to_coco` made part by part, as one: numbers go on, pictures are one by file, categories by name."""
     names = sorted({one["name"] for part in parts for one in part["categories"]})
     number, made = {name: i for i, name in enumerate(names, 1)}, to_coco([], names)
+    pictures: dict[str, int] = {}
     for part in parts:
-        before = {key: len(made[key]) for key in ("images", "annotations", "captions")}
-        after = {"image_id": before["images"], "caption_id": before["captions"]}
+        for one in part["images"]:
+            if one["file_name"] not in pictures:
+                pictures[one["file_name"]] = len(pictures) + 1
+                made["images"].append(one | {"id": len(pictures)})
+        shown = {one["id"]: pictures[one["file_name"]] for one in part["images"]}
         called = {one["id"]: one["name"] for one in part["categories"]}
+        before = {key: len(made[key]) for key in ("annotations", "captions")}
         for key, past in before.items():
             for one in part[key]:
-                moved = one | {"id": one["id"] + past} | {k: one[k] + n for k, n in after.items() if k in one}
+                moved = one | {"id": one["id"] + past, "image_id": shown[one["image_id"]]}
+                if "caption_id" in one:
+                    moved["caption_id"] = one["caption_id"] + before["captions"]
                 if "category_id" in one:
                     moved["category_id"] = number[called[one["category_id"]]]
                 made[key].append(moved)

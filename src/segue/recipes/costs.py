@@ -31,11 +31,11 @@ def costs_table(data: Path | None = None) -> list[Row]:
     for turn in TURNS:
         rows.append(Row("groupvit", "paper", turn, _groupvit))
         rows.append(Row("stories", "untrained", turn, _stories))
-        rows += [_curate(count, turn) for count in PICTURES]
-    return [*rows, _curate(MANY, 0)]
+        rows += [_curate_row(count, turn) for count in PICTURES]
+    return [*rows, _curate_row(MANY, 0)]
 
 
-def _curate(count: int, turn: int) -> Row:
+def _curate_row(count: int, turn: int) -> Row:
     return Row("curate", f"{count:,} pictures", turn, partial(_curation, count))
 
 
@@ -46,7 +46,9 @@ def _segmenter(name: str, when: str, work: Path) -> dict[str, float]:
 
 def _groupvit(work: Path) -> dict[str, float]:
     told = bench_groupvit()
-    ours = {f"{kind.removeprefix('ours_')}_ms": 1e3 * s for kind, s in told["seconds"].items() if "ours" in kind}
+    ours = {
+        f"{kind.removeprefix('ours_')}_ms": 1e3 * s for kind, s in told["seconds"].items() if kind.startswith("ours_")
+    }
     return ours | {f"{kind}_over_transformers": value for kind, value in told["ours_over_transformers"].items()}
 
 

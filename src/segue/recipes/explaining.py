@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from urllib.parse import quote
 from segue.api.answers import of_story
 from segue.api.explainer import Explainer, load_explainer
 from segue.data.export import join_coco, to_coco, write_stories
+from segue.data.formats.scene_graph import read_graph
 from segue.data.images import pictures_in, read_image, read_mask
 from segue.files import write_text
 from segue.types import CaptionedMasks, InputError
@@ -67,14 +68,15 @@ def explain_file(
     cards, failed = [], []
     for file in files:
         try:
-            told, objects = _explain(explainer, file, asked, graph, options, folder, export, joined)
+            known = {"graph": graph} if graph is None or not image.is_dir() else _named(graph, file)
+            told, objects = _explain(explainer, file, asked, options | known, folder, export, joined)
         except InputError as error:
             if not image.is_dir():
                 raise
             failed.append(str(error) if file.name in str(error) else f"{file.name}: {error}")
             continue
-        for kind, part in objects.items():
-            parts[kind].append(part)
+        for kind, some in objects.items():
+            parts[kind] += some
         cards.append(_card(file, told))
         if as_json:
             print(json.dumps({"image": str(file), "prompts": told}, default=str))
@@ -92,10 +94,13 @@ def explain_file(
 def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
     """The picture, or those of a folder."""
     if not image.is_dir():
+        _check_name(image)
         return [image]
     if not asked.every:
         raise InputError(f"{image}: a folder of pictures takes --every, because a place is one picture's")
     files = pictures_in(image)
+    for file in files:
+        _check_name(file)
     if twice := [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]:
         raise InputError(f"{image}: two pictures are called {twice[0]}, and so would their stories; rename one")
     if out is not None and out.resolve() == image.resolve():
@@ -103,34 +108,50 @@ def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
     return files
 
 
+def _check_name(image: Path) -> None:
+    """Raise InputError for a name whose bytes are no UTF-8, which no page and no json could hold."""
+    try:
+        image.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{image.name!r}: a file name that is not UTF-8; rename this picture") from error
+
+
+def _named(graph: Path, image: Path) -> dict[str, Any]:
+    """What a file with the graphs of a folder's pictures tells of this one."""
+    height, width = read_image(image).shape[:2]
+    regions, relations = read_graph(graph, image.name, (width, height), alone=False)
+    return {"regions": regions, "relations": relations}
+
+
 def _explain(
     explainer: Explainer,
     image: Path,
     asked: Asked,
-    graph: Path | None,
     options: dict[str, Any],
     folder: Path,
     export: Sequence[str],
     joined: dict[str, Path],
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Each prompt with its stories and files; and all of the picture's stories as COCO's object for each joined kind.
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Each prompt with its stories and files; and its stories as COCO's objects for each joined kind.
 
     joined: the kinds of which all pictures have one file, and these files.
     """
     pixels, prompt = read_image(image), _prompt(asked)
-    found: list[tuple[Any, list[CaptionedMasks]]]
+    found: Iterable[tuple[Any, list[CaptionedMasks]]]
     if not asked.every:
-        found = [(None, explainer.explain(image, graph=graph, **prompt, **options))]
+        found = [(None, explainer.explain(image, **prompt, **options))]
     else:
-        found = explainer.explain_every(image, graph=graph, **options)
+        found = explainer.each_object(image, **options)
     kinds, told = (*SHOWN, *(kind for kind in export if kind not in joined)), []
+    coco: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     for i, (place, stories) in enumerate(found, 1):
         name = f"{image.stem}.{i}" if asked.every else image.stem
         files = [*write_stories(folder, name, pixels, stories, kinds, picture=image.name), *joined.values()]
         about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
         told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": [str(f) for f in files]})
-    all_told, size = [(image.name, [story for _, stories in found for story in stories])], pixels.shape[:2]
-    coco = {kind: to_coco(all_told, as_polygons=AS_POLYGONS[kind], sizes=[size]) for kind in joined}
+        for kind, parts in coco.items():
+            one, size = [(image.name, stories)], pixels.shape[:2]
+            parts.append(to_coco(one, as_polygons=AS_POLYGONS[kind], sizes=[size]))
     return told, coco
 
 

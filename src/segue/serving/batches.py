@@ -25,7 +25,7 @@ class Batches:
     """Gathers waiting requests and hands them to `work`, at most `size` at a time.
 
     wait: seconds for which a first request waits for others, if there were others while the last batch was computed: a
-    single client never waits. bound: requests that may wait; one more raises Busy. What was cancelled before its turn
+    single client doesn't wait. bound: requests that may wait; one more raises Busy. What was cancelled before its turn
     is not computed, and what runs is stopped (`segue.nn.stopping`) once all requests of its batch are cancelled. When
     `work` fails on several requests, each gets its turn alone, so that a bad one fails by itself.
     """

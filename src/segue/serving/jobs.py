@@ -112,7 +112,7 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
         options |= {name: getattr(asked, name) for name in ("top", "steps", "noise", "length", "seed")}
         found: Told
         if asked.every:
-            each = model.explain_every(pixels, **options)
+            each = model.each_object(pixels, **options)  # encoded one by one: all their masks could be gigabytes
             found = {
                 "prompts": [{"prompt": {"box": box}, "stories": _stories(some, asked.masks)} for box, some in each]
             }

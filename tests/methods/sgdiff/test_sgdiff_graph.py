@@ -159,7 +159,12 @@ def test_bad_prompts_are_refused():
     for options, message in (
         ({}, "got nothing, expected one of"),
         ({"box": (1, 1, 2, 2), "point": (1, 1)}, "got box, point, expected one"),
-        ({"point": (1, 2, 3)}, "point: got 3 numbers"),
+        ({"point": (1, 2, 3)}, r"point: got \(1, 2, 3\), expected x and y"),
+        ({"point": 5}, "point: got 5"),
+        ({"box": 5}, "box: got 5"),
+        ({"box": ("a", 1, 1, 1)}, "box: got"),
+        ({"scribble": [("a", "b")]}, "expected one or more points"),
+        ({"scribble": [1, 2, 3, 4]}, "expected one or more points"),
         ({"point": (200, 2)}, "outside the picture"),
         ({"mask": np.zeros((80, 100), np.bool_)}, "it is empty"),
         ({"mask": np.ones((8, 10), np.bool_)}, "got 10x8 pixels, the picture has 100x80"),

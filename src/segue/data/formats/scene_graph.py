@@ -7,8 +7,11 @@ object), as relationships.json does.
 
 from __future__ import annotations
 
+import unicodedata
+from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,30 +26,61 @@ JSON = (
 Graph = tuple[tuple[Region, ...], tuple[Relation, ...]]
 
 
-def read_graph(path: Path, name: str, size: tuple[int, int]) -> Graph:
+def read_graph(path: Path, name: str, size: tuple[int, int], *, alone: bool = True) -> Graph:
     """The regions and relations of one picture; COCO's file tells no relations.
 
-    name: the picture's file name, by which it is found in a file of several. size: its (width, height).
+    name: the picture's file name, by which it is found. size: its (width, height). alone: the picture is the only one
+    that is asked about, so that a file of a single picture may call it by another name.
     Raises InputError for another layout, a picture that is not there or has another size, and a dangling edge.
     """
+    about = path.stat() if path.is_file() else None
+    file = _read(path, about and (about.st_mtime_ns, about.st_size))
+    with expecting(path, JSON):
+        name = _composed(name)
+        stem = Path(name).stem
+        entry = next((file.named[key] for key in (name, stem, stem.lstrip("0")) if key in file.named), None)
+        if entry is None and alone and len(file.entries) == 1:
+            entry = file.entries[0]
+        if entry is None:
+            raise InputError(f"{path}: {file.missing.format(name=name, stem=stem, count=len(file.entries))}")
+        _check_size(entry, path, size)
+        return _visual_genome(entry, path) if file.marks is None else (_coco(file, entry, path, size), ())
+
+
+class _File(NamedTuple):
+    """A file's pictures, all and by name or number. COCO's have marks by image_id, and the categories.
+
+    missing: what is said of a picture that is not there.
+    """
+
+    entries: list[Any]
+    named: dict[str, Any]
+    missing: str
+    marks: dict[Any, list[Any]] | None = None
+    categories: tuple[Any, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, version: tuple[int, int] | None) -> _File:
+    """The file, kept for the next picture or prompt. version: tells it from what it was before."""
     found = read_json(path)
     with expecting(path, JSON):
         if isinstance(found, dict) and "annotations" in found:
-            return _coco(found, path, name, size), ()
+            marks: dict[Any, list[Any]] = defaultdict(list)
+            for mark in found["annotations"]:
+                marks[mark["image_id"]].append(mark)
+            named = {_composed(Path(one["file_name"]).name): one for one in found["images"]}
+            missing = "no image called {name} among its {count}; check the name"
+            return _File(found["images"], named, missing, marks, tuple(found["categories"]))
         entries = found if isinstance(found, list) else [found]
         numbered = {str(entry.get("image_id", entry.get("id"))): entry for entry in entries}
-        stem = Path(name).stem
-        entry = _only(entries) or numbered.get(stem) or numbered.get(stem.lstrip("0"))
-        if entry is None:
-            raise InputError(
-                f"{path}: no entry with the image_id {stem}; name the picture by its number, or cut it out"
-            )
-        _check_size(entry, path, size)
-        return _visual_genome(entry, path)
+        missing = "no entry with the image_id {stem}; name the picture by its number, or cut it out"
+        return _File(entries, numbered, missing)
 
 
-def _only(entries: list[Any]) -> Any:
-    return entries[0] if len(entries) == 1 else None
+def _composed(name: str) -> str:
+    """In NFC, since file systems differ in how they write an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _check_size(entry: Any, path: Path, size: tuple[int, int]) -> None:
@@ -57,21 +91,15 @@ def _check_size(entry: Any, path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _coco(found: Any, path: Path, name: str, size: tuple[int, int]) -> tuple[Region, ...]:
-    images = found["images"]
-    image = _only(images) or next((one for one in images if Path(one["file_name"]).name == name), None)
-    if image is None:
-        raise InputError(f"{path}: no image called {name} among its {len(images)}; check the name")
-    _check_size(image, path, size)
-    categories = {c["id"]: (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in found["categories"]}
+def _coco(file: _File, image: Any, path: Path, size: tuple[int, int]) -> tuple[Region, ...]:
+    categories = {c["id"]: (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in file.categories}
     regions = []
-    for mark in found["annotations"]:
-        if mark["image_id"] == image["id"]:
-            code = mark.get("segmentation")
-            mask = rle.from_json(code, size[::-1], f"{path}: annotation {mark.get('id')}") if code else None
-            x, y, w, h = (float(v) for v in (rle.box(mask) if mask and "bbox" not in mark else mark["bbox"]))
-            label, thing = categories[mark["category_id"]]
-            regions.append(Region(label, (x, y, w, h), mask, thing, bool(mark.get("iscrowd"))))
+    for mark in (file.marks or {}).get(image["id"], ()):
+        code = mark.get("segmentation")
+        mask = rle.from_json(code, size[::-1], f"{path}: annotation {mark.get('id')}") if code else None
+        x, y, w, h = (float(v) for v in (rle.box(mask) if mask and "bbox" not in mark else mark["bbox"]))
+        label, thing = categories[mark["category_id"]]
+        regions.append(Region(label, (x, y, w, h), mask, thing, bool(mark.get("iscrowd"))))
     return tuple(regions)
 
 

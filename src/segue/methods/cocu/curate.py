@@ -83,9 +83,9 @@ class CurateSettings:
 def build_index(embeddings: Halves, settings: CurateSettings) -> Any:
     """A FAISS index of (N, D) float16 rows under the inner product: flat, or IVF with 8 bits a number (SQ8).
 
-    The IVF has about 4 sqrt(N) lists, a power of two: with fewer, a list holds many groups of alike pictures and its
-    centre is near none of them, so that more is read and less is found. Its centres are learned from SAMPLE pictures
-    a list. Raises InputError for rows that aren't finite and of unit length.
+    The IVF has about 4 sqrt(N) lists, but none of less than SAMPLE pictures: with fewer, a list holds many groups of
+    alike pictures and its centre is near none of them, so that more is read and less is found. Its centres are learned
+    from SAMPLE pictures a list. Raises InputError for rows that aren't finite and of unit length.
     """
     faiss = needed("faiss")
     count, width = embeddings.shape

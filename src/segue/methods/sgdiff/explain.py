@@ -270,10 +270,10 @@ def _links(
     links = []
     for i in there:  # one at a time: all masks of a photograph, as wide as it is, could be gigabytes
         fine = F.interpolate(logits[None, None, i], size[::-1], mode="bilinear")[0, 0]
-        mask = (fine >= 0).cpu().numpy()
-        if not mask.any():
+        inside = fine >= 0
+        if not inside.any():
             continue
-        sure = float(fine[fine >= 0].sigmoid().mean())
+        mask, sure = inside.cpu().numpy(), float(fine[inside].sigmoid().mean())
         if tie is None:
             links.append(Link(0, 0, labels[i], mask, sure, labels[i]))
             continue

@@ -62,7 +62,7 @@ def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[
     Crowds, and boxes that are empty or wholly outside the picture, are left out. size: (width, height).
     A picture that comes without relations (COCO) gets the spatial ones of `spatial_relations`.
     """
-    kept = [i for i, r in enumerate(picture.regions) if not r.crowd and _inside(r.box, size)]
+    kept = [i for i, r in enumerate(picture.regions) if not r.crowd and in_picture(r.box, size)]
     node = {region: i for i, region in enumerate(kept)}
     boxes = np.array([picture.regions[i].box for i in kept], np.float32).reshape(-1, 4)
     relations = [
@@ -80,7 +80,7 @@ def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[
     return graph, kept
 
 
-def _inside(box: Box, size: tuple[int, int]) -> bool:
+def in_picture(box: Sequence[float], size: tuple[int, int]) -> bool:
     """Whether some of the box is in the picture."""
     x, y, w, h = box
     return w > 0 and h > 0 and x < size[0] and y < size[1] and x + w > 0 and y + h > 0

@@ -40,7 +40,7 @@ class Lexicon:
     def _numbers(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         first = {"words": 2, "classes": 1, "predicates": 1}
         words, classes, predicates = (
-            {name: i for i, name in enumerate(getattr(self, kind), start)} for kind, start in first.items()
+            {_plain(name): i for i, name in enumerate(getattr(self, kind), start)} for kind, start in first.items()
         )
         return words, classes, predicates
 
@@ -69,7 +69,10 @@ class Lexicon:
 
     def known(self, words: Iterable[str]) -> list[int]:
         """Numbers of words that a caption must include; InputError names those outside the vocabulary."""
-        asked = [part for phrase in words for part, _, _ in word_spans(phrase)]
+        phrases = list(words)
+        if odd := [phrase for phrase in phrases if not isinstance(phrase, str)]:
+            raise InputError(f"include: got {odd[0]!r}, expected words")
+        asked = [part for phrase in phrases for part, _, _ in word_spans(phrase)]
         if strange := [word for word in asked if word not in self._numbers[0]]:
             near = ", ".join(self.words[:8])
             raise InputError(
@@ -79,12 +82,16 @@ class Lexicon:
         return [self._numbers[0][word] for word in asked]
 
     def class_number(self, name: str) -> int:
-        """The number of a class, 0 for one that the model doesn't know."""
-        return self._numbers[1].get(name, 0)
+        """The number of a class in any case of letters, 0 for one that the model doesn't know."""
+        return self._numbers[1].get(_plain(name), 0)
 
     def predicate_number(self, name: str) -> int:
-        """The number of a predicate, 0 for one that the model doesn't know."""
-        return self._numbers[2].get(name, 0)
+        """The number of a predicate in any case of letters, 0 for one that the model doesn't know."""
+        return self._numbers[2].get(_plain(name), 0)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
 
 
 def lexicon_of(pictures: Iterable[Picture], min_count: int = 1, predicates: Iterable[str] = ()) -> Lexicon:

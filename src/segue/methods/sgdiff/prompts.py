@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.methods.sgdiff.graph import Box, SceneGraph, check_box
+from segue.methods.sgdiff.graph import Box, SceneGraph, check_box, in_picture
 from segue.types import InputError, check_mask
 
 Point = tuple[float, float]
@@ -29,25 +30,36 @@ def prompt_box(
     given = {"box": box, "point": point, "mask": mask, "scribble": scribble}
     if len(names := [name for name, value in given.items() if value is not None]) != 1:
         raise InputError(f"prompt: got {', '.join(names) or 'nothing'}, expected one of {', '.join(given)}")
-    if point is not None:
-        return _around(graph, point)
     if mask is not None:
         return _of_mask(mask, graph.size)
+    if point is not None:
+        return _around(graph, _numbers("point", point, (2,), "x and y in pixels"))
     if scribble is not None:
-        return _of_points(scribble, graph.size)
-    assert box is not None  # the one that is left
-    return check_box(box, graph.size)
+        return _of_points(_numbers("scribble", scribble, (-1, 2), "one or more points (x, y)"), graph.size)
+    return check_box(_numbers("box", box, (4,), "four numbers x, y, width, height in pixels").tolist(), graph.size)
+
+
+def _numbers(name: str, given: Any, shape: tuple[int, ...], expected: str) -> NDArray[np.float64]:
+    """What was given as an array of that shape, -1 for one or more."""
+    try:
+        found = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if not found.size or found.shape != tuple(n if n > 0 else len(found) for n in shape):
+        raise InputError(f"{name}: got {str(given)[:80]}, expected {expected}")
+    return found
 
 
 def every_box(graph: SceneGraph) -> list[Box]:
-    """One prompt for each object (stuff left out, unless there is nothing else), cut to the picture."""
-    things = range(len(graph.labels)) if graph.stuff is None or graph.stuff.all() else np.flatnonzero(~graph.stuff)
+    """One prompt for each object in the picture (stuff left out, unless there is nothing else), cut to the picture."""
+    there = [i for i, box in enumerate(graph.boxes.tolist()) if in_picture(box, graph.size)]
+    if not there:
+        raise InputError("every: got a graph with no object inside the picture; is it another picture's?")
+    things = there if graph.stuff is None else [i for i in there if not graph.stuff[i]] or there
     return [check_box(graph.boxes[i].tolist(), graph.size) for i in things]
 
 
-def _around(graph: SceneGraph, point: Point) -> Box:
-    if len(point) != 2:
-        raise InputError(f"point: got {len(point)} numbers, expected x and y in pixels")
+def _around(graph: SceneGraph, point: NDArray[np.float64]) -> Box:
     pixel = check_box((*point, 1, 1), graph.size)
     low, high = graph.boxes[:, :2], graph.boxes[:, :2] + graph.boxes[:, 2:]
     hit = np.flatnonzero((low <= point).all(1) & (point <= high).all(1))
@@ -69,9 +81,6 @@ def _of_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> Box:
     return float(x), float(y), float(columns.max() + 1 - x), float(rows.max() + 1 - y)
 
 
-def _of_points(points: Sequence[Point], size: tuple[int, int]) -> Box:
-    if not len(points) or any(len(point) != 2 for point in points):
-        raise InputError(f"scribble: got {str(points)[:80]}, expected one or more points (x, y)")
-    found = np.asarray(points, float)
-    (x, y), (right, bottom) = found.min(0), found.max(0)
+def _of_points(points: NDArray[np.float64], size: tuple[int, int]) -> Box:
+    (x, y), (right, bottom) = points.min(0), points.max(0)
     return check_box((x, y, right - x + 1, bottom - y + 1), size)

@@ -88,7 +88,7 @@ const JOBS = {
       ...(every ? { every } : { box: ["x", "y", "width", "height"].map((name) => Number(text(form, name))) }),
       include: text(form, "include").split(/[ ,]+/).filter(Boolean),
       top: Number(text(form, "top")),
-      ...(text(form, "label") ? { label: text(form, "label") }
+      ...(text(form, "label") && !every ? { label: text(form, "label") }
         : state.sample?.regions ? { regions: state.sample.regions, relations: state.sample.relations } : {}),
       masks: "png",
     }),
@@ -164,7 +164,7 @@ async function bitmap(base64) {
 }
 
 async function showMasks(found, all = true) {
-  state.masks = await Promise.all(found.map(async (one, i) => {
+  const turn = state.turn, masks = await Promise.all(found.map(async (one, i) => {
     const image = await bitmap(one.mask), canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext("2d");
     pen.drawImage(image, 0, 0);
     const pixels = pen.getImageData(0, 0, canvas.width, canvas.height), colour = COLOURS[i % COLOURS.length];
@@ -173,8 +173,8 @@ async function showMasks(found, all = true) {
     pen.putImageData(pixels, 0, 0);
     return { canvas, name: one.name };
   }));
-  state.all = all;
-  state.lit = null;
+  if (turn !== state.turn) return;
+  Object.assign(state, { masks, all, lit: null });
   paint();
 }
 
@@ -332,9 +332,11 @@ async function working(button, work) {
   }
 }
 
-async function show(told) {
+async function show(told, current = () => true) {
   Object.assign(state, { told, layout: null });
-  $("answer").replaceChildren(...await JOBS[state.job].show(told));
+  const found = await JOBS[state.job].show(told);
+  if (!current()) return;
+  $("answer").replaceChildren(...found);
   paint();
   $("save").hidden = false;
   $("coco").hidden = !["segment/note", "segment/labels", "explain"].includes(state.job);
@@ -349,12 +351,13 @@ $("form").addEventListener("submit", (event) => {
   const job = JOBS[state.job];
   if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
   const every = event.submitter?.name === "every";
+  state.turn++;  // an answer that is under way is not wanted any more
   working(event.submitter ?? $("form").querySelector("button"), async (current) => {
     const { model } = $("form").elements, asked = [state.job, { ...job.asked($("form"), every), ...(model ? { model: model.value } : {}) }];
     const told = await ask(...asked);
     if (!current()) return;
     state.asked = asked;
-    await show(told);
+    await show(told, current);
   });
 });
 
@@ -433,7 +436,7 @@ function open(name) {
   Object.assign(state, { job: name, masks: [], layout: null, told: null, box: null, lit: null }, kept);
   for (const tab of $("tabs").children) tab.setAttribute("aria-selected", String(tab.dataset.job === name));
   $("form").replaceChildren(...job.fields(), ...choice(name), make("button", { class: "go", type: "submit" }, job.title),
-    ...(job.every ? [make("button", { type: "submit", name: "every" }, "Every object")] : []));
+    ...(job.every ? [make("button", { type: "submit", name: "every", formnovalidate: true }, "Every object")] : []));
   for (const input of $("form").querySelectorAll(".boxes input")) {
     input.addEventListener("input", () => { state.box = ["x", "y", "width", "height"].map((n) => Number($("form").elements[n].value)); paint(); });
   }
