@@ -55,6 +55,15 @@ def test_rows_run_side_by_side(tmp_path):
     assert len(finished(tmp_path / "t.csv")) == 4
 
 
+@pytest.mark.parametrize(("asked", "jobs", "threads"), [("", 2, 2), ("1", 2, 1), ("8", 1, 4), ("8", 16, 1)])
+def test_a_row_has_its_share_of_the_cores_or_fewer_threads_if_asked_for(tmp_path, monkeypatch, asked, jobs, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    code = "import json, os; print(json.dumps({'threads': int(os.environ['OMP_NUM_THREADS'])}))"
+    ablate(rows("a", seeds=(0,)), tmp_path / "t.csv", lambda row: [sys.executable, "-c", code], str, jobs=jobs)
+    assert [line["value"] for line in read_lines(tmp_path / "t.csv")] == [str(threads)]
+
+
 def test_a_failing_row_is_told_and_the_others_go_on(tmp_path, capsys):
     assert run(tmp_path, rows("bad", "mute", "b")) == 4
     told = capsys.readouterr().err

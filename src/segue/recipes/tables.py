@@ -73,7 +73,8 @@ def ablate(
     """Run what `file` lacks, `jobs` rows at a time; returns how many rows failed.
 
     command(row) starts a row; its last printed line is a JSON object of metrics. told(row) is the command that goes
-    into the file. max_minutes: no further row is started after that long.
+    into the file. max_minutes: no further row is started after that long. A row has its share of the cores, or fewer
+    threads when OMP_NUM_THREADS asks for fewer.
     """
     if jobs < 1:
         raise InputError(f"jobs: got {jobs}, expected 1 or more")
@@ -170,14 +171,16 @@ class _Running:
 
 
 def _start(row: Row, command: Callable[[Row], list[str]], jobs: int) -> _Running:
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    threads, asked = max(1, (os.cpu_count() or 1) // jobs), os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit():
+        threads = max(1, min(threads, int(asked)))
     output = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by _finish
     process = subprocess.Popen(
         command(row),
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"},
     )
     return _Running(row, process, output, time.monotonic())
 
