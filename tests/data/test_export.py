@@ -1,3 +1,4 @@
+import base64
 import contextlib
 import io
 import json
@@ -96,6 +97,28 @@ def test_overlay_tints_masks_and_leaves_the_rest():
     anything = SQUARE | DOG | TAIL
     assert (made[~anything] == 200).all()
     assert (made[anything] != 200).any(-1).all()
+
+
+def test_an_overlay_has_a_rim_around_each_mask_and_at_the_pictures_edge():
+    mask = np.zeros((20, 30), bool)
+    mask[0:6, 4:12] = True
+    made = overlay(IMAGE, CaptionedMasks("a dog", 1.0, (Link(0, 5, "a dog", mask, 1.0),)))
+    rim = (made == (230, 80, 60)).all(-1)
+    expected = mask.copy()
+    expected[1:5, 5:11] = False
+    np.testing.assert_array_equal(rim, expected)
+    assert (made[2, 7] == np.round(0.55 * 200 + 0.45 * np.array([230, 80, 60]))).all()
+
+
+def test_the_page_of_a_photograph_is_small_and_its_masks_are_where_they_were():
+    image = np.random.default_rng(0).integers(0, 255, (900, 3200, 3), np.uint8)
+    mask = np.zeros((900, 3200), bool)
+    mask[100:200, 3000:3100] = True
+    page = to_html(image, [CaptionedMasks("a dog", 1.0, (Link(0, 5, "a dog", mask, 1.0),))])
+    assert 'viewBox="0 0 3200 900"' in page
+    assert "M3000 100" in page
+    data = re.search('href="data:image/jpeg;base64,([^"]+)"', page)[1]
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (1600, 450)
 
 
 def test_the_page_lights_the_masks_of_a_phrase():

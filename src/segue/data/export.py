@@ -6,6 +6,7 @@ A `Told` is a picture's file name with its stories; masks are (H, W) bool on the
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Sequence
 from html import escape
@@ -14,15 +15,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from segue.data import rle
 from segue.data.images import png_bytes, write_image
+from segue.data.transforms import resize_image
 from segue.files import write_text
 from segue.types import CaptionedMasks, InputError, Link, check_image
 
 Told = tuple[str, Sequence[CaptionedMasks]]
 COLOURS = ((230, 80, 60), (50, 130, 230), (60, 170, 90), (220, 160, 30), (150, 90, 210), (30, 170, 180), (220, 90, 160))
+WIDEST = 1600  # pixels of a page's picture
 
 
 # ------------------------------------------------------------------------------------------------------- json
@@ -189,18 +193,25 @@ def overlay(image: NDArray[np.uint8], story: CaptionedMasks) -> NDArray[np.uint8
     _check_grid(image, [story])
     drawn = image.astype(np.float32)
     for i, link in enumerate(story.links):
-        rim = link.mask & ~ndimage.binary_erosion(link.mask)
-        share = np.where(rim, 1.0, np.where(link.mask, 0.45, 0.0))[..., None]
-        drawn = drawn * (1 - share) + np.array(COLOURS[i % len(COLOURS)]) * share
+        if not link.mask.any():
+            continue
+        (rows,), (columns,) = (np.nonzero(link.mask.any(axis)) for axis in (1, 0))
+        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # a photograph is large, a thing is not
+        mask = link.mask[part]
+        rim = mask & ~ndimage.binary_erosion(mask)
+        share = np.where(rim, 1.0, np.where(mask, 0.45, 0.0)).astype(np.float32)[..., None]
+        drawn[part] = drawn[part] * (1 - share) + np.array(COLOURS[i % len(COLOURS)], np.float32) * share
     return drawn.round().astype(np.uint8)
 
 
 def to_html(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], title: str = "Stories") -> str:
-    """A page that needs nothing else: the picture and its stories; a phrase under the pointer lights its masks."""
+    """A page that needs nothing else: the picture and its stories; a phrase under the pointer lights its masks.
+
+    Of a picture wider or higher than WIDEST pixels it holds a smaller one as JPEG; the masks are as fine as they were.
+    """
     check_image(image)
     _check_grid(image, stories)
     height, width = image.shape[:2]
-    picture = base64.b64encode(png_bytes(image)).decode()
     shapes, told = [], []
     for s, story in enumerate(stories):
         for i, link in enumerate(story.links):
@@ -210,8 +221,23 @@ def to_html(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], title: 
             shapes.append(f'<path class="{_group(s, link)}" d="{path}" fill="{colour}" stroke="{colour}"/>')
         told.append(_told(s, story))
     return PAGE.format(
-        title=escape(title), width=width, height=height, picture=picture, shapes="".join(shapes), told="".join(told)
+        title=escape(title),
+        width=width,
+        height=height,
+        picture=_embedded(image),
+        shapes="".join(shapes),
+        told="".join(told),
     )
+
+
+def _embedded(image: NDArray[np.uint8]) -> str:
+    """The picture as a data URL."""
+    if (longest := max(image.shape[:2])) <= WIDEST:
+        return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
+    height, width = (max(1, round(side * WIDEST / longest)) for side in image.shape[:2])
+    file = io.BytesIO()
+    Image.fromarray(resize_image(image, (height, width))).save(file, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _group(story: int, link: Link) -> str:
@@ -244,7 +270,8 @@ svg:has(path.lit) image {{ opacity: .5 }}
 [data-lights] {{ cursor: pointer; border-bottom: 2px dotted #888 }} [data-lights]:hover {{ background: #fe9 }}
 i {{ color: #888; font-size: 80% }} ul {{ list-style: none; padding: 0; display: flex; gap: 1em; font-size: 85% }}
 </style>
-<svg viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" href="data:image/png;base64,{picture}"/>
+<svg viewBox="0 0 {width} {height}">
+<image width="{width}" height="{height}" preserveAspectRatio="none" href="{picture}"/>
 {shapes}</svg>
 <main><h1>{title}</h1>{told}</main>
 <script>
