@@ -108,18 +108,9 @@ class Explainer(Shared):
         asked = prompt_box(known, **prompt)
         return explain_all(self.model, encoded, known, [asked], top=top, **options)[0]
 
-    def explain_every(
-        self,
-        image: Image,
-        *,
-        graph: Graph | None = None,
-        regions: Sequence[Region] | None = None,
-        relations: Sequence[Relation] = (),
-        top: int = 1,
-        **options: Any,
-    ) -> list[tuple[Box, list[CaptionedMasks]]]:
-        """Each object's box with its stories; arguments as those of `explain`."""
-        return list(self.each_object(image, graph=graph, regions=regions, relations=relations, top=top, **options))
+    def explain_every(self, image: Image, **asked: Any) -> list[tuple[Box, list[CaptionedMasks]]]:
+        """All of `each_object`, whose arguments these are."""
+        return list(self.each_object(image, **asked))
 
     def each_object(
         self,
@@ -131,7 +122,10 @@ class Explainer(Shared):
         top: int = 1,
         **options: Any,
     ) -> Iterator[tuple[Box, list[CaptionedMasks]]]:
-        """What `explain_every` gives, one after the other: the masks of a photograph's objects are gigabytes."""
+        """Each object's box with its stories; arguments as those of `explain`.
+
+        One after the other, because the masks of all objects of a photograph can be gigabytes.
+        """
         encoded, known = self._look(image, graph, regions, relations)
         boxes, story = every_box(known), known.size[0] * known.size[1] * MASKS
         some = max(1, min(TOGETHER, ROOM // (story * max(top, 1))))

@@ -193,14 +193,11 @@ def overlay(image: NDArray[np.uint8], story: CaptionedMasks) -> NDArray[np.uint8
     _check_grid(image, [story])
     drawn = image.astype(np.float32)
     for i, link in enumerate(story.links):
-        if not link.mask.any():
-            continue
-        (rows,), (columns,) = (np.nonzero(link.mask.any(axis)) for axis in (1, 0))
-        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # a photograph is large, a thing is not
-        mask = link.mask[part]
-        rim = mask & ~ndimage.binary_erosion(mask)
-        share = np.where(rim, 1.0, np.where(mask, 0.45, 0.0)).astype(np.float32)[..., None]
-        drawn[part] = drawn[part] * (1 - share) + np.array(COLOURS[i % len(COLOURS)], np.float32) * share
+        for part in ndimage.find_objects(link.mask.astype(np.uint8)):  # its box, none of an empty mask
+            mask = link.mask[part]
+            rim = mask & ~ndimage.binary_erosion(mask)
+            share = np.where(rim, 1.0, np.where(mask, 0.45, 0.0)).astype(np.float32)[..., None]
+            drawn[part] = drawn[part] * (1 - share) + np.array(COLOURS[i % len(COLOURS)], np.float32) * share
     return drawn.round().astype(np.uint8)
 
 

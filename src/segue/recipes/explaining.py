@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segue.api.answers import of_story
 from segue.api.explainer import Explainer, load_explainer
 from segue.data.export import join_coco, to_coco, write_stories
@@ -68,8 +71,9 @@ def explain_file(
     cards, failed = [], []
     for file in files:
         try:
-            known = {"graph": graph} if graph is None or not image.is_dir() else _named(graph, file)
-            told, objects = _explain(explainer, file, asked, options | known, folder, export, joined)
+            pixels = read_image(file)
+            known = {} if graph is None else _known(graph, file.name, pixels, alone=not image.is_dir())
+            told, objects = _explain(explainer, file.name, pixels, asked, options | known, folder, export, joined)
         except InputError as error:
             if not image.is_dir():
                 raise
@@ -116,16 +120,17 @@ def _check_name(image: Path) -> None:
         raise InputError(f"{image.name!r}: a file name that is not UTF-8; rename this picture") from error
 
 
-def _named(graph: Path, image: Path) -> dict[str, Any]:
-    """What a file with the graphs of a folder's pictures tells of this one."""
-    height, width = read_image(image).shape[:2]
-    regions, relations = read_graph(graph, image.name, (width, height), alone=False)
+def _known(graph: Path, name: str, pixels: NDArray[np.uint8], alone: bool) -> dict[str, Any]:
+    """What a file with graphs tells of the picture. alone: as in `read_graph`."""
+    height, width = pixels.shape[:2]
+    regions, relations = read_graph(graph, name, (width, height), alone=alone)
     return {"regions": regions, "relations": relations}
 
 
 def _explain(
     explainer: Explainer,
-    image: Path,
+    image: str,
+    pixels: NDArray[np.uint8],
     asked: Asked,
     options: dict[str, Any],
     folder: Path,
@@ -134,24 +139,22 @@ def _explain(
 ) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """Each prompt with its stories and files; and its stories as COCO's objects for each joined kind.
 
-    joined: the kinds of which all pictures have one file, and these files.
+    image: the picture's file name. joined: the kinds of which all pictures have one file, and these files.
     """
-    pixels, prompt = read_image(image), _prompt(asked)
     found: Iterable[tuple[Any, list[CaptionedMasks]]]
     if not asked.every:
-        found = [(None, explainer.explain(image, **prompt, **options))]
+        found = [(None, explainer.explain(pixels, **_prompt(asked), **options))]
     else:
-        found = explainer.each_object(image, **options)
+        found = explainer.each_object(pixels, **options)
     kinds, told = (*SHOWN, *(kind for kind in export if kind not in joined)), []
     coco: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     for i, (place, stories) in enumerate(found, 1):
-        name = f"{image.stem}.{i}" if asked.every else image.stem
-        files = [*write_stories(folder, name, pixels, stories, kinds, picture=image.name), *joined.values()]
+        name = f"{Path(image).stem}.{i}" if asked.every else Path(image).stem
+        files = [*write_stories(folder, name, pixels, stories, kinds, picture=image), *joined.values()]
         about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
         told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": [str(f) for f in files]})
         for kind, parts in coco.items():
-            one, size = [(image.name, stories)], pixels.shape[:2]
-            parts.append(to_coco(one, as_polygons=AS_POLYGONS[kind], sizes=[size]))
+            parts.append(to_coco([(image, stories)], as_polygons=AS_POLYGONS[kind], sizes=[pixels.shape[:2]]))
     return told, coco
 
 
