@@ -83,6 +83,17 @@ def test_stories_are_ranked_and_as_many_as_asked(model, encoded):
         assert all(0 < s.score <= 1 for s in stories)
 
 
+def test_a_story_of_a_set_of_nodes_is_as_likely_as_the_set():
+    """P(set) is the product over all nodes but the prompt's, not their mean."""
+    model = toy_model(tasks="mask").eval()  # no words, whose probability would count too
+    model.adaptor.relevance.weight.data.zero_()
+    model.adaptor.relevance.bias.data.fill_(2.0)
+    p, boxes = torch.tensor(2.0).sigmoid().item(), np.array([[3 * i, 4, 8, 8] for i in range(5)], np.float32)
+    graph = SceneGraph(("square",) * 5, boxes, tuple(spatial_relations(boxes)), (SIDE, SIDE))
+    scores = [story.score for story in explain(model, model.encode(IMAGE), graph, boxes[0], top=2)]
+    assert scores == pytest.approx([p**4, p**2 * (1 - p) ** 2], rel=1e-4)  # IoU .8 of one node less is suppressed
+
+
 def test_a_seed_tells_the_same_again_and_another_something_else(model, encoded):
     first = explain(model, encoded, GRAPH, LEFT, top=4)
     assert same(first, explain(model, encoded, GRAPH, LEFT, top=4))

@@ -61,7 +61,7 @@ def explain_all(
 
     steps: evaluations of the network. noise: 0 (DDIM) to 1 (DDPM), more for more different stories; with the
     autoregressive decoder its temperature. length: exactly so many words. include: words that every caption tells.
-    A story's score is the geometric mean of its words' probabilities times that of its nodes'.
+    A story's score is the geometric mean of its words' probabilities times that of its set of nodes.
     Raises InputError for a box outside the picture or empty, a graph of another picture's size, a length that can't be,
     and words outside the vocabulary.
     """
@@ -119,7 +119,7 @@ def _check(wish: _Wish, model: SGDiff) -> None:
 
 
 def _node_sets(found: Adapted, batch: dict[str, Tensor], top: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Each story's prompt (R,), its nodes (R, N) bool, and the mean log-probability (R,) of choosing them.
+    """Each story's prompt (R,), its nodes (R, N) bool, and the log-probability (R,) of choosing them.
 
     A prompt with fewer sets than stories tells the first ones again, in other words.
     """
@@ -131,7 +131,7 @@ def _node_sets(found: Adapted, batch: dict[str, Tensor], top: int, seed: int) ->
         chosen, chance = [real[i, :n]], np.zeros(1)
         if p is not None:
             chosen = sample_subgraphs(p[i, :n], prompt, top, np.random.default_rng(seed))
-            chance = set_log_probability(np.stack(chosen), p[i, :n].clip(1e-6, 1 - 1e-6), prompt) / n
+            chance = set_log_probability(np.stack(chosen), p[i, :n].clip(1e-6, 1 - 1e-6), prompt)
         for k in range(top):
             row = np.zeros(real.shape[1], np.bool_)
             row[:n] = chosen[k % len(chosen)]
