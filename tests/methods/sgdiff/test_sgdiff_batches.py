@@ -125,6 +125,15 @@ def test_edges_and_nodes_keep_to_their_limits():
     assert pack_graph(graph, [1], LEXICON, TINY)["edges"].shape == (0, 3)
 
 
+def test_of_too_many_edges_the_prompts_own_stay():
+    others = [Relation(i, "left of", i + 1) for i in range(1, 6)]
+    boxes = np.array([[4 * i, 4, 4, 4] for i in range(7)], np.float32)
+    graph = SceneGraph(("square",) * 7, boxes, (*others, Relation(6, "right of", 0)), (SIDE, SIDE))
+    for most in (1, 3):
+        packed = pack_graph(graph, range(7), LEXICON, replace(TINY, max_edges=most))
+        assert packed["edges"][:, [0, 2]].tolist() == [[6, 0], [1, 2], [2, 3]][:most]
+
+
 def test_bad_examples_are_refused():
     example = toy_example()
     with pytest.raises(InputError, match="no caption to learn from"):

@@ -125,6 +125,13 @@ def test_five_hundred_nodes_are_cut_to_the_nearest():
     assert sorted(nodes) == sorted(np.argsort(away)[:24].tolist())
 
 
+def test_a_crowd_of_one_class_leaves_room_for_the_others():
+    boxes = np.array([[i, 10, 4, 4] for i in range(30)] + [[40, 10, 4, 4], [44, 10, 4, 4], [0, 30, 60, 20]], float)
+    labels, stuff = ["person"] * 30 + ["ball", "dog", "grass"], np.array([False] * 32 + [True])
+    made = graph(boxes, labels, [Relation(0, "near", 30), Relation(31, "near", 0)], stuff=stuff)
+    assert coarse_subgraph(made, 0, 24) == [*range(21), 30, 31, 32]
+
+
 def test_boxes_are_cut_to_the_picture_and_checked():
     assert check_box((-5, -5, 20, 30), (100, 80)) == (0, 0, 15, 25)
     for box, message in (

@@ -44,14 +44,19 @@ class Example(NamedTuple):
 
 
 def pack_graph(graph: SceneGraph, nodes: Sequence[int], lexicon: Lexicon, config: SGDiffConfig) -> Arrays:
-    """The subgraph of `nodes` (the prompt's first) as arrays; its edges are those between them, at most max_edges."""
+    """The subgraph of `nodes` (the prompt's first) as arrays, with the edges between them.
+
+    Of more than max_edges the prompt's own stay first.
+    """
     width, height = graph.size
     place = {node: i for i, node in enumerate(nodes)}
     edges = [
         (place[e.subject], lexicon.predicate_number(e.predicate), place[e.object])
         for e in graph.relations
         if e.subject in place and e.object in place
-    ][: config.max_edges]
+    ]
+    if len(edges) > config.max_edges:
+        edges = sorted(edges, key=lambda edge: 0 not in (edge[0], edge[2]))[: config.max_edges]
     features = np.zeros((len(nodes), 0), np.float32) if graph.features is None else graph.features[list(nodes)]
     if features.shape[1] != config.feature_width:
         raise InputError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,8 +125,8 @@ def prompt_node(graph: SceneGraph, box: Box) -> int:
 def coarse_subgraph(graph: SceneGraph, node: int, most: int) -> list[int]:
     """The nodes that a story around `node` may tell of: itself, its class, its neighbours by one edge, and stuff.
 
-    Stuff comes along because relations rarely reach it though captions often do. Of more than `most` the first in
-    this order stay, each group by its distance from the prompt, so that a graph of 500 nodes costs no more.
+    Stuff comes along because relations rarely reach it though captions often do. Of more than `most`, so that a graph
+    of 500 nodes costs no more, each group sends its nearest in turn: a crowd of one class leaves room for the others.
     """
     near = {e.object for e in graph.relations if e.subject == node} | {
         e.subject for e in graph.relations if e.object == node
@@ -134,10 +135,10 @@ def coarse_subgraph(graph: SceneGraph, node: int, most: int) -> list[int]:
     stuff = set(np.flatnonzero(graph.stuff).tolist()) if graph.stuff is not None else set()
     centres = graph.boxes[:, :2] + graph.boxes[:, 2:] / 2
     away = np.linalg.norm(centres - centres[node], axis=1)
-    order: list[int] = [node]
-    for group in (same, near, stuff):
-        order += sorted(group - set(order), key=lambda i: (away[i], i))
-    return order[:most]
+    groups = [sorted(g, key=lambda i: (away[i], i)) for g in (same - {node}, near - same, stuff - same - near)]
+    turns = [i for turn in zip_longest(*groups) for i in turn if i is not None]
+    kept = set(turns[: most - 1])
+    return [node, *(i for group in groups for i in group if i in kept)]
 
 
 def check_box(box: Sequence[float], size: tuple[int, int]) -> Box:
