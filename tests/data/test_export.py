@@ -11,6 +11,8 @@ from pycocotools.coco import COCO
 
 from segue.data import rle
 from segue.data.export import join_coco, overlay, to_coco, to_grandf, to_html, to_panoptic, write_stories
+from segue.data.formats.panoptic import read_segments
+from segue.recipes.scoring import panoptic_files
 from segue.types import CaptionedMasks, InputError, Link
 
 CAPTION = "a red square <left of> a dog"
@@ -70,8 +72,10 @@ def test_pictures_told_one_by_one_are_joined_as_if_told_at_once():
 
 
 def test_grandf_ties_characters_to_masks():
-    made = to_grandf([("p.png", [STORY, SILENT]), ("q.png", [STORY])])
+    made = to_grandf([("p.png", [STORY, CaptionedMasks("silence", 0.9)]), ("q.png", [STORY])])
     assert [(i["id"], i["file_name"]) for i in made["images"]] == [(1, "p.png"), (2, "p.png"), (3, "q.png")]
+    with pytest.raises(InputError, match="'dog' is tied to no words"):
+        to_grandf([("p.png", [SILENT])])
     mark = made["annotations"][1]
     start, end = mark["tokens_positive"][0]
     assert made["images"][0]["caption"][start:end] == "a dog"
@@ -80,16 +84,33 @@ def test_grandf_ties_characters_to_masks():
 
 
 def test_panoptic_puts_the_surer_mask_on_top():
-    pixels, segments = to_panoptic(STORY)
-    ids = pixels.astype(int) @ [1, 256, 65536]
+    pictures, told = to_panoptic([CaptionedMasks("silence", 0.9), STORY], "p", "p.jpg")
+    (file, pixels), (entry,) = *pictures.items(), told["annotations"]
+    assert file == entry["file_name"] == "p.2.panoptic.png"
+    assert told["images"] == [{"id": 2, "file_name": "p.jpg", "height": 20, "width": 30}]
+    ids, segments = pixels.astype(int) @ [1, 256, 65536], entry["segments_info"]
     assert (ids[SQUARE] == 1).all()
     assert (ids[DOG & ~SQUARE] == 2).all()
     assert ids[19, 0] == 0
     assert {s["id"]: s["area"] for s in segments} == {i: int((ids == i).sum()) for i in (1, 2, 3)}
+    names = {c["id"]: c["name"] for c in told["categories"]}
+    assert [names[s["category_id"]] for s in segments] == ["square", "dog", "dog"]
     hidden = CaptionedMasks("", 1, (Link(0, 0, "a", SQUARE, 0.9), Link(0, 0, "b", SQUARE, 0.1)))
-    assert [s["label"] for s in to_panoptic(hidden)[1]] == ["a"]
-    with pytest.raises(InputError, match="no masks to draw"):
-        to_panoptic(CaptionedMasks("a", 1.0))
+    (entry,) = to_panoptic([hidden], "p", "p.jpg")[1]["annotations"]
+    assert [s["category_id"] for s in entry["segments_info"]] == [1]
+
+
+def test_panoptic_files_are_read_as_cocos(tmp_path):
+    """Scored against themselves all is found; and COCO's reader gives the masks back where nothing covers them."""
+    write_stories(tmp_path, "p", IMAGE, [STORY], ("panoptic",))
+    found = panoptic_files(tmp_path / "p.panoptic.json", tmp_path, tmp_path / "p.panoptic.json", tmp_path)
+    assert {name: one["pq"] for name, one in found["classes"].items()} == {"dog": 1, "square": 1}
+    told = json.loads((tmp_path / "p.panoptic.json").read_text())
+    categories = {c["id"]: (c["name"], True) for c in told["categories"]}
+    ((_, regions),) = read_segments(told["annotations"], tmp_path, categories, True, lambda *why: pytest.fail(str(why)))
+    assert [r.label for r in regions] == ["square", "dog", "dog"]
+    for region, true in zip(regions, (SQUARE, DOG & ~SQUARE, TAIL), strict=True):
+        assert (rle.decode(region.mask) == true).all()
 
 
 def test_overlay_tints_masks_and_leaves_the_rest():

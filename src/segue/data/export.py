@@ -19,12 +19,14 @@ from PIL import Image
 from scipy import ndimage
 
 from segue.data import rle
+from segue.data.formats.panoptic import segment_colours, segment_info
 from segue.data.images import png_bytes, write_image
 from segue.data.transforms import resize_image
 from segue.files import write_text
 from segue.types import CaptionedMasks, InputError, Link, check_image
 
 Told = tuple[str, Sequence[CaptionedMasks]]
+Pngs = dict[str, NDArray[np.uint8]]  # file name -> (H, W, 3)
 COLOURS = ((230, 80, 60), (50, 130, 230), (60, 170, 90), (220, 160, 30), (150, 90, 210), (30, 170, 180), (220, 90, 160))
 WIDEST = 1600  # pixels of a page's picture
 
@@ -131,6 +133,7 @@ def to_grandf(told: Sequence[Told], *, sizes: Sequence[tuple[int, int]] = ()) ->
     """GranDf's COCO-like form: an image for each story, an annotation for each link.
 
     Characters tokens_positive of the caption are tied to sam_mask, compressed run lengths. sizes: as for `to_coco`.
+    Raises InputError for a mask that no words are tied to: nobody could read it back.
     """
     made: dict[str, Any] = {"images": [], "annotations": []}
     for (file_name, stories), (height, width) in zip(told, _sizes(told, sizes), strict=True):
@@ -138,6 +141,8 @@ def to_grandf(told: Sequence[Told], *, sizes: Sequence[tuple[int, int]] = ()) ->
             image = {"id": len(made["images"]) + 1, "file_name": file_name, "height": height, "width": width}
             made["images"].append(image | {"caption": story.caption})
             for link in story.links:
+                if not link.end:
+                    raise InputError(f"{class_of(link)!r} is tied to no words, and GranDf needs some; export coco")
                 code = rle.encode(link.mask)
                 mark = {"id": len(made["annotations"]) + 1, "image_id": image["id"], "bbox": list(rle.box(code))}
                 mark |= {"tokens_positive": [[link.start, link.end]], "sam_mask": rle.to_json(code)}
@@ -164,24 +169,33 @@ def _size(stories: Sequence[CaptionedMasks]) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------------------ masks
 
 
-def to_panoptic(story: CaptionedMasks) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
-    """COCO's panoptic PNG, (H, W, 3) uint8 with id = R + 256 G + 65536 B, 0 for nothing, and its segments_info.
+def to_panoptic(stories: Sequence[CaptionedMasks], name: str, picture: str) -> tuple[Pngs, dict[str, Any]]:
+    """COCO's panoptic form: a PNG, (H, W, 3) uint8 with id = R + 256 G + 65536 B, for each story that has masks.
 
-    Where masks overlap the surer one is on top; a mask that is wholly covered has no segment.
-    Raises InputError for a story without masks.
+    With them the json: NAME.N.panoptic.png of story N is that of image N, whose file_name is `picture`. Where masks
+    overlap the surer one is on top; a mask that is wholly covered has no segment. isthing is 1 throughout: a story
+    doesn't tell things from stuff.
     """
-    if not story.links:
-        raise InputError(f"{story.caption!r}: no masks to draw; export its caption only")
-    ids = np.zeros(story.links[0].mask.shape, np.int64)
-    for i in sorted(range(len(story.links)), key=lambda i: story.links[i].score):
-        ids[story.links[i].mask] = i + 1
-    segments = []
-    for i, link in enumerate(story.links, 1):
-        if area := int((ids == i).sum()):
-            segments.append(
-                {"id": i, "label": class_of(link), "area": area, "phrase": link.phrase, "score": link.score}
-            )
-    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8), segments
+    names = sorted({class_of(link) for story in stories for link in story.links})
+    made: dict[str, Any] = {"images": [], "annotations": []}
+    made["categories"] = [{"id": i, "name": label, "isthing": 1} for i, label in enumerate(names, 1)]
+    drawn: Pngs = {}
+    for n, story in enumerate(stories, 1):
+        if not story.links:
+            continue
+        ids = np.zeros(story.links[0].mask.shape, np.int64)
+        for i in sorted(range(len(story.links)), key=lambda i: story.links[i].score):
+            ids[story.links[i].mask] = i + 1
+        segments = [
+            segment_info(i, names.index(class_of(link)) + 1, ids == i) | {"phrase": link.phrase, "score": link.score}
+            for i, link in enumerate(story.links, 1)
+            if (ids == i).any()
+        ]
+        file, (height, width) = f"{name}.{n}.panoptic.png", story.links[0].mask.shape
+        drawn[file] = segment_colours(ids)
+        made["images"].append({"id": n, "file_name": picture, "height": height, "width": width})
+        made["annotations"].append({"image_id": n, "file_name": file, "segments_info": segments})
+    return drawn, made
 
 
 # ----------------------------------------------------------------------------------------------- for people
@@ -306,26 +320,26 @@ def write_stories(
 
     kinds: overlay (NAME.N.png of each story), html (NAME.html), grandf (NAME.grandf.json), panoptic
     (NAME.N.panoptic.png of each story that has masks, and their segments in NAME.panoptic.json). picture: its file's
-    name, as GranDf tells it; NAME.png unless given.
+    name, as the json files tell it; NAME.png unless given.
     """
     if odd := [kind for kind in kinds if kind not in KINDS]:
         raise InputError(f"export: got {odd[0]!r}, expected some of {', '.join(KINDS)}")
     check_image(image)
     _check_grid(image, stories)
     folder.mkdir(parents=True, exist_ok=True)
-    texts, made = dict[str, str](), []
-    pictures: dict[str, NDArray[np.uint8]] = {}
+    picture = picture or f"{name}.png"
+    texts, made, pictures = dict[str, str](), list[Path](), Pngs()
     if "overlay" in kinds:
         pictures |= {f"{name}.{n}.png": overlay(image, story) for n, story in enumerate(stories, 1)}
     if "html" in kinds:
         texts[f"{name}.html"] = to_html(image, stories, name)
     if "grandf" in kinds:
-        told, size = (picture or f"{name}.png", stories), (image.shape[0], image.shape[1])
-        texts[f"{name}.grandf.json"] = json.dumps(to_grandf([told], sizes=[size]))
+        size = image.shape[0], image.shape[1]
+        texts[f"{name}.grandf.json"] = json.dumps(to_grandf([(picture, stories)], sizes=[size]))
     if "panoptic" in kinds:
-        drawn = {f"{name}.{n}.panoptic.png": to_panoptic(story) for n, story in enumerate(stories, 1) if story.links}
-        pictures |= {file: pixels for file, (pixels, _) in drawn.items()}
-        texts[f"{name}.panoptic.json"] = json.dumps({file: segments for file, (_, segments) in drawn.items()})
+        drawn, told = to_panoptic(stories, name, picture)
+        pictures |= drawn
+        texts[f"{name}.panoptic.json"] = json.dumps(told)
     for file, pixels in pictures.items():
         write_image(pixels, folder / file)
         made.append(folder / file)

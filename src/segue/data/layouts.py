@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from segue.data.formats.panoptic import segment_colours, segment_info
 from segue.data.images import _opened
 from segue.files import replacing, write_text
 from segue.types import InputError
@@ -95,13 +96,8 @@ def write_panoptic(labels: Labels, path: Path, classes: Sequence[str]) -> None:
     """
     check_layout(labels, len(classes))
     ids = np.where(labels == UNKNOWN, 0, labels.astype(np.uint32) + 1)
-    _write(Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)), path)
-    segments = []
-    for i in np.unique(ids[ids > 0]).tolist():
-        rows, columns = np.nonzero(ids == i)
-        x, y = int(columns.min()), int(rows.min())
-        box = [x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1]
-        segments.append({"id": i, "category_id": i, "area": len(rows), "bbox": box, "iscrowd": 0})
+    _write(Image.fromarray(segment_colours(ids)), path)
+    segments = [segment_info(i, i, ids == i) for i in np.unique(ids[ids > 0]).tolist()]
     told = {
         "images": [{"id": 1, "file_name": path.name, "height": labels.shape[0], "width": labels.shape[1]}],
         "annotations": [{"image_id": 1, "file_name": path.name, "segments_info": segments}],

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segue.data.formats.panoptic import segment_ids
 from segue.data.images import read_mask
 from segue.metrics.captions import score_captions
 from segue.metrics.masks import Counts, Empty, scores
@@ -261,4 +262,4 @@ def _segment_map(path: Path) -> NDArray[np.int64]:
     pixels = _pixels(path)
     if pixels.ndim != 3 or pixels.shape[2] < 3:
         raise InputError(f"{path}: not a colour picture; COCO's panoptic PNG hold R + 256 G + 65536 B")
-    return pixels[..., :3].astype(np.int64) @ np.array([1, 256, 65536])
+    return segment_ids(pixels[..., :3]).astype(np.int64)

@@ -24,6 +24,18 @@ def segment_ids(rgb: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return rgb.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
 
 
+def segment_colours(ids: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W) ids -> the (H, W, 3) colours that `segment_ids` reads."""
+    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
+
+
+def segment_info(number: int, category: int, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """An entry of segments_info for the segment that covers `mask` (H, W)."""
+    code = rle.encode(mask)
+    box = [int(v) for v in rle.box(code)]
+    return {"id": number, "category_id": category, "area": rle.area(code), "bbox": box, "iscrowd": 0}
+
+
 def read_segments(
     marks: Sequence[Any], folder: Path, categories: Categories, things: bool, wrong: Wrong
 ) -> Iterator[tuple[int, list[Region]]]:

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segue.data import rle
+from segue.data.formats.panoptic import segment_colours, segment_info
 from segue.data.sketchbook.scenes.draw import render
 from segue.data.sketchbook.scenes.grammar import SEEN, Fact, Told, attributes, captions, facts
 from segue.data.sketchbook.scenes.sample import close_up, sample_scene, world_of
@@ -203,14 +204,9 @@ def _regions(job: _Job, scene: Scene, owner: NDArray[np.uint8], seen: NDArray[np
             )
     panoptic = ids[owner]
     for number in dict.fromkeys(ids[ids > 0].tolist()):
-        run = rle.encode(panoptic == number)
         category = CATEGORY_IDS[kinds[int(np.flatnonzero(ids == number)[0])]]
-        segments.append(
-            {"id": number, "category_id": category, "area": rle.area(run)}
-            | {"bbox": [int(v) for v in rle.box(run)], "iscrowd": 0}
-        )
-    rgb = np.stack([panoptic % 256, panoptic // 256 % 256, panoptic // 65536], axis=2).astype(np.uint8)
-    _save(rgb, job.folder / "annotations" / f"panoptic_{job.split}" / f"{job.name}.png")
+        segments.append(segment_info(number, category, panoptic == number))
+    _save(segment_colours(panoptic), job.folder / "annotations" / f"panoptic_{job.split}" / f"{job.name}.png")
     relations = [f for f in facts(scene) if f[0] in boxes and f[2] in boxes]
     related = [_relationship(job, kinds, boxes, r, f) for r, f in enumerate(relations)]
     return {"instances": instances, "segments": segments, "objects": objects, "relationships": related}
