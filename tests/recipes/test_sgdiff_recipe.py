@@ -120,6 +120,17 @@ def test_the_oracle_takes_the_best_and_missing_masks_count_nothing(pictures):
     assert found["distinct2"] == 1
 
 
+def test_the_story_told_alone_is_not_the_one_ranked_first_of_many(pictures):
+    cases = cases_of(pictures, "any")
+
+    def tell(case, count):
+        alone, *many = case.references[-1], "nothing at all here", case.references[-1]
+        return [CaptionedMasks(caption, 0.5) for caption in ([alone] if count == 1 else many)]
+
+    found = score_cases(tell, cases, top=2, java=False, outlines=False)
+    assert found["cider"] == found["cider_oracle5"] > found["cider_selected"] == pytest.approx(0, abs=1e-3)
+
+
 def test_the_wording_gap_is_between_the_shares_of_a_classs_words(pictures, monkeypatch):
     monkeypatch.setattr(sgdiff_scores, "FEW", 1)
     dog = Region("dog", (1, 1, 9, 9))
@@ -168,6 +179,7 @@ def test_a_wrong_noun_is_a_wrong_tie(pictures):
         story = CaptionedMasks(word, 1.0, (Link(0, len(word), word, mask, 0.9),))
         found = score_cases(lambda _, count, s=story: [s] * count, [case], top=1, java=False)
         assert found["link_accuracy"] == expected
+        assert (found["map"] > 0) == bool(expected)
     assert said_class(Link(0, 5, "zzzzz", mask, 1.0), classes) == ""
     assert said_class(Link(0, 0, "dog", mask, 1.0, "dog"), classes) == "dog"
 

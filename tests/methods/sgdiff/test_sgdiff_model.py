@@ -104,6 +104,23 @@ def test_the_first_stage_has_neither_masks_nor_contrast():
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_half_of_the_steps_know_a_first_guess(monkeypatch):
+    model, batch, seen = toy_model(), toy_batch(), []
+    denoise = model.denoise
+
+    def spy(x, snr, guess, graph, **options):
+        if torch.is_grad_enabled():
+            seen.append(bool(guess.any()))
+            assert not guess.requires_grad
+        return denoise(x, snr, guess, graph, **options)
+
+    monkeypatch.setattr(model, "denoise", spy)
+    torch.manual_seed(0)
+    for _ in range(200):
+        model.training_step(batch)
+    assert 80 < sum(seen) < 120  # of 200, 2.8 standard deviations
+
+
 def test_stages_that_are_not_are_refused():
     with pytest.raises(InputError, match="stage: got 3"):
         toy_model().begin_stage(3)
