@@ -72,13 +72,16 @@ def as_story(answer: Segmentation | NamedMap) -> CaptionedMasks:
 
 
 def of_story(story: CaptionedMasks) -> dict[str, Any]:
-    """Caption, score, and for each link the characters of its phrase, its class, score, area and box."""
+    """Caption, score, and for each link the characters of its phrase, its class, score, area and box.
+
+    A story's score has four digits, not places: of many nodes a set may have a probability of .00001.
+    """
     links = []
     for link in story.links:
         code = rle.encode(link.mask)
         said = {"start": link.start, "end": link.end, "phrase": link.phrase, "label": link.label}
         links.append(said | {"score": round(link.score, 4), "area": rle.area(code), "bbox": list(rle.box(code))})
-    return {"caption": story.caption, "score": round(story.score, 4), "links": links}
+    return {"caption": story.caption, "score": float(f"{story.score:.4g}"), "links": links}
 
 
 def of_layout(layout: Layout) -> dict[str, Any]:

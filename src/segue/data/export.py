@@ -269,7 +269,7 @@ def _told(number: int, story: CaptionedMasks) -> str:
         f'<li data-lights="{_group(number, link)}">{escape(link.phrase)} <i>{link.score:.2f}</i></li>'
         for link in story.links
     )
-    return f"<section><p>{line} <i>{story.score:.2f}</i></p><ul>{masks}</ul></section>"
+    return f"<section><p>{line} <i>{story.score:.2g}</i></p><ul>{masks}</ul></section>"
 
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>

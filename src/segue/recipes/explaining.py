@@ -166,7 +166,7 @@ def _card(image: Path, told: list[dict[str, Any]]) -> str:
         caption = escape(first["caption"])
         figures.append(
             f'<a href="{name}.html"><figure><img loading="lazy" src="{name}.1.png" alt="{caption}">'
-            f"<figcaption>{caption} <i>{first['score']:.2f}</i></figcaption></figure></a>"
+            f"<figcaption>{caption} <i>{first['score']:.2g}</i></figcaption></figure></a>"
         )
     return f"<section><h2>{escape(image.name)}</h2>{''.join(figures)}</section>"
 
@@ -201,7 +201,7 @@ def _lines(told: list[dict[str, Any]]) -> list[str]:
     lines = []
     for one in told:
         for story in one["stories"]:
-            lines.append(f"{story['score']:.4f}  {story['caption']}")
+            lines.append(f"{story['score']:<8.3g}{story['caption']}")
             lines += [
                 f"        {k['score']:.2f}  {k['phrase']} -> {k['label']}, {k['area']} px" for k in story["links"]
             ]
