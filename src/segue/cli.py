@@ -245,8 +245,8 @@ def caption(
         pair: where the model's image-text pair is, if it has moved: a name, a folder or clip:ID-OR-FOLDER.
         support: a file of captions to use instead of the model's own support set.
         objects: names of what is to be seen, instead of looking for it.
-        detector: what looks for them, if that of training has moved: a DETR (facebook/detr-resnet-50, or a folder), or
-            a YOLOX (an .onnx file).
+        detector: what looks for them, if that of training has moved: a YOLOX (an .onnx file), or a DETR (a folder, or
+            facebook/detr-resnet-50@no_timm).
         retrieve: take the nearest captions of the support set and write none.
         beams: hypotheses kept while searching.
         top_p: sample from the likeliest tokens that together have that probability; 0 searches instead.
@@ -301,8 +301,8 @@ def explain(
         scribble: points as "x,y x,y x,y".
         every: each object of the picture by itself.
         graph: the picture's objects and relations: json in Visual Genome's format, or COCO's instances.
-        detector: what finds the objects when there is no graph: a DETR (facebook/detr-resnet-50, or a folder), or a
-            YOLOX (an .onnx file).
+        detector: what finds the objects when there is no graph: a YOLOX (an .onnx file), or a DETR (a folder, or
+            facebook/detr-resnet-50@no_timm).
         relations: a folder of `segue train relations`: what relates objects that come without relations; without it
             they are related by where they lie.
         label: the name of what --box, --mask or --scribble is around, where nothing else is known of the picture.
@@ -313,10 +313,11 @@ def explain(
         length: exactly so many words.
         include: words that every caption tells.
         seed: of all that is drawn by lot.
-        out: folder for the overlays and the pages (default PICTURE.stories).
+        out: folder for the overlays and the pages (default PICTURE.stories/PROMPT, or
+            PICTURE.stories for every object).
         export: further files. coco is one for all pictures and objects, with polygons; coco-rle the same with run
             lengths, which keep every pixel in less space.
-        json: print one JSON object.
+        json: print one JSON object for each picture.
         device: cpu, cuda, cuda:1, ...
     """
     from segue.recipes.explaining import Asked, explain_file

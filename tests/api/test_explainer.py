@@ -1,8 +1,10 @@
 import contextlib
 import io
 import json
+import pathlib
 import re
 import shutil
+import warnings
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -274,6 +276,31 @@ def test_a_folders_pictures_never_get_the_only_graph_of_another_one(segue, folde
     assert status == 0, error  # of one picture the only graph is meant
 
 
+def test_a_picture_that_a_graph_file_has_twice_is_refused(tmp_path):
+    one = {"image_id": 7, "objects": [{"object_id": 1, "x": 1, "y": 1, "w": 5, "h": 5, "names": ["cup"]}]}
+    (tmp_path / "vg.json").write_text(json.dumps([one, one, one | {"image_id": 8}]))
+    images = [{"id": i, "file_name": f"{place}/7.png", "width": 9, "height": 9} for i, place in enumerate("ab")]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    for file in ("vg.json", "coco.json"):
+        with pytest.raises(InputError, match=r"7(\.png)? is there twice, and one may be another picture's"):
+            scene_graph.read_graph(tmp_path / file, "7.png", (9, 9))
+    assert len(scene_graph.read_graph(tmp_path / "vg.json", "8.png", (9, 9))[0]) == 1
+
+
+def test_a_graph_of_another_layout_or_turned_is_told_so(explainer, files, tmp_path):
+    for layout in ({"image_id": 7, "regions": []}, [{"image_id": 7, "attributes": []}]):
+        (tmp_path / "g.json").write_text(json.dumps(layout))
+        with pytest.raises(InputError, match=r"expected Visual Genome's \{image_id, objects"):
+            scene_graph.read_graph(tmp_path / "g.json", "7.png", (9, 9))
+    (tmp_path / "g.json").write_text(json.dumps({"image_id": 7, "width": 8, "height": 9, "objects": []}))
+    with pytest.raises(InputError, match="one of the picture as its EXIF turns it"):
+        scene_graph.read_graph(tmp_path / "g.json", "7.png", (9, 8))
+    with pytest.raises(InputError, match="an array has no name to be found there by"):
+        explainer.explain(IMAGE, box=LEFT, graph=files / "vg.json")
+    with pytest.raises(InputError, match="in which there is no word"):
+        explainer.explain(IMAGE, box=LEFT, regions=REGIONS, include=["!!!"])
+
+
 def test_a_graph_file_is_read_once_until_it_changes(explainer, files, monkeypatch):
     reads = []
 
@@ -315,8 +342,37 @@ def test_a_name_that_is_no_text_is_refused(segue, folder, files, tmp_path):
 def test_classes_count_in_any_case_of_letters_and_unknown_ones_are_told(explainer):
     lexicon = explainer.model.lexicon
     assert lexicon.class_number(" Square") == lexicon.class_number("square") > 0
-    with pytest.warns(UserWarning, match="'dragon': no class of this model"):
+    with pytest.warns(UserWarning, match="this model doesn't know dragon: unknown objects to it, 1 of 1"):
         explainer.explain(IMAGE, box=LEFT, label="dragon", top=1)
+
+
+def test_a_graph_of_unknown_classes_and_a_place_without_objects_are_told(explainer):
+    strange = [replace(region, label="dragon") for region in REGIONS]
+    with pytest.warns(UserWarning, match="this model doesn't know dragon: unknown objects to it, 2 of 2"):
+        explainer.explain(IMAGE, box=LEFT, regions=strange, top=1)
+    with pytest.warns(UserWarning, match=r"no known object is at this place: .* nearest, square at"):
+        explainer.explain(IMAGE, box=(0, 0, 2, 2), regions=REGIONS, top=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        explainer.explain(IMAGE, box=LEFT, regions=REGIONS, top=1)
+
+
+def test_each_prompt_has_a_folder_of_its_own(segue, folder, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mask = np.zeros(IMAGE.shape[:2], bool)
+    mask[10:20, 3:15] = True
+    write_mask(mask, files / "it.png")
+    prompts = (
+        ("--box", "3,10,12,12"),
+        ("--box", "18,10,10,12"),
+        ("--scribble", "8,15 10,17"),
+        ("--mask", files / "it.png"),
+    )
+    for prompt in prompts:
+        status, _, error = segue("explain", files / "7.png", *prompt, "--label", "square", "--model", folder)
+        assert status == 0, error
+    found = {str(path.parent) for path in pathlib.Path("7.stories").rglob("7.html")}
+    assert found == {f"7.stories/{name}" for name in ("3,10,12,12", "18,10,10,12", "8,15-10,17", "it")}
 
 
 def test_objects_of_a_large_picture_are_told_a_few_at_a_time(explainer, monkeypatch):
@@ -407,6 +463,9 @@ def test_a_folder_gets_a_page_of_all_pictures_and_tells_whose_graph_is_missing(s
 
 
 def test_a_folder_that_cannot_be_explained_is_refused(segue, folder, files, tmp_path):
+    status, _, error = segue("explain", files / "7.png", "--box", "1,1,5,5", "--label", "square", "-o", files)
+    assert status == 2
+    assert "stories would be written among the pictures" in error
     for more, message in (
         (("--box", "1,1,5,5"), "a folder of pictures takes --every"),
         (("--every", "-o", files), "stories would be written among the pictures"),

@@ -97,6 +97,16 @@ def test_masks_in_other_modes(tmp_path, mode):
     assert (read_mask(tmp_path / "m.png") == inside).all()
 
 
+def test_a_palette_of_black_and_white_counts_by_its_colours_and_another_by_its_positions(tmp_path):
+    inside = GREY > 100
+    for palette, positions in (((255,) * 3 + (0,) * 3, ~inside), ((0,) * 3 + (128, 0, 0), inside)):  # VOC's is the last
+        picture = Image.fromarray(positions.astype(np.uint8))
+        picture.putpalette(palette)
+        picture.save(tmp_path / "m.png")
+        assert Image.open(tmp_path / "m.png").mode == "P"
+        assert (read_mask(tmp_path / "m.png") == inside).all()
+
+
 def test_a_jpeg_mask_is_read_when_its_values_are_right_and_else_told_why(tmp_path):
     Image.new("L", (8, 8), 255).save(tmp_path / "all.jpg", quality=95)
     assert read_mask(tmp_path / "all.jpg").all()

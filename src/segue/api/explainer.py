@@ -25,7 +25,7 @@ from segue.data.formats.scene_graph import read_graph
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.detector import detect_graph
 from segue.methods.sgdiff.explain import explain_all
-from segue.methods.sgdiff.graph import Box, SceneGraph, graph_of
+from segue.methods.sgdiff.graph import Box, SceneGraph, graph_of, prompt_node
 from segue.methods.sgdiff.model import Encoded, SGDiff
 from segue.methods.sgdiff.prompts import Point, every_box, prompt_box
 from segue.methods.sgdiff.relations import RelationHead, load_relations
@@ -35,6 +35,7 @@ from segue.types import CaptionedMasks, InputError, Picture, Region, Relation
 Graph = str | Path | SceneGraph
 TOGETHER = 16  # prompts in a batch, fewer where their masks (about MASKS a story) would need more than ROOM bytes
 MASKS, ROOM = 8, 500_000_000
+SLIGHT = 0.1  # of a prompt or its object, whichever is smaller: with less in common they are two things
 KEPT = 4  # pictures whose features are remembered
 
 
@@ -98,15 +99,13 @@ class Explainer(Shared):
         if label is not None:
             if graph is not None or regions is not None or point is not None:
                 raise InputError("label: names what a box, mask or scribble is around; leave graph, regions, point out")
-            if not self.model.lexicon.class_number(label):
-                warnings.warn(
-                    f"label {label!r}: no class of this model, which takes it for an unknown object", stacklevel=2
-                )
             height, width = pixels_of(image).shape[:2]
             regions = [Region(label, _named_place(label, (width, height), prompt))]
         encoded, known = self._look(image, graph, regions, relations)
         asked = prompt_box(known, **prompt)
-        return explain_all(self.model, encoded, known, [asked], top=top, **options)[0]
+        stories = explain_all(self.model, encoded, known, [asked], top=top, **options)[0]
+        _warn_of_nothing_there(known, asked)
+        return stories
 
     def explain_every(self, image: Image, **asked: Any) -> list[tuple[Box, list[CaptionedMasks]]]:
         """All of `each_object`, whose arguments these are."""
@@ -142,11 +141,23 @@ class Explainer(Shared):
         if given is None and self.detector is None:
             raise InputError(
                 "no scene graph: the picture's objects are not known and no detector is loaded. Give --graph (a json "
-                "file in Visual Genome's format or COCO's instances), regions, --detector facebook/detr-resnet-50, or "
-                "--label with the name of what is in the box"
+                "file in Visual Genome's format or COCO's instances), regions, --detector with a YOLOX "
+                "(.onnx) or facebook/detr-resnet-50@no_timm, or --label with the name of what is in the box"
             )
         seen = self._remembered(pixels)
-        return seen.encoded, self._fed(self._detected(pixels, seen) if given is None else given)
+        known = self._fed(self._detected(pixels, seen) if given is None else given)
+        self._warn_of_strangers(known)
+        return seen.encoded, known
+
+    def _warn_of_strangers(self, graph: SceneGraph) -> None:
+        """Classes that the model hasn't learned are all one to it: its stories of them are guesses."""
+        strangers = [name for name in graph.labels if not self.model.lexicon.class_number(name)]
+        if strangers:
+            names = ", ".join(sorted(set(strangers))[:5]) + (", ..." if len(set(strangers)) > 5 else "")
+            warnings.warn(
+                f"this model doesn't know {names}: unknown objects to it, {len(strangers)} of {len(graph.labels)}",
+                stacklevel=4,
+            )
 
     def _remembered(self, pixels: NDArray[np.uint8]) -> _Seen:
         """The picture's features, by its content; the picture that was asked for longest ago is forgotten."""
@@ -184,6 +195,8 @@ def _given(
     if isinstance(graph, SceneGraph):
         return graph
     if graph is not None:
+        if not name:
+            raise InputError(f"{graph}: an array has no name to be found there by; give the picture's path, or regions")
         regions, relations = read_graph(Path(graph), name, size)
     if regions is None:
         return None
@@ -194,6 +207,18 @@ def _given(
 
 def _related(graph: SceneGraph, head: RelationHead) -> tuple[Relation, ...]:
     return tuple(head.relate(graph.labels, graph.boxes, graph.size))
+
+
+def _warn_of_nothing_there(graph: SceneGraph, box: Box) -> None:
+    node = prompt_node(graph, box)
+    x, y, w, h = graph.boxes[node].tolist()
+    wide, high = (min(a + b, c + d) - max(a, c) for a, b, c, d in ((box[0], box[2], x, w), (box[1], box[3], y, h)))
+    if max(wide, 0) * max(high, 0) < SLIGHT * min(box[2] * box[3], w * h):
+        warnings.warn(
+            f"no known object is at this place: the stories are of the nearest, {graph.labels[node]} at "
+            f"{x:g},{y:g},{w:g},{h:g}; label tells what else is there",
+            stacklevel=3,
+        )
 
 
 def _named_place(label: str, size: tuple[int, int], prompt: dict[str, Any]) -> Box:

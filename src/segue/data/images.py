@@ -63,10 +63,11 @@ def read_index(path: Path) -> NDArray[np.uint8]:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """A mask as (H, W) bool. The file holds 0 and 255, or 0 and 1, in one channel or in equal ones.
 
+    A palette of black and white counts by its colours; another by its positions 0 and 1, as in Pascal VOC.
     Raises InputError with the values found when there are others.
     """
     with _opened(path) as picture:
-        values = np.asarray(ImageOps.exif_transpose(picture))
+        values = np.asarray(_unpainted(ImageOps.exif_transpose(picture)))
     if values.ndim == 3:
         alpha = values.shape[2] in (2, 4) and (values[..., -1] == values[..., -1].max()).all()
         colours = values[..., :-1] if alpha else values
@@ -83,6 +84,16 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             f"{path}: the mask holds the values {shown}{why}, expected 0 and 255, or 0 and 1; threshold it, save as PNG"
         )
     return values > 0
+
+
+def _unpainted(mask: Image.Image) -> Image.Image:
+    """In grey where it has a palette of which only black and white are used: which comes first in it means nothing."""
+    if mask.mode != "P":
+        return mask
+    palette, colours = mask.getpalette() or [], mask.getcolors() or []
+    used = [tuple(palette[3 * i : 3 * i + 3]) for _, i in colours if isinstance(i, int)]
+    black, white = (0, 0, 0), (255, 255, 255)
+    return mask.convert("L") if white in used and set(used) <= {black, white} else mask
 
 
 def write_image(image: NDArray[np.uint8], path: Path) -> None:

@@ -53,7 +53,9 @@ class Detector(Protocol):
 
 
 def load_detector(source: str, device: str = "cpu") -> Detector:
-    """A YOLOX from an .onnx file, or a DETR by its id on the hub (facebook/detr-resnet-50) or from a folder.
+    """A YOLOX from an .onnx file, or a DETR from a folder or by its id on the hub, with @REVISION if need be.
+
+    facebook/detr-resnet-50 itself needs the library timm; its revision facebook/detr-resnet-50@no_timm doesn't.
 
     Raises InputError when it can't be had.
     """
@@ -69,8 +71,15 @@ def load_detr(source: str) -> DetrForObjectDetection:
     """The network of a DETR; see `load_detector`."""
     from transformers import DetrForObjectDetection
 
+    name, _, revision = (source, "", "") if Path(source).exists() else source.partition("@")
+    at: dict[str, Any] = {"revision": revision} if revision else {}
     try:
-        return DetrForObjectDetection.from_pretrained(source, use_safetensors=True).eval()
+        return DetrForObjectDetection.from_pretrained(name, use_safetensors=True, **at).eval()
+    except ImportError as error:  # its config asks for a library for the backbone
+        raise InputError(
+            f"{source}: {' '.join(str(error).split())[:200]}; take weights that need no further library, such as "
+            "facebook/detr-resnet-50@no_timm, or the .onnx file of a YOLOX"
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"{source}: no DETR could be read there ({str(error).partition(chr(10))[0]}); expected an id on the hub "

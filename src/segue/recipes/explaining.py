@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -64,7 +65,7 @@ def explain_file(
     _prompt(asked)  # a wrong one ends here, before anything is loaded
     files = _pictures(image, asked, out)
     called = image.resolve().name if image.is_dir() else image.stem
-    folder = out or Path(f"{called}.stories")
+    folder = out or Path(f"{called}.stories") / _slug(asked)
     explainer = load_explainer(model, device=device, detector=detector, relations=relations)
     joined = {kind: folder / f"{called}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
@@ -95,8 +96,17 @@ def explain_file(
         raise InputError(f"{len(failed)} of {len(files)} pictures could not be explained: " + "; ".join(failed))
 
 
+def _slug(asked: Asked) -> str:
+    """A folder's name for one prompt, so that a further one doesn't take its files; "" for every object."""
+    named = asked.mask.stem if asked.mask else asked.box or asked.point or asked.scribble or ""
+    return re.sub(r"[^\w.,-]+", "-", named).strip("-.")[:60]
+
+
 def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
     """The picture, or those of a folder."""
+    place = image if image.is_dir() else image.parent
+    if out is not None and out.resolve() == place.resolve():
+        raise InputError(f"{out}: stories would be written among the pictures, over those of such names; name another")
     if not image.is_dir():
         _check_name(image)
         return [image]
@@ -107,8 +117,6 @@ def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
         _check_name(file)
     if twice := [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]:
         raise InputError(f"{image}: two pictures are called {twice[0]}, and so would their stories; rename one")
-    if out is not None and out.resolve() == image.resolve():
-        raise InputError(f"{out}: stories would be written among the pictures; name another --out")
     return files
 
 

@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +55,30 @@ def test_a_picture_without_objects_is_refused(detr):
 def test_a_folder_without_detr_is_refused(tmp_path):
     with pytest.raises(InputError, match="no DETR could be read there"):
         load_detr(str(tmp_path / "nowhere"))
+
+
+def test_a_detr_that_needs_another_library_names_one_that_does_not(folder, tmp_path):
+    """facebook/detr-resnet-50's own config asks for timm."""
+    shutil.copytree(folder, tmp_path / "detr")
+    config = json.loads((tmp_path / "detr/config.json").read_text())
+    config |= {"use_timm_backbone": True, "backbone": "resnet50", "backbone_config": None}
+    (tmp_path / "detr/config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"timm.*take .*detr-resnet-50@no_timm"):
+        load_detr(str(tmp_path / "detr"))
+
+
+def test_a_revision_of_the_hub_is_asked_for(monkeypatch, folder):
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options.get("revision")))
+        raise OSError("no net")
+
+    monkeypatch.setattr("transformers.DetrForObjectDetection.from_pretrained", load)
+    for source in ("someone/detr@no_timm", "someone/detr", str(folder)):
+        with pytest.raises(InputError, match="no net"):
+            load_detr(source)
+    assert asked == [("someone/detr", "no_timm"), ("someone/detr", None), (str(folder), None)]
 
 
 def test_detected_graphs_are_explained(detr):

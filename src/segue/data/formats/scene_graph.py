@@ -8,7 +8,7 @@ object), as relationships.json does.
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ def read_graph(path: Path, name: str, size: tuple[int, int], *, alone: bool = Tr
     with expecting(path, JSON):
         name = _composed(name)
         stem = Path(name).stem
+        if double := [key for key in (name, stem, stem.lstrip("0")) if key in file.twice]:
+            raise InputError(f"{path}: {double[0]} is there twice, and one may be another picture's; cut yours out")
         entry = next((file.named[key] for key in (name, stem, stem.lstrip("0")) if key in file.named), None)
         if entry is None and alone and len(file.entries) == 1:
             entry = file.entries[0]
@@ -50,12 +52,13 @@ def read_graph(path: Path, name: str, size: tuple[int, int], *, alone: bool = Tr
 class _File(NamedTuple):
     """A file's pictures, all and by name or number. COCO's have marks by image_id, and the categories.
 
-    missing: what is said of a picture that is not there.
+    missing: what is said of a picture that is not there. twice: names that several have.
     """
 
     entries: list[Any]
     named: dict[str, Any]
     missing: str
+    twice: frozenset[str]
     marks: dict[Any, list[Any]] | None = None
     categories: tuple[Any, ...] = ()
 
@@ -69,13 +72,18 @@ def _read(path: Path, version: tuple[int, int] | None) -> _File:
             marks: dict[Any, list[Any]] = defaultdict(list)
             for mark in found["annotations"]:
                 marks[mark["image_id"]].append(mark)
-            named = {_composed(Path(one["file_name"]).name): one for one in found["images"]}
+            names = [_composed(Path(one["file_name"]).name) for one in found["images"]]
+            named = dict(zip(names, found["images"], strict=True))
             missing = "no image called {name} among its {count}; check the name"
-            return _File(found["images"], named, missing, marks, tuple(found["categories"]))
+            return _File(found["images"], named, missing, _twice(names), marks, tuple(found["categories"]))
         entries = found if isinstance(found, list) else [found]
-        numbered = {str(entry.get("image_id", entry.get("id"))): entry for entry in entries}
+        numbers = [str(entry.get("image_id", entry.get("id"))) for entry in entries]
         missing = "no entry with the image_id {stem}; name the picture by its number, or cut it out"
-        return _File(entries, numbered, missing)
+        return _File(entries, dict(zip(numbers, entries, strict=True)), missing, _twice(numbers))
+
+
+def _twice(names: list[str]) -> frozenset[str]:
+    return frozenset(name for name, count in Counter(names).items() if count > 1)
 
 
 def _composed(name: str) -> str:
@@ -86,8 +94,10 @@ def _composed(name: str) -> str:
 def _check_size(entry: Any, path: Path, size: tuple[int, int]) -> None:
     told = (entry.get("width", size[0]), entry.get("height", size[1]))
     if told != size:
+        turned = ", or one of the picture as its EXIF turns it" if told == size[::-1] else ""
         raise InputError(
             f"{path}: of a picture of {told[0]}x{told[1]} pixels, this one has {size[0]}x{size[1]}; give its own graph"
+            + turned
         )
 
 
@@ -104,6 +114,8 @@ def _coco(file: _File, image: Any, path: Path, size: tuple[int, int]) -> tuple[R
 
 
 def _visual_genome(entry: Any, path: Path) -> Graph:
+    if "objects" not in entry and "relationships" not in entry:
+        raise KeyError("objects")
     objects = list(entry.get("objects", ()))
     related = entry.get("relationships", ())
     objects += [edge[end] for edge in related for end in ("subject", "object") if end in edge]

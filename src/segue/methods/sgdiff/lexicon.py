@@ -72,6 +72,8 @@ class Lexicon:
         phrases = list(words)
         if odd := [phrase for phrase in phrases if not isinstance(phrase, str)]:
             raise InputError(f"include: got {odd[0]!r}, expected words")
+        if empty := [phrase for phrase in phrases if not word_spans(phrase)]:
+            raise InputError(f"include: got {empty[0]!r}, in which there is no word")
         asked = [part for phrase in phrases for part, _, _ in word_spans(phrase)]
         if strange := [word for word in asked if word not in self._numbers[0]]:
             near = ", ".join(self.words[:8])
