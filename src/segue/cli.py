@@ -280,8 +280,9 @@ def explain(
     label: str | None = None,
     model: str = "sgdiff-scenes",
     top: int = 5,
-    steps: int = 5,
-    noise: float = 0.0,
+    steps: int = 12,
+    sampler: Literal["renoise", "ddpm"] = "renoise",
+    noise: float | None = None,
     length: int | None = None,
     include: tuple[str, ...] = (),
     seed: int = 0,
@@ -309,7 +310,9 @@ def explain(
         model: a bundled name or a checkpoint folder.
         top: how many stories.
         steps: evaluations of the network.
-        noise: 0 to 1, more for stories that differ more.
+        sampler: renoise noises its guess anew at each step; ddpm keeps the noise of the start, with --noise 0 as DDIM.
+        noise: 0 to 1, more for stories that differ more (.8 for renoise, 0 for ddpm and for models that write word by
+            word, unless given).
         length: exactly so many words.
         include: words that every caption tells.
         seed: of all that is drawn by lot.
@@ -323,8 +326,8 @@ def explain(
     from segue.recipes.explaining import Asked, explain_file
 
     asked = Asked(box, point, mask, scribble, every)
-    options: dict[str, Any] = {"top": top, "steps": steps, "noise": noise, "length": length, "include": include}
-    options["seed"] = seed
+    options: dict[str, Any] = {"top": top, "steps": steps, "sampler": sampler, "noise": noise, "length": length}
+    options |= {"include": include, "seed": seed}
     if every and label is not None:
         raise InputError("--label: names what one place is around; with --every give --graph or --detector")
     if label is not None:

@@ -38,7 +38,7 @@ def pictures(scenes):
     return usable(read_pictures(scenes, "test"), "test")
 
 
-def truthful(case, count):
+def truthful(case, count, seed):
     """Stories that are the truth itself."""
     picture, caption = case.picture, case.references[0]
     number = picture.captions.index(caption)
@@ -82,7 +82,8 @@ def test_systems_get_the_same_number_of_steps():
     for system in ("full", "mask_only", "caption_only", "autoregressive"):
         settings = replace(SCENES, system=system)
         assert sum(staged(settings).values()) == SCENES.caption_steps + SCENES.steps
-    assert list(staged(replace(SCENES, system="mask_only"))) == [2]
+    assert staged(replace(SCENES, system="mask_only")) == staged(SCENES)
+    assert staged(replace(SCENES, system="mask_only", lambda_adaptor=0.0)) == {2: SCENES.steps}
     assert config_of(replace(SCENES, lambda_mecl=5.0, width=64)).feed == 128
     with pytest.raises(InputError, match="system 'nothing'"):
         config_of(replace(SCENES, system="nothing"))
@@ -107,7 +108,7 @@ def test_the_truth_scores_full_marks(scenes, pictures):
 def test_the_oracle_takes_the_best_and_missing_masks_count_nothing(pictures):
     cases = cases_of(pictures, "any")
 
-    def tell(case, count):
+    def tell(case, count, seed):
         said = ["nothing at all here", case.references[-1]][:count]
         return [CaptionedMasks(caption, 0.5) for caption in said]
 
@@ -123,12 +124,27 @@ def test_the_oracle_takes_the_best_and_missing_masks_count_nothing(pictures):
 def test_the_story_told_alone_is_not_the_one_ranked_first_of_many(pictures):
     cases = cases_of(pictures, "any")
 
-    def tell(case, count):
+    def tell(case, count, seed):
         alone, *many = case.references[-1], "nothing at all here", case.references[-1]
         return [CaptionedMasks(caption, 0.5) for caption in ([alone] if count == 1 else many)]
 
     found = score_cases(tell, cases, top=2, java=False, outlines=False)
     assert found["cider"] == found["cider_oracle5"] > found["cider_selected"] == pytest.approx(0, abs=1e-3)
+
+
+def test_each_case_and_draw_has_a_seed_of_its_own_and_scores_are_means_of_draws(pictures):
+    cases, seeds = cases_of(pictures, "any"), []
+
+    def tell(case, count, seed):
+        seeds.append(seed)
+        return [CaptionedMasks(case.references[-1] if seed % 2 else "nothing at all here", 0.5)] * count
+
+    found = score_cases(tell, cases, top=1, java=False, outlines=False, draws=2)
+    assert len(seeds) == len(set(seeds)) == 2 * len(cases)
+    right = score_cases(
+        lambda case, *_: [CaptionedMasks(case.references[-1], 1)], cases, top=1, java=False, outlines=False
+    )
+    assert found["cider"] == pytest.approx(right["cider"] / 2, rel=1e-3)
 
 
 def test_the_wording_gap_is_between_the_shares_of_a_classs_words(pictures, monkeypatch):
@@ -140,7 +156,7 @@ def test_the_wording_gap_is_between_the_shares_of_a_classs_words(pictures, monke
 
     def gap(*said):
         stories = [CaptionedMasks(text, 0.5) for text in said]
-        found = score_cases(lambda _, count: (stories * count)[:count], [case], top=4, java=False, outlines=False)
+        found = score_cases(lambda _, count, seed: (stories * count)[:count], [case], top=4, java=False, outlines=False)
         return found["wording_gap"]
 
     assert gap("a dog", "a puppy", "the puppy", "big puppy") == 0
@@ -177,7 +193,7 @@ def test_a_wrong_noun_is_a_wrong_tie(pictures):
     right = next(word for word, label in classes.items() if label == region.label)
     for word, expected in ((right, 1.0), (wrong, 0.0)):
         story = CaptionedMasks(word, 1.0, (Link(0, len(word), word, mask, 0.9),))
-        found = score_cases(lambda _, count, s=story: [s] * count, [case], top=1, java=False)
+        found = score_cases(lambda _, count, seed, s=story: [s] * count, [case], top=1, java=False)
         assert found["link_accuracy"] == expected
         assert (found["map"] > 0) == bool(expected)
     assert said_class(Link(0, 5, "zzzzz", mask, 1.0), classes) == ""
@@ -214,7 +230,7 @@ class Says:
     def __init__(self, *stories):
         self.stories = list(stories)
 
-    def explain(self, image, *, box, regions, relations, top):
+    def explain(self, image, *, box, regions, relations, top, seed, steps):
         return self.stories[:top]
 
 
@@ -224,7 +240,7 @@ def test_the_sequential_pipeline_ties_masks_to_the_nouns_told(pictures):
     outliner = Says(CaptionedMasks("", 0.5, tuple(Link(0, 0, c, mask, 0.7, c) for c in ("dog", "cat", "tree"))))
     teller = Says(CaptionedMasks("a puppy near a kitten and a puppy", 0.4), CaptionedMasks("nobody", 0.2))
     classes = {"puppy": "dog", "kitten": "cat", "oak": "tree"}
-    first, second = tell_in_turn(teller, outliner, classes, case, 2)
+    first, second = tell_in_turn(teller, outliner, classes, case, 2, 0)
     assert [(link.start, link.phrase, link.label, link.score) for link in first.links] == [
         (2, "puppy", "dog", 0.7),
         (15, "kitten", "cat", 0.7),

@@ -48,7 +48,7 @@ class SGDiffSettings:
         width: of the transformer.
         blocks: of the transformer.
         length: the most words of a caption.
-        caption_steps: optimiser steps of the first stage; a system that only outlines adds them to the second.
+        caption_steps: optimiser steps of the first stage, which has captions and the adaptor only.
         steps: optimiser steps of the second stage.
         batch_size: pictures a step.
         rows: captions with a prompt that each of them gives a step; the picture is looked at once for all.
@@ -140,7 +140,7 @@ def train_sgdiff(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -
     elif 1 in stages:
         if not (settings.resume and (first / "last").exists()):
             _stage(model, 1, stages[1], first, batches, held_out, settings)
-        model = restore(first / "best")[0]
+        model = restore(first / ("best" if batches.config.tells else "last"))[0]
         settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
     _stage(model, 2, stages[2], settings.out, batches, held_out, settings)
     return settings.out / "best"
@@ -162,10 +162,14 @@ def _take_over(model: SGDiff, captions: Path) -> None:
 
 
 def staged(settings: SGDiffSettings) -> dict[int, int]:
-    """The steps of each stage. What can't tell captions has one stage, with the steps of both."""
-    if config_of(settings).tells and settings.caption_steps:
+    """The steps of each stage; without captions and adaptor the first has nothing to learn.
+
+    A system that only outlines learns its adaptor in the first, so that masks get as many steps as in the others.
+    """
+    c = config_of(settings)
+    if settings.caption_steps and (c.tells or c.filters or c.ranks):
         return {1: settings.caption_steps, 2: settings.steps}
-    return {2: settings.steps + settings.caption_steps}
+    return {2: settings.steps}
 
 
 def config_of(settings: SGDiffSettings) -> SGDiffConfig:
@@ -185,6 +189,7 @@ def _stage(
     settings: SGDiffSettings,
 ) -> None:
     model.begin_stage(stage)
+    judged = stage == 2 or model.config.tells  # an adaptor alone tells nothing
     fit(
         model,
         batches,
@@ -202,7 +207,7 @@ def _stage(
             workers=settings.workers,
         ),
         save=partial(_save, settings=settings, half=settings.half and stage == 2),
-        evaluate=partial(_evaluate, pictures=held_out[: settings.val_pictures]),
+        evaluate=partial(_evaluate, pictures=held_out[: settings.val_pictures]) if judged else None,
         monitor="score",
         about=facts_of(settings, "captions"),
         resume=settings.resume,

@@ -22,7 +22,7 @@ from segue.methods.sgdiff.saving import restore
 from segue.recipes.photographs import split_of
 from segue.recipes.scenes import alone
 from segue.recipes.sgdiff import SGDIFF, SGDiffSettings, train_sgdiff, usable
-from segue.recipes.sgdiff_scores import Case, Prompt, cases_of, score_cases, score_stories
+from segue.recipes.sgdiff_scores import DRAWS, Case, Prompt, cases_of, score_cases, score_stories
 from segue.recipes.tables import Row
 from segue.training.state import has_state
 from segue.types import CaptionedMasks, InputError, Picture
@@ -70,7 +70,7 @@ def _detected(settings: SGDiffSettings, source: Path, work: Path) -> dict[str, f
     cases = cases_of(_pictures(settings), PROMPT)
     graphs = {case.picture.name: _graph(detector, case) for case in cases}
     lost = sum(graphs[case.picture.name] is None for case in cases) / len(cases)
-    return score_cases(partial(_tell, explainer, graphs), cases) | {"undetected": lost}
+    return score_cases(partial(_tell, explainer, graphs), cases, draws=DRAWS) | {"undetected": lost}
 
 
 def _graph(detector: Detector, case: Case) -> SceneGraph | None:
@@ -79,11 +79,13 @@ def _graph(detector: Detector, case: Case) -> SceneGraph | None:
     return graph_of_objects(found, (image.shape[1], image.shape[0])) if found.labels else None
 
 
-def _tell(explainer: Explainer, graphs: dict[str, SceneGraph | None], case: Case, count: int) -> list[CaptionedMasks]:
+def _tell(
+    explainer: Explainer, graphs: dict[str, SceneGraph | None], case: Case, count: int, seed: int
+) -> list[CaptionedMasks]:
     graph = graphs[case.picture.name]
     if graph is None:
         return [NOTHING] * count
-    return explainer.explain(case.picture.load(), box=case.box, graph=graph, top=count)
+    return explainer.explain(case.picture.load(), box=case.box, graph=graph, top=count, seed=seed)
 
 
 def _pictures(settings: SGDiffSettings) -> list[Picture]:

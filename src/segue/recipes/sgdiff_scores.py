@@ -4,7 +4,8 @@ A case is a picture with one prompt: the box of the first noun's object of one o
 object that some caption names (what a user does). Its truth is that caption's regions, and all captions of the picture
 that name the prompt's object are its references.
 
-    cider, bleu4, meteor        of the first story when one is asked for
+    cider, bleu4, meteor        of the first story when one is asked for; these and all of masks are means over `draws`
+                                of the noise that it begins with, which is another one for each case
     *_selected                  of the one that the model ranks first of `top`
     *_oracle5                   of the one of `top` that CIDEr-D likes best: an oracle, not a system
     distinct2                   distinct-2 among the `top` captions of a case, the mean over cases
@@ -15,6 +16,7 @@ that name the prompt's object are its references.
     map                         COCO's mask AP; a mask's class is that of the noun it is tied to, the truth is the
                                 caption's regions
     link_accuracy               of the masks that fit a region (IoU .5 or more): the share tied to a noun of its class
+    *_t5                        with 5 evaluations of the network
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ from segue.metrics.ptb import tokenize_all
 from segue.types import RLE, CaptionedMasks, InputError, Link, Picture
 
 Prompt = Literal["first", "any"]
-Tell = Callable[["Case", int], list[CaptionedMasks]]  # (case, how many stories) -> stories, the likeliest first
+Tell = Callable[["Case", int, int], list[CaptionedMasks]]  # (case, how many, seed) -> stories, the likeliest first
+DRAWS = 3
 FEW = 20
 CAPTIONS = {"CIDEr-D": "cider", "BLEU-4": "bleu4", "METEOR": "meteor", "SPICE": "spice"}
 
@@ -64,36 +67,61 @@ def score_stories(
 
     Those that the model can't have (of captions, of masks) or that can't run here are left out.
     """
-    c = model.config
-    tell = partial(tell_by, Explainer(model), sampled=c.decoder == "autoregressive")
-    return score_cases(
-        tell, cases_of(pictures, prompt), top=top, java=java, tells=c.tells, outlines=outlines and c.outlines
+    c, cases = model.config, cases_of(pictures, prompt)
+    diffuses = c.tells and c.decoder == "diffusion"
+    tell = partial(tell_by, Explainer(model), sampled=not diffuses)
+    found = score_cases(
+        tell,
+        cases,
+        top=top,
+        java=java,
+        tells=c.tells,
+        outlines=outlines and c.outlines,
+        draws=DRAWS if diffuses and top > 1 else 1,
     )
+    if diffuses and top > 1:
+        few = score_cases(partial(tell, steps=5), cases, top=top, java=False, outlines=False, draws=DRAWS)
+        found |= {f"{name}_t5": few[name] for name in ("cider", "distinct2", "wording_gap") if name in few}
+    return found
 
 
-def tell_by(explainer: Explainer, case: Case, count: int, sampled: bool = False) -> list[CaptionedMasks]:
+def tell_by(
+    explainer: Explainer, case: Case, count: int, seed: int, *, sampled: bool = False, steps: int = 12
+) -> list[CaptionedMasks]:
     """What an explainer tells of a case. sampled: it writes word by word, and searching makes one caption, not five."""
     known = case.picture
     options: dict[str, Any] = {"noise": 1.0} if sampled and count > 1 else {}
-    return explainer.explain(
-        known.load(), box=case.box, regions=known.regions, relations=known.relations, top=count, **options
-    )
+    options |= {"top": count, "seed": seed, "steps": steps}
+    return explainer.explain(known.load(), box=case.box, regions=known.regions, relations=known.relations, **options)
 
 
 def score_cases(
-    tell: Tell, cases: Sequence[Case], *, top: int = 5, java: bool = True, tells: bool = True, outlines: bool = True
+    tell: Tell,
+    cases: Sequence[Case],
+    *,
+    top: int = 5,
+    java: bool = True,
+    tells: bool = True,
+    outlines: bool = True,
+    draws: int = 1,
 ) -> dict[str, float]:
-    """The scores of anything that tells stories. tells, outlines: whether it does."""
+    """The scores of anything that tells stories. tells, outlines: whether it does. draws: of each case's first story.
+
+    Each case and draw has a seed of its own: with one for all, all pictures would begin with the same noise, and its
+    luck would be the score's (CIDEr differed by 20 between seeds).
+    """
     if not cases:
         raise InputError("got no case to score, expected one or more; do the captions name regions?")
-    stories = [(tell(case, 1)[0], tell(case, top) if top > 1 and tells else []) for case in cases]
-    first, many = [one for one, _ in stories], [some for _, some in stories]
-    found = _captions([story.caption for story in first], cases, "", java) if tells else {}
-    if tells and top > 1:
-        found |= _of_many(many, cases, java)
-    if outlines:
-        found |= _masks(first, cases, nouns_of([case.picture for case in cases]))
-    return found
+    first, many = list[list[CaptionedMasks]](), list[list[CaptionedMasks]]()
+    for i, case in enumerate(cases):
+        first.append([tell(case, 1, draws * i + draw)[0] for draw in range(draws)])
+        many.append(tell(case, top, draws * i) if top > 1 and tells else [])
+    scores, classes = list[dict[str, float]](), nouns_of([case.picture for case in cases])
+    for stories in zip(*first, strict=True):
+        found = _captions([story.caption for story in stories], cases, "", java) if tells else {}
+        scores.append(found | (_masks(stories, cases, classes) if outlines else {}))
+    means = {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+    return means | (_of_many(many, cases, java) if tells and top > 1 else {})
 
 
 # -------------------------------------------------------------------------------------------------- cases

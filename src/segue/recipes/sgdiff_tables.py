@@ -22,7 +22,7 @@ from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.saving import restore
 from segue.recipes.scenes import alone, given_or_scenes
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
-from segue.recipes.sgdiff_scores import Case, Prompt, cases_of, nouns_of, score_cases, score_stories, tell_by
+from segue.recipes.sgdiff_scores import DRAWS, Case, Prompt, cases_of, nouns_of, score_cases, score_stories, tell_by
 from segue.recipes.tables import Row
 from segue.training.state import has_state
 from segue.types import CaptionedMasks, Link, Picture
@@ -89,16 +89,16 @@ def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
     )
     pictures = _tested(settings)
     tell = partial(tell_in_turn, teller, outliner, nouns_of(pictures))
-    first, random = (score_cases(tell, cases_of(pictures, prompt)) for prompt in PROMPTS)
+    first, random = (score_cases(tell, cases_of(pictures, prompt), draws=DRAWS) for prompt in PROMPTS)
     return _joined(first, random)
 
 
 def tell_in_turn(
-    teller: Explainer, outliner: Explainer, classes: dict[str, str], case: Case, count: int
+    teller: Explainer, outliner: Explainer, classes: dict[str, str], case: Case, count: int, seed: int
 ) -> list[CaptionedMasks]:
     """The caption first, then the masks of the words in it that name a class: the first such word takes the masks."""
-    masks, stories = tell_by(outliner, case, 1)[0].links, []
-    for story in tell_by(teller, case, count):
+    masks, stories = tell_by(outliner, case, 1, seed)[0].links, []
+    for story in tell_by(teller, case, count, seed):
         first: dict[str, tuple[int, int]] = {}
         for word, start, end in word_spans(story.caption):
             first.setdefault(classes.get(word, ""), (start, end))

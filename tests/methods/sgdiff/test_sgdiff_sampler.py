@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.methods.sgdiff.bits import add_noise, bit_codes, log_snr, scales
-from segue.methods.sgdiff.sampler import controls, sample, step_down, words_of
+from segue.methods.sgdiff.bits import add_noise, bit_codes, log_snr, sampling_times, scales
+from segue.methods.sgdiff.sampler import SAMPLERS, controls, sample, step_down, words_of
 from segue.types import InputError
 
 SIZE, LENGTH = 11, 6
@@ -30,11 +30,12 @@ def nearest(x, snr, guess, last):
     return -((x[:, :, None] - alpha * CODES) ** 2).sum(-1) / (2 * sigma[..., 0] ** 2), None
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("steps", [1, 5, 20])
-def test_true_denoiser_recovers_the_caption(noise, steps):
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("noise", [None, 0.0, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 5, 20])
+def test_true_denoiser_recovers_the_caption(noise, steps, sampler):
     numbers = torch.tensor([[3, 4, 9, 2, 0, 0], [10, 2, 2, 5, 6, 7]])
-    logits, _ = sample(knows(numbers), CODES, start, steps=steps, noise=noise)
+    logits, _ = sample(knows(numbers), CODES, start, steps=steps, sampler=sampler, noise=noise)
     assert (words_of(logits, logits)[0] == numbers).all()
 
 
@@ -43,7 +44,7 @@ def test_the_last_bits_are_those_of_the_caption(noise):
     x, x0 = start(), CODES[torch.tensor([[3, 4, 9, 2, 0, 0], [10, 2, 2, 5, 6, 7]])]
     levels = log_snr(torch.linspace(1, 0, 6))
     for here, there in itertools.pairwise(levels):
-        x = step_down(x, x0, here, there, noise, torch.randn_like(x) if noise else None)
+        x = step_down(x, x0, here, there, noise, torch.randn_like(x))
     assert torch.allclose(x, x0, atol=0.3)  # the schedule ends with noise of .06
 
 
@@ -51,7 +52,9 @@ def test_ddim_keeps_the_noise_that_it_found():
     x0, fixed = CODES[torch.tensor([[3, 4, 9, 2, 0, 0]])], start(1)
     here, there = log_snr(torch.tensor(0.7)), log_snr(torch.tensor(0.3))
     x = add_noise(x0, here[None], fixed)
-    assert torch.allclose(step_down(x, x0, here, there, 0.0, None), add_noise(x0, there[None], fixed), atol=1e-5)
+    assert torch.allclose(
+        step_down(x, x0, here, there, 0.0, torch.zeros(())), add_noise(x0, there[None], fixed), atol=1e-5
+    )
 
 
 def test_full_noise_is_the_ancestral_posterior():
@@ -69,8 +72,8 @@ def test_full_noise_is_the_ancestral_posterior():
 def test_samples_of_an_even_posterior_are_evenly_spread():
     torch.manual_seed(0)
     draw = partial(torch.randn, 400, LENGTH, CODES.shape[1])
-    for noise in (0.0, 1.0):
-        logits, _ = sample(nearest, CODES, draw, steps=10, noise=noise)
+    for sampler, noise in (("ddpm", 0.0), ("ddpm", 1.0), ("renoise", 1.0)):
+        logits, _ = sample(nearest, CODES, draw, steps=10, sampler=sampler, noise=noise)
         shares = torch.bincount(logits.argmax(-1).flatten(), minlength=SIZE) / 2400
         assert 0.03 < float(shares.min()) < float(shares.max()) < 0.2
 
@@ -99,9 +102,31 @@ def test_each_step_goes_on_from_the_code_of_the_likeliest_word():
         logits[..., 3], logits[..., 4] = 0.1, 0.0
         return logits, None
 
-    sample(denoise, CODES, lambda: start(1), steps=2)
-    here, there = log_snr(torch.tensor([1.0, 0.5]))
-    assert torch.equal(seen[1], step_down(seen[0], CODES[3].expand(1, LENGTH, -1), here, there, 0.0, None))
+    sample(denoise, CODES, lambda: start(1), steps=2, sampler="ddpm")
+    here, there = log_snr(sampling_times(2))
+    assert torch.equal(seen[1], step_down(seen[0], CODES[3].expand(1, LENGTH, -1), here, there, 0.0, torch.zeros(())))
+
+
+def test_renoise_takes_new_noise_for_each_guess():
+    seen, noises = [], iter([start(1, seed=k) for k in range(3)])
+
+    def denoise(x, snr, guess, last):
+        seen.append(x)
+        return F.one_hot(torch.full((1, LENGTH), 3), SIZE).float() * 50, None
+
+    sample(denoise, CODES, lambda: next(noises), steps=3, noise=0.5)
+    assert torch.equal(seen[0], start(1, seed=0))
+    for k, level in ((1, 1), (2, 2)):
+        alpha, sigma = scales(log_snr(sampling_times(3))[level])
+        assert torch.allclose(seen[k], alpha * CODES[3] + 0.5 * sigma * start(1, seed=k))
+
+
+def test_times_go_down_from_pure_noise():
+    for steps in (1, 2, 12):
+        times = sampling_times(steps)
+        assert times[0] == 1
+        assert len(times) == steps
+        assert (times.diff() < 0).all()
 
 
 @given(st.integers(1, LENGTH), st.integers(0, 50))
@@ -141,5 +166,7 @@ def test_what_cannot_be_is_refused():
         controls([2], [[2, 3, 4]], LENGTH)
     with pytest.raises(InputError, match="steps: got 0"):
         sample(nearest, CODES, start, steps=0)
+    with pytest.raises(InputError, match="sampler: got 'scd', expected one of renoise, ddpm"):
+        sample(nearest, CODES, start, sampler="scd")
     with pytest.raises(InputError, match=r"noise: got 1\.5"):
         sample(nearest, CODES, start, noise=1.5)

@@ -6,7 +6,7 @@ Shapes: P prompts, R stories of all prompts together, N nodes, L words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,16 +31,10 @@ def explain(
     box: Sequence[float],
     *,
     top: int = 5,
-    steps: int = 5,
-    noise: float = 0.0,
-    length: int | None = None,
-    include: Sequence[str] = (),
-    seed: int = 0,
+    **options: Any,
 ) -> list[CaptionedMasks]:
-    """`top` stories around one box (x, y, width, height) in pixels, the likeliest first. See `explain_all`."""
-    return explain_all(
-        model, encoded, graph, [box], top=top, steps=steps, noise=noise, length=length, include=include, seed=seed
-    )[0]
+    """`top` stories around one box (x, y, width, height) in pixels, the likeliest first. options: see `explain_all`."""
+    return explain_all(model, encoded, graph, [box], top=top, **options)[0]
 
 
 @torch.no_grad()
@@ -51,17 +45,19 @@ def explain_all(
     boxes: Sequence[Sequence[float]],
     *,
     top: int = 5,
-    steps: int = 5,
-    noise: float = 0.0,
+    steps: int = 12,
+    sampler: str = "renoise",
+    noise: float | None = None,
     length: int | None = None,
     include: Sequence[str] = (),
     seed: int = 0,
 ) -> list[list[CaptionedMasks]]:
     """`top` stories for each box, all in one batch.
 
-    steps: evaluations of the network. noise: 0 (DDIM) to 1 (DDPM), more for more different stories; with the
-    autoregressive decoder its temperature. length: exactly so many words. include: words that every caption tells.
-    A story's score is the geometric mean of its words' probabilities times that of its set of nodes.
+    steps: evaluations of the network. sampler and noise, 0 to 1: see `sampler`; more noise, more different stories.
+    With the autoregressive decoder noise is its temperature, 0 unless given. length: exactly so many words. include:
+    words that every caption tells. A story's score is the geometric mean of its words' probabilities times that of its
+    set of nodes.
     Raises InputError for a box outside the picture or empty, a graph of another picture's size, a length that can't be,
     and words outside the vocabulary.
     """
@@ -74,7 +70,7 @@ def explain_all(
         raise InputError(f"include: got one text {include!r}, expected a list of words, such as [{include!r}]")
     if top < 1 or not boxes:
         raise InputError(f"got top={top} and {len(boxes)} boxes, expected 1 or more of each")
-    wish = _Wish(steps, noise, length, model.lexicon.known(include), seed)
+    wish = _Wish(steps, sampler, noise, length, model.lexicon.known(include), seed)
     _check(wish, model)
     nodes = [prompt_node(graph, check_box(box, graph.size)) for box in boxes]
     coarse = [coarse_subgraph(graph, node, model.config.max_nodes) for node in nodes]
@@ -99,7 +95,8 @@ def explain_all(
 
 class _Wish(NamedTuple):
     steps: int
-    noise: float
+    sampler: str
+    noise: float | None
     length: int | None
     include: list[int]
     seed: int
@@ -113,7 +110,7 @@ def _check(wish: _Wish, model: SGDiff) -> None:
         raise InputError("length, include: this model only outlines; load one that tells captions")
     if wish.seed < 0:
         raise InputError(f"seed: got {wish.seed}, expected 0 or more")
-    if not 0 <= wish.noise <= 1:
+    if wish.noise is not None and not 0 <= wish.noise <= 1:
         raise InputError(f"noise: got {wish.noise}, expected 0 to 1")
     controls([wish.length], [wish.include], c.length)
 
@@ -166,7 +163,7 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
             graph.there,
             most=c.length,
             length=wish.length,
-            temperature=wish.noise,
+            temperature=wish.noise or 0.0,
             seeds=[wish.seed + i % top for i in range(rows)],
         )
         logits, states = model.read(numbers, graph)
@@ -182,7 +179,8 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
         return logits, (logits, states)
 
     control = controls([wish.length] * rows, [wish.include] * rows, c.length)
-    logits, (belief, states) = sample(denoise, model.codes, draw, steps=wish.steps, noise=wish.noise, control=control)
+    how: dict[str, Any] = {"steps": wish.steps, "sampler": wish.sampler, "noise": wish.noise}
+    logits, (belief, states) = sample(denoise, model.codes, draw, **how, control=control)
     return _Story(*words_of(logits, belief), states)
 
 

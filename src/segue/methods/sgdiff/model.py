@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from segue.methods.sgdiff.adaptor import Adapted, Adaptor, EdgeFusion, adaptor_losses, relevance_gate
 from segue.methods.sgdiff.autoregressive import WordInput, read_through
-from segue.methods.sgdiff.bits import add_noise, bit_codes, caption_losses, expected_code, log_snr, told
+from segue.methods.sgdiff.bits import add_noise, bit_codes, caption_losses, expected_code, log_snr, told, training_times
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.contrast import Contrast
 from segue.methods.sgdiff.lexicon import Lexicon
@@ -217,10 +217,9 @@ class SGDiff(nn.Module):
 
     def begin_stage(self, stage: int) -> None:
         """1: captions and the adaptor only; 2: all of Eq. 13. What a stage doesn't train gets no gradient."""
-        if stage not in (1, 2) or (stage == 1 and not self.config.tells):
-            raise InputError(
-                f"stage: got {stage} with tasks={self.config.tasks!r}, expected 2, or 1 if it tells captions"
-            )
+        c = self.config
+        if stage not in (1, 2) or (stage == 1 and not (c.tells or c.filters or c.ranks)):
+            raise InputError(f"stage: got {stage}, expected 2, or 1 where there are captions or an adaptor to learn")
         self.stage = stage
         self.requires_grad_(True)
         if stage == 1:
@@ -237,6 +236,8 @@ class SGDiff(nn.Module):
                 for block in t.graphs:
                     assert isinstance(block, Direction)  # for mypy
                     parts += [block.cross, block.norm_cross]
+        if not self.config.tells:  # then the first has the adaptor alone
+            parts += [t, self.edges, self.place]
         return [part for part in parts if part is not None]
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -249,13 +250,13 @@ class SGDiff(nn.Module):
         graph = self.subgraph(found, batch, keep, batch["order"])
         terms = adaptor_losses(found, batch["relevant"], batch["order"], known)
         weights = dict.fromkeys(terms, self.config.lambda_adaptor)
-        states = self.transformer(None, graph.features, graph.there) if not self.config.tells else None
-        if states is None:
+        if self.config.tells:
             logits, states = self._guess(batch["ids"], graph)
-            more = self._caption_terms(logits, states, batch)
-            terms |= more
+            terms |= self._caption_terms(logits, states, batch)
             weights |= {"bit": BIT, "cross_entropy": CROSS, "tag": TAG}
         if self.stage == 2:
+            if not self.config.tells:
+                states = self.transformer(None, graph.features, graph.there)
             terms |= self._mask_terms(levels, graph, states, batch)
             weights |= {"mask": MASK, "dice": DICE, "mecl": self.config.lambda_mecl}
         return {"loss": torch.stack([weights[name] * term for name, term in terms.items()]).sum()} | terms
@@ -265,7 +266,7 @@ class SGDiff(nn.Module):
         if self.config.decoder == "autoregressive":
             return self.read(ids, graph)
         x0 = self.codes[ids]
-        snr = log_snr(torch.rand(len(ids), device=ids.device))
+        snr = log_snr(training_times(len(ids), ids.device))
         x, guess = add_noise(x0, snr, torch.randn_like(x0)), torch.zeros_like(x0)
         if torch.rand(()) < 0.5:
             with torch.no_grad():

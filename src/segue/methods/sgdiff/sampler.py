@@ -1,8 +1,9 @@
 """From noise to words in a few steps, with exact length and words to include.
 
-DDIM and DDPM are the two ends of one knob: `noise` 0 adds none after the start (DDIM, the default), 1 adds as much as
-the ancestral sampler does (DDPM). SCD-Net's sampler takes the posterior's mean without its noise, which is neither,
-and makes all samples alike; it is not offered.
+Two samplers. "renoise", the default, noises its guess of x_0 anew for each step, as Song et al. do ("Consistency
+Models", 2023, Algorithm 1): words that only the noise of the start speaks for don't last. `noise` 1 is q(x_t | x_0),
+less is surer of the guess. "ddpm" keeps the noise that it found: `noise` 0 is DDIM, 1 DDPM's ancestral sampler.
+SCD-Net's takes the posterior's mean without its noise, which is neither and makes all samples alike; it isn't offered.
 
 Where we differ: each step goes on from the code of the likeliest word (the "clamping trick" of Li et al., "Diffusion-LM
 Improves Controllable Text Generation", 2022), not from the mean of all words' codes, which is no word's.
@@ -19,11 +20,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from segue.methods.sgdiff.bits import expected_code, log_snr, scales, told
+from segue.methods.sgdiff.bits import expected_code, log_snr, sampling_times, scales, told
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
 from segue.nn.stopping import stop_point
 from segue.types import InputError
 
+SAMPLERS = {"renoise": 0.8, "ddpm": 0.0}  # with the noise that each takes unless told
 Denoise = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Any]]
 Control = Callable[[Tensor], Tensor]
 
@@ -33,8 +35,9 @@ def sample(
     codes: Tensor,
     draw: Callable[[], Tensor],
     *,
-    steps: int = 5,
-    noise: float = 0.0,
+    steps: int = 12,
+    sampler: str = "renoise",
+    noise: float | None = None,
     control: Control | None = None,
 ) -> tuple[Tensor, Any]:
     """Logits (B, L, V) of the last evaluation, and whatever else `denoise` returned there.
@@ -42,30 +45,39 @@ def sample(
     denoise: (x_t (B, L, n), log-SNR (B,), the guess of x_0 before (B, L, n), whether it is the last evaluation) ->
     (logits (B, L, V), anything).
     codes: (V, n). draw: gives (B, L, n) standard normal numbers, others at each call. steps: evaluations of `denoise`.
-    noise: in [0, 1], see above. control: changes the logits of each step, so that every step knows of it.
+    sampler: one of SAMPLERS. noise: in [0, 1], see above. control: changes the logits of each step, so that every step
+    knows of it.
     """
+    if sampler not in SAMPLERS:
+        raise InputError(f"sampler: got {sampler!r}, expected one of {', '.join(SAMPLERS)}")
+    noise = SAMPLERS[sampler] if noise is None else noise
     if steps < 1 or not 0 <= noise <= 1:
-        raise InputError(f"steps: got {steps}, expected 1 or more; noise: got {noise}, expected 0 (DDIM) to 1 (DDPM)")
+        raise InputError(f"steps: got {steps}, expected 1 or more; noise: got {noise}, expected 0 to 1")
     x = draw()
-    guess, levels = torch.zeros_like(x), log_snr(torch.linspace(1, 0, steps + 1, device=x.device))
+    guess, levels = torch.zeros_like(x), log_snr(sampling_times(steps)).to(x.device)
     for step in range(steps):
         stop_point()
         logits, extra = denoise(x, levels[step].expand(len(x)), guess, step + 1 == steps)
         logits = control(logits) if control else logits
         if step + 1 < steps:
             guess = expected_code(logits, codes)
-            x = step_down(x, codes[logits.argmax(-1)], levels[step], levels[step + 1], noise, draw() if noise else None)
+            x0, fresh = codes[logits.argmax(-1)], draw() if noise else torch.zeros_like(x)
+            if sampler == "renoise":
+                alpha, sigma = scales(levels[step + 1])
+                x = alpha * x0 + noise * sigma * fresh
+            else:
+                x = step_down(x, x0, levels[step], levels[step + 1], noise, fresh)
     return logits, extra
 
 
-def step_down(x: Tensor, x0: Tensor, here: Tensor, there: Tensor, noise: float, fresh: Tensor | None) -> Tensor:
-    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0. fresh: new noise, or None."""
+def step_down(x: Tensor, x0: Tensor, here: Tensor, there: Tensor, noise: float, fresh: Tensor) -> Tensor:
+    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0. fresh: new noise, unused by DDIM."""
     alpha, sigma = scales(here)
     alpha_next, sigma_next = scales(there)
     direction = (x - alpha * x0) / sigma
     variance = noise**2 * (sigma_next / sigma).square() * (1 - (alpha / alpha_next).square())
-    x = alpha_next * x0 + (sigma_next.square() - variance).clamp_min(0).sqrt() * direction
-    return x if fresh is None else x + variance.sqrt() * fresh
+    kept = (sigma_next.square() - variance).clamp_min(0).sqrt() * direction
+    return alpha_next * x0 + kept + variance.sqrt() * fresh
 
 
 def words_of(logits: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:
