@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -198,3 +200,19 @@ def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, m
         _, _, error = segue("caption", "x.png")
     assert error == "segue: warning: mind the gap\n"
     assert [str(one.message) for one in others] == ["not ours"]
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
+    code = """
+import segue.cli as cli
+def talk():
+    for _ in range(99):
+        print("x" * 9999, flush=True)
+cli.COMMANDS = {"talk": talk, "more": talk}
+cli.main(["talk"])
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(5)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -63,6 +64,9 @@ def _main(argv: list[str]) -> None:
     except InputError as error:
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # who reads our output has seen enough; what is left of it goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:  # a folder where a file is wanted, no right to write, a full disk
         if error.filename is None:
             raise

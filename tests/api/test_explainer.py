@@ -462,6 +462,42 @@ def test_a_folder_gets_a_page_of_all_pictures_and_tells_whose_graph_is_missing(s
         assert (tmp_path / "o" / unquote(name)).is_file()
 
 
+def test_a_stopped_run_of_a_folder_goes_on_and_ends_alike(segue, folder, files, tmp_path, monkeypatch):
+    photos, graph = tmp_path / "photos", tmp_path / "vg.json"
+    photos.mkdir()
+    for name in ("7.png", "8.png", "9.png"):
+        shutil.copy(files / "7.png", photos / name)
+    graph.write_text(json.dumps([visual_genome() | {"image_id": number} for number in (7, 8, 9)]))
+    asked, whole = [], Explainer.each_object
+
+    def tell(self, image, **options):
+        asked.append(len(asked))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return whole(self, image, **options)
+
+    def run(out, *more):
+        how = ("--graph", graph, "--model", folder, "--top", 2, "--export", "coco", "-o", out, "--json")
+        return segue("explain", photos, "--every", *how, *more)
+
+    status, at_once, error = run(tmp_path / "once")
+    assert status == 0, error
+    monkeypatch.setattr(Explainer, "each_object", tell)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "twice")
+    status, told, error = run(tmp_path / "twice")
+    assert status == 0, error
+    assert len(asked) == 4  # two, the one that was stopped, and that one again
+    assert told.endswith(at_once.replace("/once/", "/twice/"))  # before it stands what was told before the stop
+    for name in ("index.html", "photos.coco.json", "9.2.html", "7.1.2.png"):
+        assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+    (tmp_path / "twice/8.1.html").unlink()
+    run(tmp_path / "twice")
+    assert len(asked) == 5
+    run(tmp_path / "twice", "--seed", 1)
+    assert len(asked) == 8
+
+
 def test_a_folder_that_cannot_be_explained_is_refused(segue, folder, files, tmp_path):
     status, _, error = segue("explain", files / "7.png", "--box", "1,1,5,5", "--label", "square", "-o", files)
     assert status == 2

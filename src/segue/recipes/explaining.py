@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from segue.api.answers import of_story
 from segue.api.explainer import Explainer, load_explainer
 from segue.data.export import join_coco, to_coco, write_stories
+from segue.data.formats.files import read_json
 from segue.data.formats.scene_graph import read_graph
 from segue.data.images import pictures_in, read_image, read_mask
 from segue.files import write_text
 from segue.types import CaptionedMasks, InputError
 
+Told = tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]  # each prompt's answer; objects for joined files
 SHOWN, INDEX = ("overlay", "html"), "index.html"
+NOTES = ".told"  # what was told of a folder's pictures
 AS_POLYGONS = {"coco": True, "coco-rle": False}  # the kinds of --export that are one file a run
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Stories of {title}</title>
 <meta name="viewport" content="width=device-width">
@@ -61,7 +64,7 @@ def explain_file(
     as_json: bool,
     device: str,
 ) -> None:
-    """See `segue.cli.explain`, whose arguments these are."""
+    """See `segue.cli.explain`, whose arguments these are. A folder's run that was stopped goes on where it was."""
     _prompt(asked)  # a wrong one ends here, before anything is loaded
     files = _pictures(image, asked, out)
     called = image.resolve().name if image.is_dir() else image.stem
@@ -69,12 +72,20 @@ def explain_file(
     explainer = load_explainer(model, device=device, detector=detector, relations=relations)
     joined = {kind: folder / f"{called}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
+    how = [asked, options, sorted(export), *map(_version, (explainer.folder, detector, graph, relations))]
     cards, failed = [], []
     for file in files:
+        note, about = folder / NOTES / f"{file.name}.json", json.dumps([*how, _version(file)], default=str)
+        before = _before(note, about, joined.values()) if image.is_dir() else None
         try:
-            pixels = read_image(file)
-            known = {} if graph is None else _known(graph, file.name, pixels, alone=not image.is_dir())
-            told, objects = _explain(explainer, file.name, pixels, asked, options | known, folder, export, joined)
+            if before is None:
+                pixels = read_image(file)
+                known = {} if graph is None else _known(graph, file.name, pixels, alone=not image.is_dir())
+                told, objects = _explain(explainer, file.name, pixels, asked, options | known, folder, export, joined)
+                if image.is_dir():
+                    write_text(note, json.dumps({"about": about, "told": told, "objects": objects}))
+            else:
+                told, objects = before
         except InputError as error:
             if not image.is_dir():
                 raise
@@ -94,6 +105,23 @@ def explain_file(
         print(f"page    {folder / INDEX}", file=sys.stderr)
     if failed:
         raise InputError(f"{len(failed)} of {len(files)} pictures could not be explained: " + "; ".join(failed))
+
+
+def _version(path: Path | str | None) -> list[Any]:
+    """A file or a folder, and which version of it: when each of its files was written, and how long they are."""
+    if path is None or not Path(path).exists():
+        return [path]
+    files = sorted(one for one in Path(path).iterdir() if one.is_file()) if Path(path).is_dir() else [Path(path)]
+    return [str(Path(path).resolve()), *((s.st_mtime_ns, s.st_size) for s in (one.stat() for one in files))]
+
+
+def _before(note: Path, about: str, joined: Collection[Path]) -> Told | None:
+    """What an earlier run told of the same picture, asked the same; None when there was none, or files are gone."""
+    found = read_json(note) if note.is_file() else {}
+    if found.get("about") != about:
+        return None
+    files = {Path(file) for one in found["told"] for file in one["files"]} - set(joined)
+    return (found["told"], found["objects"]) if all(file.is_file() for file in files) else None
 
 
 def _slug(asked: Asked) -> str:
@@ -144,7 +172,7 @@ def _explain(
     folder: Path,
     export: Sequence[str],
     joined: dict[str, Path],
-) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+) -> Told:
     """Each prompt with its stories and files; and its stories as COCO's objects for each joined kind.
 
     image: the picture's file name. joined: the kinds of which all pictures have one file, and these files.
