@@ -21,6 +21,7 @@ that name the prompt's object are its references.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -113,9 +114,11 @@ def score_cases(
     if not cases:
         raise InputError("got no case to score, expected one or more; do the captions name regions?")
     first, many = list[list[CaptionedMasks]](), list[list[CaptionedMasks]]()
-    for i, case in enumerate(cases):
-        first.append([tell(case, 1, draws * i + draw)[0] for draw in range(draws)])
-        many.append(tell(case, top, draws * i) if top > 1 and tells else [])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "this model doesn't know|no known object")  # the scores tell it
+        for i, case in enumerate(cases):
+            first.append([tell(case, 1, draws * i + draw)[0] for draw in range(draws)])
+            many.append(tell(case, top, draws * i) if top > 1 and tells else [])
     scores, classes = list[dict[str, float]](), nouns_of([case.picture for case in cases])
     for stories in zip(*first, strict=True):
         found = _captions([story.caption for story in stories], cases, "", java) if tells else {}
