@@ -56,4 +56,4 @@ def _row(out: Path, number: int, explainer: Explainer) -> str:
 
 def _masks(story: CaptionedMasks) -> str:
     told = "; ".join(f"{link.phrase}: {link.label}" for link in story.links)
-    return f"({story.score:.2f}) {told or 'no mask'}"
+    return f"({story.score:.2g}) {told or 'no mask'}"
