@@ -287,6 +287,7 @@ def explain(
     steps: int = 12,
     sampler: Literal["renoise", "ddpm"] = "renoise",
     noise: float | None = None,
+    tries: int = 4,
     length: int | None = None,
     include: tuple[str, ...] = (),
     seed: int = 0,
@@ -317,6 +318,7 @@ def explain(
         sampler: renoise noises its guess anew at each step; ddpm keeps the noise of the start, with --noise 0 as DDIM.
         noise: 0 to 1, more for stories that differ more (.8 for renoise, 0 for ddpm and for models that write word by
             word, unless given).
+        tries: how often each story is told, of which the likeliest stays; no matter to models that write word by word.
         length: exactly so many words.
         include: words that every caption tells.
         seed: of all that is drawn by lot.
@@ -330,8 +332,8 @@ def explain(
     from segue.recipes.explaining import Asked, explain_file
 
     asked = Asked(box, point, mask, scribble, every)
-    options: dict[str, Any] = {"top": top, "steps": steps, "sampler": sampler, "noise": noise, "length": length}
-    options |= {"include": include, "seed": seed}
+    options: dict[str, Any] = {"top": top, "steps": steps, "sampler": sampler, "noise": noise, "tries": tries}
+    options |= {"length": length, "include": include, "seed": seed}
     if every and label is not None:
         raise InputError("--label: names what one place is around; with --every give --graph or --detector")
     if label is not None:

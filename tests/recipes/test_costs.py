@@ -39,7 +39,7 @@ def test_times_are_those_of_the_benchmarks(monkeypatch, tmp_path):
     assert {"train_1_text_ms", "forward_128_ms", "forward_256_over_transformers"} <= set(told)
     told = rows()["stories/untrained/1"].run(tmp_path)
     assert set(told) == {
-        "speedup", "speedup_with_masks", "training_steps_per_s",
+        "speedup", "speedup_with_masks", "usual_speedup", "training_steps_per_s",
         "further_share_at_64_pixels", "further_share_detected_at_64_pixels",
     }  # fmt: skip
     assert 0 < told["further_share_detected_at_64_pixels"] <= told["further_share_at_64_pixels"]

@@ -60,7 +60,7 @@ def _stories(work: Path) -> dict[str, float]:
         for side, sides in told["pictures"].items()
         for kind in ("further_share", "further_share_detected")
     }
-    speed = {name: told[name] for name in ("speedup", "speedup_with_masks")}
+    speed = {name: told[name] for name in ("speedup", "speedup_with_masks", "usual_speedup")}
     return speed | shares | {"training_steps_per_s": told["train_steps_per_s"]}
 
 

@@ -48,6 +48,7 @@ def explain_all(
     steps: int = 12,
     sampler: str = "renoise",
     noise: float | None = None,
+    tries: int = 4,
     length: int | None = None,
     include: Sequence[str] = (),
     seed: int = 0,
@@ -55,22 +56,22 @@ def explain_all(
     """`top` stories for each box, all in one batch.
 
     steps: evaluations of the network. sampler and noise, 0 to 1: see `sampler`; more noise, more different stories.
-    With the autoregressive decoder noise is its temperature, 0 unless given. length: exactly so many words. include:
-    words that every caption tells. A story's score is the geometric mean of its words' probabilities times that of its
-    set of nodes.
+    With the autoregressive decoder noise is its temperature, 0 unless given. tries: how often diffusion tells each
+    story, of which the likeliest stays. length: exactly so many words. include: words that every caption tells.
+    A story's score is the geometric mean of its words' probabilities times that of its set of nodes.
     Raises InputError for a box outside the picture or empty, a graph of another picture's size, a length that can't be,
     and words outside the vocabulary.
     """
     if graph.size != encoded.size:
         raise InputError(f"graph of a picture of {graph.size}, expected {encoded.size} (width, height); encode its own")
-    whole = {"top": top, "steps": steps, "seed": seed} | ({} if length is None else {"length": length})
+    whole = {"top": top, "steps": steps, "tries": tries, "seed": seed} | ({} if length is None else {"length": length})
     if odd := {name: value for name, value in whole.items() if not isinstance(value, int | np.integer)}:
         raise InputError(f"{next(iter(odd))}: got {next(iter(odd.values()))!r}, expected a whole number")
     if isinstance(include, str):
         raise InputError(f"include: got one text {include!r}, expected a list of words, such as [{include!r}]")
     if top < 1 or not boxes:
         raise InputError(f"got top={top} and {len(boxes)} boxes, expected 1 or more of each")
-    wish = _Wish(steps, sampler, noise, length, model.lexicon.known(include), seed)
+    wish = _Wish(steps, sampler, noise, tries, length, model.lexicon.known(include), seed)
     _check(wish, model)
     nodes = [prompt_node(graph, check_box(box, graph.size)) for box in boxes]
     coarse = [coarse_subgraph(graph, node, model.config.max_nodes) for node in nodes]
@@ -97,6 +98,7 @@ class _Wish(NamedTuple):
     steps: int
     sampler: str
     noise: float | None
+    tries: int
     length: int | None
     include: list[int]
     seed: int
@@ -108,6 +110,8 @@ def _check(wish: _Wish, model: SGDiff) -> None:
         raise InputError("include: a decoder that writes word by word can't hold words in place; use the diffusion one")
     if (wish.include or wish.length is not None) and not c.tells:
         raise InputError("length, include: this model only outlines; load one that tells captions")
+    if wish.tries < 1:
+        raise InputError(f"tries: got {wish.tries}, expected 1 or more")
     if wish.seed < 0:
         raise InputError(f"seed: got {wish.seed}, expected 0 or more")
     if wish.noise is not None and not 0 <= wish.noise <= 1:
@@ -169,19 +173,22 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
         logits, states = model.read(numbers, graph)
         return _Story(*words_of(F.one_hot(numbers, logits.shape[-1]).float(), logits), states)
     generator = torch.Generator(model.codes.device).manual_seed(wish.seed)
-    shape = (top, c.length, model.codes.shape[1])
+    shape = (top * wish.tries, c.length, model.codes.shape[1])
+    each = Subgraph(*(part.repeat_interleave(wish.tries, 0) for part in graph))
 
     def draw() -> Tensor:
         return torch.randn(shape, generator=generator, device=model.codes.device).repeat(rows // top, 1, 1)
 
     def denoise(x: Tensor, snr: Tensor, guess: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, States]]:
-        logits, states = model.denoise(x, snr, guess, graph, words_alone=not last)
+        logits, states = model.denoise(x, snr, guess, each, words_alone=not last)
         return logits, (logits, states)
 
-    control = controls([wish.length] * rows, [wish.include] * rows, c.length)
+    control = controls([wish.length] * len(each.real), [wish.include] * len(each.real), c.length)
     how: dict[str, Any] = {"steps": wish.steps, "sampler": wish.sampler, "noise": wish.noise}
     logits, (belief, states) = sample(denoise, model.codes, draw, **how, control=control)
-    return _Story(*words_of(logits, belief), states)
+    numbers, likely = words_of(logits, belief)
+    best = likely.view(rows, wish.tries).argmax(1) + wish.tries * torch.arange(rows, device=likely.device)
+    return _Story(numbers[best], likely[best], states.of_rows(best))
 
 
 def _finish(

@@ -80,6 +80,11 @@ class States(NamedTuple):
     graph: Tensor
     before: tuple[Tensor | None, Tensor]
 
+    def of_rows(self, rows: Tensor) -> States:
+        """Those of some rows (R,) int64."""
+        now, before = (None if words is None else words[rows] for words in (self.caption, self.before[0]))
+        return States(now, self.graph[rows], (before, self.before[1][rows]))
+
 
 class BimodalTransformer(nn.Module):
     """Blocks of two directions that read each other: the caption's (Eq. 8) and the graph's (Eq. 9).
