@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from segue.methods.sgdiff.batches import Example
 from segue.methods.sgdiff.explain import _phrases, explain, explain_all
 from segue.methods.sgdiff.graph import SceneGraph, graph_of, spatial_relations
 from segue.methods.sgdiff.prompts import every_box, prompt_box
+from segue.methods.sgdiff.transformer import States
 from segue.types import InputError
 
 IMAGE, PICTURE, _ = toy_example()
@@ -92,6 +94,28 @@ def test_a_story_of_a_set_of_nodes_is_as_likely_as_the_set():
     graph = SceneGraph(("square",) * 5, boxes, tuple(spatial_relations(boxes)), (SIDE, SIDE))
     scores = [story.score for story in explain(model, model.encode(IMAGE), graph, boxes[0], top=2)]
     assert scores == pytest.approx([p**4, p**2 * (1 - p) ** 2], rel=1e-4)  # IoU .8 of one node less is suppressed
+
+
+def test_of_several_tries_the_likeliest_stays_with_its_own_masks(model, encoded, monkeypatch):
+    told, rows = [], []
+    module = sys.modules[explain_all.__module__]  # the package has a function of its name
+
+    def spy(*args, whole=module.words_of):
+        told.append(whole(*args))
+        return told[-1]
+
+    def of_rows(self, some, whole=States.of_rows):
+        rows.append(some.tolist())
+        return whole(self, some)
+
+    monkeypatch.setattr(module, "words_of", spy)
+    monkeypatch.setattr(States, "of_rows", of_rows)
+    stories = explain(model, encoded, GRAPH, LEFT, top=2, tries=3)
+    ((numbers, likely),), (best,) = told, rows
+    assert len(numbers) == 6
+    assert best == [int(likely[:3].argmax()), 3 + int(likely[3:].argmax())]
+    assert {s.caption for s in stories} == {model.lexicon.text(numbers[row].tolist())[0] for row in best}
+    assert len(set(likely.tolist())) > 1
 
 
 def test_a_seed_tells_the_same_again_and_another_something_else(model, encoded):
@@ -229,6 +253,8 @@ def test_bad_requests_are_refused(model, encoded):
         ((3, 3, 0, 5), {}, "an empty box"),
         (LEFT, {"top": 0}, "top=0"),
         (LEFT, {"steps": 0}, "steps: got 0"),
+        (LEFT, {"tries": 0}, "tries: got 0, expected 1 or more"),
+        (LEFT, {"sampler": "scd"}, "sampler: got 'scd', expected one of renoise, ddpm"),
         (LEFT, {"noise": 2.0}, "noise: got 2.0, expected 0"),
         (LEFT, {"seed": -1}, "seed: got -1, expected 0 or more"),
         ("3355", {}, "expected four numbers"),
