@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 import segue as package
 from segue.api.answers import as_story
 from segue.data import rle
+from segue.data.boxes import box_iou
 from segue.data.export import to_coco
 from segue.data.images import png_bytes
 from segue.data.layouts import palette
@@ -222,6 +223,11 @@ def phrases_of(story):
     return [(some[0].phrase, np.any([link.mask for link in some], 0)) for some in groups]
 
 
+def links_of(story):
+    """What a click on each button of a story asks about: its surest mask."""
+    return list({(link.start, link.end): link for link in reversed(story.links)}.values())[::-1]
+
+
 def test_a_box_is_drawn_and_each_phrase_lights_its_own_masks(look, models):
     page = look()
     choose(page, "Explain a box", "scene-2")
@@ -252,18 +258,22 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     choose(page, "Explain a box", "scene-0")
     submit(page, "Explain a box")
     first = explained(models, "scene-0", box_of(page))
-    place = next(i for i, link in enumerate(first[1].links) if link.label == "man")
+    at, place, box = next(
+        (at, place, box)
+        for at, story in enumerate(first)
+        for place, link in enumerate(links_of(story))
+        if box_iou(np.array([box := [round(v) for v in rle.box(rle.encode(link.mask))]]), np.array([box_of(page)]))
+        < 0.1
+    )
     before, seen_before = page.locator("ol.stories").inner_text(), seen(page, "#answer")
     with page.expect_request("**/explain") as asked:
-        page.locator("ol.stories > li").nth(1).locator(".phrase").nth(place).click()
-    box = [round(v) for v in rle.box(rle.encode(first[1].links[place].mask))]
+        page.locator("ol.stories > li").nth(at).locator(".phrase").nth(place).click()
     assert asked.value.post_data_json["box"] == box_of(page) == box
     page.locator("#form button.go:enabled").wait_for()
     assert page.locator("#error").inner_text() == ""
     assert page.locator("ol.stories").inner_text() != before
     told = [line.partition("\n")[0] for line in page.locator("ol.stories > li").all_inner_texts()]
     assert told == [story.caption for story in explained(models, "scene-0", box)]
-    assert any("man" in line for line in told)
     after = seen(page, "#answer")
     assert after.shape != seen_before.shape or changed(seen_before, after).any()
 

@@ -164,15 +164,18 @@ async function bitmap(base64) {
 }
 
 async function showMasks(found, all = true) {
-  const turn = state.turn, masks = await Promise.all(found.map(async (one, i) => {
-    const image = await bitmap(one.mask), canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext("2d");
-    pen.drawImage(image, 0, 0);
-    const pixels = pen.getImageData(0, 0, canvas.width, canvas.height), colour = COLOURS[i % COLOURS.length];
+  const turn = state.turn, masks = [];
+  for (const [i, one] of found.entries()) {  // one after the other, each within its box: of a photograph's many objects all whole would be gigabytes
+    const image = await bitmap(one.mask), [x, y, width, height] = one.box ?? [0, 0, image.width, image.height];
+    if (turn !== state.turn) return;
+    const canvas = new OffscreenCanvas(width, height), pen = canvas.getContext("2d");
+    pen.drawImage(image, -x, -y);
+    const pixels = pen.getImageData(0, 0, width, height), colour = COLOURS[i % COLOURS.length];
     const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
     for (let p = 0; p < pixels.data.length; p += 4) pixels.data.set([r, g, b, pixels.data[p] ? 150 : 0], p);
     pen.putImageData(pixels, 0, 0);
-    return { canvas, name: one.name };
-  }));
+    masks.push({ canvas, x: x / image.width, y: y / image.height, width: width / image.width, height: height / image.height, name: one.name });
+  }
   if (turn !== state.turn) return;
   Object.assign(state, { masks, all, lit: null });
   paint();
@@ -193,7 +196,7 @@ function paint() {
   view.width = state.image.width; view.height = state.image.height;
   pen.drawImage(state.image, 0, 0);
   const shown = state.masks.filter((_, i) => state.lit?.includes(i) ?? state.all);
-  for (const one of shown) pen.drawImage(one.canvas, 0, 0, view.width, view.height);
+  for (const one of shown) pen.drawImage(one.canvas, one.x * view.width, one.y * view.height, one.width * view.width, one.height * view.height);
   if (state.box && JOBS[state.job].box) {
     pen.lineWidth = Math.max(1, view.width / 200); pen.strokeStyle = "#fff"; pen.strokeRect(...state.box);
     pen.setLineDash([6, 4]); pen.strokeStyle = "#000"; pen.strokeRect(...state.box); pen.setLineDash([]);
