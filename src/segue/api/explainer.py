@@ -216,7 +216,7 @@ def _warn_of_nothing_there(graph: SceneGraph, box: Box) -> None:
     if max(wide, 0) * max(high, 0) < SLIGHT * min(box[2] * box[3], w * h):
         warnings.warn(
             f"no known object is at this place: the stories are of the nearest, {graph.labels[node]} at "
-            f"{x:g},{y:g},{w:g},{h:g}; label tells what else is there",
+            f"{x:.0f},{y:.0f},{w:.0f},{h:.0f}; label tells what else is there",
             stacklevel=3,
         )
 
