@@ -202,17 +202,19 @@ def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, m
     assert [str(one.message) for one in others] == ["not ours"]
 
 
-def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
-    code = """
+@pytest.mark.parametrize("talk", ["[print('x' * 9999, flush=True) for _ in range(99)]", "input(); print('a word')"])
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(talk):
+    code = f"""
 import segue.cli as cli
 def talk():
-    for _ in range(99):
-        print("x" * 9999, flush=True)
-cli.COMMANDS = {"talk": talk, "more": talk}
+    {talk}
+cli.COMMANDS = dict(talk=talk, more=talk)
 cli.main(["talk"])
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.read(5)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
         process.stdout.close()
+        process.stdin.write(b"go\n")
+        process.stdin.close()
         assert process.stderr.read() == b""
         assert process.wait() == 1

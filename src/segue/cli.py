@@ -61,6 +61,7 @@ def _main(argv: list[str]) -> None:
             )
         else:
             tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="segue", description=HELP, args=argv)
+        sys.stdout.flush()  # here, where a pipe that is broken is known
     except InputError as error:
         print(f"segue: {error}", file=sys.stderr)
         sys.exit(2)

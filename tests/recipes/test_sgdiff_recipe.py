@@ -230,7 +230,7 @@ class Says:
     def __init__(self, *stories):
         self.stories = list(stories)
 
-    def explain(self, image, *, box, regions, relations, top, seed, steps, tries):
+    def explain(self, image, *, box, regions, relations, top, seed):
         return self.stories[:top]
 
 

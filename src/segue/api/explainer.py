@@ -91,7 +91,7 @@ class Explainer(Shared):
         and scribble [(x, y), ...], in pixels. The picture's objects: graph (a SceneGraph, or a json file in Visual
         Genome's format or COCO's), or regions with relations between them, or what the detector finds; or label, the
         name of what the box, mask or scribble is around, as the only object that is known.
-        options: steps, noise, length, include, seed, as in `segue.methods.sgdiff.explain.explain_all`.
+        options: steps, sampler, noise, tries, length, include, seed, as in `segue.methods.sgdiff.explain.explain_all`.
         Raises InputError for a prompt outside the picture or empty, a picture without objects, a dangling edge, a
         length that can't be, words outside the vocabulary.
         """
@@ -119,6 +119,7 @@ class Explainer(Shared):
         regions: Sequence[Region] | None = None,
         relations: Sequence[Relation] = (),
         top: int = 1,
+        tries: int = 4,
         **options: Any,
     ) -> Iterator[tuple[Box, list[CaptionedMasks]]]:
         """Each object's box with its stories; arguments as those of `explain`.
@@ -127,10 +128,13 @@ class Explainer(Shared):
         """
         encoded, known = self._look(image, graph, regions, relations)
         boxes, story = every_box(known), known.size[0] * known.size[1] * MASKS
-        some = max(1, min(TOGETHER, ROOM // (story * max(top, 1))))
+        rows = tries if isinstance(tries, int) and tries > 0 else 1  # of a story; else `explain_all` will refuse it
+        some = max(1, min(TOGETHER // rows, ROOM // (story * max(top, 1))))
         for at in range(0, len(boxes), some):
             now = boxes[at : at + some]
-            yield from zip(now, explain_all(self.model, encoded, known, now, top=top, **options), strict=True)
+            yield from zip(
+                now, explain_all(self.model, encoded, known, now, top=top, tries=tries, **options), strict=True
+            )
 
     def _look(
         self, image: Image, graph: Graph | None, regions: Sequence[Region] | None, relations: Sequence[Relation]

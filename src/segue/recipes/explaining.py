@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from segue import __version__
 from segue.api.answers import of_story
 from segue.api.explainer import Explainer, load_explainer
+from segue.api.models import find
 from segue.data.export import join_coco, to_coco, write_stories
 from segue.data.formats.files import read_json
 from segue.data.formats.scene_graph import read_graph
@@ -72,16 +75,18 @@ def explain_file(
     explainer = load_explainer(model, device=device, detector=detector, relations=relations)
     joined = {kind: folder / f"{called}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
-    how = [asked, options, sorted(export), *map(_version, (explainer.folder, detector, graph, relations))]
+    head = None if relations is None else find(relations, device)
+    how = [__version__, asked, options, sorted(export), *map(_version, (explainer.folder, detector, graph, head))]
     cards, failed = [], []
     for file in files:
-        note, about = folder / NOTES / f"{file.name}.json", json.dumps([*how, _version(file)], default=str)
-        before = _before(note, about, joined.values()) if image.is_dir() else None
+        note, about = folder / NOTES / f"{file.stem}.json", json.dumps([*how, _version(file)], default=str)
+        before = _before(note, about, folder) if image.is_dir() else None
         try:
             if before is None:
                 pixels = read_image(file)
                 known = {} if graph is None else _known(graph, file.name, pixels, alone=not image.is_dir())
-                told, objects = _explain(explainer, file.name, pixels, asked, options | known, folder, export, joined)
+                note.unlink(missing_ok=True)  # from here on its files are no longer those that it tells of
+                told, objects = _explain(explainer, file.name, pixels, asked, options | known, folder, export)
                 if image.is_dir():
                     write_text(note, json.dumps({"about": about, "told": told, "objects": objects}))
             else:
@@ -94,6 +99,8 @@ def explain_file(
         for kind, some in objects.items():
             parts[kind] += some
         cards.append(_card(file, told))
+        for one in told:
+            one["files"] = [str(path) for path in (*(folder / name for name in one["files"]), *joined.values())]
         if as_json:
             print(json.dumps({"image": str(file), "prompts": told}, default=str))
         else:
@@ -115,19 +122,25 @@ def _version(path: Path | str | None) -> list[Any]:
     return [str(Path(path).resolve()), *((s.st_mtime_ns, s.st_size) for s in (one.stat() for one in files))]
 
 
-def _before(note: Path, about: str, joined: Collection[Path]) -> Told | None:
+def _before(note: Path, about: str, folder: Path) -> Told | None:
     """What an earlier run told of the same picture, asked the same; None when there was none, or files are gone."""
     found = read_json(note) if note.is_file() else {}
-    if found.get("about") != about:
+    if found.get("about") != about or not all(
+        (folder / file).is_file() for one in found["told"] for file in one["files"]
+    ):
         return None
-    files = {Path(file) for one in found["told"] for file in one["files"]} - set(joined)
-    return (found["told"], found["objects"]) if all(file.is_file() for file in files) else None
+    return found["told"], found["objects"]
 
 
 def _slug(asked: Asked) -> str:
     """A folder's name for one prompt, so that a further one doesn't take its files; "" for every object."""
-    named = asked.mask.stem if asked.mask else asked.box or asked.point or asked.scribble or ""
-    return re.sub(r"[^\w.,-]+", "-", named).strip("-.")[:60]
+    if asked.every:
+        return ""
+    named = str(asked.mask.resolve()) if asked.mask else asked.box or asked.point or asked.scribble or ""
+    plain = re.sub(r"[^\w.,-]+", "-", Path(named).stem if asked.mask else named).strip()
+    if asked.mask is None and len(plain) < 60:
+        return plain
+    return f"{plain[:50].lstrip('.')}-{hashlib.sha256(named.encode()).hexdigest()[:8]}"
 
 
 def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
@@ -171,24 +184,23 @@ def _explain(
     options: dict[str, Any],
     folder: Path,
     export: Sequence[str],
-    joined: dict[str, Path],
 ) -> Told:
-    """Each prompt with its stories and files; and its stories as COCO's objects for each joined kind.
+    """Each prompt with its stories and its files' names; and they as COCO's objects for the kinds of AS_POLYGONS.
 
-    image: the picture's file name. joined: the kinds of which all pictures have one file, and these files.
+    image: the picture's file name.
     """
     found: Iterable[tuple[Any, list[CaptionedMasks]]]
     if not asked.every:
         found = [(None, explainer.explain(pixels, **_prompt(asked), **options))]
     else:
         found = explainer.each_object(pixels, **options)
-    kinds, told = (*SHOWN, *(kind for kind in export if kind not in joined)), []
-    coco: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
+    kinds, told = (*SHOWN, *(kind for kind in export if kind not in AS_POLYGONS)), []
+    coco: dict[str, list[dict[str, Any]]] = {kind: [] for kind in AS_POLYGONS if kind in export}
     for i, (place, stories) in enumerate(found, 1):
         name = f"{Path(image).stem}.{i}" if asked.every else Path(image).stem
-        files = [*write_stories(folder, name, pixels, stories, kinds, picture=image), *joined.values()]
+        files = [file.name for file in write_stories(folder, name, pixels, stories, kinds, picture=image)]
         about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
-        told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": [str(f) for f in files]})
+        told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": files})
         for kind, parts in coco.items():
             parts.append(to_coco([(image, stories)], as_polygons=AS_POLYGONS[kind], sizes=[pixels.shape[:2]]))
     return told, coco

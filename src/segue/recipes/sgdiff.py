@@ -64,8 +64,8 @@ class SGDiffSettings:
         workers: processes that make batches.
         seed: of weights, order, captions and prompts.
         on_bad: what to do with annotations that can't be used: "stop", or "skip" and say so.
-        captions: a finished first stage (a run's folder captions/best) to use, instead of training one; its network may
-            differ in MECL's weights, which only the second stage trains.
+        captions: a finished first stage to use, instead of training one: a run's folder captions/best, or captions/last
+            if it only outlines; its network may differ in MECL's weights, which only the second stage trains.
         half: store the checkpoint as float16.
         resume: continue the run in `out`.
     """
@@ -129,7 +129,7 @@ def sgdiff_scenes(settings: SGDiffSettings) -> Path:
 
 
 def train_sgdiff(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -> Path:
-    """Train on these pictures in two stages; of each stage the best evaluation on val is kept."""
+    """Train on these pictures in two stages; the best evaluation on val is kept, of an adaptor alone the last."""
     seen, held_out = usable(train, "train"), usable(val, "val")
     batches = _Batches(seen, lexicon_of(seen, settings.min_count, SPATIAL), config_of(settings), settings)
     torch.manual_seed(settings.seed)

@@ -87,12 +87,11 @@ def score_stories(
 
 
 def tell_by(
-    explainer: Explainer, case: Case, count: int, seed: int, *, sampled: bool = False, steps: int = 12, tries: int = 4
+    explainer: Explainer, case: Case, count: int, seed: int, *, sampled: bool = False, **options: Any
 ) -> list[CaptionedMasks]:
     """What an explainer tells of a case. sampled: it writes word by word, and searching makes one caption, not five."""
     known = case.picture
-    options: dict[str, Any] = {"noise": 1.0} if sampled and count > 1 else {}
-    options |= {"top": count, "seed": seed, "steps": steps, "tries": tries}
+    options |= {"top": count, "seed": seed} | ({"noise": 1.0} if sampled and count > 1 else {})
     return explainer.explain(known.load(), box=case.box, regions=known.regions, relations=known.relations, **options)
 
 

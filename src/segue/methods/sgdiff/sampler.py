@@ -35,7 +35,7 @@ def sample(
     codes: Tensor,
     draw: Callable[[], Tensor],
     *,
-    steps: int = 12,
+    steps: int,
     sampler: str = "renoise",
     noise: float | None = None,
     control: Control | None = None,
