@@ -167,6 +167,6 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="steps: got 0"):
         sample(nearest, CODES, start, steps=0)
     with pytest.raises(InputError, match="sampler: got 'scd', expected one of renoise, ddpm"):
-        sample(nearest, CODES, start, sampler="scd")
+        sample(nearest, CODES, start, steps=5, sampler="scd")
     with pytest.raises(InputError, match=r"noise: got 1\.5"):
-        sample(nearest, CODES, start, noise=1.5)
+        sample(nearest, CODES, start, steps=5, noise=1.5)
