@@ -20,7 +20,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from segue.methods.sgdiff.bits import expected_code, log_snr, sampling_times, scales, told
+from segue.methods.sgdiff.bits import add_noise, expected_code, log_snr, sampling_times, scales, told
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
 from segue.nn.stopping import stop_point
 from segue.types import InputError
@@ -63,8 +63,7 @@ def sample(
             guess = expected_code(logits, codes)
             x0, fresh = codes[logits.argmax(-1)], draw() if noise else torch.zeros_like(x)
             if sampler == "renoise":
-                alpha, sigma = scales(levels[step + 1])
-                x = alpha * x0 + noise * sigma * fresh
+                x = add_noise(x0, levels[step + 1].expand(len(x)), noise * fresh)
             else:
                 x = step_down(x, x0, levels[step], levels[step + 1], noise, fresh)
     return logits, extra
