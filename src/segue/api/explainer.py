@@ -21,6 +21,7 @@ from segue.api.hub import Shared
 from segue.api.models import find
 from segue.api.pictures import Picture as Image
 from segue.api.pictures import pixels_of
+from segue.data.boxes import box_shared
 from segue.data.formats.scene_graph import read_graph
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.detector import detect_graph
@@ -216,8 +217,8 @@ def _related(graph: SceneGraph, head: RelationHead) -> tuple[Relation, ...]:
 def _warn_of_nothing_there(graph: SceneGraph, box: Box) -> None:
     node = prompt_node(graph, box)
     x, y, w, h = graph.boxes[node].tolist()
-    wide, high = (min(a + b, c + d) - max(a, c) for a, b, c, d in ((box[0], box[2], x, w), (box[1], box[3], y, h)))
-    if max(wide, 0) * max(high, 0) < SLIGHT * min(box[2] * box[3], w * h):
+    shared = box_shared(np.array([box], np.float32), graph.boxes[node : node + 1]).item()
+    if shared < SLIGHT * min(box[2] * box[3], w * h):
         warnings.warn(
             f"no known object is at this place: the stories are of the nearest, {graph.labels[node]} at "
             f"{x:.0f},{y:.0f},{w:.0f},{h:.0f}; label tells what else is there",

@@ -137,7 +137,7 @@ def _slug(asked: Asked) -> str:
     if asked.every:
         return ""
     named = str(asked.mask.resolve()) if asked.mask else asked.box or asked.point or asked.scribble or ""
-    plain = re.sub(r"[^\w.,-]+", "-", Path(named).stem if asked.mask else named).strip()
+    plain = re.sub(r"[^\w.,-]+", "-", Path(named).stem if asked.mask else named)
     if asked.mask is None and len(plain) < 60:
         return plain
     return f"{plain[:50].lstrip('.')}-{hashlib.sha256(named.encode()).hexdigest()[:8]}"
