@@ -286,8 +286,8 @@ def explain(
     model: str = "sgdiff-scenes",
     top: int = 5,
     steps: int = 12,
-    sampler: Literal["renoise", "ddpm"] = "renoise",
-    noise: float | None = None,
+    sampler: Literal["renoise", "ddim", "ddpm"] = "renoise",
+    temperature: float = 0.0,
     tries: int = 4,
     length: int | None = None,
     include: tuple[str, ...] = (),
@@ -316,9 +316,8 @@ def explain(
         model: a bundled name or a checkpoint folder.
         top: how many stories.
         steps: evaluations of the network.
-        sampler: renoise noises its guess anew at each step; ddpm keeps the noise of the start, with --noise 0 as DDIM.
-        noise: 0 to 1, more for stories that differ more (.8 for renoise, 0 for ddpm and for models that write word by
-            word, unless given).
+        sampler: renoise noises its guess anew at each step; ddim keeps the noise of the start, ddpm some of it.
+        temperature: of the words that are drawn; 0 takes the likeliest, 1 makes stories differ more.
         tries: how often each story is told, of which the likeliest stays; no matter to models that write word by word.
         length: exactly so many words.
         include: words that every caption tells.
@@ -333,8 +332,8 @@ def explain(
     from segue.recipes.explaining import Asked, explain_file
 
     asked = Asked(box, point, mask, scribble, every)
-    options: dict[str, Any] = {"top": top, "steps": steps, "sampler": sampler, "noise": noise, "tries": tries}
-    options |= {"length": length, "include": include, "seed": seed}
+    options: dict[str, Any] = {"top": top, "steps": steps, "sampler": sampler, "temperature": temperature}
+    options |= {"tries": tries, "length": length, "include": include, "seed": seed}
     if every and label is not None:
         raise InputError("--label: names what one place is around; with --every give --graph or --detector")
     if label is not None:

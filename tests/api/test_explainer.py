@@ -100,10 +100,10 @@ def test_prompts_of_every_kind(explainer):
 
 
 def test_every_object_is_told_a_few_at_a_time(explainer, monkeypatch):
-    at_once = explainer.explain_every(IMAGE, regions=REGIONS, noise=1.0, seed=3)
+    at_once = explainer.explain_every(IMAGE, regions=REGIONS, temperature=1.0, seed=3)
     monkeypatch.setattr("segue.api.explainer.TOGETHER", 1)
     outside = replace(REGIONS[0], box=(200.0, 0.0, 5.0, 5.0))
-    one_by_one = explainer.explain_every(IMAGE, regions=(*REGIONS, outside), noise=1.0, seed=3)
+    one_by_one = explainer.explain_every(IMAGE, regions=(*REGIONS, outside), temperature=1.0, seed=3)
     assert [(box, told(stories)) for box, stories in at_once] == [(box, told(stories)) for box, stories in one_by_one]
 
 

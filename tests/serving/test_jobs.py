@@ -67,7 +67,7 @@ def test_a_mask_and_the_controls_of_stories(client, tiny_models):
     regions = [{"label": r.label, "box": list(r.box)} for r in PICTURE.regions]
     mask = rle.decode(PICTURE.regions[0].mask)
     drawn = base64.b64encode(index_png_bytes(mask.astype(np.uint8), np.zeros((2, 3), np.uint8))).decode()
-    how = {"top": 2, "steps": 2, "noise": 1.0, "length": 4, "seed": 1}
+    how = {"top": 2, "steps": 2, "temperature": 1.0, "length": 4, "seed": 1}
     told = asked(client, "explain", image=SENT, mask=drawn, regions=regions, **how)["stories"]
     plain = [type(r)(r.label, r.box) for r in PICTURE.regions]
     expected = tiny_models["stories"].explain(IMAGE, mask=mask, regions=plain, **how)
@@ -176,12 +176,24 @@ def test_places_and_controls_are_those_of_the_command_line(
     """And a place's stories are those of the box that it stands for."""
     write_image(IMAGE, tmp_path / "p.png")
     (tmp_path / "g.json").write_text(json.dumps({"image_id": "p", "objects": OBJECTS, "relationships": EDGES}))
-    how = ("--top", 2, "--seed", 3, "--noise", 1, "--graph", "g.json", "--model", tiny_folders["stories"], "--json")
+    how = (
+        "--top",
+        2,
+        "--seed",
+        3,
+        "--temperature",
+        1,
+        "--graph",
+        "g.json",
+        "--model",
+        tiny_folders["stories"],
+        "--json",
+    )
     status, out, error = segue("explain", "p.png", *args, *how)
     assert status == 0, error
     regions = [{"label": r.label, "box": r.box} for r in PICTURE.regions]
     known = {"regions": regions, "relations": [r.__dict__ for r in PICTURE.relations]}
-    answer = asked(client, "explain", image=SENT, top=2, seed=3, noise=1, **known, **sent)
+    answer = asked(client, "explain", image=SENT, top=2, seed=3, temperature=1, **known, **sent)
     answered = answer["prompts"] if "every" in sent else [{"stories": answer["stories"]}]
     for one in answered:
         for story in one["stories"]:
@@ -196,7 +208,7 @@ def test_places_and_controls_are_those_of_the_command_line(
     if place is not None:
         plain = {"regions": [type(r)(r.label, r.box) for r in PICTURE.regions], "relations": PICTURE.relations}
         controls = {name: sent[name] for name in ("length", "include") if name in sent}
-        stories = tiny_models["stories"].explain(IMAGE, box=place, top=2, seed=3, noise=1, **plain, **controls)
+        stories = tiny_models["stories"].explain(IMAGE, box=place, top=2, seed=3, temperature=1, **plain, **controls)
         assert captions == [story.caption for story in stories]
     assert all(len(caption.split()) == sent.get("length", len(caption.split())) for caption in captions)
     assert all(set(sent.get("include", ())) <= set(caption.split()) for caption in captions)

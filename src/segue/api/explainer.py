@@ -92,7 +92,8 @@ class Explainer(Shared):
         and scribble [(x, y), ...], in pixels. The picture's objects: graph (a SceneGraph, or a json file in Visual
         Genome's format or COCO's), or regions with relations between them, or what the detector finds; or label, the
         name of what the box, mask or scribble is around, as the only object that is known.
-        options: steps, sampler, noise, tries, length, include, seed, as in `segue.methods.sgdiff.explain.explain_all`.
+        options: steps, sampler, temperature, tries, length, include, seed, as in
+        `segue.methods.sgdiff.explain.explain_all`.
         Raises InputError for a prompt outside the picture or empty, a picture without objects, a dangling edge, a
         length that can't be, words outside the vocabulary.
         """

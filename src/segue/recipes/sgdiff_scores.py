@@ -63,14 +63,16 @@ def score_stories(
     top: int = 5,
     java: bool = True,
     outlines: bool = True,
+    temperature: float = 0.0,
 ) -> dict[str, float]:
     """The scores above, of a model that is given each picture's own regions and relations as its graph.
 
-    Those that the model can't have (of captions, of masks) or that can't run here are left out.
+    temperature: of the words; where they are written one by one, of the first story's alone. Those scores that the model can't have (of captions, of masks) or that
+    can't run here are left out.
     """
     c, cases = model.config, cases_of(pictures, prompt)
     diffuses = c.tells and c.decoder == "diffusion"
-    tell = partial(tell_by, Explainer(model), sampled=not diffuses)
+    tell = partial(tell_by, Explainer(model), sampled=not diffuses, temperature=temperature)
     found = score_cases(
         tell,
         cases,
@@ -91,7 +93,7 @@ def tell_by(
 ) -> list[CaptionedMasks]:
     """What an explainer tells of a case. sampled: it writes word by word, and searching makes one caption, not five."""
     known = case.picture
-    options |= {"top": count, "seed": seed} | ({"noise": 1.0} if sampled and count > 1 else {})
+    options |= {"top": count, "seed": seed} | ({"temperature": 1.0} if sampled and count > 1 else {})
     return explainer.explain(known.load(), box=case.box, regions=known.regions, relations=known.relations, **options)
 
 

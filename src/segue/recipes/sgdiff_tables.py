@@ -66,9 +66,16 @@ def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
 
 
 def sgdiff_bundled_table(data: Path | None = None) -> list[Row]:
-    """The bundled model, with the first noun's box as the prompt and with any object's. data: as above."""
+    """The bundled model, with the first noun's box as the prompt and with any object's; "drawn" at temperature 1.
+
+    data: as above.
+    """
     base = replace(SHORT, data=data or Path())
-    return [Row("test", f"bundled, {prompt}", 0, partial(_bundled, base, prompt)) for prompt in PROMPTS]
+    how = [(prompt, temperature) for temperature in (0.0, 1.0) for prompt in PROMPTS]
+    return [
+        Row("test", f"bundled, {prompt}{', drawn' if hot else ''}", 0, partial(_bundled, base, prompt, hot))
+        for prompt, hot in how
+    ]
 
 
 def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
@@ -78,8 +85,9 @@ def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
     return _joined(first, random)
 
 
-def _bundled(settings: SGDiffSettings, prompt: Prompt, work: Path) -> dict[str, float]:
-    return score_stories(load_explainer(BUNDLED).model, _tested(_with_data(settings, work)), prompt)
+def _bundled(settings: SGDiffSettings, prompt: Prompt, temperature: float, work: Path) -> dict[str, float]:
+    pictures = _tested(_with_data(settings, work))
+    return score_stories(load_explainer(BUNDLED).model, pictures, prompt, temperature=temperature)
 
 
 def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:

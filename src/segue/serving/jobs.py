@@ -109,7 +109,7 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
             regions = [Region(one.label, tuple(one.box), thing=one.thing) for one in asked.regions]
         relations = [_relation(edge, len(regions or [])) for edge in asked.relations]
         options: Told = {"regions": regions, "relations": relations, "include": tuple(asked.include)}
-        options |= {name: getattr(asked, name) for name in ("top", "steps", "noise", "tries", "length", "seed")}
+        options |= {name: getattr(asked, name) for name in ("top", "steps", "temperature", "tries", "length", "seed")}
         found: Told
         if asked.every:
             each = model.each_object(pixels, **options)  # encoded one by one: all their masks could be gigabytes

@@ -87,9 +87,7 @@ class ToExplain(_Asked):
     label: Name | None = Field(None, description="What box, scribble or mask is around, where no regions are known.")
     top: int = Field(5, ge=1, le=10)
     steps: int = Field(12, ge=1, le=50, description="evaluations of the network")
-    noise: float | None = Field(
-        None, ge=0, le=1, description="more for stories that differ more; 0.8, or word by word 0"
-    )
+    temperature: float = Field(0, ge=0, le=10, description="of the words that are drawn; 0 takes the likeliest")
     tries: int = Field(4, ge=1, le=16, description="how often each is told; the likeliest stays")
     length: int | None = Field(None, ge=1, le=100, description="exactly so many words")
     include: list[Name] = Field([], max_length=8, description="words that the captions must have")

@@ -122,7 +122,7 @@ def test_a_seed_tells_the_same_again_and_another_something_else(model, encoded):
     first = explain(model, encoded, GRAPH, LEFT, top=4)
     assert same(first, explain(model, encoded, GRAPH, LEFT, top=4))
     assert not same(first, explain(model, encoded, GRAPH, LEFT, top=4, seed=1))
-    assert not same(first, explain(model, encoded, GRAPH, LEFT, top=4, noise=1.0))
+    assert not same(first, explain(model, encoded, GRAPH, LEFT, top=4, temperature=1.0))
 
 
 def test_prompts_in_one_batch_tell_what_they_tell_alone(model, encoded):
@@ -130,8 +130,8 @@ def test_prompts_in_one_batch_tell_what_they_tell_alone(model, encoded):
     assert same(together[0], explain(model, encoded, GRAPH, LEFT, top=3))
     assert same(together[1], explain(model, encoded, GRAPH, RIGHT, top=3))
     assert len(explain_all(model, encoded, GRAPH, every_box(GRAPH), top=2)) == 2
-    noisy = explain_all(model, encoded, GRAPH, [LEFT, RIGHT], top=3, noise=1.0)
-    assert same(noisy[1], explain(model, encoded, GRAPH, RIGHT, top=3, noise=1.0))
+    drawn = explain_all(model, encoded, GRAPH, [LEFT, RIGHT], top=3, temperature=1.0)
+    assert same(drawn[1], explain(model, encoded, GRAPH, RIGHT, top=3, temperature=1.0))
 
 
 def test_masks_of_a_photograph_are_made_one_at_a_time(model, encoded, monkeypatch):
@@ -166,7 +166,7 @@ def test_masks_are_on_the_pictures_own_grid(model):
 def test_length_is_exact(decoder):
     model = toy_model(decoder=decoder).eval()
     for length in (1, 7, 10):
-        for story in explain(model, model.encode(IMAGE), GRAPH, LEFT, length=length, noise=0.5):
+        for story in explain(model, model.encode(IMAGE), GRAPH, LEFT, length=length, temperature=0.5):
             assert len(story.caption.split()) == length
 
 
@@ -254,8 +254,8 @@ def test_bad_requests_are_refused(model, encoded):
         (LEFT, {"top": 0}, "top=0"),
         (LEFT, {"steps": 0}, "steps: got 0"),
         (LEFT, {"tries": 0}, "tries: got 0, expected 1 or more"),
-        (LEFT, {"sampler": "scd"}, "sampler: got 'scd', expected one of renoise, ddpm"),
-        (LEFT, {"noise": 2.0}, "noise: got 2.0, expected 0"),
+        (LEFT, {"sampler": "scd"}, "sampler: got 'scd', expected one of renoise, ddim, ddpm"),
+        (LEFT, {"temperature": -1}, "temperature: got -1, expected 0 to 10"),
         (LEFT, {"seed": -1}, "seed: got -1, expected 0 or more"),
         ("3355", {}, "expected four numbers"),
         (LEFT, {"length": 0}, "length: got 0, expected 1 to 10 words"),

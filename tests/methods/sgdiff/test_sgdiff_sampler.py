@@ -1,4 +1,5 @@
 import itertools
+import math
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.methods.sgdiff.bits import add_noise, bit_codes, log_snr, sampling_times, scales
-from segue.methods.sgdiff.sampler import SAMPLERS, controls, sample, step_down, words_of
+from segue.methods.sgdiff.sampler import SAMPLERS, SURE, controls, sample, step_down, words_of
 from segue.types import InputError
 
 SIZE, LENGTH = 11, 6
@@ -31,11 +32,11 @@ def nearest(x, snr, guess, last):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("noise", [None, 0.0, 0.5, 1.0])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
-def test_true_denoiser_recovers_the_caption(noise, steps, sampler):
+def test_true_denoiser_recovers_the_caption(temperature, steps, sampler):
     numbers = torch.tensor([[3, 4, 9, 2, 0, 0], [10, 2, 2, 5, 6, 7]])
-    logits, _ = sample(knows(numbers), CODES, start, steps=steps, sampler=sampler, noise=noise)
+    logits, _ = sample(knows(numbers), CODES, start, steps=steps, sampler=sampler, temperature=temperature)
     assert (words_of(logits, logits)[0] == numbers).all()
 
 
@@ -72,8 +73,8 @@ def test_full_noise_is_the_ancestral_posterior():
 def test_samples_of_an_even_posterior_are_evenly_spread():
     torch.manual_seed(0)
     draw = partial(torch.randn, 400, LENGTH, CODES.shape[1])
-    for sampler, noise in (("ddpm", 0.0), ("ddpm", 1.0), ("renoise", 1.0)):
-        logits, _ = sample(nearest, CODES, draw, steps=10, sampler=sampler, noise=noise)
+    for sampler, temperature in itertools.product(SAMPLERS, (0.0, 1.0)):
+        logits, _ = sample(nearest, CODES, draw, steps=10, sampler=sampler, temperature=temperature)
         shares = torch.bincount(logits.argmax(-1).flatten(), minlength=SIZE) / 2400
         assert 0.03 < float(shares.min()) < float(shares.max()) < 0.2
 
@@ -102,7 +103,7 @@ def test_each_step_goes_on_from_the_code_of_the_likeliest_word():
         logits[..., 3], logits[..., 4] = 0.1, 0.0
         return logits, None
 
-    sample(denoise, CODES, lambda: start(1), steps=2, sampler="ddpm")
+    sample(denoise, CODES, lambda: start(1), steps=2, sampler="ddim")
     here, there = log_snr(sampling_times(2))
     assert torch.equal(seen[1], step_down(seen[0], CODES[3].expand(1, LENGTH, -1), here, there, 0.0, torch.zeros(())))
 
@@ -114,11 +115,46 @@ def test_renoise_takes_new_noise_for_each_guess():
         seen.append(x)
         return F.one_hot(torch.full((1, LENGTH), 3), SIZE).float() * 50, None
 
-    sample(denoise, CODES, lambda: next(noises), steps=3, noise=0.5)
+    sample(denoise, CODES, lambda: next(noises), steps=3)
     assert torch.equal(seen[0], start(1, seed=0))
     for k, level in ((1, 1), (2, 2)):
         alpha, sigma = scales(log_snr(sampling_times(3))[level])
-        assert torch.allclose(seen[k], alpha * CODES[3] + 0.5 * sigma * start(1, seed=k))
+        assert torch.allclose(seen[k], alpha * CODES[3] + SURE * sigma * start(1, seed=k))
+
+
+def test_a_temperature_draws_words_by_their_probabilities_and_falls_to_nothing():
+    """Of two words, one twice as likely: the likelier alone at 0; from 1 on two thirds, and more as it falls."""
+    seen, loud = [], 1000 * CODES  # that no noise hides
+    logits = torch.full((600, LENGTH, SIZE), -torch.inf)
+    logits[..., 3], logits[..., 7] = math.log(2), 0.0
+
+    def denoise(x, snr, guess, last):
+        seen.append(x)
+        return logits, None
+
+    def shares(temperature):
+        seen.clear()
+        draw = partial(torch.randn, 600, LENGTH, CODES.shape[1])
+        sample(denoise, loud, draw, steps=4, temperature=temperature)
+        likelier = [
+            ((x - a * loud[3]).norm(dim=-1) < (x - a * loud[7]).norm(dim=-1)) for x, a in zip(seen, alphas, strict=True)
+        ]
+        return [float(one.double().mean()) for one in likelier[1:]]
+
+    alphas = scales(log_snr(sampling_times(4)))[0].tolist()
+    torch.manual_seed(0)
+    assert shares(0.0) == [1, 1, 1]
+    assert shares(1.0) == pytest.approx([2 / 3, 2**1.5 / (1 + 2**1.5), 2**3 / (1 + 2**3)], abs=0.03)
+
+
+def test_words_that_a_control_rules_out_are_never_drawn():
+    control = controls([3], [[4, 5]], LENGTH)
+    told = [
+        words_of(found, found)[0][0].tolist()
+        for seed in range(20)
+        for found, _ in [sample(nearest, CODES, partial(start, 1, seed), steps=3, temperature=5.0, control=control)]
+    ]
+    assert all({4, 5} <= set(one[:3]) and one[3:] == [0, 0, 0] and 1 not in one for one in told)
 
 
 def test_times_go_down_from_pure_noise():
@@ -166,7 +202,7 @@ def test_what_cannot_be_is_refused():
         controls([2], [[2, 3, 4]], LENGTH)
     with pytest.raises(InputError, match="steps: got 0"):
         sample(nearest, CODES, start, steps=0)
-    with pytest.raises(InputError, match="sampler: got 'scd', expected one of renoise, ddpm"):
+    with pytest.raises(InputError, match="sampler: got 'scd', expected one of renoise, ddim, ddpm"):
         sample(nearest, CODES, start, steps=5, sampler="scd")
-    with pytest.raises(InputError, match=r"noise: got 1\.5"):
-        sample(nearest, CODES, start, steps=5, noise=1.5)
+    with pytest.raises(InputError, match=r"temperature: got -0\.5"):
+        sample(nearest, CODES, start, steps=5, temperature=-0.5)

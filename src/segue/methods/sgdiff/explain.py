@@ -23,6 +23,8 @@ from segue.methods.sgdiff.sampler import controls, sample, words_of
 from segue.methods.sgdiff.transformer import States
 from segue.types import CaptionedMasks, InputError, Link
 
+HOTTEST = 10.0
+
 
 def explain(
     model: SGDiff,
@@ -47,7 +49,7 @@ def explain_all(
     top: int = 5,
     steps: int = 12,
     sampler: str = "renoise",
-    noise: float | None = None,
+    temperature: float = 0.0,
     tries: int = 4,
     length: int | None = None,
     include: Sequence[str] = (),
@@ -55,9 +57,9 @@ def explain_all(
 ) -> list[list[CaptionedMasks]]:
     """`top` stories for each box, all in one batch.
 
-    steps: evaluations of the network. sampler and noise, 0 to 1: see `sampler`; more noise, more different stories.
-    With the autoregressive decoder noise is its temperature, 0 unless given. tries: how often diffusion tells each
-    story, of which the likeliest stays. length: exactly so many words. include: words that every caption tells.
+    steps: evaluations of the network. sampler: one of `segue.methods.sgdiff.sampler`'s. temperature: of the words that
+    are drawn, 0 takes the likeliest; higher ones make stories differ more. tries: how often diffusion tells each story,
+    of which the likeliest stays. length: exactly so many words. include: words that every caption tells.
     A story's score is the geometric mean of its words' probabilities times that of its set of nodes.
     Raises InputError for a box outside the picture or empty, a graph of another picture's size, a length that can't be,
     and words outside the vocabulary.
@@ -71,7 +73,7 @@ def explain_all(
         raise InputError(f"include: got one text {include!r}, expected a list of words, such as [{include!r}]")
     if top < 1 or not boxes:
         raise InputError(f"got top={top} and {len(boxes)} boxes, expected 1 or more of each")
-    wish = _Wish(steps, sampler, noise, tries, length, model.lexicon.known(include), seed)
+    wish = _Wish(steps, sampler, temperature, tries, length, model.lexicon.known(include), seed)
     _check(wish, model)
     nodes = [prompt_node(graph, check_box(box, graph.size)) for box in boxes]
     coarse = [coarse_subgraph(graph, node, model.config.max_nodes) for node in nodes]
@@ -97,7 +99,7 @@ def explain_all(
 class _Wish(NamedTuple):
     steps: int
     sampler: str
-    noise: float | None
+    temperature: float
     tries: int
     length: int | None
     include: list[int]
@@ -114,8 +116,8 @@ def _check(wish: _Wish, model: SGDiff) -> None:
         raise InputError(f"tries: got {wish.tries}, expected 1 or more")
     if wish.seed < 0:
         raise InputError(f"seed: got {wish.seed}, expected 0 or more")
-    if wish.noise is not None and not 0 <= wish.noise <= 1:
-        raise InputError(f"noise: got {wish.noise}, expected 0 to 1")
+    if not 0 <= wish.temperature <= HOTTEST:
+        raise InputError(f"temperature: got {wish.temperature}, expected 0 to {HOTTEST:g}")
     controls([wish.length], [wish.include], c.length)
 
 
@@ -167,7 +169,7 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
             graph.there,
             most=c.length,
             length=wish.length,
-            temperature=wish.noise or 0.0,
+            temperature=wish.temperature,
             seeds=[wish.seed + i % top for i in range(rows)],
         )
         logits, states = model.read(numbers, graph)
@@ -184,7 +186,7 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
         return logits, (logits, states)
 
     control = controls([wish.length] * len(each.real), [wish.include] * len(each.real), c.length)
-    how: dict[str, Any] = {"steps": wish.steps, "sampler": wish.sampler, "noise": wish.noise}
+    how: dict[str, Any] = {"steps": wish.steps, "sampler": wish.sampler, "temperature": wish.temperature}
     logits, (belief, states) = sample(denoise, model.codes, draw, **how, control=control)
     numbers, likely = words_of(logits, belief)
     best = likely.view(rows, wish.tries).argmax(1) + wish.tries * torch.arange(rows, device=likely.device)

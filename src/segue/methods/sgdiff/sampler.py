@@ -1,12 +1,13 @@
 """From noise to words in a few steps, with exact length and words to include.
 
-Two samplers. "renoise", the default, noises its guess of x_0 anew for each step, as Song et al. do ("Consistency
-Models", 2023, Algorithm 1): words that only the noise of the start speaks for don't last. `noise` 1 is q(x_t | x_0),
-less is surer of the guess. "ddpm" keeps the noise that it found: `noise` 0 is DDIM, 1 DDPM's ancestral sampler.
-SCD-Net's takes the posterior's mean without its noise, which is neither and makes all samples alike; it isn't offered.
+Three samplers. "renoise", the default, noises its guess of x_0 anew for each step, as Song et al. do ("Consistency
+Models", 2023, Algorithm 1), with less than all of the noise: words that only the noise of the start speaks for don't
+last. "ddim" keeps the noise that it found, "ddpm" is the ancestral sampler between the two. SCD-Net's takes the
+posterior's mean without its noise, which is none of them and makes all samples alike; it isn't offered.
 
-Where we differ: each step goes on from the code of the likeliest word (the "clamping trick" of Li et al., "Diffusion-LM
-Improves Controllable Text Generation", 2022), not from the mean of all words' codes, which is no word's.
+Where we differ: each step goes on from the code of a word (the "clamping trick" of Li et al., "Diffusion-LM Improves
+Controllable Text Generation", 2022), not from the mean of all words' codes, which is no word's. Of the likeliest word,
+so that of two that may both be said the commoner wins too often; a `temperature` draws them by their probabilities.
 
 Shapes: B captions, L words, V word numbers, n bits.
 """
@@ -25,7 +26,8 @@ from segue.methods.sgdiff.lexicon import END, UNKNOWN
 from segue.nn.stopping import stop_point
 from segue.types import InputError
 
-SAMPLERS = {"renoise": 0.8, "ddpm": 0.0}  # with the noise that each takes unless told
+SAMPLERS = ("renoise", "ddim", "ddpm")
+SURE = 0.8  # the share of q(x_t | x_0)'s noise that "renoise" takes: with all of it weaker models lose their thread
 Denoise = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Any]]
 Control = Callable[[Tensor], Tensor]
 
@@ -37,7 +39,7 @@ def sample(
     *,
     steps: int,
     sampler: str = "renoise",
-    noise: float | None = None,
+    temperature: float = 0.0,
     control: Control | None = None,
 ) -> tuple[Tensor, Any]:
     """Logits (B, L, V) of the last evaluation, and whatever else `denoise` returned there.
@@ -45,14 +47,13 @@ def sample(
     denoise: (x_t (B, L, n), log-SNR (B,), the guess of x_0 before (B, L, n), whether it is the last evaluation) ->
     (logits (B, L, V), anything).
     codes: (V, n). draw: gives (B, L, n) standard normal numbers, others at each call. steps: evaluations of `denoise`.
-    sampler: one of SAMPLERS. noise: in [0, 1], see above. control: changes the logits of each step, so that every step
-    knows of it.
+    sampler: one of SAMPLERS. temperature: of the words that the steps go on from; it falls evenly to 0, the likeliest
+    words, at the last one. control: changes the logits of each step, so that every step knows of it.
     """
     if sampler not in SAMPLERS:
         raise InputError(f"sampler: got {sampler!r}, expected one of {', '.join(SAMPLERS)}")
-    noise = SAMPLERS[sampler] if noise is None else noise
-    if steps < 1 or not 0 <= noise <= 1:
-        raise InputError(f"steps: got {steps}, expected 1 or more; noise: got {noise}, expected 0 to 1")
+    if steps < 1 or not 0 <= temperature < torch.inf:
+        raise InputError(f"steps: got {steps}, expected 1 or more; temperature: got {temperature}, expected 0 or more")
     x = draw()
     guess, levels = torch.zeros_like(x), log_snr(sampling_times(steps)).to(x.device)
     for step in range(steps):
@@ -61,16 +62,28 @@ def sample(
         logits = control(logits) if control else logits
         if step + 1 < steps:
             guess = expected_code(logits, codes)
-            x0, fresh = codes[logits.argmax(-1)], draw() if noise else torch.zeros_like(x)
+            x0 = codes[_pick(logits, temperature * (1 - step / (steps - 1)), draw)]
             if sampler == "renoise":
-                x = add_noise(x0, levels[step + 1].expand(len(x)), noise * fresh)
+                x = add_noise(x0, levels[step + 1].expand(len(x)), SURE * draw())
             else:
+                noise, fresh = (1.0, draw()) if sampler == "ddpm" else (0.0, torch.zeros_like(x))
                 x = step_down(x, x0, levels[step], levels[step + 1], noise, fresh)
     return logits, extra
 
 
+def _pick(logits: Tensor, temperature: float, draw: Callable[[], Tensor]) -> Tensor:
+    """(B, L, V) -> word numbers (B, L): the likeliest, or drawn by their probabilities at the temperature."""
+    if not temperature:
+        return logits.argmax(-1)
+    upto = (logits / temperature).softmax(-1).cumsum(-1)
+    chance = torch.special.ndtr(draw()[..., :1])  # a normal number's place among all of them: even in 0 to 1
+    return (upto < chance * upto[..., -1:]).sum(-1)
+
+
 def step_down(x: Tensor, x0: Tensor, here: Tensor, there: Tensor, noise: float, fresh: Tensor) -> Tensor:
-    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0. fresh: new noise, unused by DDIM."""
+    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0. noise: 0 is
+    DDIM, 1 DDPM. fresh: new noise, unused by DDIM.
+    """
     alpha, sigma = scales(here)
     alpha_next, sigma_next = scales(there)
     direction = (x - alpha * x0) / sigma
