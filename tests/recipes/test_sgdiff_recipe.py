@@ -289,12 +289,21 @@ def test_a_first_stage_of_another_network_is_refused(quick, tmp_path):
             sgdiff_scenes(replace(quick, captions=first, out=tmp_path / "other", **other))
 
 
-def test_the_bundled_model_is_scored_with_both_prompts(quick, scenes, tmp_path, monkeypatch):
+def test_the_bundled_model_is_scored_with_both_prompts_and_with_drawn_words(quick, scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(sgdiff_tables, "BUNDLED", str(sgdiff_scenes(quick)))
-    first, other = sgdiff_bundled_table(scenes)
-    assert first.system != other.system
-    for row in (first, other):
-        assert {"cider", "cider_oracle5", "mask_iou", "link_accuracy"} <= set(row.run(row.folder(tmp_path / "work")))
+    asked = []
+
+    def tell(*args, real=sgdiff_scores.tell_by, **options):
+        asked.append(options["temperature"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(sgdiff_scores, "tell_by", tell)
+    for row in sgdiff_bundled_table(scenes):
+        found = row.run(row.folder(tmp_path / "work"))
+        assert {"cider", "cider_oracle5", "mask_iou", "link_accuracy"} <= set(found)
+        assert set(asked) == {1.0 if row.system.endswith("drawn") else 0.0}
+        asked.clear()
+    assert len({row.system for row in sgdiff_bundled_table(scenes)}) == 4
 
 
 def test_scenes_must_be_there(quick, tmp_path):

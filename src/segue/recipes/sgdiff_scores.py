@@ -67,8 +67,8 @@ def score_stories(
 ) -> dict[str, float]:
     """The scores above, of a model that is given each picture's own regions and relations as its graph.
 
-    temperature: of the words; where they are written one by one, of the first story's alone. Those scores that the model can't have (of captions, of masks) or that
-    can't run here are left out.
+    temperature: of the words; where they are written one by one, of the first story's alone.
+    Those that the model can't have (of captions, of masks) or that can't run here are left out.
     """
     c, cases = model.config, cases_of(pictures, prompt)
     diffuses = c.tells and c.decoder == "diffusion"

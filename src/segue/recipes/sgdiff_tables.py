@@ -71,10 +71,10 @@ def sgdiff_bundled_table(data: Path | None = None) -> list[Row]:
     data: as above.
     """
     base = replace(SHORT, data=data or Path())
-    how = [(prompt, temperature) for temperature in (0.0, 1.0) for prompt in PROMPTS]
     return [
-        Row("test", f"bundled, {prompt}{', drawn' if hot else ''}", 0, partial(_bundled, base, prompt, hot))
-        for prompt, hot in how
+        Row("test", f"bundled, {prompt}{more}", 0, partial(_bundled, base, prompt, temperature))
+        for temperature, more in ((0.0, ""), (1.0, ", drawn"))
+        for prompt in PROMPTS
     ]
 
 
