@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from segue.data.images import png_bytes, read_image, read_mask, write_image, write_mask
+from segue.data.images import pictures_in, png_bytes, read_image, read_mask, write_image, write_mask
 from segue.types import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -149,6 +149,20 @@ def test_bad_files_are_named(tmp_path, content, message):
     for read in (read_image, read_mask):
         with pytest.raises(InputError, match=message):
             read(tmp_path / "bad.png")
+
+
+def test_pictures_in_formats_that_are_not_read_are_told(tmp_path):
+    """A telephone's HEIC among PNGs was left out without a word."""
+    (tmp_path / "deep").mkdir()
+    for name in ("a.png", "notes.txt", "IMG_1.HEIC", "deep/b.jpg", "deep/c.heic"):
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"of 2 pictures 1 in formats that are not read, such as IMG_1\.HEIC"):
+        assert pictures_in(tmp_path) == [tmp_path / "a.png"]
+    with pytest.warns(UserWarning, match="of 4 pictures 2 in formats"):
+        assert pictures_in(tmp_path, deep=True) == [tmp_path / "a.png", tmp_path / "deep" / "b.jpg"]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match=r"no pictures there; .*, but 1 in formats that are not read, such as IMG_1"):
+        pictures_in(tmp_path)
 
 
 def test_missing_files_and_folders(tmp_path):

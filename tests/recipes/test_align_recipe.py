@@ -229,7 +229,7 @@ def test_embed_killed_and_run_again_comes_to_the_same_bytes(album, pair_folder, 
     ("name", "message"),
     [
         ("nowhere", "no such file or folder"),
-        ("empty", "no picture in it"),
+        ("empty", "no pictures there"),
         ("notes.csv", "expected a folder of pictures, a picture, or a .txt"),
         ("latin.txt", "can't be read as UTF-8 text"),
     ],

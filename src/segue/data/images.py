@@ -16,13 +16,24 @@ from segue.types import InputError, check_image, check_mask
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VOLUMES = (".nii", ".nii.gz", ".dcm")
+UNREAD = frozenset(".heic .heif .avif .gif .jp2 .jxl .svg .psd .cr2 .cr3 .nef .arw .dng .raf".split())
 
 
 def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
-    """The picture files of a folder, in order. deep: those of its folders too. Raises InputError when there is none."""
-    paths = folder.rglob("*") if deep else folder.iterdir()
-    if not (found := sorted(path for path in paths if path.suffix.lower() in PICTURES and path.is_file())):
-        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+    """The picture files of a folder, in order. deep: those of its folders too.
+
+    Warns of pictures in formats that aren't read. Raises InputError when there is none that is.
+    """
+    files = [path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.is_file()]
+    found = sorted(path for path in files if path.suffix.lower() in PICTURES)
+    unread = sorted(path for path in files if path.suffix.lower() in UNREAD)
+    told = f"{len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
+    if not found:
+        there = f", but {told}; convert them" if unread else ""
+        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURES)}{there}")
+    if unread:
+        whole = len(found) + len(unread)
+        warnings.warn(f"{folder}: of {whole} pictures {told}, are left out; convert them to PNG or JPEG", stacklevel=2)
     return found
 
 

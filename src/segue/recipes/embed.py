@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 from typing import Any, Literal
 
-from segue.data.images import PICTURES
+from segue.data.images import PICTURES, pictures_in
 from segue.data.store import Item, Plan, Store, fill_store, picture_items, show_progress, text_items
 from segue.encoders.pairs import Pair
 from segue.methods.pairs import load_pair
@@ -68,9 +68,7 @@ def embed_items(
 def find_items(source: Path) -> tuple[str, list[Item]]:
     """("images", the pictures below a folder, by path) or ("texts", the lines of a .txt or .txt.gz, by number)."""
     if source.is_dir():
-        found = sorted(p for p in source.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
-        if not found:
-            raise InputError(f"{source}: no picture in it; expected files ending in {', '.join(PICTURES)}")
+        found = pictures_in(source, deep=True)
         return "images", picture_items((p.relative_to(source).as_posix(), p) for p in found)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; give a folder of pictures or a .txt with one text a line")

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from segue.api import Explanation, NamedMap, Segmenter, load_segmenter, read_notes
 from segue.api.answers import DESCRIBED, as_story, of_segmentation
 from segue.data.export import write_coco
-from segue.data.images import PICTURES, VOLUMES, read_image, write_image, write_mask
+from segue.data.images import VOLUMES, pictures_in, read_image, write_image, write_mask
 from segue.data.show import heat_map, outline
 from segue.types import InputError, Segmentation
 
@@ -98,9 +98,7 @@ def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Pat
     if notes is not None:
         pairs = [(folder / name, said) for name, said in read_notes(notes)]
     else:
-        pairs = [(p, note) for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES]
-    if not pairs:
-        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+        pairs = [(path, note) for path in pictures_in(folder)]
     if missing := [p.name for p, _ in pairs if not p.is_file()]:
         raise InputError(f"{folder}: {len(missing)} named pictures are missing, such as {missing[0]}")
     return pairs
