@@ -16,7 +16,7 @@ from segue.types import InputError, check_image, check_mask
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VOLUMES = (".nii", ".nii.gz", ".dcm")
-UNREAD = frozenset(".heic .heif .avif .gif .jp2 .jxl .svg .psd .cr2 .cr3 .nef .arw .dng .raf".split())
+UNREAD = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".svg", ".psd", ".cr2", ".nef", ".arw", ".dng", ".raf")
 
 
 def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
@@ -24,9 +24,9 @@ def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
 
     Warns of pictures in formats that aren't read. Raises InputError when there is none that is.
     """
-    files = [path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.is_file()]
-    found = sorted(path for path in files if path.suffix.lower() in PICTURES)
-    unread = sorted(path for path in files if path.suffix.lower() in UNREAD)
+    paths = folder.rglob("*") if deep else folder.iterdir()
+    files = sorted(path for path in paths if path.suffix.lower() in PICTURES + UNREAD and path.is_file())
+    found, unread = ([p for p in files if p.suffix.lower() in kinds] for kinds in (PICTURES, UNREAD))
     told = f"{len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
     if not found:
         there = f", but {told}; convert them" if unread else ""
