@@ -256,6 +256,8 @@ def test_bad_requests_are_refused(model, encoded):
         (LEFT, {"tries": 0}, "tries: got 0, expected 1 or more"),
         (LEFT, {"sampler": "scd"}, "sampler: got 'scd', expected one of renoise, ddim, ddpm"),
         (LEFT, {"temperature": -1}, "temperature: got -1, expected 0 to 10"),
+        (LEFT, {"temperature": "1"}, "temperature: got '1', expected 0 to 10"),
+        (LEFT, {"temperature": float("nan")}, "temperature: got nan, expected 0 to 10"),
         (LEFT, {"seed": -1}, "seed: got -1, expected 0 or more"),
         ("3355", {}, "expected four numbers"),
         (LEFT, {"length": 0}, "length: got 0, expected 1 to 10 words"),

@@ -6,6 +6,7 @@ Shapes: P prompts, R stories of all prompts together, N nodes, L words.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,8 +117,8 @@ def _check(wish: _Wish, model: SGDiff) -> None:
         raise InputError(f"tries: got {wish.tries}, expected 1 or more")
     if wish.seed < 0:
         raise InputError(f"seed: got {wish.seed}, expected 0 or more")
-    if not 0 <= wish.temperature <= HOTTEST:
-        raise InputError(f"temperature: got {wish.temperature}, expected 0 to {HOTTEST:g}")
+    if not isinstance(wish.temperature, Real) or not 0 <= wish.temperature <= HOTTEST:
+        raise InputError(f"temperature: got {wish.temperature!r}, expected 0 to {HOTTEST:g}")
     controls([wish.length], [wish.include], c.length)
 
 

@@ -81,8 +81,9 @@ def _pick(logits: Tensor, temperature: float, draw: Callable[[], Tensor]) -> Ten
 
 
 def step_down(x: Tensor, x0: Tensor, here: Tensor, there: Tensor, noise: float, fresh: Tensor) -> Tensor:
-    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0. noise: 0 is
-    DDIM, 1 DDPM. fresh: new noise, unused by DDIM.
+    """x at log-SNR `here` -> x at the higher log-SNR `there`, x0 taken for x_0.
+
+    noise: 0 is DDIM, 1 DDPM. fresh: new noise, unused by DDIM.
     """
     alpha, sigma = scales(here)
     alpha_next, sigma_next = scales(there)
