@@ -95,10 +95,9 @@ def write_answers(
 
 
 def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
-    if notes is not None:
-        pairs = [(folder / name, said) for name, said in read_notes(notes)]
-    else:
-        pairs = [(path, note) for path in pictures_in(folder)]
+    if notes is None:
+        return [(path, note) for path in pictures_in(folder)]
+    pairs = [(folder / name, said) for name, said in read_notes(notes)]
     if missing := [p.name for p, _ in pairs if not p.is_file()]:
         raise InputError(f"{folder}: {len(missing)} named pictures are missing, such as {missing[0]}")
     return pairs

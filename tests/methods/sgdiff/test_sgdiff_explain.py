@@ -256,6 +256,7 @@ def test_bad_requests_are_refused(model, encoded):
         (LEFT, {"tries": 0}, "tries: got 0, expected 1 or more"),
         (LEFT, {"sampler": "scd"}, "sampler: got 'scd', expected one of renoise, ddim, ddpm"),
         (LEFT, {"temperature": -1}, "temperature: got -1, expected 0 to 10"),
+        (LEFT, {"temperature": 10.5}, "temperature: got 10.5, expected 0 to 10"),
         (LEFT, {"temperature": "1"}, "temperature: got '1', expected 0 to 10"),
         (LEFT, {"temperature": float("nan")}, "temperature: got nan, expected 0 to 10"),
         (LEFT, {"seed": -1}, "seed: got -1, expected 0 or more"),
