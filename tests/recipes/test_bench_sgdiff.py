@@ -1,4 +1,7 @@
 import json
+from importlib import import_module
+
+import torch
 
 from segue.recipes.bench_sgdiff import bench_sgdiff
 
@@ -34,3 +37,15 @@ def test_the_command_line_runs_it(segue):
     status, out, _ = segue("bench", "sgdiff", "--sizes", 32, *sizes, "--json")
     assert status == 0
     assert json.loads(out)["settings"]["words"] == 4
+
+
+def test_both_decoders_tell_of_the_same_subgraphs(monkeypatch):
+    told = []
+    explain = import_module("segue.methods.sgdiff.explain")
+    tell = explain._tell
+    monkeypatch.setattr(explain, "_tell", lambda model, graph, *how: told.append(graph) or tell(model, graph, *how))
+    bench_sgdiff(sizes=(32,), **{**SMALL, "objects": 6, "top": 5})
+    assert len(told) > 6
+    for graph in told[1:]:
+        assert torch.equal(graph.there, told[0].there)
+        assert torch.equal(graph.boxes, told[0].boxes)

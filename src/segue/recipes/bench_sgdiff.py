@@ -123,6 +123,7 @@ def _untrained(config: SGDiffConfig) -> SGDiff:
     """A model whose picture, graph and adaptor are the same whatever the decoder, so that the subgraphs are too."""
     torch.manual_seed(0)
     model = build_sgdiff(config, _lexicon()).eval()
+    torch.manual_seed(0)  # building the model took as many numbers as its switches ask for
     shared = build_sgdiff(replace(config, decoder="diffusion", tasks="caption"), _lexicon())
     for name in ("backbone", "nodes", "adaptor", "edges"):
         getattr(model, name).load_state_dict(getattr(shared, name).state_dict())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
-from segue.methods.sgdiff.transformer import BimodalTransformer, Direction, States, WordHead
+from segue.methods.sgdiff.transformer import BimodalTransformer, Kept, States, WordHead
 from segue.nn.decoding import Decoding, decode
 
 
@@ -60,9 +60,9 @@ class Writer:
     def __init__(self, transformer: BimodalTransformer, g: Tensor, real: Tensor) -> None:
         self.transformer, self.there = transformer, real[:, None, None]
         read = graph_alone(transformer, g, real)
-        self.blocks: list[Direction] = [block for block in transformer.captions if isinstance(block, Direction)]
-        self.graph = [None if b.cross is None else b.cross.remember(m) for b, m in zip(self.blocks, read, strict=True)]
-        self.words: list[tuple[Tensor, Tensor] | None] = [None] * len(self.blocks)
+        self.blocks, _ = transformer.directions()
+        self.graph = [block.remember(memory) for block, memory in zip(self.blocks, read, strict=True)]
+        self.words: list[Kept | None] = [None] * len(self.blocks)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, 1, D), the input at the next position -> h_c there, (B, 1, D)."""
@@ -71,11 +71,7 @@ class Writer:
             fresh, past = block.own.remember(y), self.words[i]
             kept = fresh if past is None else (torch.cat([past[0], fresh[0]], 2), torch.cat([past[1], fresh[1]], 2))
             self.words[i] = kept
-            x = x + block.own.attend(y, kept, None)
-            graph = self.graph[i]
-            if block.cross is not None and block.norm_cross is not None and graph is not None:
-                x = x + block.cross.attend(block.norm_cross(x), graph, self.there)
-            x = x + block.feed(x)
+            x = block.reads(x + block.own.attend(y, kept, None), self.graph[i], self.there)
         assert self.transformer.norm_caption is not None  # it writes, so it tells
         return self.transformer.norm_caption(x)
 

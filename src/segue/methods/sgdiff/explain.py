@@ -119,7 +119,7 @@ def _check(wish: _Wish, model: SGDiff) -> None:
         raise InputError(f"seed: got {wish.seed}, expected 0 or more")
     if not isinstance(wish.temperature, Real) or not 0 <= wish.temperature <= HOTTEST:
         raise InputError(f"temperature: got {wish.temperature!r}, expected 0 to {HOTTEST:g}")
-    controls([wish.length], [wish.include], c.length)
+    controls(wish.length, wish.include, c.length)
 
 
 def _node_sets(found: Adapted, batch: dict[str, Tensor], top: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,15 +178,16 @@ def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
     generator = torch.Generator(model.codes.device).manual_seed(wish.seed)
     shape = (top * wish.tries, c.length, model.codes.shape[1])
     each = Subgraph(*(part.repeat_interleave(wish.tries, 0) for part in graph))
+    begun = model.transformer.begin(each.features, each.there)
 
     def draw() -> Tensor:
         return torch.randn(shape, generator=generator, device=model.codes.device).repeat(rows // top, 1, 1)
 
     def denoise(x: Tensor, snr: Tensor, guess: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, States]]:
-        logits, states = model.denoise(x, snr, guess, each, words_alone=not last)
+        logits, states = model.denoise(x, snr, guess, each, words_alone=not last, begun=begun)
         return logits, (logits, states)
 
-    control = controls([wish.length] * len(each.real), [wish.include] * len(each.real), c.length)
+    control = controls(wish.length, wish.include, c.length)
     how: dict[str, Any] = {"steps": wish.steps, "sampler": wish.sampler, "temperature": wish.temperature}
     logits, (belief, states) = sample(denoise, model.codes, draw, **how, control=control)
     numbers, likely = words_of(logits, belief)

@@ -43,7 +43,7 @@ from segue.methods.sgdiff.mask_head import (
     look_at,
     mask_losses,
 )
-from segue.methods.sgdiff.transformer import BimodalTransformer, BitInput, Direction, States, WordHead
+from segue.methods.sgdiff.transformer import Begun, BimodalTransformer, BitInput, States, WordHead
 from segue.types import InputError, check_image
 
 TAG, BIT, CROSS, MASK, DICE = 1.0, 1.0, 1.0, 5.0, 5.0  # weights of the terms of L_Caption and L_Mask
@@ -194,16 +194,23 @@ class SGDiff(nn.Module):
         return self.mean(total / graph.there.sum(1)[:, None, None])
 
     def denoise(
-        self, x: Tensor, snr: Tensor, guess: Tensor, graph: Subgraph, *, words_alone: bool = False
+        self,
+        x: Tensor,
+        snr: Tensor,
+        guess: Tensor,
+        graph: Subgraph,
+        *,
+        words_alone: bool = False,
+        begun: Begun | None = None,
     ) -> tuple[Tensor, States]:
         """Logits of the words (B, L, V) and both streams, from noisy bits x (B, L, n): f(x_t, t, f_g) of Eq. 7.
 
-        words_alone: the graph's stream is not wanted to its end.
+        words_alone: the graph's stream is not wanted to its end. begun: of the graph, by the transformer's `begin`.
         """
         assert isinstance(self.words, BitInput)  # for mypy: only called when it diffuses
         assert self.head is not None
         c = self.words(x, snr, guess) + self.gist(graph)
-        states = self.transformer(c, graph.features, graph.there, words_alone=words_alone)
+        states = self.transformer(c, graph.features, graph.there, words_alone=words_alone, begun=begun)
         return self.head(states.caption), states
 
     def read(self, ids: Tensor, graph: Subgraph) -> tuple[Tensor, States]:
@@ -233,8 +240,7 @@ class SGDiff(nn.Module):
         if self.config.outlines:
             parts.extend(t.graphs if not t.crosses else t.graphs[-1:])
             if self.config.decoder == "autoregressive":
-                for block in t.graphs:
-                    assert isinstance(block, Direction)  # for mypy
+                for block in t.directions()[1]:
                     parts += [block.cross, block.norm_cross]
         if not self.config.tells:  # then the first has the adaptor alone
             parts += [t, self.edges, self.place]
@@ -268,10 +274,11 @@ class SGDiff(nn.Module):
         x0 = self.codes[ids]
         snr = log_snr(training_times(len(ids), ids.device))
         x, guess = add_noise(x0, snr, torch.randn_like(x0)), torch.zeros_like(x0)
+        begun = self.transformer.begin(graph.features, graph.there)
         if torch.rand(()) < 0.5:
             with torch.no_grad():
-                guess = expected_code(self.denoise(x, snr, guess, graph, words_alone=True)[0], self.codes)
-        return self.denoise(x, snr, guess, graph)
+                guess = expected_code(self.denoise(x, snr, guess, graph, words_alone=True, begun=begun)[0], self.codes)
+        return self.denoise(x, snr, guess, graph, begun=begun)
 
     def _caption_terms(self, logits: Tensor, states: States, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """L_Caption: Eq. 7 and the cross-entropy (alone without diffusion), and that of the tags."""

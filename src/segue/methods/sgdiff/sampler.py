@@ -105,35 +105,28 @@ def words_of(logits: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:
     return numbers.masked_fill(~real, END), (likely * real).sum(1) / real.sum(1)
 
 
-def controls(lengths: Sequence[int | None], include: Sequence[Sequence[int]], most: int) -> Control:
-    """The control for a batch: caption i has lengths[i] words (None: as it likes) and tells the words include[i].
+def controls(length: int | None, include: Sequence[int], most: int) -> Control:
+    """The control of captions of `length` words (None: as they like) that all tell the words `include`.
 
     most: L. Raises InputError for a length that can't be, or more words than fit in.
     """
-    for length, words in zip(lengths, include, strict=True):
-        if length is not None and not 1 <= length <= most:
-            raise InputError(f"length: got {length}, expected 1 to {most} words; the model was built for that many")
-        if len(words) > (room := most if length is None else length):
-            raise InputError(f"include: got {len(words)} words for a caption of {room}; name fewer, or ask for more")
+    if length is not None and not 1 <= length <= most:
+        raise InputError(f"length: got {length}, expected 1 to {most} words; the model was built for that many")
+    if len(include) > (room := most if length is None else length):
+        raise InputError(f"include: got {len(include)} words for a caption of {room}; name fewer, or ask for more")
 
     def control(logits: Tensor) -> Tensor:
         logits = logits.clone()
         logits[..., UNKNOWN] = -torch.inf
-        for row, (length, words) in enumerate(zip(lengths, include, strict=True)):
-            if length is not None:
-                _hold_length(logits[row], length)
-            if words:
-                _hold_words(logits[row], words)
+        if length is not None:  # END from there on, and not before
+            logits[:, :length, END] = -torch.inf
+            logits[:, length:] = -torch.inf
+            logits[:, length:, END] = 0
+        for row in logits if include else ():
+            _hold_words(row, include)
         return logits
 
     return control
-
-
-def _hold_length(logits: Tensor, length: int) -> None:
-    """In place, (L, V): END from position `length` on, and not before."""
-    logits[:length, END] = -torch.inf
-    logits[length:] = -torch.inf
-    logits[length:, END] = 0
 
 
 def _hold_words(logits: Tensor, words: Sequence[int]) -> None:

@@ -10,11 +10,13 @@ Shapes: B captions, L words, G nodes and edges, D = width, V word numbers, n bit
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Kept = tuple[Tensor, Tensor]  # keys and values
 
 
 class Attention(nn.Module):
@@ -31,11 +33,11 @@ class Attention(nn.Module):
         """(B, M, D) -> (B, heads, M, D / heads)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def remember(self, memory: Tensor) -> Kept:
         """The keys and values of a memory (B, M, D), for `attend`."""
         return self.split(self.k(memory)), self.split(self.v(memory))
 
-    def attend(self, x: Tensor, kept: tuple[Tensor, Tensor], allowed: Tensor | None, causal: bool = False) -> Tensor:
+    def attend(self, x: Tensor, kept: Kept, allowed: Tensor | None, causal: bool = False) -> Tensor:
         """x: (B, Q, D) -> (B, Q, D). allowed: bool, broadcast to (B, heads, Q, M)."""
         k, v = (part.expand(len(x), -1, -1, -1) for part in kept)
         mixed = F.scaled_dot_product_attention(self.split(self.q(x)), k, v, attn_mask=allowed, is_causal=causal)
@@ -62,15 +64,37 @@ class Direction(nn.Module):
         self.cross = Attention(width, heads) if crosses else None
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, feed), nn.GELU(), nn.Linear(feed, width))
 
+    def alone(self, x: Tensor, real: Tensor | None, causal: bool = False) -> Tensor:
+        """x (B, M, D) after attention to its own stream. real: (B, 1, 1, M) bool, None where all count."""
+        y = self.norm_own(x)
+        return x + self.own(y, y, real, causal)
+
+    def remember(self, other: Tensor | None) -> Kept | None:
+        """What `reads` keeps of the other stream (B, K, D); None when nothing of it is read."""
+        return None if self.cross is None or other is None else self.cross.remember(other)
+
+    def reads(self, x: Tensor, kept: Kept | None, other_real: Tensor | None) -> Tensor:
+        """x (B, M, D) from `alone` -> after the other stream and the feed-forward network."""
+        if self.cross is not None and self.norm_cross is not None and kept is not None:
+            x = x + self.cross.attend(self.norm_cross(x), kept, other_real)
+        return x + self.feed(x)
+
     def forward(
         self, x: Tensor, other: Tensor | None, real: Tensor | None, other_real: Tensor | None, causal: bool = False
     ) -> Tensor:
         """x: (B, M, D), other: (B, K, D). real: (B, 1, 1, M), other_real: (B, 1, 1, K), bool, None where all count."""
-        y = self.norm_own(x)
-        x = x + self.own(y, y, real, causal)
-        if self.cross is not None and self.norm_cross is not None and other is not None:
-            x = x + self.cross(self.norm_cross(x), other, other_real)
-        return x + self.feed(x)
+        return self.reads(self.alone(x, real, causal), self.remember(other), other_real)
+
+
+class Begun(NamedTuple):
+    """What the first block makes of the graph before any word is read, the same at each step of a sampler.
+
+    kept: keys and values for the caption's direction, None where it doesn't read the graph. graph: (B, G, D) after its
+    own attention.
+    """
+
+    kept: Kept | None
+    graph: Tensor
 
 
 class States(NamedTuple):
@@ -104,20 +128,38 @@ class BimodalTransformer(nn.Module):
         self.norm_caption = nn.LayerNorm(width) if tells else None
         self.norm_graph = nn.LayerNorm(width) if outlines else None
 
-    def forward(self, c: Tensor | None, g: Tensor, real: Tensor, *, words_alone: bool = False) -> States:
+    def directions(self) -> tuple[list[Direction], list[Direction]]:
+        """The caption's and the graph's, block by block."""
+        return cast("list[Direction]", [*self.captions]), cast("list[Direction]", [*self.graphs])
+
+    def begin(self, g: Tensor, real: Tensor) -> Begun:
+        """g: (B, G, D), real: (B, G) bool: what `forward` need not compute again for other words about them."""
+        captions, graphs = self.directions()
+        return Begun(
+            captions[0].remember(g) if captions else None,
+            graphs[0].alone(g, real[:, None, None]) if graphs else g,
+        )
+
+    def forward(
+        self, c: Tensor | None, g: Tensor, real: Tensor, *, words_alone: bool = False, begun: Begun | None = None
+    ) -> States:
         """c: (B, L, D) or None, g: (B, G, D), real: (B, G) bool. Block b reads what block b - 1 left.
 
         words_alone: h_g isn't wanted, so the graph's last block, which no word reads, is left out.
+        begun: of g and real.
         """
-        graphs = self.graphs[: len(self.captions) - 1] if words_alone else self.graphs
-        there = real[:, None, None]
+        captions, graphs = self.directions()
+        graphs = graphs[: len(captions) - 1] if words_alone else graphs
+        there, begun = real[:, None, None], begun or self.begin(g, real)
         before = (c, g)
-        for i in range(max(len(self.captions), len(self.graphs))):
+        for i in range(max(len(captions), len(graphs))):
             before = (c, g)
-            if i < len(self.captions):
-                c = self.captions[i](c, before[1], None, there)
+            if i < len(captions) and c is not None:
+                kept = captions[i].remember(g) if i else begun.kept
+                c = captions[i].reads(captions[i].alone(c, None), kept, there)
             if i < len(graphs):
-                g = graphs[i](g, before[0], there, None)
+                g = graphs[i].alone(g, there) if i else begun.graph
+                g = graphs[i].reads(g, graphs[i].remember(before[0]), None)
         return self.finish(c, g, before)
 
     def finish(self, c: Tensor | None, g: Tensor, before: tuple[Tensor | None, Tensor]) -> States:
@@ -128,12 +170,10 @@ class BimodalTransformer(nn.Module):
     def glances(self, states: States, real: Tensor, causal: bool = False) -> Tensor | None:
         """(B, L, G): how much each word looks at each part of the graph at last; None without cross-attention."""
         c, g = states.before
-        last = self.captions[-1] if len(self.captions) else None
-        if c is None or not isinstance(last, Direction) or last.cross is None or last.norm_cross is None:
+        captions, _ = self.directions()
+        if c is None or not captions or (last := captions[-1]).cross is None or last.norm_cross is None:
             return None
-        y = last.norm_own(c)
-        c = c + last.own(y, y, None, causal)
-        return last.cross.weights(last.norm_cross(c), g, real[:, None, None])
+        return last.cross.weights(last.norm_cross(last.alone(c, None, causal)), g, real[:, None, None])
 
 
 def sine_code(x: Tensor, octaves: int) -> Tensor:
