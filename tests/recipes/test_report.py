@@ -62,6 +62,21 @@ def test_marked_blocks_are_filled_and_nothing_else(results):
         fill("<!-- results:t:none -->\n<!-- /results -->", results)
 
 
+def test_a_block_may_name_its_metrics(results):
+    block = "<!-- results:t:main:gmac -->\n"
+    filled = fill(block + "<!-- /results -->\n", results)
+    assert filled.splitlines() == [
+        block.strip(),
+        f"| system (`{results.name}/t.csv`) | gmac |",
+        "|---|---|",
+        "| full | 2.00 ± 0.00 (3) |",
+        "<!-- /results -->",
+    ]  # unet has none
+    assert "| gmac | dice |" in fill("<!-- results:t:main:gmac,dice -->\n<!-- /results -->", results)
+    with pytest.raises(InputError, match="main has no metric iou; it has dice, gmac"):
+        fill("<!-- results:t:main:gmac,iou -->\n<!-- /results -->", results)
+
+
 def test_curves_are_the_same_bytes_each_time(results, tmp_path):
     (first,), (second,) = plots(results, tmp_path / "a"), plots(results, tmp_path / "b")
     assert first.name == "t_main.svg"

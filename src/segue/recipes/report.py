@@ -43,16 +43,21 @@ def read(file: Path) -> dict[str, Cells]:
     return found
 
 
-def table(file: Path, experiment: str, link: str = "") -> str:
+def table(file: Path, experiment: str, link: str = "", only: str | None = None) -> str:
     """One experiment as a markdown table: systems down, metrics across.
 
-    link: to the file, from every system; without one the head names the file.
+    link: to the file, from every system; without one the head names the file. only: these metrics, "one,other", of
+    the systems that have any; all unless given. Raises InputError for an experiment or a metric that isn't in the file.
     """
     found = read(file)
     if experiment not in found:
         raise InputError(f"{file}: no experiment {experiment!r}; it has {', '.join(found) or 'none'}")
     systems = found[experiment]
     metrics = list(dict.fromkeys(metric for cells in systems.values() for metric in cells))
+    if only and (odd := set(only.split(",")) - set(metrics)):
+        raise InputError(f"{file}: {experiment} has no metric {', '.join(sorted(odd))}; it has {', '.join(metrics)}")
+    metrics = only.split(",") if only else metrics
+    systems = {system: cells for system, cells in systems.items() if set(cells) & set(metrics)}
     head = f"[system]({link})" if link else f"system (`{file.resolve().parent.name}/{file.name}`)"
     lines = [f"| {head} | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
     for system, cells in systems.items():
@@ -71,12 +76,17 @@ def cell(metric: str, values: list[float]) -> str:
     return f"{mean:.{digits}f}{spread} ({len(values)})"
 
 
-BLOCK = re.compile(r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?) -->\n).*?(<!-- /results -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?)(:(?P<metrics>[\w,]+))? -->\n)"
+    r".*?(?P<end><!-- /results -->)",
+    re.DOTALL,
+)
 
 
 def fill(text: str, results: Path, page: Path | None = None) -> str:
     """The text with each block `<!-- results:FILE:EXPERIMENT --> ... <!-- /results -->` holding its table.
 
+    `<!-- results:FILE:EXPERIMENT:ONE,OTHER -->` holds these metrics alone.
     page: the text's file, whose tables link to theirs where they lie in or below its folder. A site's pages can't link
     out of it, and name the file.
     Raises InputError for a block that has no end, and for one whose table is not there.
@@ -88,7 +98,7 @@ def fill(text: str, results: Path, page: Path | None = None) -> str:
         file, link = results / f"{found['file']}.csv", ""
         if page is not None and file.resolve().is_relative_to(home := page.resolve().parent):
             link = file.resolve().relative_to(home).as_posix()
-        return found[1] + table(file, found["experiment"], link) + "\n" + found[4]
+        return found[1] + table(file, found["experiment"], link, found["metrics"]) + "\n" + found["end"]
 
     return BLOCK.sub(filled, text)
 
