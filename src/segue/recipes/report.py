@@ -53,10 +53,10 @@ def table(file: Path, experiment: str, link: str = "", only: str | None = None) 
     if experiment not in found:
         raise InputError(f"{file}: no experiment {experiment!r}; it has {', '.join(found) or 'none'}")
     systems = found[experiment]
-    metrics = list(dict.fromkeys(metric for cells in systems.values() for metric in cells))
-    if only and (odd := set(only.split(",")) - set(metrics)):
-        raise InputError(f"{file}: {experiment} has no metric {', '.join(sorted(odd))}; it has {', '.join(metrics)}")
-    metrics = only.split(",") if only else metrics
+    there = list(dict.fromkeys(metric for cells in systems.values() for metric in cells))
+    metrics = only.split(",") if only else there
+    if odd := [metric for metric in metrics if metric not in there]:
+        raise InputError(f"{file}: {experiment} has no metric {', '.join(odd)}; it has {', '.join(there)}")
     systems = {system: cells for system, cells in systems.items() if set(cells) & set(metrics)}
     head = f"[system]({link})" if link else f"system (`{file.resolve().parent.name}/{file.name}`)"
     lines = [f"| {head} | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
@@ -77,7 +77,7 @@ def cell(metric: str, values: list[float]) -> str:
 
 
 BLOCK = re.compile(
-    r"(<!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?)(:(?P<metrics>[\w,]+))? -->\n)"
+    r"(?P<begin><!-- results:(?P<file>[\w-]+):(?P<experiment>[\w -]+?)(?::(?P<metrics>[\w,]+))? -->\n)"
     r".*?(?P<end><!-- /results -->)",
     re.DOTALL,
 )
@@ -98,7 +98,7 @@ def fill(text: str, results: Path, page: Path | None = None) -> str:
         file, link = results / f"{found['file']}.csv", ""
         if page is not None and file.resolve().is_relative_to(home := page.resolve().parent):
             link = file.resolve().relative_to(home).as_posix()
-        return found[1] + table(file, found["experiment"], link, found["metrics"]) + "\n" + found["end"]
+        return found["begin"] + table(file, found["experiment"], link, found["metrics"]) + "\n" + found["end"]
 
     return BLOCK.sub(filled, text)
 
