@@ -13,8 +13,9 @@ NOTES = ["Bilateral pulmonary infection, two infected areas, all left lung and u
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     from segue.data.transforms import Preprocessing
-    from segue.encoders.text import SmallText
-    from segue.methods.reclmis import RecLMISConfig, build_reclmis
+    from segue.encoders.text.small import SmallText
+    from segue.methods.reclmis.config import RecLMISConfig
+    from segue.methods.reclmis.model import build_reclmis
     from segue.methods.segmenters import Saved, save
 
     torch.manual_seed(0)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from segue.data.sketchbook.scenes.write import make_scenes
-from segue.encoders.image import SmallImage
-from segue.encoders.pairs import DualConfig, DualEncoder
-from segue.encoders.text import SmallText
-from segue.methods.pairs import save_pair
+from segue.encoders.dual_encoder import DualConfig, DualEncoder
+from segue.encoders.image.small import SmallImage
+from segue.encoders.text.small import SmallText
+from segue.methods.dual_encoder.checkpoint import save_pair
+from segue.synthetic.scenes.writer import make_scenes
 
 CAPTIONS = [
     "a red car on the road",

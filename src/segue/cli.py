@@ -124,14 +124,14 @@ def segment(
         device: cpu, cuda, cuda:1, ...
     """
     if labels is None:
-        from segue.recipes.segmenting import segment_files
+        from segue.commands.segment_notes import segment_files
 
         changed: dict[str, Any] = {"hard": hard, "prompt": prompt is not None, "top_k": top_k is not None}
         _refuse("--labels", card=card is not None, background=background is not None, **changed)
         chosen = model or "reclmis-chest"
         segment_files(image, note, notes, chosen, out, json, threshold, tta, window, explain, device, coco)
     else:
-        from segue.recipes.labelling import MODEL, label_files
+        from segue.commands.segment_labels import MODEL, label_files
 
         if note is not None or notes is not None:
             raise InputError("--note and --labels exclude each other; leave one of them out")
@@ -181,7 +181,7 @@ def draw(
         json: print one JSON object.
         device: cpu, cuda, ...
     """
-    from segue.recipes.drawing import draw_files
+    from segue.commands.draw import draw_files
 
     drawn = draw_files(
         caption, model, out, num=num, image=image, keep=keep, seed=seed, steps=steps, guidance=guidance,
@@ -216,7 +216,7 @@ def tell(
         json: print one JSON object.
         device: cpu, cuda, ...
     """
-    from segue.recipes.drawing import tell_file
+    from segue.commands.draw import tell_file
 
     told = tell_file(mask, model, palette=palette, image=image, num=num, top_p=top_p, seed=seed, device=device)
     print(_json({"captions": told}) if json else "\n".join(one["caption"] for one in told))
@@ -262,8 +262,8 @@ def caption(
         out: also write each picture's best caption there, as COCO's results json.
         device: cpu, cuda, cuda:1, ...
     """
+    from segue.commands.caption import caption_files
     from segue.nn.decoding import Decoding
-    from segue.recipes.captioning import caption_files
 
     options = Decoding(
         max_tokens=1000, beams=beams, top_p=top_p, length_penalty=length_penalty, no_repeat=no_repeat, seed=seed
@@ -329,7 +329,7 @@ def explain(
         json: print one JSON object for each picture.
         device: cpu, cuda, cuda:1, ...
     """
-    from segue.recipes.explaining import Asked, explain_file
+    from segue.commands.describe import Asked, explain_file
 
     asked = Asked(box, point, mask, scribble, every)
     options: dict[str, Any] = {"top": top, "steps": steps, "sampler": sampler, "temperature": temperature}
@@ -377,7 +377,7 @@ def evaluate(
         on_bad: stop at unreadable examples, or skip them and say so.
         device: cpu, cuda, ...
     """
-    from segue.recipes.evaluating import evaluate_files
+    from segue.commands.evaluate import evaluate_files
 
     options: dict[str, Any] = {"protocol": protocol, "vocabulary": vocabulary, "empty": empty, "tta": tta}
     options |= {"hard": hard, "prompt": prompt, "top_k": top_k}
@@ -408,7 +408,7 @@ def embed(
         device: cpu, cuda, ...
         json: print one JSON object.
     """
-    from segue.recipes.embed import embed_files
+    from segue.commands.embed import embed_files
 
     _show(
         embed_files(source, out, pair, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows, device=device), json
@@ -448,8 +448,8 @@ def curate(
         ray: search, rank and cluster on all cores by Ray Data, or on the cluster that RAY_ADDRESS names.
         json: print one JSON object.
     """
-    from segue.methods.cocu.curate import CurateSettings
-    from segue.recipes.curating import curate_files
+    from segue.commands.curate import curate_files
+    from segue.methods.cocu.curation.arrays import CurateSettings
 
     settings = CurateSettings(neighbours=neighbours, seed=seed)
     options: dict[str, Any] = {"split": split, "captions": captions, "vocabulary": vocabulary, "show": show}
@@ -488,13 +488,13 @@ def data_make(
     given = {"train": train, "val": val, "test": test, "size": size, "style": style, "world": world, "view": view}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if what == "chest":
-        from segue.data.sketchbook.chest import make_chest
+        from segue.synthetic.chest import make_chest
 
         for name in {"world", "view"} & asked.keys():
             raise InputError(f"--{name} {asked[name]}: chest phantoms have no {name}s; leave it out, or make scenes")
         make_chest(out, seed=seed, **asked)
     else:
-        from segue.data.sketchbook.scenes.write import make_scenes
+        from segue.synthetic.scenes.writer import make_scenes
 
         make_scenes(out, seed=seed, progress=True, **asked)
     usual = {"chest": (1500, 200, 300, 224), "scenes": (8000, 500, 1000, 128)}[what]
@@ -510,8 +510,8 @@ def data_outline(folder: Positional[Path], /, sam: str = "facebook/sam-vit-base"
         sam: a SAM of transformers by its id on the hub or from a folder.
         device: cpu, cuda, cuda:1, ...
     """
+    from segue.commands.data_outline import outline_folder
     from segue.nn.devices import check_device
-    from segue.recipes.outlining import outline_folder
 
     print(f"{folder}: {outline_folder(folder, sam, check_device(device))} pictures outlined")
 
@@ -547,10 +547,10 @@ def data_show(
         split: which split to show.
         limit: how many pictures at most.
     """
-    from segue.data import lvit
     from segue.data.formats import read_pictures
     from segue.data.images import write_image
-    from segue.data.show import contact_sheet
+    from segue.data.medical import lvit
+    from segue.data.visualize import contact_sheet
 
     records = lvit.read_lvit(folder, split) if lvit.splits(folder) else read_pictures(folder, split, "skip").pictures
     write_image(contact_sheet(records, limit=limit), out)
@@ -563,12 +563,17 @@ def bench(what: Positional[str], /) -> None:
 
 
 def _bench(argv: list[str]) -> None:
-    from segue.recipes import BENCHES
+    from pkgutil import resolve_name
+
+    from segue.lab.registry import BENCHES
 
     as_json = "--json" in argv
     rest = [word for word in argv if word != "--json"]
     result = tyro.extras.subcommand_cli_from_dict(
-        BENCHES, prog="segue bench", description="Measure cost and speed. --json prints one object.", args=rest
+        {name: resolve_name(where) for name, where in BENCHES.items()},
+        prog="segue bench",
+        description="Measure cost and speed. --json prints one object.",
+        args=rest,
     )
     print(_json(result) if as_json else _text(result))
 
@@ -592,7 +597,7 @@ def demo(out: Path = Path("demo"), model: str = "reclmis-chest", pictures: int =
         model: a bundled name or a checkpoint folder.
         pictures: how many phantoms.
     """
-    from segue.recipes.demo import write_demo
+    from segue.commands.demo.page import write_demo
 
     print(write_demo(out, model, pictures))
 
@@ -622,7 +627,7 @@ def score_captions(refs: Path, preds: Path, split: str | None = None, java: bool
         java: METEOR and SPICE too, as far as they can run.
         json: print one JSON object.
     """
-    from segue.recipes.scoring import caption_files
+    from segue.commands.score import caption_files
 
     _show(caption_files(refs, preds, split, java), json)
 
@@ -643,7 +648,7 @@ def score_masks(
         empty: what an empty mask predicted empty, or a class that never occurs, scores.
         json: print one JSON object.
     """
-    from segue.recipes.scoring import mask_files
+    from segue.commands.score import mask_files
 
     _show(mask_files(refs, preds, classes, empty), json)
 
@@ -658,21 +663,21 @@ def score_panoptic(refs: Path, ref_dir: Path, preds: Path, pred_dir: Path, json:
         pred_dir: folder of their PNG files.
         json: print one JSON object.
     """
-    from segue.recipes.scoring import panoptic_files
+    from segue.commands.score import panoptic_files
 
     result = panoptic_files(refs, ref_dir, preds, pred_dir)
     print(_json(result) if json else _text(result))
 
 
 def _train(argv: list[str]) -> None:
-    from segue.recipes import RECIPES
+    from segue.recipes import RECIPES, load_recipe
 
     if not argv or argv[0].startswith("-"):
         print(f"segue train RECIPE [settings]; the recipes: {', '.join(RECIPES)}. Settings: segue train RECIPE --help")
         sys.exit(0 if argv in ([], ["-h"], ["--help"]) else 2)
     if argv[0] not in RECIPES:
         raise InputError(f"recipe {argv[0]!r}: expected one of {', '.join(RECIPES)}")
-    recipe, default = RECIPES[argv[0]]
+    recipe, default = load_recipe(argv[0])
     about = (recipe.__doc__ or "").strip()
     settings = tyro.cli(type(default), default=default, args=argv[1:], prog=f"segue train {argv[0]}", description=about)
     print(f"saved to {recipe(settings)}")
@@ -777,7 +782,8 @@ def ablate(
         work: folder for the runs; a row that was stopped resumes there.
         data: folder with the real data, for the tables that need it.
     """
-    from segue.recipes import TABLES, run_ablation
+    from segue.lab.registry import TABLES
+    from segue.lab.run import run_ablation
 
     if table == "list":
         print("\n".join(TABLES))
@@ -801,10 +807,10 @@ def report(
         readme: fill this file's blocks `<!-- results:FILE:EXPERIMENT -->` with their tables instead.
         claims: write the page of the papers' claims and what the results say to them there instead.
     """
-    from segue.recipes import report as reports
+    from segue.lab import report as reports
 
     if claims is not None:
-        from segue.recipes.claims import claims_page
+        from segue.lab.claims.page import claims_page
 
         write_text(claims, claims_page(results))
         return

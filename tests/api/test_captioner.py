@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import segue
-from segue.data.sketchbook.scenes.reading import text_to_image
-from segue.data.words import Words
+from segue.data.tokenizer import Words
 from segue.methods import syntic
-from segue.methods.pairs import load_pair
+from segue.methods.dual_encoder.checkpoint import load_pair
 from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
 from segue.nn.decoding import Decoding
+from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError, Region
 from tiny_pair import CAPTIONS, tiny_pair
 

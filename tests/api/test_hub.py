@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_captioner import made
 
 import segue as package
+from api.test_captioner import made
 from segue.api import LOADERS, Segmenter, from_pretrained, push_to_hub, save_pretrained
-from segue.api.explainer import Explainer
+from segue.api.describer import Explainer
 from segue.api.hub import JOBS, MEASURED
 from segue.methods.checkpoint import bundled
 from segue.types import InputError

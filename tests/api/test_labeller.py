@@ -12,9 +12,11 @@ import segue as package
 from segue.api import Labeller, NamedMap, load_labeller
 from segue.api.labeller import GENERAL, changed_card
 from segue.data.images import read_index
-from segue.methods.cocu.groupvit import GroupViT, GroupViTConfig, sized_for, train_tokenizer
-from segue.methods.cocu.hub import save_groupvit
-from segue.methods.cocu.segment import CARDS, Card, embed_names
+from segue.methods.cocu.groupvit.checkpoint import save_groupvit
+from segue.methods.cocu.groupvit.config import GroupViTConfig
+from segue.methods.cocu.groupvit.model import GroupViT
+from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.inference import CARDS, Card, embed_names
 from segue.types import InputError
 
 LABELS = 'dog, grass, "chair, folding"'

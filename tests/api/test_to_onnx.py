@@ -9,12 +9,14 @@ from tokenizers import Tokenizer
 
 import segue as package
 from segue.api import graphs, to_onnx
-from segue.data.words import Words
+from segue.data.tokenizer import Words
 from segue.methods import syntic
 from segue.methods.checkpoint import bundled
-from segue.methods.cocu.groupvit import GroupViT, GroupViTConfig, sized_for, train_tokenizer
-from segue.methods.cocu.hub import save_groupvit
-from segue.methods.cocu.segment import group_maps
+from segue.methods.cocu.groupvit.checkpoint import save_groupvit
+from segue.methods.cocu.groupvit.config import GroupViTConfig
+from segue.methods.cocu.groupvit.model import GroupViT
+from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.inference import group_maps
 from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
 from segue.types import InputError
 from tiny_pair import CAPTIONS

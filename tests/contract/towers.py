@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.encoders.image import load_image_tower
+from segue.encoders.image.registry import load_image_tower
 from segue.types import InputError
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from lvit_folder import LEFT, RIGHT, write_book, write_pair
+
+from data.lvit_folder import LEFT, RIGHT, write_book, write_pair
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")

@@ -12,14 +12,11 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel, SiglipImageProcessorPil, SiglipModel
 
 from contract.towers import ImageTowerContract, pictures
-from segue.encoders.image import (
-    ClipImage,
-    EfficientNetLite,
-    Preparation,
-    SmallImage,
-    image_tower,
-    load_image_tower,
-)
+from segue.encoders.image.clip import ClipImage
+from segue.encoders.image.contract import Preparation
+from segue.encoders.image.efficientnet import EfficientNetLite
+from segue.encoders.image.registry import image_tower, load_image_tower
+from segue.encoders.image.small import SmallImage
 from segue.types import InputError
 from tiny_clip import write_clip, write_siglip
 
@@ -184,7 +181,7 @@ def test_efficientnet_names_the_extra_when_missing(monkeypatch):
 
 
 def test_efficientnet_refuses_a_broken_file(monkeypatch, tmp_path):
-    image = importlib.import_module("segue.encoders.image")
+    image = importlib.import_module("segue.encoders.image.contract")
     (tmp_path / "weights.pth").write_bytes(b"no weights")
     monkeypatch.setattr(image, "_package_file", lambda: tmp_path / "weights.pth")
     with pytest.raises(InputError, match="weights can't be read"):

@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from awkward import AWKWARD
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from java import need_java
 
+from metrics.awkward import AWKWARD
+from metrics.java import need_java
+from segue.lab.bench.metrics import generated, pycocoevalcap_scores
 from segue.metrics import java
 from segue.metrics.captions import (
     IN_PYTHON,
@@ -23,7 +24,6 @@ from segue.metrics.captions import (
     score_captions,
 )
 from segue.metrics.java import NotComputed
-from segue.recipes.bench_metrics import generated, pycocoevalcap_scores
 from segue.types import InputError
 
 NAMES = ("a", "man", "dog", "runs", "in", "the", "red", "park")

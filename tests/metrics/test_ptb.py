@@ -4,14 +4,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from awkward import AWKWARD
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from java import need_java
 
+from metrics.awkward import AWKWARD
+from metrics.java import need_java
+from segue.lab.bench.metrics import generated
 from segue.metrics import ptb
 from segue.metrics.ptb import PUNCTUATION, tokenize, tokenize_all, tokens
-from segue.recipes.bench_metrics import generated
 
 BREAKS = "\n\r\x0b\x0c\x85\u2028\u2029"
 

@@ -51,10 +51,10 @@ def test_diffusion_ends_within_a_step():
 
 
 def test_windows_over_a_large_picture_end_within_a_step():
-    from segue.methods.cocu import segment
+    from segue.methods.cocu import inference
 
     looked = []
     model = type("Model", (), {"see": lambda self, x: looked.append(1)})()
     with pytest.raises(Stopped), stop_when(lambda: True):
-        segment._look(model, torch.zeros(3, 8, 8), [(0, 0)], segment.CARDS["small"])
+        inference._look(model, torch.zeros(3, 8, 8), [(0, 0)], inference.CARDS["small"])
     assert not looked

@@ -7,12 +7,14 @@ import torch
 
 import segue as package
 from api.test_captioner import made as made_captioner
-from methods.sgdiff.sgdiff_toys import toy_model
-from segue.data.sketchbook.scenes.write import make_scenes
-from segue.methods.cocu.groupvit import GroupViT, GroupViTConfig, sized_for, train_tokenizer
-from segue.methods.cocu.hub import save_groupvit
-from segue.methods.sgdiff.saving import save as save_explainer
+from methods.sgdiff.toys import toy_model
+from segue.methods.cocu.groupvit.checkpoint import save_groupvit
+from segue.methods.cocu.groupvit.config import GroupViTConfig
+from segue.methods.cocu.groupvit.model import GroupViT
+from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.sgdiff.checkpoint import save as save_explainer
 from segue.recipes.crossmodal import Settings, crossmodal
+from segue.synthetic.scenes.writer import make_scenes
 from tiny_pair import tiny_pair
 
 

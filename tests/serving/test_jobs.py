@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from methods.sgdiff.sgdiff_toys import toy_example
+from methods.sgdiff.toys import toy_example
 from segue.data import rle
 from segue.data.images import index_png_bytes, png_bytes, write_image
 from segue.serving import create_app

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import segue as package
-from methods.sgdiff.sgdiff_toys import toy_example
+from methods.sgdiff.toys import toy_example
 from segue.data.images import index_png_bytes, png_bytes
 from segue.serving import create_app
 from serving.test_uploads import PNG, bomb, saved

@@ -10,7 +10,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
 import segue as package
-from methods.sgdiff.sgdiff_toys import toy_example
+from methods.sgdiff.toys import toy_example
 from segue.data.images import index_png_bytes, png_bytes
 from segue.serving import create_app
 from segue.serving.jobs import JOBS

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny_task
 import torch
 from safetensors.torch import load_file
 
 from segue.training import read_history
+from training import tiny_task
 
 SCRIPT = Path(tiny_task.__file__)
 SOURCE = Path(sys.modules["segue"].__file__).parents[1]

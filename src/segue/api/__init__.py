@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from segue.api.captioner import Caption, Captioner, load_captioner
-from segue.api.explainer import Explainer, load_explainer
+from segue.api.describer import Explainer, load_explainer
 from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import ENSEMBLE, find, method_of
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
 from segue.methods.checkpoint import bundled
-from segue.methods.cocu.segment import NamedMap
-from segue.methods.pairs import load_pair
+from segue.methods.cocu.inference import NamedMap
+from segue.methods.dual_encoder.checkpoint import load_pair
 
 __all__ = [
     "ENSEMBLE",

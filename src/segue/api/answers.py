@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Layout
 from segue.data import rle
 from segue.data.images import png_bytes
-from segue.methods.cocu.segment import NamedMap
+from segue.methods.cocu.inference import NamedMap
 from segue.types import CaptionedMasks, Link, Segmentation
 
 

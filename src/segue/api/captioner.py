@@ -19,10 +19,10 @@ from segue.api.hub import Shared
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
-from segue.encoders.pairs import Pair
+from segue.encoders.dual_encoder import Pair
 from segue.methods import syntic
 from segue.methods.detectors import Detector, load_detector
-from segue.methods.pairs import load_pair
+from segue.methods.dual_encoder.checkpoint import load_pair
 from segue.methods.syntic import Support
 from segue.methods.syntic.tagging import gathered, labels, tag
 from segue.nn.decoding import Decoding

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from segue.api.labeller import Labeller
 from segue.api.segmenter import Member, Segmenter
-from segue.encoders.text import TextTower
-from segue.methods.cocu.groupvit import GroupViT
-from segue.methods.cocu.segment import group_maps
-from segue.methods.reclmis import RecLMIS
+from segue.encoders.text.contract import TextTower
+from segue.methods.cocu.groupvit.model import GroupViT
+from segue.methods.cocu.inference import group_maps
+from segue.methods.reclmis.model import RecLMIS
 from segue.methods.syntic import Captioner
 from segue.methods.syntic.decoder import Block, PrefixDecoder
 from segue.methods.syntic.model import Syntic

@@ -19,8 +19,8 @@ from segue.api.pictures import Picture, pixels_of
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
 from segue.data.transforms import resize_image
 from segue.methods.cocu.vocabulary import plural
-from segue.methods.crossmodal.sample import draw_codes, log_likelihood, start_telling, tell_on, word_maps
-from segue.methods.crossmodal.saved import Saved, restore
+from segue.methods.crossmodal.checkpoint import Saved, restore
+from segue.methods.crossmodal.inference import draw_codes, log_likelihood, start_telling, tell_on, word_maps
 from segue.nn.decoding import Decoding, decode
 from segue.types import InputError
 
@@ -100,7 +100,7 @@ class Illustrator(Shared):
         """Draw `num` layouts of a caption.
 
         image: a picture whose layout it is. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is drawn
-        to fit it. steps, guidance, temperature: see `segue.methods.crossmodal.sample.draw_codes`. tries: each layout is
+        to fit it. steps, guidance, temperature: see `methods.crossmodal.inference.draw_codes`. tries: each layout is
         drawn so often, and the one stays from which the model itself tells the caption with the highest probability.
         """
         if num < 1:

@@ -15,9 +15,9 @@ from torch import Tensor
 from segue.api.hub import Shared
 from segue.api.models import find, method_of
 from segue.data.images import read_image
-from segue.methods.cocu.groupvit import GroupViT
-from segue.methods.cocu.hub import load_groupvit
-from segue.methods.cocu.segment import CARDS, Card, NamedMap, check_names, embed_names, parse_labels, segment
+from segue.methods.cocu.groupvit.checkpoint import load_groupvit
+from segue.methods.cocu.groupvit.model import GroupViT
+from segue.methods.cocu.inference import CARDS, Card, NamedMap, check_names, embed_names, parse_labels, segment
 from segue.types import InputError, check_image
 
 METHOD = "cocu"
@@ -45,7 +45,7 @@ class Labeller(Shared):
         """The likeliest of the labels at every pixel, on the picture's own grid.
 
         image: a path, or (H, W, 3) uint8 RGB. labels: two or more names, as a list or as "dog, grass, sky". card: a
-        protocol or the name of a published one (see `segue.methods.cocu.segment.CARDS`); the model's own by default.
+        protocol or the name of a published one (see `segue.methods.cocu.inference.CARDS`); the model's own by default.
         background: the score in [0, 1] below which a pixel is background; None for the card's, 0 for no background.
         Raises InputError for labels that can't be used, and an unknown card.
         """

@@ -17,9 +17,9 @@ from torch import Tensor
 from segue.api.hub import Shared
 from segue.api.models import ENSEMBLE, find
 from segue.api.pictures import Picture, pixels_of
-from segue.data.notes import swap_sides
+from segue.data.medical.notes import swap_sides
 from segue.data.transforms import Preprocessing
-from segue.methods.reclmis import RecLMIS
+from segue.methods.reclmis.model import RecLMIS
 from segue.methods.segmenters import Network, restore, save
 from segue.nn.stopping import stop_point
 from segue.types import InputError, Segmentation, to_install

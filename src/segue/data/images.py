@@ -188,13 +188,13 @@ def _stretched(values: NDArray[np.float64], path: Path | str) -> NDArray[np.uint
 
 
 def _only_slice(path: Path) -> NDArray[np.uint8]:
-    from segue.data.volumes import read_volume
+    from segue.data.medical.volumes import read_volume
 
     slices = read_volume(path).slices
     if len(slices) > 1:
         raise InputError(
             f"{path}: a volume of {len(slices)} slices, expected one picture; "
-            "read it with segue.data.volumes.read_volume"
+            "read it with segue.data.medical.volumes.read_volume"
         )
     return slices[0]
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from segue.data.notes import swap_sides
+from segue.data.medical.notes import swap_sides
 from segue.types import Example, InputError
 
 

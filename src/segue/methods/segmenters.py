@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from segue.data.transforms import Preprocessing
-from segue.encoders.text import TextTower, load_text_tower
+from segue.encoders.text.contract import TextTower
+from segue.encoders.text.registry import load_text_tower
 from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
-from segue.methods.reclmis import Parts, RecLMIS, RecLMISConfig, build_reclmis
+from segue.methods.reclmis.config import RecLMISConfig
+from segue.methods.reclmis.model import Parts, RecLMIS, build_reclmis
 from segue.methods.unet import UNet, UNetConfig
 from segue.types import InputError
 

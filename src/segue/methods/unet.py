@@ -23,7 +23,7 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """The same calls as `segue.methods.reclmis.RecLMIS`; the notes are ignored."""
+    """The same calls as `segue.methods.reclmis.model.RecLMIS`; the notes are ignored."""
 
     reads_notes = False
     stride = 16

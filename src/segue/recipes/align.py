@@ -23,14 +23,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.store import Item, Plan, Store, fill_store, show_progress, text_items
-from segue.encoders.image import image_tower
-from segue.encoders.pairs import DualConfig, DualEncoder, Pair
-from segue.encoders.text import ClipText, MiniLM, SmallText, TextTower
-from segue.methods.align import Align
-from segue.methods.pairs import save_pair
+from segue.data.embedding_store import Item, Plan, Store, fill_store, show_progress, text_items
+from segue.encoders.dual_encoder import DualConfig, DualEncoder, Pair
+from segue.encoders.image.registry import image_tower
+from segue.encoders.text.clip import ClipText
+from segue.encoders.text.contract import TextTower
+from segue.encoders.text.minilm import MiniLM
+from segue.encoders.text.small import SmallText
+from segue.methods.dual_encoder.checkpoint import save_pair
+from segue.methods.dual_encoder.model import Align
 from segue.metrics.retrieval import recall_at
-from segue.recipes.scenes import scenes_once
+from segue.recipes.datasets import scenes_once
 from segue.recipes.settings import every, facts_of
 from segue.training import FitOptions, fit
 from segue.types import InputError, Picture, PictureSet

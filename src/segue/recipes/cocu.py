@@ -25,23 +25,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.api import Labeller
+from segue.api.curation import Corpus, curate_corpus, read_corpus
 from segue.api.labeller import find_card
 from segue.data.formats import read_pictures, recognise
-from segue.data.notes import swap_sides
-from segue.data.sketchbook.scenes.write import make_scenes
+from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
+from segue.evaluation.labels import score_maps, with_truth
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
-from segue.methods.cocu.curate import CurateSettings
-from segue.methods.cocu.groupvit import SIZES, GroupViT, sized_for, train_tokenizer
-from segue.methods.cocu.hub import save_groupvit
+from segue.methods.cocu.curation.arrays import CurateSettings
+from segue.methods.cocu.groupvit.checkpoint import save_groupvit
+from segue.methods.cocu.groupvit.config import SIZES
+from segue.methods.cocu.groupvit.model import GroupViT
+from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
 from segue.methods.cocu.vocabulary import Vocabulary
-from segue.methods.pairs import load_pair
+from segue.methods.dual_encoder.checkpoint import load_pair
 from segue.recipes.align import SCENES as ALIGN_SCENES
 from segue.recipes.align import train_pair
-from segue.recipes.curating import Corpus, curate_corpus, read_corpus
-from segue.recipes.evaluate_labels import score_maps, with_truth
-from segue.recipes.scenes import alone, made_once
+from segue.recipes.datasets import alone, made_once
 from segue.recipes.settings import data_of, every, facts_of
+from segue.synthetic.scenes.writer import make_scenes
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet

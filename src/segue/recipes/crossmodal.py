@@ -22,15 +22,16 @@ from torch import Tensor
 from segue.api.illustrator import caption_ids
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout
-from segue.data.paraphrase import relation_sentences
+from segue.data.relation_sentences import relation_sentences
+from segue.data.tokenizer import Words
 from segue.data.transforms import resize_image
-from segue.data.words import Words
-from segue.methods.crossmodal.model import CrossModalConfig, build_crossmodal
-from segue.methods.crossmodal.saved import Saved, restore_vq, save, save_vq
+from segue.methods.crossmodal.checkpoint import Saved, restore_vq, save, save_vq
+from segue.methods.crossmodal.config import CrossModalConfig
+from segue.methods.crossmodal.model import build_crossmodal
 from segue.methods.crossmodal.start import config_for, load_starting_weights, read_start
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
-from segue.recipes.scenes import scenes_once
+from segue.recipes.datasets import scenes_once
 from segue.recipes.settings import data_of, every, facts_of
 from segue.recipes.syntic import nouns
 from segue.training import FitOptions, fit
@@ -102,6 +103,7 @@ class Settings:
     resume: bool = False
 
 
+CROSSMODAL = Settings(out=Path("runs/crossmodal"), data=Path("data"))
 SCENES = Settings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"), half=True)
 
 

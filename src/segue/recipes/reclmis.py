@@ -20,20 +20,23 @@ import torch
 from torch import nn
 
 from segue.api import ENSEMBLE, Member, Segmenter
-from segue.data.lvit import read_lvit, splits
-from segue.data.noted import NotedBatches, load_examples
-from segue.data.sketchbook.chest import make_chest
+from segue.data.medical.lvit import read_lvit, splits
+from segue.data.medical.note_batches import NotedBatches, load_examples
 from segue.data.transforms import Preprocessing, augment
-from segue.encoders.text import ClipText, MiniLM, SmallText, TextTower
+from segue.encoders.text.clip import ClipText
+from segue.encoders.text.contract import TextTower
+from segue.encoders.text.minilm import MiniLM
+from segue.encoders.text.small import SmallText
+from segue.evaluation.notes import evaluate
 from segue.files import write_text
 from segue.methods import segmenters
-from segue.methods.reclmis import SIZES, RecLMISConfig, ablate_config
+from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
 from segue.methods.segmenters import Network, Saved
 from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
-from segue.recipes.evaluate import evaluate
-from segue.recipes.scenes import made_once
+from segue.recipes.datasets import made_once
 from segue.recipes.settings import data_of, every, facts_of
+from segue.synthetic.chest import make_chest
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
@@ -125,6 +128,7 @@ def draw_once(folder: Path, style: str = "a") -> Path:
     return made_once(folder, lambda out: make_chest(out, style=style))
 
 
+RECLMIS = Settings(out=Path("runs/reclmis"), data=Path("data"))
 CHEST = Settings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200, ema=0.99)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,14 +23,11 @@ from torch import Tensor, nn
 from segue.data.formats import read_pictures
 from segue.methods.sgdiff.batches import pack_graph, pad
 from segue.methods.sgdiff.config import SGDiffConfig
-from segue.methods.sgdiff.graph import SceneGraph, graph_of, spatial_relations
+from segue.methods.sgdiff.graph import SceneGraph, graph_of
 from segue.methods.sgdiff.lexicon import Lexicon
-from segue.methods.sgdiff.relations import RelationHead, load_relations, save_relations
-from segue.recipes.scenes import given_or_scenes
+from segue.methods.sgdiff.relations import RelationHead, save_relations
 from segue.recipes.settings import every, facts_of
-from segue.recipes.tables import Row
 from segue.training import FitOptions, fit
-from segue.training.state import has_state
 from segue.types import InputError, Picture, Relation
 
 SEEDS, MOST = (0, 1, 2), 20
@@ -143,9 +140,6 @@ class _Batches:
         return pad([pack_graph(graph, range(len(graph.labels)), self.lexicon, self.config) for graph in some])
 
 
-# ------------------------------------------------------------------------------------------------- scores
-
-
 def guesser(head: RelationHead) -> Guess:
     """What the head says of a graph's nodes."""
     return lambda graph: head.relate(graph.labels, graph.boxes, graph.size)
@@ -182,28 +176,3 @@ def frequent(graphs: Sequence[SceneGraph]) -> Guess:
         return [edge for _, edge in sorted(found, key=lambda one: one[0])]
 
     return guess
-
-
-def relations_table(data: Path | None = None, base: RelationSettings = RELATIONS) -> list[Row]:
-    """The head by 3 seeds, and what needs no learning. data: scenes drawn before; drawn once unless given."""
-    base = replace(base, data=data or Path())
-    rows = [Row("test", "head", seed, partial(_head_row, replace(base, seed=seed))) for seed in SEEDS]
-    return rows + [Row("test", name, 0, partial(_plain_row, base, name)) for name in ("frequency", "spatial")]
-
-
-def _head_row(settings: RelationSettings, work: Path) -> dict[str, float]:
-    settings = replace(_with_data(settings, work), out=work, resume=has_state(work / "state"))
-    if not (work / "last" / "config.json").exists():
-        relations(settings)
-    return score_relations(guesser(load_relations(work / "best")), related(settings.data, "test"))
-
-
-def _plain_row(settings: RelationSettings, name: str, work: Path) -> dict[str, float]:
-    settings = _with_data(settings, work)
-    if name == "spatial":
-        return score_relations(lambda graph: spatial_relations(graph.boxes), related(settings.data, "test"))
-    return score_relations(frequent(related(settings.data, "train")), related(settings.data, "test"))
-
-
-def _with_data(settings: RelationSettings, work: Path) -> RelationSettings:
-    return replace(settings, data=given_or_scenes(settings.data, work))

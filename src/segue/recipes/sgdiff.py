@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from segue.data.formats import read_pictures
 from segue.data.formats.names import link
+from segue.evaluation.grounded_captions import score_stories
 from segue.methods.sgdiff.batches import Example, collate
+from segue.methods.sgdiff.checkpoint import restore, save
 from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
 from segue.methods.sgdiff.graph import SPATIAL
 from segue.methods.sgdiff.lexicon import Lexicon, lexicon_of
 from segue.methods.sgdiff.model import SGDiff, build_sgdiff
-from segue.methods.sgdiff.saving import restore, save
 from segue.recipes.settings import data_of, every, facts_of
-from segue.recipes.sgdiff_scores import score_stories
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet

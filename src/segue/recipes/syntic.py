@@ -23,17 +23,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.embedding import BATCH
 from segue.data.corpus import Corpus, read_corpus
+from segue.data.embedding_store import Item, Plan, Store, fill_store, picture_items, show_progress, text_items
 from segue.data.formats import read_pictures
-from segue.data.generate import Painter, Sketchbook, StableDiffusion, generate_pictures
-from segue.data.sketchbook.scenes.world import THINGS
-from segue.data.store import Item, Plan, Store, fill_store, picture_items, show_progress, text_items
-from segue.data.words import Words
-from segue.encoders.pairs import Pair
+from segue.data.tokenizer import Words
+from segue.encoders.dual_encoder import Pair
 from segue.files import replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
 from segue.methods.detectors import load_detector
-from segue.methods.pairs import load_pair
+from segue.methods.dual_encoder.checkpoint import load_pair
 from segue.methods.syntic import (
     SIZES,
     Captioner,
@@ -45,9 +44,10 @@ from segue.methods.syntic import (
     system_config,
 )
 from segue.methods.syntic.tagging import padded, tag
-from segue.recipes.embed import BATCH
-from segue.recipes.scenes import alone
+from segue.recipes.datasets import alone
 from segue.recipes.settings import data_of
+from segue.synthetic.scenes.scene import THINGS
+from segue.synthetic.text_to_image import Painter, Sketchbook, StableDiffusion, generate_pictures
 from segue.training import FitOptions, fit
 from segue.types import InputError
 

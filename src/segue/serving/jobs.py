@@ -15,7 +15,7 @@ from segue.api import Captioner, Explainer, Illustrator, Labeller, Segmenter
 from segue.api.answers import MASKS, of_layout, of_map, of_segmentation, of_story
 from segue.data.images import index_png_bytes
 from segue.data.layouts import palette as layout_colours
-from segue.data.show import palette as label_colours
+from segue.data.visualize import palette as label_colours
 from segue.serving import schemas, uploads
 from segue.types import CaptionedMasks, InputError, Region, Relation
 

@@ -8,10 +8,10 @@ from functools import lru_cache, partial
 from typing import Any
 
 from segue.data.images import png_bytes
-from segue.data.sketchbook.chest import draw_chest
-from segue.data.sketchbook.scenes.draw import render
-from segue.data.sketchbook.scenes.known import known
-from segue.data.sketchbook.scenes.sample import sample_near, sample_scene
+from segue.synthetic.chest import draw_chest
+from segue.synthetic.scenes.annotations import known
+from segue.synthetic.scenes.render import render
+from segue.synthetic.scenes.sampling import sample_near, sample_scene
 
 # none of a training split; "near" are scenes from near, which the models of names know
 SEEDS = {"chest": (20_002, 20_003, 20_005), "scene": (20_000, 20_001, 20_004), "near": (20_004, 20_007)}

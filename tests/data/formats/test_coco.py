@@ -4,8 +4,8 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
-from true_formats import CROWD, SEGMENTS, coco, colours, numbers, paint, put
 
+from data.formats.true_formats import CROWD, SEGMENTS, coco, colours, numbers, paint, put
 from segue.data import rle
 from segue.data.formats import check_pictures, read_pictures, recognise
 from segue.data.formats.classes import COCO_STUFF_171

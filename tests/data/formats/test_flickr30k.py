@@ -1,6 +1,6 @@
 import pytest
-from true_formats import paint, put
 
+from data.formats.true_formats import paint, put
 from segue.data.formats import flickr30k, read_pictures, recognise
 from segue.types import InputError
 

@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
-from true_formats import coco, numbers, paint, put
 
+from data.formats.true_formats import coco, numbers, paint, put
 from segue.data.formats import FORMATS, read_pictures, recognise
 from segue.data.formats.check import check_folder
 from segue.types import InputError
@@ -146,7 +146,7 @@ def test_a_file_of_captions_is_checked_too(segue, tmp_path):
 
 
 def test_the_sheet_shows_masks_boxes_and_label_maps(root, tmp_path):
-    from segue.data.show import contact_sheet
+    from segue.data.visualize import contact_sheet
 
     (picture,) = read_pictures(root, "train").pictures
     nothing = replace(picture, regions=(), relations=(), phrases=(), label_map=None)
@@ -165,7 +165,7 @@ def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
     assert told["decoded_per_s"] > 0
     drawing = ModuleType("write")
     drawing.make_scenes = lambda out, *, seed, train, val, test, size, style: coco(out)
-    monkeypatch.setitem(sys.modules, "segue.data.sketchbook.scenes.write", drawing)
+    monkeypatch.setitem(sys.modules, "segue.synthetic.scenes.writer", drawing)
     status, out, _ = segue("bench", "data", "--json", "--pictures", 3)
     assert status == 0
     assert {"drawn_per_s", "read_per_s", "decoded_per_s"} <= json.loads(out).keys()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from true_formats import paint, put
 
+from data.formats.true_formats import paint, put
 from segue.data import rle
 from segue.data.formats import read_pictures, recognise
 from segue.types import InputError

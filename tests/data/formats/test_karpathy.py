@@ -1,6 +1,6 @@
 import pytest
-from true_formats import coco, paint, put, scenes
 
+from data.formats.true_formats import coco, paint, put, scenes
 from segue.data.formats import read_pictures, recognise
 from segue.types import InputError, Phrase, Relation
 

@@ -5,8 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-from true_formats import numbers, paint, put
 
+from data.formats.true_formats import numbers, paint, put
 from segue.data.formats import check_pictures, pascal, read_pictures, recognise
 from segue.data.images import read_index
 from segue.types import InputError

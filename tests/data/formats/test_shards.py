@@ -5,8 +5,8 @@ import tarfile
 import numpy as np
 import pytest
 from PIL import Image
-from true_formats import put
 
+from data.formats.true_formats import put
 from segue.data.formats import check_pictures, read_pictures, recognise
 from segue.data.formats.shards import read_shard
 from segue.types import InputError

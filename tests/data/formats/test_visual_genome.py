@@ -2,8 +2,8 @@ import sys
 
 import numpy as np
 import pytest
-from true_formats import paint, put
 
+from data.formats.true_formats import paint, put
 from segue.data.formats import read_pictures, recognise, visual_genome
 from segue.types import InputError, Relation
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sgdiff_toys import EXAMPLES, LEXICON, TINY, rngs
 
+from methods.sgdiff.toys import EXAMPLES, LEXICON, TINY, rngs
 from segue.methods.sgdiff.batches import Example, collate
 from segue.methods.sgdiff.relations import RelationHead, load_relations, save_relations
 from segue.types import InputError, Relation

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from segue.data.formats import (
     ade20k,
     camvid,
+    caption_files,
     cityscapes,
     coco,
     flickr30k,
     grandf,
     karpathy,
-    pairs,
     pascal,
     shards,
     visual_genome,
@@ -49,7 +49,7 @@ FORMATS = {  # the first that fits is taken
         ("cityscapes", cityscapes),
         ("pascal", pascal),
         ("camvid", camvid),
-        ("pairs", pairs),
+        ("pairs", caption_files),
         ("webdataset", shards),
     )
 }
@@ -65,7 +65,7 @@ def recognise(root: Path) -> tuple[str, tuple[str, ...]]:
     looked = "; ".join(f"{name}: {form.looked_for}" for name, form in FORMATS.items())
     raise InputError(
         f"{root}: no data set in a known format there. Looked for {looked}. (Noted pictures in the LViT layout, "
-        "Train_Folder/img, are read by segue.data.lvit)"
+        "Train_Folder/img, are read by segue.data.medical.lvit)"
     )
 
 

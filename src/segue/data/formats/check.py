@@ -1,6 +1,7 @@
 """`segue data check` for the field's formats: all that is wrong with a data set, found before training.
 
-Errors keep a training from being right; warnings deserve a look. Folders in the LViT layout go to `segue.data.check`.
+Errors keep a training from being right; warnings deserve a look. Folders in the LViT layout go to
+`segue.data.medical.check`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segue.data import lvit, rle
-from segue.data.check import CheckReport, Level
-from segue.data.check import check as check_lvit
-from segue.data.formats import FORMATS, pairs, problem_of, recognise
+from segue.data import rle
+from segue.data.formats import FORMATS, caption_files, problem_of, recognise
+from segue.data.medical import lvit
+from segue.data.medical.check import CheckReport, Level
+from segue.data.medical.check import check as check_lvit
 from segue.types import InputError, Picture, PictureSet
 
 BREAKS = ("\n", "\r", "\t", "\u2028", "\u2029", "\x85", "\x0b", "\x0c")  # what some readers take for a new line
@@ -53,11 +55,11 @@ def check_captions(path: Path) -> CheckReport:
     """Check a file of captions: how many, twins, long ones. It streams."""
     report, seen, words = CheckReport(str(path)), set[bytes](), Counter[int]()
     try:
-        for caption in pairs.read_captions(path):
+        for caption in caption_files.read_captions(path):
             seen.add(hashlib.blake2b(caption.encode(), digest_size=8).digest())
             words[len(caption.split())] += 1
     except InputError as error:
-        if not path.name.removesuffix(".gz").endswith(pairs.KINDS):
+        if not path.name.removesuffix(".gz").endswith(caption_files.KINDS):
             raise
         report.add("error", "unreadable-line", "", path.name, str(error).removeprefix(f"{path}: "))
     count = sum(words.values())

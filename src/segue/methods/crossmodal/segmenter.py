@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segue.methods.crossmodal.model import Cells, CrossModalConfig
+from segue.methods.crossmodal.config import CrossModalConfig
+from segue.methods.crossmodal.model import Cells
 from segue.methods.crossmodal.streams import Stream
 from segue.methods.crossmodal.vq import (
     VQConfig,

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segue.data.words import Words
+from segue.data.tokenizer import Words
 from segue.encoders.pretrained import complete, loading
-from segue.methods.crossmodal.model import CrossModal, CrossModalConfig
+from segue.methods.crossmodal.config import CrossModalConfig
+from segue.methods.crossmodal.model import CrossModal
 from segue.methods.crossmodal.streams import Layer
 from segue.types import InputError
 

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.words import Words
+from segue.data.tokenizer import Words
 from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
-from segue.methods.syntic.model import Syntic, SynticConfig, build_syntic
+from segue.methods.syntic.config import SynticConfig
+from segue.methods.syntic.model import Syntic, build_syntic
 from segue.methods.syntic.support import Support
 from segue.nn.decoding import Decoding
 from segue.types import InputError

@@ -1,0 +1,78 @@
+"""The demo's first picture: each job that a bundled model does, once."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.api import load_captioner, load_explainer, load_illustrator, load_labeller, load_segmenter
+from segue.commands.demo.layouts import with_legend
+from segue.commands.demo.scenes import SIZE
+from segue.data.export import overlay
+from segue.data.images import write_image
+from segue.data.visualize import labelled, name_classes, outline
+from segue.methods.checkpoint import bundled
+from segue.synthetic.chest import draw_chest
+from segue.synthetic.scenes.annotations import known
+from segue.synthetic.scenes.render import render
+from segue.synthetic.scenes.sampling import sample_near, sample_scene
+
+Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
+CHEST, SCENE, NEAR = 20_002, 20_000, 30_002  # none of a training split
+SENTENCE = "a boat on the water with mountains in the background"
+
+
+def jobs_section(out: Path) -> str:
+    """Write out/jobs.png; returns its HTML."""
+    here = bundled()
+    tiles = [make(here[model]) for model, make in JOBS.items() if model in here]
+    write_image(labelled(tiles), out / "jobs.png")
+    alt = html.escape("; ".join(f"{heading}: {text}" for heading, text, _ in tiles), quote=True)
+    return f'<p><img src="jobs.png" alt="{alt}"></p>'
+
+
+def _outlined(model: Path) -> Tile:
+    drawn = draw_chest(CHEST)
+    answer = load_segmenter(model).segment(drawn.image, note=drawn.note)
+    return "A note outlined", drawn.note, outline(drawn.image, answer.mask)
+
+
+def _captioned(model: Path) -> Tile:
+    image = render(sample_scene(SCENE), SIZE).image
+    return "A picture captioned", load_captioner(model).caption(image)[0].text, image
+
+
+def _named(model: Path) -> Tile:
+    scene = sample_near(NEAR)
+    drawn = render(scene, SIZE)
+    names = list(dict.fromkeys(region.label for region in known(scene, drawn.owner)[0]))
+    answer = load_labeller(model).segment(drawn.image, names)
+    return "Any names found", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
+
+
+def _told(model: Path) -> Tile:
+    scene = sample_scene(SCENE)
+    drawn = render(scene, SIZE)
+    regions, relations = known(scene, drawn.owner)
+    given: dict[str, Any] = {"box": regions[0].box, "regions": regions, "relations": relations}
+    story = load_explainer(model).explain(drawn.image, **given, top=1)[0]
+    return f"A box told ({regions[0].label})", story.caption, overlay(drawn.image, story)
+
+
+def _drawn(model: Path) -> Tile:
+    layout = load_illustrator(model).draw(SENTENCE, seed=0)[0]
+    return "A sentence drawn", SENTENCE, with_legend(layout)
+
+
+JOBS: dict[str, Callable[[Path], Tile]] = {
+    "reclmis-chest": _outlined,
+    "syntic-scenes": _captioned,
+    "cocu-scenes": _named,
+    "sgdiff-scenes": _told,
+    "crossmodal-scenes": _drawn,
+}

@@ -1,0 +1,77 @@
+"""The demo's page of scenes: what the sketchbook draws, tells, outlines and relates."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.data.images import write_image
+from segue.data.visualize import outline
+from segue.synthetic.scenes.language.captions import captions
+from segue.synthetic.scenes.render import Drawn, render
+from segue.synthetic.scenes.sampling import sample_scene
+from segue.synthetic.scenes.scene import Scene
+
+SEED, SIZE = 20_000, 256
+COLOURS = ((64, 224, 112), (255, 176, 32), (80, 176, 255), (255, 96, 144), (190, 130, 255), (240, 240, 90))
+
+
+def scenes_section(out: Path, count: int) -> str:
+    """Draw `count` scenes into the folder `out`; returns their HTML: picture, things, captions, relations."""
+    rows = [_row(out, i, sample_scene(SEED + i)) for i in range(count)]
+    return "\n".join(
+        [
+            '<h2 id="scenes">Scenes</h2>',
+            "<p>Drawn from parameters, with the whole truth in COCO's and Visual Genome's formats "
+            "(<code>segue data make scenes</code>). Captions leave things out, as those of the web do.</p>",
+            *rows,
+        ]
+    )
+
+
+def _row(out: Path, number: int, scene: Scene) -> str:
+    drawn, other = render(scene, SIZE), render(scene, SIZE, "synthetic")
+    figures = [
+        figure(out, f"scene-{number}-photo.png", drawn.image, "Photo style", "A scene of the sketchbook"),
+        figure(out, f"scene-{number}-masks.png", outlined(scene, drawn), "Its things", _named(scene, drawn)),
+        figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"),
+    ]
+    told = captions(scene, shares(scene, drawn).tolist(), SEED + number)
+    said = "".join(f"<li>{html.escape(one.text)}</li>" for one in told)
+    related = "; ".join(html.escape(_relation(scene, r)) for r in scene.relations)
+    words = f"<div><b>Captions</b><ul>{said}</ul></div><div><b>Relations</b><p>{related or 'none'}</p></div>"
+    return f'<div class="row">{"".join(figures)}</div><div class="row">{words}</div>'
+
+
+def outlined(scene: Scene, drawn: Drawn) -> NDArray[np.uint8]:
+    """The picture with every thing outlined where it is seen."""
+    image = drawn.image
+    for i in range(len(scene.things)):
+        image = outline(image, drawn.owner == len(scene.stuffs) + i, COLOURS[i % len(COLOURS)])
+    return image
+
+
+def shares(scene: Scene, drawn: Drawn) -> NDArray[np.float64]:
+    """The share of the picture that each stuff and thing has."""
+    return np.bincount(drawn.owner.ravel(), minlength=len(scene.stuffs) + len(scene.things)) / drawn.owner.size
+
+
+def _named(scene: Scene, drawn: Drawn) -> str:
+    seen = shares(scene, drawn)[len(scene.stuffs) :] > 0
+    return ", ".join(f"{t.colour} {t.kind}" for t, there in zip(scene.things, seen, strict=True) if there)
+
+
+def _relation(scene: Scene, relation: tuple[int, str, int]) -> str:
+    subject, predicate, target = relation
+    return f"{scene.things[subject].kind} {predicate} {scene.things[target].kind}"
+
+
+def figure(out: Path, name: str, pixels: NDArray[np.uint8], heading: str, text: str) -> str:
+    """The HTML of a picture, which is written to out/name, with a caption."""
+    write_image(pixels, out / name)
+    alt = html.escape(f"{heading}: {text}", quote=True)
+    told = f"<b>{html.escape(heading)}</b> {html.escape(text)}"
+    return f'<figure><img src="{name}" alt="{alt}"><figcaption>{told}</figcaption></figure>'

@@ -1,0 +1,97 @@
+"""`segue segment --labels`: pictures and names in; maps of the names, overlays and numbers out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.api import NamedMap, load_labeller
+from segue.api.answers import of_map
+from segue.api.labeller import changed_card, find_card
+from segue.commands.segment_notes import check_targets, overlay_of, write_answers
+from segue.data.images import pictures_in, read_image, write_image, write_index
+from segue.data.visualize import name_classes, palette
+from segue.methods.cocu.inference import Card, parse_labels
+from segue.types import InputError
+
+MODEL = "cocu-scenes"
+MOST = 255  # names that a PNG of one byte a pixel holds beside background
+
+
+def label_files(
+    image: Path,
+    labels: str,
+    model: str,
+    out: Path | None,
+    as_json: bool,
+    card: str | None = None,
+    background: float | None = None,
+    device: str = "cpu",
+    coco: Path | None = None,
+    **changes: Any,
+) -> None:
+    """See `segue.cli.segment`, whose arguments these are. changes: of the card, for `changed_card`."""
+    names = parse_labels(labels)
+    if len(names) > MOST:
+        raise InputError(f"labels: got {len(names)} names, expected at most {MOST}, which a PNG holds; use segue.load")
+    given = None if card is None else find_card(card)
+    files, targets = _files(image, out)
+    check_targets(files, targets)
+    predictor = load_labeller(model, device=device)
+    used = changed_card(given or predictor.card, **changes)
+    failed: list[str] = []
+    found: list[tuple[str, Any]] = []
+    for path, target in zip(files, targets, strict=True):
+        try:
+            pixels = read_image(path)
+        except InputError as error:
+            failed.append(str(error))
+            continue
+        answer = predictor.segment(pixels, names, card=used, background=background)
+        _tell(_write(path.name, pixels, answer, target) | {"card": _card(used, background)}, as_json)
+        if coco is not None:
+            found.append((path.name, answer))
+    if coco is not None:
+        write_answers(coco, found, names)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(files)} pictures could not be read: " + "; ".join(failed))
+
+
+def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
+    """The pictures, and the map's file for each."""
+    if image.is_dir():
+        files = pictures_in(image)
+        return files, [(out or Path("labels")) / f"{p.stem}.png" for p in files]
+    if not image.exists():
+        raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
+    target = out or Path(f"{image.stem}.labels.png")
+    if target.suffix.lower() != ".png":
+        raise InputError(f"{target}: a map of names is written as .png; name it {target.stem}.png")
+    return [image], [target]
+
+
+def _card(card: Card, background: float | None) -> dict[str, Any]:
+    found = asdict(card)
+    return found if background is None else found | {"threshold": background or None}
+
+
+def _write(name: str, pixels: NDArray[np.uint8], answer: NamedMap, target: Path) -> dict[str, Any]:
+    overlay = overlay_of(target)
+    index = answer.index.astype(np.uint8)
+    write_index(index, target, palette(len(answer.names)))
+    write_image(name_classes(pixels, index, answer.names), overlay)
+    return {"image": name, "classes": of_map(answer), "map": str(target), "overlay": str(overlay)}
+
+
+def _tell(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    found = sorted((one for one in told["classes"] if one["area"]), key=lambda one: -one["area"])
+    shares = ", ".join(f"{one['name']} {one['share']:.1%} (score {one['score']:.2f})" for one in found)
+    print(f"{told['image']}  {shares}  map {told['map']}  overlay {told['overlay']}")

@@ -1,0 +1,209 @@
+"""`segue segment`: files and folders in; masks, overlays and numbers out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from segue.api import Explanation, NamedMap, Segmenter, load_segmenter, read_notes
+from segue.api.answers import DESCRIBED, as_story, of_segmentation
+from segue.data.export import write_coco
+from segue.data.images import VOLUMES, pictures_in, read_image, write_image, write_mask
+from segue.data.visualize import heat_map, outline
+from segue.types import InputError, Segmentation
+
+
+def segment_files(
+    image: Path,
+    note: str | None,
+    notes: Path | None,
+    model: str,
+    out: Path | None,
+    as_json: bool,
+    threshold: float,
+    tta: bool,
+    window: int,
+    explain: bool,
+    device: str,
+    coco: Path | None = None,
+) -> None:
+    """See `segue.cli.segment`, whose arguments these are."""
+    options: dict[str, Any] = {"threshold": threshold, "tta": tta, "window": window}
+    if note is not None and notes is not None:
+        raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
+    if image.is_dir() or notes is not None:
+        pairs = _pairs(image, note, notes)
+        predictor = load_segmenter(model, device=device)
+        _segment_folder(predictor, pairs, out or Path("masks"), as_json, explain, options, coco)
+        return
+    if not image.exists():
+        raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of pictures")
+    predictor = load_segmenter(model, device=device, explain=explain)
+    if image.name.lower().endswith(VOLUMES):
+        if coco is not None:
+            raise InputError("--coco takes flat pictures; a volume's masks are written as NIfTI")
+        _segment_volume(predictor, image, note, out, as_json, explain, options)
+        return
+    target = out or Path(f"{image.stem}.mask.png")
+    check_targets([image], [target])
+    pixels = read_image(image)
+    answer = predictor.segment(pixels, note, **options)
+    told = _write(image.name, pixels, answer, target)
+    if explain:
+        if note is None:
+            raise InputError("--explain shows which words counted: give a --note")
+        told |= _write_explanation(pixels, predictor.explain(pixels, note), target)
+    if coco is not None:
+        write_answers(coco, [(image.name, answer)], (DESCRIBED,))
+    _tell(told, as_json)
+
+
+def check_targets(files: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raises InputError when two answers or overlays go to one file, or one over a picture that is read."""
+    read, taken = {file.resolve() for file in files}, dict[Path, Path]()
+    for file, target in zip(files, targets, strict=True):
+        for written in (target, overlay_of(target)):
+            if written.resolve() in read:
+                raise InputError(f"{written}: would be written over a picture that is read; name another --out")
+            if written in taken:
+                names = " and ".join(dict.fromkeys([taken[written].name, file.name]))
+                raise InputError(f"{written}: two answers would be written there, to {names}; segment them apart")
+            taken[written] = file
+
+
+def overlay_of(target: Path) -> Path:
+    """Where the overlay of a mask lies."""
+    return target.with_name(target.stem + ".overlay.png")
+
+
+def write_answers(
+    coco: Path, answers: Sequence[tuple[str, Segmentation | NamedMap]], categories: Sequence[str]
+) -> None:
+    """One COCO file of the answers to pictures by their file names."""
+    sizes = [(a.mask if isinstance(a, Segmentation) else a.index).shape for _, a in answers]
+    told = [(name, [as_story(answer)]) for name, answer in answers]
+    write_coco(coco, told, categories, sizes=[(h, w) for h, w in sizes])
+
+
+def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
+    if notes is None:
+        return [(path, note) for path in pictures_in(folder)]
+    pairs = [(folder / name, said) for name, said in read_notes(notes)]
+    if missing := [p.name for p, _ in pairs if not p.is_file()]:
+        raise InputError(f"{folder}: {len(missing)} named pictures are missing, such as {missing[0]}")
+    return pairs
+
+
+def _segment_folder(
+    predictor: Segmenter,
+    pairs: list[tuple[Path, str | None]],
+    out: Path,
+    as_json: bool,
+    explain: bool,
+    options: dict[str, Any],
+    coco: Path | None,
+) -> None:
+    if explain:
+        raise InputError("--explain takes one picture at a time")
+    targets = _targets([path for path, _ in pairs], out)
+    check_targets([path for path, _ in pairs], targets)
+    out.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
+    found: list[tuple[str, Segmentation | NamedMap]] = []
+    readable = _readable(pairs, targets, failed)
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("segmenting", total=len(pairs))
+        while part := list(islice(readable, 16)):
+            answers = predictor.segment_many([p for _, p, _, _ in part], [n for _, _, n, _ in part], **options)
+            for (path, pixels, _, target), answer in zip(part, answers, strict=True):
+                _tell(_write(path.name, pixels, answer, target), as_json)
+                if coco is not None:
+                    found.append((path.name, answer))
+                progress.advance(bar)
+    if coco is not None:
+        write_answers(coco, found, (DESCRIBED,))
+    if failed:
+        raise InputError(f"{len(failed)} of {len(pairs)} pictures could not be read: " + "; ".join(failed))
+
+
+def _targets(files: Sequence[Path], out: Path) -> list[Path]:
+    """The mask's file for each; that of a picture's second note ends in -2, and so on."""
+    seen: Counter[Path] = Counter()
+    found = []
+    for file in files:
+        seen[file] += 1
+        found.append(out / f"{file.stem}{f'-{seen[file]}' if seen[file] > 1 else ''}.png")
+    return found
+
+
+def _readable(
+    pairs: list[tuple[Path, str | None]], targets: Sequence[Path], failed: list[str]
+) -> Iterator[tuple[Path, Any, str | None, Path]]:
+    """Pictures one by one; those that can't be read are kept in `failed`, and the others go on."""
+    for (path, note), target in zip(pairs, targets, strict=True):
+        try:
+            yield path, read_image(path), note, target
+        except InputError as error:
+            failed.append(str(error))
+
+
+def _segment_volume(
+    predictor: Segmenter,
+    path: Path,
+    note: str | None,
+    out: Path | None,
+    as_json: bool,
+    explain: bool,
+    options: dict[str, Any],
+) -> None:
+    from segue.data.medical.volumes import read_volume, write_like
+
+    if explain:
+        raise InputError("--explain takes a flat picture; save the slice that you mean as PNG")
+    volume = read_volume(path)
+    answers = list(predictor.segment_many(volume.slices, [note] * len(volume.slices), **options))
+    target = out or Path(path.name.split(".")[0] + ".mask.nii.gz")
+    write_like(volume, np.stack([a.mask for a in answers]), target)
+    areas = [a.area for a in answers]
+    _tell(
+        {"image": path.name, "note": note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)},
+        as_json,
+    )
+
+
+def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:
+    overlay = overlay_of(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(answer.mask, target)
+    write_image(outline(pixels, answer.mask), overlay)
+    return {
+        "image": name,
+        **of_segmentation(answer),
+        "mask": str(target),
+        "overlay": str(overlay),
+    }
+
+
+def _write_explanation(pixels: np.ndarray, why: Explanation, target: Path) -> dict[str, Any]:
+    files = {}
+    for name, values in (("patches", why.patches), ("gradcam", why.gradcam)):
+        path = target.with_name(f"{target.stem}.{name}.png")
+        write_image(heat_map(pixels, values), path)
+        files[name] = str(path)
+    return files | {"words": [[word, round(weight, 4)] for word, weight in why.words]}
+
+
+def _tell(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(told))
+    else:
+        print("  ".join(f"{k} {v}" for k, v in told.items() if v is not None))

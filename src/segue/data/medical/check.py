@@ -1,0 +1,322 @@
+"""`segue data check`: everything that is wrong with noted pictures, found before training, not during it.
+
+Errors keep a training from being right (files that can't be read, pairs that are missing, a patient on both sides of a
+split); warnings deserve a look (a note that seems to contradict its mask); both name their file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segue.data.images import read_image, read_mask
+from segue.data.medical.lvit import Layout, patient_of, splits
+from segue.data.medical.notes import NoteFacts, areas_seen, facts, normalise, sides_seen, swap_sides
+from segue.types import InputError
+
+Level = Literal["error", "warning"]
+Tokenize = Callable[[str], list[Any]]
+LONG_NOTE = 77  # words; no text tower of Segue's reads more tokens
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found. code names its kind, so that a program can count."""
+
+    level: Level
+    code: str
+    split: str
+    name: str
+    message: str
+
+
+@dataclass
+class CheckReport:
+    """What `check` found, and the figures of the data set."""
+
+    root: str
+    findings: list[Finding] = field(default_factory=list)
+    stats: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """True when there are no errors; warnings are allowed."""
+        return not any(f.level == "error" for f in self.findings)
+
+    def add(self, level: Level, code: str, split: str, name: str, message: str) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(level, code, split, name, message))
+
+    def to_json(self) -> dict[str, Any]:
+        """ok, findings and stats as plain values."""
+        return {
+            "root": self.root,
+            "ok": self.ok,
+            "findings": [asdict(f) for f in self.findings],
+            "stats": self.stats,
+        }
+
+    def __str__(self) -> str:
+        lines = [self.root]
+        for split, stats in self.stats.get("splits", {}).items():
+            lines.append(f"  {split:6} " + ", ".join(f"{k} {v}" for k, v in stats.items()))
+        for key, value in self.stats.get("text", {}).items():
+            lines.append(f"  text   {key}: {', '.join(value) if isinstance(value, list) else value}")
+        by_code = Counter((f.level, f.code) for f in self.findings)
+        for (level, code), count in sorted(by_code.items()):
+            lines.append(f"{level}: {code} ({count})")
+            told = [f for f in self.findings if (f.level, f.code) == (level, code)]
+            lines += [f"    {f.split} {f.name}: {f.message}" for f in told[:5]]
+            lines += [f"    and {count - 5} more (--json lists all)"] if count > 5 else []
+        errors = sum(f.level == "error" for f in self.findings)
+        return "\n".join([*lines, f"{errors} errors, {len(self.findings) - errors} warnings"])
+
+
+def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = LONG_NOTE) -> CheckReport:
+    """Check a folder in the LViT layout. tokenize: a note -> its tokens, for the fingerprint; words by default.
+
+    Raises InputError only when there is nothing to check; all else becomes a finding.
+    """
+    found = splits(root)
+    if not found:
+        raise InputError(f"{root}: no Train_Folder, Val_Folder or Test_Folder there; expected the LViT layout")
+    report = CheckReport(str(root), stats={"splits": {}})
+    seen = _Seen()
+    for split in found:
+        try:
+            layout = Layout(root, split)
+            layout.images  # noqa: B018  two pictures of one stem are found here, before they are paired
+        except InputError as error:
+            report.add("error", "layout", split, f"{split.title()}_Folder", str(error))
+            continue
+        noted = _check_workbook(report, layout, seen)
+        report.stats["splits"][split] = _check_files(report, layout, noted, seen)
+        for stem in layout.images:
+            seen.patients[patient_of(stem)][split].append(stem)
+    _check_shared_workbook(report, seen)
+    _check_patients(report, seen.patients)
+    report.stats["text"] = _fingerprint(seen.notes, tokenize or str.split, max_tokens)
+    return report
+
+
+@dataclass
+class _Seen:
+    """What is compared between splits."""
+
+    notes: list[str] = field(default_factory=list)
+    patients: dict[str, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    pixels: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    shared_rows: set[str] = field(default_factory=set)
+    shared_used: set[str] = field(default_factory=set)
+
+
+def _check_workbook(report: CheckReport, layout: Layout, seen: _Seen) -> bool:
+    """Check the notes of a split; False when its workbook can't be read, so that notes can't be looked up."""
+    try:
+        rows = layout.rows
+    except InputError as error:
+        report.add("error", "workbook", layout.split, f"{layout.split.title()}_text.xlsx", str(error))
+        return False
+    known = {p.name for p in layout.masks.values()}
+    known |= {name for stem in layout.images for name in layout.names_of(stem)}
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for name, note in rows:
+        by_name[name].append(note)
+    if layout.workbook.name == "Train_Val_text.xlsx":
+        seen.shared_rows |= by_name.keys()
+        seen.shared_used |= known
+    else:
+        _check_strangers(report, layout.split, by_name.keys() - known)
+    for name in sorted(known & by_name.keys()):
+        _check_rows(report, layout.split, name, by_name[name])
+    for stem, image in layout.images.items():
+        if not any(alias in by_name for alias in layout.names_of(stem)):
+            report.add(
+                "error", "missing-note", layout.split, image.name, f"no row of {layout.workbook.name} names its mask"
+            )
+    seen.notes += filter(None, map(layout.note_of, layout.images))
+    return True
+
+
+def _check_strangers(report: CheckReport, split: str, names: Iterable[str]) -> None:
+    for name in sorted(names):
+        told = "the workbook names a file that is not there" if name else "a note without a file name in its row"
+        report.add("error", "note-without-picture", split, name or "(no name)", told)
+
+
+def _check_shared_workbook(report: CheckReport, seen: _Seen) -> None:
+    """A row of Train_Val_text.xlsx may be of either split, but has to be of one."""
+    _check_strangers(report, "train/val", seen.shared_rows - seen.shared_used)
+
+
+def _check_rows(report: CheckReport, split: str, name: str, said: list[str]) -> None:
+    """The notes of one file, of which the first is used."""
+    different = list(dict.fromkeys(said))
+    if len(said) > 1:
+        notes = "all the same" if len(different) == 1 else "; ".join(repr(_short(note)) for note in different)
+        told = f"{len(said)} rows, {len(different)} different notes; the first is used: {notes}"
+        report.add("error", "duplicate-note", split, name, told)
+    if not said[0]:
+        report.add("error", "empty-note", split, name, "the note is empty; write one or delete the row")
+        return
+    if (words := len(said[0].split())) > LONG_NOTE:
+        told = f"{words:,} words; a text tower reads the first {LONG_NOTE} at most"
+        report.add("warning", "long-note", split, name, told)
+    if problem := _at_odds(said[0]):
+        report.add("warning", "note-at-odds", split, name, problem)
+
+
+def _at_odds(note: str) -> str | None:
+    """What contradicts itself in a note."""
+    said = facts(note)
+    if said is None or said.bilateral is None or not said.sides or said.bilateral == (len(said.sides) == 2):
+        return None
+    kind = "bilateral" if said.bilateral else "unilateral"
+    return f"the note says {kind} and names {' and '.join(sorted(said.sides))}: {_short(note)}"
+
+
+def _short(note: str, width: int = 160) -> str:
+    return note if len(note) <= width else note[: width - 1] + "…"
+
+
+def _check_files(report: CheckReport, layout: Layout, noted: bool, seen: _Seen) -> dict[str, Any]:
+    """Read every picture and mask of a split; its figures."""
+    split, sizes, shares = layout.split, Counter[str](), []
+    for stem in sorted(layout.masks.keys() - layout.images.keys()):
+        report.add("error", "mask-without-image", split, layout.masks[stem].name, "no image of that name in img/")
+        _read(report, "bad-mask", split, layout.masks[stem], read_mask)
+    for stem, path in layout.images.items():
+        image = _read(report, "unreadable-image", split, path, read_image)
+        mask_path = layout.masks.get(stem)
+        if mask_path is None:
+            report.add("error", "image-without-mask", split, path.name, "no mask of that name in labelcol/")
+        mask = _read(report, "bad-mask", split, mask_path, read_mask) if mask_path else None
+        if image is not None:
+            sizes[_size(image)] += 1
+            _check_picture(report, split, path, image, seen.pixels)
+        if mask is None or mask_path is None:
+            continue
+        if image is not None and mask.shape != image.shape[:2]:
+            told = f"{_size(mask)}, its image {_size(image)} (width x height); export the mask on the image's grid"
+            report.add("error", "mask-size", split, mask_path.name, told)
+            continue
+        shares.append(float(mask.mean()))
+        note = layout.note_of(stem) if noted else None
+        if note and (said := facts(note)) is not None:
+            for problem in contradictions(said, mask):
+                report.add("warning", "contradiction", split, mask_path.name, f"{problem}; the note: {_short(note)}")
+    return _figures(len(layout.images), sizes, shares)
+
+
+def _figures(images: int, sizes: Counter[str], shares: list[float]) -> dict[str, Any]:
+    """A split's figures. foreground: the mean share of a picture that its mask covers."""
+    return {
+        "images": images,
+        "sizes": dict(sizes.most_common(3)) | ({"others": len(sizes) - 3} if len(sizes) > 3 else {}),
+        "foreground": round(float(np.mean(shares)), 4) if shares else None,
+        "foreground_range": [round(min(shares), 4), round(max(shares), 4)] if shares else None,
+        "empty_masks": sum(share == 0 for share in shares),
+    }
+
+
+def _size(pixels: NDArray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def _read(
+    report: CheckReport, code: str, split: str, path: Path, reader: Callable[[Path], NDArray]
+) -> NDArray[Any] | None:
+    try:
+        return reader(path)
+    except InputError as error:
+        report.add("error", code, split, path.name, str(error).removeprefix(f"{path}: "))
+        return None
+
+
+def _check_picture(
+    report: CheckReport, split: str, path: Path, image: NDArray[np.uint8], pixels: dict[bytes, tuple[str, str]]
+) -> None:
+    """Depth and transparency, and whether the same pixels stand elsewhere, in whatever kind of file."""
+    with Image.open(path) as picture:
+        if picture.mode[0] in "IF":
+            told = f"mode {picture.mode}: stretched from its own range to 8 bits"
+            report.add("warning", "16-bit", split, path.name, told)
+        elif picture.has_transparency_data:
+            report.add("warning", "transparent", split, path.name, f"mode {picture.mode}: laid on black")
+        if getattr(picture, "n_frames", 1) > 1:
+            report.add("warning", "several-pages", split, path.name, "only the first page of the file is read")
+    digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+    where, twin = pixels.setdefault(digest, (split, path.name))
+    if (where, twin) != (split, path.name):
+        level: Level = "error" if where != split else "warning"
+        report.add(level, "same-picture", split, path.name, f"pixel for pixel {where} {twin}")
+
+
+def contradictions(said: NoteFacts, mask: NDArray[np.bool_]) -> Iterator[str]:
+    """What a lung note claims and its mask clearly denies. Conservative: borders of zones and lungs are vague.
+
+    An area that touches another is one in the mask, so that a note may count one more than the mask shows.
+    """
+    seen = sides_seen(mask, 0.05)
+    for side in sorted(said.sides - sides_seen(mask, 0.002)):
+        yield f"the note names the {side} lung, the mask covers nothing of that side"
+    if said.sides:
+        for side in sorted(seen - said.sides):
+            yield f"the mask covers the {side} side, which the note does not name"
+    elif said.bilateral is not None and seen and said.bilateral != (len(seen) == 2):
+        kind = "bilateral" if said.bilateral else "unilateral"
+        yield f"the note says {kind}, the mask covers the {' and the '.join(sorted(seen))} side"
+    for side, zones in (("left", said.left), ("right", said.right)):
+        if side in seen and zones and (problem := _zone_problem(mask, side, zones)):
+            yield problem
+    if said.count is not None and said.count < len(seen):
+        yield f"the note counts {said.count} infected areas, the mask has some on {len(seen)} sides"
+    if said.count is not None and mask.any() and said.count > (shown := areas_seen(mask, 0)) + 1:
+        yield f"the note counts {said.count} infected areas, the mask shows {shown}"
+
+
+def _zone_problem(mask: NDArray[np.bool_], side: str, zones: frozenset[str]) -> str | None:
+    """A mask wholly in the picture's upper half cannot be a lower zone, and the other way round."""
+    middle = mask.shape[1] // 2
+    half = mask[:, :middle] if side == "right" else mask[:, middle:]
+    rows = np.nonzero(half.any(1))[0] / mask.shape[0]
+    if zones == {"lower"} and rows.max() < 0.4:
+        return f"the note says lower {side}, the mask lies in the upper part"
+    if zones == {"upper"} and rows.min() > 0.6:
+        return f"the note says upper {side}, the mask lies in the lower part"
+    return None
+
+
+def _check_patients(report: CheckReport, patients: dict[str, dict[str, list[str]]]) -> None:
+    for patient, where in patients.items():
+        if len(where) > 1:
+            told = ", ".join(f"{len(names)} in {split}" for split, names in where.items())
+            report.add("error", "patient-in-two-splits", "/".join(where), patient, f"pictures of one patient: {told}")
+
+
+def _fingerprint(notes: list[str], tokenize: Tokenize, max_tokens: int) -> dict[str, Any]:
+    """Counts of notes, of tokens in a note (shortest, median, longest, how many notes pass the limit), and of words."""
+    if not notes:
+        return {"notes": 0}
+    lengths = [len(tokenize(note)) for note in notes]
+    words = Counter(word for note in notes for word in normalise(note).replace(",", "").replace(".", "").split())
+    return {
+        "notes": len(notes),
+        "distinct": len(set(notes)),
+        "shortest": min(lengths),
+        "median": int(np.median(lengths)),
+        "longest": max(lengths),
+        "limit": max_tokens,
+        "truncated": sum(n > max_tokens for n in lengths),
+        "vocabulary": len(words),
+        "frequent": [word for word, _ in words.most_common(8)],
+        "without_safe_mirror": sum(swap_sides(note) is None for note in notes),
+    }

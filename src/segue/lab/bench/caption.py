@@ -1,0 +1,238 @@
+"""`segue bench caption`: how fast SynTIC writes captions and projects pictures onto a text support set.
+
+Times are medians over rounds in which every candidate takes its turn, so that a busy machine slows all of them alike.
+Memory is measured in fresh processes. Weights are random: every caption has exactly `tokens` tokens.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.methods.syntic import SIZES, Support, Syntic, build_syntic, system_config
+from segue.methods.syntic.decoder import PrefixDecoder
+from segue.nn.decoding import Decoding, decode
+from segue.types import InputError
+
+BATCHES = (1, 8, 32, 128)
+TAU = 0.01
+END = 1
+
+
+def bench_captioning(
+    *,
+    size: Literal["segue", "faithful"] = "segue",
+    vocabulary: int = 10_000,
+    tokens: int = 20,
+    rounds: int = 3,
+    support: int = 1_000_000,
+    width: int = 512,
+    queries: int = 256,
+    k: int = 256,
+    recall: float = 0.99,
+) -> dict[str, Any]:
+    """Speed of decoding, and of projection: exact, dense and by an index.
+
+    Args:
+        size: of the decoder.
+        vocabulary: tokens that the decoder knows.
+        tokens: tokens of a caption.
+        rounds: each candidate is timed so often; the median counts.
+        support: captions in the support set; 0 leaves projection out.
+        width: of the image-text pair.
+        queries: pictures projected at a time.
+        k: captions that the index is asked for.
+        recall: the index searches more cells until it finds this share of the true k.
+    """
+    if min(tokens, rounds, width, queries, k) < 1 or support < 0:
+        raise InputError("expected tokens, rounds, width, queries and k of 1 or more, and support of 0 or more")
+    result: dict[str, Any] = {"threads": torch.get_num_threads(), "rounds": rounds}
+    result["decoding"] = _decoding(size, vocabulary, tokens, rounds, width)
+    if support:
+        result["projection"] = _projection(support, width, queries, k, recall, rounds)
+    return result
+
+
+def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each; one round warms up, unless it is the only one."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds + (rounds > 1)):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn or rounds == 1:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+# ---------------------------------------------------------------------------------------------- decoding
+
+
+@dataclass
+class _Past:
+    """What a loop without KV cache remembers: the prefix (R, P, W) and the tokens so far (R, L)."""
+
+    prefix: Tensor
+    tokens: Tensor
+
+    def select(self, rows: Tensor) -> _Past:
+        return _Past(self.prefix[rows], self.tokens[rows])
+
+
+def start_without_cache(decoder: PrefixDecoder, prefix: Tensor) -> tuple[Tensor, _Past]:
+    """As `PrefixDecoder.start`, remembering no keys and values."""
+    past = _Past(prefix, torch.empty(len(prefix), 0, dtype=torch.int64))
+    return decoder(prefix, past.tokens)[:, -1], past
+
+
+def step_without_cache(decoder: PrefixDecoder, tokens: Tensor, past: _Past) -> tuple[Tensor, _Past]:
+    """As `PrefixDecoder.step`, by the whole sequence anew."""
+    past = _Past(past.prefix, torch.cat([past.tokens, tokens[:, None]], 1))
+    return decoder(past.prefix, past.tokens)[:, -1], past
+
+
+def _decoding(size: str, vocabulary: int, tokens: int, rounds: int, width: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    config = system_config(SIZES[size], "full")
+    model = build_syntic(config, vocabulary=vocabulary, pair_width=width, end=END, silent=[0]).eval()
+    runs: dict[str, Callable[[], object]] = {}
+    for batch in BATCHES:
+        v = F.normalize(torch.randn(batch, width), dim=1)
+        for cached in (True, False):
+            runs[_name(batch, cached)] = partial(_write, model, v, tokens, cached)
+    seconds = medians(runs, rounds)
+    captions = {name: int(name.split()[1]) / taken for name, taken in seconds.items()}
+    naive = captions[_name(1, False)]
+    return {
+        "size": size,
+        "params": sum(p.numel() for p in model.parameters()),
+        "vocabulary": vocabulary,
+        "tokens_per_caption": tokens,
+        "captions_per_s": {name: round(value, 2) for name, value in captions.items()},
+        "tokens_per_s": {name: round(value * tokens, 1) for name, value in captions.items()},
+        "batch_128_cached_over_batch_1_without": round(captions[_name(128, True)] / naive, 1),
+    }
+
+
+def _name(batch: int, cached: bool) -> str:
+    return f"batch {batch}{'' if cached else ' without cache'}"
+
+
+@torch.inference_mode()
+def _write(model: Syntic, v: Tensor, tokens: int, cached: bool) -> list[list[int]]:
+    prefix, decoder = model.prefix(v), model.decoder
+    logits, cache = decoder.start(prefix) if cached else start_without_cache(decoder, prefix)
+    step = decoder.step if cached else partial(step_without_cache, decoder)
+    answers = decode(step, logits, cache, end=END, options=Decoding(max_tokens=tokens), banned=[0, END])
+    return [answer[0].tokens for answer in answers]
+
+
+# -------------------------------------------------------------------------------------------- projection
+
+
+def clustered(rows: int, width: int, seed: int, clusters: int) -> NDArray[np.float16]:
+    """(rows, width) unit vectors around common centres, whose cosine to it is about .86, whatever the seed."""
+    generator = torch.Generator().manual_seed(0)
+    centres = F.normalize(torch.randn(clusters, width, generator=generator), dim=1)
+    generator.manual_seed(seed + 1)
+    out = np.empty((rows, width), np.float16)
+    for start in range(0, rows, 16_384):
+        n = min(16_384, rows - start)
+        centre = centres[torch.randint(clusters, (n,), generator=generator)]
+        noise = torch.randn(n, width, generator=generator) * 0.6 * width**-0.5
+        out[start : start + n] = F.normalize(centre + noise, dim=1).half().numpy()
+    return out
+
+
+def project_dense(v: Tensor, features: NDArray[np.float16]) -> Tensor:
+    """Eq. 3 by float32 matmul, softmax and matmul over the whole support set."""
+    t = torch.from_numpy(features).float()
+    return F.normalize((v @ t.T).div_(TAU).softmax(1) @ t, dim=1)
+
+
+def added_mb(kind: Literal["dense", "streamed"], support: int, width: int, queries: int) -> float:
+    """MB by which a projection raises the peak resident memory of a fresh process that already holds the features."""
+    code = f"""
+import resource, numpy as np, torch
+from segue.methods.syntic import Support
+from segue.lab.bench.caption import project_dense
+tile = torch.nn.functional.normalize(torch.randn(8192, {width}), dim=1).half().numpy()
+features = np.empty(({support}, {width}), np.float16)
+for start in range(0, {support}, 8192):
+    features[start : start + 8192] = tile[: {support} - start]
+v = torch.nn.functional.normalize(torch.randn({queries}, {width}), dim=1)
+run = {{"dense": lambda t: project_dense(v, t), "streamed": lambda t: Support(t).project(v)}}["{kind}"]
+run(tile[:256])  # what libraries take once
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+run(features)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def _projection(rows: int, width: int, queries: int, k: int, recall: float, rounds: int) -> dict[str, Any]:
+    memory = {kind: round(added_mb(kind, rows, width, queries), 1) for kind in ("dense", "streamed")}
+    clusters = -(-rows // (2 * k))  # of 2k captions each, so that the nearest k are of the query's own
+    features = clustered(rows, width, seed=1, clusters=clusters)
+    v = torch.from_numpy(clustered(queries, width, seed=2, clusters=clusters)).float()
+    support = Support(features, tau=TAU)
+    start = time.perf_counter()
+    support.build_index()
+    built = time.perf_counter() - start
+    reached = _tune(support, v, k, recall)
+    runs: dict[str, Callable[[], object]] = {
+        "dense": partial(project_dense, v, features),
+        "streamed": partial(support.project, v),
+        "index": partial(support.project_by_index, v, k),
+    }
+    seconds = medians(runs, rounds)
+    exact, dense, few = support.project(v), project_dense(v, features), support.project_by_index(v, k, measure=True)
+    assert few.lost is not None
+    return {
+        "support": rows,
+        "width": width,
+        "queries": queries,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "added_memory_mb": memory,
+        "streamed_error_max": float((exact - dense).abs().max()),
+        "streamed_over_dense": round(seconds["streamed"] / seconds["dense"], 2),
+        "index": {
+            "k": k,
+            "build_s": round(built, 1),
+            "probes": getattr(support.index, "nprobe", 0),
+            "recall": round(reached, 4),
+            "faster_than_dense": round(seconds["dense"] / seconds["index"], 1),
+            "faster_than_streamed": round(seconds["streamed"] / seconds["index"], 1),
+            "weight_lost_mean": float(few.lost.mean()),
+            "weight_lost_max": float(few.lost.max()),
+            "projection_cosine_mean": float((few.features * exact).sum(1).mean()),
+        },
+    }
+
+
+def _tune(support: Support, v: Tensor, k: int, target: float) -> float:
+    """Search twice as many cells until the recall of the true k is reached; return the recall."""
+    true = support.nearest(v, k)[1]
+    found = 0.0
+    probes = 1
+    while found < target and probes <= 1024:
+        if hasattr(support.index, "nprobe"):
+            support.index.nprobe = probes
+        place = support.nearest_by_index(v, k)[1]
+        hits = [len(np.intersect1d(a, b)) for a, b in zip(place.numpy(), true.numpy(), strict=True)]
+        found, probes = float(np.mean(hits)) / true.shape[1], 2 * probes
+    return found

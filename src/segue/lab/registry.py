@@ -1,0 +1,43 @@
+"""Tables and benchmarks by name, as strings: `segue lab` imports those that it runs."""
+
+from __future__ import annotations
+
+TABLES: dict[str, str] = {
+    "align_flickr8k": "segue.lab.tables.align:flickr8k_table",
+    "align_scenes": "segue.lab.tables.align:align_scenes_table",
+    "cocu_real": "segue.lab.tables.cocu_photos:photos_table",
+    "cocu_recovery": "segue.lab.tables.cocu_scenes:cocu_recovery_table",
+    "cocu_scenes": "segue.lab.tables.cocu_scenes:cocu_scenes_table",
+    "cocu_scenes_full": "segue.lab.tables.cocu_scenes:cocu_bundled_table",
+    "costs": "segue.lab.tables.costs:costs_table",
+    "crossmodal_real": "segue.lab.tables.crossmodal:crossmodal_real_table",
+    "crossmodal_scenes": "segue.lab.tables.crossmodal:crossmodal_scenes_table",
+    "crossmodal_scenes_full": "segue.lab.tables.crossmodal:crossmodal_bundled_table",
+    "export": "segue.lab.bench.export:export_table",
+    "reclmis_chest": "segue.lab.tables.reclmis:chest_table",
+    "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
+    "reclmis_pareto": "segue.lab.tables.reclmis:pareto_table",
+    "reclmis_real": "segue.lab.tables.reclmis:real_table",
+    "relations_scenes": "segue.lab.tables.relations:relations_table",
+    "serve": "segue.lab.bench.serve:serve_table",
+    "sgdiff_real": "segue.lab.tables.sgdiff_photos:sgdiff_real_table",
+    "sgdiff_scenes": "segue.lab.tables.sgdiff_scenes:sgdiff_scenes_table",
+    "sgdiff_scenes_full": "segue.lab.tables.sgdiff_scenes:sgdiff_bundled_table",
+    "syntic_real": "segue.lab.tables.syntic_photos:syntic_real_table",
+    "syntic_scenes": "segue.lab.tables.syntic_scenes:syntic_scenes_table",
+    "syntic_scenes_full": "segue.lab.tables.syntic_scenes:syntic_bundled_table",
+    "syntic_moves": "segue.lab.tables.syntic_scenes:syntic_moves_table",
+}
+BENCHES: dict[str, str] = {  # their settings are the functions' arguments
+    "caption": "segue.lab.bench.caption:bench_captioning",
+    "crossmodal": "segue.lab.bench.crossmodal:bench_crossmodal",
+    "curate": "segue.lab.bench.curate:bench_curate",
+    "data": "segue.lab.bench.data:bench_data",
+    "embed": "segue.lab.bench.embed:bench_embed",
+    "export": "segue.lab.bench.export:bench_export",
+    "groupvit": "segue.lab.bench.groupvit:bench_groupvit",
+    "metrics": "segue.lab.bench.metrics:bench_metrics",
+    "reclmis": "segue.lab.bench.reclmis:bench_reclmis",
+    "serve": "segue.lab.bench.serve:bench_serve",
+    "sgdiff": "segue.lab.bench.sgdiff:bench_sgdiff",
+}

@@ -1,0 +1,154 @@
+"""The table of stories: what `segue ablate sgdiff_scenes` runs, every row with the same short recipe.
+
+Rows that ask for the same training share it, and those that differ in MECL alone share the first stage, which has none.
+
+experiment main: the paper's ablations, the rival that writes word by word, and "sequential": the caption first, by the
+system that only tells, then the masks of the nouns it told, by the system that only outlines (both of the row's seed).
+experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. sgdiff_scenes_full: the bundled
+model, of the full recipe. Metrics are those of `sgdiff_scores` with the first noun's box as the prompt, and after
+"random_" with any object's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from segue.api.describer import Explainer, load_explainer
+from segue.data.formats import read_pictures
+from segue.evaluation.grounded_captions import (
+    DRAWS,
+    Case,
+    Prompt,
+    cases_of,
+    nouns_of,
+    score_cases,
+    score_stories,
+    tell_by,
+)
+from segue.lab.engine import Row
+from segue.methods.sgdiff.checkpoint import restore
+from segue.methods.sgdiff.lexicon import word_spans
+from segue.recipes.datasets import alone, given_or_scenes
+from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
+from segue.training.state import has_state
+from segue.types import CaptionedMasks, Link, Picture
+
+SEEDS = (0, 1, 2)
+SYSTEMS = (
+    "full",
+    "no_psga",
+    "filter",
+    "rank",
+    "no_cross_attention",
+    "mask_only",
+    "caption_only",
+    "mecl_none",
+    "mecl_intra",
+    "mecl_inter",
+    "autoregressive",
+)
+PROMPTS: tuple[Prompt, ...] = ("first", "any")
+LIKE_FULL = ("full", "mecl_none", "mecl_intra", "mecl_inter")  # in the first stage
+LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
+BUNDLED = "sgdiff-scenes"
+TESTED = 150  # of the test pictures
+SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
+
+
+def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
+    """12 systems by 3 seeds, then the curves over both lambdas. data: scenes drawn before; drawn once unless given."""
+    base = replace(SHORT, data=data or Path())
+    rows = []
+    for seed in SEEDS:
+        for system in SYSTEMS:
+            rows.append(Row("main", system, seed, partial(_row, replace(base, system=system, seed=seed))))
+        rows.append(Row("main", "sequential", seed, partial(_sequential, replace(base, seed=seed))))
+    for value in LAMBDAS:  # 0 is the system without the part
+        adaptor = replace(base, lambda_adaptor=value) if value else replace(base, system="no_psga")
+        mecl = replace(base, lambda_mecl=value) if value else replace(base, system="mecl_none")
+        rows.append(Row("lambda_adaptor", f"{value:g}", 0, partial(_row, adaptor)))
+        rows.append(Row("lambda_mecl", f"{value:g}", 0, partial(_row, mecl)))
+    return rows
+
+
+def sgdiff_bundled_table(data: Path | None = None) -> list[Row]:
+    """The bundled model, with the first noun's box as the prompt and with any object's; "drawn" at temperature 1.
+
+    data: as above.
+    """
+    base = replace(SHORT, data=data or Path())
+    return [
+        Row("test", f"bundled, {prompt}{more}", 0, partial(_bundled, base, prompt, temperature))
+        for temperature, more in ((0.0, ""), (1.0, ", drawn"))
+        for prompt in PROMPTS
+    ]
+
+
+def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    model, pictures = restore(_trained(settings, work))[0], _tested(settings)
+    first, random = (score_stories(model, pictures, prompt) for prompt in PROMPTS)
+    return _joined(first, random)
+
+
+def _bundled(settings: SGDiffSettings, prompt: Prompt, temperature: float, work: Path) -> dict[str, float]:
+    pictures = _tested(_with_data(settings, work))
+    return score_stories(load_explainer(BUNDLED).model, pictures, prompt, temperature=temperature)
+
+
+def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    teller, outliner = (
+        Explainer(restore(_trained(replace(settings, system=part), work))[0]) for part in ("caption_only", "mask_only")
+    )
+    pictures = _tested(settings)
+    tell = partial(tell_in_turn, teller, outliner, nouns_of(pictures))
+    first, random = (score_cases(tell, cases_of(pictures, prompt), draws=DRAWS) for prompt in PROMPTS)
+    return _joined(first, random)
+
+
+def tell_in_turn(
+    teller: Explainer, outliner: Explainer, classes: dict[str, str], case: Case, count: int, seed: int
+) -> list[CaptionedMasks]:
+    """The caption first, then the masks of the words in it that name a class: the first such word takes the masks."""
+    masks, stories = tell_by(outliner, case, 1, seed)[0].links, []
+    for story in tell_by(teller, case, count, seed):
+        first: dict[str, tuple[int, int]] = {}
+        for word, start, end in word_spans(story.caption):
+            first.setdefault(classes.get(word, ""), (start, end))
+        links = [_tied(mask, story.caption, *first[mask.label]) for mask in masks if mask.label in first]
+        stories.append(CaptionedMasks(story.caption, story.score, tuple(links)))
+    return stories
+
+
+def _tied(mask: Link, caption: str, start: int, end: int) -> Link:
+    return replace(mask, start=start, end=end, phrase=caption[start:end])
+
+
+def _joined(first: dict[str, float], random: dict[str, float]) -> dict[str, float]:
+    return first | {f"random_{name}": value for name, value in random.items()}
+
+
+def _tested(settings: SGDiffSettings) -> Sequence[Picture]:
+    return usable(read_pictures(settings.data, "test", settings.on_bad), "test")[:TESTED]
+
+
+def _trained(settings: SGDiffSettings, work: Path) -> Path:
+    """The best weights of a short training: made by the first row that asks, gone on with where it was stopped."""
+    out = work.parent / f"shared-{settings.system}-{settings.lambda_adaptor:g}-{settings.lambda_mecl:g}-{settings.seed}"
+    full = replace(settings, system="full", lambda_mecl=SHORT.lambda_mecl)
+    with alone(out):
+        if not (out / "last" / "config.json").exists():
+            if settings.system in LIKE_FULL and settings != full:
+                settings = replace(settings, captions=_trained(full, work).parent / "captions" / "best")
+            begun = has_state(out / "state") or has_state(out / "captions" / "state")
+            sgdiff(replace(settings, out=out, resume=begun))
+    return out / "best"
+
+
+def _with_data(settings: SGDiffSettings, work: Path) -> SGDiffSettings:
+    """The settings with the scenes drawn, once for all rows, unless the table was given some."""
+    return replace(settings, data=given_or_scenes(settings.data, work))

@@ -1,0 +1,97 @@
+"""GroupViT's settings, and its sizes by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segue.types import InputError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+}
+
+
+@dataclass(frozen=True)
+class GroupViTConfig:
+    """Everything that shapes the network; the defaults are the paper's, and the hub's.
+
+    depths, group_tokens, output_groups: transformer layers, learned group tokens and groups that come out, by stage; a
+    stage of 0 group tokens only transforms. image_size: side in pixels of the training pictures, on whose grid the
+    positions are learned. token_mlp, channel_mlp: hidden sizes of the assignment's two MLPs, in widths.
+    drop_path: rate of the last layer, rising linearly from 0. bos, eos, pad: numbers of the special tokens; eos = 2
+    means "the highest number of the text", as in the first CLIP checkpoints. logit_scale: log(1 / temperature) at the
+    start. mean, std: of the pixels in [0, 1].
+    """
+
+    width: int = 384
+    mlp: int = 1536
+    depths: tuple[int, ...] = (6, 3, 3)
+    group_tokens: tuple[int, ...] = (64, 8, 0)
+    output_groups: tuple[int, ...] = (64, 8, 8)
+    heads: int = 6
+    image_size: int = 224
+    patch: int = 16
+    activation: str = "gelu"
+    assign_eps: float = 1.0
+    token_mlp: float = 0.5
+    channel_mlp: float = 4.0
+    drop_path: float = 0.1
+    text_width: int = 256
+    text_mlp: int = 1024
+    text_layers: int = 12
+    text_heads: int = 4
+    text_activation: str = "quick_gelu"
+    vocabulary: int = 49408
+    max_tokens: int = 77
+    bos: int = 49406
+    eos: int = 49407
+    pad: int = 1
+    projection: int = 256
+    projection_hidden: int = 4096
+    logit_scale: float = 2.6592
+    norm_eps: float = 1e-5
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        stages = len(self.depths)
+        if not stages or len(self.group_tokens) != stages or len(self.output_groups) != stages:
+            raise InputError(
+                f"got {stages} depths, {len(self.group_tokens)} group_tokens and {len(self.output_groups)} "
+                "output_groups, expected one of each for every stage"
+            )
+        for i in range(stages - 1):
+            if self.group_tokens[i + 1] and self.group_tokens[i] != self.output_groups[i]:
+                raise InputError(
+                    f"stage {i}: got {self.group_tokens[i]} group tokens and {self.output_groups[i]} output groups, "
+                    "expected as many of each, because the next stage's group tokens are projected from them"
+                )
+        for width, heads in ((self.width, self.heads), (self.text_width, self.text_heads)):
+            if width % heads:
+                raise InputError(f"width {width} is no multiple of {heads} heads; try width {heads * 64}")
+        if self.image_size % self.patch:
+            raise InputError(f"image_size {self.image_size} is no multiple of patch {self.patch}")
+        for name in (self.activation, self.text_activation):
+            if name not in ACTIVATIONS:
+                raise InputError(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")
+
+
+SIZES: dict[str, GroupViTConfig] = {
+    "paper": GroupViTConfig(),
+    "small": GroupViTConfig(
+        width=96, mlp=384, depths=(2, 0), group_tokens=(8, 0), output_groups=(8, 8), heads=4,
+        image_size=64, patch=8, drop_path=0.0, text_width=96, text_mlp=384, text_layers=2, text_heads=4,
+        vocabulary=1024, max_tokens=32, bos=1, eos=3, pad=0, projection=96, projection_hidden=256,
+    ),
+    "scenes": GroupViTConfig(
+        width=128, mlp=512, depths=(3, 2, 1), group_tokens=(24, 8, 0), output_groups=(24, 8, 8), heads=4,
+        image_size=128, patch=8, text_width=128, text_mlp=512, text_layers=3, text_heads=4, vocabulary=1024,
+        max_tokens=32, bos=1, eos=3, pad=0, projection=128, projection_hidden=512,
+    ),
+}  # fmt: skip

@@ -1,0 +1,45 @@
+"""A byte-pair tokenizer like CLIP's, trained on captions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from segue.methods.cocu.groupvit.config import GroupViTConfig
+from segue.types import InputError
+
+
+def train_tokenizer(texts: Iterable[str], limit: int = 49408) -> Tokenizer:
+    """A tokenizer of the whole lower-cased words of `texts`, the most frequent `limit` of them; the same for any order.
+
+    A word that it hasn't seen becomes "[UNK]", by which `segment.embed_names` knows that a name means nothing to the
+    model. Pass its size on: `replace(config, vocabulary=tokenizer.get_vocab_size())`.
+    """
+    special = ["[PAD]", "[BOS]", "[UNK]", "[EOS]"]  # [EOS] must not be 2, see GroupViTConfig.eos
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(special)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    counts: Counter[str] = Counter()
+    for text in texts:
+        normal = tokenizer.normalizer.normalize_str(text)
+        counts.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+    if not counts:
+        raise InputError("texts: got no word to make a tokenizer from; check the captions")
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))[: max(limit - len(special), 0)]
+    tokenizer.model = models.WordLevel({word: i for i, word in enumerate([*special, *ranked])}, unk_token="[UNK]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 1), ("[EOS]", 3)]
+    )
+    return tokenizer
+
+
+def sized_for(config: GroupViTConfig, tokenizer: Tokenizer) -> GroupViTConfig:
+    """The config with the vocabulary and the special tokens of a tokenizer of `train_tokenizer`."""
+    special: dict[str, Any] = {name: tokenizer.token_to_id(f"[{name.upper()}]") for name in ("pad", "bos", "eos")}
+    if missing := [name for name, number in special.items() if number is None]:
+        raise InputError(f"tokenizer: has no [{missing[0].upper()}], expected one of train_tokenizer")
+    return replace(config, vocabulary=tokenizer.get_vocab_size(), **special)

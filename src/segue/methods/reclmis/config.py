@@ -1,0 +1,81 @@
+"""RecLMIS' settings, its sizes by name, and its ablations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RecLMISConfig:
+    """Everything that shapes the network and its losses.
+
+    widths: channels of the encoder's levels; each level after the first halves the grid.
+    stem_stride: 1 or 2. convolution: "plain" or "separable" (depthwise + pointwise). pooling: "max" or "stride".
+    plam: "full" (the paper's), "light" (without its 1x1 convolutions) or "none".
+    interaction: "cross" (the paper's CI), "self" (Table V), "early" (a rival after LViT: the note's mean word joins the
+    first level, before the encoder, and nothing else reads it) or "none" (text-blind).
+    cvr, clr, ccl: the conditioned vision / language reconstruction and the contrastive loss.
+    conditions: whether W_poi and W_woi weigh attention and losses (Table IV).
+    condition_order: "inside" the softmax (Eq. 7, 9) or "after" it (the official code).
+    masking: "interest" draws masked positions by W_poi / W_woi, "random" evenly (Fig. 7).
+    loss_weights: lambda_1 (V2T), lambda_2 (T2V), lambda_3 (CCL), lambda_4 (Dice + CE) of Eq. 11.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    stem_stride: int = 2
+    convolution: str = "plain"
+    pooling: str = "stride"
+    plam: str = "light"
+    position: bool = True
+    interaction: str = "cross"
+    cvr: bool = True
+    clr: bool = True
+    ccl: bool = True
+    conditions: bool = True
+    condition_order: str = "inside"
+    masking: str = "interest"
+    reconstruction: str = "cross"
+    reconstruction_layers: int = 3
+    heads: int = 4
+    mask_ratio_vision: float = 0.5
+    mask_ratio_text: float = 0.3
+    temperature: float = 0.1
+    loss_weights: tuple[float, float, float, float] = (1.0, 1.0, 0.2, 5.0)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the loss terms that this configuration trains with."""
+        auxiliary = (("v2t", self.clr), ("t2v", self.cvr), ("ccl", self.ccl))
+        return (*(name for name, on in auxiliary if on and self.interacts), "segmentation")
+
+    @property
+    def interacts(self) -> bool:
+        """Whether patches attend to words."""
+        return self.interaction in ("cross", "self")
+
+    @property
+    def has_interest(self) -> bool:
+        """Whether anything trains W_poi and W_woi."""
+        return self.conditions and len(self.terms) > 1
+
+
+SIZES: dict[str, RecLMISConfig] = {
+    "segue": RecLMISConfig(),
+    "faithful": RecLMISConfig(
+        widths=(64, 128, 256, 512, 512), stem_stride=1, pooling="max", plam="full", position=False
+    ),
+}
+
+
+def ablate_config(config: RecLMISConfig, system: str) -> RecLMISConfig:
+    """The paper's Table III by name, and two rivals: text_blind, early_fusion, ci, ci_cvr, ci_clr, full."""
+    switches: dict[str, dict[str, Any]] = {
+        "text_blind": {"interaction": "none"},
+        "early_fusion": {"interaction": "early"},
+        "ci": {"cvr": False, "clr": False},
+        "ci_cvr": {"clr": False},
+        "ci_clr": {"cvr": False},
+        "full": {},
+    }
+    return replace(config, **switches[system])

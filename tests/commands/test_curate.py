@@ -1,0 +1,167 @@
+"""`segue curate` from end to end, with a tiny pair."""
+
+import hashlib
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scenes_and_pair import write_pair, write_scenes
+from segue.api.curation import read_corpus
+from segue.commands import curate as curating
+from segue.data.embedding_store import Store
+from segue.data.images import read_image
+from segue.methods.cocu.archive import read_archive
+from segue.types import InputError, Picture
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "s")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return write_pair(tmp_path_factory.mktemp("pair") / "p")
+
+
+def photos(folder, captions):
+    """A Karpathy folder with these captions, one list a picture."""
+    (folder / "images").mkdir(parents=True)
+    entries = []
+    for i, told in enumerate(captions):
+        rng = np.random.default_rng(i)
+        Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(folder / f"images/{i}.png")
+        sentences = [{"raw": text, "tokens": text.split(), "sentid": 10 * i + j} for j, text in enumerate(told)]
+        entries.append({"filename": f"{i}.png", "imgid": i, "split": "train", "sentences": sentences})
+    (folder / "dataset_mine.json").write_text(json.dumps({"images": entries, "dataset": "mine"}))
+    return folder
+
+
+def test_curate_writes_archive_page_and_recovery(segue, scenes, pair, tmp_path):
+    out = tmp_path / "out"
+    status, told, error = segue(
+        "curate", scenes, "-o", out, "--pair", pair, "--captions", 1, "--show", 5, "--json", "--neighbours", 4
+    )
+    assert status == 0, error
+    answer = json.loads(told)
+    archive = read_archive(out / "archive/archive.parquet")
+    assert len(archive) == answer["pictures"] == len(Store(out / "pictures")) == 14
+    assert answer["vocabulary"] == len(archive.concepts)
+    recovery = answer["recovery"]
+    assert set(recovery) == {"expansion", "ranking", "sampling"}
+    assert recovery["expansion"]["omitted"] * 10 == recovery["sampling"]["omitted"]
+    assert recovery["ranking"]["recall"] <= recovery["expansion"]["recall"]
+    page = (out / "page/index.html").read_text()
+    assert page.count("<article>") == 5
+    assert 'class="new"' in page
+    assert len(list((out / "page").glob("*.png"))) == 5
+
+
+def test_ray_works_on_the_shards_when_asked_for(segue, scenes, pair, tmp_path, monkeypatch):
+    did = []
+
+    def stand_in():
+        def spread(work, numbers):
+            did.extend(numbers)
+            return map(work, numbers)
+
+        return spread
+
+    monkeypatch.setattr(curating, "on_ray", stand_in)
+    for options, expected in (((), []), (("--ray",), [0])):
+        out = tmp_path / f"out{len(options)}"
+        status, _, error = segue("curate", scenes, "-o", out, "--pair", pair, "--captions", 1, *options)
+        assert status == 0, error
+        assert did == expected
+    one, other = (tmp_path / f"out{i}/archive/archive.parquet" for i in (0, 1))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_curate_goes_on_and_refuses_other_inputs(segue, scenes, pair, tmp_path):
+    out = tmp_path / "out"
+    args = ("curate", scenes, "-o", out, "--pair", pair, "--captions", 1, "--json")
+    assert segue(*args)[0] == 0
+    archive = (out / "archive/archive.parquet").read_bytes()
+    status, _, error = segue(*args)
+    assert status == 0, error
+    assert (out / "archive/archive.parquet").read_bytes() == archive
+    (tmp_path / "words.txt").write_text("dog\n\nsky\ntraffic light\n")
+    status, _, error = segue(*args, "--vocabulary", tmp_path / "words.txt")
+    assert status == 2
+    assert "other inputs" in error
+
+
+def test_captions_with_newlines_and_pictures_without_caption(segue, pair, tmp_path):
+    folder = photos(tmp_path / "photos", [["a dog\non the grass"], [], ["the sky\r\nover a dog"], ["a cat"]])
+    (tmp_path / "words.txt").write_text("dog\ngrass\nsky\nhot dog\n")
+    out = tmp_path / "out"
+    status, told, error = segue(
+        "curate", folder, "-o", out, "--pair", pair, "--vocabulary", tmp_path / "words.txt", "--json", "--show", 4
+    )
+    assert status == 0, error
+    answer = json.loads(told)
+    assert answer["pictures"] == 4
+    assert answer["pictures_without_named_concept"] == 2
+    archive = read_archive(out / "archive/archive.parquet")
+    assert {concept for concept, _ in archive.of(1)} == {"dog", "grass", "sky"}  # from its neighbours
+    assert "no caption" in (out / "page/index.html").read_text()
+
+
+def test_a_picture_that_can_not_be_read_stops_or_is_skipped(segue, pair, tmp_path):
+    folder = photos(tmp_path / "photos", [["a dog on the grass"]] * 6)
+    (folder / "images/2.png").write_bytes(b"broken")
+    args = ("curate", folder, "-o", tmp_path / "out", "--pair", pair)
+    status, _, error = segue(*args)
+    assert status == 2
+    assert "1 of 6 inputs can't be read" in error
+    status, told, error = segue(*args, "--on-bad", "skip", "--json")
+    assert status == 0, error
+    assert json.loads(told)["bad"] == 1
+    assert len(read_archive(tmp_path / "out/archive/archive.parquet")) == 5
+
+
+def test_a_vocabulary_of_a_hundred_thousand_words_is_read(pair, tmp_path):
+    folder = photos(tmp_path / "photos", [["a dog on the word99999"], ["the sky"]])
+    (tmp_path / "words.txt").write_text("\n".join(f"word{i}" for i in range(100_000)))
+    corpus = read_corpus(folder, "train", vocabulary=tmp_path / "words.txt")
+    assert len(corpus.vocabulary) == 100_000
+    assert corpus.vocabulary.find(corpus.captions[0][0]) == {99_999}
+
+
+def test_bad_inputs(segue, pair, tmp_path):
+    silent = photos(tmp_path / "silent", [[], []])
+    with pytest.raises(InputError, match="none of 2 pictures has a caption"):
+        read_corpus(silent, "train")
+    told = photos(tmp_path / "told", [["a dog"], ["a cat"]])
+    with pytest.raises(InputError, match="no noun is named 5 times"):
+        read_corpus(told, "train")
+    (tmp_path / "none.txt").write_text("\n \n")
+    for args, message in (
+        ((told, "--vocabulary", tmp_path / "none.txt"), "vocabulary: got no concept"),
+        ((told, "--vocabulary", tmp_path / "nowhere.txt"), "no such file; give a text file with one concept"),
+        ((tmp_path / "nowhere",), "no such folder"),
+        ((told, "--captions", -1), "captions: got -1"),
+        ((told, "--split", "test"), "without a split 'test'"),
+        ((told, "--show", -1), "show: got -1"),
+    ):
+        status, _, error = segue("curate", *args, "-o", tmp_path / "out", "--pair", pair)
+        assert status == 2
+        assert message in error
+
+
+def test_a_picture_with_a_file_of_its_own_is_told_apart_without_decoding_it(tmp_path):
+    file = tmp_path / "1.png"
+    file.write_bytes(b"no picture")
+    item = curating.item_of(Picture("1", partial(read_image, file)))
+    assert item.content == hashlib.sha256(b"no picture").hexdigest()
+    with pytest.raises(InputError, match=r"1\.png"):
+        item.load()
+
+
+def test_a_picture_without_one_is_told_apart_by_its_pixels():
+    black, white = (curating.item_of(Picture("1", partial(np.full, (2, 2, 3), v, np.uint8))) for v in (0, 255))
+    assert black.content != white.content
+    assert black.load().max() == 0

@@ -1,0 +1,27 @@
+import numpy as np
+
+from segue.data.relation_sentences import relation_sentences
+from segue.types import Picture, Region, Relation
+
+BOX = (0.0, 0.0, 4.0, 4.0)
+
+
+def picture(*relations):
+    regions = (
+        Region("dog", BOX, attributes=("brown",)),
+        Region("car", BOX, attributes=("red", "big")),
+        Region("umbrella", BOX),
+        Region("dog", BOX),
+        Region("grass", BOX, thing=False),
+    )
+    told = tuple(Relation(*r) for r in relations)
+    return Picture("p", lambda: np.zeros((8, 8, 3), np.uint8), regions=regions, relations=told)
+
+
+def test_wordings_colours_and_the_ground_take_turns():
+    said = relation_sentences(picture((0, "left of", 1), (0, "left of", 1), (0, "left of", 2), (0, "on", 4)))
+    assert said == ("a dog left of a car", "a brown dog to the left of an umbrella on the grass")
+
+
+def test_relations_without_direction_or_between_likes_say_nothing():
+    assert relation_sentences(picture((0, "on", 4), (0, "right of", 3), (1, "behind", 0))) == ()

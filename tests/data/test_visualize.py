@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from segue.data.medical.lvit import read_lvit
+from segue.data.visualize import contact_sheet, heat_map, outline
+from segue.types import InputError
+
+IMAGE = np.full((30, 40, 3), 100, np.uint8)
+
+
+def test_an_outline_marks_the_rim_most_and_leaves_the_rest():
+    mask = np.zeros((30, 40), bool)
+    mask[10:20, 10:20] = True
+    drawn = outline(IMAGE, mask).astype(int)
+    assert (drawn[~mask] == 100).all()
+    assert drawn[10, 10, 1] > drawn[15, 15, 1] > 100
+
+
+def test_a_heat_map_leaves_zeros_alone():
+    values = np.zeros((30, 40), np.float32)
+    values[5, 5] = 1
+    drawn = heat_map(IMAGE, values)
+    assert (drawn[0] == 100).all()
+    assert drawn[5, 5, 0] > 150
+
+
+def test_a_sheet_has_a_tile_for_each_example(lvit):
+    records = read_lvit(lvit, "train")
+    sheet = contact_sheet(records, columns=2, tile=64)
+    assert sheet.shape == (2 * (64 + 62 + 10) + 10, 2 * 74 + 10, 3)
+    assert contact_sheet(records, columns=2, tile=64, limit=2).shape[0] < sheet.shape[0]
+    with pytest.raises(InputError, match="got 0 records"):
+        contact_sheet([])
+
+
+def test_a_broken_picture_is_told_in_its_tile_and_the_others_are_drawn(lvit):
+    records = read_lvit(lvit, "train")
+    whole = contact_sheet(records, columns=4, tile=64).astype(int)
+    records[1].image.write_bytes(b"")
+    sheet = contact_sheet(records, columns=4, tile=64).astype(int)
+    changed = np.unique(np.nonzero((sheet != whole).any((0, 2)))[0])
+    assert changed.min() > 74  # nothing of the first tile
+    assert (sheet[20:64, 90:140] == (250, 250, 248)).all()
+    red = (sheet[..., 0] - sheet[..., 1] > 100).any(0)
+    assert red[84:160].any()
+
+
+def test_the_command_writes_it(lvit, segue, tmp_path):
+    status, _, _ = segue("data", "show", lvit, "-o", tmp_path / "sheet.png")
+    assert status == 0
+    assert (tmp_path / "sheet.png").stat().st_size > 1000

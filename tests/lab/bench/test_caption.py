@@ -1,0 +1,57 @@
+"""segue bench caption: its keys, and that what it compares is the same thing."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from segue.lab.bench import caption as module
+from segue.methods.syntic.support import Support
+from segue.types import InputError
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(module, "BATCHES", (1, 128))
+
+
+@pytest.mark.usefixtures("small")
+def test_keys(segue):
+    pytest.importorskip("faiss")
+    settings = {"tokens": 2, "vocabulary": 50, "rounds": 1, "support": 600, "width": 16, "queries": 4, "k": 5}
+    status, out, _ = segue("bench", "caption", "--json", *(x for k, v in settings.items() for x in (f"--{k}", v)))
+    assert status == 0
+    told = json.loads(out)
+    assert set(told) == {"threads", "rounds", "decoding", "projection"}
+    names = {"batch 1", "batch 1 without cache", "batch 128", "batch 128 without cache"}
+    assert set(told["decoding"]["captions_per_s"]) == set(told["decoding"]["tokens_per_s"]) == names
+    projection = told["projection"]
+    assert set(projection["seconds"]) == {"dense", "streamed", "index"}
+    assert projection["streamed_error_max"] < 1e-4
+    assert projection["index"]["recall"] == 1  # a flat index
+
+
+def test_with_and_without_cache_write_the_same():
+    torch.manual_seed(0)
+    config = module.system_config(module.SIZES["segue"], "full")
+    model = module.build_syntic(config, vocabulary=50, pair_width=16, end=1, silent=[0]).eval()
+    v = torch.randn(3, 16)
+    written = [module._write(model, v, 7, cached) for cached in (True, False)]
+    assert written[0] == written[1]
+    assert {len(tokens) for tokens in written[0]} == {7}
+
+
+def test_dense_and_streamed_agree():
+    features = module.clustered(900, 16, seed=1, clusters=9)
+    v = torch.from_numpy(module.clustered(4, 16, seed=2, clusters=9)).float()
+    torch.testing.assert_close(Support(features, tau=module.TAU).project(v), module.project_dense(v, features))
+    assert np.array_equal(features, module.clustered(900, 16, seed=1, clusters=9))
+    assert (features.astype(np.float32) @ v.numpy().T).max(0).min() > 0.5  # queries lie among them
+
+
+def test_projection_can_be_left_out(small):
+    told = module.bench_captioning(tokens=1, vocabulary=20, rounds=1, support=0, width=8)
+    assert "projection" not in told
+    with pytest.raises(InputError, match="expected tokens, rounds, width"):
+        module.bench_captioning(tokens=0)

@@ -1,0 +1,51 @@
+import json
+from importlib import import_module
+
+import torch
+
+from segue.lab.bench.sgdiff import bench_sgdiff
+
+SMALL = {
+    "width": 16,
+    "blocks": 1,
+    "words": 4,
+    "top": 2,
+    "steps": 2,
+    "objects": 3,
+    "rounds": 1,
+    "batch": 2,
+    "detector_side": 64,
+}
+
+
+def test_it_measures_both_decoders_and_both_prompts():
+    result = bench_sgdiff(sizes=(32, 48), **SMALL)
+    json.dumps(result)
+    assert set(result["decoders"]) == {"diffusion", "autoregressive"}
+    for told in result["decoders"].values():
+        assert min(told.values()) > 0
+    one, other = (told["params"] for told in result["decoders"].values())
+    assert abs(one - other) < 0.1 * one  # the same size, but for the vocabulary's table
+    assert set(result["pictures"]) == {"32", "48"}
+    for prompt in result["pictures"].values():
+        assert prompt["further_share"] > prompt["further_share_detected"] > 0
+    assert result["speedup"] > 0
+
+
+def test_the_command_line_runs_it(segue):
+    sizes = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", value)]
+    status, out, _ = segue("bench", "sgdiff", "--sizes", 32, *sizes, "--json")
+    assert status == 0
+    assert json.loads(out)["settings"]["words"] == 4
+
+
+def test_both_decoders_tell_of_the_same_subgraphs(monkeypatch):
+    told = []
+    explain = import_module("segue.methods.sgdiff.inference")
+    tell = explain._tell
+    monkeypatch.setattr(explain, "_tell", lambda model, graph, *how: told.append(graph) or tell(model, graph, *how))
+    bench_sgdiff(sizes=(32,), **{**SMALL, "objects": 6, "top": 5})
+    assert len(told) > 6
+    for graph in told[1:]:
+        assert torch.equal(graph.there, told[0].there)
+        assert torch.equal(graph.boxes, told[0].boxes)

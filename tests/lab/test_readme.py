@@ -1,0 +1,14 @@
+from pathlib import Path
+
+import pytest
+
+from segue.lab.report import BLOCK, fill
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_page_quotes_only_what_the_report_prints(page):
+    text = (ROOT / page).read_text()
+    assert BLOCK.search(text), f"{page} quotes no results"
+    assert fill(text, ROOT / "results", ROOT / page) == text, f"run: segue report --readme {page}"

@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+
+from methods.sgdiff.toys import SIDE, toy_example
+from segue.data.boxes import box_iou
+from segue.methods.sgdiff.graph import (
+    SPATIAL,
+    SceneGraph,
+    check_box,
+    coarse_subgraph,
+    graph_of,
+    prompt_node,
+    spatial_relations,
+)
+from segue.methods.sgdiff.prompts import every_box, prompt_box
+from segue.types import InputError, Picture, Region, Relation
+
+
+def graph(boxes, labels=None, relations=(), size=(100, 80), **more):
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    return SceneGraph(tuple(labels or ["thing"] * len(boxes)), boxes, tuple(relations), size, **more)
+
+
+ROW = [(i * 10.0, 10.0, 8.0, 8.0) for i in range(6)]
+
+
+def test_graph_of_a_picture_leaves_out_crowds_and_boxes_that_show_nothing():
+    regions = (
+        Region("dog", (0, 0, 5, 5)),
+        Region("people", (0, 0, 9, 9), crowd=True),
+        Region("cat", (5, 5, 0, 3)),
+        Region("sky", (0, 0, 9, 4), thing=False),
+        Region("bird", (20, 0, 3, 3)),
+    )
+    relations = (Relation(0, "on", 3), Relation(1, "near", 0), Relation(0, "near", 4))
+    picture = Picture("p", lambda: np.zeros((9, 9, 3), np.uint8), regions=regions, relations=relations)
+    made, kept = graph_of(picture, (9, 9))
+    assert made.labels == ("dog", "sky")
+    assert kept == [0, 3]
+    assert made.relations == (Relation(0, "on", 1),)
+    assert made.stuff.tolist() == [False, True]
+
+
+def test_a_picture_without_relations_gets_spatial_ones():
+    example = toy_example()
+    picture = Picture("p", example.picture.load, regions=example.picture.regions)
+    made, _ = graph_of(picture, (SIDE, SIDE))
+    assert made.relations == (Relation(0, "left of", 1),)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "predicate"),
+    [
+        ((0, 0, 4, 4), (20, 1, 4, 4), "left of"),
+        ((20, 0, 4, 4), (0, 1, 4, 4), "right of"),
+        ((0, 0, 4, 4), (1, 20, 4, 4), "above"),
+        ((0, 20, 4, 4), (1, 0, 4, 4), "below"),
+        ((2, 2, 2, 2), (0, 0, 9, 9), "inside"),
+        ((0, 0, 9, 9), (2, 2, 2, 2), "around"),
+        ((0, 0, 10, 10), (5, 0, 10, 10), "overlapping"),
+    ],
+)
+def test_spatial_predicates(a, b, predicate):
+    assert predicate in SPATIAL
+    assert spatial_relations(np.array([a, b], np.float32)) == [Relation(0, predicate, 1)]
+
+
+def test_a_lone_node_has_no_relations():
+    assert spatial_relations(np.array([(0, 0, 4, 4)], np.float32)) == []
+
+
+def test_bad_graphs_are_refused():
+    with pytest.raises(InputError, match="without any object"):
+        graph([])
+    with pytest.raises(InputError, match=r"dangling edge .* there are 6 nodes"):
+        graph(ROW, relations=[Relation(0, "on", 6)])
+    with pytest.raises(InputError, match="dangling edge"):
+        graph(ROW, relations=[Relation(-1, "on", 2)])
+    with pytest.raises(InputError, match=r"node 1 \(thing\) has the box"):
+        graph([(0, 0, 5, 5), (1, 1, 0, 5)])
+    with pytest.raises(InputError, match="node 0"):
+        graph([(0, 0, np.nan, 5)])
+    with pytest.raises(InputError, match="features of shape"):
+        graph(ROW, features=np.zeros((2, 4), np.float32))
+    with pytest.raises(InputError, match="stuff of shape"):
+        graph(ROW, stuff=np.zeros(2, np.bool_))
+    with pytest.raises(InputError, match="without any object"):
+        graph_of(Picture("p", lambda: np.zeros((9, 9, 3), np.uint8)), (9, 9))
+
+
+def test_iou_of_boxes():
+    a = np.array([(0, 0, 4, 4), (0, 0, 2, 2), (9, 9, 1, 1)], np.float32)
+    assert box_iou(a[:1], a).tolist() == [[1.0, 0.25, 0.0]]
+
+
+def test_the_prompts_node_is_the_best_or_else_the_nearest():
+    made = graph(ROW)
+    assert prompt_node(made, (21, 10, 8, 8)) == 2
+    assert prompt_node(made, (30, 40, 4, 4)) == 3
+
+
+def test_coarse_subgraph_takes_class_neighbours_and_stuff():
+    labels = ["dog", "cat", "dog", "bird", "sky", "car"]
+    stuff = np.array([False] * 4 + [True, False])
+    edges = [Relation(0, "near", 3), Relation(1, "on", 0), Relation(3, "near", 5)]
+    made = graph(ROW, labels, edges, stuff=stuff)
+    assert coarse_subgraph(made, 0, 24) == [0, 2, 1, 3, 4]
+    assert coarse_subgraph(made, 0, 3) == [0, 2, 1]
+
+
+def test_a_cycle_and_loops_are_fine():
+    edges = [Relation(0, "a", 1), Relation(1, "a", 2), Relation(2, "a", 0), Relation(0, "a", 0)]
+    made = graph(ROW[:3], ["x", "y", "z"], edges)
+    assert coarse_subgraph(made, 0, 24) == [0, 1, 2]
+
+
+def test_five_hundred_nodes_are_cut_to_the_nearest():
+    rng = np.random.default_rng(0)
+    boxes = np.concatenate([rng.uniform(0, 70, (500, 2)), np.full((500, 2), 4.0)], 1)
+    made = graph(boxes, relations=spatial_relations(boxes.astype(np.float32)))
+    nodes = coarse_subgraph(made, 7, 24)
+    assert nodes[0] == 7
+    assert len(nodes) == len(set(nodes)) == 24
+    away = np.linalg.norm(boxes[:, :2] - boxes[7, :2], axis=1)
+    assert sorted(nodes) == sorted(np.argsort(away)[:24].tolist())
+
+
+def test_a_crowd_of_one_class_leaves_room_for_the_others():
+    boxes = np.array([[i, 10, 4, 4] for i in range(30)] + [[40, 10, 4, 4], [44, 10, 4, 4], [0, 30, 60, 20]], float)
+    labels, stuff = ["person"] * 30 + ["ball", "dog", "grass"], np.array([False] * 32 + [True])
+    made = graph(boxes, labels, [Relation(0, "near", 30), Relation(31, "near", 0)], stuff=stuff)
+    assert coarse_subgraph(made, 0, 24) == [*range(21), 30, 31, 32]
+
+
+def test_boxes_are_cut_to_the_picture_and_checked():
+    assert check_box((-5, -5, 20, 30), (100, 80)) == (0, 0, 15, 25)
+    for box, message in (
+        ((10, 10, 0, 5), "an empty box"),
+        ((10, 10, 5, -5), "an empty box"),
+        ((200, 10, 5, 5), "outside the picture of 100x80"),
+        ((-9, 10, 5, 5), "outside the picture"),
+        ((1, 2, 3), "expected four numbers"),
+        ((1, 2, float("nan"), 4), "expected four numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_box(box, (100, 80))
+
+
+def test_prompts_become_boxes():
+    made = graph([(10, 10, 40, 40), (20, 20, 5, 5)])
+    assert prompt_box(made, box=(1, 2, 3, 4)) == (1, 2, 3, 4)
+    assert prompt_box(made, point=(22, 22)) == (20, 20, 5, 5)
+    assert prompt_box(made, point=(45, 45)) == (10, 10, 40, 40)
+    assert prompt_box(made, point=(70, 70)) == (70, 70, 1, 1)
+    mask = np.zeros((80, 100), np.bool_)
+    mask[5:9, 30:33] = True
+    assert prompt_box(made, mask=mask) == (30, 5, 3, 4)
+    assert prompt_box(made, scribble=[(3, 4), (9, 6), (5, 20)]) == (3, 4, 7, 17)
+    assert every_box(made) == [(10, 10, 40, 40), (20, 20, 5, 5)]
+    assert every_box(graph(ROW[:2], stuff=np.array([True, False]))) == [ROW[1]]
+    assert every_box(graph(ROW[:1], stuff=np.array([True]))) == [ROW[0]]
+
+
+def test_bad_prompts_are_refused():
+    made = graph(ROW)
+    for options, message in (
+        ({}, "got nothing, expected one of"),
+        ({"box": (1, 1, 2, 2), "point": (1, 1)}, "got box, point, expected one"),
+        ({"point": (1, 2, 3)}, r"point: got \(1, 2, 3\), expected x and y"),
+        ({"point": 5}, "point: got 5"),
+        ({"box": 5}, "box: got 5"),
+        ({"box": ("a", 1, 1, 1)}, "box: got"),
+        ({"scribble": [("a", "b")]}, "expected one or more points"),
+        ({"scribble": [1, 2, 3, 4]}, "expected one or more points"),
+        ({"point": (200, 2)}, "outside the picture"),
+        ({"mask": np.zeros((80, 100), np.bool_)}, "it is empty"),
+        ({"mask": np.ones((8, 10), np.bool_)}, "got 10x8 pixels, the picture has 100x80"),
+        ({"scribble": []}, "expected one or more points"),
+        ({"scribble": [(-9, -9), (-5, -5)]}, "outside the picture"),
+    ):
+        with pytest.raises(InputError, match=message):
+            prompt_box(made, **options)

@@ -1,0 +1,75 @@
+"""Training of the relation head, its scores and its table, on a few drawn scenes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from methods.sgdiff.toys import toy_example, toy_model
+from segue.api import load_explainer
+from segue.lab.registry import TABLES
+from segue.lab.tables.relations import relations_table
+from segue.methods.sgdiff.checkpoint import save
+from segue.methods.sgdiff.graph import SceneGraph
+from segue.recipes import RECIPES
+from segue.recipes.relations import RelationSettings, frequent, related, relations, score_relations
+from segue.synthetic.scenes.writer import make_scenes
+from segue.types import InputError, Relation
+
+BOXES = np.array([[0, 0, 9, 9], [20, 0, 9, 9], [20, 20, 9, 9]], np.float32)
+TRUE = (Relation(0, "near", 1), Relation(2, "under", 1))
+GRAPH = SceneGraph(("dog", "cat", "car"), BOXES, TRUE, (32, 32))
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    make_scenes(folder, train=12, val=6, test=6, size=48, workers=1)
+    return folder
+
+
+def test_scores():
+    assert score_relations(lambda graph: graph.relations, [GRAPH]) == {"recall20": 1, "accuracy": 1}
+    wrong = [Relation(0, "near", 1), Relation(2, "above", 1)]
+    assert score_relations(lambda _: wrong, [GRAPH]) == {"recall20": 0.5, "accuracy": 0.5}
+    late = [Relation(1, "on", 0)] * 20 + list(TRUE)
+    assert score_relations(lambda _: late, [GRAPH]) == {"recall20": 0, "accuracy": 1}
+    assert score_relations(lambda _: [], [GRAPH]) == {"recall20": 0, "accuracy": 0}
+
+
+def test_the_frequent_predicate_of_two_classes():
+    other = replace(GRAPH, relations=(Relation(0, "beside", 1), Relation(0, "beside", 1)))
+    guess = frequent([GRAPH, other, other])
+    assert guess(GRAPH) == [Relation(0, "beside", 1), Relation(2, "under", 1)]
+
+
+def test_a_run_leaves_a_head_that_an_explainer_uses(scenes, tmp_path):
+    folder = relations(RelationSettings(tmp_path / "run", scenes, width=16, steps=2, batch_size=4, evaluations=1))
+    save(toy_model(), tmp_path / "stories")
+    plain, taught = load_explainer(tmp_path / "stories"), load_explainer(tmp_path / "stories", relations=folder.parent)
+    image, picture, _ = toy_example()
+    told = [Relation(0, "right of", 1)]
+    taught.relations.relate = lambda labels, boxes, size: told
+    graphs = [model._look(image, None, picture.regions, ())[1] for model in (plain, taught)]
+    assert graphs[1].relations == tuple(told) != graphs[0].relations
+    assert taught._look(image, None, picture.regions, picture.relations)[1].relations == picture.relations
+    assert "relations" in RECIPES
+    assert "relations_scenes" in TABLES
+
+
+def test_pictures_without_relations_are_refused(scenes, tmp_path):
+    (tmp_path / "images").symlink_to(scenes / "images/train")
+    for kind in ("captions", "instances"):
+        (tmp_path / f"{kind}.json").symlink_to(scenes / f"annotations/{kind}_train.json")
+    with pytest.raises(InputError, match="none of 12 pictures has relations"):
+        related(tmp_path, "train")
+
+
+def test_the_table_has_the_head_and_what_needs_no_learning(scenes, tmp_path):
+    short = RelationSettings(width=16, steps=2, batch_size=4, evaluations=1)
+    rows = {row.name: row for row in relations_table(scenes, short)}
+    assert list(rows) == ["test/head/0", "test/head/1", "test/head/2", "test/frequency/0", "test/spatial/0"]
+    for name in ("test/head/0", "test/frequency/0", "test/spatial/0"):
+        found = rows[name].run(rows[name].folder(tmp_path / "work" / "t"))
+        assert set(found) == {"recall20", "accuracy"}
+        assert all(0 <= value <= 1 for value in found.values())

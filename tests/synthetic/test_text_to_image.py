@@ -1,0 +1,158 @@
+"""Pictures of captions: a tiny Stable Diffusion in the real format, runs that are stopped, folders that do not fit."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from segue.data.images import read_image
+from segue.synthetic.text_to_image import Painted, StableDiffusion, generate_pictures
+from segue.types import InputError
+
+CAPTIONS = ["a red dog", "a blue cat", "two green birds", "a dog", "a dog"]
+
+
+class Flat:
+    """Paints one colour, decided by the caption and the seed."""
+
+    def __init__(self, stop_after=99, steps=20):
+        self.left, self.steps, self.seen = stop_after, steps, []
+
+    def settings(self):
+        return {"model": "flat", "steps": self.steps}
+
+    def paint(self, captions, seeds):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.seen += captions
+        colours = [[len(c) * 7 % 256, s % 256, s // 256 % 256] for c, s in zip(captions, seeds, strict=True)]
+        return [Painted(np.full((4, 6, 3), c, np.uint8), c[0] == 1) for c in colours]
+
+
+def test_a_stopped_run_goes_on_to_the_same_pictures(tmp_path):
+    whole = generate_pictures(CAPTIONS, tmp_path / "whole", Flat(), batch=5)
+    with pytest.raises(KeyboardInterrupt):
+        generate_pictures(CAPTIONS, tmp_path / "cut", Flat(stop_after=1), batch=2)
+    rest, told = Flat(), []
+    parts = generate_pictures(CAPTIONS, tmp_path / "cut", rest, batch=2, progress=lambda *x: told.append(x))
+    assert rest.seen == CAPTIONS[2:]
+    assert told == [(4, 5), (5, 5)]
+    for a, b in zip(whole, parts, strict=True):
+        assert np.array_equal(read_image(a), read_image(b))
+    assert len({read_image(p).tobytes() for p in whole}) == 5  # equal captions have pictures of their own
+    rows = [json.loads(line) for line in (tmp_path / "cut" / "pictures.jsonl").read_text().splitlines()]
+    assert [row["caption"] for row in rows] == CAPTIONS
+    again = Flat()
+    generate_pictures(CAPTIONS, tmp_path / "cut", again)
+    assert again.seen == []
+
+
+def test_a_cut_line_and_a_lost_file_are_drawn_again(tmp_path):
+    paths = generate_pictures(CAPTIONS, tmp_path, Flat())
+    paths[1].unlink()
+    manifest = tmp_path / "pictures.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-10])
+    again = Flat()
+    generate_pictures(CAPTIONS, tmp_path, again)
+    assert again.seen == [CAPTIONS[1], CAPTIONS[4]]
+    assert [json.loads(line)["name"] for line in manifest.read_text().splitlines()][-2:] == [
+        "0000/00000001.png",
+        "0000/00000004.png",
+    ]
+
+
+def test_more_captions_can_follow(tmp_path):
+    generate_pictures(CAPTIONS[:3], tmp_path, Flat())
+    more = Flat()
+    assert len(generate_pictures(CAPTIONS, tmp_path, more)) == 5
+    assert more.seen == CAPTIONS[3:]
+
+
+def test_folders_that_do_not_fit_are_refused(tmp_path):
+    generate_pictures(CAPTIONS, tmp_path, Flat())
+    with pytest.raises(InputError, match=r"its pictures were drawn with .*20.*, got .*30"):
+        generate_pictures(CAPTIONS, tmp_path, Flat(steps=30))
+    with pytest.raises(InputError, match=r"drawn with .*; name another folder"):
+        generate_pictures(CAPTIONS, tmp_path, Flat(), seed=1)
+    with pytest.raises(InputError, match=r"00000000.png is of the caption 'a red dog', now 'a blue cat' has its place"):
+        generate_pictures(CAPTIONS[1:], tmp_path, Flat())
+    with pytest.raises(InputError, match="got no caption"):
+        generate_pictures([], tmp_path, Flat())
+    with pytest.raises(InputError, match="batch: got 0"):
+        generate_pictures(CAPTIONS, tmp_path, Flat(), batch=0)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="not readable as JSON"):
+        generate_pictures(CAPTIONS, tmp_path, Flat())
+
+
+@pytest.fixture(scope="module")
+def tiny_diffusion(tmp_path_factory):
+    """A Stable Diffusion pipeline of a few thousand weights, saved as diffusers saves the real one."""
+    diffusers = pytest.importorskip("diffusers")
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    names = ["<pad>", "<start>", "<end>", *sorted({w for c in CAPTIONS for w in c.split()})]
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(names)}, unk_token="<pad>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", bos_token="<start>", eos_token="<end>", model_max_length=8
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(names), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=8, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        )
+    )  # fmt: skip
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
+        cross_attention_dim=16, attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8), norm_num_groups=4, latent_channels=4, sample_size=64,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    pipeline = diffusers.StableDiffusionPipeline(
+        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet,
+        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("diffusion") / "tiny"
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def test_stable_diffusion_draws_by_caption_and_seed_whatever_the_batch(tiny_diffusion, tmp_path):
+    painter = StableDiffusion(tiny_diffusion, steps=2, size=64)
+    paths = generate_pictures(CAPTIONS, tmp_path, painter, batch=3)
+    pictures = [read_image(p) for p in paths]
+    assert all(p.shape == (64, 64, 3) for p in pictures)
+    assert len({p.tobytes() for p in pictures}) == 5
+    seed = json.loads((tmp_path / "pictures.jsonl").read_text().splitlines()[2])["seed"]
+    alone = painter.paint([CAPTIONS[2]], [seed])[0]
+    assert np.abs(alone.image.astype(int) - pictures[2]).max() <= 1
+    assert not alone.flagged
+    assert json.loads((tmp_path / "manifest.json").read_text())["painter"]["steps"] == 2
+
+
+def test_bad_painters_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="steps: got 0"):
+        StableDiffusion(tmp_path, steps=0)
+    with pytest.raises(InputError, match="size: got 100, expected a multiple of 8"):
+        StableDiffusion(tmp_path, size=100)
+    with pytest.raises(InputError, match="precision: got 'int8'"):
+        StableDiffusion(tmp_path, precision="int8")
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(InputError, match=r'needs diffusers: pip install "\.\[generate\]"'):
+        StableDiffusion(tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    pytest.importorskip("diffusers")
+    with pytest.raises(InputError, match="no text-to-image model of diffusers can be read there"):
+        StableDiffusion(tmp_path)
