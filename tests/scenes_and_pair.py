@@ -2,10 +2,10 @@
 
 import torch
 
-from segue.encoders.dual_encoder import DualConfig, DualEncoder
+from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImage
 from segue.encoders.text.small import SmallText
-from segue.methods.dual_encoder.checkpoint import save_pair
+from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.synthetic.scenes.writer import make_scenes
 
 
@@ -17,5 +17,9 @@ def write_scenes(folder):
 def write_pair(folder):
     torch.manual_seed(0)
     text = SmallText(SmallText.train_tokenizer(["a photo of a dog on the grass"]), width=16, layers=1, heads=2)
-    save_pair(DualEncoder(DualConfig(8, 12), SmallImage(size=32, width=16, layers=1, heads=2), text), folder, {})
+    save_dual_encoder(
+        VisionTextDualEncoder(DualEncoderConfig(8, 12), SmallImage(size=32, width=16, layers=1, heads=2), text),
+        folder,
+        {},
+    )
     return folder

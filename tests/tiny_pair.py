@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from segue.encoders.dual_encoder import DualConfig, DualEncoder
+from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImage
 from segue.encoders.text.small import SmallText
-from segue.methods.dual_encoder.checkpoint import save_pair
+from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.synthetic.scenes.writer import make_scenes
 
 CAPTIONS = [
@@ -22,7 +22,9 @@ def tiny_pair(folder: Path, width: int = 16, seed: int = 0) -> Path:
     """An untrained pair of that width."""
     torch.manual_seed(seed)
     text = SmallText(SmallText.train_tokenizer(CAPTIONS), width=16, layers=1, heads=2)
-    save_pair(DualEncoder(DualConfig(width=width, hidden=0), SmallImage(size=32), text), folder, {})
+    save_dual_encoder(
+        VisionTextDualEncoder(DualEncoderConfig(width=width, hidden=0), SmallImage(size=32), text), folder, {}
+    )
     return folder
 
 

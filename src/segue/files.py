@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: who reads one under way, or after a kill, never sees a part."""
+"""Atomic writes of files and folders (readers see the old version or the new one, never a part), and locks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time work on `path`, which need not exist yet.
+
+    The lock is a file .NAME.lock beside it; it is released when its process ends, however it ends.
+    wait: for the process that holds it; without, raises TimeoutError at once.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0):
+        yield
 
 
 @contextmanager

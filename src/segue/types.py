@@ -205,7 +205,7 @@ class PictureSet:
 
 
 @dataclass(frozen=True)
-class Link:
+class PhraseGrounding:
     """A phrase of a caption tied to a mask.
 
     start, end: the phrase is caption[start:end]. phrase: its words. mask: (H, W) bool on the picture's own grid.
@@ -221,7 +221,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class CaptionedMasks:
+class GroundedCaption:
     """One story of a picture: a caption, how likely it is (0 to 1), and its phrases' masks.
 
     A system that only outlines has an empty caption, and links from 0 to 0 with a class for a phrase.
@@ -230,7 +230,7 @@ class CaptionedMasks:
 
     caption: str
     score: float
-    links: tuple[Link, ...] = ()
+    links: tuple[PhraseGrounding, ...] = ()
 
     def __post_init__(self) -> None:
         for link in self.links:

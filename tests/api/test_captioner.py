@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import segue
-from segue.data.tokenizer import Words
+from segue.data.tokenizer import CaptionTokenizer
 from segue.methods import syntic
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
 from segue.nn.decoding import Decoding
 from segue.synthetic.scenes.language.parser import text_to_image
@@ -23,7 +23,7 @@ SHORT = Decoding(max_tokens=6)
 def made(folder, pair_folder, system="full"):
     """An untrained captioner on disk, with the pair's own features of CAPTIONS as its support set."""
     torch.manual_seed(0)
-    pair, words = load_pair(pair_folder), Words.learn(CAPTIONS * 2, size=300)
+    pair, words = load_dual_encoder(pair_folder), CaptionTokenizer.learn(CAPTIONS * 2, size=300)
     config = system_config(SynticConfig(width=16, layers=1, heads=2, max_tokens=8), system)
     model = build_syntic(config, vocabulary=len(words), pair_width=pair.width, end=words.end, silent=words.silent)
     for p in model.parameters():  # else the prefix hardly counts

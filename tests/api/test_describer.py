@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 import segue as package
 from methods.sgdiff.toys import SIDE, toy_example, toy_model
-from segue.api import Explainer, load_explainer
+from segue.api import Describer, load_describer
 from segue.commands.describe import Asked, _slug
 from segue.data import rle
 from segue.data.formats import scene_graph
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def explainer(folder):
-    return load_explainer(folder)
+    return load_describer(folder)
 
 
 def visual_genome():
@@ -127,7 +127,7 @@ def test_a_picture_is_encoded_once_and_the_oldest_is_forgotten(explainer):
 
 
 def test_load_finds_the_method(folder):
-    assert isinstance(package.load(folder), Explainer)
+    assert isinstance(package.load(folder), Describer)
 
 
 def test_what_is_around_a_place_can_be_named(explainer, segue, folder, files):
@@ -478,7 +478,7 @@ def test_a_stopped_run_of_a_folder_goes_on_and_ends_alike(segue, folder, files, 
     for name in ("7.png", "8.png", "9.png"):
         shutil.copy(files / "7.png", photos / name)
     graph.write_text(json.dumps([visual_genome() | {"image_id": number} for number in (7, 8, 9)]))
-    asked, whole = [], Explainer.each_object
+    asked, whole = [], Describer.each_object
 
     def tell(self, image, **options):
         asked.append(len(asked))
@@ -492,7 +492,7 @@ def test_a_stopped_run_of_a_folder_goes_on_and_ends_alike(segue, folder, files, 
 
     status, at_once, error = run(tmp_path / "once")
     assert status == 0, error
-    monkeypatch.setattr(Explainer, "each_object", tell)
+    monkeypatch.setattr(Describer, "each_object", tell)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "twice")
     status, told, error = run(tmp_path / "twice")
@@ -510,7 +510,7 @@ def test_what_was_told_is_told_again_only_if_something_has_changed(segue, folder
     for name in ("7.png", "8.png"):
         shutil.copy(files / "7.png", photos / name)
     graph.write_text(json.dumps([visual_genome() | {"image_id": number} for number in (7, 8)]))
-    asked, whole = [], Explainer.each_object
+    asked, whole = [], Describer.each_object
 
     def tell(self, image, **options):
         asked.append(image)
@@ -527,7 +527,7 @@ def test_what_was_told_is_told_again_only_if_something_has_changed(segue, folder
         return len(asked) - before
 
     before = 0
-    monkeypatch.setattr(Explainer, "each_object", tell)
+    monkeypatch.setattr(Describer, "each_object", tell)
     assert (again(), again()) == (2, 0)
     monkeypatch.chdir(tmp_path)
     shutil.move(out, tmp_path / "moved")

@@ -9,7 +9,7 @@ import pytest
 import segue as package
 from api.test_captioner import made
 from segue.api import LOADERS, Segmenter, from_pretrained, push_to_hub, save_pretrained
-from segue.api.describer import Explainer
+from segue.api.describer import Describer
 from segue.api.hub import JOBS, MEASURED
 from segue.methods.checkpoint import bundled
 from segue.types import InputError
@@ -122,8 +122,8 @@ def test_a_model_is_fetched_without_pickles(tiny_model, monkeypatch):
         "revision": "v1",
         "patterns": ["*.safetensors", "*.json", "*.txt", "*.md"],
     }
-    with pytest.raises(InputError, match="a Segmenter, expected a Explainer"):
-        Explainer.from_pretrained("me/mine")
+    with pytest.raises(InputError, match="a Segmenter, expected a Describer"):
+        Describer.from_pretrained("me/mine")
 
 
 def test_what_can_not_be_had_is_told(tiny_model, monkeypatch):

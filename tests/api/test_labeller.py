@@ -16,7 +16,7 @@ from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
-from segue.methods.cocu.inference import CARDS, Card, embed_names
+from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol, embed_names
 from segue.types import InputError
 
 LABELS = 'dog, grass, "chair, folding"'
@@ -47,25 +47,25 @@ def test_load_recognises_a_folder_of_ours_and_of_transformers(groupvit, tmp_path
     del config["method"], config["segue"]
     (theirs / "config.json").write_text(json.dumps(config))
     assert isinstance(package.load(theirs), Labeller)
-    assert package.load(theirs).card == Card(448, 448, 224)
-    assert package.load(groupvit).card == CARDS["scenes"]
+    assert package.load(theirs).card == EvalProtocol(448, 448, 224)
+    assert package.load(groupvit).card == PROTOCOLS["scenes"]
 
 
 def test_segment_names_every_pixel_of_the_pictures_own_grid(groupvit, picture):
     model = load_labeller(groupvit)
-    found = model.segment(picture, ["dog", "grass", "sky"], card=Card(32, 32, 16))
+    found = model.segment(picture, ["dog", "grass", "sky"], card=EvalProtocol(32, 32, 16))
     assert isinstance(found, NamedMap)
     assert found.index.shape == found.scores.shape == (40, 56)
     assert set(np.unique(found.index)) <= {0, 1, 2}
-    same = model.segment(np.asarray(Image.open(picture)), "dog, grass, sky", card=Card(32, 32, 16))
+    same = model.segment(np.asarray(Image.open(picture)), "dog, grass, sky", card=EvalProtocol(32, 32, 16))
     np.testing.assert_array_equal(same.index, found.index)
 
 
 def test_background_overrides_the_cards_threshold(groupvit, picture):
     model = load_labeller(groupvit)
-    plain = model.segment(picture, ["dog", "grass"], card=Card(32, 32, 16, 0.999), background=0)
+    plain = model.segment(picture, ["dog", "grass"], card=EvalProtocol(32, 32, 16, 0.999), background=0)
     cut = float(np.median(plain.scores))
-    found = model.segment(picture, ["dog", "grass"], card=Card(32, 32, 16, 0.999), background=cut)
+    found = model.segment(picture, ["dog", "grass"], card=EvalProtocol(32, 32, 16, 0.999), background=cut)
     assert not (plain.index == plain.background).any()
     np.testing.assert_array_equal(found.index == found.background, plain.scores < cut)
 
@@ -163,7 +163,7 @@ def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match
     ],
 )
 def test_the_command_changes_the_card(segue, groupvit, picture, tmp_path, args, values):
-    card = replace(CARDS["small" if "--card" in args else "scenes"], **values)
+    card = replace(PROTOCOLS["small" if "--card" in args else "scenes"], **values)
     status, told, error = segue("segment", picture, "--labels", LABELS, "--model", groupvit, "--json", *args)
     assert status == 0, error
     answer = json.loads(told)
@@ -189,4 +189,4 @@ def test_braces_around_the_names_place_are_kept(groupvit):
 def test_without_a_model_the_bundled_one_names(segue, picture):
     status, told, error = segue("segment", picture, "--labels", "dog, sky", "--json")
     assert status == 0, error
-    assert json.loads(told)["card"] == asdict(CARDS["small"])
+    assert json.loads(told)["card"] == asdict(PROTOCOLS["small"])

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 import segue as package
 from segue.api import graphs, to_onnx
-from segue.data.tokenizer import Words
+from segue.data.tokenizer import CaptionTokenizer
 from segue.methods import syntic
 from segue.methods.checkpoint import bundled
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
@@ -51,7 +51,7 @@ def groupvit(folder):
 def captioner(system):
     """An untrained one that needs no pair."""
     torch.manual_seed(0)
-    words = Words.learn(CAPTIONS * 2, size=300)
+    words = CaptionTokenizer.learn(CAPTIONS * 2, size=300)
     config = system_config(SynticConfig(width=16, layers=2, heads=2, max_tokens=8), system)
     model = build_syntic(config, vocabulary=len(words), pair_width=12, end=words.end, silent=words.silent)
     for p in model.parameters():
@@ -154,7 +154,7 @@ def test_what_can_not_be_exported_is_named(segue, tmp_path, tiny_model):
     status, _, error = segue("export", "pair-scenes", "--onnx", tmp_path / "out")
     assert status == 2
     assert "'pair' has no ONNX export; what has: segmenters (reclmis, unet)" in error
-    with pytest.raises(InputError, match=r"DualEncoder: has no ONNX export"):
+    with pytest.raises(InputError, match=r"VisionTextDualEncoder: has no ONNX export"):
         to_onnx.export_onnx(package.load(bundled()["pair-scenes"]), tmp_path / "out")
     model = package.load(tiny_model)
     model.members *= 2

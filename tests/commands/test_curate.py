@@ -11,7 +11,7 @@ from PIL import Image
 from scenes_and_pair import write_pair, write_scenes
 from segue.api.curation import read_corpus
 from segue.commands import curate as curating
-from segue.data.embedding_store import Store
+from segue.data.embedding_store import EmbeddingStore
 from segue.data.images import read_image
 from segue.methods.cocu.archive import read_archive
 from segue.types import InputError, Picture
@@ -48,7 +48,7 @@ def test_curate_writes_archive_page_and_recovery(segue, scenes, pair, tmp_path):
     assert status == 0, error
     answer = json.loads(told)
     archive = read_archive(out / "archive/archive.parquet")
-    assert len(archive) == answer["pictures"] == len(Store(out / "pictures")) == 14
+    assert len(archive) == answer["pictures"] == len(EmbeddingStore(out / "pictures")) == 14
     assert answer["vocabulary"] == len(archive.concepts)
     recovery = answer["recovery"]
     assert set(recovery) == {"expansion", "ranking", "sampling"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.encoders.image.registry import load_image_tower
+from segue.encoders.image.registry import load_image_encoder
 from segue.types import InputError
 
 
@@ -47,7 +47,7 @@ class ImageTowerContract:
 
     def test_built_again_from_its_config(self):
         tower = self.make().eval()
-        again = load_image_tower(json.loads(json.dumps(tower.config())))
+        again = load_image_encoder(json.loads(json.dumps(tower.config())))
         again.load_state_dict(tower.state_dict())
         x = tower.preprocess(pictures())
         assert (again.width, again.size, again.stride, again.frozen) == (

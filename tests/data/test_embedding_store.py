@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.data.embedding_store import Item, Plan, Store, fill_store, picture_items, text_items
+from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, picture_items, text_items
 from segue.types import InputError
 
 PLAN = Plan("an embedder", "texts", width=3, shard_rows=4, batch_size=2)
@@ -77,7 +77,7 @@ def test_a_failed_run_is_gone_on_with(tmp_path):
     with pytest.raises(RuntimeError):
         fill_store(tmp_path / "s", items(), fails, PLAN)
     with pytest.raises(InputError, match="2 of 3 shards are not filled yet; run the same"):
-        Store(tmp_path / "s")
+        EmbeddingStore(tmp_path / "s")
     seen.clear()
     with pytest.raises(RuntimeError):
         fill_store(tmp_path / "s", items(), fails, PLAN)
@@ -90,7 +90,7 @@ KILLED = """
     import sys, time
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
-    from test_store import PLAN, embed, items
+    from test_embedding_store import PLAN, embed, items
     from segue.data.embedding_store import fill_store
 
     def slow(batch):
@@ -157,16 +157,16 @@ def test_refuses_a_store_of_something_else(tmp_path, change, message):
 
 def test_refuses_what_is_no_store(tmp_path):
     with pytest.raises(InputError, match=r"no manifest.json there"):
-        Store(tmp_path / "nowhere")
+        EmbeddingStore(tmp_path / "nowhere")
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match=r"holds letter.txt and no manifest.json, so it is no store"):
         fill_store(tmp_path, items(), embed, PLAN)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="not the manifest of a store"):
-        Store(tmp_path)
+        EmbeddingStore(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="not readable as JSON"):
-        Store(tmp_path)
+        EmbeddingStore(tmp_path)
 
 
 def test_a_torn_shard_is_named(tmp_path):
@@ -174,13 +174,13 @@ def test_a_torn_shard_is_named(tmp_path):
     shard = tmp_path / "shard-00001.npy"
     shard.write_bytes(shard.read_bytes()[:-5])
     with pytest.raises(InputError, match=r"shard-00001.npy: can't be read.*delete it"):
-        Store(tmp_path).rows()
+        EmbeddingStore(tmp_path).rows()
     np.save(shard, np.zeros((4, 2), np.float16))
     with pytest.raises(InputError, match=r"holds \(4, 2\) float16, expected \(4, 3\)"):
-        Store(tmp_path).rows()
+        EmbeddingStore(tmp_path).rows()
     shard.unlink()
     fill_store(tmp_path, items(), embed, PLAN)
-    assert np.array_equal(Store(tmp_path).rows(), store.rows())
+    assert np.array_equal(EmbeddingStore(tmp_path).rows(), store.rows())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from segue.commands.score import panoptic_files
 from segue.data import rle
 from segue.data.export import join_coco, overlay, to_coco, to_grandf, to_html, to_panoptic, write_stories
 from segue.data.formats.panoptic import read_segments
-from segue.types import CaptionedMasks, InputError, Link
+from segue.types import GroundedCaption, InputError, PhraseGrounding
 
 CAPTION = "a red square <left of> a dog"
 IMAGE = np.full((20, 30, 3), 200, np.uint8)
@@ -26,16 +26,16 @@ def mask(rows, columns):
 
 
 SQUARE, DOG, TAIL = mask(slice(2, 8), slice(3, 9)), mask(slice(5, 15), slice(8, 20)), mask(slice(0, 2), slice(25, 30))
-STORY = CaptionedMasks(
+STORY = GroundedCaption(
     CAPTION,
     0.7,
     (
-        Link(0, 12, "a red square", SQUARE, 0.9, "square"),
-        Link(23, 28, "a dog", DOG, 0.6, "dog"),
-        Link(23, 28, "a dog", TAIL, 0.3, "dog"),
+        PhraseGrounding(0, 12, "a red square", SQUARE, 0.9, "square"),
+        PhraseGrounding(23, 28, "a dog", DOG, 0.6, "dog"),
+        PhraseGrounding(23, 28, "a dog", TAIL, 0.3, "dog"),
     ),
 )
-SILENT = CaptionedMasks("", 0.5, (Link(0, 0, "dog", DOG, 0.5, "dog"),))
+SILENT = GroundedCaption("", 0.5, (PhraseGrounding(0, 0, "dog", DOG, 0.5, "dog"),))
 
 
 @pytest.mark.parametrize("as_polygons", [False, True])
@@ -60,7 +60,7 @@ def test_coco_keeps_to_given_categories():
 
 
 def test_pictures_told_one_by_one_are_joined_as_if_told_at_once():
-    cat = CaptionedMasks("a cat", 0.2, (Link(0, 5, "a cat", TAIL, 0.8, "cat"),))
+    cat = GroundedCaption("a cat", 0.2, (PhraseGrounding(0, 5, "a cat", TAIL, 0.8, "cat"),))
     pictures = [("p.png", [STORY, SILENT]), ("empty.png", []), ("q.png", [cat, STORY])]
     sizes = [(20, 30), (7, 9), (20, 30)]
     for as_polygons in (True, False):
@@ -72,7 +72,7 @@ def test_pictures_told_one_by_one_are_joined_as_if_told_at_once():
 
 
 def test_grandf_ties_characters_to_masks():
-    made = to_grandf([("p.png", [STORY, CaptionedMasks("silence", 0.9)]), ("q.png", [STORY])])
+    made = to_grandf([("p.png", [STORY, GroundedCaption("silence", 0.9)]), ("q.png", [STORY])])
     assert [(i["id"], i["file_name"]) for i in made["images"]] == [(1, "p.png"), (2, "p.png"), (3, "q.png")]
     with pytest.raises(InputError, match="'dog' is tied to no words"):
         to_grandf([("p.png", [SILENT])])
@@ -84,7 +84,7 @@ def test_grandf_ties_characters_to_masks():
 
 
 def test_panoptic_puts_the_surer_mask_on_top():
-    pictures, told = to_panoptic([CaptionedMasks("silence", 0.9), STORY], "p", "p.jpg")
+    pictures, told = to_panoptic([GroundedCaption("silence", 0.9), STORY], "p", "p.jpg")
     (file, pixels), (entry,) = *pictures.items(), told["annotations"]
     assert file == entry["file_name"] == "p.2.panoptic.png"
     assert told["images"] == [{"id": 2, "file_name": "p.jpg", "height": 20, "width": 30}]
@@ -95,7 +95,7 @@ def test_panoptic_puts_the_surer_mask_on_top():
     assert {s["id"]: s["area"] for s in segments} == {i: int((ids == i).sum()) for i in (1, 2, 3)}
     names = {c["id"]: c["name"] for c in told["categories"]}
     assert [names[s["category_id"]] for s in segments] == ["square", "dog", "dog"]
-    hidden = CaptionedMasks("", 1, (Link(0, 0, "a", SQUARE, 0.9), Link(0, 0, "b", SQUARE, 0.1)))
+    hidden = GroundedCaption("", 1, (PhraseGrounding(0, 0, "a", SQUARE, 0.9), PhraseGrounding(0, 0, "b", SQUARE, 0.1)))
     (entry,) = to_panoptic([hidden], "p", "p.jpg")[1]["annotations"]
     assert [s["category_id"] for s in entry["segments_info"]] == [1]
 
@@ -123,7 +123,7 @@ def test_overlay_tints_masks_and_leaves_the_rest():
 def test_an_overlay_has_a_rim_around_each_mask_and_at_the_pictures_edge():
     mask = np.zeros((20, 30), bool)
     mask[0:6, 4:12] = True
-    made = overlay(IMAGE, CaptionedMasks("a dog", 1.0, (Link(0, 5, "a dog", mask, 1.0),)))
+    made = overlay(IMAGE, GroundedCaption("a dog", 1.0, (PhraseGrounding(0, 5, "a dog", mask, 1.0),)))
     rim = (made == (230, 80, 60)).all(-1)
     expected = mask.copy()
     expected[1:5, 5:11] = False
@@ -135,7 +135,7 @@ def test_the_page_of_a_photograph_is_small_and_its_masks_are_where_they_were():
     image = np.random.default_rng(0).integers(0, 255, (900, 3200, 3), np.uint8)
     mask = np.zeros((900, 3200), bool)
     mask[100:200, 3000:3100] = True
-    page = to_html(image, [CaptionedMasks("a dog", 1.0, (Link(0, 5, "a dog", mask, 1.0),))])
+    page = to_html(image, [GroundedCaption("a dog", 1.0, (PhraseGrounding(0, 5, "a dog", mask, 1.0),))])
     assert 'viewBox="0 0 3200 900"' in page
     assert "M3000 100" in page
     data = re.search('href="data:image/jpeg;base64,([^"]+)"', page)[1]
@@ -155,7 +155,9 @@ def test_the_page_lights_the_masks_of_a_phrase():
 
 
 def test_phrases_inside_others_stay_in_the_list():
-    story = CaptionedMasks("a big dog", 1.0, (Link(0, 9, "a big dog", DOG, 1.0), Link(6, 9, "dog", TAIL, 1.0)))
+    story = GroundedCaption(
+        "a big dog", 1.0, (PhraseGrounding(0, 9, "a big dog", DOG, 1.0), PhraseGrounding(6, 9, "dog", TAIL, 1.0))
+    )
     page = to_html(IMAGE, [story])
     assert page.count("<b ") == 1
     assert page.count('data-lights="s0-6-9"') == 1
@@ -165,13 +167,13 @@ def test_masks_of_another_size_are_refused():
     for draw in (lambda: overlay(IMAGE[:9], STORY), lambda: to_html(IMAGE[:9], [STORY])):
         with pytest.raises(InputError, match="mask of 30x20, the picture has 30x9"):
             draw()
-    small = CaptionedMasks("", 1.0, (Link(0, 0, "dog", DOG[:5], 0.5),))
+    small = GroundedCaption("", 1.0, (PhraseGrounding(0, 0, "dog", DOG[:5], 0.5),))
     with pytest.raises(InputError, match="masks of 2 sizes"):
         to_coco([("p.png", [STORY, small])])
 
 
 def test_all_files_of_a_picture(tmp_path):
-    files = write_stories(tmp_path / "out", "p", IMAGE, [STORY, CaptionedMasks("nothing", 0.1)])
+    files = write_stories(tmp_path / "out", "p", IMAGE, [STORY, GroundedCaption("nothing", 0.1)])
     assert sorted(f.name for f in files) == sorted(f.name for f in (tmp_path / "out").iterdir())
     assert {"p.1.png", "p.2.png", "p.1.panoptic.png", "p.html", "p.grandf.json"} <= {f.name for f in files}
     assert Image.open(tmp_path / "out" / "p.1.panoptic.png").size == (30, 20)
@@ -182,7 +184,7 @@ def test_all_files_of_a_picture(tmp_path):
 
 
 def test_a_picture_without_masks_tells_its_size_too(tmp_path):
-    write_stories(tmp_path, "p", IMAGE, [CaptionedMasks("nothing", 0.1)], ("grandf",))
+    write_stories(tmp_path, "p", IMAGE, [GroundedCaption("nothing", 0.1)], ("grandf",))
     (one,) = json.loads((tmp_path / "p.grandf.json").read_text())["images"]
     assert (one["height"], one["width"]) == (20, 30)
     with pytest.raises(InputError, match="mask of 30x20, the picture has 30x9"):
@@ -191,6 +193,6 @@ def test_a_picture_without_masks_tells_its_size_too(tmp_path):
 
 def test_a_story_checks_itself():
     with pytest.raises(InputError, match="got the phrase 'a cat', but the caption has 'a dog' there"):
-        CaptionedMasks(CAPTION, 1.0, (Link(23, 28, "a cat", DOG, 1.0),))
+        GroundedCaption(CAPTION, 1.0, (PhraseGrounding(23, 28, "a cat", DOG, 1.0),))
     with pytest.raises(InputError, match="differ in size"):
-        CaptionedMasks("", 1.0, (Link(0, 0, "a", DOG, 1.0), Link(0, 0, "b", DOG[:4], 1.0)))
+        GroundedCaption("", 1.0, (PhraseGrounding(0, 0, "a", DOG, 1.0), PhraseGrounding(0, 0, "b", DOG[:4], 1.0)))

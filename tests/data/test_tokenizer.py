@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue.data.tokenizer import Words, tidy
+from segue.data.tokenizer import CaptionTokenizer, tidy
 from segue.types import InputError
 
 CAPTIONS = [
@@ -15,7 +15,7 @@ CAPTIONS = [
 
 @pytest.fixture(scope="module")
 def words():
-    return Words.learn(CAPTIONS, size=340)
+    return CaptionTokenizer.learn(CAPTIONS, size=340)
 
 
 def test_there_and_back(words):
@@ -52,7 +52,7 @@ def test_the_size_is_the_true_one(words):
 
 
 def test_learned_twice_the_same(words):
-    assert Words.learn(iter(CAPTIONS), size=340).tokenizer.to_str() == words.tokenizer.to_str()
+    assert CaptionTokenizer.learn(iter(CAPTIONS), size=340).tokenizer.to_str() == words.tokenizer.to_str()
 
 
 def test_no_character_is_unknown_and_broken_ones_are_left_out(words):
@@ -63,7 +63,7 @@ def test_no_character_is_unknown_and_broken_ones_are_left_out(words):
 
 def test_saved_and_loaded(words, tmp_path):
     words.save(tmp_path / "new")
-    assert Words.load(tmp_path / "new").tokenizer.to_str() == words.tokenizer.to_str()
+    assert CaptionTokenizer.load(tmp_path / "new").tokenizer.to_str() == words.tokenizer.to_str()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["tokenizer.json"]
 
 
@@ -77,11 +77,11 @@ def test_tidy(rough, clean):
 
 def test_bad_input(words, tmp_path):
     with pytest.raises(InputError, match="no caption to learn from"):
-        Words.learn([])
+        CaptionTokenizer.learn([])
     with pytest.raises(InputError, match="nothing to read in it"):
         words.encode(["a dog", "  "], 5)
     with pytest.raises(InputError, match=r"tokenizer.json: can't be read"):
-        Words.load(tmp_path)
+        CaptionTokenizer.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="not a tokenizer"):
-        Words.load(tmp_path)
+        CaptionTokenizer.load(tmp_path)

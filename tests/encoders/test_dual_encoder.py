@@ -4,7 +4,7 @@ import torch
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel, SiglipImageProcessorPil, SiglipModel
 
 from contract.towers import PairContract, pictures
-from segue.encoders.dual_encoder import ClipPair, DualConfig, DualEncoder
+from segue.encoders.dual_encoder import ClipDualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImage
 from segue.encoders.text.small import SmallText
 from segue.types import InputError
@@ -24,7 +24,9 @@ def siglip_folder(tmp_path_factory):
 def small_pair(**options):
     torch.manual_seed(0)
     text = SmallText(SmallText.train_tokenizer(PairContract.texts), width=16, layers=1, heads=2)
-    return DualEncoder(DualConfig(8, 12, **options), SmallImage(size=32, width=16, layers=1, heads=2), text)
+    return VisionTextDualEncoder(
+        DualEncoderConfig(8, 12, **options), SmallImage(size=32, width=16, layers=1, heads=2), text
+    )
 
 
 class TestDualEncoder(PairContract):
@@ -38,7 +40,7 @@ class TestClipPair(PairContract):
         self.folder = clip_folder
 
     def make(self):
-        return ClipPair(self.folder)
+        return ClipDualEncoder(self.folder)
 
 
 class TestSiglipPair(PairContract):
@@ -47,7 +49,7 @@ class TestSiglipPair(PairContract):
         self.folder = siglip_folder
 
     def make(self):
-        return ClipPair(self.folder)
+        return ClipDualEncoder(self.folder)
 
     def test_the_temperature_divides(self):
         model = SiglipModel.from_pretrained(self.folder)
@@ -61,7 +63,7 @@ def test_pairs_equal_transformers(clip_folder, siglip_folder):
         (clip_folder, CLIPModel, CLIPImageProcessorPil, {"padding": True}),
         (siglip_folder, SiglipModel, SiglipImageProcessorPil, {"padding": "max_length", "max_length": 12}),
     ):
-        model, pair = kind.from_pretrained(folder).eval(), ClipPair(folder)
+        model, pair = kind.from_pretrained(folder).eval(), ClipDualEncoder(folder)
         words = AutoTokenizer.from_pretrained(folder)(texts, return_tensors="pt", **options)
         words = words if kind is CLIPModel else {"input_ids": words["input_ids"]}
         pixels = processor.from_pretrained(folder)(image, return_tensors="pt")["pixel_values"]
@@ -75,7 +77,7 @@ def test_pairs_equal_transformers(clip_folder, siglip_folder):
 
 
 def test_a_long_text_is_cut_with_a_warning(clip_folder):
-    pair = ClipPair(clip_folder)
+    pair = ClipDualEncoder(clip_folder)
     with pytest.warns(UserWarning, match="longer than the 24 tokens .* is cut"):
         long = pair.embed_texts(["a dog " * 40])
     torch.testing.assert_close(long, pair.embed_texts(["a dog " * 11]))
@@ -83,7 +85,7 @@ def test_a_long_text_is_cut_with_a_warning(clip_folder):
 
 def test_clip_pair_refuses_what_is_no_pair(tmp_path):
     with pytest.raises(InputError, match="no image-text pair could be read there"):
-        ClipPair(tmp_path)
+        ClipDualEncoder(tmp_path)
 
 
 def test_a_place_has_the_vector_of_its_features():
@@ -116,15 +118,15 @@ def test_the_temperature_has_a_floor():
 @pytest.mark.parametrize("wrong", [{"width": 0}, {"hidden": -1}, {"dropout": 1.0}, {"temperature": 0.001}])
 def test_config_refuses(wrong):
     with pytest.raises(InputError, match="expected width >= 1"):
-        DualConfig(**wrong)
+        DualEncoderConfig(**wrong)
     with pytest.raises(InputError, match="expected mean or last"):
-        DualConfig(pooling="first")
+        DualEncoderConfig(pooling="first")
 
 
 def test_linear_heads_have_no_inner_layer():
     assert small_pair().image_head.inner is not None
     text = SmallText(SmallText.train_tokenizer(["a"]), width=16, layers=1, heads=2)
-    pair = DualEncoder(DualConfig(8, 0), SmallImage(size=32, width=16, layers=1, heads=2), text)
+    pair = VisionTextDualEncoder(DualEncoderConfig(8, 0), SmallImage(size=32, width=16, layers=1, heads=2), text)
     a, b = np.random.default_rng(0).standard_normal((2, 5, 16)).astype(np.float32)
     a, b = (pair.image_head.norm(torch.from_numpy(x)) for x in (a, b))
     linear = pair.image_head.linear

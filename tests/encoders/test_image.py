@@ -15,7 +15,7 @@ from contract.towers import ImageTowerContract, pictures
 from segue.encoders.image.clip import ClipImage
 from segue.encoders.image.contract import Preparation
 from segue.encoders.image.efficientnet import EfficientNetLite
-from segue.encoders.image.registry import image_tower, load_image_tower
+from segue.encoders.image.registry import build_image_encoder, load_image_encoder
 from segue.encoders.image.small import SmallImage
 from segue.types import InputError
 from tiny_clip import write_clip, write_siglip
@@ -110,7 +110,7 @@ def test_dense_clip_is_a_last_layer_where_each_place_sees_itself_alone(clip_fold
 def test_clip_at_another_size_interpolates_its_positions(clip_folder):
     tower = ClipImage(clip_folder, size=48)
     assert tower(tower.preprocess(pictures())).dense.shape == (3, 12, 6, 6)
-    assert load_image_tower(tower.config()).size == 48
+    assert load_image_encoder(tower.config()).size == 48
     with pytest.raises(InputError, match="multiple of its patch, 8"):
         ClipImage(clip_folder, size=50)
 
@@ -139,9 +139,9 @@ def test_clip_refuses_what_is_no_clip(clip_folder, tmp_path):
 def test_changed_weights_are_noticed(clip_folder):
     config = ClipImage(clip_folder).config()
     with pytest.raises(InputError, match="its weights changed since"):
-        load_image_tower({**config, "sha256": "0" * 64})
+        load_image_encoder({**config, "sha256": "0" * 64})
     with pytest.raises(InputError, match="got kind 'resnet', expected one of"):
-        load_image_tower({"kind": "resnet"})
+        load_image_encoder({"kind": "resnet"})
 
 
 def test_efficientnet_folds_without_changing_and_knows_a_stripe_from_a_plain():
@@ -192,9 +192,9 @@ def test_efficientnet_refuses_a_broken_file(monkeypatch, tmp_path):
 
 
 def test_towers_by_name():
-    assert image_tower("small", size=64).size == 64
+    assert build_image_encoder("small", size=64).size == 64
     with pytest.raises(InputError, match='expected "small", "efficientnet-lite0" or "clip:ID-OR-FOLDER"'):
-        image_tower("vgg")
+        build_image_encoder("vgg")
 
 
 def test_preparation_refuses():

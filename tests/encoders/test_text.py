@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.encoders import ClipText, MiniLM, NoteCache, SmallText, TextTower, load_text_tower
+from segue.encoders import ClipText, MiniLM, NoteCache, SmallText, TextEncoder, load_text_encoder
 from segue.types import InputError
 
 NOTES = [
@@ -74,7 +74,7 @@ class Contract:
     notes = ("left lung", "one area, upper right", "x")
 
     @pytest.fixture
-    def tower(self) -> TextTower:
+    def tower(self) -> TextEncoder:
         raise NotImplementedError
 
     def test_shapes_and_zeros_on_padding(self, tower):
@@ -106,7 +106,7 @@ class Contract:
     def test_built_again_from_its_folder(self, tower, tmp_path):
         tower.eval()
         config = json.loads(json.dumps(tower.save(tmp_path)))
-        again = load_text_tower(config, tmp_path)
+        again = load_text_encoder(config, tmp_path)
         again.load_state_dict(tower.state_dict())
         again.eval()
         assert type(again) is type(tower)
@@ -338,13 +338,13 @@ def test_minilm_names_the_extra_when_missing(monkeypatch):
         MiniLM()
 
 
-# --- load_text_tower
+# --- load_text_encoder
 
 
 def test_changed_weights_are_noticed(clip, tmp_path):
     config = clip.save(tmp_path)
     with pytest.raises(InputError, match=r"weights changed since the checkpoint was saved .*expected 000000000000"):
-        load_text_tower({**config, "sha256": "0" * 64}, tmp_path)
+        load_text_encoder({**config, "sha256": "0" * 64}, tmp_path)
 
 
 def test_fingerprint_feels_one_weight(clip_folder):
@@ -358,10 +358,10 @@ def test_fingerprint_feels_one_weight(clip_folder):
 
 def test_load_refuses(small, tmp_path):
     with pytest.raises(InputError, match=r"tokenizer\.json: the text tower's tokenizer is missing"):
-        load_text_tower(small.config(), tmp_path)
+        load_text_encoder(small.config(), tmp_path)
     small.save(tmp_path)
     with pytest.raises(InputError, match="got kind 'bert', expected one of 'clip', 'minilm', 'small'"):
-        load_text_tower({"kind": "bert"}, tmp_path)
+        load_text_encoder({"kind": "bert"}, tmp_path)
 
 
 def test_save_replaces_the_file_whole(small, tmp_path, monkeypatch):

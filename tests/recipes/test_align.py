@@ -15,14 +15,14 @@ from PIL import Image, ImageDraw
 
 from contract.towers import pictures
 from segue.commands.embed import find_items
-from segue.data.embedding_store import Store
+from segue.data.embedding_store import EmbeddingStore
 from segue.data.images import read_image
-from segue.encoders.dual_encoder import DualConfig, DualEncoder
+from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImage
 from segue.encoders.text.small import SmallText
 from segue.lab.bench.embed import bench_store
 from segue.lab.tables.align import SYSTEMS, flickr8k_table
-from segue.methods.dual_encoder.checkpoint import load_pair, save_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.recipes.align import ALIGN, Captioned, PairBatches, Towers, build_pair, recalls, train_pair
 from segue.types import InputError, Picture, PictureSet
 
@@ -65,7 +65,7 @@ def quick(tmp_path):
 
 def test_a_small_pair_learns_colours_and_shapes(quick):
     train, val = toy(NAMES[12:]), toy(NAMES[:12])
-    pair = load_pair(train_pair(quick, train, val))
+    pair = load_dual_encoder(train_pair(quick, train, val))
     held_out = Captioned.of(val, "stop", "val")
     found = recalls(pair, held_out, None, None)
     assert found["i2t_r1"] > 0.4  # by chance 1 in 12; measured .75
@@ -85,7 +85,7 @@ def test_frozen_towers_read_a_data_set_once(quick, monkeypatch, capsys):
     for name in ("_read_images", "_read_texts"):  # a second reading would divide by zero
         monkeypatch.setattr(sys.modules["segue.recipes.align"], name, lambda *_: 1 / 0)
     train_pair(replace(settings, out=settings.out.with_name("again")), train, val)
-    pair, held_out = load_pair(folder), Captioned.of(val, "stop", "val")
+    pair, held_out = load_dual_encoder(folder), Captioned.of(val, "stop", "val")
     towers = Towers(pair, settings.cache)
     kept_features = recalls(pair, held_out, towers.images(held_out), towers.texts(held_out))
     assert kept_features == pytest.approx(recalls(pair, held_out, None, None), abs=0.13)
@@ -140,9 +140,9 @@ def test_the_table_has_every_system_and_seed(tmp_path):
 def pair_folder(tmp_path_factory):
     torch.manual_seed(0)
     text = SmallText(SmallText.train_tokenizer(["a dog runs on grass"]), width=16, layers=1, heads=2)
-    pair = DualEncoder(DualConfig(8, 0), SmallImage(size=32, width=16, layers=1, heads=2), text)
+    pair = VisionTextDualEncoder(DualEncoderConfig(8, 0), SmallImage(size=32, width=16, layers=1, heads=2), text)
     folder = tmp_path_factory.mktemp("pairs") / "tiny"
-    save_pair(pair, folder, {"recipe": "a test"})
+    save_dual_encoder(pair, folder, {"recipe": "a test"})
     return folder
 
 
@@ -161,9 +161,9 @@ def test_embed_pictures(segue, album, pair_folder, tmp_path):
     assert json.loads(told) == {
         "store": str(out), "kind": "images", "rows": 9, "width": 8, "shards": 3, "bad": 0, "bad_names": [],
     }  # fmt: skip
-    store = Store(out)
+    store = EmbeddingStore(out)
     assert store.names == ["0.png", "2.png", "4.png", "6.png", "8.png", *(f"more/{i}.png" for i in (1, 3, 5, 7))]
-    direct = load_pair(pair_folder).embed_images([read_image(album / name) for name in store.names])
+    direct = load_dual_encoder(pair_folder).embed_images([read_image(album / name) for name in store.names])
     np.testing.assert_allclose(store.rows(), direct.numpy(), atol=1e-3)
 
 
@@ -175,7 +175,7 @@ def test_embed_texts_divided_by_newlines_alone(segue, pair_folder, tmp_path):
     assert "1 of 4 inputs can't be read: line 3: a blank text" in error
     status, told, _ = segue(*command, "--on-bad", "skip", "--json")
     assert (status, json.loads(told)["bad_names"]) == (0, ["line 3"])
-    assert Store(tmp_path / "s").names == ["line 1", "line 2", "line 4"]
+    assert EmbeddingStore(tmp_path / "s").names == ["line 1", "line 2", "line 4"]
 
 
 def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_folder, tmp_path):
@@ -193,10 +193,10 @@ def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_f
 def test_embed_refuses_a_store_of_another_pair_and_other_inputs(segue, album, pair_folder, tmp_path):
     assert segue("embed", album, "-o", tmp_path / "s", "--pair", pair_folder)[0] == 0
     torch.manual_seed(1)
-    other = load_pair(pair_folder)
+    other = load_dual_encoder(pair_folder)
     with torch.no_grad():
         other.image_head.linear.weight += 1
-    save_pair(other, tmp_path / "other", {})
+    save_dual_encoder(other, tmp_path / "other", {})
     status, _, error = segue("embed", album, "-o", tmp_path / "s", "--pair", tmp_path / "other")
     assert status == 2
     assert "a store with embedder" in error

@@ -19,7 +19,7 @@ from segue.lab.run import rows_of
 from segue.lab.tables.cocu_scenes import SEEDS, learning_curve, named_often, score_scenes
 from segue.methods.cocu.archive import read_archive
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
-from segue.methods.cocu.inference import CARDS, Card
+from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
 from segue.recipes import RECIPES
 from segue.recipes.cocu import SCENES, NamedBatches, System, build, cocu, curated_archive, with_nouns
 from segue.synthetic.scenes.scene import CLASSES
@@ -52,7 +52,7 @@ def settings(scenes, tmp_path_factory):
 def tiny():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "scenes", TINY)
-        patch.setitem(CARDS, "scenes", Card(32, 32, 16))
+        patch.setitem(PROTOCOLS, "scenes", EvalProtocol(32, 32, 16))
         yield
 
 
@@ -69,7 +69,7 @@ def batches_of(settings):
 
 def test_training_leaves_a_checkpoint_that_segments(trained, settings, scenes):
     model = load_labeller(trained)
-    assert model.card == CARDS["scenes"]
+    assert model.card == PROTOCOLS["scenes"]
     assert model.about["system"] == "full"
     assert model.about["data"] == scenes.name
     assert str(scenes.parent) not in (trained / "config.json").read_text()
@@ -145,7 +145,7 @@ def test_eval_changes_the_card(segue, trained, scenes, tiny_model):
     changed = json.loads(told)
     assert changed["card"] == plain["card"] | {"soft": False, "prompt": "the {}", "top_k": 3}
     assert (plain["protocol"], changed["protocol"]) == ("the model's own", "scenes, changed")
-    card = Card(**changed["card"])
+    card = EvalProtocol(**changed["card"])
     pictures, classes, truth = with_truth(read_pictures(scenes, "val"), card)
     ious, accuracy = score_maps(load_labeller(trained), pictures, classes, truth, card)
     assert (changed["miou"], changed["pixel_accuracy"]) == (pytest.approx(np.nanmean(ious)), pytest.approx(accuracy))
@@ -173,16 +173,16 @@ def test_a_perfect_answer_scores_one(trained, scenes, monkeypatch):
 def test_without_label_maps_the_masks_are_the_truth(scenes):
     found = read_pictures(scenes, "val")
     bare = replace(found, pictures=[replace(p, label_map=None) for p in found.pictures])
-    pictures, classes, truth = with_truth(bare, Card(32, 32, 16, 0.9))
+    pictures, classes, truth = with_truth(bare, EvalProtocol(32, 32, 16, 0.9))
     assert classes == (*found.classes, "background")
     for picture, whole in zip(pictures, found.pictures, strict=True):
         both = truth(picture)
         known = whole.label_map()
         assert (both == known)[known != 255].mean() > 0.99
-    assert with_truth(bare, Card(32, 32, 16))[1] == found.classes
+    assert with_truth(bare, EvalProtocol(32, 32, 16))[1] == found.classes
     with pytest.raises(InputError, match="no picture of this split has a label map or a mask"):
         with_truth(replace(found, pictures=[replace(p, label_map=None, regions=(), relations=(), phrases=())
-                                            for p in found.pictures]), Card(32, 32, 16))  # fmt: skip
+                                            for p in found.pictures]), EvalProtocol(32, 32, 16))  # fmt: skip
 
 
 def test_background_is_scored_by_cards_that_can_answer_it(trained, scenes, monkeypatch):
@@ -194,7 +194,7 @@ def test_background_is_scored_by_cards_that_can_answer_it(trained, scenes, monke
     monkeypatch.setattr("segue.evaluation.labels.read_pictures", lambda *_: named)
     model = load_labeller(trained)
     for threshold in (None, 0.2):
-        model.card = Card(32, 32, 16, threshold)
+        model.card = EvalProtocol(32, 32, 16, threshold)
         told = evaluate_label_maps(model, scenes, "val")
         there = {name: iou for name, iou in told["class_iou"].items() if iou is not None}
         assert ("background" in there) == (threshold is not None)
@@ -202,7 +202,7 @@ def test_background_is_scored_by_cards_that_can_answer_it(trained, scenes, monke
         said = "left out of miou: this card has no threshold, below which a pixel would be background"
         assert told["card"].get("background") == (None if threshold else said)
     monkeypatch.undo()
-    model.card = Card(32, 32, 16)
+    model.card = EvalProtocol(32, 32, 16)
     assert "background" not in evaluate_label_maps(model, scenes, "val")["card"]
 
 
@@ -212,13 +212,13 @@ def test_what_label_maps_leave_out_is_background_where_the_card_has_one(scenes):
     holed = replace(
         found, pictures=[replace(p, label_map=lambda m=m: m) for p, m in zip(found.pictures, hidden, strict=True)]
     )
-    for card, rest in ((Card(32, 32, 16, 0.3), len(found.classes)), (Card(32, 32, 16), 255)):
+    for card, rest in ((EvalProtocol(32, 32, 16, 0.3), len(found.classes)), (EvalProtocol(32, 32, 16), 255)):
         pictures, classes, truth = with_truth(holed, card)
         assert classes == ((*found.classes, "background") if rest != 255 else found.classes)
         for picture, there in zip(pictures, hidden, strict=True):
             np.testing.assert_array_equal(truth(picture), np.where(there == 255, rest, there))
     named = replace(holed, classes=("background", *found.classes[1:]))
-    assert with_truth(named, Card(32, 32, 16, 0.3))[1] == named.classes
+    assert with_truth(named, EvalProtocol(32, 32, 16, 0.3))[1] == named.classes
 
 
 def test_pictures_get_a_short_text_of_each_thing_that_their_captions_name():

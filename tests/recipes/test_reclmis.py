@@ -15,7 +15,7 @@ from segue.data.medical.lvit import read_lvit
 from segue.data.medical.note_batches import load_examples
 from segue.evaluation.notes import evaluate, shuffled
 from segue.methods.reclmis.config import RecLMISConfig
-from segue.recipes.reclmis import Settings, folds_by_group, network_config, reclmis, text_tower
+from segue.recipes.reclmis import Settings, build_text_encoder, folds_by_group, network_config, reclmis
 from segue.synthetic.chest import make_chest
 from segue.training import read_history
 from segue.types import InputError
@@ -119,7 +119,7 @@ def test_systems_and_text_towers_by_name(settings, tmp_path):
     assert network_config(replace(settings, system="text_blind")).interaction == "none"
     assert network_config(replace(settings, size="faithful")).widths == (64, 128, 256, 512, 512)
     with pytest.raises(InputError, match='expected "small", "minilm" or "clip:ID-OR-FOLDER"'):
-        text_tower("bert", ["a note"])
+        build_text_encoder("bert", ["a note"])
 
 
 def test_a_folder_without_a_training_split(settings, tmp_path):

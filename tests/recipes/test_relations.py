@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from methods.sgdiff.toys import toy_example, toy_model
-from segue.api import load_explainer
+from segue.api import load_describer
 from segue.lab.registry import TABLES
 from segue.lab.tables.relations import relations_table
 from segue.methods.sgdiff.checkpoint import save
@@ -46,7 +46,7 @@ def test_the_frequent_predicate_of_two_classes():
 def test_a_run_leaves_a_head_that_an_explainer_uses(scenes, tmp_path):
     folder = relations(RelationSettings(tmp_path / "run", scenes, width=16, steps=2, batch_size=4, evaluations=1))
     save(toy_model(), tmp_path / "stories")
-    plain, taught = load_explainer(tmp_path / "stories"), load_explainer(tmp_path / "stories", relations=folder.parent)
+    plain, taught = load_describer(tmp_path / "stories"), load_describer(tmp_path / "stories", relations=folder.parent)
     image, picture, _ = toy_example()
     told = [Relation(0, "right of", 1)]
     taught.relations.relate = lambda labels, boxes, size: told

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segue.api import load_explainer
+from segue.api import load_describer
 from segue.api.models import about
 from segue.data import rle
 from segue.data.formats import read_pictures
@@ -16,7 +16,7 @@ from segue.lab.tables.sgdiff_scenes import sgdiff_bundled_table, sgdiff_scenes_t
 from segue.metrics.captions import score_captions
 from segue.recipes.sgdiff import SCENES, config_of, sgdiff_scenes, staged, train_sgdiff, usable
 from segue.synthetic.scenes.writer import make_scenes
-from segue.types import CaptionedMasks, InputError, Link, Phrase, Picture, PictureSet, Region
+from segue.types import GroundedCaption, InputError, Phrase, PhraseGrounding, Picture, PictureSet, Region
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,11 @@ def truthful(case, count, seed):
     number = picture.captions.index(caption)
     phrases = [p for p in picture.phrases if p.caption == number and p.regions]
     links = [
-        Link(p.start, p.end, caption[p.start : p.end], rle.decode(picture.regions[r].mask), 0.9, "")
+        PhraseGrounding(p.start, p.end, caption[p.start : p.end], rle.decode(picture.regions[r].mask), 0.9, "")
         for p in phrases
         for r in p.regions
     ]
-    return [CaptionedMasks(caption, 1.0, tuple(links))] * count
+    return [GroundedCaption(caption, 1.0, tuple(links))] * count
 
 
 def test_two_stages_leave_a_model_that_explains(quick):
@@ -65,7 +65,7 @@ def test_two_stages_leave_a_model_that_explains(quick):
     assert "train/bit" in first
     assert "train/mask" not in first
     picture = read_pictures(quick.data, "test").pictures[0]
-    found = load_explainer(folder).explain(picture.load(), box=picture.regions[0].box, regions=picture.regions, top=2)
+    found = load_describer(folder).explain(picture.load(), box=picture.regions[0].box, regions=picture.regions, top=2)
     assert len(found) == 2
 
 
@@ -111,7 +111,7 @@ def test_the_oracle_takes_the_best_and_missing_masks_count_nothing(pictures):
 
     def tell(case, count, seed):
         said = ["nothing at all here", case.references[-1]][:count]
-        return [CaptionedMasks(caption, 0.5) for caption in said]
+        return [GroundedCaption(caption, 0.5) for caption in said]
 
     found = score_cases(tell, cases, top=2, java=False)
     truth = {str(i): c.references for i, c in enumerate(cases)}
@@ -127,7 +127,7 @@ def test_the_story_told_alone_is_not_the_one_ranked_first_of_many(pictures):
 
     def tell(case, count, seed):
         alone, *many = case.references[-1], "nothing at all here", case.references[-1]
-        return [CaptionedMasks(caption, 0.5) for caption in ([alone] if count == 1 else many)]
+        return [GroundedCaption(caption, 0.5) for caption in ([alone] if count == 1 else many)]
 
     found = score_cases(tell, cases, top=2, java=False, outlines=False)
     assert found["cider"] == found["cider_oracle5"] > found["cider_selected"] == pytest.approx(0, abs=1e-3)
@@ -138,12 +138,12 @@ def test_each_case_and_draw_has_a_seed_of_its_own_and_scores_are_means_of_draws(
 
     def tell(case, count, seed):
         seeds.append(seed)
-        return [CaptionedMasks(case.references[-1] if seed % 2 else "nothing at all here", 0.5)] * count
+        return [GroundedCaption(case.references[-1] if seed % 2 else "nothing at all here", 0.5)] * count
 
     found = score_cases(tell, cases, top=1, java=False, outlines=False, draws=2)
     assert len(seeds) == len(set(seeds)) == 2 * len(cases)
     right = score_cases(
-        lambda case, *_: [CaptionedMasks(case.references[-1], 1)], cases, top=1, java=False, outlines=False
+        lambda case, *_: [GroundedCaption(case.references[-1], 1)], cases, top=1, java=False, outlines=False
     )
     assert found["cider"] == pytest.approx(right["cider"] / 2, rel=1e-3)
 
@@ -156,7 +156,7 @@ def test_the_wording_gap_is_between_the_shares_of_a_classs_words(pictures, monke
     case = cases_of([replace(pictures[0], captions=captions, regions=(dog,), relations=(), phrases=phrases)], "any")[0]
 
     def gap(*said):
-        stories = [CaptionedMasks(text, 0.5) for text in said]
+        stories = [GroundedCaption(text, 0.5) for text in said]
         found = score_cases(lambda _, count, seed: (stories * count)[:count], [case], top=4, java=False, outlines=False)
         return found["wording_gap"]
 
@@ -193,18 +193,18 @@ def test_a_wrong_noun_is_a_wrong_tie(pictures):
     mask = rle.decode(region.mask)
     right = next(word for word, label in classes.items() if label == region.label)
     for word, expected in ((right, 1.0), (wrong, 0.0)):
-        story = CaptionedMasks(word, 1.0, (Link(0, len(word), word, mask, 0.9),))
+        story = GroundedCaption(word, 1.0, (PhraseGrounding(0, len(word), word, mask, 0.9),))
         found = score_cases(lambda _, count, seed, s=story: [s] * count, [case], top=1, java=False)
         assert found["link_accuracy"] == expected
         assert (found["map"] > 0) == bool(expected)
-    assert said_class(Link(0, 5, "zzzzz", mask, 1.0), classes) == ""
-    assert said_class(Link(0, 0, "dog", mask, 1.0, "dog"), classes) == "dog"
+    assert said_class(PhraseGrounding(0, 5, "zzzzz", mask, 1.0), classes) == ""
+    assert said_class(PhraseGrounding(0, 0, "dog", mask, 1.0, "dog"), classes) == "dog"
 
 
 def test_outlining_more_than_the_caption_names_counts_in_the_strict_figure_only(pictures):
     case = next(c for c in cases_of(pictures, "first") if len(c.told) < len(c.picture.regions))
     masks = [rle.decode(region.mask) for region in case.picture.regions]
-    story = CaptionedMasks("", 1.0, tuple(Link(0, 0, "", mask, 0.9) for mask in masks))
+    story = GroundedCaption("", 1.0, tuple(PhraseGrounding(0, 0, "", mask, 0.9) for mask in masks))
     found = score_cases(lambda *_: [story], [case], top=1, java=False, tells=False)
     assert found["mask_iou"] == 1
     assert found["mask_iou_strict"] == pytest.approx(len(case.told) / len(masks))
@@ -238,8 +238,10 @@ class Says:
 def test_the_sequential_pipeline_ties_masks_to_the_nouns_told(pictures):
     case = cases_of(pictures, "any")[0]
     mask = np.ones((48, 48), np.bool_)
-    outliner = Says(CaptionedMasks("", 0.5, tuple(Link(0, 0, c, mask, 0.7, c) for c in ("dog", "cat", "tree"))))
-    teller = Says(CaptionedMasks("a puppy near a kitten and a puppy", 0.4), CaptionedMasks("nobody", 0.2))
+    outliner = Says(
+        GroundedCaption("", 0.5, tuple(PhraseGrounding(0, 0, c, mask, 0.7, c) for c in ("dog", "cat", "tree")))
+    )
+    teller = Says(GroundedCaption("a puppy near a kitten and a puppy", 0.4), GroundedCaption("nobody", 0.2))
     classes = {"puppy": "dog", "kitten": "cat", "oak": "tree"}
     first, second = tell_in_turn(teller, outliner, classes, case, 2, 0)
     assert [(link.start, link.phrase, link.label, link.score) for link in first.links] == [

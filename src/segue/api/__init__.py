@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.api.captioner import Caption, Captioner, load_captioner
-from segue.api.describer import Explainer, load_explainer
+from segue.api.describer import Describer, load_describer
 from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.api.labeller import Labeller, load_labeller
@@ -22,13 +22,13 @@ from segue.api.models import ENSEMBLE, find, method_of
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
 from segue.methods.checkpoint import bundled
 from segue.methods.cocu.inference import NamedMap
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 
 __all__ = [
     "ENSEMBLE",
     "Caption",
     "Captioner",
-    "Explainer",
+    "Describer",
     "Explanation",
     "Illustrator",
     "Labeller",
@@ -41,10 +41,10 @@ __all__ = [
     "from_pretrained",
     "load",
     "load_captioner",
-    "load_explainer",
+    "load_describer",
+    "load_dual_encoder",
     "load_illustrator",
     "load_labeller",
-    "load_pair",
     "load_segmenter",
     "push_to_hub",
     "read_notes",
@@ -54,9 +54,9 @@ __all__ = [
 LOADERS: dict[str, Callable[..., Any]] = {
     "cocu": load_labeller,
     "crossmodal": load_illustrator,
-    "pair": load_pair,
+    "pair": load_dual_encoder,
     "reclmis": load_segmenter,
-    "sgdiff": load_explainer,
+    "sgdiff": load_describer,
     "syntic": load_captioner,
     "unet": load_segmenter,
 }

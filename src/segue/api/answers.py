@@ -13,7 +13,7 @@ from segue.api.illustrator import Layout
 from segue.data import rle
 from segue.data.images import png_bytes
 from segue.methods.cocu.inference import NamedMap
-from segue.types import CaptionedMasks, Link, Segmentation
+from segue.types import GroundedCaption, PhraseGrounding, Segmentation
 
 
 def _png(mask: NDArray[np.bool_]) -> str:
@@ -61,17 +61,17 @@ def of_map(answer: NamedMap) -> list[dict[str, Any]]:
 DESCRIBED = "described"  # the one class of what a note describes
 
 
-def as_story(answer: Segmentation | NamedMap) -> CaptionedMasks:
+def as_story(answer: Segmentation | NamedMap) -> GroundedCaption:
     """An answer as `segue.data.export` takes it: what a note describes, or each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
-        link = Link(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)
-        return CaptionedMasks("", answer.score, (link,) if answer.area else ())
+        link = PhraseGrounding(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)
+        return GroundedCaption("", answer.score, (link,) if answer.area else ())
     found = [(name, answer.index == value) for value, name in enumerate(answer.names)]
-    links = tuple(Link(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
-    return CaptionedMasks("", float(answer.scores.mean()), links)
+    links = tuple(PhraseGrounding(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
+    return GroundedCaption("", float(answer.scores.mean()), links)
 
 
-def of_story(story: CaptionedMasks) -> dict[str, Any]:
+def of_story(story: GroundedCaption) -> dict[str, Any]:
     """Caption, score, and for each link the characters of its phrase, its class, score, area and box.
 
     A story's score has four digits, not places: of many nodes a set may have a probability of .00001.

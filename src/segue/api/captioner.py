@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.hub import Shared
+from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
-from segue.encoders.dual_encoder import Pair
+from segue.encoders.dual_encoder import DualEncoder
 from segue.methods import syntic
 from segue.methods.detectors import Detector, load_detector
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import Support
 from segue.methods.syntic.tagging import gathered, labels, tag
 from segue.nn.decoding import Decoding
@@ -61,7 +61,7 @@ def load_captioner(
         raise InputError(f"{folder}: names no image-text pair; tell where it is: pair=FOLDER (--pair FOLDER)")
     source = folder / source if pair is None and (folder / source / "config.json").is_file() else source  # its own
     try:
-        encoders = load_pair(source, device=device)
+        encoders = load_dual_encoder(source, device=device)
     except InputError as error:
         raise InputError(f"{folder}: {error}; if it has moved, tell where: pair=FOLDER (--pair FOLDER)") from error
     trained.model.to(device)
@@ -83,7 +83,7 @@ def _detector(folder: Path, trained: syntic.Captioner, detector: str | None, dev
         raise InputError(f"{error}; {folder} finds objects by it: tell where it is: --detector FOLDER") from error
 
 
-class Captioner(Shared):
+class Captioner(HubMixin):
     """A trained captioner and the image-text pair whose features it reads; pictures are read `batch_size` at a time.
 
     detector: what looks for objects in pictures; without, they are looked for by image-text similarity.
@@ -93,7 +93,7 @@ class Captioner(Shared):
     def __init__(
         self,
         trained: syntic.Captioner,
-        pair: Pair,
+        pair: DualEncoder,
         batch_size: int = 32,
         detector: Detector | None = None,
     ) -> None:

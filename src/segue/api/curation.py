@@ -13,7 +13,7 @@ from segue.api.embedding import embed_items
 from segue.data.embedding_store import Item, picture_items, show_progress, text_items
 from segue.data.formats import read_pictures
 from segue.data.images import read_image
-from segue.encoders.dual_encoder import Pair
+from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.cocu.curation.arrays import CurateSettings
 from segue.methods.cocu.curation.run import Spread, curate
 from segue.methods.cocu.vocabulary import Vocabulary, noun_vocabulary, read_vocabulary
@@ -55,7 +55,7 @@ def read_corpus(
 def curate_corpus(
     corpus: Corpus,
     out: Path,
-    pair: Pair,
+    pair: DualEncoder,
     name: str,
     settings: CurateSettings,
     *,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.hub import Shared
+from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture as Image
 from segue.api.pictures import pixels_of
@@ -31,7 +31,7 @@ from segue.methods.sgdiff.inference import explain_all
 from segue.methods.sgdiff.model import Encoded, SGDiff
 from segue.methods.sgdiff.prompts import Point, every_box, prompt_box
 from segue.methods.sgdiff.relations import RelationHead, load_relations
-from segue.types import CaptionedMasks, InputError, Picture, Region, Relation
+from segue.types import GroundedCaption, InputError, Picture, Region, Relation
 
 Graph = str | Path | SceneGraph
 TOGETHER = 16  # prompts in a batch, fewer where their masks (about MASKS a story) would need more than ROOM bytes
@@ -40,9 +40,9 @@ SLIGHT = 0.1  # of a prompt or its object, whichever is smaller: with less in co
 KEPT = 4  # pictures whose features are remembered
 
 
-def load_explainer(
+def load_describer(
     name_or_path: str | Path, *, device: str = "cpu", detector: str | None = None, relations: str | Path | None = None
-) -> Explainer:
+) -> Describer:
     """An explainer from a bundled name or a checkpoint folder.
 
     detector: for pictures that come without a scene graph: a DETR by its id on the hub or from a local folder, or a
@@ -51,7 +51,7 @@ def load_explainer(
     folder = find(name_or_path, device)
     model = restore(folder)[0].to(device)
     head = None if relations is None else load_relations(find(relations, device)).to(device)
-    explainer = Explainer(model, None if detector is None else load_detector(detector, device), head)
+    explainer = Describer(model, None if detector is None else load_detector(detector, device), head)
     explainer.folder = folder
     return explainer
 
@@ -64,7 +64,7 @@ class _Seen:
     found: SceneGraph | None = None
 
 
-class Explainer(Shared):
+class Describer(HubMixin):
     """Tells stories around a prompt. The last few pictures stay encoded, so a further prompt costs little."""
 
     def __init__(self, model: SGDiff, detector: Detector | None = None, relations: RelationHead | None = None) -> None:
@@ -85,7 +85,7 @@ class Explainer(Shared):
         label: str | None = None,
         top: int = 5,
         **options: Any,
-    ) -> list[CaptionedMasks]:
+    ) -> list[GroundedCaption]:
         """`top` stories around one prompt, the likeliest first.
 
         image: a path, or (H, W, 3) uint8 RGB. Exactly one of box (x, y, width, height), point (x, y), mask (H, W) bool
@@ -109,7 +109,7 @@ class Explainer(Shared):
         _warn_of_nothing_there(known, asked)
         return stories
 
-    def explain_every(self, image: Image, **asked: Any) -> list[tuple[Box, list[CaptionedMasks]]]:
+    def explain_every(self, image: Image, **asked: Any) -> list[tuple[Box, list[GroundedCaption]]]:
         """All of `each_object`, whose arguments these are."""
         return list(self.each_object(image, **asked))
 
@@ -123,7 +123,7 @@ class Explainer(Shared):
         top: int = 1,
         tries: int = 4,
         **options: Any,
-    ) -> Iterator[tuple[Box, list[CaptionedMasks]]]:
+    ) -> Iterator[tuple[Box, list[GroundedCaption]]]:
         """Each object's box with its stories; arguments as those of `explain`.
 
         One after the other, because the masks of all objects of a photograph can be gigabytes.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from segue.data.embedding_store import Item, Plan, Store, fill_store, show_progress
-from segue.encoders.dual_encoder import Pair
+from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, show_progress
+from segue.encoders.dual_encoder import DualEncoder
 
 BATCH = {"images": 32, "texts": 256}
 
@@ -15,13 +15,13 @@ def embed_items(
     kind: str,
     items: list[Item],
     out: Path,
-    embedder: Pair,
+    embedder: DualEncoder,
     name: str,
     *,
     on_bad: Literal["stop", "skip"] = "stop",
     batch_size: int = 0,
     shard_rows: int = 4096,
-) -> Store:
+) -> EmbeddingStore:
     """Fill the store `out` with the embeddings of "images" or "texts" under `embedder`, known to people by `name`."""
     plan = Plan(embedder.fingerprint, kind, embedder.width, shard_rows, batch_size or BATCH[kind])
     embed = embedder.embed_images if kind == "images" else embedder.embed_texts

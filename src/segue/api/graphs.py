@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from segue.api.labeller import Labeller
 from segue.api.segmenter import Member, Segmenter
-from segue.encoders.text.contract import TextTower
+from segue.encoders.text.contract import TextEncoder
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.inference import group_maps
 from segue.methods.reclmis.model import RecLMIS
@@ -90,7 +90,7 @@ def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
     }
 
 
-def _note(text: TextTower | None, rows: int, length: int) -> dict[str, Tensor]:
+def _note(text: TextEncoder | None, rows: int, length: int) -> dict[str, Tensor]:
     """Notes of `length` tokens at most; the last of several rows has none."""
     if text is None:
         return {}

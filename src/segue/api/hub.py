@@ -82,7 +82,7 @@ MEASURED: dict[str, tuple[str, str]] = {
 }
 
 
-class Shared:
+class HubMixin:
     """What every predictor of `segue.load` can do. folder: where it was loaded from; None when it was changed since."""
 
     folder: Path | None = None

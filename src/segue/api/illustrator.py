@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.hub import Shared
+from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
@@ -65,7 +65,7 @@ def load_illustrator(name_or_path: str | Path, *, device: str = "cpu") -> Illust
     return illustrator
 
 
-class Illustrator(Shared):
+class Illustrator(HubMixin):
     """Draws sentences and tells layouts; both also with a picture as a second condition."""
 
     def __init__(self, saved: Saved, device: str = "cpu") -> None:

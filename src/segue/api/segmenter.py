@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.hub import Shared
+from segue.api.hub import HubMixin
 from segue.api.models import ENSEMBLE, find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.medical.notes import swap_sides
@@ -74,7 +74,7 @@ class Explanation:
     gradcam: NDArray[np.float32]
 
 
-class Segmenter(Shared):
+class Segmenter(HubMixin):
     """Outlines in a picture what its note describes."""
 
     def __init__(self, members: Sequence[Member], preprocessing: Preprocessing, device: str = "cpu") -> None:

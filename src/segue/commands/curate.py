@@ -18,7 +18,7 @@ from segue.evaluation.concept_recovery import recovery_by_stage
 from segue.methods.cocu.archive import ARCHIVE, read_archive
 from segue.methods.cocu.curation.arrays import CurateSettings
 from segue.methods.cocu.curation.on_ray import on_ray
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.types import InputError
 
 
@@ -41,7 +41,7 @@ def curate_files(
         raise InputError(f"show: got {show}, expected how many archives the page shows, 0 for no page")
     spread = on_ray() if ray else None
     corpus = read_corpus(pairs, split, captions=captions, vocabulary=vocabulary, on_bad=on_bad)
-    model = load_pair(pair, device=device)
+    model = load_dual_encoder(pair, device=device)
     report, corpus, bad = curate_corpus(corpus, out, model, pair, settings, on_bad=on_bad, spread=spread)
     archive = read_archive(out / "archive" / ARCHIVE)
     told = {"archive": str(out / "archive" / ARCHIVE), "vocabulary": len(corpus.vocabulary), "bad": len(bad), **report}

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from segue import __version__
 from segue.api.answers import of_story
-from segue.api.describer import Explainer, load_explainer
+from segue.api.describer import Describer, load_describer
 from segue.api.models import find
 from segue.data.export import join_coco, to_coco, write_stories
 from segue.data.formats.files import read_json
 from segue.data.formats.scene_graph import read_graph
 from segue.data.images import pictures_in, read_image, read_mask
 from segue.files import write_text
-from segue.types import CaptionedMasks, InputError
+from segue.types import GroundedCaption, InputError
 
 Told = tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]  # each prompt's answer; objects for joined files
 SHOWN, INDEX = ("overlay", "html"), "index.html"
@@ -72,7 +72,7 @@ def explain_file(
     files = _pictures(image, asked, out)
     called = image.resolve().name if image.is_dir() else image.stem
     folder = out or Path(f"{called}.stories") / _slug(asked)
-    explainer = load_explainer(model, device=device, detector=detector, relations=relations)
+    explainer = load_describer(model, device=device, detector=detector, relations=relations)
     joined = {kind: folder / f"{called}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     head = None if relations is None else find(relations, device)
@@ -177,7 +177,7 @@ def _known(graph: Path, name: str, pixels: NDArray[np.uint8], alone: bool) -> di
 
 
 def _explain(
-    explainer: Explainer,
+    explainer: Describer,
     image: str,
     pixels: NDArray[np.uint8],
     asked: Asked,
@@ -189,7 +189,7 @@ def _explain(
 
     image: the picture's file name.
     """
-    found: Iterable[tuple[Any, list[CaptionedMasks]]]
+    found: Iterable[tuple[Any, list[GroundedCaption]]]
     if not asked.every:
         found = [(None, explainer.explain(pixels, **_prompt(asked), **options))]
     else:
@@ -220,7 +220,7 @@ def _card(image: Path, told: list[dict[str, Any]]) -> str:
 
 
 def _prompt(asked: Asked) -> dict[str, Any]:
-    """The arguments of `Explainer.explain`. Raises InputError unless exactly one prompt is given."""
+    """The arguments of `Describer.explain`. Raises InputError unless exactly one prompt is given."""
     given = {name: value for name, value in asked._asdict().items() if value}
     if len(given) != 1:
         named = ", ".join(f"--{name}" for name in given) or "nothing"

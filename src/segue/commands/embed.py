@@ -9,7 +9,7 @@ from typing import Any, Literal
 from segue.api.embedding import embed_items
 from segue.data.embedding_store import Item, picture_items, text_items
 from segue.data.images import PICTURES, pictures_in
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.types import InputError
 
 
@@ -25,7 +25,7 @@ def embed_files(
 ) -> dict[str, Any]:
     """Fill the store `out`, or go on filling it; what came of it. Arguments as in `segue.cli.embed`."""
     kind, items = find_items(source)
-    embedder = load_pair(pair, device=device)
+    embedder = load_dual_encoder(pair, device=device)
     store = embed_items(kind, items, out, embedder, pair, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows)
     return {
         "store": str(out),

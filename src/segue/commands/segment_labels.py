@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from segue.api import NamedMap, load_labeller
 from segue.api.answers import of_map
-from segue.api.labeller import changed_card, find_card
+from segue.api.labeller import changed_card, find_protocol
 from segue.commands.segment_notes import check_targets, overlay_of, write_answers
 from segue.data.images import pictures_in, read_image, write_image, write_index
 from segue.data.visualize import name_classes, palette
-from segue.methods.cocu.inference import Card, parse_labels
+from segue.methods.cocu.inference import EvalProtocol, parse_labels
 from segue.types import InputError
 
 MODEL = "cocu-scenes"
@@ -39,7 +39,7 @@ def label_files(
     names = parse_labels(labels)
     if len(names) > MOST:
         raise InputError(f"labels: got {len(names)} names, expected at most {MOST}, which a PNG holds; use segue.load")
-    given = None if card is None else find_card(card)
+    given = None if card is None else find_protocol(card)
     files, targets = _files(image, out)
     check_targets(files, targets)
     predictor = load_labeller(model, device=device)
@@ -75,7 +75,7 @@ def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
     return [image], [target]
 
 
-def _card(card: Card, background: float | None) -> dict[str, Any]:
+def _card(card: EvalProtocol, background: float | None) -> dict[str, Any]:
     found = asdict(card)
     return found if background is None else found | {"threshold": background or None}
 

@@ -9,13 +9,12 @@ inputs alone (its batches start with it), so that a store filled in ten runs equ
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.files import locked
 from segue.types import InputError
 
 MANIFEST = "manifest.json"
@@ -62,7 +62,7 @@ class Plan:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 1 or more")
 
 
-class Store:
+class EmbeddingStore:
     """A finished store. len(store) rows, `names` in the same order; rows are memory-mapped, never read as a whole."""
 
     def __init__(self, path: Path | str) -> None:
@@ -121,7 +121,7 @@ def fill_store(
     on_bad: Literal["stop", "skip"] = "stop",
     progress: Callable[[int, int], None] | None = None,
     wait: bool = False,
-) -> Store:
+) -> EmbeddingStore:
     """Embed what is missing in `path` and return the finished store.
 
     embed: loaded items -> (n, width) numbers. about: facts for the manifest of a new store. on_bad: "stop" before
@@ -139,7 +139,7 @@ def fill_store(
             _replace(path / _name(number), partial(np.save, arr=rows))
             if progress:
                 progress(start + len(rows), len(good))
-    return Store(path)
+    return EmbeddingStore(path)
 
 
 def _shard(items: Sequence[Item], embed: Callable[[list[Any]], NDArray], plan: Plan) -> NDArray[np.float16]:
@@ -285,16 +285,13 @@ def _replace(path: Path, write: Callable[[Any], Any]) -> None:
 
 @contextmanager
 def _alone(path: Path, wait: bool) -> Iterator[None]:
-    """Two runs that fill one store would do all work twice. The folder itself is locked, which leaves no file."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
+    """Two runs that fill one store would do all work twice."""
+    with ExitStack() as held:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
+            held.enter_context(locked(path, wait=wait))
+        except TimeoutError as error:
             raise InputError(f"{path}: another process is filling this store; wait for it or stop it") from error
         yield
-    finally:
-        os.close(folder)
 
 
 def text_items(texts: Iterable[tuple[str, str]]) -> list[Item]:

@@ -23,9 +23,9 @@ from segue.data.formats.panoptic import segment_colours, segment_info
 from segue.data.images import png_bytes, write_image
 from segue.data.transforms import resize_image
 from segue.files import write_text
-from segue.types import CaptionedMasks, InputError, Link, check_image
+from segue.types import GroundedCaption, InputError, PhraseGrounding, check_image
 
-Told = tuple[str, Sequence[CaptionedMasks]]
+Told = tuple[str, Sequence[GroundedCaption]]
 Pngs = dict[str, NDArray[np.uint8]]  # file name -> (H, W, 3)
 COLOURS = ((230, 80, 60), (50, 130, 230), (60, 170, 90), (220, 160, 30), (150, 90, 210), (30, 170, 180), (220, 90, 160))
 WIDEST = 1600  # pixels of a page's picture
@@ -34,7 +34,7 @@ WIDEST = 1600  # pixels of a page's picture
 # ------------------------------------------------------------------------------------------------------- json
 
 
-def class_of(link: Link) -> str:
+def class_of(link: PhraseGrounding) -> str:
     """The name of the link's category: its class, or its phrase where no class is known."""
     return link.label or link.phrase
 
@@ -77,7 +77,7 @@ def to_coco(
     return made
 
 
-def _annotation(link: Link, as_polygons: bool) -> dict[str, Any]:
+def _annotation(link: PhraseGrounding, as_polygons: bool) -> dict[str, Any]:
     code = rle.encode(link.mask)
     return {
         "segmentation": rle.to_polygons(code) if as_polygons else rle.to_json(code),
@@ -157,7 +157,7 @@ def _sizes(told: Sequence[Told], sizes: Sequence[tuple[int, int]]) -> Sequence[t
     return sizes or [_size(stories) for _, stories in told]
 
 
-def _size(stories: Sequence[CaptionedMasks]) -> tuple[int, int]:
+def _size(stories: Sequence[GroundedCaption]) -> tuple[int, int]:
     """(height, width) of a picture by its masks; (0, 0) when no story has any."""
     found = {link.mask.shape for story in stories for link in story.links}
     if len(found) > 1:
@@ -169,7 +169,7 @@ def _size(stories: Sequence[CaptionedMasks]) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------------------ masks
 
 
-def to_panoptic(stories: Sequence[CaptionedMasks], name: str, picture: str) -> tuple[Pngs, dict[str, Any]]:
+def to_panoptic(stories: Sequence[GroundedCaption], name: str, picture: str) -> tuple[Pngs, dict[str, Any]]:
     """COCO's panoptic form: a PNG, (H, W, 3) uint8 with id = R + 256 G + 65536 B, for each story that has masks.
 
     With them the json: NAME.N.panoptic.png of story N is that of image N, whose file_name is `picture`. Where masks
@@ -201,7 +201,7 @@ def to_panoptic(stories: Sequence[CaptionedMasks], name: str, picture: str) -> t
 # ----------------------------------------------------------------------------------------------- for people
 
 
-def overlay(image: NDArray[np.uint8], story: CaptionedMasks) -> NDArray[np.uint8]:
+def overlay(image: NDArray[np.uint8], story: GroundedCaption) -> NDArray[np.uint8]:
     """The picture (H, W, 3) with each mask tinted in its own colour, its rim in full."""
     check_image(image)
     _check_grid(image, [story])
@@ -215,7 +215,7 @@ def overlay(image: NDArray[np.uint8], story: CaptionedMasks) -> NDArray[np.uint8
     return drawn.round().astype(np.uint8)
 
 
-def to_html(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks], title: str = "Stories") -> str:
+def to_html(image: NDArray[np.uint8], stories: Sequence[GroundedCaption], title: str = "Stories") -> str:
     """A page that needs nothing else: the picture and its stories; a phrase under the pointer lights its masks.
 
     Of a picture wider or higher than WIDEST pixels it holds a smaller one as JPEG; the masks are as fine as they were.
@@ -251,12 +251,12 @@ def _embedded(image: NDArray[np.uint8]) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _group(story: int, link: Link) -> str:
+def _group(story: int, link: PhraseGrounding) -> str:
     """The masks of one phrase light together; those without a phrase by themselves."""
     return f"s{story}-{link.start}-{link.end}" if link.end else f"s{story}-{id(link)}"
 
 
-def _told(number: int, story: CaptionedMasks) -> str:
+def _told(number: int, story: GroundedCaption) -> str:
     """A story's line: its caption with the phrases marked, its score, and a list of its masks."""
     line, at = "", 0
     for start, end in sorted({(link.start, link.end) for link in story.links if link.end}):
@@ -294,7 +294,7 @@ for (const phrase of document.querySelectorAll("[data-lights]"))
 """
 
 
-def _check_grid(image: NDArray[np.uint8], stories: Sequence[CaptionedMasks]) -> None:
+def _check_grid(image: NDArray[np.uint8], stories: Sequence[GroundedCaption]) -> None:
     for story in stories:
         for link in story.links:
             if link.mask.shape != image.shape[:2]:
@@ -311,7 +311,7 @@ def write_stories(
     folder: Path,
     name: str,
     image: NDArray[np.uint8],
-    stories: Sequence[CaptionedMasks],
+    stories: Sequence[GroundedCaption],
     kinds: Sequence[str] = KINDS,
     *,
     picture: str = "",

@@ -23,7 +23,7 @@ PAD, END = "[PAD]", "[END]"
 START_OF_BERT, END_OF_BERT, NEVER_SAID = "[CLS]", "[SEP]", ("[UNK]", "[MASK]")
 
 
-class Words:
+class CaptionTokenizer:
     """Captions as numbers and back."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -33,12 +33,13 @@ class Words:
             end, start = number(END_OF_BERT), number(START_OF_BERT)
         if pad is None or end is None or start is None:
             raise InputError(
-                f"tokenizer: it lacks the tokens {PAD} and {END}, or a BERT's; make one with Words.learn(captions)"
+                f"tokenizer: it lacks the tokens {PAD} and {END}, or a BERT's; "
+                "make one with CaptionTokenizer.learn(captions)"
             )
         self.tokenizer, self.pad, self.end, self.start = tokenizer, pad, end, start
 
     @classmethod
-    def learn(cls, captions: Iterable[str], *, size: int = 10_000, least: int = 2) -> Words:
+    def learn(cls, captions: Iterable[str], *, size: int = 10_000, least: int = 2) -> CaptionTokenizer:
         """Learn pieces of words from captions, read once.
 
         size: the most tokens; the 256 bytes are always among them. least: pieces rarer than that are not kept.
@@ -62,7 +63,7 @@ class Words:
         return cls(tokenizer)
 
     @classmethod
-    def load(cls, folder: Path) -> Words:
+    def load(cls, folder: Path) -> CaptionTokenizer:
         """Read folder/tokenizer.json."""
         path = folder / FILE
         try:

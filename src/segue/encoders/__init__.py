@@ -2,9 +2,9 @@
 
 from segue.encoders.text.cache import NoteCache
 from segue.encoders.text.clip import ClipText
-from segue.encoders.text.contract import TextTower, Tokens
+from segue.encoders.text.contract import TextEncoder, Tokens
 from segue.encoders.text.minilm import MiniLM
-from segue.encoders.text.registry import load_text_tower
+from segue.encoders.text.registry import load_text_encoder
 from segue.encoders.text.small import SmallText
 
-__all__ = ["ClipText", "MiniLM", "NoteCache", "SmallText", "TextTower", "Tokens", "load_text_tower"]
+__all__ = ["ClipText", "MiniLM", "NoteCache", "SmallText", "TextEncoder", "Tokens", "load_text_encoder"]

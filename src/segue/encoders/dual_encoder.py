@@ -1,9 +1,10 @@
-"""Image-text pairs: pictures and texts as vectors of one space, behind one contract.
+"""Dual encoders: pictures and texts as vectors of one space, behind one contract.
 
-`ClipPair` is a CLIP or a SigLIP by `transformers`; `DualEncoder` is Segue's own: an image tower, a text tower and a
-projection head for each, trained by `segue train align`. `methods.dual_encoder.checkpoint.load_pair` reads either.
+`ClipDualEncoder` is a CLIP or a SigLIP by `transformers`; `VisionTextDualEncoder` is Segue's own: an image encoder, a
+text encoder and a projection head for each, trained by `segue train dual-encoder`. Either is read by
+`segue.methods.dual_encoder.checkpoint.load_dual_encoder`.
 
-Shapes: N pictures or texts, D = width of the joint space, h, w = the image tower's places.
+Shapes: N pictures or texts, D = width of the joint space, h, w = the grid of the image encoder.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from segue.encoders.image.clip import ClipImage
-from segue.encoders.image.contract import ImageTower
+from segue.encoders.image.contract import ImageEncoder
 from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
-from segue.encoders.text.contract import MAX_CHARACTERS, MAX_WORDS, TextTower, Tokens
+from segue.encoders.text.contract import MAX_CHARACTERS, MAX_WORDS, TextEncoder, Tokens
 from segue.types import InputError
 
 LOWEST_TEMPERATURE = 0.01
 _A_CLIP = "openai/clip-vit-base-patch32"
 
 
-class Pair(nn.Module):
+class DualEncoder(nn.Module):
     """What every image-text pair offers. The logit of a picture and a text is their cosine / temperature.
 
     width: D, the size of the joint space. image: the image tower.
     """
 
     width: int
-    image: ImageTower
+    image: ImageEncoder
 
     @property
     def temperature(self) -> float:
@@ -101,7 +102,7 @@ class Pair(nn.Module):
         raise NotImplementedError
 
 
-def _embedded(pair: Pair, batches: Iterator[Any], embed: Callable[[Any], Tensor]) -> Tensor:
+def _embedded(pair: DualEncoder, batches: Iterator[Any], embed: Callable[[Any], Tensor]) -> Tensor:
     """All batches in evaluation mode and float32, normalised along the last axis."""
     device, training = next(pair.parameters()).device, pair.training
     pair.eval()
@@ -138,7 +139,7 @@ def _check_texts(texts: Sequence[str]) -> None:
 # --- CLIP and SigLIP
 
 
-class ClipPair(Pair):
+class ClipDualEncoder(DualEncoder):
     """A pretrained CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023), frozen, by hub id or folder.
 
     SigLIP's bias is left out: it moves all logits alike.
@@ -207,7 +208,7 @@ class ClipPair(Pair):
 
 
 @dataclass(frozen=True)
-class DualConfig:
+class DualEncoderConfig:
     """Sizes of the projection heads.
 
     width: D of the joint space. hidden: of each head's inner layer, 0 for none (a linear head). dropout: on the
@@ -231,10 +232,10 @@ class DualConfig:
             raise InputError(f"dual encoder: got pooling {self.pooling!r}, expected mean or last")
 
 
-class DualEncoder(Pair):
+class VisionTextDualEncoder(DualEncoder):
     """An image tower and a text tower with a projection head each; see `segue train align`."""
 
-    def __init__(self, config: DualConfig, image: ImageTower, text: TextTower) -> None:
+    def __init__(self, config: DualEncoderConfig, image: ImageEncoder, text: TextEncoder) -> None:
         super().__init__()
         self.config, self.width, self.image, self.text = config, config.width, image, text
         self.image_head = Head(image.width, config)
@@ -275,7 +276,7 @@ class DualEncoder(Pair):
 class Head(nn.Module):
     """(..., inside) -> (..., D): normalised, then a linear map and, beside it, one inner layer of GELU."""
 
-    def __init__(self, inside: int, config: DualConfig) -> None:
+    def __init__(self, inside: int, config: DualEncoderConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(inside)
         self.dropout = nn.Dropout(config.dropout)
@@ -288,6 +289,6 @@ class Head(nn.Module):
         return self.linear(x) if self.inner is None else self.linear(x) + self.inner(x)
 
 
-def _inner(inside: int, config: DualConfig) -> nn.Sequential:
+def _inner(inside: int, config: DualEncoderConfig) -> nn.Sequential:
     first, second = nn.Linear(inside, config.hidden), nn.Linear(config.hidden, config.width)
     return nn.Sequential(first, nn.GELU(), nn.Dropout(config.dropout), second)

@@ -29,7 +29,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from segue.api.describer import Explainer
+from segue.api.describer import Describer
 from segue.data import rle
 from segue.data.export import class_of
 from segue.methods.sgdiff.lexicon import word_spans
@@ -37,10 +37,10 @@ from segue.methods.sgdiff.model import SGDiff
 from segue.metrics.captions import distinct, score_captions
 from segue.metrics.panoptic import mask_ap, match, matched_iou
 from segue.metrics.ptb import tokenize_all
-from segue.types import RLE, CaptionedMasks, InputError, Link, Picture
+from segue.types import RLE, GroundedCaption, InputError, PhraseGrounding, Picture
 
 Prompt = Literal["first", "any"]
-Tell = Callable[["Case", int, int], list[CaptionedMasks]]  # (case, how many, seed) -> stories, the likeliest first
+Tell = Callable[["Case", int, int], list[GroundedCaption]]  # (case, how many, seed) -> stories, the likeliest first
 DRAWS = 3
 FEW = 20
 CAPTIONS = {"CIDEr-D": "cider", "BLEU-4": "bleu4", "METEOR": "meteor", "SPICE": "spice"}
@@ -72,7 +72,7 @@ def score_stories(
     """
     c, cases = model.config, cases_of(pictures, prompt)
     diffuses = c.tells and c.decoder == "diffusion"
-    tell = partial(tell_by, Explainer(model), sampled=not diffuses, temperature=temperature)
+    tell = partial(tell_by, Describer(model), sampled=not diffuses, temperature=temperature)
     found = score_cases(
         tell,
         cases,
@@ -89,8 +89,8 @@ def score_stories(
 
 
 def tell_by(
-    explainer: Explainer, case: Case, count: int, seed: int, *, sampled: bool = False, **options: Any
-) -> list[CaptionedMasks]:
+    explainer: Describer, case: Case, count: int, seed: int, *, sampled: bool = False, **options: Any
+) -> list[GroundedCaption]:
     """What an explainer tells of a case. sampled: it writes word by word, and searching makes one caption, not five."""
     known = case.picture
     options |= {"top": count, "seed": seed} | ({"temperature": 1.0} if sampled and count > 1 else {})
@@ -114,7 +114,7 @@ def score_cases(
     """
     if not cases:
         raise InputError("got no case to score, expected one or more; do the captions name regions?")
-    first, many = list[list[CaptionedMasks]](), list[list[CaptionedMasks]]()
+    first, many = list[list[GroundedCaption]](), list[list[GroundedCaption]]()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "this model doesn't know|no known object")  # the scores tell it
         for i, case in enumerate(cases):
@@ -170,7 +170,7 @@ def nouns_of(pictures: Sequence[Picture], heads: bool = False) -> dict[str, str]
     return {word: max(sorted(count), key=count.__getitem__) for word, count in counts.items()}
 
 
-def said_class(link: Link, classes: dict[str, str]) -> str:
+def said_class(link: PhraseGrounding, classes: dict[str, str]) -> str:
     """The class of the noun that a mask is tied to; "" for none that is known. Without a caption the mask's own."""
     if not link.end:
         return class_of(link)
@@ -193,7 +193,7 @@ def _numbered(said: Sequence[str], cases: Sequence[Case]) -> tuple[dict[str, str
     return {str(i): text for i, text in enumerate(said)}, {str(i): c.references for i, c in enumerate(cases)}
 
 
-def _of_many(many: Sequence[Sequence[CaptionedMasks]], cases: Sequence[Case], java: bool) -> dict[str, float]:
+def _of_many(many: Sequence[Sequence[GroundedCaption]], cases: Sequence[Case], java: bool) -> dict[str, float]:
     """What the model ranks first, the oracle's choice, and how much the captions of a case differ."""
     ranks = [[stories[k].caption for stories in many] for k in range(len(many[0]))]
     each = [score_captions(*_numbered(said, cases), with_java=False).each["CIDEr-D"] for said in ranks]
@@ -231,7 +231,7 @@ def _wordings(captions: Sequence[str], classes: dict[str, str]) -> dict[str, Cou
     return found
 
 
-def _masks(stories: Sequence[CaptionedMasks], cases: Sequence[Case], classes: dict[str, str]) -> dict[str, float]:
+def _masks(stories: Sequence[GroundedCaption], cases: Sequence[Case], classes: dict[str, str]) -> dict[str, float]:
     """mask_iou, its greedy and strict kin, map and link_accuracy over the cases whose regions have masks."""
     hungarian, greedy, strict, ties, truth, said = [], [], [], [], _Coco(), list[dict[str, Any]]()
     for number, (story, case) in enumerate(zip(stories, cases, strict=True), 1):

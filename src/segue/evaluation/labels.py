@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.api import Labeller, NamedMap
-from segue.api.labeller import changed_card, find_card
+from segue.api.labeller import changed_card, find_protocol
 from segue.data import rle
 from segue.data.formats import check_pictures, read_pictures
-from segue.methods.cocu.inference import Card, vocabulary_overlap
+from segue.methods.cocu.inference import EvalProtocol, vocabulary_overlap
 from segue.metrics.panoptic import IGNORE, Confusion
 from segue.types import InputError, Picture, PictureSet
 
@@ -37,11 +37,11 @@ def evaluate_label_maps(
 ) -> dict[str, Any]:
     """mIoU and pixel accuracy on a split of a data set in any format, with the card and the overlap of vocabularies.
 
-    protocol: one of CARDS; the model's own card unless given. concepts: the vocabulary that the training drew from;
+    protocol: one of PROTOCOLS; the model's own card unless given. concepts: the vocabulary that the training drew from;
     unless given, what the checkpoint tells of it. limit: so many pictures, spread evenly; 0 for all.
     changes: of the card, for `changed_card`.
     """
-    named = labeller.card if protocol is None else find_card(protocol)
+    named = labeller.card if protocol is None else find_protocol(protocol)
     card = changed_card(named, **changes)
     found = check_pictures(read_pictures(data, split, on_bad), on_bad)
     pictures, classes, truth = with_truth(found, card)
@@ -75,7 +75,7 @@ def overlap(classes: Sequence[str], concepts: Collection[str] | None) -> dict[st
     return {"held": held, "of": len(things), "missing": missing}
 
 
-def with_truth(found: PictureSet, card: Card) -> tuple[list[Picture], tuple[str, ...], Truth]:
+def with_truth(found: PictureSet, card: EvalProtocol) -> tuple[list[Picture], tuple[str, ...], Truth]:
     """The pictures that have a truth, its classes, and how a picture's is read.
 
     The label maps where the set has any. Otherwise the masks of its regions, the larger below. What neither names is
@@ -119,7 +119,7 @@ def score_maps(
     pictures: Sequence[Picture],
     classes: Sequence[str],
     truth: Truth,
-    card: Card,
+    card: EvalProtocol,
     *,
     given: bool = False,
 ) -> tuple[NDArray[np.float64], float]:
@@ -147,7 +147,7 @@ def score_maps(
     return ious, counts.scores(empty="skip")["pixel_accuracy"]
 
 
-def _left_out(classes: Sequence[str], card: Card) -> bool:
+def _left_out(classes: Sequence[str], card: EvalProtocol) -> bool:
     return card.threshold is None and BACKGROUND in classes
 
 

@@ -7,7 +7,6 @@ processes of their own, so a crash or a kill loses at most the rows under way, a
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -17,12 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from segue.files import write_text
+from segue.files import locked, write_text
 from segue.types import InputError
 
 COLUMNS = ("experiment", "system", "seed", "metric", "value", "command", "commit", "machine")
@@ -220,9 +219,9 @@ def _metrics(lines: Sequence[str]) -> dict[str, float] | None:
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
     """Two ablations of one table would run the same rows twice."""
-    with file.with_name(f".{file.name}.lock").open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            held.enter_context(locked(file, wait=False))
+        except TimeoutError as error:
             raise InputError(f"{file}: another `segue ablate` is filling this table; wait for it or stop it") from error
         yield

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from segue.data.transforms import Preprocessing
-from segue.encoders.text.contract import TextTower
-from segue.encoders.text.registry import load_text_tower
+from segue.encoders.text.contract import TextEncoder
+from segue.encoders.text.registry import load_text_encoder
 from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import Parts, RecLMIS, build_reclmis
@@ -32,7 +32,7 @@ class Saved:
     about: dict[str, Any]
 
 
-def build(config: RecLMISConfig | UNetConfig, text: TextTower | None, parts: Parts = "training") -> Network:
+def build(config: RecLMISConfig | UNetConfig, text: TextEncoder | None, parts: Parts = "training") -> Network:
     """A fresh network of either method."""
     return UNet(config) if isinstance(config, UNetConfig) else build_reclmis(config, text, parts)
 
@@ -60,7 +60,7 @@ def restore(folder: Path, parts: Parts = "inference") -> Saved:
     """Build a segmenter from its checkpoint, with no more parts than asked for."""
     config = read_config(folder, list(METHODS), ("config", "preprocessing", "temperature"))
     made = _config(METHODS[config["method"]], config["config"], folder)
-    text = load_text_tower(config["text"], folder) if config.get("text") else None
+    text = load_text_encoder(config["text"], folder) if config.get("text") else None
     network = build(made, text, parts)
     _fill(network, read_tensors(folder), folder)
     network.eval()

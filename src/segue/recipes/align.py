@@ -23,18 +23,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.embedding_store import Item, Plan, Store, fill_store, show_progress, text_items
-from segue.encoders.dual_encoder import DualConfig, DualEncoder, Pair
-from segue.encoders.image.registry import image_tower
+from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, show_progress, text_items
+from segue.encoders.dual_encoder import DualEncoder, DualEncoderConfig, VisionTextDualEncoder
+from segue.encoders.image.registry import build_image_encoder
 from segue.encoders.text.clip import ClipText
-from segue.encoders.text.contract import TextTower
+from segue.encoders.text.contract import TextEncoder
 from segue.encoders.text.minilm import MiniLM
 from segue.encoders.text.small import SmallText
-from segue.methods.dual_encoder.checkpoint import save_pair
-from segue.methods.dual_encoder.model import Align
+from segue.methods.dual_encoder.checkpoint import save_dual_encoder
+from segue.methods.dual_encoder.model import DualEncoderTask
 from segue.metrics.retrieval import recall_at
-from segue.recipes.datasets import scenes_once
-from segue.recipes.settings import every, facts_of
+from segue.recipes.datasets import create_scenes_once
+from segue.recipes.settings import evaluation_interval, settings_as_text
 from segue.training import FitOptions, fit
 from segue.types import InputError, Picture, PictureSet
 
@@ -119,7 +119,7 @@ def align(settings: AlignSettings) -> Path:
 
 def align_scenes(settings: AlignSettings) -> Path:
     """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
-    scenes_once(settings.data)
+    create_scenes_once(settings.data)
     return align(settings)
 
 
@@ -132,7 +132,7 @@ def train_pair(settings: AlignSettings, train: PictureSet, val: PictureSet) -> P
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     towers = Towers(pair.to(device), settings.cache)
-    task, kept = Align(pair, hard=settings.hard), (towers.images(held_out), towers.texts(held_out))
+    task, kept = DualEncoderTask(pair, hard=settings.hard), (towers.images(held_out), towers.texts(held_out))
     batches = PairBatches(seen, towers, settings.seed, settings.flips)
     fit(
         task,
@@ -145,27 +145,27 @@ def train_pair(settings: AlignSettings, train: PictureSet, val: PictureSet) -> P
             weight_decay=settings.weight_decay,
             warmup=settings.steps // 10,
             ema=settings.ema,
-            evaluate_every=every(settings.steps, settings.evaluations),
+            evaluate_every=evaluation_interval(settings.steps, settings.evaluations),
             seed=settings.seed,
         ),
         save=partial(_save, settings=settings),
-        evaluate=lambda task: recalls(cast(Align, task).pair, held_out, *kept),
+        evaluate=lambda task: recalls(cast(DualEncoderTask, task).pair, held_out, *kept),
         monitor="mean_recall",
-        about=facts_of(settings),
+        about=settings_as_text(settings),
         resume=settings.resume,
     )
     return settings.out / "best"
 
 
-def build_pair(settings: AlignSettings, captions: Sequence[str]) -> DualEncoder:
+def build_pair(settings: AlignSettings, captions: Sequence[str]) -> VisionTextDualEncoder:
     """A dual encoder with fresh heads; the small text tower gets its word pieces from the captions."""
-    image = image_tower(settings.image, size=settings.image_size or None, frozen=settings.freeze)
+    image = build_image_encoder(settings.image, size=settings.image_size or None, frozen=settings.freeze)
     pooling: Literal["mean", "last"] = "last" if settings.text.startswith("clip:") else "mean"
-    config = DualConfig(settings.width, settings.hidden, settings.dropout, pooling=pooling)
-    return DualEncoder(config, image, _text_tower(settings.text, captions, settings.vocabulary))
+    config = DualEncoderConfig(settings.width, settings.hidden, settings.dropout, pooling=pooling)
+    return VisionTextDualEncoder(config, image, _build_text_encoder(settings.text, captions, settings.vocabulary))
 
 
-def _text_tower(source: str, captions: Sequence[str], vocabulary: int) -> TextTower:
+def _build_text_encoder(source: str, captions: Sequence[str], vocabulary: int) -> TextEncoder:
     if source == "small":
         return SmallText(SmallText.train_tokenizer(captions, vocabulary), max_tokens=48)
     if source == "minilm":
@@ -222,10 +222,10 @@ def _unreadable(pictures: Sequence[Picture]) -> dict[str, str]:
 class Towers:
     """What the towers of a pair make of a split; frozen ones compute it once and keep it on disk."""
 
-    def __init__(self, pair: DualEncoder, cache: Path) -> None:
+    def __init__(self, pair: VisionTextDualEncoder, cache: Path) -> None:
         self.pair, self.cache = pair, cache
 
-    def images(self, captioned: Captioned, mirrored: bool = False) -> Store | None:
+    def images(self, captioned: Captioned, mirrored: bool = False) -> EmbeddingStore | None:
         """(pictures, C) pooled features, or None where the tower is trained."""
         if not self.pair.image.frozen:
             return None
@@ -233,7 +233,7 @@ class Towers:
         items = [_picture_item(picture, mirrored) for picture in captioned.pictures]
         return self._store(name, "images", items, self.pair.image, partial(_read_images, self.pair))
 
-    def texts(self, captioned: Captioned) -> Store | None:
+    def texts(self, captioned: Captioned) -> EmbeddingStore | None:
         """(captions, C) features, or None where the tower is trained."""
         if not self.pair.text.frozen:
             return None
@@ -241,7 +241,7 @@ class Towers:
         items = text_items(zip(names, captioned.captions, strict=True))
         return self._store(captioned.split, "texts", items, self.pair.text, partial(_read_texts, self.pair))
 
-    def _store(self, name: str, kind: str, items: list[Item], tower: Any, read: Any) -> Store:
+    def _store(self, name: str, kind: str, items: list[Item], tower: Any, read: Any) -> EmbeddingStore:
         plan = Plan(tower.fingerprint, kind, tower.width, shard_rows=1024, batch_size=_BATCH[kind])
         pooling = self.pair.config.pooling if kind == "texts" else ""
         told = str([plan, tower.config(), pooling, [(item.name, item.content) for item in items]])
@@ -261,12 +261,12 @@ def _picture_item(picture: Picture, mirrored: bool) -> Item:
 
 
 @torch.no_grad()
-def _read_images(pair: DualEncoder, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def _read_images(pair: VisionTextDualEncoder, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
     return pair.image(pair.image.preprocess(images).to(_device(pair))).pooled.float().cpu().numpy()
 
 
 @torch.no_grad()
-def _read_texts(pair: DualEncoder, texts: list[str]) -> NDArray[np.float32]:
+def _read_texts(pair: VisionTextDualEncoder, texts: list[str]) -> NDArray[np.float32]:
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # neighbours of one length waste no padding
     parts = (pair.text.tokenize([texts[i] for i in order[j : j + 64]]) for j in range(0, len(order), 64))
     device = _device(pair)
@@ -274,7 +274,7 @@ def _read_texts(pair: DualEncoder, texts: list[str]) -> NDArray[np.float32]:
     return rows[torch.argsort(torch.tensor(order))].numpy()
 
 
-def _device(pair: Pair) -> torch.device:
+def _device(pair: DualEncoder) -> torch.device:
     return next(pair.parameters()).device
 
 
@@ -290,7 +290,7 @@ class PairBatches:
         return len(self.captioned.pictures)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        """The batch that `Align.training_step` takes."""
+        """The batch that `DualEncoderTask.training_step` takes."""
         drawn = [self._draw(epoch, index) for epoch, index in keys]
         owners, said, mirror = (np.array(column) for column in zip(*drawn, strict=True))
         image = self._pixels(owners, mirror) if self.images is None else self._features(self.images, owners, mirror)
@@ -306,7 +306,7 @@ class PairBatches:
         mirror = self.flips and rng.random() < 0.5 and not _SIDES.search(self.captioned.captions[said])
         return index, said, mirror
 
-    def _features(self, images: Store, owners: NDArray[np.int64], mirror: NDArray[np.bool_]) -> Tensor:
+    def _features(self, images: EmbeddingStore, owners: NDArray[np.int64], mirror: NDArray[np.bool_]) -> Tensor:
         rows = images.take(owners)
         if self.mirrored is not None and mirror.any():
             rows[mirror] = self.mirrored.take(owners[mirror])
@@ -318,7 +318,9 @@ class PairBatches:
         return self.pair.image.preprocess(flipped)
 
 
-def recalls(pair: DualEncoder, captioned: Captioned, images: Store | None, texts: Store | None) -> dict[str, float]:
+def recalls(
+    pair: VisionTextDualEncoder, captioned: Captioned, images: EmbeddingStore | None, texts: EmbeddingStore | None
+) -> dict[str, float]:
     """Recall at 1, 5 and 10 both ways, in [0, 1], and their mean; of the towers' features where they are kept."""
     v = _embedded_pictures(pair, captioned) if images is None else _projected(pair.image_head, images)
     t = pair.embed_texts(captioned.captions).numpy() if texts is None else _projected(pair.text_head, texts)
@@ -326,17 +328,19 @@ def recalls(pair: DualEncoder, captioned: Captioned, images: Store | None, texts
     return found | {"mean_recall": sum(found.values()) / len(found)}
 
 
-def _embedded_pictures(pair: DualEncoder, captioned: Captioned, at_once: int = 256) -> NDArray[np.float32]:
+def _embedded_pictures(pair: VisionTextDualEncoder, captioned: Captioned, at_once: int = 256) -> NDArray[np.float32]:
     parts = (captioned.pictures[i : i + at_once] for i in range(0, len(captioned.pictures), at_once))
     return torch.cat([pair.embed_images([p.load() for p in part]) for part in parts]).numpy()
 
 
 @torch.no_grad()
-def _projected(head: torch.nn.Module, store: Store) -> NDArray[np.float32]:
+def _projected(head: torch.nn.Module, store: EmbeddingStore) -> NDArray[np.float32]:
     device = next(head.parameters()).device
     rows = (head(torch.from_numpy(np.array(part)).float().to(device)) for _, part in store.chunks(4096))
     return F.normalize(torch.cat([row.float() for row in rows]), dim=-1).cpu().numpy()
 
 
 def _save(task: Any, folder: Path, settings: AlignSettings) -> None:
-    save_pair(task.pair, folder, {"recipe": "segue train align", **facts_of(settings)}, half=settings.half)
+    save_dual_encoder(
+        task.pair, folder, {"recipe": "segue train align", **settings_as_text(settings)}, half=settings.half
+    )

@@ -26,11 +26,12 @@ from torch import Tensor
 
 from segue.api import Labeller
 from segue.api.curation import Corpus, curate_corpus, read_corpus
-from segue.api.labeller import find_card
+from segue.api.labeller import find_protocol
 from segue.data.formats import read_pictures, recognise
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
 from segue.evaluation.labels import score_maps, with_truth
+from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curation.arrays import CurateSettings
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
@@ -38,11 +39,11 @@ from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
 from segue.methods.cocu.vocabulary import Vocabulary
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.recipes.align import SCENES as ALIGN_SCENES
 from segue.recipes.align import train_pair
-from segue.recipes.datasets import alone, made_once
-from segue.recipes.settings import data_of, every, facts_of
+from segue.recipes.datasets import create_once
+from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -167,7 +168,7 @@ def cocu_scenes(settings: CocuSettings) -> Path:
 
 def draw_scenes_once(folder: Path) -> Path:
     """The default scenes, seen from near, at 128 pixels."""
-    return made_once(folder, lambda out: make_scenes(out, view="close", progress=True))
+    return create_once(folder, lambda out: make_scenes(out, view="close", progress=True))
 
 
 def train_pair_once(folder: Path) -> str:
@@ -176,10 +177,10 @@ def train_pair_once(folder: Path) -> str:
     It stands for CLIP, which has seen more pictures and words than those that it curates, none of their captions, and
     many texts of the web that name one thing only: so `with_nouns`.
     """
-    with alone(folder):
+    with locked(folder):
         if not (folder / "last" / "config.json").exists():
             data = folder.with_name(f"{folder.name}-data")
-            made_once(data, lambda out: make_scenes(out, seed=1, train=12_000, test=100, view="close", progress=True))
+            create_once(data, lambda out: make_scenes(out, seed=1, train=12_000, test=100, view="close", progress=True))
             settings = replace(PAIR, out=folder, data=data, resume=has_state(folder / "state"))
             train_pair(settings, with_nouns(read_pictures(data, "train")), read_pictures(data, "val"))
     return str(folder / "best")
@@ -197,7 +198,7 @@ def with_nouns(pictures: PictureSet) -> PictureSet:
 
 def cocu(settings: CocuSettings) -> Path:
     """Train on captioned pictures in any format; returns the checkpoint's folder."""
-    find_card(settings.protocol)
+    find_protocol(settings.protocol)
     corpus = read_corpus(settings.data, "train", captions=settings.captions, vocabulary=settings.vocabulary)
     archive = curated_archive(settings, corpus)
     torch.manual_seed(settings.seed)
@@ -216,14 +217,14 @@ def cocu(settings: CocuSettings) -> Path:
             warmup=settings.steps // 15,
             clip_norm=settings.clip_norm,
             ema=settings.ema,
-            evaluate_every=every(settings.steps, settings.evaluations),
+            evaluate_every=evaluation_interval(settings.steps, settings.evaluations),
             seed=settings.seed,
             workers=settings.workers,
         ),
         save=partial(_save, settings=settings, concepts=corpus.vocabulary.concepts),
         evaluate=validator(scored, settings.protocol, settings.val_pictures) if scored else None,
         monitor="miou",
-        about=facts_of(settings, *PATHS),
+        about=settings_as_text(settings, *PATHS),
         resume=settings.resume,
     )
     return settings.out / ("best" if scored else "last")
@@ -245,8 +246,8 @@ def curated_archive(settings: CocuSettings, corpus: Corpus) -> Archive | None:
         return None
     folder, how = CURATION[settings.system]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with alone(settings.curated):
-        pair = load_pair(settings.pair, device=device)
+    with locked(settings.curated):
+        pair = load_dual_encoder(settings.pair, device=device)
         curate_corpus(corpus, settings.curated, pair, settings.pair, how, folder=folder)
     return read_archive(settings.curated / folder / ARCHIVE)
 
@@ -261,8 +262,8 @@ def build(settings: CocuSettings, corpus: Corpus, classes: Sequence[str]) -> Gro
 
 def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[str]) -> None:
     about = {
-        **facts_of(settings, *PATHS),
-        **data_of(settings.data),
+        **settings_as_text(settings, *PATHS),
+        **dataset_name(settings.data),
         "recipe": "segue train cocu",
         "card": settings.protocol,
         "concept_vocabulary": list(concepts),
@@ -272,7 +273,7 @@ def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[s
 
 def validator(found: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
     """Scores a model on up to `most` pictures of a set (0: all), spread evenly."""
-    card = find_card(protocol)
+    card = find_protocol(protocol)
     pictures, classes, truth = with_truth(found, card)
     chosen = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
     pictures = [pictures[i] for i in chosen]

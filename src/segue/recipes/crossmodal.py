@@ -23,7 +23,7 @@ from segue.api.illustrator import caption_ids
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout
 from segue.data.relation_sentences import relation_sentences
-from segue.data.tokenizer import Words
+from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
 from segue.methods.crossmodal.checkpoint import Saved, restore_vq, save, save_vq
 from segue.methods.crossmodal.config import CrossModalConfig
@@ -31,8 +31,8 @@ from segue.methods.crossmodal.model import build_crossmodal
 from segue.methods.crossmodal.start import config_for, load_starting_weights, read_start
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
-from segue.recipes.datasets import scenes_once
-from segue.recipes.settings import data_of, every, facts_of
+from segue.recipes.datasets import create_scenes_once
+from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
 from segue.recipes.syntic import nouns
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -131,7 +131,7 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
     print(f"{settings.data}: {len(train.layouts)} train, {len(val.layouts)} val, {len(train.classes)} classes")
     start = _start(settings)
     vq = quantiser(settings, train, val)
-    words = start[2] if start else Words.learn(c for told in train.asks for c in told)
+    words = start[2] if start else CaptionTokenizer.learn(c for told in train.asks for c in told)
     torch.manual_seed(settings.seed)
     longest = max(words.encode(list(asks), 512)[0].shape[1] for asks in train.asks)
     ends = (words.pad, words.start, words.end)
@@ -140,7 +140,12 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
     if start:
         load_starting_weights(model, start[0], start[1])
     spoken = nouns(list(chain(*train.captions)))
-    about = {"recipe": "segue train crossmodal", **data_of(settings.data), **facts_of(settings, "vq"), "nouns": spoken}
+    about = {
+        "recipe": "segue train crossmodal",
+        **dataset_name(settings.data),
+        **settings_as_text(settings, "vq"),
+        "nouns": spoken,
+    }
     saved = Saved(model, vq, words, train.classes, about)
     batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
 
@@ -149,14 +154,14 @@ def train_on(settings: Settings, train: Told, val: Told) -> Path:
 
     options = fit_options(settings, settings.steps)
     fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
-        monitor="gain", about=facts_of(settings, "vq"),
+        monitor="gain", about=settings_as_text(settings, "vq"),
         resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
 
 
 def crossmodal_scenes(settings: Settings) -> Path:
     """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
-    scenes_once(settings.data)
+    create_scenes_once(settings.data)
     return crossmodal(settings)
 
 
@@ -167,7 +172,7 @@ def config_of(
     vocabulary: int,
     longest: int,
     ends: tuple[int, int, int],
-    start: tuple[Any, Any, Words] | None = None,
+    start: tuple[Any, Any, CaptionTokenizer] | None = None,
 ) -> CrossModalConfig:
     """The configuration that the settings name, with the sizes that the data ask for.
 
@@ -186,7 +191,7 @@ def config_of(
     )  # fmt: skip
 
 
-def _start(settings: Settings) -> tuple[Any, Any, Words] | None:
+def _start(settings: Settings) -> tuple[Any, Any, CaptionTokenizer] | None:
     """The models that the settings start from; InputError if they can't."""
     if not (settings.vit or settings.bert):
         return None
@@ -286,7 +291,7 @@ def fit_options(settings: Settings, steps: int) -> FitOptions:
         weight_decay=settings.weight_decay,
         warmup=steps // 10,
         ema=settings.ema,
-        evaluate_every=every(steps, settings.evaluations),
+        evaluate_every=evaluation_interval(steps, settings.evaluations),
         seed=settings.seed,
         clip_norm=1.0,
     )

@@ -21,10 +21,10 @@ from torch import nn
 
 from segue.api import ENSEMBLE, Member, Segmenter
 from segue.data.medical.lvit import read_lvit, splits
-from segue.data.medical.note_batches import NotedBatches, load_examples
+from segue.data.medical.note_batches import ImageNoteBatches, load_examples
 from segue.data.transforms import Preprocessing, augment
 from segue.encoders.text.clip import ClipText
-from segue.encoders.text.contract import TextTower
+from segue.encoders.text.contract import TextEncoder
 from segue.encoders.text.minilm import MiniLM
 from segue.encoders.text.small import SmallText
 from segue.evaluation.notes import evaluate
@@ -34,8 +34,8 @@ from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
 from segue.methods.segmenters import Network, Saved
 from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
-from segue.recipes.datasets import made_once
-from segue.recipes.settings import data_of, every, facts_of
+from segue.recipes.datasets import create_once
+from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
 from segue.synthetic.chest import make_chest
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -125,7 +125,7 @@ def reclmis_chest(settings: Settings, network: RecLMISConfig | UNetConfig | None
 
 def draw_once(folder: Path, style: str = "a") -> Path:
     """Draw the default chest phantoms there if they are not; processes that ask together draw them once."""
-    return made_once(folder, lambda out: make_chest(out, style=style))
+    return create_once(folder, lambda out: make_chest(out, style=style))
 
 
 RECLMIS = Settings(out=Path("runs/reclmis"), data=Path("data"))
@@ -139,7 +139,7 @@ def network_config(settings: Settings) -> RecLMISConfig | UNetConfig:
     return ablate_config(SIZES[settings.size], settings.system)
 
 
-def text_tower(source: str, notes: Sequence[str]) -> TextTower:
+def build_text_encoder(source: str, notes: Sequence[str]) -> TextEncoder:
     """A text tower by name; the small one gets its word pieces from the notes."""
     if source == "small":
         return SmallText(SmallText.train_tokenizer(notes))
@@ -176,7 +176,7 @@ def _train_folds(settings: Settings, config: Any, examples: list[Example]) -> Pa
 def _train(settings: Settings, config: Any, train: list[Example], val: list[Example]) -> Path:
     torch.manual_seed(settings.seed)
     reads = getattr(config, "interaction", "none") != "none"
-    text = text_tower(settings.text, [e.note for e in train if e.note]) if reads else None
+    text = build_text_encoder(settings.text, [e.note for e in train if e.note]) if reads else None
     preprocessing, network = Preprocessing(size=settings.image_size), segmenters.build(config, text)
     if settings.image_size % network.stride:
         nearest = max(1, round(settings.image_size / network.stride)) * network.stride
@@ -184,7 +184,7 @@ def _train(settings: Settings, config: Any, train: list[Example], val: list[Exam
             f"image_size: got {settings.image_size}, expected a multiple of {network.stride} for this network; "
             f"for instance {nearest}"
         )
-    batches = NotedBatches(
+    batches = ImageNoteBatches(
         train,
         preprocessing,
         settings.seed,
@@ -203,14 +203,14 @@ def _train(settings: Settings, config: Any, train: list[Example], val: list[Exam
             weight_decay=settings.weight_decay,
             warmup=settings.steps // 10,
             ema=settings.ema,
-            evaluate_every=every(settings.steps, settings.evaluations),
+            evaluate_every=evaluation_interval(settings.steps, settings.evaluations),
             patience=settings.patience,
             seed=settings.seed,
         ),
         save=partial(_save, settings=settings, preprocessing=preprocessing, val=val),
         evaluate=_validator(preprocessing, val),
         monitor="dice",
-        about=facts_of(settings),
+        about=settings_as_text(settings),
         resume=settings.resume,
     )
     return settings.out / "best"
@@ -228,7 +228,7 @@ def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn
 
 
 def _save(network: Any, folder: Path, settings: Settings, preprocessing: Preprocessing, val: list[Example]) -> None:
-    about = {"recipe": "segue train reclmis", **data_of(settings.data), **facts_of(settings)}
+    about = {"recipe": "segue train reclmis", **dataset_name(settings.data), **settings_as_text(settings)}
     temperature = calibrate(network, preprocessing, val)
     segmenters.save(Saved(network, preprocessing, temperature, about), folder)
 

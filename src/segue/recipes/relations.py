@@ -26,7 +26,7 @@ from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SceneGraph, graph_of
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.relations import RelationHead, save_relations
-from segue.recipes.settings import every, facts_of
+from segue.recipes.settings import evaluation_interval, settings_as_text
 from segue.training import FitOptions, fit
 from segue.types import InputError, Picture, Relation
 
@@ -88,15 +88,15 @@ def relations(settings: RelationSettings) -> Path:
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             warmup=settings.steps // 10,
-            evaluate_every=every(settings.steps, settings.evaluations),
+            evaluate_every=evaluation_interval(settings.steps, settings.evaluations),
             seed=settings.seed,
             clip_norm=1.0,
             workers=settings.workers,
         ),
-        save=partial(_save, about={"recipe": "segue train relations", **facts_of(settings)}),
+        save=partial(_save, about={"recipe": "segue train relations", **settings_as_text(settings)}),
         evaluate=lambda task: score_relations(guesser(cast(RelationHead, task)), held_out),
         monitor="recall20",
-        about=facts_of(settings),
+        about=settings_as_text(settings),
         resume=settings.resume,
     )
     return settings.out / "best"

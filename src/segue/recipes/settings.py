@@ -1,28 +1,97 @@
-"""What a run was made with, as its checkpoint tells it and as a run that is resumed must have it too."""
+"""What all trainings can be set to, and those settings as text: stored in the checkpoint and compared on resume."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from segue.training import FitOptions
 from segue.types import InputError
 
-LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # of this machine, or of no weight
+LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # of this machine, or without effect on weights
 
 
-def facts_of(settings: Any, *local: str) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Settings that every training has; a recipe's own settings extend them.
+
+    Attributes:
+        out: folder of the run: best/, last/, history and TensorBoard.
+        data: folder with the data.
+        steps: optimiser steps.
+        batch_size: examples in a step, over all processes.
+        accumulate: micro-batches in a step.
+        lr: peak learning rate, reached after the warm-up (usually a tenth of the steps), then cosine to 0.
+        weight_decay: weight decay of AdamW.
+        clip_norm: largest norm of the gradient; 0 does not clip.
+        ema: decay of the moving average of the weights, 0 for none.
+        evaluations: how many times the validation split is scored; the best weights are kept.
+        patience: evaluations without gain before stopping early, 0 for never.
+        workers: processes that make batches.
+        seed: of weights, order and augmentation.
+        on_bad: what to do with an example that can't be read: "stop" before training, or "skip" and report it.
+        half: store the checkpoint as float16.
+        resume: continue the run in `out`.
+    """
+
+    out: Path
+    data: Path
+    steps: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 1e-2
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    ema: float = 0.99
+    evaluations: int = 5
+    patience: int = 0
+    workers: int = 0
+    seed: int = 0
+    on_bad: Literal["stop", "skip"] = "stop"
+    half: bool = False
+    resume: bool = False
+
+
+def fit_options(settings: TrainSettings, **changes: Any) -> FitOptions:
+    """The training loop's options. changes: fields of FitOptions that differ from the settings, such as `warmup`.
+
+    Where `changes` has other `steps`, the warm-up and the evaluations follow them.
+    """
+    steps = changes.get("steps", settings.steps)
+    shared = {
+        name: getattr(settings, name)
+        for name in (
+            "batch_size",
+            "accumulate",
+            "lr",
+            "weight_decay",
+            "clip_norm",
+            "ema",
+            "patience",
+            "seed",
+            "workers",
+        )
+    }
+    every = evaluation_interval(steps, settings.evaluations)
+    return FitOptions(**{**shared, "steps": steps, "warmup": steps // 10, "evaluate_every": every, **changes})
+
+
+def settings_as_text(settings: Any, *local: str) -> dict[str, str]:
     """The settings of a recipe by name, as text. local: further ones that are left out, such as paths."""
     return {name: str(value) for name, value in asdict(settings).items() if name not in (*LOCAL, *local)}
 
 
-def data_of(folder: Path) -> dict[str, str]:
-    """What a checkpoint tells of its data: the name of their folder or file, never where they are."""
+def dataset_name(folder: Path) -> dict[str, str]:
+    """{"data": the name of a data set's folder or file}, as a checkpoint stores it; never the path to it."""
     return {"data": folder.resolve().name}
 
 
-def every(steps: int, evaluations: int) -> int:
-    """After how many steps a run of `steps` is evaluated, to be so `evaluations` times."""
+def evaluation_interval(steps: int, evaluations: int) -> int:
+    """Steps between two evaluations, so that a run of `steps` has `evaluations` of them.
+
+    Raises InputError when evaluations is below 1.
+    """
     if evaluations < 1:
         raise InputError(f"evaluations: got {evaluations}, expected 1 or more")
     return max(1, steps // evaluations)

@@ -28,7 +28,7 @@ from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
 from segue.methods.sgdiff.graph import SPATIAL
 from segue.methods.sgdiff.lexicon import Lexicon, lexicon_of
 from segue.methods.sgdiff.model import SGDiff, build_sgdiff
-from segue.recipes.settings import data_of, every, facts_of
+from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
@@ -201,7 +201,7 @@ def _stage(
             weight_decay=settings.weight_decay,
             warmup=steps // 10,
             ema=settings.ema,
-            evaluate_every=every(steps, settings.evaluations),
+            evaluate_every=evaluation_interval(steps, settings.evaluations),
             seed=settings.seed + 1000 * stage,
             clip_norm=1.0,
             workers=settings.workers,
@@ -209,7 +209,7 @@ def _stage(
         save=partial(_save, settings=settings, half=settings.half and stage == 2),
         evaluate=partial(_evaluate, pictures=held_out[: settings.val_pictures]) if judged else None,
         monitor="score",
-        about=facts_of(settings, "captions"),
+        about=settings_as_text(settings, "captions"),
         resume=settings.resume,
     )
 
@@ -222,7 +222,7 @@ def _evaluate(task: nn.Module, pictures: Sequence[Picture]) -> dict[str, float]:
 
 
 def _save(task: nn.Module, folder: Path, settings: SGDiffSettings, half: bool) -> None:
-    about = {"recipe": "segue train sgdiff", **data_of(settings.data), **facts_of(settings, "captions")}
+    about = {"recipe": "segue train sgdiff", **dataset_name(settings.data), **settings_as_text(settings, "captions")}
     save(cast(SGDiff, task), folder, about, half=half)
 
 

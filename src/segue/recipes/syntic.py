@@ -25,14 +25,14 @@ from torch import Tensor
 
 from segue.api.embedding import BATCH
 from segue.data.corpus import Corpus, read_corpus
-from segue.data.embedding_store import Item, Plan, Store, fill_store, picture_items, show_progress, text_items
+from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, picture_items, show_progress, text_items
 from segue.data.formats import read_pictures
-from segue.data.tokenizer import Words
-from segue.encoders.dual_encoder import Pair
-from segue.files import replacing
+from segue.data.tokenizer import CaptionTokenizer
+from segue.encoders.dual_encoder import DualEncoder
+from segue.files import locked, replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
 from segue.methods.detectors import load_detector
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import (
     SIZES,
     Captioner,
@@ -44,8 +44,7 @@ from segue.methods.syntic import (
     system_config,
 )
 from segue.methods.syntic.tagging import padded, tag
-from segue.recipes.datasets import alone
-from segue.recipes.settings import data_of
+from segue.recipes.settings import dataset_name
 from segue.synthetic.scenes.scene import THINGS
 from segue.synthetic.text_to_image import Painter, Sketchbook, StableDiffusion, generate_pictures
 from segue.training import FitOptions, fit
@@ -193,7 +192,7 @@ class Material:
     (N, K); None where they are looked for by similarity.
     """
 
-    pair: Pair
+    pair: DualEncoder
     captions: list[str]
     text: NDArray[np.float16]
     image: NDArray[np.float16] | None
@@ -207,7 +206,7 @@ def prepare(settings: SynticSettings, corpus: Corpus, names: Sequence[str], with
     """Draw the pictures and compute the features, or find them."""
     if min(settings.pictures, settings.support) < 1:
         raise InputError(f"got pictures {settings.pictures} and support {settings.support}, expected 1 or more of each")
-    pair = load_pair(settings.pair, device=settings.device)
+    pair = load_dual_encoder(settings.pair, device=settings.device)
     order = np.random.default_rng(0).permutation(len(corpus))  # a larger number only adds to a smaller one
     drawn = order[: settings.pictures]
     if with_images and settings.painter == "sketchbook":
@@ -245,7 +244,7 @@ def _drawable(corpus: Corpus, order: NDArray[np.int64]) -> NDArray[np.int64]:
 def _pictures(settings: SynticSettings, captions: list[str]) -> list[Path]:
     """The synthetic pictures of the captions; of several processes one draws them."""
     print(f"{settings.images}: synthetic pictures of {len(captions):,} captions", flush=True)
-    with alone(settings.images):
+    with locked(settings.images):
         return generate_pictures(captions, settings.images, painter(settings), progress=show_progress)
 
 
@@ -259,7 +258,7 @@ def painter(settings: SynticSettings) -> Painter:
     return Sketchbook()
 
 
-def features_of(cache: Path, kind: str, items: list[Item], pair: Pair) -> NDArray[np.float16]:
+def features_of(cache: Path, kind: str, items: list[Item], pair: DualEncoder) -> NDArray[np.float16]:
     """The features (N, D) of pictures or texts, from the store in `cache` that holds exactly these."""
     plan = Plan(pair.fingerprint, kind, pair.width, batch_size=BATCH[kind])
     told = str([plan, [(item.name, item.content) for item in items]])
@@ -269,7 +268,7 @@ def features_of(cache: Path, kind: str, items: list[Item], pair: Pair) -> NDArra
     def read(batch: list[Any]) -> NDArray[np.float32]:
         return embed(batch, batch_size=len(batch)).numpy()
 
-    store: Store = fill_store(folder, items, read, plan, progress=show_progress, wait=True)
+    store: EmbeddingStore = fill_store(folder, items, read, plan, progress=show_progress, wait=True)
     return store.rows()
 
 
@@ -283,7 +282,7 @@ def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[st
     names = sorted(detect.names)
     told = str([settings.detector, [(item.name, item.content) for item in items]])
     file = settings.cache / f"objects-{hashlib.sha256(told.encode()).hexdigest()[:16]}.jsonl"
-    with alone(file):
+    with locked(file):
         file.touch()
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):  # torn by a kill
@@ -309,7 +308,7 @@ class CaptionBatches:
     def __init__(
         self,
         captions: Sequence[str],
-        words: Words,
+        words: CaptionTokenizer,
         max_tokens: int,
         columns: dict[str, Tensor],
         names: Tensor | None = None,
@@ -344,7 +343,7 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
             "segue caption IMAGE --retrieve"
         )
     material = prepare(settings, corpus, names, with_images=config.source == "image" or config.shift)
-    return train_on(material, settings, Words.learn(corpus.captions, size=settings.vocabulary))
+    return train_on(material, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
 
 
 def configured(settings: SynticSettings) -> SynticConfig:
@@ -353,7 +352,7 @@ def configured(settings: SynticSettings) -> SynticConfig:
     return system_config(SynticConfig(**sized), settings.system)
 
 
-def train_on(material: Material, settings: SynticSettings, words: Words) -> Path:
+def train_on(material: Material, settings: SynticSettings, words: CaptionTokenizer) -> Path:
     """Train the decoder on prepared material."""
     torch.manual_seed(settings.seed)
     config, width = configured(settings), material.pair.width
@@ -365,7 +364,7 @@ def train_on(material: Material, settings: SynticSettings, words: Words) -> Path
         model.learn_shift(*(torch.from_numpy(np.array(x)).float() for x in (material.image, material.text)))
     about = {"width": width, "fingerprint": material.pair.fingerprint, "name": settings.pair}
     recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in _TOLD}
-    made = recipe | data_of(settings.corpus)
+    made = recipe | dataset_name(settings.corpus)
     seen = material.names if config.af else ()
     detector = settings.detector if config.af else None
 
@@ -394,7 +393,7 @@ def _options(s: SynticSettings) -> FitOptions:
 
 
 def _batches(
-    material: Material, settings: SynticSettings, config: SynticConfig, words: Words, support: Support
+    material: Material, settings: SynticSettings, config: SynticConfig, words: CaptionTokenizer, support: Support
 ) -> CaptionBatches:
     """What Eq. 6 is trained on: the features after Eq. 2 and Eq. 3, as far as the system has them on."""
     count = len(material.group)
@@ -422,7 +421,7 @@ def optimised(image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64],
     for x in (image, text, group):
         told.update(np.ascontiguousarray(x).tobytes())
     file = settings.cache / f"optimised-{told.hexdigest()[:16]}.npy"
-    with alone(file):
+    with locked(file):
         if not file.exists():
             with replacing(file) as fresh:
                 np.save(fresh, optimise_features(np.array(image), text, group, **how))

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from segue import __version__
-from segue.api import Explainer, Illustrator, Segmenter
+from segue.api import Describer, Illustrator, Segmenter
 from segue.api.models import about
 from segue.data.images import png_bytes
 from segue.methods.checkpoint import bundled
@@ -219,7 +219,7 @@ def _first(path: str, model: Any) -> Request:
     given: dict[str, Any] = {"image": "-"}
     if path == "segment/labels":
         given |= {"labels": ["a", "the"]}
-    elif isinstance(model, Explainer):
+    elif isinstance(model, Describer):
         given |= {"box": (8, 8, 32, 32), "regions": [{"label": "man", "box": (8, 8, 32, 32)}], "top": 1}
     elif path == "draw":
         given = {"caption": "a man", "num": 1}

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from segue.api import Captioner, Explainer, Illustrator, Labeller, Segmenter
+from segue.api import Captioner, Describer, Illustrator, Labeller, Segmenter
 from segue.api.answers import MASKS, of_layout, of_map, of_segmentation, of_story
 from segue.data.images import index_png_bytes
 from segue.data.layouts import palette as layout_colours
 from segue.data.visualize import palette as label_colours
 from segue.serving import schemas, uploads
-from segue.types import CaptionedMasks, InputError, Region, Relation
+from segue.types import GroundedCaption, InputError, Region, Relation
 
 Told = dict[str, Any]
 
@@ -90,7 +90,7 @@ def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Told]:
     return [told[i] for i in range(len(requests))]
 
 
-def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
+def to_explain(model: Describer, requests: Sequence[Request]) -> list[Told]:
     """Ranked stories, of one place or of every object by its box; each link has its mask."""
     told = []
     for request in requests:
@@ -122,7 +122,7 @@ def to_explain(model: Explainer, requests: Sequence[Request]) -> list[Told]:
     return told
 
 
-def _stories(stories: Sequence[CaptionedMasks], form: str) -> list[Told]:
+def _stories(stories: Sequence[GroundedCaption], form: str) -> list[Told]:
     found = []
     for story in stories:
         one = of_story(story)
@@ -168,7 +168,7 @@ JOBS = {
     "segment/note": Job(schemas.ByNote, Segmenter, ("image",), by_note, 8),
     "segment/labels": Job(schemas.ByLabels, Labeller, ("image",), by_labels),
     "caption": Job(schemas.ToCaption, Captioner, ("image",), to_caption, 8),
-    "explain": Job(schemas.ToExplain, Explainer, ("image", "mask"), to_explain),
+    "explain": Job(schemas.ToExplain, Describer, ("image", "mask"), to_explain),
     "draw": Job(schemas.ToDraw, Illustrator, ("image", "keep"), to_draw),
     "tell": Job(schemas.ToTell, Illustrator, ("layout", "image"), to_tell),
 }

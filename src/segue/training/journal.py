@@ -21,7 +21,7 @@ def read_history(out: Path) -> list[Row]:
     return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
 
 
-class Journal:
+class TrainingLogger:
     """Context manager that records rows; does nothing on any process but the main one.
 
     Opening it at `step` drops what was recorded after that step, so that a resumed run has no row twice.

@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from segue.files import recover_folder, replace_folder
-from segue.training.journal import Journal, Row, read_history
+from segue.training.journal import Row, TrainingLogger, read_history
 from segue.training.state import (
     has_state,
     pack,
@@ -186,7 +186,7 @@ def fit(
     accelerator.wait_for_everyone()
     out.mkdir(parents=True, exist_ok=True)
 
-    with Journal(out, standing.step, options.steps, main) as journal:
+    with TrainingLogger(out, standing.step, options.steps, main) as journal:
         while standing.goes_on(options):
             row = trainer.step(standing.step, loader)
             standing.step += 1

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segue.data.medical.note_batches import NotedBatches
+from segue.data.medical.note_batches import ImageNoteBatches
 from segue.data.transforms import Preprocessing, augment, flip, photometric, resize_mask, warp
 from segue.types import Example, InputError
 
@@ -78,7 +78,7 @@ def test_doubling_a_mask_doubles_it_exactly():
 
 
 def test_a_batch_is_a_function_of_its_keys():
-    data = NotedBatches([example(i) for i in range(4)], Preprocessing(size=16), 3, augment, silence=0.5)
+    data = ImageNoteBatches([example(i) for i in range(4)], Preprocessing(size=16), 3, augment, silence=0.5)
     keys = [(0, 1), (0, 3), (5, 1)]
     first, again = data.collate(keys), data.collate(keys)
     assert first["note"] == again["note"]
@@ -91,7 +91,7 @@ def test_a_batch_is_a_function_of_its_keys():
 
 
 def test_a_batchs_shapes_and_ranges():
-    batch = NotedBatches([example()], Preprocessing(size=16)).collate([(0, 0)])
+    batch = ImageNoteBatches([example()], Preprocessing(size=16)).collate([(0, 0)])
     assert batch["image"].shape == (1, 3, 16, 16)
     assert set(batch["mask"].unique().tolist()) == {0.0, 1.0}
     assert batch["image"].min() >= -2
@@ -99,13 +99,13 @@ def test_a_batchs_shapes_and_ranges():
 
 
 def test_silence_is_the_share_of_notes_left_out():
-    data = NotedBatches([example(i) for i in range(200)], Preprocessing(size=16), silence=0.3)
+    data = ImageNoteBatches([example(i) for i in range(200)], Preprocessing(size=16), silence=0.3)
     notes = data.collate([(0, i) for i in range(200)])["note"]
     assert 0.2 < sum(n is None for n in notes) / 200 < 0.4
 
 
 def test_training_needs_masks_and_examples():
     with pytest.raises(InputError, match="1 examples have no mask, such as x9"):
-        NotedBatches([Example(example().image, None, NOTE, "x9")], Preprocessing())
+        ImageNoteBatches([Example(example().image, None, NOTE, "x9")], Preprocessing())
     with pytest.raises(InputError, match="the split is empty"):
-        NotedBatches([], Preprocessing())
+        ImageNoteBatches([], Preprocessing())

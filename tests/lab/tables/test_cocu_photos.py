@@ -11,7 +11,7 @@ from segue.api.curation import read_corpus
 from segue.lab.run import rows_of
 from segue.lab.tables import cocu_photos as real
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
-from segue.methods.cocu.inference import CARDS, Card
+from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
 from segue.types import InputError
 
 TINY = GroupViTConfig(
@@ -40,7 +40,7 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setitem(SIZES, "small", TINY)
-    monkeypatch.setitem(CARDS, "small", Card(32, 32, 16))
+    monkeypatch.setitem(PROTOCOLS, "small", EvalProtocol(32, 32, 16))
     for name, settings in real.SYSTEMS.items():
         monkeypatch.setitem(real.SYSTEMS, name, replace(settings, steps=2, batch_size=4))
 

@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 
 from methods.cocu.groupvit.test_model import CAPTIONS, make
 from segue.methods.cocu import inference as zero
-from segue.methods.cocu.inference import CARDS, Card, embed_names, name_maps, parse_labels, segment, vocabulary_overlap
+from segue.methods.cocu.inference import (
+    PROTOCOLS,
+    EvalProtocol,
+    embed_names,
+    name_maps,
+    parse_labels,
+    segment,
+    vocabulary_overlap,
+)
 from segue.types import InputError
 
-SMALL = Card(32, 32, 16, top_k=None)
+SMALL = EvalProtocol(32, 32, 16, top_k=None)
 NAMES = ["dog", "grass", "sky"]
 
 
@@ -80,7 +88,7 @@ def test_map_is_on_the_pictures_grid_and_scores_are_probabilities():
 def test_threshold_leaves_background():
     plain = segment(model_of(), picture(), NAMES, SMALL)
     cut = float(np.median(plain.scores))
-    found = segment(model_of(), picture(), NAMES, Card(32, 32, 16, cut, None))
+    found = segment(model_of(), picture(), NAMES, EvalProtocol(32, 32, 16, cut, None))
     assert found.background == 255
     np.testing.assert_array_equal(found.index == 255, plain.scores < cut)
     np.testing.assert_array_equal(found.index[found.index < 255], plain.index[plain.scores >= cut])
@@ -104,11 +112,11 @@ def test_one_window_is_the_formula():
 def test_only_the_pictures_top_names_score():
     model = model_of()
     text = embed_names(model, NAMES)
-    scored, maps, cosine = name_maps(model, picture(), text, Card(32, 32, 16, top_k=2))
+    scored, maps, cosine = name_maps(model, picture(), text, EvalProtocol(32, 32, 16, top_k=2))
     assert set(scored.tolist()) == set(cosine.topk(2).indices.tolist())
     assert maps.shape[0] == 2
     torch.testing.assert_close(maps.sum(0), torch.ones(maps.shape[1:]))  # shared out among them
-    found = segment(model, picture(), NAMES, Card(32, 32, 16, top_k=2))
+    found = segment(model, picture(), NAMES, EvalProtocol(32, 32, 16, top_k=2))
     assert set(np.unique(found.index)) <= set(scored.tolist())
 
 
@@ -116,7 +124,7 @@ def test_hard_groups_give_other_scores_that_still_sum_to_one():
     model = model_of()
     text = embed_names(model, NAMES)
     soft = name_maps(model, picture(), text, SMALL)[1]
-    hard = name_maps(model, picture(), text, Card(32, 32, 16, top_k=None, soft=False))[1]
+    hard = name_maps(model, picture(), text, EvalProtocol(32, 32, 16, top_k=None, soft=False))[1]
     torch.testing.assert_close(hard.sum(0), torch.ones(hard.shape[1:]))
     assert not torch.allclose(soft, hard)
 
@@ -160,26 +168,30 @@ def test_one_name_alone_is_refused():
 
 def test_a_long_strip_is_refused_before_it_grows():
     with pytest.raises(InputError, match="got 4000x2 pixels, expected a longer side of at most 20 times the shorter"):
-        segment(model_of(), picture(2, 4000), ["dog", "grass"], CARDS["small"])
+        segment(model_of(), picture(2, 4000), ["dog", "grass"], PROTOCOLS["small"])
 
 
 def test_many_names_take_two_bytes():
     model = model_of()
     text = F.normalize(torch.randn(300, 16), dim=1)
-    found = segment(model, picture(), [f"name {i}" for i in range(300)], Card(32, 32, 16, 0.999), text)
+    found = segment(model, picture(), [f"name {i}" for i in range(300)], EvalProtocol(32, 32, 16, 0.999), text)
     assert found.index.dtype == np.uint16
     assert found.background == 65535
     assert (found.index == 65535).any()
 
 
 def test_cards_are_the_published_ones():
-    assert (CARDS["voc"].threshold, CARDS["context"].threshold, CARDS["imagenet-s-300"].threshold) == (0.95, 0.35, 0.75)
-    assert (CARDS["cityscapes"].short_side, CARDS["cityscapes"].crop, CARDS["cityscapes"].threshold) == (
+    assert (PROTOCOLS["voc"].threshold, PROTOCOLS["context"].threshold, PROTOCOLS["imagenet-s-300"].threshold) == (
+        0.95,
+        0.35,
+        0.75,
+    )
+    assert (PROTOCOLS["cityscapes"].short_side, PROTOCOLS["cityscapes"].crop, PROTOCOLS["cityscapes"].threshold) == (
         1024,
         448,
         None,
     )
-    assert (CARDS["ade150"].short_side, CARDS["ade150"].crop, CARDS["ade150"].stride) == (512, 224, 112)
+    assert (PROTOCOLS["ade150"].short_side, PROTOCOLS["ade150"].crop, PROTOCOLS["ade150"].stride) == (512, 224, 112)
     for card, match in (
         ((32, 32, 33), "stride no longer"),
         ((0, 1, 1), "expected 1 or more"),
@@ -187,7 +199,7 @@ def test_cards_are_the_published_ones():
         ((1, 1, 1, None, 5, True, "a photo"), "one {} where the name goes"),
     ):
         with pytest.raises(InputError, match=match):
-            Card(*card)
+            EvalProtocol(*card)
 
 
 def test_overlap_with_the_vocabulary():

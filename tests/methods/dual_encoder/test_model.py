@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from contract.towers import pictures
-from segue.encoders.dual_encoder import DualConfig, DualEncoder
+from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImage
 from segue.encoders.text.small import SmallText
 from segue.losses import hardest_negative_loss, info_nce
-from segue.methods.dual_encoder.checkpoint import load_pair, restore_pair, save_pair
-from segue.methods.dual_encoder.model import Align
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, restore_dual_encoder, save_dual_encoder
+from segue.methods.dual_encoder.model import DualEncoderTask
 from segue.types import InputError
 
 TEXTS = ["a red ball", "a blue box left of a tree", "two dogs on grass", "a kite"]
@@ -19,7 +19,9 @@ TEXTS = ["a red ball", "a blue box left of a tree", "two dogs on grass", "a kite
 def make_pair(**options):
     torch.manual_seed(0)
     text = SmallText(SmallText.train_tokenizer(TEXTS), width=16, layers=1, heads=2)
-    return DualEncoder(DualConfig(8, 12, **options), SmallImage(size=32, width=16, layers=1, heads=2), text)
+    return VisionTextDualEncoder(
+        DualEncoderConfig(8, 12, **options), SmallImage(size=32, width=16, layers=1, heads=2), text
+    )
 
 
 def batch(pair):
@@ -28,13 +30,13 @@ def batch(pair):
 
 
 def test_every_parameter_gets_a_gradient():
-    task = Align(make_pair(), hard=0.5)
+    task = DualEncoderTask(make_pair(), hard=0.5)
     task.training_step(batch(task.pair))["loss"].backward()
     assert [n for n, p in task.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
 def test_a_few_steps_lower_the_loss():
-    task = Align(make_pair())
+    task = DualEncoderTask(make_pair())
     data = batch(task.pair)
     optimiser = torch.optim.AdamW(task.parameters(), 3e-3)
     losses = []
@@ -47,7 +49,7 @@ def test_a_few_steps_lower_the_loss():
 
 
 def test_features_of_frozen_towers_stand_for_pixels_and_words():
-    task = Align(make_pair()).eval()
+    task = DualEncoderTask(make_pair()).eval()
     data = batch(task.pair)
     with torch.no_grad():
         kept = {
@@ -102,14 +104,14 @@ def test_hardest_negative_golden():
 def test_a_checkpoint_answers_as_before(tmp_path, half):
     pair = make_pair()
     images = pictures()
-    save_pair(pair, tmp_path / "pair", {"recipe": "a test"}, half=half)
-    again = load_pair(tmp_path / "pair")
+    save_dual_encoder(pair, tmp_path / "pair", {"recipe": "a test"}, half=half)
+    again = load_dual_encoder(tmp_path / "pair")
     tolerance = {"atol": 5e-3, "rtol": 0} if half else {"atol": 0, "rtol": 0}
     torch.testing.assert_close(again.embed_images(images), pair.embed_images(images), **tolerance)
     torch.testing.assert_close(again.embed_texts(TEXTS), pair.embed_texts(TEXTS), **tolerance)
     torch.testing.assert_close(again.embed_dense(images), pair.embed_dense(images), **tolerance)
     assert half or again.fingerprint == pair.fingerprint
-    assert restore_pair(tmp_path / "pair")[1] == {"recipe": "a test"}
+    assert restore_dual_encoder(tmp_path / "pair")[1] == {"recipe": "a test"}
     assert not again.training
 
 
@@ -120,24 +122,24 @@ def test_a_pair_of_package_towers_keeps_their_weights_out(tmp_path):
     from segue.encoders.text.minilm import MiniLM
 
     torch.manual_seed(0)
-    pair = DualEncoder(DualConfig(8, 0), EfficientNetLite(size=64), MiniLM())
-    save_pair(pair, tmp_path / "pair", {})
+    pair = VisionTextDualEncoder(DualEncoderConfig(8, 0), EfficientNetLite(size=64), MiniLM())
+    save_dual_encoder(pair, tmp_path / "pair", {})
     assert (tmp_path / "pair/model.safetensors").stat().st_size < 100_000
-    again = load_pair(tmp_path / "pair")
+    again = load_dual_encoder(tmp_path / "pair")
     assert torch.equal(again.embed_images(pictures()), pair.embed_images(pictures()))
     assert torch.equal(again.embed_texts(TEXTS), pair.embed_texts(TEXTS))
     config = json.loads((tmp_path / "pair/config.json").read_text())
     config["image"]["sha256"] = "0" * 64
     (tmp_path / "pair/config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="its weights changed since"):
-        load_pair(tmp_path / "pair")
+        load_dual_encoder(tmp_path / "pair")
 
 
 def test_refuses_a_checkpoint_that_does_not_fit(tmp_path):
     folder = tmp_path / "pair"
     with pytest.raises(InputError, match="neither a folder, a bundled model nor clip:ID"):
-        load_pair(folder)
-    save_pair(make_pair(), folder, {})
+        load_dual_encoder(folder)
+    save_dual_encoder(make_pair(), folder, {})
     config = json.loads((folder / "config.json").read_text())
 
     for part, values, message in (
@@ -148,8 +150,8 @@ def test_refuses_a_checkpoint_that_does_not_fit(tmp_path):
     ):
         (folder / "config.json").write_text(json.dumps({**config, part: {**config[part], **values}}))
         with pytest.raises(InputError, match=message):
-            load_pair(folder)
+            load_dual_encoder(folder)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match="weights can't be read"):
-        load_pair(folder)
+        load_dual_encoder(folder)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.data.tokenizer import Words
+from segue.data.tokenizer import CaptionTokenizer
 from segue.methods.syntic import (
     Captioner,
     Support,
@@ -25,7 +25,7 @@ D = 12
 
 def captioner(system="full", support=True):
     torch.manual_seed(0)
-    words = Words.learn(TEXTS * 3, size=300)
+    words = CaptionTokenizer.learn(TEXTS * 3, size=300)
     config = system_config(SynticConfig(width=16, layers=1, heads=2, max_tokens=8), system)
     model = build_syntic(config, vocabulary=len(words), pair_width=D, end=words.end, silent=words.silent)
     torch.nn.init.normal_(model.shift)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segue.api.describer import Explainer, load_explainer
+from segue.api.describer import Describer, load_describer
 from segue.commands.demo.scenes import SEED, SIZE, figure
 from segue.data.export import overlay, write_stories
 from segue.data.visualize import outline
@@ -14,7 +14,7 @@ from segue.methods.checkpoint import bundled
 from segue.synthetic.scenes.annotations import known
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_scene
-from segue.types import CaptionedMasks
+from segue.types import GroundedCaption
 
 MODEL = "sgdiff-scenes"
 TOP = 3  # stories of a box
@@ -24,7 +24,7 @@ def stories_section(out: Path, count: int, model: str | Path = MODEL) -> str:
     """Explain a box on each of `count` scenes, into the folder `out`; returns HTML, none without the bundled model."""
     if model == MODEL and MODEL not in bundled():
         return ""
-    explainer = load_explainer(model)
+    explainer = load_describer(model)
     return "\n".join(
         [
             '<h2 id="stories">One box, several stories</h2>',
@@ -36,7 +36,7 @@ def stories_section(out: Path, count: int, model: str | Path = MODEL) -> str:
     )
 
 
-def _row(out: Path, number: int, explainer: Explainer) -> str:
+def _row(out: Path, number: int, explainer: Describer) -> str:
     drawn = render(scene := sample_scene(SEED + number), SIZE)
     regions, relations = known(scene, drawn.owner)
     x, y, w, h = (int(v) for v in regions[0].box)
@@ -54,6 +54,6 @@ def _row(out: Path, number: int, explainer: Explainer) -> str:
     return f'<div class="row">{"".join(figures)}</div><p><a href="{page.name}">these stories, phrase by phrase</a></p>'
 
 
-def _masks(story: CaptionedMasks) -> str:
+def _masks(story: GroundedCaption) -> str:
     told = "; ".join(f"{link.phrase}: {link.label}" for link in story.links)
     return f"({story.score:.2g}) {told or 'no mask'}"

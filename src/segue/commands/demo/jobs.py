@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api import load_captioner, load_explainer, load_illustrator, load_labeller, load_segmenter
+from segue.api import load_captioner, load_describer, load_illustrator, load_labeller, load_segmenter
 from segue.commands.demo.layouts import with_legend
 from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
@@ -60,7 +60,7 @@ def _told(model: Path) -> Tile:
     drawn = render(scene, SIZE)
     regions, relations = known(scene, drawn.owner)
     given: dict[str, Any] = {"box": regions[0].box, "regions": regions, "relations": relations}
-    story = load_explainer(model).explain(drawn.image, **given, top=1)[0]
+    story = load_describer(model).explain(drawn.image, **given, top=1)[0]
     return f"A box told ({regions[0].label})", story.caption, overlay(drawn.image, story)
 
 

@@ -21,14 +21,14 @@ from segue.api import Labeller, load_labeller
 from segue.api.curation import PROMPT
 from segue.commands.demo.scenes import figure, shares
 from segue.data.visualize import heat_map, name_classes
-from segue.encoders.dual_encoder import Pair
+from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.checkpoint import bundled
 from segue.methods.cocu.archive import ARCHIVE, read_archive
 from segue.methods.cocu.curation.arrays import CurateSettings
 from segue.methods.cocu.curation.run import curate
 from segue.methods.cocu.inference import embed_names, name_maps
 from segue.methods.cocu.vocabulary import Vocabulary
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.synthetic.scenes.language.captions import captions
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_near, sample_scene
@@ -67,7 +67,7 @@ def labels_section(out: Path, count: int = 4) -> str:
         ]
     scenes = [draw(SEED + i, "wide") for i in range(CURATED)]
     telling = [i for i, one in enumerate(scenes) if one.named and one.omitted][:count]
-    archive = archive_part(out, scenes, telling, load_pair(here[PAIR]))
+    archive = archive_part(out, scenes, telling, load_dual_encoder(here[PAIR]))
     return "\n".join([*named, '<h2 id="archive">What captions leave out</h2>', archive])
 
 
@@ -108,7 +108,7 @@ def heat_of(labeller: Labeller, image: NDArray[np.uint8], name: str) -> NDArray[
     return ((grown - low) / torch.clamp(high - low, min=1e-6)).cpu().numpy()
 
 
-def archive_part(out: Path, scenes: Sequence[Shown], rows: Sequence[int], pair: Pair) -> str:
+def archive_part(out: Path, scenes: Sequence[Shown], rows: Sequence[int], pair: DualEncoder) -> str:
     """The scenes of these positions with what curation over all of them finds for them."""
     if missing := [name for name in ("faiss", "pyarrow") if find_spec(name) is None]:
         return f"<p>Curation needs {missing[0]}, which is not installed: {to_install('cluster')}</p>"

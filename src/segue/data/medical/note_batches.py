@@ -46,7 +46,7 @@ def shrink(example: Example, size: int) -> Example:
 
 
 @dataclass(frozen=True)
-class NotedBatches:
+class ImageNoteBatches:
     """Batches for the training loop; each is a pure function of its keys (epoch, index) and the seed.
 
     examples: in memory, of any size (give `load_examples` the size to save memory). augment: None for none.

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from segue.encoders.image.contract import _A_CLIP, _INTERPOLATIONS, ImageFeatures, ImageTower, Preparation
+from segue.encoders.image.contract import _A_CLIP, _INTERPOLATIONS, ImageEncoder, ImageFeatures, Preparation
 from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
 from segue.types import InputError
 
 
-class ClipImage(Pretrained, ImageTower):
+class ClipImage(Pretrained, ImageEncoder):
     """The image tower of a CLIP (Radford et al. 2021) or a SigLIP (Zhai et al. 2023), with its projection.
 
     source: a hub id such as "openai/clip-vit-base-patch32", or a folder in the same format.

@@ -89,7 +89,7 @@ class Preparation:
         return np.asarray(Image.fromarray(image).resize((width, height), how))
 
 
-class ImageTower(nn.Module):
+class ImageEncoder(nn.Module):
     """What every image tower offers.
 
     width: D. stride: pixels between places of `dense`. size: S. preparation: how it wants its pictures.
@@ -125,7 +125,7 @@ class ImageTower(nn.Module):
         raise NotImplementedError
 
     def config(self) -> dict[str, Any]:
-        """What `load_image_tower` needs; json-able."""
+        """What `load_image_encoder` needs; json-able."""
         raise NotImplementedError
 
     def _check(self, x: Tensor) -> None:

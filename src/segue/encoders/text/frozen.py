@@ -12,14 +12,14 @@ from segue.types import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-from segue.encoders.text.contract import TextTower
+from segue.encoders.text.contract import TextEncoder
 
 
-class FrozenText(Pretrained, TextTower):
+class FrozenText(Pretrained, TextEncoder):
     """A pretrained transformers text model that is never trained; see `ClipText` and `MiniLM`.
 
     Always in evaluation mode. Its weights are neither trainable nor in the state dict: a checkpoint records
-    where they come from and their fingerprint (sha256), which `load_text_tower` checks.
+    where they come from and their fingerprint (sha256), which `load_text_encoder` checks.
     """
 
     kind: str

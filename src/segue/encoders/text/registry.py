@@ -8,15 +8,15 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from segue.encoders.text.clip import ClipText
-from segue.encoders.text.contract import TOKENIZER_FILE, TextTower
+from segue.encoders.text.contract import TOKENIZER_FILE, TextEncoder
 from segue.encoders.text.frozen import FrozenText
 from segue.encoders.text.minilm import MiniLM
 from segue.encoders.text.small import SmallText
 from segue.types import InputError
 
 
-def load_text_tower(config: dict[str, Any], folder: Path) -> TextTower:
-    """Build the tower that `TextTower.save(folder)` described.
+def load_text_encoder(config: dict[str, Any], folder: Path) -> TextEncoder:
+    """Build the tower that `TextEncoder.save(folder)` described.
 
     A trainable tower comes with fresh weights: load the method's state dict next. A frozen one is read from
     its source, and InputError is raised when its weights are not those of the time of saving.

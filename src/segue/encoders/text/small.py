@@ -9,7 +9,7 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
-from segue.encoders.text.contract import TextTower, _check_notes
+from segue.encoders.text.contract import TextEncoder, _check_notes
 from segue.nn.transformer import Block
 from segue.types import InputError
 
@@ -18,7 +18,7 @@ _PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]"]
 
 
-class SmallText(TextTower):
+class SmallText(TextEncoder):
     """A small transformer, trained with its method: pre-norm, learned positions, padding masked everywhere.
 
     It has no dropout, so that a step gives the same loss in one process and in several.

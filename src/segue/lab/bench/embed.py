@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from segue.data.embedding_store import Item, Plan, Store, fill_store
-from segue.encoders.dual_encoder import DualConfig, DualEncoder, Pair
+from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store
+from segue.encoders.dual_encoder import DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.efficientnet import EfficientNetLite
 from segue.encoders.image.small import SmallImage
 from segue.encoders.text.minilm import MiniLM
 from segue.encoders.text.small import SmallText
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.types import InputError
 
 TEXTS = ("A small red ball lies left of a tall tree.", "Two dogs run over the grass.", "A man flies a kite at dusk.")
 
 
-def _small() -> Pair:
+def _small() -> DualEncoder:
     text = SmallText(SmallText.train_tokenizer(TEXTS), max_tokens=48)
-    return DualEncoder(DualConfig(), SmallImage(), text)
+    return VisionTextDualEncoder(DualEncoderConfig(), SmallImage(), text)
 
 
-def _packaged() -> Pair:
-    return DualEncoder(DualConfig(), EfficientNetLite(), MiniLM())
+def _packaged() -> DualEncoder:
+    return VisionTextDualEncoder(DualEncoderConfig(), EfficientNetLite(), MiniLM())
 
 
-UNTRAINED: dict[str, Callable[[], Pair]] = {"small": _small, "efficientnet-lite0+minilm": _packaged}
+UNTRAINED: dict[str, Callable[[], DualEncoder]] = {"small": _small, "efficientnet-lite0+minilm": _packaged}
 
 
 def bench_embed(
@@ -57,7 +57,7 @@ def bench_embed(
     torch.manual_seed(0)
     if rounds < 1 or not pairs or min(batch_sizes, default=0) < 1:
         raise InputError("bench embed: expected at least one pair, one batch size and one round, each 1 or more")
-    loaded = {name: UNTRAINED[name]() if name in UNTRAINED else load_pair(name) for name in pairs}
+    loaded = {name: UNTRAINED[name]() if name in UNTRAINED else load_dual_encoder(name) for name in pairs}
     times: dict[tuple[str, str, int], list[float]] = {}
     for turn in range(rounds + 1):  # the first round warms up
         for name, pair in loaded.items():
@@ -81,11 +81,13 @@ def bench_store(rows: int, width: int = 256) -> dict[str, float]:
         plan = Plan("random", "texts", width, 16384, 1024)
         fill = partial(fill_store, Path(folder), items, lambda batch: vectors[batch], plan)
         written = _seconds(fill)
-        read = _seconds(lambda: [float(part.sum(dtype=np.float32)) for _, part in Store(Path(folder)).chunks()])
+        read = _seconds(
+            lambda: [float(part.sum(dtype=np.float32)) for _, part in EmbeddingStore(Path(folder)).chunks()]
+        )
     return {"write_mb_per_s": round(megabytes / written, 1), "read_mb_per_s": round(megabytes / read, 1)}
 
 
-def _jobs(pair: Pair, batch: int, size: int) -> dict[str, Callable[[], object]]:
+def _jobs(pair: DualEncoder, batch: int, size: int) -> dict[str, Callable[[], object]]:
     images = list(np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8))
     texts = [f"{TEXTS[i % len(TEXTS)]} {i}" for i in range(batch)]
     return {

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segue.encoders.dual_encoder import DualEncoder
+from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.lab.engine import Row
-from segue.methods.dual_encoder.checkpoint import load_pair, restore_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, restore_dual_encoder
 from segue.recipes.align import ALIGN, AlignSettings, Captioned, Towers, align, recalls
-from segue.recipes.datasets import scenes_once
+from segue.recipes.datasets import create_scenes_once
 from segue.training.state import has_state
 from segue.types import InputError
 
@@ -49,7 +49,7 @@ def score(folder: Path, settings: AlignSettings) -> dict[str, float]:
     """Recalls of a checkpoint on the val split of its data."""
     from segue.data.formats import read_pictures
 
-    pair, _ = restore_pair(folder)
+    pair, _ = restore_dual_encoder(folder)
     held_out = Captioned.of(read_pictures(settings.data, "val"), settings.on_bad, "val")
     towers = Towers(pair, settings.cache)
     return recalls(pair, held_out, towers.images(held_out), towers.texts(held_out))
@@ -63,7 +63,7 @@ def align_scenes_table(data: Path | None = None) -> list[Row]:
 def _bundled(work: Path) -> dict[str, float]:
     from segue.data.formats import read_pictures
 
-    pictures = read_pictures(scenes_once(work.parents[1] / "data-scenes"), "test")
-    pair = load_pair("pair-scenes")
-    assert isinstance(pair, DualEncoder)  # for mypy: the bundled one is
+    pictures = read_pictures(create_scenes_once(work.parents[1] / "data-scenes"), "test")
+    pair = load_dual_encoder("pair-scenes")
+    assert isinstance(pair, VisionTextDualEncoder)  # for mypy: the bundled one is
     return recalls(pair, Captioned.of(pictures, "stop", "test"), None, None)

@@ -24,11 +24,11 @@ from segue.api.curation import Corpus, read_corpus
 from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import DRAWS, stages_of
 from segue.evaluation.labels import evaluate_label_maps
+from segue.files import locked
 from segue.lab.engine import Row
 from segue.lab.tables.cocu_scenes import shares
 from segue.metrics.concepts import concept_recovery
 from segue.recipes.cocu import ANY, CocuSettings, cocu, curated_archive
-from segue.recipes.datasets import alone
 from segue.training.state import has_state
 from segue.types import InputError
 
@@ -71,7 +71,7 @@ def _zero_shot(settings: CocuSettings, data: Path, name: str, system: str, work:
     """Scores on one set of a training that both sets share."""
     settings = _placed(settings, data, work.parents[1])
     run = work.parent / f"training-{system}-{settings.seed}"
-    with alone(run):
+    with locked(run):
         if not (run / "last" / "config.json").exists():
             classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
             cocu(replace(settings, out=run, names=tuple(sorted(classes)), resume=has_state(run / "state")))

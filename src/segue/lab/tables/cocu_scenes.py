@@ -26,7 +26,7 @@ import numpy as np
 
 from segue.api import load_labeller
 from segue.api.curation import read_corpus
-from segue.api.labeller import find_card
+from segue.api.labeller import find_protocol
 from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import recovery_by_stage
 from segue.evaluation.labels import score_maps, with_truth
@@ -111,7 +111,7 @@ def score_scenes(checkpoint: Path, settings: CocuSettings, split: str = "test") 
     """mIoU over all classes, over those that captions often name and over the others, and pixel accuracy; then with
     the names given that a picture shows.
     """
-    card = find_card(settings.protocol)
+    card = find_protocol(settings.protocol)
     pictures, classes, truth = with_truth(read_pictures(settings.data, split), card)
     often = named_often(settings.data, settings.captions)
     labeller, named = load_labeller(checkpoint), np.array([name in often for name in classes])

@@ -45,12 +45,13 @@ from segue.evaluation.layouts import (
     teller,
 )
 from segue.evaluation.photo_splits import split_of
+from segue.files import locked
 from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout, segment_all, train_segmenter
 from segue.lab.engine import Row
 from segue.methods.crossmodal.checkpoint import restore_vq
 from segue.methods.crossmodal.vq import LayoutVQ
 from segue.recipes.crossmodal import SCENES, Settings, System, Told, gather_told, quantiser, read_told, train_on
-from segue.recipes.datasets import alone, given_or_scenes
+from segue.recipes.datasets import given_or_scenes
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
 
@@ -200,7 +201,7 @@ def _quantiser(settings: Settings, work: Path) -> Path:
 def _shared(settings: Settings, work: Path, name: str) -> Iterator[Settings]:
     """The settings for what several rows use, which one process makes while the others wait."""
     out = work.parent / f"shared-{name}-{settings.seed}"
-    with alone(out):
+    with locked(out):
         yield replace(settings, out=out, resume=has_state(out / "state") or has_state(out / "vq" / "state"))
 
 

@@ -14,22 +14,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segue.api.describer import Explainer
+from segue.api.describer import Describer
 from segue.evaluation.grounded_captions import DRAWS, Case, Prompt, cases_of, score_cases, score_stories
 from segue.evaluation.photo_splits import split_of
+from segue.files import locked
 from segue.lab.engine import Row
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.detector import graph_of_objects
 from segue.methods.sgdiff.graph import SceneGraph
-from segue.recipes.datasets import alone
 from segue.recipes.sgdiff import SGDIFF, SGDiffSettings, train_sgdiff, usable
 from segue.training.state import has_state
-from segue.types import CaptionedMasks, InputError, Picture
+from segue.types import GroundedCaption, InputError, Picture
 
 SEEDS = (0, 1, 2)
 PROMPT: Prompt = "first"
-NOTHING = CaptionedMasks("", 0.0, ())
+NOTHING = GroundedCaption("", 0.0, ())
 REAL = replace(
     SGDIFF,
     widths=(16, 32, 64, 96),
@@ -66,7 +66,7 @@ def _given(settings: SGDiffSettings, work: Path) -> dict[str, float]:
 
 
 def _detected(settings: SGDiffSettings, source: Path, work: Path) -> dict[str, float]:
-    explainer, detector = Explainer(restore(_trained(settings, work))[0]), load_detector(str(source))
+    explainer, detector = Describer(restore(_trained(settings, work))[0]), load_detector(str(source))
     cases = cases_of(_pictures(settings), PROMPT)
     graphs = {case.picture.name: _graph(detector, case) for case in cases}
     lost = sum(graphs[case.picture.name] is None for case in cases) / len(cases)
@@ -80,8 +80,8 @@ def _graph(detector: Detector, case: Case) -> SceneGraph | None:
 
 
 def _tell(
-    explainer: Explainer, graphs: dict[str, SceneGraph | None], case: Case, count: int, seed: int
-) -> list[CaptionedMasks]:
+    explainer: Describer, graphs: dict[str, SceneGraph | None], case: Case, count: int, seed: int
+) -> list[GroundedCaption]:
     graph = graphs[case.picture.name]
     if graph is None:
         return [NOTHING] * count
@@ -95,7 +95,7 @@ def _pictures(settings: SGDiffSettings) -> list[Picture]:
 def _trained(settings: SGDiffSettings, work: Path) -> Path:
     """The best weights of a seed's training: made by the first row that asks, gone on with where it was stopped."""
     out = work.parent / f"shared-{settings.seed}"
-    with alone(out):
+    with locked(out):
         if not (out / "last" / "config.json").exists():
             resume = has_state(out / "state") or has_state(out / "captions" / "state")
             train, val = (split_of(settings.data, split, settings.on_bad) for split in ("train", "val"))

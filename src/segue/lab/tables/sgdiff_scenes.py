@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segue.api.describer import Explainer, load_explainer
+from segue.api.describer import Describer, load_describer
 from segue.data.formats import read_pictures
 from segue.evaluation.grounded_captions import (
     DRAWS,
@@ -28,13 +28,14 @@ from segue.evaluation.grounded_captions import (
     score_stories,
     tell_by,
 )
+from segue.files import locked
 from segue.lab.engine import Row
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.lexicon import word_spans
-from segue.recipes.datasets import alone, given_or_scenes
+from segue.recipes.datasets import given_or_scenes
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
 from segue.training.state import has_state
-from segue.types import CaptionedMasks, Link, Picture
+from segue.types import GroundedCaption, PhraseGrounding, Picture
 
 SEEDS = (0, 1, 2)
 SYSTEMS = (
@@ -96,13 +97,13 @@ def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
 
 def _bundled(settings: SGDiffSettings, prompt: Prompt, temperature: float, work: Path) -> dict[str, float]:
     pictures = _tested(_with_data(settings, work))
-    return score_stories(load_explainer(BUNDLED).model, pictures, prompt, temperature=temperature)
+    return score_stories(load_describer(BUNDLED).model, pictures, prompt, temperature=temperature)
 
 
 def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
     settings = _with_data(settings, work)
     teller, outliner = (
-        Explainer(restore(_trained(replace(settings, system=part), work))[0]) for part in ("caption_only", "mask_only")
+        Describer(restore(_trained(replace(settings, system=part), work))[0]) for part in ("caption_only", "mask_only")
     )
     pictures = _tested(settings)
     tell = partial(tell_in_turn, teller, outliner, nouns_of(pictures))
@@ -111,8 +112,8 @@ def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
 
 
 def tell_in_turn(
-    teller: Explainer, outliner: Explainer, classes: dict[str, str], case: Case, count: int, seed: int
-) -> list[CaptionedMasks]:
+    teller: Describer, outliner: Describer, classes: dict[str, str], case: Case, count: int, seed: int
+) -> list[GroundedCaption]:
     """The caption first, then the masks of the words in it that name a class: the first such word takes the masks."""
     masks, stories = tell_by(outliner, case, 1, seed)[0].links, []
     for story in tell_by(teller, case, count, seed):
@@ -120,11 +121,11 @@ def tell_in_turn(
         for word, start, end in word_spans(story.caption):
             first.setdefault(classes.get(word, ""), (start, end))
         links = [_tied(mask, story.caption, *first[mask.label]) for mask in masks if mask.label in first]
-        stories.append(CaptionedMasks(story.caption, story.score, tuple(links)))
+        stories.append(GroundedCaption(story.caption, story.score, tuple(links)))
     return stories
 
 
-def _tied(mask: Link, caption: str, start: int, end: int) -> Link:
+def _tied(mask: PhraseGrounding, caption: str, start: int, end: int) -> PhraseGrounding:
     return replace(mask, start=start, end=end, phrase=caption[start:end])
 
 
@@ -140,7 +141,7 @@ def _trained(settings: SGDiffSettings, work: Path) -> Path:
     """The best weights of a short training: made by the first row that asks, gone on with where it was stopped."""
     out = work.parent / f"shared-{settings.system}-{settings.lambda_adaptor:g}-{settings.lambda_mecl:g}-{settings.seed}"
     full = replace(settings, system="full", lambda_mecl=SHORT.lambda_mecl)
-    with alone(out):
+    with locked(out):
         if not (out / "last" / "config.json").exists():
             if settings.system in LIKE_FULL and settings != full:
                 settings = replace(settings, captions=_trained(full, work).parent / "captions" / "best")

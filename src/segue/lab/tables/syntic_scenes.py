@@ -33,16 +33,16 @@ from segue.api.captioner import Captioner, load_captioner
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import Item, text_items
 from segue.data.formats import read_pictures
-from segue.data.tokenizer import Words
-from segue.encoders.dual_encoder import Pair
-from segue.files import write_text
+from segue.data.tokenizer import CaptionTokenizer
+from segue.encoders.dual_encoder import DualEncoder
+from segue.files import locked, write_text
 from segue.lab.engine import Row
 from segue.methods.checkpoint import bundled
-from segue.methods.dual_encoder.checkpoint import load_pair
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SYSTEMS, Support
 from segue.metrics.captions import clip_score, score_captions
 from segue.metrics.retrieval import recall_at
-from segue.recipes.datasets import alone, made_once, scenes_once
+from segue.recipes.datasets import create_once, create_scenes_once
 from segue.recipes.syntic import (
     SYNTIC_SCENES,
     SynticSettings,
@@ -201,11 +201,11 @@ def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) ->
 
 
 def _scenes(data: Path | None, shared: Path) -> Path:
-    return data / "scenes" if data is not None else scenes_once(shared / "data-scenes")
+    return data / "scenes" if data is not None else create_scenes_once(shared / "data-scenes")
 
 
 def _other_world(shared: Path) -> Path:
-    return made_once(shared / "data-scenes-b", lambda out: make_scenes(out, world="b", progress=True, **OTHER_WORLD))
+    return create_once(shared / "data-scenes-b", lambda out: make_scenes(out, world="b", progress=True, **OTHER_WORLD))
 
 
 def _web_text(shared: Path, scenes: Path) -> Path:
@@ -216,7 +216,7 @@ def _web_text(shared: Path, scenes: Path) -> Path:
         told = [{"caption": c, "image": str(g)} for c, g in zip(corpus.captions, corpus.group.tolist(), strict=True)]
         write_text(out, "".join(json.dumps(one) + "\n" for one in told))
 
-    return made_once(shared / "data-scenes-web.jsonl", make)
+    return create_once(shared / "data-scenes-web.jsonl", make)
 
 
 # ------------------------------------------------------------------------------------------------ any row
@@ -251,40 +251,40 @@ def score_system(
 
 def trained(settings: SynticSettings, corpus: Callable[[], Corpus], names: Sequence[str]) -> Captioner:
     """The captioner in settings.out/last, trained if it isn't there; of several rows that want it one trains it."""
-    with alone(settings.out):
+    with locked(settings.out):
         if not (settings.out / "last" / "config.json").exists():
             found = corpus()
             material = prepare(settings, found, names, with_images=True)
-            words = Words.learn(found.captions, size=settings.vocabulary)
+            words = CaptionTokenizer.learn(found.captions, size=settings.vocabulary)
             train_on(material, replace(settings, resume=has_state(settings.out / "state")), words)
     return load_captioner(settings.out / "last")
 
 
 def _retriever(
     settings: SynticSettings, corpus: Callable[[], Corpus], names: Sequence[str], texts: Sequence[str] | None
-) -> tuple[Pair, Support]:
+) -> tuple[DualEncoder, Support]:
     """CLIPRe has nothing to train: it takes a caption of the support set, which is that of all systems."""
     if texts is not None:
-        pair = load_pair(settings.pair)
+        pair = load_dual_encoder(settings.pair)
         return pair, _support(texts, pair, settings)
     material = prepare(settings, corpus(), names, with_images=True)
     few = slice(settings.support)
     return material.pair, Support(material.text[few], material.captions[few])
 
 
-def _support(texts: Sequence[str], pair: Pair, settings: SynticSettings) -> Support:
+def _support(texts: Sequence[str], pair: DualEncoder, settings: SynticSettings) -> Support:
     texts = list(dict.fromkeys(texts))[: settings.support]
     features = features_of(settings.cache, "texts", text_items((f"{i}", c) for i, c in enumerate(texts)), pair)
     return Support(features, texts, tau=settings.tau)
 
 
-def picture_features(pictures: PictureSet, pair: Pair, cache: Path) -> NDArray[np.float32]:
+def picture_features(pictures: PictureSet, pair: DualEncoder, cache: Path) -> NDArray[np.float32]:
     """The features (N, D) of a set's pictures, computed once."""
     items = [Item(p.name, hashlib.sha256(p.load().tobytes()).hexdigest(), p.load) for p in pictures.pictures]
     return features_of(cache, "images", items, pair).astype(np.float32)
 
 
-def scored(said: Sequence[str], pictures: PictureSet, v: NDArray[np.float32], pair: Pair) -> dict[str, float]:
+def scored(said: Sequence[str], pictures: PictureSet, v: NDArray[np.float32], pair: DualEncoder) -> dict[str, float]:
     """The table's metrics of one caption a picture. What can't be computed is left out, and said.
 
     v: (N, D), the pictures' features under `pair`, which CLIPScore is of.

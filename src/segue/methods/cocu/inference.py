@@ -6,7 +6,7 @@ A pixel belongs softly to groups, a group softly to names; the pixel's score for
 
 over the names c that are among the picture's top k; the others score 0. Scores are interpolated (bilinear) to pixels,
 averaged where windows overlap, and where the best one is below the card's threshold the pixel is background.
-The published protocols differ in the numbers alone: see CARDS, and never put two of them into one table.
+The published protocols differ in the numbers alone: see PROTOCOLS, and never put two of them into one table.
 B windows, G groups, C names, k of them scored, N patches, P channels.
 """
 
@@ -34,7 +34,7 @@ STRIP = 20
 
 
 @dataclass(frozen=True)
-class Card:
+class EvalProtocol:
     """A protocol of evaluation.
 
     short_side: pixels to which the picture's shorter side is brought. crop, stride: of the sliding window, in pixels
@@ -62,18 +62,18 @@ class Card:
             raise InputError(f"prompt: got {self.prompt!r}, expected one {{}} where the name goes")
 
 
-CARDS: dict[str, Card] = {
-    "voc": Card(448, 448, 224, 0.95),
-    "coco-object": Card(448, 448, 224, 0.95),
-    "imagenet-s-50": Card(448, 448, 224, 0.95),
-    "context": Card(448, 448, 224, 0.35),
-    "imagenet-s-300": Card(448, 448, 224, 0.75),
-    "cityscapes": Card(1024, 448, 224),
-    "ade150": Card(512, 224, 112),
-    "coco-stuff171": Card(512, 224, 112),
+PROTOCOLS: dict[str, EvalProtocol] = {
+    "voc": EvalProtocol(448, 448, 224, 0.95),
+    "coco-object": EvalProtocol(448, 448, 224, 0.95),
+    "imagenet-s-50": EvalProtocol(448, 448, 224, 0.95),
+    "context": EvalProtocol(448, 448, 224, 0.35),
+    "imagenet-s-300": EvalProtocol(448, 448, 224, 0.75),
+    "cityscapes": EvalProtocol(1024, 448, 224),
+    "ade150": EvalProtocol(512, 224, 112),
+    "coco-stuff171": EvalProtocol(512, 224, 112),
     # ours, for the sketchbook's scenes and for models trained at 64 pixels; `naming_loss` leaves names to the groups
-    "scenes": Card(128, 128, 64, top_k=None),
-    "small": Card(64, 64, 32, top_k=None),
+    "scenes": EvalProtocol(128, 128, 64, top_k=None),
+    "small": EvalProtocol(64, 64, 32, top_k=None),
 }
 
 
@@ -181,7 +181,7 @@ def windows(height: int, width: int, crop: int, stride: int) -> list[tuple[int, 
 
 @torch.inference_mode()
 def name_maps(
-    model: GroupViT, picture: NDArray[np.uint8], text: Tensor, card: Card, *, cosines: bool = False
+    model: GroupViT, picture: NDArray[np.uint8], text: Tensor, card: EvalProtocol, *, cosines: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Every scored name's map of one picture, (H, W, 3) uint8, at the card's size.
 
@@ -211,7 +211,7 @@ def name_maps(
 
 
 def segment(
-    model: GroupViT, picture: NDArray[np.uint8], names: Sequence[str], card: Card, text: Tensor | None = None
+    model: GroupViT, picture: NDArray[np.uint8], names: Sequence[str], card: EvalProtocol, text: Tensor | None = None
 ) -> NamedMap:
     """Give every pixel of a picture, (H, W, 3) uint8 RGB, the likeliest of the names.
 
@@ -244,7 +244,7 @@ def _chunks(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
     return [corners[i : i + WINDOWS_AT_ONCE] for i in range(0, len(corners), WINDOWS_AT_ONCE)]
 
 
-def _pixels(model: GroupViT, picture: NDArray[np.uint8], card: Card) -> Tensor:
+def _pixels(model: GroupViT, picture: NDArray[np.uint8], card: EvalProtocol) -> Tensor:
     """(3, H', W') normalised, the shorter side as the card has it, on the model's device."""
     height, width = picture.shape[:2]
     if max(height, width) > STRIP * min(height, width):  # resized, it would be gigabytes
@@ -258,7 +258,9 @@ def _pixels(model: GroupViT, picture: NDArray[np.uint8], card: Card) -> Tensor:
     return (pixels - mean) / std
 
 
-def _look(model: GroupViT, pixels: Tensor, corners: list[tuple[int, int]], card: Card) -> tuple[Tensor, Tensor, Tensor]:
+def _look(
+    model: GroupViT, pixels: Tensor, corners: list[tuple[int, int]], card: EvalProtocol
+) -> tuple[Tensor, Tensor, Tensor]:
     """Windows' places (B, P), their groups' places (B, G, P) and group maps (B, G, rows, columns)."""
     stop_point()
     cut = [pixels[:, top : top + card.crop, left : left + card.crop] for top, left in corners]

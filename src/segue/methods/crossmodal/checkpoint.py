@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from segue.data.tokenizer import Words
+from segue.data.tokenizer import CaptionTokenizer
 from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import CrossModal, build_crossmodal
@@ -23,7 +23,7 @@ class Saved:
 
     model: CrossModal
     vq: LayoutVQ
-    words: Words
+    words: CaptionTokenizer
     classes: tuple[str, ...]
     about: dict[str, Any]
 
@@ -62,7 +62,9 @@ def restore(folder: Path) -> Saved:
         raise InputError(
             f"{folder}: config.json and the weights don't belong together ({reason}); copy the checkpoint again"
         ) from error
-    return Saved(model.eval(), vq.eval(), Words.load(folder), tuple(config["classes"]), config.get("about", {}))
+    return Saved(
+        model.eval(), vq.eval(), CaptionTokenizer.load(folder), tuple(config["classes"]), config.get("about", {})
+    )
 
 
 def save_vq(vq: Any, folder: Path) -> None:

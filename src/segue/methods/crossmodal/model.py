@@ -5,7 +5,7 @@ Vice-Versa using Multi-Modal Transformers". It names a dual-stream transformer w
 loss .6 mask + .3 text + .1 align, 512 x 512 layouts, ViT-B/16 and BERT; the rest stands open, and is ours:
 
 - A layout is a grid of discrete tokens (`vq`); it is drawn by masked prediction, all cells in a few steps (MaskGIT,
-  Chang et al. 2022), and told word by word. "Shared" means that the very same attention weights carry words to cells
+  Chang et al. 2022), and told word by word. "HubMixin" means that the very same attention weights carry words to cells
   and cells to words.
 - The stream that is given runs by itself, the one that is made attends to it (`streams`).
 - A picture, where there is one, joins the cells' embeddings: its patches lie on the layout's grid. Dropping it, and the

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segue.data.tokenizer import Words
+from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.pretrained import complete, loading
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import CrossModal
@@ -15,7 +15,7 @@ from segue.methods.crossmodal.streams import Layer
 from segue.types import InputError
 
 
-def read_start(vit: str, bert: str) -> tuple[Any, Any, Words]:
+def read_start(vit: str, bert: str) -> tuple[Any, Any, CaptionTokenizer]:
     """A ViTModel, a BertModel and the BERT's tokenizer, each by its id on the hub or from a local folder.
 
     Raises InputError when one can't be had.
@@ -30,7 +30,7 @@ def read_start(vit: str, bert: str) -> tuple[Any, Any, Words]:
         tokenizer = AutoTokenizer.from_pretrained(bert).backend_tokenizer
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return sees, reads, Words(tokenizer)
+    return sees, reads, CaptionTokenizer(tokenizer)
 
 
 def config_for(vit: Any, bert: Any, **others: Any) -> CrossModalConfig:

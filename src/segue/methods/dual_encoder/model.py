@@ -11,15 +11,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segue.encoders.dual_encoder import DualEncoder
+from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.losses import hardest_negative_loss, info_nce
 from segue.nn.gather import gather
 
 
-class Align(nn.Module):
+class DualEncoderTask(nn.Module):
     """A dual encoder as a task of the training loop. hard: weight of the hardest-negative hinge, 0 for none."""
 
-    def __init__(self, pair: DualEncoder, *, hard: float = 0.0) -> None:
+    def __init__(self, pair: VisionTextDualEncoder, *, hard: float = 0.0) -> None:
         super().__init__()
         self.pair, self.hard = pair, hard
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.encoders.text.cache import NoteCache
-from segue.encoders.text.contract import TextTower
+from segue.encoders.text.contract import TextEncoder
 from segue.losses import conditioned_similarity, contrastive_loss, reconstruction_loss, segmentation_loss
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.nn.gather import gather
@@ -36,7 +36,7 @@ from segue.types import InputError
 Parts = Literal["inference", "explain", "training"]
 
 
-def build_reclmis(config: RecLMISConfig, text: TextTower | None, parts: Parts = "training") -> RecLMIS:
+def build_reclmis(config: RecLMISConfig, text: TextEncoder | None, parts: Parts = "training") -> RecLMIS:
     """The whole model, put together here. text is None for a model without interaction (text-blind)."""
     talks, reads, width = config.interacts, config.interaction != "none", config.widths[-1]
     return RecLMIS(
@@ -271,7 +271,7 @@ class RecLMIS(nn.Module):
         config: RecLMISConfig,
         encoder: Encoder,
         decoder: Decoder,
-        text: TextTower | None,
+        text: TextEncoder | None,
         words: WordProjection | None,
         see: Attention | None,
         interest: Interest | None,

@@ -22,7 +22,7 @@ from segue.methods.sgdiff.graph import SceneGraph, check_box, coarse_subgraph, p
 from segue.methods.sgdiff.model import Encoded, SGDiff, Subgraph
 from segue.methods.sgdiff.sampler import controls, sample, words_of
 from segue.methods.sgdiff.transformer import States
-from segue.types import CaptionedMasks, InputError, Link
+from segue.types import GroundedCaption, InputError, PhraseGrounding
 
 HOTTEST = 10.0
 
@@ -35,7 +35,7 @@ def explain(
     *,
     top: int = 5,
     **options: Any,
-) -> list[CaptionedMasks]:
+) -> list[GroundedCaption]:
     """`top` stories around one box (x, y, width, height) in pixels, the likeliest first. options: see `explain_all`."""
     return explain_all(model, encoded, graph, [box], top=top, **options)[0]
 
@@ -55,7 +55,7 @@ def explain_all(
     length: int | None = None,
     include: Sequence[str] = (),
     seed: int = 0,
-) -> list[list[CaptionedMasks]]:
+) -> list[list[GroundedCaption]]:
     """`top` stories for each box, all in one batch.
 
     steps: evaluations of the network. sampler: one of `segue.methods.sgdiff.sampler`'s. temperature: of the words that
@@ -202,7 +202,7 @@ def _finish(
     story: _Story,
     likely: Tensor,
     coarse: list[list[str]],
-) -> list[CaptionedMasks]:
+) -> list[GroundedCaption]:
     """Words, phrases, masks and ties put together. coarse: the classes of each story's coarse subgraph."""
     masks = _masks(model, encoded, sub, story.states)
     ties = None if story.numbers is None or masks is None else _ties(model, sub, story)
@@ -214,12 +214,12 @@ def _finish(
     for row, score in enumerate(scores):
         caption, spans = model.lexicon.text([] if story.numbers is None else story.numbers[row].tolist())
         labels = [coarse[row][i] for i in sub.chosen[row, : int(sub.real[row].sum())].tolist()]
-        links: list[Link] = []
+        links: list[PhraseGrounding] = []
         if masks is not None:
             phrases = [] if tags is None else _phrases(tags[row][: len(spans)])
             tie = None if ties is None else ties[row].cpu().numpy()
             links = _links(caption, spans, phrases, tie, masks[row], sub.real[row].tolist(), labels, encoded.size)
-        stories.append(CaptionedMasks(caption, score, tuple(links)))
+        stories.append(GroundedCaption(caption, score, tuple(links)))
     return stories
 
 
@@ -271,7 +271,7 @@ def _links(
     real: list[bool],
     labels: list[str],
     size: tuple[int, int],
-) -> list[Link]:
+) -> list[PhraseGrounding]:
     """Each node's mask with the phrase it is tied to most; empty masks are left out. logits: (N, h, w)."""
     there = [i for i, is_real in enumerate(real) if is_real]
     if not there or (tie is not None and not phrases):
@@ -284,10 +284,10 @@ def _links(
             continue
         mask, sure = inside.cpu().numpy(), float(fine[inside].sigmoid().mean())
         if tie is None:
-            links.append(Link(0, 0, labels[i], mask, sure, labels[i]))
+            links.append(PhraseGrounding(0, 0, labels[i], mask, sure, labels[i]))
             continue
         chance = [float(tie[i, a:b].sum()) for a, b in phrases]
         best = int(np.argmax(chance))
         start, end = spans[phrases[best][0]][0], spans[phrases[best][1] - 1][1]
-        links.append(Link(start, end, caption[start:end], mask, min(sure * chance[best], 1.0), labels[i]))
+        links.append(PhraseGrounding(start, end, caption[start:end], mask, min(sure * chance[best], 1.0), labels[i]))
     return sorted(links, key=lambda link: (link.start, -link.score))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.tokenizer import Words
+from segue.data.tokenizer import CaptionTokenizer
 from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.model import Syntic, build_syntic
@@ -36,7 +36,7 @@ class Captioner:
     """
 
     model: Syntic
-    words: Words
+    words: CaptionTokenizer
     pair: dict[str, Any]
     support: Support | None = None
     recipe: dict[str, Any] | None = None
@@ -117,7 +117,7 @@ def save_captioner(captioner: Captioner, folder: Path, *, half: bool = False) ->
 def load_captioner(folder: Path) -> Captioner:
     """Read what `save_captioner` wrote; the model in eval mode."""
     config, tensors = read_config(folder, [METHOD]), read_tensors(folder)
-    words = Words.load(folder)
+    words = CaptionTokenizer.load(folder)
     try:
         settings = SynticConfig(**config["model"])
         pair, width = config["pair"], int(config["pair"]["width"])
