@@ -263,7 +263,7 @@ def caption(
         device: cpu, cuda, cuda:1, ...
     """
     from segue.commands.caption import caption_files
-    from segue.nn.decoding import Decoding
+    from segue.options import Decoding
 
     options = Decoding(
         max_tokens=1000, beams=beams, top_p=top_p, length_penalty=length_penalty, no_repeat=no_repeat, seed=seed

@@ -12,7 +12,7 @@ from segue.data.tokenizer import CaptionTokenizer
 from segue.methods import syntic
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError, Region
 from tiny_pair import CAPTIONS, tiny_pair

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from segue.methods.syntic.decoder import PrefixDecoder
-from segue.nn.decoding import Answer, Decoding, decode
+from segue.nn.decoding import Answer, decode
+from segue.options import Decoding
 from segue.types import InputError
 
 END = 0

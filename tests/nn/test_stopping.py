@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from segue.nn.decoding import Decoding, decode
+from segue.nn.decoding import decode
 from segue.nn.stopping import Stopped, stop_point, stop_when
+from segue.options import Decoding
 
 
 def after(calls):

@@ -12,7 +12,7 @@ from segue.api.illustrator import NEXT_TRY
 from segue.api.models import about
 from segue.commands.demo.layouts import EACH, SENTENCES, layouts_section
 from segue.data.layouts import read_layout, write_layout
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.recipes.crossmodal import Settings, crossmodal
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError

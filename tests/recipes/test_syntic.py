@@ -19,7 +19,7 @@ from segue.lab.tables.syntic_scenes import syntic_moves_table, syntic_scenes_tab
 from segue.methods.syntic import SIZES, SYSTEMS, SynticConfig
 from segue.metrics import java
 from segue.metrics.java import NotComputed
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.recipes.syntic import SYNTIC, captions_of, syntic, syntic_scenes
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.synthetic.scenes.writer import make_scenes

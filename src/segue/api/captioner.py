@@ -25,7 +25,7 @@ from segue.methods.detectors import Detector, load_detector
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import Support
 from segue.methods.syntic.tagging import gathered, labels, tag
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.types import InputError, Region
 
 Texts = Path | str | Sequence[str] | Support  # a file of captions, captions, or what was made of them

@@ -21,7 +21,8 @@ from segue.data.transforms import resize_image
 from segue.methods.cocu.vocabulary import plural
 from segue.methods.crossmodal.checkpoint import Saved, restore
 from segue.methods.crossmodal.inference import draw_codes, log_likelihood, start_telling, tell_on, word_maps
-from segue.nn.decoding import Decoding, decode
+from segue.nn.decoding import decode
+from segue.options import Decoding
 from segue.types import InputError
 
 NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators look at 32 bits of it

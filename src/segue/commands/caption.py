@@ -12,7 +12,7 @@ from typing import Any
 from segue.api.captioner import Caption, load_captioner
 from segue.data.images import pictures_in, read_image
 from segue.files import write_text
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.types import InputError
 
 _NUMBERED = re.compile(r"(?:COCO_\w+_)?(\d+)")

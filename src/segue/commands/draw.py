@@ -13,7 +13,7 @@ from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
 from segue.data.layouts import paint, read_layout, write_class_masks, write_layout, write_panoptic
 from segue.data.visualize import heat_map
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.types import InputError
 
 EXPORTS = ("panoptic", "masks", "heat")

@@ -21,7 +21,7 @@ from segue.metrics.captions import score_captions
 from segue.metrics.layouts import PREDICATES, best_of, class_f1, fidelity, holds, shares
 from segue.metrics.panoptic import Confusion
 from segue.metrics.ptb import tokenize_all
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.synthetic.scenes.language.parser import parse
 from segue.synthetic.scenes.scene import CLASSES
 

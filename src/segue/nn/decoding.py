@@ -10,16 +10,14 @@ Shapes: B pictures, A of them not done yet, K hypotheses each, V tokens in the v
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from segue.nn.stopping import stop_point
-from segue.types import InputError
+from segue.options import Decoding
 
 
 class Cache(Protocol):
@@ -31,43 +29,6 @@ class Cache(Protocol):
 
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]  # (tokens (R,), cache of R rows) -> (logits (R, V), the next cache)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How to search.
-
-    max_tokens: the most tokens of an answer; its end is not counted. num: distinct answers for each picture.
-    beams: hypotheses kept for each picture (at least num). top_p: in (0, 1] samples from the likeliest tokens that
-    together have that probability; 0 searches instead. temperature: divides the logits before sampling.
-    length_penalty: answers are compared by log-probability / length ** length_penalty, the end counted in the length.
-    no_repeat: no run of that many tokens occurs twice in an answer; 0 is off. seed: of sampling.
-    """
-
-    max_tokens: int = 30
-    num: int = 1
-    beams: int = 1
-    top_p: float = 0.0
-    temperature: float = 1.0
-    length_penalty: float = 1.0
-    no_repeat: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_tokens", 1), ("num", 1), ("beams", 1), ("no_repeat", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: got {getattr(self, name)}, expected {least} or more")
-        if not 0 <= self.top_p <= 1:
-            raise InputError(f"top_p: got {self.top_p}, expected 0 (search) to 1 (sample from all tokens)")
-        if not abs(self.length_penalty) < math.inf:
-            raise InputError(f"length_penalty: got {self.length_penalty}, expected a number")
-        if not self.temperature > 0:
-            raise InputError(f"temperature: got {self.temperature}, expected more than 0; use top_p=0 to search")
-
-    @property
-    def width(self) -> int:
-        """K, the hypotheses kept for each picture."""
-        return max(self.beams, self.num)
 
 
 class Answer(NamedTuple):

@@ -16,7 +16,7 @@ from segue.methods.syntic import (
     save_captioner,
     system_config,
 )
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.types import InputError
 
 TEXTS = ["a dog runs on the grass", "two cats sleep", "a man rides a red horse"]

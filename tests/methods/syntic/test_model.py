@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from segue.methods.syntic import SIZES, SYSTEMS, Support, Syntic, SynticConfig, build_syntic, system_config
-from segue.nn.decoding import Decoding, decode
+from segue.nn.decoding import decode
+from segue.options import Decoding
 from segue.types import InputError
 
 TINY = SynticConfig(width=16, layers=2, heads=2, max_tokens=6, dropout=0.0)

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from segue.methods.syntic import SIZES, Support, Syntic, build_syntic, system_config
 from segue.methods.syntic.decoder import PrefixDecoder
-from segue.nn.decoding import Decoding, decode
+from segue.nn.decoding import decode
+from segue.options import Decoding
 from segue.types import InputError
 
 BATCHES = (1, 8, 32, 128)

@@ -23,7 +23,8 @@ from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.inference import draw_codes, start_telling, tell_on
 from segue.methods.crossmodal.model import CrossModal, build_crossmodal
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
-from segue.nn.decoding import Decoding, decode
+from segue.nn.decoding import decode
+from segue.options import Decoding
 from segue.recipes.crossmodal import SCENES
 from segue.types import InputError
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
 from segue.methods.sgdiff.transformer import BimodalTransformer, Kept, States, WordHead
-from segue.nn.decoding import Decoding, decode
+from segue.nn.decoding import decode
+from segue.options import Decoding
 
 
 class WordInput(nn.Module):

@@ -18,7 +18,7 @@ from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.model import Syntic, build_syntic
 from segue.methods.syntic.support import Support
-from segue.nn.decoding import Decoding
+from segue.options import Decoding
 from segue.types import InputError
 
 METHOD = "syntic"

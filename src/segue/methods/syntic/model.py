@@ -31,7 +31,8 @@ from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.decoder import PrefixDecoder
 from segue.methods.syntic.features import check_features
 from segue.methods.syntic.support import Support
-from segue.nn.decoding import Answer, Decoding, decode
+from segue.nn.decoding import Answer, decode
+from segue.options import Decoding
 from segue.types import InputError
 
 

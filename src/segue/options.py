@@ -1,0 +1,173 @@
+"""Options of the commands, each defined once: the command line, the Python API and the server's schema use them.
+
+An option is a dataclass field `name: Annotated[type, bounds, Doc(text)] = default`. Bounds are those of the package
+`annotated_types` (Ge, Gt, Le, Lt, Interval) and are checked on construction: the InputError names the option, what was
+got and what was expected. Nothing heavy is imported here, because `segue COMMAND --help` needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import BaseMetadata, Ge, Gt, Interval, Le, Lt
+from typing_extensions import Doc
+
+from segue.types import InputError
+
+Sampler = Literal["renoise", "ddim", "ddpm"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all options: checks types of numbers and bounds. Raises InputError for a value outside of them."""
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            _check(name, getattr(self, name), hint)
+
+
+@dataclass(frozen=True)
+class SegmentOptions(Options):
+    """How a mask is made from a note (`segue segment --note`)."""
+
+    threshold: Annotated[float, Interval(gt=0, lt=1), Doc("probability from which a pixel belongs to the mask")] = 0.5
+    tta: Annotated[
+        bool, Doc("average with the mirrored picture under the note with its sides swapped (test-time augmentation)")
+    ] = False
+    window: Annotated[
+        int | None,
+        Ge(32),
+        Doc("slide a square window of that many pixels over a large picture; the whole picture unless given"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class LabelOptions(Options):
+    """How pixels are named (`segue segment --labels`). What is None is the model's own."""
+
+    protocol: Annotated[str | None, Doc("evaluation protocol: voc, context, ade150, scenes, ...")] = None
+    background: Annotated[
+        float | None, Interval(ge=0, lt=1), Doc("score below which a pixel is background; 0 for no background")
+    ] = None
+    hard: Annotated[bool, Doc("a pixel belongs to one group alone instead of softly to all")] = False
+    prompt: Annotated[str | None, Doc('text with {} for the name, such as "a drawing of a {}."')] = None
+    top_k: Annotated[int | None, Ge(0), Doc("how many of the names a picture may have, 0 for all")] = None
+
+
+@dataclass(frozen=True)
+class Decoding(Options):
+    """How captions are searched or sampled, token by token (`segue caption`, `segue caption-layout`)."""
+
+    num: Annotated[int, Ge(1), Doc("distinct captions for each picture, the best first")] = 1
+    beams: Annotated[int, Ge(1), Doc("hypotheses kept while searching (at least num are)")] = 1
+    top_p: Annotated[
+        float,
+        Interval(ge=0, le=1),
+        Doc("sample from the likeliest tokens that together have that probability; 0 searches instead"),
+    ] = 0.0
+    temperature: Annotated[float, Gt(0), Doc("divides the logits before sampling")] = 1.0
+    length_penalty: Annotated[
+        float, Doc("captions are compared by log-probability / length ** this; more for longer ones")
+    ] = 1.0
+    no_repeat: Annotated[int, Ge(0), Doc("no run of so many tokens occurs twice; 0 for any")] = 0
+    max_tokens: Annotated[int, Ge(1), Doc("the most tokens of a caption; never more than the model's own limit")] = 1000
+    seed: Annotated[int, Ge(0), Doc("of sampling")] = 0
+
+    @property
+    def width(self) -> int:
+        """Hypotheses kept for each picture."""
+        return max(self.beams, self.num)
+
+
+@dataclass(frozen=True)
+class DescribeOptions(Options):
+    """How grounded captions are generated (`segue describe`)."""
+
+    num: Annotated[int, Ge(1), Doc("grounded captions of each prompt, the likeliest first")] = 5
+    steps: Annotated[int, Ge(1), Doc("evaluations of the network (denoising steps)")] = 12
+    sampler: Annotated[
+        Sampler, Doc("renoise noises its guess anew at each step; ddim keeps the noise of the start, ddpm some of it")
+    ] = "renoise"
+    temperature: Annotated[
+        float,
+        Interval(ge=0, le=10),
+        Doc("of the words that are drawn; 0 takes the likeliest, 1 makes captions differ more"),
+    ] = 0.0
+    best_of: Annotated[
+        int,
+        Ge(1),
+        Doc("tries of each caption, of which the likeliest stays; without effect on autoregressive models"),
+    ] = 4
+    length: Annotated[int | None, Ge(1), Doc("exactly so many words")] = None
+    include: Annotated[tuple[str, ...], Doc("words that every caption has")] = ()
+    seed: Annotated[int, Ge(0), Doc("of all that is drawn at random")] = 0
+
+
+@dataclass(frozen=True)
+class DrawOptions(Options):
+    """How layouts are drawn from a caption (`segue draw`)."""
+
+    num: Annotated[int, Ge(1), Doc("how many layouts")] = 4
+    steps: Annotated[int, Ge(1), Doc("steps of parallel decoding")] = 8
+    guidance: Annotated[float, Ge(0), Doc("classifier-free guidance: how strongly the caption counts, 1 for plain")] = (
+        1.0
+    )
+    temperature: Annotated[float, Ge(0), Doc("of the draw; 0 takes the likeliest")] = 1.0
+    best_of: Annotated[
+        int, Ge(1), Doc("tries of each layout; the one stays from which the model gives the caption most probability")
+    ] = 4
+    seed: Annotated[int, Ge(0), Doc("of the first layout; the others follow")] = 0
+
+
+def option_text(options: type[Options], name: str) -> str:
+    """The description of an option, as --help and the server's schema show it."""
+    return next(part.documentation for part in get_args(_hints(options)[name]) if isinstance(part, Doc))
+
+
+def _hints(options: type[Options]) -> dict[str, Any]:
+    found = get_type_hints(options, include_extras=True)
+    return {field.name: found[field.name] for field in fields(options)}
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if value is None and NoneType in kinds:
+        return
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise InputError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(kind)))}")
+    if int in kinds and (not isinstance(value, Integral) or isinstance(value, bool)):
+        raise InputError(f"{name}: got {value!r}, expected a whole number")
+    if float in kinds and (not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value)):
+        raise InputError(f"{name}: got {value!r}, expected a number")
+    if get_origin(kind) is tuple and (isinstance(value, str) or not isinstance(value, list | tuple)):
+        raise InputError(f"{name}: got {value!r}, expected a list, such as [{value!r}]")
+    bounds = [mark for mark in marks if isinstance(mark, BaseMetadata | Interval)]
+    if not all(_within(value, bound) for bound in bounds):
+        raise InputError(f"{name}: got {value}, expected {' and '.join(map(_words, bounds))}")
+
+
+def _parts(bound: Any) -> list[Any]:
+    return list(bound) if isinstance(bound, Interval) else [bound]
+
+
+def _within(value: Any, bound: Any) -> bool:
+    tests = {
+        Ge: lambda b: value >= b.ge,
+        Gt: lambda b: value > b.gt,
+        Le: lambda b: value <= b.le,
+        Lt: lambda b: value < b.lt,
+    }
+    return all(tests[type(part)](part) for part in _parts(bound))
+
+
+def _words(bound: Any) -> str:
+    texts = {
+        Ge: lambda b: f"{b.ge} or more", Gt: lambda b: f"more than {b.gt}",
+        Le: lambda b: f"at most {b.le}", Lt: lambda b: f"less than {b.lt}",
+    }  # fmt: skip
+    return ", ".join(texts[type(part)](part) for part in _parts(bound))
