@@ -95,7 +95,7 @@ def curate(
     vocabulary: Vocabulary,
     texts: Halves,
     out: Path,
-    settings: CurateSettings = CurateSettings(),  # noqa: B008  frozen
+    settings: CurateSettings = CurateSettings(),
     *,
     names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
