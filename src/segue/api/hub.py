@@ -151,15 +151,15 @@ def _unwanted(folder: str, names: list[str]) -> set[str]:
 def _take_pair(source: Path, fresh: Path) -> None:
     """Bring a captioner's pair into the folder, as `pair`, when it is neither bundled nor the hub's."""
     config = json.loads((fresh / CONFIG).read_text(encoding="utf-8")) if (fresh / CONFIG).exists() else {}
-    name = config["pair"].get("name") if isinstance(config.get("pair"), dict) else None
+    name = config["encoder"].get("name") if isinstance(config.get("encoder"), dict) else None
     if name is None or name in bundled() or str(name).startswith("clip:"):
         return
     found = next((place for place in (source / name, Path(name)) if place.is_dir()), None)
     if found is None:
         raise InputError(f"{source}: its image-text pair {name} is not there; put it there, or train with another")
-    if not (fresh / "pair").exists():
-        shutil.copytree(found, fresh / "pair", ignore=_unwanted)
-    config["pair"]["name"] = "pair"
+    if not (fresh / "encoder").exists():
+        shutil.copytree(found, fresh / "encoder", ignore=_unwanted)
+    config["encoder"]["name"] = "encoder"
     (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

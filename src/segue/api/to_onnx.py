@@ -22,21 +22,21 @@ import torch._dynamo
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.captioner import Captioner as PairedCaptioner
+from segue.api.captioner import Captioner
 from segue.api.graphs import EXPORTED, Graph, graphs_of
 from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import find, method_of
 from segue.api.segmenter import Segmenter, load_segmenter
-from segue.methods.syntic import Captioner, load_captioner
+from segue.methods.syntic import SynticCheckpoint, load_syntic
 from segue.types import InputError, to_install
 
 TOLERANCE = 1e-4
 ROWS = (1, 2, 3)
 SEED = 0
-LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its image-text pair
+LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its dual encoder
     "cocu": load_labeller,
     "reclmis": load_segmenter,
-    "syntic": load_captioner,
+    "syntic": load_syntic,
     "unet": load_segmenter,
 }
 
@@ -59,7 +59,7 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
     """
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
-    model = model.trained if isinstance(model, PairedCaptioner) else model
+    model = model.checkpoint if isinstance(model, Captioner) else model
     graphs = graphs_of(model)
     _packages()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def _write_about(model: Any, folder: Path, differences: dict[str, float]) -> Non
     }
     if isinstance(model, Segmenter):
         told |= _segmenter(model, folder)
-    elif isinstance(model, Captioner):
+    elif isinstance(model, SynticCheckpoint):
         told |= _captioner(model, folder)
     elif isinstance(model, Labeller):
         told |= _labeller(model, folder)
@@ -183,16 +183,16 @@ def _segmenter(model: Segmenter, folder: Path) -> dict[str, Any]:
     return told
 
 
-def _captioner(model: Captioner, folder: Path) -> dict[str, Any]:
-    net, words = model.model, model.words
-    _write_tokenizer(words.tokenizer, folder)
+def _captioner(model: SynticCheckpoint, folder: Path) -> dict[str, Any]:
+    net = model.model
+    _write_tokenizer(model.tokenizer.tokenizer, folder)
     told: dict[str, Any] = {"job": "caption"}
     told["tokens"] = {
-        "file": "tokenizer.json", "end": net.end, "never": list(net.silent), "most": net.config.max_tokens
+        "file": "tokenizer.json", "end": net.end, "never": list(net.suppressed_token_ids), "most": net.config.max_tokens
     }  # fmt: skip
-    told["pair"] = {key: model.pair[key] for key in ("width", "fingerprint")}
+    told["encoder"] = {key: model.encoder[key] for key in ("width", "fingerprint")}
     told["use"] = [
-        "picture: the image-text pair's feature, of length 1; objects: those of the names of what is seen, found: "
+        "picture: the dual encoder's feature, of length 1; objects: those of the names of what is seen, found: "
         "which are real (one row of zeros that is not found for no objects)",
         "start gives the first token's logits and the cache; step takes a token and the cache (keys_out, values_out "
         "become keys, values) and gives the next token's, until the token `end`",

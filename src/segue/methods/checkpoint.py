@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,22 @@ def bundled() -> dict[str, Path]:
 
 
 def write_checkpoint(
-    folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], extra: Path | None = None
+    folder: Path,
+    config: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    extra: Path | None = None,
+    *,
+    half: bool = False,
 ) -> None:
-    """Write the folder whole or not at all; one that is there is replaced. Files of the folder `extra` come along."""
+    """Write the folder whole or not at all; one that is there is replaced. Files of the folder `extra` come along.
+
+    half: store floating-point tensors as float16, in half the space; integers stay integers.
+    """
 
     def write(fresh: Path) -> None:
         if extra is not None:
             shutil.copytree(extra, fresh, dirs_exist_ok=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / WEIGHTS)
+        save_file({name: _stored(tensor, half) for name, tensor in tensors.items()}, fresh / WEIGHTS)
         (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         # The mode of `extra` comes along, and safetensors writes for the owner alone: a server may be another user.
         fresh.chmod(0o755)
@@ -42,6 +50,11 @@ def write_checkpoint(
             file.chmod(0o644)
 
     replace_folder(folder, write)
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.half() if half and tensor.is_floating_point() else tensor
+    return tensor.detach().cpu().contiguous()
 
 
 def kept_in(folder: Path) -> Path:
