@@ -1,6 +1,8 @@
-"""Tables and benchmarks by name, as strings: `segue lab` imports those that it runs."""
+"""The tables, the benchmarks and the commands of `segue lab` by name, as strings: only what is run is imported."""
 
 from __future__ import annotations
+
+from typing import Any
 
 TABLES: dict[str, str] = {
     "cocu_real": "segue.lab.tables.cocu_photos:photos_table",
@@ -28,7 +30,7 @@ TABLES: dict[str, str] = {
     "syntic_scenes_full": "segue.lab.tables.syntic_scenes:syntic_bundled_table",
     "syntic_moves": "segue.lab.tables.syntic_scenes:syntic_moves_table",
 }
-BENCHES: dict[str, str] = {  # their settings are the functions' arguments
+BENCHES: dict[str, str] = {  # the arguments of these functions are the options of `segue lab bench NAME`
     "caption": "segue.lab.bench.caption:bench_captioning",
     "crossmodal": "segue.lab.bench.crossmodal:bench_crossmodal",
     "curate": "segue.lab.bench.curate:bench_curate",
@@ -40,4 +42,10 @@ BENCHES: dict[str, str] = {  # their settings are the functions' arguments
     "reclmis": "segue.lab.bench.reclmis:bench_reclmis",
     "serve": "segue.lab.bench.serve:bench_serve",
     "sgdiff": "segue.lab.bench.sgdiff:bench_sgdiff",
+}
+COMMANDS: dict[str, Any] = {
+    "run": "segue.lab.run:run_table",
+    "bench": BENCHES,
+    "report": "segue.lab.report:write_report",
+    "claims": "segue.lab.claims.page:write_claims",
 }
