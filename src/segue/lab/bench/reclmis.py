@@ -1,4 +1,4 @@
-"""`segue bench reclmis`: the segmenters' costs, measured in one interleaved run.
+"""`segue lab bench reclmis`: the segmenters' costs, measured in one interleaved run.
 
 Parameters and multiply-accumulates (MACs, batch 1, attention products counted) are exact; times are medians over
 rounds in which the models take turns, so that a busy machine slows all of them alike.
