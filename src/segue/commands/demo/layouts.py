@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
 from segue.data.visualize import name_classes
-from segue.methods.checkpoint import bundled
 from segue.options import DrawOptions
+from segue.weights import bundled
 
 MODEL = "crossmodal-scenes"
 SENTENCES = (

@@ -3,8 +3,8 @@
 DIR/captions/*.txt.gz   the only captions that a captioner is trained on, one a line
 DIR/flickr8k/           a data set with a split `val`, whose pictures are the test set
 DIR/coco_tiny/          pictures and captions in COCO's layout: all are the test set
-DIR/encoder/            the dual encoder; if it isn't there, that of `segue lab run align_flickr8k` with the same
-                        --work: align_flickr8k/val-full-0/best in it
+DIR/encoder/            the dual encoder; if it isn't there, that of `segue lab run dual_encoder_flickr8k` with the same
+                        --work: dual_encoder_flickr8k/val-full-0/best in it
 
 No text-to-image model is used. In `full` synthetic scenes take its place: they show the objects of a caption that they
 have (people, animals, vehicles, places) and leave the rest out; captions without any are not trained on. In `full-text`
@@ -29,7 +29,7 @@ from segue.recipes.syntic import SYNTIC, SynticSettings, System, common_nouns
 from segue.types import InputError
 
 TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
-ENCODER = Path("align_flickr8k") / "val-full-0" / "best"
+ENCODER = Path("dual_encoder_flickr8k") / "val-full-0" / "best"
 NOUN_CAPTIONS = 20_000  # captions whose nouns become the names of objects
 TABLE = replace(SYNTIC, size="small", pictures=6000, support=10_000, vocabulary=4000, steps=800, lr=1e-3)
 SYSTEMS: dict[str, tuple[System, str]] = {  # and the text-to-image backend
@@ -73,7 +73,7 @@ def _encoder(data: Path, shared: Path) -> Path:
         if place.is_dir():
             return place
     raise InputError(
-        f"no dual encoder in {places[0]} or {places[1]}; train it by segue lab run align_flickr8k --data "
+        f"no dual encoder in {places[0]} or {places[1]}; train it by segue lab run dual_encoder_flickr8k --data "
         f"{data / 'flickr8k'} --work {shared}"
     )
 

@@ -1,6 +1,6 @@
 """The table of captioners that learn from text alone: `segue lab run syntic_scenes [--data DIR]`.
 
-DIR holds scenes/ and, unless the bundled dual encoder is used, pair-scenes/; without it the scenes are drawn. Rows
+DIR holds scenes/ and, unless the bundled dual encoder is used, scenes-encoder/; without it the scenes are drawn. Rows
 train on the text of `train` and are scored on the first 500 `photo` pictures of `test`, as `segue score captions`
 scores: CIDEr 1.01 is the paper's 101. What rows share is computed once, beside the tables' folders: synthetic images,
 features, features after Eq. 2, and the captioners, so that a row which is only another test of one trains nothing.
@@ -37,7 +37,6 @@ from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
 from segue.files import locked, write_text
 from segue.lab.engine import Row, Work
-from segue.methods.checkpoint import bundled
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SYSTEMS, SupportSet
 from segue.metrics.captions import clip_score, score_captions
@@ -58,9 +57,10 @@ from segue.synthetic.scenes.scene import THINGS
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
+from segue.weights import bundled
 
 SEEDS = (0, 1, 2)
-ENCODER = "pair-scenes"
+ENCODER = "scenes-encoder"
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "spice": "SPICE"}
 TESTED = 500  # pictures of the test split
 SHARES = (1, 10, 30, 60, 100)  # per cent
