@@ -30,7 +30,7 @@ COMMANDS: Table = {
     "data": "segue.commands.data:JOBS",
     "export": "segue.commands.export:export",
     "serve": "segue.commands.serve:serve",
-    "lab": "segue.lab.registry:BENCHES",
+    "lab": "segue.lab.registry:COMMANDS",
 }
 
 
