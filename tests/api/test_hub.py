@@ -11,8 +11,8 @@ from api.test_captioner import made
 from segue.api import LOADERS, Segmenter, from_pretrained, push_to_hub, save_pretrained
 from segue.api.describer import Describer
 from segue.api.hub import JOBS, MEASURED
-from segue.methods.checkpoint import bundled
 from segue.types import InputError
+from segue.weights import bundled
 from tiny_pair import CAPTIONS, tiny_pair
 
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from segue.lab.tables.align import SYSTEMS, flickr8k_table
+from segue.recipes.align import ALIGN, Captioned, PairBatches, Towers, build_pair, recalls, train_pair
 
-from contract.towers import pictures
+from contract.encoders import pictures
 from segue.commands.embed import find_items
 from segue.data.embedding_store import EmbeddingStore
 from segue.data.images import read_image
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
-from segue.encoders.image.small import SmallImage
-from segue.encoders.text.small import SmallText
+from segue.encoders.image.small import SmallImageEncoder
+from segue.encoders.text.small import SmallTextEncoder
 from segue.lab.bench.embed import bench_store
-from segue.lab.tables.align import SYSTEMS, flickr8k_table
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
-from segue.recipes.align import ALIGN, Captioned, PairBatches, Towers, build_pair, recalls, train_pair
 from segue.types import InputError, Picture, PictureSet
 
 COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 70, 220), "yellow": (230, 220, 50)}
@@ -139,8 +139,8 @@ def test_the_table_has_every_system_and_seed(tmp_path):
 @pytest.fixture(scope="module")
 def pair_folder(tmp_path_factory):
     torch.manual_seed(0)
-    text = SmallText(SmallText.train_tokenizer(["a dog runs on grass"]), width=16, layers=1, heads=2)
-    pair = VisionTextDualEncoder(DualEncoderConfig(8, 0), SmallImage(size=32, width=16, layers=1, heads=2), text)
+    text = SmallTextEncoder(SmallTextEncoder.train_tokenizer(["a dog runs on grass"]), width=16, layers=1, heads=2)
+    pair = VisionTextDualEncoder(DualEncoderConfig(8, 0), SmallImageEncoder(size=32, width=16, layers=1, heads=2), text)
     folder = tmp_path_factory.mktemp("pairs") / "tiny"
     save_dual_encoder(pair, folder, {"recipe": "a test"})
     return folder
