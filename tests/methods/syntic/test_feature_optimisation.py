@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.methods.syntic.features import alignment_loss, optimise_features
+from segue.methods.syntic.feature_optimisation import alignment_loss, optimise_features
 from segue.types import InputError
 
 
