@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from segue.data.formats.files import Wrong, expecting, pictures_in, read_lines, stop
+from segue.data.formats.files import Wrong, expecting, pictures_by_name, read_lines, stop
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet
 
@@ -61,7 +61,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     """The pairs of a split whose pictures are in images/; the others are told."""
     pictures = []
     for path in _files(root, split):
-        there = pictures_in(root / "images")
+        there = pictures_by_name(root / "images")
         stems = {Path(name).stem.lstrip("0") or "0": file for name, file in there.items() if Path(name).stem.isdigit()}
         for at, (caption, address) in enumerate(read_pairs(path)):
             found = there.get(unquote(Path(urlparse(address).path).name)) or stems.get(str(at))

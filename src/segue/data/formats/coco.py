@@ -24,7 +24,7 @@ from segue.data.formats.files import (
     Wrong,
     expecting,
     folder_of,
-    pictures_in,
+    pictures_by_name,
     read_json,
     read_labels,
     stop,
@@ -109,7 +109,7 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
         captions = _captions(told, entries, wrong)
         regions = _regions(told, entries, categories, files, wrong)
     graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships)
-    marks, there, pictures = read_marks(files.phrases), pictures_in(files.pictures), []
+    marks, there, pictures = read_marks(files.phrases), pictures_by_name(files.pictures), []
     maps, (classes, raw, trained) = _maps(files.stuff), _stuff_classes(categories)
     for number, entry in sorted(entries.items()):
         name = Path(entry["file_name"]).name
@@ -216,7 +216,7 @@ def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], 
 
 def _maps(folder: Path | None) -> dict[str, Path]:
     """Label maps by their picture's stem; of two kinds the raw one."""
-    found = sorted(pictures_in(folder).values(), key=lambda p: "_labelTrainIds" not in p.stem) if folder else []
+    found = sorted(pictures_by_name(folder).values(), key=lambda p: "_labelTrainIds" not in p.stem) if folder else []
     return {path.stem.removesuffix("_labelTrainIds"): path for path in found}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.images import PICTURES, read_image, read_index
+from segue.data.images import list_pictures, read_image, read_index
 from segue.types import InputError, Picture
 
 Wrong = Callable[[str, str, str], None]
@@ -75,12 +74,14 @@ def read_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, s
         raise InputError(f"{path}: can't be read ({error}); copy it again") from error
 
 
-def pictures_in(folder: Path) -> dict[str, Path]:
+def pictures_by_name(folder: Path) -> dict[str, Path]:
     """File name -> path of the pictures in a folder and the folders below it; empty when there is no such folder."""
-    found: dict[str, Path] = {}
-    for where, _, names in sorted(os.walk(folder)):
-        found |= {name: Path(where, name) for name in names if name.lower().endswith(PICTURES)}
-    return found
+    return {path.name: path for path in list_pictures(folder, deep=True)}
+
+
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """File name without its ending -> path, as `pictures_by_name`."""
+    return {path.stem: path for path in list_pictures(folder, deep=True)}
 
 
 def folder_of(*places: Path) -> Path | None:

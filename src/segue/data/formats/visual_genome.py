@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_json, stop
+from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_name, pictures_by_stem, read_json, stop
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet, Region, Relation, to_install
 
@@ -44,7 +44,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     files = (root / f"{name}.json" for name in ("objects", "attributes", "relationships"))
     graphs = read_graphs(*(path if path.is_file() else None for path in files))
     sizes = _sizes(root)
-    there = {Path(name).stem: path for name, path in pictures_in(root).items()}
+    there = pictures_by_stem(root)
     pictures = []
     for number, graph in sorted(graphs.items()):
         if str(number) not in there:
@@ -166,7 +166,7 @@ def _vg150(
         images = [name for name in images if name not in VG150_WITHOUT]
     if len(rows["split"]) != len(images):
         raise InputError(f"{root}: VG-SGG.h5 has {len(rows['split'])} pictures and image_data.json {len(images)}")
-    sizes, there, pictures = _sizes(root), pictures_in(root), []
+    sizes, there, pictures = _sizes(root), pictures_by_name(root), []
     for row in vg150_rows(rows, split, val):
         name = images[row]
         if name not in there:
