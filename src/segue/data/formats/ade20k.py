@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from segue.data.formats.classes import ADE_150
-from segue.data.formats.files import Wrong, expecting, labelled, pictures_by_stem, read_lines, stop, table_of
+from segue.data.formats.files import Wrong, expecting, labelled, pictures_by_stem, stop, table_of
+from segue.data.lines import read_lines
 from segue.types import PictureSet
 
 LOOKED_FOR = "images/training with annotations/training (ADE20K)"

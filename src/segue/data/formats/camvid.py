@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segue.data.formats.files import SPLITS, Wrong, folder_of, labelled, pictures_by_stem, read_lines, stop, table_of
+from segue.data.formats.files import SPLITS, Wrong, folder_of, labelled, pictures_by_stem, stop, table_of
+from segue.data.lines import read_lines
 from segue.types import InputError, PictureSet
 
 LOOKED_FOR = "classes.txt with SPLIT/images and SPLIT/masks (CamVid)"

@@ -1,4 +1,4 @@
-"""What the readers share: how a problem is told, files of JSON and lines, listings, and label maps.
+"""What the readers share: how a problem is told, files of JSON, listings, and label maps.
 
 A reader calls `wrong(code, name, message)` for each thing of a data set that can't be used, and goes on without it.
 `stop`, which is the default, raises instead, so that nothing is lost in silence.
@@ -6,9 +6,7 @@ A reader calls `wrong(code, name, message)` for each thing of a data set that ca
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +22,6 @@ from segue.types import InputError, Picture
 Wrong = Callable[[str, str, str], None]
 SPLITS = ("train", "val", "test")
 IGNORED = 255
-LONGEST_LINE = 1_000_000  # bytes
 
 
 def stop(code: str, name: str, message: str) -> None:
@@ -50,28 +47,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: can't be read as JSON ({error}); copy or export it again") from error
-
-
-def read_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
-    """(number from 1, line) of a text file or a .gz of one, streaming. Only "\\n" and "\\r\\n" end a line.
-
-    Raises InputError with the line's number for bytes that are not UTF-8 and for lines past `longest` bytes.
-    """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            number = 0
-            while line := file.readline(longest + 2):
-                number += 1
-                if len(line.rstrip(b"\r\n")) > longest:
-                    raise InputError(f"{path}: line {number} has more than {longest:,} bytes; is it text?")
-                yield (
-                    number,
-                    line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8"),
-                )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: line {number} is not UTF-8 ({error}); save the file as UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: can't be read ({error}); copy it again") from error
 
 
 def pictures_by_name(folder: Path) -> dict[str, Path]:

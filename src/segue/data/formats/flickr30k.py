@@ -17,8 +17,9 @@ from xml.etree import ElementTree
 
 from segue.data import rle
 from segue.data.formats import karpathy
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_stem, read_json, read_lines, stop
+from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_stem, read_json, stop
 from segue.data.images import read_image
+from segue.data.lines import read_lines
 from segue.types import InputError, Phrase, Picture, PictureSet, Region
 
 LOOKED_FOR = "Annotations/*.xml with Sentences/*.txt (Flickr30k Entities)"

@@ -12,7 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from segue.data.formats.classes import CONTEXT_59, VOC_21
-from segue.data.formats.files import SPLITS, Wrong, expecting, labelled, pictures_by_stem, read_lines, stop, table_of
+from segue.data.formats.files import SPLITS, Wrong, expecting, labelled, pictures_by_stem, stop, table_of
+from segue.data.lines import read_lines
 from segue.types import InputError, PictureSet, Region
 
 LOOKED_FOR = "JPEGImages/ with ImageSets/Segmentation/SPLIT.txt (Pascal VOC) or SegmentationContext (Context)"
