@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segue.data import rle
 from segue.data.formats import visual_genome
 from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_STUFF_171, COCO_STUFF_171_IDS
 from segue.data.formats.files import (
@@ -30,7 +29,7 @@ from segue.data.formats.files import (
     stop,
     table_of,
 )
-from segue.data.formats.panoptic import Categories, read_segments
+from segue.data.formats.panoptic import Categories, instance_region, read_categories, read_segments
 from segue.data.formats.phrases import phrases_of, read_marks
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet, Region
@@ -105,7 +104,7 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
             for found in told.values()
             for entry in found["images"]
         }
-        categories = {kind: _categories(found) for kind, found in told.items() if kind != "captions"}
+        categories = {kind: read_categories(found["categories"]) for kind, found in told.items() if kind != "captions"}
         captions = _captions(told, entries, wrong)
         regions = _regions(told, entries, categories, files, wrong)
     graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships)
@@ -179,19 +178,11 @@ def _instance(mark: Any, entry: Any, categories: Categories, wrong: Wrong) -> Re
     if mark["category_id"] not in categories:
         wrong("dangling-category", where, f"category_id {mark['category_id']} is not in categories")
         return None
-    name, thing = categories[mark["category_id"]]
     try:
-        size = (int(entry["height"]), int(entry["width"]))
-        mask = rle.from_json(mark["segmentation"], size, where) if mark.get("segmentation") else None
+        return instance_region(mark, (int(entry["height"]), int(entry["width"])), categories, where)
     except InputError as error:
         wrong("bad-mask", where, str(error).removeprefix(f"{where}: "))
         return None
-    x, y, w, h = mark["bbox"] if "bbox" in mark or mask is None else rle.box(mask)
-    return Region(name, (float(x), float(y), float(w), float(h)), mask, thing, bool(mark.get("iscrowd")))
-
-
-def _categories(found: Any) -> Categories:
-    return {int(c["id"]): (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in found["categories"]}
 
 
 def _merged(categories: dict[str, Categories]) -> dict[int, str]:
