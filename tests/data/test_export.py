@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segue.evaluation.files import score_panoptic_files
 from segue.data import rle
 from segue.data.export import join_coco, overlay, to_coco, to_grandf, to_html, to_panoptic, write_stories
 from segue.data.formats.panoptic import read_segments
+from segue.evaluation.files import score_panoptic_files
 from segue.types import GroundedCaption, InputError, PhraseGrounding
 
 CAPTION = "a red square <left of> a dog"
