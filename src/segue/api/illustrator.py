@@ -16,9 +16,9 @@ from torch import Tensor
 from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
+from segue.data.english import plural
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
 from segue.data.transforms import resize_image
-from segue.methods.cocu.vocabulary import plural
 from segue.methods.crossmodal.checkpoint import CrossModalCheckpoint, load_crossmodal
 from segue.methods.crossmodal.inference import (
     continue_caption,
