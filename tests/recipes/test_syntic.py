@@ -144,7 +144,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
 
 def test_further_experiments_train_only_what_no_other_row_has_trained(home, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
-    monkeypatch.setattr(syntic_tables, "OTHER_WORLD", {"train": 3, "val": 0, "test": 3, "size": 48})
+    monkeypatch.setattr(syntic_tables, "DOMAIN_B", {"train": 3, "val": 0, "test": 3, "size": 48})
     rows = syntic_scenes_table(home, replace(quick, steps=2, pictures=8, support=12))
     named, work = {row.name: row for row in rows}, tmp_path / "work" / "syntic_scenes"
     swapped, found = [], {}
@@ -153,7 +153,7 @@ def test_further_experiments_train_only_what_no_other_row_has_trained(home, quic
         found[name] = named[name].run(named[name].folder(work))
     assert [p.name for p in work.glob("*/last")] == ["last"]
     assert (work / "main-full-0" / "last").exists()
-    assert swapped == [12]  # by full-TT alone: as many captions of the other world as the support set had
+    assert swapped == [12]  # by full-TT alone: as many captions of the other domain as the support set had
     assert found["cross_domain/clipre/0"] != found["cross_domain/clipre-TT/0"]
     assert found["cross_domain/clipre/0"]["clipscore"] > 0
     for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap/0"):

@@ -62,7 +62,7 @@ def said_by(caption: str, classes: Sequence[str]) -> Said:
     request = parse(caption, strict=False)
     kinds = [tuple(CLASSES.index(kind) for kind in thing.kinds) for thing in request.things]
     told = [(kinds[a], names[0], kinds[b]) for a, names, b in request.relations if len(names) == 1]
-    stuffs = [(CLASSES.index(stuff),) for stuff in request.stuffs]
+    stuffs = [(CLASSES.index(stuff),) for stuff in request.stuff]
     return Said(tuple(dict.fromkeys([*kinds, *stuffs])), tuple(r for r in told if r[1] in PREDICATES))
 
 

@@ -45,8 +45,8 @@ from segue.methods.syntic import (
 )
 from segue.methods.syntic.tagging import padded, tag
 from segue.recipes.settings import dataset_name
-from segue.synthetic.scenes.scene import THINGS
-from segue.synthetic.text_to_image import Painter, Sketchbook, StableDiffusion, generate_pictures
+from segue.synthetic.scenes.scene import THING_CLASSES
+from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import FitOptions, fit
 from segue.types import InputError
 
@@ -155,7 +155,7 @@ def syntic_scenes(settings: SynticSettings) -> Path:
         raise InputError(
             f"{settings.corpus}: no such folder; draw it first: segue data make scenes --out {settings.corpus}"
         )
-    return train_captioner(settings, captions_of(settings.corpus, settings.max_words), THINGS)
+    return train_captioner(settings, captions_of(settings.corpus, settings.max_words), THING_CLASSES)
 
 
 def captions_of(path: Path, max_words: int = 0) -> Corpus:
@@ -230,7 +230,7 @@ def prepare(settings: SynticSettings, corpus: Corpus, names: Sequence[str], with
 
 def _drawable(corpus: Corpus, order: NDArray[np.int64]) -> NDArray[np.int64]:
     """The captions that name something which the sketchbook can draw."""
-    good = np.array([i for i in order if Sketchbook.understands(corpus.captions[i])], np.int64)
+    good = np.array([i for i in order if SyntheticTextToImage.can_draw(corpus.captions[i])], np.int64)
     if not len(good):
         raise InputError(
             f"the sketchbook can draw none of {len(order):,} captions; pass --painter diffusion:FOLDER, or a system "
@@ -248,14 +248,14 @@ def _pictures(settings: SynticSettings, captions: list[str]) -> list[Path]:
         return generate_pictures(captions, settings.images, painter(settings), progress=show_progress)
 
 
-def painter(settings: SynticSettings) -> Painter:
+def painter(settings: SynticSettings) -> TextToImage:
     """What `settings.painter` names."""
     kind, _, source = settings.painter.partition(":")
     if kind == "diffusion" and source:
         return StableDiffusion(source, device=settings.device)
     if settings.painter != "sketchbook":
         raise InputError(f"painter {settings.painter!r}: expected sketchbook, text or diffusion:ID-OR-FOLDER")
-    return Sketchbook()
+    return SyntheticTextToImage()
 
 
 def features_of(cache: Path, kind: str, items: list[Item], pair: DualEncoder) -> NDArray[np.float16]:

@@ -7,7 +7,7 @@ after Eq. 2, and the captioners, so that a row which only looks at another test 
 
 experiment    what is moved
 main          nothing: the paper's eight ablation rows, and its rivals
-cross_domain  tested on world "b": other scenes, told in other words; -TT: with b's captions as the support set
+cross_domain  tested on domain "b": other scenes, told in other words; -TT: with b's captions as the support set
 web_text      trained on the same captions as the web has them (`language.web_captions`); tested as in main
 text_share    1, 10, 30, 60 and 100 % of the captions, in training and in the support set
 fo_steps      how often Eq. 2 moves a feature
@@ -53,8 +53,8 @@ from segue.recipes.syntic import (
     prepare,
     train_on,
 )
-from segue.synthetic.scenes.language.web_captions import weblike
-from segue.synthetic.scenes.scene import THINGS
+from segue.synthetic.scenes.language.web_captions import add_web_noise
+from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
@@ -65,7 +65,7 @@ METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider":
 TESTED = 500
 SHARES = (1, 10, 30, 60, 100)  # per cent
 FO_STEPS = (20, 50, 100, 200, 400)
-OTHER_WORLD: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
+DOMAIN_B: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
 MOVES = ((0.0, 0), (1e-5, 100), (1e-4, 100), (2e-4, 100), (1e-3, 20), (1e-3, 100))  # lr and steps of Eq. 2
 MOVED = 1280  # pictures
@@ -76,7 +76,7 @@ TABLE = replace(SYNTIC_SCENES, pictures=4000, steps=600, half=False)
 class Case:
     """A row: which captioner, named by its folder (without the seed), and what it is scored on.
 
-    share: per cent of the captions. web: train on web-like text. other: test on world "b"; swap: with its captions as
+    share: per cent of the captions. web: train on web-like text. other: test on domain "b"; swap: with its captions as
     the support set. fo_steps: of Eq. 2, 0 for the recipe's.
     """
 
@@ -194,25 +194,25 @@ def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) ->
         support=max(1, settings.support * case.share // 100),
         fo_steps=case.fo_steps or settings.fo_steps,
     )
-    other = _other_world(shared) if case.other else None
+    other = _domain_b(shared) if case.other else None
     test = first(read_pictures(other or scenes, "test"), TESTED)
     texts = read_corpus(other / KARPATHY).captions if other and case.swap else None
-    return score_system(settings, lambda: captions_of(settings.corpus), THINGS, test, texts)
+    return score_system(settings, lambda: captions_of(settings.corpus), THING_CLASSES, test, texts)
 
 
 def _scenes(data: Path | None, shared: Path) -> Path:
     return data / "scenes" if data is not None else create_scenes_once(shared / "data-scenes")
 
 
-def _other_world(shared: Path) -> Path:
-    return create_once(shared / "data-scenes-b", lambda out: make_scenes(out, world="b", progress=True, **OTHER_WORLD))
+def _domain_b(shared: Path) -> Path:
+    return create_once(shared / "data-scenes-b", lambda out: make_scenes(out, domain="b", progress=True, **DOMAIN_B))
 
 
 def _web_text(shared: Path, scenes: Path) -> Path:
     """The captions of the scenes as the web has them, a jsonl."""
 
     def make(out: Path) -> None:
-        corpus = weblike(read_corpus(scenes / KARPATHY))
+        corpus = add_web_noise(read_corpus(scenes / KARPATHY))
         told = [{"caption": c, "image": str(g)} for c, g in zip(corpus.captions, corpus.group.tolist(), strict=True)]
         write_text(out, "".join(json.dumps(one) + "\n" for one in told))
 
