@@ -9,7 +9,7 @@ from typing import Any
 from segue.api.curation import Corpus
 from segue.methods.cocu.archive import Archive
 from segue.metrics.concepts import concept_recovery
-from segue.synthetic.scenes.language.omissions import kind_of, merged, read_omissions
+from segue.synthetic.scenes.language.omissions import kind_of, merge, read_omissions
 from segue.types import Picture
 
 DRAWS, ROUNDS = 3, 10  # of the recovery by sampling
@@ -22,7 +22,7 @@ def recovery_by_stage(archive: Archive, corpus: Corpus, root: Path, split: str) 
     whole archive. ranking: its first three. sampling: what `draw` gives, over ten iterations together.
     """
     truth = read_omissions(root, split)
-    used = [merged(truth[_number(p)][: len(c)]) for p, c in zip(corpus.pictures, corpus.captions, strict=True)]
+    used = [merge(truth[_number(p)][: len(c)]) for p, c in zip(corpus.pictures, corpus.captions, strict=True)]
     return {
         stage: concept_recovery(
             [_kinds(names) for names in found],

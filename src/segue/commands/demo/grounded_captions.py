@@ -10,7 +10,7 @@ from segue.api.describer import Describer, load_describer
 from segue.commands.demo.scenes import SEED, SIZE, figure
 from segue.data.export import overlay, write_stories
 from segue.data.visualize import outline
-from segue.synthetic.scenes.annotations import known
+from segue.synthetic.scenes.annotations import annotate
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_scene
 from segue.types import GroundedCaption
@@ -38,12 +38,12 @@ def stories_section(out: Path, count: int, model: str | Path = MODEL) -> str:
 
 def _row(out: Path, number: int, explainer: Describer) -> str:
     drawn = render(scene := sample_scene(SEED + number), SIZE)
-    regions, relations = known(scene, drawn.owner)
+    regions, relations = annotate(scene, drawn.segments)
     x, y, w, h = (int(v) for v in regions[0].box)
     stories = explainer.explain(
         drawn.image, box=regions[0].box, regions=regions, relations=relations, top=TOP, seed=number
     )
-    inside = np.zeros(drawn.owner.shape, np.bool_)
+    inside = np.zeros(drawn.segments.shape, np.bool_)
     inside[y : y + h, x : x + w] = True
     (page,) = write_stories(out, f"stories-{number}", drawn.image, stories, ("html",))
     figures = [figure(out, f"stories-{number}.png", outline(drawn.image, inside), "The box", regions[0].label)]

@@ -17,9 +17,9 @@ from segue.data.export import overlay
 from segue.data.images import write_image
 from segue.data.visualize import labelled, name_classes, outline
 from segue.synthetic.chest import draw_chest
-from segue.synthetic.scenes.annotations import known
+from segue.synthetic.scenes.annotations import annotate
 from segue.synthetic.scenes.render import render
-from segue.synthetic.scenes.sampling import sample_near, sample_scene
+from segue.synthetic.scenes.sampling import sample_close_up, sample_scene
 from segue.weights import bundled
 
 Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
@@ -48,9 +48,9 @@ def _captioned(model: Path) -> Tile:
 
 
 def _named(model: Path) -> Tile:
-    scene = sample_near(NEAR)
+    scene = sample_close_up(NEAR)
     drawn = render(scene, SIZE)
-    names = list(dict.fromkeys(region.label for region in known(scene, drawn.owner)[0]))
+    names = list(dict.fromkeys(region.label for region in annotate(scene, drawn.segments)[0]))
     answer = load_labeller(model).segment(drawn.image, names)
     return "Any names found", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
 
@@ -58,7 +58,7 @@ def _named(model: Path) -> Tile:
 def _told(model: Path) -> Tile:
     scene = sample_scene(SCENE)
     drawn = render(scene, SIZE)
-    regions, relations = known(scene, drawn.owner)
+    regions, relations = annotate(scene, drawn.segments)
     given: dict[str, Any] = {"box": regions[0].box, "regions": regions, "relations": relations}
     story = load_describer(model).explain(drawn.image, **given, top=1)[0]
     return f"A box told ({regions[0].label})", story.caption, overlay(drawn.image, story)

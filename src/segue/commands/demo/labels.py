@@ -28,9 +28,9 @@ from segue.methods.cocu.curation.run import curate
 from segue.methods.cocu.inference import embed_names, name_maps
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.synthetic.scenes.language.captions import captions
+from segue.synthetic.scenes.language.captions import caption_scene
 from segue.synthetic.scenes.render import render
-from segue.synthetic.scenes.sampling import sample_near, sample_scene
+from segue.synthetic.scenes.sampling import sample_close_up, sample_scene
 from segue.synthetic.scenes.scene import CLASSES
 from segue.types import to_install
 from segue.weights import bundled
@@ -73,12 +73,12 @@ def labels_section(out: Path, count: int = 4) -> str:
 
 def draw(seed: int, view: Literal["close", "wide"] = "close") -> Shown:
     """A scene in photo style, from near or as it is, with one caption."""
-    scene = sample_near(seed) if view == "close" else sample_scene(seed)
+    scene = sample_close_up(seed) if view == "close" else sample_scene(seed)
     drawn = render(scene, SIZE)
     seen = shares(scene, drawn)
-    (told,) = captions(scene, seen.tolist(), seed, n=1)
-    kinds = [stuff.kind for stuff in scene.stuffs] + [thing.kind for thing in scene.things]
-    named = {kinds[owner] for phrase in told.phrases for owner in phrase.owners}
+    (told,) = caption_scene(scene, seen.tolist(), seed, n=1)
+    kinds = [stuff.kind for stuff in scene.stuff] + [thing.kind for thing in scene.things]
+    named = {kinds[owner] for phrase in told.phrases for owner in phrase.segments}
     shown = dict.fromkeys(kind for kind, share in zip(kinds, seen, strict=True) if share >= SEEN[view])
     return Shown(drawn.image, told.text, [k for k in shown if k in named], [k for k in shown if k not in named])
 
