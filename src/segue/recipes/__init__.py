@@ -8,8 +8,8 @@ from typing import Any
 RECIPES: dict[str, tuple[str, str]] = {
     "cocu": ("segue.recipes.cocu:cocu", "segue.recipes.cocu:ANY"),
     "cocu-scenes": ("segue.recipes.cocu:cocu_scenes", "segue.recipes.cocu:SCENES"),
-    "crossmodal": ("segue.recipes.crossmodal:crossmodal", "segue.recipes.crossmodal:CROSSMODAL"),
-    "crossmodal-scenes": ("segue.recipes.crossmodal:crossmodal_scenes", "segue.recipes.crossmodal:SCENES"),
+    "crossmodal": ("segue.recipes.crossmodal:train_crossmodal", "segue.recipes.crossmodal:CROSSMODAL"),
+    "crossmodal-scenes": ("segue.recipes.crossmodal:train_crossmodal_scenes", "segue.recipes.crossmodal:SCENES"),
     "dual-encoder": ("segue.recipes.dual_encoder:train_dual_encoder", "segue.recipes.dual_encoder:DUAL_ENCODER"),
     "dual-encoder-scenes": (
         "segue.recipes.dual_encoder:train_dual_encoder_scenes",
@@ -20,8 +20,8 @@ RECIPES: dict[str, tuple[str, str]] = {
     "relations": ("segue.recipes.relations:relations", "segue.recipes.relations:RELATIONS"),
     "sgdiff": ("segue.recipes.sgdiff:sgdiff", "segue.recipes.sgdiff:SGDIFF"),
     "sgdiff-scenes": ("segue.recipes.sgdiff:sgdiff_scenes", "segue.recipes.sgdiff:SCENES"),
-    "syntic": ("segue.recipes.syntic:syntic", "segue.recipes.syntic:SYNTIC"),
-    "syntic-scenes": ("segue.recipes.syntic:syntic_scenes", "segue.recipes.syntic:SYNTIC_SCENES"),
+    "syntic": ("segue.recipes.syntic:train_syntic", "segue.recipes.syntic:SYNTIC"),
+    "syntic-scenes": ("segue.recipes.syntic:train_syntic_scenes", "segue.recipes.syntic:SCENES"),
 }
 
 
