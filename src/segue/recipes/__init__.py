@@ -1,11 +1,15 @@
-"""Trainings by name: where each one's function and its usual settings are; `segue train` imports the one it runs."""
+"""Recipes, which are trainings with their settings, by name, as strings: `segue train` imports only the one it runs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-RECIPES: dict[str, tuple[str, str]] = {
+from segue.types import InputError
+
+RECIPES: dict[str, tuple[str, str]] = {  # the training function, and its default settings
     "align": ("segue.recipes.align:align", "segue.recipes.align:ALIGN"),
     "align-scenes": ("segue.recipes.align:align_scenes", "segue.recipes.align:SCENES"),
     "cocu": ("segue.recipes.cocu:cocu", "segue.recipes.cocu:ANY"),
@@ -22,7 +26,12 @@ RECIPES: dict[str, tuple[str, str]] = {
 }
 
 
-def load_recipe(name: str) -> tuple[Any, Any]:
-    """The training function of a recipe, settings -> checkpoint folder, and its usual settings."""
+def load_recipe(name: str) -> tuple[Callable[[Any], Path], Any]:
+    """The training function of a recipe, from settings to the folder of the checkpoint, and its default settings.
+
+    Raises InputError when there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise InputError(f"recipe {name!r}: expected one of {', '.join(RECIPES)}")
     function, settings = RECIPES[name]
     return resolve_name(function), resolve_name(settings)
