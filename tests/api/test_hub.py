@@ -11,8 +11,8 @@ from api.test_captioner import made
 from segue.api import LOADERS, Segmenter, from_pretrained, push_to_hub, save_pretrained
 from segue.api.describer import Describer
 from segue.api.hub import JOBS, MEASURED
-from segue.methods.checkpoint import bundled
 from segue.types import InputError
+from segue.weights import bundled
 from tiny_pair import CAPTIONS, tiny_pair
 
 
@@ -70,7 +70,7 @@ def test_a_captioner_brings_its_pair(tmp_path):
     made(tmp_path / "model", tmp_path / "far" / "away")
     model = package.load(tmp_path / "model")
     folder = model.save_pretrained(tmp_path / "whole")
-    assert json.loads((folder / "config.json").read_text())["pair"]["name"] == "pair"
+    assert json.loads((folder / "config.json").read_text())["encoder"]["name"] == "encoder"
     (tmp_path / "far").rename(tmp_path / "gone")
     moved = folder.rename(tmp_path / "moved")
     pixels = np.full((32, 32, 3), 80, np.uint8)

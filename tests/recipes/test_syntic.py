@@ -259,7 +259,7 @@ def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue,
         (b"", "no caption in it"),
         (b" \n\n", "no caption in it"),
         ("ein gr\u00fcner Ball".encode("latin-1"), "line 1: not UTF-8"),
-        (b"a dog\n" + b"x" * 10_000_000, "line 2: longer than 1,048,576 bytes, expected a caption"),
+        (b"a dog\n" + b"x" * 10_000_000, "line 2: longer than 1,048,576 bytes; is it a text file"),
         (b"quarterly results\nshareholder value\n", "the sketchbook can draw none of 2 captions"),
     ],
 )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 TABLES: dict[str, str] = {
-    "align_flickr8k": "segue.lab.tables.align:flickr8k_table",
-    "align_scenes": "segue.lab.tables.align:align_scenes_table",
     "cocu_real": "segue.lab.tables.cocu_photos:photos_table",
     "cocu_recovery": "segue.lab.tables.cocu_scenes:cocu_recovery_table",
     "cocu_scenes": "segue.lab.tables.cocu_scenes:cocu_scenes_table",
@@ -16,6 +14,8 @@ TABLES: dict[str, str] = {
     "crossmodal_scenes": "segue.lab.tables.crossmodal:crossmodal_scenes_table",
     "crossmodal_scenes_full": "segue.lab.tables.crossmodal:crossmodal_bundled_table",
     "export": "segue.lab.tables.export:export_table",
+    "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",
+    "dual_encoder_scenes": "segue.lab.tables.dual_encoder:scenes_table",
     "reclmis_chest": "segue.lab.tables.reclmis:chest_table",
     "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
     "reclmis_pareto": "segue.lab.tables.reclmis:pareto_table",

@@ -17,6 +17,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.english import plural, singular
 from segue.types import InputError
 
 LONGEST = 4  # words of a concept
@@ -45,7 +46,7 @@ class Vocabulary:
         self.concepts: tuple[str, ...] = tuple(dict.fromkeys(" ".join(t) for t in tokens))
         if not self.concepts:
             raise InputError("vocabulary: got no concept, expected at least one; give a list or longer captions")
-        plurals = {_plural_phrase(concept): i for i, concept in enumerate(self.concepts)}
+        plurals = {plural(concept): i for i, concept in enumerate(self.concepts)}
         self._numbers = plurals | {concept: i for i, concept in enumerate(self.concepts)}  # a listed plural is itself
         self._reach: dict[str, int] = {}  # first word -> the most words that follow it in a concept, if any
         for phrase in self._numbers:
@@ -100,42 +101,6 @@ def read_vocabulary(path: Path) -> Vocabulary:
     return Vocabulary(line for line in lines if line.strip())
 
 
-# ------------------------------------------------------------------------------------------------ plurals
-
-_IRREGULAR = {
-    "child": "children", "foot": "feet", "goose": "geese", "man": "men", "mouse": "mice", "ox": "oxen",
-    "person": "people", "tooth": "teeth", "woman": "women", "calf": "calves", "half": "halves", "knife": "knives",
-    "leaf": "leaves", "life": "lives", "loaf": "loaves", "scarf": "scarves", "shelf": "shelves", "thief": "thieves",
-    "wife": "wives", "wolf": "wolves", "hero": "heroes", "potato": "potatoes", "tomato": "tomatoes",
-}  # fmt: skip
-_SAME = frozenset(("aircraft", "deer", "fish", "moose", "offspring", "salmon", "series", "sheep", "species", "trout"))
-
-
-def plural(noun: str) -> str:
-    """The plural of one English word, by rule and a short table."""
-    for stem in (noun, *(end for end in ("man", "child", "person") if noun.endswith(end))):  # fireman, grandchild
-        if stem in _IRREGULAR:
-            return noun[: len(noun) - len(stem)] + _IRREGULAR[stem]
-    if noun in _SAME or not noun.isascii():
-        return noun
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return noun + "es"
-    return noun[:-1] + "ies" if re.search(r"[^aeiou]y$", noun) else noun + "s"
-
-
-def _plural_phrase(phrase: str) -> str:
-    head, last = phrase.rpartition(" ")[::2]
-    return f"{head} {plural(last)}".strip()
-
-
-def _singular(noun: str, known: Counter[str]) -> str:
-    """The word whose plural this is, if the corpus has it; else the word: "pants" stays."""
-    ends = [noun[:-1], noun[:-2], noun[:-3] + "y", noun[:-3] + "f", noun[:-3] + "fe"]
-    backwards = [one for one, many in _IRREGULAR.items() if noun.endswith(many)]
-    ends += [noun[: len(noun) - len(_IRREGULAR[one])] + one for one in backwards]
-    return next((one for one in ends if 20 * known[one] >= known[noun] and plural(one) == noun), noun)
-
-
 # ------------------------------------------------------------------------------------------------ nouns of a corpus
 
 _DETERMINERS, _PREPOSITIONS, _CLOSED = (
@@ -172,14 +137,14 @@ def noun_vocabulary(captions: Captions, *, at_least: int = 5, limit: int = 2000)
     last = Counter(run[-1] for run in runs)
     measures = Counter(a for clause in clauses for a, b in _pairs(clause) if b == "of")
     nouns = {w for w, count in last.items() if count >= 0.5 * total[w] and measures[w] < 0.5 * total[w]}
-    nouns = {w for w in nouns if len(w) > 2 and not w.isdigit() and _singular(w, total) not in verbs}
+    nouns = {w for w in nouns if len(w) > 2 and not w.isdigit() and singular(w, total) not in verbs}
     pairs = Counter(f"{a} {b}" for run in runs for a, b in _pairs(run) if a in nouns and b in nouns)
     seen: Counter[str] = Counter()
     for word in nouns:
-        seen[_singular(word, total)] += total[word]
+        seen[singular(word, total)] += total[word]
     for pair, count in pairs.items():
         head, tail = pair.split(" ")
-        seen[f"{head} {_singular(tail, total)}"] += count
+        seen[f"{head} {singular(tail, total)}"] += count
     ranked = sorted((word for word in seen if seen[word] >= at_least), key=lambda word: (-seen[word], word))
     if not ranked:
         raise InputError(f"captions: no noun is named {at_least} times or more; give more captions or your own list")
@@ -188,7 +153,7 @@ def noun_vocabulary(captions: Captions, *, at_least: int = 5, limit: int = 2000)
 
 def _is_verb(word: str, total: Counter[str], opening: Counter[str]) -> bool:
     """Whether a word, its singular counted in, hardly ever opens a phrase, or is seen more often with -ing."""
-    both = {word, _singular(word, total)}
+    both = {word, singular(word, total)}
     return sum(opening[w] for w in both) < 0.04 * sum(total[w] for w in both) or _doing(word, total) > total[word]
 
 
