@@ -129,11 +129,11 @@ class SynticSettings(TrainSettings):
             )
 
 
-SYNTIC = SynticSettings(out=Path("runs/syntic"), data=Path("captions.txt"), encoder="pair-scenes")
+SYNTIC = SynticSettings(out=Path("runs/syntic"), data=Path("captions.txt"), encoder="scenes-encoder")
 SYNTIC_SCENES = SynticSettings(
     out=Path("runs/syntic-scenes"),
     data=Path("runs/data/scenes"),
-    encoder="pair-scenes",
+    encoder="scenes-encoder",
     images=Path("runs/data/scenes-synthetic"),
     size="small",
     pictures=12_000,

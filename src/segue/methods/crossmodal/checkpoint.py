@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import dataclass_from_json, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import dataclass_from_json, fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import CrossModal, build_crossmodal
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
-from segue.types import InputError
 
 METHOD, QUANTISER = "crossmodal", "layout-vq"
 
@@ -57,20 +56,12 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
 
     Raises InputError when a file is missing, unreadable, or doesn't fit the others.
     """
-    config = read_config(folder, [METHOD])
+    config = read_config(folder, [METHOD], ["model", "quantiser", "classes"])
     tensors = read_tensors(folder)
-    try:
-        model = build_crossmodal(dataclass_from_json(CrossModalConfig, config["model"], folder))
-        quantiser = LayoutVQ(dataclass_from_json(VQConfig, config["quantiser"], folder))
-        for name, part in (("model", model), ("quantiser", quantiser)):
-            part.load_state_dict(
-                {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            )
-    except (TypeError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{folder}: config.json and the weights don't belong together ({reason}); copy the checkpoint again"
-        ) from error
+    model = build_crossmodal(dataclass_from_json(CrossModalConfig, config["model"], folder))
+    quantiser = LayoutVQ(dataclass_from_json(VQConfig, config["quantiser"], folder))
+    for name, part in (("model.", model), ("quantiser.", quantiser)):
+        fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
     tokenizer, classes = CaptionTokenizer.load(folder), tuple(config["classes"])
     return CrossModalCheckpoint(model.eval(), quantiser.eval(), tokenizer, classes, config.get("about", {}))
 
@@ -82,6 +73,7 @@ def save_quantiser(quantiser: Any, folder: Path) -> None:
 
 def load_quantiser(folder: Path) -> LayoutVQ:
     """Read a quantiser that `save_quantiser` wrote. Raises InputError when there is none."""
-    quantiser = LayoutVQ(dataclass_from_json(VQConfig, read_config(folder, [QUANTISER])["config"], folder))
-    quantiser.load_state_dict(read_tensors(folder))
+    config = read_config(folder, [QUANTISER], ["config"])
+    quantiser = LayoutVQ(dataclass_from_json(VQConfig, config["config"], folder))
+    fill_module(quantiser, read_tensors(folder), folder)
     return quantiser.eval()

@@ -30,7 +30,7 @@ class Attention(nn.Module):
         return self._split_heads(self.k(memory)), self._split_heads(self.v(memory))
 
     def forward(self, x: Tensor, memory: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """x: (B, T, C). memory: of `keys_values`. mask: (B, S) bool, True where attention is allowed; not with causal."""
+        """x: (B, T, C). memory: of `keys_values`. mask: (B, S) bool, True where it may attend; not with causal."""
         allowed = None if mask is None else mask[:, None, None]
         queries = self._split_heads(self.q(x))
         attended = F.scaled_dot_product_attention(queries, *memory, attn_mask=allowed, is_causal=causal)

@@ -86,7 +86,7 @@ class CellEmbedding(nn.Module):
         nn.init.normal_(self.embed.weight, std=EMBEDDING_SCALE)
 
     def forward(self, codes: Tensor, image: Tensor | None, use_image: Tensor | None = None) -> Tensor:
-        """codes: (B, h, w) int64. image: (B, 3, h * patch, w * patch) in [-1, 1]. use_image: (B,) bool, None for all."""
+        """codes: (B, h, w) int64. image: (B, 3, h * patch, w * patch) in [-1, 1]. use_image: (B,) bool."""
         x: Tensor = self.embed(codes) + self._positions(codes.shape[1:]).permute(1, 2, 0)
         patches = self.null_image.expand_as(x)
         if image is not None:

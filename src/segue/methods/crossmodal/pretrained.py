@@ -63,8 +63,8 @@ def load_pretrained_weights(model: CrossModal, vit: Any, bert: Any) -> None:
     """Copy the weights of a ViTModel and a BertModel into a model of `pretrained_config`.
 
     The word stream by itself then computes what the BERT does, to the last bit of rounding. The cell stream is the
-    ViT's layers over its patches, without its class token. Cross-attention and heads keep their random weights; the codes'
-    embeddings start at zero, so that at first the cell stream gets the ViT's own input.
+    ViT's layers over its patches, without its class token. Cross-attention and heads keep their random weights; the
+    embeddings of the codes start at zero, so that at first the cell stream gets the ViT's own input.
     """
     theirs, words = bert.embeddings, model.word_embedding
     positions = theirs.position_embeddings.weight + theirs.token_type_embeddings.weight[0]

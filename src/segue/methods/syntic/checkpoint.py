@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import dataclass_from_json, fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.model import Syntic, build_syntic
 from segue.methods.syntic.support import SupportSet
@@ -112,27 +112,17 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
 
     Raises InputError when a file is missing, unreadable, of another version, or doesn't fit the others.
     """
-    config, tensors = read_config(folder, [METHOD]), read_tensors(folder)
+    config, tensors = read_config(folder, [METHOD], ["model", "encoder"]), read_tensors(folder)
     tokenizer = CaptionTokenizer.load(folder)
-    try:
-        settings = SynticConfig(**config["model"])
-        encoder, width = config["encoder"], int(config["encoder"]["width"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{folder}: its config.json is not a captioner's of this version ({error}); write it again with save_syntic"
-        ) from error
+    settings, encoder = dataclass_from_json(SynticConfig, config["model"], folder), config["encoder"]
+    width = encoder.get("width") if isinstance(encoder, dict) else None
+    if not isinstance(width, int):
+        raise InputError(f"{folder}: config.json says no width of its dual encoder; copy the checkpoint again")
     model = build_syntic(
         settings, vocabulary=len(tokenizer), encoder_width=width, end=tokenizer.end,
         suppressed_token_ids=tokenizer.suppressed_token_ids,
     )  # fmt: skip
-    weights = {k.removeprefix(MODEL): v.float() for k, v in tensors.items() if k.startswith(MODEL)}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(
-            f"{folder}: its weights do not fit its config.json and tokenizer.json "
-            f"({str(error).splitlines()[1].strip()}); copy the checkpoint again"
-        ) from error
+    fill_module(model, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)}, folder)
     support = None
     if SUPPORT in tensors:
         support = SupportSet(tensors[SUPPORT].numpy(), config.get("captions") or None, tau=settings.tau)

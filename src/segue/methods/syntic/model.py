@@ -79,7 +79,7 @@ class ObjectAttention(nn.Module):
         return self.attend(v, names, torch.cat([~found.any(1, keepdim=True), found], 1))
 
     def attend(self, v: Tensor, names: Tensor, mask: Tensor) -> Tensor:
-        """Like `forward`, without `null_object`. names: (B, K, D). mask: (B, K) bool, True at least once in each row."""
+        """Like `forward`, without `null_object`. names: (B, K, D). mask: (B, K) bool, True once or more in a row."""
         q, k, value = (
             f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for f, x in ((self.q, v[:, None]), (self.k, names), (self.v, names))

@@ -1,6 +1,9 @@
-"""Fill docs/commands/*.md with tables of the commands' options, made from the code; a test compares.
+"""Fill the parts of the docs that are made from the code; a test compares.
 
-python tools/command_docs.py        rewrites what stands between <!-- options: COMMAND --> and <!-- end -->
+docs/commands/*.md     tables of options, between <!-- options: COMMAND --> and <!-- end -->
+docs/reference/*.md    a `::: module` line for each module of the package that the page is named after
+
+python tools/fill_docs.py        rewrites the pages that differ; exit status 1 when there were any
 """
 
 from __future__ import annotations
@@ -19,18 +22,25 @@ from docstring_parser import parse
 from typing_extensions import Doc
 
 from segue.cli import COMMANDS
+from segue.recipes.settings import TrainSettings
 
-PAGES = Path(__file__).parents[1] / "docs" / "commands"
+ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- options: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def command(words: str) -> Callable[..., Any]:
     """The function of a command such as "data check"."""
+    if words == "train":
+        return shared_settings
     found: Any = COMMANDS
     for word in words.split():
         found = found[word]
         found = resolve_name(found) if isinstance(found, str) else found
     return found
+
+
+def shared_settings(settings: TrainSettings) -> None:
+    """What all recipes of `segue train` share."""
 
 
 def options_of(function: Callable[..., Any]) -> Iterator[tuple[str, Any, Any, str]]:
@@ -102,17 +112,34 @@ def _default(value: Any) -> str:
     return f"`{' '.join(map(str, value)) if isinstance(value, tuple) else value}`"
 
 
-def filled(text: str) -> str:
-    """A page with its blocks filled."""
+def filled(page: Path) -> str:
+    """The text of a page with its generated parts."""
+    text = page.read_text(encoding="utf-8")
+    if page.parent.name == "reference":
+        head = text.partition(":::")[0].rstrip("\n")
+        return "\n\n".join([head, *(f"::: {module}" for module in modules_of(page.stem))]) + "\n"
     return BLOCK.sub(lambda found: found[1] + "\n" + table(command(found[2])) + "\n" + found[3], text)
+
+
+def modules_of(name: str) -> list[str]:
+    """The modules of `segue.NAME`, but for empty ones such as most `__init__.py`."""
+    home = ROOT / "src" / "segue" / name
+    files = sorted(home.rglob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
+    found = [file.relative_to(ROOT / "src").with_suffix("") for file in files if file.read_text().strip()]
+    return sorted(".".join(module.parts).removesuffix(".__init__") for module in found)
+
+
+def pages() -> list[Path]:
+    """The pages with generated parts."""
+    return [page for folder in ("commands", "reference") for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
 
 
 def main() -> None:
     """Rewrite the pages that differ; exit status 1 when there were any."""
-    changed = [page for page in sorted(PAGES.glob("*.md")) if filled(page.read_text()) != page.read_text()]
-    for page in changed:
-        page.write_text(filled(page.read_text()))
-        print(page.name)
+    changed = [(page, text) for page in pages() if (text := filled(page)) != page.read_text(encoding="utf-8")]
+    for page, text in changed:
+        page.write_text(text, encoding="utf-8")
+        print(page.relative_to(ROOT))
     sys.exit(bool(changed))
 
 
