@@ -158,7 +158,7 @@ ANY = CocuSettings(
 PAIR = replace(ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
-def cocu_scenes(settings: CocuSettings) -> Path:
+def cocu_scenes(settings: CocuSettings = SCENES) -> Path:
     """Train on the sketchbook's scenes from near; they, and the pair of the default, are made where not there yet."""
     draw_scenes_once(settings.data)
     if settings.pair == SCENES.pair and settings.system != "groupvit":
@@ -196,7 +196,7 @@ def with_nouns(pictures: PictureSet) -> PictureSet:
     return replace(pictures, pictures=[replace(p, captions=(*p.captions, *short(p))) for p in pictures.pictures])
 
 
-def cocu(settings: CocuSettings) -> Path:
+def cocu(settings: CocuSettings = ANY) -> Path:
     """Train on captioned pictures in any format; returns the checkpoint's folder."""
     find_protocol(settings.protocol)
     corpus = read_corpus(settings.data, "train", captions=settings.captions, vocabulary=settings.vocabulary)

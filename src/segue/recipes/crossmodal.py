@@ -123,7 +123,7 @@ class CaptionedLayouts:
         return len(self.layouts)
 
 
-def crossmodal(settings: CrossModalSettings) -> Path:
+def crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
     """Train on captioned pictures with label maps; returns the checkpoint's folder.
 
     Raises InputError for data that can't be read, and settings that don't fit each other.
@@ -131,7 +131,7 @@ def crossmodal(settings: CrossModalSettings) -> Path:
     return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 
-def crossmodal_scenes(settings: CrossModalSettings) -> Path:
+def crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
     """Train on the synthetic scenes, drawing them first where settings.data is not there yet."""
     create_scenes_once(settings.data)
     return crossmodal(settings)

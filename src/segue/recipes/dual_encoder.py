@@ -89,14 +89,14 @@ SCENES = DualEncoderSettings(
 )
 
 
-def train_dual_encoder(settings: DualEncoderSettings) -> Path:
+def train_dual_encoder(settings: DualEncoderSettings = DUAL_ENCODER) -> Path:
     """Train on captioned images in any format; returns the checkpoint's folder."""
     from segue.data.formats import read_pictures
 
     return train_on_pictures(settings, *(read_pictures(settings.data, split) for split in ("train", "val")))
 
 
-def train_dual_encoder_scenes(settings: DualEncoderSettings) -> Path:
+def train_dual_encoder_scenes(settings: DualEncoderSettings = SCENES) -> Path:
     """Train on synthetic scenes, which are drawn first where settings.data is not there yet."""
     create_scenes_once(settings.data)
     return train_dual_encoder(settings)

@@ -71,7 +71,7 @@ class RecLMISSettings(TrainSettings):
     folds: int = 0
 
 
-def train_reclmis(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
+def train_reclmis(settings: RecLMISSettings = RECLMIS, network: NetworkConfig | None = None) -> Path:
     """Train on data in the LViT layout; returns the checkpoint's folder. network: overrides system and size.
 
     Raises InputError when there is no training split or an example can't be read.
@@ -97,7 +97,7 @@ def train_reclmis(settings: RecLMISSettings, network: NetworkConfig | None = Non
     return _train(settings, config, train, val)
 
 
-def train_reclmis_chest(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
+def train_reclmis_chest(settings: RecLMISSettings = CHEST, network: NetworkConfig | None = None) -> Path:
     """Train on synthetic chest phantoms, which are drawn first where settings.data is not there yet."""
     create_chest_once(settings.data)
     return train_reclmis(settings, network)

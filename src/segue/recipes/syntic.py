@@ -145,7 +145,7 @@ SYNTIC_SCENES = SynticSettings(
 )
 
 
-def syntic(settings: SynticSettings) -> Path:
+def syntic(settings: SynticSettings = SYNTIC) -> Path:
     """Train on a file of captions, or on those of a data set; returns the checkpoint's folder.
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
@@ -155,7 +155,7 @@ def syntic(settings: SynticSettings) -> Path:
     return train_captioner(settings, corpus, names)
 
 
-def syntic_scenes(settings: SynticSettings) -> Path:
+def syntic_scenes(settings: SynticSettings = SYNTIC_SCENES) -> Path:
     """Train on the captions of the synthetic scenes, whose objects are the names to look for.
 
     Raises InputError when the scenes are not there.
