@@ -17,11 +17,10 @@ from segue.api.captioner import Caption, Captioner, load_captioner
 from segue.api.describer import Describer, load_describer
 from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
-from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import ENSEMBLE, find, method_of
+from segue.api.open_vocabulary import LabelMap, OpenVocabularySegmenter, load_open_vocabulary
 from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
 from segue.methods.checkpoint import bundled
-from segue.methods.cocu.inference import NamedMap
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 
 __all__ = [
@@ -31,10 +30,10 @@ __all__ = [
     "Describer",
     "Explanation",
     "Illustrator",
-    "Labeller",
+    "LabelMap",
     "Layout",
     "Member",
-    "NamedMap",
+    "OpenVocabularySegmenter",
     "Segmenter",
     "bundled",
     "export",
@@ -44,7 +43,7 @@ __all__ = [
     "load_describer",
     "load_dual_encoder",
     "load_illustrator",
-    "load_labeller",
+    "load_open_vocabulary",
     "load_segmenter",
     "push_to_hub",
     "read_notes",
@@ -52,7 +51,7 @@ __all__ = [
 ]
 
 LOADERS: dict[str, Callable[..., Any]] = {
-    "cocu": load_labeller,
+    "cocu": load_open_vocabulary,
     "crossmodal": load_illustrator,
     "pair": load_dual_encoder,
     "reclmis": load_segmenter,

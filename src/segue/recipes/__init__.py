@@ -8,7 +8,7 @@ from typing import Any
 RECIPES: dict[str, tuple[str, str]] = {
     "align": ("segue.recipes.align:align", "segue.recipes.align:ALIGN"),
     "align-scenes": ("segue.recipes.align:align_scenes", "segue.recipes.align:SCENES"),
-    "cocu": ("segue.recipes.cocu:cocu", "segue.recipes.cocu:ANY"),
+    "cocu": ("segue.recipes.cocu:cocu", "segue.recipes.cocu:COCU"),
     "cocu-scenes": ("segue.recipes.cocu:cocu_scenes", "segue.recipes.cocu:SCENES"),
     "crossmodal": ("segue.recipes.crossmodal:crossmodal", "segue.recipes.crossmodal:CROSSMODAL"),
     "crossmodal-scenes": ("segue.recipes.crossmodal:crossmodal_scenes", "segue.recipes.crossmodal:SCENES"),

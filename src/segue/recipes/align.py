@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, show_progress, text_items
+from segue.data.embedding_store import EmbeddingStore, Item, StorePlan, fill_store, show_progress, text_items
 from segue.encoders.dual_encoder import DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.registry import build_image_encoder
 from segue.encoders.text.clip import ClipText
@@ -242,9 +242,9 @@ class Towers:
         return self._store(captioned.split, "texts", items, self.pair.text, partial(_read_texts, self.pair))
 
     def _store(self, name: str, kind: str, items: list[Item], tower: Any, read: Any) -> EmbeddingStore:
-        plan = Plan(tower.fingerprint, kind, tower.width, shard_rows=1024, batch_size=_BATCH[kind])
+        plan = StorePlan(tower.fingerprint, kind, tower.width, shard_rows=1024, batch_size=_BATCH[kind])
         pooling = self.pair.config.pooling if kind == "texts" else ""
-        told = str([plan, tower.config(), pooling, [(item.name, item.content) for item in items]])
+        told = str([plan, tower.config(), pooling, [(item.name, item.content_key) for item in items]])
         folder = self.cache / f"{name}-{kind}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         if not folder.exists():
             print(f"{name}: reading {len(items):,} {kind} with the frozen tower, once, to {folder}", flush=True)

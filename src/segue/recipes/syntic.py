@@ -23,9 +23,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.embedding import BATCH
+from segue.api.embedding import BATCH_SIZES
 from segue.data.corpus import Corpus, read_corpus
-from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, picture_items, show_progress, text_items
+from segue.data.embedding_store import (
+    EmbeddingStore,
+    Item,
+    StorePlan,
+    fill_store,
+    picture_items,
+    show_progress,
+    text_items,
+)
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
@@ -260,8 +268,8 @@ def painter(settings: SynticSettings) -> Painter:
 
 def features_of(cache: Path, kind: str, items: list[Item], pair: DualEncoder) -> NDArray[np.float16]:
     """The features (N, D) of pictures or texts, from the store in `cache` that holds exactly these."""
-    plan = Plan(pair.fingerprint, kind, pair.width, batch_size=BATCH[kind])
-    told = str([plan, [(item.name, item.content) for item in items]])
+    plan = StorePlan(pair.fingerprint, kind, pair.width, batch_size=BATCH_SIZES[kind])
+    told = str([plan, [(item.name, item.content_key) for item in items]])
     folder = cache / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
     embed = pair.embed_images if kind == "images" else pair.embed_texts
 
@@ -280,7 +288,7 @@ def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[st
     assert settings.detector is not None
     detect = load_detector(settings.detector, settings.device)
     names = sorted(detect.names)
-    told = str([settings.detector, [(item.name, item.content) for item in items]])
+    told = str([settings.detector, [(item.name, item.content_key) for item in items]])
     file = settings.cache / f"objects-{hashlib.sha256(told.encode()).hexdigest()[:16]}.jsonl"
     with locked(file):
         file.touch()

@@ -20,7 +20,7 @@ from segue.lab.engine import Row
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.types import InputError
 
 TURNS = (0, 1, 2)
@@ -100,5 +100,5 @@ def _graph(name: str, work: Path) -> dict[str, float]:
 def _untrained(folder: Path) -> str:
     torch.manual_seed(0)
     tokenizer = train_tokenizer(["a photo of a dog."])
-    save_groupvit(GroupViT(sized_for(SIZES["paper"], tokenizer), tokenizer), folder)
+    save_groupvit(GroupViT(with_tokenizer(SIZES["paper"], tokenizer), tokenizer), folder)
     return str(folder)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segue.lab.bench.curate import CURATION, bench_curate
+from segue.lab.bench.curate import SHARD_STAGES, bench_curate
 from segue.lab.bench.groupvit import bench_groupvit
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
@@ -67,7 +67,7 @@ def _stories(work: Path) -> dict[str, float]:
 def _curation(count: int, work: Path) -> dict[str, float]:
     told: dict[str, Any] = bench_curate(pictures=count)
     return {
-        **{f"{stage}_per_s": told["pictures_per_s"][stage] for stage in (*CURATION, "sampling")},
+        **{f"{stage}_per_s": told["pictures_per_s"][stage] for stage in (*SHARD_STAGES, "sampling")},
         "picture_us": 1e3 * told["ms_per_picture"],
         "picture_cpu_us": 1e3 * told["cpu_ms_per_picture"],
         "recall": told["recall"],

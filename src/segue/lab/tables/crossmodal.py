@@ -44,7 +44,7 @@ from segue.evaluation.layouts import (
     score_telling,
     teller,
 )
-from segue.evaluation.photo_splits import split_of
+from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
 from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout, segment_all, train_segmenter
 from segue.lab.engine import Row
@@ -224,7 +224,7 @@ def _tested(settings: Settings) -> tuple[Sequence[Case], Sequence[Case]]:
 def _split(settings: Settings, split: str) -> Told:
     if "test" in recognise(settings.data)[1]:
         return read_told(settings, split)
-    found = split_of(settings.data, split)
+    found = read_photo_split(settings.data, split)
     classes = (*found.classes, "background")
     pictures = [replace(p, label_map=partial(painted, p, classes)) for p in found.pictures]
     return gather_told(PictureSet(pictures, classes), settings.image_size, f"{settings.data}, {split}")
