@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Layout
 from segue.data import rle
 from segue.data.images import png_bytes
-from segue.methods.cocu.inference import NamedMap
+from segue.methods.cocu.inference import LabelMap
 from segue.types import GroundedCaption, PhraseGrounding, Segmentation
 
 
@@ -39,7 +39,7 @@ def of_segmentation(answer: Segmentation) -> dict[str, Any]:
     }
 
 
-def of_map(answer: NamedMap) -> list[dict[str, Any]]:
+def of_map(answer: LabelMap) -> list[dict[str, Any]]:
     """For each name, and for background: its value in the map, pixels, share of the picture and mean score there.
 
     closeness: the cosine of the name with the whole picture.
@@ -52,7 +52,7 @@ def of_map(answer: NamedMap) -> list[dict[str, Any]]:
         found = {"name": name or "background", "value": value, "area": area}
         found |= {"share": round(area / there.size, 6), "score": score}
         if name is not None:
-            told.append(found | {"closeness": round(float(answer.picture[value]), 4)})
+            told.append(found | {"closeness": round(float(answer.image_similarity[value]), 4)})
         elif area:
             told.append(found)
     return told
@@ -61,7 +61,7 @@ def of_map(answer: NamedMap) -> list[dict[str, Any]]:
 DESCRIBED = "described"  # the one class of what a note describes
 
 
-def as_story(answer: Segmentation | NamedMap) -> GroundedCaption:
+def as_story(answer: Segmentation | LabelMap) -> GroundedCaption:
     """An answer as `segue.data.export` takes it: what a note describes, or each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
         link = PhraseGrounding(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)

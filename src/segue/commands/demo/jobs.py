@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api import load_captioner, load_describer, load_illustrator, load_labeller, load_segmenter
+from segue.api import load_captioner, load_describer, load_illustrator, load_open_vocabulary, load_segmenter
 from segue.commands.demo.layouts import with_legend
 from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
@@ -51,7 +51,7 @@ def _named(model: Path) -> Tile:
     scene = sample_near(NEAR)
     drawn = render(scene, SIZE)
     names = list(dict.fromkeys(region.label for region in known(scene, drawn.owner)[0]))
-    answer = load_labeller(model).segment(drawn.image, names)
+    answer = load_open_vocabulary(model).segment(drawn.image, names)
     return "Any names found", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
 
 
