@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scenes_and_pair import write_pair, write_scenes
-from segue.api.curation import read_corpus
+from segue.api.curation import item_of, read_corpus
 from segue.commands import curate as curating
 from segue.data.embedding_store import EmbeddingStore
 from segue.data.images import read_image
@@ -155,13 +155,13 @@ def test_bad_inputs(segue, pair, tmp_path):
 def test_a_picture_with_a_file_of_its_own_is_told_apart_without_decoding_it(tmp_path):
     file = tmp_path / "1.png"
     file.write_bytes(b"no picture")
-    item = curating.item_of(Picture("1", partial(read_image, file)))
+    item = item_of(Picture("1", partial(read_image, file)))
     assert item.content == hashlib.sha256(b"no picture").hexdigest()
     with pytest.raises(InputError, match=r"1\.png"):
         item.load()
 
 
 def test_a_picture_without_one_is_told_apart_by_its_pixels():
-    black, white = (curating.item_of(Picture("1", partial(np.full, (2, 2, 3), v, np.uint8))) for v in (0, 255))
+    black, white = (item_of(Picture("1", partial(np.full, (2, 2, 3), v, np.uint8))) for v in (0, 255))
     assert black.content != white.content
     assert black.load().max() == 0

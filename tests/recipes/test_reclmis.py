@@ -135,5 +135,6 @@ def test_an_image_size_that_the_network_can_not_halve(settings):
 def test_the_real_table_needs_its_data(tmp_path):
     from segue.lab.tables.reclmis import real_table
 
-    with pytest.raises(InputError, match="expected a folder that holds covid_cxr and monuseg"):
-        real_table(tmp_path)
+    for row in real_table():
+        with pytest.raises(InputError, match="expected a folder that holds covid_cxr and monuseg"):
+            row.run(row.work(tmp_path / "table", tmp_path))

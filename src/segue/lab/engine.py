@@ -29,13 +29,26 @@ Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
+class Work:
+    """Where a row works: `row` is its own folder, `table` is shared by the rows of its table, `shared` by all tables.
+
+    data: the folder that the table was given (`--data`), None when it was given none.
+    """
+
+    row: Path
+    table: Path
+    shared: Path
+    data: Path | None = None
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row of a table: run(work_folder) -> its metrics. A run that finds its folder half done resumes there."""
+    """One row of a table: run(work) -> its metrics. A run that finds its folder half done resumes there."""
 
     experiment: str
     system: str
     seed: int
-    run: Callable[[Path], dict[str, float]]
+    run: Callable[[Work], dict[str, float]]
 
     @property
     def key(self) -> Key:
@@ -47,17 +60,21 @@ class Row:
         """EXPERIMENT/SYSTEM/SEED, as on the command line."""
         return f"{self.experiment}/{self.system}/{self.seed}"
 
-    def folder(self, work: Path) -> Path:
-        """Where this row works."""
-        return work / f"{self.experiment}-{self.system}-{self.seed}".replace(" ", "_")
+    def work(self, table: Path, data: Path | None = None) -> Work:
+        """Where this row works. table: the folder of its table, beside which other tables have theirs."""
+        own = f"{self.experiment}-{self.system}-{self.seed}".replace(" ", "_")
+        return Work(table / own, table, table.parent, data)
 
 
-def run_row(rows: Sequence[Row], name: str, work: Path) -> dict[str, float]:
-    """Run the row EXPERIMENT/SYSTEM/SEED in this process."""
+def run_row(rows: Sequence[Row], name: str, table: Path, data: Path | None = None) -> dict[str, float]:
+    """Run the row EXPERIMENT/SYSTEM/SEED in this process. table: the folder of the table; data: see `Work`.
+
+    Raises InputError when there is no such row, or the data that it needs isn't there.
+    """
     named = {row.name: row for row in rows}
     if name not in named:
         raise InputError(f"row {name!r}: expected EXPERIMENT/SYSTEM/SEED, one of {', '.join(named)}")
-    return named[name].run(named[name].folder(work))
+    return named[name].run(named[name].work(table, data))
 
 
 def ablate(

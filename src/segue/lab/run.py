@@ -14,9 +14,10 @@ from segue.lab.registry import TABLES
 from segue.types import InputError
 
 
-def rows_of(table: str, data: Path | None) -> list[Row]:
-    """The rows of a table by its name; none of them is run."""
-    return resolve_name(TABLES[table])(data)
+def rows_of(table: str) -> list[Row]:
+    """The rows of a table by its name; none of them is run, and no data is looked at."""
+    rows: list[Row] = resolve_name(TABLES[table])()
+    return rows
 
 
 def run_ablation(
@@ -32,17 +33,17 @@ def run_ablation(
     """See `segue.cli.ablate`, whose arguments these are."""
     if table not in TABLES:
         raise InputError(f"table {table!r}: expected one of {', '.join(TABLES)}")
-    rows = rows_of(table, data)
+    rows = rows_of(table)
     if row is not None:
-        print(json.dumps(engine.run_row(rows, row, work / table)))
+        print(json.dumps(engine.run_row(rows, row, work / table, data)))
         return
 
     def told(one: Row) -> str:
-        return f"segue ablate {table} --row {shlex.quote(one.name)}" + (" --data DATA" if data else "")
+        return f"segue ablate {table} --row {shlex.quote(one.name)}" + (" --data DATA" if data is not None else "")
 
     def command(one: Row) -> list[str]:
         start = [sys.executable, "-m", "segue", "ablate", table, "--row", one.name, "--work", str(work)]
-        return [*start, "--data", str(data)] if data else start
+        return [*start, "--data", str(data)] if data is not None else start
 
     failed = engine.ablate(rows, results / f"{table}.csv", command, told, max_minutes=max_minutes, jobs=jobs)
     if failed:

@@ -21,11 +21,3 @@ def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
 def create_scenes_once(folder: Path) -> Path:
     """The default scenes: 8,000 to train, 500 and 1,000 to score, at 128 pixels."""
     return create_once(folder, lambda out: make_scenes(out, progress=True))
-
-
-def given_or_scenes(data: Path, work: Path) -> Path:
-    """The data that a table was given, or else the default scenes, drawn once for the rows of all tables.
-
-    data: the current folder where none was given. work: the row's folder, two below the one where the scenes lie.
-    """
-    return create_scenes_once(work.parents[1] / "data-scenes") if data == Path() else data

@@ -26,7 +26,7 @@ def test_bench_export(segue, tiny_model):
 
 
 def test_the_table_times_every_kind_of_graph_three_times(monkeypatch, tmp_path):
-    rows = {row.name: row for row in rows_of("export", None)}
+    rows = {row.name: row for row in rows_of("export")}
     assert len(rows) == 5 * 3
     tiny = GroupViTConfig(
         width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,

@@ -12,7 +12,7 @@ bench_serve = import_module("segue.lab.bench.serve")  # the package has a functi
 def rows(monkeypatch):
     monkeypatch.setattr(bench_serve, "SECONDS", 0.5)
     monkeypatch.setattr(bench_serve, "MANY", 20)
-    return rows_of("serve", None)
+    return rows_of("serve")
 
 
 def test_the_table_takes_turns_between_the_modes(rows):

@@ -7,7 +7,7 @@ from segue.lab.claims.model import NO_ROW, Claim, Comparison
 from segue.lab.claims.page import check_names, claims_page, defined, judge, papers
 from segue.types import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HEAD = "experiment,system,seed,metric,value,command,commit,machine\n"
 ONE = Comparison("t", "main", "dice", "ours", "theirs")
 

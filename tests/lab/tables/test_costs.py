@@ -14,7 +14,7 @@ from segue.lab.tables import costs
 
 
 def rows():
-    return {row.name: row for row in rows_of("costs", None)}
+    return {row.name: row for row in rows_of("costs")}
 
 
 def test_a_segmenter_without_its_reconstructions_costs_less(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from segue.lab.bench.caption import medians
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
@@ -83,12 +83,12 @@ def _milliseconds(run: dict[str, Callable[[], object]], rounds: int) -> dict[str
 # ------------------------------------------------------------------------------------------------- the table
 
 
-def export_table(data: Path | None = None) -> list[Row]:
-    """Milliseconds of each graph, and how many times torch's are onnxruntime's. data: not needed."""
+def export_table() -> list[Row]:
+    """Milliseconds of each graph, and how many times torch's are onnxruntime's."""
     return [Row("one at a time", name, turn, partial(_graph, name)) for turn in TURNS for name in GRAPHS]
 
 
-def _graph(name: str, work: Path) -> dict[str, float]:
+def _graph(name: str, work: Work) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as inside:
         model = GRAPHS[name] or _untrained(Path(inside) / "groupvit")
         told = _model(model, batch=1, rounds=30, length=16)[name.rpartition(", ")[2]]

@@ -18,12 +18,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from segue.data.images import png_bytes
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
 from segue.synthetic.chest import Phantom, draw_chest
 from segue.types import InputError
 
@@ -57,8 +56,8 @@ def bench_serve(
     return found | {"model": model, "cores": os.cpu_count(), "picture": list(drawn.image.shape[:2])}
 
 
-def serve_table(data: Path | None = None) -> list[Row]:
-    """Load by clients, with batches and without, three times; and the memory over 2,000 requests. data: not needed."""
+def serve_table() -> list[Row]:
+    """Load by clients, with batches and without, three times; and the memory over 2,000 requests."""
     rows = [
         Row(f"{clients} clients", mode, turn, partial(_loaded, mode, clients))
         for turn in TURNS
@@ -68,12 +67,12 @@ def serve_table(data: Path | None = None) -> list[Row]:
     return [*rows, Row("memory", "batches", 0, _over_many)]
 
 
-def _loaded(mode: str, clients: int, work: Path) -> dict[str, float]:
+def _loaded(mode: str, clients: int, work: Work) -> dict[str, float]:
     with _server(MODEL, *MODES[mode]) as (port, _):
         return load(port, _body(draw_chest(PICTURE)), clients, SECONDS)
 
 
-def _over_many(work: Path) -> dict[str, float]:
+def _over_many(work: Work) -> dict[str, float]:
     with _server(MODEL, *MODES["batches"]) as server:
         return _flat(*server, _body(draw_chest(PICTURE)), MANY)
 

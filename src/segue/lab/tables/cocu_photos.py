@@ -25,8 +25,9 @@ from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import DRAWS, stages_of
 from segue.evaluation.labels import evaluate_label_maps
 from segue.files import locked
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
 from segue.lab.tables.cocu_scenes import shares
+from segue.lab.tables.data import given_data
 from segue.metrics.concepts import concept_recovery
 from segue.recipes.cocu import ANY, CocuSettings, cocu, curated_archive
 from segue.training.state import has_state
@@ -44,18 +45,20 @@ SYSTEMS: dict[str, CocuSettings] = {
 }
 
 
-def photos_table(data: Path | None) -> list[Row]:
+def photos_table() -> list[Row]:
     """See the head of this file."""
-    if data is None or not all((data / name).is_dir() for name in SETS):
-        raise InputError(f"--data {data}: expected a folder that holds {', '.join(SETS)}")
     stages = ("expansion", "ranking", "sampling", "frequent")
-    curation = [Row("curation", stage, 0, partial(_curation, data, stage)) for stage in stages]
+    curation = [Row("curation", stage, 0, partial(_curation, stage)) for stage in stages]
     return curation + [
-        Row(name, system, seed, partial(_zero_shot, replace(settings, seed=seed), data, name, system))
+        Row(name, system, seed, partial(_zero_shot, replace(settings, seed=seed), name, system))
         for system, settings in SYSTEMS.items()
         for seed in SEEDS
         for name in SPLITS
     ]
+
+
+def _data(work: Work) -> Path:
+    return given_data(work, f"a folder that holds {', '.join(SETS)}", *SETS)
 
 
 def _placed(settings: CocuSettings, data: Path, shared: Path) -> CocuSettings:
@@ -67,10 +70,11 @@ def _placed(settings: CocuSettings, data: Path, shared: Path) -> CocuSettings:
     return replace(settings, data=data / "flickr8k", pair=str(shared / PAIR), curated=shared / "curated-flickr8k")
 
 
-def _zero_shot(settings: CocuSettings, data: Path, name: str, system: str, work: Path) -> dict[str, float]:
+def _zero_shot(settings: CocuSettings, name: str, system: str, work: Work) -> dict[str, float]:
     """Scores on one set of a training that both sets share."""
-    settings = _placed(settings, data, work.parents[1])
-    run = work.parent / f"training-{system}-{settings.seed}"
+    data = _data(work)
+    settings = _placed(settings, data, work.shared)
+    run = work.table / f"training-{system}-{settings.seed}"
     with locked(run):
         if not (run / "last" / "config.json").exists():
             classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
@@ -80,8 +84,8 @@ def _zero_shot(settings: CocuSettings, data: Path, name: str, system: str, work:
     return {"miou": told["miou"], "pixel_accuracy": told["pixel_accuracy"], "classes_held": float(held)}
 
 
-def _curation(data: Path, stage: str, work: Path) -> dict[str, float]:
-    settings = _placed(REAL, data, work.parents[1])
+def _curation(stage: str, work: Work) -> dict[str, float]:
+    settings = _placed(REAL, _data(work), work.shared)
     corpus = read_corpus(settings.data, "train", captions=1)
     archive = curated_archive(settings, corpus)
     assert archive is not None  # of the system "full"

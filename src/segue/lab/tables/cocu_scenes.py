@@ -30,7 +30,7 @@ from segue.api.labeller import find_protocol
 from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import recovery_by_stage
 from segue.evaluation.labels import score_maps, with_truth
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
 from segue.methods.checkpoint import bundled
 from segue.recipes.cocu import (
     SCENES,
@@ -53,52 +53,50 @@ WHOLE: tuple[System, ...] = ("groupvit", "full")  # trained by the paper's loss 
 OFTEN = 0.5  # share of the captions of pictures with a class that name it
 
 
-def cocu_scenes_table(data: Path | None) -> list[Row]:
-    """Every system with every seed. data: scenes of `segue data make scenes`; drawn once unless given."""
+def cocu_scenes_table() -> list[Row]:
+    """Every system with every seed. --data: scenes of `segue data make scenes`; drawn once unless given."""
     tested: list[tuple[str, CocuSettings, Sequence[System]]] = [
         ("test", SCENES, get_args(System)),
         ("picture", replace(SCENES, naming="picture"), WHOLE),
     ]
     return [
-        Row(experiment, name, seed, partial(_row, replace(settings, system=name, seed=seed), data))
+        Row(experiment, name, seed, partial(_row, replace(settings, system=name, seed=seed)))
         for experiment, settings, systems in tested
         for name in systems
         for seed in SEEDS
     ]
 
 
-def cocu_bundled_table(data: Path | None) -> list[Row]:
+def cocu_bundled_table() -> list[Row]:
     """The bundled models."""
-    return [Row("test", f"bundled, {name}", 0, partial(_bundled, SCENES, data, name)) for name in BUNDLED]
+    return [Row("test", f"bundled, {name}", 0, partial(_bundled, SCENES, name)) for name in BUNDLED]
 
 
-def cocu_recovery_table(data: Path | None) -> list[Row]:
+def cocu_recovery_table() -> list[Row]:
     """A row for each stage of the curation."""
-    return [Row("train", stage, 0, partial(_recovery_row, SCENES, data, stage)) for stage in STAGES]
+    return [Row("train", stage, 0, partial(_recovery_row, SCENES, stage)) for stage in STAGES]
 
 
-def _bundled(settings: CocuSettings, data: Path | None, name: str, work: Path) -> dict[str, float]:
-    return score_scenes(bundled()[name], replace(settings, data=_given_or_drawn(data, work)))
+def _bundled(settings: CocuSettings, name: str, work: Work) -> dict[str, float]:
+    return score_scenes(bundled()[name], replace(settings, data=_given_or_drawn(work)))
 
 
-def _given_or_drawn(data: Path | None, work: Path) -> Path:
-    return data if data is not None else draw_scenes_once(work.parents[1] / "data-scenes-close")
+def _given_or_drawn(work: Work) -> Path:
+    return work.data if work.data is not None else draw_scenes_once(work.shared / "data-scenes-close")
 
 
-def _placed(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettings:
+def _placed(settings: CocuSettings, work: Work) -> CocuSettings:
     """The settings with the row's folders; scenes, pair and archives are shared by all rows."""
-    shared = work.parents[1]
-    pair = settings.pair if settings.system == "groupvit" else train_pair_once(shared / "pair-scenes-close")
-    return replace(
-        settings, out=work, data=_given_or_drawn(data, work), pair=pair, curated=shared / "curated-scenes-close"
-    )
+    pair = settings.pair if settings.system == "groupvit" else train_pair_once(work.shared / "pair-scenes-close")
+    curated = work.shared / "curated-scenes-close"
+    return replace(settings, out=work.row, data=_given_or_drawn(work), pair=pair, curated=curated)
 
 
-def _row(settings: CocuSettings, data: Path | None, work: Path) -> dict[str, float]:
-    settings = _placed(settings, data, work)
-    if not (work / "last" / "config.json").exists():
-        cocu(replace(settings, resume=has_state(work / "state")))
-    return score_scenes(work / "best", settings) | learning_curve(work, settings.evaluations)
+def _row(settings: CocuSettings, work: Work) -> dict[str, float]:
+    settings = _placed(settings, work)
+    if not (work.row / "last" / "config.json").exists():
+        cocu(replace(settings, resume=has_state(work.row / "state")))
+    return score_scenes(work.row / "best", settings) | learning_curve(work.row, settings.evaluations)
 
 
 def learning_curve(run: Path, evaluations: int) -> dict[str, float]:
@@ -132,8 +130,8 @@ def named_often(data: Path, captions: int) -> set[str]:
     return {kind for kind, rate in naming_rates(used).items() if rate >= OFTEN}
 
 
-def _recovery_row(settings: CocuSettings, data: Path | None, stage: str, work: Path) -> dict[str, float]:
-    settings = _placed(settings, data, work)
+def _recovery_row(settings: CocuSettings, stage: str, work: Work) -> dict[str, float]:
+    settings = _placed(settings, work)
     corpus = read_corpus(settings.data, "train", captions=settings.captions)
     archive = curated_archive(settings, corpus)
     assert archive is not None  # of the system "full"

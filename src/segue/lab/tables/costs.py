@@ -8,22 +8,21 @@ beside its rival; curate, the stages of curation by the number of pictures, of a
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from segue.lab.bench.curate import CURATION, bench_curate
 from segue.lab.bench.groupvit import bench_groupvit
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
 
 TURNS = (0, 1, 2)
 PICTURES = (10_000, 100_000)
 MANY = 1_000_000
 
 
-def costs_table(data: Path | None = None) -> list[Row]:
-    """3 segmenters, answering and training; GroupViT, stories and curation, three times each. data: not needed."""
+def costs_table() -> list[Row]:
+    """3 segmenters, answering and training; GroupViT, stories and curation, three times each."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -39,12 +38,12 @@ def _curate_row(count: int, turn: int) -> Row:
     return Row("curate", f"{count:,} pictures", turn, partial(_curation, count))
 
 
-def _segmenter(name: str, when: str, work: Path) -> dict[str, float]:
+def _segmenter(name: str, when: str, work: Work) -> dict[str, float]:
     told = counted(name, 224)
     return {"params_m": told[f"params{when}"] / 1e6, "picture_gmac": told[f"macs{when}"] / 1e9}
 
 
-def _groupvit(work: Path) -> dict[str, float]:
+def _groupvit(work: Work) -> dict[str, float]:
     told = bench_groupvit()
     ours = {
         f"{kind.removeprefix('ours_')}_ms": 1e3 * s for kind, s in told["seconds"].items() if kind.startswith("ours_")
@@ -52,7 +51,7 @@ def _groupvit(work: Path) -> dict[str, float]:
     return ours | {f"{kind}_over_transformers": value for kind, value in told["ours_over_transformers"].items()}
 
 
-def _stories(work: Path) -> dict[str, float]:
+def _stories(work: Work) -> dict[str, float]:
     """Word by word over diffusion, in time; a further prompt's share of the first; training steps a second."""
     told = bench_sgdiff()
     shares = {
@@ -64,7 +63,7 @@ def _stories(work: Path) -> dict[str, float]:
     return speed | shares | {"training_steps_per_s": told["train_steps_per_s"]}
 
 
-def _curation(count: int, work: Path) -> dict[str, float]:
+def _curation(count: int, work: Work) -> dict[str, float]:
     told: dict[str, Any] = bench_curate(pictures=count)
     return {
         **{f"{stage}_per_s": told["pictures_per_s"][stage] for stage in (*CURATION, "sampling")},

@@ -17,7 +17,7 @@ Metrics: see `segue.evaluation.layouts`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -47,13 +47,13 @@ from segue.evaluation.layouts import (
 from segue.evaluation.photo_splits import split_of
 from segue.files import locked
 from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout, segment_all, train_segmenter
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
+from segue.lab.tables.data import given_data, given_or_default_scenes
 from segue.methods.crossmodal.checkpoint import restore_vq
 from segue.methods.crossmodal.vq import LayoutVQ
 from segue.recipes.crossmodal import SCENES, Settings, System, Told, gather_told, quantiser, read_told, train_on
-from segue.recipes.datasets import given_or_scenes
 from segue.training.state import has_state
-from segue.types import InputError, Picture, PictureSet
+from segue.types import Picture, PictureSet
 
 SEEDS = (0, 1, 2)
 TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
@@ -63,9 +63,8 @@ SHORT = replace(SCENES, steps=600, evaluations=1)
 REAL = replace(SHORT, vq_steps=300, steps=250, evaluations=5)
 
 
-def crossmodal_scenes_table(data: Path | None = None, base: Settings = SHORT) -> list[Row]:
-    """Every system under every condition by 3 seeds. data: scenes drawn before; drawn once unless given."""
-    base = replace(base, data=data or Path())
+def crossmodal_scenes_table(base: Settings = SHORT) -> list[Row]:
+    """Every system under every condition by 3 seeds. --data: scenes drawn before; drawn once unless given."""
     rows = []
     for seed in SEEDS:
         one = replace(base, seed=seed)
@@ -82,50 +81,53 @@ def crossmodal_scenes_table(data: Path | None = None, base: Settings = SHORT) ->
     return rows
 
 
-def crossmodal_bundled_table(data: Path | None = None) -> list[Row]:
+def crossmodal_bundled_table() -> list[Row]:
     """The bundled model under every condition, what is compared with it without learning, and its quantiser's ceiling.
 
-    data: as above.
+    --data: as above.
     """
-    base = replace(SHORT, data=data or Path())
-    rows = [Row("test", f"bundled@{way}", 0, partial(_bundled, base, way, 1)) for way in CONDITIONS]
+    rows = [Row("test", f"bundled@{way}", 0, partial(_bundled, SHORT, way, 1)) for way in CONDITIONS]
     rows += [
-        Row("test", f"bundled, {TRIES} tries@{way}", 0, partial(_bundled, base, way, TRIES)) for way in CONDITIONS[:2]
+        Row("test", f"bundled, {TRIES} tries@{way}", 0, partial(_bundled, SHORT, way, TRIES)) for way in CONDITIONS[:2]
     ]
-    rows += [Row("test", name, 0, partial(_unlearned, base, name)) for name in UNLEARNED]
-    return [*rows, Row("test", "vq_ceiling@caption+image", 0, partial(_bundled_ceiling, base))]
+    rows += [Row("test", name, 0, partial(_unlearned, SHORT, name)) for name in UNLEARNED]
+    return [*rows, Row("test", "vq_ceiling@caption+image", 0, partial(_bundled_ceiling, SHORT))]
 
 
-def crossmodal_real_table(data: Path | None = None, base: Settings = REAL) -> list[Row]:
+def crossmodal_real_table(base: Settings = REAL) -> list[Row]:
     """The full system on captioned photographs with instance masks, in COCO's format and one split, such as coco_tiny.
 
     A layout has the instances' classes, the smaller instance over the larger, and the class "background" for the rest.
     """
-    if data is None or not data.is_dir():
-        raise InputError(f"--data {data}: expected a folder of captioned pictures with COCO's instances")
-    base = replace(base, data=data)
     rows = [
-        Row("main", f"full@{condition}", seed, partial(_trained_row, replace(base, seed=seed), condition))
+        ("main", f"full@{condition}", seed, partial(_trained_row, replace(base, seed=seed), condition))
         for seed in SEEDS
         for condition in CONDITIONS
     ]
-    return rows + [Row("main", name, 0, partial(_unlearned, base, name)) for name in UNLEARNED]
+    rows += [("main", name, 0, partial(_unlearned, base, name)) for name in UNLEARNED]
+    return [Row(experiment, system, seed, partial(_on_photographs, run)) for experiment, system, seed, run in rows]
+
+
+def _on_photographs(run: Callable[[Work], dict[str, float]], work: Work) -> dict[str, float]:
+    """Run a row of photographs, which needs --data: nothing is drawn in their place."""
+    given_data(work, "a folder of captioned pictures with COCO's instances")
+    return run(work)
 
 
 # ---------------------------------------------------------------------------------------------------- rows
 
 
-def _trained_row(settings: Settings, condition: Condition, work: Path) -> dict[str, float]:
+def _trained_row(settings: Settings, condition: Condition, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     return score_illustrator(_trained(settings, work), condition, *_tested(settings))
 
 
-def _ceiling(settings: Settings, work: Path) -> dict[str, float]:
+def _ceiling(settings: Settings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     return _requantised(restore_vq(_quantiser(settings, work)).eval(), settings)
 
 
-def _bundled_ceiling(settings: Settings, work: Path) -> dict[str, float]:
+def _bundled_ceiling(settings: Settings, work: Work) -> dict[str, float]:
     return _requantised(load_illustrator(BUNDLED).saved.vq, _with_data(settings, work))
 
 
@@ -137,7 +139,7 @@ def _requantised(vq: LayoutVQ, settings: Settings) -> dict[str, float]:
     return score_layouts(again, truth, vq.config.classes)
 
 
-def _segmenter(settings: Settings, work: Path) -> dict[str, float]:
+def _segmenter(settings: Settings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     train, val = _learned_from(settings)
     with _shared(settings, work, "segmenter") as ours:
@@ -147,20 +149,20 @@ def _segmenter(settings: Settings, work: Path) -> dict[str, float]:
     return score_layouts(drawn, [case.layout for case in cases], len(train.classes))
 
 
-def _best(settings: Settings, work: Path) -> dict[str, float]:
+def _best(settings: Settings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     model = _trained(settings, work)
     return score_best(drawer(model, False), _tested(settings)[0][:BEST], len(model.classes), (1, 4, 16))
 
 
-def _trip(settings: Settings, way: str, work: Path) -> dict[str, float]:
+def _trip(settings: Settings, way: str, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     model = _trained(settings, work)
     go = caption_round_trip if way == "caption" else mask_round_trip
     return go(drawer(model, False), teller(model, False), _tested(settings)[0], model.classes)
 
 
-def _unlearned(settings: Settings, name: str, work: Path) -> dict[str, float]:
+def _unlearned(settings: Settings, name: str, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     train, _ = _learned_from(settings)
     told, others = _tested(settings)
@@ -173,14 +175,14 @@ def _unlearned(settings: Settings, name: str, work: Path) -> dict[str, float]:
 UNLEARNED = ("class_prior@caption", "nearest_caption@caption", "nearest_caption@mask")
 
 
-def _bundled(settings: Settings, condition: Condition, tries: int, work: Path) -> dict[str, float]:
+def _bundled(settings: Settings, condition: Condition, tries: int, work: Work) -> dict[str, float]:
     return score_illustrator(load_illustrator(BUNDLED), condition, *_tested(_with_data(settings, work)), tries)
 
 
 # ---------------------------------------------------------------------------------------- what rows share
 
 
-def _trained(settings: Settings, work: Path) -> Illustrator:
+def _trained(settings: Settings, work: Work) -> Illustrator:
     """The system of the settings: trained by the first row that asks, gone on with where it was stopped."""
     with _shared(settings, work, settings.system) as ours:
         if not (ours.out / "last" / "config.json").exists():
@@ -188,7 +190,7 @@ def _trained(settings: Settings, work: Path) -> Illustrator:
     return load_illustrator(ours.out / "best")
 
 
-def _quantiser(settings: Settings, work: Path) -> Path:
+def _quantiser(settings: Settings, work: Work) -> Path:
     """The folder of the seed's quantiser, trained likewise."""
     with _shared(settings, work, "vq") as ours:
         folder = ours.out / "vq"
@@ -198,16 +200,16 @@ def _quantiser(settings: Settings, work: Path) -> Path:
 
 
 @contextmanager
-def _shared(settings: Settings, work: Path, name: str) -> Iterator[Settings]:
+def _shared(settings: Settings, work: Work, name: str) -> Iterator[Settings]:
     """The settings for what several rows use, which one process makes while the others wait."""
-    out = work.parent / f"shared-{name}-{settings.seed}"
+    out = work.table / f"shared-{name}-{settings.seed}"
     with locked(out):
         yield replace(settings, out=out, resume=has_state(out / "state") or has_state(out / "vq" / "state"))
 
 
-def _with_data(settings: Settings, work: Path) -> Settings:
+def _with_data(settings: Settings, work: Work) -> Settings:
     """The settings with the scenes drawn, once for all rows, unless the table was given data."""
-    return replace(settings, data=given_or_scenes(settings.data, work))
+    return replace(settings, data=given_or_default_scenes(work))
 
 
 def _learned_from(settings: Settings) -> tuple[Told, Told]:

@@ -16,12 +16,12 @@ from segue.data.medical.lvit import read_lvit
 from segue.data.medical.note_batches import load_examples
 from segue.evaluation.notes import evaluate, shuffled
 from segue.lab.bench.reclmis import macs
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
+from segue.lab.tables.data import given_data
 from segue.methods.reclmis.config import SIZES, RecLMISConfig
 from segue.methods.unet import UNetConfig
 from segue.recipes.reclmis import Settings, System, draw_once, reclmis
 from segue.training.state import has_state
-from segue.types import InputError
 
 SEEDS = (0, 1, 2)
 MAIN: tuple[System, ...] = ("unet", "text_blind", "early_fusion", "ci", "ci_cvr", "ci_clr", "full")
@@ -32,7 +32,7 @@ Network = RecLMISConfig | UNetConfig | None
 Notes = Callable[[list[str | None]], list[str | None]] | None  # what replaces the examples' own notes
 
 
-def chest_table(data: Path | None = None) -> list[Row]:
+def chest_table() -> list[Row]:
     """The paper's Table III and more on chest phantoms, then experiments of their own, cheapest first."""
     rows = []
     for seed in SEEDS:
@@ -75,7 +75,7 @@ def _knobs() -> list[Row]:
     return rows
 
 
-def pareto_table(data: Path | None = None) -> list[Row]:
+def pareto_table() -> list[Row]:
     """Dice against multiply-accumulates at 224x224, over widths, stems and kinds of convolution."""
     base = SIZES["segue"]
     networks = {
@@ -93,18 +93,16 @@ def pareto_table(data: Path | None = None) -> list[Row]:
     return rows + [Row("pareto", "faithful", s.seed, partial(_chest, s, cost=True)) for s in paper]
 
 
-def real_table(data: Path | None) -> list[Row]:
-    """Real chest X-rays and nuclei at 224x224: do notes help there? `data` holds covid_cxr/ and monuseg/."""
-    if data is None or not all((data / name).is_dir() for name in REAL_SETS):
-        raise InputError(f"--data {data}: expected a folder that holds {' and '.join(REAL_SETS)} in the LViT layout")
+def real_table() -> list[Row]:
+    """Real chest X-rays and nuclei at 224x224: do notes help there? --data holds covid_cxr/ and monuseg/."""
     rows, dealt = [], []
     for seed in SEEDS:
         for name in REAL_SETS:
             for system in (RIVALS[0], RIVALS[-1]):
                 settings = replace(REAL, system=system, seed=seed)
-                rows.append(Row(name, system, seed, partial(_real, settings, data / name)))
+                rows.append(Row(name, system, seed, partial(_real, settings, name)))
             full = replace(REAL, seed=seed)
-            dealt.append(Row(name, "full_shuffled_notes", seed, partial(_real_shuffled, full, data / name)))
+            dealt.append(Row(name, "full_shuffled_notes", seed, partial(_real_shuffled, full, name)))
     return rows + dealt
 
 
@@ -112,7 +110,7 @@ REAL_SETS = ("covid_cxr", "monuseg")
 REAL = Settings(out=Path(), data=Path(), image_size=224, steps=60, batch_size=8, evaluations=1, ema=0.9)
 
 
-def bundled_table(data: Path | None = None) -> list[Row]:
+def bundled_table() -> list[Row]:
     """The bundled checkpoint on the test phantoms: by their own notes, by shuffled ones, and by none."""
     notes: dict[str, Notes] = {
         "own notes": None,
@@ -122,14 +120,14 @@ def bundled_table(data: Path | None = None) -> list[Row]:
     return [Row("test", f"bundled, {name}", 0, partial(_bundled, said)) for name, said in notes.items()]
 
 
-def _chest_data(work: Path, style: str = "a") -> Path:
-    return draw_once(work.parents[1] / f"data-chest-{style}", style)
+def _chest_data(work: Work, style: str = "a") -> Path:
+    return draw_once(work.shared / f"data-chest-{style}", style)
 
 
-def _twin(work: Path, name: str) -> Path:
-    """The folder of a row of `reclmis_chest` that trains the very same network, if it is done; else `work`."""
-    twin = work.parents[1] / "reclmis_chest" / name
-    return twin if (twin / "last" / "config.json").exists() else work
+def _twin(work: Work, name: str) -> Path:
+    """The folder of a row of `reclmis_chest` that trains the very same network, if it is done; else this row's."""
+    twin = work.shared / "reclmis_chest" / name
+    return twin if (twin / "last" / "config.json").exists() else work.row
 
 
 def _trained(settings: Settings, network: Network) -> Path:
@@ -146,11 +144,11 @@ def _score(model: Path | str, data: Path, split: str, notes: Notes = None) -> di
     return {name: result[name] for name in METRICS}
 
 
-def _chest(settings: Settings, work: Path, network: Network = None, cost: bool = False) -> dict[str, float]:
+def _chest(settings: Settings, work: Work, network: Network = None, cost: bool = False) -> dict[str, float]:
     data = _chest_data(work)
     named = "faithful" if settings.size == "faithful" else settings.system
     same = network is None or network == SIZES["segue"]  # then `main` may have trained it already
-    out = _twin(work, f"main-{named}-{settings.seed}") if same else work
+    out = _twin(work, f"main-{named}-{settings.seed}") if same else work.row
     model = _trained(replace(settings, out=out, data=data), network)
     result = _score(model, data, "test")
     if cost:
@@ -158,28 +156,34 @@ def _chest(settings: Settings, work: Path, network: Network = None, cost: bool =
     return result
 
 
-def _bundled(notes: Notes, work: Path) -> dict[str, float]:
+def _bundled(notes: Notes, work: Work) -> dict[str, float]:
     return _score("reclmis-chest", _chest_data(work), "test", notes)
 
 
-def _shuffled(settings: Settings, work: Path) -> dict[str, float]:
+def _shuffled(settings: Settings, work: Work) -> dict[str, float]:
     data = _chest_data(work)
     model = _trained(replace(settings, out=_twin(work, f"main-full-{settings.seed}"), data=data), None)
     return _score(model, data, "test", partial(shuffled, seed=settings.seed))
 
 
-def _cross_domain(settings: Settings, work: Path) -> dict[str, float]:
+def _cross_domain(settings: Settings, work: Work) -> dict[str, float]:
     out = _twin(work, f"main-{settings.system}-{settings.seed}")
     model = _trained(replace(settings, out=out, data=_chest_data(work, "a")), None)
     return _score(model, _chest_data(work, "b"), "test")
 
 
-def _real(settings: Settings, data: Path, work: Path) -> dict[str, float]:
-    return _score(_trained(replace(settings, out=work, data=data), None), data, "val")
+def _real_data(work: Work, name: str) -> Path:
+    return given_data(work, f"a folder that holds {' and '.join(REAL_SETS)} in the LViT layout", *REAL_SETS) / name
 
 
-def _real_shuffled(settings: Settings, data: Path, work: Path) -> dict[str, float]:
-    trained = work.with_name(f"{data.name}-full-{settings.seed}")  # by the row `full`
-    out = trained if (trained / "last" / "config.json").exists() else work
+def _real(settings: Settings, name: str, work: Work) -> dict[str, float]:
+    data = _real_data(work, name)
+    return _score(_trained(replace(settings, out=work.row, data=data), None), data, "val")
+
+
+def _real_shuffled(settings: Settings, name: str, work: Work) -> dict[str, float]:
+    data = _real_data(work, name)
+    trained = work.table / f"{name}-full-{settings.seed}"  # by the row `full`
+    out = trained if (trained / "last" / "config.json").exists() else work.row
     model = _trained(replace(settings, out=out, data=data), None)
     return _score(model, data, "val", partial(shuffled, seed=settings.seed))

@@ -22,7 +22,8 @@ import numpy as np
 
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.formats import read_pictures, recognise
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
+from segue.lab.tables.data import given_data
 from segue.lab.tables.syntic_scenes import SEEDS, score_system
 from segue.recipes.syntic import SYNTIC, SynticSettings, System, nouns
 from segue.types import InputError
@@ -40,12 +41,10 @@ SYSTEMS: dict[str, tuple[System, str]] = {  # and the painter
 }
 
 
-def syntic_real_table(data: Path | None, base: SynticSettings = TABLE) -> list[Row]:
+def syntic_real_table(base: SynticSettings = TABLE) -> list[Row]:
     """CLIPRe, CapDec, DeCap and ours on two sets of photographs. `base`: the settings that the rows share."""
-    if data is None or not all((data / part).is_dir() for part in ("captions", *TESTS)):
-        raise InputError(f"--data {data}: expected a folder with captions/, {'/, '.join(TESTS)}/")
     return [
-        Row(test, name, seed, partial(_row, test, name, replace(base, system=system, painter=painter, seed=seed), data))
+        Row(test, name, seed, partial(_row, test, name, replace(base, system=system, painter=painter, seed=seed)))
         for seed in SEEDS
         for name, (system, painter) in SYSTEMS.items()
         for test in TESTS
@@ -53,14 +52,14 @@ def syntic_real_table(data: Path | None, base: SynticSettings = TABLE) -> list[R
     ]
 
 
-def _row(test: str, name: str, settings: SynticSettings, data: Path, work: Path) -> dict[str, float]:
-    shared = work.parents[1]
+def _row(test: str, name: str, settings: SynticSettings, work: Work) -> dict[str, float]:
+    data = given_data(work, f"a folder with captions/, {'/, '.join(TESTS)}/", "captions", *TESTS)
     settings = replace(
         settings,
-        out=work.parent / f"{name}-{settings.seed}",
-        pair=str(_pair(data, shared)),
-        images=shared / "data-captions-synthetic",
-        cache=shared / "features",
+        out=work.table / f"{name}-{settings.seed}",
+        pair=str(_pair(data, work.shared)),
+        images=work.shared / "data-captions-synthetic",
+        cache=work.shared / "features",
     )
     corpus = captions_in(data / "captions")
     split = TESTS[test] or recognise(data / test)[1][0]

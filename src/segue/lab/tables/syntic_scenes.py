@@ -36,7 +36,7 @@ from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
 from segue.files import locked, write_text
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
 from segue.methods.checkpoint import bundled
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SYSTEMS, Support
@@ -111,56 +111,45 @@ def cases() -> Iterator[tuple[Case, Sequence[int]]]:
         yield Case("fo_steps", f"full, {steps} steps", "full", folder, fo_steps=steps), SEEDS[:1]
 
 
-def syntic_scenes_table(data: Path | None = None, base: SynticSettings = TABLE) -> list[Row]:
+def syntic_scenes_table(base: SynticSettings = TABLE) -> list[Row]:
     """The paper's ablation rows and its peers, then the further experiments. `base`: the settings that they share."""
-    if data is not None and not (data / "scenes").is_dir():
-        raise InputError(
-            f"{data / 'scenes'}: no such folder; draw it: segue data make scenes --out {data / 'scenes'}, or leave out "
-            "--data"
-        )
-    own = data / PAIR if data is not None and (data / PAIR).is_dir() else None
-    if own is None and PAIR not in bundled():
-        raise InputError(f"--data {data}: no {PAIR}/ there and none is bundled; segue train align-scenes trains one")
-    base = replace(base, pair=str(own or PAIR))
     rows = [(case, seed) for case, seeds in cases() for seed in seeds]
     rows.sort(key=lambda row: row[1])  # a whole table of one seed comes first
     return [
-        Row(case.experiment, case.name, seed, partial(_row, case, replace(base, system=case.system, seed=seed), data))
+        Row(case.experiment, case.name, seed, partial(_row, case, replace(base, system=case.system, seed=seed)))
         for case, seed in rows
     ]
 
 
-def syntic_bundled_table(data: Path | None = None) -> list[Row]:
+def syntic_bundled_table() -> list[Row]:
     """The bundled captioner on the same test pictures: what it writes, and what it finds in its support set."""
     return [
-        Row("test", name, 0, partial(_bundled, retrieve, data))
+        Row("test", name, 0, partial(_bundled, retrieve))
         for name, retrieve in (("bundled", False), ("bundled, retrieved", True))
     ]
 
 
-def _bundled(retrieve: bool, data: Path | None, work: Path) -> dict[str, float]:
-    shared = work.parents[1]
-    scenes = _scenes(data, shared)
+def _bundled(retrieve: bool, work: Work) -> dict[str, float]:
+    scenes = _scenes(work)
     captioner, test = load_captioner("syntic-scenes"), first(read_pictures(scenes, "test"), TESTED)
-    v = picture_features(test, captioner.pair, shared / "features")
+    v = picture_features(test, captioner.pair, work.shared / "features")
     return scored(_said(captioner, v, retrieve), test, v, captioner.pair)
 
 
-def syntic_moves_table(data: Path | None = None) -> list[Row]:
+def syntic_moves_table() -> list[Row]:
     """Eq. 2 by its rate and its steps: mean cosine of the moved features to where they were and to their captions, and
     recall of a picture's own caption among all.
     """
-    return [Row("eq2", f"{lr:g} x {steps}", 0, partial(_move, lr, steps, data)) for lr, steps in MOVES]
+    return [Row("eq2", f"{lr:g} x {steps}", 0, partial(_move, lr, steps)) for lr, steps in MOVES]
 
 
-def _move(lr: float, steps: int, data: Path | None, work: Path) -> dict[str, float]:
-    shared = work.parents[1]
+def _move(lr: float, steps: int, work: Work) -> dict[str, float]:
     settings = replace(
         TABLE,
         pair=PAIR,
-        corpus=_scenes(data, shared) / KARPATHY,
-        images=shared / "data-scenes-synthetic",
-        cache=shared / "features",
+        corpus=_scenes(work) / KARPATHY,
+        images=work.shared / "data-scenes-synthetic",
+        cache=work.shared / "features",
         pictures=MOVED,
         support=MOVED,
         fo_lr=lr,
@@ -181,12 +170,12 @@ def _said(captioner: Captioner, v: NDArray[np.float32], retrieve: bool = False) 
     return [one[0].text for part in parts for one in part]
 
 
-def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) -> dict[str, float]:
-    shared = work.parents[1]
-    scenes = _scenes(data, shared)
+def _row(case: Case, settings: SynticSettings, work: Work) -> dict[str, float]:
+    shared, scenes = work.shared, _scenes(work)
     settings = replace(
         settings,
-        out=work.parent / f"{case.folder}-{settings.seed}",
+        pair=_pair(work),
+        out=work.table / f"{case.folder}-{settings.seed}",
         corpus=_web_text(shared, scenes) if case.web else scenes / KARPATHY,
         images=shared / ("data-scenes-web-synthetic" if case.web else "data-scenes-synthetic"),
         cache=shared / "features",
@@ -200,8 +189,26 @@ def _row(case: Case, settings: SynticSettings, data: Path | None, work: Path) ->
     return score_system(settings, lambda: captions_of(settings.corpus), THINGS, test, texts)
 
 
-def _scenes(data: Path | None, shared: Path) -> Path:
-    return data / "scenes" if data is not None else create_scenes_once(shared / "data-scenes")
+def _scenes(work: Work) -> Path:
+    if work.data is None:
+        return create_scenes_once(work.shared / "data-scenes")
+    scenes = work.data / "scenes"
+    if not scenes.is_dir():
+        raise InputError(
+            f"{scenes}: no such folder; draw it: segue data make scenes --out {scenes}, or leave out --data"
+        )
+    return scenes
+
+
+def _pair(work: Work) -> str:
+    """The pair of --data, or else the bundled one."""
+    if work.data is not None and (work.data / PAIR).is_dir():
+        return str(work.data / PAIR)
+    if PAIR not in bundled():
+        raise InputError(
+            f"--data {work.data}: no {PAIR}/ there and none is bundled; segue train align-scenes trains one"
+        )
+    return PAIR
 
 
 def _other_world(shared: Path) -> Path:
