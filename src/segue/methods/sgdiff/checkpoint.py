@@ -1,4 +1,4 @@
-"""A model as a checkpoint folder, and back. See `segue.methods.checkpoint`."""
+"""An SGDiff model as a checkpoint folder, and back. See `segue.methods.checkpoint`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.lexicon import Lexicon
-from segue.methods.sgdiff.model import SGDiff, build_sgdiff
+from segue.methods.sgdiff.model import SGDiff
 from segue.types import InputError
 
 
 def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, half: bool = False) -> None:
-    """Write a checkpoint folder, atomically. half: the weights as float16, in half the space. about: recipe, scores."""
+    """Write a checkpoint folder, atomically.
+
+    about: recipe, settings and the like, stored in config.json. half: the weights as float16, in half the space.
+    """
     config = {
         "method": "sgdiff",
         "config": asdict(model.config),
@@ -28,9 +31,9 @@ def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, ha
 
 
 def restore(folder: Path) -> tuple[SGDiff, dict[str, Any]]:
-    """The model in eval mode, and what was said about it. Raises InputError when the folder is not whole."""
+    """The model in eval mode, and its `about`. Raises InputError when the folder is incomplete or its files differ."""
     saved = read_config(folder, ["sgdiff"])
-    model = build_sgdiff(_made(SGDiffConfig, saved, "config", folder), _made(Lexicon, saved, "lexicon", folder))
+    model = SGDiff(_from_json(SGDiffConfig, saved, "config", folder), _from_json(Lexicon, saved, "lexicon", folder))
     tensors, wanted = read_tensors(folder), model.state_dict()
     odd = sorted(k for k in wanted if k not in tensors or tensors[k].shape != wanted[k].shape)
     if odd or set(tensors) != set(wanted):
@@ -42,7 +45,7 @@ def restore(folder: Path) -> tuple[SGDiff, dict[str, Any]]:
     return model.eval(), saved.get("about", {})
 
 
-def _made(kind: type, saved: dict[str, Any], part: str, folder: Path) -> Any:
+def _from_json(kind: type, saved: dict[str, Any], part: str, folder: Path) -> Any:
     values = saved.get(part)
     known = {f.name for f in fields(kind)}
     if not isinstance(values, dict) or (odd := sorted(set(values) - known)):
