@@ -156,7 +156,7 @@ def _load(model: str, objects: ObjectSource, device: str) -> Describer:
     return load_describer(model, device=device, detector=objects.detector, relations=objects.relations)
 
 
-def _write_joined(joined: dict[str, Path], parts: dict[str, list[dict[str, Any]]]) -> None:
+def _write_joined(joined: Mapping[str, Path], parts: Mapping[str, list[dict[str, Any]]]) -> None:
     from segue.data.export import join_coco
 
     for kind, path in joined.items():

@@ -65,7 +65,7 @@ def _told(model: Path) -> Tile:
 
 
 def _drawn(model: Path) -> Tile:
-    layout = load_illustrator(model).draw(SENTENCE, seed=0)[0]
+    layout = load_illustrator(model).draw(SENTENCE)[0]
     return "A sentence drawn", SENTENCE, with_legend(layout)
 
 
