@@ -186,7 +186,7 @@ def model_config(
     if tokenizer is not None:
         sizes |= {"pad": tokenizer.pad, "start": tokenizer.start, "end": tokenizer.end}
     if pretrained:
-        return pretrained_config(*pretrained[:2], **sizes, **changes)
+        return pretrained_config(pretrained[0], pretrained[1], **sizes, **changes)
     return CrossModalConfig(
         patch=settings.factor, vocabulary=1 if tokenizer is None else len(tokenizer), width=settings.width,
         heads=settings.width // 32, depth=max(1, round(settings.depth * share)), **sizes, **changes,

@@ -16,6 +16,7 @@ from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
 from segue.data.images import write_image
 from segue.data.visualize import labelled, name_classes, outline
+from segue.options import DescribeOptions
 from segue.synthetic.chest import draw_chest
 from segue.synthetic.scenes.annotations import known
 from segue.synthetic.scenes.render import render
@@ -55,13 +56,13 @@ def _named(model: Path) -> Tile:
     return "Any names found", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
 
 
-def _told(model: Path) -> Tile:
+def _described(model: Path) -> Tile:
     scene = sample_scene(SCENE)
     drawn = render(scene, SIZE)
     regions, relations = known(scene, drawn.owner)
     given: dict[str, Any] = {"box": regions[0].box, "regions": regions, "relations": relations}
-    story = load_describer(model).explain(drawn.image, **given, top=1)[0]
-    return f"A box told ({regions[0].label})", story.caption, overlay(drawn.image, story)
+    caption = load_describer(model).describe(drawn.image, **given, options=DescribeOptions(num=1))[0]
+    return f"A box described ({regions[0].label})", caption.caption, overlay(drawn.image, caption)
 
 
 def _drawn(model: Path) -> Tile:
@@ -73,6 +74,6 @@ JOBS: dict[str, Callable[[Path], Tile]] = {
     "reclmis-chest": _outlined,
     "syntic-scenes": _captioned,
     "cocu-scenes": _named,
-    "sgdiff-scenes": _told,
+    "sgdiff-scenes": _described,
     "crossmodal-scenes": _drawn,
 }

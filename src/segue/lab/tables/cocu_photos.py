@@ -1,8 +1,8 @@
 """Curation and open-vocabulary segmentation on photographs: `segue lab run cocu_real --data DIR`.
 
 DIR holds flickr8k (captioned, with train), camvid (label maps, val) and coco_tiny (masks). The dual encoder that
-curates is the one of `segue lab run dual_encoder_flickr8k`, which must be run before. One caption of each photo is used, as
-pictures of the web have one.
+curates is the one of `segue lab run dual_encoder_flickr8k`, which must be run before. One caption of each photo is
+used, as pictures of the web have one.
 
 curation    precision and recall of the archive by stage against what the photo's other captions name and the first
             one doesn't: a lower bound, since they too leave things out. frequent: the three concepts that captions
@@ -67,7 +67,8 @@ def _with_folders(settings: CocuSettings, data: Path, shared: Path) -> CocuSetti
     """The settings with their folders; dual encoder, embeddings and archives are shared by all rows."""
     if not (shared / ENCODER / "config.json").exists():
         raise InputError(
-            f"{shared / ENCODER}: no dual encoder there; run `segue lab run dual_encoder_flickr8k` with the same --work first"
+            f"{shared / ENCODER}: no dual encoder there; run `segue lab run dual_encoder_flickr8k` with the same "
+            "--work first"
         )
     return replace(settings, data=data / "flickr8k", encoder=str(shared / ENCODER), curated=shared / "curated-flickr8k")
 
