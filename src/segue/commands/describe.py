@@ -122,7 +122,7 @@ def describe(
     name = image.resolve().name if image.is_dir() else image.stem
     folder = out or Path(f"{name}.captions") / _slug(prompt)
     job = _Job(_load(model, objects, device), prompt, objects, options, folder, export)
-    joined = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
+    joined: dict[str, Path] = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     cards, failed = [], []
     for file in files:
