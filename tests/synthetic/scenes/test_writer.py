@@ -196,7 +196,7 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path):
 
 def test_the_command(segue, tmp_path):
     make = ("data", "make", "scenes", "--train", 2, "--val", 1, "--test", 0, "--size", 32, "--seed", 4)
-    status, told, _ = segue(*make, "--out", tmp_path / "d", "--world", "b", "--style", "synthetic")
+    status, told, _ = segue(*make, "--out", tmp_path / "d", "--domain", "b", "--style", "synthetic")
     assert (status, told) == (0, f"{tmp_path / 'd'}: 2 train, 1 val, 0 test pictures of 32x32\n")
     assert len(list((tmp_path / "d/images/train").iterdir())) == 2
     status, _, error = segue(*make, "--out", tmp_path / "d")
@@ -205,4 +205,4 @@ def test_the_command(segue, tmp_path):
     status, _, error = segue(*make, "--out", tmp_path / "e", "--style", "a")
     assert status == 2
     assert "got 'a', expected one of photo, synthetic" in error
-    assert segue("data", "make", "chest", "--out", tmp_path / "e", "--world", "b")[0] == 2
+    assert segue("data", "make", "chest", "--out", tmp_path / "e", "--domain", "b")[0] == 2
