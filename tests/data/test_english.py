@@ -12,7 +12,7 @@ from segue.data.english import article, plural, singular
         ("knife", "knives"),
         ("sheep", "sheep"),
         ("bus", "buses"),
-        ("lab", "bench", "benches"),
+        ("bench", "benches"),
         ("sandwich", "sandwiches"),
         ("toothbrush", "toothbrushes"),
         ("puppy", "puppies"),

@@ -38,7 +38,7 @@ from segue.types import InputError
 SETS = ("flickr8k", "camvid", "coco_tiny")
 SPLITS = {"camvid": "val", "coco_tiny": "train"}
 SEEDS = (0, 1, 2)
-ENCODER = Path("align_flickr8k") / "val-full-0" / "best"
+ENCODER = Path("dual_encoder_flickr8k") / "val-full-0" / "best"
 PHOTOS = replace(COCU, size="small", protocol="small", steps=500, lr=1e-3, evaluations=1)
 SYSTEMS: dict[str, CocuSettings] = {
     "untrained": replace(PHOTOS, system="groupvit", steps=1, lr=0.0),
