@@ -11,14 +11,14 @@ import segue as package
 from segue.api import graphs, to_onnx
 from segue.data.tokenizer import CaptionTokenizer
 from segue.methods import syntic
-from segue.methods.checkpoint import bundled
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.methods.cocu.inference import group_maps
 from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
 from segue.types import InputError
+from segue.weights import bundled
 from tiny_pair import CAPTIONS
 
 pytest.importorskip("onnxruntime")
@@ -44,7 +44,7 @@ def groupvit(folder):
         width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
         text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
     )  # fmt: skip
-    save_groupvit(GroupViT(sized_for(config, tokenizer), tokenizer), folder, about={"card": "small"})
+    save_groupvit(GroupViT(with_tokenizer(config, tokenizer), tokenizer), folder, about={"protocol": "small"})
     return folder
 
 
@@ -75,12 +75,12 @@ def test_the_commands_segmenter_answers_as_the_predictor_does(tiny_model, home, 
     notes = ["left lung", None, "two infected areas, all left lung"]
     tokenizer = Tokenizer.from_file(str(home / "segmenter" / told["tokens"]["file"]))
     rows = [tokenizer.encode(note).ids if note else [] for note in notes]
-    ids, real = np.zeros((3, 20), np.int64), np.zeros((3, 20), np.bool_)
+    ids, word_mask = np.zeros((3, 20), np.int64), np.zeros((3, 20), np.bool_)
     for i, row in enumerate(rows):
-        ids[i, : len(row)], real[i, : len(row)] = row, True
+        ids[i, : len(row)], word_mask[i, : len(row)] = row, True
     pixels = model.preprocessing.to_tensor([np.full((40, 56, 3), 90, np.uint8)]).expand(3, -1, -1, -1)
     pixels = pixels + torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    (logits,) = run("segmenter", pixels=pixels.numpy(), ids=ids, real=real)
+    (logits,) = run("segmenter", pixels=pixels.numpy(), ids=ids, word_mask=word_mask)
     wanted = torch.stack([x[0] for x in model._logits(pixels, notes)])
     np.testing.assert_allclose(logits[:, 0], wanted.detach().numpy(), atol=1e-4)
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
@@ -130,11 +130,11 @@ def test_a_groupvit_in_two_graphs(home):
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     picture, groups, maps = run("pictures", pixels=pixels.numpy())
     with torch.inference_mode():
-        seen = model.model.see(pixels)
+        vision = model.model.encode_image(pixels)
         texts = model.model.embed_texts(["a brown dog", "a red car on the grass"])
-        np.testing.assert_allclose(groups, model.model.embed_groups(seen).numpy(), atol=1e-4)
-        np.testing.assert_allclose(maps, group_maps(seen).numpy(), atol=1e-4)
-        np.testing.assert_allclose(picture, model.model.embed_seen(seen).numpy(), atol=1e-4)
+        np.testing.assert_allclose(groups, model.model.embed_groups(vision).numpy(), atol=1e-4)
+        np.testing.assert_allclose(maps, group_maps(vision).numpy(), atol=1e-4)
+        np.testing.assert_allclose(picture, model.model.embed_image(vision).numpy(), atol=1e-4)
     ids = model.model.tokenize(["a brown dog", "a red car on the grass"]).numpy()
     np.testing.assert_allclose(run("texts", ids=ids)[0], texts.numpy(), atol=1e-4)
     assert told["scale"] == pytest.approx(float(model.model.scale.detach()))
@@ -143,7 +143,7 @@ def test_a_groupvit_in_two_graphs(home):
 def test_a_difference_is_an_error_and_leaves_nothing(tiny_model, tmp_path, segue, monkeypatch):
     monkeypatch.setattr(to_onnx, "write_graph", lambda graph, path: None)
     monkeypatch.setattr(to_onnx, "session", lambda path, threads: None)
-    monkeypatch.setattr(to_onnx, "answer", lambda running, inputs: [np.zeros((len(inputs["pixels"]), 1, 32, 32))])
+    monkeypatch.setattr(to_onnx, "run_onnx", lambda running, inputs: [np.zeros((len(inputs["pixels"]), 1, 32, 32))])
     status, _, error = segue("export", tiny_model, "--onnx", tmp_path / "out")
     assert status == 1
     assert "onnxruntime's answers differ from torch's" in error
@@ -151,11 +151,11 @@ def test_a_difference_is_an_error_and_leaves_nothing(tiny_model, tmp_path, segue
 
 
 def test_what_can_not_be_exported_is_named(segue, tmp_path, tiny_model):
-    status, _, error = segue("export", "pair-scenes", "--onnx", tmp_path / "out")
+    status, _, error = segue("export", "scenes-encoder", "--onnx", tmp_path / "out")
     assert status == 2
-    assert "'pair' has no ONNX export; what has: segmenters (reclmis, unet)" in error
+    assert "'dual_encoder' has no ONNX export; what has: segmenters (reclmis, unet)" in error
     with pytest.raises(InputError, match=r"VisionTextDualEncoder: has no ONNX export"):
-        to_onnx.export_onnx(package.load(bundled()["pair-scenes"]), tmp_path / "out")
+        to_onnx.export_onnx(package.load(bundled()["scenes-encoder"]), tmp_path / "out")
     model = package.load(tiny_model)
     model.members *= 2
     with pytest.raises(InputError, match="2 folds"):

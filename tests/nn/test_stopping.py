@@ -33,7 +33,7 @@ def test_the_search_over_words_ends_within_a_step():
         return torch.zeros(len(tokens), 5), cache
 
     with pytest.raises(Stopped), stop_when(after(3)):
-        decode(step, torch.zeros(2, 5), Nothing(), end=1, options=Decoding(max_tokens=20), banned=[1])
+        decode(step, torch.zeros(2, 5), Nothing(), end=1, options=Decoding(max_tokens=20), suppressed_token_ids=[1])
     assert len(steps) == 3
 
 
@@ -55,7 +55,7 @@ def test_windows_over_a_large_picture_end_within_a_step():
     from segue.methods.cocu import inference
 
     looked = []
-    model = type("Model", (), {"see": lambda self, x: looked.append(1)})()
+    model = type("Model", (), {"encode_image": lambda self, x: looked.append(1)})()
     with pytest.raises(Stopped), stop_when(lambda: True):
-        inference._look(model, torch.zeros(3, 8, 8), [(0, 0)], inference.PROTOCOLS["small"])
+        inference._encode_windows(model, torch.zeros(3, 8, 8), [(0, 0)], inference.PROTOCOLS["small"])
     assert not looked
