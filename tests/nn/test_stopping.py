@@ -33,7 +33,7 @@ def test_the_search_over_words_ends_within_a_step():
         return torch.zeros(len(tokens), 5), cache
 
     with pytest.raises(Stopped), stop_when(after(3)):
-        decode(step, torch.zeros(2, 5), Nothing(), end=1, options=Decoding(max_tokens=20), banned=[1])
+        decode(step, torch.zeros(2, 5), Nothing(), end=1, options=Decoding(max_tokens=20), suppressed_token_ids=[1])
     assert len(steps) == 3
 
 

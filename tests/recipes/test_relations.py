@@ -67,9 +67,9 @@ def test_pictures_without_relations_are_refused(scenes, tmp_path):
 
 def test_the_table_has_the_head_and_what_needs_no_learning(scenes, tmp_path):
     short = RelationSettings(width=16, steps=2, batch_size=4, evaluations=1)
-    rows = {row.name: row for row in relations_table(scenes, short)}
+    rows = {row.name: row for row in relations_table(short)}
     assert list(rows) == ["test/head/0", "test/head/1", "test/head/2", "test/frequency/0", "test/spatial/0"]
     for name in ("test/head/0", "test/frequency/0", "test/spatial/0"):
-        found = rows[name].run(rows[name].folder(tmp_path / "work" / "t"))
+        found = rows[name].run(rows[name].work(tmp_path / "work" / "t", scenes))
         assert set(found) == {"recall20", "accuracy"}
         assert all(0 <= value <= 1 for value in found.values())

@@ -11,6 +11,7 @@ from segue.data import rle
 from segue.data.formats import read_pictures
 from segue.evaluation import grounded_captions
 from segue.evaluation.grounded_captions import cases_of, nouns_of, said_class, score_cases
+from segue.lab.engine import Work
 from segue.lab.tables import sgdiff_scenes as sgdiff_tables
 from segue.lab.tables.sgdiff_scenes import sgdiff_bundled_table, sgdiff_scenes_table, tell_in_turn
 from segue.metrics.captions import score_captions
@@ -259,10 +260,10 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
     assert len(sgdiff_scenes_table()) == 46
     monkeypatch.setattr(sgdiff_tables, "SHORT", quick)
     monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())  # starts of Java, a second each
-    rows = {row.name: row for row in sgdiff_scenes_table(scenes)}
+    rows = {row.name: row for row in sgdiff_scenes_table()}
     work = tmp_path / "table"
     found = {
-        name: rows[f"main/{name}/0"].run(rows[f"main/{name}/0"].folder(work))
+        name: rows[f"main/{name}/0"].run(rows[f"main/{name}/0"].work(work, scenes))
         for name in ("mask_only", "caption_only", "sequential")
     }
     assert "cider" not in found["mask_only"]
@@ -277,10 +278,10 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
 
 def test_rows_that_differ_in_mecl_share_the_first_stage(quick, scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(sgdiff_tables, "SHORT", quick)
-    settings, work = replace(quick, system="mecl_intra"), tmp_path / "table" / "row"
-    shared = sgdiff_tables._trained(settings, work)
+    settings, table = replace(quick, system="mecl_intra"), tmp_path / "table"
+    shared = sgdiff_tables._trained(settings, Work(table / "row", table, tmp_path))
     assert not (shared.parent / "captions").exists()
-    assert (work.parent / "shared-full-2-1-0" / "captions" / "best").exists()
+    assert (table / "shared-full-2-1-0" / "captions" / "best").exists()
     alone = sgdiff_scenes(replace(settings, out=tmp_path / "alone"))
     assert (shared / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
 
@@ -301,12 +302,12 @@ def test_the_bundled_model_is_scored_with_both_prompts_and_with_drawn_words(quic
         return real(*args, **options)
 
     monkeypatch.setattr(grounded_captions, "tell_by", tell)
-    for row in sgdiff_bundled_table(scenes):
-        found = row.run(row.folder(tmp_path / "work"))
+    for row in sgdiff_bundled_table():
+        found = row.run(row.work(tmp_path / "work", scenes))
         assert {"cider", "cider_oracle5", "mask_iou", "link_accuracy"} <= set(found)
         assert set(asked) == {1.0 if row.system.endswith("drawn") else 0.0}
         asked.clear()
-    assert len({row.system for row in sgdiff_bundled_table(scenes)}) == 4
+    assert len({row.system for row in sgdiff_bundled_table()}) == 4
 
 
 def test_scenes_must_be_there(quick, tmp_path):

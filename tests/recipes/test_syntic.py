@@ -123,7 +123,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
         java, "METRICS", {"METEOR": lambda *_: (0.5, np.zeros(4)), "SPICE": lambda *_: NotComputed("x")}
     )
     base = replace(quick, steps=2, pictures=8, support=12)
-    rows = syntic_scenes_table(home, base)
+    rows = syntic_scenes_table(base)
     assert len([row for row in rows if row.experiment == "main"]) == 36
     assert {row.system for row in rows if row.experiment == "main"} == set(SYSTEMS)
     assert [row.seed for row in rows] == sorted(row.seed for row in rows)
@@ -131,7 +131,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
     assert len(named) == len(rows)
     work = tmp_path / "work" / "syntic_scenes"
     for name in ("main/full/1", "main/clipre/0", "main/close/2"):
-        found = named[name].run(named[name].folder(work))
+        found = named[name].run(named[name].work(work, home))
         assert set(found) == {"bleu4", "meteor", "rouge_l", "cider", "clipscore"}
         assert "spice: not computed: x" in capsys.readouterr().out
         assert all(np.isfinite(value) for value in found.values())
@@ -145,19 +145,19 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
 def test_further_experiments_train_only_what_no_other_row_has_trained(home, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
     monkeypatch.setattr(syntic_tables, "OTHER_WORLD", {"train": 3, "val": 0, "test": 3, "size": 48})
-    rows = syntic_scenes_table(home, replace(quick, steps=2, pictures=8, support=12))
+    rows = syntic_scenes_table(replace(quick, steps=2, pictures=8, support=12))
     named, work = {row.name: row for row in rows}, tmp_path / "work" / "syntic_scenes"
     swapped, found = [], {}
     monkeypatch.setattr(Captioner, "with_support", lambda self, texts: swapped.append(len(texts)) or self)
     for name in ("cross_domain/full/0", "cross_domain/full-TT/0", "cross_domain/clipre/0", "cross_domain/clipre-TT/0"):
-        found[name] = named[name].run(named[name].folder(work))
+        found[name] = named[name].run(named[name].work(work, home))
     assert [p.name for p in work.glob("*/last")] == ["last"]
     assert (work / "main-full-0" / "last").exists()
     assert swapped == [12]  # by full-TT alone: as many captions of the other world as the support set had
     assert found["cross_domain/clipre/0"] != found["cross_domain/clipre-TT/0"]
     assert found["cross_domain/clipre/0"]["clipscore"] > 0
     for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap/0"):
-        named[name].run(named[name].folder(work))
+        named[name].run(named[name].work(work, home))
     assert {p.parent.name for p in work.glob("*/last")} == {"main-full-0", "text_share-full-60-0", "web_text-decap-0"}
     assert len(load_captioner(work / "text_share-full-60-0" / "last").trained.support) == 7
     assert any("#" in line for line in (tmp_path / "work" / "data-scenes-web.jsonl").read_text().splitlines())
@@ -165,8 +165,8 @@ def test_further_experiments_train_only_what_no_other_row_has_trained(home, quic
 
 def test_eq_2_moves_features_to_their_captions_and_away_from_where_they_were(home, tmp_path, monkeypatch):
     monkeypatch.setattr(syntic_tables, "MOVED", 8)
-    named, work = {row.system: row for row in syntic_moves_table(home)}, tmp_path / "work" / "syntic_moves"
-    found = [named[name].run(named[name].folder(work)) for name in ("0 x 0", "1e-05 x 100", "0.001 x 100")]
+    named, work = {row.system: row for row in syntic_moves_table()}, tmp_path / "work" / "syntic_moves"
+    found = [named[name].run(named[name].work(work, home)) for name in ("0 x 0", "1e-05 x 100", "0.001 x 100")]
     assert found[0]["to_itself"] == pytest.approx(1, abs=1e-3)
     assert found[0]["to_itself"] > found[1]["to_itself"] > 0.999 > found[2]["to_itself"]
     assert found[0]["to_text"] < found[1]["to_text"] < found[2]["to_text"]
@@ -181,16 +181,16 @@ def test_the_table_of_photographs_finds_its_parts(home, quick, tmp_path, monkeyp
         with gzip.open(data / "captions" / f"{number}.txt.gz", "wt") as file:
             file.write(text + "\n")
     shutil.copytree(home / "scenes", data / "flickr8k")
-    with pytest.raises(InputError, match=r"expected a folder with captions/, flickr8k/, coco_tiny/"):
-        syntic_real_table(data)
-    make_scenes(data / "coco_tiny", train=3, val=0, test=0, size=48)
-    rows = {row.name: row for row in syntic_real_table(data, quick)}
+    rows = {row.name: row for row in syntic_real_table(quick)}
     row = rows["flickr8k/full/0"]
+    with pytest.raises(InputError, match=r"expected a folder with captions/, flickr8k/, coco_tiny/"):
+        row.run(row.work(work, data))
+    make_scenes(data / "coco_tiny", train=3, val=0, test=0, size=48)
     with pytest.raises(InputError, match=r"no image-text pair in .*; train it by segue ablate align_flickr8k"):
-        row.run(row.folder(work))
+        row.run(row.work(work, data))
     shutil.copytree(home / "pair-scenes", work.parent / "align_flickr8k" / "val-full-0" / "best")
     for name in ("flickr8k/full/0", "coco_tiny/full/0", "coco_tiny/full-text/1", "flickr8k/clipre/0"):
-        found = rows[name].run(rows[name].folder(work))
+        found = rows[name].run(rows[name].work(work, data))
         assert set(found) == {"bleu4", "rouge_l", "cider", "clipscore"}
     assert {p.parent.name for p in work.glob("*/last")} == {"full-0", "full-text-1"}
     drawn = (work.parent / "data-captions-synthetic" / "pictures.jsonl").read_text().splitlines()
@@ -259,7 +259,7 @@ def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue,
         (b"", "no caption in it"),
         (b" \n\n", "no caption in it"),
         ("ein gr\u00fcner Ball".encode("latin-1"), "line 1: not UTF-8"),
-        (b"a dog\n" + b"x" * 10_000_000, "line 2: longer than 1,048,576 bytes, expected a caption"),
+        (b"a dog\n" + b"x" * 10_000_000, "line 2: longer than 1,048,576 bytes; is it a text file"),
         (b"quarterly results\nshareholder value\n", "the sketchbook can draw none of 2 captions"),
     ],
 )
@@ -281,4 +281,4 @@ def test_other_bad_requests_are_refused(quick, home, tmp_path):
     with pytest.raises(InputError, match="draw it first: segue data make scenes"):
         syntic_scenes(replace(quick, corpus=tmp_path / "nowhere"))
     with pytest.raises(InputError, match="draw it: segue data make scenes"):
-        syntic_scenes_table(tmp_path / "nowhere")
+        (row := syntic_scenes_table()[0]).run(row.work(tmp_path / "table", tmp_path / "nowhere"))

@@ -21,7 +21,7 @@ from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture as Image
 from segue.api.pictures import pixels_of
-from segue.data.boxes import box_shared
+from segue.data.boxes import box_intersection
 from segue.data.formats.scene_graph import read_graph
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.checkpoint import restore
@@ -218,7 +218,7 @@ def _related(graph: SceneGraph, head: RelationHead) -> tuple[Relation, ...]:
 def _warn_of_nothing_there(graph: SceneGraph, box: Box) -> None:
     node = prompt_node(graph, box)
     x, y, w, h = graph.boxes[node].tolist()
-    shared = box_shared(np.array([box], np.float32), graph.boxes[node : node + 1]).item()
+    shared = box_intersection(np.array([box], np.float32), graph.boxes[node : node + 1]).item()
     if shared < SLIGHT * min(box[2] * box[3], w * h):
         warnings.warn(
             f"no known object is at this place: the stories are of the nearest, {graph.labels[node]} at "

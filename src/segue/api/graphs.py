@@ -1,6 +1,6 @@
-"""What `segue export --onnx` writes of each kind of model: modules of tensors alone, each one ONNX graph.
+"""What `segue export --onnx` writes of each kind of model: modules with tensors as inputs, each one ONNX graph.
 
-B pictures or rows, S side in pixels, L tokens, V vocabulary, D width of the image-text pair, W of the decoder.
+B images or rows, S side in pixels, L tokens, V vocabulary, D width of the dual encoder, W of the decoder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from segue.encoders.text.contract import TextEncoder
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.inference import group_maps
 from segue.methods.reclmis.model import RecLMIS
-from segue.methods.syntic import Captioner
+from segue.methods.syntic import SynticCheckpoint
 from segue.methods.syntic.decoder import Block, PrefixDecoder
 from segue.methods.syntic.model import Syntic
 from segue.types import InputError
@@ -47,29 +47,31 @@ class Graph:
 
 
 class SegmenterGraph(nn.Module):
-    """Pixels and a note's tokens -> logits; a row without any real token has no note."""
+    """Pixels and a note's tokens -> logits; a row whose mask is all False has no note."""
 
     def __init__(self, member: Member) -> None:
         super().__init__()
         self.network, self.temperature = member.network, member.temperature
 
-    def forward(self, pixels: Tensor, ids: Tensor | None = None, real: Tensor | None = None) -> Tensor:
-        """pixels: (B, 3, S, S). ids: (B, L) int64. real: (B, L) bool. Returns calibrated logits (B, 1, S, S)."""
-        if ids is None or real is None or not isinstance(self.network, RecLMIS):
-            return self.network(pixels, [None] * len(pixels)) / self.temperature
-        return self.network.segment_words(pixels, *self._read(self.network, ids, real)) / self.temperature
+    def forward(self, pixels: Tensor, ids: Tensor | None = None, word_mask: Tensor | None = None) -> Tensor:
+        """pixels: (B, 3, S, S). ids: (B, L) int64. word_mask: (B, L) bool. Returns calibrated logits (B, 1, S, S)."""
+        if ids is None or word_mask is None or not isinstance(self.network, RecLMIS):
+            logits: Tensor = self.network(pixels, [None] * len(pixels))
+        else:
+            logits = self.network.segment_encoded(pixels, *self._encode(self.network, ids, word_mask))
+        return logits / self.temperature
 
     @staticmethod
-    def _read(network: RecLMIS, ids: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """As `RecLMIS.read`, for notes already cut into tokens."""
-        assert network.text is not None  # as this graph has tokens
-        assert network.words is not None
+    def _encode(network: RecLMIS, ids: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `RecLMIS.encode_notes`, for token ids."""
+        assert network.text_encoder is not None  # as this graph has tokens
+        assert network.word_projection is not None
         first = torch.arange(ids.shape[1], device=ids.device) == 0
-        silent = ~real.any(1, keepdim=True)  # (B, 1)
-        told = real | (silent & first)
-        e = network.text(ids, told)
-        silence = network.words.silence * first[:, None]  # (L, width): the learned word, then nothing
-        return network.words(torch.where(silent[..., None], silence, e), told), told
+        missing = ~word_mask.any(1, keepdim=True)  # (B, 1), no note
+        mask = word_mask | (missing & first)
+        e = network.text_encoder(ids, mask)
+        null_text = network.word_projection.null_text * first[:, None]  # (L, width): the learned vector, then zeros
+        return network.word_projection(torch.where(missing[..., None], null_text, e), mask), mask
 
 
 def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
@@ -77,14 +79,14 @@ def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
     if len(model.members) != 1:
         raise InputError(f"this model is {len(model.members)} folds, whose answers are averaged; export one of them")
     network, side = model.members[0].network, model.preprocessing.size
-    text = getattr(network, "text", None)
+    text = network.text_encoder
     return {
         "segmenter": Graph(
             SegmenterGraph(model.members[0]),
             lambda rows, length: {"pixels": torch.randn(rows, 3, side, side)} | _note(text, rows, length),
             ("logits",),
             {"pixels": {0: "batch"}}
-            | ({"ids": {0: "batch", 1: "tokens"}, "real": {0: "batch", 1: "tokens"}} if text else {}),
+            | ({"ids": {0: "batch", 1: "tokens"}, "word_mask": {0: "batch", 1: "tokens"}} if text else {}),
             (1, text.max_tokens) if text else (1,),
         )
     }
@@ -94,10 +96,10 @@ def _note(text: TextEncoder | None, rows: int, length: int) -> dict[str, Tensor]
     """Notes of `length` tokens at most; the last of several rows has none."""
     if text is None:
         return {}
-    real = torch.arange(length) < torch.randint(1, length + 1, (rows, 1))
-    real[1:][-1:] = False
+    word_mask = torch.arange(length) < torch.randint(1, length + 1, (rows, 1))
+    word_mask[1:][-1:] = False
     ids = torch.randint(0, text.tokenizer.get_vocab_size(), (rows, length))
-    return {"ids": ids * real, "real": real}
+    return {"ids": ids * word_mask, "word_mask": word_mask}
 
 
 # ------------------------------------------------------------------------------------------- captioners
@@ -121,18 +123,18 @@ class StartGraph(nn.Module):
 
         Returns logits (B, V), keys and values (layers, B, heads, P, W / heads), P the length of the prefix.
         """
-        prefix, decoder = [self.model.image(F.normalize(projected, dim=-1))], self.model.decoder
+        prefix, decoder = [self.model.image_projection(F.normalize(projected, dim=-1))], self.model.decoder
         if picture is not None and objects is not None and found is not None:
             prefix.append(self._look(F.normalize(picture, dim=-1), objects, found))
         x = torch.stack(prefix, 1)
-        return run(decoder, x + decoder.place.weight[: x.shape[1]])
+        return run(decoder, x + decoder.position.weight[: x.shape[1]])
 
     def _look(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
         """As `ObjectAttention`, but the row for "nothing" takes the first one's place."""
-        attention = self.model.objects
+        attention = self.model.object_attention
         assert attention is not None  # as this graph has objects
         nothing = ~found.any(1, keepdim=True) & (torch.arange(found.shape[1], device=found.device) == 0)
-        return attention.look(v, torch.where(nothing[..., None], attention.nothing, objects), found | nothing)
+        return attention.attend(v, torch.where(nothing[..., None], attention.null_object, objects), found | nothing)
 
 
 class StepGraph(nn.Module):
@@ -145,7 +147,7 @@ class StepGraph(nn.Module):
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """tokens: (B,) int64. keys, values: (layers, B, heads, T, W / heads). Returns logits (B, V), both of T + 1."""
         decoder, past = self.decoder, keys.shape[3]
-        x = decoder.embed(tokens)[:, None] + decoder.place.weight[past]
+        x = decoder.embed(tokens)[:, None] + decoder.position.weight[past]
         return run(decoder, x, keys, values)
 
 
@@ -155,19 +157,19 @@ def run(
     """`PrefixDecoder` over placed inputs x (B, L, W), with a cache that grows instead of one that is written into."""
     every_k, every_v = [], []
     for layer, block in enumerate(cast(Iterable[Block], decoder.blocks)):
-        q, k, v = block.split(x)
+        q, k, v = block.queries_keys_values(x)
         if keys is not None and values is not None:
             k, v = torch.cat([keys[layer], k], 2), torch.cat([values[layer], v], 2)
-        x = block.join(x, q, k, v)
+        x = block.attend(x, q, k, v)
         every_k.append(k)
         every_v.append(v)
     return decoder.logits(x[:, -1]), torch.stack(every_k), torch.stack(every_v)
 
 
-def captioner_graphs(model: Captioner) -> dict[str, Graph]:
+def captioner_graphs(model: SynticCheckpoint) -> dict[str, Graph]:
     """SynTIC's decoder: `start` and `step`."""
     net, decoder = model.model, model.model.decoder
-    width, longest = net.pair_width, decoder.place.num_embeddings
+    width, longest = net.encoder_width, decoder.position.num_embeddings
     many = {0: "batch", 1: "objects"}
     about_objects = {"picture": {0: "batch"}, "objects": many, "found": many} if net.config.af else {}
     cache = {1: "batch", 3: "past"}
@@ -248,7 +250,7 @@ def graphs_of(model: Any) -> dict[str, Graph]:
     """The graphs of a model by name. Raises InputError for a kind that has none."""
     if isinstance(model, Segmenter):
         return segmenter_graphs(model)
-    if isinstance(model, Captioner):
+    if isinstance(model, SynticCheckpoint):
         return captioner_graphs(model)
     if isinstance(model, OpenVocabularySegmenter):
         return open_vocabulary_graphs(model)

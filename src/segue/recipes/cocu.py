@@ -40,9 +40,9 @@ from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenize
 from segue.methods.cocu.inference import find_protocol
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.recipes.align import SCENES as ALIGN_SCENES
-from segue.recipes.align import train_pair
 from segue.recipes.datasets import create_once
+from segue.recipes.dual_encoder import SCENES as DUAL_ENCODER_SCENES
+from segue.recipes.dual_encoder import train_on_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training import fit
@@ -141,10 +141,10 @@ SCENES = CocuSettings(
 COCU = CocuSettings(
     out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc", half=True
 )
-SCENES_ENCODER = replace(ALIGN_SCENES, image_size=64, steps=3000, evaluations=5)
+SCENES_ENCODER = replace(DUAL_ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
-def cocu_scenes(settings: CocuSettings) -> Path:
+def cocu_scenes(settings: CocuSettings = SCENES) -> Path:
     """Train on synthetic scenes seen from near; they, and the default's dual encoder, are made where not there yet."""
     create_close_scenes_once(settings.data)
     if settings.encoder == SCENES.encoder and settings.system != "groupvit":
@@ -168,7 +168,7 @@ def train_encoder_once(folder: Path) -> str:
             data = folder.with_name(f"{folder.name}-data")
             create_once(data, lambda out: make_scenes(out, seed=1, train=12_000, test=100, view="close", progress=True))
             settings = replace(SCENES_ENCODER, out=folder, data=data, resume=has_state(folder / "state"))
-            train_pair(settings, with_noun_captions(read_pictures(data, "train")), read_pictures(data, "val"))
+            train_on_pictures(settings, with_noun_captions(read_pictures(data, "train")), read_pictures(data, "val"))
     return str(folder / "best")
 
 
@@ -183,7 +183,7 @@ def with_noun_captions(pictures: PictureSet) -> PictureSet:
     return replace(pictures, pictures=found)
 
 
-def cocu(settings: CocuSettings) -> Path:
+def cocu(settings: CocuSettings = COCU) -> Path:
     """Train on captioned pictures in any format; returns the checkpoint's folder.
 
     Raises InputError for data, a dual encoder or a vocabulary that can't be used, and for an unknown protocol.

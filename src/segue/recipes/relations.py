@@ -70,7 +70,7 @@ class RelationSettings:
 RELATIONS = RelationSettings()
 
 
-def relations(settings: RelationSettings) -> Path:
+def relations(settings: RelationSettings = RELATIONS) -> Path:
     """Train on pictures in any format; returns the checkpoint's folder."""
     seen, held_out = (related(settings.data, split, settings.on_bad) for split in ("train", "val"))
     head = RelationHead(

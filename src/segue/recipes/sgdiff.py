@@ -114,12 +114,12 @@ SCENES = SGDiffSettings(
 )
 
 
-def sgdiff(settings: SGDiffSettings) -> Path:
+def sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
     """Train on pictures in any format; returns the checkpoint's folder."""
     return train_sgdiff(settings, *(read_pictures(settings.data, part, settings.on_bad) for part in ("train", "val")))
 
 
-def sgdiff_scenes(settings: SGDiffSettings) -> Path:
+def sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
     """Train on the sketchbook's scenes."""
     if not settings.data.is_dir():
         raise InputError(

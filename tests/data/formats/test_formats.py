@@ -139,7 +139,7 @@ def test_a_file_of_captions_is_checked_too(segue, tmp_path):
     put(path, b"a dog\n\xff\n")
     status, out, _ = segue("data", "check", path)
     assert status == 1
-    assert "line 2 is not UTF-8" in out
+    assert "a.txt: line 2: not UTF-8" in out
     put(path, b"\n")
     assert segue("data", "check", path)[0] == 1
     assert segue("data", "check", put(tmp_path / "a.csv", "x"))[0] == 2

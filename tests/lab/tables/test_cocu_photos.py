@@ -46,20 +46,24 @@ def short(monkeypatch):
 
 
 def test_every_stage_set_and_system_has_its_row(data, tmp_path):
-    rows = {row.name: row for row in rows_of("cocu_real", data)}
+    rows = {row.name: row for row in rows_of("cocu_real")}
     assert len(rows) == 4 + 3 * 3 * 2
     work = tmp_path / "ablate/cocu_real"
-    with pytest.raises(InputError, match="no dual encoder there; run `segue lab run align_flickr8k`"):
-        rows["curation/ranking/0"].run(work / "a")
+
+    def run(name):
+        return rows[name].run(rows[name].work(work, data))
+
+    with pytest.raises(InputError, match="no dual encoder there; run `segue lab run dual_encoder_flickr8k`"):
+        run("curation/ranking/0")
     write_pair(tmp_path / "ablate" / photos.ENCODER)
-    stages = {name: rows[f"curation/{name}/0"].run(work / name) for name in ("expansion", "ranking", "frequent")}
+    stages = {name: run(f"curation/{name}/0") for name in ("expansion", "ranking", "frequent")}
     assert stages["ranking"]["recall"] <= stages["expansion"]["recall"]
     assert set(stages["frequent"]) == set(stages["expansion"]) == {"precision", "recall"}  # something is left out
-    street = rows["camvid/full/0"].run(work / "b")
+    street = run("camvid/full/0")
     assert set(street) == {"miou", "pixel_accuracy", "classes_held"}
     assert 0 <= street["miou"] <= 1
     trained = (work / "training-full-0/last/config.json").stat().st_mtime_ns
-    things = rows["coco_tiny/full/0"].run(work / "c")
+    things = run("coco_tiny/full/0")
     assert things["classes_held"] >= street["classes_held"]
     assert (work / "training-full-0/last/config.json").stat().st_mtime_ns == trained, "both sets share a training"
 
@@ -76,5 +80,6 @@ def test_what_other_captions_name_is_left_out_by_the_first(data):
 
 
 def test_a_folder_without_the_sets_is_refused(tmp_path):
-    with pytest.raises(InputError, match="flickr8k, camvid, coco_tiny"):
-        rows_of("cocu_real", tmp_path)
+    for row in rows_of("cocu_real"):
+        with pytest.raises(InputError, match="flickr8k, camvid, coco_tiny"):
+            row.run(row.work(tmp_path / "work", tmp_path))

@@ -14,6 +14,7 @@ from segue.evaluation.layouts import (
     score_telling,
 )
 from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout
+from segue.lab.engine import run_row
 from segue.lab.tables import crossmodal as tables
 from segue.metrics import java
 from segue.recipes.crossmodal import Told, crossmodal
@@ -136,20 +137,20 @@ def test_the_nearest_caption_draws_no_unknown_pixel():
 
 def test_one_training_serves_four_rows(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "BEST", 1)
-    rows = {row.name: row for row in tables.crossmodal_scenes_table(scenes, replace(tables.SHORT, **TINY))}
+    rows = {row.name: row for row in tables.crossmodal_scenes_table(replace(tables.SHORT, **TINY))}
     first = rows["main/depth4@caption/0"]
     work = tmp_path / "crossmodal_scenes"
-    found = first.run(first.folder(work))
+    found = first.run(first.work(work, scenes))
     assert {"miou", "accuracy", "class_f1", "vfs", "named"} <= set(found)
     made = (work / "shared-depth4-0" / "best" / "model.safetensors").stat().st_mtime_ns
     with monkeypatch.context() as finished:
         finished.setattr(tables, "_learned_from", None)  # the training pictures are not read again
         for name in ("main/depth4@caption+image/0", "main/depth4@mask/0", "main/depth4@mask+image/0"):
-            assert rows[name].run(rows[name].folder(work))
-        assert rows["main/vq_ceiling@caption+image/0"].run(rows["main/vq_ceiling@caption+image/0"].folder(work))
+            assert rows[name].run(rows[name].work(work, scenes))
+        assert run_row(list(rows.values()), "main/vq_ceiling@caption+image/0", work, scenes)
     assert (work / "shared-depth4-0" / "best" / "model.safetensors").stat().st_mtime_ns == made
     for name in ("main/segmenter@image/0", "main/nearest_caption@mask/0"):
-        assert rows[name].run(rows[name].folder(work))
+        assert rows[name].run(rows[name].work(work, scenes))
     assert {row.seed for row in rows.values()} == {0, 1, 2}
 
 
@@ -158,7 +159,7 @@ def test_the_bundled_model_has_a_row_for_every_condition(scenes, tmp_path, monke
         tables, "BUNDLED", str(crossmodal(replace(tables.SHORT, **TINY, data=scenes, out=tmp_path / "r")))
     )
     monkeypatch.setattr(tables, "SHORT", replace(tables.SHORT, **TINY))
-    rows = {row.system: row for row in tables.crossmodal_bundled_table(scenes)}
+    rows = {row.system: row for row in tables.crossmodal_bundled_table()}
     for name in ("bundled@caption", "bundled@mask+image", "vq_ceiling@caption+image"):
-        assert rows[name].run(rows[name].folder(tmp_path / "work"))
+        assert rows[name].run(rows[name].work(tmp_path / "work", scenes))
     assert {f"bundled@{way}" for way in tables.CONDITIONS} < set(rows)

@@ -41,11 +41,15 @@ def rows(data):
         val_pictures=1,
         min_count=1,
     )
-    return {row.name: row for row in sgdiff_photos.sgdiff_real_table(data, short)}
+    return {row.name: row for row in sgdiff_photos.sgdiff_real_table(short)}
 
 
-def test_given_and_detected_graphs_share_a_training(rows, tmp_path):
-    given, detected = (rows[f"{kind}/full/0"].run(tmp_path / "work" / kind) for kind in ("given", "detected"))
+def run(row, table, data):
+    return row.run(row.work(table, data))
+
+
+def test_given_and_detected_graphs_share_a_training(data, rows, tmp_path):
+    given, detected = (run(rows[f"{kind}/full/0"], tmp_path / "work", data) for kind in ("given", "detected"))
     assert {"cider", "mask_iou", "link_accuracy"} <= set(given)
     assert set(detected) - set(given) == {"undetected"}
     assert detected["undetected"] == 0
@@ -54,7 +58,7 @@ def test_given_and_detected_graphs_share_a_training(rows, tmp_path):
 
 def test_where_nothing_is_found_the_story_is_empty(data, rows, tmp_path):
     tiny_yolox(data / "detector.onnx")
-    found = rows["detected/full/0"].run(tmp_path / "work" / "detected")
+    found = run(rows["detected/full/0"], tmp_path / "work", data)
     assert found["undetected"] == 1
     assert found["mask_iou"] == found["cider"] == 0
 
@@ -66,9 +70,10 @@ def test_parts_go_by_name(data):
     assert names == sorted(names)
 
 
-def test_what_is_missing_is_said(data):
+def test_what_is_missing_is_said(data, tmp_path):
+    rows = {row.name: row for row in rows_of("sgdiff_real")}
     with pytest.raises(InputError, match="expected a folder with coco_tiny/"):
-        rows_of("sgdiff_real", None)
+        run(rows["given/full/0"], tmp_path / "work", None)
     (data / "detector.onnx").unlink()
     with pytest.raises(InputError, match=r"no detector.onnx \(a YOLOX\) and no detector/ \(a DETR\)"):
-        rows_of("sgdiff_real", data)
+        run(rows["detected/full/0"], tmp_path / "work", data)

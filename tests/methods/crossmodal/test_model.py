@@ -5,10 +5,16 @@ import torch
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from segue.methods.crossmodal.config import CrossModalConfig
-from segue.methods.crossmodal.inference import draw_codes, log_likelihood, start_telling, tell_on, word_maps
+from segue.methods.crossmodal.inference import (
+    continue_caption,
+    draw_codes,
+    log_likelihood,
+    start_caption,
+    word_attention_maps,
+)
+from segue.methods.crossmodal.layers import project_memory
 from segue.methods.crossmodal.model import build_crossmodal
-from segue.methods.crossmodal.start import config_for, load_starting_weights
-from segue.methods.crossmodal.streams import cross_keys
+from segue.methods.crossmodal.pretrained import load_pretrained_weights, pretrained_config
 from segue.types import InputError
 
 TINY = CrossModalConfig(codes=12, grid=(4, 4), patch=4, vocabulary=20, max_words=8, width=32, heads=4, depth=2)
@@ -48,9 +54,9 @@ def test_a_width_that_does_not_divide_is_refused(width, heads):
 
 def test_shared_attention_is_one_set_of_weights():
     shared, separate = model(), model(attention="separate")
-    assert shared.words_to_cells is shared.cells_to_words
+    assert shared.cross_attention is shared.word_cross_attention
     count = [sum(p.numel() for p in m.parameters()) for m in (shared, separate)]
-    assert count[1] - count[0] == sum(p.numel() for p in shared.words_to_cells.parameters())
+    assert count[1] - count[0] == sum(p.numel() for p in shared.cross_attention.parameters())
 
 
 def test_the_terms_weigh_as_in_the_paper_and_align_is_a_switch():
@@ -70,34 +76,34 @@ def test_several_captions_of_a_layout_are_told_as_one_after_another():
 
 def test_words_said_one_by_one_are_words_said_at_once():
     network, data = model().eval(), batch()
-    layout = network.look(data["codes"], data["image"])
-    whole, _ = network.word_logits(data["ids"], cross_keys(network.cells_to_words, layout), layout.real)
-    logits, told = start_telling(network, layout)
+    layout = network.encode_layouts(data["codes"], data["image"])
+    whole, _ = network.word_logits(data["ids"], project_memory(network.word_cross_attention, layout), layout.mask)
+    logits, told = start_caption(network, layout)
     torch.testing.assert_close(logits, whole[:, 0], rtol=1e-4, atol=1e-5)
     order = torch.tensor([5, 4, 3, 2, 1, 0])
     told = told.select(order)
     for step in range(1, data["ids"].shape[1]):
-        logits, told = tell_on(network, data["ids"][order, step], told)
+        logits, told = continue_caption(network, data["ids"][order, step], told)
         torch.testing.assert_close(logits, whole[order, step], rtol=1e-4, atol=1e-5)
 
 
 def test_a_word_never_sees_the_words_after_it_and_padding_is_never_read():
     network, data = model().eval(), batch()
-    layout = network.look(data["codes"])
-    keys = cross_keys(network.cells_to_words, layout)
+    layout = network.encode_layouts(data["codes"])
+    keys = project_memory(network.word_cross_attention, layout)
     other = data["ids"].clone()
     other[:, 5:] = 7
-    a, b = (network.word_logits(ids, keys, layout.real)[0] for ids in (data["ids"], other))
+    a, b = (network.word_logits(ids, keys, layout.mask)[0] for ids in (data["ids"], other))
     torch.testing.assert_close(a[:, :5], b[:, :5])
     short, long = data["ids"][:1, :3], data["ids"][:1]
-    torch.testing.assert_close(network.read(short).pooled, network.read(long).pooled)
+    torch.testing.assert_close(network.encode_captions(short).pooled, network.encode_captions(long).pooled)
 
 
 def test_each_condition_counts():
     network, data = model().eval(), batch()
-    plain = network.look(data["codes"]).pooled
-    assert not torch.allclose(plain, network.look(data["codes"], data["image"]).pooled)
-    unseen = network.look(data["codes"], data["image"], torch.zeros(6, dtype=torch.bool)).pooled
+    plain = network.encode_layouts(data["codes"]).pooled
+    assert not torch.allclose(plain, network.encode_layouts(data["codes"], data["image"]).pooled)
+    unseen = network.encode_layouts(data["codes"], data["image"], torch.zeros(6, dtype=torch.bool)).pooled
     torch.testing.assert_close(plain, unseen)
 
 
@@ -122,11 +128,11 @@ def test_each_step_draws_its_share_of_the_blank_cells_in_an_order_of_the_seed(mo
     logits = network.code_logits
     monkeypatch.setattr(network, "code_logits", lambda codes, *rest: (seen.append(codes), logits(codes, *rest))[1])
     drawn = draw_codes(network, data["ids"][[0, 0]], (4, 4), seeds=[1, 2], steps=4, guidance=1)
-    blank = [codes == network.cells.blank for codes in seen]
+    blank = [codes == network.cell_embedding.mask_code for codes in seen]
     assert [one.sum((1, 2)).tolist() for one in blank] == [[16, 16], [14, 14], [11, 11], [6, 6]]
     assert (blank[3][0] != blank[3][1]).any()
     for codes in seen:
-        assert ((codes == drawn) | (codes == network.cells.blank)).all()  # what is drawn stays
+        assert ((codes == drawn) | (codes == network.cell_embedding.mask_code)).all()  # what is drawn stays
 
 
 def test_a_caption_s_likelihood_is_that_of_telling_it_word_by_word():
@@ -135,15 +141,15 @@ def test_a_caption_s_likelihood_is_that_of_telling_it_word_by_word():
     for row in range(3):
         caption = data["ids"][row : row + 1]
         with torch.inference_mode():
-            logits, told = start_telling(
-                network, network.look(data["codes"][row : row + 1], data["image"][row : row + 1])
+            logits, told = start_caption(
+                network, network.encode_layouts(data["codes"][row : row + 1], data["image"][row : row + 1])
             )
             total = 0.0
             for word in caption[0, 1:]:
                 if word == TINY.pad:
                     break
                 total += float(logits.log_softmax(-1)[0, word])
-                logits, told = tell_on(network, word[None], told)
+                logits, told = continue_caption(network, word[None], told)
         assert float(found[row]) == pytest.approx(total, abs=1e-4)
 
 
@@ -157,15 +163,15 @@ def test_a_few_pairs_are_learned_both_ways():
     network.eval()
     drawn = draw_codes(network, data["ids"], (4, 4), seeds=range(4), steps=4, guidance=1, temperature=0)
     assert (drawn == data["codes"]).float().mean() > 0.95
-    layout = network.look(data["codes"])
-    logits, _ = network.word_logits(data["ids"], cross_keys(network.cells_to_words, layout), layout.real)
+    layout = network.encode_layouts(data["codes"])
+    logits, _ = network.word_logits(data["ids"], project_memory(network.word_cross_attention, layout), layout.mask)
     real = data["ids"][:, 1:] != TINY.pad
     assert (logits[:, :-1].argmax(-1) == data["ids"][:, 1:])[real].all()
 
 
 def test_word_maps_share_each_cell_among_the_words():
     network, data = model().eval(), batch(2)
-    maps = word_maps(network, data["codes"], data["ids"], data["image"])
+    maps = word_attention_maps(network, data["codes"], data["ids"], data["image"])
     assert maps.shape == (2, 8, 4, 4)
     torch.testing.assert_close(maps.sum(1), torch.ones(2, 4, 4))
     assert (maps[data["ids"] == TINY.pad] == 0).all()
@@ -173,7 +179,7 @@ def test_word_maps_share_each_cell_among_the_words():
 
 def test_a_larger_grid_than_trained():
     network = model().eval()
-    assert network.look(torch.zeros(1, 6, 8, dtype=torch.long)).pooled.shape == (1, 32)
+    assert network.encode_layouts(torch.zeros(1, 6, 8, dtype=torch.long)).pooled.shape == (1, 32)
 
 
 def test_starting_weights_are_the_bert_and_the_vit():
@@ -181,20 +187,20 @@ def test_starting_weights_are_the_bert_and_the_vit():
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
     vit = ViTModel(ViTConfig(**shape, image_size=16, patch_size=4)).eval()
     bert = BertModel(BertConfig(**shape, vocab_size=20, max_position_embeddings=16)).eval()
-    config = config_for(vit, bert, codes=12, grid=(4, 4), max_words=8)
+    config = pretrained_config(vit, bert, codes=12, grid=(4, 4), max_words=8)
     network = build_crossmodal(config).eval()
-    load_starting_weights(network, vit, bert)
+    load_pretrained_weights(network, vit, bert)
     data = batch()
     with torch.no_grad():
         theirs = bert(input_ids=data["ids"], attention_mask=(data["ids"] != 0).long()).last_hidden_state
-        ours = network.read(data["ids"])
-        torch.testing.assert_close(ours.states[-1][ours.real], theirs[ours.real], rtol=1e-4, atol=1e-5)
+        ours = network.encode_captions(data["ids"])
+        torch.testing.assert_close(ours.states[-1][ours.mask], theirs[ours.mask], rtol=1e-4, atol=1e-5)
         patches = vit.embeddings(data["image"])[:, 1:]
-        torch.testing.assert_close(network.cells(data["codes"], data["image"]), patches, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(network.cell_embedding(data["codes"], data["image"]), patches, rtol=1e-4, atol=1e-5)
         for layer in vit.layers if hasattr(vit, "layers") else vit.encoder.layer:
             out = layer(patches)
             patches = out if torch.is_tensor(out) else out[0]
-        seen = network.look(data["codes"], data["image"]).states[-1]
+        seen = network.encode_layouts(data["codes"], data["image"]).states[-1]
         torch.testing.assert_close(seen, vit.layernorm(patches), rtol=1e-4, atol=1e-5)
 
 
@@ -203,4 +209,4 @@ def test_starting_weights_of_unequal_shapes_are_refused():
     vit = ViTModel(ViTConfig(**shape, image_size=16, patch_size=4))
     bert = BertModel(BertConfig(**{**shape, "num_hidden_layers": 2}, vocab_size=20))
     with pytest.raises(InputError, match="expected equal ones"):
-        config_for(vit, bert, codes=12, grid=(4, 4))
+        pretrained_config(vit, bert, codes=12, grid=(4, 4))

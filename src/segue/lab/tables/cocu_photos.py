@@ -1,7 +1,7 @@
 """Curation and open-vocabulary segmentation on photographs: `segue lab run cocu_real --data DIR`.
 
 DIR holds flickr8k (captioned, with train), camvid (label maps, val) and coco_tiny (masks). The dual encoder that
-curates is the one of `segue lab run align_flickr8k`, which must be run before. One caption of each photo is used, as
+curates is the one of `segue lab run dual_encoder_flickr8k`, which must be run before. One caption of each photo is used, as
 pictures of the web have one.
 
 curation    precision and recall of the archive by stage against what the photo's other captions name and the first
@@ -26,8 +26,9 @@ from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import CONCEPTS_PER_SAMPLE, concepts_by_stage
 from segue.evaluation.labels import evaluate_label_maps
 from segue.files import locked
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
 from segue.lab.tables.cocu_scenes import precision_and_recall
+from segue.lab.tables.data import given_data
 from segue.metrics.concepts import concept_recovery
 from segue.options import LabelOptions
 from segue.recipes.cocu import COCU, CocuSettings, cocu, prepare_training
@@ -46,33 +47,36 @@ SYSTEMS: dict[str, CocuSettings] = {
 }
 
 
-def photos_table(data: Path | None) -> list[Row]:
-    """The rows described above. Raises InputError when `data` doesn't hold the three sets."""
-    if data is None or not all((data / name).is_dir() for name in SETS):
-        raise InputError(f"--data {data}: expected a folder that holds {', '.join(SETS)}")
+def photos_table() -> list[Row]:
+    """The rows described above."""
     stages = ("expansion", "ranking", "sampling", "frequent")
-    curation = [Row("curation", stage, 0, partial(_curation_row, data, stage)) for stage in stages]
+    curation = [Row("curation", stage, 0, partial(_curation_row, stage)) for stage in stages]
     return curation + [
-        Row(name, system, seed, partial(_zero_shot_row, replace(settings, seed=seed), data, name, system))
+        Row(name, system, seed, partial(_zero_shot_row, replace(settings, seed=seed), name, system))
         for system, settings in SYSTEMS.items()
         for seed in SEEDS
         for name in SPLITS
     ]
 
 
+def _data(work: Work) -> Path:
+    return given_data(work, f"a folder that holds {', '.join(SETS)}", *SETS)
+
+
 def _with_folders(settings: CocuSettings, data: Path, shared: Path) -> CocuSettings:
     """The settings with their folders; dual encoder, embeddings and archives are shared by all rows."""
     if not (shared / ENCODER / "config.json").exists():
         raise InputError(
-            f"{shared / ENCODER}: no dual encoder there; run `segue lab run align_flickr8k` with the same --work first"
+            f"{shared / ENCODER}: no dual encoder there; run `segue lab run dual_encoder_flickr8k` with the same --work first"
         )
     return replace(settings, data=data / "flickr8k", encoder=str(shared / ENCODER), curated=shared / "curated-flickr8k")
 
 
-def _zero_shot_row(settings: CocuSettings, data: Path, name: str, system: str, work: Path) -> dict[str, float]:
+def _zero_shot_row(settings: CocuSettings, name: str, system: str, work: Work) -> dict[str, float]:
     """The scores on one set after a training that both sets share."""
-    settings = _with_folders(settings, data, work.parents[1])
-    run = work.parent / f"training-{system}-{settings.seed}"
+    data = _data(work)
+    settings = _with_folders(settings, data, work.shared)
+    run = work.table / f"training-{system}-{settings.seed}"
     with locked(run):
         if not (run / "last" / "config.json").exists():
             classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
@@ -84,8 +88,8 @@ def _zero_shot_row(settings: CocuSettings, data: Path, name: str, system: str, w
     return {"miou": scores["miou"], "pixel_accuracy": scores["pixel_accuracy"], "classes_held": float(held)}
 
 
-def _curation_row(data: Path, stage: str, work: Path) -> dict[str, float]:
-    corpus, archive = prepare_training(_with_folders(PHOTOS, data, work.parents[1]))
+def _curation_row(stage: str, work: Work) -> dict[str, float]:
+    corpus, archive = prepare_training(_with_folders(PHOTOS, _data(work), work.shared))
     assert archive is not None  # of the system "full"
     found = concepts_by_stage(archive) | {"frequent": [_most_frequent(corpus)] * len(archive)}
     named, omitted = _named_and_omitted(corpus)

@@ -28,8 +28,7 @@ from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import recovery_by_stage
 from segue.evaluation.labels import score_pictures, with_truth
-from segue.lab.engine import Row
-from segue.methods.checkpoint import bundled
+from segue.lab.engine import Row, Work
 from segue.options import LabelOptions
 from segue.recipes.cocu import (
     SCENES,
@@ -41,9 +40,10 @@ from segue.recipes.cocu import (
     train_encoder_once,
 )
 from segue.synthetic.scenes.language.omissions import naming_rates, read_omissions
-from segue.training.journal import read_history
+from segue.training.logger import read_history
 from segue.training.state import has_state
 from segue.types import InputError
+from segue.weights import bundled
 
 SEEDS = (0, 1, 2)
 BUNDLED = ("cocu-scenes", "groupvit-scenes")
@@ -52,53 +52,51 @@ PICTURE_LOSS_SYSTEMS: tuple[System, ...] = ("groupvit", "full")  # trained by th
 OFTEN_NAMED_RATE = 0.5  # share of the captions of pictures with a class that name it
 
 
-def cocu_scenes_table(data: Path | None) -> list[Row]:
-    """Every system with every seed. data: scenes of `segue data make scenes`; drawn once unless given."""
+def cocu_scenes_table() -> list[Row]:
+    """Every system with every seed. --data: scenes of `segue data make scenes`; drawn once unless given."""
     experiments: list[tuple[str, CocuSettings, Sequence[System]]] = [
         ("test", SCENES, get_args(System)),
         ("picture_loss", replace(SCENES, prompt_loss="picture"), PICTURE_LOSS_SYSTEMS),
     ]
     return [
-        Row(experiment, name, seed, partial(_row, replace(settings, system=name, seed=seed), data))
+        Row(experiment, name, seed, partial(_row, replace(settings, system=name, seed=seed)))
         for experiment, settings, systems in experiments
         for name in systems
         for seed in SEEDS
     ]
 
 
-def cocu_bundled_table(data: Path | None) -> list[Row]:
+def cocu_bundled_table() -> list[Row]:
     """The bundled models."""
-    return [Row("test", f"bundled, {name}", 0, partial(_bundled_row, SCENES, data, name)) for name in BUNDLED]
+    return [Row("test", f"bundled, {name}", 0, partial(_bundled_row, SCENES, name)) for name in BUNDLED]
 
 
-def cocu_recovery_table(data: Path | None) -> list[Row]:
+def cocu_recovery_table() -> list[Row]:
     """A row for each stage of the curation."""
-    return [Row("train", stage, 0, partial(_recovery_row, SCENES, data, stage)) for stage in STAGES]
+    return [Row("train", stage, 0, partial(_recovery_row, SCENES, stage)) for stage in STAGES]
 
 
-def _bundled_row(settings: CocuSettings, data: Path | None, name: str, work: Path) -> dict[str, float]:
-    return score_scenes(bundled()[name], replace(settings, data=_given_or_drawn(data, work)))
+def _bundled_row(settings: CocuSettings, name: str, work: Work) -> dict[str, float]:
+    return score_scenes(bundled()[name], replace(settings, data=_given_or_drawn(work)))
 
 
-def _given_or_drawn(data: Path | None, work: Path) -> Path:
-    return data if data is not None else create_close_scenes_once(work.parents[1] / "data-scenes-close")
+def _given_or_drawn(work: Work) -> Path:
+    return work.data if work.data is not None else create_close_scenes_once(work.shared / "data-scenes-close")
 
 
-def _with_folders(settings: CocuSettings, data: Path | None, work: Path) -> CocuSettings:
+def _with_folders(settings: CocuSettings, work: Work) -> CocuSettings:
     """The settings with the row's folders; scenes, dual encoder and archives are shared by all rows."""
-    shared = work.parents[1]
     needs_encoder = settings.system != "groupvit"
-    encoder = train_encoder_once(shared / "scenes-encoder-close") if needs_encoder else settings.encoder
-    return replace(
-        settings, out=work, data=_given_or_drawn(data, work), encoder=encoder, curated=shared / "curated-scenes-close"
-    )
+    encoder = train_encoder_once(work.shared / "scenes-encoder-close") if needs_encoder else settings.encoder
+    curated = work.shared / "curated-scenes-close"
+    return replace(settings, out=work.row, data=_given_or_drawn(work), encoder=encoder, curated=curated)
 
 
-def _row(settings: CocuSettings, data: Path | None, work: Path) -> dict[str, float]:
-    settings = _with_folders(settings, data, work)
-    if not (work / "last" / "config.json").exists():
-        cocu(replace(settings, resume=has_state(work / "state")))
-    return score_scenes(work / "best", settings) | learning_curve(work, settings.evaluations)
+def _row(settings: CocuSettings, work: Work) -> dict[str, float]:
+    settings = _with_folders(settings, work)
+    if not (work.row / "last" / "config.json").exists():
+        cocu(replace(settings, resume=has_state(work.row / "state")))
+    return score_scenes(work.row / "best", settings) | learning_curve(work.row, settings.evaluations)
 
 
 def learning_curve(run: Path, evaluations: int) -> dict[str, float]:
@@ -135,8 +133,8 @@ def often_named_classes(data: Path, captions: int) -> set[str]:
     return {kind for kind, rate in naming_rates(used).items() if rate >= OFTEN_NAMED_RATE}
 
 
-def _recovery_row(settings: CocuSettings, data: Path | None, stage: str, work: Path) -> dict[str, float]:
-    settings = _with_folders(settings, data, work)
+def _recovery_row(settings: CocuSettings, stage: str, work: Work) -> dict[str, float]:
+    settings = _with_folders(settings, work)
     corpus, archive = prepare_training(settings)
     assert archive is not None  # of the system "full"
     return precision_and_recall(recovery_by_stage(archive, corpus, settings.data, "train")[stage])

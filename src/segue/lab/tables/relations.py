@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
+from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.sgdiff.graph import spatial_relations
 from segue.methods.sgdiff.relations import load_relations
-from segue.recipes.datasets import given_or_scenes
 from segue.recipes.relations import (
     RELATIONS,
     SEEDS,
@@ -23,26 +22,25 @@ from segue.recipes.relations import (
 from segue.training.state import has_state
 
 
-def relations_table(data: Path | None = None, base: RelationSettings = RELATIONS) -> list[Row]:
-    """The head by 3 seeds, and what needs no learning. data: scenes drawn before; drawn once unless given."""
-    base = replace(base, data=data or Path())
+def relations_table(base: RelationSettings = RELATIONS) -> list[Row]:
+    """The head by 3 seeds, and what needs no learning. --data: scenes drawn before; drawn once unless given."""
     rows = [Row("test", "head", seed, partial(_head_row, replace(base, seed=seed))) for seed in SEEDS]
     return rows + [Row("test", name, 0, partial(_plain_row, base, name)) for name in ("frequency", "spatial")]
 
 
-def _head_row(settings: RelationSettings, work: Path) -> dict[str, float]:
-    settings = replace(_with_data(settings, work), out=work, resume=has_state(work / "state"))
-    if not (work / "last" / "config.json").exists():
+def _head_row(settings: RelationSettings, work: Work) -> dict[str, float]:
+    settings = replace(_with_data(settings, work), out=work.row, resume=has_state(work.row / "state"))
+    if not (work.row / "last" / "config.json").exists():
         relations(settings)
-    return score_relations(guesser(load_relations(work / "best")), related(settings.data, "test"))
+    return score_relations(guesser(load_relations(work.row / "best")), related(settings.data, "test"))
 
 
-def _plain_row(settings: RelationSettings, name: str, work: Path) -> dict[str, float]:
+def _plain_row(settings: RelationSettings, name: str, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     if name == "spatial":
         return score_relations(lambda graph: spatial_relations(graph.boxes), related(settings.data, "test"))
     return score_relations(frequent(related(settings.data, "train")), related(settings.data, "test"))
 
 
-def _with_data(settings: RelationSettings, work: Path) -> RelationSettings:
-    return replace(settings, data=given_or_scenes(settings.data, work))
+def _with_data(settings: RelationSettings, work: Work) -> RelationSettings:
+    return replace(settings, data=given_or_default_scenes(work))

@@ -18,7 +18,8 @@ from segue.api.describer import Describer
 from segue.evaluation.grounded_captions import DRAWS, Case, Prompt, cases_of, score_cases, score_stories
 from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
+from segue.lab.tables.data import given_data
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.detector import graph_of_objects
@@ -44,29 +45,38 @@ REAL = replace(
 )
 
 
-def sgdiff_real_table(data: Path | None, base: SGDiffSettings = REAL) -> list[Row]:
+def sgdiff_real_table(base: SGDiffSettings = REAL) -> list[Row]:
     """The full system by 3 seeds, on given and on detected graphs. `base`: the settings that the rows share."""
-    if data is None or not (data / "coco_tiny").is_dir():
-        raise InputError(f"--data {data}: expected a folder with coco_tiny/, and detector.onnx or detector/")
-    detector = next((path for name in ("detector.onnx", "detector") if (path := data / name).exists()), None)
-    if detector is None:
-        raise InputError(f"--data {data}: no detector.onnx (a YOLOX) and no detector/ (a DETR) in it; copy one there")
-    base = replace(base, data=data / "coco_tiny")
     rows = []
     for seed in SEEDS:
         one = replace(base, seed=seed)
         rows.append(Row("given", "full", seed, partial(_given, one)))
-        rows.append(Row("detected", "full", seed, partial(_detected, one, detector)))
+        rows.append(Row("detected", "full", seed, partial(_detected, one)))
     return rows
 
 
-def _given(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+def _given_data(work: Work) -> Path:
+    return given_data(work, "a folder with coco_tiny/, and detector.onnx or detector/", "coco_tiny")
+
+
+def _detector(data: Path) -> Detector:
+    places = (data / "detector.onnx", data / "detector")
+    found = next((path for path in places if path.exists()), None)
+    if found is None:
+        raise InputError(f"--data {data}: no detector.onnx (a YOLOX) and no detector/ (a DETR) in it; copy one there")
+    return load_detector(str(found))
+
+
+def _given(settings: SGDiffSettings, work: Work) -> dict[str, float]:
+    settings = replace(settings, data=_given_data(work) / "coco_tiny")
     model = restore(_trained(settings, work))[0]
     return score_stories(model, _pictures(settings), PROMPT)
 
 
-def _detected(settings: SGDiffSettings, source: Path, work: Path) -> dict[str, float]:
-    explainer, detector = Describer(restore(_trained(settings, work))[0]), load_detector(str(source))
+def _detected(settings: SGDiffSettings, work: Work) -> dict[str, float]:
+    data = _given_data(work)
+    detector, settings = _detector(data), replace(settings, data=data / "coco_tiny")
+    explainer = Describer(restore(_trained(settings, work))[0])
     cases = cases_of(_pictures(settings), PROMPT)
     graphs = {case.picture.name: _graph(detector, case) for case in cases}
     lost = sum(graphs[case.picture.name] is None for case in cases) / len(cases)
@@ -92,9 +102,9 @@ def _pictures(settings: SGDiffSettings) -> list[Picture]:
     return usable(read_photo_split(settings.data, "test", settings.on_bad), "test")
 
 
-def _trained(settings: SGDiffSettings, work: Path) -> Path:
+def _trained(settings: SGDiffSettings, work: Work) -> Path:
     """The best weights of a seed's training: made by the first row that asks, gone on with where it was stopped."""
-    out = work.parent / f"shared-{settings.seed}"
+    out = work.table / f"shared-{settings.seed}"
     with locked(out):
         if not (out / "last" / "config.json").exists():
             resume = has_state(out / "state") or has_state(out / "captions" / "state")

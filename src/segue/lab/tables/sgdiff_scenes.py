@@ -29,10 +29,10 @@ from segue.evaluation.grounded_captions import (
     tell_by,
 )
 from segue.files import locked
-from segue.lab.engine import Row
+from segue.lab.engine import Row, Work
+from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.lexicon import word_spans
-from segue.recipes.datasets import given_or_scenes
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
 from segue.training.state import has_state
 from segue.types import GroundedCaption, PhraseGrounding, Picture
@@ -59,48 +59,46 @@ TESTED = 150  # of the test pictures
 SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
 
-def sgdiff_scenes_table(data: Path | None = None) -> list[Row]:
-    """12 systems by 3 seeds, then the curves over both lambdas. data: scenes drawn before; drawn once unless given."""
-    base = replace(SHORT, data=data or Path())
+def sgdiff_scenes_table() -> list[Row]:
+    """12 systems by 3 seeds, then the curves over both lambdas. --data: scenes; drawn once unless given."""
     rows = []
     for seed in SEEDS:
         for system in SYSTEMS:
-            rows.append(Row("main", system, seed, partial(_row, replace(base, system=system, seed=seed))))
-        rows.append(Row("main", "sequential", seed, partial(_sequential, replace(base, seed=seed))))
+            rows.append(Row("main", system, seed, partial(_row, replace(SHORT, system=system, seed=seed))))
+        rows.append(Row("main", "sequential", seed, partial(_sequential, replace(SHORT, seed=seed))))
     for value in LAMBDAS:  # 0 is the system without the part
-        adaptor = replace(base, lambda_adaptor=value) if value else replace(base, system="no_psga")
-        mecl = replace(base, lambda_mecl=value) if value else replace(base, system="mecl_none")
+        adaptor = replace(SHORT, lambda_adaptor=value) if value else replace(SHORT, system="no_psga")
+        mecl = replace(SHORT, lambda_mecl=value) if value else replace(SHORT, system="mecl_none")
         rows.append(Row("lambda_adaptor", f"{value:g}", 0, partial(_row, adaptor)))
         rows.append(Row("lambda_mecl", f"{value:g}", 0, partial(_row, mecl)))
     return rows
 
 
-def sgdiff_bundled_table(data: Path | None = None) -> list[Row]:
+def sgdiff_bundled_table() -> list[Row]:
     """The bundled model, with the first noun's box as the prompt and with any object's; "drawn" at temperature 1.
 
-    data: as above.
+    --data: as above.
     """
-    base = replace(SHORT, data=data or Path())
     return [
-        Row("test", f"bundled, {prompt}{more}", 0, partial(_bundled, base, prompt, temperature))
+        Row("test", f"bundled, {prompt}{more}", 0, partial(_bundled, SHORT, prompt, temperature))
         for temperature, more in ((0.0, ""), (1.0, ", drawn"))
         for prompt in PROMPTS
     ]
 
 
-def _row(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     model, pictures = restore(_trained(settings, work))[0], _tested(settings)
     first, random = (score_stories(model, pictures, prompt) for prompt in PROMPTS)
     return _joined(first, random)
 
 
-def _bundled(settings: SGDiffSettings, prompt: Prompt, temperature: float, work: Path) -> dict[str, float]:
+def _bundled(settings: SGDiffSettings, prompt: Prompt, temperature: float, work: Work) -> dict[str, float]:
     pictures = _tested(_with_data(settings, work))
     return score_stories(load_describer(BUNDLED).model, pictures, prompt, temperature=temperature)
 
 
-def _sequential(settings: SGDiffSettings, work: Path) -> dict[str, float]:
+def _sequential(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     teller, outliner = (
         Describer(restore(_trained(replace(settings, system=part), work))[0]) for part in ("caption_only", "mask_only")
@@ -137,9 +135,9 @@ def _tested(settings: SGDiffSettings) -> Sequence[Picture]:
     return usable(read_pictures(settings.data, "test", settings.on_bad), "test")[:TESTED]
 
 
-def _trained(settings: SGDiffSettings, work: Path) -> Path:
+def _trained(settings: SGDiffSettings, work: Work) -> Path:
     """The best weights of a short training: made by the first row that asks, gone on with where it was stopped."""
-    out = work.parent / f"shared-{settings.system}-{settings.lambda_adaptor:g}-{settings.lambda_mecl:g}-{settings.seed}"
+    out = work.table / f"shared-{settings.system}-{settings.lambda_adaptor:g}-{settings.lambda_mecl:g}-{settings.seed}"
     full = replace(settings, system="full", lambda_mecl=SHORT.lambda_mecl)
     with locked(out):
         if not (out / "last" / "config.json").exists():
@@ -150,6 +148,6 @@ def _trained(settings: SGDiffSettings, work: Path) -> Path:
     return out / "best"
 
 
-def _with_data(settings: SGDiffSettings, work: Path) -> SGDiffSettings:
+def _with_data(settings: SGDiffSettings, work: Work) -> SGDiffSettings:
     """The settings with the scenes drawn, once for all rows, unless the table was given some."""
-    return replace(settings, data=given_or_scenes(settings.data, work))
+    return replace(settings, data=given_or_default_scenes(work))

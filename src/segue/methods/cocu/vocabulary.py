@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.english import plural, singular
 from segue.types import InputError
 
 MAX_CONCEPT_WORDS = 4
@@ -61,7 +62,7 @@ class Vocabulary:
         self.concepts: tuple[str, ...] = tuple(dict.fromkeys(" ".join(phrase) for phrase in phrases))
         if not self.concepts:
             raise InputError("vocabulary: got no concept, expected at least one; give a list or longer captions")
-        plurals = {_plural_phrase(concept): i for i, concept in enumerate(self.concepts)}
+        plurals = {plural(concept): i for i, concept in enumerate(self.concepts)}
         self._ids = plurals | {concept: i for i, concept in enumerate(self.concepts)}  # a listed plural is itself
         self._further_words: dict[str, int] = {}  # first word -> the most words that follow it in a concept, if any
         for text in self._ids:
@@ -121,42 +122,6 @@ def read_vocabulary(path: Path) -> Vocabulary:
     return Vocabulary(line for line in lines if line.strip())
 
 
-# ------------------------------------------------------------------------------------------------ plurals
-
-_IRREGULAR = {
-    "child": "children", "foot": "feet", "goose": "geese", "man": "men", "mouse": "mice", "ox": "oxen",
-    "person": "people", "tooth": "teeth", "woman": "women", "calf": "calves", "half": "halves", "knife": "knives",
-    "leaf": "leaves", "life": "lives", "loaf": "loaves", "scarf": "scarves", "shelf": "shelves", "thief": "thieves",
-    "wife": "wives", "wolf": "wolves", "hero": "heroes", "potato": "potatoes", "tomato": "tomatoes",
-}  # fmt: skip
-_SAME = frozenset(("aircraft", "deer", "fish", "moose", "offspring", "salmon", "series", "sheep", "species", "trout"))
-
-
-def plural(noun: str) -> str:
-    """The plural of one English noun, by rule and a short table."""
-    for stem in (noun, *(end for end in ("man", "child", "person") if noun.endswith(end))):  # fireman, grandchild
-        if stem in _IRREGULAR:
-            return noun[: len(noun) - len(stem)] + _IRREGULAR[stem]
-    if noun in _SAME or not noun.isascii():
-        return noun
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return noun + "es"
-    return noun[:-1] + "ies" if re.search(r"[^aeiou]y$", noun) else noun + "s"
-
-
-def _plural_phrase(phrase: str) -> str:
-    head, last = phrase.rpartition(" ")[::2]
-    return f"{head} {plural(last)}".strip()
-
-
-def _singular(noun: str, counts: Counter[str]) -> str:
-    """The word whose plural this is, if the corpus has it; else the word itself: "pants" stays."""
-    candidates = [noun[:-1], noun[:-2], noun[:-3] + "y", noun[:-3] + "f", noun[:-3] + "fe"]
-    irregular = [one for one, many in _IRREGULAR.items() if noun.endswith(many)]
-    candidates += [noun[: len(noun) - len(_IRREGULAR[one])] + one for one in irregular]
-    return next((one for one in candidates if 20 * counts[one] >= counts[noun] and plural(one) == noun), noun)
-
-
 # ------------------------------------------------------------------------------------------------ nouns of a corpus
 
 _DETERMINERS, _PREPOSITIONS, _OTHER_FUNCTION_WORDS = (
@@ -210,7 +175,7 @@ def _verbs(clauses: Sequence[list[str]], counts: Counter[str]) -> set[str]:
 
 def _is_verb(word: str, counts: Counter[str], opening: Counter[str]) -> bool:
     """Whether a word, with its singular, hardly ever begins a phrase, or is more frequent with -ing."""
-    both = {word, _singular(word, counts)}
+    both = {word, singular(word, counts)}
     seldom_opens = sum(opening[w] for w in both) < 0.04 * sum(counts[w] for w in both)
     return seldom_opens or _count_ing_form(word, counts) > counts[word]
 
@@ -245,16 +210,16 @@ def _nouns(
     before_of = Counter(word for clause in clauses for word, after in pairwise(clause) if after == "of")
     ends_phrases = {w for w, n in last.items() if n >= 0.5 * counts[w] and before_of[w] < 0.5 * counts[w]}
     words = {w for w in ends_phrases if len(w) > 2 and not w.isdigit()}
-    return {w for w in words if _singular(w, counts) not in verbs}
+    return {w for w in words if singular(w, counts) not in verbs}
 
 
 def _concept_counts(phrases: Sequence[list[str]], nouns: set[str], counts: Counter[str]) -> Counter[str]:
     """How often each noun and each pair of neighbouring nouns occurs, plurals counted for their singular."""
     frequency: Counter[str] = Counter()
     for noun in nouns:
-        frequency[_singular(noun, counts)] += counts[noun]
+        frequency[singular(noun, counts)] += counts[noun]
     for phrase in phrases:
         for head, tail in pairwise(phrase):
             if head in nouns and tail in nouns:
-                frequency[f"{head} {_singular(tail, counts)}"] += 1
+                frequency[f"{head} {singular(tail, counts)}"] += 1
     return frequency

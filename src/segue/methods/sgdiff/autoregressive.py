@@ -133,7 +133,7 @@ def write(
         Decoding(max_tokens=last, top_p=1.0, temperature=temperature) if temperature else Decoding(max_tokens=last)
     )
     banned = [UNKNOWN] if length is None else [UNKNOWN, END]
-    answers = decode(step, logits, past, end=END, options=options, banned=banned, seeds=seeds)
+    answers = decode(step, logits, past, end=END, options=options, suppressed_token_ids=banned, seeds=seeds)
     numbers = torch.full((len(g), most), END, device=g.device)
     for row, (answer,) in enumerate(answers):
         numbers[row, : len(answer.tokens)] = torch.tensor(answer.tokens, dtype=torch.int64, device=g.device)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from segue.methods.checkpoint import CONFIG, read_tensors, write_checkpoint
+from segue.methods.checkpoint import fill_module, read_tensors, write_checkpoint
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.types import InputError
+from segue.weights import CONFIG
 
 TOKENIZER, PROCESSOR = "tokenizer.json", "preprocessor_config.json"
 
@@ -98,9 +98,6 @@ def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None
         "method": "cocu",
         "segue": {n: getattr(c, n) for n in _OWN_FIELDS} | {"about": about or {}},
     }
-    tensors = model.state_dict()
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     with tempfile.TemporaryDirectory() as extra:
         processor: dict[str, Any] = {
             "image_processor_type": "CLIPImageProcessor",
@@ -111,7 +108,7 @@ def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None
         (Path(extra) / PROCESSOR).write_text(json.dumps(processor, indent=2) + "\n")
         if model.tokenizer is not None:
             (Path(extra) / TOKENIZER).write_text(model.tokenizer.to_str(pretty=True), encoding="utf-8")
-        write_checkpoint(folder, config, tensors, Path(extra))
+        write_checkpoint(folder, config, model.state_dict(), Path(extra), half=half)
 
 
 def load_groupvit(folder: Path) -> GroupViT:
@@ -124,8 +121,7 @@ def load_groupvit(folder: Path) -> GroupViT:
     tensors = read_tensors(folder)
     # older versions of transformers stored the position ids
     tensors = {k: v for k, v in tensors.items() if not k.endswith("embeddings.position_ids")}
-    _check_tensors(model.state_dict(), tensors, folder)
-    model.load_state_dict(tensors)
+    fill_module(model, tensors, folder)
     return model.eval()
 
 
@@ -160,13 +156,3 @@ def _read_tokenizer(folder: Path) -> Tokenizer | None:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder).backend_tokenizer
-
-
-def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], folder: Path) -> None:
-    if missing := sorted(set(expected) - set(found)):
-        raise InputError(f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}; copy it again")
-    if odd := sorted(set(found) - set(expected)):
-        raise InputError(f"{folder}: the weights hold {len(odd)} tensors too many, such as {odd[0]}; not a GroupViT?")
-    if odd := sorted(k for k, v in expected.items() if v.shape != found[k].shape):
-        got, shape = tuple(found[odd[0]].shape), tuple(expected[odd[0]].shape)
-        raise InputError(f"{folder}: {odd[0]} has shape {got}, config.json describes {shape}; they don't fit")

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from segue.data.english import article, plural
 from segue.synthetic.scenes.language import lexicon
 from segue.synthetic.scenes.language.parser import Request, Wanted, parse, scene_of, text_to_image
 from segue.synthetic.scenes.placement import INVERSE, RIDDEN, ground
@@ -519,7 +520,8 @@ def _name(view: _View, s: _Sentence, group: _Group) -> None:
     things = [view.scene.things[k] for k in group.members]
     owners = [view.first + k for k in group.members]
     many, person = len(things) > 1, all(t.kind in PEOPLE for t in things)
-    noun = view.say(lexicon.PERSON if group.kind == "people" else lexicon.NOUNS[group.kind])[many]
+    noun = view.say(lexicon.PERSON if group.kind == "people" else lexicon.NOUNS[group.kind])
+    noun = plural(noun) if many else noun
     parts, after = [], ""
     sizes, colours = {t.size for t in things}, {t.colour for t in things}
     told = lexicon.PEOPLE_SIZES if person else lexicon.SIZE_WORDS
@@ -540,7 +542,7 @@ def _name(view: _View, s: _Sentence, group: _Group) -> None:
             parts.append(colour)
         s.said |= {(k, "colour") for k in owners}
     phrase = " ".join([*parts, noun])
-    count = _count(view, group) if many else _article(phrase)
+    count = _count(view, group) if many else article(phrase)
     if s.pieces and s.pieces[-1][0] == "there are" and count.startswith(("a group", "a herd", "a flock", "a trio")):
         s.pieces[-1] = ("there is", ())
     s.name(f"{count} {phrase}", owners)
@@ -552,10 +554,6 @@ def _count(view: _View, group: _Group) -> str:
     if n > 2 and group.kind in lexicon.HERDS and view.chance(0.4):
         return lexicon.HERDS[group.kind]
     return view.say(lexicon.COUNTS[min(n, 7)])
-
-
-def _article(phrase: str) -> str:
-    return "an" if phrase[0] in "aeiou" else "a"
 
 
 def _pronoun(view: _View, group: _Group) -> str:

@@ -1,61 +1,39 @@
 """The words of the picture world: tables that `grammar` tells from and `reading` understands by.
 
-World "a" and world "b" name the same things in other words. A noun is (singular, plural).
+World "a" and world "b" name the same things in other words. Nouns are in the singular.
 """
 
 from __future__ import annotations
 
-Nouns = tuple[tuple[str, str], ...]
 Pairs = tuple[tuple[str, str], ...]
 
-NOUNS: dict[str, dict[str, Nouns]] = {
-    "man": {"a": (("man", "men"), ("man", "men"), ("guy", "guys")), "b": (("gentleman", "gentlemen"), ("man", "men"))},
-    "woman": {"a": (("woman", "women"), ("woman", "women"), ("lady", "ladies")), "b": (("lady", "ladies"),)},
-    "child": {
-        "a": (("child", "children"), ("kid", "kids"), ("young child", "young children")),
-        "b": (("youngster", "youngsters"), ("little one", "little ones"), ("child", "children")),
-    },
-    "dog": {"a": (("dog", "dogs"),), "b": (("pooch", "pooches"), ("hound", "hounds"), ("dog", "dogs"))},
-    "cat": {
-        "a": (("cat", "cats"), ("cat", "cats"), ("kitty", "kitties")),
-        "b": (("feline", "felines"), ("cat", "cats")),
-    },
-    "horse": {"a": (("horse", "horses"),), "b": (("pony", "ponies"), ("horse", "horses"))},
-    "cow": {"a": (("cow", "cows"),), "b": (("dairy cow", "dairy cows"), ("cow", "cows"))},
-    "sheep": {"a": (("sheep", "sheep"),), "b": (("woolly sheep", "woolly sheep"), ("sheep", "sheep"))},
-    "bird": {"a": (("bird", "birds"),), "b": (("songbird", "songbirds"), ("bird", "birds"))},
-    "duck": {"a": (("duck", "ducks"),), "b": (("waterbird", "waterbirds"), ("duck", "ducks"))},
-    "car": {
-        "a": (("car", "cars"), ("car", "cars"), ("sedan", "sedans")),
-        "b": (("automobile", "automobiles"), ("auto", "autos")),
-    },
-    "bus": {"a": (("bus", "buses"), ("city bus", "city buses")), "b": (("coach", "coaches"), ("bus", "buses"))},
-    "truck": {"a": (("truck", "trucks"),), "b": (("lorry", "lorries"), ("truck", "trucks"))},
-    "bicycle": {"a": (("bike", "bikes"), ("bicycle", "bicycles")), "b": (("bicycle", "bicycles"), ("cycle", "cycles"))},
-    "boat": {
-        "a": (("boat", "boats"), ("boat", "boats"), ("sailboat", "sailboats")),
-        "b": (("vessel", "vessels"), ("boat", "boats")),
-    },
-    "airplane": {
-        "a": (("airplane", "airplanes"), ("plane", "planes")),
-        "b": (("aircraft", "aircraft"), ("jet", "jets")),
-    },
-    "tree": {"a": (("tree", "trees"),), "b": (("leafy tree", "leafy trees"), ("tree", "trees"))},
-    "house": {
-        "a": (("house", "houses"), ("house", "houses"), ("home", "homes")),
-        "b": (("cottage", "cottages"), ("building", "buildings")),
-    },
-    "bench": {
-        "a": (("bench", "benches"), ("park bench", "park benches")),
-        "b": (("wooden seat", "wooden seats"), ("bench", "benches")),
-    },
-    "ball": {"a": (("ball", "balls"),), "b": (("round ball", "round balls"), ("ball", "balls"))},
-    "kite": {"a": (("kite", "kites"),), "b": (("paper kite", "paper kites"), ("kite", "kites"))},
-    "umbrella": {"a": (("umbrella", "umbrellas"),), "b": (("parasol", "parasols"), ("umbrella", "umbrellas"))},
-    "flower": {"a": (("flower", "flowers"),), "b": (("blossom", "blossoms"), ("flower", "flowers"))},
-    "balloon": {"a": (("balloon", "balloons"),), "b": (("party balloon", "party balloons"), ("balloon", "balloons"))},
+NOUNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "man": {"a": ("man", "man", "guy"), "b": ("gentleman", "man")},
+    "woman": {"a": ("woman", "woman", "lady"), "b": ("lady",)},
+    "child": {"a": ("child", "kid", "young child"), "b": ("youngster", "little one", "child")},
+    "dog": {"a": ("dog",), "b": ("pooch", "hound", "dog")},
+    "cat": {"a": ("cat", "cat", "kitty"), "b": ("feline", "cat")},
+    "horse": {"a": ("horse",), "b": ("pony", "horse")},
+    "cow": {"a": ("cow",), "b": ("dairy cow", "cow")},
+    "sheep": {"a": ("sheep",), "b": ("woolly sheep", "sheep")},
+    "bird": {"a": ("bird",), "b": ("songbird", "bird")},
+    "duck": {"a": ("duck",), "b": ("waterbird", "duck")},
+    "car": {"a": ("car", "car", "sedan"), "b": ("automobile", "auto")},
+    "bus": {"a": ("bus", "city bus"), "b": ("coach", "bus")},
+    "truck": {"a": ("truck",), "b": ("lorry", "truck")},
+    "bicycle": {"a": ("bike", "bicycle"), "b": ("bicycle", "cycle")},
+    "boat": {"a": ("boat", "boat", "sailboat"), "b": ("vessel", "boat")},
+    "airplane": {"a": ("airplane", "plane"), "b": ("aircraft", "jet")},
+    "tree": {"a": ("tree",), "b": ("leafy tree", "tree")},
+    "house": {"a": ("house", "house", "home"), "b": ("cottage", "building")},
+    "bench": {"a": ("bench", "park bench"), "b": ("wooden seat", "bench")},
+    "ball": {"a": ("ball",), "b": ("round ball", "ball")},
+    "kite": {"a": ("kite",), "b": ("paper kite", "kite")},
+    "umbrella": {"a": ("umbrella",), "b": ("parasol", "umbrella")},
+    "flower": {"a": ("flower",), "b": ("blossom", "flower")},
+    "balloon": {"a": ("balloon",), "b": ("party balloon", "balloon")},
 }
-PERSON: dict[str, Nouns] = {"a": (("person", "people"),), "b": (("individual", "individuals"), ("person", "people"))}
+PERSON: dict[str, tuple[str, ...]] = {"a": ("person",), "b": ("individual", "person")}
 HERDS = {"sheep": "a flock of", "bird": "a flock of", "cow": "a herd of", "horse": "a herd of"}
 
 COLOUR_WORDS = {"gray": {"a": "gray", "b": "grey"}}

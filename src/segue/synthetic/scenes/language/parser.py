@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.english import plural
 from segue.synthetic.scenes.language import lexicon as words
 from segue.synthetic.scenes.placement import PERCHES, STANDS, Plan, Wish, lay_out
 from segue.synthetic.scenes.render import POSES, render
@@ -135,14 +136,16 @@ def _both(table: dict[str, tuple[T, ...]]) -> list[T]:
 
 def _put_nouns(out: _Lexicon) -> None:
     for kind, nouns in words.NOUNS.items():
-        for one, many in _both(nouns):
-            out.put((many,), "noun", ((kind,), (2, 7)))
-            out.put((one,), "noun", ((kind,), (1, 1)))
-    for one, many in _both(words.PERSON):
-        out.put((many,), "noun", (PEOPLE, (2, 7)))
-        out.put((one,), "noun", (PEOPLE, (1, 1)))
+        _put_noun(out, _both(nouns), (kind,))
+    _put_noun(out, _both(words.PERSON), PEOPLE)
     for number, count in words.NUMBERS.items():
         out.put((number,), "count", count)
+
+
+def _put_noun(out: _Lexicon, nouns: list[str], kinds: tuple[str, ...]) -> None:
+    for noun in nouns:
+        out.put((plural(noun),), "noun", (kinds, (2, 7)))
+        out.put((noun,), "noun", (kinds, (1, 1)))
 
 
 def _put_traits(out: _Lexicon) -> None:
