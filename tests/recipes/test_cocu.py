@@ -1,6 +1,8 @@
 """Training with curated concepts from end to end, tiny: the archive, the batches, the checkpoint."""
 
 import json
+import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -8,14 +10,25 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from scenes_and_pair import write_pair, write_scenes
 from segue.api.open_vocabulary import load_open_vocabulary
+from segue.data.formats import read_pictures
 from segue.methods.cocu.archive import read_archive
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
 from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
 from segue.recipes import cocu as recipe
-from segue.recipes.cocu import SCENES, CocuBatches, System, build_model, cocu, prepare_training, with_noun_captions
+from segue.recipes.cocu import (
+    SCENES,
+    CocuBatches,
+    System,
+    build_model,
+    cocu,
+    prepare_training,
+    read_val,
+    with_noun_captions,
+)
 from segue.synthetic.scenes.scene import CLASSES
 from segue.types import InputError, Phrase, Picture, PictureSet
 
@@ -188,3 +201,65 @@ def test_mirrored_pictures_have_the_sides_of_their_captions_swapped(settings):
 def test_bad_settings(settings, changes):
     with pytest.raises(InputError, match="expected one or more, above 0"):
         replace(settings, **changes)
+
+
+@pytest.fixture
+def torn(scenes, tmp_path):
+    """The scenes with a train and a val picture that can't be read."""
+    copy = tmp_path / "torn"
+    shutil.copytree(scenes, copy)
+    for split in ("train", "val"):
+        read_pictures(copy, split).pictures[1].load.args[0].write_bytes(b"broken")
+    return copy
+
+
+@pytest.mark.parametrize("system", ["groupvit", "full"])
+def test_pictures_that_can_not_be_read_stop_before_training_or_are_skipped(settings, torn, tmp_path, system):
+    bad = replace(settings, data=torn, system=system, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
+    with pytest.raises(InputError, match=r"1 of 14 (inputs|pictures) can't be read"):
+        cocu(bad)
+    assert not bad.out.exists()
+    skipping = replace(bad, on_bad="skip")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        corpus, archive = prepare_training(skipping)
+        val = read_val(skipping)
+        assert cocu(skipping).name == "best"
+    assert any("1 of 2 pictures can't be read" in str(one.message) for one in caught)
+    assert len(corpus.pictures) == len(corpus.captions) == 13
+    assert archive is None or len(archive) == 13
+    assert len(val.pictures) == 1
+
+
+def test_a_val_picture_that_can_not_be_read_stops_before_training(settings, scenes, torn, tmp_path):
+    whole = read_pictures(scenes, "train").pictures[1].load.args[0]
+    whole_copy = torn / whole.relative_to(scenes)
+    whole_copy.write_bytes(whole.read_bytes())
+    with pytest.raises(InputError, match="1 of 2 pictures can't be read"):
+        cocu(replace(settings, data=torn, system="groupvit", out=tmp_path / "run", steps=2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_all_trainings_can_be_set_to_is_passed_on(settings, tmp_path):
+    run = tmp_path / "run"
+    best = cocu(
+        replace(settings, system="groupvit", out=run, steps=20, evaluations=20, lr=0.0, patience=2, accumulate=2,
+                half=True)
+    )  # fmt: skip
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    values = [row["evaluate/miou"] for row in history]
+    assert len(values) < 20
+    assert max(values) == values[-3]  # two evaluations without gain
+    state = json.loads(next((run / "state").glob("step-*/state.json")).read_text())
+    assert (state["options"]["accumulate"], state["options"]["warmup"], state["options"]["clip_norm"]) == (2, 1, 5.0)
+    types = {tensor.dtype for tensor in load_file(best / "model.safetensors").values()}
+    assert torch.float16 in types
+    assert torch.float32 not in types
+
+
+def test_the_warm_up_is_a_fifteenth_of_the_steps(settings, tmp_path):
+    run = replace(settings, system="groupvit", out=tmp_path / "run", steps=30, evaluations=1)
+    cocu(run)
+    rates = [json.loads(line)["lr"] for line in (run.out / "history.jsonl").read_text().splitlines()]
+    assert rates[:2] == [run.lr / 2, run.lr]
+    assert rates[2] == run.lr > rates[3]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from segue.api.curation import CurationCorpus, curate_corpus, read_curation_corpus
 from segue.api.open_vocabulary import OpenVocabularySegmenter
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import check_pictures, read_pictures, recognise
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
 from segue.evaluation.labels import score_pictures, with_truth
@@ -221,7 +221,9 @@ def prepare_training(settings: CocuSettings) -> tuple[CurationCorpus, Archive | 
         on_bad=settings.on_bad,
     )
     if settings.system == "groupvit":
-        return corpus, None
+        images = PictureSet([replace(picture, label_map=None) for picture in corpus.pictures])
+        readable = {picture.name for picture in check_pictures(images, settings.on_bad).pictures}
+        return corpus.without({picture.name for picture in corpus.pictures} - readable), None
     folder, curation = CURATION[settings.system]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with locked(settings.curated):
@@ -246,7 +248,7 @@ def read_val(settings: CocuSettings) -> PictureSet | None:
     if "val" in recognise(settings.data)[1]:
         found = read_pictures(settings.data, "val", settings.on_bad)
         if any(p.label_map or any(r.mask for r in p.regions) for p in found.pictures):
-            return found
+            return check_pictures(found, settings.on_bad)
     print(f"{settings.data}: no val split with masks to score on; the last weights are kept", flush=True)
     return None
 
