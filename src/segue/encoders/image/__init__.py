@@ -44,10 +44,8 @@ def load_image_encoder(config: dict[str, Any]) -> ImageEncoder:
     encoder = _build(kind, options)
     check_fingerprint(encoder, kind, sha256)
     if preprocessing:
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in preprocessing.items()
-        }
-        encoder.preprocessing = Preprocessing(**fields)
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in preprocessing.items()}
+        encoder.preprocessing = Preprocessing(**values)
     return encoder
 
 
