@@ -11,7 +11,7 @@ from segue.types import InputError
 
 
 def test_bench_curate(capsys):
-    main(["bench", "curate", "--json", "--pictures", "1000", "--width", "32", "--concepts", "100"])
+    main(["lab", "bench", "curate", "--json", "--pictures", "1000", "--width", "32", "--concepts", "100"])
     found = json.loads(capsys.readouterr().out)
     stages = {"concepts", "index", "retrieval", "expansion", "ranking", "clustering", "writing", "sampling"}
     assert set(found["pictures_per_s"]) == set(found["pictures_per_cpu_s"]) == stages

@@ -41,7 +41,7 @@ from segue.recipes.cocu import (
     train_pair_once,
 )
 from segue.synthetic.scenes.language.omissions import naming_rates, read_omissions
-from segue.training.journal import read_history
+from segue.training.logger import read_history
 from segue.training.state import has_state
 from segue.types import InputError
 from segue.weights import bundled
