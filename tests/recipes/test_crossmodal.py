@@ -121,10 +121,10 @@ def test_draw_and_tell_from_the_command_line(segue, model, tmp_path):
     assert len(json.loads(out)["layouts"]) == 2
     assert read_layout(tmp_path / "layout-1.png", 32).shape == (32, 32)
     assert (tmp_path / "layout-0-panoptic.json").exists()
-    status, out, _ = segue("tell", str(tmp_path / "layout-0.png"), "--model", str(model), "--num", "2")
+    status, out, _ = segue("caption-layout", str(tmp_path / "layout-0.png"), "--model", str(model), "--num", "2")
     assert status == 0
     assert len(out.splitlines()) == 2
-    status, _, _ = segue("tell", str(tmp_path / "layout-0-colours.png"), "--model", str(model))
+    status, _, _ = segue("caption-layout", str(tmp_path / "layout-0-colours.png"), "--model", str(model))
     assert status == 0
 
 
@@ -152,11 +152,11 @@ def test_bad_input_is_told(segue, model, tmp_path):
     with pytest.raises(InputError, match="2 layouts and 1 pictures"):
         illustrator.tell_many([np.zeros((8, 8), np.uint8)] * 2, [PIXELS])
     Image.fromarray(np.full((4, 4, 3), 200, np.uint8)).save(tmp_path / "rgb.png")
-    status, _, error = segue("tell", str(tmp_path / "rgb.png"), "--model", str(model))
+    status, _, error = segue("caption-layout", str(tmp_path / "rgb.png"), "--model", str(model))
     assert status == 2
     assert "give its palette" in error
     write_layout(np.full((4, 4), 255, np.uint8), tmp_path / "void.png", 32)
-    status, _, error = segue("tell", str(tmp_path / "void.png"), "--model", str(model))
+    status, _, error = segue("caption-layout", str(tmp_path / "void.png"), "--model", str(model))
     assert status == 2
     assert "nothing to tell" in error
 
@@ -238,7 +238,7 @@ def test_words_of_any_script_are_drawn_and_told_to_be_unknown(segue, model, tmp_
 )
 def test_masks_that_mean_nothing_are_refused(segue, model, tmp_path, pixels, mode, said):
     Image.fromarray(pixels).save(tmp_path / "mask.png")
-    status, _, error = segue("tell", str(tmp_path / "mask.png"), "--model", str(model))
+    status, _, error = segue("caption-layout", str(tmp_path / "mask.png"), "--model", str(model))
     assert status == 2
     assert said in error
     assert error.count("\n") == 1
@@ -249,7 +249,7 @@ def test_masks_that_mean_nothing_are_refused(segue, model, tmp_path, pixels, mod
 
 def test_a_colour_mask_with_its_own_palette(segue, model, tmp_path):
     Image.fromarray(np.full((5, 90, 3), (9, 8, 7), np.uint8)).save(tmp_path / "mask.png")
-    tell = ("tell", str(tmp_path / "mask.png"), "--model", str(model), "--palette", str(tmp_path / "palette.json"))
+    tell = ("caption-layout", str(tmp_path / "mask.png"), "--model", str(model), "--palette", str(tmp_path / "palette.json"))
     for text, status, said in (
         ("[[1, 2, 3], [9, 8, 7]]", 0, ""),
         ("[[1, 2], [9, 8]]", 2, "one for each class"),

@@ -32,7 +32,7 @@ from tiny_pair import CAPTIONS, tiny_pair, tiny_scenes
 def home(tmp_path_factory):
     """A pair, scenes, and a file of captions."""
     folder = tmp_path_factory.mktemp("home")
-    tiny_pair(folder / "pair-scenes")
+    tiny_pair(folder / "scenes-encoder")
     tiny_scenes(folder / "scenes")
     (folder / "mine.txt").write_text("\n".join(CAPTIONS) + "\n")
     return folder
@@ -42,7 +42,7 @@ def home(tmp_path_factory):
 def quick(home, tmp_path, monkeypatch):
     monkeypatch.setitem(SIZES, "segue", SynticConfig(width=32, layers=1, heads=2, dropout=0.0))
     return replace(
-        SYNTIC, out=tmp_path / "run", corpus=home / "mine.txt", pair=str(home / "pair-scenes"),
+        SYNTIC, out=tmp_path / "run", corpus=home / "mine.txt", pair=str(home / "scenes-encoder"),
         images=home / "pictures", cache=home / "features", vocabulary=300, max_tokens=30,
         fo_steps=2, steps=3, batch_size=4, ema=0.0,
     )  # fmt: skip
@@ -144,7 +144,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
 
 def test_further_experiments_train_only_what_no_other_row_has_trained(home, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
-    monkeypatch.setattr(syntic_tables, "OTHER_WORLD", {"train": 3, "val": 0, "test": 3, "size": 48})
+    monkeypatch.setattr(syntic_tables, "OTHER_DOMAIN", {"train": 3, "val": 0, "test": 3, "size": 48})
     rows = syntic_scenes_table(replace(quick, steps=2, pictures=8, support=12))
     named, work = {row.name: row for row in rows}, tmp_path / "work" / "syntic_scenes"
     swapped, found = [], {}
@@ -153,7 +153,7 @@ def test_further_experiments_train_only_what_no_other_row_has_trained(home, quic
         found[name] = named[name].run(named[name].work(work, home))
     assert [p.name for p in work.glob("*/last")] == ["last"]
     assert (work / "main-full-0" / "last").exists()
-    assert swapped == [12]  # by full-TT alone: as many captions of the other world as the support set had
+    assert swapped == [12]  # by full-TT alone: as many captions of the other domain as the support set had
     assert found["cross_domain/clipre/0"] != found["cross_domain/clipre-TT/0"]
     assert found["cross_domain/clipre/0"]["clipscore"] > 0
     for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap/0"):
@@ -188,7 +188,7 @@ def test_the_table_of_photographs_finds_its_parts(home, quick, tmp_path, monkeyp
     make_scenes(data / "coco_tiny", train=3, val=0, test=0, size=48)
     with pytest.raises(InputError, match=r"no image-text pair in .*; train it by segue ablate align_flickr8k"):
         row.run(row.work(work, data))
-    shutil.copytree(home / "pair-scenes", work.parent / "align_flickr8k" / "val-full-0" / "best")
+    shutil.copytree(home / "scenes-encoder", work.parent / "align_flickr8k" / "val-full-0" / "best")
     for name in ("flickr8k/full/0", "coco_tiny/full/0", "coco_tiny/full-text/1", "flickr8k/clipre/0"):
         found = rows[name].run(rows[name].work(work, data))
         assert set(found) == {"bleu4", "rouge_l", "cider", "clipscore"}
@@ -267,7 +267,7 @@ def test_a_bad_corpus_is_refused(quick, tmp_path, segue, content, message):
     (tmp_path / "bad.txt").write_bytes(content)
     with pytest.raises(InputError, match=message):
         syntic(replace(quick, corpus=tmp_path / "bad.txt"))
-    status, _, error = segue("train", "syntic", "--corpus", tmp_path / "bad.txt", "--pair", quick.pair)
+    status, _, error = segue("train", "syntic", "--data", tmp_path / "bad.txt", "--encoder", quick.pair)
     assert (status, message in error) == (2, True)
 
 

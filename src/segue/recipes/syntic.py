@@ -23,9 +23,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.embedding import BATCH
+from segue.api.embedding import BATCH_SIZES
 from segue.data.corpus import Corpus, read_corpus
-from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, picture_items, show_progress, text_items
+from segue.data.embedding_store import (
+    EmbeddingStore,
+    Item,
+    StorePlan,
+    fill_store,
+    picture_items,
+    show_progress,
+    text_items,
+)
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
@@ -45,8 +53,8 @@ from segue.methods.syntic import (
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
-from segue.synthetic.scenes.scene import THINGS
-from segue.synthetic.text_to_image import Painter, Sketchbook, StableDiffusion, generate_pictures
+from segue.synthetic.scenes.scene import THING_CLASSES
+from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import fit
 from segue.types import InputError
 
@@ -145,7 +153,7 @@ SYNTIC_SCENES = SynticSettings(
 )
 
 
-def syntic(settings: SynticSettings) -> Path:
+def syntic(settings: SynticSettings = SYNTIC) -> Path:
     """Train on a file of captions, or on those of a data set; returns the checkpoint's folder.
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
@@ -155,7 +163,7 @@ def syntic(settings: SynticSettings) -> Path:
     return train_captioner(settings, corpus, names)
 
 
-def syntic_scenes(settings: SynticSettings) -> Path:
+def syntic_scenes(settings: SynticSettings = SYNTIC_SCENES) -> Path:
     """Train on the captions of the synthetic scenes, whose objects are the names to look for.
 
     Raises InputError when the scenes are not there.
@@ -164,7 +172,7 @@ def syntic_scenes(settings: SynticSettings) -> Path:
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
-    return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THINGS)
+    return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
 
 
 def read_captions(path: Path, max_words: int = 0, on_bad: Literal["stop", "skip"] = "stop") -> Corpus:
@@ -253,7 +261,7 @@ def prepare_features(
 
 def _drawable(corpus: Corpus, order: NDArray[np.int64]) -> NDArray[np.int64]:
     """The captions that name something which the synthetic scenes have. Raises InputError when there is none."""
-    drawable = np.array([i for i in order if Sketchbook.understands(corpus.captions[i])], np.int64)
+    drawable = np.array([i for i in order if SyntheticTextToImage.can_draw(corpus.captions[i])], np.int64)
     if not len(drawable):
         raise InputError(
             f"the synthetic scenes can show none of {len(order):,} captions; pass --text-to-image diffusion:FOLDER, or "
@@ -272,7 +280,7 @@ def _synthetic_images(settings: SynticSettings, captions: list[str]) -> list[Pat
         return generate_pictures(captions, settings.images, text_to_image_model(settings), progress=show_progress)
 
 
-def text_to_image_model(settings: SynticSettings) -> Painter:
+def text_to_image_model(settings: SynticSettings) -> TextToImage:
     """The model that `settings.text_to_image` names. Raises InputError for an unknown name."""
     kind, _, source = settings.text_to_image.partition(":")
     if kind == "diffusion" and source:
@@ -281,15 +289,15 @@ def text_to_image_model(settings: SynticSettings) -> Painter:
         raise InputError(
             f"text_to_image {settings.text_to_image!r}: expected synthetic, text or diffusion:ID-OR-FOLDER"
         )
-    return Sketchbook()
+    return SyntheticTextToImage()
 
 
 def cached_features(
     cache: Path, kind: Literal["images", "texts"], items: list[Item], encoder: DualEncoder
 ) -> NDArray[np.float16]:
     """The features (N, D) of images or texts, from the store in `cache` that holds exactly these."""
-    plan = Plan(encoder.fingerprint, kind, encoder.width, batch_size=BATCH[kind])
-    content = str([plan, [(item.name, item.content) for item in items]])
+    plan = StorePlan(encoder.fingerprint, kind, encoder.width, batch_size=BATCH_SIZES[kind])
+    content = str([plan, [(item.name, item.content_key) for item in items]])
     folder = cache / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     embed = encoder.embed_images if kind == "images" else encoder.embed_texts
 
@@ -308,7 +316,7 @@ def detect_objects(items: Sequence[Item], settings: SynticSettings) -> tuple[lis
     assert settings.detector is not None
     detect = load_detector(settings.detector, settings.device)
     names = sorted(detect.names)
-    content = str([settings.detector, [(item.name, item.content) for item in items]])
+    content = str([settings.detector, [(item.name, item.content_key) for item in items]])
     file = settings.cache / f"objects-{hashlib.sha256(content.encode()).hexdigest()[:16]}.jsonl"
     with locked(file):
         file.touch()

@@ -52,8 +52,8 @@ from segue.recipes.syntic import (
     read_captions,
     train_decoder,
 )
-from segue.synthetic.scenes.language.web_captions import weblike
-from segue.synthetic.scenes.scene import THINGS
+from segue.synthetic.scenes.language.web_captions import add_web_noise
+from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
@@ -189,7 +189,7 @@ def _row(case: Case, settings: SynticSettings, work: Work) -> dict[str, float]:
     other = _other_domain(shared) if case.other_domain else None
     test = first(read_pictures(other or scenes, "test"), TESTED)
     texts = read_corpus(other / KARPATHY).captions if other and case.other_support else None
-    return score_system(settings, lambda: read_captions(settings.data), THINGS, test, texts)
+    return score_system(settings, lambda: read_captions(settings.data), THING_CLASSES, test, texts)
 
 
 def _scenes(work: Work) -> Path:
@@ -215,14 +215,16 @@ def _encoder(work: Work) -> str:
 
 
 def _other_domain(shared: Path) -> Path:
-    return create_once(shared / "data-scenes-b", lambda out: make_scenes(out, world="b", progress=True, **OTHER_DOMAIN))
+    return create_once(
+        shared / "data-scenes-b", lambda out: make_scenes(out, domain="b", progress=True, **OTHER_DOMAIN)
+    )
 
 
 def _web_text(shared: Path, scenes: Path) -> Path:
     """The captions of the scenes with web noise, as .jsonl."""
 
     def make(out: Path) -> None:
-        corpus = weblike(read_corpus(scenes / KARPATHY))
+        corpus = add_web_noise(read_corpus(scenes / KARPATHY))
         rows = [{"caption": c, "image": str(g)} for c, g in zip(corpus.captions, corpus.group.tolist(), strict=True)]
         write_text(out, "".join(json.dumps(row) + "\n" for row in rows))
 
