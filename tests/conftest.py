@@ -12,17 +12,17 @@ NOTES = ["Bilateral pulmonary infection, two infected areas, all left lung and u
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    from segue.data.transforms import Preprocessing
-    from segue.encoders.text.small import SmallText
+    from segue.encoders.text.small import SmallTextEncoder
     from segue.methods.reclmis.config import RecLMISConfig
     from segue.methods.reclmis.model import build_reclmis
-    from segue.methods.segmenters import Saved, save
+    from segue.methods.segmenters import SavedSegmenter, save_segmenter
+    from segue.nn.preprocessing import Preprocessing
 
     torch.manual_seed(0)
-    text = SmallText(SmallText.train_tokenizer(NOTES), width=16, layers=1, heads=2)
+    text = SmallTextEncoder(SmallTextEncoder.train_tokenizer(NOTES), width=16, layers=1, heads=2)
     network = build_reclmis(RecLMISConfig(widths=(8, 8, 16, 16)), text)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save(Saved(network, Preprocessing(size=32), 1.2, {"recipe": "a test"}), folder)
+    save_segmenter(SavedSegmenter(network, Preprocessing(size=32), 1.2, {"recipe": "a test"}), folder)
     return folder
 
 

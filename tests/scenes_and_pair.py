@@ -3,8 +3,8 @@
 import torch
 
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
-from segue.encoders.image.small import SmallImage
-from segue.encoders.text.small import SmallText
+from segue.encoders.image.small import SmallImageEncoder
+from segue.encoders.text.small import SmallTextEncoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.synthetic.scenes.writer import make_scenes
 
@@ -16,9 +16,10 @@ def write_scenes(folder):
 
 def write_pair(folder):
     torch.manual_seed(0)
-    text = SmallText(SmallText.train_tokenizer(["a photo of a dog on the grass"]), width=16, layers=1, heads=2)
+    tokenizer = SmallTextEncoder.train_tokenizer(["a photo of a dog on the grass"])
+    text = SmallTextEncoder(tokenizer, width=16, layers=1, heads=2)
     save_dual_encoder(
-        VisionTextDualEncoder(DualEncoderConfig(8, 12), SmallImage(size=32, width=16, layers=1, heads=2), text),
+        VisionTextDualEncoder(DualEncoderConfig(8, 12), SmallImageEncoder(size=32, width=16, layers=1, heads=2), text),
         folder,
         {},
     )

@@ -1,11 +1,20 @@
-"""The losses against naive loops written straight from the paper (RecLMIS Eq. 5, 6, 8, 10)."""
+"""The losses against naive loops written straight from the papers, and against values computed by hand."""
 
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from segue.losses import conditioned_similarity, contrastive_loss, dice_loss, reconstruction_loss
+from segue.losses import (
+    conditioned_similarity,
+    contrastive_loss,
+    dice_loss,
+    hardest_negative_loss,
+    info_nce,
+    reconstruction_loss,
+    segmentation_loss,
+)
 
 B, N, L, D = 3, 6, 5, 4
 
@@ -60,22 +69,22 @@ def test_contrastive_loss_is_equation_6(features, temperature):
 
 def test_reconstruction_loss_is_equation_8(features):
     v, _, w_v, _, _ = features
-    guess = v.flip(1)
+    prediction = v.flip(1)
     naive = sum(
-        sum(w_v[b, n] * sum((v[b, n, d] - guess[b, n, d]) ** 2 for d in range(D)) / D for n in range(N)) / N
+        sum(w_v[b, n] * sum((v[b, n, d] - prediction[b, n, d]) ** 2 for d in range(D)) / D for n in range(N)) / N
         for b in range(B)
     )
-    assert reconstruction_loss(v, guess, w_v).item() == pytest.approx(float(naive) / B, rel=1e-5)
+    assert reconstruction_loss(v, prediction, w_v).item() == pytest.approx(float(naive) / B, rel=1e-5)
 
 
 def test_reconstruction_loss_of_words_is_equation_10_over_real_words(features):
     _, e, _, w_e, words = features
-    guess = e.flip(2)
+    prediction = e.flip(2)
     naive = 0.0
     for b in range(B):
         real = [j for j in range(L) if words[b, j]]
-        naive += sum(w_e[b, j] * float(((e[b, j] - guess[b, j]) ** 2).mean()) for j in real) / len(real)
-    assert reconstruction_loss(e, guess, w_e, words).item() == pytest.approx(float(naive) / B, rel=1e-5)
+        naive += sum(w_e[b, j] * float(((e[b, j] - prediction[b, j]) ** 2).mean()) for j in real) / len(real)
+    assert reconstruction_loss(e, prediction, w_e, words).item() == pytest.approx(float(naive) / B, rel=1e-5)
 
 
 def test_dice_loss_of_tiny_masks():
@@ -91,3 +100,74 @@ def test_dice_loss_is_the_mean_over_the_pictures():
     logits, y = torch.randn(4, 1, 5, 5, generator=g), (torch.rand(4, 1, 5, 5, generator=g) > 0.5).float()
     one_by_one = torch.stack([dice_loss(a[None], b[None]) for a, b in zip(logits, y, strict=True)]).mean()
     torch.testing.assert_close(dice_loss(logits, y), one_by_one)
+
+
+def test_segmentation_loss_is_dice_and_cross_entropy_by_hand():
+    y = torch.tensor([[[[1.0, 0.0]]]])
+    logits = torch.tensor([[[[0.0, math.log(3)]]]])  # probabilities 1/2 and 3/4
+    dice = 1 - (2 * 0.5 + 1) / (0.25 + 0.5625 + 1 + 1)
+    entropy = (math.log(2) + math.log(4)) / 2
+    assert segmentation_loss(logits, y).item() == pytest.approx(dice + entropy, rel=1e-6)
+    assert dice_loss(logits, y, smooth=3.0).item() == pytest.approx(1 - 4 / (1.8125 + 3), rel=1e-6)
+
+
+def test_info_nce_by_hand():
+    """Cosines 1, 0, .6 and .8: the rows and the columns have different sums."""
+    image, text = torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.eye(2)
+    s = 2.0
+    rows = -math.log(math.exp(s) / (math.exp(s) + 1)) - math.log(
+        math.exp(0.8 * s) / (math.exp(0.6 * s) + math.exp(0.8 * s))
+    )
+    columns = -math.log(math.exp(s) / (math.exp(s) + math.exp(0.6 * s))) - math.log(
+        math.exp(0.8 * s) / (1 + math.exp(0.8 * s))
+    )
+    found = info_nce(image, text, torch.arange(2), torch.tensor(s)).item()
+    assert found == pytest.approx((rows + columns) / 4, rel=1e-6)
+
+
+def test_info_nce_golden():
+    image, text = torch.eye(2), torch.eye(2)
+    scale = torch.tensor(2.0)
+    expected = -torch.log(torch.tensor(2.0).exp() / (torch.tensor(2.0).exp() + 1))
+    torch.testing.assert_close(info_nce(image, text, torch.arange(2), scale), expected)
+
+
+def test_captions_of_one_image_are_not_used_as_negatives():
+    rows = F.normalize(torch.randn(4, 8), dim=-1)
+    text = F.normalize(torch.randn(4, 8), dim=-1)
+    image_index = torch.tensor([0, 1, 1, 2])
+    before = info_nce(rows, text, image_index, torch.tensor(10.0))
+    logits = 10 * rows @ text.T
+    logits[1, 2] = logits[2, 1] = -torch.inf
+    expected = (F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4))) / 2
+    torch.testing.assert_close(before, expected)
+    assert info_nce(rows, text, torch.zeros(4, dtype=torch.int64), torch.tensor(10.0)) == 0
+
+
+def test_swapping_images_and_texts_changes_no_loss():
+    a, b = (F.normalize(torch.randn(5, 8), dim=-1) for _ in range(2))
+    image_index = torch.tensor([0, 1, 2, 2, 3])
+    for loss in (
+        lambda x, y: info_nce(x, y, image_index, torch.tensor(7.0)),
+        lambda x, y: hardest_negative_loss(x, y, image_index),
+    ):
+        torch.testing.assert_close(loss(a, b), loss(b, a))
+
+
+def test_hardest_negative_golden():
+    image = torch.eye(3)
+    text = F.normalize(torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0, 1]]), dim=-1)
+    # pairs score 1, .8, 1; image 0's hardest negative text scores .6, text 1's hardest negative image .6
+    expected = (torch.tensor([0.0, 0, 0]).mean() + torch.tensor([0.0, 0.0, 0]).mean()) / 2
+    torch.testing.assert_close(hardest_negative_loss(image, text, torch.arange(3)), expected)
+    expected = ((0.5 + 0.6 - 1) + (0.5 + 0.6 - 0.8)) / 3 / 2
+    torch.testing.assert_close(hardest_negative_loss(image, text, torch.arange(3), 0.5), torch.tensor(expected))
+    assert hardest_negative_loss(image, text, torch.zeros(3, dtype=torch.int64)) == 0
+
+
+def test_the_default_margin_of_the_hardest_negatives():
+    """Pairs score 1 and .6; the negatives 0 and .8: only one hinge is open, .2 + .8 - .6 = .4 in each direction."""
+    image = torch.eye(2)
+    text = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
+    open_hinges = ((0.2 + 0.8 - 1) + 0 + 0 + (0.2 + 0.8 - 0.6)) / 4
+    assert hardest_negative_loss(image, text, torch.arange(2)).item() == pytest.approx(open_hinges, rel=1e-5)

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
-from segue.encoders.image.small import SmallImage
-from segue.encoders.text.small import SmallText
+from segue.encoders.image.small import SmallImageEncoder
+from segue.encoders.text.small import SmallTextEncoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.synthetic.scenes.writer import make_scenes
 
@@ -21,9 +21,9 @@ CAPTIONS = [
 def tiny_pair(folder: Path, width: int = 16, seed: int = 0) -> Path:
     """An untrained pair of that width."""
     torch.manual_seed(seed)
-    text = SmallText(SmallText.train_tokenizer(CAPTIONS), width=16, layers=1, heads=2)
+    text = SmallTextEncoder(SmallTextEncoder.train_tokenizer(CAPTIONS), width=16, layers=1, heads=2)
     save_dual_encoder(
-        VisionTextDualEncoder(DualEncoderConfig(width=width, hidden=0), SmallImage(size=32), text), folder, {}
+        VisionTextDualEncoder(DualEncoderConfig(width=width, hidden=0), SmallImageEncoder(size=32), text), folder, {}
     )
     return folder
 

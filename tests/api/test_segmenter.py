@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import segue
-from segue.api import Member, Segmenter, load
-from segue.data.transforms import Preprocessing
+from segue.api import Member, Segmenter, load, load_segmenter
+from segue.nn.preprocessing import Preprocessing
+from segue.options import SegmentOptions
 from segue.types import InputError
 
 LEFT = "Unilateral pulmonary infection, one infected area, upper left lung."
@@ -68,16 +69,16 @@ def test_the_answer_lies_on_the_pictures_own_grid(tiny_model):
 
 
 def test_only_the_inferring_path_is_resident(tiny_model):
-    lean, full = load(tiny_model), load(tiny_model, explain=True)
-    assert lean.members[0].network.interest is None
-    assert lean.members[0].network.rebuild_vision is None
-    assert full.members[0].network.interest is not None
-    with pytest.raises(InputError, match="load it with explain=True"):
-        lean.explain(IMAGE, LEFT)
+    lean, full = load(tiny_model), load_segmenter(tiny_model, attribution=True)
+    assert lean.members[0].network.conditions is None
+    assert lean.members[0].network.vision_reconstructor is None
+    assert full.members[0].network.conditions is not None
+    with pytest.raises(InputError, match="load it with attribution=True"):
+        lean.attribute(IMAGE, LEFT)
 
 
-def test_an_explanation_speaks_of_the_notes_words(tiny_model):
-    why = load(tiny_model, explain=True).explain(IMAGE, LEFT)
+def test_an_attribution_is_of_the_notes_words(tiny_model):
+    why = load_segmenter(tiny_model, attribution=True).attribute(IMAGE, LEFT)
     assert why.patches.shape == why.gradcam.shape == (40, 56)
     assert {"left", "lung"} <= {word for word, _ in why.words}
     assert sum(weight for _, weight in why.words) == pytest.approx(1, abs=1e-5)
@@ -94,8 +95,10 @@ def test_batches_answer_like_single_pictures_and_keep_their_order(tiny_model):
 
 def test_tta_of_a_mirrored_picture_with_swapped_sides_is_the_mirrored_answer(tiny_model):
     model = load(tiny_model)
-    here = model.segment(IMAGE, LEFT, tta=True)
-    there = model.segment(np.ascontiguousarray(IMAGE[:, ::-1]), LEFT.replace("left", "right"), tta=True)
+    here = model.segment(IMAGE, LEFT, options=SegmentOptions(tta=True))
+    there = model.segment(
+        np.ascontiguousarray(IMAGE[:, ::-1]), LEFT.replace("left", "right"), options=SegmentOptions(tta=True)
+    )
     np.testing.assert_allclose(here.probability, there.probability[:, ::-1], atol=1e-5)
 
 
@@ -106,7 +109,7 @@ class Fixed(torch.nn.Module):
         super().__init__()
         self.logit = logit
 
-    def forward(self, image, notes):
+    def forward(self, image, notes, encode=None):
         return torch.full((len(image), 1, *image.shape[-2:]), self.logit)
 
 
@@ -129,17 +132,17 @@ def test_a_folder_of_folds_is_an_ensemble(tiny_model, tmp_path):
 
 def test_windows_cover_a_large_picture(tiny_model):
     large = np.tile(IMAGE, (3, 3, 1))
-    answer = load(tiny_model).segment(large, LEFT, window=48)
+    answer = load(tiny_model).segment(large, LEFT, options=SegmentOptions(window=48))
     assert answer.mask.shape == (120, 168)
     flat = np.full((96, 96, 3), 90, np.uint8)
-    whole = Segmenter([Member(Fixed(1.0))], Preprocessing(size=32)).segment(flat, window=48)
+    whole = Segmenter([Member(Fixed(1.0))], Preprocessing(size=32)).segment(flat, options=SegmentOptions(window=48))
     np.testing.assert_allclose(whole.probability, 1 / (1 + np.exp(-1.0)), atol=1e-4)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -3])
 def test_a_threshold_is_a_probability(tiny_model, threshold):
-    with pytest.raises(InputError, match="expected a probability between 0 and 1"):
-        load(tiny_model).segment(IMAGE, LEFT, threshold=threshold)
+    with pytest.raises(InputError, match=r"threshold: got .*, expected more than 0, less than 1"):
+        load(tiny_model).segment(IMAGE, LEFT, options=SegmentOptions(threshold=threshold))
 
 
 def test_a_blank_note_is_refused_and_none_is_not(tiny_model):
@@ -165,8 +168,8 @@ def test_an_export_is_smaller_and_answers_alike(tiny_model, tmp_path):
     export(tiny_model, tmp_path / "small")
     small, full = tmp_path / "small/model.safetensors", tiny_model / "model.safetensors"
     assert small.stat().st_size < 0.6 * full.stat().st_size
-    here, there = load(tiny_model), load(tmp_path / "small", explain=True)
+    here, there = load(tiny_model), load_segmenter(tmp_path / "small", attribution=True)
     np.testing.assert_allclose(here.segment(IMAGE, LEFT).probability, there.segment(IMAGE, LEFT).probability, atol=5e-3)
-    assert there.explain(IMAGE, LEFT).words
+    assert there.attribute(IMAGE, LEFT).words
     with pytest.raises(InputError, match="is there already"):
         export(tiny_model, tmp_path / "small")

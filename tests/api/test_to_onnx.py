@@ -11,7 +11,6 @@ import segue as package
 from segue.api import graphs, to_onnx
 from segue.data.tokenizer import CaptionTokenizer
 from segue.methods import syntic
-from segue.methods.checkpoint import bundled
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
@@ -19,6 +18,7 @@ from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
 from segue.methods.cocu.inference import group_maps
 from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
 from segue.types import InputError
+from segue.weights import bundled
 from tiny_pair import CAPTIONS
 
 pytest.importorskip("onnxruntime")
@@ -75,12 +75,12 @@ def test_the_commands_segmenter_answers_as_the_predictor_does(tiny_model, home, 
     notes = ["left lung", None, "two infected areas, all left lung"]
     tokenizer = Tokenizer.from_file(str(home / "segmenter" / told["tokens"]["file"]))
     rows = [tokenizer.encode(note).ids if note else [] for note in notes]
-    ids, real = np.zeros((3, 20), np.int64), np.zeros((3, 20), np.bool_)
+    ids, word_mask = np.zeros((3, 20), np.int64), np.zeros((3, 20), np.bool_)
     for i, row in enumerate(rows):
-        ids[i, : len(row)], real[i, : len(row)] = row, True
+        ids[i, : len(row)], word_mask[i, : len(row)] = row, True
     pixels = model.preprocessing.to_tensor([np.full((40, 56, 3), 90, np.uint8)]).expand(3, -1, -1, -1)
     pixels = pixels + torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    (logits,) = run("segmenter", pixels=pixels.numpy(), ids=ids, real=real)
+    (logits,) = run("segmenter", pixels=pixels.numpy(), ids=ids, word_mask=word_mask)
     wanted = torch.stack([x[0] for x in model._logits(pixels, notes)])
     np.testing.assert_allclose(logits[:, 0], wanted.detach().numpy(), atol=1e-4)
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
@@ -143,7 +143,7 @@ def test_a_groupvit_in_two_graphs(home):
 def test_a_difference_is_an_error_and_leaves_nothing(tiny_model, tmp_path, segue, monkeypatch):
     monkeypatch.setattr(to_onnx, "write_graph", lambda graph, path: None)
     monkeypatch.setattr(to_onnx, "session", lambda path, threads: None)
-    monkeypatch.setattr(to_onnx, "answer", lambda running, inputs: [np.zeros((len(inputs["pixels"]), 1, 32, 32))])
+    monkeypatch.setattr(to_onnx, "run_onnx", lambda running, inputs: [np.zeros((len(inputs["pixels"]), 1, 32, 32))])
     status, _, error = segue("export", tiny_model, "--onnx", tmp_path / "out")
     assert status == 1
     assert "onnxruntime's answers differ from torch's" in error
@@ -151,11 +151,11 @@ def test_a_difference_is_an_error_and_leaves_nothing(tiny_model, tmp_path, segue
 
 
 def test_what_can_not_be_exported_is_named(segue, tmp_path, tiny_model):
-    status, _, error = segue("export", "pair-scenes", "--onnx", tmp_path / "out")
+    status, _, error = segue("export", "scenes-encoder", "--onnx", tmp_path / "out")
     assert status == 2
-    assert "'pair' has no ONNX export; what has: segmenters (reclmis, unet)" in error
+    assert "'dual_encoder' has no ONNX export; what has: segmenters (reclmis, unet)" in error
     with pytest.raises(InputError, match=r"VisionTextDualEncoder: has no ONNX export"):
-        to_onnx.export_onnx(package.load(bundled()["pair-scenes"]), tmp_path / "out")
+        to_onnx.export_onnx(package.load(bundled()["scenes-encoder"]), tmp_path / "out")
     model = package.load(tiny_model)
     model.members *= 2
     with pytest.raises(InputError, match="2 folds"):

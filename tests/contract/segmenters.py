@@ -3,8 +3,8 @@
 import torch
 
 from segue.api import Member, Segmenter, load
-from segue.data.transforms import Preprocessing
-from segue.methods.segmenters import Saved, save
+from segue.methods.segmenters import SavedSegmenter, save_segmenter
+from segue.nn.preprocessing import Preprocessing
 
 NOTES = ["One infected area, upper left lung.", None]
 
@@ -45,7 +45,7 @@ class SegmenterContract:
         network, preprocessing = self.make().eval(), Preprocessing(size=32)
         image = (torch.rand(40, 50, 3, generator=torch.Generator().manual_seed(0)) * 255).byte().numpy()
         before = Segmenter([Member(network, 1.5)], preprocessing).segment(image, NOTES[0])
-        save(Saved(network, preprocessing, 1.5, {"recipe": "a test"}), tmp_path / "model")
+        save_segmenter(SavedSegmenter(network, preprocessing, 1.5, {"recipe": "a test"}), tmp_path / "model")
         after = load(tmp_path / "model").segment(image, NOTES[0])
         assert (before.probability == after.probability).all()
         assert after.mask.shape == (40, 50)

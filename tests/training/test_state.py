@@ -16,8 +16,8 @@ class Killed(BaseException):
 
 
 def read(folder):
-    tensors, facts = state.read_state(folder)
-    return facts["step"], tensors
+    tensors, metadata = state.read_state(folder)
+    return metadata["step"], tensors
 
 
 def test_state_round_trip_keeps_the_newest_only(tmp_path):

@@ -4,32 +4,33 @@
 >>> answer = model.segment("chest.png", note="One infected area, upper left lung.")
 >>> answer.mask, answer.area, answer.score
 
-Which predictor it is, the checkpoint's method tells; `load_segmenter` and its like give a known one, with its type.
+The checkpoint's method decides which predictor it is; `load_segmenter` and its like give a known one, with its type.
+Names are imported when they are first used: one predictor doesn't load the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-from segue.api.captioner import Caption, Captioner, load_captioner
-from segue.api.describer import Describer, load_describer
-from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
-from segue.api.illustrator import Illustrator, Layout, load_illustrator
-from segue.api.labeller import Labeller, load_labeller
-from segue.api.models import ENSEMBLE, find, method_of
-from segue.api.segmenter import Explanation, Member, Segmenter, export, load_segmenter, read_notes
-from segue.methods.checkpoint import bundled
-from segue.methods.cocu.inference import NamedMap
-from segue.methods.dual_encoder.checkpoint import load_dual_encoder
+if TYPE_CHECKING:
+    from segue.api.captioner import Caption, Captioner, load_captioner
+    from segue.api.describer import Describer, load_describer
+    from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
+    from segue.api.illustrator import Illustrator, Layout, load_illustrator
+    from segue.api.labeller import Labeller, load_labeller
+    from segue.api.segmenter import Attribution, Member, Segmenter, export, load_segmenter, read_notes
+    from segue.methods.cocu.inference import NamedMap
+    from segue.methods.dual_encoder.checkpoint import load_dual_encoder
+    from segue.weights import bundled
 
 __all__ = [
-    "ENSEMBLE",
+    "Attribution",
     "Caption",
     "Captioner",
     "Describer",
-    "Explanation",
     "Illustrator",
     "Labeller",
     "Layout",
@@ -51,21 +52,44 @@ __all__ = [
     "save_pretrained",
 ]
 
-LOADERS: dict[str, Callable[..., Any]] = {
-    "cocu": load_labeller,
-    "crossmodal": load_illustrator,
-    "pair": load_dual_encoder,
-    "reclmis": load_segmenter,
-    "sgdiff": load_describer,
-    "syntic": load_captioner,
-    "unet": load_segmenter,
+_MODULES = {
+    "segue.api.captioner": ("Caption", "Captioner", "load_captioner"),
+    "segue.api.describer": ("Describer", "load_describer"),
+    "segue.api.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
+    "segue.api.illustrator": ("Illustrator", "Layout", "load_illustrator"),
+    "segue.api.labeller": ("Labeller", "load_labeller"),
+    "segue.api.segmenter": ("Attribution", "Member", "Segmenter", "export", "load_segmenter", "read_notes"),
+    "segue.methods.cocu.inference": ("NamedMap",),
+    "segue.methods.dual_encoder.checkpoint": ("load_dual_encoder",),
+    "segue.weights": ("bundled",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+LOADERS: dict[str, str] = {  # by the checkpoint's method
+    "cocu": "segue.api.labeller:load_labeller",
+    "crossmodal": "segue.api.illustrator:load_illustrator",
+    "dual_encoder": "segue.methods.dual_encoder.checkpoint:load_dual_encoder",
+    "reclmis": "segue.api.segmenter:load_segmenter",
+    "sgdiff": "segue.api.describer:load_describer",
+    "syntic": "segue.api.captioner:load_captioner",
+    "unet": "segue.api.segmenter:load_segmenter",
 }
 
 
-def load(name_or_path: str | Path, *, device: str = "cpu", **options: Any) -> Any:
-    """A predictor from a bundled name or a checkpoint folder. options: those of the method's own loader."""
+def load(name_or_path: str | Path, *, device: str = "cpu", **options: object) -> Any:
+    """A predictor from a bundled name, a checkpoint folder or a hub id owner/name[@revision].
+
+    options: those of the method's own loader, such as `attribution` of `load_segmenter`.
+    Raises InputError when it can't be had.
+    """
+    from segue.api.models import find, method_of
+
     folder = find(name_or_path)
-    loader = LOADERS.get(method_of(folder) or "", load_segmenter)
-    model = loader(folder, device=device, **options)
-    model.folder = folder  # which `save_pretrained` gives away
-    return model
+    loader = resolve_name(LOADERS.get(method_of(folder) or "", LOADERS["reclmis"]))
+    return loader(folder, device=device, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'segue.api' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

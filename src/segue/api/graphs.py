@@ -1,6 +1,6 @@
-"""What `segue export --onnx` writes of each kind of model: modules of tensors alone, each one ONNX graph.
+"""What `segue export --onnx` writes of each kind of model: modules with tensors as inputs, each one ONNX graph.
 
-B pictures or rows, S side in pixels, L tokens, V vocabulary, D width of the image-text pair, W of the decoder.
+B images or rows, S side in pixels, L tokens, V vocabulary, D width of the dual encoder, W of the decoder.
 """
 
 from __future__ import annotations
@@ -47,29 +47,31 @@ class Graph:
 
 
 class SegmenterGraph(nn.Module):
-    """Pixels and a note's tokens -> logits; a row without any real token has no note."""
+    """Pixels and a note's tokens -> logits; a row whose mask is all False has no note."""
 
     def __init__(self, member: Member) -> None:
         super().__init__()
         self.network, self.temperature = member.network, member.temperature
 
-    def forward(self, pixels: Tensor, ids: Tensor | None = None, real: Tensor | None = None) -> Tensor:
-        """pixels: (B, 3, S, S). ids: (B, L) int64. real: (B, L) bool. Returns calibrated logits (B, 1, S, S)."""
-        if ids is None or real is None or not isinstance(self.network, RecLMIS):
-            return self.network(pixels, [None] * len(pixels)) / self.temperature
-        return self.network.segment_words(pixels, *self._read(self.network, ids, real)) / self.temperature
+    def forward(self, pixels: Tensor, ids: Tensor | None = None, word_mask: Tensor | None = None) -> Tensor:
+        """pixels: (B, 3, S, S). ids: (B, L) int64. word_mask: (B, L) bool. Returns calibrated logits (B, 1, S, S)."""
+        if ids is None or word_mask is None or not isinstance(self.network, RecLMIS):
+            logits: Tensor = self.network(pixels, [None] * len(pixels))
+        else:
+            logits = self.network.segment_encoded(pixels, *self._encode(self.network, ids, word_mask))
+        return logits / self.temperature
 
     @staticmethod
-    def _read(network: RecLMIS, ids: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """As `RecLMIS.read`, for notes already cut into tokens."""
-        assert network.text is not None  # as this graph has tokens
-        assert network.words is not None
+    def _encode(network: RecLMIS, ids: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `RecLMIS.encode_notes`, for token ids."""
+        assert network.text_encoder is not None  # as this graph has tokens
+        assert network.word_projection is not None
         first = torch.arange(ids.shape[1], device=ids.device) == 0
-        silent = ~real.any(1, keepdim=True)  # (B, 1)
-        told = real | (silent & first)
-        e = network.text(ids, told)
-        silence = network.words.silence * first[:, None]  # (L, width): the learned word, then nothing
-        return network.words(torch.where(silent[..., None], silence, e), told), told
+        missing = ~word_mask.any(1, keepdim=True)  # (B, 1), no note
+        mask = word_mask | (missing & first)
+        e = network.text_encoder(ids, mask)
+        null_text = network.word_projection.null_text * first[:, None]  # (L, width): the learned vector, then zeros
+        return network.word_projection(torch.where(missing[..., None], null_text, e), mask), mask
 
 
 def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
@@ -77,14 +79,14 @@ def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
     if len(model.members) != 1:
         raise InputError(f"this model is {len(model.members)} folds, whose answers are averaged; export one of them")
     network, side = model.members[0].network, model.preprocessing.size
-    text = getattr(network, "text", None)
+    text = network.text_encoder
     return {
         "segmenter": Graph(
             SegmenterGraph(model.members[0]),
             lambda rows, length: {"pixels": torch.randn(rows, 3, side, side)} | _note(text, rows, length),
             ("logits",),
             {"pixels": {0: "batch"}}
-            | ({"ids": {0: "batch", 1: "tokens"}, "real": {0: "batch", 1: "tokens"}} if text else {}),
+            | ({"ids": {0: "batch", 1: "tokens"}, "word_mask": {0: "batch", 1: "tokens"}} if text else {}),
             (1, text.max_tokens) if text else (1,),
         )
     }
@@ -94,10 +96,10 @@ def _note(text: TextEncoder | None, rows: int, length: int) -> dict[str, Tensor]
     """Notes of `length` tokens at most; the last of several rows has none."""
     if text is None:
         return {}
-    real = torch.arange(length) < torch.randint(1, length + 1, (rows, 1))
-    real[1:][-1:] = False
+    word_mask = torch.arange(length) < torch.randint(1, length + 1, (rows, 1))
+    word_mask[1:][-1:] = False
     ids = torch.randint(0, text.tokenizer.get_vocab_size(), (rows, length))
-    return {"ids": ids * real, "real": real}
+    return {"ids": ids * word_mask, "word_mask": word_mask}
 
 
 # ------------------------------------------------------------------------------------------- captioners

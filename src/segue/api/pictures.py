@@ -1,4 +1,4 @@
-"""A picture as a caller gives it: a file's path, or its pixels."""
+"""An image as a caller gives it: a path, or pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Picture = str | Path | NDArray[np.uint8]
 
 
 def pixels_of(image: Picture) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB. Raises InputError for a file or an array that is no picture."""
+    """(H, W, 3) uint8 RGB. Raises InputError for a file or an array that is no image."""
     if isinstance(image, str | Path):
         return read_image(Path(image))
     check_image(image)

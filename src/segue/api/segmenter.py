@@ -1,12 +1,12 @@
-"""Outlining what a note describes: the predictor of the methods `reclmis` and `unet`."""
+"""Note-guided segmentation: the predictor of the methods `reclmis` and `unet`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,57 +15,64 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.api.hub import HubMixin
-from segue.api.models import ENSEMBLE, find
+from segue.api.models import find, members
 from segue.api.pictures import Picture, pixels_of
 from segue.data.medical.notes import swap_sides
-from segue.data.transforms import Preprocessing
+from segue.encoders.text.cache import TextFeatureCache
 from segue.methods.reclmis.model import RecLMIS
-from segue.methods.segmenters import Network, restore, save
+from segue.methods.segmenters import Network, restore_segmenter, save_segmenter
+from segue.nn.preprocessing import Preprocessing
 from segue.nn.stopping import stop_point
+from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation, to_install
 
 
-def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", explain: bool = False) -> Segmenter:
-    """A segmenter from a bundled name, a checkpoint folder, or a folder of folds (whose probabilities are averaged).
+def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", attribution: bool = False) -> Segmenter:
+    """A segmenter from a bundled name, a checkpoint folder, a hub id, or an ensemble (a folder of folds).
 
-    explain: also keep the vision-to-text branch, which `Segmenter.explain` needs and `segment` doesn't.
+    attribution: also load the vision-to-text branch, which `Segmenter.attribute` needs and `segment` doesn't.
+    Raises InputError when it can't be had, or the device is not there.
     """
     folder = find(name_or_path, device)
-    folders = [folder]
-    if (folder / ENSEMBLE).exists():
-        folders = [folder / name for name in json.loads((folder / ENSEMBLE).read_text())["members"]]
-    saved = [restore(f, "explain" if explain else "inference") for f in folders]
-    members = [Member(s.network.to(device), s.temperature) for s in saved]
-    for member in members:
-        member.network.remember_notes()
-    model = Segmenter(members, saved[0].preprocessing, device)
-    model.folder = folder
-    return model
+    saved = [restore_segmenter(member, "attribution" if attribution else "inference") for member in members(folder)]
+    networks = [Member.caching_notes(one.network.to(device), one.temperature) for one in saved]
+    return Segmenter(networks, saved[0].preprocessing, device, folder=folder)
 
 
 def export(name_or_path: str | Path, out: Path) -> None:
-    """Write a segmenter as small as it can be used: float16, without what only training needs (`explain` works)."""
+    """Write a segmenter as small as it can be: float16, without what only training needs (`attribute` works).
+
+    Raises InputError when `out` is there already.
+    """
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
-    save(restore(find(name_or_path), "explain"), out, half=True)
-
-
-LEAST_WINDOW = 32  # pixels; a smaller part of a picture shows nothing
+    save_segmenter(restore_segmenter(find(name_or_path), "attribution"), out, half=True)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a predictor, and the temperature that calibrates its logits."""
+    """One network of a predictor.
+
+    temperature: calibrates its logits, which are divided by it. cache: the features of notes already read; None reads
+    each note anew.
+    """
 
     network: Network
     temperature: float = 1.0
+    cache: TextFeatureCache | None = None
+
+    @classmethod
+    def caching_notes(cls, network: Network, temperature: float = 1.0) -> Member:
+        """A member that reads each note once; for networks whose weights no longer change."""
+        text = network.text_encoder
+        return cls(network, temperature, None if text is None else TextFeatureCache(text))
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Why a mask came out as it did, on the picture's grid.
+class Attribution:
+    """Why a mask came out as it did, on the image's own grid.
 
-    patches: (H, W) float32, W_poi of Eq. 2 (share of interest, scaled to a peak of 1). words: (token, W_woi) pairs
+    patches: (H, W) float32, W_poi of Eq. 2, scaled to a maximum of 1. words: (token, W_woi of Eq. 3) pairs
     whose weights sum to 1. gradcam: (H, W) float32 in [0, 1], Grad-CAM of the decoder's first layer.
     """
 
@@ -75,28 +82,31 @@ class Explanation:
 
 
 class Segmenter(HubMixin):
-    """Outlines in a picture what its note describes."""
+    """Segments in an image what its note describes.
 
-    def __init__(self, members: Sequence[Member], preprocessing: Preprocessing, device: str = "cpu") -> None:
-        self.members, self.preprocessing, self.device = list(members), preprocessing, device
+    members: one network, or the folds of an ensemble, whose probabilities are averaged.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        preprocessing: Preprocessing,
+        device: str = "cpu",
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        self.members, self.preprocessing, self.device, self.folder = list(members), preprocessing, device, folder
 
     def segment(
-        self,
-        image: Picture,
-        note: str | None = None,
-        *,
-        threshold: float = 0.5,
-        tta: bool = False,
-        window: int = 0,
+        self, image: Picture, note: str | None = None, *, options: SegmentOptions = SegmentOptions()
     ) -> Segmentation:
-        """Segment one picture.
+        """Segment one image.
 
         image: a path, or (H, W, 3) uint8 RGB. note: None for the model's own guess without a note.
-        tta: also segment the mirrored picture under the note with its sides swapped, and average.
-        window: > 0 slides a square window of that many pixels over a large picture (half overlapping), each
-        resized to the network's input. The note is read by every window: sides then mean sides of the window.
+        options: with `window`, every window reads the note: sides then mean sides of the window.
+        Raises InputError for what is no image, and a note that is blank or above 2,000 words.
         """
-        return next(self.segment_many([image], [note], threshold=threshold, tta=tta, window=window))
+        return next(self.segment_many([image], [note], options=options))
 
     def segment_many(
         self,
@@ -104,41 +114,40 @@ class Segmenter(HubMixin):
         notes: Iterable[str | None],
         *,
         batch_size: int = 16,
-        threshold: float = 0.5,
-        tta: bool = False,
-        window: int = 0,
+        options: SegmentOptions = SegmentOptions(),
     ) -> Iterator[Segmentation]:
-        """Segment pictures one after another, `batch_size` at a time; answers come in the pictures' order."""
-        if not 0 < threshold < 1:
-            raise InputError(f"threshold: got {threshold}, expected a probability between 0 and 1")
-        if window and window < LEAST_WINDOW:
-            raise InputError(f"window: got {window} pixels, expected 0 (none) or {LEAST_WINDOW} or more")
-        waiting = zip(images, notes, strict=True)
-        while pairs := list(islice(waiting, batch_size)):
-            arrays, said = [pixels_of(image) for image, _ in pairs], [note for _, note in pairs]
-            probabilities = self._probabilities(arrays, said, window)
-            if tta:
-                mirrored = self._mirrored(arrays, said, window)
-                pairs_of = zip(probabilities, mirrored, strict=True)
-                probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in pairs_of]
-            for probability, note in zip(probabilities, said, strict=True):
-                yield Segmentation(probability, note, threshold)
+        """Segment images one after another, `batch_size` at a time; answers come in the images' order."""
+        remaining = zip(images, notes, strict=True)
+        while batch := list(islice(remaining, batch_size)):
+            arrays, batch_notes = [pixels_of(image) for image, _ in batch], [note for _, note in batch]
+            probabilities = self._probabilities(arrays, batch_notes, options.window)
+            if options.tta:
+                mirrored = self._mirrored(arrays, batch_notes, options.window)
+                both = zip(probabilities, mirrored, strict=True)
+                probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
+            for probability, note in zip(probabilities, batch_notes, strict=True):
+                yield Segmentation(probability, note, options.threshold)
 
-    def explain(self, image: Picture, note: str) -> Explanation:
-        """W_poi, W_woi and Grad-CAM for one picture and note; the predictor must be loaded with explain=True."""
-        network, array = self.members[0].network, pixels_of(image)
-        if not isinstance(network, RecLMIS) or network.text is None:
-            raise InputError("this model reads no notes, so there is no interest in words or patches to explain")
+    def attribute(self, image: Picture, note: str) -> Attribution:
+        """W_poi, W_woi and Grad-CAM for one image and note, by the first member.
+
+        Raises InputError for a model that reads no notes, or was loaded without attribution=True.
+        """
+        member, array = self.members[0], pixels_of(image)
+        network = member.network
+        if not isinstance(network, RecLMIS) or network.text_encoder is None:
+            raise InputError("this model reads no notes, so its masks can't be attributed to words or patches")
         x = self.preprocessing.to_tensor([array]).to(self.device)
         with torch.no_grad():
-            w_poi, w_woi = network.interests(x, [note])
+            w_poi, w_woi = network.condition_weights(x, [note], member.cache)
         size = (array.shape[0], array.shape[1])
-        words = list(zip(network.text.words(note), w_woi[0].tolist(), strict=False))
-        return Explanation(_map(w_poi[0], size), words, _map(grad_cam(network, x, note), size))
+        words = list(zip(network.text_encoder.token_texts(note), w_woi[0].tolist(), strict=False))
+        return Attribution(_heat_map(w_poi[0], size), words, _heat_map(grad_cam(member, x, note), size))
 
     def _mirrored(
-        self, images: list[NDArray], notes: list[str | None], window: int
+        self, images: list[NDArray[np.uint8]], notes: list[str | None], window: int | None
     ) -> list[NDArray[np.float32] | None]:
+        """The probabilities of the mirrored images, mirrored back; None where the note's sides can't be swapped."""
         swapped = [note if note is None else swap_sides(note) for note in notes]
         safe = [i for i, (old, new) in enumerate(zip(notes, swapped, strict=True)) if (old is None) == (new is None)]
         flipped = [np.ascontiguousarray(images[i][:, ::-1]) for i in safe]
@@ -146,7 +155,9 @@ class Segmenter(HubMixin):
         return [np.ascontiguousarray(answers[i][:, ::-1]) if i in answers else None for i in range(len(images))]
 
     @torch.inference_mode()
-    def _probabilities(self, images: list[NDArray], notes: list[str | None], window: int) -> list[NDArray[np.float32]]:
+    def _probabilities(
+        self, images: list[NDArray[np.uint8]], notes: list[str | None], window: int | None
+    ) -> list[NDArray[np.float32]]:
         if not images:
             return []
         if window:
@@ -155,10 +166,10 @@ class Segmenter(HubMixin):
         return [_on_grid(one, image.shape[:2]).numpy() for one, image in zip(logits, images, strict=True)]
 
     def _logits(self, x: Tensor, notes: Sequence[str | None]) -> list[list[Tensor]]:
-        """For each picture its calibrated (S, S) logits from every member."""
+        """For each image its calibrated (S, S) logits from every member."""
         stop_point()
         x = x.to(self.device)
-        per_member = [(m.network(x, notes) / m.temperature).float().cpu()[:, 0] for m in self.members]
+        per_member = [(m.network(x, notes, m.cache) / m.temperature).float().cpu()[:, 0] for m in self.members]
         return [list(one) for one in zip(*per_member, strict=True)]
 
     def _slide(self, image: NDArray[np.uint8], note: str | None, window: int) -> NDArray[np.float32]:
@@ -174,39 +185,44 @@ class Segmenter(HubMixin):
 
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
         answer = sliding_window_inference(pixels, (window, window), 8, predict, overlap=0.5, mode="gaussian")
-        return torch.as_tensor(answer)[0, 0].clamp(0, 1).numpy()
+        probability: NDArray[np.float32] = torch.as_tensor(answer)[0, 0].clamp(0, 1).numpy()
+        return probability
 
 
 def _on_grid(logits: list[Tensor], size: Sequence[int]) -> Tensor:
-    """The members' (S, S) logits -> (H, W) mean probability on the picture's own grid; logits are interpolated."""
+    """The members' (S, S) logits -> (H, W) mean probability on the image's own grid; logits are interpolated."""
     grids = (F.interpolate(x[None, None], size=tuple(size), mode="bilinear", align_corners=False)[0, 0] for x in logits)
     return torch.stack([g.sigmoid() for g in grids]).mean(0)
 
 
-def _map(x: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+def _heat_map(x: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
     up = F.interpolate(x[None, None].float(), size=size, mode="bilinear", align_corners=False)[0, 0].cpu()
-    return (up / up.max().clamp_min(1e-12)).numpy()
+    scaled: NDArray[np.float32] = (up / up.max().clamp_min(1e-12)).numpy()
+    return scaled
 
 
-def grad_cam(network: RecLMIS, image: Tensor, note: str | None) -> Tensor:
+def grad_cam(member: Member, image: Tensor, note: str | None) -> Tensor:
     """Grad-CAM of the decoder's first layer for the foreground: (h, w) >= 0 on that layer's grid, unscaled.
 
     The class score is the sum of the logits over the predicted foreground (over all pixels when it is empty).
     """
-    kept: list[Tensor] = []
-    hook = network.decoder.merge[0].register_forward_hook(lambda _m, _i, out: kept.append(out))
+    network, features = cast(RecLMIS, member.network), list[Tensor]()
+    hook = network.decoder.merge[0].register_forward_hook(lambda _module, _inputs, output: features.append(output))
     try:
-        logits = network(image, [note])
+        logits = network(image, [note], member.cache)
     finally:
         hook.remove()
-    chosen = logits.detach() > 0
-    score = (logits * chosen).sum() if chosen.any() else logits.sum()
-    (gradient,) = torch.autograd.grad(score, kept[0])
-    return (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1)[0].clamp_min(0).detach()
+    foreground = logits.detach() > 0
+    score = (logits * foreground).sum() if foreground.any() else logits.sum()
+    (gradient,) = torch.autograd.grad(score, features[0])
+    return (gradient.mean((2, 3), keepdim=True) * features[0]).sum(1)[0].clamp_min(0).detach()
 
 
 def read_notes(path: Path) -> list[tuple[str, str | None]]:
-    """(picture, note) pairs of a CSV with the columns image and note; an empty note means none."""
+    """(image, note) pairs of a CSV with the columns image and note; an empty note means none.
+
+    Raises InputError for a file that is missing, not UTF-8, empty, or has other columns.
+    """
     import csv
 
     if not path.is_file():

@@ -1,7 +1,7 @@
 """`segue export --onnx`: a model as a folder of ONNX graphs that need neither Segue nor torch.
 
 The folder holds each graph as one file with its weights, model.json (inputs, outputs, sizes, and how to use it) and
-tokenizer.json where words are read or written. Nothing of it is written unless onnxruntime answers like torch.
+tokenizer.json where texts are read or written. It is only written if onnxruntime's outputs equal torch's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch._dynamo
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.captioner import Captioner as PairedCaptioner
+from segue.api.captioner import Captioner as CaptionPredictor
 from segue.api.graphs import EXPORTED, Graph, graphs_of
 from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import find, method_of
@@ -31,9 +31,9 @@ from segue.methods.syntic import Captioner, load_captioner
 from segue.types import InputError, to_install
 
 TOLERANCE = 1e-4
-ROWS = (1, 2, 3)
+ROWS = (1, 2, 3)  # batch sizes that each graph is checked at
 SEED = 0
-LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its image-text pair
+LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its dual encoder
     "cocu": load_labeller,
     "reclmis": load_segmenter,
     "syntic": load_captioner,
@@ -42,7 +42,10 @@ LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs
 
 
 def load_model(name_or_path: str | Path) -> Any:
-    """The model of a bundled name or a checkpoint folder, as `export_onnx` takes it; InputError for other kinds."""
+    """The model of a bundled name, a checkpoint folder or a hub id, as `export_onnx` takes it.
+
+    Raises InputError for a method without ONNX export.
+    """
     folder = find(name_or_path)
     method = method_of(folder)
     if method not in LOADERS:
@@ -59,9 +62,9 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
     """
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
-    model = model.trained if isinstance(model, PairedCaptioner) else model
+    model = model.trained if isinstance(model, CaptionPredictor) else model
     graphs = graphs_of(model)
-    _packages()
+    _check_packages()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as inside:
         fresh = Path(inside) / "fresh"
@@ -70,12 +73,12 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
         for name, graph in graphs.items():
             write_graph(graph, fresh / f"{name}.onnx")
             differences[name] = check_graph(graph, fresh / f"{name}.onnx")
-        _write_about(model, fresh, differences)
+        _write_description(model, fresh, differences)
         os.replace(fresh, out)
     return differences
 
 
-def _packages() -> None:
+def _check_packages() -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -85,16 +88,16 @@ def _packages() -> None:
 
 
 def write_graph(graph: Graph, path: Path) -> None:
-    """One graph by torch's exporter, its weights inside."""
+    """Write one graph, weights included, by torch's exporter."""
     torch.manual_seed(SEED)
     inputs = graph.sample(ROWS[-1], max(2, sorted(graph.lengths)[len(graph.lengths) // 2]))
     axes = {name: graph.axes.get(name, {}) for name in inputs}
     logger, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
-    uncached = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)  # it costs more time than it saves here
+    uncached = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)  # slower with it
     try:
         logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), torch.no_grad(), uncached:
-            warnings.simplefilter("ignore")  # of torch's own making
+            warnings.simplefilter("ignore")  # torch warns of its own code
             torch.onnx.export(
                 graph.module.eval(), (), path, kwargs=inputs, input_names=list(inputs),
                 output_names=list(graph.outputs), dynamic_shapes=axes, external_data=False, dynamo=True, verbose=False,
@@ -113,100 +116,107 @@ def session(path: Path, threads: int = 0) -> Any:
 
 
 def check_graph(graph: Graph, path: Path) -> float:
-    """The largest difference between onnxruntime and torch, over batches and lengths. ArithmeticError above 1e-4."""
-    running, worst = session(path, torch.get_num_threads()), 0.0
+    """The largest difference between onnxruntime and torch, over batch sizes and lengths.
+
+    Raises ArithmeticError when it is above `TOLERANCE`, and for other shapes or NaN.
+    """
+    running, largest = session(path, torch.get_num_threads()), 0.0
     torch.manual_seed(SEED)
     for rows in ROWS:
         for length in graph.lengths:
             inputs = graph.sample(rows, length)
-            for name, ours, theirs in zip(graph.outputs, eager(graph, inputs), answer(running, inputs), strict=True):
+            outputs = zip(graph.outputs, run_torch(graph, inputs), run_onnx(running, inputs), strict=True)
+            for name, ours, theirs in outputs:
                 if ours.shape != theirs.shape or not np.isfinite(theirs).all():
                     raise ArithmeticError(
                         f"{path.name}: {name} has shape {theirs.shape}, torch's {ours.shape}, or holds NaN"
                     )
-                worst = max(worst, float(np.abs(ours - theirs).max(initial=0.0)))
-    if worst > TOLERANCE:
+                largest = max(largest, float(np.abs(ours - theirs).max(initial=0.0)))
+    if largest > TOLERANCE:
         raise ArithmeticError(
-            f"{path.name}: onnxruntime's answers differ from torch's by {worst:.2g}, more than {TOLERANCE:g}"
+            f"{path.name}: onnxruntime's answers differ from torch's by {largest:.2g}, more than {TOLERANCE:g}"
         )
-    return worst
+    return largest
 
 
-def eager(graph: Graph, inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
-    """What torch answers."""
+def run_torch(graph: Graph, inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
+    """The outputs of the graph's module, without gradients."""
     with torch.inference_mode():
         found = graph.module(**inputs)
     return [x.numpy() for x in ((found,) if isinstance(found, Tensor) else found)]
 
 
-def answer(running: Any, inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
-    """What onnxruntime answers."""
-    return running.run(None, {name: x.numpy() for name, x in inputs.items()})
+def run_onnx(running: Any, inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
+    """The outputs of an onnxruntime session (`session`)."""
+    outputs: list[NDArray[Any]] = running.run(None, {name: x.numpy() for name, x in inputs.items()})
+    return outputs
 
 
 # ------------------------------------------------------------------------------------------- model.json
 
 
-def _write_about(model: Any, folder: Path, differences: dict[str, float]) -> None:
-    told: dict[str, Any] = {
-        "graphs": {name: {**_ends(folder / f"{name}.onnx"), "largest_difference": x} for name, x in differences.items()}
+def _write_description(model: Any, folder: Path, differences: dict[str, float]) -> None:
+    graphs = {
+        name: {**_interface(folder / f"{name}.onnx"), "largest_difference": difference}
+        for name, difference in differences.items()
     }
+    description: dict[str, Any] = {"graphs": graphs}
     if isinstance(model, Segmenter):
-        told |= _segmenter(model, folder)
+        description |= _describe_segmenter(model, folder)
     elif isinstance(model, Captioner):
-        told |= _captioner(model, folder)
+        description |= _describe_captioner(model, folder)
     elif isinstance(model, Labeller):
-        told |= _labeller(model, folder)
-    (folder / "model.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        description |= _describe_labeller(model, folder)
+    (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def _ends(path: Path) -> dict[str, Any]:
+def _interface(path: Path) -> dict[str, Any]:
     """A graph's file, inputs and outputs as onnxruntime reads them: sizes are numbers, or names where any will do."""
     running = session(path, 1)
-    ends = {"inputs": running.get_inputs(), "outputs": running.get_outputs()}
+    sides = {"inputs": running.get_inputs(), "outputs": running.get_outputs()}
     return {"file": path.name} | {
-        side: [{"name": x.name, "type": x.type, "shape": x.shape} for x in found] for side, found in ends.items()
+        side: [{"name": x.name, "type": x.type, "shape": x.shape} for x in found] for side, found in sides.items()
     }
 
 
-def _segmenter(model: Segmenter, folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = {"job": "segment by note", "pixels": asdict(model.preprocessing)}
-    told["use"] = [
+def _describe_segmenter(model: Segmenter, folder: Path) -> dict[str, Any]:
+    description: dict[str, Any] = {"job": "segment by note", "pixels": asdict(model.preprocessing)}
+    description["use"] = [
         "pixels: RGB / 255, resized to size x size (bilinear, anti-aliased), minus mean, over std; channels first",
         "logits: resize (bilinear, pixel centres) to the picture's own grid, then sigmoid; the mask is 0.5 or more",
     ]
-    text = getattr(model.members[0].network, "text", None)
+    text = model.members[0].network.text_encoder
     if text is not None:
         _write_tokenizer(text.tokenizer, folder)
-        told["tokens"] = {"file": "tokenizer.json", "most": text.max_tokens}
-        told["use"] += ["ids: of tokenizer.json, 0 behind a note's end; real: true on tokens; all false for no note"]
-    return told
+        description["tokens"] = {"file": "tokenizer.json", "most": text.max_tokens}
+        description["use"] += ["ids: of tokenizer.json, 0 on padding; word_mask: true on tokens, all false for no note"]
+    return description
 
 
-def _captioner(model: Captioner, folder: Path) -> dict[str, Any]:
+def _describe_captioner(model: Captioner, folder: Path) -> dict[str, Any]:
     net, words = model.model, model.words
     _write_tokenizer(words.tokenizer, folder)
-    told: dict[str, Any] = {"job": "caption"}
-    told["tokens"] = {
+    description: dict[str, Any] = {"job": "caption"}
+    description["tokens"] = {
         "file": "tokenizer.json", "end": net.end, "never": list(net.silent), "most": net.config.max_tokens
     }  # fmt: skip
-    told["pair"] = {key: model.pair[key] for key in ("width", "fingerprint")}
-    told["use"] = [
-        "picture: the image-text pair's feature, of length 1; objects: those of the names of what is seen, found: "
-        "which are real (one row of zeros that is not found for no objects)",
+    description["encoder"] = {key: model.pair[key] for key in ("width", "fingerprint")}
+    description["use"] = [
+        "picture: the dual encoder's image feature, of length 1; objects: text features of the detected objects' "
+        "names; found: false on padding (one row of zeros that is not found for no objects)",
         "start gives the first token's logits and the cache; step takes a token and the cache (keys_out, values_out "
         "become keys, values) and gives the next token's, until the token `end`",
         "projected: the same as picture",
     ]
     if net.config.fp:
-        told["use"][-1] = "projected: normalise(softmax(support @ picture / tau) @ support), Eq. 3"
-        told["support"] = {"tau": net.config.tau, "file": None if model.support is None else "support.npy"}
+        description["use"][-1] = "projected: normalise(softmax(support @ picture / tau) @ support), Eq. 3"
+        description["support"] = {"tau": net.config.tau, "file": None if model.support is None else "support.npy"}
         if model.support is not None:
             np.save(folder / "support.npy", np.asarray(model.support.features))
-    return told
+    return description
 
 
-def _labeller(model: Labeller, folder: Path) -> dict[str, Any]:
+def _describe_labeller(model: Labeller, folder: Path) -> dict[str, Any]:
     c, card = model.model.config, model.card
     if model.model.tokenizer is not None:
         _write_tokenizer(model.model.tokenizer, folder)

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from torch import Tensor
 
 from segue.data.medical.notes import swap_sides
-from segue.types import Example, InputError
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a checkpoint remembers of its input: the square size in pixels, and the mean and deviation of [0, 1] RGB."""
-
-    size: int = 224
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise InputError(f"size of pictures: got {self.size} pixels, expected 1 or more")
-
-    def to_tensor(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """(H, W, 3) uint8 pictures of any size -> (B, 3, size, size) float32, normalised."""
-        batch = np.stack([resize_image(image, (self.size, self.size)) for image in images])
-        pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
-        return (pixels - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+from segue.types import Example
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,10 +1,10 @@
-"""Dual encoders: pictures and texts as vectors of one space, behind one contract.
+"""Dual encoders: images and texts as vectors of one space, behind one contract.
 
 `ClipDualEncoder` is a CLIP or a SigLIP by `transformers`; `VisionTextDualEncoder` is Segue's own: an image encoder, a
 text encoder and a projection head for each, trained by `segue train dual-encoder`. Either is read by
 `segue.methods.dual_encoder.checkpoint.load_dual_encoder`.
 
-Shapes: N pictures or texts, D = width of the joint space, h, w = the grid of the image encoder.
+Shapes: N images or texts, D = width of the joint space, h, w = the grid of the image encoder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,24 +25,26 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from segue.encoders.image.clip import ClipImage
+from segue.encoders.image.clip import ClipImageEncoder
 from segue.encoders.image.contract import ImageEncoder
-from segue.encoders.pretrained import Pretrained, complete, fingerprint, loading
+from segue.encoders.pretrained import EXAMPLE_CLIP, PretrainedEncoder, complete, fingerprint, loading
 from segue.encoders.text.contract import MAX_CHARACTERS, MAX_WORDS, TextEncoder, Tokens
 from segue.types import InputError
+from segue.weights import resolve_weights
 
-LOWEST_TEMPERATURE = 0.01
-_A_CLIP = "openai/clip-vit-base-patch32"
+MIN_TEMPERATURE = 0.01
 
 
 class DualEncoder(nn.Module):
-    """What every image-text pair offers. The logit of a picture and a text is their cosine / temperature.
+    """What every dual encoder offers. The logit of an image and a text is their cosine / temperature.
 
-    width: D, the size of the joint space. image: the image tower.
+    width: D, the size of the joint space. image_encoder: what reads the images.
+    folder: the checkpoint that it was loaded from, which `segue.api.save_pretrained` copies; None when there is none.
     """
 
     width: int
-    image: ImageEncoder
+    image_encoder: ImageEncoder
+    folder: Path | None = None
 
     @property
     def temperature(self) -> float:
@@ -50,45 +53,51 @@ class DualEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of all that decides the embeddings: weights, preparation and word pieces.
+        """The sha256 of all that decides the embeddings: weights, preprocessing and tokenizer.
 
-        A frozen tower counts by the weights that it was read with, whatever was done to them to make it fast.
+        A frozen encoder counts by the weights that it was read with, also where batch norms were folded since.
         """
         digest = hashlib.sha256()
         for part in self.children():
-            told = part.fingerprint if isinstance(part, Pretrained) and part.frozen else fingerprint(part, buffers=True)
-            digest.update(str(told).encode())
-        digest.update(json.dumps(asdict(self.image.preparation)).encode())
-        digest.update(self._pieces().to_str().encode())
+            frozen = isinstance(part, PretrainedEncoder) and part.frozen
+            digest.update(str(part.fingerprint if frozen else fingerprint(part, buffers=True)).encode())
+        digest.update(json.dumps(asdict(self.image_encoder.preprocessing)).encode())
+        digest.update(self._tokenizer().to_str().encode())
         return digest.hexdigest()
 
     def embed_images(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
-        """(H, W, 3) uint8 RGB pictures of any size -> (N, D) float32 of length 1, on the CPU."""
-        pixels = (self.image.preprocess(part) for part in _parts(images, batch_size))
-        return _embedded(self, pixels, lambda x: self.project_image(self.image(x).pooled))
+        """(H, W, 3) uint8 RGB images of any size -> (N, D) float32 of length 1, on the CPU.
+
+        Raises InputError for what is no image, and a batch_size below 1.
+        """
+        pixels = (self.image_encoder.preprocess(part) for part in _chunks(images, batch_size))
+        return _embed_batches(self, pixels, lambda x: self.project_image(self.image_encoder(x).pooled))
 
     def embed_dense(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
-        """Pictures -> (N, D, h, w) float32, each place's vector of length 1, on the CPU.
+        """Images -> (N, D, h, w) float32, each cell's vector of length 1, on the CPU.
 
-        Place (i, j) covers row i and column j of an h x w grid over the whole picture, whatever its shape.
+        Cell (i, j) covers row i and column j of an h x w grid over the whole image, whatever its aspect ratio.
         """
-        pixels = (self.image.preprocess(part, whole=True) for part in _parts(images, batch_size))
-        places = _embedded(self, pixels, lambda x: self.project_image(self.image(x).dense.permute(0, 2, 3, 1)))
-        return places.permute(0, 3, 1, 2).contiguous()
+        pixels = (self.image_encoder.preprocess(part, whole=True) for part in _chunks(images, batch_size))
+        cells = _embed_batches(
+            self, pixels, lambda x: self.project_image(self.image_encoder(x).dense.permute(0, 2, 3, 1))
+        )
+        return cells.permute(0, 3, 1, 2).contiguous()
 
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
-        """Texts -> (N, D) float32 of length 1, on the CPU. A text longer than the tower reads is cut, with a warning.
+        """Texts -> (N, D) float32 of length 1, on the CPU. A longer text than the encoder reads is
+        truncated, with a warning.
 
         Raises InputError for a text that is blank or longer than 2,000 words.
         """
         _check_texts(texts)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # neighbours of one length waste no padding
-        sorted_texts = _parts([texts[i] for i in order], batch_size)
-        found = _embedded(self, (self._tokenize(part) for part in sorted_texts), lambda t: self.project_text(*t))
-        return found[torch.argsort(torch.tensor(order))]
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # batches of one length need little padding
+        sorted_texts = _chunks([texts[i] for i in order], batch_size)
+        rows = _embed_batches(self, (self._tokenize(part) for part in sorted_texts), lambda t: self.project_text(*t))
+        return rows[torch.argsort(torch.tensor(order))]
 
     def project_image(self, features: Tensor) -> Tensor:
-        """(..., features of the image tower) -> (..., D), not normalised."""
+        """(..., width of the image encoder) -> (..., D), not normalised."""
         raise NotImplementedError
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -98,26 +107,26 @@ class DualEncoder(nn.Module):
     def _tokenize(self, texts: Sequence[str]) -> Tokens:
         raise NotImplementedError
 
-    def _pieces(self) -> Tokenizer:
+    def _tokenizer(self) -> Tokenizer:
         raise NotImplementedError
 
 
-def _embedded(pair: DualEncoder, batches: Iterator[Any], embed: Callable[[Any], Tensor]) -> Tensor:
+def _embed_batches(model: DualEncoder, batches: Iterator[Any], embed: Callable[[Any], Tensor]) -> Tensor:
     """All batches in evaluation mode and float32, normalised along the last axis."""
-    device, training = next(pair.parameters()).device, pair.training
-    pair.eval()
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             return torch.cat([F.normalize(embed(_to(batch, device)).float(), dim=-1).cpu() for batch in batches])
     finally:
-        pair.train(training)
+        model.train(training)
 
 
 def _to(batch: Any, device: torch.device) -> Any:
     return batch.to(device) if isinstance(batch, Tensor) else Tokens(*(part.to(device) for part in batch))
 
 
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     if size < 1:
         raise InputError(f"batch_size: got {size}, expected 1 or more")
     return (items[start : start + size] for start in range(0, max(1, len(items)), size))
@@ -142,7 +151,8 @@ def _check_texts(texts: Sequence[str]) -> None:
 class ClipDualEncoder(DualEncoder):
     """A pretrained CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023), frozen, by hub id or folder.
 
-    SigLIP's bias is left out: it moves all logits alike.
+    SigLIP's bias is left out: it adds the same to all logits.
+    Raises InputError when it can't be had, is another kind of model, or lacks weights.
     """
 
     def __init__(self, source: str) -> None:
@@ -151,27 +161,31 @@ class ClipDualEncoder(DualEncoder):
         super().__init__()
         self.source = str(source)
         kinds: dict[str, Any] = {"clip": CLIPModel, "siglip": SiglipModel}
-        with loading(self.source, "image-text pair"):
-            found = AutoConfig.from_pretrained(self.source).model_type
+        name, revision = resolve_weights(self.source, "dual encoder")
+        with loading(self.source, "dual encoder"):
+            found = AutoConfig.from_pretrained(name, revision=revision).model_type
             if found not in kinds:
                 raise InputError(
-                    f"{source}: holds a {found!r} model, expected a whole CLIP or SigLIP such as {_A_CLIP}"
+                    f"{source}: holds a {found!r} model, expected a whole CLIP or SigLIP such as {EXAMPLE_CLIP}"
                 )
             model: Any = complete(
-                self.source, kinds[found].from_pretrained(self.source, use_safetensors=True, output_loading_info=True)
+                self.source,
+                kinds[found].from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True),
             ).float()
-            self.tokenizer = Tokenizer.from_str(AutoTokenizer.from_pretrained(self.source).backend_tokenizer.to_str())
-        self.image = ClipImage(self.source, parts=(model.vision_model, getattr(model, "visual_projection", None)))
-        self.text, self.text_projection = model.text_model, getattr(model, "text_projection", None)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision).backend_tokenizer
+        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        vision = model.vision_model, getattr(model, "visual_projection", None)
+        self.image_encoder = ClipImageEncoder(self.source, parts=vision)
+        self.text_encoder, self.text_projection = model.text_model, getattr(model, "text_projection", None)
         self.logit_scale = model.logit_scale
         self.requires_grad_(False).eval()
-        self.width = self.image.width
-        longest = self.text.config.max_position_embeddings
+        self.width = self.image_encoder.width
+        longest = self.text_encoder.config.max_position_embeddings
         self.tokenizer.enable_truncation(longest)
-        # SigLIP reads the last position whatever it is, so it must be the one of its training.
+        # SigLIP pools the last position, so texts must have the length that it was trained with.
         padded = {"length": longest} if found == "siglip" else {}
-        self.tokenizer.enable_padding(pad_id=self.text.config.pad_token_id or 0, **padded)
-        self.masked, self._cut_before = found == "clip", False
+        self.tokenizer.enable_padding(pad_id=self.text_encoder.config.pad_token_id or 0, **padded)
+        self.uses_mask, self._warned_of_truncation = found == "clip", False
 
     @property
     def temperature(self) -> float:
@@ -179,19 +193,21 @@ class ClipDualEncoder(DualEncoder):
         return math.exp(-float(self.logit_scale.detach()))
 
     def project_image(self, features: Tensor) -> Tensor:
-        """Nothing: the tower's features are in the joint space already."""
+        """Unchanged: the image encoder's features are in the joint space already."""
         return features
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised: `get_text_features` of transformers."""
-        pooled = self.text(input_ids=ids, attention_mask=mask.long() if self.masked else None).pooler_output
-        return pooled if self.text_projection is None else self.text_projection(pooled)
+        attention_mask = mask.long() if self.uses_mask else None
+        pooled: Tensor = self.text_encoder(input_ids=ids, attention_mask=attention_mask).pooler_output
+        return self.text_projection(pooled) if self.text_projection is not None else pooled
 
     def _tokenize(self, texts: Sequence[str]) -> Tokens:
         rows = self.tokenizer.encode_batch(list(texts))
-        if not self._cut_before and (cut := [text for text, row in zip(texts, rows, strict=True) if row.overflowing]):
-            self._cut_before = True
-            longest = self.text.config.max_position_embeddings
+        cut = [text for text, row in zip(texts, rows, strict=True) if row.overflowing]
+        if cut and not self._warned_of_truncation:
+            self._warned_of_truncation = True
+            longest = self.text_encoder.config.max_position_embeddings
             warnings.warn(
                 f"{cut[0][:50]!r}... is longer than the {longest} tokens that {self.source} reads, "
                 "and is cut (said once)",
@@ -200,7 +216,7 @@ class ClipDualEncoder(DualEncoder):
         ids, mask = ([getattr(row, name) for row in rows] for name in ("ids", "attention_mask"))
         return Tokens(torch.tensor(ids), torch.tensor(mask, dtype=torch.bool))
 
-    def _pieces(self) -> Tokenizer:
+    def _tokenizer(self) -> Tokenizer:
         return self.tokenizer
 
 
@@ -211,8 +227,8 @@ class ClipDualEncoder(DualEncoder):
 class DualEncoderConfig:
     """Sizes of the projection heads.
 
-    width: D of the joint space. hidden: of each head's inner layer, 0 for none (a linear head). dropout: on the
-    heads' inputs and inner layers. temperature: at the start; training changes it, down to .01 at the lowest.
+    width: D of the joint space. hidden: width of each head's hidden layer, 0 for linear heads. dropout: on the
+    heads' inputs and hidden layers. temperature: the initial one; it is learned, and never below .01.
     pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
     """
 
@@ -223,72 +239,78 @@ class DualEncoderConfig:
     pooling: Literal["mean", "last"] = "mean"
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.hidden < 0 or not 0 <= self.dropout < 1 or self.temperature < LOWEST_TEMPERATURE:
+        if self.width < 1 or self.hidden < 0 or not 0 <= self.dropout < 1 or self.temperature < MIN_TEMPERATURE:
             raise InputError(
                 f"dual encoder: got {self}, expected width >= 1, hidden >= 0, 0 <= dropout < 1 and "
-                f"temperature >= {LOWEST_TEMPERATURE}"
+                f"temperature >= {MIN_TEMPERATURE}"
             )
         if self.pooling not in ("mean", "last"):
             raise InputError(f"dual encoder: got pooling {self.pooling!r}, expected mean or last")
 
 
 class VisionTextDualEncoder(DualEncoder):
-    """An image tower and a text tower with a projection head each; see `segue train align`."""
+    """An image encoder and a text encoder with a projection head each; see `segue train dual-encoder`."""
 
-    def __init__(self, config: DualEncoderConfig, image: ImageEncoder, text: TextEncoder) -> None:
+    def __init__(
+        self, config: DualEncoderConfig, image: ImageEncoder, text: TextEncoder, *, folder: Path | None = None
+    ) -> None:
         super().__init__()
-        self.config, self.width, self.image, self.text = config, config.width, image, text
-        self.image_head = Head(image.width, config)
-        self.text_head = Head(text.width, config)
+        self.config, self.width, self.image_encoder, self.text_encoder = config, config.width, image, text
+        self.image_projection = ProjectionHead(image.width, config)
+        self.text_projection = ProjectionHead(text.width, config)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+        self.folder = folder
 
     @property
     def temperature(self) -> float:
         """As learned, never below .01."""
-        return 1 / float(self.scale().detach())
+        return 1 / float(self.logit_scale().detach())
 
-    def scale(self) -> Tensor:
-        """1 / temperature as a scalar tensor, at most 100, through which it is learned."""
-        return self.log_scale.exp().clamp(max=1 / LOWEST_TEMPERATURE)
+    def logit_scale(self) -> Tensor:
+        """1 / temperature as a scalar tensor with a gradient, at most 100."""
+        return self.log_scale.exp().clamp(max=1 / MIN_TEMPERATURE)
 
     def project_image(self, features: Tensor) -> Tensor:
-        """(..., features of the image tower) -> (..., D), not normalised."""
-        return self.image_head(features)
+        """(..., width of the image encoder) -> (..., D), not normalised."""
+        projected: Tensor = self.image_projection(features)
+        return projected
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""
-        return self.text_head(self.read_text(ids, mask))
+        projected: Tensor = self.text_projection(self.encode_text(ids, mask))
+        return projected
 
-    def read_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, L) int64 ids and (B, L) bool mask -> (B, features of the text tower): one vector a text."""
-        tokens = self.text(ids, mask)
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, L) int64 ids and (B, L) bool mask -> (B, width of the text encoder): one vector a text."""
+        tokens: Tensor = self.text_encoder(ids, mask)
         if self.config.pooling == "last":
             return tokens[torch.arange(len(tokens), device=tokens.device), mask.sum(1) - 1]
         return tokens.sum(1) / mask.sum(1, keepdim=True)  # padding is zeros
 
     def _tokenize(self, texts: Sequence[str]) -> Tokens:
-        return self.text.tokenize(texts)
+        return self.text_encoder.tokenize(texts)
 
-    def _pieces(self) -> Tokenizer:
-        return self.text.tokenizer
+    def _tokenizer(self) -> Tokenizer:
+        return self.text_encoder.tokenizer
 
 
-class Head(nn.Module):
-    """(..., inside) -> (..., D): normalised, then a linear map and, beside it, one inner layer of GELU."""
+class ProjectionHead(nn.Module):
+    """Layer norm, then a linear map to the joint space and, added to it, a two-layer GELU network (`hidden` > 0)."""
 
-    def __init__(self, inside: int, config: DualEncoderConfig) -> None:
+    def __init__(self, c_in: int, config: DualEncoderConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(inside)
+        self.norm = nn.LayerNorm(c_in)
         self.dropout = nn.Dropout(config.dropout)
-        self.linear = nn.Linear(inside, config.width, bias=False)
-        self.inner = _inner(inside, config) if config.hidden else None
+        self.linear = nn.Linear(c_in, config.width, bias=False)
+        self.mlp = _mlp(c_in, config) if config.hidden else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., inside) -> (..., D)."""
+        """(..., c_in) -> (..., D)."""
         x = self.dropout(self.norm(x))
-        return self.linear(x) if self.inner is None else self.linear(x) + self.inner(x)
+        projected: Tensor = self.linear(x)
+        return projected if self.mlp is None else projected + self.mlp(x)
 
 
-def _inner(inside: int, config: DualEncoderConfig) -> nn.Sequential:
-    first, second = nn.Linear(inside, config.hidden), nn.Linear(config.hidden, config.width)
+def _mlp(c_in: int, config: DualEncoderConfig) -> nn.Sequential:
+    first, second = nn.Linear(c_in, config.hidden), nn.Linear(config.hidden, config.width)
     return nn.Sequential(first, nn.GELU(), nn.Dropout(config.dropout), second)

@@ -1,10 +1,10 @@
-"""What towers with weights from elsewhere share: reading them, telling them apart, and keeping them frozen."""
+"""What encoders with weights from elsewhere share: reading and checking them, fingerprinting, and freezing."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
@@ -16,9 +16,11 @@ from segue.types import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+EXAMPLE_CLIP = "openai/clip-vit-base-patch32"
 
-class Pretrained(nn.Module):
-    """A tower that is never trained while `frozen`: always in evaluation mode, its weights not in the state dict.
+
+class PretrainedEncoder(nn.Module):
+    """An encoder that is never trained while `frozen`: always in evaluation mode, its weights not in the state dict.
 
     A checkpoint then records where the weights come from and their fingerprint, and not the weights.
     """
@@ -37,15 +39,18 @@ class Pretrained(nn.Module):
         return OrderedDict() if destination is None else destination
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # Hand a frozen tower its own weights, so that strict loading of a whole method does not miss them.
+        # Hand a frozen encoder its own weights, so that strict loading of a whole method does not miss them.
         if self.frozen:
             state_dict.update({prefix + name: weight for name, weight in super().state_dict().items()})
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 @contextmanager
-def loading(source: str, what: str = "text tower") -> Iterator[None]:
-    """Name the source in what goes wrong, and keep transformers' reports of unused weights off the screen."""
+def loading(source: str, what: str = "text encoder") -> Iterator[None]:
+    """Name the source in what goes wrong, and keep transformers' reports of unused weights off the screen.
+
+    what: what is read, for the message. Raises InputError for what transformers can't read.
+    """
     from safetensors import SafetensorError
     from transformers.utils import logging
 
@@ -58,7 +63,7 @@ def loading(source: str, what: str = "text tower") -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # RuntimeError: sizes that differ
-        tokenizer = " and the tokenizer's files" if what != "image tower" else ""
+        tokenizer = " and the tokenizer's files" if what != "image encoder" else ""
         raise InputError(
             f"{source}: no {what} could be read there ({str(error).partition(chr(10))[0]}); expected a "
             "hub id that is reachable or downloaded before, or a folder with config.json, "
@@ -70,13 +75,27 @@ def loading(source: str, what: str = "text tower") -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def complete(source: str, loaded: Any) -> PreTrainedModel:
-    """Refuse missing weights, which transformers would fill with random ones."""
+def complete(source: str, loaded: Any, unused: Sequence[str] = ()) -> PreTrainedModel:
+    """The model of `from_pretrained(..., output_loading_info=True)`, if the weights were its own, all of them.
+
+    transformers would fill what is missing with random numbers and leave out what is foreign.
+    unused: beginnings of the names of tensors that may lie there without being read.
+    Raises InputError that names the tensors.
+    """
     model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise InputError(f"{source}: weights missing ({', '.join(missing[:3])}, ...); download the model again")
+    if missing := sorted(report["missing_keys"]):
+        raise InputError(f"{source}: weights missing ({_names(missing)}); download the model again")
+    if foreign := sorted(name for name in report["unexpected_keys"] if not name.startswith(tuple(unused))):
+        raise InputError(
+            f"{source}: weights that a {type(model).__name__} has no place for ({_names(foreign)}); name another model"
+        )
+    if other := sorted(str(entry[0]) for entry in report["mismatched_keys"]):
+        raise InputError(f"{source}: weights of another shape ({_names(other)}); download the model again")
     return model
+
+
+def _names(tensors: Sequence[str]) -> str:
+    return ", ".join(tensors[:3]) + (f" and {len(tensors) - 3} more" if len(tensors) > 3 else "")
 
 
 def fingerprint(model: nn.Module, *, buffers: bool = False) -> str:
@@ -86,3 +105,12 @@ def fingerprint(model: nn.Module, *, buffers: bool = False) -> str:
         digest.update(str(tuple(weight.shape)).encode())
         digest.update(weight.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def check_fingerprint(encoder: nn.Module, source: str, expected: str | None) -> None:
+    """Raises InputError when a frozen encoder's weights are not those of the time of saving."""
+    if isinstance(encoder, PretrainedEncoder) and encoder.frozen and encoder.fingerprint != expected:
+        raise InputError(
+            f"{source}: its weights changed since the checkpoint was saved (sha256 {encoder.fingerprint[:12]}, "
+            f"expected {str(expected)[:12]}); bring back the version it was trained with"
+        )

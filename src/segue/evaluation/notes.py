@@ -1,4 +1,4 @@
-"""Scores of a segmenter on noted pictures, through the one inference path."""
+"""Scores of a segmenter on images with notes, through the one inference path."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from segue.api import Segmenter
 from segue.metrics.calibration import expected_calibration_error
 from segue.metrics.masks import Counts, Empty, scores
+from segue.options import SegmentOptions
 from segue.types import Example, InputError
 
 
@@ -19,20 +20,19 @@ def evaluate(
     *,
     empty: Empty,
     notes: Sequence[str | None] | None = None,
-    tta: bool = False,
-    window: int = 0,
+    options: SegmentOptions = SegmentOptions(),
 ) -> dict[str, Any]:
-    """Dice, IoU, the official mIoU and the class-mean mIoU, and the calibration error, on each picture's own grid.
+    """Dice, IoU, the official mIoU and the class-mean mIoU, and the calibration error, on each image's own grid.
 
     notes: other notes than the examples' own, such as shuffled ones. empty: what an empty mask predicted empty
-    scores in dice and iou (the official miou always gives it 0).
+    scores in dice and iou (the official miou always gives it 0). Raises InputError for an example without a mask.
     """
     if unlabelled := [e.name for e in examples if e.mask is None]:
         raise InputError(
             f"{len(unlabelled)} examples have no mask, such as {unlabelled[0]}; scoring needs one for each"
         )
-    said = [e.note for e in examples] if notes is None else notes
-    answers = segmenter.segment_many([e.image for e in examples], said, tta=tta, window=window)
+    used_notes = [e.note for e in examples] if notes is None else notes
+    answers = segmenter.segment_many([e.image for e in examples], used_notes, options=options)
     counts, errors = [], []
     for example, answer in zip(examples, answers, strict=True):
         assert example.mask is not None
@@ -42,13 +42,13 @@ def evaluate(
     return {**result, "ece": float(np.mean(errors)), "resolution": "native"}
 
 
-def shuffled(notes: Sequence[str | None], seed: int) -> list[str | None]:
-    """The notes dealt out anew, each picture getting a note that differs from its own where there is one."""
+def shuffle_notes(notes: Sequence[str | None], seed: int) -> list[str | None]:
+    """A permutation of the notes; each image gets a note that differs from its own where there is one."""
     rng = np.random.default_rng(seed)
-    dealt = [notes[i] for i in rng.permutation(len(notes))]
-    for i, own in enumerate(notes):
-        others = [j for j in range(len(notes)) if dealt[j] != own and dealt[i] != notes[j]]
-        if dealt[i] == own and others:
-            j = int(rng.choice(others))
-            dealt[i], dealt[j] = dealt[j], dealt[i]
-    return dealt
+    shuffled = [notes[i] for i in rng.permutation(len(notes))]
+    for i, original in enumerate(notes):
+        swaps = [j for j in range(len(notes)) if shuffled[j] != original and shuffled[i] != notes[j]]
+        if shuffled[i] == original and swaps:
+            j = int(rng.choice(swaps))
+            shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
+    return shuffled

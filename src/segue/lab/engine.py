@@ -1,7 +1,8 @@
-"""The engine of `segue ablate`: runs a results table's missing rows and appends each as it finishes.
+"""The engine of `segue lab run`: runs the missing rows of a results table and appends each as it finishes.
 
-A results file is long-form CSV, one line for each metric of a row; a row is (experiment, system, seed). Rows run in
-processes of their own, so a crash or a kill loses at most the rows under way, and those resume in their work folders.
+A results file is long-form CSV, one line for each metric of a row; a row is (experiment, system, seed). Each row runs
+in a process of its own, so a crash or a kill loses at most the rows that are running, and those resume in their
+folders.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Work:
-    """Where a row works: `row` is its own folder, `table` is shared by the rows of its table, `shared` by all tables.
+    """The folders of a row.
 
-    data: the folder that the table was given (`--data`), None when it was given none.
+    row: its own. table: shared by the rows of its table. shared: shared by the rows of all tables. data: what
+    `--data` gave, None when it was left out.
     """
 
     row: Path
@@ -43,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: run(work) -> its metrics. A run that finds its folder half done resumes there."""
+    """One row of a table. run(work) returns its metrics by name; where its folder holds a stopped run it resumes."""
 
     experiment: str
     system: str
@@ -61,42 +63,42 @@ class Row:
         return f"{self.experiment}/{self.system}/{self.seed}"
 
     def work(self, table: Path, data: Path | None = None) -> Work:
-        """Where this row works. table: the folder of its table, beside which other tables have theirs."""
-        own = f"{self.experiment}-{self.system}-{self.seed}".replace(" ", "_")
-        return Work(table / own, table, table.parent, data)
+        """Its folders. table: the folder of its table, beside which those of other tables lie."""
+        folder = f"{self.experiment}-{self.system}-{self.seed}".replace(" ", "_")
+        return Work(table / folder, table, table.parent, data)
 
 
 def run_row(rows: Sequence[Row], name: str, table: Path, data: Path | None = None) -> dict[str, float]:
-    """Run the row EXPERIMENT/SYSTEM/SEED in this process. table: the folder of the table; data: see `Work`.
+    """Run the row EXPERIMENT/SYSTEM/SEED in this process and return its metrics. table, data: see `Work`.
 
-    Raises InputError when there is no such row, or the data that it needs isn't there.
+    Raises InputError when there is no such row, or when the data that it needs is missing.
     """
-    named = {row.name: row for row in rows}
-    if name not in named:
-        raise InputError(f"row {name!r}: expected EXPERIMENT/SYSTEM/SEED, one of {', '.join(named)}")
-    return named[name].run(named[name].work(table, data))
+    by_name = {row.name: row for row in rows}
+    if name not in by_name:
+        raise InputError(f"row {name!r}: expected EXPERIMENT/SYSTEM/SEED, one of {', '.join(by_name)}")
+    row = by_name[name]
+    return row.run(row.work(table, data))
 
 
-def ablate(
+def run_missing(
     rows: Sequence[Row],
     file: Path,
     command: Callable[[Row], list[str]],
-    told: Callable[[Row], str],
+    shown_command: Callable[[Row], str],
     *,
     max_minutes: float | None = None,
     jobs: int = 1,
 ) -> int:
-    """Run what `file` lacks, `jobs` rows at a time; returns how many rows failed.
+    """Run the rows that `file` lacks, `jobs` at a time; returns how many failed.
 
-    command(row) starts a row; its last printed line is a JSON object of metrics. told(row) is the command that goes
-    into the file. max_minutes: no further row is started after that long. A row has its share of the cores, or fewer
-    threads when OMP_NUM_THREADS asks for fewer.
+    command(row) starts a process whose last printed JSON object holds the row's metrics. shown_command(row) is the
+    command that goes into the file. max_minutes: no further row is started after that long. Each process gets an equal
+    share of the cores as its threads, or fewer when OMP_NUM_THREADS asks for fewer.
+    Raises InputError when another process fills the same file, or the file is broken.
     """
-    if jobs < 1:
-        raise InputError(f"jobs: got {jobs}, expected 1 or more")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file):
-        missing = [row for row in rows if row.key not in finished(file)]
+    with _exclusive(file):
+        missing = [row for row in rows if row.key not in finished_rows(file)]
         print(f"{file}: {len(rows) - len(missing)} of {len(rows)} rows are there", flush=True)
         stop = time.monotonic() + 60 * max_minutes if max_minutes is not None else float("inf")
         running: list[_Running] = []
@@ -108,20 +110,23 @@ def ablate(
                 time.sleep(0.1)
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
-                    failed += not _finish(one, file, told(one.row))
+                    failed += not _finish(one, file, shown_command(one.row))
         finally:
             for one in running:
                 one.process.terminate()
     return failed
 
 
-def finished(file: Path) -> set[Key]:
-    """The rows that a results file holds."""
+def finished_rows(file: Path) -> set[Key]:
+    """The keys of the rows that a results file holds. Raises InputError when the file is broken."""
     return {(line["experiment"], line["system"], int(line["seed"])) for line in read_lines(file)}
 
 
 def read_lines(file: Path) -> list[dict[str, str]]:
-    """The lines of a results file, checked; none when it is not there."""
+    """The lines of a results file, by column; none when there is no such file.
+
+    Raises InputError for other columns than COLUMNS, and for a seed or a value that is no number.
+    """
     if not file.exists():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
@@ -140,32 +145,32 @@ def read_lines(file: Path) -> list[dict[str, str]]:
 
 
 def append_row(file: Path, key: Key, metrics: dict[str, float], command: str) -> None:
-    """Append the metrics of one row, all or none."""
-    where = (command, commit(), machine())
+    """Append the metrics of one row, all of them or (when the process is killed) none."""
+    origin = (command, commit(), machine())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if not file.exists():
         writer.writerow(COLUMNS)
     for metric, value in metrics.items():
-        writer.writerow([*key, metric, f"{value:.6g}", *where])
+        writer.writerow([*key, metric, f"{value:.6g}", *origin])
     old = file.read_text(encoding="utf-8") if file.exists() else ""
     write_text(file, old + text.getvalue())
 
 
 def commit() -> str:
-    """The short hash of the code that runs, with -dirty when src differs from it; "unknown" outside a repository."""
-    here = Path(__file__).parent
+    """The short hash of the running code, -dirty when src/segue differs from it; "unknown" outside a repository."""
+    package = Path(__file__).parents[1]
 
     def git(*args: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", str(package), *args], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     short = git("rev-parse", "--short", "HEAD")
-    return (short + ("-dirty" if git("status", "--porcelain", "--", str(here.parent)) else "")) or "unknown"
+    return (short + ("-dirty" if git("status", "--porcelain", "--", str(package)) else "")) or "unknown"
 
 
 def machine() -> str:
-    """Processor, cores and torch, without the machine's name."""
+    """Number of cores, processor and version of torch; never the machine's name."""
     from importlib.metadata import version
 
     model = platform.processor() or platform.machine()
@@ -183,13 +188,13 @@ class _Running:
     row: Row
     process: subprocess.Popen[str]
     output: IO[str]
-    since: float
+    start: float  # time.monotonic()
 
 
 def _start(row: Row, command: Callable[[Row], list[str]], jobs: int) -> _Running:
-    threads, asked = max(1, (os.cpu_count() or 1) // jobs), os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit():
-        threads = max(1, min(threads, int(asked)))
+    threads, limit = max(1, (os.cpu_count() or 1) // jobs), os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdigit():
+        threads = max(1, min(threads, int(limit)))
     output = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by _finish
     process = subprocess.Popen(
         command(row),
@@ -201,11 +206,12 @@ def _start(row: Row, command: Callable[[Row], list[str]], jobs: int) -> _Running
     return _Running(row, process, output, time.monotonic())
 
 
-def _finish(one: _Running, file: Path, told: str) -> bool:
+def _finish(one: _Running, file: Path, shown_command: str) -> bool:
+    """Append the row of a process that has ended, or print why it failed; whether it succeeded."""
     with one.output:
         one.output.seek(0)
         lines = one.output.read().strip().splitlines()
-    minutes = (time.monotonic() - one.since) / 60
+    minutes = (time.monotonic() - one.start) / 60
     if one.process.returncode:
         tail = "\n".join(lines[-15:])
         print(
@@ -218,14 +224,14 @@ def _finish(one: _Running, file: Path, told: str) -> bool:
     if metrics is None:
         print(f"{one.row.name}: ended without metrics\n" + "\n".join(lines[-15:]), file=sys.stderr, flush=True)
         return False
-    append_row(file, one.row.key, metrics, told)
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    print(f"{one.row.name}: {shown}  ({minutes:.1f} min)", flush=True)
+    append_row(file, one.row.key, metrics, shown_command)
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    print(f"{one.row.name}: {figures}  ({minutes:.1f} min)", flush=True)
     return True
 
 
 def _metrics(lines: Sequence[str]) -> dict[str, float] | None:
-    """The last line that is a JSON object: a library may warn after it."""
+    """The last line that is a JSON object, since a library may print a warning after it; None when there is none."""
     for line in reversed(lines):
         if line.startswith("{"):
             with suppress(ValueError):
@@ -234,11 +240,13 @@ def _metrics(lines: Sequence[str]) -> dict[str, float] | None:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Two ablations of one table would run the same rows twice."""
+def _exclusive(file: Path) -> Iterator[None]:
+    """Hold the table's lock: two runs of one table would compute the same rows twice."""
     with ExitStack() as held:
         try:
             held.enter_context(locked(file, wait=False))
         except TimeoutError as error:
-            raise InputError(f"{file}: another `segue ablate` is filling this table; wait for it or stop it") from error
+            raise InputError(
+                f"{file}: another `segue lab run` is filling this table; wait for it or stop it"
+            ) from error
         yield

@@ -1,10 +1,10 @@
-"""Tables and benchmarks by name, as strings: `segue lab` imports those that it runs."""
+"""The tables, the benchmarks and the commands of `segue lab` by name, as strings: only what is run is imported."""
 
 from __future__ import annotations
 
+from typing import Any
+
 TABLES: dict[str, str] = {
-    "align_flickr8k": "segue.lab.tables.align:flickr8k_table",
-    "align_scenes": "segue.lab.tables.align:align_scenes_table",
     "cocu_real": "segue.lab.tables.cocu_photos:photos_table",
     "cocu_recovery": "segue.lab.tables.cocu_scenes:cocu_recovery_table",
     "cocu_scenes": "segue.lab.tables.cocu_scenes:cocu_scenes_table",
@@ -13,6 +13,8 @@ TABLES: dict[str, str] = {
     "crossmodal_real": "segue.lab.tables.crossmodal:crossmodal_real_table",
     "crossmodal_scenes": "segue.lab.tables.crossmodal:crossmodal_scenes_table",
     "crossmodal_scenes_full": "segue.lab.tables.crossmodal:crossmodal_bundled_table",
+    "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",
+    "dual_encoder_scenes": "segue.lab.tables.dual_encoder:scenes_table",
     "export": "segue.lab.bench.export:export_table",
     "reclmis_chest": "segue.lab.tables.reclmis:chest_table",
     "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
@@ -28,7 +30,7 @@ TABLES: dict[str, str] = {
     "syntic_scenes_full": "segue.lab.tables.syntic_scenes:syntic_bundled_table",
     "syntic_moves": "segue.lab.tables.syntic_scenes:syntic_moves_table",
 }
-BENCHES: dict[str, str] = {  # their settings are the functions' arguments
+BENCHES: dict[str, str] = {  # the arguments of these functions are the options of `segue lab bench NAME`
     "caption": "segue.lab.bench.caption:bench_captioning",
     "crossmodal": "segue.lab.bench.crossmodal:bench_crossmodal",
     "curate": "segue.lab.bench.curate:bench_curate",
@@ -40,4 +42,10 @@ BENCHES: dict[str, str] = {  # their settings are the functions' arguments
     "reclmis": "segue.lab.bench.reclmis:bench_reclmis",
     "serve": "segue.lab.bench.serve:bench_serve",
     "sgdiff": "segue.lab.bench.sgdiff:bench_sgdiff",
+}
+COMMANDS: dict[str, Any] = {
+    "run": "segue.lab.run:run_table",
+    "bench": BENCHES,
+    "report": "segue.lab.report:write_report",
+    "claims": "segue.lab.claims.page:write_claims",
 }

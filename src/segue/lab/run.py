@@ -1,52 +1,84 @@
-"""`segue ablate`: the missing rows of a results table, each in a process of its own."""
+"""`segue lab run`: the missing rows of a results table, each in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Annotated
 
-from segue.lab import engine
-from segue.lab.engine import Row
+from annotated_types import Ge
+from typing_extensions import Doc
+from tyro.conf import Positional
+
+from segue.lab.engine import Row, run_missing, run_row
 from segue.lab.registry import TABLES
+from segue.options import Options
 from segue.types import InputError
 
 
-def rows_of(table: str) -> list[Row]:
-    """The rows of a table by its name; none of them is run, and no data is looked at."""
-    rows: list[Row] = resolve_name(TABLES[table])()
-    return rows
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """How the rows of a table are run (`segue lab run`)."""
+
+    max_minutes: Annotated[float | None, Ge(0), Doc("start no further row after that many minutes")] = None
+    jobs: Annotated[int, Ge(1), Doc("rows at a time, among which the cores are divided")] = 1
+    row: Annotated[
+        str | None, Doc("run EXPERIMENT/SYSTEM/SEED alone; print its metrics as JSON and append nothing")
+    ] = None
+    results: Annotated[Path, Doc("folder of the results files, which are long-form CSV")] = Path("results")
+    work: Annotated[Path, Doc("folder of the trainings and of drawn data; a stopped row resumes there")] = Path(
+        "runs/ablate"
+    )
+    data: Annotated[Path | None, Doc("folder of real data, for the tables that need it")] = None
 
 
-def run_ablation(
-    table: str,
-    *,
-    max_minutes: float | None = None,
-    jobs: int = 1,
-    row: str | None = None,
-    results: Path = Path("results"),
-    work: Path = Path("runs/ablate"),
-    data: Path | None = None,
-) -> None:
-    """See `segue.cli.ablate`, whose arguments these are."""
-    if table not in TABLES:
-        raise InputError(f"table {table!r}: expected one of {', '.join(TABLES)}")
-    rows = rows_of(table)
-    if row is not None:
-        print(json.dumps(engine.run_row(rows, row, work / table, data)))
+def run_table(table: Positional[str], /, options: RunOptions = RunOptions()) -> None:
+    """Run the missing rows of a results table, and append each as it finishes; stopped rows resume.
+
+    Raises InputError when there is no such table or row, when a row failed, and when a single row lacks its data.
+
+    Args:
+        table: its name, which is also that of its file in the results folder; `list` prints all names.
+    """
+    if table == "list":
+        print("\n".join(TABLES))
         return
-
-    def told(one: Row) -> str:
-        return f"segue ablate {table} --row {shlex.quote(one.name)}" + (" --data DATA" if data is not None else "")
-
-    def command(one: Row) -> list[str]:
-        start = [sys.executable, "-m", "segue", "ablate", table, "--row", one.name, "--work", str(work)]
-        return [*start, "--data", str(data)] if data is not None else start
-
-    failed = engine.ablate(rows, results / f"{table}.csv", command, told, max_minutes=max_minutes, jobs=jobs)
+    rows, folder = rows_of(table), options.work / table
+    if options.row is not None:
+        print(json.dumps(run_row(rows, options.row, folder, options.data)))
+        return
+    failed = run_missing(
+        rows,
+        options.results / f"{table}.csv",
+        lambda row: _command(table, row, options),
+        lambda row: _shown_command(table, row, options),
+        max_minutes=options.max_minutes,
+        jobs=options.jobs,
+    )
     if failed:
         raise InputError(
             f"{failed} rows of {table} failed, see above; the others are in the file. Run again to retry them"
         )
+
+
+def rows_of(table: str) -> list[Row]:
+    """The rows of a table; none is run and no data is read. Raises InputError when there is no such table."""
+    if table not in TABLES:
+        raise InputError(f"table {table!r}: expected one of {', '.join(TABLES)}")
+    rows: list[Row] = resolve_name(TABLES[table])()
+    return rows
+
+
+def _command(table: str, row: Row, options: RunOptions) -> list[str]:
+    """The command of a row's process."""
+    start = [sys.executable, "-m", "segue", "lab", "run", table, "--row", row.name, "--work", str(options.work)]
+    return start if options.data is None else [*start, "--data", str(options.data)]
+
+
+def _shown_command(table: str, row: Row, options: RunOptions) -> str:
+    """The command that a results file names, without folders of this machine."""
+    return f"segue lab run {table} --row {shlex.quote(row.name)}" + (" --data DATA" if options.data is not None else "")

@@ -1,4 +1,4 @@
-"""U-Net, the image-only rival: MONAI's BasicUNet trained in the same loop with the same loss.
+"""U-Net, the image-only baseline: MONAI's BasicUNet trained in the same loop with the same loss.
 
 Paper: O. Ronneberger et al., "U-Net: Convolutional networks for biomedical image segmentation". It reads no note.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from segue.encoders.text.contract import TextFeatures
 from segue.losses import segmentation_loss
 from segue.types import InputError, to_install
 
@@ -23,8 +24,12 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """The same calls as `segue.methods.reclmis.model.RecLMIS`; the notes are ignored."""
+    """The same calls as `segue.methods.reclmis.model.RecLMIS`; the notes are ignored.
 
+    Raises InputError when MONAI isn't installed.
+    """
+
+    text_encoder: None = None
     reads_notes = False
     stride = 16
 
@@ -37,14 +42,12 @@ class UNet(nn.Module):
         self.config = config
         self.net = BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=config.features)
 
-    def remember_notes(self) -> None:
-        """Nothing to remember: there is no text tower."""
-
-    def forward(self, image: Tensor, notes: Sequence[str | None]) -> Tensor:
+    def forward(self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None) -> Tensor:
         """image: (B, 3, H, W), normalised, H and W multiples of `stride`. Returns logits (B, 1, H, W)."""
-        return self.net(image)
+        logits: Tensor = self.net(image)
+        return logits
 
-    def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, Tensor]:
         """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B]. Returns "loss" and "segmentation"."""
         loss = segmentation_loss(self(batch["image"], batch["note"]), batch["mask"])
         return {"loss": loss, "segmentation": loss}

@@ -6,14 +6,17 @@ from pkgutil import resolve_name
 from typing import Any
 
 RECIPES: dict[str, tuple[str, str]] = {
-    "align": ("segue.recipes.align:align", "segue.recipes.align:ALIGN"),
-    "align-scenes": ("segue.recipes.align:align_scenes", "segue.recipes.align:SCENES"),
     "cocu": ("segue.recipes.cocu:cocu", "segue.recipes.cocu:ANY"),
     "cocu-scenes": ("segue.recipes.cocu:cocu_scenes", "segue.recipes.cocu:SCENES"),
     "crossmodal": ("segue.recipes.crossmodal:crossmodal", "segue.recipes.crossmodal:CROSSMODAL"),
     "crossmodal-scenes": ("segue.recipes.crossmodal:crossmodal_scenes", "segue.recipes.crossmodal:SCENES"),
-    "reclmis": ("segue.recipes.reclmis:reclmis", "segue.recipes.reclmis:RECLMIS"),
-    "reclmis-chest": ("segue.recipes.reclmis:reclmis_chest", "segue.recipes.reclmis:CHEST"),
+    "dual-encoder": ("segue.recipes.dual_encoder:train_dual_encoder", "segue.recipes.dual_encoder:DUAL_ENCODER"),
+    "dual-encoder-scenes": (
+        "segue.recipes.dual_encoder:train_dual_encoder_scenes",
+        "segue.recipes.dual_encoder:SCENES",
+    ),
+    "reclmis": ("segue.recipes.reclmis:train_reclmis", "segue.recipes.reclmis:RECLMIS"),
+    "reclmis-chest": ("segue.recipes.reclmis:train_reclmis_chest", "segue.recipes.reclmis:CHEST"),
     "relations": ("segue.recipes.relations:relations", "segue.recipes.relations:RELATIONS"),
     "sgdiff": ("segue.recipes.sgdiff:sgdiff", "segue.recipes.sgdiff:SGDIFF"),
     "sgdiff-scenes": ("segue.recipes.sgdiff:sgdiff_scenes", "segue.recipes.sgdiff:SCENES"),

@@ -40,9 +40,9 @@ from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.recipes.align import SCENES as ALIGN_SCENES
-from segue.recipes.align import train_pair
 from segue.recipes.datasets import create_once
+from segue.recipes.dual_encoder import SCENES as ENCODER_SCENES
+from segue.recipes.dual_encoder import train_on_pictures
 from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training import FitOptions, fit
@@ -155,7 +155,7 @@ SCENES = CocuSettings(
 ANY = CocuSettings(
     out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc", half=True
 )
-PAIR = replace(ALIGN_SCENES, image_size=64, steps=3000, evaluations=5)
+PAIR = replace(ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
 def cocu_scenes(settings: CocuSettings) -> Path:
@@ -182,7 +182,7 @@ def train_pair_once(folder: Path) -> str:
             data = folder.with_name(f"{folder.name}-data")
             create_once(data, lambda out: make_scenes(out, seed=1, train=12_000, test=100, view="close", progress=True))
             settings = replace(PAIR, out=folder, data=data, resume=has_state(folder / "state"))
-            train_pair(settings, with_nouns(read_pictures(data, "train")), read_pictures(data, "val"))
+            train_on_pictures(settings, with_nouns(read_pictures(data, "train")), read_pictures(data, "val"))
     return str(folder / "best")
 
 

@@ -1,9 +1,9 @@
-"""Experiments with note-guided segmentation.
+"""Training of note-guided segmentation (RecLMIS, its ablations and its baselines).
 
 segue train reclmis --data DIR --out runs/mine          your own data in the LViT layout (see `segue data check`)
-segue train reclmis-chest --out runs/reclmis-chest      the embedded chest phantoms
-    1,200 steps of 16 pictures at 96 pixels. The bundled checkpoint came from it (--evaluations 6), in 23 minutes
-    with one thread on a busy 2-core machine. Its score stands in results/reclmis_chest_full.csv: Dice .90.
+segue train reclmis-chest --out runs/reclmis-chest      synthetic chest phantoms
+    1,200 steps of 16 images at 96 pixels. The bundled checkpoint came from it (--evaluations 6), in 23 minutes
+    with one thread on a busy 2-core machine. Its score is in results/reclmis_chest_full.csv: Dice .90.
 """
 
 from __future__ import annotations
@@ -13,145 +13,117 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from segue.api import ENSEMBLE, Member, Segmenter
+from segue.api.models import ENSEMBLE
+from segue.api.segmenter import Member, Segmenter
 from segue.data.medical.lvit import read_lvit, splits
 from segue.data.medical.note_batches import ImageNoteBatches, load_examples
-from segue.data.transforms import Preprocessing, augment
-from segue.encoders.text.clip import ClipText
-from segue.encoders.text.contract import TextEncoder
-from segue.encoders.text.minilm import MiniLM
-from segue.encoders.text.small import SmallText
+from segue.data.transforms import augment
+from segue.encoders.text import build_text_encoder
 from segue.evaluation.notes import evaluate
 from segue.files import write_text
-from segue.methods import segmenters
 from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
-from segue.methods.segmenters import Network, Saved
+from segue.methods.segmenters import SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
 from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
+from segue.nn.preprocessing import Preprocessing
 from segue.recipes.datasets import create_once
-from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
-from segue.training import FitOptions, fit
+from segue.training import fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
 
 System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
+NetworkConfig = RecLMISConfig | UNetConfig
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class RecLMISSettings(TrainSettings):
     """One training of a segmenter.
 
     Attributes:
-        out: folder of the run: best/, last/, history and TensorBoard.
         data: folder in the LViT layout.
-        system: the method, an ablation of it or a rival; text_blind and unet read no notes.
+        system: the method, an ablation of it or a baseline; text_blind and unet read no notes.
         size: "segue" (the default, light) or "faithful" (the paper's).
-        text: "small" (trained along), "minilm" (extra towers), or "clip:ID-OR-FOLDER".
-        image_size: side of the square that the network sees, in pixels.
-        steps: optimiser steps.
-        batch_size: pictures a step, over all processes.
-        accumulate: micro-batches a step.
-        lr: peak learning rate, reached after a warm-up of a tenth of the steps, then cosine.
-        weight_decay: AdamW's.
-        ema: decay of the weights' moving average, 0 for none.
-        silence: share of notes left out in training, so that the model also works without a note.
-        augmented: flips with sides swapped, small turns, contrast, blur.
-        evaluations: how many times the validation split is scored; the best weights are kept.
-        patience: evaluations without gain before stopping early, 0 for never.
-        seed: of weights, order and augmentation.
+        text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".
+        image_size: side of the network's square input, in pixels.
+        text_dropout: share of notes left out in training, so that the model also works without a note.
+        augmented: flips with sides swapped, small rotations, contrast, blur.
         folds: > 1 trains that many models by patient, on train and validation together, and averages them.
-        on_bad: what to do with an unreadable example: "stop" before training, or "skip" and say so.
-        resume: continue the run in `out`.
     """
 
-    out: Path
-    data: Path
     system: System = "full"
     size: Literal["segue", "faithful"] = "segue"
     text: str = "small"
     image_size: int = 224
     steps: int = 4000
     batch_size: int = 16
-    accumulate: int = 1
     lr: float = 1e-3
-    weight_decay: float = 1e-2
-    ema: float = 0.99
-    silence: float = 0.05
+    text_dropout: float = 0.05
     augmented: bool = True
     evaluations: int = 10
-    patience: int = 0
-    seed: int = 0
     folds: int = 0
-    on_bad: Literal["stop", "skip"] = "stop"
-    resume: bool = False
 
 
-def reclmis(settings: Settings, network: RecLMISConfig | UNetConfig | None = None) -> Path:
-    """Train on data in the LViT layout; returns the checkpoint's folder. `network` overrides system and size."""
+def train_reclmis(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
+    """Train on data in the LViT layout; returns the checkpoint's folder. network: overrides system and size.
+
+    Raises InputError when there is no training split or an example can't be read.
+    """
     found = splits(settings.data)
     if "train" not in found:
         raise InputError(
             f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
         )
-    shrunk = {
+    examples = {
         split: load_examples(read_lvit(settings.data, split), settings.image_size, settings.on_bad)
         for split in found
         if split in ("train", "val")
     }
-    print(
-        f"{settings.data}: " + ", ".join(f"{len(e)} {s}" for s, e in shrunk.items()) + f", at {settings.image_size} px"
-    )
+    counts = ", ".join(f"{len(part)} {split}" for split, part in examples.items())
+    print(f"{settings.data}: {counts}, at {settings.image_size} px")
     config = network or network_config(settings)
     if settings.folds > 1:
-        return _train_folds(settings, config, [e for part in shrunk.values() for e in part])
-    if "val" in shrunk:
-        return _train(settings, config, shrunk["train"], shrunk["val"])
-    inside, outside = next(iter(folds_by_group(shrunk["train"], 10, settings.seed)))
-    return _train(settings, config, inside, outside)
+        return _train_folds(settings, config, [e for part in examples.values() for e in part])
+    if "val" in examples:
+        return _train(settings, config, examples["train"], examples["val"])
+    train, val = next(iter(folds_by_group(examples["train"], 10, settings.seed)))
+    return _train(settings, config, train, val)
 
 
-def reclmis_chest(settings: Settings, network: RecLMISConfig | UNetConfig | None = None) -> Path:
-    """Train on the sketchbook's chest phantoms, drawing them first where settings.data is not there yet."""
-    draw_once(settings.data)
-    return reclmis(settings, network)
+def train_reclmis_chest(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
+    """Train on synthetic chest phantoms, which are drawn first where settings.data is not there yet."""
+    create_chest_once(settings.data)
+    return train_reclmis(settings, network)
 
 
-def draw_once(folder: Path, style: str = "a") -> Path:
-    """Draw the default chest phantoms there if they are not; processes that ask together draw them once."""
+def create_chest_once(folder: Path, style: str = "a") -> Path:
+    """Draw the default chest phantoms into the folder if they aren't there; concurrent processes draw them once."""
     return create_once(folder, lambda out: make_chest(out, style=style))
 
 
-RECLMIS = Settings(out=Path("runs/reclmis"), data=Path("data"))
-CHEST = Settings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200, ema=0.99)
+RECLMIS = RecLMISSettings(out=Path("runs/reclmis"), data=Path("data"))
+CHEST = RecLMISSettings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200)
 
 
-def network_config(settings: Settings) -> RecLMISConfig | UNetConfig:
+def network_config(settings: RecLMISSettings) -> NetworkConfig:
     """The network that the settings name."""
     if settings.system == "unet":
         return UNetConfig()
     return ablate_config(SIZES[settings.size], settings.system)
 
 
-def build_text_encoder(source: str, notes: Sequence[str]) -> TextEncoder:
-    """A text tower by name; the small one gets its word pieces from the notes."""
-    if source == "small":
-        return SmallText(SmallText.train_tokenizer(notes))
-    if source == "minilm":
-        return MiniLM()
-    if source.startswith("clip:"):
-        return ClipText(source.removeprefix("clip:"))
-    raise InputError(f'text tower {source!r}: expected "small", "minilm" or "clip:ID-OR-FOLDER"')
-
-
 def folds_by_group(examples: Sequence[Example], k: int, seed: int) -> list[tuple[list[Example], list[Example]]]:
-    """k (rest, held out) pairs; no group (patient) stands on both sides of one."""
+    """k pairs (train, validation); no group (patient) is in both parts of one.
+
+    Raises InputError when there are fewer groups than folds.
+    """
     groups = sorted({e.group for e in examples})
     if len(groups) < k:
         raise InputError(f"{len(groups)} patients can't be divided into {k} folds; ask for at most {len(groups)}")
@@ -162,51 +134,29 @@ def folds_by_group(examples: Sequence[Example], k: int, seed: int) -> list[tuple
     ]
 
 
-def _train_folds(settings: Settings, config: Any, examples: list[Example]) -> Path:
-    for i, (inside, outside) in enumerate(folds_by_group(examples, settings.folds, settings.seed)):
+def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: list[Example]) -> Path:
+    for i, (train, val) in enumerate(folds_by_group(examples, settings.folds, settings.seed)):
         out = settings.out / f"fold-{i}"
         if not (out / "last").exists():
             resume = settings.resume and has_state(out / "state")
-            _train(replace(settings, out=out, resume=resume), config, inside, outside)
+            _train(replace(settings, out=out, resume=resume), config, train, val)
     members = [f"fold-{i}/best" for i in range(settings.folds)]
     write_text(settings.out / ENSEMBLE, json.dumps({"members": members}, indent=2) + "\n")
     return settings.out
 
 
-def _train(settings: Settings, config: Any, train: list[Example], val: list[Example]) -> Path:
+def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
     torch.manual_seed(settings.seed)
-    reads = getattr(config, "interaction", "none") != "none"
-    text = build_text_encoder(settings.text, [e.note for e in train if e.note]) if reads else None
-    preprocessing, network = Preprocessing(size=settings.image_size), segmenters.build(config, text)
-    if settings.image_size % network.stride:
-        nearest = max(1, round(settings.image_size / network.stride)) * network.stride
-        raise InputError(
-            f"image_size: got {settings.image_size}, expected a multiple of {network.stride} for this network; "
-            f"for instance {nearest}"
-        )
-    batches = ImageNoteBatches(
-        train,
-        preprocessing,
-        settings.seed,
-        augment if settings.augmented else None,
-        settings.silence if reads else 0.0,
-    )
+    reads_notes = getattr(config, "interaction", "none") != "none"
+    text = build_text_encoder(settings.text, [e.note for e in train if e.note]) if reads_notes else None
+    preprocessing, network = Preprocessing(size=settings.image_size), build_segmenter(config, text)
+    _check_image_size(settings.image_size, network.stride)
+    augmentation, text_dropout = augment if settings.augmented else None, settings.text_dropout if reads_notes else 0.0
     fit(
-        network,
-        batches,
+        SegmenterTask(network),
+        ImageNoteBatches(train, preprocessing, settings.seed, augmentation, text_dropout),
         out=settings.out,
-        options=FitOptions(
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            accumulate=settings.accumulate,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            warmup=settings.steps // 10,
-            ema=settings.ema,
-            evaluate_every=evaluation_interval(settings.steps, settings.evaluations),
-            patience=settings.patience,
-            seed=settings.seed,
-        ),
+        options=fit_options(settings),
         save=partial(_save, settings=settings, preprocessing=preprocessing, val=val),
         evaluate=_validator(preprocessing, val),
         monitor="dice",
@@ -216,36 +166,54 @@ def _train(settings: Settings, config: Any, train: list[Example], val: list[Exam
     return settings.out / "best"
 
 
+def _check_image_size(size: int, stride: int) -> None:
+    if size % stride:
+        raise InputError(
+            f"image_size: got {size}, expected a multiple of {stride} for this network; "
+            f"for instance {max(1, round(size / stride)) * stride}"
+        )
+
+
+def _member(task: nn.Module) -> Member:
+    """The network of a `SegmenterTask` as a predictor's, with the task's own cache of notes."""
+    segmenter = cast(SegmenterTask, task)
+    return Member(segmenter.network, cache=segmenter.cache)
+
+
 def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn.Module], dict[str, float]]:
-    def validate(network: Any) -> dict[str, float]:
-        training = network.training
-        network.eval()
-        result = evaluate(Segmenter([Member(network)], preprocessing, _device(network)), val, empty="one")
-        network.train(training)
+    def validate(task: nn.Module) -> dict[str, float]:
+        training = task.training
+        task.eval()
+        member = _member(task)
+        result = evaluate(Segmenter([member], preprocessing, _device(task)), val, empty="one")
+        task.train(training)
         return {k: result[k] for k in ("dice", "iou", "miou", "class_miou", "ece")}
 
     return validate
 
 
-def _save(network: Any, folder: Path, settings: Settings, preprocessing: Preprocessing, val: list[Example]) -> None:
+def _save(
+    task: nn.Module, folder: Path, settings: RecLMISSettings, preprocessing: Preprocessing, val: list[Example]
+) -> None:
     about = {"recipe": "segue train reclmis", **dataset_name(settings.data), **settings_as_text(settings)}
-    temperature = calibrate(network, preprocessing, val)
-    segmenters.save(Saved(network, preprocessing, temperature, about), folder)
+    training = task.training
+    temperature = calibrate(_member(task.eval()), preprocessing, val)
+    task.train(training)
+    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about)
+    save_segmenter(saved, folder, half=settings.half)
 
 
 @torch.no_grad()
-def calibrate(network: Network, preprocessing: Preprocessing, val: list[Example]) -> float:
-    """The temperature that makes the probabilities honest on the validation split."""
-    training, logits, truth = network.training, [], []
-    network.eval()
+def calibrate(member: Member, preprocessing: Preprocessing, val: Sequence[Example]) -> float:
+    """The temperature that calibrates the probabilities of a network in evaluation mode on the validation split."""
+    logits, targets = [], []
     for i in range(0, len(val), 16):
         part = val[i : i + 16]
-        x = preprocessing.to_tensor([e.image for e in part]).to(_device(network))
-        logits.append(network(x, [e.note for e in part]).float().cpu()[:, 0])
-        truth.append(torch.from_numpy(np.stack([e.mask for e in part if e.mask is not None])))
-    network.train(training)
-    return fit_temperature(torch.cat(logits), torch.cat(truth))
+        x = preprocessing.to_tensor([e.image for e in part]).to(_device(member.network))
+        logits.append(member.network(x, [e.note for e in part], member.cache).float().cpu()[:, 0])
+        targets.append(torch.from_numpy(np.stack([e.mask for e in part if e.mask is not None])))
+    return fit_temperature(torch.cat(logits), torch.cat(targets))
 
 
-def _device(network: nn.Module) -> str:
-    return str(next(network.parameters()).device)
+def _device(module: nn.Module) -> str:
+    return str(next(module.parameters()).device)

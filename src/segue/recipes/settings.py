@@ -9,7 +9,7 @@ from typing import Any, Literal
 from segue.training import FitOptions
 from segue.types import InputError
 
-LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # of this machine, or without effect on weights
+LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # they don't change what is trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +21,14 @@ class TrainSettings:
         data: folder with the data.
         steps: optimiser steps.
         batch_size: examples in a step, over all processes.
-        accumulate: micro-batches in a step.
+        accumulate: micro-batches in a step; batch norm and contrastive losses see one of them at a time.
         lr: peak learning rate, reached after the warm-up (usually a tenth of the steps), then cosine to 0.
         weight_decay: weight decay of AdamW.
         clip_norm: largest norm of the gradient; 0 does not clip.
         ema: decay of the moving average of the weights, 0 for none.
         evaluations: how many times the validation split is scored; the best weights are kept.
         patience: evaluations without gain before stopping early, 0 for never.
-        workers: processes that make batches.
+        workers: data loading processes.
         seed: of weights, order and augmentation.
         on_bad: what to do with an example that can't be read: "stop" before training, or "skip" and report it.
         half: store the checkpoint as float16.
@@ -53,28 +53,19 @@ class TrainSettings:
     resume: bool = False
 
 
-def fit_options(settings: TrainSettings, **changes: Any) -> FitOptions:
+FIT = ("batch_size", "accumulate", "lr", "weight_decay", "clip_norm", "ema", "patience", "seed", "workers")
+
+
+def fit_options(settings: TrainSettings, **changes: int | float | str) -> FitOptions:
     """The training loop's options. changes: fields of FitOptions that differ from the settings, such as `warmup`.
 
     Where `changes` has other `steps`, the warm-up and the evaluations follow them.
     """
-    steps = changes.get("steps", settings.steps)
-    shared = {
-        name: getattr(settings, name)
-        for name in (
-            "batch_size",
-            "accumulate",
-            "lr",
-            "weight_decay",
-            "clip_norm",
-            "ema",
-            "patience",
-            "seed",
-            "workers",
-        )
-    }
-    every = evaluation_interval(steps, settings.evaluations)
-    return FitOptions(**{**shared, "steps": steps, "warmup": steps // 10, "evaluate_every": every, **changes})
+    steps = int(changes.get("steps", settings.steps))
+    options: dict[str, Any] = {name: getattr(settings, name) for name in FIT}
+    options |= {"steps": steps, "warmup": steps // 10}
+    options["evaluate_every"] = evaluation_interval(steps, settings.evaluations)
+    return FitOptions(**options | changes)
 
 
 def settings_as_text(settings: Any, *local: str) -> dict[str, str]:

@@ -29,7 +29,6 @@ from segue import __version__
 from segue.api import Describer, Illustrator, Segmenter
 from segue.api.models import about
 from segue.data.images import png_bytes
-from segue.methods.checkpoint import bundled
 from segue.serving import samples
 from segue.serving.batches import Batches, Busy
 from segue.serving.jobs import JOBS, Job, Request
@@ -37,6 +36,7 @@ from segue.serving.limits import ASK, UNKNOWN, BodyLimit, allowed
 from segue.serving.schemas import Answer, Ready, Wrong
 from segue.serving.uploads import Bounds, check_head, decode_base64
 from segue.types import InputError
+from segue.weights import bundled
 
 LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()

@@ -1,6 +1,6 @@
-"""The one training loop; it knows tasks and batches, and no method."""
+"""The one training loop: it trains any task on any batches, and imports no method."""
 
-from segue.training.journal import read_history
+from segue.training.logger import read_history
 from segue.training.loop import Batches, FitOptions, FitResult, Task, example_keys, fit, learning_rate
 
 __all__ = [

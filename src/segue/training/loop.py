@@ -2,11 +2,11 @@
 
 What happens at a step is a function of (options, step) alone: the learning rate, the examples, and the random
 numbers, which are seeded anew at every step (and by rank). A resumed run therefore needs the weights and the
-optimiser's averages, but no random state, to go on bit for bit; and W processes train on the batches of one.
+optimizer's averages, but no random state, to continue bit for bit; and W processes train on the batches of one.
 
 OUT/best, OUT/last       checkpoints, written by the caller's `save`
-OUT/state                what --resume goes on from (see state.py)
-OUT/history.jsonl, OUT/tensorboard      what happened (see journal.py)
+OUT/state                what --resume continues from (see state.py)
+OUT/history.jsonl, OUT/tensorboard      the training log (see logger.py)
 """
 
 from __future__ import annotations
@@ -23,19 +23,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, send_to_device
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from segue.files import recover_folder, replace_folder
-from segue.training.journal import Row, TrainingLogger, read_history
-from segue.training.state import (
-    has_state,
-    pack,
-    read_state,
-    unpack,
-    write_state,
-)
+from segue.training.logger import Row, TrainingLogger, read_history
+from segue.training.state import has_state, pack_tensors, read_state, unpack_tensors, write_state
 from segue.types import InputError
 
 Key = tuple[int, int]
@@ -44,7 +39,7 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 class Task(Protocol):
-    """What the loop trains: a torch.nn.Module with one more method."""
+    """What the loop trains: a torch.nn.Module with this method."""
 
     def training_step(self, batch: Any) -> dict[str, Tensor]:
         """Return "loss" and any other named terms, all scalars, the same names at every call.
@@ -65,27 +60,27 @@ class Batches(Protocol):
         """Make the batch of the examples (epoch, index), 0 <= index < len(self).
 
         A pure function of `keys`: augmentation draws from (seed, epoch, index), so a batch can be made again.
-        Tensors may sit in nested dicts, lists and tuples; the loop moves them to the device.
+        Tensors may be in nested dicts, lists and tuples; the loop moves them to the device.
         """
         ...
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to train.
+    """How to train. Raises InputError for a value out of range.
 
-    steps: optimiser steps.
-    batch_size: examples per step, over all processes and accumulated batches together.
-    accumulate: forward and backward passes per step, each with its own share of the batch: batch statistics
-    and contrasts see that share only.
-    lr, warmup: the learning rate climbs to `lr` in `warmup` steps, then follows a cosine to 0.
+    steps: optimizer steps.
+    batch_size: examples a step, over all processes and accumulated batches together.
+    accumulate: forward and backward passes a step, each with its own share of the batch (micro-batch): batch norm and
+    contrastive losses see that share only.
+    lr, warmup: the learning rate rises linearly to `lr` in `warmup` steps, then follows a cosine to 0.
     weight_decay: AdamW's, on weights of two or more dimensions.
-    ema: decay of the averaged weights, in [0, 1); 0 is off.
+    ema: decay of the moving average of the weights, in [0, 1); 0 is off.
     evaluate_every: steps between evaluations; each also saves the state.
-    patience: stop after so many evaluations without gain; 0 never stops.
+    patience: stop after so many evaluations without gain (early stopping); 0 never stops.
     precision: "float32", "bf16" (autocast), or "auto": bf16 where there is a CUDA GPU.
     clip_norm: largest norm of the gradient; 0 is off.
-    workers: processes that make batches, for each training process.
+    workers: data loading processes, for each training process.
     """
 
     steps: int
@@ -117,7 +112,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run came to. best and best_step are None without evaluation; history is history.jsonl's."""
+    """The result of a run. best and best_step are None without evaluation; history: the rows of history.jsonl."""
 
     steps: int
     best: float | None
@@ -126,24 +121,25 @@ class FitResult:
 
 
 @dataclass
-class _Standing:
+class Progress:
     """How far a run has come; the same on every process."""
 
     step: int = 0
     best: float | None = None
     best_step: int | None = None
-    stale: int = 0
+    evaluations_without_gain: int = 0
 
-    def judge(self, value: float) -> bool:
-        """Take note of an evaluation; whether it is the best so far."""
+    def update_best(self, value: float) -> bool:
+        """Record an evaluation; returns whether it is the best so far."""
         better = not math.isnan(value) and (self.best is None or value > self.best)
         if better:
             self.best, self.best_step = value, self.step
-        self.stale = 0 if better else self.stale + 1
+        self.evaluations_without_gain = 0 if better else self.evaluations_without_gain + 1
         return better
 
-    def goes_on(self, options: FitOptions) -> bool:
-        return self.step < options.steps and not 0 < options.patience <= self.stale
+    def should_continue(self, options: FitOptions) -> bool:
+        """False after the last step, and when `patience` evaluations in a row brought no gain."""
+        return self.step < options.steps and not 0 < options.patience <= self.evaluations_without_gain
 
 
 def fit(
@@ -158,54 +154,54 @@ def fit(
     about: Mapping[str, str] | None = None,
     resume: bool = False,
 ) -> FitResult:
-    """Train `task` in place and leave checkpoints in `out`, a folder that all processes see.
+    """Train `task` in place and write checkpoints into `out`, a folder that all processes share.
 
     save: writes a checkpoint of a module into the empty folder it is given.
-    evaluate: metrics of a module in eval mode, without gradients, each `evaluate_every` steps and at the end.
-    It runs on the main process only, so it must not gather. With `ema` on, it and `save` are handed the
+    evaluate: metrics of a module in eval mode, without gradients, every `evaluate_every` steps and at the end.
+    It runs on the main process only, so it must not use collectives. With `ema` on, it and `save` get the
     averaged module.
     monitor: the metric whose highest value is the best.
-    about: what else makes the run what it is, such as the network's size; a run with another is not resumed.
-    resume: go on from `out`/state. The number of workers and processes may differ, nothing else.
+    about: further settings that a resumed run must have too, such as the network's size.
+    resume: continue from `out`/state. The number of workers and processes may differ, nothing else.
 
-    `task` is left in eval mode with its last weights, and torch's global random state is changed.
+    Afterwards `task` is in eval mode with its last weights, and torch's global random state is changed.
     Raises InputError when `out` holds a state and `resume` is off, holds none and it is on, or holds that of
     another run; FloatingPointError when the loss is not finite.
     """
     if has_state(out / "state") and not resume:
         raise InputError(f"{out}: holds the state of a run; pass --resume to go on with it, or name another folder")
-    # Without `cpu`, accelerate leaves processes that torchrun started on a CPU strangers to each other.
+    # Without `cpu`, accelerate doesn't connect the processes that torchrun started on a CPU.
     accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
     module = cast(nn.Module, task).to(accelerator.device)
     average = AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
     trainer = _Trainer(accelerator, module, average, options)
-    facts = {"options": asdict(options), "examples": len(batches), "monitor": monitor, "about": dict(about or {})}
-    standing = _resumed(out, trainer, facts) if resume else _Standing()
-    loader = iter(_loader(batches, options, standing.step, accelerator))
+    metadata = {"options": asdict(options), "examples": len(batches), "monitor": monitor, "about": dict(about or {})}
+    progress = _resume(out, trainer, metadata) if resume else Progress()
+    loader = iter(_loader(batches, options, progress.step, accelerator))
     main, result = accelerator.is_main_process, average.module if average else module
     accelerator.wait_for_everyone()
     out.mkdir(parents=True, exist_ok=True)
 
-    with TrainingLogger(out, standing.step, options.steps, main) as journal:
-        while standing.goes_on(options):
-            row = trainer.step(standing.step, loader)
-            standing.step += 1
-            pause = standing.step % options.evaluate_every == 0 or standing.step == options.steps
-            if pause and evaluate:
-                metrics = _evaluated(result, evaluate, monitor, main)
+    with TrainingLogger(out, progress.step, options.steps, main=main) as logger:
+        while progress.should_continue(options):
+            row = trainer.step(progress.step, loader)
+            progress.step += 1
+            evaluation_due = progress.step % options.evaluate_every == 0 or progress.step == options.steps
+            if evaluation_due and evaluate:
+                metrics = _evaluate(result, evaluate, monitor, main)
                 row |= {f"evaluate/{name}": value for name, value in metrics.items()}
-                if standing.judge(metrics[monitor]) and main:
+                if progress.update_best(metrics[monitor]) and main:
                     replace_folder(out / "best", partial(save, result))
                 module.train()
-            journal.add(row)
-            if pause and main:
-                facts["standing"] = asdict(standing)
-                write_state(out / "state", standing.step, trainer.tensors(), facts)
+            logger.add(row)
+            if evaluation_due and main:
+                metadata["progress"] = asdict(progress)
+                write_state(out / "state", progress.step, trainer.tensors(), metadata)
     if main:
         replace_folder(out / "last", partial(save, result.eval()))
     module.eval()
     accelerator.wait_for_everyone()
-    return FitResult(standing.step, standing.best, standing.best_step, read_history(out))
+    return FitResult(progress.step, progress.best, progress.best_step, read_history(out))
 
 
 class _Trainer:
@@ -220,11 +216,11 @@ class _Trainer:
         self.optimizer = _optimizer(module, options)
 
     def step(self, step: int, loader: Iterator[Any]) -> Row:
-        """Do step number `step`, counted from 0, and return its row of the history, counted from 1."""
+        """Train one step. step: its number, from 0. Returns its row of the history, where steps count from 1."""
         lr = learning_rate(step, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        torch.manual_seed(_random(self.options.seed, step, self.accelerator.process_index))
+        torch.manual_seed(_mixed_seed(self.options.seed, step, self.accelerator.process_index))
         self.optimizer.zero_grad()
         terms = self._gradients(step, loader)
         if self.options.clip_norm:
@@ -235,7 +231,8 @@ class _Trainer:
         return {"step": step + 1, "lr": lr} | {f"train/{name}": value for name, value in terms.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        return pack(self.module, self.optimizer, self.average)
+        """All that a resumed run needs, by name."""
+        return pack_tensors(self.module, self.optimizer, self.average)
 
     def _gradients(self, step: int, loader: Iterator[Any]) -> dict[str, float]:
         """Accumulate the gradients of one step; return the terms' means over processes and batches."""
@@ -254,7 +251,7 @@ class _Trainer:
 
 
 class _Forward(nn.Module):
-    """The task under the name that DistributedDataParallel hooks into."""
+    """The task's training step as a `forward`, which is what DistributedDataParallel wraps."""
 
     def __init__(self, task: nn.Module, device_type: str, bf16: bool) -> None:
         super().__init__()
@@ -266,7 +263,7 @@ class _Forward(nn.Module):
 
 
 def learning_rate(step: int, options: FitOptions) -> float:
-    """Learning rate of `step`, counted from 0: `warmup` steps straight up, then half a cosine to 0."""
+    """Learning rate of `step`, counted from 0: `warmup` steps of linear rise, then half a cosine to 0."""
     if step < options.warmup:
         return options.lr * (step + 1) / options.warmup
     done = (step - options.warmup) / max(1, options.steps - options.warmup)
@@ -274,26 +271,26 @@ def learning_rate(step: int, options: FitOptions) -> float:
 
 
 def example_keys(examples: int, seed: int, first: int, count: int) -> list[Key]:
-    """Take `count` keys (epoch, index) from position `first` of the endless row of epochs.
+    """`count` keys (epoch, index) from position `first` of the sequence of all epochs, one after another.
 
-    Each epoch is all examples in an order that (seed, epoch) decides.
+    Each epoch holds every example once, in an order that (seed, epoch) decides.
     """
-    places = (divmod(position, examples) for position in range(first, first + count))
-    return [(epoch, int(_permutation(examples, seed, epoch)[place])) for epoch, place in places]
+    positions = (divmod(position, examples) for position in range(first, first + count))
+    return [(epoch, int(_permutation(examples, seed, epoch)[place])) for epoch, place in positions]
 
 
 @lru_cache(maxsize=2)
-def _permutation(examples: int, seed: int, epoch: int) -> np.ndarray:
+def _permutation(examples: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(examples)
 
 
-def _random(*numbers: int) -> int:
+def _mixed_seed(*numbers: int) -> int:
     """Mix the numbers into one seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _loader(batches: Batches, options: FitOptions, step: int, accelerator: Accelerator) -> DataLoader:
-    """Batches of this process from `step` on: each accumulated batch is cut into one slice per process."""
+def _loader(batches: Batches, options: FitOptions, step: int, accelerator: Accelerator) -> DataLoader[Any]:
+    """Batches of this process from `step` on: each accumulated batch is divided evenly among the processes."""
     world, rank = accelerator.num_processes, accelerator.process_index
     size, rest = divmod(options.batch_size, options.accumulate * world)
     if rest:
@@ -315,8 +312,8 @@ def _loader(batches: Batches, options: FitOptions, step: int, accelerator: Accel
     )
 
 
-class _Keys(Dataset):
-    """Hands each key on as it is; `collate` makes the batch."""
+class _Keys(Dataset[Key]):
+    """The identity: `collate` makes the batch of the keys."""
 
     def __getitem__(self, key: Key) -> Key:
         return key
@@ -346,8 +343,8 @@ def _average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tens
     return update
 
 
-def _evaluated(module: nn.Module, evaluate: Evaluate, monitor: str, main: bool) -> dict[str, float]:
-    """Metrics of the main process, on every process: all take the same decisions from them."""
+def _evaluate(module: nn.Module, evaluate: Evaluate, monitor: str, main: bool) -> dict[str, float]:
+    """Metrics of the main process, on every process, so that all take the same decisions."""
     metrics = None
     if main:
         with torch.no_grad():
@@ -366,22 +363,22 @@ def _check_finite(step: int, terms: dict[str, float]) -> None:
         )
 
 
-def _resumed(out: Path, trainer: _Trainer, facts: dict[str, Any]) -> _Standing:
-    """Bring the trainer to the saved state, if it is of the same run."""
+def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
+    """Load the saved state into the trainer, if it is of the same run."""
     tensors, saved = read_state(out / "state")
-    now, then = _flat(facts), _flat(saved)
-    for name, value in now.items():
-        if value != then.get(name):
+    ours, theirs = _comparable(metadata), _comparable(saved)
+    for name, value in ours.items():
+        if value != theirs.get(name):
             raise InputError(
-                f"{name}: got {value}, but the run in {out} has {then.get(name)}; "
+                f"{name}: got {value}, but the run in {out} has {theirs.get(name)}; "
                 "resume it with its own value, or train into another folder"
             )
-    unpack(tensors, trainer.module, trainer.optimizer, trainer.average)
+    unpack_tensors(tensors, trainer.module, trainer.optimizer, trainer.average)
     recover_folder(out / "best")
-    return _Standing(**saved["standing"])
+    return Progress(**saved["progress"])
 
 
-def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
     """What must not change when a run is resumed; the number of workers may."""
-    options = {name: value for name, value in facts["options"].items() if name != "workers"}
-    return facts.get("about", {}) | options | {"examples": facts["examples"], "monitor": facts["monitor"]}
+    options = {name: value for name, value in metadata["options"].items() if name != "workers"}
+    return metadata.get("about", {}) | options | {"examples": metadata["examples"], "monitor": metadata["monitor"]}

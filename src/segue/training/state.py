@@ -1,11 +1,11 @@
-"""What a run leaves on disk to go on from: a folder per saved step and a small file that names the valid one.
+"""Resumable training state (weights, optimizer, EMA), written atomically: a folder for each saved step.
 
     OUT/state/current                             the name of the valid folder, replaced atomically
-    OUT/state/step-00000200/tensors.safetensors   task, optimiser and averaged weights
-    OUT/state/step-00000200/state.json            step, best value, options
+    OUT/state/step-00000200/tensors.safetensors   task, optimizer and averaged weights
+    OUT/state/step-00000200/state.json            metadata: step, best value, options
 
 A kill at any instruction leaves either the old state valid or the new one: a folder that `current` does not
-name is rubbish, ignored when reading and swept away by the next save. Nothing is pickled.
+name is ignored when reading and deleted by the next save. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from segue.files import empty_folder, write_text
 from segue.types import InputError
 
-Facts = dict[str, Any]
+Metadata = dict[str, Any]
 
 
 def has_state(folder: Path) -> bool:
@@ -31,8 +31,8 @@ def has_state(folder: Path) -> bool:
     return (folder / "current").is_file()
 
 
-def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Facts) -> None:
-    """Write the state of `step`, make it the valid one, delete the others. `facts` must be plain JSON."""
+def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
+    """Write the state of `step`, make it the valid one, delete the others. metadata: plain JSON."""
     new = folder / f"step-{step:08d}"
     if has_state(folder) and _current(folder) == new:
         return
@@ -41,15 +41,15 @@ def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: F
         {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()},
         new / "tensors.safetensors",
     )
-    (new / "state.json").write_text(json.dumps(facts, indent=1))
+    (new / "state.json").write_text(json.dumps(metadata, indent=1))
     write_text(folder / "current", new.name + "\n")
     for other in folder.glob("step-*"):
         if other != new:
             shutil.rmtree(other)
 
 
-def read_state(folder: Path) -> tuple[dict[str, Tensor], Facts]:
-    """Read the valid state: its tensors (on the CPU) and its facts.
+def read_state(folder: Path) -> tuple[dict[str, Tensor], Metadata]:
+    """Read the valid state: its tensors (on the CPU) and its metadata.
 
     Raises InputError when `folder` holds none.
     """
@@ -62,7 +62,7 @@ def read_state(folder: Path) -> tuple[dict[str, Tensor], Facts]:
     return load_file(current / "tensors.safetensors"), json.loads((current / "state.json").read_text())
 
 
-def pack(task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> dict[str, Tensor]:
+def pack_tensors(task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> dict[str, Tensor]:
     """All tensors of a run under one flat set of names: task.*, average.*, optimizer.INDEX.*."""
     tensors = {f"task.{name}": t for name, t in task.state_dict().items()}
     if average is not None:
@@ -72,22 +72,24 @@ def pack(task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> di
     return tensors
 
 
-def unpack(tensors: Mapping[str, Tensor], task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> None:
-    """Put the tensors of `pack` back, in place.
+def unpack_tensors(
+    tensors: Mapping[str, Tensor], task: nn.Module, optimizer: Optimizer, average: nn.Module | None
+) -> None:
+    """Load the tensors of `pack_tensors`, in place.
 
     Raises InputError when they belong to another model.
     """
     try:
-        task.load_state_dict(_below("task.", tensors))
+        task.load_state_dict(_with_prefix("task.", tensors))
         if average is not None:
-            average.load_state_dict(_below("average.", tensors))
+            average.load_state_dict(_with_prefix("average.", tensors))
     except RuntimeError as error:
         raise InputError(
             "the saved state is of another model than the one to train; build it as the first run did, "
             f"or train into another folder. {error}"
         ) from error
     slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _below("optimizer.", tensors).items():
+    for name, tensor in _with_prefix("optimizer.", tensors).items():
         index, slot = name.split(".")
         slots.setdefault(int(index), {})[slot] = tensor
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -97,5 +99,5 @@ def _current(folder: Path) -> Path:
     return folder / (folder / "current").read_text().strip()
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -8,7 +8,7 @@ import pytest
 from segue.commands.demo import jobs as demo_jobs
 from segue.commands.demo.jobs import JOBS, jobs_section
 from segue.data.images import read_image
-from segue.methods.checkpoint import bundled
+from segue.weights import bundled
 
 
 @pytest.mark.parametrize("model", [name for name in JOBS if name in bundled()])

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segue.data.medical.note_batches import ImageNoteBatches
-from segue.data.transforms import Preprocessing, augment, flip, photometric, resize_mask, warp
+from segue.data.transforms import augment, flip, photometric, resize_mask, warp
+from segue.nn.preprocessing import Preprocessing
 from segue.types import Example, InputError
 
 NOTE = "Unilateral pulmonary infection, one infected area, upper left lung."

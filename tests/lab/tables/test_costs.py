@@ -8,7 +8,7 @@ from segue.lab.bench.sgdiff import bench_sgdiff
 from segue.lab.claims.model import Comparison
 from segue.lab.claims.page import judge
 from segue.lab.engine import append_row
-from segue.lab.report import cell
+from segue.lab.report import format_values
 from segue.lab.run import rows_of
 from segue.lab.tables import costs
 
@@ -48,11 +48,11 @@ def test_times_are_those_of_the_benchmarks(monkeypatch, tmp_path):
 
 
 def test_a_count_is_judged_by_one_row(tmp_path):
-    append_row(tmp_path / "costs.csv", ("segmenters", "faithful", 0), {"params_m": 15.7, "dice": 0.5}, "segue ablate")
+    append_row(tmp_path / "costs.csv", ("segmenters", "faithful", 0), {"params_m": 15.7, "dice": 0.5}, "segue lab run")
     seeds = {("costs", "segmenters", "faithful"): 1}
     counted, scored = (Comparison("costs", "segmenters", m, "faithful", 23.7, less=True) for m in ("params_m", "dice"))
-    assert judge(counted, tmp_path, seeds) == ("shown", "params_m: `faithful` 15.70 (1), 23.7")
-    assert judge(scored, tmp_path, seeds)[0] == "not shown"
+    assert judge(counted, tmp_path, seeds) == ("supported", "params_m: `faithful` 15.70 (1), 23.7")
+    assert judge(scored, tmp_path, seeds)[0] == "not supported"
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_a_count_is_judged_by_one_row(tmp_path):
     [("speedup", "1.53 (1)"), ("further_share_at_128_pixels", "153.0 (1)"), ("picture_us", "1.5 (1)")],
 )
 def test_cells_of_costs_are_no_shares_but_shares_are(metric, text):
-    assert cell(metric, [1.53]) == text
+    assert format_values(metric, [1.53]) == text

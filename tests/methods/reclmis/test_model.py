@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from contract.segmenters import SegmenterContract
-from segue.encoders.text.small import SmallText
+from segue.encoders.text.small import SmallTextEncoder
 from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
-from segue.methods.reclmis.model import Attention, Interest, Reconstructor, build_reclmis, draw_holes
+from segue.methods.reclmis.model import Attention, Conditions, Reconstructor, build_reclmis, draw_masked
 from segue.types import InputError
 
 NOTES = [
@@ -20,8 +20,8 @@ TINY = RecLMISConfig(widths=(8, 8, 16, 16), reconstruction_layers=2)
 SYSTEMS = ("text_blind", "early_fusion", "ci", "ci_cvr", "ci_clr", "full")
 
 
-def tower():
-    return SmallText(SmallText.train_tokenizer([n for n in NOTES if n]), width=16, layers=1, heads=2)
+def text_encoder():
+    return SmallTextEncoder(SmallTextEncoder.train_tokenizer([n for n in NOTES if n]), width=16, layers=1, heads=2)
 
 
 def batch(size=32):
@@ -38,7 +38,7 @@ def batch(size=32):
 
 def model(config=TINY, parts="training"):
     torch.manual_seed(0)
-    return build_reclmis(config, tower() if config.interaction != "none" else None, parts)
+    return build_reclmis(config, text_encoder() if config.interaction != "none" else None, parts)
 
 
 class TestRecLMIS(SegmenterContract):
@@ -86,10 +86,10 @@ def test_every_term_reaches_the_image_encoder(term):
 
 
 @pytest.mark.parametrize("term", ["segmentation", "t2v", "v2t", "ccl"])
-def test_every_term_reaches_the_text_tower(term):
+def test_every_term_reaches_the_text_encoder(term):
     network = model()
     network.training_step(batch())[term].backward()
-    assert sum(float(p.grad.abs().sum()) for p in network.text.parameters() if p.grad is not None) > 0
+    assert sum(float(p.grad.abs().sum()) for p in network.text_encoder.parameters() if p.grad is not None) > 0
 
 
 def test_the_loss_is_equation_11():
@@ -130,15 +130,15 @@ def test_interaction_is_equation_1():
     torch.testing.assert_close(attend(e, v), attend.out(weight @ attend.v(v)), atol=1e-6, rtol=1e-5)
 
 
-def test_interests_are_equations_2_and_3():
+def test_conditions_are_equations_2_and_3():
     torch.manual_seed(0)
-    interest = Interest(TINY)
-    v, v_told, e = torch.randn(2, 6, 16), torch.randn(2, 6, 16), torch.randn(2, 5, 16)
+    conditions = Conditions(TINY)
+    v, v_attended, e = torch.randn(2, 6, 16), torch.randn(2, 6, 16), torch.randn(2, 5, 16)
     real = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()
-    w_poi, w_woi = interest(v, v_told, e, real)
-    e_told = e + interest.read(e, v)
-    torch.testing.assert_close(w_poi, torch.softmax(interest.patches(v_told)[..., 0], -1))
-    torch.testing.assert_close(w_woi[1, :2], torch.softmax(interest.words(e_told)[1, :2, 0], -1))
+    w_poi, w_woi = conditions(v, v_attended, e, real)
+    e_attended = e + conditions.cross_attention(e, v)
+    torch.testing.assert_close(w_poi, torch.softmax(conditions.patch_score(v_attended)[..., 0], -1))
+    torch.testing.assert_close(w_woi[1, :2], torch.softmax(conditions.word_score(e_attended)[1, :2, 0], -1))
     assert (w_woi[1, 2:] == 0).all()
     torch.testing.assert_close(w_woi.sum(1), torch.ones(2))
 
@@ -150,29 +150,29 @@ def test_reconstruction_ignores_padded_words():
     torch.testing.assert_close(psi(v, e, real, woi, None), psi(v, e[:, :3], real[:, :3], woi[:, :3], None))
 
 
-@pytest.mark.parametrize("masking", ["interest", "random"])
-def test_holes_have_the_ratio_and_hang_on_the_seeds_alone(masking):
-    interest = torch.rand(4, 20).softmax(1)
+@pytest.mark.parametrize("masking", ["conditioned", "random"])
+def test_masks_have_the_ratio_and_depend_on_the_seeds_alone(masking):
+    weight = torch.rand(4, 20).softmax(1)
     real = torch.arange(20)[None] < torch.tensor([20, 10, 4, 1])[:, None]
-    holes = draw_holes(interest, 0.5, [1, 2, 3, 4], real, masking)
-    assert holes.sum(1).tolist() == [10, 5, 2, 0]
-    assert not (holes & ~real).any()
-    assert (draw_holes(interest, 0.5, [1, 2, 3, 4], real, masking) == holes).all()
-    assert (draw_holes(interest[1:2], 0.5, [2], real[1:2], masking) == holes[1:2]).all()
+    masked = draw_masked(weight, 0.5, [1, 2, 3, 4], real, masking)
+    assert masked.sum(1).tolist() == [10, 5, 2, 0]
+    assert not (masked & ~real).any()
+    assert (draw_masked(weight, 0.5, [1, 2, 3, 4], real, masking) == masked).all()
+    assert (draw_masked(weight[1:2], 0.5, [2], real[1:2], masking) == masked[1:2]).all()
 
 
-def test_interest_draws_the_patches_of_interest_more_often():
-    interest = torch.tensor([[0.7, 0.1, 0.1, 0.1]]).expand(400, 4)
-    share = draw_holes(interest, 0.25, list(range(400)), None, "interest").float().mean(0)
+def test_conditioned_masking_draws_the_patches_of_interest_more_often():
+    weight = torch.tensor([[0.7, 0.1, 0.1, 0.1]]).expand(400, 4)
+    share = draw_masked(weight, 0.25, list(range(400)), None, "conditioned").float().mean(0)
     assert share[0].item() == pytest.approx(0.7, abs=0.07)
-    even = draw_holes(interest, 0.25, list(range(400)), None, "random").float().mean(0)
+    even = draw_masked(weight, 0.25, list(range(400)), None, "random").float().mean(0)
     assert even[0].item() == pytest.approx(0.25, abs=0.07)
 
 
 def test_only_the_inferring_path_is_resident_at_inference():
     full, lean = model(), model(parts="inference")
     names = {name.split(".")[0] for name, _ in lean.named_parameters()}
-    assert names == {"encoder", "decoder", "text", "words", "see"}
+    assert names == {"encoder", "decoder", "text_encoder", "word_projection", "cross_attention"}
     lean.load_state_dict({k: v for k, v in full.state_dict().items() if k in lean.state_dict()})
     full.eval(), lean.eval()
     x = batch()["image"]
@@ -190,9 +190,9 @@ def test_the_note_changes_the_answer_and_a_blind_model_has_no_text():
     torch.testing.assert_close(blind.eval()(x, NOTES[:1]), blind(x, [None]))
 
 
-def test_interests_need_the_vision_to_text_branch():
-    with pytest.raises(InputError, match="load it with explain=True"):
-        model(parts="inference").interests(batch()["image"], NOTES)
+def test_condition_weights_need_the_vision_to_text_branch():
+    with pytest.raises(InputError, match="load it with attribution=True"):
+        model(parts="inference").condition_weights(batch()["image"], NOTES)
 
 
 def test_the_sizes_keep_their_promises():

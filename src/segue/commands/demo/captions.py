@@ -8,10 +8,10 @@ from pathlib import Path
 from segue.api.captioner import Captioner, load_captioner
 from segue.commands.demo.scenes import SEED, SIZE, shares
 from segue.data.images import write_image
-from segue.methods.checkpoint import bundled
 from segue.synthetic.scenes.language.captions import captions
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_scene
+from segue.weights import bundled
 
 MODEL = "syntic-scenes"
 

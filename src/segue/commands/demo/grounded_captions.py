@@ -10,12 +10,12 @@ from segue.api.describer import Describer, load_describer
 from segue.commands.demo.scenes import SEED, SIZE, figure
 from segue.data.export import overlay, write_grounded_captions
 from segue.data.visualize import outline
-from segue.methods.checkpoint import bundled
 from segue.options import DescribeOptions
 from segue.synthetic.scenes.annotations import known
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_scene
 from segue.types import GroundedCaption
+from segue.weights import bundled
 
 MODEL = "sgdiff-scenes"
 NUM = 3  # captions of a box

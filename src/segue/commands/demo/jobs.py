@@ -16,11 +16,11 @@ from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
 from segue.data.images import write_image
 from segue.data.visualize import labelled, name_classes, outline
-from segue.methods.checkpoint import bundled
 from segue.synthetic.chest import draw_chest
 from segue.synthetic.scenes.annotations import known
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_near, sample_scene
+from segue.weights import bundled
 
 Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
 CHEST, SCENE, NEAR = 20_002, 20_000, 30_002  # none of a training split

@@ -22,7 +22,6 @@ from segue.api.curation import PROMPT
 from segue.commands.demo.scenes import figure, shares
 from segue.data.visualize import heat_map, name_classes
 from segue.encoders.dual_encoder import DualEncoder
-from segue.methods.checkpoint import bundled
 from segue.methods.cocu.archive import ARCHIVE, read_archive
 from segue.methods.cocu.curation.arrays import CurateSettings
 from segue.methods.cocu.curation.run import curate
@@ -34,6 +33,7 @@ from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_near, sample_scene
 from segue.synthetic.scenes.scene import CLASSES
 from segue.types import to_install
+from segue.weights import bundled
 
 MODELS, PAIR = {"CoCu": "cocu-scenes", "GroupViT": "groupvit-scenes"}, "pair-scenes"
 SEED, SIZE = 30_000, 128

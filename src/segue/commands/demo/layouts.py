@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
 from segue.data.visualize import name_classes
-from segue.methods.checkpoint import bundled
+from segue.weights import bundled
 
 MODEL = "crossmodal-scenes"
 SENTENCES = (

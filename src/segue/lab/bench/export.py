@@ -1,8 +1,8 @@
-"""`segue bench export` and `segue ablate export`: onnxruntime beside torch, graph by graph, in one interleaved run.
+"""`segue lab bench export` and `segue lab run export`: onnxruntime beside torch, by graph, in one interleaved run.
 
-Both have the same weights, inputs and threads; times are medians over rounds in which each takes its turn, so that a
+Both have the same weights, inputs and threads; times are medians over rounds in which they take turns, so that a
 busy machine slows both alike. The table: the bundled segmenter and captioner, and an untrained GroupViT of the paper's
-size, one picture or row at a time, three times over.
+size, one image or row at a time, three times.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
 from segue.types import InputError
 
-TURNS = (0, 1, 2)
+REPEATS = (0, 1, 2)
 GRAPHS = {
     "segmenter": "reclmis-chest",
     "captioner, start": "syntic-scenes",
@@ -40,9 +40,9 @@ def bench_export(
 
     Args:
         models: bundled names or checkpoint folders: segmenters, captioners, GroupViTs.
-        batch: pictures, or rows.
-        rounds: of which the medians are taken, after one that warms up.
-        length: tokens of a text, objects of a picture, tokens in the cache; fewer where a model has room for fewer.
+        batch: images, or rows.
+        rounds: medians are taken over them, after one warm-up round.
+        length: tokens of a text, objects of an image, tokens in the cache; at most what the model takes.
     """
     if batch < 1 or rounds < 1 or length < 2:
         raise InputError(f"bench: got batch {batch}, rounds {rounds}, length {length}; expected 1, 1 and 2 or more")
@@ -64,8 +64,8 @@ def _model(name: str, batch: int, rounds: int, length: int) -> dict[str, dict[st
             torch.manual_seed(to_onnx.SEED)
             inputs = graph.sample(batch, min(length, max(graph.lengths)))
             runs[graph_name] = {
-                "onnxruntime": partial(to_onnx.answer, running, inputs),
-                "torch": partial(to_onnx.eager, graph, inputs),
+                "onnxruntime": partial(to_onnx.run_onnx, running, inputs),
+                "torch": partial(to_onnx.run_torch, graph, inputs),
             }
         return {
             graph_name: _milliseconds(run, rounds) | {"largest_difference": differences[graph_name]}
@@ -85,15 +85,15 @@ def _milliseconds(run: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 def export_table() -> list[Row]:
     """Milliseconds of each graph, and how many times torch's are onnxruntime's."""
-    return [Row("one at a time", name, turn, partial(_graph, name)) for turn in TURNS for name in GRAPHS]
+    return [Row("one at a time", name, turn, partial(_graph, name)) for turn in REPEATS for name in GRAPHS]
 
 
 def _graph(name: str, work: Work) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as inside:
         model = GRAPHS[name] or _untrained(Path(inside) / "groupvit")
-        told = _model(model, batch=1, rounds=30, length=16)[name.rpartition(", ")[2]]
-    return {f"{kind}_ms": told[kind] for kind in ("onnxruntime", "torch")} | {
-        "torch_over_onnxruntime": told["torch_over_onnxruntime"]
+        measured = _model(model, batch=1, rounds=30, length=16)[name.rpartition(", ")[2]]
+    return {f"{kind}_ms": measured[kind] for kind in ("onnxruntime", "torch")} | {
+        "torch_over_onnxruntime": measured["torch_over_onnxruntime"]
     }
 
 

@@ -1,7 +1,7 @@
-"""`segue bench reclmis`: what the segmenters cost, measured in one interleaved run.
+"""`segue lab bench reclmis`: the segmenters' costs, measured in one interleaved run.
 
 Parameters and multiply-accumulates (MACs, batch 1, attention products counted) are exact; times are medians over
-rounds in which every model takes its turn, so that a busy machine slows all of them alike.
+rounds in which the models take turns, so that a busy machine slows all of them alike.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from segue.encoders.text.small import SmallText
+from segue.encoders.text.cache import TextFeatureCache
+from segue.encoders.text.small import SmallTextEncoder
 from segue.methods.reclmis.config import SIZES
-from segue.methods.segmenters import Network, build
+from segue.methods.reclmis.model import Parts
+from segue.methods.segmenters import Network, build_segmenter
 from segue.methods.unet import UNetConfig
 from segue.types import InputError
 
@@ -30,46 +32,46 @@ NOTES = [
 ]
 
 
-def build_named(name: str, parts: Any = "inference") -> Network:
-    """An untrained segmenter by its name in the bench, with the small text tower."""
+def build_named(name: str, parts: Parts = "inference") -> Network:
+    """An untrained segmenter by its name in the bench, with the small text encoder."""
     if name not in MODELS:
         raise InputError(f"model {name!r}: expected one of {', '.join(MODELS)}")
     torch.manual_seed(0)
     if name == "unet":
-        return build(UNetConfig(), None)
-    return build(SIZES[name], SmallText(SmallText.train_tokenizer(NOTES)), parts)
+        return build_segmenter(UNetConfig(), None)
+    return build_segmenter(SIZES[name], SmallTextEncoder(SmallTextEncoder.train_tokenizer(NOTES)), parts)
 
 
 def macs(network: Network, size: int) -> int:
-    """Multiply-accumulates of one picture with its note already read, at batch 1."""
+    """Multiply-accumulates of one image whose note was read before, at batch 1."""
     image = torch.zeros(1, 3, size, size)
-    network.eval()
-    network.remember_notes()
+    text = network.eval().text_encoder
+    cache = None if text is None else TextFeatureCache(text)
     with torch.inference_mode():
-        network(image, NOTES[:1])  # reads the note
+        network(image, NOTES[:1], cache)  # reads the note
         with FlopCounterMode(display=False) as counter:
-            network(image, NOTES[:1])
+            network(image, NOTES[:1], cache)
     return counter.get_total_flops() // 2
 
 
 def counted(name: str, size: int) -> dict[str, float]:
-    """Exact costs: parameters and MACs of one picture, when answering (its note read before) and when training.
+    """Exact costs: parameters and MACs of one image, at inference (its note read before) and in training.
 
-    macs_training are of the forward, with the note read anew and all that an answer leaves out, as in every step.
+    macs_training are of the forward pass, with the note read anew and all parts that only training needs.
     """
-    answering, training = build_named(name), build_named(name, "training").train()
+    inference, training = build_named(name), build_named(name, "training").train()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         training.training_step(_batch(size, 1))
     return {
-        "params": sum(p.numel() for p in answering.parameters()),
+        "params": sum(p.numel() for p in inference.parameters()),
         "params_training": sum(p.numel() for p in training.parameters()),
-        "macs": macs(answering, size),
+        "macs": macs(inference, size),
         "macs_training": counter.get_total_flops() // 2,
     }
 
 
 def peak_rss_mb(name: str, size: int) -> float:
-    """Peak resident memory in MB of a fresh process that builds the model and segments one picture."""
+    """Peak resident memory in MB of a fresh process that builds the model and segments one image."""
     code = (
         "import resource, torch; from segue.lab.bench.reclmis import NOTES, build_named; "
         f"torch.set_grad_enabled(False); build_named({name!r}).eval()(torch.zeros(1, 3, {size}, {size}), NOTES[:1]); "

@@ -1,19 +1,19 @@
-"""A paper's claims as data: what is compared, on which metric, and what the paper says."""
+"""A paper's claims as data: what it says, and the comparisons of our rows that test it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-NO_ROW = "Not measured here: "
+NO_ROW = "Not measured here: "  # how `Claim.why` begins where a row could test the claim and no table has it
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """On a metric of an experiment, the system `ahead` is said to score more than `behind`, a system or a number.
+    """The claim that on a metric the system `ahead` scores more than `behind`, which is a system or a number.
 
-    table: the file's name in results/ without .csv. less: it is said to score less, as costs do. against: the
-    experiment of `behind`, where it is another.
+    table: the name of the file in results/, without .csv. less: the claim is that it scores less, as of costs.
+    against: the experiment of `behind`, where it is another.
     """
 
     table: str
@@ -25,15 +25,17 @@ class Comparison:
     against: str = ""
 
     def sides(self) -> list[tuple[str, str | float]]:
-        """(experiment, system) of the one ahead and of the one behind."""
+        """(experiment, system or number) of `ahead` and of `behind`."""
         return [(self.experiment, self.ahead), (self.against or self.experiment, self.behind)]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. figures: the paper's own. why: why nothing here tests it; beside comparisons, what to know of them.
+    """One claim of a paper.
 
-    Without comparisons it can't be tested here, or could be and no table has the row: then `why` begins with NO_ROW.
+    where: its table, figure or section. says: the claim. figures: the paper's own. tests: the comparisons that test
+    it, none where nothing here does. why: the reason for that, which begins with NO_ROW where only the row is missing;
+    beside comparisons, a remark on them.
     """
 
     where: str
@@ -45,7 +47,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper's claims. data: what it measured on. here: what our tables measure on, by table."""
+    """A paper and its claims. data: what it measured on. here: by table of ours, what that measured on."""
 
     title: str
     data: str

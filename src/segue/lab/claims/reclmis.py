@@ -7,10 +7,10 @@ from segue.lab.claims.model import NO_ROW, Claim, Comparison, Paper
 CHEST = "reclmis_chest"
 count = partial(Comparison, "costs", "segmenters", less=True)
 main = partial(Comparison, CHEST, "main", "miou")
-REAL_LVIT = (
-    "LViT's code is not in the house. Stand-in: `early_fusion`, which joins the note to the picture before the encoder"
+LVIT = (
+    "LViT's code is not in Segue. In its place: `early_fusion`, which joins the note to the picture before the encoder"
 )
-NEEDED = "Needs QaTa-COV19 or MosMedData+ and these systems, which are not in the house"
+NEEDED = "Needs QaTa-COV19 or MosMedData+ and these systems, which are not in Segue"
 
 PAPER = Paper(
     title="RecLMIS: masks from pictures and notes",
@@ -45,7 +45,7 @@ PAPER = Paper(
             "Ahead of LViT, which the text calls the best before it",
             "QaTa Dice 85.22 : 83.66, mIoU 77.00 : 75.11; MosMed 77.48 : 74.57, 65.07 : 61.33",
             (Comparison(CHEST, "main", "dice", "full", "early_fusion"), main("full", "early_fusion")),
-            REAL_LVIT,
+            LVIT,
         ),
         Claim(
             "Table I",
@@ -76,9 +76,9 @@ PAPER = Paper(
         Claim(
             "Abstract",
             "Ahead across domains, by 1.89 mIoU on QaTa",
-            "no such test is told; 1.89 is also the lead over LViT in Table I",
+            "no such test is described; 1.89 is also the lead over LViT in Table I",
             tuple(Comparison(CHEST, "cross_domain", "miou", "full", other) for other in ("unet", "text_blind")),
-            "Trained on one style of phantoms, tested on the other; LViT's stand-in has no row there",
+            "Trained on one style of phantoms, tested on the other; `early_fusion` has no row there",
         ),
         Claim(
             "Table III (a), (e)",
@@ -129,9 +129,9 @@ PAPER = Paper(
         ),
         Claim(
             "Fig. 7",
-            "Masking by interest is ahead of masking at random",
+            "Masking by W_poi and W_woi is ahead of masking at random",
             "a figure without numbers",
-            (Comparison(CHEST, "masking", "miou", "interest", "random"),),
+            (Comparison(CHEST, "masking", "miou", "conditioned", "random"),),
         ),
         Claim(
             "Fig. 8",
@@ -173,7 +173,7 @@ PAPER = Paper(
             "Fig. 12",
             "Whatever the loss weights and the learning rate, it stays ahead of LViT",
             "mIoU above 75.11",
-            why=f"{NO_ROW}no row moves them. With those of all our rows, see LViT's stand-in under Table I",
+            why=f"{NO_ROW}no row moves them. With those of all our rows, see `early_fusion` under Table I",
         ),
         Claim(
             "Fig. 12",
@@ -254,13 +254,13 @@ PAPER = Paper(
             "Less computing than LAVT, DMMI and RefSegformer",
             "24.1 : 83.8, 63.3, 103.6 GFLOPs",
             (Comparison("reclmis_pareto", "pareto", "gmac", "faithful", 31.65, less=True),),
-            "31.65 is half of the least of the three, should they be of batch 2 as LViT's is",
+            "31.65 is half of the least of the three, if they are of batch 2 as LViT's is",
         ),
         Claim(
             "Table I",
             "Less computing than the U-Net, though with more parameters",
             "24.1 : 50.3 GFLOPs, 23.7 : 14.8 M",
-            why=f"{NO_ROW}our `unet` (2.0 M, 3.8 GMAC) isn't the paper's, of which the batch isn't told",
+            why=f"{NO_ROW}our `unet` (2.0 M, 3.8 GMAC) isn't the paper's, whose batch size isn't given",
         ),
         Claim(
             "Table I, Fig. 1 (b)",
@@ -268,14 +268,14 @@ PAPER = Paper(
             "24.1 GFLOPs, 23.7 M : U-Net++ 94.6, 74.5; nnUNet 412.7, 19.1; TransUNet 56.7, 105.0; Swin-Unet 67.3, "
             "82.3; ConVIRT 44.6, 35.2; TGANet 41.9, 19.8; CLIP 105.3, 87.0; GLoRIA 60.8, 45.6; ViLT 55.9, 87.4; SLViT "
             "51.1, 131.5",
-            why="These systems are not in the house, and the table doesn't tell the batch that each was counted with",
+            why="These systems are not in Segue, and the table doesn't give the batch size of each count",
         ),
         Claim(
             "Tables I, II",
             "20.2 % fewer parameters than LViT at inference, and fewer than LAVT, DMMI and RefSegformer",
             "23.7 : 29.7, 118.6, 114.6, 195.0 M",
             (count("params_m", "faithful", 23.7), count("params_m", "segue", 23.7)),
-            "Ours have a small text tower of their own",
+            "Ours have a small text encoder of their own",
         ),
         Claim(
             "Table II",
@@ -300,7 +300,7 @@ PAPER = Paper(
             "Table II",
             "46.3 % less time a picture than LViT, and less than LAVT, DMMI and RefSegformer",
             "20.3 : 37.8, 170.3, 67.4, 75.6 ms on an RTX 3090",
-            why="These systems are not here to be timed beside it; `segue bench reclmis` prints ours",
+            why="These systems are not here to be timed beside it; `segue lab bench reclmis` prints ours",
         ),
     ],
 )

@@ -31,7 +31,6 @@ from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import recovery_by_stage
 from segue.evaluation.labels import score_maps, with_truth
 from segue.lab.engine import Row, Work
-from segue.methods.checkpoint import bundled
 from segue.recipes.cocu import (
     SCENES,
     CocuSettings,
@@ -42,9 +41,10 @@ from segue.recipes.cocu import (
     train_pair_once,
 )
 from segue.synthetic.scenes.language.omissions import naming_rates, read_omissions
-from segue.training.journal import read_history
+from segue.training.logger import read_history
 from segue.training.state import has_state
 from segue.types import InputError
+from segue.weights import bundled
 
 SEEDS = (0, 1, 2)
 BUNDLED = ("cocu-scenes", "groupvit-scenes")

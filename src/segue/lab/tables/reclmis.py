@@ -1,4 +1,4 @@
-"""The tables of note-guided segmentation: what `segue ablate reclmis_chest`, `reclmis_pareto` and `reclmis_real` run.
+"""The tables of note-guided segmentation: what `segue lab run reclmis_chest` and its like run.
 
 Every row of a table uses the same short recipe. It is short so that all rows fit into an evening on 2 CPU cores:
 the rows compare systems with each other, not with the best that a system reaches after a long training.
@@ -14,33 +14,32 @@ from pathlib import Path
 from segue.api import load_segmenter
 from segue.data.medical.lvit import read_lvit
 from segue.data.medical.note_batches import load_examples
-from segue.evaluation.notes import evaluate, shuffled
+from segue.evaluation.notes import evaluate, shuffle_notes
 from segue.lab.bench.reclmis import macs
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_data
 from segue.methods.reclmis.config import SIZES, RecLMISConfig
-from segue.methods.unet import UNetConfig
-from segue.recipes.reclmis import Settings, System, draw_once, reclmis
+from segue.recipes.reclmis import NetworkConfig, RecLMISSettings, System, create_chest_once, train_reclmis
 from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
 MAIN: tuple[System, ...] = ("unet", "text_blind", "early_fusion", "ci", "ci_cvr", "ci_clr", "full")
-RIVALS: tuple[System, ...] = ("unet", "text_blind", "full")
+COMPARED: tuple[System, ...] = ("unet", "text_blind", "full")
 METRICS = ("dice", "iou", "miou", "class_miou")
-SHORT = Settings(out=Path(), data=Path(), image_size=64, steps=240, batch_size=16, evaluations=1, ema=0.98)
-Network = RecLMISConfig | UNetConfig | None
-Notes = Callable[[list[str | None]], list[str | None]] | None  # what replaces the examples' own notes
+SHORT = RecLMISSettings(out=Path(), data=Path(), image_size=64, steps=240, batch_size=16, evaluations=1, ema=0.98)
+Network = NetworkConfig | None
+Notes = Callable[[list[str | None]], list[str | None]] | None  # makes other notes of the examples' own
 
 
 def chest_table() -> list[Row]:
-    """The paper's Table III and more on chest phantoms, then experiments of their own, cheapest first."""
+    """The paper's Table III and more on chest phantoms, then experiments of their own, the cheapest rows first."""
     rows = []
     for seed in SEEDS:
         for system in MAIN:
             rows.append(Row("main", system, seed, partial(_chest, replace(SHORT, system=system, seed=seed))))
         rows.append(Row("main", "full_shuffled_notes", seed, partial(_shuffled, replace(SHORT, seed=seed))))
     for seed in SEEDS:
-        for system in RIVALS:
+        for system in COMPARED:
             rows.append(
                 Row(
                     "cross_domain",
@@ -50,14 +49,14 @@ def chest_table() -> list[Row]:
                 )
             )
     rows += [Row("main", "faithful", s, partial(_chest, replace(SHORT, size="faithful", seed=s))) for s in SEEDS]
-    return rows + _knobs()
+    return rows + _single_changes()
 
 
-def _knobs() -> list[Row]:
-    """Fig. 7, 8 and 11 and Tables IV and V: one switch moved at a time."""
+def _single_changes() -> list[Row]:
+    """Fig. 7, 8 and 11 and Tables IV and V: one setting changed at a time."""
     base, rows = SIZES["segue"], []
-    knobs: dict[str, dict[str, RecLMISConfig]] = {
-        "masking": {m: replace(base, masking=m) for m in ("interest", "random")},
+    changes: dict[str, dict[str, RecLMISConfig]] = {
+        "masking": {m: replace(base, masking=m) for m in ("conditioned", "random")},
         "mask_ratio_vision": {f"{r}": replace(base, mask_ratio_vision=r) for r in (0.3, 0.5, 0.9)},
         "mask_ratio_text": {f"{r}": replace(base, mask_ratio_text=r) for r in (0.1, 0.3, 0.5)},
         "reconstruction_layers": {f"{n}": replace(base, reconstruction_layers=n) for n in (1, 3, 7)},
@@ -69,7 +68,7 @@ def _knobs() -> list[Row]:
         },
     }
     for seed in SEEDS:
-        for experiment, systems in knobs.items():
+        for experiment, systems in changes.items():
             for system, network in systems.items():
                 rows.append(Row(experiment, system, seed, partial(_chest, replace(SHORT, seed=seed), network=network)))
     return rows
@@ -95,60 +94,60 @@ def pareto_table() -> list[Row]:
 
 def real_table() -> list[Row]:
     """Real chest X-rays and nuclei at 224x224: do notes help there? --data holds covid_cxr/ and monuseg/."""
-    rows, dealt = [], []
+    rows, shuffled = [], []
     for seed in SEEDS:
         for name in REAL_SETS:
-            for system in (RIVALS[0], RIVALS[-1]):
+            for system in (COMPARED[0], COMPARED[-1]):
                 settings = replace(REAL, system=system, seed=seed)
                 rows.append(Row(name, system, seed, partial(_real, settings, name)))
             full = replace(REAL, seed=seed)
-            dealt.append(Row(name, "full_shuffled_notes", seed, partial(_real_shuffled, full, name)))
-    return rows + dealt
+            shuffled.append(Row(name, "full_shuffled_notes", seed, partial(_real_shuffled, full, name)))
+    return rows + shuffled
 
 
 REAL_SETS = ("covid_cxr", "monuseg")
-REAL = Settings(out=Path(), data=Path(), image_size=224, steps=60, batch_size=8, evaluations=1, ema=0.9)
+REAL = RecLMISSettings(out=Path(), data=Path(), image_size=224, steps=60, batch_size=8, evaluations=1, ema=0.9)
 
 
 def bundled_table() -> list[Row]:
     """The bundled checkpoint on the test phantoms: by their own notes, by shuffled ones, and by none."""
     notes: dict[str, Notes] = {
         "own notes": None,
-        "shuffled notes": partial(shuffled, seed=0),
-        "no notes": lambda own: [None] * len(own),
+        "shuffled notes": partial(shuffle_notes, seed=0),
+        "no notes": lambda notes: [None] * len(notes),
     }
-    return [Row("test", f"bundled, {name}", 0, partial(_bundled, said)) for name, said in notes.items()]
+    return [Row("test", f"bundled, {name}", 0, partial(_bundled, change)) for name, change in notes.items()]
 
 
 def _chest_data(work: Work, style: str = "a") -> Path:
-    return draw_once(work.shared / f"data-chest-{style}", style)
+    return create_chest_once(work.shared / f"data-chest-{style}", style)
 
 
-def _twin(work: Work, name: str) -> Path:
-    """The folder of a row of `reclmis_chest` that trains the very same network, if it is done; else this row's."""
-    twin = work.shared / "reclmis_chest" / name
-    return twin if (twin / "last" / "config.json").exists() else work.row
+def _same_network(work: Work, name: str) -> Path:
+    """The folder of a row of `reclmis_chest` that trains the same network, if it is done; else this row's."""
+    other = work.shared / "reclmis_chest" / name
+    return other if (other / "last" / "config.json").exists() else work.row
 
 
-def _trained(settings: Settings, network: Network) -> Path:
-    """The last weights of a short training, which is resumed where it was stopped; no validation chooses among them."""
+def _trained(settings: RecLMISSettings, network: Network) -> Path:
+    """The last weights of a short training, which is resumed where it was stopped; validation selects none."""
     if not (settings.out / "last" / "config.json").exists():
-        reclmis(replace(settings, resume=has_state(settings.out / "state")), network)
+        train_reclmis(replace(settings, resume=has_state(settings.out / "state")), network)
     return settings.out / "last"
 
 
 def _score(model: Path | str, data: Path, split: str, notes: Notes = None) -> dict[str, float]:
     examples = load_examples(read_lvit(data, split))
-    said = None if notes is None else notes([e.note for e in examples])
-    result = evaluate(load_segmenter(model), examples, empty="one", notes=said)
+    changed = None if notes is None else notes([e.note for e in examples])
+    result = evaluate(load_segmenter(model), examples, empty="one", notes=changed)
     return {name: result[name] for name in METRICS}
 
 
-def _chest(settings: Settings, work: Work, network: Network = None, cost: bool = False) -> dict[str, float]:
+def _chest(settings: RecLMISSettings, work: Work, network: Network = None, cost: bool = False) -> dict[str, float]:
     data = _chest_data(work)
-    named = "faithful" if settings.size == "faithful" else settings.system
+    system = "faithful" if settings.size == "faithful" else settings.system
     same = network is None or network == SIZES["segue"]  # then `main` may have trained it already
-    out = _twin(work, f"main-{named}-{settings.seed}") if same else work.row
+    out = _same_network(work, f"main-{system}-{settings.seed}") if same else work.row
     model = _trained(replace(settings, out=out, data=data), network)
     result = _score(model, data, "test")
     if cost:
@@ -160,14 +159,14 @@ def _bundled(notes: Notes, work: Work) -> dict[str, float]:
     return _score("reclmis-chest", _chest_data(work), "test", notes)
 
 
-def _shuffled(settings: Settings, work: Work) -> dict[str, float]:
+def _shuffled(settings: RecLMISSettings, work: Work) -> dict[str, float]:
     data = _chest_data(work)
-    model = _trained(replace(settings, out=_twin(work, f"main-full-{settings.seed}"), data=data), None)
-    return _score(model, data, "test", partial(shuffled, seed=settings.seed))
+    model = _trained(replace(settings, out=_same_network(work, f"main-full-{settings.seed}"), data=data), None)
+    return _score(model, data, "test", partial(shuffle_notes, seed=settings.seed))
 
 
-def _cross_domain(settings: Settings, work: Work) -> dict[str, float]:
-    out = _twin(work, f"main-{settings.system}-{settings.seed}")
+def _cross_domain(settings: RecLMISSettings, work: Work) -> dict[str, float]:
+    out = _same_network(work, f"main-{settings.system}-{settings.seed}")
     model = _trained(replace(settings, out=out, data=_chest_data(work, "a")), None)
     return _score(model, _chest_data(work, "b"), "test")
 
@@ -176,14 +175,14 @@ def _real_data(work: Work, name: str) -> Path:
     return given_data(work, f"a folder that holds {' and '.join(REAL_SETS)} in the LViT layout", *REAL_SETS) / name
 
 
-def _real(settings: Settings, name: str, work: Work) -> dict[str, float]:
+def _real(settings: RecLMISSettings, name: str, work: Work) -> dict[str, float]:
     data = _real_data(work, name)
     return _score(_trained(replace(settings, out=work.row, data=data), None), data, "val")
 
 
-def _real_shuffled(settings: Settings, name: str, work: Work) -> dict[str, float]:
+def _real_shuffled(settings: RecLMISSettings, name: str, work: Work) -> dict[str, float]:
     data = _real_data(work, name)
     trained = work.table / f"{name}-full-{settings.seed}"  # by the row `full`
     out = trained if (trained / "last" / "config.json").exists() else work.row
     model = _trained(replace(settings, out=out, data=data), None)
-    return _score(model, data, "val", partial(shuffled, seed=settings.seed))
+    return _score(model, data, "val", partial(shuffle_notes, seed=settings.seed))

@@ -37,7 +37,6 @@ from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
 from segue.files import locked, write_text
 from segue.lab.engine import Row, Work
-from segue.methods.checkpoint import bundled
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SYSTEMS, Support
 from segue.metrics.captions import clip_score, score_captions
@@ -58,6 +57,7 @@ from segue.synthetic.scenes.scene import THINGS
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
+from segue.weights import bundled
 
 SEEDS = (0, 1, 2)
 PAIR = "pair-scenes"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import dataclass_from_json, read_config, read_tensors, write_checkpoint
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import CrossModal, build_crossmodal
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
@@ -32,8 +32,6 @@ def save(saved: Saved, folder: Path, *, half: bool = False) -> None:
     """Write a checkpoint folder, atomically. half: store the weights as float16, in half the space."""
     parts = {"model": saved.model, "vq": saved.vq}
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
-    if half:
-        tensors = {key: value.half() for key, value in tensors.items()}
     config = {
         "method": METHOD,
         "config": asdict(saved.model.config),
@@ -43,7 +41,7 @@ def save(saved: Saved, folder: Path, *, half: bool = False) -> None:
     }
     with tempfile.TemporaryDirectory() as extra:
         saved.words.save(Path(extra))
-        write_checkpoint(folder, config, tensors, Path(extra))
+        write_checkpoint(folder, config, tensors, Path(extra), half=half)
 
 
 def restore(folder: Path) -> Saved:
@@ -51,8 +49,8 @@ def restore(folder: Path) -> Saved:
     config = read_config(folder, [METHOD])
     tensors = read_tensors(folder)
     try:
-        model = build_crossmodal(CrossModalConfig(**_tupled(config["config"])))
-        vq = LayoutVQ(VQConfig(**_tupled(config["vq"])))
+        model = build_crossmodal(dataclass_from_json(CrossModalConfig, config["config"], folder))
+        vq = LayoutVQ(dataclass_from_json(VQConfig, config["vq"], folder))
         for name, part in (("model", model), ("vq", vq)):
             part.load_state_dict(
                 {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
@@ -74,10 +72,6 @@ def save_vq(vq: Any, folder: Path) -> None:
 
 def restore_vq(folder: Path) -> LayoutVQ:
     """Read a quantiser that `save_vq` wrote."""
-    vq = LayoutVQ(VQConfig(**_tupled(read_config(folder, ["layout-vq"])["config"])))
+    vq = LayoutVQ(dataclass_from_json(VQConfig, read_config(folder, ["layout-vq"])["config"], folder))
     vq.load_state_dict(read_tensors(folder))
     return vq.eval()
-
-
-def _tupled(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""RecLMIS' settings, its sizes by name, and its ablations."""
+"""RecLMIS' configuration, its sizes by name, and its ablations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class RecLMISConfig:
     widths: channels of the encoder's levels; each level after the first halves the grid.
     stem_stride: 1 or 2. convolution: "plain" or "separable" (depthwise + pointwise). pooling: "max" or "stride".
     plam: "full" (the paper's), "light" (without its 1x1 convolutions) or "none".
-    interaction: "cross" (the paper's CI), "self" (Table V), "early" (a rival after LViT: the note's mean word joins the
-    first level, before the encoder, and nothing else reads it) or "none" (text-blind).
-    cvr, clr, ccl: the conditioned vision / language reconstruction and the contrastive loss.
+    interaction: "cross" (the paper's CI), "self" (Table V), "early" (a baseline after LViT: the mean of the words is
+    added to the first level of the encoder, and nothing else reads the note) or "none" (text-blind).
+    cvr, clr, ccl: whether the conditioned vision / language reconstruction and the contrastive loss are used.
     conditions: whether W_poi and W_woi weigh attention and losses (Table IV).
     condition_order: "inside" the softmax (Eq. 7, 9) or "after" it (the official code).
-    masking: "interest" draws masked positions by W_poi / W_woi, "random" evenly (Fig. 7).
+    masking: "conditioned" draws masked positions in proportion to W_poi / W_woi, "random" uniformly (Fig. 7).
     loss_weights: lambda_1 (V2T), lambda_2 (T2V), lambda_3 (CCL), lambda_4 (Dice + CE) of Eq. 11.
     """
 
@@ -34,7 +34,7 @@ class RecLMISConfig:
     ccl: bool = True
     conditions: bool = True
     condition_order: str = "inside"
-    masking: str = "interest"
+    masking: str = "conditioned"
     reconstruction: str = "cross"
     reconstruction_layers: int = 3
     heads: int = 4
@@ -55,8 +55,8 @@ class RecLMISConfig:
         return self.interaction in ("cross", "self")
 
     @property
-    def has_interest(self) -> bool:
-        """Whether anything trains W_poi and W_woi."""
+    def has_conditions(self) -> bool:
+        """Whether W_poi and W_woi are used, and some loss trains them."""
         return self.conditions and len(self.terms) > 1
 
 
@@ -69,7 +69,7 @@ SIZES: dict[str, RecLMISConfig] = {
 
 
 def ablate_config(config: RecLMISConfig, system: str) -> RecLMISConfig:
-    """The paper's Table III by name, and two rivals: text_blind, early_fusion, ci, ci_cvr, ci_clr, full."""
+    """The paper's Table III by name, and two baselines: text_blind, early_fusion, ci, ci_cvr, ci_clr, full."""
     switches: dict[str, dict[str, Any]] = {
         "text_blind": {"interaction": "none"},
         "early_fusion": {"interaction": "early"},

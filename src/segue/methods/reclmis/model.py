@@ -1,15 +1,16 @@
-"""RecLMIS: segment what a medical note describes.
+"""RecLMIS: segment what a medical note describes (note-guided segmentation).
 
 Paper: X. Huang et al., "Cross-Modal Conditioned Reconstruction for Language-guided Medical Image Segmentation".
-The equation numbers below are the paper's. B pictures, N patches (row-major), L words, C channels.
+The equation numbers below are the paper's. B images, N patches (row-major), L words (tokens), C channels.
+A `mask` or `word_mask` (B, L) is True on words and False on padding.
 
 Where we differ, and why:
-- The image branch attends to the text as the text tower left it (Eq. 1), not to text that already saw the image;
-  so the vision-to-text branch and both reconstructors are absent at inference, not merely unused.
+- The image branch attends to the words as the text encoder gives them (Eq. 1), not to words that attended to the
+  image before; so the vision-to-text branch and both reconstructors are absent at inference, not merely unused.
 - Eq. 6 as printed cancels its temperature: see `segue.losses.contrastive_loss`.
-- The reconstructions' targets take no gradient: features are not pulled towards their own reconstruction.
+- The reconstructions' targets have no gradient: features are not pulled towards their own reconstruction.
 - Padded words are masked everywhere, and self-attention, where an ablation asks for it, is not causal.
-- A learned vector stands for the note when there is none, and training leaves some notes out on purpose.
+- A learned vector (null text) replaces the note where there is none, and training drops some notes (text dropout).
 - The `segue` size has a strided stem, strided convolutions for pooling, a light PLAM, positions on the patches and a
   sub-pixel last layer; `results/reclmis_pareto.csv` is the measurement behind it.
 Not verified: the paper's figures on QaTa-COV19 and MosMedData+, which need the data and days of GPU time.
@@ -24,8 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segue.encoders.text.cache import NoteCache
-from segue.encoders.text.contract import TextEncoder
+from segue.encoders.text.contract import TextEncoder, TextFeatures
 from segue.losses import conditioned_similarity, contrastive_loss, reconstruction_loss, segmentation_loss
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.nn.gather import gather
@@ -33,27 +33,34 @@ from segue.nn.norm import BatchNorm2d
 from segue.nn.positions import sine_positions
 from segue.types import InputError
 
-Parts = Literal["inference", "explain", "training"]
+Parts = Literal["inference", "attribution", "training"]
+TRAINING_PARTS = ("conditions.", "vision_reconstructor.", "language_reconstructor.")  # which inference doesn't need
 
 
 def build_reclmis(config: RecLMISConfig, text: TextEncoder | None, parts: Parts = "training") -> RecLMIS:
-    """The whole model, put together here. text is None for a model without interaction (text-blind)."""
-    talks, reads, width = config.interacts, config.interaction != "none", config.widths[-1]
+    """The whole model, put together here. text: the text encoder; None for a model that reads no notes (text-blind).
+
+    parts: "inference" leaves out what only training needs; "attribution" keeps W_poi and W_woi, which
+    `RecLMIS.condition_weights` shows.
+    """
+    interacts, width = config.interacts, config.widths[-1]
+    text = text if config.interaction != "none" else None
+    training = interacts and parts == "training"
     return RecLMIS(
         config=config,
         encoder=Encoder(config),
         decoder=Decoder(config),
-        text=text if reads else None,
-        words=WordProjection(text.width, width if talks else config.widths[0]) if reads and text is not None else None,
-        see=Attention(width, config.heads) if talks else None,
-        interest=Interest(config) if config.has_interest and parts != "inference" else None,
-        rebuild_vision=Reconstructor(config) if talks and config.cvr and parts == "training" else None,
-        rebuild_language=Reconstructor(config) if talks and config.clr and parts == "training" else None,
+        text_encoder=text,
+        word_projection=None if text is None else WordProjection(text.width, width if interacts else config.widths[0]),
+        cross_attention=Attention(width, config.heads) if interacts else None,
+        conditions=Conditions(config) if config.has_conditions and parts != "inference" else None,
+        vision_reconstructor=Reconstructor(config) if training and config.cvr else None,
+        language_reconstructor=Reconstructor(config) if training and config.clr else None,
     )
 
 
 def conv_norm(c_in: int, c_out: int, stride: int = 1, kind: str = "plain") -> nn.Sequential:
-    """3x3 convolution, batch norm, ReLU; "separable" divides it into depthwise and pointwise."""
+    """3x3 convolution, batch norm, ReLU; "separable" is a depthwise and a pointwise convolution."""
     if kind == "separable" and c_in > 3:
         depthwise = nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False)
         layers: list[nn.Module] = [depthwise, BatchNorm2d(c_in), nn.Conv2d(c_in, c_out, 1, bias=False)]
@@ -68,13 +75,14 @@ class PLAM(nn.Module):
     def __init__(self, channels: int, full: bool) -> None:
         super().__init__()
         self.mean = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU()) if full else nn.Identity()
-        self.peak = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU()) if full else nn.Identity()
+        self.maximum = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU()) if full else nn.Identity()
         self.mix = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        mean, peak = self.mean(x).mean(1, keepdim=True), self.peak(x).amax(1, keepdim=True)
-        return x * self.mix(torch.cat([mean, peak, mean + peak], 1)).sigmoid()
+        mean, maximum = self.mean(x).mean(1, keepdim=True), self.maximum(x).amax(1, keepdim=True)
+        weight: Tensor = self.mix(torch.cat([mean, maximum, mean + maximum], 1)).sigmoid()
+        return x * weight
 
 
 class Encoder(nn.Module):
@@ -84,7 +92,7 @@ class Encoder(nn.Module):
         super().__init__()
         kind, first = config.convolution, config.widths[0]
         stem = [conv_norm(3, first, config.stem_stride)]
-        if config.stem_stride == 2:  # the paper's stem is one convolution; a strided one deserves a second
+        if config.stem_stride == 2:  # the paper's stem is one convolution; after a strided one comes a second
             stem.append(conv_norm(first, first, 1, kind))
         self.stem = nn.Sequential(*stem)
         strided = config.pooling == "stride"
@@ -97,10 +105,10 @@ class Encoder(nn.Module):
             for c_in, c_out in zip(config.widths, config.widths[1:], strict=False)
         )
 
-    def forward(self, image: Tensor, told: Tensor | None = None) -> list[Tensor]:
-        """The features of every level, (B, widths[i], h, w). told: (B, widths[0]) joins the first, for early fusion."""
-        first = self.stem(image)
-        levels = [first if told is None else first + told[..., None, None]]
+    def forward(self, image: Tensor, text: Tensor | None = None) -> list[Tensor]:
+        """The features of every level, (B, widths[i], h, w). text: (B, widths[0]), added to the first: early fusion."""
+        first: Tensor = self.stem(image)
+        levels = [first if text is None else first + text[..., None, None]]
         for level in self.levels:
             levels.append(level(levels[-1]))
         return levels
@@ -125,33 +133,39 @@ class Decoder(nn.Module):
             for skip, c_in, c_out in zip(skips, ins, outs, strict=True)
         )
         self.head = nn.Conv2d(outs[-1], config.stem_stride**2, 1)
-        self.to_pixels = nn.PixelShuffle(config.stem_stride)  # each cell predicts its own pixels
+        self.to_pixels = nn.PixelShuffle(config.stem_stride)  # each cell predicts the pixels that it covers
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """From the coarsest level up, each skip through its PLAM."""
         x = levels[-1]
         for skip, plam, merge in zip(levels[-2::-1], self.plam, self.merge, strict=True):
             x = merge(torch.cat([plam(skip), F.interpolate(x, size=skip.shape[-2:], mode="nearest")], 1))
-        return self.to_pixels(self.head(x))
+        logits: Tensor = self.to_pixels(self.head(x))
+        return logits
 
 
 class WordProjection(nn.Module):
-    """The text tower's (B, L, width) -> (B, L, C) by a convolution over three neighbouring words."""
+    """The text encoder's (B, L, width) -> (B, L, C) by a convolution over three neighbouring words.
+
+    null_text: (width,), learned; it takes the place of the words of a note that is not there.
+    """
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         self.project = nn.Conv1d(width, channels, 3, padding=1)
-        self.silence = nn.Parameter(torch.randn(width) * width**-0.5)  # stands for the note when there is none
+        self.null_text = nn.Parameter(torch.randn(width) * width**-0.5)
 
-    def forward(self, features: Tensor, real: Tensor) -> Tensor:
-        """real: (B, L) bool; padded words stay zero."""
-        return self.project(features.transpose(1, 2)).transpose(1, 2) * real[..., None]
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """features: (B, L, width). mask: (B, L) bool; padding stays zero. Returns (B, L, C)."""
+        projected: Tensor = self.project(features.transpose(1, 2))
+        return projected.transpose(1, 2) * mask[..., None]
 
 
 class Attention(nn.Module):
     """Multi-head attention, Eq. 1, with an optional condition on the keys, Eq. 7 and 9.
 
-    query: (B, Q, C). memory: (B, K, C). real: (B, K) bool. condition: (B, K). Returns (B, Q, C), without residual.
+    query: (B, Q, C). memory: (B, K, C), keys and values. mask: (B, K) bool, True on keys that count. condition: (B, K),
+    W_poi or W_woi. Returns (B, Q, C), without the residual.
     """
 
     def __init__(self, channels: int, heads: int, order: str = "inside") -> None:
@@ -161,7 +175,7 @@ class Attention(nn.Module):
         self.k = nn.Linear(channels, channels, bias=False)  # a bias here would cancel in the softmax
 
     def forward(
-        self, query: Tensor, memory: Tensor, real: Tensor | None = None, condition: Tensor | None = None
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, condition: Tensor | None = None
     ) -> Tensor:
         """Shapes as above."""
         q, k, v = (
@@ -171,31 +185,37 @@ class Attention(nn.Module):
         score = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, heads, Q, K)
         if condition is not None and self.order == "inside":
             score = score * condition[:, None, None]
-        if real is not None:
-            score = score.masked_fill(~real[:, None, None], torch.finfo(score.dtype).min)
+        if mask is not None:
+            score = score.masked_fill(~mask[:, None, None], torch.finfo(score.dtype).min)
         weight = score.softmax(-1)
         if condition is not None and self.order == "after":
             weight = weight * condition[:, None, None]
-        return self.out((weight @ v).transpose(1, 2).flatten(2))
+        attended: Tensor = self.out((weight @ v).transpose(1, 2).flatten(2))
+        return attended
 
 
-class Interest(nn.Module):
-    """The vision-to-text encoder E' (Eq. 1) and the interests W_poi (Eq. 2) and W_woi (Eq. 3). Absent at inference."""
+class Conditions(nn.Module):
+    """The vision-to-text encoder E' (Eq. 1) and the conditions: W_poi, the patches of interest (Eq. 2), and W_woi, the
+    words of interest (Eq. 3). Absent at inference.
+    """
 
     def __init__(self, config: RecLMISConfig) -> None:
         super().__init__()
         width = config.widths[-1]
-        self.read = Attention(width, config.heads)
-        self.patches, self.words = (
+        self.cross_attention = Attention(width, config.heads)
+        self.patch_score, self.word_score = (
             nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, 1, bias=False))
             for _ in range(2)
         )
 
-    def forward(self, v: Tensor, v_told: Tensor, e: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """W_poi: (B, N) and W_woi: (B, L), each row a distribution; padded words get 0."""
-        e_told = e + self.read(e, v)
-        w_poi = self.patches(v_told).squeeze(-1).softmax(-1)
-        w_woi = self.words(e_told).squeeze(-1).masked_fill(~real, -torch.inf).softmax(-1)
+    def forward(self, v: Tensor, v_attended: Tensor, e: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """W_poi: (B, N) and W_woi: (B, L); each row sums to 1, padding has 0.
+
+        v: (B, N, C) patches. v_attended: (B, N, C), V' of Eq. 1. e: (B, L, C) words.
+        """
+        e_attended = e + self.cross_attention(e, v)
+        w_poi = self.patch_score(v_attended).squeeze(-1).softmax(-1)
+        w_woi = self.word_score(e_attended).squeeze(-1).masked_fill(~word_mask, -torch.inf).softmax(-1)
         return w_poi, w_woi
 
 
@@ -204,15 +224,16 @@ class ReconstructionLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, order: str) -> None:
         super().__init__()
-        self.norm, self.attend = nn.LayerNorm(width), Attention(width, heads, order)
-        self.feed = nn.Sequential(
+        self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads, order)
+        self.feed_forward = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
-    def forward(self, x: Tensor, memory: Tensor, real: Tensor | None, condition: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None, condition: Tensor | None) -> Tensor:
         """(B, Q, C) -> (B, Q, C); the other arguments as in `Attention`."""
-        x = x + self.attend(self.norm(x), memory, real, condition)
-        return x + self.feed(x)
+        x = x + self.attention(self.norm(x), memory, mask, condition)
+        fed: Tensor = self.feed_forward(x)
+        return x + fed
 
 
 class Reconstructor(nn.Module):
@@ -220,188 +241,197 @@ class Reconstructor(nn.Module):
 
     def __init__(self, config: RecLMISConfig) -> None:
         super().__init__()
-        self.own_keys = config.reconstruction == "self"
+        self.attends_to_both = config.reconstruction == "self"
         self.layers = nn.ModuleList(
             ReconstructionLayer(config.widths[-1], config.heads, config.condition_order)
             for _ in range(config.reconstruction_layers)
         )
 
     def forward(
-        self, x: Tensor, memory: Tensor, real: Tensor | None, condition: Tensor | None, own: Tensor | None
+        self, x: Tensor, memory: Tensor, mask: Tensor | None, condition: Tensor | None, x_mask: Tensor | None
     ) -> Tensor:
-        """x: (B, Q, C) features with holes. memory: (B, K, C). own: (B, Q) bool, the real positions of x.
+        """x: (B, Q, C) features, zero where they are masked. memory, mask, condition: as in `Attention`.
 
-        With reconstruction "self" (Table V) the keys are both modalities, and the condition has no place among them.
+        x_mask: (B, Q) bool, False on padding of x. With reconstruction "self" (Table V) the keys are both modalities,
+        and the condition, which is of one of them, is not used.
         """
-        if self.own_keys:
-            memory, real, condition = torch.cat([x, memory], 1), _join(own, real, x, memory), None
+        if self.attends_to_both:
+            memory, mask, condition = torch.cat([x, memory], 1), _join_masks(x_mask, mask, x, memory), None
         for layer in self.layers:
-            x = layer(x, memory, real, condition)
+            x = layer(x, memory, mask, condition)
         return x
 
 
-def _join(own: Tensor | None, real: Tensor | None, x: Tensor, memory: Tensor) -> Tensor:
-    def full(flags: Tensor | None, like: Tensor) -> Tensor:
-        return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device) if flags is None else flags
+def _join_masks(x_mask: Tensor | None, mask: Tensor | None, x: Tensor, memory: Tensor) -> Tensor:
+    def full(given: Tensor | None, like: Tensor) -> Tensor:
+        return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device) if given is None else given
 
-    return torch.cat([full(own, x), full(real, memory)], 1)
+    return torch.cat([full(x_mask, x), full(mask, memory)], 1)
 
 
-def draw_holes(interest: Tensor, ratio: float, seeds: Sequence[int], real: Tensor | None, masking: str) -> Tensor:
+def draw_masked(weight: Tensor, ratio: float, seeds: Sequence[int], mask: Tensor | None, masking: str) -> Tensor:
     """(B, M) bool, True on the positions to mask: ratio * M of them, drawn without replacement.
 
-    "interest" draws position m with probability proportional to interest[m] (Sec. III-C, by Gumbel's trick), "random"
-    evenly. The draw depends on nothing but the seeds, one for each picture.
+    weight: (B, M), W_poi or W_woi. mask: (B, M) bool, False on padding, which is neither drawn nor counted.
+    masking: "conditioned" draws position m with probability proportional to weight[m] (Sec. III-C, by the Gumbel-top-k
+    trick), "random" uniformly. The draw depends on nothing but the seeds, one for each image.
     """
-    noise = torch.stack([torch.rand(interest.shape[1], generator=torch.Generator().manual_seed(s)) for s in seeds])
-    key = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-7))).to(interest)
-    if masking == "interest":
-        key = key + interest.detach().clamp_min(1e-12).log()
-    if real is None:
-        real = torch.ones_like(interest, dtype=torch.bool)
-    rank = key.masked_fill(~real, -torch.inf).argsort(1, descending=True).argsort(1)
-    return rank < (ratio * real.sum(1, keepdim=True)).round()
+    noise = torch.stack([torch.rand(weight.shape[1], generator=torch.Generator().manual_seed(s)) for s in seeds])
+    key = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-7))).to(weight)
+    if masking == "conditioned":
+        key = key + weight.detach().clamp_min(1e-12).log()
+    if mask is None:
+        mask = torch.ones_like(weight, dtype=torch.bool)
+    rank = key.masked_fill(~mask, -torch.inf).argsort(1, descending=True).argsort(1)
+    return rank < (ratio * mask.sum(1, keepdim=True)).round()
 
 
 class RecLMIS(nn.Module):
-    """See `build_reclmis`. `forward` is the orange path of Fig. 3; `training_step` adds Eq. 2-11."""
+    """See `build_reclmis`. `forward` is the orange path of Fig. 3; `training_step` adds Eq. 2-11.
+
+    Where a method takes `encode`, it replaces the text encoder: a `TextFeatureCache` of it, for instance.
+    """
 
     def __init__(
         self,
+        *,
         config: RecLMISConfig,
         encoder: Encoder,
         decoder: Decoder,
-        text: TextEncoder | None,
-        words: WordProjection | None,
-        see: Attention | None,
-        interest: Interest | None,
-        rebuild_vision: Reconstructor | None,
-        rebuild_language: Reconstructor | None,
+        text_encoder: TextEncoder | None,
+        word_projection: WordProjection | None,
+        cross_attention: Attention | None,
+        conditions: Conditions | None,
+        vision_reconstructor: Reconstructor | None,
+        language_reconstructor: Reconstructor | None,
     ) -> None:
         super().__init__()
         self.config, self.encoder, self.decoder = config, encoder, decoder
-        self.text, self.words, self.see, self.interest = text, words, see, interest
-        self.rebuild_vision, self.rebuild_language = rebuild_vision, rebuild_language
-        self.cache = NoteCache(text) if text is not None and text.frozen else None
+        self.text_encoder, self.word_projection = text_encoder, word_projection
+        self.cross_attention, self.conditions = cross_attention, conditions
+        self.vision_reconstructor, self.language_reconstructor = vision_reconstructor, language_reconstructor
 
     @property
     def reads_notes(self) -> bool:
         """False for a text-blind model, which ignores the note."""
-        return self.text is not None
+        return self.text_encoder is not None
 
     @property
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
-        return self.config.stem_stride * 2 ** (len(self.config.widths) - 1)
+        return self.config.stem_stride * int(2 ** (len(self.config.widths) - 1))
 
-    def remember_notes(self) -> None:
-        """Keep the features of notes already read; for inference, when the weights no longer change."""
-        if self.text is not None:
-            self.cache = NoteCache(self.text)
-
-    def read(self, notes: Sequence[str | None], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Word features E: (B, L, C), and which are real: (B, L) bool. A note that is None becomes one learned word."""
-        assert self.text is not None  # for mypy: only called when reads_notes
-        assert self.words is not None
-        said = [i for i, note in enumerate(notes) if note is not None]
-        if said:
-            features, real = self._features([notes[i] or "" for i in said], device)
+    def encode_notes(self, notes: Sequence[str | None], encode: TextFeatures | None = None) -> tuple[Tensor, Tensor]:
+        """Word features E: (B, L, C), and their mask (B, L). A note that is None becomes the null text, one word."""
+        assert self.word_projection is not None  # for mypy: only called when reads_notes
+        null_text = self.word_projection.null_text
+        given = [i for i, note in enumerate(notes) if note is not None]
+        if given:
+            features, mask = (encode or self._text_features)([notes[i] or "" for i in given])
         else:
-            features, real = self.words.silence.new_zeros(0, 1, self.text.width), self._no_words(0, 1, device)
+            features, mask = null_text.new_zeros(0, 1, len(null_text)), null_text.new_zeros(0, 1, dtype=torch.bool)
         e = features.new_zeros(len(notes), *features.shape[1:])
-        told = self._no_words(len(notes), features.shape[1], device)
-        e[said], told[said] = features, real
-        silent = [i for i, note in enumerate(notes) if note is None]
-        e[silent, 0], told[silent, 0] = self.words.silence.to(e.dtype), True
-        return self.words(e, told), told
+        word_mask = torch.zeros(e.shape[:2], dtype=torch.bool, device=e.device)
+        e[given], word_mask[given] = features, mask
+        missing = [i for i, note in enumerate(notes) if note is None]
+        e[missing, 0], word_mask[missing, 0] = null_text.to(e.dtype), True
+        return self.word_projection(e, word_mask), word_mask
 
-    def _features(self, notes: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        if self.cache is not None:
-            return self.cache(notes)
-        assert self.text is not None
-        ids, real = (t.to(device) for t in self.text.tokenize(notes))
-        return self.text(ids, real), real
+    def _text_features(self, notes: Sequence[str]) -> tuple[Tensor, Tensor]:
+        assert self.text_encoder is not None  # for mypy: only called when reads_notes
+        device = next(self.text_encoder.parameters()).device
+        ids, mask = (part.to(device) for part in self.text_encoder.tokenize(notes))
+        return self.text_encoder(ids, mask), mask
 
-    @staticmethod
-    def _no_words(rows: int, columns: int, device: torch.device) -> Tensor:
-        return torch.zeros(rows, columns, dtype=torch.bool, device=device)
-
-    def look(self, v: Tensor, e: Tensor, real: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The text-to-vision encoder V' of Sec. III-B: (B, N, C) -> (B, N, C)."""
-        assert self.see is not None
+    def attend(self, v: Tensor, e: Tensor, word_mask: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The text-to-vision encoder V' of Sec. III-B: patches v (B, N, C) that attended to words e -> (B, N, C)."""
+        assert self.cross_attention is not None  # for mypy: only called when config.interacts
         query = v + sine_positions(*grid, v.shape[-1]).to(v) if self.config.position else v
         if self.config.interaction == "self":  # Table V: one sequence of patches and words attends to itself
             both = torch.cat([query, e], 1)
-            return v + self.see(both, both, _join(None, real, query, e))[:, : v.shape[1]]
-        return v + self.see(query, e, real)
+            mask = _join_masks(None, word_mask, query, e)
+            return v + self.cross_attention(both, both, mask)[:, : v.shape[1]]
+        attended: Tensor = self.cross_attention(query, e, word_mask)
+        return v + attended
 
-    def forward(self, image: Tensor, notes: Sequence[str | None]) -> Tensor:
+    def forward(self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None) -> Tensor:
         """image: (B, 3, H, W), normalised, H and W multiples of `stride`. Returns logits (B, 1, H, W)."""
-        return self._segment(image, notes)[0]
+        return self._segment(image, notes, encode)[0]
 
-    def segment_words(self, image: Tensor, e: Tensor, real: Tensor) -> Tensor:
-        """As `forward`, for notes already read: e (B, L, C) and real (B, L) of `read`."""
-        return self._segment_words(image, e, real)[0]
+    def segment_encoded(self, image: Tensor, e: Tensor, word_mask: Tensor) -> Tensor:
+        """As `forward`, for notes that `encode_notes` made e (B, L, C) and word_mask (B, L) of."""
+        return self._segment_encoded(image, e, word_mask)[0]
 
-    def _segment(self, image: Tensor, notes: Sequence[str | None]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _segment(
+        self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         if not self.reads_notes:
             return self.decoder(self.encoder(image)), {}
-        return self._segment_words(image, *self.read(notes, image.device))
+        return self._segment_encoded(image, *self.encode_notes(notes, encode))
 
-    def _segment_words(self, image: Tensor, e: Tensor, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.see is None:
-            return self.decoder(self.encoder(image, e.sum(1) / real.sum(1, keepdim=True))), {}
+    def _segment_encoded(self, image: Tensor, e: Tensor, word_mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The logits, and the features that the auxiliary losses need."""
+        if self.cross_attention is None:
+            return self.decoder(self.encoder(image, e.sum(1) / word_mask.sum(1, keepdim=True))), {}
         levels = self.encoder(image)
         grid = (levels[-1].shape[-2], levels[-1].shape[-1])
         v = levels[-1].flatten(2).transpose(1, 2)
-        v_told = self.look(v, e, real, grid)
-        told = v_told.transpose(1, 2).unflatten(2, grid)
-        return self.decoder([*levels[:-1], told]), {"v": v, "v_told": v_told, "e": e, "real": real}
+        v_attended = self.attend(v, e, word_mask, grid)
+        logits = self.decoder([*levels[:-1], v_attended.transpose(1, 2).unflatten(2, grid)])
+        return logits, {"v": v, "v_attended": v_attended, "e": e, "word_mask": word_mask}
 
-    def interests(self, image: Tensor, notes: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        """W_poi as a map (B, h, w) on the coarsest grid, and W_woi (B, L). Needs parts "explain" or "training"."""
-        if self.interest is None:
+    def condition_weights(
+        self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """W_poi as a map (B, h, w) on the coarsest grid, and W_woi (B, L).
+
+        Raises InputError unless the model was built with parts "attribution" or "training".
+        """
+        if self.conditions is None:
             raise InputError(
-                "this model holds no vision-to-text branch: load it with explain=True (segue segment --explain)"
+                "this model holds no vision-to-text branch: load it with attribution=True (segue segment --attribution)"
             )
-        _, f = self._segment(image, notes)
-        w_poi, w_woi = self.interest(f["v"], f["v_told"], f["e"], f["real"])
+        _, features = self._segment(image, notes, encode)
+        w_poi, w_woi = self.conditions(**features)
         return w_poi.unflatten(1, (image.shape[-2] // self.stride, image.shape[-1] // self.stride)), w_woi
 
-    def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, Tensor]:
         """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B], seed [B]. Returns "loss" and its unweighted terms."""
-        logits, f = self._segment(batch["image"], batch["note"])
+        logits, features = self._segment(batch["image"], batch["note"], encode)
         terms = {"segmentation": segmentation_loss(logits, batch["mask"])}
-        if f:
-            terms |= self._alignment(batch["seed"], **f)
+        if features:
+            terms |= self._auxiliary_terms(batch["seed"], **features)
         weight = dict(zip(("v2t", "t2v", "ccl", "segmentation"), self.config.loss_weights, strict=True))
         terms["loss"] = torch.stack([weight[name] * terms[name] for name in self.config.terms]).sum()
         return terms
 
-    def _alignment(self, seeds: Sequence[int], v: Tensor, v_told: Tensor, e: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """The auxiliary terms of Eq. 11 that the configuration asks for."""
+    def _auxiliary_terms(
+        self, seeds: Sequence[int], v: Tensor, v_attended: Tensor, e: Tensor, word_mask: Tensor
+    ) -> dict[str, Tensor]:
+        """The terms of Eq. 11 beside the segmentation that the configuration has."""
         c, terms = self.config, {}
-        poi = woi = None
-        w_poi, w_woi = v.new_full(v.shape[:2], 1 / v.shape[1]), real / real.sum(1, keepdim=True)
-        if self.interest is not None:
-            w_poi, w_woi = poi, woi = self.interest(v, v_told, e, real)
-        if self.rebuild_vision is not None:
-            holes = draw_holes(w_poi, c.mask_ratio_vision, seeds, None, c.masking)
-            guess = self.rebuild_vision(v * ~holes[..., None], e, real, woi, None)
-            terms["t2v"] = reconstruction_loss(v.detach(), guess, w_poi)
-        if self.rebuild_language is not None:
-            holes = draw_holes(w_woi, c.mask_ratio_text, seeds, real, c.masking)
-            guess = self.rebuild_language(e * ~holes[..., None], v, None, poi, real)
-            terms["v2t"] = reconstruction_loss(e.detach(), guess, w_woi, real)
+        poi = woi = None  # the conditions of attention
+        w_poi, w_woi = v.new_full(v.shape[:2], 1 / v.shape[1]), word_mask / word_mask.sum(1, keepdim=True)
+        if self.conditions is not None:
+            w_poi, w_woi = poi, woi = self.conditions(v, v_attended, e, word_mask)
+        if self.vision_reconstructor is not None:
+            masked = draw_masked(w_poi, c.mask_ratio_vision, seeds, None, c.masking)
+            reconstructed = self.vision_reconstructor(v * ~masked[..., None], e, word_mask, woi, None)
+            terms["t2v"] = reconstruction_loss(v.detach(), reconstructed, w_poi)
+        if self.language_reconstructor is not None:
+            masked = draw_masked(w_woi, c.mask_ratio_text, seeds, word_mask, c.masking)
+            reconstructed = self.language_reconstructor(e * ~masked[..., None], v, None, poi, word_mask)
+            terms["v2t"] = reconstruction_loss(e.detach(), reconstructed, w_woi, word_mask)
         if c.ccl:
-            pad = (0, max(self.text.max_tokens - e.shape[1], 0)) if self.text is not None else (0, 0)
-            e, w_woi, real = (
-                F.pad(e, (0, 0, *pad)),
-                F.pad(w_woi, pad),
-                F.pad(real, pad),
-            )  # one length on every rank
-            similarity = conditioned_similarity(
-                gather(v), gather(e), gather(w_poi), gather(w_woi), gather(real.to(v)).bool()
-            )
-            terms["ccl"] = contrastive_loss(similarity, c.temperature)
+            terms["ccl"] = self._contrastive_term(v, e, w_poi, w_woi, word_mask)
         return terms
+
+    def _contrastive_term(self, v: Tensor, e: Tensor, w_poi: Tensor, w_woi: Tensor, word_mask: Tensor) -> Tensor:
+        """Eq. 5 and 6 over the batch of all processes."""
+        longest = self.text_encoder.max_tokens if self.text_encoder is not None else 0
+        pad = (0, max(longest - e.shape[1], 0))  # one length on every process
+        e, w_woi, word_mask = F.pad(e, (0, 0, *pad)), F.pad(w_woi, pad), F.pad(word_mask, pad)
+        similarity = conditioned_similarity(
+            gather(v), gather(e), gather(w_poi), gather(w_woi), gather(word_mask.to(v)).bool()
+        )
+        return contrastive_loss(similarity, self.config.temperature)

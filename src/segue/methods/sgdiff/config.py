@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from segue.data.transforms import Preprocessing
+from segue.nn.preprocessing import Preprocessing
 from segue.types import InputError
 
 CHOICES = {

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segue.methods.checkpoint import read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.sgdiff.mask_head import BOX_WIDTH, box_encoding
 from segue.types import InputError, Relation
 
@@ -90,18 +90,12 @@ def save_relations(
 ) -> None:
     """Write a checkpoint folder, atomically. The arguments are those of `segue.methods.sgdiff.checkpoint.save`."""
     names = {"classes": head.classes, "predicates": head.predicates, "width": head.width}
-    tensors = head.state_dict()
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    write_checkpoint(folder, {"method": "relations", **names, "about": about or {}}, tensors)
+    write_checkpoint(folder, {"method": "relations", **names, "about": about or {}}, head.state_dict(), half=half)
 
 
 def load_relations(folder: Path) -> RelationHead:
     """The head of a checkpoint folder, in eval mode. Raises InputError when it is incomplete or its files differ."""
-    saved, tensors = read_config(folder, ["relations"], ("classes", "predicates", "width")), read_tensors(folder)
+    saved = read_config(folder, ["relations"], ("classes", "predicates", "width"))
     head = RelationHead(tuple(saved["classes"]), tuple(saved["predicates"]), saved["width"])
-    wanted = head.state_dict()
-    if tensors.keys() != wanted.keys() or any(tensors[name].shape != value.shape for name, value in wanted.items()):
-        raise InputError(f"{folder}: config.json and the weights don't belong together; copy the checkpoint again")
-    head.load_state_dict(tensors)
+    fill_module(head, read_tensors(folder), folder)
     return head.eval()

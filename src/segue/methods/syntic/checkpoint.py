@@ -106,12 +106,12 @@ def save_captioner(captioner: Captioner, folder: Path, *, half: bool = False) ->
         "detector": captioner.detector,
         "captions": list(support.captions or []) if support is not None else [],
     }
-    tensors = {MODEL + name: x.half() if half else x for name, x in model.state_dict().items()}
+    tensors = {MODEL + name: x for name, x in model.state_dict().items()}
     if support is not None:
         tensors[SUPPORT] = torch.from_numpy(np.array(support.features, np.float16))
     with tempfile.TemporaryDirectory() as extra:
         captioner.words.save(Path(extra))
-        write_checkpoint(folder, config, tensors, Path(extra))
+        write_checkpoint(folder, config, tensors, Path(extra), half=half)
 
 
 def load_captioner(folder: Path) -> Captioner:

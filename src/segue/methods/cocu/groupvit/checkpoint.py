@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from segue.methods.checkpoint import CONFIG, read_tensors, write_checkpoint
+from segue.methods.checkpoint import fill_module, read_tensors, write_checkpoint
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.types import InputError
+from segue.weights import CONFIG
 
 TOKENIZER = "tokenizer.json"
 
@@ -92,9 +92,6 @@ def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None
     """
     c = model.config
     config = hub_config(c) | {"method": "cocu", "segue": {n: getattr(c, n) for n in _OURS} | {"about": about or {}}}
-    tensors = model.state_dict()
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     with tempfile.TemporaryDirectory() as extra:
         pixels: dict[str, Any] = {
             "image_processor_type": "CLIPImageProcessor",
@@ -105,7 +102,7 @@ def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None
         (Path(extra) / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
         if model.tokenizer is not None:
             (Path(extra) / TOKENIZER).write_text(model.tokenizer.to_str(pretty=True), encoding="utf-8")
-        write_checkpoint(folder, config, tensors, Path(extra))
+        write_checkpoint(folder, config, model.state_dict(), Path(extra), half=half)
 
 
 def load_groupvit(folder: Path) -> GroupViT:
@@ -117,8 +114,7 @@ def load_groupvit(folder: Path) -> GroupViT:
     model = GroupViT(config, _read_tokenizer(folder))
     tensors = read_tensors(folder)
     tensors = {k: v for k, v in tensors.items() if not k.endswith("embeddings.position_ids")}  # of old versions
-    _check_names(model.state_dict(), tensors, folder)
-    model.load_state_dict(tensors)
+    fill_module(model, tensors, folder)
     return model.eval()
 
 
@@ -153,13 +149,3 @@ def _read_tokenizer(folder: Path) -> Tokenizer | None:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder).backend_tokenizer
-
-
-def _check_names(wanted: dict[str, Tensor], found: dict[str, Tensor], folder: Path) -> None:
-    if missing := sorted(set(wanted) - set(found)):
-        raise InputError(f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}; copy it again")
-    if odd := sorted(set(found) - set(wanted)):
-        raise InputError(f"{folder}: the weights hold {len(odd)} tensors too many, such as {odd[0]}; not a GroupViT?")
-    if odd := sorted(k for k, v in wanted.items() if v.shape != found[k].shape):
-        got, expected = tuple(found[odd[0]].shape), tuple(wanted[odd[0]].shape)
-        raise InputError(f"{folder}: {odd[0]} has shape {got}, config.json describes {expected}; they don't fit")

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: history.jsonl (a line per step), TensorBoard scalars and a progress bar."""
+"""Training log: history.jsonl (one line a step), TensorBoard, progress bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = dict[str, float]
 
 
 def read_history(out: Path) -> list[Row]:
-    """Read OUT/history.jsonl: one row per step, in order.
+    """Read OUT/history.jsonl: one row a step, in order.
 
     A row holds "step" (from 1), "lr", "train/TERM" for each term and, where evaluated, "evaluate/METRIC".
     """
@@ -24,12 +24,13 @@ def read_history(out: Path) -> list[Row]:
 class TrainingLogger:
     """Context manager that records rows; does nothing on any process but the main one.
 
-    Opening it at `step` drops what was recorded after that step, so that a resumed run has no row twice.
+    out: folder of the run. step: the last step that is done; rows after it are dropped, so that a resumed run has no
+    row twice. steps: of the whole run. main: whether this is the main process.
     """
 
-    def __init__(self, out: Path, step: int, steps: int, main: bool) -> None:
+    def __init__(self, out: Path, step: int, steps: int, *, main: bool) -> None:
         self.out, self.step, self.steps, self.main = out, step, steps, main
-        self._closing = ExitStack()
+        self._resources = ExitStack()
 
     def __enter__(self) -> Self:
         if self.main:
@@ -37,7 +38,7 @@ class TrainingLogger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing.close()
+        self._resources.close()
 
     def add(self, row: Row) -> None:
         """Record one step."""
@@ -46,22 +47,22 @@ class TrainingLogger:
         self._file.write(json.dumps(row) + "\n")
         for name, value in row.items():
             if name != "step":
-                self._board.add_scalar(name, value, int(row["step"]))
-        self._bar.update(self._line, completed=int(row["step"]), loss=row["train/loss"])
+                self._tensorboard.add_scalar(name, value, int(row["step"]))
+        self._bar.update(self._bar_task, completed=int(row["step"]), loss=row["train/loss"])
 
     def _open(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         path = self.out / "history.jsonl"
-        # One line per step, and those up to the saved step were written before it: the rest is done again.
+        # One line a step; the steps after the saved one are done again.
         lines = path.read_text().splitlines(keepends=True)[: self.step] if path.exists() else []
         write_text(path, "".join(lines))
-        self._file = self._closing.enter_context(path.open("a", buffering=1))
-        self._board: Any = self._closing.enter_context(
+        self._file = self._resources.enter_context(path.open("a", buffering=1))
+        self._tensorboard: Any = self._resources.enter_context(
             SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
         )
-        self._bar = self._closing.enter_context(_progress_bar())
-        self._line = self._bar.add_task("training", total=self.steps, completed=self.step, loss=float("nan"))
+        self._bar = self._resources.enter_context(_progress_bar())
+        self._bar_task = self._bar.add_task("training", total=self.steps, completed=self.step, loss=float("nan"))
 
 
 def _progress_bar() -> Any:

@@ -1,0 +1,75 @@
+"""The tables of dual encoders: what `segue lab run dual_encoder_flickr8k --data DIR` and `dual_encoder_scenes` run.
+
+On Flickr8k the encoders are EfficientNet-Lite0 and MiniLM, both frozen; a row trains the projection heads and is scored
+on val with its last weights. The rows share the encoders' features, which the first one computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from segue.encoders.dual_encoder import VisionTextDualEncoder
+from segue.lab.engine import Row, Work
+from segue.lab.tables.data import given_data
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, restore_dual_encoder
+from segue.recipes.datasets import create_scenes_once
+from segue.recipes.dual_encoder import (
+    DUAL_ENCODER,
+    CaptionedImages,
+    DualEncoderSettings,
+    FeatureCache,
+    recalls,
+    train_dual_encoder,
+)
+from segue.training.state import has_state
+
+SEEDS = (0, 1, 2)
+HEADS = replace(DUAL_ENCODER, image="efficientnet-lite0", text="minilm", evaluations=1)
+SYSTEMS: dict[str, DualEncoderSettings] = {
+    "full": HEADS,
+    "linear heads": replace(HEADS, hidden=0),
+    "with hard negatives": replace(HEADS, hard_negatives=1.0),
+}
+
+
+def flickr8k_table() -> list[Row]:
+    """Projection heads on frozen encoders, and one setting changed at a time, on images with captions."""
+    return [
+        Row("val", system, seed, partial(_row, replace(settings, seed=seed)))
+        for system, settings in SYSTEMS.items()
+        for seed in SEEDS
+    ]
+
+
+def _row(settings: DualEncoderSettings, work: Work) -> dict[str, float]:
+    data = given_data(work, "a folder of captioned pictures, such as Flickr8k's")
+    settings = replace(settings, data=data, out=work.row, cache=work.shared / "features")
+    if not (work.row / "last" / "config.json").exists():
+        train_dual_encoder(replace(settings, resume=has_state(work.row / "state")))
+    return score(work.row / "last", settings)
+
+
+def score(folder: Path, settings: DualEncoderSettings) -> dict[str, float]:
+    """Recalls of a checkpoint on the val split of its data."""
+    from segue.data.formats import read_pictures
+
+    model, _ = restore_dual_encoder(folder)
+    val = CaptionedImages.of(read_pictures(settings.data, "val"), settings.on_bad, "val")
+    cache = FeatureCache(model, settings.cache)
+    return recalls(model, val, cache.images(val), cache.texts(val))
+
+
+def scenes_table() -> list[Row]:
+    """The bundled dual encoder on the scenes' test split, which it was not trained on: 1,000 images, 5,000 captions."""
+    return [Row("test", "scenes-encoder", 0, _bundled)]
+
+
+def _bundled(work: Work) -> dict[str, float]:
+    from segue.data.formats import read_pictures
+
+    pictures = read_pictures(create_scenes_once(work.shared / "data-scenes"), "test")
+    model = load_dual_encoder("scenes-encoder")
+    assert isinstance(model, VisionTextDualEncoder)  # for mypy: the bundled one is
+    return recalls(model, CaptionedImages.of(pictures, "stop", "test"), None, None)

@@ -1,0 +1,70 @@
+"""Where weights are: a bundled name, a folder, or a repository on the Hugging Face hub (`owner/name[@revision]`).
+
+Every option that names weights (--model, --encoder, --detector, --sam, --relations, --text-to-image) is read by
+`resolve_weights`.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from segue.types import InputError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.md")  # what is fetched from the hub: never a pickle
+HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+class Weights(NamedTuple):
+    """Weights as `from_pretrained(source, revision=revision)` of transformers and diffusers takes them.
+
+    source: a folder that is there, or a repository owner/name on the hub. revision: a branch, tag or commit of it.
+    """
+
+    source: str
+    revision: str = "main"
+
+    def folder(self) -> Path:
+        """The folder itself, or a copy of the repository's safetensors, json, txt and md files in the hub's cache.
+
+        Raises InputError when the repository can't be fetched.
+        """
+        return Path(self.source) if Path(self.source).is_dir() else _fetch(self.source, self.revision)
+
+
+def bundled() -> dict[str, Path]:
+    """The checkpoints that ship inside the package, by name."""
+    home = Path(str(resources.files("segue"))) / "checkpoints"
+    return {p.name: p for p in sorted(home.iterdir()) if (p / CONFIG).exists()} if home.is_dir() else {}
+
+
+def resolve_weights(name_or_path: str | Path, what: str = "model") -> Weights:
+    """The weights of a bundled name, a folder or a hub id owner/name[@revision], in this order; nothing is fetched yet.
+
+    what: what is looked for, to begin the message with. Raises InputError for anything else.
+    """
+    name, here = str(name_or_path), bundled()
+    folder = here.get(name, Path(name))
+    if folder.is_dir():
+        return Weights(str(folder))
+    found = HUB_ID.fullmatch(name)
+    if found is None:
+        raise InputError(
+            f"{what} {name!r}: neither a folder nor a bundled model; bundled are: {', '.join(here) or 'none'}; "
+            "a folder of yours comes from `segue train`, and a hub id is owner/name[@revision]"
+        )
+    return Weights(found["repository"], found["revision"] or "main")
+
+
+def _fetch(repository: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{repository}: neither a folder nor to be had from the hub ({reason})") from error
