@@ -90,10 +90,7 @@ def save_relations(
 ) -> None:
     """Write a checkpoint folder, atomically. The arguments are those of `segue.methods.sgdiff.checkpoint.save`."""
     names = {"classes": head.classes, "predicates": head.predicates, "width": head.width}
-    tensors = head.state_dict()
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    write_checkpoint(folder, {"method": "relations", **names, "about": about or {}}, tensors)
+    write_checkpoint(folder, {"method": "relations", **names, "about": about or {}}, head.state_dict(), half=half)
 
 
 def load_relations(folder: Path) -> RelationHead:
