@@ -52,7 +52,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
 
 def test_further_experiments_train_only_what_no_other_row_has_trained(home, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
-    monkeypatch.setattr(syntic_tables, "OTHER_DOMAIN", {"train": 3, "val": 0, "test": 3, "size": 48})
+    monkeypatch.setattr(syntic_tables, "DOMAIN_B", {"train": 3, "val": 0, "test": 3, "size": 48})
     rows = syntic_scenes_table(replace(quick, steps=2, pictures=8, support=12))
     named, work = {row.name: row for row in rows}, tmp_path / "work" / "syntic_scenes"
     swapped, found = [], {}

@@ -65,7 +65,7 @@ METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider":
 TESTED = 500  # pictures of the test split
 SHARES = (1, 10, 30, 60, 100)  # per cent
 FO_STEPS = (20, 50, 100, 200, 400)
-OTHER_DOMAIN: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
+DOMAIN_B: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
 MOVES = ((0.0, 0), (1e-5, 100), (1e-4, 100), (2e-4, 100), (1e-3, 20), (1e-3, 100))  # lr and steps of Eq. 2
 MOVED = 1280  # pictures
@@ -186,7 +186,7 @@ def _row(case: Case, settings: SynticSettings, work: Work) -> dict[str, float]:
         support=max(1, settings.support * case.share // 100),
         fo_steps=settings.fo_steps if case.fo_steps is None else case.fo_steps,
     )
-    other = _other_domain(shared) if case.other_domain else None
+    other = _domain_b(shared) if case.other_domain else None
     test = first(read_pictures(other or scenes, "test"), TESTED)
     texts = read_corpus(other / KARPATHY).captions if other and case.other_support else None
     return score_system(settings, lambda: read_captions(settings.data), THING_CLASSES, test, texts)
@@ -214,10 +214,8 @@ def _encoder(work: Work) -> str:
     return ENCODER
 
 
-def _other_domain(shared: Path) -> Path:
-    return create_once(
-        shared / "data-scenes-b", lambda out: make_scenes(out, domain="b", progress=True, **OTHER_DOMAIN)
-    )
+def _domain_b(shared: Path) -> Path:
+    return create_once(shared / "data-scenes-b", lambda out: make_scenes(out, domain="b", progress=True, **DOMAIN_B))
 
 
 def _web_text(shared: Path, scenes: Path) -> Path:
