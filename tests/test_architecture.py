@@ -1,8 +1,10 @@
-"""The rooms keep their doors, and the package opens fast."""
+"""Packages import what they may, and nothing is loaded before it is needed."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -13,7 +15,7 @@ def python(code, *args):
     return done.stdout
 
 
-def test_rooms_import_only_what_they_may():
+def test_packages_import_only_what_they_may():
     from importlinter.cli import lint_imports
 
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
@@ -21,6 +23,33 @@ def test_rooms_import_only_what_they_may():
 
 def test_importing_segue_loads_no_torch():
     assert python("import sys, segue; print('torch' in sys.modules)") == "False\n"
+
+
+LIMITS = {"import segue": 15} | {  # segue's own modules that may be loaded
+    f"import segue; segue.load({name!r})": 100
+    for name in (
+        "reclmis-chest",
+        "cocu-scenes",
+        "syntic-scenes",
+        "sgdiff-scenes",
+        "crossmodal-scenes",
+        "scenes-encoder",
+    )
+}
+
+
+@pytest.mark.parametrize("code", LIMITS)
+def test_a_predictor_loads_its_own_modules_and_not_the_others(code):
+    """Also where there is no fcntl, as on Windows. What no predictor may load: trainings, commands and the lab."""
+    count = """
+loaded = [name for name in sys.modules if name == "segue" or name.startswith("segue.")]
+above = tuple("segue." + name for name in ("recipes", "commands", "lab", "serving"))
+foreign = [name for name in loaded if name.startswith(above)]
+print(len(loaded), foreign)
+"""
+    found = python(f"import sys; sys.modules['fcntl'] = None\n{code}\n{count}").splitlines()[-1]
+    assert int(found.split()[0]) <= LIMITS[code]
+    assert found.endswith(" []"), found
 
 
 def test_help_loads_no_torch():

@@ -91,7 +91,7 @@ def _run(argv: list[str]) -> None:
 def _print_commands(table: Table, named: list[str]) -> None:
     """The commands of a table, each with the first line of its help."""
     name = " ".join(named)
-    print(print(f"usage: {name} COMMAND [options]; `{name} COMMAND --help` lists the options\n"))
+    print(f"usage: {name} COMMAND [options]; `{name} COMMAND --help` lists the options\n")
     for command, where in table.items():
         found = resolve_name(where) if isinstance(where, str) else where
         about = ", ".join(found) if isinstance(found, dict) else (found.__doc__ or "").strip().partition("\n")[0]

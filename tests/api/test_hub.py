@@ -10,7 +10,8 @@ import segue as package
 from api.test_captioner import made
 from segue.api import LOADERS, Segmenter, from_pretrained, push_to_hub, save_pretrained
 from segue.api.describer import Describer
-from segue.api.hub import JOBS, MEASURED
+from segue.api.hub import METHOD_CARDS, model_card
+from segue.lab.model_figures import bundled_figures
 from segue.types import InputError
 from segue.weights import bundled
 from tiny_pair import CAPTIONS, tiny_pair
@@ -30,39 +31,49 @@ def test_a_saved_model_answers_alike_and_has_a_card(tiny_model, tmp_path, pictur
     text = (folder / "README.md").read_text()
     assert "not for diagnosis" in text
     assert "By `a test`" in text
-    assert "No row of `results/` was measured with these weights" in text
+    assert "None were given; `segue eval` scores the model on your data." in text
     with pytest.raises(InputError, match="is there already"):
         save_pretrained(tiny_model, folder)
 
 
-def test_the_card_shows_the_rows_measured_with_a_bundled_model(tmp_path):
-    results = Path(__file__).parents[2] / "results"
-    folder = save_pretrained("reclmis-chest", tmp_path / "chest", results=results)
+def test_the_card_shows_the_figures_that_it_is_given(tmp_path):
+    folder = save_pretrained("reclmis-chest", tmp_path / "chest", figures={"test, own notes: dice": 0.902358})
     text = (folder / "README.md").read_text()
-    assert "From `results/reclmis_chest_full.csv`:" in text
-    assert "| test | bundled, own notes | dice | 0.902358 |" in text
+    assert "| test, own notes: dice | 0.902358 |" in text
     assert "| image_size | 96 |" in text
-    assert "not for diagnosis" not in (save_pretrained("pair-scenes", tmp_path / "pair") / "README.md").read_text()
+    assert "not for diagnosis" in text
+    assert "not for diagnosis" not in (save_pretrained("scenes-encoder", tmp_path / "se") / "README.md").read_text()
 
 
 @pytest.mark.parametrize("model", bundled())
-def test_a_bundled_models_card_names_its_command_and_its_rows(model, tmp_path, monkeypatch):
-    """Wherever it is written; a vocabulary is told by its start, and a pair by its name."""
+def test_a_bundled_models_card_names_its_command_and_its_figures(model, tmp_path, monkeypatch):
+    """Wherever it is written; a vocabulary is cut to its start, and a training's folder to its name."""
+    figures = bundled_figures(model, Path(__file__).parents[2] / "results")
     monkeypatch.chdir(tmp_path)
-    text = (save_pretrained(model, tmp_path / "given") / "README.md").read_text()
+    text = (save_pretrained(model, tmp_path / "given", figures=figures) / "README.md").read_text()
     assert "By `segue train " in text
-    assert f"From `results/{MEASURED[model][0]}.csv`:" in text
+    assert len(figures) >= 4
+    assert all(f"| {name} | {value:g} |" in text for name, value in figures.items())
     assert "runs/" not in text
     assert max(len(line) for line in text.splitlines() if line.startswith("| ")) < 120
 
 
+def test_a_card_depends_on_nothing_in_the_current_folder(tiny_model, tmp_path, monkeypatch):
+    """Figures of other weights once came along from ./results, wherever the command was run."""
+    texts = []
+    for folder in (tmp_path, Path(__file__).parents[2]):
+        monkeypatch.chdir(folder)
+        texts.append(model_card(tiny_model, "tiny"))
+    assert texts[0] == texts[1]
+
+
 def test_every_method_has_a_card():
-    assert set(JOBS) == set(LOADERS)
+    assert set(METHOD_CARDS) == set(LOADERS)
 
 
 def test_the_cards_python_is_python(tmp_path):
-    for job in JOBS.values():
-        compile(job.use, "card", "exec")
+    for card in METHOD_CARDS.values():
+        compile(card.example, "card", "exec")
 
 
 def test_a_captioner_brings_its_pair(tmp_path):

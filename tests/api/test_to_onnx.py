@@ -13,7 +13,7 @@ from segue.data.tokenizer import CaptionTokenizer
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.methods.cocu.inference import group_maps
 from segue.methods.syntic import SupportSet, SynticCheckpoint, SynticConfig, build_syntic, system_config
 from segue.types import InputError
@@ -43,7 +43,7 @@ def groupvit(folder):
         width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
         text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
     )  # fmt: skip
-    save_groupvit(GroupViT(sized_for(config, tokenizer), tokenizer), folder, about={"card": "small"})
+    save_groupvit(GroupViT(with_tokenizer(config, tokenizer), tokenizer), folder, about={"protocol": "small"})
     return folder
 
 
@@ -131,11 +131,11 @@ def test_a_groupvit_in_two_graphs(home):
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     picture, groups, maps = run("pictures", pixels=pixels.numpy())
     with torch.inference_mode():
-        seen = model.model.see(pixels)
+        vision = model.model.encode_image(pixels)
         texts = model.model.embed_texts(["a brown dog", "a red car on the grass"])
-        np.testing.assert_allclose(groups, model.model.embed_groups(seen).numpy(), atol=1e-4)
-        np.testing.assert_allclose(maps, group_maps(seen).numpy(), atol=1e-4)
-        np.testing.assert_allclose(picture, model.model.embed_seen(seen).numpy(), atol=1e-4)
+        np.testing.assert_allclose(groups, model.model.embed_groups(vision).numpy(), atol=1e-4)
+        np.testing.assert_allclose(maps, group_maps(vision).numpy(), atol=1e-4)
+        np.testing.assert_allclose(picture, model.model.embed_image(vision).numpy(), atol=1e-4)
     ids = model.model.tokenize(["a brown dog", "a red car on the grass"]).numpy()
     np.testing.assert_allclose(run("texts", ids=ids)[0], texts.numpy(), atol=1e-4)
     assert told["scale"] == pytest.approx(float(model.model.scale.detach()))

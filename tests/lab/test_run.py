@@ -13,7 +13,7 @@ from segue.lab.run import RunOptions, rows_of, run_table
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError
 
-PHOTOGRAPHS = ("align_flickr8k", "cocu_real", "crossmodal_real", "reclmis_real", "sgdiff_real", "syntic_real")
+PHOTOGRAPHS = ("dual_encoder_flickr8k", "cocu_real", "crossmodal_real", "reclmis_real", "sgdiff_real", "syntic_real")
 
 
 @pytest.mark.parametrize("table", TABLES)

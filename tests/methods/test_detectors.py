@@ -1,4 +1,4 @@
-"""YOLOX: its boxes, its preprocessing and its file; a DETR is tested with the graphs that it makes."""
+"""YOLOX: its boxes, its preprocessing and its file; DETR: its file (its boxes are tested with its graphs)."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_it_sees_bgr_in_the_corner_of_a_grey_square():
     assert (seen[:2, :42] == 0).all()
 
 
-def test_the_surest_of_one_class_that_overlap_is_kept_and_boxes_end_at_the_edge():
+def test_of_overlapping_boxes_of_a_class_the_best_is_kept_and_boxes_end_at_the_edge():
     wide = np.log(20)
     said = [
         (0, (0, 0, wide, wide), 0.8, "dog", 1),
@@ -69,7 +69,7 @@ def test_the_surest_of_one_class_that_overlap_is_kept_and_boxes_end_at_the_edge(
     found = detect(PICTURE)
     assert found.labels == ["dog", "cat"]
     assert (found.boxes[:, :2] + found.boxes[:, 2:] <= [48, 32]).all()
-    detect.most = 1
+    detect.max_objects = 1
     assert detect(PICTURE).labels == ["dog"]
     detect.threshold = 0.95
     assert detect(PICTURE).labels == []

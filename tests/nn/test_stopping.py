@@ -55,7 +55,7 @@ def test_windows_over_a_large_picture_end_within_a_step():
     from segue.methods.cocu import inference
 
     looked = []
-    model = type("Model", (), {"see": lambda self, x: looked.append(1)})()
+    model = type("Model", (), {"encode_image": lambda self, x: looked.append(1)})()
     with pytest.raises(Stopped), stop_when(lambda: True):
-        inference._look(model, torch.zeros(3, 8, 8), [(0, 0)], inference.PROTOCOLS["small"])
+        inference._encode_windows(model, torch.zeros(3, 8, 8), [(0, 0)], inference.PROTOCOLS["small"])
     assert not looked

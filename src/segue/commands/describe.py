@@ -7,7 +7,7 @@ import json as jsonlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -122,7 +122,7 @@ def describe(
     name = image.resolve().name if image.is_dir() else image.stem
     folder = out or Path(f"{name}.captions") / _slug(prompt)
     job = _Job(_load(model, objects, device), prompt, objects, options, folder, export)
-    joined = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
+    joined: dict[str, Path] = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     cards, failed = [], []
     for file in files:
@@ -156,7 +156,7 @@ def _load(model: str, objects: ObjectSource, device: str) -> Describer:
     return load_describer(model, device=device, detector=objects.detector, relations=objects.relations)
 
 
-def _write_joined(joined: dict[str, Path], parts: dict[str, list[dict[str, Any]]]) -> None:
+def _write_joined(joined: Mapping[str, Path], parts: Mapping[str, list[dict[str, Any]]]) -> None:
     from segue.data.export import join_coco
 
     for kind, path in joined.items():

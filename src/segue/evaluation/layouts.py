@@ -76,7 +76,7 @@ def relation_holds(layout: Labels, relation: NamedRelation) -> bool:
 
 
 def score_layouts(drawn: Sequence[Labels], truth: Sequence[Labels], classes: int) -> dict[str, float]:
-    """Drawn layouts against the true ones, each in [0, 1]."""
+    """RenderedScene layouts against the true ones, each in [0, 1]."""
     total = Confusion(np.zeros((classes, classes), np.int64))
     for a, b in zip(drawn, truth, strict=True):
         total += Confusion.of(a, b, classes)

@@ -123,7 +123,7 @@ class CaptionedLayouts:
         return len(self.layouts)
 
 
-def train_crossmodal(settings: CrossModalSettings) -> Path:
+def train_crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
     """Train on captioned pictures with label maps; returns the checkpoint's folder.
 
     Raises InputError for data that can't be read, and settings that don't fit each other.
@@ -131,7 +131,7 @@ def train_crossmodal(settings: CrossModalSettings) -> Path:
     return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 
-def train_crossmodal_scenes(settings: CrossModalSettings) -> Path:
+def train_crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
     """Train on the synthetic scenes, drawing them first where settings.data is not there yet."""
     create_scenes_once(settings.data)
     return train_crossmodal(settings)
@@ -186,7 +186,7 @@ def model_config(
     if tokenizer is not None:
         sizes |= {"pad": tokenizer.pad, "start": tokenizer.start, "end": tokenizer.end}
     if pretrained:
-        return pretrained_config(*pretrained[:2], **sizes, **changes)
+        return pretrained_config(pretrained[0], pretrained[1], **sizes, **changes)
     return CrossModalConfig(
         patch=settings.factor, vocabulary=1 if tokenizer is None else len(tokenizer), width=settings.width,
         heads=settings.width // 32, depth=max(1, round(settings.depth * share)), **sizes, **changes,

@@ -23,9 +23,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.embedding import BATCH
+from segue.api.embedding import BATCH_SIZES
 from segue.data.corpus import Corpus, read_corpus
-from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, picture_items, show_progress, text_items
+from segue.data.embedding_store import (
+    EmbeddingStore,
+    Item,
+    StorePlan,
+    fill_store,
+    picture_items,
+    show_progress,
+    text_items,
+)
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
@@ -145,7 +153,7 @@ SCENES = SynticSettings(
 )
 
 
-def train_syntic(settings: SynticSettings) -> Path:
+def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
     """Train on a file of captions, or on those of a data set; returns the checkpoint's folder.
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
@@ -155,7 +163,7 @@ def train_syntic(settings: SynticSettings) -> Path:
     return train_captioner(settings, corpus, names)
 
 
-def train_syntic_scenes(settings: SynticSettings) -> Path:
+def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
     """Train on the captions of the synthetic scenes, whose objects are the names to look for.
 
     Raises InputError when the scenes are not there.
@@ -288,8 +296,8 @@ def cached_features(
     cache: Path, kind: Literal["images", "texts"], items: list[Item], encoder: DualEncoder
 ) -> NDArray[np.float16]:
     """The features (N, D) of images or texts, from the store in `cache` that holds exactly these."""
-    plan = Plan(encoder.fingerprint, kind, encoder.width, batch_size=BATCH[kind])
-    content = str([plan, [(item.name, item.content) for item in items]])
+    plan = StorePlan(encoder.fingerprint, kind, encoder.width, batch_size=BATCH_SIZES[kind])
+    content = str([plan, [(item.name, item.content_key) for item in items]])
     folder = cache / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     embed = encoder.embed_images if kind == "images" else encoder.embed_texts
 
@@ -308,7 +316,7 @@ def detect_objects(items: Sequence[Item], settings: SynticSettings) -> tuple[lis
     assert settings.detector is not None
     detect = load_detector(settings.detector, settings.device)
     names = sorted(detect.names)
-    content = str([settings.detector, [(item.name, item.content) for item in items]])
+    content = str([settings.detector, [(item.name, item.content_key) for item in items]])
     file = settings.cache / f"objects-{hashlib.sha256(content.encode()).hexdigest()[:16]}.jsonl"
     with locked(file):
         file.touch()

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from segue.types import InputError
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 MIN_SIZE = 32  # pixels
 MIN_JOBS = 64  # starting processes takes longer than so few pictures
 

@@ -20,7 +20,9 @@ def small(monkeypatch):
 def test_keys(segue):
     pytest.importorskip("faiss")
     settings = {"tokens": 2, "vocabulary": 50, "rounds": 1, "support": 600, "width": 16, "queries": 4, "k": 5}
-    status, out, _ = segue("bench", "caption", "--json", *(x for k, v in settings.items() for x in (f"--{k}", v)))
+    status, out, _ = segue(
+        "lab", "bench", "caption", "--json", *(x for k, v in settings.items() for x in (f"--{k}", v))
+    )
     assert status == 0
     told = json.loads(out)
     assert set(told) == {"threads", "rounds", "decoding", "projection"}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segue.api import Segmenter, load_segmenter
 from segue.commands.demo.captions import captions_section
-from segue.commands.demo.grounded_captions import stories_section
+from segue.commands.demo.grounded_captions import grounded_captions_section
 from segue.commands.demo.jobs import jobs_section
 from segue.commands.demo.labels import labels_section
 from segue.commands.demo.layouts import layouts_section
@@ -53,7 +53,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
         scenes_section(out, SCENES),
         layouts_section(out),
         captions_section(out, SCENES),
-        stories_section(out, SCENES),
+        grounded_captions_section(out, SCENES),
         labels_section(out),
     ]
     told = "\n".join(body)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from segue.lab.bench.curate import CURATION, bench_curate
+from segue.lab.bench.curate import SHARD_STAGES, bench_curate
 from segue.lab.bench.groupvit import bench_groupvit
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
@@ -71,7 +71,7 @@ def _sgdiff(work: Work) -> dict[str, float]:
 def _curation(count: int, work: Work) -> dict[str, float]:
     found: dict[str, Any] = bench_curate(pictures=count)
     return {
-        **{f"{stage}_per_s": found["pictures_per_s"][stage] for stage in (*CURATION, "sampling")},
+        **{f"{stage}_per_s": found["pictures_per_s"][stage] for stage in (*SHARD_STAGES, "sampling")},
         "picture_us": 1e3 * found["ms_per_picture"],
         "picture_cpu_us": 1e3 * found["cpu_ms_per_picture"],
         "recall": found["recall"],

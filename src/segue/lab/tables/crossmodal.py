@@ -44,7 +44,7 @@ from segue.evaluation.layouts import (
     score_layout_cycle,
     score_layouts,
 )
-from segue.evaluation.photo_splits import split_of
+from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
 from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout, segment_all, train_segmenter
 from segue.lab.engine import Row, Work
@@ -239,7 +239,7 @@ def _test_examples(settings: CrossModalSettings) -> tuple[Sequence[LayoutExample
 def _split(settings: CrossModalSettings, split: str) -> CaptionedLayouts:
     if "test" in recognise(settings.data)[1]:
         return read_split(settings, split)
-    found = split_of(settings.data, split)
+    found = read_photo_split(settings.data, split)
     classes = (*found.classes, "background")
     pictures = [replace(p, label_map=partial(layout_of_regions, p, classes)) for p in found.pictures]
     return captioned_layouts(PictureSet(pictures, classes), settings.image_size, f"{settings.data}, {split}")

@@ -17,7 +17,7 @@ from segue.lab.engine import Row, Work
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 
 REPEATS = (0, 1, 2)  # in the place of seeds
 GRAPHS = {  # the model of each; none: an untrained GroupViT
@@ -46,5 +46,5 @@ def _graph(name: str, work: Work) -> dict[str, float]:
 def _untrained_groupvit(folder: Path) -> str:
     torch.manual_seed(0)
     tokenizer = train_tokenizer(["a photo of a dog."])
-    save_groupvit(GroupViT(sized_for(SIZES["paper"], tokenizer), tokenizer), folder)
+    save_groupvit(GroupViT(with_tokenizer(SIZES["paper"], tokenizer), tokenizer), folder)
     return str(folder)

@@ -30,12 +30,12 @@ def load_vit_and_bert(vit: str, bert: str) -> tuple[Any, Any, CaptionTokenizer]:
     bare: dict[str, Any] = {"add_pooling_layer": False, "output_loading_info": True, "use_safetensors": True}
     name, revision = resolve_weights(vit, "image encoder")
     with loading(vit, "image encoder"):
-        loaded = ViTModel.from_pretrained(name, revision=revision, **bare)
-        vit_model = complete(vit, loaded, unused=UNUSED_OF_VIT)
+        loaded_vit = ViTModel.from_pretrained(name, revision=revision, **bare)
+        vit_model = complete(vit, loaded_vit, unused=UNUSED_OF_VIT)
     name, revision = resolve_weights(bert, "text encoder")
     with loading(bert):
-        loaded = BertModel.from_pretrained(name, revision=revision, **bare)
-        bert_model = complete(bert, loaded, unused=UNUSED_OF_BERT)
+        loaded_bert = BertModel.from_pretrained(name, revision=revision, **bare)
+        bert_model = complete(bert, loaded_bert, unused=UNUSED_OF_BERT)
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision).backend_tokenizer
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -10,23 +10,24 @@ from pathlib import Path
 import pytest
 
 from methods.cocu.curation.curated import SETTINGS, corpus
-from segue.methods.cocu.curation.on_ray import on_ray
+from segue.methods.cocu.curation.inputs import CurationInputs
+from segue.methods.cocu.curation.ray_executor import ray_executor
 from segue.methods.cocu.curation.run import curate
 from segue.types import InputError
 
 
 @dataclass
 class Dies:
-    """Work whose process is killed at its third shard, once."""
+    """A job whose process is killed at its third shard, once."""
 
-    work: object
+    run_shard: object
     mark: Path
 
     def __call__(self, number):
         if number == 2 and not self.mark.exists():
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.work(number)
+        return self.run_shard(number)
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +43,19 @@ def ray():
 
 
 def test_two_workers_write_the_archive_of_one_process_even_when_one_is_lost(ray, tmp_path):
-    parts, names = corpus(), [f"picture {i}" for i in range(400)]
-    alone = curate(*parts, tmp_path / "alone", SETTINGS, names=names)
+    inputs = CurationInputs(*corpus(), names=[f"picture {i}" for i in range(400)])
+    alone = curate(inputs, tmp_path / "alone", SETTINGS)
     expected = (tmp_path / "alone/archive.parquet").read_bytes()
-    told, mark = [], tmp_path / "died"
+    progress, mark = [], tmp_path / "died"
 
-    def spread(work, numbers):
-        return on_ray(2)(Dies(work, mark), numbers)
+    def executor(run_shard, numbers):
+        return ray_executor(2)(Dies(run_shard, mark), numbers)
 
-    report = curate(*parts, tmp_path / "ray", SETTINGS, names=names, spread=spread,
-                    progress=lambda *at: told.append(at))  # fmt: skip
+    report = curate(inputs, tmp_path / "ray", SETTINGS, executor=executor, progress=lambda *done: progress.append(done))
     assert mark.exists()
     assert (tmp_path / "ray/archive.parquet").read_bytes() == expected
-    assert told[-1] == (400, 400)
-    assert len(told) == 8
+    assert progress[-1] == (400, 400)
+    assert len(progress) == 8
     assert set(report["seconds"]) == set(alone["seconds"])
     assert report["pictures_this_run"] == 400
 
@@ -63,4 +63,4 @@ def test_two_workers_write_the_archive_of_one_process_even_when_one_is_lost(ray,
 def test_without_ray_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(InputError, match=r'needs ray, which is missing: pip install "\.\[ray\]"'):
-        on_ray()
+        ray_executor()
