@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segue.recipes.crossmodal import CrossModalSettings, crossmodal
+from segue.recipes.crossmodal import CrossModalSettings, train_crossmodal
 from segue.synthetic.scenes.writer import make_scenes
 
 TINY = {"image_size": 32, "factor": 8, "width": 64, "depth": 2, "vq_steps": 3, "steps": 4, "batch_size": 4}
@@ -16,4 +16,4 @@ def tiny_settings(folder: Path) -> CrossModalSettings:
 
 def tiny_illustrator(folder: Path) -> Path:
     """The checkpoint folder of a model trained with `tiny_settings`."""
-    return crossmodal(tiny_settings(folder))
+    return train_crossmodal(tiny_settings(folder))

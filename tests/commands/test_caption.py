@@ -5,7 +5,7 @@ import json
 import pytest
 
 from segue.data.images import write_image
-from segue.recipes.syntic import syntic
+from segue.recipes.syntic import train_syntic
 from segue.synthetic.scenes.language.parser import text_to_image
 from tiny_captioner import captioner_home, quick_settings
 from tiny_pair import CAPTIONS
@@ -23,7 +23,7 @@ def quick(home, tmp_path, monkeypatch):
 
 @pytest.fixture
 def model(quick):
-    return syntic(quick)
+    return train_syntic(quick)
 
 
 def test_the_command_captions_a_picture_and_a_folder(model, segue, tmp_path):

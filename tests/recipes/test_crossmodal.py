@@ -8,9 +8,10 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
 
 import segue as package
+from segue import training
 from segue.api.models import about
 from segue.options import Decoding, DrawOptions
-from segue.recipes.crossmodal import crossmodal
+from segue.recipes.crossmodal import train_crossmodal
 from segue.types import InputError
 from tiny_illustrator import tiny_settings
 
@@ -22,7 +23,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(settings):
-    return crossmodal(settings)
+    return train_crossmodal(settings)
 
 
 def test_a_checkpoint_tells_its_data_by_name(settings, model):
@@ -32,7 +33,7 @@ def test_a_checkpoint_tells_its_data_by_name(settings, model):
 
 def test_a_finished_run_is_resumed_without_training_again(settings, model):
     before = (model / "model.safetensors").read_bytes()
-    assert crossmodal(replace(settings, resume=True)) == model
+    assert train_crossmodal(replace(settings, resume=True)) == model
     assert (model / "model.safetensors").read_bytes() == before
 
 
@@ -53,7 +54,7 @@ def encoders(tmp_path_factory):
 
 
 def test_training_starts_from_a_vit_and_a_bert(settings, encoders, tmp_path):
-    model = crossmodal(replace(settings, **encoders, steps=1, lr=1e-9, ema=0.0, out=tmp_path / "run"))
+    model = train_crossmodal(replace(settings, **encoders, steps=1, lr=1e-9, ema=0.0, out=tmp_path / "run"))
     illustrator = package.load(model)
     ours = illustrator.checkpoint.model.word_stream.layers[0].attention.q.weight
     theirs = BertModel.from_pretrained(encoders["bert"]).encoder.layer[0].attention.self.query.weight
@@ -72,16 +73,32 @@ def test_starts_that_do_not_fit_are_refused(settings, encoders, tmp_path):
         (encoders | {"bert": str(tmp_path)}, "no text encoder could be read there"),
     ):
         with pytest.raises(InputError, match=message):
-            crossmodal(replace(settings, **changes, out=tmp_path / "run"))
+            train_crossmodal(replace(settings, **changes, out=tmp_path / "run"))
 
 
 def test_a_quantiser_of_other_layouts_is_refused(settings, model, tmp_path):
     with pytest.raises(InputError, match="with cells of 8 pixels, expected 32 and 16"):
-        crossmodal(replace(settings, vq=model.parent / "vq" / "best", factor=16, out=tmp_path))
+        train_crossmodal(replace(settings, vq=model.parent / "vq" / "best", factor=16, out=tmp_path))
 
 
 def test_a_kill_at_the_first_state_is_no_state(settings, tmp_path):
     run = replace(settings, out=tmp_path, resume=True)
     (run.out / "vq" / "state" / "step-00000003").mkdir(parents=True)
     (run.out / "state" / "step-00000004").mkdir(parents=True)
-    assert (crossmodal(run) / "config.json").exists()
+    assert (train_crossmodal(run) / "config.json").exists()
+
+
+def test_the_shared_settings_reach_both_training_loops(settings, tmp_path, monkeypatch):
+    seen = []
+
+    def fit(*args, options, **more):
+        seen.append(options)
+        return training.fit(*args, options=options, **more)
+
+    monkeypatch.setattr("segue.recipes.crossmodal.fit", fit)
+    shared = {"accumulate": 2, "clip_norm": 0.5, "workers": 1, "patience": 3, "ema": 0.5, "seed": 9}
+    train_crossmodal(replace(settings, **shared, evaluations=2, out=tmp_path / "run"))
+    assert [{name: getattr(options, name) for name in shared} for options in seen] == [shared, shared]
+    quantiser, joint = seen
+    assert (quantiser.steps, quantiser.batch_size, quantiser.lr, quantiser.weight_decay) == (3, 8, 2e-3, 0.0)
+    assert (joint.steps, joint.batch_size, joint.lr, joint.weight_decay) == (4, 4, settings.lr, settings.weight_decay)

@@ -13,7 +13,7 @@ from segue.api.models import about
 from segue.lab.tables.syntic_scenes import syntic_scenes_table
 from segue.methods.syntic import SYSTEMS
 from segue.options import Decoding
-from segue.recipes.syntic import read_captions, syntic, syntic_scenes
+from segue.recipes.syntic import read_captions, train_syntic, train_syntic_scenes
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError
 from tiny_captioner import captioner_home, quick_settings
@@ -34,7 +34,7 @@ def quick(home, tmp_path, monkeypatch):
 def test_a_captioner_learns_its_texts_and_generates_them_for_their_images(quick):
     """Trained to the end on four captions, it generates each for its own synthetic image."""
     settings = replace(quick, system="baseline", steps=100, lr=2e-2, weight_decay=0.0)
-    captioner = package.load(syntic(settings))
+    captioner = package.load(train_syntic(settings))
     assert about(captioner.folder)["data"] == "mine.txt"
     pictures = sorted(settings.images.glob("*/*.png"))
     drawn = [json.loads(line)["caption"] for line in (settings.images / "pictures.jsonl").read_text().splitlines()]
@@ -46,7 +46,7 @@ def test_a_captioner_learns_its_texts_and_generates_them_for_their_images(quick)
 
 @pytest.mark.parametrize("system", [s for s in SYSTEMS if s != "clipre"])
 def test_every_system_trains_from_a_plain_file_and_captions(quick, system):
-    captioner = package.load(syntic(replace(quick, system=system)))
+    captioner = package.load(train_syntic(replace(quick, system=system)))
     assert captioner.checkpoint.model.config.fp == SYSTEMS[system]["fp"]
     assert len(captioner.checkpoint.support) == 4
     found = captioner.caption(text_to_image(CAPTIONS[:1])[0], options=Decoding(num=3, beams=1, max_tokens=5))
@@ -58,7 +58,7 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
     """And a search that was killed goes on where it was."""
     detr = str(tiny_detr(tmp_path / "detr", sees="cat"))
     settings = replace(quick, detector=detr, cache=tmp_path / "cache")
-    captioner = package.load(syntic(settings))
+    captioner = package.load(train_syntic(settings))
     assert captioner.checkpoint.object_names == ["cat", "dog"]
     picture = text_to_image(CAPTIONS[:1])[0]
     generated = captioner.caption(picture)
@@ -71,7 +71,7 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
     whole = found.read_text()
     assert [json.loads(line) for line in whole.splitlines()] == [["cat"] * len(json.loads(whole.splitlines()[0]))] * 4
     found.write_text(whole[: len(whole) // 2])
-    again = package.load(syntic(replace(settings, out=tmp_path / "again")))
+    again = package.load(train_syntic(replace(settings, out=tmp_path / "again")))
     assert found.read_text() == whole
     for name, x in captioner.checkpoint.model.state_dict().items():
         assert torch.equal(x, again.checkpoint.model.state_dict()[name]), name
@@ -80,13 +80,13 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
     with pytest.raises(InputError, match=r"no DETR could be read there.*say where it is: --detector"):
         package.load(tmp_path / "again" / "last")
     with pytest.raises(InputError, match="text_to_image text draws no images to look at"):
-        syntic(replace(settings, text_to_image="text"))
+        train_syntic(replace(settings, text_to_image="text"))
 
 
 def test_a_run_shares_pictures_and_features_and_comes_to_the_same_weights(quick, tmp_path):
-    first = package.load(syntic(quick))
+    first = package.load(train_syntic(quick))
     times = {p: p.stat().st_mtime_ns for p in quick.images.rglob("*.png")}
-    again = package.load(syntic(replace(quick, out=tmp_path / "again")))
+    again = package.load(train_syntic(replace(quick, out=tmp_path / "again")))
     assert times == {p: p.stat().st_mtime_ns for p in quick.images.rglob("*.png")}
     for name, x in first.checkpoint.model.state_dict().items():
         assert torch.equal(x, again.checkpoint.model.state_dict()[name]), name
@@ -103,19 +103,19 @@ def test_the_captions_of_a_data_set_come_with_the_numbers_of_their_pictures(home
 
 def test_text_can_stand_in_for_pictures(quick, tmp_path):
     quick = replace(quick, text_to_image="text", system="full", images=tmp_path / "pictures")
-    captioner = package.load(syntic(quick))
+    captioner = package.load(train_syntic(quick))
     assert not quick.images.exists()
     assert captioner.caption(text_to_image(CAPTIONS[:1])[0])[0].text
 
 
 def test_features_are_optimised_once(quick, tmp_path):
     first = replace(quick, system="fo", cache=tmp_path / "features")
-    syntic(first)
+    train_syntic(first)
     (made,) = first.cache.glob("optimised-*.npy")
     time = made.stat().st_mtime_ns
-    syntic(replace(first, out=tmp_path / "again", seed=1))
+    train_syntic(replace(first, out=tmp_path / "again", seed=1))
     assert [p.stat().st_mtime_ns for p in first.cache.glob("optimised-*.npy")] == [time]
-    syntic(replace(first, out=tmp_path / "other", fo_steps=3))
+    train_syntic(replace(first, out=tmp_path / "other", fo_steps=3))
     assert len(list(first.cache.glob("optimised-*.npy"))) == 2
 
 
@@ -132,19 +132,48 @@ def test_features_are_optimised_once(quick, tmp_path):
 def test_a_bad_corpus_is_refused(quick, tmp_path, segue, content, message):
     (tmp_path / "bad.txt").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        syntic(replace(quick, data=tmp_path / "bad.txt"))
+        train_syntic(replace(quick, data=tmp_path / "bad.txt"))
     status, _, error = segue("train", "syntic", "--data", tmp_path / "bad.txt", "--encoder", quick.encoder)
     assert (status, message in error) == (2, True)
 
 
 def test_other_bad_requests_are_refused(quick, home, tmp_path):
     with pytest.raises(InputError, match="retrieves captions and has nothing to train"):
-        syntic(replace(quick, system="clipre"))
+        train_syntic(replace(quick, system="clipre"))
     with pytest.raises(InputError, match="text_to_image 'crayon': expected synthetic, text or diffusion:"):
-        syntic(replace(quick, text_to_image="crayon"))
+        train_syntic(replace(quick, text_to_image="crayon"))
     with pytest.raises(InputError, match="pictures 0 and support"):
-        syntic(replace(quick, pictures=0))
+        train_syntic(replace(quick, pictures=0))
     with pytest.raises(InputError, match="draw it first: segue data make scenes"):
-        syntic_scenes(replace(quick, data=tmp_path / "nowhere"))
+        train_syntic_scenes(replace(quick, data=tmp_path / "nowhere"))
     with pytest.raises(InputError, match="draw it: segue data make scenes"):
         (row := syntic_scenes_table()[0]).run(row.work(tmp_path / "table", tmp_path / "nowhere"))
+
+
+def test_the_shared_settings_reach_the_training_loop(quick, monkeypatch):
+    seen = []
+    monkeypatch.setattr("segue.recipes.syntic.fit", lambda *_, options, **__: seen.append(options))
+    shared = {"accumulate": 2, "clip_norm": 0.5, "workers": 1, "weight_decay": 0.3, "ema": 0.5, "seed": 9, "steps": 20}
+    train_syntic(replace(quick, **shared, evaluations=4))
+    assert {name: getattr(seen[0], name) for name in shared} == shared
+    assert (seen[0].evaluate_every, seen[0].warmup) == (5, 2)
+    with pytest.raises(InputError, match="patience: got 2, expected 0"):
+        replace(quick, patience=2)
+
+
+def test_worker_processes_make_the_same_batches(quick, tmp_path):
+    first = package.load(train_syntic(quick)).checkpoint.model
+    again = package.load(train_syntic(replace(quick, workers=1, out=tmp_path / "again"))).checkpoint.model
+    for name, x in first.state_dict().items():
+        assert torch.equal(x, again.state_dict()[name]), name
+
+
+def test_a_data_set_with_a_missing_picture_is_refused_or_read_without_it(home, tmp_path):
+    shutil.copytree(home / "scenes", tmp_path / "scenes")
+    next((tmp_path / "scenes" / "images" / "train").glob("*.jpg")).unlink()
+    with pytest.raises(InputError, match="no such picture"):
+        read_captions(tmp_path / "scenes")
+    whole = read_captions(home / "scenes")
+    with pytest.warns(UserWarning, match="no such picture"):
+        some = read_captions(tmp_path / "scenes", on_bad="skip")
+    assert len(set(some.group.tolist())) == len(set(whole.group.tolist())) - 1

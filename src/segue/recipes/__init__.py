@@ -3,8 +3,8 @@
 RECIPES: dict[str, str] = {  # training functions; the default of their argument `settings` is the recipe
     "cocu": "segue.recipes.cocu:cocu",
     "cocu-scenes": "segue.recipes.cocu:cocu_scenes",
-    "crossmodal": "segue.recipes.crossmodal:crossmodal",
-    "crossmodal-scenes": "segue.recipes.crossmodal:crossmodal_scenes",
+    "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
+    "crossmodal-scenes": "segue.recipes.crossmodal:train_crossmodal_scenes",
     "dual-encoder": "segue.recipes.dual_encoder:train_dual_encoder",
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
@@ -12,6 +12,6 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "relations": "segue.recipes.relations:relations",
     "sgdiff": "segue.recipes.sgdiff:sgdiff",
     "sgdiff-scenes": "segue.recipes.sgdiff:sgdiff_scenes",
-    "syntic": "segue.recipes.syntic:syntic",
-    "syntic-scenes": "segue.recipes.syntic:syntic_scenes",
+    "syntic": "segue.recipes.syntic:train_syntic",
+    "syntic-scenes": "segue.recipes.syntic:train_syntic_scenes",
 }

@@ -123,7 +123,7 @@ class CaptionedLayouts:
         return len(self.layouts)
 
 
-def crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
+def train_crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
     """Train on captioned pictures with label maps; returns the checkpoint's folder.
 
     Raises InputError for data that can't be read, and settings that don't fit each other.
@@ -131,10 +131,10 @@ def crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
     return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 
-def crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
+def train_crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
     """Train on the synthetic scenes, drawing them first where settings.data is not there yet."""
     create_scenes_once(settings.data)
-    return crossmodal(settings)
+    return train_crossmodal(settings)
 
 
 def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: CaptionedLayouts) -> Path:

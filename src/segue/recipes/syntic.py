@@ -138,7 +138,7 @@ class SynticSettings(TrainSettings):
 
 
 SYNTIC = SynticSettings(out=Path("runs/syntic"), data=Path("captions.txt"), encoder="scenes-encoder")
-SYNTIC_SCENES = SynticSettings(
+SCENES = SynticSettings(
     out=Path("runs/syntic-scenes"),
     data=Path("runs/data/scenes"),
     encoder="scenes-encoder",
@@ -153,7 +153,7 @@ SYNTIC_SCENES = SynticSettings(
 )
 
 
-def syntic(settings: SynticSettings = SYNTIC) -> Path:
+def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
     """Train on a file of captions, or on those of a data set; returns the checkpoint's folder.
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
@@ -163,7 +163,7 @@ def syntic(settings: SynticSettings = SYNTIC) -> Path:
     return train_captioner(settings, corpus, names)
 
 
-def syntic_scenes(settings: SynticSettings = SYNTIC_SCENES) -> Path:
+def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
     """Train on the captions of the synthetic scenes, whose objects are the names to look for.
 
     Raises InputError when the scenes are not there.

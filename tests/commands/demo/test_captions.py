@@ -3,7 +3,7 @@
 from segue.commands.demo import captions as demo_captions
 from segue.commands.demo.captions import captions_section
 from segue.methods.syntic import SIZES, SynticConfig
-from segue.recipes.syntic import SynticSettings, syntic
+from segue.recipes.syntic import SynticSettings, train_syntic
 from tiny_pair import CAPTIONS, tiny_pair
 
 
@@ -15,7 +15,7 @@ def _trained(folder, monkeypatch):
         **{name: folder / path for name, path in paths.items()},
         encoder=str(tiny_pair(folder / "pair")), vocabulary=300, fo_steps=2, steps=2, batch_size=4, ema=0.0,
     )  # fmt: skip
-    return syntic(made)
+    return train_syntic(made)
 
 
 def test_each_scene_has_its_picture_and_three_captions(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from segue.data import rle
 from segue.lab.engine import run_row
 from segue.lab.tables import crossmodal as tables
 from segue.metrics import java
-from segue.recipes.crossmodal import crossmodal
+from segue.recipes.crossmodal import train_crossmodal
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import Picture, Region
 
@@ -63,7 +63,7 @@ def test_one_training_serves_four_rows(scenes, tmp_path, monkeypatch):
 
 def test_the_bundled_model_has_a_row_for_every_condition(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        tables, "BUNDLED", str(crossmodal(replace(tables.SHORT, **TINY, data=scenes, out=tmp_path / "r")))
+        tables, "BUNDLED", str(train_crossmodal(replace(tables.SHORT, **TINY, data=scenes, out=tmp_path / "r")))
     )
     monkeypatch.setattr(tables, "SHORT", replace(tables.SHORT, **TINY))
     rows = {row.system: row for row in tables.crossmodal_bundled_table()}

@@ -12,7 +12,7 @@ from segue.lab.tables.syntic_scenes import syntic_moves_table, syntic_scenes_tab
 from segue.methods.syntic import SYSTEMS
 from segue.metrics import java
 from segue.metrics.java import NotComputed
-from segue.recipes.syntic import syntic_scenes
+from segue.recipes.syntic import train_syntic_scenes
 from tiny_captioner import captioner_home, quick_settings
 
 
@@ -46,7 +46,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
     features = tmp_path / "work" / "features"
     assert len(list(features.glob("images-*"))) == 2  # synthetic and test, shared by the rows
     assert len(list(features.glob("optimised-*.npy"))) == 1
-    saved = syntic_scenes(replace(base, data=home / "scenes", images=tmp_path / "drawn"))
+    saved = train_syntic_scenes(replace(base, data=home / "scenes", images=tmp_path / "drawn"))
     assert "dog" in package.load(saved).checkpoint.object_names
 
 

@@ -43,7 +43,7 @@ from segue.metrics.captions import clip_score, score_captions
 from segue.metrics.retrieval import recall_at
 from segue.recipes.datasets import create_once, create_scenes_once
 from segue.recipes.syntic import (
-    SYNTIC_SCENES,
+    SCENES,
     SynticSettings,
     System,
     cached_features,
@@ -69,7 +69,7 @@ DOMAIN_B: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
 MOVES = ((0.0, 0), (1e-5, 100), (1e-4, 100), (2e-4, 100), (1e-3, 20), (1e-3, 100))  # lr and steps of Eq. 2
 MOVED = 1280  # pictures
-TABLE = replace(SYNTIC_SCENES, pictures=4000, steps=600, half=False)
+TABLE = replace(SCENES, pictures=4000, steps=600, half=False)
 
 
 @dataclass(frozen=True)
