@@ -57,13 +57,13 @@ def curate(
     from segue.evaluation.concept_recovery import recovery_by_stage
     from segue.methods.cocu.archive import ARCHIVE, read_archive
     from segue.methods.cocu.curation.config import CurateSettings
-    from segue.methods.cocu.curation.on_ray import on_ray
+    from segue.methods.cocu.curation.ray_executor import ray_executor
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 
     if show < 0:
         raise InputError(f"show: got {show}, expected how many archives the page shows, 0 for no page")
     settings = CurateSettings(neighbours=neighbours, seed=seed)
-    executor = on_ray() if ray else None
+    executor = ray_executor() if ray else None
     corpus = read_curation_corpus(data, split, captions=captions, vocabulary=vocabulary, on_bad=on_bad)
     model = load_dual_encoder(encoder, device=device)
     report, corpus, bad = curate_corpus(corpus, out, model, encoder, settings, on_bad=on_bad, executor=executor)
