@@ -134,6 +134,11 @@ def test_suppressed_tokens_never_occur():
     assert {3, 4} & {t for one in used for answer in one for t in answer} == set()
 
 
+def test_an_end_that_is_suppressed_comes_at_max_tokens_alone():
+    answers = tokens_of(run(decoder(), prefix(10), Decoding(max_tokens=5, num=2), suppressed_token_ids=[END]))
+    assert {len(tokens) for one in answers for tokens in one} == {5}
+
+
 @dataclass
 class Rows:
     """A cache that knows only how many rows there are."""
@@ -197,6 +202,28 @@ def test_the_length_penalty_prefers_longer_answers():
 
     assert best(0.0) == Hypothesis([], pytest.approx(math.log(0.4)))
     assert best(1.0) == Hypothesis([1], pytest.approx(math.log(0.3) / 2))
+
+
+def by_table(table):
+    """A model whose next token depends on the last one alone, as (step, first logits). table: {last: probabilities}."""
+    rows = torch.tensor([table.get(token, [1.0, 0, 0, 0]) for token in range(4)]).log()
+    return (lambda tokens, cache: (rows[tokens], cache)), torch.tensor(table["first"]).log()
+
+
+def test_a_beam_is_filled_with_others_where_a_hypothesis_ends():
+    # [] has .5; [1] has .3 * .1 and [2] has .2 * .9: both must be kept though the end is the likeliest first token
+    step, first = by_table({"first": [0.5, 0.3, 0.2, 0.0], 1: [0.1, 0.3, 0.3, 0.3], 2: [0.9, 0.1, 0.0, 0.0]})
+    options = Decoding(beams=2, num=2, max_tokens=2, length_penalty=0.0)
+    (answers,) = decode(step, first[None], Rows(1), end=END, options=options)
+    assert [a.tokens for a in answers] == [[], [2]]
+
+
+def test_the_search_goes_on_while_an_open_hypothesis_is_ahead():
+    # after two steps [] with .25 and [2] with .135 are finished, and [1, 3] with .54 is open
+    step, first = by_table({"first": [0.25, 0.6, 0.15, 0.0], 1: [0.1, 0.0, 0.0, 0.9], 2: [0.9, 0.1, 0.0, 0.0]})
+    options = Decoding(beams=2, max_tokens=5, length_penalty=0.0)
+    (answers,) = decode(step, first[None], Rows(1), end=END, options=options)
+    assert answers[0] == Hypothesis([1, 3], pytest.approx(math.log(0.54), abs=1e-5))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,18 @@ def test_global_formula_equals_torch(monkeypatch, arguments):
     assert ours(x.bfloat16()).dtype == torch.bfloat16
 
 
+def test_statistics_are_those_of_all_processes(monkeypatch):
+    """Another process, played by hand, has images of another brightness."""
+    here, there = torch.randn(4, 3, 5, 5), 3 + 2 * torch.randn(2, 3, 5, 5)
+    variance, mean = torch.var_mean(there, dim=(0, 2, 3), correction=0)
+    theirs = torch.cat([mean, variance, torch.tensor([50.0])])[None]
+    monkeypatch.setattr("segue.nn.norm.is_distributed", lambda: True)
+    monkeypatch.setattr("segue.nn.norm.gather", lambda row: torch.cat([row, theirs]))
+    ours, whole = BatchNorm2d(3), nn.BatchNorm2d(3)
+    torch.testing.assert_close(ours(here), whole(torch.cat([here, there]))[:4], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.running_var, whole.running_var)
+
+
 def test_folds_into_a_convolution():
     convolution, norm = nn.Conv2d(2, 3, 3).eval(), BatchNorm2d(3)
     x = torch.randn(2, 2, 6, 6)

@@ -17,3 +17,9 @@ def test_half_of_a_grid_s_channels_tell_the_row_and_half_the_column():
     rows, columns = code.split(8, -1)
     assert (rows == sine_positions_1d(3, 8)[:, None]).all()
     assert (columns == sine_positions_1d(5, 8)[None]).all()
+
+
+def test_sines_come_first_and_their_cosines_after():
+    sine, cosine = sine_positions_1d(40, 32).split(16, -1)
+    torch.testing.assert_close(sine.square() + cosine.square(), torch.ones(40, 16))
+    assert (cosine[:, 0].diff() < 0).all()  # the slowest wave: half a period

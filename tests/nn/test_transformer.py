@@ -43,3 +43,7 @@ def test_masked_positions_change_no_other():
     changed[:, 3:] = 9
     torch.testing.assert_close(made(x, mask)[:, :3], made(changed, mask)[:, :3])
     assert not torch.allclose(made(x)[:, :3], made(changed)[:, :3])
+
+
+def test_queries_keys_and_values_have_no_bias():
+    assert {name for name, _ in block().named_parameters() if "query_key_value" in name} == {"query_key_value.weight"}

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segue.methods.crossmodal.vq import UNKNOWN, LayoutVQ, VQConfig, balanced_loss, banded_cross_entropy
+from segue.methods.crossmodal.vq import UNKNOWN, LayoutVQ, VQConfig, balanced_loss, banded_cross_entropy, decoder_widths
 from segue.types import InputError
 
 
@@ -94,6 +94,16 @@ def test_unknown_pixels_cost_nothing():
     assert torch.isfinite(vq.training_step({"layout": torch.full_like(data, UNKNOWN)})["loss"])
 
 
+def test_the_decoder_narrows_towards_full_resolution():
+    assert decoder_widths(VQConfig(classes=3, factor=16, width=96)) == [96, 48, 32, 32]
+
+
+def test_unknown_is_no_class():
+    vq = tiny()
+    unknown, last = (vq._embedded(torch.full((1, 4, 4), value)) for value in (UNKNOWN, 3))
+    assert not torch.equal(unknown, last)
+
+
 def test_training_reaches_every_parameter():
     vq = tiny()
     vq.training_step({"layout": layouts()})["loss"].backward()
@@ -108,5 +118,7 @@ def test_other_sizes_and_bad_ones():
         vq.encode(torch.zeros(1, 18, 16, dtype=torch.uint8))
     with pytest.raises(InputError, match="a power of two from 4"):
         VQConfig(classes=3, factor=6)
+    with pytest.raises(InputError, match="a power of two from 4"):
+        VQConfig(classes=3, factor=2)
     with pytest.raises(InputError, match="expected 2 to 255"):
         VQConfig(classes=256)
