@@ -48,7 +48,7 @@ def groupvit(folder):
 
 
 def captioner(system):
-    """An untrained one that needs no pair."""
+    """An untrained one that needs no dual encoder."""
     torch.manual_seed(0)
     words = CaptionTokenizer.learn(CAPTIONS * 2, size=300)
     config = system_config(SynticConfig(width=16, layers=2, heads=2, max_tokens=8), system)
