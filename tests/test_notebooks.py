@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 BOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-JOBS = {"segment-by-notes", "segment-by-names", "caption", "explain", "draw-and-tell"}
+JOBS = {"segment-by-notes", "segment-by-names", "caption", "describe", "layouts"}
 
 
 def test_every_job_has_a_notebook():

@@ -81,7 +81,7 @@ def test_a_captioner_brings_its_pair(tmp_path):
     made(tmp_path / "model", tmp_path / "far" / "away")
     model = package.load(tmp_path / "model")
     folder = model.save_pretrained(tmp_path / "whole")
-    assert json.loads((folder / "config.json").read_text())["pair"]["name"] == "pair"
+    assert json.loads((folder / "config.json").read_text())["encoder"]["name"] == "encoder"
     (tmp_path / "far").rename(tmp_path / "gone")
     moved = folder.rename(tmp_path / "moved")
     pixels = np.full((32, 32, 3), 80, np.uint8)

@@ -10,13 +10,12 @@ from tokenizers import Tokenizer
 import segue as package
 from segue.api import graphs, to_onnx
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods import syntic
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.methods.cocu.inference import group_maps
-from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
+from segue.methods.syntic import SupportSet, SynticCheckpoint, SynticConfig, build_syntic, system_config
 from segue.types import InputError
 from segue.weights import bundled
 from tiny_pair import CAPTIONS
@@ -44,7 +43,7 @@ def groupvit(folder):
         width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
         text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
     )  # fmt: skip
-    save_groupvit(GroupViT(sized_for(config, tokenizer), tokenizer), folder, about={"card": "small"})
+    save_groupvit(GroupViT(with_tokenizer(config, tokenizer), tokenizer), folder, about={"protocol": "small"})
     return folder
 
 
@@ -53,11 +52,13 @@ def captioner(system):
     torch.manual_seed(0)
     words = CaptionTokenizer.learn(CAPTIONS * 2, size=300)
     config = system_config(SynticConfig(width=16, layers=2, heads=2, max_tokens=8), system)
-    model = build_syntic(config, vocabulary=len(words), pair_width=12, end=words.end, silent=words.silent)
+    model = build_syntic(
+        config, vocabulary=len(words), encoder_width=12, end=words.end, suppressed_token_ids=words.suppressed_token_ids
+    )
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.2)
-    support = Support(np.eye(12, dtype=np.float32)[:4], CAPTIONS)
-    return syntic.Captioner(model.eval(), words, {"width": 12, "fingerprint": "0"}, support)
+    support = SupportSet(np.eye(12, dtype=np.float32)[:4], CAPTIONS)
+    return SynticCheckpoint(model.eval(), words, {"width": 12, "fingerprint": "0"}, support)
 
 
 def test_the_commands_segmenter_answers_as_the_predictor_does(tiny_model, home, segue):
@@ -130,11 +131,11 @@ def test_a_groupvit_in_two_graphs(home):
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     picture, groups, maps = run("pictures", pixels=pixels.numpy())
     with torch.inference_mode():
-        seen = model.model.see(pixels)
+        vision = model.model.encode_image(pixels)
         texts = model.model.embed_texts(["a brown dog", "a red car on the grass"])
-        np.testing.assert_allclose(groups, model.model.embed_groups(seen).numpy(), atol=1e-4)
-        np.testing.assert_allclose(maps, group_maps(seen).numpy(), atol=1e-4)
-        np.testing.assert_allclose(picture, model.model.embed_seen(seen).numpy(), atol=1e-4)
+        np.testing.assert_allclose(groups, model.model.embed_groups(vision).numpy(), atol=1e-4)
+        np.testing.assert_allclose(maps, group_maps(vision).numpy(), atol=1e-4)
+        np.testing.assert_allclose(picture, model.model.embed_image(vision).numpy(), atol=1e-4)
     ids = model.model.tokenize(["a brown dog", "a red car on the grass"]).numpy()
     np.testing.assert_allclose(run("texts", ids=ids)[0], texts.numpy(), atol=1e-4)
     assert told["scale"] == pytest.approx(float(model.model.scale.detach()))

@@ -43,7 +43,7 @@ def photos(folder, captions):
 def test_curate_writes_archive_page_and_recovery(segue, scenes, pair, tmp_path):
     out = tmp_path / "out"
     status, told, error = segue(
-        "curate", scenes, "-o", out, "--pair", pair, "--captions", 1, "--show", 5, "--json", "--neighbours", 4
+        "curate", scenes, "-o", out, "--encoder", pair, "--captions", 1, "--show", 5, "--json", "--neighbours", 4
     )
     assert status == 0, error
     answer = json.loads(told)
@@ -73,7 +73,7 @@ def test_ray_works_on_the_shards_when_asked_for(segue, scenes, pair, tmp_path, m
     monkeypatch.setattr(curating, "on_ray", stand_in)
     for options, expected in (((), []), (("--ray",), [0])):
         out = tmp_path / f"out{len(options)}"
-        status, _, error = segue("curate", scenes, "-o", out, "--pair", pair, "--captions", 1, *options)
+        status, _, error = segue("curate", scenes, "-o", out, "--encoder", pair, "--captions", 1, *options)
         assert status == 0, error
         assert did == expected
     one, other = (tmp_path / f"out{i}/archive/archive.parquet" for i in (0, 1))
@@ -82,7 +82,7 @@ def test_ray_works_on_the_shards_when_asked_for(segue, scenes, pair, tmp_path, m
 
 def test_curate_goes_on_and_refuses_other_inputs(segue, scenes, pair, tmp_path):
     out = tmp_path / "out"
-    args = ("curate", scenes, "-o", out, "--pair", pair, "--captions", 1, "--json")
+    args = ("curate", scenes, "-o", out, "--encoder", pair, "--captions", 1, "--json")
     assert segue(*args)[0] == 0
     archive = (out / "archive/archive.parquet").read_bytes()
     status, _, error = segue(*args)
@@ -99,7 +99,7 @@ def test_captions_with_newlines_and_pictures_without_caption(segue, pair, tmp_pa
     (tmp_path / "words.txt").write_text("dog\ngrass\nsky\nhot dog\n")
     out = tmp_path / "out"
     status, told, error = segue(
-        "curate", folder, "-o", out, "--pair", pair, "--vocabulary", tmp_path / "words.txt", "--json", "--show", 4
+        "curate", folder, "-o", out, "--encoder", pair, "--vocabulary", tmp_path / "words.txt", "--json", "--show", 4
     )
     assert status == 0, error
     answer = json.loads(told)
@@ -113,7 +113,7 @@ def test_captions_with_newlines_and_pictures_without_caption(segue, pair, tmp_pa
 def test_a_picture_that_can_not_be_read_stops_or_is_skipped(segue, pair, tmp_path):
     folder = photos(tmp_path / "photos", [["a dog on the grass"]] * 6)
     (folder / "images/2.png").write_bytes(b"broken")
-    args = ("curate", folder, "-o", tmp_path / "out", "--pair", pair)
+    args = ("curate", folder, "-o", tmp_path / "out", "--encoder", pair)
     status, _, error = segue(*args)
     assert status == 2
     assert "1 of 6 inputs can't be read" in error
@@ -147,7 +147,7 @@ def test_bad_inputs(segue, pair, tmp_path):
         ((told, "--split", "test"), "without a split 'test'"),
         ((told, "--show", -1), "show: got -1"),
     ):
-        status, _, error = segue("curate", *args, "-o", tmp_path / "out", "--pair", pair)
+        status, _, error = segue("curate", *args, "-o", tmp_path / "out", "--encoder", pair)
         assert status == 2
         assert message in error
 

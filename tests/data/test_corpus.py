@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.data.corpus import LONGEST_LINE, Caption, distinct, read_corpus, stream_captions
+from segue.data.corpus import Caption, distinct, read_corpus, read_tsv, stream_captions
+from segue.data.lines import MAX_LINE_BYTES
 from segue.types import InputError
 
 
@@ -26,6 +27,8 @@ KARPATHY = {
     ]
 }
 
+TOKENS = {"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"tokens": ["a", "dog", "."]}]}]}
+
 COCO = {
     "images": [{"id": 1}],
     "annotations": [{"image_id": 1, "caption": "a dog"}, {"image_id": 1, "caption": "x"}],
@@ -37,9 +40,12 @@ COCO = {
     [
         ("a.txt", "a dog\n\na cat\na dog\n", ["a dog", "a cat"], [0, 1]),
         ("a.txt.gz", "a dog\na cat", ["a dog", "a cat"], [0, 1]),
+        ("a.jsonl", '"a\\ndog"\n{"sentence": "a cow"}\n', ["a dog", "a cow"], [0, 1]),
         ("a.jsonl", '{"caption": "a dog", "image": 7}\n\n{"text": "pup", "image_id": "7"}\n', ["a dog", "pup"], [0, 0]),
         ("a.tsv", "a dog\thttp://x/1\na\tdog\thttp://x/1\na dog\thttp://x/2\n", ["a dog", "a dog"], [0, 1]),
         ("a.tsv.gz", "a dog\thttp://x/1", ["a dog"], [0]),
+        ("a.tsv", "a dog\tone.jpg\na cat\tone.jpg\n", ["a dog", "a cat"], [0, 0]),
+        ("a.json", json.dumps(TOKENS), ["a dog ."], [0]),
         ("a.json", json.dumps(KARPATHY), ["a dog", "a pup", "a dog"], [0, 0, 1]),
         ("a.json", json.dumps(["a dog", "a cat", "a dog"]), ["a dog", "a cat"], [0, 1]),
         ("a.json.gz", json.dumps(COCO), ["a dog", "x"], [0, 0]),
@@ -49,6 +55,22 @@ def test_formats(tmp_path, name, content, captions, group):
     corpus = read_corpus(written(tmp_path, name, content))
     assert corpus.captions == captions
     assert corpus.group.tolist() == group
+
+
+def test_either_side_of_a_tsv_may_be_the_address(tmp_path):
+    """CC12M's captions were taken for addresses, and its addresses for captions."""
+    cc3m = written(tmp_path, "cc3m.tsv", "a \t dog\thttp://x/a.jpg\n\nhttp://y\tHTTPS://z\n")
+    cc12m = written(tmp_path, "cc12m.tsv", "http://x/a.jpg\ta \t dog\n\nhttp://y\tHTTPS://z\n")
+    assert list(read_tsv(cc3m)) == list(read_tsv(cc12m))
+    assert list(read_tsv(cc3m)) == [Caption("a \t dog", "http://x/a.jpg"), Caption("http://y", "HTTPS://z")]
+    assert read_corpus(cc12m).captions == ["a dog", "http://y"]
+
+
+def test_captions_of_text_keep_their_lines(tmp_path):
+    text = "a\u2028dog\r\n\n  a\tcat\x0bsits\x85 \na\rcow\n\u2029"
+    for name in ("a.txt", "a.txt.gz"):
+        captions = list(stream_captions(written(tmp_path, name, text)))
+        assert [caption.text for caption in captions] == ["a dog", "a cat sits", "a cow"]
 
 
 def test_the_same_caption_of_two_pictures_stays_twice():
@@ -90,11 +112,13 @@ def test_streams_without_reading_on(tmp_path):
         ("a.txt", "", "no caption in it; expected one or more"),
         ("a.txt", " \n\t\n", "no caption in it"),
         ("a.txt", b"fine\ncaf\xe9 au lait\n", r"a.txt, line 2: not UTF-8 \(.* at byte 3\); convert it"),
-        ("a.txt", b"x\n" + b"a" * 10_000_000, f"line 2: longer than {LONGEST_LINE:,} bytes"),
+        ("a.txt", b"x\n" + b"a" * 10_000_000, f"line 2: longer than {MAX_LINE_BYTES:,} bytes"),
         ("a.tsv", "a dog\n", "line 1: got no tab"),
         ("a.jsonl", '{"caption": "a"}\n{"caption"', "line 2: not readable as JSON"),
         ("a.jsonl", '{"words": "a"}\n', "line 1: .* expected an object with one of caption"),
         ("a.jsonl", '["a"]\n', "line 1: .* expected an object"),
+        ("a.jsonl", '"a dog"\n3\n', "line 2: .* or a JSON string"),
+        ("a.jsonl", '{"caption": 3}\n', "line 1: .* or a JSON string"),
         ("a.json", "{", "not readable as JSON"),
         ("a.json", '{"pictures": []}', "expected Karpathy's"),
         ("a.json", '{"annotations": [{"caption": "x"}]}', r"an entry of annotations .*image_id"),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, picture_items, text_items
+from segue.data.embedding_store import EmbeddingStore, Item, StorePlan, fill_store, picture_items, text_items
 from segue.types import InputError
 
-PLAN = Plan("an embedder", "texts", width=3, shard_rows=4, batch_size=2)
+PLAN = StorePlan("an embedder", "texts", width=3, shard_rows=4, batch_size=2)
 
 
 def items(count=10, broken=()):
@@ -34,7 +34,7 @@ def contents(folder):
 
 
 def test_rows_come_back_in_order(tmp_path):
-    store = fill_store(tmp_path / "s", items(), embed, PLAN, about={"pair": "mine"})
+    store = fill_store(tmp_path / "s", items(), embed, PLAN, about={"encoder": "mine"})
     expected = embed(range(10)).astype(np.float16)
     assert len(store) == 10
     assert store.names == [f"item {i}" for i in range(10)]
@@ -49,7 +49,7 @@ def test_rows_come_back_in_order(tmp_path):
     assert [start for start, _ in chunks] == [0, 3, 6, 9]
     assert np.array_equal(np.concatenate([part for _, part in chunks]), expected)
     manifest = json.loads((tmp_path / "s/manifest.json").read_text())
-    assert (manifest["shards"], manifest["bad_count"], manifest["about"]) == ([4, 4, 2], 0, {"pair": "mine"})
+    assert (manifest["shards"], manifest["bad_count"], manifest["about"]) == ([4, 4, 2], 0, {"encoder": "mine"})
     assert sorted(contents(tmp_path / "s")) == ["manifest.json", *(f"shard-0000{i}.npy" for i in range(3))]
 
 
@@ -139,9 +139,9 @@ def test_bad_items_are_skipped_named_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"plan": Plan("another", "texts", 3, 4, 2)}, "a store with embedder an embedder, got another"),
-        ({"plan": Plan("an embedder", "images", 3, 4, 2)}, "a store with kind texts, got images"),
-        ({"plan": Plan("an embedder", "texts", 3, 5, 2)}, "a store with shard_rows 4, got 5"),
+        ({"plan": StorePlan("another", "texts", 3, 4, 2)}, "a store with embedder an embedder, got another"),
+        ({"plan": StorePlan("an embedder", "images", 3, 4, 2)}, "a store with kind texts, got images"),
+        ({"plan": StorePlan("an embedder", "texts", 3, 5, 2)}, "a store with shard_rows 4, got 5"),
         ({"items": items(9)}, "a store of 10 other inputs than these 9"),
         ({"items": items()[::-1]}, "by name, content or order"),
         ({"items": [*items(9), Item("item 9", "changed", lambda: 9)]}, "by name, content or order"),
@@ -223,7 +223,7 @@ def test_pictures_are_told_apart_by_their_bytes(tmp_path):
         with pytest.raises(InputError, match=item.name):
             item.load()
     Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png")
-    assert picture_items([("a", tmp_path / "a.png")])[0].content != first[0].content
+    assert picture_items([("a", tmp_path / "a.png")])[0].content_key != first[0].content_key
 
 
 def test_blank_texts_are_bad():

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segue.commands.score import panoptic_files
 from segue.data import rle
 from segue.data.export import join_coco, overlay, to_coco, to_grandf, to_html, to_panoptic, write_grounded_captions
 from segue.data.formats.panoptic import read_segments
+from segue.evaluation.files import score_panoptic_files
 from segue.types import GroundedCaption, InputError, PhraseGrounding
 
 CAPTION = "a red square <left of> a dog"
@@ -103,7 +103,7 @@ def test_panoptic_puts_the_surer_mask_on_top():
 def test_panoptic_files_are_read_as_cocos(tmp_path):
     """Scored against themselves all is found; and COCO's reader gives the masks back where nothing covers them."""
     write_grounded_captions(tmp_path, "p", IMAGE, [CAPTIONED], ("panoptic",))
-    found = panoptic_files(tmp_path / "p.panoptic.json", tmp_path, tmp_path / "p.panoptic.json", tmp_path)
+    found = score_panoptic_files(tmp_path / "p.panoptic.json", tmp_path, tmp_path / "p.panoptic.json", tmp_path)
     assert {name: one["pq"] for name, one in found["classes"].items()} == {"dog": 1, "square": 1}
     index = json.loads((tmp_path / "p.panoptic.json").read_text())
     categories = {c["id"]: (c["name"], True) for c in index["categories"]}

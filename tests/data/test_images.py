@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from segue.data.images import pictures_in, png_bytes, read_image, read_mask, write_image, write_mask
+from segue.data.images import list_pictures, pictures_in, png_bytes, read_image, read_mask, write_image, write_mask
 from segue.types import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -163,6 +163,18 @@ def test_pictures_in_formats_that_are_not_read_are_told(tmp_path):
     (tmp_path / "a.png").unlink()
     with pytest.raises(InputError, match=r"no pictures there; .*, but 1 in formats that are not read, such as IMG_1"):
         pictures_in(tmp_path)
+
+
+def test_hidden_files_are_no_pictures(tmp_path):
+    """macOS leaves `._a.png` beside a.png on other file systems: it is no picture, and stopped whoever met it."""
+    (tmp_path / "deep").mkdir()
+    for name in ("a.png", "._a.png", "deep/b.JPG", "deep/._b.JPG", "deep/c.txt"):
+        (tmp_path / name).touch()
+    assert pictures_in(tmp_path) == list_pictures(tmp_path) == [tmp_path / "a.png"]
+    assert pictures_in(tmp_path, deep=True) == [tmp_path / "a.png", tmp_path / "deep" / "b.JPG"]
+    assert list_pictures(tmp_path / "none") == []
+    with pytest.raises(InputError, match="no pictures there"):
+        pictures_in(tmp_path / "none")
 
 
 def test_missing_files_and_folders(tmp_path):

@@ -48,7 +48,7 @@ def test_decoding_stops_at_the_end_and_leaves_special_tokens_out(words):
 
 def test_the_size_is_the_true_one(words):
     assert len(words) == len(words.tokenizer.get_vocab()) <= 340
-    assert words.silent == (words.pad,) != (words.end,)
+    assert words.suppressed_token_ids == (words.pad,) != (words.end,)
 
 
 def test_learned_twice_the_same(words):

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from segue.data.medical.lvit import read_lvit
-from segue.data.visualize import contact_sheet, heat_map, outline
-from segue.types import InputError
+from segue.data.visualize import COLOURS, contact_sheet, heat_map, outline
+from segue.types import InputError, Picture, Region
 
 IMAGE = np.full((30, 40, 3), 100, np.uint8)
 
@@ -43,6 +45,19 @@ def test_a_broken_picture_is_told_in_its_tile_and_the_others_are_drawn(lvit):
     assert (sheet[20:64, 90:140] == (250, 250, 248)).all()
     red = (sheet[..., 0] - sheet[..., 1] > 100).any(0)
     assert red[84:160].any()
+
+
+def test_regions_that_have_boxes_only_are_framed():
+    """Flickr30k Entities and Visual Genome have no masks."""
+    boxes = [Region("dog", (8, 6, 16, 12)), Region("mark", (0, 0, 0, 5))]
+    picture = Picture("a", lambda: IMAGE, regions=tuple(boxes))
+    bare, framed = (contact_sheet([p], tile=40, columns=1) for p in (replace(picture, regions=()), picture))
+    changed = (framed != bare).any(-1)[10:50, 10:50]  # the tile; the 30 rows of the picture stand in its middle
+    expected = np.zeros((40, 40), bool)
+    expected[11:23, 8:24] = True
+    expected[13:21, 10:22] = False
+    assert (changed == expected).all()
+    assert (framed[10:50, 10:50][expected] == COLOURS[0]).all()
 
 
 def test_the_command_writes_it(lvit, segue, tmp_path):

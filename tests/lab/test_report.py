@@ -2,6 +2,7 @@ import pytest
 
 from segue.lab.engine import append_row
 from segue.lab.report import (
+    ReportOptions,
     _over_numeric_systems,
     _over_training,
     draw_plots,
@@ -10,6 +11,7 @@ from segue.lab.report import (
     read_values,
     render_report,
     render_table,
+    write_report,
 )
 from segue.types import InputError
 
@@ -107,3 +109,16 @@ def test_curves_over_numbers_and_over_the_training(tmp_path):
 def test_a_folder_without_results(tmp_path):
     with pytest.raises(InputError, match="`segue lab run TABLE` fills the folder"):
         render_report(tmp_path)
+
+
+def test_the_command_prints_writes_draws_or_fills(results, tmp_path, capsys):
+    write_report(ReportOptions(results=results))
+    assert capsys.readouterr().out == render_report(results) + "\n"
+    write_report(ReportOptions(results=results, out=tmp_path / "r.md", plots=tmp_path / "plots"))
+    assert (tmp_path / "r.md").read_text() == render_report(results)
+    assert capsys.readouterr().out == f"{tmp_path / 'plots/t_main.svg'}\n"
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results:t:other -->\n<!-- /results -->\n")
+    write_report(ReportOptions(results=results, readme=page))
+    assert "| [full](t.csv) | 50.0 (1) |" in page.read_text()
+    assert capsys.readouterr().out == ""

@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
+import tyro
+from tyro.conf import Positional
 
-from segue.lab.registry import TABLES
+from segue.lab.registry import COMMANDS, TABLES
 from segue.lab.run import RunOptions, rows_of, run_table
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError
 
-PHOTOGRAPHS = ("align_flickr8k", "cocu_real", "crossmodal_real", "reclmis_real", "sgdiff_real", "syntic_real")
+PHOTOGRAPHS = ("dual_encoder_flickr8k", "cocu_real", "crossmodal_real", "reclmis_real", "sgdiff_real", "syntic_real")
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -41,3 +44,54 @@ def test_the_data_may_be_the_current_folder(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     run_table("relations_scenes", RunOptions(row="test/spatial/0", work=tmp_path / "work", data=Path(".")))
     assert set(json.loads(capsys.readouterr().out)) == {"recall20", "accuracy"}
+
+
+def test_a_row_runs_by_a_command_that_is_understood_and_is_filed_without_folders(tmp_path, monkeypatch):
+    called = {}
+
+    def run_missing(rows, file, command, shown_command, **options):
+        row = next(row for row in rows if row.name == "main/full/0")
+        called.update(options, file=file, command=command(row), shown=shown_command(row))
+        return 0
+
+    monkeypatch.setattr("segue.lab.run.run_missing", run_missing)
+    options = RunOptions(jobs=2, max_minutes=3, results=tmp_path / "r", work=tmp_path / "w", data=tmp_path / "my data")
+    run_table("reclmis_chest", options)
+    assert called["file"] == tmp_path / "r/reclmis_chest.csv"
+    assert (called["jobs"], called["max_minutes"]) == (2, 3)
+    assert called["shown"] == "segue lab run reclmis_chest --row main/full/0 --data DATA"
+    assert called["command"][1:5] == ["-m", "segue", "lab", "run"]
+    understood = []
+
+    def stand_in(table: Positional[str], /, options: RunOptions = RunOptions()) -> None:
+        understood.append((table, options))
+
+    tyro.cli(stand_in, args=called["command"][5:], config=(tyro.conf.OmitArgPrefixes,))
+    expected = RunOptions(row="main/full/0", work=tmp_path / "w", data=tmp_path / "my data")
+    assert understood == [("reclmis_chest", expected)]
+    run_table("reclmis_chest", RunOptions())
+    assert called["shown"] == "segue lab run reclmis_chest --row main/full/0"
+    assert "--data" not in called["command"]
+
+
+def test_failed_rows_end_the_command_with_an_error(monkeypatch):
+    monkeypatch.setattr("segue.lab.run.run_missing", lambda *args, **options: 2)
+    with pytest.raises(InputError, match="2 rows of costs failed, see above"):
+        run_table("costs")
+
+
+def test_the_tables_are_listed_and_others_refused(capsys):
+    run_table("list")
+    assert capsys.readouterr().out.split() == list(TABLES)
+    with pytest.raises(InputError, match="table 'nonsense': expected one of "):
+        run_table("nonsense")
+    with pytest.raises(InputError, match="jobs: got 0, expected 1 or more"):
+        RunOptions(jobs=0)
+
+
+def test_the_commands_of_the_lab_are_there():
+    tables = [COMMANDS]
+    for table in tables:
+        for where in table.values():
+            tables.append(where) if isinstance(where, dict) else resolve_name(where)
+    assert set(COMMANDS) == {"run", "bench", "report", "claims"}

@@ -237,6 +237,13 @@ def test_bad_embeddings(captions, message):
     assert message in str(error.value)
 
 
+def test_captions_without_references_have_no_ref_clip_score():
+    with pytest.raises(
+        InputError, match=r"references: got 1 arrays for 2 captions, expected one \(R, D\) array for each"
+    ):
+        ref_clip_score(np.eye(2), np.eye(2), [np.eye(2)])
+
+
 def test_frequencies_of_more_documents_weigh_rare_words_more():
     grams = Grams(["a dog"], [["a cat"]])
     few = Frequencies({"a": 2, "dog": 2, "cat": 2}, 4)

@@ -67,6 +67,12 @@ def test_hungarian_is_no_worse_than_greedy(ious):
 
 def test_a_true_mask_without_a_partner_counts_0():
     assert matched_iou(np.array([[0.8], [0.6]])) == 0.4
+
+
+@pytest.mark.parametrize("how", ["hungarian", "greedy"])
+def test_without_a_true_mask_there_is_no_mean(how):
+    with pytest.raises(InputError, match="got no true mask, expected one or more"):
+        matched_iou(np.zeros((0, 3)), how)
     assert match(np.array([[0.6, 0.5], [0.5, 0.0]])) == [(0, 1), (1, 0)]
     assert match(np.array([[0.6, 0.5], [0.5, 0.0]]), "greedy") == [(0, 0)]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segue.methods.syntic.decoder import PrefixDecoder
-from segue.nn.decoding import Answer, decode
+from segue.nn.decoding import Hypothesis, decode
 from segue.options import Decoding
 from segue.types import InputError
 
@@ -129,8 +129,8 @@ def test_no_run_of_tokens_comes_twice(n):
     assert not any(repeats(a[0].tokens) for a in held)
 
 
-def test_banned_tokens_never_occur():
-    used = tokens_of(run(decoder(), prefix(10), Decoding(max_tokens=8, top_p=1.0, num=4), banned=[3, 4]))
+def test_suppressed_tokens_never_occur():
+    used = tokens_of(run(decoder(), prefix(10), Decoding(max_tokens=8, top_p=1.0, num=4), suppressed_token_ids=[3, 4]))
     assert {3, 4} & {t for one in used for answer in one for t in answer} == set()
 
 
@@ -195,8 +195,8 @@ def test_the_length_penalty_prefers_longer_answers():
         options = Decoding(beams=4, max_tokens=1, length_penalty=penalty)
         return decode(lambda t, c: (after.expand(len(t), 3), c), first[None], Rows(1), end=END, options=options)[0][0]
 
-    assert best(0.0) == Answer([], pytest.approx(math.log(0.4)))
-    assert best(1.0) == Answer([1], pytest.approx(math.log(0.3) / 2))
+    assert best(0.0) == Hypothesis([], pytest.approx(math.log(0.4)))
+    assert best(1.0) == Hypothesis([1], pytest.approx(math.log(0.3) / 2))
 
 
 @pytest.mark.parametrize(

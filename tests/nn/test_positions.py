@@ -1,10 +1,10 @@
 import torch
 
-from segue.nn.positions import sine_positions, sines
+from segue.nn.positions import sine_positions, sine_positions_1d
 
 
 def test_every_place_has_its_own_code_and_neighbours_have_similar_ones():
-    code = sines(40, 32)
+    code = sine_positions_1d(40, 32)
     assert code.shape == (40, 32)
     distance = torch.cdist(code, code) + 100 * torch.eye(40)
     assert distance.min() > 0.1
@@ -15,5 +15,5 @@ def test_every_place_has_its_own_code_and_neighbours_have_similar_ones():
 def test_half_of_a_grid_s_channels_tell_the_row_and_half_the_column():
     code = sine_positions(3, 5, 16).view(3, 5, 16)
     rows, columns = code.split(8, -1)
-    assert (rows == sines(3, 8)[:, None]).all()
-    assert (columns == sines(5, 8)[None]).all()
+    assert (rows == sine_positions_1d(3, 8)[:, None]).all()
+    assert (columns == sine_positions_1d(5, 8)[None]).all()

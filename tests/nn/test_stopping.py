@@ -5,7 +5,7 @@ import torch
 
 from segue.nn.decoding import decode
 from segue.nn.stopping import Stopped, stop_point, stop_when
-from segue.options import Decoding
+from segue.options import Decoding, DescribeOptions
 
 
 def after(calls):
@@ -33,7 +33,7 @@ def test_the_search_over_words_ends_within_a_step():
         return torch.zeros(len(tokens), 5), cache
 
     with pytest.raises(Stopped), stop_when(after(3)):
-        decode(step, torch.zeros(2, 5), Nothing(), end=1, options=Decoding(max_tokens=20), banned=[1])
+        decode(step, torch.zeros(2, 5), Nothing(), end=1, options=Decoding(max_tokens=20), suppressed_token_ids=[1])
     assert len(steps) == 3
 
 
@@ -47,7 +47,7 @@ def test_diffusion_ends_within_a_step():
         return torch.zeros(len(x), 2, 4), None
 
     with pytest.raises(Stopped), stop_when(after(2)):
-        sample(denoise, torch.ones(4, 3), lambda: torch.randn(1, 2, 3), steps=9)
+        sample(denoise, torch.ones(4, 3), lambda: torch.randn(1, 2, 3), options=DescribeOptions(steps=9))
     assert len(steps) == 2
 
 
@@ -55,7 +55,7 @@ def test_windows_over_a_large_picture_end_within_a_step():
     from segue.methods.cocu import inference
 
     looked = []
-    model = type("Model", (), {"see": lambda self, x: looked.append(1)})()
+    model = type("Model", (), {"encode_image": lambda self, x: looked.append(1)})()
     with pytest.raises(Stopped), stop_when(lambda: True):
-        inference._look(model, torch.zeros(3, 8, 8), [(0, 0)], inference.PROTOCOLS["small"])
+        inference._encode_windows(model, torch.zeros(3, 8, 8), [(0, 0)], inference.PROTOCOLS["small"])
     assert not looked

@@ -12,15 +12,15 @@ from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
-from segue.methods.sgdiff.checkpoint import save as save_explainer
-from segue.recipes.crossmodal import Settings, crossmodal
+from segue.methods.sgdiff.checkpoint import save as save_describer
+from segue.recipes.crossmodal import CrossModalSettings, train_crossmodal
 from segue.synthetic.scenes.writer import make_scenes
 from tiny_pair import tiny_pair
 
 
 @pytest.fixture(scope="session")
 def tiny_folders(tmp_path_factory) -> dict[str, Path]:
-    """names: a labeller, captions: a captioner, stories: an explainer, layouts: an illustrator."""
+    """names: a labeller, captions: a captioner, describer: a describer, layouts: an illustrator."""
     home = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     words = train_tokenizer(["a photo of a dog on the grass.", "under the sky"])
@@ -28,16 +28,16 @@ def tiny_folders(tmp_path_factory) -> dict[str, Path]:
         width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
         text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
     )  # fmt: skip
-    save_groupvit(GroupViT(sized_for(config, words), words), home / "names", about={"card": "scenes"})
+    save_groupvit(GroupViT(sized_for(config, words), words), home / "names", about={"protocol": "scenes"})
     made_captioner(home / "captions", tiny_pair(home / "pair"))
-    explainer = toy_model()
-    explainer.head.tags.bias.data[1] += 50
-    explainer.masks.embed[-1].bias.data[-1] += 50
-    save_explainer(explainer, home / "stories")
+    describer = toy_model()
+    describer.head.tags.bias.data[1] += 50
+    describer.masks.embed[-1].bias.data[-1] += 50
+    save_describer(describer, home / "describer")
     make_scenes(home / "scenes", train=6, val=2, test=2, size=32, workers=1)
     tiny = {"image_size": 32, "factor": 8, "width": 64, "depth": 2, "vq_steps": 3, "steps": 4, "batch_size": 4}
-    layouts = crossmodal(Settings(out=home / "run", data=home / "scenes", evaluations=1, **tiny))
-    return {name: home / name for name in ("names", "captions", "stories")} | {"layouts": layouts}
+    layouts = train_crossmodal(CrossModalSettings(out=home / "run", data=home / "scenes", evaluations=1, **tiny))
+    return {name: home / name for name in ("names", "captions", "describer")} | {"layouts": layouts}
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from methods.sgdiff.toys import toy_example
 from segue.data import rle
 from segue.data.images import index_png_bytes, png_bytes, write_image
+from segue.options import Decoding, DescribeOptions, DrawOptions
 from segue.serving import create_app
 from segue.serving.uploads import layout as read_layout
 
@@ -43,34 +44,36 @@ def test_labels(client, tiny_models):
 
 def test_captions(client, tiny_models):
     told = asked(client, "caption", image=SENT, num=2)["captions"]
-    expected = tiny_models["captions"].caption(IMAGE, 2)
+    expected = tiny_models["captions"].caption(IMAGE, options=Decoding(beams=3, num=2))
     assert [one["text"] for one in told] == [one.text for one in expected]
     assert [one["score"] for one in told] == [round(one.score, 4) for one in expected]
 
 
-def test_stories(client, tiny_models):
+def test_grounded_captions(client, tiny_models):
     regions = [{"label": r.label, "box": list(r.box)} for r in PICTURE.regions]
     relations = [{"subject": r.subject, "predicate": r.predicate, "object": r.object} for r in PICTURE.relations]
     box = list(PICTURE.regions[0].box)
-    ask = {"image": SENT, "box": box, "regions": regions, "relations": relations, "top": 2, "seed": 3}
-    told = asked(client, "explain", **ask)["stories"]
+    ask = {"image": SENT, "box": box, "regions": regions, "relations": relations, "num": 2, "seed": 3}
+    told = asked(client, "describe", **ask)["captions"]
     plain = [type(r)(r.label, r.box) for r in PICTURE.regions]
-    expected = tiny_models["stories"].explain(IMAGE, box=box, regions=plain, relations=PICTURE.relations, top=2, seed=3)
+    expected = tiny_models["describer"].describe(
+        IMAGE, box=box, regions=plain, relations=PICTURE.relations, options=DescribeOptions(num=2, seed=3)
+    )
     assert [one["caption"] for one in told] == [one.caption for one in expected]
     for one, story in zip(told, expected, strict=True):
-        for link, other in zip(one["links"], story.links, strict=True):
+        for link, other in zip(one["groundings"], story.groundings, strict=True):
             mask = rle.decode(rle.from_json(link["mask"], IMAGE.shape[:2], "mask"))
             np.testing.assert_array_equal(mask, other.mask)
 
 
-def test_a_mask_and_the_controls_of_stories(client, tiny_models):
+def test_a_mask_and_the_options_of_grounded_captions(client, tiny_models):
     regions = [{"label": r.label, "box": list(r.box)} for r in PICTURE.regions]
     mask = rle.decode(PICTURE.regions[0].mask)
     drawn = base64.b64encode(index_png_bytes(mask.astype(np.uint8), np.zeros((2, 3), np.uint8))).decode()
-    how = {"top": 2, "steps": 2, "temperature": 1.0, "length": 4, "seed": 1}
-    told = asked(client, "explain", image=SENT, mask=drawn, regions=regions, **how)["stories"]
+    how = {"num": 2, "steps": 2, "temperature": 1.0, "length": 4, "seed": 1}
+    told = asked(client, "describe", image=SENT, mask=drawn, regions=regions, **how)["captions"]
     plain = [type(r)(r.label, r.box) for r in PICTURE.regions]
-    expected = tiny_models["stories"].explain(IMAGE, mask=mask, regions=plain, **how)
+    expected = tiny_models["describer"].describe(IMAGE, mask=mask, regions=plain, options=DescribeOptions(**how))
     assert [one["caption"] for one in told] == [one.caption for one in expected]
     assert {len(one["caption"].split()) for one in told} == {4}
 
@@ -91,20 +94,21 @@ def test_a_mask_and_the_controls_of_stories(client, tiny_models):
 )
 def test_bad_prompts(client, wrong, said):
     regions = [{"label": r.label, "box": list(r.box)} for r in PICTURE.regions]
-    answer = client.post("/explain", json={"image": SENT, "regions": regions} | wrong)
+    answer = client.post("/describe", json={"image": SENT, "regions": regions} | wrong)
     assert answer.status_code == 422
     assert said in answer.json()["error"]
 
 
 def test_layouts_and_their_words(client, tiny_models):
     told = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
-    expected = tiny_models["layouts"].draw("a dog on the grass", num=2, seed=5)
+    expected = tiny_models["layouts"].draw("a dog on the grass", options=DrawOptions(num=2, seed=5))
     for one, layout in zip(told["layouts"], expected, strict=True):
         np.testing.assert_array_equal(read_layout(base64.b64decode(one["layout"]), "layout"), layout.labels)
     assert len(told["classes"]) == len(tiny_models["layouts"].classes)
-    words = asked(client, "tell", layout=told["layouts"][0]["layout"], num=2)["captions"]
+    words = asked(client, "caption-layout", layout=told["layouts"][0]["layout"], num=2)["captions"]
     assert [one["text"] for one in words] == [
-        one.caption for one in tiny_models["layouts"].tell(expected[0].labels, num=2)
+        one.caption
+        for one in tiny_models["layouts"].caption_layout(expected[0].labels, options=Decoding(beams=4, num=2))
     ]
     kept = expected[0].labels.copy()
     kept[:16] = 255
@@ -112,7 +116,7 @@ def test_layouts_and_their_words(client, tiny_models):
     drawn = asked(client, "draw", caption="a dog", num=1, keep=keep)["layouts"][0]
     np.testing.assert_array_equal(read_layout(base64.b64decode(drawn["layout"]), "layout")[16:], kept[16:])
     odd = base64.b64encode(index_png_bytes(np.full((8, 8), 200, np.uint8), np.zeros((1, 3), np.uint8))).decode()
-    assert "200" in client.post("/tell", json={"layout": odd}).json()["error"]
+    assert "200" in client.post("/caption-layout", json={"layout": odd}).json()["error"]
 
 
 def kept(told, *names):
@@ -138,20 +142,20 @@ def test_answers_are_those_of_the_command_line(client, tiny_folders, segue, tmp_
     told = command("caption", "p.png", "--num", 2, model="captions")
     assert told["captions"] == asked(client, "caption", image=SENT, num=2)["captions"]
     box = [int(v) for v in PICTURE.regions[0].box]
-    args = ("--box", ",".join(map(str, box)), "--label", "dog", "--top", 2, "--seed", 3)
-    told = command("explain", "p.png", *args, model="stories")["prompts"][0]["stories"]
-    answer = asked(client, "explain", image=SENT, box=box, label="dog", top=2, seed=3)["stories"]
+    args = ("--box", ",".join(map(str, box)), "--label", "dog", "--num", 2, "--seed", 3)
+    told = command("describe", "p.png", *args, model="describer")["prompts"][0]["captions"]
+    answer = asked(client, "describe", image=SENT, box=box, label="dog", num=2, seed=3)["captions"]
     assert told == [
-        one | {"links": [{k: v for k, v in x.items() if k != "mask"} for x in one["links"]]} for one in answer
+        one | {"groundings": [{k: v for k, v in x.items() if k != "mask"} for x in one["groundings"]]} for one in answer
     ]
     told = command("draw", "a dog on the grass", "--num", 2, "--seed", 5, model="layouts")
     answer = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
     same = ("seed", "condition", "areas")
     assert kept(told["layouts"], *same) == kept(answer["layouts"], *same)
-    told = command("tell", "l.png", "--num", 2, model="layouts")
+    told = command("caption-layout", "l.png", "--num", 2, model="layouts")
     sent = base64.b64encode((tmp_path / "l.png").read_bytes()).decode()
     told = [{"text": one["caption"], "score": round(one["score"], 4)} for one in told["captions"]]
-    assert told == asked(client, "tell", layout=sent, num=2)["captions"]
+    assert told == asked(client, "caption-layout", layout=sent, num=2)["captions"]
 
 
 OBJECTS = [{"object_id": i, "names": [r.label], **dict(zip("xywh", r.box, strict=True))}
@@ -177,7 +181,7 @@ def test_places_and_controls_are_those_of_the_command_line(
     write_image(IMAGE, tmp_path / "p.png")
     (tmp_path / "g.json").write_text(json.dumps({"image_id": "p", "objects": OBJECTS, "relationships": EDGES}))
     how = (
-        "--top",
+        "--num",
         2,
         "--seed",
         3,
@@ -186,30 +190,31 @@ def test_places_and_controls_are_those_of_the_command_line(
         "--graph",
         "g.json",
         "--model",
-        tiny_folders["stories"],
+        tiny_folders["describer"],
         "--json",
     )
-    status, out, error = segue("explain", "p.png", *args, *how)
+    status, out, error = segue("describe", "p.png", *args, *how)
     assert status == 0, error
     regions = [{"label": r.label, "box": r.box} for r in PICTURE.regions]
     known = {"regions": regions, "relations": [r.__dict__ for r in PICTURE.relations]}
-    answer = asked(client, "explain", image=SENT, top=2, seed=3, temperature=1, **known, **sent)
-    answered = answer["prompts"] if "every" in sent else [{"stories": answer["stories"]}]
+    answer = asked(client, "describe", image=SENT, num=2, seed=3, temperature=1, **known, **sent)
+    answered = answer["prompts"] if "every" in sent else [{"captions": answer["captions"]}]
     for one in answered:
-        for story in one["stories"]:
-            for link in story["links"]:
+        for story in one["captions"]:
+            for link in story["groundings"]:
                 assert rle.decode(rle.from_json(link.pop("mask"), (32, 32), "mask")).sum() == link["area"]
     told = json.loads(out)["prompts"]
     if "every" in sent:
         assert [one["prompt"] for one in answered] == [{"box": list(r.box)} for r in PICTURE.regions]
         assert [one["prompt"] for one in told] == [one["prompt"] for one in answered]
-    assert [one["stories"] for one in told] == [one["stories"] for one in answered]
-    captions = [story["caption"] for one in told for story in one["stories"]]
+    assert [one["captions"] for one in told] == [one["captions"] for one in answered]
+    captions = [story["caption"] for one in told for story in one["captions"]]
     if place is not None:
         plain = {"regions": [type(r)(r.label, r.box) for r in PICTURE.regions], "relations": PICTURE.relations}
         controls = {name: sent[name] for name in ("length", "include") if name in sent}
-        stories = tiny_models["stories"].explain(IMAGE, box=place, top=2, seed=3, temperature=1, **plain, **controls)
-        assert captions == [story.caption for story in stories]
+        options = DescribeOptions(num=2, seed=3, temperature=1, **controls)
+        expected = tiny_models["describer"].describe(IMAGE, box=place, options=options, **plain)
+        assert captions == [one.caption for one in expected]
     assert all(len(caption.split()) == sent.get("length", len(caption.split())) for caption in captions)
     assert all(set(sent.get("include", ())) <= set(caption.split()) for caption in captions)
 

@@ -63,12 +63,12 @@ GOOD = {
     "segment/note": {"image": SENT, "note": "One infected area, upper left lung.", "threshold": 0.5},
     "segment/labels": {"image": SENT, "labels": ["dog", "grass"], "background": 0.1},
     "caption": {"image": SENT, "num": 1},
-    "explain": {
-        "image": SENT, "box": [4, 10, 10, 12], "regions": REGIONS, "top": 1, "seed": 0, "include": [], "every": False,
+    "describe": {
+        "image": SENT, "box": [4, 10, 10, 12], "regions": REGIONS, "num": 1, "seed": 0, "include": [], "every": False,
         "relations": [{"subject": 0, "predicate": "left of", "object": 1}],
     },
     "draw": {"caption": "a dog on the grass", "num": 1, "seed": 0, "guidance": 2.0, "temperature": 1.0, "keep": LAYOUT},
-    "tell": {"layout": LAYOUT, "num": 1},
+    "caption-layout": {"layout": LAYOUT, "num": 1},
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def _allowed(field, value):
     return (
         (value is None and field in ("note", "background", "regions", "keep"))
         or (value == [] and field in ("include", "relations", "regions"))
-        or (value is True and field in ("num", "top", "seed", "guidance", "temperature"))
+        or (value is True and field in ("num", "seed", "guidance", "temperature"))
     )
 
 
@@ -116,9 +116,9 @@ def wrong_texts():
             yield f"{path} {field}={text[:9]!r}", path, json.dumps(GOOD[path] | {field: text})
     for text in texts:
         yield f"labels {text[:9]!r}", "segment/labels", json.dumps(GOOD["segment/labels"] | {"labels": [text, "dog"]})
-        yield f"include {text[:9]!r}", "explain", json.dumps(GOOD["explain"] | {"include": [text[:150]]})
+        yield f"include {text[:9]!r}", "describe", json.dumps(GOOD["describe"] | {"include": [text[:150]]})
         named = [{"label": text[:150], "box": [1, 1, 5, 5]}]
-        yield f"regions {text[:9]!r}", "explain", json.dumps(GOOD["explain"] | {"regions": named, "relations": []})
+        yield f"regions {text[:9]!r}", "describe", json.dumps(GOOD["describe"] | {"regions": named, "relations": []})
         yield f"model {text[:9]!r}", "caption", json.dumps(GOOD["caption"] | {"model": text[:150]})
         yield f"key {text[:9]!r}", "caption", json.dumps(GOOD["caption"] | {text: 1})
         yield f"image {text[:9]!r}", "caption", json.dumps({"image": text})
@@ -141,7 +141,7 @@ def wrong_places():
     edges = [(0, 9), (9, 0), (-1, 0), (0.5, 1), ("0", None), (2**70, 0)]
     nowhere += [{"relations": [{"subject": a, "predicate": "on", "object": b}]} for a, b in edges]
     for more in nowhere:
-        yield f"explain {str(more)[:60]}", "explain", json.dumps(GOOD["explain"] | more)
+        yield f"explain {str(more)[:60]}", "describe", json.dumps(GOOD["describe"] | more)
 
 
 def chunk(kind, data):
@@ -283,7 +283,7 @@ def test_places_that_are_not_on_the_picture(client):
     assert others(posted(client, wrong_places()), 422) == {}
 
 
-@pytest.mark.parametrize(("path", "field"), [("caption", "image"), ("tell", "layout"), ("draw", "keep")])
+@pytest.mark.parametrize(("path", "field"), [("caption", "image"), ("caption-layout", "layout"), ("draw", "keep")])
 def test_broken_files(client, path, field):
     cases = [(name, path, json.dumps(GOOD[path] | {field: sent(data)})) for name, data in pictures()]
     found = posted(client, cases)
@@ -292,13 +292,13 @@ def test_broken_files(client, path, field):
     assert len(found) > 50
 
 
-@pytest.mark.parametrize("path", [path for path in GOOD if path != "tell"])
+@pytest.mark.parametrize("path", [path for path in GOOD if path != "caption-layout"])
 def test_odd_pictures(client, path):
     cases = [(name, path, json.dumps(GOOD[path] | {"image": sent(data)})) for name, data in odd_pictures()]
     assert others(posted(client, cases), 200, 422) == {}
 
 
-@pytest.mark.parametrize(("path", "field"), [("tell", "layout"), ("draw", "keep")])
+@pytest.mark.parametrize(("path", "field"), [("caption-layout", "layout"), ("draw", "keep")])
 def test_odd_layouts(client, path, field):
     cases = [(name, path, json.dumps(GOOD[path] | {field: sent(data)})) for name, data in layouts()]
     assert others(posted(client, cases), 200, 422) == {}

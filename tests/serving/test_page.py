@@ -19,18 +19,19 @@ from segue.data.boxes import box_iou
 from segue.data.export import to_coco
 from segue.data.images import png_bytes
 from segue.data.layouts import palette
+from segue.options import Decoding, DescribeOptions
 from segue.serving import create_app, samples
 from segue.serving.uploads import picture
 from segue.types import Region, Relation
 from serving.browsing import chromium, listening
 
-TITLES = ["Outline a note", "Name the pixels", "Caption", "Explain a box", "Draw a sentence"]
+TITLES = ["Outline a note", "Name the pixels", "Caption", "Describe a box", "Draw a sentence"]
 
 
 @pytest.fixture(scope="module")
 def models():
     """The bundled models that `segue serve` serves, two of which name pixels: name -> folder, name -> predictor."""
-    folders = {name: folder for name, folder in package.api.bundled().items() if name != "pair-scenes"}
+    folders = {name: folder for name, folder in package.api.bundled().items() if name != "scenes-encoder"}
     return folders, {name: package.load(folder) for name, folder in folders.items()}
 
 
@@ -206,7 +207,7 @@ def test_a_picture_of_ones_own_is_captioned(look, models, tmp_path):
     submit(page, "Caption")
     assert changed(before, seen(page, "#work")[: before.shape[0]]).any()  # the words are on the screen
     np.testing.assert_array_equal(drawn(page), plain)  # nothing is outlined
-    expected = models[1]["syntic-scenes"].caption(picture(data, "image"), 2)
+    expected = models[1]["syntic-scenes"].caption(picture(data, "image"), options=Decoding(beams=3, num=2))
     told = page.locator("#answer li").all_inner_texts()
     assert [line.rsplit(" ", 1)[0] for line in told] == [one.text for one in expected]
     assert "Not for diagnosis" not in page.locator("#origin").inner_text()
@@ -218,31 +219,31 @@ def box_of(page):
 
 def phrases_of(story):
     """The buttons of a story: a phrase, and the mask or masks that are its own."""
-    places = dict.fromkeys((link.start, link.end) for link in story.links)
-    groups = [[link for link in story.links if (link.start, link.end) == place] for place in places]
+    places = dict.fromkeys((link.start, link.end) for link in story.groundings)
+    groups = [[link for link in story.groundings if (link.start, link.end) == place] for place in places]
     return [(some[0].phrase, np.any([link.mask for link in some], 0)) for some in groups]
 
 
 def links_of(story):
     """What a click on each button of a story asks about: its surest mask."""
-    return list({(link.start, link.end): link for link in reversed(story.links)}.values())[::-1]
+    return list({(link.start, link.end): link for link in reversed(story.groundings)}.values())[::-1]
 
 
 def test_a_box_is_drawn_and_each_phrase_lights_its_own_masks(look, models):
     page = look()
-    choose(page, "Explain a box", "scene-2")
+    choose(page, "Describe a box", "scene-2")
     drag(page, (60, 150), (250, 230))
     box = box_of(page)
     assert np.abs(np.subtract(box, [60, 150, 190, 80])).max() <= 1
-    submit(page, "Explain a box")
-    stories = explained(models, "scene-2", box)
-    told = page.locator("ol.stories > li").all_inner_texts()
+    submit(page, "Describe a box")
+    stories = described(models, "scene-2", box)
+    told = page.locator("ol.grounded > li").all_inner_texts()
     assert [line.partition("\n")[0] for line in told] == [story.caption for story in stories]
     page.mouse.move(0, 0)
     plain = drawn(page)
     found = [one for story in stories for one in phrases_of(story)]
     assert page.locator(".phrase").all_inner_texts() == [phrase for phrase, _ in found]
-    assert any(len(story.links) > len(phrases_of(story)) for story in stories)  # "two cats" has two masks
+    assert any(len(story.groundings) > len(phrases_of(story)) for story in stories)  # "two cats" has two masks
     for i, (phrase, mask) in enumerate(found):
         page.locator(".phrase").nth(i).hover()
         lit = changed(plain, drawn(page), 1)
@@ -255,9 +256,9 @@ def test_a_box_is_drawn_and_each_phrase_lights_its_own_masks(look, models):
 
 def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     page = look()
-    choose(page, "Explain a box", "scene-0")
-    submit(page, "Explain a box")
-    first = explained(models, "scene-0", box_of(page))
+    choose(page, "Describe a box", "scene-0")
+    submit(page, "Describe a box")
+    first = described(models, "scene-0", box_of(page))
     at, place, box = next(
         (at, place, box)
         for at, story in enumerate(first)
@@ -265,28 +266,28 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
         if box_iou(np.array([box := [round(v) for v in rle.box(rle.encode(link.mask))]]), np.array([box_of(page)]))
         < 0.1
     )
-    before, seen_before = page.locator("ol.stories").inner_text(), seen(page, "#answer")
-    with page.expect_request("**/explain") as asked:
-        page.locator("ol.stories > li").nth(at).locator(".phrase").nth(place).click()
+    before, seen_before = page.locator("ol.grounded").inner_text(), seen(page, "#answer")
+    with page.expect_request("**/describe") as asked:
+        page.locator("ol.grounded > li").nth(at).locator(".phrase").nth(place).click()
     assert asked.value.post_data_json["box"] == box_of(page) == box
     page.locator("#form button.go:enabled").wait_for()
     assert page.locator("#error").inner_text() == ""
-    assert page.locator("ol.stories").inner_text() != before
-    told = [line.partition("\n")[0] for line in page.locator("ol.stories > li").all_inner_texts()]
-    assert told == [story.caption for story in explained(models, "scene-0", box)]
+    assert page.locator("ol.grounded").inner_text() != before
+    told = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
+    assert told == [story.caption for story in described(models, "scene-0", box)]
     after = seen(page, "#answer")
     assert after.shape != seen_before.shape or changed(seen_before, after).any()
 
 
 def test_every_object_is_explained_each_under_its_box(look, models, tmp_path):
     page = look()
-    choose(page, "Explain a box", "scene-0")
+    choose(page, "Describe a box", "scene-0")
     page.get_by_label("Stories").fill("2")
     submit(page, "Every object")
     boxes = [one["box"] for one in samples.sample("scene-0")[0]["regions"] if one["thing"]]
     assert len(boxes) > 1
-    each = [explained(models, "scene-0", box, 2) for box in boxes]
-    told = [line.partition("\n")[0] for line in page.locator("ol.stories > li").all_inner_texts()]
+    each = [described(models, "scene-0", box, 2) for box in boxes]
+    told = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
     assert told == [story.caption for stories in each for story in stories]
     held_against_the_command_line(page, tmp_path, "scene-0", [story for stories in each for story in stories])
     page.locator("#answer").get_by_role("button", name="the box").nth(1).click()
@@ -297,7 +298,7 @@ def test_every_object_is_explained_each_under_its_box(look, models, tmp_path):
     page.get_by_label("What is in it").fill("dog")  # of one box only
     page.locator("#form input[name=x]").fill("")
     submit(page, "Every object")
-    assert [line.partition("\n")[0] for line in page.locator("ol.stories > li").all_inner_texts()] == told
+    assert [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()] == told
 
 
 def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
@@ -324,15 +325,15 @@ def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
     drag(page, (40, 64), (88, 64))
     assert changed(before, drawn(page), 1).sum() > 300
     silent = seen(page, "#answer")
-    with page.expect_request("**/tell") as asked:
-        page.get_by_role("button", name="Tell it").click()
+    with page.expect_request("**/caption-layout") as asked:
+        page.get_by_role("button", name="Caption it").click()
     page.locator("#words li").nth(2).wait_for()
     assert changed(silent, seen(page, "#answer")[: len(silent)]).any() or len(seen(page, "#answer")) > len(silent)
     sent = base64.b64decode(asked.value.post_data_json["layout"].partition(",")[2])
     values = np.array(Image.open(io.BytesIO(sent)))
     assert values.shape == drawn(page).shape[:2]
     assert (values[64, 41:88] == place).all()
-    expected = models[1]["crossmodal-scenes"].tell(values, num=3)
+    expected = models[1]["crossmodal-scenes"].caption_layout(values, options=Decoding(beams=4, num=3))
     told = page.locator("#words li").all_inner_texts()
     assert [line.rsplit(" ", 1)[0].strip() for line in told] == [one.caption.strip() for one in expected]
     assert any(re.search("grass|field", line) for line in told), told  # most of the layout
@@ -403,7 +404,7 @@ def held_against_the_command_line(page, tmp_path, sample, stories, categories=()
     for one, other in zip(made["annotations"], expected["annotations"], strict=True):
         assert one.pop("score") == pytest.approx(other["score"], abs=1e-4)
         assert one == {key: other[key] for key in one}
-    masks = [link.mask for story in stories for link in story.links if link.mask.any()]
+    masks = [link.mask for story in stories for link in story.groundings if link.mask.any()]
     for one, mask in zip(coco.loadAnns(coco.getAnnIds()), masks, strict=True):
         np.testing.assert_array_equal(coco.annToMask(one).astype(bool), mask)
     return made
@@ -447,25 +448,27 @@ def test_the_coco_file_of_labels_is_the_command_lines(look, models, tmp_path):
 
 def test_the_coco_file_of_stories_is_the_command_lines(look, models, tmp_path):
     page = look()
-    choose(page, "Explain a box", "scene-0")
-    submit(page, "Explain a box")
-    stories = explained(models, "scene-0", samples.sample("scene-0")[0]["regions"][0]["box"])
+    choose(page, "Describe a box", "scene-0")
+    submit(page, "Describe a box")
+    stories = described(models, "scene-0", samples.sample("scene-0")[0]["regions"][0]["box"])
     held_against_the_command_line(page, tmp_path, "scene-0", stories)
 
 
-def explained(models, name, box, top=5):
-    """What the model tells of a box of a sample whose objects and relations are known."""
+def described(models, name, box, num=5):
+    """The captions of a box of a sample whose objects and relations are known."""
     known, data = samples.sample(name)
     regions = [Region(one["label"], tuple(one["box"]), thing=one["thing"]) for one in known["regions"]]
     relations = [Relation(**one) for one in known["relations"]]
     pixels = picture(data, "image")
-    return models[1]["sgdiff-scenes"].explain(pixels, box=box, regions=regions, relations=relations, top=top)
+    return models[1]["sgdiff-scenes"].describe(
+        pixels, box=box, regions=regions, relations=relations, options=DescribeOptions(num=num)
+    )
 
 
 def test_the_keyboard_alone_goes_through_a_job(look, models):
     page = look()
     page.locator("#samples img").nth(5).wait_for()
-    choose_by_keys(page, "[data-job=explain]")
+    choose_by_keys(page, "[data-job=describe]")
     page.keyboard.press("Enter")
     choose_by_keys(page, "[data-sample=scene-0]")
     page.keyboard.press("Enter")
@@ -483,7 +486,7 @@ def test_the_keyboard_alone_goes_through_a_job(look, models):
     page.locator("#save").wait_for()
     plain = drawn(page)
     choose_by_keys(page, ".phrase")  # focus lights like the mouse
-    lit, (_, mask) = changed(plain, drawn(page), 1), phrases_of(explained(models, "scene-0", box_of(page))[0])[0]
+    lit, (_, mask) = changed(plain, drawn(page), 1), phrases_of(described(models, "scene-0", box_of(page))[0])[0]
     assert not (lit & ~mask).any()
     assert lit.sum() > 0.9 * mask.sum()
 
@@ -503,7 +506,7 @@ ANSWERED = {
     "Outline a note": "chest-2",
     "Name the pixels": "scene-1",
     "Caption": "scene-2",
-    "Explain a box": "scene-1",
+    "Describe a box": "scene-1",
     "Draw a sentence": None,
 }
 
@@ -522,7 +525,7 @@ def through_all(page):
         submit(page, job)
         yield job
     page.locator(".layouts button").first.click()
-    page.get_by_role("button", name="Tell it").click()
+    page.get_by_role("button", name="Caption it").click()
     page.locator("#words li").nth(2).wait_for()
     yield "brush"
 
@@ -582,7 +585,7 @@ def test_a_finger_draws_a_box_and_scrolls_where_nothing_is_drawn(look):
     swiped(page, middle, (middle[0], 200))
     page.wait_for_timeout(300)
     assert page.evaluate("scrollY") > 100
-    choose(page, "Explain a box")
+    choose(page, "Describe a box")
     page.locator("#view").scroll_into_view_if_needed()
     before = box_of(page)
     frame, scrolled = page.locator("#view").bounding_box(), page.evaluate("scrollY")
@@ -591,8 +594,8 @@ def test_a_finger_draws_a_box_and_scrolls_where_nothing_is_drawn(look):
     assert box_of(page) != before
     assert np.abs(np.subtract(box_of(page), [40, 60, 120, 70])).max() <= 1
     assert page.evaluate("scrollY") == scrolled
-    submit(page, "Explain a box")
-    assert page.locator(".stories li").count() == 5
+    submit(page, "Describe a box")
+    assert page.locator(".grounded li").count() == 5
 
 
 # ------------------------------------------------------------------------------------------------ what goes wrong
@@ -605,7 +608,7 @@ def test_what_the_server_refuses_is_said(look):
     assert page.get_by_role("alert").inner_text() == "First choose a picture, or a sample."
     page.locator("#file").set_input_files(files=[{"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}])
     page.locator("#error", has_text="That file is no picture").wait_for()
-    choose(page, "Explain a box")
+    choose(page, "Describe a box")
     mine = png_bytes(np.full((40, 60, 3), 90, np.uint8))
     page.locator("#file").set_input_files(files=[{"name": "b.png", "mimeType": "image/png", "buffer": mine}])
     page.locator("#view[aria-label='Picture 60 by 40']").wait_for()
@@ -614,8 +617,8 @@ def test_what_the_server_refuses_is_said(look):
     assert page.locator("#save").is_hidden()
     assert "422" in look.grumbled.pop()  # the browser notes what was refused
     page.get_by_label("What is in it").fill("dog")
-    submit(page, "Explain a box")
-    assert page.locator(".stories li").count() == 5
+    submit(page, "Describe a box")
+    assert page.locator(".grounded li").count() == 5
 
 
 def test_a_picture_is_dropped_onto_the_page(look):

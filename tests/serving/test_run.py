@@ -54,10 +54,10 @@ def test_a_detector_reaches_all_that_find_objects_by_one(served, tiny_folders, t
     old = tiny_detr(tmp_path / "old", sees="cat")
     mine = trained_with(tmp_path / "mine", str(old), tiny_folders["captions"].parent / "pair")
     new = old.rename(tmp_path / "new")
-    models = [mine, *(tiny_folders[name] for name in ("stories", "captions", "layouts"))]
+    models = [mine, *(tiny_folders[name] for name in ("describer", "captions", "layouts"))]
     loaded = served(*models, detector=str(new))
     assert loaded["mine"].detector is not None
-    assert loaded["stories"].detector is not None
+    assert loaded["describer"].detector is not None
     assert loaded["captions"].detector is None  # trained without: it looks for its names, as `segue caption` does
     with pytest.raises(InputError, match="mine finds objects by it: tell where it is: --detector FOLDER"):
         served(mine)
@@ -68,11 +68,11 @@ def test_a_detector_that_nobody_needs_is_refused(served, tiny_folders, tmp_path)
         served(tiny_folders["captions"], tiny_folders["names"], detector=str(tiny_detr(tmp_path / "detr")))
 
 
-def test_relations_reach_explainers_only(served, tiny_folders, tmp_path):
+def test_relations_reach_describers_only(served, tiny_folders, tmp_path):
     save_relations(RelationHead(("dog",), ("on",), 8), tmp_path / "relations")
-    loaded = served(tiny_folders["stories"], tiny_folders["captions"], relations=tmp_path / "relations")
-    assert loaded["stories"].relations.predicates == ("on",)
-    with pytest.raises(InputError, match="--relations: none of captions explains pictures"):
+    loaded = served(tiny_folders["describer"], tiny_folders["captions"], relations=tmp_path / "relations")
+    assert loaded["describer"].relations.predicates == ("on",)
+    with pytest.raises(InputError, match="--relations: none of captions describes pictures"):
         served(tiny_folders["captions"], relations=tmp_path / "relations")
 
 
@@ -96,7 +96,7 @@ class Trap:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("model", ["reclmis", "names", "captions", "stories", "layouts"])
+@pytest.mark.parametrize("model", ["reclmis", "names", "captions", "describer", "layouts"])
 def test_a_pickle_is_refused_unopened(segue, tiny_model, tiny_folders, tmp_path, model):
     folder, sprung = tmp_path / "mine", tmp_path / "sprung"
     shutil.copytree(tiny_model if model == "reclmis" else tiny_folders[model], folder)

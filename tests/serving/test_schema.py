@@ -26,9 +26,9 @@ REAL = {
     "/segment/note": {"image": IMAGE, "note": "One infected area."},
     "/segment/labels": {"image": IMAGE, "labels": ["dog", "grass"]},
     "/caption": {"image": IMAGE},
-    "/explain": {"image": IMAGE, "box": [4, 10, 9, 9], "regions": [{"label": "dog", "box": [4, 10, 9, 9]}]} | PLACE,
+    "/describe": {"image": IMAGE, "box": [4, 10, 9, 9], "regions": [{"label": "dog", "box": [4, 10, 9, 9]}]} | PLACE,
     "/draw": {"caption": "a dog", "image": IMAGE, "keep": None},
-    "/tell": {"layout": LAYOUT, "image": IMAGE},
+    "/caption-layout": {"layout": LAYOUT, "image": IMAGE},
 }
 HELD = [
     schemathesis.checks.not_a_server_error,

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from segue.api.describer import Describer, load_describer
     from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
     from segue.api.illustrator import Illustrator, Layout, load_illustrator
-    from segue.api.labeller import Labeller, load_labeller
+    from segue.api.open_vocabulary import LabelMap, OpenVocabularySegmenter, load_open_vocabulary
     from segue.api.segmenter import Attribution, Member, Segmenter, export, load_segmenter, read_notes
-    from segue.methods.cocu.inference import NamedMap
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
     from segue.weights import bundled
 
@@ -32,10 +31,10 @@ __all__ = [
     "Captioner",
     "Describer",
     "Illustrator",
-    "Labeller",
+    "LabelMap",
     "Layout",
     "Member",
-    "NamedMap",
+    "OpenVocabularySegmenter",
     "Segmenter",
     "bundled",
     "export",
@@ -45,7 +44,7 @@ __all__ = [
     "load_describer",
     "load_dual_encoder",
     "load_illustrator",
-    "load_labeller",
+    "load_open_vocabulary",
     "load_segmenter",
     "push_to_hub",
     "read_notes",
@@ -57,16 +56,15 @@ _MODULES = {
     "segue.api.describer": ("Describer", "load_describer"),
     "segue.api.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
     "segue.api.illustrator": ("Illustrator", "Layout", "load_illustrator"),
-    "segue.api.labeller": ("Labeller", "load_labeller"),
+    "segue.api.open_vocabulary": ("LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"),
     "segue.api.segmenter": ("Attribution", "Member", "Segmenter", "export", "load_segmenter", "read_notes"),
-    "segue.methods.cocu.inference": ("NamedMap",),
     "segue.methods.dual_encoder.checkpoint": ("load_dual_encoder",),
     "segue.weights": ("bundled",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 LOADERS: dict[str, str] = {  # by the checkpoint's method
-    "cocu": "segue.api.labeller:load_labeller",
+    "cocu": "segue.api.open_vocabulary:load_open_vocabulary",
     "crossmodal": "segue.api.illustrator:load_illustrator",
     "dual_encoder": "segue.methods.dual_encoder.checkpoint:load_dual_encoder",
     "reclmis": "segue.api.segmenter:load_segmenter",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Layout
 from segue.data import rle
 from segue.data.images import png_bytes
-from segue.methods.cocu.inference import NamedMap
+from segue.methods.cocu.inference import LabelMap
 from segue.types import GroundedCaption, PhraseGrounding, Segmentation
 
 
@@ -39,7 +39,7 @@ def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
     }
 
 
-def label_map_to_dict(answer: NamedMap) -> list[dict[str, Any]]:
+def label_map_to_dict(answer: LabelMap) -> list[dict[str, Any]]:
     """For each name, and for background: its value in the map, pixels, share of the picture and mean score there.
 
     closeness: the cosine of the name with the whole picture.
@@ -52,7 +52,7 @@ def label_map_to_dict(answer: NamedMap) -> list[dict[str, Any]]:
         found = {"name": name or "background", "value": value, "area": area}
         found |= {"share": round(area / there.size, 6), "score": score}
         if name is not None:
-            classes.append(found | {"closeness": round(float(answer.picture[value]), 4)})
+            classes.append(found | {"closeness": round(float(answer.image_similarity[value]), 4)})
         elif area:
             classes.append(found)
     return classes
@@ -61,7 +61,7 @@ def label_map_to_dict(answer: NamedMap) -> list[dict[str, Any]]:
 DESCRIBED = "described"  # the class name of what a note describes
 
 
-def mask_as_grounded_caption(answer: Segmentation | NamedMap) -> GroundedCaption:
+def mask_as_grounded_caption(answer: Segmentation | LabelMap) -> GroundedCaption:
     """A segmentation for `segue.data.export`: the mask of a note, or that of each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
         grounding = PhraseGrounding(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)

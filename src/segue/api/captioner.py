@@ -1,4 +1,4 @@
-"""Telling what a picture shows: the predictor of the method `syntic`, which learned from text alone."""
+"""Captions of pictures: the predictor of the method `syntic`, which learned from text alone."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
 from segue.encoders.dual_encoder import DualEncoder
-from segue.methods import syntic
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.methods.syntic import Support
-from segue.methods.syntic.tagging import gathered, labels, tag
+from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
+from segue.methods.syntic.tagging import find_objects, gather_objects, object_names
 from segue.options import Decoding
 from segue.types import InputError, Region
 
-Texts = Path | str | Sequence[str] | Support  # a file of captions, captions, or what was made of them
+Texts = Path | str | Sequence[str] | SupportSet  # a file of captions, captions, or a support set made of them
 Objects = Sequence[str | Region]
 
 
@@ -40,170 +39,180 @@ class Caption(NamedTuple):
 
 
 def load_captioner(
-    name_or_path: str | Path,
+    name: str | Path,
     *,
     device: str = "cpu",
-    pair: str | Path | None = None,
+    encoder: str | Path | None = None,
     support: Texts | None = None,
     detector: str | None = None,
 ) -> Captioner:
-    """A captioner from a bundled name or a checkpoint folder, with the image-text pair that its config names.
+    """A captioner from a bundled name or a checkpoint folder, with the dual encoder that its config names.
 
-    pair: where that pair is now, if it has moved. support: captions instead of its own, the paper's -TT: a file in any
-    format of `segue.data.corpus`, or a list. detector: what looks for objects, a DETR by its id on the hub or from a
-    local folder, or a YOLOX as an .onnx file; by default the one of training, if there was one.
-    Raises InputError when the pair or the detector can't be found, or the pair isn't the one of training.
+    encoder: where that dual encoder is now, if it has moved. support: captions instead of its own, the paper's -TT: a
+    file in any format of `segue.data.corpus`, or a list. detector: what finds objects: a DETR by its id on the hub or
+    from a local folder, or a YOLOX as an .onnx file; by default the one of training, if there was one.
+    Raises InputError when the dual encoder or the detector can't be found, or the dual encoder isn't that of training.
     """
-    folder = find(name_or_path, device)
-    trained = syntic.load_captioner(folder)
-    source = trained.pair.get("name") if pair is None else pair
+    folder = find(name, device)
+    checkpoint = load_syntic(folder)
+    source = checkpoint.encoder.get("name") if encoder is None else encoder
     if source is None:
-        raise InputError(f"{folder}: names no image-text pair; tell where it is: pair=FOLDER (--pair FOLDER)")
-    source = folder / source if pair is None and (folder / source / "config.json").is_file() else source  # its own
+        raise InputError(f"{folder}: names no dual encoder; say where it is: encoder=FOLDER (--encoder FOLDER)")
+    source = folder / source if encoder is None and (folder / source / "config.json").is_file() else source  # its own
     try:
-        encoders = load_dual_encoder(source, device=device)
+        dual_encoder = load_dual_encoder(source, device=device)
     except InputError as error:
-        raise InputError(f"{folder}: {error}; if it has moved, tell where: pair=FOLDER (--pair FOLDER)") from error
-    trained.model.to(device)
-    made = Captioner(trained, encoders, detector=_detector(folder, trained, detector, device))
-    made.folder = folder
-    return made if support is None else made.with_support(support)
+        raise InputError(f"{folder}: {error}; if it has moved, say where: encoder=FOLDER (--encoder FOLDER)") from error
+    checkpoint.model.to(device)
+    captioner = Captioner(
+        checkpoint, dual_encoder, detector=_detector(folder, checkpoint, detector, device), folder=folder
+    )
+    return captioner if support is None else captioner.with_support(support)
 
 
-def _detector(folder: Path, trained: syntic.Captioner, detector: str | None, device: str) -> Detector | None:
+def _detector(folder: Path, checkpoint: SynticCheckpoint, detector: str | None, device: str) -> Detector | None:
     """The detector, or None where the model was trained without or reads no objects."""
-    source = detector or trained.detector
-    if detector is not None and not trained.model.config.af:
+    source = detector or checkpoint.detector
+    if detector is not None and not checkpoint.model.config.af:
         raise InputError(f"{folder}: this captioner reads no objects (af is off); leave the detector out")
-    if source is None or not trained.model.config.af:
+    if source is None or not checkpoint.model.config.af:
         return None
     try:
         return load_detector(source, device)
     except InputError as error:
-        raise InputError(f"{error}; {folder} finds objects by it: tell where it is: --detector FOLDER") from error
+        raise InputError(f"{error}; {folder} finds objects by it: say where it is: --detector FOLDER") from error
 
 
 class Captioner(HubMixin):
-    """A trained captioner and the image-text pair whose features it reads; pictures are read `batch_size` at a time.
+    """A trained captioner and the dual encoder whose features it reads.
 
-    detector: what looks for objects in pictures; without, they are looked for by image-text similarity.
-    Raises InputError when the pair is of another width or fingerprint than that of training.
+    batch_size: pictures embedded at a time. detector: what finds objects in pictures; without, they are found by
+    image-text similarity. folder: the checkpoint's, which `save_pretrained` copies.
+    Raises InputError when the dual encoder is of another width or fingerprint than that of training.
     """
 
     def __init__(
         self,
-        trained: syntic.Captioner,
-        pair: DualEncoder,
+        checkpoint: SynticCheckpoint,
+        encoder: DualEncoder,
+        *,
         batch_size: int = 32,
         detector: Detector | None = None,
+        folder: Path | None = None,
     ) -> None:
-        trained.check_pair(pair.width, pair.fingerprint)
-        self.trained, self.pair, self.batch_size, self.detector = trained, pair, batch_size, detector
-        self.names = pair.embed_texts(list(trained.names)) if trained.names and trained.model.config.af else None
+        checkpoint.check_encoder(encoder.width, encoder.fingerprint)
+        self.checkpoint, self.encoder, self.detector = checkpoint, encoder, detector
+        self.batch_size, self.folder = batch_size, folder
+        names = list(checkpoint.object_names)
+        self.name_features = encoder.embed_texts(names) if names and checkpoint.model.config.af else None
 
     def with_support(self, texts: Texts) -> Captioner:
-        """The same captioner over other captions: its features are projected onto theirs, and they are retrieved."""
+        """The same captioner with other captions as its support set: for projection, and to retrieve from.
+
+        Raises InputError when there is no caption.
+        """
+        support = texts if isinstance(texts, SupportSet) else self._support(texts)
         other = copy(self)
-        other.folder = None
-        other.trained = replace(self.trained, support=texts if isinstance(texts, Support) else self._support(texts))
+        other.folder, other.checkpoint = None, replace(self.checkpoint, support=support)
         return other
 
-    def _support(self, texts: Path | str | Sequence[str]) -> Support:
+    def _support(self, texts: Path | str | Sequence[str]) -> SupportSet:
         captions = read_corpus(Path(texts)).captions if isinstance(texts, str | Path) else list(texts)
         captions = list(dict.fromkeys(captions))
-        return Support(self.pair.embed_texts(captions).numpy(), captions, tau=self.trained.model.config.tau)
+        features = self.encoder.embed_texts(captions).numpy()
+        return SupportSet(features, captions, tau=self.checkpoint.model.config.tau)
 
     def caption(
         self,
         image: Picture,
-        num: int = 1,
         *,
         objects: Objects | None = None,
         retrieve: bool = False,
-        options: Decoding | None = None,
+        options: Decoding = Decoding(beams=3),
     ) -> list[Caption]:
-        """`num` distinct captions of a picture, the best first; fewer only when no more are found.
+        """`options.num` distinct captions of a picture, the best first; fewer only when no more are found.
 
-        image: a path, or (H, W, 3) uint8 RGB. objects: what is to be seen in it, names or regions; by default looked
-        for by the detector, or without one by image-text similarity, and an empty list says that there is nothing.
-        retrieve: take the nearest captions of the support set and write none. options: how to search, by default with
-        3 beams; `num` is set by this call, and max_tokens is at most that of training.
+        image: a path, or (H, W, 3) uint8 RGB. objects: what the picture shows, names or regions; by default found by
+        the detector, or without one by image-text similarity; an empty list says that there is nothing.
+        retrieve: take the nearest captions of the support set and generate none. options: max_tokens is at most that
+        of training.
+        Raises InputError for a picture that can't be read, objects without a name, or retrieval without a support set.
         """
         given = None if objects is None else [objects]
-        return next(self.caption_many([image], num, objects=given, retrieve=retrieve, options=options))
+        return next(self.caption_many([image], objects=given, retrieve=retrieve, options=options))
 
     def caption_many(
         self,
         images: Iterable[Picture],
-        num: int = 1,
         *,
         objects: Iterable[Objects] | None = None,
         retrieve: bool = False,
-        options: Decoding | None = None,
+        options: Decoding = Decoding(beams=3),
     ) -> Iterator[list[Caption]]:
-        """As `caption` for one picture after another, a batch at a time; objects: of each picture."""
-        waiting = iter(images)
+        """Like `caption`, for many pictures, a batch at a time. objects: of each picture."""
+        remaining = iter(images)
         given = None if objects is None else iter(objects)
-        while part := [pixels_of(image) for image in islice(waiting, self.batch_size)]:
-            told = self._detected(part) if given is None else list(islice(given, len(part)))
-            v = self.pair.embed_images(part, batch_size=self.batch_size)
-            yield from self.caption_features(v, num, objects=told, retrieve=retrieve, options=options)
+        while part := [pixels_of(image) for image in islice(remaining, self.batch_size)]:
+            found = self._detected(part) if given is None else list(islice(given, len(part)))
+            v = self.encoder.embed_images(part, batch_size=self.batch_size)
+            yield from self.caption_features(v, objects=found, retrieve=retrieve, options=options)
 
     def caption_features(
         self,
         v: Tensor | NDArray[Any],
-        num: int = 1,
         *,
         objects: Sequence[Objects] | None = None,
         retrieve: bool = False,
-        options: Decoding | None = None,
+        options: Decoding = Decoding(beams=3),
     ) -> list[list[Caption]]:
-        """As `caption` for the pair's image features (B, D), all at once; a detector can't look at features."""
+        """Like `caption`, for the dual encoder's image features v (B, D), all at once.
+
+        objects: of each picture; needed when there is a detector, which finds none in features.
+        """
         v = torch.as_tensor(v).float()
-        if num < 1:
-            raise InputError(f"num: got {num}, expected 1 or more")
         if objects is not None and len(objects) != len(v):
             raise InputError(f"objects: got {len(objects)} lists for {len(v)} pictures, expected one for each")
         if retrieve:
-            return self._retrieved(v, num)
+            return self._retrieved(v, options.num)
         if objects is None and self.detector is not None:
-            raise InputError("objects: a detector finds them in pictures, not in features; tell them, or use caption")
-        told = self._told(v, num, self._objects(v, objects), options)
-        return [[Caption(text, math.exp(score)) for text, score in one] for one in told]
+            raise InputError("objects: a detector finds them in pictures, not in features; pass them, or use caption")
+        features, real = self._object_features(v, objects)
+        found = self._generated(v, features, real, options)
+        return [[Caption(text, math.exp(score)) for text, score in one] for one in found]
 
-    def _told(
-        self, v: Tensor, num: int, objects: tuple[Tensor | None, Tensor | None], options: Decoding | None
+    def _generated(
+        self, v: Tensor, objects: Tensor | None, found: Tensor | None, options: Decoding
     ) -> list[list[tuple[str, float]]]:
-        """Tokens that differ may spell the same text, or none: then a wider search follows."""
-        longest = self.trained.model.config.max_tokens
-        options = Decoding(max_tokens=longest, beams=3) if options is None else options
-        options = replace(options, max_tokens=min(options.max_tokens, longest))
-        told: list[list[tuple[str, float]]] = []
+        """Captions and scores. Different tokens may decode to one text, or to none: then a wider search follows."""
+        num = options.num
+        options = replace(options, max_tokens=min(options.max_tokens, self.checkpoint.model.config.max_tokens))
+        captions: list[list[tuple[str, float]]] = []
         for width in (num + 2 * (num > 1), 4 * num + 8):
-            scored = self.trained.scored(v, None, *objects, replace(options, num=width))
-            told = [([pair for pair in one if pair[0]] or one)[:num] for one in scored]
-            if all(len(one) == num and one[0][0] for one in told):
+            scored = self.checkpoint.captions(v, objects, found, options=replace(options, num=width))
+            captions = [([pair for pair in one if pair[0]] or one)[:num] for one in scored]
+            if all(len(one) == num and one[0][0] for one in captions):
                 break
-        return told
+        return captions
 
     def _retrieved(self, v: Tensor, num: int) -> list[list[Caption]]:
-        if self.trained.support is None:
-            raise InputError("retrieval: this captioner holds no support set; bring one: support=FILE (--support FILE)")
-        return [[Caption(*one) for one in found] for found in self.trained.support.retrieve_scored(v, num)]
+        support = self.checkpoint.support
+        if support is None:
+            raise InputError("retrieval: this captioner holds no support set; pass one: support=FILE (--support FILE)")
+        return [[Caption(*one) for one in found] for found in support.retrieve_scored(v, num)]
 
     def _detected(self, part: Sequence[NDArray[np.uint8]]) -> list[Objects] | None:
         return None if self.detector is None else [self.detector(image).labels for image in part]
 
-    def _objects(self, v: Tensor, given: Sequence[Objects] | None) -> tuple[Tensor | None, Tensor | None]:
-        """Objects (B, K, D) and found (B, K) of Eq. 4; nothing for a model that doesn't read them."""
-        if not self.trained.model.config.af:
+    def _object_features(self, v: Tensor, given: Sequence[Objects] | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Objects (B, K, D) and found (B, K) of Eq. 4; None for a model that doesn't read them."""
+        if not self.checkpoint.model.config.af:
             return None, None
         if given is not None:
-            names = [labels(one) for one in given]
-            every = list(dict.fromkeys(name for one in names for name in one))
-            features = self.pair.embed_texts(every) if every else torch.zeros(1, self.pair.width)
-            return gathered(features, [[every.index(name) for name in one] for one in names])
-        if self.names is None:
+            names = [object_names(one) for one in given]
+            distinct = list(dict.fromkeys(name for one in names for name in one))
+            features = self.encoder.embed_texts(distinct) if distinct else torch.zeros(1, self.encoder.width)
+            return gather_objects(features, [[distinct.index(name) for name in one] for one in names])
+        if self.name_features is None:
             return None, None
-        place, found = tag(v, self.names, self.pair.temperature)
-        return self.names[place], found
+        index, found = find_objects(v, self.name_features, self.encoder.temperature)
+        return self.name_features[index], found

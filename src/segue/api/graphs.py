@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segue.api.labeller import Labeller
+from segue.api.open_vocabulary import OpenVocabularySegmenter
 from segue.api.segmenter import Member, Segmenter
 from segue.encoders.text.contract import TextEncoder
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.inference import group_maps
 from segue.methods.reclmis.model import RecLMIS
-from segue.methods.syntic import Captioner
+from segue.methods.syntic import SynticCheckpoint
 from segue.methods.syntic.decoder import Block, PrefixDecoder
 from segue.methods.syntic.model import Syntic
 from segue.types import InputError
@@ -123,18 +123,18 @@ class StartGraph(nn.Module):
 
         Returns logits (B, V), keys and values (layers, B, heads, P, W / heads), P the length of the prefix.
         """
-        prefix, decoder = [self.model.image(F.normalize(projected, dim=-1))], self.model.decoder
+        prefix, decoder = [self.model.image_projection(F.normalize(projected, dim=-1))], self.model.decoder
         if picture is not None and objects is not None and found is not None:
             prefix.append(self._look(F.normalize(picture, dim=-1), objects, found))
         x = torch.stack(prefix, 1)
-        return run(decoder, x + decoder.place.weight[: x.shape[1]])
+        return run(decoder, x + decoder.position.weight[: x.shape[1]])
 
     def _look(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
         """As `ObjectAttention`, but the row for "nothing" takes the first one's place."""
-        attention = self.model.objects
+        attention = self.model.object_attention
         assert attention is not None  # as this graph has objects
         nothing = ~found.any(1, keepdim=True) & (torch.arange(found.shape[1], device=found.device) == 0)
-        return attention.look(v, torch.where(nothing[..., None], attention.nothing, objects), found | nothing)
+        return attention.attend(v, torch.where(nothing[..., None], attention.null_object, objects), found | nothing)
 
 
 class StepGraph(nn.Module):
@@ -147,7 +147,7 @@ class StepGraph(nn.Module):
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """tokens: (B,) int64. keys, values: (layers, B, heads, T, W / heads). Returns logits (B, V), both of T + 1."""
         decoder, past = self.decoder, keys.shape[3]
-        x = decoder.embed(tokens)[:, None] + decoder.place.weight[past]
+        x = decoder.embed(tokens)[:, None] + decoder.position.weight[past]
         return run(decoder, x, keys, values)
 
 
@@ -157,19 +157,19 @@ def run(
     """`PrefixDecoder` over placed inputs x (B, L, W), with a cache that grows instead of one that is written into."""
     every_k, every_v = [], []
     for layer, block in enumerate(cast(Iterable[Block], decoder.blocks)):
-        q, k, v = block.split(x)
+        q, k, v = block.queries_keys_values(x)
         if keys is not None and values is not None:
             k, v = torch.cat([keys[layer], k], 2), torch.cat([values[layer], v], 2)
-        x = block.join(x, q, k, v)
+        x = block.attend(x, q, k, v)
         every_k.append(k)
         every_v.append(v)
     return decoder.logits(x[:, -1]), torch.stack(every_k), torch.stack(every_v)
 
 
-def captioner_graphs(model: Captioner) -> dict[str, Graph]:
+def captioner_graphs(model: SynticCheckpoint) -> dict[str, Graph]:
     """SynTIC's decoder: `start` and `step`."""
     net, decoder = model.model, model.model.decoder
-    width, longest = net.pair_width, decoder.place.num_embeddings
+    width, longest = net.encoder_width, decoder.position.num_embeddings
     many = {0: "batch", 1: "objects"}
     about_objects = {"picture": {0: "batch"}, "objects": many, "found": many} if net.config.af else {}
     cache = {1: "batch", 3: "past"}
@@ -212,8 +212,8 @@ class PicturesGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, S, S) -> picture (B, P), groups (B, G, P), both of unit length, and maps (B, G, rows, columns)."""
-        seen = self.model.see(pixels)
-        return self.model.embed_seen(seen), self.model.embed_groups(seen), group_maps(seen)
+        vision = self.model.encode_image(pixels)
+        return self.model.embed_image(vision), self.model.embed_groups(vision), group_maps(vision)
 
 
 class TextsGraph(nn.Module):
@@ -228,9 +228,9 @@ class TextsGraph(nn.Module):
         return self.model.embed_tokens(ids)
 
 
-def labeller_graphs(model: Labeller) -> dict[str, Graph]:
-    """GroupViT: `pictures` at the size of the model's card, and `texts`."""
-    net, side, c = model.model, model.card.crop, model.model.config
+def open_vocabulary_graphs(model: OpenVocabularySegmenter) -> dict[str, Graph]:
+    """GroupViT: `pictures` at the size of the model's protocol, and `texts`."""
+    net, side, c = model.model, model.protocol.crop, model.model.config
 
     def ids(rows: int, length: int) -> dict[str, Tensor]:
         made = torch.randint(0, max(min(c.bos, c.eos, c.vocabulary), 1), (rows, length))
@@ -250,8 +250,8 @@ def graphs_of(model: Any) -> dict[str, Graph]:
     """The graphs of a model by name. Raises InputError for a kind that has none."""
     if isinstance(model, Segmenter):
         return segmenter_graphs(model)
-    if isinstance(model, Captioner):
+    if isinstance(model, SynticCheckpoint):
         return captioner_graphs(model)
-    if isinstance(model, Labeller):
-        return labeller_graphs(model)
+    if isinstance(model, OpenVocabularySegmenter):
+        return open_vocabulary_graphs(model)
     raise InputError(f"{type(model).__name__}: has no ONNX export; {EXPORTED}")

@@ -22,7 +22,7 @@ from segue.weights import CONFIG, HUB_FILES, bundled
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 RUN_FOLDER = re.compile(r"^(?:[\w.-]+/)+([\w.-]+)/(?:best|last)$")
-ENCODER = "pair"  # where a captioner's config.json names its dual encoder
+ENCODER = "encoder"  # where a captioner's config.json names its dual encoder
 
 
 class MethodCard(NamedTuple):

@@ -1,11 +1,11 @@
-"""Drawing the layout of a sentence and telling a layout in words: the predictor of the method `crossmodal`."""
+"""Layouts of captions and captions of layouts: the predictor of the method `crossmodal`."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,29 @@ from torch import Tensor
 from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
+from segue.data.english import plural
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
 from segue.data.transforms import resize_image
-from segue.methods.cocu.vocabulary import plural
-from segue.methods.crossmodal.checkpoint import Saved, restore
-from segue.methods.crossmodal.inference import draw_codes, log_likelihood, start_telling, tell_on, word_maps
+from segue.methods.crossmodal.checkpoint import CrossModalCheckpoint, load_crossmodal
+from segue.methods.crossmodal.inference import (
+    continue_caption,
+    draw_codes,
+    log_likelihood,
+    start_caption,
+    word_attention_maps,
+)
 from segue.nn.decoding import decode
-from segue.options import Decoding
+from segue.options import Decoding, DrawOptions
 from segue.types import InputError
 
-NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators look at 32 bits of it
+NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators use 32 bits of it
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A drawn layout. labels: (H, W) uint8 positions in `classes`. caption: what it was drawn from. seed: of its draw.
+    """A drawn layout.
 
+    labels: (H, W) uint8 positions in `classes`. caption: what it was drawn from. seed: of its draw.
     condition: "caption" or "caption+image".
     """
 
@@ -43,73 +50,69 @@ class Layout:
 
     @property
     def areas(self) -> dict[str, float]:
-        """The share of the layout of each class that is there, the largest first."""
+        """The share of the layout that each class covers, in (0, 1], the largest first; absent classes are left out."""
         counts = np.bincount(self.labels[self.labels != UNKNOWN], minlength=len(self.classes)) / self.labels.size
         order = np.argsort(-counts, kind="stable")
         return {self.classes[i]: float(counts[i]) for i in order if counts[i] > 0}
 
 
 @dataclass(frozen=True)
-class TextOfLayout:
-    """A caption told from a layout, and its score: log-probability by word. condition: "mask" or "mask+image"."""
+class LayoutCaption:
+    """A caption of a layout. score: its log-probability per token. condition: "mask" or "mask+image"."""
 
     caption: str
     score: float
     condition: str
 
 
-def load_illustrator(name_or_path: str | Path, *, device: str = "cpu") -> Illustrator:
-    """An illustrator from a bundled name or a checkpoint folder."""
-    folder = find(name_or_path, device)
-    illustrator = Illustrator(restore(folder), device)
-    illustrator.folder = folder
-    return illustrator
+def load_illustrator(name: str | Path, *, device: str = "cpu") -> Illustrator:
+    """An illustrator from a bundled name or a checkpoint folder.
+
+    Raises InputError when there is none, or the device isn't there.
+    """
+    folder = find(name, device)
+    return Illustrator(load_crossmodal(folder), device, folder=folder)
 
 
 class Illustrator(HubMixin):
-    """Draws sentences and tells layouts; both also with a picture as a second condition."""
+    """Draws layouts of captions and captions layouts; both also with an image as a second condition.
 
-    def __init__(self, saved: Saved, device: str = "cpu") -> None:
-        self.saved, self.device = saved, device
-        saved.model.to(device)
-        saved.vq.to(device)
+    folder: the checkpoint's, which `save_pretrained` copies.
+    """
+
+    def __init__(self, checkpoint: CrossModalCheckpoint, device: str = "cpu", *, folder: Path | None = None) -> None:
+        self.checkpoint, self.device, self.folder = checkpoint, device, folder
+        checkpoint.model.to(device)
+        checkpoint.quantiser.to(device)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that layouts hold, in order."""
-        return self.saved.classes
+        """The names of the layouts' classes, in order."""
+        return self.checkpoint.classes
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the layouts that the model was trained on."""
-        h, w = self.saved.model.config.grid
-        return h * self.saved.vq.config.factor, w * self.saved.vq.config.factor
+        """(height, width) in pixels of the layouts that the model was trained on."""
+        (h, w), factor = self.checkpoint.model.config.grid, self.checkpoint.quantiser.config.factor
+        return h * factor, w * factor
 
     def draw(
         self,
         caption: str,
         *,
-        num: int = 1,
         image: Picture | None = None,
         keep: NDArray[np.uint8] | None = None,
-        seed: int = 0,
-        steps: int = 8,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-        tries: int = 4,
+        options: DrawOptions = DrawOptions(),
     ) -> list[Layout]:
-        """Draw `num` layouts of a caption.
+        """Draw `options.num` layouts of a caption, from the seeds options.seed, options.seed + 1, ...
 
-        image: a picture whose layout it is. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is drawn
-        to fit it. steps, guidance, temperature: see `methods.crossmodal.inference.draw_codes`. tries: each layout is
-        drawn so often, and the one stays from which the model itself tells the caption with the highest probability.
+        image: the picture that the layout is of. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is
+        drawn to fit it.
+        Raises InputError for an empty caption, a picture that can't be read, or a `keep` with unknown classes.
         """
-        if num < 1:
-            raise InputError(f"draw: got num {num}, expected 1 or more")
-        return self.draw_many(
-            [caption] * num, None if image is None else [image] * num, keep=keep, seeds=range(seed, seed + num),
-            steps=steps, guidance=guidance, temperature=temperature, tries=tries,
-        )  # fmt: skip
+        num, seed = options.num, options.seed
+        images = None if image is None else [image] * num
+        return self.draw_many([caption] * num, images, keep=keep, seeds=range(seed, seed + num), options=options)
 
     def draw_many(
         self,
@@ -118,17 +121,12 @@ class Illustrator(HubMixin):
         *,
         seeds: Sequence[int],
         keep: NDArray[np.uint8] | None = None,
-        steps: int = 8,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-        tries: int = 4,
+        options: DrawOptions = DrawOptions(),
     ) -> list[Layout]:
-        """`draw` for a batch: a layout of each caption, with a seed and, where there are images, an image each."""
-        if steps < 1 or tries < 1 or not 0 <= temperature < math.inf or not 0 <= guidance < math.inf:
-            raise InputError(
-                f"draw: got steps {steps}, tries {tries}, temperature {temperature:g} and guidance {guidance:g}, "
-                "expected 1 or more of the first two, 0 or more of the others"
-            )
+        """Like `draw`, for a batch: one layout of each caption, with a seed and, where there are images, an image each.
+
+        options: its num and seed are not used here. Raises InputError, besides, for lists of different lengths.
+        """
         if not captions or len(seeds) != len(captions) or (images is not None and len(images) != len(captions)):
             given = "none" if images is None else len(images)
             raise InputError(
@@ -136,102 +134,107 @@ class Illustrator(HubMixin):
                 "captions, and a seed (and a picture, where there are pictures) for each"
             )
         fixed, kept = self._kept(keep)
-        ids, pixels, model = self._ids(captions), self._pixels(images), self.saved.model
-        drawn = [
+        ids, pixels, model = self._ids(captions), self._pixels(images), self.checkpoint.model
+        tries = [
             draw_codes(
-                model, ids, model.config.grid, seeds=[seed + again * NEXT_TRY for seed in seeds], image=pixels,
+                model, ids, model.config.grid, seeds=[seed + i * NEXT_TRY for seed in seeds], image=pixels,
                 fixed=None if fixed is None else fixed.expand(len(captions), -1, -1),
-                steps=steps, guidance=guidance, temperature=temperature,
+                steps=options.steps, guidance=options.guidance, temperature=options.temperature,
             )
-            for again in range(tries)
+            for i in range(options.best_of)
         ]  # fmt: skip
-        codes = drawn[0]
-        if tries > 1:
-            fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in drawn])
-            codes = torch.stack(drawn)[fit.argmax(0), torch.arange(len(ids))]
-        labels = self.saved.vq.decode(codes).cpu().numpy()
+        codes = tries[0]
+        if options.best_of > 1:
+            fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in tries])
+            codes = torch.stack(tries)[fit.argmax(0), torch.arange(len(ids))]
+        labels = self.checkpoint.quantiser.decode(codes).cpu().numpy()
         if kept is not None:
             labels = np.where(kept == UNKNOWN, labels, kept)
         condition = "caption" if images is None else "caption+image"
         rows = zip(labels, captions, seeds, strict=True)
         return [Layout(one, self.classes, caption, seed, condition) for one, caption, seed in rows]
 
-    def tell(
-        self,
-        layout: Picture,
-        *,
-        num: int = 1,
-        image: Picture | None = None,
-        decoding: Decoding | None = None,
-    ) -> list[TextOfLayout]:
-        """Tell a layout in `num` captions, the likeliest first.
+    def caption_layout(
+        self, layout: Picture, *, image: Picture | None = None, options: Decoding = Decoding(beams=4)
+    ) -> list[LayoutCaption]:
+        """Describe a layout by `options.num` captions, the likeliest first.
 
         layout: an (H, W) uint8 map of class positions, or an index or colour PNG. image: the picture that it is of.
-        decoding: another way to search, with its own num; an answer has `max_words` tokens at most.
+        options: a caption has `max_words` tokens at most.
+        Raises InputError for a layout with unknown classes or colours, or one of which nothing is known.
         """
-        return self.tell_many([layout], None if image is None else [image], num=num, decoding=decoding)[0]
+        return self.caption_layouts([layout], None if image is None else [image], options=options)[0]
 
     @torch.inference_mode()
-    def tell_many(
+    def caption_layouts(
         self,
         layouts: Sequence[Picture],
         images: Sequence[Picture] | None = None,
         *,
-        num: int = 1,
-        decoding: Decoding | None = None,
-    ) -> list[list[TextOfLayout]]:
-        """`tell` for a batch of layouts."""
-        model, words = self.saved.model, self.saved.words
+        options: Decoding = Decoding(beams=4),
+    ) -> list[list[LayoutCaption]]:
+        """Like `caption_layout`, for a batch. Raises InputError, besides, for lists of different lengths."""
+        model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
         if images is not None and len(images) != len(layouts):
-            raise InputError(f"tell: got {len(layouts)} layouts and {len(images)} pictures, expected one for each")
-        options = decoding or Decoding(max_tokens=self.max_words, num=num, beams=max(4, num))
+            raise InputError(
+                f"caption_layouts: got {len(layouts)} layouts and {len(images)} pictures, expected one for each"
+            )
         options = replace(options, max_tokens=min(options.max_tokens, self.max_words))
-        codes = self.saved.vq.encode(torch.from_numpy(self._known(layouts)).to(self.device))
-        logits, told = start_telling(model, model.look(codes, self._pixels(images)))
-        answers = decode(
-            lambda tokens, past: tell_on(model, tokens, past), logits, told, end=words.end, options=options,
-            banned=words.silent,
+        codes = self.checkpoint.quantiser.encode(torch.from_numpy(self._stacked(layouts)).to(self.device))
+        logits, cache = start_caption(model, model.encode_layouts(codes, self._pixels(images)))
+        found = decode(
+            partial(continue_caption, model), logits, cache, end=tokenizer.end, options=options,
+            suppressed_token_ids=tokenizer.suppressed_token_ids,
         )  # fmt: skip
         condition = "mask" if images is None else "mask+image"
-        return [[TextOfLayout(words.decode(a.tokens), a.score, condition) for a in each] for each in answers]
+        return [[LayoutCaption(tokenizer.decode(one.tokens), one.score, condition) for one in each] for each in found]
 
     def heat_maps(
         self, layout: Picture, caption: str, image: Picture | None = None
     ) -> list[tuple[str, NDArray[np.float32]]]:
-        """For each word of a caption, how much each part of its layout looks at it: (word, (H, W) in [0, 1]) pairs."""
+        """The attention of each part of a layout to each word of its caption: (word, (H, W) map in [0, 1]) pairs.
+
+        Raises InputError for a layout or a caption that can't be used.
+        """
         labels, ids = self._labels(layout), self._ids([caption])
-        codes = self.saved.vq.encode(torch.from_numpy(labels)[None].to(self.device))
-        pieces = word_maps(self.saved.model, codes, ids, self._pixels(None if image is None else [image]))[0, 1:-1]
-        spans = self.saved.words.tokenizer.encode(caption, add_special_tokens=False).offsets[: len(pieces)]
-        told = [(w[0], [i for i, (a, b) in enumerate(spans) if a < w.end() and b > w.start()]) for w in _words(caption)]
-        told = [(word, places) for word, places in told if places]  # the others were cut off
-        if not told:
+        codes = self.checkpoint.quantiser.encode(torch.from_numpy(labels)[None].to(self.device))
+        pixels = self._pixels(None if image is None else [image])
+        by_token = word_attention_maps(self.checkpoint.model, codes, ids, pixels)[0, 1:-1]
+        words = _tokens_of_words(caption, self._spans(caption)[: len(by_token)])
+        if not words:
             return []
-        maps = torch.stack([pieces[places].sum(0) for _, places in told])
+        maps = torch.stack([by_token[tokens].sum(0) for _, tokens in words])
         maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
-        grown = torch.nn.functional.interpolate(maps[None], size=labels.shape, mode="bilinear", align_corners=False)[0]
-        return list(zip([word for word, _ in told], grown.cpu().numpy(), strict=True))
+        maps = torch.nn.functional.interpolate(maps[None], size=labels.shape, mode="bilinear", align_corners=False)[0]
+        return list(zip([word for word, _ in words], maps.cpu().numpy(), strict=True))
 
     def nouns(self, caption: str) -> list[str]:
-        """The words of a caption that training's captions used as nouns, singular or plural, each once."""
-        known = self.saved.about.get("nouns")
+        """The words of a caption that the training captions used as nouns, singular or plural, each once.
+
+        Raises InputError when the checkpoint does not list its nouns.
+        """
+        known = self.checkpoint.about.get("nouns")
         if known is None:
-            raise InputError("model: it doesn't tell its nouns; train it again with `segue train crossmodal`")
+            raise InputError("model: its checkpoint lists no nouns; train it again with `segue train crossmodal`")
         forms = {form for noun in known for form in (noun, plural(noun))}
         return [word for word in dict.fromkeys(w[0] for w in _words(caption)) if word.lower() in forms]
 
     @property
     def max_words(self) -> int:
-        """The most word pieces of a caption."""
-        return self.saved.model.config.max_words - 2
+        """The most tokens of a caption."""
+        return self.checkpoint.model.config.max_words - 2
 
     def unseen_words(self, caption: str) -> list[str]:
-        """Words of a caption that training hardly saw: the tokenizer spells them in pieces. They are drawn by guess."""
+        """Words that the training captions hardly ever had, so that the tokenizer splits them; they may be ignored."""
         words = dict.fromkeys(word[0] for word in _words(caption.lower()))
-        return [word for word in words if self.saved.words.encode([word], 8)[1].sum() > 2]
+        return [word for word in words if self.checkpoint.tokenizer.encode([word], 8)[1].sum() > 2]
 
     def _ids(self, captions: Sequence[str]) -> Tensor:
-        return caption_ids(self.saved, captions).to(self.device)
+        return caption_ids(self.checkpoint, captions).to(self.device)
+
+    def _spans(self, caption: str) -> list[tuple[int, int]]:
+        """The characters (first, last + 1) of each token."""
+        return list(self.checkpoint.tokenizer.tokenizer.encode(caption, add_special_tokens=False).offsets)
 
     def _labels(self, layout: Picture) -> NDArray[np.uint8]:
         if isinstance(layout, str | Path):
@@ -239,49 +242,58 @@ class Illustrator(HubMixin):
         check_layout(layout, len(self.classes))
         return resize_layout(layout, self.size)
 
-    def _known(self, layouts: Sequence[Picture]) -> NDArray[np.uint8]:
-        """(B, H, W); InputError for none, and for one that has nothing to tell."""
+    def _stacked(self, layouts: Sequence[Picture]) -> NDArray[np.uint8]:
+        """(B, H, W). Raises InputError for an empty list, and for a layout that has no known pixel."""
         found = [self._labels(one) for one in layouts]
         if not found or any((one == UNKNOWN).all() for one in found):
             raise InputError(
-                f"tell: got {'a layout of which every pixel is unknown (255)' if found else 'no layout'}, so there is "
-                "nothing to tell; give a layout"
+                f"layout: got {'one of which every pixel is unknown (255)' if found else 'none'}, so there is nothing "
+                "to describe; give a layout"
             )
         return np.stack(found)
 
     def _pixels(self, images: Sequence[Picture] | None) -> Tensor | None:
-        """(B, 3, H, W) at the model's size."""
-        return None if images is None else torch.cat([self._seen(image) for image in images])
-
-    def _seen(self, image: Picture) -> Tensor:
-        """(1, 3, H, W) at the model's size."""
-        return to_pixels(resize_image(pixels_of(image), self.size)[None]).to(self.device)
+        """(B, 3, H, W) in [-1, 1], at the model's size."""
+        if images is None:
+            return None
+        return torch.cat([to_pixels(resize_image(pixels_of(image), self.size)[None]) for image in images]).to(
+            self.device
+        )
 
     def _kept(self, keep: NDArray[np.uint8] | None) -> tuple[Tensor | None, NDArray[np.uint8] | None]:
-        """The codes of the cells that are kept whole, -1 elsewhere, (1, h, w); and the layout on the model's grid."""
+        """Codes (1, h, w) of the cells that are kept entirely, -1 elsewhere; and the layout at the model's size."""
         if keep is None:
             return None, None
-        kept, factor = self._labels(keep), self.saved.vq.config.factor
-        codes = self.saved.vq.encode(torch.from_numpy(kept)[None].to(self.device))
-        h, w = self.saved.model.config.grid
-        whole = (kept.reshape(h, factor, w, factor) != UNKNOWN).all((1, 3))
-        return torch.where(torch.from_numpy(whole)[None].to(self.device), codes, -1), kept
+        kept, factor = self._labels(keep), self.checkpoint.quantiser.config.factor
+        codes = self.checkpoint.quantiser.encode(torch.from_numpy(kept)[None].to(self.device))
+        h, w = self.checkpoint.model.config.grid
+        entirely = (kept.reshape(h, factor, w, factor) != UNKNOWN).all((1, 3))
+        return torch.where(torch.from_numpy(entirely)[None].to(self.device), codes, -1), kept
 
 
 def _words(caption: str) -> list[re.Match[str]]:
     return list(re.finditer(r"\w+(?:-\w+)*", caption))
 
 
-def caption_ids(saved: Saved, captions: Sequence[str]) -> Tensor:
-    """(B, T) ids with start and end, padded. A caption that is too long is cut before its end.
+def _tokens_of_words(caption: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, list[int]]]:
+    """Each word with the positions of the tokens that overlap it; words that were cut off are left out."""
+    overlaps = [
+        (word[0], [i for i, (first, last) in enumerate(spans) if first < word.end() and last > word.start()])
+        for word in _words(caption)
+    ]
+    return [(word, tokens) for word, tokens in overlaps if tokens]
 
-    Raises InputError for an empty caption. Any script can be read; words that training never had are spelled.
+
+def caption_ids(checkpoint: CrossModalCheckpoint, captions: Sequence[str]) -> Tensor:
+    """(B, T) int64 token ids with start and end, padded. A caption that is too long is cut before its end.
+
+    Raises InputError for an empty caption. Any script can be read; words that the training captions lack are split.
     """
-    config = saved.model.config
+    config = checkpoint.model.config
     for caption in captions:
         if not caption.strip():
             raise InputError("caption: got an empty one, expected a sentence such as 'a dog on the grass'")
-    tokens, real = saved.words.encode(captions, config.max_words - 2)
+    tokens, real = checkpoint.tokenizer.encode(captions, config.max_words - 2)
     ids = torch.full((len(tokens), tokens.shape[1] + 1), config.pad)
     ids[:, 0] = config.start
     ids[:, 1:] = torch.where(real, tokens, config.pad)

@@ -22,21 +22,21 @@ import torch._dynamo
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.captioner import Captioner as CaptionPredictor
+from segue.api.captioner import Captioner
 from segue.api.graphs import EXPORTED, Graph, graphs_of
-from segue.api.labeller import Labeller, load_labeller
 from segue.api.models import find, method_of
+from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
 from segue.api.segmenter import Segmenter, load_segmenter
-from segue.methods.syntic import Captioner, load_captioner
+from segue.methods.syntic import SynticCheckpoint, load_syntic
 from segue.types import InputError, to_install
 
 TOLERANCE = 1e-4
 ROWS = (1, 2, 3)  # batch sizes that each graph is checked at
 SEED = 0
 LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its dual encoder
-    "cocu": load_labeller,
+    "cocu": load_open_vocabulary,
     "reclmis": load_segmenter,
-    "syntic": load_captioner,
+    "syntic": load_syntic,
     "unet": load_segmenter,
 }
 
@@ -62,7 +62,7 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
     """
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
-    model = model.trained if isinstance(model, CaptionPredictor) else model
+    model = model.checkpoint if isinstance(model, Captioner) else model
     graphs = graphs_of(model)
     _check_packages()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -163,10 +163,10 @@ def _write_description(model: Any, folder: Path, differences: dict[str, float]) 
     description: dict[str, Any] = {"graphs": graphs}
     if isinstance(model, Segmenter):
         description |= _describe_segmenter(model, folder)
-    elif isinstance(model, Captioner):
+    elif isinstance(model, SynticCheckpoint):
         description |= _describe_captioner(model, folder)
-    elif isinstance(model, Labeller):
-        description |= _describe_labeller(model, folder)
+    elif isinstance(model, OpenVocabularySegmenter):
+        description |= _describe_open_vocabulary(model, folder)
     (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
@@ -193,14 +193,14 @@ def _describe_segmenter(model: Segmenter, folder: Path) -> dict[str, Any]:
     return description
 
 
-def _describe_captioner(model: Captioner, folder: Path) -> dict[str, Any]:
-    net, words = model.model, model.words
-    _write_tokenizer(words.tokenizer, folder)
+def _describe_captioner(model: SynticCheckpoint, folder: Path) -> dict[str, Any]:
+    net = model.model
+    _write_tokenizer(model.tokenizer.tokenizer, folder)
     description: dict[str, Any] = {"job": "caption"}
     description["tokens"] = {
-        "file": "tokenizer.json", "end": net.end, "never": list(net.silent), "most": net.config.max_tokens
+        "file": "tokenizer.json", "end": net.end, "never": list(net.suppressed_token_ids), "most": net.config.max_tokens
     }  # fmt: skip
-    description["encoder"] = {key: model.pair[key] for key in ("width", "fingerprint")}
+    description["encoder"] = {key: model.encoder[key] for key in ("width", "fingerprint")}
     description["use"] = [
         "picture: the dual encoder's image feature, of length 1; objects: text features of the detected objects' "
         "names; found: false on padding (one row of zeros that is not found for no objects)",
@@ -216,18 +216,18 @@ def _describe_captioner(model: Captioner, folder: Path) -> dict[str, Any]:
     return description
 
 
-def _describe_labeller(model: Labeller, folder: Path) -> dict[str, Any]:
-    c, card = model.model.config, model.card
+def _describe_open_vocabulary(model: OpenVocabularySegmenter, folder: Path) -> dict[str, Any]:
+    c, protocol, prompt = model.model.config, model.protocol, model.protocol.prompt
     if model.model.tokenizer is not None:
         _write_tokenizer(model.model.tokenizer, folder)
     return {
         "job": "segment by names",
-        "pixels": {"size": card.crop, "mean": c.mean, "std": c.std},
-        "tokens": {"file": "tokenizer.json", "most": c.max_tokens, "end": c.eos, "pad": c.pad, "prompt": card.prompt},
+        "pixels": {"size": protocol.crop, "mean": c.mean, "std": c.std},
+        "tokens": {"file": "tokenizer.json", "most": c.max_tokens, "end": c.eos, "pad": c.pad, "prompt": prompt},
         "scale": float(model.model.scale),
-        "card": asdict(card),
+        "protocol": asdict(protocol),
         "use": [
-            "pixels: RGB / 255, the shorter side resized to card.short_side, windows of size x size, - mean, / std",
+            "pixels: RGB / 255, the shorter side resized to protocol.short_side, windows of size x size, - mean, / std",
             "score of name n at a patch: sum over g of maps[g, patch] * softmax_n(scale * groups[g] . texts[n]), "
             "resized (bilinear) to pixels; a pixel gets the best name",
         ],

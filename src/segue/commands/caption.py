@@ -1,54 +1,71 @@
-"""`segue caption`: pictures in; captions out, as lines, as JSON, and as COCO's results json."""
+"""`segue caption`: pictures in, captions out, on the screen or as COCO's results json."""
 
 from __future__ import annotations
 
-import json
+import json as jsonlib
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from segue.api.captioner import Caption, load_captioner
-from segue.data.images import pictures_in, read_image
-from segue.files import write_text
+from tyro.conf import Positional, arg
+
 from segue.options import Decoding
 from segue.types import InputError
+
+if TYPE_CHECKING:
+    from segue.api.captioner import Caption
 
 _NUMBERED = re.compile(r"(?:COCO_\w+_)?(\d+)")
 
 
-def caption_files(
-    image: Path,
-    num: int,
-    model: str,
-    pair: str | None,
-    support: Path | None,
-    objects: Sequence[str] | None,
-    detector: str | None,
-    retrieve: bool,
-    options: Decoding,
-    as_json: bool,
-    out: Path | None,
-    device: str,
+def caption(
+    image: Positional[Path],
+    /,
+    model: str = "syntic-scenes",
+    encoder: str | None = None,
+    support: Path | None = None,
+    objects: tuple[str, ...] | None = None,
+    detector: str | None = None,
+    retrieve: bool = False,
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    json: bool = False,
+    device: str = "cpu",
+    decoding: Decoding = Decoding(beams=3),
 ) -> None:
-    """See `segue.cli.caption`, whose arguments these are. A folder's bad pictures are named after the others' captions.
+    """Caption a picture, or each picture of a folder, by a model trained on text alone.
 
-    Raises InputError when a picture can't be read; the captions of the others are told and written first.
+    A folder's unreadable pictures are named after the captions of the others; the exit status is then 2.
+
+    Args:
+        image: a picture, or a folder of pictures.
+        model: a bundled name or a checkpoint folder.
+        encoder: where the model's dual encoder is, if it has moved: a name, a folder or clip:ID-OR-FOLDER.
+        support: a file of captions to use instead of the model's own support set.
+        objects: names of what is to be seen, instead of looking for it.
+        detector: what finds objects, if that of training has moved: a YOLOX (an .onnx file), or a DETR (a folder, or
+            facebook/detr-resnet-50@no_timm).
+        retrieve: take the nearest captions of the support set and generate none.
+        out: also write each picture's best caption there, as COCO's results json.
+        json: print one JSON object for each picture.
+        device: cpu, cuda, cuda:1, ...
+        decoding: how captions are searched or sampled.
     """
+    from segue.api.captioner import load_captioner
+
     paths = _paths(image)
-    captioner = load_captioner(model, device=device, pair=pair, support=support, detector=detector)
+    captioner = load_captioner(model, device=device, encoder=encoder, support=support, detector=detector)
     rows, failed = [], list[str]()
     size = captioner.batch_size
     for start in range(0, len(paths), size):
         good = _readable(paths[start : start + size], failed)
         given = None if objects is None else [objects] * len(good)
-        told = captioner.caption_many(
-            (pixels for _, pixels in good), num, objects=given, retrieve=retrieve, options=options
-        )
-        for (path, _), captions in zip(good, told, strict=True):
+        pixels = (array for _, array in good)
+        found = captioner.caption_many(pixels, objects=given, retrieve=retrieve, options=decoding)
+        for (path, _), captions in zip(good, found, strict=True):
             name = path.relative_to(image).as_posix() if image.is_dir() else path.name
-            _tell(name, captions, as_json)
+            _print(name, captions, json)
             rows.append({"image_id": image_id(name), "caption": captions[0].text})
     if out is not None:
         _write(rows, out)
@@ -63,15 +80,17 @@ def image_id(name: str) -> int | str:
 
 
 def _paths(image: Path) -> list[Path]:
+    from segue.data.images import pictures_in
+
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
-    if not image.is_dir():
-        return [image]
-    return pictures_in(image, deep=True)
+    return pictures_in(image, deep=True) if image.is_dir() else [image]
 
 
 def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]]:
     """Pictures with their pixels; what is wrong with the others is added to `failed`."""
+    from segue.data.images import read_image
+
     good = []
     for path in paths:
         try:
@@ -81,14 +100,16 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]
     return good
 
 
-def _tell(name: str, captions: Sequence[Caption], as_json: bool) -> None:
+def _print(name: str, captions: Sequence[Caption], as_json: bool) -> None:
     if as_json:
-        told = [{"text": c.text, "score": round(c.score, 4)} for c in captions]
-        print(json.dumps({"image": name, "captions": told}, ensure_ascii=False))
+        found = [{"text": c.text, "score": round(c.score, 4)} for c in captions]
+        print(jsonlib.dumps({"image": name, "captions": found}, ensure_ascii=False))
     else:
         print("\n".join(f"{name}  {c.text}  ({c.score:.2f})" for c in captions))
     sys.stdout.flush()
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
-    write_text(out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    from segue.files import write_text
+
+    write_text(out, jsonlib.dumps(rows, ensure_ascii=False, indent=1) + "\n")

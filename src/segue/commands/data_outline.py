@@ -1,4 +1,4 @@
-"""Flickr30k Entities' boxes become masks: `segue data outline`."""
+"""`segue data outline`: boxes of Flickr30k Entities become masks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
+from tyro.conf import Positional
 
-from segue.data import rle
-from segue.data.formats import flickr30k, read_pictures
-from segue.data.formats.flickr30k import MASKS
-from segue.files import write_text
-from segue.methods.sam import load_sam, outline_boxes
 from segue.types import InputError
+
+
+def outline(folder: Positional[Path], /, sam: str = "facebook/sam-vit-base", device: str = "cpu") -> None:
+    """Turn the boxes of Flickr30k Entities into masks by a SAM; a run that was stopped resumes.
+
+    Args:
+        folder: Flickr30k Entities; the masks go into its folder Masks, a file a picture.
+        sam: a SAM of transformers by its id on the hub or from a folder.
+        device: cpu, cuda, cuda:1, ...
+    """
+    from segue.nn.devices import check_device
+
+    print(f"{folder}: {outline_folder(folder, sam, check_device(device))} pictures outlined")
 
 
 def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
@@ -22,6 +29,15 @@ def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
 
     Each is written whole or not at all, so a run that was stopped goes on where it was.
     """
+    from rich.console import Console
+    from rich.progress import track
+
+    from segue.data import rle
+    from segue.data.formats import flickr30k, read_pictures
+    from segue.data.formats.flickr30k import MASKS
+    from segue.files import write_text
+    from segue.methods.sam import load_sam, outline_boxes
+
     splits = flickr30k.splits(folder)
     if not splits:
         raise InputError(f"{folder}: expected {flickr30k.LOOKED_FOR}, whose boxes become masks")
@@ -32,6 +48,6 @@ def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
     model, console = load_sam(sam, device), Console(stderr=True)
     for picture in track(waiting, "outlining", console=console, disable=not sys.stderr.isatty()):
         masks = outline_boxes(picture.load(), [region.box for region in picture.regions], model)
-        told = {"sam": sam, "masks": [rle.to_json(rle.encode(mask)) for mask in masks]}
-        write_text(folder / MASKS / f"{picture.name}.json", json.dumps(told))
+        found = {"sam": sam, "masks": [rle.to_json(rle.encode(mask)) for mask in masks]}
+        write_text(folder / MASKS / f"{picture.name}.json", json.dumps(found))
     return len(waiting)

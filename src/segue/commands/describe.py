@@ -1,51 +1,60 @@
-"""`segue explain`: a place on a picture, or a folder, in; stories, overlays, pages and the field's files out."""
+"""`segue describe`: a place on a picture, or a folder, in; grounded captions, overlays, pages and exports out."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import json as jsonlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
+from tyro.conf import Positional, arg
 
 from segue import __version__
-from segue.api.answers import of_story
-from segue.api.describer import Describer, load_describer
-from segue.api.models import find
-from segue.data.export import join_coco, to_coco, write_stories
-from segue.data.formats.files import read_json
-from segue.data.formats.scene_graph import read_graph
-from segue.data.images import pictures_in, read_image, read_mask
 from segue.files import write_text
+from segue.options import DescribeOptions
 from segue.types import GroundedCaption, InputError
 
-Told = tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]  # each prompt's answer; objects for joined files
+if TYPE_CHECKING:
+    from segue.api.describer import Describer
+
+Export = Literal["coco", "coco-rle", "grandf", "panoptic"]
+Answer = tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]  # of each prompt; objects for the joined files
 SHOWN, INDEX = ("overlay", "html"), "index.html"
-NOTES = ".told"  # what was told of a folder's pictures
+ANSWERS = ".answers"  # folder of what was answered for a folder's pictures, from which a stopped run resumes
 AS_POLYGONS = {"coco": True, "coco-rle": False}  # the kinds of --export that are one file a run
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Stories of {title}</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Grounded captions of {title}</title>
 <meta name="viewport" content="width=device-width">
 <style>
 body {{ font: 16px/1.5 sans-serif; margin: 2em; color-scheme: light dark }}
 section {{ display: flex; flex-wrap: wrap; gap: 1em }} h2 {{ width: 100%; font-size: 1em }}
 figure {{ margin: 0; width: 240px }} img {{ width: 100% }} a {{ color: inherit; text-decoration: none }}
 </style>
-<h1>Stories of {title}</h1>
+<h1>Grounded captions of {title}</h1>
 {cards}
 </html>
 """
 
 
-class Asked(NamedTuple):
-    """The prompt as it stands on the command line; exactly one is given."""
+@dataclass(frozen=True)
+class Prompt:
+    """What to describe; exactly one is given. A folder of pictures takes --every.
+
+    Attributes:
+        box: x,y,w,h in pixels; x and y of the top left corner.
+        point: x,y: the smallest object there.
+        mask: a PNG of the picture's size, white on what is meant.
+        scribble: points as "x,y x,y x,y".
+        every: each object of the picture by itself.
+    """
 
     box: str | None = None
     point: str | None = None
@@ -53,65 +62,175 @@ class Asked(NamedTuple):
     scribble: str | None = None
     every: bool = False
 
+    def given(self) -> dict[str, Any]:
+        """What is given, by name."""
+        return {name: value for name, value in asdict(self).items() if value}
 
-def explain_file(
-    image: Path,
-    asked: Asked,
-    graph: Path | None,
-    detector: str | None,
-    relations: Path | None,
-    model: str,
-    options: dict[str, Any],
-    out: Path | None,
-    export: Sequence[str],
-    as_json: bool,
-    device: str,
+
+@dataclass(frozen=True)
+class ObjectSource:
+    """Where the picture's objects come from.
+
+    Attributes:
+        graph: the picture's objects and relations: json in Visual Genome's format, or COCO's instances.
+        detector: what finds the objects when there is no graph: a YOLOX (an .onnx file), or a DETR (a folder, or
+            facebook/detr-resnet-50@no_timm).
+        relations: a folder of `segue train relations`: what relates objects that come without relations; without it
+            they are related by where they lie.
+        label: the name of what --box, --mask or --scribble is around, where nothing else is known of the picture.
+    """
+
+    graph: Path | None = None
+    detector: str | None = None
+    relations: Path | None = None
+    label: str | None = None
+
+
+def describe(
+    image: Positional[Path],
+    /,
+    model: str = "sgdiff-scenes",
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    export: tuple[Export, ...] = (),
+    json: bool = False,
+    device: str = "cpu",
+    prompt: Prompt = Prompt(),
+    objects: ObjectSource = ObjectSource(),
+    options: DescribeOptions = DescribeOptions(),
 ) -> None:
-    """See `segue.cli.explain`, whose arguments these are. A folder's run that was stopped goes on where it was."""
-    _prompt(asked)  # a wrong one ends here, before anything is loaded
-    files = _pictures(image, asked, out)
-    called = image.resolve().name if image.is_dir() else image.stem
-    folder = out or Path(f"{called}.stories") / _slug(asked)
-    explainer = load_describer(model, device=device, detector=detector, relations=relations)
-    joined = {kind: folder / f"{called}.{kind}.json" for kind in AS_POLYGONS if kind in export}
+    """Describe a box of a picture in several grounded captions: each phrase has its mask and score.
+
+    A folder's run that was stopped resumes where it was.
+
+    Args:
+        image: a picture, or a folder of pictures.
+        model: a bundled name or a checkpoint folder.
+        out: folder for the overlays and the pages (default PICTURE.captions/PROMPT, or PICTURE.captions for every
+            object).
+        export: further files. coco is one for all pictures and objects, with polygons; coco-rle the same with run
+            lengths, which keep every pixel in less space.
+        json: print one JSON object for each picture.
+        device: cpu, cuda, cuda:1, ...
+        prompt: what to describe.
+        objects: where the picture's objects come from.
+        options: how captions are generated.
+    """
+    _arguments(prompt)  # a wrong one ends here, before anything is loaded
+    if prompt.every and objects.label is not None:
+        raise InputError("--label: names what one place is around; with --every give --graph or --detector")
+    files = _pictures(image, prompt, out)
+    name = image.resolve().name if image.is_dir() else image.stem
+    folder = out or Path(f"{name}.captions") / _slug(prompt)
+    job = _Job(_load(model, objects, device), prompt, objects, options, folder, export)
+    joined: dict[str, Path] = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
-    head = None if relations is None else find(relations, device)
-    how = [__version__, asked, options, sorted(export), *map(_version, (explainer.folder, detector, graph, head))]
     cards, failed = [], []
     for file in files:
-        note, about = folder / NOTES / f"{file.stem}.json", json.dumps([*how, _version(file)], default=str)
-        before = _before(note, about, folder) if image.is_dir() else None
         try:
-            if before is None:
-                pixels = read_image(file)
-                known = {} if graph is None else _known(graph, file.name, pixels, alone=not image.is_dir())
-                note.unlink(missing_ok=True)  # from here on its files are no longer those that it tells of
-                told, objects = _explain(explainer, file.name, pixels, asked, options | known, folder, export)
-                if image.is_dir():
-                    write_text(note, json.dumps({"about": about, "told": told, "objects": objects}))
-            else:
-                told, objects = before
+            answers, found = job.resume(file) if image.is_dir() else job.run(file, alone=True)
         except InputError as error:
             if not image.is_dir():
                 raise
             failed.append(str(error) if file.name in str(error) else f"{file.name}: {error}")
             continue
-        for kind, some in objects.items():
+        for kind, some in found.items():
             parts[kind] += some
-        cards.append(_card(file, told))
-        for one in told:
+        cards.append(_card(file, answers))
+        for one in answers:
             one["files"] = [str(path) for path in (*(folder / name for name in one["files"]), *joined.values())]
-        if as_json:
-            print(json.dumps({"image": str(file), "prompts": told}, default=str))
+        if json:
+            print(jsonlib.dumps({"image": str(file), "prompts": answers}, default=str))
         else:
-            print("\n".join([*([file.name] if image.is_dir() else []), *_lines(told)]))
-    for kind, path in joined.items():
-        write_text(path, json.dumps(join_coco(parts[kind])))
+            print("\n".join([*([file.name] if image.is_dir() else []), *_lines(answers)]))
+    _write_joined(joined, parts)
     if image.is_dir():
-        write_text(folder / INDEX, PAGE.format(title=escape(called), cards="\n".join(cards)))
+        write_text(folder / INDEX, PAGE.format(title=escape(name), cards="\n".join(cards)))
         print(f"page    {folder / INDEX}", file=sys.stderr)
     if failed:
-        raise InputError(f"{len(failed)} of {len(files)} pictures could not be explained: " + "; ".join(failed))
+        raise InputError(f"{len(failed)} of {len(files)} pictures could not be described: " + "; ".join(failed))
+
+
+def _load(model: str, objects: ObjectSource, device: str) -> Describer:
+    from segue.api.describer import load_describer
+
+    return load_describer(model, device=device, detector=objects.detector, relations=objects.relations)
+
+
+def _write_joined(joined: Mapping[str, Path], parts: Mapping[str, list[dict[str, Any]]]) -> None:
+    from segue.data.export import join_coco
+
+    for kind, path in joined.items():
+        write_text(path, jsonlib.dumps(join_coco(parts[kind])))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run: a picture's answers are computed by `run`; `resume` takes those of an earlier run of the same job."""
+
+    describer: Describer
+    prompt: Prompt
+    objects: ObjectSource
+    options: DescribeOptions
+    folder: Path
+    export: tuple[Export, ...]
+
+    def resume(self, file: Path) -> Answer:
+        """The answers for a folder's picture, kept on disk."""
+        kept, about = self.folder / ANSWERS / f"{file.stem}.json", self._about(file)
+        before = _before(kept, about, self.folder)
+        if before is not None:
+            return before
+        answers, found = self.run(file, alone=False, replaces=kept)
+        write_text(kept, jsonlib.dumps({"about": about, "answers": answers, "objects": found}))
+        return answers, found
+
+    def run(self, file: Path, *, alone: bool, replaces: Path | None = None) -> Answer:
+        """Each prompt with its captions and its files' names; and they as COCO's objects for the kinds of AS_POLYGONS.
+
+        alone: the picture is not one of a folder. replaces: kept answers whose files are about to be written over.
+        """
+        from segue.data.images import read_image
+
+        pixels = read_image(file)
+        known = {} if self.objects.graph is None else _known(self.objects.graph, file.name, pixels, alone=alone)
+        if replaces is not None:
+            replaces.unlink(missing_ok=True)
+        return self._describe(file.name, pixels, known)
+
+    def _about(self, file: Path) -> str:
+        """What the answers depend on, as text."""
+        sources = (self.describer.folder, self.objects.detector, self.objects.graph, _relations_folder(self.objects))
+        how = [__version__, asdict(self.prompt), asdict(self.options), self.objects.label, sorted(self.export)]
+        return jsonlib.dumps([*how, *map(_version, sources), _version(file)], default=str)
+
+    def _describe(self, image: str, pixels: NDArray[np.uint8], known: dict[str, Any]) -> Answer:
+        from segue.api.answers import grounded_caption_to_dict
+        from segue.data.export import to_coco, write_grounded_captions
+
+        found: Iterable[tuple[Any, list[GroundedCaption]]]
+        if self.prompt.every:
+            found = self.describer.describe_objects(pixels, **known, options=self.options)
+        else:
+            place = _arguments(self.prompt)
+            captions = self.describer.describe(pixels, **place, **known, label=self.objects.label, options=self.options)
+            found = [(None, captions)]
+        kinds, answers = (*SHOWN, *(kind for kind in self.export if kind not in AS_POLYGONS)), []
+        coco: dict[str, list[dict[str, Any]]] = {kind: [] for kind in AS_POLYGONS if kind in self.export}
+        for i, (box, captions) in enumerate(found, 1):
+            name = f"{Path(image).stem}.{i}" if self.prompt.every else Path(image).stem
+            written = write_grounded_captions(self.folder, name, pixels, captions, kinds, picture=image)
+            about = {"box": box} if self.prompt.every else self.prompt.given()
+            described = [grounded_caption_to_dict(caption) for caption in captions]
+            answers.append({"prompt": about, "captions": described, "files": [file.name for file in written]})
+            for kind, parts in coco.items():
+                parts.append(to_coco([(image, captions)], as_polygons=AS_POLYGONS[kind], sizes=[pixels.shape[:2]]))
+        return answers, coco
+
+
+def _relations_folder(objects: ObjectSource) -> Path | None:
+    from segue.api.models import find
+
+    return None if objects.relations is None else find(objects.relations)
 
 
 def _version(path: Path | str | None) -> list[Any]:
@@ -122,42 +241,46 @@ def _version(path: Path | str | None) -> list[Any]:
     return [str(Path(path).resolve()), *((s.st_mtime_ns, s.st_size) for s in (one.stat() for one in files))]
 
 
-def _before(note: Path, about: str, folder: Path) -> Told | None:
-    """What an earlier run told of the same picture, asked the same; None when there was none, or files are gone."""
-    found = read_json(note) if note.is_file() else {}
+def _before(kept: Path, about: str, folder: Path) -> Answer | None:
+    """The answers of an earlier run of the same job; None when there was none, or files are gone."""
+    from segue.data.formats.files import read_json
+
+    found = read_json(kept) if kept.is_file() else {}
     if found.get("about") != about or not all(
-        (folder / file).is_file() for one in found["told"] for file in one["files"]
+        (folder / file).is_file() for one in found["answers"] for file in one["files"]
     ):
         return None
-    return found["told"], found["objects"]
+    return found["answers"], found["objects"]
 
 
-def _slug(asked: Asked) -> str:
+def _slug(prompt: Prompt) -> str:
     """A folder's name for one prompt, so that a further one doesn't take its files; "" for every object."""
-    if asked.every:
+    if prompt.every:
         return ""
-    named = str(asked.mask.resolve()) if asked.mask else asked.box or asked.point or asked.scribble or ""
-    plain = re.sub(r"[^\w.,-]+", "-", Path(named).stem if asked.mask else named)
-    if asked.mask is None and len(plain) < 60:
+    named = str(prompt.mask.resolve()) if prompt.mask else prompt.box or prompt.point or prompt.scribble or ""
+    plain = re.sub(r"[^\w.,-]+", "-", Path(named).stem if prompt.mask else named)
+    if prompt.mask is None and len(plain) < 60:
         return plain
     return f"{plain[:50].lstrip('.')}-{hashlib.sha256(named.encode()).hexdigest()[:8]}"
 
 
-def _pictures(image: Path, asked: Asked, out: Path | None) -> list[Path]:
+def _pictures(image: Path, prompt: Prompt, out: Path | None) -> list[Path]:
     """The picture, or those of a folder."""
+    from segue.data.images import pictures_in
+
     place = image if image.is_dir() else image.parent
     if out is not None and out.resolve() == place.resolve():
-        raise InputError(f"{out}: stories would be written among the pictures, over those of such names; name another")
+        raise InputError(f"{out}: captions would be written among the pictures, over those of such names; name another")
     if not image.is_dir():
         _check_name(image)
         return [image]
-    if not asked.every:
+    if not prompt.every:
         raise InputError(f"{image}: a folder of pictures takes --every, because a place is one picture's")
     files = pictures_in(image)
     for file in files:
         _check_name(file)
     if twice := [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]:
-        raise InputError(f"{image}: two pictures are called {twice[0]}, and so would their stories; rename one")
+        raise InputError(f"{image}: two pictures are called {twice[0]}, and so would their captions; rename one")
     return files
 
 
@@ -170,47 +293,19 @@ def _check_name(image: Path) -> None:
 
 
 def _known(graph: Path, name: str, pixels: NDArray[np.uint8], alone: bool) -> dict[str, Any]:
-    """What a file with graphs tells of the picture. alone: as in `read_graph`."""
+    """The picture's regions and relations in a file with graphs. alone: as in `read_graph`."""
+    from segue.data.formats.scene_graph import read_graph
+
     height, width = pixels.shape[:2]
     regions, relations = read_graph(graph, name, (width, height), alone=alone)
     return {"regions": regions, "relations": relations}
 
 
-def _explain(
-    explainer: Describer,
-    image: str,
-    pixels: NDArray[np.uint8],
-    asked: Asked,
-    options: dict[str, Any],
-    folder: Path,
-    export: Sequence[str],
-) -> Told:
-    """Each prompt with its stories and its files' names; and they as COCO's objects for the kinds of AS_POLYGONS.
-
-    image: the picture's file name.
-    """
-    found: Iterable[tuple[Any, list[GroundedCaption]]]
-    if not asked.every:
-        found = [(None, explainer.explain(pixels, **_prompt(asked), **options))]
-    else:
-        found = explainer.each_object(pixels, **options)
-    kinds, told = (*SHOWN, *(kind for kind in export if kind not in AS_POLYGONS)), []
-    coco: dict[str, list[dict[str, Any]]] = {kind: [] for kind in AS_POLYGONS if kind in export}
-    for i, (place, stories) in enumerate(found, 1):
-        name = f"{Path(image).stem}.{i}" if asked.every else Path(image).stem
-        files = [file.name for file in write_stories(folder, name, pixels, stories, kinds, picture=image)]
-        about = {"box": place} if asked.every else {k: v for k, v in asked._asdict().items() if v}
-        told.append({"prompt": about, "stories": [of_story(s) for s in stories], "files": files})
-        for kind, parts in coco.items():
-            parts.append(to_coco([(image, stories)], as_polygons=AS_POLYGONS[kind], sizes=[pixels.shape[:2]]))
-    return told, coco
-
-
-def _card(image: Path, told: list[dict[str, Any]]) -> str:
-    """A picture on a folder's page: of each object its first story's overlay, and where the others are."""
+def _card(image: Path, answers: list[dict[str, Any]]) -> str:
+    """A picture on a folder's page: of each object the overlay of its first caption, and where the others are."""
     figures = []
-    for i, one in enumerate(told, 1):
-        name, first = quote(f"{image.stem}.{i}"), one["stories"][0]
+    for i, one in enumerate(answers, 1):
+        name, first = quote(f"{image.stem}.{i}"), one["captions"][0]
         caption = escape(first["caption"])
         figures.append(
             f'<a href="{name}.html"><figure><img loading="lazy" src="{name}.1.png" alt="{caption}">'
@@ -219,20 +314,24 @@ def _card(image: Path, told: list[dict[str, Any]]) -> str:
     return f"<section><h2>{escape(image.name)}</h2>{''.join(figures)}</section>"
 
 
-def _prompt(asked: Asked) -> dict[str, Any]:
-    """The arguments of `Describer.explain`. Raises InputError unless exactly one prompt is given."""
-    given = {name: value for name, value in asked._asdict().items() if value}
+def _arguments(prompt: Prompt) -> dict[str, Any]:
+    """The place as arguments of `Describer.describe`. Raises InputError unless exactly one prompt is given."""
+    given = prompt.given()
     if len(given) != 1:
         named = ", ".join(f"--{name}" for name in given) or "nothing"
         raise InputError(f"prompt: got {named}, expected one of --box, --point, --mask, --scribble, --every")
-    if asked.box:
-        return {"box": _numbers(asked.box, 4, "box", "x,y,w,h such as 20,30,40,50")}
-    if asked.point:
-        return {"point": _numbers(asked.point, 2, "point", "x,y such as 20,30")}
-    if asked.scribble:
-        points = [_numbers(one, 2, "scribble", "points as 'x,y x,y'") for one in asked.scribble.split()]
+    if prompt.box:
+        return {"box": _numbers(prompt.box, 4, "box", "x,y,w,h such as 20,30,40,50")}
+    if prompt.point:
+        return {"point": _numbers(prompt.point, 2, "point", "x,y such as 20,30")}
+    if prompt.scribble:
+        points = [_numbers(one, 2, "scribble", "points as 'x,y x,y'") for one in prompt.scribble.split()]
         return {"scribble": points}
-    return {"mask": read_mask(asked.mask)} if asked.mask else {}
+    if prompt.mask:
+        from segue.data.images import read_mask
+
+        return {"mask": read_mask(prompt.mask)}
+    return {}
 
 
 def _numbers(text: str, count: int, name: str, expected: str) -> tuple[float, ...]:
@@ -245,13 +344,14 @@ def _numbers(text: str, count: int, name: str, expected: str) -> tuple[float, ..
     return found
 
 
-def _lines(told: list[dict[str, Any]]) -> list[str]:
+def _lines(answers: list[dict[str, Any]]) -> list[str]:
     lines = []
-    for one in told:
-        for story in one["stories"]:
-            lines.append(f"{story['score']:<8.3g}{story['caption']}")
+    for one in answers:
+        for caption in one["captions"]:
+            lines.append(f"{caption['score']:<8.3g}{caption['caption']}")
             lines += [
-                f"        {k['score']:.2f}  {k['phrase']} -> {k['label']}, {k['area']} px" for k in story["links"]
+                f"        {k['score']:.2f}  {k['phrase']} -> {k['label']}, {k['area']} px"
+                for k in caption["groundings"]
             ]
         lines.append("files   " + "  ".join(one["files"]))
     return lines

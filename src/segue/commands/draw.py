@@ -1,58 +1,66 @@
-"""`segue draw` and `segue tell`: layouts and captions from the command line to files."""
+"""`segue draw`: a sentence in, layouts out."""
 
 from __future__ import annotations
 
-import json
+import json as jsonlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
+from tyro.conf import Positional, arg
 
-from segue.api.answers import of_layout
-from segue.api.illustrator import Illustrator, Layout, load_illustrator
-from segue.data.images import write_image
-from segue.data.layouts import paint, read_layout, write_class_masks, write_layout, write_panoptic
-from segue.data.visualize import heat_map
-from segue.options import Decoding
-from segue.types import InputError
+from segue.options import DrawOptions
 
-EXPORTS = ("panoptic", "masks", "heat")
+if TYPE_CHECKING:
+    from segue.api.illustrator import Illustrator, Layout
+
+Export = Literal["panoptic", "masks", "heat"]
 
 
-def draw_files(
-    caption: str,
-    model: str,
-    out: Path,
-    *,
-    num: int,
-    image: Path | None,
-    keep: Path | None,
-    seed: int,
-    steps: int,
-    guidance: float,
-    temperature: float,
-    tries: int,
-    export: tuple[str, ...],
-    device: str,
-) -> list[dict[str, Any]]:
-    """Draw layouts of a caption into files; what came of each. Arguments as in `segue.cli.draw`."""
-    if odd := sorted(set(export) - set(EXPORTS)):
-        raise InputError(f"export: got {', '.join(odd)}, expected some of {', '.join(EXPORTS)}")
+def draw(
+    caption: Positional[str],
+    /,
+    model: str = "crossmodal-scenes",
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("layouts"),
+    image: Path | None = None,
+    keep: Path | None = None,
+    export: tuple[Export, ...] = (),
+    json: bool = False,
+    device: str = "cpu",
+    drawing: DrawOptions = DrawOptions(),
+) -> None:
+    """Draw semantic layouts of a sentence.
+
+    Args:
+        caption: the sentence.
+        model: a bundled name or a checkpoint folder.
+        out: folder for layout-N.png (class positions, with a palette) and layout-N-colours.png.
+        image: a picture whose layout it is to be: caption and image instead of the caption alone.
+        keep: a layout of which all but 255 is kept, and the rest drawn to fit.
+        export: also write panoptic (COCO), masks (a PNG for each class), heat (where each noun of the caption counts).
+        json: print one JSON object.
+        device: cpu, cuda, ...
+        drawing: how layouts are drawn.
+    """
+    from segue.api.illustrator import load_illustrator
+    from segue.data.layouts import read_layout
+
     illustrator = load_illustrator(model, device=device)
     kept = None if keep is None else read_layout(keep, len(illustrator.classes))
-    layouts = illustrator.draw(
-        caption, num=num, image=image, keep=kept, seed=seed,
-        steps=steps, guidance=guidance, temperature=temperature, tries=tries,
-    )  # fmt: skip
+    layouts = illustrator.draw(caption, image=image, keep=kept, options=drawing)
     unseen = illustrator.unseen_words(caption)
-    written = []
+    drawn = []
     for i, layout in enumerate(layouts):
         heat = _write_heat(illustrator, layout, out, i, image) if "heat" in export else {}
-        written.append(_write(layout, out, i, export) | {"unseen_words": unseen} | heat)
-    return written
+        drawn.append(_write(layout, out, i, export) | {"unseen_words": unseen} | heat)
+    shown = (f"{one['file']}: " + ", ".join(f"{k} {v:.0%}" for k, v in one["areas"].items()) for one in drawn)
+    print(jsonlib.dumps({"layouts": drawn}, indent=2) if json else "\n".join(shown))
 
 
-def _write(layout: Layout, out: Path, number: int, export: tuple[str, ...]) -> dict[str, Any]:
+def _write(layout: Layout, out: Path, number: int, export: tuple[Export, ...]) -> dict[str, Any]:
+    from segue.api.answers import layout_to_dict
+    from segue.data.images import write_image
+    from segue.data.layouts import paint, write_class_masks, write_layout, write_panoptic
+
     labels, classes = layout.labels, layout.classes
     file = out / f"layout-{number}.png"
     write_layout(labels, file, len(classes))
@@ -61,54 +69,21 @@ def _write(layout: Layout, out: Path, number: int, export: tuple[str, ...]) -> d
         write_panoptic(labels, out / f"layout-{number}-panoptic.png", classes)
     if "masks" in export:
         write_class_masks(labels, out / f"layout-{number}-masks", classes)
-    return {"file": str(file), "caption": layout.caption, **of_layout(layout)}
+    return {"file": str(file), "caption": layout.caption, **layout_to_dict(layout)}
 
 
 def _write_heat(
     illustrator: Illustrator, layout: Layout, out: Path, number: int, image: Path | None
 ) -> dict[str, dict[str, str]]:
-    """A picture for each noun of the caption: the layout, and over it how much each part looks at the noun."""
-    nouns, files = illustrator.nouns(layout.caption), {}
+    """A picture for each noun of the caption: the layout, and over it how much each part attends to the noun."""
+    from segue.data.images import write_image
+    from segue.data.layouts import paint
+    from segue.data.visualize import heat_map
+
+    nouns, files = illustrator.nouns(layout.caption), dict[str, str]()
     below = paint(layout.labels, len(layout.classes)) // 2
     for word, values in illustrator.heat_maps(layout.labels, layout.caption, image):
         if word in nouns and word not in files:
             files[word] = str(out / f"layout-{number}-heat-{word}.png")
             write_image(heat_map(below, values), Path(files[word]))
     return {"heat": files}
-
-
-def tell_file(
-    mask: Path,
-    model: str,
-    *,
-    palette: str,
-    image: Path | None,
-    num: int,
-    top_p: float,
-    seed: int,
-    device: str,
-) -> list[dict[str, Any]]:
-    """Tell a layout in captions. Arguments as in `segue.cli.tell`."""
-    illustrator = load_illustrator(model, device=device)
-    colours = None if palette in ("segue", "scenes") else _colours(Path(palette))
-    labels = read_layout(mask, len(illustrator.classes), colours)
-    options = Decoding(
-        max_tokens=illustrator.max_words, num=num, beams=1 if top_p else max(4, num), top_p=top_p, seed=seed
-    )
-    told = illustrator.tell(labels, image=image, decoding=options)
-    return [{"caption": one.caption, "score": one.score, "condition": one.condition} for one in told]
-
-
-def _colours(path: Path) -> np.ndarray:
-    """(n, 3) colours of a JSON list [[r, g, b], ...] in the order of the classes."""
-    try:
-        colours = np.array(json.loads(path.read_text()), np.uint8)
-    except (OSError, ValueError, OverflowError, TypeError) as error:
-        raise InputError(
-            f"{path}: no palette could be read ({error}); expected JSON such as [[0, 0, 255], ...]"
-        ) from error
-    if colours.ndim != 2 or colours.shape[1] != 3:
-        raise InputError(
-            f"{path}: got shape {colours.shape}, expected a list of [red, green, blue], one for each class"
-        )
-    return colours

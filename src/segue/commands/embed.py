@@ -1,33 +1,52 @@
-"""`segue embed`: a folder of pictures, or a file of texts, into a store of a pair's embeddings."""
+"""`segue embed`: a folder of pictures, or a file of texts, into a store of a dual encoder's embeddings."""
 
 from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from segue.api.embedding import embed_items
-from segue.data.embedding_store import Item, picture_items, text_items
-from segue.data.images import PICTURES, pictures_in
-from segue.methods.dual_encoder.checkpoint import load_dual_encoder
+from tyro.conf import Positional, arg
+
 from segue.types import InputError
 
+if TYPE_CHECKING:
+    from segue.data.embedding_store import Item
 
-def embed_files(
-    source: Path,
-    out: Path,
-    pair: str,
-    *,
+
+def embed(
+    source: Positional[Path],
+    /,
+    out: Annotated[Path, arg(aliases=["-o"])],
+    encoder: str = "scenes-encoder",
     on_bad: Literal["stop", "skip"] = "stop",
-    batch_size: int = 0,
+    batch_size: int | None = None,
     shard_rows: int = 4096,
+    json: bool = False,
     device: str = "cpu",
-) -> dict[str, Any]:
-    """Fill the store `out`, or go on filling it; what came of it. Arguments as in `segue.cli.embed`."""
+) -> None:
+    """Write the embeddings of pictures or texts to a store.
+
+    The same command resumes a run that was stopped.
+
+    Args:
+        source: a folder of pictures, or a .txt or .txt.gz with one text a line.
+        out: the store, a folder: float16 shards (.npy) and manifest.json.
+        encoder: a dual encoder: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER (CLIP or SigLIP).
+        on_bad: what to do with what can't be read: stop before computing, or skip it and name it in the manifest.
+        batch_size: how many at once; 32 pictures or 256 texts unless given.
+        shard_rows: rows of a shard; a kill loses one at most.
+        json: print one JSON object.
+        device: cpu, cuda, ...
+    """
+    from segue.api.embedding import embed_items
+    from segue.commands.parsing import print_result
+    from segue.methods.dual_encoder.checkpoint import load_dual_encoder
+
     kind, items = find_items(source)
-    embedder = load_dual_encoder(pair, device=device)
-    store = embed_items(kind, items, out, embedder, pair, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows)
-    return {
+    model = load_dual_encoder(encoder, device=device)
+    store = embed_items(kind, items, out, model, encoder, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows)
+    found = {
         "store": str(out),
         "kind": kind,
         "rows": len(store),
@@ -36,10 +55,14 @@ def embed_files(
         "bad": len(store.bad),
         "bad_names": list(store.bad)[:100],
     }
+    print_result(found, json)
 
 
 def find_items(source: Path) -> tuple[str, list[Item]]:
     """("images", the pictures below a folder, by path) or ("texts", the lines of a .txt or .txt.gz, by number)."""
+    from segue.data.embedding_store import picture_items, text_items
+    from segue.data.images import PICTURES, pictures_in
+
     if source.is_dir():
         found = pictures_in(source, deep=True)
         return "images", picture_items((p.relative_to(source).as_posix(), p) for p in found)

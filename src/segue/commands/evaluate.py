@@ -5,50 +5,83 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from segue.api import load_labeller, load_segmenter
-from segue.api.models import find, method_of
-from segue.data.medical.lvit import read_lvit
-from segue.data.medical.note_batches import load_examples
-from segue.evaluation.labels import evaluate_label_maps
-from segue.evaluation.notes import evaluate
-from segue.methods.cocu.vocabulary import read_vocabulary
-from segue.metrics.masks import Empty
+from tyro.conf import Positional
+
+from segue.options import LabelOptions, SegmentOptions
 from segue.types import InputError
 
 
-def evaluate_files(
-    model: str,
+def evaluate(
+    model: Positional[str],
+    /,
     data: Path,
-    split: str,
-    *,
-    protocol: str | None = None,
+    split: Literal["train", "val", "test"] = "test",
     vocabulary: Path | None = None,
-    empty: Empty | None = None,
-    tta: bool = False,
-    window: int = 0,
-    hard: bool = False,
-    prompt: str | None = None,
-    top_k: int | None = None,
+    empty: Literal["zero", "one", "skip"] | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
+    json: bool = False,
     device: str = "cpu",
+    with_notes: SegmentOptions = SegmentOptions(),
+    with_labels: LabelOptions = LabelOptions(),
+) -> None:
+    """Score a model that reads notes on noted pictures, or a GroupViT on label maps; each on the picture's own grid.
+
+    Args:
+        model: a bundled name or a checkpoint folder.
+        data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks.
+        split: which split to score.
+        vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
+        empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
+            always counts it 0.
+        on_bad: stop at unreadable examples, or skip them and report it.
+        json: print one JSON object.
+        device: cpu, cuda, ...
+        with_notes: options of models that read notes.
+        with_labels: options of a GroupViT.
+    """
+    from segue.api.models import find, method_of
+    from segue.commands.parsing import print_result
+    from segue.commands.segment import refuse_options
+
+    if method_of(find(model)) == "cocu":
+        refuse_options(f"are for models that read notes, and {model} names pixels", with_notes)
+        _refuse(f"{model} names pixels", empty=empty)
+        found = _score_labels(model, data, split, vocabulary, on_bad, device, with_labels)
+    else:
+        refuse_options(f"are for a GroupViT, and {model} outlines what notes describe", with_labels)
+        _refuse(f"{model} outlines what notes describe", vocabulary=vocabulary)
+        found = _score_notes(model, data, split, empty, on_bad, device, with_notes)
+    print_result(found, json)
+
+
+def _score_notes(
+    model: str, data: Path, split: str, empty: Any, on_bad: Any, device: str, options: SegmentOptions
 ) -> dict[str, Any]:
-    """See `segue.cli.evaluate`, whose arguments these are."""
-    if method_of(find(model)) != "cocu":
-        _refuse(
-            f"{model} outlines what notes describe", protocol=protocol is not None, vocabulary=vocabulary is not None,
-            hard=hard, prompt=prompt is not None, top_k=top_k is not None,
-        )  # fmt: skip
-        predictor = load_segmenter(model, device=device)
-        examples = load_examples(read_lvit(data, split), on_bad=on_bad)
-        return evaluate(predictor, examples, empty=empty or "one", tta=tta, window=window)
-    _refuse(f"{model} names pixels", empty=empty is not None, tta=tta, window=window != 0)
+    from segue.api.segmenter import load_segmenter
+    from segue.data.medical.lvit import read_lvit
+    from segue.data.medical.note_batches import load_examples
+    from segue.evaluation.notes import evaluate
+
+    predictor = load_segmenter(model, device=device)
+    examples = load_examples(read_lvit(data, split), on_bad=on_bad)
+    return evaluate(predictor, examples, empty=empty or "one", options=options)
+
+
+def _score_labels(
+    model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions
+) -> dict[str, Any]:
+    from segue.api.open_vocabulary import load_open_vocabulary
+    from segue.evaluation.labels import evaluate_label_maps
+    from segue.methods.cocu.vocabulary import read_vocabulary
+
     concepts = read_vocabulary(vocabulary).concepts if vocabulary else None
-    labeller = load_labeller(model, device=device)
-    options: dict[str, Any] = {"concepts": concepts, "on_bad": on_bad, "hard": hard, "prompt": prompt, "top_k": top_k}
-    return {"model": model} | evaluate_label_maps(labeller, data, split, protocol, **options)
+    predictor = load_open_vocabulary(model, device=device)
+    return {"model": model} | evaluate_label_maps(
+        predictor, data, split, concepts=concepts, on_bad=on_bad, options=options
+    )
 
 
-def _refuse(why: str, **given: bool) -> None:
+def _refuse(why: str, **given: Any) -> None:
     """Refuse options that this kind of model doesn't have."""
-    if wrong := [name for name, there in given.items() if there]:
-        raise InputError(f"--{wrong[0].replace('_', '-')}: {why}, which has no such option; leave it out")
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise InputError(f"--{wrong[0]}: {why}, which has no such option; leave it out")

@@ -10,40 +10,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api import NamedMap, load_labeller
-from segue.api.answers import of_map
-from segue.api.labeller import changed_card, find_protocol
+from segue.api.answers import label_map_to_dict
+from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
 from segue.commands.segment_notes import check_targets, overlay_of, write_answers
 from segue.data.images import pictures_in, read_image, write_image, write_index
 from segue.data.visualize import name_classes, palette
-from segue.methods.cocu.inference import EvalProtocol, parse_labels
+from segue.methods.cocu.inference import parse_labels
+from segue.options import LabelOptions
 from segue.types import InputError
 
-MODEL = "cocu-scenes"
-MOST = 255  # names that a PNG of one byte a pixel holds beside background
+MOST_NAMES = 255  # that a PNG of one byte a pixel holds beside background
 
 
-def label_files(
+def segment_by_labels(
     image: Path,
     labels: str,
+    *,
     model: str,
     out: Path | None,
+    coco: Path | None,
     as_json: bool,
-    card: str | None = None,
-    background: float | None = None,
-    device: str = "cpu",
-    coco: Path | None = None,
-    **changes: Any,
+    device: str,
+    options: LabelOptions,
 ) -> None:
-    """See `segue.cli.segment`, whose arguments these are. changes: of the card, for `changed_card`."""
+    """The work of `segue segment --labels`; see there."""
     names = parse_labels(labels)
-    if len(names) > MOST:
-        raise InputError(f"labels: got {len(names)} names, expected at most {MOST}, which a PNG holds; use segue.load")
-    given = None if card is None else find_protocol(card)
+    if len(names) > MOST_NAMES:
+        raise InputError(
+            f"labels: got {len(names)} names, expected at most {MOST_NAMES}, which a PNG holds; use segue.load"
+        )
     files, targets = _files(image, out)
     check_targets(files, targets)
-    predictor = load_labeller(model, device=device)
-    used = changed_card(given or predictor.card, **changes)
+    predictor = load_open_vocabulary(model, device=device)
+    protocol = asdict(predictor.chosen_protocol(options))
     failed: list[str] = []
     found: list[tuple[str, Any]] = []
     for path, target in zip(files, targets, strict=True):
@@ -52,8 +51,8 @@ def label_files(
         except InputError as error:
             failed.append(str(error))
             continue
-        answer = predictor.segment(pixels, names, card=used, background=background)
-        _tell(_write(path.name, pixels, answer, target) | {"card": _card(used, background)}, as_json)
+        answer = predictor.segment(pixels, names, options=options)
+        _print(_write(path.name, pixels, answer, target) | {"protocol": protocol}, as_json)
         if coco is not None:
             found.append((path.name, answer))
     if coco is not None:
@@ -75,23 +74,18 @@ def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
     return [image], [target]
 
 
-def _card(card: EvalProtocol, background: float | None) -> dict[str, Any]:
-    found = asdict(card)
-    return found if background is None else found | {"threshold": background or None}
-
-
-def _write(name: str, pixels: NDArray[np.uint8], answer: NamedMap, target: Path) -> dict[str, Any]:
+def _write(name: str, pixels: NDArray[np.uint8], answer: LabelMap, target: Path) -> dict[str, Any]:
     overlay = overlay_of(target)
     index = answer.index.astype(np.uint8)
     write_index(index, target, palette(len(answer.names)))
     write_image(name_classes(pixels, index, answer.names), overlay)
-    return {"image": name, "classes": of_map(answer), "map": str(target), "overlay": str(overlay)}
+    return {"image": name, "classes": label_map_to_dict(answer), "map": str(target), "overlay": str(overlay)}
 
 
-def _tell(told: dict[str, Any], as_json: bool) -> None:
+def _print(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(answer, ensure_ascii=False))
         return
-    found = sorted((one for one in told["classes"] if one["area"]), key=lambda one: -one["area"])
+    found = sorted((one for one in answer["classes"] if one["area"]), key=lambda one: -one["area"])
     shares = ", ".join(f"{one['name']} {one['share']:.1%} (score {one['score']:.2f})" for one in found)
-    print(f"{told['image']}  {shares}  map {told['map']}  overlay {told['overlay']}")
+    print(f"{answer['image']}  {shares}  map {answer['map']}  overlay {answer['overlay']}")

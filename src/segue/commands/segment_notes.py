@@ -1,4 +1,4 @@
-"""`segue segment`: files and folders in; masks, overlays and numbers out."""
+"""`segue segment` by notes: files and folders in; masks, overlays and numbers out."""
 
 from __future__ import annotations
 
@@ -14,57 +14,63 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from segue.api import Explanation, NamedMap, Segmenter, load_segmenter, read_notes
-from segue.api.answers import DESCRIBED, as_story, of_segmentation
+from segue.api.answers import DESCRIBED, mask_as_grounded_caption, segmentation_to_dict
+from segue.api.open_vocabulary import LabelMap
+from segue.api.segmenter import Attribution, Segmenter, load_segmenter, read_notes
 from segue.data.export import write_coco
 from segue.data.images import VOLUMES, pictures_in, read_image, write_image, write_mask
 from segue.data.visualize import heat_map, outline
+from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation
 
+BATCH = 16
 
-def segment_files(
+
+def segment_by_notes(
     image: Path,
     note: str | None,
     notes: Path | None,
+    *,
     model: str,
     out: Path | None,
+    attribution: bool,
+    coco: Path | None,
     as_json: bool,
-    threshold: float,
-    tta: bool,
-    window: int,
-    explain: bool,
     device: str,
-    coco: Path | None = None,
+    options: SegmentOptions,
 ) -> None:
-    """See `segue.cli.segment`, whose arguments these are."""
-    options: dict[str, Any] = {"threshold": threshold, "tta": tta, "window": window}
+    """The work of `segue segment` without labels; see there."""
     if note is not None and notes is not None:
         raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
     if image.is_dir() or notes is not None:
+        if attribution:
+            raise InputError("--attribution takes one picture at a time")
         pairs = _pairs(image, note, notes)
         predictor = load_segmenter(model, device=device)
-        _segment_folder(predictor, pairs, out or Path("masks"), as_json, explain, options, coco)
+        _segment_folder(predictor, pairs, out or Path("masks"), as_json, options, coco)
         return
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of pictures")
-    predictor = load_segmenter(model, device=device, explain=explain)
     if image.name.lower().endswith(VOLUMES):
         if coco is not None:
             raise InputError("--coco takes flat pictures; a volume's masks are written as NIfTI")
-        _segment_volume(predictor, image, note, out, as_json, explain, options)
+        if attribution:
+            raise InputError("--attribution takes a flat picture; save the slice that you mean as PNG")
+        _segment_volume(load_segmenter(model, device=device), image, note, out, as_json, options)
         return
+    if attribution and note is None:
+        raise InputError("--attribution shows which words counted: give a --note")
+    predictor = load_segmenter(model, device=device, attribution=attribution)
     target = out or Path(f"{image.stem}.mask.png")
     check_targets([image], [target])
     pixels = read_image(image)
-    answer = predictor.segment(pixels, note, **options)
-    told = _write(image.name, pixels, answer, target)
-    if explain:
-        if note is None:
-            raise InputError("--explain shows which words counted: give a --note")
-        told |= _write_explanation(pixels, predictor.explain(pixels, note), target)
+    answer = predictor.segment(pixels, note, options=options)
+    found = _write(image.name, pixels, answer, target)
+    if attribution and note is not None:
+        found |= _write_attribution(pixels, predictor.attribute(pixels, note), target)
     if coco is not None:
         write_answers(coco, [(image.name, answer)], (DESCRIBED,))
-    _tell(told, as_json)
+    _print(found, as_json)
 
 
 def check_targets(files: Sequence[Path], targets: Sequence[Path]) -> None:
@@ -86,12 +92,12 @@ def overlay_of(target: Path) -> Path:
 
 
 def write_answers(
-    coco: Path, answers: Sequence[tuple[str, Segmentation | NamedMap]], categories: Sequence[str]
+    coco: Path, answers: Sequence[tuple[str, Segmentation | LabelMap]], categories: Sequence[str]
 ) -> None:
     """One COCO file of the answers to pictures by their file names."""
     sizes = [(a.mask if isinstance(a, Segmentation) else a.index).shape for _, a in answers]
-    told = [(name, [as_story(answer)]) for name, answer in answers]
-    write_coco(coco, told, categories, sizes=[(h, w) for h, w in sizes])
+    found = [(name, [mask_as_grounded_caption(answer)]) for name, answer in answers]
+    write_coco(coco, found, categories, sizes=[(h, w) for h, w in sizes])
 
 
 def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
@@ -108,24 +114,21 @@ def _segment_folder(
     pairs: list[tuple[Path, str | None]],
     out: Path,
     as_json: bool,
-    explain: bool,
-    options: dict[str, Any],
+    options: SegmentOptions,
     coco: Path | None,
 ) -> None:
-    if explain:
-        raise InputError("--explain takes one picture at a time")
     targets = _targets([path for path, _ in pairs], out)
     check_targets([path for path, _ in pairs], targets)
     out.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
-    found: list[tuple[str, Segmentation | NamedMap]] = []
+    found: list[tuple[str, Segmentation | LabelMap]] = []
     readable = _readable(pairs, targets, failed)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("segmenting", total=len(pairs))
-        while part := list(islice(readable, 16)):
-            answers = predictor.segment_many([p for _, p, _, _ in part], [n for _, _, n, _ in part], **options)
+        while part := list(islice(readable, BATCH)):
+            answers = predictor.segment_many([p for _, p, _, _ in part], [n for _, _, n, _ in part], options=options)
             for (path, pixels, _, target), answer in zip(part, answers, strict=True):
-                _tell(_write(path.name, pixels, answer, target), as_json)
+                _print(_write(path.name, pixels, answer, target), as_json)
                 if coco is not None:
                     found.append((path.name, answer))
                 progress.advance(bar)
@@ -157,27 +160,17 @@ def _readable(
 
 
 def _segment_volume(
-    predictor: Segmenter,
-    path: Path,
-    note: str | None,
-    out: Path | None,
-    as_json: bool,
-    explain: bool,
-    options: dict[str, Any],
+    predictor: Segmenter, path: Path, note: str | None, out: Path | None, as_json: bool, options: SegmentOptions
 ) -> None:
     from segue.data.medical.volumes import read_volume, write_like
 
-    if explain:
-        raise InputError("--explain takes a flat picture; save the slice that you mean as PNG")
     volume = read_volume(path)
-    answers = list(predictor.segment_many(volume.slices, [note] * len(volume.slices), **options))
+    answers = list(predictor.segment_many(volume.slices, [note] * len(volume.slices), options=options))
     target = out or Path(path.name.split(".")[0] + ".mask.nii.gz")
     write_like(volume, np.stack([a.mask for a in answers]), target)
     areas = [a.area for a in answers]
-    _tell(
-        {"image": path.name, "note": note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)},
-        as_json,
-    )
+    found = {"image": path.name, "note": note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}
+    _print(found, as_json)
 
 
 def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:
@@ -187,13 +180,13 @@ def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) ->
     write_image(outline(pixels, answer.mask), overlay)
     return {
         "image": name,
-        **of_segmentation(answer),
+        **segmentation_to_dict(answer),
         "mask": str(target),
         "overlay": str(overlay),
     }
 
 
-def _write_explanation(pixels: np.ndarray, why: Explanation, target: Path) -> dict[str, Any]:
+def _write_attribution(pixels: np.ndarray, why: Attribution, target: Path) -> dict[str, Any]:
     files = {}
     for name, values in (("patches", why.patches), ("gradcam", why.gradcam)):
         path = target.with_name(f"{target.stem}.{name}.png")
@@ -202,8 +195,8 @@ def _write_explanation(pixels: np.ndarray, why: Explanation, target: Path) -> di
     return files | {"words": [[word, round(weight, 4)] for word, weight in why.words]}
 
 
-def _tell(told: dict[str, Any], as_json: bool) -> None:
+def _print(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(told))
+        print(json.dumps(found))
     else:
-        print("  ".join(f"{k} {v}" for k, v in told.items() if v is not None))
+        print("  ".join(f"{key} {value}" for key, value in found.items() if value is not None))

@@ -3,8 +3,8 @@
 | name ends in (each also with .gz) | what is read |
 |---|---|
 | .txt | one caption a line |
-| .jsonl | one object a line: caption (or text, sentence), and the picture it is of: image, image_id, picture or url |
-| .tsv | CC3M: caption TAB url, without a header |
+| .jsonl | a line is a JSON string, or an object: caption (or text, sentence), and image (or image_id, picture, url) |
+| .tsv | CC3M's caption TAB url or CC12M's url TAB caption, without a header |
 | .json | Karpathy's images[].sentences[].raw, COCO's annotations[].caption, or a list of captions (SS1M) |
 
 Lines end at "\\n" and nowhere else. Inside a caption every run of white space (tabs, CR, U+2028) becomes one space.
@@ -12,21 +12,20 @@ Lines end at "\\n" and nowhere else. Inside a caption every run of white space (
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.lines import read_lines, read_text
 from segue.types import InputError
 
-LONGEST_LINE = 1 << 20  # bytes
 _CAPTION_KEYS = ("caption", "text", "sentence")
 _PICTURE_KEYS = ("image", "image_id", "picture", "url")
 
@@ -71,17 +70,24 @@ def read_corpus(path: Path, *, split: str = "train", max_words: int | None = Non
 
 
 def stream_captions(path: Path, *, split: str = "train") -> Iterator[Caption]:
-    """The captions of a file one after another, blank ones left out; repeats stay. Arguments as in `read_corpus`."""
+    """The captions of a file one after another, blank ones left out; repeats stay. Arguments as in `read_corpus`.
+
+    Raises InputError at once when the file's name tells no known format, and while reading as `read_corpus` does.
+    """
     readers: dict[str, Callable[[Path], Iterator[Caption]]] = {
         ".txt": _read_txt,
         ".jsonl": _read_jsonl,
-        ".tsv": _read_tsv,
-        ".json": lambda p: _read_json(p, split),
+        ".tsv": read_tsv,
+        ".json": partial(_read_json, split=split),
     }
-    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if kind not in readers:
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix not in readers:
         raise InputError(f"{path}: can't tell its format; let its name end in {', '.join(readers)}, or that and .gz")
-    for caption in readers[kind](path):
+    return _tidied(readers[suffix], path)
+
+
+def _tidied(read: Callable[[Path], Iterator[Caption]], path: Path) -> Iterator[Caption]:
+    for caption in read(path):
         text = " ".join(caption.text.split())
         if text:
             yield Caption(text, caption.picture)
@@ -97,64 +103,55 @@ def distinct(captions: Iterable[Caption]) -> Iterator[Caption]:
             yield caption
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file and their numbers from 1, without their ends."""
-    with _opened(path) as file:
-        number = 0
-        while raw := _line(file, path, number + 1):
-            number += 1
-            try:
-                yield number, raw.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); "
-                    "convert it, for instance with iconv -f LATIN1 -t UTF-8"
-                ) from error
+def read_tsv(path: Path) -> Iterator[Caption]:
+    """The rows of a CC3M or CC12M file as they stand in it, blank lines left out; the picture's name is its address.
+
+    The address may stand on either side of the tab. Where neither side is one, the caption comes first. Raises
+    InputError, with the line, for a line without a tab.
+    """
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        text, tab, address = line.rpartition("\t")  # a tab may stand in the caption, never in the address
+        if not tab:
+            raise InputError(
+                f"{path}, line {number}: got no tab in {line[:60]!r}, expected a caption and an address with a tab "
+                "between them, as CC3M and CC12M have it; let the name of a list of captions end in .txt"
+            )
+        first, _, rest = line.partition("\t")
+        if _is_address(first) and not _is_address(address):
+            text, address = rest, first
+        yield Caption(text.strip(), address.strip())
 
 
-def _line(file: IO[bytes], path: Path, number: int) -> bytes:
-    raw = _guarded(path, lambda: file.readline(LONGEST_LINE + 1))
-    if len(raw) > LONGEST_LINE:
-        raise InputError(
-            f"{path}, line {number}: longer than {LONGEST_LINE:,} bytes, expected a caption; put one caption on a line"
-        )
-    return raw
+def _is_address(text: str) -> bool:
+    return text.strip().lower().startswith(("http://", "https://", "ftp://"))
 
 
 def _read_txt(path: Path) -> Iterator[Caption]:
-    for _, line in _lines(path):
+    for _, line in read_lines(path):
         yield Caption(line)
 
 
-def _read_tsv(path: Path) -> Iterator[Caption]:
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        text, tab, url = line.rpartition("\t")  # a tab may stand in the caption, never in the url
-        if not tab:
-            raise InputError(f"{path}, line {number}: got no tab, expected CC3M's caption TAB url; name a list .txt")
-        yield Caption(text, url.strip())
-
-
 def _read_jsonl(path: Path) -> Iterator[Caption]:
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        row = _parsed(line, where)
-        text = next((row[k] for k in _CAPTION_KEYS if k in row), None) if isinstance(row, dict) else None
-        if not isinstance(text, str):
-            raise InputError(f"{where}: got {line[:60]!r}, expected an object with one of {', '.join(_CAPTION_KEYS)}")
-        yield Caption(text, str(next((row[k] for k in _PICTURE_KEYS if k in row), "")))
+    for number, line in read_lines(path):
+        if line.strip():
+            yield _of_json(line, f"{path}, line {number}")
+
+
+def _of_json(line: str, where: str) -> Caption:
+    row = _parsed(line, where)
+    if isinstance(row, str):
+        return Caption(row)
+    text = next((row[k] for k in _CAPTION_KEYS if k in row), None) if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        keys = ", ".join(_CAPTION_KEYS)
+        raise InputError(f"{where}: got {line[:60]!r}, expected an object with one of {keys}, or a JSON string")
+    return Caption(text, str(next((row[k] for k in _PICTURE_KEYS if k in row), "")))
 
 
 def _read_json(path: Path, split: str) -> Iterator[Caption]:
-    with _opened(path) as file:
-        raw = _guarded(path, file.read)
-    try:
-        data = _parsed(raw.decode("utf-8-sig"), str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
+    data = _parsed(read_text(path), str(path))
     if isinstance(data, list) and all(isinstance(text, str) for text in data):
         return iter([Caption(text) for text in data])
     for key, read in (("annotations", _coco), ("images", _karpathy)):
@@ -173,9 +170,18 @@ def _coco(rows: list[dict[str, Any]], split: str) -> list[Caption]:
 
 
 def _karpathy(rows: list[dict[str, Any]], split: str) -> list[Caption]:
-    splits = {"train", "restval"} if split == "train" else {split}
-    mine = [row for row in rows if row["split"] in splits]
-    return [Caption(str(s["raw"]), str(row["filename"])) for row in mine for s in row["sentences"]]
+    mine = [row for row in rows if karpathy_split(row) == split]
+    return [Caption(text, str(row["filename"])) for row in mine for text in karpathy_captions(row)]
+
+
+def karpathy_split(entry: Any) -> str:
+    """The split of an entry of Karpathy's `images`; `restval` is train."""
+    return "train" if entry["split"] == "restval" else str(entry["split"])
+
+
+def karpathy_captions(entry: Any) -> tuple[str, ...]:
+    """The captions of an entry of Karpathy's `images`, as they were written where that is kept."""
+    return tuple((s["raw"] if "raw" in s else " ".join(s["tokens"])).strip() for s in entry["sentences"])
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -183,19 +189,3 @@ def _parsed(text: str, where: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise InputError(f"{where}: not readable as JSON ({error}); copy or export it again") from error
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return cast(IO[bytes], gzip.open(path, "rb")) if path.name.endswith(".gz") else path.open("rb")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; check the path and its spelling") from error
-    except OSError as error:
-        raise InputError(f"{path}: can't be opened ({error.strerror}); expected a file of captions") from error
-
-
-def _guarded(path: Path, read: Callable[[], bytes]) -> bytes:
-    try:
-        return read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: can't be read to its end ({error}); the file is cut or broken") from error

@@ -1,10 +1,10 @@
-"""Embeddings on disk: memory-mapped float16 shards and a manifest; filled in pieces, resumed after a kill.
+"""Embeddings on disk: memory-mapped float16 shards and a manifest; written shard by shard, resumed after a kill.
 
-    STORE/manifest.json        what the rows are: names in order, width, rows of each shard, fingerprints, bad ones
+    STORE/manifest.json        names of the rows in order, width, rows of each shard, fingerprints, unreadable inputs
     STORE/shard-00000.npy      (rows, width) float16, NumPy's own format
 
-The manifest is written first and never changes; a shard is there whole or not at all. A shard is a function of its
-inputs alone (its batches start with it), so that a store filled in ten runs equals one filled in one, byte for byte.
+The manifest is written first and never changes; a shard is there whole or not at all. A shard is a function of its own
+inputs (its batches start with it), so that a store filled in ten runs equals one filled in one, byte for byte.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ _FORMAT = "segue-store-1"
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to embed. name: unique in its store. content: what tells its content apart, such as a sha256.
+    """One picture or text to embed.
 
+    name: unique in its store. content_key: the same for the same content only: a hash of it, or a short text itself.
     load: reads it; raises InputError when it can't be read.
     """
 
     name: str
-    content: str
+    content_key: str
     load: Callable[[], Any]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a store is filled: all of it decides the bytes, so a store is resumed under the same plan only.
+class StorePlan:
+    """How a store is filled. All of it decides the bytes, so a store is resumed under the same plan only.
 
-    embedder: the fingerprint of what embeds. kind: "images" or "texts". width: of a row. shard_rows: rows of a shard.
-    batch_size: how many are embedded at once (the last bits of a float may hang on it).
+    embedder: fingerprint of the encoder. kind: "images" or "texts". width: of a row. shard_rows: rows of a shard.
+    batch_size: items embedded at once (the last bits of a float may depend on it).
+    Raises InputError for a width, shard_rows or batch_size below 1.
     """
 
     embedder: str
@@ -63,7 +65,11 @@ class Plan:
 
 
 class EmbeddingStore:
-    """A finished store. len(store) rows, `names` in the same order; rows are memory-mapped, never read as a whole."""
+    """A finished store: len(store) rows and their `names`; rows are memory-mapped, never read as a whole.
+
+    bad: inputs that were skipped, by name, with the reason.
+    Raises InputError for a folder that is no store, and for one that is not completely filled.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -82,7 +88,7 @@ class EmbeddingStore:
 
     @cached_property
     def shards(self) -> list[NDArray[np.float16]]:
-        """The (rows, width) float16 memory maps, one a shard."""
+        """The (rows, width) float16 memory maps, one for each shard. Raises InputError for a broken one."""
         return [_open_shard(self.path, self.manifest, number) for number in range(len(self.manifest["shards"]))]
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float16]:
@@ -97,16 +103,16 @@ class EmbeddingStore:
 
     def take(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float16]:
         """The rows at these positions, (n, width) float16, copied, in the order of the positions."""
-        wanted = np.asarray(indices, dtype=np.int64)
-        out = np.empty((len(wanted), self.width), np.float16)
-        where = wanted // self.manifest["plan"]["shard_rows"]
-        for number in np.unique(where):
-            here = where == number
-            out[here] = self.shards[number][wanted[here] - number * self.manifest["plan"]["shard_rows"]]
+        rows = np.asarray(indices, dtype=np.int64)
+        out = np.empty((len(rows), self.width), np.float16)
+        shard = rows // self.manifest["plan"]["shard_rows"]
+        for number in np.unique(shard):
+            inside = shard == number
+            out[inside] = self.shards[number][rows[inside] - number * self.manifest["plan"]["shard_rows"]]
         return out
 
     def chunks(self, size: int = 65536) -> Iterator[tuple[int, NDArray[np.float16]]]:
-        """(number of its first row, rows) one after another, at most `size` rows at a time."""
+        """The rows in order, at most `size` at a time: (number of the first one, (n, width) float16)."""
         for start in range(0, len(self), size):
             yield start, self.rows(start, min(start + size, len(self)))
 
@@ -115,7 +121,7 @@ def fill_store(
     path: Path,
     items: Sequence[Item],
     embed: Callable[[list[Any]], NDArray[np.float32]],
-    plan: Plan,
+    plan: StorePlan,
     *,
     about: dict[str, Any] | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
@@ -127,22 +133,25 @@ def fill_store(
     embed: loaded items -> (n, width) numbers. about: facts for the manifest of a new store. on_bad: "stop" before
     computing when an item can't be read, or "skip" it; the manifest names each with its reason. progress: called
     with (rows done, all rows) after each shard. wait: for another process that is filling it, instead of refusing.
-    Raises InputError when `path` holds a store of another embedder, of other inputs or under another plan.
+    Raises InputError when `path` holds a store of another encoder, of other inputs or under another plan, or other
+    files; for items of the same name; for items that can't be read (see on_bad); for rows that float16 can't hold.
     """
     path.mkdir(parents=True, exist_ok=True)
-    with _alone(path, wait):
-        manifest = _agreed(path, items, plan, about or {}, on_bad)
-        good = [item for item in items if item.name not in manifest["bad"]]
+    with _locked_store(path, wait):
+        manifest = _open_manifest(path, items, plan, about or {}, on_bad)
+        readable = [item for item in items if item.name not in manifest["bad"]]
         for number in _missing(path, manifest):
             start = number * plan.shard_rows
-            rows = _shard(good[start : start + plan.shard_rows], embed, plan)
-            _replace(path / _name(number), partial(np.save, arr=rows))
+            rows = _embed_shard(readable[start : start + plan.shard_rows], embed, plan)
+            _replace(path / _shard_name(number), partial(np.save, arr=rows))
             if progress:
-                progress(start + len(rows), len(good))
+                progress(start + len(rows), len(readable))
     return EmbeddingStore(path)
 
 
-def _shard(items: Sequence[Item], embed: Callable[[list[Any]], NDArray], plan: Plan) -> NDArray[np.float16]:
+def _embed_shard(
+    items: Sequence[Item], embed: Callable[[list[Any]], NDArray[np.float32]], plan: StorePlan
+) -> NDArray[np.float16]:
     out = np.empty((len(items), plan.width), np.float16)
     for start in range(0, len(items), plan.batch_size):
         batch = [item.load() for item in items[start : start + plan.batch_size]]
@@ -156,13 +165,15 @@ def _shard(items: Sequence[Item], embed: Callable[[list[Any]], NDArray], plan: P
     return out
 
 
-def _agreed(path: Path, items: Sequence[Item], plan: Plan, about: dict[str, Any], on_bad: str) -> dict[str, Any]:
-    """The manifest in `path` if it is of these inputs and this plan, a fresh one if there is none."""
-    inputs = _digest(items)
+def _open_manifest(
+    path: Path, items: Sequence[Item], plan: StorePlan, about: dict[str, Any], on_bad: str
+) -> dict[str, Any]:
+    """The manifest in `path` if it is of these inputs and this plan, a new one if there is none."""
+    inputs = _hash_items(items)
     if not (path / MANIFEST).exists():
         if others := sorted(p.name for p in path.iterdir() if not p.name.startswith(".")):
             raise InputError(f"{path}: holds {others[0]} and no {MANIFEST}, so it is no store; name a new folder")
-        return _begin(path, items, inputs, plan, about, on_bad)
+        return _create_manifest(path, items, inputs, plan, about, on_bad)
     manifest = _read_manifest(path)
     for name, now in asdict(plan).items():
         if manifest["plan"].get(name) != now:
@@ -176,16 +187,16 @@ def _agreed(path: Path, items: Sequence[Item], plan: Plan, about: dict[str, Any]
             f"{len(items)}, by name, content or order; name a new folder"
         )
     if manifest["bad"] and on_bad == "stop":
-        raise _bad(manifest["bad"], len(items))
+        raise _unreadable_error(manifest["bad"], len(items))
     return manifest
 
 
-def _begin(
-    path: Path, items: Sequence[Item], inputs: str, plan: Plan, about: dict[str, Any], on_bad: str
+def _create_manifest(
+    path: Path, items: Sequence[Item], inputs: str, plan: StorePlan, about: dict[str, Any], on_bad: str
 ) -> dict[str, Any]:
-    bad = _check(items)
+    bad = _find_unreadable(items)
     if bad and on_bad == "stop":
-        raise _bad(bad, len(items))
+        raise _unreadable_error(bad, len(items))
     names = [item.name for item in items if item.name not in bad]
     if not names:
         raise InputError(f"{path}: nothing to embed: none of {len(items)} inputs can be read")
@@ -205,8 +216,11 @@ def _begin(
     return manifest
 
 
-def _check(items: Sequence[Item]) -> dict[str, str]:
-    """The items that can't be read, by name, each with its reason; all are tried before anything is computed."""
+def _find_unreadable(items: Sequence[Item]) -> dict[str, str]:
+    """The items that can't be read, by name, each with its reason; reads all of them.
+
+    Raises InputError for no item, and for two of the same name.
+    """
     if not items:
         raise InputError("nothing to embed: got no input; check the folder or the file")
     seen: set[str] = set()
@@ -222,15 +236,15 @@ def _check(items: Sequence[Item]) -> dict[str, str]:
     return bad
 
 
-def _bad(bad: dict[str, str], count: int) -> InputError:
+def _unreadable_error(bad: dict[str, str], count: int) -> InputError:
     some = "; ".join(list(bad.values())[:3]) + ("; ..." if len(bad) > 3 else "")
     return InputError(f"{len(bad)} of {count} inputs can't be read: {some}. Mend them, or pass --on-bad skip")
 
 
-def _digest(items: Sequence[Item]) -> str:
+def _hash_items(items: Sequence[Item]) -> str:
     digest = hashlib.sha256()
     for item in items:
-        digest.update(json.dumps([item.name, item.content]).encode())
+        digest.update(json.dumps([item.name, item.content_key]).encode())
     return digest.hexdigest()
 
 
@@ -248,13 +262,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _missing(path: Path, manifest: dict[str, Any]) -> list[int]:
-    return [number for number in range(len(manifest["shards"])) if not (path / _name(number)).exists()]
+    return [number for number in range(len(manifest["shards"])) if not (path / _shard_name(number)).exists()]
 
 
 def _open_shard(path: Path, manifest: dict[str, Any], number: int) -> NDArray[np.float16]:
-    file, expected = path / _name(number), (manifest["shards"][number], manifest["plan"]["width"])
+    file, expected = path / _shard_name(number), (manifest["shards"][number], manifest["plan"]["width"])
     try:
-        rows = np.load(file, mmap_mode="r", allow_pickle=False)
+        rows: NDArray[np.float16] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{file}: can't be read ({error}); delete it and run the same `segue embed` again") from error
     if rows.shape != expected or rows.dtype != np.float16:
@@ -265,7 +279,7 @@ def _open_shard(path: Path, manifest: dict[str, Any], number: int) -> NDArray[np
     return rows
 
 
-def _name(number: int) -> str:
+def _shard_name(number: int) -> str:
     return f"shard-{number:05d}.npy"
 
 
@@ -274,7 +288,7 @@ def _short(value: Any) -> Any:
 
 
 def _replace(path: Path, write: Callable[[Any], Any]) -> None:
-    """Let `write` fill a file beside `path`, then put it there whole, on disk before it has its name."""
+    """Let `write` fill a file beside `path` and rename it when it is whole and on disk."""
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
         write(file)
@@ -284,43 +298,43 @@ def _replace(path: Path, write: Callable[[Any], Any]) -> None:
 
 
 @contextmanager
-def _alone(path: Path, wait: bool) -> Iterator[None]:
-    """Two runs that fill one store would do all work twice."""
-    with ExitStack() as held:
+def _locked_store(path: Path, wait: bool) -> Iterator[None]:
+    """Lock a store while it is filled: two runs at once would do all work twice."""
+    with ExitStack() as stack:
         try:
-            held.enter_context(locked(path, wait=wait))
+            stack.enter_context(locked(path, wait=wait))
         except TimeoutError as error:
             raise InputError(f"{path}: another process is filling this store; wait for it or stop it") from error
         yield
 
 
 def text_items(texts: Iterable[tuple[str, str]]) -> list[Item]:
-    """Items of (name, text) pairs; a blank text can't be read."""
-    return [Item(name, text, partial(_words, name, text)) for name, text in texts]
+    """Items of (name, text); a blank text counts as one that can't be read."""
+    return [Item(name, text, partial(_checked_text, name, text)) for name, text in texts]
 
 
 def picture_items(pictures: Iterable[tuple[str, Path]]) -> list[Item]:
-    """Items of (name, file) pairs; the content is the sha256 of the file."""
+    """Items of (name, file); the content key is the sha256 of the file."""
     from segue.data.images import read_image
 
-    return [Item(name, _file_digest(path), partial(read_image, path)) for name, path in pictures]
+    return [Item(name, _hash_file(path), partial(read_image, path)) for name, path in pictures]
 
 
-def _words(name: str, text: str) -> str:
+def _checked_text(name: str, text: str) -> str:
     if not text.strip():
         raise InputError(f"{name}: a blank text, expected words")
     return text
 
 
-def _file_digest(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return "unreadable"  # reading it will say why
+        return "unreadable"  # reading it says why
 
 
-def show_progress(done: int, of: int) -> None:
-    """One line on the terminal, rewritten; nothing when standard error is no terminal."""
+def show_progress(done: int, total: int) -> None:
+    """Write the progress over the same line of the terminal; nothing when standard error is no terminal."""
     if sys.stderr.isatty():
-        print(f"\r{done:,} of {of:,} rows", end="\n" if done == of else "", file=sys.stderr, flush=True)
+        print(f"\r{done:,} of {total:,} rows", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -196,7 +196,7 @@ def to_panoptic(captions: Sequence[GroundedCaption], name: str, picture: str) ->
             for i, g in enumerate(groundings, 1)
             if (ids == i).any()
         ]
-        file, (height, width) = f"{name}.{n}.panoptic.png", ids.shape
+        file, height, width = f"{name}.{n}.panoptic.png", len(ids), len(ids[0])
         drawn[file] = segment_colours(ids)
         made["images"].append({"id": n, "file_name": picture, "height": height, "width": width})
         made["annotations"].append({"image_id": n, "file_name": file, "segments_info": segments})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,7 @@ def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
 
     Warns of pictures in formats that aren't read. Raises InputError when there is none that is.
     """
-    paths = folder.rglob("*") if deep else folder.iterdir()
-    files = sorted(path for path in paths if path.suffix.lower() in PICTURES + UNREAD and path.is_file())
-    found, unread = ([p for p in files if p.suffix.lower() in kinds] for kinds in (PICTURES, UNREAD))
+    found, unread = (list_pictures(folder, deep=deep, suffixes=kinds) for kinds in (PICTURES, UNREAD))
     told = f"{len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
     if not found:
         there = f", but {told}; convert them" if unread else ""
@@ -35,6 +34,19 @@ def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
         whole = len(found) + len(unread)
         warnings.warn(f"{folder}: of {whole} pictures {told}, are left out; convert them to PNG or JPEG", stacklevel=2)
     return found
+
+
+def list_pictures(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...] = PICTURES) -> list[Path]:
+    """The picture files of a folder in the order of their paths; empty when there are none, or no such folder.
+
+    deep: those of the folders below it too. Hidden files are passed over: macOS leaves `._name.png` beside name.png.
+    """
+    found: list[Path] = []
+    for where, below, names in os.walk(folder):
+        found += [Path(where, n) for n in names if n.lower().endswith(suffixes) and not n.startswith(".")]
+        if not deep:
+            below.clear()
+    return sorted(found)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ car on the grass" would hardly meet such a sentence in training.
 
 from __future__ import annotations
 
+from segue.data.english import article
 from segue.types import Picture
 
 DIRECTIONS: dict[str, tuple[str, ...]] = {
@@ -37,7 +38,7 @@ def relation_sentences(picture: Picture) -> tuple[str, ...]:
 def _noun(picture: Picture, region: int, full: bool) -> str:
     one = picture.regions[region]
     words = " ".join([*(one.attributes[:1] if full else ()), one.label])
-    return ("an " if words[0] in "aeiou" else "a ") + words
+    return f"{article(words)} {words}"
 
 
 def _ground(picture: Picture, subject: int) -> str:

@@ -84,8 +84,8 @@ class CaptionTokenizer:
         return int(self.tokenizer.get_vocab_size())
 
     @property
-    def silent(self) -> tuple[int, ...]:
-        """Tokens that a caption never says."""
+    def suppressed_token_ids(self) -> tuple[int, ...]:
+        """Tokens that are never generated: padding, start, unknown."""
         others = [self.start, *(self.tokenizer.token_to_id(name) for name in NEVER_SAID)]
         return (self.pad, *(number for number in others if number not in (None, self.end)))
 

@@ -82,7 +82,8 @@ def complete(source: str, loaded: Any, unused: Sequence[str] = ()) -> PreTrained
     unused: beginnings of the names of tensors that may lie there without being read.
     Raises InputError that names the tensors.
     """
-    model, report = loaded
+    model: PreTrainedModel = loaded[0]
+    report = loaded[1]
     if missing := sorted(report["missing_keys"]):
         raise InputError(f"{source}: weights missing ({_names(missing)}); download the model again")
     if foreign := sorted(name for name in report["unexpected_keys"] if not name.startswith(tuple(unused))):

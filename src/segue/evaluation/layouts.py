@@ -1,9 +1,10 @@
-"""How well sentences are drawn and layouts told, under each condition, and what survives the way there and back.
+"""Scores of drawn layouts and of captions of layouts, for each condition, and cycle consistency.
 
-A drawing is measured against the picture's own layout (miou, accuracy; class_f1, area and boundary, whose mean is vfs:
-our definition, the paper has none), and against what its caption says: named, the share of the things and stuffs that
+A drawn layout is compared with the picture's own layout (miou, accuracy; class_f1, area and boundary, whose mean is
+vfs: our definition, as the paper has none), and with what its caption says: named_recall, the share of the classes that
 it names which are there, and relation_accuracy, over all captions that say left, right, above or below. Captions leave
-out what is in the picture, so class_f1 of a drawing from a caption alone can't reach 1, and named can.
+out some of the picture, so class_f1 of a layout drawn from a caption alone can't reach 1, and named_recall can.
+Cycle consistency: caption -> layout -> caption, and layout -> caption -> layout.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ from segue.metrics.captions import score_captions
 from segue.metrics.layouts import PREDICATES, best_of, class_f1, fidelity, holds, shares
 from segue.metrics.panoptic import Confusion
 from segue.metrics.ptb import tokenize_all
-from segue.options import Decoding
+from segue.options import Decoding, DrawOptions
 from segue.synthetic.scenes.language.parser import parse
 from segue.synthetic.scenes.scene import CLASSES
 
-Labels = NDArray[np.uint8]
-Image = NDArray[np.uint8]
-Kinds = tuple[int, ...]  # classes of which one is enough: a "person" is a man, a woman or a child
+Labels = NDArray[np.uint8]  # (H, W) class positions, 255 for unknown
+Image = NDArray[np.uint8]  # (H, W, 3)
+Classes = tuple[int, ...]  # any one of them will do: a "person" is a man, a woman or a child
+NamedRelation = tuple[Classes, str, Classes]  # subject, one of PREDICATES, object
 Condition = Literal["caption", "caption+image", "mask", "mask+image"]
 CONDITIONS: tuple[Condition, ...] = ("caption", "caption+image", "mask", "mask+image")
 STEPS = 8  # of parallel drawing
-PART = 50  # layouts drawn or told at a time
-LEAST = 0.002  # of the pixels, from which a class counts as there
+BATCH_SIZE = 50  # layouts drawn or captioned at a time
+MIN_SHARE = 0.002  # of the known pixels, from which a class counts as present
+INVERSE = dict(zip(PREDICATES, ("right of", "left of", "below", "above"), strict=True))
 
 
-class Case(NamedTuple):
+class LayoutExample(NamedTuple):
     """A test picture: its layout, its pixels, its captions."""
 
     layout: Labels
@@ -44,92 +47,103 @@ class Case(NamedTuple):
 
 
 Draw = Callable[[Sequence[str], Sequence[Image], int], list[Labels]]  # captions, their images, seed -> layouts
-Tell = Callable[[Sequence[Labels], Sequence[Image]], list[str]]
+Describe = Callable[[Sequence[Labels], Sequence[Image]], list[str]]  # layouts, their images -> captions
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a caption says of a layout: the kinds that it names, and (subject, predicate, object) of PREDICATES."""
+class CaptionContent:
+    """What a caption says of a layout: the classes that it names, and the relations between them."""
 
-    named: tuple[Kinds, ...] = ()
-    relations: tuple[tuple[Kinds, str, Kinds], ...] = ()
+    named: tuple[Classes, ...] = ()
+    relations: tuple[NamedRelation, ...] = ()
 
 
-def said_by(caption: str, classes: Sequence[str]) -> Said:
-    """What a caption of the scenes says; nothing of other worlds' captions, which are not understood here."""
+def caption_content(caption: str, classes: Sequence[str]) -> CaptionContent:
+    """The content of a caption of the synthetic scenes; empty for other classes, whose captions can't be parsed."""
     if tuple(classes) != CLASSES:
-        return Said()
+        return CaptionContent()
     request = parse(caption, strict=False)
-    kinds = [tuple(CLASSES.index(kind) for kind in thing.kinds) for thing in request.things]
-    told = [(kinds[a], names[0], kinds[b]) for a, names, b in request.relations if len(names) == 1]
-    stuffs = [(CLASSES.index(stuff),) for stuff in request.stuffs]
-    return Said(tuple(dict.fromkeys([*kinds, *stuffs])), tuple(r for r in told if r[1] in PREDICATES))
+    things = [tuple(CLASSES.index(kind) for kind in thing.kinds) for thing in request.things]
+    relations = [(things[a], names[0], things[b]) for a, names, b in request.relations if len(names) == 1]
+    stuff = [(CLASSES.index(name),) for name in request.stuff]
+    return CaptionContent(tuple(dict.fromkeys([*things, *stuff])), tuple(r for r in relations if r[1] in PREDICATES))
 
 
-def related(layout: Labels, relation: tuple[Kinds, str, Kinds]) -> bool:
-    """Whether a relation holds for some of the kinds that it may be of."""
+def relation_holds(layout: Labels, relation: NamedRelation) -> bool:
+    """Whether a relation holds for any of the classes that it may be of."""
     subjects, predicate, objects = relation
     return any(holds(layout, a, predicate, b) for a in subjects for b in objects)
 
 
 def score_layouts(drawn: Sequence[Labels], truth: Sequence[Labels], classes: int) -> dict[str, float]:
-    """Drawings against the layouts that were meant."""
-    table = Confusion(np.zeros((classes, classes), np.int64))
+    """RenderedScene layouts against the true ones, each in [0, 1]."""
+    total = Confusion(np.zeros((classes, classes), np.int64))
     for a, b in zip(drawn, truth, strict=True):
-        table += Confusion.of(a, b, classes)
-    overlap = table.scores(empty="skip")
+        total += Confusion.of(a, b, classes)
+    overlap = total.scores(empty="skip")
     parts = [fidelity(a, b, classes) for a, b in zip(drawn, truth, strict=True)]
     names = ("class_f1", "area", "boundary", "vfs")
     means = {name: float(np.mean([getattr(part, name) for part in parts])) for name in names}
     return {"miou": overlap["miou"], "accuracy": overlap["pixel_accuracy"]} | means
 
 
-def score_said(drawn: Sequence[Labels], captions: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
-    """Drawings against what their captions say; a metric that no caption has anything for is left out."""
-    named, related_ = [], []
+def score_caption_content(drawn: Sequence[Labels], captions: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
+    """Layouts against what their captions say; a metric that no caption allows to compute is left out."""
+    named, relations = [], []
     for layout, caption in zip(drawn, captions, strict=True):
-        said, there = said_by(caption, classes), shares(layout, len(classes)) >= LEAST
-        named += [any(there[kind] for kind in kinds) for kinds in said.named]
-        related_ += [related(layout, relation) for relation in said.relations]
-    found = {"named": named, "relation_accuracy": related_}
+        content, present = caption_content(caption, classes), shares(layout, len(classes)) >= MIN_SHARE
+        named += [any(present[kind] for kind in kinds) for kinds in content.named]
+        relations += [relation_holds(layout, relation) for relation in content.relations]
+    found = {"named_recall": named, "relation_accuracy": relations}
     return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
-def score_drawing(draw: Draw, told: Sequence[Case], others: Sequence[Case], classes: Sequence[str]) -> dict[str, float]:
-    """Drawings from the first caption of each of `told`, and of all captions of `others` that say a relation."""
-    said, images = [one.captions[0] for one in told], [one.image for one in told]
-    drawn = draw(said, images, 0)
-    placed = [(c, one.image) for one in (*told, *others) for c in one.captions if said_by(c, classes).relations]
-    found = score_layouts(drawn, [one.layout for one in told], len(classes)) | score_said(drawn, said, classes)
-    if placed:
-        captions, pictures = [c for c, _ in placed], [i for _, i in placed]
-        again = score_said(draw(captions, pictures, 100_000), captions, classes)
-        found["relation_accuracy"] = again["relation_accuracy"]
-    return found
+def score_drawing(
+    draw: Draw, examples: Sequence[LayoutExample], others: Sequence[LayoutExample], classes: Sequence[str]
+) -> dict[str, float]:
+    """Layouts drawn from the first caption of each example, and from all captions, those of `others` too, that say a
+    relation.
+    """
+    captions, images = [one.captions[0] for one in examples], [one.image for one in examples]
+    drawn = draw(captions, images, 0)
+    related = [(c, one.image) for one in (*examples, *others) for c in one.captions if _says_relation(c, classes)]
+    scores = score_layouts(drawn, [one.layout for one in examples], len(classes))
+    scores |= score_caption_content(drawn, captions, classes)
+    if related:
+        captions, images = [caption for caption, _ in related], [image for _, image in related]
+        of_relations = score_caption_content(draw(captions, images, 100_000), captions, classes)
+        scores["relation_accuracy"] = of_relations["relation_accuracy"]
+    return scores
 
 
-def score_telling(tell: Tell, told: Sequence[Case]) -> dict[str, float]:
-    """Captions against each picture's own. METEOR is left out, and that is said, where it can't run."""
-    said = dict(enumerate(tell([one.layout for one in told], [one.image for one in told])))
-    truth = {str(i): one.captions for i, one in enumerate(told)}
-    corpus = score_captions({str(i): text for i, text in said.items()}, truth, with_java=False).corpus
-    found = {"bleu4": float(corpus["BLEU-4"]), "cider": float(corpus["CIDEr-D"])}  # type: ignore[arg-type]
-    meteor = java.meteor(tokenize_all(list(said.values())), [tokenize_all(list(c)) for c in truth.values()])
+def _says_relation(caption: str, classes: Sequence[str]) -> bool:
+    return bool(caption_content(caption, classes).relations)
+
+
+def score_layout_captions(describe: Describe, examples: Sequence[LayoutExample]) -> dict[str, float]:
+    """Captions of layouts against each picture's own. METEOR is left out, with a message, where it can't run."""
+    captions = describe([one.layout for one in examples], [one.image for one in examples])
+    truth = {str(i): one.captions for i, one in enumerate(examples)}
+    corpus = score_captions({str(i): text for i, text in enumerate(captions)}, truth, with_java=False).corpus
+    scores = {"bleu4": float(corpus["BLEU-4"]), "cider": float(corpus["CIDEr-D"])}  # type: ignore[arg-type]
+    meteor = java.meteor(tokenize_all(captions), [tokenize_all(list(c)) for c in truth.values()])
     if isinstance(meteor, java.NotComputed):
         print(f"meteor: {meteor}", flush=True)
-        return found
-    return found | {"meteor": meteor[0]}
+        return scores
+    return scores | {"meteor": meteor[0]}
 
 
-def score_best(draw: Draw, told: Sequence[Case], classes: int, counts: Sequence[int]) -> dict[str, float]:
-    """The best of k drawings of each caption, by each measure for itself: NAME_best_K, means over pictures.
+def score_best_of(
+    draw: Draw, examples: Sequence[LayoutExample], classes: int, counts: Sequence[int]
+) -> dict[str, float]:
+    """The best of k layouts drawn from each caption, by each metric for itself: NAME_best_K, means over pictures.
 
-    miou of one picture is the mean over the classes that it or its drawing has.
+    miou of one picture is the mean over the classes that it or its layout has.
     """
-    said, images = [one.captions[0] for one in told], [one.image for one in told]
-    tries = [draw(said, images, 1000 * i) for i in range(max(counts))]
+    captions, images = [one.captions[0] for one in examples], [one.image for one in examples]
+    tries = [draw(captions, images, 1000 * i) for i in range(max(counts))]
     values: dict[str, list[list[float]]] = {"miou": [], "class_f1": [], "vfs": []}
-    for number, one in enumerate(told):
+    for number, one in enumerate(examples):
         scores = [score_layouts([each[number]], [one.layout], classes) for each in tries]
         for name, rows in values.items():
             rows.append([score[name] for score in scores])
@@ -140,97 +154,105 @@ def score_best(draw: Draw, told: Sequence[Case], classes: int, counts: Sequence[
     }
 
 
-# ---------------------------------------------------------------------------------------------- round trips
+# --- cycle consistency
 
 
-def caption_round_trip(draw: Draw, tell: Tell, told: Sequence[Case], classes: Sequence[str]) -> dict[str, float]:
-    """Caption -> mask -> caption: what the second caption still says of what the first said.
+def score_caption_cycle(
+    draw: Draw, describe: Describe, examples: Sequence[LayoutExample], classes: Sequence[str]
+) -> dict[str, float]:
+    """Caption -> layout -> caption: how much of the first caption's content the second one has.
 
-    class_f1: of the kinds that they name; two that share a class agree. relation_accuracy: the share of the first one's
-    relations that the layout between them shows. said_again: the share that the second caption says too.
+    class_f1: of the classes that they name; two that share a class agree. relation_accuracy: the share of the first
+    caption's relations that hold in the layout. relation_recall: the share that the second caption says too.
     """
-    captions = [c for one in told for c in one.captions if said_by(c, classes).relations] + [
-        one.captions[0] for one in told
+    captions = [c for one in examples for c in one.captions if _says_relation(c, classes)] + [
+        one.captions[0] for one in examples
     ]
-    images = [told[0].image] * len(captions)
+    images = [examples[0].image] * len(captions)
     drawn = draw(captions, images, 0)
-    again = [said_by(text, classes) for text in tell(drawn, images)]
-    first = [said_by(caption, classes) for caption in captions]
-    f1 = [_named_f1(a, b) for a, b in zip(first, again, strict=True)]
-    kept = [_agrees(r, b.relations) for a, b in zip(first, again, strict=True) for r in a.relations]
-    found = {"class_f1": float(np.mean(f1)), "said_again": float(np.mean(kept)) if kept else np.nan}
-    scores = score_said(drawn, captions, classes)
+    second = [caption_content(text, classes) for text in describe(drawn, images)]
+    first = [caption_content(caption, classes) for caption in captions]
+    f1 = [_named_f1(a, b) for a, b in zip(first, second, strict=True)]
+    repeated = [_says(b, relation) for a, b in zip(first, second, strict=True) for relation in a.relations]
+    found = {"class_f1": float(np.mean(f1)), "relation_recall": float(np.mean(repeated)) if repeated else np.nan}
+    scores = score_caption_content(drawn, captions, classes)
     found |= {"relation_accuracy": scores.get("relation_accuracy", np.nan)}
     return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
-def mask_round_trip(draw: Draw, tell: Tell, told: Sequence[Case], classes: Sequence[str]) -> dict[str, float]:
-    """Mask -> caption -> mask. class_f1: of the second layout by the first. named: the share of what the caption names
-    that is in the first layout. relation_accuracy: of the relations that it says there; none is said, none is counted.
+def score_layout_cycle(
+    draw: Draw, describe: Describe, examples: Sequence[LayoutExample], classes: Sequence[str]
+) -> dict[str, float]:
+    """Layout -> caption -> layout.
+
+    class_f1: of the second layout by the first. named_recall: the share of the classes that the caption names which are
+    in the first layout. relation_accuracy: of the relations that it says, in the first layout.
     """
-    masks, images = [one.layout for one in told], [one.image for one in told]
-    captions = tell(masks, images)
+    layouts, images = [one.layout for one in examples], [one.image for one in examples]
+    captions = describe(layouts, images)
     drawn = draw([caption.strip() or "a picture" for caption in captions], images, 0)
-    f1 = [class_f1(a, b, len(classes)) for a, b in zip(drawn, masks, strict=True)]
-    return {"class_f1": float(np.mean(f1))} | score_said(masks, captions, classes)
+    f1 = [class_f1(a, b, len(classes)) for a, b in zip(drawn, layouts, strict=True)]
+    return {"class_f1": float(np.mean(f1))} | score_caption_content(layouts, captions, classes)
 
 
-def _named_f1(a: Said, b: Said) -> float:
+def _named_f1(a: CaptionContent, b: CaptionContent) -> float:
     if not a.named and not b.named:
         return 1.0
     hits = [sum(any(set(x) & set(y) for y in other.named) for x in one.named) for one, other in ((a, b), (b, a))]
     return sum(hits) / (len(a.named) + len(b.named))
 
 
-def _agrees(relation: tuple[Kinds, str, Kinds], others: Sequence[tuple[Kinds, str, Kinds]]) -> bool:
-    turned = dict(zip(PREDICATES, ("right of", "left of", "below", "above"), strict=True))
+def _says(content: CaptionContent, relation: NamedRelation) -> bool:
+    """Whether the content has the relation, or its inverse with the objects swapped."""
     a, predicate, b = relation
-    same = [(x, y) for x, p, y in others if p == predicate] + [(y, x) for x, p, y in others if p == turned[predicate]]
+    same = [(x, y) for x, p, y in content.relations if p == predicate]
+    same += [(y, x) for x, p, y in content.relations if p == INVERSE[predicate]]
     return any(set(a) & set(x) and set(b) & set(y) for x, y in same)
 
 
-# ------------------------------------------------------------------------------------------------ systems
+# --- models
 
 
-def drawer(illustrator: Illustrator, with_image: bool, tries: int = 1) -> Draw:
-    """A trained model as one that draws, its seeds counted from the batch's. tries: see `Illustrator.draw`."""
+def drawing(illustrator: Illustrator, with_image: bool, best_of: int = 1) -> Draw:
+    """A trained model as a `Draw`. best_of: see `DrawOptions`."""
+    options = DrawOptions(steps=STEPS, best_of=best_of)
 
     def draw(captions: Sequence[str], images: Sequence[Image], seed: int) -> list[Labels]:
-        found: list[Labels] = []
-        for at in range(0, len(captions), PART):
-            part = slice(at, at + PART)
-            said = captions[part]
-            drawn = illustrator.draw_many(
-                said, images[part] if with_image else None, seeds=range(seed + at, seed + at + len(said)),
-                steps=STEPS, tries=tries,
-            )  # fmt: skip
-            found += [one.labels for one in drawn]
-        return found
+        drawn: list[Labels] = []
+        for start in range(0, len(captions), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            texts, pictures = captions[part], images[part] if with_image else None
+            seeds = range(seed + start, seed + start + len(texts))
+            drawn += [one.labels for one in illustrator.draw_many(texts, pictures, seeds=seeds, options=options)]
+        return drawn
 
     return draw
 
 
-def teller(illustrator: Illustrator, with_image: bool) -> Tell:
-    """A trained model as one that tells, by beam search."""
-    options = Decoding(max_tokens=illustrator.max_words, beams=3)
+def describing(illustrator: Illustrator, with_image: bool) -> Describe:
+    """A trained model as a `Describe`, by beam search."""
 
-    def tell(layouts: Sequence[Labels], images: Sequence[Image]) -> list[str]:
-        found: list[str] = []
-        for at in range(0, len(layouts), PART):
-            part = slice(at, at + PART)
+    def describe(layouts: Sequence[Labels], images: Sequence[Image]) -> list[str]:
+        captions: list[str] = []
+        for start in range(0, len(layouts), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
             pictures = images[part] if with_image else None
-            told = illustrator.tell_many(layouts[part], pictures, decoding=options)
-            found += [one[0].caption for one in told]
-        return found
+            found = illustrator.caption_layouts(layouts[part], pictures, options=Decoding(beams=3))
+            captions += [one[0].caption for one in found]
+        return captions
 
-    return tell
+    return describe
 
 
 def score_illustrator(
-    illustrator: Illustrator, condition: Condition, told: Sequence[Case], others: Sequence[Case], tries: int = 1
+    illustrator: Illustrator,
+    condition: Condition,
+    examples: Sequence[LayoutExample],
+    others: Sequence[LayoutExample],
+    best_of: int = 1,
 ) -> dict[str, float]:
-    """The metrics of one condition. tries: of drawing."""
-    seen = condition.endswith("+image")
+    """The metrics of one condition. best_of: of drawing, see `DrawOptions`."""
+    with_image = condition.endswith("+image")
     if condition.startswith("caption"):
-        return score_drawing(drawer(illustrator, seen, tries), told, others, illustrator.classes)
-    return score_telling(teller(illustrator, seen), told)
+        return score_drawing(drawing(illustrator, with_image, best_of), examples, others, illustrator.classes)
+    return score_layout_captions(describing(illustrator, with_image), examples)

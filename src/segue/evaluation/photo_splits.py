@@ -1,4 +1,4 @@
-"""Photographs that tell no splits, such as coco_tiny's 220: parts of them in the order of their names."""
+"""Splits of photographs that come without any, such as coco_tiny's 220: parts of them in the order of their names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 from segue.data.formats import read_pictures, recognise
 from segue.types import PictureSet
 
-ENDS = (160, 180)  # up to here train, up to there val, and the rest test
+SPLIT_ENDS = (160, 180)  # positions where train and val end
 
 
-def split_of(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
-    """A split of a data set in any format; where it has no test, that part of its "train" by ENDS."""
+def read_photo_split(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
+    """A split of a data set in any format; where it has no test split, a part of its "train".
+
+    split: train, val or test. on_bad: as in `read_pictures`. Raises InputError as `read_pictures`.
+    """
     if "test" in recognise(root)[1]:
         return read_pictures(root, split, on_bad)
     whole = read_pictures(root, "train", on_bad)
-    named = sorted(whole.pictures, key=lambda picture: picture.name)
-    ends = (0, *ENDS, len(named))
+    by_name = sorted(whole.pictures, key=lambda picture: picture.name)
+    ends = (0, *SPLIT_ENDS, len(by_name))
     at = ("train", "val", "test").index(split)
-    return replace(whole, pictures=named[ends[at] : ends[at + 1]])
+    return replace(whole, pictures=by_name[ends[at] : ends[at + 1]])

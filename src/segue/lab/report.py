@@ -41,7 +41,8 @@ class ReportOptions(Options):
 def write_report(options: ReportOptions = ReportOptions()) -> None:
     """Show the tables of the results folder: mean, standard deviation and number of seeds.
 
-    Raises InputError when the folder has no results, and for a block that no result fills.
+    Raises:
+        InputError: when the folder has no results, and for a block that no result fills.
     """
     if options.readme is not None:
         text = options.readme.read_text(encoding="utf-8")

@@ -39,10 +39,11 @@ class RunOptions(Options):
 def run_table(table: Positional[str], /, options: RunOptions = RunOptions()) -> None:
     """Run the missing rows of a results table, and append each as it finishes; stopped rows resume.
 
-    Raises InputError when there is no such table or row, when a row failed, and when a single row lacks its data.
-
     Args:
         table: its name, which is also that of its file in the results folder; `list` prints all names.
+
+    Raises:
+        InputError: when there is no such table or row, when rows failed, and when the row of --row lacks its data.
     """
     if table == "list":
         print("\n".join(TABLES))

@@ -1,4 +1,4 @@
-"""Where a model computes."""
+"""Devices by name: cpu, cuda, cuda:1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segue.types import InputError
 
 
 def check_device(name: str) -> str:
-    """The name of a device itself; InputError when torch doesn't have it here."""
+    """Return the name of a device. Raises InputError when torch can't use that device here."""
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA

@@ -5,7 +5,7 @@ torch.distributed.nn.functional does this too, but torch 2.13 deprecates it and 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -20,11 +20,11 @@ def is_distributed() -> bool:
 def gather(x: Tensor) -> Tensor:
     """Join the rows of W processes: (B, ...) on each -> (W * B, ...) on each, in order of rank.
 
-    Every process must bring the same shape. Gradients flow back to the process that brought the row, summed
-    over all processes: as DDP then averages, a loss that every process computes on the joined rows has the
-    gradient that one process would compute. Returns `x` itself when there is one process.
+    Every process must pass the same shape. Gradients flow back to the process that a row came from, summed over all
+    processes: DDP then averages them, so a loss that every process computes on the joined rows has the gradient that
+    one process would compute. Returns `x` itself when there is one process.
     """
-    return _Gather.apply(x) if is_distributed() else x
+    return cast(Tensor, cast(Any, _Gather).apply(x)) if is_distributed() else x
 
 
 class _Gather(torch.autograd.Function):

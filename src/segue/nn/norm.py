@@ -1,6 +1,6 @@
 """Batch normalisation whose statistics are those of the global batch, on a CPU too.
 
-torch.nn.SyncBatchNorm refuses CPU tensors; this one needs nothing but `gather`. In every other respect it is
+torch.nn.SyncBatchNorm refuses CPU tensors; this one works wherever `gather` does. In every other respect it is
 torch.nn.BatchNorm2d: same parameters and buffers, same checkpoint, folded by the same torch.nn.utils.fusion.
 """
 
@@ -19,19 +19,19 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) per channel; statistics in float32, or in the type of `x` where that holds more."""
+        """Normalise (B, C, H, W) per channel; statistics in float32, or in the type of `x` if that is wider."""
         if not (self.training and is_distributed()):
             return super().forward(x)
         self._check_input_dim(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean, variance, count = _global_statistics(wide)
-        self._track(mean.detach(), variance.detach() * (count / (count - 1)))
+        self._update_running_statistics(mean.detach(), variance.detach() * (count / (count - 1)))
         y = (wide - mean[:, None, None]) * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
 
-    def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+    def _update_running_statistics(self, mean: Tensor, unbiased_variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -47,7 +47,8 @@ def _global_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
     count = x.new_full((1,), x.numel() / x.shape[1])
-    means, variances, counts = gather(torch.cat([mean, variance, count])[None]).split([len(mean), len(mean), 1], dim=1)
+    joined = gather(torch.cat([mean, variance, count])[None])
+    means, variances, counts = torch.split(joined, [len(mean), len(mean), 1], dim=1)
     share = counts / counts.sum()
     mean = (share * means).sum(0)
     variance = (share * (variances + (means - mean).square())).sum(0)

@@ -1,10 +1,10 @@
-"""Stopping a computation that nobody waits for any more.
+"""Cooperative cancellation of long computations.
 
-    with stop_when(unwanted):        # the server, around a batch
-        model.caption(picture)       # whose loops pass `stop_point` at each step
+    with stop_when(cancelled):       # the server, around a batch
+        model.caption(picture)       # whose loops call `stop_point` in each step
 
-Loops that take many steps (search over words, diffusion, parallel drawing, windows over a large picture) have a
-`stop_point` in each; outside of `stop_when` it does nothing.
+Loops of many steps (decoding, diffusion, parallel drawing, sliding windows) call `stop_point` in each step; outside of
+`stop_when` it does nothing.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_UNWANTED: ContextVar[Callable[[], bool] | None] = ContextVar("unwanted", default=None)
+_CANCELLED: ContextVar[Callable[[], bool] | None] = ContextVar("cancelled", default=None)
 
 
 class Stopped(Exception):
-    """Raised by `stop_point` when the answer is not wanted any more."""
+    """Raised by `stop_point` once the computation is cancelled."""
 
 
 @contextmanager
-def stop_when(unwanted: Callable[[], bool]) -> Iterator[None]:
-    """Within, in this thread, the next `stop_point` after `unwanted()` becomes true raises Stopped."""
-    token = _UNWANTED.set(unwanted)
+def stop_when(cancelled: Callable[[], bool]) -> Iterator[None]:
+    """A context in which, in this thread, `stop_point` raises Stopped as soon as `cancelled()` returns true."""
+    token = _CANCELLED.set(cancelled)
     try:
         yield
     finally:
-        _UNWANTED.reset(token)
+        _CANCELLED.reset(token)
 
 
 def stop_point() -> None:
-    """Raise Stopped if what runs is not wanted any more; cheap enough for each step of a loop over a network."""
-    unwanted = _UNWANTED.get()
-    if unwanted is not None and unwanted():
+    """Raise Stopped if the computation is cancelled; cheap enough for each step of a loop over a network."""
+    cancelled = _CANCELLED.get()
+    if cancelled is not None and cancelled():
         raise Stopped

@@ -1,4 +1,4 @@
-"""The transformer block of the towers that are trained from scratch."""
+"""The transformer block of the encoders that are trained from scratch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and feed-forward; no bias before the softmax, which would cancel the keys'."""
+    """Pre-norm self-attention and feed-forward network, with residuals. No biases on queries, keys and values."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -20,10 +20,11 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, L, D) -> (B, L, D). mask: (B, L) bool, True on the positions that may be looked at; None for all."""
-        qkv = self.query_key_value(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1))
+        """(B, L, D) -> (B, L, D). mask: (B, L) bool, True on the positions that may be attended to; None for all."""
+        qkv: Tensor = self.query_key_value(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, L, D / heads)
-        seen = None if mask is None else mask[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
-        return x + self.feed_forward(x)
+        allowed = None if mask is None else mask[:, None, None, :]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
+        update: Tensor = self.feed_forward(x)
+        return x + update

@@ -1,12 +1,12 @@
-"""Experiments with language-supervised segmentation: GroupViT, and GroupViT with curated concepts (CoCu).
+"""Trainings of language-supervised segmentation: GroupViT, and GroupViT with curated concepts (CoCu).
 
-segue train cocu-scenes                       the drawn scenes: a pair of others, their archive, then the training
-segue train cocu-scenes --system groupvit     the caption's own nouns only, nothing curated
-segue train cocu --data DIR --pair clip:ID    any captioned pictures
+segue train cocu-scenes                          synthetic scenes: a dual encoder of others, their archive, the training
+segue train cocu-scenes --system groupvit        the caption's own nouns only, nothing curated
+segue train cocu --data DIR --encoder clip:ID    any captioned pictures
 
-A step sees a picture's caption and `concepts` prompts. GroupViT's are nouns of that caption; CoCu's are drawn from the
-picture's archive by clusters, anew in each epoch. Where there are fewer, they are repeated; where there is none, the
-caption stands for them.
+A step sees a picture's caption and `concepts` prompts. GroupViT's are nouns of that caption; CoCu's are sampled from
+the picture's archive by clusters, anew in each epoch. Where there are fewer, they are repeated; where there is none,
+the caption takes their place.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api import Labeller
-from segue.api.curation import Corpus, curate_corpus, read_corpus
-from segue.api.labeller import find_protocol
-from segue.data.formats import read_pictures, recognise
+from segue.api.curation import CurationCorpus, curate_corpus, read_curation_corpus
+from segue.api.open_vocabulary import OpenVocabularySegmenter
+from segue.data.formats import check_pictures, read_pictures, recognise
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
-from segue.evaluation.labels import score_maps, with_truth
+from segue.evaluation.labels import score_pictures, with_truth
 from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
-from segue.methods.cocu.curation.arrays import CurateSettings
+from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
+from segue.methods.cocu.inference import find_protocol
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.recipes.datasets import create_once
-from segue.recipes.dual_encoder import SCENES as ENCODER_SCENES
+from segue.recipes.dual_encoder import SCENES as DUAL_ENCODER_SCENES
 from segue.recipes.dual_encoder import train_on_pictures
-from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.synthetic.scenes.writer import make_scenes
-from segue.training import FitOptions, fit
+from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
 
@@ -57,8 +57,8 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_ranking": ("archive-no-ranking", CurateSettings(ranking=False)),
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
-CACHE = 2**28  # bytes of resized pictures that are kept
-PATHS = ("curated", "vocabulary", "names")  # and lists
+IMAGE_CACHE_BYTES = 2**28  # of resized pictures, for each process that makes batches
+LOCAL_SETTINGS = ("curated", "vocabulary", "tokenizer_words")  # paths and lists, not stored in checkpoints
 TEMPLATES = (
     "a photo of a {}.",
     "a picture of a {}.",
@@ -71,66 +71,52 @@ TEMPLATES = (
 )
 
 
-@dataclass(frozen=True)
-class CocuSettings:
-    """One training of a GroupViT.
+@dataclass(frozen=True, kw_only=True)
+class CocuSettings(TrainSettings):
+    """Training a GroupViT on captioned pictures.
+
+    data: captioned pictures in any format, with a train split; a val split with label maps or masks is scored.
+    Raises InputError for concepts below 1 and a temperature of 0 or less.
 
     Attributes:
-        out: folder of the run: best/, last/, history and TensorBoard.
-        data: captioned pictures in any format, with a train split; val with label maps or masks is scored.
+        steps: optimiser steps; the first fifteenth of them is the warm-up.
+        batch_size: pictures in a step, over all processes; the others of a batch are the negatives.
         system: "full" is CoCu, "groupvit" learns from the caption's nouns; the others leave out one part of CoCu.
         size: "small" (64 pixels, of the tables), "scenes" (128) or "paper" (224).
-        pair: the image-text pair that curates; `cocu-scenes` trains its own where none is there yet.
+        encoder: the dual encoder that curates; `cocu-scenes` trains its own where none is there yet.
         vocabulary: a file with one concept a line; the nouns of the captions unless given.
         curated: folder of the embeddings and archives, shared by runs on the same data.
-        captions: how many captions of each picture are used, the first ones; 0 for all. The web has one.
+        captions: how many captions of each picture are used, the first ones; 0 for all. Pictures of the web have one.
         concepts: prompts beside the caption.
-        temperature: of the draws from the archive.
-        naming: a prompt is told from the others by single "groups" (`naming_loss`), or by the whole "picture", as the
-            paper has it.
-        protocol: the card of the evaluations, and the model's own from then on.
-        names: what the tokenizer must know beside captions, concepts and the classes of val; no word of it is learned.
-        flips: mirror half of the pictures, with the sides in the captions swapped.
-        steps: optimiser steps.
-        batch_size: pictures a step, over all processes: each is told from all others.
-        lr: peak learning rate, reached after a warm-up of a fifteenth of the steps, then cosine.
-        weight_decay: AdamW's.
-        clip_norm: largest norm of the gradient.
-        ema: decay of the weights' moving average, 0 for none.
-        evaluations: how many times the validation split is scored; the best weights are kept.
-        val_pictures: how many of its pictures, 0 for all.
-        seed: of weights, order, captions, prompts and flips.
-        half: store the checkpoint as float16.
-        workers: processes that make batches.
-        resume: continue the run in `out`.
+        temperature: of the sampling from the archive.
+        prompt_loss: prompts are contrasted with single "groups" (`group_concept_loss`), or with the whole "picture", as
+            in the paper.
+        protocol: of the evaluations, and from then on the model's own.
+        tokenizer_words: further words of the tokenizer, beside those of captions, concepts and the classes of val; they
+            are not trained.
+        flips: mirror half of the pictures, with left and right in the captions swapped.
+        val_pictures: how many pictures of val are scored, spread evenly; 0 for all.
     """
 
-    out: Path
-    data: Path
     system: System = "full"
     size: Literal["small", "scenes", "paper"] = "scenes"
-    pair: str = "pair-scenes"
+    encoder: str = "scenes-encoder"
     vocabulary: Path | None = None
     curated: Path = Path("runs/curated")
     captions: int = 1
     concepts: int = 3
     temperature: float = 0.1
-    naming: Literal["groups", "picture"] = "groups"
+    prompt_loss: Literal["groups", "picture"] = "groups"
     protocol: str = "scenes"
-    names: tuple[str, ...] = ()
+    tokenizer_words: tuple[str, ...] = ()
     flips: bool = True
+    val_pictures: int = 200
     steps: int = 3000
     batch_size: int = 64
     lr: float = 5e-4
     weight_decay: float = 0.05
     clip_norm: float = 5.0
-    ema: float = 0.99
     evaluations: int = 10
-    val_pictures: int = 200
-    seed: int = 0
-    half: bool = False
-    workers: int = 0
-    resume: bool = False
 
     def __post_init__(self) -> None:
         if self.concepts < 1 or self.temperature <= 0:
@@ -142,7 +128,7 @@ class CocuSettings:
 SCENES = CocuSettings(
     out=Path("runs/cocu-scenes"),
     data=Path("runs/data/scenes-close"),
-    pair="runs/pair-scenes-close/best",
+    encoder="runs/scenes-encoder-close/best",
     curated=Path("runs/curated/scenes-close"),
     size="small",
     protocol="small",
@@ -152,221 +138,246 @@ SCENES = CocuSettings(
     evaluations=4,
     half=True,
 )
-ANY = CocuSettings(
+COCU = CocuSettings(
     out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc", half=True
 )
-PAIR = replace(ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
+SCENES_ENCODER = replace(DUAL_ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
-def cocu_scenes(settings: CocuSettings) -> Path:
-    """Train on the sketchbook's scenes from near; they, and the pair of the default, are made where not there yet."""
-    draw_scenes_once(settings.data)
-    if settings.pair == SCENES.pair and settings.system != "groupvit":
-        train_pair_once(Path(settings.pair).parent)
+def cocu_scenes(settings: CocuSettings = SCENES) -> Path:
+    """Train on synthetic scenes seen from near; they, and the default's dual encoder, are made where not there yet."""
+    create_close_scenes_once(settings.data)
+    if settings.encoder == SCENES.encoder and settings.system != "groupvit":
+        train_encoder_once(Path(settings.encoder).parent)
     return cocu(settings)
 
 
-def draw_scenes_once(folder: Path) -> Path:
+def create_close_scenes_once(folder: Path) -> Path:
     """The default scenes, seen from near, at 128 pixels."""
     return create_once(folder, lambda out: make_scenes(out, view="close", progress=True))
 
 
-def train_pair_once(folder: Path) -> str:
-    """The best weights, in `folder`, of a pair that learned from 12,000 other scenes from near and all their captions.
+def train_encoder_once(folder: Path) -> str:
+    """The best weights, in `folder`, of a dual encoder trained on 12,000 other scenes from near and all their captions.
 
-    It stands for CLIP, which has seen more pictures and words than those that it curates, none of their captions, and
-    many texts of the web that name one thing only: so `with_nouns`.
+    It takes the place of CLIP, which has seen more pictures and words than those that it curates, none of their
+    captions, and many texts of the web that name one thing only: so `with_noun_captions`.
     """
     with locked(folder):
         if not (folder / "last" / "config.json").exists():
             data = folder.with_name(f"{folder.name}-data")
             create_once(data, lambda out: make_scenes(out, seed=1, train=12_000, test=100, view="close", progress=True))
-            settings = replace(PAIR, out=folder, data=data, resume=has_state(folder / "state"))
-            train_on_pictures(settings, with_nouns(read_pictures(data, "train")), read_pictures(data, "val"))
+            settings = replace(SCENES_ENCODER, out=folder, data=data, resume=has_state(folder / "state"))
+            train_on_pictures(settings, with_noun_captions(read_pictures(data, "train")), read_pictures(data, "val"))
     return str(folder / "best")
 
 
-def with_nouns(pictures: PictureSet) -> PictureSet:
-    """Each picture with further captions, "A photo of a dog.": of the last word of each of its captions' phrases."""
+def with_noun_captions(pictures: PictureSet) -> PictureSet:
+    """The pictures with further captions, "A photo of a dog.", one for the last word of each phrase of its captions."""
 
-    def short(picture: Picture) -> list[str]:
-        told = (picture.captions[p.caption][p.start : p.end].lower().split() for p in picture.phrases)
-        return [f"A photo of a {noun}." for noun in sorted({words[-1] for words in told if words})]
+    def noun_captions(picture: Picture) -> list[str]:
+        phrases = (picture.captions[p.caption][p.start : p.end].lower().split() for p in picture.phrases)
+        return [f"A photo of a {noun}." for noun in sorted({words[-1] for words in phrases if words})]
 
-    return replace(pictures, pictures=[replace(p, captions=(*p.captions, *short(p))) for p in pictures.pictures])
+    found = [replace(p, captions=(*p.captions, *noun_captions(p))) for p in pictures.pictures]
+    return replace(pictures, pictures=found)
 
 
-def cocu(settings: CocuSettings) -> Path:
-    """Train on captioned pictures in any format; returns the checkpoint's folder."""
+def cocu(settings: CocuSettings = COCU) -> Path:
+    """Train on captioned pictures in any format; returns the checkpoint's folder.
+
+    Raises InputError for data, a dual encoder or a vocabulary that can't be used, and for an unknown protocol.
+    """
     find_protocol(settings.protocol)
-    corpus = read_corpus(settings.data, "train", captions=settings.captions, vocabulary=settings.vocabulary)
-    archive = curated_archive(settings, corpus)
+    corpus, archive = prepare_training(settings)
     torch.manual_seed(settings.seed)
-    scored = scored_pictures(settings)
-    model = build(settings, corpus, scored.classes if scored else ())
-    batches = NamedBatches(corpus, archive, settings, model)
+    val = read_val(settings)
+    model = build_model(settings, corpus, val.classes if val else ())
     fit(
         model,
-        batches,
+        CocuBatches(corpus, archive, settings, model),
         out=settings.out,
-        options=FitOptions(
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            warmup=settings.steps // 15,
-            clip_norm=settings.clip_norm,
-            ema=settings.ema,
-            evaluate_every=evaluation_interval(settings.steps, settings.evaluations),
-            seed=settings.seed,
-            workers=settings.workers,
-        ),
+        options=fit_options(settings, warmup=settings.steps // 15),
         save=partial(_save, settings=settings, concepts=corpus.vocabulary.concepts),
-        evaluate=validator(scored, settings.protocol, settings.val_pictures) if scored else None,
+        evaluate=build_validation(val, settings.protocol, settings.val_pictures) if val else None,
         monitor="miou",
-        about=settings_as_text(settings, *PATHS),
+        about=settings_as_text(settings, *LOCAL_SETTINGS),
         resume=settings.resume,
     )
-    return settings.out / ("best" if scored else "last")
+    return settings.out / ("best" if val else "last")
 
 
-def scored_pictures(settings: CocuSettings) -> PictureSet | None:
-    """The val split, or None (which is said) where there is none, or no mask in it: captions are all that is needed."""
+def prepare_training(settings: CocuSettings) -> tuple[CurationCorpus, Archive | None]:
+    """The train split without the pictures that can't be read, and the archive that the system samples from.
+
+    The archive is curated where it isn't there yet; GroupViT has none.
+    Raises InputError for pictures that can't be read, unless settings.on_bad is "skip".
+    """
+    corpus = read_curation_corpus(
+        settings.data,
+        "train",
+        captions=settings.captions,
+        vocabulary=settings.vocabulary,
+        on_bad=settings.on_bad,
+    )
+    if settings.system == "groupvit":
+        images = PictureSet([replace(picture, label_map=None) for picture in corpus.pictures])
+        readable = {picture.name for picture in check_pictures(images, settings.on_bad).pictures}
+        return corpus.without({picture.name for picture in corpus.pictures} - readable), None
+    folder, curation = CURATION[settings.system]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with locked(settings.curated):
+        encoder = load_dual_encoder(settings.encoder, device=device)
+        _, corpus, _ = curate_corpus(
+            corpus,
+            settings.curated,
+            encoder,
+            settings.encoder,
+            curation,
+            folder=folder,
+            on_bad=settings.on_bad,
+        )
+    return corpus, read_archive(settings.curated / folder / ARCHIVE)
+
+
+def read_val(settings: CocuSettings) -> PictureSet | None:
+    """The val split; None, and a line that says so, where there is none or no mask in it: captions are enough to train.
+
+    Raises InputError for pictures that can't be read, unless settings.on_bad is "skip".
+    """
     if "val" in recognise(settings.data)[1]:
-        found = read_pictures(settings.data, "val")
+        found = read_pictures(settings.data, "val", settings.on_bad)
         if any(p.label_map or any(r.mask for r in p.regions) for p in found.pictures):
-            return found
+            return check_pictures(found, settings.on_bad)
     print(f"{settings.data}: no val split with masks to score on; the last weights are kept", flush=True)
     return None
 
 
-def curated_archive(settings: CocuSettings, corpus: Corpus) -> Archive | None:
-    """The archive that the system draws from, curated where it isn't there yet; None for GroupViT."""
-    if settings.system == "groupvit":
-        return None
-    folder, how = CURATION[settings.system]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with locked(settings.curated):
-        pair = load_dual_encoder(settings.pair, device=device)
-        curate_corpus(corpus, settings.curated, pair, settings.pair, how, folder=folder)
-    return read_archive(settings.curated / folder / ARCHIVE)
-
-
-def build(settings: CocuSettings, corpus: Corpus, classes: Sequence[str]) -> GroupViT:
-    """A fresh GroupViT whose tokenizer knows the words of the captions, the templates, the concepts and the classes."""
-    told = [caption for captions in corpus.captions for caption in captions]
-    words = [*told, *(t.format("") for t in TEMPLATES), *corpus.vocabulary.concepts, *classes, *settings.names]
-    tokenizer = train_tokenizer(words)
-    return GroupViT(sized_for(SIZES[settings.size], tokenizer), tokenizer)
+def build_model(settings: CocuSettings, corpus: CurationCorpus, classes: Sequence[str]) -> GroupViT:
+    """A fresh GroupViT whose tokenizer has the words of the captions, the templates, the concepts and the classes."""
+    captions = [caption for captions in corpus.captions for caption in captions]
+    templates = (template.format("") for template in TEMPLATES)
+    texts = [*captions, *templates, *corpus.vocabulary.concepts, *classes, *settings.tokenizer_words]
+    tokenizer = train_tokenizer(texts)
+    return GroupViT(with_tokenizer(SIZES[settings.size], tokenizer), tokenizer)
 
 
 def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[str]) -> None:
     about = {
-        **settings_as_text(settings, *PATHS),
+        **settings_as_text(settings, *LOCAL_SETTINGS),
         **dataset_name(settings.data),
         "recipe": "segue train cocu",
-        "card": settings.protocol,
         "concept_vocabulary": list(concepts),
     }
     save_groupvit(model, folder, about=about, half=settings.half)
 
 
-def validator(found: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
-    """Scores a model on up to `most` pictures of a set (0: all), spread evenly."""
-    card = find_protocol(protocol)
-    pictures, classes, truth = with_truth(found, card)
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
-    pictures = [pictures[i] for i in chosen]
+def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
+    """A function that scores a model on up to `most` pictures of val (0: all), spread evenly."""
+    chosen_protocol = find_protocol(protocol)
+    pictures, classes, read_truth = with_truth(val, chosen_protocol)
+    rows = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
+    pictures = [pictures[i] for i in rows]
 
     def validate(model: Any) -> dict[str, float]:
-        ious, accuracy = score_maps(Labeller(model, card), pictures, classes, truth, card)
+        segmenter = OpenVocabularySegmenter(model, chosen_protocol)
+        ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth)
         return {"miou": float(np.nanmean(ious)), "pixel_accuracy": accuracy}
 
     return validate
 
 
-class _Drawn(NamedTuple):
-    """image: (3, S, S) uint8. texts: the caption and K prompts. names: what the prompts name, "" where the caption
-    stands in. known: K nouns of the caption, which are true of the picture whatever is drawn; "" for nothing.
+class _TrainingExample(NamedTuple):
+    """What an epoch shows of a picture.
+
+    image: (3, S, S) uint8. texts: the caption and K prompts. concepts: that of each prompt, "" where the caption takes
+    its place. known: K nouns of the caption, which are true of the picture whatever is sampled; "" for none.
     """
 
     image: Tensor
     texts: list[str]
-    names: list[str]
+    concepts: list[str]
     known: list[str]
 
 
-class NamedBatches:
-    """Pictures, each with one of its captions and K prompts; a pure function of the keys."""
+class CocuBatches:
+    """Pictures, each with one of its captions and K prompts; a pure function of the keys.
 
-    def __init__(self, corpus: Corpus, archive: Archive | None, settings: CocuSettings, model: GroupViT) -> None:
-        told = [i for i, captions in enumerate(corpus.captions) if captions]
+    Raises InputError for an archive of another number of pictures.
+    """
+
+    def __init__(
+        self, corpus: CurationCorpus, archive: Archive | None, settings: CocuSettings, model: GroupViT
+    ) -> None:
         if archive is not None and len(archive) != len(corpus.pictures):
             raise InputError(f"archive: of {len(archive)} pictures, expected {len(corpus.pictures)}; curate them again")
-        self.corpus, self.archive, self.settings, self.rows = corpus, archive, settings, told
+        self.corpus, self.archive, self.settings = corpus, archive, settings
+        self.rows = [i for i, captions in enumerate(corpus.captions) if captions]
         concepts = corpus.vocabulary.concepts if archive is None else archive.concepts
-        self.numbers = {name: i for i, name in enumerate(concepts)}
+        self.concept_ids = {concept: i for i, concept in enumerate(concepts)}
         size = model.config.image_size
         self.size, self.mean, self.std = (size, size), model.config.mean, model.config.std
-        self._pixels = lru_cache(maxsize=CACHE // (3 * size * size))(self._read)
+        self._pixels = lru_cache(maxsize=IMAGE_CACHE_BYTES // (3 * size * size))(self._read_pixels)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """The batch that `GroupViT.training_step` takes."""
-        names = self._names(keys)
-        drawn = [self._draw(epoch, self.rows[index], some) for (epoch, index), some in zip(keys, names, strict=True)]
-        pixels = torch.stack([one.image for one in drawn]).float() / 255
+        sampled = self._sample_concepts(keys)
+        examples = [
+            self._make_example(epoch, self.rows[index], concepts)
+            for (epoch, index), concepts in zip(keys, sampled, strict=True)
+        ]
+        pixels = torch.stack([one.image for one in examples]).float() / 255
         mean, std = (pixels.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        batch = {"image": (pixels - mean) / std, "text": [one.texts for one in drawn]}
-        if self.settings.naming == "groups":
-            batch["name"], batch["known"] = (
-                torch.tensor([[self.numbers.get(name, -1) for name in names] for names in column])
-                for column in ([one.names for one in drawn], [one.known for one in drawn])
-            )
+        batch = {"image": (pixels - mean) / std, "text": [one.texts for one in examples]}
+        if self.settings.prompt_loss == "groups":
+            batch["concept_ids"] = self._ids([one.concepts for one in examples])
+            batch["known_ids"] = self._ids([one.known for one in examples])
         return batch
 
-    def _draw(self, epoch: int, row: int, names: Sequence[str] | None) -> _Drawn:
-        """What an epoch shows of a picture.
+    def _ids(self, rows: Sequence[Sequence[str]]) -> Tensor:
+        """(B, K) concept ids, -1 for what is not in the vocabulary."""
+        return torch.tensor([[self.concept_ids.get(concept, -1) for concept in row] for row in rows])
 
-        names: of its archive; None: the caption's own nouns.
-        """
+    def _make_example(self, epoch: int, row: int, concepts: Sequence[str] | None) -> _TrainingExample:
+        """concepts: sampled from the picture's archive; None: the caption's own nouns."""
         rng = np.random.default_rng([self.settings.seed, epoch, row])
         captions = self.corpus.captions[row]
         caption = captions[int(rng.integers(len(captions)))]
         mirrored = swap_sides(caption) if self.settings.flips and rng.random() < 0.5 else None
         nouns = _nouns(caption, self.corpus.vocabulary, rng)
-        names = nouns if names is None else names
-        names = [names[i % len(names)] for i in range(self.settings.concepts)] if names else []
+        some = nouns if concepts is None else concepts
+        chosen = [some[i % len(some)] for i in range(self.settings.concepts)] if some else []
         image = self._pixels(row)
         image = image if mirrored is None else image[:, ::-1]
-        texts = [caption if mirrored is None else mirrored, *(_prompt(name, rng) for name in names)]
+        texts = [caption if mirrored is None else mirrored, *(_prompt(concept, rng) for concept in chosen)]
         missing = 1 + self.settings.concepts - len(texts)
         known = [*nouns, *[""] * self.settings.concepts][: self.settings.concepts]
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
-        return _Drawn(pixels, texts + [texts[0]] * missing, names + [""] * missing, known)
+        return _TrainingExample(pixels, texts + [texts[0]] * missing, chosen + [""] * missing, known)
 
-    def _read(self, row: int) -> NDArray[np.uint8]:
+    def _read_pixels(self, row: int) -> NDArray[np.uint8]:
         return resize_image(self.corpus.pictures[row].load(), self.size)
 
-    def _names(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sequence[str] | None]:
-        """What each picture's archive gives in its epoch, drawn for all of an epoch together."""
+    def _sample_concepts(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sequence[str] | None]:
+        """What each picture's archive gives in its epoch, sampled for all pictures of an epoch together."""
         if self.archive is None:
             return [None] * len(keys)
         mode: Literal["clusters", "top"] = "top" if self.settings.system == "top3" else "clusters"
         found: dict[tuple[int, int], list[str]] = {}
-        for epoch, some in groupby(sorted(keys), key=itemgetter(0)):
-            mine = list(some)
-            drawn = self.archive.draw(
-                [self.rows[index] for _, index in mine],
+        for epoch, group in groupby(sorted(keys), key=itemgetter(0)):
+            some = list(group)
+            sampled = self.archive.sample(
+                [self.rows[index] for _, index in some],
                 epoch,
-                draws=self.settings.concepts,
+                num=self.settings.concepts,
                 temperature=self.settings.temperature,
                 seed=self.settings.seed,
                 mode=mode,
             )
-            found |= dict(zip(mine, drawn, strict=True))
+            found |= dict(zip(some, sampled, strict=True))
         return [found[key] for key in keys]
 
 
@@ -375,5 +386,5 @@ def _nouns(caption: str, vocabulary: Vocabulary, rng: np.random.Generator) -> li
     return [vocabulary.concepts[n] for n in rng.permutation(sorted(vocabulary.find(caption)))]
 
 
-def _prompt(name: str, rng: np.random.Generator) -> str:
-    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(name)
+def _prompt(concept: str, rng: np.random.Generator) -> str:
+    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(concept)

@@ -1,7 +1,7 @@
-"""Drawing sentences and telling layouts.
+"""Training of captions to layouts and layouts to captions.
 
 segue train crossmodal --data DIR --out RUN    your captioned pictures with label maps (see `segue data check`)
-segue train crossmodal-scenes --out RUN        the embedded scenes, at 128 pixels
+segue train crossmodal-scenes --out RUN        the synthetic scenes, at 128 pixels
 """
 
 from __future__ import annotations
@@ -25,16 +25,21 @@ from segue.data.layouts import LayoutBatches, check_layout, resize_layout
 from segue.data.relation_sentences import relation_sentences
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
-from segue.methods.crossmodal.checkpoint import Saved, restore_vq, save, save_vq
+from segue.methods.crossmodal.checkpoint import (
+    CrossModalCheckpoint,
+    load_quantiser,
+    save_crossmodal,
+    save_quantiser,
+)
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import build_crossmodal
-from segue.methods.crossmodal.start import config_for, load_starting_weights, read_start
+from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vit_and_bert, pretrained_config
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.recipes.datasets import create_scenes_once
-from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
-from segue.recipes.syntic import nouns
-from segue.training import FitOptions, fit
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.syntic import common_nouns
+from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
 
@@ -47,41 +52,35 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "depth8": {"depth": 8 / 12},
     "depth12": {"depth": 12 / 12},
 }  # depth: as a share of the settings' own, which stands for the paper's 12 layers
-CAPTIONS = 4  # in which a layout is told each step; it is read once for all
+CAPTIONS_PER_LAYOUT = 4  # in a batch; their layout is encoded once for all of them
+QUANTISER_LR = 2e-3
+VitAndBert = tuple[Any, Any, CaptionTokenizer]  # of `load_vit_and_bert`
 
 
-@dataclass(frozen=True)
-class Settings:
-    """One training, of the quantiser and then of the streams.
+@dataclass(frozen=True, kw_only=True)
+class CrossModalSettings(TrainSettings):
+    """Settings of a training: of the quantiser first, then of the joint model.
+
+    The quantiser takes twice the batch size (as it trains on crops), its own learning rate and no weight decay.
 
     Attributes:
         out: folder of the run; its quantiser trains in out/vq.
         data: folder with captioned pictures and label maps, in any layout that `segue data check` knows.
         system: the method or an ablation of it.
-        image_size: side of the square that layouts and pictures are brought to, in pixels.
+        image_size: side of the square that layouts and pictures are resized to, in pixels.
         factor: pixels that a layout token spans.
         width: channels of the streams.
         depth: layers of the streams; the systems depth4, depth8 and depth12 have 4/12, 8/12 and all of them.
         vq_steps: optimiser steps of the quantiser.
-        steps: optimiser steps of the streams.
-        batch_size: layouts a step, over all processes; the quantiser takes twice as many, as it sees cuts of them.
-        lr: the streams' peak learning rate, after a warm-up of a tenth of the steps, then cosine; wide ones want less.
-            The quantiser's is 2e-3.
-        weight_decay: AdamW's.
-        ema: decay of the weights' moving average, 0 for none.
-        evaluations: how many times the validation loss is taken; the best weights are kept.
-        seed: of weights, order and masks.
-        vit: a ViT of `transformers` to start the cells' stream from, by its id on the hub or a folder; with bert.
+        steps: optimiser steps of the joint model.
+        batch_size: layouts in a step, over all processes.
+        lr: peak learning rate of the joint model; wide models need less.
+        vit: a ViT of `transformers` to initialise the cell stream from, by its id on the hub or a folder; with bert.
             Width, depth and heads are then theirs, and its patch must be factor.
-        bert: a BERT to start the words' stream from, whose tokenizer is used; with vit.
+        bert: a BERT to initialise the word stream from, whose tokenizer is used; with vit.
         vq: a finished quantiser to use (a run's folder vq/last), instead of training one.
-        on_bad: what to do with an unreadable picture: "stop" before training, or "skip" and say so.
-        half: store the checkpoint as float16.
-        resume: continue the run in `out`.
     """
 
-    out: Path
-    data: Path
     system: System = "full"
     image_size: int = 128
     factor: int = 8
@@ -92,107 +91,110 @@ class Settings:
     batch_size: int = 16
     lr: float = 2e-3
     weight_decay: float = 0.05
+    clip_norm: float = 1.0
     ema: float = 0.995
     evaluations: int = 8
-    seed: int = 0
     vit: str = ""
     bert: str = ""
     vq: Path | None = None
-    on_bad: Literal["stop", "skip"] = "stop"
-    half: bool = False
-    resume: bool = False
 
 
-CROSSMODAL = Settings(out=Path("runs/crossmodal"), data=Path("data"))
-SCENES = Settings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"), half=True)
+CROSSMODAL = CrossModalSettings(out=Path("runs/crossmodal"), data=Path("data"))
+SCENES = CrossModalSettings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"), half=True)
 
 
 @dataclass(frozen=True)
-class Told:
-    """A split in memory. layouts: (N, S, S) uint8. images: (N, S, S, 3) uint8. captions: a list for each.
+class CaptionedLayouts:
+    """A split in memory.
 
-    asks: for each its captions, and sentences of its relations; drawing learns from these, telling from the captions.
+    layouts: (N, S, S) uint8. images: (N, S, S, 3) uint8. captions: those of each layout. prompts: for each layout its
+    captions and sentences of its relations; drawing is trained on the prompts, captioning on the captions.
+    classes: names of the layouts' classes, in order.
     """
 
     layouts: NDArray[np.uint8]
     images: NDArray[np.uint8]
     captions: list[tuple[str, ...]]
-    asks: list[tuple[str, ...]]
+    prompts: list[tuple[str, ...]]
     classes: tuple[str, ...]
 
+    def __len__(self) -> int:
+        """N, the number of layouts."""
+        return len(self.layouts)
 
-def crossmodal(settings: Settings) -> Path:
-    """Train on captioned pictures with label maps; returns the checkpoint's folder."""
-    return train_on(settings, *(read_told(settings, split) for split in ("train", "val")))
+
+def train_crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
+    """Train on captioned pictures with label maps; returns the checkpoint's folder.
+
+    Raises InputError for data that can't be read, and settings that don't fit each other.
+    """
+    return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 
-def train_on(settings: Settings, train: Told, val: Told) -> Path:
-    """Train on what is read already; returns the checkpoint's folder."""
-    print(f"{settings.data}: {len(train.layouts)} train, {len(val.layouts)} val, {len(train.classes)} classes")
-    start = _start(settings)
-    vq = quantiser(settings, train, val)
-    words = start[2] if start else CaptionTokenizer.learn(c for told in train.asks for c in told)
+def train_crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
+    """Train on the synthetic scenes, drawing them first where settings.data is not there yet."""
+    create_scenes_once(settings.data)
+    return train_crossmodal(settings)
+
+
+def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: CaptionedLayouts) -> Path:
+    """Train on splits in memory; returns the checkpoint's folder."""
+    print(f"{settings.data}: {len(train)} train, {len(val)} val, {len(train.classes)} classes")
+    pretrained = _load_pretrained(settings)
+    quantiser = train_quantiser(settings, train, val)
+    tokenizer = pretrained[2] if pretrained else CaptionTokenizer.learn(chain(*train.prompts))
     torch.manual_seed(settings.seed)
-    longest = max(words.encode(list(asks), 512)[0].shape[1] for asks in train.asks)
-    ends = (words.pad, words.start, words.end)
-    config = config_of(settings, vq.config.codes, vocabulary=len(words), longest=longest, ends=ends, start=start)
+    longest = max(tokenizer.encode(list(prompts), 512)[0].shape[1] for prompts in train.prompts)
+    config = model_config(settings, quantiser.config.codes, tokenizer, longest, pretrained)
     model = build_crossmodal(config)
-    if start:
-        load_starting_weights(model, start[0], start[1])
-    spoken = nouns(list(chain(*train.captions)))
+    if pretrained:
+        load_pretrained_weights(model, *pretrained[:2])
     about = {
         "recipe": "segue train crossmodal",
         **dataset_name(settings.data),
         **settings_as_text(settings, "vq"),
-        "nouns": spoken,
+        "nouns": common_nouns(list(chain(*train.captions))),
     }
-    saved = Saved(model, vq, words, train.classes, about)
-    batches, held = (_batches(saved, told, settings.seed) for told in (train, val))
+    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, train.classes, about)
+    batches, val_batches = (_batches(checkpoint, split, settings.seed) for split in (train, val))
 
-    def write(network: Any, folder: Path) -> None:
-        save(replace(saved, model=network), folder, half=settings.half)
+    def save(network: Any, folder: Path) -> None:
+        save_crossmodal(replace(checkpoint, model=network), folder, half=settings.half)
 
-    options = fit_options(settings, settings.steps)
-    fit(model, batches, out=settings.out, options=options, save=write, evaluate=partial(_losses, held=held),
-        monitor="gain", about=settings_as_text(settings, "vq"),
+    fit(model, batches, out=settings.out, options=fit_options(settings), save=save,
+        evaluate=partial(_validation_losses, batches=val_batches), monitor="gain",
+        about=settings_as_text(settings, "vq"),
         resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
 
 
-def crossmodal_scenes(settings: Settings) -> Path:
-    """Train on the sketchbook's scenes, drawing them first where settings.data is not there yet."""
-    create_scenes_once(settings.data)
-    return crossmodal(settings)
-
-
-def config_of(
-    settings: Settings,
+def model_config(
+    settings: CrossModalSettings,
     codes: int,
-    *,
-    vocabulary: int,
-    longest: int,
-    ends: tuple[int, int, int],
-    start: tuple[Any, Any, CaptionTokenizer] | None = None,
+    tokenizer: CaptionTokenizer | None = None,
+    longest: int = 0,
+    pretrained: VitAndBert | None = None,
 ) -> CrossModalConfig:
-    """The configuration that the settings name, with the sizes that the data ask for.
+    """The model's configuration by the settings and the data. codes: of the quantiser.
 
-    ends: the tokens that pad, start and end a caption. start: of `read_start`.
+    tokenizer: None for a model without captions. longest: tokens of the longest caption, with its end.
     """
     cells = settings.image_size // settings.factor
     changes = dict(SYSTEMS[settings.system])
     share = changes.pop("depth", 1)
     sizes: dict[str, Any] = {"codes": codes, "grid": (cells, cells), "max_words": min(longest + 2, 130)}
-    sizes |= dict(zip(("pad", "start", "end"), ends, strict=True))
-    if start:
-        return config_for(start[0], start[1], **sizes, **changes)
+    if tokenizer is not None:
+        sizes |= {"pad": tokenizer.pad, "start": tokenizer.start, "end": tokenizer.end}
+    if pretrained:
+        return pretrained_config(pretrained[0], pretrained[1], **sizes, **changes)
     return CrossModalConfig(
-        patch=settings.factor, vocabulary=vocabulary, width=settings.width, heads=settings.width // 32,
-        depth=max(1, round(settings.depth * share)), **sizes, **changes,
+        patch=settings.factor, vocabulary=1 if tokenizer is None else len(tokenizer), width=settings.width,
+        heads=settings.width // 32, depth=max(1, round(settings.depth * share)), **sizes, **changes,
     )  # fmt: skip
 
 
-def _start(settings: Settings) -> tuple[Any, Any, CaptionTokenizer] | None:
-    """The models that the settings start from; InputError if they can't."""
+def _load_pretrained(settings: CrossModalSettings) -> VitAndBert | None:
+    """The models to initialise from. Raises InputError when they don't fit the settings."""
     if not (settings.vit or settings.bert):
         return None
     if not (settings.vit and settings.bert) or settings.system.startswith("depth"):
@@ -200,40 +202,49 @@ def _start(settings: Settings) -> tuple[Any, Any, CaptionTokenizer] | None:
             f"got vit {settings.vit!r} and bert {settings.bert!r} for the system {settings.system}, expected both, and "
             "a system that keeps their depth"
         )
-    vit, bert, words = read_start(settings.vit, settings.bert)
+    vit, bert, tokenizer = load_vit_and_bert(settings.vit, settings.bert)
     if vit.config.patch_size != settings.factor:
         raise InputError(f"{settings.vit}: its patches span {vit.config.patch_size} pixels; give --factor the same")
-    return vit, bert, words
+    return vit, bert, tokenizer
 
 
-def read_told(settings: Settings, split: str) -> Told:
-    """A split's layouts, pictures and captions at the training size, all read before anything is computed."""
-    found = check_pictures(read_pictures(settings.data, split, settings.on_bad), settings.on_bad)
-    return gather_told(found, settings.image_size, f"{settings.data}, {split}")
+def read_split(settings: CrossModalSettings, split: str) -> CaptionedLayouts:
+    """A split of settings.data at the training size, all read before anything is computed.
+
+    Raises InputError for data that can't be read, unless settings.on_bad is "skip", and for a split without examples.
+    """
+    pictures = check_pictures(read_pictures(settings.data, split, settings.on_bad), settings.on_bad)
+    return captioned_layouts(pictures, settings.image_size, f"{settings.data}, {split}")
 
 
-def gather_told(found: PictureSet, size: int, where: str) -> Told:
-    """The pictures that have both a label map and a caption. Raises InputError when there is none."""
-    layouts, images, captions, asks = [], [], [], []
-    for picture in found.pictures:
+def captioned_layouts(pictures: PictureSet, size: int, where: str) -> CaptionedLayouts:
+    """The pictures that have both a label map and a caption, resized to size x size pixels.
+
+    where: names the data in errors. Raises InputError when there is no such picture.
+    """
+    layouts, images, captions, prompts = [], [], [], []
+    for picture in pictures.pictures:
         if picture.label_map is None or not picture.captions:
             continue
         labels = picture.label_map()
-        check_layout(labels, len(found.classes), picture.name)
+        check_layout(labels, len(pictures.classes), picture.name)
         layouts.append(resize_layout(labels, (size, size)))
         images.append(resize_image(picture.load(), (size, size)))
         captions.append(picture.captions)
-        asks.append(picture.captions + relation_sentences(picture))
+        prompts.append(picture.captions + relation_sentences(picture))
     if not layouts:
         raise InputError(f"{where}: no picture has both a label map and a caption (see `segue data check`)")
-    return Told(np.stack(layouts), np.stack(images), captions, asks, found.classes)
+    return CaptionedLayouts(np.stack(layouts), np.stack(images), captions, prompts, pictures.classes)
+
+
+# --- the quantiser
 
 
 @dataclass(frozen=True)
-class _Layouts:
-    """Batches of square cuts of bare layouts, half a side where that is whole cells, for the quantiser.
+class _LayoutCrops:
+    """Batches of square crops of layouts for the quantiser, of half a side where that is a whole number of cells.
 
-    It is convolutional, so a quarter of the pixels costs a quarter and teaches nearly as much.
+    The quantiser is convolutional, so a quarter of the pixels costs a quarter and teaches nearly as much.
     """
 
     layouts: NDArray[np.uint8]
@@ -244,95 +255,82 @@ class _Layouts:
         return len(self.layouts)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """Every other layout is mirrored, by its epoch: a layout has no left and right of its own."""
+        """In every other epoch the crops are mirrored: a layout alone says nothing of left and right."""
         size = self.layouts.shape[1]
         side = size // 2 if size // 2 % self.factor == 0 else size
-        chosen = []
+        crops = []
         for epoch, i in keys:
             y, x = np.random.default_rng([self.seed, epoch, i]).integers(0, size - side + 1, 2)
-            chosen.append(self.layouts[i, y : y + side, x : x + side][:, :: -1 if epoch % 2 else 1])
-        return {"layout": torch.from_numpy(np.stack(chosen))}
+            crops.append(self.layouts[i, y : y + side, x : x + side][:, :: -1 if epoch % 2 else 1])
+        return {"layout": torch.from_numpy(np.stack(crops))}
 
 
-def quantiser(settings: Settings, train: Told, val: Told) -> LayoutVQ:
-    """The quantiser that the settings name, or one trained here, or what a resumed run has of it."""
+def train_quantiser(settings: CrossModalSettings, train: CaptionedLayouts, val: CaptionedLayouts) -> LayoutVQ:
+    """The quantiser of settings.vq, or one trained here; a resumed run keeps the one that it has trained.
+
+    Raises InputError when settings.vq is a quantiser of other layouts.
+    """
     if settings.vq is not None:
-        return _fitting(restore_vq(settings.vq), settings, len(train.classes))
+        return _checked(load_quantiser(settings.vq), settings, len(train.classes))
     out = settings.out / "vq"
-    under_way = settings.resume and has_state(out / "state")
-    if not (under_way and has_state(settings.out / "state")):  # then it is finished
+    resumed = settings.resume and has_state(out / "state")
+    if not (resumed and has_state(settings.out / "state")):  # else it is finished
         torch.manual_seed(settings.seed)
-        vq = LayoutVQ(VQConfig(len(train.classes), settings.factor))
-        options = replace(
-            fit_options(settings, settings.vq_steps), batch_size=2 * settings.batch_size, lr=2e-3, weight_decay=0.0
+        quantiser = LayoutVQ(VQConfig(len(train.classes), settings.factor))
+        options = fit_options(
+            settings, steps=settings.vq_steps, batch_size=2 * settings.batch_size, lr=QUANTISER_LR, weight_decay=0.0
         )
-        fit(vq, _Layouts(train.layouts, settings.factor, settings.seed), out=out, options=options, save=save_vq,
-            evaluate=partial(reconstruction, told=val), monitor="miou",
-            about={"factor": str(settings.factor)}, resume=under_way)  # fmt: skip
-    return restore_vq(out / "best")
+        fit(quantiser, _LayoutCrops(train.layouts, settings.factor, settings.seed), out=out, options=options,
+            save=save_quantiser, evaluate=partial(reconstruction_scores, split=val), monitor="miou",
+            about={"factor": str(settings.factor)}, resume=resumed)  # fmt: skip
+    return load_quantiser(out / "best")
 
 
-def _fitting(vq: LayoutVQ, settings: Settings, classes: int) -> LayoutVQ:
-    """The quantiser itself; InputError if it was not trained on as many classes with cells of the same size."""
-    if (vq.config.classes, vq.config.factor) != (classes, settings.factor):
+def _checked(quantiser: LayoutVQ, settings: CrossModalSettings, classes: int) -> LayoutVQ:
+    """The quantiser itself. Raises InputError if it was trained on other classes, or cells of another size."""
+    if (quantiser.config.classes, quantiser.config.factor) != (classes, settings.factor):
         raise InputError(
-            f"{settings.vq}: a quantiser of {vq.config.classes} classes with cells of {vq.config.factor} pixels, "
-            f"expected {classes} and {settings.factor}; leave --vq out to train one"
+            f"{settings.vq}: a quantiser of {quantiser.config.classes} classes with cells of "
+            f"{quantiser.config.factor} pixels, expected {classes} and {settings.factor}; leave --vq out to train one"
         )
-    return vq
-
-
-def fit_options(settings: Settings, steps: int) -> FitOptions:
-    """How the quantiser, the streams and what they are measured against train."""
-    return FitOptions(
-        steps=steps,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        warmup=steps // 10,
-        ema=settings.ema,
-        evaluate_every=evaluation_interval(steps, settings.evaluations),
-        seed=settings.seed,
-        clip_norm=1.0,
-    )
+    return quantiser
 
 
 @torch.inference_mode()
-def reconstruction(vq: Any, told: Told) -> dict[str, float]:
-    """How well layouts survive their tokens: mean IoU over the classes that are there, and pixel accuracy."""
-    table, classes = Confusion(np.zeros((len(told.classes),) * 2, np.int64)), len(told.classes)
-    for part in np.array_split(told.layouts, -(-len(told.layouts) // 32)):
-        again = vq.decode(vq.encode(torch.from_numpy(part).to(vq.head.weight.device))).cpu().numpy()
-        table += Confusion.of(again.reshape(-1, again.shape[-1]), part.reshape(-1, part.shape[-1]), classes)
-    scores = table.scores(empty="skip")
+def reconstruction_scores(quantiser: Any, split: CaptionedLayouts) -> dict[str, float]:
+    """Layouts after the quantiser against the same before: mean IoU over the classes present, and pixel accuracy."""
+    classes = len(split.classes)
+    total, device = Confusion(np.zeros((classes, classes), np.int64)), quantiser.head.weight.device
+    for part in np.array_split(split.layouts, -(-len(split) // 32)):
+        decoded = quantiser.decode(quantiser.encode(torch.from_numpy(part).to(device))).cpu().numpy()
+        total += Confusion.of(decoded.reshape(-1, decoded.shape[-1]), part.reshape(-1, part.shape[-1]), classes)
+    scores = total.scores(empty="skip")
     return {"miou": scores["miou"], "accuracy": scores["pixel_accuracy"]}
 
 
+# --- the joint model
+
+
 @torch.no_grad()
-def _batches(saved: Saved, told: Told, seed: int) -> LayoutBatches:
-    codes = [
-        saved.vq.encode(torch.from_numpy(part)) for part in np.array_split(told.layouts, -(-len(told.layouts) // 64))
-    ]
-    longest = saved.model.config.max_words
-    ids, asks = (
-        [_padded(caption_ids(saved, said), longest, saved.model.config.pad) for said in each]
-        for each in (told.captions, told.asks)
-    )
-    return LayoutBatches(torch.cat(codes).short(), ids, told.images, seed, asks, CAPTIONS)
+def _batches(checkpoint: CrossModalCheckpoint, split: CaptionedLayouts, seed: int) -> LayoutBatches:
+    parts = np.array_split(split.layouts, -(-len(split) // 64))
+    codes = torch.cat([checkpoint.quantiser.encode(torch.from_numpy(part)) for part in parts]).short()
+    ids, prompts = ([_padded_ids(checkpoint, texts) for texts in each] for each in (split.captions, split.prompts))
+    return LayoutBatches(codes, ids, split.images, seed, prompts, captions_per_layout=CAPTIONS_PER_LAYOUT)
 
 
-def _padded(ids: Tensor, length: int, pad: int) -> Tensor:
-    return torch.nn.functional.pad(ids, (0, length - ids.shape[1]), value=pad)
+def _padded_ids(checkpoint: CrossModalCheckpoint, texts: Sequence[str]) -> Tensor:
+    config, ids = checkpoint.model.config, caption_ids(checkpoint, texts)
+    return torch.nn.functional.pad(ids, (0, config.max_words - ids.shape[1]), value=config.pad)
 
 
-def _losses(model: Any, held: LayoutBatches) -> dict[str, float]:
-    """The loss terms on held-out layouts, up to 256 of them, and "gain", the negative loss, to be maximised."""
+def _validation_losses(model: Any, batches: LayoutBatches) -> dict[str, float]:
+    """The loss terms on up to 256 validation layouts, and "gain", the negative loss, to be maximised."""
     total: Counter[str] = Counter()
-    rows = [(0, i) for i in range(min(len(held), 256))]
-    parts = [rows[i : i + 32] for i in range(0, len(rows), 32)]
+    keys = [(0, i) for i in range(min(len(batches), 256))]
     device = next(model.parameters()).device
-    for part in parts:
-        batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in held.collate(part).items()}
+    for part in (keys[i : i + 32] for i in range(0, len(keys), 32)):
+        batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in batches.collate(part).items()}
         total.update({name: len(part) * float(term) for name, term in model.training_step(batch).items()})
-    means = {name: value / len(rows) for name, value in total.items()}
+    means = {name: value / len(keys) for name, value in total.items()}
     return {**means, "gain": -means["loss"]}

@@ -1,4 +1,4 @@
-"""Synthetic data sets, made where a recipe first needs them."""
+"""Synthetic data sets, drawn when a recipe first needs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from segue.synthetic.scenes.writer import make_scenes
 
 
 def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Let `make` fill the folder if it is not there; processes that ask together make it once."""
+    """Call `make` to fill the folder (or write the file) unless it exists, and return it.
+
+    Of several processes that call it at the same time one makes it and the others wait.
+    """
     with locked(folder):
         if not folder.exists():
             print(f"drawing {folder}", flush=True)
@@ -19,5 +22,5 @@ def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def create_scenes_once(folder: Path) -> Path:
-    """The default scenes: 8,000 to train, 500 and 1,000 to score, at 128 pixels."""
+    """Draw the default scenes into the folder unless it exists: train 8,000, val 500, test 1,000, of 128 pixels."""
     return create_once(folder, lambda out: make_scenes(out, progress=True))

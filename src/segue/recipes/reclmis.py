@@ -71,8 +71,20 @@ class RecLMISSettings(TrainSettings):
     folds: int = 0
 
 
-def train_reclmis(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
-    """Train on data in the LViT layout; returns the checkpoint's folder. network: overrides system and size.
+RECLMIS = RecLMISSettings(out=Path("runs/reclmis"), data=Path("data"))
+CHEST = RecLMISSettings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200)
+
+
+def train_reclmis(settings: RecLMISSettings = RECLMIS) -> Path:
+    """Train on data in the LViT layout; returns the checkpoint's folder.
+
+    Raises InputError when there is no training split or an example can't be read.
+    """
+    return train_network(settings, network_config(settings))
+
+
+def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
+    """As `train_reclmis`, with a network of its own in the place of the one of the system and size.
 
     Raises InputError when there is no training split or an example can't be read.
     """
@@ -88,28 +100,23 @@ def train_reclmis(settings: RecLMISSettings, network: NetworkConfig | None = Non
     }
     counts = ", ".join(f"{len(part)} {split}" for split, part in examples.items())
     print(f"{settings.data}: {counts}, at {settings.image_size} px")
-    config = network or network_config(settings)
     if settings.folds > 1:
-        return _train_folds(settings, config, [e for part in examples.values() for e in part])
+        return _train_folds(settings, network, [e for part in examples.values() for e in part])
     if "val" in examples:
-        return _train(settings, config, examples["train"], examples["val"])
+        return _train(settings, network, examples["train"], examples["val"])
     train, val = next(iter(folds_by_group(examples["train"], 10, settings.seed)))
-    return _train(settings, config, train, val)
+    return _train(settings, network, train, val)
 
 
-def train_reclmis_chest(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
+def train_reclmis_chest(settings: RecLMISSettings = CHEST) -> Path:
     """Train on synthetic chest phantoms, which are drawn first where settings.data is not there yet."""
     create_chest_once(settings.data)
-    return train_reclmis(settings, network)
+    return train_reclmis(settings)
 
 
 def create_chest_once(folder: Path, style: str = "a") -> Path:
     """Draw the default chest phantoms into the folder if they aren't there; concurrent processes draw them once."""
     return create_once(folder, lambda out: make_chest(out, style=style))
-
-
-RECLMIS = RecLMISSettings(out=Path("runs/reclmis"), data=Path("data"))
-CHEST = RecLMISSettings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200)
 
 
 def network_config(settings: RecLMISSettings) -> NetworkConfig:

@@ -100,7 +100,7 @@ SCENES = SGDiffSettings(
 )
 
 
-def sgdiff(settings: SGDiffSettings) -> Path:
+def sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
     """Train on pictures in any format; returns the checkpoint's folder.
 
     Raises InputError when the data or the settings can't be used.
@@ -108,7 +108,7 @@ def sgdiff(settings: SGDiffSettings) -> Path:
     return train_sgdiff(settings, *(read_pictures(settings.data, part, settings.on_bad) for part in ("train", "val")))
 
 
-def sgdiff_scenes(settings: SGDiffSettings) -> Path:
+def sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
     """Train on synthetic scenes; as `sgdiff`."""
     if not settings.data.is_dir():
         raise InputError(

@@ -1,10 +1,10 @@
-"""Experiments with captioners that learn from text alone (SynTIC).
+"""Training of captioners that learn from text alone (SynTIC).
 
-segue train syntic --corpus my.txt --pair PAIR --images DIR     your captions; DIR: their synthetic pictures
-segue train syntic-scenes                                       the captions of the drawn scenes
+segue train syntic --data my.txt --encoder ENCODER --images DIR     your captions; DIR: their synthetic images
+segue train syntic-scenes                                           the captions of the synthetic scenes
 
-A folder as --corpus is a data set of which the captions of `train` are read, and no picture. All that is computed once
-(pictures, features) lies in --images and --cache and serves the next run; a run that was stopped goes on there.
+A folder as --data is a data set: the captions of its `train` split are read, its pictures are not. What is computed
+once (synthetic images, features) is kept in --images and --cache for the next run; a run that was stopped continues.
 """
 
 from __future__ import annotations
@@ -23,9 +23,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.embedding import BATCH
+from segue.api.embedding import BATCH_SIZES
 from segue.data.corpus import Corpus, read_corpus
-from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, picture_items, show_progress, text_items
+from segue.data.embedding_store import (
+    EmbeddingStore,
+    Item,
+    StorePlan,
+    fill_store,
+    picture_items,
+    show_progress,
+    text_items,
+)
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
@@ -35,72 +43,77 @@ from segue.methods.detectors import load_detector
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import (
     SIZES,
-    Captioner,
-    Support,
+    SupportSet,
+    SynticCheckpoint,
     SynticConfig,
     build_syntic,
     optimise_features,
-    save_captioner,
+    save_syntic,
     system_config,
 )
-from segue.methods.syntic.tagging import padded, tag
-from segue.recipes.settings import dataset_name
-from segue.synthetic.scenes.scene import THINGS
-from segue.synthetic.text_to_image import Painter, Sketchbook, StableDiffusion, generate_pictures
-from segue.training import FitOptions, fit
+from segue.methods.syntic.tagging import find_objects, pad_indices
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options
+from segue.synthetic.scenes.scene import THING_CLASSES
+from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
+from segue.training import fit
 from segue.types import InputError
 
 System = Literal[
     "baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full", "clipre", "capdec", "close", "decap"
 ]  # fmt: skip
+RECORDED = (  # settings that the checkpoint names, and that a resumed run must share
+    "system", "text_to_image", "pictures", "support", "fo_steps", "fo_lr", "tau", "steps", "batch_size", "lr", "seed",
+)  # fmt: skip
+Tags = tuple[Tensor, Tensor]  # positions in a list of names (N, K) int64, and which of them are real (N, K) bool
 
 
-@dataclass(frozen=True)
-class SynticSettings:
-    """One training of a captioner.
+@dataclass(frozen=True, kw_only=True)
+class SynticSettings(TrainSettings):
+    """Settings of a training. Nothing is evaluated, so there is no best checkpoint but only the last.
+
+    Raises InputError when patience is not 0.
 
     Attributes:
         out: folder of the run: last/, history and TensorBoard.
-        corpus: a file of captions (.txt, .jsonl, .tsv, COCO's or Karpathy's .json, each also .gz), or a folder.
-        pair: the image-text pair: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER.
-        images: folder of the synthetic pictures; those that it lacks are drawn there.
-        painter: what draws them: "sketchbook" (draws its own world's things only), "diffusion:ID-OR-FOLDER", or "text":
-            nothing is drawn, and a caption's own feature stands for that of its synthetic picture.
-        system: the method, one of its ablations, or a rival.
+        data: a file of captions (.txt, .jsonl, .tsv, COCO's or Karpathy's .json, each also .gz), or a data set.
+        encoder: the dual encoder: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER.
+        images: folder of the synthetic images; those that it lacks are drawn there.
+        text_to_image: what draws them: "synthetic" (scenes; knows only some things), "diffusion:ID-OR-FOLDER", or
+            "text": nothing is drawn, and a caption's own feature takes the place of its synthetic image's.
+        system: the method, one of its ablations, or a method that it is compared with.
         size: of the decoder: "small" (width 128), "segue" (256), or "faithful" (768).
-        pictures: captions to train on, each with its synthetic picture, drawn at random; at most the corpus.
+        pictures: captions to train on, each with its synthetic image, drawn at random; at most all.
         support: captions of the support set, kept in the checkpoint.
         max_words: leave out longer captions; 0 for none.
         max_tokens: the most tokens of a caption.
-        vocabulary: tokens that the decoder knows, at most.
+        vocabulary: the most tokens of the tokenizer.
         objects: a file of names to look for in pictures, one a line; by default the captions' own nouns.
         detector: what finds objects in the pictures: a DETR by its id on the hub or from a folder, or a YOLOX as an
-            .onnx file; without, names are looked for by image-text similarity.
+            .onnx file; without, names are found by image-text similarity.
         fo_steps: updates of each feature by Eq. 2.
-        fo_lr: how far Adam moves a coordinate in one of them; the paper's is 1e-5, the steps are not in it. What counts
-            is lr x steps against a coordinate's root mean square, D ** -.5. The paper's lr moves nothing in 100 steps:
-            11 % of the drawn scenes find their own caption among 1,280 in the first ten, and 12 % after. At 1e-3, 20
-            steps bring that to 42 % and 100 steps to 98 %, and captions of pictures never seen are best at 100
-            (`segue ablate syntic_scenes`, experiment fo_steps).
+        fo_lr: how far Adam moves a coordinate in one of them. The paper has 1e-5 and doesn't say how many steps. What
+            matters is lr x steps against a coordinate's root mean square, D ** -.5. The paper's lr moves nothing in 100
+            steps: 11 % of the synthetic scenes find their own caption among 1,280 in the first ten, and 12 % after. At
+            1e-3, 20 steps bring that to 42 % and 100 steps to 98 %, and captions of unseen pictures are best at 100
+            (results/syntic_scenes.csv, experiment fo_steps).
         fo_batch: features in a batch of Eq. 2.
-        tau: of the projection, Eq. 3.
+        tau: temperature of the projection, Eq. 3.
         steps: optimiser steps of the decoder.
-        batch_size: captions a step, over all processes.
-        lr: peak learning rate, reached after a warm-up of a tenth of the steps, then cosine.
-        weight_decay: AdamW's.
-        ema: decay of the weights' moving average, 0 for none.
-        seed: of weights, order and noise; not of pictures and features, which all seeds share.
+        batch_size: captions in a step, over all processes.
+        evaluations: how many times the state is saved, to resume from.
+        patience: must be 0, as nothing is evaluated.
+        seed: of weights, order and noise; not of images and features, which all seeds share.
         cache: folder for the features.
-        device: of the image-text pair while it reads.
-        half: store the checkpoint as float16.
-        resume: continue the run in `out`.
+        device: of the dual encoder, the text-to-image model and the detector.
     """
 
-    out: Path
-    corpus: Path
-    pair: str
+    encoder: str
+    steps: int = 4000
+    batch_size: int = 64
+    lr: float = 5e-4
+    clip_norm: float = 1.0
     images: Path = Path("runs/data/synthetic")
-    painter: str = "sketchbook"
+    text_to_image: str = "synthetic"
     system: System = "full"
     size: Literal["small", "segue", "faithful"] = "segue"
     pictures: int = 20_000
@@ -114,23 +127,21 @@ class SynticSettings:
     fo_lr: float = 1e-3
     fo_batch: int = 256
     tau: float = 0.01
-    steps: int = 4000
-    batch_size: int = 64
-    lr: float = 5e-4
-    weight_decay: float = 0.01
-    ema: float = 0.99
-    seed: int = 0
     cache: Path = Path("runs/features")
     device: str = "cpu"
-    half: bool = False
-    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.patience:
+            raise InputError(
+                f"patience: got {self.patience}, expected 0: training sees no captioned picture to evaluate on"
+            )
 
 
-SYNTIC = SynticSettings(out=Path("runs/syntic"), corpus=Path("captions.txt"), pair="pair-scenes")
-SYNTIC_SCENES = SynticSettings(
+SYNTIC = SynticSettings(out=Path("runs/syntic"), data=Path("captions.txt"), encoder="scenes-encoder")
+SCENES = SynticSettings(
     out=Path("runs/syntic-scenes"),
-    corpus=Path("runs/data/scenes"),
-    pair="pair-scenes",
+    data=Path("runs/data/scenes"),
+    encoder="scenes-encoder",
     images=Path("runs/data/scenes-synthetic"),
     size="small",
     pictures=12_000,
@@ -142,36 +153,45 @@ SYNTIC_SCENES = SynticSettings(
 )
 
 
-def syntic(settings: SynticSettings) -> Path:
-    """Train on a file of captions, or on those of a data set; returns the checkpoint's folder."""
-    corpus = captions_of(settings.corpus, settings.max_words)
-    names = read_vocabulary(settings.objects).concepts if settings.objects else nouns(corpus.captions)
+def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
+    """Train on a file of captions, or on those of a data set; returns the checkpoint's folder.
+
+    Raises InputError for captions that can't be read, and settings that don't fit each other.
+    """
+    corpus = read_captions(settings.data, settings.max_words, settings.on_bad)
+    names = read_vocabulary(settings.objects).concepts if settings.objects else common_nouns(corpus.captions)
     return train_captioner(settings, corpus, names)
 
 
-def syntic_scenes(settings: SynticSettings) -> Path:
-    """Train on the captions of the sketchbook's scenes; the names are those of its things."""
-    if not settings.corpus.is_dir():
+def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
+    """Train on the captions of the synthetic scenes, whose objects are the names to look for.
+
+    Raises InputError when the scenes are not there.
+    """
+    if not settings.data.is_dir():
         raise InputError(
-            f"{settings.corpus}: no such folder; draw it first: segue data make scenes --out {settings.corpus}"
+            f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
-    return train_captioner(settings, captions_of(settings.corpus, settings.max_words), THINGS)
+    return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
 
 
-def captions_of(path: Path, max_words: int = 0) -> Corpus:
-    """A file's captions, or those of a data set's training pictures; max_words: of a caption, 0 for any number."""
+def read_captions(path: Path, max_words: int = 0, on_bad: Literal["stop", "skip"] = "stop") -> Corpus:
+    """A file's captions, or those of a data set's training pictures. max_words: of a caption, 0 for any number.
+
+    on_bad: see `segue.data.formats.read_pictures`. Raises InputError when there is no caption.
+    """
     if not path.is_dir():
         return read_corpus(path, max_words=max_words or None)
-    pictures = read_pictures(path, "train").pictures
-    told = [(" ".join(c.split()), i) for i, p in enumerate(pictures) for c in dict.fromkeys(p.captions) if c.strip()]
-    told = [(c, i) for c, i in told if not max_words or len(c.split()) <= max_words]
-    if not told:
+    pictures = read_pictures(path, "train", on_bad).pictures
+    rows = [(" ".join(c.split()), i) for i, p in enumerate(pictures) for c in dict.fromkeys(p.captions) if c.strip()]
+    rows = [(caption, i) for caption, i in rows if not max_words or len(caption.split()) <= max_words]
+    if not rows:
         raise InputError(f"{path}: no caption in its train split; expected one or more")
-    return Corpus([c for c, _ in told], np.array([i for _, i in told], np.int64))
+    return Corpus([caption for caption, _ in rows], np.array([i for _, i in rows], np.int64))
 
 
-def nouns(captions: Sequence[str], limit: int = 300) -> tuple[str, ...]:
-    """The captions' commonest nouns; none when the corpus is too small to tell."""
+def common_nouns(captions: Sequence[str], limit: int = 300) -> tuple[str, ...]:
+    """The commonest nouns of the captions; none when there are too few captions to say."""
     for at_least in (5, 2):
         try:
             return noun_vocabulary(captions, at_least=at_least, limit=limit).concepts
@@ -180,90 +200,106 @@ def nouns(captions: Sequence[str], limit: int = 300) -> tuple[str, ...]:
     return ()
 
 
-# ------------------------------------------------------------------------------------------------ what is trained on
+# --- features
 
 
 @dataclass(frozen=True)
-class Material:
-    """Everything that all systems share: M captions with text features, of which the first N have a picture.
+class CaptionFeatures:
+    """What all systems are trained from: M captions with text features, of which the first N have an image.
 
-    text: (M, D). image: (N, D), or None for a system that reads text alone. group: (N,), captions of one picture.
-    names: the objects to look for. name_features: (V, D). tags: which of them a detector found, places (N, K) and found
-    (N, K); None where they are looked for by similarity.
+    Attributes:
+        encoder: the dual encoder of the features.
+        captions: M texts.
+        text: (M, D) text features.
+        image: (N, D) features of the synthetic images, or None for a system that uses text alone.
+        group: (N,) int64, equal for captions of one picture.
+        object_names: V names to look for.
+        name_features: (V, D), or None without names.
+        tags: the names that a detector found in each image; None where they are found by similarity.
     """
 
-    pair: DualEncoder
+    encoder: DualEncoder
     captions: list[str]
     text: NDArray[np.float16]
     image: NDArray[np.float16] | None
     group: NDArray[np.int64]
-    names: Sequence[str]
+    object_names: Sequence[str]
     name_features: Tensor | None
-    tags: tuple[Tensor, Tensor] | None = None
+    tags: Tags | None = None
 
 
-def prepare(settings: SynticSettings, corpus: Corpus, names: Sequence[str], with_images: bool) -> Material:
-    """Draw the pictures and compute the features, or find them."""
+def prepare_features(
+    settings: SynticSettings, corpus: Corpus, names: Sequence[str], *, with_images: bool
+) -> CaptionFeatures:
+    """Draw the synthetic images and compute the features, or read them where they are kept.
+
+    Raises InputError for settings out of range, and captions that can't be drawn.
+    """
     if min(settings.pictures, settings.support) < 1:
         raise InputError(f"got pictures {settings.pictures} and support {settings.support}, expected 1 or more of each")
-    pair = load_dual_encoder(settings.pair, device=settings.device)
-    order = np.random.default_rng(0).permutation(len(corpus))  # a larger number only adds to a smaller one
+    encoder = load_dual_encoder(settings.encoder, device=settings.device)
+    order = np.random.default_rng(0).permutation(len(corpus))  # so that a larger number only adds to a smaller one
     drawn = order[: settings.pictures]
-    if with_images and settings.painter == "sketchbook":
+    if with_images and settings.text_to_image == "synthetic":
         drawn = _drawable(corpus, drawn)
     rest = order[~np.isin(order, drawn)][: max(0, settings.support - len(drawn))]
-    chosen = [corpus.captions[i] for i in (*drawn, *rest)]
-    text = features_of(settings.cache, "texts", text_items((f"{i}", c) for i, c in enumerate(chosen)), pair)
-    image = text[: len(drawn)] if with_images and settings.painter == "text" else None
+    captions = [corpus.captions[i] for i in (*drawn, *rest)]
+    text = cached_features(settings.cache, "texts", text_items((f"{i}", c) for i, c in enumerate(captions)), encoder)
+    image = text[: len(drawn)] if with_images and settings.text_to_image == "text" else None
     tags = None
     if settings.detector is not None and image is not None:
-        raise InputError("detector: painter text draws no pictures to look at; leave one of the two out")
+        raise InputError("detector: text_to_image text draws no images to look at; leave one of the two out")
     if with_images and image is None:
-        files = _pictures(settings, chosen[: len(drawn)])
+        files = _synthetic_images(settings, captions[: len(drawn)])
         items = picture_items((f.name, f) for f in files)
-        image = features_of(settings.cache, "images", items, pair)
-        if settings.detector is not None and configured(settings).af:
-            names, tags = objects_in(items, settings)
-    features = pair.embed_texts(list(names)) if names else None
-    return Material(pair, chosen, text, image, corpus.group[drawn], names, features, tags)
+        image = cached_features(settings.cache, "images", items, encoder)
+        if settings.detector is not None and model_config(settings).af:
+            names, tags = detect_objects(items, settings)
+    name_features = encoder.embed_texts(list(names)) if names else None
+    return CaptionFeatures(encoder, captions, text, image, corpus.group[drawn], names, name_features, tags)
 
 
 def _drawable(corpus: Corpus, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The captions that name something which the sketchbook can draw."""
-    good = np.array([i for i in order if Sketchbook.understands(corpus.captions[i])], np.int64)
-    if not len(good):
+    """The captions that name something which the synthetic scenes have. Raises InputError when there is none."""
+    drawable = np.array([i for i in order if SyntheticTextToImage.can_draw(corpus.captions[i])], np.int64)
+    if not len(drawable):
         raise InputError(
-            f"the sketchbook can draw none of {len(order):,} captions; pass --painter diffusion:FOLDER, or a system "
-            "that needs no pictures, such as --system decap"
+            f"the synthetic scenes can show none of {len(order):,} captions; pass --text-to-image diffusion:FOLDER, or "
+            "a system that needs no images, such as --system decap"
         )
-    if len(good) < len(order):
-        print(f"{len(order) - len(good):,} of {len(order):,} captions name nothing that the sketchbook draws; left out")
-    return good
+    if len(drawable) < len(order):
+        left_out = len(order) - len(drawable)
+        print(f"{left_out:,} of {len(order):,} captions name nothing that the synthetic scenes have; left out")
+    return drawable
 
 
-def _pictures(settings: SynticSettings, captions: list[str]) -> list[Path]:
-    """The synthetic pictures of the captions; of several processes one draws them."""
-    print(f"{settings.images}: synthetic pictures of {len(captions):,} captions", flush=True)
+def _synthetic_images(settings: SynticSettings, captions: list[str]) -> list[Path]:
+    """The files of the captions' synthetic images; of several processes one draws them."""
+    print(f"{settings.images}: synthetic images of {len(captions):,} captions", flush=True)
     with locked(settings.images):
-        return generate_pictures(captions, settings.images, painter(settings), progress=show_progress)
+        return generate_pictures(captions, settings.images, text_to_image_model(settings), progress=show_progress)
 
 
-def painter(settings: SynticSettings) -> Painter:
-    """What `settings.painter` names."""
-    kind, _, source = settings.painter.partition(":")
+def text_to_image_model(settings: SynticSettings) -> TextToImage:
+    """The model that `settings.text_to_image` names. Raises InputError for an unknown name."""
+    kind, _, source = settings.text_to_image.partition(":")
     if kind == "diffusion" and source:
         return StableDiffusion(source, device=settings.device)
-    if settings.painter != "sketchbook":
-        raise InputError(f"painter {settings.painter!r}: expected sketchbook, text or diffusion:ID-OR-FOLDER")
-    return Sketchbook()
+    if settings.text_to_image != "synthetic":
+        raise InputError(
+            f"text_to_image {settings.text_to_image!r}: expected synthetic, text or diffusion:ID-OR-FOLDER"
+        )
+    return SyntheticTextToImage()
 
 
-def features_of(cache: Path, kind: str, items: list[Item], pair: DualEncoder) -> NDArray[np.float16]:
-    """The features (N, D) of pictures or texts, from the store in `cache` that holds exactly these."""
-    plan = Plan(pair.fingerprint, kind, pair.width, batch_size=BATCH[kind])
-    told = str([plan, [(item.name, item.content) for item in items]])
-    folder = cache / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
-    embed = pair.embed_images if kind == "images" else pair.embed_texts
+def cached_features(
+    cache: Path, kind: Literal["images", "texts"], items: list[Item], encoder: DualEncoder
+) -> NDArray[np.float16]:
+    """The features (N, D) of images or texts, from the store in `cache` that holds exactly these."""
+    plan = StorePlan(encoder.fingerprint, kind, encoder.width, batch_size=BATCH_SIZES[kind])
+    content = str([plan, [(item.name, item.content_key) for item in items]])
+    folder = cache / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    embed = encoder.embed_images if kind == "images" else encoder.embed_texts
 
     def read(batch: list[Any]) -> NDArray[np.float32]:
         return embed(batch, batch_size=len(batch)).numpy()
@@ -272,20 +308,20 @@ def features_of(cache: Path, kind: str, items: list[Item], pair: DualEncoder) ->
     return store.rows()
 
 
-def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[str], tuple[Tensor, Tensor]]:
-    """The detector's names, and which of them it finds in each of N pictures: places (N, K) and found (N, K).
+def detect_objects(items: Sequence[Item], settings: SynticSettings) -> tuple[list[str], Tags]:
+    """The detector's names, and which of them it finds in each of N images.
 
-    What was found is kept in the cache, a line a picture, and a search that was stopped goes on there.
+    The answers are kept in the cache, a line for each image; a search that was stopped continues there.
     """
     assert settings.detector is not None
     detect = load_detector(settings.detector, settings.device)
     names = sorted(detect.names)
-    told = str([settings.detector, [(item.name, item.content) for item in items]])
-    file = settings.cache / f"objects-{hashlib.sha256(told.encode()).hexdigest()[:16]}.jsonl"
+    content = str([settings.detector, [(item.name, item.content_key) for item in items]])
+    file = settings.cache / f"objects-{hashlib.sha256(content.encode()).hexdigest()[:16]}.jsonl"
     with locked(file):
         file.touch()
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):  # torn by a kill
+        if lines and not lines[-1].endswith("\n"):  # the process was killed while it wrote this line
             os.truncate(file, file.stat().st_size - len(lines.pop().encode()))
         with file.open("a", encoding="utf-8") as kept:
             for i, item in enumerate(items[len(lines) :], len(lines) + 1):
@@ -293,29 +329,46 @@ def objects_in(items: Sequence[Item], settings: SynticSettings) -> tuple[list[st
                 kept.write(lines[-1])
                 kept.flush()
                 show_progress(i, len(items))
-    return names, padded([[names.index(n) for n in dict.fromkeys(json.loads(x)) if n in names] for x in lines])
+    labels = (dict.fromkeys(json.loads(line)) for line in lines)
+    return names, pad_indices([[names.index(name) for name in one if name in names] for one in labels])
 
 
-# ------------------------------------------------------------------------------------------------ training
+def optimised_features(
+    image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64], settings: SynticSettings
+) -> Tensor:
+    """Image features (N, D) after Eq. 2; kept in the cache, as they are the same for all seeds."""
+    options: dict[str, Any] = {"steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch}
+    digest = hashlib.sha256(str(options).encode())
+    for x in (image, text, group):
+        digest.update(np.ascontiguousarray(x).tobytes())
+    file = settings.cache / f"optimised-{digest.hexdigest()[:16]}.npy"
+    with locked(file):
+        if not file.exists():
+            with replacing(file) as fresh:
+                np.save(fresh, optimise_features(np.array(image), text, group, **options))
+    return torch.from_numpy(np.load(file))
+
+
+# --- training
 
 
 class CaptionBatches:
     """Captions with what a system's prefix is made of; see `Syntic.training_step`.
 
-    columns: by the name in the batch, (N, D) each. names: (V, D) and tags: places (N, K) with found (N, K), for af.
+    columns: features (N, D) by their name in the batch. name_features: (V, D) and tags, for af.
     """
 
     def __init__(
         self,
         captions: Sequence[str],
-        words: CaptionTokenizer,
+        tokenizer: CaptionTokenizer,
         max_tokens: int,
         columns: dict[str, Tensor],
-        names: Tensor | None = None,
-        tags: tuple[Tensor, Tensor] | None = None,
+        name_features: Tensor | None = None,
+        tags: Tags | None = None,
     ) -> None:
-        self.captions, self.words, self.max_tokens = captions, words, max_tokens
-        self.columns, self.names, self.tags = columns, names, tags
+        self.captions, self.tokenizer, self.max_tokens = captions, tokenizer, max_tokens
+        self.columns, self.name_features, self.tags = columns, name_features, tags
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -323,106 +376,84 @@ class CaptionBatches:
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         """The batch of the examples (epoch, index)."""
         rows = torch.tensor([index for _, index in keys])
-        tokens, real = self.words.encode([self.captions[i] for i in rows.tolist()], self.max_tokens)
+        tokens, real = self.tokenizer.encode([self.captions[i] for i in rows.tolist()], self.max_tokens)
         batch = {"tokens": tokens, "real": real} | {name: x[rows].float() for name, x in self.columns.items()}
-        if self.names is not None and self.tags is not None:
-            place, found = (x[rows] for x in self.tags)
-            batch |= {"objects": self.names[place], "found": found}
+        if self.name_features is not None and self.tags is not None:
+            index, found = (x[rows] for x in self.tags)
+            batch |= {"objects": self.name_features[index], "found": found}
         return batch
 
 
 def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[str]) -> Path:
-    """Train on a corpus; `names` are looked for in pictures where the system reads objects. Returns `out`/last.
+    """Train on a corpus; `names` are looked for in images where the system reads objects. Returns `out`/last.
 
-    No captioned picture is seen, so that nothing tells which weights are the best: the last ones are kept.
+    Raises InputError for a system that has nothing to train.
     """
-    config = configured(settings)
-    if not config.learns:
+    config = model_config(settings)
+    if not config.trainable:
         raise InputError(
             f"system {settings.system!r} retrieves captions and has nothing to train; use any captioner's support set: "
             "segue caption IMAGE --retrieve"
         )
-    material = prepare(settings, corpus, names, with_images=config.source == "image" or config.shift)
-    return train_on(material, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
+    features = prepare_features(settings, corpus, names, with_images=config.source == "image" or config.shift)
+    return train_decoder(features, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
 
 
-def configured(settings: SynticSettings) -> SynticConfig:
-    """The sizes and switches that the settings name."""
+def model_config(settings: SynticSettings) -> SynticConfig:
+    """The model's configuration by the settings."""
     sized = {**asdict(SIZES[settings.size]), "tau": settings.tau, "max_tokens": settings.max_tokens}
     return system_config(SynticConfig(**sized), settings.system)
 
 
-def train_on(material: Material, settings: SynticSettings, words: CaptionTokenizer) -> Path:
-    """Train the decoder on prepared material."""
+def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer: CaptionTokenizer) -> Path:
+    """Train the decoder on prepared features; returns `out`/last."""
     torch.manual_seed(settings.seed)
-    config, width = configured(settings), material.pair.width
-    model = build_syntic(config, vocabulary=len(words), pair_width=width, end=words.end, silent=words.silent)
-    support = Support(material.text[: settings.support], material.captions[: settings.support], tau=config.tau)
-    batches = _batches(material, settings, config, words, support)
+    config, width = model_config(settings), features.encoder.width
+    model = build_syntic(
+        config, vocabulary=len(tokenizer), encoder_width=width, end=tokenizer.end,
+        suppressed_token_ids=tokenizer.suppressed_token_ids,
+    )  # fmt: skip
+    count = settings.support
+    support = SupportSet(features.text[:count], features.captions[:count], tau=config.tau)
+    batches = _batches(features, settings, config, tokenizer, support)
     if config.shift:
-        assert material.image is not None
-        model.learn_shift(*(torch.from_numpy(np.array(x)).float() for x in (material.image, material.text)))
-    about = {"width": width, "fingerprint": material.pair.fingerprint, "name": settings.pair}
-    recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in _TOLD}
-    made = recipe | dataset_name(settings.corpus)
-    seen = material.names if config.af else ()
+        assert features.image is not None
+        model.estimate_shift(*(torch.from_numpy(np.array(x)).float() for x in (features.image, features.text)))
+    encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": settings.encoder}
+    recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in RECORDED}
+    about = recipe | dataset_name(settings.data)
+    names = features.object_names if config.af else ()
     detector = settings.detector if config.af else None
 
     def save(trained: Any, folder: Path) -> None:
-        save_captioner(Captioner(trained, words, about, support, made, seen, detector), folder, half=settings.half)
+        checkpoint = SynticCheckpoint(trained, tokenizer, encoder, support, about, names, detector)
+        save_syntic(checkpoint, folder, half=settings.half)
 
-    fit(model, batches, out=settings.out, options=_options(settings), save=save, about=recipe, resume=settings.resume)
+    options = fit_options(settings)
+    fit(model, batches, out=settings.out, options=options, save=save, about=recipe, resume=settings.resume)
     return settings.out / "last"
 
 
-_TOLD = ("system", "painter", "pictures", "support", "fo_steps", "fo_lr", "tau", "steps", "batch_size", "lr", "seed")
-
-
-def _options(s: SynticSettings) -> FitOptions:
-    return FitOptions(
-        steps=s.steps,
-        batch_size=s.batch_size,
-        lr=s.lr,
-        weight_decay=s.weight_decay,
-        warmup=s.steps // 10,
-        ema=s.ema,
-        clip_norm=1.0,
-        evaluate_every=max(1, s.steps // 5),
-        seed=s.seed,
-    )
-
-
 def _batches(
-    material: Material, settings: SynticSettings, config: SynticConfig, words: CaptionTokenizer, support: Support
+    features: CaptionFeatures,
+    settings: SynticSettings,
+    config: SynticConfig,
+    tokenizer: CaptionTokenizer,
+    support: SupportSet,
 ) -> CaptionBatches:
-    """What Eq. 6 is trained on: the features after Eq. 2 and Eq. 3, as far as the system has them on."""
-    count = len(material.group)
-    captions, make = material.captions[:count], partial(CaptionBatches, words=words, max_tokens=config.max_tokens)
-    text = np.array(material.text[:count])
+    """The training data of Eq. 6: features after Eq. 2 and Eq. 3, where the system has them on."""
+    count = len(features.group)
+    make = partial(CaptionBatches, features.captions[:count], tokenizer, config.max_tokens)
+    text = np.array(features.text[:count])
     if config.source == "text":
-        return make(captions, columns={"text": torch.from_numpy(text)})
-    assert material.image is not None
-    raw = torch.from_numpy(np.array(material.image)).float()
-    v = optimised(material.image, text, material.group, settings) if config.fo else raw
+        return make({"text": torch.from_numpy(text)})
+    assert features.image is not None
+    raw = torch.from_numpy(np.array(features.image)).float()
+    v = optimised_features(features.image, text, features.group, settings) if config.fo else raw
     columns = {"image": v} | ({"projected": support.project(v)} if config.fp else {})
     if not config.af:
-        return make(captions, columns=columns)
-    if material.name_features is None:
-        nothing = torch.zeros(count, 0, dtype=torch.int64), torch.zeros(count, 0, dtype=torch.bool)
-        return make(captions, columns=columns, names=torch.zeros(1, raw.shape[1]), tags=nothing)
-    tags = material.tags or tag(raw, material.name_features, material.pair.temperature)
-    return make(captions, columns=columns, names=material.name_features, tags=tags)
-
-
-def optimised(image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64], settings: SynticSettings) -> Tensor:
-    """Eq. 2 as the settings say, (N, D), from the cache when it was computed before: it is the same for all seeds."""
-    how: dict[str, Any] = {"steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch}
-    told = hashlib.sha256(str(how).encode())
-    for x in (image, text, group):
-        told.update(np.ascontiguousarray(x).tobytes())
-    file = settings.cache / f"optimised-{told.hexdigest()[:16]}.npy"
-    with locked(file):
-        if not file.exists():
-            with replacing(file) as fresh:
-                np.save(fresh, optimise_features(np.array(image), text, group, **how))
-    return torch.from_numpy(np.load(file))
+        return make(columns)
+    if features.name_features is None:
+        return make(columns, torch.zeros(1, raw.shape[1]), pad_indices([[]] * count))
+    tags = features.tags or find_objects(raw, features.name_features, features.encoder.temperature)
+    return make(columns, features.name_features, tags)

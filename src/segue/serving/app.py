@@ -220,15 +220,15 @@ def _first(path: str, model: Any) -> Request:
     if path == "segment/labels":
         given |= {"labels": ["a", "the"]}
     elif isinstance(model, Describer):
-        given |= {"box": (8, 8, 32, 32), "regions": [{"label": "man", "box": (8, 8, 32, 32)}], "top": 1}
+        given |= {"box": (8, 8, 32, 32), "regions": [{"label": "man", "box": (8, 8, 32, 32)}], "num": 1}
     elif path == "draw":
         given = {"caption": "a man", "num": 1}
-    elif path == "tell":
+    elif path == "caption-layout":
         given = {"layout": "-"}
     sent = {field: grey for field in JOBS[path].pictures if field in given}
     if isinstance(model, Illustrator) and "layout" in sent:
         sent["layout"] = _blank_layout()
-    return Request(JOBS[path].asked(**given), sent)
+    return Request(JOBS[path].body(**given), sent)
 
 
 def _blank_layout() -> bytes:
@@ -241,15 +241,15 @@ def _blank_layout() -> bytes:
 
 
 def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
-    async def endpoint(asked: job.asked, http: HttpRequest) -> dict[str, Any]:  # type: ignore[name-defined]
-        name = served.chosen(path, asked.model)
-        request = Request(asked, _checked(asked, job, served.limits))
-        told = await _answered(served.queues[path, name], request, http, served.limits.seconds)
-        return {"model": name, **told}
+    async def endpoint(body: job.body, http: HttpRequest) -> dict[str, Any]:  # type: ignore[name-defined]
+        name = served.chosen(path, body.model)
+        request = Request(body, _checked(body, job, served.limits))
+        answer = await _answered(served.queues[path, name], request, http, served.limits.seconds)
+        return {"model": name, **answer}
 
     router.post(
         f"/{path}", response_model=Answer, responses=_wrong(400, 401, 408, 413, 422, 429, GONE, 500, 504), name=path,
-        summary=(job.asked.__doc__ or "").strip(),
+        summary=(job.body.__doc__ or "").strip(),
     )(endpoint)  # fmt: skip
 
 
@@ -260,14 +260,14 @@ def _wrong(*codes: int) -> dict[int | str, Any]:
     return {code: {"description": phrases[code], "content": body} for code in codes}
 
 
-def _checked(asked: BaseModel, job: Job, limits: Limits) -> dict[str, bytes]:
+def _checked(body: BaseModel, job: Job, limits: Limits) -> dict[str, bytes]:
     """The bytes of the request's pictures; the text that they came in is forgotten."""
     found = {}
     for field in job.pictures:
-        if (text := getattr(asked, field)) is not None:
+        if (text := getattr(body, field)) is not None:
             found[field] = decode_base64(text, field)
             check_head(found[field], field, limits.picture)
-            setattr(asked, field, "-")
+            setattr(body, field, "-")
     return found
 
 
@@ -293,20 +293,20 @@ async def _gone(http: HttpRequest) -> None:
 
 def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -> None:
     @router.get("/models", summary="The models, what they do and what they were trained on", responses=_wrong(401))
-    async def tell_models() -> list[dict[str, Any]]:
+    async def list_models() -> list[dict[str, Any]]:
         return [
             {
                 "name": name,
                 "jobs": [job for job, model in served.queues if model == name],
                 "medical": isinstance(model, Segmenter),
-                "drawn": origins.get(name) in bundled().values(),
+                "synthetic": origins.get(name) in bundled().values(),
                 "about": about(origins[name]) if name in origins else {},
             }
             for name, model in served.models.items()
         ]
 
     @router.get("/samples", summary="Drawn pictures to try a model on", responses=_wrong(401))
-    def tell_samples() -> list[dict[str, Any]]:
+    def list_samples() -> list[dict[str, Any]]:
         return [{"name": name, **samples.sample(name)[0]} for name in samples.names()]
 
     @router.get("/samples/{name}.png", summary="A sample's picture", response_class=Picture, responses=_wrong(401, 404))
@@ -316,7 +316,7 @@ def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -
         return Picture(samples.sample(name)[1])
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=_wrong(401))
-    async def tell_metrics() -> Response:
+    async def read_metrics() -> Response:
         return Response(generate_latest(served.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
@@ -324,11 +324,11 @@ def _add_open(app: FastAPI, served: Served) -> None:
     """What an orchestrator asks without a token."""
 
     @app.get("/health", summary="Whether the server lives")
-    async def tell_health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
 
     @app.get("/ready", summary="Whether the models are warm", responses={503: {"model": Wrong}})
-    async def tell_ready() -> Ready:
+    async def ready() -> Ready:
         if not served.ready:
             raise HTTPException(503, "the models are being warmed; ask again in some seconds")
         return Ready(status="ready", cold=sorted(served.cold))
@@ -355,5 +355,5 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_request: HttpRequest, error: HTTPException) -> JSONResponse:
-        told = UNREADABLE if error.status_code == 400 else str(error.detail)
-        return answer(error.status_code, told, headers=error.headers)
+        text = UNREADABLE if error.status_code == 400 else str(error.detail)
+        return answer(error.status_code, text, headers=error.headers)

@@ -32,8 +32,8 @@ def serve(
 ) -> None:
     """Serve these models (folders or bundled names; all bundled ones when there is none) until it is stopped.
 
-    detector: a DETR, or a YOLOX's .onnx file, for explainers, and for captioners that were trained with one. relations:
-    a folder of `segue train relations`, for explainers.
+    detector: a DETR, or a YOLOX's .onnx file, for describers, and for captioners that were trained with one. relations:
+    a folder of `segue train relations`, for describers.
     Raises InputError for an unknown model, a short token, an address open to others without a token, and a detector
     or relations that no model has a use for.
     """
@@ -49,7 +49,7 @@ def serve(
     if detector is not None and not any(_detects(folder) for folder in folders.values()):
         raise InputError(f"--detector: none of {', '.join(folders)} finds objects by one; leave it out")
     if relations is not None and not any(method_of(folder) == "sgdiff" for folder in folders.values()):
-        raise InputError(f"--relations: none of {', '.join(folders)} explains pictures; leave it out")
+        raise InputError(f"--relations: none of {', '.join(folders)} describes pictures; leave it out")
     loaded = {name: _loaded(folder, device, detector, relations) for name, folder in folders.items()}
     app = create_app(loaded, token=token, limits=limits, origins=folders)
     print(f"serving {', '.join(loaded)} at http://{host}:{port} (docs: /docs)", file=sys.stderr, flush=True)
@@ -71,8 +71,8 @@ def _named(models: Sequence[str]) -> dict[str, Path]:
 
 
 def _servable() -> list[str]:
-    """The bundled models but image-text pairs, which serve other models and nobody else."""
-    return [name for name, folder in bundled().items() if method_of(folder) != "pair"]
+    """The bundled models but dual encoders, which serve other models and nobody else."""
+    return [name for name, folder in bundled().items() if method_of(folder) != "dual-encoder"]
 
 
 def _loaded(folder: Path, device: str, detector: str | None, relations: Path | None) -> Any:
@@ -82,6 +82,6 @@ def _loaded(folder: Path, device: str, detector: str | None, relations: Path | N
 
 
 def _detects(folder: Path) -> bool:
-    """Whether a detector finds a model's objects: an explainer's, and a captioner's that was trained with one."""
+    """Whether a detector finds a model's objects: a describer's, and a captioner's that was trained with one."""
     method = method_of(folder)
     return method == "sgdiff" or (method == "syntic" and bool(read_config(folder, ["syntic"]).get("detector")))

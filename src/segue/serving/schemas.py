@@ -1,10 +1,13 @@
-"""What is asked and answered, as OpenAPI shows it. Pictures are PNG, JPEG or WebP files in base64."""
+"""Requests and answers, as OpenAPI shows them. Pictures are PNG, JPEG or WebP files in base64."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from segue.options import Decoding, DescribeOptions, DrawOptions, LabelOptions, Options, SegmentOptions, option_text
 
 Base64 = Annotated[str, Field(min_length=1, description="A PNG, JPEG or WebP file in base64; a data URL will do.")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -17,40 +20,58 @@ Box = Annotated[tuple[Pixel, Pixel, Pixel, Pixel], Field(description="x, y, widt
 Point = tuple[Pixel, Pixel]
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class _Asked(BaseModel):
+class ModelRequest(BaseModel):
+    """What every request for a job may name."""
+
     model_config = ConfigDict(extra="forbid")
     model: Model = None
 
 
-class ByNote(_Asked):
+def with_options(base: type[BaseModel], options: Options, **most: float) -> type[Any]:
+    """The request `base` with the options of the command line and the Python API as further fields.
+
+    Types, bounds and descriptions are those of `segue.options`, defaults the values of `options`; fields that `base`
+    has stay as they are. most: the largest value of an option that the server takes.
+    """
+    made: dict[str, Any] = {}
+    for field in fields(options):
+        if field.name not in base.model_fields:
+            hint, limit = get_type_hints(type(options), include_extras=True)[field.name], most.get(field.name)
+            text = option_text(type(options), field.name)
+            made[field.name] = (hint, Field(getattr(options, field.name), description=text, le=limit))
+    return create_model(base.__name__, __base__=base, __module__=base.__module__, __doc__=base.__doc__, **made)
+
+
+def options_of(request: BaseModel, options: type[OptionsT]) -> OptionsT:
+    """The options among a request's fields."""
+    return options(**{field.name: getattr(request, field.name) for field in fields(options)})
+
+
+class NoteRequest(ModelRequest):
     """Outline what a note describes."""
 
     image: Base64
     note: Text | None = Field(None, description="None for the model's own guess.")
-    threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a pixel belongs to the mask")
-    tta: bool = Field(False, description="Average with the mirrored picture, whose note has its sides swapped.")
     masks: Masks = "rle"
 
 
-class ByLabels(_Asked):
+class LabelRequest(ModelRequest):
     """Name every pixel with the likeliest of some labels."""
 
     image: Base64
     labels: list[Name] = Field(min_length=1, max_length=255)  # what a PNG holds
-    card: Name | None = Field(
-        None, description="A published protocol's sizes and threshold; the model's own unless given."
-    )
-    background: float | None = Field(None, ge=0, lt=1, description="score below which a pixel is background")
+    protocol: Name | None = Field(None, description="evaluation protocol; the model's own unless given")
+    prompt: Name | None = Field(None, description="text with {} for the name")
     masks: Masks = "rle"
 
 
-class ToCaption(_Asked):
-    """Tell in words what a picture shows."""
+class CaptionRequest(ModelRequest):
+    """Caption a picture."""
 
     image: Base64
-    num: int = Field(1, ge=1, le=10)
 
 
 class Thing(BaseModel):
@@ -71,8 +92,8 @@ class Edge(BaseModel):
     object: int = Field(ge=0)
 
 
-class ToExplain(_Asked):
-    """Tell several stories around a place, with masks. Exactly one of box, point, scribble, mask and every."""
+class DescribeRequest(ModelRequest):
+    """Describe a place in several captions with masks. Exactly one of box, point, scribble, mask and every."""
 
     image: Base64
     box: Box | None = None
@@ -80,41 +101,38 @@ class ToExplain(_Asked):
     scribble: list[Point] | None = Field(None, min_length=1, max_length=1000)
     mask: Base64 | None = Field(None, description="A grey PNG of the picture's size, above 0 on what is meant.")
     every: bool = Field(
-        False, description="Each object by itself; the answer has prompts, each a box with its stories."
+        False, description="Each object by itself; the answer has prompts, each a box with its captions."
     )
     regions: list[Thing] | None = Field(None, max_length=200, description="The objects; a detector's unless given.")
     relations: list[Edge] = Field([], max_length=1000)
     label: Name | None = Field(None, description="What box, scribble or mask is around, where no regions are known.")
-    top: int = Field(5, ge=1, le=10)
-    steps: int = Field(12, ge=1, le=50, description="evaluations of the network")
-    temperature: float = Field(0, ge=0, le=10, description="of the words that are drawn; 0 takes the likeliest")
-    tries: int = Field(4, ge=1, le=16, description="how often each is told; the likeliest stays")
-    length: int | None = Field(None, ge=1, le=100, description="exactly so many words")
-    include: list[Name] = Field([], max_length=8, description="words that the captions must have")
+    include: tuple[Name, ...] = Field((), max_length=8, description="words that every caption has")
     seed: Seed = 0
     masks: Masks = "rle"
 
 
-class ToDraw(_Asked):
+class DrawRequest(ModelRequest):
     """Draw layouts of a sentence."""
 
     caption: Text
-    num: int = Field(4, ge=1, le=8)
     image: Base64 | None = Field(None, description="A picture whose layout it is to be.")
     keep: Base64 | None = Field(None, description="A layout of which all but 255 is kept.")
-    steps: int = Field(8, ge=1, le=64, description="rounds in which a layout is filled")
-    guidance: float = Field(1.0, ge=0, le=20)
-    temperature: float = Field(1.0, ge=0, le=10)
-    tries: int = Field(4, ge=1, le=16, description="How often each is drawn; the best told one stays.")
     seed: Seed = 0
 
 
-class ToTell(_Asked):
-    """Tell a layout in words."""
+class LayoutRequest(ModelRequest):
+    """Caption a layout."""
 
     layout: Base64 = Field(description="An 8-bit PNG of class positions.")
     image: Base64 | None = None
-    num: int = Field(1, ge=1, le=10)
+
+
+ByNote = with_options(NoteRequest, SegmentOptions(), window=8192)
+ByLabels = with_options(LabelRequest, LabelOptions())
+ToCaption = with_options(CaptionRequest, Decoding(beams=3), num=10, beams=16, no_repeat=100, max_tokens=1000)
+ToDescribe = with_options(DescribeRequest, DescribeOptions(), num=10, steps=50, best_of=16, length=100)
+ToDraw = with_options(DrawRequest, DrawOptions(), num=8, steps=64, guidance=20, temperature=10, best_of=16)
+ToCaptionLayout = with_options(LayoutRequest, Decoding(beams=4), num=10, beams=16, no_repeat=100, max_tokens=1000)
 
 
 class Answer(BaseModel):

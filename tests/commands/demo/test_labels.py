@@ -1,39 +1,27 @@
-"""The demo's part on naming pixels, with a tiny model and a tiny pair."""
+"""The demo's part on open-vocabulary segmentation, with a tiny model and a tiny dual encoder."""
 
 import sys
 
 import numpy as np
 import pytest
-import torch
 
+from groupvit_folder import write_groupvit
 from scenes_and_pair import write_pair
-from segue.api import load_labeller
+from segue.api.open_vocabulary import load_open_vocabulary
 from segue.commands.demo import labels
-from segue.methods.cocu.groupvit.checkpoint import save_groupvit
-from segue.methods.cocu.groupvit.config import GroupViTConfig
-from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
 from segue.synthetic.scenes.scene import CLASSES
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    torch.manual_seed(0)
     home = tmp_path_factory.mktemp("models")
-    tokenizer = train_tokenizer([*CLASSES, "a photo of a"])
-    config = GroupViTConfig(
-        width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
-        text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
-    )  # fmt: skip
-    save_groupvit(GroupViT(sized_for(config, tokenizer), tokenizer), home / "groupvit", about={"card": "small"})
-    return dict.fromkeys(("cocu-scenes", "groupvit-scenes"), home / "groupvit") | {
-        "pair-scenes": write_pair(home / "pair")
-    }
+    groupvit = write_groupvit(home / "groupvit", [*CLASSES, "a photo of a"], protocol="small")
+    return dict.fromkeys(("cocu-scenes", "groupvit-scenes"), groupvit) | {"scenes-encoder": write_pair(home / "pair")}
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(labels, "CURATED", 12)
+    monkeypatch.setattr(labels, "CURATED_SCENES", 12)
 
 
 def test_names_heat_maps_and_archives_are_shown(models, monkeypatch, tmp_path):
@@ -48,7 +36,7 @@ def test_names_heat_maps_and_archives_are_shown(models, monkeypatch, tmp_path):
 
 
 def test_archives_are_shown_without_a_model_for_names(models, monkeypatch, tmp_path):
-    monkeypatch.setattr(labels, "bundled", lambda: {"pair-scenes": models["pair-scenes"]})
+    monkeypatch.setattr(labels, "bundled", lambda: {"scenes-encoder": models["scenes-encoder"]})
     page = labels.labels_section(tmp_path, 2)
     assert "By any names" not in page
     assert "What captions leave out" in page
@@ -57,7 +45,7 @@ def test_archives_are_shown_without_a_model_for_names(models, monkeypatch, tmp_p
 
 @pytest.mark.parametrize("view", ["close", "wide"])
 def test_a_scene_knows_what_its_caption_names_and_omits(view):
-    scenes = [labels.draw(seed, view) for seed in range(20)]
+    scenes = [labels.draw_scene(seed, view) for seed in range(20)]
     assert any(one.named for one in scenes)
     assert any(one.omitted for one in scenes)
     for one in scenes:
@@ -67,8 +55,8 @@ def test_a_scene_knows_what_its_caption_names_and_omits(view):
 
 
 def test_heat_spans_the_picture(models):
-    image = labels.draw(3).image
-    heat = labels.heat_of(load_labeller(models["cocu-scenes"]), image, "dog")
+    image = labels.draw_scene(3).image
+    heat = labels.name_heat(load_open_vocabulary(models["cocu-scenes"]), image, "dog")
     assert heat.shape == image.shape[:2]
     assert (heat.min(), heat.max()) == (0, 1)
     assert np.isfinite(heat).all()

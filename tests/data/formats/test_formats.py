@@ -139,7 +139,7 @@ def test_a_file_of_captions_is_checked_too(segue, tmp_path):
     put(path, b"a dog\n\xff\n")
     status, out, _ = segue("data", "check", path)
     assert status == 1
-    assert "line 2 is not UTF-8" in out
+    assert "a.txt: line 2: not UTF-8" in out
     put(path, b"\n")
     assert segue("data", "check", path)[0] == 1
     assert segue("data", "check", put(tmp_path / "a.csv", "x"))[0] == 2
@@ -157,7 +157,7 @@ def test_the_sheet_shows_masks_boxes_and_label_maps(root, tmp_path):
 
 
 def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
-    status, out, _ = segue("bench", "data", "--json", "--folder", root)
+    status, out, _ = segue("lab", "bench", "data", "--json", "--folder", root)
     told = json.loads(out)
     assert status == 0
     assert told["drawn_per_s"] is None
@@ -166,7 +166,7 @@ def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
     drawing = ModuleType("write")
     drawing.make_scenes = lambda out, *, seed, train, val, test, size, style: coco(out)
     monkeypatch.setitem(sys.modules, "segue.synthetic.scenes.writer", drawing)
-    status, out, _ = segue("bench", "data", "--json", "--pictures", 3)
+    status, out, _ = segue("lab", "bench", "data", "--json", "--pictures", 3)
     assert status == 0
     assert {"drawn_per_s", "read_per_s", "decoded_per_s"} <= json.loads(out).keys()
     assert json.loads(out)["drawn_per_s"] > 0

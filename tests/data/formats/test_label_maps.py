@@ -39,6 +39,11 @@ def test_ade20k_ignores_0_and_moves_the_others_down(ade):
     assert read_pictures(ade, "val").pictures[0].captions == ()
 
 
+def test_hidden_files_beside_the_pictures_are_passed_over(ade):
+    put(ade / "ADEChallengeData2016/images/training/._ADE_train_00000001.jpg", b"\x00\x05\x16\x07")
+    assert [p.name for p in read_pictures(ade, "train").pictures] == ["ADE_train_00000001"]
+
+
 def test_ade20k_tells_other_values_and_broken_narratives(ade):
     numbers(ade / "ADEChallengeData2016/annotations/training/ADE_train_00000001.png", grid(0, 151))
     with pytest.raises(InputError, match="the values 151 stand for no class"):

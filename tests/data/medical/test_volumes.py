@@ -160,6 +160,16 @@ def test_window_slope_and_inverted_greys_of_dicom(tmp_path):
     assert read_volume(tmp_path / "b.dcm", window=(500, 1000)).slices[0, ..., 0].tolist() == [[255, 0], [0, 0]]
 
 
+@pytest.mark.parametrize("half", [{"WindowCenter": 40}, {"WindowWidth": 80}])
+def test_half_a_window_is_no_window(tmp_path, half):
+    plane = np.array([[0, 1000], [1040, 2000]])
+    dicom(tmp_path / "a.dcm", plane, **half)
+    dicom(tmp_path / "b.dcm", plane)
+    a, b = (read_volume(tmp_path / name).slices for name in ("a.dcm", "b.dcm"))
+    assert (a == b).all()
+    assert len(np.unique(a)) > 2
+
+
 def test_a_radiograph_without_geometry_is_one_upright_picture(tmp_path):
     plane = np.arange(20).reshape(4, 5) * 100
     dicom(tmp_path / "a.dcm", plane, ImageOrientationPatient=None, ImagePositionPatient=None)

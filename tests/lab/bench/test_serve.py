@@ -1,36 +1,23 @@
-from importlib import import_module
+"""The benchmark of a server runs short and reports what it promises."""
 
 import pytest
 
-from segue.lab.engine import run_row
-from segue.lab.run import rows_of
-
-bench_serve = import_module("segue.lab.bench.serve")  # the package has a function of this name
+from segue.lab.bench.serve import bench_serve, measure_memory, running_server
+from segue.types import InputError
 
 
-@pytest.fixture
-def rows(monkeypatch):
-    monkeypatch.setattr(bench_serve, "SECONDS", 0.5)
-    monkeypatch.setattr(bench_serve, "MANY", 20)
-    return rows_of("serve")
+def test_both_modes_are_loaded_and_the_memory_can_be_left_out():
+    found = bench_serve(clients=(2,), seconds=0.3, memory_requests=0)
+    assert "memory" not in found
+    for mode in ("batches", "single"):
+        assert set(found[mode]) == {"2"}
+        assert found[mode]["2"]["errors"] == 0
+        assert found[mode]["2"]["requests_per_s"] > 0
+    assert found["picture"] == [224, 224]
 
 
-def test_the_table_takes_turns_between_the_modes(rows):
-    assert len(rows) == 19
-    assert [row.name for row in rows[:3]] == ["1 clients/batches/0", "1 clients/single/0", "8 clients/batches/0"]
-    assert {row.seed for row in rows} == {0, 1, 2}
-
-
-def test_a_loaded_server_answers_everyone(rows, tmp_path):
-    told = run_row(rows, "8 clients/batches/0", tmp_path)
-    assert told["errors"] == 0
-    assert told["requests_per_s"] > 0
-    assert 0 < told["p50_ms"] <= told["p95_ms"] <= told["p99_ms"]
-
-
-def test_memory_is_read_early_and_late_and_at_its_peak(rows, tmp_path):
-    told = run_row(rows, "memory/batches/0", tmp_path)
-    assert told["requests"] == 20
-    assert told["rss_mb_early"] > 50
-    assert told["rss_mb_late"] > 50
-    assert told["peak_rss_mb"] >= max(told["rss_mb_early"], told["rss_mb_late"])
+def test_a_server_that_refuses_or_ends_is_an_error():
+    with running_server("reclmis-chest") as server, pytest.raises(InputError, match="request 1 of 5 was answered 4"):
+        measure_memory(*server, b"{}", 5)
+    with pytest.raises(InputError, match=r"the server ended: .*'nonsense'"), running_server("nonsense"):
+        pass

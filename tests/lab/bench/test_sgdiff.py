@@ -34,7 +34,7 @@ def test_it_measures_both_decoders_and_both_prompts():
 
 def test_the_command_line_runs_it(segue):
     sizes = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", value)]
-    status, out, _ = segue("bench", "sgdiff", "--sizes", 32, *sizes, "--json")
+    status, out, _ = segue("lab", "bench", "sgdiff", "--sizes", 32, *sizes, "--json")
     assert status == 0
     assert json.loads(out)["settings"]["words"] == 4
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from segue.lab.claims.model import NO_ROW, Claim, Comparison
-from segue.lab.claims.page import check_names, claims_page, count_seeds, judge, papers
+from segue.lab.claims.page import check_names, claims_page, count_seeds, judge, papers, write_claims
 from segue.types import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -110,3 +110,11 @@ def test_a_name_that_no_table_has_is_refused(claim, message, seeds):
     paper = SimpleNamespace(title="p", here={"reclmis_chest": "phantoms"}, claims=[claim])
     with pytest.raises(InputError, match=message):
         check_names([paper], seeds)
+
+
+def test_the_command_writes_the_page(tmp_path):
+    write_claims(ROOT / "results", tmp_path / "claims.md")
+    assert (tmp_path / "claims.md").read_text() == claims_page(ROOT / "results")
+    with pytest.raises(InputError, match="no results there"):
+        write_claims(tmp_path / "nowhere", tmp_path / "none.md")
+    assert not (tmp_path / "none.md").exists()

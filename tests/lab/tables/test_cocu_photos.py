@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from scenes_and_pair import write_pair, write_scenes
-from segue.api.curation import read_corpus
+from segue.api.curation import read_curation_corpus
 from segue.lab.run import rows_of
-from segue.lab.tables import cocu_photos as real
+from segue.lab.tables import cocu_photos as photos
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
 from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
 from segue.types import InputError
@@ -41,8 +41,8 @@ def data(tmp_path_factory):
 def short(monkeypatch):
     monkeypatch.setitem(SIZES, "small", TINY)
     monkeypatch.setitem(PROTOCOLS, "small", EvalProtocol(32, 32, 16))
-    for name, settings in real.SYSTEMS.items():
-        monkeypatch.setitem(real.SYSTEMS, name, replace(settings, steps=2, batch_size=4))
+    for name, settings in photos.SYSTEMS.items():
+        monkeypatch.setitem(photos.SYSTEMS, name, replace(settings, steps=2, batch_size=4))
 
 
 def test_every_stage_set_and_system_has_its_row(data, tmp_path):
@@ -53,9 +53,9 @@ def test_every_stage_set_and_system_has_its_row(data, tmp_path):
     def run(name):
         return rows[name].run(rows[name].work(work, data))
 
-    with pytest.raises(InputError, match="no pair there; run `segue ablate align_flickr8k`"):
+    with pytest.raises(InputError, match="no dual encoder there; run `segue lab run dual_encoder_flickr8k`"):
         run("curation/ranking/0")
-    write_pair(tmp_path / "ablate" / real.PAIR)
+    write_pair(tmp_path / "ablate" / photos.ENCODER)
     stages = {name: run(f"curation/{name}/0") for name in ("expansion", "ranking", "frequent")}
     assert stages["ranking"]["recall"] <= stages["expansion"]["recall"]
     assert set(stages["frequent"]) == set(stages["expansion"]) == {"precision", "recall"}  # something is left out
@@ -69,8 +69,8 @@ def test_every_stage_set_and_system_has_its_row(data, tmp_path):
 
 
 def test_what_other_captions_name_is_left_out_by_the_first(data):
-    corpus = read_corpus(data / "flickr8k", "train", captions=1)
-    named, omitted = real._told_and_left(corpus)
+    corpus = read_curation_corpus(data / "flickr8k", "train", captions=1)
+    named, omitted = photos._named_and_omitted(corpus)
     assert any(omitted)
     for own, left, picture in zip(named, omitted, corpus.pictures, strict=True):
         assert not own & left

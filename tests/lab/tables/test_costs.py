@@ -37,14 +37,14 @@ def test_times_are_those_of_the_benchmarks(monkeypatch, tmp_path):
     assert curated["recall"] == 1
     assert curated["cc12m_core_hours"] > curated["cc3m_core_hours"] > 0
     assert curated["picture_us"] > 0 < curated["sampling_per_s"]
-    told = rows()["groupvit/paper/0"].run(tmp_path)
-    assert {"train_1_text_ms", "forward_128_ms", "forward_256_over_transformers"} <= set(told)
-    told = rows()["stories/untrained/1"].run(tmp_path)
-    assert set(told) == {
+    found = rows()["groupvit/paper/0"].run(tmp_path)
+    assert {"train_1_text_ms", "forward_128_ms", "forward_256_over_transformers"} <= set(found)
+    found = rows()["sgdiff/untrained/1"].run(tmp_path)
+    assert set(found) == {
         "speedup", "speedup_with_masks", "usual_speedup", "training_steps_per_s",
         "further_share_at_64_pixels", "further_share_detected_at_64_pixels",
     }  # fmt: skip
-    assert 0 < told["further_share_detected_at_64_pixels"] <= told["further_share_at_64_pixels"]
+    assert 0 < found["further_share_detected_at_64_pixels"] <= found["further_share_at_64_pixels"]
 
 
 def test_a_count_is_judged_by_one_row(tmp_path):

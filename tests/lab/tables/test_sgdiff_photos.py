@@ -24,7 +24,7 @@ def data(tmp_path, monkeypatch):
     for kind in ("captions", "instances"):
         (home / f"coco_tiny/{kind}.json").symlink_to(tmp_path / f"drawn/annotations/{kind}_train.json")
     tiny_yolox(home / "detector.onnx", (64 + 16, (0.5, 0.5, 0, 0), 1, "dog", 1))
-    monkeypatch.setattr(photo_splits, "ENDS", (10, 12))
+    monkeypatch.setattr(photo_splits, "SPLIT_ENDS", (10, 12))
     monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())  # each start of Java takes a second
     return home
 
@@ -65,7 +65,7 @@ def test_where_nothing_is_found_the_caption_is_empty(data, rows, tmp_path):
 
 
 def test_parts_go_by_name(data):
-    parts = [photo_splits.split_of(data / "coco_tiny", split).pictures for split in ("train", "val", "test")]
+    parts = [photo_splits.read_photo_split(data / "coco_tiny", split).pictures for split in ("train", "val", "test")]
     assert [len(part) for part in parts] == [10, 2, 2]
     names = [picture.name for part in parts for picture in part]
     assert names == sorted(names)

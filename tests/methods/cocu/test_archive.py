@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.methods.cocu.archive import Archive, draw_clusters, read_archive, uniform, write_table
+from segue.methods.cocu.archive import Archive, hashed_uniform, read_archive, sample_by_cluster, write_table
 from segue.types import InputError
 
 CONCEPTS = ("a", "b", "c", "d", "e", "f")
@@ -29,11 +29,11 @@ def softmax(x):
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 5.0])
 def test_first_draw_has_the_methods_distribution(temperature):
     count = 20_000
-    drawn = [ONE.draw([0], i, temperature=temperature, draws=1)[0][0] for i in range(count // 10)]
+    drawn = [ONE.sample([0], i, temperature=temperature, num=1)[0][0] for i in range(count // 10)]
     score = np.tile([2.0, 1.9, 1.8, 1.5, 1.4], (count, 1))
     group = np.tile([0, 0, 1, 2, 2], (count, 1))
-    places = draw_clusters(
-        score, group, np.ones((count, 5), bool), np.arange(count), draws=1, temperature=temperature, seed=1, iteration=0
+    places = sample_by_cluster(
+        score, group, np.ones((count, 5), bool), np.arange(count), num=1, temperature=temperature, seed=1, iteration=0
     )
     clusters = softmax(np.array([1.95, 1.8, 1.45]) / temperature)
     inside = np.concatenate([softmax(np.array(s) / temperature) for s in ([2.0, 1.9], [1.8], [1.5, 1.4])])
@@ -44,16 +44,16 @@ def test_first_draw_has_the_methods_distribution(temperature):
 
 def test_each_cluster_once_then_again_and_no_concept_twice():
     for iteration in range(50):
-        (first,) = ONE.draw([0], iteration, draws=3, temperature=1.0)
+        (first,) = ONE.sample([0], iteration, num=3, temperature=1.0)
         assert sorted({0 if c in "ab" else 1 if c == "c" else 2 for c in first}) == [0, 1, 2]
-        (all_,) = ONE.draw([0], iteration, draws=7, temperature=1.0)
+        (all_,) = ONE.sample([0], iteration, num=7, temperature=1.0)
         assert sorted(all_) == list("abcde")
 
 
 def test_top_is_the_best_every_time():
     both = archive([(3, 2.0, 0), (1, 1.0, 0)], [], [(5, 9.0, 0)])
-    assert both.draw([0, 1, 2], 4, mode="top") == [["d", "b"], [], ["f"]]
-    assert ONE.draw([0], 9, mode="top") == [["a", "b", "c"]]
+    assert both.sample([0, 1, 2], 4, mode="top") == [["d", "b"], [], ["f"]]
+    assert ONE.sample([0], 9, mode="top") == [["a", "b", "c"]]
 
 
 pictures = st.lists(
@@ -65,23 +65,23 @@ pictures = st.lists(
 @given(pictures, st.integers(0, 99), st.integers(1, 4))
 def test_a_pictures_draw_does_not_depend_on_its_companions(rows, iteration, draws):
     made = archive(*([(i, s, g) for i, (s, g) in enumerate(row)] for row in rows))
-    together = made.draw(range(len(rows)), iteration, draws=draws)
-    assert together == [made.draw([i], iteration, draws=draws)[0] for i in range(len(rows))]
+    together = made.sample(range(len(rows)), iteration, num=draws)
+    assert together == [made.sample([i], iteration, num=draws)[0] for i in range(len(rows))]
     for drawn, row in zip(together, rows, strict=True):
         assert len(drawn) == len(set(drawn)) == min(draws, len(row))
 
 
 def test_draws_change_with_iteration_seed_and_picture():
     many = archive(*([(i, 2.0, i) for i in range(6)] for _ in range(30)))
-    base = many.draw(range(30), 0)
-    assert base == many.draw(range(30), 0)
-    assert base != many.draw(range(30), 1)
-    assert base != many.draw(range(30), 0, seed=1)
+    base = many.sample(range(30), 0)
+    assert base == many.sample(range(30), 0)
+    assert base != many.sample(range(30), 1)
+    assert base != many.sample(range(30), 0, seed=1)
     assert len(set(map(tuple, base))) > 10
 
 
 def test_uniform_is_uniform():
-    x = uniform(3, np.arange(50_000), 7)
+    x = hashed_uniform(3, np.arange(50_000), 7)
     assert abs(x.mean() - 0.5) < 0.01
     assert abs(np.corrcoef(x[:-1], x[1:])[0, 1]) < 0.02
     np.testing.assert_allclose(np.histogram(x, 10, (0, 1))[0] / 5000, 1, atol=0.06)
@@ -90,10 +90,10 @@ def test_uniform_is_uniform():
 
 def test_what_cannot_be_drawn():
     with pytest.raises(InputError, match="temperature 0"):
-        ONE.draw([0], 0, temperature=0)
+        ONE.sample([0], 0, temperature=0)
     with pytest.raises(InputError, match=r"rows: got 1\.\.1, expected 0\.\.0"):
-        ONE.draw([1], 0)
-    assert ONE.draw([], 0) == []
+        ONE.sample([1], 0)
+    assert ONE.sample([], 0) == []
 
 
 def test_files_that_are_no_archive(tmp_path):

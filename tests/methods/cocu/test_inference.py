@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.cocu.groupvit.test_model import CAPTIONS, make
+from methods.cocu.groupvit.tiny_groupvit import CAPTIONS, make_model
 from segue.methods.cocu import inference as zero
 from segue.methods.cocu.inference import (
     PROTOCOLS,
     EvalProtocol,
+    dense_scores,
     embed_names,
-    name_maps,
     parse_labels,
     segment,
     vocabulary_overlap,
@@ -25,7 +25,7 @@ NAMES = ["dog", "grass", "sky"]
 
 
 def model_of(**changes):
-    return make(image_size=32, patch=8, logit_scale=3.0, **changes).eval()
+    return make_model(image_size=32, patch=8, logit_scale=3.0, **changes).eval()
 
 
 def picture(height=40, width=56, seed=0):
@@ -82,7 +82,7 @@ def test_map_is_on_the_pictures_grid_and_scores_are_probabilities():
     assert found.index.dtype == np.uint8
     assert set(np.unique(found.index)) <= {0, 1, 2}
     assert 1 / 3 - 1e-6 <= found.scores.min() <= found.scores.max() <= 1
-    assert found.picture.shape == (3,)
+    assert found.image_similarity.shape == (3,)
 
 
 def test_threshold_leaves_background():
@@ -97,14 +97,14 @@ def test_threshold_leaves_background():
 def test_one_window_is_the_formula():
     model, image = model_of(), picture(32, 32)
     text = embed_names(model, NAMES)
-    scored, maps, cosine = name_maps(model, image, text, SMALL)
-    pixels = zero._pixels(model, image, SMALL)[None]
+    scored, maps, cosine = dense_scores(model, image, text, SMALL)
+    pixels = zero._preprocess(model, image, SMALL)[None]
     with torch.no_grad():
-        seen = model.see(pixels)
-        share = seen.soft[1][0] @ seen.soft[0][0]  # (G, N)
-        probability = (model.scale * model.embed_groups(seen)[0] @ text.T).softmax(-1)
+        vision = model.encode_image(pixels)
+        share = vision.assignments[1][0] @ vision.assignments[0][0]  # (G, N)
+        probability = (model.scale * model.embed_groups(vision)[0] @ text.T).softmax(-1)
         expected = (probability.T @ share).view(1, 3, 4, 4)
-        torch.testing.assert_close(cosine, (model.embed_seen(seen) @ text.T)[0])
+        torch.testing.assert_close(cosine, (model.embed_image(vision) @ text.T)[0])
     torch.testing.assert_close(maps, F.interpolate(expected, (32, 32), mode="bilinear")[0])
     assert scored.tolist() == [0, 1, 2]
 
@@ -112,7 +112,7 @@ def test_one_window_is_the_formula():
 def test_only_the_pictures_top_names_score():
     model = model_of()
     text = embed_names(model, NAMES)
-    scored, maps, cosine = name_maps(model, picture(), text, EvalProtocol(32, 32, 16, top_k=2))
+    scored, maps, cosine = dense_scores(model, picture(), text, EvalProtocol(32, 32, 16, top_k=2))
     assert set(scored.tolist()) == set(cosine.topk(2).indices.tolist())
     assert maps.shape[0] == 2
     torch.testing.assert_close(maps.sum(0), torch.ones(maps.shape[1:]))  # shared out among them
@@ -123,16 +123,16 @@ def test_only_the_pictures_top_names_score():
 def test_hard_groups_give_other_scores_that_still_sum_to_one():
     model = model_of()
     text = embed_names(model, NAMES)
-    soft = name_maps(model, picture(), text, SMALL)[1]
-    hard = name_maps(model, picture(), text, EvalProtocol(32, 32, 16, top_k=None, soft=False))[1]
+    soft = dense_scores(model, picture(), text, SMALL)[1]
+    hard = dense_scores(model, picture(), text, EvalProtocol(32, 32, 16, top_k=None, soft=False))[1]
     torch.testing.assert_close(hard.sum(0), torch.ones(hard.shape[1:]))
     assert not torch.allclose(soft, hard)
 
 
 def test_heat_maps_are_cosines_without_rivals():
     model = model_of()
-    both = name_maps(model, picture(), embed_names(model, NAMES), SMALL, cosines=True)[1]
-    alone = name_maps(model, picture(), embed_names(model, ["grass"]), SMALL, cosines=True)[1]
+    both = dense_scores(model, picture(), embed_names(model, NAMES), SMALL, cosines=True)[1]
+    alone = dense_scores(model, picture(), embed_names(model, ["grass"]), SMALL, cosines=True)[1]
     torch.testing.assert_close(both[1], alone[0])
     assert both.abs().max() <= 1
 
@@ -141,7 +141,7 @@ def test_heat_maps_are_cosines_without_rivals():
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.data())
 def test_windows_cover_everything_and_stay_inside(height, width, crop, data):
     stride = data.draw(st.integers(1, crop))
-    corners = zero.windows(height, width, crop, stride)
+    corners = zero.window_corners(height, width, crop, stride)
     seen = np.zeros((height, width), bool)
     for top, left in corners:
         seen[top : top + crop, left : left + crop] = True
@@ -154,11 +154,11 @@ def test_windows_cover_everything_and_stay_inside(height, width, crop, data):
 def test_windows_of_a_constant_picture_agree(monkeypatch):
     model, grey = model_of(), np.full((32, 80, 3), 90, np.uint8)
     text = embed_names(model, NAMES)
-    slid = name_maps(model, grey, text, SMALL)[1]
-    once = name_maps(model, grey[:, :32], text, SMALL)[1]
+    slid = dense_scores(model, grey, text, SMALL)[1]
+    once = dense_scores(model, grey[:, :32], text, SMALL)[1]
     torch.testing.assert_close(slid[:, :, :16], once[:, :, :16], atol=1e-5, rtol=1e-4)
-    monkeypatch.setattr(zero, "WINDOWS_AT_ONCE", 1)
-    torch.testing.assert_close(name_maps(model, grey, text, SMALL)[1], slid, atol=1e-5, rtol=1e-4)
+    monkeypatch.setattr(zero, "WINDOW_BATCH", 1)
+    torch.testing.assert_close(dense_scores(model, grey, text, SMALL)[1], slid, atol=1e-5, rtol=1e-4)
 
 
 def test_one_name_alone_is_refused():
@@ -180,7 +180,7 @@ def test_many_names_take_two_bytes():
     assert (found.index == 65535).any()
 
 
-def test_cards_are_the_published_ones():
+def test_protocols_are_the_published_ones():
     assert (PROTOCOLS["voc"].threshold, PROTOCOLS["context"].threshold, PROTOCOLS["imagenet-s-300"].threshold) == (
         0.95,
         0.35,
@@ -192,14 +192,14 @@ def test_cards_are_the_published_ones():
         None,
     )
     assert (PROTOCOLS["ade150"].short_side, PROTOCOLS["ade150"].crop, PROTOCOLS["ade150"].stride) == (512, 224, 112)
-    for card, match in (
+    for values, match in (
         ((32, 32, 33), "stride no longer"),
         ((0, 1, 1), "expected 1 or more"),
         ((1, 1, 1, None, 0), "top_k"),
         ((1, 1, 1, None, 5, True, "a photo"), "one {} where the name goes"),
     ):
         with pytest.raises(InputError, match=match):
-            EvalProtocol(*card)
+            EvalProtocol(*values)
 
 
 def test_overlap_with_the_vocabulary():

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segue.methods.syntic import SIZES, SYSTEMS, Support, Syntic, SynticConfig, build_syntic, system_config
+from segue.methods.syntic import SIZES, SYSTEMS, SupportSet, Syntic, SynticConfig, build_syntic, system_config
 from segue.nn.decoding import decode
 from segue.options import Decoding
 from segue.types import InputError
@@ -20,7 +20,7 @@ TRAINED = [name for name in SYSTEMS if name != "clipre"]
 
 def model(config=TINY, seed=0) -> Syntic:
     torch.manual_seed(seed)
-    made = build_syntic(config, vocabulary=V, pair_width=D, end=END, silent=[0])
+    made = build_syntic(config, vocabulary=V, encoder_width=D, end=END, suppressed_token_ids=[0])
     for p in made.decoder.parameters():
         if p.ndim > 1:
             torch.nn.init.normal_(p, std=0.3)
@@ -47,16 +47,16 @@ def batch():
 
 
 def support(n=30):
-    return Support(features(n, 9).numpy(), [f"caption {i}" for i in range(n)])
+    return SupportSet(features(n, 9).numpy(), [f"caption {i}" for i in range(n)])
 
 
 def test_equation_5_as_printed():
-    attention = model().objects
+    attention = model().object_attention
     b = batch()
     got = attention(b["image"], b["objects"], b["found"])
     width, heads = 16, 2
     for i in range(3):
-        names = b["objects"][i][b["found"][i]] if b["found"][i].any() else attention.nothing[None]
+        names = b["objects"][i][b["found"][i]] if b["found"][i].any() else attention.null_object[None]
         outputs = []
         for h in range(heads):
             rows = slice(h * width // heads, (h + 1) * width // heads)
@@ -68,7 +68,7 @@ def test_equation_5_as_printed():
 
 
 def test_padded_names_and_names_left_out_are_the_same():
-    attention, b = model().objects, batch()
+    attention, b = model().object_attention, batch()
     noise = torch.where(b["found"][..., None], b["objects"], 99 * torch.randn(3, 3, D))
     torch.testing.assert_close(
         attention(b["image"], b["objects"], b["found"]), attention(b["image"], noise, b["found"])
@@ -115,7 +115,7 @@ def test_every_parameter_gets_a_gradient(system):
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
     # the last position reads the last token but one: every place has a gradient of its own
-    assert (net.decoder.place.weight.grad.abs().sum(1)[: 6 + 1 + net.config.af] > 0).all()
+    assert (net.decoder.position.weight.grad.abs().sum(1)[: 6 + 1 + net.config.af] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_inference_of_each_system(monkeypatch):
     for system in TRAINED:
         net = model(system_config(TINY, system)).eval()
         monkeypatch.setattr(net, "prefix", lambda p, *rest, net=net: seen.update(p=p) or Syntic.prefix(net, p, *rest))
-        net.caption(b["image"], support(), b["objects"], b["found"])
+        net.generate(b["image"], support(), b["objects"], b["found"])
         projects = torch.allclose(seen["p"], support().project(b["image"]))
         assert projects == (system in ("fp", "fp_fo", "fp_af", "full", "decap"))
 
@@ -156,7 +156,7 @@ def test_noise_and_shift_are_on_the_text_features():
     calm = model(replace(system_config(TINY, "close"), noise=0.0))
     plain = calm.training_step(b)["loss"]
     assert torch.equal(plain, calm.training_step(b)["loss"])
-    calm.learn_shift(b["image"] * 7, b["text"] * 3)
+    calm.estimate_shift(b["image"] * 7, b["text"] * 3)
     torch.testing.assert_close(calm.shift, (b["image"] - b["text"]).mean(0))
     expected = calm.decoder.loss(calm.prefix(b["text"] + calm.shift), b["tokens"], b["real"])
     assert torch.equal(calm.training_step(b)["loss"], expected)
@@ -188,14 +188,17 @@ def test_it_learns_captions_by_heart():
     assert [a[0].tokens for a in answers] == [[5, 3], [4], [7, 0, 2]]
 
 
-def test_silent_tokens_are_never_said_and_the_support_set_can_be_swapped():
+def test_suppressed_tokens_are_never_generated_and_the_support_set_can_be_swapped():
     net = model().eval()
     v = features(8, 5)
-    answers = net.caption(v, support(), options=Decoding(num=4, beams=6, max_tokens=6))
+    answers = [
+        [one.tokens for one in each]
+        for each in net.generate(v, support(), options=Decoding(num=4, beams=6, max_tokens=6))
+    ]
     assert all(len({tuple(t) for t in one}) == 4 for one in answers)
     assert 0 not in {t for one in answers for tokens in one for t in tokens}
-    other = Support(features(30, 77).numpy())
-    assert net.caption(v, other) != net.caption(v, support())
+    other = SupportSet(features(30, 77).numpy())
+    assert [one[0].tokens for one in net.generate(v, other)] != [one[0].tokens for one in net.generate(v, support())]
 
 
 def test_twelve_systems():
@@ -217,12 +220,12 @@ def test_twelve_systems():
         (lambda: SynticConfig(source="images"), "source: got 'images', expected image, text or none"),
         (lambda: SynticConfig(width=10, heads=4), "width: got 10, expected a multiple of heads = 4"),
         (lambda: SynticConfig(tau=0), "tau: got 0, expected more than 0"),
-        (lambda: model().caption(features(2)), "projects pictures onto a text support set: pass support="),
-        (lambda: model().caption(torch.zeros(2, 5), support()), "image features: got 5 columns, expected 12"),
-        (lambda: model().caption(features(2), support(), options=Decoding(max_tokens=7)), "max_tokens: got 7"),
+        (lambda: model().generate(features(2)), "projects pictures onto a text support set: pass support="),
+        (lambda: model().generate(torch.zeros(2, 5), support()), "image features: got 5 columns, expected 12"),
+        (lambda: model().generate(features(2), support(), options=Decoding(max_tokens=7)), "max_tokens: got 7"),
         (lambda: model().prefix(torch.zeros(2, 5)), "features: got 5 columns, expected 12"),
         (lambda: model().prefix(features(2), None, torch.zeros(2, 3, 5), torch.ones(2, 3)), "objects: got shape"),
-        (lambda: model().caption(torch.from_numpy(np.zeros((2, 12), np.int64)), support()), "image features: .*int64"),
+        (lambda: model().generate(torch.from_numpy(np.zeros((2, 12), np.int64)), support()), "image features: .*int64"),
     ],
 )  # fmt: skip
 def test_bad_input(wrong, message):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segue.methods.syntic import support as module
-from segue.methods.syntic.support import Support
+from segue.methods.syntic.support import SupportSet
 from segue.types import InputError
 
 
@@ -45,14 +45,14 @@ def small_tiles(monkeypatch):
 @pytest.mark.parametrize("tau", [0.01, 1 / 80, 1.0])
 def test_equation_3_as_printed(tau):
     v, t = 5 * unit(8, seed=1), unit(50)
-    got = Support(t, tau=tau).project(torch.tensor(v))
+    got = SupportSet(t, tau=tau).project(torch.tensor(v))
     np.testing.assert_allclose(got, naive_projection(v, t, tau), atol=1e-5)
 
 
 @pytest.mark.usefixtures("small_tiles")
 def test_scores_far_apart_are_stable():
     t = np.stack([unit(1)[0], -unit(1)[0], unit(1, seed=2)[0]])
-    got = Support(np.concatenate([t] * 5), tau=1e-4).project(torch.tensor(t))
+    got = SupportSet(np.concatenate([t] * 5), tau=1e-4).project(torch.tensor(t))
     assert torch.isfinite(got).all()
     np.testing.assert_allclose(got, t, atol=1e-5)
 
@@ -63,7 +63,7 @@ def test_half_precision_memory_map(tmp_path):
     t.flush()
     readonly = np.memmap(tmp_path / "t", np.float16, "r", shape=(60, 16))
     v = unit(5, seed=1)
-    got = Support(readonly).project(torch.tensor(v).half())
+    got = SupportSet(readonly).project(torch.tensor(v).half())
     np.testing.assert_allclose(
         got, naive_projection(v.astype(np.float16).astype(np.float32), readonly.astype(np.float32), 0.01), atol=1e-4
     )
@@ -72,17 +72,17 @@ def test_half_precision_memory_map(tmp_path):
 @pytest.mark.usefixtures("small_tiles")
 def test_nearest_equals_sorting():
     v, t = unit(8, seed=1), unit(50)
-    score, place = Support(t).nearest(torch.tensor(v), 20)
+    score, place = SupportSet(t).nearest(torch.tensor(v), 20)
     order = np.argsort(-(v @ t.T), axis=1)[:, :20]
     assert np.array_equal(place, order)
     np.testing.assert_allclose(score, np.take_along_axis(v @ t.T, order, 1), atol=1e-6)
-    assert Support(t).nearest(torch.tensor(v), 999)[1].shape == (8, 50)
+    assert SupportSet(t).nearest(torch.tensor(v), 999)[1].shape == (8, 50)
 
 
 def test_retrieved_captions_are_distinct():
     t = np.repeat(unit(5), 3, axis=0)
     captions = [f"caption {i // 3}" for i in range(15)]
-    found = Support(t, captions).retrieve(torch.tensor(unit(5)[2:3]), 3)
+    found = SupportSet(t, captions).retrieve(torch.tensor(unit(5)[2:3]), 3)
     assert found[0][0] == "caption 2"
     assert len(set(found[0])) == 3
 
@@ -91,13 +91,13 @@ def test_memory_stays_bounded():
     """256 queries onto 100,000 x 256 halves: dense floats would take 200 MB, the tiles 17 MB and a little."""
     code = """
 import resource, numpy as np, torch
-from segue.methods.syntic.support import Support
+from segue.methods.syntic.support import SupportSet
 t = np.full((100_000, 256), 1 / 16, np.float16)
 v = torch.ones(256, 256)
-Support(t[:20_000]).project(v)  # what libraries take once
+SupportSet(t[:20_000]).project(v)  # what libraries take once
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
-Support(t).project(v)
+SupportSet(t).project(v)
 print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -107,7 +107,7 @@ print(peak() - before)
 @pytest.fixture(scope="module")
 def indexed():
     pytest.importorskip("faiss")
-    support = Support(clustered(51_000).astype(np.float16), tau=0.01)
+    support = SupportSet(clustered(51_000).astype(np.float16), tau=0.01)
     support.build_index(cells=64, probes=16)
     return support
 
@@ -125,36 +125,36 @@ def test_the_index_finds_what_is_near(indexed):
 def test_the_weight_lost_is_reported(indexed):
     v = torch.tensor(clustered(20, seed=1))
     few, many = (indexed.project_by_index(v, k, measure=True) for k in (2, 2000))
-    assert 0 < many.lost.mean() < few.lost.mean() < 1
+    assert 0 < many.lost_weight.mean() < few.lost_weight.mean() < 1
     exact = indexed.project(v)
     assert (many.features - exact).norm(dim=1).mean() < (few.features - exact).norm(dim=1).mean()
     score = torch.tensor(indexed.features.astype(np.float32)) @ v[0] / 0.01
     kept = indexed.nearest_by_index(v, 2)[1][0]
-    assert few.lost[0] == pytest.approx(1 - score.softmax(0)[kept].sum().item(), abs=1e-4)
-    assert indexed.project_by_index(v, 2).lost is None
+    assert few.lost_weight[0] == pytest.approx(1 - score.softmax(0)[kept].sum().item(), abs=1e-4)
+    assert indexed.project_by_index(v, 2).lost_weight is None
 
 
 def test_a_flat_index_is_exact():
     pytest.importorskip("faiss")
-    support, v = Support(unit(300)), torch.tensor(unit(9, seed=1))
+    support, v = SupportSet(unit(300)), torch.tensor(unit(9, seed=1))
     assert torch.equal(support.nearest_by_index(v, 7)[1], support.nearest(v, 7)[1])
     whole = support.project_by_index(v, 300, measure=True)
     torch.testing.assert_close(whole.features, support.project(v), atol=1e-5, rtol=0)
-    assert whole.lost.max() < 1e-4
+    assert whole.lost_weight.max() < 1e-4
 
 
 def test_bad_input(monkeypatch):
-    support = Support(unit(5))
-    with pytest.raises(InputError, match="queries: got 8 columns, expected 16; embed with the image-text pair"):
+    support = SupportSet(unit(5))
+    with pytest.raises(InputError, match="queries: got 8 columns, expected 16; embed with the dual encoder"):
         support.project(torch.zeros(2, 8))
     with pytest.raises(InputError, match="5 features and 2 captions"):
-        Support(unit(5), ["a", "b"])
+        SupportSet(unit(5), ["a", "b"])
     with pytest.raises(InputError, match=r"support set: got shape \(0, 4\)"):
-        Support(np.zeros((0, 4), np.float32))
+        SupportSet(np.zeros((0, 4), np.float32))
     with pytest.raises(InputError, match="support set: got features of length 3 to 3, expected 1"):
-        Support(3 * unit(5))
+        SupportSet(3 * unit(5))
     with pytest.raises(InputError, match="tau: got 0, expected more than 0"):
-        Support(unit(5), tau=0)
+        SupportSet(unit(5), tau=0)
     with pytest.raises(InputError, match="k: got 0, expected 1 or more"):
         support.nearest(torch.zeros(1, 16), 0)
     with pytest.raises(InputError, match="holds no captions"):

@@ -11,7 +11,7 @@ from segue.commands.demo.scenes import SEED, SIZE, figure
 from segue.data.export import overlay, write_grounded_captions
 from segue.data.visualize import outline
 from segue.options import DescribeOptions
-from segue.synthetic.scenes.annotations import known
+from segue.synthetic.scenes.annotations import annotate
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_scene
 from segue.types import GroundedCaption
@@ -39,13 +39,13 @@ def grounded_captions_section(out: Path, count: int, model: str | Path = MODEL) 
 
 def _row(out: Path, number: int, describer: Describer) -> str:
     drawn = render(scene := sample_scene(SEED + number), SIZE)
-    regions, relations = known(scene, drawn.owner)
+    regions, relations = annotate(scene, drawn.segments)
     x, y, w, h = (int(v) for v in regions[0].box)
     options = DescribeOptions(num=NUM, seed=number)
     captions = describer.describe(
         drawn.image, box=regions[0].box, regions=regions, relations=relations, options=options
     )
-    inside = np.zeros(drawn.owner.shape, np.bool_)
+    inside = np.zeros(drawn.segments.shape, np.bool_)
     inside[y : y + h, x : x + w] = True
     (page,) = write_grounded_captions(out, f"grounded-{number}", drawn.image, captions, ("html",))
     figures = [figure(out, f"grounded-{number}.png", outline(drawn.image, inside), "The box", regions[0].label)]

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api import load_captioner, load_describer, load_illustrator, load_labeller, load_segmenter
+from segue.api import load_captioner, load_describer, load_illustrator, load_open_vocabulary, load_segmenter
 from segue.commands.demo.layouts import with_legend
 from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
 from segue.data.images import write_image
 from segue.data.visualize import labelled, name_classes, outline
+from segue.options import DescribeOptions
 from segue.synthetic.chest import draw_chest
-from segue.synthetic.scenes.annotations import known
+from segue.synthetic.scenes.annotations import annotate
 from segue.synthetic.scenes.render import render
-from segue.synthetic.scenes.sampling import sample_near, sample_scene
+from segue.synthetic.scenes.sampling import sample_close_up, sample_scene
 from segue.weights import bundled
 
 Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
@@ -48,24 +49,24 @@ def _captioned(model: Path) -> Tile:
 
 
 def _named(model: Path) -> Tile:
-    scene = sample_near(NEAR)
+    scene = sample_close_up(NEAR)
     drawn = render(scene, SIZE)
-    names = list(dict.fromkeys(region.label for region in known(scene, drawn.owner)[0]))
-    answer = load_labeller(model).segment(drawn.image, names)
+    names = list(dict.fromkeys(region.label for region in annotate(scene, drawn.segments)[0]))
+    answer = load_open_vocabulary(model).segment(drawn.image, names)
     return "Any names found", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
 
 
-def _told(model: Path) -> Tile:
+def _described(model: Path) -> Tile:
     scene = sample_scene(SCENE)
     drawn = render(scene, SIZE)
-    regions, relations = known(scene, drawn.owner)
+    regions, relations = annotate(scene, drawn.segments)
     given: dict[str, Any] = {"box": regions[0].box, "regions": regions, "relations": relations}
-    story = load_describer(model).explain(drawn.image, **given, top=1)[0]
-    return f"A box told ({regions[0].label})", story.caption, overlay(drawn.image, story)
+    caption = load_describer(model).describe(drawn.image, **given, options=DescribeOptions(num=1))[0]
+    return f"A box described ({regions[0].label})", caption.caption, overlay(drawn.image, caption)
 
 
 def _drawn(model: Path) -> Tile:
-    layout = load_illustrator(model).draw(SENTENCE, seed=0)[0]
+    layout = load_illustrator(model).draw(SENTENCE)[0]
     return "A sentence drawn", SENTENCE, with_legend(layout)
 
 
@@ -73,6 +74,6 @@ JOBS: dict[str, Callable[[Path], Tile]] = {
     "reclmis-chest": _outlined,
     "syntic-scenes": _captioned,
     "cocu-scenes": _named,
-    "sgdiff-scenes": _told,
+    "sgdiff-scenes": _described,
     "crossmodal-scenes": _drawn,
 }

@@ -1,4 +1,4 @@
-"""The demo's sentences drawn as layouts, and the layouts told, once the model for it is bundled."""
+"""The demo's layouts: drawn from sentences and captioned again, by the bundled model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
 from segue.data.visualize import name_classes
+from segue.options import DrawOptions
 from segue.weights import bundled
 
 MODEL = "crossmodal-scenes"
@@ -19,32 +20,35 @@ SENTENCES = (
     "two sheep in a green field",
     "a boat on the water with mountains in the background",
 )
-EACH = 3  # layouts of a sentence
+LAYOUTS_PER_SENTENCE = 3
 
 
 def layouts_section(out: Path, model: str | Path = MODEL) -> str:
-    """Draw each sentence, tell what was drawn, into the folder `out`; returns HTML, none without the bundled model."""
+    """Draw and caption layouts of each sentence, with pictures in the folder `out`; returns HTML.
+
+    "" when no model is bundled.
+    """
     if model == MODEL and MODEL not in bundled():
         return ""
     illustrator = load_illustrator(model)
     rows = [_row(illustrator, sentence, number, out) for number, sentence in enumerate(SENTENCES)]
     return "\n".join(
         [
-            '<h2 id="layouts">Sentences drawn, layouts told</h2>',
-            "<p>Three layouts of each sentence (<code>segue draw</code>), and below each what the model says of it, "
-            "which has not seen the sentence then (<code>segue tell</code>). "
-            "What a sentence leaves open differs from draw to draw.</p>",
+            '<h2 id="layouts">Layouts drawn and captioned</h2>',
+            "<p>Three layouts of each sentence (<code>segue draw</code>), and below each the model's caption of it, "
+            "made without the sentence (<code>segue caption-layout</code>). "
+            "What a sentence does not say differs from draw to draw.</p>",
             *rows,
         ]
     )
 
 
 def _row(illustrator: Illustrator, sentence: str, number: int, out: Path) -> str:
-    drawn = illustrator.draw(sentence, num=EACH, seed=20_000)
-    told = illustrator.tell_many([one.labels for one in drawn])
+    drawn = illustrator.draw(sentence, options=DrawOptions(num=LAYOUTS_PER_SENTENCE, seed=20_000))
+    captions = illustrator.caption_layouts([one.labels for one in drawn])
     figures = [
         _figure(one, each[0].caption, out / f"layout-{number}-{i}.png")
-        for i, (one, each) in enumerate(zip(drawn, told, strict=True))
+        for i, (one, each) in enumerate(zip(drawn, captions, strict=True))
     ]
     return f'<p><b>{html.escape(sentence)}</b></p><div class="row">{"".join(figures)}</div>'
 
@@ -52,10 +56,10 @@ def _row(illustrator: Illustrator, sentence: str, number: int, out: Path) -> str
 def _figure(layout: Layout, caption: str, file: Path) -> str:
     write_image(with_legend(layout), file)
     text = html.escape(caption, quote=True)
-    return f'<figure><img src="{file.name}" alt="{text}"><figcaption><b>Told</b> {text}</figcaption></figure>'
+    return f'<figure><img src="{file.name}" alt="{text}"><figcaption><b>Caption</b> {text}</figcaption></figure>'
 
 
 def with_legend(layout: Layout) -> NDArray[np.uint8]:
-    """(H, W, 3): a layout in colours on white, with a legend below."""
+    """(H, W, 3) uint8: a layout in colours on white, with a legend below."""
     paper = np.full((*layout.labels.shape, 3), 255, np.uint8)
     return name_classes(paper, layout.labels, layout.classes)

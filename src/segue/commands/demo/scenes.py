@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from segue.data.images import write_image
 from segue.data.visualize import outline
-from segue.synthetic.scenes.language.captions import captions
-from segue.synthetic.scenes.render import Drawn, render
+from segue.synthetic.scenes.language.captions import caption_scene
+from segue.synthetic.scenes.render import RenderedScene, render
 from segue.synthetic.scenes.sampling import sample_scene
 from segue.synthetic.scenes.scene import Scene
 
@@ -39,28 +39,28 @@ def _row(out: Path, number: int, scene: Scene) -> str:
         figure(out, f"scene-{number}-masks.png", outlined(scene, drawn), "Its things", _named(scene, drawn)),
         figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"),
     ]
-    told = captions(scene, shares(scene, drawn).tolist(), SEED + number)
+    told = caption_scene(scene, shares(scene, drawn).tolist(), SEED + number)
     said = "".join(f"<li>{html.escape(one.text)}</li>" for one in told)
     related = "; ".join(html.escape(_relation(scene, r)) for r in scene.relations)
     words = f"<div><b>Captions</b><ul>{said}</ul></div><div><b>Relations</b><p>{related or 'none'}</p></div>"
     return f'<div class="row">{"".join(figures)}</div><div class="row">{words}</div>'
 
 
-def outlined(scene: Scene, drawn: Drawn) -> NDArray[np.uint8]:
+def outlined(scene: Scene, drawn: RenderedScene) -> NDArray[np.uint8]:
     """The picture with every thing outlined where it is seen."""
     image = drawn.image
     for i in range(len(scene.things)):
-        image = outline(image, drawn.owner == len(scene.stuffs) + i, COLOURS[i % len(COLOURS)])
+        image = outline(image, drawn.segments == len(scene.stuff) + i, COLOURS[i % len(COLOURS)])
     return image
 
 
-def shares(scene: Scene, drawn: Drawn) -> NDArray[np.float64]:
+def shares(scene: Scene, drawn: RenderedScene) -> NDArray[np.float64]:
     """The share of the picture that each stuff and thing has."""
-    return np.bincount(drawn.owner.ravel(), minlength=len(scene.stuffs) + len(scene.things)) / drawn.owner.size
+    return np.bincount(drawn.segments.ravel(), minlength=len(scene.stuff) + len(scene.things)) / drawn.segments.size
 
 
-def _named(scene: Scene, drawn: Drawn) -> str:
-    seen = shares(scene, drawn)[len(scene.stuffs) :] > 0
+def _named(scene: Scene, drawn: RenderedScene) -> str:
+    seen = shares(scene, drawn)[len(scene.stuff) :] > 0
     return ", ".join(f"{t.colour} {t.kind}" for t, there in zip(scene.things, seen, strict=True) if there)
 
 

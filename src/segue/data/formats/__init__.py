@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from segue.data.formats import (
     visual_genome,
 )
 from segue.data.formats.files import Wrong
+from segue.data.problems import handle_problems
 from segue.types import InputError, Picture, PictureSet
 
 
@@ -80,7 +80,7 @@ def read_pictures(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
         raise InputError(f"{root}: {name} without a split {split!r}; it has {', '.join(there)}")
     bad: list[str] = []
     found = FORMATS[name].read(root, split, lambda code, at, message: bad.append(f"{at}: {message}"))
-    _tell(bad, f"{root}, {split}: {len(bad)} things can't be used", on_bad)
+    handle_problems(bad, f"{root}, {split}: {len(bad)} things can't be used", on_bad)
     if not found.pictures:
         raise InputError(f"{root}: {name}, but no picture of {split} can be used (`segue data check` tells why)")
     return found
@@ -93,7 +93,7 @@ def check_pictures(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:
     """
     told = list(zip(pictures.pictures, problems(pictures), strict=True))
     bad = [problem for _, problem in told if problem]
-    _tell(bad, f"{len(bad)} of {len(told)} pictures can't be read", on_bad)
+    handle_problems(bad, f"{len(bad)} of {len(told)} pictures can't be read", on_bad)
     return replace(pictures, pictures=[picture for picture, problem in told if not problem])
 
 
@@ -118,14 +118,3 @@ def problem_of(picture: Picture, pixels: NDArray[np.uint8] | None = None) -> str
     if labels is not None and labels.shape != (height, width):
         return f"{picture.name}: {width}x{height} pixels, its label map {labels.shape[1]}x{labels.shape[0]}"
     return None
-
-
-def _tell(bad: list[str], head: str, on_bad: str) -> None:
-    if on_bad not in ("stop", "skip"):
-        raise InputError(f'on_bad: got {on_bad!r}, expected "stop" or "skip"')
-    if not bad:
-        return
-    told = head + ": " + "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
-    if on_bad == "stop":
-        raise InputError(told + ". Mend or remove them (`segue data check` lists all), or skip with --on-bad skip")
-    warnings.warn("skipped: " + told, stacklevel=3)

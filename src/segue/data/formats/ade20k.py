@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from segue.data.formats.classes import ADE_150
-from segue.data.formats.files import Wrong, expecting, labelled, pictures_in, read_lines, stop, table_of
+from segue.data.formats.files import Wrong, expecting, labelled, pictures_by_stem, stop, table_of
+from segue.data.lines import read_lines
 from segue.types import PictureSet
 
 LOOKED_FOR = "images/training with annotations/training (ADE20K)"
@@ -32,10 +33,7 @@ def splits(root: Path) -> tuple[str, ...]:
 def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     """A split, with the narratives of its pictures where they are there."""
     base, told = _base(root), narratives(root, split)
-    images, maps = (
-        {Path(name).stem: path for name, path in pictures_in(base / kind / FOLDERS[split]).items()}
-        for kind in ("images", "annotations")
-    )
+    images, maps = (pictures_by_stem(base / kind / FOLDERS[split]) for kind in ("images", "annotations"))
     for name in sorted(told.keys() - images.keys()):
         wrong("dangling-caption", name, "a narrative of a picture that is not there")
     pictures = labelled(images, maps, TABLE, split, wrong)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segue.data.formats.files import SPLITS, Wrong, folder_of, labelled, pictures_in, read_lines, stop, table_of
+from segue.data.formats.files import SPLITS, Wrong, folder_of, labelled, pictures_by_stem, stop, table_of
+from segue.data.lines import read_lines
 from segue.types import InputError, PictureSet
 
 LOOKED_FOR = "classes.txt with SPLIT/images and SPLIT/masks (CamVid)"
@@ -28,7 +29,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     kept = tuple(name for name in names if name not in VOID)
     table = table_of({value: kept.index(name) if name in kept else 255 for value, name in enumerate(names)})
     images, maps = (
-        {Path(name).stem: path for name, path in pictures_in(folder).items()} if folder else {}
+        pictures_by_stem(folder) if folder else {}
         for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
     )
     for name in sorted(images.keys() - maps.keys()):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from segue.data import rle
-from segue.data.formats import FORMATS, caption_files, problem_of, recognise
+from segue.data.corpus import stream_captions
+from segue.data.formats import FORMATS, problem_of, recognise
 from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
 from segue.data.medical.check import check as check_lvit
@@ -52,16 +53,18 @@ def check_folder(root: Path) -> CheckReport:
 
 
 def check_captions(path: Path) -> CheckReport:
-    """Check a file of captions: how many, twins, long ones. It streams."""
+    """Check a file of captions in any format of `segue.data.corpus`: how many, twins, long ones. It streams.
+
+    Raises InputError when its name tells no such format.
+    """
+    captions = stream_captions(path)
     report, seen, words = CheckReport(str(path)), set[bytes](), Counter[int]()
     try:
-        for caption in caption_files.read_captions(path):
-            seen.add(hashlib.blake2b(caption.encode(), digest_size=8).digest())
-            words[len(caption.split())] += 1
+        for caption in captions:
+            seen.add(hashlib.blake2b(caption.text.encode(), digest_size=8).digest())
+            words[len(caption.text.split())] += 1
     except InputError as error:
-        if not path.name.removesuffix(".gz").endswith(caption_files.KINDS):
-            raise
-        report.add("error", "unreadable-line", "", path.name, str(error).removeprefix(f"{path}: "))
+        report.add("error", "unreadable-line", "", path.name, str(error).removeprefix(str(path)).lstrip(":, "))
     count = sum(words.values())
     if not count:
         report.add("error", "empty", "", path.name, "there is no caption in it")

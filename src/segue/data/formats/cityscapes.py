@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segue.data.formats.classes import CITYSCAPES_19, CITYSCAPES_IDS
-from segue.data.formats.files import SPLITS, Wrong, labelled, pictures_in, stop, table_of
+from segue.data.formats.files import SPLITS, Wrong, labelled, pictures_by_stem, stop, table_of
 from segue.types import PictureSet
 
 LOOKED_FOR = "leftImg8bit/SPLIT with gtFine/SPLIT (Cityscapes)"
@@ -23,7 +23,7 @@ def splits(root: Path) -> tuple[str, ...]:
 def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     """A split. The label maps of the published test split hold nothing but ignored pixels."""
     images, maps = (
-        {Path(name).stem.removesuffix(end): path for name, path in pictures_in(folder).items() if end in name}
+        {stem.removesuffix(end): path for stem, path in pictures_by_stem(folder).items() if end in stem}
         for folder, end in (
             (root / "leftImg8bit" / split, "_leftImg8bit"),
             (root / "gtFine" / split, "_gtFine_labelIds"),

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segue.data import rle
 from segue.data.formats import visual_genome
 from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_STUFF_171, COCO_STUFF_171_IDS
 from segue.data.formats.files import (
@@ -24,13 +23,13 @@ from segue.data.formats.files import (
     Wrong,
     expecting,
     folder_of,
-    pictures_in,
+    pictures_by_name,
     read_json,
     read_labels,
     stop,
     table_of,
 )
-from segue.data.formats.panoptic import Categories, read_segments
+from segue.data.formats.panoptic import Categories, instance_region, read_categories, read_segments
 from segue.data.formats.phrases import phrases_of, read_marks
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet, Region
@@ -105,11 +104,11 @@ def read_coco(files: CocoFiles, split: str = "train", wrong: Wrong = stop) -> Pi
             for found in told.values()
             for entry in found["images"]
         }
-        categories = {kind: _categories(found) for kind, found in told.items() if kind != "captions"}
+        categories = {kind: read_categories(found["categories"]) for kind, found in told.items() if kind != "captions"}
         captions = _captions(told, entries, wrong)
         regions = _regions(told, entries, categories, files, wrong)
     graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships)
-    marks, there, pictures = read_marks(files.phrases), pictures_in(files.pictures), []
+    marks, there, pictures = read_marks(files.phrases), pictures_by_name(files.pictures), []
     maps, (classes, raw, trained) = _maps(files.stuff), _stuff_classes(categories)
     for number, entry in sorted(entries.items()):
         name = Path(entry["file_name"]).name
@@ -179,19 +178,11 @@ def _instance(mark: Any, entry: Any, categories: Categories, wrong: Wrong) -> Re
     if mark["category_id"] not in categories:
         wrong("dangling-category", where, f"category_id {mark['category_id']} is not in categories")
         return None
-    name, thing = categories[mark["category_id"]]
     try:
-        size = (int(entry["height"]), int(entry["width"]))
-        mask = rle.from_json(mark["segmentation"], size, where) if mark.get("segmentation") else None
+        return instance_region(mark, (int(entry["height"]), int(entry["width"])), categories, where)
     except InputError as error:
         wrong("bad-mask", where, str(error).removeprefix(f"{where}: "))
         return None
-    x, y, w, h = mark["bbox"] if "bbox" in mark or mask is None else rle.box(mask)
-    return Region(name, (float(x), float(y), float(w), float(h)), mask, thing, bool(mark.get("iscrowd")))
-
-
-def _categories(found: Any) -> Categories:
-    return {int(c["id"]): (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in found["categories"]}
 
 
 def _merged(categories: dict[str, Categories]) -> dict[int, str]:
@@ -216,7 +207,7 @@ def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], 
 
 def _maps(folder: Path | None) -> dict[str, Path]:
     """Label maps by their picture's stem; of two kinds the raw one."""
-    found = sorted(pictures_in(folder).values(), key=lambda p: "_labelTrainIds" not in p.stem) if folder else []
+    found = sorted(pictures_by_name(folder).values(), key=lambda p: "_labelTrainIds" not in p.stem) if folder else []
     return {path.stem.removesuffix("_labelTrainIds"): path for path in found}
 
 

@@ -1,4 +1,4 @@
-"""What the readers share: how a problem is told, files of JSON and lines, listings, and label maps.
+"""What the readers share: how a problem is told, files of JSON, listings, and label maps.
 
 A reader calls `wrong(code, name, message)` for each thing of a data set that can't be used, and goes on without it.
 `stop`, which is the default, raises instead, so that nothing is lost in silence.
@@ -6,10 +6,7 @@ A reader calls `wrong(code, name, message)` for each thing of a data set that ca
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -19,13 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.images import PICTURES, read_image, read_index
+from segue.data.images import list_pictures, read_image, read_index
 from segue.types import InputError, Picture
 
 Wrong = Callable[[str, str, str], None]
 SPLITS = ("train", "val", "test")
 IGNORED = 255
-LONGEST_LINE = 1_000_000  # bytes
 
 
 def stop(code: str, name: str, message: str) -> None:
@@ -53,34 +49,14 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: can't be read as JSON ({error}); copy or export it again") from error
 
 
-def read_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
-    """(number from 1, line) of a text file or a .gz of one, streaming. Only "\\n" and "\\r\\n" end a line.
-
-    Raises InputError with the line's number for bytes that are not UTF-8 and for lines past `longest` bytes.
-    """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            number = 0
-            while line := file.readline(longest + 2):
-                number += 1
-                if len(line.rstrip(b"\r\n")) > longest:
-                    raise InputError(f"{path}: line {number} has more than {longest:,} bytes; is it text?")
-                yield (
-                    number,
-                    line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8"),
-                )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: line {number} is not UTF-8 ({error}); save the file as UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: can't be read ({error}); copy it again") from error
-
-
-def pictures_in(folder: Path) -> dict[str, Path]:
+def pictures_by_name(folder: Path) -> dict[str, Path]:
     """File name -> path of the pictures in a folder and the folders below it; empty when there is no such folder."""
-    found: dict[str, Path] = {}
-    for where, _, names in sorted(os.walk(folder)):
-        found |= {name: Path(where, name) for name in names if name.lower().endswith(PICTURES)}
-    return found
+    return {path.name: path for path in list_pictures(folder, deep=True)}
+
+
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """File name without its ending -> path, as `pictures_by_name`."""
+    return {path.stem: path for path in list_pictures(folder, deep=True)}
 
 
 def folder_of(*places: Path) -> Path | None:

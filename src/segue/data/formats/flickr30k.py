@@ -17,8 +17,9 @@ from xml.etree import ElementTree
 
 from segue.data import rle
 from segue.data.formats import karpathy
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_json, read_lines, stop
+from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_stem, read_json, stop
 from segue.data.images import read_image
+from segue.data.lines import read_lines
 from segue.types import InputError, Phrase, Picture, PictureSet, Region
 
 LOOKED_FOR = "Annotations/*.xml with Sentences/*.txt (Flickr30k Entities)"
@@ -44,7 +45,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
         numbers = [Path(entry["filename"]).stem for entry in karpathy.entries(root, split)]
     else:
         numbers = sorted(path.stem for path in (root / "Sentences").glob("*.txt"))
-    there = {Path(name).stem: path for name, path in pictures_in(root).items()}
+    there = pictures_by_stem(root)
     pictures = []
     for number in numbers:
         if number not in there:

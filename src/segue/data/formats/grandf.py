@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.data import rle
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_json, stop
+from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_name, read_json, stop
 from segue.data.images import read_image
 from segue.types import RLE, InputError, Phrase, Picture, PictureSet, Region
 
@@ -36,7 +36,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     """A split of all GranDf files in a folder; a phrase's words are its region's label."""
-    there, pictures = pictures_in(root), []
+    there, pictures = pictures_by_name(root), []
     for path in find(root, split):
         with expecting(path, JSON):
             for at, (name, caption, groundings) in enumerate(_entries(read_json(path), wrong)):

@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from segue.data.corpus import karpathy_captions, karpathy_split
 from segue.data.formats import coco
 from segue.data.formats.files import SPLITS, Wrong, expecting, read_json, stop
 from segue.data.images import read_image
@@ -35,18 +36,8 @@ def splits(root: Path) -> tuple[str, ...]:
     if path is None:
         return ()
     with expecting(path, JSON):
-        there = {split_of(entry) for entry in read_json(path)["images"]}
+        there = {karpathy_split(entry) for entry in read_json(path)["images"]}
     return tuple(split for split in SPLITS if split in there)
-
-
-def split_of(entry: Any) -> str:
-    """The split of an entry; `restval` is train."""
-    return "train" if entry["split"] == "restval" else str(entry["split"])
-
-
-def captions_of(entry: Any) -> tuple[str, ...]:
-    """An entry's captions, as they were written where that is kept."""
-    return tuple((s["raw"] if "raw" in s else " ".join(s["tokens"])).strip() for s in entry["sentences"])
 
 
 def entries(root: Path, split: str, wrong: Wrong = stop) -> list[Any]:
@@ -57,11 +48,11 @@ def entries(root: Path, split: str, wrong: Wrong = stop) -> list[Any]:
     with expecting(path, JSON):
         found = read_json(path)["images"]
         for entry in found:
-            if split_of(entry) not in SPLITS:
+            if karpathy_split(entry) not in SPLITS:
                 wrong(
                     "unknown-split", str(entry["filename"]), f"split {entry['split']!r}, expected {', '.join(SPLITS)}"
                 )
-        return [entry for entry in found if split_of(entry) == split]
+        return [entry for entry in found if karpathy_split(entry) == split]
 
 
 def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
@@ -71,7 +62,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     pictures, place = [], places(root)
     for entry in wanted:
         with expecting(root, JSON):
-            name, at, said = str(entry["filename"]), place(entry), captions_of(entry)
+            name, at, said = str(entry["filename"]), place(entry), karpathy_captions(entry)
         if at is None:
             wrong("missing-picture", name, f"no such picture in {root} or its images/; copy it there")
             continue
@@ -104,7 +95,7 @@ def places(root: Path) -> Callable[[Any], Path | None]:
         return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
 
     def place(entry: Any) -> Path | None:
-        parts = (str(entry.get("filepath", ".")), split_of(entry), ".")
+        parts = (str(entry.get("filepath", ".")), karpathy_split(entry), ".")
         folders = [base / part for part in parts for base in (root / "images", root)]
         folders += [root / "flickr30k-images", root / "Flicker8k_Dataset"]
         return next((folder / entry["filename"] for folder in folders if entry["filename"] in names(folder)), None)

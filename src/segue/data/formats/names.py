@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 
+from segue.data.english import plural
 from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_THINGS
 from segue.types import Phrase, Region
 
@@ -112,33 +113,6 @@ NO_THING = (  # double words in which the single one does not name the thing
     "tennis match, wearing glasses, with glasses, eye glasses, chair lift, "
     "laptop bag, phone booth, orange juice, apple juice, carrot cake, table cloth"
 )
-IRREGULAR = {
-    "man": "men",
-    "woman": "women",
-    "child": "children",
-    "person": "people",
-    "foot": "feet",
-    "tooth": "teeth",
-    "goose": "geese",
-    "mouse": "mice",
-    "ox": "oxen",
-    "calf": "calves",
-    "knife": "knives",
-    "shelf": "shelves",
-    "leaf": "leaves",
-    "loaf": "loaves",
-    "half": "halves",
-    "wolf": "wolves",
-    "scarf": "scarves",
-    "bus": "buses",
-    "policeman": "policemen",
-    "gentleman": "gentlemen",
-    "skis": "skis",
-    "scissors": "scissors",
-    "stairs": "stairs",
-    "woods": "woods",
-    "fries": "fries",
-} | {same: same for same in ("sheep", "fish", "deer", "cattle", "aircraft", "luggage", "series", "broccoli", "people")}
 COLOURS = {"red", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray", "grey", "silver"}
 # what may follow "orange" when it is the fruit; any other word makes it a colour
 NOT_A_NOUN = {
@@ -159,19 +133,6 @@ NOT_A_NOUN = {
     "sits",
     "lies",
 }
-
-
-def plural(noun: str) -> str:
-    """The plural of a noun or of the last word of several."""
-    *before, last = noun.split(" ")
-    if last not in IRREGULAR:
-        if re.search(r"(s|x|z|ch|sh)$|[^aeiou]o$", last) and last not in ("photo", "piano"):
-            made = last + "es"
-        else:
-            made = re.sub(r"([^aeiou])y$", r"\1ie", last) + "s"
-    else:
-        made = IRREGULAR[last]
-    return " ".join([*before, made])
 
 
 def plain(label: str) -> str:

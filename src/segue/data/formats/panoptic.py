@@ -1,8 +1,8 @@
-"""COCO's panoptic segments: a PNG whose colours are ids, and a json that tells each id's category."""
+"""COCO's categories, instances and panoptic segments: a PNG whose colours are ids, and a json with their categories."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,22 @@ from segue.data.images import read_image
 from segue.types import InputError, Region
 
 Categories = dict[int, tuple[str, bool]]  # id -> (name, is a thing)
+
+
+def read_categories(found: Iterable[Any]) -> Categories:
+    """The entries of `categories` by id; one that does not say is a thing."""
+    return {int(c["id"]): (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in found}
+
+
+def instance_region(mark: Any, size: tuple[int, int], categories: Categories, where: str) -> Region:
+    """The region of an instance annotation {category_id, segmentation, bbox, iscrowd} of a picture of (height, width).
+
+    where: names the annotation in an error. Raises InputError for a bad mask, KeyError for what is missing.
+    """
+    name, thing = categories[mark["category_id"]]
+    mask = rle.from_json(mark["segmentation"], size, where) if mark.get("segmentation") else None
+    x, y, w, h = mark["bbox"] if "bbox" in mark or mask is None else rle.box(mask)
+    return Region(name, (float(x), float(y), float(w), float(h)), mask, thing, bool(mark.get("iscrowd")))
 
 
 def segment_ids(rgb: NDArray[np.uint8]) -> NDArray[np.uint32]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from segue.data.formats.classes import CONTEXT_59, VOC_21
-from segue.data.formats.files import SPLITS, Wrong, expecting, labelled, pictures_in, read_lines, stop, table_of
+from segue.data.formats.files import SPLITS, Wrong, expecting, labelled, pictures_by_stem, stop, table_of
+from segue.data.lines import read_lines
 from segue.types import InputError, PictureSet, Region
 
 LOOKED_FOR = "JPEGImages/ with ImageSets/Segmentation/SPLIT.txt (Pascal VOC) or SegmentationContext (Context)"
@@ -45,9 +46,7 @@ def read_context(root: Path, split: str, wrong: Wrong = stop, *, background: boo
 def _read(root: Path, lists: str, maps: str, split: str, table: tuple[int, ...], wrong: Wrong) -> PictureSet:
     base = _base(root)
     names = [line.strip() for _, line in read_lines(base / "ImageSets" / lists / f"{split}.txt") if line.strip()]
-    images, labels = (
-        {Path(name).stem: path for name, path in pictures_in(base / folder).items()} for folder in ("JPEGImages", maps)
-    )
+    images, labels = (pictures_by_stem(base / folder) for folder in ("JPEGImages", maps))
     for name in names:
         if name not in images:
             wrong("missing-picture", f"{name}.jpg", "the list names it, JPEGImages/ has it not")

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segue.data import rle
 from segue.data.formats.files import expecting, read_json
+from segue.data.formats.panoptic import instance_region, read_categories
+from segue.data.formats.visual_genome import object_region
 from segue.types import InputError, Region, Relation
 
 JSON = (
@@ -102,15 +103,8 @@ def _check_size(entry: Any, path: Path, size: tuple[int, int]) -> None:
 
 
 def _coco(file: _File, image: Any, path: Path, size: tuple[int, int]) -> tuple[Region, ...]:
-    categories = {c["id"]: (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in file.categories}
-    regions = []
-    for mark in (file.marks or {}).get(image["id"], ()):
-        code = mark.get("segmentation")
-        mask = rle.from_json(code, size[::-1], f"{path}: annotation {mark.get('id')}") if code else None
-        x, y, w, h = (float(v) for v in (rle.box(mask) if mask and "bbox" not in mark else mark["bbox"]))
-        label, thing = categories[mark["category_id"]]
-        regions.append(Region(label, (x, y, w, h), mask, thing, bool(mark.get("iscrowd"))))
-    return tuple(regions)
+    categories, marks = read_categories(file.categories), (file.marks or {}).get(image["id"], ())
+    return tuple(instance_region(m, size[::-1], categories, f"{path}: annotation {m.get('id')}") for m in marks)
 
 
 def _visual_genome(entry: Any, path: Path) -> Graph:
@@ -136,11 +130,8 @@ def _visual_genome(entry: Any, path: Path) -> Graph:
 
 
 def _region(thing: Any, path: Path) -> Region:
-    name = (thing.get("names") or [thing.get("name")])[0]
-    if not name:
-        raise KeyError("names")
-    attributes = tuple(str(a).strip().lower() for a in thing.get("attributes") or ())
-    x, y, w, h = (float(thing[side]) for side in "xywh")
+    region = object_region(thing)
+    x, y, w, h = region.box
     if not np.isfinite([x, y, w, h]).all() or w < 0 or h < 0:
         raise InputError(f"{path}: object {thing['object_id']} has the box x {x:g}, y {y:g}, w {w:g}, h {h:g}; mend it")
-    return Region(str(name).strip().lower(), (x, y, w, h), attributes=attributes)
+    return region

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_in, read_json, stop
+from segue.data.boxes import box_iou
+from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_name, pictures_by_stem, read_json, stop
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet, Region, Relation, to_install
 
@@ -44,7 +45,7 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     files = (root / f"{name}.json" for name in ("objects", "attributes", "relationships"))
     graphs = read_graphs(*(path if path.is_file() else None for path in files))
     sizes = _sizes(root)
-    there = {Path(name).stem: path for name, path in pictures_in(root).items()}
+    there = pictures_by_stem(root)
     pictures = []
     for number, graph in sorted(graphs.items()):
         if str(number) not in there:
@@ -80,8 +81,8 @@ def onto(
     for number, thing in graph.objects.items() if graph else ():
         taken = {*position.values()}
         alike = [i for i, r in enumerate(regions) if r.label == thing.label and (i not in taken or not r.thing)]
-        best = max(alike, key=lambda i: box_iou(regions[i].box, thing.box), default=None)
-        if best is None or (regions[best].thing and box_iou(regions[best].box, thing.box) < 0.5):
+        best = _best(alike, regions, thing)
+        if best is None:
             best = len(merged)
             merged.append(thing)
         merged[best] = replace(merged[best], attributes=thing.attributes or merged[best].attributes)
@@ -90,28 +91,33 @@ def onto(
     return tuple(merged), tuple(Relation(position[s], p, position[o]) for s, p, o in relations), position
 
 
-def box_iou(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    """Intersection over union of two boxes (x, y, width, height)."""
-    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(across, 0) * max(down, 0)
-    return shared / max(a[2] * a[3] + b[2] * b[3] - shared, 1e-9)
+def _best(alike: list[int], regions: tuple[Region, ...], thing: Region) -> int | None:
+    """Which of the regions covers the box of an object best, if from one half or it is stuff."""
+    if not alike:
+        return None
+    overlaps = box_iou(np.array([thing.box]), np.array([regions[i].box for i in alike]))[0]
+    first = int(overlaps.argmax())
+    return alike[first] if overlaps[first] >= 0.5 or not regions[alike[first]].thing else None
 
 
 def _place(graph: Graph, found: Any) -> int:
     """Put an object into the graph, or add to what is known of it; its id."""
     number = int(found["object_id"])
-    names = found.get("names") or [found.get("name")]  # relationships tell `name` in one release, `names` in another
+    fresh = object_region(found)
+    known = graph.objects.get(number, fresh)
+    attributes = tuple(dict.fromkeys((*known.attributes, *fresh.attributes)))
+    graph.objects[number] = replace(known, attributes=attributes)
+    return number
+
+
+def object_region(found: Any) -> Region:
+    """The region of an object's entry {x, y, w, h, names or name, attributes}; KeyError for what is missing."""
+    names = found.get("names") or [found.get("name")]  # relationships have `name` in one release, `names` in another
     if not names[0]:
         raise KeyError("names")
     box = (float(found["x"]), float(found["y"]), float(found["w"]), float(found["h"]))
     attributes = tuple(str(a).strip().lower() for a in found.get("attributes") or ())
-    known = graph.objects.get(number)
-    graph.objects[number] = replace(
-        known or Region(str(names[0]).strip().lower(), box),
-        attributes=tuple(dict.fromkeys([*(known.attributes if known else ()), *attributes])),
-    )
-    return number
+    return Region(str(names[0]).strip().lower(), box, attributes=attributes)
 
 
 def _relate(graph: Graph, found: Any) -> None:
@@ -166,7 +172,7 @@ def _vg150(
         images = [name for name in images if name not in VG150_WITHOUT]
     if len(rows["split"]) != len(images):
         raise InputError(f"{root}: VG-SGG.h5 has {len(rows['split'])} pictures and image_data.json {len(images)}")
-    sizes, there, pictures = _sizes(root), pictures_in(root), []
+    sizes, there, pictures = _sizes(root), pictures_by_name(root), []
     for row in vg150_rows(rows, split, val):
         name = images[row]
         if name not in there:

@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile
 
-from segue.data.images import PICTURES, read_image, read_mask
+from segue.data.images import PICTURES, list_pictures, read_image, read_mask
 from segue.types import Example, InputError
 
 SPLITS = ("train", "val", "test")
@@ -80,7 +80,7 @@ class Layout:
     def images(self) -> dict[str, Path]:
         """Images by their stem. Raises InputError when two of them differ in their ending only."""
         found: dict[str, Path] = {}
-        for path in _pictures(self.folder / "img"):
+        for path in list_pictures(self.folder / "img"):
             if path.stem in found:
                 raise InputError(
                     f"{self.folder / 'img'}: both {found[path.stem].name} and {path.name}, "
@@ -93,7 +93,7 @@ class Layout:
     def masks(self) -> dict[str, Path]:
         """Masks by the stem of the image that they belong to."""
         found = {}
-        for path in _pictures(self.folder / "labelcol"):
+        for path in list_pictures(self.folder / "labelcol"):
             stem = path.stem
             found[stem if stem in self.images else stem.removeprefix("mask_")] = path
         return found
@@ -172,10 +172,3 @@ def _text(row: tuple[object, ...], column: int) -> str:
     """A cell as text; a row may end before it."""
     cell = row[column] if column < len(row) else None
     return "" if cell is None else str(cell).strip()
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """Sorted; hidden files (macOS leaves `._name.png` beside name.png) are passed over."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from segue.data.medical.lvit import Record
+from segue.data.problems import handle_problems
 from segue.data.transforms import Augment, resize_image, resize_mask
 from segue.nn.preprocessing import Preprocessing
 from segue.types import Example, InputError
@@ -21,8 +21,6 @@ def load_examples(records: Iterable[Record], size: int | None = None, on_bad: st
 
     on_bad: "stop" raises one InputError that counts and names all bad files, "skip" warns with the same words.
     """
-    if on_bad not in ("stop", "skip"):
-        raise InputError(f'on_bad: got {on_bad!r}, expected "stop" or "skip"')
     examples, bad = [], []
     for record in records:
         try:
@@ -31,12 +29,7 @@ def load_examples(records: Iterable[Record], size: int | None = None, on_bad: st
             bad.append(str(error))
             continue
         examples.append(example if size is None else shrink(example, size))
-    if bad:
-        told = f"{len(bad)} of {len(bad) + len(examples)} examples can't be read: " + "; ".join(bad[:5])
-        told += f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        if on_bad == "stop":
-            raise InputError(told + ". Mend or remove them (`segue data check` lists all), or skip with --on-bad skip")
-        warnings.warn("skipped: " + told, stacklevel=2)
+    handle_problems(bad, f"{len(bad)} of {len(bad) + len(examples)} examples can't be read", on_bad)
     return examples
 
 

@@ -1,4 +1,4 @@
-"""What drawing and telling are measured against: no learning at all, and a segmenter that has the picture alone."""
+"""Baselines of drawing and captioning layouts: without learning, and a segmenter that has the image alone."""
 
 from __future__ import annotations
 
@@ -14,44 +14,46 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
-from torch import Tensor, nn
+from torch import Tensor
 
 from segue.data.layouts import to_pixels
-from segue.evaluation.layouts import Draw, Image, Labels, Tell
+from segue.evaluation.layouts import Describe, Draw, Image, Labels
+from segue.lab.baselines.layout_segmenter import LayoutSegmenter
 from segue.methods.checkpoint import read_tensors, write_checkpoint
-from segue.methods.crossmodal.segmenter import PictureSegmenter
 from segue.methods.crossmodal.vq import UNKNOWN, VQConfig
 from segue.metrics.panoptic import Confusion
-from segue.recipes.crossmodal import Settings, Told, config_of, fit_options
+from segue.recipes.crossmodal import CaptionedLayouts, CrossModalSettings, model_config
+from segue.recipes.settings import fit_options
 from segue.training import fit
 from segue.training.state import has_state
 
 GRID = 32  # cells a side on which layouts are compared
 
 
-def class_prior(train: Told) -> Draw:
+def class_prior(train: CaptionedLayouts) -> Draw:
     """Always the same layout: every pixel's commonest class in training."""
     counts = np.zeros((*train.layouts.shape[1:], UNKNOWN + 1), np.uint32)
     rows, columns = np.indices(train.layouts.shape[1:])
     for layout in train.layouts:
         counts[rows, columns, layout] += 1
-    common = counts[..., :UNKNOWN].argmax(-1).astype(np.uint8)
-    return lambda captions, images, seed: [common] * len(captions)
+    commonest = counts[..., :UNKNOWN].argmax(-1).astype(np.uint8)
+    return lambda captions, images, seed: [commonest] * len(captions)
 
 
-def nearest_caption(train: Told) -> Draw:
-    """The layout of the training caption that shares most with the one asked for: cosine of tf-idf of words.
+def nearest_caption(train: CaptionedLayouts) -> Draw:
+    """The layout of the most similar training caption, by the cosine of tf-idf of words.
 
-    What is unknown in it gets the class of the nearest pixel that is known.
+    Its unknown pixels get the class of the nearest known pixel.
     """
-    said = [(caption, i) for i, captions in enumerate(train.captions) for caption in captions]
-    seen = Counter(word for caption, _ in said for word in set(_words(caption)))
-    weights = {word: (i, float(np.log(len(said) / count) + 1)) for i, (word, count) in enumerate(seen.items())}
-    known = _tfidf([caption for caption, _ in said], weights)
+    captions_of_train = [(caption, i) for i, captions in enumerate(train.captions) for caption in captions]
+    documents = Counter(word for caption, _ in captions_of_train for word in set(_words(caption)))
+    total = len(captions_of_train)
+    weights = {word: (i, float(np.log(total / count) + 1)) for i, (word, count) in enumerate(documents.items())}
+    index = _tfidf([caption for caption, _ in captions_of_train], weights)
 
     def draw(captions: Sequence[str], images: Sequence[Image], seed: int) -> list[Labels]:
-        best = (_tfidf(captions, weights) @ known.T).toarray().argmax(1)
-        return [_filled(train.layouts[said[i][1]]) for i in best]
+        best = (_tfidf(captions, weights) @ index.T).toarray().argmax(1)
+        return [_filled(train.layouts[captions_of_train[i][1]]) for i in best]
 
     return draw
 
@@ -60,11 +62,12 @@ def _filled(layout: Labels) -> Labels:
     if not (layout != UNKNOWN).any():
         return np.zeros_like(layout)
     rows, columns = ndimage.distance_transform_edt(layout == UNKNOWN, return_distances=False, return_indices=True)
-    return layout[rows, columns]
+    filled: Labels = layout[rows, columns]
+    return filled
 
 
-def nearest_layout(train: Told) -> Tell:
-    """The first caption of the training layout that agrees with the one to be told in the most places."""
+def nearest_layout(train: CaptionedLayouts) -> Describe:
+    """The first caption of the training layout that has the same class in the most places."""
 
     def small(layouts: NDArray[np.uint8]) -> NDArray[np.uint8]:
         step = max(1, layouts.shape[1] // GRID)
@@ -72,10 +75,10 @@ def nearest_layout(train: Told) -> Tell:
 
     known = small(train.layouts)
 
-    def tell(layouts: Sequence[Labels], images: Sequence[Image]) -> list[str]:
+    def describe(layouts: Sequence[Labels], images: Sequence[Image]) -> list[str]:
         return [train.captions[(known == one).sum(1).argmax()][0] for one in small(np.stack(layouts))]
 
-    return tell
+    return describe
 
 
 def _words(caption: str) -> list[str]:
@@ -83,7 +86,7 @@ def _words(caption: str) -> list[str]:
 
 
 def _tfidf(captions: Sequence[str], weights: dict[str, tuple[int, float]]) -> sparse.csr_matrix:
-    """(captions, words) rows of unit length."""
+    """(captions, words) rows of unit length. weights: the column of each word, and its inverse document frequency."""
     rows, columns, values = [], [], []
     for number, caption in enumerate(captions):
         found = Counter(word for word in _words(caption) if word in weights)
@@ -95,50 +98,51 @@ def _tfidf(captions: Sequence[str], weights: dict[str, tuple[int, float]]) -> sp
     return sparse.csr_matrix((values, (rows, columns)), shape=(len(captions), len(weights)))
 
 
-# -------------------------------------------------------------------------------------------- the segmenter
+# --- the segmenter
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Batches of pictures with their layouts."""
+class _ImageBatches:
+    """Batches of images with their layouts."""
 
-    told: Told
+    split: CaptionedLayouts
 
     def __len__(self) -> int:
-        return len(self.told.layouts)
+        return len(self.split)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         chosen = [index for _, index in keys]
-        return {"image": to_pixels(self.told.images[chosen]), "layout": torch.from_numpy(self.told.layouts[chosen])}
+        return {"image": to_pixels(self.split.images[chosen]), "layout": torch.from_numpy(self.split.layouts[chosen])}
 
 
-def train_segmenter(settings: Settings, train: Told, val: Told) -> PictureSegmenter:
-    """A segmenter with the encoder of `settings`, trained as long as the streams; a finished run is read again."""
+def train_segmenter(settings: CrossModalSettings, train: CaptionedLayouts, val: CaptionedLayouts) -> LayoutSegmenter:
+    """A segmenter with the image encoder of `settings`, trained as long as the joint model; a finished run is read."""
     vq = VQConfig(len(train.classes), settings.factor)
     torch.manual_seed(settings.seed)
-    model = PictureSegmenter(config_of(settings, vq.codes, vocabulary=1, longest=0, ends=(0, 0, 0)), vq)
+    model = LayoutSegmenter(model_config(settings, vq.codes), vq)
     out = settings.out
     if not (out / "last" / "config.json").exists():
-        fit(model, _Seen(train), out=out, options=fit_options(settings, settings.steps), save=_save,
-            evaluate=partial(_scores, told=val), monitor="miou", resume=has_state(out / "state"))  # fmt: skip
+        fit(model, _ImageBatches(train), out=out, options=fit_options(settings), save=_save,
+            evaluate=partial(_scores, split=val), monitor="miou", resume=has_state(out / "state"))  # fmt: skip
     model.load_state_dict(read_tensors(out / "best"))
     return model.eval()
 
 
 def _save(model: Any, folder: Path) -> None:
-    write_checkpoint(folder, {"method": "picture-segmenter"}, model.state_dict())
+    write_checkpoint(folder, {"method": "layout-segmenter"}, model.state_dict())
 
 
-def segment_all(model: nn.Module, images: NDArray[np.uint8]) -> list[Labels]:
-    """Layouts of pictures (N, S, S, 3)."""
+def segment_all(model: LayoutSegmenter, images: NDArray[np.uint8]) -> list[Labels]:
+    """Layouts (S, S) uint8 of images (N, S, S, 3) uint8."""
     device, found = next(model.parameters()).device, []
     for part in np.array_split(images, -(-len(images) // 32)):
-        found += list(model.segment(to_pixels(part).to(device)).cpu().numpy())  # type: ignore[operator]
+        found += list(model.segment(to_pixels(part).to(device)).cpu().numpy())
     return found
 
 
-def _scores(model: Any, told: Told) -> dict[str, float]:
-    table = Confusion(np.zeros((len(told.classes),) * 2, np.int64))
-    for a, b in zip(segment_all(model, told.images), told.layouts, strict=True):
-        table += Confusion.of(a, b, len(told.classes))
-    return {"miou": table.scores(empty="skip")["miou"]}
+def _scores(model: Any, split: CaptionedLayouts) -> dict[str, float]:
+    classes = len(split.classes)
+    total = Confusion(np.zeros((classes, classes), np.int64))
+    for a, b in zip(segment_all(model, split.images), split.layouts, strict=True):
+        total += Confusion.of(a, b, classes)
+    return {"miou": total.scores(empty="skip")["miou"]}

@@ -1,4 +1,4 @@
-"""`segue bench caption`: how fast SynTIC writes captions and projects pictures onto a text support set.
+"""`segue lab bench caption`: the speed of SynTIC's decoding, and of the projection onto a text support set.
 
 Times are medians over rounds in which every candidate takes its turn, so that a busy machine slows all of them alike.
 Memory is measured in fresh processes. Weights are random: every caption has exactly `tokens` tokens.
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.methods.syntic import SIZES, Support, Syntic, build_syntic, system_config
+from segue.methods.syntic import SIZES, SupportSet, Syntic, build_syntic, system_config
 from segue.methods.syntic.decoder import PrefixDecoder
 from segue.nn.decoding import decode
 from segue.options import Decoding
@@ -50,12 +50,14 @@ def bench_captioning(
         size: of the decoder.
         vocabulary: tokens that the decoder knows.
         tokens: tokens of a caption.
-        rounds: each candidate is timed so often; the median counts.
+        rounds: how many times each candidate is timed; the median counts.
         support: captions in the support set; 0 leaves projection out.
-        width: of the image-text pair.
+        width: of the dual encoder.
         queries: pictures projected at a time.
-        k: captions that the index is asked for.
+        k: captions that are retrieved from the index.
         recall: the index searches more cells until it finds this share of the true k.
+
+    Raises InputError for a number below 1 (support: below 0).
     """
     if min(tokens, rounds, width, queries, k) < 1 or support < 0:
         raise InputError("expected tokens, rounds, width, queries and k of 1 or more, and support of 0 or more")
@@ -67,7 +69,7 @@ def bench_captioning(
 
 
 def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each; one round warms up, unless it is the only one."""
+    """Median seconds of each; one more round warms up, unless `rounds` is 1."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + (rounds > 1)):
         for name, run in runs.items():
@@ -82,37 +84,37 @@ def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
 
 
 @dataclass
-class _Past:
-    """What a loop without KV cache remembers: the prefix (R, P, W) and the tokens so far (R, L)."""
+class _Sequences:
+    """The state of decoding without KV cache: the prefix (R, P, W) and the tokens so far (R, L)."""
 
     prefix: Tensor
     tokens: Tensor
 
-    def select(self, rows: Tensor) -> _Past:
-        return _Past(self.prefix[rows], self.tokens[rows])
+    def select(self, rows: Tensor) -> _Sequences:
+        return _Sequences(self.prefix[rows], self.tokens[rows])
 
 
-def start_without_cache(decoder: PrefixDecoder, prefix: Tensor) -> tuple[Tensor, _Past]:
-    """As `PrefixDecoder.start`, remembering no keys and values."""
-    past = _Past(prefix, torch.empty(len(prefix), 0, dtype=torch.int64))
-    return decoder(prefix, past.tokens)[:, -1], past
+def start_without_cache(decoder: PrefixDecoder, prefix: Tensor) -> tuple[Tensor, _Sequences]:
+    """Like `PrefixDecoder.start`, without keys and values."""
+    sequences = _Sequences(prefix, torch.empty(len(prefix), 0, dtype=torch.int64))
+    return decoder(prefix, sequences.tokens)[:, -1], sequences
 
 
-def step_without_cache(decoder: PrefixDecoder, tokens: Tensor, past: _Past) -> tuple[Tensor, _Past]:
-    """As `PrefixDecoder.step`, by the whole sequence anew."""
-    past = _Past(past.prefix, torch.cat([past.tokens, tokens[:, None]], 1))
-    return decoder(past.prefix, past.tokens)[:, -1], past
+def step_without_cache(decoder: PrefixDecoder, tokens: Tensor, sequences: _Sequences) -> tuple[Tensor, _Sequences]:
+    """Like `PrefixDecoder.step`, by running the whole sequence again."""
+    sequences = _Sequences(sequences.prefix, torch.cat([sequences.tokens, tokens[:, None]], 1))
+    return decoder(sequences.prefix, sequences.tokens)[:, -1], sequences
 
 
 def _decoding(size: str, vocabulary: int, tokens: int, rounds: int, width: int) -> dict[str, Any]:
     torch.manual_seed(0)
     config = system_config(SIZES[size], "full")
-    model = build_syntic(config, vocabulary=vocabulary, pair_width=width, end=END, silent=[0]).eval()
+    model = build_syntic(config, vocabulary=vocabulary, encoder_width=width, end=END, suppressed_token_ids=[0]).eval()
     runs: dict[str, Callable[[], object]] = {}
     for batch in BATCHES:
         v = F.normalize(torch.randn(batch, width), dim=1)
         for cached in (True, False):
-            runs[_name(batch, cached)] = partial(_write, model, v, tokens, cached)
+            runs[_name(batch, cached)] = partial(_generate, model, v, tokens, cached)
     seconds = medians(runs, rounds)
     captions = {name: int(name.split()[1]) / taken for name, taken in seconds.items()}
     naive = captions[_name(1, False)]
@@ -132,12 +134,13 @@ def _name(batch: int, cached: bool) -> str:
 
 
 @torch.inference_mode()
-def _write(model: Syntic, v: Tensor, tokens: int, cached: bool) -> list[list[int]]:
+def _generate(model: Syntic, v: Tensor, tokens: int, cached: bool) -> list[list[int]]:
     prefix, decoder = model.prefix(v), model.decoder
     logits, cache = decoder.start(prefix) if cached else start_without_cache(decoder, prefix)
     step = decoder.step if cached else partial(step_without_cache, decoder)
-    answers = decode(step, logits, cache, end=END, options=Decoding(max_tokens=tokens), banned=[0, END])
-    return [answer[0].tokens for answer in answers]
+    options = Decoding(max_tokens=tokens)
+    found = decode(step, logits, cache, end=END, options=options, suppressed_token_ids=[0, END])
+    return [hypotheses[0].tokens for hypotheses in found]
 
 
 # -------------------------------------------------------------------------------------------- projection
@@ -167,15 +170,15 @@ def added_mb(kind: Literal["dense", "streamed"], support: int, width: int, queri
     """MB by which a projection raises the peak resident memory of a fresh process that already holds the features."""
     code = f"""
 import resource, numpy as np, torch
-from segue.methods.syntic import Support
+from segue.methods.syntic import SupportSet
 from segue.lab.bench.caption import project_dense
 tile = torch.nn.functional.normalize(torch.randn(8192, {width}), dim=1).half().numpy()
 features = np.empty(({support}, {width}), np.float16)
 for start in range(0, {support}, 8192):
     features[start : start + 8192] = tile[: {support} - start]
 v = torch.nn.functional.normalize(torch.randn({queries}, {width}), dim=1)
-run = {{"dense": lambda t: project_dense(v, t), "streamed": lambda t: Support(t).project(v)}}["{kind}"]
-run(tile[:256])  # what libraries take once
+run = {{"dense": lambda t: project_dense(v, t), "streamed": lambda t: SupportSet(t).project(v)}}["{kind}"]
+run(tile[:256])  # memory that libraries take once
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 run(features)
@@ -190,7 +193,7 @@ def _projection(rows: int, width: int, queries: int, k: int, recall: float, roun
     clusters = -(-rows // (2 * k))  # of 2k captions each, so that the nearest k are of the query's own
     features = clustered(rows, width, seed=1, clusters=clusters)
     v = torch.from_numpy(clustered(queries, width, seed=2, clusters=clusters)).float()
-    support = Support(features, tau=TAU)
+    support = SupportSet(features, tau=TAU)
     start = time.perf_counter()
     support.build_index()
     built = time.perf_counter() - start
@@ -201,8 +204,9 @@ def _projection(rows: int, width: int, queries: int, k: int, recall: float, roun
         "index": partial(support.project_by_index, v, k),
     }
     seconds = medians(runs, rounds)
-    exact, dense, few = support.project(v), project_dense(v, features), support.project_by_index(v, k, measure=True)
-    assert few.lost is not None
+    exact, dense = support.project(v), project_dense(v, features)
+    truncated = support.project_by_index(v, k, measure=True)
+    assert truncated.lost_weight is not None
     return {
         "support": rows,
         "width": width,
@@ -218,15 +222,15 @@ def _projection(rows: int, width: int, queries: int, k: int, recall: float, roun
             "recall": round(reached, 4),
             "faster_than_dense": round(seconds["dense"] / seconds["index"], 1),
             "faster_than_streamed": round(seconds["streamed"] / seconds["index"], 1),
-            "weight_lost_mean": float(few.lost.mean()),
-            "weight_lost_max": float(few.lost.max()),
-            "projection_cosine_mean": float((few.features * exact).sum(1).mean()),
+            "weight_lost_mean": float(truncated.lost_weight.mean()),
+            "weight_lost_max": float(truncated.lost_weight.max()),
+            "projection_cosine_mean": float((truncated.features * exact).sum(1).mean()),
         },
     }
 
 
-def _tune(support: Support, v: Tensor, k: int, target: float) -> float:
-    """Search twice as many cells until the recall of the true k is reached; return the recall."""
+def _tune(support: SupportSet, v: Tensor, k: int, target: float) -> float:
+    """Double the cells that are searched until the target recall of the true k is reached; returns the recall."""
     true = support.nearest(v, k)[1]
     found = 0.0
     probes = 1

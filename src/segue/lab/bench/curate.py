@@ -1,8 +1,9 @@
-"""`segue bench curate`: what the curation of concepts costs, stage by stage, on synthetic embeddings.
+"""`segue lab bench curate`: the cost of concept curation, stage by stage, on synthetic embeddings.
 
-The embeddings lie in clusters of about 50 pictures (cosine .75 inside, as CLIP has it for alike pictures), captions
-name about four concepts of their cluster among ten words. The stages are those of `segue curate`, on files. Seconds are
-the clock's, cpu_seconds the processor's, to go by on a busy machine; the projection comes from those.
+The embeddings are in clusters of about 50 pictures (cosine .75 inside, as similar pictures have under CLIP); captions
+name about four concepts of their cluster among ten words. The stages are those of `segue curate`, on files. "seconds"
+are of the clock, "cpu_seconds" of the processor, which don't depend on other work of the machine; the projection uses
+these.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segue.methods.cocu.archive import ARCHIVE, needed, read_archive
-from segue.methods.cocu.curation.arrays import CurateSettings
+from segue.methods.cocu.archive import ARCHIVE, read_archive, require
+from segue.methods.cocu.curation.config import CurateSettings
+from segue.methods.cocu.curation.inputs import CurationInputs
 from segue.methods.cocu.curation.run import curate
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.types import InputError
 
-SETS = {"cc3m": 2_750_000, "cc12m": 12_400_000}
-CURATION = ("retrieval", "expansion", "ranking", "clustering")
-STAGES = ("concepts", "index", *CURATION, "writing")
-CHUNK = 8192
+DATA_SET_SIZES = {"cc3m": 2_750_000, "cc12m": 12_400_000}  # pictures
+SHARD_STAGES = ("retrieval", "expansion", "ranking", "clustering")
+STAGES = ("concepts", "index", *SHARD_STAGES, "writing")
+CHUNK_ROWS = 8192
 
 
 def bench_curate(
@@ -35,8 +37,10 @@ def bench_curate(
 ) -> dict[str, Any]:
     """Pictures per second of every stage of curation, memory, recall, and the hours that real sets would take.
 
+    Raises InputError for fewer than 1,000 pictures.
+
     Args:
-        pictures: how many, from 1,000 on.
+        pictures: how many, 1,000 or more.
         width: of the embeddings.
         concepts: of the vocabulary.
         neighbours: L of the expansion.
@@ -46,15 +50,14 @@ def bench_curate(
         raise InputError(f"pictures: got {pictures}, expected 1,000 or more to measure anything")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        captions, vocabulary, texts = _corpus(home / "embeddings.npy", pictures, width, concepts, seed)
+        captions, vocabulary, texts = _write_corpus(home / "embeddings.npy", pictures, width, concepts, seed)
         embeddings = np.load(home / "embeddings.npy", mmap_mode="r")
-        before, start, busy = _memory_mb(), time.perf_counter(), time.process_time()
-        report = curate(
-            embeddings, captions, vocabulary, texts, home / "out", CurateSettings(neighbours=neighbours, seed=seed)
-        )
-        total, busy, peak = time.perf_counter() - start, time.process_time() - busy, _memory_mb()
-        drawn = _sampling_seconds(home / "out" / ARCHIVE, pictures)
-        seconds, cpu = report["seconds"] | {"sampling": drawn[0]}, report["cpu_seconds"] | {"sampling": drawn[1]}
+        before, start, busy = _peak_memory_mb(), time.perf_counter(), time.process_time()
+        inputs = CurationInputs(embeddings, captions, vocabulary, texts)
+        report = curate(inputs, home / "out", CurateSettings(neighbours=neighbours, seed=seed))
+        total, busy, peak = time.perf_counter() - start, time.process_time() - busy, _peak_memory_mb()
+        clock, processor = _sampling_seconds(home / "out" / ARCHIVE, pictures)
+        seconds, cpu = report["seconds"] | {"sampling": clock}, report["cpu_seconds"] | {"sampling": processor}
         sizes = {
             "index_bytes_per_picture": (home / "out/index.faiss").stat().st_size / pictures,
             "archive_bytes_per_picture": (home / "out" / ARCHIVE).stat().st_size / pictures,
@@ -74,56 +77,61 @@ def bench_curate(
         "peak_rss_mb": round(peak, 1),
         "rss_growth_kb_per_picture": round(1024 * (peak - before) / pictures, 3),
         **{name: round(value, 1) for name, value in sizes.items()},
-        "projected_core_hours": {name: _projected(cpu, pictures, count) for name, count in SETS.items()},
+        "projected_core_hours": {
+            name: _projected_hours(cpu, pictures, count) for name, count in DATA_SET_SIZES.items()
+        },
         "threads": torch.get_num_threads(),
-        "faiss_threads": needed("faiss").omp_get_max_threads(),
+        "faiss_threads": require("faiss").omp_get_max_threads(),
     }
 
 
-def _projected(seconds: dict[str, float], pictures: int, count: int) -> dict[str, float]:
-    """Hours of one core for `count` pictures: the index and its search grow with N sqrt(N), all else with N."""
+def _projected_hours(seconds: dict[str, float], pictures: int, count: int) -> dict[str, float]:
+    """Hours of one core for `count` pictures: the index and its search grow with N sqrt(N), all else with N.
+
+    seconds: of each stage, for `pictures` pictures.
+    """
     factor = count / pictures
     hours = {
         name: seconds[name] * factor * (factor**0.5 if name in ("index", "retrieval") else 1) / 3600 for name in STAGES
     }
-    part = sum(hours[name] for name in CURATION)
+    part = sum(hours[name] for name in SHARD_STAGES)
     return {"retrieval_to_clustering": round(part, 3), "all": round(sum(hours.values()), 3)}
 
 
-def _corpus(
+def _write_corpus(
     path: Path, pictures: int, width: int, concepts: int, seed: int
 ) -> tuple[list[str], Vocabulary, NDArray[np.float16]]:
-    """Writes the embeddings; returns captions, vocabulary and the concepts' embeddings."""
+    """Write the embeddings; returns captions, vocabulary and the concepts' embeddings."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((max(1, pictures // 50), width), np.float32)
-    about = rng.integers(0, concepts, (len(centres), 12))
+    shown = rng.integers(0, concepts, (len(centres), 12))  # the concepts of each cluster
     out = np.lib.format.open_memmap(path, "w+", np.float16, (pictures, width))
     captions = []
-    for start in range(0, pictures, CHUNK):
-        count = min(CHUNK, pictures - start)
-        at = rng.integers(0, len(centres), count)
-        rows = centres[at] + 0.58 * rng.standard_normal((count, width), np.float32)
+    for start in range(0, pictures, CHUNK_ROWS):
+        count = min(CHUNK_ROWS, pictures - start)
+        cluster = rng.integers(0, len(centres), count)
+        rows = centres[cluster] + 0.58 * rng.standard_normal((count, width), np.float32)
         out[start : start + count] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        told = about[at[:, None], rng.integers(0, 12, (count, 4))]
-        captions += [f"a thing{a} and the thing{b} next to thing{c} on a thing{d}" for a, b, c, d in told.tolist()]
+        named = shown[cluster[:, None], rng.integers(0, 12, (count, 4))]
+        captions += [f"a thing{a} and the thing{b} next to thing{c} on a thing{d}" for a, b, c, d in named.tolist()]
     out.flush()
     texts = rng.standard_normal((concepts, width), np.float32)
-    for k, mine in enumerate(about):  # a concept's text lies near the pictures that show it
-        texts[mine] += 0.3 * centres[k]
+    for k, some in enumerate(shown):  # the text of a concept is near the pictures that show it
+        texts[some] += 0.3 * centres[k]
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     return captions, Vocabulary(f"thing{i}" for i in range(concepts)), texts.astype(np.float16)
 
 
 def _sampling_seconds(path: Path, pictures: int) -> tuple[float, float]:
-    """Drawing three concepts for every picture once, in batches of 512: on the clock, and of the processor."""
+    """Seconds of sampling three concepts for every picture, in batches of 512: of the clock, and of the processor."""
     archive = read_archive(path)
     order = np.random.default_rng(0).permutation(pictures)
     start, busy = time.perf_counter(), time.process_time()
     for first in range(0, pictures, 512):
-        archive.draw(order[first : first + 512].tolist(), iteration=0)
+        archive.sample(order[first : first + 512].tolist(), iteration=0)
     return time.perf_counter() - start, time.process_time() - busy
 
 
-def _memory_mb() -> float:
+def _peak_memory_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 1024)

@@ -1,8 +1,7 @@
-"""`segue lab bench export` and `segue lab run export`: onnxruntime beside torch, by graph, in one interleaved run.
+"""`segue lab bench export`: onnxruntime beside torch, graph by graph, in one interleaved run.
 
-Both have the same weights, inputs and threads; times are medians over rounds in which they take turns, so that a
-busy machine slows both alike. The table: the bundled segmenter and captioner, and an untrained GroupViT of the paper's
-size, one image or row at a time, three times.
+Both have the same weights, inputs and threads; times are medians over rounds in which each takes its turn, so that a
+busy machine slows both alike.
 """
 
 from __future__ import annotations
@@ -16,21 +15,7 @@ from typing import Any
 import torch
 
 from segue.lab.bench.caption import medians
-from segue.lab.engine import Row, Work
-from segue.methods.cocu.groupvit.checkpoint import save_groupvit
-from segue.methods.cocu.groupvit.config import SIZES
-from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
 from segue.types import InputError
-
-REPEATS = (0, 1, 2)
-GRAPHS = {
-    "segmenter": "reclmis-chest",
-    "captioner, start": "syntic-scenes",
-    "captioner, step": "syntic-scenes",
-    "GroupViT, pictures": "",
-    "GroupViT, texts": "",
-}  # and the model of each
 
 
 def bench_export(
@@ -40,18 +25,25 @@ def bench_export(
 
     Args:
         models: bundled names or checkpoint folders: segmenters, captioners, GroupViTs.
-        batch: images, or rows.
-        rounds: medians are taken over them, after one warm-up round.
-        length: tokens of a text, objects of an image, tokens in the cache; at most what the model takes.
+        batch: pictures, or texts.
+        rounds: of which the medians are taken, after one for warming up.
+        length: tokens of a text, objects of a picture, tokens in the cache; fewer where a model has room for fewer.
+
+    Raises:
+        InputError: when batch or rounds is less than 1, or length less than 2.
     """
     if batch < 1 or rounds < 1 or length < 2:
         raise InputError(f"bench: got batch {batch}, rounds {rounds}, length {length}; expected 1, 1 and 2 or more")
     threads = torch.get_num_threads()
-    found = {str(model): _model(model, batch, rounds, length) for model in models}
+    found = {str(model): compare_graphs(model, batch, rounds, length) for model in models}
     return {"ms": found, "batch": batch, "length": length, "rounds": rounds, "threads": threads}
 
 
-def _model(name: str, batch: int, rounds: int, length: int) -> dict[str, dict[str, float]]:
+def compare_graphs(name: str, batch: int, rounds: int, length: int) -> dict[str, dict[str, float]]:
+    """The figures of each graph of a model: the milliseconds of both, their ratio and the largest difference.
+
+    name: a bundled name or a checkpoint folder. batch, rounds, length: see `bench_export`.
+    """
     from segue.api import to_onnx
     from segue.api.graphs import graphs_of
 
@@ -78,27 +70,3 @@ def _milliseconds(run: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return {name: round(value, 3) for name, value in ms.items()} | {
         "torch_over_onnxruntime": round(ms["torch"] / ms["onnxruntime"], 3)
     }
-
-
-# ------------------------------------------------------------------------------------------------- the table
-
-
-def export_table() -> list[Row]:
-    """Milliseconds of each graph, and how many times torch's are onnxruntime's."""
-    return [Row("one at a time", name, turn, partial(_graph, name)) for turn in REPEATS for name in GRAPHS]
-
-
-def _graph(name: str, work: Work) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as inside:
-        model = GRAPHS[name] or _untrained(Path(inside) / "groupvit")
-        measured = _model(model, batch=1, rounds=30, length=16)[name.rpartition(", ")[2]]
-    return {f"{kind}_ms": measured[kind] for kind in ("onnxruntime", "torch")} | {
-        "torch_over_onnxruntime": measured["torch_over_onnxruntime"]
-    }
-
-
-def _untrained(folder: Path) -> str:
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(["a photo of a dog."])
-    save_groupvit(GroupViT(sized_for(SIZES["paper"], tokenizer), tokenizer), folder)
-    return str(folder)

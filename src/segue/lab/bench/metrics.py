@@ -1,4 +1,4 @@
-"""`segue bench metrics`: the speed of the caption metrics beside pycocoevalcap's, and that the numbers are equal.
+"""`segue lab bench metrics`: the speed of the caption metrics beside pycocoevalcap's, and that the numbers are equal.
 
 Both take their turn in each round of one run, so that a busy machine slows both alike; times are medians.
 cider_ratio: CIDEr-D on the same tokenised captions. all_ratio: tokens, BLEU-1..4, ROUGE-L and CIDEr-D from raw text
@@ -57,7 +57,7 @@ def bench_metrics(*, refs: Path | None = None, images: int = 5000, each: int = 5
         each: references of each generated image.
         rounds: turns of each, of which the medians are taken.
     """
-    from segue.commands.score import read_references
+    from segue.evaluation.files import read_references
 
     texts = generated(images, each + 1) if refs is None else read_references(refs)
     texts = {name: list(found) for name, found in list(texts.items())[:images] if len(found) > 1}

@@ -7,11 +7,11 @@ from segue.lab.claims.model import NO_ROW, Claim, Comparison, Paper
 main = partial(Comparison, "crossmodal_scenes", "main")
 real = partial(Comparison, "crossmodal_real", "main")
 CONDITION = (
-    "The paper does not say whether the picture is given; its mIoU can't be a caption's alone, which fixes no place"
+    "The paper does not say whether the picture is given; its mIoU can't be a caption's alone, which fixes no position"
 )
 
 PAPER = Paper(
-    title="Cross-modal synthesis: draw a sentence, tell a layout",
+    title="Cross-modal synthesis: layouts of captions and captions of layouts",
     data="COCO-Stuff (164,000 pictures) and ADE20K, 512 pixels, depth 12, 100 epochs on 8 A100",
     here={
         "crossmodal_scenes": "drawn scenes, width 96, depth 3 (which stands for the paper's 12), 600 steps; 300 "
@@ -29,7 +29,7 @@ PAPER = Paper(
             "Section IV",
             "Ahead of diffusion models such as StableDiffusion",
             "named as a benchmark, without figures",
-            why="Needs its weights, and to be told how it drew layouts",
+            why="Needs its weights, and the paper does not say how it drew layouts",
         ),
         Claim("Table 1", "As good on ADE20K", "68.4/90.6/.80", why="Needs ADE20K with captions"),
         Claim(
@@ -60,10 +60,11 @@ PAPER = Paper(
         ),
         Claim(
             "Fig. 1",
-            "Our reading: what the caption names is there, with true edges: ahead of the nearest caption's layout",
+            "Our reading: the classes that the caption names are there, with true edges: ahead of the nearest "
+            "caption's layout",
             "a picture",
             (
-                main("named", "full@caption", "nearest_caption@caption"),
+                main("named_recall", "full@caption", "nearest_caption@caption"),
                 main("boundary", "full@caption", "nearest_caption@caption"),
             ),
         ),
@@ -126,7 +127,7 @@ PAPER = Paper(
         ),
         Claim(
             "Discussion",
-            "Nouns look at the regions of their objects",
+            "Nouns attend to the regions of their objects",
             "pictures",
             why=f"{NO_ROW}no row counts attention; `segue draw --export heat` shows it",
         ),

@@ -32,7 +32,11 @@ def write_claims(
     results: Annotated[Path, Doc("folder of the results files, which are long-form CSV")] = Path("results"),
     out: Annotated[Path, Doc("file of the page"), arg(aliases=["-o"])] = Path("docs/claims.md"),
 ) -> None:
-    """Write the page of what the papers claim and what the results say about it. Raises InputError as `claims_page`."""
+    """Write the page of what the papers claim and what the results say about it.
+
+    Raises:
+        InputError: see `claims_page`.
+    """
     write_text(out, claims_page(results))
 
 

@@ -12,7 +12,7 @@ share = partial(scenes, "text_share")
 real = partial(Comparison, "syntic_real")
 METRICS = ("bleu4", "meteor", "rouge_l", "cider")
 SAME_TEXT = "`capdec` is main's: of the same captions and test pictures, over three seeds"
-PAINTER = "Here the sketchbook draws what it knows of a caption in place of Stable Diffusion"
+TEXT_TO_IMAGE = "Here synthetic scenes take the place of Stable Diffusion's images"
 
 
 def _gain(name: str, system: str, figures: str) -> Claim:
@@ -24,11 +24,11 @@ PAPER = Paper(
     data="MSCOCO, Flickr30k and SS1M; CLIP ViT-B/32, Stable Diffusion v1-5 and DETR. B@4/M/R-L/C/S are BLEU-4, METEOR, "
     "ROUGE-L, CIDEr and SPICE",
     here={
-        "syntic_scenes": "4,000 captions of drawn scenes with drawn `synthetic` pictures, the bundled pair, 600 steps; "
-        "500 `photo` pictures of test, across domains those of another world, one way only. SPICE is not computed: its "
-        "models can't be had offline",
-        "syntic_real": "a text corpus, an image-text pair trained on Flickr8k, 800 steps; Flickr8k's val and 200 "
-        "photos of COCO",
+        "syntic_scenes": "4,000 captions of synthetic scenes with drawn `synthetic` images, the bundled dual encoder, "
+        "600 steps; 500 `photo` pictures of test, across domains those of domain b, one way only. SPICE is not "
+        "computed: its models can't be had offline",
+        "syntic_real": "a text corpus, a dual encoder trained on Flickr8k, 800 steps; Flickr8k's val and 200 photos of "
+        "COCO",
     },
     claims=[
         Claim(
@@ -55,13 +55,13 @@ PAPER = Paper(
             "Table 1",
             "Ahead of ZeroCap and MAGIC",
             "COCO CIDEr 101.1 : 34.5, 49.3; Flickr30k 56.6 : 16.8, 20.4",
-            why="They are not in the house, and need CLIP and GPT-2",
+            why="They are not implemented here, and need CLIP and GPT-2",
         ),
         Claim(
             "Table 1",
             "Ahead of the unpaired systems: ESPER-Style, Feng et al., Laina et al.",
             "COCO CIDEr 101.1 : 78.2, 54.9, 61.8",
-            why="These systems are not in the house",
+            why="These systems are not implemented here",
         ),
         Claim(
             "Table 1",
@@ -74,14 +74,14 @@ PAPER = Paper(
             "On photographs: ahead of DeCap, CapDec and CLIPRe",
             "COCO CIDEr 101.1 : 91.2, 91.8, 13.6",
             tuple(real("flickr8k", "cider", "full", other) for other in ("decap", "capdec", "clipre")),
-            PAINTER,
+            TEXT_TO_IMAGE,
         ),
         Claim(
             "Table 1",
             "On other photographs: ahead of DeCap, CapDec and CLIPRe",
             "as above",
             tuple(real("coco_tiny", "cider", "full", other) for other in ("decap", "capdec", "clipre")),
-            PAINTER,
+            TEXT_TO_IMAGE,
         ),
         _gain("Feature optimisation (FO)", "fo", "89.8 : 88.5"),
         _gain("Feature projection (FP)", "fp", "98.2 : 88.5"),
@@ -148,7 +148,7 @@ PAPER = Paper(
             "Table 2",
             "Across domains: ahead of MAGIC",
             "COCO to Flickr30k CIDEr 38.4 : 17.5; back 47.0 : 18.3",
-            why="MAGIC is not in the house; it needs CLIP and GPT-2",
+            why="MAGIC is not implemented here; it needs CLIP and GPT-2",
         ),
         Claim(
             "Cross-domain captioning",
@@ -181,7 +181,7 @@ PAPER = Paper(
             "CIDEr 55.6 : 42.1",
             why="Needs CC3M; `web_text` has one corpus",
         ),
-        Claim("Table 3", "From web text: ahead of ZeroCap", "CIDEr 55.6 : 14.6", why="ZeroCap is not in the house"),
+        Claim("Table 3", "From web text: ahead of ZeroCap", "CIDEr 55.6 : 14.6", why="ZeroCap is not implemented here"),
         Claim(
             "Fig. 2",
             "With 60 % of the text ahead of DeCap with all of it, in all metrics",
@@ -199,7 +199,7 @@ PAPER = Paper(
             "Fig. 2",
             "With 10 % of the text ahead of MAGIC with all of it",
             "a figure without numbers",
-            why="MAGIC is not in the house; it needs CLIP and GPT-2",
+            why="MAGIC is not implemented here; it needs CLIP and GPT-2",
         ),
         Claim(
             "Fig. 2",

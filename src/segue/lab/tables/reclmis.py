@@ -19,7 +19,14 @@ from segue.lab.bench.reclmis import macs
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_data
 from segue.methods.reclmis.config import SIZES, RecLMISConfig
-from segue.recipes.reclmis import NetworkConfig, RecLMISSettings, System, create_chest_once, train_reclmis
+from segue.recipes.reclmis import (
+    NetworkConfig,
+    RecLMISSettings,
+    System,
+    create_chest_once,
+    network_config,
+    train_network,
+)
 from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
@@ -132,7 +139,7 @@ def _same_network(work: Work, name: str) -> Path:
 def _trained(settings: RecLMISSettings, network: Network) -> Path:
     """The last weights of a short training, which is resumed where it was stopped; validation selects none."""
     if not (settings.out / "last" / "config.json").exists():
-        train_reclmis(replace(settings, resume=has_state(settings.out / "state")), network)
+        train_network(replace(settings, resume=has_state(settings.out / "state")), network or network_config(settings))
     return settings.out / "last"
 
 

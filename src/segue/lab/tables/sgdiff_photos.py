@@ -17,7 +17,7 @@ from pathlib import Path
 
 from segue.api.describer import Describer
 from segue.evaluation.grounded_captions import DRAWS, Case, Prompt, make_cases, score_cases, score_model
-from segue.evaluation.photo_splits import split_of
+from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_data
@@ -102,7 +102,7 @@ def _describe(
 
 
 def _pictures(settings: SGDiffSettings) -> list[Picture]:
-    return with_named_regions(split_of(settings.data, "test", settings.on_bad), "test")
+    return with_named_regions(read_photo_split(settings.data, "test", settings.on_bad), "test")
 
 
 def _trained(settings: SGDiffSettings, work: Work) -> Path:
@@ -111,6 +111,6 @@ def _trained(settings: SGDiffSettings, work: Work) -> Path:
     with locked(out):
         if not (out / "last" / "config.json").exists():
             resume = has_state(out / "state") or has_state(out / "captions" / "state")
-            train, val = (split_of(settings.data, split, settings.on_bad) for split in ("train", "val"))
+            train, val = (read_photo_split(settings.data, split, settings.on_bad) for split in ("train", "val"))
             train_sgdiff(replace(settings, out=out, resume=resume), train, val)
     return out / "best"

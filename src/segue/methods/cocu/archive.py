@@ -1,17 +1,17 @@
-"""The concept archive: a parquet file of (picture, concept) rows, and the drawing of concepts from it.
+"""The concept archive: a parquet file with one row for each (picture, concept), and the sampling of concepts from it.
 
-| column | type | what |
+| column | type | content |
 |---|---|---|
-| row | int64 | the picture's position in the embeddings; rows are sorted by it |
-| picture | string | its name |
+| row | int64 | position of the picture in the embeddings; the table is sorted by it |
+| picture | string | name of the picture |
 | concept | string, dictionary | best score first within a picture |
 | score | float32, >= 0 | of the text-to-vision-guided ranking |
-| cluster | uint16 | among the clusters of this picture; numbers may be missing |
-| support | uint16 | how many of the nearest pictures name it |
-| source | string, dictionary | named by "caption" (its own), "neighbours" or "both" |
+| cluster | uint16 | cluster among the concepts of this picture; not every number need occur |
+| support | uint16 | how many of the nearest pictures name the concept |
+| source | string, dictionary | named by the picture's own "caption", by its "neighbours", or by "both" |
 
-A picture without concepts has no row. The file's metadata hold, under "segue", the run's facts as JSON: settings,
-fingerprints, the number of pictures and all concepts of the vocabulary.
+A picture without concepts has no row. The metadata of the file hold, under the key "segue", the facts of the run as
+JSON: settings, fingerprints of the inputs, the number of pictures and all concepts of the vocabulary.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from segue.files import replacing
 from segue.types import InputError, to_install
 
 ARCHIVE = "archive.parquet"
-KEY = b"segue"
+METADATA_KEY = b"segue"
 
 
-def needed(module: str) -> Any:
-    """A module of the `cluster` extra, or Ray."""
+def require(module: str) -> Any:
+    """Import a module of the extra `cluster`, or Ray. Raises InputError that names the extra when it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -43,28 +43,60 @@ def needed(module: str) -> Any:
         raise InputError(f"curation needs {name}, which is missing: {to_install(extra)}") from error
 
 
-def columns() -> Any:
-    """The columns of the file."""
-    arrow = needed("pyarrow")
-    words = arrow.dictionary(arrow.int32(), arrow.string())
-    kinds = {"row": arrow.int64(), "picture": arrow.string(), "concept": words, "score": arrow.float32()}
-    return arrow.schema(kinds | {"cluster": arrow.uint16(), "support": arrow.uint16(), "source": words})
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def archive_schema() -> Any:
+    """The columns of the file, a `pyarrow.Schema`."""
+    arrow = require("pyarrow")
+    text = arrow.dictionary(arrow.int32(), arrow.string())
+    types = {"row": arrow.int64(), "picture": arrow.string(), "concept": text, "score": arrow.float32()}
+    return arrow.schema(types | {"cluster": arrow.uint16(), "support": arrow.uint16(), "source": text})
+
+
+def archive_table(rows: dict[str, NDArray[Any]], concepts: Sequence[str], names: Sequence[str] | None) -> Any:
+    """The columns of `run.build_archives` as a `pyarrow.Table`.
+
+    concepts: the vocabulary. names: the pictures', their row numbers unless given.
+    """
+    arrow = require("pyarrow")
+    used, index = np.unique(rows["concept"], return_inverse=True)
+    source = np.where(rows["in_caption"], np.where(rows["support"] > 0, 2, 0), 1)
+    columns = [
+        rows["row"],
+        [str(row) if names is None else names[row] for row in rows["row"].tolist()],
+        _dictionary_column(index, [concepts[i] for i in used]),
+        rows["score"].astype(np.float32),
+        rows["cluster"],
+        rows["support"].astype(np.uint16),
+        _dictionary_column(source, ["caption", "neighbours", "both"]),
+    ]
+    arrays = [arrow.array(column) if isinstance(column, list) else column for column in columns]
+    return arrow.Table.from_arrays(arrays, schema=archive_schema())
+
+
+def _dictionary_column(index: NDArray[np.integer], values: list[str]) -> Any:
+    arrow = require("pyarrow")
+    return arrow.DictionaryArray.from_arrays(arrow.array(index.astype(np.int32)), arrow.array(values, arrow.string()))
 
 
 def write_table(path: Path, tables: Iterable[Any], about: dict[str, Any] | None = None) -> None:
-    """Write the tables one after another as one file, whole or not at all. about: json-able, into the metadata."""
-    parquet = needed("pyarrow.parquet")
-    schema = columns().with_metadata({KEY: json.dumps(about).encode()} if about else None)
+    """Write the tables one after another as one file, whole or not at all. about: JSON-able, for the metadata."""
+    parquet = require("pyarrow.parquet")
+    schema = archive_schema().with_metadata({METADATA_KEY: json.dumps(about).encode()} if about else None)
     with replacing(path) as fresh, parquet.ParquetWriter(fresh, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
 
 
-# ------------------------------------------------------------------------------------------------ drawing
+# ------------------------------------------------------------------------------------------------ sampling
 
 
-def uniform(*keys: int | NDArray | np.uint64) -> NDArray[np.float64]:
-    """Numbers in (0, 1) that the keys alone decide, whatever else is in the batch (the mixer of SplitMix64)."""
+def hashed_uniform(*keys: int | NDArray[np.integer] | np.uint64) -> NDArray[np.float64]:
+    """Pseudo-random numbers in (0, 1), each a function of its keys alone (the mixer of SplitMix64).
+
+    keys: integers or arrays, which are broadcast together. The numbers of a picture are the same in any batch.
+    """
     mixed = np.zeros(np.broadcast_shapes(*(np.shape(key) for key in keys)) or (1,), np.uint64)
     for key in keys:
         mixed = mixed + np.asarray(key).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -74,125 +106,131 @@ def uniform(*keys: int | NDArray | np.uint64) -> NDArray[np.float64]:
     return ((mixed >> np.uint64(12)).astype(np.float64) + 0.5) / 2.0**52
 
 
-def _gumbel(*keys: int | NDArray) -> NDArray[np.float64]:
-    return -np.log(-np.log(uniform(*keys)))
+def _hashed_gumbel(*keys: int | NDArray[np.integer]) -> NDArray[np.float64]:
+    return -np.log(-np.log(hashed_uniform(*keys)))
 
 
-def draw_clusters(
+def sample_by_cluster(
     score: NDArray[np.float64],
     cluster: NDArray[np.int64],
-    real: NDArray[np.bool_],
+    filled: NDArray[np.bool_],
     rows: NDArray[np.int64],
     *,
-    draws: int,
+    num: int,
     temperature: float,
     seed: int,
     iteration: int,
 ) -> NDArray[np.int64]:
-    """Cluster-guided sampling: (B, draws) places in the archives, none twice, -1 where an archive has no more.
+    """Cluster-guided sampling: (B, num) columns of the archives, none twice, -1 where an archive has no more.
 
-    score, cluster, real: (B, M), the archives side by side, real where there is a concept. rows: (B,) the pictures.
+    score, cluster, filled: (B, M), the archives as a table, filled where there is a concept. rows: (B,) the pictures.
     A softmax over the clusters' mean scores / temperature draws a cluster, a softmax over its scores / temperature a
-    concept of it; a cluster is drawn again only when all have been. Depends on (seed, iteration, row) and the archive.
+    concept of it; no cluster is drawn again before all have been. A function of (seed, iteration, row) and the archive.
     """
-    batch, most = score.shape
-    out = np.full((batch, draws), -1, np.int64)
-    if not most:
+    batch, width = score.shape
+    out = np.full((batch, num), -1, np.int64)
+    if not width:
         return out
-    mean, size = _means(score, cluster, real)
-    line, left, fresh = np.arange(batch), real.copy(), size > 0
-    for turn in range(draws):
-        stocked = _count(cluster, left, size.shape[1]) > 0
-        open_ = np.where((fresh & stocked).any(1, keepdims=True), fresh & stocked, stocked)
-        noise = _gumbel(seed, iteration, rows[:, None], 2 * turn, np.arange(size.shape[1]))
-        group = np.where(open_, mean / temperature + noise, -np.inf).argmax(1)
-        noise = _gumbel(seed, iteration, rows[:, None], 2 * turn + 1, np.arange(most))
-        inside = left & (cluster == group[:, None])
-        place = np.where(inside, score / temperature + noise, -np.inf).argmax(1)
-        some = left.any(1)
-        out[some, turn] = place[some]
-        left[line[some], place[some]] = False
-        fresh[line, group] = False
+    mean, size = _cluster_means(score, cluster, filled)
+    line, remaining, unused = np.arange(batch), filled.copy(), size > 0
+    for turn in range(num):
+        nonempty = _cluster_sizes(cluster, remaining, size.shape[1]) > 0
+        allowed = np.where((unused & nonempty).any(1, keepdims=True), unused & nonempty, nonempty)
+        noise = _hashed_gumbel(seed, iteration, rows[:, None], 2 * turn, np.arange(size.shape[1]))
+        chosen = np.where(allowed, mean / temperature + noise, -np.inf).argmax(1)
+        noise = _hashed_gumbel(seed, iteration, rows[:, None], 2 * turn + 1, np.arange(width))
+        candidates = remaining & (cluster == chosen[:, None])
+        column = np.where(candidates, score / temperature + noise, -np.inf).argmax(1)
+        some = remaining.any(1)
+        out[some, turn] = column[some]
+        remaining[line[some], column[some]] = False
+        unused[line, chosen] = False
     return out
 
 
-def _means(
-    score: NDArray[np.float64], cluster: NDArray[np.int64], real: NDArray[np.bool_]
+def _cluster_means(
+    score: NDArray[np.float64], cluster: NDArray[np.int64], filled: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Mean score and size of each cluster, (B, K)."""
+    """Mean score and size of each of the K clusters, both (B, K)."""
     count = int(cluster.max(initial=0)) + 1
-    size = _count(cluster, real, count)
-    flat = (np.arange(len(score))[:, None] * count + cluster)[real]
-    total = np.bincount(flat, score[real], len(score) * count).reshape(-1, count)  # adds in order: no rounding by batch
+    size = _cluster_sizes(cluster, filled, count)
+    flat = (np.arange(len(score))[:, None] * count + cluster)[filled]
+    # bincount adds in order, so no sum depends on the batch
+    total = np.bincount(flat, score[filled], len(score) * count).reshape(-1, count)
     return total / np.maximum(size, 1), size
 
 
-def _count(cluster: NDArray[np.int64], real: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-    flat = (np.arange(len(cluster))[:, None] * count + cluster)[real]
+def _cluster_sizes(cluster: NDArray[np.int64], filled: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    flat = (np.arange(len(cluster))[:, None] * count + cluster)[filled]
     return np.bincount(flat, minlength=len(cluster) * count).reshape(-1, count)
+
+
+# ------------------------------------------------------------------------------------------------ reading
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The archive in memory: picture i has the concepts numbers[offsets[i]:offsets[i + 1]], best first.
+    """An archive in memory: picture i has the concepts concept_ids[offsets[i]:offsets[i + 1]], best first.
 
-    concepts: the vocabulary. numbers, scores, clusters: one entry for each row of the file.
+    concepts: the vocabulary. offsets: (N + 1,). concept_ids (positions in the vocabulary), scores, clusters: one entry
+    for each row of the file.
     """
 
     concepts: tuple[str, ...]
     offsets: NDArray[np.int64]
-    numbers: NDArray[np.int32]
+    concept_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     clusters: NDArray[np.uint16]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def of(self, row: int) -> list[tuple[str, float]]:
+    def concepts_of(self, row: int) -> list[tuple[str, float]]:
         """A picture's concepts with their scores, best first."""
         span = slice(self.offsets[row], self.offsets[row + 1])
-        return [(self.concepts[n], float(s)) for n, s in zip(self.numbers[span], self.scores[span], strict=True)]
+        return [(self.concepts[n], float(s)) for n, s in zip(self.concept_ids[span], self.scores[span], strict=True)]
 
-    def draw(
+    def sample(
         self,
         rows: Sequence[int],
         iteration: int,
         *,
-        draws: int = 3,
+        num: int = 3,
         temperature: float = 0.1,
         seed: int = 0,
         mode: Literal["clusters", "top"] = "clusters",
     ) -> list[list[str]]:
-        """`draws` different concepts for each of the pictures, fewer where its archive has fewer.
+        """`num` different concepts for each of the pictures, fewer where its archive has fewer.
 
-        mode: cluster-guided sampling (see `draw_clusters`), or always the top scores (the ablation). temperature:
-        scores lie near 2, so that 1 draws almost evenly.
+        mode: cluster-guided sampling (see `sample_by_cluster`), or always the top scores (the ablation). temperature:
+        scores are near 2, so that 1 samples almost evenly.
+        Raises InputError for a temperature of 0 or less, num below 1, and rows that the archive does not have.
         """
-        if temperature <= 0 or draws < 1:
-            raise InputError(f"got temperature {temperature} and {draws} draws, expected above 0 and at least 1")
+        if temperature <= 0 or num < 1:
+            raise InputError(f"got temperature {temperature} and num {num}, expected above 0 and at least 1")
         picked = np.asarray(rows, np.int64).reshape(-1)
         if len(picked) and not 0 <= picked.min() <= picked.max() < len(self):
             raise InputError(f"rows: got {picked.min()}..{picked.max()}, expected 0..{len(self) - 1}")
         start, size = self.offsets[picked], np.diff(self.offsets)[picked]
-        real = np.arange(size.max(initial=0)) < size[:, None]
-        where = np.where(real, start[:, None] + np.arange(real.shape[1]), 0)
+        filled = np.arange(size.max(initial=0)) < size[:, None]
+        where = np.where(filled, start[:, None] + np.arange(filled.shape[1]), 0)
         if mode == "top":
-            places = np.where(np.arange(draws) < size[:, None], np.arange(draws), -1)
+            columns = np.where(np.arange(num) < size[:, None], np.arange(num), -1)
         else:
-            score, group = self.scores[where].astype(np.float64), self.clusters[where].astype(np.int64)
-            group = np.where(real, group, 0)
-            places = draw_clusters(
-                score, group, real, picked, draws=draws, temperature=temperature, seed=seed, iteration=iteration
+            score, cluster = self.scores[where].astype(np.float64), self.clusters[where].astype(np.int64)
+            cluster = np.where(filled, cluster, 0)
+            columns = sample_by_cluster(
+                score, cluster, filled, picked, num=num, temperature=temperature, seed=seed, iteration=iteration
             )
         return [
-            [self.concepts[self.numbers[first + place]] for place in row if place >= 0]
-            for first, row in zip(start, places, strict=True)
+            [self.concepts[self.concept_ids[first + column]] for column in row if column >= 0]
+            for first, row in zip(start, columns, strict=True)
         ]
 
 
 def read_archive(path: Path) -> Archive:
-    """Read an archive file. Raises InputError when it is missing, broken or not one of ours."""
-    arrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
+    """Read an archive file. Raises InputError when it is missing, broken, or a parquet file of something else."""
+    arrow, parquet = require("pyarrow"), require("pyarrow.parquet")
     if not path.is_file():
         raise InputError(f"{path}: no such file; an archive comes from `segue curate`")
     try:
@@ -200,17 +238,17 @@ def read_archive(path: Path) -> Archive:
     except (arrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: can't be read as an archive ({error}); curate again") from error
     metadata = table.schema.metadata or {}
-    if KEY not in metadata:
+    if METADATA_KEY not in metadata:
         raise InputError(f"{path}: a parquet file of something else; an archive comes from `segue curate`")
-    about = json.loads(metadata[KEY])
-    numbers = {concept: i for i, concept in enumerate(about["concepts"])}
-    concept = table["concept"].unify_dictionaries().combine_chunks()
-    known = np.array([numbers[name] for name in concept.dictionary.to_pylist()], np.int32)
+    about = json.loads(metadata[METADATA_KEY])
+    ids = {concept: i for i, concept in enumerate(about["concepts"])}
+    column = table["concept"].unify_dictionaries().combine_chunks()
+    dictionary_ids = np.array([ids[name] for name in column.dictionary.to_pylist()], np.int32)
     counts = np.bincount(table["row"].to_numpy(), minlength=about["pictures"])
     return Archive(
         concepts=tuple(about["concepts"]),
         offsets=np.concatenate([[0], counts.cumsum()]).astype(np.int64),
-        numbers=known[concept.indices.to_numpy()],
+        concept_ids=dictionary_ids[column.indices.to_numpy()],
         scores=table["score"].to_numpy(),
         clusters=table["cluster"].to_numpy(),
     )

@@ -4,10 +4,10 @@ A pixel belongs softly to groups, a group softly to names; the pixel's score for
 
     score[c, n] = sum_g A[g, n] softmax_c(scale * cos(group g, prompt c)),     A = A_last ... A_0
 
-over the names c that are among the picture's top k; the others score 0. Scores are interpolated (bilinear) to pixels,
-averaged where windows overlap, and where the best one is below the card's threshold the pixel is background.
-The published protocols differ in the numbers alone: see PROTOCOLS, and never put two of them into one table.
-B windows, G groups, C names, k of them scored, N patches, P channels.
+over the names c that are among the picture's top k; the others score 0. Scores are interpolated (bilinear) to pixels
+and averaged where windows overlap; where the best one is below the protocol's threshold the pixel is background.
+The published evaluation protocols differ in their numbers alone: see PROTOCOLS, and never put two of them into one
+table. B windows, G groups, C names, k of them scored, N patches, P channels of the joint space.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.transforms import resize_image
-from segue.methods.cocu.groupvit.model import GroupViT, Seen
+from segue.methods.cocu.groupvit.model import GroupViT, VisionOutput
 from segue.nn.stopping import stop_point
 from segue.types import InputError, check_image
 
-WINDOWS_AT_ONCE = 8
-STRIP = 20
+WINDOW_BATCH = 8  # windows that are encoded together
+MAX_ASPECT_RATIO = 20  # longer side over shorter side
 
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """A protocol of evaluation.
+    """An evaluation protocol.
 
-    short_side: pixels to which the picture's shorter side is brought. crop, stride: of the sliding window, in pixels
-    of the resized picture. threshold: a pixel whose best score is below it is background; None: no background.
-    top_k: how many names a picture may have; None: all. soft: soft or hard groups. prompt: the name goes to the {}.
+    short_side: pixels to which the picture's shorter side is resized. crop, stride: of the sliding window, in pixels of
+    the resized picture. threshold: a pixel whose best score is below it is background; None: no background. top_k: how
+    many names a picture may have; None: all. soft: a pixel belongs softly to all groups, or to one alone. prompt: the
+    text, with {} in the place of the name.
+    Raises InputError for values that make no sense.
     """
 
     short_side: int
@@ -53,8 +55,8 @@ class EvalProtocol:
     def __post_init__(self) -> None:
         if min(self.short_side, self.crop, self.stride) < 1 or self.stride > self.crop:
             raise InputError(
-                f"card: got short side {self.short_side}, crop {self.crop}, stride {self.stride}, expected 1 or more "
-                "and a stride no longer than the crop, which would leave pixels out"
+                f"protocol: got short side {self.short_side}, crop {self.crop}, stride {self.stride}, expected 1 or "
+                "more and a stride no longer than the crop, which would leave pixels out"
             )
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k: got {self.top_k}, expected 1 or more, or none (--top-k 0) for all names")
@@ -71,25 +73,32 @@ PROTOCOLS: dict[str, EvalProtocol] = {
     "cityscapes": EvalProtocol(1024, 448, 224),
     "ade150": EvalProtocol(512, 224, 112),
     "coco-stuff171": EvalProtocol(512, 224, 112),
-    # ours, for the sketchbook's scenes and for models trained at 64 pixels; `naming_loss` leaves names to the groups
+    # ours, for synthetic scenes and for models trained at 64 pixels; `group_concept_loss` leaves names to the groups
     "scenes": EvalProtocol(128, 128, 64, top_k=None),
     "small": EvalProtocol(64, 64, 32, top_k=None),
 }
 
 
+def find_protocol(name: str) -> EvalProtocol:
+    """A protocol by its name. Raises InputError that lists the names."""
+    if name not in PROTOCOLS:
+        raise InputError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
 @dataclass(frozen=True)
-class NamedMap:
-    """What zero-shot segmentation answers, on the picture's own grid.
+class LabelMap:
+    """What open-vocabulary segmentation answers, on the picture's own grid.
 
     index: (H, W) uint8, or uint16 from 256 names on; positions in `names`, and the type's highest value (255 or 65535)
-    where there is background. scores: (H, W) float32 in [0, 1] of the best name. picture: (C,) float32, every name's
-    cosine with the whole picture.
+    where there is background. scores: (H, W) float32 in [0, 1] of the best name. image_similarity: (C,) float32 in
+    [-1, 1], the cosine of every name with the whole picture.
     """
 
     names: tuple[str, ...]
     index: NDArray[np.unsignedinteger]
     scores: NDArray[np.float32]
-    picture: NDArray[np.float32]
+    image_similarity: NDArray[np.float32]
 
     @property
     def background(self) -> int:
@@ -101,10 +110,10 @@ class NamedMap:
 
 
 def parse_labels(text: str) -> list[str]:
-    """'dog, grass, "chair, folding"' -> its names; one that holds a comma stands in double quotes, as in CSV.
+    """The names of a list as text: 'dog, grass, "chair, folding"'; one with a comma is in double quotes, as in CSV.
 
-    Spaces are tidied and unicode is composed (NFC). Raises InputError for no name, an empty or a repeated one (in any
-    case of letters), and quotes that don't close.
+    Runs of spaces become one space and unicode is composed (NFC). Raises InputError as `check_names`, and for quotes
+    that don't close.
     """
     flat = " ".join(unicodedata.normalize("NFC", text).split()).replace('" ,', '",')
     try:
@@ -117,7 +126,10 @@ def parse_labels(text: str) -> list[str]:
 
 
 def check_names(names: Sequence[str]) -> list[str]:
-    """The names themselves, if there is one or more, none is empty and none is repeated."""
+    """The names as a list.
+
+    Raises InputError for no name, an empty one, and one that is repeated (in any case of letters).
+    """
     if isinstance(names, str):
         raise InputError(f"labels: got one text {names!r:.40}, expected a list of names; see parse_labels")
     if not names:
@@ -133,9 +145,10 @@ def check_names(names: Sequence[str]) -> list[str]:
 
 
 def embed_names(model: GroupViT, names: Sequence[str], prompt: str = "a photo of a {}.") -> Tensor:
-    """The names' places in the common space, (C, P) of unit length; make it once for many pictures.
+    """The embeddings of the names' prompts, (C, P) of unit length; can be computed once for many pictures.
 
-    A name of which the tokenizer knows no word is refused with InputError, one of which it knows a part warned of.
+    Warns of a name of which the tokenizer doesn't know all words. Raises InputError as `check_names`, for a name of
+    which it knows no word or that is too long, and for a model without a tokenizer.
     """
     names = check_names(names)
     if model.tokenizer is None:
@@ -155,7 +168,7 @@ def embed_names(model: GroupViT, names: Sequence[str], prompt: str = "a photo of
 
 
 def vocabulary_overlap(classes: Sequence[str], concepts: Collection[str]) -> tuple[int, list[str]]:
-    """How many of the classes a concept vocabulary holds, and which it lacks: belongs beside a "zero-shot" figure."""
+    """How many of the classes are in a concept vocabulary, and which are not: belongs beside a "zero-shot" figure."""
     held = {concept.casefold() for concept in concepts}
     missing = [name for name in classes if name.casefold() not in held]
     return len(classes) - len(missing), missing
@@ -164,12 +177,12 @@ def vocabulary_overlap(classes: Sequence[str], concepts: Collection[str]) -> tup
 # ------------------------------------------------------------------------------------------------ maps
 
 
-def group_maps(seen: Seen, soft: bool = True) -> Tensor:
-    """(B, G, rows, columns): `Seen.owners` on the patches' grid."""
-    return seen.owners(soft).unflatten(2, seen.grid)
+def group_maps(vision: VisionOutput, soft: bool = True) -> Tensor:
+    """(B, G, rows, columns): `VisionOutput.patch_assignment` on the grid of the patches."""
+    return torch.unflatten(vision.patch_assignment(soft), 2, vision.grid)
 
 
-def windows(height: int, width: int, crop: int, stride: int) -> list[tuple[int, int]]:
+def window_corners(height: int, width: int, crop: int, stride: int) -> list[tuple[int, int]]:
     """Top left corners (row, column) of square windows that cover the picture; the last ones end at its edge."""
 
     def starts(length: int) -> list[int]:
@@ -180,43 +193,48 @@ def windows(height: int, width: int, crop: int, stride: int) -> list[tuple[int, 
 
 
 @torch.inference_mode()
-def name_maps(
-    model: GroupViT, picture: NDArray[np.uint8], text: Tensor, card: EvalProtocol, *, cosines: bool = False
+def dense_scores(
+    model: GroupViT, image: NDArray[np.uint8], text: Tensor, protocol: EvalProtocol, *, cosines: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Every scored name's map of one picture, (H, W, 3) uint8, at the card's size.
+    """The scores of the likeliest names at every pixel of an (H, W, 3) uint8 picture, resized as the protocol has it.
 
-    text: (C, P) of `embed_names`. Returns the positions of the scored names (k,), their scores (k, H', W'), and the
-    cosines (C,) of all names with the picture. cosines: instead of scores give sum_g A[g, n] cos(group g, name c), in
-    [-1, 1], which no other name competes with: the heat map of a name.
+    text: (C, P) of `embed_names`. Returns the positions (k,) of the scored names in ascending order, their scores
+    (k, H', W'), and the cosines (C,) of all names with the picture. cosines: return instead of the scores
+    sum_g A[g, n] cos(group g, name c), in [-1, 1], which does not depend on the other names: the heat map of a name.
+    Raises InputError for another array, and for a picture more than MAX_ASPECT_RATIO times as long as it is wide.
     """
-    check_image(picture)
-    pixels = _pixels(model, picture, card)
+    check_image(image)
+    pixels = _preprocess(model, image, protocol)
     height, width = pixels.shape[1:]
-    corners = windows(height, width, card.crop, card.stride)
-    looked = [_look(model, pixels, some, card) for some in _chunks(corners)]
-    whole = F.normalize(torch.cat([shown for shown, _, _ in looked]).mean(0), dim=0)
-    cosine = text @ whole
-    k = len(text) if card.top_k is None else min(card.top_k, len(text))
-    scored = cosine.topk(k).indices.sort().values
+    corners = window_corners(height, width, protocol.crop, protocol.stride)
+    encoded = [_encode_windows(model, pixels, batch, protocol) for batch in _batches(corners)]
+    whole = F.normalize(torch.cat([images for images, _, _ in encoded]).mean(0), dim=0)
+    similarity = text @ whole
+    k = len(text) if protocol.top_k is None else min(protocol.top_k, len(text))
+    scored = similarity.topk(k).indices.sort().values
     total, count = pixels.new_zeros(k, height, width), pixels.new_zeros(height, width)
-    for some, (_, groups, maps) in zip(_chunks(corners), looked, strict=True):
-        names = groups @ text[scored].T  # (B, G, k)
-        weight = names if cosines else (model.scale * names).softmax(2)
-        for (top, left), score in zip(some, _to_pixels(model, weight, maps), strict=True):
-            rows, columns = slice(top, top + card.crop), slice(left, left + card.crop)
+    for batch, (_, groups, maps) in zip(_batches(corners), encoded, strict=True):
+        logits = groups @ text[scored].T  # (B, G, k)
+        weight = logits if cosines else (model.scale * logits).softmax(2)
+        for (top, left), score in zip(batch, _upsample(model, weight, maps), strict=True):
+            rows, columns = slice(top, top + protocol.crop), slice(left, left + protocol.crop)
             area = count[rows, columns]
             total[:, rows, columns] += score[:, : area.shape[0], : area.shape[1]]
             area += 1
-    return scored, total / count, cosine
+    return scored, total / count, similarity
 
 
 def segment(
-    model: GroupViT, picture: NDArray[np.uint8], names: Sequence[str], card: EvalProtocol, text: Tensor | None = None
-) -> NamedMap:
-    """Give every pixel of a picture, (H, W, 3) uint8 RGB, the likeliest of the names.
+    model: GroupViT,
+    image: NDArray[np.uint8],
+    names: Sequence[str],
+    protocol: EvalProtocol,
+    text: Tensor | None = None,
+) -> LabelMap:
+    """Give every pixel of an (H, W, 3) uint8 RGB picture the likeliest of the names.
 
     names: two or more, see `parse_labels`. text: what `embed_names` made of them, when many pictures share them.
-    Raises InputError for names that can't be used, and for a picture more than 20 times as long as it is wide.
+    Raises InputError for names that can't be used, and for a picture more than MAX_ASPECT_RATIO times as long as wide.
     """
     names = check_names(names)
     if len(names) < 2:
@@ -224,51 +242,52 @@ def segment(
             f"labels: got {names[0]!r} alone, expected two or more, because a pixel goes to the likeliest of them; "
             f'add what else there is, for instance "{names[0]}, background"'
         )
-    text = embed_names(model, names, card.prompt) if text is None else text
-    scored, maps, cosine = name_maps(model, picture, text, card)
-    size = (picture.shape[0], picture.shape[1])
+    text = embed_names(model, names, protocol.prompt) if text is None else text
+    scored, maps, similarity = dense_scores(model, image, text, protocol)
+    size = (image.shape[0], image.shape[1])
     best = torch.full(size, -1.0, device=maps.device)
     index = torch.zeros(size, dtype=torch.int64, device=maps.device)
     for position, one in zip(scored, maps, strict=True):  # one at a time: all maps of a large picture are large
-        grown = F.interpolate(one[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-        index, best = torch.where(grown > best, position, index), torch.maximum(grown, best)
-    kind: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
-    found: NDArray[np.unsignedinteger] = index.cpu().numpy().astype(kind)
+        resized = F.interpolate(one[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        index, best = torch.where(resized > best, position, index), torch.maximum(resized, best)
+    dtype: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
+    labels: NDArray[np.unsignedinteger] = index.cpu().numpy().astype(dtype)
     scores = best.clamp(0, 1).cpu().numpy()
-    if card.threshold is not None:
-        found[scores < card.threshold] = np.iinfo(kind).max
-    return NamedMap(tuple(names), found, scores, cosine.cpu().numpy())
+    if protocol.threshold is not None:
+        labels[scores < protocol.threshold] = np.iinfo(dtype).max
+    return LabelMap(tuple(names), labels, scores, similarity.cpu().numpy())
 
 
-def _chunks(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    return [corners[i : i + WINDOWS_AT_ONCE] for i in range(0, len(corners), WINDOWS_AT_ONCE)]
+def _batches(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    return [corners[i : i + WINDOW_BATCH] for i in range(0, len(corners), WINDOW_BATCH)]
 
 
-def _pixels(model: GroupViT, picture: NDArray[np.uint8], card: EvalProtocol) -> Tensor:
-    """(3, H', W') normalised, the shorter side as the card has it, on the model's device."""
-    height, width = picture.shape[:2]
-    if max(height, width) > STRIP * min(height, width):  # resized, it would be gigabytes
+def _preprocess(model: GroupViT, image: NDArray[np.uint8], protocol: EvalProtocol) -> Tensor:
+    """(3, H', W') normalised, resized as the protocol has it, on the model's device."""
+    height, width = image.shape[:2]
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):  # resized, it would be gigabytes
         raise InputError(
-            f"picture: got {width}x{height} pixels, expected a longer side of at most {STRIP} times the shorter; cut it"
+            f"picture: got {width}x{height} pixels, expected a longer side of at most {MAX_ASPECT_RATIO} times the "
+            "shorter; cut it"
         )
-    factor = card.short_side / min(height, width)
-    resized = resize_image(picture, (max(1, round(height * factor)), max(1, round(width * factor))))
+    factor = protocol.short_side / min(height, width)
+    resized = resize_image(image, (max(1, round(height * factor)), max(1, round(width * factor))))
     pixels = torch.from_numpy(resized.copy()).to(model.logit_scale.device).permute(2, 0, 1).float() / 255
     mean, std = (pixels.new_tensor(v)[:, None, None] for v in (model.config.mean, model.config.std))
     return (pixels - mean) / std
 
 
-def _look(
-    model: GroupViT, pixels: Tensor, corners: list[tuple[int, int]], card: EvalProtocol
+def _encode_windows(
+    model: GroupViT, pixels: Tensor, corners: list[tuple[int, int]], protocol: EvalProtocol
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Windows' places (B, P), their groups' places (B, G, P) and group maps (B, G, rows, columns)."""
+    """The embeddings of windows (B, P) and of their groups (B, G, P), and the group maps (B, G, rows, columns)."""
     stop_point()
-    cut = [pixels[:, top : top + card.crop, left : left + card.crop] for top, left in corners]
-    seen = model.see(torch.stack(cut))
-    return model.embed_seen(seen), model.embed_groups(seen), group_maps(seen, card.soft)
+    crops = [pixels[:, top : top + protocol.crop, left : left + protocol.crop] for top, left in corners]
+    vision = model.encode_image(torch.stack(crops))
+    return model.embed_image(vision), model.embed_groups(vision), group_maps(vision, protocol.soft)
 
 
-def _to_pixels(model: GroupViT, weight: Tensor, maps: Tensor) -> Tensor:
-    """(B, G, k) and (B, G, rows, columns) -> (B, k, rows * patch, columns * patch)."""
+def _upsample(model: GroupViT, weight: Tensor, maps: Tensor) -> Tensor:
+    """(B, G, k) weights and (B, G, rows, columns) maps -> scores (B, k, rows * patch, columns * patch)."""
     score = torch.einsum("bgk,bgrc->bkrc", weight, maps)
     return F.interpolate(score, scale_factor=model.config.patch, mode="bilinear", align_corners=False)

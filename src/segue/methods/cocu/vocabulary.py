@@ -1,7 +1,8 @@
-"""Concepts: what counts as one, and which of them a caption names.
+"""The vocabulary of concepts, and which of them a caption names.
 
-A caption names a concept when one to four of its whole words, in order and lower case, are the concept or its plural:
-"man" is not in "woman". Line ends are spaces like any other. A possessive is two words ("dog's" is "dog", "s").
+A caption names a concept when one to four of its whole words, in order and in lower case, are the concept or its
+plural: "woman" does not name "man". A line end is a space like any other. A possessive is two words ("dog's" is "dog",
+"s").
 """
 
 from __future__ import annotations
@@ -12,85 +13,106 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.english import plural, singular
 from segue.types import InputError
 
-LONGEST = 4  # words of a concept
+MAX_CONCEPT_WORDS = 4
 Captions = Sequence["str | Sequence[str] | None"]  # of each picture: one, none, or several
 _WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 _CLAUSE = re.compile(r"[.,;:!?()\"]")
 
 
-def words(text: str) -> list[str]:
-    """'A man\\nin T-shirts' -> ['a', 'man', 'in', 't-shirts']."""
+def split_words(text: str) -> list[str]:
+    """The words of a text in lower case: 'A man\\nin T-shirts' -> ['a', 'man', 'in', 't-shirts']."""
     return _WORD.findall((text if text.isascii() else unicodedata.normalize("NFC", text)).lower())
 
 
-class Vocabulary:
-    """Concepts and the fast search for them; a concept's number is its position.
+class CaptionConcepts(NamedTuple):
+    """The concepts that the captions of N pictures name.
 
-    concepts: at least one; each has one to four words. Repeated ones (in any case of letters) count once, in the order
-    given. Raises InputError for none, and for one that is empty or too long.
+    offsets: (N + 1,). concept_ids: positions in the vocabulary; those of picture i are
+    concept_ids[offsets[i]:offsets[i + 1]], sorted and without repeats.
+    """
+
+    offsets: NDArray[np.int64]
+    concept_ids: NDArray[np.int32]
+
+    def of_rows(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For (R,) pictures all their concepts, in order: (position in `rows`, concept id), both (C,)."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        position = np.repeat(np.arange(len(rows)), lengths)
+        within = np.arange(len(position)) - np.repeat(lengths.cumsum() - lengths, lengths)
+        return position, self.concept_ids[self.offsets[rows][position] + within].astype(np.int64)
+
+
+class Vocabulary:
+    """Concepts and a fast search for them; the id of a concept is its position.
+
+    concepts: at least one; each has one to four words. Repeats (in any case of letters) count once, in the order given.
+    Raises InputError for no concept, and for one that is empty or too long.
     """
 
     def __init__(self, concepts: Iterable[str]) -> None:
-        tokens = [words(self._checked(concept)) for concept in concepts]
-        for t in tokens:
-            if not 1 <= len(t) <= LONGEST:
-                raise InputError(f"concept {' '.join(t)!r}: got {len(t)} words, expected one to {LONGEST}")
-        self.concepts: tuple[str, ...] = tuple(dict.fromkeys(" ".join(t) for t in tokens))
+        phrases = [_concept_words(concept) for concept in concepts]
+        self.concepts: tuple[str, ...] = tuple(dict.fromkeys(" ".join(phrase) for phrase in phrases))
         if not self.concepts:
             raise InputError("vocabulary: got no concept, expected at least one; give a list or longer captions")
-        plurals = {_plural_phrase(concept): i for i, concept in enumerate(self.concepts)}
-        self._numbers = plurals | {concept: i for i, concept in enumerate(self.concepts)}  # a listed plural is itself
-        self._reach: dict[str, int] = {}  # first word -> the most words that follow it in a concept, if any
-        for phrase in self._numbers:
-            first, *rest = phrase.split(" ")
+        plurals = {plural(concept): i for i, concept in enumerate(self.concepts)}
+        self._ids = plurals | {concept: i for i, concept in enumerate(self.concepts)}  # a listed plural is itself
+        self._further_words: dict[str, int] = {}  # first word -> the most words that follow it in a concept, if any
+        for text in self._ids:
+            first, *rest = text.split(" ")
             if rest:
-                self._reach[first] = max(self._reach.get(first, 0), len(rest))
-
-    @staticmethod
-    def _checked(concept: str) -> str:
-        if not isinstance(concept, str) or not words(concept):
-            raise InputError(f"concept {concept!r:.40}: expected one to {LONGEST} words; take it out of the list")
-        return concept
+                self._further_words[first] = max(self._further_words.get(first, 0), len(rest))
 
     def __len__(self) -> int:
         return len(self.concepts)
 
     def find(self, caption: str) -> set[int]:
-        """The numbers of the concepts that the caption names."""
-        said = words(caption)
-        found = set(map(self._numbers.get, said))
+        """The ids of the concepts that the caption names."""
+        words = split_words(caption)
+        found = set(map(self._ids.get, words))
         found.discard(None)
-        for i, word in enumerate(said):
-            if word in self._reach:
-                ends = range(i + 2, min(i + 1 + self._reach[word], len(said)) + 1)
-                found.update(self._numbers[p] for end in ends if (p := " ".join(said[i:end])) in self._numbers)
+        for i, word in enumerate(words):
+            if word in self._further_words:
+                ends = range(i + 2, min(i + 1 + self._further_words[word], len(words)) + 1)
+                found.update(self._ids[p] for end in ends if (p := " ".join(words[i:end])) in self._ids)
         return cast(set[int], found)
 
 
-def find_concepts(captions: Captions, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The concepts of N pictures' captions: offsets o (N + 1,) and numbers; picture i has numbers[o[i]:o[i+1]].
+def _concept_words(concept: str) -> list[str]:
+    if not isinstance(concept, str) or not (words := split_words(concept)):
+        raise InputError(f"concept {concept!r:.40}: expected one to {MAX_CONCEPT_WORDS} words; take it out of the list")
+    if len(words) > MAX_CONCEPT_WORDS:
+        raise InputError(f"concept {' '.join(words)!r}: got {len(words)} words, expected one to {MAX_CONCEPT_WORDS}")
+    return words
 
-    Of a picture with several captions the union; one without caption has none. Numbers are sorted within a picture.
-    """
+
+def find_concepts(captions: Captions, vocabulary: Vocabulary) -> CaptionConcepts:
+    """The concepts that each picture's captions name: the union over them; none for a picture without caption."""
     counts = np.zeros(len(captions) + 1, np.int64)
-    numbers: list[int] = []
-    for i, told in enumerate(captions):
-        texts = (told,) if isinstance(told, str) else told or ()
+    concept_ids: list[int] = []
+    for i, texts in enumerate(map(_texts, captions)):
         found: set[int] = set().union(*map(vocabulary.find, texts))
         counts[i + 1] = len(found)
-        numbers.extend(sorted(found))
-    return counts.cumsum(), np.array(numbers, np.int32)
+        concept_ids.extend(sorted(found))
+    return CaptionConcepts(counts.cumsum(), np.array(concept_ids, np.int32))
+
+
+def _texts(captions: str | Sequence[str] | None) -> Sequence[str]:
+    return (captions,) if isinstance(captions, str) else captions or ()
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """One concept a line; empty lines don't count."""
+    """Read a text file with one concept a line; empty lines don't count.
+
+    Raises InputError when the file is missing, not UTF-8, or holds no usable concept.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
@@ -100,45 +122,9 @@ def read_vocabulary(path: Path) -> Vocabulary:
     return Vocabulary(line for line in lines if line.strip())
 
 
-# ------------------------------------------------------------------------------------------------ plurals
-
-_IRREGULAR = {
-    "child": "children", "foot": "feet", "goose": "geese", "man": "men", "mouse": "mice", "ox": "oxen",
-    "person": "people", "tooth": "teeth", "woman": "women", "calf": "calves", "half": "halves", "knife": "knives",
-    "leaf": "leaves", "life": "lives", "loaf": "loaves", "scarf": "scarves", "shelf": "shelves", "thief": "thieves",
-    "wife": "wives", "wolf": "wolves", "hero": "heroes", "potato": "potatoes", "tomato": "tomatoes",
-}  # fmt: skip
-_SAME = frozenset(("aircraft", "deer", "fish", "moose", "offspring", "salmon", "series", "sheep", "species", "trout"))
-
-
-def plural(noun: str) -> str:
-    """The plural of one English word, by rule and a short table."""
-    for stem in (noun, *(end for end in ("man", "child", "person") if noun.endswith(end))):  # fireman, grandchild
-        if stem in _IRREGULAR:
-            return noun[: len(noun) - len(stem)] + _IRREGULAR[stem]
-    if noun in _SAME or not noun.isascii():
-        return noun
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return noun + "es"
-    return noun[:-1] + "ies" if re.search(r"[^aeiou]y$", noun) else noun + "s"
-
-
-def _plural_phrase(phrase: str) -> str:
-    head, last = phrase.rpartition(" ")[::2]
-    return f"{head} {plural(last)}".strip()
-
-
-def _singular(noun: str, known: Counter[str]) -> str:
-    """The word whose plural this is, if the corpus has it; else the word: "pants" stays."""
-    ends = [noun[:-1], noun[:-2], noun[:-3] + "y", noun[:-3] + "f", noun[:-3] + "fe"]
-    backwards = [one for one, many in _IRREGULAR.items() if noun.endswith(many)]
-    ends += [noun[: len(noun) - len(_IRREGULAR[one])] + one for one in backwards]
-    return next((one for one in ends if 20 * known[one] >= known[noun] and plural(one) == noun), noun)
-
-
 # ------------------------------------------------------------------------------------------------ nouns of a corpus
 
-_DETERMINERS, _PREPOSITIONS, _CLOSED = (
+_DETERMINERS, _PREPOSITIONS, _OTHER_FUNCTION_WORDS = (
     frozenset(line.split())
     for line in (
         "a an the this that these those his her its their my your our some any no each every another other both few "
@@ -151,73 +137,89 @@ _DETERMINERS, _PREPOSITIONS, _CLOSED = (
         "back together next front top all most more much something someone anything",
     )
 )
-_OPENS = _DETERMINERS | _PREPOSITIONS
-_FUNCTION = _OPENS | _CLOSED
+_PHRASE_OPENERS = _DETERMINERS | _PREPOSITIONS
+_FUNCTION_WORDS = _PHRASE_OPENERS | _OTHER_FUNCTION_WORDS
 
 
 def noun_vocabulary(captions: Captions, *, at_least: int = 5, limit: int = 2000) -> Vocabulary:
-    """The nouns that the captions themselves name, by frequency: no tagger, only where words stand.
+    """The nouns that the captions name, the most frequent first. No tagger is used, only the positions of words.
 
-    A noun phrase opens after a determiner, a number or a preposition and runs to the next function word, verb or mark.
-    A noun is a word that ends such phrases more often than not and sometimes is one alone; an adjective is followed by
-    another word, a verb never opens a phrase or is seen more often with -ing, and what "of" follows more often than not
-    is a measure ("a group of"). Neighbours in a phrase that are both nouns are a concept too ("traffic light"). Plurals
-    count for their singular. at_least: times that a noun must be seen.
+    A noun phrase begins after a determiner, a number or a preposition and ends at the next function word, verb or
+    punctuation mark. A noun is a word that ends at least half of its phrases; an adjective is followed by another word,
+    a verb hardly ever begins a phrase or is more frequent with -ing, and a word that "of" follows as often as not is a
+    measure ("a group of"). Two neighbours in a phrase that are both nouns are a concept too ("traffic light"). Plurals
+    count for their singular.
+
+    at_least: how often a noun must occur. limit: how many are kept. Raises InputError when there is no such noun.
     """
-    clauses = _clauses(captions)
-    total = Counter(word for clause in clauses for word in clause)
-    opening = Counter(b for clause in clauses for a, b in _pairs(clause) if a in _OPENS)
-    verbs = {word for word in total if _is_verb(word, total, opening)}
-    runs = [run for clause in clauses for run in _runs(clause, verbs)]
-    last = Counter(run[-1] for run in runs)
-    measures = Counter(a for clause in clauses for a, b in _pairs(clause) if b == "of")
-    nouns = {w for w, count in last.items() if count >= 0.5 * total[w] and measures[w] < 0.5 * total[w]}
-    nouns = {w for w in nouns if len(w) > 2 and not w.isdigit() and _singular(w, total) not in verbs}
-    pairs = Counter(f"{a} {b}" for run in runs for a, b in _pairs(run) if a in nouns and b in nouns)
-    seen: Counter[str] = Counter()
-    for word in nouns:
-        seen[_singular(word, total)] += total[word]
-    for pair, count in pairs.items():
-        head, tail = pair.split(" ")
-        seen[f"{head} {_singular(tail, total)}"] += count
-    ranked = sorted((word for word in seen if seen[word] >= at_least), key=lambda word: (-seen[word], word))
+    clauses = [clause for picture in captions for text in _texts(picture) for clause in _clauses(text)]
+    counts = Counter(word for clause in clauses for word in clause)
+    verbs = _verbs(clauses, counts)
+    phrases = [phrase for clause in clauses for phrase in _noun_phrases(clause, verbs)]
+    frequency = _concept_counts(phrases, _nouns(phrases, clauses, counts, verbs), counts)
+    ranked = sorted((c for c in frequency if frequency[c] >= at_least), key=lambda c: (-frequency[c], c))
     if not ranked:
         raise InputError(f"captions: no noun is named {at_least} times or more; give more captions or your own list")
     return Vocabulary(ranked[:limit])
 
 
-def _is_verb(word: str, total: Counter[str], opening: Counter[str]) -> bool:
-    """Whether a word, its singular counted in, hardly ever opens a phrase, or is seen more often with -ing."""
-    both = {word, _singular(word, total)}
-    return sum(opening[w] for w in both) < 0.04 * sum(total[w] for w in both) or _doing(word, total) > total[word]
+def _clauses(text: str) -> list[list[str]]:
+    """The words between punctuation marks."""
+    return [split_words(part) for part in _CLAUSE.split(text)]
 
 
-def _doing(word: str, total: Counter[str]) -> int:
-    """How often the -ing form of a word is seen: walk, ride, sit."""
-    return max(total[word + "ing"], total[word[:-1] + "ing"] if word.endswith("e") else total[word + word[-1] + "ing"])
+def _verbs(clauses: Sequence[list[str]], counts: Counter[str]) -> set[str]:
+    opening = Counter(word for clause in clauses for before, word in pairwise(clause) if before in _PHRASE_OPENERS)
+    return {word for word in counts if _is_verb(word, counts, opening)}
 
 
-def _clauses(captions: Captions) -> list[list[str]]:
-    texts = (text for told in captions for text in ([told] if isinstance(told, str) else told or ()))
-    return [words(part) for text in texts for part in _CLAUSE.split(text)]
+def _is_verb(word: str, counts: Counter[str], opening: Counter[str]) -> bool:
+    """Whether a word, with its singular, hardly ever begins a phrase, or is more frequent with -ing."""
+    both = {word, singular(word, counts)}
+    seldom_opens = sum(opening[w] for w in both) < 0.04 * sum(counts[w] for w in both)
+    return seldom_opens or _count_ing_form(word, counts) > counts[word]
 
 
-def _pairs(run: Sequence[str]) -> Iterable[tuple[str, str]]:
-    return pairwise(run)
+def _count_ing_form(word: str, counts: Counter[str]) -> int:
+    """How often the -ing form of a word occurs: walking, riding, sitting."""
+    other = word[:-1] if word.endswith("e") else word + word[-1]
+    return max(counts[word + "ing"], counts[other + "ing"])
 
 
-def _runs(clause: list[str], verbs: set[str]) -> Iterable[list[str]]:
-    """The noun phrases of a clause, without what opens them."""
-    run: list[str] | None = None
+def _noun_phrases(clause: list[str], verbs: set[str]) -> Iterable[list[str]]:
+    """The noun phrases of a clause, without the words that open them."""
+    phrase: list[str] | None = None
     for before, word in zip(["", *clause], clause, strict=False):
-        doing = word.endswith("ing") and len(word) > 4 and before not in _DETERMINERS
-        if word in _FUNCTION or word in verbs or doing:
-            if run:
-                yield run
-            run = None
-        elif before in _OPENS:
-            run = [word]
-        elif run is not None:
-            run.append(word)
-    if run:
-        yield run
+        ing_form = word.endswith("ing") and len(word) > 4 and before not in _DETERMINERS
+        if word in _FUNCTION_WORDS or word in verbs or ing_form:
+            if phrase:
+                yield phrase
+            phrase = None
+        elif before in _PHRASE_OPENERS:
+            phrase = [word]
+        elif phrase is not None:
+            phrase.append(word)
+    if phrase:
+        yield phrase
+
+
+def _nouns(
+    phrases: Sequence[list[str]], clauses: Sequence[list[str]], counts: Counter[str], verbs: set[str]
+) -> set[str]:
+    last = Counter(phrase[-1] for phrase in phrases)
+    before_of = Counter(word for clause in clauses for word, after in pairwise(clause) if after == "of")
+    ends_phrases = {w for w, n in last.items() if n >= 0.5 * counts[w] and before_of[w] < 0.5 * counts[w]}
+    words = {w for w in ends_phrases if len(w) > 2 and not w.isdigit()}
+    return {w for w in words if singular(w, counts) not in verbs}
+
+
+def _concept_counts(phrases: Sequence[list[str]], nouns: set[str], counts: Counter[str]) -> Counter[str]:
+    """How often each noun and each pair of neighbouring nouns occurs, plurals counted for their singular."""
+    frequency: Counter[str] = Counter()
+    for noun in nouns:
+        frequency[singular(noun, counts)] += counts[noun]
+    for phrase in phrases:
+        for head, tail in pairwise(phrase):
+            if head in nouns and tail in nouns:
+                frequency[f"{head} {singular(tail, counts)}"] += 1
+    return frequency

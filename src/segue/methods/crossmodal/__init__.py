@@ -1,1 +1,1 @@
-"""Caption <-> layout synthesis, both ways in one set of weights; see `model`."""
+"""Captions to layouts and layouts to captions, with one set of weights; see `model`."""

@@ -1,4 +1,4 @@
-"""A trained pair of quantiser and streams, with what is needed to use it, as one checkpoint folder."""
+"""The checkpoint folder of the joint model and its quantiser: config.json, model.safetensors and tokenizer.json."""
 
 from __future__ import annotations
 
@@ -8,70 +8,72 @@ from pathlib import Path
 from typing import Any
 
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import dataclass_from_json, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import dataclass_from_json, fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import CrossModal, build_crossmodal
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
-from segue.types import InputError
 
-METHOD = "crossmodal"
+METHOD, QUANTISER = "crossmodal", "layout-vq"
 
 
 @dataclass(frozen=True)
-class Saved:
-    """classes: names of the layouts' classes, in order. about: recipe, data, scores."""
+class CrossModalCheckpoint:
+    """A trained model with what is needed to use it.
+
+    Attributes:
+        model: of captions and layout tokens.
+        quantiser: of layouts.
+        tokenizer: of captions.
+        classes: names of the layouts' classes, in order.
+        about: recipe and settings of the training.
+    """
 
     model: CrossModal
-    vq: LayoutVQ
-    words: CaptionTokenizer
+    quantiser: LayoutVQ
+    tokenizer: CaptionTokenizer
     classes: tuple[str, ...]
     about: dict[str, Any]
 
 
-def save(saved: Saved, folder: Path, *, half: bool = False) -> None:
-    """Write a checkpoint folder, atomically. half: store the weights as float16, in half the space."""
-    parts = {"model": saved.model, "vq": saved.vq}
+def save_crossmodal(checkpoint: CrossModalCheckpoint, folder: Path, *, half: bool = False) -> None:
+    """Write a checkpoint folder atomically. half: store the weights as float16, in half the space."""
+    parts = {"model": checkpoint.model, "quantiser": checkpoint.quantiser}
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
     config = {
         "method": METHOD,
-        "config": asdict(saved.model.config),
-        "vq": asdict(saved.vq.config),
-        "classes": list(saved.classes),
-        "about": saved.about,
+        "model": asdict(checkpoint.model.config),
+        "quantiser": asdict(checkpoint.quantiser.config),
+        "classes": list(checkpoint.classes),
+        "about": checkpoint.about,
     }
     with tempfile.TemporaryDirectory() as extra:
-        saved.words.save(Path(extra))
+        checkpoint.tokenizer.save(Path(extra))
         write_checkpoint(folder, config, tensors, Path(extra), half=half)
 
 
-def restore(folder: Path) -> Saved:
-    """Build the model of a checkpoint folder again, ready to use."""
-    config = read_config(folder, [METHOD])
+def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
+    """Read what `save_crossmodal` wrote; the networks in eval mode, their weights in float32.
+
+    Raises InputError when a file is missing, unreadable, or doesn't fit the others.
+    """
+    config = read_config(folder, [METHOD], ["model", "quantiser", "classes"])
     tensors = read_tensors(folder)
-    try:
-        model = build_crossmodal(dataclass_from_json(CrossModalConfig, config["config"], folder))
-        vq = LayoutVQ(dataclass_from_json(VQConfig, config["vq"], folder))
-        for name, part in (("model", model), ("vq", vq)):
-            part.load_state_dict(
-                {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            )
-    except (TypeError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{folder}: config.json and the weights don't belong together ({reason}); copy the checkpoint again"
-        ) from error
-    return Saved(
-        model.eval(), vq.eval(), CaptionTokenizer.load(folder), tuple(config["classes"]), config.get("about", {})
-    )
+    model = build_crossmodal(dataclass_from_json(CrossModalConfig, config["model"], folder))
+    quantiser = LayoutVQ(dataclass_from_json(VQConfig, config["quantiser"], folder))
+    for name, part in (("model.", model), ("quantiser.", quantiser)):
+        fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
+    tokenizer, classes = CaptionTokenizer.load(folder), tuple(config["classes"])
+    return CrossModalCheckpoint(model.eval(), quantiser.eval(), tokenizer, classes, config.get("about", {}))
 
 
-def save_vq(vq: Any, folder: Path) -> None:
+def save_quantiser(quantiser: Any, folder: Path) -> None:
     """Write a quantiser by itself, as its own training does."""
-    write_checkpoint(folder, {"method": "layout-vq", "config": asdict(vq.config)}, vq.state_dict())
+    write_checkpoint(folder, {"method": QUANTISER, "config": asdict(quantiser.config)}, quantiser.state_dict())
 
 
-def restore_vq(folder: Path) -> LayoutVQ:
-    """Read a quantiser that `save_vq` wrote."""
-    vq = LayoutVQ(dataclass_from_json(VQConfig, read_config(folder, ["layout-vq"])["config"], folder))
-    vq.load_state_dict(read_tensors(folder))
-    return vq.eval()
+def load_quantiser(folder: Path) -> LayoutVQ:
+    """Read a quantiser that `save_quantiser` wrote. Raises InputError when there is none."""
+    config = read_config(folder, [QUANTISER], ["config"])
+    quantiser = LayoutVQ(dataclass_from_json(VQConfig, config["config"], folder))
+    fill_module(quantiser, read_tensors(folder), folder)
+    return quantiser.eval()

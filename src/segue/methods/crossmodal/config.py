@@ -1,4 +1,4 @@
-"""The settings of the joint caption and layout model."""
+"""The configuration of the joint caption and layout model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,29 @@ from segue.types import InputError
 
 @dataclass(frozen=True)
 class CrossModalConfig:
-    """codes: of the layout tokens; grid: (h, w) of a training layout; patch: pixels that a cell spans.
+    """The model's shape and its losses.
 
-    vocabulary, max_words: of the captions, with their start and end, which may be one token. attention: "shared" or
-    "separate" weights.
-    align: whether L_align counts. loss_weights: mask, text, align. drop_image, drop_caption: shares of the examples
-    that train without. norms: "pre", or "post" for the words, as BERT has them.
+    Raises InputError for a width that is not a multiple of 4 and of the heads.
+
+    Attributes:
+        codes: how many codes a layout token may have.
+        grid: (h, w), layout tokens of a training layout.
+        patch: pixels that a layout token spans.
+        vocabulary: tokens of the captions, with start and end, which may be the same token.
+        max_words: the most tokens of a caption, with start and end.
+        width: channels of both streams.
+        heads: of their attention.
+        depth: layers of each stream.
+        attention: "shared", one set of cross-attention weights for both directions, or "separate".
+        align: whether L_align counts.
+        loss_weights: of the terms mask, text and align.
+        drop_image: share of the training examples whose image is left out.
+        drop_caption: share of the training examples whose caption is left out.
+        norms: "pre", or "post" for the word stream, as in BERT.
+        epsilon: of the layer norms.
+        pad: id of the padding token.
+        start: id of the start token.
+        end: id of the end token.
     """
 
     codes: int

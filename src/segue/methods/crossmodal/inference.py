@@ -1,4 +1,4 @@
-"""Layouts and captions out of a trained model: parallel drawing in a few steps, and the heat maps of its words."""
+"""Inference with a trained model: parallel drawing of layouts, captioning of layouts, and attention maps of words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from segue.methods.crossmodal.layers import EncodedStream, KeysValues, project_memory
 from segue.methods.crossmodal.model import CrossModal
-from segue.methods.crossmodal.streams import Given, KeysValues, cross_keys
 from segue.nn.stopping import stop_point
 
 
@@ -27,93 +27,97 @@ def draw_codes(
     guidance: float = 1.0,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Codes (B, h, w) for captions ids (B, T); one seed an example, and nothing else is random.
+    """Codes (B, h, w) int64 for captions ids (B, T); a pure function of the arguments.
 
-    image: (B, 3, h * patch, w * patch). fixed: (B, h, w) codes to keep, -1 where the model draws. steps: of parallel
-    decoding. guidance: s in l_empty + s (l_caption - l_empty); 1 is none. temperature: of a cell's draw; 0 always takes
-    the most probable code, and the small things that a caption names get lost.
+    seeds: one for each example. image: (B, 3, h * patch, w * patch) in [-1, 1]. fixed: (B, h, w) codes to keep, -1
+    where the model draws. steps: of parallel decoding. guidance: s in l_empty + s (l_caption - l_empty), 1 for none.
+    temperature: of a cell's draw; 0 always takes the most probable code, and small objects that a caption names get
+    lost.
 
-    As MaskGIT, each step draws some of the blank cells and leaves cos(pi/2 (i+1)/steps) of them blank, but the cells
-    come in a random order: its order, the surest first, draws sky and grass until no place is left for a dog.
+    As in MaskGIT, each step draws some of the masked cells and leaves a share of cos(pi/2 (i+1)/steps) of them masked.
+    But the cells come in a random order: MaskGIT's, the most confident first, draws sky and grass until no place is
+    left for a dog.
     """
-    blank = model.cells.blank
-    codes = torch.full((len(ids), *grid), blank, device=ids.device)
+    mask_code = model.cell_embedding.mask_code
+    codes = torch.full((len(ids), *grid), mask_code, device=ids.device)
     if fixed is not None:
         codes = torch.where(fixed >= 0, fixed, codes)
-    caption, empty = model.read(ids), model.read(model.nothing(ids))
-    keys, empty_keys = cross_keys(model.words_to_cells, caption), cross_keys(model.words_to_cells, empty)
-    drawers = [torch.Generator().manual_seed(seed) for seed in seeds]
-    to_draw = codes == blank
-    turn = _uniform(grid, drawers).to(codes.device).masked_fill(~to_draw, -1)
-    turn = turn.flatten(1).argsort(1).argsort(1).view(codes.shape)  # what is fixed comes first
+    captions, empty = model.encode_captions(ids), model.encode_captions(model.null_captions(ids))
+    memory, empty_memory = project_memory(model.cross_attention, captions), project_memory(model.cross_attention, empty)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    to_draw = codes == mask_code
+    order = _uniform(grid, generators).to(codes.device).masked_fill(~to_draw, -1)
+    order = order.flatten(1).argsort(1).argsort(1).view(codes.shape)  # fixed cells come first
     for step in range(steps):
         stop_point()
-        logits = model.code_logits(codes, image, None, caption, keys).float()
+        logits = model.code_logits(codes, image, None, captions, memory).float()
         if guidance != 1:
-            free = model.code_logits(codes, image, None, empty, empty_keys).float()
-            logits = free + guidance * (logits - free)
-        noise = -torch.log(-torch.log(_uniform(logits.shape[1:], drawers)))  # Gumbel's: its largest is a draw
+            unconditional = model.code_logits(codes, image, None, empty, empty_memory).float()
+            logits = unconditional + guidance * (logits - unconditional)
+        noise = -torch.log(-torch.log(_uniform(logits.shape[1:], generators)))  # the Gumbel-max trick draws a code
         drawn = (logits + temperature * noise.to(logits)).argmax(-1).view(codes.shape)
-        left = cos(pi / 2 * (step + 1) / steps) if step + 1 < steps else 0
-        later = (to_draw.flatten(1).sum(1) * left).long()[:, None, None]
-        now = (codes == blank) & (turn < turn[0].numel() - later)
+        share = cos(pi / 2 * (step + 1) / steps) if step + 1 < steps else 0
+        still_masked = (to_draw.flatten(1).sum(1) * share).long()[:, None, None]
+        now = (codes == mask_code) & (order < order[0].numel() - still_masked)
         codes = torch.where(now, drawn, codes)
     return codes
 
 
-def _uniform(shape: Sequence[int], drawers: list[torch.Generator]) -> Tensor:
-    """(B, *shape) numbers in (0, 1), each example's from its own generator."""
-    drawn = [torch.rand(*shape, generator=drawer) for drawer in drawers]
+def _uniform(shape: Sequence[int], generators: list[torch.Generator]) -> Tensor:
+    """(B, *shape) numbers in (0, 1), those of each example from its own generator."""
+    drawn = [torch.rand(*shape, generator=generator) for generator in generators]
     return torch.stack(drawn).clamp(1e-9, 1 - 1e-7)
 
 
 @torch.inference_mode()
-def word_maps(model: CrossModal, codes: Tensor, ids: Tensor, image: Tensor | None = None) -> Tensor:
-    """(B, T, h, w): how much each cell of finished codes looks at each word, the mean of the later half of the layers.
+def word_attention_maps(model: CrossModal, codes: Tensor, ids: Tensor, image: Tensor | None = None) -> Tensor:
+    """(B, T, h, w): cross-attention of each cell of finished codes to each word, mean over the second half of layers.
 
     Each cell's weights sum to 1 over the words.
     """
-    caption = model.read(ids)
-    keys: list[KeysValues] = cross_keys(model.words_to_cells, caption)
-    x, maps = model.cells(codes, image), []
+    captions = model.encode_captions(ids)
+    memory = project_memory(model.cross_attention, captions)
+    x, maps = model.cell_embedding(codes, image), []
     for i, layer in enumerate(model.cell_stream.layers):
-        x, _ = layer.own(x, None, False, None)
-        cross = model.words_to_cells[i]
-        maps.append(cross.weights(layer.norm_cross(x), keys[i], caption.real))
-        x = layer.think(layer.other(x, cross, keys[i], caption.real))
+        x, _ = layer.self_attention(x, None, False, None)
+        cross = model.cross_attention[i]
+        maps.append(cross.weights(layer.norm_cross(x), memory[i], captions.mask))
+        x = layer.feed_forward(layer.cross_attention(x, cross, memory[i], captions.mask))
     later = torch.stack(maps[len(maps) // 2 :]).mean(0)
-    return later.transpose(1, 2).unflatten(2, codes.shape[1:])
+    return torch.unflatten(later.transpose(1, 2), 2, codes.shape[1:])
 
 
-class Telling(NamedTuple):
-    """What telling remembers, R rows: each layer's keys and values of the layout and of the words so far."""
+class CaptionCache(NamedTuple):
+    """The cache of captioning, R rows: each layer's keys and values of the layout and of the words so far."""
 
     layout: list[KeysValues]
-    real: Tensor
+    mask: Tensor
     past: list[KeysValues] | None
 
-    def select(self, rows: Tensor) -> Telling:
-        """The rows (R,) int64, in that order; a row may be named twice or not at all."""
-        chosen = [[(k[rows], v[rows]) for k, v in part] for part in (self.layout, self.past or [])]
-        return Telling(chosen[0], self.real[rows], chosen[1] or None)
+    def select(self, rows: Tensor) -> CaptionCache:
+        """The rows (R',) int64, in that order; a row may be named twice or not at all."""
+        layout, past = ([(k[rows], v[rows]) for k, v in part] for part in (self.layout, self.past or []))
+        return CaptionCache(layout, self.mask[rows], past or None)
 
 
-def start_telling(model: CrossModal, layout: Given) -> tuple[Tensor, Telling]:
-    """The logits (B, V) of the first word, and what goes on from there (`segue.nn.decoding`)."""
-    start = torch.full((len(layout.real),), model.config.start, device=layout.real.device)
-    return tell_on(model, start, Telling(cross_keys(model.cells_to_words, layout), layout.real, None))
+def start_caption(model: CrossModal, layouts: EncodedStream) -> tuple[Tensor, CaptionCache]:
+    """The logits (B, V) of the first word, and the cache for `continue_caption` (see `segue.nn.decoding`)."""
+    start = torch.full((len(layouts.mask),), model.config.start, device=layouts.mask.device)
+    cache = CaptionCache(project_memory(model.word_cross_attention, layouts), layouts.mask, None)
+    return continue_caption(model, start, cache)
+
+
+def continue_caption(model: CrossModal, tokens: Tensor, cache: CaptionCache) -> tuple[Tensor, CaptionCache]:
+    """tokens: (R,) int64, the last of each row. Returns the logits (R, V) of the next one, and the extended cache."""
+    logits, past = model.word_logits(tokens[:, None], cache.layout, cache.mask, cache.past)
+    return logits[:, -1], cache._replace(past=past)
 
 
 @torch.inference_mode()
 def log_likelihood(model: CrossModal, ids: Tensor, codes: Tensor, image: Tensor | None = None) -> Tensor:
-    """(B,): log-probability that captions ids (B, T) are told from layouts codes (B, h, w), the sum over the words."""
-    layout = model.look(codes, image)
-    logits, _ = model.word_logits(ids[:, :-1], cross_keys(model.cells_to_words, layout), layout.real)
+    """(B,): log-probability of the captions ids (B, T) given layouts codes (B, h, w), summed over the words."""
+    layouts = model.encode_layouts(codes, image)
+    memory = project_memory(model.word_cross_attention, layouts)
+    logits, _ = model.word_logits(ids[:, :-1], memory, layouts.mask)
     each = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
     return (each * (ids[:, 1:] != model.config.pad)).sum(1)
-
-
-def tell_on(model: CrossModal, words: Tensor, told: Telling) -> tuple[Tensor, Telling]:
-    """words: (R,), the last of each row. Returns the logits (R, V) of the next word, and the lengthened past."""
-    logits, past = model.word_logits(words[:, None], told.layout, told.real, told.past)
-    return logits[:, -1], told._replace(past=past)

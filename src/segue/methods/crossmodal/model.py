@@ -1,17 +1,17 @@
-"""Draw the layout of a sentence, and tell a layout in words: one set of weights, both ways.
+"""Captions to layouts and layouts to captions: one set of weights for both directions.
 
 Paper: S. Sahoo et al., "Cross-Modal Synthesis: Generating Semantic Segmentation Masks from Image Captions and
 Vice-Versa using Multi-Modal Transformers". It names a dual-stream transformer with shared cross-modal attention, the
-loss .6 mask + .3 text + .1 align, 512 x 512 layouts, ViT-B/16 and BERT; the rest stands open, and is ours:
+loss .6 mask + .3 text + .1 align, 512 x 512 layouts, ViT-B/16 and BERT. It leaves the rest open; our choices are:
 
-- A layout is a grid of discrete tokens (`vq`); it is drawn by masked prediction, all cells in a few steps (MaskGIT,
-  Chang et al. 2022), and told word by word. "HubMixin" means that the very same attention weights carry words to cells
-  and cells to words.
-- The stream that is given runs by itself, the one that is made attends to it (`streams`).
-- A picture, where there is one, joins the cells' embeddings: its patches lie on the layout's grid. Dropping it, and the
-  caption, for some examples in training makes one set of weights serve `caption`, `caption+image`, `mask` and
-  `mask+image`, and allows guidance.
-- L_align is 1 - cos of the pooled streams, as the paper has it. Nothing in it holds different captions apart.
+- A layout is a grid of discrete tokens (`vq`). It is drawn by masked prediction, all cells in a few steps (MaskGIT,
+  Chang et al. 2022), and captioned token by token. "Shared" means that the same cross-attention weights serve both
+  directions.
+- The conditioning stream is encoded by itself, the generated one attends to it (`layers`).
+- An image, where there is one, is added to the cells' embeddings: its patches lie on the layout's grid. Dropping it,
+  and the caption, for some examples in training makes one set of weights serve the conditions `caption`,
+  `caption+image`, `mask` and `mask+image`, and allows classifier-free guidance.
+- L_align is 1 - cos of the pooled streams, as in the paper. Nothing in it keeps different captions apart.
 Not verified: the paper's figures. A caption can't fix positions, so its caption-only mIoU can't be what the name says.
 
 B examples, T words, N = h x w cells (row-major), C channels, K codes.
@@ -27,24 +27,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.methods.crossmodal.config import CrossModalConfig
-from segue.methods.crossmodal.streams import Attention, Given, KeysValues, Stream, cross_keys
-from segue.nn.positions import sine_positions, sines
+from segue.methods.crossmodal.layers import Attention, EncodedStream, KeysValues, Stream, project_memory
+from segue.nn.positions import sine_positions, sine_positions_1d
 
-# Of fresh embeddings and positions. At the usual .02 the first layer's output drowns which token it was, and where.
-SCALE = 0.5
+# Of fresh token and position embeddings. At the usual .02 the first layer's output would drown both.
+EMBEDDING_SCALE = 0.5
 
 
 def build_crossmodal(config: CrossModalConfig) -> CrossModal:
-    """The whole model, put together here."""
+    """The whole model."""
     c = config
     return CrossModal(
         config=config,
-        words=Words(config),
-        cells=Cells(config),
+        word_embedding=WordEmbedding(config),
+        cell_embedding=CellEmbedding(config),
         word_stream=Stream(c.width, c.heads, c.depth, post_norm=c.norms == "post", epsilon=c.epsilon),
         cell_stream=Stream(c.width, c.heads, c.depth, epsilon=c.epsilon),
-        words_to_cells=_attentions(config),
-        own_cells_to_words=_attentions(config) if c.attention == "separate" else None,
+        cross_attention=_attentions(config),
+        separate_word_cross_attention=_attentions(config) if c.attention == "separate" else None,
         code_head=nn.Sequential(
             nn.Linear(c.width, c.width), nn.GELU(), nn.LayerNorm(c.width), nn.Linear(c.width, c.codes)
         ),
@@ -53,45 +53,46 @@ def build_crossmodal(config: CrossModalConfig) -> CrossModal:
 
 
 def _attentions(config: CrossModalConfig) -> Sequence[Attention]:
-    made = [Attention(config.width, config.heads) for _ in range(config.depth)]
-    return cast(Sequence[Attention], nn.ModuleList(made))
+    layers = [Attention(config.width, config.heads) for _ in range(config.depth)]
+    return cast(Sequence[Attention], nn.ModuleList(layers))
 
 
-class Words(nn.Module):
-    """(B, T) word ids -> (B, T, C)."""
+class WordEmbedding(nn.Module):
+    """(B, T) token ids -> (B, T, C), with learned positions."""
 
     def __init__(self, config: CrossModalConfig) -> None:
         super().__init__()
         self.embed = nn.Embedding(config.vocabulary, config.width)
-        self.position = nn.Parameter(SCALE * sines(config.max_words, config.width))
-        nn.init.normal_(self.embed.weight, std=SCALE)
+        self.position = nn.Parameter(EMBEDDING_SCALE * sine_positions_1d(config.max_words, config.width))
+        nn.init.normal_(self.embed.weight, std=EMBEDDING_SCALE)
 
     def forward(self, ids: Tensor, first: int = 0) -> Tensor:
         """first: the position of ids[:, 0]."""
-        return self.embed(ids) + self.position[first : first + ids.shape[1]]
+        embedded: Tensor = self.embed(ids) + self.position[first : first + ids.shape[1]]
+        return embedded
 
 
-class Cells(nn.Module):
-    """(B, h, w) codes, and a picture where there is one, -> (B, N, C). The code K means "not drawn yet"."""
+class CellEmbedding(nn.Module):
+    """(B, h, w) codes, and an image where there is one, -> (B, N, C). The code K is the mask token: "not drawn yet"."""
 
     def __init__(self, config: CrossModalConfig) -> None:
         super().__init__()
-        self.blank = config.codes
+        self.mask_code = config.codes
         self.embed = nn.Embedding(config.codes + 1, config.width)
-        places = sine_positions(*config.grid, config.width)
-        self.position = nn.Parameter(SCALE * places.T.unflatten(1, config.grid))
-        self.see = nn.Conv2d(3, config.width, config.patch, config.patch)
-        self.unseen = nn.Parameter(torch.zeros(config.width))  # stands for the picture when there is none
-        nn.init.normal_(self.embed.weight, std=SCALE)
+        positions = sine_positions(*config.grid, config.width)
+        self.position = nn.Parameter(EMBEDDING_SCALE * torch.unflatten(positions.T, 1, config.grid))
+        self.patch_embedding = nn.Conv2d(3, config.width, config.patch, config.patch)
+        self.null_image = nn.Parameter(torch.zeros(config.width))  # takes the place of the image when there is none
+        nn.init.normal_(self.embed.weight, std=EMBEDDING_SCALE)
 
-    def forward(self, codes: Tensor, image: Tensor | None, seen: Tensor | None = None) -> Tensor:
-        """codes: (B, h, w). image: (B, 3, h * patch, w * patch). seen: (B,) bool, False where the image is left out."""
-        x = self.embed(codes) + self._positions(codes.shape[1:]).permute(1, 2, 0)
-        look = self.unseen.expand_as(x)
+    def forward(self, codes: Tensor, image: Tensor | None, use_image: Tensor | None = None) -> Tensor:
+        """codes: (B, h, w) int64. image: (B, 3, h * patch, w * patch) in [-1, 1]. use_image: (B,) bool."""
+        x: Tensor = self.embed(codes) + self._positions(codes.shape[1:]).permute(1, 2, 0)
+        patches = self.null_image.expand_as(x)
         if image is not None:
-            patches = self.see(image).permute(0, 2, 3, 1)
-            look = patches if seen is None else torch.where(seen[:, None, None, None], patches, look)
-        return (x + look).flatten(1, 2)
+            embedded = self.patch_embedding(image).permute(0, 2, 3, 1)
+            patches = embedded if use_image is None else torch.where(use_image[:, None, None, None], embedded, patches)
+        return (x + patches).flatten(1, 2)
 
     def _positions(self, grid: torch.Size) -> Tensor:
         if grid == self.position.shape[1:]:
@@ -100,66 +101,82 @@ class Cells(nn.Module):
 
 
 class CrossModal(nn.Module):
-    """See `build_crossmodal`."""
+    """See `build_crossmodal`. cross_attention: the cells' attention to words, and with "shared" the words' to cells."""
 
     def __init__(
         self,
+        *,
         config: CrossModalConfig,
-        words: Words,
-        cells: Cells,
+        word_embedding: WordEmbedding,
+        cell_embedding: CellEmbedding,
         word_stream: Stream,
         cell_stream: Stream,
-        words_to_cells: Sequence[Attention],
-        own_cells_to_words: Sequence[Attention] | None,
+        cross_attention: Sequence[Attention],
+        separate_word_cross_attention: Sequence[Attention] | None,
         code_head: nn.Sequential,
         word_head: nn.Linear,
     ) -> None:
         super().__init__()
-        self.config, self.words, self.cells = config, words, cells
+        self.config = config
+        self.word_embedding, self.cell_embedding = word_embedding, cell_embedding
         self.word_stream, self.cell_stream = word_stream, cell_stream
-        self.words_to_cells, self.own_cells_to_words = words_to_cells, own_cells_to_words
+        self.cross_attention, self.separate_word_cross_attention = cross_attention, separate_word_cross_attention
         self.code_head, self.word_head = code_head, word_head
 
     @property
-    def cells_to_words(self) -> Sequence[Attention]:
-        """The attention that carries cells to words: with "shared" the very one that carries words to cells."""
-        return self.words_to_cells if self.own_cells_to_words is None else self.own_cells_to_words
+    def word_cross_attention(self) -> Sequence[Attention]:
+        """The words' attention to cells, a layer each: `cross_attention` itself unless it is separate."""
+        separate = self.separate_word_cross_attention
+        return self.cross_attention if separate is None else separate
 
-    # --- what is given
+    # --- the conditioning stream
 
-    def read(self, ids: Tensor) -> Given:
-        """Captions (B, T), from start to end and then padded."""
-        real = ids != self.config.pad
-        return self.word_stream.give(self.words(ids), real)
+    def encode_captions(self, ids: Tensor) -> EncodedStream:
+        """Captions (B, T) int64, from start to end and then padded."""
+        return self.word_stream.encode(self.word_embedding(ids), ids != self.config.pad)
 
-    def look(self, codes: Tensor, image: Tensor | None = None, seen: Tensor | None = None) -> Given:
-        """Layout tokens (B, h, w), with the picture (B, 3, H, W) where there is one."""
-        x = self.cells(codes, image, seen)
-        return self.cell_stream.give(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
+    def encode_layouts(
+        self, codes: Tensor, image: Tensor | None = None, use_image: Tensor | None = None
+    ) -> EncodedStream:
+        """Layout tokens (B, h, w) int64, with the image (B, 3, H, W) where there is one; see `CellEmbedding`."""
+        x = self.cell_embedding(codes, image, use_image)
+        return self.cell_stream.encode(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
 
-    # --- what is made
+    # --- the generated stream
 
     def code_logits(
-        self, codes: Tensor, image: Tensor | None, seen: Tensor | None, caption: Given, keys: list[KeysValues]
+        self,
+        codes: Tensor,
+        image: Tensor | None,
+        use_image: Tensor | None,
+        captions: EncodedStream,
+        memory: list[KeysValues],
     ) -> Tensor:
-        """(B, N, K) for every cell of half-drawn codes (B, h, w), under a caption and its `cross_keys`."""
-        return self.code_head(self._cell_states(codes, image, seen, caption, keys))
+        """(B, N, K) for every cell of half-drawn codes (B, h, w), given captions and their `project_memory`."""
+        logits: Tensor = self.code_head(self._cell_states(codes, image, use_image, captions, memory))
+        return logits
 
     def _cell_states(
-        self, codes: Tensor, image: Tensor | None, seen: Tensor | None, caption: Given, keys: list[KeysValues]
+        self,
+        codes: Tensor,
+        image: Tensor | None,
+        use_image: Tensor | None,
+        captions: EncodedStream,
+        memory: list[KeysValues],
     ) -> Tensor:
-        return self.cell_stream.make(self.cells(codes, image, seen), self.words_to_cells, keys, caption.real)[0]
+        x = self.cell_embedding(codes, image, use_image)
+        return self.cell_stream.decode(x, self.cross_attention, memory, captions.mask)[0]
 
     def word_logits(
-        self, ids: Tensor, keys: list[KeysValues], real: Tensor, past: list[KeysValues] | None = None
+        self, ids: Tensor, memory: list[KeysValues], mask: Tensor, past: list[KeysValues] | None = None
     ) -> tuple[Tensor, list[KeysValues]]:
-        """(B, T, V) for the word after each of ids (B, T), and the past of all words so far.
+        """(B, T, V) for the token after each of ids (B, T), and each layer's keys and values of all tokens so far.
 
-        keys: of the layout's `cross_keys`. real: (B, N) bool, the layout's. With a past, T is 1.
+        memory: of the layout's `project_memory`. mask: (B, N) bool, the layout's. With a past, T is 1.
         """
         first = past[0][0].shape[2] if past else 0
-        x = self.words(ids, first)
-        x, past = self.word_stream.make(x, self.cells_to_words, keys, real, causal=True, past=past)
+        x = self.word_embedding(ids, first)
+        x, past = self.word_stream.decode(x, self.word_cross_attention, memory, mask, causal=True, past=past)
         return self.word_head(x), past
 
     # --- training
@@ -167,61 +184,62 @@ class CrossModal(nn.Module):
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: codes (B, h, w), ids (R, T), image (B, 3, H, W) or None, seed [B]. Returns "loss" and its terms.
 
-        ids: the captions to tell, R / B of every layout, one layout's after the other. asked (B, T): the captions to
-        draw from, ids unless given.
+        ids: the captions to generate, R / B of every layout, one layout's after the other. prompts (B, T): the captions
+        to draw from, ids unless given.
         """
         codes, ids, image = batch["codes"], batch["ids"], batch.get("image")
-        asked = batch.get("asked", ids)
-        draw = torch.stack(
+        prompts = batch.get("prompts", ids)
+        random = torch.stack(
             [torch.rand(4 + codes[0].numel(), generator=torch.Generator().manual_seed(s)) for s in batch["seed"]]
         )
-        draw = draw.to(codes.device)
-        seen = draw[:, 0] >= self.config.drop_image
-        silent = draw[:, 1] < self.config.drop_caption
-        caption = self.read(torch.where(silent[:, None], self.nothing(asked), asked))
-        layout = self.look(codes, image, seen)
+        random = random.to(codes.device)
+        use_image = random[:, 0] >= self.config.drop_image
+        dropped = random[:, 1] < self.config.drop_caption
+        captions = self.encode_captions(torch.where(dropped[:, None], self.null_captions(prompts), prompts))
+        layouts = self.encode_layouts(codes, image, use_image)
         terms = {
-            "mask": self._mask_loss(codes, image, draw, caption),
-            "text": self._text_loss(ids, layout),
+            "mask": self._mask_loss(codes, image, random, captions),
+            "text": self._text_loss(ids, layouts),
         }
         if self.config.align:
-            terms["align"] = self._align_loss(caption, layout, ~silent)
+            terms["align"] = self._align_loss(captions, layouts, ~dropped)
         weights = dict(zip(("mask", "text", "align"), self.config.loss_weights, strict=True))
         terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return terms
 
-    def nothing(self, ids: Tensor) -> Tensor:
-        """The empty caption: start, end."""
+    def null_captions(self, ids: Tensor) -> Tensor:
+        """Empty captions of the shape of ids (B, T): start, end, padding."""
         empty = torch.full_like(ids, self.config.pad)
         empty[:, 0], empty[:, 1] = self.config.start, self.config.end
         return empty
 
-    def _mask_loss(self, codes: Tensor, image: Tensor | None, draw: Tensor, caption: Given) -> Tensor:
-        """Cross-entropy of the cells that a random share, cos(pi/2 u), left blank."""
-        seen = draw[:, 2] >= self.config.drop_image
-        share = (torch.pi / 2 * draw[:, 3]).cos()
-        noise = draw[:, 4:].view(codes.shape)
+    def _mask_loss(self, codes: Tensor, image: Tensor | None, random: Tensor, captions: EncodedStream) -> Tensor:
+        """Cross-entropy of the masked cells: a random share of them, cos(pi/2 u)."""
+        use_image = random[:, 2] >= self.config.drop_image
+        share = (torch.pi / 2 * random[:, 3]).cos()
+        noise = random[:, 4:].view(codes.shape)
         rank = noise.flatten(1).argsort(1).argsort(1).view(codes.shape)
-        blank = rank < (share * codes[0].numel()).ceil().clamp_min(1)[:, None, None]
-        keys = cross_keys(self.words_to_cells, caption)
-        states = self._cell_states(codes.masked_fill(blank, self.cells.blank), image, seen, caption, keys)
-        error = F.cross_entropy(self.code_head(states[blank.flatten(1)]).float(), codes[blank], reduction="none")
-        counts = blank.flatten(1).sum(1)
+        masked = rank < (share * codes[0].numel()).ceil().clamp_min(1)[:, None, None]
+        memory = project_memory(self.cross_attention, captions)
+        inputs = codes.masked_fill(masked, self.cell_embedding.mask_code)
+        states = self._cell_states(inputs, image, use_image, captions, memory)
+        error = F.cross_entropy(self.code_head(states[masked.flatten(1)]).float(), codes[masked], reduction="none")
+        counts = masked.flatten(1).sum(1)
         return (error / counts.repeat_interleave(counts)).sum() / len(codes)
 
-    def _text_loss(self, ids: Tensor, layout: Given) -> Tensor:
-        """Cross-entropy of every word and of the end, given the words before it; a layout is read once for all."""
-        each = len(ids) // len(layout.real)
-        keys = [
+    def _text_loss(self, ids: Tensor, layouts: EncodedStream) -> Tensor:
+        """Cross-entropy of every token and of the end, given those before; one encoded layout serves its captions."""
+        each = len(ids) // len(layouts.mask)
+        memory = [
             (k.repeat_interleave(each, 0), v.repeat_interleave(each, 0))
-            for k, v in cross_keys(self.cells_to_words, layout)
+            for k, v in project_memory(self.word_cross_attention, layouts)
         ]
-        logits, _ = self.word_logits(ids[:, :-1], keys, layout.real.repeat_interleave(each, 0))
+        logits, _ = self.word_logits(ids[:, :-1], memory, layouts.mask.repeat_interleave(each, 0))
         error = F.cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:], reduction="none", label_smoothing=0.1)
         real = ids[:, 1:] != self.config.pad
         return ((error * real).sum(1) / real.sum(1)).mean()
 
-    def _align_loss(self, caption: Given, layout: Given, said: Tensor) -> Tensor:
+    def _align_loss(self, captions: EncodedStream, layouts: EncodedStream, has_caption: Tensor) -> Tensor:
         """1 - cos of the pooled last states, over the examples that have a caption."""
-        distance = 1 - F.cosine_similarity(caption.pooled, layout.pooled)
-        return (distance * said).sum() / said.sum().clamp_min(1)
+        distance = 1 - F.cosine_similarity(captions.pooled, layouts.pooled)
+        return (distance * has_caption).sum() / has_caption.sum().clamp_min(1)

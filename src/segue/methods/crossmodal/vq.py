@@ -1,12 +1,13 @@
-"""Layouts as a few discrete tokens, and back: the first stage of caption <-> layout synthesis.
+"""The layout quantiser: layouts as a small grid of discrete tokens, and back.
 
-The quantiser is finite scalar quantisation (Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", 2023):
-each of a few channels is rounded to a few levels, and a code is their combination. Nothing can collapse, so there is no
-commitment loss, no moving average and no dead code. The encoder sees one cell at a time and the decoder its neighbours
-too: so a cell of sky has one code wherever it lies, which those who predict codes can learn, and edges come out smooth.
+It is finite scalar quantisation (Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", 2023): each of a few
+channels is rounded to a few levels, and a code is their combination. Its codebook can't collapse, so there is no
+commitment loss, no moving average and no dead code. The encoder's receptive field is one cell, so that a cell of sky
+has the same code everywhere, which makes codes easy to predict; the decoder's includes neighbours, so that edges are
+smooth.
 
 B layouts, H x W pixels, h x w = H/f x W/f cells. A layout is an index map, never one-hot: at 171 classes and 512 x 512
-pixels one-hot floats would be 180 MB a picture. For the same reason the loss makes its logits a few rows at a time.
+pixels one-hot floats would take 180 MB a layout. For the same reason the loss computes its logits a few rows at a time.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ from torch.utils.checkpoint import checkpoint
 from segue.types import InputError
 
 UNKNOWN = 255
+BAND_ROWS = 32  # rows of half resolution that are upsampled to full size at a time
 
 
 @dataclass(frozen=True)
 class VQConfig:
-    """classes: how many. factor: pixels a cell is wide and high, a power of two from 4.
+    """classes: how many, 2 to 255. factor: pixels that a cell is wide and high, a power of two from 4.
 
-    levels: into how many each channel of a code is rounded; there are prod(levels) codes.
+    width: channels of the networks. levels: number of levels of each channel of a code; there are prod(levels) codes.
+    Raises InputError for a factor or a number of classes out of its range.
     """
 
     classes: int
@@ -47,7 +50,7 @@ class VQConfig:
 
     @property
     def codes(self) -> int:
-        """How many codes there are."""
+        """The number of codes."""
         return prod(self.levels)
 
 
@@ -56,13 +59,13 @@ def _block(c_in: int, c_out: int) -> nn.Sequential:
 
 
 def decoder_widths(config: VQConfig) -> list[int]:
-    """Channels from the cells' grid up to half resolution: narrow where there are many pixels."""
+    """Channels of `pixel_decoder` from the cells' grid up to half resolution, halved with each doubling of the size."""
     return [max(config.width >> i, 32) for i in range(int(log2(config.factor)))]
 
 
 def pixel_decoder(c_in: int, widths: list[int]) -> nn.Sequential:
     """(B, c_in, h, w) on the cells' grid -> (B, widths[-1], H/2, W/2)."""
-    ups = [_Up(a, b) for a, b in pairwise(widths)]
+    ups = [_Upsample(a, b) for a, b in pairwise(widths)]
     first = nn.Conv2d(c_in, widths[0], 1)
     return nn.Sequential(first, _block(widths[0], widths[0]), _block(widths[0], widths[0]), *ups)
 
@@ -71,7 +74,7 @@ class LayoutVQ(nn.Module):
     """(B, H, W) index maps <-> (B, h, w) codes."""
 
     levels: Tensor
-    places: Tensor
+    strides: Tensor
 
     def __init__(self, config: VQConfig) -> None:
         super().__init__()
@@ -86,28 +89,31 @@ class LayoutVQ(nn.Module):
         self.decoder = pixel_decoder(len(config.levels), widths)
         self.head = nn.Conv2d(widths[-1], config.classes, 1)
         self.register_buffer("levels", torch.tensor(config.levels), persistent=False)
-        places = [prod(config.levels[:i]) for i in range(len(config.levels))]
-        self.register_buffer("places", torch.tensor(places), persistent=False)
+        strides = [prod(config.levels[:i]) for i in range(len(config.levels))]
+        self.register_buffer("strides", torch.tensor(strides), persistent=False)
 
     def quantise(self, z: Tensor) -> Tensor:
-        """(B, D, h, w) -> values in [-1, 1], each of a channel's levels; gradients pass the rounding unchanged."""
-        top = (self.levels - 1)[:, None, None]
-        smooth = z.sigmoid() * top
+        """(B, D, h, w) -> the same shape, values in [-1, 1] rounded to the levels (straight-through gradient)."""
+        highest = (self.levels - 1)[:, None, None]
+        smooth = z.sigmoid() * highest
         rounded = smooth + (smooth.round() - smooth).detach()
-        return 2 * rounded / top - 1
+        return 2 * rounded / highest - 1
 
     def encode(self, layout: Tensor) -> Tensor:
-        """(B, H, W) integer index maps, 255 unknown -> codes (B, h, w) int64. H and W are multiples of the factor."""
+        """(B, H, W) integer index maps, 255 for unknown -> codes (B, h, w) int64.
+
+        Raises InputError when H or W is not a multiple of the factor.
+        """
         return self._codes(self.encoder(self._embedded(layout)))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w) -> layouts (B, H, W) uint8."""
+        """Codes (B, h, w) int64 -> layouts (B, H, W) uint8."""
         features = self._features(self.values(codes))
         return banded_classes(features, self.head)
 
     def values(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w) -> the quantised values (B, D, h, w) that they stand for."""
-        levels = (codes[:, None] // self.places[:, None, None]) % self.levels[:, None, None]
+        """Codes (B, h, w) int64 -> their quantised values (B, D, h, w) in [-1, 1]."""
+        levels = (codes[:, None] // self.strides[:, None, None]) % self.levels[:, None, None]
         return 2 * levels / (self.levels - 1)[:, None, None] - 1
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -120,66 +126,67 @@ class LayoutVQ(nn.Module):
         odd = [side for side in layout.shape[-2:] if side % self.config.factor]
         if odd:
             raise InputError(f"layout: got {tuple(layout.shape)}, expected sides that {self.config.factor} divides")
-        known = layout.long().clamp_max(self.config.classes)  # 255, and nothing else, lies above
-        return self.embed(known).permute(0, 3, 1, 2)
+        classes = layout.long().clamp_max(self.config.classes)  # only 255 is larger than the last class
+        embedded: Tensor = self.embed(classes).permute(0, 3, 1, 2)
+        return embedded
 
     def _codes(self, z: Tensor) -> Tensor:
-        top = (self.levels - 1)[:, None, None]
-        return ((z.sigmoid() * top).round().long() * self.places[:, None, None]).sum(1)
+        highest = (self.levels - 1)[:, None, None]
+        return ((z.sigmoid() * highest).round().long() * self.strides[:, None, None]).sum(1)
 
     def _features(self, values: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, C, H/2, W/2)."""
-        return self.decoder(values.to(self.head.weight.dtype))
+        features: Tensor = self.decoder(values.to(self.head.weight.dtype))
+        return features
 
 
-class _Up(nn.Module):
+class _Upsample(nn.Module):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.block = _block(c_in, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.block(F.interpolate(x, scale_factor=2, mode="nearest"))
-
-
-BAND = 32  # rows of half resolution that are grown to full size at a time
+        y: Tensor = self.block(F.interpolate(x, scale_factor=2, mode="nearest"))
+        return y
 
 
 def _bands(features: Tensor) -> list[Tensor]:
-    """Overlapping bands of rows: each with one row more on both sides, where there is one, for the interpolation."""
+    """Bands of BAND_ROWS rows, each with one more row above and below (replicated at the border) for interpolation."""
     height = features.shape[2]
     padded = F.pad(features, (0, 0, 1, 1), mode="replicate")
-    return [padded[:, :, top : min(top + BAND, height) + 2] for top in range(0, height, BAND)]
+    return [padded[:, :, top : min(top + BAND_ROWS, height) + 2] for top in range(0, height, BAND_ROWS)]
 
 
-def _grown(band: Tensor) -> Tensor:
+def _upsampled(band: Tensor) -> Tensor:
     """A band of n + 2 rows -> its n inner rows at twice the size."""
     return F.interpolate(band, scale_factor=2, mode="bilinear")[:, :, 2:-2]
 
 
 def banded_classes(features: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
-    """(B, C, H/2, W/2) -> (B, H, W) uint8, the likeliest classes."""
-    return torch.cat([head(_grown(band)).argmax(1).to(torch.uint8) for band in _bands(features)], 1)
+    """(B, C, H/2, W/2) -> (B, H, W) uint8, the likeliest classes. head: see `banded_cross_entropy`."""
+    return torch.cat([head(_upsampled(band)).argmax(1).to(torch.uint8) for band in _bands(features)], 1)
 
 
 def balanced_loss(features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor, classes: int) -> Tensor:
-    """The mean cross-entropy of the known pixels, in which a class of n pixels of the batch has the weight of sqrt(n).
+    """Mean cross-entropy of the known pixels, in which a class with n pixels in the batch has the weight sqrt(n).
 
-    Small things would be lost else: half the pixels are sky and ground. Shapes: see `banded_cross_entropy`.
+    Otherwise small objects would be lost: half the pixels are sky and ground. Shapes: see `banded_cross_entropy`.
     """
     counts = torch.bincount(layout[layout != UNKNOWN], minlength=classes).clamp_min(1)
     return banded_cross_entropy(features, head, layout, counts.rsqrt()) / counts.sqrt().sum()
 
 
 def banded_cross_entropy(features: Tensor, head: Callable[[Tensor], Tensor], layout: Tensor, weights: Tensor) -> Tensor:
-    """The summed cross-entropy of the known pixels, its logits made band by band and made again for the gradient.
+    """Summed cross-entropy of the known pixels; its logits are computed band by band, and again for the gradient.
 
-    features: (B, C, H/2, W/2). head: (B, C, n, W) -> (B, classes, n, W). layout: (B, H, W) int64. weights: (classes,).
+    features: (B, C, H/2, W/2). head: (B, C, n, W) -> (B, classes, n, W). layout: (B, H, W) int64, 255 for unknown.
+    weights: (classes,).
     """
 
     def band_loss(band: Tensor, target: Tensor) -> Tensor:
-        logits = head(_grown(band)).float()
+        logits = head(_upsampled(band)).float()
         return F.cross_entropy(logits, target, weights, ignore_index=UNKNOWN, reduction="sum")
 
-    targets = layout.split(2 * BAND, 1)
+    targets = torch.split(layout, 2 * BAND_ROWS, 1)
     parts = [checkpoint(band_loss, b, t, use_reentrant=False) for b, t in zip(_bands(features), targets, strict=True)]
     return torch.stack(parts).sum()

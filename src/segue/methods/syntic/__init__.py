@@ -1,21 +1,21 @@
-"""SynTIC: captions learned from text alone. The model is in `model`, its parts beside it."""
+"""SynTIC: captions learned from text alone. `model` holds the whole model; its parts are in the other modules."""
 
-from segue.methods.syntic.checkpoint import Captioner, load_captioner, save_captioner
+from segue.methods.syntic.checkpoint import SynticCheckpoint, load_syntic, save_syntic
 from segue.methods.syntic.config import SIZES, SYSTEMS, SynticConfig, system_config
-from segue.methods.syntic.features import optimise_features
+from segue.methods.syntic.feature_optimisation import optimise_features
 from segue.methods.syntic.model import Syntic, build_syntic
-from segue.methods.syntic.support import Support
+from segue.methods.syntic.support import SupportSet
 
 __all__ = [
     "SIZES",
     "SYSTEMS",
-    "Captioner",
-    "Support",
+    "SupportSet",
     "Syntic",
+    "SynticCheckpoint",
     "SynticConfig",
     "build_syntic",
-    "load_captioner",
+    "load_syntic",
     "optimise_features",
-    "save_captioner",
+    "save_syntic",
     "system_config",
 ]

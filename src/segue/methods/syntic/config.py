@@ -1,4 +1,4 @@
-"""SynTIC's settings, its sizes by name, and its ablations and rivals."""
+"""SynTIC's configuration: sizes of the decoder by name, the paper's ablations, and the methods it is compared with."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from segue.types import InputError
 
 @dataclass(frozen=True)
 class SynticConfig:
-    """Everything that shapes the decoder and its prefix.
+    """The shape of the decoder, and what its prefix is made of.
 
-    source: what the training prefix is made of: features of synthetic pictures ("image"), of the captions themselves
-    ("text"), or nothing, as captions are retrieved and none is generated ("none").
-    fo: the image features were optimised (Eq. 2) before training; of no effect at inference.
-    fp: image features are projected onto the support set (Eq. 3), in training too when the source is "image".
-    af: a second prefix token from the names of the objects (Eq. 4-5).
-    noise: standard deviation, by coordinate, of Gaussian noise on normalised text features. shift: text features are
-    first moved by the mean difference between image and text features.
-    tau: tau_p of Eq. 3. max_tokens: the most tokens of a caption, its end not counted.
+    Raises InputError for an unknown source, a width that the heads don't divide, or a tau of 0 or less.
+
+    Attributes:
+        source: what the training prefix is made of: features of synthetic images ("image"), features of the captions
+            themselves ("text"), or nothing, because captions are retrieved and none is generated ("none").
+        fo: feature optimisation (Eq. 2): image features are optimised before training; no effect at inference.
+        fp: feature projection (Eq. 3): image features are projected onto the support set, in training too when the
+            source is "image".
+        af: alignment with object features (Eq. 4-5): a second prefix token, made of the names of the objects.
+        noise: standard deviation, by coordinate, of Gaussian noise on normalised text features.
+        shift: text features are first moved by the mean difference between image and text features.
+        tau: temperature tau_p of Eq. 3.
+        width: channels of the decoder.
+        layers: of the decoder.
+        heads: of its attention.
+        max_tokens: the most tokens of a caption, not counting the end token.
+        dropout: in the decoder, in [0, 1).
     """
 
     source: str = "image"
@@ -44,20 +53,20 @@ class SynticConfig:
             raise InputError(f"tau: got {self.tau}, expected more than 0, for instance 0.01")
 
     @property
-    def learns(self) -> bool:
+    def trainable(self) -> bool:
         """Whether there is anything to train."""
         return self.source != "none"
 
 
 SIZES: dict[str, SynticConfig] = {
-    "small": SynticConfig(width=128),  # of the tables, which train it three dozen times
+    "small": SynticConfig(width=128),  # of the results tables, which train it three dozen times
     "segue": SynticConfig(),
     "faithful": SynticConfig(width=768),  # DeCap's decoder, which the paper follows
 }
 
 _PLAIN: dict[str, Any] = {"source": "image", "fo": False, "fp": False, "af": False, "noise": 0.0, "shift": False}
 _TEXT: dict[str, Any] = {**_PLAIN, "source": "text"}
-SYSTEMS: dict[str, dict[str, Any]] = {  # the rows of the paper's Table 4, then its rivals
+SYSTEMS: dict[str, dict[str, Any]] = {  # the rows of the paper's Table 4, then the methods it is compared with
     "baseline": _PLAIN,
     "fo": {**_PLAIN, "fo": True},
     "fp": {**_PLAIN, "fp": True},
@@ -74,7 +83,10 @@ SYSTEMS: dict[str, dict[str, Any]] = {  # the rows of the paper's Table 4, then 
 
 
 def system_config(config: SynticConfig, system: str) -> SynticConfig:
-    """`config` with the switches of a system by its name in `SYSTEMS`; the decoder stays the same."""
+    """`config` with the switches of a system of `SYSTEMS`; the decoder stays the same.
+
+    Raises InputError for an unknown system.
+    """
     if system not in SYSTEMS:
         raise InputError(f"system {system!r}: expected one of {', '.join(SYSTEMS)}")
     return replace(config, **SYSTEMS[system])

@@ -1,6 +1,7 @@
 """The prefix decoder of SynTIC, Eq. 6: a small pre-norm transformer that continues a prefix of feature vectors.
 
-Shapes: B captions, P prefix vectors, L tokens, W width, V vocabulary. There is no start token: the prefix starts it.
+Shapes: B captions, P prefix vectors, L tokens, W width, V vocabulary. There is no start token: the first word follows
+the prefix.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ class KVCache:
 
     def select(self, rows: Tensor) -> KVCache:
         """The cache of the rows (R',) int64."""
-        keys, values = ([self._pick(x, rows) for x in kind] for kind in (self.keys, self.values))
+        keys, values = ([self._selected(x, rows) for x in kind] for kind in (self.keys, self.values))
         return KVCache(keys, values, self.length)
 
-    def _pick(self, x: Tensor, rows: Tensor) -> Tensor:
-        fresh = x.new_empty(len(rows), *x.shape[1:])
-        fresh[:, :, : self.length] = x[:, :, : self.length].index_select(0, rows)
-        return fresh
+    def _selected(self, x: Tensor, rows: Tensor) -> Tensor:
+        selected = x.new_empty(len(rows), *x.shape[1:])
+        selected[:, :, : self.length] = x[:, :, : self.length].index_select(0, rows)
+        return selected
 
 
 class Block(nn.Module):
@@ -37,42 +38,42 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.norm_attend, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """(B, L, W) -> (B, L, W). With a cache the L positions follow those it holds, and are written into it.
 
         With a cache that is not empty, L must be 1.
         """
-        q, k, v = self.split(x)
+        q, k, v = self.queries_keys_values(x)
         if cache is not None:
             start, stop = cache.length, cache.length + x.shape[1]
             cache.keys[layer][:, :, start:stop], cache.values[layer][:, :, start:stop] = k, v
             k, v = cache.keys[layer][:, :, :stop], cache.values[layer][:, :, :stop]
-        return self.join(x, q, k, v)
+        return self.attend(x, q, k, v)
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, W) -> the queries, keys and values of its positions, (B, heads, L, W / heads) each."""
-        q, k, v = self.qkv(self.norm_attend(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, W) -> queries, keys and values, (B, heads, L, W / heads) each."""
+        q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return q, k, v
 
-    def join(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What comes of x (B, L, W) whose queries q look at the keys k: L of them, or any number when L is 1."""
-        drop = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=x.shape[1] > 1, dropout_p=drop)
-        x = x + self._drop(self.out(y.transpose(1, 2).flatten(2)))
-        return x + self._drop(self.feed(self.norm_feed(x)))
+    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The rest of the block: x (B, L, W) and its queries q, with L keys and values, or any number when L is 1."""
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=x.shape[1] > 1, dropout_p=dropout)
+        x = x + self._drop_out(self.out(y.transpose(1, 2).flatten(2)))
+        return x + self._drop_out(self.feed_forward(self.norm_feed_forward(x)))
 
-    def _drop(self, x: Tensor) -> Tensor:
+    def _drop_out(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
 
 
 class PrefixDecoder(nn.Module):
     """P(w_l | w_<l, prefix). The output layer shares the embedding's weights.
 
-    vocabulary: V, its true size. positions: the most prefix vectors and tokens together.
+    vocabulary: V. positions: the most prefix vectors and tokens together.
     """
 
     def __init__(
@@ -80,47 +81,47 @@ class PrefixDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.embed, self.place = nn.Embedding(vocabulary, width), nn.Embedding(positions, width)
+        self.embed, self.position = nn.Embedding(vocabulary, width), nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self._start(layers)
+        self._initialise(layers)
 
-    def _start(self, layers: int) -> None:
-        """GPT-2's start: small weights, smaller still where a residual is added."""
+    def _initialise(self, layers: int) -> None:
+        """GPT-2's initialisation: small weights, smaller still in the layers whose output is added to the residual."""
         for name, p in self.named_parameters():
             if p.ndim > 1:
-                scale = (2 * layers) ** -0.5 if name.endswith(("out.weight", "feed.2.weight")) else 1.0
+                scale = (2 * layers) ** -0.5 if name.endswith(("out.weight", "feed_forward.2.weight")) else 1.0
                 nn.init.normal_(p, std=0.02 * scale)
 
     def forward(self, prefix: Tensor, tokens: Tensor) -> Tensor:
         """prefix: (B, P, W). tokens: (B, L). Returns logits (B, L + 1, V): entry l is of token l, the last of the next.
 
-        Padding to the right needs no mask: no earlier position sees it.
+        Padding to the right needs no mask: attention is causal.
         """
         return self.logits(self._hidden(torch.cat([prefix, self.embed(tokens)], 1))[:, prefix.shape[1] - 1 :])
 
     def loss(self, prefix: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
         """Eq. 6 for each caption, as the mean over all real tokens of the batch.
 
-        tokens: (B, L), each caption with its end. real: (B, L) bool, False on padding, whatever its number.
+        tokens: (B, L) int64, each caption with its end token. real: (B, L) bool, False on padding.
         """
         logits = self._hidden(torch.cat([prefix, self.embed(tokens[:, :-1])], 1))[:, prefix.shape[1] - 1 :]
         return F.cross_entropy(self.logits(logits[real]).float(), tokens[real])
 
     def start(self, prefix: Tensor) -> tuple[Tensor, KVCache]:
-        """Read the prefix (B, P, W): logits (B, V) of the first token, and the cache to go on with."""
-        shape = (len(prefix), self.heads, self.place.num_embeddings, prefix.shape[-1] // self.heads)
+        """Read the prefix (B, P, W). Returns logits (B, V) of the first token, and the cache for `step`."""
+        shape = (len(prefix), self.heads, self.position.num_embeddings, prefix.shape[-1] // self.heads)
         keys, values = ([prefix.new_empty(shape) for _ in self.blocks] for _ in range(2))
         cache = KVCache(keys, values)
         return self.logits(self._hidden(prefix, cache)[:, -1]), cache
 
     def step(self, tokens: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
-        """One token (R,) for each row of the cache: logits (R, V) of the next, and the cache, which is written on."""
+        """One token (R,) for each row of the cache: logits (R, V) of the next, and the cache, extended in place."""
         return self.logits(self._hidden(self.embed(tokens)[:, None], cache)[:, -1]), cache
 
     def _hidden(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         past = cache.length if cache is not None else 0
-        x = x + self.place.weight[past : past + x.shape[1]]
+        x = x + self.position.weight[past : past + x.shape[1]]
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer)
         if cache is not None:

@@ -3,17 +3,17 @@
 Paper: Z. Liu et al., "Improving Cross-modal Alignment with Synthetic Pairs for Text-only Image Captioning".
 The equation numbers below are the paper's. Its parts: feature optimisation (Eq. 2, `features`), projection onto the
 text support set (Eq. 3, `support`), object features (Eq. 4-5, here) and the prefix decoder (Eq. 6, `decoder`).
-B captions, D width of the image-text pair, K object names, L tokens, W width of the decoder.
+B captions, D width of the dual encoder, K object names, L tokens, W width of the decoder.
 
-The encoders are frozen, so that everything here works on their features, computed once. What the prefix is made of, in
-training and at inference, is all that tells the paper's ablations and its rivals apart: see `SYSTEMS`.
+The dual encoder is frozen, so everything here works on its features, computed once. The paper's ablations and the
+methods it is compared with differ only in what the prefix is made of, in training and at inference: see `SYSTEMS`.
 
 Where we differ, and why:
-- A picture without objects is undefined in the paper: a learned row stands for its names (`nothing`).
-- The attention of Eq. 5 projects to the decoder's width, which need not be the pair's.
+- A picture without objects is undefined in the paper: a learned vector takes the place of its names (`null_object`).
+- The attention of Eq. 5 projects to the decoder's width, which need not be the dual encoder's.
 - Features are normalised the same way in training and at inference, noise included.
-- CLOSE estimates its shift on pairs of another data set; here it is the mean over the synthetic pairs, as no real
-  picture may be seen.
+- CLOSE estimates its shift on pairs of another data set; here it is the mean over the synthetic pairs, because no real
+  picture may be used.
 - No weight of a pre-trained language model is used, also not for CapDec and CLOSE: all systems share one decoder.
 Not verified: the paper's figures on COCO, Flickr30k and SS1M, which need Stable Diffusion and days of GPU time.
 """
@@ -29,21 +29,24 @@ from torch import Tensor, nn
 
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.decoder import PrefixDecoder
-from segue.methods.syntic.features import check_features
-from segue.methods.syntic.support import Support
-from segue.nn.decoding import Answer, decode
+from segue.methods.syntic.feature_optimisation import check_features
+from segue.methods.syntic.support import SupportSet
+from segue.nn.decoding import Hypothesis, decode
 from segue.options import Decoding
 from segue.types import InputError
 
 
-def build_syntic(config: SynticConfig, *, vocabulary: int, pair_width: int, end: int, silent: Sequence[int]) -> Syntic:
-    """The whole model, put together here.
+def build_syntic(
+    config: SynticConfig, *, vocabulary: int, encoder_width: int, end: int, suppressed_token_ids: Sequence[int]
+) -> Syntic:
+    """The whole model.
 
-    vocabulary: the tokenizer's true size. pair_width: D. end: the token that ends a caption. silent: tokens that are
-    never said (padding, unknown).
+    vocabulary: number of tokens of the tokenizer. encoder_width: D. end: id of the token that ends a caption.
+    suppressed_token_ids: tokens that are never generated (padding, unknown).
+    Raises InputError for a system that only retrieves captions.
     """
-    if not config.learns:
-        raise InputError("this system retrieves captions and has nothing to train; use Support.retrieve")
+    if not config.trainable:
+        raise InputError("this system retrieves captions and has nothing to train; use SupportSet.retrieve")
     decoder = PrefixDecoder(
         vocabulary=vocabulary,
         width=config.width,
@@ -52,37 +55,42 @@ def build_syntic(config: SynticConfig, *, vocabulary: int, pair_width: int, end:
         positions=config.max_tokens + 2 + config.af,
         dropout=config.dropout,
     )
-    objects = ObjectAttention(pair_width, config.width, config.heads) if config.af else None
-    return Syntic(config, decoder, nn.Linear(pair_width, config.width), objects, end, silent)
+    object_attention = ObjectAttention(encoder_width, config.width, config.heads) if config.af else None
+    image_projection = nn.Linear(encoder_width, config.width)
+    return Syntic(
+        config, decoder, image_projection, object_attention, end=end, suppressed_token_ids=suppressed_token_ids
+    )
 
 
 class ObjectAttention(nn.Module):
-    """Eq. 5: a = MultiHead(query v, keys O, values O), from the pair's width D to the decoder's W."""
+    """Eq. 5: a = MultiHead(query v, keys O, values O), from the dual encoder's width D to the decoder's W."""
 
-    def __init__(self, pair_width: int, width: int, heads: int) -> None:
+    def __init__(self, encoder_width: int, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.v, self.out = nn.Linear(pair_width, width), nn.Linear(pair_width, width), nn.Linear(width, width)
-        self.k = nn.Linear(pair_width, width, bias=False)  # a bias here would cancel in the softmax
-        self.nothing = nn.Parameter(F.normalize(torch.randn(pair_width), dim=0))  # O where no object was found
+        self.q, self.v = nn.Linear(encoder_width, width), nn.Linear(encoder_width, width)
+        self.out = nn.Linear(width, width)
+        self.k = nn.Linear(encoder_width, width, bias=False)  # a bias here would cancel in the softmax
+        self.null_object = nn.Parameter(F.normalize(torch.randn(encoder_width), dim=0))  # O where nothing was found
 
     def forward(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
         """v: (B, D). objects: (B, K, D) name features, K may be 0. found: (B, K) bool, False on padding -> (B, W)."""
-        names = torch.cat([self.nothing.to(objects).expand(len(v), 1, -1), objects], 1)
-        return self.look(v, names, torch.cat([~found.any(1, keepdim=True), found], 1))
+        names = torch.cat([self.null_object.to(objects).expand(len(v), 1, -1), objects], 1)
+        return self.attend(v, names, torch.cat([~found.any(1, keepdim=True), found], 1))
 
-    def look(self, v: Tensor, names: Tensor, real: Tensor) -> Tensor:
-        """As `forward`; names: (B, K, D) of which each row has one that is real, by real: (B, K)."""
+    def attend(self, v: Tensor, names: Tensor, mask: Tensor) -> Tensor:
+        """Like `forward`, without `null_object`. names: (B, K, D). mask: (B, K) bool, True once or more in a row."""
         q, k, value = (
             f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for f, x in ((self.q, v[:, None]), (self.k, names), (self.v, names))
         )
-        a = F.scaled_dot_product_attention(q, k, value, attn_mask=real[:, None, None])
-        return self.out(a.transpose(1, 2).flatten(1))
+        attended = F.scaled_dot_product_attention(q, k, value, attn_mask=mask[:, None, None])
+        a: Tensor = self.out(attended.transpose(1, 2).flatten(1))
+        return a
 
 
 class Syntic(nn.Module):
-    """See `build_syntic`. `training_step` is Eq. 6 on the training prefix; `caption` decodes on that of inference."""
+    """See `build_syntic`. `training_step` is Eq. 6 with the prefix of training; `generate` uses that of inference."""
 
     shift: Tensor
 
@@ -90,26 +98,31 @@ class Syntic(nn.Module):
         self,
         config: SynticConfig,
         decoder: PrefixDecoder,
-        image: nn.Linear,
-        objects: ObjectAttention | None,
+        image_projection: nn.Linear,
+        object_attention: ObjectAttention | None,
+        *,
         end: int,
-        silent: Sequence[int],
+        suppressed_token_ids: Sequence[int],
     ) -> None:
         super().__init__()
-        self.config, self.decoder, self.image, self.objects = config, decoder, image, objects
-        self.end, self.silent = end, tuple(silent)
-        self.register_buffer("shift", torch.zeros(image.in_features))
+        self.config, self.decoder = config, decoder
+        self.image_projection, self.object_attention = image_projection, object_attention
+        self.end, self.suppressed_token_ids = end, tuple(suppressed_token_ids)
+        self.register_buffer("shift", torch.zeros(image_projection.in_features))
 
     @property
-    def pair_width(self) -> int:
-        """D, the width of the image-text pair whose features this model reads."""
-        return self.image.in_features
+    def encoder_width(self) -> int:
+        """D, the width of the dual encoder whose features this model reads."""
+        return self.image_projection.in_features
 
     @torch.no_grad()
-    def learn_shift(self, v: Tensor, t: Tensor) -> None:
-        """CLOSE's shift: the mean of image features v (N, D) minus that of text features t (N', D), all normalised."""
+    def estimate_shift(self, v: Tensor, t: Tensor) -> None:
+        """CLOSE's shift: the mean of image features v (N, D) minus that of text features t (N', D), all normalised.
+
+        Raises InputError for features of another width.
+        """
         for x, what in ((v, "image features"), (t, "text features")):
-            check_features(x, what, self.pair_width)
+            check_features(x, what, self.encoder_width)
         self.shift.copy_(F.normalize(v.float(), dim=-1).mean(0) - F.normalize(t.float(), dim=-1).mean(0))
 
     def prefix(
@@ -117,18 +130,19 @@ class Syntic(nn.Module):
     ) -> Tensor:
         """The prefix tokens (B, 1 or 2, W).
 
-        p: (B, D), what stands for the picture: its feature, or the projection of it. v: (B, D), its feature, the query
-        of Eq. 5. objects: (B, K, D), features of the names of its objects. found: (B, K) bool, False on padding. The
+        p: (B, D), features of the pictures, or their projections. v: (B, D), features of the pictures, the query of
+        Eq. 5. objects: (B, K, D), features of the names of their objects. found: (B, K) bool, False on padding. The
         last three are used when af is on; objects=None means that nothing was found.
+        Raises InputError for features of other shapes.
         """
-        check_features(p, "features", self.pair_width)
-        tokens = [self.image(F.normalize(p.float(), dim=-1))]
-        if self.objects is not None:
+        check_features(p, "features", self.encoder_width)
+        tokens = [self.image_projection(F.normalize(p.float(), dim=-1))]
+        if self.object_attention is not None:
             v = F.normalize((p if v is None else v).float(), dim=-1)
             if objects is None or found is None:
                 objects, found = v.new_zeros(len(v), 0, v.shape[1]), v.new_zeros(len(v), 0, dtype=torch.bool)
             self._check_objects(v, objects, found)
-            tokens.append(self.objects(v, objects.to(v), found.to(v.device)))
+            tokens.append(self.object_attention(v, objects.to(v), found.to(v.device)))
         return torch.stack(tokens, 1)
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -138,8 +152,8 @@ class Syntic(nn.Module):
         projected (B, D), p_i of Eq. 3 (source "image" with fp); image (B, D), v_i (source "image" without fp, or af);
         text (B, D) (source "text"); objects (B, K, D) and found (B, K) (af).
         """
-        about_objects = (batch[name] for name in ("image", "objects", "found")) if self.config.af else ()
-        prefix = self.prefix(self._training_feature(batch), *about_objects)
+        object_inputs = (batch[name] for name in ("image", "objects", "found")) if self.config.af else ()
+        prefix = self.prefix(self._training_feature(batch), *object_inputs)
         return {"loss": self.decoder.loss(prefix, batch["tokens"], batch["real"])}
 
     def _training_feature(self, batch: dict[str, Any]) -> Tensor:
@@ -147,44 +161,39 @@ class Syntic(nn.Module):
         if c.source == "text":
             t = F.normalize(batch["text"].float(), dim=-1) + (self.shift if c.shift else 0)
             return t + c.noise * torch.randn_like(t)
-        return batch["projected" if c.fp else "image"]
-
-    def caption(
-        self,
-        v: Tensor,
-        support: Support | None = None,
-        objects: Tensor | None = None,
-        found: Tensor | None = None,
-        options: Decoding | None = None,
-    ) -> list[list[list[int]]]:
-        """The tokens of `answers`, whose arguments these are."""
-        return [[answer.tokens for answer in one] for one in self.answers(v, support, objects, found, options)]
+        feature: Tensor = batch["projected" if c.fp else "image"]
+        return feature
 
     @torch.inference_mode()
-    def answers(
+    def generate(
         self,
         v: Tensor,
-        support: Support | None = None,
+        support: SupportSet | None = None,
         objects: Tensor | None = None,
         found: Tensor | None = None,
+        *,
         options: Decoding | None = None,
-    ) -> list[list[Answer]]:
-        """`options.num` distinct captions and their scores, the best first, for each of the image features v (B, D).
+    ) -> list[list[Hypothesis]]:
+        """`options.num` distinct token sequences, the best first, for each of the image features v (B, D).
 
-        options: by default greedy search for captions of any length that the model was built for.
+        options: by default greedy search, up to the longest caption that the model was built for.
         support: needed when fp is on; another one than in training is the paper's -TT. objects, found: as in `prefix`.
+        Raises InputError when the support set is missing, max_tokens is above that of training, or features don't fit.
         """
         options = Decoding(max_tokens=self.config.max_tokens) if options is None else options
         if self.config.fp and support is None:
-            raise InputError("this captioner projects pictures onto a text support set: pass support=Support(...)")
+            raise InputError("this captioner projects pictures onto a text support set: pass support=SupportSet(...)")
         if options.max_tokens > self.config.max_tokens:
             raise InputError(
                 f"max_tokens: got {options.max_tokens}, expected at most {self.config.max_tokens}, the most in training"
             )
-        check_features(v, "image features", self.pair_width)
+        check_features(v, "image features", self.encoder_width)
         p = support.project(v) if self.config.fp and support is not None else v
         logits, cache = self.decoder.start(self.prefix(p, v, objects, found))
-        return decode(self.decoder.step, logits, cache, end=self.end, options=options, banned=self.silent)
+        return decode(
+            self.decoder.step, logits, cache, end=self.end, options=options,
+            suppressed_token_ids=self.suppressed_token_ids,
+        )  # fmt: skip
 
     def _check_objects(self, v: Tensor, objects: Tensor, found: Tensor) -> None:
         if objects.ndim != 3 or objects.shape[::2] != v.shape or found.shape != objects.shape[:2]:

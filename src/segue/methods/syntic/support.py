@@ -1,4 +1,4 @@
-"""The text support set of SynTIC: image features expressed by text features (Eq. 3), and captions found by them.
+"""The text support set of SynTIC: image features are projected onto text features (Eq. 3), and captions are retrieved.
 
 Shapes: Q queries, M captions in the support set, D width, T captions in a tile. All features are L2-normalised.
 """
@@ -14,28 +14,30 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.methods.syntic.features import check_features
+from segue.methods.syntic.feature_optimisation import check_features
 from segue.types import InputError, to_install
 
-TILE = 8192
-QUERIES = 1024
+TILE = 8192  # captions of which the similarities are computed at a time
+QUERIES = 1024  # queries that are answered in one pass over the support set
 
 
-class Truncated(NamedTuple):
-    """Eq. 3 over the k likeliest captions only. features: (Q, D). lost: (Q,), the weight left out, in [0, 1].
+class TruncatedProjection(NamedTuple):
+    """Eq. 3 over the k likeliest captions only. features: (Q, D). lost_weight: (Q,), that of the others, in [0, 1].
 
-    `lost` is None unless it was asked for: it takes an exact pass over the support set.
+    `lost_weight` is None unless it was asked for: it takes an exact pass over the support set.
     """
 
     features: Tensor
-    lost: Tensor | None
+    lost_weight: Tensor | None
 
 
-class Support:
+class SupportSet:
     """Text features with their captions.
 
     features: (M, D) float16 or float32, normalised, in memory or memory-mapped (read a tile at a time).
-    captions: M texts, or None when no caption is ever asked for. tau: tau_p of Eq. 3.
+    captions: M texts, or None where none is ever retrieved. tau: tau_p of Eq. 3.
+    Raises InputError for features that are not an (M, D) array of unit length, captions of another number, or a tau of
+    0 or less.
     """
 
     def __init__(self, features: NDArray[Any], captions: Sequence[str] | None = None, *, tau: float = 0.01) -> None:
@@ -49,7 +51,7 @@ class Support:
         self.index: Any = None
 
     def __len__(self) -> int:
-        """M, the captions it holds."""
+        """M, the number of captions."""
         return len(self.features)
 
     @property
@@ -62,16 +64,17 @@ class Support:
         """Eq. 3, exact: p_i = normalise( sum_j softmax_j(v_i . t_j / tau) t_j ).
 
         v: (Q, D), normalised here. Returns (Q, D) float32, normalised, on v's device. The support set is read once for
-        each 1,024 queries, in tiles; the softmax is kept up to date from tile to tile (Milakov & Gimelshein, 2018).
+        each 1,024 queries, in tiles, by an online softmax (Milakov & Gimelshein, 2018).
+        Raises InputError for queries of another shape, type or width.
         """
-        return torch.cat([self._project(self._queries(part)) for part in v.split(QUERIES)])
+        return torch.cat([self._project(self._queries(part)) for part in torch.split(v, QUERIES)])
 
     def _project(self, v: Tensor) -> Tensor:
         highest = v.new_full((len(v), 1), -torch.inf)
         total, mass = torch.zeros_like(v), torch.zeros_like(highest)
-        room = v.new_empty(len(v), TILE)
+        buffer = v.new_empty(len(v), TILE)
         for tile in self._tiles(v.device):
-            score = torch.matmul(v, tile.T, out=room if len(tile) == TILE else None).div_(self.tau)
+            score = torch.matmul(v, tile.T, out=buffer if len(tile) == TILE else None).div_(self.tau)
             new = torch.maximum(highest, score.amax(1, keepdim=True))
             weight, shrink = score.sub_(new).exp_(), (highest - new).exp_()
             mass = mass.mul_(shrink).add_(weight.sum(1, keepdim=True))
@@ -81,36 +84,44 @@ class Support:
 
     @torch.no_grad()
     def nearest(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k captions with the highest cosine, exact: similarities (Q, k) float32 and positions (Q, k) int64."""
+        """The k captions with the highest cosine, exact: cosines (Q, k) float32 and positions (Q, k) int64.
+
+        Raises InputError for a k below 1, or queries that don't fit.
+        """
         k = self._check_k(k)
-        best = [self._nearest(self._queries(part), k) for part in v.split(QUERIES)]
+        best = [self._nearest(self._queries(part), k) for part in torch.split(v, QUERIES)]
         return torch.cat([score for score, _ in best]), torch.cat([place for _, place in best])
 
     def _nearest(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
         score, place = v.new_empty(len(v), 0), torch.empty(len(v), 0, dtype=torch.int64, device=v.device)
         start = 0
         for tile in self._tiles(v.device):
-            fresh, at = (v @ tile.T).topk(min(k, len(tile)))
-            score, place = torch.cat([score, fresh], 1), torch.cat([place, at + start], 1)
+            new_score, new_place = (v @ tile.T).topk(min(k, len(tile)))
+            score, place = torch.cat([score, new_score], 1), torch.cat([place, new_place + start], 1)
             score, pick = score.topk(min(k, score.shape[1]))
             place = place.gather(1, pick)
             start += len(tile)
         return score, place
 
     def retrieve(self, v: Tensor, k: int = 1) -> list[list[str]]:
-        """CLIPRe: the k distinct captions nearest to each query, nearest first."""
+        """CLIPRe: the k distinct captions nearest to each of the queries v (Q, D), nearest first.
+
+        Raises InputError when the support set holds no captions.
+        """
         return [[text for text, _ in one] for one in self.retrieve_scored(v, k)]
 
     def retrieve_scored(self, v: Tensor, k: int = 1) -> list[list[tuple[str, float]]]:
-        """As `retrieve`, each caption with its cosine."""
+        """Like `retrieve`, each caption with its cosine."""
         if self.captions is None:
-            raise InputError("retrieval: this support set holds no captions; make it with Support(features, captions)")
+            raise InputError(
+                "retrieval: this support set holds no captions; make it with SupportSet(features, captions)"
+            )
         captions, answers = self.captions, []
         scores, places = self.nearest(v, min(len(self), 8 * k))  # a corpus holds a caption several times
         for score, place in zip(scores.tolist(), places.tolist(), strict=True):
             best: dict[str, float] = {}
-            for s, j in zip(score, place, strict=True):
-                best.setdefault(captions[j], s)
+            for cosine, j in zip(score, place, strict=True):
+                best.setdefault(captions[j], cosine)
             answers.append(list(best.items())[:k])
         return answers
 
@@ -121,6 +132,7 @@ class Support:
 
         Up to 50,000 captions it is flat; above, an inverted file with 8-bit scalars. cells: of the inverted file, by
         default the square root of M. probes: cells searched for a query, by default 1 in 32, at least 8.
+        Raises InputError when faiss is not installed.
         """
         faiss = _faiss()
         if len(self) <= 50_000:
@@ -140,9 +152,9 @@ class Support:
         self.index = index
 
     def nearest_by_index(self, v: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """As `nearest`, but the index may miss captions. Similarities are exact: a quarter more are fetched, ranked."""
+        """Like `nearest`, but the index may miss some. It fetches 1.25 k captions, ranked by their exact cosines."""
         k = self._check_k(k)
-        parts = [self._fetched(part, k)[:2] for part in self._queries(v).cpu().split(64)]
+        parts = [self._fetched(part, k)[:2] for part in torch.split(self._queries(v).cpu(), 64)]
         score, place = (torch.cat(x).to(v.device) for x in zip(*parts, strict=True))
         score, pick = score.topk(k)
         return score, place.gather(1, pick)
@@ -156,35 +168,35 @@ class Support:
         score = torch.bmm(rows, v[:, :, None]).squeeze(-1)
         return score.masked_fill(place < 0, -torch.inf), place, rows  # < 0: the cells searched held fewer
 
-    def project_by_index(self, v: Tensor, k: int = 256, *, measure: bool = False) -> Truncated:
+    def project_by_index(self, v: Tensor, k: int = 256, *, measure: bool = False) -> TruncatedProjection:
         """Eq. 3 over the k captions that the index finds. v: (Q, D).
 
-        measure: also tell the softmax's weight that was left out, by an exact pass.
+        measure: also compute the softmax weight of the captions left out, by an exact pass.
         """
         k = self._check_k(k)
         features, scores = [], []
-        for part in self._queries(v).cpu().split(64):
+        for part in torch.split(self._queries(v).cpu(), 64):
             score, _, rows = self._fetched(part, k)
             best, pick = score.topk(k)
             weight = torch.zeros_like(score).scatter_(1, pick, (best / self.tau).softmax(1))
             features.append(torch.bmm(weight[:, None], rows).squeeze(1))
             scores.append(best)
         projected, kept = (torch.cat(x).to(v.device) for x in (features, scores))
-        return Truncated(F.normalize(projected, dim=-1), self._lost(v, kept) if measure else None)
+        return TruncatedProjection(F.normalize(projected, dim=-1), self._lost_weight(v, kept) if measure else None)
 
     @torch.no_grad()
-    def _lost(self, v: Tensor, score: Tensor) -> Tensor:
+    def _lost_weight(self, v: Tensor, score: Tensor) -> Tensor:
         """(Q,): one minus the softmax's weight on the captions whose similarities (Q, k) are given."""
         v = self._queries(v)
-        whole = v.new_full((len(v),), -torch.inf)
+        log_total = v.new_full((len(v),), -torch.inf)
         for tile in self._tiles(v.device):
-            whole = torch.logaddexp(whole, (v @ tile.T / self.tau).logsumexp(1))
-        return 1 - ((score / self.tau).logsumexp(1) - whole).exp().clamp(max=1)
+            log_total = torch.logaddexp(log_total, (v @ tile.T / self.tau).logsumexp(1))
+        return 1 - ((score / self.tau).logsumexp(1) - log_total).exp().clamp(max=1)
 
     # ------------------------------------------------------------------------------------------ helpers
 
     def _tiles(self, device: torch.device) -> Iterator[Tensor]:
-        """The features, (T, D) float32 at a time, always in the same memory."""
+        """The features, (T, D) float32 at a time; each tile overwrites the one before."""
         raw = torch.empty(min(TILE, len(self)), self.width, dtype=getattr(torch, str(self.features.dtype)))
         tile = torch.empty(raw.shape, dtype=torch.float32, device=device)
         for start in range(0, len(self), TILE):
@@ -204,7 +216,7 @@ class Support:
 
 
 def _check_length(features: NDArray[Any]) -> None:
-    """Refuse features that are not L2-normalised, by some of them."""
+    """Raise InputError for features that are not L2-normalised; a sample of them is checked."""
     some = np.asarray(features[:: max(1, len(features) // 256)], np.float32)
     length = np.linalg.norm(some, axis=1)
     if not (np.abs(length - 1) < 0.01).all():

@@ -3,7 +3,7 @@ import { greyPng } from "./png.js";
 
 const $ = (id) => document.getElementById(id);
 const COLOURS = ["#e6503c", "#3282e6", "#3caa5a", "#dca01e", "#965ad2", "#1eaab4", "#dc5aa0"];
-const state = { job: null, image: null, data: null, sample: null, box: null, masks: [], lit: null, told: null, asked: null, models: [], layout: null, turn: 0 };
+const state = { job: null, image: null, data: null, sample: null, box: null, masks: [], lit: null, result: null, asked: null, models: [], layout: null, turn: 0 };
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -21,9 +21,9 @@ async function ask(path, body) {
   if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
   const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
   if (answer.status === 401) document.querySelector(".token").hidden = false;
-  const told = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
-  if (!answer.ok) throw new Error(told.error);
-  return told;
+  const result = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  if (!answer.ok) throw new Error(result.error);
+  return result;
 }
 
 async function picture(path) {
@@ -44,10 +44,10 @@ const JOBS = {
     fields: () => [make("label", {}, "Note", make("textarea", { name: "note", rows: 3, placeholder: "One infected area, upper right lung." }))],
     sample: (form, one) => { if (one.note) form.elements.note.value = one.note; },
     asked: (form) => ({ image: state.data, note: text(form, "note") || null, masks: "png" }),
-    show: async (told) => {
-      await showMasks([{ mask: told.mask, name: told.note || "the model's own guess" }]);
-      const share = `${(100 * told.area_share).toFixed(1)}% of the picture`;
-      return [make("p", {}, `${told.area} pixels, ${share}, score ${told.score}`)];
+    show: async (result) => {
+      await showMasks([{ mask: result.mask, name: result.note || "the model's own guess" }]);
+      const share = `${(100 * result.area_share).toFixed(1)}% of the picture`;
+      return [make("p", {}, `${result.area} pixels, ${share}, score ${result.score}`)];
     },
   },
   "segment/labels": {
@@ -57,8 +57,8 @@ const JOBS = {
     fields: () => [field("Labels", "labels", { placeholder: "dog, grass, sky", required: true })],
     sample: (form, one) => { if (one.labels) form.elements.labels.value = one.labels.join(", "); },
     asked: (form) => ({ image: state.data, labels: text(form, "labels").split(",").map((name) => name.trim()).filter(Boolean), masks: "png" }),
-    show: async (told) => {
-      const there = told.classes.filter((one) => one.area);
+    show: async (result) => {
+      const there = result.classes.filter((one) => one.area);
       await showMasks(there.map((one) => ({ mask: one.mask, name: one.name })));
       return [legend(there.map((one) => `${one.name} ${(100 * one.share).toFixed(1)}%`))];
     },
@@ -69,10 +69,10 @@ const JOBS = {
     hint: "The captioner learned from text alone.",
     fields: () => [field("How many captions", "num", { type: "number", min: 1, max: 10, value: 3 })],
     asked: (form) => ({ image: state.data, num: Number(text(form, "num")) }),
-    show: async (told) => [list(told.captions)],
+    show: async (result) => [list(result.captions)],
   },
-  explain: {
-    title: "Explain a box",
+  describe: {
+    title: "Describe a box",
     picture: true,
     box: true,
     every: true,
@@ -81,26 +81,26 @@ const JOBS = {
       make("div", { class: "boxes" }, ...["x", "y", "width", "height"].map((name) => field(name, name, { type: "number", min: 0, required: true }))),
       field("What is in it, if nothing of the picture is known", "label", { placeholder: "dog" }),
       field("Words it must have", "include", { placeholder: "dog" }),
-      field("Stories", "top", { type: "number", min: 1, max: 10, value: 5 }),
+      field("Captions", "num", { type: "number", min: 1, max: 10, value: 5 }),
     ],
     asked: (form, every) => ({
       image: state.data,
       ...(every ? { every } : { box: ["x", "y", "width", "height"].map((name) => Number(text(form, name))) }),
       include: text(form, "include").split(/[ ,]+/).filter(Boolean),
-      top: Number(text(form, "top")),
+      num: Number(text(form, "num")),
       ...(text(form, "label") && !every ? { label: text(form, "label") }
         : state.sample?.regions ? { regions: state.sample.regions, relations: state.sample.relations } : {}),
       masks: "png",
     }),
-    show: async (told) => {
-      const links = storiesOf(told).flatMap((story) => story.links);
-      await showMasks(links.map((link) => ({ mask: link.mask, name: link.phrase || link.label, box: link.bbox })), false);
+    show: async (result) => {
+      const groundings = captionsOf(result).flatMap((caption) => caption.groundings);
+      await showMasks(groundings.map((one) => ({ mask: one.mask, name: one.phrase || one.label, box: one.bbox })), false);
       let position = 0;
-      return (told.prompts ?? [told]).flatMap(({ prompt, stories }) => [
+      return (result.prompts ?? [result]).flatMap(({ prompt, captions }) => [
         ...(prompt ? [make("p", {}, "Around ", make("button", { type: "button", onclick: () => setBox(prompt.box.map(Math.round)) }, `the box ${prompt.box.map(Math.round).join(", ")}`))] : []),
-        make("ol", { class: "stories" }, ...stories.map((story) => {
-          const item = make("li", {}, ...phrases(story, position), make("div", { class: "score" }, `score ${story.score}`));
-          position += story.links.length;
+        make("ol", { class: "grounded" }, ...captions.map((caption) => {
+          const item = make("li", {}, ...phrases(caption, position), make("div", { class: "score" }, `score ${caption.score}`));
+          position += caption.groundings.length;
           return item;
         })),
       ]);
@@ -116,17 +116,17 @@ const JOBS = {
       field("Seed", "seed", { type: "number", min: 0, value: 0 }),
     ],
     asked: (form) => ({ caption: text(form, "caption"), num: Number(text(form, "num")), seed: Number(text(form, "seed")), ...(state.data ? { image: state.data } : {}) }),
-    show: async (told) => {
-      const unseen = told.unseen_words.length ? [make("p", { class: "faint" }, `words it hardly knows: ${told.unseen_words.join(", ")}`)] : [];
-      const pictures = told.layouts.map((one, i) => make("button", { type: "button", onclick: () => correct(told, i) },
+    show: async (result) => {
+      const unseen = result.unseen_words.length ? [make("p", { class: "faint" }, `words that the model hardly knows: ${result.unseen_words.join(", ")}`)] : [];
+      const pictures = result.layouts.map((one, i) => make("button", { type: "button", onclick: () => correct(result, i) },
         make("img", { src: `data:image/png;base64,${one.layout}`, alt: `Layout ${i + 1}: ${Object.entries(one.areas).map(([name, share]) => `${name} ${Math.round(100 * share)}%`).join(", ")}` })));
-      return [make("div", { class: "layouts" }, ...pictures), make("p", { class: "faint" }, "Click a layout to correct it and have it told."), ...unseen];
+      return [make("div", { class: "layouts" }, ...pictures), make("p", { class: "faint" }, "Click a layout to edit it and caption it."), ...unseen];
     },
   },
 };
 
 // Those of one place, or of all objects one after the other.
-const storiesOf = (told) => told.prompts?.flatMap((one) => one.stories) ?? told.stories;
+const captionsOf = (result) => result.prompts?.flatMap((one) => one.captions) ?? result.captions;
 
 function list(captions) {
   return make("ol", {}, ...captions.map((one) => make("li", {}, one.text, " ", make("span", { class: "score" }, String(one.score)))));
@@ -136,22 +136,22 @@ function legend(names, colours = COLOURS) {
   return make("ul", { class: "legend" }, ...names.map((name, i) => make("li", {}, make("span", { class: "swatch", style: { background: colours[i % colours.length] } }), name)));
 }
 
-function phrases(story, first) {
-  const parts = [], links = story.links.map((link, i) => ({ ...link, place: first + i })).sort((a, b) => a.start - b.start);
+function phrases(caption, first) {
+  const parts = [], found = caption.groundings.map((one, i) => ({ ...one, place: first + i })).sort((a, b) => a.start - b.start);
   let end = 0;
-  for (const link of links) {
-    if (link.start < end) continue;
-    parts.push(story.caption.slice(end, link.start));
-    const same = links.filter((one) => one === link || (link.end && one.start === link.start && one.end === link.end));  // a phrase of several things
-    const light = (on) => () => { state.lit = on ? same.map((one) => one.place) : null; paint(); };
+  for (const one of found) {
+    if (one.start < end) continue;
+    parts.push(caption.caption.slice(end, one.start));
+    const same = found.filter((other) => other === one || (one.end && other.start === one.start && other.end === one.end));  // a phrase of several things
+    const light = (on) => () => { state.lit = on ? same.map((other) => other.place) : null; paint(); };
     parts.push(make("button", {
-      type: "button", class: "phrase", style: { "--c": COLOURS[link.place % COLOURS.length] }, title: `${link.label} ${link.score}`,
+      type: "button", class: "phrase", style: { "--c": COLOURS[one.place % COLOURS.length] }, title: `${one.label} ${one.score}`,
       onmouseenter: light(true), onmouseleave: light(false), onfocus: light(true), onblur: light(false),
-      onclick: () => { setBox(link.bbox.map(Math.round)); $("form").requestSubmit(); },
-    }, link.phrase));
-    end = link.end;
+      onclick: () => { setBox(one.bbox.map(Math.round)); $("form").requestSubmit(); },
+    }, one.phrase));
+    end = one.end;
   }
-  return [...parts, story.caption.slice(end)];
+  return [...parts, caption.caption.slice(end)];
 }
 
 // ------------------------------------------------------------------------------------------------ the picture
@@ -215,7 +215,7 @@ async function take(blob, sample = null) {
     $("error").textContent = "That file is no picture that can be read; PNG, JPEG and WebP can.";
     return;
   }
-  Object.assign(state, { data, sample, name: blob.name ?? (sample ? `${sample.name}.png` : "picture.png"), masks: [], layout: null, told: null, box: null });
+  Object.assign(state, { data, sample, name: blob.name ?? (sample ? `${sample.name}.png` : "picture.png"), masks: [], layout: null, result: null, box: null });
   const { width, height } = state.image;
   if (JOBS[state.job].box) setBox(sample?.regions?.[0]?.box ?? [width / 4, height / 4, width / 2, height / 2].map(Math.round));
   if (sample) JOBS[state.job].sample?.($("form"), sample);
@@ -265,24 +265,24 @@ $("view").addEventListener("keydown", (event) => {
 
 // ------------------------------------------------------------------------------------------------ layouts
 
-async function correct(told, i) {
-  const image = await bitmap(told.layouts[i].layout), canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext("2d");
+async function correct(result, i) {
+  const image = await bitmap(result.layouts[i].layout), canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext("2d");
   pen.drawImage(image, 0, 0);
   const pixels = pen.getImageData(0, 0, image.width, image.height).data, values = new Uint8Array(image.width * image.height);
-  const known = new Map(told.classes.map((one, k) => [one.colour.join(), k]));
+  const known = new Map(result.classes.map((one, k) => [one.colour.join(), k]));
   for (let p = 0; p < values.length; p++) values[p] = known.get([...pixels.slice(4 * p, 4 * p + 3)].join()) ?? 255;
   const cursor = [image.width, image.height].map((length) => Math.round(length / 2));
-  state.layout = { values, cursor, width: image.width, height: image.height, classes: told.classes, model: told.model };
-  const choice = make("select", { id: "class", "aria-label": "Class of the brush" }, ...told.classes.map((one, k) => make("option", { value: k }, one.name)));
+  state.layout = { values, cursor, width: image.width, height: image.height, classes: result.classes, model: result.model };
+  const choice = make("select", { id: "class", "aria-label": "Class of the brush" }, ...result.classes.map((one, k) => make("option", { value: k }, one.name)));
   const size = make("input", { id: "brush", type: "range", min: 1, max: 24, value: 6, "aria-label": "Size of the brush" });
   const answer = make("div", { id: "words" });
-  const tell = make("button", { type: "button", class: "go", onclick: () => working(tell, async () => {
+  const go = make("button", { type: "button", class: "go", onclick: () => working(go, async () => {
     const layout = await greyPng(state.layout.values, state.layout.width, state.layout.height);
-    state.told = await ask("tell", { layout, num: 3, model: state.layout.model });
-    answer.replaceChildren(list(state.told.captions));
-  }) }, "Tell it");
-  $("answer").replaceChildren(make("p", {}, "Paint on the layout (or move the cross by the arrow keys and press space), then have it told."), make("div", { class: "row" }, choice, size, tell,
-    make("button", { type: "button", onclick: () => show(told) }, "Back")), answer);
+    state.result = await ask("caption-layout", { layout, num: 3, model: state.layout.model });
+    answer.replaceChildren(list(state.result.captions));
+  }) }, "Caption it");
+  $("answer").replaceChildren(make("p", {}, "Paint on the layout (or move the cross by the arrow keys and press space), then caption it."), make("div", { class: "row" }, choice, size, go,
+    make("button", { type: "button", onclick: () => show(result) }, "Back")), answer);
   paint();
 }
 
@@ -335,17 +335,17 @@ async function working(button, work) {
   }
 }
 
-async function show(told, current = () => true) {
-  Object.assign(state, { told, layout: null });
-  const found = await JOBS[state.job].show(told);
+async function show(result, current = () => true) {
+  Object.assign(state, { result, layout: null });
+  const found = await JOBS[state.job].show(result);
   if (!current()) return;
   $("answer").replaceChildren(...found);
   paint();
   $("save").hidden = false;
-  $("coco").hidden = !["segment/note", "segment/labels", "explain"].includes(state.job);
-  const model = state.models.find((one) => one.name === told.model), made = model.about.recipe ?? "unknown recipe";
-  const data = model.drawn ? ", trained on drawn pictures only" : model.about.data ? `, trained on ${model.about.data}` : "";
-  $("origin").textContent = `Answered by ${told.model} (${model.about.method ?? "?"}, ${made}${data}).`
+  $("coco").hidden = !["segment/note", "segment/labels", "describe"].includes(state.job);
+  const model = state.models.find((one) => one.name === result.model), made = model.about.recipe ?? "unknown recipe";
+  const data = model.synthetic ? ", trained on synthetic pictures only" : model.about.data ? `, trained on ${model.about.data}` : "";
+  $("origin").textContent = `Answered by ${result.model} (${model.about.method ?? "?"}, ${made}${data}).`
     + (model.medical ? " Not for diagnosis." : "");
 }
 
@@ -357,10 +357,10 @@ $("form").addEventListener("submit", (event) => {
   state.turn++;  // an answer that is under way is not wanted any more
   working(event.submitter ?? $("form").querySelector("button"), async (current) => {
     const { model } = $("form").elements, asked = [state.job, { ...job.asked($("form"), every), ...(model ? { model: model.value } : {}) }];
-    const told = await ask(...asked);
+    const result = await ask(...asked);
     if (!current()) return;
     state.asked = asked;
-    await show(told, current);
+    await show(result, current);
   });
 });
 
@@ -378,16 +378,16 @@ function bounds(polygons) {
 }
 
 // The masks of an answer, and the names of COCO's categories: those that the command line writes.
-function masksOf(told) {
-  if (storiesOf(told)) {
-    const links = storiesOf(told).flatMap((story) => story.links.map((link) => ({ name: link.label || link.phrase, ...link })));
-    return [links, [...new Set(links.map((one) => one.name))].sort()];
+function masksOf(result) {
+  if (captionsOf(result)) {
+    const found = captionsOf(result).flatMap((caption) => caption.groundings.map((one) => ({ name: one.label || one.phrase, ...one })));
+    return [found, [...new Set(found.map((one) => one.name))].sort()];
   }
-  if (told.classes) {
-    const named = told.classes.filter((one) => "closeness" in one);  // not what is left over, the background
+  if (result.classes) {
+    const named = result.classes.filter((one) => "closeness" in one);  // not what is left over, the background
     return [named, named.map((one) => one.name)];
   }
-  return [[{ ...told, name: "described", phrase: told.note || "" }], ["described"]];
+  return [[{ ...result, name: "described", phrase: result.note || "" }], ["described"]];
 }
 
 async function copy(words) {
@@ -401,18 +401,18 @@ async function copy(words) {
   $("copy").focus();
 }
 
-$("copy").addEventListener("click", () => working($("copy"), () => copy(JSON.stringify(state.told, null, 1))));
+$("copy").addEventListener("click", () => working($("copy"), () => copy(JSON.stringify(state.result, null, 1))));
 $("png").addEventListener("click", () => working($("png"), async () => {
-  if (!state.told.layouts || state.layout) return $("view").toBlob((blob) => save("segue.png", blob));
-  for (const [i, one] of state.told.layouts.entries()) save(`layout-${i + 1}.png`, new Blob([Uint8Array.from(atob(one.layout), (c) => c.charCodeAt(0))], { type: "image/png" }));
+  if (!state.result.layouts || state.layout) return $("view").toBlob((blob) => save("segue.png", blob));
+  for (const [i, one] of state.result.layouts.entries()) save(`layout-${i + 1}.png`, new Blob([Uint8Array.from(atob(one.layout), (c) => c.charCodeAt(0))], { type: "image/png" }));
 }));
 $("coco").addEventListener("click", () => working($("coco"), async () => {
-  const [job, asked] = state.asked, told = await ask(job, { ...asked, masks: "polygons" }), [found, names] = masksOf(told);
+  const [job, asked] = state.asked, result = await ask(job, { ...asked, masks: "polygons" }), [found, names] = masksOf(result);
   const annotations = found.filter((one) => one.area).map((one, i) => ({
     id: i + 1, image_id: 1, category_id: names.indexOf(one.name) + 1, iscrowd: 0, area: one.area, bbox: bounds(one.mask), score: one.score,
     phrase: one.phrase ?? one.name, segmentation: one.mask,
   }));
-  const [width, height] = told.size, images = [{ id: 1, file_name: state.name, width, height }];
+  const [width, height] = result.size, images = [{ id: 1, file_name: state.name, width, height }];
   save("segue.json", new Blob([JSON.stringify({ images, annotations, categories: names.map((name, i) => ({ id: i + 1, name })) })], { type: "application/json" }));
 }));
 
@@ -436,7 +436,7 @@ function choice(job) {
 
 function open(name) {
   const job = JOBS[name], kept = { image: state.image, data: state.data, sample: state.sample };
-  Object.assign(state, { job: name, masks: [], layout: null, told: null, box: null, lit: null }, kept);
+  Object.assign(state, { job: name, masks: [], layout: null, result: null, box: null, lit: null }, kept);
   for (const tab of $("tabs").children) tab.setAttribute("aria-selected", String(tab.dataset.job === name));
   $("form").replaceChildren(...job.fields(), ...choice(name), make("button", { class: "go", type: "submit" }, job.title),
     ...(job.every ? [make("button", { type: "submit", name: "every", formnovalidate: true }, "Every object")] : []));

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segue.methods.cocu.curation.arrays import CurateSettings
+from segue.methods.cocu.curation.config import CurateSettings
+from segue.methods.cocu.curation.inputs import CurationInputs
 from segue.methods.cocu.curation.run import curate
 from segue.methods.cocu.vocabulary import Vocabulary
 
@@ -33,7 +34,7 @@ def corpus(pictures=400, width=32, seed=0):
 
 
 def main() -> None:
-    slow = curate(*corpus(), Path(sys.argv[1]), SETTINGS, progress=lambda *_: time.sleep(0.3))
+    slow = curate(CurationInputs(*corpus()), Path(sys.argv[1]), SETTINGS, progress=lambda *_: time.sleep(0.3))
     print(slow["pictures"])
 
 

@@ -7,17 +7,17 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
-from methods.cocu.groupvit.test_model import TINY, make, named
+from methods.cocu.groupvit.tiny_groupvit import TINY, concept_batch, make_model
 
 
 def step(rows):
     """Loss and gradients of one step on `rows` of a batch of four, in float64; no noise, so that processes agree."""
-    model = make(TINY, image_size=32, patch=8, drop_path=0.0).double().train()
+    model = make_model(TINY, image_size=32, patch=8, drop_path=0.0).double().train()
     for module in model.modules():
         if hasattr(module, "norm_tokens"):
             module.assign.eval()  # no Gumbel noise: its numbers are each process's own
     torch.manual_seed(0)
-    whole = named()
+    whole = concept_batch()
     whole["image"] = whole["image"].double()
     loss = model.training_step({name: value[rows] for name, value in whole.items()})["loss"]
     loss.backward()

@@ -1,8 +1,7 @@
-"""Embeddings and ragged rows as arrays, and the settings of a curation."""
+"""Embeddings and rows of different lengths as arrays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,68 +11,51 @@ from torch import Tensor
 
 from segue.types import InputError
 
-Ids = NDArray[np.int64]
-Halves = NDArray[np.float16]
-CHUNK = 65_536  # embeddings turned to float32 at a time
+Indices = NDArray[np.int64]
+Embeddings = NDArray[np.float16]  # (N, D), rows of unit length
+CHUNK_ROWS = 65_536  # embeddings that are converted to float32 at a time
 
 
-@dataclass(frozen=True)
-class CurateSettings:
-    """How to curate; all of it is part of the archive's identity.
+class PaddedTable(NamedTuple):
+    """Where P candidates are in a (B, M) table with a row for each anchor.
 
-    neighbours: L. flat_below: with fewer pictures the search is exact. probes: lists of the index that a search reads.
-    shard: pictures between two points from which a killed run goes on. seed: of the k-means.
+    row, column: (P,). filled: (B, M), the cells that hold a candidate.
     """
 
-    neighbours: int = 8
-    flat_below: int = 100_000
-    probes: int = 8
-    shard: int = 8192
-    seed: int = 0
-    expansion: bool = True
-    ranking: bool = True
-    clustering: bool = True
+    row: Indices
+    column: Indices
+    filled: NDArray[np.bool_]
 
-    def __post_init__(self) -> None:
-        for name in ("neighbours", "probes", "shard"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: got {getattr(self, name)}, expected 1 or more")
+    def scatter(self, values: Indices) -> Indices:
+        """(P,) values -> (B, M), 0 in the empty cells."""
+        out = np.zeros(self.filled.shape, values.dtype)
+        out[self.row, self.column] = values
+        return out
 
 
-def _rows_of(offsets: Ids, numbers: NDArray[np.int32], rows: Ids) -> tuple[Ids, Ids]:
-    """(position in `rows`, number) of everything that the rows hold, in order."""
-    lengths = offsets[rows + 1] - offsets[rows]
-    which = np.repeat(np.arange(len(rows)), lengths)
-    within = np.arange(len(which)) - np.repeat(lengths.cumsum() - lengths, lengths)
-    return which, numbers[offsets[rows][which] + within].astype(np.int64)
-
-
-class Padded(NamedTuple):
-    """Where a pair lies in a (B, M) table: its row and its place in the row; and which cells are taken."""
-
-    row: Ids
-    place: Ids
-    real: NDArray[np.bool_]
-
-
-def pad(anchor: Ids, count: int) -> Padded:
-    """anchor: (P,) sorted positions below `count` = B."""
+def pad(anchor: Indices, count: int) -> PaddedTable:
+    """The table of candidates whose anchors are `anchor`: (P,) sorted positions below `count` = B."""
     sizes = np.bincount(anchor, minlength=count)
-    place = np.arange(len(anchor)) - np.repeat(sizes.cumsum() - sizes, sizes)
-    return Padded(anchor, place, np.arange(sizes.max(initial=0)) < sizes[:, None])
+    column = np.arange(len(anchor)) - np.repeat(sizes.cumsum() - sizes, sizes)
+    return PaddedTable(anchor, column, np.arange(sizes.max(initial=0)) < sizes[:, None])
 
 
-def _exact(embeddings: Halves, rows: Ids) -> Tensor:
+def to_float64(embeddings: Embeddings, rows: Indices) -> Tensor:
+    """Some rows as a float64 tensor, (*rows.shape, D)."""
     return torch.from_numpy(np.ascontiguousarray(embeddings[rows])).double()
 
 
-def _checked_rows(rows: Halves, first: int, what: str = "embeddings") -> NDArray[np.float32]:
+def to_unit_float32(rows: Embeddings, first: int, what: str = "embeddings") -> NDArray[np.float32]:
+    """(N, D) rows as float32. first: number of the first row, for the message; what: name of the array, for the same.
+
+    Raises InputError for a row that is not of unit length (within .01) or not finite.
+    """
     floats = rows.astype(np.float32)
-    bad = np.flatnonzero(~(np.abs(np.einsum("nd,nd->n", floats, floats) - 1) < 0.02))
-    if len(bad):
-        length = float(np.linalg.norm(floats[bad[0]]))
+    wrong = np.flatnonzero(~(np.abs(np.einsum("nd,nd->n", floats, floats) - 1) < 0.02))
+    if len(wrong):
+        length = float(np.linalg.norm(floats[wrong[0]]))
         raise InputError(
-            f"{what}: row {first + int(bad[0])} has length {length:.4g}, expected 1; "
+            f"{what}: row {first + int(wrong[0])} has length {length:.4g}, expected 1; "
             "divide each row by its length before it is converted to float16"
         )
     return floats

@@ -1,63 +1,34 @@
-"""Vision-driven expansion (the candidates of each archive) and text-to-vision-guided ranking (their scores)."""
+"""Text-to-vision-guided ranking: the scores of each picture's candidate concepts."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.methods.cocu.curation.arrays import Halves, Ids, _exact, _rows_of, pad
-from segue.methods.cocu.curation.retrieval import _spread
+from segue.methods.cocu.curation.arrays import Embeddings, Indices, pad, to_float64
+from segue.methods.cocu.curation.expansion import Candidates
 
 
-class Pairs(NamedTuple):
-    """The archives of B anchors as P pairs, sorted by anchor, then by concept.
+def score_candidates(
+    embeddings: Embeddings, texts: Embeddings, anchors: Indices, neighbours: Indices, candidates: Candidates
+) -> NDArray[np.float64]:
+    """(P,) the score of each candidate, >= 0: t.v / max_sim + t.v / mean(t.V_c), see the head of `run`.
 
-    anchor: (P,) position in the batch. concept: (P,). holds: (P, L) bool, whether the neighbour's caption names the
-    concept. own: (P,) bool, whether the anchor's caption does.
+    embeddings: (N, D), the pictures'. texts: (V, D), one for each concept. anchors: (B,) and neighbours: (B, L), rows.
     """
-
-    anchor: Ids
-    concept: Ids
-    holds: NDArray[np.bool_]
-    own: NDArray[np.bool_]
-
-
-def gather(anchors: Ids, neighbours: Ids, offsets: Ids, numbers: NDArray[np.int32], expansion: bool = True) -> Pairs:
-    """The union of the neighbours' concepts for each anchor; without expansion, the anchor's own concepts.
-
-    anchors: (B,) and neighbours: (B, L), rows. offsets, numbers: of `find_concepts`.
-    """
-    slots = neighbours.shape[1]
-    place, own_numbers = _rows_of(offsets, numbers, anchors)
-    stride = int(numbers.max(initial=0)) + 1
-    own = place * stride + own_numbers
-    there = neighbours.ravel() >= 0
-    which, concept = _rows_of(offsets, numbers, neighbours.ravel()[there])
-    slot = np.flatnonzero(there)[which]
-    keys = (slot // slots) * stride + concept
-    unique, where = np.unique(keys if expansion else own, return_inverse=True)
-    holds = np.zeros((len(unique), slots), bool)
-    if expansion:
-        holds[where, slot % slots] = True
-    return Pairs(unique // stride, unique % stride, holds, np.isin(unique, own))
-
-
-def rank(embeddings: Halves, texts: Halves, anchors: Ids, neighbours: Ids, pairs: Pairs) -> NDArray[np.float64]:
-    """(P,) the score of each pair, >= 0; see the head of this file. texts: (V, D), one for each concept."""
-    table = pad(pairs.anchor, len(anchors))
-    pictures = np.concatenate([np.maximum(neighbours, 0), anchors[:, None]], 1)  # the anchor comes last
-    there = np.concatenate([neighbours >= 0, np.ones((len(anchors), 1), bool)], 1)
-    t = _exact(texts, _spread(pairs.concept, table))  # (B, M, D)
-    similarity = (t @ _exact(embeddings, pictures).transpose(1, 2)).numpy()  # (B, M, L + 1)
-    every = np.where(table.real[:, :, None] & there[:, None], similarity, 0.0)
-    highest = every.max((1, 2), initial=0.0)[pairs.anchor]
-    mine = similarity[table.row, table.place]  # (P, L + 1)
-    group = np.concatenate([pairs.holds, np.ones((len(mine), 1), bool)], 1)
-    mean = np.where(group, mine, 0.0).sum(1) / group.sum(1)
-    return np.maximum(_ratio(mine[:, -1], highest) + _ratio(mine[:, -1], mean), 0.0)
+    table = pad(candidates.anchor, len(anchors))
+    pictures = np.concatenate([np.maximum(neighbours, 0), anchors[:, None]], 1)  # the anchor is the last one
+    present = np.concatenate([neighbours >= 0, np.ones((len(anchors), 1), bool)], 1)
+    text = to_float64(texts, table.scatter(candidates.concept))  # (B, M, D)
+    similarity = (text @ to_float64(embeddings, pictures).transpose(1, 2)).numpy()  # (B, M, L + 1)
+    valid = np.where(table.filled[:, :, None] & present[:, None], similarity, 0.0)
+    highest = valid.max((1, 2), initial=0.0)[candidates.anchor]
+    of_candidate = similarity[table.row, table.column]  # (P, L + 1)
+    naming = np.concatenate([candidates.in_neighbour, np.ones((len(of_candidate), 1), bool)], 1)
+    mean = np.where(naming, of_candidate, 0.0).sum(1) / naming.sum(1)
+    return np.maximum(_ratio(of_candidate[:, -1], highest) + _ratio(of_candidate[:, -1], mean), 0.0)
 
 
 def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """a / b, and 0 where b is not positive."""
     return np.divide(a, b, out=np.zeros_like(a), where=b > 0)

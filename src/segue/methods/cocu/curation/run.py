@@ -3,28 +3,29 @@
 Paper: Y. Xing et al., "Rewrite Caption Semantics" (CoCu). For an anchor picture with embedding v:
 
 1. concepts: what captions name, whole words only (`vocabulary.find_concepts`).
-2. vision-driven expansion: its archive is the union of the concepts of its L nearest pictures (`nearest`, `gather`).
-3. text-to-vision-guided ranking (`rank`): score(c) = t.v / max_sim + t.v / mean(t.V_c), with t the text "a photo of a
-   {c}", V_c the anchor and those neighbours whose captions name c, and max_sim the highest t'.v' over all concepts and
-   pictures of the archive.
-4. clusters (`cluster`): k-means over the archive's concept embeddings, k = ceil(n / 2).
-5. cluster-guided sampling (`archive.Archive.draw`), when training asks for concepts.
+2. vision-driven expansion: its archive is the union of the concepts of its L nearest pictures
+   (`retrieval.search_neighbours`, `expansion.collect_candidates`).
+3. text-to-vision-guided ranking (`ranking.score_candidates`): score(c) = t.v / max_sim + t.v / mean(t.V_c), with t the
+   text "a photo of a {c}", V_c the anchor and those neighbours whose captions name c, and max_sim the highest t'.v'
+   over all concepts and pictures of the archive.
+4. clusters (`clustering.cluster_candidates`): k-means over the archive's concept embeddings, k = ceil(n / 2).
+5. cluster-guided sampling (`archive.Archive.sample`), when training asks for concepts.
 
-Every stage is a plain function of a batch of anchors; `curate` runs them over shards and can be killed at any time.
+Every stage is a pure function of a batch of anchors; `curate` runs them over shards and can be killed at any time.
 
 Embeddings are float16 of unit length and are multiplied in float64. Products of float16 numbers in [-1, 1] are whole
 multiples of 2^-48, and their sums stay below 2, so float64 adds them without rounding: the results depend neither on
 the batch nor on the number of threads, and a resumed run writes the same file byte for byte.
 
 Where the paper says nothing: a similarity ratio whose denominator is not positive counts 0, and so does a negative
-score. Ablations: `expansion=False` keeps to the caption's own concepts, `ranking=False` scores all 1,
-`clustering=False` puts all into one cluster; top-3 is a way of drawing from the archive.
-B anchors, L neighbours, D channels, P pairs (anchor, concept), n concepts of an archive, M the largest n of a batch.
+score. Ablations: `expansion=False` keeps to the caption's own concepts, `ranking=False` gives all the score 1,
+`clustering=False` puts all into one cluster; top-3 is a mode of `Archive.sample`.
+B anchors, L neighbours, D channels, P candidates (pairs of anchor and concept), n concepts of an archive, M the largest
+n of a batch, V concepts of the vocabulary.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -40,115 +41,116 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.files import replacing, write_text
-from segue.methods.cocu.archive import ARCHIVE, columns, needed, write_table
-from segue.methods.cocu.curation.arrays import CHUNK, CurateSettings, Halves, Ids, _checked_rows
-from segue.methods.cocu.curation.clustering import cluster
-from segue.methods.cocu.curation.ranking import gather, rank
-from segue.methods.cocu.curation.retrieval import build_index, nearest, recall
-from segue.methods.cocu.vocabulary import Captions, Vocabulary, find_concepts
+from segue.methods.cocu.archive import ARCHIVE, archive_table, require, write_table
+from segue.methods.cocu.curation.arrays import Embeddings, Indices
+from segue.methods.cocu.curation.clustering import cluster_candidates
+from segue.methods.cocu.curation.config import CurateSettings
+from segue.methods.cocu.curation.expansion import collect_candidates
+from segue.methods.cocu.curation.inputs import CurationInputs
+from segue.methods.cocu.curation.ranking import score_candidates
+from segue.methods.cocu.curation.retrieval import build_index, index_recall, search_neighbours
+from segue.methods.cocu.vocabulary import CaptionConcepts, find_concepts
 from segue.types import InputError
 
 MANIFEST, INDEX, CONCEPTS, PARTS, REPORT = "manifest.json", "index.faiss", "concepts.npz", "parts", "report.json"
-AT_ONCE = 512  # anchors in memory together; no result depends on it
+ANCHOR_BATCH = 512  # anchors that are curated together; no result depends on it
+
+RunShard = Callable[[int], tuple[int, dict[str, float]]]  # number of a shard -> it, and the seconds of each stage
+Executor = Callable[[RunShard, Sequence[int]], Iterable[tuple[int, dict[str, float]]]]  # runs shards, in any order
 
 
-def archives(
+def build_archives(
     index: Any,
-    embeddings: Halves,
-    texts: Halves,
-    concepts: tuple[Ids, NDArray[np.int32]],
-    anchors: Ids,
+    embeddings: Embeddings,
+    texts: Embeddings,
+    concepts: CaptionConcepts,
+    anchors: Indices,
     settings: CurateSettings,
-    seconds: dict[str, float] | None = None,
-) -> dict[str, NDArray]:
+    timer: StageTimer | None = None,
+) -> dict[str, NDArray[Any]]:
     """The archive rows of a batch of anchors: what stages 2 to 4 make of them, best concept first.
 
-    Columns row, concept (numbers), score, cluster, support (neighbours that name it), own. A pure function of its
-    arguments. seconds: adds up the time of each stage.
+    Columns row, concept (ids), score, cluster, support (how many neighbours name it), in_caption (whether the picture's
+    own caption does). A pure function of its arguments, but for the timer, which adds up the time of each stage.
     """
-    clock = _Clock(seconds)
-    neighbours = nearest(index, embeddings, anchors, settings.neighbours)
-    clock("retrieval")
+    timer = timer or StageTimer({})
+    neighbours = search_neighbours(index, embeddings, anchors, settings.neighbours)
+    timer.add("retrieval")
     parts = []
-    for start in range(0, len(anchors), AT_ONCE):
-        some, near = anchors[start : start + AT_ONCE], neighbours[start : start + AT_ONCE]
+    for start in range(0, len(anchors), ANCHOR_BATCH):
+        some, near = anchors[start : start + ANCHOR_BATCH], neighbours[start : start + ANCHOR_BATCH]
         near = near if settings.expansion else np.full_like(near, -1)
-        pairs = gather(some, near, *concepts, settings.expansion)
-        clock("expansion")
-        score = rank(embeddings, texts, some, near, pairs) if settings.ranking else np.ones(len(pairs.anchor))
-        clock("ranking")
-        if settings.clustering and len(pairs.anchor):
-            group = cluster(texts, some, pairs, settings.seed)
-        else:
-            group = np.zeros(len(pairs.anchor), np.uint16)
-        clock("clustering")
-        order = np.lexsort((pairs.concept, -score, pairs.anchor))
-        columns = (some[pairs.anchor], pairs.concept, score, group, pairs.holds.sum(1), pairs.own)
+        found = collect_candidates(some, near, concepts, expansion=settings.expansion)
+        timer.add("expansion")
+        count = len(found.anchor)
+        score = score_candidates(embeddings, texts, some, near, found) if settings.ranking else np.ones(count)
+        timer.add("ranking")
+        cluster = np.zeros(count, np.uint16)
+        if settings.clustering and count:
+            cluster = cluster_candidates(texts, some, found, settings.seed)
+        timer.add("clustering")
+        order = np.lexsort((found.concept, -score, found.anchor))
+        columns = (some[found.anchor], found.concept, score, cluster, found.in_neighbour.sum(1), found.in_caption)
         parts.append([column[order] for column in columns])
-    names = ("row", "concept", "score", "cluster", "support", "own")
+    names = ("row", "concept", "score", "cluster", "support", "in_caption")
     return {name: np.concatenate(columns) for name, columns in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def curate(
-    embeddings: Halves,
-    captions: Captions,
-    vocabulary: Vocabulary,
-    texts: Halves,
+    inputs: CurationInputs,
     out: Path,
     settings: CurateSettings = CurateSettings(),
     *,
-    names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    spread: Spread | None = None,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
-    """Curate N pictures into `out`/archive.parquet (see archive.py) and return the report, also in `out`/report.json.
+    """Curate N pictures into `out`/archive.parquet (see `archive`) and return the report, also in `out`/report.json.
 
-    embeddings: (N, D) float16 of unit length, a memory map will do. captions: N of them; None, "" or () where a picture
-    has none. texts: (V, D) float16 of unit length, of "a photo of a {concept}". names: the pictures', their rows unless
-    given. progress: told (pictures done, N). spread: who works on the shards, this process unless given; see
-    `on_ray.on_ray`. A killed run goes on from its last shard when it is called again.
-    Raises InputError for parts that don't fit each other, and when `out` is of another run.
+    progress: called with (pictures done, N) after each shard. executor: who runs the shards, this process unless given;
+    see `ray_executor`. A killed run continues after its last whole shard when it is called again.
+    Raises InputError when `out` holds other files, a run of other inputs or settings, or broken files, and for
+    embeddings that are not of unit length.
     """
-    _check(embeddings, captions, vocabulary, texts, names)
-    facts = _facts(embeddings, captions, vocabulary, texts, settings, names)
-    _claim(out, facts)
+    facts = {"settings": asdict(settings), **inputs.fingerprint()}
+    _check_folder(out, facts)
     if (out / ARCHIVE).exists() and (out / REPORT).exists():
         shutil.rmtree(out / PARTS, ignore_errors=True)
-        try:
-            return json.loads((out / REPORT).read_text())
-        except ValueError as error:
-            raise InputError(f"{out / REPORT}: broken ({error}); delete this file and run again") from error
+        return _read_report(out / REPORT)
     seconds: dict[str, float] = defaultdict(float)
-    concepts = _saved_concepts(out, captions, vocabulary, seconds)
-    index = _saved_index(out, embeddings, settings, seconds)
+    concepts = _find_or_read_concepts(out / CONCEPTS, inputs, StageTimer(seconds))
+    index = _build_or_read_index(out / INDEX, inputs.embeddings, settings, StageTimer(seconds))
     (out / PARTS).mkdir(exist_ok=True)
-    job = Job(out.resolve(), np.asarray(embeddings), texts, concepts, vocabulary, settings, names)
-    done = _work(job, progress, spread, seconds)
-    parquet = needed("pyarrow.parquet")
-    clock, about = _Clock(seconds), facts | {"concepts": list(vocabulary.concepts), "pictures": len(embeddings)}
+    job = CurationJob(
+        out=out.resolve(), embeddings=np.asarray(inputs.embeddings), texts=inputs.texts, concepts=concepts,
+        vocabulary=inputs.vocabulary.concepts, names=inputs.names, settings=settings,
+    )  # fmt: skip
+    done = _run_missing_shards(job, progress, executor, seconds)
+    parquet = require("pyarrow.parquet")
+    timer = StageTimer(seconds)
+    about = facts | {"concepts": list(inputs.vocabulary.concepts), "pictures": len(inputs)}
     write_table(out / ARCHIVE, (parquet.read_table(job.part(number)) for number in range(job.shards)), about)
-    clock("writing")
-    report = _report(out, concepts, seconds, done, recall(index, embeddings, settings.neighbours))
-    _write(out / REPORT, report)
+    timer.add("writing")
+    report = _report(out, concepts, seconds, done, index_recall(index, inputs.embeddings, settings.neighbours))
+    _write_json(out / REPORT, report)
     shutil.rmtree(out / PARTS)
     return report
 
 
-@dataclass(frozen=True)
-class Job:
+@dataclass(frozen=True, eq=False)
+class CurationJob:
     """The shards of a run: job(number) curates one of them into its part file, whole or not at all.
 
-    It can be pickled, and doing a shard twice does no harm, so any process that sees `out` may do it. Fields as in
-    `curate`; concepts: of `find_concepts`.
+    It can be pickled, and a shard may be run twice, so any process that sees the folder `out` may run it.
+    Other fields as in `CurationInputs`; vocabulary: its concepts.
     """
 
     out: Path
-    embeddings: Halves
-    texts: Halves
-    concepts: tuple[Ids, NDArray[np.int32]]
-    vocabulary: Vocabulary
-    settings: CurateSettings
+    embeddings: Embeddings
+    texts: Embeddings
+    concepts: CaptionConcepts
+    vocabulary: tuple[str, ...]
     names: Sequence[str] | None
+    settings: CurateSettings
 
     @property
     def shards(self) -> int:
@@ -159,33 +161,49 @@ class Job:
         """The file of a shard."""
         return self.out / PARTS / f"part-{number:06d}.parquet"
 
-    def anchors(self, number: int) -> Ids:
+    def anchors(self, number: int) -> Indices:
         """The rows of a shard."""
         start = number * self.settings.shard
         return np.arange(start, min(start + self.settings.shard, len(self.embeddings)))
 
     def __call__(self, number: int) -> tuple[int, dict[str, float]]:
-        """Returns the shard's number and the seconds of each stage."""
+        """Run a shard; returns its number and the seconds of each stage."""
         seconds: dict[str, float] = {}
-        index = _read_index(self.out / INDEX)
-        rows = archives(index, self.embeddings, self.texts, self.concepts, self.anchors(number), self.settings, seconds)
-        write_table(self.part(number), [to_table(rows, self.vocabulary, self.names)])
+        rows = build_archives(
+            _read_index(self.out / INDEX), self.embeddings, self.texts, self.concepts, self.anchors(number),
+            self.settings, StageTimer(seconds),
+        )  # fmt: skip
+        write_table(self.part(number), [archive_table(rows, self.vocabulary, self.names)])
         return number, seconds
 
 
-Work = Callable[[int], tuple[int, dict[str, float]]]
-Spread = Callable[[Work, Sequence[int]], Iterable[tuple[int, dict[str, float]]]]
+class StageTimer:
+    """Adds up seconds by stage in a dictionary: of the clock, and under the stage's name + "_cpu" of the processor."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self.last = time.perf_counter(), time.process_time()
+
+    def add(self, stage: str) -> None:
+        """Add the time since the last call, or since the start, to a stage."""
+        now = time.perf_counter(), time.process_time()
+        for name, before, after in zip((stage, f"{stage}_cpu"), self.last, now, strict=True):
+            self.seconds[name] = self.seconds.get(name, 0.0) + after - before
+        self.last = now
 
 
-def _work(
-    job: Job, progress: Callable[[int, int], None] | None, spread: Spread | None, seconds: dict[str, float]
+def _run_missing_shards(
+    job: CurationJob,
+    progress: Callable[[int, int], None] | None,
+    executor: Executor | None,
+    seconds: dict[str, float],
 ) -> int:
-    """Do what is missing of a job and add up its seconds; how many pictures that were."""
+    """Run the shards that have no part file and add up their seconds; returns how many pictures those were."""
     count = len(job.embeddings)
     missing = [number for number in range(job.shards) if not job.part(number).exists()]
     done = before = count - sum(len(job.anchors(number)) for number in missing)
-    for number, told in spread(job, missing) if spread else map(job, missing):
-        for stage, value in told.items():
+    for number, stages in executor(job, missing) if executor else map(job, missing):
+        for stage, value in stages.items():
             seconds[stage] += value
         done += len(job.anchors(number))
         if progress is not None:
@@ -193,140 +211,69 @@ def _work(
     return done - before
 
 
-def to_table(rows: dict[str, NDArray], vocabulary: Vocabulary, names: Sequence[str] | None) -> Any:
-    """The columns of `archives` as the table that is written."""
-    arrow = needed("pyarrow")
-    used, number = np.unique(rows["concept"], return_inverse=True)
-    source = np.where(rows["own"], np.where(rows["support"] > 0, 2, 0), 1)
-    named = [
-        rows["row"],
-        [str(row) if names is None else names[row] for row in rows["row"].tolist()],
-        _words(number, [vocabulary.concepts[i] for i in used]),
-        rows["score"].astype(np.float32),
-        rows["cluster"],
-        rows["support"].astype(np.uint16),
-        _words(source, ["caption", "neighbours", "both"]),
-    ]
-    return arrow.Table.from_arrays([arrow.array(c) if isinstance(c, list) else c for c in named], schema=columns())
-
-
-def _words(numbers: NDArray, words: list[str]) -> Any:
-    arrow = needed("pyarrow")
-    return arrow.DictionaryArray.from_arrays(arrow.array(numbers.astype(np.int32)), arrow.array(words, arrow.string()))
-
-
 def _report(
-    out: Path, concepts: tuple[Ids, NDArray[np.int32]], seconds: dict[str, float], done: int, found: float
+    out: Path, concepts: CaptionConcepts, seconds: dict[str, float], done: int, recall: float
 ) -> dict[str, Any]:
-    parquet = needed("pyarrow.parquet")
-    offsets, numbers = concepts
-    pictures = len(offsets) - 1
+    parquet = require("pyarrow.parquet")
+    pictures = len(concepts.offsets) - 1
     rows = parquet.read_metadata(out / ARCHIVE).num_rows
     listed = np.bincount(parquet.read_table(out / ARCHIVE, columns=["row"])["row"].to_numpy(), minlength=pictures)
     return {
         "pictures": pictures,
-        "pictures_without_named_concept": int((np.diff(offsets) == 0).sum()),
+        "pictures_without_named_concept": int((np.diff(concepts.offsets) == 0).sum()),
         "pictures_without_archive": int((listed == 0).sum()),
-        "concepts_named": len(np.unique(numbers)),
-        "concepts_per_caption": len(numbers) / max(pictures, 1),
+        "concepts_named": len(np.unique(concepts.concept_ids)),
+        "concepts_per_caption": len(concepts.concept_ids) / max(pictures, 1),
         "concepts_per_archive": rows / max(pictures, 1),
-        "recall": found,
+        "recall": recall,
         "seconds": {name: round(s, 3) for name, s in seconds.items() if not name.endswith("_cpu")},
         "cpu_seconds": {name[:-4]: round(s, 3) for name, s in seconds.items() if name.endswith("_cpu")},
-        "pictures_this_run": done,  # the seconds are of these, on the clock and of the processor
+        "pictures_this_run": done,  # those that the seconds were spent on
     }
 
 
-def _check(
-    embeddings: Halves, captions: Captions, vocabulary: Vocabulary, texts: Halves, names: Sequence[str] | None
-) -> None:
-    for name, array in (("embeddings", embeddings), ("texts", texts)):
-        if array.dtype != np.float16 or array.ndim != 2 or 0 in array.shape:
-            raise InputError(
-                f"{name}: got shape {array.shape} and type {array.dtype}, expected (N, D) float16 with N, D >= 1; "
-                "normalise them and convert with .astype(np.float16)"
-            )
-    if len(captions) != len(embeddings):
-        raise InputError(f"captions: got {len(captions)} for {len(embeddings)} pictures, expected one entry for each")
-    if texts.shape != (len(vocabulary), embeddings.shape[1]):
-        raise InputError(
-            f"texts: got shape {texts.shape}, expected ({len(vocabulary)}, {embeddings.shape[1]}): one for each "
-            "concept, by the same model as the pictures"
-        )
-    for start in range(0, len(texts), CHUNK):
-        _checked_rows(texts[start : start + CHUNK], start, "texts")
-    if names is not None and len(names) != len(embeddings):
-        raise InputError(f"names: got {len(names)} for {len(embeddings)} pictures, expected one for each")
+# ------------------------------------------------------------------------------------------------ the run's folder
 
 
-def _facts(
-    embeddings: Halves,
-    captions: Captions,
-    vocabulary: Vocabulary,
-    texts: Halves,
-    settings: CurateSettings,
-    names: Sequence[str] | None,
-) -> dict[str, Any]:
-    """What a run is known by."""
-    rows = hashlib.sha256()
-    for first in range(0, len(embeddings), CHUNK):
-        rows.update(np.ascontiguousarray(embeddings[first : first + CHUNK]).tobytes())
-    told = hashlib.sha256()
-    for caption in captions:
-        told.update(json.dumps(caption).encode())
-    called = hashlib.sha256("\n".join(names or ()).encode())
-    return {
-        "settings": asdict(settings),
-        "embeddings": [*embeddings.shape, rows.hexdigest()],
-        "captions": told.hexdigest(),
-        "names": called.hexdigest(),
-        "vocabulary": hashlib.sha256("\n".join(vocabulary.concepts).encode()).hexdigest(),
-        "texts": hashlib.sha256(np.ascontiguousarray(texts).tobytes()).hexdigest(),
-    }
-
-
-def _claim(out: Path, facts: dict[str, Any]) -> None:
-    """Make `out` this run's folder, or see that it is."""
+def _check_folder(out: Path, facts: dict[str, Any]) -> None:
+    """Make `out` the folder of the run with these facts, or check that it is."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / MANIFEST
     if not path.exists():
-        if any(not one.name.startswith(".") for one in out.iterdir()):  # a kill may leave hidden remains
+        if any(not one.name.startswith(".") for one in out.iterdir()):  # a kill may leave hidden files
             raise InputError(f"{out}: holds other files and no {MANIFEST}; name a new folder")
-        _write(path, facts)
+        _write_json(path, facts)
         return
     try:
         saved = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path}: not readable ({error}); delete the folder {out} and curate again") from error
-    flat, then = (f["settings"] | {k: v for k, v in f.items() if k != "settings"} for f in (facts, saved))
-    other = [name for name, value in flat.items() if value != then.get(name)]
-    if other:
-        raise InputError(f"{out}: holds a run with other {', '.join(other)}; name another folder or delete this one")
+    now, then = (f["settings"] | {k: v for k, v in f.items() if k != "settings"} for f in (facts, saved))
+    different = [name for name, value in now.items() if value != then.get(name)]
+    if different:
+        raise InputError(
+            f"{out}: holds a run with other {', '.join(different)}; name another folder or delete this one"
+        )
 
 
-def _saved_concepts(
-    out: Path, captions: Captions, vocabulary: Vocabulary, seconds: dict[str, float]
-) -> tuple[Ids, NDArray[np.int32]]:
-    path = out / CONCEPTS
+def _find_or_read_concepts(path: Path, inputs: CurationInputs, timer: StageTimer) -> CaptionConcepts:
     if not path.exists():
-        clock = _Clock(seconds)
-        offsets, numbers = find_concepts(captions, vocabulary)
-        clock("concepts")
+        found = find_concepts(inputs.captions, inputs.vocabulary)
+        timer.add("concepts")
         with replacing(path) as fresh, fresh.open("wb") as file:
-            np.savez(file, offsets=offsets, numbers=numbers)
+            np.savez(file, offsets=found.offsets, concept_ids=found.concept_ids)
     try:
         with np.load(path) as saved:
-            return saved["offsets"], saved["numbers"]
+            return CaptionConcepts(saved["offsets"], saved["concept_ids"])
     except (ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path}: broken ({error}); delete this file and run again") from error
 
 
-def _saved_index(out: Path, embeddings: Halves, settings: CurateSettings, seconds: dict[str, float]) -> Any:
-    faiss, path = needed("faiss"), out / INDEX
+def _build_or_read_index(path: Path, embeddings: Embeddings, settings: CurateSettings, timer: StageTimer) -> Any:
+    faiss = require("faiss")
     if not path.exists():
-        clock = _Clock(seconds)
         index = build_index(embeddings, settings)
-        clock("index")
+        timer.add("index")
         with replacing(path) as fresh:
             faiss.write_index(index, str(fresh))
     index = _read_index(path)
@@ -336,32 +283,26 @@ def _saved_index(out: Path, embeddings: Halves, settings: CurateSettings, second
 
 
 def _read_index(path: Path) -> Any:
-    """The index of a file, kept for the next shard."""
+    """The index of a file; the last one read is kept in memory for the next shard."""
     about = path.stat()
-    return _opened(path, about.st_mtime_ns, about.st_size)
+    return _read_index_of(path, about.st_mtime_ns, about.st_size)
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path, _changed: int, _size: int) -> Any:
+def _read_index_of(path: Path, _modified: int, _size: int) -> Any:
     try:
-        return needed("faiss").read_index(str(path))
+        return require("faiss").read_index(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: a broken index; delete this file and run again") from error
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: broken ({error}); delete this file and run again") from error
+    return report
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-class _Clock:
-    """Adds the time since the last call to the stage that is named, the processor's under the name + "_cpu"."""
-
-    def __init__(self, seconds: dict[str, float] | None) -> None:
-        self.seconds: dict[str, float] = {} if seconds is None else seconds
-        self.last = time.perf_counter(), time.process_time()
-
-    def __call__(self, stage: str) -> None:
-        now = time.perf_counter(), time.process_time()
-        for name, before, after in zip((stage, f"{stage}_cpu"), self.last, now, strict=True):
-            self.seconds[name] = self.seconds.get(name, 0.0) + after - before
-        self.last = now

@@ -1,4 +1,4 @@
-"""GroupViT's checkpoints, both ways: what we write `transformers` reads, and what the hub holds we read.
+"""GroupViT's checkpoints: `transformers` reads what we write, and we read those of the hub.
 
 A folder of config.json (the hub's, with our own settings under "segue"), model.safetensors, tokenizer.json and
 preprocessor_config.json.
@@ -20,9 +20,9 @@ from segue.methods.cocu.groupvit.model import GroupViT
 from segue.types import InputError
 from segue.weights import CONFIG
 
-TOKENIZER = "tokenizer.json"
+TOKENIZER, PROCESSOR = "tokenizer.json", "preprocessor_config.json"
 
-_HUB: dict[str, tuple[str, str]] = {  # our name -> section and name in the hub's config.json
+_HUB_NAMES: dict[str, tuple[str, str]] = {  # field -> section and name in the hub's config.json
     "width": ("vision_config", "hidden_size"),
     "mlp": ("vision_config", "intermediate_size"),
     "depths": ("vision_config", "depths"),
@@ -48,11 +48,11 @@ _HUB: dict[str, tuple[str, str]] = {  # our name -> section and name in the hub'
     "projection_hidden": ("", "projection_intermediate_dim"),
     "logit_scale": ("", "logit_scale_init_value"),
 }
-_OURS = ("drop_path", "mean", "std")  # what the hub's format has no place for
+_OWN_FIELDS = ("drop_path", "mean", "std")  # fields that the hub's format has no place for
 
 
-def hub_config(c: GroupViTConfig) -> dict[str, Any]:
-    """The config as the hub's config.json has it."""
+def to_hub_config(c: GroupViTConfig) -> dict[str, Any]:
+    """The content of the hub's config.json for this config."""
     out: dict[str, Any] = {"model_type": "groupvit", "architectures": ["GroupViTModel"]}
     out |= {
         "text_config": {"model_type": "groupvit_text_model", "layer_norm_eps": c.norm_eps},
@@ -62,25 +62,28 @@ def hub_config(c: GroupViTConfig) -> dict[str, Any]:
             "assign_mlp_ratio": [c.token_mlp, c.channel_mlp],
         },
     }
-    for name, (section, theirs) in _HUB.items():
+    for name, (section, hub_name) in _HUB_NAMES.items():
         value = getattr(c, name)
-        (out[section] if section else out)[theirs] = list(value) if isinstance(value, tuple) else value
+        (out[section] if section else out)[hub_name] = list(value) if isinstance(value, tuple) else value
     return out
 
 
 def from_hub_config(saved: dict[str, Any]) -> GroupViTConfig:
-    """The other way; what the file leaves out has the hub's default, which is ours; InputError on other models."""
+    """The config of a hub's config.json; what that leaves out has the hub's default, which is ours.
+
+    Raises InputError for a model of another type.
+    """
     if saved.get("model_type") != "groupvit":
         raise InputError(f"config.json: a model of type {saved.get('model_type')!r}, expected 'groupvit'")
     values: dict[str, Any] = {"token_mlp": 0.5, "channel_mlp": 4.0}
     ratio = saved.get("vision_config", {}).get("assign_mlp_ratio")
     if ratio is not None:
         values["token_mlp"], values["channel_mlp"] = ratio if isinstance(ratio, list | tuple) else (ratio, ratio)
-    for name, (section, theirs) in _HUB.items():
+    for name, (section, hub_name) in _HUB_NAMES.items():
         part = saved.get(section, {}) if section else saved
-        if theirs in part:
-            values[name] = part[theirs]
-    values |= {name: value for name, value in saved.get("segue", {}).items() if name in _OURS}
+        if hub_name in part:
+            values[name] = part[hub_name]
+    values |= {name: value for name, value in saved.get("segue", {}).items() if name in _OWN_FIELDS}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return GroupViTConfig(**values)
 
@@ -88,18 +91,21 @@ def from_hub_config(saved: dict[str, Any]) -> GroupViTConfig:
 def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None = None, half: bool = False) -> None:
     """Write a folder that `load_groupvit` and `transformers.GroupViTModel.from_pretrained` read, whole or not at all.
 
-    about: anything json-able, kept in config.json. half: weights as float16, in half the space.
+    about: how it was trained, JSON-able, kept in config.json. half: store the weights as float16.
     """
     c = model.config
-    config = hub_config(c) | {"method": "cocu", "segue": {n: getattr(c, n) for n in _OURS} | {"about": about or {}}}
+    config = to_hub_config(c) | {
+        "method": "cocu",
+        "segue": {n: getattr(c, n) for n in _OWN_FIELDS} | {"about": about or {}},
+    }
     with tempfile.TemporaryDirectory() as extra:
-        pixels: dict[str, Any] = {
+        processor: dict[str, Any] = {
             "image_processor_type": "CLIPImageProcessor",
             "image_mean": c.mean,
             "image_std": c.std,
         }
-        pixels |= {"size": {"height": c.image_size, "width": c.image_size}, "do_center_crop": False}
-        (Path(extra) / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
+        processor |= {"size": {"height": c.image_size, "width": c.image_size}, "do_center_crop": False}
+        (Path(extra) / PROCESSOR).write_text(json.dumps(processor, indent=2) + "\n")
         if model.tokenizer is not None:
             (Path(extra) / TOKENIZER).write_text(model.tokenizer.to_str(pretty=True), encoding="utf-8")
         write_checkpoint(folder, config, model.state_dict(), Path(extra), half=half)
@@ -110,15 +116,16 @@ def load_groupvit(folder: Path) -> GroupViT:
 
     Raises InputError when a file is missing, broken, of another model, or doesn't fit the others.
     """
-    config = _with_pixels(from_hub_config(_json(folder / CONFIG)), folder / "preprocessor_config.json")
+    config = _with_normalisation(from_hub_config(_read_json(folder / CONFIG)), folder / PROCESSOR)
     model = GroupViT(config, _read_tokenizer(folder))
     tensors = read_tensors(folder)
-    tensors = {k: v for k, v in tensors.items() if not k.endswith("embeddings.position_ids")}  # of old versions
+    # older versions of transformers stored the position ids
+    tensors = {k: v for k, v in tensors.items() if not k.endswith("embeddings.position_ids")}
     fill_module(model, tensors, folder)
     return model.eval()
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -130,15 +137,15 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _with_pixels(c: GroupViTConfig, path: Path) -> GroupViTConfig:
+def _with_normalisation(c: GroupViTConfig, path: Path) -> GroupViTConfig:
     if not path.exists():
         return c
-    saved = _json(path)
+    saved = _read_json(path)
     return replace(c, mean=tuple(saved.get("image_mean", c.mean)), std=tuple(saved.get("image_std", c.std)))
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer | None:
-    """tokenizer.json, or what transformers makes of vocab.json and merges.txt, or none."""
+    """The tokenizer of tokenizer.json, or that of transformers for vocab.json and merges.txt, or None."""
     if (folder / TOKENIZER).exists():
         try:
             return Tokenizer.from_file(str(folder / TOKENIZER))

@@ -21,12 +21,15 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class GroupViTConfig:
     """Everything that shapes the network; the defaults are the paper's, and the hub's.
 
-    depths, group_tokens, output_groups: transformer layers, learned group tokens and groups that come out, by stage; a
-    stage of 0 group tokens only transforms. image_size: side in pixels of the training pictures, on whose grid the
-    positions are learned. token_mlp, channel_mlp: hidden sizes of the assignment's two MLPs, in widths.
-    drop_path: rate of the last layer, rising linearly from 0. bos, eos, pad: numbers of the special tokens; eos = 2
-    means "the highest number of the text", as in the first CLIP checkpoints. logit_scale: log(1 / temperature) at the
-    start. mean, std: of the pixels in [0, 1].
+    width, mlp, heads: of the vision model's layers; text_width, text_mlp, text_layers, text_heads: of the text model's.
+    depths, group_tokens, output_groups: transformer layers, learned group tokens and resulting groups, by stage; a
+    stage with 0 group tokens has layers only. image_size, patch: sides in pixels of the training pictures, on whose
+    grid the positions are learned, and of a patch. token_mlp, channel_mlp: hidden sizes of the two MLPs of a grouping,
+    in widths. drop_path: rate of the last layer, rising linearly from 0. vocabulary: number of tokens. max_tokens: of a
+    text. bos, eos, pad: ids of the special tokens; eos = 2 means "the highest id of the text", as in the first CLIP
+    checkpoints. projection: size of the joint space. logit_scale: log(1 / temperature) at the start. mean, std: of the
+    pixels in [0, 1].
+    Raises InputError for settings that don't fit each other.
     """
 
     width: int = 384

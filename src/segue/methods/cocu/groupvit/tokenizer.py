@@ -1,4 +1,4 @@
-"""A byte-pair tokenizer like CLIP's, trained on captions."""
+"""A tokenizer of whole words, made from captions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from segue.types import InputError
 
 
 def train_tokenizer(texts: Iterable[str], limit: int = 49408) -> Tokenizer:
-    """A tokenizer of the whole lower-cased words of `texts`, the most frequent `limit` of them; the same for any order.
+    """A tokenizer of the lower-cased words of `texts`, the most frequent ones; the same for any order of the texts.
 
-    A word that it hasn't seen becomes "[UNK]", by which `segment.embed_names` knows that a name means nothing to the
-    model. Pass its size on: `replace(config, vocabulary=tokenizer.get_vocab_size())`.
+    An unknown word becomes "[UNK]", by which `inference.embed_names` recognises a name that means nothing to the model.
+    limit: size of the vocabulary with the four special tokens. `with_tokenizer` passes the size on to a config.
+    Raises InputError when there is no word in the texts.
     """
     special = ["[PAD]", "[BOS]", "[UNK]", "[EOS]"]  # [EOS] must not be 2, see GroupViTConfig.eos
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(special)}, unk_token="[UNK]"))
@@ -37,9 +38,12 @@ def train_tokenizer(texts: Iterable[str], limit: int = 49408) -> Tokenizer:
     return tokenizer
 
 
-def sized_for(config: GroupViTConfig, tokenizer: Tokenizer) -> GroupViTConfig:
-    """The config with the vocabulary and the special tokens of a tokenizer of `train_tokenizer`."""
+def with_tokenizer(config: GroupViTConfig, tokenizer: Tokenizer) -> GroupViTConfig:
+    """The config with the vocabulary size and the special tokens of a tokenizer from `train_tokenizer`.
+
+    Raises InputError for a tokenizer without those special tokens.
+    """
     special: dict[str, Any] = {name: tokenizer.token_to_id(f"[{name.upper()}]") for name in ("pad", "bos", "eos")}
-    if missing := [name for name, number in special.items() if number is None]:
+    if missing := [name for name, token in special.items() if token is None]:
         raise InputError(f"tokenizer: has no [{missing[0].upper()}], expected one of train_tokenizer")
     return replace(config, vocabulary=tokenizer.get_vocab_size(), **special)

@@ -1,0 +1,112 @@
+"""Open-vocabulary segmentation: every pixel gets the likeliest of any names. The predictor of the method `cocu`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.api.hub import HubMixin
+from segue.api.models import find, method_of
+from segue.data.images import read_image
+from segue.methods.cocu.groupvit.checkpoint import load_groupvit
+from segue.methods.cocu.groupvit.model import GroupViT
+from segue.methods.cocu.inference import (
+    EvalProtocol,
+    LabelMap,
+    check_names,
+    embed_names,
+    find_protocol,
+    parse_labels,
+    segment,
+)
+from segue.options import LabelOptions
+from segue.types import InputError, check_image
+
+__all__ = ["DEFAULT_PROTOCOL", "LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"]
+
+METHOD = "cocu"
+DEFAULT_PROTOCOL = EvalProtocol(448, 448, 224)  # the published protocols' sizes, without background
+
+
+class OpenVocabularySegmenter(HubMixin):
+    """Gives every pixel of a picture one of some names.
+
+    protocol: the evaluation protocol that is used unless another is asked for. about: what the checkpoint says of its
+    training. folder: the checkpoint that it was loaded from, which `save_pretrained` copies.
+    """
+
+    def __init__(
+        self,
+        model: GroupViT,
+        protocol: EvalProtocol = DEFAULT_PROTOCOL,
+        about: dict[str, Any] | None = None,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        self.model, self.protocol, self.about, self.folder = model.eval(), protocol, about or {}, folder
+        self._embedded: tuple[tuple[tuple[str, ...], str], Tensor] | None = None
+
+    def segment(
+        self,
+        image: str | Path | NDArray[np.uint8],
+        labels: str | Sequence[str],
+        *,
+        options: LabelOptions = LabelOptions(),
+    ) -> LabelMap:
+        """The likeliest of the labels at every pixel, on the picture's own grid.
+
+        image: a path, or (H, W, 3) uint8 RGB. labels: two or more names, as a list or as "dog, grass, sky". options:
+        the protocol and what differs from it, see `chosen_protocol`.
+        Raises InputError for a picture that can't be read, labels that can't be used, and an unknown protocol.
+        """
+        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
+        check_image(pixels)
+        protocol = self.chosen_protocol(options)
+        names = parse_labels(labels) if isinstance(labels, str) else check_names(labels)
+        text = self._embed(names, protocol) if len(names) > 1 else None
+        return segment(self.model, pixels, names, protocol, text)
+
+    def chosen_protocol(self, options: LabelOptions) -> EvalProtocol:
+        """The protocol that the options name, or else the model's own, with what the options change.
+
+        Raises InputError for an unknown protocol, and for a prompt without one {}.
+        """
+        named = self.protocol if options.protocol is None else find_protocol(options.protocol)
+        return replace(
+            named,
+            threshold=named.threshold if options.background is None else options.background or None,
+            top_k=named.top_k if options.top_k is None else options.top_k or None,
+            soft=named.soft and not options.hard,
+            prompt=named.prompt if options.prompt is None else options.prompt,
+        )
+
+    def _embed(self, names: Sequence[str], protocol: EvalProtocol) -> Tensor:
+        """The names' embeddings, kept for the next picture."""
+        key = (tuple(names), protocol.prompt)
+        if self._embedded is None or self._embedded[0] != key:
+            self._embedded = key, embed_names(self.model, names, protocol.prompt)
+        return self._embedded[1]
+
+
+def load_open_vocabulary(name_or_path: str | Path, *, device: str = "cpu") -> OpenVocabularySegmenter:
+    """A predictor from a bundled name or a folder with a GroupViT, ours or the hub's (`transformers`' GroupViTModel).
+
+    Raises InputError for an unknown name, a checkpoint of another method, broken files, and a device that isn't there.
+    """
+    folder = find(name_or_path, device)
+    if (method := method_of(folder)) not in (METHOD, None):
+        raise InputError(
+            f"{folder.name}: a checkpoint of the method {method!r}, which doesn't take labels; "
+            "expected a GroupViT, from `segue train cocu-scenes` or in the format of transformers"
+        )
+    model = load_groupvit(folder).to(device)
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("segue", {}).get("about", {})
+    protocol = find_protocol(about["protocol"]) if "protocol" in about else DEFAULT_PROTOCOL
+    return OpenVocabularySegmenter(model, protocol, about, folder=folder)

@@ -1,0 +1,45 @@
+"""From a function to a command: arguments become options, the docstring the help, and the result is printed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+
+def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> None:
+    """Parse argv by the function's signature, call it, print what it returns.
+
+    Dataclasses among the arguments become plain options. A path is printed as where something was saved; a dict as
+    indented lines, or as one JSON object where argv has --json (a function with a `json` argument prints by itself).
+    """
+    as_json = "json" not in inspect.signature(function).parameters and "--json" in argv
+    result = tyro.cli(
+        function,
+        prog=name,
+        args=[word for word in argv if word != "--json"] if as_json else argv,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    if isinstance(result, dict):
+        print_result(result, as_json)
+    elif isinstance(result, Path):
+        print(f"saved to {result}")
+
+
+def print_result(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result as one JSON object, or as indented lines for people."""
+    print(json.dumps(result, indent=2) if as_json else _lines(result))
+
+
+def _lines(result: Any, indent: str = "") -> str:
+    if not isinstance(result, dict):
+        return f"{result:,.4g}" if isinstance(result, float) else f"{result:,}" if type(result) is int else str(result)
+    lines = []
+    for key, value in result.items():
+        shown = _lines(value, indent + "  ")
+        lines.append(f"{indent}{key}:\n{shown}" if isinstance(value, dict) else f"{indent}{key:26} {shown}")
+    return "\n".join(lines)

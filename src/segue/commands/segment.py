@@ -1,0 +1,74 @@
+"""`segue segment`: outline what a note describes, or name every pixel with the likeliest of some labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from segue.options import LabelOptions, SegmentOptions
+from segue.types import InputError
+
+NOTE_MODEL, LABEL_MODEL = "reclmis-chest", "cocu-scenes"
+
+
+def segment(
+    image: Positional[Path],
+    /,
+    note: str | None = None,
+    notes: Path | None = None,
+    labels: str | None = None,
+    model: str | None = None,
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    attribution: bool = False,
+    coco: Path | None = None,
+    json: bool = False,
+    device: str = "cpu",
+    with_note: SegmentOptions = SegmentOptions(),
+    with_labels: LabelOptions = LabelOptions(),
+) -> None:
+    """Outline what a note describes, or name every pixel with the likeliest of some labels.
+
+    Args:
+        image: a picture or a folder of pictures; with a note (--notes for a folder, or one --note for all) also a NIfTI
+            or DICOM file.
+        note: what to outline, in words; without note and labels the model makes its own guess.
+        notes: a CSV with the columns image,note; the images are names inside the folder.
+        labels: two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
+        model: a bundled name or a checkpoint folder (reclmis-chest, or cocu-scenes with labels, unless given).
+        out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures.
+        attribution: with a note: also draw which patches and words counted, and Grad-CAM.
+        coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
+            Label Studio ask for.
+        json: print one JSON object for each picture: areas, scores, files.
+        device: cpu, cuda, cuda:1, ...
+        with_note: options that go with a note.
+        with_labels: options that go with --labels.
+    """
+    if labels is None:
+        from segue.commands.segment_notes import segment_by_notes
+
+        refuse_options("go with --labels", with_labels)
+        segment_by_notes(
+            image, note, notes, model=model or NOTE_MODEL, out=out, attribution=attribution, coco=coco, as_json=json,
+            device=device, options=with_note,
+        )  # fmt: skip
+        return
+    from segue.commands.segment_labels import segment_by_labels
+
+    if note is not None or notes is not None:
+        raise InputError("--note and --labels exclude each other; leave one of them out")
+    if attribution:
+        raise InputError("--attribution goes with a --note; leave it out")
+    refuse_options("go with a note, not with --labels", with_note)
+    segment_by_labels(
+        image, labels, model=model or LABEL_MODEL, out=out, coco=coco, as_json=json, device=device, options=with_labels
+    )
+
+
+def refuse_options(why: str, options: SegmentOptions | LabelOptions) -> None:
+    """Raise InputError when an option that belongs to the other way of segmenting differs from its default."""
+    usual = type(options)()
+    if changed := [name for name in vars(usual) if getattr(options, name) != getattr(usual, name)]:
+        raise InputError(f"--{changed[0].replace('_', '-')}: such options {why}; leave it out")

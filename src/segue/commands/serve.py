@@ -1,0 +1,65 @@
+"""`segue serve`: models over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Interval
+from typing_extensions import Doc
+
+from segue.options import Options
+from segue.types import InputError, to_install
+
+
+@dataclass(frozen=True)
+class ServeOptions(Options):
+    """What a request may cost the server."""
+
+    max_mb: Annotated[int, Gt(0), Doc("megabytes of a request")] = 24
+    max_megapixels: Annotated[int, Gt(0), Doc("megapixels of a picture")] = 16
+    waiting: Annotated[int, Gt(0), Doc("requests that may wait for one model; one more is answered 429")] = 32
+    seconds: Annotated[float, Gt(0), Doc("from a request to its answer; then 504")] = 60.0
+    gather: Annotated[
+        float, Ge(0), Doc("seconds for which a request waits for others to share its batch; 0 for no batches")
+    ] = 0.005
+    port: Annotated[int, Interval(ge=0, lt=65_536), Doc("to listen on; 0 for any free one")] = 8000
+
+
+def serve(
+    models: tuple[str, ...] = (),
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    detector: str | None = None,
+    relations: Path | None = None,
+    device: str = "cpu",
+    limits: ServeOptions = ServeOptions(),
+) -> None:
+    """Serve models over HTTP, with a page to play with at / and OpenAPI at /docs.
+
+    Args:
+        models: bundled names or checkpoint folders; all bundled ones unless given.
+        host: address to listen on; others than this machine can only be served with a token.
+        token: what requests must bring as `Authorization: Bearer TOKEN`, 8 characters or more.
+        detector: a DETR by its id on the hub or from a folder, or a YOLOX's .onnx file, for describing pictures without
+            regions, and for captioners that were trained with one, if it has moved.
+        relations: a folder of `segue train relations`, for describing objects that come without relations.
+        device: cpu, cuda, cuda:1, ...
+        limits: what a request may cost, and the port.
+    """
+    try:
+        from segue.serving import Limits
+        from segue.serving import serve as serve_models
+        from segue.serving.uploads import Bounds
+    except ImportError as error:
+        raise InputError(f"serving needs FastAPI and more ({error}): {to_install('serve')}") from error
+
+    bounds = Limits(
+        limits.max_mb * 1_000_000, Bounds(limits.max_megapixels * 1_000_000), limits.waiting, limits.seconds,
+        limits.gather,
+    )  # fmt: skip
+    serve_models(
+        models, host=host, port=limits.port, token=token, limits=bounds, device=device, detector=detector,
+        relations=relations,
+    )  # fmt: skip

@@ -1,0 +1,83 @@
+"""`segue eval` of a model that names pixels."""
+
+import json
+
+import numpy as np
+import pytest
+
+from groupvit_folder import write_groupvit
+from scenes_and_pair import write_scenes
+from segue.api.open_vocabulary import load_open_vocabulary
+from segue.data.formats import read_pictures
+from segue.evaluation.labels import score_pictures, with_truth
+from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.synthetic.scenes.scene import CLASSES
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "s")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROTOCOLS, "scenes", EvalProtocol(32, 32, 16))
+        yield
+
+
+@pytest.fixture(scope="module")
+def groupvit(tmp_path_factory):
+    words = [*CLASSES, "a photo of a background.", "the"]
+    return write_groupvit(tmp_path_factory.mktemp("models") / "m", words, concept_vocabulary=["dog", "sky"])
+
+
+def test_eval_prints_the_protocol_and_the_overlap(segue, groupvit, scenes, tmp_path):
+    status, told, error = segue("eval", groupvit, "--data", scenes, "--split", "val", "--protocol", "scenes", "--json")
+    assert status == 0, error
+    answer = json.loads(told)
+    assert answer["protocol_settings"]["crop"] == 32
+    assert answer["pictures"] == 2
+    assert answer["classes"] == 32 == answer["vocabulary_overlap"]["of"]
+    assert answer["vocabulary_overlap"]["held"] == 32 - len(answer["vocabulary_overlap"]["missing"])
+    there = [v for v in answer["class_iou"].values() if v is not None]
+    assert answer["miou"] == pytest.approx(np.mean(there))
+    (tmp_path / "words.txt").write_text("dog\nsky\nzebra\n")
+    args = ("--data", scenes, "--split", "val", "--vocabulary", tmp_path / "words.txt")
+    status, told, _ = segue("eval", groupvit, *args, "--json")
+    assert json.loads(told)["vocabulary_overlap"]["held"] == 2
+    status, told, _ = segue("eval", groupvit, *args)
+    assert status == 0
+    assert "miou" in told
+
+
+def test_eval_changes_the_protocol(segue, groupvit, scenes, tiny_model):
+    args = ("--data", scenes, "--split", "val", "--json")
+    plain = json.loads(segue("eval", groupvit, *args)[1])
+    more = ("--hard", "--prompt", "the {}", "--top-k", 3)
+    status, told, error = segue("eval", groupvit, *args, *more, "--protocol", "scenes")
+    assert status == 0, error
+    changed = json.loads(told)
+    assert changed["protocol_settings"] == plain["protocol_settings"] | {"soft": False, "prompt": "the {}", "top_k": 3}
+    assert (plain["protocol"], changed["protocol"]) == ("the model's own", "scenes, changed")
+    protocol = EvalProtocol(**changed["protocol_settings"])
+    predictor = load_open_vocabulary(groupvit)
+    predictor.protocol = protocol
+    pictures, classes, truth = with_truth(read_pictures(scenes, "val"), protocol)
+    ious, accuracy = score_pictures(predictor, pictures, classes, truth)
+    assert (changed["miou"], changed["pixel_accuracy"]) == (pytest.approx(np.nanmean(ious)), pytest.approx(accuracy))
+    assert changed["pixel_accuracy"] != plain["pixel_accuracy"]
+    assert "expected one {}" in segue("eval", groupvit, *args, "--prompt", "the")[2]
+    assert "--top-k: " in segue("eval", tiny_model, *args, "--top-k", 3)[2]
+
+
+def test_options_of_the_other_kind_of_model_are_refused(segue, groupvit, tiny_model, scenes):
+    for model, option, message in (
+        (groupvit, ("--tta",), "--tta"),
+        (groupvit, ("--empty", "zero"), "--empty"),
+        (groupvit, ("--protocol", "vok"), "protocol 'vok': expected one of voc"),
+        (tiny_model, ("--protocol", "voc"), "--protocol"),
+    ):
+        status, _, error = segue("eval", model, "--data", scenes, *option)
+        assert status == 2
+        assert message in error

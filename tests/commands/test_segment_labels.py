@@ -1,0 +1,109 @@
+"""`segue segment --labels`: maps, overlays and numbers; bad requests."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from groupvit_folder import write_groupvit
+from segue.api.open_vocabulary import load_open_vocabulary
+from segue.data.images import read_index
+from segue.methods.cocu.inference import PROTOCOLS
+from segue.options import LabelOptions
+
+LABELS = 'dog, grass, "chair, folding"'
+
+
+@pytest.fixture(scope="module")
+def groupvit(tmp_path_factory):
+    return write_groupvit(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def test_the_command_writes_map_and_overlay(segue, groupvit, picture, tmp_path):
+    out = tmp_path / "out" / "map.png"
+    args = ("--labels", LABELS, "--model", groupvit, "-o", out, "--json", "--background", 0.34)
+    status, told, error = segue("segment", picture, *args)
+    assert status == 0, error
+    answer, index = json.loads(told), read_index(out)
+    assert index.shape == (40, 56)
+    names = {one["name"]: one for one in answer["classes"]}
+    assert list(names)[:3] == ["dog", "grass", "chair, folding"]
+    for one in names.values():
+        assert one["area"] == int((index == one["value"]).sum())
+        assert one["score"] is None or 0 <= one["score"] <= 1
+    assert sum(one["area"] for one in names.values()) == index.size
+    assert answer["protocol"]["threshold"] == 0.34
+    assert Image.open(out).mode == "P"
+    assert Image.open(answer["overlay"]).height > 40  # magnified, with a legend below
+
+
+def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_path):
+    (picture.parent / "broken.png").write_bytes(b"")
+    out = tmp_path / "maps"
+    status, told, error = segue("segment", picture.parent, "--labels", "café, 犬", "--model", groupvit, "-o", out)
+    assert status == 2
+    assert "1 of 2 pictures could not be read" in error
+    assert (out / "scan.png").exists()
+    assert "scan.png" in told
+    assert "café" in told or "犬" in told
+
+
+@pytest.mark.parametrize(
+    ("args", "match"),
+    [
+        (("--labels", "dog, sky", "--note", "x"), "--note and --labels exclude each other"),
+        (("--labels", "dog, sky", "--attribution"), "--attribution goes with a --note"),
+        (("--note", "x", "--protocol", "voc"), "--protocol: such options go with --labels"),
+        (("--note", "x", "--top-k", 0), "--top-k: such options go with --labels"),
+        (("--note", "x", "--hard"), "--hard: such options go with --labels"),
+        (("--labels", "dog, sky", "--prompt", "a photo"), "prompt: got 'a photo', expected one {} where the name goes"),
+        (("--labels", "dog, sky", "--top-k", -1), "top_k: got -1, expected 0 or more"),
+        (("--labels", "dog,,sky"), "name 2 of 3 is empty"),
+        (("--labels", "dog, zebra"), "'zebra' means nothing"),
+        (("--labels", "dog, sky", "--protocol", "vok"), "protocol 'vok'"),
+        (("--labels", "dog, sky", "-o", "map.jpg"), "written as .png"),
+        (("--labels", ", ".join(f"n{i}" for i in range(256))), "at most 255"),
+    ],
+)
+def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match):
+    status, _, error = segue("segment", picture, "--model", groupvit, *args)
+    assert status == 2
+    assert match in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "values"),
+    [
+        ((), {}),
+        (("--hard",), {"soft": False}),
+        (("--prompt", "the {} under"), {"prompt": "the {} under"}),
+        (("--top-k", 2), {"top_k": 2}),
+        (("--protocol", "small", "--top-k", 1, "--hard"), {"top_k": 1, "soft": False}),
+    ],
+)
+def test_the_command_changes_the_protocol(segue, groupvit, picture, tmp_path, args, values):
+    protocol = replace(PROTOCOLS["small" if "--protocol" in args else "scenes"], **values)
+    status, told, error = segue("segment", picture, "--labels", LABELS, "--model", groupvit, "--json", *args)
+    assert status == 0, error
+    answer = json.loads(told)
+    assert answer["protocol"] == asdict(protocol)
+    options = LabelOptions(
+        protocol="small" if "--protocol" in args else None,
+        hard="--hard" in args,
+        prompt=values.get("prompt"),
+        top_k=values.get("top_k"),
+    )
+    expected = load_open_vocabulary(groupvit).segment(picture, LABELS, options=options)
+    np.testing.assert_array_equal(read_index(tmp_path / answer["map"]), expected.index)
+    assert [one["closeness"] for one in answer["classes"]] == [round(float(v), 4) for v in expected.image_similarity]
+    plain = load_open_vocabulary(groupvit).segment(picture, LABELS)
+    assert bool(values) == (not np.array_equal(expected.scores, plain.scores))
+
+
+def test_without_a_model_the_bundled_one_names(segue, picture):
+    status, told, error = segue("segment", picture, "--labels", "dog, sky", "--json")
+    assert status == 0, error
+    assert json.loads(told)["protocol"] == asdict(PROTOCOLS["small"])

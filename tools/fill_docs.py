@@ -1,0 +1,147 @@
+"""Fill the parts of the docs that are made from the code; a test compares.
+
+docs/commands/*.md     tables of options, between <!-- options: COMMAND --> and <!-- end -->
+docs/reference/*.md    a `::: module` line for each module of the package that the page is named after
+
+python tools/fill_docs.py        rewrites the pages that differ; exit status 1 when there were any
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from docstring_parser import parse
+from typing_extensions import Doc
+
+from segue.cli import COMMANDS
+from segue.recipes.settings import TrainSettings
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"(<!-- options: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def command(words: str) -> Callable[..., Any]:
+    """The function of a command such as "data check"."""
+    if words == "train":
+        return shared_settings
+    found: Any = COMMANDS
+    for word in words.split():
+        found = found[word]
+        found = resolve_name(found) if isinstance(found, str) else found
+    return found
+
+
+def shared_settings(settings: TrainSettings) -> None:
+    """What all recipes of `segue train` share."""
+
+
+def options_of(function: Callable[..., Any]) -> Iterator[tuple[str, Any, Any, str]]:
+    """(name, type, default, description) of each option; dataclasses among the arguments are opened."""
+    texts = {p.arg_name: p.description or "" for p in parse(function.__doc__ or "").params}
+    hints = get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if is_dataclass(hints[name]):
+            yield from _fields(hints[name], parameter.default)
+            continue
+        positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+        short = "-o, " if "aliases=('-o',)" in str(hints[name]) or "'-o'" in str(hints[name]) else ""
+        shown = f"`{name.upper()}`" if positional else f"`{short}--{name.replace('_', '-')}`"
+        yield shown, hints[name], parameter.default, texts.get(name, "")
+
+
+def _fields(kind: Any, usual: Any) -> Iterator[tuple[str, Any, Any, str]]:
+    hints = get_type_hints(kind, include_extras=True)
+    texts = {p.arg_name: p.description or "" for one in reversed(kind.__mro__) for p in parse(one.__doc__ or "").params}
+    for field in fields(kind):
+        default = field.default if usual is inspect.Parameter.empty else getattr(usual, field.name)
+        documented = [part.documentation for part in get_args(hints[field.name]) if isinstance(part, Doc)]
+        text = documented[0] if documented else texts.get(field.name, "")
+        yield f"`--{field.name.replace('_', '-')}`", hints[field.name], default, text
+
+
+def table(function: Callable[..., Any]) -> str:
+    """The options as a table in markdown."""
+    lines = ["| option | values | default | meaning |", "|---|---|---|---|"]
+    for name, hint, default, text in options_of(function):
+        text = " ".join(text.split()).replace("|", "\\|")
+        lines.append(f"| {name} | {_values(hint)} | {_default(default)} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(hint: Any) -> str:
+    kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    bounds = [text for mark in marks if (text := _bound(mark))]
+    kinds = [
+        one for one in (get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)) if one is not NoneType
+    ]
+    return ", ".join(map(_kind, kinds)) + (f", {', '.join(bounds)}" if bounds else "")
+
+
+def _kind(kind: Any) -> str:
+    if get_origin(kind) is Annotated:
+        return _values(kind)
+    if get_origin(kind) is Literal:
+        return " \\| ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is tuple:
+        inner = [one for one in get_args(kind) if one is not Ellipsis]
+        return f"several: {_kind(inner[0])}" if len(set(inner)) == 1 else ", ".join(map(_kind, inner))
+    return {int: "whole number", float: "number", str: "text", bool: "flag", Path: "path"}.get(kind, str(kind))
+
+
+def _bound(mark: Any) -> str:
+    signs = {"ge": ">= {}", "gt": "> {}", "le": "<= {}", "lt": "< {}"}
+    found = [(name, getattr(mark, name, None)) for name in signs] if "annotated_types" in type(mark).__module__ else []
+    return ", ".join(signs[name].format(value) for name, value in found if value is not None)
+
+
+def _default(value: Any) -> str:
+    if value is inspect.Parameter.empty or value is MISSING:
+        return "required"
+    if value is None or value == ():
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"`{' '.join(map(str, value)) if isinstance(value, tuple) else value}`"
+
+
+def filled(page: Path) -> str:
+    """The text of a page with its generated parts."""
+    text = page.read_text(encoding="utf-8")
+    if page.parent.name == "reference":
+        head = text.partition(":::")[0].rstrip("\n")
+        return "\n\n".join([head, *(f"::: {module}" for module in modules_of(page.stem))]) + "\n"
+    return BLOCK.sub(lambda found: found[1] + "\n" + table(command(found[2])) + "\n" + found[3], text)
+
+
+def modules_of(name: str) -> list[str]:
+    """The modules of `segue.NAME`, but for empty ones such as most `__init__.py`."""
+    home = ROOT / "src" / "segue" / name
+    files = sorted(home.rglob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
+    found = [file.relative_to(ROOT / "src").with_suffix("") for file in files if file.read_text().strip()]
+    return sorted(".".join(module.parts).removesuffix(".__init__") for module in found)
+
+
+def pages() -> list[Path]:
+    """The pages with generated parts."""
+    return [page for folder in ("commands", "reference") for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
+
+
+def main() -> None:
+    """Rewrite the pages that differ; exit status 1 when there were any."""
+    changed = [(page, text) for page in pages() if (text := filled(page)) != page.read_text(encoding="utf-8")]
+    for page, text in changed:
+        page.write_text(text, encoding="utf-8")
+        print(page.relative_to(ROOT))
+    sys.exit(bool(changed))
+
+
+if __name__ == "__main__":
+    main()
