@@ -133,7 +133,7 @@ def test_a_dual_encoder_that_moved_is_named_and_one_that_does_not_fit_is_refused
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     config["encoder"]["name"] = str(tmp_path / "gone")
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"model: pair '.*gone': neither a folder.*--encoder FOLDER"):
+    with pytest.raises(InputError, match=r"model: dual encoder '.*gone': neither a folder.*--encoder FOLDER"):
         segue.load(tmp_path / "model")
     assert segue.load(tmp_path / "model", encoder=tmp_path / "moved").encoder.width == 16
     with pytest.raises(InputError, match="encoder: its features have 24 columns, this captioner reads 16"):

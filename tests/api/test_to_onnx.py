@@ -107,7 +107,7 @@ def test_a_captioners_graphs_write_what_it_writes(home):
         logits, keys, values = run("step", tokens=tokens, keys=keys, values=values)
     end = told["tokens"]["end"]
     cut = [row[: row.index(end)] if end in row else row for row in said]
-    assert cut == [one[0] for one in model.model.caption(v, model.support)]
+    assert cut == [one[0].tokens for one in model.model.generate(v, model.support)]
 
 
 def test_the_cache_grows_as_the_decoders_own():
