@@ -10,7 +10,7 @@ from segue.api import load_describer
 from segue.methods.sgdiff.checkpoint import save
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.recipes import RECIPES
-from segue.recipes.relations import RelationSettings, most_frequent, read_graphs, relations, score_relations
+from segue.recipes.relations import RelationSettings, most_frequent, read_graphs, score_relations, train_relations
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError, Relation
 
@@ -43,7 +43,7 @@ def test_the_frequent_predicate_of_two_classes():
 
 def test_a_run_leaves_a_head_that_a_describer_uses(scenes, tmp_path):
     settings = RelationSettings(out=tmp_path / "run", data=scenes, width=16, steps=2, batch_size=4, evaluations=1)
-    folder = relations(settings)
+    folder = train_relations(settings)
     save(toy_model(), tmp_path / "model")
     plain, related = load_describer(tmp_path / "model"), load_describer(tmp_path / "model", relations=folder.parent)
     image, picture, _ = toy_example()

@@ -9,9 +9,9 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
-    "relations": "segue.recipes.relations:relations",
-    "sgdiff": "segue.recipes.sgdiff:sgdiff",
-    "sgdiff-scenes": "segue.recipes.sgdiff:sgdiff_scenes",
+    "relations": "segue.recipes.relations:train_relations",
+    "sgdiff": "segue.recipes.sgdiff:train_sgdiff",
+    "sgdiff-scenes": "segue.recipes.sgdiff:train_sgdiff_scenes",
     "syntic": "segue.recipes.syntic:train_syntic",
     "syntic-scenes": "segue.recipes.syntic:train_syntic_scenes",
 }

@@ -59,7 +59,7 @@ class RelationSettings(TrainSettings):
 RELATIONS = RelationSettings()
 
 
-def relations(settings: RelationSettings = RELATIONS) -> Path:
+def train_relations(settings: RelationSettings = RELATIONS) -> Path:
     """Train on pictures in any format; returns the checkpoint's folder.
 
     Raises InputError when the data has no relations, or the settings can't be used.

@@ -101,7 +101,7 @@ def decode_tokens(logits: Tensor, unconstrained: Tensor) -> tuple[Tensor, Tensor
     """Token ids (B, L), END after the first END, and their mean log-probability (B,) up to END.
 
     By the argmax of the logits: a code thresholded from bits may belong to no token. unconstrained: the logits before
-    any constraint, which tell how likely the tokens are.
+    any constraint, which give the probabilities of the tokens.
     """
     token_ids = logits.argmax(-1)
     real = mask_until_end(token_ids)
