@@ -50,9 +50,7 @@ def test_a_foreign_tensor_is_named(folder, reader):
 def test_a_missing_tensor_is_named(folder, reader, name):
     weight = f"{name}.encoder.layers.0.mlp.fc1.weight"
     change(folder, lambda tensors: tensors.pop(weight))
-    with pytest.raises(
-        InputError, match=r"weights missing \(.*layers\.0\.mlp\.fc1\.weight\);"
-    ):
+    with pytest.raises(InputError, match=r"weights missing \(.*layers\.0\.mlp\.fc1\.weight\);"):
         READERS[reader](str(folder))
 
 
