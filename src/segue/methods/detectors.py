@@ -80,7 +80,7 @@ def load_detr(source: str) -> DetrForObjectDetection:
         if found != "detr":
             raise InputError(f"{source}: holds a {found!r} model, expected a DETR or the .onnx file of a YOLOX")
         try:
-            network, report = DetrForObjectDetection.from_pretrained(
+            loaded: Any = DetrForObjectDetection.from_pretrained(
                 name, revision=revision, use_safetensors=True, output_loading_info=True
             )
         except ImportError as error:  # its config asks for a library for the backbone
@@ -88,6 +88,7 @@ def load_detr(source: str) -> DetrForObjectDetection:
                 f"{source}: {' '.join(str(error).split())[:200]}; take weights that need no further library, such as "
                 "facebook/detr-resnet-50@no_timm, or the .onnx file of a YOLOX"
             ) from error
+    network, report = loaded
     unused = {key for key in report["unexpected_keys"] if key.endswith("num_batches_tracked")}  # of frozen batch norm
     report["unexpected_keys"] = set(report["unexpected_keys"]) - unused
     return cast("DetrForObjectDetection", complete(source, (network, report)).eval())
