@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segue.api import NamedMap
+from segue.api import LabelMap
 from segue.api.answers import as_story
 from segue.data.export import to_coco, write_coco
 from segue.data.images import read_mask
@@ -28,7 +28,7 @@ def answers():
     """A map of names, a note's mask, and one that is empty."""
     index = np.zeros((12, 20), np.uint8)
     index[:, 5:9], index[:4, 15:] = 2, 255
-    named = NamedMap(NAMES, index, np.full((12, 20), 0.75, np.float32), np.zeros(3, np.float32))
+    named = LabelMap(NAMES, index, np.full((12, 20), 0.75, np.float32), np.zeros(3, np.float32))
     probability = np.zeros((8, 10), np.float32)
     probability[2:6, 3:7] = 0.9
     return named, Segmentation(probability, "left"), Segmentation(np.zeros((9, 7), np.float32))

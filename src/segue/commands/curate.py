@@ -52,21 +52,21 @@ def curate(
         json: print one JSON object.
         device: cpu, cuda, ...
     """
-    from segue.api.curation import curate_corpus, read_corpus
+    from segue.api.curation import curate_corpus, read_curation_corpus
     from segue.commands.parsing import print_result
     from segue.evaluation.concept_recovery import recovery_by_stage
     from segue.methods.cocu.archive import ARCHIVE, read_archive
-    from segue.methods.cocu.curation.arrays import CurateSettings
-    from segue.methods.cocu.curation.on_ray import on_ray
+    from segue.methods.cocu.curation.config import CurateSettings
+    from segue.methods.cocu.curation.ray_executor import ray_executor
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 
     if show < 0:
         raise InputError(f"show: got {show}, expected how many archives the page shows, 0 for no page")
     settings = CurateSettings(neighbours=neighbours, seed=seed)
-    spread = on_ray() if ray else None
-    corpus = read_corpus(data, split, captions=captions, vocabulary=vocabulary, on_bad=on_bad)
+    executor = ray_executor() if ray else None
+    corpus = read_curation_corpus(data, split, captions=captions, vocabulary=vocabulary, on_bad=on_bad)
     model = load_dual_encoder(encoder, device=device)
-    report, corpus, bad = curate_corpus(corpus, out, model, encoder, settings, on_bad=on_bad, spread=spread)
+    report, corpus, bad = curate_corpus(corpus, out, model, encoder, settings, on_bad=on_bad, executor=executor)
     archive = read_archive(out / "archive" / ARCHIVE)
     found = {"archive": str(out / "archive" / ARCHIVE), "vocabulary": len(corpus.vocabulary), "bad": len(bad), **report}
     if (data / f"omitted_{split}.json").exists():

@@ -28,7 +28,9 @@ def write_page(
     """Write out/index.html with `show` pictures, spread evenly over all, and their archives; returns the page."""
     out.mkdir(parents=True, exist_ok=True)
     rows = np.unique(np.linspace(0, len(pictures) - 1, min(show, len(pictures))).astype(int)).tolist()
-    cards = [_card(out, i, pictures[row], captions[row], vocabulary, archive.of(row)) for i, row in enumerate(rows)]
+    cards = [
+        _card(out, i, pictures[row], captions[row], vocabulary, archive.concepts_of(row)) for i, row in enumerate(rows)
+    ]
     write_text(out / "index.html", PAGE.format(shown=len(rows), of=len(pictures), body="\n".join(cards)))
     return out / "index.html"
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.embedding_store import EmbeddingStore, Item, Plan, fill_store, show_progress, text_items
+from segue.data.embedding_store import EmbeddingStore, Item, StorePlan, fill_store, show_progress, text_items
 from segue.encoders.dual_encoder import DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image import build_image_encoder
 from segue.encoders.text import build_text_encoder
@@ -214,9 +214,9 @@ class FeatureCache:
         return self._store(captioned.split, "texts", items, encoder, partial(_text_features, self.model))
 
     def _store(self, name: str, kind: str, items: list[Item], encoder: Any, compute: Any) -> EmbeddingStore:
-        plan = Plan(encoder.fingerprint, kind, encoder.width, shard_rows=1024, batch_size=_BATCH_SIZE[kind])
+        plan = StorePlan(encoder.fingerprint, kind, encoder.width, shard_rows=1024, batch_size=_BATCH_SIZE[kind])
         pooling = self.model.config.pooling if kind == "texts" else ""
-        identity = str([plan, encoder.config(), pooling, [(item.name, item.content) for item in items]])
+        identity = str([plan, encoder.config(), pooling, [(item.name, item.content_key) for item in items]])
         folder = self.folder / f"{name}-{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         if not folder.exists():
             print(f"{name}: reading {len(items):,} {kind} with the frozen encoder, once, to {folder}", flush=True)

@@ -1,8 +1,8 @@
 """Curation and open-vocabulary segmentation on photographs: `segue lab run cocu_real --data DIR`.
 
 DIR holds flickr8k (captioned, with train), camvid (label maps, val) and coco_tiny (masks). The dual encoder that
-curates is the one of `segue lab run dual_encoder_flickr8k`, which must be run before. One caption of each photo is used, as
-pictures of the web have one.
+curates is the one of `segue lab run dual_encoder_flickr8k`, which must be run before. One caption of each photo is
+used, as pictures of the web have one.
 
 curation    precision and recall of the archive by stage against what the photo's other captions name and the first
             one doesn't: a lower bound, since they too leave things out. frequent: the three concepts that captions
@@ -31,14 +31,14 @@ from segue.lab.tables.cocu_scenes import precision_and_recall
 from segue.lab.tables.data import given_data
 from segue.metrics.concepts import concept_recovery
 from segue.options import LabelOptions
-from segue.recipes.cocu import COCU, CocuSettings, cocu, prepare_training
+from segue.recipes.cocu import COCU, CocuSettings, prepare_training, train_cocu
 from segue.training.state import has_state
 from segue.types import InputError
 
 SETS = ("flickr8k", "camvid", "coco_tiny")
 SPLITS = {"camvid": "val", "coco_tiny": "train"}
 SEEDS = (0, 1, 2)
-ENCODER = Path("align_flickr8k") / "val-full-0" / "best"
+ENCODER = Path("dual_encoder_flickr8k") / "val-full-0" / "best"
 PHOTOS = replace(COCU, size="small", protocol="small", steps=500, lr=1e-3, evaluations=1)
 SYSTEMS: dict[str, CocuSettings] = {
     "untrained": replace(PHOTOS, system="groupvit", steps=1, lr=0.0),
@@ -48,7 +48,7 @@ SYSTEMS: dict[str, CocuSettings] = {
 
 
 def photos_table() -> list[Row]:
-    """The rows described above."""
+    """The rows described above. A row raises InputError when --data doesn't hold the three sets."""
     stages = ("expansion", "ranking", "sampling", "frequent")
     curation = [Row("curation", stage, 0, partial(_curation_row, stage)) for stage in stages]
     return curation + [
@@ -67,7 +67,8 @@ def _with_folders(settings: CocuSettings, data: Path, shared: Path) -> CocuSetti
     """The settings with their folders; dual encoder, embeddings and archives are shared by all rows."""
     if not (shared / ENCODER / "config.json").exists():
         raise InputError(
-            f"{shared / ENCODER}: no dual encoder there; run `segue lab run dual_encoder_flickr8k` with the same --work first"
+            f"{shared / ENCODER}: no dual encoder there; run `segue lab run dual_encoder_flickr8k` with the same "
+            "--work first"
         )
     return replace(settings, data=data / "flickr8k", encoder=str(shared / ENCODER), curated=shared / "curated-flickr8k")
 
@@ -81,7 +82,7 @@ def _zero_shot_row(settings: CocuSettings, name: str, system: str, work: Work) -
         if not (run / "last" / "config.json").exists():
             classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
             words = tuple(sorted(classes))
-            cocu(replace(settings, out=run, tokenizer_words=words, resume=has_state(run / "state")))
+            train_cocu(replace(settings, out=run, tokenizer_words=words, resume=has_state(run / "state")))
     options = LabelOptions(protocol=settings.protocol)
     scores = evaluate_label_maps(load_open_vocabulary(run / "last"), data / name, SPLITS[name], options=options)
     held = scores["vocabulary_overlap"]["held"]
