@@ -29,7 +29,7 @@ def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, pi
     assert Image.open(answer["overlay"]).size == (56, 40)
 
 
-def test_segment_explains(segue, tiny_model, picture, tmp_path):
+def test_segment_writes_attributions(segue, tiny_model, picture, tmp_path):
     out = tmp_path / "mask.png"
     status, told, _ = segue(
         "segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json", "--attribution"
@@ -84,11 +84,11 @@ def test_a_runs_folder_means_its_best(segue, tiny_model, picture, tmp_path):
     ("args", "message"),
     [
         (("segment", "x.png", "--device", "tpu"), "device 'tpu': not there"),
-        (("segment", "x.png", "--window", -5), "window: got -5 pixels"),
+        (("segment", "x.png", "--window", -5), "window: got -5, expected 32 or more"),
         (("segment", "x.png", "--note", "x", "--labels", "a, b"), "--note and --labels exclude each other"),
-        (("serve", "--port", 99_999), "--port: got 99999"),
-        (("serve", "--waiting", 0), "--waiting: got 0, expected more than 0"),
-        (("serve", "--gather", -1), "--gather: got -1.0"),
+        (("serve", "--port", 99_999), "port: got 99999, expected 0 or more, less than 65536"),
+        (("serve", "--waiting", 0), "waiting: got 0, expected more than 0"),
+        (("serve", "--gather", -1), "gather: got -1.0, expected 0 or more"),
         (("lab", "claims", "--out", "c.md", "--results", "nowhere"), "no results there"),
     ],
 )
@@ -127,7 +127,7 @@ def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tin
             "leave it out (None) to segment without a note",
         ),
         (("eval", "{model}", "--data", "{tmp}"), "Test_Folder"),
-        (("train", "reclmis-lungs"), "recipe 'reclmis-lungs': expected one of"),
+        (("train", "reclmis-lungs"), "segue train 'reclmis-lungs': expected one of"),
         (("train", "reclmis", "--data", "{tmp}/nowhere"), "nowhere"),
         (("lab", "run", "nonsense"), "table 'nonsense': expected one of"),
         (("lab", "report", "--results", "{tmp}/nowhere"), "nowhere"),
@@ -196,7 +196,7 @@ def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, m
         warnings.warn_explicit("mind the gap", UserWarning, cli.__file__, 1)
         warnings.warn_explicit("not ours", UserWarning, "elsewhere.py", 7)
 
-    monkeypatch.setattr(cli, "_main", warn)
+    monkeypatch.setattr(cli, "_run", warn)
     with warnings.catch_warnings(record=True) as others:
         warnings.simplefilter("always")
         _, _, error = segue("caption", "x.png")

@@ -1,9 +1,19 @@
 """Options check themselves, and say what was got and what was expected."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
-from segue.options import Decoding, DescribeOptions, DrawOptions, LabelOptions, Options, SegmentOptions, option_text
+from segue.options import (
+    Decoding,
+    DescribeOptions,
+    DrawOptions,
+    LabelOptions,
+    SegmentOptions,
+    deferred_checks,
+    option_text,
+)
 from segue.types import InputError
 
 
@@ -40,7 +50,26 @@ def test_the_bounds_themselves_and_numbers_of_numpy_are_taken():
     assert LabelOptions(background=0, top_k=0).background == 0
 
 
-@pytest.mark.parametrize("kind", Options.__subclasses__())
+@pytest.mark.parametrize("kind", [SegmentOptions, LabelOptions, Decoding, DescribeOptions, DrawOptions])
 def test_every_option_is_described(kind):
     for name in kind.__dataclass_fields__:
         assert option_text(kind, name)
+
+
+def test_deferred_options_are_checked_later():
+    with deferred_checks():
+        options = DescribeOptions(num=0)
+    with pytest.raises(InputError, match="num: got 0"):
+        options.check()
+    with pytest.raises(InputError, match="num: got 0"):
+        DescribeOptions(num=0)
+
+
+def test_a_subclass_with_another_default_keeps_the_bounds():
+    @dataclass(frozen=True)
+    class Slow(DescribeOptions):
+        steps: int = 50
+
+    assert Slow().steps == 50
+    with pytest.raises(InputError, match="steps: got 0, expected 1 or more"):
+        Slow(steps=0)

@@ -8,6 +8,9 @@ got and what was expected. Nothing heavy is imported here, because `segue COMMAN
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -21,11 +24,29 @@ from segue.types import InputError
 Sampler = Literal["renoise", "ddim", "ddpm"]
 
 
+_DEFERRED: ContextVar[bool] = ContextVar("deferred", default=False)
+
+
+@contextmanager
+def deferred_checks() -> Iterator[None]:
+    """Options made inside don't check themselves; call their `check` afterwards. For parsers that catch our errors."""
+    token = _DEFERRED.set(True)
+    try:
+        yield
+    finally:
+        _DEFERRED.reset(token)
+
+
 @dataclass(frozen=True)
 class Options:
-    """Base of all options: checks types of numbers and bounds. Raises InputError for a value outside of them."""
+    """Base of all options, which check themselves when they are made."""
 
     def __post_init__(self) -> None:
+        if not _DEFERRED.get():
+            self.check()
+
+    def check(self) -> None:
+        """Raise InputError for a number of another type, or a value outside the bounds."""
         for name, hint in _hints(type(self)).items():
             _check(name, getattr(self, name), hint)
 
@@ -129,7 +150,13 @@ def option_text(options: type[Options], name: str) -> str:
 
 
 def _hints(options: type[Options]) -> dict[str, Any]:
-    found = get_type_hints(options, include_extras=True)
+    """The types of the fields; a subclass that gives a field another default keeps the bounds of its base."""
+    found: dict[str, Any] = {}
+    for base in reversed(options.__mro__):
+        for name, hint in get_type_hints(base, include_extras=True).items():
+            marks = () if get_origin(hint) is Annotated else get_args(found.get(name))[1:]
+            keeps = get_origin(found.get(name)) is Annotated and get_origin(hint) is not Annotated
+            found[name] = Annotated[(hint, *marks)] if keeps else hint
     return {field.name: found[field.name] for field in fields(options)}
 
 

@@ -1,4 +1,4 @@
-"""What passes between the rooms: images, masks, notes, examples and predictions, checked when they are made.
+"""Data types shared by all packages, validated on construction.
 
 Axis order is (row, column) = (y, x), the origin is the top left pixel, and images are RGB.
 "Left" in a note is the patient's left unless a reader says otherwise; no type here interprets it.
@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 
 
 class InputError(ValueError):
-    """Bad input. The message says what was got, what was expected and how to mend it.
+    """Bad input from the user. The message says what was got, what was expected and how to mend it.
 
     The command line prints it on one line and exits with status 2.
     """
 
 
 def to_install(extra: str) -> str:
-    """How an optional part of Segue is installed, to end a message with: from its folder, as it is on no index."""
+    """How to install an optional dependency group of Segue, as text for the end of an error message.
+
+    From Segue's folder, because Segue is on no package index.
+    """
     return f'pip install ".[{extra}]" in Segue\'s folder'
 
 
 def check_image(image: NDArray[np.uint8], where: str = "image") -> None:
-    """Refuse anything but an (H, W, 3) uint8 RGB array with H, W >= 1."""
+    """Check that image is an (H, W, 3) uint8 RGB array with H, W >= 1; raises InputError that begins with `where`."""
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"{where}: got {type(image).__name__}, expected an (H, W, 3) uint8 array; "
@@ -40,7 +43,7 @@ def check_image(image: NDArray[np.uint8], where: str = "image") -> None:
 
 
 def check_mask(mask: NDArray[np.bool_], where: str = "mask") -> None:
-    """Refuse anything but an (H, W) bool array with H, W >= 1."""
+    """Check that mask is an (H, W) bool array with H, W >= 1; raises InputError that begins with `where`."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.ndim != 2 or 0 in mask.shape:
         shape, kind = getattr(mask, "shape", "none"), getattr(mask, "dtype", type(mask).__name__)
         raise InputError(
@@ -51,11 +54,12 @@ def check_mask(mask: NDArray[np.bool_], where: str = "mask") -> None:
 
 @dataclass(frozen=True)
 class Example:
-    """One picture with what is known of it.
+    """One medical picture with its annotation.
 
     image: (H, W, 3) uint8, RGB. mask: (H, W) bool, True on what the note describes, or None when unlabelled.
-    note: the sentence that describes the mask, or None. name: unique within its split.
+    note: the text that describes the mask, or None. name: unique within its split.
     group: what must not be divided between splits (the patient); equals name when unknown.
+    Raises InputError when an array has another shape or type, or image and mask differ in size.
     """
 
     image: NDArray[np.uint8]
@@ -79,10 +83,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a segmenter answers for one picture and one note.
+    """The answer of a segmenter for one picture and one note.
 
     probability: (H, W) float32 in [0, 1], calibrated, on the picture's own grid.
     mask: (H, W) bool, probability >= threshold.
+    Raises InputError when the probability has another shape, or values that are not finite or outside [0, 1].
     """
 
     probability: NDArray[np.float32]
@@ -117,7 +122,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class RLE:
-    """A mask as COCO's compressed run lengths; `segue.data.rle` encodes and decodes. size: (height, width)."""
+    """A mask as COCO's compressed run-length encoding, see `segue.data.rle`. size: (height, width) in pixels."""
 
     size: tuple[int, int]
     counts: bytes
@@ -125,11 +130,11 @@ class RLE:
 
 @dataclass(frozen=True)
 class Region:
-    """One segment of a picture: a thing, a stretch of stuff, or what a phrase names.
+    """One annotated region of a picture: an object, stuff, or what a phrase of a caption names.
 
     label: the name of its class, singular and in lower case. box: (x, y, width, height) in pixels, x and y of the top
     left corner, as in COCO. mask: None when only the box is known. thing: False for stuff (grass, sky).
-    crowd: one region that stands for many things (COCO's iscrowd). attributes: "red", "small", ...
+    crowd: one region that stands for many objects (COCO's iscrowd). attributes: "red", "small", ...
     """
 
     label: str
@@ -142,7 +147,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Relation:
-    """(subject, predicate, object); subject and object are positions in the picture's regions."""
+    """(subject, predicate, object); subject and object are positions in the picture's regions, from 0."""
 
     subject: int
     predicate: str
@@ -151,7 +156,11 @@ class Relation:
 
 @dataclass(frozen=True)
 class Phrase:
-    """Characters start..end (end excluded) of the caption at position `caption`, and the positions of its regions."""
+    """A phrase of a caption and the regions that it names.
+
+    caption: position among the picture's captions. start, end: the phrase is caption[start:end]. regions: positions in
+    the picture's regions.
+    """
 
     caption: int
     start: int
@@ -161,10 +170,10 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a data set with all that is known of it; its pixels are read when asked for.
+    """One picture of a data set with its annotations; its pixels are read when needed.
 
-    name: unique within its data set. load: reads the (H, W, 3) uint8 RGB picture. size: (width, height) when the
-    annotations tell it. split: "train", "val" or "test". label_map: reads the (H, W) uint8 map of positions in the
+    name: unique within its data set. load: reads the (H, W, 3) uint8 RGB picture. size: (width, height) in pixels when
+    the annotations have it. split: "train", "val" or "test". label_map: reads the (H, W) uint8 map of positions in the
     set's classes, 255 where nothing is known; None when there is none. Both functions can be pickled.
     Raises InputError when a relation or a phrase points to a region or a caption that is not there.
     """
@@ -198,7 +207,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures and the names of the classes that their label maps count, in order."""
+    """The pictures of one split, and the class names that the values of their label maps stand for, in order."""
 
     pictures: Sequence[Picture]
     classes: tuple[str, ...] = ()
@@ -206,10 +215,11 @@ class PictureSet:
 
 @dataclass(frozen=True)
 class PhraseGrounding:
-    """A phrase of a caption tied to a mask.
+    """A phrase of a caption grounded in a mask.
 
     start, end: the phrase is caption[start:end]. phrase: its words. mask: (H, W) bool on the picture's own grid.
-    score: in [0, 1], how sure the mask is times how sure its tie to the phrase is. label: the mask's class, or "".
+    score: in [0, 1], the mask's mean probability times the probability that the phrase is the mask's. label: the
+    mask's class, or "". Without a caption, start and end are 0 and the phrase is the class.
     """
 
     start: int
@@ -222,25 +232,26 @@ class PhraseGrounding:
 
 @dataclass(frozen=True)
 class GroundedCaption:
-    """One story of a picture: a caption, how likely it is (0 to 1), and its phrases' masks.
+    """A caption of a picture whose phrases are grounded in masks.
 
-    A system that only outlines has an empty caption, and links from 0 to 0 with a class for a phrase.
-    Raises InputError when a link is no stretch of the caption, or the masks differ in size.
+    caption: text; empty from a model that only segments. score: in [0, 1], its likelihood. groundings: of its phrases,
+    several where a phrase names several objects.
+    Raises InputError when a grounding's phrase is not at its place in the caption, or the masks differ in size.
     """
 
     caption: str
     score: float
-    links: tuple[PhraseGrounding, ...] = ()
+    groundings: tuple[PhraseGrounding, ...] = ()
 
     def __post_init__(self) -> None:
-        for link in self.links:
-            check_mask(link.mask, f"{link.phrase!r}: mask")
-            if self.caption and self.caption[link.start : link.end] != link.phrase:
+        for grounding in self.groundings:
+            check_mask(grounding.mask, f"{grounding.phrase!r}: mask")
+            if self.caption and self.caption[grounding.start : grounding.end] != grounding.phrase:
                 raise InputError(
-                    f"link {link.start}..{link.end}: got the phrase {link.phrase!r}, but the caption "
-                    f"has {self.caption[link.start : link.end]!r} there"
+                    f"grounding {grounding.start}..{grounding.end}: got the phrase {grounding.phrase!r}, but the "
+                    f"caption has {self.caption[grounding.start : grounding.end]!r} there"
                 )
-        if len({link.mask.shape for link in self.links}) > 1:
+        if len({grounding.mask.shape for grounding in self.groundings}) > 1:
             raise InputError(f"{self.caption!r}: its masks differ in size; they must be of one picture")
 
 

@@ -1,17 +1,26 @@
-"""The captioner's predictor: batches, objects, other support sets, and pairs that do not fit."""
+"""The captioner's predictor: batches, objects, other support sets, and dual encoders that do not fit."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import segue
+from segue.api.captioner import Captioner, load_captioner
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods import syntic
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
+from segue.methods.syntic import (
+    SupportSet,
+    SynticCheckpoint,
+    SynticConfig,
+    build_syntic,
+    load_syntic,
+    save_syntic,
+    system_config,
+)
 from segue.options import Decoding
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError, Region
@@ -20,17 +29,23 @@ from tiny_pair import CAPTIONS, tiny_pair
 SHORT = Decoding(max_tokens=6)
 
 
-def made(folder, pair_folder, system="full"):
-    """An untrained captioner on disk, with the pair's own features of CAPTIONS as its support set."""
+def made(folder, encoder_folder, system="full"):
+    """An untrained captioner on disk, with the dual encoder's own features of CAPTIONS as its support set."""
     torch.manual_seed(0)
-    pair, words = load_dual_encoder(pair_folder), CaptionTokenizer.learn(CAPTIONS * 2, size=300)
+    encoder, words = load_dual_encoder(encoder_folder), CaptionTokenizer.learn(CAPTIONS * 2, size=300)
     config = system_config(SynticConfig(width=16, layers=1, heads=2, max_tokens=8), system)
-    model = build_syntic(config, vocabulary=len(words), pair_width=pair.width, end=words.end, silent=words.silent)
+    model = build_syntic(
+        config,
+        vocabulary=len(words),
+        encoder_width=encoder.width,
+        end=words.end,
+        suppressed_token_ids=words.suppressed_token_ids,
+    )
     for p in model.parameters():  # else the prefix hardly counts
         torch.nn.init.normal_(p, std=0.2)
-    about = {"width": pair.width, "fingerprint": pair.fingerprint, "name": str(pair_folder)}
-    support = Support(pair.embed_texts(CAPTIONS).numpy(), CAPTIONS)
-    syntic.save_captioner(syntic.Captioner(model, words, about, support, names=["car", "dog", "sheep"]), folder)
+    about = {"width": encoder.width, "fingerprint": encoder.fingerprint, "name": str(encoder_folder)}
+    support = SupportSet(encoder.embed_texts(CAPTIONS).numpy(), CAPTIONS)
+    save_syntic(SynticCheckpoint(model, words, about, support, object_names=["car", "dog", "sheep"]), folder)
     return folder
 
 
@@ -55,18 +70,18 @@ def pictures():
 
 
 def test_batches_answer_like_single_pictures_and_keep_their_order(captioner, pictures):
-    many = list(captioner.caption_many(iter(pictures), num=2, options=SHORT))
+    many = list(captioner.caption_many(iter(pictures), options=replace(SHORT, num=2)))
     captioner.batch_size, before = 3, captioner.batch_size
-    parts = list(captioner.caption_many(pictures, num=2, options=SHORT))
+    parts = list(captioner.caption_many(pictures, options=replace(SHORT, num=2)))
     captioner.batch_size = before
-    ones = [captioner.caption(picture, num=2, options=SHORT) for picture in pictures]
+    ones = [captioner.caption(picture, options=replace(SHORT, num=2)) for picture in pictures]
     assert [[c.text for c in one] for one in many] == [[c.text for c in one] for one in ones]
     assert [[c.text for c in one] for one in parts] == [[c.text for c in one] for one in ones]
     assert [c.score for c in many[0]] == pytest.approx([c.score for c in ones[0]], abs=1e-5)
 
 
 def test_five_captions_are_five_and_sorted(captioner, pictures):
-    found = captioner.caption(pictures[0], num=5, options=SHORT)
+    found = captioner.caption(pictures[0], options=replace(SHORT, num=5))
     assert len({c.text for c in found}) == 5
     assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
     assert all(0 < c.score <= 1 for c in found)
@@ -90,8 +105,10 @@ def test_another_support_set_changes_the_captions_and_is_retrieved_from(home, ca
     file.write_text("a boat on the water\na boat on the water\na bus in the snow\n")
     for support in (file, str(file), ["a boat on the water", "a bus in the snow"]):
         other = segue.load(home / "model", support=support)
-        assert other.trained.support.captions == ["a boat on the water", "a bus in the snow"]
-        assert {c.text for c in other.caption(pictures[0], num=2, retrieve=True)} == set(other.trained.support.captions)
+        assert other.checkpoint.support.captions == ["a boat on the water", "a bus in the snow"]
+        assert {c.text for c in other.caption(pictures[0], retrieve=True, options=Decoding(num=2))} == set(
+            other.checkpoint.support.captions
+        )
         assert other.caption(pictures[0], options=SHORT) != captioner.caption(pictures[0], options=SHORT)
     with pytest.raises(InputError, match="no caption in it"):
         captioner.with_support(_empty(tmp_path))
@@ -103,26 +120,26 @@ def _empty(folder):
 
 
 def test_retrieval_gives_the_nearest_captions_with_their_cosines(captioner):
-    t = captioner.pair.embed_texts(CAPTIONS)
-    found = captioner.caption_features(t, 2, retrieve=True)
+    t = captioner.encoder.embed_texts(CAPTIONS)
+    found = captioner.caption_features(t, retrieve=True, options=Decoding(num=2))
     assert [one[0].text for one in found] == CAPTIONS
     assert [one[0].score for one in found] == pytest.approx([1.0] * 4, abs=1e-3)
     assert found[0][1].score == pytest.approx(float(np.sort(t[0] @ t.T)[-2]), abs=1e-3)
 
 
-def test_a_pair_that_moved_is_named_and_one_that_does_not_fit_is_refused(home, tmp_path):
+def test_a_dual_encoder_that_moved_is_named_and_one_that_does_not_fit_is_refused(home, tmp_path):
     shutil.copytree(home / "pair", tmp_path / "moved")
     shutil.copytree(home / "model", tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    config["pair"]["name"] = str(tmp_path / "gone")
+    config["encoder"]["name"] = str(tmp_path / "gone")
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"model: pair '.*gone': neither a folder.*--pair FOLDER"):
+    with pytest.raises(InputError, match=r"model: dual encoder '.*gone': neither a folder.*--encoder FOLDER"):
         segue.load(tmp_path / "model")
-    assert segue.load(tmp_path / "model", pair=tmp_path / "moved").pair.width == 16
-    with pytest.raises(InputError, match="pair: its features have 24 columns, this captioner reads 16"):
-        segue.load(home / "model", pair=home / "wider")
-    with pytest.raises(InputError, match="pair: its fingerprint is"):
-        segue.load(home / "model", pair=home / "other")
+    assert segue.load(tmp_path / "model", encoder=tmp_path / "moved").encoder.width == 16
+    with pytest.raises(InputError, match="encoder: its features have 24 columns, this captioner reads 16"):
+        segue.load(home / "model", encoder=home / "wider")
+    with pytest.raises(InputError, match="encoder: its fingerprint is"):
+        segue.load(home / "model", encoder=home / "other")
 
 
 def test_bad_pictures_and_numbers_are_refused(captioner, tmp_path):
@@ -130,11 +147,17 @@ def test_bad_pictures_and_numbers_are_refused(captioner, tmp_path):
     with pytest.raises(InputError, match=r"text\.png: can't be read as a picture"):
         captioner.caption(tmp_path / "text.png")
     with pytest.raises(InputError, match="num: got 0"):
-        captioner.caption_features(torch.ones(1, 16), 0)
+        captioner.caption_features(torch.ones(1, 16), options=Decoding(num=0))
 
 
 def test_without_a_support_set_retrieval_is_refused(home, captioner, pictures):
     plain = captioner.with_support(["a dog"])
-    plain.trained.support = None
+    plain.checkpoint.support = None
     with pytest.raises(InputError, match="retrieval: this captioner holds no support set"):
         plain.caption(pictures[0], retrieve=True)
+
+
+def test_it_knows_the_folder_it_was_loaded_from_unless_it_was_changed(home, captioner):
+    assert load_captioner(home / "model").folder == home / "model"
+    assert captioner.with_support(["a dog"]).folder is None
+    assert Captioner(load_syntic(home / "model"), captioner.encoder).folder is None

@@ -10,13 +10,12 @@ from tokenizers import Tokenizer
 import segue as package
 from segue.api import graphs, to_onnx
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods import syntic
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.methods.cocu.inference import group_maps
-from segue.methods.syntic import Support, SynticConfig, build_syntic, system_config
+from segue.methods.syntic import SupportSet, SynticCheckpoint, SynticConfig, build_syntic, system_config
 from segue.types import InputError
 from segue.weights import bundled
 from tiny_pair import CAPTIONS
@@ -49,15 +48,17 @@ def groupvit(folder):
 
 
 def captioner(system):
-    """An untrained one that needs no pair."""
+    """An untrained one that needs no dual encoder."""
     torch.manual_seed(0)
     words = CaptionTokenizer.learn(CAPTIONS * 2, size=300)
     config = system_config(SynticConfig(width=16, layers=2, heads=2, max_tokens=8), system)
-    model = build_syntic(config, vocabulary=len(words), pair_width=12, end=words.end, silent=words.silent)
+    model = build_syntic(
+        config, vocabulary=len(words), encoder_width=12, end=words.end, suppressed_token_ids=words.suppressed_token_ids
+    )
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.2)
-    support = Support(np.eye(12, dtype=np.float32)[:4], CAPTIONS)
-    return syntic.Captioner(model.eval(), words, {"width": 12, "fingerprint": "0"}, support)
+    support = SupportSet(np.eye(12, dtype=np.float32)[:4], CAPTIONS)
+    return SynticCheckpoint(model.eval(), words, {"width": 12, "fingerprint": "0"}, support)
 
 
 def test_the_commands_segmenter_answers_as_the_predictor_does(tiny_model, home, segue):
@@ -106,7 +107,7 @@ def test_a_captioners_graphs_write_what_it_writes(home):
         logits, keys, values = run("step", tokens=tokens, keys=keys, values=values)
     end = told["tokens"]["end"]
     cut = [row[: row.index(end)] if end in row else row for row in said]
-    assert cut == [one[0] for one in model.model.caption(v, model.support)]
+    assert cut == [one[0].tokens for one in model.model.generate(v, model.support)]
 
 
 def test_the_cache_grows_as_the_decoders_own():

@@ -87,7 +87,7 @@ def test_batches_are_functions_of_their_keys_and_draw_among_the_captions():
     assert torch.equal(made["ids"], batches.collate(keys)["ids"])
     assert {tuple(row) for row in made["ids"].tolist()} == {(0, 1), (2, 3), (4, 5)}
     assert made["image"].shape == (20, 3, 8, 8)
-    several = replace(batches, told=4).collate([(0, 0), (0, 1)])["ids"]
+    several = replace(batches, captions_per_layout=4).collate([(0, 0), (0, 1)])["ids"]
     assert {tuple(row) for row in several[:4].tolist()} == {(0, 1), (2, 3), (4, 5)}  # all three, one of them twice
     assert several[4:].tolist() == [[0, 1]] * 4
     with pytest.raises(InputError, match="a caption or more each"):

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from segue.nn.gather import gather
 from segue.nn.norm import BatchNorm2d
 
 
@@ -44,8 +43,3 @@ def test_folds_into_a_convolution():
 def test_wrong_rank_is_refused():
     with pytest.raises(ValueError, match="expected 4D input"):
         BatchNorm2d(3)(torch.zeros(2, 3))
-
-
-def test_gather_in_one_process_is_the_tensor_itself():
-    x = torch.zeros(2, 3)
-    assert gather(x) is x

@@ -5,7 +5,7 @@ import torch
 
 from segue.nn.decoding import decode
 from segue.nn.stopping import Stopped, stop_point, stop_when
-from segue.options import Decoding
+from segue.options import Decoding, DescribeOptions
 
 
 def after(calls):
@@ -47,7 +47,7 @@ def test_diffusion_ends_within_a_step():
         return torch.zeros(len(x), 2, 4), None
 
     with pytest.raises(Stopped), stop_when(after(2)):
-        sample(denoise, torch.ones(4, 3), lambda: torch.randn(1, 2, 3), steps=9)
+        sample(denoise, torch.ones(4, 3), lambda: torch.randn(1, 2, 3), options=DescribeOptions(steps=9))
     assert len(steps) == 2
 
 

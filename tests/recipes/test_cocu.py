@@ -99,7 +99,7 @@ def test_the_scenes_own_encoder_is_trained_once_on_other_scenes(settings, tmp_pa
 
     asked, trained, read = [], [], []
     monkeypatch.setattr(recipe, "make_scenes", make)
-    monkeypatch.setattr(recipe, "train_pair", learn)
+    monkeypatch.setattr(recipe, "train_on_pictures", learn)
     monkeypatch.chdir(tmp_path)
     own = replace(settings, encoder=SCENES.encoder, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
     recipe.train_cocu_scenes(replace(own, system="groupvit", out=tmp_path / "plain"))

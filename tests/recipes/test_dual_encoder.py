@@ -88,7 +88,7 @@ def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     settings = replace(quick, image="efficientnet-lite0", text="minilm", flips=True, steps=2, batch_size=4)
     train, val = toy(NAMES[12:18]), toy(NAMES[:4])
     folder = train_on_pictures(settings, train, val)
-    kept = sorted(p.name.rsplit("-", 1)[0] for p in settings.cache.iterdir())
+    kept = sorted(p.name.rsplit("-", 1)[0] for p in settings.cache.iterdir() if p.is_dir())
     assert kept == ["train-images", "train-mirrored-images", "train-texts", "val-images", "val-texts"]
     for name in ("_image_features", "_text_features"):  # a second reading would divide by zero
         monkeypatch.setattr(sys.modules["segue.recipes.dual_encoder"], name, lambda *_: 1 / 0)
@@ -167,7 +167,7 @@ def album(tmp_path):
 
 def test_embed_pictures(segue, album, pair_folder, tmp_path):
     out = tmp_path / "store"
-    status, told, _ = segue("embed", album, "-o", out, "--pair", pair_folder, "--shard-rows", 4, "--json")
+    status, told, _ = segue("embed", album, "-o", out, "--encoder", pair_folder, "--shard-rows", 4, "--json")
     assert status == 0
     assert json.loads(told) == {
         "store": str(out), "kind": "images", "rows": 9, "width": 8, "shards": 3, "bad": 0, "bad_names": [],
@@ -180,7 +180,7 @@ def test_embed_pictures(segue, album, pair_folder, tmp_path):
 
 def test_embed_texts_divided_by_newlines_alone(segue, pair_folder, tmp_path):
     (tmp_path / "texts.txt").write_bytes("a dog\r\na\u2028dog runs\n\ngrass\n".encode())
-    command = ("embed", tmp_path / "texts.txt", "-o", tmp_path / "s", "--pair", pair_folder)
+    command = ("embed", tmp_path / "texts.txt", "-o", tmp_path / "s", "--encoder", pair_folder)
     status, _, error = segue(*command)
     assert status == 2
     assert "1 of 4 inputs can't be read: line 3: a blank text" in error
@@ -191,7 +191,7 @@ def test_embed_texts_divided_by_newlines_alone(segue, pair_folder, tmp_path):
 
 def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_folder, tmp_path):
     (album / "torn.jpg").write_bytes(b"torn")
-    command = ("embed", album, "-o", tmp_path / "s", "--pair", pair_folder)
+    command = ("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)
     status, _, error = segue(*command)
     assert status == 2
     assert "1 of 10 inputs can't be read" in error
@@ -202,24 +202,24 @@ def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_f
 
 
 def test_embed_refuses_a_store_of_another_pair_and_other_inputs(segue, album, pair_folder, tmp_path):
-    assert segue("embed", album, "-o", tmp_path / "s", "--pair", pair_folder)[0] == 0
+    assert segue("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)[0] == 0
     torch.manual_seed(1)
     other = load_dual_encoder(pair_folder)
     with torch.no_grad():
         other.image_projection.linear.weight += 1
     save_dual_encoder(other, tmp_path / "other", {})
-    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--pair", tmp_path / "other")
+    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--encoder", tmp_path / "other")
     assert status == 2
     assert "a store with embedder" in error
     (album / "0.png").unlink()
-    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--pair", pair_folder)
+    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)
     assert status == 2
     assert "a store of 9 other inputs than these 8" in error
 
 
 def test_embed_killed_and_run_again_comes_to_the_same_bytes(album, pair_folder, tmp_path):
     def command(out):
-        rest = ["--pair", str(pair_folder), "--shard-rows", "1", "--batch-size", "1"]
+        rest = ["--encoder", str(pair_folder), "--shard-rows", "1", "--batch-size", "1"]
         return [sys.executable, "-m", "segue", "embed", str(album), "-o", str(tmp_path / out), *rest]
 
     for i, image in enumerate(pictures(40, 300, 400)):
@@ -259,10 +259,23 @@ def test_bench_of_the_store_counts_megabytes():
 
 def test_bench_embed_is_json(segue):
     status, told, _ = segue(
-        "bench", "embed", "--pairs", "small", "--batch-sizes", 1, "--rounds", 1, "--size", 32, "--rows", 2000, "--json"
+        "lab",
+        "bench",
+        "embed",
+        "--encoders",
+        "small",
+        "--batch-sizes",
+        1,
+        "--rounds",
+        1,
+        "--size",
+        32,
+        "--rows",
+        2000,
+        "--json",
     )
     assert status == 0
     found = json.loads(told)
-    assert found["pairs"]["small"]["images_per_s"]["1"] > 0
-    assert found["pairs"]["small"]["texts_per_s"]["1"] > 0
+    assert found["encoders"]["small"]["images_per_s"]["1"] > 0
+    assert found["encoders"]["small"]["texts_per_s"]["1"] > 0
     assert found["store"].keys() == {"write_mb_per_s", "read_mb_per_s"}

@@ -1,4 +1,4 @@
-"""Training of the relation head, its scores and its table, on a few drawn scenes."""
+"""Training of the relation head and its scores, on a few synthetic scenes."""
 
 from dataclasses import replace
 
@@ -7,12 +7,10 @@ import pytest
 
 from methods.sgdiff.toys import toy_example, toy_model
 from segue.api import load_describer
-from segue.lab.registry import TABLES
-from segue.lab.tables.relations import relations_table
 from segue.methods.sgdiff.checkpoint import save
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.recipes import RECIPES
-from segue.recipes.relations import RelationSettings, frequent, related, relations, score_relations
+from segue.recipes.relations import RelationSettings, most_frequent, read_graphs, score_relations, train_relations
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError, Relation
 
@@ -39,22 +37,22 @@ def test_scores():
 
 def test_the_frequent_predicate_of_two_classes():
     other = replace(GRAPH, relations=(Relation(0, "beside", 1), Relation(0, "beside", 1)))
-    guess = frequent([GRAPH, other, other])
-    assert guess(GRAPH) == [Relation(0, "beside", 1), Relation(2, "under", 1)]
+    predict = most_frequent([GRAPH, other, other])
+    assert predict(GRAPH) == [Relation(0, "beside", 1), Relation(2, "under", 1)]
 
 
-def test_a_run_leaves_a_head_that_an_explainer_uses(scenes, tmp_path):
-    folder = relations(RelationSettings(tmp_path / "run", scenes, width=16, steps=2, batch_size=4, evaluations=1))
-    save(toy_model(), tmp_path / "stories")
-    plain, taught = load_describer(tmp_path / "stories"), load_describer(tmp_path / "stories", relations=folder.parent)
+def test_a_run_leaves_a_head_that_a_describer_uses(scenes, tmp_path):
+    settings = RelationSettings(out=tmp_path / "run", data=scenes, width=16, steps=2, batch_size=4, evaluations=1)
+    folder = train_relations(settings)
+    save(toy_model(), tmp_path / "model")
+    plain, related = load_describer(tmp_path / "model"), load_describer(tmp_path / "model", relations=folder.parent)
     image, picture, _ = toy_example()
-    told = [Relation(0, "right of", 1)]
-    taught.relations.relate = lambda labels, boxes, size: told
-    graphs = [model._look(image, None, picture.regions, ())[1] for model in (plain, taught)]
-    assert graphs[1].relations == tuple(told) != graphs[0].relations
-    assert taught._look(image, None, picture.regions, picture.relations)[1].relations == picture.relations
+    predicted = [Relation(0, "right of", 1)]
+    related.relations.predict = lambda labels, boxes, size: predicted
+    graphs = [model._encode(image, None, picture.regions, ())[1] for model in (plain, related)]
+    assert graphs[1].relations == tuple(predicted) != graphs[0].relations
+    assert related._encode(image, None, picture.regions, picture.relations)[1].relations == picture.relations
     assert "relations" in RECIPES
-    assert "relations_scenes" in TABLES
 
 
 def test_pictures_without_relations_are_refused(scenes, tmp_path):
@@ -62,14 +60,4 @@ def test_pictures_without_relations_are_refused(scenes, tmp_path):
     for kind in ("captions", "instances"):
         (tmp_path / f"{kind}.json").symlink_to(scenes / f"annotations/{kind}_train.json")
     with pytest.raises(InputError, match="none of 12 pictures has relations"):
-        related(tmp_path, "train")
-
-
-def test_the_table_has_the_head_and_what_needs_no_learning(scenes, tmp_path):
-    short = RelationSettings(width=16, steps=2, batch_size=4, evaluations=1)
-    rows = {row.name: row for row in relations_table(short)}
-    assert list(rows) == ["test/head/0", "test/head/1", "test/head/2", "test/frequency/0", "test/spatial/0"]
-    for name in ("test/head/0", "test/frequency/0", "test/spatial/0"):
-        found = rows[name].run(rows[name].work(tmp_path / "work" / "t", scenes))
-        assert set(found) == {"recall20", "accuracy"}
-        assert all(0 <= value <= 1 for value in found.values())
+        read_graphs(tmp_path, "train")

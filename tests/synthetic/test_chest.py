@@ -65,11 +65,11 @@ def test_zones_go_down_the_picture():
 
 
 def test_decoys_are_common_lie_apart_and_only_the_note_tells_them():
-    with_decoys = [p for p in PHANTOMS if p.other_note]
+    with_decoys = [p for p in PHANTOMS if p.decoy_note]
     assert 0.5 < len(with_decoys) / len(PHANTOMS) < 0.9
     for phantom in with_decoys:
         assert not (phantom.mask & phantom.decoy_mask).any()
-        here, there = facts(phantom.note), facts(phantom.other_note)
+        here, there = facts(phantom.note), facts(phantom.decoy_note)
         assert not here.left & there.left
         assert not here.right & there.right
     rise = {"infected": [], "decoy": []}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segue.data.images import read_image
-from segue.synthetic.text_to_image import Painted, StableDiffusion, generate_pictures
+from segue.synthetic.text_to_image import GeneratedImage, StableDiffusion, generate_pictures
 from segue.types import InputError
 
 CAPTIONS = ["a red dog", "a blue cat", "two green birds", "a dog", "a dog"]
@@ -22,23 +22,23 @@ class Flat:
     def settings(self):
         return {"model": "flat", "steps": self.steps}
 
-    def paint(self, captions, seeds):
+    def generate(self, captions, seeds):
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
         self.seen += captions
         colours = [[len(c) * 7 % 256, s % 256, s // 256 % 256] for c, s in zip(captions, seeds, strict=True)]
-        return [Painted(np.full((4, 6, 3), c, np.uint8), c[0] == 1) for c in colours]
+        return [GeneratedImage(np.full((4, 6, 3), c, np.uint8), c[0] == 1) for c in colours]
 
 
 def test_a_stopped_run_goes_on_to_the_same_pictures(tmp_path):
     whole = generate_pictures(CAPTIONS, tmp_path / "whole", Flat(), batch=5)
     with pytest.raises(KeyboardInterrupt):
         generate_pictures(CAPTIONS, tmp_path / "cut", Flat(stop_after=1), batch=2)
-    rest, told = Flat(), []
-    parts = generate_pictures(CAPTIONS, tmp_path / "cut", rest, batch=2, progress=lambda *x: told.append(x))
+    rest, calls = Flat(), []
+    parts = generate_pictures(CAPTIONS, tmp_path / "cut", rest, batch=2, progress=lambda *x: calls.append(x))
     assert rest.seen == CAPTIONS[2:]
-    assert told == [(4, 5), (5, 5)]
+    assert calls == [(4, 5), (5, 5)]
     for a, b in zip(whole, parts, strict=True):
         assert np.array_equal(read_image(a), read_image(b))
     assert len({read_image(p).tobytes() for p in whole}) == 5  # equal captions have pictures of their own
@@ -134,10 +134,10 @@ def test_stable_diffusion_draws_by_caption_and_seed_whatever_the_batch(tiny_diff
     assert all(p.shape == (64, 64, 3) for p in pictures)
     assert len({p.tobytes() for p in pictures}) == 5
     seed = json.loads((tmp_path / "pictures.jsonl").read_text().splitlines()[2])["seed"]
-    alone = painter.paint([CAPTIONS[2]], [seed])[0]
+    alone = painter.generate([CAPTIONS[2]], [seed])[0]
     assert np.abs(alone.image.astype(int) - pictures[2]).max() <= 1
     assert not alone.flagged
-    assert json.loads((tmp_path / "manifest.json").read_text())["painter"]["steps"] == 2
+    assert json.loads((tmp_path / "manifest.json").read_text())["text_to_image"]["steps"] == 2
 
 
 def test_bad_painters_are_refused(tmp_path, monkeypatch):

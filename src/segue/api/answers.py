@@ -1,4 +1,4 @@
-"""What predictors answer, as JSON: the same in `--json` of the command line and from the server."""
+"""The answers of predictors as JSON, the same in `--json` of the command line and from the server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MASKS: dict[str, Callable[[NDArray[np.bool_]], Any]] = {
 }
 
 
-def of_segmentation(answer: Segmentation) -> dict[str, Any]:
+def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
     """Note, area in pixels and as a share, centroid (x, y) or None, score."""
     return {
         "note": answer.note,
@@ -39,12 +39,12 @@ def of_segmentation(answer: Segmentation) -> dict[str, Any]:
     }
 
 
-def of_map(answer: LabelMap) -> list[dict[str, Any]]:
+def label_map_to_dict(answer: LabelMap) -> list[dict[str, Any]]:
     """For each name, and for background: its value in the map, pixels, share of the picture and mean score there.
 
     closeness: the cosine of the name with the whole picture.
     """
-    told = []
+    classes = []
     for value, name in [*enumerate(answer.names), (answer.background, None)]:
         there = answer.index == value
         area = int(there.sum())
@@ -52,39 +52,39 @@ def of_map(answer: LabelMap) -> list[dict[str, Any]]:
         found = {"name": name or "background", "value": value, "area": area}
         found |= {"share": round(area / there.size, 6), "score": score}
         if name is not None:
-            told.append(found | {"closeness": round(float(answer.image_similarity[value]), 4)})
+            classes.append(found | {"closeness": round(float(answer.image_similarity[value]), 4)})
         elif area:
-            told.append(found)
-    return told
+            classes.append(found)
+    return classes
 
 
-DESCRIBED = "described"  # the one class of what a note describes
+DESCRIBED = "described"  # the class name of what a note describes
 
 
-def as_story(answer: Segmentation | LabelMap) -> GroundedCaption:
-    """An answer as `segue.data.export` takes it: what a note describes, or each name that has pixels; no caption."""
+def mask_as_grounded_caption(answer: Segmentation | LabelMap) -> GroundedCaption:
+    """A segmentation for `segue.data.export`: the mask of a note, or that of each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
-        link = PhraseGrounding(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)
-        return GroundedCaption("", answer.score, (link,) if answer.area else ())
+        grounding = PhraseGrounding(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)
+        return GroundedCaption("", answer.score, (grounding,) if answer.area else ())
     found = [(name, answer.index == value) for value, name in enumerate(answer.names)]
-    links = tuple(PhraseGrounding(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
-    return GroundedCaption("", float(answer.scores.mean()), links)
+    groundings = tuple(PhraseGrounding(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
+    return GroundedCaption("", float(answer.scores.mean()), groundings)
 
 
-def of_story(story: GroundedCaption) -> dict[str, Any]:
-    """Caption, score, and for each link the characters of its phrase, its class, score, area and box.
+def grounded_caption_to_dict(caption: GroundedCaption) -> dict[str, Any]:
+    """Caption and score; for each grounding the characters of its phrase, its class, score, area and box.
 
-    A story's score has four digits, not places: of many nodes a set may have a probability of .00001.
+    A caption's score has four significant digits, because it may be as low as 0.00001.
     """
-    links = []
-    for link in story.links:
-        code = rle.encode(link.mask)
-        said = {"start": link.start, "end": link.end, "phrase": link.phrase, "label": link.label}
-        links.append(said | {"score": round(link.score, 4), "area": rle.area(code), "bbox": list(rle.box(code))})
-    return {"caption": story.caption, "score": float(f"{story.score:.4g}"), "links": links}
+    groundings = []
+    for one in caption.groundings:
+        code = rle.encode(one.mask)
+        place = {"start": one.start, "end": one.end, "phrase": one.phrase, "label": one.label}
+        groundings.append(place | {"score": round(one.score, 4), "area": rle.area(code), "bbox": list(rle.box(code))})
+    return {"caption": caption.caption, "score": float(f"{caption.score:.4g}"), "groundings": groundings}
 
 
-def of_layout(layout: Layout) -> dict[str, Any]:
-    """Seed, condition, and the share of each class that is there."""
+def layout_to_dict(layout: Layout) -> dict[str, Any]:
+    """Seed, condition, and the share of each class in the layout."""
     areas = {name: round(share, 6) for name, share in layout.areas.items()}
     return {"seed": layout.seed, "condition": layout.condition, "areas": areas}

@@ -176,7 +176,8 @@ class Captioner(HubMixin):
             return self._retrieved(v, options.num)
         if objects is None and self.detector is not None:
             raise InputError("objects: a detector finds them in pictures, not in features; pass them, or use caption")
-        found = self._generated(v, *self._object_features(v, objects), options)
+        features, real = self._object_features(v, objects)
+        found = self._generated(v, features, real, options)
         return [[Caption(text, math.exp(score)) for text, score in one] for one in found]
 
     def _generated(

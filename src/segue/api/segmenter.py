@@ -174,7 +174,7 @@ class Segmenter(HubMixin):
 
     def _slide(self, image: NDArray[np.uint8], note: str | None, window: int) -> NDArray[np.float32]:
         try:
-            from monai.inferers import sliding_window_inference
+            from monai.inferers.utils import sliding_window_inference
         except ImportError as error:
             raise InputError(f"sliding windows are MONAI's, which is missing: {to_install('medical')}") from error
 

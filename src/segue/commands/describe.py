@@ -7,7 +7,7 @@ import json as jsonlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -122,7 +122,7 @@ def describe(
     name = image.resolve().name if image.is_dir() else image.stem
     folder = out or Path(f"{name}.captions") / _slug(prompt)
     job = _Job(_load(model, objects, device), prompt, objects, options, folder, export)
-    joined = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
+    joined: dict[str, Path] = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     cards, failed = [], []
     for file in files:
@@ -156,7 +156,7 @@ def _load(model: str, objects: ObjectSource, device: str) -> Describer:
     return load_describer(model, device=device, detector=objects.detector, relations=objects.relations)
 
 
-def _write_joined(joined: dict[str, Path], parts: dict[str, list[dict[str, Any]]]) -> None:
+def _write_joined(joined: Mapping[str, Path], parts: Mapping[str, list[dict[str, Any]]]) -> None:
     from segue.data.export import join_coco
 
     for kind, path in joined.items():
@@ -176,26 +176,28 @@ class _Job:
 
     def resume(self, file: Path) -> Answer:
         """The answers for a folder's picture, kept on disk."""
-        kept, about = self.folder / ANSWERS / f"{file.stem}.json", self._about(file)
+        kept, about = self._kept(file), self._about(file)
         before = _before(kept, about, self.folder)
         if before is not None:
             return before
-        answers, found = self.run(file, alone=False, replaces=kept)
+        answers, found = self.run(file, alone=False)
         write_text(kept, jsonlib.dumps({"about": about, "answers": answers, "objects": found}))
         return answers, found
 
-    def run(self, file: Path, *, alone: bool, replaces: Path | None = None) -> Answer:
+    def run(self, file: Path, *, alone: bool) -> Answer:
         """Each prompt with its captions and its files' names; and they as COCO's objects for the kinds of AS_POLYGONS.
 
-        alone: the picture is not one of a folder. replaces: kept answers whose files are about to be written over.
+        alone: the picture is not one of a folder. Answers kept of an earlier run are dropped: their files are replaced.
         """
         from segue.data.images import read_image
 
         pixels = read_image(file)
         known = {} if self.objects.graph is None else _known(self.objects.graph, file.name, pixels, alone=alone)
-        if replaces is not None:
-            replaces.unlink(missing_ok=True)
+        self._kept(file).unlink(missing_ok=True)
         return self._describe(file.name, pixels, known)
+
+    def _kept(self, file: Path) -> Path:
+        return self.folder / ANSWERS / f"{file.stem}.json"
 
     def _about(self, file: Path) -> str:
         """What the answers depend on, as text."""

@@ -16,10 +16,9 @@ from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, mask_as_grounded_caption, segmentation_to_dict
 from segue.api.open_vocabulary import LabelMap
-from segue.api.segmenter import Attribution, Segmenter, load_segmenter
+from segue.api.segmenter import Attribution, Segmenter, load_segmenter, read_notes
 from segue.data.export import write_coco
 from segue.data.images import VOLUMES, pictures_in, read_image, write_image, write_mask
-from segue.data.medical.notes import read_notes
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation

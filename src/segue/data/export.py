@@ -1,6 +1,6 @@
-"""Stories (captions with masks) as files of the field: COCO json, panoptic PNG, polygons, GranDf, an overlay, a page.
+"""Grounded captions as files: COCO json, COCO panoptic, GranDf, an overlay, a web page.
 
-A `Told` is a picture's file name with its stories; masks are (H, W) bool on the picture's own grid.
+Masks are (H, W) bool on the picture's own grid.
 """
 
 from __future__ import annotations
@@ -25,143 +25,148 @@ from segue.data.transforms import resize_image
 from segue.files import write_text
 from segue.types import GroundedCaption, InputError, PhraseGrounding, check_image
 
-Told = tuple[str, Sequence[GroundedCaption]]
+CaptionedFile = tuple[str, Sequence[GroundedCaption]]  # a picture's file name and its grounded captions
 Pngs = dict[str, NDArray[np.uint8]]  # file name -> (H, W, 3)
 COLOURS = ((230, 80, 60), (50, 130, 230), (60, 170, 90), (220, 160, 30), (150, 90, 210), (30, 170, 180), (220, 90, 160))
-WIDEST = 1600  # pixels of a page's picture
+MAX_PAGE_SIDE = 1600  # pixels of the longer side of the picture in a page
 
 
 # ------------------------------------------------------------------------------------------------------- json
 
 
-def class_of(link: PhraseGrounding) -> str:
-    """The name of the link's category: its class, or its phrase where no class is known."""
-    return link.label or link.phrase
+def class_of(grounding: PhraseGrounding) -> str:
+    """The category of a grounding: its class, or its phrase where no class is known."""
+    return grounding.label or grounding.phrase
 
 
 def to_coco(
-    told: Sequence[Told],
+    pictures: Sequence[CaptionedFile],
     categories: Sequence[str] = (),
     *,
     as_polygons: bool = False,
     sizes: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Any]:
-    """One COCO object: images, categories, annotations (a link each, with its score) and captions.
+    """One COCO object: images, categories, annotations (one for each grounding, with its score) and captions.
 
     categories: class names in the order of their ids, from 1; those found, sorted, by default.
-    as_polygons: outlines instead of compressed run lengths. sizes: (height, width) of the pictures, where one may have
-    no mask that tells it. Links without a pixel are left out, and so is a caption of no words.
-    Raises InputError for a class outside `categories`.
+    as_polygons: outlines instead of compressed run lengths. sizes: (height, width) of each picture, needed where one
+    may have no mask. Empty masks and empty captions are left out.
+    Raises InputError for a class outside `categories`, or for sizes that don't fit the pictures.
     """
-    names = list(categories) or sorted({class_of(x) for _, some in told for story in some for x in story.links})
+    names = list(categories) or sorted({class_of(g) for _, some in pictures for c in some for g in c.groundings})
     number = {name: i for i, name in enumerate(names, 1)}
     made: dict[str, Any] = {"info": {"description": "Predictions of Segue"}, "licenses": []}
     made |= {"images": [], "annotations": [], "captions": []}
     made["categories"] = [{"id": i, "name": name} for name, i in number.items()]
-    pictures = zip(told, _sizes(told, sizes), strict=True)
-    for image_id, ((file_name, stories), (height, width)) in enumerate(pictures, 1):
+    with_sizes = zip(pictures, _sizes(pictures, sizes), strict=True)
+    for image_id, ((file_name, captions), (height, width)) in enumerate(with_sizes, 1):
         made["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
-        for story in stories:
-            caption = {"id": len(made["captions"]) + 1, "image_id": image_id}
-            if story.caption:
-                made["captions"].append(caption | {"caption": story.caption, "score": story.score})
-            for link in story.links:
-                if class_of(link) not in number:
-                    raise InputError(f"{file_name}: class {class_of(link)!r} is not among the categories; add it")
-                if not link.mask.any():
+        for caption in captions:
+            entry = {"id": len(made["captions"]) + 1, "image_id": image_id}
+            if caption.caption:
+                made["captions"].append(entry | {"caption": caption.caption, "score": caption.score})
+            for grounding in caption.groundings:
+                if (name := class_of(grounding)) not in number:
+                    raise InputError(f"{file_name}: class {name!r} is not among the categories; add it")
+                if not grounding.mask.any():
                     continue
                 more = {"id": len(made["annotations"]) + 1, "image_id": image_id}
-                more |= {"caption_id": caption["id"]} if story.caption else {}
-                more["category_id"] = number[class_of(link)]
-                made["annotations"].append(more | _annotation(link, as_polygons))
+                more |= {"caption_id": entry["id"]} if caption.caption else {}
+                more["category_id"] = number[name]
+                made["annotations"].append(more | _annotation(grounding, as_polygons))
     return made
 
 
-def _annotation(link: PhraseGrounding, as_polygons: bool) -> dict[str, Any]:
-    code = rle.encode(link.mask)
+def _annotation(grounding: PhraseGrounding, as_polygons: bool) -> dict[str, Any]:
+    code = rle.encode(grounding.mask)
     return {
         "segmentation": rle.to_polygons(code) if as_polygons else rle.to_json(code),
         "area": rle.area(code),
         "bbox": list(rle.box(code)),
         "iscrowd": 0,
-        "score": link.score,
-        "phrase": link.phrase,
-        "tokens_positive": [[link.start, link.end]],
+        "score": grounding.score,
+        "phrase": grounding.phrase,
+        "tokens_positive": [[grounding.start, grounding.end]],
     }
 
 
 def join_coco(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `to_coco` made part by part, as one: numbers go on, pictures are one by file, categories by name."""
+    """Merge results of `to_coco` into one: ids are renumbered, pictures merged by file name, categories by name."""
     names = sorted({one["name"] for part in parts for one in part["categories"]})
     number, made = {name: i for i, name in enumerate(names, 1)}, to_coco([], names)
-    pictures: dict[str, int] = {}
+    image_ids: dict[str, int] = {}
     for part in parts:
-        for one in part["images"]:
-            if one["file_name"] not in pictures:
-                pictures[one["file_name"]] = len(pictures) + 1
-                made["images"].append(one | {"id": len(pictures)})
-        shown = {one["id"]: pictures[one["file_name"]] for one in part["images"]}
-        called = {one["id"]: one["name"] for one in part["categories"]}
-        before = {key: len(made[key]) for key in ("annotations", "captions")}
-        for key, past in before.items():
-            for one in part[key]:
-                moved = one | {"id": one["id"] + past, "image_id": shown[one["image_id"]]}
-                if "caption_id" in one:
-                    moved["caption_id"] = one["caption_id"] + before["captions"]
-                if "category_id" in one:
-                    moved["category_id"] = number[called[one["category_id"]]]
+        for image in part["images"]:
+            if image["file_name"] not in image_ids:
+                image_ids[image["file_name"]] = len(image_ids) + 1
+                made["images"].append(image | {"id": len(image_ids)})
+        new_id = {image["id"]: image_ids[image["file_name"]] for image in part["images"]}
+        category = {one["id"]: one["name"] for one in part["categories"]}
+        offsets = {key: len(made[key]) for key in ("annotations", "captions")}
+        for key, offset in offsets.items():
+            for entry in part[key]:
+                moved = entry | {"id": entry["id"] + offset, "image_id": new_id[entry["image_id"]]}
+                if "caption_id" in entry:
+                    moved["caption_id"] = entry["caption_id"] + offsets["captions"]
+                if "category_id" in entry:
+                    moved["category_id"] = number[category[entry["category_id"]]]
                 made[key].append(moved)
     return made
 
 
 def write_coco(
     path: Path,
-    told: Sequence[Told],
+    pictures: Sequence[CaptionedFile],
     categories: Sequence[str] = (),
     *,
     as_polygons: bool = True,
     sizes: Sequence[tuple[int, int]] = (),
 ) -> None:
-    """Write `to_coco`, whose arguments these are, whole or not at all.
+    """Write the result of `to_coco`, which has the same arguments, to a file, atomically.
 
-    pycocotools reads it either way; imports of Label Studio and CVAT want the polygons, which are the default here.
+    pycocotools reads both forms of masks; Label Studio and CVAT need the polygons, which are the default here.
+    Raises InputError as `to_coco` does.
     """
-    write_text(path, json.dumps(to_coco(told, categories, as_polygons=as_polygons, sizes=sizes)))
+    write_text(path, json.dumps(to_coco(pictures, categories, as_polygons=as_polygons, sizes=sizes)))
 
 
-def to_grandf(told: Sequence[Told], *, sizes: Sequence[tuple[int, int]] = ()) -> dict[str, Any]:
-    """GranDf's COCO-like form: an image for each story, an annotation for each link.
+def to_grandf(pictures: Sequence[CaptionedFile], *, sizes: Sequence[tuple[int, int]] = ()) -> dict[str, Any]:
+    """GranDf's COCO-like form: an image for each caption, an annotation for each grounding.
 
-    Characters tokens_positive of the caption are tied to sam_mask, compressed run lengths. sizes: as for `to_coco`.
-    Raises InputError for a mask that no words are tied to: nobody could read it back.
+    Of an annotation, tokens_positive are the characters of the phrase and sam_mask the mask as compressed run lengths.
+    sizes: as for `to_coco`.
+    Raises InputError for a mask without a phrase, which could not be read back.
     """
     made: dict[str, Any] = {"images": [], "annotations": []}
-    for (file_name, stories), (height, width) in zip(told, _sizes(told, sizes), strict=True):
-        for story in stories:
+    for (file_name, captions), (height, width) in zip(pictures, _sizes(pictures, sizes), strict=True):
+        for caption in captions:
             image = {"id": len(made["images"]) + 1, "file_name": file_name, "height": height, "width": width}
-            made["images"].append(image | {"caption": story.caption})
-            for link in story.links:
-                if not link.end:
-                    raise InputError(f"{class_of(link)!r} is tied to no words, and GranDf needs some; export coco")
-                code = rle.encode(link.mask)
+            made["images"].append(image | {"caption": caption.caption})
+            for grounding in caption.groundings:
+                if not grounding.end:
+                    raise InputError(
+                        f"{class_of(grounding)!r} is the class of a mask without a phrase, and GranDf needs phrases; "
+                        "export coco"
+                    )
+                code = rle.encode(grounding.mask)
                 mark = {"id": len(made["annotations"]) + 1, "image_id": image["id"], "bbox": list(rle.box(code))}
-                mark |= {"tokens_positive": [[link.start, link.end]], "sam_mask": rle.to_json(code)}
-                made["annotations"].append(mark | {"score": link.score})
+                mark |= {"tokens_positive": [[grounding.start, grounding.end]], "sam_mask": rle.to_json(code)}
+                made["annotations"].append(mark | {"score": grounding.score})
     return made
 
 
-def _sizes(told: Sequence[Told], sizes: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-    """The sizes given, one for each picture; those that the masks tell where none are."""
-    if sizes and len(sizes) != len(told):
-        raise InputError(f"sizes: got {len(sizes)} for {len(told)} pictures, expected one for each")
-    return sizes or [_size(stories) for _, stories in told]
+def _sizes(pictures: Sequence[CaptionedFile], sizes: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """The given sizes, one for each picture, or else those of the masks."""
+    if sizes and len(sizes) != len(pictures):
+        raise InputError(f"sizes: got {len(sizes)} for {len(pictures)} pictures, expected one for each")
+    return sizes or [_size(captions) for _, captions in pictures]
 
 
-def _size(stories: Sequence[GroundedCaption]) -> tuple[int, int]:
-    """(height, width) of a picture by its masks; (0, 0) when no story has any."""
-    found = {link.mask.shape for story in stories for link in story.links}
+def _size(captions: Sequence[GroundedCaption]) -> tuple[int, int]:
+    """(height, width) of a picture by its masks; (0, 0) when no caption has any."""
+    found = {grounding.mask.shape for caption in captions for grounding in caption.groundings}
     if len(found) > 1:
-        raise InputError(f"stories of one picture have masks of {len(found)} sizes; export each picture by itself")
+        raise InputError(f"captions of one picture have masks of {len(found)} sizes; export each picture by itself")
     height, width = next(iter(found), (0, 0))
     return height, width
 
@@ -169,29 +174,29 @@ def _size(stories: Sequence[GroundedCaption]) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------------------ masks
 
 
-def to_panoptic(stories: Sequence[GroundedCaption], name: str, picture: str) -> tuple[Pngs, dict[str, Any]]:
-    """COCO's panoptic form: a PNG, (H, W, 3) uint8 with id = R + 256 G + 65536 B, for each story that has masks.
+def to_panoptic(captions: Sequence[GroundedCaption], name: str, picture: str) -> tuple[Pngs, dict[str, Any]]:
+    """COCO's panoptic form: a PNG, (H, W, 3) uint8 with id = R + 256 G + 65536 B, for each caption that has masks.
 
-    With them the json: NAME.N.panoptic.png of story N is that of image N, whose file_name is `picture`. Where masks
-    overlap the surer one is on top; a mask that is wholly covered has no segment. isthing is 1 throughout: a story
-    doesn't tell things from stuff.
+    With them the json: NAME.N.panoptic.png of caption N is that of image N, whose file_name is `picture`. Where masks
+    overlap, the one of the higher score is on top; a mask that is wholly covered has no segment. isthing is 1
+    throughout, because a grounding doesn't say whether it is a thing or stuff.
     """
-    names = sorted({class_of(link) for story in stories for link in story.links})
+    names = sorted({class_of(grounding) for caption in captions for grounding in caption.groundings})
     made: dict[str, Any] = {"images": [], "annotations": []}
     made["categories"] = [{"id": i, "name": label, "isthing": 1} for i, label in enumerate(names, 1)]
     drawn: Pngs = {}
-    for n, story in enumerate(stories, 1):
-        if not story.links:
+    for n, caption in enumerate(captions, 1):
+        if not (groundings := caption.groundings):
             continue
-        ids = np.zeros(story.links[0].mask.shape, np.int64)
-        for i in sorted(range(len(story.links)), key=lambda i: story.links[i].score):
-            ids[story.links[i].mask] = i + 1
+        ids = np.zeros(groundings[0].mask.shape, np.int64)
+        for i in sorted(range(len(groundings)), key=lambda i: groundings[i].score):
+            ids[groundings[i].mask] = i + 1
         segments = [
-            segment_info(i, names.index(class_of(link)) + 1, ids == i) | {"phrase": link.phrase, "score": link.score}
-            for i, link in enumerate(story.links, 1)
+            segment_info(i, names.index(class_of(g)) + 1, ids == i) | {"phrase": g.phrase, "score": g.score}
+            for i, g in enumerate(groundings, 1)
             if (ids == i).any()
         ]
-        file, (height, width) = f"{name}.{n}.panoptic.png", story.links[0].mask.shape
+        file, height, width = f"{name}.{n}.panoptic.png", len(ids), len(ids[0])
         drawn[file] = segment_colours(ids)
         made["images"].append({"id": n, "file_name": picture, "height": height, "width": width})
         made["annotations"].append({"image_id": n, "file_name": file, "segments_info": segments})
@@ -201,75 +206,81 @@ def to_panoptic(stories: Sequence[GroundedCaption], name: str, picture: str) -> 
 # ----------------------------------------------------------------------------------------------- for people
 
 
-def overlay(image: NDArray[np.uint8], story: GroundedCaption) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) with each mask tinted in its own colour, its rim in full."""
+def overlay(image: NDArray[np.uint8], caption: GroundedCaption) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) with each mask tinted in its own colour, and its outline in the full colour.
+
+    Raises InputError when a mask has another size than the picture.
+    """
     check_image(image)
-    _check_grid(image, [story])
+    _check_grid(image, [caption])
     drawn = image.astype(np.float32)
-    for i, link in enumerate(story.links):
-        for part in ndimage.find_objects(link.mask.astype(np.uint8)):  # its box, none of an empty mask
-            mask = link.mask[part]
+    for i, grounding in enumerate(caption.groundings):
+        for part in ndimage.find_objects(grounding.mask.astype(np.uint8)):  # its box, none of an empty mask
+            mask = grounding.mask[part]
             rim = mask & ~ndimage.binary_erosion(mask)
             share = np.where(rim, 1.0, np.where(mask, 0.45, 0.0)).astype(np.float32)[..., None]
             drawn[part] = drawn[part] * (1 - share) + np.array(COLOURS[i % len(COLOURS)], np.float32) * share
     return drawn.round().astype(np.uint8)
 
 
-def to_html(image: NDArray[np.uint8], stories: Sequence[GroundedCaption], title: str = "Stories") -> str:
-    """A page that needs nothing else: the picture and its stories; a phrase under the pointer lights its masks.
+def to_html(image: NDArray[np.uint8], captions: Sequence[GroundedCaption], title: str = "Grounded captions") -> str:
+    """A web page in one file: the picture and its captions; a phrase under the pointer highlights its masks.
 
-    Of a picture wider or higher than WIDEST pixels it holds a smaller one as JPEG; the masks are as fine as they were.
+    A picture with a side above MAX_PAGE_SIDE pixels is stored smaller, as JPEG; the masks keep their resolution.
+    Raises InputError when a mask has another size than the picture.
     """
     check_image(image)
-    _check_grid(image, stories)
+    _check_grid(image, captions)
     height, width = image.shape[:2]
-    shapes, told = [], []
-    for s, story in enumerate(stories):
-        for i, link in enumerate(story.links):
-            outlines = rle.to_polygons(rle.encode(link.mask))
+    shapes, sections = [], []
+    for c, caption in enumerate(captions):
+        for i, grounding in enumerate(caption.groundings):
+            outlines = rle.to_polygons(rle.encode(grounding.mask))
             path = " ".join("M" + " ".join(f"{v:g}" for v in outline) + "Z" for outline in outlines)
             colour = "rgb({},{},{})".format(*COLOURS[i % len(COLOURS)])
-            shapes.append(f'<path class="{_group(s, link)}" d="{path}" fill="{colour}" stroke="{colour}"/>')
-        told.append(_told(s, story))
+            shapes.append(f'<path class="{_group(c, grounding)}" d="{path}" fill="{colour}" stroke="{colour}"/>')
+        sections.append(_section(c, caption))
     return PAGE.format(
         title=escape(title),
         width=width,
         height=height,
         picture=_embedded(image),
         shapes="".join(shapes),
-        told="".join(told),
+        sections="".join(sections),
     )
 
 
 def _embedded(image: NDArray[np.uint8]) -> str:
     """The picture as a data URL."""
-    if (longest := max(image.shape[:2])) <= WIDEST:
+    if (longest := max(image.shape[:2])) <= MAX_PAGE_SIDE:
         return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
-    height, width = (max(1, round(side * WIDEST / longest)) for side in image.shape[:2])
+    height, width = (max(1, round(side * MAX_PAGE_SIDE / longest)) for side in image.shape[:2])
     file = io.BytesIO()
     Image.fromarray(resize_image(image, (height, width))).save(file, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _group(story: int, link: PhraseGrounding) -> str:
-    """The masks of one phrase light together; those without a phrase by themselves."""
-    return f"s{story}-{link.start}-{link.end}" if link.end else f"s{story}-{id(link)}"
+def _group(number: int, grounding: PhraseGrounding) -> str:
+    """The CSS class of the masks that are highlighted together: those of one phrase of caption `number`."""
+    if not grounding.end:
+        return f"s{number}-{id(grounding)}"
+    return f"s{number}-{grounding.start}-{grounding.end}"
 
 
-def _told(number: int, story: GroundedCaption) -> str:
-    """A story's line: its caption with the phrases marked, its score, and a list of its masks."""
+def _section(number: int, caption: GroundedCaption) -> str:
+    """A caption with its phrases marked, its score, and the list of its masks."""
     line, at = "", 0
-    for start, end in sorted({(link.start, link.end) for link in story.links if link.end}):
+    for start, end in sorted({(g.start, g.end) for g in caption.groundings if g.end}):
         if start >= at:  # a phrase inside another is in the list below
-            line += escape(story.caption[at:start])
-            line += f'<b data-lights="s{number}-{start}-{end}">{escape(story.caption[start:end])}</b>'
+            line += escape(caption.caption[at:start])
+            line += f'<b data-lights="s{number}-{start}-{end}">{escape(caption.caption[start:end])}</b>'
             at = end
-    line += escape(story.caption[at:])
+    line += escape(caption.caption[at:])
     masks = "".join(
-        f'<li data-lights="{_group(number, link)}">{escape(link.phrase)} <i>{link.score:.2f}</i></li>'
-        for link in story.links
+        f'<li data-lights="{_group(number, g)}">{escape(g.phrase)} <i>{g.score:.2f}</i></li>'
+        for g in caption.groundings
     )
-    return f"<section><p>{line} <i>{story.score:.2g}</i></p><ul>{masks}</ul></section>"
+    return f"<section><p>{line} <i>{caption.score:.2g}</i></p><ul>{masks}</ul></section>"
 
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -284,7 +295,7 @@ i {{ color: #888; font-size: 80% }} ul {{ list-style: none; padding: 0; display:
 <svg viewBox="0 0 {width} {height}">
 <image width="{width}" height="{height}" preserveAspectRatio="none" href="{picture}"/>
 {shapes}</svg>
-<main><h1>{title}</h1>{told}</main>
+<main><h1>{title}</h1>{sections}</main>
 <script>
 for (const phrase of document.querySelectorAll("[data-lights]"))
   for (const [event, lit] of [["mouseenter", true], ["mouseleave", false]])
@@ -294,56 +305,57 @@ for (const phrase of document.querySelectorAll("[data-lights]"))
 """
 
 
-def _check_grid(image: NDArray[np.uint8], stories: Sequence[GroundedCaption]) -> None:
-    for story in stories:
-        for link in story.links:
-            if link.mask.shape != image.shape[:2]:
-                got = f"{link.mask.shape[1]}x{link.mask.shape[0]}"
+def _check_grid(image: NDArray[np.uint8], captions: Sequence[GroundedCaption]) -> None:
+    for caption in captions:
+        for grounding in caption.groundings:
+            if grounding.mask.shape != image.shape[:2]:
+                got = f"{grounding.mask.shape[1]}x{grounding.mask.shape[0]}"
                 raise InputError(
                     f"mask of {got}, the picture has {image.shape[1]}x{image.shape[0]} pixels; use its own"
                 )
 
 
-KINDS = ("overlay", "html", "grandf", "panoptic")
+FORMATS = ("overlay", "html", "grandf", "panoptic")
 
 
-def write_stories(
+def write_grounded_captions(
     folder: Path,
     name: str,
     image: NDArray[np.uint8],
-    stories: Sequence[GroundedCaption],
-    kinds: Sequence[str] = KINDS,
+    captions: Sequence[GroundedCaption],
+    formats: Sequence[str] = FORMATS,
     *,
     picture: str = "",
 ) -> list[Path]:
-    """Files of one picture, each written whole or not at all; returns them. COCO's, of many, is by `write_coco`.
+    """Write the files of one picture, each atomically; returns their paths. For COCO's file see `write_coco`.
 
-    kinds: overlay (NAME.N.png of each story), html (NAME.html), grandf (NAME.grandf.json), panoptic
-    (NAME.N.panoptic.png of each story that has masks, and their segments in NAME.panoptic.json). picture: its file's
-    name, as the json files tell it; NAME.png unless given.
+    formats: overlay (NAME.N.png of each caption), html (NAME.html), grandf (NAME.grandf.json), panoptic
+    (NAME.N.panoptic.png of each caption that has masks, and their segments in NAME.panoptic.json). picture: the file
+    name in the json files; NAME.png unless given.
+    Raises InputError for an unknown format, and when a mask has another size than the picture.
     """
-    if odd := [kind for kind in kinds if kind not in KINDS]:
-        raise InputError(f"export: got {odd[0]!r}, expected some of {', '.join(KINDS)}")
+    if unknown := [one for one in formats if one not in FORMATS]:
+        raise InputError(f"export: got {unknown[0]!r}, expected some of {', '.join(FORMATS)}")
     check_image(image)
-    _check_grid(image, stories)
+    _check_grid(image, captions)
     folder.mkdir(parents=True, exist_ok=True)
     picture = picture or f"{name}.png"
-    texts, made, pictures = dict[str, str](), list[Path](), Pngs()
-    if "overlay" in kinds:
-        pictures |= {f"{name}.{n}.png": overlay(image, story) for n, story in enumerate(stories, 1)}
-    if "html" in kinds:
-        texts[f"{name}.html"] = to_html(image, stories, name)
-    if "grandf" in kinds:
+    texts, written, pngs = dict[str, str](), list[Path](), Pngs()
+    if "overlay" in formats:
+        pngs |= {f"{name}.{n}.png": overlay(image, caption) for n, caption in enumerate(captions, 1)}
+    if "html" in formats:
+        texts[f"{name}.html"] = to_html(image, captions, name)
+    if "grandf" in formats:
         size = image.shape[0], image.shape[1]
-        texts[f"{name}.grandf.json"] = json.dumps(to_grandf([(picture, stories)], sizes=[size]))
-    if "panoptic" in kinds:
-        drawn, told = to_panoptic(stories, name, picture)
-        pictures |= drawn
-        texts[f"{name}.panoptic.json"] = json.dumps(told)
-    for file, pixels in pictures.items():
+        texts[f"{name}.grandf.json"] = json.dumps(to_grandf([(picture, captions)], sizes=[size]))
+    if "panoptic" in formats:
+        segments, index = to_panoptic(captions, name, picture)
+        pngs |= segments
+        texts[f"{name}.panoptic.json"] = json.dumps(index)
+    for file, pixels in pngs.items():
         write_image(pixels, folder / file)
-        made.append(folder / file)
+        written.append(folder / file)
     for file, text in texts.items():
         write_text(folder / file, text)
-        made.append(folder / file)
-    return made
+        written.append(folder / file)
+    return written

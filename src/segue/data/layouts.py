@@ -115,26 +115,27 @@ def resize_layout(labels: Labels, size: tuple[int, int]) -> Labels:
 
 @dataclass(frozen=True)
 class LayoutBatches:
-    """Batches of told layouts; each is a pure function of its keys (epoch, index) and the seed.
+    """Batches of captioned layouts; each is a pure function of its keys (epoch, index) and the seed.
 
-    codes: (N, h, w) int16 tokens of the layouts. ids: for each layout its captions, (n, T) int64 each, padded alike.
-    images: (N, H, W, 3) uint8, or None. asks: for each layout what it may be drawn from, its captions unless given.
-    told: how many of its captions a layout is told in; where there are fewer, some are told again.
-    A batch: codes (B, h, w) int64, ids (B told, T) and asked (B, T) int64, image (B, 3, H, W) float32 in [-1, 1] or
-    None, seed [B]. Which of its captions a layout gets is drawn: they are its paraphrases.
+    codes: (N, h, w) int16 tokens of the layouts. ids: token ids of each layout's captions, (n, T) int64 each, all with
+    the same T. images: (N, H, W, 3) uint8, or None. prompts: like ids, what each layout may be drawn from, by default
+    its captions. captions_per_layout: captions of each layout in a batch (C); a layout that has fewer repeats some.
+    A batch: codes (B, h, w) int64, ids (B C, T) and prompts (B, T) int64, image (B, 3, H, W) float32 in [-1, 1] or
+    None, seed [B]. Captions and prompt of a layout are drawn at random.
+    Raises InputError for an empty split, and a layout without captions.
     """
 
     codes: Tensor
     ids: Sequence[Tensor]
     images: NDArray[np.uint8] | None = None
     seed: int = 0
-    asks: Sequence[Tensor] | None = None
-    told: int = 1
+    prompts: Sequence[Tensor] | None = None
+    captions_per_layout: int = 1
 
     def __post_init__(self) -> None:
         if not len(self.codes):
             raise InputError("there is no layout to train on: the split is empty")
-        if len(self.ids) != len(self.codes) or any(not len(told) for told in self.ids):
+        if len(self.ids) != len(self.codes) or any(not len(captions) for captions in self.ids):
             raise InputError(
                 f"{len(self.codes)} layouts need a caption or more each; got {len(self.ids)} lists of them"
             )
@@ -144,17 +145,17 @@ class LayoutBatches:
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """keys: (epoch, index) for each layout."""
-        rows, asked, seeds, asks = [], [], [], self.asks or self.ids
+        rows, prompts, seeds, choices = [], [], [], self.prompts or self.ids
         for epoch, index in keys:
             rng = np.random.default_rng([self.seed, epoch, index])
-            rows.append(self.ids[index][np.resize(rng.permutation(len(self.ids[index])), self.told)])
-            asked.append(asks[index][rng.integers(len(asks[index]))])
+            rows.append(self.ids[index][np.resize(rng.permutation(len(self.ids[index])), self.captions_per_layout)])
+            prompts.append(choices[index][rng.integers(len(choices[index]))])
             seeds.append(int(rng.integers(2**31)))
         chosen = [index for _, index in keys]
         return {
             "codes": self.codes[chosen].long(),
             "ids": torch.cat(rows),
-            "asked": torch.stack(asked),
+            "prompts": torch.stack(prompts),
             "image": None if self.images is None else to_pixels(self.images[chosen]),
             "seed": seeds,
         }

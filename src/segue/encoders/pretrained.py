@@ -63,7 +63,7 @@ def loading(source: str, what: str = "text encoder") -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # RuntimeError: sizes that differ
-        tokenizer = " and the tokenizer's files" if what != "image encoder" else ""
+        tokenizer = " and the tokenizer's files" if what in ("text encoder", "dual encoder") else ""
         raise InputError(
             f"{source}: no {what} could be read there ({str(error).partition(chr(10))[0]}); expected a "
             "hub id that is reachable or downloaded before, or a folder with config.json, "
@@ -82,7 +82,8 @@ def complete(source: str, loaded: Any, unused: Sequence[str] = ()) -> PreTrained
     unused: beginnings of the names of tensors that may lie there without being read.
     Raises InputError that names the tensors.
     """
-    model, report = loaded
+    model: PreTrainedModel = loaded[0]
+    report = loaded[1]
     if missing := sorted(report["missing_keys"]):
         raise InputError(f"{source}: weights missing ({_names(missing)}); download the model again")
     if foreign := sorted(name for name in report["unexpected_keys"] if not name.startswith(tuple(unused))):

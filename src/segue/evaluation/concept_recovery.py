@@ -9,7 +9,7 @@ from typing import Any
 from segue.api.curation import CurationCorpus
 from segue.methods.cocu.archive import Archive
 from segue.metrics.concepts import concept_recovery
-from segue.synthetic.scenes.language.omissions import kind_of, merged, read_omissions
+from segue.synthetic.scenes.language.omissions import kind_of, merge, read_omissions
 from segue.types import Picture
 
 CONCEPTS_PER_SAMPLE, SAMPLING_ROUNDS = 3, 10
@@ -23,7 +23,7 @@ def recovery_by_stage(archive: Archive, corpus: CurationCorpus, root: Path, spli
     Returns for each stage what `concept_recovery` does. Raises InputError when `root` holds no synthetic scenes.
     """
     truth = read_omissions(root, split)
-    used = [merged(truth[_scene_id(p)][: len(c)]) for p, c in zip(corpus.pictures, corpus.captions, strict=True)]
+    used = [merge(truth[_scene_id(p)][: len(c)]) for p, c in zip(corpus.pictures, corpus.captions, strict=True)]
     return {
         stage: concept_recovery(
             [_kinds(names) for names in found],

@@ -65,7 +65,7 @@ def caption_content(caption: str, classes: Sequence[str]) -> CaptionContent:
     request = parse(caption, strict=False)
     things = [tuple(CLASSES.index(kind) for kind in thing.kinds) for thing in request.things]
     relations = [(things[a], names[0], things[b]) for a, names, b in request.relations if len(names) == 1]
-    stuff = [(CLASSES.index(name),) for name in request.stuffs]
+    stuff = [(CLASSES.index(name),) for name in request.stuff]
     return CaptionContent(tuple(dict.fromkeys([*things, *stuff])), tuple(r for r in relations if r[1] in PREDICATES))
 
 
@@ -76,7 +76,7 @@ def relation_holds(layout: Labels, relation: NamedRelation) -> bool:
 
 
 def score_layouts(drawn: Sequence[Labels], truth: Sequence[Labels], classes: int) -> dict[str, float]:
-    """Drawn layouts against the true ones, each in [0, 1]."""
+    """RenderedScene layouts against the true ones, each in [0, 1]."""
     total = Confusion(np.zeros((classes, classes), np.int64))
     for a, b in zip(drawn, truth, strict=True):
         total += Confusion.of(a, b, classes)

@@ -67,7 +67,7 @@ def read_config(folder: Path, methods: Sequence[str], parts: Sequence[str] = ())
     """
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text())
+        config: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(f"{folder}: no {CONFIG} there; a checkpoint is a folder with it and {WEIGHTS}") from error
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""What finds objects in pictures that come without any: a DETR of `transformers`, or a YOLOX as ONNX.
+"""Object detectors, for pictures that come without objects: a DETR of `transformers`, or a YOLOX as ONNX.
 
 DETR: Carion et al., 2020. YOLOX: Ge et al., 2021, "YOLOX: Exceeding YOLO Series in 2021".
-Shapes: N objects, F = width of DETR's decoder.
+Shapes: N detections, F = width of DETR's decoder.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from numpy.typing import NDArray
 from segue.data.boxes import box_iou
 from segue.data.formats.classes import COCO_THINGS
 from segue.data.transforms import resize_image
+from segue.encoders.pretrained import complete, loading
 from segue.types import InputError, check_image, to_install
+from segue.weights import resolve_weights
 
 if TYPE_CHECKING:
     from transformers import DetrForObjectDetection
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-DOUBLED = 0.8  # IoU above which DETR said an object twice
-STRIDES, GREY = (8, 16, 32), 114  # of YOLOX's grids; what fills the rest of its square
+DETR_NMS_IOU, YOLOX_NMS_IOU = 0.8, 0.45  # of two boxes of a class with a higher IoU the less probable is dropped
+MAX_DETR_SIDE = 1333  # pixels of the longer side of DETR's input
+STRIDES, GREY = (8, 16, 32), 114  # of YOLOX's grids; the grey that pads its input to a square
 
 
-class Objects(NamedTuple):
-    """N objects, the surest first. labels: N names. boxes: (N, 4) x, y, width, height in pixels, within the picture.
+class Detections(NamedTuple):
+    """N detected objects, the most probable first.
 
-    features: (N, F) of DETR's decoder; None from a detector that has none.
+    labels: N names. boxes: (N, 4) x, y, width, height in pixels, within the picture. features: (N, F) of DETR's
+    decoder; None from a detector that has none.
     """
 
     labels: list[str]
@@ -41,23 +45,22 @@ class Objects(NamedTuple):
 class Detector(Protocol):
     """Finds the objects of a picture (H, W, 3) uint8; there may be none.
 
-    names: what it knows. threshold: the least probability of an object. most: objects in a picture.
+    names: of its classes. threshold: the least probability of an object. max_objects: of a picture.
     """
 
     names: tuple[str, ...]
     threshold: float
-    most: int
+    max_objects: int
 
-    def __call__(self, image: NDArray[np.uint8]) -> Objects:
-        """Raises InputError for what is no picture."""
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """Raises InputError for an array of another shape or type."""
 
 
 def load_detector(source: str, device: str = "cpu") -> Detector:
     """A YOLOX from an .onnx file, or a DETR from a folder or by its id on the hub, with @REVISION if need be.
 
     facebook/detr-resnet-50 itself needs the library timm; its revision facebook/detr-resnet-50@no_timm doesn't.
-
-    Raises InputError when it can't be had.
+    Raises InputError when it can't be loaded, or its weights are not all of a DETR and nothing else.
     """
     if source.lower().endswith(".onnx"):
         return load_yolox(Path(source))
@@ -68,61 +71,74 @@ def load_detector(source: str, device: str = "cpu") -> Detector:
 
 
 def load_detr(source: str) -> DetrForObjectDetection:
-    """The network of a DETR; see `load_detector`."""
-    from transformers import DetrForObjectDetection
+    """The network of a DETR in eval mode; see `load_detector`."""
+    from transformers import AutoConfig, DetrForObjectDetection
 
-    name, _, revision = (source, "", "") if Path(source).exists() else source.partition("@")
-    at: dict[str, Any] = {"revision": revision} if revision else {}
-    try:
-        return DetrForObjectDetection.from_pretrained(name, use_safetensors=True, **at).eval()
-    except ImportError as error:  # its config asks for a library for the backbone
-        raise InputError(
-            f"{source}: {' '.join(str(error).split())[:200]}; take weights that need no further library, such as "
-            "facebook/detr-resnet-50@no_timm, or the .onnx file of a YOLOX"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source}: no DETR could be read there ({str(error).partition(chr(10))[0]}); expected an id on the hub "
-            "that is reachable, a folder with config.json and model.safetensors, or the .onnx file of a YOLOX"
-        ) from error
+    name, revision = resolve_weights(source, "detector")
+    with loading(source, "DETR"):
+        found = AutoConfig.from_pretrained(name, revision=revision).model_type
+        if found != "detr":
+            raise InputError(f"{source}: holds a {found!r} model, expected a DETR or the .onnx file of a YOLOX")
+        try:
+            loaded: Any = DetrForObjectDetection.from_pretrained(
+                name, revision=revision, use_safetensors=True, output_loading_info=True
+            )
+        except ImportError as error:  # its config asks for a library for the backbone
+            raise InputError(
+                f"{source}: {' '.join(str(error).split())[:200]}; take weights that need no further library, such as "
+                "facebook/detr-resnet-50@no_timm, or the .onnx file of a YOLOX"
+            ) from error
+    network, report = loaded
+    unused = {key for key in report["unexpected_keys"] if key.endswith("num_batches_tracked")}  # of frozen batch norm
+    report["unexpected_keys"] = set(report["unexpected_keys"]) - unused
+    return cast("DetrForObjectDetection", complete(source, (network, report)).eval())
 
 
 class Detr:
-    """A DETR. shortest: pixels of the shorter side that it sees, the longer at most 1333."""
+    """A DETR. shortest_side: pixels of the shorter side of its input, the longer has at most MAX_DETR_SIDE."""
 
     def __init__(
-        self, network: DetrForObjectDetection, *, threshold: float = 0.7, most: int = 50, shortest: int = 800
+        self,
+        network: DetrForObjectDetection,
+        *,
+        threshold: float = 0.7,
+        max_objects: int = 50,
+        shortest_side: int = 800,
     ) -> None:
-        self.network, self.threshold, self.most, self.shortest = network, threshold, most, shortest
+        self.network, self.threshold, self.max_objects = network, threshold, max_objects
+        self.shortest_side = shortest_side
         self._classes = {int(number): name for number, name in (network.config.id2label or {}).items()}
         self.names = tuple(sorted(set(self._classes.values()) - {"N/A"}))
 
     @torch.no_grad()
-    def __call__(self, image: NDArray[np.uint8]) -> Objects:
-        """The objects of a picture (H, W, 3) uint8, without doubles: of one class, with an IoU above .8."""
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """The objects of a picture (H, W, 3) uint8, after non-maximum suppression with DETR_NMS_IOU."""
         check_image(image)
         height, width = image.shape[:2]
-        scale = min(self.shortest / min(height, width), 1333 / max(height, width))
-        seen = resize_image(image, (max(round(height * scale), 32), max(round(width * scale), 32)))
-        pixels = (torch.from_numpy(np.array(seen)).permute(2, 0, 1) / 255 - torch.tensor(MEAN)[:, None, None]) / (
+        scale = min(self.shortest_side / min(height, width), MAX_DETR_SIDE / max(height, width))
+        resized = resize_image(image, (max(round(height * scale), 32), max(round(width * scale), 32)))
+        pixels = (torch.from_numpy(np.array(resized)).permute(2, 0, 1) / 255 - torch.tensor(MEAN)[:, None, None]) / (
             torch.tensor(STD)[:, None, None]
         )
         found = self.network(pixel_values=pixels[None].to(self.network.device))
-        chance, number = found.logits[0].softmax(-1)[:, :-1].max(-1)
+        p, class_ids = found.logits[0].softmax(-1)[:, :-1].max(-1)
         boxes = found.pred_boxes[0].float().cpu().numpy()  # centre, width and height, in fractions
         low, high = (boxes[:, :2] + sign * boxes[:, 2:] / 2 for sign in (-1, 1))
-        boxes = _boxes(low * [width, height], high * [width, height], image)
-        labels = [self._classes[int(i)] for i in number]
-        kept = _surest(chance.cpu().numpy(), labels, boxes, self.threshold, self.most, DOUBLED)
+        boxes = _clipped_boxes(low * [width, height], high * [width, height], image)
+        labels = [self._classes[int(i)] for i in class_ids]
+        kept = _select(p.cpu().numpy(), labels, boxes, self, DETR_NMS_IOU)
         features = found.last_hidden_state[0, kept].float().cpu().numpy()
-        return Objects([labels[i] for i in kept], boxes[kept], features)
+        return Detections([labels[i] for i in kept], boxes[kept], features)
 
 
 # ------------------------------------------------------------------------------------------------- YOLOX
 
 
 def load_yolox(path: Path) -> Yolox:
-    """A YOLOX from its ONNX file, as its repository exports it: without the decoding of boxes. COCO's 80 classes."""
+    """A YOLOX of COCO's 80 classes from its ONNX file, as its repository exports it: without the decoding of boxes.
+
+    Raises InputError when it can't be read, or onnxruntime is not installed.
+    """
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as wrong
@@ -150,12 +166,13 @@ def load_yolox(path: Path) -> Yolox:
 class Yolox:
     """A YOLOX of COCO's 80 things, run by onnxruntime on the CPU.
 
-    It sees the picture in the top left corner of a grey square. Each cell of its three grids says one box: centre
-    (cell + xy) * stride, size exp(wh) * stride, and the chances that there is an object, and of each class.
+    Its input is a grey square with the picture in the top left corner. Each cell of its three grids predicts one box:
+    centre (cell + xy) * stride, size exp(wh) * stride, and the probabilities of an object and of each class.
+    Raises InputError when the session's input or output is not a YOLOX's. name: for that message.
     """
 
-    def __init__(self, session: Any, name: str, *, threshold: float = 0.3, most: int = 50) -> None:
-        self.session, self.threshold, self.most, self.names = session, threshold, most, COCO_THINGS
+    def __init__(self, session: Any, name: str, *, threshold: float = 0.3, max_objects: int = 50) -> None:
+        self.session, self.threshold, self.max_objects, self.names = session, threshold, max_objects, COCO_THINGS
         shape, out = session.get_inputs()[0].shape, session.get_outputs()[0].shape
         sides = shape[2:]
         if len(shape) != 4 or shape[1] != 3 or not all(isinstance(n, int) and n % STRIDES[-1] == 0 for n in sides):
@@ -166,24 +183,24 @@ class Yolox:
         if list(out[1:]) != expected:  # the first is the batch
             raise InputError(f"{name}: gives {out}, expected [1, {expected[0]}, {expected[1]}] of COCO's 80 classes")
 
-    def __call__(self, image: NDArray[np.uint8]) -> Objects:
-        """The objects of a picture (H, W, 3) uint8, of those of one class that overlap (IoU above .45) the surest."""
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """The objects of a picture (H, W, 3) uint8, after non-maximum suppression with YOLOX_NMS_IOU."""
         check_image(image)
         height, width = image.shape[:2]
         scale = min(self.sides[0] / height, self.sides[1] / width)
-        seen = resize_image(image, (max(1, int(height * scale)), max(1, int(width * scale))))
+        resized = resize_image(image, (max(1, int(height * scale)), max(1, int(width * scale))))
         square = np.full((*self.sides, 3), GREY, np.float32)
-        square[: seen.shape[0], : seen.shape[1]] = seen[..., ::-1]  # it was trained on BGR
-        fed = {self.session.get_inputs()[0].name: square.transpose(2, 0, 1)[None]}
-        raw: NDArray[np.float32] = self.session.run(None, fed)[0][0]
+        square[: resized.shape[0], : resized.shape[1]] = resized[..., ::-1]  # it was trained on BGR
+        inputs = {self.session.get_inputs()[0].name: square.transpose(2, 0, 1)[None]}
+        raw: NDArray[np.float32] = self.session.run(None, inputs)[0][0]
         centre = (raw[:, :2] + self.cells) * self.strides / scale
         half = np.exp(np.minimum(raw[:, 2:4], 20)) * self.strides / scale / 2
-        boxes = _boxes(centre - half, centre + half, image)
-        kinds = raw[:, 5:].argmax(1)
-        chance = raw[:, 4] * raw[np.arange(len(raw)), 5 + kinds]
-        labels = [self.names[i] for i in kinds]
-        kept = _surest(chance, labels, boxes, self.threshold, self.most, 0.45)
-        return Objects([labels[i] for i in kept], boxes[kept], None)
+        boxes = _clipped_boxes(centre - half, centre + half, image)
+        class_ids = raw[:, 5:].argmax(1)
+        p = raw[:, 4] * raw[np.arange(len(raw)), 5 + class_ids]
+        labels = [self.names[i] for i in class_ids]
+        kept = _select(p, labels, boxes, self, YOLOX_NMS_IOU)
+        return Detections([labels[i] for i in kept], boxes[kept], None)
 
 
 def _grids(sides: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -199,27 +216,22 @@ def _grids(sides: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.floa
 # ------------------------------------------------------------------------------------------------- both
 
 
-def _boxes(low: NDArray[Any], high: NDArray[Any], image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _clipped_boxes(low: NDArray[Any], high: NDArray[Any], image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Corners (N, 2) in pixels -> (N, 4) x, y, width, height, cut to the picture."""
     edge = np.array([image.shape[1], image.shape[0]])
     low, high = low.clip(0, edge), high.clip(0, edge)
     return np.concatenate([low, high - low], 1).astype(np.float32)
 
 
-def _surest(
-    chance: NDArray[np.float32],
-    labels: Sequence[str],
-    boxes: NDArray[np.float32],
-    threshold: float,
-    most: int,
-    overlap: float,
+def _select(
+    p: NDArray[np.float32], labels: Sequence[str], boxes: NDArray[np.float32], detector: Detector, iou: float
 ) -> list[int]:
-    """The positions of up to `most` objects, the surest first, none with a surer one of its class over it."""
+    """Non-maximum suppression by class: positions of up to max_objects of at least the threshold, best first."""
     kept: list[int] = []
-    for i in np.argsort(-chance, kind="stable").tolist():
-        if chance[i] < threshold or len(kept) == most:
+    for i in np.argsort(-p, kind="stable").tolist():
+        if p[i] < detector.threshold or len(kept) == detector.max_objects:
             break
-        doubled = any(labels[j] == labels[i] and box_iou(boxes[[i]], boxes[[j]])[0, 0] > overlap for j in kept)
-        if (boxes[i, 2:] > 0).all() and not doubled:
+        suppressed = any(labels[j] == labels[i] and box_iou(boxes[[i]], boxes[[j]])[0, 0] > iou for j in kept)
+        if (boxes[i, 2:] > 0).all() and not suppressed:
             kept.append(i)
     return kept

@@ -14,30 +14,33 @@ from numpy.typing import NDArray
 
 from segue.encoders.pretrained import complete, loading
 from segue.types import check_image
+from segue.weights import resolve_weights
 
 if TYPE_CHECKING:
     from transformers import SamModel
 
-TOGETHER = 32  # boxes that are outlined at a time
+BATCH_SIZE = 32  # boxes at a time
 
 
 class Sam(NamedTuple):
-    """A SAM and what prepares its pictures and boxes."""
+    """A SAM and its preprocessing of pictures and boxes."""
 
     model: SamModel
     processor: Any
 
 
 def load_sam(source: str, device: str = "cpu") -> Sam:
-    """A SAM by its id on the hub (facebook/sam-vit-base) or from a local folder.
+    """A SAM by its id on the hub (facebook/sam-vit-base, with @REVISION if need be) or from a local folder.
 
-    Raises InputError when it can't be had.
+    Raises InputError when it can't be loaded, or its weights are not all of a SAM and nothing else.
     """
     from transformers import SamModel, SamProcessor
 
-    with loading(source, "image tower"):
-        model: Any = complete(source, SamModel.from_pretrained(source, use_safetensors=True, output_loading_info=True))
-        processor = SamProcessor.from_pretrained(source)
+    name, revision = resolve_weights(source, "SAM")
+    with loading(source, "SAM"):
+        loaded = SamModel.from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True)
+        model: Any = complete(source, loaded)
+        processor = SamProcessor.from_pretrained(name, revision=revision)
     return Sam(model.to(device).eval(), processor)
 
 
@@ -45,16 +48,19 @@ def load_sam(source: str, device: str = "cpu") -> Sam:
 def outline_boxes(
     image: NDArray[np.uint8], boxes: Sequence[tuple[float, float, float, float]], sam: Sam
 ) -> NDArray[np.bool_]:
-    """(N, H, W): the mask of what each box (x, y, width, height, in pixels) is around; the picture is read once."""
+    """(N, H, W) bool: the mask of the object in each box (x, y, width, height) in pixels; the picture is encoded once.
+
+    image: (H, W, 3) uint8. Raises InputError for an image of another shape or type.
+    """
     check_image(image)
     if not boxes:
         return np.zeros((0, *image.shape[:2]), np.bool_)
     corners = [[x, y, x + w, y + h] for x, y, w, h in boxes]
-    given = sam.processor(image, input_boxes=[corners], return_tensors="pt").to(sam.model.device)
-    seen, found = sam.model.get_image_embeddings(given["pixel_values"]), []
-    for at in range(0, len(boxes), TOGETHER):
-        asked = given["input_boxes"][:, at : at + TOGETHER].float()
-        low = sam.model(image_embeddings=seen, input_boxes=asked, multimask_output=False).pred_masks.cpu()
-        sizes = (given["original_sizes"].cpu(), given["reshaped_input_sizes"].cpu())
-        found += sam.processor.image_processor.post_process_masks(low, *sizes)[0][:, 0]
-    return torch.stack(found).numpy()
+    inputs = sam.processor(image, input_boxes=[corners], return_tensors="pt").to(sam.model.device)
+    embeddings, masks = sam.model.get_image_embeddings(inputs["pixel_values"]), []
+    for at in range(0, len(boxes), BATCH_SIZE):
+        part = inputs["input_boxes"][:, at : at + BATCH_SIZE].float()
+        low = sam.model(image_embeddings=embeddings, input_boxes=part, multimask_output=False).pred_masks.cpu()
+        sizes = (inputs["original_sizes"].cpu(), inputs["reshaped_input_sizes"].cpu())
+        masks += sam.processor.image_processor.post_process_masks(low, *sizes)[0][:, 0]
+    return torch.stack(masks).numpy()

@@ -36,7 +36,7 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         try:
-            from monai.networks.nets import BasicUNet
+            from monai.networks.nets.basic_unet import BasicUNet
         except ImportError as error:
             raise InputError(f"the U-Net is MONAI's, which is missing: {to_install('medical')}") from error
         self.config = config

@@ -1,11 +1,12 @@
-"""METEOR and SPICE by the jars that pycocoevalcap brings. What can't run is NotComputed and says why, never 0.
+"""METEOR and SPICE by the Java programs of pycocoevalcap. What can't run is NotComputed and says why, never 0.
 
-Java runs under an English locale whatever the machine's: under a decimal comma METEOR's own numbers break it. It is
-closed at the end, whatever happened.
+Java runs under an English locale whatever the machine's: under a decimal comma METEOR's own numbers break it. METEOR's
+program is started at its first use and kept for the next, because a start takes a second or more; it ends with ours.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,10 @@ class NotComputed:
         return f"not computed: {self.why}"
 
 
-Found = tuple[float, NDArray[np.float64]] | NotComputed  # of the corpus, of each caption (N,)
+Scores = tuple[float, NDArray[np.float64]] | NotComputed  # of the corpus, of each caption (N,)
 
 
-def meteor(said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
+def meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
     """METEOR 1.5 (English, normalised) of tokenised captions and their references; in [0, 1]."""
     folder = _package()
     if isinstance(folder, NotComputed):
@@ -47,45 +48,80 @@ def meteor(said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
     jar = folder / "meteor" / "meteor-1.5.jar"
     if not jar.exists():
         return NotComputed(f"{jar} is not there; install pycocoevalcap again")
-    command = ["java", *ENGLISH, "-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
-    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    options |= {"cwd": jar.parent, "env": _environment(), "encoding": "utf-8", "errors": "replace"}
     try:  # leaving the pipe to a program that has died raises too
-        with subprocess.Popen(command, **options) as process:
-            try:
-                return _dialogue(process, said, truth)
-            finally:
-                process.kill()
+        return _METEOR.score(jar, captions, references)
     except (OSError, ValueError) as error:
         return NotComputed(f"METEOR's Java program ended early or answered with no number ({error})")
 
 
-def _dialogue(process: subprocess.Popen[str], said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
-    """One line asked, one line answered, so that no pipe fills up; then all the counts for the scores."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    counts = []
-    for text, texts in zip(said, truth, strict=True):
-        line = " ||| ".join(["SCORE", *map(_one_line, texts), _one_line(text)])
-        print(line, file=process.stdin, flush=True)
-        counts.append(_answer(process.stdout.readline()))
-    print(" ||| ".join(["EVAL", *counts]), file=process.stdin, flush=True)
-    scores = [float(_answer(process.stdout.readline())) for _ in range(len(said) + 1)]
-    return scores[-1], np.array(scores[:-1])
+class _Meteor:
+    """METEOR's Java program while it runs: one line is sent, one line is answered, so that no pipe fills up."""
+
+    def __init__(self) -> None:
+        self.lock, self.command = Lock(), list[str]()
+        self.process: subprocess.Popen[str] | None = None
+
+    def score(self, jar: Path, captions: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
+        """The counts of each caption, then the scores of all the counts. Whatever goes wrong ends the program."""
+        with self.lock:
+            try:
+                self._start(jar)
+                counts = [
+                    self._ask(" ||| ".join(["SCORE", *map(_one_line, texts), _one_line(caption)]))
+                    for caption, texts in zip(captions, references, strict=True)
+                ]
+                first = self._ask(" ||| ".join(["EVAL", *counts]))
+                scores = [float(line) for line in [first, *(self._read() for _ in captions)]]
+            except BaseException:
+                self.close()  # or the next corpus would get the answers of this one
+                raise
+        return scores[-1], np.array(scores[:-1])
+
+    def _start(self, jar: Path) -> None:
+        """Start the program, unless the same one runs."""
+        command = [shutil.which("java") or "java", *ENGLISH, "-Xmx2G", "-jar", str(jar)]
+        command += ["-", "-", "-stdio", "-l", "en", "-norm"]
+        if self.process is not None and self.process.poll() is None and command == self.command:
+            return
+        self.close()
+        self.command = command
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=jar.parent, env=_environment(), encoding="utf-8", errors="replace",
+        )  # fmt: skip
+
+    def _ask(self, line: str) -> str:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        print(line, file=self.process.stdin, flush=True)
+        return self._read()
+
+    def _read(self) -> str:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise ValueError("no answer")
+        return line.strip()
+
+    def close(self) -> None:
+        """End the program, if it runs."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.communicate()  # closes the pipes and waits for the end
 
 
-def _answer(line: str) -> str:
-    if not line:
-        raise ValueError("no answer")
-    return line.strip()
+_METEOR = _Meteor()
+atexit.register(_METEOR.close)
 
 
 def _one_line(text: str) -> str:
-    """The text without what the jar's protocol means something by."""
+    """The text without what has a meaning in the program's protocol."""
     return re.sub(r"[ \n\r]+", " ", text.replace("|||", " ")).strip(" ")
 
 
-def spice(said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
+def spice(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
     """SPICE of tokenised captions and their references, in [0, 1], when its CoreNLP models are there."""
     folder = _package()
     if isinstance(folder, NotComputed):
@@ -96,28 +132,29 @@ def spice(said: Sequence[str], truth: Sequence[Sequence[str]]) -> Found:
             return NotComputed(
                 f"{jar} is not in {folder / 'lib'}; with a network, pycocoevalcap.spice.get_stanford_models fetches it"
             )
-    asked = [{"image_id": i, "test": text, "refs": list(truth[i])} for i, text in enumerate(said)]
+    entries = [{"image_id": i, "test": text, "refs": list(references[i])} for i, text in enumerate(captions)]
     with tempfile.TemporaryDirectory() as work:
-        given, told = Path(work) / "in.json", Path(work) / "out.json"
-        given.write_text(json.dumps(asked), encoding="utf-8")
+        inputs, outputs = Path(work) / "in.json", Path(work) / "out.json"
+        inputs.write_text(json.dumps(entries), encoding="utf-8")
         (Path(work) / "cache").mkdir()
-        command = ["java", *ENGLISH, "-Xmx8G", "-jar", "spice-1.0.jar", str(given), "-cache", f"{work}/cache"]
+        command = ["java", *ENGLISH, "-Xmx8G", "-jar", "spice-1.0.jar", str(inputs), "-cache", f"{work}/cache"]
         done = subprocess.run(
-            [*command, "-out", str(told), "-subset", "-silent"], cwd=folder, env=_environment(), capture_output=True
+            [*command, "-out", str(outputs), "-subset", "-silent"], cwd=folder, env=_environment(), capture_output=True
         )
-        if done.returncode or not told.exists():
+        if done.returncode or not outputs.exists():
             last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
             return NotComputed(f"SPICE's Java program ended with status {done.returncode}: {' '.join(last)}")
-        answers = {row["image_id"]: row["scores"]["All"]["f"] for row in json.loads(told.read_text(encoding="utf-8"))}
-    each = np.array([float(answers[i]) for i in range(len(said))])
+        rows = json.loads(outputs.read_text(encoding="utf-8"))
+    scores = {row["image_id"]: row["scores"]["All"]["f"] for row in rows}
+    each = np.array([float(scores[i]) for i in range(len(captions))])
     return float(each.mean()), each
 
 
-METRICS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Found]] = {"METEOR": meteor, "SPICE": spice}
+METRICS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Scores]] = {"METEOR": meteor, "SPICE": spice}
 
 
 def _package() -> Path | NotComputed:
-    """pycocoevalcap's folder, when it and Java are there."""
+    """The folder of pycocoevalcap, when it and Java are there."""
     found = find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
         return NotComputed(f"pycocoevalcap, which brings the jar, is not installed: {to_install('captions')}")

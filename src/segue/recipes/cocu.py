@@ -118,7 +118,9 @@ class CocuSettings(TrainSettings):
     clip_norm: float = 5.0
     evaluations: int = 10
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Also the settings of this recipe."""
+        super().check()
         if self.concepts < 1 or self.temperature <= 0:
             raise InputError(
                 f"got {self.concepts} concepts at temperature {self.temperature}, expected one or more, above 0"

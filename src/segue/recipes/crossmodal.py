@@ -123,7 +123,7 @@ class CaptionedLayouts:
         return len(self.layouts)
 
 
-def crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
+def train_crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
     """Train on captioned pictures with label maps; returns the checkpoint's folder.
 
     Raises InputError for data that can't be read, and settings that don't fit each other.
@@ -131,10 +131,10 @@ def crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
     return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 
-def crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
+def train_crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
     """Train on the synthetic scenes, drawing them first where settings.data is not there yet."""
     create_scenes_once(settings.data)
-    return crossmodal(settings)
+    return train_crossmodal(settings)
 
 
 def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: CaptionedLayouts) -> Path:
@@ -186,7 +186,7 @@ def model_config(
     if tokenizer is not None:
         sizes |= {"pad": tokenizer.pad, "start": tokenizer.start, "end": tokenizer.end}
     if pretrained:
-        return pretrained_config(*pretrained[:2], **sizes, **changes)
+        return pretrained_config(pretrained[0], pretrained[1], **sizes, **changes)
     return CrossModalConfig(
         patch=settings.factor, vocabulary=1 if tokenizer is None else len(tokenizer), width=settings.width,
         heads=settings.width // 32, depth=max(1, round(settings.depth * share)), **sizes, **changes,
@@ -316,7 +316,7 @@ def _batches(checkpoint: CrossModalCheckpoint, split: CaptionedLayouts, seed: in
     parts = np.array_split(split.layouts, -(-len(split) // 64))
     codes = torch.cat([checkpoint.quantiser.encode(torch.from_numpy(part)) for part in parts]).short()
     ids, prompts = ([_padded_ids(checkpoint, texts) for texts in each] for each in (split.captions, split.prompts))
-    return LayoutBatches(codes, ids, images=split.images, seed=seed, asks=prompts, told=CAPTIONS_PER_LAYOUT)
+    return LayoutBatches(codes, ids, split.images, seed, prompts, captions_per_layout=CAPTIONS_PER_LAYOUT)
 
 
 def _padded_ids(checkpoint: CrossModalCheckpoint, texts: Sequence[str]) -> Tensor:

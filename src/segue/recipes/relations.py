@@ -1,11 +1,11 @@
-"""Relations between objects: trained on graphs that tell them, to be guessed in graphs that don't.
+"""Training of the relation head: on pictures with relations, to predict those of pictures without.
 
-segue train relations --data DIR     pictures with relations: drawn scenes, Visual Genome's, any that Segue reads
+segue train relations --data DIR     pictures with relations: synthetic scenes, Visual Genome, any that Segue reads
 
-`segue explain --relations RUN` and `segue serve --relations RUN` use it. The table `relations_scenes`: the share of
-each picture's true (subject, predicate, object) among the 20 surest (recall20), and of the pairs that are related whose
-predicate is right (accuracy); for the head, for the predicate that each pair of classes has most often (frequency), and
-for the spatial edges that stand in without a head (spatial).
+`segue describe --relations RUN` and `segue serve --relations RUN` use it. The table `relations_scenes` has recall20,
+the share of each picture's true (subject, predicate, object) among the 20 most probable, and accuracy, the share of the
+related pairs whose predicate is right: of the head, of the most frequent predicate of each pair of classes
+("frequency"), and of the spatial edges that are used without a head ("spatial").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -23,78 +23,61 @@ from torch import Tensor, nn
 from segue.data.formats import read_pictures
 from segue.methods.sgdiff.batches import pack_graph, pad
 from segue.methods.sgdiff.config import SGDiffConfig
-from segue.methods.sgdiff.graph import SceneGraph, graph_of
+from segue.methods.sgdiff.graph import SceneGraph, build_graph
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.relations import RelationHead, save_relations
-from segue.recipes.settings import evaluation_interval, settings_as_text
-from segue.training import FitOptions, fit
+from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
+from segue.training import fit
 from segue.types import InputError, Picture, Relation
 
-SEEDS, MOST = (0, 1, 2), 20
-Guess = Callable[[SceneGraph], Sequence[Relation]]  # the surest first
+SEEDS, RECALL_AT = (0, 1, 2), 20
+Predict = Callable[[SceneGraph], Sequence[Relation]]  # relations of a graph's nodes, the most probable first
 
 
-@dataclass(frozen=True)
-class RelationSettings:
+@dataclass(frozen=True, kw_only=True)
+class RelationSettings(TrainSettings):
     """One training of a relation head.
 
     Attributes:
-        out: folder of the run: best/, last/, history and TensorBoard.
         data: folder with pictures, regions and relations in any format that Segue reads, with train and val.
+        batch_size: pictures in a step, over all processes.
         width: of the head.
-        steps: optimiser steps.
-        batch_size: pictures a step.
-        lr: peak learning rate, reached after a warm-up of a tenth of the steps, then cosine.
-        weight_decay: AdamW's.
-        evaluations: how many times val is scored; the best weights are kept.
-        workers: processes that make batches.
-        seed: of weights and order.
-        on_bad: what to do with annotations that can't be used: "stop", or "skip" and say so.
-        resume: continue the run in `out`.
     """
 
     out: Path = Path("runs/relations")
     data: Path = Path("data")
-    width: int = 128
     steps: int = 1000
     batch_size: int = 32
     lr: float = 2e-3
     weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    ema: float = 0.0
     evaluations: int = 4
-    workers: int = 0
-    seed: int = 0
-    on_bad: Literal["stop", "skip"] = "stop"
-    resume: bool = False
+    width: int = 128
 
 
 RELATIONS = RelationSettings()
 
 
-def relations(settings: RelationSettings = RELATIONS) -> Path:
-    """Train on pictures in any format; returns the checkpoint's folder."""
-    seen, held_out = (related(settings.data, split, settings.on_bad) for split in ("train", "val"))
+def train_relations(settings: RelationSettings = RELATIONS) -> Path:
+    """Train on pictures in any format; returns the checkpoint's folder.
+
+    Raises InputError when the data has no relations, or the settings can't be used.
+    """
+    train, held_out = (read_graphs(settings.data, split, settings.on_bad) for split in ("train", "val"))
     head = RelationHead(
-        tuple(sorted({label for graph in seen for label in graph.labels})),
-        tuple(sorted({edge.predicate for graph in seen for edge in graph.relations})),
+        tuple(sorted({label for graph in train for label in graph.labels})),
+        tuple(sorted({edge.predicate for graph in train for edge in graph.relations})),
         settings.width,
     )
+    about = {"recipe": "segue train relations", **settings_as_text(settings)}
     fit(
         head,
-        _Batches(seen, head),
+        _Batches(train, head),
         out=settings.out,
-        options=FitOptions(
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            warmup=settings.steps // 10,
-            evaluate_every=evaluation_interval(settings.steps, settings.evaluations),
-            seed=settings.seed,
-            clip_norm=1.0,
-            workers=settings.workers,
-        ),
-        save=partial(_save, about={"recipe": "segue train relations", **settings_as_text(settings)}),
-        evaluate=lambda task: score_relations(guesser(cast(RelationHead, task)), held_out),
+        options=fit_options(settings),
+        save=partial(_save, about=about, half=settings.half),
+        evaluate=lambda task: score_relations(predictor(cast(RelationHead, task)), held_out),
         monitor="recall20",
         about=settings_as_text(settings),
         resume=settings.resume,
@@ -102,16 +85,16 @@ def relations(settings: RelationSettings = RELATIONS) -> Path:
     return settings.out / "best"
 
 
-def related(data: Path, split: str, on_bad: str = "stop") -> list[SceneGraph]:
-    """The graphs of the pictures that tell relations. Raises InputError when there is none."""
+def read_graphs(data: Path, split: str, on_bad: str = "stop") -> list[SceneGraph]:
+    """The graphs of the pictures that have relations. Raises InputError when there is none."""
     found = read_pictures(data, split, on_bad).pictures
-    graphs = [graph_of(picture, _size(picture))[0] for picture in found if picture.relations]
-    if not (told := [graph for graph in graphs if graph.relations]):
+    graphs = [build_graph(picture, _size(picture))[0] for picture in found if picture.relations]
+    if not (related := [graph for graph in graphs if graph.relations]):
         raise InputError(
             f"{data}, {split}: none of {len(found)} pictures has relations between its regions; expected some, such as "
             "Visual Genome's"
         )
-    return told
+    return related
 
 
 def _size(picture: Picture) -> tuple[int, int]:
@@ -119,16 +102,16 @@ def _size(picture: Picture) -> tuple[int, int]:
     return width, height
 
 
-def _save(task: nn.Module, folder: Path, about: dict[str, Any]) -> None:
-    save_relations(cast(RelationHead, task), folder, about)
+def _save(task: nn.Module, folder: Path, about: dict[str, str], half: bool) -> None:
+    save_relations(cast(RelationHead, task), folder, about, half=half)
 
 
 class _Batches:
     """Whole graphs, padded; a pure function of the keys."""
 
     def __init__(self, graphs: Sequence[SceneGraph], head: RelationHead) -> None:
-        most = max(len(graph.relations) for graph in graphs)
-        self.graphs, self.config = graphs, SGDiffConfig(max_edges=most)
+        max_edges = max(len(graph.relations) for graph in graphs)
+        self.graphs, self.config = graphs, SGDiffConfig(max_edges=max_edges)
         self.lexicon = Lexicon(("-",), head.classes, head.predicates)
 
     def __len__(self) -> int:
@@ -136,28 +119,28 @@ class _Batches:
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         """The batch that `RelationHead.training_step` takes."""
-        some = [self.graphs[i] for _, i in keys]
-        return pad([pack_graph(graph, range(len(graph.labels)), self.lexicon, self.config) for graph in some])
+        graphs = [self.graphs[i] for _, i in keys]
+        return pad([pack_graph(graph, range(len(graph.labels)), self.lexicon, self.config) for graph in graphs])
 
 
-def guesser(head: RelationHead) -> Guess:
-    """What the head says of a graph's nodes."""
-    return lambda graph: head.relate(graph.labels, graph.boxes, graph.size)
+def predictor(head: RelationHead) -> Predict:
+    """The head's predictions for a graph's nodes."""
+    return lambda graph: head.predict(graph.labels, graph.boxes, graph.size)
 
 
-def score_relations(guess: Guess, graphs: Sequence[SceneGraph]) -> dict[str, float]:
-    """recall20 and accuracy, see above; the mean over pictures, and over all true edges."""
+def score_relations(predict: Predict, graphs: Sequence[SceneGraph]) -> dict[str, float]:
+    """recall20, the mean over pictures, and accuracy, the mean over all true edges; see the head of this file."""
     recalls, right = [], list[bool]()
     for graph in graphs:
-        said, true = list(guess(graph)), set(graph.relations)
-        recalls.append(len(true & set(said[:MOST])) / len(true))
-        by_pair = {(edge.subject, edge.object): edge for edge in reversed(said)}
+        predicted, true = list(predict(graph)), set(graph.relations)
+        recalls.append(len(true & set(predicted[:RECALL_AT])) / len(true))
+        by_pair = {(edge.subject, edge.object): edge for edge in reversed(predicted)}
         right += [by_pair.get((edge.subject, edge.object)) == edge for edge in true]
     return {"recall20": float(np.mean(recalls)), "accuracy": float(np.mean(right))}
 
 
-def frequent(graphs: Sequence[SceneGraph]) -> Guess:
-    """The predicate that two classes have most often, the commonest pairs first."""
+def most_frequent(graphs: Sequence[SceneGraph]) -> Predict:
+    """A baseline: the predicate that two classes have most often in `graphs`, the most frequent pairs first."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for graph in graphs:
         for edge in graph.relations:
@@ -165,7 +148,7 @@ def frequent(graphs: Sequence[SceneGraph]) -> Guess:
             counts.setdefault(pair, Counter())[edge.predicate] += 1
     best = {pair: max(sorted(count), key=count.__getitem__) for pair, count in counts.items()}
 
-    def guess(graph: SceneGraph) -> list[Relation]:
+    def predict(graph: SceneGraph) -> list[Relation]:
         nodes = range(len(graph.labels))
         found = [
             (-counts[pair].total(), Relation(s, best[pair], o))
@@ -175,4 +158,4 @@ def frequent(graphs: Sequence[SceneGraph]) -> Guess:
         ]
         return [edge for _, edge in sorted(found, key=lambda one: one[0])]
 
-    return guess
+    return predict

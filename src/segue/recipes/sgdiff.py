@@ -1,6 +1,6 @@
-"""Experiments with SGDiff: pictures whose captions name regions -> captions with masks around a box.
+"""Training of SGDiff: from pictures whose captions name regions to grounded captions around a box.
 
-segue train sgdiff-scenes            on the drawn scenes, about 25 minutes on two cores
+segue train sgdiff-scenes            on synthetic scenes, about 25 minutes on two cores
 segue train sgdiff --data DIR        on any pictures with captions and regions that Segue reads
 
 Two stages, as in the paper: captions and the adaptor first, then everything. A caption whose phrases are not marked
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -21,83 +21,69 @@ from torch import Tensor, nn
 
 from segue.data.formats import read_pictures
 from segue.data.formats.names import link
-from segue.evaluation.grounded_captions import score_stories
-from segue.methods.sgdiff.batches import Example, collate
+from segue.evaluation.grounded_captions import score_model
+from segue.methods.sgdiff.batches import TrainingExample, collate
 from segue.methods.sgdiff.checkpoint import restore, save
 from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
 from segue.methods.sgdiff.graph import SPATIAL
-from segue.methods.sgdiff.lexicon import Lexicon, lexicon_of
-from segue.methods.sgdiff.model import SGDiff, build_sgdiff
-from segue.recipes.settings import dataset_name, evaluation_interval, settings_as_text
-from segue.training import FitOptions, fit
+from segue.methods.sgdiff.lexicon import Lexicon, build_lexicon
+from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
 
 
-@dataclass(frozen=True)
-class SGDiffSettings:
-    """One training of SGDiff.
+@dataclass(frozen=True, kw_only=True)
+class SGDiffSettings(TrainSettings):
+    """One training of SGDiff. `out` also gets captions/, the run of the first stage.
 
     Attributes:
-        out: folder of the run: best/, last/, history and TensorBoard; captions/ has those of the first stage.
         data: folder with pictures, captions and regions in any format that Segue reads, with train and val.
-        system: full, or an ablation by its name in the results.
-        size: side of the pictures that the network sees, in pixels.
+        steps: optimiser steps of the second stage.
+        batch_size: pictures in a step, over all processes.
+        evaluations: how many times each stage is scored on val; the best weights are kept.
+        patience: evaluations of a stage without gain before stopping it early, 0 for never.
+        system: "full", or an ablation by its name in the results.
+        size: side of the network's input pictures, in pixels.
         widths: channels of the backbone at strides 2, 4, 8 and 16.
         channels: of the pixel decoder.
         width: of the transformer.
         blocks: of the transformer.
-        length: the most words of a caption.
-        caption_steps: optimiser steps of the first stage, which has captions and the adaptor only.
-        steps: optimiser steps of the second stage.
-        batch_size: pictures a step.
-        rows: captions with a prompt that each of them gives a step; the picture is looked at once for all.
-        lr: peak learning rate, reached after a warm-up of a tenth of the steps, then cosine.
-        weight_decay: AdamW's.
-        ema: decay of the weights' moving average, 0 for none.
-        prompt: whose box is the prompt while training: of the caption's "first" noun, or of "any" of its objects.
-        min_count: a word that the captions say less often is unknown.
+        max_words: the most words of a caption.
+        caption_steps: optimiser steps of the first stage, which trains captions and the adaptor only; 0 leaves it out.
+        rows: captions, with a prompt each, that a picture gives a step; its features are computed once for all.
+        prompt: whose box is the prompt in training: of the caption's "first" noun, or of "any" of its objects.
+        min_count: a word that occurs less often in the captions is unknown.
         lambda_adaptor: lambda_1 of Eq. 13.
         lambda_mecl: lambda_2 of Eq. 13.
-        evaluations: how many times a stage is scored on val; the best weights are kept.
-        val_pictures: of the validation split that are scored while training.
-        workers: processes that make batches.
-        seed: of weights, order, captions and prompts.
-        on_bad: what to do with annotations that can't be used: "stop", or "skip" and say so.
+        val_pictures: of the validation split that are scored in training.
         captions: a finished first stage to use, instead of training one: a run's folder captions/best, or captions/last
-            if it only outlines; its network may differ in MECL's weights, which only the second stage trains.
-        half: store the checkpoint as float16.
-        resume: continue the run in `out`.
+            if it only segments; its network may differ in MECL's weights, which only the second stage trains.
     """
 
-    out: Path
-    data: Path
+    steps: int = 1000
+    batch_size: int = 16
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    evaluations: int = 2
     system: str = "full"
     size: int = 128
     widths: tuple[int, int, int, int] = (32, 64, 96, 128)
     channels: int = 64
     width: int = 160
     blocks: int = 3
-    length: int = 20
+    max_words: int = 20
     caption_steps: int = 1000
-    steps: int = 1000
-    batch_size: int = 16
     rows: int = 4
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    ema: float = 0.99
     prompt: Literal["first", "any"] = "any"
     min_count: int = 1
     lambda_adaptor: float = 2.0
     lambda_mecl: float = 1.0
-    evaluations: int = 2
     val_pictures: int = 100
-    workers: int = 0
-    seed: int = 0
-    on_bad: Literal["stop", "skip"] = "stop"
     captions: Path | None = None
-    half: bool = False
-    resume: bool = False
 
 
 SGDIFF = SGDiffSettings(out=Path("runs/sgdiff"), data=Path("data"), min_count=5)
@@ -114,46 +100,55 @@ SCENES = SGDiffSettings(
 )
 
 
-def sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
-    """Train on pictures in any format; returns the checkpoint's folder."""
-    return train_sgdiff(settings, *(read_pictures(settings.data, part, settings.on_bad) for part in ("train", "val")))
+def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
+    """Train on pictures in any format; returns the checkpoint's folder.
+
+    Raises InputError when the data or the settings can't be used.
+    """
+    train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
+    return train_on_pictures(settings, train, val)
 
 
-def sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
-    """Train on the sketchbook's scenes."""
+def train_sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
+    """Train on synthetic scenes; as `train_sgdiff`."""
     if not settings.data.is_dir():
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
-    return sgdiff(settings)
+    return train_sgdiff(settings)
 
 
-def train_sgdiff(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -> Path:
-    """Train on these pictures in two stages; the best evaluation on val is kept, of an adaptor alone the last."""
-    seen, held_out = usable(train, "train"), usable(val, "val")
-    batches = _Batches(seen, lexicon_of(seen, settings.min_count, SPATIAL), config_of(settings), settings)
+def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -> Path:
+    """Train on these pictures in two stages; the best evaluation on val is kept, of an adaptor alone the last.
+
+    Raises InputError as `train_sgdiff`.
+    """
+    train_pictures, val_pictures = with_named_regions(train, "train"), with_named_regions(val, "val")
+    config, lexicon = config_of(settings), build_lexicon(train_pictures, settings.min_count, SPATIAL)
+    batches = _Batches(train_pictures, lexicon, config, settings)
+    run = partial(_run_stage, batches=batches, held_out=val_pictures[: settings.val_pictures])
     torch.manual_seed(settings.seed)
-    model, first = build_sgdiff(batches.config, batches.lexicon), settings.out / "captions"
-    stages = staged(settings)
+    model, first = SGDiff(config, lexicon), settings.out / "captions"
+    steps = stage_steps(settings)
     if settings.captions is not None:
-        _take_over(model, settings.captions)
-    elif 1 in stages:
+        _load_first_stage(model, settings.captions)
+    elif 1 in steps:
         if not (settings.resume and (first / "last").exists()):
-            _stage(model, 1, stages[1], first, batches, held_out, settings)
-        model = restore(first / ("best" if batches.config.tells else "last"))[0]
+            run(CaptionStage(model), settings, steps=steps[1], out=first)
+        model = restore(first / ("best" if config.generates_captions else "last"))[0]
         settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
-    _stage(model, 2, stages[2], settings.out, batches, held_out, settings)
+    run(JointStage(model), settings, steps=steps[2], out=settings.out)
     return settings.out / "best"
 
 
-def _take_over(model: SGDiff, captions: Path) -> None:
-    """The weights of a finished first stage, but MECL's, which it did not train.
+def _load_first_stage(model: SGDiff, captions: Path) -> None:
+    """Load the weights of a finished first stage, without MECL's, which it did not train.
 
-    Raises InputError when the words, the classes or the rest of the network are others.
+    Raises InputError when the words, the classes or the rest of the network differ.
     """
     trained, _ = restore(captions)
-    theirs = {k: v for k, v in trained.state_dict().items() if not k.startswith("contrast.")}
-    ours = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("contrast.")}
+    theirs = {k: v for k, v in trained.state_dict().items() if not k.startswith("mecl.")}
+    ours = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("mecl.")}
     if trained.lexicon != model.lexicon or {k: v.shape for k, v in theirs.items()} != ours:
         raise InputError(
             f"{captions}: a first stage with other words, classes or sizes; use one of the same data and settings"
@@ -161,78 +156,66 @@ def _take_over(model: SGDiff, captions: Path) -> None:
     model.load_state_dict(theirs, strict=False)
 
 
-def staged(settings: SGDiffSettings) -> dict[int, int]:
-    """The steps of each stage; without captions and adaptor the first has nothing to learn.
+def stage_steps(settings: SGDiffSettings) -> dict[int, int]:
+    """Stage (1 or 2) -> its steps; without captions and adaptor the first has nothing to train and is left out.
 
-    A system that only outlines learns its adaptor in the first, so that masks get as many steps as in the others.
+    A system that only segments trains its adaptor in the first, so that its masks get as many steps as the others'.
     """
-    c = config_of(settings)
-    if settings.caption_steps and (c.tells or c.filters or c.ranks):
+    if settings.caption_steps and has_caption_stage(config_of(settings)):
         return {1: settings.caption_steps, 2: settings.steps}
     return {2: settings.steps}
 
 
 def config_of(settings: SGDiffSettings) -> SGDiffConfig:
-    """The network's shape, and the switches of its system."""
+    """The network's configuration with the switches of the settings' system. Raises InputError for another system."""
     shared = {f.name for f in fields(SGDiffConfig)} & {f.name for f in fields(SGDiffSettings)}
     given = {name: getattr(settings, name) for name in shared}
-    return ablate_config(SGDiffConfig(**given, feed=2 * settings.width), settings.system)
+    return ablate_config(SGDiffConfig(**given, feed_forward=2 * settings.width), settings.system)
 
 
-def _stage(
-    model: SGDiff,
-    stage: int,
+def _run_stage(
+    stage: CaptionStage | JointStage,
+    settings: SGDiffSettings,
+    *,
     steps: int,
     out: Path,
     batches: _Batches,
     held_out: Sequence[Picture],
-    settings: SGDiffSettings,
 ) -> None:
-    model.begin_stage(stage)
-    judged = stage == 2 or model.config.tells  # an adaptor alone tells nothing
+    joint = isinstance(stage, JointStage)
+    scored = joint or batches.config.generates_captions  # an adaptor alone has no score
     fit(
-        model,
+        stage,
         batches,
         out=out,
-        options=FitOptions(
-            steps=steps,
-            batch_size=settings.batch_size,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            warmup=steps // 10,
-            ema=settings.ema,
-            evaluate_every=evaluation_interval(steps, settings.evaluations),
-            seed=settings.seed + 1000 * stage,
-            clip_norm=1.0,
-            workers=settings.workers,
-        ),
-        save=partial(_save, settings=settings, half=settings.half and stage == 2),
-        evaluate=partial(_evaluate, pictures=held_out[: settings.val_pictures]) if judged else None,
+        options=fit_options(settings, steps=steps, seed=settings.seed + 1000 * (2 if joint else 1)),
+        save=partial(_save, settings=settings, half=settings.half and joint),
+        evaluate=partial(_evaluate, pictures=held_out, masks=joint) if scored else None,
         monitor="score",
         about=settings_as_text(settings, "captions"),
         resume=settings.resume,
     )
 
 
-def _evaluate(task: nn.Module, pictures: Sequence[Picture]) -> dict[str, float]:
-    """Scores of one story a picture, and the sum of CIDEr and mask IoU, by which a stage is judged."""
-    model = cast(SGDiff, task)
-    found = score_stories(model, pictures, "first", top=1, java=False, outlines=model.stage == 2)
+def _evaluate(stage: nn.Module, pictures: Sequence[Picture], masks: bool) -> dict[str, float]:
+    """Scores of one caption a picture, and the sum of CIDEr and mask IoU, which selects the best weights."""
+    model = cast(CaptionStage | JointStage, stage).model
+    found = score_model(model, pictures, "first", num=1, java=False, masks=masks)
     return found | {"score": found.get("cider", 0.0) + found.get("mask_iou", 0.0)}
 
 
-def _save(task: nn.Module, folder: Path, settings: SGDiffSettings, half: bool) -> None:
+def _save(stage: nn.Module, folder: Path, settings: SGDiffSettings, half: bool) -> None:
     about = {"recipe": "segue train sgdiff", **dataset_name(settings.data), **settings_as_text(settings, "captions")}
-    save(cast(SGDiff, task), folder, about, half=half)
+    save(cast(CaptionStage | JointStage, stage).model, folder, about, half=half)
 
 
-def usable(pictures: PictureSet, split: str) -> list[Picture]:
-    """The pictures that tell something of an object, their captions' phrases found by nouns where none are marked.
+def with_named_regions(pictures: PictureSet, split: str) -> list[Picture]:
+    """The pictures with a caption that names a region; where no phrases are marked, they are found by nouns.
 
-    Raises InputError when there is none.
+    split: its name, for the message. Raises InputError when there is no such picture.
     """
-    named = (_linked(picture) for picture in pictures.pictures)
-    good = [p for p in named if any(phrase.regions for phrase in p.phrases)]
+    linked = (_linked(picture) for picture in pictures.pictures)
+    good = [p for p in linked if any(phrase.regions for phrase in p.phrases)]
     if not good:
         raise InputError(
             f"{split}: none of {len(pictures.pictures)} pictures has a caption that names one of its regions; expected "
@@ -246,8 +229,10 @@ def _linked(picture: Picture) -> Picture:
     found = picture.phrases
     if not found and picture.regions:
         found = tuple(p for i, caption in enumerate(picture.captions) for p in link(caption, picture.regions, i))
-    whole = {i for i, r in enumerate(picture.regions) if not r.crowd and r.box[2] > 0 and r.box[3] > 0}
-    return replace(picture, phrases=tuple(replace(p, regions=tuple(r for r in p.regions if r in whole)) for p in found))
+    usable = {i for i, r in enumerate(picture.regions) if not r.crowd and r.box[2] > 0 and r.box[3] > 0}
+    return replace(
+        picture, phrases=tuple(replace(p, regions=tuple(r for r in p.regions if r in usable)) for p in found)
+    )
 
 
 class _Batches:
@@ -263,7 +248,7 @@ class _Batches:
         return len(self.pictures)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """The batch that `SGDiff.training_step` takes."""
-        examples = [Example(self.pictures[i].load(), self.pictures[i]) for _, i in keys]
-        rngs: list[Any] = [np.random.default_rng([self.seed, *key, row]) for key in keys for row in range(self.rows)]
+        """The batch that a stage's `training_step` takes."""
+        examples = [TrainingExample(self.pictures[i].load(), self.pictures[i]) for _, i in keys]
+        rngs = [np.random.default_rng([self.seed, *key, row]) for key in keys for row in range(self.rows)]
         return collate(examples, self.lexicon, self.config, rngs, self.prompt)

@@ -53,8 +53,8 @@ from segue.methods.syntic import (
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
-from segue.synthetic.scenes.scene import THINGS
-from segue.synthetic.text_to_image import Painter, Sketchbook, StableDiffusion, generate_pictures
+from segue.synthetic.scenes.scene import THING_CLASSES
+from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import fit
 from segue.types import InputError
 
@@ -130,7 +130,9 @@ class SynticSettings(TrainSettings):
     cache: Path = Path("runs/features")
     device: str = "cpu"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Also the settings of this recipe."""
+        super().check()
         if self.patience:
             raise InputError(
                 f"patience: got {self.patience}, expected 0: training sees no captioned picture to evaluate on"
@@ -138,7 +140,7 @@ class SynticSettings(TrainSettings):
 
 
 SYNTIC = SynticSettings(out=Path("runs/syntic"), data=Path("captions.txt"), encoder="scenes-encoder")
-SYNTIC_SCENES = SynticSettings(
+SCENES = SynticSettings(
     out=Path("runs/syntic-scenes"),
     data=Path("runs/data/scenes"),
     encoder="scenes-encoder",
@@ -153,7 +155,7 @@ SYNTIC_SCENES = SynticSettings(
 )
 
 
-def syntic(settings: SynticSettings = SYNTIC) -> Path:
+def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
     """Train on a file of captions, or on those of a data set; returns the checkpoint's folder.
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
@@ -163,7 +165,7 @@ def syntic(settings: SynticSettings = SYNTIC) -> Path:
     return train_captioner(settings, corpus, names)
 
 
-def syntic_scenes(settings: SynticSettings = SYNTIC_SCENES) -> Path:
+def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
     """Train on the captions of the synthetic scenes, whose objects are the names to look for.
 
     Raises InputError when the scenes are not there.
@@ -172,7 +174,7 @@ def syntic_scenes(settings: SynticSettings = SYNTIC_SCENES) -> Path:
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
-    return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THINGS)
+    return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
 
 
 def read_captions(path: Path, max_words: int = 0, on_bad: Literal["stop", "skip"] = "stop") -> Corpus:
@@ -261,7 +263,7 @@ def prepare_features(
 
 def _drawable(corpus: Corpus, order: NDArray[np.int64]) -> NDArray[np.int64]:
     """The captions that name something which the synthetic scenes have. Raises InputError when there is none."""
-    drawable = np.array([i for i in order if Sketchbook.understands(corpus.captions[i])], np.int64)
+    drawable = np.array([i for i in order if SyntheticTextToImage.can_draw(corpus.captions[i])], np.int64)
     if not len(drawable):
         raise InputError(
             f"the synthetic scenes can show none of {len(order):,} captions; pass --text-to-image diffusion:FOLDER, or "
@@ -280,7 +282,7 @@ def _synthetic_images(settings: SynticSettings, captions: list[str]) -> list[Pat
         return generate_pictures(captions, settings.images, text_to_image_model(settings), progress=show_progress)
 
 
-def text_to_image_model(settings: SynticSettings) -> Painter:
+def text_to_image_model(settings: SynticSettings) -> TextToImage:
     """The model that `settings.text_to_image` names. Raises InputError for an unknown name."""
     kind, _, source = settings.text_to_image.partition(":")
     if kind == "diffusion" and source:
@@ -289,7 +291,7 @@ def text_to_image_model(settings: SynticSettings) -> Painter:
         raise InputError(
             f"text_to_image {settings.text_to_image!r}: expected synthetic, text or diffusion:ID-OR-FOLDER"
         )
-    return Sketchbook()
+    return SyntheticTextToImage()
 
 
 def cached_features(

@@ -1,8 +1,8 @@
-"""Chest phantoms with notes: an embedded data set in the LViT layout, drawn from numbers, byte for byte reproducible.
+"""Chest phantoms with notes: a synthetic data set in the LViT layout, byte for byte reproducible.
 
 A phantom is a radiograph-like picture with infected areas, a mask of them, and a note in QaTa-COV19's wording that
-says where they are. Decoys are opacities drawn like infected areas, in zones that the note doesn't name: nothing in
-the picture tells them apart. Fine dots, leads and tubes distract too, but their looks give them away.
+says where they are. Decoys are opacities drawn like infected areas, in zones that the note does not name: the picture
+alone does not distinguish them. Nodules, leads and tubes are distractors that can be recognised by their looks.
 
 Zones are thirds of a lung's height. "Left" is the patient's left, the picture's right, as radiographs are shown.
 Coordinates are shares of the picture's side: x to the right, y down. Areas that fill neighbouring zones of one lung
@@ -12,14 +12,10 @@ are one area ("middle lower left lung" is one, "upper lower left lung" is two).
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +23,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from segue.synthetic.output import check_request, new_folder, run_jobs
 from segue.types import InputError
 
 ZONES = ("upper", "middle", "lower")
 SPLITS = ("Train", "Val", "Test")
 Field = NDArray[np.floating]
-Where = dict[str, tuple[int, ...]]  # zones (0, 1, 2) by side
+ZonesBySide = dict[str, tuple[int, ...]]  # zones (0, 1, 2) by side
 
 
 @dataclass(frozen=True)
 class Style:
-    """A scanner's look: gamma and noise of the detector, blur in shares of the side, the ribs' contrast, the crop."""
+    """The looks of a scanner: gamma, noise, blur (share of the side), contrast of the ribs, crop, frame."""
 
     gamma: float
     noise: float
@@ -57,15 +54,15 @@ STYLES = {
 class Phantom:
     """One drawn radiograph.
 
-    image: (S, S, 3) uint8, grey. mask: (S, S) bool, the infected areas. note: what and where they are.
-    decoy_mask: (S, S) bool. other_note: the note that would make the decoys the infected areas, or None without decoys.
+    image: (S, S, 3) uint8, grey. mask: (S, S) bool, the infected areas. note: their number and places. decoy_mask:
+    (S, S) bool. decoy_note: the note by which the decoys would be the infected areas; None without decoys.
     """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     note: str
     decoy_mask: NDArray[np.bool_]
-    other_note: str | None
+    decoy_note: str | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,10 @@ class Lung:
 
 
 def draw_chest(seed: int | Iterable[int], size: int = 224, style: str = "a") -> Phantom:
-    """Draw the phantom of a seed. Anatomy, areas and note hang on the seed alone; `style` changes how they look."""
+    """Draw the phantom of a seed, a number or several. Anatomy, areas and note depend on the seed only, not on `style`.
+
+    size: the side in pixels. Raises InputError for a size below 32 and for an unknown style.
+    """
     look = _style(style)
     if size < 32:
         raise InputError(f"size: got {size}, expected at least 32 pixels")
@@ -121,7 +121,7 @@ def _grid(rng: np.random.Generator, size: int, look: Style) -> tuple[Field, Fiel
 
 
 def _edge(distance: Field, softness: float) -> Field:
-    """1 inside (negative distance), 0 outside, a smooth step of that width between."""
+    """1 inside (negative distance), 0 outside, with a smooth step of width `softness`."""
     return 1 / (1 + np.exp(np.clip(distance / softness, -20, 20)))
 
 
@@ -168,14 +168,14 @@ def _ribs(rng: np.random.Generator, x: Field, y: Field) -> Field:
     for k in range(9):
         behind = start + k * gap + 0.55 * u * (0.35 + 0.05 * k) - 0.05 + 0.9 * np.clip(u - 0.3, 0, None) ** 2 * 6
         out += 0.8 * _band(y - behind, 0.013)
-        if k < 7:  # the front ends run the other way, fainter, and stop before the sternum
+        if k < 7:  # the front ends run in the other direction, are fainter and end before the sternum
             front = start + 0.17 + k * gap - 0.42 * (u - 0.1)
             out += 0.45 * _band(y - front, 0.014) * _edge(0.13 - u, 0.015)
     return out
 
 
 def _band(distance: Field, half: float) -> Field:
-    """A tube seen from the side: brighter rims than middle."""
+    """A tube from the side: its rims are brighter than its middle."""
     inside = _edge(np.abs(distance) - half, 0.003)
     return inside * (0.55 + 0.45 * np.clip(np.abs(distance) / half, 0, 1) ** 2)
 
@@ -212,7 +212,7 @@ def _runs(zones: tuple[int, ...]) -> list[tuple[int, int]]:
     return runs
 
 
-def _choose_zones(rng: np.random.Generator) -> tuple[Where, Where]:
+def _choose_zones(rng: np.random.Generator) -> tuple[ZonesBySide, ZonesBySide]:
     """Zones of the infected areas (one to three areas) and of the decoys (in about 70% of the phantoms)."""
     free = [(side, zone) for side in ("left", "right") for zone in range(3)]
     rng.shuffle(free)
@@ -227,13 +227,13 @@ def _choose_zones(rng: np.random.Generator) -> tuple[Where, Where]:
     return _by_side(chosen), _by_side(decoys)
 
 
-def _by_side(zones: list[tuple[str, int]]) -> Where:
+def _by_side(zones: list[tuple[str, int]]) -> ZonesBySide:
     sides = {side: tuple(sorted(z for s, z in zones if s == side)) for side in ("left", "right")}
     return {side: found for side, found in sides.items() if found}
 
 
 def _areas(
-    rng: np.random.Generator, x: Field, y: Field, lungs: dict[str, Lung], where: Where
+    rng: np.random.Generator, x: Field, y: Field, lungs: dict[str, Lung], where: ZonesBySide
 ) -> tuple[NDArray[np.bool_], Field]:
     """Mask and haze of one opacity for each run of zones."""
     size = len(x)
@@ -264,7 +264,7 @@ def _blob(rng: np.random.Generator, x: Field, y: Field, lung: Lung, first: int, 
 
 
 def _distractors(rng: np.random.Generator, x: Field, y: Field, lungs: dict[str, Lung]) -> Field:
-    """Small sharp nodules, leads and tubes: not infections, and recognisable as such."""
+    """Small sharp nodules, leads and tubes, which are no infections and look different."""
     out = np.zeros_like(x)
     for _ in range(rng.integers(0, 4)):
         lung = lungs[str(rng.choice(["left", "right"]))]
@@ -280,16 +280,16 @@ def _distractors(rng: np.random.Generator, x: Field, y: Field, lungs: dict[str, 
 
 def _expose(rng: np.random.Generator, picture: Field, look: Style) -> NDArray[np.uint8]:
     size = len(picture)
-    seen = ndimage.gaussian_filter(picture, look.blur * size)
-    seen = np.clip(seen * rng.uniform(0.9, 1.1) + rng.uniform(-0.03, 0.03), 0, 1) ** look.gamma
+    exposed = ndimage.gaussian_filter(picture, look.blur * size)
+    exposed = np.clip(exposed * rng.uniform(0.9, 1.1) + rng.uniform(-0.03, 0.03), 0, 1) ** look.gamma
     noise = rng.normal(size=picture.shape).astype(np.float32)
     noise = ndimage.gaussian_filter(noise, 0.6) * 1.6
-    seen = seen + look.noise * (0.5 + seen) * noise
+    exposed = exposed + look.noise * (0.5 + exposed) * noise
     if look.frame:
         margin = size // 28
-        seen[:margin], seen[-margin:], seen[:, :margin], seen[:, -margin:] = 0, 0, 0, 0
-        seen[size // 12 : size // 8, -size // 8 : -size // 12] = 0.95
-    return (np.clip(seen, 0, 1) * 255).round().astype(np.uint8)
+        exposed[:margin], exposed[-margin:], exposed[:, :margin], exposed[:, -margin:] = 0, 0, 0, 0
+        exposed[size // 12 : size // 8, -size // 8 : -size // 12] = 0.95
+    return (np.clip(exposed, 0, 1) * 255).round().astype(np.uint8)
 
 
 # ------------------------------------------------------------------------------------------------ notes
@@ -297,7 +297,7 @@ def _expose(rng: np.random.Generator, picture: Field, look: Style) -> NDArray[np
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
-def _note(rng: np.random.Generator, where: Where) -> str:
+def _note(rng: np.random.Generator, where: ZonesBySide) -> str:
     """QaTa-COV19's wording; about one in twelve has a slip that the real notes have too."""
     count = sum(len(_runs(zones)) for zones in where.values())
     parts = [
@@ -331,27 +331,22 @@ def make_chest(
 ) -> None:
     """Write a data set of phantoms in the LViT layout, whole or not at all.
 
-    out must not be there yet, or be empty. The files are the same bytes whatever the number of workers.
+    out must not be there yet, or be empty. The files are the same bytes whatever the number of workers (processes;
+    None: as many as CPUs). Raises InputError for a folder that holds something, bad counts, a size below 32, and an
+    unknown style.
     """
     counts = dict(zip(SPLITS, (train, val, test), strict=True))
-    _check_request(out, counts, size, style)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        fresh.chmod(0o755)
+    _style(style)
+    check_request(out, counts, size)
+    with new_folder(out) as fresh:
         for split in (s for s in SPLITS if counts[s]):
             for kind in ("img", "labelcol"):
                 (fresh / f"{split}_Folder" / kind).mkdir(parents=True)
         jobs = _jobs(fresh, counts, seed, size, style)
-        notes = _draw_all(jobs, os.cpu_count() or 1 if workers is None else workers)
+        notes = list(run_jobs(_draw, jobs, workers))
         for split in (s for s in SPLITS if counts[s]):
             rows = [(job.mask.name, note) for job, note in zip(jobs, notes, strict=True) if job.split == split]
             (fresh / f"{split}_text.xlsx").write_bytes(_workbook(rows))
-        if out.exists():
-            out.rmdir()
-        os.replace(fresh, out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -375,28 +370,11 @@ def _jobs(folder: Path, counts: dict[str, int], seed: int, size: int, style: str
     return jobs
 
 
-def _draw_all(jobs: list[_Job], workers: int) -> list[str]:
-    if workers <= 1 or len(jobs) < 64:  # starting processes costs more than so few pictures
-        return [_draw(job) for job in jobs]
-    with get_context("spawn").Pool(workers) as pool:
-        return pool.map(_draw, jobs, chunksize=16)
-
-
 def _draw(job: _Job) -> str:
     phantom = draw_chest(job.seed, job.size, job.style)
     Image.fromarray(phantom.image[..., 0]).save(job.image, compress_level=4)
     Image.fromarray(phantom.mask.astype(np.uint8) * 255).save(job.mask)
     return phantom.note
-
-
-def _check_request(out: Path, counts: dict[str, int], size: int, style: str) -> None:
-    _style(style)
-    if size < 32:
-        raise InputError(f"size: got {size}, expected at least 32 pixels")
-    if min(counts.values()) < 0 or not any(counts.values()):
-        raise InputError(f"counts: got {counts}, expected none negative and one above zero")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already; name a new folder, or remove it first")
 
 
 def _style(name: str) -> Style:

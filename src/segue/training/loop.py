@@ -345,11 +345,11 @@ def _average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tens
 
 def _evaluate(module: nn.Module, evaluate: Evaluate, monitor: str, main: bool) -> dict[str, float]:
     """Metrics of the main process, on every process, so that all take the same decisions."""
-    metrics = None
+    shared: list[dict[str, float]] = [{}]
     if main:
         with torch.no_grad():
-            metrics = {name: float(value) for name, value in evaluate(module.eval()).items()}
-    metrics = broadcast_object_list([metrics])[0]
+            shared = [{name: float(value) for name, value in evaluate(module.eval()).items()}]
+    metrics: dict[str, float] = broadcast_object_list(shared)[0]
     if monitor not in metrics:
         raise InputError(f"monitor: got {monitor!r}, expected one of what evaluate returns: {', '.join(metrics)}")
     return metrics
@@ -381,4 +381,5 @@ def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
     """What must not change when a run is resumed; the number of workers may."""
     options = {name: value for name, value in metadata["options"].items() if name != "workers"}
-    return metadata.get("about", {}) | options | {"examples": metadata["examples"], "monitor": metadata["monitor"]}
+    shared = {"examples": metadata["examples"], "monitor": metadata["monitor"]}
+    return {**metadata.get("about", {}), **options, **shared}

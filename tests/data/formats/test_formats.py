@@ -157,7 +157,7 @@ def test_the_sheet_shows_masks_boxes_and_label_maps(root, tmp_path):
 
 
 def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
-    status, out, _ = segue("bench", "data", "--json", "--folder", root)
+    status, out, _ = segue("lab", "bench", "data", "--json", "--folder", root)
     told = json.loads(out)
     assert status == 0
     assert told["drawn_per_s"] is None
@@ -166,7 +166,7 @@ def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
     drawing = ModuleType("write")
     drawing.make_scenes = lambda out, *, seed, train, val, test, size, style: coco(out)
     monkeypatch.setitem(sys.modules, "segue.synthetic.scenes.writer", drawing)
-    status, out, _ = segue("bench", "data", "--json", "--pictures", 3)
+    status, out, _ = segue("lab", "bench", "data", "--json", "--pictures", 3)
     assert status == 0
     assert {"drawn_per_s", "read_per_s", "decoded_per_s"} <= json.loads(out).keys()
     assert json.loads(out)["drawn_per_s"] > 0

@@ -84,8 +84,8 @@ def test_the_sketchbooks_scenes_have_captions_regions_relations_and_phrases(tmp_
 
 def test_phrases_that_do_not_fit_are_told(tmp_path):
     root = scenes(tmp_path)
-    said = {"caption_id": 1, "image_id": 139, "start": 2, "end": 8, "text": "person", "owners": [13902]}
-    for change in ({"caption_id": 7}, {"start": 3}, {"owners": [5]}):
+    said = {"caption_id": 1, "image_id": 139, "start": 2, "end": 8, "text": "person", "object_ids": [13902]}
+    for change in ({"caption_id": 7}, {"start": 3}, {"object_ids": [5]}):
         put(root / "phrases_train.json", [said | change])
         with pytest.raises(InputError, match="'person' names a caption or an object that is not there"):
             read_pictures(root, "train")

@@ -142,8 +142,8 @@ def scenes(root: Path) -> Path:
         put(root / f"attributes_{split}.json", [{"image_id": number, "attributes": attributed}])
         related = [{"predicate": "below", "subject": person, "object": more}]
         put(root / f"relationships_{split}.json", [{"image_id": number, "relationships": related}])
-        said = {"caption_id": 1, "image_id": number, "start": 2, "end": 8, "text": "person", "owners": [13902]}
-        whole = said | {"start": 12, "end": 19, "text": "the sky", "owners": [13900, 13901]}
+        said = {"caption_id": 1, "image_id": number, "start": 2, "end": 8, "text": "person", "object_ids": [13902]}
+        whole = said | {"start": 12, "end": 19, "text": "the sky", "object_ids": [13900, 13901]}
         put(root / f"phrases_{split}.json", [said, whole])
     put(root / "dataset_scenes.json", {"dataset": "scenes", "images": entries})
     return root

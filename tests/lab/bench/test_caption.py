@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segue.lab.bench import caption as module
-from segue.methods.syntic.support import Support
+from segue.methods.syntic.support import SupportSet
 from segue.types import InputError
 
 
@@ -20,7 +20,9 @@ def small(monkeypatch):
 def test_keys(segue):
     pytest.importorskip("faiss")
     settings = {"tokens": 2, "vocabulary": 50, "rounds": 1, "support": 600, "width": 16, "queries": 4, "k": 5}
-    status, out, _ = segue("bench", "caption", "--json", *(x for k, v in settings.items() for x in (f"--{k}", v)))
+    status, out, _ = segue(
+        "lab", "bench", "caption", "--json", *(x for k, v in settings.items() for x in (f"--{k}", v))
+    )
     assert status == 0
     told = json.loads(out)
     assert set(told) == {"threads", "rounds", "decoding", "projection"}
@@ -32,20 +34,20 @@ def test_keys(segue):
     assert projection["index"]["recall"] == 1  # a flat index
 
 
-def test_with_and_without_cache_write_the_same():
+def test_with_and_without_cache_generate_the_same():
     torch.manual_seed(0)
     config = module.system_config(module.SIZES["segue"], "full")
-    model = module.build_syntic(config, vocabulary=50, pair_width=16, end=1, silent=[0]).eval()
+    model = module.build_syntic(config, vocabulary=50, encoder_width=16, end=1, suppressed_token_ids=[0]).eval()
     v = torch.randn(3, 16)
-    written = [module._write(model, v, 7, cached) for cached in (True, False)]
-    assert written[0] == written[1]
-    assert {len(tokens) for tokens in written[0]} == {7}
+    generated = [module._generate(model, v, 7, cached) for cached in (True, False)]
+    assert generated[0] == generated[1]
+    assert {len(tokens) for tokens in generated[0]} == {7}
 
 
 def test_dense_and_streamed_agree():
     features = module.clustered(900, 16, seed=1, clusters=9)
     v = torch.from_numpy(module.clustered(4, 16, seed=2, clusters=9)).float()
-    torch.testing.assert_close(Support(features, tau=module.TAU).project(v), module.project_dense(v, features))
+    torch.testing.assert_close(SupportSet(features, tau=module.TAU).project(v), module.project_dense(v, features))
     assert np.array_equal(features, module.clustered(900, 16, seed=1, clusters=9))
     assert (features.astype(np.float32) @ v.numpy().T).max(0).min() > 0.5  # queries lie among them
 

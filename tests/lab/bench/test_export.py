@@ -11,7 +11,9 @@ pytest.importorskip("onnxruntime")
 
 
 def test_bench_export(segue, tiny_model):
-    status, out, error = segue("bench", "export", "--json", "--models", tiny_model, "--rounds", "2", "--length", "4")
+    status, out, error = segue(
+        "lab", "bench", "export", "--json", "--models", tiny_model, "--rounds", "2", "--length", "4"
+    )
     assert status == 0, error
     found = json.loads(out)
     assert found["threads"] >= 1

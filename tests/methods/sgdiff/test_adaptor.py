@@ -8,34 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.methods.sgdiff.adaptor import (
-    Adapted,
     Adaptor,
     EdgeFusion,
-    adaptor_losses,
-    hungarian_order,
+    hungarian_ranks,
     relevance_gate,
-    sample_subgraphs,
+    sample_node_sets,
     set_log_probability,
-    suppress,
+    suppress_similar_sets,
 )
-
-
-def test_losses_are_means_over_the_nodes_there_are():
-    torch.manual_seed(0)
-    found = Adapted(torch.randn(2, 3, 8), torch.randn(2, 3), torch.randn(2, 3, 5))
-    real = torch.tensor([[True, True, False], [True, False, False]])
-    relevant, order = torch.tensor([[1, 0, 1], [1, 1, 1]]).bool(), torch.tensor([[0, 4, 2], [1, 2, 3]])
-    terms = adaptor_losses(found, relevant, order, real)
-    p = found.relevance.sigmoid()
-    assert torch.allclose(terms["adaptor"], -(p[0, 0].log() + (1 - p[0, 1]).log() + p[1, 0].log()) / 3)
-    log_r = found.order.log_softmax(-1)
-    assert torch.allclose(terms["ranking"], -(log_r[0, 0, 0] + log_r[0, 1, 4] + log_r[1, 0, 1]) / 3)
-    assert adaptor_losses(Adapted(found.nodes, None, None), relevant, order, real) == {}
 
 
 def test_padded_nodes_change_nothing():
     torch.manual_seed(0)
-    adaptor = Adaptor(width=16, heads=2, feed=32, blocks=2, places=3, filters=True, ranks=True)
+    adaptor = Adaptor(width=16, heads=2, feed_forward=32, blocks=2, max_ranked=3, filters_nodes=True, ranks_nodes=True)
     nodes, real = torch.randn(1, 4, 16), torch.ones(1, 4, dtype=torch.bool)
     padded = torch.cat([nodes, torch.randn(1, 2, 16) * 9], 1)
     alone = adaptor(nodes, real)
@@ -57,39 +42,39 @@ def test_hungarian_finds_a_permutation(order):
     logits = torch.zeros(1, 4, 6)
     logits[0, range(4), list(order)] = 5.0
     keep = torch.ones(1, 4, dtype=torch.bool)
-    assert hungarian_order(logits, keep).tolist() == [list(order)]
+    assert hungarian_ranks(logits, keep).tolist() == [list(order)]
 
 
 def test_hungarian_is_the_best_of_all_assignments():
     torch.manual_seed(0)
     logits, keep = torch.randn(3, 3, 4) * 2, torch.ones(3, 3, dtype=torch.bool)
-    found, log_p = hungarian_order(logits, keep), logits.log_softmax(-1)
+    found, log_p = hungarian_ranks(logits, keep), logits.log_softmax(-1)
     for row in range(3):
         best = max(
             sum(float(log_p[row, i, place]) for i, place in enumerate(places))
             for places in itertools.product(range(4), repeat=3)
-            if all(places.count(k) <= 1 for k in range(3))  # place 3 is "unplaced"
+            if all(places.count(k) <= 1 for k in range(3))  # place 3 is "unranked"
         )
         assert sum(float(log_p[row, i, found[row, i]]) for i in range(3)) == pytest.approx(best)
 
 
-def test_nodes_left_out_or_unwanted_are_unplaced():
+def test_nodes_left_out_or_unwanted_are_unranked():
     logits = torch.zeros(1, 3, 3)
     logits[0, 0, 1] = logits[0, 1, 2] = logits[0, 2, 0] = 4.0
     keep = torch.tensor([[True, True, False]])
-    assert hungarian_order(logits, keep).tolist() == [[1, 2, 2]]
+    assert hungarian_ranks(logits, keep).tolist() == [[1, 2, 2]]
 
 
-def test_more_nodes_than_places():
+def test_more_nodes_than_ranks():
     logits, keep = torch.zeros(1, 5, 3), torch.ones(1, 5, dtype=torch.bool)
-    places = hungarian_order(logits, keep)[0].tolist()
+    places = hungarian_ranks(logits, keep)[0].tolist()
     assert places.count(0) <= 1
     assert places.count(1) <= 1
 
 
 def test_node_sets_hold_the_prompt_and_differ():
     p = np.array([0.1, 0.5, 0.9, 0.5, 0.4])
-    sets = sample_subgraphs(p, 0, 5, np.random.default_rng(0))
+    sets = sample_node_sets(p, 0, 5, np.random.default_rng(0))
     assert 1 < len(sets) <= 5
     assert all(nodes[0] for nodes in sets)
     for a, b in itertools.combinations(sets, 2):
@@ -101,14 +86,14 @@ def test_node_sets_hold_the_prompt_and_differ():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(0, 9))
 def test_the_most_probable_set_comes_first(p, seed):
     p = np.array(p)
-    first = sample_subgraphs(p, 0, 3, np.random.default_rng(seed))[0]
+    first = sample_node_sets(p, 0, 3, np.random.default_rng(seed))[0]
     clipped = p.clip(1e-6, 1 - 1e-6)
     best = set_log_probability(((p >= 0.5) | (np.arange(len(p)) == 0))[None], clipped, 0)
     assert set_log_probability(first[None], clipped, 0) >= best - 1e-9
 
 
 def test_a_sure_adaptor_has_one_set():
-    sets = sample_subgraphs(np.array([0.0, 1.0, 0.0]), 0, 5, np.random.default_rng(0))
+    sets = sample_node_sets(np.array([0.0, 1.0, 0.0]), 0, 5, np.random.default_rng(0))
     assert [nodes.tolist() for nodes in sets] == [[True, True, False]]
 
 
@@ -126,9 +111,9 @@ def test_suppression_against_naive():
     for nodes in sets:
         if not any((nodes & k).sum() / (nodes | k).sum() > 0.75 for k in naive):
             naive.append(nodes)
-    kept = suppress(sets, 100, 0.75)
+    kept = suppress_similar_sets(sets, 100, 0.75)
     assert [k.tolist() for k in kept] == [k.tolist() for k in naive]
-    assert [k.tolist() for k in suppress(sets, 3, 0.75)] == [k.tolist() for k in naive[:3]]
+    assert [k.tolist() for k in suppress_similar_sets(sets, 3, 0.75)] == [k.tolist() for k in naive[:3]]
 
 
 def test_edges_as_vsua_has_them():
@@ -136,6 +121,6 @@ def test_edges_as_vsua_has_them():
     fusion, nodes = EdgeFusion(6, 3), torch.randn(1, 4, 6)
     made = fusion(nodes, torch.tensor([[[2, 3, 0], [1, 0, 1]]]))
     r = fusion.predicate.weight
-    first = F.relu(fusion.mix(torch.cat([nodes[0, 2], r[3], nodes[0, 0]]))) + r[3]
-    second = F.relu(fusion.mix(torch.cat([nodes[0, 1], r[0], nodes[0, 1]]))) + r[0]
+    first = F.relu(fusion.projection(torch.cat([nodes[0, 2], r[3], nodes[0, 0]]))) + r[3]
+    second = F.relu(fusion.projection(torch.cat([nodes[0, 1], r[0], nodes[0, 1]]))) + r[0]
     assert torch.allclose(made[0], torch.stack([first, second]), atol=1e-6)

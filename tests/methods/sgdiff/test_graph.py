@@ -2,17 +2,15 @@ import numpy as np
 import pytest
 
 from methods.sgdiff.toys import SIDE, toy_example
-from segue.data.boxes import box_iou
 from segue.methods.sgdiff.graph import (
     SPATIAL,
     SceneGraph,
+    build_graph,
     check_box,
     coarse_subgraph,
-    graph_of,
-    prompt_node,
+    find_prompt_node,
     spatial_relations,
 )
-from segue.methods.sgdiff.prompts import every_box, prompt_box
 from segue.types import InputError, Picture, Region, Relation
 
 
@@ -34,7 +32,7 @@ def test_graph_of_a_picture_leaves_out_crowds_and_boxes_that_show_nothing():
     )
     relations = (Relation(0, "on", 3), Relation(1, "near", 0), Relation(0, "near", 4))
     picture = Picture("p", lambda: np.zeros((9, 9, 3), np.uint8), regions=regions, relations=relations)
-    made, kept = graph_of(picture, (9, 9))
+    made, kept = build_graph(picture, (9, 9))
     assert made.labels == ("dog", "sky")
     assert kept == [0, 3]
     assert made.relations == (Relation(0, "on", 1),)
@@ -44,7 +42,7 @@ def test_graph_of_a_picture_leaves_out_crowds_and_boxes_that_show_nothing():
 def test_a_picture_without_relations_gets_spatial_ones():
     example = toy_example()
     picture = Picture("p", example.picture.load, regions=example.picture.regions)
-    made, _ = graph_of(picture, (SIDE, SIDE))
+    made, _ = build_graph(picture, (SIDE, SIDE))
     assert made.relations == (Relation(0, "left of", 1),)
 
 
@@ -85,18 +83,13 @@ def test_bad_graphs_are_refused():
     with pytest.raises(InputError, match="stuff of shape"):
         graph(ROW, stuff=np.zeros(2, np.bool_))
     with pytest.raises(InputError, match="without any object"):
-        graph_of(Picture("p", lambda: np.zeros((9, 9, 3), np.uint8)), (9, 9))
-
-
-def test_iou_of_boxes():
-    a = np.array([(0, 0, 4, 4), (0, 0, 2, 2), (9, 9, 1, 1)], np.float32)
-    assert box_iou(a[:1], a).tolist() == [[1.0, 0.25, 0.0]]
+        build_graph(Picture("p", lambda: np.zeros((9, 9, 3), np.uint8)), (9, 9))
 
 
 def test_the_prompts_node_is_the_best_or_else_the_nearest():
     made = graph(ROW)
-    assert prompt_node(made, (21, 10, 8, 8)) == 2
-    assert prompt_node(made, (30, 40, 4, 4)) == 3
+    assert find_prompt_node(made, (21, 10, 8, 8)) == 2
+    assert find_prompt_node(made, (30, 40, 4, 4)) == 3
 
 
 def test_coarse_subgraph_takes_class_neighbours_and_stuff():
@@ -144,39 +137,3 @@ def test_boxes_are_cut_to_the_picture_and_checked():
     ):
         with pytest.raises(InputError, match=message):
             check_box(box, (100, 80))
-
-
-def test_prompts_become_boxes():
-    made = graph([(10, 10, 40, 40), (20, 20, 5, 5)])
-    assert prompt_box(made, box=(1, 2, 3, 4)) == (1, 2, 3, 4)
-    assert prompt_box(made, point=(22, 22)) == (20, 20, 5, 5)
-    assert prompt_box(made, point=(45, 45)) == (10, 10, 40, 40)
-    assert prompt_box(made, point=(70, 70)) == (70, 70, 1, 1)
-    mask = np.zeros((80, 100), np.bool_)
-    mask[5:9, 30:33] = True
-    assert prompt_box(made, mask=mask) == (30, 5, 3, 4)
-    assert prompt_box(made, scribble=[(3, 4), (9, 6), (5, 20)]) == (3, 4, 7, 17)
-    assert every_box(made) == [(10, 10, 40, 40), (20, 20, 5, 5)]
-    assert every_box(graph(ROW[:2], stuff=np.array([True, False]))) == [ROW[1]]
-    assert every_box(graph(ROW[:1], stuff=np.array([True]))) == [ROW[0]]
-
-
-def test_bad_prompts_are_refused():
-    made = graph(ROW)
-    for options, message in (
-        ({}, "got nothing, expected one of"),
-        ({"box": (1, 1, 2, 2), "point": (1, 1)}, "got box, point, expected one"),
-        ({"point": (1, 2, 3)}, r"point: got \(1, 2, 3\), expected x and y"),
-        ({"point": 5}, "point: got 5"),
-        ({"box": 5}, "box: got 5"),
-        ({"box": ("a", 1, 1, 1)}, "box: got"),
-        ({"scribble": [("a", "b")]}, "expected one or more points"),
-        ({"scribble": [1, 2, 3, 4]}, "expected one or more points"),
-        ({"point": (200, 2)}, "outside the picture"),
-        ({"mask": np.zeros((80, 100), np.bool_)}, "it is empty"),
-        ({"mask": np.ones((8, 10), np.bool_)}, "got 10x8 pixels, the picture has 100x80"),
-        ({"scribble": []}, "expected one or more points"),
-        ({"scribble": [(-9, -9), (-5, -5)]}, "outside the picture"),
-    ):
-        with pytest.raises(InputError, match=message):
-            prompt_box(made, **options)

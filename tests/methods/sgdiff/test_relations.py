@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from methods.sgdiff.toys import EXAMPLES, LEXICON, TINY, rngs
-from segue.methods.sgdiff.batches import Example, collate
+from segue.methods.sgdiff.batches import TrainingExample, collate
 from segue.methods.sgdiff.relations import RelationHead, load_relations, save_relations
 from segue.types import InputError, Relation
 
@@ -22,7 +22,9 @@ BOTH = [Relation(0, "left of", 1), Relation(1, "right of", 0)]
 def head():
     torch.manual_seed(0)
     made = RelationHead(LEXICON.classes, LEXICON.predicates, width=32)
-    batch = collate([Example(*e[:2]) for e in EXAMPLES], LEXICON, replace(TINY, feature_width=0), rngs(3), "any")
+    batch = collate(
+        [TrainingExample(*e[:2]) for e in EXAMPLES], LEXICON, replace(TINY, feature_width=0), rngs(3), "any"
+    )
     optimiser = torch.optim.Adam(made.parameters(), 1e-2)
     for _ in range(80):
         optimiser.zero_grad()
@@ -35,13 +37,13 @@ def head():
 
 
 def test_it_learns_sides(head):
-    assert sorted(head.relate(LABELS, BOXES, (32, 32)), key=lambda r: r.subject) == BOTH
-    assert len(head.relate(LABELS, BOXES, (32, 32), most=1)) == 1
-    assert head.relate(LABELS[:1], BOXES[:1], (32, 32)) == []
+    assert sorted(head.predict(LABELS, BOXES, (32, 32)), key=lambda r: r.subject) == BOTH
+    assert len(head.predict(LABELS, BOXES, (32, 32), max_relations=1)) == 1
+    assert head.predict(LABELS[:1], BOXES[:1], (32, 32)) == []
 
 
 def test_a_class_that_it_was_not_taught_is_related_by_where_it_lies(head):
-    found = head.relate(["zebra", "zebra"], BOXES, (32, 32))
+    found = head.predict(["zebra", "zebra"], BOXES, (32, 32))
     assert sorted(found, key=lambda r: r.subject) == BOTH
 
 
@@ -49,15 +51,15 @@ def test_padded_nodes_have_no_relations():
     torch.manual_seed(0)
     head = RelationHead(("dog",), ("on",), width=16)
     batch = {
-        "classes": torch.zeros(1, 2, dtype=torch.int64),
+        "class_ids": torch.zeros(1, 2, dtype=torch.int64),
         "boxes": torch.rand(1, 2, 4),
-        "nodes": torch.ones(1, 2, dtype=torch.bool),
+        "node_mask": torch.ones(1, 2, dtype=torch.bool),
         "edges": torch.tensor([[[0, 1, 1]]]),
-        "linked": torch.ones(1, 1, dtype=torch.bool),
+        "edge_mask": torch.ones(1, 1, dtype=torch.bool),
     }
     padded = dict(batch)
-    padded["nodes"] = torch.tensor([[True, True, False]])
-    padded["classes"] = torch.zeros(1, 3, dtype=torch.int64)
+    padded["node_mask"] = torch.tensor([[True, True, False]])
+    padded["class_ids"] = torch.zeros(1, 3, dtype=torch.int64)
     padded["boxes"] = torch.cat([batch["boxes"], torch.rand(1, 1, 4)], 1)
     assert torch.allclose(head.training_step(batch)["loss"], head.training_step(padded)["loss"])
 
@@ -65,7 +67,7 @@ def test_padded_nodes_have_no_relations():
 def test_it_is_the_same_from_disk_and_broken_folders_are_refused(head, tmp_path):
     save_relations(head, tmp_path / "r", {"recipe": "a test"})
     again = load_relations(tmp_path / "r")
-    assert again.relate(LABELS, BOXES, (32, 32)) == head.relate(LABELS, BOXES, (32, 32))
+    assert again.predict(LABELS, BOXES, (32, 32)) == head.predict(LABELS, BOXES, (32, 32))
     config = json.loads((tmp_path / "r/config.json").read_text())
     (tmp_path / "r/config.json").write_text(json.dumps(config | {"width": 16}))
     with pytest.raises(InputError, match="don't belong together"):

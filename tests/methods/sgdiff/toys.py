@@ -1,4 +1,4 @@
-"""Two coloured shapes side by side, told from the left and from the right; and a network of a few thousand weights."""
+"""Two coloured shapes side by side, described from the left and from the right; and a tiny network."""
 
 from dataclasses import replace
 
@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from segue.data import rle
-from segue.methods.sgdiff.batches import Example, collate
-from segue.methods.sgdiff.config import SGDiffConfig
-from segue.methods.sgdiff.lexicon import lexicon_of
-from segue.methods.sgdiff.model import build_sgdiff
+from segue.methods.sgdiff.batches import TrainingExample, collate
+from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
+from segue.methods.sgdiff.lexicon import build_lexicon
+from segue.methods.sgdiff.model import SGDiff
 from segue.types import Phrase, Picture, Region, Relation
 
 SIDE = 32
@@ -18,13 +18,26 @@ TINY = SGDiffConfig(
     size=SIDE,
     width=32,
     heads=2,
-    feed=64,
+    feed_forward=64,
     blocks=2,
     adaptor_blocks=1,
     widths=(8, 16, 16, 16),
     channels=16,
-    length=10,
-    places=4,
+    max_words=10,
+    max_ranked=4,
+)
+SYSTEMS = (
+    "full",
+    "no_psga",
+    "filter",
+    "rank",
+    "no_cross_attention",
+    "mask_only",
+    "caption_only",
+    "mecl_none",
+    "mecl_intra",
+    "mecl_inter",
+    "autoregressive",
 )
 TWO = (("red", "square", 9), ("blue", "circle", 23))
 
@@ -47,7 +60,7 @@ def toy_example(shapes=TWO, name="toy", row=16):
             phrases.append(Phrase(caption, start, start + len(words[i]), (i,)))
     relations = (Relation(0, "left of", 1), Relation(1, "right of", 0))
     picture = Picture(name, lambda: image, (SIDE, SIDE), "train", captions, tuple(regions), relations, tuple(phrases))
-    return Example(image, picture)
+    return TrainingExample(image, picture)
 
 
 EXAMPLES = [
@@ -55,7 +68,7 @@ EXAMPLES = [
     toy_example((("green", "circle", 9), ("red", "square", 23)), "other", row=12),
     toy_example((("blue", "square", 10), ("green", "square", 24)), "third", row=19),
 ]
-LEXICON = lexicon_of([example.picture for example in EXAMPLES])
+LEXICON = build_lexicon([example.picture for example in EXAMPLES])
 
 
 def rngs(count, seed=0):
@@ -68,4 +81,9 @@ def toy_batch(config=TINY, examples=EXAMPLES, seed=0, prompt="first"):
 
 def toy_model(seed=0, **switches):
     torch.manual_seed(seed)
-    return build_sgdiff(replace(TINY, **switches), LEXICON)
+    return SGDiff(replace(TINY, **switches), LEXICON)
+
+
+def build_system(name, **switches):
+    torch.manual_seed(0)
+    return SGDiff(replace(ablate_config(TINY, name), **switches), LEXICON)

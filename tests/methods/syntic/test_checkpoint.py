@@ -95,9 +95,9 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
 
     for change, message in (
         ({"method": "reclmis"}, "a checkpoint of the method 'reclmis', expected one of syntic"),
-        ({"encoder": {}}, "not a captioner's of this version"),
-        ({"model": {"colour": 1}}, "not a captioner's of this version"),
-        ({"encoder": {"width": 7, "fingerprint": "abc"}}, "weights do not fit its config.json"),
+        ({"encoder": {}}, "says no width of its dual encoder"),
+        ({"model": {"colour": 1}}, "config.json has colour"),
+        ({"encoder": {"width": 7, "fingerprint": "abc"}}, "has shape .* config.json describes"),
     ):
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(InputError, match=message):

@@ -2,20 +2,20 @@
 
 from itertools import combinations
 
-from segue.synthetic.scenes.placement import ground, holds
+from segue.synthetic.scenes.placement import relation_holds, supporting_stuff
 
 
 def shows(scene, request, seen=None):
     """Some choice of things answers every noun of the request and makes all its relations true. seen: what counts."""
     seen = list(range(len(scene.things))) if seen is None else list(seen)
-    stuffs = {s.kind for s in scene.stuffs}
-    return set(request.stuffs) <= stuffs and request.light in (None, scene.light) and _assign(scene, request, seen, [])
+    kinds = {s.kind for s in scene.stuff}
+    return set(request.stuff) <= kinds and request.light in (None, scene.light) and _assign(scene, request, seen, [])
 
 
 def _assign(scene, request, seen, chosen):
     if len(chosen) == len(request.things):
         return all(
-            any(all(holds(scene.things, (s, p, o)) for s in chosen[a] for o in chosen[b]) for p in predicates)
+            any(all(relation_holds(scene.things, (s, p, o)) for s in chosen[a] for o in chosen[b]) for p in predicates)
             for a, predicates, b in request.relations
         )
     wanted, taken = request.things[len(chosen)], {k for c in chosen for k in c}
@@ -42,5 +42,5 @@ def _fits(scene, k, wanted):
 
 def floor(scene, k):
     carrier = next((o for s, p, o in scene.relations if s == k and p == "on"), None)
-    at = ground(scene, k) if carrier is None else None
-    return floor(scene, carrier) if carrier is not None else None if at is None else scene.stuffs[at].kind
+    at = supporting_stuff(scene, k) if carrier is None else None
+    return floor(scene, carrier) if carrier is not None else None if at is None else scene.stuff[at].kind

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segue.synthetic.scenes.scene import CLASSES, COLOURS, PREDICATES, SIZES, STUFFS, THINGS
+from segue.synthetic.scenes.scene import CLASSES, COLOURS, PREDICATES, SIZES, STUFF_CLASSES, THING_CLASSES
 from segue.synthetic.scenes.writer import CATEGORY_IDS, make_scenes
 from segue.types import InputError
 
@@ -55,8 +55,8 @@ def test_a_split_is_not_moved_by_the_size_of_another(root, tmp_path):
 def test_instances_are_coco(root, split, capsys):
     made = coco(root, "instances", split, capsys)
     assert len(made.getImgIds()) == SPLITS[split]
-    assert [made.cats[i]["name"] for i in sorted(made.cats)] == list(THINGS)
-    assert max(made.cats) > len(THINGS)  # ids have gaps
+    assert [made.cats[i]["name"] for i in sorted(made.cats)] == list(THING_CLASSES)
+    assert max(made.cats) > len(THING_CLASSES)  # ids have gaps
     for mark in made.loadAnns(made.getAnnIds()):
         mask, (x, y, w, h) = made.annToMask(mark).astype(bool), mark["bbox"]
         rows, columns = np.nonzero(mask)
@@ -68,15 +68,15 @@ def test_instances_are_coco(root, split, capsys):
 def test_panoptic_ids_are_the_colours_of_the_png(root):
     told = load(root / "annotations/panoptic_train.json")
     categories = {c["id"]: c for c in told["categories"]}
-    assert sorted(c["name"] for c in categories.values() if not c["isthing"]) == sorted(STUFFS)
+    assert sorted(c["name"] for c in categories.values() if not c["isthing"]) == sorted(STUFF_CLASSES)
     for entry in told["annotations"]:
         rgb = np.asarray(Image.open(root / "annotations/panoptic_train" / entry["file_name"])).astype(int)
         ids, counts = np.unique(rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2], return_counts=True)
         found = dict(zip(ids.tolist(), counts.tolist(), strict=True))
         found.pop(0, None)
         assert found == {s["id"]: s["area"] for s in entry["segments_info"]}
-        stuffs = [s["category_id"] for s in entry["segments_info"] if not categories[s["category_id"]]["isthing"]]
-        assert len(stuffs) == len(set(stuffs))
+        stuff = [s["category_id"] for s in entry["segments_info"] if not categories[s["category_id"]]["isthing"]]
+        assert len(stuff) == len(set(stuff))
 
 
 def test_masks_panoptic_and_label_map_agree(root, capsys):
@@ -131,10 +131,10 @@ def test_visual_genome_ties_objects_and_relations(root, capsys):
             assert relation["predicate"] in PREDICATES
             assert relation["subject"] == there[relation["subject"]["object_id"]]
             assert relation["object"] == there[relation["object"]["object_id"]]
-            assert relation["subject"]["names"][0] in THINGS
+            assert relation["subject"]["names"][0] in THING_CLASSES
         for one in described[picture["image_id"]]:
             assert there[one["object_id"]]["names"] == one["names"]
-            if one["names"][0] in THINGS:
+            if one["names"][0] in THING_CLASSES:
                 assert one["attributes"][0] in COLOURS
                 assert set(one["attributes"][1:2]) <= {*SIZES, *one["attributes"]}
                 assert instances.anns[one["object_id"]]["bbox"] == [one[k] for k in "xywh"]
@@ -148,18 +148,18 @@ def test_phrases_and_omissions_name_objects_of_their_picture(root):
     for phrase in load(root / "phrases_test.json"):
         caption = captions[phrase["caption_id"]]
         assert caption["caption"][phrase["start"] : phrase["end"]] == phrase["text"]
-        assert set(phrase["owners"]) <= objects[caption["image_id"]]
-        named[phrase["caption_id"]] |= set(phrase["owners"])
+        assert set(phrase["object_ids"]) <= objects[caption["image_id"]]
+        named[phrase["caption_id"]] |= set(phrase["object_ids"])
     omitted = load(root / "omitted_test.json")
     assert sorted(o["caption_id"] for o in omitted) == sorted(captions)
     for one in omitted:
-        left = {t["id"] for t in one["things"] + one["stuffs"]}
+        left = {t["id"] for t in one["things"] + one["stuff"]}
         assert left | named[one["caption_id"]] == objects[one["image_id"]]
         assert not left & named[one["caption_id"]]
 
 
-def test_worlds_and_styles_are_made(tmp_path):
-    for name, more in (("b", {"world": "b"}), ("s", {"style": "synthetic"}), ("c", {"view": "close"}), ("p", {})):
+def test_domains_and_styles_are_made(tmp_path):
+    for name, more in (("b", {"domain": "b"}), ("s", {"style": "synthetic"}), ("c", {"view": "close"}), ("p", {})):
         make_scenes(tmp_path / name, train=2, val=0, test=0, size=32, **more)
     captions = {
         n: [c["caption"] for c in load(tmp_path / n / "annotations/captions_train.json")["annotations"]] for n in "bscp"
@@ -173,7 +173,7 @@ def test_worlds_and_styles_are_made(tmp_path):
     ("options", "message"),
     [
         ({"style": "oil"}, "style: got 'oil', expected one of photo, synthetic"),
-        ({"world": "c"}, "world: got 'c', expected one of a, b"),
+        ({"domain": "c"}, "domain: got 'c', expected one of a, b"),
         ({"view": "far"}, "view: got 'far', expected one of wide, close"),
         ({"size": 0}, "size: got 0, expected at least 32 pixels"),
         ({"seed": -1}, "seed: got -1, expected zero or more"),
@@ -196,7 +196,7 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path):
 
 def test_the_command(segue, tmp_path):
     make = ("data", "make", "scenes", "--train", 2, "--val", 1, "--test", 0, "--size", 32, "--seed", 4)
-    status, told, _ = segue(*make, "--out", tmp_path / "d", "--world", "b", "--style", "synthetic")
+    status, told, _ = segue(*make, "--out", tmp_path / "d", "--domain", "b", "--style", "synthetic")
     assert (status, told) == (0, f"{tmp_path / 'd'}: 2 train, 1 val, 0 test pictures of 32x32\n")
     assert len(list((tmp_path / "d/images/train").iterdir())) == 2
     status, _, error = segue(*make, "--out", tmp_path / "d")
@@ -205,4 +205,4 @@ def test_the_command(segue, tmp_path):
     status, _, error = segue(*make, "--out", tmp_path / "e", "--style", "a")
     assert status == 2
     assert "got 'a', expected one of photo, synthetic" in error
-    assert segue("data", "make", "chest", "--out", tmp_path / "e", "--world", "b")[0] == 2
+    assert segue("data", "make", "chest", "--out", tmp_path / "e", "--domain", "b")[0] == 2

@@ -1,4 +1,4 @@
-"""The demo's stories: what the bundled explainer tells of a box on a scene, each phrase with its mask."""
+"""The demo's grounded captions: the bundled model describes a box on a scene, each phrase with its mask."""
 
 from __future__ import annotations
 
@@ -8,52 +8,54 @@ import numpy as np
 
 from segue.api.describer import Describer, load_describer
 from segue.commands.demo.scenes import SEED, SIZE, figure
-from segue.data.export import overlay, write_stories
+from segue.data.export import overlay, write_grounded_captions
 from segue.data.visualize import outline
-from segue.synthetic.scenes.annotations import known
+from segue.options import DescribeOptions
+from segue.synthetic.scenes.annotations import annotate
 from segue.synthetic.scenes.render import render
 from segue.synthetic.scenes.sampling import sample_scene
 from segue.types import GroundedCaption
 from segue.weights import bundled
 
 MODEL = "sgdiff-scenes"
-TOP = 3  # stories of a box
+NUM = 3  # captions of a box
 
 
-def stories_section(out: Path, count: int, model: str | Path = MODEL) -> str:
-    """Explain a box on each of `count` scenes, into the folder `out`; returns HTML, none without the bundled model."""
+def grounded_captions_section(out: Path, count: int, model: str | Path = MODEL) -> str:
+    """Describe a box on each of `count` scenes, into the folder `out`; returns HTML, none without the bundled model."""
     if model == MODEL and MODEL not in bundled():
         return ""
-    explainer = load_describer(model)
+    describer = load_describer(model)
     return "\n".join(
         [
-            '<h2 id="stories">One box, several stories</h2>',
-            f"<p>The box is the prompt; the scene's objects and relations are given. {TOP} stories of it, the best "
-            "first, each with the masks of what it names (<code>segue explain</code>). Follow a link to light a mask "
-            "by its phrase.</p>",
-            *(_row(out, number, explainer) for number in range(count)),
+            '<h2 id="grounded-captions">One box, several captions</h2>',
+            f"<p>The box is the prompt; the scene's objects and relations are given. {NUM} captions of it, the best "
+            "first, each with the masks of what it names (<code>segue describe</code>). Follow a link to highlight a "
+            "mask by its phrase.</p>",
+            *(_row(out, number, describer) for number in range(count)),
         ]
     )
 
 
-def _row(out: Path, number: int, explainer: Describer) -> str:
+def _row(out: Path, number: int, describer: Describer) -> str:
     drawn = render(scene := sample_scene(SEED + number), SIZE)
-    regions, relations = known(scene, drawn.owner)
+    regions, relations = annotate(scene, drawn.segments)
     x, y, w, h = (int(v) for v in regions[0].box)
-    stories = explainer.explain(
-        drawn.image, box=regions[0].box, regions=regions, relations=relations, top=TOP, seed=number
+    options = DescribeOptions(num=NUM, seed=number)
+    captions = describer.describe(
+        drawn.image, box=regions[0].box, regions=regions, relations=relations, options=options
     )
-    inside = np.zeros(drawn.owner.shape, np.bool_)
+    inside = np.zeros(drawn.segments.shape, np.bool_)
     inside[y : y + h, x : x + w] = True
-    (page,) = write_stories(out, f"stories-{number}", drawn.image, stories, ("html",))
-    figures = [figure(out, f"stories-{number}.png", outline(drawn.image, inside), "The box", regions[0].label)]
+    (page,) = write_grounded_captions(out, f"grounded-{number}", drawn.image, captions, ("html",))
+    figures = [figure(out, f"grounded-{number}.png", outline(drawn.image, inside), "The box", regions[0].label)]
     figures += [
-        figure(out, f"stories-{number}-{i}.png", overlay(drawn.image, story), story.caption, _masks(story))
-        for i, story in enumerate(stories)
+        figure(out, f"grounded-{number}-{i}.png", overlay(drawn.image, one), one.caption, _masks(one))
+        for i, one in enumerate(captions)
     ]
-    return f'<div class="row">{"".join(figures)}</div><p><a href="{page.name}">these stories, phrase by phrase</a></p>'
+    return f'<div class="row">{"".join(figures)}</div><p><a href="{page.name}">these captions, phrase by phrase</a></p>'
 
 
-def _masks(story: GroundedCaption) -> str:
-    told = "; ".join(f"{link.phrase}: {link.label}" for link in story.links)
-    return f"({story.score:.2g}) {told or 'no mask'}"
+def _masks(caption: GroundedCaption) -> str:
+    masks = "; ".join(f"{one.phrase}: {one.label}" for one in caption.groundings)
+    return f"({caption.score:.2g}) {masks or 'no mask'}"

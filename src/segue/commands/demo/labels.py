@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segue.api.curation import PROMPT
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
-from segue.commands.demo.scenes import figure, shares
+from segue.commands.demo.scenes import area_shares, figure
 from segue.data.visualize import heat_map, name_classes
 from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.cocu.archive import ARCHIVE, read_archive
@@ -28,9 +28,9 @@ from segue.methods.cocu.curation.run import curate
 from segue.methods.cocu.inference import dense_scores, embed_names
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.synthetic.scenes.language.captions import captions
+from segue.synthetic.scenes.language.captions import caption_scene
 from segue.synthetic.scenes.render import render
-from segue.synthetic.scenes.sampling import sample_near, sample_scene
+from segue.synthetic.scenes.sampling import sample_close_up, sample_scene
 from segue.synthetic.scenes.scene import CLASSES
 from segue.types import to_install
 from segue.weights import bundled
@@ -76,12 +76,12 @@ def labels_section(out: Path, count: int = 4) -> str:
 
 def draw_scene(seed: int, view: Literal["close", "wide"] = "close") -> CaptionedScene:
     """A scene in photo style, from near or as it is, with one caption."""
-    scene = sample_near(seed) if view == "close" else sample_scene(seed)
+    scene = sample_close_up(seed) if view == "close" else sample_scene(seed)
     drawn = render(scene, SIZE)
-    share = shares(scene, drawn)
-    (caption,) = captions(scene, share.tolist(), seed, n=1)
-    kinds = [stuff.kind for stuff in scene.stuffs] + [thing.kind for thing in scene.things]
-    named = {kinds[owner] for phrase in caption.phrases for owner in phrase.owners}
+    share = area_shares(scene, drawn)
+    (caption,) = caption_scene(scene, share.tolist(), seed, n=1)
+    kinds = [stuff.kind for stuff in scene.stuff] + [thing.kind for thing in scene.things]
+    named = {kinds[owner] for phrase in caption.phrases for owner in phrase.segments}
     shown = dict.fromkeys(kind for kind, area in zip(kinds, share, strict=True) if area >= SHOWN_SHARE[view])
     omitted = [kind for kind in shown if kind not in named]
     return CaptionedScene(drawn.image, caption.text, [kind for kind in shown if kind in named], omitted)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segue.api import Segmenter, load_segmenter
 from segue.commands.demo.captions import captions_section
-from segue.commands.demo.grounded_captions import stories_section
+from segue.commands.demo.grounded_captions import grounded_captions_section
 from segue.commands.demo.jobs import jobs_section
 from segue.commands.demo.labels import labels_section
 from segue.commands.demo.layouts import layouts_section
@@ -37,7 +37,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     phantoms = [draw_chest(SEED + i) for i in range(pictures)]
     answers = [_truth_and_answer(predictor, p) for p in phantoms]
-    moved = [_told_otherwise(predictor, p) for p in phantoms if p.other_note]
+    moved = [_told_otherwise(predictor, p) for p in phantoms if p.decoy_note]
     seconds = time.perf_counter() - start
     body = [
         jobs_section(out),
@@ -53,7 +53,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
         scenes_section(out, SCENES),
         layouts_section(out),
         captions_section(out, SCENES),
-        stories_section(out, SCENES),
+        grounded_captions_section(out, SCENES),
         labels_section(out),
     ]
     told = "\n".join(body)
@@ -75,12 +75,12 @@ def _truth_and_answer(predictor: Segmenter, phantom: Phantom) -> list[Column]:
 
 def _told_otherwise(predictor: Segmenter, phantom: Phantom) -> list[Column]:
     own = predictor.segment(phantom.image, note=phantom.note)
-    other = predictor.segment(phantom.image, note=phantom.other_note)
+    other = predictor.segment(phantom.image, note=phantom.decoy_note)
     none = predictor.segment(phantom.image, note=None)
     return [
         ("Picture", "Several opacities", phantom.image),
         ("Its own note", phantom.note, outline(phantom.image, own.mask)),
-        ("Another zone's note", phantom.other_note or "", outline(phantom.image, other.mask)),
+        ("Another zone's note", phantom.decoy_note or "", outline(phantom.image, other.mask)),
         ("No note", "The model's own guess", outline(phantom.image, none.mask)),
     ]
 

@@ -1,6 +1,6 @@
 """The sketchbook's phrases_{split}.json: which objects the words of a caption name.
 
-[{image_id, caption_id, start, end, text, owners}]; owners are ids of Visual Genome's objects.
+[{image_id, caption_id, start, end, text, object_ids}]; owners are ids of Visual Genome's objects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def read_marks(path: Path | None) -> dict[int, list[Any]]:
     """Image id -> its phrases as they stand in the file; empty without a file."""
     marks = defaultdict(list)
     for mark in read_json(path) if path else []:
-        with expecting(path or "", "phrases: [{image_id, caption_id, start, end, text, owners}]"):
+        with expecting(path or "", "phrases: [{image_id, caption_id, start, end, text, object_ids}]"):
             marks[int(mark["image_id"])].append(mark)
     return marks
 
@@ -29,7 +29,7 @@ def phrases_of(
     """The phrases of a picture. captions: (id, text). places: the positions of the owners among the regions."""
     numbers = {number: position for position, (number, _) in enumerate(captions)}
     for mark in marks:
-        at, owners = numbers.get(mark["caption_id"]), [places.get(int(owner)) for owner in mark["owners"]]
+        at, owners = numbers.get(mark["caption_id"]), [places.get(int(owner)) for owner in mark["object_ids"]]
         if at is None or captions[at][1][mark["start"] : mark["end"]] != mark["text"] or None in owners:
             wrong(
                 "dangling-phrase", name, f"the phrase {mark['text']!r} names a caption or an object that is not there"

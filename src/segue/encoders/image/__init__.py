@@ -17,7 +17,7 @@ def build_image_encoder(name: str, *, size: int | None = None, frozen: bool = Tr
 
     size: S in pixels, the encoder's own unless given. Raises InputError for any other name.
     """
-    sized: dict[str, int] = {} if size is None else {"size": size}
+    sized: dict[str, Any] = {} if size is None else {"size": size}
     if name == "small":
         from segue.encoders.image.small import SmallImageEncoder
 
@@ -44,8 +44,8 @@ def load_image_encoder(config: dict[str, Any]) -> ImageEncoder:
     encoder = _build(kind, options)
     check_fingerprint(encoder, kind, sha256)
     if preprocessing:
-        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in preprocessing.items()}
-        encoder.preprocessing = Preprocessing(**lists)
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in preprocessing.items()}
+        encoder.preprocessing = Preprocessing(**values)
     return encoder
 
 

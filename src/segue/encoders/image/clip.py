@@ -71,7 +71,7 @@ class ClipImageEncoder(PretrainedEncoder, ImageEncoder):
         if self.projection is not None:
             return self._project(states[:, 1:])  # without the class token
         pooled: Tensor = self.vision.head(states.flatten(0, 1)[:, None])
-        return pooled.unflatten(0, states.shape[:2])
+        return pooled.reshape(*states.shape[:2], -1)
 
     def _project(self, x: Tensor) -> Tensor:
         projected: Tensor = x if self.projection is None else self.projection(x)
@@ -118,7 +118,7 @@ def _clip_preprocessing(source: str, model_size: int, size: int | None) -> Prepr
 
 
 def _preprocessor_config(weights: Weights) -> dict[str, Any]:
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     path = cached_file(weights.source, "preprocessor_config.json", revision=weights.revision)
     saved: dict[str, Any] = json.loads(Path(str(path)).read_text(encoding="utf-8"))

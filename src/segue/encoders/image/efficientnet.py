@@ -89,7 +89,8 @@ class _Convolution(nn.Module):
         self.odd = total % 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(F.pad(x, (0, 1, 0, 1)) if self.odd else x))
+        y: Tensor = self.norm(self.conv(F.pad(x, (0, 1, 0, 1)) if self.odd else x))
+        return y
 
     def fold(self) -> None:
         """Fold the batch norm into the convolution, once its averages don't change any more."""
@@ -112,7 +113,8 @@ class _Inverted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depth(y)))
-        return x + y if self.residual else y
+        projected: Tensor = x + y if self.residual else y
+        return projected
 
 
 def _inverted_blocks(c_in: int) -> list[_Inverted]:

@@ -67,4 +67,5 @@ class _Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.norm(self.down(x)))
-        return x + self.mix(F.gelu(self.depth(x)))
+        residual: Tensor = self.mix(F.gelu(self.depth(x)))
+        return x + residual

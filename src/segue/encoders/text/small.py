@@ -45,7 +45,8 @@ class SmallTextEncoder(TextEncoder):
         x = self.embedding(ids) + self.position[: ids.shape[1]]
         for block in self.blocks:
             x = block(x, mask)
-        return self.norm(x).masked_fill(~mask[..., None], 0.0)
+        features: Tensor = self.norm(x)
+        return features.masked_fill(~mask[..., None], 0.0)
 
     def config(self) -> dict[str, Any]:
         """Kind and sizes; the weights come with the method's state dict."""

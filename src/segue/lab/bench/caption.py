@@ -1,4 +1,4 @@
-"""`segue bench caption`: the speed of SynTIC's decoding, and of the projection onto a text support set.
+"""`segue lab bench caption`: the speed of SynTIC's decoding, and of the projection onto a text support set.
 
 Times are medians over rounds in which every candidate takes its turn, so that a busy machine slows all of them alike.
 Memory is measured in fresh processes. Weights are random: every caption has exactly `tokens` tokens.

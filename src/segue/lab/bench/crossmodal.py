@@ -1,4 +1,4 @@
-"""`segue bench crossmodal`: the cost of drawing and captioning layouts, and how it grows with the layout's side.
+"""`segue lab bench crossmodal`: the cost of drawing and captioning layouts, and how it grows with the layout's side.
 
 The model is untrained, which changes no time: drawing takes all its steps, and captions have a fixed length.
 Multiply-accumulates (MACs, attention products counted) are exact; times are medians over rounds in which every size

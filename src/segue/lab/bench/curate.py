@@ -1,4 +1,4 @@
-"""`segue bench curate`: the cost of concept curation, stage by stage, on synthetic embeddings.
+"""`segue lab bench curate`: the cost of concept curation, stage by stage, on synthetic embeddings.
 
 The embeddings are in clusters of about 50 pictures (cosine .75 inside, as similar pictures have under CLIP); captions
 name about four concepts of their cluster among ten words. The stages are those of `segue curate`, on files. "seconds"

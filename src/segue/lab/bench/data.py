@@ -1,4 +1,4 @@
-"""`segue bench data`: pictures a second drawn, read from files, and decoded with all that is known of them."""
+"""`segue lab bench data`: pictures a second drawn, read from files, and decoded with all that is known of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`segue bench embed`: pictures and texts per second of dual encoders, and the speed of the store, in one run."""
+"""`segue lab bench embed`: pictures and texts per second of dual encoders, and the speed of the store, in one run."""
 
 from __future__ import annotations
 

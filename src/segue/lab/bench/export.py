@@ -56,8 +56,8 @@ def compare_graphs(name: str, batch: int, rounds: int, length: int) -> dict[str,
             torch.manual_seed(to_onnx.SEED)
             inputs = graph.sample(batch, min(length, max(graph.lengths)))
             runs[graph_name] = {
-                "onnxruntime": partial(to_onnx.answer, running, inputs),
-                "torch": partial(to_onnx.eager, graph, inputs),
+                "onnxruntime": partial(to_onnx.run_onnx, running, inputs),
+                "torch": partial(to_onnx.run_torch, graph, inputs),
             }
         return {
             graph_name: _milliseconds(run, rounds) | {"largest_difference": differences[graph_name]}

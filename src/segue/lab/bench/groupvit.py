@@ -1,4 +1,4 @@
-"""`segue bench groupvit`: GroupViT's train step and forward beside transformers', in one interleaved run.
+"""`segue lab bench groupvit`: GroupViT's train step and forward beside transformers', in one interleaved run.
 
 Both have the same random weights, pictures and tokens; times are medians over rounds in which each takes its turn, so
 that a busy machine slows both equally. transformers has no multi-label loss, so 1 + 3 texts are ours alone, and it

@@ -1,4 +1,4 @@
-"""`segue bench metrics`: the speed of the caption metrics beside pycocoevalcap's, and that the numbers are equal.
+"""`segue lab bench metrics`: the speed of the caption metrics beside pycocoevalcap's, and that the numbers are equal.
 
 Both take their turn in each round of one run, so that a busy machine slows both alike; times are medians.
 cider_ratio: CIDEr-D on the same tokenised captions. all_ratio: tokens, BLEU-1..4, ROUGE-L and CIDEr-D from raw text

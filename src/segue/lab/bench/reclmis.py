@@ -51,7 +51,7 @@ def macs(network: Network, size: int) -> int:
         network(image, NOTES[:1], cache)  # reads the note
         with FlopCounterMode(display=False) as counter:
             network(image, NOTES[:1], cache)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def counted(name: str, size: int) -> dict[str, float]:

@@ -1,9 +1,10 @@
-"""`segue bench sgdiff`: what stories cost, by diffusion and word by word, at a first prompt and at further ones.
+"""The benchmark `sgdiff`: the cost of grounded captions, by diffusion and autoregressively.
 
-Both decoders have the same blocks and the same width, tell five stories of the same subgraphs and are untrained, which
-changes no time: captions are held to the same length. A first prompt is timed on a picture whose graph is given, and on
-a bare one, whose objects a DETR with a ResNet-50 finds first. Parameters and multiply-accumulates (MACs) are exact;
-times are medians over rounds in which everything takes its turn, so that a busy machine slows all of them alike.
+Both decoders have the same blocks and the same width, generate five captions of the same subgraphs and are untrained,
+which changes no time: captions are held to the same length. A first prompt is timed on a picture whose graph is given,
+and on one without a graph, whose objects a DETR with a ResNet-50 finds first. Parameters and multiply-accumulates
+(MACs) are exact; times are medians over rounds in which every measurement takes its turn, so that a busy machine slows
+all of them alike.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from segue.data import rle
 from segue.lab.bench.caption import medians
 from segue.methods.detectors import Detr
-from segue.methods.sgdiff.batches import Example, collate
+from segue.methods.sgdiff.batches import TrainingExample, collate
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SPATIAL, SceneGraph, spatial_relations
-from segue.methods.sgdiff.inference import explain
+from segue.methods.sgdiff.inference import SGDiffGenerator
 from segue.methods.sgdiff.lexicon import Lexicon
-from segue.methods.sgdiff.model import SGDiff, build_sgdiff
+from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.stages import JointStage
+from segue.options import DescribeOptions
 from segue.types import Phrase, Picture, Region
 
 if TYPE_CHECKING:
@@ -39,72 +42,78 @@ def bench_sgdiff(
     width: int = 160,
     blocks: int = 3,
     words: int = 20,
-    top: int = 5,
+    num: int = 5,
     steps: int = 5,
     objects: int = 6,
     rounds: int = 7,
     batch: int = 8,
     detector_side: int = 800,
 ) -> dict[str, Any]:
-    """Cost of SGDiff and of its autoregressive rival.
+    """Cost of SGDiff and of its autoregressive baseline.
 
     Args:
-        sizes: sides of the pictures in pixels; stories against the rival are timed at the first.
+        sizes: sides of the pictures in pixels; the decoders are compared at the first.
         width: of the transformer.
         blocks: of the transformer.
         words: in every caption.
-        top: stories of a prompt.
-        steps: T of the sampler, each story told once. usual_speedup and the prompts are of `explain`'s own T and tries.
+        num: captions of a prompt.
+        steps: of the sampler, with one try of each caption. usual_speedup and the prompts are at the default steps and
+            tries of `segue describe`.
         objects: nodes of the picture's graph.
         rounds: that the medians are taken over.
         batch: pictures in a training step.
-        detector_side: pixels of the shorter side that the detector sees.
+        detector_side: pixels of the shorter side of the detector's input.
     """
-    config = SGDiffConfig(size=sizes[0], width=width, blocks=blocks, feed=2 * width, length=max(words, 1))
+    config = SGDiffConfig(size=sizes[0], width=width, blocks=blocks, feed_forward=2 * width, max_words=max(words, 1))
     models = {name: _untrained(replace(config, decoder=name)) for name in ("diffusion", "autoregressive")}
-    usual = {"top": top, "length": words}
-    asked = usual | {"steps": steps, "tries": 1}
+    usual = DescribeOptions(num=num, length=words)
+    fast = replace(usual, steps=steps, best_of=1)
     timed: dict[str, Callable[[], object]] = {}
     for name, model in models.items():
-        told = _untrained(replace(config, decoder=name, tasks="caption"))  # words alone, without masks
-        timed[f"{name}/stories"] = _further(told, objects, asked)
-        timed[f"{name}/stories_with_masks"] = _further(model, objects, asked)
-        timed[f"{name}/usual_stories"] = _further(told, objects, usual)
+        without_masks = _untrained(replace(config, decoder=name, tasks="caption"))
+        timed[f"{name}/captions"] = _further(without_masks, objects, fast)
+        timed[f"{name}/captions_with_masks"] = _further(model, objects, fast)
+        timed[f"{name}/usual_captions"] = _further(without_masks, objects, usual)
     for size in sizes:
         model = _untrained(replace(config, size=size))
         timed[f"{size}/first_prompt"] = _first(model, objects, usual)
         timed[f"{size}/further_prompt"] = _further(model, objects, usual)
     timed["train"] = _training_step(_untrained(config).train(), batch)
-    image, detect = _image(sizes[0]), Detr(_untrained_detr(), threshold=0, most=objects, shortest=detector_side)
+    image, detect = (
+        _image(sizes[0]),
+        Detr(_untrained_detr(), threshold=0, max_objects=objects, shortest_side=detector_side),
+    )
     timed["detector"] = lambda: detect(image)
     ms = {name: 1e3 * seconds for name, seconds in medians(timed, rounds).items()}
     return {
-        "decoders": {name: _told(name, models[name], ms, objects, asked) for name in models},
-        "speedup": round(ms["autoregressive/stories"] / ms["diffusion/stories"], 3),
-        "speedup_with_masks": round(ms["autoregressive/stories_with_masks"] / ms["diffusion/stories_with_masks"], 3),
-        "usual_speedup": round(ms["autoregressive/usual_stories"] / ms["diffusion/usual_stories"], 3),
-        "pictures": {str(size): _prompts(ms, size) for size in sizes},
+        "decoders": {name: _decoder_costs(name, models[name], ms, objects, fast) for name in models},
+        "speedup": round(ms["autoregressive/captions"] / ms["diffusion/captions"], 3),
+        "speedup_with_masks": round(ms["autoregressive/captions_with_masks"] / ms["diffusion/captions_with_masks"], 3),
+        "usual_speedup": round(ms["autoregressive/usual_captions"] / ms["diffusion/usual_captions"], 3),
+        "pictures": {str(size): _prompt_costs(ms, size) for size in sizes},
         "train_steps_per_s": round(1e3 / ms["train"], 3),
-        "settings": {"words": words, "top": top, "steps": steps, "objects": objects, "width": width, "blocks": blocks},
+        "settings": {"words": words, "num": num, "steps": steps, "objects": objects, "width": width, "blocks": blocks},
         "train_batch": batch,
         "rounds": rounds,
         "threads": torch.get_num_threads(),
     }
 
 
-def _told(name: str, model: SGDiff, ms: dict[str, float], objects: int, asked: dict[str, Any]) -> dict[str, Any]:
-    run = _further(model, objects, asked)
+def _decoder_costs(
+    name: str, model: SGDiff, ms: dict[str, float], objects: int, options: DescribeOptions
+) -> dict[str, Any]:
+    run = _further(model, objects, options)
     with FlopCounterMode(display=False) as counter:
         run()
     return {
         "params": sum(p.numel() for p in model.parameters()),
         "macs_further_prompt": counter.get_total_flops() // 2,
-        "ms_stories": round(ms[f"{name}/stories"], 2),
-        "ms_stories_with_masks": round(ms[f"{name}/stories_with_masks"], 2),
+        "ms_captions": round(ms[f"{name}/captions"], 2),
+        "ms_captions_with_masks": round(ms[f"{name}/captions_with_masks"], 2),
     }
 
 
-def _prompts(ms: dict[str, float], size: int) -> dict[str, float]:
+def _prompt_costs(ms: dict[str, float], size: int) -> dict[str, float]:
     first, further = ms[f"{size}/first_prompt"], ms[f"{size}/further_prompt"]
     return {
         "ms_first_prompt": round(first, 2),
@@ -120,12 +129,12 @@ def _lexicon() -> Lexicon:
 
 
 def _untrained(config: SGDiffConfig) -> SGDiff:
-    """A model whose picture, graph and adaptor are the same whatever the decoder, so that the subgraphs are too."""
+    """A model whose backbone and adaptor are the same whatever the decoder, so that the subgraphs are too."""
     torch.manual_seed(0)
-    model = build_sgdiff(config, _lexicon()).eval()
-    torch.manual_seed(0)  # building the model took as many numbers as its switches ask for
-    shared = build_sgdiff(replace(config, decoder="diffusion", tasks="caption"), _lexicon())
-    for name in ("backbone", "nodes", "adaptor", "edges"):
+    model = SGDiff(config, _lexicon()).eval()
+    torch.manual_seed(0)  # how many random numbers the model took depends on its switches
+    shared = SGDiff(replace(config, decoder="diffusion", tasks="caption"), _lexicon())
+    for name in ("backbone", "node_embedding", "adaptor", "edge_fusion"):
         getattr(model, name).load_state_dict(getattr(shared, name).state_dict())
     return model
 
@@ -150,14 +159,15 @@ def _image(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 255, (size, size, 3), np.uint8)
 
 
-def _first(model: SGDiff, objects: int, asked: dict[str, Any]) -> Callable[[], object]:
-    image, graph = _image(model.config.size), _graph(model.config.size, objects)
-    return lambda: explain(model, model.encode(image), graph, BOX, **asked)
+def _first(model: SGDiff, objects: int, options: DescribeOptions) -> Callable[[], object]:
+    image, graph, generator = _image(model.config.size), _graph(model.config.size, objects), SGDiffGenerator(model)
+    return lambda: generator.generate(model.encode(image), graph, [BOX], options)
 
 
-def _further(model: SGDiff, objects: int, asked: dict[str, Any]) -> Callable[[], object]:
+def _further(model: SGDiff, objects: int, options: DescribeOptions) -> Callable[[], object]:
     encoded, graph = model.encode(_image(model.config.size)), _graph(model.config.size, objects)
-    return lambda: explain(model, encoded, graph, BOX, **asked)
+    generator = SGDiffGenerator(model)
+    return lambda: generator.generate(encoded, graph, [BOX], options)
 
 
 def _training_step(model: SGDiff, pictures: int) -> Callable[[], object]:
@@ -168,13 +178,13 @@ def _training_step(model: SGDiff, pictures: int) -> Callable[[], object]:
     phrases = (Phrase(0, 0, 5, (0,)), Phrase(0, 9, 14, (1,)))
     image = _image(size)
     picture = Picture("p", lambda: image, captions=("w0 w1 w2 w3 w4",), regions=regions, phrases=phrases)
-    examples = [Example(image, picture)] * pictures
+    examples = [TrainingExample(image, picture)] * pictures
     batch = collate(examples, model.lexicon, model.config, [np.random.default_rng(i) for i in range(pictures)])
-    optimiser = torch.optim.AdamW(model.parameters())
+    stage, optimiser = JointStage(model), torch.optim.AdamW(model.parameters())
 
     def step() -> None:
         optimiser.zero_grad()
-        model.training_step(batch)["loss"].backward()
+        stage.training_step(batch)["loss"].backward()
         optimiser.step()
 
     return step

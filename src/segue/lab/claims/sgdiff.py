@@ -1,4 +1,4 @@
-"""What the paper of SGDiff claims, and the rows that test it."""
+"""The claims of the SGDiff paper, and the rows that test them."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,29 +30,29 @@ def _curve(where: str, weight: str, experiment: str, best: str, rows: Mapping[st
 
 
 PAPER = Paper(
-    title="SGDiff: one box, several stories with masks",
+    title="SGDiff: one box, several grounded captions",
     data="MSCOCO panoptic and Flickr30k Entities, 1,024 pixels, two times 60 epochs. Figures are SPICE/CIDEr/mIoU/mAP",
     here={
-        "sgdiff_scenes": "drawn scenes with their own regions as the graph, 800 steps of captions and 800 of both; 150 "
-        "pictures of test. CIDEr of the first story (the paper's: of the best of five), IoU of matched masks, mAP of "
-        "masks with the class of their noun. SPICE is not computed: its models can't be had offline",
+        "sgdiff_scenes": "synthetic scenes with their own regions as the graph, 800 steps of captions and 800 of both; "
+        "150 pictures of test. CIDEr of the first caption (the paper's: of the best of five), IoU of matched masks, "
+        "mAP of masks with the class of their noun. SPICE is not computed: its models can't be had offline",
     },
     claims=[
         Claim(
             "Table 1",
-            "Ahead of GLaMM, SCA, CAT and X-Decoder, which tell and outline",
+            "Ahead of GLaMM, SCA, CAT and X-Decoder, which generate captions and masks",
             f"{OURS} : 23.3/130.9/36.2/14.8, 18.8/85.0/32.4/11.3, 17.9/90.1/24.9/8.2, -/122.3/62.4/41.3",
             why="Needs COCO panoptic and the weights of these systems",
         ),
         Claim(
             "Table 1",
-            "Ahead of systems that only tell: X-Transformer, SCD-Net, SATIC, CMAL, Sub-GC",
+            "Ahead of systems that only generate captions: X-Transformer, SCD-Net, SATIC, CMAL, Sub-GC",
             "SPICE/CIDEr 26.1/137.4 : 23.4/132.8, 23.0/131.6, 22.3/127.2, 21.8/124.0, 20.2/115.3",
             why="Needs COCO and these systems; `caption_only` under Table 6 is the nearest",
         ),
         Claim(
             "Table 1",
-            "Ahead of systems that only outline: ODISE, OpenSeeD, OpenSeg",
+            "Ahead of systems that only segment: ODISE, OpenSeeD, OpenSeg",
             "mIoU 66.3 : 65.2, 64.0, 38.1; mAP 47.2 : 46.0, 47.6 (OpenSeeD is ahead), -",
             why="Needs COCO panoptic and these systems; `mask_only` under Table 6 is the nearest",
         ),
@@ -65,27 +65,27 @@ PAPER = Paper(
         ),
         Claim(
             "Table 2",
-            "Flickr30k Entities: ahead of systems that only tell: SCT, Sub-GC, VSR, ComPro",
+            "Flickr30k Entities: ahead of systems that only generate captions: SCT, Sub-GC, VSR, ComPro",
             "38.2/27.4/24.5/98.6 : 12.5/16.8/23.5/84.0, 11.2/15.9/22.2/73.7, 10.7/18.0/21.9/97.5, 11.9/17.3/23.9/89.4",
             why="Needs Flickr30k Entities and these systems",
         ),
         Claim(
             "Fig. 3",
-            "Truer stories and masks than SCA's and GLaMM's",
+            "Better captions and masks than SCA's and GLaMM's",
             "pictures",
             why="Needs these systems; chosen examples, which no row can repeat",
         ),
         _ahead(
             "Introduction",
-            "Telling and outlining at once is ahead of the caption first, then masks",
+            "Captions and masks generated together are ahead of the caption first, then masks",
             "—",
             "full",
             "sequential",
-            why="`sequential` ties masks to words by the graph's true classes, which flatters its mAP",
+            why="`sequential` grounds masks by the graph's true classes, which flatters its mAP",
         ),
         _ahead(
             "Method",
-            "Our reading: writing by diffusion is ahead of word by word",
+            "Our reading: diffusion is ahead of autoregressive decoding",
             "—",
             "full",
             "autoregressive",
@@ -93,7 +93,7 @@ PAPER = Paper(
         ),
         _ahead(
             "Abstract",
-            "Stories of one box differ: more distinct word pairs than word by word",
+            "Captions of one box differ: more distinct word pairs than with autoregressive decoding",
             "pictures",
             "full",
             "autoregressive",
@@ -119,7 +119,7 @@ PAPER = Paper(
             f"{OURS} : 24.2/127.4/62.3/43.2",
             "full",
             "no_psga",
-            why="Our mIoU doesn't count masks too many, and `no_psga` outlines every object; mask_iou_strict does",
+            why="Our mIoU doesn't count extra masks, and `no_psga` outlines every object; mask_iou_strict does",
         ),
         _ahead("Table 3", "Both gain over filtering alone", f"{OURS} : 24.9/133.7/64.2/45.4", "full", "filter"),
         _ahead("Table 3", "Both gain over ranking alone", f"{OURS} : 25.4/135.8/65.5/46.3", "full", "rank"),
@@ -194,11 +194,11 @@ PAPER = Paper(
         ),
         _ahead(
             "Table 7",
-            "The contrasts tie words and masks better",
+            "The contrasts ground words in masks better",
             "mAP 47.2 : 42.7",
             "full",
             "mecl_none",
-            ("map", "link_accuracy"),
+            ("map", "grounding_accuracy"),
         ),
         *_curve(
             "Table 8",

@@ -13,17 +13,17 @@ from segue.recipes.relations import (
     RELATIONS,
     SEEDS,
     RelationSettings,
-    frequent,
-    guesser,
-    related,
-    relations,
+    most_frequent,
+    predictor,
+    read_graphs,
     score_relations,
+    train_relations,
 )
 from segue.training.state import has_state
 
 
 def relations_table(base: RelationSettings = RELATIONS) -> list[Row]:
-    """The head by 3 seeds, and what needs no learning. --data: scenes drawn before; drawn once unless given."""
+    """The head by 3 seeds, and the baselines without training. --data: scenes; drawn once unless given."""
     rows = [Row("test", "head", seed, partial(_head_row, replace(base, seed=seed))) for seed in SEEDS]
     return rows + [Row("test", name, 0, partial(_plain_row, base, name)) for name in ("frequency", "spatial")]
 
@@ -31,15 +31,15 @@ def relations_table(base: RelationSettings = RELATIONS) -> list[Row]:
 def _head_row(settings: RelationSettings, work: Work) -> dict[str, float]:
     settings = replace(_with_data(settings, work), out=work.row, resume=has_state(work.row / "state"))
     if not (work.row / "last" / "config.json").exists():
-        relations(settings)
-    return score_relations(guesser(load_relations(work.row / "best")), related(settings.data, "test"))
+        train_relations(settings)
+    return score_relations(predictor(load_relations(work.row / "best")), read_graphs(settings.data, "test"))
 
 
 def _plain_row(settings: RelationSettings, name: str, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     if name == "spatial":
-        return score_relations(lambda graph: spatial_relations(graph.boxes), related(settings.data, "test"))
-    return score_relations(frequent(related(settings.data, "train")), related(settings.data, "test"))
+        return score_relations(lambda graph: spatial_relations(graph.boxes), read_graphs(settings.data, "test"))
+    return score_relations(most_frequent(read_graphs(settings.data, "train")), read_graphs(settings.data, "test"))
 
 
 def _with_data(settings: RelationSettings, work: Work) -> RelationSettings:

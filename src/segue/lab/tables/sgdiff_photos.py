@@ -1,11 +1,12 @@
-"""The table of stories on photographs: what `segue ablate sgdiff_real --data DIR` runs.
+"""The table `sgdiff_real`: grounded captions of photographs.
 
 DIR/coco_tiny/      captioned photographs with instances, in COCO's format; without splits those of `photographs`
 DIR/detector.onnx   a YOLOX, or in its place DIR/detector/, a DETR
 
-Experiments: given, the picture's own instances are its graph; detected, a detector finds them. The graphs of training
-are given in both, which share it. Metrics are those of `sgdiff_scores`, the first noun's box as the prompt; undetected
-is the share of prompts on pictures in which the detector finds nothing, which count as a story of no words and no mask.
+Experiments: given, the picture's own instances are its graph; detected, a detector finds them. Both share a training,
+on the given graphs. Metrics are those of `segue.evaluation.grounded_captions`, the first noun's box as the prompt;
+undetected is the share of prompts on pictures in which the detector finds nothing, which count as an empty caption
+without masks.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from functools import partial
 from pathlib import Path
 
 from segue.api.describer import Describer
-from segue.evaluation.grounded_captions import DRAWS, Case, Prompt, cases_of, score_cases, score_stories
+from segue.evaluation.grounded_captions import DRAWS, Case, Prompt, make_cases, score_cases, score_model
 from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_data
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.checkpoint import restore
-from segue.methods.sgdiff.detector import graph_of_objects
+from segue.methods.sgdiff.detector import graph_from_detections
 from segue.methods.sgdiff.graph import SceneGraph
-from segue.recipes.sgdiff import SGDIFF, SGDiffSettings, train_sgdiff, usable
+from segue.options import DescribeOptions
+from segue.recipes.sgdiff import SGDIFF, SGDiffSettings, train_on_pictures, with_named_regions
 from segue.training.state import has_state
 from segue.types import GroundedCaption, InputError, Picture
 
@@ -70,44 +72,45 @@ def _detector(data: Path) -> Detector:
 def _given(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     settings = replace(settings, data=_given_data(work) / "coco_tiny")
     model = restore(_trained(settings, work))[0]
-    return score_stories(model, _pictures(settings), PROMPT)
+    return score_model(model, _pictures(settings), PROMPT)
 
 
 def _detected(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     data = _given_data(work)
     detector, settings = _detector(data), replace(settings, data=data / "coco_tiny")
-    explainer = Describer(restore(_trained(settings, work))[0])
-    cases = cases_of(_pictures(settings), PROMPT)
+    describer = Describer(restore(_trained(settings, work))[0])
+    cases = make_cases(_pictures(settings), PROMPT)
     graphs = {case.picture.name: _graph(detector, case) for case in cases}
-    lost = sum(graphs[case.picture.name] is None for case in cases) / len(cases)
-    return score_cases(partial(_tell, explainer, graphs), cases, draws=DRAWS) | {"undetected": lost}
+    undetected = sum(graphs[case.picture.name] is None for case in cases) / len(cases)
+    return score_cases(partial(_describe, describer, graphs), cases, draws=DRAWS) | {"undetected": undetected}
 
 
 def _graph(detector: Detector, case: Case) -> SceneGraph | None:
     image = case.picture.load()
     found = detector(image)
-    return graph_of_objects(found, (image.shape[1], image.shape[0])) if found.labels else None
+    return graph_from_detections(found, (image.shape[1], image.shape[0])) if found.labels else None
 
 
-def _tell(
-    explainer: Describer, graphs: dict[str, SceneGraph | None], case: Case, count: int, seed: int
+def _describe(
+    describer: Describer, graphs: dict[str, SceneGraph | None], case: Case, num: int, seed: int
 ) -> list[GroundedCaption]:
     graph = graphs[case.picture.name]
     if graph is None:
-        return [NOTHING] * count
-    return explainer.explain(case.picture.load(), box=case.box, graph=graph, top=count, seed=seed)
+        return [NOTHING] * num
+    options = DescribeOptions(num=num, seed=seed)
+    return describer.describe(case.picture.load(), box=case.box, graph=graph, options=options)
 
 
 def _pictures(settings: SGDiffSettings) -> list[Picture]:
-    return usable(read_photo_split(settings.data, "test", settings.on_bad), "test")
+    return with_named_regions(read_photo_split(settings.data, "test", settings.on_bad), "test")
 
 
 def _trained(settings: SGDiffSettings, work: Work) -> Path:
-    """The best weights of a seed's training: made by the first row that asks, gone on with where it was stopped."""
+    """The best weights of a seed's training: started by the first row that needs it, resumed if it was stopped."""
     out = work.table / f"shared-{settings.seed}"
     with locked(out):
         if not (out / "last" / "config.json").exists():
             resume = has_state(out / "state") or has_state(out / "captions" / "state")
             train, val = (read_photo_split(settings.data, split, settings.on_bad) for split in ("train", "val"))
-            train_sgdiff(replace(settings, out=out, resume=resume), train, val)
+            train_on_pictures(replace(settings, out=out, resume=resume), train, val)
     return out / "best"

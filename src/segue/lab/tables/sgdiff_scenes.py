@@ -1,12 +1,13 @@
-"""The table of stories: what `segue ablate sgdiff_scenes` runs, every row with the same short recipe.
+"""The tables `sgdiff_scenes` and `sgdiff_scenes_full`: grounded captions of synthetic scenes.
 
-Rows that ask for the same training share it, and those that differ in MECL alone share the first stage, which has none.
+Rows of sgdiff_scenes have the same short training; those with equal settings share it, and those that differ in MECL
+alone share the first stage, which doesn't have it.
 
-experiment main: the paper's ablations, the rival that writes word by word, and "sequential": the caption first, by the
-system that only tells, then the masks of the nouns it told, by the system that only outlines (both of the row's seed).
+experiment main: the paper's ablations, the autoregressive baseline, and "sequential": the caption first, by the system
+without masks, then the masks of the nouns in it, by the system without captions (both of the row's seed).
 experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. sgdiff_scenes_full: the bundled
-model, of the full recipe. Metrics are those of `sgdiff_scores` with the first noun's box as the prompt, and after
-"random_" with any object's.
+model, of the full training. Metrics are those of `segue.evaluation.grounded_captions` with the first noun's box as the
+prompt, and with the prefix "random_" for any object's.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from segue.evaluation.grounded_captions import (
     DRAWS,
     Case,
     Prompt,
-    cases_of,
-    nouns_of,
+    describe_case,
+    make_cases,
+    noun_classes,
     score_cases,
-    score_stories,
-    tell_by,
+    score_model,
 )
 from segue.files import locked
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.lexicon import word_spans
-from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, usable
+from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_sgdiff, with_named_regions
 from segue.training.state import has_state
 from segue.types import GroundedCaption, PhraseGrounding, Picture
 
@@ -52,10 +53,10 @@ SYSTEMS = (
     "autoregressive",
 )
 PROMPTS: tuple[Prompt, ...] = ("first", "any")
-LIKE_FULL = ("full", "mecl_none", "mecl_intra", "mecl_inter")  # in the first stage
+SAME_FIRST_STAGE = ("full", "mecl_none", "mecl_intra", "mecl_inter")
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
 BUNDLED = "sgdiff-scenes"
-TESTED = 150  # of the test pictures
+TEST_PICTURES = 150
 SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
 
@@ -75,55 +76,58 @@ def sgdiff_scenes_table() -> list[Row]:
 
 
 def sgdiff_bundled_table() -> list[Row]:
-    """The bundled model, with the first noun's box as the prompt and with any object's; "drawn" at temperature 1.
+    """The bundled model, with the first noun's box as the prompt and with any object's; "sampled" at temperature 1.
 
     --data: as above.
     """
     return [
-        Row("test", f"bundled, {prompt}{more}", 0, partial(_bundled, SHORT, prompt, temperature))
-        for temperature, more in ((0.0, ""), (1.0, ", drawn"))
+        Row("test", f"bundled, {prompt}{suffix}", 0, partial(_bundled, SHORT, prompt, temperature))
+        for temperature, suffix in ((0.0, ""), (1.0, ", sampled"))
         for prompt in PROMPTS
     ]
 
 
 def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
-    model, pictures = restore(_trained(settings, work))[0], _tested(settings)
-    first, random = (score_stories(model, pictures, prompt) for prompt in PROMPTS)
+    model, pictures = restore(_trained(settings, work))[0], _test_pictures(settings)
+    first, random = (score_model(model, pictures, prompt) for prompt in PROMPTS)
     return _joined(first, random)
 
 
 def _bundled(settings: SGDiffSettings, prompt: Prompt, temperature: float, work: Work) -> dict[str, float]:
-    pictures = _tested(_with_data(settings, work))
-    return score_stories(load_describer(BUNDLED).model, pictures, prompt, temperature=temperature)
+    pictures = _test_pictures(_with_data(settings, work))
+    return score_model(load_describer(BUNDLED).model, pictures, prompt, temperature=temperature)
 
 
 def _sequential(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
-    teller, outliner = (
+    captioner, segmenter = (
         Describer(restore(_trained(replace(settings, system=part), work))[0]) for part in ("caption_only", "mask_only")
     )
-    pictures = _tested(settings)
-    tell = partial(tell_in_turn, teller, outliner, nouns_of(pictures))
-    first, random = (score_cases(tell, cases_of(pictures, prompt), draws=DRAWS) for prompt in PROMPTS)
+    pictures = _test_pictures(settings)
+    describe = partial(describe_sequentially, captioner, segmenter, noun_classes(pictures))
+    first, random = (score_cases(describe, make_cases(pictures, prompt), draws=DRAWS) for prompt in PROMPTS)
     return _joined(first, random)
 
 
-def tell_in_turn(
-    teller: Describer, outliner: Describer, classes: dict[str, str], case: Case, count: int, seed: int
+def describe_sequentially(
+    captioner: Describer, segmenter: Describer, classes: dict[str, str], case: Case, num: int, seed: int
 ) -> list[GroundedCaption]:
-    """The caption first, then the masks of the words in it that name a class: the first such word takes the masks."""
-    masks, stories = tell_by(outliner, case, 1, seed)[0].links, []
-    for story in tell_by(teller, case, count, seed):
+    """The captions first; then each mask is grounded in the first word that names its class, or else left out.
+
+    classes: word -> class.
+    """
+    masks, found = describe_case(segmenter, case, 1, seed)[0].groundings, []
+    for caption in describe_case(captioner, case, num, seed):
         first: dict[str, tuple[int, int]] = {}
-        for word, start, end in word_spans(story.caption):
+        for word, start, end in word_spans(caption.caption):
             first.setdefault(classes.get(word, ""), (start, end))
-        links = [_tied(mask, story.caption, *first[mask.label]) for mask in masks if mask.label in first]
-        stories.append(GroundedCaption(story.caption, story.score, tuple(links)))
-    return stories
+        groundings = [_grounded(mask, caption.caption, *first[mask.label]) for mask in masks if mask.label in first]
+        found.append(replace(caption, groundings=tuple(groundings)))
+    return found
 
 
-def _tied(mask: PhraseGrounding, caption: str, start: int, end: int) -> PhraseGrounding:
+def _grounded(mask: PhraseGrounding, caption: str, start: int, end: int) -> PhraseGrounding:
     return replace(mask, start=start, end=end, phrase=caption[start:end])
 
 
@@ -131,23 +135,23 @@ def _joined(first: dict[str, float], random: dict[str, float]) -> dict[str, floa
     return first | {f"random_{name}": value for name, value in random.items()}
 
 
-def _tested(settings: SGDiffSettings) -> Sequence[Picture]:
-    return usable(read_pictures(settings.data, "test", settings.on_bad), "test")[:TESTED]
+def _test_pictures(settings: SGDiffSettings) -> Sequence[Picture]:
+    return with_named_regions(read_pictures(settings.data, "test", settings.on_bad), "test")[:TEST_PICTURES]
 
 
 def _trained(settings: SGDiffSettings, work: Work) -> Path:
-    """The best weights of a short training: made by the first row that asks, gone on with where it was stopped."""
+    """The best weights of a short training: started by the first row that needs it, resumed if it was stopped."""
     out = work.table / f"shared-{settings.system}-{settings.lambda_adaptor:g}-{settings.lambda_mecl:g}-{settings.seed}"
     full = replace(settings, system="full", lambda_mecl=SHORT.lambda_mecl)
     with locked(out):
         if not (out / "last" / "config.json").exists():
-            if settings.system in LIKE_FULL and settings != full:
+            if settings.system in SAME_FIRST_STAGE and settings != full:
                 settings = replace(settings, captions=_trained(full, work).parent / "captions" / "best")
-            begun = has_state(out / "state") or has_state(out / "captions" / "state")
-            sgdiff(replace(settings, out=out, resume=begun))
+            resume = has_state(out / "state") or has_state(out / "captions" / "state")
+            train_sgdiff(replace(settings, out=out, resume=resume))
     return out / "best"
 
 
 def _with_data(settings: SGDiffSettings, work: Work) -> SGDiffSettings:
-    """The settings with the scenes drawn, once for all rows, unless the table was given some."""
+    """The settings with the scenes of `--data`, or else the default ones."""
     return replace(settings, data=given_or_default_scenes(work))

@@ -43,7 +43,7 @@ from segue.metrics.captions import clip_score, score_captions
 from segue.metrics.retrieval import recall_at
 from segue.recipes.datasets import create_once, create_scenes_once
 from segue.recipes.syntic import (
-    SYNTIC_SCENES,
+    SCENES,
     SynticSettings,
     System,
     cached_features,
@@ -52,8 +52,8 @@ from segue.recipes.syntic import (
     read_captions,
     train_decoder,
 )
-from segue.synthetic.scenes.language.web_captions import weblike
-from segue.synthetic.scenes.scene import THINGS
+from segue.synthetic.scenes.language.web_captions import add_web_noise
+from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
@@ -65,11 +65,11 @@ METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider":
 TESTED = 500  # pictures of the test split
 SHARES = (1, 10, 30, 60, 100)  # per cent
 FO_STEPS = (20, 50, 100, 200, 400)
-OTHER_DOMAIN: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
+DOMAIN_B: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
 MOVES = ((0.0, 0), (1e-5, 100), (1e-4, 100), (2e-4, 100), (1e-3, 20), (1e-3, 100))  # lr and steps of Eq. 2
 MOVED = 1280  # pictures
-TABLE = replace(SYNTIC_SCENES, pictures=4000, steps=600, half=False)
+TABLE = replace(SCENES, pictures=4000, steps=600, half=False)
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,10 @@ def _row(case: Case, settings: SynticSettings, work: Work) -> dict[str, float]:
         support=max(1, settings.support * case.share // 100),
         fo_steps=settings.fo_steps if case.fo_steps is None else case.fo_steps,
     )
-    other = _other_domain(shared) if case.other_domain else None
+    other = _domain_b(shared) if case.other_domain else None
     test = first(read_pictures(other or scenes, "test"), TESTED)
     texts = read_corpus(other / KARPATHY).captions if other and case.other_support else None
-    return score_system(settings, lambda: read_captions(settings.data), THINGS, test, texts)
+    return score_system(settings, lambda: read_captions(settings.data), THING_CLASSES, test, texts)
 
 
 def _scenes(work: Work) -> Path:
@@ -214,15 +214,15 @@ def _encoder(work: Work) -> str:
     return ENCODER
 
 
-def _other_domain(shared: Path) -> Path:
-    return create_once(shared / "data-scenes-b", lambda out: make_scenes(out, world="b", progress=True, **OTHER_DOMAIN))
+def _domain_b(shared: Path) -> Path:
+    return create_once(shared / "data-scenes-b", lambda out: make_scenes(out, domain="b", progress=True, **DOMAIN_B))
 
 
 def _web_text(shared: Path, scenes: Path) -> Path:
     """The captions of the scenes with web noise, as .jsonl."""
 
     def make(out: Path) -> None:
-        corpus = weblike(read_corpus(scenes / KARPATHY))
+        corpus = add_web_noise(read_corpus(scenes / KARPATHY))
         rows = [{"caption": c, "image": str(g)} for c, g in zip(corpus.captions, corpus.group.tolist(), strict=True)]
         write_text(out, "".join(json.dumps(row) + "\n" for row in rows))
 

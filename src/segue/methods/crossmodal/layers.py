@@ -39,7 +39,7 @@ class Attention(nn.Module):
 
     def weights(self, x: Tensor, memory: KeysValues, mask: Tensor) -> Tensor:
         """(B, T, S): the attention weights of `forward`, mean over the heads, for visualisation."""
-        score = self._split_heads(self.q(x)) @ memory[0].transpose(-1, -2) * (x.shape[-1] // self.heads) ** -0.5
+        score: Tensor = self._split_heads(self.q(x)) @ memory[0].transpose(-1, -2) * (x.shape[-1] // self.heads) ** -0.5
         return score.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1).mean(1)
 
     def _split_heads(self, x: Tensor) -> Tensor:

@@ -184,11 +184,11 @@ class CrossModal(nn.Module):
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: codes (B, h, w), ids (R, T), image (B, 3, H, W) or None, seed [B]. Returns "loss" and its terms.
 
-        ids: the captions to generate, R / B of every layout, one layout's after the other. asked (B, T): the captions
+        ids: the captions to generate, R / B of every layout, one layout's after the other. prompts (B, T): the captions
         to draw from, ids unless given.
         """
         codes, ids, image = batch["codes"], batch["ids"], batch.get("image")
-        prompts = batch.get("asked", ids)
+        prompts = batch.get("prompts", ids)
         random = torch.stack(
             [torch.rand(4 + codes[0].numel(), generator=torch.Generator().manual_seed(s)) for s in batch["seed"]]
         )

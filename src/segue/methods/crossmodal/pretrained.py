@@ -13,21 +13,30 @@ from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.layers import Layer
 from segue.methods.crossmodal.model import CrossModal
 from segue.types import InputError
+from segue.weights import resolve_weights
+
+UNUSED_OF_VIT = ("pooler.", "vit.pooler.", "classifier.", "decoder.", "vit.embeddings.mask_token")
+UNUSED_OF_BERT = ("pooler.", "bert.pooler.", "cls.", "embeddings.position_ids", "bert.embeddings.position_ids")
 
 
 def load_vit_and_bert(vit: str, bert: str) -> tuple[Any, Any, CaptionTokenizer]:
     """A ViTModel, a BertModel and the BERT's tokenizer, each by its id on the hub or from a local folder.
 
-    Raises InputError when one can't be loaded.
+    Their poolers and the heads of their pretraining are left out.
+    Raises InputError when one can't be loaded, lacks weights or has foreign ones.
     """
     from transformers import AutoTokenizer, BertModel, ViTModel
 
-    bare: dict[str, Any] = {"add_pooling_layer": False, "output_loading_info": True}
-    with loading(vit, "image tower"):
-        vit_model = complete(vit, ViTModel.from_pretrained(vit, use_safetensors=True, **bare))
+    bare: dict[str, Any] = {"add_pooling_layer": False, "output_loading_info": True, "use_safetensors": True}
+    name, revision = resolve_weights(vit, "image encoder")
+    with loading(vit, "image encoder"):
+        loaded_vit = ViTModel.from_pretrained(name, revision=revision, **bare)
+        vit_model = complete(vit, loaded_vit, unused=UNUSED_OF_VIT)
+    name, revision = resolve_weights(bert, "text encoder")
     with loading(bert):
-        bert_model = complete(bert, BertModel.from_pretrained(bert, use_safetensors=True, **bare))
-        tokenizer = AutoTokenizer.from_pretrained(bert).backend_tokenizer
+        loaded_bert = BertModel.from_pretrained(name, revision=revision, **bare)
+        bert_model = complete(bert, loaded_bert, unused=UNUSED_OF_BERT)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision).backend_tokenizer
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return vit_model, bert_model, CaptionTokenizer(tokenizer)

@@ -350,8 +350,9 @@ class RecLMIS(nn.Module):
         if self.config.interaction == "self":  # Table V: one sequence of patches and words attends to itself
             both = torch.cat([query, e], 1)
             mask = _join_masks(None, word_mask, query, e)
-            return v + self.cross_attention(both, both, mask)[:, : v.shape[1]]
-        attended: Tensor = self.cross_attention(query, e, word_mask)
+            attended: Tensor = self.cross_attention(both, both, mask)[:, : v.shape[1]]
+        else:
+            attended = self.cross_attention(query, e, word_mask)
         return v + attended
 
     def forward(self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None) -> Tensor:

@@ -1,1 +1,1 @@
-"""SGDiff: from one box to several captions with their masks. Start reading at `model.build_sgdiff`."""
+"""SGDiff: several grounded captions for one box on a picture. Start reading at `segue.methods.sgdiff.model.SGDiff`."""

@@ -1,7 +1,9 @@
-"""The honest rival: the same transformer, one word after another, with a cache of keys and values.
+"""The baseline: the same transformer, one token after another, with a cache of keys and values.
 
-The graph's stream runs first without the caption, which is not written yet; when it is, the same blocks read it for the
-masks. So the two decoders have the same blocks, the same losses on the words, and the same mask head.
+The graph's stream runs first without the caption, which is not there yet; when it is, the same layers attend to it for
+the masks. So the two decoders have the same layers, the same losses on the tokens, and the same mask head.
+
+Shapes: B captions, L tokens, G nodes and edges, D = width, V vocabulary size.
 """
 
 from __future__ import annotations
@@ -14,127 +16,132 @@ import torch
 from torch import Tensor, nn
 
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
-from segue.methods.sgdiff.transformer import BimodalTransformer, Kept, States, WordHead
+from segue.methods.sgdiff.transformer import BimodalTransformer, CaptionHead, HiddenStates, KeyValue
 from segue.nn.decoding import decode
 from segue.options import Decoding
 
 
-class WordInput(nn.Module):
-    """Word numbers and positions -> the caption's stream, shifted by one: position j holds word j - 1."""
+class TokenEmbedding(nn.Module):
+    """Token ids and positions -> the caption's stream, shifted by one: position j has token j - 1."""
 
     def __init__(self, size: int, width: int, length: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(size, width)
+        self.tokens = nn.Embedding(size, width)
         self.start = nn.Parameter(torch.randn(width) * 0.5)
         self.position = nn.Parameter(torch.randn(length, width) * 0.5)
-        nn.init.normal_(self.words.weight, std=0.5)
+        nn.init.normal_(self.tokens.weight, std=0.5)
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        """(B, L) numbers of which the last one is not read -> (B, L, D)."""
-        before = self.start.expand(len(numbers), 1, -1)
-        return torch.cat([before, self.words(numbers[:, :-1])], 1) + self.position[: numbers.shape[1]]
-
-
-def graph_alone(transformer: BimodalTransformer, g: Tensor, real: Tensor) -> list[Tensor]:
-    """What each block of the caption reads: g before any block, after the first, ..., without the caption."""
-    read = [g]
-    for block in transformer.graphs[: len(transformer.captions) - 1]:
-        read.append(block(read[-1], None, real[:, None, None], None))
-    return read + read[-1:] * (len(transformer.captions) - len(read))
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """(B, L) token ids, of which the last one is not read -> (B, L, D)."""
+        start = self.start.expand(len(token_ids), 1, -1)
+        return torch.cat([start, self.tokens(token_ids[:, :-1])], 1) + self.position[: token_ids.shape[1]]
 
 
-def read_through(transformer: BimodalTransformer, c: Tensor, g: Tensor, real: Tensor) -> States:
-    """Both streams when all words are known: the caption's causally, then the graph's, which reads all of it."""
-    there = real[:, None, None]
-    read, told = graph_alone(transformer, g, real), [c]
-    for block, memory in zip(transformer.captions, read, strict=True):
-        told.append(block(told[-1], memory, None, there, causal=True))
-    if transformer.norm_graph is not None:
-        for block, said in zip(transformer.graphs, told, strict=False):
-            g = block(g, said, there, None)
-    return transformer.finish(told[-1], g, (told[-2], read[-1]))
+def encode_graph(transformer: BimodalTransformer, g: Tensor, mask: Tensor) -> list[Tensor]:
+    """What each caption layer attends to: g (B, G, D) before any block, after the first, ..., without the caption.
+
+    mask: (B, G) bool.
+    """
+    memories = [g]
+    for layer in transformer.graph_layers[: len(transformer.caption_layers) - 1]:
+        memories.append(layer(memories[-1], None, mask[:, None, None], None))
+    return memories + memories[-1:] * (len(transformer.caption_layers) - len(memories))
 
 
-class Writer:
-    """One word at a time; keys and values of the words so far, and of the graph, are kept."""
+def teacher_forced(transformer: BimodalTransformer, c: Tensor, g: Tensor, mask: Tensor) -> HiddenStates:
+    """Both streams when all tokens are known: the caption's causally, then the graph's, which attends to all of it.
 
-    def __init__(self, transformer: BimodalTransformer, g: Tensor, real: Tensor) -> None:
-        self.transformer, self.there = transformer, real[:, None, None]
-        read = graph_alone(transformer, g, real)
-        self.blocks, _ = transformer.directions()
-        self.graph = [block.remember(memory) for block, memory in zip(self.blocks, read, strict=True)]
-        self.words: list[Kept | None] = [None] * len(self.blocks)
+    c: (B, L, D), g: (B, G, D), mask: (B, G) bool.
+    """
+    graph_mask = mask[:, None, None]
+    memories, captions = encode_graph(transformer, g, mask), [c]
+    for layer, memory in zip(transformer.caption_layers, memories, strict=True):
+        captions.append(layer(captions[-1], memory, None, graph_mask, causal=True))
+    if transformer.graph_norm is not None:
+        for layer, caption in zip(transformer.graph_layers, captions, strict=False):
+            g = layer(g, caption, graph_mask, None)
+    return transformer.final_norms(captions[-1], g, (captions[-2], memories[-1]))
+
+
+class IncrementalDecoder:
+    """One token at a time; keys and values of the tokens so far, and of the graph, are cached."""
+
+    def __init__(self, transformer: BimodalTransformer, g: Tensor, mask: Tensor) -> None:
+        self.transformer, self.graph_mask = transformer, mask[:, None, None]
+        memories = encode_graph(transformer, g, mask)
+        self.layers, _ = transformer.layers()
+        self.graph = [layer.project_kv(memory) for layer, memory in zip(self.layers, memories, strict=True)]
+        self.past: list[KeyValue | None] = [None] * len(self.layers)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, 1, D), the input at the next position -> h_c there, (B, 1, D)."""
-        for i, block in enumerate(self.blocks):
-            y = block.norm_own(x)
-            fresh, past = block.own.remember(y), self.words[i]
-            kept = fresh if past is None else (torch.cat([past[0], fresh[0]], 2), torch.cat([past[1], fresh[1]], 2))
-            self.words[i] = kept
-            x = block.reads(x + block.own.attend(y, kept, None), self.graph[i], self.there)
-        assert self.transformer.norm_caption is not None  # it writes, so it tells
-        return self.transformer.norm_caption(x)
+        for i, layer in enumerate(self.layers):
+            y = layer.self_norm(x)
+            new, past = layer.self_attention.project_kv(y), self.past[i]
+            kv = new if past is None else (torch.cat([past[0], new[0]], 2), torch.cat([past[1], new[1]], 2))
+            self.past[i] = kv
+            x = layer.cross_attend(x + layer.self_attention.attend(y, kv, None), self.graph[i], self.graph_mask)
+        assert self.transformer.caption_norm is not None  # for mypy: it generates captions
+        h: Tensor = self.transformer.caption_norm(x)
+        return h
 
-    def select(self, rows: Tensor) -> Writer:
+    def select(self, rows: Tensor) -> IncrementalDecoder:
         """The same for the rows (R,) int64."""
         other = copy.copy(self)
-        other.there = self.there[rows]
-        other.graph, other.words = (
-            [None if part is None else (part[0][rows], part[1][rows]) for part in kept]
-            for kept in (self.graph, self.words)
+        other.graph_mask = self.graph_mask[rows]
+        other.graph, other.past = (
+            [None if kv is None else (kv[0][rows], kv[1][rows]) for kv in cache] for cache in (self.graph, self.past)
         )
         return other
 
 
 @dataclass
-class _Past:
-    """What `decode` carries from word to word: the cache, what is added to every input, and the next place."""
+class _DecodingState:
+    """What `decode` carries from token to token: the cache, what is added to every input, the next position."""
 
-    writer: Writer
-    extra: Tensor | float
-    place: int = 0
+    decoder: IncrementalDecoder
+    offset: Tensor | float
+    position: int = 0
 
-    def select(self, rows: Tensor) -> _Past:
-        extra = self.extra[rows] if isinstance(self.extra, Tensor) else self.extra
-        return _Past(self.writer.select(rows), extra, self.place)
+    def select(self, rows: Tensor) -> _DecodingState:
+        offset = self.offset[rows] if isinstance(self.offset, Tensor) else self.offset
+        return _DecodingState(self.decoder.select(rows), offset, self.position)
 
 
-def write(
-    transformer: BimodalTransformer,
-    words: WordInput,
-    head: WordHead,
-    extra: Tensor | float,
-    g: Tensor,
-    real: Tensor,
+def generate(
+    decoder: IncrementalDecoder,
+    embedding: TokenEmbedding,
+    head: CaptionHead,
     *,
-    most: int,
-    length: int | None = None,
-    temperature: float = 0.0,
-    seeds: Sequence[int] | None = None,
+    offset: Tensor | float,
+    max_words: int,
+    length: int | None,
+    temperature: float,
+    seeds: Sequence[int],
 ) -> Tensor:
-    """Word numbers (B, most), END after the end, by `segue.nn.decoding`. extra: (B, 1, D), added to every position.
+    """Token ids (B, max_words), END after the end, by `segue.nn.decoding`.
 
-    temperature: 0 takes the likeliest word. length: exactly so many words. seeds: of sampling, one for each row.
+    decoder: a fresh one, of B graphs. offset: (B, 1, D), added to the input at every position. temperature: 0 takes the
+    likeliest token. length: exactly so many words, or None. seeds: of sampling, one for each row.
     """
-    last = most if length is None else length
+    last = max_words if length is None else length
 
-    def read(x: Tensor, past: _Past) -> tuple[Tensor, _Past]:
-        h = past.writer(x[:, None] + words.position[past.place] + past.extra)
-        return head(h)[:, 0], _Past(past.writer, past.extra, past.place + 1)
+    def read(x: Tensor, state: _DecodingState) -> tuple[Tensor, _DecodingState]:
+        h = state.decoder(x[:, None] + embedding.position[state.position] + state.offset)
+        return head(h)[:, 0], _DecodingState(state.decoder, state.offset, state.position + 1)
 
-    def step(tokens: Tensor, past: _Past) -> tuple[Tensor, _Past]:
-        if past.place == last:  # only the end can follow
-            return words.position.new_zeros(len(tokens), words.words.num_embeddings), past
-        return read(words.words(tokens), past)
+    def step(tokens: Tensor, state: _DecodingState) -> tuple[Tensor, _DecodingState]:
+        if state.position == last:  # only the end can follow
+            return embedding.position.new_zeros(len(tokens), embedding.tokens.num_embeddings), state
+        return read(embedding.tokens(tokens), state)
 
-    logits, past = read(words.start.expand(len(g), -1), _Past(Writer(transformer, g, real), extra))
+    logits, state = read(embedding.start.expand(len(seeds), -1), _DecodingState(decoder, offset))
     options = (
         Decoding(max_tokens=last, top_p=1.0, temperature=temperature) if temperature else Decoding(max_tokens=last)
     )
-    banned = [UNKNOWN] if length is None else [UNKNOWN, END]
-    answers = decode(step, logits, past, end=END, options=options, suppressed_token_ids=banned, seeds=seeds)
-    numbers = torch.full((len(g), most), END, device=g.device)
+    suppressed = [UNKNOWN] if length is None else [UNKNOWN, END]
+    answers = decode(step, logits, state, end=END, options=options, suppressed_token_ids=suppressed, seeds=seeds)
+    token_ids = torch.full((len(seeds), max_words), END, device=logits.device)
     for row, (answer,) in enumerate(answers):
-        numbers[row, : len(answer.tokens)] = torch.tensor(answer.tokens, dtype=torch.int64, device=g.device)
-    return numbers
+        token_ids[row, : len(answer.tokens)] = torch.tensor(answer.tokens, dtype=torch.int64, device=logits.device)
+    return token_ids

@@ -1,4 +1,4 @@
-"""A model as a checkpoint folder, and back. See `segue.methods.checkpoint`."""
+"""An SGDiff model as a checkpoint folder, and back. See `segue.methods.checkpoint`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from segue.methods.checkpoint import (
 )
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.lexicon import Lexicon
-from segue.methods.sgdiff.model import SGDiff, build_sgdiff
+from segue.methods.sgdiff.model import SGDiff
 
 
 def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, half: bool = False) -> None:
-    """Write a checkpoint folder, atomically. half: the weights as float16, in half the space. about: recipe, scores."""
+    """Write a checkpoint folder, atomically.
+
+    about: recipe, settings and the like, stored in config.json. half: the weights as float16, in half the space.
+    """
     config = {
         "method": "sgdiff",
         "config": asdict(model.config),
@@ -30,9 +33,9 @@ def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, ha
 
 
 def restore(folder: Path) -> tuple[SGDiff, dict[str, Any]]:
-    """The model in eval mode, and what was said about it. Raises InputError when the folder is not whole."""
+    """The model in eval mode, and its `about`. Raises InputError when the folder is incomplete or its files differ."""
     saved = read_config(folder, ["sgdiff"], ("config", "lexicon"))
     config = dataclass_from_json(SGDiffConfig, saved["config"], folder)
-    model = build_sgdiff(config, dataclass_from_json(Lexicon, saved["lexicon"], folder))
+    model = SGDiff(config, dataclass_from_json(Lexicon, saved["lexicon"], folder))
     fill_module(model, read_tensors(folder), folder)
     return model.eval(), saved.get("about", {})

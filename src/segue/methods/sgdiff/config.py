@@ -1,4 +1,4 @@
-"""Everything that shapes SGDiff and its losses, the paper's ablations as switches."""
+"""Everything that shapes SGDiff and its losses, with the paper's ablations as switches."""
 
 from __future__ import annotations
 
@@ -20,15 +20,29 @@ CHOICES = {
 class SGDiffConfig:
     """The default is small: it trains on two CPU cores in less than half an hour.
 
-    psga: which parts of the adaptor work (Table 3). cross_attention: whether the two directions read each other
-    (Table 5). tasks: Table 6. mecl: Table 7. decoder: "autoregressive" is the rival.
-    size: the pictures' side in pixels, a multiple of 16. widths: channels of the backbone at strides 2, 4, 8, 16,
-    multiples of 8. channels: of the pixel decoder, a multiple of 16; its finest level has half as many.
-    width, heads, feed, blocks: of the transformer.
-    length: L, the most words of a caption. places: K, the most nodes that are ordered. max_nodes, max_edges: of a
-    coarse subgraph. feature_width: of the features that a detector gives each node, 0 without.
-    lambda_adaptor, lambda_mecl: lambda_1 and lambda_2 of Eq. 13; with 0 the part, which nothing would train, is left
-    out.
+    Attributes:
+        psga: which parts of the adaptor are built (Table 3): "none", "filter", "rank" or "both".
+        cross_attention: whether the caption's and the graph's stream attend to each other (Table 5).
+        tasks: what it generates (Table 6): "mask", "caption" or "both".
+        mecl: the levels of the contrastive loss (Table 7): "none", "intra", "inter" or "both".
+        decoder: of captions: "diffusion", or "autoregressive", the baseline.
+        size: the pictures' side in pixels, a multiple of 16.
+        widths: channels of the backbone at strides 2, 4, 8, 16, multiples of 8.
+        channels: of the pixel decoder, a multiple of 16; its finest level has half as many.
+        width: of the transformer.
+        heads: of the transformer, a divisor of its width.
+        feed_forward: hidden width of the transformer's feed-forward networks.
+        blocks: of the transformer.
+        adaptor_blocks: of the adaptor.
+        max_words: L, the most words of a caption.
+        max_ranked: K, the most nodes that get a rank.
+        max_nodes: of a coarse subgraph.
+        max_edges: of a coarse subgraph.
+        feature_width: of the features that a detector gives each node, 0 without.
+        lambda_adaptor: lambda_1 of Eq. 13; with 0 the adaptor's heads, which nothing would train, are not built.
+        lambda_mecl: lambda_2 of Eq. 13; with 0 MECL is not built.
+
+    Raises InputError for values that don't go together.
     """
 
     psga: str = "both"
@@ -41,11 +55,11 @@ class SGDiffConfig:
     channels: int = 64
     width: int = 160
     heads: int = 4
-    feed: int = 320
+    feed_forward: int = 320
     blocks: int = 3
     adaptor_blocks: int = 2
-    length: int = 20
-    places: int = 8
+    max_words: int = 20
+    max_ranked: int = 8
     max_nodes: int = 24
     max_edges: int = 48
     feature_width: int = 0
@@ -63,32 +77,32 @@ class SGDiffConfig:
                 f"widths {self.widths}, channels {self.channels}, width {self.width}, heads {self.heads}: expected "
                 "four widths that are multiples of 8, channels of 16, and a width that is a multiple of heads"
             )
-        if min(self.length, self.places, self.max_nodes, self.blocks) < 1:
-            raise InputError("length, places, max_nodes and blocks: expected 1 or more of each")
+        if min(self.max_words, self.max_ranked, self.max_nodes, self.blocks) < 1:
+            raise InputError("max_words, max_ranked, max_nodes and blocks: expected 1 or more of each")
 
     @property
-    def tells(self) -> bool:
-        """Whether it writes captions."""
+    def generates_captions(self) -> bool:
+        """Whether it generates captions."""
         return self.tasks != "mask"
 
     @property
-    def outlines(self) -> bool:
-        """Whether it draws masks."""
+    def generates_masks(self) -> bool:
+        """Whether it generates masks."""
         return self.tasks != "caption"
 
     @property
-    def filters(self) -> bool:
-        """Whether the adaptor chooses nodes."""
+    def filters_nodes(self) -> bool:
+        """Whether the adaptor selects nodes."""
         return self.psga in ("filter", "both") and self.lambda_adaptor > 0
 
     @property
-    def ranks(self) -> bool:
+    def ranks_nodes(self) -> bool:
         """Whether the adaptor orders nodes."""
         return self.psga in ("rank", "both") and self.lambda_adaptor > 0
 
     @property
-    def contrasts(self) -> bool:
-        """Whether MECL has both of its sides."""
+    def uses_mecl(self) -> bool:
+        """Whether the contrastive loss has both of its sides, masks and captions."""
         return self.mecl != "none" and self.tasks == "both" and self.lambda_mecl > 0
 
     @property
@@ -103,7 +117,7 @@ class SGDiffConfig:
 
 
 def ablate_config(config: SGDiffConfig, system: str) -> SGDiffConfig:
-    """A row of the results by its name; InputError lists the names."""
+    """The configuration of a system of the results: "full" or the name of an ablation; InputError lists the names."""
     switches: dict[str, dict[str, Any]] = {
         "full": {},
         "no_psga": {"psga": "none"},

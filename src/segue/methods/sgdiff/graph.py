@@ -1,6 +1,6 @@
-"""Scene graphs: where they come from, their checks, and the coarse subgraph around a prompt. numpy only.
+"""Scene graphs: how they are built and checked, and the coarse subgraph around a prompt. numpy only.
 
-Boxes are (x, y, width, height) in pixels. Edges may form cycles: nothing here walks them further than one hop.
+Boxes are (x, y, width, height) in pixels. Edges may form cycles: nothing here follows more than one edge.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from segue.data.boxes import box_iou
 from segue.types import InputError, Picture, Relation
 
 Box = tuple[float, float, float, float]
-SPATIAL = ("left of", "right of", "above", "below", "inside", "around", "overlapping")
+SPATIAL = ("left of", "right of", "above", "below", "inside", "around", "overlapping")  # of `spatial_relations`
 
 
 @dataclass(frozen=True)
 class SceneGraph:
-    """The objects of one picture and how they relate.
+    """The objects of one picture and their relations.
 
     labels: N class names. boxes: (N, 4). relations: subject and object are positions of nodes. size: (width, height) of
     the picture. stuff: (N,) bool, True on grass, sky and the like (none by default). features: (N, F) float32 of a
-    detector, or None. Raises InputError for a graph without nodes, an empty box, or an edge that points nowhere.
+    detector, or None. Raises InputError for a graph without nodes, an empty box, arrays of another shape, or
+    an edge to a node that is not there.
     """
 
     labels: tuple[str, ...]
@@ -57,13 +58,14 @@ class SceneGraph:
                 raise InputError(f"scene graph: dangling edge {edge}, there are {n} nodes (0 is the first); drop it")
 
 
-def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[int]]:
-    """The graph of a picture's regions, and each node's position among them.
+def build_graph(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[int]]:
+    """The graph of a picture's regions, and for each node the position of its region.
 
-    Crowds, and boxes that are empty or wholly outside the picture, are left out. size: (width, height).
-    A picture that comes without relations (COCO) gets the spatial ones of `spatial_relations`.
+    Crowds, and boxes that are empty or wholly outside the picture, are left out. size: (width, height) in pixels.
+    A picture that comes without relations (COCO) gets those of `spatial_relations`.
+    Raises InputError when no region is left.
     """
-    kept = [i for i, r in enumerate(picture.regions) if not r.crowd and in_picture(r.box, size)]
+    kept = [i for i, r in enumerate(picture.regions) if not r.crowd and is_in_picture(r.box, size)]
     node = {region: i for i, region in enumerate(kept)}
     boxes = np.array([picture.regions[i].box for i in kept], np.float32).reshape(-1, 4)
     relations = [
@@ -81,24 +83,27 @@ def graph_of(picture: Picture, size: tuple[int, int]) -> tuple[SceneGraph, list[
     return graph, kept
 
 
-def in_picture(box: Sequence[float], size: tuple[int, int]) -> bool:
-    """Whether some of the box is in the picture."""
+def is_in_picture(box: Sequence[float], size: tuple[int, int]) -> bool:
+    """Whether part of the box is in the picture. size: (width, height)."""
     x, y, w, h = box
     return w > 0 and h > 0 and x < size[0] and y < size[1] and x + w > 0 and y + h > 0
 
 
 def spatial_relations(boxes: NDArray[np.float32], nearest: int = 4) -> list[Relation]:
-    """Each node with its `nearest` nodes by the distance of centres, and which of SPATIAL holds; one edge a pair."""
+    """Edges between each node and its `nearest` nodes by the distance of centres, one a pair, with a SPATIAL predicate.
+
+    boxes: (N, 4).
+    """
     centres = boxes[:, :2] + boxes[:, 2:] / 2
     away = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
     np.fill_diagonal(away, np.inf)
     order = away.argsort(1)[:, : min(nearest, len(boxes) - 1)]
     pairs = sorted({(min(i, j), max(i, j)) for i in range(len(boxes)) for j in order[i].tolist()})
-    return [Relation(i, _where(boxes[i], boxes[j]), j) for i, j in pairs]
+    return [Relation(i, _spatial_predicate(boxes[i], boxes[j]), j) for i, j in pairs]
 
 
-def _where(a: NDArray[np.float32], b: NDArray[np.float32]) -> str:
-    """The one of SPATIAL that holds between boxes a and b; containment and overlap go before sides."""
+def _spatial_predicate(a: NDArray[np.float32], b: NDArray[np.float32]) -> str:
+    """The predicate of SPATIAL from box a to box b; containment and overlap take precedence over sides."""
     (ax, ay, aw, ah), (bx, by, bw, bh) = a.tolist(), b.tolist()
     w, h = min(ax + aw, bx + bw) - max(ax, bx), min(ay + ah, by + bh) - max(ay, by)
     shared = max(w, 0) * max(h, 0)
@@ -112,21 +117,22 @@ def _where(a: NDArray[np.float32], b: NDArray[np.float32]) -> str:
     return "above" if dy < 0 else "below"
 
 
-def prompt_node(graph: SceneGraph, box: Box) -> int:
+def find_prompt_node(graph: SceneGraph, box: Box) -> int:
     """The node whose box has the best IoU with the prompt; the nearest one when none touches it."""
-    asked = np.array([box], np.float32)
-    overlap = box_iou(asked, graph.boxes)[0]
+    prompt = np.array([box], np.float32)
+    overlap = box_iou(prompt, graph.boxes)[0]
     if overlap.max() > 0:
         return int(overlap.argmax())
-    away = graph.boxes[:, :2] + graph.boxes[:, 2:] / 2 - (asked[:, :2] + asked[:, 2:] / 2)
+    away = graph.boxes[:, :2] + graph.boxes[:, 2:] / 2 - (prompt[:, :2] + prompt[:, 2:] / 2)
     return int(np.linalg.norm(away, axis=1).argmin())
 
 
-def coarse_subgraph(graph: SceneGraph, node: int, most: int) -> list[int]:
-    """The nodes that a story around `node` may tell of: itself, its class, its neighbours by one edge, and stuff.
+def coarse_subgraph(graph: SceneGraph, node: int, max_nodes: int) -> list[int]:
+    """The nodes that a caption around `node` may name: itself, its class, its neighbours by one edge, and stuff.
 
-    Stuff comes along because relations rarely reach it though captions often do. Of more than `most`, so that a graph
-    of 500 nodes costs no more, each group sends its nearest in turn: a crowd of one class leaves room for the others.
+    Stuff is included because captions often name it though relations rarely reach it. Where there are more than
+    `max_nodes`, the groups take turns in adding their nearest node, so that a crowd of one class leaves room for the
+    others. `node` is the first.
     """
     near = {e.object for e in graph.relations if e.subject == node} | {
         e.subject for e in graph.relations if e.object == node
@@ -137,12 +143,12 @@ def coarse_subgraph(graph: SceneGraph, node: int, most: int) -> list[int]:
     away = np.linalg.norm(centres - centres[node], axis=1)
     groups = [sorted(g, key=lambda i: (away[i], i)) for g in (same - {node}, near - same, stuff - same - near)]
     turns = [i for turn in zip_longest(*groups) for i in turn if i is not None]
-    kept = set(turns[: most - 1])
+    kept = set(turns[: max_nodes - 1])
     return [node, *(i for group in groups for i in group if i in kept)]
 
 
 def check_box(box: Sequence[float], size: tuple[int, int]) -> Box:
-    """The box cut to the picture; InputError when it is no box, empty, or wholly outside. size: (width, height)."""
+    """The box cut to the picture; InputError when it is no box, is empty, or lies outside. size: (width, height)."""
     width, height = size
     numbers = all(isinstance(v, int | float | np.number) for v in box)
     if len(box) != 4 or not numbers or not np.isfinite(np.asarray(box, float)).all():

@@ -1,13 +1,12 @@
-"""From an encoded picture, its graph and a box to ranked stories: captions with their phrases tied to masks.
+"""From an encoded picture, its graph and boxes to ranked grounded captions.
 
-Shapes: P prompts, R stories of all prompts together, N nodes, L words.
+Shapes: P prompts, R rows (captions of all prompts together), N nodes, L tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,238 +14,194 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.methods.sgdiff.adaptor import Adapted, hungarian_order, sample_subgraphs, set_log_probability
-from segue.methods.sgdiff.autoregressive import WordInput, write
+from segue.methods.sgdiff.adaptor import AdaptorOutput, hungarian_ranks, sample_node_sets, set_log_probability
+from segue.methods.sgdiff.autoregressive import IncrementalDecoder, TokenEmbedding, generate
 from segue.methods.sgdiff.batches import pack_prompts
-from segue.methods.sgdiff.graph import SceneGraph, check_box, coarse_subgraph, prompt_node
-from segue.methods.sgdiff.model import Encoded, SGDiff, Subgraph
-from segue.methods.sgdiff.sampler import controls, sample, words_of
-from segue.methods.sgdiff.transformer import States
+from segue.methods.sgdiff.graph import SceneGraph, check_box, coarse_subgraph, find_prompt_node
+from segue.methods.sgdiff.lexicon import END
+from segue.methods.sgdiff.model import EncodedPicture, SGDiff, Subgraph
+from segue.methods.sgdiff.sampler import caption_constraint, decode_tokens, sample
+from segue.methods.sgdiff.transformer import HiddenStates
+from segue.options import DescribeOptions
 from segue.types import GroundedCaption, InputError, PhraseGrounding
 
-HOTTEST = 10.0
+
+class _Captions(NamedTuple):
+    """token_ids (R, L), None without captions; their log-probability (R,); the network's last states."""
+
+    token_ids: Tensor | None
+    log_p: Tensor
+    states: HiddenStates
 
 
-def explain(
-    model: SGDiff,
-    encoded: Encoded,
-    graph: SceneGraph,
-    box: Sequence[float],
-    *,
-    top: int = 5,
-    **options: Any,
-) -> list[GroundedCaption]:
-    """`top` stories around one box (x, y, width, height) in pixels, the likeliest first. options: see `explain_all`."""
-    return explain_all(model, encoded, graph, [box], top=top, **options)[0]
+class SGDiffGenerator:
+    """Generates grounded captions with an SGDiff model in eval mode."""
 
+    def __init__(self, model: SGDiff) -> None:
+        self.model, self.config, self.lexicon = model, model.config, model.lexicon
 
-@torch.no_grad()
-def explain_all(
-    model: SGDiff,
-    encoded: Encoded,
-    graph: SceneGraph,
-    boxes: Sequence[Sequence[float]],
-    *,
-    top: int = 5,
-    steps: int = 12,
-    sampler: str = "renoise",
-    temperature: float = 0.0,
-    tries: int = 4,
-    length: int | None = None,
-    include: Sequence[str] = (),
-    seed: int = 0,
-) -> list[list[GroundedCaption]]:
-    """`top` stories for each box, all in one batch.
+    @torch.no_grad()
+    def generate(
+        self,
+        encoded: EncodedPicture,
+        graph: SceneGraph,
+        boxes: Sequence[Sequence[float]],
+        options: DescribeOptions = DescribeOptions(),
+    ) -> list[list[GroundedCaption]]:
+        """options.num grounded captions around each box (x, y, width, height) in pixels, the likeliest first.
 
-    steps: evaluations of the network. sampler: one of `segue.methods.sgdiff.sampler`'s. temperature: of the words that
-    are drawn, 0 takes the likeliest; higher ones make stories differ more. tries: how often diffusion tells each story,
-    of which the likeliest stays. length: exactly so many words. include: words that every caption tells.
-    A story's score is the geometric mean of its words' probabilities times that of its set of nodes.
-    Raises InputError for a box outside the picture or empty, a graph of another picture's size, a length that can't be,
-    and words outside the vocabulary.
-    """
-    if graph.size != encoded.size:
-        raise InputError(f"graph of a picture of {graph.size}, expected {encoded.size} (width, height); encode its own")
-    whole = {"top": top, "steps": steps, "tries": tries, "seed": seed} | ({} if length is None else {"length": length})
-    if odd := {name: value for name, value in whole.items() if not isinstance(value, int | np.integer)}:
-        raise InputError(f"{next(iter(odd))}: got {next(iter(odd.values()))!r}, expected a whole number")
-    if isinstance(include, str):
-        raise InputError(f"include: got one text {include!r}, expected a list of words, such as [{include!r}]")
-    if top < 1 or not boxes:
-        raise InputError(f"got top={top} and {len(boxes)} boxes, expected 1 or more of each")
-    wish = _Wish(steps, sampler, temperature, tries, length, model.lexicon.known(include), seed)
-    _check(wish, model)
-    nodes = [prompt_node(graph, check_box(box, graph.size)) for box in boxes]
-    coarse = [coarse_subgraph(graph, node, model.config.max_nodes) for node in nodes]
-    device = model.codes.device
-    batch = {k: v.to(device) for k, v in pack_prompts(graph, coarse, model.lexicon, model.config).items()}
-    found = model.adapt(encoded.levels, batch)
-    owner, keep, likely = _node_sets(found, batch, top, seed)
-    batch = {k: v[owner] for k, v in batch.items()}
-    found = Adapted(
-        found.nodes[owner],
-        None if found.relevance is None else found.relevance[owner],
-        None if found.order is None else found.order[owner],
-    )
-    order = None if found.order is None else hungarian_order(found.order, keep)
-    told_of = model.subgraph(found, batch, keep, order)
-    story = _tell(model, told_of, wish, top)
-    labels = [[graph.labels[i] for i in coarse[prompt]] for prompt in owner.tolist()]
-    stories = _finish(model, encoded, told_of, story, likely, labels)
-    by_prompt = [stories[i * top : (i + 1) * top] for i in range(len(boxes))]
-    return [sorted(some, key=lambda s: -s.score) for some in by_prompt]
+        All boxes are one batch. A caption's score is the geometric mean of its tokens' probabilities times the
+        probability of its set of nodes.
+        Raises InputError for a box outside the picture or empty, a graph of another picture's size, a length above the
+        model's, words outside its vocabulary, and options that its decoder doesn't have.
+        """
+        if graph.size != encoded.size:
+            raise InputError(
+                f"graph of a picture of {graph.size}, expected {encoded.size} (width, height); encode its own"
+            )
+        if not boxes:
+            raise InputError("got 0 boxes, expected 1 or more")
+        include = self._check(options)
+        prompts = [find_prompt_node(graph, check_box(box, graph.size)) for box in boxes]
+        coarse = [coarse_subgraph(graph, node, self.config.max_nodes) for node in prompts]
+        batch = pack_prompts(graph, coarse, self.lexicon, self.config)
+        batch = {name: tensor.to(self.model.codes.device) for name, tensor in batch.items()}
+        output = self.model.adapt(encoded.levels, batch)
+        prompt_of, keep, set_log_p = _choose_node_sets(output, batch, options.num, options.seed)
+        batch, output = {name: tensor[prompt_of] for name, tensor in batch.items()}, output.select(prompt_of)
+        ranks = None if output.ranking is None else hungarian_ranks(output.ranking, keep)
+        subgraph = self.model.subgraph(output, batch, keep, ranks)
+        captions = self._captions(subgraph, options, include)
+        labels = [[graph.labels[i] for i in coarse[prompt]] for prompt in prompt_of.tolist()]
+        found = self._ground(encoded, subgraph, captions, set_log_p, labels)
+        by_prompt = [found[i * options.num : (i + 1) * options.num] for i in range(len(boxes))]
+        return [sorted(some, key=lambda caption: -caption.score) for some in by_prompt]
 
+    def _check(self, options: DescribeOptions) -> list[int]:
+        """The token ids to include. Raises InputError for options that the model can't satisfy."""
+        include = self.lexicon.encode_required(options.include)
+        if include and self.config.decoder == "autoregressive":
+            raise InputError("include: an autoregressive decoder can't hold words in place; use a diffusion model")
+        if (include or options.length is not None) and not self.config.generates_captions:
+            raise InputError("length, include: this model only segments; load one that generates captions")
+        caption_constraint(options.length, include, self.config.max_words)
+        return include
 
-class _Wish(NamedTuple):
-    steps: int
-    sampler: str
-    temperature: float
-    tries: int
-    length: int | None
-    include: list[int]
-    seed: int
+    # --------------------------------------------------------------------------------------------- captions
 
+    def _captions(self, graph: Subgraph, options: DescribeOptions, include: Sequence[int]) -> _Captions:
+        """The captions of R rows; equal prompts get equal noise, whatever else is in the batch."""
+        if not self.config.generates_captions:
+            return _Captions(None, graph.features.new_zeros(len(graph.features)), self.model.graph_states(graph))
+        if self.config.decoder == "autoregressive":
+            return self._write(graph, options)
+        return self._denoise(graph, options, include)
 
-def _check(wish: _Wish, model: SGDiff) -> None:
-    c = model.config
-    if wish.include and c.decoder == "autoregressive":
-        raise InputError("include: a decoder that writes word by word can't hold words in place; use the diffusion one")
-    if (wish.include or wish.length is not None) and not c.tells:
-        raise InputError("length, include: this model only outlines; load one that tells captions")
-    if wish.tries < 1:
-        raise InputError(f"tries: got {wish.tries}, expected 1 or more")
-    if wish.seed < 0:
-        raise InputError(f"seed: got {wish.seed}, expected 0 or more")
-    if not isinstance(wish.temperature, Real) or not 0 <= wish.temperature <= HOTTEST:
-        raise InputError(f"temperature: got {wish.temperature!r}, expected 0 to {HOTTEST:g}")
-    controls(wish.length, wish.include, c.length)
-
-
-def _node_sets(found: Adapted, batch: dict[str, Tensor], top: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Each story's prompt (R,), its nodes (R, N) bool, and the log-probability (R,) of choosing them.
-
-    A prompt with fewer sets than stories tells the first ones again, in other words.
-    """
-    rows, likely = [], []
-    real = batch["nodes"].cpu().numpy()
-    p = None if found.relevance is None else found.relevance.sigmoid().double().cpu().numpy()
-    for i, prompt in enumerate(batch["prompt"].tolist()):
-        n = int(real[i].sum())
-        chosen, chance = [real[i, :n]], np.zeros(1)
-        if p is not None:
-            chosen = sample_subgraphs(p[i, :n], prompt, top, np.random.default_rng(seed))
-            chance = set_log_probability(np.stack(chosen), p[i, :n].clip(1e-6, 1 - 1e-6), prompt)
-        for k in range(top):
-            row = np.zeros(real.shape[1], np.bool_)
-            row[:n] = chosen[k % len(chosen)]
-            rows.append(row)
-            likely.append(chance[k % len(chosen)])
-    device = batch["nodes"].device
-    owner = torch.arange(len(real), device=device).repeat_interleave(top)
-    return owner, torch.from_numpy(np.stack(rows)).to(device), torch.tensor(likely, device=device).float()
-
-
-class _Story(NamedTuple):
-    """numbers (R, L) and log-probability (R,) of the captions, and the network's last streams."""
-
-    numbers: Tensor | None
-    likely: Tensor
-    states: States
-
-
-def _tell(model: SGDiff, graph: Subgraph, wish: _Wish, top: int) -> _Story:
-    """The captions of R stories; equal prompts get equal noise, whatever else is in the batch."""
-    rows, c = len(graph.features), model.config
-    if not c.tells or model.head is None:
-        states = model.transformer(None, graph.features, graph.there)
-        return _Story(None, graph.features.new_zeros(rows), states)
-    if isinstance(model.words, WordInput):
-        numbers = write(
-            model.transformer,
-            model.words,
-            model.head,
-            model.gist(graph),
-            graph.features,
-            graph.there,
-            most=c.length,
-            length=wish.length,
-            temperature=wish.temperature,
-            seeds=[wish.seed + i % top for i in range(rows)],
+    def _write(self, graph: Subgraph, options: DescribeOptions) -> _Captions:
+        """Token by token."""
+        model = self.model
+        assert isinstance(model.token_embedding, TokenEmbedding)  # for mypy: the decoder is autoregressive
+        assert model.caption_head is not None
+        token_ids = generate(
+            IncrementalDecoder(model.transformer, graph.features, graph.mask),
+            model.token_embedding,
+            model.caption_head,
+            offset=model.graph_offset(graph),
+            max_words=self.config.max_words,
+            length=options.length,
+            temperature=options.temperature,
+            seeds=[options.seed + i % options.num for i in range(len(graph.features))],
         )
-        logits, states = model.read(numbers, graph)
-        return _Story(*words_of(F.one_hot(numbers, logits.shape[-1]).float(), logits), states)
-    generator = torch.Generator(model.codes.device).manual_seed(wish.seed)
-    shape = (top * wish.tries, c.length, model.codes.shape[1])
-    each = Subgraph(*(part.repeat_interleave(wish.tries, 0) for part in graph))
-    begun = model.transformer.begin(each.features, each.there)
+        logits, states = model.teacher_forced(token_ids, graph)
+        return _Captions(*decode_tokens(F.one_hot(token_ids, logits.shape[-1]).float(), logits), states)
 
-    def draw() -> Tensor:
-        return torch.randn(shape, generator=generator, device=model.codes.device).repeat(rows // top, 1, 1)
+    def _denoise(self, graph: Subgraph, options: DescribeOptions, include: Sequence[int]) -> _Captions:
+        """By diffusion: options.best_of tries for each row, of which the likeliest is kept."""
+        model, rows, tries = self.model, len(graph.features), options.best_of
+        device = model.codes.device
+        generator = torch.Generator(device).manual_seed(options.seed)
+        shape = (options.num * tries, self.config.max_words, model.codes.shape[1])
+        repeated = graph.repeat(tries)
+        cached = model.transformer.precompute_first_block(repeated.features, repeated.mask)
 
-    def denoise(x: Tensor, snr: Tensor, guess: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, States]]:
-        logits, states = model.denoise(x, snr, guess, each, words_alone=not last, begun=begun)
-        return logits, (logits, states)
+        def draw() -> Tensor:
+            return torch.randn(shape, generator=generator, device=device).repeat(rows // options.num, 1, 1)
 
-    control = controls(wish.length, wish.include, c.length)
-    how: dict[str, Any] = {"steps": wish.steps, "sampler": wish.sampler, "temperature": wish.temperature}
-    logits, (belief, states) = sample(denoise, model.codes, draw, **how, control=control)
-    numbers, likely = words_of(logits, belief)
-    best = likely.view(rows, wish.tries).argmax(1) + wish.tries * torch.arange(rows, device=likely.device)
-    return _Story(numbers[best], likely[best], states.of_rows(best))
+        def denoise(x: Tensor, snr: Tensor, estimate: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, HiddenStates]]:
+            logits, states = model.denoise(x, snr, estimate, repeated, caption_only=not last, cached=cached)
+            return logits, (logits, states)
+
+        constrain = caption_constraint(options.length, include, self.config.max_words)
+        logits, (unconstrained, states) = sample(denoise, model.codes, draw, options=options, constrain=constrain)
+        token_ids, log_p = decode_tokens(logits, unconstrained)
+        best = log_p.view(rows, tries).argmax(1) + tries * torch.arange(rows, device=device)
+        return _Captions(token_ids[best], log_p[best], states.select(best))
+
+    # -------------------------------------------------------------------------------------------- groundings
+
+    def _ground(
+        self,
+        encoded: EncodedPicture,
+        graph: Subgraph,
+        captions: _Captions,
+        set_log_p: Tensor,
+        labels: Sequence[Sequence[str]],
+    ) -> list[GroundedCaption]:
+        """Text, phrases and masks of each row. labels: the classes of its coarse subgraph."""
+        logits = self.model.mask_logits(captions.states, graph, encoded.pixels)
+        masks = None if logits is None else logits[-1]
+        word_p = None if captions.token_ids is None or masks is None else self._word_probabilities(graph, captions)
+        tag_logits = self.model.phrase_tags(captions.states)
+        tags = None if tag_logits is None else tag_logits.argmax(-1).cpu().numpy()
+        scores = (captions.log_p + set_log_p).exp().clamp(max=1).tolist()
+        found = []
+        for row, score in enumerate(scores):
+            token_ids = [] if captions.token_ids is None else captions.token_ids[row].tolist()
+            text, spans = self.lexicon.decode(token_ids)
+            groundings: list[PhraseGrounding] = []
+            if masks is not None:
+                nodes = int(graph.node_mask[row].sum())  # the padding comes after them
+                classes = [labels[row][i] for i in graph.node_index[row, :nodes].tolist()]
+                places = [(0, 0, 1.0)] * nodes
+                if word_p is not None:
+                    phrases = [] if tags is None else _phrases(tags[row][: len(spans)])
+                    places = _best_phrases(word_p[row, :nodes].cpu().numpy(), phrases, spans)
+                groundings = _groundings(text, places, classes, masks[row], encoded.size)
+            found.append(GroundedCaption(text, score, tuple(groundings)))
+        return found
+
+    def _word_probabilities(self, graph: Subgraph, captions: _Captions) -> Tensor:
+        """(R, N, L): for each node the probability that each token names it, 1 over the caption."""
+        assert captions.token_ids is not None  # for mypy: only called when there are captions
+        real = captions.token_ids != END
+        real[:, 0] = True
+        return self.model.grounding_logits(captions.states, graph).masked_fill(~real[:, None], -torch.inf).softmax(-1)
 
 
-def _finish(
-    model: SGDiff,
-    encoded: Encoded,
-    sub: Subgraph,
-    story: _Story,
-    likely: Tensor,
-    coarse: list[list[str]],
-) -> list[GroundedCaption]:
-    """Words, phrases, masks and ties put together. coarse: the classes of each story's coarse subgraph."""
-    masks = _masks(model, encoded, sub, story.states)
-    ties = None if story.numbers is None or masks is None else _ties(model, sub, story)
-    scores = (story.likely + likely).exp().clamp(max=1).tolist()
-    tags = None
-    if model.head is not None and model.head.tags is not None and story.states.caption is not None:
-        tags = model.head.tags(story.states.caption).argmax(-1).cpu().numpy()
-    stories = []
-    for row, score in enumerate(scores):
-        caption, spans = model.lexicon.text([] if story.numbers is None else story.numbers[row].tolist())
-        labels = [coarse[row][i] for i in sub.chosen[row, : int(sub.real[row].sum())].tolist()]
-        links: list[PhraseGrounding] = []
-        if masks is not None:
-            phrases = [] if tags is None else _phrases(tags[row][: len(spans)])
-            tie = None if ties is None else ties[row].cpu().numpy()
-            links = _links(caption, spans, phrases, tie, masks[row], sub.real[row].tolist(), labels, encoded.size)
-        stories.append(GroundedCaption(caption, score, tuple(links)))
-    return stories
+def _choose_node_sets(
+    output: AdaptorOutput, batch: dict[str, Tensor], num: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row's prompt (R,), its nodes (R, N) bool, and the log-probability (R,) of choosing them.
 
-
-def _masks(model: SGDiff, encoded: Encoded, sub: Subgraph, states: States) -> Tensor | None:
-    """Logits (R, N, h, w) at stride 2, or None when the model doesn't outline."""
-    if model.masks is None or encoded.pixels is None:
-        return None
-    return model.masks(states.graph[:, : sub.real.shape[1]], sub.boxes, encoded.pixels)[-1]
-
-
-def _ties(model: SGDiff, sub: Subgraph, story: _Story) -> Tensor:
-    """(R, N, L): for each node, a distribution over the words told: which of them is it?"""
-    nodes, states = sub.real.shape[1], story.states
-    assert story.numbers is not None  # for mypy: only called when there are captions
-    assert states.caption is not None
-    real = story.numbers != 0
-    real[:, 0] = True
-    if model.contrast is not None:
-        m, s = model.contrast.project(states.graph[:, :nodes], states.caption)
-        score = model.contrast.scale * m @ s.transpose(1, 2)
-    else:
-        causal = model.config.decoder == "autoregressive"
-        looks = model.transformer.glances(states, sub.there, causal)
-        score = sub.features.new_zeros(*sub.real.shape, real.shape[1])
-        if looks is not None:
-            score = looks[..., :nodes].transpose(1, 2).log()
-    return score.masked_fill(~real[:, None], -torch.inf).softmax(-1)
+    A prompt with fewer sets than `num` gets the first ones again, for captions in other words.
+    """
+    rows, log_p = [], []
+    real = batch["node_mask"].cpu().numpy()
+    p = None if output.relevance is None else output.relevance.sigmoid().double().cpu().numpy()
+    for i, prompt_node in enumerate(batch["prompt_node"].tolist()):
+        n = int(real[i].sum())
+        sets, set_log_p = [real[i, :n]], np.zeros(1)
+        if p is not None:
+            sets = sample_node_sets(p[i, :n], prompt_node, num, np.random.default_rng(seed))
+            set_log_p = set_log_probability(np.stack(sets), p[i, :n].clip(1e-6, 1 - 1e-6), prompt_node)
+        for k in range(num):
+            row = np.zeros(real.shape[1], np.bool_)
+            row[:n] = sets[k % len(sets)]
+            rows.append(row)
+            log_p.append(set_log_p[k % len(sets)])
+    device = batch["node_mask"].device
+    prompt_of = torch.arange(len(real), device=device).repeat_interleave(num)
+    return prompt_of, torch.from_numpy(np.stack(rows)).to(device), torch.tensor(log_p, device=device).float()
 
 
 def _phrases(tags: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -262,32 +217,42 @@ def _phrases(tags: NDArray[np.int64]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in found]
 
 
-def _links(
-    caption: str,
-    spans: list[tuple[int, int]],
-    phrases: list[tuple[int, int]],
-    tie: NDArray[np.float32] | None,
+def _best_phrases(
+    word_p: NDArray[np.float32], phrases: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
+) -> list[tuple[int, int, float]]:
+    """For each node the phrase that is likeliest to name it: its first character, the one after its last, probability.
+
+    word_p: (N, L). phrases: as from `_phrases`. spans: the characters of each word. Empty without phrases.
+    """
+    if not phrases:
+        return []
+    best = []
+    for p in word_p:
+        phrase_p = [float(p[a:b].sum()) for a, b in phrases]
+        likeliest = int(np.argmax(phrase_p))
+        first, end = phrases[likeliest]
+        best.append((spans[first][0], spans[end - 1][1], phrase_p[likeliest]))
+    return best
+
+
+def _groundings(
+    text: str,
+    places: Sequence[tuple[int, int, float]],
+    labels: Sequence[str],
     logits: Tensor,
-    real: list[bool],
-    labels: list[str],
     size: tuple[int, int],
 ) -> list[PhraseGrounding]:
-    """Each node's mask with the phrase it is tied to most; empty masks are left out. logits: (N, h, w)."""
-    there = [i for i, is_real in enumerate(real) if is_real]
-    if not there or (tie is not None and not phrases):
-        return []
-    links = []
-    for i in there:  # one at a time: all masks of a photograph, as wide as it is, could be gigabytes
+    """Each node's mask with its phrase, without empty masks; with its class where the phrase is empty.
+
+    places: of each node the start and end of its phrase and its probability. logits: (N, h, w). size: (width, height).
+    """
+    found = []
+    for i, (start, end, p) in enumerate(places):  # one at a time: all masks of a large photograph could be gigabytes
         fine = F.interpolate(logits[None, None, i], size[::-1], mode="bilinear")[0, 0]
         inside = fine >= 0
         if not inside.any():
             continue
-        mask, sure = inside.cpu().numpy(), float(fine[inside].sigmoid().mean())
-        if tie is None:
-            links.append(PhraseGrounding(0, 0, labels[i], mask, sure, labels[i]))
-            continue
-        chance = [float(tie[i, a:b].sum()) for a, b in phrases]
-        best = int(np.argmax(chance))
-        start, end = spans[phrases[best][0]][0], spans[phrases[best][1] - 1][1]
-        links.append(PhraseGrounding(start, end, caption[start:end], mask, min(sure * chance[best], 1.0), labels[i]))
-    return sorted(links, key=lambda link: (link.start, -link.score))
+        mask, confidence = inside.cpu().numpy(), float(fine[inside].sigmoid().mean())
+        score = min(confidence * p, 1.0)
+        found.append(PhraseGrounding(start, end, text[start:end] or labels[i], mask, score, labels[i]))
+    return sorted(found, key=lambda grounding: (grounding.start, -grounding.score))

@@ -5,8 +5,9 @@ pictures of 128 pixels; queries are Linear(h_g) with the node's box as position,
 there is neither a class head nor a matching by masks; a learned slope lowers the logits outside the node's box; the
 first layer of masked attention looks inside the box.
 
-Shapes: B pictures, R rows of N queries, as many of every picture and one picture's after the other; D = width,
-C = pixels' channels. A picture's rows look at it together, as one row of (R / B) N queries: a query sees no other.
+Shapes: B pictures, R rows of N queries; D = width, C = channels of the pixel embeddings. Every picture has the same
+number of rows, next to each other. Queries don't attend to each other, so the rows of a picture are joined to one row
+of (R / B) N queries.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segue.methods.sgdiff.transformer import Attention, sine_code
+from segue.methods.sgdiff.transformer import Attention, sinusoidal_encoding
 
 BOX_OCTAVES = 6
-BOX_CODE = 4 * 2 * BOX_OCTAVES
+BOX_WIDTH = 4 * 2 * BOX_OCTAVES  # numbers in the encoding of a box
 
 
-def box_code(boxes: Tensor) -> Tensor:
-    """(..., 4) boxes as fractions of the picture -> (..., BOX_CODE)."""
-    return sine_code(boxes, BOX_OCTAVES)
+def box_encoding(boxes: Tensor) -> Tensor:
+    """(..., 4) boxes as fractions of the picture -> (..., BOX_WIDTH)."""
+    return sinusoidal_encoding(boxes, BOX_OCTAVES)
 
 
 def conv_norm(c_in: int, c_out: int, stride: int = 1, size: int = 3) -> nn.Sequential:
@@ -36,7 +37,7 @@ def conv_norm(c_in: int, c_out: int, stride: int = 1, size: int = 3) -> nn.Seque
     return nn.Sequential(convolution, nn.GroupNorm(8, c_out), nn.ReLU(inplace=True))
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """x + two convolutions of it."""
 
     def __init__(self, channels: int) -> None:
@@ -56,7 +57,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.stem = conv_norm(3, widths[0], 2)
         self.levels = nn.ModuleList(
-            nn.Sequential(conv_norm(c_in, c_out, 2), Residual(c_out)) for c_in, c_out in pairwise(widths)
+            nn.Sequential(conv_norm(c_in, c_out, 2), ResidualBlock(c_out)) for c_in, c_out in pairwise(widths)
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -67,33 +68,33 @@ class Backbone(nn.Module):
         return levels
 
 
-def look_at(level: Tensor, boxes: Tensor, points: int) -> Tensor:
-    """What a level shows at points x points places of each box: (B, C, h, w), (R, N, 4) -> (R, N, C points^2).
+def sample_boxes(level: Tensor, boxes: Tensor, points: int) -> Tensor:
+    """Features at points x points places of each box: (B, C, h, w), (R, N, 4) -> (R, N, C points^2).
 
     boxes: x, y, width, height as fractions of the picture.
     """
     rows = len(boxes)
-    boxes = together(boxes, len(level))
+    boxes = join_rows(boxes, len(level))
     part = (torch.arange(points, device=boxes.device) + 0.5) / points
     x = boxes[..., None, 0] + boxes[..., None, 2] * part  # (R, N, points)
     y = boxes[..., None, 1] + boxes[..., None, 3] * part
     grid = torch.stack([x[..., None, :].expand(-1, -1, points, -1), y[..., None].expand(-1, -1, -1, points)], -1)
-    seen = F.grid_sample(level, grid.flatten(1, 2) * 2 - 1, align_corners=False)
-    return apart(seen.unflatten(2, (-1, points)).permute(0, 2, 1, 3, 4).flatten(2), rows)
+    sampled = F.grid_sample(level, grid.flatten(1, 2) * 2 - 1, align_corners=False)
+    return separate_rows(sampled.unflatten(2, (-1, points)).permute(0, 2, 1, 3, 4).flatten(2), rows)
 
 
-def together(x: Tensor, pictures: int) -> Tensor:
+def join_rows(x: Tensor, pictures: int) -> Tensor:
     """(R, N, ...) -> (B, R / B N, ...): the rows of each of B pictures as one."""
     return x.reshape(pictures, -1, *x.shape[2:])
 
 
-def apart(x: Tensor, rows: int) -> Tensor:
-    """The way back: (B, R / B N, ...) -> (R, N, ...)."""
+def separate_rows(x: Tensor, rows: int) -> Tensor:
+    """The inverse of `join_rows`: (B, R / B N, ...) -> (R, N, ...)."""
     return x.reshape(rows, -1, *x.shape[2:])
 
 
-class Pixels(NamedTuple):
-    """What the mask head needs of a picture: pixel embeddings (B, C, h, w); memories for the queries, coarse first."""
+class PixelFeatures(NamedTuple):
+    """Features for the mask head: pixel embeddings (B, C, h, w), and memories for the queries, coarse first."""
 
     embedding: Tensor
     memories: list[Tensor]
@@ -108,77 +109,79 @@ class PixelDecoder(nn.Module):
     def __init__(self, widths: Sequence[int], width: int, channels: int) -> None:
         super().__init__()
         outs = [channels] * (len(widths) - 1) + [channels // 2]  # coarsest first
-        self.sides = nn.ModuleList(nn.Conv2d(c, out, 1) for c, out in zip(widths[::-1], outs, strict=True))
-        self.narrow = nn.Conv2d(channels, channels // 2, 1)
-        self.merge = nn.ModuleList(conv_norm(out, out) for out in outs[1:])
+        self.lateral = nn.ModuleList(nn.Conv2d(c, out, 1) for c, out in zip(widths[::-1], outs, strict=True))
+        self.reduce = nn.Conv2d(channels, channels // 2, 1)
+        self.smooth = nn.ModuleList(conv_norm(out, out) for out in outs[1:])
         self.memories = nn.ModuleList(nn.Conv2d(channels, width, 1) for _ in range(2))
-        self.place_coarse = nn.Conv2d(4 * BOX_OCTAVES, channels, 1)
-        self.place_fine = nn.Conv2d(4 * BOX_OCTAVES, channels // 2, 1)
+        self.coarse_position = nn.Conv2d(4 * BOX_OCTAVES, channels, 1)
+        self.fine_position = nn.Conv2d(4 * BOX_OCTAVES, channels // 2, 1)
         self.out = nn.Conv2d(channels // 2, channels // 2, 1)
 
-    def forward(self, levels: Sequence[Tensor]) -> Pixels:
+    def forward(self, levels: Sequence[Tensor]) -> PixelFeatures:
         """levels: finest first."""
-        x = self.sides[0](levels[-1]) + self.place_coarse(_places(levels[-1]))
-        found = [x]
-        for i, merge in enumerate(self.merge, 1):
-            level, x = levels[-1 - i], self.narrow(x) if i == len(self.merge) else x
-            x = merge(self.sides[i](level) + F.interpolate(x, size=level.shape[-2:], mode="nearest"))
-            found.append(x)
-        embedding = self.out(x + self.place_fine(_places(x)))
-        return Pixels(embedding, [f(y) for f, y in zip(self.memories, found, strict=False)])
+        x = self.lateral[0](levels[-1]) + self.coarse_position(_position_encoding(levels[-1]))
+        outputs = [x]
+        for i, smooth in enumerate(self.smooth, 1):
+            level, x = levels[-1 - i], self.reduce(x) if i == len(self.smooth) else x
+            x = smooth(self.lateral[i](level) + F.interpolate(x, size=level.shape[-2:], mode="nearest"))
+            outputs.append(x)
+        embedding = self.out(x + self.fine_position(_position_encoding(x)))
+        return PixelFeatures(embedding, [f(y) for f, y in zip(self.memories, outputs, strict=False)])
 
 
-def _places(like: Tensor) -> Tensor:
-    """(1, 4 BOX_OCTAVES, h, w): where each cell is."""
+def _position_encoding(like: Tensor) -> Tensor:
+    """(1, 4 BOX_OCTAVES, h, w): the encoded position of each cell."""
     h, w = like.shape[-2:]
     y, x = ((torch.arange(n, device=like.device) + 0.5) / n for n in (h, w))
     grid = torch.stack([x[None].expand(h, w), y[:, None].expand(h, w)], -1)
-    return sine_code(grid, BOX_OCTAVES).permute(2, 0, 1)[None]
+    return sinusoidal_encoding(grid, BOX_OCTAVES).permute(2, 0, 1)[None]
 
 
 class QueryLayer(nn.Module):
-    """Masked attention of the queries to one memory, and a feed-forward network."""
+    """Masked cross-attention of the queries to one memory, and a feed-forward network."""
 
-    def __init__(self, width: int, heads: int, feed: int) -> None:
+    def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
-        self.norm, self.attend = nn.LayerNorm(width), Attention(width, heads)
-        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, feed), nn.GELU(), nn.Linear(feed, width))
+        self.norm, self.cross_attention = nn.LayerNorm(width), Attention(width, heads)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, feed_forward), nn.GELU(), nn.Linear(feed_forward, width)
+        )
 
-    def forward(self, x: Tensor, position: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
-        """x, position: (B, Q, D). memory: (B, M, D). allowed: (B, Q, M) bool; where all are False, all."""
-        allowed = allowed | ~allowed.any(-1, keepdim=True)
-        x = x + self.attend(self.norm(x) + position, memory, allowed[:, None])
-        return x + self.feed(x)
+    def forward(self, x: Tensor, position: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """x, position: (B, Q, D). memory: (B, M, D). mask: (B, Q, M) bool, where to attend; where all False, to all."""
+        mask = mask | ~mask.any(-1, keepdim=True)
+        x = x + self.cross_attention(self.norm(x) + position, memory, mask[:, None])
+        return x + self.feed_forward(x)
 
 
 class MaskHead(nn.Module):
     """h_g of the nodes and their boxes -> mask logits of each node, one set after each layer."""
 
-    def __init__(self, *, width: int, heads: int, feed: int, channels: int) -> None:
+    def __init__(self, *, width: int, heads: int, feed_forward: int, channels: int) -> None:
         super().__init__()
-        self.query, self.position = nn.Linear(width, width), nn.Linear(BOX_CODE, width)
-        self.layers = nn.ModuleList(QueryLayer(width, heads, feed) for _ in range(2))
-        self.embed = nn.Sequential(
+        self.query, self.position = nn.Linear(width, width), nn.Linear(BOX_WIDTH, width)
+        self.layers = nn.ModuleList(QueryLayer(width, heads, feed_forward) for _ in range(2))
+        self.mask_embedding = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, channels // 2 + 1)
         )
-        self.slope = nn.Parameter(torch.tensor(3.0))
+        self.log_slope = nn.Parameter(torch.tensor(3.0))
 
-    def forward(self, h: Tensor, boxes: Tensor, pixels: Pixels) -> list[Tensor]:
+    def forward(self, h: Tensor, boxes: Tensor, pixels: PixelFeatures) -> list[Tensor]:
         """h: (R, N, D). boxes: (R, N, 4), fractions. Returns logits (R, N, h, w) after each layer, best last."""
         rows, pictures = len(h), len(pixels.embedding)
-        h, boxes = together(h, pictures), together(boxes, pictures)
-        x, position = self.query(h), self.position(box_code(boxes))
+        h, boxes = join_rows(h, pictures), join_rows(boxes, pictures)
+        x, position = self.query(h), self.position(box_encoding(boxes))
         outside = _distance_outside(boxes, pixels.embedding)
-        allowed, found = outside <= 0, []
+        mask, logits = outside <= 0, []
         for layer, memory in zip(self.layers, pixels.memories, strict=True):
-            x = layer(x, position, memory.flatten(2).transpose(1, 2), _shrunk(allowed, memory))
-            found.append(self._masks(x, pixels.embedding) - self.slope.exp() * outside)
-            allowed = found[-1].detach() >= 0
-        return [apart(logits, rows) for logits in found]
+            x = layer(x, position, memory.flatten(2).transpose(1, 2), _coarse_mask(mask, memory))
+            logits.append(self._mask_logits(x, pixels.embedding) - self.log_slope.exp() * outside)
+            mask = logits[-1].detach() >= 0
+        return [separate_rows(each, rows) for each in logits]
 
-    def _masks(self, x: Tensor, embedding: Tensor) -> Tensor:
-        query, bias = self.embed(x).split([embedding.shape[1], 1], -1)
-        flat = query @ embedding.flatten(2) * embedding.shape[1] ** -0.5 + bias
+    def _mask_logits(self, x: Tensor, embedding: Tensor) -> Tensor:
+        query, bias = self.mask_embedding(x).split([embedding.shape[1], 1], -1)
+        flat: Tensor = query @ embedding.flatten(2) * embedding.shape[1] ** -0.5 + bias
         return flat.unflatten(-1, embedding.shape[-2:])
 
 
@@ -192,23 +195,6 @@ def _distance_outside(boxes: Tensor, like: Tensor) -> Tensor:
     return dx[:, :, None] + dy[..., None]
 
 
-def _shrunk(allowed: Tensor, memory: Tensor) -> Tensor:
+def _coarse_mask(mask: Tensor, memory: Tensor) -> Tensor:
     """(B, Q, h, w) bool -> (B, Q, M) on the memory's coarser grid: True where any pixel of the cell is."""
-    return F.adaptive_max_pool2d(allowed.float(), memory.shape[-2:]).flatten(2) > 0
-
-
-def mask_losses(logits: Sequence[Tensor], masks: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy and dice of the masks that are known, the mean over layers.
-
-    logits: (B, N, h, w) of each layer. masks: (B, N, h, w), in [0, 1]. known: (B, N) bool.
-    """
-    truth = masks[known].float().flatten(1)
-    if not len(truth):
-        return logits[-1].sum() * 0, logits[-1].sum() * 0
-    cross, dice = [], []
-    for layer in logits:
-        guess = layer[known].flatten(1)
-        cross.append(F.binary_cross_entropy_with_logits(guess, truth))
-        p = guess.sigmoid()
-        dice.append((1 - (2 * (p * truth).sum(1) + 1) / (p.sum(1) + truth.sum(1) + 1)).mean())
-    return torch.stack(cross).mean(), torch.stack(dice).mean()
+    return F.adaptive_max_pool2d(mask.float(), memory.shape[-2:]).flatten(2) > 0

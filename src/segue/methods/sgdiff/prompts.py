@@ -1,4 +1,4 @@
-"""What a user may point with: a box, a point, a mask, a scribble. Each becomes a box."""
+"""Visual prompts: a box, a point, a mask or a scribble. Each becomes a box."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.methods.sgdiff.graph import Box, SceneGraph, check_box, in_picture
+from segue.methods.sgdiff.graph import Box, SceneGraph, check_box, is_in_picture
 from segue.types import InputError, check_mask
 
 Point = tuple[float, float]
@@ -40,7 +40,7 @@ def prompt_box(
 
 
 def _numbers(name: str, given: Any, shape: tuple[int, ...], expected: str) -> NDArray[np.float64]:
-    """What was given as an array of that shape, -1 for one or more."""
+    """The given value as an array of that shape, -1 for one or more; InputError when it has another."""
     try:
         found = np.asarray(given, np.float64)
     except (TypeError, ValueError):
@@ -50,11 +50,14 @@ def _numbers(name: str, given: Any, shape: tuple[int, ...], expected: str) -> ND
     return found
 
 
-def every_box(graph: SceneGraph) -> list[Box]:
-    """One prompt for each object in the picture (stuff left out, unless there is nothing else), cut to the picture."""
-    there = [i for i, box in enumerate(graph.boxes.tolist()) if in_picture(box, graph.size)]
+def object_boxes(graph: SceneGraph) -> list[Box]:
+    """A box for each object in the picture (stuff left out, unless there is nothing else), cut to the picture.
+
+    Raises InputError when there is none.
+    """
+    there = [i for i, box in enumerate(graph.boxes.tolist()) if is_in_picture(box, graph.size)]
     if not there:
-        raise InputError("every: got a graph with no object inside the picture; is it another picture's?")
+        raise InputError("got a graph with no object inside the picture; is it another picture's?")
     things = there if graph.stuff is None else [i for i in there if not graph.stuff[i]] or there
     return [check_box(graph.boxes[i].tolist(), graph.size) for i in things]
 

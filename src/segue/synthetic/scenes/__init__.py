@@ -1,1 +1,1 @@
-"""Scenes: a world of things and stuffs, drawn as pictures and told in captions."""
+"""Synthetic scenes: things and stuff, rendered as pictures with captions and annotations."""

@@ -1,7 +1,7 @@
-"""Drawing a scene: its picture, and what is seen at each pixel of it.
+"""Rendering: from a scene to its picture and to the segment at each pixel of it.
 
-Everything is drawn from numbers: the stuffs by `grounds`, the things by the builders of `people`, `animals`,
-`vehicles` and `objects`. The same scene, size and style give the same bytes.
+Everything is drawn procedurally: the stuff by `shapes.backgrounds`, the things by the builders of `shapes.people`,
+`animals`, `birds`, `vehicles` and `objects`. The same scene, size and style give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,27 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from segue.synthetic.scenes.scene import ANIMALS, COLOURS, PEOPLE, PREDICATES, STUFFS, THINGS, VEHICLES, Scene, Thing
+from segue.synthetic.scenes.scene import (
+    ANIMALS,
+    COLOURS,
+    PEOPLE,
+    PREDICATES,
+    STUFF_CLASSES,
+    THING_CLASSES,
+    VEHICLES,
+    Scene,
+    Thing,
+)
 from segue.synthetic.scenes.shapes import animals, birds, objects, people, vehicles
-from segue.synthetic.scenes.shapes.backgrounds import grain, ground
+from segue.synthetic.scenes.shapes.backgrounds import noise_crop, paint_stuff
 from segue.synthetic.scenes.shapes.strokes import (
-    PAINT,
+    PALETTE,
     RGB,
     XY,
-    Cut,
+    BoxTransform,
     Field,
-    Frame,
-    Look,
+    Shading,
     Sheet,
-    extent,
-    fit,
-    pixels,
-    shrink,
+    Sprite,
+    bounds,
+    downsample,
+    fit_to_box,
+    rasterise,
 )
 from segue.types import InputError
 
 _PEOPLE_POSES = ("standing", "walking", "running", "sitting", "waving", "jumping")
-_STILL = {
+_SINGLE_POSES = {
     "car": "parked",
     "bus": "parked",
     "truck": "parked",
@@ -42,8 +52,14 @@ _STILL = {
     "boat": "floating",
     "airplane": "flying",
 }
-_STILL |= {"tree": "standing", "house": "standing", "bench": "standing", "ball": "lying", "kite": "flying"}
-_STILL |= {"flower": "blooming", "balloon": "floating"}
+_SINGLE_POSES |= {
+    "tree": "standing",
+    "house": "standing",
+    "bench": "standing",
+    "ball": "lying",
+    "kite": "flying",
+}
+_SINGLE_POSES |= {"flower": "blooming", "balloon": "floating"}
 POSES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(PEOPLE, _PEOPLE_POSES),
     "dog": ("standing", "sitting", "lying", "running"),
@@ -54,10 +70,10 @@ POSES: dict[str, tuple[str, ...]] = {
     "bird": ("flying", "perching"),
     "duck": ("swimming", "standing"),
     "umbrella": ("open", "closed"),
-    **{kind: (pose,) for kind, pose in _STILL.items()},  # one pose: not worth a word in a caption
+    **{kind: (pose,) for kind, pose in _SINGLE_POSES.items()},  # a single pose, which no caption mentions
 }
 _BRIGHT = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
-NATURAL: dict[str, tuple[str, ...]] = {
+NATURAL_COLOURS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((*PEOPLE, "car", "bicycle", "ball", "umbrella"), COLOURS),
     "dog": ("brown", "black", "white", "gray"),
     "cat": ("black", "white", "gray", "orange", "brown"),
@@ -83,44 +99,44 @@ BUILDERS: dict[str, Builder] = {
     **dict.fromkeys(PEOPLE, people.person),
     **{kind: getattr(birds if kind in ("bird", "duck") else animals, kind) for kind in ANIMALS},
     **{kind: getattr(vehicles, kind) for kind in VEHICLES},
-    **{kind: getattr(objects, kind) for kind in THINGS[len(PEOPLE) + len(ANIMALS) + len(VEHICLES) :]},
+    **{kind: getattr(objects, kind) for kind in THING_CLASSES[len(PEOPLE) + len(ANIMALS) + len(VEHICLES) :]},
 }
-EXTENT: dict[str, tuple[float, float]] = {  # width, height of a medium one at a middle distance, in its first pose
+TYPICAL_EXTENT: dict[str, tuple[float, float]] = {  # (width, height), medium, at a middle distance, in the first pose
     "man": (0.13, 0.34), "woman": (0.11, 0.32), "child": (0.08, 0.23), "dog": (0.20, 0.15), "cat": (0.14, 0.11),
     "horse": (0.33, 0.32), "cow": (0.36, 0.26), "sheep": (0.24, 0.18), "bird": (0.13, 0.09), "duck": (0.16, 0.09),
     "car": (0.40, 0.19), "bus": (0.76, 0.32), "truck": (0.66, 0.30), "bicycle": (0.36, 0.21), "boat": (0.40, 0.26),
     "airplane": (0.38, 0.15), "tree": (0.35, 0.50), "house": (0.59, 0.44), "bench": (0.31, 0.17), "ball": (0.08, 0.08),
     "kite": (0.10, 0.20), "umbrella": (0.25, 0.22), "flower": (0.08, 0.14), "balloon": (0.11, 0.20),
 }  # fmt: skip
-HANGING = ("airplane", "kite", "balloon")  # and a flying bird: in the air, without a shadow
+AIRBORNE = ("airplane", "kite", "balloon")  # without a shadow, as a flying bird
 SEATS = ("bench", "horse", "cow", "bicycle", "boat", "car", "truck", "bus")
-LYING = ("grass", "sand", "water", "road", "snow")
+HORIZONTAL_STUFF = ("grass", "sand", "water", "road", "snow")
 STYLES = ("photo", "synthetic")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """image: (S, S, 3) uint8 RGB. owner: (S, S) uint8, what is seen at a pixel: 0..n-1 is the position in scene.stuffs,
-    n + k the k-th of scene.things. whole: (things, S, S) bool, each thing before others cover it. The string between a
-    hand and a kite or a balloon owns nothing.
+class RenderedScene:
+    """A picture with its segmentation. image: (S, S, 3) uint8 RGB. segments: (S, S) uint8, the visible segment of each
+    pixel: 0..n-1 are the positions in scene.stuff, n + k is the k-th of scene.things. amodal_masks: (things, S, S)
+    bool, each thing before others cover it. The string of a kite or a balloon belongs to no segment.
     """
 
     image: NDArray[np.uint8]
-    owner: NDArray[np.uint8]
-    whole: NDArray[np.bool_]
+    segments: NDArray[np.uint8]
+    amodal_masks: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Light:
-    """Of a scene. cast: factors of R, G, B. high: how steeply it falls. volume: how much it models. shadow, long: depth
-    and length of shadows.
+    """The light of a scene. cast: factors of R, G, B. elevation: how steeply it falls. volume: how strongly it shades.
+    shadow, length: how dark and how long shadows are.
     """
 
     cast: RGB
-    high: float
+    elevation: float
     volume: float
     shadow: float
-    long: float
+    length: float
 
 
 LIGHTS = {
@@ -134,62 +150,69 @@ LIGHTS = {
 # ------------------------------------------------------------------------------------------------ things
 
 
-def _sheet(thing: Thing, roles: frozenset[str], young: float = 1.0) -> Sheet:
+def _sheet(thing: Thing, roles: frozenset[str], head_scale: float = 1.0) -> Sheet:
     rng = np.random.default_rng(thing.seed)
     hue = 0.008 if thing.colour in ("black", "white", "gray") else 0.02
-    r, g, b = np.clip(np.array(PAINT[thing.colour]) * (1 + 0.05 * rng.uniform(-1, 1)) + rng.uniform(-hue, hue, 3), 0, 1)
-    sheet = Sheet(rng, (float(r), float(g), float(b)), thing.colour, young, roles)
+    r, g, b = np.clip(
+        np.array(PALETTE[thing.colour]) * (1 + 0.05 * rng.uniform(-1, 1)) + rng.uniform(-hue, hue, 3), 0, 1
+    )
+    sheet = Sheet(rng, (float(r), float(g), float(b)), thing.colour, head_scale, roles)
     BUILDERS[thing.kind](sheet, thing.kind, thing.pose)
     return sheet
 
 
-def hangs(thing: Thing) -> bool:
-    """It is in the air of its own."""
-    return thing.kind in HANGING or (thing.kind == "bird" and thing.pose == "flying")
+def is_airborne(thing: Thing) -> bool:
+    """Whether it flies or floats in the air, which decides its shadow and the ground that it belongs to."""
+    return thing.kind in AIRBORNE or (thing.kind == "bird" and thing.pose == "flying")
 
 
-def _frame(thing: Thing, sheet: Sheet) -> Frame:
-    return fit(sheet.parts, thing.box, thing.flip, hangs(thing))
+def _frame(thing: Thing, sheet: Sheet) -> BoxTransform:
+    return fit_to_box(sheet.parts, thing.box, thing.flip, is_airborne(thing))
 
 
-def spots(thing: Thing, roles: frozenset[str] = frozenset()) -> dict[str, XY]:
-    """Named points of a thing in picture units, for placing others: a person's "hand" (pass the roles that its drawing
-    will have: {"holding"}) and "seat", the "grip" of what can be held, the "back" on which one sits or stands.
+def anchor_points(thing: Thing, roles: frozenset[str] = frozenset()) -> dict[str, XY]:
+    """Named points of a thing in units of the picture's side, at which others are placed.
+
+    A person's "hand" (pass the roles that its drawing will have: {"holding"}) and "seat", the "grip" of what can be
+    held, the "back" on which one sits or stands.
     """
     sheet = _sheet(thing, roles)
     frame = _frame(thing, sheet)
     found = {}
-    for name, at in sheet.marks.items():
+    for name, at in sheet.anchors.items():
         x, y = frame(np.array([at]))[0]
         found[name] = (float(x), float(y))
     return found
 
 
-def measure(
+def individual_extent(
     kind: str, pose: str, seed: int = 0, colour: str | None = None, roles: frozenset[str] = frozenset()
 ) -> tuple[float, float]:
-    """Width and height of just this individual in this pose, medium and at a middle distance, in units of the picture's
-    side: a box of these proportions is filled from edge to edge. EXTENT has the mean of each kind, in its first pose.
+    """Width and height of an individual in a pose, of medium size at a middle distance, in units of the picture's side.
+
+    A box of these proportions is filled from edge to edge. TYPICAL_EXTENT has the mean of each kind in its first pose.
     """
-    width, height = _own_extent(kind, pose, seed, colour or NATURAL[kind][0], roles)
-    scale = EXTENT[kind][1] / _usual_height(kind)
+    width, height = _outline_extent(kind, pose, seed, colour or NATURAL_COLOURS[kind][0], roles)
+    scale = TYPICAL_EXTENT[kind][1] / _typical_outline_height(kind)
     return width * scale, height * scale
 
 
-def _own_extent(kind: str, pose: str, seed: int, colour: str, roles: frozenset[str]) -> tuple[float, float]:
-    low, high = extent(_sheet(Thing(kind, colour, "medium", pose, (0, 0, 1, 1), False, seed), roles).parts)
+def _outline_extent(kind: str, pose: str, seed: int, colour: str, roles: frozenset[str]) -> tuple[float, float]:
+    low, high = bounds(_sheet(Thing(kind, colour, "medium", pose, (0, 0, 1, 1), False, seed), roles).parts)
     return float(high[0] - low[0]), float(high[1] - low[1])
 
 
 @cache
-def _usual_height(kind: str) -> float:
-    """In the units of its outlines: the mean of a few individuals in the first pose."""
-    every = [_own_extent(kind, POSES[kind][0], seed, NATURAL[kind][0], frozenset())[1] for seed in range(12)]
+def _typical_outline_height(kind: str) -> float:
+    """In the units of the outlines: the mean of some individuals in the first pose."""
+    every = [
+        _outline_extent(kind, POSES[kind][0], seed, NATURAL_COLOURS[kind][0], frozenset())[1] for seed in range(12)
+    ]
     return float(np.mean(every))
 
 
-def roles_of(scene: Scene) -> list[frozenset[str]]:
-    """What the relations ask of each thing's drawing."""
+def drawing_roles(scene: Scene) -> list[frozenset[str]]:
+    """For each thing what its relations ask of its drawing: "holding", "held", "riding", "on"."""
     roles: list[set[str]] = [set() for _ in scene.things]
     for subject, predicate, other in scene.relations:
         if predicate == "holding":
@@ -203,103 +226,107 @@ def roles_of(scene: Scene) -> list[frozenset[str]]:
 # ------------------------------------------------------------------------------------------------ the picture
 
 
-def render(scene: Scene, size: int, style: str = "photo") -> Drawn:
-    """Draw a scene. size: the side in pixels, at least 16. style: "photo", or "synthetic": as by a text-to-image model.
+def render(scene: Scene, size: int, style: str = "photo") -> RenderedScene:
+    """Draw a scene. size: the side in pixels, at least 16. style: "photo", or "synthetic", as of a text-to-image model.
 
-    A bad kind, colour, pose, box, light, relation, size or style raises InputError.
+    Raises InputError for a bad kind, colour, pose, box, light, relation, size or style.
     """
     _check(scene, size, style)
     synthetic = style == "synthetic"
     rng = np.random.default_rng(scene.seed)
     side = 1.0 if rng.random() < 0.5 else -1.0
     light = LIGHTS[scene.light]
-    rgb, owner = _backdrop(scene, size, light, 0.85 if synthetic else 0.0)
-    whole = np.zeros((len(scene.things), size, size), dtype=bool)
-    look = _look(light, side, synthetic)
-    for k, (thing, roles) in enumerate(zip(scene.things, roles_of(scene), strict=True)):
+    rgb, segments = _backdrop(scene, size, light, 0.85 if synthetic else 0.0)
+    masks = np.zeros((len(scene.things), size, size), dtype=bool)
+    shading = _shading(light, side, synthetic)
+    for k, (thing, roles) in enumerate(zip(scene.things, drawing_roles(scene), strict=True)):
         sheet = _sheet(thing, roles, 1.1 if synthetic else 1.0)
         span = max(thing.box[2:]) * size
         fine = 4 if span < 30 else 3 if span < 56 else 2
-        cut = pixels(sheet.parts, _frame(thing, sheet), size, look, fine, partial(grain, offset=thing.seed % 251))
-        if cut is None:
+        sprite = rasterise(
+            sheet.parts, _frame(thing, sheet), size, shading, fine, partial(noise_crop, offset=thing.seed % 251)
+        )
+        if sprite is None:
             continue
-        if not (hangs(thing) or roles & {"held", "riding", "on"}):
-            _ground_it(rgb, owner, cut, scene, light, side)
-        whole[k, *cut.window] = cut.alpha > 0.5
-        owner[whole[k]] = len(scene.stuffs) + k
-        _lay(rgb, cut, light, scene.light == "night")
-    _strings(rgb, scene)
-    finish = _dream if synthetic else _expose
-    return Drawn(finish(rgb, rng, scene.light), owner, whole)
+        if not (is_airborne(thing) or roles & {"held", "riding", "on"}):
+            _add_shadow_or_reflection(rgb, segments, sprite, scene, light, side)
+        masks[k, *sprite.window] = sprite.alpha > 0.5
+        segments[masks[k]] = len(scene.stuff) + k
+        _composite(rgb, sprite, light, scene.light == "night")
+    _draw_strings(rgb, scene)
+    finish = _synthetic_finish if synthetic else _camera_finish
+    return RenderedScene(finish(rgb, rng, scene.light), segments, masks)
 
 
-def _look(light: Light, side: float, synthetic: bool) -> Look:
-    towards = (0.65 * side, light.high)
+def _shading(light: Light, side: float, synthetic: bool) -> Shading:
+    towards = (0.65 * side, light.elevation)
     if synthetic:
-        return Look((-0.35 * side, 0.9), 0.62 * light.volume + 0.16, 1.5, 0.0, 0.30)
-    return Look(towards, light.volume, 1.0, 0.036, 0.16)
+        return Shading((-0.35 * side, 0.9), 0.62 * light.volume + 0.16, 1.5, 0.0, 0.30)
+    return Shading(towards, light.volume, 1.0, 0.036, 0.16)
 
 
 def _backdrop(scene: Scene, size: int, light: Light, smooth: float) -> tuple[Field, NDArray[np.uint8]]:
     rgb = np.zeros((size, size, 3), dtype=np.float32)
-    owner = np.zeros((size, size), dtype=np.uint8)
-    for k, stuff in enumerate(scene.stuffs):
-        colours, cover = ground(stuff, size, scene.light, smooth)
+    segments = np.zeros((size, size), dtype=np.uint8)
+    for k, stuff in enumerate(scene.stuff):
+        colours, cover = paint_stuff(stuff, size, scene.light, smooth)
         if stuff.kind not in ("sky", "water"):
             colours = colours * np.array(light.cast, dtype=np.float32)
         if k == 0:
             rgb += colours
             continue
         rgb += (colours - rgb) * cover[..., None]
-        owner[cover > 0.5] = k
-    return rgb, owner
+        segments[cover > 0.5] = k
+    return rgb, segments
 
 
-def _lay(rgb: Field, cut: Cut, light: Light, night: bool) -> None:
-    colours = cut.rgb * np.array(light.cast, dtype=np.float32)
+def _composite(rgb: Field, sprite: Sprite, light: Light, night: bool) -> None:
+    colours = sprite.rgb * np.array(light.cast, dtype=np.float32)
     if night:
-        glow = cut.glow[..., None]
+        glow = sprite.glow[..., None]
         colours += (np.array([1.0, 0.86, 0.48], dtype=np.float32) - colours) * glow
-    rgb[cut.window] += (colours - rgb[cut.window]) * cut.alpha[..., None]
+    rgb[sprite.window] += (colours - rgb[sprite.window]) * sprite.alpha[..., None]
 
 
-def _ground_it(rgb: Field, owner: NDArray[np.uint8], cut: Cut, scene: Scene, light: Light, side: float) -> None:
-    """A shadow on lying ground, or a reflection where the thing's foot is in water."""
-    h, w = cut.alpha.shape
-    foot, size = cut.top + h - 1, len(rgb)
-    under = int(owner[min(foot, size - 1), min(cut.left + w // 2, size - 1)])
-    kind = scene.stuffs[under].kind if under < len(scene.stuffs) else ""
+def _add_shadow_or_reflection(
+    rgb: Field, segments: NDArray[np.uint8], sprite: Sprite, scene: Scene, light: Light, side: float
+) -> None:
+    """A shadow on horizontal ground, or a reflection where the thing's foot is in water."""
+    h, w = sprite.alpha.shape
+    foot, size = sprite.top + h - 1, len(rgb)
+    under = int(segments[min(foot, size - 1), min(sprite.left + w // 2, size - 1)])
+    kind = scene.stuff[under].kind if under < len(scene.stuff) else ""
     if kind == "water":
-        _reflect(rgb, owner == under, cut)
-    elif kind in LYING:
-        lying = np.zeros(256, dtype=np.float32)
-        lying[: len(scene.stuffs)] = [light.shadow * (stuff.kind in LYING) for stuff in scene.stuffs]
-        window, shadow = _shadow(cut, size, light.long, -side)
-        rgb[window] *= (1 - lying[owner[window]] * shadow)[..., None]
+        _reflect(rgb, segments == under, sprite)
+    elif kind in HORIZONTAL_STUFF:
+        horizontal = np.zeros(256, dtype=np.float32)
+        horizontal[: len(scene.stuff)] = [light.shadow * (stuff.kind in HORIZONTAL_STUFF) for stuff in scene.stuff]
+        window, shadow = _shadow(sprite, size, light.length, -side)
+        rgb[window] *= (1 - horizontal[segments[window]] * shadow)[..., None]
 
 
-def _shadow(cut: Cut, size: int, long: float, lean: float) -> tuple[tuple[slice, slice], Field]:
-    """The thing's outline laid on the ground behind it, blurred, with a dark spot under its feet: where, and (h, w)."""
-    h, w = cut.alpha.shape
+def _shadow(sprite: Sprite, size: int, long: float, lean: float) -> tuple[tuple[slice, slice], Field]:
+    """The thing's blurred outline on the ground behind it, with a dark spot under its feet: its window, and (h, w)."""
+    h, w = sprite.alpha.shape
     blur, reach = 0.5 + 0.02 * w + 0.004 * size, int(1.3 * long * h) + 1
     pad = int(3 * blur) + 2
-    foot, shear = cut.top + h, lean * 1.3
+    foot, shear = sprite.top + h, lean * 1.3
     y0, y1 = max(foot - int(long * h) - pad, 0), min(foot + pad + h // 16, size)
-    x0, x1 = max(cut.left - pad - reach * (lean < 0), 0), min(cut.left + w + pad + reach * (lean > 0), size)
-    flat = Image.fromarray((cut.alpha * 255).astype(np.uint8))
-    matrix = (1.0, shear, x0 - cut.left + shear * (y0 - foot), 0.0, 1 / long, h + (y0 - foot) / long)
+    x0, x1 = max(sprite.left - pad - reach * (lean < 0), 0), min(sprite.left + w + pad + reach * (lean > 0), size)
+    flat = Image.fromarray((sprite.alpha * 255).astype(np.uint8))
+    matrix = (1.0, shear, x0 - sprite.left + shear * (y0 - foot), 0.0, 1 / long, h + (y0 - foot) / long)
     cast = flat.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    left, low, girth = cut.left - x0, foot - y0, min(w, h)
+    left, low, girth = sprite.left - x0, foot - y0, min(w, h)
     spot = (left + 0.06 * w, low - 0.09 * girth - 1, left + 0.94 * w, low + 0.05 * girth + 1)
     ImageDraw.Draw(cast).ellipse(spot, fill=230)
     soft = np.asarray(cast.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32) / 255
     return (slice(y0, y1), slice(x0, x1)), soft
 
 
-def _reflect(rgb: Field, water: NDArray[np.bool_], cut: Cut) -> None:
+def _reflect(rgb: Field, water: NDArray[np.bool_], sprite: Sprite) -> None:
     """The thing upside down in the water below it, shorter, paler and rippled."""
-    h, w = cut.alpha.shape
-    foot, size = cut.top + h, len(rgb)
+    h, w = sprite.alpha.shape
+    foot, size = sprite.top + h, len(rgb)
     rows = np.arange(foot, min(foot + int(0.55 * h) + 1, size))
     if not len(rows):
         return
@@ -307,52 +334,52 @@ def _reflect(rgb: Field, water: NDArray[np.bool_], cut: Cut) -> None:
     ripple = np.round(0.006 * size * np.sin(rows * 700 / size)).astype(int)
     columns = np.clip(np.arange(w)[None] + ripple[:, None], 0, w - 1)
     fade = np.linspace(0.5, 0.12, len(rows), dtype=np.float32)[:, None]
-    window = slice(foot, foot + len(rows)), slice(cut.left, cut.left + w)
-    share = cut.alpha[source[:, None], columns] * fade * water[window]
-    rgb[window] += (0.8 * cut.rgb[source[:, None], columns] - rgb[window]) * share[..., None]
+    window = slice(foot, foot + len(rows)), slice(sprite.left, sprite.left + w)
+    share = sprite.alpha[source[:, None], columns] * fade * water[window]
+    rgb[window] += (0.8 * sprite.rgb[source[:, None], columns] - rgb[window]) * share[..., None]
 
 
-def _strings(rgb: Field, scene: Scene) -> None:
-    """From the hand of who holds a kite or a balloon to what is held."""
+def _draw_strings(rgb: Field, scene: Scene) -> None:
+    """Draw the strings of held kites and balloons."""
     size, fine = len(rgb), 3
     for subject, predicate, other in scene.relations:
         held = scene.things[other]
         if predicate != "holding" or held.kind not in ("kite", "balloon"):
             continue
-        start = spots(scene.things[subject], frozenset({"holding"})).get("hand")
-        end = spots(held).get("grip")
+        start = anchor_points(scene.things[subject], frozenset({"holding"})).get("hand")
+        end = anchor_points(held).get("grip")
         if start is None or end is None:
             continue
         sag = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.04 * abs(start[0] - end[0]))
         canvas = Image.new("L", (size * fine, size * fine), 0)
         path = [(x * size * fine, y * size * fine) for x, y in (start, sag, end)]
         ImageDraw.Draw(canvas).line(path, fill=255, width=max(1, round(0.004 * size * fine)), joint="curve")
-        share = shrink(np.asarray(canvas, dtype=np.float32) / 255, fine)
+        share = downsample(np.asarray(canvas, dtype=np.float32) / 255, fine)
         rgb += (np.float32(0.22) - rgb) * share[..., None] * np.float32(0.8)
 
 
-# ------------------------------------------------------------------------------------------------ the film
+# ------------------------------------------------------------------------------------------------ finish
 
 
-def _expose(rgb: Field, rng: np.random.Generator, light: str) -> NDArray[np.uint8]:
-    """A camera's picture: a little blur, a vignette, grain, a slightly uncertain exposure and white balance."""
+def _camera_finish(rgb: Field, rng: np.random.Generator, light: str) -> NDArray[np.uint8]:
+    """As a camera: slight blur, a vignette, grain, random errors of exposure and white balance."""
     size = len(rgb)
     soft = Image.fromarray((np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8))
     soft = soft.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.0014, 0.0030)))
-    seen = np.asarray(soft, dtype=np.float32) / 255
+    exposed = np.asarray(soft, dtype=np.float32) / 255
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     corner = axis[:, None] ** 2 + axis[None] ** 2
     balance = (rng.uniform(0.95, 1.05) * (1 + rng.uniform(-0.02, 0.02, 3))).astype(np.float32)
-    seen = seen * balance * (1 - 0.32 * corner)[..., None]
+    exposed = exposed * balance * (1 - 0.32 * corner)[..., None]
     noise = rng.standard_normal((size, size, 1), dtype=np.float32) + 0.6 * rng.standard_normal(
         (size, size, 3), dtype=np.float32
     )
-    seen += noise * np.float32(0.017 if light == "night" else 0.010)
-    return (np.clip(seen, 0, 1) * 255 + 0.5).astype(np.uint8)
+    exposed += noise * np.float32(0.017 if light == "night" else 0.010)
+    return (np.clip(exposed, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _dream(rgb: Field, rng: np.random.Generator, light: str) -> NDArray[np.uint8]:
-    """A text-to-image model's picture: saturated, contrasty, glowing, teal in the shadows, rosy in the lights."""
+def _synthetic_finish(rgb: Field, rng: np.random.Generator, light: str) -> NDArray[np.uint8]:
+    """As a text-to-image model: saturated, of high contrast, glowing, with teal shadows and pink lights."""
     grey = rgb.mean(-1, keepdims=True)
     vivid = np.clip(grey + 1.3 * (rgb - grey), 0, 1)
     curved = vivid + 0.35 * (vivid * vivid * (3 - 2 * vivid) - vivid)
@@ -373,13 +400,13 @@ def _check(scene: Scene, size: int, style: str) -> None:
         raise InputError(f"size: got {size}, expected at least 16 pixels")
     if scene.light not in LIGHTS:
         raise InputError(f"light: got {scene.light!r}, expected one of {', '.join(LIGHTS)}")
-    if not scene.stuffs or len(scene.stuffs) + len(scene.things) > 256:
+    if not scene.stuff or len(scene.stuff) + len(scene.things) > 256:
         raise InputError(
-            f"scene: got {len(scene.stuffs)} stuffs and {len(scene.things)} things, expected 1 to 256 with a stuff"
+            f"scene: got {len(scene.stuff)} of stuff and {len(scene.things)} things, expected 1 to 256 with some stuff"
         )
-    for stuff in scene.stuffs:
-        if stuff.kind not in STUFFS:
-            raise InputError(f"stuff: got {stuff.kind!r}, expected one of {', '.join(STUFFS)}")
+    for stuff in scene.stuff:
+        if stuff.kind not in STUFF_CLASSES:
+            raise InputError(f"stuff: got {stuff.kind!r}, expected one of {', '.join(STUFF_CLASSES)}")
     for thing in scene.things:
         _check_thing(thing)
     for subject, predicate, other in scene.relations:
@@ -390,7 +417,7 @@ def _check(scene: Scene, size: int, style: str) -> None:
 
 
 def _check_thing(thing: Thing) -> None:
-    for name, got, known in (("kind", thing.kind, THINGS), ("colour", thing.colour, COLOURS)):
+    for name, got, known in (("kind", thing.kind, THING_CLASSES), ("colour", thing.colour, COLOURS)):
         if got not in known:
             raise InputError(f"{name}: got {got!r}, expected one of {', '.join(known)}")
     if thing.pose not in POSES[thing.kind]:

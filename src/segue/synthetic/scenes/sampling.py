@@ -1,7 +1,7 @@
-"""Scenes by chance: a setting, what belongs there, and how it stands to each other.
+"""Random scenes: a setting, the things that belong there, and how they relate.
 
-World "a" is the everyday one. World "b" shares its classes but mixes settings, colours, sizes and numbers otherwise,
-for tests across domains.
+Domain "a" is the everyday one. Domain "b" has the same classes, but other frequencies of settings, colours, sizes and
+numbers: it is for tests across domains.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segue.synthetic.scenes.placement import HELD, PERCHES, Plan, Wish, lay_out
-from segue.synthetic.scenes.render import NATURAL, POSES
+from segue.synthetic.scenes.placement import HOLDABLE, MAY_BE_ON, ScenePlan, ThingSpec, lay_out
+from segue.synthetic.scenes.render import NATURAL_COLOURS, POSES
 from segue.synthetic.scenes.scene import PEOPLE, SIZES, Scene, Stuff, Thing
 from segue.types import InputError
 
-Layer = tuple[str, float, float, float]  # stuff, the highest and the lowest top, how often it is there
+Layer = tuple[str, float, float, float]  # kind of stuff, its highest and its lowest top, probability
 
 # From the back to the front; each reaches down to where the next begins.
 SETTINGS: dict[str, tuple[Layer, ...]] = {
@@ -54,7 +55,7 @@ SETTINGS: dict[str, tuple[Layer, ...]] = {
 }
 
 _FOLK: dict[str, float] = {"man": 5, "woman": 5, "child": 3}
-BELONGS: dict[str, dict[str, float]] = {
+SETTING_KINDS: dict[str, dict[str, float]] = {
     "street": _FOLK | {"car": 6, "bus": 3, "truck": 3, "bicycle": 3, "tree": 4, "house": 3, "dog": 1.5, "bench": 1},
     "town": _FOLK | {"car": 5, "bus": 3, "truck": 2, "bicycle": 3, "bench": 2, "bird": 1, "cat": 0.5, "dog": 1},
     "country road": {
@@ -80,13 +81,14 @@ BELONGS: dict[str, dict[str, float]] = {
     "desert": {"man": 3, "woman": 2, "horse": 3, "car": 2, "truck": 2, "airplane": 1, "bird": 1, "tree": 0.5, "dog": 1},
     "airfield": {"airplane": 8, "bird": 2, "kite": 3, "balloon": 3, "man": 2, "child": 2, "tree": 1.5, "truck": 1},
 }  # fmt: skip
-_CARRIES = {"kite": 2, "balloon": 2, "umbrella": 2.5, "ball": 2, "flower": 1.5}
+_CARRIED = {"kite": 2, "balloon": 2, "umbrella": 2.5, "ball": 2, "flower": 1.5}
 
 
 @dataclass(frozen=True)
-class World:
-    """How often: settings, kinds (a factor), the number of groups of things, of one group, sizes, lights. twist: the
-    place in a kind's natural colours from which they get rarer.
+class Domain:
+    """Frequencies of what scenes consist of. settings, lights: weights. kinds: factors of the weights in SETTING_KINDS.
+    groups, count: probabilities of 1, 2, ... groups of things, and of 1, 2, ... things in a group. sizes: probabilities
+    of SIZES. colour_shift: how far a kind's natural colours are rotated before the later ones become rarer.
     """
 
     settings: dict[str, float]
@@ -95,11 +97,11 @@ class World:
     count: tuple[float, ...]
     sizes: tuple[float, float, float]
     lights: dict[str, float]
-    twist: int
+    colour_shift: int
 
 
-WORLDS = {
-    "a": World(
+DOMAINS = {
+    "a": Domain(
         settings={
             "street": 5, "meadow": 5, "park": 5, "beach": 4, "country road": 3, "town": 3, "yard": 3, "pond": 2.5,
             "lake": 2, "snow": 2, "airfield": 1.5, "sea": 1.5, "winter road": 0.8, "desert": 0.6,
@@ -109,9 +111,9 @@ WORLDS = {
         count=(0.74, 0.17, 0.07, 0.02),
         sizes=(0.22, 0.56, 0.22),
         lights={"day": 6, "overcast": 2, "evening": 1.3, "night": 0.7},
-        twist=0,
+        colour_shift=0,
     ),
-    "b": World(
+    "b": Domain(
         settings={
             "snow": 5, "lake": 4, "winter road": 4, "desert": 3, "town": 3, "sea": 3, "airfield": 2.5, "pond": 2,
             "yard": 2, "meadow": 1, "beach": 1, "street": 1, "park": 0.8, "country road": 0.8,
@@ -124,43 +126,43 @@ WORLDS = {
         count=(0.62, 0.22, 0.11, 0.05),
         sizes=(0.34, 0.36, 0.3),
         lights={"day": 3, "overcast": 3, "evening": 2, "night": 2},
-        twist=2,
+        colour_shift=2,
     ),
 }  # fmt: skip
 
 
-def world_of(name: str) -> World:
-    """The world of a name; InputError that lists the names."""
-    if name not in WORLDS:
-        raise InputError(f"world: got {name!r}, expected one of {', '.join(WORLDS)}")
-    return WORLDS[name]
+def find_domain(name: str) -> Domain:
+    """The domain of a name. Raises InputError that lists the names."""
+    if name not in DOMAINS:
+        raise InputError(f"domain: got {name!r}, expected one of {', '.join(DOMAINS)}")
+    return DOMAINS[name]
 
 
-def sample_scene(seed: int | Iterable[int], world: str = "a") -> Scene:
+def sample_scene(seed: int | Iterable[int], domain: str = "a") -> Scene:
     """The scene of a seed: 1 to 7 things in a setting where they belong, its relations true by geometry.
 
-    seed: a number, or several (a data set's, a split's, a picture's). Raises InputError for an unknown world.
+    seed: a number, or several (a data set's, a split's, a picture's). Raises InputError for an unknown domain.
     """
-    ways = world_of(world)
+    mix = find_domain(domain)
     rng = np.random.default_rng([seed] if isinstance(seed, int) else list(seed))
     while True:
-        setting = pick(rng, ways.settings)
-        stuffs = pave(SETTINGS[setting], rng)
-        wishes, relations = _wishes(setting, ways, rng)
-        scene = lay_out(Plan(stuffs, wishes, relations, pick(rng, ways.lights)), rng, strict=False)
+        setting = weighted_choice(rng, mix.settings)
+        background = sample_background(SETTINGS[setting], rng)
+        specs, relations = _sample_specs(setting, mix, rng)
+        scene = lay_out(ScenePlan(background, specs, relations, weighted_choice(rng, mix.lights)), rng, strict=False)
         if scene and scene.things:
             return scene
 
 
-def sample_near(seed: int) -> Scene:
-    """The scene of `sample_scene` from near; the seed decides of both."""
+def sample_close_up(seed: int) -> Scene:
+    """The scene of `sample_scene` in a close-up; the seed decides both."""
     return close_up(sample_scene(seed), np.random.default_rng(seed))
 
 
 def close_up(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene from near: a square around one of its things and what that holds or rides, which fill about half of it.
+    """A square part of a scene around one of its things and what that holds or rides, which fill about half of it.
 
-    Other things stay where they fit in whole, and are left out where they don't.
+    Other things are kept if they lie inside it completely.
     """
     one = int(rng.integers(len(scene.things)))
     kin = {one} | {k for s, p, o in scene.relations if one in (s, o) and p in ("holding", "on") for k in (s, o)}
@@ -174,24 +176,24 @@ def close_up(scene: Scene, rng: np.random.Generator) -> Scene:
     kept = [k for k in range(len(boxes)) if whole[k] or k in kin]
     near = replace(
         scene,
-        stuffs=tuple(_nearer(stuff, float(corner[1]), side) for stuff in scene.stuffs),
-        things=tuple(_moved(scene.things[k], corner, side) for k in kept),
+        stuff=tuple(_zoom_stuff(stuff, float(corner[1]), side) for stuff in scene.stuff),
+        things=tuple(_zoom_thing(scene.things[k], corner, side) for k in kept),
         relations=tuple((kept.index(s), p, kept.index(o)) for s, p, o in scene.relations if s in kept and o in kept),
     )
-    return replace(near, stuffs=tuple(stuff for stuff in near.stuffs if stuff.bottom > 0 and stuff.top < 1))
+    return replace(near, stuff=tuple(stuff for stuff in near.stuff if stuff.bottom > 0 and stuff.top < 1))
 
 
-def _nearer(stuff: Stuff, top: float, side: float) -> Stuff:
+def _zoom_stuff(stuff: Stuff, top: float, side: float) -> Stuff:
     return replace(stuff, top=(stuff.top - top) / side, bottom=(stuff.bottom - top) / side)
 
 
-def _moved(thing: Thing, corner: np.ndarray, side: float) -> Thing:
+def _zoom_thing(thing: Thing, corner: NDArray[np.float64], side: float) -> Thing:
     x, y, width, height = thing.box
     box = ((x - float(corner[0])) / side, (y - float(corner[1])) / side, width / side, height / side)
     return replace(thing, box=box)
 
 
-def pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
+def weighted_choice(rng: np.random.Generator, weights: dict[str, float]) -> str:
     """One of the names, by weight."""
     at = rng.random() * sum(weights.values())
     for name, weight in weights.items():
@@ -201,8 +203,8 @@ def pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
     return name
 
 
-def pave(layers: Iterable[Layer], rng: np.random.Generator) -> tuple[Stuff, ...]:
-    """The background: layers from the back to the front, each down to a little below where the next begins."""
+def sample_background(layers: Iterable[Layer], rng: np.random.Generator) -> tuple[Stuff, ...]:
+    """Layers from the back to the front, each down to a little below where the next begins."""
     there = [
         (kind, rng.uniform(high, low) if low else 0.0) for kind, high, low, often in layers if rng.random() < often
     ]
@@ -215,59 +217,59 @@ def pave(layers: Iterable[Layer], rng: np.random.Generator) -> tuple[Stuff, ...]
     )
 
 
-def _wishes(
-    setting: str, ways: World, rng: np.random.Generator
-) -> tuple[tuple[Wish, ...], tuple[tuple[int, str, int], ...]]:
-    wishes: list[Wish] = []
+def _sample_specs(
+    setting: str, domain: Domain, rng: np.random.Generator
+) -> tuple[tuple[ThingSpec, ...], tuple[tuple[int, str, int], ...]]:
+    specs: list[ThingSpec] = []
     relations: list[tuple[int, str, int]] = []
-    often = {kind: weight * ways.kinds.get(kind, 1.0) for kind, weight in BELONGS[setting].items()}
-    for _ in range(1 + rng.choice(len(ways.groups), p=ways.groups)):
-        kind = pick(rng, often)
-        often[kind] *= 0.15  # its group is told; rarely a second one
-        count = min(1 + int(rng.choice(len(ways.count), p=ways.count)), 7 - len(wishes))
-        for wish in _group(kind, count, ways, rng):
-            wishes.append(wish)
-            _attach(len(wishes) - 1, wishes, relations, ways, rng)
-    return tuple(wishes[:7]), tuple(r for r in relations if max(r[0], r[2]) < 7)
+    often = {kind: weight * domain.kinds.get(kind, 1.0) for kind, weight in SETTING_KINDS[setting].items()}
+    for _ in range(1 + rng.choice(len(domain.groups), p=domain.groups)):
+        kind = weighted_choice(rng, often)
+        often[kind] *= 0.15  # rarely a second group of one kind
+        count = min(1 + int(rng.choice(len(domain.count), p=domain.count)), 7 - len(specs))
+        for spec in _sample_group(kind, count, domain, rng):
+            specs.append(spec)
+            _relate_at_random(len(specs) - 1, specs, relations, domain, rng)
+    return tuple(specs[:7]), tuple(r for r in relations if max(r[0], r[2]) < 7)
 
 
-def _group(kind: str, count: int, ways: World, rng: np.random.Generator) -> list[Wish]:
-    """Some of a kind, often alike."""
-    colour, size = _colour(kind, ways, rng), str(rng.choice(SIZES, p=ways.sizes))
+def _sample_group(kind: str, count: int, domain: Domain, rng: np.random.Generator) -> list[ThingSpec]:
+    """Several things of one kind, often alike."""
+    colour, size = _sample_colour(kind, domain, rng), str(rng.choice(SIZES, p=domain.sizes))
     if count > 2:
         size = "small" if size == "large" else size
     alike = rng.random() < 0.6
-    return [Wish(kind, colour if alike else _colour(kind, ways, rng), size) for _ in range(count)]
+    return [ThingSpec(kind, colour if alike else _sample_colour(kind, domain, rng), size) for _ in range(count)]
 
 
-def _colour(kind: str, ways: World, rng: np.random.Generator) -> str:
-    natural = NATURAL[kind]
-    turned = [natural[(k + ways.twist) % len(natural)] for k in range(len(natural))]
-    return pick(rng, {colour: 1 / (k + 1.5) for k, colour in enumerate(turned)})
+def _sample_colour(kind: str, domain: Domain, rng: np.random.Generator) -> str:
+    natural = NATURAL_COLOURS[kind]
+    turned = [natural[(k + domain.colour_shift) % len(natural)] for k in range(len(natural))]
+    return weighted_choice(rng, {colour: 1 / (k + 1.5) for k, colour in enumerate(turned)})
 
 
-def _attach(
-    i: int, wishes: list[Wish], relations: list[tuple[int, str, int]], ways: World, rng: np.random.Generator
+def _relate_at_random(
+    i: int, specs: list[ThingSpec], relations: list[tuple[int, str, int]], domain: Domain, rng: np.random.Generator
 ) -> None:
-    """Now and then: something in a person's hand, somebody on or under what is there already."""
-    kind, draw = wishes[i].kind, rng.random()
+    """Sometimes put something into a person's hand, or somebody on or under a thing that is there already."""
+    kind, draw = specs[i].kind, rng.random()
     taken = {o for _, _, o in relations}
-    perches = [j for j, w in enumerate(wishes[:i]) if w.kind in PERCHES.get(kind, {}) and j not in taken]
-    roofs = [j for j, w in enumerate(wishes[:i]) if w.kind in ("tree", "umbrella") and j not in taken]
-    if perches and draw < 0.55:
-        relations.append((i, "on", int(rng.choice(perches))))
-    elif roofs and draw < 0.75 and kind in (*PEOPLE, "dog", "cat", "horse", "cow", "sheep", "bench"):
-        wishes[i] = Wish(kind, wishes[i].colour, "small" if kind in ("horse", "cow") else wishes[i].size)
-        relations.append((i, "under", int(rng.choice(roofs))))
+    hosts = [j for j, w in enumerate(specs[:i]) if w.kind in MAY_BE_ON.get(kind, {}) and j not in taken]
+    shelters = [j for j, w in enumerate(specs[:i]) if w.kind in ("tree", "umbrella") and j not in taken]
+    if hosts and draw < 0.55:
+        relations.append((i, "on", int(rng.choice(hosts))))
+    elif shelters and draw < 0.75 and kind in (*PEOPLE, "dog", "cat", "horse", "cow", "sheep", "bench"):
+        specs[i] = ThingSpec(kind, specs[i].colour, "small" if kind in ("horse", "cow") else specs[i].size)
+        relations.append((i, "under", int(rng.choice(shelters))))
     elif kind in PEOPLE and draw > 0.72:
-        held = pick(rng, _CARRIES)
-        wishes.append(Wish(held, _colour(held, ways, rng), "medium"))
-        relations.append((i, "holding", len(wishes) - 1))
+        held = weighted_choice(rng, _CARRIED)
+        specs.append(ThingSpec(held, _sample_colour(held, domain, rng), "medium"))
+        relations.append((i, "holding", len(specs) - 1))
     elif kind in ("bicycle", "horse", "bench", "boat") and 0.2 < draw < 0.6:
-        rider = pick(rng, dict(_FOLK))
-        wishes.append(Wish(rider, _colour(rider, ways, rng), wishes[i].size))
-        relations.append((len(wishes) - 1, "on", i))
+        rider = weighted_choice(rng, dict(_FOLK))
+        specs.append(ThingSpec(rider, _sample_colour(rider, domain, rng), specs[i].size))
+        relations.append((len(specs) - 1, "on", i))
 
 
-assert set(HELD) == set(_CARRIES)
-assert all(kind in POSES for things in BELONGS.values() for kind in things)
+assert set(HOLDABLE) == set(_CARRIED)
+assert all(kind in POSES for things in SETTING_KINDS.values() for kind in things)

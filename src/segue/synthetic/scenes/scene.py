@@ -1,7 +1,8 @@
-"""What a drawn scene is made of: its things, its stuffs, where they are and how they relate.
+"""What a synthetic scene is made of: its things, its stuff, where they are and how they relate.
 
-A `Scene` is the whole truth of a picture: `draw` renders it, `grammar` tells it in words, `write` files it. Lengths are
-in units of the picture's side, (x, y) from the top left corner, so that a scene can be drawn at any size.
+As in COCO, a thing is a countable object (a dog) and stuff is a stretch of background (grass). A `Scene` is the whole
+truth of a picture: `render` draws it, `language.captions` describes it, `writer` saves it. Lengths are in units of the
+picture's side, (x, y) from the top left corner, so that a scene can be drawn at any size.
 """
 
 from __future__ import annotations
@@ -11,9 +12,21 @@ from dataclasses import dataclass
 PEOPLE = ("man", "woman", "child")
 ANIMALS = ("dog", "cat", "horse", "cow", "sheep", "bird", "duck")
 VEHICLES = ("car", "bus", "truck", "bicycle", "boat", "airplane")
-THINGS = (*PEOPLE, *ANIMALS, *VEHICLES, "tree", "house", "bench", "ball", "kite", "umbrella", "flower", "balloon")
-STUFFS = ("sky", "grass", "sand", "water", "road", "snow", "mountain", "wall")
-CLASSES = (*THINGS, *STUFFS)  # the order of label maps and category ids
+THING_CLASSES = (
+    *PEOPLE,
+    *ANIMALS,
+    *VEHICLES,
+    "tree",
+    "house",
+    "bench",
+    "ball",
+    "kite",
+    "umbrella",
+    "flower",
+    "balloon",
+)
+STUFF_CLASSES = ("sky", "grass", "sand", "water", "road", "snow", "mountain", "wall")
+CLASSES = (*THING_CLASSES, *STUFF_CLASSES)  # the order of label maps and category ids
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
 SIZES = ("small", "medium", "large")
@@ -50,11 +63,12 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """things: painted in order, the farthest first. relations: (subject, predicate, object) with positions in things.
-    light: one of "day", "evening", "night", "overcast". seed: of noise and light.
+    """stuff, things: painted in this order, the farthest first; later ones cover earlier ones. relations: (subject,
+    predicate, object) with positions in things. light: one of "day", "evening", "night", "overcast". seed: of noise and
+    light.
     """
 
-    stuffs: tuple[Stuff, ...]
+    stuff: tuple[Stuff, ...]
     things: tuple[Thing, ...]
     relations: tuple[tuple[int, str, int], ...]
     light: str

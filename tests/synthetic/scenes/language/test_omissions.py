@@ -4,7 +4,7 @@ import pytest
 
 from scenes_and_pair import write_scenes
 from segue.data.formats import read_pictures
-from segue.synthetic.scenes.language.omissions import Naming, kind_of, merged, naming_rates, read_omissions
+from segue.synthetic.scenes.language.omissions import NamedKinds, kind_of, merge, naming_rates, read_omissions
 from segue.synthetic.scenes.language.parser import parse
 from segue.types import InputError
 
@@ -30,13 +30,16 @@ def test_what_counts_as_named_is_in_the_captions_words(scenes):
     found = read_omissions(scenes, "train")
     for entry in captions:
         asked = parse(entry["caption"], strict=False)
-        said = {*asked.stuffs, *(kind for wanted in asked.things for kind in wanted.kinds)}
+        said = {*asked.stuff, *(kind for wanted in asked.things for kind in wanted.kinds)}
         assert found[entry["image_id"]][entry["id"] % 10].named <= said
 
 
 def test_rates_and_unions():
-    a, b = Naming(frozenset({"dog"}), frozenset({"sky", "car"})), Naming(frozenset({"sky"}), frozenset({"dog", "car"}))
-    assert merged([a, b]) == Naming(frozenset({"dog", "sky"}), frozenset({"car"}))
+    a, b = (
+        NamedKinds(frozenset({"dog"}), frozenset({"sky", "car"})),
+        NamedKinds(frozenset({"sky"}), frozenset({"dog", "car"})),
+    )
+    assert merge([a, b]) == NamedKinds(frozenset({"dog", "sky"}), frozenset({"car"}))
     assert naming_rates([a, b]) == {"dog": 0.5, "sky": 0.5, "car": 0.0}
 
 

@@ -1,11 +1,11 @@
-"""The words of the picture world: tables that `grammar` tells from and `reading` understands by.
+"""The words of synthetic scenes: tables from which `captions` writes and by which `parser` understands.
 
-World "a" and world "b" name the same things in other words. Nouns are in the singular.
+The domains "a" and "b" name the same things by different words. Nouns are in the singular.
 """
 
 from __future__ import annotations
 
-Pairs = tuple[tuple[str, str], ...]
+PlacePhrases = tuple[tuple[str, str], ...]
 
 NOUNS: dict[str, dict[str, tuple[str, ...]]] = {
     "man": {"a": ("man", "man", "guy"), "b": ("gentleman", "man")},
@@ -34,7 +34,7 @@ NOUNS: dict[str, dict[str, tuple[str, ...]]] = {
     "balloon": {"a": ("balloon",), "b": ("party balloon", "balloon")},
 }
 PERSON: dict[str, tuple[str, ...]] = {"a": ("person",), "b": ("individual", "person")}
-HERDS = {"sheep": "a flock of", "bird": "a flock of", "cow": "a herd of", "horse": "a herd of"}
+GROUP_WORDS = {"sheep": "a flock of", "bird": "a flock of", "cow": "a herd of", "horse": "a herd of"}
 
 COLOUR_WORDS = {"gray": {"a": "gray", "b": "grey"}}
 SIZE_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -61,7 +61,7 @@ COUNTS: dict[int, dict[str, tuple[str, ...]]] = {
     6: {"a": ("six", "several"), "b": ("six", "a number of")},
     7: {"a": ("seven", "several"), "b": ("seven", "a number of")},
 }
-NUMBERS: dict[str, tuple[int, int]] = {
+COUNT_RANGES: dict[str, tuple[int, int]] = {
     "a": (1, 1), "an": (1, 1), "one": (1, 1), "another": (1, 1), "a single": (1, 1), "two": (2, 2), "three": (3, 3),
     "four": (4, 4), "five": (5, 5), "six": (6, 6), "seven": (7, 7), "a couple of": (2, 2), "a pair of": (2, 2),
     "a trio of": (3, 3), "some": (2, 7), "several": (3, 7), "a group of": (3, 7), "a number of": (3, 7),
@@ -69,7 +69,7 @@ NUMBERS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 
 # pose -> (doing, does, do)
-POSES: dict[str, dict[str, tuple[tuple[str, str, str], ...]]] = {
+POSE_VERBS: dict[str, dict[str, tuple[tuple[str, str, str], ...]]] = {
     "standing": {"a": (("standing", "stands", "stand"),), "b": (("standing", "stands", "stand"),)},
     "walking": {
         "a": (("walking", "walks", "walk"),),
@@ -94,7 +94,7 @@ POSES: dict[str, dict[str, tuple[tuple[str, str, str], ...]]] = {
         "b": (("grazing", "grazes", "graze"),),
     },
 }
-IDLE: dict[str, dict[str, tuple[str, ...]]] = {  # what a thing does that has no pose: says nothing of the picture
+IDLE_VERBS: dict[str, dict[str, tuple[str, ...]]] = {  # for things with a single pose: they add no information
     "car": {"a": ("parked",), "b": ("stopped", "parked")},
     "truck": {"a": ("parked",), "b": ("stopped", "parked")},
     "bus": {"a": ("stopped", "parked"), "b": ("waiting",)},
@@ -121,8 +121,8 @@ RELATIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-# stuff -> (preposition, noun phrase), for what is on it
-GROUNDS: dict[str, dict[str, Pairs]] = {
+# stuff -> (preposition, noun phrase), for things on it
+PLACE_PHRASES: dict[str, dict[str, PlacePhrases]] = {
     "grass": {
         "a": (
             ("on", "the grass"),
@@ -154,7 +154,7 @@ GROUNDS: dict[str, dict[str, Pairs]] = {
         "b": (("across", "the sky"), ("in", "the open sky"), ("up in", "the sky")),
     },
 }
-HEADS: dict[str, dict[str, tuple[str, ...]]] = {
+PLACE_NOUNS: dict[str, dict[str, tuple[str, ...]]] = {
     "grass": {"a": ("a grassy field", "a green field", "a field"), "b": ("a meadow", "a green meadow", "a lawn")},
     "sand": {"a": ("a sandy beach", "a beach"), "b": ("a sandy shore", "a stretch of sand")},
     "water": {"a": ("a lake", "a body of water"), "b": ("calm water", "the sea")},
@@ -179,19 +179,19 @@ BACKDROPS: dict[str, dict[str, tuple[tuple[str, str, str], ...]]] = {  # (before
         "b": (("by", "a road", ""), ("alongside", "a roadway", "")),
     },
 }
-SKIES: dict[str, dict[str, tuple[str, ...]]] = {
+SKY_PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "day": {"a": ("a clear blue sky", "a blue sky"), "b": ("a bright sky", "a cloudless sky")},
     "overcast": {"a": ("a cloudy sky", "a gray sky"), "b": ("an overcast sky", "a dull sky")},
     "evening": {"a": ("an orange sky", "a sunset sky"), "b": ("an evening sky", "a glowing sky")},
     "night": {"a": ("a dark sky", "a night sky"), "b": ("a black sky", "a dark night sky")},
 }
-LIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
+LIGHT_PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "day": {"a": ("on a sunny day", "during the day"), "b": ("in daylight", "in the sunshine")},
     "overcast": {"a": ("on a cloudy day",), "b": ("on a grey day", "in dull weather")},
     "evening": {"a": ("at sunset", "in the evening"), "b": ("at dusk", "in the evening light")},
     "night": {"a": ("at night",), "b": ("after dark", "in the dark")},
 }
-FAR: dict[str, tuple[str, ...]] = {
+DISTANCE_PHRASES: dict[str, tuple[str, ...]] = {
     "a": ("in the background", "in the background", "in the distance"),
     "b": ("far away", "at the back"),
 }
@@ -201,17 +201,17 @@ OPENINGS: dict[str, tuple[str, ...]] = {
 }
 THERE_ONE: dict[str, tuple[str, ...]] = {"a": ("there is",), "b": ("there is", "one can see")}
 THERE_MANY: dict[str, tuple[str, ...]] = {"a": ("there are",), "b": ("there are", "one can see")}
-JOINS: dict[str, tuple[str, ...]] = {"a": ("and", "while", ", and"), "b": ("while", ", and", "as")}
-LOOSE_JOINS: dict[str, tuple[str, ...]] = {"a": ("and", ", and"), "b": (", and", "and also")}
+CONJUNCTIONS: dict[str, tuple[str, ...]] = {"a": ("and", "while", ", and"), "b": ("while", ", and", "as")}
+LOOSE_CONJUNCTIONS: dict[str, tuple[str, ...]] = {"a": ("and", ", and"), "b": (", and", "and also")}
 
 
-def dressed(clothes: str, colour: str) -> str:
-    """Clothes in a colour: "in an orange shirt"."""
+def fill_colour(clothes: str, colour: str) -> str:
+    """Clothes with their colour filled in: "in an orange shirt"."""
     return clothes.format(colour).replace("a orange", "an orange")
 
 
-# How likely a thing or a stuff is to be named when it is there to be seen: the last ones hardly ever are.
-TELL: dict[str, float] = {
+# How likely a visible thing or stuff is to be mentioned; the rare ones are what curation has to find.
+MENTION_WEIGHT: dict[str, float] = {
     "man": 1.0, "woman": 1.0, "child": 1.0, "dog": 1.0, "cat": 1.0, "horse": 1.0, "cow": 0.9, "sheep": 0.9, "bird": 0.6,
     "duck": 0.7, "car": 0.7, "bus": 0.9, "truck": 0.8, "bicycle": 0.7, "boat": 0.8, "airplane": 1.0, "kite": 0.7,
     "umbrella": 0.6, "balloon": 0.6, "ball": 0.45, "house": 0.2, "flower": 0.15, "bench": 0.2, "tree": 0.1,

@@ -1,8 +1,8 @@
-"""Captions understood: from a sentence of `grammar` to what it asks for, and on to a scene that shows it.
+"""Parsing of captions: from a sentence of `language.captions` to what it asks for, and to a scene that shows it.
 
 A sentence is a chain of clauses. A clause is its subjects (nouns joined by "and"), then what they do, where, to whom:
-every relation is the subjects', and after an object "and" begins the next clause. "with" begins one whose relations may
-point back: "a bench with a bird on it".
+every relation is the subjects', and after an object "and" begins the next clause. "with" begins a clause whose
+relations may point back: "a bench with a bird on it".
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.data.english import plural
-from segue.synthetic.scenes.language import lexicon as words
-from segue.synthetic.scenes.placement import PERCHES, STANDS, Plan, Wish, lay_out
+from segue.synthetic.scenes.language import lexicon
+from segue.synthetic.scenes.placement import MAY_BE_ON, STANDS_ON, ScenePlan, ThingSpec, lay_out
 from segue.synthetic.scenes.render import POSES, render
-from segue.synthetic.scenes.sampling import SETTINGS, Layer, pave
-from segue.synthetic.scenes.scene import COLOURS, PEOPLE, STUFFS, THINGS, Scene, Stuff
+from segue.synthetic.scenes.sampling import SETTINGS, Layer, sample_background
+from segue.synthetic.scenes.scene import COLOURS, PEOPLE, STUFF_CLASSES, THING_CLASSES, Scene, Stuff
 from segue.types import InputError
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Things that a caption names together. kinds: any of these will do. count: fewest and most. What is None is not
-    said. ground: the stuff they are on.
+class RequestedThings:
+    """Things that a caption names together. kinds: any of these is right. count: fewest and most. ground: the stuff
+    that they are on. What the caption does not say is None.
     """
 
     kinds: tuple[str, ...]
@@ -40,40 +40,41 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Request:
+class SceneRequest:
     """What a caption asks for. relations: (subject, predicates of which one is enough, object), positions in things."""
 
-    things: tuple[Wanted, ...]
-    stuffs: tuple[str, ...] = ()
+    things: tuple[RequestedThings, ...]
+    stuff: tuple[str, ...] = ()
     relations: tuple[tuple[int, tuple[str, ...], int], ...] = ()
     light: str | None = None
 
 
-def parse(caption: str, strict: bool = True) -> Request:
+def parse(caption: str, strict: bool = True) -> SceneRequest:
     """What a caption asks for.
 
-    Raises InputError that lists the words it doesn't understand; with strict=False they are passed over, as are hash
-    tags and names of files.
+    Raises InputError that lists unknown words; with strict=False they are ignored, as are hash tags and file names.
     """
     items, unknown = _items(caption, strict)
     if strict and unknown:
         raise InputError(
             f"caption {caption!r}: can't draw {', '.join(repr(w) for w in dict.fromkeys(unknown))}; "
-            f"use other words (things: {', '.join(THINGS)}; stuffs: {', '.join(STUFFS)}) or pass strict=False"
+            f"use other words (things: {', '.join(THING_CLASSES)}; stuff: {', '.join(STUFF_CLASSES)}), or strict=False"
         )
-    reader = _Reader()
+    reader = _RequestBuilder()
     for kind, value in items:
         reader.read(kind, value)
-    if strict and not reader.things and not reader.stuffs:
-        raise InputError(f"caption {caption!r}: names nothing to draw; name one of {', '.join((*THINGS, *STUFFS))}")
-    return Request(tuple(reader.things), tuple(reader.stuffs), tuple(reader.relations), reader.light)
+    if strict and not reader.things and not reader.stuff:
+        raise InputError(
+            f"caption {caption!r}: names nothing to draw; name one of {', '.join((*THING_CLASSES, *STUFF_CLASSES))}"
+        )
+    return SceneRequest(tuple(reader.things), tuple(reader.stuff), tuple(reader.relations), reader.light)
 
 
-def scene_of(caption: str, seed: int | Iterable[int], strict: bool = True) -> Scene:
-    """A scene that shows what a caption says and no other things; what it leaves open is left to chance.
+def scene_from_caption(caption: str, seed: int | Iterable[int], strict: bool = True) -> Scene:
+    """A scene that shows what a caption says and no other things; what the caption leaves open is chosen at random.
 
-    seed: a number or several. Raises InputError when the caption isn't understood (see `parse`) or asks for what can't
-    be put together in one picture.
+    seed: a number or several. Raises InputError when the caption isn't understood (see `parse`), or asks for what does
+    not fit into one picture.
     """
     request = parse(caption, strict)
     rng = np.random.default_rng([*([seed] if isinstance(seed, int) else seed), 11])
@@ -83,7 +84,7 @@ def scene_of(caption: str, seed: int | Iterable[int], strict: bool = True) -> Sc
             return scene
     if not strict:
         scene = lay_out(_plan(request, rng), rng, strict=False)
-        assert scene is not None  # with strict=False nothing fails, wishes are dropped
+        assert scene is not None  # with strict=False what does not fit is dropped
         return scene
     raise InputError(f"caption {caption!r}: found no room for all of it in 60 layouts; ask for fewer or smaller things")
 
@@ -91,8 +92,14 @@ def scene_of(caption: str, seed: int | Iterable[int], strict: bool = True) -> Sc
 def text_to_image(
     captions: Sequence[str], seed: int = 0, size: int = 128, strict: bool = True
 ) -> list[NDArray[np.uint8]]:
-    """The sketchbook as a text-to-image model: a (size, size, 3) uint8 synthetic picture for each caption."""
-    return [render(scene_of(caption, [seed, i], strict), size, "synthetic").image for i, caption in enumerate(captions)]
+    """The scene renderer as a text-to-image model: a (size, size, 3) uint8 picture for each caption.
+
+    Raises InputError as `scene_from_caption` does.
+    """
+    return [
+        render(scene_from_caption(caption, [seed, i], strict), size, "synthetic").image
+        for i, caption in enumerate(captions)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ words to items
@@ -104,10 +111,10 @@ _FILE = re.compile(r"\S+\.(jpe?g|png|gif)\b", re.IGNORECASE)
 
 
 class _Lexicon(dict[tuple[str, ...], Item]):
-    """Every word and fixed phrase of both worlds. On a clash the later one counts."""
+    """All words and fixed phrases of both domains with their meanings; a later meaning replaces an earlier one."""
 
-    def put(self, phrases: Iterable[str], kind: str, value: object = None) -> None:
-        """Phrases of one meaning."""
+    def add(self, phrases: Iterable[str], kind: str, value: object = None) -> None:
+        """Add phrases of one meaning."""
         for phrase in phrases:
             self[tuple(phrase.lower().split())] = (kind, value)
 
@@ -115,75 +122,77 @@ class _Lexicon(dict[tuple[str, ...], Item]):
 @lru_cache(maxsize=1)
 def _lexicon() -> _Lexicon:
     out = _Lexicon()
-    out.put(("is", "are", "the"), "glue")
-    for table in (words.OPENINGS, words.THERE_ONE, words.THERE_MANY):
-        out.put(_both(table), "glue")
-    out.put(_both(words.FAR), "far")
-    out.put(("with",), "with")
-    out.put((",", *_both(words.JOINS), *_both(words.LOOSE_JOINS)), "and")
-    out.put(("it", "him", "her", "them"), "pronoun")
-    _put_nouns(out)
-    _put_traits(out)
-    _put_relations(out)
-    _put_stuffs(out)
+    out.add(("is", "are", "the"), "glue")
+    for table in (lexicon.OPENINGS, lexicon.THERE_ONE, lexicon.THERE_MANY):
+        out.add(_both(table), "glue")
+    out.add(_both(lexicon.DISTANCE_PHRASES), "far")
+    out.add(("with",), "with")
+    out.add((",", *_both(lexicon.CONJUNCTIONS), *_both(lexicon.LOOSE_CONJUNCTIONS)), "and")
+    out.add(("it", "him", "her", "them"), "pronoun")
+    _add_nouns(out)
+    _add_traits(out)
+    _add_relations(out)
+    _add_stuffs(out)
     return out
 
 
 def _both(table: dict[str, tuple[T, ...]]) -> list[T]:
-    """What either world has."""
-    return [one for world in table.values() for one in world]
+    """The words of both domains."""
+    return [one for domain in table.values() for one in domain]
 
 
-def _put_nouns(out: _Lexicon) -> None:
-    for kind, nouns in words.NOUNS.items():
-        _put_noun(out, _both(nouns), (kind,))
-    _put_noun(out, _both(words.PERSON), PEOPLE)
-    for number, count in words.NUMBERS.items():
-        out.put((number,), "count", count)
+def _add_nouns(out: _Lexicon) -> None:
+    for kind, nouns in lexicon.NOUNS.items():
+        _add_noun(out, _both(nouns), (kind,))
+    _add_noun(out, _both(lexicon.PERSON), PEOPLE)
+    for number, count in lexicon.COUNT_RANGES.items():
+        out.add((number,), "count", count)
 
 
-def _put_noun(out: _Lexicon, nouns: list[str], kinds: tuple[str, ...]) -> None:
+def _add_noun(out: _Lexicon, nouns: list[str], kinds: tuple[str, ...]) -> None:
     for noun in nouns:
-        out.put((plural(noun),), "noun", (kinds, (2, 7)))
-        out.put((noun,), "noun", (kinds, (1, 1)))
+        out.add((plural(noun),), "noun", (kinds, (2, 7)))
+        out.add((noun,), "noun", (kinds, (1, 1)))
 
 
-def _put_traits(out: _Lexicon) -> None:
+def _add_traits(out: _Lexicon) -> None:
     for colour in COLOURS:
-        for word in {colour, *words.COLOUR_WORDS.get(colour, {}).values()}:
-            out.put((word,), "colour", colour)
-            dress = (*_both(words.CLOTHES), *_both(words.MANY_CLOTHES))
-            out.put((words.dressed(d, word) for d in dress), "clothes", colour)
-    for sizes in (words.SIZE_WORDS, words.PEOPLE_SIZES):
+        for word in {colour, *lexicon.COLOUR_WORDS.get(colour, {}).values()}:
+            out.add((word,), "colour", colour)
+            dress = (*_both(lexicon.CLOTHES), *_both(lexicon.MANY_CLOTHES))
+            out.add((lexicon.fill_colour(d, word) for d in dress), "clothes", colour)
+    for sizes in (lexicon.SIZE_WORDS, lexicon.PEOPLE_SIZES):
         for size, table in sizes.items():
-            out.put(_both(table), "size", size)
+            out.add(_both(table), "size", size)
     poses: dict[str, dict[str, None]] = {}  # of a word; a dict for its order
-    for pose, verbs in words.POSES.items():
+    for pose, verbs in lexicon.POSE_VERBS.items():
         for form in (form for forms in _both(verbs) for form in forms):
             poses.setdefault(form, {})[pose] = None
     for form, meant in poses.items():
-        out.put((form,), "pose", tuple(meant))
-    idle = {form for forms in words.IDLE.values() for form in _both(forms)}
-    out.put(idle - poses.keys(), "idle")
+        out.add((form,), "pose", tuple(meant))
+    idle = {form for forms in lexicon.IDLE_VERBS.values() for form in _both(forms)}
+    out.add(idle - poses.keys(), "idle")
 
 
-def _put_relations(out: _Lexicon) -> None:
-    out.put(("in", "through", "across", "up in"), "relation", ("in",))
-    out.put(("against", "before"), "relation", BOTH_SIDES)  # of stuffs only
-    for predicate, table in words.RELATIONS.items():
+def _add_relations(out: _Lexicon) -> None:
+    out.add(("in", "through", "across", "up in"), "relation", ("in",))
+    out.add(("against", "before"), "relation", BOTH_SIDES)  # of stuff only
+    for predicate, table in lexicon.RELATIONS.items():
         value = {"beside": BOTH_SIDES, "riding": ("on",), "atop": ("on",)}.get(predicate, (predicate,))
-        out.put(_both(table), "relation", value)
+        out.add(_both(table), "relation", value)
 
 
-def _put_stuffs(out: _Lexicon) -> None:
-    for stuff in STUFFS:
-        nouns = [noun for _, noun in _both(words.GROUNDS.get(stuff, {}))] + _both(words.HEADS.get(stuff, {}))
-        nouns += [noun for _, noun, _ in _both(words.BACKDROPS.get(stuff, {}))]
-        out.put((*nouns, stuff, f"the {stuff}", f"a {stuff}"), "stuff", (stuff, None))
-    for light, skies in words.SKIES.items():
-        out.put(_both(skies), "stuff", ("sky", light))
-    for light, lights in words.LIGHTS.items():
-        out.put(_both(lights), "light", light)
+def _add_stuffs(out: _Lexicon) -> None:
+    for stuff in STUFF_CLASSES:
+        nouns = [noun for _, noun in _both(lexicon.PLACE_PHRASES.get(stuff, {}))] + _both(
+            lexicon.PLACE_NOUNS.get(stuff, {})
+        )
+        nouns += [noun for _, noun, _ in _both(lexicon.BACKDROPS.get(stuff, {}))]
+        out.add((*nouns, stuff, f"the {stuff}", f"a {stuff}"), "stuff", (stuff, None))
+    for light, skies in lexicon.SKY_PHRASES.items():
+        out.add(_both(skies), "stuff", ("sky", light))
+    for light, lights in lexicon.LIGHT_PHRASES.items():
+        out.add(_both(lights), "light", light)
 
 
 def _items(caption: str, strict: bool) -> tuple[list[Item], list[str]]:
@@ -191,12 +200,12 @@ def _items(caption: str, strict: bool) -> tuple[list[Item], list[str]]:
     if not strict:
         caption = re.sub(r"[#&@]\S+", " ", _FILE.sub(" ", caption))
     found = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*|,|[^\s\w.!?]", caption.lower())
-    lexicon, items, unknown, at = _lexicon(), [], [], 0
-    longest = max(len(k) for k in lexicon)
+    known, items, unknown, at = _lexicon(), [], [], 0
+    longest = max(len(k) for k in known)
     while at < len(found):
         for n in range(min(longest, len(found) - at), 0, -1):
-            if tuple(found[at : at + n]) in lexicon:
-                items.append(lexicon[tuple(found[at : at + n])])
+            if tuple(found[at : at + n]) in known:
+                items.append(known[tuple(found[at : at + n])])
                 at += n
                 break
         else:
@@ -209,11 +218,14 @@ def _items(caption: str, strict: bool) -> tuple[list[Item], list[str]]:
 
 
 @dataclass
-class _Reader:
-    """What was read so far; subjects: of the clause; pending: a relation that waits for its object."""
+class _RequestBuilder:
+    """What was read so far. subjects: of the clause. back: what a pronoun stands for. open: whether more subjects may
+    follow. pending: a relation that waits for its object. front: the stuff that a sentence begins with. traits, count:
+    of the noun that follows.
+    """
 
-    things: list[Wanted] = field(default_factory=list)
-    stuffs: list[str] = field(default_factory=list)
+    things: list[RequestedThings] = field(default_factory=list)
+    stuff: list[str] = field(default_factory=list)
     relations: list[tuple[int, tuple[str, ...], int]] = field(default_factory=list)
     light: str | None = None
     subjects: list[int] = field(default_factory=list)
@@ -250,7 +262,7 @@ class _Reader:
 
     def _noun(self, value: tuple[tuple[str, ...], tuple[int, int]]) -> None:
         kinds, usual = value
-        self.things.append(Wanted(kinds, self.count or usual, **self.traits))
+        self.things.append(RequestedThings(kinds, self.count or usual, **self.traits))
         self.count, self.traits, new = None, {}, len(self.things) - 1
         if self.pending and self.subjects:
             self._relate(self.subjects, [new])
@@ -281,8 +293,8 @@ class _Reader:
 
     def _stuff(self, value: tuple[str, str | None]) -> None:
         stuff, light = value
-        if stuff not in self.stuffs:
-            self.stuffs.append(stuff)
+        if stuff not in self.stuff:
+            self.stuff.append(stuff)
         self.light = light or self.light
         if self.pending and self.pending[0] in ("in", "on") and self.subjects:
             for i in self.subjects:
@@ -328,33 +340,33 @@ _DEPTH: dict[str, Layer] = {
 }
 
 
-def _plan(request: Request, rng: np.random.Generator) -> Plan:
-    """One way to grant a request: kinds, numbers and predicates chosen where it leaves them open."""
-    wishes: list[Wish] = []
+def _plan(request: SceneRequest, rng: np.random.Generator) -> ScenePlan:
+    """A random plan for a request: kinds, numbers and predicates are chosen where it leaves them open."""
+    specs: list[ThingSpec] = []
     members: list[list[int]] = []
-    for wanted in request.things:
-        low, high = wanted.count
+    for requested in request.things:
+        low, high = requested.count
         n = int(rng.integers(low, min(high, max(low, 4)) + 1))
-        members.append(list(range(len(wishes), len(wishes) + n)))
-        wishes += [_wish(wanted, rng) for _ in range(n)]
+        members.append(list(range(len(specs), len(specs) + n)))
+        specs += [_spec(requested, rng) for _ in range(n)]
     relations = []
     for subject, predicates, object_ in request.relations:
         predicate = predicates[rng.integers(len(predicates))]
         relations += [(s, predicate, o) for s in members[subject] for o in members[object_]]
-    grounded = _carriers_stand(wishes, relations)
+    grounded = _move_ground_to_carriers(specs, relations)
     light = request.light or str(rng.choice(("day", "day", "day", "overcast", "evening")))
-    return Plan(_background(request.stuffs, grounded, relations, rng), tuple(grounded), tuple(relations), light)
+    return ScenePlan(_background(request.stuff, grounded, relations, rng), tuple(grounded), tuple(relations), light)
 
 
-def _wish(wanted: Wanted, rng: np.random.Generator) -> Wish:
-    kind = str(wanted.kinds[rng.integers(len(wanted.kinds))])
-    pose = wanted.pose if wanted.pose in POSES[kind] else None
-    return Wish(kind, wanted.colour, wanted.size, pose, wanted.ground)
+def _spec(requested: RequestedThings, rng: np.random.Generator) -> ThingSpec:
+    kind = str(requested.kinds[rng.integers(len(requested.kinds))])
+    pose = requested.pose if requested.pose in POSES[kind] else None
+    return ThingSpec(kind, requested.colour, requested.size, pose, requested.ground)
 
 
-def _carriers_stand(wishes: list[Wish], relations: list[tuple[int, str, int]]) -> list[Wish]:
-    """Who is carried has no ground of its own: the carrier is on it."""
-    out = list(wishes)
+def _move_ground_to_carriers(specs: list[ThingSpec], relations: list[tuple[int, str, int]]) -> list[ThingSpec]:
+    """What is carried has no ground of its own: its carrier has it."""
+    out = list(specs)
     for s, p, o in relations:
         if p == "on":
             ground = out[s].ground or out[o].ground
@@ -365,47 +377,54 @@ def _carriers_stand(wishes: list[Wish], relations: list[tuple[int, str, int]]) -
 
 
 def _background(
-    said: tuple[str, ...], wishes: list[Wish], relations: list[tuple[int, str, int]], rng: np.random.Generator
+    stuff: tuple[str, ...], specs: list[ThingSpec], relations: list[tuple[int, str, int]], rng: np.random.Generator
 ) -> tuple[Stuff, ...]:
-    """A setting that has what is said and room for all, or, when there is none, the stuffs one before the other."""
+    """A setting that has the stuff of the caption and ground for all things; without any, stuff ordered by depth."""
     carried = {s for s, p, _ in relations if p == "on"} | {o for _, p, o in relations if p == "holding"}
-    free = [w for i, w in enumerate(wishes) if i not in carried]
-    aloft = {"sky"} if any(_needs_sky(w) for w in free) else set()
-    needed = {*said, *aloft, *(w.ground for w in free if w.ground)}
-    suited = [
-        layers
-        for layers in SETTINGS.values()
-        if needed <= {layer[0] for layer in layers} and all(_has_ground(w, [x[0] for x in layers]) for w in free)
-    ]
-    if suited and rng.random() < 0.9:
-        layers = suited[rng.integers(len(suited))]
-        return pave(
-            [(k, a, b, 1 if k in needed or not _optional(k, free, layers) else p) for k, a, b, p in layers], rng
-        )
-    needed |= {STANDS[w.kind][0] for w in free if not _has_ground(w, needed)}
+    standing = [spec for i, spec in enumerate(specs) if i not in carried]
+    sky = {"sky"} if any(_needs_sky(spec) for spec in standing) else set()
+    needed = {*stuff, *sky, *(spec.ground for spec in standing if spec.ground)}
+    suitable = [layers for layers in SETTINGS.values() if needed <= _kinds(layers) and _all_grounded(standing, layers)]
+    if suitable and rng.random() < 0.9:
+        return _varied(suitable[rng.integers(len(suitable))], needed, standing, rng)
+    needed |= {STANDS_ON[spec.kind][0] for spec in standing if not _has_ground(spec, needed)}
     if not needed - {"sky", "mountain", "wall"}:
         needed.add("grass")
     if "wall" not in needed:
         needed.add("sky")
-    return pave([layer for kind, layer in _DEPTH.items() if kind in needed], rng)
+    return sample_background([layer for kind, layer in _DEPTH.items() if kind in needed], rng)
 
 
-def _optional(kind: str, free: list[Wish], layers: tuple[Layer, ...]) -> bool:
-    """Whether everything still has ground without that layer."""
-    rest = [layer[0] for layer in layers if layer[0] != kind]
-    return all(_has_ground(w, rest) for w in free)
+def _varied(
+    layers: tuple[Layer, ...], needed: set[str], standing: list[ThingSpec], rng: np.random.Generator
+) -> tuple[Stuff, ...]:
+    """The background of a setting, with all layers that a caption needs."""
+
+    def is_needed(kind: str) -> bool:
+        return kind in needed or not _all_grounded(standing, [layer for layer in layers if layer[0] != kind])
+
+    return sample_background([(k, high, low, 1 if is_needed(k) else p) for k, high, low, p in layers], rng)
 
 
-def _needs_sky(wish: Wish) -> bool:
-    return wish.pose == "flying" or wish.ground == "sky" or STANDS[wish.kind] == ("sky",)
+def _kinds(layers: Iterable[Layer]) -> set[str]:
+    return {layer[0] for layer in layers}
 
 
-def _has_ground(wish: Wish, there: Iterable[str]) -> bool:
-    if wish.ground:
-        return wish.ground in there
-    if wish.pose == "swimming":
+def _all_grounded(specs: list[ThingSpec], layers: Iterable[Layer]) -> bool:
+    kinds = _kinds(layers)
+    return all(_has_ground(spec, kinds) for spec in specs)
+
+
+def _needs_sky(spec: ThingSpec) -> bool:
+    return spec.pose == "flying" or spec.ground == "sky" or STANDS_ON[spec.kind] == ("sky",)
+
+
+def _has_ground(spec: ThingSpec, there: Iterable[str]) -> bool:
+    if spec.ground:
+        return spec.ground in there
+    if spec.pose == "swimming":
         return "water" in there
-    return bool(set(STANDS[wish.kind]) & set(there))
+    return bool(set(STANDS_ON[spec.kind]) & set(there))
 
 
-assert all(host in STANDS for hosts in PERCHES.values() for host in hosts)
+assert all(host in STANDS_ON for hosts in MAY_BE_ON.values() for host in hosts)

@@ -14,8 +14,8 @@ from segue.synthetic.scenes.shapes.strokes import (  # fmt: skip
     limb,
     mix,
     poly,
+    rotated,
     tint,
-    turned,
 )
 
 DARK: RGB = (0.08, 0.07, 0.07)
@@ -23,7 +23,7 @@ DARK: RGB = (0.08, 0.07, 0.07)
 
 def _at(points: Points, x: float, y: float, scale: float = 1.0, turn: float = 0.0) -> Points:
     """An outline drawn about the origin, scaled, turned and set down."""
-    return turned(points * scale, turn) + np.array([x, y])
+    return rotated(points * scale, turn) + np.array([x, y])
 
 
 def _leg(sheet: Sheet, top: XY, length: float, width: float, rgb: RGB, angles: XY, hoof: RGB | None = None) -> None:
@@ -209,7 +209,7 @@ def _coat(sheet: Sheet, cat: bool, spots: list[tuple[float, float, float, float]
 
 
 def _dog_head(sheet: Sheet, x: float, y: float) -> None:
-    s, rgb = sheet.young, sheet.rgb
+    s, rgb = sheet.head_scale, sheet.rgb
     dark, pale = tint(rgb, -0.3), mix(rgb, (0.97, 0.94, 0.88), 0.45 if sheet.chance(0.5) else 0.1)
     long = sheet.vary(0.85, 1.15)
     sheet.add(
@@ -230,7 +230,7 @@ def _dog_head(sheet: Sheet, x: float, y: float) -> None:
 
 
 def _cat_head(sheet: Sheet, x: float, y: float) -> None:
-    s, rgb = sheet.young * 1.08, sheet.rgb
+    s, rgb = sheet.head_scale * 1.08, sheet.rgb
     pale = mix(rgb, (0.98, 0.95, 0.9), 0.55)
     for side in (-1, 1):
         sheet.add(_at(poly((side * 0.15, 0.05), (side * 0.145, 0.26), (side * 0.02, 0.13)), x, y, s), rgb, 0.3)
@@ -291,13 +291,13 @@ def horse(sheet: Sheet, kind: str, pose: str) -> None:
     _patches(sheet, [(-0.2, 0.85, 0.16, 0.1), (0.2, 0.86, 0.13, 0.09)], _marking(rgb), 0.2)
     for top, angles in (((-0.46, 0.74), gait[2]), ((0.34, 0.70), gait[3])):
         _leg(sheet, top, 0.70, w, rgb, angles, DARK if sock is rgb else tint(sock, -0.4))
-    sheet.marks["back"] = (-0.02, 1.0)
+    sheet.anchors["back"] = (-0.02, 1.0)
     poll, down = ((0.92, 0.34), -58.0) if pose == "grazing" else ((0.84, 1.28), -38.0) if run else ((0.70, 1.42), -50.0)
     _horse_neck(sheet, poll, rgb, mane, down, pose == "grazing")
 
 
 def _horse_neck(sheet: Sheet, poll: XY, rgb: RGB, mane: RGB, down: float, low: bool) -> None:
-    root, s = (0.40, 0.88), sheet.young
+    root, s = (0.40, 0.88), sheet.head_scale
     bend = ((root[0] + poll[0]) / 2 + 0.05, (root[1] + poll[1]) / 2 + (0.12 if low else -0.02))
     crest = [(0.28, 1.02), (bend[0] - 0.13, bend[1] + 0.09), (poll[0] - 0.04, poll[1] + 0.08)]
     sheet.add(limb([root, bend, poll], [0.40, 0.27, 0.17]), rgb, 0.5, 0.1)
@@ -376,7 +376,7 @@ def cow(sheet: Sheet, kind: str, pose: str) -> None:
     else:
         for top, angles in (((-0.48, 0.62), GAITS["standing"][2]), ((0.38, 0.58), GAITS["standing"][3])):
             _leg(sheet, top, 0.55, 0.115, rgb, angles, DARK)
-    sheet.marks["back"] = (0.0, 1.03 + drop)
+    sheet.anchors["back"] = (0.0, 1.03 + drop)
     _cow_head(
         sheet,
         *((0.84, 0.36, -62.0) if pose == "grazing" else (0.72, 1.06 + drop, -38.0)),
@@ -386,7 +386,7 @@ def cow(sheet: Sheet, kind: str, pose: str) -> None:
 
 
 def _cow_head(sheet: Sheet, x: float, y: float, turn: float, low: bool, drop: float) -> None:
-    rgb, s = sheet.rgb, sheet.young
+    rgb, s = sheet.rgb, sheet.head_scale
     sheet.add(limb([(0.46, 0.82 + drop), (x + 0.02, y - (0.0 if low else 0.02))], [0.42, 0.24]), rgb, 0.5)
     horn = (0.90, 0.86, 0.74)
     if sheet.chance(0.7):
@@ -442,7 +442,7 @@ def sheep(sheet: Sheet, kind: str, pose: str) -> None:
         sheet.add(limb([(0.22, 0.06), (0.48, 0.05)], [0.09, 0.08]), legs)
     hx, hy = (0.60, 0.36) if pose == "grazing" else (0.56, 0.84 + drop)
     _sheep_head(sheet, hx, hy, -62.0 if pose == "grazing" else -32.0, face)
-    sheet.marks["back"] = (0.0, 0.93 + drop)
+    sheet.anchors["back"] = (0.0, 0.93 + drop)
 
 
 def _wool(sheet: Sheet, x: float, y: float, rx: float, ry: float, bumps: int) -> Points:
@@ -452,7 +452,7 @@ def _wool(sheet: Sheet, x: float, y: float, rx: float, ry: float, bumps: int) ->
 
 
 def _sheep_head(sheet: Sheet, x: float, y: float, turn: float, face: RGB) -> None:
-    s = sheet.young
+    s = sheet.head_scale
     sheet.add(limb([(0.40, min(y + 0.1, 0.70)), (x, y)], [0.28, 0.18]), sheet.rgb, 0.5, rough=1.4)
     sheet.add(_at(ellipse(-0.10, 0.0, 0.11, 0.045, turn=150), x, y, s, turn + 30), tint(face, -0.15), 0.3)
     sheet.add(

@@ -28,7 +28,7 @@ def _flying_bird(sheet: Sheet, rgb: RGB, breast: RGB) -> None:
         0.6,
     )
     sheet.add(blob((0.34, -0.0), (0.28, -0.07), (0.04, -0.12), (-0.12, -0.08), (0.1, -0.04)), breast, 0.3)
-    sheet.add(ellipse(0.38, 0.10, 0.12 * sheet.young, 0.105 * sheet.young), rgb, 0.5)
+    sheet.add(ellipse(0.38, 0.10, 0.12 * sheet.head_scale, 0.105 * sheet.head_scale), rgb, 0.5)
     sheet.add(poly((0.47, 0.14), (0.62, 0.08), (0.47, 0.06)), BEAK, 0.2)
     eye(sheet, 0.42, 0.125, 0.022, white=sum(rgb) < 0.8)
     wing = [
@@ -62,7 +62,7 @@ def _perching_bird(sheet: Sheet, rgb: RGB, breast: RGB) -> None:
         0.7,
     )
     sheet.add(blob((0.24, 0.50), (0.26, 0.36), (0.14, 0.18), (-0.02, 0.15), (0.06, 0.32)), breast, 0.4)
-    sheet.add(ellipse(0.15, 0.64, 0.15 * sheet.young, 0.14 * sheet.young), rgb, 0.6)
+    sheet.add(ellipse(0.15, 0.64, 0.15 * sheet.head_scale, 0.14 * sheet.head_scale), rgb, 0.6)
     sheet.add(poly((0.27, 0.69), (0.44, 0.63), (0.27, 0.59)), BEAK, 0.2)
     eye(sheet, 0.20, 0.68, 0.026, white=sum(rgb) < 0.8)
     sheet.add(blob((-0.34, 0.20), (-0.14, 0.46), (0.08, 0.46), (0.08, 0.32), (-0.10, 0.22)), tint(rgb, -0.22), 0.5)
@@ -91,7 +91,7 @@ def duck(sheet: Sheet, kind: str, pose: str) -> None:
     sheet.add(limb([(0.24, 0.32 + y), (0.33, 0.48 + y), (0.30, 0.62 + y)], [0.22, 0.14, 0.15]), rgb, 0.5)
     if head is not rgb:
         sheet.add(limb([(0.24, 0.47 + y), (0.40, 0.47 + y)], [0.04, 0.04]), (0.95, 0.95, 0.93), 0)
-    sheet.add(ellipse(0.33, 0.64 + y, 0.145 * sheet.young, 0.13 * sheet.young), head, 0.6)
+    sheet.add(ellipse(0.33, 0.64 + y, 0.145 * sheet.head_scale, 0.13 * sheet.head_scale), head, 0.6)
     sheet.add(blob((0.43, 0.68 + y), (0.56, 0.63 + y), (0.64, 0.60 + y), (0.58, 0.56 + y), (0.44, 0.57 + y)), BEAK, 0.3)
     eye(sheet, 0.38, 0.69 + y, 0.024, white=sum(head) < 1.3)
     sheet.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segue.synthetic.scenes.shapes.strokes import (  # fmt: skip
-    PAINT,
+    PALETTE,
     RGB,
     Sheet,
     blob,
@@ -15,9 +15,9 @@ from segue.synthetic.scenes.shapes.strokes import (  # fmt: skip
     mix,
     poly,
     rect,
+    rotated,
     rounded,
     tint,
-    turned,
 )
 
 BARK: tuple[RGB, ...] = ((0.36, 0.24, 0.15), (0.42, 0.31, 0.22), (0.30, 0.22, 0.17))
@@ -74,7 +74,7 @@ def _round_tree(sheet: Sheet, bark: RGB) -> None:
     _leaves(sheet, 0, foot + tall * 0.9, wide, tall, 11)
     if sheet.colour == "green" and sheet.chance(0.2):
         for dx, dy in sheet.rng.uniform(-0.6, 0.6, (8, 2)).tolist():
-            sheet.add(ellipse(wide * dx, foot + tall * (0.9 + dy), 0.028, 0.028), PAINT["red"], 0.5)
+            sheet.add(ellipse(wide * dx, foot + tall * (0.9 + dy), 0.028, 0.028), PALETTE["red"], 0.5)
 
 
 def _poplar(sheet: Sheet, bark: RGB) -> None:
@@ -157,7 +157,7 @@ def house(sheet: Sheet, kind: str, pose: str) -> None:
             sheet.add(limb([(-wide - 0.08 + inset, y), (wide + 0.08 - inset, y)], [0.012, 0.012]), tint(roof, -0.2), 0)
     _openings(sheet, wide, floors)
     sheet.add(rect(-wide - 0.01, 0, wide + 0.01, 0.035), (0.50, 0.49, 0.47), 0.1, rough=1.5)
-    sheet.marks["back"] = (0.0, peak)
+    sheet.anchors["back"] = (0.0, peak)
 
 
 def _openings(sheet: Sheet, wide: float, floors: int) -> None:
@@ -210,7 +210,7 @@ def bench(sheet: Sheet, kind: str, pose: str) -> None:
     for x in (-0.68, 0.68):
         sheet.add(limb([(x, 0.29), (x * 1.03, 0.0)], [0.07, 0.06]), iron, 0.4)
         sheet.add(limb([(x, 0.30), (x * 1.08, 0.60), (x * 0.98, 0.62)], [0.04, 0.04, 0.04]), iron, 0.4)
-    sheet.marks["back"] = (0.0, 0.40)
+    sheet.anchors["back"] = (0.0, 0.40)
 
 
 # ------------------------------------------------------------------------------------------------ ball, kite, umbrella
@@ -233,7 +233,7 @@ def ball(sheet: Sheet, kind: str, pose: str) -> None:
         band = np.concatenate(
             [curve([(-0.48, 0.62), (0, 0.53), (0.48, 0.62)]), curve([(0.49, 0.44), (0, 0.34), (-0.49, 0.44)])]
         )
-        sheet.add(turned(band, turn, about), _second(sheet), 0.5)
+        sheet.add(rotated(band, turn, about), _second(sheet), 0.5)
     elif shape == 1:
         for path in (
             [(-0.5, 0.5), (0, 0.56), (0.5, 0.5)],
@@ -241,12 +241,12 @@ def ball(sheet: Sheet, kind: str, pose: str) -> None:
             [(-0.33, 0.87), (-0.16, 0.5), (-0.33, 0.13)],
             [(0.33, 0.87), (0.19, 0.5), (0.33, 0.13)],
         ):
-            sheet.add(turned(limb(path, [0.025, 0.025]), turn, about), line, 0)
+            sheet.add(rotated(limb(path, [0.025, 0.025]), turn, about), line, 0)
     elif shape == 2:
         a = np.deg2rad(np.arange(10) * 36 + turn)
         r = np.where(np.arange(10) % 2, 0.11, 0.26)
         sheet.add(np.stack([r * np.cos(a), 0.5 + r * np.sin(a)], 1), _second(sheet), 0.2)
-    sheet.marks["grip"] = (0.0, 0.4)
+    sheet.anchors["grip"] = (0.0, 0.4)
 
 
 def kite(sheet: Sheet, kind: str, pose: str) -> None:
@@ -255,7 +255,7 @@ def kite(sheet: Sheet, kind: str, pose: str) -> None:
     wide, cross, tail = sheet.vary(0.34, 0.44), sheet.vary(0.12, 0.22), sheet.vary(0.5, 0.8)
     sway = [(0.0, -0.5), (0.10, -0.5 - tail * 0.35), (-0.06, -0.5 - tail * 0.7), (0.06, -0.5 - tail)]
     sheet.add(limb(sway, [0.028, 0.025]), STRING, 0)
-    bow = sheet.pick(PAINT["red"], PAINT["yellow"], PAINT["blue"], rgb)
+    bow = sheet.pick(PALETTE["red"], PALETTE["yellow"], PALETTE["blue"], rgb)
     for x, y in curve(sway)[4::4].tolist():
         sheet.add(
             poly((x - 0.09, y + 0.045), (x + 0.09, y - 0.045), (x + 0.09, y + 0.045), (x - 0.09, y - 0.045)), bow, 0.1
@@ -270,7 +270,7 @@ def kite(sheet: Sheet, kind: str, pose: str) -> None:
         sheet.add(poly(*corners), colour, 0.15)
     for a, b in ((top, low), (left, right)):
         sheet.add(limb([a, b], [0.022, 0.022]), tint(rgb, -0.55), 0)
-    sheet.marks["grip"] = mid
+    sheet.anchors["grip"] = mid
 
 
 def umbrella(sheet: Sheet, kind: str, pose: str) -> None:
@@ -288,7 +288,7 @@ def umbrella(sheet: Sheet, kind: str, pose: str) -> None:
             sheet.add(limb([(x * 0.2, 0.95), (x, 0.36)], [0.008, 0.016]), tint(rgb, -0.3), 0)
         sheet.add(rect(-0.085, 0.52, 0.085, 0.555), tint(rgb, -0.35), 0.3)
         sheet.add(limb(hook, [0.05, 0.05]), dark, 0.4)
-        sheet.marks["grip"] = (0.0, 0.2)
+        sheet.anchors["grip"] = (0.0, 0.2)
         return
     sheet.add(limb([(0, 0.1), (0, 1.05)], [0.03, 0.03]), STRING, 0.2)
     sheet.add(limb(hook, [0.05, 0.05]), dark, 0.4)
@@ -302,7 +302,7 @@ def umbrella(sheet: Sheet, kind: str, pose: str) -> None:
         rise = curve([(a, ya), (a * 0.78, 0.82 - 0.1 * abs(a)), (0.0, 1.02)])
         fall = curve([(0.0, 1.02), (b * 0.78, 0.82 - 0.1 * abs(b)), (b, yb)])
         sheet.add(np.concatenate([rim, rise, fall]), rgb if i % 2 == 0 else other, 0.35)
-    sheet.marks["grip"] = (0.0, 0.18)
+    sheet.anchors["grip"] = (0.0, 0.18)
 
 
 def flower(sheet: Sheet, kind: str, pose: str) -> None:
@@ -318,7 +318,7 @@ def flower(sheet: Sheet, kind: str, pose: str) -> None:
             0.4,
         )
     (_daisy, _tulip, _rose)[shape](sheet, *top)
-    sheet.marks["grip"] = (bend * 0.5, 0.25)
+    sheet.anchors["grip"] = (bend * 0.5, 0.25)
 
 
 def _daisy(sheet: Sheet, x: float, y: float) -> None:
@@ -388,4 +388,4 @@ def balloon(sheet: Sheet, kind: str, pose: str) -> None:
         (-wide * 0.62, 0.62),
     )
     sheet.add(skin, sheet.rgb, 0.8, 0.5, 0.0)
-    sheet.marks["grip"] = (0.0, 0.0)
+    sheet.anchors["grip"] = (0.0, 0.0)

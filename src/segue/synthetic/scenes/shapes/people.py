@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from segue.synthetic.scenes.shapes.strokes import PAINT, RGB, XY, Sheet, blob, ellipse, limb, mix, poly, rect, tint
+from segue.synthetic.scenes.shapes.strokes import PALETTE, RGB, XY, Sheet, blob, ellipse, limb, mix, poly, rect, tint
 
 SKIN: tuple[RGB, ...] = (
     (0.96, 0.80, 0.69),
@@ -121,13 +121,13 @@ def person(sheet: Sheet, kind: str, pose: str) -> None:
     sheet.add(limb([neck, head], [width * 0.75, width * 0.75]), tint(skin, -0.12))
     _head(sheet, head, build.head, skin, hair, kind, posture)
     hand = _arm(sheet, (neck[0] + apart, neck[1] - 0.035), near_arm, build, skin, 0.06)
-    sheet.marks["hand"] = hand
-    sheet.marks["seat"] = (hip[0], hip[1] - width * 0.8)
+    sheet.anchors["hand"] = hand
+    sheet.anchors["seat"] = (hip[0], hip[1] - width * 0.8)
 
 
 def _individual(sheet: Sheet, b: Build) -> Build:
     girth, tall = sheet.vary(0.88, 1.18), sheet.vary(0.95, 1.05)
-    return Build(b.leg * tall, b.torso, b.arm, b.shoulder * girth, b.head * sheet.young, b.limb * girth)
+    return Build(b.leg * tall, b.torso, b.arm, b.shoulder * girth, b.head * sheet.head_scale, b.limb * girth)
 
 
 def _arm(sheet: Sheet, shoulder: XY, angles: XY, build: Build, skin: RGB, light: float) -> XY:
@@ -245,7 +245,7 @@ def _face(sheet: Sheet, x: float, y: float, r: float, hair: RGB, frontal: bool) 
 def _hair_or_hat(sheet: Sheet, x: float, y: float, r: float, hair: RGB, kind: str, frontal: bool) -> None:
     back = 0.0 if frontal else 0.28 * r
     if kind != "woman" and sheet.chance(0.25):
-        hat = sheet.pick(PAINT["red"], PAINT["blue"], PAINT["brown"], PAINT["white"], tint(sheet.rgb, -0.15))
+        hat = sheet.pick(PALETTE["red"], PALETTE["blue"], PALETTE["brown"], PALETTE["white"], tint(sheet.rgb, -0.15))
         sheet.add(ellipse(x, y + 0.35 * r, r * 0.95, r * 0.85, arc=(0, 180)), hat, 0.5)
         brim = r * (1.25 if kind == "man" else 1.0)
         sheet.add(ellipse(x + (0 if frontal else 0.45 * r), y + 0.37 * r, brim, 0.14 * r), tint(hat, -0.2), 0.2)

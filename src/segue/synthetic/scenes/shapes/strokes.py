@@ -1,4 +1,4 @@
-"""The pencil: outlines as polygons, sheets of parts, and how parts become shaded pixels.
+"""Outlines as polygons, parts of drawings, and how parts become shaded pixels.
 
 Outlines are (N, 2) float arrays of (x, y) in the thing's own units, x to the right, y UP, the ground at y = 0. A thing
 looks to the right. A `Frame` maps them into the thing's box. Colours are RGB in [0, 1].
@@ -18,9 +18,9 @@ Points = NDArray[np.float64]
 Field = NDArray[np.floating]
 RGB = tuple[float, float, float]
 XY = tuple[float, float]
-Grain = Callable[[int, int], NDArray[np.float32]]
+NoiseSource = Callable[[int, int], NDArray[np.float32]]
 
-PAINT: dict[str, RGB] = {
+PALETTE: dict[str, RGB] = {
     "red": (0.82, 0.13, 0.13),
     "orange": (0.95, 0.50, 0.10),
     "yellow": (0.96, 0.83, 0.18),
@@ -38,7 +38,7 @@ PAINT: dict[str, RGB] = {
 @dataclass(frozen=True)
 class Part:
     """One filled outline. volume: how round it looks, 0 is flat. gloss: strength of its highlight. rough: of its grain.
-    lamp: it shines by itself at night.
+    lamp: it glows at night.
     """
 
     points: Points
@@ -51,35 +51,35 @@ class Part:
 
 @dataclass
 class Sheet:
-    """What a builder draws on. rgb, colour: the thing's own, and its name. young: how much larger heads are than in
-    life (1: not at all). roles: what relations ask of the drawing ("holding", "riding"). marks: named points, in the
+    """The parts of a drawing in progress. rgb, colour: the thing's colour, and its name. head_scale: the size of heads,
+    1 is natural. roles: what relations ask of the drawing ("holding", "riding"). anchors: named points, in the
     units of the outlines.
     """
 
     rng: np.random.Generator
     rgb: RGB
     colour: str
-    young: float = 1.0
+    head_scale: float = 1.0
     roles: frozenset[str] = frozenset()
     parts: list[Part] = field(default_factory=list)
-    marks: dict[str, XY] = field(default_factory=dict)
+    anchors: dict[str, XY] = field(default_factory=dict)
 
     def add(
         self, points: Points, rgb: RGB, volume: float = 0.5, gloss: float = 0.0, rough: float = 0.3, lamp: bool = False
     ) -> None:
-        """Put a part over the parts so far."""
+        """Add a part, on top of the others."""
         self.parts.append(Part(points, rgb, volume, gloss, rough, lamp))
 
-    def turn(self, degrees: float) -> None:
-        """Turn all parts so far anticlockwise about the origin."""
-        self.parts = [replace(part, points=turned(part.points, degrees)) for part in self.parts]
+    def rotate(self, degrees: float) -> None:
+        """Rotate all parts so far anticlockwise about the origin."""
+        self.parts = [replace(part, points=rotated(part.points, degrees)) for part in self.parts]
 
     def pick(self, *choices: RGB) -> RGB:
-        """One of the colours, by chance."""
+        """One of the colours at random."""
         return choices[int(self.rng.integers(len(choices)))]
 
     def vary(self, low: float, high: float) -> float:
-        """A number between the two, by chance."""
+        """A random number between the two."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, p: float) -> bool:
@@ -110,7 +110,7 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, turn: float = 0.0, arc: 
     """turn and arc in degrees, counted anticlockwise from the right; an arc is closed by its chord."""
     points = _circle(arc) * (rx, ry)
     if turn:
-        points = turned(points, turn)
+        points = rotated(points, turn)
     return points + np.array((cx, cy))
 
 
@@ -188,8 +188,8 @@ def ring(cx: float, cy: float, r: float, width: float) -> Points:
     return np.concatenate([outer, inner[::-1]])
 
 
-def turned(points: Points, degrees: float, about: XY = (0.0, 0.0)) -> Points:
-    """The outline turned anticlockwise about a point."""
+def rotated(points: Points, degrees: float, about: XY = (0.0, 0.0)) -> Points:
+    """The outline rotated anticlockwise about a point."""
     a, c = np.deg2rad(degrees), np.array(about)
     return (points - c) @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) + c
 
@@ -198,8 +198,8 @@ def turned(points: Points, degrees: float, about: XY = (0.0, 0.0)) -> Points:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """The way from a thing's own units into the picture: x' = left + sx * x, y' = foot - sy * y, in picture units."""
+class BoxTransform:
+    """The map from a thing's own units into the picture: x' = left + sx * x, y' = foot - sy * y, in picture units."""
 
     left: float
     foot: float
@@ -211,34 +211,36 @@ class Frame:
         return points * (self.sx, -self.sy) + (self.left, self.foot)
 
 
-STRETCH = 1.2  # a thing gives way to its box by this much before it keeps its shape
+MAX_STRETCH = 1.2  # by this factor a thing is stretched to fill its box
 
 
-def extent(parts: Sequence[Part]) -> tuple[Points, Points]:
+def bounds(parts: Sequence[Part]) -> tuple[Points, Points]:
     """The lowest and the highest (x, y) of all parts."""
     every = np.concatenate([part.points for part in parts])
     return every.min(0), every.max(0)
 
 
-def fit(parts: Sequence[Part], box: tuple[float, float, float, float], flip: bool, hang: bool) -> Frame:
-    """Fit the parts into the box: at its foot, or for things that hang in the air in its middle."""
-    low, high = extent(parts)
+def fit_to_box(
+    parts: Sequence[Part], box: tuple[float, float, float, float], flip: bool, airborne: bool
+) -> BoxTransform:
+    """Fit the parts into a box: at its bottom, or at its middle for things in the air. flip: mirrored."""
+    low, high = bounds(parts)
     wide, tall = np.maximum(high - low, 1e-6)
     x, y, w, h = box
-    sx, sy = min(w / wide, STRETCH * h / tall), min(h / tall, STRETCH * w / wide)
+    sx, sy = min(w / wide, MAX_STRETCH * h / tall), min(h / tall, MAX_STRETCH * w / wide)
     left = x + (w - sx * wide) / 2
-    foot = y + h - ((h - sy * tall) / 2 if hang else 0)
+    foot = y + h - ((h - sy * tall) / 2 if airborne else 0)
     if flip:
-        return Frame(float(left + sx * high[0]), float(foot + sy * low[1]), float(-sx), float(sy))
-    return Frame(float(left - sx * low[0]), float(foot + sy * low[1]), float(sx), float(sy))
+        return BoxTransform(float(left + sx * high[0]), float(foot + sy * low[1]), float(-sx), float(sy))
+    return BoxTransform(float(left - sx * low[0]), float(foot + sy * low[1]), float(sx), float(sy))
 
 
 # ------------------------------------------------------------------------------------------------ pixels
 
 
 @dataclass(frozen=True)
-class Look:
-    """How parts are shaded. light: the way to it, (right, up). volume, gloss, rough, line: strengths."""
+class Shading:
+    """How parts are shaded. light: its direction, (right, up). volume, gloss, rough, line: strengths."""
 
     light: XY
     volume: float
@@ -248,9 +250,9 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A thing's pixels in a window of the picture. rgb: (h, w, 3), alpha, glow: (h, w), in [0, 1]. glow: where it
-    shines by itself at night.
+class Sprite:
+    """A thing's pixels in a window of the picture. rgb: (h, w, 3), alpha, glow: (h, w), in [0, 1]. glow: its light at
+    night.
     """
 
     top: int
@@ -266,7 +268,9 @@ class Cut:
         return slice(self.top, self.top + h), slice(self.left, self.left + w)
 
 
-def pixels(parts: Sequence[Part], frame: Frame, size: int, look: Look, fine: int, grain: Grain) -> Cut | None:
+def rasterise(
+    parts: Sequence[Part], frame: BoxTransform, size: int, shading: Shading, fine: int, grain: NoiseSource
+) -> Sprite | None:
     """Rasterise and shade `parts`, `fine` samples to a pixel's side; None where no pixel of the picture
     is touched. At most 255 parts.
 
@@ -278,48 +282,50 @@ def pixels(parts: Sequence[Part], frame: Frame, size: int, look: Look, fine: int
     if x1 <= x0 or y1 <= y0:
         return None
     ends = np.cumsum([len(part.points) for part in parts])[:-1]
-    spots = np.split((every - (x0, y0)) * fine - 0.5, ends)
+    outlines = np.split((every - (x0, y0)) * fine - 0.5, ends)
     canvas = Image.new("L", (int(x1 - x0) * fine, int(y1 - y0) * fine), 0)
-    pencil = ImageDraw.Draw(canvas)
-    for i, spot in enumerate(spots):
-        pencil.polygon(spot.ravel().tolist(), fill=i + 1)
+    draw = ImageDraw.Draw(canvas)
+    for i, outline in enumerate(outlines):
+        draw.polygon(outline.ravel().tolist(), fill=i + 1)
     label = np.asarray(canvas)
-    rgb = _shade(label, parts, spots, look, grain(*label.shape))
-    seen = (label > 0).astype(np.float32)
-    alpha = shrink(seen, fine)
-    rgb = shrink(rgb, fine) / np.maximum(alpha, 1e-3)[..., None]
+    rgb = _shade(label, parts, outlines, shading, grain(*label.shape))
+    shaded = (label > 0).astype(np.float32)
+    alpha = downsample(shaded, fine)
+    rgb = downsample(rgb, fine) / np.maximum(alpha, 1e-3)[..., None]
     lamps = np.array([0.0, *(part.lamp for part in parts)], dtype=np.float32)
-    glow = shrink(lamps[label], fine) if lamps.any() else np.zeros_like(alpha)
-    return Cut(int(y0), int(x0), rgb, alpha, glow)
+    glow = downsample(lamps[label], fine) if lamps.any() else np.zeros_like(alpha)
+    return Sprite(int(y0), int(x0), rgb, alpha, glow)
 
 
-def _shade(label: NDArray[np.uint8], parts: Sequence[Part], spots: Sequence[Points], look: Look, grain: Field) -> Field:
+def _shade(
+    label: NDArray[np.uint8], parts: Sequence[Part], outlines: Sequence[Points], shading: Shading, grain: Field
+) -> Field:
     """Each part is lit as if it bulged out of its bounding box; a thin dark line keeps parts apart."""
     rows, columns = np.nonzero(label)
     at = label[rows, columns].astype(np.intp) - 1
-    low = np.array([spot.min(0) for spot in spots], dtype=np.float32)
-    high = np.array([spot.max(0) for spot in spots], dtype=np.float32)
+    low = np.array([outline.min(0) for outline in outlines], dtype=np.float32)
+    high = np.array([outline.max(0) for outline in outlines], dtype=np.float32)
     middle, reach = (low + high) / 2, 2 / (high - low + 1)
     u = (columns.astype(np.float32) - middle[at, 0]) * reach[at, 0]
     v = (middle[at, 1] - rows.astype(np.float32)) * reach[at, 1]
-    lx, ly = look.light
-    volume = np.array([look.volume * part.volume for part in parts], dtype=np.float32)[at]
+    lx, ly = shading.light
+    volume = np.array([shading.volume * part.volume for part in parts], dtype=np.float32)[at]
     tone = 1 + volume * (lx * u + ly * v - 0.35 * (u * u + v * v) + 0.2)
-    tone += np.array([look.rough * part.rough for part in parts], dtype=np.float32)[at] * grain[rows, columns]
+    tone += np.array([shading.rough * part.rough for part in parts], dtype=np.float32)[at] * grain[rows, columns]
     edge = np.zeros(label.shape, dtype=bool)
     edge[1:] = label[1:] != label[:-1]
     edge[:, 1:] |= label[:, 1:] != label[:, :-1]
-    tone -= look.line * edge[rows, columns]
-    seen = np.array([part.rgb for part in parts], dtype=np.float32)[at] * tone[:, None]
-    gloss = np.array([look.gloss * part.gloss for part in parts], dtype=np.float32)
+    tone -= shading.line * edge[rows, columns]
+    shaded = np.array([part.rgb for part in parts], dtype=np.float32)[at] * tone[:, None]
+    gloss = np.array([shading.gloss * part.gloss for part in parts], dtype=np.float32)
     if gloss.any():
-        seen += (gloss[at] * np.exp(-7 * ((u - 0.45 * lx) ** 2 + (v - 0.5 * ly) ** 2)))[:, None]
+        shaded += (gloss[at] * np.exp(-7 * ((u - 0.45 * lx) ** 2 + (v - 0.5 * ly) ** 2)))[:, None]
     rgb = np.zeros((*label.shape, 3), dtype=np.float32)
-    rgb[rows, columns] = np.clip(seen, 0, 1)
+    rgb[rows, columns] = np.clip(shaded, 0, 1)
     return rgb
 
 
-def shrink(values: Field, fine: int) -> Field:
+def downsample(values: Field, fine: int) -> Field:
     """Mean over blocks of `fine` by `fine`."""
     down = values[::fine].copy()
     for k in range(1, fine):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from segue.synthetic.scenes.shapes.strokes import (  # fmt: skip
-    PAINT,
+    PALETTE,
     RGB,
     XY,
     Sheet,
@@ -95,7 +95,7 @@ def car(sheet: Sheet, kind: str, pose: str) -> None:
     sheet.add(limb([(post - 0.2, 0.45), (post - 0.1, 0.45)], [0.03, 0.03]), tint(dark, -0.2), 0)
     sheet.add(ellipse(0.91, 0.38, 0.055, 0.06), LAMP, 0.2, 0.3, 0, lamp=True)
     sheet.add(ellipse(-0.95, 0.42, 0.035, 0.06), (0.75, 0.08, 0.08), 0.2, 0, 0, lamp=True)
-    sheet.marks["back"] = (0.0, roof)
+    sheet.anchors["back"] = (0.0, roof)
 
 
 def bus(sheet: Sheet, kind: str, pose: str) -> None:
@@ -120,7 +120,7 @@ def bus(sheet: Sheet, kind: str, pose: str) -> None:
         _wheel(sheet, x, 0.17)
     sheet.add(ellipse(1.22, 0.29, 0.035, 0.05), LAMP, 0.2, 0.3, 0, lamp=True)
     sheet.add(rect(-1.25, 0.24, -1.215, 0.34), (0.75, 0.08, 0.08), 0, 0, 0, lamp=True)
-    sheet.marks["back"] = (0.0, top)
+    sheet.anchors["back"] = (0.0, top)
 
 
 def truck(sheet: Sheet, kind: str, pose: str) -> None:
@@ -157,7 +157,7 @@ def truck(sheet: Sheet, kind: str, pose: str) -> None:
     for x in (-0.86, -0.46, 0.80):
         sheet.add(ellipse(x, 0.2, 0.225, 0.225), tint(rgb, -0.45) if x > 0 else (0.13, 0.13, 0.14), 0)
         _wheel(sheet, x, 0.185)
-    sheet.marks["back"] = (0.67, 1.0)
+    sheet.anchors["back"] = (0.67, 1.0)
 
 
 def bicycle(sheet: Sheet, kind: str, pose: str) -> None:
@@ -184,14 +184,14 @@ def bicycle(sheet: Sheet, kind: str, pose: str) -> None:
     sheet.add(limb([(-0.05, 0.15), (0.08, 0.15)], [0.035, 0.035]), TYRE, 0)
     if sheet.chance(0.35):
         sheet.add(poly((0.46, 0.98), (0.80, 0.98), (0.74, 0.76), (0.52, 0.76)), (0.70, 0.52, 0.32), 0.3, rough=2)
-    sheet.marks["back"] = (-0.24, 0.90)
+    sheet.anchors["back"] = (-0.24, 0.90)
 
 
 def boat(sheet: Sheet, kind: str, pose: str) -> None:
     """A sailing boat, a motor boat or a fishing boat; the hull has the colour. Mark: back, the deck."""
     rgb, shape = sheet.rgb, int(sheet.rng.choice(3, p=[0.55, 0.2, 0.25]))
-    rail = (0.95, 0.94, 0.9) if sum(rgb) < 2.3 else PAINT["blue"]
-    sheet.marks["back"] = (-0.2, 0.34)
+    rail = (0.95, 0.94, 0.9) if sum(rgb) < 2.3 else PALETTE["blue"]
+    sheet.anchors["back"] = (-0.2, 0.34)
     if shape == 0:
         _sails(sheet, rgb)
     elif shape == 1:
@@ -271,7 +271,7 @@ def _sails(sheet: Sheet, rgb: RGB) -> None:
     if sheet.chance(0.5):
         sheet.add(
             poly((0.04, tall), (0.26, tall - 0.06), (0.04, tall - 0.12)),
-            PAINT["red"] if rgb[0] < 0.7 else PAINT["blue"],
+            PALETTE["red"] if rgb[0] < 0.7 else PALETTE["blue"],
             0,
         )
 
@@ -280,7 +280,7 @@ def airplane(sheet: Sheet, kind: str, pose: str) -> None:
     """An airliner or a small propeller plane, from the side with its nose a little up."""
     rgb, small = sheet.rgb, sheet.chance(0.3)
     trim = (
-        sheet.pick(PAINT["blue"], PAINT["red"], PAINT["orange"])
+        sheet.pick(PALETTE["blue"], PALETTE["red"], PALETTE["orange"])
         if sum(rgb) > 2.3 or sum(rgb) < 0.6
         else (0.95, 0.95, 0.94)
     )
@@ -315,4 +315,4 @@ def airplane(sheet: Sheet, kind: str, pose: str) -> None:
         sheet.add(rounded(-0.06, -0.30, 0.26, -0.17, 0.06), tint(rgb, -0.22), 0.6, 0.15)
         sheet.add(ellipse(0.25, -0.235, 0.025, 0.06), (0.15, 0.15, 0.17), 0)
     sheet.add(poly((0.26, -0.04), (-0.06, -0.06), (-0.62, -0.40), (-0.44, -0.41)), tint(rgb, -0.1), 0.4)
-    sheet.turn(7)
+    sheet.rotate(7)

@@ -1,0 +1,154 @@
+"""The two stages of training, Eq. 13, as tasks of the training loop: captions and the adaptor first, then everything.
+
+L = lambda_1 (L_Filter + L_Rank) + L_Caption + L_Mask + lambda_2 L_MEC
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segue.methods.sgdiff.analog_bits import add_noise, expected_code, log_snr, mask_until_end, training_times
+from segue.methods.sgdiff.config import SGDiffConfig
+from segue.methods.sgdiff.losses import adaptor_losses, caption_losses, mask_losses
+from segue.methods.sgdiff.model import SGDiff, Subgraph
+from segue.methods.sgdiff.transformer import HiddenStates
+from segue.types import InputError
+
+WEIGHTS = {"bit": 1.0, "cross_entropy": 1.0, "tag": 1.0, "mask": 5.0, "dice": 5.0}  # within L_Caption and L_Mask
+
+
+class CaptionStage(nn.Module):
+    """The first stage: captions and the adaptor. It freezes the parts of the model that it doesn't train.
+
+    Raises InputError when the model has neither captions nor an adaptor to train.
+    """
+
+    def __init__(self, model: SGDiff) -> None:
+        super().__init__()
+        if not has_caption_stage(model.config):
+            raise InputError("the first stage trains captions and the adaptor, and this model has neither of them")
+        self.model = model.requires_grad_(True)
+        for part in _second_stage_parts(model):
+            part.requires_grad_(False)
+
+    def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: see `batches`. Returns "loss" and its unweighted terms."""
+        return _weighted(_caption_step(self.model, batch).terms, self.model.config)
+
+
+class JointStage(nn.Module):
+    """The second stage: all of Eq. 13, all of the model."""
+
+    def __init__(self, model: SGDiff) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(True)
+
+    def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: see `batches`. Returns "loss" and its unweighted terms."""
+        terms, levels, graph, states = _caption_step(self.model, batch)
+        if states is None:
+            states = self.model.graph_states(graph)
+        return _weighted(terms | _mask_terms(self.model, levels, graph, states, batch), self.model.config)
+
+
+def has_caption_stage(config: SGDiffConfig) -> bool:
+    """Whether the first stage has something to train: captions or the adaptor."""
+    return config.generates_captions or config.filters_nodes or config.ranks_nodes
+
+
+def _second_stage_parts(model: SGDiff) -> list[nn.Module]:
+    """The parts that only masks and MECL train."""
+    t, config = model.transformer, model.config
+    parts: list[nn.Module | None] = [model.pixel_decoder, model.mask_head, model.mecl, t.graph_norm]
+    if config.generates_masks:
+        parts.extend(t.graph_layers[-1:] if t.cross_attention else t.graph_layers)
+        if config.decoder == "autoregressive":
+            for layer in t.layers()[1]:
+                parts += [layer.cross_attention, layer.cross_norm]
+    if not config.generates_captions:  # then the first stage trains the adaptor alone
+        parts += [t, model.edge_fusion, model.rank_embedding]
+    return [part for part in parts if part is not None]
+
+
+def _weighted(terms: dict[str, Tensor], config: SGDiffConfig) -> dict[str, Tensor]:
+    """The terms with their weighted sum as "loss"."""
+    adaptor = dict.fromkeys(("adaptor", "ranking"), config.lambda_adaptor)
+    weights = WEIGHTS | adaptor | {"mecl": config.lambda_mecl}
+    return {"loss": torch.stack([weights[name] * term for name, term in terms.items()]).sum()} | terms
+
+
+class _Step(NamedTuple):
+    """The losses that both stages have, and what those of the second need. states: None without captions."""
+
+    terms: dict[str, Tensor]
+    levels: list[Tensor]
+    graph: Subgraph
+    states: HiddenStates | None
+
+
+def _caption_step(model: SGDiff, batch: dict[str, Tensor]) -> _Step:
+    levels = model.backbone(batch["image"])
+    output = model.adapt(levels, batch)
+    known = batch["node_mask"] & batch["has_phrases"][:, None]  # without phrases, what a caption names is unknown
+    keep = (
+        torch.where(known, batch["relevant"], batch["node_mask"]) if model.config.filters_nodes else batch["node_mask"]
+    )
+    keep = keep.scatter(1, batch["prompt_node"][:, None], True)
+    graph = model.subgraph(output, batch, keep, batch["ranks"])
+    terms = adaptor_losses(output, batch["relevant"], batch["ranks"], known)
+    if not model.config.generates_captions:
+        return _Step(terms, levels, graph, None)
+    logits, states = _caption_logits(model, batch["token_ids"], graph)
+    return _Step(terms | _caption_terms(model, logits, states, batch), levels, graph, states)
+
+
+def _caption_logits(model: SGDiff, token_ids: Tensor, graph: Subgraph) -> tuple[Tensor, HiddenStates]:
+    """Logits of the tokens from a noisy caption at a random t; in half of the steps with the network's own estimate."""
+    if model.config.decoder == "autoregressive":
+        return model.teacher_forced(token_ids, graph)
+    x0 = model.codes[token_ids]
+    snr = log_snr(training_times(len(token_ids), token_ids.device))
+    x, estimate = add_noise(x0, snr, torch.randn_like(x0)), torch.zeros_like(x0)
+    cached = model.transformer.precompute_first_block(graph.features, graph.mask)
+    if torch.rand(()) < 0.5:
+        with torch.no_grad():
+            logits, _ = model.denoise(x, snr, estimate, graph, caption_only=True, cached=cached)
+            estimate = expected_code(logits, model.codes)
+    return model.denoise(x, snr, estimate, graph, cached=cached)
+
+
+def _caption_terms(model: SGDiff, logits: Tensor, states: HiddenStates, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """L_Caption: Eq. 7 and the cross-entropy (that alone without diffusion), and the cross-entropy of the tags."""
+    bit, cross = caption_losses(logits, batch["token_ids"], model.codes)
+    terms = (
+        {"cross_entropy": cross} if model.config.decoder == "autoregressive" else {"bit": bit, "cross_entropy": cross}
+    )
+    if (tag_logits := model.phrase_tags(states)) is not None:
+        known = mask_until_end(batch["token_ids"]) & batch["has_phrases"][:, None]
+        tags = F.cross_entropy(tag_logits.transpose(1, 2), batch["tags"], reduction="none")
+        terms["tag"] = (tags * known).sum() / known.sum().clamp_min(1)
+    return terms
+
+
+def _mask_terms(
+    model: SGDiff, levels: Sequence[Tensor], graph: Subgraph, states: HiddenStates, batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """L_Mask of the subgraph's nodes whose masks are known, and L_MEC."""
+    terms: dict[str, Tensor] = {}
+    pixels = None if model.pixel_decoder is None else model.pixel_decoder(levels)
+    if (logits := model.mask_logits(states, graph, pixels)) is not None:
+        truth = graph.gather_nodes(batch["masks"])
+        known = graph.gather_nodes(batch["mask_known"]) & graph.node_mask
+        terms["mask"], terms["dice"] = mask_losses(logits, truth, known)
+    if model.mecl is not None and states.caption is not None:
+        nodes = states.graph[:, : graph.node_mask.shape[1]]
+        words = mask_until_end(batch["token_ids"])
+        grounding = graph.gather_nodes(batch["grounding"])
+        rows = len(graph.node_mask) // len(levels[0])
+        terms["mecl"] = model.mecl(nodes, states.caption, graph.node_mask, words, grounding, rows)
+    return terms

@@ -1,0 +1,54 @@
+"""What the writers of synthetic data sets share: checks of a request, a new folder, drawing by several processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from segue.types import InputError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+MIN_SIZE = 32  # pixels
+MIN_JOBS = 64  # starting processes takes longer than so few pictures
+
+
+def check_request(out: Path, counts: Mapping[str, int], size: int) -> None:
+    """Raise InputError for a folder that holds something, bad counts of pictures, and pictures below MIN_SIZE."""
+    if size < MIN_SIZE:
+        raise InputError(f"size: got {size}, expected at least {MIN_SIZE} pixels")
+    if min(counts.values()) < 0 or not any(counts.values()):
+        raise InputError(f"counts: got {dict(counts)}, expected none negative and one above zero")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is there already; name a new folder, or remove it first")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` (new or empty) at the end; after an error nothing is left."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        fresh.chmod(0o755)
+        yield fresh
+        if out.exists():
+            out.rmdir()
+        os.replace(fresh, out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def run_jobs(run: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None) -> Iterator[Result]:
+    """The results in the order of the jobs, as they get ready. workers: processes, as many as CPUs when None."""
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers <= 1 or len(jobs) < MIN_JOBS:
+        yield from map(run, jobs)
+    else:
+        with get_context("spawn").Pool(workers) as pool:
+            yield from pool.imap(run, jobs, chunksize=16)

@@ -1,0 +1,105 @@
+"""The illustrator's predictor: drawing, captions of layouts, tries, kept parts, maps of words, and bad input."""
+
+import numpy as np
+import pytest
+import torch
+
+import segue as package
+from segue.api.illustrator import NEXT_TRY, Illustrator, load_illustrator
+from segue.methods.crossmodal.checkpoint import load_crossmodal
+from segue.options import Decoding, DrawOptions
+from segue.types import InputError
+from tiny_illustrator import tiny_illustrator
+
+PIXELS = np.zeros((20, 40, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_illustrator(tmp_path_factory.mktemp("illustrator"))
+
+
+def test_a_trained_model_draws_and_captions_layouts(model):
+    illustrator = package.load(model)
+    drawn = illustrator.draw("a dog on the grass", options=DrawOptions(num=3, steps=3, seed=5))
+    assert [d.labels.shape for d in drawn] == [(32, 32)] * 3
+    assert drawn[0].condition == "caption"
+    assert sum(drawn[0].areas.values()) == pytest.approx(1)
+    again = illustrator.draw("a dog on the grass", options=DrawOptions(num=1, steps=3, seed=6))[0]
+    assert (again.labels == drawn[1].labels).all()
+    captions = illustrator.caption_layout(drawn[0].labels, options=Decoding(num=2, beams=4))
+    assert len({one.caption for one in captions}) == 2
+    assert captions[0].condition == "mask"
+    assert illustrator.draw("a dog", image=PIXELS, options=DrawOptions(steps=2))[0].condition == "caption+image"
+    assert illustrator.caption_layout(drawn[0].labels, image=PIXELS)[0].condition == "mask+image"
+
+
+def test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest(model, monkeypatch):
+    illustrator = package.load(model)
+    tries = [
+        illustrator.draw("a dog", options=DrawOptions(num=1, seed=7 + i * NEXT_TRY, steps=2, best_of=1))[0]
+        for i in range(3)
+    ]
+    assert any((tries[0].labels != one.labels).any() for one in tries[1:])
+    for best in range(3):
+        scores = iter([1.0 if i == best else 0.0 for i in range(3)])
+        monkeypatch.setattr("segue.api.illustrator.log_likelihood", lambda *_, s=scores: torch.tensor([next(s)]))
+        chosen = illustrator.draw("a dog", options=DrawOptions(num=1, seed=7, steps=2, best_of=3))[0]
+        assert (chosen.labels == tries[best].labels).all()
+        assert chosen.seed == 7
+
+
+def test_what_is_kept_stays(model):
+    illustrator = package.load(model)
+    keep = np.full((32, 32), 255, np.uint8)
+    keep[:13] = 24
+    drawn = illustrator.draw("a dog on the grass", keep=keep, options=DrawOptions(num=1, steps=2))[0]
+    assert (drawn.labels[:13] == 24).all()
+
+
+def test_heat_maps_one_for_each_word(model):
+    illustrator = package.load(model)
+    maps = illustrator.heat_maps(np.zeros((32, 32), np.uint8), "a dog on zebras, grass")
+    assert [word for word, _ in maps] == ["a", "dog", "on", "zebras", "grass"]
+    assert [m.shape for _, m in maps] == [(32, 32)] * 5
+    assert max(m.max() for _, m in maps) == pytest.approx(1, abs=0.2)
+    assert illustrator.heat_maps(np.zeros((32, 32), np.uint8), "?!") == []
+
+
+def test_nouns_are_those_of_the_training_captions(model):
+    illustrator = package.load(model)
+    illustrator.checkpoint.about["nouns"] = ["dog", "grass"]
+    assert illustrator.nouns("Two dogs on the grass, the grass is green") == ["dogs", "grass"]
+    del illustrator.checkpoint.about["nouns"]
+    with pytest.raises(InputError, match="train it again"):
+        illustrator.nouns("a dog")
+
+
+def test_bad_input_is_refused(model):
+    illustrator = package.load(model)
+    with pytest.raises(InputError, match="got an empty one"):
+        illustrator.draw("  ")
+    with pytest.raises(InputError, match="holds the ids 40"):
+        illustrator.caption_layout(np.full((8, 8), 40, np.uint8))
+    assert illustrator.caption_layout(np.zeros((1, 3), np.uint8))  # tiny, not square: resized to the model's size
+    assert illustrator.unseen_words("a zebra; on the (grass)!") == ["zebra"]
+    for captions, images, seeds in (([], None, []), (["a dog"], None, [1, 2]), (["a", "b"], [PIXELS], [1, 2])):
+        with pytest.raises(InputError, match=f"got {len(captions)} captions, {len(seeds)} seeds and"):
+            illustrator.draw_many(captions, images, seeds=seeds)
+    with pytest.raises(InputError, match="every pixel is unknown"):
+        illustrator.caption_layout(np.full((8, 8), 255, np.uint8))
+    with pytest.raises(InputError, match="layout: got none"):
+        illustrator.caption_layouts([])
+    with pytest.raises(InputError, match="2 layouts and 1 pictures"):
+        illustrator.caption_layouts([np.zeros((8, 8), np.uint8)] * 2, [PIXELS])
+
+
+def test_a_caption_ends_at_the_models_limit(model):
+    illustrator = package.load(model)
+    hot = Decoding(max_tokens=500, top_p=1.0, temperature=50.0, num=2)
+    assert len(illustrator.caption_layout(np.zeros((8, 8), np.uint8), options=hot)) == 2
+
+
+def test_it_knows_the_folder_it_was_loaded_from(model):
+    assert load_illustrator(model).folder == model
+    assert Illustrator(load_crossmodal(model)).folder is None

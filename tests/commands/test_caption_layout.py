@@ -1,0 +1,69 @@
+"""segue caption-layout: index and colour masks, palettes, and masks that mean nothing."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segue.data.layouts import paint, write_layout
+from tiny_illustrator import tiny_illustrator
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_illustrator(tmp_path_factory.mktemp("caption-layout"))
+
+
+def test_index_and_colour_masks_are_captioned(segue, model, tmp_path):
+    labels = np.zeros((32, 32), np.uint8)
+    labels[16:] = 25
+    write_layout(labels, tmp_path / "layout.png", 32)
+    status, out, _ = segue("caption-layout", str(tmp_path / "layout.png"), "--model", str(model), "--num", "2")
+    assert status == 0
+    assert len(out.splitlines()) == 2
+    Image.fromarray(paint(labels, 32)).save(tmp_path / "colours.png")
+    status, again, _ = segue("caption-layout", str(tmp_path / "colours.png"), "--model", str(model), "--num", "2")
+    assert (status, again) == (0, out)
+
+
+def test_a_mask_of_which_nothing_is_known_is_refused(segue, model, tmp_path):
+    write_layout(np.full((4, 4), 255, np.uint8), tmp_path / "void.png", 32)
+    status, _, error = segue("caption-layout", str(tmp_path / "void.png"), "--model", str(model))
+    assert (status, "nothing to describe" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode", "said"),
+    [
+        (np.full((8, 6), 33, np.uint8), "L", "holds the ids 33"),
+        (np.full((8, 6), 300, np.uint16), "I;16", "expected 8-bit class positions"),
+        (np.full((8, 6, 3), 7, np.uint8), "RGB", "colours that no class has"),
+    ],
+)
+def test_masks_that_mean_nothing_are_refused(segue, model, tmp_path, pixels, mode, said):
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    status, _, error = segue("caption-layout", str(tmp_path / "mask.png"), "--model", str(model))
+    assert status == 2
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_colour_mask_with_its_own_palette(segue, model, tmp_path):
+    Image.fromarray(np.full((5, 90, 3), (9, 8, 7), np.uint8)).save(tmp_path / "mask.png")
+    command = (
+        "caption-layout",
+        str(tmp_path / "mask.png"),
+        "--model",
+        str(model),
+        "--palette",
+        str(tmp_path / "palette.json"),
+    )
+    for text, status, said in (
+        ("[[1, 2, 3], [9, 8, 7]]", 0, ""),
+        ("[[1, 2], [9, 8]]", 2, "one for each class"),
+        ("[[1, 2, 300]]", 2, "no palette could be read"),
+        ('{"dog": [1, 2, 3]}', 2, "no palette could be read"),
+        ("nonsense", 2, "no palette could be read"),
+    ):
+        (tmp_path / "palette.json").write_text(text)
+        found, _, error = segue(*command)
+        assert (found, said in error) == (status, True), text

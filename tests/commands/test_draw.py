@@ -1,0 +1,63 @@
+"""segue draw: layouts and their exports as files."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segue.data.layouts import read_layout
+from tiny_illustrator import tiny_illustrator
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_illustrator(tmp_path_factory.mktemp("draw"))
+
+
+def test_layouts_are_written_with_their_exports(segue, model, tmp_path):
+    status, out, _ = segue("draw", "two dogs", "--model", str(model), "-o", str(tmp_path), "--num", "2", "--steps", "2",
+                           "--json", "--export", "panoptic", "masks")  # fmt: skip
+    assert status == 0
+    assert len(json.loads(out)["layouts"]) == 2
+    assert read_layout(tmp_path / "layout-1.png", 32).shape == (32, 32)
+    assert (tmp_path / "layout-0-panoptic.json").exists()
+
+
+def test_heat_maps_of_nouns_are_written(segue, model, tmp_path):
+    kept = json.loads((model / "config.json").read_text())["about"]
+    assert kept["nouns"]
+    noun = kept["nouns"][0].split()[-1]
+    caption = f"the {noun} on it"
+    drawn = ("draw", caption, "--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "2", "--json")
+    status, out, _ = segue(*drawn, "--export", "heat")
+    assert status == 0
+    files = json.loads(out)["layouts"][0]["heat"]
+    assert files == {noun: str(tmp_path / f"layout-0-heat-{noun}.png")}
+    with Image.open(files[noun]) as picture:
+        assert picture.size == (32, 32)
+
+
+def test_words_of_any_script_are_drawn(segue, model, tmp_path):
+    drawn = ("--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "1", "--json")
+    for caption in ("eine Katze 🐈 auf dem Gras", "!?", "a dog " * 60):
+        status, out, _ = segue("draw", caption, *drawn)
+        assert status == 0
+        assert len(json.loads(out)["layouts"]) == 1
+    status, _, error = segue("draw", " ", *drawn)
+    assert (status, "got an empty one" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (np.full((8, 6), 33, np.uint8), "holds the ids 33"),
+        (np.full((8, 6, 3), 7, np.uint8), "colours that no class has"),
+    ],
+)
+def test_a_layout_to_keep_that_means_nothing_is_refused(segue, model, tmp_path, pixels, said):
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    keep = ("draw", "a dog", "--model", str(model), "--keep", str(tmp_path / "mask.png"), "-o", str(tmp_path / "out"))
+    status, _, error = segue(*keep)
+    assert (status, said in error) == (2, True)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,78 @@
+"""The joint model and its quantiser written and read; files that don't belong together."""
+
+import json
+
+import pytest
+import torch
+
+from methods.crossmodal.tiny_crossmodal import model
+from segue.data.tokenizer import CaptionTokenizer
+from segue.methods.crossmodal.checkpoint import (
+    CrossModalCheckpoint,
+    load_crossmodal,
+    load_quantiser,
+    save_crossmodal,
+    save_quantiser,
+)
+from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
+from segue.types import InputError
+
+
+def checkpoint():
+    torch.manual_seed(0)
+    quantiser = LayoutVQ(VQConfig(classes=2, factor=4, width=32, levels=(4, 3)))
+    tokenizer = CaptionTokenizer.learn(["a dog on the grass"], size=270)
+    return CrossModalCheckpoint(model(), quantiser, tokenizer, ("dog", "grass"), {"recipe": "a test"})
+
+
+def same(a, b):
+    return all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
+
+
+def test_round_trip(tmp_path):
+    first = checkpoint()
+    save_crossmodal(first, tmp_path / "model")
+    again = load_crossmodal(tmp_path / "model")
+    assert same(first.model, again.model)
+    assert same(first.quantiser, again.quantiser)
+    assert (again.model.config, again.quantiser.config) == (first.model.config, first.quantiser.config)
+    assert (again.classes, again.about) == (first.classes, first.about)
+    assert not again.model.training
+    assert not again.quantiser.training
+    assert again.tokenizer.encode(["a dog"], 8)[0].tolist() == first.tokenizer.encode(["a dog"], 8)[0].tolist()
+
+
+def test_half_the_space_and_float32_when_read(tmp_path):
+    first = checkpoint()
+    save_crossmodal(first, tmp_path / "whole")
+    save_crossmodal(first, tmp_path / "half", half=True)
+    whole, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half < 0.6 * whole
+    for name, x in load_crossmodal(tmp_path / "half").model.state_dict().items():
+        assert x.dtype == torch.float32
+        assert torch.allclose(x, first.model.state_dict()[name], atol=2e-3), name
+
+
+def test_a_quantiser_by_itself(tmp_path):
+    first = checkpoint().quantiser
+    save_quantiser(first, tmp_path / "vq")
+    assert same(first, load_quantiser(tmp_path / "vq"))
+    with pytest.raises(InputError, match="method 'layout-vq', expected one of crossmodal"):
+        load_crossmodal(tmp_path / "vq")
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path):
+    save_crossmodal(checkpoint(), tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    for change, message in (
+        ({"model": config["model"] | {"depth": 3}}, "the weights lack"),
+        ({"model": config["model"] | {"width": 64}}, "has shape"),
+        ({"quantiser": config["quantiser"] | {"colour": 1}}, "config.json has colour"),
+    ):
+        path.write_text(json.dumps(config | change))
+        with pytest.raises(InputError, match=message):
+            load_crossmodal(tmp_path / "model")
+    path.write_text(json.dumps({key: value for key, value in config.items() if key != "classes"}))
+    with pytest.raises(InputError, match="lacks classes"):
+        load_crossmodal(tmp_path / "model")

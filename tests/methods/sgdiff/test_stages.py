@@ -1,0 +1,133 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from methods.sgdiff.toys import EXAMPLES, LEXICON, SYSTEMS, build_system, rngs, toy_batch, toy_model
+from segue.methods.sgdiff.batches import TrainingExample, collate
+from segue.methods.sgdiff.stages import CaptionStage, JointStage
+from segue.types import InputError
+
+
+def lacking(model):
+    return [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)
+    ]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("kind", [CaptionStage, JointStage])
+def test_every_parameter_learns(name, kind):
+    model = build_system(name)
+    stage = kind(model)
+    for seed in range(4):  # both sides of the self-conditioning coin, and enough words
+        torch.manual_seed(seed)
+        terms = stage.training_step(toy_batch(model.config, seed=seed))
+        terms["loss"].backward()
+        assert all(torch.isfinite(term) for term in terms.values())
+    assert lacking(model) == []
+
+
+@pytest.mark.parametrize("name", ["mecl_none", "mask_only"])  # MECL treats rows of one picture differently
+def test_rows_of_one_picture_have_the_loss_of_rows_of_several_equal_pictures(name):
+    model, twice = build_system(name), [example for example in EXAMPLES for _ in range(2)]
+    shared = collate(EXAMPLES, LEXICON, model.config, rngs(6), "any")
+    apart = collate(twice, LEXICON, model.config, rngs(6), "any")
+    assert len(shared["image"]) == 3
+    assert len(apart["image"]) == len(shared["token_ids"]) == 6
+    losses = []
+    for batch in (shared, apart):
+        torch.manual_seed(0)
+        losses.append(JointStage(model).training_step(batch)["loss"])
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("changes", [{"cross_attention": False}, {"tasks": "mask"}, {"mecl": "none"}])
+def test_every_parameter_of_the_baseline_learns(changes):
+    model = build_system("autoregressive", **changes)
+    torch.manual_seed(0)
+    JointStage(model).training_step(toy_batch(model.config))["loss"].backward()
+    assert lacking(model) == []
+
+
+def test_the_terms_are_those_of_equation_13():
+    names = {"adaptor", "ranking", "bit", "cross_entropy", "tag", "mask", "dice", "mecl"}
+    torch.manual_seed(0)
+    terms = JointStage(toy_model()).training_step(toy_batch())
+    assert set(terms) == {"loss"} | names
+    weights = {"adaptor": 2, "ranking": 2, "bit": 1, "cross_entropy": 1, "tag": 1, "mask": 5, "dice": 5, "mecl": 1}
+    assert torch.allclose(terms["loss"], sum(weights[name] * terms[name] for name in names))
+
+
+def test_the_first_stage_has_neither_masks_nor_mecl():
+    model = toy_model()
+    assert set(CaptionStage(model).training_step(toy_batch())) == {
+        "loss",
+        "adaptor",
+        "ranking",
+        "bit",
+        "cross_entropy",
+        "tag",
+    }
+    frozen = {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"pixel_decoder", "mask_head", "mecl", "transformer"}
+    JointStage(model)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_half_of_the_steps_have_a_first_estimate(monkeypatch):
+    model, batch, used = toy_model(), toy_batch(), []
+    denoise = model.denoise
+
+    def spy(x, snr, estimate, graph, **options):
+        if torch.is_grad_enabled():
+            used.append(bool(estimate.any()))
+            assert not estimate.requires_grad
+        return denoise(x, snr, estimate, graph, **options)
+
+    monkeypatch.setattr(model, "denoise", spy)
+    torch.manual_seed(0)
+    for _ in range(200):
+        JointStage(model).training_step(batch)
+    assert 80 < sum(used) < 120  # of 200, 2.8 standard deviations
+
+
+def test_a_first_stage_without_anything_to_train_is_refused():
+    CaptionStage(toy_model(tasks="mask"))
+    with pytest.raises(InputError, match="this model has neither of them"):
+        CaptionStage(toy_model(tasks="mask", psga="none"))
+
+
+def test_the_loss_does_not_see_padded_nodes():
+    batch = toy_batch()
+    padded = dict(batch)
+    for name in ("class_ids", "node_mask", "relevant", "ranks", "mask_known"):
+        padded[name] = torch.nn.functional.pad(batch[name], (0, 2))
+    padded["boxes"] = torch.nn.functional.pad(batch["boxes"], (0, 0, 0, 2))
+    padded["features"] = torch.nn.functional.pad(batch["features"], (0, 0, 0, 2))
+    padded["grounding"] = torch.nn.functional.pad(batch["grounding"], (0, 0, 0, 2))
+    padded["masks"] = torch.nn.functional.pad(batch["masks"], (0, 0, 0, 0, 0, 2))
+    for psga in ("both", "none"):
+        stage = JointStage(toy_model(psga=psga))
+        torch.manual_seed(7)
+        first = stage.training_step(batch)
+        torch.manual_seed(7)
+        second = stage.training_step(padded)
+        for name in first:
+            assert torch.allclose(first[name], second[name], atol=1e-4), name
+
+
+def test_captions_without_phrases_teach_words_alone():
+    picture = replace(EXAMPLES[0].picture, phrases=())
+    batch = toy_batch(examples=[TrainingExample(EXAMPLES[0].image, picture)])
+    terms = JointStage(toy_model()).training_step(batch)
+    assert {name: float(terms[name].detach()) for name in ("adaptor", "ranking", "tag")} == {
+        "adaptor": 0,
+        "ranking": 0,
+        "tag": 0,
+    }
+    assert float(terms["cross_entropy"].detach()) > 0
+    assert float(terms["mask"].detach()) > 0
+    assert torch.isfinite(terms["loss"])

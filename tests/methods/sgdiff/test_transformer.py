@@ -1,0 +1,79 @@
+import torch
+
+from segue.methods.sgdiff.transformer import Attention, BimodalTransformer
+
+
+def transformer(**switches):
+    torch.manual_seed(0)
+    options = {"cross_attention": True, "captions": True, "masks": True} | switches
+    return BimodalTransformer(width=16, heads=2, feed_forward=32, blocks=2, **options)
+
+
+def streams():
+    torch.manual_seed(1)
+    return torch.randn(2, 5, 16), torch.randn(2, 4, 16), torch.tensor([[True] * 4, [True, True, False, False]])
+
+
+def test_attention_against_its_formula():
+    torch.manual_seed(0)
+    attention, x, memory = Attention(8, 2), torch.randn(1, 3, 8), torch.randn(1, 4, 8)
+    allowed = torch.tensor([True, True, False, True])[None, None, None]
+    heads = []
+    for h in (slice(0, 4), slice(4, 8)):
+        q, k, v = (f(y)[0, :, h] for f, y in ((attention.q, x), (attention.k, memory), (attention.v, memory)))
+        score = (q @ k.T / 2).masked_fill(~allowed[0, 0, 0], -torch.inf)
+        heads.append(score.softmax(-1) @ v)
+    assert torch.allclose(attention(x, memory, allowed)[0], attention.out(torch.cat(heads, -1)), atol=1e-6)
+    weights = attention.attention_weights(x, memory, allowed)
+    assert weights.shape == (1, 3, 4)
+    assert torch.allclose(weights.sum(-1), torch.ones(1, 3))
+    assert (weights[..., 2] == 0).all()
+
+
+def test_one_memory_serves_many_queries():
+    torch.manual_seed(0)
+    attention, x, memory = Attention(8, 2), torch.randn(3, 2, 8), torch.randn(1, 4, 8)
+    assert torch.allclose(attention(x, memory), attention(x, memory.expand(3, -1, -1)), atol=1e-6)
+
+
+def test_the_directions_read_each_other_only_with_cross_attention():
+    c, g, real = streams()
+    for cross_attention in (True, False):
+        net = transformer(cross_attention=cross_attention)
+        plain = net(c, g, real)
+        assert torch.allclose(net(c, g + 1, real).caption, plain.caption) != cross_attention
+        assert torch.allclose(net(c + 1, g, real).graph, plain.graph) != cross_attention
+
+
+def test_padded_nodes_are_not_read():
+    c, g, real = streams()
+    other = torch.where(real[..., None], g, torch.randn_like(g) * 9)
+    net = transformer()
+    a, b = net(c, g, real), net(c, other, real)
+    assert torch.allclose(a.caption, b.caption, atol=1e-5)
+    assert torch.allclose(a.graph[real], b.graph[real], atol=1e-5)
+
+
+def test_a_caption_is_the_same_when_only_it_is_needed():
+    c, g, real = streams()
+    for switches in ({}, {"cross_attention": False}, {"masks": False}):
+        net = transformer(**switches)
+        assert torch.equal(net(c, g, real, caption_only=True).caption, net(c, g, real).caption)
+
+
+def test_what_nothing_would_read_is_not_built():
+    assert [
+        len(transformer(masks=False).graph_layers),
+        len(transformer(masks=False, cross_attention=False).graph_layers),
+    ] == [1, 0]
+    graph_only = transformer(captions=False)
+    assert (len(graph_only.caption_layers), graph_only.cross_attention) == (0, False)
+
+
+def test_attention_weights_are_distributions_over_the_graph():
+    c, g, real = streams()
+    net = transformer()
+    weights = net.cross_attention_weights(net(c, g, real), real)
+    assert torch.allclose(weights.sum(-1), torch.ones(2, 5))
+    assert (weights[1, :, 2:] == 0).all()
+    assert transformer(cross_attention=False).cross_attention_weights(net(c, g, real), real) is None
