@@ -1,8 +1,8 @@
 """Recipes, which are trainings with their settings, by name, as strings: `segue train` imports only the one it runs."""
 
 RECIPES: dict[str, str] = {  # training functions; the default of their argument `settings` is the recipe
-    "cocu": "segue.recipes.cocu:cocu",
-    "cocu-scenes": "segue.recipes.cocu:cocu_scenes",
+    "cocu": "segue.recipes.cocu:train_cocu",
+    "cocu-scenes": "segue.recipes.cocu:train_cocu_scenes",
     "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
     "crossmodal-scenes": "segue.recipes.crossmodal:train_crossmodal_scenes",
     "dual-encoder": "segue.recipes.dual_encoder:train_dual_encoder",

@@ -146,12 +146,12 @@ COCU = CocuSettings(
 SCENES_ENCODER = replace(DUAL_ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
-def cocu_scenes(settings: CocuSettings = SCENES) -> Path:
+def train_cocu_scenes(settings: CocuSettings = SCENES) -> Path:
     """Train on synthetic scenes seen from near; they, and the default's dual encoder, are made where not there yet."""
     create_close_scenes_once(settings.data)
     if settings.encoder == SCENES.encoder and settings.system != "groupvit":
         train_encoder_once(Path(settings.encoder).parent)
-    return cocu(settings)
+    return train_cocu(settings)
 
 
 def create_close_scenes_once(folder: Path) -> Path:
@@ -185,7 +185,7 @@ def with_noun_captions(pictures: PictureSet) -> PictureSet:
     return replace(pictures, pictures=found)
 
 
-def cocu(settings: CocuSettings = COCU) -> Path:
+def train_cocu(settings: CocuSettings = COCU) -> Path:
     """Train on captioned pictures in any format; returns the checkpoint's folder.
 
     Raises InputError for data, a dual encoder or a vocabulary that can't be used, and for an unknown protocol.
