@@ -299,7 +299,7 @@ def _known(graph: Path, name: str, pixels: NDArray[np.uint8], alone: bool) -> di
     from segue.data.formats.scene_graph import read_graph
 
     height, width = pixels.shape[:2]
-    regions, relations = read_graph(graph, name, (width, height), alone=alone)
+    regions, relations = read_graph(graph, name, (width, height), only_picture=alone)
     return {"regions": regions, "relations": relations}
 
 

@@ -88,7 +88,7 @@ def class_miou(counts: Counts) -> float:
 
     A class that occurs in no truth and in no prediction is left out.
     """
-    _refuse_none(counts)
+    _require_images(counts)
     tp, fp, fn, tn = (int(getattr(counts, name).sum()) for name in ("tp", "fp", "fn", "tn"))
     classes = [(tp, tp + fp + fn), (tn, tn + fp + fn)]
     return float(np.mean([overlap / union for overlap, union in classes if union]))
@@ -103,7 +103,7 @@ def scores(counts: Counts, *, empty: Empty) -> dict[str, float | int | str]:
     n: images. n_empty: those with neither truth nor prediction. empty_policy: `empty`.
     Raises InputError when no image is left to average.
     """
-    _refuse_none(counts)
+    _require_images(counts)
     if empty == "skip" and counts.empty.all():
         raise InputError(
             f"empty='skip' leaves out all {len(counts)} images, for truth and prediction are empty in each; "
@@ -142,6 +142,6 @@ def _ratio(overlap: ArrayLike, size: NDArray[np.int64], empty: Empty) -> NDArray
     return np.divide(overlap, size, out=score, where=size > 0)
 
 
-def _refuse_none(counts: Counts) -> None:
+def _require_images(counts: Counts) -> None:
     if not len(counts):
         raise InputError("got no images to score, expected at least one; is the split empty?")

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from segue.api.curation import CurationCorpus, curate_corpus, read_curation_corpus
 from segue.api.open_vocabulary import OpenVocabularySegmenter
-from segue.data.formats import check_pictures, read_pictures, recognise
+from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
 from segue.evaluation.labels import score_pictures, with_truth
@@ -247,7 +247,7 @@ def read_val(settings: CocuSettings) -> PictureSet | None:
 
     Raises InputError for pictures that can't be read, unless settings.on_bad is "skip".
     """
-    if "val" in recognise(settings.data)[1]:
+    if "val" in detect_format(settings.data)[1]:
         found = read_pictures(settings.data, "val", settings.on_bad)
         if any(p.label_map or any(r.mask for r in p.regions) for p in found.pictures):
             return check_pictures(found, settings.on_bad)

@@ -15,7 +15,7 @@ from segue.commands.demo.layouts import with_legend
 from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
 from segue.data.images import write_image
-from segue.data.visualize import labelled, name_classes, outline
+from segue.data.visualize import name_classes, outline, side_by_side
 from segue.options import DescribeOptions
 from segue.synthetic.chest import draw_chest
 from segue.synthetic.scenes.annotations import annotate
@@ -32,7 +32,7 @@ def jobs_section(out: Path) -> str:
     """Write out/jobs.png; returns its HTML."""
     here = bundled()
     tiles = [make(here[model]) for model, make in JOBS.items() if model in here]
-    write_image(labelled(tiles), out / "jobs.png")
+    write_image(side_by_side(tiles), out / "jobs.png")
     alt = html.escape("; ".join(f"{heading}: {text}" for heading, text, _ in tiles), quote=True)
     return f'<p><img src="jobs.png" alt="{alt}"></p>'
 
