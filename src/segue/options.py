@@ -90,9 +90,11 @@ class Decoding(Options):
         Interval(ge=0, le=1),
         Doc("sample from the likeliest tokens that together have that probability; 0 searches instead"),
     ] = 0.0
-    temperature: Annotated[float, Gt(0), Doc("divides the logits before sampling")] = 1.0
+    temperature: Annotated[float, Interval(ge=0.001, le=1000), Doc("divides the logits before sampling")] = 1.0
     length_penalty: Annotated[
-        float, Doc("captions are compared by log-probability / length ** this; more for longer ones")
+        float,
+        Interval(ge=-10, le=10),
+        Doc("captions are compared by log-probability / length ** this; more for longer ones"),
     ] = 1.0
     no_repeat: Annotated[int, Ge(0), Doc("no run of so many tokens occurs twice; 0 for any")] = 0
     max_tokens: Annotated[int, Ge(1), Doc("the most tokens of a caption; never more than the model's own limit")] = 1000

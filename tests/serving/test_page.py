@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import segue as package
-from segue.api.answers import as_story
+from segue.api.answers import mask_as_grounded_caption
 from segue.data import rle
 from segue.data.boxes import box_iou
 from segue.data.export import to_coco
@@ -417,7 +417,7 @@ def test_the_coco_file_of_a_note_is_the_command_lines(look, models, tmp_path):
     known, data = samples.sample("chest-1")
     page.get_by_label("Note").fill("Another note, not yet asked.")
     answer = models[1]["reclmis-chest"].segment(picture(data, "image"), known["note"])
-    made = held_against_the_command_line(page, tmp_path, "chest-1", [as_story(answer)], ("described",))
+    made = held_against_the_command_line(page, tmp_path, "chest-1", [mask_as_grounded_caption(answer)], ("described",))
     assert [one["phrase"] for one in made["annotations"]] == [known["note"]]
     assert isinstance(made["annotations"][0]["segmentation"][0], list)  # polygons, which other tools' imports read
 
@@ -430,7 +430,7 @@ def test_the_coco_file_of_an_empty_mask_has_no_annotation(look, models, tmp_path
     submit(page, "Outline a note")
     answer = models[1]["reclmis-chest"].segment(picture(samples.sample("chest-1")[1], "image"), elsewhere)
     assert answer.area == 0  # the infection is on the left
-    made = held_against_the_command_line(page, tmp_path, "chest-1", [as_story(answer)], ("described",))
+    made = held_against_the_command_line(page, tmp_path, "chest-1", [mask_as_grounded_caption(answer)], ("described",))
     assert made["annotations"] == []
 
 
@@ -442,7 +442,7 @@ def test_the_coco_file_of_labels_is_the_command_lines(look, models, tmp_path):
     submit(page, "Name the pixels")
     names = ("grass", "dog", "sky")
     answer = models[1]["groupvit-scenes"].segment(picture(samples.sample("scene-2")[1], "image"), names)
-    made = held_against_the_command_line(page, tmp_path, "scene-2", [as_story(answer)], names)
+    made = held_against_the_command_line(page, tmp_path, "scene-2", [mask_as_grounded_caption(answer)], names)
     assert len(made["annotations"]) == 2  # no pixel is a dog's
 
 
