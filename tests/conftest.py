@@ -1,5 +1,7 @@
-"""A tiny segmenter on disk, and the command line run in this process."""
+"""A tiny segmenter on disk, the command line run in this process, and which tests `make test-fast` leaves out."""
 
+import inspect
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,60 @@ import pytest
 import torch
 from PIL import Image
 
+# marker -> what gives it to a test: its file, a folder/ around it, its own name, a fixture or a helper that it names
+LANES: dict[str, set[str]] = {
+    "browser": {"test_page.py"},
+    "server": {"serving/", "test_bench_serve.py"},
+    "notebooks": {"test_notebooks.py"},
+    "java": {"need_java"},
+    "ray": {"ray"},
+    "training": {
+        "test_align_recipe.py", "test_bench_caption.py", "test_bench_cocu.py", "test_bench_crossmodal.py",
+        "test_bench_export.py", "test_bench_sgdiff.py", "test_cocu_real_table.py", "test_cocu_recipe.py",
+        "test_crossmodal_recipe.py", "test_crossmodal_tables.py", "test_processes.py", "test_reclmis_recipe.py",
+        "test_relations_recipe.py", "test_sgdiff_real.py", "test_sgdiff_recipe.py", "test_syntic_recipe.py",
+        "test_two_processes.py",
+        "test_a_few_layouts_are_learned_and_come_back", "test_a_few_pairs_are_learned_both_ways",
+        "test_the_loop_trains_it_and_its_checkpoint_knows_the_pictures", "test_toy_pictures_are_learned_by_heart",
+    },
+    "slow": {
+        "test_check_suite.py", "test_demo_jobs.py", "test_draw.py", "test_mutate.py", "test_to_onnx.py",
+        "test_a_hundred_thousand_concepts", "test_a_killed_run_resumes_to_the_same_table",
+        "test_a_vocabulary_of_a_hundred_thousand_words", "test_a_vocabulary_of_a_hundred_thousand_words_is_read",
+        "test_ci_leaves_no_test_out", "test_curves_are_the_same_bytes_each_time", "test_equals_monai",
+        "test_every_caption_is_drawn_as_it_says_and_with_nothing_else",
+        "test_getting_started_runs_from_an_own_folder_to_a_mask", "test_half_of_the_steps_know_a_first_guess",
+        "test_killed_again_and_again_it_comes_to_the_same_bytes", "test_killed_run_goes_on_to_an_equal_file",
+        "test_memory_stays_bounded", "test_no_text_shifts_a_line", "test_python_blocks_run",
+        "test_said_and_left_out_are_all_that_is_to_be_seen",
+        "test_stable_diffusion_draws_by_caption_and_seed_whatever_the_batch",
+        "test_the_demo_writes_a_page_with_its_pictures", "test_the_same_bytes_whatever_the_workers",
+        "test_the_sizes_keep_their_promises", "test_times_are_those_of_the_benchmarks", "test_what_is_said_is_so",
+        "test_what_was_told_is_told_again_only_if_something_has_changed", "test_windows_cover_a_large_picture",
+    },
+}  # fmt: skip
+LEAVE_OUT = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf")  # options of pytest: -k, -m, ...
+
 NOTES = ["Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In CI every test is run: no option may leave one out."""
+    if os.environ.get("SEGUE_CI") and (given := [name for name in LEAVE_OUT if config.getoption(name, None)]):
+        raise pytest.UsageError(f"{', '.join(given)}: an option that leaves tests out, where SEGUE_CI asks for all")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its markers of LANES; they are registered in pyproject.toml."""
+    for item in items:
+        function = inspect.unwrap(item.function)
+        if hasattr(function, "hypothesis"):
+            function = function.hypothesis.inner_test
+        names = {function.__name__, *function.__code__.co_names, *item.fixturenames, item.path.name}
+        names |= {f"{folder.name}/" for folder in item.path.parents}
+        for marker, causes in LANES.items():
+            if names & causes:
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")

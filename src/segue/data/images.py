@@ -228,7 +228,8 @@ def _only_slice(path: Path) -> NDArray[np.uint8]:
             f"{path}: a volume of {len(slices)} slices, expected one picture; "
             "read it with segue.data.medical.volumes.read_volume"
         )
-    return slices[0]
+    result: NDArray[np.uint8] = slices[0]
+    return result
 
 
 def open_picture(path: Path) -> Image.Image:

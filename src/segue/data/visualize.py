@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,10 @@ def outline(
     width = max(1, round(min(mask.shape) / 150))
     rim = mask & ~ndimage.binary_erosion(mask, iterations=width)
     tint = np.where(mask, 0.18, 0.0) + np.where(rim, 0.82, 0.0)
-    return (image * (1 - tint[..., None]) + np.array(colour) * tint[..., None]).round().astype(np.uint8)
+    result: NDArray[np.uint8] = (
+        (image * (1 - tint[..., None]) + np.array(colour) * tint[..., None]).round().astype(np.uint8)
+    )
+    return result
 
 
 def palette(count: int) -> NDArray[np.uint8]:
@@ -176,7 +180,7 @@ def _with_regions(picture: Picture, tile: int) -> NDArray[np.uint8]:
     return small
 
 
-def _fit(pixels: NDArray, tile: int, how: Image.Resampling) -> NDArray:
+def _fit(pixels: NDArray[Any], tile: int, how: Image.Resampling) -> NDArray[Any]:
     """Pixels shrunk or magnified so that the longer side has `tile` pixels."""
     height, width = pixels.shape[:2]
     scale = tile / max(height, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segue.types import InputError
 
-Values: TypeAlias = "NDArray | Tensor"
+Values: TypeAlias = "NDArray[Any] | Tensor"
 
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _MAX_PIXELS = 1_000_000

@@ -156,7 +156,8 @@ def _closest_lengths(grams: NGrams) -> Ints:
     """(N,) length of the reference closest in length to the caption, the shorter of two as close."""
     there = grams.lengths[grams.images :]
     far = np.abs(there - grams.lengths[grams.image_of]) * (there.max(initial=0) + 1) + there
-    return np.minimum.reduceat(far, np.cumsum(grams.per_image) - grams.per_image) % (there.max(initial=0) + 1)
+    result: Ints = np.minimum.reduceat(far, np.cumsum(grams.per_image) - grams.per_image) % (there.max(initial=0) + 1)
+    return result
 
 
 def _matches(grams: NGrams, table: _NGramTable) -> Ints:
@@ -190,7 +191,8 @@ def cider_d(grams: NGrams, frequencies: DocumentFrequencies | None = None, sigma
     unlike = pairs[grams.images :] - pairs[grams.image_of]
     similar = sum(_similarity(grams, n, documents, frequencies) for n in range(MAX_N)) / MAX_N
     similar = similar * np.exp(-(unlike**2) / (2 * sigma**2))
-    return 10 * np.bincount(grams.image_of, similar, grams.images) / grams.per_image
+    result: Floats = 10 * np.bincount(grams.image_of, similar, grams.images) / grams.per_image
+    return result
 
 
 def _similarity(grams: NGrams, n: int, documents: int, frequencies: DocumentFrequencies | None) -> Floats:
@@ -206,7 +208,8 @@ def _similarity(grams: NGrams, n: int, documents: int, frequencies: DocumentFreq
     shared = np.minimum(own, weights[cut:]) * weights[cut:] * (own != 0)
     products = np.bincount(table.caption[cut:] - grams.images, shared, len(grams.image_of)).astype(np.float64)
     size = norms[grams.images :] * norms[grams.image_of]
-    return np.divide(products, size, out=products, where=size != 0)
+    result: Floats = np.divide(products, size, out=products, where=size != 0)
+    return result
 
 
 def _reference_frequencies(grams: NGrams, table: _NGramTable) -> Ints:
@@ -299,7 +302,8 @@ def _cosine(a: NDArray[Any], b: NDArray[Any], name_a: str, name_b: str) -> Float
     size = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     if not np.isfinite(size).all() or not size.all():
         raise InputError(f"{name_a} or {name_b}: a row of zeros or of no numbers has no direction; embed it again")
-    return (a * b).sum(1) / size
+    result: Floats = (a * b).sum(1) / size
+    return result
 
 
 def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:

@@ -27,7 +27,8 @@ def class_shares(layout: Layout, classes: int) -> NDArray[np.float64]:
         raise InputError(
             f"layout: holds the class {known.max()}, expected 0 to {classes - 1}, or {UNKNOWN} for unknown"
         )
-    return np.bincount(known, minlength=classes) / max(known.size, 1)
+    result: NDArray[np.float64] = np.bincount(known, minlength=classes) / max(known.size, 1)
+    return result
 
 
 def class_f1(drawn: Layout, truth: Layout, classes: int, least: float = 0.002) -> float:

@@ -70,7 +70,8 @@ class Counts:
     @property
     def empty(self) -> NDArray[np.bool_]:
         """(N,) True where truth and prediction are both empty."""
-        return self.tp + self.fp + self.fn == 0
+        result: NDArray[np.bool_] = self.tp + self.fp + self.fn == 0
+        return result
 
 
 def dice(counts: Counts, *, empty: Empty) -> NDArray[np.float64]:
@@ -139,7 +140,8 @@ def _ratio(overlap: ArrayLike, size: NDArray[np.int64], empty: Empty) -> NDArray
     if empty not in get_args(Empty):
         raise InputError(f"empty: got {empty!r}, expected one of {', '.join(map(repr, get_args(Empty)))}")
     score = np.full(size.shape, _EMPTY_SCORES[empty])
-    return np.divide(overlap, size, out=score, where=size > 0)
+    result: NDArray[np.float64] = np.divide(overlap, size, out=score, where=size > 0)
+    return result
 
 
 def _require_images(counts: Counts) -> None:

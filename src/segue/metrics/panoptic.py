@@ -63,7 +63,8 @@ class Confusion:
         both = np.diag(self.counts).astype(np.float64)
         either = self.counts.sum(0) + self.counts.sum(1) - both
         none = np.full(len(both), {"zero": 0.0, "one": 1.0, "skip": np.nan}[empty])
-        return np.divide(both, either, out=none, where=either > 0)
+        result: Floats = np.divide(both, either, out=none, where=either > 0)
+        return result
 
     def scores(self, *, empty: Empty) -> dict[str, Any]:
         """miou, pixel_accuracy, class_iou (a list, None where skipped), pixels, empty_policy.

@@ -199,7 +199,8 @@ def vg150_rows(rows: dict[str, Any], split: str, val: int) -> list[int]:
         return np.flatnonzero(rows["split"] == 2).tolist()
     train = np.flatnonzero(rows["split"] == 0)
     related = train[(rows["img_to_first_box"][train] >= 0) & (rows["img_to_first_rel"][train] >= 0)]
-    return related[:val].tolist() if split == "val" else np.setdiff1d(train, related[:val]).tolist()
+    result: list[int] = related[:val].tolist() if split == "val" else np.setdiff1d(train, related[:val]).tolist()
+    return result
 
 
 def _row(

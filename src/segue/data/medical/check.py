@@ -227,12 +227,12 @@ def _figures(images: int, sizes: Counter[str], shares: list[float]) -> dict[str,
     }
 
 
-def _size(pixels: NDArray) -> str:
+def _size(pixels: NDArray[Any]) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 def _read(
-    report: CheckReport, code: str, split: str, path: Path, reader: Callable[[Path], NDArray]
+    report: CheckReport, code: str, split: str, path: Path, reader: Callable[[Path], NDArray[Any]]
 ) -> NDArray[Any] | None:
     try:
         return reader(path)

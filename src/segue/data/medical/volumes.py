@@ -181,7 +181,8 @@ def _dicom_file(pydicom: ModuleType, file: Path) -> Any:
 def _plane(data: Any) -> NDArray[np.float32]:
     """(columns, rows) values after the rescaling."""
     slope, base = float(getattr(data, "RescaleSlope", 1)), float(getattr(data, "RescaleIntercept", 0))
-    return (data.pixel_array.astype(np.float32) * slope + base).T
+    result: NDArray[np.float32] = (data.pixel_array.astype(np.float32) * slope + base).T
+    return result
 
 
 def _geometry(data: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[float]]:

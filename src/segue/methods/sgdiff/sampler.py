@@ -81,7 +81,8 @@ def _pick_tokens(logits: Tensor, temperature: float, draw: Callable[[], Tensor])
         return logits.argmax(-1)
     cumulative = (logits / temperature).softmax(-1).cumsum(-1)
     uniform = torch.special.ndtr(draw()[..., :1])  # the distribution function of a normal number is uniform in [0, 1]
-    return (cumulative < uniform * cumulative[..., -1:]).sum(-1)
+    result: Tensor = (cumulative < uniform * cumulative[..., -1:]).sum(-1)
+    return result
 
 
 def step_down(x: Tensor, x0: Tensor, levels: Tensor, noise: float, fresh: Tensor) -> Tensor:
