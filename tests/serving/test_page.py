@@ -139,7 +139,7 @@ def test_a_note_is_outlined_where_the_model_says(look, models):
     assert f"{expected.area} pixels" in page.locator("#answer").inner_text()
     assert f"outlined: {known['note']}" in page.locator("#view").get_attribute("aria-label")
     origin = page.locator("#origin").inner_text()
-    for said in ("reclmis-chest", "segue train reclmis", "trained on drawn pictures only", "Not for diagnosis"):
+    for said in ("reclmis-chest", "segue train reclmis", "trained on synthetic pictures only", "Not for diagnosis"):
         assert said in origin
 
 
@@ -190,7 +190,7 @@ def test_an_own_model_beside_a_bundled_one_is_asked_and_names_its_data(look, mod
     with listening(create_app(both, origins=origins)) as address:
         page = look(url=address)
         choose(page, "Outline a note", "chest-0")
-        for name, data in (("reclmis-chest", "trained on drawn pictures only"), ("best", "trained on my-scans")):
+        for name, data in (("reclmis-chest", "trained on synthetic pictures only"), ("best", "trained on my-scans")):
             page.get_by_label("Model").select_option(name)
             submit(page, "Outline a note")
             page.locator("#origin", has_text=f"Answered by {name} (reclmis, segue train reclmis, {data}).").wait_for()
@@ -279,10 +279,10 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     assert after.shape != seen_before.shape or changed(seen_before, after).any()
 
 
-def test_every_object_is_explained_each_under_its_box(look, models, tmp_path):
+def test_every_object_is_described_each_under_its_box(look, models, tmp_path):
     page = look()
     choose(page, "Describe a box", "scene-0")
-    page.get_by_label("Stories").fill("2")
+    page.get_by_label("Captions").fill("2")
     submit(page, "Every object")
     boxes = [one["box"] for one in samples.sample("scene-0")[0]["regions"] if one["thing"]]
     assert len(boxes) > 1

