@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check docs venv clean
+# What `make test-fast` leaves out, by the markers that tests/conftest.py gives.
+FAST := not (browser or server or notebooks or training or java or ray or slow)
+
+.PHONY: demo test test-fast test-core test-oldest fmt check docs venv lock clean
 
 demo: $(STAMP)
 	$(BIN)/segue demo --out demo
@@ -14,10 +17,19 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --junitxml=.pytest_cache/junit.xml
 
+# Under a minute on two cores: what a change should pass before it is committed.
+test-fast: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(FAST)"
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix src tests tools
+	$(BIN)/ruff format src tests tools
+
 check: $(STAMP)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests tools
+	$(BIN)/ruff format --check src tests tools
 	$(BIN)/mypy
+	$(BIN)/mypy --strict --follow-imports=silent tools
 	$(BIN)/lint-imports
 
 # The site, in build/site; any warning is an error.
@@ -26,6 +38,32 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 venv: $(STAMP)
+
+# What one installs without extras: every module can be imported, and the main jobs run. Then the fast tests with the oldest
+# versions that pyproject.toml allows. Both in one environment, as torch is large; not from the working tree's src.
+LANES := build/lanes
+test-core:
+	rm -rf build/lib $(LANES)
+	$(PYTHON) -m venv $(LANES)
+	$(LANES)/bin/python -m pip install --quiet --no-compile -c constraints.txt torch .
+	$(LANES)/bin/python tools/smoke.py
+
+test-oldest:
+	rm -rf build/lib
+	test -d $(LANES) || $(PYTHON) -m venv $(LANES)
+	$(LANES)/bin/python -m pip install --quiet --no-compile -c constraints-oldest.txt torch ".[dev]"
+	OMP_NUM_THREADS=1 $(LANES)/bin/python -m pytest -n 2 -p no:cacheprovider -m "$(FAST)" \
+	  --deselect "tests/data/test_images.py::test_other_modes_are_read_too[YCbCr]"  # TIFFs of Pillow before 13
+
+# Makes constraints.txt anew: the newest versions of everything, of torch the one that is named here.
+TORCH := 2.13.0
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet torch==$(TORCH) -e ".[dev,docs,ray]"
+	sed -n '/^#/p' constraints.txt > build/constraints.txt
+	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
 
 # torch is named, so that the pin chooses its build before anything else asks for another.
 $(STAMP): pyproject.toml constraints.txt

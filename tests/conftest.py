@@ -1,5 +1,7 @@
-"""A tiny segmenter on disk, and the command line run in this process."""
+"""A tiny segmenter on disk, the command line run in this process, and which tests `make test-fast` leaves out."""
 
+import inspect
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,57 @@ import pytest
 import torch
 from PIL import Image
 
+# marker -> what gives it to a test: a file or a folder/ in its path, its own name, a fixture or a helper that it names
+LANES: dict[str, set[str]] = {
+    "browser": {"serving/test_page.py"},
+    "server": {"serving/", "lab/bench/test_serve.py", "lab/tables/test_serve.py"},
+    "notebooks": {"tests/test_notebooks.py"},
+    "java": {"need_java"},
+    "ray": {"ray"},
+    "training": {
+        "recipes/", "lab/bench/", "lab/tables/", "lab/baselines/", "training/test_processes.py",
+        "methods/sgdiff/test_stages.py", "methods/cocu/groupvit/test_two_processes.py",
+        "test_toy_pictures_are_memorised", "test_a_few_pairs_are_learned_both_ways",
+        "test_the_loop_trains_it_and_its_checkpoint_answers",
+        "test_the_loop_trains_it_and_its_checkpoint_knows_the_pictures",
+        "test_a_few_layouts_are_learned_and_come_back", "test_a_few_steps_lower_the_loss",
+    },
+    "slow": {
+        "api/test_to_onnx.py", "tests/test_docs.py", "commands/demo/", "tools/",
+        "test_the_demo_writes_a_page_with_its_pictures", "test_a_predictor_loads_its_own_modules_and_not_the_others",
+        "test_meteor_is_what_pycocoevalcap_says", "test_each_thing_fills_its_box_and_stays_in_it",
+        "test_memory_stays_bounded", "test_a_picture_is_described_again_only_if_something_has_changed",
+        "test_the_same_bytes_whatever_the_workers", "test_colours_keep_their_names",
+        "test_relations_that_no_such_things_have", "test_a_killed_run_resumes_to_the_same_table",
+        "test_said_and_left_out_are_all_that_is_to_be_seen", "test_killed_run_goes_on_to_an_equal_file",
+        "test_the_sizes_keep_their_promises", "test_what_is_said_is_so", "test_windows_cover_a_large_picture",
+        "test_every_caption_is_drawn_as_it_says_and_with_nothing_else", "test_parity_with_pycocoevalcap",
+        "test_stable_diffusion_draws_by_caption_and_seed_whatever_the_batch",
+        "test_killed_again_and_again_it_comes_to_the_same_bytes", "test_the_real_program_gives_the_same_scores_again",
+        "lab/claims/",
+    },
+}  # fmt: skip
+LEAVE_OUT = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf")  # options of pytest: -k, -m, ...
+
 NOTES = ["Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In CI every test is run: no option may leave one out."""
+    if os.environ.get("SEGUE_CI") and (given := [name for name in LEAVE_OUT if config.getoption(name, None)]):
+        raise pytest.UsageError(f"{', '.join(given)}: an option that leaves tests out, where SEGUE_CI asks for all")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its markers of LANES; they are registered in pyproject.toml."""
+    for item in items:
+        function = inspect.unwrap(item.function)
+        if hasattr(function, "hypothesis"):
+            function = function.hypothesis.inner_test
+        names = {function.__name__, *function.__code__.co_names, *item.fixturenames}
+        for marker, causes in LANES.items():
+            if names & causes or any("/" in cause and f"/{cause}" in f"/{item.path.as_posix()}" for cause in causes):
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")

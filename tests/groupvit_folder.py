@@ -10,9 +10,9 @@ from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenize
 WORDS = ["a photo of a dog on the grass.", "a folding chair, under the sky", "café 犬"]
 
 
-def write_groupvit(folder, words=WORDS, **about):
+def write_groupvit(folder, words=WORDS, seed=0, **about):
     """A tiny GroupViT in a folder, which is returned; its protocol is that of the scenes unless `about` has another."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     tokenizer = train_tokenizer(words)
     config = GroupViTConfig(
         width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,

@@ -36,7 +36,8 @@ def command(words: str) -> Callable[..., Any]:
     for word in words.split():
         found = found[word]
         found = resolve_name(found) if isinstance(found, str) else found
-    return found
+    result: Callable[..., Any] = found
+    return result
 
 
 def shared_settings(settings: TrainSettings) -> None:

@@ -8,6 +8,9 @@ got and what was expected. Nothing heavy is imported here, because `segue COMMAN
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -21,11 +24,29 @@ from segue.types import InputError
 Sampler = Literal["renoise", "ddim", "ddpm"]
 
 
+_DEFERRED: ContextVar[bool] = ContextVar("deferred", default=False)
+
+
+@contextmanager
+def deferred_checks() -> Iterator[None]:
+    """Options made inside don't check themselves; call their `check` afterwards. For parsers that catch our errors."""
+    token = _DEFERRED.set(True)
+    try:
+        yield
+    finally:
+        _DEFERRED.reset(token)
+
+
 @dataclass(frozen=True)
 class Options:
-    """Base of all options: checks types of numbers and bounds. Raises InputError for a value outside of them."""
+    """Base of all options, which check themselves when they are made."""
 
     def __post_init__(self) -> None:
+        if not _DEFERRED.get():
+            self.check()
+
+    def check(self) -> None:
+        """Raise InputError for a number of another type, or a value outside the bounds."""
         for name, hint in _hints(type(self)).items():
             _check(name, getattr(self, name), hint)
 
@@ -69,9 +90,11 @@ class Decoding(Options):
         Interval(ge=0, le=1),
         Doc("sample from the likeliest tokens that together have that probability; 0 searches instead"),
     ] = 0.0
-    temperature: Annotated[float, Gt(0), Doc("divides the logits before sampling")] = 1.0
+    temperature: Annotated[float, Interval(ge=0.001, le=1000), Doc("divides the logits before sampling")] = 1.0
     length_penalty: Annotated[
-        float, Doc("captions are compared by log-probability / length ** this; more for longer ones")
+        float,
+        Interval(ge=-10, le=10),
+        Doc("captions are compared by log-probability / length ** this; more for longer ones"),
     ] = 1.0
     no_repeat: Annotated[int, Ge(0), Doc("no run of so many tokens occurs twice; 0 for any")] = 0
     max_tokens: Annotated[int, Ge(1), Doc("the most tokens of a caption; never more than the model's own limit")] = 1000
@@ -129,7 +152,13 @@ def option_text(options: type[Options], name: str) -> str:
 
 
 def _hints(options: type[Options]) -> dict[str, Any]:
-    found = get_type_hints(options, include_extras=True)
+    """The types of the fields; a subclass that gives a field another default keeps the bounds of its base."""
+    found: dict[str, Any] = {}
+    for base in reversed(options.__mro__):
+        for name, hint in get_type_hints(base, include_extras=True).items():
+            marks = () if get_origin(hint) is Annotated else get_args(found.get(name))[1:]
+            keeps = get_origin(found.get(name)) is Annotated and get_origin(hint) is not Annotated
+            found[name] = Annotated[(hint, *marks)] if keeps else hint
     return {field.name: found[field.name] for field in fields(options)}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -255,5 +256,5 @@ class GroundedCaption:
             raise InputError(f"{self.caption!r}: its masks differ in size; they must be of one picture")
 
 
-def _size(array: NDArray) -> str:
+def _size(array: NDArray[Any]) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"

@@ -1,20 +1,17 @@
 """`segue curate` from end to end, with a tiny pair."""
 
-import hashlib
 import json
-from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from scenes_and_pair import write_pair, write_scenes
-from segue.api.curation import item_of, read_corpus
-from segue.commands import curate as curating
+from segue.api.curation import read_curation_corpus
 from segue.data.embedding_store import EmbeddingStore
-from segue.data.images import read_image
 from segue.methods.cocu.archive import read_archive
-from segue.types import InputError, Picture
+from segue.methods.cocu.curation import ray_executor
+from segue.types import InputError
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +60,11 @@ def test_curate_writes_archive_page_and_recovery(segue, scenes, pair, tmp_path):
 def test_ray_works_on_the_shards_when_asked_for(segue, scenes, pair, tmp_path, monkeypatch):
     did = []
 
-    def stand_in():
-        def spread(work, numbers):
-            did.extend(numbers)
-            return map(work, numbers)
+    def in_this_process(run_shard, numbers):
+        did.extend(numbers)
+        return map(run_shard, numbers)
 
-        return spread
-
-    monkeypatch.setattr(curating, "on_ray", stand_in)
+    monkeypatch.setattr(ray_executor, "ray_executor", lambda: in_this_process)
     for options, expected in (((), []), (("--ray",), [0])):
         out = tmp_path / f"out{len(options)}"
         status, _, error = segue("curate", scenes, "-o", out, "--encoder", pair, "--captions", 1, *options)
@@ -106,7 +100,7 @@ def test_captions_with_newlines_and_pictures_without_caption(segue, pair, tmp_pa
     assert answer["pictures"] == 4
     assert answer["pictures_without_named_concept"] == 2
     archive = read_archive(out / "archive/archive.parquet")
-    assert {concept for concept, _ in archive.of(1)} == {"dog", "grass", "sky"}  # from its neighbours
+    assert {concept for concept, _ in archive.concepts_of(1)} == {"dog", "grass", "sky"}  # from its neighbours
     assert "no caption" in (out / "page/index.html").read_text()
 
 
@@ -123,21 +117,13 @@ def test_a_picture_that_can_not_be_read_stops_or_is_skipped(segue, pair, tmp_pat
     assert len(read_archive(tmp_path / "out/archive/archive.parquet")) == 5
 
 
-def test_a_vocabulary_of_a_hundred_thousand_words_is_read(pair, tmp_path):
-    folder = photos(tmp_path / "photos", [["a dog on the word99999"], ["the sky"]])
-    (tmp_path / "words.txt").write_text("\n".join(f"word{i}" for i in range(100_000)))
-    corpus = read_corpus(folder, "train", vocabulary=tmp_path / "words.txt")
-    assert len(corpus.vocabulary) == 100_000
-    assert corpus.vocabulary.find(corpus.captions[0][0]) == {99_999}
-
-
 def test_bad_inputs(segue, pair, tmp_path):
     silent = photos(tmp_path / "silent", [[], []])
     with pytest.raises(InputError, match="none of 2 pictures has a caption"):
-        read_corpus(silent, "train")
+        read_curation_corpus(silent, "train")
     told = photos(tmp_path / "told", [["a dog"], ["a cat"]])
     with pytest.raises(InputError, match="no noun is named 5 times"):
-        read_corpus(told, "train")
+        read_curation_corpus(told, "train")
     (tmp_path / "none.txt").write_text("\n \n")
     for args, message in (
         ((told, "--vocabulary", tmp_path / "none.txt"), "vocabulary: got no concept"),
@@ -150,18 +136,3 @@ def test_bad_inputs(segue, pair, tmp_path):
         status, _, error = segue("curate", *args, "-o", tmp_path / "out", "--encoder", pair)
         assert status == 2
         assert message in error
-
-
-def test_a_picture_with_a_file_of_its_own_is_told_apart_without_decoding_it(tmp_path):
-    file = tmp_path / "1.png"
-    file.write_bytes(b"no picture")
-    item = item_of(Picture("1", partial(read_image, file)))
-    assert item.content == hashlib.sha256(b"no picture").hexdigest()
-    with pytest.raises(InputError, match=r"1\.png"):
-        item.load()
-
-
-def test_a_picture_without_one_is_told_apart_by_its_pixels():
-    black, white = (item_of(Picture("1", partial(np.full, (2, 2, 3), v, np.uint8))) for v in (0, 255))
-    assert black.content != white.content
-    assert black.load().max() == 0

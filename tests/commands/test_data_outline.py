@@ -2,14 +2,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
 
 from data.formats.true_formats import paint, put
 from segue.data import rle
 from segue.data.formats import read_pictures
 from segue.methods.sam import load_sam, outline_boxes
 from segue.types import InputError
+from tiny_sam import tiny_sam
 
 XML = """<annotation>
 <object><name>1</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>8</ymax></bndbox></object>
@@ -19,23 +18,7 @@ XML = """<annotation>
 
 @pytest.fixture(scope="module")
 def sam(tmp_path_factory):
-    """A SAM of a few thousand weights, untrained, saved as the hub's are."""
-    torch.manual_seed(0)
-    vision = {
-        "hidden_size": 16, "output_channels": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 64,
-        "patch_size": 16, "mlp_dim": 32, "num_pos_feats": 8, "global_attn_indexes": [0], "window_size": 0,
-    }  # fmt: skip
-    prompts = {"hidden_size": 16, "image_size": 64, "patch_size": 16, "mask_input_channels": 4}
-    masks = {
-        "hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 16,
-    }  # fmt: skip
-    folder = tmp_path_factory.mktemp("sam")
-    SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=masks)).save_pretrained(
-        folder
-    )
-    size = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
-    SamProcessor(SamImageProcessor(**size)).save_pretrained(folder)
-    return folder
+    return tiny_sam(tmp_path_factory.mktemp("sam"))
 
 
 @pytest.fixture
@@ -78,4 +61,4 @@ def test_what_can_not_be_outlined_is_told(segue, root, tmp_path):
     status, _, error = segue("data", "outline", tmp_path / "nowhere")
     assert (status, "Flickr30k Entities" in error) == (2, True)
     status, _, error = segue("data", "outline", root, "--sam", tmp_path / "none")
-    assert (status, "could be read there" in error) == (2, True)
+    assert (status, "neither a folder" in error) == (2, True)

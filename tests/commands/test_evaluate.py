@@ -29,7 +29,8 @@ def tiny():
 @pytest.fixture(scope="module")
 def groupvit(tmp_path_factory):
     words = [*CLASSES, "a photo of a background.", "the"]
-    return write_groupvit(tmp_path_factory.mktemp("models") / "m", words, concept_vocabulary=["dog", "sky"])
+    # weights that are right somewhere: those of seed 0 name every pixel wrong under each protocol
+    return write_groupvit(tmp_path_factory.mktemp("models") / "m", words, seed=2, concept_vocabulary=["dog", "sky"])
 
 
 def test_eval_prints_the_protocol_and_the_overlap(segue, groupvit, scenes, tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segue.api import NamedMap
-from segue.api.answers import as_story
+from segue.api import LabelMap
+from segue.api.answers import mask_as_grounded_caption
 from segue.data.export import to_coco, write_coco
 from segue.data.images import read_mask
 from segue.types import InputError, Segmentation
@@ -28,7 +28,7 @@ def answers():
     """A map of names, a note's mask, and one that is empty."""
     index = np.zeros((12, 20), np.uint8)
     index[:, 5:9], index[:4, 15:] = 2, 255
-    named = NamedMap(NAMES, index, np.full((12, 20), 0.75, np.float32), np.zeros(3, np.float32))
+    named = LabelMap(NAMES, index, np.full((12, 20), 0.75, np.float32), np.zeros(3, np.float32))
     probability = np.zeros((8, 10), np.float32)
     probability[2:6, 3:7] = 0.9
     return named, Segmentation(probability, "left"), Segmentation(np.zeros((9, 7), np.float32))
@@ -36,7 +36,7 @@ def answers():
 
 @pytest.mark.parametrize("as_polygons", [True, False])
 def test_pycocotools_reads_the_masks_as_they_were(answers, tmp_path, as_polygons):
-    told = [(f"{i}.png", [as_story(answer)]) for i, answer in enumerate(answers)]
+    told = [(f"{i}.png", [mask_as_grounded_caption(answer)]) for i, answer in enumerate(answers)]
     sizes = [(12, 20), (8, 10), (9, 7)]
     write_coco(tmp_path / "all.json", told, (*NAMES, "described"), as_polygons=as_polygons, sizes=sizes)
     coco = read(tmp_path / "all.json")

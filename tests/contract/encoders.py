@@ -1,13 +1,24 @@
-"""What every image encoder and every dual encoder must do. A test subclasses a contract and gives `make`."""
+"""What every image encoder, text encoder and dual encoder must do. A test subclasses a contract and gives one."""
 
+import copy
 import json
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
 from segue.encoders.image import load_image_encoder
+from segue.encoders.text import load_text_encoder
+from segue.encoders.text.cache import TextFeatureCache
+from segue.encoders.text.contract import TextEncoder
 from segue.types import InputError
+
+NOTES = [
+    "Bilateral pulmonary infection, two infected areas, all left lung and middle lower right lung.",
+    "Unilateral pulmonary infection, one infected area, upper left lung.",
+    "The nuclei density in the lower left is high.",
+]
 
 
 def pictures(count=3, height=40, width=56):
@@ -79,6 +90,104 @@ class ImageEncoderContract:
         encoder = self.make()
         with pytest.raises(InputError, match="make it with the encoder's preprocess"):
             encoder(torch.zeros(1, 3, encoder.size + 1, encoder.size))
+
+
+class TextEncoderContract:
+    """Subclasses give the fixture `encoder`."""
+
+    notes = ("left lung", "one area, upper right", "x")
+
+    @pytest.fixture
+    def encoder(self) -> TextEncoder:
+        raise NotImplementedError
+
+    def test_shapes_and_zeros_on_padding(self, encoder):
+        ids, mask = encoder.tokenize(self.notes)
+        features = encoder.eval()(ids, mask)
+        assert ids.dtype == torch.int64
+        assert mask.dtype == torch.bool
+        assert ids.shape == mask.shape
+        assert features.shape == (3, ids.shape[1], encoder.width)
+        assert ids.shape[1] == mask.sum(1).max()
+        assert not mask[2].all()
+        assert (features[~mask] == 0).all()
+        assert (features[mask].abs().sum(-1) > 0).all()
+
+    def test_a_note_does_not_feel_its_neighbours(self, encoder):
+        encoder.eval()
+        with torch.no_grad():
+            ids, mask = encoder.tokenize(self.notes)
+            together = encoder(ids, mask)[2][mask[2]]
+            alone = encoder(*encoder.tokenize(self.notes[2:]))[0]
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+    def test_one_word_per_token(self, encoder):
+        for note in self.notes:
+            words = encoder.token_texts(note)
+            assert len(words) == encoder.tokenize([note]).ids.shape[1]
+        assert "left" in "".join(encoder.token_texts("LEFT lung")).lower()
+
+    def test_built_again_from_its_folder(self, encoder, tmp_path):
+        encoder.eval()
+        config = json.loads(json.dumps(encoder.save(tmp_path)))
+        again = load_text_encoder(config, tmp_path)
+        again.load_state_dict(encoder.state_dict())
+        again.eval()
+        assert type(again) is type(encoder)
+        assert (again.width, again.max_tokens, again.frozen) == (encoder.width, encoder.max_tokens, encoder.frozen)
+        assert again.token_texts(self.notes[1]) == encoder.token_texts(self.notes[1])
+        assert torch.equal(again(*again.tokenize(self.notes)), encoder(*encoder.tokenize(self.notes)))
+        assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+
+    def test_what_is_trained_and_what_is_saved(self, encoder):
+        method = torch.nn.ModuleDict({"text": encoder, "head": torch.nn.Linear(2, 2)}).train()
+        assert encoder.training is not encoder.frozen
+        assert all(part.training is not encoder.frozen for part in encoder.modules())
+        assert all(weight.requires_grad is not encoder.frozen for weight in encoder.parameters())
+        saved = {name.split(".")[0] for name in method.state_dict()}
+        assert saved == ({"head"} if encoder.frozen else {"head", "text"})
+        method.load_state_dict(method.state_dict(), strict=True)
+
+    def test_a_copy_lives_alone(self, encoder):
+        twin = copy.deepcopy(encoder.eval())
+        with torch.no_grad():
+            for weight in twin.parameters():
+                weight.zero_()
+        assert encoder(*encoder.tokenize(self.notes)).abs().sum() > 0
+        assert twin.token_texts("left") == encoder.token_texts("left")
+
+    @pytest.mark.parametrize(
+        ("notes", "message"),
+        [
+            ([""], r"blank note.*leave it out \(None\) to segment without a note"),
+            ([" \n\t"], "blank note"),
+            ([7], "got int, expected a sentence as str"),
+            ([None], "got NoneType, expected a sentence"),
+            (["left " * 10_000], "got 10,000 words .* expected at most 2,000 words"),
+            (["l" * 50_000], "expected at most .* 40,000 characters"),
+            ([], "expected a list of at least one note"),
+            ("left lung", r"got 'left lung', expected a list .* wrap one as \[note\]"),
+        ],
+    )
+    def test_refuses(self, encoder, notes, message):
+        with pytest.raises(InputError, match=message):
+            encoder.tokenize(notes)
+        with pytest.raises(InputError, match=message):
+            TextFeatureCache(encoder.eval())(notes)
+
+    def test_too_long_is_cut_and_said_once(self, encoder):
+        pieces = 600
+        with pytest.warns(
+            UserWarning, match=rf"^\d+ tokens dropped: the note 'a a .*max_tokens={encoder.max_tokens}"
+        ) as said:
+            ids, mask = encoder.tokenize(["a " * pieces])
+        special = sum(word.strip("a") != "" for word in encoder.token_texts("a"))
+        assert int(str(said[0].message).split()[0]) == pieces + special - encoder.max_tokens
+        assert ids.shape == (1, encoder.max_tokens)
+        assert mask.all()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            encoder.tokenize(["a " * pieces])
 
 
 class DualEncoderContract:

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from segue.data import rle
-from segue.data.geometry import View, crop, flip, resize, view
+from segue.data.geometry import AnnotatedImage, crop, flip, load_annotated, resize
 from segue.types import InputError, Picture, Region
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 16), st.integers(1, 16)))
@@ -15,7 +15,7 @@ masks = arrays(np.bool_, st.tuples(st.integers(1, 16), st.integers(1, 16)))
 def seen(mask):
     """A picture that is white where its region is, with the same label map."""
     region = Region("thing", rle.box(rle.encode(mask)), rle.encode(mask), attributes=("red",))
-    return View(np.repeat(mask[..., None] * np.uint8(255), 3, 2), (region,), mask.astype(np.uint8))
+    return AnnotatedImage(np.repeat(mask[..., None] * np.uint8(255), 3, 2), (region,), mask.astype(np.uint8))
 
 
 def parts(made):
@@ -132,7 +132,7 @@ def test_a_region_out_of_the_crop_keeps_its_place():
 
 def test_boxes_without_masks_and_pictures_without_labels():
     picture = Picture("a", lambda: np.zeros((4, 8, 3), np.uint8), regions=(Region("dog", (1, 0, 2, 4)),))
-    assert flip(view(picture)).regions == (Region("dog", (5, 0, 2, 4)),)
-    assert resize(view(picture), (8, 8)).regions == (Region("dog", (1, 0, 2, 8)),)
-    assert crop(view(picture), (2, 1, 4, 2)).regions == (Region("dog", (0, 0, 1, 2)),)
-    assert flip(view(picture)).labels is None
+    assert flip(load_annotated(picture)).regions == (Region("dog", (5, 0, 2, 4)),)
+    assert resize(load_annotated(picture), (8, 8)).regions == (Region("dog", (1, 0, 2, 8)),)
+    assert crop(load_annotated(picture), (2, 1, 4, 2)).regions == (Region("dog", (0, 0, 1, 2)),)
+    assert flip(load_annotated(picture)).labels is None

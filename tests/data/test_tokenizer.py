@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue.data.tokenizer import CaptionTokenizer, tidy
+from segue.data.tokenizer import CaptionTokenizer, close_gaps
 from segue.types import InputError
 
 CAPTIONS = [
@@ -72,7 +72,7 @@ def test_saved_and_loaded(words, tmp_path):
     [("a dog ' s ball .", "a dog's ball."), ("a t-shirt ( red )", "a t-shirt (red)"), ("  a   b ", "a b")],
 )
 def test_tidy(rough, clean):
-    assert tidy(rough) == clean
+    assert close_gaps(rough) == clean
 
 
 def test_bad_input(words, tmp_path):

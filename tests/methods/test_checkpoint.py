@@ -1,6 +1,19 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 import torch
 
-from segue.methods.checkpoint import write_checkpoint
+import segue.methods
+from segue.methods.checkpoint import (
+    checkpoint_in,
+    dataclass_from_json,
+    fill_module,
+    read_config,
+    read_tensors,
+    write_checkpoint,
+)
+from segue.types import InputError
 
 
 def test_everyone_may_read_a_checkpoint(tmp_path):
@@ -15,3 +28,89 @@ def test_everyone_may_read_a_checkpoint(tmp_path):
         assert {f.name: f.stat().st_mode & 0o777 for f in folder.iterdir()} == {
             "config.json": 0o644, "model.safetensors": 0o644, "tokenizer.json": 0o644
         }  # fmt: skip
+
+
+def test_half_precision_is_for_floating_point_alone(tmp_path):
+    """Two of six copies of this once cast integers too: an index above 2,048 came back as another one."""
+    tensors = {"weight": torch.tensor([1 / 3]), "index": torch.tensor([2049]), "seen": torch.tensor([True])}
+    write_checkpoint(tmp_path / "half", {"method": "any"}, tensors, half=True)
+    found = read_tensors(tmp_path / "half")
+    assert {name: tensor.dtype for name, tensor in found.items()} == {
+        "weight": torch.float16, "index": torch.int64, "seen": torch.bool
+    }  # fmt: skip
+    assert found["index"].item() == 2049
+    write_checkpoint(tmp_path / "whole", {"method": "any"}, tensors)
+    assert torch.equal(read_tensors(tmp_path / "whole")["weight"], tensors["weight"])
+
+
+def test_one_function_casts_for_all_savers():
+    """Six copies of the cast had drifted apart; crossmodal's and syntic's cast integers."""
+    folder = Path(segue.methods.__path__[0])
+    assert [path.name for path in folder.rglob("*.py") if ".half()" in path.read_text()] == ["checkpoint.py"]
+
+
+def test_a_checkpoint_of_another_method_is_refused(tmp_path):
+    write_checkpoint(tmp_path, {"method": "weather", "size": 1}, {"x": torch.zeros(2)})
+    with pytest.raises(InputError, match="a checkpoint of the method 'weather', expected one of reclmis, unet; name"):
+        read_config(tmp_path, ["reclmis", "unet"])
+    with pytest.raises(InputError, match=r"config\.json: lacks text, about; copy the checkpoint again"):
+        read_config(tmp_path, ["weather"], ("size", "text", "about"))
+    assert read_config(tmp_path, ["rain", "weather"], ("size",)) == {"method": "weather", "size": 1}
+    (tmp_path / "config.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="the method None"):
+        read_config(tmp_path, ["weather"])
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="not readable as JSON"):
+        read_config(tmp_path, ["weather"])
+
+
+def test_a_run_folder_is_read_by_its_best_or_else_its_last_checkpoint(tmp_path):
+    assert checkpoint_in(tmp_path) == tmp_path
+    for name in ("last", "best"):
+        (tmp_path / name).mkdir()
+        assert checkpoint_in(tmp_path) != tmp_path / name  # nothing in it yet
+        (tmp_path / name / "config.json").write_text("{}")
+        assert checkpoint_in(tmp_path) == tmp_path / name
+    (tmp_path / "config.json").write_text("{}")
+    assert checkpoint_in(tmp_path) == tmp_path
+
+
+def test_pickles_are_never_opened(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
+    with pytest.raises(InputError, match=r"the weights are in pytorch_model\.bin, a pickle"):
+        read_tensors(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match=r"can't be read \(4 bytes"):
+        read_tensors(tmp_path)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    width: int
+    widths: tuple[int, ...] = (1, 2)
+
+
+def test_a_dataclass_from_json():
+    assert dataclass_from_json(Sizes, {"width": 3, "widths": [4, 5]}, "here") == Sizes(3, (4, 5))
+    for values, message in (
+        ({"width": 3, "depth": 1}, r"here: config\.json has depth, which this version"),
+        ({"widths": [1]}, r"here: config\.json lacks width"),
+        ([3], r"here: config\.json has a list for Sizes, expected an object"),
+    ):
+        with pytest.raises(InputError, match=message):
+            dataclass_from_json(Sizes, values, "here")
+
+
+def test_a_module_is_filled_with_its_own_tensors_and_no_others():
+    module = torch.nn.Linear(2, 1)
+    tensors = {"weight": torch.tensor([[0.5, 2.0]]).half(), "bias": torch.tensor([3.0]), "old.index": torch.tensor(1)}
+    fill_module(module, tensors, "here", unused=("old.",))
+    assert module.weight.tolist() == [[0.5, 2.0]]
+    assert module.weight.dtype == torch.float32
+    for wrong, message in (
+        (tensors, r"here: the weights have 1 tensors too many, such as old\.index"),
+        ({"weight": tensors["weight"]}, "here: the weights lack 1 tensors, such as bias"),
+        ({"weight": torch.zeros(2, 1), "bias": torch.zeros(1)}, r"weight has shape \(2, 1\), .* describes \(1, 2\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fill_module(module, wrong, "here")

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from methods.sgdiff.toys import toy_model
 from segue.methods.detectors import Yolox, load_detector, load_yolox
+from segue.methods.sgdiff.checkpoint import save
 from segue.types import InputError
 from tiny_detr import tiny_detr
+from tiny_sam import tiny_sam
 from tiny_yolox import CELLS, SIDE, answer, tiny_yolox
 
 PICTURE = np.zeros((32, 48, 3), np.uint8)  # seen at 4/3 of its size
@@ -111,3 +114,58 @@ def test_an_onnx_file_detects(tmp_path):
     pytest.importorskip("onnx")
     path = tiny_yolox(tmp_path / "y.onnx", (17, (0, 0, 0, 0), 1, "bus", 1))
     assert load_detector(str(path))(PICTURE).labels == ["bus"]
+
+
+def changed_detr(folder, change):
+    """A tiny DETR whose tensors were changed in its file."""
+    tensors = load_file(tiny_detr(folder) / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return str(folder)
+
+
+def test_a_detr_that_lacks_a_tensor_is_refused(tmp_path):
+    """transformers would go on with a random layer."""
+    source = changed_detr(tmp_path / "detr", lambda tensors: tensors.pop("bbox_predictor.layers.1.weight"))
+    with pytest.raises(InputError, match=r"weights missing \(bbox_predictor\.layers\.1\.weight\)"):
+        load_detector(source)
+
+
+def test_a_detr_with_a_foreign_tensor_is_refused(tmp_path):
+    source = changed_detr(tmp_path / "detr", lambda tensors: tensors.update({"language_head.weight": torch.ones(2)}))
+    with pytest.raises(InputError, match=r"has no place for \(language_head\.weight\)"):
+        load_detector(source)
+
+
+def test_a_detr_with_a_tensor_of_another_shape_is_refused(tmp_path):
+    source = changed_detr(tmp_path / "detr", lambda t: t.update({"class_labels_classifier.bias": torch.ones(9)}))
+    with pytest.raises(
+        InputError, match=r"no DETR could be read there|another shape \(class_labels_classifier\.bias\)"
+    ):
+        load_detector(source)
+
+
+def test_counters_of_batch_norm_do_no_harm(tmp_path):
+    def add(tensors):
+        name = next(key for key in tensors if key.endswith("running_mean")).replace(
+            "running_mean", "num_batches_tracked"
+        )
+        tensors[name] = torch.tensor(5)
+
+    assert load_detector(changed_detr(tmp_path / "detr", add)).names == ("cat", "dog")
+
+
+def test_another_models_folder_is_no_detr(tmp_path):
+    """No layer of it is a DETR's; all would be random."""
+    save(toy_model(), tmp_path / "segue")
+    with pytest.raises(InputError, match="segue: no DETR could be read there"):
+        load_detector(str(tmp_path / "segue"))
+    tiny_sam(tmp_path / "sam")
+    with pytest.raises(InputError, match="sam: holds a 'sam' model, expected a DETR"):
+        load_detector(str(tmp_path / "sam"))
+
+
+def test_a_broken_file_is_no_detr(tmp_path):
+    (tiny_detr(tmp_path / "detr") / "model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(InputError, match="no DETR could be read there"):
+        load_detector(str(tmp_path / "detr"))

@@ -49,7 +49,7 @@ def test_an_over_confident_set_is_mended(honest):
 
 def test_temperature_is_the_minimum_and_repeats(honest, monkeypatch):
     logits, truth = honest[0] * 2, honest[1]
-    monkeypatch.setattr("segue.metrics.calibration._SAMPLE", 10_000)
+    monkeypatch.setattr("segue.metrics.calibration._MAX_PIXELS", 10_000)
     sampled = fit_temperature(logits, truth)
     assert sampled == fit_temperature(logits, truth)
     assert sampled == pytest.approx(2, rel=0.1)

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 
 from metrics.awkward import AWKWARD
 from metrics.java import need_java
-from segue.lab.bench.metrics import generated, pycocoevalcap_scores
+from segue.lab.bench.metrics import generate_captions, pycocoevalcap_scores
 from segue.metrics import java
 from segue.metrics.captions import (
-    IN_PYTHON,
-    Frequencies,
-    Grams,
+    PYTHON_METRICS,
+    DocumentFrequencies,
+    NGrams,
     bleu,
     cider_d,
     clip_score,
-    distinct,
-    frequencies_of,
+    distinct_n,
+    document_frequencies,
     ref_clip_score,
     rouge_l,
     score_captions,
@@ -37,12 +37,12 @@ def split(texts):
 
 def test_parity_with_pycocoevalcap():
     need_java()
-    said, truth = split(generated(300, 4, seed=1))
+    said, truth = split(generate_captions(300, 4, seed=1))
     awkward = [text.translate(dict.fromkeys(map(ord, "\n\r\x0b\x0c\x85\u2028\u2029"), " ")) for text in AWKWARD if text]
     for i, text in enumerate(awkward):
         said[f"awkward {i}"], truth[f"awkward {i}"] = text, [awkward[i - 1], f"{text} too", "a man"]
     ours, theirs = score_captions(said, truth, with_java=False), pycocoevalcap_scores(said, truth)
-    for name in IN_PYTHON:
+    for name in PYTHON_METRICS:
         assert ours.corpus[name] == pytest.approx(theirs[name][0], abs=1e-9)
         np.testing.assert_allclose(list(ours.each[name].values()), theirs[name][1], atol=1e-9)
 
@@ -58,7 +58,7 @@ def test_meteor_is_what_pycocoevalcap_says():
 
 
 def test_bleu_by_hand():
-    grams = Grams(["the the the cat"], [["the cat the", "a cat sat down there"]])
+    grams = NGrams(["the the the cat"], [["the cat the", "a cat sat down there"]])
     corpus, each = bleu(grams)
     steps = [3 / 4, 1 / 3, 1e-15 / 2, 1e-15]  # "the" counts twice
     precision = np.cumprod(steps) ** (1 / np.arange(1, 5))
@@ -74,23 +74,23 @@ def test_rouge_by_hand():
 
 def test_cider_by_hand():
     """Two images: "a" is in both and weighs 0, "dog" log 2, as do "sits" and "a dog"; no longer n-gram is shared."""
-    scores = cider_d(Grams(["a dog sits", "x"], [["a dog runs"], ["a"]]))
+    scores = cider_d(NGrams(["a dog sits", "x"], [["a dog runs"], ["a"]]))
     assert scores[0] == pytest.approx(10 * (1 / 2 + 1 / 2) / 4)
     assert scores[1] == 0
 
 
 def test_identical_captions_get_the_best_scores():
     texts = ["a red dog runs fast", "two men sit down here", "the blue bus waits there"]
-    grams = Grams(texts, [[t] for t in texts])
+    grams = NGrams(texts, [[t] for t in texts])
     np.testing.assert_allclose(cider_d(grams), 10)
     np.testing.assert_allclose(bleu(grams)[0], 1)
     np.testing.assert_allclose(rouge_l(texts, [[t] for t in texts]), 1)
 
 
 def test_one_image_has_no_cider_but_with_given_frequencies():
-    grams = Grams(["a red dog runs"], [["a red dog runs"]])
+    grams = NGrams(["a red dog runs"], [["a red dog runs"]])
     assert cider_d(grams)[0] == 0
-    known = frequencies_of([["a cat"], ["a dog"], ["a man in a park"]])
+    known = document_frequencies([["a cat"], ["a dog"], ["a man in a park"]])
     assert known.counts["a"] == 3
     assert known.counts["dog"] == 1
     assert known.documents == 3
@@ -101,8 +101,8 @@ def test_one_image_has_no_cider_but_with_given_frequencies():
 @given(PAIRS)
 def test_own_frequencies_are_those_given(pairs):
     said, truth = zip(*pairs, strict=True)
-    grams = Grams(said, truth)
-    np.testing.assert_allclose(cider_d(grams), cider_d(grams, frequencies_of(truth)), atol=1e-12)
+    grams = NGrams(said, truth)
+    np.testing.assert_allclose(cider_d(grams), cider_d(grams, document_frequencies(truth)), atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,7 +114,7 @@ def test_order_of_pairs_and_of_references_does_not_matter(pairs, random):
     random.shuffle(names)
     mixed = {name: random.sample(truth[name], len(truth[name])) for name in names}
     one, other = (score_captions(said, refs, with_java=False) for refs in (truth, mixed))
-    for name in IN_PYTHON:
+    for name in PYTHON_METRICS:
         assert one.corpus[name] == pytest.approx(other.corpus[name], abs=1e-12)
         assert one.each[name] == pytest.approx(other.each[name], abs=1e-12)
 
@@ -123,7 +123,7 @@ def test_order_of_pairs_and_of_references_does_not_matter(pairs, random):
 @given(PAIRS)
 def test_ranges(pairs):
     said, truth = zip(*pairs, strict=True)
-    grams = Grams(said, truth)
+    grams = NGrams(said, truth)
     _, each = bleu(grams)
     assert ((each >= 0) & (each <= 1)).all()
     assert ((cider_d(grams) >= 0) & (cider_d(grams) <= 10 + 1e-9)).all()
@@ -139,7 +139,7 @@ def test_one_more_reference_lowers_neither_rouge_nor_unigram_matches(text, other
 
 def test_empty_predictions_count_and_score_nothing():
     found = score_captions({"a": "", "b": "a dog"}, {"a": ["a cat sits"], "b": ["a dog"]}, with_java=False)
-    assert all(found.each[name]["a"] == pytest.approx(0, abs=1e-3) for name in IN_PYTHON)
+    assert all(found.each[name]["a"] == pytest.approx(0, abs=1e-3) for name in PYTHON_METRICS)
     assert found.corpus["BLEU-1"] < 0.5  # the corpus is shorter than its references
 
 
@@ -214,9 +214,9 @@ def test_a_meteor_that_dies_is_not_computed(monkeypatch, tmp_path):
 
 
 def test_distinct():
-    assert distinct(["a a b", "a b"], 1) == 2 / 5
-    assert distinct(["a a b", "a b"], 2) == 2 / 3
-    assert distinct([""], 1) == 0
+    assert distinct_n(["a a b", "a b"], 1) == 2 / 5
+    assert distinct_n(["a a b", "a b"], 2) == 2 / 3
+    assert distinct_n([""], 1) == 0
 
 
 def test_clip_score():
@@ -245,7 +245,7 @@ def test_captions_without_references_have_no_ref_clip_score():
 
 
 def test_frequencies_of_more_documents_weigh_rare_words_more():
-    grams = Grams(["a dog"], [["a cat"]])
-    few = Frequencies({"a": 2, "dog": 2, "cat": 2}, 4)
+    grams = NGrams(["a dog"], [["a cat"]])
+    few = DocumentFrequencies({"a": 2, "dog": 2, "cat": 2}, 4)
     rare = replace(few, counts={"a": 1, "dog": 2, "cat": 2})
     assert cider_d(grams, rare)[0] > cider_d(grams, few)[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metrics.awkward import AWKWARD
 from metrics.java import need_java
-from segue.lab.bench.metrics import generated
+from segue.lab.bench.metrics import generate_captions
 from segue.metrics import ptb
 from segue.metrics.ptb import PUNCTUATION, tokenize, tokenize_all, tokens
 
@@ -40,7 +40,7 @@ def java_lines(captions):
 
 
 def test_all_tokens_are_those_of_the_java_program():
-    captions = [text for texts in generated(400, 5, seed=3).values() for text in texts]
+    captions = [text for texts in generate_captions(400, 5, seed=3).values() for text in texts]
     captions += [re.sub(f"[{BREAKS}]", " ", text) for text in AWKWARD if text.strip(" ")]
     after = [*captions[1:], ""]
     ours = [" ".join(tokens(text, then)) for text, then in zip(captions, after, strict=True)]

@@ -233,7 +233,7 @@ def test_the_search_goes_on_while_an_open_hypothesis_is_ahead():
         ({"num": 0}, "num: got 0, expected 1 or more"),
         ({"beams": 0}, "beams: got 0, expected 1 or more"),
         ({"top_p": 1.5}, "top_p: got 1.5, expected 0"),
-        ({"temperature": 0.0}, "temperature: got 0.0, expected more than 0"),
+        ({"temperature": 0.0}, "temperature: got 0.0, expected 0.001 or more, at most 1000"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):

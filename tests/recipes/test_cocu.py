@@ -24,9 +24,9 @@ from segue.recipes.cocu import (
     CocuBatches,
     System,
     build_model,
-    cocu,
     prepare_training,
     read_val,
+    train_cocu,
     with_noun_captions,
 )
 from segue.synthetic.scenes.scene import CLASSES
@@ -65,7 +65,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def trained(settings):
-    return cocu(settings)
+    return train_cocu(settings)
 
 
 def batches_of(settings):
@@ -99,20 +99,20 @@ def test_the_scenes_own_encoder_is_trained_once_on_other_scenes(settings, tmp_pa
 
     asked, trained, read = [], [], []
     monkeypatch.setattr(recipe, "make_scenes", make)
-    monkeypatch.setattr(recipe, "train_pair", learn)
+    monkeypatch.setattr(recipe, "train_on_pictures", learn)
     monkeypatch.chdir(tmp_path)
     own = replace(settings, encoder=SCENES.encoder, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
-    recipe.cocu_scenes(replace(own, system="groupvit", out=tmp_path / "plain"))
+    recipe.train_cocu_scenes(replace(own, system="groupvit", out=tmp_path / "plain"))
     assert not trained
     for _ in range(2):
-        recipe.cocu_scenes(replace(own, resume=bool(trained)))
+        recipe.train_cocu_scenes(replace(own, resume=bool(trained)))
     assert [one.data for one in trained] == [Path("runs/scenes-encoder-close-data")]
     assert asked[0]["seed"] != 0
     assert asked[0]["view"] == "close"
     (train, val) = read[0]
     assert any("A photo of a" in caption for picture in train.pictures for caption in picture.captions)
     assert not any("A photo of a" in caption for picture in val.pictures for caption in picture.captions)
-    recipe.cocu_scenes(replace(settings, out=tmp_path / "given", steps=2))
+    recipe.train_cocu_scenes(replace(settings, out=tmp_path / "given", steps=2))
     assert len(trained) == 1
 
 
@@ -217,14 +217,14 @@ def torn(scenes, tmp_path):
 def test_pictures_that_can_not_be_read_stop_before_training_or_are_skipped(settings, torn, tmp_path, system):
     bad = replace(settings, data=torn, system=system, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
     with pytest.raises(InputError, match=r"1 of 14 (inputs|pictures) can't be read"):
-        cocu(bad)
+        train_cocu(bad)
     assert not bad.out.exists()
     skipping = replace(bad, on_bad="skip")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         corpus, archive = prepare_training(skipping)
         val = read_val(skipping)
-        assert cocu(skipping).name == "best"
+        assert train_cocu(skipping).name == "best"
     assert any("1 of 2 pictures can't be read" in str(one.message) for one in caught)
     assert len(corpus.pictures) == len(corpus.captions) == 13
     assert archive is None or len(archive) == 13
@@ -236,13 +236,13 @@ def test_a_val_picture_that_can_not_be_read_stops_before_training(settings, scen
     whole_copy = torn / whole.relative_to(scenes)
     whole_copy.write_bytes(whole.read_bytes())
     with pytest.raises(InputError, match="1 of 2 pictures can't be read"):
-        cocu(replace(settings, data=torn, system="groupvit", out=tmp_path / "run", steps=2))
+        train_cocu(replace(settings, data=torn, system="groupvit", out=tmp_path / "run", steps=2))
     assert not (tmp_path / "run").exists()
 
 
 def test_what_all_trainings_can_be_set_to_is_passed_on(settings, tmp_path):
     run = tmp_path / "run"
-    best = cocu(
+    best = train_cocu(
         replace(settings, system="groupvit", out=run, steps=20, evaluations=20, lr=0.0, patience=2, accumulate=2,
                 half=True)
     )  # fmt: skip
@@ -259,7 +259,7 @@ def test_what_all_trainings_can_be_set_to_is_passed_on(settings, tmp_path):
 
 def test_the_warm_up_is_a_fifteenth_of_the_steps(settings, tmp_path):
     run = replace(settings, system="groupvit", out=tmp_path / "run", steps=30, evaluations=1)
-    cocu(run)
+    train_cocu(run)
     rates = [json.loads(line)["lr"] for line in (run.out / "history.jsonl").read_text().splitlines()]
     assert rates[:2] == [run.lr / 2, run.lr]
     assert rates[2] == run.lr > rates[3]

@@ -88,7 +88,7 @@ def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     settings = replace(quick, image="efficientnet-lite0", text="minilm", flips=True, steps=2, batch_size=4)
     train, val = toy(NAMES[12:18]), toy(NAMES[:4])
     folder = train_on_pictures(settings, train, val)
-    kept = sorted(p.name.rsplit("-", 1)[0] for p in settings.cache.iterdir())
+    kept = sorted(p.name.rsplit("-", 1)[0] for p in settings.cache.iterdir() if p.is_dir())
     assert kept == ["train-images", "train-mirrored-images", "train-texts", "val-images", "val-texts"]
     for name in ("_image_features", "_text_features"):  # a second reading would divide by zero
         monkeypatch.setattr(sys.modules["segue.recipes.dual_encoder"], name, lambda *_: 1 / 0)
@@ -259,10 +259,23 @@ def test_bench_of_the_store_counts_megabytes():
 
 def test_bench_embed_is_json(segue):
     status, told, _ = segue(
-        "bench", "embed", "--pairs", "small", "--batch-sizes", 1, "--rounds", 1, "--size", 32, "--rows", 2000, "--json"
+        "lab",
+        "bench",
+        "embed",
+        "--encoders",
+        "small",
+        "--batch-sizes",
+        1,
+        "--rounds",
+        1,
+        "--size",
+        32,
+        "--rows",
+        2000,
+        "--json",
     )
     assert status == 0
     found = json.loads(told)
-    assert found["pairs"]["small"]["images_per_s"]["1"] > 0
-    assert found["pairs"]["small"]["texts_per_s"]["1"] > 0
+    assert found["encoders"]["small"]["images_per_s"]["1"] > 0
+    assert found["encoders"]["small"]["texts_per_s"]["1"] > 0
     assert found["store"].keys() == {"write_mb_per_s", "read_mb_per_s"}

@@ -15,7 +15,7 @@ from segue.data.medical.lvit import read_lvit
 from segue.data.medical.note_batches import load_examples
 from segue.evaluation.notes import evaluate
 from segue.methods.reclmis.config import RecLMISConfig
-from segue.recipes.reclmis import RecLMISSettings, folds_by_group, network_config, train_reclmis
+from segue.recipes.reclmis import RecLMISSettings, folds_by_group, network_config, train_network, train_reclmis
 from segue.synthetic.chest import make_chest
 from segue.training import read_history
 from segue.types import InputError
@@ -36,7 +36,7 @@ def settings(data, tmp_path) -> RecLMISSettings:
 
 
 def test_a_training_leaves_a_model_that_segments_and_scores(settings, data):
-    best = train_reclmis(settings, TINY)
+    best = train_network(settings, TINY)
     model = load(best)
     examples = load_examples(read_lvit(data, "test"))
     result = evaluate(model, examples, empty="one")
@@ -54,13 +54,13 @@ def test_a_training_leaves_a_model_that_segments_and_scores(settings, data):
 
 
 def test_a_second_training_into_the_same_folder_needs_resume(settings):
-    train_reclmis(settings, TINY)
+    train_network(settings, TINY)
     with pytest.raises(InputError, match="pass --resume to go on with it"):
-        train_reclmis(settings, TINY)
+        train_network(settings, TINY)
 
 
 def test_folds_are_averaged_and_never_share_a_patient(settings, data):
-    train_reclmis(replace(settings, folds=2, steps=2, evaluations=1), TINY)
+    train_network(replace(settings, folds=2, steps=2, evaluations=1), TINY)
     assert len(load(settings.out).members) == 2
     examples = load_examples(read_lvit(data, "train"))
     examples = [replace(e, group=f"patient{i % 3}") for i, e in enumerate(examples)]
@@ -78,7 +78,7 @@ def test_a_corrupt_picture_stops_the_run_before_training(settings, tmp_path):
     (tmp_path / "broken/Train_Folder/img/covid_3.png").write_bytes(b"PNG")
     broken = replace(settings, data=tmp_path / "broken")
     with pytest.raises(InputError, match=r"1 of 8 examples can't be read: .*covid_3\.png"):
-        train_reclmis(broken, TINY)
+        train_network(broken, TINY)
     assert not broken.out.exists()
 
 
@@ -88,7 +88,7 @@ def test_the_recipe_under_torchrun_follows_one_process(settings):
     The rate is low because Adam's first steps are as long for a gradient that is rounding noise as for any other;
     in float64 the gradients of one process and of two were seen to agree to 1e-14.
     """
-    train_reclmis(replace(settings, steps=3, evaluations=1, lr=3e-6), None)
+    train_reclmis(replace(settings, steps=3, evaluations=1, lr=3e-6))
     out = settings.out.with_name("two")
     words = f"--data {settings.data} --out {out} --image-size 32 --steps 3 --batch-size 4 --evaluations 1"
     words = [*words.split(), "--lr", "3e-6"]
@@ -115,12 +115,12 @@ def test_systems_by_name(settings):
 
 def test_a_folder_without_a_training_split(settings, tmp_path):
     with pytest.raises(InputError, match="found the splits none, expected at least Train_Folder"):
-        train_reclmis(replace(settings, data=tmp_path), TINY)
+        train_network(replace(settings, data=tmp_path), TINY)
 
 
 def test_an_image_size_that_the_network_can_not_halve(settings):
     with pytest.raises(InputError, match="got 33, expected a multiple of 16 for this network; for instance 32"):
-        train_reclmis(replace(settings, image_size=33), TINY)
+        train_network(replace(settings, image_size=33), TINY)
 
 
 def test_the_real_table_needs_its_data(tmp_path):

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from methods.sgdiff.toys import toy_example, toy_model
 from segue.api import load_describer
 from segue.methods.sgdiff.checkpoint import save
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.recipes import RECIPES
-from segue.recipes.relations import RelationSettings, most_frequent, read_graphs, relations, score_relations
+from segue.recipes.relations import RelationSettings, most_frequent, read_graphs, score_relations, train_relations
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError, Relation
 
@@ -43,7 +44,7 @@ def test_the_frequent_predicate_of_two_classes():
 
 def test_a_run_leaves_a_head_that_a_describer_uses(scenes, tmp_path):
     settings = RelationSettings(out=tmp_path / "run", data=scenes, width=16, steps=2, batch_size=4, evaluations=1)
-    folder = relations(settings)
+    folder = train_relations(settings)
     save(toy_model(), tmp_path / "model")
     plain, related = load_describer(tmp_path / "model"), load_describer(tmp_path / "model", relations=folder.parent)
     image, picture, _ = toy_example()
@@ -53,6 +54,19 @@ def test_a_run_leaves_a_head_that_a_describer_uses(scenes, tmp_path):
     assert graphs[1].relations == tuple(predicted) != graphs[0].relations
     assert related._encode(image, None, picture.regions, picture.relations)[1].relations == picture.relations
     assert "relations" in RECIPES
+
+
+def test_the_seed_chooses_the_first_weights(scenes, tmp_path):
+    def run(name, seed):
+        settings = RelationSettings(
+            out=tmp_path / name, data=scenes, width=16, steps=1, batch_size=4, evaluations=1, seed=seed
+        )
+        return (train_relations(settings) / "model.safetensors").read_bytes()
+
+    torch.manual_seed(7)  # what came before does not matter
+    first = run("first", 0)
+    torch.manual_seed(8)
+    assert run("again", 0) == first != run("other", 1)
 
 
 def test_pictures_without_relations_are_refused(scenes, tmp_path):

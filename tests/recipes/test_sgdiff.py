@@ -9,7 +9,14 @@ from segue.api import load_describer
 from segue.api.models import about
 from segue.data.formats import read_pictures
 from segue.options import DescribeOptions
-from segue.recipes.sgdiff import SCENES, config_of, sgdiff_scenes, stage_steps, train_sgdiff, with_named_regions
+from segue.recipes.sgdiff import (
+    SCENES,
+    config_of,
+    stage_steps,
+    train_on_pictures,
+    train_sgdiff_scenes,
+    with_named_regions,
+)
 from segue.types import InputError, Picture, PictureSet, Region
 
 
@@ -24,7 +31,7 @@ def quick(tmp_path, scenes):
 
 
 def test_two_stages_leave_a_model_that_describes(quick):
-    folder = sgdiff_scenes(quick)
+    folder = train_sgdiff_scenes(quick)
     assert (quick.out / "captions/last/config.json").exists()
     config = json.loads((folder / "config.json").read_text())
     assert config["method"] == "sgdiff"
@@ -43,12 +50,12 @@ def test_two_stages_leave_a_model_that_describes(quick):
 
 
 def test_a_finished_run_is_not_started_again(quick):
-    sgdiff_scenes(quick)
+    train_sgdiff_scenes(quick)
     with pytest.raises(InputError, match="holds the state of a run"):
-        sgdiff_scenes(quick)
+        train_sgdiff_scenes(quick)
     weights = (quick.out / "captions/last/model.safetensors").stat().st_mtime_ns
     longer = replace(quick, resume=True)
-    sgdiff_scenes(longer)
+    train_sgdiff_scenes(longer)
     assert (quick.out / "captions/last/model.safetensors").stat().st_mtime_ns == weights
 
 
@@ -80,14 +87,14 @@ def test_captions_without_phrases_are_linked_by_their_nouns_and_crowds_are_left_
 
 
 def test_a_first_stage_of_another_network_is_refused(quick, tmp_path):
-    first = sgdiff_scenes(quick).parent / "captions" / "best"
+    first = train_sgdiff_scenes(quick).parent / "captions" / "best"
     for other in ({"width": 64}, {"system": "no_psga"}, {"min_count": 3}):
         with pytest.raises(InputError, match="a first stage with other words, classes or sizes"):
-            sgdiff_scenes(replace(quick, captions=first, out=tmp_path / "other", **other))
+            train_sgdiff_scenes(replace(quick, captions=first, out=tmp_path / "other", **other))
 
 
 def test_scenes_must_be_there(quick, tmp_path):
     with pytest.raises(InputError, match="draw it first: segue data make scenes"):
-        sgdiff_scenes(replace(quick, data=tmp_path / "nowhere"))
+        train_sgdiff_scenes(replace(quick, data=tmp_path / "nowhere"))
     with pytest.raises(InputError, match="none of 0 pictures"):
-        train_sgdiff(quick, PictureSet([]), PictureSet([]))
+        train_on_pictures(quick, PictureSet([]), PictureSet([]))

@@ -77,7 +77,7 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
         assert torch.equal(x, again.checkpoint.model.state_dict()[name]), name
 
     shutil.rmtree(detr)
-    with pytest.raises(InputError, match=r"no DETR could be read there.*say where it is: --detector"):
+    with pytest.raises(InputError, match=r"neither a folder.*say where it is: --detector"):
         package.load(tmp_path / "again" / "last")
     with pytest.raises(InputError, match="text_to_image text draws no images to look at"):
         train_syntic(replace(settings, text_to_image="text"))

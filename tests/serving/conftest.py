@@ -11,7 +11,7 @@ from methods.sgdiff.toys import toy_model
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import sized_for, train_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.methods.sgdiff.checkpoint import save as save_describer
 from segue.recipes.crossmodal import CrossModalSettings, train_crossmodal
 from segue.synthetic.scenes.writer import make_scenes
@@ -28,11 +28,11 @@ def tiny_folders(tmp_path_factory) -> dict[str, Path]:
         width=16, mlp=32, depths=(1, 1), group_tokens=(6, 0), output_groups=(6, 6), heads=2, image_size=32, patch=8,
         text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
     )  # fmt: skip
-    save_groupvit(GroupViT(sized_for(config, words), words), home / "names", about={"protocol": "scenes"})
+    save_groupvit(GroupViT(with_tokenizer(config, words), words), home / "names", about={"protocol": "scenes"})
     made_captioner(home / "captions", tiny_pair(home / "pair"))
     describer = toy_model()
-    describer.head.tags.bias.data[1] += 50
-    describer.masks.embed[-1].bias.data[-1] += 50
+    describer.caption_head.tags.bias.data[1] += 50
+    describer.mask_head.mask_embedding[-1].bias.data[-1] += 50
     save_describer(describer, home / "describer")
     make_scenes(home / "scenes", train=6, val=2, test=2, size=32, workers=1)
     tiny = {"image_size": 32, "factor": 8, "width": 64, "depth": 2, "vq_steps": 3, "steps": 4, "batch_size": 4}

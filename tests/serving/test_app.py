@@ -263,7 +263,7 @@ def test_a_full_queue_is_answered_429(segmenter):
             return answer
 
     def request():
-        return Request(JOBS["segment/note"].asked(image="-"), {"image": base64.b64decode(SENT)})
+        return Request(JOBS["segment/note"].body(image="-"), {"image": base64.b64decode(SENT)})
 
     status, headers = asyncio.run(several())
     assert (status, headers[b"retry-after"]) == (429, b"1")
@@ -272,7 +272,7 @@ def test_a_full_queue_is_answered_429(segmenter):
 def test_a_queue_that_is_full_while_warming_delays_readiness_only(segmenter):
     app = create_app({"slow": like(Slow, segmenter)}, limits=Limits(waiting=1, gather=0))
     queue = app.state.served.queues["segment/note", "slow"]
-    request = Request(JOBS["segment/note"].asked(image="-"), {"image": base64.b64decode(SENT)})
+    request = Request(JOBS["segment/note"].body(image="-"), {"image": base64.b64decode(SENT)})
 
     async def several():
         others = [asyncio.create_task(queue.ask(request)) for _ in range(1)]
@@ -473,7 +473,7 @@ def test_models_say_what_they_are(client):
         "name": "tiny",
         "jobs": ["segment/note"],
         "medical": True,
-        "drawn": False,
+        "synthetic": False,
         "about": {"method": "reclmis", "recipe": "a test"},
     }
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import segue as package
-from segue.api.answers import as_story
+from segue.api.answers import mask_as_grounded_caption
 from segue.data import rle
 from segue.data.boxes import box_iou
 from segue.data.export import to_coco
@@ -139,7 +139,7 @@ def test_a_note_is_outlined_where_the_model_says(look, models):
     assert f"{expected.area} pixels" in page.locator("#answer").inner_text()
     assert f"outlined: {known['note']}" in page.locator("#view").get_attribute("aria-label")
     origin = page.locator("#origin").inner_text()
-    for said in ("reclmis-chest", "segue train reclmis", "trained on drawn pictures only", "Not for diagnosis"):
+    for said in ("reclmis-chest", "segue train reclmis", "trained on synthetic pictures only", "Not for diagnosis"):
         assert said in origin
 
 
@@ -190,7 +190,7 @@ def test_an_own_model_beside_a_bundled_one_is_asked_and_names_its_data(look, mod
     with listening(create_app(both, origins=origins)) as address:
         page = look(url=address)
         choose(page, "Outline a note", "chest-0")
-        for name, data in (("reclmis-chest", "trained on drawn pictures only"), ("best", "trained on my-scans")):
+        for name, data in (("reclmis-chest", "trained on synthetic pictures only"), ("best", "trained on my-scans")):
             page.get_by_label("Model").select_option(name)
             submit(page, "Outline a note")
             page.locator("#origin", has_text=f"Answered by {name} (reclmis, segue train reclmis, {data}).").wait_for()
@@ -279,10 +279,10 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     assert after.shape != seen_before.shape or changed(seen_before, after).any()
 
 
-def test_every_object_is_explained_each_under_its_box(look, models, tmp_path):
+def test_every_object_is_described_each_under_its_box(look, models, tmp_path):
     page = look()
     choose(page, "Describe a box", "scene-0")
-    page.get_by_label("Stories").fill("2")
+    page.get_by_label("Captions").fill("2")
     submit(page, "Every object")
     boxes = [one["box"] for one in samples.sample("scene-0")[0]["regions"] if one["thing"]]
     assert len(boxes) > 1
@@ -417,7 +417,7 @@ def test_the_coco_file_of_a_note_is_the_command_lines(look, models, tmp_path):
     known, data = samples.sample("chest-1")
     page.get_by_label("Note").fill("Another note, not yet asked.")
     answer = models[1]["reclmis-chest"].segment(picture(data, "image"), known["note"])
-    made = held_against_the_command_line(page, tmp_path, "chest-1", [as_story(answer)], ("described",))
+    made = held_against_the_command_line(page, tmp_path, "chest-1", [mask_as_grounded_caption(answer)], ("described",))
     assert [one["phrase"] for one in made["annotations"]] == [known["note"]]
     assert isinstance(made["annotations"][0]["segmentation"][0], list)  # polygons, which other tools' imports read
 
@@ -430,7 +430,7 @@ def test_the_coco_file_of_an_empty_mask_has_no_annotation(look, models, tmp_path
     submit(page, "Outline a note")
     answer = models[1]["reclmis-chest"].segment(picture(samples.sample("chest-1")[1], "image"), elsewhere)
     assert answer.area == 0  # the infection is on the left
-    made = held_against_the_command_line(page, tmp_path, "chest-1", [as_story(answer)], ("described",))
+    made = held_against_the_command_line(page, tmp_path, "chest-1", [mask_as_grounded_caption(answer)], ("described",))
     assert made["annotations"] == []
 
 
@@ -442,7 +442,7 @@ def test_the_coco_file_of_labels_is_the_command_lines(look, models, tmp_path):
     submit(page, "Name the pixels")
     names = ("grass", "dog", "sky")
     answer = models[1]["groupvit-scenes"].segment(picture(samples.sample("scene-2")[1], "image"), names)
-    made = held_against_the_command_line(page, tmp_path, "scene-2", [as_story(answer)], names)
+    made = held_against_the_command_line(page, tmp_path, "scene-2", [mask_as_grounded_caption(answer)], names)
     assert len(made["annotations"]) == 2  # no pixel is a dog's
 
 

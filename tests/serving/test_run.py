@@ -59,7 +59,7 @@ def test_a_detector_reaches_all_that_find_objects_by_one(served, tiny_folders, t
     assert loaded["mine"].detector is not None
     assert loaded["describer"].detector is not None
     assert loaded["captions"].detector is None  # trained without: it looks for its names, as `segue caption` does
-    with pytest.raises(InputError, match="mine finds objects by it: tell where it is: --detector FOLDER"):
+    with pytest.raises(InputError, match="mine finds objects by it: say where it is: --detector FOLDER"):
         served(mine)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from segue.data.medical.lvit import read_lvit
-from segue.data.medical.notes import ZONES, facts
+from segue.data.medical.notes import ZONES, parse_note
 from segue.synthetic.chest import draw_chest, make_chest
 from segue.types import InputError
 
@@ -29,7 +29,7 @@ def test_the_layout_is_read_like_real_data(tmp_path):
     for split, count in (("train", 3), ("val", 2), ("test", 1)):
         records = read_lvit(tmp_path / "d", split)
         assert len(records) == count
-        assert all(facts(r.note) for r in records)
+        assert all(parse_note(r.note) for r in records)
         assert all(r.load().mask.any() for r in records)
 
 
@@ -42,20 +42,20 @@ def test_a_split_is_not_moved_by_the_size_of_another(tmp_path):
 
 def test_notes_and_masks_agree_on_sides():
     for phantom in PHANTOMS:
-        said, middle = facts(phantom.note), phantom.mask.shape[1] // 2
+        said, middle = parse_note(phantom.note), phantom.mask.shape[1] // 2
         assert bool(said.left) == bool(phantom.mask[:, middle + 8 :].any())  # the patient's left: the picture's right
         assert bool(said.right) == bool(phantom.mask[:, : middle - 8].any())
 
 
 def test_notes_count_the_areas_of_the_mask():
     for phantom in PHANTOMS:
-        assert facts(phantom.note).count == ndimage.label(phantom.mask)[1]
+        assert parse_note(phantom.note).count == ndimage.label(phantom.mask)[1]
 
 
 def test_zones_go_down_the_picture():
     height = {zone: [] for zone in ZONES}
     for phantom in PHANTOMS:
-        said = facts(phantom.note)
+        said = parse_note(phantom.note)
         for named, columns in ((said.left, slice(64, None)), (said.right, slice(None, 64))):
             if len(named) == 1:
                 height[next(iter(named))].append(np.nonzero(phantom.mask[:, columns])[0].mean() / 128)
@@ -69,7 +69,7 @@ def test_decoys_are_common_lie_apart_and_only_the_note_tells_them():
     assert 0.5 < len(with_decoys) / len(PHANTOMS) < 0.9
     for phantom in with_decoys:
         assert not (phantom.mask & phantom.decoy_mask).any()
-        here, there = facts(phantom.note), facts(phantom.decoy_note)
+        here, there = parse_note(phantom.note), parse_note(phantom.decoy_note)
         assert not here.left & there.left
         assert not here.right & there.right
     rise = {"infected": [], "decoy": []}

@@ -125,12 +125,12 @@ class StartGraph(nn.Module):
         """
         prefix, decoder = [self.model.image_projection(F.normalize(projected, dim=-1))], self.model.decoder
         if picture is not None and objects is not None and found is not None:
-            prefix.append(self._look(F.normalize(picture, dim=-1), objects, found))
+            prefix.append(self._attend_objects(F.normalize(picture, dim=-1), objects, found))
         x = torch.stack(prefix, 1)
-        return run(decoder, x + decoder.position.weight[: x.shape[1]])
+        return decode_with_cache(decoder, x + decoder.position.weight[: x.shape[1]])
 
-    def _look(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
-        """As `ObjectAttention`, but the row for "nothing" takes the first one's place."""
+    def _attend_objects(self, v: Tensor, objects: Tensor, found: Tensor) -> Tensor:
+        """As `ObjectAttention`, but the null object replaces the first row where nothing was found."""
         attention = self.model.object_attention
         assert attention is not None  # as this graph has objects
         nothing = ~found.any(1, keepdim=True) & (torch.arange(found.shape[1], device=found.device) == 0)
@@ -148,52 +148,52 @@ class StepGraph(nn.Module):
         """tokens: (B,) int64. keys, values: (layers, B, heads, T, W / heads). Returns logits (B, V), both of T + 1."""
         decoder, past = self.decoder, keys.shape[3]
         x = decoder.embed(tokens)[:, None] + decoder.position.weight[past]
-        return run(decoder, x, keys, values)
+        return decode_with_cache(decoder, x, keys, values)
 
 
-def run(
+def decode_with_cache(
     decoder: PrefixDecoder, x: Tensor, keys: Tensor | None = None, values: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`PrefixDecoder` over placed inputs x (B, L, W), with a cache that grows instead of one that is written into."""
-    every_k, every_v = [], []
+    """`PrefixDecoder` over inputs x (B, L, W) with positions, with a cache that grows (its own is of fixed size)."""
+    all_keys, all_values = [], []
     for layer, block in enumerate(cast(Iterable[Block], decoder.blocks)):
         q, k, v = block.queries_keys_values(x)
         if keys is not None and values is not None:
             k, v = torch.cat([keys[layer], k], 2), torch.cat([values[layer], v], 2)
         x = block.attend(x, q, k, v)
-        every_k.append(k)
-        every_v.append(v)
-    return decoder.logits(x[:, -1]), torch.stack(every_k), torch.stack(every_v)
+        all_keys.append(k)
+        all_values.append(v)
+    return decoder.logits(x[:, -1]), torch.stack(all_keys), torch.stack(all_values)
 
 
 def captioner_graphs(model: SynticCheckpoint) -> dict[str, Graph]:
     """SynTIC's decoder: `start` and `step`."""
     net, decoder = model.model, model.model.decoder
     width, longest = net.encoder_width, decoder.position.num_embeddings
-    many = {0: "batch", 1: "objects"}
-    about_objects = {"picture": {0: "batch"}, "objects": many, "found": many} if net.config.af else {}
+    per_object = {0: "batch", 1: "objects"}
+    objects = {"picture": {0: "batch"}, "objects": per_object, "found": per_object} if net.config.af else {}
     cache = {1: "batch", 3: "past"}
 
     def start(rows: int, length: int) -> dict[str, Tensor]:
-        made = {"projected": F.normalize(torch.randn(rows, width), dim=1)}
+        inputs = {"projected": F.normalize(torch.randn(rows, width), dim=1)}
         if net.config.af:
-            made |= {"picture": F.normalize(torch.randn(rows, width), dim=1)}
-            made |= {"objects": F.normalize(torch.randn(rows, length, width), dim=2)}
-            made |= {"found": torch.rand(rows, length) < 0.5}
-        return made
+            inputs |= {"picture": F.normalize(torch.randn(rows, width), dim=1)}
+            inputs |= {"objects": F.normalize(torch.randn(rows, length, width), dim=2)}
+            inputs |= {"found": torch.rand(rows, length) < 0.5}
+        return inputs
 
     def step(rows: int, length: int) -> dict[str, Tensor]:
         shape = (len(decoder.blocks), rows, decoder.heads, length, net.config.width // decoder.heads)
         tokens = torch.randint(0, decoder.embed.num_embeddings, (rows,))
         return {"tokens": tokens, "keys": torch.randn(shape), "values": torch.randn(shape)}
 
-    told = ("logits", "keys_out", "values_out")
+    outputs = ("logits", "keys_out", "values_out")
     return {
-        "start": Graph(StartGraph(net), start, told, {"projected": {0: "batch"}, **about_objects}, (1, 3)),
+        "start": Graph(StartGraph(net), start, outputs, {"projected": {0: "batch"}, **objects}, (1, 3)),
         "step": Graph(
             StepGraph(decoder),
             step,
-            told,
+            outputs,
             {"tokens": {0: "batch"}, "keys": cache, "values": cache},
             (1, 2, longest - 1),
         ),
@@ -203,8 +203,8 @@ def captioner_graphs(model: SynticCheckpoint) -> dict[str, Graph]:
 # ------------------------------------------------------------------------------------------- GroupViT
 
 
-class PicturesGraph(nn.Module):
-    """Pixels -> the places of the picture and of its groups in the common space, and the groups' maps."""
+class ImagesGraph(nn.Module):
+    """Pixels -> the embeddings of the image and of its groups in the joint space, and the groups' maps."""
 
     def __init__(self, model: GroupViT) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class PicturesGraph(nn.Module):
 
 
 class TextsGraph(nn.Module):
-    """Tokens -> the texts' places."""
+    """Tokens -> the texts' embeddings in the joint space."""
 
     def __init__(self, model: GroupViT) -> None:
         super().__init__()
@@ -233,15 +233,15 @@ def open_vocabulary_graphs(model: OpenVocabularySegmenter) -> dict[str, Graph]:
     net, side, c = model.model, model.protocol.crop, model.model.config
 
     def ids(rows: int, length: int) -> dict[str, Tensor]:
-        made = torch.randint(0, max(min(c.bos, c.eos, c.vocabulary), 1), (rows, length))
-        made[:, -1] = c.vocabulary - 1 if c.eos == 2 else c.eos
-        return {"ids": made}
+        sampled = torch.randint(0, max(min(c.bos, c.eos, c.vocabulary), 1), (rows, length))
+        sampled[:, -1] = c.vocabulary - 1 if c.eos == 2 else c.eos
+        return {"ids": sampled}
 
     def pixels(rows: int, _: int) -> dict[str, Tensor]:
         return {"pixels": torch.randn(rows, 3, side, side)}
 
     return {
-        "pictures": Graph(PicturesGraph(net), pixels, ("picture", "groups", "maps"), {"pixels": {0: "batch"}}),
+        "pictures": Graph(ImagesGraph(net), pixels, ("picture", "groups", "maps"), {"pixels": {0: "batch"}}),
         "texts": Graph(TextsGraph(net), ids, ("texts",), {"ids": {0: "texts", 1: "tokens"}}, (2, c.max_tokens)),
     }
 

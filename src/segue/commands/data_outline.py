@@ -40,7 +40,7 @@ def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
 
     splits = flickr30k.splits(folder)
     if not splits:
-        raise InputError(f"{folder}: expected {flickr30k.LOOKED_FOR}, whose boxes become masks")
+        raise InputError(f"{folder}: expected {flickr30k.EXPECTED}, whose boxes become masks")
     pictures = {p.name: p for split in splits for p in read_pictures(folder, split).pictures}
     waiting = [p for name, p in sorted(pictures.items()) if not (folder / MASKS / f"{name}.json").is_file()]
     if not waiting:

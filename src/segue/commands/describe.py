@@ -176,26 +176,28 @@ class _Job:
 
     def resume(self, file: Path) -> Answer:
         """The answers for a folder's picture, kept on disk."""
-        kept, about = self.folder / ANSWERS / f"{file.stem}.json", self._about(file)
+        kept, about = self._kept(file), self._about(file)
         before = _before(kept, about, self.folder)
         if before is not None:
             return before
-        answers, found = self.run(file, alone=False, replaces=kept)
+        answers, found = self.run(file, alone=False)
         write_text(kept, jsonlib.dumps({"about": about, "answers": answers, "objects": found}))
         return answers, found
 
-    def run(self, file: Path, *, alone: bool, replaces: Path | None = None) -> Answer:
+    def run(self, file: Path, *, alone: bool) -> Answer:
         """Each prompt with its captions and its files' names; and they as COCO's objects for the kinds of AS_POLYGONS.
 
-        alone: the picture is not one of a folder. replaces: kept answers whose files are about to be written over.
+        alone: the picture is not one of a folder. Answers kept of an earlier run are dropped: their files are replaced.
         """
         from segue.data.images import read_image
 
         pixels = read_image(file)
         known = {} if self.objects.graph is None else _known(self.objects.graph, file.name, pixels, alone=alone)
-        if replaces is not None:
-            replaces.unlink(missing_ok=True)
+        self._kept(file).unlink(missing_ok=True)
         return self._describe(file.name, pixels, known)
+
+    def _kept(self, file: Path) -> Path:
+        return self.folder / ANSWERS / f"{file.stem}.json"
 
     def _about(self, file: Path) -> str:
         """What the answers depend on, as text."""
@@ -297,7 +299,7 @@ def _known(graph: Path, name: str, pixels: NDArray[np.uint8], alone: bool) -> di
     from segue.data.formats.scene_graph import read_graph
 
     height, width = pixels.shape[:2]
-    regions, relations = read_graph(graph, name, (width, height), alone=alone)
+    regions, relations = read_graph(graph, name, (width, height), only_picture=alone)
     return {"regions": regions, "relations": relations}
 
 

@@ -61,14 +61,14 @@ def embed(
 def find_items(source: Path) -> tuple[str, list[Item]]:
     """("images", the pictures below a folder, by path) or ("texts", the lines of a .txt or .txt.gz, by number)."""
     from segue.data.embedding_store import picture_items, text_items
-    from segue.data.images import PICTURES, pictures_in
+    from segue.data.images import PICTURE_SUFFIXES, pictures_in
 
     if source.is_dir():
         found = pictures_in(source, deep=True)
         return "images", picture_items((p.relative_to(source).as_posix(), p) for p in found)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; give a folder of pictures or a .txt with one text a line")
-    if source.suffix.lower() in PICTURES:
+    if source.suffix.lower() in PICTURE_SUFFIXES:
         return "images", picture_items([(source.name, source)])
     if not source.name.lower().endswith((".txt", ".txt.gz")):
         raise InputError(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import tyro
+
+from segue.options import Options, deferred_checks
 
 
 def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> None:
@@ -18,16 +21,30 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
     indented lines, or as one JSON object where argv has --json (a function with a `json` argument prints by itself).
     """
     as_json = "json" not in inspect.signature(function).parameters and "--json" in argv
-    result = tyro.cli(
-        function,
-        prog=name,
-        args=[word for word in argv if word != "--json"] if as_json else argv,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    words = [word for word in argv if word != "--json"] if as_json else argv
+    with deferred_checks():  # tyro would print our one line as a box
+        call = tyro.cli(_call(function), prog=name, args=words, config=(tyro.conf.OmitArgPrefixes,))
+    result = call()
     if isinstance(result, dict):
         print_result(result, as_json)
     elif isinstance(result, Path):
         print(f"saved to {result}")
+
+
+def _call(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+    """The function as one that returns its call; the call first checks the options among the arguments."""
+
+    @wraps(function)
+    def parsed(*args: Any, **more: Any) -> Callable[[], Any]:
+        def run() -> Any:
+            for value in (*args, *more.values()):
+                if isinstance(value, Options):
+                    value.check()
+            return function(*args, **more)
+
+        return run
+
+    return parsed
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:

@@ -18,7 +18,7 @@ from segue.api.answers import DESCRIBED, mask_as_grounded_caption, segmentation_
 from segue.api.open_vocabulary import LabelMap
 from segue.api.segmenter import Attribution, Segmenter, load_segmenter, read_notes
 from segue.data.export import write_coco
-from segue.data.images import VOLUMES, pictures_in, read_image, write_image, write_mask
+from segue.data.images import VOLUME_SUFFIXES, pictures_in, read_image, write_image, write_mask
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation
@@ -51,7 +51,7 @@ def segment_by_notes(
         return
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of pictures")
-    if image.name.lower().endswith(VOLUMES):
+    if image.name.lower().endswith(VOLUME_SUFFIXES):
         if coco is not None:
             raise InputError("--coco takes flat pictures; a volume's masks are written as NIfTI")
         if attribution:

@@ -31,7 +31,7 @@ _PICTURE_KEYS = ("image", "image_id", "picture", "url")
 
 
 class Caption(NamedTuple):
-    """A caption, its white space tidied, and the name of the picture it is of; "" where none is told."""
+    """A caption, its white space tidied, and the name of the picture it is of; "" without one."""
 
     text: str
     picture: str = ""
@@ -39,13 +39,13 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Captions, and for each the number of its picture (N,) int64; one without a picture has a number of its own."""
+    """Captions, and for each the number of its picture, (N,) int64; a caption without a picture has its own number."""
 
     captions: list[str]
     group: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """N, the captions there are."""
+        """N, the number of captions."""
         return len(self.captions)
 
 
@@ -72,7 +72,7 @@ def read_corpus(path: Path, *, split: str = "train", max_words: int | None = Non
 def stream_captions(path: Path, *, split: str = "train") -> Iterator[Caption]:
     """The captions of a file one after another, blank ones left out; repeats stay. Arguments as in `read_corpus`.
 
-    Raises InputError at once when the file's name tells no known format, and while reading as `read_corpus` does.
+    Raises InputError at once when the file's name has no known ending, and while reading as `read_corpus` does.
     """
     readers: dict[str, Callable[[Path], Iterator[Caption]]] = {
         ".txt": _read_txt,
@@ -95,11 +95,11 @@ def _tidied(read: Callable[[Path], Iterator[Caption]], path: Path) -> Iterator[C
 
 def distinct(captions: Iterable[Caption]) -> Iterator[Caption]:
     """Leave out a caption that was there before with the same picture. Holds 16 bytes for each."""
-    seen: set[bytes] = set()
+    found: set[bytes] = set()
     for caption in captions:
         key = hashlib.blake2b("\n".join(caption).encode(), digest_size=16).digest()
-        if key not in seen:
-            seen.add(key)
+        if key not in found:
+            found.add(key)
             yield caption
 
 

@@ -15,9 +15,23 @@ from PIL import Image, ImageOps
 from segue.files import replacing
 from segue.types import InputError, check_image, check_mask
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-VOLUMES = (".nii", ".nii.gz", ".dcm")
-UNREAD = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".svg", ".psd", ".cr2", ".nef", ".arw", ".dng", ".raf")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".dcm")
+UNSUPPORTED_SUFFIXES = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".gif",
+    ".jp2",
+    ".jxl",
+    ".svg",
+    ".psd",
+    ".cr2",
+    ".nef",
+    ".arw",
+    ".dng",
+    ".raf",
+)
 
 
 def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
@@ -25,18 +39,22 @@ def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
 
     Warns of pictures in formats that aren't read. Raises InputError when there is none that is.
     """
-    found, unread = (list_pictures(folder, deep=deep, suffixes=kinds) for kinds in (PICTURES, UNREAD))
-    told = f"{len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
+    found, unread = (
+        list_pictures(folder, deep=deep, suffixes=kinds) for kinds in (PICTURE_SUFFIXES, UNSUPPORTED_SUFFIXES)
+    )
+    unsupported = f"{len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
     if not found:
-        there = f", but {told}; convert them" if unread else ""
-        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURES)}{there}")
+        there = f", but {unsupported}; convert them" if unread else ""
+        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURE_SUFFIXES)}{there}")
     if unread:
         whole = len(found) + len(unread)
-        warnings.warn(f"{folder}: of {whole} pictures {told}, are left out; convert them to PNG or JPEG", stacklevel=2)
+        warnings.warn(
+            f"{folder}: of {whole} pictures {unsupported}, are left out; convert them to PNG or JPEG", stacklevel=2
+        )
     return found
 
 
-def list_pictures(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...] = PICTURES) -> list[Path]:
+def list_pictures(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[Path]:
     """The picture files of a folder in the order of their paths; empty when there are none, or no such folder.
 
     deep: those of the folders below it too. Hidden files are passed over: macOS leaves `._name.png` beside name.png.
@@ -56,9 +74,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     NIfTI and DICOM are read when they hold a single slice. Of a file with several pages the first is read.
     Raises InputError that names the file when it is missing, empty, broken, too large or not a picture.
     """
-    if path.name.lower().endswith(VOLUMES):
+    if path.name.lower().endswith(VOLUME_SUFFIXES):
         return _only_slice(path)
-    return _rgb(_opened(path), path)
+    return _rgb(open_picture(path), path)
 
 
 def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -71,7 +89,7 @@ def read_index(path: Path) -> NDArray[np.uint8]:
 
     Raises InputError for colours without a palette, and for numbers past 255.
     """
-    with _opened(path) as picture:
+    with open_picture(path) as picture:
         if picture.mode not in ("L", "P", "1") and picture.mode[0] != "I":
             raise InputError(
                 f"{path}: mode {picture.mode}, expected a label map of one channel (grey or palette); export the "
@@ -89,8 +107,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     A palette of black and white counts by its colours; another by its positions 0 and 1, as in Pascal VOC.
     Raises InputError with the values found when there are others.
     """
-    with _opened(path) as picture:
-        values = np.asarray(_unpainted(ImageOps.exif_transpose(picture)))
+    with open_picture(path) as picture:
+        values = np.asarray(_without_palette(ImageOps.exif_transpose(picture)))
     if values.ndim == 3:
         alpha = values.shape[2] in (2, 4) and (values[..., -1] == values[..., -1].max()).all()
         colours = values[..., :-1] if alpha else values
@@ -109,7 +127,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return values > 0
 
 
-def _unpainted(mask: Image.Image) -> Image.Image:
+def _without_palette(mask: Image.Image) -> Image.Image:
     """In grey where it has a palette of which only black and white are used: which comes first in it means nothing."""
     if mask.mode != "P":
         return mask
@@ -172,8 +190,10 @@ def png_bytes(pixels: NDArray[Any]) -> bytes:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    if path.suffix.lower() not in PICTURES:
-        raise InputError(f"{path}: can't tell the type of picture; let the name end in one of {', '.join(PICTURES)}")
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(
+            f"{path}: can't tell the type of picture; let the name end in one of {', '.join(PICTURE_SUFFIXES)}"
+        )
     with replacing(path) as fresh:
         picture.save(fresh)
 
@@ -182,14 +202,14 @@ def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:
     with picture:
         upright = ImageOps.exif_transpose(picture)
     if upright.mode[0] in "IF":  # I;16, I, F
-        return np.repeat(_stretched(np.asarray(upright, dtype=np.float64), where)[..., None], 3, axis=2)
+        return np.repeat(_stretch(np.asarray(upright, dtype=np.float64), where)[..., None], 3, axis=2)
     if upright.has_transparency_data:
         clear = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
     return np.array(upright.convert("RGB"))
 
 
-def _stretched(values: NDArray[np.float64], path: Path | str) -> NDArray[np.uint8]:
+def _stretch(values: NDArray[np.float64], path: Path | str) -> NDArray[np.uint8]:
     """(H, W) uint8, the finite values' minimum..maximum on 0..255; infinities at the ends, what is no number at 0."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -208,11 +228,12 @@ def _only_slice(path: Path) -> NDArray[np.uint8]:
             f"{path}: a volume of {len(slices)} slices, expected one picture; "
             "read it with segue.data.medical.volumes.read_volume"
         )
-    return slices[0]
+    result: NDArray[np.uint8] = slices[0]
+    return result
 
 
-def _opened(path: Path) -> Image.Image:
-    """The decoded picture of a file, every way of failing told in one kind of error."""
+def open_picture(path: Path) -> Image.Image:
+    """The decoded picture of a file. Raises InputError for all that can go wrong."""
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path and its spelling")
     if path.is_dir():

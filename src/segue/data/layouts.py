@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from segue.data.formats.panoptic import segment_colours, segment_info
-from segue.data.images import _opened
+from segue.data.images import open_picture
 from segue.files import replacing, write_text
 from segue.types import InputError
 
@@ -52,7 +52,7 @@ def read_layout(path: Path, classes: int, colours: NDArray[np.uint8] | None = No
 
     colours: (n, 3), where they are others. Raises InputError that names unknown ids or colours.
     """
-    picture = _opened(path)
+    picture = open_picture(path)
     if picture.mode in ("L", "P"):
         labels = np.array(picture)
     elif picture.mode in ("RGB", "RGBA"):
@@ -98,12 +98,12 @@ def write_panoptic(labels: Labels, path: Path, classes: Sequence[str]) -> None:
     ids = np.where(labels == UNKNOWN, 0, labels.astype(np.uint32) + 1)
     _write(Image.fromarray(segment_colours(ids)), path)
     segments = [segment_info(i, i, ids == i) for i in np.unique(ids[ids > 0]).tolist()]
-    told = {
+    contents = {
         "images": [{"id": 1, "file_name": path.name, "height": labels.shape[0], "width": labels.shape[1]}],
         "annotations": [{"image_id": 1, "file_name": path.name, "segments_info": segments}],
         "categories": [{"id": i + 1, "name": name, "isthing": 0} for i, name in enumerate(classes)],
     }
-    write_text(path.with_suffix(".json"), json.dumps(told, indent=1) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(contents, indent=1) + "\n")
 
 
 def resize_layout(labels: Labels, size: tuple[int, int]) -> Labels:
@@ -115,29 +115,30 @@ def resize_layout(labels: Labels, size: tuple[int, int]) -> Labels:
 
 @dataclass(frozen=True)
 class LayoutBatches:
-    """Batches of captioned layouts; each is a pure function of its keys (epoch, index) and the seed.
+    """Batches of layouts with captions; each is a pure function of its keys (epoch, index) and the seed.
 
-    codes: (N, h, w) int16 tokens of the layouts. ids: token ids of each layout's captions, (n, T) int64 each, all with
-    the same T. images: (N, H, W, 3) uint8, or None. prompts: like ids, what each layout may be drawn from, by default
-    its captions. captions_per_layout: captions of each layout in a batch (C); a layout that has fewer repeats some.
-    A batch: codes (B, h, w) int64, ids (B C, T) and prompts (B, T) int64, image (B, 3, H, W) float32 in [-1, 1] or
-    None, seed [B]. Captions and prompt of a layout are drawn at random.
+    codes: (N, h, w) int16 tokens of the layouts. caption_ids: for each layout the token ids of its captions, (n, T)
+    int64, all padded to one T. images: (N, H, W, 3) uint8, or None. prompt_ids: for each layout the texts that it may
+    be drawn from, as caption_ids; its captions unless given. captions_per_layout: captions sampled for each layout,
+    with repetition where it has fewer.
+    A batch of B: codes (B, h, w) int64, ids (B captions_per_layout, T) and prompt_ids (B, T) int64, image (B, 3, H, W)
+    float32 in [-1, 1] or None, seed [B].
     Raises InputError for an empty split, and a layout without captions.
     """
 
     codes: Tensor
-    ids: Sequence[Tensor]
+    caption_ids: Sequence[Tensor]
     images: NDArray[np.uint8] | None = None
     seed: int = 0
-    prompts: Sequence[Tensor] | None = None
+    prompt_ids: Sequence[Tensor] | None = None
     captions_per_layout: int = 1
 
     def __post_init__(self) -> None:
         if not len(self.codes):
             raise InputError("there is no layout to train on: the split is empty")
-        if len(self.ids) != len(self.codes) or any(not len(captions) for captions in self.ids):
+        if len(self.caption_ids) != len(self.codes) or any(not len(one) for one in self.caption_ids):
             raise InputError(
-                f"{len(self.codes)} layouts need a caption or more each; got {len(self.ids)} lists of them"
+                f"{len(self.codes)} layouts need a caption or more each; got {len(self.caption_ids)} lists of them"
             )
 
     def __len__(self) -> int:
@@ -145,17 +146,21 @@ class LayoutBatches:
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """keys: (epoch, index) for each layout."""
-        rows, prompts, seeds, choices = [], [], [], self.prompts or self.ids
+        rows, prompts, seeds, choices = [], [], [], self.prompt_ids or self.caption_ids
         for epoch, index in keys:
             rng = np.random.default_rng([self.seed, epoch, index])
-            rows.append(self.ids[index][np.resize(rng.permutation(len(self.ids[index])), self.captions_per_layout)])
+            rows.append(
+                self.caption_ids[index][
+                    np.resize(rng.permutation(len(self.caption_ids[index])), self.captions_per_layout)
+                ]
+            )
             prompts.append(choices[index][rng.integers(len(choices[index]))])
             seeds.append(int(rng.integers(2**31)))
         chosen = [index for _, index in keys]
         return {
             "codes": self.codes[chosen].long(),
             "ids": torch.cat(rows),
-            "prompts": torch.stack(prompts),
+            "prompt_ids": torch.stack(prompts),
             "image": None if self.images is None else to_pixels(self.images[chosen]),
             "seed": seeds,
         }

@@ -1,7 +1,7 @@
-"""Sentences that say how a picture's things lie to each other, from its annotated relations.
+"""Sentences about spatial relations, made from a picture's annotated relations.
 
-Captions seldom say it (of the drawn scenes' one in twenty-five does), so a model that is to draw "a dog left of a red
-car on the grass" would hardly meet such a sentence in training.
+Captions rarely have them (one in twenty-five of the synthetic scenes), so that a model that draws "a dog left of a red
+car on the grass" would hardly see such a sentence in training.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ GROUND = "on"
 def relation_sentences(picture: Picture) -> tuple[str, ...]:
     """One sentence for each relation of DIRECTIONS between two regions of different names.
 
-    Wordings, colours and the ground that the subject is on take their turns: "a dog left of a car", then "a brown dog
+    Wordings, colours and the ground that the subject is on alternate: "a dog left of a car", then "a brown dog
     to the left of a red car on the grass".
     """
-    told = [r for r in picture.relations if r.predicate in DIRECTIONS]
-    pairs = [r for r in told if picture.regions[r.subject].label != picture.regions[r.object].label]
-    said = []
+    known = [r for r in picture.relations if r.predicate in DIRECTIONS]
+    pairs = [r for r in known if picture.regions[r.subject].label != picture.regions[r.object].label]
+    sentences = []
     for i, relation in enumerate(dict.fromkeys(pairs)):
         words = DIRECTIONS[relation.predicate]
         full = bool(i % 2)
         a, b = (_noun(picture, region, full) for region in (relation.subject, relation.object))
-        said.append(f"{a} {words[i % len(words)]} {b}" + (_ground(picture, relation.subject) if full else ""))
-    return tuple(dict.fromkeys(said))
+        sentences.append(
+            f"{a} {words[i % len(words)]} {b}" + (_ground_phrase(picture, relation.subject) if full else "")
+        )
+    return tuple(dict.fromkeys(sentences))
 
 
 def _noun(picture: Picture, region: int, full: bool) -> str:
@@ -41,7 +43,7 @@ def _noun(picture: Picture, region: int, full: bool) -> str:
     return f"{article(words)} {words}"
 
 
-def _ground(picture: Picture, subject: int) -> str:
+def _ground_phrase(picture: Picture, subject: int) -> str:
     under = (r.object for r in picture.relations if r.subject == subject and r.predicate == GROUND)
     stuff = [picture.regions[region].label for region in under if not picture.regions[region].thing]
     return f" on the {stuff[0]}" if stuff else ""

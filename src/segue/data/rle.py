@@ -23,7 +23,8 @@ def encode(mask: NDArray[np.bool_]) -> RLE:
 def decode(rle: RLE) -> NDArray[np.bool_]:
     """Compressed run lengths -> (H, W) bool. Raises InputError when they don't fill the mask's size."""
     try:
-        return coco.decode(_coco(rle)).astype(np.bool_)
+        result: NDArray[np.bool_] = coco.decode(_coco(rle)).astype(np.bool_)
+        return result
     except ValueError as error:
         raise InputError(f"run lengths of size {rle.size}: {error}; export the annotation again") from error
 

@@ -45,7 +45,7 @@ class CaptionTokenizer:
         size: the most tokens; the 256 bytes are always among them. least: pieces rarer than that are not kept.
         Raises InputError when there is no caption.
         """
-        counted = _Counted(captions)
+        counted = _CountingIterable(captions)
         tokenizer = Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -111,10 +111,10 @@ class CaptionTokenizer:
         tokens = list(tokens)
         if self.end in tokens:
             tokens = tokens[: tokens.index(self.end)]
-        return tidy(self.tokenizer.decode(tokens, skip_special_tokens=True).replace("\ufffd", ""))
+        return close_gaps(self.tokenizer.decode(tokens, skip_special_tokens=True).replace("\ufffd", ""))
 
 
-def tidy(text: str) -> str:
+def close_gaps(text: str) -> str:
     """Close the gaps that a tokenizer leaves around punctuation: "a dog ' s ball ." -> "a dog's ball."."""
     text = re.sub(r"\s+([.,;:!?%)\]])", r"\1", text)
     text = re.sub(r"([(\[$#])\s+", r"\1", text)
@@ -122,7 +122,7 @@ def tidy(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-class _Counted:
+class _CountingIterable:
     """Hands captions on and counts them."""
 
     def __init__(self, captions: Iterable[str]) -> None:

@@ -60,7 +60,8 @@ def photometric(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
     mean, grey = x.mean(), x.mean(-1, keepdims=True)
     x = grey + (x - grey) * rng.uniform(0.8, 1.2)
     x = (x - mean) * rng.uniform(0.75, 1.25) + mean * rng.uniform(0.85, 1.15)
-    return np.clip(x * rng.uniform(0.97, 1.03, 3), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(x * rng.uniform(0.97, 1.03, 3), 0, 255).astype(np.uint8)
+    return result
 
 
 Augment = Callable[[Example, np.random.Generator], Example]

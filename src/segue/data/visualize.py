@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from segue.data import rle
-from segue.data.medical.lvit import Record
+from segue.data.medical.lvit import ImageNoteRecord
 from segue.types import InputError, Picture, check_image, check_mask
 
 GREEN = (64, 224, 112)
@@ -40,11 +41,14 @@ def outline(
     width = max(1, round(min(mask.shape) / 150))
     rim = mask & ~ndimage.binary_erosion(mask, iterations=width)
     tint = np.where(mask, 0.18, 0.0) + np.where(rim, 0.82, 0.0)
-    return (image * (1 - tint[..., None]) + np.array(colour) * tint[..., None]).round().astype(np.uint8)
+    result: NDArray[np.uint8] = (
+        (image * (1 - tint[..., None]) + np.array(colour) * tint[..., None]).round().astype(np.uint8)
+    )
+    return result
 
 
 def palette(count: int) -> NDArray[np.uint8]:
-    """(count, 3) colours to tell classes apart: COLOURS, then hues that step by the golden angle."""
+    """(count, 3) colours for classes: COLOURS, then hues that step by the golden angle."""
     more = (colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.5 + 0.15 * (i % 3), 0.95 - 0.15 * (i % 4)) for i in range(count))
     rest = [tuple(round(255 * v) for v in colour) for colour in more]
     return np.array([*COLOURS, *rest][:count], np.uint8).reshape(-1, 3)
@@ -95,7 +99,7 @@ def heat_map(image: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[n
 
 
 def contact_sheet(
-    records: Sequence[Record] | Sequence[Picture], *, columns: int = 6, tile: int = 224, limit: int = 24
+    records: Sequence[ImageNoteRecord] | Sequence[Picture], *, columns: int = 6, tile: int = 224, limit: int = 24
 ) -> NDArray[np.uint8]:
     """Up to `limit` examples, spread evenly over the records: outlined picture, name, note or first caption below.
 
@@ -117,57 +121,57 @@ def contact_sheet(
     return np.array(sheet)
 
 
-def labelled(tiles: Sequence[tuple[str, str, NDArray[np.uint8]]], *, tile: int = 256) -> NDArray[np.uint8]:
+def side_by_side(tiles: Sequence[tuple[str, str, NDArray[np.uint8]]], *, tile: int = 256) -> NDArray[np.uint8]:
     """Pictures side by side, each with a heading and text below. tiles: (heading, text, picture)."""
     caption, gap = 62, 10
     sheet = Image.new("RGB", (len(tiles) * (tile + gap) + gap, tile + caption + 2 * gap), (250, 250, 248))
     for i, (heading, text, pixels) in enumerate(tiles):
         check_image(pixels)
-        x, small = gap + i * (tile + gap), _fitted(pixels, tile, Image.Resampling.BILINEAR)
+        x, small = gap + i * (tile + gap), _fit(pixels, tile, Image.Resampling.BILINEAR)
         sheet.paste(Image.fromarray(small), (x + (tile - small.shape[1]) // 2, gap + (tile - small.shape[0]) // 2))
         _write_below(sheet, heading, text, (x, gap), tile, (30, 30, 30))
     return np.array(sheet)
 
 
-def _paste(sheet: Image.Image, record: Record | Picture, corner: tuple[int, int], tile: int) -> None:
+def _paste(sheet: Image.Image, record: ImageNoteRecord | Picture, corner: tuple[int, int], tile: int) -> None:
     try:
-        small, text = _drawn(record, tile)
+        small, text = _draw_tile(record, tile)
     except InputError as error:
-        told = str(error)
-        if isinstance(record, Record):
-            told = told.replace(f"{record.image.parents[1]}/", "")  # the split's folder is the same in all tiles
-        _write_below(sheet, record.name, told, corner, tile, (176, 32, 32))
+        message = str(error)
+        if isinstance(record, ImageNoteRecord):
+            message = message.replace(f"{record.image.parents[1]}/", "")  # the split's folder is the same in all tiles
+        _write_below(sheet, record.name, message, corner, tile, (176, 32, 32))
         return
     x, y = corner
     sheet.paste(Image.fromarray(small), (x + (tile - small.shape[1]) // 2, y + (tile - small.shape[0]) // 2))
     _write_below(sheet, record.name, text, corner, tile, (30, 30, 30))
 
 
-def _drawn(record: Record | Picture, tile: int) -> tuple[NDArray[np.uint8], str]:
+def _draw_tile(record: ImageNoteRecord | Picture, tile: int) -> tuple[NDArray[np.uint8], str]:
     """A tile's picture with its masks, and the text below it."""
     if isinstance(record, Picture):
         names = ", ".join(dict.fromkeys(region.label for region in record.regions))
         return _with_regions(record, tile), record.captions[0] if record.captions else names or "(no caption)"
     example = record.load()
-    small = _fitted(example.image, tile, Image.Resampling.BILINEAR)
+    small = _fit(example.image, tile, Image.Resampling.BILINEAR)
     if example.mask is not None:
-        small = outline(small, _fitted(example.mask, tile, Image.Resampling.NEAREST))
+        small = outline(small, _fit(example.mask, tile, Image.Resampling.NEAREST))
     return small, record.note or "(no note)"
 
 
 def _with_regions(picture: Picture, tile: int) -> NDArray[np.uint8]:
     """A picture `tile` pixels long with its regions outlined, the larger first, or tinted by its label map."""
     image = picture.load()
-    small, scale = _fitted(image, tile, Image.Resampling.BILINEAR), tile / max(image.shape[:2])
+    small, scale = _fit(image, tile, Image.Resampling.BILINEAR), tile / max(image.shape[:2])
     regions = sorted(picture.regions, key=lambda region: -region.box[2] * region.box[3])
     if picture.label_map is not None and not any(region.mask for region in regions):
-        labels = _fitted(picture.label_map(), tile, Image.Resampling.NEAREST)
+        labels = _fit(picture.label_map(), tile, Image.Resampling.NEAREST)
         tints = np.array([COLOURS[i % len(COLOURS)] for i in range(256)], np.uint8)[labels]
         small = np.where((labels != 255)[..., None], (0.5 * small + 0.5 * tints).astype(np.uint8), small)
     for i, region in enumerate(regions):
         colour = COLOURS[i % len(COLOURS)]
         if region.mask is not None:
-            small = outline(small, _fitted(rle.decode(region.mask), tile, Image.Resampling.NEAREST), colour)
+            small = outline(small, _fit(rle.decode(region.mask), tile, Image.Resampling.NEAREST), colour)
         elif region.box[2] > 0 and region.box[3] > 0:
             x, y, w, h = (v * scale for v in region.box)
             drawn = Image.fromarray(small)
@@ -176,7 +180,7 @@ def _with_regions(picture: Picture, tile: int) -> NDArray[np.uint8]:
     return small
 
 
-def _fitted(pixels: NDArray, tile: int, how: Image.Resampling) -> NDArray:
+def _fit(pixels: NDArray[Any], tile: int, how: Image.Resampling) -> NDArray[Any]:
     """Pixels shrunk or magnified so that the longer side has `tile` pixels."""
     height, width = pixels.shape[:2]
     scale = tile / max(height, width)

@@ -63,7 +63,7 @@ def loading(source: str, what: str = "text encoder") -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # RuntimeError: sizes that differ
-        tokenizer = " and the tokenizer's files" if what != "image encoder" else ""
+        tokenizer = " and the tokenizer's files" if what in ("text encoder", "dual encoder") else ""
         raise InputError(
             f"{source}: no {what} could be read there ({str(error).partition(chr(10))[0]}); expected a "
             "hub id that is reachable or downloaded before, or a folder with config.json, "

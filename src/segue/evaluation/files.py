@@ -132,7 +132,8 @@ def _id(row: Any, path: Path, number: int) -> str:
 def _text(row: Any, key: str, path: Path, number: int) -> str:
     if not isinstance(row, dict) or not isinstance(row.get(key), str):
         raise InputError(f'{path}: entry {number} (0 is the first) has no text "{key}": {row!r:.80}')
-    return row[key]
+    result: str = row[key]
+    return result
 
 
 def _texts(row: dict[str, Any], path: Path, number: int) -> list[str]:

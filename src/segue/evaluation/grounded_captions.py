@@ -36,7 +36,7 @@ from segue.data import rle
 from segue.data.export import class_of
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.model import SGDiff
-from segue.metrics.captions import distinct, score_captions
+from segue.metrics.captions import distinct_n, score_captions
 from segue.metrics.panoptic import mask_ap, match, matched_iou
 from segue.metrics.ptb import tokenize_all
 from segue.options import DescribeOptions
@@ -227,7 +227,7 @@ def _scores_of_several(
     each = [score_captions(*_by_number(texts, cases), with_java=False).each["CIDEr-D"] for texts in ranks]
     best = np.argmax([[scores[str(i)] for i in range(len(cases))] for scores in each], axis=0)
     chosen = [ranks[k][i] for i, k in enumerate(best.tolist())]
-    different = [distinct(tokenize_all([one.caption for one in captions]), 2) for captions in several]
+    different = [distinct_n(tokenize_all([one.caption for one in captions]), 2) for captions in several]
     return {
         **_caption_scores(ranks[0], cases, "_selected", java),
         **_caption_scores(chosen, cases, "_oracle5", java),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segue.api.illustrator import Illustrator
 from segue.metrics import java
 from segue.metrics.captions import score_captions
-from segue.metrics.layouts import PREDICATES, best_of, class_f1, fidelity, holds, shares
+from segue.metrics.layouts import PREDICATES, best_of, class_f1, class_shares, fidelity, satisfies
 from segue.metrics.panoptic import Confusion
 from segue.metrics.ptb import tokenize_all
 from segue.options import Decoding, DrawOptions
@@ -72,7 +72,7 @@ def caption_content(caption: str, classes: Sequence[str]) -> CaptionContent:
 def relation_holds(layout: Labels, relation: NamedRelation) -> bool:
     """Whether a relation holds for any of the classes that it may be of."""
     subjects, predicate, objects = relation
-    return any(holds(layout, a, predicate, b) for a in subjects for b in objects)
+    return any(satisfies(layout, a, predicate, b) for a in subjects for b in objects)
 
 
 def score_layouts(drawn: Sequence[Labels], truth: Sequence[Labels], classes: int) -> dict[str, float]:
@@ -91,7 +91,7 @@ def score_caption_content(drawn: Sequence[Labels], captions: Sequence[str], clas
     """Layouts against what their captions say; a metric that no caption allows to compute is left out."""
     named, relations = [], []
     for layout, caption in zip(drawn, captions, strict=True):
-        content, present = caption_content(caption, classes), shares(layout, len(classes)) >= MIN_SHARE
+        content, present = caption_content(caption, classes), class_shares(layout, len(classes)) >= MIN_SHARE
         named += [any(present[kind] for kind in kinds) for kinds in content.named]
         relations += [relation_holds(layout, relation) for relation in content.relations]
     found = {"named_recall": named, "relation_accuracy": relations}

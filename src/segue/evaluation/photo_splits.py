@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import detect_format, read_pictures
 from segue.types import PictureSet
 
 SPLIT_ENDS = (160, 180)  # positions where train and val end
@@ -16,7 +16,7 @@ def read_photo_split(root: Path, split: str, on_bad: str = "stop") -> PictureSet
 
     split: train, val or test. on_bad: as in `read_pictures`. Raises InputError as `read_pictures`.
     """
-    if "test" in recognise(root)[1]:
+    if "test" in detect_format(root)[1]:
         return read_pictures(root, split, on_bad)
     whole = read_pictures(root, "train", on_bad)
     by_name = sorted(whole.pictures, key=lambda picture: picture.name)

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from segue.data.boxes import box_iou
 from segue.data.formats.classes import COCO_THINGS
 from segue.data.transforms import resize_image
+from segue.encoders.pretrained import complete, loading
 from segue.types import InputError, check_image, to_install
+from segue.weights import resolve_weights
 
 if TYPE_CHECKING:
     from transformers import DetrForObjectDetection
@@ -70,22 +72,26 @@ def load_detector(source: str, device: str = "cpu") -> Detector:
 
 def load_detr(source: str) -> DetrForObjectDetection:
     """The network of a DETR in eval mode; see `load_detector`."""
-    from transformers import DetrForObjectDetection
+    from transformers import AutoConfig, DetrForObjectDetection
 
-    name, _, revision = (source, "", "") if Path(source).exists() else source.partition("@")
-    at: dict[str, Any] = {"revision": revision} if revision else {}
-    try:
-        return DetrForObjectDetection.from_pretrained(name, use_safetensors=True, **at).eval()
-    except ImportError as error:  # its config asks for a library for the backbone
-        raise InputError(
-            f"{source}: {' '.join(str(error).split())[:200]}; take weights that need no further library, such as "
-            "facebook/detr-resnet-50@no_timm, or the .onnx file of a YOLOX"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source}: no DETR could be read there ({str(error).partition(chr(10))[0]}); expected an id on the hub "
-            "that is reachable, a folder with config.json and model.safetensors, or the .onnx file of a YOLOX"
-        ) from error
+    name, revision = resolve_weights(source, "detector")
+    with loading(source, "DETR"):
+        found = AutoConfig.from_pretrained(name, revision=revision).model_type
+        if found != "detr":
+            raise InputError(f"{source}: holds a {found!r} model, expected a DETR or the .onnx file of a YOLOX")
+        try:
+            loaded: Any = DetrForObjectDetection.from_pretrained(
+                name, revision=revision, use_safetensors=True, output_loading_info=True
+            )
+        except ImportError as error:  # its config asks for a library for the backbone
+            raise InputError(
+                f"{source}: {' '.join(str(error).split())[:200]}; take weights that need no further library, such as "
+                "facebook/detr-resnet-50@no_timm, or the .onnx file of a YOLOX"
+            ) from error
+    network, report = loaded
+    unused = {key for key in report["unexpected_keys"] if key.endswith("num_batches_tracked")}  # of frozen batch norm
+    report["unexpected_keys"] = set(report["unexpected_keys"]) - unused
+    return cast("DetrForObjectDetection", complete(source, (network, report)).eval())
 
 
 class Detr:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segue.encoders.pretrained import complete, loading
 from segue.types import check_image
+from segue.weights import resolve_weights
 
 if TYPE_CHECKING:
     from transformers import SamModel
@@ -29,15 +30,17 @@ class Sam(NamedTuple):
 
 
 def load_sam(source: str, device: str = "cpu") -> Sam:
-    """A SAM by its id on the hub (facebook/sam-vit-base) or from a local folder.
+    """A SAM by its id on the hub (facebook/sam-vit-base, with @REVISION if need be) or from a local folder.
 
     Raises InputError when it can't be loaded, or its weights are not all of a SAM and nothing else.
     """
     from transformers import SamModel, SamProcessor
 
-    with loading(source, "image tower"):
-        model: Any = complete(source, SamModel.from_pretrained(source, use_safetensors=True, output_loading_info=True))
-        processor = SamProcessor.from_pretrained(source)
+    name, revision = resolve_weights(source, "SAM")
+    with loading(source, "SAM"):
+        loaded = SamModel.from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True)
+        model: Any = complete(source, loaded)
+        processor = SamProcessor.from_pretrained(name, revision=revision)
     return Sam(model.to(device).eval(), processor)
 
 

@@ -1,8 +1,8 @@
-"""Are probabilities honest? The expected calibration error, and the temperature that mends most of it."""
+"""Calibration of probabilities: the expected calibration error, and temperature scaling."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,21 +10,21 @@ from torch import Tensor
 
 from segue.types import InputError
 
-Values: TypeAlias = "NDArray | Tensor"
+Values: TypeAlias = "NDArray[Any] | Tensor"
 
-_COLDEST, _HOTTEST = 0.05, 20.0
-_SAMPLE = 1_000_000
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
+_MAX_PIXELS = 1_000_000
 
 
 def expected_calibration_error(probability: Values, truth: Values, bins: int = 15) -> float:
-    """Mean distance between what is promised and what happens, over pixels, in [0, 1].
+    """Expected calibration error over pixels, in [0, 1]: the mean gap between predicted and observed foreground.
 
     The pixels are sorted into bins of equal width by the probability of the foreground; a bin's distance is
     between its mean probability and its share of foreground, and weighs as its number of pixels.
 
     probability: in [0, 1]. truth: bool or 0/1, the same shape (any). Raises InputError otherwise.
     """
-    p, y = _pairs(probability, truth, "probability")
+    p, y = _checked(probability, truth, "probability")
     if p.min() < 0 or p.max() > 1:
         raise InputError(
             f"probability: got values from {p.min():.3g} to {p.max():.3g}, expected [0, 1]; apply the sigmoid to logits"
@@ -47,9 +47,9 @@ def fit_temperature(logits: Values, truth: Values) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    x, y = _pairs(logits, truth, "logits")
-    if x.size > _SAMPLE:
-        chosen = np.random.default_rng(0).integers(0, x.size, _SAMPLE)
+    x, y = _checked(logits, truth, "logits")
+    if x.size > _MAX_PIXELS:
+        chosen = np.random.default_rng(0).integers(0, x.size, _MAX_PIXELS)
         x, y = x[chosen], y[chosen]
 
     def loss(log_temperature: float) -> float:
@@ -57,11 +57,11 @@ def fit_temperature(logits: Values, truth: Values) -> float:
         return float(np.mean(np.logaddexp(0.0, z) - y * z))
 
     # The loss is convex in 1 / T, so along log T it has one minimum, and a bounded search finds it.
-    found = minimize_scalar(loss, bounds=(np.log(_COLDEST), np.log(_HOTTEST)), method="bounded")
+    found = minimize_scalar(loss, bounds=(np.log(_MIN_TEMPERATURE), np.log(_MAX_TEMPERATURE)), method="bounded")
     return float(np.exp(found.x))
 
 
-def _pairs(values: Values, truth: Values, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _checked(values: Values, truth: Values, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x, y = _array(values), _array(truth)
     if x.shape != y.shape or not x.size:
         raise InputError(f"{name} and truth: got shapes {x.shape} and {y.shape}, expected the same, not empty")

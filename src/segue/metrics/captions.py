@@ -24,9 +24,9 @@ from segue.types import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-IN_PYTHON = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
-IN_JAVA = ("METEOR", "SPICE")
-ORDERS = 4  # the longest n-gram
+PYTHON_METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
+JAVA_METRICS = ("METEOR", "SPICE")
+MAX_N = 4  # the longest n-gram
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CaptionScores:
 
 
 @dataclass(frozen=True)
-class Frequencies:
+class DocumentFrequencies:
     """In how many of `documents` images an n-gram (words with a blank between two) occurs among the references."""
 
     counts: Mapping[str, int]
@@ -56,7 +56,7 @@ def score_captions(
     predictions: Mapping[str, str],
     references: Mapping[str, Sequence[str]],
     *,
-    frequencies: Frequencies | None = None,
+    frequencies: DocumentFrequencies | None = None,
     with_java: bool = True,
 ) -> CaptionScores:
     """Score one caption per image against the image's references, all as written; they are tokenised here.
@@ -66,48 +66,49 @@ def score_captions(
     """
     _check(predictions, references)
     names = list(references)
-    said = tokenize_all([predictions[name] for name in names])
+    candidates = tokenize_all([predictions[name] for name in names])
     flat = iter(tokenize_all([text for name in names for text in references[name]]))
-    truth = [[next(flat) for _ in references[name]] for name in names]
-    grams = Grams(said, truth)
+    tokenised = [[next(flat) for _ in references[name]] for name in names]
+    grams = NGrams(candidates, tokenised)
     corpus_bleu, each_bleu = bleu(grams)
-    each = dict(zip(IN_PYTHON, [*each_bleu.T, rouge_l(said, truth), cider_d(grams, frequencies)], strict=True))
-    means = {name: float(scores.mean()) for name, scores in each.items()}
-    corpus: dict[str, float | NotComputed] = means | dict(zip(IN_PYTHON, corpus_bleu.tolist(), strict=False))
-    for name in IN_JAVA if with_java else ():
-        found = java.METRICS[name](said, truth)
+    scores = [*each_bleu.T, rouge_l(candidates, tokenised), cider_d(grams, frequencies)]
+    each = dict(zip(PYTHON_METRICS, scores, strict=True))
+    means = {name: float(of_images.mean()) for name, of_images in each.items()}
+    corpus: dict[str, float | NotComputed] = means | dict(zip(PYTHON_METRICS, corpus_bleu.tolist(), strict=False))
+    for name in JAVA_METRICS if with_java else ():
+        found = java.METRICS[name](candidates, tokenised)
         if isinstance(found, NotComputed):
             corpus[name] = found
         else:
             corpus[name], each[name] = found
-    corpus |= {f"distinct-{n}": distinct(said, n) for n in (1, 2)}
+    corpus |= {f"distinct-{n}": distinct_n(candidates, n) for n in (1, 2)}
     return CaptionScores(corpus, {m: dict(zip(names, s.tolist(), strict=True)) for m, s in each.items()})
 
 
-class Grams:
+class NGrams:
     """The 1- to 4-grams of tokenised captions, counted once for BLEU and CIDEr-D.
 
-    said: N captions. truth: N lists of references. Row n of each table tells of the (n+1)-grams.
+    candidates: N tokenised captions. references: N lists of them. orders[n] has the (n+1)-grams.
     """
 
-    def __init__(self, said: Sequence[str], truth: Sequence[Sequence[str]]) -> None:
-        _refuse_unequal(said, truth)
-        self.per_image = np.array([len(texts) for texts in truth])
-        self.images = len(said)
+    def __init__(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        _check_lengths(candidates, references)
+        self.per_image = np.array([len(texts) for texts in references])
+        self.images = len(candidates)
         self.image_of = np.repeat(np.arange(self.images), self.per_image)  # of each reference
-        words = [text.split() for text in (*said, *(text for texts in truth for text in texts))]
+        words = [text.split() for text in (*candidates, *(text for texts in references for text in texts))]
         self.lengths = np.array([len(each) for each in words])
         self.words = [word for each in words for word in each]
         self.orders = list(self._counted())
 
-    def _counted(self) -> list[_Order]:
+    def _counted(self) -> list[_NGramTable]:
         """For each order the n-grams' numbers (0, 1, ...), and how often each occurs in each caption."""
         number: dict[str, int] = {}
         ids = np.array([number.setdefault(word, len(number)) for word in self.words], dtype=np.int64)
         caption = np.repeat(np.arange(len(self.lengths)), self.lengths)
         left = np.concatenate([np.arange(length, 0, -1) for length in self.lengths] or [ids])  # words to the end
         starts, grams, found = np.arange(len(ids)), ids, []
-        for n in range(ORDERS):
+        for n in range(MAX_N):
             if n:
                 keep = left[starts] > n
                 starts, grams = starts[keep], grams[keep] * len(number) + ids[starts[keep] + n]
@@ -115,13 +116,13 @@ class Grams:
             total = max(len(first), 1)
             keys, counts = np.unique(caption[starts] * total + grams, return_counts=True)
             cut = int(np.searchsorted(keys, self.images * total))
-            found.append(_Order(keys // total, keys % total, counts, cut, total, starts[first]))
+            found.append(_NGramTable(keys // total, keys % total, counts, cut, total, starts[first]))
         return found
 
 
 @dataclass(frozen=True, eq=False)
-class _Order:
-    """n-grams of one order: row i says that caption[i] has gram[i] counts[i] times; the first `cut` rows are said.
+class _NGramTable:
+    """n-grams of one order: row i: caption[i] has gram[i] counts[i] times; the first `cut` rows are of candidates.
 
     total: how many n-grams differ. first: where in the text each stands first.
     """
@@ -134,11 +135,11 @@ class _Order:
     first: Ints
 
 
-def bleu(grams: Grams) -> tuple[Floats, Floats]:
+def bleu(grams: NGrams) -> tuple[Floats, Floats]:
     """BLEU-1..4 with the reference length closest to the caption's: of the corpus (4,), of each caption (N, 4)."""
-    length, closest = grams.lengths[: grams.images], _closest(grams)
-    guess = np.maximum(length[:, None] - np.arange(ORDERS), 0)
-    correct = np.stack([_matches(grams, order) for order in grams.orders], axis=1)
+    length, closest = grams.lengths[: grams.images], _closest_lengths(grams)
+    guess = np.maximum(length[:, None] - np.arange(MAX_N), 0)
+    correct = np.stack([_matches(grams, table) for table in grams.orders], axis=1)
     corpus = _bleu(correct.sum(0, keepdims=True), guess.sum(0, keepdims=True), length.sum()[None], closest.sum()[None])
     return corpus[0], _bleu(correct, guess, length, closest)
 
@@ -148,29 +149,30 @@ def _bleu(correct: Ints, guess: Ints, length: Ints, closest: Ints) -> Floats:
     precision = np.cumprod((correct + 1e-15) / (guess + 1e-9), axis=1)
     ratio = (length + 1e-15) / (closest + 1e-9)
     brevity = np.exp(np.minimum(0, 1 - 1 / ratio))
-    return precision ** (1 / np.arange(1, ORDERS + 1)) * brevity[:, None]
+    return precision ** (1 / np.arange(1, MAX_N + 1)) * brevity[:, None]
 
 
-def _closest(grams: Grams) -> Ints:
+def _closest_lengths(grams: NGrams) -> Ints:
     """(N,) length of the reference closest in length to the caption, the shorter of two as close."""
     there = grams.lengths[grams.images :]
     far = np.abs(there - grams.lengths[grams.image_of]) * (there.max(initial=0) + 1) + there
-    return np.minimum.reduceat(far, np.cumsum(grams.per_image) - grams.per_image) % (there.max(initial=0) + 1)
+    result: Ints = np.minimum.reduceat(far, np.cumsum(grams.per_image) - grams.per_image) % (there.max(initial=0) + 1)
+    return result
 
 
-def _matches(grams: Grams, order: _Order) -> Ints:
+def _matches(grams: NGrams, table: _NGramTable) -> Ints:
     """(N,) n-grams of each caption that a reference has too, each at most as often as in one reference."""
-    keys = grams.image_of[order.caption[order.cut :] - grams.images] * order.total + order.gram[order.cut :]
+    keys = grams.image_of[table.caption[table.cut :] - grams.images] * table.total + table.gram[table.cut :]
     by_key = np.argsort(keys, kind="stable")
     keys, starts = np.unique(keys[by_key], return_index=True)
-    most = np.maximum.reduceat(order.counts[order.cut :][by_key], starts) if len(keys) else keys
-    said = order.caption[: order.cut] * order.total + order.gram[: order.cut]
-    allowed = _looked_up(said, keys, most)
-    clipped = np.minimum(allowed, order.counts[: order.cut])
-    return np.bincount(order.caption[: order.cut], clipped, grams.images).astype(np.int64)
+    most = np.maximum.reduceat(table.counts[table.cut :][by_key], starts) if len(keys) else keys
+    wanted = table.caption[: table.cut] * table.total + table.gram[: table.cut]
+    allowed = _look_up(wanted, keys, most)
+    clipped = np.minimum(allowed, table.counts[: table.cut])
+    return np.bincount(table.caption[: table.cut], clipped, grams.images).astype(np.int64)
 
 
-def _looked_up(wanted: Ints, keys: Ints, values: NDArray[Any]) -> NDArray[Any]:
+def _look_up(wanted: Ints, keys: Ints, values: NDArray[Any]) -> NDArray[Any]:
     """values of the wanted among the sorted keys, 0 where there is none."""
     if not len(keys):
         return np.zeros(len(wanted), values.dtype)
@@ -178,7 +180,7 @@ def _looked_up(wanted: Ints, keys: Ints, values: NDArray[Any]) -> NDArray[Any]:
     return np.where(keys[place] == wanted, values[place], 0)
 
 
-def cider_d(grams: Grams, frequencies: Frequencies | None = None, sigma: float = 6.0) -> Floats:
+def cider_d(grams: NGrams, frequencies: DocumentFrequencies | None = None, sigma: float = 6.0) -> Floats:
     """CIDEr-D of each caption, (N,) in [0, 10]. Eq. 3-5 of the paper; sigma: of the penalty of unlike lengths.
 
     Rare n-grams weigh more: log(images / images that have it among their references). So with the frequencies of one
@@ -187,53 +189,55 @@ def cider_d(grams: Grams, frequencies: Frequencies | None = None, sigma: float =
     documents = grams.images if frequencies is None else frequencies.documents
     pairs = np.maximum(grams.lengths - 1, 0)
     unlike = pairs[grams.images :] - pairs[grams.image_of]
-    similar = sum(_similar(grams, n, documents, frequencies) for n in range(ORDERS)) / ORDERS
+    similar = sum(_similarity(grams, n, documents, frequencies) for n in range(MAX_N)) / MAX_N
     similar = similar * np.exp(-(unlike**2) / (2 * sigma**2))
-    return 10 * np.bincount(grams.image_of, similar, grams.images) / grams.per_image
+    result: Floats = 10 * np.bincount(grams.image_of, similar, grams.images) / grams.per_image
+    return result
 
 
-def _similar(grams: Grams, n: int, documents: int, frequencies: Frequencies | None) -> Floats:
+def _similarity(grams: NGrams, n: int, documents: int, frequencies: DocumentFrequencies | None) -> Floats:
     """Clipped cosine of each reference with its caption in n-grams of order n + 1."""
-    order, cut = grams.orders[n], grams.orders[n].cut
-    known = _own_frequencies(grams, order) if frequencies is None else _given(grams, n, frequencies)
-    weights = order.counts * (np.log(documents) - np.log(np.maximum(known, 1)))[order.gram]
-    norms = np.sqrt(np.bincount(order.caption, weights**2, len(grams.lengths)))
-    image = grams.image_of[order.caption[cut:] - grams.images]
-    said = _looked_up(
-        image * order.total + order.gram[cut:], order.caption[:cut] * order.total + order.gram[:cut], weights[:cut]
+    table, cut = grams.orders[n], grams.orders[n].cut
+    known = _reference_frequencies(grams, table) if frequencies is None else _given_frequencies(grams, n, frequencies)
+    weights = table.counts * (np.log(documents) - np.log(np.maximum(known, 1)))[table.gram]
+    norms = np.sqrt(np.bincount(table.caption, weights**2, len(grams.lengths)))
+    image = grams.image_of[table.caption[cut:] - grams.images]
+    own = _look_up(
+        image * table.total + table.gram[cut:], table.caption[:cut] * table.total + table.gram[:cut], weights[:cut]
     )
-    shared = np.minimum(said, weights[cut:]) * weights[cut:] * (said != 0)
-    products = np.bincount(order.caption[cut:] - grams.images, shared, len(grams.image_of)).astype(np.float64)
+    shared = np.minimum(own, weights[cut:]) * weights[cut:] * (own != 0)
+    products = np.bincount(table.caption[cut:] - grams.images, shared, len(grams.image_of)).astype(np.float64)
     size = norms[grams.images :] * norms[grams.image_of]
-    return np.divide(products, size, out=products, where=size != 0)
+    result: Floats = np.divide(products, size, out=products, where=size != 0)
+    return result
 
 
-def _own_frequencies(grams: Grams, order: _Order) -> Ints:
+def _reference_frequencies(grams: NGrams, table: _NGramTable) -> Ints:
     """(total,) images that have each n-gram among their references."""
-    image = grams.image_of[order.caption[order.cut :] - grams.images]
-    return np.bincount(np.unique(image * order.total + order.gram[order.cut :]) % order.total, minlength=order.total)
+    image = grams.image_of[table.caption[table.cut :] - grams.images]
+    return np.bincount(np.unique(image * table.total + table.gram[table.cut :]) % table.total, minlength=table.total)
 
 
-def _given(grams: Grams, n: int, frequencies: Frequencies) -> Ints:
+def _given_frequencies(grams: NGrams, n: int, frequencies: DocumentFrequencies) -> Ints:
     found = [frequencies.counts.get(" ".join(grams.words[at : at + n + 1]), 0) for at in grams.orders[n].first]
     return np.array(found or [0], dtype=np.int64)
 
 
-def frequencies_of(references: Sequence[Sequence[str]]) -> Frequencies:
+def document_frequencies(references: Sequence[Sequence[str]]) -> DocumentFrequencies:
     """The frequencies of tokenised references, a list for each image: what `cider_d` takes for other captions."""
-    grams = Grams([""] * len(references), references)
+    grams = NGrams([""] * len(references), references)
     counts: dict[str, int] = {}
-    for n, order in enumerate(grams.orders):
-        known = _own_frequencies(grams, order)
-        counts |= {" ".join(grams.words[at : at + n + 1]): int(known[i]) for i, at in enumerate(order.first)}
-    return Frequencies(counts, len(references))
+    for n, table in enumerate(grams.orders):
+        known = _reference_frequencies(grams, table)
+        counts |= {" ".join(grams.words[at : at + n + 1]): int(known[i]) for i, at in enumerate(table.first)}
+    return DocumentFrequencies(counts, len(references))
 
 
-def rouge_l(said: Sequence[str], truth: Sequence[Sequence[str]], beta: float = 1.2) -> Floats:
+def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], beta: float = 1.2) -> Floats:
     """ROUGE-L of each tokenised caption, (N,) in [0, 1]: best precision and best recall over the references."""
-    _refuse_unequal(said, truth)
-    scores = np.zeros(len(said))
-    for i, (text, texts) in enumerate(zip(said, truth, strict=True)):
+    _check_lengths(candidates, references)
+    scores = np.zeros(len(candidates))
+    for i, (text, texts) in enumerate(zip(candidates, references, strict=True)):
         words = text.split(" ")
         others = [other.split(" ") for other in texts]
         common = _longest_common(words, others)
@@ -260,15 +264,15 @@ def _longest_common(words: Sequence[str], others: Sequence[Sequence[str]]) -> li
     return found
 
 
-def distinct(said: Sequence[str], n: int) -> float:
+def distinct_n(candidates: Sequence[str], n: int) -> float:
     """Distinct-n (Li 2016): n-grams that differ / all n-grams of the tokenised captions; 0 when there is none."""
-    words = [text.split() for text in said]
+    words = [text.split() for text in candidates]
     grams = [tuple(each[i : i + n]) for each in words for i in range(len(each) - n + 1)]
     return len(set(grams)) / max(len(grams), 1)
 
 
 def clip_score(images: NDArray[Any], captions: NDArray[Any], weight: float = 2.5) -> Floats:
-    """CLIPScore, (N,): weight * max(cos, 0) of image and caption embeddings, each (N, D), of any pair of towers."""
+    """CLIPScore, (N,): weight * max(cos, 0) of image and caption embeddings, each (N, D), of any dual encoder."""
     return weight * np.maximum(_cosine(images, captions, "images", "captions"), 0)
 
 
@@ -298,7 +302,8 @@ def _cosine(a: NDArray[Any], b: NDArray[Any], name_a: str, name_b: str) -> Float
     size = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     if not np.isfinite(size).all() or not size.all():
         raise InputError(f"{name_a} or {name_b}: a row of zeros or of no numbers has no direction; embed it again")
-    return (a * b).sum(1) / size
+    result: Floats = (a * b).sum(1) / size
+    return result
 
 
 def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
@@ -321,9 +326,9 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str
             raise InputError(f"{name}: a prediction or a reference is no text; give strings")
 
 
-def _refuse_unequal(said: Sequence[str], truth: Sequence[Sequence[str]]) -> None:
-    if len(said) != len(truth) or not len(said) or not all(len(texts) for texts in truth):
+def _check_lengths(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if len(candidates) != len(references) or not len(candidates) or not all(len(texts) for texts in references):
         raise InputError(
-            f"got {len(said)} captions and {len(truth)} lists of references; expected as many of both, none of them "
-            "empty, with a reference or more in each list"
+            f"got {len(candidates)} captions and {len(references)} lists of references; expected as many of both, none "
+            "of them empty, with a reference or more in each list"
         )

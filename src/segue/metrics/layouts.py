@@ -1,7 +1,7 @@
-"""How well a drawn layout answers a caption, where positions are free. A layout is an (H, W) integer map of classes.
+"""Scores of layouts drawn for a caption, where positions are free. A layout is an (H, W) integer map of classes.
 
-A caption does not fix positions, so overlap alone misjudges a drawing. These measures look at what a caption can fix:
-which classes are there, how much of each, and the relations that it names.
+A caption does not fix positions, so overlap alone misjudges a drawing. These scores compare what a caption can fix:
+the classes, their areas, and the relations that it names.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ UNKNOWN = 255
 PREDICATES = ("left of", "right of", "above", "below")
 
 
-def shares(layout: Layout, classes: int) -> NDArray[np.float64]:
+def class_shares(layout: Layout, classes: int) -> NDArray[np.float64]:
     """(classes,) the share of the known pixels that each class covers; zeros when nothing is known."""
     known = layout[layout != UNKNOWN]
     if known.size and known.max() >= classes:
         raise InputError(
             f"layout: holds the class {known.max()}, expected 0 to {classes - 1}, or {UNKNOWN} for unknown"
         )
-    return np.bincount(known, minlength=classes) / max(known.size, 1)
+    result: NDArray[np.float64] = np.bincount(known, minlength=classes) / max(known.size, 1)
+    return result
 
 
 def class_f1(drawn: Layout, truth: Layout, classes: int, least: float = 0.002) -> float:
     """F1 of the sets of classes; a class counts from `least` of the known pixels. Two empty sets score 1."""
-    a, b = (shares(layout, classes) >= least for layout in (drawn, truth))
+    a, b = (class_shares(layout, classes) >= least for layout in (drawn, truth))
     return 1.0 if not (a.any() or b.any()) else float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
 def area_divergence(drawn: Layout, truth: Layout, classes: int) -> float:
     """Jensen-Shannon divergence (base 2, 0 to 1) of the classes' areas."""
-    p, q = shares(drawn, classes), shares(truth, classes)
+    p, q = class_shares(drawn, classes), class_shares(truth, classes)
     if not p.any() or not q.any():
         return 0.0 if p.any() == q.any() else 1.0
     middle = (p + q) / 2
@@ -60,7 +61,7 @@ def boundary_f(drawn: Layout, truth: Layout, tolerance: float = 0.0075) -> float
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Segue's visual fidelity score with its parts. The paper names a VFS and never defines it: this one is ours."""
+    """The parts of a visual fidelity score (VFS). The paper uses a VFS without defining it; this definition is ours."""
 
     class_f1: float
     area: float
@@ -78,7 +79,7 @@ def fidelity(drawn: Layout, truth: Layout, classes: int) -> Fidelity:
     return Fidelity(class_f1(drawn, truth, classes), area, boundary_f(drawn, truth))
 
 
-def holds(layout: Layout, subject: int, predicate: str, target: int) -> bool:
+def satisfies(layout: Layout, subject: int, predicate: str, target: int) -> bool:
     """Whether some connected part of class `subject` lies so to some part of class `target`, by centres of mass.
 
     predicate: one of PREDICATES. y grows downwards. False when a class is missing.
@@ -90,9 +91,9 @@ def holds(layout: Layout, subject: int, predicate: str, target: int) -> bool:
     return any(sign * (p[axis] - q[axis]) > 0 for p in a for q in b if p is not q)
 
 
-def relation_accuracy(layout: Layout, told: Iterable[tuple[int, str, int]]) -> tuple[int, int]:
-    """(how many of the told relations hold, how many were told); predicates outside PREDICATES are not counted."""
-    checked = [holds(layout, *relation) for relation in told if relation[1] in PREDICATES]
+def relation_accuracy(layout: Layout, relations: Iterable[tuple[int, str, int]]) -> tuple[int, int]:
+    """(number of relations that hold, number of relations); predicates outside PREDICATES are not counted."""
+    checked = [satisfies(layout, *relation) for relation in relations if relation[1] in PREDICATES]
     return sum(checked), len(checked)
 
 

@@ -70,7 +70,8 @@ class Counts:
     @property
     def empty(self) -> NDArray[np.bool_]:
         """(N,) True where truth and prediction are both empty."""
-        return self.tp + self.fp + self.fn == 0
+        result: NDArray[np.bool_] = self.tp + self.fp + self.fn == 0
+        return result
 
 
 def dice(counts: Counts, *, empty: Empty) -> NDArray[np.float64]:
@@ -88,7 +89,7 @@ def class_miou(counts: Counts) -> float:
 
     A class that occurs in no truth and in no prediction is left out.
     """
-    _refuse_none(counts)
+    _require_images(counts)
     tp, fp, fn, tn = (int(getattr(counts, name).sum()) for name in ("tp", "fp", "fn", "tn"))
     classes = [(tp, tp + fp + fn), (tn, tn + fp + fn)]
     return float(np.mean([overlap / union for overlap, union in classes if union]))
@@ -103,7 +104,7 @@ def scores(counts: Counts, *, empty: Empty) -> dict[str, float | int | str]:
     n: images. n_empty: those with neither truth nor prediction. empty_policy: `empty`.
     Raises InputError when no image is left to average.
     """
-    _refuse_none(counts)
+    _require_images(counts)
     if empty == "skip" and counts.empty.all():
         raise InputError(
             f"empty='skip' leaves out all {len(counts)} images, for truth and prediction are empty in each; "
@@ -139,9 +140,10 @@ def _ratio(overlap: ArrayLike, size: NDArray[np.int64], empty: Empty) -> NDArray
     if empty not in get_args(Empty):
         raise InputError(f"empty: got {empty!r}, expected one of {', '.join(map(repr, get_args(Empty)))}")
     score = np.full(size.shape, _EMPTY_SCORES[empty])
-    return np.divide(overlap, size, out=score, where=size > 0)
+    result: NDArray[np.float64] = np.divide(overlap, size, out=score, where=size > 0)
+    return result
 
 
-def _refuse_none(counts: Counts) -> None:
+def _require_images(counts: Counts) -> None:
     if not len(counts):
         raise InputError("got no images to score, expected at least one; is the split empty?")

@@ -22,8 +22,8 @@ from segue.types import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-VOID = 0  # the number of pixels of no segment in a panoptic map
-IGNORE = 255  # the value of pixels that a label map knows nothing of
+VOID_ID = 0  # id of the pixels of no segment in a panoptic map
+IGNORE = 255  # of pixels whose class is unknown in a label map
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,8 @@ class Confusion:
         both = np.diag(self.counts).astype(np.float64)
         either = self.counts.sum(0) + self.counts.sum(1) - both
         none = np.full(len(both), {"zero": 0.0, "one": 1.0, "skip": np.nan}[empty])
-        return np.divide(both, either, out=none, where=either > 0)
+        result: Floats = np.divide(both, either, out=none, where=either > 0)
+        return result
 
     def scores(self, *, empty: Empty) -> dict[str, Any]:
         """miou, pixel_accuracy, class_iou (a list, None where skipped), pixels, empty_policy.
@@ -133,34 +134,35 @@ class PanopticCounts:
     def of(
         cls,
         pred: NDArray[np.integer],
-        said: Mapping[int, Segment],
+        pred_segments: Mapping[int, Segment],
         truth: NDArray[np.integer],
-        true: Mapping[int, Segment],
+        true_segments: Mapping[int, Segment],
         categories: Sequence[int],
     ) -> PanopticCounts:
         """Count one picture.
 
-        pred, truth: (H, W) numbers of segments, 0 for void. said, true: the segments of each. categories: the numbers
-        of the classes, in the order of the arrays. A pair of one class with IoU > 0.5, void left out, is a match. No
-        match, and no fault: a crowd, and a prediction that is more than half void or crowd of its class.
+        pred, truth: (H, W) ids of segments, 0 for void. pred_segments, true_segments: the segments of each by id.
+        categories: the ids of the classes, in the order of the arrays. A pair of one class with IoU > 0.5, void left
+        out, is a match. No match and no error either: a crowd, and a prediction that is more than half void or crowd
+        of its class.
         Raises InputError when a map and its segments differ, or a class is not among `categories`.
         """
-        _check(pred, said, truth, true, categories)
+        _check(pred, pred_segments, truth, true_segments, categories)
         ids, areas = np.unique(pred, return_counts=True)
         sizes = dict(zip(ids.tolist(), areas.tolist(), strict=True))
         true_sizes = dict(zip(*(a.tolist() for a in np.unique(truth, return_counts=True)), strict=True))
         overlap = _overlaps(truth, pred)
-        pairs = _matches(overlap, sizes, true_sizes, said, true)
-        excused = _excused(overlap, sizes, said, true)
+        pairs = _matches(overlap, sizes, true_sizes, pred_segments, true_segments)
+        excused = _excused(overlap, sizes, pred_segments, true_segments)
         counts = {name: np.zeros(len(categories)) for name in ("tp", "iou", "fp", "fn")}
         row = {category: i for i, category in enumerate(categories)}
         for (g, _), iou in pairs.items():
-            counts["tp"][row[true[g].category]] += 1
-            counts["iou"][row[true[g].category]] += iou
+            counts["tp"][row[true_segments[g].category]] += 1
+            counts["iou"][row[true_segments[g].category]] += iou
         found, hit = {g for g, _ in pairs}, {p for _, p in pairs}
-        for g, segment in true.items():
+        for g, segment in true_segments.items():
             counts["fn"][row[segment.category]] += g not in found and not segment.crowd
-        for p, segment in said.items():
+        for p, segment in pred_segments.items():
             counts["fp"][row[segment.category]] += p not in hit and p not in excused
         return cls(counts["tp"].astype(np.int64), counts["iou"], *(counts[n].astype(np.int64) for n in ("fp", "fn")))
 
@@ -202,35 +204,45 @@ def _matches(
     overlap: dict[tuple[int, int], int],
     sizes: dict[int, int],
     true_sizes: dict[int, int],
-    said: Mapping[int, Segment],
-    true: Mapping[int, Segment],
+    pred_segments: Mapping[int, Segment],
+    true_segments: Mapping[int, Segment],
 ) -> dict[tuple[int, int], float]:
     found = {}
     for (g, p), both in overlap.items():
-        if g == VOID or p == VOID or true[g].crowd or true[g].category != said[p].category:
+        if (
+            g == VOID_ID
+            or p == VOID_ID
+            or true_segments[g].crowd
+            or true_segments[g].category != pred_segments[p].category
+        ):
             continue
-        iou = both / (true_sizes[g] + sizes[p] - both - overlap.get((VOID, p), 0))
+        iou = both / (true_sizes[g] + sizes[p] - both - overlap.get((VOID_ID, p), 0))
         if iou > 0.5:
             found[g, p] = iou
     return found
 
 
 def _excused(
-    overlap: dict[tuple[int, int], int], sizes: dict[int, int], said: Mapping[int, Segment], true: Mapping[int, Segment]
+    overlap: dict[tuple[int, int], int],
+    sizes: dict[int, int],
+    pred_segments: Mapping[int, Segment],
+    true_segments: Mapping[int, Segment],
 ) -> set[int]:
     """Predictions that are more than half void or crowd of their own class."""
-    hidden = dict.fromkeys(said, 0)
+    hidden = dict.fromkeys(pred_segments, 0)
     for (g, p), both in overlap.items():
-        if p != VOID and (g == VOID or (true[g].crowd and true[g].category == said[p].category)):
+        if p != VOID_ID and (
+            g == VOID_ID or (true_segments[g].crowd and true_segments[g].category == pred_segments[p].category)
+        ):
             hidden[p] += both
     return {p for p, pixels in hidden.items() if pixels > 0.5 * sizes[p]}
 
 
 def _check(
     pred: NDArray[np.integer],
-    said: Mapping[int, Segment],
+    pred_segments: Mapping[int, Segment],
     truth: NDArray[np.integer],
-    true: Mapping[int, Segment],
+    true_segments: Mapping[int, Segment],
     categories: Sequence[int],
 ) -> None:
     if pred.shape != truth.shape or pred.ndim != 2 or not pred.size:
@@ -238,8 +250,8 @@ def _check(
             f"the prediction is {pred.shape} and the truth {truth.shape}, expected two (H, W) maps of one size; "
             "put the prediction on the truth's grid before scoring"
         )
-    for name, found, segments in (("prediction", pred, said), ("truth", truth, true)):
-        there = set(np.unique(found).tolist()) - {VOID}
+    for name, found, segments in (("prediction", pred, pred_segments), ("truth", truth, true_segments)):
+        there = set(np.unique(found).tolist()) - {VOID_ID}
         if there != set(segments):
             odd = next(iter(there ^ set(segments)))
             raise InputError(

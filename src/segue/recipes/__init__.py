@@ -1,17 +1,17 @@
 """Recipes, which are trainings with their settings, by name, as strings: `segue train` imports only the one it runs."""
 
 RECIPES: dict[str, str] = {  # training functions; the default of their argument `settings` is the recipe
-    "cocu": "segue.recipes.cocu:cocu",
-    "cocu-scenes": "segue.recipes.cocu:cocu_scenes",
+    "cocu": "segue.recipes.cocu:train_cocu",
+    "cocu-scenes": "segue.recipes.cocu:train_cocu_scenes",
     "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
     "crossmodal-scenes": "segue.recipes.crossmodal:train_crossmodal_scenes",
     "dual-encoder": "segue.recipes.dual_encoder:train_dual_encoder",
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
-    "relations": "segue.recipes.relations:relations",
-    "sgdiff": "segue.recipes.sgdiff:sgdiff",
-    "sgdiff-scenes": "segue.recipes.sgdiff:sgdiff_scenes",
+    "relations": "segue.recipes.relations:train_relations",
+    "sgdiff": "segue.recipes.sgdiff:train_sgdiff",
+    "sgdiff-scenes": "segue.recipes.sgdiff:train_sgdiff_scenes",
     "syntic": "segue.recipes.syntic:train_syntic",
     "syntic-scenes": "segue.recipes.syntic:train_syntic_scenes",
 }

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from segue.api.curation import CurationCorpus, curate_corpus, read_curation_corpus
 from segue.api.open_vocabulary import OpenVocabularySegmenter
-from segue.data.formats import check_pictures, read_pictures, recognise
+from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
 from segue.evaluation.labels import score_pictures, with_truth
@@ -118,7 +118,9 @@ class CocuSettings(TrainSettings):
     clip_norm: float = 5.0
     evaluations: int = 10
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Also the settings of this recipe."""
+        super().check()
         if self.concepts < 1 or self.temperature <= 0:
             raise InputError(
                 f"got {self.concepts} concepts at temperature {self.temperature}, expected one or more, above 0"
@@ -144,12 +146,12 @@ COCU = CocuSettings(
 SCENES_ENCODER = replace(DUAL_ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
-def cocu_scenes(settings: CocuSettings = SCENES) -> Path:
+def train_cocu_scenes(settings: CocuSettings = SCENES) -> Path:
     """Train on synthetic scenes seen from near; they, and the default's dual encoder, are made where not there yet."""
     create_close_scenes_once(settings.data)
     if settings.encoder == SCENES.encoder and settings.system != "groupvit":
         train_encoder_once(Path(settings.encoder).parent)
-    return cocu(settings)
+    return train_cocu(settings)
 
 
 def create_close_scenes_once(folder: Path) -> Path:
@@ -183,7 +185,7 @@ def with_noun_captions(pictures: PictureSet) -> PictureSet:
     return replace(pictures, pictures=found)
 
 
-def cocu(settings: CocuSettings = COCU) -> Path:
+def train_cocu(settings: CocuSettings = COCU) -> Path:
     """Train on captioned pictures in any format; returns the checkpoint's folder.
 
     Raises InputError for data, a dual encoder or a vocabulary that can't be used, and for an unknown protocol.
@@ -245,7 +247,7 @@ def read_val(settings: CocuSettings) -> PictureSet | None:
 
     Raises InputError for pictures that can't be read, unless settings.on_bad is "skip".
     """
-    if "val" in recognise(settings.data)[1]:
+    if "val" in detect_format(settings.data)[1]:
         found = read_pictures(settings.data, "val", settings.on_bad)
         if any(p.label_map or any(r.mask for r in p.regions) for p in found.pictures):
             return check_pictures(found, settings.on_bad)

@@ -316,7 +316,9 @@ def _batches(checkpoint: CrossModalCheckpoint, split: CaptionedLayouts, seed: in
     parts = np.array_split(split.layouts, -(-len(split) // 64))
     codes = torch.cat([checkpoint.quantiser.encode(torch.from_numpy(part)) for part in parts]).short()
     ids, prompts = ([_padded_ids(checkpoint, texts) for texts in each] for each in (split.captions, split.prompts))
-    return LayoutBatches(codes, ids, split.images, seed, prompts, captions_per_layout=CAPTIONS_PER_LAYOUT)
+    return LayoutBatches(
+        codes, ids, images=split.images, seed=seed, prompt_ids=prompts, captions_per_layout=CAPTIONS_PER_LAYOUT
+    )
 
 
 def _padded_ids(checkpoint: CrossModalCheckpoint, texts: Sequence[str]) -> Tensor:

@@ -31,7 +31,7 @@ from segue.encoders.image import build_image_encoder
 from segue.encoders.text import build_text_encoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.methods.dual_encoder.model import DualEncoderTask
-from segue.metrics.retrieval import recall_at
+from segue.metrics.retrieval import recall_at_k
 from segue.recipes.datasets import create_scenes_once
 from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
 from segue.training import fit
@@ -306,7 +306,7 @@ def recalls(
     """
     v = _embed_pictures(model, captioned) if images is None else _project(model.image_projection, images)
     t = model.embed_texts(captioned.captions).numpy() if texts is None else _project(model.text_projection, texts)
-    recall = recall_at(v, t, captioned.image_index)
+    recall = recall_at_k(v, t, captioned.image_index)
     return recall | {"mean_recall": sum(recall.values()) / len(recall)}
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from segue.data.formats import read_pictures
@@ -59,12 +60,13 @@ class RelationSettings(TrainSettings):
 RELATIONS = RelationSettings()
 
 
-def relations(settings: RelationSettings = RELATIONS) -> Path:
+def train_relations(settings: RelationSettings = RELATIONS) -> Path:
     """Train on pictures in any format; returns the checkpoint's folder.
 
     Raises InputError when the data has no relations, or the settings can't be used.
     """
     train, held_out = (read_graphs(settings.data, split, settings.on_bad) for split in ("train", "val"))
+    torch.manual_seed(settings.seed)
     head = RelationHead(
         tuple(sorted({label for graph in train for label in graph.labels})),
         tuple(sorted({edge.predicate for graph in train for edge in graph.relations})),

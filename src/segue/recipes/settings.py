@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Interval
+
+from segue.options import Options
 from segue.training import FitOptions
 from segue.types import InputError
 
@@ -13,8 +16,8 @@ LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # they 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """Settings that every training has; a recipe's own settings extend them.
+class TrainSettings(Options):
+    """Settings that every training has, with their bounds; a recipe's own settings extend them.
 
     Attributes:
         out: folder of the run: best/, last/, history and TensorBoard.
@@ -37,17 +40,17 @@ class TrainSettings:
 
     out: Path
     data: Path
-    steps: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 1e-2
-    accumulate: int = 1
-    clip_norm: float = 0.0
-    ema: float = 0.99
-    evaluations: int = 5
-    patience: int = 0
-    workers: int = 0
-    seed: int = 0
+    steps: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
+    lr: Annotated[float, Ge(0)]
+    weight_decay: Annotated[float, Ge(0)] = 1e-2
+    accumulate: Annotated[int, Ge(1)] = 1
+    clip_norm: Annotated[float, Ge(0)] = 0.0
+    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.99
+    evaluations: Annotated[int, Ge(1)] = 5
+    patience: Annotated[int, Ge(0)] = 0
+    workers: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0)] = 0
     on_bad: Literal["stop", "skip"] = "stop"
     half: bool = False
     resume: bool = False

@@ -100,27 +100,28 @@ SCENES = SGDiffSettings(
 )
 
 
-def sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
+def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
     """Train on pictures in any format; returns the checkpoint's folder.
 
     Raises InputError when the data or the settings can't be used.
     """
-    return train_sgdiff(settings, *(read_pictures(settings.data, part, settings.on_bad) for part in ("train", "val")))
+    train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
+    return train_on_pictures(settings, train, val)
 
 
-def sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
-    """Train on synthetic scenes; as `sgdiff`."""
+def train_sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
+    """Train on synthetic scenes; as `train_sgdiff`."""
     if not settings.data.is_dir():
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
-    return sgdiff(settings)
+    return train_sgdiff(settings)
 
 
-def train_sgdiff(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -> Path:
+def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -> Path:
     """Train on these pictures in two stages; the best evaluation on val is kept, of an adaptor alone the last.
 
-    Raises InputError as `sgdiff`.
+    Raises InputError as `train_sgdiff`.
     """
     train_pictures, val_pictures = with_named_regions(train, "train"), with_named_regions(val, "val")
     config, lexicon = config_of(settings), build_lexicon(train_pictures, settings.min_count, SPATIAL)

@@ -130,7 +130,9 @@ class SynticSettings(TrainSettings):
     cache: Path = Path("runs/features")
     device: str = "cpu"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Also the settings of this recipe."""
+        super().check()
         if self.patience:
             raise InputError(
                 f"patience: got {self.patience}, expected 0: training sees no captioned picture to evaluate on"

@@ -115,7 +115,8 @@ def allowed(authorization: bytes, token: str | None) -> bool:
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    return dict(scope["headers"]).get(name, b"")
+    result: bytes = dict(scope["headers"]).get(name, b"")
+    return result
 
 
 def _refusal(status: int, error: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -122,7 +122,8 @@ def _grid(rng: np.random.Generator, size: int, look: Style) -> tuple[Field, Fiel
 
 def _edge(distance: Field, softness: float) -> Field:
     """1 inside (negative distance), 0 outside, with a smooth step of width `softness`."""
-    return 1 / (1 + np.exp(np.clip(distance / softness, -20, 20)))
+    result: Field = 1 / (1 + np.exp(np.clip(distance / softness, -20, 20)))
+    return result
 
 
 def _lungs(rng: np.random.Generator, x: Field, y: Field) -> dict[str, Lung]:
@@ -189,7 +190,8 @@ def _clavicles(rng: np.random.Generator, x: Field, y: Field) -> Field:
 def _vessels(rng: np.random.Generator, x: Field, y: Field, size: int) -> Field:
     ridges = 1 - np.clip(np.abs(_clouds(rng, size, 14)) * 2.2, 0, 1)
     reach = np.exp(-(((np.abs(x - 0.5) - 0.11) / 0.13) ** 2) - ((y - 0.47) / 0.2) ** 2)
-    return ridges**2 * (0.15 + 1.3 * reach) + 1.2 * reach * np.exp(-(((np.abs(x - 0.5) - 0.09) / 0.035) ** 2))
+    result: Field = ridges**2 * (0.15 + 1.3 * reach) + 1.2 * reach * np.exp(-(((np.abs(x - 0.5) - 0.09) / 0.035) ** 2))
+    return result
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> Field:
@@ -260,7 +262,8 @@ def _blob(rng: np.random.Generator, x: Field, y: Field, lung: Lung, first: int, 
     along = np.clip((y - ay) / max(by - ay, 1e-6), 0, 1) if by > ay else np.zeros_like(y)
     wide, tall = rng.uniform(0.055, 0.115), rng.uniform(0.055, 0.085)
     distance = ((x - ax - along * (bx - ax)) / wide) ** 2 + ((y - ay - along * (by - ay)) / tall) ** 2
-    return distance + rng.uniform(0.3, 0.7) * _clouds(rng, len(x), int(rng.integers(8, 16))) < 1
+    result: NDArray[np.bool_] = distance + rng.uniform(0.3, 0.7) * _clouds(rng, len(x), int(rng.integers(8, 16))) < 1
+    return result
 
 
 def _distractors(rng: np.random.Generator, x: Field, y: Field, lungs: dict[str, Lung]) -> Field:
@@ -289,7 +292,8 @@ def _expose(rng: np.random.Generator, picture: Field, look: Style) -> NDArray[np
         margin = size // 28
         exposed[:margin], exposed[-margin:], exposed[:, :margin], exposed[:, -margin:] = 0, 0, 0, 0
         exposed[size // 12 : size // 8, -size // 8 : -size // 12] = 0.95
-    return (np.clip(exposed, 0, 1) * 255).round().astype(np.uint8)
+    result: NDArray[np.uint8] = (np.clip(exposed, 0, 1) * 255).round().astype(np.uint8)
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ notes

@@ -224,7 +224,7 @@ def _pipeline(source: str, device: str, precision: str) -> Any:
     except ImportError as error:
         raise InputError(f"drawing pictures of captions needs diffusers: {to_install('generate')}") from error
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
+        pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
             source, torch_dtype=getattr(torch, precision), use_safetensors=True
         )
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
 import pytest
 
 from data.formats.true_formats import paint, put
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import detect_format, read_pictures
 from segue.types import InputError
 
 
@@ -10,7 +10,7 @@ def test_pictures_are_found_by_their_number_or_address_and_the_others_told(tmp_p
     put(tmp_path / "Validation_GCC-1.1.0-Validation.tsv", "a hen\thttp://x/000000001.jpg\n")
     paint(tmp_path / "images/b c.jpg")
     paint(tmp_path / "images/00000/000000001.jpg")
-    assert recognise(tmp_path) == ("pairs", ("train", "val"))
+    assert detect_format(tmp_path) == ("caption-files", ("train", "val"))
     with pytest.raises(InputError, match=r"1 things .* line 3: images/ has not the picture of http://x/q"):
         read_pictures(tmp_path, "train")
     with pytest.warns(UserWarning, match="line 3"):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from data.formats.true_formats import CROWD, SEGMENTS, coco, colours, numbers, paint, put
 from segue.data import rle
-from segue.data.formats import check_pictures, read_pictures, recognise
+from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.formats.classes import COCO_STUFF_171
 from segue.data.formats.panoptic import segment_ids
 from segue.types import InputError, Relation
@@ -25,7 +25,7 @@ def root(tmp_path):
 
 
 def test_one_picture_has_all_that_the_files_tell(root):
-    assert recognise(root) == ("coco", ("train", "val"))
+    assert detect_format(root) == ("coco", ("train", "val"))
     (picture,) = read_pictures(root, "val").pictures
     assert (picture.name, picture.size, picture.split) == ("000000000140.jpg", (12, 8), "val")
     assert picture.captions == ("A man at\na stop sign.", "A person by the sky.")  # the newline keeps its caption whole
@@ -92,7 +92,7 @@ def test_a_folder_without_splits_is_train(root, tmp_path_factory):
     for kind in ("captions", "instances"):
         put(flat / f"{kind}.json", (root / f"annotations/{kind}_train2017.json").read_bytes())
     paint(flat / "images/000000000139.jpg")
-    assert recognise(flat) == ("coco", ("train",))
+    assert detect_format(flat) == ("coco", ("train",))
     (picture,) = read_pictures(flat, "train").pictures
     assert len(picture.captions) == 2
     assert len(picture.regions) == 3

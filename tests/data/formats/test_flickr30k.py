@@ -1,7 +1,7 @@
 import pytest
 
 from data.formats.true_formats import paint, put
-from segue.data.formats import flickr30k, read_pictures, recognise
+from segue.data.formats import detect_format, flickr30k, read_pictures
 from segue.types import InputError
 
 XML = """<annotation><filename>36979.jpg</filename><size><width>12</width><height>8</height><depth>3</depth></size>
@@ -25,7 +25,7 @@ def root(tmp_path):
 
 
 def test_phrases_point_to_their_boxes(root):
-    assert recognise(root) == ("flickr30k-entities", ("val",))
+    assert detect_format(root) == ("flickr30k-entities", ("val",))
     (picture,) = read_pictures(root, "val").pictures
     assert picture.captions == ("Two young guys with shaggy hair in the\u2028yard .", "It is a day .")
     words = [(picture.captions[p.caption][p.start : p.end], p.regions) for p in picture.phrases]
@@ -76,7 +76,7 @@ def test_karpathys_json_tells_the_splits_where_there_are_no_lists(root):
     (root / "val.txt").unlink()
     entry = {"filename": "36979.jpg", "split": "restval", "sentences": [{"raw": "x"}]}
     put(root / "dataset_flickr30k.json", {"images": [entry]})
-    assert recognise(root) == ("flickr30k-entities", ("train",))
+    assert detect_format(root) == ("flickr30k-entities", ("train",))
     assert len(read_pictures(root, "train").pictures[0].phrases) == 4
     (root / "dataset_flickr30k.json").unlink()
     assert len(read_pictures(root, "train").pictures) == 1

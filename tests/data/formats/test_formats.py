@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data.formats.true_formats import coco, numbers, paint, put
-from segue.data.formats import FORMATS, read_pictures, recognise
+from segue.data.formats import FORMATS, detect_format, read_pictures
 from segue.data.formats.check import check_folder
 from segue.types import InputError
 
@@ -31,13 +31,13 @@ def root(tmp_path):
     return coco(tmp_path / "data")
 
 
-def test_a_folder_of_no_known_format_hears_what_was_looked_for(tmp_path):
+def test_a_folder_of_no_known_format_hears_what_was_expected(tmp_path):
     with pytest.raises(InputError) as told:
         read_pictures(tmp_path, "train")
-    assert all(form.looked_for in str(told.value) for form in FORMATS.values())
+    assert all(form.expected in str(told.value) for form in FORMATS.values())
     assert "\n" not in str(told.value)
     with pytest.raises(InputError, match="no such folder"):
-        recognise(tmp_path / "none")
+        detect_format(tmp_path / "none")
     with pytest.raises(InputError, match='expected "stop" or "skip"'):
         read_pictures(coco(tmp_path), "train", on_bad="pass")
 

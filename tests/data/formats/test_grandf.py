@@ -3,7 +3,7 @@ import pytest
 
 from data.formats.true_formats import paint, put
 from segue.data import rle
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import detect_format, read_pictures
 from segue.types import InputError
 
 MASK = np.zeros((8, 12), bool)
@@ -29,7 +29,7 @@ def test_the_form_with_sam_masks(root):
     with pytest.raises(InputError, match=r"train_a\.jpg: no such picture"):
         read_pictures(root, "train")
     paint(root / "images/train_a.jpg")
-    assert recognise(root) == ("grandf", ("train",))
+    assert detect_format(root) == ("grandf", ("train",))
     (picture,) = read_pictures(root, "train").pictures
     assert words(picture) == [("A man", (0,)), ("he", (1,))]
     assert (rle.decode(picture.regions[0].mask) == MASK).all()

@@ -1,7 +1,7 @@
 import pytest
 
 from data.formats.true_formats import coco, paint, put, scenes
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import detect_format, read_pictures
 from segue.types import InputError, Phrase, Relation
 
 
@@ -23,7 +23,7 @@ def root(tmp_path):
 
 
 def test_restval_joins_train(root):
-    assert recognise(root) == ("karpathy", ("train", "val"))
+    assert detect_format(root) == ("karpathy", ("train", "val"))
     found = read_pictures(root, "train").pictures
     assert [p.name for p in found] == ["a.jpg", "b.jpg"]
     assert found[0].captions == ("A dog .", "A dog\u2028runs .")
@@ -70,7 +70,7 @@ def test_cocos_regions_are_found_under_karpathys_split_and_the_other_years_name(
 
 def test_the_sketchbooks_scenes_have_captions_regions_relations_and_phrases(tmp_path):
     root = scenes(tmp_path)
-    assert recognise(root) == ("karpathy", ("train", "val", "test"))
+    assert detect_format(root) == ("karpathy", ("train", "val", "test"))
     for split in ("train", "val", "test"):
         (picture,) = read_pictures(root, split).pictures
         assert len(picture.regions) == 5

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.formats.true_formats import numbers, paint, put
-from segue.data.formats import check_pictures, pascal, read_pictures, recognise
+from segue.data.formats import check_pictures, detect_format, pascal, read_pictures
 from segue.data.images import read_index
 from segue.types import InputError
 
@@ -31,7 +31,7 @@ def ade(tmp_path):
 
 
 def test_ade20k_ignores_0_and_moves_the_others_down(ade):
-    assert recognise(ade) == ("ade20k", ("train", "val"))
+    assert detect_format(ade) == ("ade20k", ("train", "val"))
     found = read_pictures(ade, "train")
     assert first(found)[:3].tolist() == [255, 0, 149]
     assert (found.classes[0], found.classes[149]) == ("wall", "flag")
@@ -68,7 +68,7 @@ def voc(tmp_path):
 
 
 def test_voc_reads_the_palettes_numbers_and_not_its_colours(voc):
-    assert recognise(voc) == ("pascal", ("train",))
+    assert detect_format(voc) == ("pascal", ("train",))
     found = read_pictures(voc, "train")
     assert first(found)[:3].tolist() == [0, 20, 255]
     assert (found.classes[0], found.classes[20]) == ("background", "tv monitor")
@@ -100,7 +100,7 @@ def test_cityscapes_scores_19_of_34_ids(tmp_path):
     paint(tmp_path / "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png")
     numbers(tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png", grid(0, 7, 9, 33))
     numbers(tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_instanceIds.png", grid(200))
-    assert recognise(tmp_path) == ("cityscapes", ("val",))
+    assert detect_format(tmp_path) == ("cityscapes", ("val",))
     found = read_pictures(tmp_path, "val")
     assert first(found)[:4].tolist() == [255, 0, 255, 18]
     assert (found.classes[0], found.classes[18]) == ("road", "bicycle")
@@ -116,7 +116,7 @@ def camvid(tmp_path):
 
 
 def test_void_may_stand_anywhere(camvid):
-    assert recognise(camvid) == ("camvid", ("train", "val"))
+    assert detect_format(camvid) == ("camvid", ("train", "val"))
     found = read_pictures(camvid, "val")
     assert found.classes == ("sky", "road")
     assert first(found)[:3].tolist() == [0, 255, 1]

@@ -1,8 +1,8 @@
 import pytest
 
 from segue.data.english import plural
-from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_THINGS
-from segue.data.formats.names import link, nouns, plain, terms
+from segue.data.formats.classes import COCO_PANOPTIC_STUFF, COCO_THINGS
+from segue.data.formats.names import find_class_names, link, plain_class_name, terms
 from segue.types import Picture, Region
 
 
@@ -58,7 +58,7 @@ def test_a_noun_points_to_all_regions_of_its_class():
     ],
 )
 def test_plain_names_of_stuff(label, name):
-    assert plain(label) == name
+    assert plain_class_name(label) == name
 
 
 def test_stuff_is_found_by_what_captions_call_it():
@@ -87,9 +87,12 @@ def test_labels_that_are_not_cocos():
 
 
 def test_every_class_is_found_by_its_own_name_and_its_plural():
-    for label in (*COCO_THINGS, *COCO_PANOPTIC_STUFFS):
-        for caption in (f"the {plain(label)}", f"the {plural(plain(label))}"):
-            assert label in [name for *_, names in nouns(caption, [label]) for name in names], (label, caption)
+    for label in (*COCO_THINGS, *COCO_PANOPTIC_STUFF):
+        for caption in (f"the {plain_class_name(label)}", f"the {plural(plain_class_name(label))}"):
+            assert label in [name for *_, names in find_class_names(caption, [label]) for name in names], (
+                label,
+                caption,
+            )
         assert all(term for term in terms(label))
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.formats.true_formats import put
-from segue.data.formats import check_pictures, read_pictures, recognise
+from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.formats.shards import read_shard
 from segue.types import InputError
 
@@ -37,7 +37,7 @@ def root(tmp_path):
 
 
 def test_pictures_are_read_from_their_place_in_the_shard(root):
-    assert recognise(root) == ("webdataset", ("train", "val"))
+    assert detect_format(root) == ("webdataset", ("train", "val"))
     found = read_pictures(root, "train").pictures
     assert [(p.name, p.captions) for p in found] == [("00000/0", ("a dog",)), ("00000/1", ("a cat",))]
     assert (found[1].load() == np.asarray(Image.open(io.BytesIO(jpeg(1))))).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.formats.true_formats import paint, put
-from segue.data.formats import read_pictures, recognise, visual_genome
+from segue.data.formats import detect_format, read_pictures, visual_genome
 from segue.types import InputError, Relation
 
 
@@ -32,7 +32,7 @@ def root(tmp_path):
 
 
 def test_name_and_names_attributes_and_objects_that_only_relations_know(root):
-    assert recognise(root) == ("visual-genome", ("train",))
+    assert detect_format(root) == ("visual-genome", ("train",))
     one, two = read_pictures(root, "train").pictures
     assert [r.label for r in one.regions] == ["man", "kite", "grass"]
     assert [r.attributes for r in one.regions] == [("tall",), (), ()]
@@ -75,7 +75,7 @@ def vg150(root, grid=1024, **change):
 @pytest.mark.parametrize("grid", [1024, 512])
 def test_vg150_counts_from_one_and_tells_centres_on_its_own_grid(root, grid):
     vg150(root, grid)
-    assert recognise(root) == ("visual-genome", ("train", "val", "test"))
+    assert detect_format(root) == ("visual-genome", ("train", "val", "test"))
     found = visual_genome.read_vg150(root, "train", val=0)
     (picture,) = found.pictures
     assert found.classes == ("airplane", "zebra")

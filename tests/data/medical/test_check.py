@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from data.lvit_folder import LEFT, RIGHT, write_book
-from segue.data.medical.check import check, contradictions
+from segue.data.medical.check import check, find_contradictions
 from segue.data.medical.lvit import read_workbook
-from segue.data.medical.notes import facts
+from segue.data.medical.notes import parse_note
 from segue.types import InputError
 
 
@@ -97,7 +97,7 @@ def box(rows, columns):
     ],
 )
 def test_contradictions_are_told_only_when_clear(note, mask, problem):
-    told = list(contradictions(facts(note), mask))
+    told = list(find_contradictions(parse_note(note), mask))
     assert (told == []) if problem is None else any(problem in t for t in told)
 
 

@@ -79,7 +79,7 @@ def test_doubling_a_mask_doubles_it_exactly():
 
 
 def test_a_batch_is_a_function_of_its_keys():
-    data = ImageNoteBatches([example(i) for i in range(4)], Preprocessing(size=16), 3, augment, silence=0.5)
+    data = ImageNoteBatches([example(i) for i in range(4)], Preprocessing(size=16), 3, augment, text_dropout=0.5)
     keys = [(0, 1), (0, 3), (5, 1)]
     first, again = data.collate(keys), data.collate(keys)
     assert first["note"] == again["note"]
@@ -100,7 +100,7 @@ def test_a_batchs_shapes_and_ranges():
 
 
 def test_silence_is_the_share_of_notes_left_out():
-    data = ImageNoteBatches([example(i) for i in range(200)], Preprocessing(size=16), silence=0.3)
+    data = ImageNoteBatches([example(i) for i in range(200)], Preprocessing(size=16), text_dropout=0.3)
     notes = data.collate([(0, i) for i in range(200)])["note"]
     assert 0.2 < sum(n is None for n in notes) / 200 < 0.4
 

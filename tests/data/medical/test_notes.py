@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.data.medical.notes import NUMBERS, ZONES, areas_seen, facts, normalise, sides_seen, swap_sides
+from segue.data.medical.notes import NUMBER_WORDS, ZONES, count_areas, mask_sides, normalise, parse_note, swap_sides
 
 QATA = "Bilateral pulmonary infection, two infected areas, all left lung and middle lower right lung."
 
 
 def test_what_a_note_of_qata_says():
-    said = facts(QATA)
+    said = parse_note(QATA)
     assert said.left == set(ZONES)
     assert said.right == {"middle", "lower"}
     assert (said.count, said.bilateral) == (2, True)
@@ -26,7 +26,7 @@ def test_what_a_note_of_qata_says():
     ],
 )
 def test_real_slips_are_understood(slip):
-    said = facts(slip)
+    said = parse_note(slip)
     assert said.left == said.right == set(ZONES)
     assert said.count == 2
 
@@ -43,33 +43,33 @@ def test_real_slips_are_understood(slip):
     ],
 )
 def test_zones_go_with_their_side(note, left, right, sides):
-    said = facts(note)
+    said = parse_note(note)
     assert (said.left, said.right, said.sides) == (left, right, sides)
 
 
 @pytest.mark.parametrize("note", ["No infection in the left lung.", "Left lung clear.", "lungs without infection"])
 def test_a_denial_is_not_taken_for_a_claim(note):
-    assert facts(note) is None
+    assert parse_note(note) is None
 
 
 def test_no_infected_areas_is_a_count():
-    assert facts("No infected areas, left lung.").count == 0
+    assert parse_note("No infected areas, left lung.").count == 0
 
 
 @pytest.mark.parametrize("words", ["upper ", "all, and ", "left ", "and", "3"])
 def test_a_note_of_10_000_words_is_read_in_no_time(words):
     started = time.perf_counter()
-    facts(words * 10_000 + " lung")
+    parse_note(words * 10_000 + " lung")
     swap_sides(words * 10_000)
     assert time.perf_counter() - started < 2  # it was 20 s when the zones were one regular expression
 
 
 def test_higher_means_upper():
-    assert facts("Unilateral pulmonary infection, one infected area, higher left lung.").left == {"upper"}
+    assert parse_note("Unilateral pulmonary infection, one infected area, higher left lung.").left == {"upper"}
 
 
 def test_a_nuclei_note_claims_nothing_of_lungs():
-    assert facts("The nuclei density in the lower left is high.") is None
+    assert parse_note("The nuclei density in the lower left is high.") is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ sides = st.lists(st.sampled_from(ZONES), min_size=1, max_size=3, unique=True)
 @st.composite
 def notes(draw):
     left, right = draw(sides), draw(sides)
-    number = draw(st.sampled_from(list(NUMBERS)))
+    number = draw(st.sampled_from(list(NUMBER_WORDS)))
     where = f"{' '.join(left)} left lung and {' '.join(right)} right lung"
     return f"Bilateral pulmonary infection, {number} infected areas, {where}."
 
@@ -120,7 +120,7 @@ def notes(draw):
 def test_mirroring_twice_is_nothing_and_once_swaps_the_facts(note):
     other = swap_sides(note)
     assert swap_sides(other) == note
-    assert (facts(other).left, facts(other).right) == (facts(note).right, facts(note).left)
+    assert (parse_note(other).left, parse_note(other).right) == (parse_note(note).right, parse_note(note).left)
 
 
 @given(
@@ -133,14 +133,14 @@ def test_mirroring_any_text_twice_is_nothing_or_refused(text):
 
 @given(notes())
 def test_facts_survive_normalising(note):
-    assert facts(normalise(note)) == facts(note)
+    assert parse_note(normalise(note)) == parse_note(note)
 
 
 def test_left_is_the_patients_left():
     mask = np.zeros((10, 20), bool)
     mask[2:4, 15:18] = True
-    assert sides_seen(mask) == {"left"}
+    assert mask_sides(mask) == {"left"}
     mask[2:4, 2:5] = True
-    assert sides_seen(mask) == {"left", "right"}
-    assert areas_seen(mask) == 2
-    assert sides_seen(np.zeros((4, 4), bool)) == frozenset()
+    assert mask_sides(mask) == {"left", "right"}
+    assert count_areas(mask) == 2
+    assert mask_sides(np.zeros((4, 4), bool)) == frozenset()

@@ -48,14 +48,14 @@ def short(monkeypatch):
 def test_every_stage_set_and_system_has_its_row(data, tmp_path):
     rows = {row.name: row for row in rows_of("cocu_real")}
     assert len(rows) == 4 + 3 * 3 * 2
-    work = tmp_path / "ablate/cocu_real"
+    work = tmp_path / "lab/cocu_real"
 
     def run(name):
         return rows[name].run(rows[name].work(work, data))
 
     with pytest.raises(InputError, match="no dual encoder there; run `segue lab run dual_encoder_flickr8k`"):
         run("curation/ranking/0")
-    write_pair(tmp_path / "ablate" / photos.ENCODER)
+    write_pair(tmp_path / "lab" / photos.ENCODER)
     stages = {name: run(f"curation/{name}/0") for name in ("expansion", "ranking", "frequent")}
     assert stages["ranking"]["recall"] <= stages["expansion"]["recall"]
     assert set(stages["frequent"]) == set(stages["expansion"]) == {"precision", "recall"}  # something is left out

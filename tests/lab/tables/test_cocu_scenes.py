@@ -32,10 +32,10 @@ def tiny(monkeypatch):
     monkeypatch.setitem(PROTOCOLS, "scenes", EvalProtocol(32, 32, 16))
 
 
-def test_the_tables_name_every_system_and_seed(scenes):
-    rows = rows_of("cocu_scenes", scenes)
+def test_the_tables_name_every_system_and_seed():
+    rows = rows_of("cocu_scenes")
     assert len({row.key for row in rows}) == (6 + 2) * len(SEEDS) == 24
-    assert {row.system for row in rows_of("cocu_recovery", None)} == {"expansion", "ranking", "sampling"}
+    assert {row.system for row in rows_of("cocu_recovery")} == {"expansion", "ranking", "sampling"}
     assert {"cocu", "cocu-scenes"} <= set(RECIPES)
 
 

@@ -25,7 +25,7 @@ def data(tmp_path, monkeypatch):
         (home / f"coco_tiny/{kind}.json").symlink_to(tmp_path / f"drawn/annotations/{kind}_train.json")
     tiny_yolox(home / "detector.onnx", (64 + 16, (0.5, 0.5, 0, 0), 1, "dog", 1))
     monkeypatch.setattr(photo_splits, "SPLIT_ENDS", (10, 12))
-    monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())  # each start of Java takes a second
+    monkeypatch.setattr("segue.metrics.captions.JAVA_METRICS", ())  # each start of Java takes a second
     return home
 
 

@@ -13,8 +13,7 @@ from segue.evaluation.grounded_captions import make_cases
 from segue.lab.engine import Work
 from segue.lab.tables import sgdiff_scenes
 from segue.lab.tables.sgdiff_scenes import describe_sequentially, sgdiff_bundled_table, sgdiff_scenes_table
-from segue.recipes.sgdiff import sgdiff_scenes as train
-from segue.recipes.sgdiff import with_named_regions
+from segue.recipes.sgdiff import train_sgdiff_scenes, with_named_regions
 from segue.types import GroundedCaption, PhraseGrounding
 
 
@@ -66,7 +65,7 @@ def test_the_table_has_twelve_systems_by_three_seeds_and_its_rows_run(quick, sce
     assert len(main) == len({row.key for row in main}) == 36
     assert len(sgdiff_scenes_table()) == 46
     monkeypatch.setattr(sgdiff_scenes, "SHORT", quick)
-    monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())  # each start of Java takes a second
+    monkeypatch.setattr("segue.metrics.captions.JAVA_METRICS", ())  # each start of Java takes a second
     rows = {row.name: row for row in sgdiff_scenes_table()}
     work = tmp_path / "table"
     found = {
@@ -88,13 +87,13 @@ def test_rows_that_differ_in_mecl_share_the_first_stage(quick, scenes, tmp_path,
     shared = sgdiff_scenes._trained(settings, Work(table / "row", table, tmp_path))
     assert not (shared.parent / "captions").exists()
     assert (table / "shared-full-2-1-0" / "captions" / "best").exists()
-    alone = train(replace(settings, out=tmp_path / "alone"))
+    alone = train_sgdiff_scenes(replace(settings, out=tmp_path / "alone"))
     assert (shared / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
 
 
 def test_the_bundled_model_is_scored_with_both_prompts_and_with_sampled_words(quick, scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr("segue.metrics.captions.IN_JAVA", ())
-    monkeypatch.setattr(sgdiff_scenes, "BUNDLED", str(train(quick)))
+    monkeypatch.setattr("segue.metrics.captions.JAVA_METRICS", ())
+    monkeypatch.setattr(sgdiff_scenes, "BUNDLED", str(train_sgdiff_scenes(quick)))
     temperatures = []
 
     def describe_case(*args, real=grounded_captions.describe_case, options, **more):

@@ -205,3 +205,33 @@ def test_protocols_are_the_published_ones():
 def test_overlap_with_the_vocabulary():
     assert vocabulary_overlap(["Dog", "sky", "sofa"], {"dog", "sky", "cat"}) == (2, ["sofa"])
     assert CAPTIONS
+
+
+def test_unknown_protocols_are_refused_with_the_known_ones():
+    assert zero.find_protocol("voc") is PROTOCOLS["voc"]
+    with pytest.raises(InputError, match="protocol 'vok': expected one of voc, coco-object"):
+        zero.find_protocol("vok")
+
+
+def test_a_text_is_no_list_of_names():
+    with pytest.raises(InputError, match="got one text 'dog, sky', expected a list of names"):
+        zero.check_names("dog, sky")
+
+
+def test_names_are_embedded_in_their_prompt_and_in_order():
+    model = model_of()
+    names = ["dog", "grass", "sky", "man"]
+    alone = torch.cat([model.embed_texts([f"a photo of a {name}."]) for name in names]).detach()
+    torch.testing.assert_close(embed_names(model, names), alone)
+    many = [f"dog {'a ' * i}" for i in range(3)]
+    assert embed_names(model, many).shape == (3, 16)
+
+
+def test_windows_are_averaged_where_they_overlap():
+    model, image = model_of(), picture(32, 48)
+    text = embed_names(model, NAMES)
+    both = dense_scores(model, image, text, SMALL)[1]
+    left, right = (dense_scores(model, image[:, part], text, SMALL)[1] for part in (slice(32), slice(16, 48)))
+    torch.testing.assert_close(both[:, :, :16], left[:, :, :16], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(both[:, :, 32:], right[:, :, 16:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(both[:, :, 16:32], (left[:, :, 16:] + right[:, :, :16]) / 2, atol=1e-5, rtol=1e-4)

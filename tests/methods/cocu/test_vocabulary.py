@@ -3,6 +3,7 @@
 import re
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +59,13 @@ def test_captions_of_every_kind():
     offsets, numbers = find_concepts(captions, Vocabulary(["dog", "cat"]))
     assert offsets.tolist() == [0, 2, 2, 2, 2, 4, 4, 5]
     assert numbers.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_concepts_of_some_pictures_keep_their_order():
+    found = find_concepts(["a dog and a cat", None, "a cat", "a dog"], Vocabulary(["dog", "cat"]))
+    position, concept = found.of_rows(np.array([3, 1, 0, 3]))
+    assert position.tolist() == [0, 2, 2, 3]
+    assert concept.tolist() == [0, 0, 1, 0]
 
 
 @settings(deadline=None, max_examples=50)

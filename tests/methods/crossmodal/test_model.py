@@ -39,10 +39,9 @@ def test_the_terms_weigh_as_in_the_paper_and_align_is_a_switch():
 def test_several_captions_of_a_layout_are_learned_as_one_after_another():
     network, data = model(), batch()
     other = data["ids"].roll(1, 0)
-    both = {**data, "ids": torch.stack([data["ids"], other], 1).flatten(0, 1), "prompts": data["ids"]}
-    apart = [
-        network.training_step({**data, "ids": ids, "prompts": data["ids"]})["text"] for ids in (data["ids"], other)
-    ]
+    both = {**data, "ids": torch.stack([data["ids"], other], 1).flatten(0, 1), "prompt_ids": data["ids"]}
+    prompts = {"prompt_ids": data["ids"]}
+    apart = [network.training_step({**data, "ids": ids, **prompts})["text"] for ids in (data["ids"], other)]
     torch.testing.assert_close(network.training_step(both)["text"], torch.stack(apart).mean())
 
 

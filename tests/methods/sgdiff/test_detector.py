@@ -53,8 +53,10 @@ def test_a_picture_without_objects_is_refused(detr):
 
 
 def test_a_folder_without_detr_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no DETR could be read there"):
+    with pytest.raises(InputError, match=r"detector .*nowhere': neither a folder"):
         load_detr(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="no DETR could be read there"):
+        load_detr(str(tmp_path))
 
 
 def test_a_detr_that_needs_another_library_names_one_that_does_not(folder, tmp_path):
@@ -74,11 +76,11 @@ def test_a_revision_of_the_hub_is_asked_for(monkeypatch, folder):
         asked.append((name, options.get("revision")))
         raise OSError("no net")
 
-    monkeypatch.setattr("transformers.DetrForObjectDetection.from_pretrained", load)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", load)
     for source in ("someone/detr@no_timm", "someone/detr", str(folder)):
         with pytest.raises(InputError, match="no net"):
             load_detr(source)
-    assert asked == [("someone/detr", "no_timm"), ("someone/detr", None), (str(folder), None)]
+    assert asked == [("someone/detr", "no_timm"), ("someone/detr", "main"), (str(folder), "main")]
 
 
 def test_detected_graphs_are_described(detr):

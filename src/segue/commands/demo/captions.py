@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 
 from segue.api.captioner import Captioner, load_captioner
-from segue.commands.demo.scenes import SEED, SIZE, shares
+from segue.commands.demo.scenes import SEED, SIZE, area_shares
 from segue.data.images import write_image
 from segue.synthetic.scenes.language.captions import caption_scene
 from segue.synthetic.scenes.render import render
@@ -38,7 +38,7 @@ def _figure(out: Path, number: int, captioner: Captioner) -> str:
     drawn = render(scene, SIZE)
     generated = captioner.caption(drawn.image)[0].text
     retrieved = captioner.caption(drawn.image, retrieve=True)[0].text
-    true = caption_scene(scene, shares(scene, drawn).tolist(), SEED + number)[0].text
+    true = caption_scene(scene, area_shares(scene, drawn).tolist(), SEED + number)[0].text
     name = f"caption-{number}.png"
     write_image(drawn.image, out / name)
     generated, retrieved, true = (html.escape(text, quote=True) for text in (generated, retrieved, true))

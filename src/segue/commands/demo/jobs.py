@@ -1,4 +1,4 @@
-"""The demo's first picture: each job that a bundled model does, once."""
+"""The demo's first image: one example of what each bundled model does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segue.commands.demo.layouts import with_legend
 from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
 from segue.data.images import write_image
-from segue.data.visualize import labelled, name_classes, outline
+from segue.data.visualize import name_classes, outline, side_by_side
 from segue.options import DescribeOptions
 from segue.synthetic.chest import draw_chest
 from segue.synthetic.scenes.annotations import annotate
@@ -24,7 +24,7 @@ from segue.synthetic.scenes.sampling import sample_close_up, sample_scene
 from segue.weights import bundled
 
 Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
-CHEST, SCENE, NEAR = 20_002, 20_000, 30_002  # none of a training split
+CHEST, SCENE, CLOSE_UP = 20_002, 20_000, 30_002  # seeds outside the training splits
 SENTENCE = "a boat on the water with mountains in the background"
 
 
@@ -32,31 +32,31 @@ def jobs_section(out: Path) -> str:
     """Write out/jobs.png; returns its HTML."""
     here = bundled()
     tiles = [make(here[model]) for model, make in JOBS.items() if model in here]
-    write_image(labelled(tiles), out / "jobs.png")
+    write_image(side_by_side(tiles), out / "jobs.png")
     alt = html.escape("; ".join(f"{heading}: {text}" for heading, text, _ in tiles), quote=True)
     return f'<p><img src="jobs.png" alt="{alt}"></p>'
 
 
-def _outlined(model: Path) -> Tile:
+def _segment_note(model: Path) -> Tile:
     drawn = draw_chest(CHEST)
     answer = load_segmenter(model).segment(drawn.image, note=drawn.note)
-    return "A note outlined", drawn.note, outline(drawn.image, answer.mask)
+    return "Segmented by a note", drawn.note, outline(drawn.image, answer.mask)
 
 
-def _captioned(model: Path) -> Tile:
+def _caption(model: Path) -> Tile:
     image = render(sample_scene(SCENE), SIZE).image
-    return "A picture captioned", load_captioner(model).caption(image)[0].text, image
+    return "Captioned", load_captioner(model).caption(image)[0].text, image
 
 
-def _named(model: Path) -> Tile:
-    scene = sample_close_up(NEAR)
+def _segment_labels(model: Path) -> Tile:
+    scene = sample_close_up(CLOSE_UP)
     drawn = render(scene, SIZE)
     names = list(dict.fromkeys(region.label for region in annotate(scene, drawn.segments)[0]))
     answer = load_open_vocabulary(model).segment(drawn.image, names)
-    return "Any names found", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
+    return "Segmented by any names", ", ".join(names), name_classes(drawn.image, answer.index, answer.names)
 
 
-def _described(model: Path) -> Tile:
+def _describe(model: Path) -> Tile:
     scene = sample_scene(SCENE)
     drawn = render(scene, SIZE)
     regions, relations = annotate(scene, drawn.segments)
@@ -65,15 +65,15 @@ def _described(model: Path) -> Tile:
     return f"A box described ({regions[0].label})", caption.caption, overlay(drawn.image, caption)
 
 
-def _drawn(model: Path) -> Tile:
+def _draw(model: Path) -> Tile:
     layout = load_illustrator(model).draw(SENTENCE)[0]
-    return "A sentence drawn", SENTENCE, with_legend(layout)
+    return "A layout drawn from a sentence", SENTENCE, with_legend(layout)
 
 
 JOBS: dict[str, Callable[[Path], Tile]] = {
-    "reclmis-chest": _outlined,
-    "syntic-scenes": _captioned,
-    "cocu-scenes": _named,
-    "sgdiff-scenes": _described,
-    "crossmodal-scenes": _drawn,
+    "reclmis-chest": _segment_note,
+    "syntic-scenes": _caption,
+    "cocu-scenes": _segment_labels,
+    "sgdiff-scenes": _describe,
+    "crossmodal-scenes": _draw,
 }

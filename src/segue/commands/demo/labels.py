@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segue.api.curation import PROMPT
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
-from segue.commands.demo.scenes import figure, shares
+from segue.commands.demo.scenes import area_shares, figure
 from segue.data.visualize import heat_map, name_classes
 from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.cocu.archive import ARCHIVE, read_archive
@@ -78,7 +78,7 @@ def draw_scene(seed: int, view: Literal["close", "wide"] = "close") -> Captioned
     """A scene in photo style, from near or as it is, with one caption."""
     scene = sample_close_up(seed) if view == "close" else sample_scene(seed)
     drawn = render(scene, SIZE)
-    share = shares(scene, drawn)
+    share = area_shares(scene, drawn)
     (caption,) = caption_scene(scene, share.tolist(), seed, n=1)
     kinds = [stuff.kind for stuff in scene.stuff] + [thing.kind for thing in scene.things]
     named = {kinds[owner] for phrase in caption.phrases for owner in phrase.segments}

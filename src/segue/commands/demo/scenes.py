@@ -35,33 +35,33 @@ def scenes_section(out: Path, count: int) -> str:
 def _row(out: Path, number: int, scene: Scene) -> str:
     drawn, other = render(scene, SIZE), render(scene, SIZE, "synthetic")
     figures = [
-        figure(out, f"scene-{number}-photo.png", drawn.image, "Photo style", "A scene of the sketchbook"),
-        figure(out, f"scene-{number}-masks.png", outlined(scene, drawn), "Its things", _named(scene, drawn)),
-        figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene otherwise"),
+        figure(out, f"scene-{number}-photo.png", drawn.image, "Photo style", "A synthetic scene"),
+        figure(out, f"scene-{number}-masks.png", draw_outlines(scene, drawn), "Its objects", _objects(scene, drawn)),
+        figure(out, f"scene-{number}-synthetic.png", other.image, "Synthetic style", "The same scene in another style"),
     ]
-    told = caption_scene(scene, shares(scene, drawn).tolist(), SEED + number)
-    said = "".join(f"<li>{html.escape(one.text)}</li>" for one in told)
+    captions = caption_scene(scene, area_shares(scene, drawn).tolist(), SEED + number)
+    items = "".join(f"<li>{html.escape(caption.text)}</li>" for caption in captions)
     related = "; ".join(html.escape(_relation(scene, r)) for r in scene.relations)
-    words = f"<div><b>Captions</b><ul>{said}</ul></div><div><b>Relations</b><p>{related or 'none'}</p></div>"
+    words = f"<div><b>Captions</b><ul>{items}</ul></div><div><b>Relations</b><p>{related or 'none'}</p></div>"
     return f'<div class="row">{"".join(figures)}</div><div class="row">{words}</div>'
 
 
-def outlined(scene: Scene, drawn: RenderedScene) -> NDArray[np.uint8]:
-    """The picture with every thing outlined where it is seen."""
+def draw_outlines(scene: Scene, drawn: RenderedScene) -> NDArray[np.uint8]:
+    """The image with every object outlined where it is visible."""
     image = drawn.image
     for i in range(len(scene.things)):
         image = outline(image, drawn.segments == len(scene.stuff) + i, COLOURS[i % len(COLOURS)])
     return image
 
 
-def shares(scene: Scene, drawn: RenderedScene) -> NDArray[np.float64]:
-    """The share of the picture that each stuff and thing has."""
+def area_shares(scene: Scene, drawn: RenderedScene) -> NDArray[np.float64]:
+    """The share of the image's area of each stuff class and object, in the order of `Scene`."""
     return np.bincount(drawn.segments.ravel(), minlength=len(scene.stuff) + len(scene.things)) / drawn.segments.size
 
 
-def _named(scene: Scene, drawn: RenderedScene) -> str:
-    seen = shares(scene, drawn)[len(scene.stuff) :] > 0
-    return ", ".join(f"{t.colour} {t.kind}" for t, there in zip(scene.things, seen, strict=True) if there)
+def _objects(scene: Scene, drawn: RenderedScene) -> str:
+    visible = area_shares(scene, drawn)[len(scene.stuff) :] > 0
+    return ", ".join(f"{t.colour} {t.kind}" for t, shown in zip(scene.things, visible, strict=True) if shown)
 
 
 def _relation(scene: Scene, relation: tuple[int, str, int]) -> str:
@@ -70,8 +70,8 @@ def _relation(scene: Scene, relation: tuple[int, str, int]) -> str:
 
 
 def figure(out: Path, name: str, pixels: NDArray[np.uint8], heading: str, text: str) -> str:
-    """The HTML of a picture, which is written to out/name, with a caption."""
+    """Write an image to out/name; returns its HTML with a caption."""
     write_image(pixels, out / name)
     alt = html.escape(f"{heading}: {text}", quote=True)
-    told = f"<b>{html.escape(heading)}</b> {html.escape(text)}"
-    return f'<figure><img src="{name}" alt="{alt}"><figcaption>{told}</figcaption></figure>'
+    caption = f"<b>{html.escape(heading)}</b> {html.escape(text)}"
+    return f'<figure><img src="{name}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'

@@ -1,4 +1,4 @@
-"""The field's formats, each a short reader onto `segue.types`; `read_pictures` finds out which one a folder is in."""
+"""Readers of the field's data formats as `segue.types`; `read_pictures` detects the format of a folder."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from segue.data.formats import (
     shards,
     visual_genome,
 )
-from segue.data.formats.files import Wrong
+from segue.data.formats.files import ReportProblem
 from segue.data.problems import handle_problems
 from segue.types import InputError, Picture, PictureSet
 
 
 @dataclass(frozen=True)
 class Format:
-    """splits: those that a folder has, empty when it is not in this format. read: one of them."""
+    """A data format. splits: of a folder, empty when it is not in this format. read: a split. expected: its files."""
 
     splits: Callable[[Path], tuple[str, ...]]
-    read: Callable[[Path, str, Wrong], PictureSet]
-    looked_for: str
+    read: Callable[[Path, str, ReportProblem], PictureSet]
+    expected: str
 
 
 FORMATS = {  # the first that fits is taken
-    name: Format(module.splits, module.read, module.LOOKED_FOR)
+    name: Format(module.splits, module.read, module.EXPECTED)
     for name, module in (
         ("flickr30k-entities", flickr30k),
         ("grandf", grandf),
@@ -49,22 +49,22 @@ FORMATS = {  # the first that fits is taken
         ("cityscapes", cityscapes),
         ("pascal", pascal),
         ("camvid", camvid),
-        ("pairs", caption_files),
+        ("caption-files", caption_files),
         ("webdataset", shards),
     )
 }
 
 
-def recognise(root: Path) -> tuple[str, tuple[str, ...]]:
-    """(name of the format, splits) of a folder. Raises InputError that lists what was looked for."""
+def detect_format(root: Path) -> tuple[str, tuple[str, ...]]:
+    """(name of the format, splits) of a folder. Raises InputError that lists the known formats when it is in none."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one with a data set")
     for name, form in FORMATS.items():
         if there := form.splits(root):
             return name, there
-    looked = "; ".join(f"{name}: {form.looked_for}" for name, form in FORMATS.items())
+    expected = "; ".join(f"{name}: {form.expected}" for name, form in FORMATS.items())
     raise InputError(
-        f"{root}: no data set in a known format there. Looked for {looked}. (Noted pictures in the LViT layout, "
+        f"{root}: no data set in a known format there. Looked for {expected}. (Images with notes in the LViT layout, "
         "Train_Folder/img, are read by segue.data.medical.lvit)"
     )
 
@@ -72,41 +72,42 @@ def recognise(root: Path) -> tuple[str, tuple[str, ...]]:
 def read_pictures(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
     """A split of a data set in any known format; its pictures are read when asked for.
 
-    on_bad: what happens when the files name what is not there or can't be right. "stop" raises one InputError that
-    counts and names all of it, "skip" leaves it out and warns with the same words.
+    on_bad: for entries that name missing files or can't be right. "stop" raises one InputError that counts and names
+    them, "skip" leaves them out and warns with the same words. Raises InputError also for an unknown format or split.
     """
-    name, there = recognise(root)
+    name, there = detect_format(root)
     if split not in there:
         raise InputError(f"{root}: {name} without a split {split!r}; it has {', '.join(there)}")
     bad: list[str] = []
     found = FORMATS[name].read(root, split, lambda code, at, message: bad.append(f"{at}: {message}"))
     handle_problems(bad, f"{root}, {split}: {len(bad)} things can't be used", on_bad)
     if not found.pictures:
-        raise InputError(f"{root}: {name}, but no picture of {split} can be used (`segue data check` tells why)")
+        raise InputError(f"{root}: {name}, but no picture of {split} can be used (`segue data check` says why)")
     return found
 
 
 def check_pictures(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:
-    """Decode every picture and label map, several at a time, before anything is computed; the set without bad ones.
+    """The set without bad pictures: every picture and label map is decoded, by several threads.
 
     on_bad: "stop" raises one InputError that counts and names all bad ones, "skip" warns with the same words.
     """
-    told = list(zip(pictures.pictures, problems(pictures), strict=True))
-    bad = [problem for _, problem in told if problem]
-    handle_problems(bad, f"{len(bad)} of {len(told)} pictures can't be read", on_bad)
-    return replace(pictures, pictures=[picture for picture, problem in told if not problem])
+    checked = list(zip(pictures.pictures, find_problems(pictures), strict=True))
+    bad = [problem for _, problem in checked if problem]
+    handle_problems(bad, f"{len(bad)} of {len(checked)} pictures can't be read", on_bad)
+    return replace(pictures, pictures=[picture for picture, problem in checked if not problem])
 
 
-def problems(pictures: PictureSet) -> Iterator[str | None]:
+def find_problems(pictures: PictureSet) -> Iterator[str | None]:
     """For each picture what is wrong with its files, or None."""
     with ThreadPoolExecutor() as threads:
-        yield from threads.map(problem_of, pictures.pictures)
+        yield from threads.map(find_problem, pictures.pictures)
 
 
-def problem_of(picture: Picture, pixels: NDArray[np.uint8] | None = None) -> str | None:
-    """What is wrong with a picture's files: unreadable, of another size than told, a label map that doesn't fit.
+def find_problem(picture: Picture, pixels: NDArray[np.uint8] | None = None) -> str | None:
+    """What is wrong with a picture's files, or None: unreadable, of another size than annotated, a label map that
+    does not fit.
 
-    pixels: of the picture, where they have been read already.
+    pixels: of the picture, when they have been read already.
     """
     try:
         height, width = (picture.load() if pixels is None else pixels).shape[:2]

@@ -13,13 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from segue.data.formats.classes import ADE_150
-from segue.data.formats.files import Wrong, expecting, labelled, pictures_by_stem, stop, table_of
+from segue.data.formats.files import (
+    ReportProblem,
+    expecting,
+    label_table,
+    pictures_by_stem,
+    pictures_with_labels,
+    raise_problem,
+)
 from segue.data.lines import read_lines
 from segue.types import PictureSet
 
-LOOKED_FOR = "images/training with annotations/training (ADE20K)"
+EXPECTED = "images/training with annotations/training (ADE20K)"
 FOLDERS = {"train": "training", "val": "validation"}
-TABLE = table_of({0: 255} | {value: value - 1 for value in range(1, 151)})
+TABLE = label_table({0: 255} | {value: value - 1 for value in range(1, 151)})
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -30,21 +37,21 @@ def splits(root: Path) -> tuple[str, ...]:
     )
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split, with the narratives of its pictures where they are there."""
-    base, told = _base(root), narratives(root, split)
+    base, captions = _base(root), narratives(root, split)
     images, maps = (pictures_by_stem(base / kind / FOLDERS[split]) for kind in ("images", "annotations"))
-    for name in sorted(told.keys() - images.keys()):
-        wrong("dangling-caption", name, "a narrative of a picture that is not there")
-    pictures = labelled(images, maps, TABLE, split, wrong)
-    return PictureSet([replace(p, captions=tuple(told.get(p.name, ()))) for p in pictures], ADE_150)
+    for name in sorted(captions.keys() - images.keys()):
+        report("dangling-caption", name, "a narrative of a picture that is not there")
+    pictures = pictures_with_labels(images, maps, TABLE, split, report)
+    return PictureSet([replace(p, captions=tuple(captions.get(p.name, ()))) for p in pictures], ADE_150)
 
 
 def narratives(root: Path, split: str) -> dict[str, list[str]]:
     """Picture -> its captions, of all files of Localized Narratives of a split."""
     found = defaultdict(list)
     for path in sorted(p for p in root.rglob("ade20k_*.jsonl*") if split in p.name):  # validation holds "val"
-        for number, line in read_lines(path, 100_000_000):  # a line also tells the mouse's trace
+        for number, line in read_lines(path, 100_000_000):  # a line also holds the mouse's trace
             with expecting(f"{path} line {number}", "Localized Narratives: {image_id, caption}"):
                 entry = json.loads(line)
                 found[Path(str(entry["image_id"])).stem].append(str(entry["caption"]).strip())

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segue.data.formats.files import SPLITS, Wrong, folder_of, labelled, pictures_by_stem, stop, table_of
+from segue.data.formats.files import (
+    SPLITS,
+    ReportProblem,
+    first_folder,
+    label_table,
+    pictures_by_stem,
+    pictures_with_labels,
+    raise_problem,
+)
 from segue.data.lines import read_lines
 from segue.types import InputError, PictureSet
 
-LOOKED_FOR = "classes.txt with SPLIT/images and SPLIT/masks (CamVid)"
+EXPECTED = "classes.txt with SPLIT/images and SPLIT/masks (CamVid)"
 VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "unknown"}
 
 
@@ -21,21 +29,21 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(s for s in SPLITS if (root / "classes.txt").is_file() and _folder(root, s, "images"))
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split of label maps."""
     names = [line.strip().lower() for _, line in read_lines(root / "classes.txt") if line.strip()]
     if not names or len(names) != len({*names}):
         raise InputError(f"{root / 'classes.txt'}: expected the name of a class a line, each once")
     kept = tuple(name for name in names if name not in VOID)
-    table = table_of({value: kept.index(name) if name in kept else 255 for value, name in enumerate(names)})
+    table = label_table({value: kept.index(name) if name in kept else 255 for value, name in enumerate(names)})
     images, maps = (
         pictures_by_stem(folder) if folder else {}
         for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
     )
     for name in sorted(images.keys() - maps.keys()):
-        wrong("missing-map", images[name].name, "no label map of that name")
-    return PictureSet(labelled(images, maps, table, split, wrong), kept)
+        report("missing-map", images[name].name, "no label map of that name")
+    return PictureSet(pictures_with_labels(images, maps, table, split, report), kept)
 
 
 def _folder(root: Path, split: str, kind: str) -> Path | None:
-    return folder_of(root / split / kind, root / kind / split)
+    return first_folder(root / split / kind, root / kind / split)

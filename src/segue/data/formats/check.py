@@ -15,14 +15,23 @@ from typing import Any
 
 from segue.data import rle
 from segue.data.corpus import stream_captions
-from segue.data.formats import FORMATS, problem_of, recognise
+from segue.data.formats import FORMATS, detect_format, find_problem
 from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
 from segue.data.medical.check import check as check_lvit
 from segue.types import InputError, Picture, PictureSet
 
-BREAKS = ("\n", "\r", "\t", "\u2028", "\u2029", "\x85", "\x0b", "\x0c")  # what some readers take for a new line
-LONG_CAPTION = 77  # words; no text tower of Segue's reads more tokens
+LINE_BREAKS = (
+    "\n",
+    "\r",
+    "\t",
+    "\u2028",
+    "\u2029",
+    "\x85",
+    "\x0b",
+    "\x0c",
+)  # what some readers take for the end of a line
+MAX_CAPTION_WORDS = 77  # words; no text encoder of Segue reads more tokens
 
 
 def check_any(place: Path) -> CheckReport:
@@ -34,16 +43,16 @@ def check_any(place: Path) -> CheckReport:
 
 def check_folder(root: Path) -> CheckReport:
     """Check a folder in one of FORMATS: every file is read."""
-    form, there = recognise(root)
+    form, there = detect_format(root)
     report = CheckReport(str(root), stats={"format": form, "splits": {}})
     pixels = dict[bytes, tuple[str, str]]()
     for split in there:
         try:
-            found = FORMATS[form].read(root, split, partial(_wrong, report, split))
+            found = FORMATS[form].read(root, split, partial(_report_problem, report, split))
         except InputError as error:
             report.add("error", "layout", split, root.name, str(error))
             continue
-        report.stats["splits"][split] = figures(found)
+        report.stats["splits"][split] = count_contents(found)
         _check_names(report, split, found)
         for picture in found.pictures:
             _check_texts(report, split, picture)
@@ -55,13 +64,13 @@ def check_folder(root: Path) -> CheckReport:
 def check_captions(path: Path) -> CheckReport:
     """Check a file of captions in any format of `segue.data.corpus`: how many, twins, long ones. It streams.
 
-    Raises InputError when its name tells no such format.
+    Raises InputError when its name does not end like one.
     """
     captions = stream_captions(path)
-    report, seen, words = CheckReport(str(path)), set[bytes](), Counter[int]()
+    report, distinct, words = CheckReport(str(path)), set[bytes](), Counter[int]()
     try:
         for caption in captions:
-            seen.add(hashlib.blake2b(caption.text.encode(), digest_size=8).digest())
+            distinct.add(hashlib.blake2b(caption.text.encode(), digest_size=8).digest())
             words[len(caption.text.split())] += 1
     except InputError as error:
         report.add("error", "unreadable-line", "", path.name, str(error).removeprefix(str(path)).lstrip(":, "))
@@ -70,16 +79,16 @@ def check_captions(path: Path) -> CheckReport:
         report.add("error", "empty", "", path.name, "there is no caption in it")
     report.stats["text"] = {
         "captions": count,
-        "distinct": len(seen),
+        "distinct": len(distinct),
         "median_words": sorted(words.elements())[count // 2] if count else 0,
         "longest": max(words, default=0),
-        "truncated": sum(n for length, n in words.items() if length > LONG_CAPTION),
+        "truncated": sum(n for length, n in words.items() if length > MAX_CAPTION_WORDS),
     }
     return report
 
 
-def figures(found: PictureSet) -> dict[str, Any]:
-    """What a split holds; what there is none of is left out."""
+def count_contents(found: PictureSet) -> dict[str, Any]:
+    """How much of everything a split holds; zeros are left out."""
     pictures = found.pictures
     regions = [region for picture in pictures for region in picture.regions]
     counts = {
@@ -96,7 +105,7 @@ def figures(found: PictureSet) -> dict[str, Any]:
     return {key: count for key, count in counts.items() if count or key == "pictures"}
 
 
-def _wrong(report: CheckReport, split: str, code: str, name: str, message: str) -> None:
+def _report_problem(report: CheckReport, split: str, code: str, name: str, message: str) -> None:
     report.add("error", code, split, name, message)
 
 
@@ -113,11 +122,15 @@ def _check_texts(report: CheckReport, split: str, picture: Picture) -> None:
     for at, caption in enumerate(picture.captions):
         if not caption.strip():
             add("error", "empty-caption", message=f"caption {at} is empty; write one or delete it")
-        if broken := [b for b in BREAKS if b in caption]:
-            told = f"caption {at} holds {broken[0]!r}, at which careless readers cut it in two"
-            add("warning", "line-break", message=told)
-        if (words := len(caption.split())) > LONG_CAPTION:
-            add("warning", "long-caption", message=f"{words:,} words; a text tower reads the first {LONG_CAPTION}")
+        if broken := [b for b in LINE_BREAKS if b in caption]:
+            message = f"caption {at} holds {broken[0]!r}, at which careless readers cut it in two"
+            add("warning", "line-break", message=message)
+        if (words := len(caption.split())) > MAX_CAPTION_WORDS:
+            add(
+                "warning",
+                "long-caption",
+                message=f"{words:,} words; a text encoder reads the first {MAX_CAPTION_WORDS}",
+            )
     if len({*picture.captions}) < len(picture.captions):
         add("warning", "same-caption", message="a caption stands there twice")
 
@@ -125,22 +138,22 @@ def _check_texts(report: CheckReport, split: str, picture: Picture) -> None:
 def _check_regions(report: CheckReport, split: str, picture: Picture) -> None:
     add = partial(report.add, split=split, name=picture.name)
     for at, region in enumerate(picture.regions):
-        told = f"region {at}, {region.label}"
+        name = f"region {at}, {region.label}"
         x, y, w, h = region.box
         if w <= 0 or h <= 0:
-            add("warning", "empty-box", message=f"{told}: the box is {w:g}x{h:g} pixels")
+            add("warning", "empty-box", message=f"{name}: the box is {w:g}x{h:g} pixels")
         elif picture.size and (x < -1 or y < -1 or x + w > picture.size[0] + 1 or y + h > picture.size[1] + 1):
             inside = f"{picture.size[0]}x{picture.size[1]}"
-            add("warning", "box-outside", message=f"{told}: the box {region.box} reaches out of the {inside} picture")
+            add("warning", "box-outside", message=f"{name}: the box {region.box} reaches out of the {inside} picture")
         if region.mask is not None and not rle.area(region.mask):
-            add("warning", "empty-mask", message=f"{told}: the mask has no pixel")
+            add("warning", "empty-mask", message=f"{name}: the mask has no pixel")
 
 
 def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dict[bytes, tuple[str, str]]) -> None:
-    """Decode every picture and label map; tell what can't be read, does not fit, or stands elsewhere too."""
+    """Decode every picture and label map; report what can't be read, has another size, or occurs twice."""
     sizes = Counter[str]()
     with ThreadPoolExecutor() as threads:
-        for picture, (problem, size, digest) in zip(found.pictures, threads.map(_look, found.pictures), strict=True):
+        for picture, (problem, size, digest) in zip(found.pictures, threads.map(_inspect, found.pictures), strict=True):
             if problem:
                 report.add("error", "unreadable-picture", split, picture.name, problem)
             if not digest:
@@ -158,11 +171,11 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _look(picture: Picture) -> tuple[str | None, str, bytes]:
+def _inspect(picture: Picture) -> tuple[str | None, str, bytes]:
     """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable)."""
     try:
         pixels = picture.load()
     except InputError as error:
         return str(error), "", b""
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-    return problem_of(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest
+    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest

@@ -8,11 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from segue.data.formats.classes import CITYSCAPES_19, CITYSCAPES_IDS
-from segue.data.formats.files import SPLITS, Wrong, labelled, pictures_by_stem, stop, table_of
+from segue.data.formats.files import (
+    SPLITS,
+    ReportProblem,
+    label_table,
+    pictures_by_stem,
+    pictures_with_labels,
+    raise_problem,
+)
 from segue.types import PictureSet
 
-LOOKED_FOR = "leftImg8bit/SPLIT with gtFine/SPLIT (Cityscapes)"
-TABLE = table_of(dict.fromkeys(range(34), 255) | {number: at for at, number in enumerate(CITYSCAPES_IDS)})
+EXPECTED = "leftImg8bit/SPLIT with gtFine/SPLIT (Cityscapes)"
+TABLE = label_table(dict.fromkeys(range(34), 255) | {number: at for at, number in enumerate(CITYSCAPES_IDS)})
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -20,7 +27,7 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(split for split in SPLITS if (root / "leftImg8bit" / split).is_dir())
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split. The label maps of the published test split hold nothing but ignored pixels."""
     images, maps = (
         {stem.removesuffix(end): path for stem, path in pictures_by_stem(folder).items() if end in stem}
@@ -29,4 +36,4 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
             (root / "gtFine" / split, "_gtFine_labelIds"),
         )
     )
-    return PictureSet(labelled(images, maps, TABLE, split, wrong), CITYSCAPES_19)
+    return PictureSet(pictures_with_labels(images, maps, TABLE, split, report), CITYSCAPES_19)

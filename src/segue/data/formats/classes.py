@@ -17,14 +17,14 @@ scissors, teddy bear, hair drier, toothbrush""")
 COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # of 1..91; they stand for no thing
 COCO_THING_IDS = tuple(i for i in range(1, 91) if i not in COCO_UNUSED_IDS)
 
-COCO_PANOPTIC_STUFFS = _names("""banner, blanket, bridge, cardboard, counter, curtain, door-stuff, floor-wood, flower,
+COCO_PANOPTIC_STUFF = _names("""banner, blanket, bridge, cardboard, counter, curtain, door-stuff, floor-wood, flower,
 fruit, gravel, house, light, mirror-stuff, net, pillow, platform, playingfield, railroad, river, road, roof, sand,
 sea, shelf, snow, stairs, tent, towel, wall-brick, wall-stone, wall-tile, wall-wood, water-other, window-blind,
 window-other, tree-merged, fence-merged, ceiling-merged, sky-other-merged, cabinet-merged, table-merged, floor-other-
 merged, pavement-merged, mountain-merged, grass-merged, dirt-merged, paper-merged, food-other-merged, building-other-
 merged, rock-merged, wall-other-merged, rug-merged""")
 
-COCO_STUFFS = _names("""banner, blanket, branch, bridge, building-other, bush, cabinet, cage, cardboard, carpet,
+COCO_STUFF = _names("""banner, blanket, branch, bridge, building-other, bush, cabinet, cage, cardboard, carpet,
 ceiling-other, ceiling-tile, cloth, clothes, clouds, counter, cupboard, curtain, desk-stuff, dirt, door-stuff, fence,
 floor-marble, floor-other, floor-stone, floor-tile, floor-wood, flower, fog, food-other, fruit, furniture-other,
 grass, gravel, ground-other, hill, house, leaves, light, mat, metal, mirror-stuff, moss, mountain, mud, napkin, net,
@@ -33,7 +33,7 @@ rug, salad, sand, sea, shelf, sky-other, skyscraper, snow, solid-other, stairs, 
 tent, textile-other, towel, tree, vegetable, wall-brick, wall-concrete, wall-other, wall-panel, wall-stone, wall-tile,
 wall-wood, water-other, waterdrops, window-blind, window-other, wood""")
 # COCO-Stuff 164k: 171 classes; a label map's raw values are the ids less one, 0..181 with the gaps
-COCO_STUFF_171 = (*COCO_THINGS, *COCO_STUFFS)
+COCO_STUFF_171 = (*COCO_THINGS, *COCO_STUFF)
 COCO_STUFF_171_IDS = (*COCO_THING_IDS, *range(92, 183))
 
 VOC_21 = _names("""background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining table, dog,

@@ -1,7 +1,7 @@
-"""What the readers share: how a problem is told, files of JSON, listings, and label maps.
+"""What the readers share: reporting of problems, JSON files, listings, and label maps.
 
-A reader calls `wrong(code, name, message)` for each thing of a data set that can't be used, and goes on without it.
-`stop`, which is the default, raises instead, so that nothing is lost in silence.
+A reader calls `report(code, name, message)` for each entry of a data set that can't be used, and leaves it out. The
+default, `raise_problem`, raises instead, so that nothing is left out unnoticed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from segue.data.images import list_pictures, read_image, read_index
 from segue.types import InputError, Picture
 
-Wrong = Callable[[str, str, str], None]
+ReportProblem = Callable[[str, str, str], None]
 SPLITS = ("train", "val", "test")
 IGNORED = 255
 
 
-def stop(code: str, name: str, message: str) -> None:
-    """Tell a problem by raising InputError."""
+def raise_problem(code: str, name: str, message: str) -> None:
+    """Report a problem by raising InputError."""
     raise InputError(f"{name}: {message}")
 
 
 @contextmanager
 def expecting(path: Path | str, what: str) -> Iterator[None]:
-    """Tell what goes wrong inside as one InputError: `path` is not laid out as `what`."""
+    """Turn an error inside into an InputError: `path` is not laid out as `what`. An InputError stays as it is."""
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -59,20 +59,20 @@ def pictures_by_stem(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in list_pictures(folder, deep=True)}
 
 
-def folder_of(*places: Path) -> Path | None:
+def first_folder(*places: Path) -> Path | None:
     """The first of the places that is a folder."""
     return next((place for place in places if place.is_dir()), None)
 
 
-def table_of(positions: Mapping[int, int]) -> tuple[int, ...]:
-    """What each of the 256 values of a label map stands for: a position in the classes, 255 for "not known", or -1 for
-    a value that must not occur. Value 255 means "not known" unless `positions` tells otherwise.
+def label_table(positions: Mapping[int, int]) -> tuple[int, ...]:
+    """For each of the 256 values of a label map a position in the classes, 255 for "unknown", or -1 for a value that
+    must not occur. Value 255 means "unknown" unless `positions` has it.
     """
     return tuple(({IGNORED: IGNORED} | dict(positions)).get(value, -1) for value in range(256))
 
 
 def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
-    """(H, W) uint8 positions of classes, 255 where nothing is known. Raises InputError for values not in the table."""
+    """(H, W) uint8 positions of classes, 255 for unknown. Raises InputError for values that are not in the table."""
     values = read_index(path)
     labels = np.asarray(table, np.int16)[values]
     if (labels < 0).any():
@@ -81,12 +81,16 @@ def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
     return labels.astype(np.uint8)
 
 
-def labelled(
-    images: Mapping[str, Path], maps: Mapping[str, Path], table: tuple[int, ...], split: str, wrong: Wrong = stop
+def pictures_with_labels(
+    images: Mapping[str, Path],
+    maps: Mapping[str, Path],
+    table: tuple[int, ...],
+    split: str,
+    report: ReportProblem = raise_problem,
 ) -> list[Picture]:
-    """Pictures with their label maps, both by the name that they share; tells maps without a picture."""
+    """Pictures with the label maps of the same names. Reports maps without a picture."""
     for name in sorted(maps.keys() - images.keys()):
-        wrong("map-without-picture", maps[name].name, "no picture of that name")
+        report("map-without-picture", maps[name].name, "no picture of that name")
     return [
         Picture(
             name,

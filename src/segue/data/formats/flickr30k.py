@@ -17,14 +17,14 @@ from xml.etree import ElementTree
 
 from segue.data import rle
 from segue.data.formats import karpathy
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_stem, read_json, stop
+from segue.data.formats.files import SPLITS, ReportProblem, expecting, pictures_by_stem, raise_problem, read_json
 from segue.data.images import read_image
 from segue.data.lines import read_lines
 from segue.types import InputError, Phrase, Picture, PictureSet, Region
 
-LOOKED_FOR = "Annotations/*.xml with Sentences/*.txt (Flickr30k Entities)"
+EXPECTED = "Annotations/*.xml with Sentences/*.txt (Flickr30k Entities)"
 MARK = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]*)\]")
-NOT_VISUAL, MASKS = "0", "Masks"
+NOT_VISUAL_ENTITY, MASKS = "0", "Masks"
 Entities = dict[str, list[int]]  # entity id -> positions of its regions
 
 
@@ -36,7 +36,7 @@ def splits(root: Path) -> tuple[str, ...]:
     return listed or karpathy.splits(root) or ("train",)
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split: captions without their markup, regions labelled with the entity's type, phrases."""
     ids = root / f"{split}.txt"
     if ids.is_file():
@@ -49,15 +49,15 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     pictures = []
     for number in numbers:
         if number not in there:
-            wrong("missing-picture", f"{number}.jpg", f"no such picture in {root}, expected flickr30k-images/")
+            report("missing-picture", f"{number}.jpg", f"no such picture in {root}, expected flickr30k-images/")
         elif not (root / "Sentences" / f"{number}.txt").is_file():
-            wrong("missing-captions", number, "no such file in Sentences/")
+            report("missing-captions", number, "no such file in Sentences/")
         else:
-            pictures.append(_picture(root, number, there[number], split, wrong))
+            pictures.append(_picture(root, number, there[number], split, report))
     return PictureSet(pictures)
 
 
-def _picture(root: Path, number: str, path: Path, split: str, wrong: Wrong) -> Picture:
+def _picture(root: Path, number: str, path: Path, split: str, report: ReportProblem) -> Picture:
     captions, marks = list[str](), list[tuple[int, str, str, int, int]]()
     for _, line in read_lines(root / "Sentences" / f"{number}.txt"):
         if line.strip():
@@ -68,17 +68,17 @@ def _picture(root: Path, number: str, path: Path, split: str, wrong: Wrong) -> P
     regions, of, boxless = boxes(root / "Annotations" / f"{number}.xml", kinds)
     phrases = []
     for caption, entity, _, start, end in marks:
-        if entity == NOT_VISUAL:
+        if entity == NOT_VISUAL_ENTITY:
             continue
         if entity not in of and entity not in boxless:
-            wrong("dangling-entity", number, f"a caption marks the entity {entity}, which the XML does not name")
+            report("dangling-entity", number, f"a caption marks the entity {entity}, which the XML does not name")
         phrases.append(Phrase(caption, start, end, tuple(of.get(entity, ()))))
-    regions = _outlined(regions, root / MASKS / f"{number}.json")
+    regions = _with_masks(regions, root / MASKS / f"{number}.json")
     load = partial(read_image, path)
     return Picture(number, load, None, split, tuple(captions), tuple(regions), (), tuple(phrases))
 
 
-def _outlined(regions: list[Region], path: Path) -> list[Region]:
+def _with_masks(regions: list[Region], path: Path) -> list[Region]:
     """The regions with their masks, where there are any."""
     if not path.is_file():
         return regions

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from segue.data import rle
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_name, read_json, stop
+from segue.data.formats.files import SPLITS, ReportProblem, expecting, pictures_by_name, raise_problem, read_json
 from segue.data.images import read_image
 from segue.types import RLE, InputError, Phrase, Picture, PictureSet, Region
 
-LOOKED_FOR = "NAME_GCG_SPLIT.json (GranDf)"
+EXPECTED = "NAME_GCG_SPLIT.json (GranDf)"
 JSON = "GranDf: annotations with tokens_positive and sam_mask, or a list with groundings"
 Grounding = tuple[int, int, list[Any], Any]  # start, end, run lengths, box or None
 
@@ -34,26 +34,26 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(split for split in SPLITS if find(root, split))
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split of all GranDf files in a folder; a phrase's words are its region's label."""
     there, pictures = pictures_by_name(root), []
     for path in find(root, split):
         with expecting(path, JSON):
-            for at, (name, caption, groundings) in enumerate(_entries(read_json(path), wrong)):
+            for at, (name, caption, groundings) in enumerate(_entries(read_json(path), report)):
                 if Path(name).name not in there:
-                    wrong("missing-picture", name, f"no such picture in {root}; copy it there")
+                    report("missing-picture", name, f"no such picture in {root}; copy it there")
                     continue
                 regions, phrases, kept = list[Region](), list[Phrase](), caption.strip('"').strip()
                 shift = caption.find(kept)  # spans count in the caption as it stands in the file
                 for start, end, codes, box in groundings:
                     start, end = start - shift, end - shift
                     if not 0 <= start < end <= len(kept):
-                        wrong("bad-span", name, f"tokens {start}..{end} of a caption with {len(kept)} characters")
+                        report("bad-span", name, f"tokens {start}..{end} of a caption with {len(kept)} characters")
                         continue
                     try:
-                        mask = rle.union([_code(code, name) for code in codes]) if codes else None
+                        mask = rle.union([_mask(code, name) for code in codes]) if codes else None
                     except InputError as error:
-                        wrong("bad-mask", name, str(error))
+                        report("bad-mask", name, str(error))
                         continue
                     found = tuple(float(v) for v in box) if box else rle.box(mask) if mask else (0.0, 0.0, 0.0, 0.0)
                     phrases.append(Phrase(0, start, end, (len(regions),)))
@@ -65,15 +65,15 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     return PictureSet(pictures)
 
 
-def _entries(found: Any, wrong: Wrong) -> Iterator[tuple[str, str, list[Grounding]]]:
+def _entries(found: Any, report: ReportProblem) -> Iterator[tuple[str, str, list[Grounding]]]:
     """(file name, caption, groundings) of either form."""
     if isinstance(found, list):
         for entry in found:
-            told = entry["groundings"].values()
+            groundings = entry["groundings"].values()
             yield (
                 str(entry["file_name"]),
                 str(entry["caption"]),
-                [(*map(int, g["token_positives"]), g["rle_masks"], None) for g in told],
+                [(*map(int, g["token_positives"]), g["rle_masks"], None) for g in groundings],
             )
         return
     marks = defaultdict(list)
@@ -84,9 +84,9 @@ def _entries(found: Any, wrong: Wrong) -> Iterator[tuple[str, str, list[Groundin
     for image in found["images"]:
         yield str(image["file_name"]), str(image["caption"]), marks.pop(image["id"], [])
     for number in marks:
-        wrong("dangling-image", str(number), "annotations of an image_id that is not in images")
+        report("dangling-image", str(number), "annotations of an image_id that is not in images")
 
 
-def _code(found: Any, where: str) -> RLE:
+def _mask(found: Any, where: str) -> RLE:
     with expecting(where, 'run lengths {"size": [H, W], "counts": ...}'):
         return rle.from_json(found, (int(found["size"][0]), int(found["size"][1])), where)

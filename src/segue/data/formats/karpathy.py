@@ -14,11 +14,11 @@ from typing import Any
 
 from segue.data.corpus import karpathy_captions, karpathy_split
 from segue.data.formats import coco
-from segue.data.formats.files import SPLITS, Wrong, expecting, read_json, stop
+from segue.data.formats.files import SPLITS, ReportProblem, expecting, raise_problem, read_json
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet
 
-LOOKED_FOR = "dataset_NAME.json (Karpathy's), in the folder or its annotations/"
+EXPECTED = "dataset_NAME.json (Karpathy's), in the folder or its annotations/"
 JSON = "Karpathy's json: images [{filename, split, sentences [{raw}]}]"
 
 
@@ -31,7 +31,7 @@ def find(root: Path) -> Path | None:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """The splits that the file tells."""
+    """The splits that the file has."""
     path = find(root)
     if path is None:
         return ()
@@ -40,54 +40,56 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(split for split in SPLITS if split in there)
 
 
-def entries(root: Path, split: str, wrong: Wrong = stop) -> list[Any]:
+def entries(root: Path, split: str, report: ReportProblem = raise_problem) -> list[Any]:
     """The entries of a split, as they stand in the file."""
     path = find(root)
     if path is None:
-        raise InputError(f"{root}: no Karpathy json; expected {LOOKED_FOR}")
+        raise InputError(f"{root}: no Karpathy json; expected {EXPECTED}")
     with expecting(path, JSON):
         found = read_json(path)["images"]
         for entry in found:
             if karpathy_split(entry) not in SPLITS:
-                wrong(
+                report(
                     "unknown-split", str(entry["filename"]), f"split {entry['split']!r}, expected {', '.join(SPLITS)}"
                 )
         return [entry for entry in found if karpathy_split(entry) == split]
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split of a folder with a Karpathy json."""
-    wanted = entries(root, split, wrong)
-    more, classes = _more(root, split, {coco.plain_name(str(entry["filename"])) for entry in wanted}, wrong)
-    pictures, place = [], places(root)
+    wanted = entries(root, split, report)
+    more, classes = _more(root, split, {coco.plain_name(str(entry["filename"])) for entry in wanted}, report)
+    pictures, place = [], picture_finder(root)
     for entry in wanted:
         with expecting(root, JSON):
-            name, at, said = str(entry["filename"]), place(entry), karpathy_captions(entry)
+            name, at, captions = str(entry["filename"]), place(entry), karpathy_captions(entry)
         if at is None:
-            wrong("missing-picture", name, f"no such picture in {root} or its images/; copy it there")
+            report("missing-picture", name, f"no such picture in {root} or its images/; copy it there")
             continue
         load = partial(read_image, at)
         known = more.get(coco.plain_name(name), Picture(name, load))
-        phrases = known.phrases if said == known.captions else ()  # they point into the captions
-        pictures.append(replace(known, name=name, load=load, split=split, captions=said, phrases=phrases))
+        phrases = known.phrases if captions == known.captions else ()  # they point into the captions
+        pictures.append(replace(known, name=name, load=load, split=split, captions=captions, phrases=phrases))
     return PictureSet(pictures, classes)
 
 
-def _more(root: Path, split: str, wanted: set[str], wrong: Wrong) -> tuple[dict[str, Picture], tuple[str, ...]]:
-    """What COCO's files tell of pictures, by their plain names, and the classes.
+def _more(
+    root: Path, split: str, wanted: set[str], report: ReportProblem
+) -> tuple[dict[str, Picture], tuple[str, ...]]:
+    """What COCO's files have of pictures, by their names without year, and the classes.
 
     Karpathy's splits are not COCO's: the split of the same name is read first, the others while pictures are wanting.
     """
     found, classes = dict[str, Picture](), tuple[str, ...]()
     for one in sorted(coco.splits(root), key=lambda name: name != split):
         if wanted - found.keys():
-            told = coco.read(root, one, wrong)
-            found = {coco.plain_name(p.name): p for p in told.pictures} | found
-            classes = classes or told.classes
+            more = coco.read(root, one, report)
+            found = {coco.plain_name(p.name): p for p in more.pictures} | found
+            classes = classes or more.classes
     return found, classes
 
 
-def places(root: Path) -> Callable[[Any], Path | None]:
+def picture_finder(root: Path) -> Callable[[Any], Path | None]:
     """Where the picture of an entry stands; each folder is listed once."""
 
     @cache

@@ -1,8 +1,8 @@
-"""From nouns to regions: which words of a caption name which segments of its picture.
+"""Phrase grounding by class names: which words of a caption name which regions of its picture.
 
 A caption's words are compared with the names of the regions' classes, their synonyms and the plurals of both. Whole
 words only ("man" is not in "woman"), longest first ("hot dog" before "dog"), and each word once. A noun points to all
-regions of its class: which of three dogs "a dog" is can't be told from the words alone.
+regions of its class: the words alone do not say which of three dogs "a dog" is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain
 
 from segue.data.english import plural
-from segue.data.formats.classes import COCO_PANOPTIC_STUFFS, COCO_THINGS
+from segue.data.formats.classes import COCO_PANOPTIC_STUFF, COCO_THINGS
 from segue.types import Phrase, Region
 
 WORD = re.compile(r"[^\W_]+")
@@ -106,7 +106,7 @@ SYNONYMS = {  # class: what else captions call it, in the singular
     "rock-merged": "boulder, stone, cliff",
     "rug-merged": "mat",
 }
-NO_THING = (  # double words in which the single one does not name the thing
+NON_OBJECT_PHRASES = (  # double words in which the single one does not name the thing
     "train station, bus stop, bus station, bat boy, boat house, car door, dog food, cat food, dog house, bird house, "
     "horse drawn, street sign, mouse pad, tv show, tv stand, baseball game, football game, baseball uniform, "
     "bus driver, truck driver, train car, car seat, bicycle lane, bike rack, ski lift, ski pole, ski resort, "
@@ -115,7 +115,7 @@ NO_THING = (  # double words in which the single one does not name the thing
 )
 COLOURS = {"red", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray", "grey", "silver"}
 # what may follow "orange" when it is the fruit; any other word makes it a colour
-NOT_A_NOUN = {
+AFTER_A_NOUN = {
     "and",
     "or",
     "on",
@@ -135,7 +135,7 @@ NOT_A_NOUN = {
 }
 
 
-def plain(label: str) -> str:
+def plain_class_name(label: str) -> str:
     """The name of a class without -other, -merged, -stuff, and the rest the right way round: wall-brick, brick wall."""
     name = re.sub(r"(-other|-merged|-stuff)+$", "", label.lower())
     return " ".join(reversed(name.split("-"))) if name.count("-") == 1 else name
@@ -144,31 +144,31 @@ def plain(label: str) -> str:
 @cache
 def terms(label: str) -> frozenset[Term]:
     """All that captions call a class: its plain name, its head noun for a kind of wall or floor, synonyms, plurals."""
-    name, base = plain(label), label.lower().split("-")[0]
+    name, base = plain_class_name(label), label.lower().split("-")[0]
     singular = [name, *([base] if "-" in label else []), *filter(None, _BY_NAME.get(name, "").split(", "))]
     return frozenset(tuple(WORD.findall(form)) for noun in singular for form in (noun, plural(noun)))
 
 
-_BY_NAME = {plain(label): words for label, words in SYNONYMS.items()}
+_BY_NAME = {plain_class_name(label): words for label, words in SYNONYMS.items()}
 
 
 @cache
-def _known() -> frozenset[Term]:
+def _coco_terms() -> frozenset[Term]:
     """The terms of COCO's classes, and the double words that name no thing: they take their words in any caption."""
-    nothing = {tuple(WORD.findall(words)) for words in NO_THING.split(", ")}
-    return frozenset(nothing.union(*map(terms, (*COCO_THINGS, *COCO_PANOPTIC_STUFFS))))
+    nothing = {tuple(WORD.findall(words)) for words in NON_OBJECT_PHRASES.split(", ")}
+    return frozenset(nothing.union(*map(terms, (*COCO_THINGS, *COCO_PANOPTIC_STUFF))))
 
 
-def nouns(caption: str, labels: Sequence[str]) -> list[tuple[int, int, frozenset[str]]]:
+def find_class_names(caption: str, labels: Sequence[str]) -> list[tuple[int, int, frozenset[str]]]:
     """(start, end, classes) of the words of a caption that name classes, in order; labels: the classes to look for."""
-    known, own = _known(), {label: terms(label) for label in {*labels}}
+    known, wanted = _coco_terms(), {label: terms(label) for label in {*labels}}
     words = [(m[0].lower(), m.start(), m.end()) for m in WORD.finditer(caption)]
-    longest, at, found = max(map(len, chain(known, *own.values()))), 0, []
+    longest, at, found = max(map(len, chain(known, *wanted.values()))), 0, []
     while at < len(words):
         for length in range(min(longest, len(words) - at), 0, -1):
             term = tuple(word for word, _, _ in words[at : at + length])
-            names = frozenset(label for label, told in own.items() if term in told)
-            if (names or term in known) and not _colour(term, [word for word, _, _ in words[at + 1 : at + 3]]):
+            names = frozenset(label for label, forms in wanted.items() if term in forms)
+            if (names or term in known) and not _is_colour(term, [word for word, _, _ in words[at + 1 : at + 3]]):
                 found.append((words[at][1], words[at + length - 1][2], names))
                 break
         else:
@@ -182,12 +182,12 @@ def link(caption: str, regions: Sequence[Region], position: int = 0) -> tuple[Ph
     labels = [region.label for region in regions]
     return tuple(
         Phrase(position, start, end, tuple(i for i, label in enumerate(labels) if label in names))
-        for start, end, names in nouns(caption, labels)
+        for start, end, names in find_class_names(caption, labels)
     )
 
 
-def _colour(term: Term, following: list[str]) -> bool:
+def _is_colour(term: Term, following: list[str]) -> bool:
     """Is "orange" the colour of what follows, as in "an orange cat" and "orange and white"?"""
     if term != ("orange",) or not following:
         return False
-    return following[0] not in NOT_A_NOUN or (following[0] in ("and", "or") and following[-1] in COLOURS)
+    return following[0] not in AFTER_A_NOUN or (following[0] in ("and", "or") and following[-1] in COLOURS)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.data import rle
-from segue.data.formats.files import Wrong
+from segue.data.formats.files import ReportProblem
 from segue.data.images import read_image
 from segue.types import InputError, Region
 
@@ -53,7 +53,7 @@ def segment_info(number: int, category: int, mask: NDArray[np.bool_]) -> dict[st
 
 
 def read_segments(
-    marks: Sequence[Any], folder: Path, categories: Categories, things: bool, wrong: Wrong
+    marks: Sequence[Any], folder: Path, categories: Categories, things: bool, report: ReportProblem
 ) -> Iterator[tuple[int, list[Region]]]:
     """(image id, its regions) of each annotation; the PNGs are read by several threads.
 
@@ -63,7 +63,7 @@ def read_segments(
         read = partial(_read, folder, categories, things)
         for mark, (regions, problems) in zip(marks, threads.map(read, marks), strict=True):
             for problem in problems:
-                wrong("bad-segment", mark["file_name"], problem)
+                report("bad-segment", mark["file_name"], problem)
             yield int(mark["image_id"]), regions
 
 
@@ -73,9 +73,9 @@ def _read(folder: Path, categories: Categories, things: bool, mark: Any) -> tupl
         ids = segment_ids(read_image(folder / mark["file_name"]))
     except InputError as error:
         return [], [str(error)]
-    told = {int(segment["id"]): segment for segment in mark["segments_info"]}
+    listed = {int(segment["id"]): segment for segment in mark["segments_info"]}
     regions, problems, left = list[Region](), list[str](), ids != 0  # 0: no segment
-    for number, segment in told.items():
+    for number, segment in listed.items():
         mask = ids == number
         left &= ~mask
         if segment["category_id"] not in categories or not mask.any():

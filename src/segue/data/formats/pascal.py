@@ -12,14 +12,22 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from segue.data.formats.classes import CONTEXT_59, VOC_21
-from segue.data.formats.files import SPLITS, Wrong, expecting, labelled, pictures_by_stem, stop, table_of
+from segue.data.formats.files import (
+    SPLITS,
+    ReportProblem,
+    expecting,
+    label_table,
+    pictures_by_stem,
+    pictures_with_labels,
+    raise_problem,
+)
 from segue.data.lines import read_lines
 from segue.types import InputError, PictureSet, Region
 
-LOOKED_FOR = "JPEGImages/ with ImageSets/Segmentation/SPLIT.txt (Pascal VOC) or SegmentationContext (Context)"
-VOC_TABLE = table_of({value: value for value in range(21)})
-CONTEXT_TABLE = table_of({0: 255} | {value: value - 1 for value in range(1, 60)})
-CONTEXT_60_TABLE = table_of({value: value for value in range(60)})
+EXPECTED = "JPEGImages/ with ImageSets/Segmentation/SPLIT.txt (Pascal VOC) or SegmentationContext (Context)"
+VOC_TABLE = label_table({value: value for value in range(21)})
+CONTEXT_TABLE = label_table({0: 255} | {value: value - 1 for value in range(1, 60)})
+CONTEXT_60_TABLE = label_table({value: value for value in range(60)})
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -27,33 +35,35 @@ def splits(root: Path) -> tuple[str, ...]:
     return _splits(root, "Segmentation") or _splits(root, "SegmentationContext")
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split of VOC: label maps of 21 classes and the boxes of the XML files; of Context where VOC is not there."""
     if not _splits(root, "Segmentation"):
-        return read_context(root, split, wrong)
-    found = _read(root, "Segmentation", "SegmentationClass", split, VOC_TABLE, wrong)
+        return read_context(root, split, report)
+    found = _read(root, "Segmentation", "SegmentationClass", split, VOC_TABLE, report)
     pictures = [replace(p, regions=_boxes(_base(root) / "Annotations" / f"{p.name}.xml")) for p in found.pictures]
     return PictureSet(pictures, VOC_21)
 
 
-def read_context(root: Path, split: str, wrong: Wrong = stop, *, background: bool = False) -> PictureSet:
+def read_context(
+    root: Path, split: str, report: ReportProblem = raise_problem, *, background: bool = False
+) -> PictureSet:
     """A split of Context. background: class 0 of 60; otherwise it is ignored and the classes are 59."""
     table = CONTEXT_60_TABLE if background else CONTEXT_TABLE
-    found = _read(root, "SegmentationContext", "SegmentationClassContext", split, table, wrong)
+    found = _read(root, "SegmentationContext", "SegmentationClassContext", split, table, report)
     return replace(found, classes=("background", *CONTEXT_59) if background else CONTEXT_59)
 
 
-def _read(root: Path, lists: str, maps: str, split: str, table: tuple[int, ...], wrong: Wrong) -> PictureSet:
+def _read(root: Path, lists: str, maps: str, split: str, table: tuple[int, ...], report: ReportProblem) -> PictureSet:
     base = _base(root)
     names = [line.strip() for _, line in read_lines(base / "ImageSets" / lists / f"{split}.txt") if line.strip()]
     images, labels = (pictures_by_stem(base / folder) for folder in ("JPEGImages", maps))
     for name in names:
         if name not in images:
-            wrong("missing-picture", f"{name}.jpg", "the list names it, JPEGImages/ has it not")
+            report("missing-picture", f"{name}.jpg", "the list names it, JPEGImages/ has it not")
         elif name not in labels:
-            wrong("missing-map", f"{name}.png", f"the list names it, {maps}/ has it not")
+            report("missing-map", f"{name}.png", f"the list names it, {maps}/ has it not")
     kept = {name: images[name] for name in names if name in images}
-    return PictureSet(labelled(kept, {n: labels[n] for n in kept if n in labels}, table, split, wrong))
+    return PictureSet(pictures_with_labels(kept, {n: labels[n] for n in kept if n in labels}, table, split, report))
 
 
 def _boxes(path: Path) -> tuple[Region, ...]:

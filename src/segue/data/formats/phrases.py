@@ -1,6 +1,6 @@
-"""The sketchbook's phrases_{split}.json: which objects the words of a caption name.
+"""The phrases_{split}.json of synthetic scenes: which objects the words of a caption name.
 
-[{image_id, caption_id, start, end, text, object_ids}]; owners are ids of Visual Genome's objects.
+[{image_id, caption_id, start, end, text, object_ids}]; object_ids are ids of Visual Genome's objects.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from segue.data.formats.files import Wrong, expecting, read_json
+from segue.data.formats.files import ReportProblem, expecting, read_json
 from segue.types import Phrase
 
 
-def read_marks(path: Path | None) -> dict[int, list[Any]]:
+def read_phrase_entries(path: Path | None) -> dict[int, list[Any]]:
     """Image id -> its phrases as they stand in the file; empty without a file."""
     marks = defaultdict(list)
     for mark in read_json(path) if path else []:
@@ -23,17 +23,17 @@ def read_marks(path: Path | None) -> dict[int, list[Any]]:
     return marks
 
 
-def phrases_of(
-    marks: Sequence[Any], captions: Sequence[tuple[Any, str]], places: dict[int, int], name: str, wrong: Wrong
+def phrases_from_entries(
+    marks: Sequence[Any], captions: Sequence[tuple[Any, str]], places: dict[int, int], name: str, report: ReportProblem
 ) -> Iterator[Phrase]:
-    """The phrases of a picture. captions: (id, text). places: the positions of the owners among the regions."""
+    """The phrases of a picture. captions: (id, text). places: the positions of the objects among the regions."""
     numbers = {number: position for position, (number, _) in enumerate(captions)}
     for mark in marks:
-        at, owners = numbers.get(mark["caption_id"]), [places.get(int(owner)) for owner in mark["object_ids"]]
-        if at is None or captions[at][1][mark["start"] : mark["end"]] != mark["text"] or None in owners:
-            wrong(
+        at, objects = numbers.get(mark["caption_id"]), [places.get(int(number)) for number in mark["object_ids"]]
+        if at is None or captions[at][1][mark["start"] : mark["end"]] != mark["text"] or None in objects:
+            report(
                 "dangling-phrase", name, f"the phrase {mark['text']!r} names a caption or an object that is not there"
             )
         else:
-            regions = tuple(dict.fromkeys(owner for owner in owners if owner is not None))
+            regions = tuple(dict.fromkeys(place for place in objects if place is not None))
             yield Phrase(at, mark["start"], mark["end"], regions)

@@ -27,11 +27,11 @@ JSON = (
 Graph = tuple[tuple[Region, ...], tuple[Relation, ...]]
 
 
-def read_graph(path: Path, name: str, size: tuple[int, int], *, alone: bool = True) -> Graph:
-    """The regions and relations of one picture; COCO's file tells no relations.
+def read_graph(path: Path, name: str, size: tuple[int, int], *, only_picture: bool = True) -> Graph:
+    """The regions and relations of one picture; COCO's file has no relations.
 
-    name: the picture's file name, by which it is found. size: its (width, height). alone: the picture is the only one
-    that is asked about, so that a file of a single picture may call it by another name.
+    name: the picture's file name, by which it is found. size: its (width, height). only_picture: whether
+    no other picture is read, so that a file of a single picture may call it by another name.
     Raises InputError for another layout, a picture that is not there or has another size, and a dangling edge.
     """
     about = path.stat() if path.is_file() else None
@@ -39,10 +39,10 @@ def read_graph(path: Path, name: str, size: tuple[int, int], *, alone: bool = Tr
     with expecting(path, JSON):
         name = _composed(name)
         stem = Path(name).stem
-        if double := [key for key in (name, stem, stem.lstrip("0")) if key in file.twice]:
+        if double := [key for key in (name, stem, stem.lstrip("0")) if key in file.duplicates]:
             raise InputError(f"{path}: {double[0]} is there twice, and one may be another picture's; cut yours out")
         entry = next((file.named[key] for key in (name, stem, stem.lstrip("0")) if key in file.named), None)
-        if entry is None and alone and len(file.entries) == 1:
+        if entry is None and only_picture and len(file.entries) == 1:
             entry = file.entries[0]
         if entry is None:
             raise InputError(f"{path}: {file.missing.format(name=name, stem=stem, count=len(file.entries))}")
@@ -53,20 +53,20 @@ def read_graph(path: Path, name: str, size: tuple[int, int], *, alone: bool = Tr
 class _File(NamedTuple):
     """A file's pictures, all and by name or number. COCO's have marks by image_id, and the categories.
 
-    missing: what is said of a picture that is not there. twice: names that several have.
+    missing: the message for a picture that is not there. duplicates: names that several pictures have.
     """
 
     entries: list[Any]
     named: dict[str, Any]
     missing: str
-    twice: frozenset[str]
+    duplicates: frozenset[str]
     marks: dict[Any, list[Any]] | None = None
     categories: tuple[Any, ...] = ()
 
 
 @lru_cache(maxsize=1)
 def _read(path: Path, version: tuple[int, int] | None) -> _File:
-    """The file, kept for the next picture or prompt. version: tells it from what it was before."""
+    """The file, kept for the next picture or prompt. version: of the file, so that a changed one is read again."""
     found = read_json(path)
     with expecting(path, JSON):
         if isinstance(found, dict) and "annotations" in found:
@@ -76,14 +76,14 @@ def _read(path: Path, version: tuple[int, int] | None) -> _File:
             names = [_composed(Path(one["file_name"]).name) for one in found["images"]]
             named = dict(zip(names, found["images"], strict=True))
             missing = "no image called {name} among its {count}; check the name"
-            return _File(found["images"], named, missing, _twice(names), marks, tuple(found["categories"]))
+            return _File(found["images"], named, missing, _duplicates(names), marks, tuple(found["categories"]))
         entries = found if isinstance(found, list) else [found]
         numbers = [str(entry.get("image_id", entry.get("id"))) for entry in entries]
         missing = "no entry with the image_id {stem}; name the picture by its number, or cut it out"
-        return _File(entries, dict(zip(numbers, entries, strict=True)), missing, _twice(numbers))
+        return _File(entries, dict(zip(numbers, entries, strict=True)), missing, _duplicates(numbers))
 
 
-def _twice(names: list[str]) -> frozenset[str]:
+def _duplicates(names: list[str]) -> frozenset[str]:
     return frozenset(name for name, count in Counter(names).items() if count > 1)
 
 
@@ -93,11 +93,11 @@ def _composed(name: str) -> str:
 
 
 def _check_size(entry: Any, path: Path, size: tuple[int, int]) -> None:
-    told = (entry.get("width", size[0]), entry.get("height", size[1]))
-    if told != size:
-        turned = ", or one of the picture as its EXIF turns it" if told == size[::-1] else ""
+    width, height = entry.get("width", size[0]), entry.get("height", size[1])
+    if (width, height) != size:
+        turned = ", or one of the picture as its EXIF turns it" if (width, height) == size[::-1] else ""
         raise InputError(
-            f"{path}: of a picture of {told[0]}x{told[1]} pixels, this one has {size[0]}x{size[1]}; give its own graph"
+            f"{path}: of a picture of {width}x{height} pixels, this one has {size[0]}x{size[1]}; give its own graph"
             + turned
         )
 

@@ -16,35 +16,35 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.formats.files import SPLITS, Wrong, expecting, stop
-from segue.data.images import PICTURES, decode_image
+from segue.data.formats.files import SPLITS, ReportProblem, expecting, raise_problem
+from segue.data.images import PICTURE_SUFFIXES, decode_image
 from segue.types import InputError, Picture, PictureSet
 
-LOOKED_FOR = "*.tar (webdataset shards)"
+EXPECTED = "*.tar (webdataset shards)"
 Place = tuple[int, int]  # first byte, number of bytes
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """The splits of a folder with shards: its folders train, val, test, or what the shards' names tell."""
+    """The splits of a folder with shards: its folders train, val, test, or by the shards' names."""
     return tuple(split for split in SPLITS if _files(root, split))
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split of all shards of a folder."""
-    return PictureSet([picture for path in _files(root, split) for picture in read_shard(path, split, wrong)])
+    return PictureSet([picture for path in _files(root, split) for picture in read_shard(path, split, report)])
 
 
-def read_shard(path: Path, split: str = "train", wrong: Wrong = stop) -> Iterator[Picture]:
-    """The pictures of a shard, in order, named SHARD/KEY; tells members that make no picture."""
-    for key, members in _samples(path, wrong):
-        picture = next((end for end in members if f".{end.split('.')[-1]}" in PICTURES), None)
+def read_shard(path: Path, split: str = "train", report: ReportProblem = raise_problem) -> Iterator[Picture]:
+    """The pictures of a shard, in order, named SHARD/KEY; reports members that make no picture."""
+    for key, members in _samples(path, report):
+        picture = next((end for end in members if f".{end.split('.')[-1]}" in PICTURE_SUFFIXES), None)
         if picture is None:
-            wrong("missing-picture", f"{path.name}/{key}", f"only .{', .'.join(members)}, no picture")
+            report("missing-picture", f"{path.name}/{key}", f"only .{', .'.join(members)}, no picture")
             continue
         try:
             captions = _captions(path, key, members)
         except InputError as error:
-            wrong("bad-caption", f"{path.name}/{key}", str(error))
+            report("bad-caption", f"{path.name}/{key}", str(error))
             continue
         yield Picture(
             f"{path.stem}/{key}", partial(load, path, *members[picture], f"{key}.{picture}"), None, split, captions
@@ -56,7 +56,7 @@ def load(path: Path, start: int, size: int, name: str) -> NDArray[np.uint8]:
     return decode_image(_bytes(path, start, size), f"{path}/{name}")
 
 
-def _samples(path: Path, wrong: Wrong) -> Iterator[tuple[str, dict[str, Place]]]:
+def _samples(path: Path, report: ReportProblem) -> Iterator[tuple[str, dict[str, Place]]]:
     """(key, {ending: place}) of members that stand together and share what comes before the first dot."""
     last, members = "", dict[str, Place]()
     try:
@@ -72,8 +72,8 @@ def _samples(path: Path, wrong: Wrong) -> Iterator[tuple[str, dict[str, Place]]]
                     members = {}
                 last, members[end.lower()] = key, (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
-        told = f"broken after {last or 'its beginning'} ({error}); what comes before is read. Copy it again"
-        wrong("broken-shard", path.name, told if path.suffix == ".tar" else f"{error}; decompress it")
+        message = f"broken after {last or 'its beginning'} ({error}); what comes before is read. Copy it again"
+        report("broken-shard", path.name, message if path.suffix == ".tar" else f"{error}; decompress it")
     if members:
         yield last, members
 
@@ -86,8 +86,8 @@ def _captions(path: Path, key: str, members: dict[str, Place]) -> tuple[str, ...
     if "json" in members:
         with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):
             found = json.loads(_bytes(path, *members["json"]))
-            told = found.get("captions", found.get("caption", ()))
-            return (told,) if isinstance(told, str) else tuple(map(str, told))
+            texts = found.get("captions", found.get("caption", ()))
+            return (texts,) if isinstance(texts, str) else tuple(map(str, texts))
     return ()
 
 
@@ -101,8 +101,8 @@ def _bytes(path: Path, start: int, size: int) -> bytes:
 
 
 def _files(root: Path, split: str) -> list[Path]:
-    def told(path: Path) -> str:
+    def split_of(path: Path) -> str:
         words = path.relative_to(root).as_posix().lower()
         return next((s for s in SPLITS if s in words), "train")
 
-    return [path for path in sorted([*root.glob("*.tar"), *root.glob("*/*.tar")]) if told(path) == split]
+    return [path for path in sorted([*root.glob("*.tar"), *root.glob("*/*.tar")]) if split_of(path) == split]

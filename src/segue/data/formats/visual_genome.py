@@ -13,11 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segue.data.boxes import box_iou
-from segue.data.formats.files import SPLITS, Wrong, expecting, pictures_by_name, pictures_by_stem, read_json, stop
+from segue.data.formats.files import (
+    SPLITS,
+    ReportProblem,
+    expecting,
+    pictures_by_name,
+    pictures_by_stem,
+    raise_problem,
+    read_json,
+)
 from segue.data.images import read_image
 from segue.types import InputError, Picture, PictureSet, Region, Relation, to_install
 
-LOOKED_FOR = "objects.json or relationships.json with image_data.json, or VG-SGG.h5 with VG-SGG-dicts.json"
+EXPECTED = "objects.json or relationships.json with image_data.json, or VG-SGG.h5 with VG-SGG-dicts.json"
 JSON = "Visual Genome's json: [{image_id, objects or relationships: [{object_id, x, y, w, h, names}]}]"
 VG150_WITHOUT = ("1592.jpg", "1722.jpg", "4616.jpg", "4617.jpg")  # broken pictures for which the h5 has no row
 
@@ -30,18 +38,18 @@ class Graph(NamedTuple):
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Visual Genome's json tells no splits: all is "train". VG150 does."""
+    """Visual Genome's json has no splits: all is "train". VG150 does."""
     if (root / "VG-SGG.h5").is_file():
         return SPLITS
     return ("train",) if any((root / f"{name}.json").is_file() for name in ("objects", "relationships")) else ()
 
 
-def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
+def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split of a folder with Visual Genome's files; VG150 where its h5 is there."""
     if (root / "VG-SGG.h5").is_file():
-        return read_vg150(root, split, wrong)
+        return read_vg150(root, split, report)
     if split != "train":
-        raise InputError(f"{root}: Visual Genome tells no splits, all of it is train; got {split!r}")
+        raise InputError(f"{root}: Visual Genome has no splits, all of it is train; got {split!r}")
     files = (root / f"{name}.json" for name in ("objects", "attributes", "relationships"))
     graphs = read_graphs(*(path if path.is_file() else None for path in files))
     sizes = _sizes(root)
@@ -49,9 +57,9 @@ def read(root: Path, split: str, wrong: Wrong = stop) -> PictureSet:
     pictures = []
     for number, graph in sorted(graphs.items()):
         if str(number) not in there:
-            wrong("missing-picture", f"{number}.jpg", f"no such picture in {root}, VG_100K or VG_100K_2")
+            report("missing-picture", f"{number}.jpg", f"no such picture in {root}, VG_100K or VG_100K_2")
             continue
-        regions, relations, _ = onto((), graph)
+        regions, relations, _ = merge_graph((), graph)
         load = partial(read_image, there[str(number)])
         pictures.append(Picture(str(number), load, sizes.get(number), "train", (), regions, relations))
     return PictureSet(pictures)
@@ -65,11 +73,11 @@ def read_graphs(objects: Path | None, attributes: Path | None, relationships: Pa
             with expecting(path or "", JSON):
                 graph = graphs.setdefault(int(entry.get("image_id", entry.get("id"))), Graph({}, []))
                 for found in entry[key]:
-                    _relate(graph, found) if key == "relationships" else _place(graph, found)
+                    _add_relation(graph, found) if key == "relationships" else _add_object(graph, found)
     return graphs
 
 
-def onto(
+def merge_graph(
     regions: tuple[Region, ...], graph: Graph | None
 ) -> tuple[tuple[Region, ...], tuple[Relation, ...], dict[int, int]]:
     """Regions with a graph laid on them, its relations, and for each of its objects the position of its region.
@@ -81,7 +89,7 @@ def onto(
     for number, thing in graph.objects.items() if graph else ():
         taken = {*position.values()}
         alike = [i for i, r in enumerate(regions) if r.label == thing.label and (i not in taken or not r.thing)]
-        best = _best(alike, regions, thing)
+        best = _best_match(alike, regions, thing)
         if best is None:
             best = len(merged)
             merged.append(thing)
@@ -91,7 +99,7 @@ def onto(
     return tuple(merged), tuple(Relation(position[s], p, position[o]) for s, p, o in relations), position
 
 
-def _best(alike: list[int], regions: tuple[Region, ...], thing: Region) -> int | None:
+def _best_match(alike: list[int], regions: tuple[Region, ...], thing: Region) -> int | None:
     """Which of the regions covers the box of an object best, if from one half or it is stuff."""
     if not alike:
         return None
@@ -100,7 +108,7 @@ def _best(alike: list[int], regions: tuple[Region, ...], thing: Region) -> int |
     return alike[first] if overlaps[first] >= 0.5 or not regions[alike[first]].thing else None
 
 
-def _place(graph: Graph, found: Any) -> int:
+def _add_object(graph: Graph, found: Any) -> int:
     """Put an object into the graph, or add to what is known of it; its id."""
     number = int(found["object_id"])
     fresh = object_region(found)
@@ -120,8 +128,8 @@ def object_region(found: Any) -> Region:
     return Region(str(names[0]).strip().lower(), box, attributes=attributes)
 
 
-def _relate(graph: Graph, found: Any) -> None:
-    subject, target = _place(graph, found["subject"]), _place(graph, found["object"])
+def _add_relation(graph: Graph, found: Any) -> None:
+    subject, target = _add_object(graph, found["subject"]), _add_object(graph, found["object"])
     graph.relations.append((subject, str(found["predicate"]).strip().lower(), target))
 
 
@@ -134,7 +142,7 @@ def _sizes(root: Path) -> dict[int, tuple[int, int]]:
         return {int(e.get("image_id", e.get("id"))): (int(e["width"]), int(e["height"])) for e in found}
 
 
-def read_vg150(root: Path, split: str, wrong: Wrong = stop, val: int = 5000) -> PictureSet:
+def read_vg150(root: Path, split: str, report: ReportProblem = raise_problem, val: int = 5000) -> PictureSet:
     """VG150: 150 things, 50 predicates. val: so many of the first training pictures that have relations are "val".
 
     Boxes are (centre x, centre y, width, height) on a grid whose longer side is 1024 (or 512); labels and predicates
@@ -155,7 +163,7 @@ def read_vg150(root: Path, split: str, wrong: Wrong = stop, val: int = 5000) -> 
                 rows = {key: np.asarray(value) for key, value in file.items()}
         except OSError as error:
             raise InputError(f"{root / 'VG-SGG.h5'}: can't be read as HDF5 ({error}); copy it again") from error
-        return _vg150(root, rows, labels, predicates, split, val, wrong)
+        return _vg150(root, rows, labels, predicates, split, val, report)
 
 
 def _vg150(
@@ -165,7 +173,7 @@ def _vg150(
     predicates: dict[int, str],
     split: str,
     val: int,
-    wrong: Wrong,
+    report: ReportProblem,
 ) -> PictureSet:
     images = [f"{number}.jpg" for number in _order(root)]
     if len(rows["split"]) != len(images):
@@ -176,7 +184,7 @@ def _vg150(
     for row in vg150_rows(rows, split, val):
         name = images[row]
         if name not in there:
-            wrong("missing-picture", name, f"no such picture in {root}, VG_100K or VG_100K_2")
+            report("missing-picture", name, f"no such picture in {root}, VG_100K or VG_100K_2")
             continue
         size = sizes[int(name.removesuffix(".jpg"))]
         regions, relations = _row(rows, row, size, labels, predicates)
@@ -186,12 +194,13 @@ def _vg150(
 
 
 def vg150_rows(rows: dict[str, Any], split: str, val: int) -> list[int]:
-    """The rows of a split: the file tells 0 (train) and 2 (test), val is cut from train."""
+    """The rows of a split: the file has 0 (train) and 2 (test), val is cut from train."""
     if split == "test":
         return np.flatnonzero(rows["split"] == 2).tolist()
     train = np.flatnonzero(rows["split"] == 0)
     related = train[(rows["img_to_first_box"][train] >= 0) & (rows["img_to_first_rel"][train] >= 0)]
-    return related[:val].tolist() if split == "val" else np.setdiff1d(train, related[:val]).tolist()
+    result: list[int] = related[:val].tolist() if split == "val" else np.setdiff1d(train, related[:val]).tolist()
+    return result
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""`segue data check`: everything that is wrong with noted pictures, found before training, not during it.
+"""`segue data check`: everything that is wrong with images with notes, found before training.
 
 Errors keep a training from being right (files that can't be read, pairs that are missing, a patient on both sides of a
 split); warnings deserve a look (a note that seems to contradict its mask); both name their file.
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segue.data.images import read_image, read_mask
-from segue.data.medical.lvit import Layout, patient_of, splits
-from segue.data.medical.notes import NoteFacts, areas_seen, facts, normalise, sides_seen, swap_sides
+from segue.data.medical.lvit import LvitSplit, patient_of, splits
+from segue.data.medical.notes import NoteClaims, count_areas, mask_sides, normalise, parse_note, swap_sides
 from segue.types import InputError
 
 Level = Literal["error", "warning"]
 Tokenize = Callable[[str], list[Any]]
-LONG_NOTE = 77  # words; no text tower of Segue's reads more tokens
+MAX_NOTE_WORDS = 77  # words; no text encoder of Segue reads more tokens
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class CheckReport:
         by_code = Counter((f.level, f.code) for f in self.findings)
         for (level, code), count in sorted(by_code.items()):
             lines.append(f"{level}: {code} ({count})")
-            told = [f for f in self.findings if (f.level, f.code) == (level, code)]
-            lines += [f"    {f.split} {f.name}: {f.message}" for f in told[:5]]
+            alike = [f for f in self.findings if (f.level, f.code) == (level, code)]
+            lines += [f"    {f.split} {f.name}: {f.message}" for f in alike[:5]]
             lines += [f"    and {count - 5} more (--json lists all)"] if count > 5 else []
         errors = sum(f.level == "error" for f in self.findings)
         return "\n".join([*lines, f"{errors} errors, {len(self.findings) - errors} warnings"])
 
 
-def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = LONG_NOTE) -> CheckReport:
+def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = MAX_NOTE_WORDS) -> CheckReport:
     """Check a folder in the LViT layout. tokenize: a note -> its tokens, for the fingerprint; words by default.
 
     Raises InputError only when there is nothing to check; all else becomes a finding.
@@ -89,36 +89,36 @@ def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = LON
     if not found:
         raise InputError(f"{root}: no Train_Folder, Val_Folder or Test_Folder there; expected the LViT layout")
     report = CheckReport(str(root), stats={"splits": {}})
-    seen = _Seen()
+    shared = _AcrossSplits()
     for split in found:
         try:
-            layout = Layout(root, split)
+            layout = LvitSplit(root, split)
             layout.images  # noqa: B018  two pictures of one stem are found here, before they are paired
         except InputError as error:
             report.add("error", "layout", split, f"{split.title()}_Folder", str(error))
             continue
-        noted = _check_workbook(report, layout, seen)
-        report.stats["splits"][split] = _check_files(report, layout, noted, seen)
+        notes_readable = _check_workbook(report, layout, shared)
+        report.stats["splits"][split] = _check_files(report, layout, notes_readable, shared)
         for stem in layout.images:
-            seen.patients[patient_of(stem)][split].append(stem)
-    _check_shared_workbook(report, seen)
-    _check_patients(report, seen.patients)
-    report.stats["text"] = _fingerprint(seen.notes, tokenize or str.split, max_tokens)
+            shared.patients[patient_of(stem)][split].append(stem)
+    _check_shared_workbook(report, shared)
+    _check_patients(report, shared.patients)
+    report.stats["text"] = _fingerprint(shared.notes, tokenize or str.split, max_tokens)
     return report
 
 
 @dataclass
-class _Seen:
-    """What is compared between splits."""
+class _AcrossSplits:
+    """What is compared across the splits of a data set."""
 
     notes: list[str] = field(default_factory=list)
     patients: dict[str, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     pixels: dict[bytes, tuple[str, str]] = field(default_factory=dict)
-    shared_rows: set[str] = field(default_factory=set)
-    shared_used: set[str] = field(default_factory=set)
+    workbook_rows: set[str] = field(default_factory=set)
+    workbook_files: set[str] = field(default_factory=set)
 
 
-def _check_workbook(report: CheckReport, layout: Layout, seen: _Seen) -> bool:
+def _check_workbook(report: CheckReport, layout: LvitSplit, shared: _AcrossSplits) -> bool:
     """Check the notes of a split; False when its workbook can't be read, so that notes can't be looked up."""
     try:
         rows = layout.rows
@@ -131,8 +131,8 @@ def _check_workbook(report: CheckReport, layout: Layout, seen: _Seen) -> bool:
     for name, note in rows:
         by_name[name].append(note)
     if layout.workbook.name == "Train_Val_text.xlsx":
-        seen.shared_rows |= by_name.keys()
-        seen.shared_used |= known
+        shared.workbook_rows |= by_name.keys()
+        shared.workbook_files |= known
     else:
         _check_strangers(report, layout.split, by_name.keys() - known)
     for name in sorted(known & by_name.keys()):
@@ -142,52 +142,52 @@ def _check_workbook(report: CheckReport, layout: Layout, seen: _Seen) -> bool:
             report.add(
                 "error", "missing-note", layout.split, image.name, f"no row of {layout.workbook.name} names its mask"
             )
-    seen.notes += filter(None, map(layout.note_of, layout.images))
+    shared.notes += filter(None, map(layout.note_of, layout.images))
     return True
 
 
 def _check_strangers(report: CheckReport, split: str, names: Iterable[str]) -> None:
     for name in sorted(names):
-        told = "the workbook names a file that is not there" if name else "a note without a file name in its row"
-        report.add("error", "note-without-picture", split, name or "(no name)", told)
+        message = "the workbook names a file that is not there" if name else "a note without a file name in its row"
+        report.add("error", "note-without-picture", split, name or "(no name)", message)
 
 
-def _check_shared_workbook(report: CheckReport, seen: _Seen) -> None:
+def _check_shared_workbook(report: CheckReport, shared: _AcrossSplits) -> None:
     """A row of Train_Val_text.xlsx may be of either split, but has to be of one."""
-    _check_strangers(report, "train/val", seen.shared_rows - seen.shared_used)
+    _check_strangers(report, "train/val", shared.workbook_rows - shared.workbook_files)
 
 
-def _check_rows(report: CheckReport, split: str, name: str, said: list[str]) -> None:
+def _check_rows(report: CheckReport, split: str, name: str, notes: list[str]) -> None:
     """The notes of one file, of which the first is used."""
-    different = list(dict.fromkeys(said))
-    if len(said) > 1:
-        notes = "all the same" if len(different) == 1 else "; ".join(repr(_short(note)) for note in different)
-        told = f"{len(said)} rows, {len(different)} different notes; the first is used: {notes}"
-        report.add("error", "duplicate-note", split, name, told)
-    if not said[0]:
+    different = list(dict.fromkeys(notes))
+    if len(notes) > 1:
+        variants = "all the same" if len(different) == 1 else "; ".join(repr(_shorten(note)) for note in different)
+        message = f"{len(notes)} rows, {len(different)} different notes; the first is used: {variants}"
+        report.add("error", "duplicate-note", split, name, message)
+    if not notes[0]:
         report.add("error", "empty-note", split, name, "the note is empty; write one or delete the row")
         return
-    if (words := len(said[0].split())) > LONG_NOTE:
-        told = f"{words:,} words; a text tower reads the first {LONG_NOTE} at most"
-        report.add("warning", "long-note", split, name, told)
-    if problem := _at_odds(said[0]):
+    if (words := len(notes[0].split())) > MAX_NOTE_WORDS:
+        message = f"{words:,} words; a text encoder reads the first {MAX_NOTE_WORDS} at most"
+        report.add("warning", "long-note", split, name, message)
+    if problem := _self_contradiction(notes[0]):
         report.add("warning", "note-at-odds", split, name, problem)
 
 
-def _at_odds(note: str) -> str | None:
-    """What contradicts itself in a note."""
-    said = facts(note)
-    if said is None or said.bilateral is None or not said.sides or said.bilateral == (len(said.sides) == 2):
+def _self_contradiction(note: str) -> str | None:
+    """How a note contradicts itself, or None."""
+    claims = parse_note(note)
+    if claims is None or claims.bilateral is None or not claims.sides or claims.bilateral == (len(claims.sides) == 2):
         return None
-    kind = "bilateral" if said.bilateral else "unilateral"
-    return f"the note says {kind} and names {' and '.join(sorted(said.sides))}: {_short(note)}"
+    kind = "bilateral" if claims.bilateral else "unilateral"
+    return f"the note says {kind} and names {' and '.join(sorted(claims.sides))}: {_shorten(note)}"
 
 
-def _short(note: str, width: int = 160) -> str:
+def _shorten(note: str, width: int = 160) -> str:
     return note if len(note) <= width else note[: width - 1] + "…"
 
 
-def _check_files(report: CheckReport, layout: Layout, noted: bool, seen: _Seen) -> dict[str, Any]:
+def _check_files(report: CheckReport, layout: LvitSplit, notes_readable: bool, shared: _AcrossSplits) -> dict[str, Any]:
     """Read every picture and mask of a split; its figures."""
     split, sizes, shares = layout.split, Counter[str](), []
     for stem in sorted(layout.masks.keys() - layout.images.keys()):
@@ -201,18 +201,18 @@ def _check_files(report: CheckReport, layout: Layout, noted: bool, seen: _Seen) 
         mask = _read(report, "bad-mask", split, mask_path, read_mask) if mask_path else None
         if image is not None:
             sizes[_size(image)] += 1
-            _check_picture(report, split, path, image, seen.pixels)
+            _check_picture(report, split, path, image, shared.pixels)
         if mask is None or mask_path is None:
             continue
         if image is not None and mask.shape != image.shape[:2]:
-            told = f"{_size(mask)}, its image {_size(image)} (width x height); export the mask on the image's grid"
-            report.add("error", "mask-size", split, mask_path.name, told)
+            message = f"{_size(mask)}, its image {_size(image)} (width x height); export the mask on the image's grid"
+            report.add("error", "mask-size", split, mask_path.name, message)
             continue
         shares.append(float(mask.mean()))
-        note = layout.note_of(stem) if noted else None
-        if note and (said := facts(note)) is not None:
-            for problem in contradictions(said, mask):
-                report.add("warning", "contradiction", split, mask_path.name, f"{problem}; the note: {_short(note)}")
+        note = layout.note_of(stem) if notes_readable else None
+        if note and (claims := parse_note(note)) is not None:
+            for problem in find_contradictions(claims, mask):
+                report.add("warning", "contradiction", split, mask_path.name, f"{problem}; the note: {_shorten(note)}")
     return _figures(len(layout.images), sizes, shares)
 
 
@@ -227,12 +227,12 @@ def _figures(images: int, sizes: Counter[str], shares: list[float]) -> dict[str,
     }
 
 
-def _size(pixels: NDArray) -> str:
+def _size(pixels: NDArray[Any]) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 def _read(
-    report: CheckReport, code: str, split: str, path: Path, reader: Callable[[Path], NDArray]
+    report: CheckReport, code: str, split: str, path: Path, reader: Callable[[Path], NDArray[Any]]
 ) -> NDArray[Any] | None:
     try:
         return reader(path)
@@ -247,8 +247,8 @@ def _check_picture(
     """Depth and transparency, and whether the same pixels stand elsewhere, in whatever kind of file."""
     with Image.open(path) as picture:
         if picture.mode[0] in "IF":
-            told = f"mode {picture.mode}: stretched from its own range to 8 bits"
-            report.add("warning", "16-bit", split, path.name, told)
+            message = f"mode {picture.mode}: stretched from its own range to 8 bits"
+            report.add("warning", "16-bit", split, path.name, message)
         elif picture.has_transparency_data:
             report.add("warning", "transparent", split, path.name, f"mode {picture.mode}: laid on black")
         if getattr(picture, "n_frames", 1) > 1:
@@ -260,27 +260,27 @@ def _check_picture(
         report.add(level, "same-picture", split, path.name, f"pixel for pixel {where} {twin}")
 
 
-def contradictions(said: NoteFacts, mask: NDArray[np.bool_]) -> Iterator[str]:
-    """What a lung note claims and its mask clearly denies. Conservative: borders of zones and lungs are vague.
+def find_contradictions(claims: NoteClaims, mask: NDArray[np.bool_]) -> Iterator[str]:
+    """Claims of a lung note that its mask clearly contradicts. Conservative: borders of zones and lungs are vague.
 
     An area that touches another is one in the mask, so that a note may count one more than the mask shows.
     """
-    seen = sides_seen(mask, 0.05)
-    for side in sorted(said.sides - sides_seen(mask, 0.002)):
+    covered = mask_sides(mask, 0.05)
+    for side in sorted(claims.sides - mask_sides(mask, 0.002)):
         yield f"the note names the {side} lung, the mask covers nothing of that side"
-    if said.sides:
-        for side in sorted(seen - said.sides):
+    if claims.sides:
+        for side in sorted(covered - claims.sides):
             yield f"the mask covers the {side} side, which the note does not name"
-    elif said.bilateral is not None and seen and said.bilateral != (len(seen) == 2):
-        kind = "bilateral" if said.bilateral else "unilateral"
-        yield f"the note says {kind}, the mask covers the {' and the '.join(sorted(seen))} side"
-    for side, zones in (("left", said.left), ("right", said.right)):
-        if side in seen and zones and (problem := _zone_problem(mask, side, zones)):
+    elif claims.bilateral is not None and covered and claims.bilateral != (len(covered) == 2):
+        kind = "bilateral" if claims.bilateral else "unilateral"
+        yield f"the note says {kind}, the mask covers the {' and the '.join(sorted(covered))} side"
+    for side, zones in (("left", claims.left), ("right", claims.right)):
+        if side in covered and zones and (problem := _zone_problem(mask, side, zones)):
             yield problem
-    if said.count is not None and said.count < len(seen):
-        yield f"the note counts {said.count} infected areas, the mask has some on {len(seen)} sides"
-    if said.count is not None and mask.any() and said.count > (shown := areas_seen(mask, 0)) + 1:
-        yield f"the note counts {said.count} infected areas, the mask shows {shown}"
+    if claims.count is not None and claims.count < len(covered):
+        yield f"the note counts {claims.count} infected areas, the mask has some on {len(covered)} sides"
+    if claims.count is not None and mask.any() and claims.count > (shown := count_areas(mask, 0)) + 1:
+        yield f"the note counts {claims.count} infected areas, the mask shows {shown}"
 
 
 def _zone_problem(mask: NDArray[np.bool_], side: str, zones: frozenset[str]) -> str | None:
@@ -298,8 +298,8 @@ def _zone_problem(mask: NDArray[np.bool_], side: str, zones: frozenset[str]) -> 
 def _check_patients(report: CheckReport, patients: dict[str, dict[str, list[str]]]) -> None:
     for patient, where in patients.items():
         if len(where) > 1:
-            told = ", ".join(f"{len(names)} in {split}" for split, names in where.items())
-            report.add("error", "patient-in-two-splits", "/".join(where), patient, f"pictures of one patient: {told}")
+            counts = ", ".join(f"{len(names)} in {split}" for split, names in where.items())
+            report.add("error", "patient-in-two-splits", "/".join(where), patient, f"pictures of one patient: {counts}")
 
 
 def _fingerprint(notes: list[str], tokenize: Tokenize, max_tokens: int) -> dict[str, Any]:

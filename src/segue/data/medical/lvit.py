@@ -14,14 +14,14 @@ from pathlib import Path
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile
 
-from segue.data.images import PICTURES, list_pictures, read_image, read_mask
+from segue.data.images import PICTURE_SUFFIXES, list_pictures, read_image, read_mask
 from segue.types import Example, InputError
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Record:
+class ImageNoteRecord:
     """One example, not yet read. mask is None for an unlabelled image, note for one that has none."""
 
     name: str
@@ -42,21 +42,24 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(s for s in SPLITS if (root / f"{s.title()}_Folder").is_dir())
 
 
-def read_lvit(root: Path, split: str) -> list[Record]:
-    """The records of a split, sorted by name. Files beside the images that are no pictures are passed over."""
-    layout = Layout(root, split)
+def read_lvit(root: Path, split: str) -> list[ImageNoteRecord]:
+    """The records of a split, sorted by name. Other files beside the images are ignored. Raises InputError
+    for another layout and for a split without pictures."""
+    layout = LvitSplit(root, split)
     if not layout.images:
-        raise InputError(f"{layout.folder / 'img'}: no pictures there; expected files ending in {', '.join(PICTURES)}")
+        raise InputError(
+            f"{layout.folder / 'img'}: no pictures there; expected files ending in {', '.join(PICTURE_SUFFIXES)}"
+        )
     records = []
     for stem, image in sorted(layout.images.items()):
         mask = layout.masks.get(stem)
-        records.append(Record(stem, split, image, mask, layout.note_of(stem), patient_of(stem)))
+        records.append(ImageNoteRecord(stem, split, image, mask, layout.note_of(stem), patient_of(stem)))
     return records
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What stands in a split's folders and workbook, before it is paired: masks and images by the image's stem."""
+class LvitSplit:
+    """The files of a split before they are paired: images and masks by the image's stem, notes by file name."""
 
     root: Path
     split: str
@@ -141,15 +144,15 @@ def read_workbook(path: Path) -> list[tuple[str, str]]:
         raise InputError(f"{path}: can't be read as a workbook ({error}); save it again as .xlsx") from error
     heads = [str(h or "").strip().lower() for h in (rows[0] if rows else ())]
     if "image" not in heads or "description" not in heads:
-        told = ", ".join(str(h) for h in (rows[0] if rows else ()) if h is not None) or "none"
-        raise InputError(f"{path}: got the columns {told}, expected Image and Description in the first row")
-    at, said = heads.index("image"), heads.index("description")
-    cells = [(_text(row, at), _text(row, said)) for row in rows[1:]]
-    return [(name, note) for name, note in cells if name or note]
+        columns = ", ".join(str(h) for h in (rows[0] if rows else ()) if h is not None) or "none"
+        raise InputError(f"{path}: got the columns {columns}, expected Image and Description in the first row")
+    at, note = heads.index("image"), heads.index("description")
+    cells = [(_text(row, at), _text(row, note)) for row in rows[1:]]
+    return [(name, text) for name, text in cells if name or text]
 
 
 def patient_of(name: str) -> str:
-    """The patient or study that a file name tells: what must not stand in two splits.
+    """The patient or study of a file name, which must not occur in two splits.
 
     QaTa `sub-S03044_ses-..._run-1` -> sub-S03044; MosMed `study_0255_17` or `Jun_coronacases_003_slice_12` -> without
     the last number; TCGA slides -> the case; serial pictures `pneumonia-2-day7`, `figure-1-PA` -> without day and view;

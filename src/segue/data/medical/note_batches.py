@@ -1,4 +1,4 @@
-"""Noted pictures as batches: images, masks and notes for training a segmenter."""
+"""Batches of images, masks and notes for training a segmenter."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from segue.data.medical.lvit import Record
+from segue.data.medical.lvit import ImageNoteRecord
 from segue.data.problems import handle_problems
 from segue.data.transforms import Augment, resize_image, resize_mask
 from segue.nn.preprocessing import Preprocessing
 from segue.types import Example, InputError
 
 
-def load_examples(records: Iterable[Record], size: int | None = None, on_bad: str = "stop") -> list[Example]:
+def load_examples(records: Iterable[ImageNoteRecord], size: int | None = None, on_bad: str = "stop") -> list[Example]:
     """Read every record before anything is computed; shrunk to (size, size) when size is given.
 
     on_bad: "stop" raises one InputError that counts and names all bad files, "skip" warns with the same words.
@@ -44,7 +44,7 @@ class ImageNoteBatches:
     """Batches for the training loop; each is a pure function of its keys (epoch, index) and the seed.
 
     examples: in memory, of any size (give `load_examples` the size to save memory). augment: None for none.
-    silence: the share of notes left out, so that the model also learns to work without one.
+    text_dropout: the share of notes left out, so that the model also learns to work without one.
     A batch: image (B, 3, S, S) float32, mask (B, 1, S, S) float32 in {0, 1}, note [B] str or None, seed [B] int.
     """
 
@@ -52,7 +52,7 @@ class ImageNoteBatches:
     preprocessing: Preprocessing
     seed: int = 0
     augment: Augment | None = None
-    silence: float = 0.0
+    text_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if unlabelled := [e.name for e in self.examples if e.mask is None]:
@@ -73,7 +73,7 @@ class ImageNoteBatches:
             example = self.examples[index]
             if self.augment is not None:
                 example = self.augment(example, rng)
-            if rng.random() < self.silence:
+            if rng.random() < self.text_dropout:
                 example = replace(example, note=None)
             examples.append(example)
             seeds.append(int(rng.integers(2**31)))

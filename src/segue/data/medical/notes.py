@@ -1,4 +1,4 @@
-"""What a medical note says of a picture: sides, zones, number of areas; and the note of the mirrored picture.
+"""Claims of medical notes: sides, zones, number of areas; and the note of the mirrored picture.
 
 In lung notes (QaTa-COV19's wording) "left" is the patient's left, which lies on the picture's right
 (so in 65 of 65 radiographs whose lungs were outlined one by one). Other notes
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 ZONES = ("upper", "middle", "lower")
-NUMBERS = {w: n for n, w in enumerate(("no", "one", "two", "three", "four", "five", "six", "seven", "eight"))}
-_SLIPS = {"mmiddle": "middle", "higher": "upper", "loweer": "lower", "uper": "upper", "leftt": "left"}
-_GLUED = re.compile(r"\band(all|upper|middle|lower|left|right)\b")
+NUMBER_WORDS = {w: n for n, w in enumerate(("no", "one", "two", "three", "four", "five", "six", "seven", "eight"))}
+_TYPOS = {"mmiddle": "middle", "higher": "upper", "loweer": "lower", "uper": "upper", "leftt": "left"}
+_MISSING_SPACE = re.compile(r"\band(all|upper|middle|lower|left|right)\b")
 _DENIAL = re.compile(r"\b(?:no(?! infected area)|not|without|clear|spared|normal|absent)\b")
-_COUNT = re.compile(rf"\b({'|'.join(NUMBERS)}|\d{{1,3}})\s+infected areas?\b")
+_COUNT = re.compile(rf"\b({'|'.join(NUMBER_WORDS)}|\d{{1,3}})\s+infected areas?\b")
 _SIDE = re.compile(r"\b(?:left|Left|LEFT|right|Right|RIGHT)\b")
-_OTHER = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
-_OTHER |= {right: left for left, right in _OTHER.items()}
-# Sides that are not said by the words left and right, and parts that only one side has.
+_OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
+_OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
+# Sides in other words than left and right, and parts that only one side has.
 _UNSAFE = re.compile(
     r"clockwise|o'clock|handed|to the (?:left|right) of|situs|dextro|levo|lingula|middle lobe"
     r"|(?-i:\b[LR](?:[UML]{1,2}[LZ])?\b|\b(?:[LR]t|[lr]t|[LR]T)\b)",
@@ -32,10 +32,10 @@ _UNSAFE = re.compile(
 
 
 @dataclass(frozen=True)
-class NoteFacts:
-    """What a lung note claims. left, right: the zones named there. count: infected areas, None when not said.
+class NoteClaims:
+    """What a lung note claims. left, right: the zones named there. count: infected areas, None when not mentioned.
 
-    sides: the sides it names, also those without a zone ("the left lung"). bilateral: None when not said.
+    sides: the sides it names, also those without a zone ("the left lung"). bilateral: None when not mentioned.
     """
 
     left: frozenset[str]
@@ -48,11 +48,11 @@ class NoteFacts:
 def normalise(note: str) -> str:
     """Lower case, known slips mended, one space between words and after commas."""
     text = re.sub(r"\s*,\s*", ", ", note.lower())
-    text = re.sub(r"[a-z]+", lambda m: _SLIPS.get(m[0], m[0]), _GLUED.sub(r"and \1", text))
+    text = re.sub(r"[a-z]+", lambda m: _TYPOS.get(m[0], m[0]), _MISSING_SPACE.sub(r"and \1", text))
     return re.sub(r"\s+", " ", text).strip()
 
 
-def facts(note: str) -> NoteFacts | None:
+def parse_note(note: str) -> NoteClaims | None:
     """The claims of a lung note.
 
     None for a note that doesn't speak of lungs, or that denies something ("no infection in the left lung"): this
@@ -63,10 +63,10 @@ def facts(note: str) -> NoteFacts | None:
         return None
     zones = _zones_by_side(text)
     count = _COUNT.search(text)
-    said = None if count is None else NUMBERS.get(count[1], int(count[1]) if count[1].isdigit() else None)
+    number = None if count is None else NUMBER_WORDS.get(count[1], int(count[1]) if count[1].isdigit() else None)
     bilateral = True if "bilateral" in text else False if "unilateral" in text else None
     left, right = (frozenset(zones.get(side, ())) for side in ("left", "right"))
-    return NoteFacts(left, right, said, bilateral, frozenset(zones))
+    return NoteClaims(left, right, number, bilateral, frozenset(zones))
 
 
 def _zones_by_side(text: str) -> dict[str, set[str]]:
@@ -96,10 +96,10 @@ def swap_sides(note: str) -> str | None:
     """
     if _UNSAFE.search(note) or re.search(r"(?<![a-z])(?:left|right)", _SIDE.sub("", note), re.IGNORECASE):
         return None
-    return _SIDE.sub(lambda m: _OTHER[m[0]], note)
+    return _SIDE.sub(lambda m: _OPPOSITE[m[0]], note)
 
 
-def sides_seen(mask: NDArray[np.bool_], share: float = 0.02) -> frozenset[str]:
+def mask_sides(mask: NDArray[np.bool_], share: float = 0.02) -> frozenset[str]:
     """The patient's sides that hold at least that share of a lung mask; the picture's middle divides them."""
     if not mask.any():
         return frozenset()
@@ -108,7 +108,7 @@ def sides_seen(mask: NDArray[np.bool_], share: float = 0.02) -> frozenset[str]:
     return frozenset(side for side, pixels in area.items() if pixels >= share * mask.sum())
 
 
-def areas_seen(mask: NDArray[np.bool_], smallest: float = 0.0005) -> int:
+def count_areas(mask: NDArray[np.bool_], smallest: float = 0.0005) -> int:
     """Connected areas (8-neighbourhood) of at least that share of the picture."""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     return int((np.bincount(labels.ravel())[1:] >= smallest * mask.size).sum())

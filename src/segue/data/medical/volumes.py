@@ -59,7 +59,7 @@ def read_volume(path: Path, *, window: tuple[float, float] | None = None, plane:
     else:
         values, affine, own, inverted = _read_dicom(path)
     plane = plane or _native_plane(affine, values.shape)
-    grey = _grey(_turned(values, affine, plane), window or own, path)
+    grey = _grey(_reorient(values, affine, plane), window or own, path)
     slices = np.repeat((255 - grey if inverted else grey)[..., None], 3, axis=3)
     return Volume(slices, affine, (values.shape[0], values.shape[1], values.shape[2]), plane)
 
@@ -74,7 +74,7 @@ def write_like(volume: Volume, masks: NDArray[np.bool_], path: Path) -> None:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: a volume's mask is written as NIfTI; let the name end in .nii.gz")
     nibabel = _import("nibabel")
-    native = _turned(masks.astype(np.uint8), volume.affine, volume.plane, back=True)
+    native = _reorient(masks.astype(np.uint8), volume.affine, volume.plane, back=True)
     picture = nibabel.Nifti1Image(native, volume.affine)
     picture.header.set_data_dtype(np.uint8)
     picture.header.set_xyzt_units("mm")
@@ -114,7 +114,7 @@ def _native_plane(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Plane:
     return _PLANE_ACROSS[int(_import("nibabel").orientations.io_orientation(affine)[shape.index(1), 0])]
 
 
-def _turned(values: NDArray[Any], affine: NDArray[np.float64], plane: Plane, back: bool = False) -> NDArray[Any]:
+def _reorient(values: NDArray[Any], affine: NDArray[np.float64], plane: Plane, back: bool = False) -> NDArray[Any]:
     """The native grid (I, J, K) as pictures (N, H, W), or back: axes are permuted and flipped, nothing else."""
     orientations = _import("nibabel").orientations
     native, pictures = orientations.io_orientation(affine), orientations.axcodes2ornt(_AXES[plane])
@@ -148,7 +148,7 @@ def _read_dicom(
     slices = [_dicom_file(pydicom, file) for file in files]
     if len({(s.Rows, s.Columns, getattr(s, "SeriesInstanceUID", "")) for s in slices}) > 1:
         raise InputError(f"{path}: files of several series or sizes; give a folder with one series")
-    slices.sort(key=_along)
+    slices.sort(key=_position_along_normal)
     first = slices[0]
     own = None
     if "WindowCenter" in first and "WindowWidth" in first:
@@ -181,7 +181,8 @@ def _dicom_file(pydicom: ModuleType, file: Path) -> Any:
 def _plane(data: Any) -> NDArray[np.float32]:
     """(columns, rows) values after the rescaling."""
     slope, base = float(getattr(data, "RescaleSlope", 1)), float(getattr(data, "RescaleIntercept", 0))
-    return (data.pixel_array.astype(np.float32) * slope + base).T
+    result: NDArray[np.float32] = (data.pixel_array.astype(np.float32) * slope + base).T
+    return result
 
 
 def _geometry(data: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[float]]:
@@ -195,7 +196,7 @@ def _geometry(data: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], NDAr
     return directions[:3], directions[3:], position, [float(s) for s in spacing]
 
 
-def _along(data: Any) -> float:
+def _position_along_normal(data: Any) -> float:
     across, down, position, _ = _geometry(data)
     return float(np.cross(across, down) @ position)
 
@@ -205,7 +206,7 @@ def _affine(slices: list[Any], path: Path) -> NDArray[np.float64]:
     step = np.cross(across, down) * float(getattr(slices[0], "SliceThickness", 1) or 1)
     if len(slices) > 1:
         step = (_geometry(slices[-1])[2] - position) / (len(slices) - 1)
-        _check_even([_along(s) for s in slices], path)
+        _check_even([_position_along_normal(s) for s in slices], path)
     lps = np.eye(4)
     lps[:3, 0], lps[:3, 1], lps[:3, 2], lps[:3, 3] = across * spacing[1], down * spacing[0], step, position
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps

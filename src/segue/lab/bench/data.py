@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.data import rle
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import detect_format, read_pictures
 from segue.types import Picture
 
 
@@ -48,7 +48,7 @@ def _measured(folder: Path, split: str, limit: int) -> dict[str, Any]:
     return {
         "read_per_s": round(read, 1),
         "decoded_per_s": round(decoded, 1),
-        "format": recognise(folder)[0],
+        "format": detect_format(folder)[0],
         "pictures": len(found.pictures),
         "decoded": len(chosen),
     }

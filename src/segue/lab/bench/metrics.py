@@ -18,30 +18,32 @@ from typing import Any
 
 import numpy as np
 
-from segue.metrics.captions import IN_PYTHON, Grams, cider_d, score_captions
+from segue.metrics.captions import PYTHON_METRICS, NGrams, cider_d, score_captions
 from segue.metrics.ptb import first_token, tokenize_all
 from segue.types import InputError, to_install
 
 Texts = Mapping[str, Sequence[str]]
-SAID = (
+TEMPLATES = (
     '{a} {b} {c}|{a} {b} {c}.|{A} {b} {c} , {d} .|{A} {b} that {c} and {d}.|{A}\'s {b}, {c} "{d}"!|Two {b}s {c} - {d}'
 )
-A = "a the one some another this every old young small big red blue green tiny happy tall wet".split()  # noqa: SIM905
-B = "man woman dog cat horse kite boy girl bus train bird tree boat car clock child bear cow".split()  # noqa: SIM905
-C = "runs sits stands jumps waits doesn't move can't see is sleeping walks away looks up plays".split()  # noqa: SIM905
-D = "in the park|on a well-known street|at 10:30 a.m.|under a $5 umbrella|near St. John's|by the sea (alone)|it's late"
+ADJECTIVES = "a the one some another this every old young small big red blue green tiny happy tall wet".split()  # noqa: SIM905
+NOUNS = "man woman dog cat horse kite boy girl bus train bird tree boat car clock child bear cow".split()  # noqa: SIM905
+VERBS = "runs sits stands jumps waits doesn't move can't see is sleeping walks away looks up plays".split()  # noqa: SIM905
+ENDINGS = (
+    "in the park|on a well-known street|at 10:30 a.m.|under a $5 umbrella|near St. John's|by the sea (alone)|it's late"
+)
 
 
-def generated(images: int, each: int, seed: int = 0) -> dict[str, list[str]]:
+def generate_captions(images: int, each: int, seed: int = 0) -> dict[str, list[str]]:
     """Captions from word lists of our own, awkward ones among them: quotes, contractions, numbers, abbreviations."""
     rng, found = np.random.default_rng(seed), {}
-    forms, ends = SAID.split("|"), D.split("|")
+    forms, ends = TEMPLATES.split("|"), ENDINGS.split("|")
     for i in range(images):
-        words = {"b": f"{rng.choice(A)} {rng.choice(B)}", "d": str(rng.choice(ends))}
+        words = {"b": f"{rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}", "d": str(rng.choice(ends))}
         texts = []
         for _ in range(each):
-            a = f"{rng.choice(A)} {rng.choice(A)}"
-            c = f"{rng.choice(C)} {rng.choice(C)} {rng.choice(A)} {rng.choice(B)}"
+            a = f"{rng.choice(ADJECTIVES)} {rng.choice(ADJECTIVES)}"
+            c = f"{rng.choice(VERBS)} {rng.choice(VERBS)} {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"
             texts.append(str(rng.choice(forms)).format(a=a, A=a.capitalize(), c=c, **words))
         found[f"image {i}"] = texts
     return found
@@ -59,12 +61,12 @@ def bench_metrics(*, refs: Path | None = None, images: int = 5000, each: int = 5
     """
     from segue.evaluation.files import read_references
 
-    texts = generated(images, each + 1) if refs is None else read_references(refs)
+    texts = generate_captions(images, each + 1) if refs is None else read_references(refs)
     texts = {name: list(found) for name, found in list(texts.items())[:images] if len(found) > 1}
     if not texts:
         raise InputError(f"{refs}: no image has two captions, one to score and one to score it by")
-    said, truth = {n: t[0] for n, t in texts.items()}, {n: t[1:] for n, t in texts.items()}
-    runs, answers = _runs(said, truth), {}
+    candidates, truth = {n: t[0] for n, t in texts.items()}, {n: t[1:] for n, t in texts.items()}
+    runs, answers = _runs(candidates, truth), {}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -83,7 +85,7 @@ def bench_metrics(*, refs: Path | None = None, images: int = 5000, each: int = 5
     }
 
 
-def _runs(said: Mapping[str, str], truth: Texts) -> dict[str, Callable[[], Any]]:
+def _runs(candidates: Mapping[str, str], truth: Texts) -> dict[str, Callable[[], Any]]:
     """What is timed. The captions of the CIDEr-D runs are tokenised before."""
     if shutil.which("java") is None:
         raise InputError("no program `java`, which pycocoevalcap's tokeniser needs; install a Java runtime")
@@ -91,24 +93,24 @@ def _runs(said: Mapping[str, str], truth: Texts) -> dict[str, Callable[[], Any]]
         from pycocoevalcap.cider.cider import Cider
     except ImportError as error:
         raise InputError(f"pycocoevalcap is not installed: {to_install('captions')}") from error
-    spoken = tokenize_all(list(said.values()))
+    tokenised = tokenize_all(list(candidates.values()))
     known = [tokenize_all(texts) for texts in truth.values()]
-    gts, res = dict(zip(truth, known, strict=True)), {name: [s] for name, s in zip(truth, spoken, strict=True)}
+    gts, res = dict(zip(truth, known, strict=True)), {name: [s] for name, s in zip(truth, tokenised, strict=True)}
     return {
-        "cider_ours": lambda: cider_d(Grams(spoken, known)),
+        "cider_ours": lambda: cider_d(NGrams(tokenised, known)),
         "cider_theirs": lambda: Cider().compute_score(gts, res),
-        "all_ours": lambda: _ours(said, truth),
-        "all_theirs": lambda: pycocoevalcap_scores(said, truth),
+        "all_ours": lambda: _ours(candidates, truth),
+        "all_theirs": lambda: pycocoevalcap_scores(candidates, truth),
     }
 
 
-def _ours(said: Mapping[str, str], truth: Texts) -> dict[str, tuple[float, list[float]]]:
+def _ours(candidates: Mapping[str, str], truth: Texts) -> dict[str, tuple[float, list[float]]]:
     first_token.cache_clear()  # each round begins as a fresh process does
-    found = score_captions(said, truth, with_java=False)
-    return {name: (found.corpus[name], list(found.each[name].values())) for name in IN_PYTHON}  # type: ignore[misc]
+    found = score_captions(candidates, truth, with_java=False)
+    return {name: (found.corpus[name], list(found.each[name].values())) for name in PYTHON_METRICS}  # type: ignore[misc]
 
 
-def pycocoevalcap_scores(said: Mapping[str, str], truth: Texts) -> dict[str, tuple[float, list[float]]]:
+def pycocoevalcap_scores(candidates: Mapping[str, str], truth: Texts) -> dict[str, tuple[float, list[float]]]:
     """What pycocoevalcap says, its tokeniser included: of the corpus and of each caption."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
@@ -117,11 +119,11 @@ def pycocoevalcap_scores(said: Mapping[str, str], truth: Texts) -> dict[str, tup
 
     with contextlib.redirect_stdout(io.StringIO()):
         gts = PTBTokenizer().tokenize({n: [{"caption": t} for t in texts] for n, texts in truth.items()})
-        res = PTBTokenizer().tokenize({n: [{"caption": text}] for n, text in said.items()})
+        res = PTBTokenizer().tokenize({n: [{"caption": text}] for n, text in candidates.items()})
         corpus, each = Bleu(4).compute_score(gts, res, verbose=0)
         pairs = [*zip(corpus, each, strict=True), Rouge().compute_score(gts, res), Cider().compute_score(gts, res)]
-    return {name: (float(score), list(scores)) for name, (score, scores) in zip(IN_PYTHON, pairs, strict=True)}
+    return {name: (float(score), list(scores)) for name, (score, scores) in zip(PYTHON_METRICS, pairs, strict=True)}
 
 
 def _difference(a: dict[str, tuple[float, list[float]]], b: dict[str, tuple[float, list[float]]]) -> float:
-    return max(float(np.abs(np.subtract([a[n][0], *a[n][1]], [b[n][0], *b[n][1]])).max()) for n in IN_PYTHON)
+    return max(float(np.abs(np.subtract([a[n][0], *a[n][1]], [b[n][0], *b[n][1]])).max()) for n in PYTHON_METRICS)

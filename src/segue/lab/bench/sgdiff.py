@@ -145,7 +145,10 @@ def _untrained_detr() -> DetrForObjectDetection:
 
     stem: dict[str, Any] = {"out_features": ["stage4"]}
     whole: dict[str, Any] = {"use_timm_backbone": False, "use_pretrained_backbone": False, "num_labels": 91}
-    return DetrForObjectDetection(DetrConfig(backbone_config=ResNetConfig(**stem), **whole)).eval()
+    result: DetrForObjectDetection = DetrForObjectDetection(
+        DetrConfig(backbone_config=ResNetConfig(**stem), **whole)
+    ).eval()
+    return result
 
 
 def _graph(size: int, objects: int) -> SceneGraph:

@@ -31,7 +31,7 @@ from segue.lab.tables.cocu_scenes import precision_and_recall
 from segue.lab.tables.data import given_data
 from segue.metrics.concepts import concept_recovery
 from segue.options import LabelOptions
-from segue.recipes.cocu import COCU, CocuSettings, cocu, prepare_training
+from segue.recipes.cocu import COCU, CocuSettings, prepare_training, train_cocu
 from segue.training.state import has_state
 from segue.types import InputError
 
@@ -48,7 +48,7 @@ SYSTEMS: dict[str, CocuSettings] = {
 
 
 def photos_table() -> list[Row]:
-    """The rows described above."""
+    """The rows described above. A row raises InputError when --data doesn't hold the three sets."""
     stages = ("expansion", "ranking", "sampling", "frequent")
     curation = [Row("curation", stage, 0, partial(_curation_row, stage)) for stage in stages]
     return curation + [
@@ -82,7 +82,7 @@ def _zero_shot_row(settings: CocuSettings, name: str, system: str, work: Work) -
         if not (run / "last" / "config.json").exists():
             classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
             words = tuple(sorted(classes))
-            cocu(replace(settings, out=run, tokenizer_words=words, resume=has_state(run / "state")))
+            train_cocu(replace(settings, out=run, tokenizer_words=words, resume=has_state(run / "state")))
     options = LabelOptions(protocol=settings.protocol)
     scores = evaluate_label_maps(load_open_vocabulary(run / "last"), data / name, SPLITS[name], options=options)
     held = scores["vocabulary_overlap"]["held"]

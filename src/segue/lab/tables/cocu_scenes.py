@@ -34,9 +34,9 @@ from segue.recipes.cocu import (
     SCENES,
     CocuSettings,
     System,
-    cocu,
     create_close_scenes_once,
     prepare_training,
+    train_cocu,
     train_encoder_once,
 )
 from segue.synthetic.scenes.language.omissions import naming_rates, read_omissions
@@ -86,16 +86,16 @@ def _given_or_drawn(work: Work) -> Path:
 
 def _with_folders(settings: CocuSettings, work: Work) -> CocuSettings:
     """The settings with the row's folders; scenes, dual encoder and archives are shared by all rows."""
-    needs_encoder = settings.system != "groupvit"
-    encoder = train_encoder_once(work.shared / "scenes-encoder-close") if needs_encoder else settings.encoder
-    curated = work.shared / "curated-scenes-close"
+    encoder, curated = settings.encoder, work.shared / "curated-scenes-close"
+    if settings.system != "groupvit":
+        encoder = train_encoder_once(work.shared / "scenes-encoder-close")
     return replace(settings, out=work.row, data=_given_or_drawn(work), encoder=encoder, curated=curated)
 
 
 def _row(settings: CocuSettings, work: Work) -> dict[str, float]:
     settings = _with_folders(settings, work)
     if not (work.row / "last" / "config.json").exists():
-        cocu(replace(settings, resume=has_state(work.row / "state")))
+        train_cocu(replace(settings, resume=has_state(work.row / "state")))
     return score_scenes(work.row / "best", settings) | learning_curve(work.row, settings.evaluations)
 
 

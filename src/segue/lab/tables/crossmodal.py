@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from segue.api.illustrator import Illustrator, load_illustrator
 from segue.data import rle
-from segue.data.formats import recognise
+from segue.data.formats import detect_format
 from segue.evaluation.layouts import (
     CONDITIONS,
     Condition,
@@ -237,7 +237,7 @@ def _test_examples(settings: CrossModalSettings) -> tuple[Sequence[LayoutExample
 
 
 def _split(settings: CrossModalSettings, split: str) -> CaptionedLayouts:
-    if "test" in recognise(settings.data)[1]:
+    if "test" in detect_format(settings.data)[1]:
         return read_split(settings, split)
     found = read_photo_split(settings.data, split)
     classes = (*found.classes, "background")

@@ -16,8 +16,8 @@ from segue.recipes.relations import (
     most_frequent,
     predictor,
     read_graphs,
-    relations,
     score_relations,
+    train_relations,
 )
 from segue.training.state import has_state
 
@@ -31,7 +31,7 @@ def relations_table(base: RelationSettings = RELATIONS) -> list[Row]:
 def _head_row(settings: RelationSettings, work: Work) -> dict[str, float]:
     settings = replace(_with_data(settings, work), out=work.row, resume=has_state(work.row / "state"))
     if not (work.row / "last" / "config.json").exists():
-        relations(settings)
+        train_relations(settings)
     return score_relations(predictor(load_relations(work.row / "best")), read_graphs(settings.data, "test"))
 
 

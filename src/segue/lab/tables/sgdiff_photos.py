@@ -26,7 +26,7 @@ from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.detector import graph_from_detections
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.options import DescribeOptions
-from segue.recipes.sgdiff import SGDIFF, SGDiffSettings, train_sgdiff, with_named_regions
+from segue.recipes.sgdiff import SGDIFF, SGDiffSettings, train_on_pictures, with_named_regions
 from segue.training.state import has_state
 from segue.types import GroundedCaption, InputError, Picture
 
@@ -112,5 +112,5 @@ def _trained(settings: SGDiffSettings, work: Work) -> Path:
         if not (out / "last" / "config.json").exists():
             resume = has_state(out / "state") or has_state(out / "captions" / "state")
             train, val = (read_photo_split(settings.data, split, settings.on_bad) for split in ("train", "val"))
-            train_sgdiff(replace(settings, out=out, resume=resume), train, val)
+            train_on_pictures(replace(settings, out=out, resume=resume), train, val)
     return out / "best"

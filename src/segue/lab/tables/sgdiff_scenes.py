@@ -34,7 +34,7 @@ from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.lexicon import word_spans
-from segue.recipes.sgdiff import SCENES, SGDiffSettings, sgdiff, with_named_regions
+from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_sgdiff, with_named_regions
 from segue.training.state import has_state
 from segue.types import GroundedCaption, PhraseGrounding, Picture
 
@@ -148,7 +148,7 @@ def _trained(settings: SGDiffSettings, work: Work) -> Path:
             if settings.system in SAME_FIRST_STAGE and settings != full:
                 settings = replace(settings, captions=_trained(full, work).parent / "captions" / "best")
             resume = has_state(out / "state") or has_state(out / "captions" / "state")
-            sgdiff(replace(settings, out=out, resume=resume))
+            train_sgdiff(replace(settings, out=out, resume=resume))
     return out / "best"
 
 

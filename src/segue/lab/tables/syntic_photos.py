@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.corpus import Corpus, read_corpus
-from segue.data.formats import read_pictures, recognise
+from segue.data.formats import detect_format, read_pictures
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_data
 from segue.lab.tables.syntic_scenes import SEEDS, score_system
@@ -62,7 +62,7 @@ def _row(test: str, name: str, settings: SynticSettings, work: Work) -> dict[str
         cache=work.shared / "features",
     )
     corpus = captions_in(data / "captions")
-    split = TESTS[test] or recognise(data / test)[1][0]
+    split = TESTS[test] or detect_format(data / test)[1][0]
     names = common_nouns(corpus.captions[:: max(1, len(corpus) // NOUN_CAPTIONS)])
     return score_system(settings, lambda: corpus, names, read_pictures(data / test, split))
 

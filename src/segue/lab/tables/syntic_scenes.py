@@ -40,7 +40,7 @@ from segue.lab.engine import Row, Work
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SYSTEMS, SupportSet
 from segue.metrics.captions import clip_score, score_captions
-from segue.metrics.retrieval import recall_at
+from segue.metrics.retrieval import recall_at_k
 from segue.recipes.datasets import create_once, create_scenes_once
 from segue.recipes.syntic import (
     SCENES,
@@ -162,7 +162,7 @@ def _move(lr: float, steps: int, work: Work) -> dict[str, float]:
     assert features.image is not None  # because of with_images
     before, text = (x.astype(np.float32) for x in (features.image, features.text[: len(features.image)]))
     moved = optimised_features(before, text, features.group, settings).numpy() if steps else before
-    found = recall_at(moved, text, np.arange(len(text)), ks=(1, 10))
+    found = recall_at_k(moved, text, np.arange(len(text)), ks=(1, 10))
     cosines = {"to_itself": (moved * before).sum(1).mean(), "to_text": (moved * text).sum(1).mean()}
     return {name: float(x) for name, x in cosines.items()} | {f"r{k}": found[f"i2t_r{k}"] for k in (1, 10)}
 

@@ -188,7 +188,7 @@ class CrossModal(nn.Module):
         to draw from, ids unless given.
         """
         codes, ids, image = batch["codes"], batch["ids"], batch.get("image")
-        prompts = batch.get("prompts", ids)
+        prompts = batch.get("prompt_ids", ids)
         random = torch.stack(
             [torch.rand(4 + codes[0].numel(), generator=torch.Generator().manual_seed(s)) for s in batch["seed"]]
         )

@@ -151,4 +151,5 @@ class EdgeFusion(nn.Module):
         subject, predicate, object_ = edges.unbind(-1)
         s, o = (nodes.gather(1, index[..., None].expand(-1, -1, nodes.shape[-1])) for index in (subject, object_))
         r: Tensor = self.predicate(predicate)
-        return self.projection(torch.cat([s, r, o], -1)).relu() + r
+        result: Tensor = self.projection(torch.cat([s, r, o], -1)).relu() + r
+        return result

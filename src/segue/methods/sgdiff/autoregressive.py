@@ -139,8 +139,8 @@ def generate(
     options = (
         Decoding(max_tokens=last, top_p=1.0, temperature=temperature) if temperature else Decoding(max_tokens=last)
     )
-    banned = [UNKNOWN] if length is None else [UNKNOWN, END]
-    answers = decode(step, logits, state, end=END, options=options, suppressed_token_ids=banned, seeds=seeds)
+    suppressed = [UNKNOWN] if length is None else [UNKNOWN, END]
+    answers = decode(step, logits, state, end=END, options=options, suppressed_token_ids=suppressed, seeds=seeds)
     token_ids = torch.full((len(seeds), max_words), END, device=logits.device)
     for row, (answer,) in enumerate(answers):
         token_ids[row, : len(answer.tokens)] = torch.tensor(answer.tokens, dtype=torch.int64, device=logits.device)

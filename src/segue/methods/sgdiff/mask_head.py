@@ -151,7 +151,8 @@ class QueryLayer(nn.Module):
         """x, position: (B, Q, D). memory: (B, M, D). mask: (B, Q, M) bool, where to attend; where all False, to all."""
         mask = mask | ~mask.any(-1, keepdim=True)
         x = x + self.cross_attention(self.norm(x) + position, memory, mask[:, None])
-        return x + self.feed_forward(x)
+        result: Tensor = x + self.feed_forward(x)
+        return result
 
 
 class MaskHead(nn.Module):
@@ -182,7 +183,8 @@ class MaskHead(nn.Module):
     def _mask_logits(self, x: Tensor, embedding: Tensor) -> Tensor:
         query, bias = self.mask_embedding(x).split([embedding.shape[1], 1], -1)
         flat: Tensor = query @ embedding.flatten(2) * embedding.shape[1] ** -0.5 + bias
-        return flat.unflatten(-1, embedding.shape[-2:])
+        result: Tensor = flat.unflatten(-1, embedding.shape[-2:])
+        return result
 
 
 def _distance_outside(boxes: Tensor, like: Tensor) -> Tensor:

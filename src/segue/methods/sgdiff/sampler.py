@@ -81,7 +81,8 @@ def _pick_tokens(logits: Tensor, temperature: float, draw: Callable[[], Tensor])
         return logits.argmax(-1)
     cumulative = (logits / temperature).softmax(-1).cumsum(-1)
     uniform = torch.special.ndtr(draw()[..., :1])  # the distribution function of a normal number is uniform in [0, 1]
-    return (cumulative < uniform * cumulative[..., -1:]).sum(-1)
+    result: Tensor = (cumulative < uniform * cumulative[..., -1:]).sum(-1)
+    return result
 
 
 def step_down(x: Tensor, x0: Tensor, levels: Tensor, noise: float, fresh: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ def decode_tokens(logits: Tensor, unconstrained: Tensor) -> tuple[Tensor, Tensor
     """Token ids (B, L), END after the first END, and their mean log-probability (B,) up to END.
 
     By the argmax of the logits: a code thresholded from bits may belong to no token. unconstrained: the logits before
-    any constraint, which tell how likely the tokens are.
+    any constraint, which give the probabilities of the tokens.
     """
     token_ids = logits.argmax(-1)
     real = mask_until_end(token_ids)

@@ -31,7 +31,8 @@ class Attention(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, M, D) -> (B, heads, M, D / heads)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        result: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return result
 
     def project_kv(self, memory: Tensor) -> KeyValue:
         """The keys and values of a memory (B, M, D), for `attend`."""
@@ -52,7 +53,8 @@ class Attention(nn.Module):
         """(B, Q, M): the attention weights, the mean over heads."""
         q, k = self.split_heads(self.q(x)), self.split_heads(self.k(memory))
         score = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        return (score if mask is None else score.masked_fill(~mask, -torch.inf)).softmax(-1).mean(1)
+        result: Tensor = (score if mask is None else score.masked_fill(~mask, -torch.inf)).softmax(-1).mean(1)
+        return result
 
 
 class BimodalLayer(nn.Module):
@@ -70,7 +72,8 @@ class BimodalLayer(nn.Module):
     def self_attend(self, x: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
         """x (B, M, D) after self-attention. mask: (B, 1, 1, M) bool, None where all count."""
         y = self.self_norm(x)
-        return x + self.self_attention(y, y, mask, causal)
+        result: Tensor = x + self.self_attention(y, y, mask, causal)
+        return result
 
     def project_kv(self, other: Tensor | None) -> KeyValue | None:
         """Keys and values of the other stream (B, K, D) for `cross_attend`; None when it is not attended to."""
@@ -80,7 +83,8 @@ class BimodalLayer(nn.Module):
         """x (B, M, D) from `self_attend` -> after cross-attention and the feed-forward network."""
         if self.cross_attention is not None and self.cross_norm is not None and kv is not None:
             x = x + self.cross_attention.attend(self.cross_norm(x), kv, other_mask)
-        return x + self.feed_forward(x)
+        result: Tensor = x + self.feed_forward(x)
+        return result
 
     def forward(
         self, x: Tensor, other: Tensor | None, mask: Tensor | None, other_mask: Tensor | None, causal: bool = False

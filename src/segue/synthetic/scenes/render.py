@@ -390,7 +390,8 @@ def _synthetic_finish(rgb: Field, rng: np.random.Generator, light: str) -> NDArr
     small = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
     glow = np.asarray(small.filter(ImageFilter.GaussianBlur(len(rgb) * 0.03)), dtype=np.float32) / 255
     picture = 1 - (1 - picture) * (1 - 0.16 * glow * glow)
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    result: NDArray[np.uint8] = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return result
 
 
 def _check(scene: Scene, size: int, style: str) -> None:

@@ -7,6 +7,7 @@ from methods.cocu.curation.curated import corpus
 from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.curation.inputs import CurationInputs
 from segue.methods.cocu.curation.run import curate
+from segue.methods.cocu.vocabulary import Vocabulary
 from segue.types import InputError
 
 
@@ -36,3 +37,26 @@ def zeroed(rows, at):
     rows = rows.copy()
     rows[at] = 0
     return rows
+
+
+def test_the_fingerprint_changes_with_each_part_alone():
+    parts = dict(zip(("embeddings", "captions", "vocabulary", "texts"), corpus(20), strict=True))
+    parts["names"] = [str(i) for i in range(20)]
+    first = CurationInputs(**parts).fingerprint()
+    assert CurationInputs(**parts).fingerprint() == first
+    embeddings, texts = parts["embeddings"].copy(), parts["texts"].copy()
+    embeddings[19], texts[0] = embeddings[18], texts[1]
+    changes = {
+        "embeddings": embeddings,
+        "captions": [*parts["captions"][:-1], None],
+        "vocabulary": Vocabulary([*parts["vocabulary"].concepts[:-1], "dog"]),
+        "texts": texts,
+        "names": None,
+    }
+    for name, value in changes.items():
+        found = CurationInputs(**parts | {name: value}).fingerprint()
+        assert {part for part in first if found[part] != first[part]} == {name}
+
+
+def test_inputs_count_the_pictures():
+    assert len(CurationInputs(*corpus(20))) == 20

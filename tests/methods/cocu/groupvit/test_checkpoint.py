@@ -94,3 +94,21 @@ def test_clips_vocabulary_files_stand_in_for_tokenizer_json(tmp_path):
     (tmp_path / "m/vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
     (tmp_path / "m/merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")
     assert load_groupvit(tmp_path / "m").tokenize(["A dog"]).tolist() == [[10, 4, 9, 11]]
+
+
+def test_the_pixels_normalisation_is_the_processors(tmp_path):
+    folder = tmp_path / "m"
+    save_groupvit(make_model(), folder)
+    saved = json.loads((folder / "preprocessor_config.json").read_text())
+    assert saved["size"] == {"height": TINY.image_size, "width": TINY.image_size}
+    changed = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(saved | changed))
+    config = load_groupvit(folder).config
+    assert (config.mean, config.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    (folder / "preprocessor_config.json").unlink()
+    assert load_groupvit(folder).config.mean == TINY.mean
+
+
+def test_one_ratio_stands_for_both_mlps():
+    ratio = {"model_type": "groupvit", "vision_config": {"assign_mlp_ratio": 2.0}}
+    assert (from_hub_config(ratio).token_mlp, from_hub_config(ratio).channel_mlp) == (2.0, 2.0)

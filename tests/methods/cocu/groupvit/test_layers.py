@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from methods.cocu.groupvit.tiny_groupvit import make_model
+from methods.cocu.groupvit.tiny_groupvit import TINY, make_model
+from segue.methods.cocu.groupvit.layers import Assignment, Attention, Stage, TokenMLP, one_hot
 
 
 def test_noise_and_drop_path_in_training_only():
@@ -23,3 +24,66 @@ def test_drop_path_keeps_the_mean_and_rises_with_depth():
     dropped = layers[3].train()._drop_path(torch.ones(20_000, 1, 1))
     assert dropped.mean().item() == pytest.approx(1, abs=0.02)
     assert sorted(set(dropped.flatten().tolist())) == pytest.approx([0, 1 / 0.7])
+
+
+def test_one_hot_is_at_every_tokens_best_group():
+    scores = torch.tensor([[[0.1, 3.0, -1.0], [0.2, 2.0, 0.0]]])
+    assert one_hot(scores).tolist() == [[[0, 1, 0], [1, 0, 1]]]
+
+
+@torch.no_grad()
+def test_groups_are_sums_of_their_tokens_over_their_count():
+    torch.manual_seed(0)
+    assign = Assignment(4, eps=0.5).eval()
+    groups, x = torch.randn(2, 3, 4), torch.randn(2, 5, 4)
+    found, soft = assign(groups, x)
+    logits = assign.q_proj(groups) @ assign.k_proj(x).transpose(1, 2) / 2  # sqrt(4)
+    torch.testing.assert_close(soft, logits.softmax(1))
+    for b in range(2):
+        own = [[n for n in range(5) if int(logits[b, :, n].argmax()) == g] for g in range(3)]
+        for g, tokens in enumerate(own):
+            total = sum((assign.v_proj(x[b, n]) for n in tokens), torch.zeros(4))
+            torch.testing.assert_close(found[b, g], assign.proj(total / (len(tokens) + 0.5)))
+
+
+@torch.no_grad()
+def test_causal_attention_does_not_see_what_follows():
+    torch.manual_seed(0)
+    attention, x = Attention(8, 2), torch.randn(1, 5, 8)
+    changed = x.clone()
+    changed[:, 3:] += 1
+    before, after = attention(x, x, causal=True), attention(changed, changed, causal=True)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(attention(x, x)[:, :3], attention(changed, changed)[:, :3])
+
+
+@torch.no_grad()
+def test_a_token_mlp_mixes_tokens_and_not_channels():
+    torch.manual_seed(0)
+    mixer, x = TokenMLP(5, 8, 3, "gelu"), torch.randn(1, 5, 4)
+    changed = x.clone()
+    changed[..., 2] += 1
+    before, after = mixer(x), mixer(changed)
+    assert before.shape == (1, 3, 4)
+    torch.testing.assert_close(before[..., [0, 1, 3]], after[..., [0, 1, 3]])
+    assert not torch.allclose(before[..., 2], after[..., 2])
+
+
+def test_a_stage_without_group_tokens_only_transforms():
+    stage, x = Stage(TINY, 2, [0.0]), torch.randn(2, 3, 32)
+    out, groups, assignment = stage(x, None)
+    assert out.shape == x.shape
+    assert groups is assignment is None
+    assert len(stage.layers) == 1
+
+
+def test_the_next_stages_group_tokens_are_projected_from_the_last():
+    model = make_model(image_size=32, patch=8).eval()
+    first, second = model.vision_model.encoder["stages"][:2]
+    assert first.group_projector is None
+    x, groups = torch.randn(1, 6, 32), torch.randn(1, 6, 32)
+    with torch.no_grad():
+        torch.nn.init.normal_(second.group_token)
+        one, two = second(x, groups), second(x, 2 * groups + 1)
+    assert one[1].shape == (1, 3, 32)
+    assert not torch.allclose(one[1], two[1])

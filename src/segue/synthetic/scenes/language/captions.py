@@ -181,7 +181,8 @@ class _VisibleScene:
     def weight(self, group: _Group) -> float:
         """How likely a group is to be mentioned: by its kind and its size in the picture."""
         size = sum(float(self.share[self.first + k]) for k in group.members)
-        return lexicon.MENTION_WEIGHT.get(group.kind, 1.0) ** 1.5 * (0.05 + size) ** 0.5
+        result: float = lexicon.MENTION_WEIGHT.get(group.kind, 1.0) ** 1.5 * (0.05 + size) ** 0.5
+        return result
 
 
 # ------------------------------------------------------------------------------------------------ sentences
@@ -601,12 +602,13 @@ def _sample_groups(view: _VisibleScene, groups: list[_Group], n: int) -> list[_G
 def _add_detail(view: _VisibleScene, s: _Sentence, groups: list[_Group]) -> None:
     """One more detail: the background, the sky, the light, distant things."""
     details = {"behind": 1.0, "sky": 0.7, "light": 0.9, "things": 1.2}
-    {
+    adders: dict[str, Callable[[_VisibleScene, _Sentence], None]] = {
         "behind": _add_backdrop,
         "sky": _add_sky,
         "light": _add_light,
         "things": lambda v, s: _add_distant_things(v, s, groups),
-    }[weighted_choice(view.rng, details)](view, s)
+    }
+    adders[weighted_choice(view.rng, details)](view, s)
 
 
 def _add_backdrop(view: _VisibleScene, s: _Sentence) -> None:

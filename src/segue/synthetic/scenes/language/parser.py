@@ -382,16 +382,22 @@ def _background(
     """A setting that has the stuff of the caption and ground for all things; without any, stuff ordered by depth."""
     carried = {s for s, p, _ in relations if p == "on"} | {o for _, p, o in relations if p == "holding"}
     standing = [spec for i, spec in enumerate(specs) if i not in carried]
-    sky = {"sky"} if any(_needs_sky(spec) for spec in standing) else set()
-    needed = {*stuff, *sky, *(spec.ground for spec in standing if spec.ground)}
+    needed = {*stuff, *(spec.ground for spec in standing if spec.ground)}
+    if any(_needs_sky(spec) for spec in standing):
+        needed.add("sky")
     suitable = [layers for layers in SETTINGS.values() if needed <= _kinds(layers) and _all_grounded(standing, layers)]
     if suitable and rng.random() < 0.9:
         return _varied(suitable[rng.integers(len(suitable))], needed, standing, rng)
     needed |= {STANDS_ON[spec.kind][0] for spec in standing if not _has_ground(spec, needed)}
+    return _ordered_by_depth(needed, rng)
+
+
+def _ordered_by_depth(needed: set[str], rng: np.random.Generator) -> tuple[Stuff, ...]:
+    """The stuff, with grass where there is no ground, below a sky unless there is a wall."""
     if not needed - {"sky", "mountain", "wall"}:
-        needed.add("grass")
+        needed = needed | {"grass"}
     if "wall" not in needed:
-        needed.add("sky")
+        needed = needed | {"sky"}
     return sample_background([layer for kind, layer in _DEPTH.items() if kind in needed], rng)
 
 

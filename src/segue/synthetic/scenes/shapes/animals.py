@@ -23,7 +23,8 @@ DARK: RGB = (0.08, 0.07, 0.07)
 
 def _at(points: Points, x: float, y: float, scale: float = 1.0, turn: float = 0.0) -> Points:
     """An outline drawn about the origin, scaled, turned and set down."""
-    return rotated(points * scale, turn) + np.array([x, y])
+    result: Points = rotated(points * scale, turn) + np.array([x, y])
+    return result
 
 
 def _leg(sheet: Sheet, top: XY, length: float, width: float, rgb: RGB, angles: XY, hoof: RGB | None = None) -> None:

@@ -42,7 +42,8 @@ def noise_tile() -> Field:
     f = np.hypot(np.fft.fftfreq(TILE_SIZE)[:, None], np.fft.fftfreq(TILE_SIZE)[None])
     f[0, 0] = np.inf
     noise = np.fft.ifft2(np.fft.fft2(white) / f**0.8).real
-    return (noise / noise.std()).astype(np.float32)
+    result: Field = (noise / noise.std()).astype(np.float32)
+    return result
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +53,8 @@ def soft_noise_tile() -> Field:
     f = np.hypot(np.fft.fftfreq(TILE_SIZE)[:, None], np.fft.fftfreq(TILE_SIZE)[None])
     f[0, 0] = np.inf
     noise = np.fft.ifft2(np.fft.fft2(white) / np.maximum(f, 0.008) ** 1.9).real
-    return (noise / noise.std()).astype(np.float32)
+    result: Field = (noise / noise.std()).astype(np.float32)
+    return result
 
 
 def _sample_noise(source: Field, u: Field, v: Field) -> Field:

@@ -111,7 +111,8 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, turn: float = 0.0, arc: 
     points = _circle(arc) * (rx, ry)
     if turn:
         points = rotated(points, turn)
-    return points + np.array((cx, cy))
+    result: Points = points + np.array((cx, cy))
+    return result
 
 
 @lru_cache(maxsize=64)
@@ -152,7 +153,8 @@ def blob(*corners: XY, steps: int = 6) -> Points:
     """A smooth closed curve through the corners."""
     p = np.array(corners, dtype=float)
     around = np.stack([np.roll(p, 1, 0), p, np.roll(p, -1, 0), np.roll(p, -2, 0)])
-    return np.einsum("tk,knc->ntc", _basis(steps), around).reshape(-1, 2)
+    result: Points = np.einsum("tk,knc->ntc", _basis(steps), around).reshape(-1, 2)
+    return result
 
 
 def curve(corners: Sequence[XY], steps: int = 5) -> Points:
@@ -191,7 +193,8 @@ def ring(cx: float, cy: float, r: float, width: float) -> Points:
 def rotated(points: Points, degrees: float, about: XY = (0.0, 0.0)) -> Points:
     """The outline rotated anticlockwise about a point."""
     a, c = np.deg2rad(degrees), np.array(about)
-    return (points - c) @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) + c
+    result: Points = (points - c) @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) + c
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ into the box

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segue.metrics.layouts import area_divergence, best_of, boundary_f, class_f1, fidelity, holds, relation_accuracy
+from segue.metrics.layouts import area_divergence, best_of, boundary_f, class_f1, fidelity, relation_accuracy, satisfies
 from segue.types import InputError
 
 layouts = arrays(np.uint8, (9, 8), elements=st.sampled_from([0, 1, 2, 255]))
@@ -37,13 +37,13 @@ def test_values_worked_out_by_hand():
 def test_relations_by_the_nearest_way_to_make_them_true():
     layout = np.zeros((20, 20), np.uint8)
     layout[2:6, 2:6], layout[12:16, 10:14], layout[2:6, 15:19] = 1, 2, 1  # two of class 1, one of class 2
-    assert holds(layout, 1, "left of", 2)
-    assert holds(layout, 1, "right of", 2)
-    assert holds(layout, 1, "above", 2)
-    assert not holds(layout, 1, "below", 2)
-    assert holds(layout, 1, "left of", 1)
-    assert not holds(layout, 2, "left of", 2)
-    assert not holds(layout, 3, "left of", 2)
+    assert satisfies(layout, 1, "left of", 2)
+    assert satisfies(layout, 1, "right of", 2)
+    assert satisfies(layout, 1, "above", 2)
+    assert not satisfies(layout, 1, "below", 2)
+    assert satisfies(layout, 1, "left of", 1)
+    assert not satisfies(layout, 2, "left of", 2)
+    assert not satisfies(layout, 3, "left of", 2)
     assert relation_accuracy(layout, [(1, "above", 2), (1, "below", 2), (1, "holding", 2)]) == (1, 2)
 
 
@@ -54,6 +54,6 @@ def test_bad_input_is_told():
     with pytest.raises(InputError, match="resize one first"):
         boundary_f(layout, layout[:2])
     with pytest.raises(InputError, match="one of left of"):
-        holds(layout, 0, "near", 1)
+        satisfies(layout, 0, "near", 1)
     with pytest.raises(InputError, match="got 2 drawings, expected at least 4"):
         best_of([0.1, 0.2], 4)

@@ -1,0 +1,46 @@
+"""Weights by bundled name, folder and hub id."""
+
+import pytest
+
+from segue.types import InputError
+from segue.weights import HUB_FILES, Weights, bundled, resolve_weights
+
+
+def test_a_bundled_name_a_folder_and_a_hub_id(tmp_path, monkeypatch):
+    chest = bundled()["reclmis-chest"]
+    assert resolve_weights("reclmis-chest") == Weights(str(chest), "main")
+    assert resolve_weights("reclmis-chest").folder() == chest
+    (tmp_path / "owner/name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_weights("owner/name").source == "owner/name"  # a folder that is there comes before the hub
+    assert resolve_weights("owner/other") == Weights("owner/other", "main")
+    assert resolve_weights("owner/other@refs/pr/4") == Weights("owner/other", "refs/pr/4")
+    assert resolve_weights("owner/some.thing-2@v1") == Weights("owner/some.thing-2", "v1")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "owner/name@", "@v1", "/no/where"])
+def test_what_is_none_of_them_is_refused(name):
+    with pytest.raises(InputError, match=r"detector '.*': neither a folder .*reclmis-chest.* owner/name\[@revision\]"):
+        resolve_weights(name, "detector")
+
+
+def test_a_repository_is_fetched_at_its_revision_and_without_pickles(tmp_path, monkeypatch):
+    asked = {}
+
+    def download(repository, *, revision, allow_patterns):
+        asked.update(repository=repository, revision=revision, patterns=allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert resolve_weights("me/mine@v1").folder() == tmp_path
+    assert asked == {"repository": "me/mine", "revision": "v1", "patterns": list(HUB_FILES)}
+    assert not any(pattern.endswith((".bin", ".pt", ".ckpt")) for pattern in HUB_FILES)
+
+
+def test_a_repository_that_can_not_be_had(monkeypatch):
+    def download(*_, **__):
+        raise OSError("no connection\nand more")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(InputError, match=r"me/mine: neither a folder nor to be had from the hub \(no connection\)"):
+        resolve_weights("me/mine").folder()
