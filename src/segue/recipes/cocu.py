@@ -29,7 +29,7 @@ from segue.api.open_vocabulary import OpenVocabularySegmenter
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
-from segue.evaluation.labels import score_pictures, with_truth
+from segue.evaluation.labels import only_classes, score_pictures, with_truth
 from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curation.config import CurateSettings
@@ -37,7 +37,7 @@ from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
-from segue.methods.cocu.inference import find_protocol
+from segue.methods.cocu.protocols import PUBLISHED_CLASSES, find_protocol
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.recipes.datasets import create_once
@@ -277,6 +277,7 @@ def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[s
 def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
     """A function that scores a model on up to `most` pictures of val (0: all), spread evenly."""
     chosen_protocol = find_protocol(protocol)
+    val = only_classes(val, PUBLISHED_CLASSES.get(protocol, ()), chosen_protocol)
     pictures, classes, read_truth = with_truth(val, chosen_protocol)
     rows = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
     pictures = [pictures[i] for i in rows]
