@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit, read_tokenizer, save_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.released import BPE_FILES, read_released, released_tensors
+from segue.methods.cocu.groupvit.released import BPE_FILES, read_released, released_tensors, tokenizer_of_merges
 from segue.types import InputError
 from segue.weights import CONFIG, WEIGHTS, resolve_weights
 
@@ -69,6 +69,14 @@ def _released(path: Path, tokenizer: str | Path | None) -> GroupViT:
     if tokenizer is not None and Path(tokenizer).is_file():
         return read_released(path, Path(tokenizer))
     return read_released(path, read_tokenizer(path.parent) if tokenizer is None else _tokenizer(tokenizer))
+
+
+def read_clip_tokenizer(source: str | Path, vocabulary: int) -> Tokenizer:
+    """CLIP's tokenizer: from a folder or hub id of a CLIP, or its file bpe_simple_vocab_16e6.txt.gz.
+
+    vocabulary: how many tokens are made of a file. Raises InputError for what can't be read.
+    """
+    return tokenizer_of_merges(Path(source), vocabulary) if Path(source).is_file() else _tokenizer(source)
 
 
 def _tokenizer(source: str | Path) -> Tokenizer:

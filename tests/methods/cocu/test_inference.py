@@ -174,6 +174,34 @@ def test_many_names_take_two_bytes():
     assert (found.index == 65535).any()
 
 
+@pytest.mark.parametrize("rule", ["soft", "published"])
+def test_thousands_of_names_are_scored_a_few_at_a_time(monkeypatch, rule):
+    model, protocol = model_of(), EvalProtocol(32, 32, 16, None, None, rule)
+    text = F.normalize(torch.randn(5000, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    names = [f"name {i}" for i in range(5000)]
+    found = segment(model, picture(), names, protocol, text)
+    assert found.index.dtype == np.uint16
+    assert found.index.max() < 5000
+    few = text[:100]
+    at_once = segment(model, picture(), names[:100], protocol, few)
+    monkeypatch.setattr(zero, "NAMES_AT_ONCE", 7)
+    np.testing.assert_array_equal(segment(model, picture(), names[:100], protocol, few).index, at_once.index)
+
+
+def test_names_that_differ_in_their_writing_alone_are_one():
+    for names, match in (
+        (["dog", "Dog"], "'Dog' is there twice, also as 'dog'"),
+        (["café", "cafe\u0301"], "there twice"),
+        (["traffic light", "traffic  light"], "there twice"),
+        (["dog", "dog "], "there twice"),
+        (["dog", "dog"], "'dog' is there twice; name each once"),
+        (["dog", ""], "name 2 of 2 is empty"),
+        ([], "got no name"),
+    ):
+        with pytest.raises(InputError, match=match):
+            zero.check_names(names)
+
+
 def test_protocols_are_the_published_ones():
     assert (PROTOCOLS["voc"].threshold, PROTOCOLS["context"].threshold, PROTOCOLS["imagenet-s-300"].threshold) == (
         0.95,

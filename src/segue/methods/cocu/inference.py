@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import unicodedata
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +32,7 @@ from segue.methods.cocu.windows import Corner, crops, window_batches
 from segue.nn.stopping import stop_point
 from segue.types import InputError, check_image
 
+NAMES_AT_ONCE = 64  # of which the maps are held, so that thousands of names need no more memory
 MAX_ASPECT_RATIO = 20  # longer side over shorter side
 
 
@@ -77,19 +78,22 @@ def parse_labels(text: str) -> list[str]:
 def check_names(names: Sequence[str]) -> list[str]:
     """The names as a list.
 
-    Raises InputError for no name, an empty one, and one that is repeated (in any case of letters).
+    Raises InputError for no name, an empty one, and one that is repeated (in any case of letters, and however its
+    spaces and accents are written).
     """
     if isinstance(names, str):
         raise InputError(f"labels: got one text {names!r:.40}, expected a list of names; see parse_labels")
     if not names:
         raise InputError('labels: got no name, expected some, for instance "dog, grass, sky"')
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for i, name in enumerate(names):
-        if not name.strip():
+        if not isinstance(name, str) or not name.strip():
             raise InputError(f"labels: name {i + 1} of {len(names)} is empty; take a comma out or write the name")
-        if name.casefold() in seen:
-            raise InputError(f"labels: {name!r} is there twice; name each once")
-        seen.add(name.casefold())
+        key = " ".join(unicodedata.normalize("NFC", name).split()).casefold()
+        if key in seen:
+            other = "" if seen[key] == name else f", also as {seen[key]!r}"
+            raise InputError(f"labels: {name!r} is there twice{other}; name each once")
+        seen[key] = name
     return list(names)
 
 
@@ -142,6 +146,14 @@ def dense_scores(
     sum_g A[g, n] cos(group g, name c), in [-1, 1], which does not depend on the other names: the heat map of a name.
     Raises InputError for another array, and for a picture more than MAX_ASPECT_RATIO times as long as it is wide.
     """
+    scored, scores, similarity = _soft_scores(model, image, text, protocol, cosines)
+    return scored, scores(slice(None)), similarity
+
+
+def _soft_scores(
+    model: GroupViT, image: NDArray[np.uint8], text: Tensor, protocol: EvalProtocol, cosines: bool = False
+) -> tuple[Tensor, Callable[[slice], Tensor], Tensor]:
+    """As `dense_scores`, but with a function that gives the maps of some names alone, by their places in the first."""
     check_image(image)
     pixels = _preprocess(model, image, protocol)
     height, width = pixels.shape[1:]
@@ -151,18 +163,23 @@ def dense_scores(
     similarity = text @ whole
     k = len(text) if protocol.top_k is None else min(protocol.top_k, len(text))
     scored = similarity.topk(k).indices.sort().values
-    total, count = pixels.new_zeros(k, height, width), pixels.new_zeros(height, width)
-    for batch, (_, groups, maps) in zip(batches, encoded, strict=True):
-        logits = groups @ text[scored].T  # (B, G, k)
-        weight = logits if cosines else (model.scale * logits).softmax(2)
-        for (top, left), score in zip(batch, _upsample(model, weight, maps), strict=True):
-            rows, columns = slice(top, top + protocol.crop), slice(left, left + protocol.crop)
-            area = count[rows, columns]
-            total[:, rows, columns] += score[:, : area.shape[0], : area.shape[1]]
-            area += 1
-    return scored, total / count, similarity
+
+    def scores(some: slice) -> Tensor:
+        total, count = pixels.new_zeros(len(scored[some]), height, width), pixels.new_zeros(height, width)
+        for batch, (_, groups, maps) in zip(batches, encoded, strict=True):
+            logits = groups @ text[scored].T  # (B, G, k)
+            weight = (logits if cosines else (model.scale * logits).softmax(2))[..., some]
+            for (top, left), score in zip(batch, _upsample(model, weight, maps), strict=True):
+                rows, columns = slice(top, top + protocol.crop), slice(left, left + protocol.crop)
+                area = count[rows, columns]
+                total[:, rows, columns] += score[:, : area.shape[0], : area.shape[1]]
+                area += 1
+        return total / count
+
+    return scored, scores, similarity
 
 
+@torch.inference_mode()
 def segment(
     model: GroupViT,
     image: NDArray[np.uint8],
@@ -187,11 +204,10 @@ def segment(
         return _on_grid(segment(model, _shrink(image, least), names, protocol, text), size)
     if protocol.rule == "published":
         check_image(image)
-        scored, maps, background, similarity = published_scores(
-            model, _preprocess(model, image, protocol), text, protocol
-        )
+        pixels = _preprocess(model, image, protocol)
+        scored, maps, background, similarity = published_scores(model, pixels, text, protocol)
     else:
-        (scored, maps, similarity), background = dense_scores(model, image, text, protocol), None
+        (scored, maps, similarity), background = _soft_scores(model, image, text, protocol), None
     index, scores = _decide(scored, maps, background, size)
     dtype: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
     labels: NDArray[np.unsignedinteger] = index.astype(dtype)
@@ -202,20 +218,25 @@ def segment(
 
 
 def _decide(
-    scored: Tensor, maps: Tensor, background: Tensor | None, size: tuple[int, int]
+    scored: Tensor, maps: Callable[[slice], Tensor], background: Tensor | None, size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The best of the names at every pixel, -1 where background is higher, and the score of the best name."""
+    """The best of the names at every pixel, -1 where background is higher, and the score of the best name.
+
+    maps: of some names by their places in `scored`; they are asked for NAMES_AT_ONCE at a time.
+    """
 
     def resized(one: Tensor) -> Tensor:  # one at a time: all maps of a large picture are large
         return F.interpolate(one[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
 
-    best = torch.zeros(size, device=maps.device) if background is None else resized(background)
-    index = torch.full(size, 0 if background is None else -1, device=maps.device)
-    scores = torch.zeros(size, device=maps.device)
-    for position, one in zip(scored, maps, strict=True):
-        score = resized(one)
-        index, best = torch.where(score > best, position, index), torch.maximum(score, best)
-        scores = torch.maximum(score, scores)
+    scores = torch.zeros(size, device=scored.device)
+    best = scores if background is None else resized(background)
+    index = torch.full(size, 0 if background is None else -1, device=scored.device)
+    for first in range(0, len(scored), NAMES_AT_ONCE):
+        some = slice(first, first + NAMES_AT_ONCE)
+        for position, one in zip(scored[some], maps(some), strict=True):
+            score = resized(one)
+            index, best = torch.where(score > best, position, index), torch.maximum(score, best)
+            scores = torch.maximum(score, scores)
     return index.cpu().numpy(), scores.clamp(0, 1).cpu().numpy()
 
 

@@ -15,6 +15,7 @@ right and at the bottom is not seen. B windows, G groups, C names, k of them in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -31,12 +32,13 @@ from segue.types import InputError
 class PublishedScores(NamedTuple):
     """The averages over the windows of a picture of H x W pixels.
 
-    names: (k,) positions of the names that score anywhere, ascending. scores: (k, H, W) theirs, in [0, 1]. background:
-    (H, W), in [0, 1], or None for a protocol without. similarity: (C,) cosines of all names with the whole picture.
+    names: (k,) positions of the names that score anywhere, ascending. scores: (k', H, W) of some of them, in [0, 1], by
+    their places in `names`. background: (H, W), in [0, 1], or None for a protocol without. similarity: (C,) cosines of
+    all names with the whole picture.
     """
 
     names: Tensor
-    scores: Tensor
+    scores: Callable[[slice], Tensor]
     background: Tensor | None
     similarity: Tensor
 
@@ -60,17 +62,28 @@ def published_scores(model: GroupViT, pixels: Tensor, text: Tensor, protocol: Ev
     batches = window_batches(height, width, protocol)
     found = [_look(model, pixels, text, protocol, corners) for corners in batches]
     names = torch.cat([one.top.flatten() for one in found]).unique()
-    scores, count = pixels.new_zeros(len(names), height, width), pixels.new_zeros(height, width)
-    background = None if protocol.threshold is None else pixels.new_zeros(height, width)
-    for corners, windows in zip(batches, found, strict=True):
-        for (top, left), groups, affinity in zip(corners, windows.groups, windows.affinity, strict=True):
-            where = slice(top, top + groups.shape[0]), slice(left, left + groups.shape[1])
-            scores[:, *where] += affinity[:, names].T[:, groups]
-            count[where] += 1
-            if background is not None:
-                background[where] += _background(affinity, protocol)[groups]
+    windows = [
+        (slice(top, top + groups.shape[0]), slice(left, left + groups.shape[1]), groups, affinity)
+        for corners, one in zip(batches, found, strict=True)
+        for (top, left), groups, affinity in zip(corners, one.groups, one.affinity, strict=True)
+    ]
+    count = pixels.new_zeros(height, width)
+    for rows, columns, _, _ in windows:
+        count[rows, columns] += 1
+
+    def average(of_groups: Callable[[Tensor], Tensor], layers: int) -> Tensor:
+        """(layers, H, W). of_groups: a window's affinity (G, C) -> (layers, G)."""
+        total = pixels.new_zeros(layers, height, width)
+        for rows, columns, groups, affinity in windows:
+            total[:, rows, columns] += of_groups(affinity)[:, groups]
+        return total / count
+
+    def scores(some: slice) -> Tensor:
+        return average(lambda affinity: affinity[:, names[some]].T, len(names[some]))
+
     whole = F.normalize(torch.cat([one.image for one in found]).mean(0), dim=0)
-    return PublishedScores(names, scores / count, None if background is None else background / count, text @ whole)
+    background = None if protocol.threshold is None else average(lambda a: _background(a, protocol)[None], 1)[0]
+    return PublishedScores(names, scores, background, text @ whole)
 
 
 def _look(model: GroupViT, pixels: Tensor, text: Tensor, protocol: EvalProtocol, corners: list[Corner]) -> _Windows:

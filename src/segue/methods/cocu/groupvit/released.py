@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tokenizers import Tokenizer, pre_tokenizers
 from torch import Tensor
@@ -173,5 +173,5 @@ def tokenizer_of_merges(path: Path, vocabulary: int) -> Tokenizer:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
     ids = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
-    tokenizer: Tokenizer = CLIPTokenizer(vocab=ids, merges=merges).backend_tokenizer
+    tokenizer: Tokenizer = CLIPTokenizer(vocab=ids, merges=cast(Any, merges)).backend_tokenizer
     return tokenizer
