@@ -116,11 +116,20 @@ def _parameter(data: Tensor, *_: Any) -> Tensor:
     return data
 
 
+def _latin(text: str, _: str) -> bytes:
+    return text.encode("latin-1")
+
+
 _KNOWN: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch", "Size"): tuple,
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
-    **{("builtins", kind.__name__): kind for kind in (float, int, bool, str, list, tuple, dict, set)},
+    ("_codecs", "encode"): _latin,  # as which pickle 2 writes bytes
+    **{
+        (module, kind.__name__): kind
+        for module in ("builtins", "__builtin__")
+        for kind in (float, int, bool, str, list, tuple, dict, set)
+    },
 }

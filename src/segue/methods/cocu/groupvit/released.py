@@ -152,7 +152,7 @@ def fill_released(model: GroupViT, tensors: Mapping[str, Tensor], where: Path) -
     for name, (value, place) in wanted.items():
         tensor = tensors[place.name]
         tensor = tensor if place.third is None else tensor.chunk(3)[place.third]
-        if tensor.numel() != value.numel() or tensor.flatten(1 if tensor.ndim else 0).shape[:1] != value.shape[:1]:
+        if tensor.squeeze().shape != value.squeeze().shape:
             raise InputError(f"{where}: {place.name} has shape {tuple(tensors[place.name].shape)}, which doesn't fit")
         found[name] = tensor.reshape(value.shape)  # convolutions of one pixel are linear layers here
     model.load_state_dict(found)
