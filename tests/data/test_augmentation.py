@@ -28,7 +28,7 @@ def test_crops_have_the_share_and_the_shape_that_was_asked_for():
     assert 0.85 < shares.max() < 0.89  # a third more wide than high at most, in a picture half more wide than high
     assert 0.7 < ratios.min() < 0.8
     assert 1.25 < ratios.max() < 1.51  # 1.5: the middle of a picture that nothing else fits
-    assert 0.4 < shares.mean() < 0.55
+    assert 0.35 < shares.mean() < 0.45  # the largest are drawn again: they fit no picture of this shape
 
 
 def test_crops_are_mirrored_half_of_the_times(picture):
