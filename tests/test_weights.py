@@ -20,8 +20,13 @@ def test_a_bundled_name_a_folder_and_a_hub_id(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["nonsense", "a/b/c", "owner/name@", "@v1", "/no/where"])
 def test_what_is_none_of_them_is_refused(name):
-    with pytest.raises(InputError, match=r"detector '.*': neither a folder .*reclmis-chest.* owner/name\[@revision\]"):
+    with pytest.raises(InputError, match=r"model '.*': neither a folder .*reclmis-chest.* owner/name\[@revision\]"):
+        resolve_weights(name)
+    with pytest.raises(
+        InputError, match=r"detector '.*': neither a folder .* a YOLOX, or a DETR .* owner/name\[@revision\]"
+    ) as error:
         resolve_weights(name, "detector")
+    assert "reclmis-chest" not in str(error.value)  # none of the bundled models is a detector
 
 
 def test_a_repository_is_fetched_at_its_revision_and_without_pickles(tmp_path, monkeypatch):

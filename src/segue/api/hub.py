@@ -17,6 +17,8 @@ from textwrap import shorten
 from typing import Any, NamedTuple, Self
 
 from segue.api import models
+from segue.configs import read_json
+from segue.methods.checkpoint import read_config
 from segue.types import InputError
 from segue.weights import CONFIG, HUB_FILES, bundled
 
@@ -163,13 +165,14 @@ def _unwanted_files(folder: str, names: list[str]) -> set[str]:
 
 def _copy_dual_encoder(source: Path, fresh: Path) -> None:
     """Copy a captioner's dual encoder into its folder when it is neither bundled nor the hub's."""
-    config = json.loads((fresh / CONFIG).read_text(encoding="utf-8")) if (fresh / CONFIG).exists() else {}
+    config = read_json(fresh / CONFIG) if (fresh / CONFIG).exists() else {}
     name = config[ENCODER].get("name") if isinstance(config.get(ENCODER), dict) else None
     if name is None or name in bundled() or str(name).startswith("clip:"):
         return
     found = next((folder for folder in (source / name, Path(name)) if folder.is_dir()), None)
     if found is None:
         raise InputError(f"{source}: its dual encoder {name} is not there; put it there, or train with another")
+    read_config(found, ["dual_encoder"])  # the name may be anybody's: nothing else is copied
     if not (fresh / ENCODER).exists():
         shutil.copytree(found, fresh / ENCODER, ignore=_unwanted_files)
     config[ENCODER]["name"] = ENCODER
