@@ -112,6 +112,6 @@ def test_only_a_dual_encoder_is_copied_along(tmp_path):
     (secret / "notes.txt").write_text("private")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(changed(config, ("encoder", "name"), str(secret))))
-    with pytest.raises(InputError, match=r"no config\.json there"):
+    with pytest.raises(InputError, match=r"no config\.json there|holds no encoder"):
         save_pretrained(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

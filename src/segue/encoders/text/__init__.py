@@ -11,6 +11,7 @@ from segue.configs import from_json, read_tokenizer
 from segue.encoders.pretrained import check_fingerprint
 from segue.encoders.text.contract import TOKENIZER_FILE, TextEncoder
 from segue.types import InputError
+from segue.weights import beside
 
 # Each kind is imported when it is built: the pretrained ones need transformers.
 
@@ -45,6 +46,8 @@ def load_text_encoder(config: dict[str, Any], folder: Path) -> TextEncoder:
     tokenizer = read_tokenizer(Path(folder) / TOKENIZER_FILE)
     options = dict(config)
     kind, sha256 = options.pop("kind", None), options.pop("sha256", None)
+    if isinstance(options.get("source"), str):
+        options["source"] = beside(Path(folder), options["source"])
     encoder: TextEncoder
     if kind == "small":
         from segue.encoders.text.small import SmallTextEncoder
