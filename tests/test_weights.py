@@ -58,3 +58,27 @@ def test_a_repository_that_can_not_be_had(monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(InputError, match=r"me/mine: neither a folder nor to be had from the hub \(no connection\)"):
         resolve_weights("me/mine").folder()
+
+
+def test_a_hub_id_is_recorded_with_the_commit_that_was_read(tmp_path, monkeypatch):
+    """A branch moves on: the run could not be repeated."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cache = {
+        ("me/clip", "config.json", "main"),
+        ("me/clip", "config.json", "v1"),
+        ("me/sd", "model_index.json", "main"),
+    }
+
+    def look_up(repository, file, *, revision):
+        there = (repository, file, revision) in cache
+        return f"/cache/models--x/snapshots/{commit}/{file}" if there else None
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", look_up)
+    assert pinned("me/clip") == f"me/clip@{commit}"
+    assert pinned("clip:me/clip@v1") == f"clip:me/clip@{commit}"
+    assert pinned("diffusion:me/sd") == f"diffusion:me/sd@{commit}"
+    for name in ("me/unknown", "reclmis-chest", "synthetic", "0.01", "None", "detector.onnx", str(tmp_path)):
+        assert pinned(name) == name
+    (tmp_path / "me/clip").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert pinned("me/clip") == "me/clip"  # the folder comes before the hub

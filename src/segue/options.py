@@ -17,7 +17,7 @@ from textwrap import shorten
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import BaseMetadata, Ge, Gt, Interval, Le, Lt, MinLen
+from annotated_types import BaseMetadata, Ge, Gt, Interval, Le, Lt, MaxLen, MinLen
 from typing_extensions import Doc
 
 from segue.types import InputError
@@ -229,6 +229,7 @@ def _within(value: Any, bound: Any) -> bool:
         Le: lambda b: value <= b.le,
         Lt: lambda b: value < b.lt,
         MinLen: lambda b: len(value) >= b.min_length,
+        MaxLen: lambda b: len(value) <= b.max_length,
     }
     return all(tests[type(part)](part) for part in _parts(bound))
 
@@ -237,6 +238,6 @@ def _words(bound: Any) -> str:
     texts = {
         Ge: lambda b: f"{b.ge} or more", Gt: lambda b: f"more than {b.gt}",
         Le: lambda b: f"at most {b.le}", Lt: lambda b: f"less than {b.lt}",
-        MinLen: lambda b: f"a list of {b.min_length} or more",
+        MinLen: lambda b: f"a list of {b.min_length} or more", MaxLen: lambda b: f"a length of at most {b.max_length}",
     }  # fmt: skip
     return ", ".join(texts[type(part)](part) for part in _parts(bound))

@@ -75,6 +75,24 @@ def beside(folder: Path, name: str) -> str:
     return name.removesuffix(place) + str(folder / place) if os.path.isfile(folder / place / CONFIG) else name
 
 
+def pinned(name: str) -> str:
+    """Weights as a run records them: a hub id with the commit that was read, `clip:ID@COMMIT`; else as they are named.
+
+    A branch moves on; its commit is that of the files in the hub's cache, so call it after they are read.
+    """
+    place = name.partition(":")[2] or name
+    found = HUB_ID.fullmatch(place)
+    if found is None or os.path.isdir(place):
+        return name
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in (CONFIG, "model_index.json"):
+        path = try_to_load_from_cache(found["repository"], file, revision=found["revision"] or "main")
+        if isinstance(path, str):
+            return f"{name.removesuffix(place)}{found['repository']}@{Path(path).parent.name}"
+    return name
+
+
 def _fetch(repository: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import shutil
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from segue.encoders.dual_encoder import ClipDualEncoder
 from segue.encoders.image.clip import ClipImageEncoder
-from segue.encoders.pretrained import complete, fingerprint, pinned
+from segue.encoders.pretrained import complete, fingerprint
 from segue.encoders.text.clip import ClipTextEncoder
 from segue.types import InputError
 from tiny_clip import write_clip
@@ -99,14 +98,3 @@ def test_code_beside_a_model_is_neither_run_nor_asked_about(folder):
     (folder / "code.py").write_text("raise SystemExit('run')")
     with pytest.raises(InputError, match="no text encoder could be read there"):
         ClipTextEncoder(str(folder))
-
-
-def test_a_hub_id_is_recorded_with_the_commit_that_was_read(folder, tmp_path, monkeypatch):
-    """A branch moves on: the run could not be repeated."""
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    cache = tmp_path / "hub/models--me--clip/snapshots" / commit
-    shutil.copytree(folder, cache)
-    monkeypatch.setattr("transformers.utils.hub.cached_file", lambda name, file, **_: str(cache / file))
-    assert pinned("me/clip") == f"me/clip@{commit}"
-    assert pinned("me/clip@main") == f"me/clip@{commit}"
-    assert pinned(folder) == str(folder)

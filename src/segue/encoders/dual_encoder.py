@@ -33,10 +33,10 @@ from segue.encoders.pretrained import (
     fingerprint,
     load_pretrained,
     load_pretrained_tokenizer,
-    pinned,
 )
 from segue.encoders.text.contract import MAX_CHARACTERS, MAX_WORDS, TextEncoder, Tokens
 from segue.types import InputError
+from segue.weights import pinned
 
 MIN_TEMPERATURE = 0.01
 
@@ -167,7 +167,7 @@ class ClipDualEncoder(DualEncoder):
         super().__init__()
         kinds: dict[str, Any] = {"clip": CLIPModel, "siglip": SiglipModel}
         model = load_pretrained(source, kinds, "dual encoder").float()
-        self.source = pinned(source)
+        self.source = pinned(str(source))
         self.tokenizer = Tokenizer.from_str(load_pretrained_tokenizer(source).to_str())
         siglip = isinstance(model, SiglipModel)
         vision = model.vision_model, getattr(model, "visual_projection", None)

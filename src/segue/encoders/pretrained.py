@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 TOKENIZER, PROCESSORS = "tokenizer.json", ("preprocessor_config.json", "tokenizer_config.json")
 MAX_NUMBER = 10**31  # "no limit" in tokenizer_config.json is 1e30
-COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
 EXAMPLE_CLIP = "openai/clip-vit-base-patch32"
 
 
@@ -119,15 +117,6 @@ def load_pretrained_tokenizer(source: str | Path) -> Tokenizer:
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name, **options).backend_tokenizer
     return tokenizer
-
-
-def pinned(source: str | Path) -> str:
-    """The source as a run records it: a hub id with the commit that was read, anything else as it is."""
-    name, revision = weights = resolve_weights(source)
-    if Path(name).is_dir() or (path := _cached(weights, CONFIG)) is None:
-        return str(source)
-    commit = COMMIT.search(path.as_posix())
-    return f"{name}@{commit[1]}" if commit else f"{name}@{revision}"
 
 
 def read_preprocessor(source: str | Path) -> dict[str, Any]:

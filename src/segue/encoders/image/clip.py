@@ -15,11 +15,11 @@ from segue.encoders.pretrained import (
     fingerprint,
     load_pretrained,
     loading,
-    pinned,
     read_preprocessor,
 )
 from segue.nn.preprocessing import INTERPOLATIONS, Preprocessing
 from segue.types import InputError
+from segue.weights import pinned
 
 Size = Annotated[int, Interval(ge=1, le=4096)]
 
@@ -43,7 +43,7 @@ class ClipImageEncoder(PretrainedEncoder, ImageEncoder):
     def __init__(self, source: str, *, size: Size | None = None, frozen: bool = True, parts: Any = None) -> None:
         super().__init__()
         self.vision, self.projection = parts or _clip_vision(source)
-        self.source = pinned(source)
+        self.source = pinned(str(source))
         self.preprocessing = _clip_preprocessing(self.source, self.vision.config.image_size, size)
         self.stride = int(self.vision.config.patch_size)
         self.width = self.projection.out_features if self.projection is not None else self.vision.config.hidden_size

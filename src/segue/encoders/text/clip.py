@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from segue.encoders.pretrained import load_pretrained, load_pretrained_tokenizer, pinned
+from segue.encoders.pretrained import load_pretrained, load_pretrained_tokenizer
 from segue.encoders.text.contract import FrozenTextEncoder
 from segue.options import MaxTokens
+from segue.weights import pinned
 
 
 class ClipTextEncoder(FrozenTextEncoder):
@@ -25,4 +26,4 @@ class ClipTextEncoder(FrozenTextEncoder):
         unused = ("vision_model.", "visual_projection.", "text_projection.", "logit_scale")
         model = load_pretrained(source, kinds, "text encoder", unused=unused)
         tokenizer = load_pretrained_tokenizer(source)
-        super().__init__(model, tokenizer, source=pinned(source), max_tokens=max_tokens)
+        super().__init__(model, tokenizer, source=pinned(str(source)), max_tokens=max_tokens)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import MaxLen
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,9 +25,10 @@ from segue.options import Decoding, Positive, check_value
 from segue.types import InputError
 
 METHOD = "syntic"
+ShortText = Annotated[str, MaxLen(500)]
 TEXTS = tuple[str, ...] | None
-PARTS = {"model": dict, "encoder": dict, "object_names": TEXTS, "detector": str | None, "captions": TEXTS}
-ENCODER_PARTS = {"width": Positive, "fingerprint": str, "name": str | None}
+PARTS = {"model": dict, "encoder": dict, "object_names": TEXTS, "detector": ShortText | None, "captions": TEXTS}
+ENCODER_PARTS = {"width": Positive, "fingerprint": Annotated[str, MaxLen(200)], "name": ShortText | None}
 MODEL, SUPPORT = "model.", "support.features"  # names of the tensors begin with MODEL; that of the support set
 
 
