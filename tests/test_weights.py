@@ -3,7 +3,7 @@
 import pytest
 
 from segue.types import InputError
-from segue.weights import HUB_FILES, Weights, beside, bundled, resolve_weights
+from segue.weights import HUB_FILES, Weights, beside, bundled, pinned, resolve_weights
 
 
 def test_a_bundled_name_a_folder_and_a_hub_id(tmp_path, monkeypatch):
