@@ -95,14 +95,15 @@ def load_pretrained(
 
     name, revision = weights = resolve_weights(source, what)
     with loading(source, what):
-        shapes = _check_files(weights)
+        _check_files(weights)
         found = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False).model_type
         if found not in kinds:
             expected = OTHER_WEIGHTS.get(what, f"a CLIP or SigLIP such as {EXAMPLE_CLIP}")
             raise InputError(f"{source}: holds a {found!r:.60} model, expected {expected}")
         options = {"use_safetensors": True, "output_loading_info": True, "revision": revision, **options}
         options["ignore_mismatched_sizes"] = True  # `complete` names them
-        with nullcontext() if shapes is None else sized_by(shapes, source):
+        path = _cached(weights, WEIGHTS)  # None where they are in several files
+        with nullcontext() if path is None else sized_by(read_shapes(path), source):
             return complete(source, kinds[found].from_pretrained(name, **options), unused)
 
 
@@ -129,19 +130,14 @@ def read_preprocessor(source: str | Path) -> dict[str, Any]:
     return saved
 
 
-def _check_files(weights: Weights) -> dict[str, tuple[int, ...]] | None:
-    """Read the json files and the header of the weights; their shapes, or None where they are in several files.
-
-    Raises InputError for what can't be read, also for a pipe or a device, which transformers would read for ever.
-    """
+def _check_files(weights: Weights) -> None:
+    """Raises InputError for json files that can't be read, and for a pipe or a device, which would be read for ever."""
     places = sorted(Path(weights.source).iterdir()) if Path(weights.source).is_dir() else []
     if odd := [path for path in places if not path.is_file() and not path.is_dir()]:
         raise InputError(f"{odd[0]}: neither a file nor a folder; copy the model again")
     for file in (CONFIG, *PROCESSORS):
         if (path := _cached(weights, file)) is not None:
             _check_numbers(read_json(path), path)
-    path = _cached(weights, WEIGHTS)
-    return None if path is None else read_shapes(path)
 
 
 def _cached(weights: Weights, file: str) -> Path | None:
