@@ -38,7 +38,7 @@ def test_missing_pictures_and_unknown_splits_are_told(root):
     with pytest.warns(UserWarning, match=r"b\.jpg"):
         assert len(read_pictures(root, "train", on_bad="skip").pictures) == 1
     put(root / "dataset_flickr8k.json", {"images": [entry("a.jpg", "extra", "x"), entry("c.jpg", "val", "x")]})
-    with pytest.raises(InputError, match="split 'extra', expected train, val, test"):
+    with pytest.raises(InputError, match=r"split 'extra' of \"a.jpg\", expected train, val, test"):
         read_pictures(root, "val")
 
 

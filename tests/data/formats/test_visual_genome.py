@@ -44,7 +44,7 @@ def test_name_and_names_attributes_and_objects_that_only_relations_know(root):
 
 def test_objects_without_a_name_or_picture_are_told(root):
     put(root / "objects.json", [{"image_id": 1, "objects": [thing(10, 3, names=[""])]}])
-    with pytest.raises(InputError, match="expected Visual Genome's json"):
+    with pytest.raises(InputError, match="object 10 of image 1: names: got an empty text"):
         read_pictures(root, "train")
     put(root / "objects.json", [{"image_id": 7, "objects": []}])
     with pytest.raises(InputError, match=r"7\.jpg: no such picture"):
