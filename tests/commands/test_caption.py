@@ -70,7 +70,7 @@ def test_what_the_folder_gave_is_scored_by_the_names_of_the_folder(model, segue,
     for name, pixels in zip(names, text_to_image(CAPTIONS[:4]), strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_image(pixels, folder / name)
-    segue("caption", folder, "--model", model, "-o", out)
+    segue("caption", folder, "--model", model, "--retrieve", "-o", out)
     said = {str(row["image_id"]): row["caption"] for row in json.loads(out.read_text())}
     assert said.keys() == {"cam1/1.png", "cam2/1.png", "1.png", "12"}
     texts = [said.get(name, said["12"]) for name in names]

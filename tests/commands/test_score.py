@@ -167,8 +167,11 @@ def test_bad_references_may_be_skipped(segue, tmp_path):
     refs = written(tmp_path / "r.json", {"annotations": [*COCO["annotations"], {"image_id": 1, "caption": None}]})
     preds = written(tmp_path / "p.json", SAID)
     assert "1 captions can't be used" in scored(segue, refs, preds)
-    with pytest.warns(UserWarning, match="1 captions"):
-        assert scored(segue, refs, preds, "--on-bad", "skip")["images"] == 2
+    base = ("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json", "--on-bad", "skip")
+    status, told, error = segue(*base)
+    assert (status, json.loads(told)["images"]) == (0, 2)
+    assert "skipped: " in error
+    assert "1 captions can't be used" in error
 
 
 def png(folder, name, pixels):
@@ -197,7 +200,7 @@ def test_masks_of_any_ending_are_scored_and_none_is_left_out(segue, tmp_path):
         for name in names:
             png(folder, name, [[255, 255, 0]])
     base = ("score", "masks", "--refs", refs, "--preds", preds, "--json")
-    assert json.loads(segue(*base)[1])["count"] == 4
+    assert json.loads(segue(*base)[1])["n"] == 4
     png(preds, "a.TIF", [[255, 255, 0]])
     assert "a.TIF and a.png are of one name" in segue(*base)[2]
     (preds / "a.TIF").rename(preds / "a.gif")

@@ -226,8 +226,8 @@ def karpathy_name(entry: Any) -> str:
 def karpathy_captions(entry: Any, where: str, report: ReportProblem = raise_problem) -> tuple[str, ...]:
     """The captions of an entry of Karpathy's `images`, as they were written where that is kept."""
     sentences, texts = entry.get("sentences"), list[str]()
-    if not isinstance(sentences, list) or not sentences:
-        report("bad-caption", where, f"sentences: got {shown(sentences)}, expected a list of one or more")
+    if not isinstance(sentences, list):
+        report("bad-caption", where, f"sentences: got {shown(sentences)}, expected a list")
     for at, sentence in enumerate(sentences if isinstance(sentences, list) else []):
         with reporting(report, "bad-caption", f"sentence {at} of {where}"):
             tokens = [" ".join(sentence["tokens"])] if "raw" not in sentence else []

@@ -66,9 +66,9 @@ def read_flag(record: Mapping[str, Any], key: str, default: bool = False) -> boo
 
 
 def read_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(width, height) in pixels, numbers or texts; None for a record that has neither or holds null there."""
+    """(width, height) in pixels, numbers or texts; None for a record that has not both, or holds null there."""
     found = [record.get(key) for key in ("width", "height")]
-    if found == [None, None]:
+    if None in found:
         return None
     sizes = [to_id(value, key) for key, value in zip(("width", "height"), found, strict=True)]
     if not all(isinstance(size, int) and size > 0 for size in sizes):

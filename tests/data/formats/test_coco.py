@@ -326,7 +326,9 @@ def test_one_bad_image_is_named_and_its_annotations_go_with_it(tmp_path):
     marks = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in (1, 2, 3)]
     root = small(tmp_path, images=[entry(1, "a.png"), *bad], marks=marks)
     paint(root / "images/a.png")
-    with pytest.raises(InputError, match=r"4 things .*image 1 .*no file_name.*image 2 .*no id.*image 3 .*width.*image 4"):
+    with pytest.raises(
+        InputError, match=r"4 things .*image 1 .*no file_name.*image 2 .*no id.*image 3 .*width.*image 4"
+    ):
         read_pictures(root, "train")
     with pytest.warns(UserWarning, match="4 things"):
         assert labels(root, "skip") == {"a.png": ["dog"]}

@@ -53,20 +53,16 @@ def _located(rows: list[Row], places: Places, path: Path, files: list[Path]) -> 
     """Where the pictures are, and the key of each line: of all lines the number, or of all lines the name."""
     by_name, names = _by_name(rows, places)
     by_number, numbers = _by_number(rows, places)
-    count = sum(map(len, places.values()))
-    all_numbers, all_names = (len({*found.found.values()}) == count for found in (by_number, by_name))
-    if not all_numbers:
+    stems, last = [stem_of(key).rpartition("/")[2] for key in places], max((row.number for row in rows), default=-1)
+    if not all(stem.isascii() and stem.isdigit() and int(stem[-18:]) <= last for stem in stems):
         return by_name, names
     if len(files) > 1:
         raise InputError(
             f"{path.parent}: the pictures in images/ are numbered, and {len(files)} files have such lines, "
             f"{', '.join(file.name for file in files)}; put each file with its pictures into a folder of its own"
         )
-    if (
-        all_names
-        and by_name.found
-        and any(by_number.found.get(numbers[row.number]) != by_name.found.get(names[row.number]) for row in rows)
-    ):
+    alike = all(by_number.found.get(numbers[row.number]) == by_name.found.get(names[row.number]) for row in rows)
+    if len({*by_name.found.values()}) == sum(map(len, places.values())) and not alike:
         raise InputError(
             f"{path}: the pictures in images/ fit the lines by their numbers and by their names, and not alike; "
             "name them by the lines' numbers in nine digits"

@@ -110,7 +110,7 @@ def _duplicates(names: list[str]) -> frozenset[str]:
 
 
 def _check_size(entry: Any, path: Path, size: tuple[int, int]) -> None:
-    said = read_size(entry) or size
+    said = read_size(dict(zip(("width", "height"), size, strict=True)) | entry) or size
     if said != size:
         turned = ", or one of the picture as its EXIF turns it" if said == size[::-1] else ""
         raise InputError(
