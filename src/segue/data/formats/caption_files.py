@@ -54,7 +54,8 @@ def _located(rows: list[Row], places: Places, path: Path, files: list[Path]) -> 
     by_name, names = _by_name(rows, places)
     by_number, numbers = _by_number(rows, places)
     stems, last = [stem_of(key).rpartition("/")[2] for key in places], max((row.number for row in rows), default=-1)
-    if not all(stem.isascii() and stem.isdigit() and int(stem[-18:]) <= last for stem in stems):
+    numbered = all(stem.isascii() and stem.isdigit() and int(stem[-18:]) <= last for stem in stems)
+    if not numbered or all("file name" in row.ids for row in rows):
         return by_name, names
     if len(files) > 1:
         raise InputError(
