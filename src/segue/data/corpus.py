@@ -158,12 +158,19 @@ def _of_record(record: Any, at: int, where: str, report: ReportProblem) -> Itera
         found = next((record[key] for key in (*CAPTION_KEYS, "captions") if key in record), None)
         texts = found if isinstance(found, list) else [found]
         picture = next((str(record[key]) for key in PICTURE_KEYS if record.get(key) is not None), "")
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+    good = [text for text in texts if _is_text(text)]
+    if not texts or len(good) < len(texts):
         keys = ", ".join(CAPTION_KEYS)
         report("bad-caption", where, f"got {shown(record)}, expected an object with one of {keys}, or a JSON string")
-    for text in texts:
-        if isinstance(text, str) and text.strip():
-            yield Row(text, {"image_id": picture} if picture else {}, where, entry=entry)
+    yield from (Row(text, {"image_id": picture} if picture else {}, where, entry=entry) for text in good)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text with something in it."""
+    try:
+        return bool(read_text({"text": value}, "text"))
+    except InputError:
+        return False
 
 
 def _read_json(path: Path, report: ReportProblem, split: str | None) -> Iterator[Row]:

@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 
 def shown(value: Any) -> str:
     """A value as its file writes it, cut short."""
-    return json.dumps(value, ensure_ascii=False, default=str)[:60]
+    return json.dumps(value, ensure_ascii=False, default=str)[:60].encode(errors="replace").decode()
 
 
 def field(record: Any, *keys: str) -> Any:
@@ -57,6 +57,8 @@ def read_text(record: Any, *keys: str) -> str:
         raise InputError(f"{keys[0]}: got {shown(value)}, expected a text")
     if not value.strip():
         raise InputError(f"{keys[0]}: got an empty text; write one or delete the entry")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise InputError(f"{keys[0]}: got {shown(value)}, in which half a character is missing; write it again")
     return value.strip()
 
 
