@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from segue.methods.cocu.groupvit.checkpoint import load_groupvit, read_tokenizer, save_groupvit
+from segue.methods.cocu.groupvit.checkpoint import load_groupvit, save_groupvit, tokenizer_in
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.released import BPE_FILES, read_released, released_tensors, tokenizer_of_merges
 from segue.types import InputError
@@ -68,7 +68,7 @@ def _read(source: str | Path, tokenizer: str | Path | None) -> GroupViT:
 def _released(path: Path, tokenizer: str | Path | None) -> GroupViT:
     if tokenizer is not None and Path(tokenizer).is_file():
         return read_released(path, Path(tokenizer))
-    return read_released(path, read_tokenizer(path.parent) if tokenizer is None else _tokenizer(tokenizer))
+    return read_released(path, tokenizer_in(path.parent) if tokenizer is None else _tokenizer(tokenizer))
 
 
 def read_clip_tokenizer(source: str | Path, vocabulary: int) -> Tokenizer:
@@ -80,7 +80,7 @@ def read_clip_tokenizer(source: str | Path, vocabulary: int) -> Tokenizer:
 
 
 def _tokenizer(source: str | Path) -> Tokenizer:
-    found = read_tokenizer(resolve_weights(source, "tokenizer").folder())
+    found = tokenizer_in(resolve_weights(source, "tokenizer").folder())
     if found is None:
         raise InputError(f"{source}: no tokenizer.json or vocab.json there; name a folder or hub id of a CLIP")
     return found

@@ -79,7 +79,7 @@ def test_dense_clip_is_a_last_layer_where_each_place_sees_itself_alone(clip_fold
 def test_clip_at_another_size_interpolates_its_positions(clip_folder):
     encoder = ClipImageEncoder(clip_folder, size=48)
     assert encoder(encoder.preprocess(pictures())).dense.shape == (3, 12, 6, 6)
-    assert load_image_encoder(encoder.config()).size == 48
+    assert load_image_encoder(encoder.config(), clip_folder).size == 48
     with pytest.raises(InputError, match="multiple of its patch, 8"):
         ClipImageEncoder(clip_folder, size=50)
 
@@ -94,13 +94,13 @@ def test_whole_pictures_are_squeezed_not_cut(clip_folder):
 
 
 def test_clip_refuses_what_is_no_clip(clip_folder, tmp_path):
-    with pytest.raises(InputError, match=r"image encoder '.*nowhere': neither a folder nor a bundled model"):
+    with pytest.raises(InputError, match=r"image encoder '.*nowhere': neither a folder nor a hub id"):
         ClipImageEncoder(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no/such: no image encoder could be read there .* folder with config.json"):
         ClipImageEncoder("no/such")
     broken = shutil.copytree(clip_folder, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"\0" * 99)
-    with pytest.raises(InputError, match="no image encoder could be read there"):
+    with pytest.raises(InputError, match="weights can't be read"):
         ClipImageEncoder(broken)
     (broken / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP or SigLIP"):
@@ -110,6 +110,6 @@ def test_clip_refuses_what_is_no_clip(clip_folder, tmp_path):
 def test_changed_weights_are_noticed(clip_folder):
     config = ClipImageEncoder(clip_folder).config()
     with pytest.raises(InputError, match="its weights changed since"):
-        load_image_encoder({**config, "sha256": "0" * 64})
+        load_image_encoder({**config, "sha256": "0" * 64}, clip_folder)
     with pytest.raises(InputError, match="got kind 'resnet', expected one of"):
-        load_image_encoder({"kind": "resnet"})
+        load_image_encoder({"kind": "resnet"}, clip_folder)
