@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+SOURCES = Path(__file__).parents[2] / "pyproject.toml"  # there where Segue runs from its own folder
 
 
 class InputError(ValueError):
@@ -28,9 +31,11 @@ class InputError(ValueError):
 def to_install(extra: str) -> str:
     """How to install an optional dependency group of Segue, as text for the end of an error message.
 
-    From Segue's folder, because Segue is on no package index.
+    From Segue's folder where it runs from there, because Segue is on no package index; pip finds an installed one.
     """
-    return f'pip install ".[{extra}]" in Segue\'s folder'
+    if SOURCES.exists():
+        return f'pip install ".[{extra}]" in Segue\'s folder'
+    return f'pip install "segue[{extra}]"'
 
 
 def check_image(image: NDArray[np.uint8], where: str = "image") -> None:
