@@ -103,7 +103,7 @@ def write_answers(
 def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
     if notes is None:
         return [(path, note) for path in pictures_in(folder)]
-    pairs = [(folder / name, said) for name, said in read_notes(notes)]
+    pairs = [(folder / name, note) for name, note in read_notes(notes)]
     if missing := [p.name for p, _ in pairs if not p.is_file()]:
         raise InputError(f"{folder}: {len(missing)} named pictures are missing, such as {missing[0]}")
     return pairs

@@ -30,13 +30,13 @@ KARPATHY_IDS = ("filename", "cocoid", "imgid")  # what predictions may call a pi
 
 def score_caption_files(refs: Path, preds: Path, split: str | None = None, java: bool = True) -> dict[str, Any]:
     """The scores of a file of captions; arguments as in `segue.commands.score.captions`."""
-    said = read_predictions(preds)
-    truth = read_references(refs, split, said)
-    found = score_captions(said, truth, with_java=java)
+    predictions = read_predictions(preds)
+    truth = read_references(refs, split, predictions)
+    found = score_captions(predictions, truth, with_java=java)
     return {
         **found.to_json(),
         "images": len(truth),
-        "empty_predictions": sum(not text.strip() for text in said.values()),
+        "empty_predictions": sum(not text.strip() for text in predictions.values()),
     }
 
 
@@ -56,14 +56,16 @@ def read_predictions(path: Path) -> dict[str, str]:
     return found
 
 
-def read_references(path: Path, split: str | None = None, wanted: Iterable[str] = ()) -> dict[str, list[str]]:
+def read_references(path: Path, split: str | None = None, prediction_ids: Iterable[str] = ()) -> dict[str, list[str]]:
     """The captions of each image; of a Karpathy json those of `split`, where restval joins train.
 
-    wanted: ids that predictions use, which tell whether a Karpathy json's pictures go by file name, cocoid or imgid.
+    prediction_ids: those of the predictions, which decide whether a Karpathy json's pictures go by file name, cocoid or
+    imgid.
+    Raises InputError for a file that is not in one of these formats, and `split` for one that has none.
     """
     rows = _rows(path)
     if isinstance(rows, dict) and _karpathy(rows):
-        return _read_karpathy(rows["images"], path, split, set(wanted))
+        return _read_karpathy(rows["images"], path, split, set(prediction_ids))
     if split is not None:
         raise InputError(f"{path}: --split {split} is for a Karpathy json, and this file has no splits; leave it out")
     if isinstance(rows, dict) and isinstance(rows.get("annotations"), list):
@@ -88,13 +90,13 @@ def _karpathy(rows: dict[str, Any]) -> bool:
     return isinstance(images, list) and bool(images) and isinstance(images[0], dict) and "sentences" in images[0]
 
 
-def _read_karpathy(images: list[Any], path: Path, split: str | None, wanted: set[str]) -> dict[str, list[str]]:
+def _read_karpathy(images: list[Any], path: Path, split: str | None, prediction_ids: set[str]) -> dict[str, list[str]]:
     kinds = {"train": ("train", "restval")}.get(split or "", (split,))
     chosen = [image for image in images if split is None or image.get("split") in kinds]
     if not chosen:
         there = ", ".join(sorted({str(image.get("split")) for image in images}))
         raise InputError(f"{path}: no image is of split {split!r}; it has {there}")
-    keys = [key for key in KARPATHY_IDS if any(str(image.get(key)) in wanted for image in chosen)]
+    keys = [key for key in KARPATHY_IDS if any(str(image.get(key)) in prediction_ids for image in chosen)]
     found: dict[str, list[str]] = {}
     for number, image in enumerate(chosen):
         name = str(image.get(keys[0] if keys else "filename", image.get("filename")))
@@ -144,7 +146,10 @@ def _texts(row: dict[str, Any], path: Path, number: int) -> list[str]:
 
 
 def score_mask_files(refs: Path, preds: Path, classes: int | None = None, empty: Empty = "one") -> dict[str, Any]:
-    """The scores of a folder of masks or index maps, paired by name; arguments as in `segue.commands.score.masks`."""
+    """The scores of a folder of masks or index maps, paired by name; arguments as in `segue.commands.score.masks`.
+
+    Raises InputError for classes below 1, files without a partner, and what can't be compared.
+    """
     if classes is not None and classes < 1:
         raise InputError(f"classes: got {classes}, expected 1 or more; leave it out for masks")
     pairs = _paired(refs, preds)
@@ -168,17 +173,17 @@ def _paired(refs: Path, preds: Path) -> dict[str, tuple[Path, Path]]:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder, expected one of PNG files")
         folders.append({path.name: path for path in sorted(folder.glob("*.png"))})
-    truth, said = folders
+    truth, predictions = folders
     if not truth:
         raise InputError(f"{refs}: no PNG files there; expected one for each picture")
-    if missing := [name for name in truth if name not in said]:
+    if missing := [name for name in truth if name not in predictions]:
         raise InputError(
             f"{preds}: {len(missing)} of {len(truth)} predictions are missing, such as {missing[0]}; "
             "predict every picture, with an empty mask where there is nothing"
         )
-    if unknown := [name for name in said if name not in truth]:
+    if unknown := [name for name in predictions if name not in truth]:
         raise InputError(f"{preds}: {len(unknown)} files have no reference of that name, such as {unknown[0]}")
-    return {name: (truth[name], said[name]) for name in truth}
+    return {name: (truth[name], predictions[name]) for name in truth}
 
 
 def _pixels(path: Path) -> NDArray[Any]:
@@ -198,16 +203,19 @@ def _labels(path: Path) -> NDArray[np.integer]:
 
 
 def score_panoptic_files(refs: Path, ref_dir: Path, preds: Path, pred_dir: Path) -> dict[str, Any]:
-    """Panoptic quality of COCO's panoptic json and PNG files; arguments as in `segue.commands.score.panoptic`."""
-    truth, said = _panoptic(refs), _panoptic(preds)
+    """Panoptic quality of COCO's panoptic json and PNG files; arguments as in `segue.commands.score.panoptic`.
+
+    Raises InputError for images that one of the files lacks, and what can't be compared.
+    """
+    truth, predictions = _panoptic(refs), _panoptic(preds)
     names = _categories(refs)
-    if missing := [name for name in truth if name not in said]:
+    if missing := [name for name in truth if name not in predictions]:
         raise InputError(f"{preds}: {len(missing)} of {len(truth)} images are missing, such as {missing[0]}")
-    if unknown := [name for name in said if name not in truth]:
+    if unknown := [name for name in predictions if name not in truth]:
         raise InputError(f"{preds}: {len(unknown)} images are unknown to {refs}, such as {unknown[0]}")
     total = None
     for name, (file, segments) in truth.items():
-        pred_file, pred_segments = said[name]
+        pred_file, pred_segments = predictions[name]
         found = (_segment_map(pred_dir / pred_file), pred_segments, _segment_map(ref_dir / file), segments, list(names))
         counts = _named(f"image {name}", PanopticCounts.of, *found)
         total = counts if total is None else total + counts

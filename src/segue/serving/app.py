@@ -254,7 +254,7 @@ def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
 
 
 def _wrong(*codes: int) -> dict[int | str, Any]:
-    """What OpenAPI tells of refusals: JSON, also where the answer itself is none (a `model` would be of its kind)."""
+    """What OpenAPI says of refusals: JSON, also where the answer itself is none (a `model` would be of its kind)."""
     body = {"application/json": {"schema": {"$ref": "#/components/schemas/Wrong"}}}
     phrases = {**{status.value: status.phrase for status in HTTPStatus}, GONE: "The client went away"}
     return {code: {"description": phrases[code], "content": body} for code in codes}

@@ -35,7 +35,10 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
 
 
 def read_shard(path: Path, split: str = "train", report: ReportProblem = raise_problem) -> Iterator[Picture]:
-    """The pictures of a shard, in order, named SHARD/KEY; reports members that make no picture."""
+    """The pictures of a shard, in order, named SHARD/KEY; reports members that make no picture.
+
+    Raises InputError for a file that is no tar.
+    """
     for key, members in _samples(path, report):
         picture = next((end for end in members if f".{end.split('.')[-1]}" in PICTURE_SUFFIXES), None)
         if picture is None:
@@ -52,7 +55,10 @@ def read_shard(path: Path, split: str = "train", report: ReportProblem = raise_p
 
 
 def load(path: Path, start: int, size: int, name: str) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of the member that begins at byte `start` of a tar file."""
+    """(H, W, 3) uint8 of the member that begins at byte `start` of a tar file.
+
+    Raises InputError when it can't be read as a picture.
+    """
     return decode_image(_bytes(path, start, size), f"{path}/{name}")
 
 

@@ -59,7 +59,10 @@ def read_lvit(root: Path, split: str) -> list[ImageNoteRecord]:
 
 @dataclass(frozen=True)
 class LvitSplit:
-    """The files of a split before they are paired: images and masks by the image's stem, notes by file name."""
+    """The files of a split before they are paired: images and masks by the image's stem, notes by file name.
+
+    Raises InputError for an unknown split, and a folder that is not in the LViT layout.
+    """
 
     root: Path
     split: str
@@ -122,7 +125,10 @@ class LvitSplit:
 
     @property
     def workbook(self) -> Path:
-        """The workbook of this split."""
+        """The workbook of this split.
+
+        Raises InputError when there is none.
+        """
         names = [f"{self.split.title()}_text.xlsx"] + ["Train_Val_text.xlsx"] * (self.split != "test")
         places = [folder / name for name in names for folder in (self.root, self.folder)]
         for path in places:
@@ -132,7 +138,10 @@ class LvitSplit:
 
 
 def read_workbook(path: Path) -> list[tuple[str, str]]:
-    """(file name, note) of every row of an xlsx with the columns Image and Description, but for empty rows."""
+    """(file name, note) of every row of an xlsx with the columns Image and Description, but for empty rows.
+
+    Raises InputError when it can't be read, or lacks one of these columns.
+    """
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
