@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from data.lvit_folder import write_book, write_lvit
 from segue.api import load
 from segue.api.models import about
 from segue.data.medical.lvit import read_lvit
 from segue.data.medical.note_batches import load_examples
+from segue.data.medical.note_tables import read_notes
 from segue.evaluation.notes import evaluate
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.recipes.reclmis import RecLMISSettings, folds_by_group, network_config, train_network, train_reclmis
@@ -129,3 +131,12 @@ def test_the_real_table_needs_its_data(tmp_path):
     for row in real_table():
         with pytest.raises(InputError, match="expected a folder that holds covid_cxr and monuseg"):
             row.run(row.work(tmp_path / "table", tmp_path))
+
+
+def test_notes_that_are_all_empty_stop_a_method_that_learns_from_them(settings, tmp_path):
+    data = write_lvit(tmp_path / "data")
+    rows = [(name, None) for name, _ in read_notes(data / "Train_text.xlsx")]
+    write_book(data / "Train_text.xlsx", rows)
+    with pytest.raises(InputError, match="the notes of all 4 training pictures are empty, and full learns from notes"):
+        train_network(replace(settings, data=data), TINY)
+    assert train_reclmis(replace(settings, data=data, system="unet", steps=1)).name == "best"

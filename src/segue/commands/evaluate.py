@@ -33,7 +33,7 @@ def evaluate(
         vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
             always counts it 0.
-        on_bad: stop at unreadable examples, or skip them and report it.
+        on_bad: stop at examples that can't be read and pictures whose note isn't found, or skip them and report it.
         json: print one JSON object.
         device: cpu, cuda, ...
         with_notes: options of models that read notes.
@@ -63,8 +63,9 @@ def _score_notes(
     from segue.evaluation.notes import evaluate
 
     predictor = load_segmenter(model, device=device)
-    examples = load_examples(read_lvit(data, split), on_bad=on_bad)
-    return evaluate(predictor, examples, empty=empty or "one", options=options)
+    examples = load_examples(read_lvit(data, split, on_bad), on_bad=on_bad)
+    found = evaluate(predictor, examples, empty=empty or "one", options=options)
+    return found | {"without_note": sum(example.note is None for example in examples)}
 
 
 def _score_labels(

@@ -94,7 +94,7 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
             f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
         )
     examples = {
-        split: load_examples(read_lvit(settings.data, split), settings.image_size, settings.on_bad)
+        split: load_examples(read_lvit(settings.data, split, settings.on_bad), settings.image_size, settings.on_bad)
         for split in found
         if split in ("train", "val")
     }
@@ -155,7 +155,13 @@ def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: lis
 def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
     torch.manual_seed(settings.seed)
     reads_notes = getattr(config, "interaction", "none") != "none"
-    text = build_text_encoder(settings.text, [e.note for e in train if e.note]) if reads_notes else None
+    notes = [e.note for e in train if e.note]
+    if reads_notes and not notes:
+        raise InputError(
+            f"{settings.data}: the notes of all {len(train)} training pictures are empty, and {settings.system} learns "
+            "from notes; write some, or train --system text_blind or unet"
+        )
+    text = build_text_encoder(settings.text, notes) if reads_notes else None
     preprocessing, network = Preprocessing(size=settings.image_size), build_segmenter(config, text)
     _check_image_size(settings.image_size, network.stride)
     augmentation, text_dropout = augment if settings.augmented else None, settings.text_dropout if reads_notes else 0.0
