@@ -97,8 +97,9 @@ def test_eval_of_notes_tells_who_has_none_and_stops_where_one_is_not_found(segue
     write_book(lvit / "Train_text.xlsx", rows[1:])
     status, told, error = segue(*score)
     assert (status, told) == (2, "")
-    assert "covid_1.png" in error
+    assert "the data check found 1 errors: train covid_1.png" in error
     status, told, error = segue(*score, "--on-bad", "skip")
     assert status == 0
     assert [json.loads(told)[key] for key in ("n", "without_note")] == [3, 0]
+    assert json.loads(told)["data_check"]["errors"] == {"missing-note": 1}
     assert "1 of 4 pictures have no row" in error

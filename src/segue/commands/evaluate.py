@@ -58,28 +58,32 @@ def _score_notes(
     model: str, data: Path, split: str, empty: Any, on_bad: Any, device: str, options: SegmentOptions
 ) -> dict[str, Any]:
     from segue.api.segmenter import load_segmenter
+    from segue.data.check_first import check_first
     from segue.data.medical.lvit import read_lvit
     from segue.data.medical.note_batches import load_examples
     from segue.evaluation.notes import evaluate
 
     predictor = load_segmenter(model, device=device)
+    checked = check_first(data, (split,), on_bad)
     examples = load_examples(read_lvit(data, split, on_bad), on_bad=on_bad)
-    found = evaluate(predictor, examples, empty=empty or "one", options=options)
-    return found | {"without_note": sum(example.note is None for example in examples)}
+    scores = evaluate(predictor, examples, empty=empty or "one", options=options)
+    without = sum(example.note is None for example in examples)
+    return scores | {"without_note": without, "data_check": checked}
 
 
 def _score_labels(
     model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions
 ) -> dict[str, Any]:
     from segue.api.open_vocabulary import load_open_vocabulary
+    from segue.data.check_first import check_first
     from segue.evaluation.labels import evaluate_label_maps
     from segue.methods.cocu.vocabulary import read_vocabulary
 
     concepts = read_vocabulary(vocabulary).concepts if vocabulary else None
     predictor = load_open_vocabulary(model, device=device)
-    return {"model": model} | evaluate_label_maps(
-        predictor, data, split, concepts=concepts, on_bad=on_bad, options=options
-    )
+    checked = check_first(data, (split,), on_bad)
+    scores = evaluate_label_maps(predictor, data, split, concepts=concepts, on_bad=on_bad, options=options)
+    return {"model": model} | scores | {"data_check": checked}
 
 
 def _refuse(why: str, **given: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segue.data.images import read_image, read_mask
-from segue.data.medical.lvit import LvitSplit, patient_of, shorten, splits
+from segue.data.medical.lvit import LvitSplit, patient_of, shorten
+from segue.data.medical.lvit import splits as lvit_splits
 from segue.data.medical.note_tables import NoteRow
 from segue.data.medical.notes import NoteClaims, count_areas, mask_sides, normalise, parse_note, swap_sides
 from segue.types import InputError
@@ -82,15 +83,23 @@ class CheckReport:
         return "\n".join([*lines, f"{errors} errors, {len(self.findings) - errors} warnings"])
 
 
-def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = MAX_NOTE_WORDS) -> CheckReport:
+def check(
+    root: Path,
+    *,
+    tokenize: Tokenize | None = None,
+    max_tokens: int = MAX_NOTE_WORDS,
+    splits: Collection[str] = (),
+    decode_at_most: int | None = None,
+) -> CheckReport:
     """Check a folder in the LViT layout. tokenize: a note -> its tokens, for the fingerprint; words by default.
 
+    splits: those whose pictures are decoded, if there are at most `decode_at_most` in a split; all unless given.
     Raises InputError only when there is nothing to check; all else becomes a finding.
     """
-    found = splits(root)
+    found = lvit_splits(root)
     if not found:
         raise InputError(f"{root}: no Train_Folder, Val_Folder or Test_Folder there; expected the LViT layout")
-    report = CheckReport(str(root), stats={"splits": {}})
+    report = CheckReport(str(root), stats={"splits": {}, "decoded": True})
     shared = _AcrossSplits()
     for split in found:
         try:
@@ -104,7 +113,13 @@ def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = MAX
                 "warning", "unread-picture", split, path.name, "of a kind that is not read here; convert it to PNG"
             )
         notes_readable = _check_workbook(report, layout, shared)
-        report.stats["splits"][split] = _check_files(report, layout, notes_readable, shared)
+        _check_pairs(report, layout)
+        if splits and split not in splits:
+            pass
+        elif decode_at_most is None or len(layout.images) <= decode_at_most:
+            report.stats["splits"][split] = _check_files(report, layout, notes_readable, shared)
+        else:
+            report.stats["decoded"] = False
         for stem in layout.images:
             shared.patients[patient_of(stem)][split].append(stem)
     _check_shared_workbook(report, shared)
@@ -190,17 +205,24 @@ def _self_contradiction(note: str) -> str | None:
     return f"the note says {kind} and names {' and '.join(sorted(claims.sides))}: {shorten(note)}"
 
 
+def _check_pairs(report: CheckReport, layout: LvitSplit) -> None:
+    """Masks without a picture and pictures without a mask."""
+    for stem in sorted(layout.masks.keys() - layout.images.keys()):
+        name = layout.masks[stem].name
+        report.add("error", "mask-without-image", layout.split, name, "no image of that name in img/")
+    for stem in sorted(layout.images.keys() - layout.masks.keys()):
+        name = layout.images[stem].name
+        report.add("error", "image-without-mask", layout.split, name, "no mask of that name in labelcol/")
+
+
 def _check_files(report: CheckReport, layout: LvitSplit, notes_readable: bool, shared: _AcrossSplits) -> dict[str, Any]:
     """Read every picture and mask of a split; its figures."""
     split, sizes, shares = layout.split, Counter[str](), []
     for stem in sorted(layout.masks.keys() - layout.images.keys()):
-        report.add("error", "mask-without-image", split, layout.masks[stem].name, "no image of that name in img/")
         _read(report, "bad-mask", split, layout.masks[stem], read_mask)
     for stem, path in layout.images.items():
         image = _read(report, "unreadable-image", split, path, read_image)
         mask_path = layout.masks.get(stem)
-        if mask_path is None:
-            report.add("error", "image-without-mask", split, path.name, "no mask of that name in labelcol/")
         mask = _read(report, "bad-mask", split, mask_path, read_mask) if mask_path else None
         if image is not None:
             sizes[_size(image)] += 1
