@@ -65,7 +65,7 @@ def _score_notes(
 
     predictor = load_segmenter(model, device=device)
     checked = check_first(data, (split,), on_bad)
-    examples = load_examples(read_lvit(data, split, on_bad), on_bad=on_bad)
+    examples = load_examples(read_lvit(data, split, on_bad), on_bad=on_bad, labelled=True)
     scores = evaluate(predictor, examples, empty=empty or "one", options=options)
     without = sum(example.note is None for example in examples)
     return scores | {"without_note": without, "data_check": checked}

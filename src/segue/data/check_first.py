@@ -12,13 +12,14 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from segue.data.formats.check import check_any
 from segue.data.medical.check import CheckReport, Finding
 from segue.data.problems import MAX_NAMED
-from segue.files import write_text
+from segue.files import locked, write_text
 from segue.types import InputError
 
 MOST_DECODED = 1000  # pictures of a split; those of a larger one are decoded by `segue data check` only
@@ -52,14 +53,19 @@ def check_first(
 def cached_check(data: Path, splits: Collection[str], decode_at_most: int) -> CheckReport:
     """The report on the splits of a data set; from the cache where one is kept, or one in full, of the same files."""
     if not data.exists():
-        return check_any(data)  # which says what was expected
+        return CheckReport(str(data))  # its reader says what was expected
     state, asked = _state(data), (*splits, str(decode_at_most))
-    for file in (_cache_file(data, ()), _cache_file(data, asked)):
-        if file is not None and (report := _read(file, state)) is not None:
-            return report
-    report = check_any(data, splits=splits, decode_at_most=decode_at_most)
-    keep_report(data, report, asked)
-    return report
+    whole, mine = _cache_file(data, ()), _cache_file(data, asked)
+    with ExitStack() as alone:  # of several processes one checks and the others wait
+        if mine is not None:
+            with suppress(OSError):
+                alone.enter_context(locked(mine))
+        for file in (whole, mine):
+            if file is not None and (report := _read(file, state)) is not None:
+                return report
+        report = check_any(data, splits=splits, decode_at_most=decode_at_most)
+        keep_report(data, report, asked)
+        return report
 
 
 def keep_report(data: Path, report: CheckReport, asked: Collection[str] = ()) -> None:

@@ -32,10 +32,8 @@ def create_scenes_once(folder: Path) -> Path:
 def check_data(settings: TrainSettings, *splits: str, decode_at_most: int = MOST_DECODED) -> None:
     """Refuse data with errors before anything is computed; what the check found is written into the run's folder.
 
-    splits: train and val unless given. Of several processes one checks and the others wait.
+    splits: train and val unless given.
     Raises InputError for errors, unless settings.on_bad is "skip".
     """
-    file = settings.out / DATA_CHECK
-    with locked(file):
-        checked = check_first(settings.data, splits or ("train", "val"), settings.on_bad, decode_at_most)
-        write_text(file, json.dumps(checked, indent=2) + "\n")
+    checked = check_first(settings.data, splits or ("train", "val"), settings.on_bad, decode_at_most)
+    write_text(settings.out / DATA_CHECK, json.dumps(checked, indent=2) + "\n")

@@ -94,11 +94,10 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
             f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
         )
     check_data(settings)
-    examples = {
-        split: load_examples(read_lvit(settings.data, split, settings.on_bad), settings.image_size, settings.on_bad)
-        for split in found
-        if split in ("train", "val")
-    }
+    examples = {}
+    for split in (split for split in found if split in ("train", "val")):
+        records = read_lvit(settings.data, split, settings.on_bad)
+        examples[split] = load_examples(records, settings.image_size, settings.on_bad, labelled=True)
     counts = ", ".join(f"{len(part)} {split}" for split, part in examples.items())
     print(f"{settings.data}: {counts}, at {settings.image_size} px")
     if settings.folds > 1:

@@ -99,11 +99,21 @@ def test_a_mask_of_another_size(lvit):
 def test_all_bad_files_are_told_before_anything_is_computed(lvit):
     (lvit / "Train_Folder/img/covid_2.png").write_bytes(b"")
     Image.fromarray(np.full((24, 32), 7, np.uint8)).save(lvit / "Train_Folder/labelcol/mask_covid_3.png")
-    with pytest.raises(InputError, match=r"2 of 4 examples can't be read: .*covid_2.*mask_covid_3.*--on-bad skip"):
+    with pytest.raises(InputError, match=r"2 of 4 examples can't be used: .*covid_2.*mask_covid_3.*--on-bad skip"):
         load_examples(read_lvit(lvit, "train"))
     with pytest.warns(UserWarning, match="skipped: 2 of 4 examples"):
         kept = load_examples(read_lvit(lvit, "train"), on_bad="skip")
     assert [e.name for e in kept] == ["covid_1", "covid_4"]
+
+
+def test_pictures_without_a_mask_are_left_out_where_masks_are_needed(lvit):
+    (lvit / "Train_Folder/labelcol/mask_covid_2.png").unlink()
+    records = read_lvit(lvit, "train")
+    assert len(load_examples(records)) == 4
+    with pytest.raises(InputError, match=r"1 of 4 examples can't be used: .*covid_2\.png: no mask of that name"):
+        load_examples(records, labelled=True)
+    with pytest.warns(UserWarning, match="skipped: 1 of 4 examples"):
+        assert len(load_examples(records, on_bad="skip", labelled=True)) == 3
 
 
 def test_a_folder_that_is_not_of_this_layout(tmp_path):
