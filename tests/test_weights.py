@@ -3,7 +3,7 @@
 import pytest
 
 from segue.types import InputError
-from segue.weights import HUB_FILES, Weights, bundled, resolve_weights
+from segue.weights import HUB_FILES, Weights, beside, bundled, resolve_weights
 
 
 def test_a_bundled_name_a_folder_and_a_hub_id(tmp_path, monkeypatch):
@@ -22,6 +22,15 @@ def test_a_bundled_name_a_folder_and_a_hub_id(tmp_path, monkeypatch):
 def test_what_is_none_of_them_is_refused(name):
     with pytest.raises(InputError, match=r"detector '.*': neither a folder .*reclmis-chest.* owner/name\[@revision\]"):
         resolve_weights(name, "detector")
+
+
+def test_a_copy_beside_a_checkpoint_comes_first(tmp_path):
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder/config.json").touch()
+    assert beside(tmp_path, "encoder") == str(tmp_path / "encoder")
+    assert beside(tmp_path, "clip:encoder") == f"clip:{tmp_path / 'encoder'}"
+    for name in ("clip:openai/clip", "me/encoder@v1", "/no/where", "scenes-encoder"):
+        assert beside(tmp_path, name) == name
 
 
 def test_a_repository_is_fetched_at_its_revision_and_without_pickles(tmp_path, monkeypatch):

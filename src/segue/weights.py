@@ -59,6 +59,12 @@ def resolve_weights(name_or_path: str | Path, what: str = "model") -> Weights:
     return Weights(found["repository"], found["revision"] or "main")
 
 
+def beside(folder: Path, name: str) -> str:
+    """Weights that the config of a checkpoint names, maybe after "clip:": the copy in its own folder, if it has one."""
+    place = name.removeprefix("clip:")
+    return name.removesuffix(place) + str(folder / place) if (folder / place / CONFIG).is_file() else name
+
+
 def _fetch(repository: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -11,9 +11,18 @@ from api.test_captioner import made
 from segue.api import LOADERS, Segmenter, from_pretrained, push_to_hub, save_pretrained
 from segue.api.describer import Describer
 from segue.api.hub import METHOD_CARDS, model_card
+from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
+from segue.encoders.image.clip import ClipImageEncoder
+from segue.encoders.text.clip import ClipTextEncoder
 from segue.lab.model_figures import bundled_figures
+from segue.methods.dual_encoder.checkpoint import save_dual_encoder
+from segue.methods.reclmis.config import RecLMISConfig
+from segue.methods.reclmis.model import build_reclmis
+from segue.methods.segmenters import SavedSegmenter, save_segmenter
+from segue.nn.preprocessing import Preprocessing
 from segue.types import InputError
 from segue.weights import bundled
+from tiny_clip import write_clip
 from tiny_pair import CAPTIONS, tiny_pair
 
 
@@ -90,6 +99,52 @@ def test_a_captioner_brings_its_pair(tmp_path):
         model.with_support(CAPTIONS[:2]).save_pretrained(tmp_path / "other")
     with pytest.raises(InputError, match="is not there"):
         save_pretrained(tmp_path / "model", tmp_path / "other")
+
+
+def test_a_captioner_keeps_the_hub_id_of_its_encoder(tmp_path):
+    """It was once looked for as a folder, and the model refused."""
+    tiny_pair(tmp_path / "pair")
+    made(tmp_path / "model", tmp_path / "pair")
+    for name in ("me/encoder", "me/encoder@v1", "clip:openai/clip-vit-base-patch32", "scenes-encoder"):
+        write_config(tmp_path / "model", "encoder", "name", name)
+        folder = save_pretrained(tmp_path / "model", tmp_path / f"given-{len(name)}")
+        assert json.loads((folder / "config.json").read_text())["encoder"]["name"] == name
+        assert {p.name for p in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+
+
+def write_config(folder, part, key, value):
+    config = json.loads((folder / "config.json").read_text())
+    config[part][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_captioner_brings_a_clip_of_a_folder(tmp_path):
+    """Its config once kept a path that no other machine has."""
+    (tmp_path / "clip").mkdir()
+    made(tmp_path / "model", f"clip:{write_clip(tmp_path / 'clip')}")
+    captions = package.load(tmp_path / "model").caption(pixels := np.full((32, 32, 3), 80, np.uint8))
+    folder = save_pretrained(tmp_path / "model", tmp_path / "whole")
+    (tmp_path / "clip").rename(tmp_path / "gone")
+    assert json.loads((folder / "config.json").read_text())["encoder"]["name"] == "clip:encoder"
+    assert package.load(folder.rename(tmp_path / "moved")).caption(pixels) == captions
+
+
+def test_a_dual_encoder_and_a_segmenter_bring_the_clip_of_their_texts(tmp_path, picture):
+    (tmp_path / "clip").mkdir()
+    text, image = ClipTextEncoder(str(write_clip(tmp_path / "clip"))), ClipImageEncoder(str(tmp_path / "clip"))
+    dual = VisionTextDualEncoder(DualEncoderConfig(width=8, hidden=0), image, text)
+    save_dual_encoder(dual, tmp_path / "dual", {"encoder": f"clip:{tmp_path / 'clip'}"})
+    network = build_reclmis(RecLMISConfig(widths=(8, 8, 16, 16)), text)
+    for fold in ("ensemble/a", "ensemble/b"):
+        save_segmenter(SavedSegmenter(network, Preprocessing(size=32), 1.0, {}), tmp_path / fold)
+    (tmp_path / "ensemble/ensemble.json").write_text('{"members": ["a", "b"]}')
+    mask = package.load(tmp_path / "ensemble").segment(picture, "left").mask
+    given = [save_pretrained(tmp_path / name, tmp_path / f"{name}-given") for name in ("dual", "ensemble")]
+    assert str(tmp_path) not in (given[0] / "README.md").read_text()
+    (tmp_path / "clip").rename(tmp_path / "gone")
+    again = package.load(given[0]).embed_texts(["a dog"])
+    np.testing.assert_array_equal(again, dual.embed_texts(["a dog"]))
+    np.testing.assert_array_equal(package.load(given[1]).segment(picture, "left").mask, mask)
 
 
 class Api:

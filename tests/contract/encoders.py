@@ -56,9 +56,9 @@ class ImageEncoderContract:
             alone = encoder(encoder.preprocess(pictures()[2:])).pooled[0]
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
-    def test_built_again_from_its_config(self):
+    def test_built_again_from_its_config(self, tmp_path):
         encoder = self.make().eval()
-        again = load_image_encoder(json.loads(json.dumps(encoder.config())))
+        again = load_image_encoder(json.loads(json.dumps(encoder.config())), tmp_path)
         again.load_state_dict(encoder.state_dict())
         x = encoder.preprocess(pictures())
         assert (again.width, again.size, again.stride, again.frozen) == (

@@ -67,6 +67,27 @@ def test_exif_turns_the_picture_upright(tmp_path):
     assert read_image(tmp_path / "turned.png").shape == (6, 4, 3)
 
 
+BROKEN_EXIF = {
+    "a letter": b"M",
+    "no TIFF": b"XX*\0\x08\0\0\0",
+    "a text where the height must stand": (
+        b"MM\0*\0\0\0\x08\0\x02\x01\x01\0\x02\0\0\0\x03\x05i\0\0\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    ),
+}
+
+
+@pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
+def test_an_exif_that_cannot_be_read_is_told(tmp_path, exif):
+    buffer = io.BytesIO()
+    Image.fromarray(GREY > 100).save(buffer, format="PNG")
+    whole = buffer.getvalue()
+    part = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    (tmp_path / "m.png").write_bytes(whole[:33] + part + whole[33:])
+    for read in (read_image, read_mask):
+        with pytest.raises(InputError, match=r"m\.png: its EXIF can't be read .*; save the picture again without it"):
+            read(tmp_path / "m.png")
+
+
 @pytest.mark.parametrize("high", [1, 255])
 def test_a_mask_of_0_and_255_or_of_0_and_1(tmp_path, high):
     Image.fromarray((GREY > 100).astype(np.uint8) * high).save(tmp_path / "m.png")

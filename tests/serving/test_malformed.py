@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import segue as package
+from data.test_images import BROKEN_EXIF
 from methods.sgdiff.toys import toy_example
 from segue.data.images import index_png_bytes, png_bytes
 from segue.serving import create_app
@@ -175,6 +176,8 @@ def pictures():
     yield "PNG with a profile of 80 MB", png_with((b"iCCP", b"a\0\0" + huge))
     yield "PNG with a broken profile", png_with((b"iCCP", b"a\0\0xx"))
     yield "PNG with broken EXIF", png_with((b"eXIf", b"II*\0\xff\xff\xff\xff"))
+    for name, exif in BROKEN_EXIF.items():
+        yield f"PNG with EXIF: {name}", png_with((b"eXIf", exif))
     yield (
         "PNG with EXIF of orientation 99",
         png_with((b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0")),

@@ -4,6 +4,7 @@ import base64
 import io
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -83,7 +84,19 @@ def test_the_first_of_a_telephones_frames_is_the_picture():
 def test_base64_with_and_without_the_head_of_a_data_url():
     text = base64.b64encode(PNG).decode()
     assert decode_base64(text, "image") == decode_base64(f"data:image/png;base64,{text}", "image") == PNG
-    for wrong in ("é", "@@@@", "abc", "data:image/png;base64,", "/etc/passwd?"):
+    lines = base64.encodebytes(PNG).decode()  # as `base64 FILE`, MIME and Java's encoder write it
+    for spaced in (lines, lines.replace("\n", "\r\n"), f" {text}\t\n", f"\n DATA:image/png;base64,\n{lines}"):
+        assert decode_base64(spaced, "image") == PNG
+    for wrong in (
+        " \n",
+        "é",
+        "\u00a0" + text,
+        "\u2028" + text,
+        "@@@@",
+        "abc",
+        "data:image/png;base64,",
+        "/etc/passwd?",
+    ):
         with pytest.raises(InputError, match=r"image: (not base64|empty)"):
             decode_base64(wrong, "image")
 
@@ -110,6 +123,20 @@ def test_broken_files_end_in_an_input_error_or_a_picture(data, draw):
             assert read(bytes(found), "image").dtype == np.uint8
         except InputError:
             pass
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.data())
+def test_a_broken_exif_ends_in_an_input_error_or_a_picture(kind, draw):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "hello"
+    found = bytearray(exif.tobytes()[: draw.draw(st.integers(6, 60))])
+    for _ in range(draw.draw(st.integers(0, 6)) if len(found) > 6 else 0):
+        found[draw.draw(st.integers(6, len(found) - 1))] = draw.draw(st.integers(0, 255))
+    data = saved(kind, exif=bytes(found))
+    check_head(data, "image", Bounds())
+    with suppress(InputError):
+        assert picture(data, "image").dtype == np.uint8
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,10 +1,14 @@
 """Pictures of captions: a tiny Stable Diffusion in the real format, runs that are stopped, folders that do not fit."""
 
 import json
+import re
+import shutil
 import sys
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from segue.data.images import read_image
 from segue.synthetic.text_to_image import GeneratedImage, StableDiffusion, generate_pictures
@@ -91,7 +95,6 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
 def tiny_diffusion(tmp_path_factory):
     """A Stable Diffusion pipeline of a few thousand weights, saved as diffusers saves the real one."""
     diffusers = pytest.importorskip("diffusers")
-    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
@@ -154,5 +157,46 @@ def test_bad_painters_are_refused(tmp_path, monkeypatch):
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     pytest.importorskip("diffusers")
-    with pytest.raises(InputError, match="no text-to-image model of diffusers can be read there"):
+    with pytest.raises(InputError, match=r"no text-to-image model could be read there.*a folder with model_index.json"):
         StableDiffusion(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"])
+def test_a_model_that_lacks_a_tensor_is_refused(part, tiny_diffusion, tmp_path):
+    """diffusers goes on with a random one for the text encoder, and fails without a word of the file for the others."""
+    folder = shutil.copytree(tiny_diffusion, tmp_path / "broken")
+    file = folder / f"{part}.safetensors"
+    tensors = load_file(file)
+    del tensors[name := sorted(tensors)[-1]]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=f"broken, {part.partition('/')[0]}: weights missing \\({re.escape(name)}\\)"):
+        StableDiffusion(folder)
+    save_file({name: torch.zeros(3)} | tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="no text-to-image model could be read there"):
+        StableDiffusion(folder)
+
+
+def test_a_model_of_the_hub_is_read_at_its_revision(monkeypatch):
+    """The revision was once taken for a part of the name."""
+    diffusers = pytest.importorskip("diffusers")
+    asked = []
+
+    class Pipeline:
+        set_progress_bar_config = lambda self, *, disable: None  # noqa: E731
+        to = lambda self, device: self  # noqa: E731
+
+        @staticmethod
+        def load_config(name, *, revision):
+            asked.append((name, revision))
+            return {"_class_name": "StableDiffusionPipeline", "safety_checker": [None, None]}
+
+        @staticmethod
+        def from_pretrained(name, *, revision, **_):
+            asked.append((name, revision))
+            return Pipeline()
+
+    monkeypatch.setattr(diffusers, "DiffusionPipeline", Pipeline)
+    model = StableDiffusion("me/drawer@v2")
+    StableDiffusion("me/drawer")
+    assert asked == [("me/drawer", "v2")] * 2 + [("me/drawer", "main")] * 2
+    assert model.settings()["source"] == "me/drawer@v2"

@@ -26,6 +26,7 @@ from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
 from segue.methods.syntic.tagging import find_objects, gather_objects, object_names
 from segue.options import Decoding
 from segue.types import InputError, Region
+from segue.weights import beside
 
 Texts = Path | str | Sequence[str] | SupportSet  # a file of captions, captions, or a support set made of them
 Objects = Sequence[str | Region]
@@ -58,7 +59,7 @@ def load_captioner(
     source = checkpoint.encoder.get("name") if encoder is None else encoder
     if source is None:
         raise InputError(f"{folder}: names no dual encoder; say where it is: encoder=FOLDER (--encoder FOLDER)")
-    source = folder / source if encoder is None and (folder / source / "config.json").is_file() else source  # its own
+    source = str(source) if encoder is not None else beside(folder, str(source))
     try:
         dual_encoder = load_dual_encoder(source, device=device)
     except InputError as error:

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, Self
 
 from segue.api import models
 from segue.types import InputError
-from segue.weights import CONFIG, HUB_FILES, bundled
+from segue.weights import CONFIG, HUB_FILES, HUB_ID, bundled
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+ABSOLUTE = re.compile(r"^(?:\w+:)?/")  # a path of the machine that trained, maybe after "clip:" or "diffusion:"
 RUN_FOLDER = re.compile(r"^(?:[\w.-]+/)+([\w.-]+)/(?:best|last)$")
-ENCODER = "encoder"  # where a captioner's config.json names its dual encoder
+ENCODERS = {"encoder": "name", "text": "source", "image": "source"}  # where a config.json names weights of others
 
 
 class MethodCard(NamedTuple):
@@ -126,8 +127,8 @@ def save_pretrained(
     model: what `segue.load` gave, a bundled name or a checkpoint folder. folder: one that is not there yet.
     figures: scores of these weights by name, for the card; those of the bundled models are had by
     `segue.lab.model_figures.bundled_figures`. license: of the weights, as the hub names licenses.
-    A captioner's dual encoder comes along when it is a folder of your own.
-    Raises InputError when the folder is there already, and for a model that has no folder.
+    A dual encoder or a CLIP that the checkpoint names by a folder comes along; a hub id stays in its config.
+    Raises InputError when the folder is there already, and for a model without a folder or whose encoder is gone.
     """
     out, source = Path(folder), folder_of(model)
     if out.exists():
@@ -136,7 +137,8 @@ def save_pretrained(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as inside:
         fresh = Path(inside) / "fresh"
         shutil.copytree(source, fresh, ignore=_unwanted_files)
-        _copy_dual_encoder(source, fresh)
+        for member, copied in zip(models.members(source), models.members(fresh), strict=True):
+            _copy_encoders(member, copied)
         text = model_card(source, out.name, figures=figures, license=license)
         (fresh / "README.md").write_text(text, encoding="utf-8")
         os.replace(fresh, out)
@@ -161,19 +163,24 @@ def _unwanted_files(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if (Path(folder) / name).is_file() and not name.endswith(wanted)}
 
 
-def _copy_dual_encoder(source: Path, fresh: Path) -> None:
-    """Copy a captioner's dual encoder into its folder when it is neither bundled nor the hub's."""
-    config = json.loads((fresh / CONFIG).read_text(encoding="utf-8")) if (fresh / CONFIG).exists() else {}
-    name = config[ENCODER].get("name") if isinstance(config.get(ENCODER), dict) else None
-    if name is None or name in bundled() or str(name).startswith("clip:"):
-        return
-    found = next((folder for folder in (source / name, Path(name)) if folder.is_dir()), None)
-    if found is None:
-        raise InputError(f"{source}: its dual encoder {name} is not there; put it there, or train with another")
-    if not (fresh / ENCODER).exists():
-        shutil.copytree(found, fresh / ENCODER, ignore=_unwanted_files)
-    config[ENCODER]["name"] = ENCODER
-    (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+def _copy_encoders(source: Path, fresh: Path) -> None:
+    """Copy the encoders that a checkpoint names by a folder into its own; bundled names and hub ids stay."""
+    file = fresh / CONFIG
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for part, key in ENCODERS.items():
+        name = config[part].get(key) if isinstance(config.get(part), dict) else None
+        if name is None or name in bundled() or config[part].get("kind") == "minilm":
+            continue
+        place = name.removeprefix("clip:")
+        found = next((folder for folder in (source / place, Path(place)) if folder.is_dir()), None)
+        if found is not None:
+            if not (fresh / part).exists():
+                shutil.copytree(found, fresh / part, ignore=_unwanted_files)
+                _copy_encoders(found, fresh / part)
+            config[part][key] = name.removesuffix(place) + part
+            file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        elif not HUB_ID.fullmatch(place):
+            raise InputError(f"{source}: its encoder {name} is not there; put it there, or train with another")
 
 
 # ------------------------------------------------------------------------------------------- the hub
@@ -251,7 +258,7 @@ def model_card(
 
 def _settings(about: dict[str, str]) -> list[str]:
     """The recipe and its settings: paths are removed, run folders reduced to their name, long lists cut."""
-    settings = {k: v for k, v in about.items() if k not in ("method", "recipe") and not Path(v).is_absolute()}
+    settings = {k: v for k, v in about.items() if k not in ("method", "recipe") and not ABSOLUTE.search(v)}
     settings = {k: shorten(RUN_FOLDER.sub(r"\1", v), 80, placeholder=" …") for k, v in settings.items()}
     recipe = about.get("recipe")
     lines = [f"By `{recipe}`:" if recipe else "The checkpoint names no recipe.", ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ UNSUPPORTED_SUFFIXES = (
     ".dng",
     ".raf",
 )
+
+# what Pillow's readers raise for broken bytes, in the pixels and in the EXIF
+BROKEN = (
+    ArithmeticError, AttributeError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error
+)  # fmt: skip
 
 
 def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
@@ -108,7 +114,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises InputError with the values found when there are others.
     """
     with open_picture(path) as picture:
-        values = np.asarray(_without_palette(ImageOps.exif_transpose(picture)))
+        values = np.asarray(_without_palette(_upright(picture, path)))
     if values.ndim == 3:
         alpha = values.shape[2] in (2, 4) and (values[..., -1] == values[..., -1].max()).all()
         colours = values[..., :-1] if alpha else values
@@ -200,13 +206,21 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:
     with picture:
-        upright = ImageOps.exif_transpose(picture)
+        upright = _upright(picture, where)
     if upright.mode[0] in "IF":  # I;16, I, F
         return np.repeat(_stretch(np.asarray(upright, dtype=np.float64), where)[..., None], 3, axis=2)
     if upright.has_transparency_data:
         clear = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
     return np.array(upright.convert("RGB"))
+
+
+def _upright(picture: Image.Image, where: Path | str) -> Image.Image:
+    """Turned by its EXIF. Raises InputError for an EXIF that can't be read: which side is up is not known then."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except BROKEN as error:
+        raise InputError(f"{where}: its EXIF can't be read ({error}); save the picture again without it") from error
 
 
 def _stretch(values: NDArray[np.float64], path: Path | str) -> NDArray[np.uint8]:
@@ -252,7 +266,7 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
             picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: too large to decode safely ({error}); cut it into tiles") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except BROKEN as error:
         raise InputError(
             f"{path}: can't be read as a picture ({error}); the file is broken or of another type"
         ) from error

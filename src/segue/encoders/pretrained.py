@@ -46,10 +46,10 @@ class PretrainedEncoder(nn.Module):
 
 
 @contextmanager
-def loading(source: str, what: str = "text encoder") -> Iterator[None]:
+def loading(source: str, what: str = "text encoder", files: str = "config.json, model.safetensors") -> Iterator[None]:
     """Name the source in what goes wrong, and keep transformers' reports of unused weights off the screen.
 
-    what: what is read, for the message. Raises InputError for what transformers can't read.
+    what, files: what is read, and of which files, for the message. Raises InputError for what transformers can't read.
     """
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -66,8 +66,7 @@ def loading(source: str, what: str = "text encoder") -> Iterator[None]:
         tokenizer = " and the tokenizer's files" if what in ("text encoder", "dual encoder") else ""
         raise InputError(
             f"{source}: no {what} could be read there ({str(error).partition(chr(10))[0]}); expected a "
-            "hub id that is reachable or downloaded before, or a folder with config.json, "
-            f"model.safetensors{tokenizer}"
+            f"hub id that is reachable or downloaded before, or a folder with {files}{tokenizer}"
         ) from error
     finally:
         logging.set_verbosity(level)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-from segue.data.images import decode_image
+from segue.data.images import BROKEN, decode_image
 from segue.types import InputError
 
+WHITE = " \t\r\n\f\v"
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
@@ -30,11 +31,12 @@ class Bounds(NamedTuple):
 
 
 def decode_base64(text: str, name: str) -> bytes:
-    """The bytes of base64 text, with or without a data URL's head."""
-    if text.startswith("data:"):
+    """The bytes of base64 text, with or without a data URL's head; white space is ignored, as MIME asks (RFC 2045)."""
+    text = text.lstrip(WHITE)
+    if text[:5].lower() == "data:":
         text = text.partition(",")[2]
     try:
-        found = base64.b64decode(text, validate=True)
+        found = base64.b64decode(text.encode("ascii").translate(None, WHITE.encode()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{name}: not base64 ({error}); send the bytes of a picture file in base64") from error
     if not found:
@@ -76,7 +78,7 @@ def layout(data: bytes, name: str) -> NDArray[np.uint8]:
             )
         try:
             return np.array(found).astype(np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
+        except BROKEN as error:
             raise InputError(f"{name}: can't be read as a picture ({error}); the file is broken") from error
 
 
@@ -85,5 +87,5 @@ def _head(data: bytes, name: str) -> ImageFile.ImageFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bounds are narrower
             return Image.open(io.BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (Image.DecompressionBombError, *BROKEN) as error:
         raise InputError(f"{name}: no picture that can be read; expected {', '.join(FORMATS)}") from error

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.data.images import write_image
+from segue.encoders.pretrained import complete, loading
 from segue.files import write_text
 from segue.types import InputError, to_install
+from segue.weights import resolve_weights
 
 MANIFEST, PICTURES = "manifest.json", "pictures.jsonl"
 
@@ -170,8 +173,9 @@ class SyntheticTextToImage:
 class StableDiffusion:
     """Stable Diffusion by diffusers; the paper's setting is v1-5, 20 steps, 512x512.
 
-    source: a folder that diffusers saved, or a name on the hub. size: side in pixels, a multiple of 8. guidance: how
-    closely to follow the caption; 1 or less is off. precision: "float32" or "float16" (for a GPU).
+    source: a folder that diffusers saved, or a hub id owner/name[@revision]. size: side in pixels, a multiple of 8.
+    guidance: how closely to follow the caption; 1 or less is off. precision: "float32" or "float16" (for a GPU).
+    Raises InputError when it can't be had, or lacks weights.
     """
 
     def __init__(
@@ -221,16 +225,30 @@ def _pipeline(source: str, device: str, precision: str) -> Any:
     try:
         import torch
         from diffusers import DiffusionPipeline
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(f"drawing pictures of captions needs diffusers: {to_install('generate')}") from error
-    try:
-        pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
-            source, torch_dtype=getattr(torch, precision), use_safetensors=True
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source}: no text-to-image model of diffusers can be read there ({str(error).splitlines()[0]}); name a "
-            "folder with model_index.json, or a model of the hub when there is a network"
-        ) from error
+    name, revision = resolve_weights(source, "text-to-image model")
+    options = {"revision": revision, "torch_dtype": getattr(torch, precision), "use_safetensors": True}
+    with loading(source, "text-to-image model", "model_index.json"):
+        networks = _networks(source, name, options)
+        pipeline = DiffusionPipeline.from_pretrained(name, **networks, **options)  # type: ignore[no-untyped-call]
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def _networks(source: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The networks of a pipeline, each with all of its weights: the pipeline would fill what lacks with noise."""
+    import torch
+    from diffusers import DiffusionPipeline
+
+    index: dict[str, Any] = DiffusionPipeline.load_config(name, revision=options["revision"])
+    networks = {}
+    for part, entry in index.items():
+        if not isinstance(entry, list | tuple) or entry[0] is None:
+            continue
+        library = entry[0] if entry[0] in ("diffusers", "transformers") else f"diffusers.pipelines.{entry[0]}"
+        kind = getattr(import_module(library), entry[1])
+        if issubclass(kind, torch.nn.Module):
+            loaded = kind.from_pretrained(name, subfolder=part, output_loading_info=True, **options)
+            networks[part] = complete(f"{source}, {part}", loaded)
+    return networks

@@ -79,7 +79,7 @@ def test_dense_clip_is_a_last_layer_where_each_place_sees_itself_alone(clip_fold
 def test_clip_at_another_size_interpolates_its_positions(clip_folder):
     encoder = ClipImageEncoder(clip_folder, size=48)
     assert encoder(encoder.preprocess(pictures())).dense.shape == (3, 12, 6, 6)
-    assert load_image_encoder(encoder.config()).size == 48
+    assert load_image_encoder(encoder.config(), clip_folder).size == 48
     with pytest.raises(InputError, match="multiple of its patch, 8"):
         ClipImageEncoder(clip_folder, size=50)
 
@@ -110,6 +110,6 @@ def test_clip_refuses_what_is_no_clip(clip_folder, tmp_path):
 def test_changed_weights_are_noticed(clip_folder):
     config = ClipImageEncoder(clip_folder).config()
     with pytest.raises(InputError, match="its weights changed since"):
-        load_image_encoder({**config, "sha256": "0" * 64})
+        load_image_encoder({**config, "sha256": "0" * 64}, clip_folder)
     with pytest.raises(InputError, match="got kind 'resnet', expected one of"):
-        load_image_encoder({"kind": "resnet"})
+        load_image_encoder({"kind": "resnet"}, clip_folder)

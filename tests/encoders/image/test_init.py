@@ -1,5 +1,7 @@
 """Image encoders by name."""
 
+from pathlib import Path
+
 import pytest
 
 from segue.encoders.image import build_image_encoder, load_image_encoder
@@ -16,4 +18,4 @@ def test_encoders_by_name():
 def test_a_changed_preprocessing_comes_back():
     encoder = build_image_encoder("small", size=64)
     encoder.preprocessing = Preprocessing(64, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "lanczos", 80)
-    assert load_image_encoder(encoder.config()).preprocessing == encoder.preprocessing
+    assert load_image_encoder(encoder.config(), Path()).preprocessing == encoder.preprocessing

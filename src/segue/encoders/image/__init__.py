@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from segue.encoders.image.contract import ImageEncoder
 from segue.encoders.pretrained import check_fingerprint
 from segue.nn.preprocessing import Preprocessing
 from segue.types import InputError
+from segue.weights import beside
 
 # Each kind is imported when it is built: CLIP's needs transformers.
 
@@ -33,14 +35,16 @@ def build_image_encoder(name: str, *, size: int | None = None, frozen: bool = Tr
     raise InputError(f'image encoder {name!r}: expected "small", "efficientnet-lite0" or "clip:ID-OR-FOLDER"')
 
 
-def load_image_encoder(config: dict[str, Any]) -> ImageEncoder:
-    """Build the encoder that `ImageEncoder.config()` described.
+def load_image_encoder(config: dict[str, Any], folder: Path) -> ImageEncoder:
+    """Build the encoder that `ImageEncoder.config()` described, in the config of the checkpoint `folder`.
 
     A trainable encoder comes with weights to be replaced: load the method's state dict next. A frozen one is read from
     its source, and InputError is raised when its weights are not those of the time of saving.
     """
     options = dict(config)
     kind, sha256, preprocessing = (options.pop(name, None) for name in ("kind", "sha256", "preprocessing"))
+    if "source" in options:
+        options["source"] = beside(folder, options["source"])
     encoder = _build(kind, options)
     check_fingerprint(encoder, kind, sha256)
     if preprocessing:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from segue.encoders.pretrained import check_fingerprint
 from segue.encoders.text.contract import TOKENIZER_FILE, TextEncoder
 from segue.types import InputError
+from segue.weights import beside
 
 # Each kind is imported when it is built: the pretrained ones need transformers.
 
@@ -48,6 +49,8 @@ def load_text_encoder(config: dict[str, Any], folder: Path) -> TextEncoder:
     tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     options = dict(config)
     kind, sha256 = options.pop("kind", None), options.pop("sha256", None)
+    if "source" in options:
+        options["source"] = beside(Path(folder), options["source"])
     encoder: TextEncoder
     if kind == "small":
         from segue.encoders.text.small import SmallTextEncoder

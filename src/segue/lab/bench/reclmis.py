@@ -108,19 +108,24 @@ def _training_step(network: Network, size: int, batch: int) -> Callable[[], obje
     return step
 
 
+def timed_runs(name: str, size: int, batch: int) -> dict[str, Callable[[], object]]:
+    """What is timed of a model: one image with its note read before (cached) or anew (fresh), and a training step."""
+    image, model = torch.randn(1, 3, size, size), build_named(name).eval()
+    cache = None if model.text_encoder is None else TextFeatureCache(model.text_encoder)
+    return {
+        "cached": partial(model, image, NOTES[:1], cache),
+        "fresh": partial(model, image, NOTES[:1]),
+        "train": _training_step(build_named(name, "training").train(), size, batch),
+    }
+
+
 def bench_reclmis(*, size: int = 224, rounds: int = 7, batch: int = 4) -> dict[str, Any]:
     """Cost of U-Net, the faithful and the segue size at size x size pixels."""
     result: dict[str, dict[str, float]] = {}
     timed: dict[str, dict[str, Callable[[], object]]] = {}
-    image = torch.randn(1, 3, size, size)
     for name in MODELS:
-        cached, fresh, trained = build_named(name), build_named(name), build_named(name, "training").train()
         result[name] = counted(name, size) | {"peak_rss_mb": round(peak_rss_mb(name, size), 1)}
-        timed[name] = {
-            "cached": partial(cached, image, NOTES[:1]),
-            "fresh": partial(fresh.eval(), image, NOTES[:1]),
-            "train": _training_step(trained, size, batch),
-        }
+        timed[name] = timed_runs(name, size, batch)
     times: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in timed[name]} for name in MODELS}
     for turn in range(rounds + 1):  # the first round warms up
         for name in MODELS:

@@ -58,7 +58,7 @@ def restore_dual_encoder(folder: Path) -> tuple[VisionTextDualEncoder, dict[str,
     """
     config = read_config(folder, [METHOD], ("config", "image", "text"))
     sizes = dataclass_from_json(DualEncoderConfig, config["config"], folder)
-    encoders = load_image_encoder(config["image"]), load_text_encoder(config["text"], folder)
+    encoders = load_image_encoder(config["image"], folder), load_text_encoder(config["text"], folder)
     model = VisionTextDualEncoder(sizes, *encoders, folder=folder)
     fill_module(model, read_tensors(folder), folder)
     return model.eval(), config.get("about", {})
