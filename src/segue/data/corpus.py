@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -188,12 +187,12 @@ def _read_json(path: Path, report: ReportProblem, split: str | None) -> Iterator
 
 
 def _coco(found: dict[str, Any], path: Path, report: ReportProblem) -> Iterator[Row]:
-    images = [
-        one for one in found.get("images") or () if isinstance(one, dict) and isinstance(one.get("id"), int | str)
-    ]
-    counts = Counter(str(one["id"]) for one in images)
-    named = (one for one in images if counts[str(one["id"])] == 1 and isinstance(one.get("file_name"), str))
-    names = {str(one["id"]): one["file_name"] for one in named}
+    names = dict[str, str]()
+    for at, one in enumerate(found["images"] if isinstance(found.get("images"), list) else []):
+        with reporting(report, "bad-image", f"{path}, image {at}"):
+            number, name = str(read_id(one, "id")), one.get("file_name")
+            if name is not None and names.setdefault(number, name) != read_text(one, "file_name"):
+                raise InputError(f"{name} has the id {number}, as {names[number]}; give each its own")
     for at, mark in enumerate(found["annotations"]):
         where = f"{path}, annotation {mark['id'] if isinstance(mark, dict) and 'id' in mark else at}"
         row = None

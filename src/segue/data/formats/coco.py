@@ -184,7 +184,7 @@ def _annotations(
         number, name = None, f"{kind} {mark['id'] if isinstance(mark, dict) and 'id' in mark else f'number {at}'}"
         with reporting(report, "bad-annotation", name):
             image = read_id(mark, "image_id")
-            own = mark.get("id", f"image {image}" if kind == "panoptic" else None)
+            own = f"image {image}" if kind == "panoptic" else _own_id(mark)
             if own is not None and own in there:
                 raise InputError("a second annotation of this id; give each its own")
             there.add(own)
@@ -195,14 +195,19 @@ def _annotations(
             report("dangling-image", name, f"image_id {number} is not in images")
 
 
+def _own_id(mark: Any) -> Id | None:
+    """The id of an annotation, where it has one."""
+    return None if mark.get("id") is None else read_id(mark, "id")
+
+
 def _captions(
     marks: list[tuple[Id, Any]], entries: dict[Id, Entry], report: ReportProblem
-) -> dict[Id, list[tuple[Any, str]]]:
+) -> dict[Id, list[tuple[Id | None, str]]]:
     """Image id -> (id, text) of its captions."""
     captions = defaultdict(list)
     for number, mark in marks:
         with reporting(report, "bad-caption", f"caption {mark.get('id', '')} of {entries[number].name}"):
-            captions[number].append((mark.get("id"), read_text(mark, "caption")))
+            captions[number].append((_own_id(mark), read_text(mark, "caption")))
     return captions
 
 

@@ -38,7 +38,7 @@ def splits(root: Path) -> tuple[str, ...]:
     path = find(root)
     if path is None:
         return ()
-    there = {entry.get("split") for entry in _images(path) if isinstance(entry, dict)}
+    there = {str(entry.get("split")) for entry in _images(path) if isinstance(entry, dict)}
     return tuple(split for split in SPLITS if split in there or (split == "train" and "restval" in there))
 
 

@@ -23,7 +23,7 @@ def read_phrase_entries(path: Path | None, report: ReportProblem = raise_problem
         with reporting(report, "bad-phrase", f"phrase {at} (0 is the first)"):
             number = read_id(mark, "image_id")
             start, end, objects = (field(mark, key) for key in ("start", "end", "object_ids"))
-            known = {"caption_id": field(mark, "caption_id"), "text": read_text(mark, "text")}
+            known = {"caption_id": read_id(mark, "caption_id"), "text": read_text(mark, "text")}
             places = {"start": int(start), "end": int(end), "object_ids": [to_id(one) for one in objects]}
             marks[number].append(known | places)
     return marks
