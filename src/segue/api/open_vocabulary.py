@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +13,20 @@ from torch import Tensor
 
 from segue.api.hub import HubMixin
 from segue.api.models import find, method_of
+from segue.configs import read_json
 from segue.data.images import read_image
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.inference import (
-    EvalProtocol,
-    LabelMap,
-    check_names,
-    embed_names,
-    find_protocol,
-    parse_labels,
-    segment,
-)
-from segue.options import LabelOptions
+from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment
+from segue.methods.cocu.protocols import EvalProtocol, find_protocol
+from segue.options import LabelOptions, check_value
 from segue.types import InputError, check_image
+from segue.weights import CONFIG
 
 __all__ = ["DEFAULT_PROTOCOL", "LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"]
 
 METHOD = "cocu"
-DEFAULT_PROTOCOL = EvalProtocol(448, 448, 224)  # the published protocols' sizes, without background
+DEFAULT_PROTOCOL = EvalProtocol(448, 448, 224)  # the published protocols' sizes, our softer rule, without background
 
 
 class OpenVocabularySegmenter(HubMixin):
@@ -76,14 +70,19 @@ class OpenVocabularySegmenter(HubMixin):
     def chosen_protocol(self, options: LabelOptions) -> EvalProtocol:
         """The protocol that the options name, or else the model's own, with what the options change.
 
-        Raises InputError for an unknown protocol, and for a prompt without one {}.
+        Raises InputError for an unknown protocol, for a prompt without one {}, and for `hard` with the published rule.
         """
         named = self.protocol if options.protocol is None else find_protocol(options.protocol)
+        if options.hard and named.rule == "published":
+            raise InputError(
+                "--hard: by the published rule each pixel belongs to one group anyway; leave it out, or take our "
+                "softer rule, for instance --protocol voc-soft"
+            )
         return replace(
             named,
             threshold=named.threshold if options.background is None else options.background or None,
             top_k=named.top_k if options.top_k is None else options.top_k or None,
-            soft=named.soft and not options.hard,
+            rule="hard" if options.hard else named.rule,
             prompt=named.prompt if options.prompt is None else options.prompt,
         )
 
@@ -107,6 +106,8 @@ def load_open_vocabulary(name_or_path: str | Path, *, device: str = "cpu") -> Op
             "expected a GroupViT, from `segue train cocu-scenes` or in the format of transformers"
         )
     model = load_groupvit(folder).to(device)
-    about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("segue", {}).get("about", {})
+    about = read_json(folder / CONFIG).get("segue", {}).get("about") or {}
+    check_value(f"{folder / CONFIG}: about", about, dict)
+    check_value(f"{folder / CONFIG}: protocol", about.get("protocol"), str | None)
     protocol = find_protocol(about["protocol"]) if "protocol" in about else DEFAULT_PROTOCOL
     return OpenVocabularySegmenter(model, protocol, about, folder=folder)

@@ -11,7 +11,9 @@ from annotated_types import Ge, Interval
 from segue.options import Options
 from segue.training import FitOptions
 from segue.types import InputError
+from segue.weights import pinned
 
+DATA_CHECK = "data_check.json"  # in a run's folder: what the data check found before it
 LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # they don't change what is trained
 
 
@@ -35,7 +37,7 @@ class TrainSettings(Options):
         seed: of weights, order and augmentation.
         on_bad: what to do with an example that can't be read: "stop" before training, or "skip" and report it.
         half: store the checkpoint as float16.
-        resume: continue the run in `out`.
+        resume: continue the run in `out`; with more steps also past its end, where the learning rate rises again.
     """
 
     out: Path
@@ -72,8 +74,11 @@ def fit_options(settings: TrainSettings, **changes: int | float | str) -> FitOpt
 
 
 def settings_as_text(settings: Any, *local: str) -> dict[str, str]:
-    """The settings of a recipe by name, as text. local: further ones that are left out, such as paths."""
-    return {name: str(value) for name, value in asdict(settings).items() if name not in (*LOCAL, *local)}
+    """The settings of a recipe by name, as text; a hub id with the commit that was read.
+
+    local: further ones that are left out, such as paths.
+    """
+    return {name: pinned(str(value)) for name, value in asdict(settings).items() if name not in (*LOCAL, *local)}
 
 
 def dataset_name(folder: Path) -> dict[str, str]:

@@ -52,11 +52,13 @@ from segue.methods.syntic import (
     system_config,
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
+from segue.recipes.datasets import check_data
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import fit
 from segue.types import InputError
+from segue.weights import pinned
 
 System = Literal[
     "baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full", "clipre", "capdec", "close", "decap"
@@ -160,6 +162,7 @@ def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
     """
+    check_data(settings, "train", decode_at_most=0)
     corpus = read_captions(settings.data, settings.max_words, settings.on_bad)
     names = read_vocabulary(settings.objects).concepts if settings.objects else common_nouns(corpus.captions)
     return train_captioner(settings, corpus, names)
@@ -174,6 +177,7 @@ def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
+    check_data(settings, "train", decode_at_most=0)
     return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
 
 
@@ -421,11 +425,13 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     if config.shift:
         assert features.image is not None
         model.estimate_shift(*(torch.from_numpy(np.array(x)).float() for x in (features.image, features.text)))
-    encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": settings.encoder}
-    recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in RECORDED}
+    encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": pinned(settings.encoder)}
+    recipe = {"recipe": "segue train syntic"} | {
+        k: pinned(str(v)) for k, v in asdict(settings).items() if k in RECORDED
+    }
     about = recipe | dataset_name(settings.data)
     names = features.object_names if config.af else ()
-    detector = settings.detector if config.af else None
+    detector = pinned(settings.detector) if config.af and settings.detector else None
 
     def save(trained: Any, folder: Path) -> None:
         checkpoint = SynticCheckpoint(trained, tokenizer, encoder, support, about, names, detector)
