@@ -183,8 +183,9 @@ class Picture:
     """One picture of a data set with its annotations; its pixels are read when needed.
 
     name: unique within its data set. load: reads the (H, W, 3) uint8 RGB picture. size: (width, height) in pixels when
-    the annotations have it. split: "train", "val" or "test". label_map: reads the (H, W) uint8 map of positions in the
-    set's classes, 255 where nothing is known; None when there is none. Both functions can be pickled.
+    the annotations have it. split: "train", "val" or "test". label_map: reads the (H, W) map of positions in the set's
+    classes, uint8 (uint16 from 256 classes on), the type's highest value where nothing is known; None when there is
+    none. Both functions can be pickled.
     Raises InputError when a relation or a phrase points to a region or a caption that is not there.
     """
 
@@ -196,7 +197,7 @@ class Picture:
     regions: tuple[Region, ...] = ()
     relations: tuple[Relation, ...] = ()
     phrases: tuple[Phrase, ...] = ()
-    label_map: Callable[[], NDArray[np.uint8]] | None = None
+    label_map: Callable[[], NDArray[np.unsignedinteger]] | None = None
 
     def __post_init__(self) -> None:
         there = len(self.regions)
