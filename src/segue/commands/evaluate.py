@@ -15,7 +15,7 @@ def evaluate(
     model: Positional[str],
     /,
     data: Path,
-    split: Literal["train", "val", "test"] = "test",
+    split: Literal["train", "val", "test"] | None = None,
     vocabulary: Path | None = None,
     empty: Literal["zero", "one", "skip"] | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
@@ -29,7 +29,7 @@ def evaluate(
     Args:
         model: a bundled name or a checkpoint folder.
         data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks.
-        split: which split to score.
+        split: which split to score; test unless given, and val with a published --protocol, as published.
         vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
             always counts it 0.
@@ -43,6 +43,7 @@ def evaluate(
     from segue.commands.parsing import print_result
     from segue.commands.segment import refuse_options
 
+    split = split or _usual_split(with_labels)
     if method_of(find(model)) == "cocu":
         refuse_options(f"are for models that read notes, and {model} names pixels", with_notes)
         _refuse(f"{model} names pixels", empty=empty)
@@ -52,6 +53,13 @@ def evaluate(
         _refuse(f"{model} outlines what notes describe", vocabulary=vocabulary)
         found = _score_notes(model, data, split, empty, on_bad, device, with_notes)
     print_result(found, json)
+
+
+def _usual_split(options: LabelOptions) -> str:
+    from segue.methods.cocu.protocols import find_protocol
+
+    published = options.protocol is not None and find_protocol(options.protocol).rule == "published"
+    return "val" if published else "test"
 
 
 def _score_notes(
