@@ -43,15 +43,15 @@ def evaluate(
     from segue.commands.parsing import print_result
     from segue.commands.segment import refuse_options
 
-    split = split or _usual_split(with_labels)
+    chosen = split or _usual_split(with_labels)
     if method_of(find(model)) == "cocu":
         refuse_options(f"are for models that read notes, and {model} names pixels", with_notes)
         _refuse(f"{model} names pixels", empty=empty)
-        found = _score_labels(model, data, split, vocabulary, on_bad, device, with_labels)
+        found = _score_labels(model, data, chosen, vocabulary, on_bad, device, with_labels)
     else:
         refuse_options(f"are for a GroupViT, and {model} outlines what notes describe", with_labels)
         _refuse(f"{model} outlines what notes describe", vocabulary=vocabulary)
-        found = _score_notes(model, data, split, empty, on_bad, device, with_notes)
+        found = _score_notes(model, data, chosen, empty, on_bad, device, with_notes)
     print_result(found, json)
 
 
