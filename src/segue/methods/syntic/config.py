@@ -23,12 +23,16 @@ class SynticConfig:
         af: alignment with object features (Eq. 4-5): a second prefix token, made of the names of the objects.
         noise: standard deviation, by coordinate, of Gaussian noise on normalised text features.
         shift: text features are first moved by the mean difference between image and text features.
+        neighbours: captions of the support set, the nearest ones to a picture, whose features join the prefix, as does
+            the picture's own; 0 for none, as in the paper. In training a caption's own text, and those of the same
+            picture, are not among them.
         tau: temperature tau_p of Eq. 3.
         width: channels of the decoder.
         layers: of the decoder.
         heads: of its attention.
         max_tokens: the most tokens of a caption, not counting the end token.
         dropout: in the decoder, in [0, 1).
+        label_smoothing: of Eq. 6, in [0, 1).
     """
 
     source: str = "image"
@@ -37,20 +41,32 @@ class SynticConfig:
     af: bool = True
     noise: float = 0.0
     shift: bool = False
+    neighbours: int = 0
     tau: float = 0.01
     width: int = 256
     layers: int = 4
     heads: int = 4
     max_tokens: int = 40
     dropout: float = 0.1
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.source not in ("image", "text", "none"):
             raise InputError(f"source: got {self.source!r}, expected image, text or none")
+        if self.neighbours < 0 or not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"got neighbours {self.neighbours} and label_smoothing {self.label_smoothing}, expected 0 or more "
+                "neighbours and a label_smoothing from 0 to below 1"
+            )
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
             raise InputError(f"width: got {self.width}, expected a multiple of heads = {self.heads}")
         if not self.tau > 0:
             raise InputError(f"tau: got {self.tau}, expected more than 0, for instance 0.01")
+
+    @property
+    def prefix_length(self) -> int:
+        """P, the vectors of the prefix."""
+        return 1 + self.af + (1 + self.neighbours if self.neighbours else 0)
 
     @property
     def trainable(self) -> bool:
@@ -60,11 +76,14 @@ class SynticConfig:
 
 SIZES: dict[str, SynticConfig] = {
     "small": SynticConfig(width=128),  # of the results tables, which train it three dozen times
+    "compact": SynticConfig(layers=2),  # with its support set it stays below 8 MB
     "segue": SynticConfig(),
     "faithful": SynticConfig(width=768),  # DeCap's decoder, which the paper follows
 }
 
-_PLAIN: dict[str, Any] = {"source": "image", "fo": False, "fp": False, "af": False, "noise": 0.0, "shift": False}
+_PLAIN: dict[str, Any] = {
+    "source": "image", "fo": False, "fp": False, "af": False, "noise": 0.0, "shift": False, "neighbours": 0,
+}  # fmt: skip
 _TEXT: dict[str, Any] = {**_PLAIN, "source": "text"}
 SYSTEMS: dict[str, dict[str, Any]] = {  # the rows of the paper's Table 4, then the methods it is compared with
     "baseline": _PLAIN,
@@ -79,6 +98,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {  # the rows of the paper's Table 4, then 
     "capdec": {**_TEXT, "noise": 0.016**0.5},
     "close": {**_TEXT, "noise": 0.08, "shift": True},
     "decap": {**_TEXT, "fp": True},
+    "neighbours": {**_TEXT, "fp": True, "noise": 0.016**0.5, "neighbours": 16},  # ours: see `recipes.syntic`
 }
 
 
