@@ -7,8 +7,11 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from segue.options import LabelOptions, SegmentOptions
+from segue.options import Decoding, LabelOptions, SegmentOptions
 from segue.types import InputError
+
+JOBS = {"notes": "outlines what notes describe", "cocu": "names pixels", "syntic": "captions pictures"}  # by method
+CAPTIONS = Decoding(beams=3)
 
 
 def evaluate(
@@ -23,12 +26,16 @@ def evaluate(
     device: str = "cpu",
     with_notes: SegmentOptions = SegmentOptions(),
     with_labels: LabelOptions = LabelOptions(),
+    with_captions: Decoding = CAPTIONS,
 ) -> None:
-    """Score a model that reads notes on noted pictures, or a GroupViT on label maps; each on the picture's own grid.
+    """Score a model on a data set: of notes by masks, a GroupViT by label maps, a captioner by captions.
+
+    Masks are scored on the picture's own grid; captions as `segue score captions` does.
 
     Args:
         model: a bundled name or a checkpoint folder.
-        data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks.
+        data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks, for a
+            captioner any with captions.
         split: which split to score.
         vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
@@ -38,18 +45,28 @@ def evaluate(
         device: cpu, cuda, ...
         with_notes: options of models that read notes.
         with_labels: options of a GroupViT.
+        with_captions: options of a captioner.
     """
     from segue.api.models import find, method_of
     from segue.commands.parsing import print_result
     from segue.commands.segment import refuse_options
 
-    if method_of(find(model)) == "cocu":
-        refuse_options(f"are for models that read notes, and {model} names pixels", with_notes)
-        _refuse(f"{model} names pixels", empty=empty)
+    method = method_of(find(model))
+    kind = method if method in JOBS else "notes"
+    why = f"{model} {JOBS[kind]}"
+    for other, options in {"notes": with_notes, "cocu": with_labels, "syntic": with_captions}.items():
+        if other != kind:
+            refuse_options(f"are for other models, and {why}", options, usual=CAPTIONS if other == "syntic" else None)
+    if kind != "notes":
+        _refuse(why, empty=empty)
+    if kind != "cocu":
+        _refuse(why, vocabulary=vocabulary)
+    found: dict[str, Any]
+    if kind == "cocu":
         found = _score_labels(model, data, split, vocabulary, on_bad, device, with_labels)
+    elif kind == "syntic":
+        found = _score_captions(model, data, split, on_bad, device, with_captions)
     else:
-        refuse_options(f"are for a GroupViT, and {model} outlines what notes describe", with_labels)
-        _refuse(f"{model} outlines what notes describe", vocabulary=vocabulary)
         found = _score_notes(model, data, split, empty, on_bad, device, with_notes)
     print_result(found, json)
 
@@ -79,6 +96,14 @@ def _score_labels(
     return {"model": model} | evaluate_label_maps(
         predictor, data, split, concepts=concepts, on_bad=on_bad, options=options
     )
+
+
+def _score_captions(model: str, data: Path, split: str, on_bad: Any, device: str, options: Decoding) -> dict[str, Any]:
+    from segue.api.captioner import load_captioner
+    from segue.evaluation.captions import evaluate_captions
+
+    captioner = load_captioner(model, device=device)
+    return {"model": model} | evaluate_captions(captioner, data, split, options=options, on_bad=on_bad)
 
 
 def _refuse(why: str, **given: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from segue.options import LabelOptions, SegmentOptions
+from segue.options import LabelOptions, Options, SegmentOptions
 from segue.types import InputError
 
 NOTE_MODEL, LABEL_MODEL = "reclmis-chest", "cocu-scenes"
@@ -67,8 +67,11 @@ def segment(
     )
 
 
-def refuse_options(why: str, options: SegmentOptions | LabelOptions) -> None:
-    """Raise InputError when an option that belongs to the other way of segmenting differs from its default."""
-    usual = type(options)()
+def refuse_options(why: str, options: Options, usual: Options | None = None) -> None:
+    """Raise InputError when an option that belongs to another job differs from its default.
+
+    usual: the defaults, where they are not those of the class.
+    """
+    usual = usual or type(options)()
     if changed := [name for name in vars(usual) if getattr(options, name) != getattr(usual, name)]:
         raise InputError(f"--{changed[0].replace('_', '-')}: such options {why}; leave it out")
