@@ -227,7 +227,7 @@ def read_captions(path: Path, max_words: int = 0, on_bad: Literal["stop", "skip"
     on_bad: see `segue.data.formats.read_pictures`. Raises InputError when there is no caption.
     """
     if not path.is_dir():
-        return read_corpus(path, max_words=max_words or None)
+        return read_corpus(path, max_words=max_words or None, on_bad=on_bad)
     pictures = read_pictures(path, "train", on_bad).pictures
     rows = [(" ".join(c.split()), i) for i, p in enumerate(pictures) for c in dict.fromkeys(p.captions) if c.strip()]
     rows = [(caption, i) for caption, i in rows if not max_words or len(caption.split()) <= max_words]
