@@ -45,6 +45,7 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     kind = "efficientnet-lite0"
     width = 1280
     stride = 32
+    any_size = True
 
     def __init__(self, *, size: int = 224, frozen: bool = True, weights: bool = True) -> None:
         if size % self.stride or size < self.stride:
