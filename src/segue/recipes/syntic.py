@@ -61,6 +61,7 @@ from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import Batches, fit
 from segue.types import InputError
+from segue.weights import pinned
 
 System = Literal[
     "baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full", "clipre", "capdec", "close", "decap", "neighbours"
@@ -581,11 +582,13 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     if config.shift:
         assert features.image is not None
         model.estimate_shift(*(torch.from_numpy(np.array(x)).float() for x in (features.image, features.text)))
-    encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": settings.encoder}
-    recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in RECORDED}
+    encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": pinned(settings.encoder)}
+    recipe = {"recipe": "segue train syntic"} | {
+        k: pinned(str(v)) for k, v in asdict(settings).items() if k in RECORDED
+    }
     about = recipe | dataset_name(settings.data) | ({"gap": settings.gap.resolve().name} if settings.gap else {})
     names = features.object_names if config.af else ()
-    detector = settings.detector if config.af else None
+    detector = pinned(settings.detector) if config.af and settings.detector else None
 
     def save(trained: Any, folder: Path) -> None:
         checkpoint = SynticCheckpoint(trained, tokenizer, encoder, support, about, names, detector)

