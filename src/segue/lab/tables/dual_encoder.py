@@ -26,6 +26,7 @@ from segue.recipes.dual_encoder import (
 from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
+PHOTO_TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
 HEADS = replace(DUAL_ENCODER, image="efficientnet-lite0", text="minilm", evaluations=1)
 SYSTEMS: dict[str, DualEncoderSettings] = {
     "full": HEADS,
@@ -73,3 +74,18 @@ def _bundled(work: Work) -> dict[str, float]:
     model = load_dual_encoder("scenes-encoder")
     assert isinstance(model, VisionTextDualEncoder)  # for mypy: the bundled one is
     return recalls(model, CaptionedImages.of(pictures, "stop", "test"), None, None)
+
+
+def photos_table() -> list[Row]:
+    """The bundled dual encoder of photographs on pictures that it didn't learn from; --data has flickr8k/, coco_tiny/."""
+    return [Row(test, "photos-encoder", 0, partial(_bundled_photos, test)) for test in PHOTO_TESTS]
+
+
+def _bundled_photos(test: str, work: Work) -> dict[str, float]:
+    from segue.data.formats import detect_format, read_pictures
+
+    data = given_data(work, f"a folder with {'/, '.join(PHOTO_TESTS)}/", *PHOTO_TESTS)
+    pictures = read_pictures(data / test, PHOTO_TESTS[test] or detect_format(data / test)[1][0])
+    model = load_dual_encoder("photos-encoder")
+    assert isinstance(model, VisionTextDualEncoder)  # for mypy: the bundled one is
+    return recalls(model, CaptionedImages.of(pictures, "stop", test), None, None)
