@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,9 +17,10 @@ from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, mask_as_grounded_caption, segmentation_to_dict
 from segue.api.open_vocabulary import LabelMap
-from segue.api.segmenter import Attribution, Segmenter, load_segmenter, read_notes
+from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.data.export import write_coco
-from segue.data.images import VOLUME_SUFFIXES, pictures_in, read_image, write_image, write_mask
+from segue.data.images import VOLUME_SUFFIXES, list_pictures, pictures_in, read_image, write_image, write_mask
+from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation
@@ -41,7 +43,7 @@ def segment_by_notes(
 ) -> None:
     """The work of `segue segment` without labels; see there."""
     if note is not None and notes is not None:
-        raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
+        raise InputError("got both --note and --notes; give one note for all pictures, or a table of notes")
     if image.is_dir() or notes is not None:
         if attribution:
             raise InputError("--attribution takes one picture at a time")
@@ -101,12 +103,39 @@ def write_answers(
 
 
 def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
+    """The pictures of a folder with the note of all, or those that a table names, with its notes.
+
+    Warns of pictures that the table doesn't name. Raises InputError for names without a picture.
+    """
     if notes is None:
         return [(path, note) for path in pictures_in(folder)]
-    pairs = [(folder / name, said) for name, said in read_notes(notes)]
-    if missing := [p.name for p, _ in pairs if not p.is_file()]:
-        raise InputError(f"{folder}: {len(missing)} named pictures are missing, such as {missing[0]}")
-    return pairs
+    if not folder.is_dir():
+        raise InputError(f"{folder}: --notes goes with a folder of pictures; give one picture a --note")
+    rows = read_notes(notes)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    index = NameIndex((path.name, path) for path in files)
+    pairs = [(_named_file(folder, name, index), said) for name, said in rows]
+    if missing := [name for (name, _), (path, _) in zip(rows, pairs, strict=True) if path is None]:
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(rows)} pictures that {notes.name} names are missing, such as "
+            f"{', '.join(missing[:3])}"
+        )
+    found = [(path, said) for path, said in pairs if path is not None]
+    if unnamed := sorted({*list_pictures(folder)} - {path for path, _ in found}):
+        warnings.warn(
+            f"{folder}: {len(unnamed)} pictures have no row in {notes.name} and are left out, such as "
+            f"{unnamed[0].name}",
+            stacklevel=2,
+        )
+    return found
+
+
+def _named_file(folder: Path, name: str, index: NameIndex[Path]) -> Path | None:
+    """The picture that a table's name stands for; that of a mask (mask_x.png) is its picture's (x.png)."""
+    path = folder / name.replace("\\", "/")
+    if path.is_file():
+        return path
+    return index.find(name) or index.find(loose_name(name).removeprefix("mask_"))
 
 
 def _segment_folder(
