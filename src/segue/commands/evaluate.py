@@ -91,13 +91,13 @@ def _score_notes(
 def _score_labels(
     model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions
 ) -> dict[str, Any]:
-    from segue.api.open_vocabulary import load_open_vocabulary
+    from segue.api.label_segmenter import load_label_segmenter
     from segue.data.check_first import check_first
     from segue.evaluation.labels import evaluate_label_maps
     from segue.methods.cocu.vocabulary import read_vocabulary
 
     concepts = read_vocabulary(vocabulary).concepts if vocabulary else None
-    predictor = load_open_vocabulary(model, device=device)
+    predictor = load_label_segmenter(model, device=device)
     checked = check_first(data, (split,), on_bad)
     scores = evaluate_label_maps(predictor, data, split, concepts=concepts, on_bad=on_bad, options=options)
     return {"model": model} | scores | {"data_check": checked}

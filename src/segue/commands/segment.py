@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from segue.options import LabelOptions, Options, SegmentOptions
 from segue.types import InputError
 
-NOTE_MODEL, LABEL_MODEL = "reclmis-chest", "cocu-scenes"
+NOTE_MODEL, LABEL_MODEL = "reclmis-chest", "photos-encoder"
 
 
 def segment(

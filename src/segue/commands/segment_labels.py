@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.api.answers import label_map_to_dict
-from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
+from segue.api.label_segmenter import load_label_segmenter
+from segue.api.open_vocabulary import LabelMap
 from segue.commands.segment_notes import check_targets, overlay_of, write_answers
 from segue.data.images import pictures_in, read_image, write_image, write_index
 from segue.data.visualize import name_classes, palette
@@ -41,7 +42,7 @@ def segment_by_labels(
         )
     files, targets = _files(image, out)
     check_targets(files, targets)
-    predictor = load_open_vocabulary(model, device=device)
+    predictor = load_label_segmenter(model, device=device)
     protocol = asdict(predictor.chosen_protocol(options))
     failed: list[str] = []
     found: list[tuple[str, Any]] = []

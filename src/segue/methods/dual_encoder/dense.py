@@ -11,8 +11,8 @@ Shapes: K names, D width of the joint space, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from segue.types import InputError
 
 TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
 FILTERED_SIDE = 480  # longer side, in pixels, at which the filter's coefficients are computed
-NAMES_AT_ONCE = 16  # of which whole maps are held
+PIXELS_AT_ONCE = 32_000_000  # of the maps that are held, so that neither many names nor a large picture fills memory
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class DenseProtocol:
     side; 0 for no filter. smoothness: grey values in [0, 1] that vary less than its root are smoothed over.
     threshold: a pixel whose best probability is below it is background; None for no background. top_k: how many names
     may be there, those likest to the whole picture; None for all. prompts: texts with {} in the place of the name,
-    whose features are averaged.
+    whose features are averaged. renamed: what stands in the prompts in the place of a data set's name.
     Raises InputError for values that make no sense.
     """
 
@@ -48,6 +48,7 @@ class DenseProtocol:
     threshold: float | None = None
     top_k: int | None = None
     prompts: tuple[str, ...] = TEMPLATES
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 1 or not 0 <= self.radius <= 0.5 or not self.smoothness > 0:
@@ -94,8 +95,9 @@ def segment_dense(
     guide = torch.from_numpy(np.asarray(image, np.float32).mean(2) / 255)
     best = torch.full((height, width), -torch.inf)
     index, total = torch.zeros(height, width, dtype=torch.int64), torch.full((height, width), -torch.inf)
-    for start in range(0, len(text), NAMES_AT_ONCE):
-        part = slice(start, start + NAMES_AT_ONCE)
+    names_at_once = max(1, PIXELS_AT_ONCE // (height * width))
+    for start in range(0, len(text), names_at_once):
+        part = slice(start, start + names_at_once)
         score = _score_maps(cells, text[part], guide, protocol) + protocol.presence * similarity[part, None, None]
         score = (score / encoder.temperature).masked_fill(left_out[part, None, None], -torch.inf)
         highest, place = score.max(0)
