@@ -24,15 +24,16 @@ from segue.types import InputError, check_image
 
 
 class DualEncoderSegmenter:
-    """Gives every pixel of a picture one of some names, by a dual encoder alone; see `segue.methods.dual_encoder.dense`.
+    """Gives every pixel of a picture one of some names, by a dual encoder alone.
 
+    encoder: its dense features are compared with the names', see `segue.methods.dual_encoder.dense`.
     protocol: how names are given to pixels unless options change it. about: what the checkpoint says of its training.
     """
 
     def __init__(
-        self, encoder: DualEncoder, protocol: DenseProtocol = DenseProtocol(), about: dict[str, Any] | None = None
+        self, encoder: DualEncoder, protocol: DenseProtocol | None = None, about: dict[str, Any] | None = None
     ) -> None:
-        self.encoder, self.protocol, self.about = encoder.eval(), protocol, about or {}
+        self.encoder, self.protocol, self.about = encoder.eval(), protocol or DenseProtocol(), about or {}
         self._embedded: tuple[tuple[tuple[str, ...], tuple[str, ...]], Tensor] | None = None
 
     def segment(
@@ -56,7 +57,7 @@ class DualEncoderSegmenter:
                 f'add what else there is, for instance "{names[0]}, background"'
             )
         answer = segment_dense(self.encoder, pixels, self._embed(names, protocol), protocol)
-        kind = np.dtype(np.uint8 if len(names) < 256 else np.uint16)
+        kind: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
         index: NDArray[np.unsignedinteger] = answer.index.astype(kind)
         if protocol.threshold is not None:
             index[answer.probability < protocol.threshold] = np.iinfo(kind).max
@@ -87,7 +88,7 @@ LabelSegmenter = OpenVocabularySegmenter | DualEncoderSegmenter
 
 
 def load_label_segmenter(name_or_path: str | Path, *, device: str = "cpu") -> LabelSegmenter:
-    """What names pixels, from a bundled name or a folder with a GroupViT or a dual encoder, or from "clip:ID-OR-FOLDER".
+    """What names pixels: a bundled name, a folder with a GroupViT or a dual encoder, or "clip:ID-OR-FOLDER".
 
     Raises InputError for an unknown name, a checkpoint of another method, broken files, and a device that isn't there.
     """

@@ -10,7 +10,8 @@ from tyro.conf import Positional
 from segue.options import Decoding, LabelOptions, SegmentOptions
 from segue.types import InputError
 
-JOBS = {"notes": "outlines what notes describe", "cocu": "names pixels", "syntic": "captions pictures"}  # by method
+KINDS = {"cocu": "labels", "dual_encoder": "labels", "syntic": "captions"}  # by method; all others read notes
+JOBS = {"notes": "outlines what notes describe", "labels": "names pixels", "captions": "captions pictures"}
 CAPTIONS = Decoding(beams=3)
 
 
@@ -28,14 +29,14 @@ def evaluate(
     with_labels: LabelOptions = LabelOptions(),
     with_captions: Decoding = CAPTIONS,
 ) -> None:
-    """Score a model on a data set: of notes by masks, a GroupViT by label maps, a captioner by captions.
+    """Score a model: what outlines notes by masks, what names pixels by label maps, captioners by captions.
 
     Masks are scored on the picture's own grid; captions as `segue score captions` does.
 
     Args:
         model: a bundled name or a checkpoint folder.
-        data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks, for a
-            captioner any with captions.
+        data: noted pictures in the LViT layout; for what names pixels any format with label maps or
+            masks, for a captioner any with captions.
         split: which split to score.
         vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
@@ -44,27 +45,27 @@ def evaluate(
         json: print one JSON object.
         device: cpu, cuda, ...
         with_notes: options of models that read notes.
-        with_labels: options of a GroupViT.
+        with_labels: options of what names pixels.
         with_captions: options of a captioner.
     """
     from segue.api.models import find, method_of
     from segue.commands.parsing import print_result
     from segue.commands.segment import refuse_options
 
-    method = method_of(find(model))
-    kind = method if method in JOBS else "notes"
+    method = "dual_encoder" if model.startswith("clip:") else method_of(find(model))
+    kind = KINDS.get(str(method), "notes")
     why = f"{model} {JOBS[kind]}"
-    for other, options in {"notes": with_notes, "cocu": with_labels, "syntic": with_captions}.items():
+    for other, options in {"notes": with_notes, "labels": with_labels, "captions": with_captions}.items():
         if other != kind:
-            refuse_options(f"are for other models, and {why}", options, usual=CAPTIONS if other == "syntic" else None)
+            refuse_options(f"are for other models, and {why}", options, usual=CAPTIONS if other == "captions" else None)
     if kind != "notes":
         _refuse(why, empty=empty)
-    if kind != "cocu":
+    if kind != "labels":
         _refuse(why, vocabulary=vocabulary)
     found: dict[str, Any]
-    if kind == "cocu":
+    if kind == "labels":
         found = _score_labels(model, data, split, vocabulary, on_bad, device, with_labels)
-    elif kind == "syntic":
+    elif kind == "captions":
         found = _score_captions(model, data, split, on_bad, device, with_captions)
     else:
         found = _score_notes(model, data, split, empty, on_bad, device, with_notes)
@@ -105,10 +106,13 @@ def _score_labels(
 
 def _score_captions(model: str, data: Path, split: str, on_bad: Any, device: str, options: Decoding) -> dict[str, Any]:
     from segue.api.captioner import load_captioner
+    from segue.data.check_first import check_first
     from segue.evaluation.captions import evaluate_captions
 
     captioner = load_captioner(model, device=device)
-    return {"model": model} | evaluate_captions(captioner, data, split, options=options, on_bad=on_bad)
+    checked = check_first(data, (split,), on_bad)
+    scores = evaluate_captions(captioner, data, split, options=options, on_bad=on_bad)
+    return {"model": model} | scores | {"data_check": checked}
 
 
 def _refuse(why: str, **given: Any) -> None:

@@ -88,9 +88,14 @@ def _renumbered(label_map: Callable[[], Labels], table: NDArray[np.uint8]) -> ND
     return labels
 
 
-def _as_published(classes: Sequence[str], published: Sequence[str], protocol: EvalProtocol, named: EvalProtocol) -> str:
+def _as_published(
+    classes: Sequence[str],
+    published: Sequence[str],
+    protocol: EvalProtocol | DenseProtocol,
+    named: EvalProtocol | DenseProtocol,
+) -> str:
     """Whether the figures are those of the published protocol, and if not why."""
-    if named.rule != "published":
+    if isinstance(named, DenseProtocol) or named.rule != "published":
         return "no: this protocol is our own"
     if protocol != named:
         return "no: its settings were changed"

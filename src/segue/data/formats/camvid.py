@@ -12,6 +12,7 @@ from segue.data.formats.files import (
     SPLITS,
     first_folder,
     label_table,
+    labels_by,
     pictures_with_labels,
 )
 from segue.data.formats.lookup import list_places
@@ -39,7 +40,7 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
         list_places(folder, stems=True) if folder else {}
         for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
     )
-    return PictureSet([*pictures_with_labels(images, maps, table, split, report).values()], kept)
+    return PictureSet([*pictures_with_labels(images, maps, labels_by(table), split, report).values()], kept)
 
 
 def _folder(root: Path, split: str, kind: str) -> Path | None:

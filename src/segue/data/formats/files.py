@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -106,10 +106,22 @@ def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
     return labels.astype(np.uint8)
 
 
+def labels_by(table: tuple[int, ...]) -> Callable[[Path], NDArray[np.uint8]]:
+    """What reads a label map by `table`, for `pictures_with_labels`."""
+    return partial(read_labels, table=table)
+
+
 def pictures_with_labels(
-    images: Places, maps: Places, table: tuple[int, ...], split: str, report: ReportProblem = raise_problem
+    images: Places,
+    maps: Places,
+    read: Callable[[Path], NDArray[np.unsignedinteger]],
+    split: str,
+    report: ReportProblem = raise_problem,
 ) -> dict[Path, Picture]:
-    """Pictures with the label maps of the same paths. Reports twins, pictures without a map, maps without a picture."""
+    """Pictures with the label maps of the same paths. Reports twins, pictures without a map, maps without a picture.
+
+    read: a label map's file -> (H, W) positions of classes, the type's highest value where unlabelled.
+    """
     found = {key: paths[0] for key, paths in sorted(images.items()) if len(paths) == 1}
     twins = images.keys() - found.keys()
     for key in sorted(twins):
@@ -127,7 +139,7 @@ def pictures_with_labels(
             names[key],
             partial(read_image, path),
             split=split,
-            label_map=partial(read_labels, located.found[key], table) if key in located.found else None,
+            label_map=partial(read, located.found[key]) if key in located.found else None,
         )
         for key, path in found.items()
     }

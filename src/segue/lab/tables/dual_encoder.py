@@ -77,7 +77,7 @@ def _bundled(work: Work) -> dict[str, float]:
 
 
 def photos_table() -> list[Row]:
-    """The bundled dual encoder of photographs on pictures that it didn't learn from; --data has flickr8k/, coco_tiny/."""
+    """The bundled dual encoder of photographs on others than it learned from; --data: flickr8k/ and coco_tiny/."""
     return [Row(test, "photos-encoder", 0, partial(_bundled_photos, test)) for test in PHOTO_TESTS]
 
 

@@ -78,9 +78,7 @@ def embed_names(encoder: DualEncoder, names: Sequence[str], prompts: Sequence[st
     return F.normalize(torch.stack(texts).mean(0), dim=-1)
 
 
-def segment_dense(
-    encoder: DualEncoder, image: NDArray[np.uint8], text: Tensor, protocol: DenseProtocol = DenseProtocol()
-) -> DenseAnswer:
+def segment_dense(encoder: DualEncoder, image: NDArray[np.uint8], text: Tensor, protocol: DenseProtocol) -> DenseAnswer:
     """The likeliest name of every pixel of an (H, W, 3) uint8 RGB picture. text: (K, D), from `embed_names`.
 
     Raises InputError for sizes that the encoder can't read.
