@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.formats.files import ReportProblem, first_folder, raise_problem
+from segue.data.formats.files import first_folder
 from segue.data.formats.lookup import list_places, short_names
 from segue.data.images import open_picture, read_image
 from segue.data.lines import read_lines
+from segue.data.problems import ReportProblem, raise_problem
 from segue.types import InputError, Picture, PictureSet
 
 EXPECTED = "validation/WNID with validation-segmentation/WNID (ImageNet-S)"
