@@ -18,6 +18,7 @@ TABLES: dict[str, str] = {
     "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",
     "dual_encoder_photos": "segue.lab.tables.dual_encoder:photos_table",
     "dual_encoder_scenes": "segue.lab.tables.dual_encoder:scenes_table",
+    "labels_photos": "segue.lab.tables.labels_photos:labels_photos_table",
     "reclmis_chest": "segue.lab.tables.reclmis:chest_table",
     "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
     "reclmis_pareto": "segue.lab.tables.reclmis:pareto_table",

@@ -80,7 +80,7 @@ def test_what_is_wrong_is_told(tmp_path):
     with pytest.raises(InputError, match="the value 51 stands for none of 51 classes"):
         check_pictures(read_pictures(tmp_path, "val"))
     paint(tmp_path / f"validation/{wnids[0]}/b.JPEG")
-    with pytest.raises(InputError, match=r"b.JPEG: no picture and label map of one name"):
+    with pytest.raises(InputError, match=r"b.JPEG: no label map of that name"):
         read_pictures(tmp_path, "val")
     names = tmp_path / "LOC_synset_mapping.txt"
     names.write_text(names.read_text().replace(f"{wnids[3]} Name 3", f"{wnids[3]} Name 2"))
@@ -91,4 +91,11 @@ def test_what_is_wrong_is_told(tmp_path):
         read_pictures(tmp_path, "val")
     names.unlink()
     with pytest.raises(InputError, match="no names of the classes"):
+        read_pictures(tmp_path, "val")
+
+
+def test_two_pictures_of_one_path_are_reported(tmp_path):
+    wnid = write(tmp_path)[6]
+    paint(tmp_path / f"validation/{wnid}/ILSVRC2012_val_00000001.png", (9, 8))
+    with pytest.raises(InputError, match=f"{wnid}/ILSVRC2012_val_00000001: 2 pictures differ in their endings only"):
         read_pictures(tmp_path, "val")

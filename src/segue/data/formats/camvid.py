@@ -12,7 +12,6 @@ from segue.data.formats.files import (
     SPLITS,
     first_folder,
     label_table,
-    labels_by,
     pictures_with_labels,
 )
 from segue.data.formats.lookup import list_places
@@ -30,7 +29,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of label maps."""
+    """A split of label maps.
+
+    Raises InputError for classes.txt without names or with one twice.
+    """
     names = [line.strip().lower() for _, line in read_lines(root / "classes.txt") if line.strip()]
     if not names or len(names) != len({*names}):
         raise InputError(f"{root / 'classes.txt'}: expected the name of a class a line, each once")
@@ -40,7 +42,7 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
         list_places(folder, stems=True) if folder else {}
         for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
     )
-    return PictureSet([*pictures_with_labels(images, maps, labels_by(table), split, report).values()], kept)
+    return PictureSet([*pictures_with_labels(images, maps, table, split, report).values()], kept)
 
 
 def _folder(root: Path, split: str, kind: str) -> Path | None:

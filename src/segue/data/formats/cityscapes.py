@@ -11,7 +11,6 @@ from segue.data.formats.classes import CITYSCAPES_19, CITYSCAPES_IDS
 from segue.data.formats.files import (
     SPLITS,
     label_table,
-    labels_by,
     pictures_with_labels,
 )
 from segue.data.formats.lookup import list_places
@@ -31,4 +30,4 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     """A split. The label maps of the published test split hold nothing but ignored pixels."""
     images = list_places(root / "leftImg8bit" / split, stems=True, ending="_leftImg8bit")
     maps = list_places(root / "gtFine" / split, stems=True, ending="_gtFine_labelIds")
-    return PictureSet([*pictures_with_labels(images, maps, labels_by(TABLE), split, report).values()], CITYSCAPES_19)
+    return PictureSet([*pictures_with_labels(images, maps, TABLE, split, report).values()], CITYSCAPES_19)

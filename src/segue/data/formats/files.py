@@ -27,6 +27,7 @@ SPLIT_WORDS = {
     "test": {"test", "testing", "tst"},
 }
 IGNORED = 255
+ReadLabels = Callable[[Path], NDArray[np.unsignedinteger]]
 
 
 @contextmanager
@@ -75,7 +76,10 @@ def split_of(path: Path) -> str:
 
 
 def corner_box(mark: Element) -> Box:
-    """The box of an `object` of VOC's XML: its corners count from 1 and belong to it."""
+    """The box of an `object` of VOC's XML: its corners count from 1 and belong to it.
+
+    Raises InputError for what is no box.
+    """
     corners = [mark.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
     try:
         x0, y0, x1, y1 = (float(corner or "") for corner in corners)
@@ -106,22 +110,18 @@ def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
     return labels.astype(np.uint8)
 
 
-def labels_by(table: tuple[int, ...]) -> Callable[[Path], NDArray[np.uint8]]:
-    """What reads a label map by `table`, for `pictures_with_labels`."""
-    return partial(read_labels, table=table)
-
-
 def pictures_with_labels(
     images: Places,
     maps: Places,
-    read: Callable[[Path], NDArray[np.unsignedinteger]],
+    table: tuple[int, ...] | ReadLabels,
     split: str,
     report: ReportProblem = raise_problem,
 ) -> dict[Path, Picture]:
     """Pictures with the label maps of the same paths. Reports twins, pictures without a map, maps without a picture.
 
-    read: a label map's file -> (H, W) positions of classes, the type's highest value where unlabelled.
+    table: of `label_table`, or a function that reads a label map, for other numbers than grey values or palettes hold.
     """
+    read = table if callable(table) else partial(read_labels, table=table)
     found = {key: paths[0] for key, paths in sorted(images.items()) if len(paths) == 1}
     twins = images.keys() - found.keys()
     for key in sorted(twins):

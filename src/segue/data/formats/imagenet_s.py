@@ -44,11 +44,12 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     maps = _maps(base, split)
     assert maps is not None
     classes = _classes(base, maps)
-    folders = maps.with_name(maps.name.removesuffix("-segmentation")), maps
-    images, labels = (list_places(folder, stems=True) for folder in folders)
-    found = pictures_with_labels(images, labels, partial(read_colours, classes=len(classes)), split, report)
-    pictures = [picture for picture in found.values() if picture.label_map is not None]
-    return PictureSet(pictures, classes)
+    images, labels = (
+        maps.with_name(maps.name.removesuffix("-segmentation")),
+        partial(read_colours, classes=len(classes)),
+    )
+    places = list_places(images, stems=True), list_places(maps, stems=True)
+    return PictureSet([*pictures_with_labels(*places, labels, split, report).values()], classes)
 
 
 def read_colours(path: Path, classes: int) -> NDArray[np.unsignedinteger]:

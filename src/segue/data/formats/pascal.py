@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from segue.data.formats.classes import CONTEXT_59, VOC_21
-from segue.data.formats.files import SPLITS, corner_box, label_table, labels_by, pictures_with_labels
+from segue.data.formats.files import SPLITS, corner_box, label_table, pictures_with_labels
 from segue.data.formats.lookup import list_places, locate, tidy
 from segue.data.lines import read_lines
 from segue.data.problems import ReportProblem, raise_problem, reporting
@@ -32,7 +32,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of VOC: label maps of 21 classes and the boxes of the XML files; of Context where VOC is not there."""
+    """A split of VOC: label maps of 21 classes and the boxes of the XML files; of Context where VOC is not there.
+
+    Raises InputError for files that are not in this format.
+    """
     if not _splits(root, "Segmentation"):
         return read_context(root, split, report)
     found = _read(root, "Segmentation", "SegmentationClass", split, VOC_TABLE, report)
@@ -66,7 +69,7 @@ def _read(
     listed = locate(labels, images)
     mine = {*listed.found.values()} | listed.passed  # the other maps are of other lists
     labels = {key: paths for key, paths in labels.items() if not mine.isdisjoint(paths)}
-    found = pictures_with_labels(images, labels, labels_by(table), split, report)
+    found = pictures_with_labels(images, labels, table, split, report)
     return {name: found[path] for name, (path,) in images.items()}
 
 

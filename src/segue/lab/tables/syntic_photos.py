@@ -25,8 +25,7 @@ from segue.api.captioner import load_captioner
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import text_items
 from segue.data.formats import detect_format, read_pictures
-from segue.lab.engine import Row, Work
-from segue.lab.tables.data import given_data
+from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.syntic_scenes import (
     SEEDS,
     best_captions,
@@ -39,6 +38,7 @@ from segue.recipes.syntic import SYNTIC, SynticSettings, System, cached_features
 from segue.types import InputError
 
 TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
+DATA = RequiredData(f"a folder with captions/, {'/, '.join(TESTS)}/", ("captions", *TESTS))
 ENCODER = Path("dual_encoder_flickr8k") / "val-full-0" / "best"
 NOUN_CAPTIONS = 20_000  # captions whose nouns become the names of objects
 TABLE = replace(SYNTIC, size="small", pictures=6000, support=10_000, vocabulary=4000, steps=800, lr=1e-3)
@@ -54,7 +54,13 @@ SYSTEMS: dict[str, tuple[System, str]] = {  # and the text-to-image backend
 def syntic_real_table(base: SynticSettings = TABLE) -> list[Row]:
     """CLIPRe, CapDec, DeCap and SynTIC on two sets of photographs. `base`: the settings that the rows share."""
     return [
-        Row(test, name, seed, partial(_row, test, name, replace(base, system=system, text_to_image=backend, seed=seed)))
+        Row(
+            test,
+            name,
+            seed,
+            partial(_row, test, name, replace(base, system=system, text_to_image=backend, seed=seed)),
+            DATA,
+        )
         for seed in SEEDS
         for name, (system, backend) in SYSTEMS.items()
         for test in TESTS
@@ -69,11 +75,11 @@ CAPTIONER = "captions-photos"
 def captions_photos_table() -> list[Row]:
     """The bundled captioner of photographs, beside one sentence for all and the nearest of all captions of --data."""
     systems = ("one sentence", "nearest caption", CAPTIONER, f"{CAPTIONER}, nearest of its own")
-    return [Row(test, name, 0, partial(_photos_row, test, name)) for test in TESTS for name in systems]
+    return [Row(test, name, 0, partial(_photos_row, test, name), DATA) for test in TESTS for name in systems]
 
 
 def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
-    data = given_data(work, f"a folder with captions/, {'/, '.join(TESTS)}/", "captions", *TESTS)
+    data = DATA.folder(work.data)
     pictures = read_pictures(data / test, TESTS[test] or detect_format(data / test)[1][0])
     captioner = load_captioner(CAPTIONER)
     v = picture_features(pictures, captioner.encoder, work.shared / "features")
@@ -90,7 +96,7 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
 
 
 def _row(test: str, name: str, settings: SynticSettings, work: Work) -> dict[str, float]:
-    data = given_data(work, f"a folder with captions/, {'/, '.join(TESTS)}/", "captions", *TESTS)
+    data = DATA.folder(work.data)
     settings = replace(
         settings,
         out=work.table / f"{name}-{settings.seed}",
