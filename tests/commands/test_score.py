@@ -90,6 +90,24 @@ def test_masks(segue, tmp_path):
     assert json.loads(segue(*base)[1])["iou"] == 0.5
 
 
+def test_masks_pair_by_name_whatever_the_format_and_nothing_is_left_out_in_silence(segue, tmp_path):
+    """A reference in TIFF, and one that ends in .PNG, were left out: the score was of the rest."""
+    refs, preds = tmp_path / "refs", tmp_path / "preds"
+    for name in ("a.png", "b.tif", "c.PNG"):
+        png(refs, name, [[255, 255, 0]])
+    png(preds, "a.png", [[255, 255, 0]])
+    png(preds, "b.png", [[255, 0, 0]])
+    base = ("score", "masks", "--refs", refs, "--preds", preds, "--json")
+    assert "1 of 3 predictions are missing, such as c.PNG" in segue(*base)[2]
+    png(preds, "c.png", [[0, 0, 0]])
+    (preds / "log.txt").touch()
+    _, told, error = segue(*base)
+    assert json.loads(told)["iou"] == 0.5
+    assert f"{preds}: 1 of 4 are left out (1 .txt), such as log.txt" in error
+    png(refs, "b.png", [[255, 255, 0]])
+    assert "both b.png and b.tif, expected one of a name" in segue(*base)[2]
+
+
 def test_class_maps(segue, tmp_path):
     refs, preds = tmp_path / "refs", tmp_path / "preds"
     png(refs, "a.png", [[0, 1, 255]])

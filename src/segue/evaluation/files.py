@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from segue.data.formats.panoptic import segment_ids
-from segue.data.images import read_mask
+from segue.data.images import list_pictures, open_picture, read_mask, tell_left_out
 from segue.metrics.captions import score_captions
 from segue.metrics.masks import Counts, Empty, scores
 from segue.metrics.panoptic import Confusion, PanopticCounts, Segment
@@ -163,30 +162,37 @@ def _named(name: str, count: Any, *args: Any) -> Any:
 
 
 def _paired(refs: Path, preds: Path) -> dict[str, tuple[Path, Path]]:
-    folders = []
-    for folder in (refs, preds):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder, expected one of PNG files")
-        folders.append({path.name: path for path in sorted(folder.glob("*.png"))})
-    truth, said = folders
+    """Reference and prediction by name without its ending, in any format of pictures."""
+    truth, said = _pictures(refs), _pictures(preds)
     if not truth:
-        raise InputError(f"{refs}: no PNG files there; expected one for each picture")
+        raise InputError(f"{refs}: no pictures there; expected one for each picture, such as a PNG")
     if missing := [name for name in truth if name not in said]:
         raise InputError(
-            f"{preds}: {len(missing)} of {len(truth)} predictions are missing, such as {missing[0]}; "
+            f"{preds}: {len(missing)} of {len(truth)} predictions are missing, such as {truth[missing[0]].name}; "
             "predict every picture, with an empty mask where there is nothing"
         )
     if unknown := [name for name in said if name not in truth]:
-        raise InputError(f"{preds}: {len(unknown)} files have no reference of that name, such as {unknown[0]}")
-    return {name: (truth[name], said[name]) for name in truth}
+        raise InputError(
+            f"{preds}: {len(unknown)} files have no reference of that name, such as {said[unknown[0]].name}"
+        )
+    return {path.name: (path, said[name]) for name, path in truth.items()}
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """By name without its ending. Warns of other files; raises InputError for two pictures of one name."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder, expected one of PNG files")
+    found: dict[str, Path] = {}
+    for path in list_pictures(folder):
+        if (twin := found.setdefault(path.stem, path)) != path:
+            raise InputError(f"{folder}: both {twin.name} and {path.name}, expected one of a name; remove one")
+    tell_left_out(folder, list(found.values()))
+    return found
 
 
 def _pixels(path: Path) -> NDArray[Any]:
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: can't be read as a picture ({error}); check the path") from error
+    with open_picture(path) as picture:
+        return np.asarray(picture)
 
 
 def _labels(path: Path) -> NDArray[np.integer]:
