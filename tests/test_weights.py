@@ -3,7 +3,7 @@
 import pytest
 
 from segue.types import InputError
-from segue.weights import HUB_FILES, Weights, beside, bundled, resolve_weights
+from segue.weights import HUB_FILES, Weights, beside, bundled, pinned, resolve_weights
 
 
 def test_a_bundled_name_a_folder_and_a_hub_id(tmp_path, monkeypatch):
@@ -20,8 +20,13 @@ def test_a_bundled_name_a_folder_and_a_hub_id(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["nonsense", "a/b/c", "owner/name@", "@v1", "/no/where"])
 def test_what_is_none_of_them_is_refused(name):
-    with pytest.raises(InputError, match=r"detector '.*': neither a folder .*reclmis-chest.* owner/name\[@revision\]"):
+    with pytest.raises(InputError, match=r"model '.*': neither a folder .*reclmis-chest.* owner/name\[@revision\]"):
+        resolve_weights(name)
+    with pytest.raises(
+        InputError, match=r"detector '.*': neither a folder .* a YOLOX, or a DETR .* owner/name\[@revision\]"
+    ) as error:
         resolve_weights(name, "detector")
+    assert "reclmis-chest" not in str(error.value)  # none of the bundled models is a detector
 
 
 def test_a_copy_beside_a_checkpoint_comes_first(tmp_path):
@@ -53,3 +58,27 @@ def test_a_repository_that_can_not_be_had(monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(InputError, match=r"me/mine: neither a folder nor to be had from the hub \(no connection\)"):
         resolve_weights("me/mine").folder()
+
+
+def test_a_hub_id_is_recorded_with_the_commit_that_was_read(tmp_path, monkeypatch):
+    """A branch moves on: the run could not be repeated."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cache = {
+        ("me/clip", "config.json", "main"),
+        ("me/clip", "config.json", "v1"),
+        ("me/sd", "model_index.json", "main"),
+    }
+
+    def look_up(repository, file, *, revision):
+        there = (repository, file, revision) in cache
+        return f"/cache/models--x/snapshots/{commit}/{file}" if there else None
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", look_up)
+    assert pinned("me/clip") == f"me/clip@{commit}"
+    assert pinned("clip:me/clip@v1") == f"clip:me/clip@{commit}"
+    assert pinned("diffusion:me/sd") == f"diffusion:me/sd@{commit}"
+    for name in ("me/unknown", "reclmis-chest", "synthetic", "0.01", "None", "detector.onnx", str(tmp_path)):
+        assert pinned(name) == name
+    (tmp_path / "me/clip").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert pinned("me/clip") == "me/clip"  # the folder comes before the hub

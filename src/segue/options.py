@@ -8,20 +8,25 @@ got and what was expected. Nothing heavy is imported here, because `segue COMMAN
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from textwrap import shorten
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import BaseMetadata, Ge, Gt, Interval, Le, Lt
+from annotated_types import BaseMetadata, Ge, Gt, Interval, Le, Lt, MaxLen, MinLen
 from typing_extensions import Doc
 
 from segue.types import InputError
 
 Sampler = Literal["renoise", "ddim", "ddpm"]
+Positive = Annotated[int, Interval(ge=1, le=100_000)]  # a size of a network
+MaxTokens = Annotated[int, Interval(ge=1, le=4096)]
+NonNegative = Annotated[int, Interval(ge=0, le=100_000)]
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 _DEFERRED: ContextVar[bool] = ContextVar("deferred", default=False)
@@ -48,7 +53,7 @@ class Options:
     def check(self) -> None:
         """Raise InputError for a number of another type, or a value outside the bounds."""
         for name, hint in _hints(type(self)).items():
-            _check(name, getattr(self, name), hint)
+            check_value(name, getattr(self, name), hint)
 
 
 @dataclass(frozen=True)
@@ -162,22 +167,55 @@ def _hints(options: type[Options]) -> dict[str, Any]:
     return {field.name: found[field.name] for field in fields(options)}
 
 
-def _check(name: str, value: Any, hint: Any) -> None:
-    kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    if value is None and NoneType in kinds:
-        return
-    if get_origin(kind) is Literal and value not in get_args(kind):
-        raise InputError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(kind)))}")
-    if int in kinds and (not isinstance(value, Integral) or isinstance(value, bool)):
-        raise InputError(f"{name}: got {value!r}, expected a whole number")
-    if float in kinds and (not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value)):
-        raise InputError(f"{name}: got {value!r}, expected a number")
-    if get_origin(kind) is tuple and (isinstance(value, str) or not isinstance(value, list | tuple)):
-        raise InputError(f"{name}: got {value!r}, expected a list, such as [{value!r}]")
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """Raise InputError, which begins with the name, for a value of another type than the hint or outside its bounds.
+
+    hint: int, float, str, bool, dict, None, a Literal, a union or tuple of them, or any of these with bounds by
+    Annotated; other hints allow anything. Numbers are finite, a bool is none, and a list serves as a tuple.
+    """
+    if (expected := _mismatch(value, hint)) is not None:
+        raise InputError(f"{name}: got {shorten(repr(value), 80, placeholder=' ...')}, expected {expected}")
+
+
+def _mismatch(value: Any, hint: Any) -> str | None:
+    """What is expected in the place of the value; None when it fits."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _mismatch(value, args[0]) or (None if value is None else _bounds_missed(value, args[1:]))
+    if origin in (Union, UnionType):
+        found = [_mismatch(value, part) for part in args]
+        return None if None in found else found[0]
+    if origin is Literal:
+        return None if value in args else f"one of {', '.join(map(repr, args))}"
+    if origin is tuple:
+        return _mismatch_of_items(value, args)
+    fits, expected = _KINDS.get(hint, (lambda _: True, ""))
+    return None if fits(value) else expected
+
+
+def _mismatch_of_items(value: Any, hints: tuple[Any, ...]) -> str | None:
+    if not isinstance(value, list | tuple):
+        return f"a list, such as [{shorten(repr(value), 80, placeholder=' ...')}]"
+    hints = hints[:1] * len(value) if hints[-1] is Ellipsis else hints
+    if len(value) != len(hints):
+        return f"a list of {len(hints)}"
+    wrong = next((text for item, hint in zip(value, hints, strict=True) if (text := _mismatch(item, hint))), None)
+    return f"a list of which each is {wrong}" if wrong else None
+
+
+def _bounds_missed(value: Any, marks: tuple[Any, ...]) -> str | None:
     bounds = [mark for mark in marks if isinstance(mark, BaseMetadata | Interval)]
-    if not all(_within(value, bound) for bound in bounds):
-        raise InputError(f"{name}: got {value}, expected {' and '.join(map(_words, bounds))}")
+    return None if all(_within(value, bound) for bound in bounds) else " and ".join(map(_words, bounds))
+
+
+_KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {  # type -> whether a value is one, and how to say it
+    int: (lambda x: isinstance(x, Integral) and not isinstance(x, bool), "a whole number"),
+    float: (lambda x: isinstance(x, Real) and not isinstance(x, bool) and math.isfinite(x), "a number"),
+    str: (lambda x: isinstance(x, str), "a text"),
+    bool: (lambda x: isinstance(x, bool), "true or false"),
+    dict: (lambda x: isinstance(x, dict), "an object"),
+    NoneType: (lambda x: x is None, "nothing"),
+}
 
 
 def _parts(bound: Any) -> list[Any]:
@@ -190,6 +228,8 @@ def _within(value: Any, bound: Any) -> bool:
         Gt: lambda b: value > b.gt,
         Le: lambda b: value <= b.le,
         Lt: lambda b: value < b.lt,
+        MinLen: lambda b: len(value) >= b.min_length,
+        MaxLen: lambda b: len(value) <= b.max_length,
     }
     return all(tests[type(part)](part) for part in _parts(bound))
 
@@ -198,5 +238,6 @@ def _words(bound: Any) -> str:
     texts = {
         Ge: lambda b: f"{b.ge} or more", Gt: lambda b: f"more than {b.gt}",
         Le: lambda b: f"at most {b.le}", Lt: lambda b: f"less than {b.lt}",
+        MinLen: lambda b: f"a list of {b.min_length} or more", MaxLen: lambda b: f"a length of at most {b.max_length}",
     }  # fmt: skip
     return ", ".join(texts[type(part)](part) for part in _parts(bound))

@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 class InputError(ValueError):
     """Bad input from the user. The message says what was got, what was expected and how to mend it.
 
-    The command line prints it on one line and exits with status 2.
+    The command line prints it on one line and exits with status 2; a line break, from a library's own message, becomes
+    a space.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(" ".join(str(message).split("\n")).strip())
 
 
 def to_install(extra: str) -> str:

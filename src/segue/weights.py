@@ -6,6 +6,7 @@ Every option that names weights (--model, --encoder, --detector, --sam, --relati
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,13 @@ from segue.types import InputError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.md")  # what is fetched from the hub: never a pickle
+FOLDER_OR_ID = "of transformers: a folder with config.json and model.safetensors, or a hub id owner/name[@revision],"
+OTHER_WEIGHTS = {  # what none of the bundled models is: what it is instead
+    "detector": f"the .onnx file of a YOLOX, or a DETR {FOLDER_OR_ID} such as facebook/detr-resnet-50@no_timm",
+    "SAM": f"a SAM {FOLDER_OR_ID} such as facebook/sam-vit-base",
+    "image encoder": f"a CLIP, SigLIP or ViT {FOLDER_OR_ID} such as openai/clip-vit-base-patch32",
+    "text encoder": f"a CLIP or BERT {FOLDER_OR_ID} such as openai/clip-vit-base-patch32",
+}
 HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
@@ -48,12 +56,14 @@ def resolve_weights(name_or_path: str | Path, what: str = "model") -> Weights:
     """
     name, here = str(name_or_path), bundled()
     folder = here.get(name, Path(name))
-    if folder.is_dir():
+    if os.path.isdir(folder):  # False also for what can be no path
         return Weights(str(folder))
     found = HUB_ID.fullmatch(name)
     if found is None:
+        if what in OTHER_WEIGHTS:
+            raise InputError(f"{what} {name!r:.200}: neither a folder nor a hub id; expected {OTHER_WEIGHTS[what]}")
         raise InputError(
-            f"{what} {name!r}: neither a folder nor a bundled model; bundled are: {', '.join(here) or 'none'}; "
+            f"{what} {name!r:.200}: neither a folder nor a bundled model; bundled are: {', '.join(here) or 'none'}; "
             "a folder of yours comes from `segue train`, and a hub id is owner/name[@revision]"
         )
     return Weights(found["repository"], found["revision"] or "main")
@@ -62,7 +72,25 @@ def resolve_weights(name_or_path: str | Path, what: str = "model") -> Weights:
 def beside(folder: Path, name: str) -> str:
     """Weights that the config of a checkpoint names, maybe after "clip:": the copy in its own folder, if it has one."""
     place = name.removeprefix("clip:")
-    return name.removesuffix(place) + str(folder / place) if (folder / place / CONFIG).is_file() else name
+    return name.removesuffix(place) + str(folder / place) if os.path.isfile(folder / place / CONFIG) else name
+
+
+def pinned(name: str) -> str:
+    """Weights as a run records them: a hub id with the commit that was read, `clip:ID@COMMIT`; else as they are named.
+
+    A branch moves on; its commit is that of the files in the hub's cache, so call it after they are read.
+    """
+    place = name.partition(":")[2] or name
+    found = HUB_ID.fullmatch(place)
+    if found is None or os.path.isdir(place):
+        return name
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in (CONFIG, "model_index.json"):
+        path = try_to_load_from_cache(found["repository"], file, revision=found["revision"] or "main")
+        if isinstance(path, str):
+            return f"{name.removesuffix(place)}{found['repository']}@{Path(path).parent.name}"
+    return name
 
 
 def _fetch(repository: str, revision: str) -> Path:

@@ -168,10 +168,10 @@ def test_bad_graph_files_are_refused(describer, files):
     small["images"][1]["width"] = 640
     for value, message in (
         (dangling, "dangling edge, 'left of' names the object 99"),
-        (strange, "not laid out as expected"),
-        (narrow, "object 10 has the box x .* w -5"),
-        (nowhere, "object 11 has the box x nan"),
-        (twice, "the object 10 is there twice, with two boxes"),
+        (strange, "object number 0: no object_id"),
+        (narrow, "object 10: x, y, w, h: got x .* width -5"),
+        (nowhere, r"object 11: x, y, w, h: got \[NaN"),
+        (twice, "object 10: there twice, with two boxes"),
         (small, "of a picture of 640x32 pixels, this one has 32x32"),
         ([{"image_id": 1}, {"image_id": 2}], "no entry with the image_id 7"),
         (3, "not laid out as expected"),

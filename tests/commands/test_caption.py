@@ -41,6 +41,11 @@ def test_the_command_captions_a_picture_and_a_folder(model, segue, tmp_path):
     assert json.loads(out.read_text()) == [
         {"image_id": 7 if i == 0 else "two.png", "caption": row["captions"][0]["text"]} for i, row in enumerate(rows)
     ]
+    (folder / "cam1").mkdir()
+    (folder / "two.png").rename(folder / "cam1/7.png")
+    (folder / "000000000007.png").rename(folder / "cam1/000000000007.png")
+    segue("caption", folder, "--model", model, "-o", out)
+    assert [row["image_id"] for row in json.loads(out.read_text())] == ["cam1/000000000007.png", "cam1/7.png"]
     status, told, _ = segue("caption", folder, "--model", model, "--retrieve", "--json")
     assert all(json.loads(line)["captions"][0]["text"] in CAPTIONS for line in told.splitlines())
 
@@ -57,3 +62,40 @@ def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue,
     assert "bad.png: can't be read as a picture" in error
     status, _, error = segue("caption", folder / "bad.png", "--model", model)
     assert (status, "can't be read as a picture" in error) == (2, True)
+
+
+def test_what_the_folder_gave_is_scored_by_the_names_of_the_folder(model, segue, tmp_path):
+    folder, out, refs = tmp_path / "photos", tmp_path / "captions.json", tmp_path / "refs.json"
+    names = ["cam1/1.png", "cam2/1.png", "1.png", "000000000012.png"]
+    for name, pixels in zip(names, text_to_image(CAPTIONS[:4]), strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(pixels, folder / name)
+    segue("caption", folder, "--model", model, "--retrieve", "-o", out)
+    said = {str(row["image_id"]): row["caption"] for row in json.loads(out.read_text())}
+    assert said.keys() == {"cam1/1.png", "cam2/1.png", "1.png", "12"}
+    texts = [said.get(name, said["12"]) for name in names]
+    for kind in ("coco", "karpathy"):
+        if kind == "coco":
+            images = [{"id": i, "file_name": name} for i, name in enumerate(names[:3])]
+            images.append({"id": 12, "file_name": names[3]})
+            marks = [{"image_id": one["id"], "caption": text} for one, text in zip(images, texts, strict=True)]
+            refs.write_text(json.dumps({"images": images, "annotations": marks}))
+        else:
+            entries = [
+                {"filename": name, "cocoid": 12 if i == 3 else 100 + i, "split": "test", "sentences": [{"raw": text}]}
+                for i, (name, text) in enumerate(zip(names, texts, strict=True))
+            ]
+            refs.write_text(json.dumps({"images": entries}))
+        status, told, error = segue("score", "captions", "--refs", refs, "--preds", out, "--no-java", "--json")
+        assert (status, error) == (0, "")
+        assert json.loads(told)["BLEU-1"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_support_file_without_captions_is_refused_before_the_model_is_loaded(segue, tmp_path):
+    pic = tmp_path / "a.png"
+    write_image(text_to_image(CAPTIONS[:1])[0], pic)
+    support = tmp_path / "coco.json"
+    support.write_text(json.dumps({"annotations": [{"id": 4, "image_id": 1, "caption": None}]}))
+    status, told, error = segue("caption", pic, "--model", tmp_path / "none", "--support", support, "--retrieve")
+    assert (status, told) == (2, "")
+    assert "annotation 4: caption: got null" in error

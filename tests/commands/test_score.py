@@ -40,7 +40,7 @@ def test_restval_joins_train(segue, tmp_path):
     refs, preds = written(tmp_path / "r.json", KARPATHY), written(tmp_path / "p.json", SAID[1:])
     base = ("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json")
     assert json.loads(segue(*base, "--split", "train")[1])["images"] == 1
-    assert "no image is of split 'val'; it has restval, test" in segue(*base, "--split", "val")[2]
+    assert "no image is of split 'val'; it has test, train" in segue(*base, "--split", "val")[2]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,10 @@ def test_restval_joins_train(segue, tmp_path):
         (COCO, [{"image_id": 1, "text": "x"}], 'entry 0 (0 is the first) has no text "caption"'),
         (COCO, {"1": "x"}, "got a dict, expected"),
         (COCO, [], "no predictions there"),
-        ({"a": 1}, SAID, "expected COCO's captions json"),
-        ([{"image_id": 1, "captions": []}], SAID, 'no list of texts "captions"'),
+        ({"a": 1}, SAID, "expected Karpathy's images[].sentences, COCO's"),
+        ([{"image_id": 1, "captions": []}], SAID, "1 captions can't be used"),
+        ({"annotations": [{"image_id": 1, "caption": None}]}, SAID, "annotation 0: caption: got null"),
+        (["a dog"], SAID, "a caption without its picture"),
         ([{"image_id": 1, "captions": ["x"]}] * 2, SAID, "image 1 stands there twice"),
     ],
 )
@@ -69,10 +71,107 @@ def test_each_bad_file_has_one_clear_answer(segue, tmp_path, refs, preds, messag
 def test_files_that_are_no_json(segue, tmp_path):
     preds = written(tmp_path / "preds.json", SAID)
     (tmp_path / "broken.json").write_text("{")
-    for refs, message in (("broken.json", "not JSON"), ("none.json", "can't be read as UTF-8 text")):
+    for refs, message in (("broken.json", "not readable as JSON"), ("none.json", "no such file")):
         status, _, error = segue("score", "captions", "--refs", tmp_path / refs, "--preds", preds)
         assert status == 2
         assert message in error
+
+
+def scored(segue, refs, preds, *more):
+    status, told, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json", *more)
+    return json.loads(told) if status == 0 else error
+
+
+def karpathy(*names, **more):
+    """A Karpathy json whose imgid are the places in the sorted names, as many make them."""
+    order = sorted(names)
+    return {
+        "images": [
+            {"filename": name.rpartition("/")[2], "imgid": order.index(name), "split": "test"}
+            | {"sentences": [{"raw": f"caption of {name} here"}]}
+            | ({"filepath": name.rpartition("/")[0]} if "/" in name else {})
+            | more
+            for name in names
+        ]
+    }
+
+
+def said_of(*names, called=None):
+    return [{"image_id": (called or {}).get(name, name), "caption": f"caption of {name} here"} for name in names]
+
+
+TWELVE = [f"{i}.png" for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("names", "called", "key"),
+    [
+        (TWELVE, None, "file name"),
+        (TWELVE, {name: int(name[:-4]) for name in TWELVE}, "file name without ending"),  # not imgid: 10 is its 2
+        (["cam1/1.png", "cam2/1.png", "1.png"], None, "file name"),
+        (["1000092795.jpg", "10002456.jpg"], {"1000092795.jpg": 1000092795, "10002456.jpg": 10002456}, "file name w"),
+        (["b.png", "a.png"], {"b.png": 1, "a.png": 0}, "imgid"),
+        (["sub/b.png"], {"sub/b.png": "images\\sub\\b.png"}, "file name"),
+    ],
+)
+def test_a_picture_is_matched_by_its_name_before_any_number(segue, tmp_path, names, called, key):
+    refs = written(tmp_path / "refs.json", karpathy(*names))
+    answer = scored(segue, refs, written(tmp_path / "preds.json", said_of(*names, called=called)))
+    assert answer["BLEU-1"] == pytest.approx(1, abs=1e-6)
+    assert answer["matched_by"].startswith(key)
+    assert answer["images"] == len(names)
+
+
+def test_coco_and_tables_are_matched_by_file_name_too(segue, tmp_path):
+    names = ["cam1/1.png", "cam2/1.png", "2.png"]
+    preds = written(tmp_path / "preds.json", said_of(*names))
+    images = [{"id": 3 - i, "file_name": name} for i, name in enumerate(names)]
+    marks = [{"image_id": 3 - i, "caption": f"caption of {name} here"} for i, name in enumerate(names)]
+    refs = written(tmp_path / "refs.json", {"images": images, "annotations": marks})
+    assert scored(segue, refs, preds)["matched_by"] == "file name"
+    table = tmp_path / "Flickr8k.token.txt"
+    table.write_text("".join(f"{name}#{i}\tcaption of {name} here\n" for name in names for i in range(2)))
+    assert scored(segue, table, preds)["BLEU-1"] == pytest.approx(1, abs=1e-6)
+
+
+def test_ids_may_be_the_numbers_of_the_files(segue, tmp_path):
+    rows = [{"image_id": i, "captions": [f"caption of {i}.png here"]} for i in (1, 2)]
+    refs = written(tmp_path / "refs.jsonl", rows, lines=True)
+    answer = scored(segue, refs, written(tmp_path / "preds.json", said_of("1.png", "2.png")))
+    assert (answer["matched_by"], answer["BLEU-1"]) == ("image_id as file name", pytest.approx(1, abs=1e-6))
+
+
+def test_numbers_that_mean_two_pictures_are_refused(segue, tmp_path):
+    images = [{"id": 1, "file_name": "2.png"}, {"id": 2, "file_name": "1.png"}]
+    marks = [{"image_id": i, "caption": "a dog"} for i in (1, 2)]
+    refs = written(tmp_path / "refs.json", {"images": images, "annotations": marks})
+    error = scored(segue, refs, written(tmp_path / "preds.json", SAID))
+    assert "is one picture by its file name without ending and another by its image_id" in error
+
+
+def test_cocos_twelve_digits_and_other_names_may_stand_side_by_side(segue, tmp_path):
+    names, called = ["cam/1.png", "COCO_val2014_000000000042.jpg"], {"COCO_val2014_000000000042.jpg": 42}
+    refs = written(tmp_path / "r.json", karpathy(*names))
+    answer = scored(segue, refs, written(tmp_path / "p.json", said_of(*names, called=called)))
+    assert (answer["matched_by"], answer["images"]) == ("file name or COCO's number in it", 2)
+
+
+def test_twins_of_a_karpathy_json_are_refused(segue, tmp_path):
+    refs = karpathy("1.png", "2.png")
+    refs["images"][1]["filename"] = "1.png"
+    error = scored(segue, written(tmp_path / "r.json", refs), written(tmp_path / "p.json", SAID))
+    assert "image 1.png stands there twice" in error
+
+
+def test_bad_references_may_be_skipped(segue, tmp_path):
+    refs = written(tmp_path / "r.json", {"annotations": [*COCO["annotations"], {"image_id": 1, "caption": None}]})
+    preds = written(tmp_path / "p.json", SAID)
+    assert "1 captions can't be used" in scored(segue, refs, preds)
+    base = ("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json", "--on-bad", "skip")
+    status, told, error = segue(*base)
+    assert (status, json.loads(told)["images"]) == (0, 2)
+    assert "skipped: " in error
+    assert "1 captions can't be used" in error
 
 
 def png(folder, name, pixels):
@@ -90,22 +189,25 @@ def test_masks(segue, tmp_path):
     assert json.loads(segue(*base)[1])["iou"] == 0.5
 
 
-def test_masks_pair_by_name_whatever_the_format_and_nothing_is_left_out_in_silence(segue, tmp_path):
-    """A reference in TIFF, and one that ends in .PNG, were left out: the score was of the rest."""
+def test_masks_of_any_ending_are_scored_and_none_is_left_out(segue, tmp_path):
     refs, preds = tmp_path / "refs", tmp_path / "preds"
-    for name in ("a.png", "b.tif", "c.PNG"):
-        png(refs, name, [[255, 255, 0]])
-    png(preds, "a.png", [[255, 255, 0]])
-    png(preds, "b.png", [[255, 0, 0]])
+    (refs / "sub").mkdir(parents=True)
+    (preds / "sub").mkdir(parents=True)
+    for folder, names in (
+        (refs, ("a.png", "b.TIF", "C.PNG", "sub/a.png")),
+        (preds, ("a.png", "b.png", "C.png", "sub/a.tif")),
+    ):
+        for name in names:
+            png(folder, name, [[255, 255, 0]])
     base = ("score", "masks", "--refs", refs, "--preds", preds, "--json")
-    assert "1 of 3 predictions are missing, such as c.PNG" in segue(*base)[2]
-    png(preds, "c.png", [[0, 0, 0]])
-    (preds / "log.txt").touch()
-    _, told, error = segue(*base)
-    assert json.loads(told)["iou"] == 0.5
-    assert f"{preds}: 1 of 4 are left out (1 .txt), such as log.txt" in error
-    png(refs, "b.png", [[255, 255, 0]])
-    assert "both b.png and b.tif, expected one of a name" in segue(*base)[2]
+    assert json.loads(segue(*base)[1])["n"] == 4
+    png(preds, "a.TIF", [[255, 255, 0]])
+    assert "a.TIF and a.png are of one name" in segue(*base)[2]
+    (preds / "a.TIF").rename(preds / "a.gif")
+    assert "1 files of kinds that aren't scored, such as a.gif" in segue(*base)[2]
+    (preds / "a.gif").unlink()
+    png(preds, "d.TIF", [[255, 255, 0]])
+    assert "1 files have no reference of that name, such as d.TIF" in segue(*base)[2]
 
 
 def test_class_maps(segue, tmp_path):
@@ -129,6 +231,12 @@ def test_panoptic(segue, tmp_path):
     assert answer["all"] == answer["things"] == {"pq": 1, "sq": 1, "rq": 1, "n": 1}
     assert answer["stuff"] == {"pq": None, "sq": None, "rq": None, "n": 0}
     assert answer["classes"]["dog"] == {"pq": 1, "sq": 1, "rq": 1, "tp": 1, "fp": 0, "fn": 0}
+    twice = row | {"segments_info": row["segments_info"] * 2}
+    written(preds, {"annotations": [twice]})
+    assert (
+        "two segments of the image 5 have one id"
+        in segue("score", "panoptic", "--refs", refs, "--preds", preds, *dirs)[2]
+    )
     written(preds, {"annotations": []})
     assert (
         "1 of 1 images are missing, such as 5" in segue("score", "panoptic", "--refs", refs, "--preds", preds, *dirs)[2]

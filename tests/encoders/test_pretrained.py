@@ -1,6 +1,8 @@
 """Weights from elsewhere: fingerprints, and what is missing or foreign."""
 
 import copy
+import json
+import os
 
 import pytest
 import torch
@@ -65,3 +67,34 @@ def test_tensors_of_another_shape_and_long_lists():
     assert complete("here", (model, kept), unused=("head",)) is model
     with pytest.raises(InputError, match=r"a Linear has no place for \(header\)"):
         complete("here", (model, kept), unused=("head.",))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("vision_config", "hidden_size"), ("text_config", "num_hidden_layers"), ("text_config", "vocab_size")],
+)
+def test_sizes_that_the_weights_have_not_are_refused_before_memory_is_taken(folder, reader, section, name):
+    """A width of 10^9 asked for terabytes, 10^9 layers for hours."""
+    config = json.loads((folder / "config.json").read_text())
+    for value in (10**9, "x", [], None, -5):
+        (folder / "config.json").write_text(json.dumps({**config, section: {**config[section], name: value}}))
+        with pytest.raises(InputError) as error:
+            READERS["both"](str(folder))
+        assert "\n" not in str(error.value)
+
+
+def test_a_pipe_among_the_files_is_refused(folder):
+    os.mkfifo(folder / "vocab.json.pipe")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        ClipTextEncoder(str(folder))
+
+
+def test_code_beside_a_model_is_neither_run_nor_asked_about(folder):
+    """transformers asks on the terminal, and waits, whether a model's own code may be run."""
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config", "AutoTokenizer": ["code.T", None]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('run')")
+    with pytest.raises(InputError, match="no text encoder could be read there"):
+        ClipTextEncoder(str(folder))

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import segue.methods
+from segue.configs import from_json
 from segue.methods.checkpoint import (
     checkpoint_in,
-    dataclass_from_json,
     fill_module,
     read_config,
     read_tensors,
@@ -53,11 +53,11 @@ def test_a_checkpoint_of_another_method_is_refused(tmp_path):
     write_checkpoint(tmp_path, {"method": "weather", "size": 1}, {"x": torch.zeros(2)})
     with pytest.raises(InputError, match="a checkpoint of the method 'weather', expected one of reclmis, unet; name"):
         read_config(tmp_path, ["reclmis", "unet"])
-    with pytest.raises(InputError, match=r"config\.json: lacks text, about; copy the checkpoint again"):
-        read_config(tmp_path, ["weather"], ("size", "text", "about"))
-    assert read_config(tmp_path, ["rain", "weather"], ("size",)) == {"method": "weather", "size": 1}
+    with pytest.raises(InputError, match=r"config\.json: lacks text; copy the checkpoint again"):
+        read_config(tmp_path, ["weather"], {"size": int, "text": dict, "other": dict | None})
+    assert read_config(tmp_path, ["rain", "weather"], {"size": int}) == {"method": "weather", "size": 1}
     (tmp_path / "config.json").write_text("[1, 2]")
-    with pytest.raises(InputError, match="the method None"):
+    with pytest.raises(InputError, match="got a list, expected an object"):
         read_config(tmp_path, ["weather"])
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="not readable as JSON"):
@@ -90,15 +90,15 @@ class Sizes:
     widths: tuple[int, ...] = (1, 2)
 
 
-def test_a_dataclass_from_json():
-    assert dataclass_from_json(Sizes, {"width": 3, "widths": [4, 5]}, "here") == Sizes(3, (4, 5))
+def test_a_from_json():
+    assert from_json(Sizes, {"width": 3, "widths": [4, 5]}, "here") == Sizes(3, (4, 5))
     for values, message in (
         ({"width": 3, "depth": 1}, r"here: config\.json has depth, which this version"),
         ({"widths": [1]}, r"here: config\.json lacks width"),
         ([3], r"here: config\.json has a list for Sizes, expected an object"),
     ):
         with pytest.raises(InputError, match=message):
-            dataclass_from_json(Sizes, values, "here")
+            from_json(Sizes, values, "here")
 
 
 def test_a_module_is_filled_with_its_own_tensors_and_no_others():

@@ -105,7 +105,7 @@ def test_pickled_weights_are_not_read(tmp_path):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     load_detector(str(folder))
     (folder / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="no DETR could be read there"):
+    with pytest.raises(InputError, match="no detector could be read there"):
         load_detector(str(folder))
 
 
@@ -139,9 +139,7 @@ def test_a_detr_with_a_foreign_tensor_is_refused(tmp_path):
 
 def test_a_detr_with_a_tensor_of_another_shape_is_refused(tmp_path):
     source = changed_detr(tmp_path / "detr", lambda t: t.update({"class_labels_classifier.bias": torch.ones(9)}))
-    with pytest.raises(
-        InputError, match=r"no DETR could be read there|another shape \(class_labels_classifier\.bias\)"
-    ):
+    with pytest.raises(InputError, match=r"another shape \(class_labels_classifier\.bias\)"):
         load_detector(source)
 
 
@@ -158,14 +156,14 @@ def test_counters_of_batch_norm_do_no_harm(tmp_path):
 def test_another_models_folder_is_no_detr(tmp_path):
     """No layer of it is a DETR's; all would be random."""
     save(toy_model(), tmp_path / "segue")
-    with pytest.raises(InputError, match="segue: no DETR could be read there"):
+    with pytest.raises(InputError, match="segue: no detector could be read there"):
         load_detector(str(tmp_path / "segue"))
     tiny_sam(tmp_path / "sam")
-    with pytest.raises(InputError, match="sam: holds a 'sam' model, expected a DETR"):
+    with pytest.raises(InputError, match=r"sam: holds a 'sam' model, expected .* or a DETR"):
         load_detector(str(tmp_path / "sam"))
 
 
 def test_a_broken_file_is_no_detr(tmp_path):
     (tiny_detr(tmp_path / "detr") / "model.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(InputError, match="no DETR could be read there"):
+    with pytest.raises(InputError, match="weights can't be read"):
         load_detector(str(tmp_path / "detr"))

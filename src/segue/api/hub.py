@@ -11,12 +11,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple, Self
 
 from segue.api import models
+from segue.configs import read_json
+from segue.options import check_value
 from segue.types import InputError
 from segue.weights import CONFIG, HUB_FILES, HUB_ID, bundled
 
@@ -163,24 +165,35 @@ def _unwanted_files(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if (Path(folder) / name).is_file() and not name.endswith(wanted)}
 
 
-def _copy_encoders(source: Path, fresh: Path) -> None:
+def _copy_encoders(source: Path, fresh: Path, parts: Sequence[str] = tuple(ENCODERS)) -> None:
     """Copy the encoders that a checkpoint names by a folder into its own; bundled names and hub ids stay."""
     file = fresh / CONFIG
-    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    for part, key in ENCODERS.items():
-        name = config[part].get(key) if isinstance(config.get(part), dict) else None
+    config = read_json(file) if file.exists() else {}
+    for part in parts:
+        name = config[part].get(ENCODERS[part]) if isinstance(config.get(part), dict) else None
+        check_value(f"{source}: {part}", name, str | None)
         if name is None or name in bundled() or config[part].get("kind") == "minilm":
             continue
         place = name.removeprefix("clip:")
-        found = next((folder for folder in (source / place, Path(place)) if folder.is_dir()), None)
+        found = next((folder for folder in (source / place, Path(place)) if os.path.isdir(folder)), None)
         if found is not None:
+            _check_encoder(found, part)
             if not (fresh / part).exists():
                 shutil.copytree(found, fresh / part, ignore=_unwanted_files)
-                _copy_encoders(found, fresh / part)
-            config[part][key] = name.removesuffix(place) + part
+                if part == "encoder":
+                    _copy_encoders(found, fresh / part, ("text", "image"))
+            config[part][ENCODERS[part]] = name.removesuffix(place) + part
             file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         elif not HUB_ID.fullmatch(place):
-            raise InputError(f"{source}: its encoder {name} is not there; put it there, or train with another")
+            raise InputError(f"{source}: its encoder {name:.200} is not there; put it there, or train with another")
+
+
+def _check_encoder(folder: Path, part: str) -> None:
+    """Raises InputError for a folder without an encoder: a config may name any, and its texts would go to the hub."""
+    config = read_json(folder / CONFIG)
+    is_clip = str(config.get("model_type")).startswith(("clip", "siglip"))
+    if not (is_clip or (part == "encoder" and config.get("method") == "dual_encoder")):
+        raise InputError(f"{folder}: holds no encoder, which the checkpoint calls it; train with another")
 
 
 # ------------------------------------------------------------------------------------------- the hub

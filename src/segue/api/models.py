@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Annotated, Any
 
+from annotated_types import MinLen
+
+from segue.configs import read_json
 from segue.methods.checkpoint import checkpoint_in
 from segue.nn.devices import check_device
+from segue.options import check_value
+from segue.types import InputError
 from segue.weights import CONFIG, resolve_weights
 
 ENSEMBLE = "ensemble.json"
@@ -25,25 +30,35 @@ def find(name_or_path: str | Path, device: str = "cpu") -> Path:
 
 
 def members(folder: Path) -> list[Path]:
-    """The checkpoint folder itself, or those of an ensemble (a folder of folds)."""
+    """The checkpoint folder itself, or those of an ensemble (a folder of folds).
+
+    Raises InputError for an ensemble.json that can't be read, or names no folders beside it.
+    """
     if not (folder / ENSEMBLE).exists():
         return [folder]
-    return [folder / name for name in json.loads((folder / ENSEMBLE).read_text())["members"]]
+    names: Any = read_json(folder / ENSEMBLE).get("members")
+    check_value(f"{folder / ENSEMBLE}: members", names, Annotated[tuple[str, ...], MinLen(1)])
+    if outside := [name for name in names if Path(name).name != name]:
+        raise InputError(f"{folder / ENSEMBLE}: {outside[0]!r:.60} is not the name of a folder beside it")
+    return [folder / name for name in names]
 
 
 def method_of(folder: Path) -> str | None:
     """The method that a checkpoint folder names, or that reads its `model_type` of transformers; None when neither."""
     try:
-        config = json.loads((members(folder)[0] / CONFIG).read_text())
-    except (OSError, ValueError):
+        config = read_json(members(folder)[0] / CONFIG)
+    except InputError:
         return None  # the loader raises an error that says what is wrong
-    if not isinstance(config, dict):
-        return None
-    return config.get("method") or MODEL_TYPES.get(config.get("model_type", ""))
+    method, model_type = config.get("method"), config.get("model_type")
+    if isinstance(method, str) and method:
+        return method
+    return MODEL_TYPES.get(model_type) if isinstance(model_type, str) else None
 
 
 def about(folder: Path) -> dict[str, str]:
     """How a checkpoint, or the first member of an ensemble, was trained: method, recipe and its settings, as text."""
-    config = json.loads((members(folder)[0] / CONFIG).read_text(encoding="utf-8"))
-    settings = config.get("about") or config.get("recipe") or config.get("segue", {}).get("about") or {}
+    config = read_json(members(folder)[0] / CONFIG)
+    own = config.get("segue")
+    settings = config.get("about") or (own.get("about") if isinstance(own, dict) else None) or {}
+    check_value(f"{folder}: about", settings, dict)
     return {"method": str(method_of(folder))} | {key: str(value) for key, value in settings.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from segue.api.hub import HubMixin
 from segue.api.models import find, method_of
+from segue.configs import read_json
 from segue.data.images import read_image
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
@@ -26,8 +26,9 @@ from segue.methods.cocu.inference import (
     parse_labels,
     segment,
 )
-from segue.options import LabelOptions
+from segue.options import LabelOptions, check_value
 from segue.types import InputError, check_image
+from segue.weights import CONFIG
 
 __all__ = ["DEFAULT_PROTOCOL", "LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"]
 
@@ -107,6 +108,8 @@ def load_open_vocabulary(name_or_path: str | Path, *, device: str = "cpu") -> Op
             "expected a GroupViT, from `segue train cocu-scenes` or in the format of transformers"
         )
     model = load_groupvit(folder).to(device)
-    about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("segue", {}).get("about", {})
+    about = read_json(folder / CONFIG).get("segue", {}).get("about") or {}
+    check_value(f"{folder / CONFIG}: about", about, dict)
+    check_value(f"{folder / CONFIG}: protocol", about.get("protocol"), str | None)
     protocol = find_protocol(about["protocol"]) if "protocol" in about else DEFAULT_PROTOCOL
     return OpenVocabularySegmenter(model, protocol, about, folder=folder)

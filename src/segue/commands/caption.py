@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -17,7 +17,7 @@ from segue.types import InputError
 if TYPE_CHECKING:
     from segue.api.captioner import Caption
 
-_NUMBERED = re.compile(r"(?:COCO_\w+_)?(\d+)")
+_NUMBERED = re.compile(r"(?:COCO_\w+_)?(\d{12})\.\w+")
 
 
 def caption(
@@ -30,6 +30,7 @@ def caption(
     detector: str | None = None,
     retrieve: bool = False,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    on_bad: Literal["stop", "skip"] = "stop",
     json: bool = False,
     device: str = "cpu",
     decoding: Decoding = Decoding(beams=3),
@@ -47,15 +48,19 @@ def caption(
         detector: what finds objects, if that of training has moved: a YOLOX (an .onnx file), or a DETR (a folder, or
             facebook/detr-resnet-50@no_timm).
         retrieve: take the nearest captions of the support set and generate none.
-        out: also write each picture's best caption there, as COCO's results json.
+        out: also write each picture's best caption there, as COCO's results json; image_id is the 12-digit number that
+            COCO names its pictures by, or the picture's name in the folder.
+        on_bad: what to do with captions of the support file that can't be used: stop, or skip and name them.
         json: print one JSON object for each picture.
         device: cpu, cuda, cuda:1, ...
         decoding: how captions are searched or sampled.
     """
     from segue.api.captioner import load_captioner
+    from segue.data.corpus import read_corpus
 
     paths = _paths(image)
-    captioner = load_captioner(model, device=device, encoder=encoder, support=support, detector=detector)
+    texts = None if support is None else read_corpus(support, on_bad=on_bad).captions
+    captioner = load_captioner(model, device=device, encoder=encoder, support=texts, detector=detector)
     rows, failed = [], list[str]()
     size = captioner.batch_size
     for start in range(0, len(paths), size):
@@ -74,8 +79,11 @@ def caption(
 
 
 def image_id(name: str) -> int | str:
-    """COCO's number when a file is named by it ("000000000042.jpg", "COCO_val2014_000000000042.jpg"), else its name."""
-    number = _NUMBERED.fullmatch(Path(name).stem)
+    """COCO's number when a file is named by its 12 digits ("000000000042.jpg", "COCO_val2014_000000000042.jpg").
+
+    Otherwise its name, with the folders that it stands in.
+    """
+    number = _NUMBERED.fullmatch(name)
     return int(number[1]) if number else name
 
 

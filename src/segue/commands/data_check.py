@@ -14,7 +14,7 @@ def check(folder: Positional[Path], /, json: bool = False) -> None:
 
     Args:
         folder: a data set in any known format (COCO, Karpathy, LViT, ...; a wrong folder lists them), or a file of
-            captions (.txt, .tsv, .jsonl, .gz).
+            captions (.txt, .tsv, .csv, .json, .jsonl, .gz).
         json: print one JSON object.
     """
     from segue.data.formats.check import check_any

@@ -78,12 +78,14 @@ class ObjectSource:
         relations: a folder of `segue train relations`: what relates objects that come without relations; without it
             they are related by where they lie.
         label: the name of what --box, --mask or --scribble is around, where nothing else is known of the picture.
+        on_bad: what to do with objects and relations of the graph that can't be used: stop, or skip and name them.
     """
 
     graph: Path | None = None
     detector: str | None = None
     relations: Path | None = None
     label: str | None = None
+    on_bad: Literal["stop", "skip"] = "stop"
 
 
 def describe(
@@ -192,7 +194,7 @@ class _Job:
         from segue.data.images import read_image
 
         pixels = read_image(file)
-        known = {} if self.objects.graph is None else _known(self.objects.graph, file.name, pixels, alone=alone)
+        known = _known(self.objects, file.name, pixels, alone=alone)
         self._kept(file).unlink(missing_ok=True)
         return self._describe(file.name, pixels, known)
 
@@ -294,12 +296,14 @@ def _check_name(image: Path) -> None:
         raise InputError(f"{image.name!r}: a file name that is not UTF-8; rename this picture") from error
 
 
-def _known(graph: Path, name: str, pixels: NDArray[np.uint8], alone: bool) -> dict[str, Any]:
-    """The picture's regions and relations in a file with graphs. alone: as in `read_graph`."""
+def _known(objects: ObjectSource, name: str, pixels: NDArray[np.uint8], alone: bool) -> dict[str, Any]:
+    """The picture's regions and relations in a file with graphs, where one is given. alone: as in `read_graph`."""
     from segue.data.formats.scene_graph import read_graph
 
+    if objects.graph is None:
+        return {}
     height, width = pixels.shape[:2]
-    regions, relations = read_graph(graph, name, (width, height), only_picture=alone)
+    regions, relations = read_graph(objects.graph, name, (width, height), only_picture=alone, on_bad=objects.on_bad)
     return {"regions": regions, "relations": relations}
 
 

@@ -13,19 +13,29 @@ SCORES = {
 }
 
 
-def captions(refs: Path, preds: Path, split: str | None = None, java: bool = True, json: bool = False) -> None:
+def captions(
+    refs: Path,
+    preds: Path,
+    split: str | None = None,
+    java: bool = True,
+    on_bad: Literal["stop", "skip"] = "stop",
+    json: bool = False,
+) -> None:
     """BLEU-1..4, ROUGE-L, CIDEr-D, METEOR, SPICE and distinct-n of one caption per image.
 
     Args:
-        refs: COCO's captions json, a Karpathy json, or jsonl of {"image_id", "captions"}.
-        preds: COCO's results json [{"image_id", "caption"}], or the same as jsonl.
+        refs: COCO's captions json, a Karpathy json, jsonl of {"image_id", "captions"}, or a table of names and captions
+            such as Flickr8k.token.txt.
+        preds: COCO's results json [{"image_id", "caption"}], or the same as jsonl; image_id is a picture's file name or
+            id, and matched_by says by which the pictures were matched.
         split: which split of a Karpathy json; all of it unless given.
         java: METEOR and SPICE too, as far as they can run.
+        on_bad: what to do with references that can't be used: stop, or skip and name them.
         json: print one JSON object.
     """
     from segue.evaluation.files import score_caption_files
 
-    _print(score_caption_files(refs, preds, split, java), json)
+    _print(score_caption_files(refs, preds, split, java, on_bad), json)
 
 
 def masks(
@@ -35,10 +45,10 @@ def masks(
     empty: Literal["zero", "one", "skip"] = "one",
     json: bool = False,
 ) -> None:
-    """Dice and IoU of masks, or mIoU and pixel accuracy of class maps; PNG files paired by name.
+    """Dice and IoU of masks, or mIoU and pixel accuracy of class maps; paired by their paths without ending.
 
     Args:
-        refs: folder of the true PNG files.
+        refs: folder of the true PNG or other picture files, and of those in the folders below it.
         preds: folder of the predicted ones, named alike.
         classes: the files hold class numbers 0..classes - 1 (255 ignored in the truth); masks unless given.
         empty: what an empty mask predicted empty, or a class that never occurs, scores.

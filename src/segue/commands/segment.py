@@ -37,8 +37,8 @@ def segment(
         notes: a CSV with the columns image,note; the images are names inside the folder.
         labels: two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
         model: a bundled name or a checkpoint folder (reclmis-chest, or cocu-scenes with labels, unless given).
-        out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures. What is
-            there is replaced; without --out it is not.
+        out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures. What
+            is there is replaced; without --out it is not.
         attribution: with a note: also draw which patches and words counted, and Grad-CAM.
         coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
             Label Studio ask for.

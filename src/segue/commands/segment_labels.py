@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segue.api.answers import label_map_to_dict
 from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
 from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, write_answers
-from segue.data.images import pictures_in, read_image, stem_of, write_image, write_index
+from segue.data.images import bare_name, pictures_in, read_image, write_image, write_index
 from segue.data.visualize import name_classes, palette
 from segue.methods.cocu.inference import parse_labels
 from segue.options import LabelOptions
@@ -70,7 +70,7 @@ def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
         )
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
-    target = out or Path(f"{stem_of(image)}.labels.png")
+    target = out or Path(f"{bare_name(image)}.labels.png")
     if target.suffix.lower() != ".png":
         raise InputError(f"{target}: a map of names is written as .png; name it {target.stem}.png")
     return [image], [target]

@@ -20,11 +20,11 @@ from segue.api.segmenter import Attribution, Segmenter, load_segmenter, read_not
 from segue.data.export import write_coco
 from segue.data.images import (
     NIFTI_SUFFIXES,
+    bare_name,
     is_volume,
     list_pictures,
     pictures_in,
     read_image,
-    stem_of,
     tell_left_out,
     write_image,
     write_mask,
@@ -70,7 +70,7 @@ def segment_by_notes(
             raise InputError("--coco takes flat pictures; a volume's masks are written as NIfTI")
         if attribution:
             raise InputError("--attribution takes a flat picture; save the slice that you mean as PNG")
-        target = out or Path(f"{stem_of(image)}.mask.nii.gz")
+        target = out or Path(f"{bare_name(image)}.mask.nii.gz")
         check_targets([[image]], [target], default=out is None)
         work = Work(image.name, (image,), note, volume=True)
         _print(_segment_volume(load_segmenter(model, device=device), work, read_work(work), target, options), as_json)
@@ -78,7 +78,7 @@ def segment_by_notes(
     if attribution and note is None:
         raise InputError("--attribution shows which words counted: give a --note")
     predictor = load_segmenter(model, device=device, attribution=attribution)
-    target = out or Path(f"{stem_of(image)}.mask.png")
+    target = out or Path(f"{bare_name(image)}.mask.png")
     drawn = [_attribution_file(target, name) for name in ATTRIBUTIONS] if attribution else []
     check_targets([[image]], [target], extra=[coco, *drawn], default=out is None)
     pixels = read_image(image)
@@ -190,13 +190,13 @@ def mask_targets(works: Sequence[Work], out: Path) -> list[Path]:
     It is the picture's name, in the same subfolder, with another ending; where two names differ in their ending only,
     both keep theirs before it. That of a picture's second note ends in -2, and so on.
     """
-    plain = [_target(work, out, stem_of(Path(work.name))) for work in works]
+    plain = [_target(work, out, bare_name(Path(work.name))) for work in works]
     names: dict[Path, set[str]] = {}
     for work, target in zip(works, plain, strict=True):
         names.setdefault(target, set()).add(work.name)
     found: list[Path] = []
     for work, target in zip(works, plain, strict=True):
-        stem, number = stem_of(Path(work.name)) if len(names[target]) == 1 else Path(work.name).name, 1
+        stem, number = bare_name(Path(work.name)) if len(names[target]) == 1 else Path(work.name).name, 1
         one = _target(work, out, stem)
         while one in found or (number > 1 and one in names):
             number += 1

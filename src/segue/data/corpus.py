@@ -1,11 +1,11 @@
-"""Captions without pictures: readers of text corpora, a caption at a time.
+"""Captions in files, with the names of their pictures: the one reader of them, a caption at a time.
 
 | name ends in (each also with .gz) | what is read |
 |---|---|
-| .txt | one caption a line |
-| .jsonl | a line is a JSON string, or an object: caption (or text, sentence), and image (or image_id, picture, url) |
-| .tsv | CC3M's caption TAB url or CC12M's url TAB caption, without a header |
-| .json | Karpathy's images[].sentences[].raw, COCO's annotations[].caption, or a list of captions (SS1M) |
+| .txt | one caption a line, or a table |
+| .tsv, .csv, .token | a table of captions and pictures, see `segue.data.caption_tables` |
+| .jsonl | a line is a JSON string, or an object: caption (or text, sentence, captions), and image (or image_id, url) |
+| .json | Karpathy's images[].sentences[].raw, COCO's annotations[].caption, or a list of what .jsonl has in a line |
 
 Lines end at "\\n" and nowhere else. Inside a caption every run of white space (tabs, CR, U+2028) becomes one space.
 """
@@ -17,17 +17,22 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.lines import read_lines, read_text
+from segue.data.caption_tables import Row, is_picture, read_table
+from segue.data.lines import read_lines
+from segue.data.lines import read_text as read_whole
+from segue.data.problems import ReportProblem, collecting, handle_problems, raise_problem, reporting
+from segue.data.records import read_id, read_text, shown
 from segue.types import InputError
 
-_CAPTION_KEYS = ("caption", "text", "sentence")
-_PICTURE_KEYS = ("image", "image_id", "picture", "url")
+CAPTION_KEYS = ("caption", "text", "sentence")
+PICTURE_KEYS = ("image", "image_id", "picture", "url", "file_name", "filename")
 
 
 class Caption(NamedTuple):
@@ -49,143 +54,195 @@ class Corpus:
         return len(self.captions)
 
 
-def read_corpus(path: Path, *, split: str = "train", max_words: int | None = None) -> Corpus:
+def read_corpus(path: Path, *, split: str = "train", max_words: int | None = None, on_bad: str = "stop") -> Corpus:
     """All captions of a file, those of the same text and picture once, in the file's order.
 
     split: of Karpathy's files, where "restval" belongs to "train"; other formats have no splits. max_words: leave out
-    longer captions (SS1M: 15).
+    longer captions (SS1M: 15). on_bad: for records without a usable caption: "stop" raises one InputError that counts
+    and names them, "skip" leaves them out and warns with the same words.
     Raises InputError, with the file and the line, for a file that is missing, empty, not UTF-8 or not in its format.
     """
-    captions, numbers, pictures = [], [], dict[str, int]()
-    for text, picture in distinct(stream_captions(path, split=split)):
+    captions, numbers, pictures, bad = [], [], dict[str, int](), list[str]()
+    for text, picture in distinct(stream_captions(path, split=split, report=collecting(bad))):
         if max_words is not None and len(text.split()) > max_words:
             continue
         captions.append(text)
         fresh = len(pictures)
         numbers.append(pictures.setdefault(picture or f"\n{fresh}", fresh))
+    handle_problems(bad, f"{path}: {len(bad)} captions can't be used", on_bad)
     if not captions:
         limit = "" if max_words is None else f" of at most {max_words} words"
         raise InputError(f"{path}: no caption{limit} in it; expected one or more")
     return Corpus(captions, np.array(numbers, np.int64))
 
 
-def stream_captions(path: Path, *, split: str = "train") -> Iterator[Caption]:
-    """The captions of a file one after another, blank ones left out; repeats stay. Arguments as in `read_corpus`.
+def stream_captions(
+    path: Path, *, split: str | None = "train", report: ReportProblem = raise_problem
+) -> Iterator[Caption]:
+    """The captions of a file one after another; repeats stay. Arguments as in `read_corpus`.
 
-    Raises InputError at once when the file's name has no known ending, and while reading as `read_corpus` does.
+    report: is told of each record without a usable caption, which is left out. Raises InputError at once when the
+    file's name has no known ending, and while reading as `read_corpus` does.
     """
-    readers: dict[str, Callable[[Path], Iterator[Caption]]] = {
-        ".txt": _read_txt,
+    return _tidied(stream_rows(path, split=split, report=report), path, report)
+
+
+def stream_rows(path: Path, *, split: str | None, report: ReportProblem = raise_problem) -> Iterator[Row]:
+    """The captions of a file as they stand in it, with all ids of their pictures. split: None for all of them."""
+    readers: dict[str, Callable[[Path, ReportProblem], Iterator[Row]]] = {
+        ".txt": partial(read_table, plain=True),
+        ".token": read_table,
+        ".csv": read_table,
+        ".tsv": read_table,
         ".jsonl": _read_jsonl,
-        ".tsv": read_tsv,
         ".json": partial(_read_json, split=split),
     }
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix not in readers:
         raise InputError(f"{path}: can't tell its format; let its name end in {', '.join(readers)}, or that and .gz")
-    return _tidied(readers[suffix], path)
+    return readers[suffix](path, report)
 
 
-def _tidied(read: Callable[[Path], Iterator[Caption]], path: Path) -> Iterator[Caption]:
-    for caption in read(path):
-        text = " ".join(caption.text.split())
-        if text:
-            yield Caption(text, caption.picture)
+def _tidied(rows: Iterator[Row], path: Path, report: ReportProblem) -> Iterator[Caption]:
+    """Captions with their white space tidied. Raises InputError when most of the first are names of pictures."""
+    first, failed = list[Row](), None
+    try:
+        first.extend(islice(rows, 100))
+    except InputError as error:
+        failed = error  # what comes before it is given first
+    named = [row for row in first if is_picture(row.text)]
+    if len(named) > len(first) / 2:
+        raise InputError(
+            f"{path}: {len(named)} of the first {len(first)} captions are names or addresses of pictures, such as "
+            f"{named[0].text.strip()[:60]}; expected captions"
+        )
+    for row in chain(first, rows if failed is None else _raised(failed)):
+        text = " ".join(row.text.split())
+        if is_picture(text):
+            report("bad-caption", row.where, f"got {text[:60]}, a picture's name or address, expected a caption")
+        elif text:
+            yield Caption(text, row.picture)
+
+
+def _raised(error: InputError) -> Iterator[Row]:
+    raise error
+    yield
 
 
 def distinct(captions: Iterable[Caption]) -> Iterator[Caption]:
     """Leave out a caption that was there before with the same picture. Holds 16 bytes for each."""
     found: set[bytes] = set()
     for caption in captions:
-        key = hashlib.blake2b("\n".join(caption).encode(), digest_size=16).digest()
+        key = hashlib.blake2b(f"{caption.text}\n{caption.picture}".encode(), digest_size=16).digest()
         if key not in found:
             found.add(key)
             yield caption
 
 
-def read_tsv(path: Path) -> Iterator[Caption]:
-    """The rows of a CC3M or CC12M file as they stand in it, blank lines left out; the picture's name is its address.
-
-    The address may stand on either side of the tab. Where neither side is one, the caption comes first. Raises
-    InputError, with the line, for a line without a tab.
-    """
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        text, tab, address = line.rpartition("\t")  # a tab may stand in the caption, never in the address
-        if not tab:
-            raise InputError(
-                f"{path}, line {number}: got no tab in {line[:60]!r}, expected a caption and an address with a tab "
-                "between them, as CC3M and CC12M have it; let the name of a list of captions end in .txt"
-            )
-        first, _, rest = line.partition("\t")
-        if _is_address(first) and not _is_address(address):
-            text, address = rest, first
-        yield Caption(text.strip(), address.strip())
-
-
-def _is_address(text: str) -> bool:
-    return text.strip().lower().startswith(("http://", "https://", "ftp://"))
-
-
-def _read_txt(path: Path) -> Iterator[Caption]:
-    for _, line in read_lines(path):
-        yield Caption(line)
-
-
-def _read_jsonl(path: Path) -> Iterator[Caption]:
+def _read_jsonl(path: Path, report: ReportProblem) -> Iterator[Row]:
     for number, line in read_lines(path):
         if line.strip():
-            yield _of_json(line, f"{path}, line {number}")
+            where, record = f"{path}, line {number}", list[Any]()
+            with reporting(report, "bad-caption", where):
+                record.append(_parsed(line, where))
+            for one in record:
+                yield from _of_record(one, number, where, report)
 
 
-def _of_json(line: str, where: str) -> Caption:
-    row = _parsed(line, where)
-    if isinstance(row, str):
-        return Caption(row)
-    text = next((row[k] for k in _CAPTION_KEYS if k in row), None) if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        keys = ", ".join(_CAPTION_KEYS)
-        raise InputError(f"{where}: got {line[:60]!r}, expected an object with one of {keys}, or a JSON string")
-    return Caption(text, str(next((row[k] for k in _PICTURE_KEYS if k in row), "")))
+def _of_record(record: Any, at: int, where: str, report: ReportProblem) -> Iterator[Row]:
+    """The captions of a line of .jsonl, or of an item of a list."""
+    texts, picture, entry = [record], "", -1
+    if isinstance(record, dict):
+        entry = at if "captions" in record else -1
+        found = next((record[key] for key in (*CAPTION_KEYS, "captions") if key in record), None)
+        texts = found if isinstance(found, list) else [found]
+        picture = next((str(record[key]) for key in PICTURE_KEYS if record.get(key) is not None), "")
+    good = [text for text in texts if _is_text(text)]
+    if not texts or len(good) < len(texts):
+        keys = ", ".join(CAPTION_KEYS)
+        report("bad-caption", where, f"got {shown(record)}, expected an object with one of {keys}, or a JSON string")
+    yield from (Row(text, {"image_id": picture} if picture else {}, where, entry=entry) for text in good)
 
 
-def _read_json(path: Path, split: str) -> Iterator[Caption]:
-    data = _parsed(read_text(path), str(path))
-    if isinstance(data, list) and all(isinstance(text, str) for text in data):
-        return iter([Caption(text) for text in data])
-    for key, read in (("annotations", _coco), ("images", _karpathy)):
-        if isinstance(data, dict) and isinstance(data.get(key), list):
-            try:
-                return iter(read(data[key], split))
-            except (KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"{path}: an entry of {key} is not as COCO or Karpathy has it ({error!r})") from error
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text with something in it."""
+    try:
+        return bool(read_text({"text": value}, "text"))
+    except InputError:
+        return False
+
+
+def _read_json(path: Path, report: ReportProblem, split: str | None) -> Iterator[Row]:
+    data = _parsed(read_whole(path), str(path))
+    if isinstance(data, list):
+        return (row for at, one in enumerate(data) for row in _of_record(one, at, f"{path}, entry {at}", report))
+    found = data if isinstance(data, dict) else {}
+    if isinstance(found.get("annotations"), list):
+        return _coco(found, path, report)
+    if isinstance(found.get("images"), list):
+        return _karpathy(found["images"], path, report, split)
     raise InputError(
         f"{path}: expected Karpathy's images[].sentences, COCO's annotations[].caption or a list of captions"
     )
 
 
-def _coco(rows: list[dict[str, Any]], split: str) -> list[Caption]:
-    return [Caption(str(row["caption"]), str(row["image_id"])) for row in rows]
+def _coco(found: dict[str, Any], path: Path, report: ReportProblem) -> Iterator[Row]:
+    names = dict[str, str]()
+    for at, one in enumerate(found["images"] if isinstance(found.get("images"), list) else []):
+        with reporting(report, "bad-image", f"{path}, image {at}"):
+            number, name = str(read_id(one, "id")), one.get("file_name")
+            if name is not None and names.setdefault(number, name) != read_text(one, "file_name"):
+                raise InputError(f"{name} has the id {number}, as {names[number]}; give each its own")
+    for at, mark in enumerate(found["annotations"]):
+        where = f"{path}, annotation {mark['id'] if isinstance(mark, dict) and 'id' in mark else at}"
+        row = None
+        with reporting(report, "bad-caption", where):
+            number = str(read_id(mark, "image_id"))
+            row = Row(read_text(mark, "caption"), {"image_id": number}, where)
+        if row:
+            yield row._replace(ids=row.ids | ({"file name": names[number]} if number in names else {}))
 
 
-def _karpathy(rows: list[dict[str, Any]], split: str) -> list[Caption]:
-    mine = [row for row in rows if karpathy_split(row) == split]
-    return [Caption(text, str(row["filename"])) for row in mine for text in karpathy_captions(row)]
+def _karpathy(images: list[Any], path: Path, report: ReportProblem, split: str | None) -> Iterator[Row]:
+    for at, entry in enumerate(images):
+        where, ids = f"{path}, image {at}", None
+        with reporting(report, "bad-image", where):
+            own = karpathy_split(entry)
+            if split in (None, own):
+                ids = {"file name": karpathy_name(entry)} | {
+                    key: str(read_id(entry, key)) for key in ("cocoid", "imgid") if entry.get(key) is not None
+                }
+        if ids:
+            where = f"{path}, {ids['file name']}"
+            yield from (Row(text, ids, where, at, own, at) for text in karpathy_captions(entry, where, report))
 
 
 def karpathy_split(entry: Any) -> str:
     """The split of an entry of Karpathy's `images`; `restval` is train."""
-    return "train" if entry["split"] == "restval" else str(entry["split"])
+    split = read_text(entry, "split")
+    return "train" if split == "restval" else split
 
 
-def karpathy_captions(entry: Any) -> tuple[str, ...]:
+def karpathy_name(entry: Any) -> str:
+    """The picture of an entry of Karpathy's `images`: its file name, after its folder where that is told."""
+    name, folder = read_text(entry, "filename"), entry.get("filepath")
+    return f"{folder}/{name}" if folder and isinstance(folder, str) else name
+
+
+def karpathy_captions(entry: Any, where: str, report: ReportProblem = raise_problem) -> tuple[str, ...]:
     """The captions of an entry of Karpathy's `images`, as they were written where that is kept."""
-    return tuple((s["raw"] if "raw" in s else " ".join(s["tokens"])).strip() for s in entry["sentences"])
+    sentences, texts = entry.get("sentences"), list[str]()
+    if not isinstance(sentences, list):
+        report("bad-caption", where, f"sentences: got {shown(sentences)}, expected a list")
+    for at, sentence in enumerate(sentences if isinstance(sentences, list) else []):
+        with reporting(report, "bad-caption", f"sentence {at} of {where}"):
+            tokens = [" ".join(sentence["tokens"])] if "raw" not in sentence else []
+            texts.append(read_text({"raw": tokens[0] if tokens else sentence["raw"]}, "raw"))
+    return tuple(texts)
 
 
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not readable as JSON ({error}); copy or export it again") from error

@@ -100,7 +100,7 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES) or is_dicom(path)
 
 
-def stem_of(path: Path) -> str:
+def bare_name(path: Path) -> str:
     """The name without the ending of a picture or volume; a name that has none of these stays whole, dots and all."""
     name = path.name.lower()
     ending = next((end for end in (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES) if name.endswith(end) and name != end), "")

@@ -1,13 +1,51 @@
-"""What happens to the unusable parts of a data set: an error before anything is computed, or a warning."""
+"""What happens to the unusable parts of a data set: an error before anything is computed, or a warning.
+
+A reader calls `report(code, name, message)` for each record that can't be used, and leaves it out. The default,
+`raise_problem`, raises instead, so that nothing is left out unnoticed.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from segue.types import InputError
 
 MAX_NAMED = 5  # problems that one message names; the others are counted
+NOTES = ("unused-members", "left-out")  # codes of what is told and stops nothing
+ReportProblem = Callable[[str, str, str], None]
+WRONG_LAYOUT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+
+
+def raise_problem(code: str, name: str, message: str) -> None:
+    """Report a problem by raising InputError; what is only to be noted, by a warning."""
+    if code not in NOTES:
+        raise InputError(f"{name}: {message}")
+    warnings.warn(f"{name}: {message}", stacklevel=3)
+
+
+def collecting(bad: list[str]) -> ReportProblem:
+    """A function that adds problems to a list of sentences; it warns of what is only to be noted."""
+
+    def report(code: str, name: str, message: str) -> None:
+        if code in NOTES:
+            raise_problem(code, name, message)
+        else:
+            bad.append(f"{name}: {message}")
+
+    return report
+
+
+@contextmanager
+def reporting(report: ReportProblem, code: str, name: str) -> Iterator[None]:
+    """Report an error inside as a problem of the record `name`, and go on after the block; don't report inside."""
+    try:
+        yield
+    except WRONG_LAYOUT as error:
+        missing = f"no {error}" if isinstance(error, KeyError) else str(error)
+        message = str(error) if isinstance(error, InputError) else f"not laid out as expected ({missing})"
+        report(code, name, message.removeprefix(f"{name}: "))
 
 
 def handle_problems(problems: Sequence[str], summary: str, on_bad: str) -> None:

@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from segue.configs import read_tokenizer
 from segue.files import write_text
 from segue.types import InputError
 
@@ -64,16 +65,8 @@ class CaptionTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> CaptionTokenizer:
-        """Read folder/tokenizer.json."""
-        path = folder / FILE
-        try:
-            return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise InputError(f"{path}: can't be read ({error.strerror}); a captioner's folder holds it") from error
-        except InputError:
-            raise
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise InputError(f"{path}: not a tokenizer ({error}); copy the checkpoint again") from error
+        """Read folder/tokenizer.json. Raises InputError for what `segue.configs.read_tokenizer` refuses."""
+        return cls(read_tokenizer(folder / FILE))
 
     def save(self, folder: Path) -> None:
         """Write folder/tokenizer.json, whole or not at all."""

@@ -16,21 +16,27 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from segue.encoders.image.clip import ClipImageEncoder
 from segue.encoders.image.contract import ImageEncoder
-from segue.encoders.pretrained import EXAMPLE_CLIP, PretrainedEncoder, complete, fingerprint, loading
+from segue.encoders.pretrained import (
+    PretrainedEncoder,
+    fingerprint,
+    load_pretrained,
+    load_pretrained_tokenizer,
+)
 from segue.encoders.text.contract import MAX_CHARACTERS, MAX_WORDS, TextEncoder, Tokens
 from segue.types import InputError
-from segue.weights import resolve_weights
+from segue.weights import pinned
 
 MIN_TEMPERATURE = 0.01
 
@@ -156,24 +162,14 @@ class ClipDualEncoder(DualEncoder):
     """
 
     def __init__(self, source: str) -> None:
-        from transformers import AutoConfig, AutoTokenizer, CLIPModel, SiglipModel
+        from transformers import CLIPModel, SiglipModel
 
         super().__init__()
-        self.source = str(source)
         kinds: dict[str, Any] = {"clip": CLIPModel, "siglip": SiglipModel}
-        name, revision = resolve_weights(self.source, "dual encoder")
-        with loading(self.source, "dual encoder"):
-            found = AutoConfig.from_pretrained(name, revision=revision).model_type
-            if found not in kinds:
-                raise InputError(
-                    f"{source}: holds a {found!r} model, expected a whole CLIP or SigLIP such as {EXAMPLE_CLIP}"
-                )
-            model: Any = complete(
-                self.source,
-                kinds[found].from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True),
-            ).float()
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision).backend_tokenizer
-        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        model = load_pretrained(source, kinds, "dual encoder").float()
+        self.source = pinned(str(source))
+        self.tokenizer = Tokenizer.from_str(load_pretrained_tokenizer(source).to_str())
+        siglip = isinstance(model, SiglipModel)
         vision = model.vision_model, getattr(model, "visual_projection", None)
         self.image_encoder = ClipImageEncoder(self.source, parts=vision)
         self.text_encoder, self.text_projection = model.text_model, getattr(model, "text_projection", None)
@@ -183,9 +179,9 @@ class ClipDualEncoder(DualEncoder):
         longest = self.text_encoder.config.max_position_embeddings
         self.tokenizer.enable_truncation(longest)
         # SigLIP pools the last position, so texts must have the length that it was trained with.
-        padded = {"length": longest} if found == "siglip" else {}
+        padded = {"length": longest} if siglip else {}
         self.tokenizer.enable_padding(pad_id=self.text_encoder.config.pad_token_id or 0, **padded)
-        self.uses_mask, self._warned_of_truncation = found == "clip", False
+        self.uses_mask, self._warned_of_truncation = not siglip, False
 
     @property
     def temperature(self) -> float:
@@ -232,10 +228,10 @@ class DualEncoderConfig:
     pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
     """
 
-    width: int = 256
-    hidden: int = 1024
+    width: Annotated[int, Interval(le=100_000)] = 256
+    hidden: Annotated[int, Interval(le=100_000)] = 1024
     dropout: float = 0.0
-    temperature: float = 0.05
+    temperature: Annotated[float, Interval(le=1000)] = 0.05
     pooling: Literal["mean", "last"] = "mean"
 
     def __post_init__(self) -> None:

@@ -1,40 +1,61 @@
 """Scores of captions, masks and panoptic maps in files against their references in files.
 
-Captions: references are COCO's captions json, a Karpathy json, or jsonl {"image_id", "captions"}; predictions are
-COCO's results json [{"image_id", "caption"}] or the same as jsonl. Ids are compared as text, so 7 is "7".
+Captions: references are in any format of `segue.data.corpus` that names pictures; predictions are COCO's results json
+[{"image_id", "caption"}] or the same as jsonl, and call a picture by its file name or its id. 7 is "7".
 """
 
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.corpus import stream_rows
+from segue.data.formats.lookup import list_places, locate, stem_of, tidy
 from segue.data.formats.panoptic import segment_ids
-from segue.data.images import list_pictures, open_picture, read_mask, tell_left_out
+from segue.data.images import UNSUPPORTED_SUFFIXES, VOLUME_SUFFIXES, list_pictures, open_picture, read_mask
+from segue.data.problems import collecting, handle_problems
+from segue.data.records import read_flag, read_id, read_text
 from segue.metrics.captions import score_captions
 from segue.metrics.masks import Counts, Empty, scores
 from segue.metrics.panoptic import Confusion, PanopticCounts, Segment
 from segue.types import InputError
 
-KARPATHY_IDS = ("filename", "cocoid", "imgid")  # what predictions may call a picture by
+FILE_NAME = "file name"
+COCO_NUMBER = re.compile(r"^(?:COCO_\w+_)?0*(?=\d*$)")  # what stands before a picture's number in COCO's file names
 
 
-def score_caption_files(refs: Path, preds: Path, split: str | None = None, java: bool = True) -> dict[str, Any]:
+class Reference(NamedTuple):
+    """A picture's captions, and what it is called, by kinds of ids."""
+
+    ids: dict[str, str]
+    captions: list[str]
+
+    @property
+    def name(self) -> str:
+        """What its file calls it first."""
+        return next(iter(self.ids.values()))
+
+
+def score_caption_files(
+    refs: Path, preds: Path, split: str | None = None, java: bool = True, on_bad: str = "stop"
+) -> dict[str, Any]:
     """The scores of a file of captions; arguments as in `segue.commands.score.captions`."""
     said = read_predictions(preds)
-    truth = read_references(refs, split, said)
+    truth, key = match_captions(read_references(refs, split, on_bad), said, refs)
     found = score_captions(said, truth, with_java=java)
     return {
         **found.to_json(),
         "images": len(truth),
+        "matched_by": key,
         "empty_predictions": sum(not text.strip() for text in said.values()),
     }
 
@@ -55,52 +76,83 @@ def read_predictions(path: Path) -> dict[str, str]:
     return found
 
 
-def read_references(path: Path, split: str | None = None, wanted: Iterable[str] = ()) -> dict[str, list[str]]:
-    """The captions of each image; of a Karpathy json those of `split`, where restval joins train.
+def read_references(path: Path, split: str | None = None, on_bad: str = "stop") -> list[Reference]:
+    """The captions of each picture, of a file in any format of `segue.data.corpus` that names pictures.
 
-    wanted: ids that predictions use, which tell whether a Karpathy json's pictures go by file name, cocoid or imgid.
+    split: of a Karpathy json, where restval joins train. on_bad: as in `read_corpus`. Raises InputError for captions
+    without a picture, and for another split.
     """
-    rows = _rows(path)
-    if isinstance(rows, dict) and _karpathy(rows):
-        return _read_karpathy(rows["images"], path, split, set(wanted))
-    if split is not None:
+    bad, found = list[str](), dict[tuple[str, str], Reference]()
+    rows = [*stream_rows(path, split=None, report=collecting(bad))]
+    handle_problems(bad, f"{path}: {len(bad)} captions can't be used", on_bad)
+    splits = sorted({row.split for row in rows} - {""})
+    if split is not None and not splits:
         raise InputError(f"{path}: --split {split} is for a Karpathy json, and this file has no splits; leave it out")
-    if isinstance(rows, dict) and isinstance(rows.get("annotations"), list):
-        pairs = ((_id(r, path, i), [_text(r, "caption", path, i)]) for i, r in enumerate(rows["annotations"]))
-    elif isinstance(rows, list):
-        pairs = ((_id(r, path, i), _texts(r, path, i)) for i, r in enumerate(rows))
-    else:
-        raise InputError(
-            f"{path}: expected COCO's captions json (annotations), a Karpathy json (images with sentences), or "
-            'lines of {"image_id": 1, "captions": ["...", "..."]}'
-        )
-    found: dict[str, list[str]] = {}
-    for name, texts in pairs:
-        if isinstance(rows, list) and name in found:
-            raise InputError(f"{path}: image {name} stands there twice; put all its captions on one line")
-        found.setdefault(name, []).extend(texts)
-    return found
+    if split is not None and split not in splits:
+        raise InputError(f"{path}: no image is of split {split!r}; it has {', '.join(splits)}")
+    entries = dict[tuple[str, str], int]()
+    for row in (row for row in rows if split in (None, row.split)):
+        if not row.ids:
+            raise InputError(f"{row.where}: a caption without its picture; name it, as image_id does in COCO's json")
+        key = next(iter(row.ids.items()))
+        if entries.setdefault(key, row.entry) != row.entry:
+            raise InputError(f"{path}: image {key[1]} stands there twice; put all its captions into one entry")
+        found.setdefault(key, Reference(row.ids, [])).captions.append(row.text)
+    if not found:
+        raise InputError(f"{path}: no captions there; expected some of each picture")
+    return [*found.values()]
 
 
-def _karpathy(rows: dict[str, Any]) -> bool:
-    images = rows.get("images")
-    return isinstance(images, list) and bool(images) and isinstance(images[0], dict) and "sentences" in images[0]
+def match_captions(truth: Sequence[Reference], said: Iterable[str], path: Path) -> tuple[dict[str, list[str]], str]:
+    """The captions of each picture by what its prediction calls it, and the kind of id by which they were matched.
+
+    A kind fits when every picture has a prediction by it. File names go before all; imgid is taken only when nothing
+    else has a prediction. Raises InputError when two kinds fit and differ. Where none fits, the one with the most
+    predictions is taken, which tells what is missing.
+    """
+    kinds = _matches(truth, {*said})
+    if len(kinds) > 1:
+        kinds.pop("imgid", None)
+    fits = {kind: found for kind, found in kinds.items() if len({*found.values()}) == len(truth)}
+    best = next(iter(fits), max(kinds, key=lambda kind: len(kinds[kind]), default=""))
+    for kind, found in fits.items() if best != FILE_NAME else ():
+        if other := [name for name in fits[best] if found.get(name) != fits[best][name]]:
+            raise InputError(
+                f"{path}: {other[0]} is one picture by its {best} and another by its {kind}; call the predictions by "
+                "the pictures' file names"
+            )
+    called = {at: name for name, at in kinds.get(best, {}).items()}
+    return {called.get(at, one.ids.get(best, one.name)): one.captions for at, one in enumerate(truth)}, best
 
 
-def _read_karpathy(images: list[Any], path: Path, split: str | None, wanted: set[str]) -> dict[str, list[str]]:
-    kinds = {"train": ("train", "restval")}.get(split or "", (split,))
-    chosen = [image for image in images if split is None or image.get("split") in kinds]
-    if not chosen:
-        there = ", ".join(sorted({str(image.get("split")) for image in images}))
-        raise InputError(f"{path}: no image is of split {split!r}; it has {there}")
-    keys = [key for key in KARPATHY_IDS if any(str(image.get(key)) in wanted for image in chosen)]
-    found: dict[str, list[str]] = {}
-    for number, image in enumerate(chosen):
-        name = str(image.get(keys[0] if keys else "filename", image.get("filename")))
-        if name in found or not isinstance(image.get("sentences"), list):
-            raise InputError(f"{path}: image {name} stands there twice or has no sentences; mend it")
-        found[name] = [_text(sentence, "raw", path, number) for sentence in image["sentences"]]
-    return found
+def _matches(truth: Sequence[Reference], said: set[str]) -> dict[str, dict[str, int]]:
+    """By kind of id: prediction -> position of its picture; only kinds that tell all apart and have a prediction."""
+    found = {FILE_NAME: _by_name(truth, said, lambda name: [tidy(name)])}
+    found[f"{FILE_NAME} or COCO's number in it"] = _by_name(truth, said, lambda name: [tidy(name), *coco_number(name)])
+    found[f"{FILE_NAME} without ending"] = _by_name(truth, said, lambda name: [stem_of(name)])
+    stems = {name: COCO_NUMBER.sub("", stem_of(name).rpartition("/")[2]) or "0" for name in said}
+    for kind in ("image_id", "cocoid", "imgid", "address"):
+        of = {one.ids[kind]: at for at, one in enumerate(truth) if kind in one.ids}
+        if len(of) == sum(kind in one.ids for one in truth):
+            found[kind] = {name: of[name] for name in said if name in of}
+            if kind in ("image_id", "cocoid") and len({*stems.values()}) == len(said):
+                found[f"{kind} as file name"] = {name: of[stem] for name, stem in stems.items() if stem in of}
+    return {kind: one for kind, one in found.items() if one}
+
+
+def coco_number(name: str) -> list[str]:
+    """The number by which COCO names a picture, where a file is named so ("COCO_val2014_000000000042.jpg": 42)."""
+    found = re.fullmatch(r"(?:.*/)?(?:COCO_\w+_)?(\d{12})\.\w+", tidy(name))
+    return [str(int(found[1]))] if found else []
+
+
+def _by_name(truth: Sequence[Reference], said: set[str], keys: Callable[[str], list[str]]) -> dict[str, int]:
+    """By file name: a prediction's path may be the end of the picture's, or the other way round."""
+    places: dict[str, list[Path]] = {}
+    for at, one in enumerate(truth):
+        for key in keys(one.ids[FILE_NAME]) if FILE_NAME in one.ids else ():
+            places.setdefault(key, []).append(Path(str(at)))
+    return {name: int(path.name) for name, path in locate(places, said).found.items()}
 
 
 def _rows(path: Path) -> Any:
@@ -135,13 +187,6 @@ def _text(row: Any, key: str, path: Path, number: int) -> str:
     return result
 
 
-def _texts(row: dict[str, Any], path: Path, number: int) -> list[str]:
-    texts = row.get("captions")
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise InputError(f'{path}: entry {number} (0 is the first) has no list of texts "captions": {row!r:.80}')
-    return texts
-
-
 def score_mask_files(refs: Path, preds: Path, classes: int | None = None, empty: Empty = "one") -> dict[str, Any]:
     """The scores of a folder of masks or index maps, paired by name; arguments as in `segue.commands.score.masks`."""
     if classes is not None and classes < 1:
@@ -162,10 +207,10 @@ def _named(name: str, count: Any, *args: Any) -> Any:
 
 
 def _paired(refs: Path, preds: Path) -> dict[str, tuple[Path, Path]]:
-    """Reference and prediction by name without its ending, in any format of pictures."""
-    truth, said = _pictures(refs), _pictures(preds)
+    """Truth and prediction by their paths without ending; what has no partner or can't be read is told."""
+    truth, said = _masks(refs), _masks(preds)
     if not truth:
-        raise InputError(f"{refs}: no pictures there; expected one for each picture, such as a PNG")
+        raise InputError(f"{refs}: no pictures there; expected one for each picture, such as PNG files")
     if missing := [name for name in truth if name not in said]:
         raise InputError(
             f"{preds}: {len(missing)} of {len(truth)} predictions are missing, such as {truth[missing[0]].name}; "
@@ -175,19 +220,21 @@ def _paired(refs: Path, preds: Path) -> dict[str, tuple[Path, Path]]:
         raise InputError(
             f"{preds}: {len(unknown)} files have no reference of that name, such as {said[unknown[0]].name}"
         )
-    return {path.name: (path, said[name]) for name, path in truth.items()}
+    return {truth[name].relative_to(refs).as_posix(): (truth[name], said[name]) for name in truth}
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """By name without its ending. Warns of other files; raises InputError for two pictures of one name."""
+def _masks(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder and those below it by their paths without ending."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected one of PNG files")
-    found: dict[str, Path] = {}
-    for path in list_pictures(folder):
-        if (twin := found.setdefault(path.stem, path)) != path:
-            raise InputError(f"{folder}: both {twin.name} and {path.name}, expected one of a name; remove one")
-    tell_left_out(folder, list(found.values()))
-    return found
+    if others := list_pictures(folder, deep=True, suffixes=(*UNSUPPORTED_SUFFIXES, *VOLUME_SUFFIXES)):
+        raise InputError(
+            f"{folder}: {len(others)} files of kinds that aren't scored, such as {others[0].name}; save as PNG"
+        )
+    places = list_places(folder, stems=True)
+    if twins := [paths for paths in places.values() if len(paths) > 1]:
+        raise InputError(f"{folder}: {twins[0][0].name} and {twins[0][1].name} are of one name; keep one")
+    return {name: paths[0] for name, paths in places.items()}
 
 
 def _pixels(path: Path) -> NDArray[Any]:
@@ -237,15 +284,11 @@ def _panoptic(path: Path) -> dict[str, tuple[str, dict[int, Segment]]]:
     rows = _rows(path)
     try:
         found = {
-            str(row["image_id"]): (
-                str(row["file_name"]),
-                {int(s["id"]): Segment(int(s["category_id"]), bool(s.get("iscrowd", 0))) for s in row["segments_info"]},
-            )
-            for row in rows["annotations"]
+            str(read_id(row, "image_id")): (read_text(row, "file_name"), _segments(row)) for row in rows["annotations"]
         }
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: not COCO's panoptic json ({error!r}); expected annotations with image_id, file_name and "
+            f"{path}: not COCO's panoptic json ({error}); expected annotations with image_id, file_name and "
             "segments_info, each with id and category_id"
         ) from error
     if len(found) != len(rows["annotations"]):
@@ -253,15 +296,30 @@ def _panoptic(path: Path) -> dict[str, tuple[str, dict[int, Segment]]]:
     return found
 
 
+def _segments(row: Any) -> dict[int, Segment]:
+    found = {
+        int(read_id(s, "id")): Segment(int(read_id(s, "category_id")), read_flag(s, "iscrowd"))
+        for s in row["segments_info"]
+    }
+    if len(found) != len(row["segments_info"]):
+        raise InputError(f"two segments of the image {row['image_id']} have one id; give each its own")
+    return found
+
+
 def _categories(path: Path) -> dict[int, dict[str, Any]]:
     """By number: name, and whether it is a thing."""
     try:
-        return {
-            int(c["id"]): {"name": str(c.get("name", c["id"])), "thing": bool(c["isthing"])}
-            for c in _rows(path)["categories"]
-        }
+        rows = _rows(path)["categories"]
+        found = {int(read_id(c, "id")): {"name": _category_name(c), "thing": read_flag(c, "isthing")} for c in rows}
+        if any("isthing" not in c for c in rows) or len(found) != len(rows):
+            raise InputError("one without isthing, or two of one id")
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: no categories with id and isthing ({error!r}); take COCO's panoptic json") from error
+        raise InputError(f"{path}: no categories with id and isthing ({error}); take COCO's panoptic json") from error
+    return found
+
+
+def _category_name(category: Any) -> str:
+    return read_text(category, "name") if "name" in category else str(category["id"])
 
 
 def _segment_map(path: Path) -> NDArray[np.int64]:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from segue.configs import read_json
 from segue.files import replace_folder
+from segue.nn.building import read_shapes, sized_by
+from segue.options import check_value
 from segue.types import InputError
 from segue.weights import CONFIG, WEIGHTS
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 
 
 def write_checkpoint(
@@ -59,27 +62,27 @@ def checkpoint_in(folder: Path) -> Path:
     return next((part for name in ("best", "last") if ((part := folder / name) / CONFIG).exists()), folder)
 
 
-def read_config(folder: Path, methods: Sequence[str], parts: Sequence[str] = ()) -> dict[str, Any]:
+def read_config(folder: Path, methods: Sequence[str], parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The config.json of a checkpoint.
 
-    methods: those of which it must be. parts: what it must hold besides.
-    Raises InputError when it is missing, unreadable, of another method or lacks a part.
+    methods: those of which it must be. parts: what it must hold besides, name to type, see
+    `segue.options.check_value`; what may be None may be missing. Lists among them become tuples.
+    Raises InputError when it is missing, unreadable, of another method, or a part is missing or of another type.
     """
-    path = folder / CONFIG
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: no {CONFIG} there; a checkpoint is a folder with it and {WEIGHTS}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); copy the checkpoint again") from error
-    method = config.get("method") if isinstance(config, dict) else None
+    config = read_json(folder / CONFIG)
+    method = config.get("method")
     if method not in methods:
         raise InputError(
-            f"{folder}: a checkpoint of the method {method!r}, expected one of {', '.join(methods)}; name another model"
+            f"{folder}: a checkpoint of the method {method!r:.60}, expected one of {', '.join(methods)}; "
+            "name another model"
         )
-    if missing := [part for part in parts if part not in config]:
-        raise InputError(f"{path}: lacks {', '.join(missing)}; copy the checkpoint again")
-    return config
+    parts = {**(parts or {}), "about": dict | None}
+    optional = {name for name, hint in parts.items() if NoneType in get_args(hint)}
+    if missing := [part for part in parts if part not in config and part not in optional]:
+        raise InputError(f"{folder / CONFIG}: lacks {', '.join(missing)}; copy the checkpoint again")
+    for name, hint in parts.items():
+        check_value(f"{folder / CONFIG}: {name}", config.get(name), hint)
+    return {name: tuple(x) if name in parts and isinstance(x, list) else x for name, x in config.items()}
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -93,29 +96,25 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             f"{folder}: the weights are in {pickles[0]}, a pickle, which can run code and is never opened; if you "
             f"trust its maker, write its tensors to {WEIGHTS} by safetensors.torch.save_file"
         )
+    read_shapes(path)
     try:
         return load_file(path)
-    except (SafetensorError, FileNotFoundError, OSError) as error:
-        size = f"{path.stat().st_size} bytes" if path.exists() else "missing"
-        raise InputError(f"{path}: weights can't be read ({size}: {error}); copy the checkpoint again") from error
+    except (SafetensorError, OSError, KeyError, AttributeError) as error:  # KeyError: a type that torch has not
+        raise InputError(f"{path}: weights can't be read ({error}); copy the checkpoint again") from error
 
 
-def dataclass_from_json(kind: type[T], values: Any, where: str | Path) -> T:
-    """A dataclass from the JSON object that `dataclasses.asdict` made; lists become tuples.
+def build(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path) -> M:
+    """The network that `make` builds, of a size that the tensors have; `fill_module` is next.
 
-    where: the folder, to begin the message with. Raises InputError for unknown or missing fields.
+    where: the folder, to begin the message with. Raises InputError for a larger one, and what torch refuses.
     """
-    known: Sequence[Any] = fields(kind)  # type: ignore[arg-type]
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: {CONFIG} has a {type(values).__name__} for {kind.__name__}, expected an object")
-    if unknown := sorted(set(values) - {field.name for field in known}):
-        raise InputError(
-            f"{where}: {CONFIG} has {', '.join(unknown)}, which this version of Segue doesn't know; update it"
-        )
-    required = [field.name for field in known if field.default is MISSING and field.default_factory is MISSING]
-    if missing := [name for name in required if name not in values]:
-        raise InputError(f"{where}: {CONFIG} lacks {', '.join(missing)}; copy the checkpoint again")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    try:
+        with sized_by({name: tuple(tensor.shape) for name, tensor in tensors.items()}, where):
+            return make()
+    except InputError:
+        raise
+    except (ValueError, RuntimeError, ArithmeticError, IndexError) as error:  # sizes that don't go together
+        raise InputError(f"{where}: {CONFIG} describes no network that can be built ({error})") from error
 
 
 def fill_module(
@@ -140,4 +139,6 @@ def fill_module(
         raise InputError(
             f"{where}: {odd[0]} has shape {got}, {CONFIG} describes {expected}; the two files don't belong together"
         )
+    if odd := sorted(n for n, x in wanted.items() if tensors[n].is_floating_point() != x.is_floating_point()):
+        raise InputError(f"{where}: {odd[0]} has the type {tensors[odd[0]].dtype}, expected {wanted[odd[0]].dtype}")
     module.load_state_dict({name: tensors[name] for name in wanted})

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from segue.data.boxes import box_iou
 from segue.data.formats.classes import COCO_THINGS
 from segue.data.transforms import resize_image
-from segue.encoders.pretrained import complete, loading
+from segue.encoders.pretrained import load_pretrained
 from segue.types import InputError, check_image, to_install
-from segue.weights import resolve_weights
 
 if TYPE_CHECKING:
     from transformers import DetrForObjectDetection
@@ -72,26 +71,19 @@ def load_detector(source: str, device: str = "cpu") -> Detector:
 
 def load_detr(source: str) -> DetrForObjectDetection:
     """The network of a DETR in eval mode; see `load_detector`."""
-    from transformers import AutoConfig, DetrForObjectDetection
+    from transformers import DetrForObjectDetection
 
-    name, revision = resolve_weights(source, "detector")
-    with loading(source, "DETR"):
-        found = AutoConfig.from_pretrained(name, revision=revision).model_type
-        if found != "detr":
-            raise InputError(f"{source}: holds a {found!r} model, expected a DETR or the .onnx file of a YOLOX")
-        try:
-            loaded: Any = DetrForObjectDetection.from_pretrained(
-                name, revision=revision, use_safetensors=True, output_loading_info=True
-            )
-        except ImportError as error:  # its config asks for a library for the backbone
-            raise InputError(
-                f"{source}: {' '.join(str(error).split())[:200]}; take weights that need no further library, such as "
-                "facebook/detr-resnet-50@no_timm, or the .onnx file of a YOLOX"
-            ) from error
-    network, report = loaded
-    unused = {key for key in report["unexpected_keys"] if key.endswith("num_batches_tracked")}  # of frozen batch norm
-    report["unexpected_keys"] = set(report["unexpected_keys"]) - unused
-    return cast("DetrForObjectDetection", complete(source, (network, report)).eval())
+    unused = ("num_batches_tracked",)  # of frozen batch norm
+    try:
+        network = load_pretrained(source, {"detr": DetrForObjectDetection}, "detector", unused=unused)
+    except InputError as error:
+        if not isinstance(error.__cause__, ImportError):  # its config asks for a library for the backbone
+            raise
+        raise InputError(
+            f"{error}; take weights that need no further library, such as facebook/detr-resnet-50@no_timm, or the "
+            ".onnx file of a YOLOX"
+        ) from error
+    return cast("DetrForObjectDetection", network.eval())
 
 
 class Detr:

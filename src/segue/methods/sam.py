@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segue.encoders.pretrained import complete, loading
+from segue.encoders.pretrained import load_pretrained, loading
 from segue.types import check_image
 from segue.weights import resolve_weights
 
@@ -36,10 +36,9 @@ def load_sam(source: str, device: str = "cpu") -> Sam:
     """
     from transformers import SamModel, SamProcessor
 
+    model = load_pretrained(source, {"sam": SamModel}, "SAM")
     name, revision = resolve_weights(source, "SAM")
     with loading(source, "SAM"):
-        loaded = SamModel.from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True)
-        model: Any = complete(source, loaded)
         processor = SamProcessor.from_pretrained(name, revision=revision)
     return Sam(model.to(device).eval(), processor)
 

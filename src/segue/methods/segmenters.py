@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from torch import Tensor, nn
 
+from segue.configs import from_json
 from segue.encoders.text import load_text_encoder
 from segue.encoders.text.cache import TextFeatureCache
 from segue.encoders.text.contract import TextEncoder
-from segue.methods.checkpoint import dataclass_from_json, fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import TRAINING_PARTS, Parts, RecLMIS, build_reclmis
 from segue.methods.unet import UNet, UNetConfig
@@ -20,6 +22,12 @@ from segue.nn.preprocessing import Preprocessing
 
 METHODS: dict[str, type[RecLMISConfig | UNetConfig]] = {"reclmis": RecLMISConfig, "unet": UNetConfig}
 Network = RecLMIS | UNet
+PARTS = {  # of config.json, and their types
+    "config": dict,
+    "preprocessing": dict,
+    "text": dict | None,
+    "temperature": Annotated[float, Interval(ge=1e-3, le=1e3)],
+}
 
 
 @dataclass(frozen=True)
@@ -73,11 +81,14 @@ def restore_segmenter(folder: Path, parts: Parts = "inference") -> SavedSegmente
 
     Raises InputError when the folder is not whole, or is of another method.
     """
-    config = read_config(folder, list(METHODS), ("config", "preprocessing", "temperature"))
-    network_config = dataclass_from_json(METHODS[config["method"]], config["config"], folder)
-    text = load_text_encoder(config["text"], folder) if config.get("text") else None
-    network = build_segmenter(network_config, text, parts)
-    fill_module(network, read_tensors(folder), folder, unused=TRAINING_PARTS)
-    network.eval()
-    preprocessing = dataclass_from_json(Preprocessing, config["preprocessing"], folder)
-    return SavedSegmenter(network, preprocessing, config["temperature"], config.get("about", {}))
+    config = read_config(folder, list(METHODS), PARTS)
+    network_config: Any = from_json(METHODS[config["method"]], config["config"], folder)
+    preprocessing, tensors = from_json(Preprocessing, config["preprocessing"], folder), read_tensors(folder)
+
+    def make() -> Network:
+        text = load_text_encoder(config["text"], folder) if config.get("text") else None
+        return build_segmenter(network_config, text, parts)
+
+    network = build(make, tensors, folder)
+    fill_module(network, tensors, folder, unused=TRAINING_PARTS)
+    return SavedSegmenter(network.eval(), preprocessing, config["temperature"], config.get("about") or {})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segue.encoders.text.contract import TextFeatures
 from segue.losses import segmentation_loss
+from segue.options import Positive
 from segue.types import InputError, to_install
 
 
@@ -20,7 +21,7 @@ from segue.types import InputError, to_install
 class UNetConfig:
     """features: channels of the five levels, then of the last up-sampling. (64, ..., 64) is the classic size."""
 
-    features: tuple[int, ...] = (32, 32, 64, 128, 256, 32)
+    features: tuple[Positive, Positive, Positive, Positive, Positive, Positive] = (32, 32, 64, 128, 256, 32)
 
 
 class UNet(nn.Module):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Gt, Interval
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -15,6 +16,9 @@ from torch import Tensor
 from segue.types import InputError
 
 Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic"]
+Mean = tuple[float, float, float]
+Deviation = tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)], Annotated[float, Gt(0)]]
+NORMALISATION = {"mean": Mean, "std": Deviation}
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "lanczos", "bilinear", "bicubic")  # PIL's numbers 0..3
 
 
@@ -28,11 +32,11 @@ class Preprocessing:
     Raises InputError for a size below 1, an unknown interpolation and a crop larger than the resized image.
     """
 
-    size: int = 224
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    size: Annotated[int, Interval(le=4096)] = 224
+    mean: Mean = (0.5, 0.5, 0.5)
+    std: Deviation = (0.25, 0.25, 0.25)
     interpolation: Interpolation = "bilinear"
-    shorter: int = 0
+    shorter: Annotated[int, Interval(ge=0, le=8192)] = 0
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.interpolation not in INTERPOLATIONS:

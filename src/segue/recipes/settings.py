@@ -11,6 +11,7 @@ from annotated_types import Ge, Interval
 from segue.options import Options
 from segue.training import FitOptions
 from segue.types import InputError
+from segue.weights import pinned
 
 LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # they don't change what is trained
 
@@ -72,8 +73,11 @@ def fit_options(settings: TrainSettings, **changes: int | float | str) -> FitOpt
 
 
 def settings_as_text(settings: Any, *local: str) -> dict[str, str]:
-    """The settings of a recipe by name, as text. local: further ones that are left out, such as paths."""
-    return {name: str(value) for name, value in asdict(settings).items() if name not in (*LOCAL, *local)}
+    """The settings of a recipe by name, as text; a hub id with the commit that was read.
+
+    local: further ones that are left out, such as paths.
+    """
+    return {name: pinned(str(value)) for name, value in asdict(settings).items() if name not in (*LOCAL, *local)}
 
 
 def dataset_name(folder: Path) -> dict[str, str]:

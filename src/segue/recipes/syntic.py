@@ -57,6 +57,7 @@ from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import fit
 from segue.types import InputError
+from segue.weights import pinned
 
 System = Literal[
     "baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full", "clipre", "capdec", "close", "decap"
@@ -183,7 +184,7 @@ def read_captions(path: Path, max_words: int = 0, on_bad: Literal["stop", "skip"
     on_bad: see `segue.data.formats.read_pictures`. Raises InputError when there is no caption.
     """
     if not path.is_dir():
-        return read_corpus(path, max_words=max_words or None)
+        return read_corpus(path, max_words=max_words or None, on_bad=on_bad)
     pictures = read_pictures(path, "train", on_bad).pictures
     rows = [(" ".join(c.split()), i) for i, p in enumerate(pictures) for c in dict.fromkeys(p.captions) if c.strip()]
     rows = [(caption, i) for caption, i in rows if not max_words or len(caption.split()) <= max_words]
@@ -421,11 +422,13 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     if config.shift:
         assert features.image is not None
         model.estimate_shift(*(torch.from_numpy(np.array(x)).float() for x in (features.image, features.text)))
-    encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": settings.encoder}
-    recipe = {"recipe": "segue train syntic"} | {k: str(v) for k, v in asdict(settings).items() if k in RECORDED}
+    encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": pinned(settings.encoder)}
+    recipe = {"recipe": "segue train syntic"} | {
+        k: pinned(str(v)) for k, v in asdict(settings).items() if k in RECORDED
+    }
     about = recipe | dataset_name(settings.data)
     names = features.object_names if config.af else ()
-    detector = settings.detector if config.af else None
+    detector = pinned(settings.detector) if config.af and settings.detector else None
 
     def save(trained: Any, folder: Path) -> None:
         checkpoint = SynticCheckpoint(trained, tokenizer, encoder, support, about, names, detector)

@@ -23,7 +23,7 @@ from segue.data.images import write_image
 from segue.encoders.pretrained import complete, loading
 from segue.files import write_text
 from segue.types import InputError, to_install
-from segue.weights import resolve_weights
+from segue.weights import pinned, resolve_weights
 
 MANIFEST, PICTURES = "manifest.json", "pictures.jsonl"
 
@@ -197,6 +197,7 @@ class StableDiffusion:
         self.source, self.steps, self.size, self.guidance = str(source), steps, size, guidance
         self.device, self.precision = device, precision
         self.pipeline = _pipeline(self.source, device, precision)
+        self.source = pinned(self.source)
 
     def settings(self) -> dict[str, Any]:
         """See `TextToImage`; the device is no part of it."""

@@ -134,7 +134,7 @@ BREAKS = {
         lambda f: f["images"].append({"id": 1, "file_name": "a.jpg"}),
         r"a\.jpg: no such picture",
     ),
-    "layout": ("captions", lambda f: f["images"][0].pop("id"), "no 'id'.*expected COCO's json"),
+    "layout": ("captions", lambda f: f["images"][0].pop("id"), r"image 0 \(0 is the first\) of captions: no id"),
 }
 
 
@@ -180,3 +180,164 @@ def test_bad_pictures_are_counted_named_and_skipped_only_when_allowed(root):
         check_pictures(found)
     with pytest.raises(InputError, match='expected "stop" or "skip"'):
         check_pictures(found, on_bad="pass")
+
+
+def small(root, *, images=None, marks=None, captions=None, categories=None, split="train"):
+    """A COCO folder of instances and captions, without a year; pictures are painted by the caller."""
+    images = images or [{"id": 1, "file_name": "a.png", "width": 12, "height": 8}]
+    mark = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
+    found = {"images": images, "annotations": [mark] if marks is None else marks}
+    found["categories"] = [{"id": 1, "name": "Dog"}] if categories is None else categories
+    put(root / f"annotations/instances_{split}.json", found)
+    if captions is not None:
+        put(root / f"annotations/captions_{split}.json", {"images": images, "annotations": captions})
+    return root
+
+
+def entry(number, name, **more):
+    return {"id": number, "file_name": name, "width": 12, "height": 8, **more}
+
+
+def labels(root, on_bad="stop"):
+    return {p.name: [r.label for r in p.regions] for p in read_pictures(root, "train", on_bad).pictures}
+
+
+def test_two_folders_with_the_same_names_keep_their_own_pictures(tmp_path):
+    """The red picture of cam1 and the blue one of cam2, as pycocotools keeps them apart."""
+    root = small(tmp_path, images=[entry(1, "cam1/1.png"), entry(2, "cam2\\1.png")])
+    paint(root / "images/cam1/1.png", colour=(255, 0, 0))
+    paint(root / "images/cam2/1.png", colour=(0, 0, 255))
+    found = read_pictures(root, "train").pictures
+    assert [(p.name, p.load()[0, 0].tolist()) for p in found] == [
+        ("cam1/1.png", [255, 0, 0]),
+        ("cam2/1.png", [0, 0, 255]),
+    ]
+    small(tmp_path, images=[entry(1, "cam1/1.png")])
+    assert read_pictures(root, "train").pictures[0].load()[0, 0].tolist() == [255, 0, 0]
+    (root / "images/cam1/1.png").unlink()
+    with pytest.raises(InputError, match=r"cam1/1.png: no such picture .*cam2/1.png is called so, in another folder"):
+        read_pictures(root, "train")
+
+
+def test_label_maps_of_two_folders_keep_their_pictures(tmp_path):
+    root = small(tmp_path, images=[entry(1, "cam1/1.png"), entry(2, "cam2/1.png")])
+    for at, name in enumerate(("cam1", "cam2")):
+        paint(root / f"images/{name}/1.png")
+        numbers(root / f"stuffthingmaps/train/{name}/1.png", np.full((8, 12), [0, 255][at]))
+    assert [p.label_map()[0, 0] for p in read_pictures(root, "train").pictures] == [0, 255]
+
+
+def test_two_images_of_one_id_are_told_and_neither_is_read(tmp_path):
+    """pycocotools keeps the last and gives it the boxes of both."""
+    root = small(tmp_path, images=[entry(1, "a.png"), entry(1, "b.png"), entry(2, "c.png")])
+    for name in "abc":
+        paint(root / f"images/{name}.png")
+    with pytest.raises(InputError, match=r"1 things .*b.png has the id 1, as a.png; give each its own"):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="b.png has the id 1"):
+        assert labels(root, "skip") == {"c.png": []}
+
+
+def test_an_id_of_two_pictures_in_two_files_is_told(tmp_path):
+    root = small(tmp_path, captions=[{"id": 1, "image_id": 1, "caption": "a dog"}])
+    paint(root / "images/a.png")
+    edit(root / "annotations/captions_train.json", lambda f: f["images"][0].update(file_name="b.png"))
+    with pytest.raises(InputError, match=r"(a|b).png has the id 1, as (a|b).png"):
+        read_pictures(root, "train")
+    edit(root / "annotations/captions_train.json", lambda f: f["images"][0].update(file_name="train/a.png"))
+    assert labels(root) == {"a.png": ["dog"]}
+
+
+def test_annotations_and_categories_of_one_id_are_told(tmp_path):
+    mark = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
+    root = small(tmp_path, marks=[mark, mark | {"bbox": [2, 2, 3, 3]}])
+    paint(root / "images/a.png")
+    with pytest.raises(InputError, match="instances 1: a second annotation of this id"):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="a second annotation"):
+        assert labels(root, "skip") == {"a.png": ["dog"]}
+    small(tmp_path, categories=[{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}, {"id": 2, "name": "hen"}])
+    with pytest.raises(InputError, match=r"2 things .*cat has the id 1, as dog.*category_id 1 is not in categories"):
+        read_pictures(root, "train")
+
+
+def test_null_is_never_a_caption_nor_a_class(tmp_path):
+    said = [{"id": 1, "image_id": 1, "caption": None}, {"id": 2, "image_id": 1, "caption": "a dog"}]
+    root = small(tmp_path, captions=said, categories=[{"id": 1, "name": None}, {"id": 2, "name": "cat"}])
+    paint(root / "images/a.png")
+    told = "3 things .*category 0 .*name: got null.*caption 1 of a.png: caption: got null.*annotation 1 of a.png"
+    with pytest.raises(InputError, match=told):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="3 things"):
+        (picture,) = read_pictures(root, "train", "skip").pictures
+    assert (picture.captions, picture.regions) == (("a dog",), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"bbox": []}, r"bbox: got \[\]"),
+        ({"bbox": None}, "bbox: got null"),
+        ({"bbox": [float("nan"), 1, 2, 3]}, r"bbox: got \[NaN"),
+        ({"bbox": [1, 1, float("inf"), 3]}, r"bbox: got \[1, 1, Infinity"),
+        ({"bbox": [8, 8, -4, 2]}, "width and height must be above 0"),
+        ({"bbox": [8, 8, 0, 2]}, "width and height must be above 0"),
+        ({"bbox": "1,2,3,4"}, "bbox: got"),
+        ({"category_id": None}, "category_id: got null"),
+        ({"category_id": 9}, "category_id 9 is not in categories"),
+        ({"image_id": None}, "image_id: got null"),
+        ({"segmentation": [[1, 1, 5, 1, 5, 5]], "image_id": 2}, "a mask, and its image has no width and height"),
+    ],
+)
+def test_one_bad_annotation_is_named_and_the_rest_is_read(tmp_path, change, told):
+    good = {"id": 7, "image_id": 1, "category_id": "1", "bbox": [1, 1, 4, 4]}
+    bare = {"id": 2, "file_name": "b.png"}
+    root = small(tmp_path, images=[entry(1, "a.png"), bare], marks=[good, good | {"id": 8} | change])
+    paint(root / "images/a.png")
+    paint(root / "images/b.png")
+    with pytest.raises(InputError, match=f"1 things can't be used: .*8.*{told}"):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match=told):
+        assert labels(root, "skip") == {"a.png": ["dog"], "b.png": []}
+
+
+@pytest.mark.parametrize("number", ["1", "64ab", "007", 0])
+def test_ids_and_sizes_may_be_texts(tmp_path, number):
+    mark = {"id": "x", "image_id": number, "category_id": "c1", "bbox": ["1", 1, 4, 4]}
+    image = entry(1 if number == "1" else number, "a.png", width="12", height="8")
+    root = small(tmp_path, images=[image], marks=[mark], categories=[{"id": "c1", "name": "dog"}])
+    paint(root / "images/a.png")
+    (picture,) = read_pictures(root, "train").pictures
+    assert (picture.size, [(r.label, r.box) for r in picture.regions]) == ((12, 8), [("dog", (1, 1, 4, 4))])
+
+
+@pytest.mark.parametrize(
+    "name", ["images\\sub\\a.png", "C:\\x\\sub\\a.png", "./sub/a.png", "a.png", "sub/cafe\u0301.png"]
+)
+def test_names_written_on_other_systems(tmp_path, name):
+    root = small(tmp_path, images=[entry(1, name)])
+    paint(root / "images/sub/a.png")
+    paint(root / "images/sub/caf\u00e9.png")
+    assert [*labels(root).values()] == [["dog"]]
+
+
+def test_one_bad_image_is_named_and_its_annotations_go_with_it(tmp_path):
+    bad = [{"id": 2}, {"file_name": "c.png"}, entry(3, "c.png", width="wide"), None]
+    marks = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in (1, 2, 3)]
+    root = small(tmp_path, images=[entry(1, "a.png"), *bad], marks=marks)
+    paint(root / "images/a.png")
+    with pytest.raises(
+        InputError, match=r"4 things .*image 1 .*no file_name.*image 2 .*no id.*image 3 .*width.*image 4"
+    ):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="4 things"):
+        assert labels(root, "skip") == {"a.png": ["dog"]}
+
+
+def test_two_segments_of_one_id_are_told(root):
+    def twice(found):
+        found["annotations"][0]["segments_info"].append({"id": 44, "category_id": 90})
+
+    edit(root / "annotations/panoptic_train2017.json", twice)
+    with pytest.raises(InputError, match="the id 44 is there twice"):
+        read_pictures(root, "train")

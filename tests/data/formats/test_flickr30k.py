@@ -59,7 +59,7 @@ def test_entities_without_xml_and_broken_xml_are_told(root):
     with pytest.raises(InputError, match="can't be read as XML"):
         read_pictures(root, "val")
     put(root / "Annotations/36979.xml", XML.replace("<xmin>1</xmin>", ""))
-    with pytest.raises(InputError, match="expected Flickr30k Entities' XML"):
+    with pytest.raises(InputError, match=r"36979: bndbox: got \[null, .*expected numbers xmin"):
         read_pictures(root, "val")
 
 
@@ -80,3 +80,21 @@ def test_karpathys_json_tells_the_splits_where_there_are_no_lists(root):
     assert len(read_pictures(root, "train").pictures[0].phrases) == 4
     (root / "dataset_flickr30k.json").unlink()
     assert len(read_pictures(root, "train").pictures) == 1
+
+
+@pytest.mark.parametrize("right", ["0", "nan", "-3", ""])
+def test_a_bad_box_is_told_with_its_picture_and_the_others_are_read(root, right):
+    put(root / "val.txt", "36979\n1\n")
+    paint(root / "flickr30k-images/1.jpg")
+    put(root / "Sentences/1.txt", SAID)
+    put(root / "Annotations/1.xml", XML.replace("<xmax>4</xmax>", f"<xmax>{right}</xmax>"))
+    with pytest.raises(InputError, match=r"1 things .*1: bndbox: got"):
+        read_pictures(root, "val")
+    with pytest.warns(UserWarning, match="1 things"):
+        assert [p.name for p in read_pictures(root, "val", "skip").pictures] == ["36979"]
+
+
+def test_two_pictures_of_one_name_are_told(root):
+    paint(root / "thumbs/36979.jpg")
+    with pytest.raises(InputError, match=r"36979\.jpg: 2 files fit"):
+        read_pictures(root, "val")

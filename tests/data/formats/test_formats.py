@@ -90,13 +90,14 @@ def test_everything_that_is_broken_is_named_at_once(root):
     name = "000000000139.jpg"
     assert codes(report) == {
         ("dangling-image", "train", "captions 9"),
-        ("dangling-category", "train", f"annotation 1 of {name}"),
-        ("empty-caption", "train", name),
+        ("bad-annotation", "train", f"annotation 1 of {name}"),
+        ("bad-annotation", "train", f"annotation 2 of {name}"),
+        ("bad-caption", "train", f"caption 0 of {name}"),
         ("unreadable-picture", "train", name),
         ("unreadable-picture", "val", "000000000140.jpg"),
     }
     kinds = {code for code, split, _ in codes(report, "warning") if split == "train"}
-    assert kinds == {"same-caption", "long-caption", "box-outside", "empty-box", "empty-mask"}
+    assert kinds == {"same-caption", "long-caption", "box-outside"}
 
 
 @pytest.mark.parametrize("drawn", [True, False])
@@ -164,7 +165,7 @@ def test_a_file_of_captions_is_checked_too(segue, tmp_path):
     assert "a.txt: line 2: not UTF-8" in out
     put(path, b"\n")
     assert segue("data", "check", path)[0] == 1
-    assert segue("data", "check", put(tmp_path / "a.csv", "x"))[0] == 2
+    assert segue("data", "check", put(tmp_path / "a.doc", "x"))[0] == 2
 
 
 def test_the_sheet_shows_masks_boxes_and_label_maps(root, tmp_path):

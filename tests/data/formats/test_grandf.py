@@ -54,7 +54,7 @@ def test_the_form_with_groundings(root):
         ({"token_positives": [3, 99]}, "tokens 3..99 of a caption with 5 characters"),
         ({"rle_masks": [{"size": [8, 12]}]}, "expected run lengths|expected COCO's"),
         ({"rle_masks": [CODE, {"size": [2, 2], "counts": [4]}]}, "expected one or more of one"),
-        ({"token_positives": "x"}, "expected GranDf"),
+        ({"token_positives": "x"}, "entry 0 .*not laid out as expected"),
     ],
 )
 def test_what_is_broken_is_told(root, change, told):
@@ -73,4 +73,34 @@ def test_annotations_of_no_picture_are_told(root):
         root / "x_GCG_train.json", {"images": [{"id": 1, "file_name": "a.jpg", "caption": "A."}], "annotations": [mark]}
     )
     with pytest.raises(InputError, match="an image_id that is not in images"):
+        read_pictures(root, "train")
+
+
+def test_one_bad_entry_is_named_and_the_others_are_read(root):
+    good = {
+        "file_name": "a.jpg",
+        "caption": "A man",
+        "groundings": {"man": {"token_positives": [2, 5], "rle_masks": [CODE]}},
+    }
+    bad = [good | {"caption": None}, good | {"file_name": None}, {"file_name": "a.jpg", "caption": "x"}, None]
+    put(root / "GranDf_HA_GCG_train.json", [good, *bad])
+    with pytest.raises(
+        InputError, match=r"4 things .*entry 1 .*caption: got null.*entry 2 .*file_name: got null.*entry 3"
+    ):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="4 things"):
+        assert [p.captions for p in read_pictures(root, "train", "skip").pictures] == [("A man",)]
+
+
+@pytest.mark.parametrize("box", [[], [1, 2, 3, float("nan")], [1, 2, 0, 3], [1, 2, -3, 3], "1234"])
+def test_bad_boxes_and_twins_of_the_sam_form_are_told(root, box):
+    mark = {"image_id": "1", "bbox": [1, 2, 3, 3], "tokens_positive": [[0, 5]], "sam_mask": CODE}
+    images = [{"id": 1, "file_name": "a.jpg", "caption": "A man, and he."}]
+    path = put(root / "x_GCG_train.json", {"images": images, "annotations": [mark, mark | {"bbox": box}]})
+    with pytest.raises(InputError, match=r"1 things .*grounding 1 of a.jpg: bbox: got"):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="1 things"):
+        assert words(read_pictures(root, "train", "skip").pictures[0]) == [("A man", (0,))]
+    put(path, {"images": images * 2, "annotations": [mark]})
+    with pytest.raises(InputError, match=r"2 things .*several images have the id 1"):
         read_pictures(root, "train")

@@ -38,7 +38,7 @@ def test_missing_pictures_and_unknown_splits_are_told(root):
     with pytest.warns(UserWarning, match=r"b\.jpg"):
         assert len(read_pictures(root, "train", on_bad="skip").pictures) == 1
     put(root / "dataset_flickr8k.json", {"images": [entry("a.jpg", "extra", "x"), entry("c.jpg", "val", "x")]})
-    with pytest.raises(InputError, match="split 'extra', expected train, val, test"):
+    with pytest.raises(InputError, match=r"split 'extra' of \"a.jpg\", expected train, val, test"):
         read_pictures(root, "val")
 
 
@@ -96,3 +96,55 @@ def test_phrases_are_left_out_where_karpathys_captions_are_others(tmp_path):
     put(root / "dataset_scenes.json", {"images": [entry("000000000139.jpg", "train", "Short.")]})
     (picture,) = read_pictures(root, "train").pictures
     assert (picture.captions, picture.phrases) == (("Short.",), ())
+
+
+def test_two_folders_with_the_same_names_keep_their_own_pictures(tmp_path):
+    entries = [entry("1.png", "train", "red", filepath="cam1"), entry("1.png", "train", "blue", filepath="cam2")]
+    put(tmp_path / "dataset_own.json", {"images": entries})
+    paint(tmp_path / "images/cam1/1.png", colour=(255, 0, 0))
+    paint(tmp_path / "images/cam2/1.png", colour=(0, 0, 255))
+    found = [(p.name, p.captions, p.load()[0, 0].tolist()) for p in read_pictures(tmp_path, "train").pictures]
+    assert found == [("cam1/1.png", ("red",), [255, 0, 0]), ("cam2/1.png", ("blue",), [0, 0, 255])]
+    for cam in ("cam1", "cam2"):
+        (tmp_path / f"images/{cam}/1.png").unlink()
+    paint(tmp_path / "images/1.png")
+    with pytest.raises(InputError, match=r"2 things .*cam1/1.png: .*would also be another entry's"):
+        read_pictures(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["sub/a.png", "sub\\a.png", "sub/cafe\u0301.png"])
+def test_names_with_folders_and_of_other_systems(tmp_path, name):
+    put(tmp_path / "dataset_own.json", {"images": [entry(name, "train", "a dog")]})
+    paint(tmp_path / "images/sub/a.png")
+    paint(tmp_path / "images/sub/caf\u00e9.png")
+    assert len(read_pictures(tmp_path, "train").pictures) == 1
+
+
+def test_one_bad_entry_or_caption_is_named_and_the_rest_is_read(root):
+    entries = [
+        entry("a.jpg", "train", "A dog .", None),
+        {"filename": "b.jpg", "split": "train", "sentences": None},
+        {"filename": None, "split": "train"},
+        {"filename": "b.jpg"},
+        None,
+    ]
+    put(root / "dataset_flickr8k.json", {"images": entries})
+    told = (
+        "5 things .*image 2 .*filename: got null.*image 3 .*no split.*image 4 .*sentence 1 of a.jpg: raw: got null.*"
+        "b.jpg: sentences: got"
+    )
+    with pytest.raises(InputError, match=told):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="5 things"):
+        found = {p.name: p.captions for p in read_pictures(root, "train", "skip").pictures}
+    assert found == {"a.jpg": ("A dog .",), "b.jpg": ()}
+
+
+def test_a_picture_that_stands_there_twice_is_told(root):
+    put(
+        root / "dataset_flickr8k.json", {"images": [entry("a.jpg", "train", "A dog."), entry("a.jpg", "train", "Two.")]}
+    )
+    with pytest.raises(InputError, match=r"a.jpg: 2 pictures of one name"):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="2 pictures of one name"):
+        assert [p.captions for p in read_pictures(root, "train", "skip").pictures] == [("A dog.",)]

@@ -80,7 +80,7 @@ def test_voc_tells_what_its_list_names_and_is_not_there(voc):
     with pytest.raises(InputError, match=r"2007_1\.jpg: the list names it"):
         read_pictures(voc, "train")
     paint(voc / "VOCdevkit/VOC2012/JPEGImages/2007_1.jpg")
-    with pytest.raises(InputError, match=r"2007_1\.png: the list names it, SegmentationClass/ has it not"):
+    with pytest.raises(InputError, match=r"2007_1\.jpg: no label map of that name"):
         read_pictures(voc, "train")
 
 
@@ -154,3 +154,77 @@ def test_16_bit_numbers_are_read_when_they_fit(tmp_path):
     Image.fromarray(np.full((2, 2), 256, np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"from 256 to 256, expected 0\.\.255"):
         read_index(tmp_path / "a.png")
+
+
+@pytest.fixture
+def seqs(tmp_path):
+    put(tmp_path / "classes.txt", "sky\nroad\n")
+    for at, seq in enumerate(("seq1", "seq2")):
+        paint(tmp_path / f"train/images/{seq}/0001.png", colour=100 * at)
+        numbers(tmp_path / f"train/masks/{seq}/0001.png", grid(at))
+    return tmp_path
+
+
+def test_label_maps_in_folders_keep_their_pictures(seqs):
+    found = read_pictures(seqs, "train").pictures
+    assert [(p.name, p.load()[0, 0, 0], p.label_map()[0, 0]) for p in found] == [
+        ("seq1/0001", 0, 0),
+        ("seq2/0001", 100, 1),
+    ]
+
+
+def test_a_picture_never_gets_another_folders_map(seqs):
+    (seqs / "train/images/seq1/0001.png").unlink()
+    (seqs / "train/masks/seq2/0001.png").unlink()
+    told = r"0001\.png: no label map .*seq1/0001 is called so, in another folder; 0001\.png: no picture of that name"
+    with pytest.raises(InputError, match=told):
+        read_pictures(seqs, "train")
+    with pytest.warns(UserWarning, match="2 things"):
+        assert read_pictures(seqs, "train", "skip").pictures[0].label_map is None
+
+
+def test_maps_may_lie_flat_where_the_names_are_each_once(tmp_path):
+    put(tmp_path / "classes.txt", "sky\nroad\n")
+    paint(tmp_path / "train/images/seq1/a.png")
+    numbers(tmp_path / "train/masks/a.png", grid(1))
+    assert first(read_pictures(tmp_path, "train"))[0] == 1
+    paint(tmp_path / "train/images/seq2/a.png")
+    with pytest.raises(InputError, match=r"a would also be the picture of|would also be the picture of"):
+        read_pictures(tmp_path, "train")
+
+
+def test_pictures_that_differ_in_their_endings_are_told(camvid):
+    paint(camvid / "train/images/a.png")
+    with pytest.raises(InputError, match="a: 2 pictures differ in their endings only"):
+        read_pictures(camvid, "train")
+
+
+def test_one_bad_object_of_vocs_xml_is_named_and_the_others_are_read(voc):
+    box = "<bndbox><xmin>1</xmin><ymin>3</ymin><xmax>{}</xmax><ymax>8</ymax></bndbox>"
+    marks = "".join(
+        f"<object>{name}{box.format(right)}</object>"
+        for name, right in (("<name>dog</name>", 12), ("", 12), ("<name>cat</name>", 0), ("<name>hen</name>", "nan"))
+    )
+    put(voc / "VOCdevkit/VOC2012/Annotations/2007_000032.xml", f"<annotation>{marks}</annotation>")
+    told = (
+        "3 things .*object 1 of 2007_000032.xml: name: got null.*object 2 .*width 0.*object 3 .*expected four numbers"
+    )
+    with pytest.raises(InputError, match=told):
+        read_pictures(voc, "train")
+    with pytest.warns(UserWarning, match="3 things"):
+        assert [r.label for r in read_pictures(voc, "train", "skip").pictures[0].regions] == ["dog"]
+    put(voc / "VOCdevkit/VOC2012/Annotations/2007_000032.xml", "<annotation>")
+    with pytest.raises(InputError, match=r"1 things .*2007_000032.xml: can't be read as XML"):
+        read_pictures(voc, "train")
+
+
+def test_a_null_narrative_is_told(ade):
+    rows = [
+        {"image_id": "ADE_train_00000001", "caption": None},
+        {"image_id": "ADE_train_00000001", "caption": "a wall"},
+    ]
+    put(ade / "ade20k_train_localized_narratives.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="line 1: caption: got null"):
+        read_pictures(ade, "train")
+    with pytest.warns(UserWarning, match="1 things"):
+        assert read_pictures(ade, "train", "skip").pictures[0].captions == ("a wall",)

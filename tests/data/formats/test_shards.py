@@ -8,6 +8,7 @@ from PIL import Image
 
 from data.formats.true_formats import put
 from segue.data.formats import check_pictures, detect_format, read_pictures
+from segue.data.formats.check import check_folder
 from segue.data.formats.shards import read_shard
 from segue.types import InputError
 
@@ -81,3 +82,71 @@ def test_members_that_make_no_picture_are_told(root):
     shard(root / "train/00001.tar", [("7.txt", b"x"), ("8.jpg", jpeg()), ("8.txt", b"\xff")])
     with pytest.raises(InputError, match=r"2 things .*/7: only \.txt, no picture; .*/8: .*a caption in UTF-8"):
         read_pictures(root, "train")
+
+
+def colour(value):
+    buffer = io.BytesIO()
+    Image.new("RGB", (12, 8), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_the_whole_ending_is_the_picture_and_the_others_are_noted(tmp_path):
+    """webdataset 1.0.2's to_tuple("png", "txt") gives the red picture, not the depth map that stands before it."""
+    members = [("1.depth.png", colour("black")), ("1.png", colour("red")), ("1.txt", b"a dog"), ("README", b"x")]
+    shard(tmp_path / "0.tar", members)
+    with pytest.warns(UserWarning, match=r"not read: (1 \.depth\.png|1 without an ending, such as README)"):
+        (picture,) = read_pictures(tmp_path, "train").pictures
+    assert picture.load()[0, 0].tolist() == [255, 0, 0]
+    report = check_folder(tmp_path)
+    assert report.ok
+    assert {f.code for f in report.findings if f.level == "warning"} == {"unused-members"}
+
+
+def test_names_with_dots_become_one_sample_which_is_told(tmp_path):
+    """To webdataset both are the sample 22, with the members 05.png, 05.txt, 06.png and 06.txt."""
+    pairs = [(f"22.0{i}.{end}", data) for i in (5, 6) for end, data in (("png", colour("red")), ("txt", b"x"))]
+    shard(tmp_path / "0.tar", [*pairs, ("7.png", colour("blue")), ("7.txt", b"a dog")])
+    with pytest.raises(InputError, match=r"0.tar/22: 2 pictures, .05.png and .06.png, of which one is wanted"):
+        read_pictures(tmp_path, "train")
+    with pytest.warns(UserWarning, match="2 pictures"):
+        assert [p.name for p in read_pictures(tmp_path, "train", "skip").pictures] == ["0/7"]
+
+
+@pytest.mark.parametrize("second", ["1.jpg", "1.JPG", "1.PNG"])
+def test_several_pictures_of_one_sample_are_told(tmp_path, second):
+    shard(tmp_path / "0.tar", [("1.png", colour("red")), (second, jpeg()), ("1.txt", b"a dog")])
+    with pytest.raises(InputError, match=r"2 pictures, \.png and \.jpg|1\.png: there twice"):
+        read_pictures(tmp_path, "train")
+
+
+def test_what_macos_and_webdataset_add_is_passed_over(tmp_path):
+    members = [("./._1.png", b"\0\5"), ("a/._1.png", b"\0"), ("__meta__/x.png", b"x"), ("./1.png", colour("red"))]
+    shard(tmp_path / "0.tar", [*members, ("./._1.txt", b"\0"), ("./1.txt", b"a dog")])
+    assert [(p.name, p.captions) for p in read_pictures(tmp_path, "train").pictures] == [("0/1", ("a dog",))]
+
+
+@pytest.mark.parametrize("text", [b'{"caption": null}', b'{"captions": ["a dog", null]}', b'{"caption": 3}'])
+def test_a_caption_that_is_none_is_told(tmp_path, text):
+    shard(tmp_path / "0.tar", [("1.png", colour("red")), ("1.json", text), ("2.png", jpeg()), ("2.json", b"[]")])
+    with pytest.raises(InputError, match=r"1 things .*0\.tar/1: caption: got (null|3), expected a text"):
+        read_pictures(tmp_path, "train")
+    with pytest.warns(UserWarning, match="1 things"):
+        assert [p.name for p in read_pictures(tmp_path, "train", "skip").pictures] == ["0/2"]
+
+
+def test_a_split_is_a_whole_word_of_the_name(tmp_path):
+    for at, name in enumerate(("contest-0", "retrieval_1", "cc3m-val-0", "train/test-0", "validation/00001")):
+        shard(tmp_path / f"{name}.tar", [(f"{at}.jpg", jpeg(at)), (f"{at}.txt", b"x")])
+    found = {split: {p.name for p in read_pictures(tmp_path, split).pictures} for split in ("train", "val", "test")}
+    assert found == {
+        "train": {"contest-0/0", "retrieval_1/1"},
+        "val": {"cc3m-val-0/2", "00001/4"},
+        "test": {"test-0/3"},
+    }
+
+
+def test_shards_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    for folder in ("cc3m", "cc12m"):
+        shard(tmp_path / folder / "00000.tar", [("1.jpg", jpeg(len(folder))), ("1.txt", folder.encode())])
+    found = {p.name: p.captions for p in read_pictures(tmp_path, "train").pictures}
+    assert found == {"cc3m/00000/1": ("cc3m",), "cc12m/00000/1": ("cc12m",)}

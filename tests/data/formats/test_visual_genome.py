@@ -44,7 +44,7 @@ def test_name_and_names_attributes_and_objects_that_only_relations_know(root):
 
 def test_objects_without_a_name_or_picture_are_told(root):
     put(root / "objects.json", [{"image_id": 1, "objects": [thing(10, 3, names=[""])]}])
-    with pytest.raises(InputError, match="expected Visual Genome's json"):
+    with pytest.raises(InputError, match="object 10 of image 1: names: got an empty text"):
         read_pictures(root, "train")
     put(root / "objects.json", [{"image_id": 7, "objects": []}])
     with pytest.raises(InputError, match=r"7\.jpg: no such picture"):
@@ -119,4 +119,34 @@ def test_a_broken_h5_and_a_missing_h5py_are_told(root, monkeypatch):
         read_pictures(root, "train")
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r'pip install "\.\[formats\]"'):
+        read_pictures(root, "train")
+
+
+def test_one_bad_object_is_named_and_the_others_are_read(root):
+    good, nameless = thing(10, 3, names=["man"]), thing(12, 9, names=[])
+    bad = [nameless, thing(13, 9, names=[None]), thing(14, float("nan"), names=["x"]), thing(15, 3, names=["y"], w=0)]
+    put(root / "objects.json", [{"image_id": "1", "objects": [good, *bad]}, {"image_id": 2, "objects": []}])
+    put(root / "attributes.json", [])
+    related = [
+        {"predicate": p, "subject": good, "object": o} for p, o in ((None, good), ("on", nameless), ("by", good))
+    ]
+    put(root / "relationships.json", [{"image_id": 1, "relationships": related}])
+    told = "6 things .*object 12 of image 1: names: got null.*object 13 .*object 14 .*object 15 .*relationship 0"
+    with pytest.raises(InputError, match=told):
+        read_pictures(root, "train")
+    with pytest.warns(UserWarning, match="6 things"):
+        one, _ = read_pictures(root, "train", "skip").pictures
+    assert [r.label for r in one.regions] == ["man"]
+    assert one.relations == (Relation(0, "by", 0),)
+
+
+def test_twins_of_images_and_objects_are_told(root):
+    objects = [thing(10, 3, names=["man"]), thing(10, 7, names=["man"])]
+    put(root / "objects.json", [{"image_id": 1, "objects": objects}, {"image_id": 1, "objects": []}])
+    told = "2 things .*object 10 of image 1: there twice, with two boxes.*entry 1 .*a second entry of the image 1"
+    with pytest.raises(InputError, match=told):
+        read_pictures(root, "train")
+    paint(root / "thumbs/1.jpg")
+    put(root / "objects.json", [{"image_id": 1, "objects": []}])
+    with pytest.raises(InputError, match=r"1\.jpg: 2 files fit"):
         read_pictures(root, "train")

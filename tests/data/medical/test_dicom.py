@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.medical.test_volumes import dicom, nibabel, pydicom
-from segue.data.images import PictureWarning, is_dicom, read_image, stem_of
+from segue.data.images import PictureWarning, bare_name, is_dicom, read_image
 from segue.data.medical.dicom import find_series
 from segue.data.medical.volumes import read_volume, write_like
 from segue.types import InputError
@@ -315,7 +315,7 @@ def test_dicom_is_known_by_its_mark_and_names_keep_their_dots(tmp_path):
     assert read_image(tmp_path / "1.2.840.113619.2.55").shape == (32, 40, 3)
     names = ("1.2.840.1.dcm", "1.2.840.113619.2.55", "patient.v2.nii.gz", "a.b.NII", "photo.one.PNG", ".dcm", "x")
     stems = ("1.2.840.1", "1.2.840.113619.2.55", "patient.v2", "a.b", "photo.one", ".dcm", "x")
-    assert tuple(stem_of(tmp_path / name) for name in names) == stems
+    assert tuple(bare_name(tmp_path / name) for name in names) == stems
 
 
 def test_broken_files_end_in_one_line(tmp_path):

@@ -94,13 +94,13 @@ def test_whole_pictures_are_squeezed_not_cut(clip_folder):
 
 
 def test_clip_refuses_what_is_no_clip(clip_folder, tmp_path):
-    with pytest.raises(InputError, match=r"image encoder '.*nowhere': neither a folder nor a bundled model"):
+    with pytest.raises(InputError, match=r"image encoder '.*nowhere': neither a folder nor a hub id"):
         ClipImageEncoder(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no/such: no image encoder could be read there .* folder with config.json"):
         ClipImageEncoder("no/such")
     broken = shutil.copytree(clip_folder, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"\0" * 99)
-    with pytest.raises(InputError, match="no image encoder could be read there"):
+    with pytest.raises(InputError, match="weights can't be read"):
         ClipImageEncoder(broken)
     (broken / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP or SigLIP"):

@@ -51,7 +51,7 @@ def test_clip_refuses_other_folders(tmp_path, clip_folder):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP"):
         ClipTextEncoder(str(tmp_path))
-    with pytest.raises(InputError, match=r"text encoder '.*nowhere': neither a folder nor a bundled model"):
+    with pytest.raises(InputError, match=r"text encoder '.*nowhere': neither a folder nor a hub id"):
         ClipTextEncoder(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"no/such@v1: no text encoder could be read there .* folder with config.json"):
         ClipTextEncoder("no/such@v1")
@@ -83,7 +83,7 @@ def test_clip_refuses_missing_and_truncated_weights(damaged):
     with pytest.raises(InputError, match=r"weights missing .*fc1"):
         ClipTextEncoder(str(damaged))
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="no text encoder could be read there"):
+    with pytest.raises(InputError, match="weights can't be read"):
         ClipTextEncoder(str(damaged))
 
 

@@ -14,7 +14,7 @@ def test_changed_weights_are_noticed(clip, tmp_path):
 
 
 def test_load_refuses(small, tmp_path):
-    with pytest.raises(InputError, match=r"tokenizer\.json: the text encoder's tokenizer is missing"):
+    with pytest.raises(InputError, match=r"no tokenizer\.json there"):
         load_text_encoder(small.config(), tmp_path)
     small.save(tmp_path)
     with pytest.raises(InputError, match="got kind 'bert', expected one of 'clip', 'minilm', 'small'"):

@@ -13,8 +13,8 @@ def test_the_default_is_small():
 
 def test_bad_configurations_are_refused():
     for changes, message in (
-        ({"psga": "some"}, "psga: got 'some', expected one of none, filter, rank, both"),
-        ({"tasks": "all"}, "expected one of both, mask, caption"),
+        ({"psga": "some"}, "psga: got 'some', expected one of 'none', 'filter', 'rank', 'both'"),
+        ({"tasks": "all"}, "expected one of 'both', 'mask', 'caption'"),
         ({"size": 100}, "size: got 100, expected a multiple of 16"),
         ({"heads": 3}, "a width that is a multiple of heads"),
         ({"max_words": 0}, "expected 1 or more of each"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,8 +24,7 @@ from segue.data.formats import (
     shards,
     visual_genome,
 )
-from segue.data.formats.files import ReportProblem
-from segue.data.problems import handle_problems
+from segue.data.problems import ReportProblem, collecting, handle_problems
 from segue.types import InputError, Picture, PictureSet
 
 
@@ -73,17 +73,27 @@ def read_pictures(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
     """A split of a data set in any known format; its pictures are read when asked for.
 
     on_bad: for entries that name missing files or can't be right. "stop" raises one InputError that counts and names
-    them, "skip" leaves them out and warns with the same words. Raises InputError also for an unknown format or split.
+    them, "skip" leaves them out and warns with the same words; of pictures of one name the first stays. Raises
+    InputError also for an unknown format or split.
     """
     name, there = detect_format(root)
     if split not in there:
         raise InputError(f"{root}: {name} without a split {split!r}; it has {', '.join(there)}")
     bad: list[str] = []
-    found = FORMATS[name].read(root, split, lambda code, at, message: bad.append(f"{at}: {message}"))
+    found = FORMATS[name].read(root, split, collecting(bad))
+    kept = {picture.name: picture for picture in reversed(found.pictures)}
+    bad += [f"{one}: {count} pictures of one name" for one, count in same_names(found).items()]
+    found = replace(found, pictures=[picture for picture in found.pictures if kept[picture.name] is picture])
     handle_problems(bad, f"{root}, {split}: {len(bad)} things can't be used", on_bad)
     if not found.pictures:
         raise InputError(f"{root}: {name}, but no picture of {split} can be used (`segue data check` says why)")
     return found
+
+
+def same_names(pictures: PictureSet) -> dict[str, int]:
+    """The names that several pictures have, and how many have them."""
+    counts = Counter(picture.name for picture in pictures.pictures)
+    return {name: count for name, count in counts.items() if count > 1}
 
 
 def check_pictures(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:

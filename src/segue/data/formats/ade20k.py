@@ -13,15 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from segue.data.formats.classes import ADE_150
-from segue.data.formats.files import (
-    ReportProblem,
-    expecting,
-    label_table,
-    pictures_by_stem,
-    pictures_with_labels,
-    raise_problem,
-)
+from segue.data.formats.files import label_table, pictures_with_labels, split_of
+from segue.data.formats.lookup import list_places, locate
 from segue.data.lines import read_lines
+from segue.data.problems import ReportProblem, raise_problem, reporting
+from segue.data.records import read_text
 from segue.types import PictureSet
 
 EXPECTED = "images/training with annotations/training (ADE20K)"
@@ -39,22 +35,26 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split, with the narratives of its pictures where they are there."""
-    base, captions = _base(root), narratives(root, split)
-    images, maps = (pictures_by_stem(base / kind / FOLDERS[split]) for kind in ("images", "annotations"))
-    for name in sorted(captions.keys() - images.keys()):
-        report("dangling-caption", name, "a narrative of a picture that is not there")
+    base, found = _base(root), narratives(root, split, report)
+    images, maps = (list_places(base / kind / FOLDERS[split], stems=True) for kind in ("images", "annotations"))
+    located, captions = locate(images, found), defaultdict[Path, list[str]](list)
+    for name, texts in sorted(found.items()):
+        if name in located.found:
+            captions[located.found[name]] += texts
+        else:
+            report("dangling-caption", name, located.problem(name, "a narrative of a picture that is not there")[1])
     pictures = pictures_with_labels(images, maps, TABLE, split, report)
-    return PictureSet([replace(p, captions=tuple(captions.get(p.name, ()))) for p in pictures], ADE_150)
+    return PictureSet([replace(p, captions=tuple(captions[path])) for path, p in pictures.items()], ADE_150)
 
 
-def narratives(root: Path, split: str) -> dict[str, list[str]]:
+def narratives(root: Path, split: str, report: ReportProblem = raise_problem) -> dict[str, list[str]]:
     """Picture -> its captions, of all files of Localized Narratives of a split."""
     found = defaultdict(list)
-    for path in sorted(p for p in root.rglob("ade20k_*.jsonl*") if split in p.name):  # validation holds "val"
+    for path in sorted(p for p in root.rglob("ade20k_*.jsonl*") if split_of(Path(p.name)) == split):
         for number, line in read_lines(path, 100_000_000):  # a line also holds the mouse's trace
-            with expecting(f"{path} line {number}", "Localized Narratives: {image_id, caption}"):
+            with reporting(report, "bad-caption", f"{path} line {number}"):
                 entry = json.loads(line)
-                found[Path(str(entry["image_id"])).stem].append(str(entry["caption"]).strip())
+                found[read_text(entry, "image_id").removesuffix(".jpg")].append(read_text(entry, "caption"))
     return found
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 from segue.data.formats.files import (
     SPLITS,
-    ReportProblem,
     first_folder,
     label_table,
-    pictures_by_stem,
     pictures_with_labels,
-    raise_problem,
 )
+from segue.data.formats.lookup import list_places
 from segue.data.lines import read_lines
+from segue.data.problems import ReportProblem, raise_problem
 from segue.types import InputError, PictureSet
 
 EXPECTED = "classes.txt with SPLIT/images and SPLIT/masks (CamVid)"
@@ -37,12 +36,10 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     kept = tuple(name for name in names if name not in VOID)
     table = label_table({value: kept.index(name) if name in kept else 255 for value, name in enumerate(names)})
     images, maps = (
-        pictures_by_stem(folder) if folder else {}
+        list_places(folder, stems=True) if folder else {}
         for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
     )
-    for name in sorted(images.keys() - maps.keys()):
-        report("missing-map", images[name].name, "no label map of that name")
-    return PictureSet(pictures_with_labels(images, maps, table, split, report), kept)
+    return PictureSet([*pictures_with_labels(images, maps, table, split, report).values()], kept)
 
 
 def _folder(root: Path, split: str, kind: str) -> Path | None:

@@ -15,11 +15,12 @@ from typing import Any
 
 from segue.data import rle
 from segue.data.corpus import stream_captions
-from segue.data.formats import FORMATS, detect_format, find_problem
+from segue.data.formats import FORMATS, detect_format, find_problem, same_names
 from segue.data.images import Remark, remarks
 from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
 from segue.data.medical.check import check as check_lvit
+from segue.data.problems import NOTES
 from segue.types import InputError, Picture, PictureSet
 
 LINE_BREAKS = (
@@ -67,8 +68,12 @@ def check_captions(path: Path) -> CheckReport:
 
     Raises InputError when its name does not end like one.
     """
-    captions = stream_captions(path)
     report, distinct, words = CheckReport(str(path)), set[bytes](), Counter[int]()
+
+    def tell(code: str, where: str, message: str) -> None:
+        report.add("error", code, "", where.removeprefix(f"{path}, "), message)
+
+    captions = stream_captions(path, split=None, report=tell)
     try:
         for caption in captions:
             distinct.add(hashlib.blake2b(caption.text.encode(), digest_size=8).digest())
@@ -107,13 +112,12 @@ def count_contents(found: PictureSet) -> dict[str, Any]:
 
 
 def _report_problem(report: CheckReport, split: str, code: str, name: str, message: str) -> None:
-    report.add("error", code, split, name, message)
+    report.add("warning" if code in NOTES else "error", code, split, name, message)
 
 
 def _check_names(report: CheckReport, split: str, found: PictureSet) -> None:
-    for name, count in Counter(p.name for p in found.pictures).items():
-        if count > 1:
-            report.add("error", "same-name", split, name, f"{count} pictures of one name in a split")
+    for name, count in same_names(found).items():
+        report.add("error", "same-name", split, name, f"{count} pictures of one name in a split")
     if not found.pictures:
         report.add("error", "no-pictures", split, split, "no picture of this split can be used")
 
@@ -121,8 +125,6 @@ def _check_names(report: CheckReport, split: str, found: PictureSet) -> None:
 def _check_texts(report: CheckReport, split: str, picture: Picture) -> None:
     add = partial(report.add, split=split, name=picture.name)
     for at, caption in enumerate(picture.captions):
-        if not caption.strip():
-            add("error", "empty-caption", message=f"caption {at} is empty; write one or delete it")
         if broken := [b for b in LINE_BREAKS if b in caption]:
             message = f"caption {at} holds {broken[0]!r}, at which careless readers cut it in two"
             add("warning", "line-break", message=message)
@@ -141,9 +143,7 @@ def _check_regions(report: CheckReport, split: str, picture: Picture) -> None:
     for at, region in enumerate(picture.regions):
         name = f"region {at}, {region.label}"
         x, y, w, h = region.box
-        if w <= 0 or h <= 0:
-            add("warning", "empty-box", message=f"{name}: the box is {w:g}x{h:g} pixels")
-        elif picture.size and (x < -1 or y < -1 or x + w > picture.size[0] + 1 or y + h > picture.size[1] + 1):
+        if picture.size and (x < -1 or y < -1 or x + w > picture.size[0] + 1 or y + h > picture.size[1] + 1):
             inside = f"{picture.size[0]}x{picture.size[1]}"
             add("warning", "box-outside", message=f"{name}: the box {region.box} reaches out of the {inside} picture")
         if region.mask is not None and not rle.area(region.mask):

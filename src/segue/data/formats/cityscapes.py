@@ -10,12 +10,11 @@ from pathlib import Path
 from segue.data.formats.classes import CITYSCAPES_19, CITYSCAPES_IDS
 from segue.data.formats.files import (
     SPLITS,
-    ReportProblem,
     label_table,
-    pictures_by_stem,
     pictures_with_labels,
-    raise_problem,
 )
+from segue.data.formats.lookup import list_places
+from segue.data.problems import ReportProblem, raise_problem
 from segue.types import PictureSet
 
 EXPECTED = "leftImg8bit/SPLIT with gtFine/SPLIT (Cityscapes)"
@@ -29,11 +28,6 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split. The label maps of the published test split hold nothing but ignored pixels."""
-    images, maps = (
-        {stem.removesuffix(end): path for stem, path in pictures_by_stem(folder).items() if end in stem}
-        for folder, end in (
-            (root / "leftImg8bit" / split, "_leftImg8bit"),
-            (root / "gtFine" / split, "_gtFine_labelIds"),
-        )
-    )
-    return PictureSet(pictures_with_labels(images, maps, TABLE, split, report), CITYSCAPES_19)
+    images = list_places(root / "leftImg8bit" / split, stems=True, ending="_leftImg8bit")
+    maps = list_places(root / "gtFine" / split, stems=True, ending="_gtFine_labelIds")
+    return PictureSet([*pictures_with_labels(images, maps, TABLE, split, report).values()], CITYSCAPES_19)

@@ -15,24 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segue.data.formats import visual_genome
 from segue.data.formats.classes import COCO_PANOPTIC_STUFF, COCO_STUFF_171, COCO_STUFF_171_IDS
-from segue.data.formats.files import (
-    SPLITS,
-    ReportProblem,
-    expecting,
-    first_folder,
-    label_table,
-    pictures_by_name,
-    raise_problem,
-    read_json,
-    read_labels,
-)
+from segue.data.formats.files import SPLITS, first_folder, label_table, read_json, read_labels, read_records
+from segue.data.formats.lookup import list_places, locate, short_names, stem_of, tidy
 from segue.data.formats.panoptic import Categories, instance_region, read_categories, read_segments
 from segue.data.formats.phrases import phrases_from_entries, read_phrase_entries
 from segue.data.images import read_image
+from segue.data.problems import ReportProblem, raise_problem, reporting
+from segue.data.records import Id, by_id, read_id, read_size, read_text
 from segue.types import InputError, Picture, PictureSet, Region
 
 EXPECTED = (
@@ -43,6 +36,16 @@ KINDS = ("captions", "instances", "panoptic")
 EXTRA_KINDS = ("objects", "attributes", "relationships", "phrases")
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
 COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
+
+
+TRAIN_IDS = "_labelTrainIds"
+
+
+class Entry(NamedTuple):
+    """A picture as the files list it. size: (width, height), None when no file has it."""
+
+    name: str
+    size: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -98,103 +101,149 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
     Regions are instances, and stuff from the panoptic segments; without instances the panoptic things too. Crowds are
     kept and marked. classes: of the label maps when there are any, otherwise the categories in the order of their ids.
     """
-    contents: dict[str, Any] = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
-    with expecting(files.pictures, JSON):
-        entries = {
-            int(entry["id"]): entry | {"file_name": str(entry["file_name"])}
-            for found in contents.values()
-            for entry in found["images"]
-        }
-        categories = {
-            kind: read_categories(found["categories"]) for kind, found in contents.items() if kind != "captions"
-        }
-        captions = _captions(contents, entries, report)
-        regions = _regions(contents, entries, categories, files, report)
-    graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships)
-    marks, there, pictures = read_phrase_entries(files.phrases), pictures_by_name(files.pictures), []
-    maps, (classes, raw, trained) = _maps(files.stuff), _stuff_classes(categories)
-    for number, entry in sorted(entries.items()):
-        name = Path(entry["file_name"]).name
-        if name not in there:
-            report("missing-picture", name, f"no such picture in {files.pictures}; copy it there")
+    contents = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
+    rows = {
+        key: {kind: read_records(getattr(files, kind), found, key, JSON) for kind, found in contents.items()}
+        for key in ("images", "annotations")
+    }
+    categories = {
+        kind: read_categories(read_records(getattr(files, kind), found, "categories", JSON), report)
+        for kind, found in contents.items()
+        if kind != "captions"
+    }
+    entries, refused = _entries(rows["images"], report)
+    marks = {
+        kind: [*_annotations(found, kind, entries, refused, report)] for kind, found in rows["annotations"].items()
+    }
+    captions = _captions(marks.get("captions", []), entries, report)
+    regions = _regions(marks, entries, categories, files, report)
+    graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships, report)
+    phrases = read_phrase_entries(files.phrases, report)
+    located = locate(list_places(files.pictures), (entry.name for entry in entries.values()))
+    maps, (classes, raw, trained) = _maps(files.stuff, entries, report), _stuff_classes(categories)
+    names, pictures = short_names(entry.name for entry in entries.values()), []
+    for number, entry in sorted(entries.items(), key=lambda item: by_id(item[0])):
+        name = names[entry.name]
+        if entry.name not in located.found:
+            missing = f"no such picture in {files.pictures}; copy it there"
+            code, problem = located.problem(entry.name, missing)
+            report(code, entry.name, problem)
             continue
         merged, relations, places = visual_genome.merge_graph(tuple(regions[number]), graphs.get(number))
-        label_map = maps.get(Path(name).stem)
-        table = trained if label_map and label_map.stem.endswith("_labelTrainIds") else raw
+        label_map = maps.get(entry.name)
+        table = trained if label_map and label_map.stem.endswith(TRAIN_IDS) else raw
         pictures.append(
             Picture(
                 name,
-                partial(read_image, there[name]),
-                _size(entry),
+                partial(read_image, located.found[entry.name]),
+                entry.size,
                 split,
                 tuple(text for _, text in captions[number]),
                 merged,
                 relations,
-                tuple(phrases_from_entries(marks.get(number, ()), captions[number], places, name, report)),
+                tuple(phrases_from_entries(phrases.get(number, ()), captions[number], places, name, report)),
                 label_map=partial(read_labels, label_map, table) if label_map else None,
             )
         )
     return PictureSet(pictures, classes if maps else tuple(_merged(categories).values()))
 
 
+def _entries(rows: dict[str, list[Any]], report: ReportProblem) -> tuple[dict[Id, Entry], set[Id]]:
+    """The images of all files by id, and the ids that can't be used: of bad images, and of two pictures."""
+    entries, refused = dict[Id, Entry](), set[Id]()
+    for kind, records in rows.items():
+        there = set[Id]()
+        for at, record in enumerate(records):
+            bad = None  # the id of a record that can't be used
+            with reporting(report, "bad-image", f"image {at} (0 is the first) of {kind}"):
+                number = bad = read_id(record, "id")
+                entry = Entry(read_text(record, "file_name"), read_size(record))
+                known = entries.setdefault(number, entry)
+                bad = None if known.name == entry.name else bad
+                if number in there or not _alike(known.name, entry.name):
+                    raise InputError(f"{entry.name} has the id {number}, as {known.name}; give each its own")
+                bad = None
+                entries[number] = Entry(max(known.name, entry.name, key=len), entry.size or known.size)
+                there.add(number)
+            refused |= set() if bad is None else {bad}
+    return {number: entry for number, entry in entries.items() if number not in refused}, refused
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two names may be one picture's: one's path is the end of the other's."""
+    one, other = f"/{tidy(one)}", f"/{tidy(other)}"
+    return one.endswith(other) or other.endswith(one)
+
+
+def _annotations(
+    rows: list[Any], kind: str, entries: dict[Id, Entry], refused: set[Id], report: ReportProblem
+) -> Iterator[tuple[Id, Any]]:
+    """(image id, annotation) of the pictures that the files list; those of refused images are left out with them."""
+    there = set[Any]()
+    for at, mark in enumerate(rows):
+        number, name = None, f"{kind} {mark['id'] if isinstance(mark, dict) and 'id' in mark else f'number {at}'}"
+        with reporting(report, "bad-annotation", name):
+            image = read_id(mark, "image_id")
+            own = f"image {image}" if kind == "panoptic" else _own_id(mark)
+            if own is not None and own in there:
+                raise InputError("a second annotation of this id; give each its own")
+            there.add(own)
+            number = image
+        if number in entries:
+            yield number, mark
+        elif number is not None and number not in refused:
+            report("dangling-image", name, f"image_id {number} is not in images")
+
+
+def _own_id(mark: Any) -> Id | None:
+    """The id of an annotation, where it has one."""
+    return None if mark.get("id") is None else read_id(mark, "id")
+
+
 def _captions(
-    contents: dict[str, Any], entries: dict[int, Any], report: ReportProblem
-) -> dict[int, list[tuple[Any, str]]]:
+    marks: list[tuple[Id, Any]], entries: dict[Id, Entry], report: ReportProblem
+) -> dict[Id, list[tuple[Id | None, str]]]:
     """Image id -> (id, text) of its captions."""
     captions = defaultdict(list)
-    for mark in _annotations(contents.get("captions"), entries, "captions", report):
-        captions[int(mark["image_id"])].append((mark.get("id"), str(mark["caption"]).strip()))
+    for number, mark in marks:
+        with reporting(report, "bad-caption", f"caption {mark.get('id', '')} of {entries[number].name}"):
+            captions[number].append((_own_id(mark), read_text(mark, "caption")))
     return captions
 
 
 def _regions(
-    contents: dict[str, Any],
-    entries: dict[int, Any],
+    marks: dict[str, list[tuple[Id, Any]]],
+    entries: dict[Id, Entry],
     categories: dict[str, Categories],
     files: CocoFiles,
     report: ReportProblem,
-) -> dict[int, list[Region]]:
+) -> dict[Id, list[Region]]:
     """Image id -> its instances, then its panoptic segments."""
     regions = defaultdict(list)
-    for mark in _annotations(contents.get("instances"), entries, "instances", report):
-        if region := _instance(mark, entries[mark["image_id"]], categories["instances"], report):
-            regions[int(mark["image_id"])].append(region)
-    if "panoptic" not in contents:
+    for number, mark in marks.get("instances", []):
+        name, size = f"annotation {mark.get('id')} of {entries[number].name}", entries[number].size
+        with reporting(report, "bad-annotation", name):
+            regions[number].append(instance_region(mark, size and size[::-1], categories["instances"], name))
+    if "panoptic" not in marks:
         return regions
     if files.segments is None:
         raise InputError(f"{files.panoptic}: no folder of the same name with the PNGs of its segments; unpack it there")
-    marks = list(_annotations(contents["panoptic"], entries, "panoptic", report))
-    for image, found in read_segments(
-        marks, files.segments, categories["panoptic"], "instances" not in contents, report
-    ):
-        regions[image] += found
+    found = read_segments(
+        [mark for _, mark in marks["panoptic"]],
+        files.segments,
+        categories["panoptic"],
+        "instances" not in marks,
+        report,
+    )
+    for (number, _), segments in zip(marks["panoptic"], found, strict=True):
+        regions[number] += segments
     return regions
 
 
-def _annotations(found: Any, entries: dict[int, Any], kind: str, report: ReportProblem) -> Iterator[Any]:
-    """The annotations of pictures that the files list."""
-    for mark in (found or {"annotations": []})["annotations"]:
-        if mark["image_id"] in entries:
-            yield mark
-        else:
-            report("dangling-image", f"{kind} {mark.get('id', '')}", f"image_id {mark['image_id']} is not in images")
-
-
-def _instance(mark: Any, entry: Any, categories: Categories, report: ReportProblem) -> Region | None:
-    where = f"annotation {mark.get('id')} of {entry['file_name']}"
-    if mark["category_id"] not in categories:
-        report("dangling-category", where, f"category_id {mark['category_id']} is not in categories")
-        return None
-    try:
-        return instance_region(mark, (int(entry["height"]), int(entry["width"])), categories, where)
-    except InputError as error:
-        report("bad-mask", where, str(error).removeprefix(f"{where}: "))
-        return None
-
-
-def _merged(categories: dict[str, Categories]) -> dict[int, str]:
+def _merged(categories: dict[str, Categories]) -> dict[Id, str]:
     """id -> name of all categories, by id."""
-    return {number: name for number, (name, _) in sorted(p for c in categories.values() for p in c.items())}
+    every = ((number, name) for found in categories.values() for number, (name, _) in found.items())
+    return dict(sorted(every, key=lambda item: by_id(item[0])))
 
 
 def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
@@ -207,19 +256,22 @@ def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], 
     if all(COCO_IDS.get(number) == name or name in COCO_PANOPTIC_STUFF for number, name in own.items()):
         names, ids = COCO_STUFF_171, COCO_STUFF_171_IDS
     else:
-        names, ids = tuple(own.values()), tuple(own)
-    raw = label_table({number - min(ids[0], 1): position for position, number in enumerate(ids)})
+        names, ids = tuple(own.values()), tuple(number for number in own if isinstance(number, int))
+    raw = label_table({number - min(ids[0], 1): position for position, number in enumerate(ids)} if ids else {})
     return names, raw, label_table({position: position for position in range(len(names))})
 
 
-def _maps(folder: Path | None) -> dict[str, Path]:
-    """Label maps by their picture's stem; of two kinds the raw one."""
-    found = sorted(pictures_by_name(folder).values(), key=lambda p: "_labelTrainIds" not in p.stem) if folder else []
-    return {path.stem.removesuffix("_labelTrainIds"): path for path in found}
-
-
-def _size(entry: Any) -> tuple[int, int] | None:
-    return (int(entry["width"]), int(entry["height"])) if "width" in entry and "height" in entry else None
+def _maps(folder: Path | None, entries: dict[Id, Entry], report: ReportProblem) -> dict[str, Path]:
+    """Label maps by their picture's name; of two kinds the raw one."""
+    if folder is None:
+        return {}
+    places = list_places(folder, stems=True)
+    places |= {key.removesuffix(TRAIN_IDS): paths for key, paths in places.items() if key.endswith(TRAIN_IDS)} | places
+    stems = {entry.name: stem_of(entry.name) for entry in entries.values()}
+    located = locate(places, stems.values())
+    for name, problem in located.doubtful.items():
+        report("ambiguous-map", name, f"of its label map, {problem}")
+    return {name: located.found[stem] for name, stem in stems.items() if stem in located.found}
 
 
 def _file(name: str, *folders: Path) -> Path | None:

@@ -1,32 +1,32 @@
-"""What the readers share: reporting of problems, JSON files, listings, and label maps.
-
-A reader calls `report(code, name, message)` for each entry of a data set that can't be used, and leaves it out. The
-default, `raise_problem`, raises instead, so that nothing is left out unnoticed.
-"""
+"""What the readers share: JSON files, splits, and label maps. Problems are reported as `segue.data.problems` says."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.images import list_pictures, read_image, read_index
+from segue.data.formats.lookup import Places, locate, short_names
+from segue.data.images import read_image, read_index
+from segue.data.problems import WRONG_LAYOUT, ReportProblem, raise_problem
+from segue.data.records import Box, shown, to_box
 from segue.types import InputError, Picture
 
-ReportProblem = Callable[[str, str, str], None]
 SPLITS = ("train", "val", "test")
+SPLIT_WORDS = {
+    "train": {"train", "training", "trn"},
+    "val": {"val", "valid", "validation", "dev"},
+    "test": {"test", "testing", "tst"},
+}
 IGNORED = 255
-
-
-def raise_problem(code: str, name: str, message: str) -> None:
-    """Report a problem by raising InputError."""
-    raise InputError(f"{name}: {message}")
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def expecting(path: Path | str, what: str) -> Iterator[None]:
     """Turn an error inside into an InputError: `path` is not laid out as `what`. An InputError stays as it is."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except WRONG_LAYOUT as error:
         if isinstance(error, InputError):
             raise
         missing = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -49,14 +49,39 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: can't be read as JSON ({error}); copy or export it again") from error
 
 
-def pictures_by_name(folder: Path) -> dict[str, Path]:
-    """File name -> path of the pictures in a folder and the folders below it; empty when there is no such folder."""
-    return {path.name: path for path in list_pictures(folder, deep=True)}
+def read_list(path: Path) -> list[Any]:
+    """The list in a JSON file. Raises InputError when it can't be read or holds something else."""
+    found = read_json(path)
+    if not isinstance(found, list):
+        raise InputError(f"{path}: got {shown(found)}, expected a list of entries")
+    return found
 
 
-def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """File name without its ending -> path, as `pictures_by_name`."""
-    return {path.stem: path for path in list_pictures(folder, deep=True)}
+def read_records(path: Path, found: Any, key: str, expected: str) -> list[Any]:
+    """The list that a JSON object has under a key. Raises InputError when there is none."""
+    rows = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: not laid out as expected (no list {key!r}); expected {expected}")
+    return rows
+
+
+def split_of(path: Path) -> str:
+    """The split that a file's name tells, or a folder above it: a whole word such as val or validation; else train."""
+    for part in reversed(path.parts):
+        words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", part)]
+        if found := [split for split, names in SPLIT_WORDS.items() if not names.isdisjoint(words)]:
+            return found[0]
+    return "train"
+
+
+def corner_box(mark: Element) -> Box:
+    """The box of an `object` of VOC's XML: its corners count from 1 and belong to it."""
+    corners = [mark.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
+    try:
+        x0, y0, x1, y1 = (float(corner or "") for corner in corners)
+    except ValueError as error:
+        raise InputError(f"bndbox: got {shown(corners)}, expected numbers xmin, ymin, xmax, ymax") from error
+    return to_box((x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1), "bndbox")
 
 
 def first_folder(*places: Path) -> Path | None:
@@ -82,21 +107,27 @@ def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def pictures_with_labels(
-    images: Mapping[str, Path],
-    maps: Mapping[str, Path],
-    table: tuple[int, ...],
-    split: str,
-    report: ReportProblem = raise_problem,
-) -> list[Picture]:
-    """Pictures with the label maps of the same names. Reports maps without a picture."""
-    for name in sorted(maps.keys() - images.keys()):
-        report("map-without-picture", maps[name].name, "no picture of that name")
-    return [
-        Picture(
-            name,
+    images: Places, maps: Places, table: tuple[int, ...], split: str, report: ReportProblem = raise_problem
+) -> dict[Path, Picture]:
+    """Pictures with the label maps of the same paths. Reports twins, pictures without a map, maps without a picture."""
+    found = {key: paths[0] for key, paths in sorted(images.items()) if len(paths) == 1}
+    twins = images.keys() - found.keys()
+    for key in sorted(twins):
+        report("same-name", key, f"{len(images[key])} pictures differ in their endings only; keep one")
+    located = locate(maps, found)
+    for key in (key for key in found if key not in located.found):
+        code, problem = located.problem(key, "no label map of that name")
+        report(code.replace("picture", "map"), found[key].name, problem)
+    used = {*located.found.values()} | located.passed | {path for key in twins for path in maps.get(key, ())}
+    for path in sorted(path for paths in maps.values() for path in paths if path not in used):
+        report("map-without-picture", path.name, "no picture of that name")
+    names = short_names(found)
+    return {
+        path: Picture(
+            names[key],
             partial(read_image, path),
             split=split,
-            label_map=partial(read_labels, maps[name], table) if name in maps else None,
+            label_map=partial(read_labels, located.found[key], table) if key in located.found else None,
         )
-        for name, path in sorted(images.items())
-    ]
+        for key, path in found.items()
+    }

@@ -17,9 +17,12 @@ from xml.etree import ElementTree
 
 from segue.data import rle
 from segue.data.formats import karpathy
-from segue.data.formats.files import SPLITS, ReportProblem, expecting, pictures_by_stem, raise_problem, read_json
+from segue.data.formats.files import SPLITS, corner_box, expecting, read_json
+from segue.data.formats.lookup import list_places, locate, stem_of, tidy
 from segue.data.images import read_image
 from segue.data.lines import read_lines
+from segue.data.problems import ReportProblem, raise_problem, reporting
+from segue.data.records import read_text
 from segue.types import InputError, Phrase, Picture, PictureSet, Region
 
 EXPECTED = "Annotations/*.xml with Sentences/*.txt (Flickr30k Entities)"
@@ -42,22 +45,30 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     if ids.is_file():
         numbers = [line.strip() for _, line in read_lines(ids) if line.strip()]
     elif karpathy.find(root):
-        numbers = [Path(entry["filename"]).stem for entry in karpathy.entries(root, split)]
+        entries = karpathy.entries(root, split, report)
+        numbers = [stem_of(entry["filename"]) for entry in entries]
     else:
         numbers = sorted(path.stem for path in (root / "Sentences").glob("*.txt"))
-    there = pictures_by_stem(root)
+    located = locate(list_places(root, stems=True), numbers)
     pictures = []
     for number in numbers:
-        if number not in there:
-            report("missing-picture", f"{number}.jpg", f"no such picture in {root}, expected flickr30k-images/")
-        elif not (root / "Sentences" / f"{number}.txt").is_file():
+        if number not in located.found:
+            code, problem = located.problem(number, f"no such picture in {root}, expected flickr30k-images/")
+            report(code, f"{number}.jpg", problem)
+        elif not (root / "Sentences" / f"{tidy(number)}.txt").is_file():
             report("missing-captions", number, "no such file in Sentences/")
         else:
-            pictures.append(_picture(root, number, there[number], split, report))
+            dangling = list[str]()
+            with reporting(report, "bad-annotation", number):
+                pictures.append(_picture(root, tidy(number), located.found[number], split, dangling))
+            for entity in dangling:
+                why = f"a caption marks the entity {entity}, which the XML does not name"
+                report("dangling-entity", number, why)
     return PictureSet(pictures)
 
 
-def _picture(root: Path, number: str, path: Path, split: str, report: ReportProblem) -> Picture:
+def _picture(root: Path, number: str, path: Path, split: str, dangling: list[str]) -> Picture:
+    """dangling: gets the entities that a caption marks and the XML does not name."""
     captions, marks = list[str](), list[tuple[int, str, str, int, int]]()
     for _, line in read_lines(root / "Sentences" / f"{number}.txt"):
         if line.strip():
@@ -71,7 +82,7 @@ def _picture(root: Path, number: str, path: Path, split: str, report: ReportProb
         if entity == NOT_VISUAL_ENTITY:
             continue
         if entity not in of and entity not in boxless:
-            report("dangling-entity", number, f"a caption marks the entity {entity}, which the XML does not name")
+            dangling.append(entity)
         phrases.append(Phrase(caption, start, end, tuple(of.get(entity, ()))))
     regions = _with_masks(regions, root / MASKS / f"{number}.json")
     load = partial(read_image, path)
@@ -113,14 +124,13 @@ def boxes(path: Path, kinds: dict[str, str]) -> tuple[list[Region], Entities, se
         raise InputError(f"{path}: can't be read as XML ({error}); copy it again") from error
     with expecting(path, "Flickr30k Entities' XML: object with name and bndbox, or nobndbox, scene"):
         for mark in marks:
-            names = [str(name.text) for name in mark.findall("name")]
-            corners = mark.find("bndbox")
-            if corners is None:
+            names = [read_text({"name": name.text}, "name") for name in mark.findall("name")]
+            if mark.find("bndbox") is None:
                 boxless |= {*names}
                 continue
-            x0, y0, x1, y1 = (float(corners.findtext(k) or "missing") for k in ("xmin", "ymin", "xmax", "ymax"))
+            box = corner_box(mark)
             for name in names:
                 of.setdefault(name, []).append(len(regions))
             label = next((kinds[name] for name in names if name in kinds), "other")
-            regions.append(Region(label, (x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1)))
+            regions.append(Region(label, box))
     return regions, of, boxless

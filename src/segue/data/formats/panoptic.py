@@ -12,27 +12,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.data import rle
-from segue.data.formats.files import ReportProblem
+from segue.data.formats.lookup import Located, list_places, locate
 from segue.data.images import read_image
+from segue.data.problems import ReportProblem, raise_problem, reporting
+from segue.data.records import Id, field, read_flag, read_id, read_text, to_box
 from segue.types import InputError, Region
 
-Categories = dict[int, tuple[str, bool]]  # id -> (name, is a thing)
+Categories = dict[Id, tuple[str, bool]]  # id -> (name, is a thing)
 
 
-def read_categories(found: Iterable[Any]) -> Categories:
-    """The entries of `categories` by id; one that does not say is a thing."""
-    return {int(c["id"]): (str(c["name"]).lower(), bool(c.get("isthing", 1))) for c in found}
+def read_categories(found: Iterable[Any], report: ReportProblem = raise_problem) -> Categories:
+    """The entries of `categories` by id; one that does not say is a thing. Of two with one id neither is read."""
+    read, twins = Categories(), set[Id]()
+    for at, record in enumerate(found):
+        with reporting(report, "bad-category", f"category {at} (0 is the first)"):
+            number = read_id(record, "id")
+            entry = read_text(record, "name").lower(), read_flag(record, "isthing", True)
+            if number in read:
+                twins.add(number)
+                raise InputError(f"{entry[0]} has the id {number}, as {read[number][0]}; give each its own")
+            read[number] = entry
+    return {number: entry for number, entry in read.items() if number not in twins}
 
 
-def instance_region(mark: Any, size: tuple[int, int], categories: Categories, where: str) -> Region:
+def instance_region(mark: Any, size: tuple[int, int] | None, categories: Categories, where: str) -> Region:
     """The region of an instance annotation {category_id, segmentation, bbox, iscrowd} of a picture of (height, width).
 
-    where: names the annotation in an error. Raises InputError for a bad mask, KeyError for what is missing.
+    size: None when it is not known, as it must be for a mask. where: names the annotation in an error.
+    Raises InputError for a bad mask or box, and an unknown category.
     """
-    name, thing = categories[mark["category_id"]]
-    mask = rle.from_json(mark["segmentation"], size, where) if mark.get("segmentation") else None
-    x, y, w, h = mark["bbox"] if "bbox" in mark or mask is None else rle.box(mask)
-    return Region(name, (float(x), float(y), float(w), float(h)), mask, thing, bool(mark.get("iscrowd")))
+    category = read_id(mark, "category_id")
+    if category not in categories:
+        raise InputError(f"{where}: category_id {category} is not in categories, or can't be used there")
+    name, thing = categories[category]
+    found = mark.get("segmentation")
+    if found and size is None:
+        raise InputError(f"{where}: a mask, and its image has no width and height; write them")
+    mask = rle.from_json(found, size, where) if found and size else None
+    box = to_box(mark["bbox"] if "bbox" in mark or mask is None else rle.box(mask))
+    return Region(name, box, mask, thing, read_flag(mark, "iscrowd"))
 
 
 def segment_ids(rgb: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -54,37 +72,57 @@ def segment_info(number: int, category: int, mask: NDArray[np.bool_]) -> dict[st
 
 def read_segments(
     marks: Sequence[Any], folder: Path, categories: Categories, things: bool, report: ReportProblem
-) -> Iterator[tuple[int, list[Region]]]:
-    """(image id, its regions) of each annotation; the PNGs are read by several threads.
+) -> Iterator[list[Region]]:
+    """The regions of each annotation; the PNGs are read by several threads.
 
     things: keep things as well as stuff. Crowds are kept and marked.
     """
+    located = locate(list_places(folder), (str(mark.get("file_name")) for mark in marks))
     with ThreadPoolExecutor() as threads:
-        read = partial(_read, folder, categories, things)
+        read = partial(_read, located, folder, categories, things)
         for mark, (regions, problems) in zip(marks, threads.map(read, marks), strict=True):
             for problem in problems:
-                report("bad-segment", mark["file_name"], problem)
-            yield int(mark["image_id"]), regions
+                report("bad-segment", str(mark.get("file_name", f"panoptic of {mark.get('image_id')}")), problem)
+            yield regions
 
 
-def _read(folder: Path, categories: Categories, things: bool, mark: Any) -> tuple[list[Region], list[str]]:
+def _read(
+    located: Located, folder: Path, categories: Categories, things: bool, mark: Any
+) -> tuple[list[Region], list[str]]:
     """The regions of one PNG, and what is wrong with it."""
-    try:
-        ids = segment_ids(read_image(folder / mark["file_name"]))
-    except InputError as error:
-        return [], [str(error)]
-    listed = {int(segment["id"]): segment for segment in mark["segments_info"]}
-    regions, problems, left = list[Region](), list[str](), ids != 0  # 0: no segment
-    for number, segment in listed.items():
-        mask = ids == number
-        left &= ~mask
-        if segment["category_id"] not in categories or not mask.any():
-            why = f"has the unknown category {segment['category_id']}" if mask.any() else "is not in the PNG"
-            problems.append(f"segment {number} {why}")
-            continue
-        name, thing = categories[segment["category_id"]]
-        if things or not thing:
-            code = rle.encode(mask)
-            regions.append(Region(name, rle.box(code), code, thing, bool(segment.get("iscrowd"))))
-    problems += [f"the PNG has the id {number}, segments_info has not" for number in np.unique(ids[left])]
+    problems, regions = list[str](), list[Region]()
+
+    def note(code: str, name: str, message: str) -> None:
+        problems.append(f"{name}: {message}" if name else message)
+
+    with reporting(note, "bad-segment", ""):
+        ids, segments = segment_ids(_pixels(located, folder, mark)), list(field(mark, "segments_info"))
+        left, listed = ids != 0, set[int]()  # 0: no segment
+        for at, segment in enumerate(segments):
+            with reporting(note, "bad-segment", f"segments_info {at} (0 is the first)"):
+                number = int(read_id(segment, "id"))
+                left &= ids != number
+                region = _region(segment, ids == number, categories, f"segment {number}")
+                if number in listed:
+                    raise InputError(f"the id {number} is there twice; the second is left out")
+                listed.add(number)
+                regions += [region] if things or not region.thing else []
+        problems += [f"the PNG has the id {number}, segments_info has not" for number in np.unique(ids[left])]
     return regions, problems
+
+
+def _pixels(located: Located, folder: Path, mark: Any) -> NDArray[np.uint8]:
+    name = read_text(mark, "file_name")
+    if name not in located.found:
+        raise InputError(located.problem(name, f"{folder / name}: no such file")[1])
+    return read_image(located.found[name])
+
+
+def _region(segment: Any, mask: NDArray[np.bool_], categories: Categories, where: str) -> Region:
+    category = read_id(segment, "category_id")
+    if not mask.any():
+        raise InputError(f"{where} is not in the PNG")
+    if category not in categories:
+        raise InputError(f"{where} has the unknown category {category}")
+    code, (label, thing) = rle.encode(mask), categories[category]
+    return Region(label, rle.box(code), code, thing, read_flag(segment, "iscrowd"))

@@ -10,19 +10,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from segue.data.formats.classes import CONTEXT_59, VOC_21
-from segue.data.formats.files import (
-    SPLITS,
-    ReportProblem,
-    expecting,
-    label_table,
-    pictures_by_stem,
-    pictures_with_labels,
-    raise_problem,
-)
+from segue.data.formats.files import SPLITS, corner_box, label_table, pictures_with_labels
+from segue.data.formats.lookup import list_places, locate, tidy
 from segue.data.lines import read_lines
-from segue.types import InputError, PictureSet, Region
+from segue.data.problems import ReportProblem, raise_problem, reporting
+from segue.data.records import read_text
+from segue.types import Picture, PictureSet, Region
 
 EXPECTED = "JPEGImages/ with ImageSets/Segmentation/SPLIT.txt (Pascal VOC) or SegmentationContext (Context)"
 VOC_TABLE = label_table({value: value for value in range(21)})
@@ -40,7 +36,8 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     if not _splits(root, "Segmentation"):
         return read_context(root, split, report)
     found = _read(root, "Segmentation", "SegmentationClass", split, VOC_TABLE, report)
-    pictures = [replace(p, regions=_boxes(_base(root) / "Annotations" / f"{p.name}.xml")) for p in found.pictures]
+    marks = _base(root) / "Annotations"
+    pictures = [replace(p, regions=_boxes(marks / f"{tidy(name)}.xml", report)) for name, p in found.items()]
     return PictureSet(pictures, VOC_21)
 
 
@@ -50,35 +47,41 @@ def read_context(
     """A split of Context. background: class 0 of 60; otherwise it is ignored and the classes are 59."""
     table = CONTEXT_60_TABLE if background else CONTEXT_TABLE
     found = _read(root, "SegmentationContext", "SegmentationClassContext", split, table, report)
-    return replace(found, classes=("background", *CONTEXT_59) if background else CONTEXT_59)
+    return PictureSet([*found.values()], ("background", *CONTEXT_59) if background else CONTEXT_59)
 
 
-def _read(root: Path, lists: str, maps: str, split: str, table: tuple[int, ...], report: ReportProblem) -> PictureSet:
+def _read(
+    root: Path, lists: str, maps: str, split: str, table: tuple[int, ...], report: ReportProblem
+) -> dict[str, Picture]:
+    """The pictures that a list names, by its names."""
     base = _base(root)
-    names = [line.strip() for _, line in read_lines(base / "ImageSets" / lists / f"{split}.txt") if line.strip()]
-    images, labels = (pictures_by_stem(base / folder) for folder in ("JPEGImages", maps))
-    for name in names:
-        if name not in images:
-            report("missing-picture", f"{name}.jpg", "the list names it, JPEGImages/ has it not")
-        elif name not in labels:
-            report("missing-map", f"{name}.png", f"the list names it, {maps}/ has it not")
-    kept = {name: images[name] for name in names if name in images}
-    return PictureSet(pictures_with_labels(kept, {n: labels[n] for n in kept if n in labels}, table, split, report))
+    lines = [line.strip() for _, line in read_lines(base / "ImageSets" / lists / f"{split}.txt") if line.strip()]
+    names = [*dict.fromkeys(lines)]
+    located = locate(list_places(base / "JPEGImages", stems=True), names)
+    for name in (name for name in names if name not in located.found):
+        code, problem = located.problem(name, "the list names it, JPEGImages/ has it not")
+        report(code, f"{name}.jpg", problem)
+    images = {name: [located.found[name]] for name in sorted(located.found)}
+    labels = list_places(base / maps, stems=True)
+    listed = locate(labels, images)
+    mine = {*listed.found.values()} | listed.passed  # the other maps are of other lists
+    labels = {key: paths for key, paths in labels.items() if not mine.isdisjoint(paths)}
+    found = pictures_with_labels(images, labels, table, split, report)
+    return {name: found[path] for name, (path,) in images.items()}
 
 
-def _boxes(path: Path) -> tuple[Region, ...]:
+def _boxes(path: Path, report: ReportProblem) -> tuple[Region, ...]:
     """The objects of an XML file; corners count from 1 and belong to the box."""
-    if not path.is_file():
-        return ()
-    try:
-        marks = ElementTree.parse(path).getroot().findall("object")
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path}: can't be read as XML ({error}); copy it again") from error
-    regions = []
-    with expecting(path, "VOC's XML: object with name and bndbox"):
-        for mark in marks:
-            x0, y0, x1, y1 = (float(mark.findtext(f"bndbox/{k}") or "") for k in ("xmin", "ymin", "xmax", "ymax"))
-            regions.append(Region(str(mark.findtext("name")), (x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1)))
+    marks: list[Element] = []
+    if path.is_file():
+        try:
+            marks = ElementTree.parse(path).getroot().findall("object")
+        except (OSError, ElementTree.ParseError) as error:
+            report("bad-annotation", path.name, f"can't be read as XML ({error}); copy it again")
+    regions = list[Region]()
+    for at, mark in enumerate(marks):
+        with reporting(report, "bad-annotation", f"object {at} of {path.name}"):
+            regions.append(Region(read_text({"name": mark.findtext("name")}, "name"), corner_box(mark)))
     return tuple(regions)
 
 

@@ -8,7 +8,9 @@ no such places: decompress it. Format: github.com/webdataset/webdataset
 from __future__ import annotations
 
 import json
+import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,11 +18,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.formats.files import SPLITS, ReportProblem, expecting, raise_problem
+from segue.data.formats.files import SPLITS, expecting, split_of
+from segue.data.formats.lookup import short_names
 from segue.data.images import PICTURE_SUFFIXES, decode_image
+from segue.data.problems import ReportProblem, raise_problem, reporting
+from segue.data.records import field, read_text
 from segue.types import InputError, Picture, PictureSet
 
 EXPECTED = "*.tar (webdataset shards)"
+CAPTIONS = ("txt", "caption", "json")
+MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)")  # webdataset's key and ending: they part at the first dot
+META = re.compile(r"__[^/]*__($|/)")  # of webdataset itself
 Place = tuple[int, int]  # first byte, number of bytes
 
 
@@ -31,24 +39,46 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split of all shards of a folder."""
-    return PictureSet([picture for path in _files(root, split) for picture in read_shard(path, split, report)])
+    files = _files(root, split)
+    names = short_names(path.relative_to(root).with_suffix("").as_posix() for path in files)
+    found = zip(files, names.values(), strict=True)
+    return PictureSet([picture for path, name in found for picture in read_shard(path, split, report, name)])
 
 
-def read_shard(path: Path, split: str = "train", report: ReportProblem = raise_problem) -> Iterator[Picture]:
-    """The pictures of a shard, in order, named SHARD/KEY; reports members that make no picture."""
+def read_shard(
+    path: Path, split: str = "train", report: ReportProblem = raise_problem, name: str = ""
+) -> Iterator[Picture]:
+    """The pictures of a shard, in order, named SHARD/KEY; reports members that make no picture.
+
+    name: of the shard; its file's without the ending unless given.
+    """
+    unused = Counter[str]()
     for key, members in _samples(path, report):
-        picture = next((end for end in members if f".{end.split('.')[-1]}" in PICTURE_SUFFIXES), None)
-        if picture is None:
-            report("missing-picture", f"{path.name}/{key}", f"only .{', .'.join(members)}, no picture")
-            continue
-        try:
-            captions = _captions(path, key, members)
-        except InputError as error:
-            report("bad-caption", f"{path.name}/{key}", str(error))
-            continue
-        yield Picture(
-            f"{path.stem}/{key}", partial(load, path, *members[picture], f"{key}.{picture}"), None, split, captions
+        where, made = f"{path.name}/{key}", None
+        with reporting(report, "bad-sample", where):
+            picture = _picture(members)
+            made = picture, _captions(path, key, members)
+        if made:
+            unused.update(members.keys() - {made[0], *CAPTIONS})
+            load_it = partial(load, path, *members[made[0]], f"{key}.{made[0]}")
+            yield Picture(f"{name or path.stem}/{key}", load_it, None, split, made[1])
+    if unused:
+        kinds = ", ".join(f"{count} .{end}" for end, count in unused.most_common(8))
+        report("unused-members", path.name, f"members that are not read: {kinds}")
+
+
+def _picture(members: dict[str, Place]) -> str:
+    """The ending of a sample's picture: a whole one, png before 0.png, or the only one that ends in a picture's."""
+    whole = [end for end in members if f".{end}" in PICTURE_SUFFIXES]
+    found = whole or [end for end in members if f".{end.split('.')[-1]}" in PICTURE_SUFFIXES]
+    if not found:
+        raise InputError(f"only .{', .'.join(members)}, no picture")
+    if len(found) > 1:
+        raise InputError(
+            f"{len(found)} pictures, .{' and .'.join(found)}, of which one is wanted; a sample's name goes to its "
+            "first dot, so that names with dots in them become one sample"
         )
+    return found[0]
 
 
 def load(path: Path, start: int, size: int, name: str) -> NDArray[np.uint8]:
@@ -58,36 +88,57 @@ def load(path: Path, start: int, size: int, name: str) -> NDArray[np.uint8]:
 
 def _samples(path: Path, report: ReportProblem) -> Iterator[tuple[str, dict[str, Place]]]:
     """(key, {ending: place}) of members that stand together and share what comes before the first dot."""
-    last, members = "", dict[str, Place]()
+    last, members, twins, odd = "", dict[str, Place](), list[str](), list[str]()
+    for name, place in _members(path, report):
+        found = MEMBER.fullmatch(name)
+        if not found:
+            odd += [] if name.rpartition("/")[2].startswith(".") else [name]  # macOS adds ._NAME
+            continue
+        key, end = found[1].removeprefix("./"), found[2].lower()
+        if key != last and members:
+            yield last, members
+            members = {}
+        if end in members:
+            twins.append(f"{key}.{end}")
+        last, members[end] = key, members.get(end, place)
+    if members:
+        yield last, members
+    for twin in twins:
+        report("same-member", f"{path.name}/{twin}", "there twice; the second is left out")
+    if odd:
+        report(
+            "unused-members", path.name, f"members that are not read: {len(odd)} without an ending, such as {odd[0]}"
+        )
+
+
+def _members(path: Path, report: ReportProblem) -> Iterator[tuple[str, Place]]:
+    """(name, place) of the files of a shard, without webdataset's own."""
+    last = "its beginning"
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                if not member.isfile():
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                stem, _, end = name.partition(".")
-                key = f"{folder}/{stem}" if folder else stem
-                if key != last and members:
-                    yield last, members
-                    members = {}
-                last, members[end.lower()] = key, (member.offset_data, member.size)
+                last = member.name
+                if member.isfile() and not META.match(member.name):
+                    yield member.name, (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
-        message = f"broken after {last or 'its beginning'} ({error}); what comes before is read. Copy it again"
+        message = f"broken after {last} ({error}); what comes before is read. Copy it again"
         report("broken-shard", path.name, message if path.suffix == ".tar" else f"{error}; decompress it")
-    if members:
-        yield last, members
 
 
 def _captions(path: Path, key: str, members: dict[str, Place]) -> tuple[str, ...]:
     for end in ("txt", "caption"):
         if end in members:
             with expecting(f"{path}/{key}.{end}", "a caption in UTF-8"):
-                return (_bytes(path, *members[end]).decode("utf-8").strip(),)
+                text = _bytes(path, *members[end]).decode("utf-8")
+            return (read_text({end: text}, end),)
     if "json" in members:
         with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):
             found = json.loads(_bytes(path, *members["json"]))
-            texts = found.get("captions", found.get("caption", ()))
-            return (texts,) if isinstance(texts, str) else tuple(map(str, texts))
+        if isinstance(found, dict) and not found.keys().isdisjoint(("captions", "caption")):
+            texts = field(found, "captions", "caption")
+            return tuple(
+                read_text({"caption": text}, "caption") for text in (texts if isinstance(texts, list) else [texts])
+            )
     return ()
 
 
@@ -101,8 +152,5 @@ def _bytes(path: Path, start: int, size: int) -> bytes:
 
 
 def _files(root: Path, split: str) -> list[Path]:
-    def split_of(path: Path) -> str:
-        words = path.relative_to(root).as_posix().lower()
-        return next((s for s in SPLITS if s in words), "train")
-
-    return [path for path in sorted([*root.glob("*.tar"), *root.glob("*/*.tar")]) if split_of(path) == split]
+    found = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")])
+    return [path for path in found if not path.name.startswith(".") and split_of(path.relative_to(root)) == split]

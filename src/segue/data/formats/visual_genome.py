@@ -13,28 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segue.data.boxes import box_iou
-from segue.data.formats.files import (
-    SPLITS,
-    ReportProblem,
-    expecting,
-    pictures_by_name,
-    pictures_by_stem,
-    raise_problem,
-    read_json,
-)
+from segue.data.formats.files import SPLITS, expecting, read_json, read_list
+from segue.data.formats.lookup import list_places, locate
 from segue.data.images import read_image
+from segue.data.problems import ReportProblem, raise_problem, reporting
+from segue.data.records import Id, by_id, field, read_id, read_size, read_text, to_box, to_id
 from segue.types import InputError, Picture, PictureSet, Region, Relation, to_install
 
 EXPECTED = "objects.json or relationships.json with image_data.json, or VG-SGG.h5 with VG-SGG-dicts.json"
-JSON = "Visual Genome's json: [{image_id, objects or relationships: [{object_id, x, y, w, h, names}]}]"
 VG150_WITHOUT = ("1592.jpg", "1722.jpg", "4616.jpg", "4617.jpg")  # broken pictures for which the h5 has no row
 
 
 class Graph(NamedTuple):
     """The objects of a picture by their id, and (subject id, predicate, object id)."""
 
-    objects: dict[int, Region]
-    relations: list[tuple[int, str, int]]
+    objects: dict[Id, Region]
+    relations: list[tuple[Id, str, Id]]
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -51,41 +45,70 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     if split != "train":
         raise InputError(f"{root}: Visual Genome has no splits, all of it is train; got {split!r}")
     files = (root / f"{name}.json" for name in ("objects", "attributes", "relationships"))
-    graphs = read_graphs(*(path if path.is_file() else None for path in files))
-    sizes = _sizes(root)
-    there = pictures_by_stem(root)
+    objects, attributes, relationships = (path if path.is_file() else None for path in files)
+    graphs = read_graphs(objects, attributes, relationships, report)
+    sizes = _sizes(root, report)
+    located = locate(list_places(root, stems=True), map(str, graphs))
     pictures = []
-    for number, graph in sorted(graphs.items()):
-        if str(number) not in there:
-            report("missing-picture", f"{number}.jpg", f"no such picture in {root}, VG_100K or VG_100K_2")
+    for number, graph in sorted(graphs.items(), key=lambda item: by_id(item[0])):
+        if str(number) not in located.found:
+            code, problem = located.problem(str(number), f"no such picture in {root}, VG_100K or VG_100K_2")
+            report(code, f"{number}.jpg", problem)
             continue
         regions, relations, _ = merge_graph((), graph)
-        load = partial(read_image, there[str(number)])
+        load = partial(read_image, located.found[str(number)])
         pictures.append(Picture(str(number), load, sizes.get(number), "train", (), regions, relations))
     return PictureSet(pictures)
 
 
-def read_graphs(objects: Path | None, attributes: Path | None, relationships: Path | None) -> dict[int, Graph]:
+def read_graphs(
+    objects: Path | None,
+    attributes: Path | None,
+    relationships: Path | None,
+    report: ReportProblem = raise_problem,
+) -> dict[Id, Graph]:
     """Image id -> its graph, from the files that are there."""
-    graphs: dict[int, Graph] = {}
+    graphs: dict[Id, Graph] = {}
     for path, key in ((objects, "objects"), (attributes, "attributes"), (relationships, "relationships")):
-        for entry in read_json(path) if path else []:
-            with expecting(path or "", JSON):
-                graph = graphs.setdefault(int(entry.get("image_id", entry.get("id"))), Graph({}, []))
-                for found in entry[key]:
-                    _add_relation(graph, found) if key == "relationships" else _add_object(graph, found)
+        there = set[Id]()
+        for at, entry in enumerate(read_list(path) if path else []):
+            found = None
+            with reporting(report, "bad-image", f"entry {at} (0 is the first) of {path and path.name}"):
+                number = read_id(entry, "image_id", "id")
+                if number in there:
+                    raise InputError(f"a second entry of the image {number}; put all of its {key} into one")
+                there.add(number)
+                found = list(field(entry, key))
+            if found is not None:
+                _add_entry(graphs.setdefault(number, Graph({}, [])), key, found, f"image {number}", report)
     return graphs
+
+
+def _add_entry(graph: Graph, key: str, found: list[Any], image: str, report: ReportProblem) -> None:
+    """Put the objects, attributes or relationships of a picture into its graph."""
+    there = dict[Id, Region]()
+    for at, one in enumerate(found):
+        number = one.get("object_id", at) if isinstance(one, dict) else at
+        name = f"relationship {at} of {image}" if key == "relationships" else f"object {number} of {image}"
+        with reporting(report, "bad-object", name):
+            if key == "relationships":
+                _add_relation(graph, one)
+            else:
+                number, region = read_id(one, "object_id"), object_region(one)
+                if there.setdefault(number, region).box != region.box:
+                    raise InputError("there twice, with two boxes; number each by its own")
+                _add_object(graph, one)
 
 
 def merge_graph(
     regions: tuple[Region, ...], graph: Graph | None
-) -> tuple[tuple[Region, ...], tuple[Relation, ...], dict[int, int]]:
+) -> tuple[tuple[Region, ...], tuple[Relation, ...], dict[Id, int]]:
     """Regions with a graph laid on them, its relations, and for each of its objects the position of its region.
 
     An object is the region of its name whose box it covers best, from an intersection over union of one half; a stretch
     of stuff is the stuff region of its name, whatever the box. One without such a region becomes one of its own.
     """
-    merged, position = list(regions), dict[int, int]()
+    merged, position = list(regions), dict[Id, int]()
     for number, thing in graph.objects.items() if graph else ():
         taken = {*position.values()}
         alike = [i for i, r in enumerate(regions) if r.label == thing.label and (i not in taken or not r.thing)]
@@ -108,9 +131,9 @@ def _best_match(alike: list[int], regions: tuple[Region, ...], thing: Region) ->
     return alike[first] if overlaps[first] >= 0.5 or not regions[alike[first]].thing else None
 
 
-def _add_object(graph: Graph, found: Any) -> int:
+def _add_object(graph: Graph, found: Any) -> Id:
     """Put an object into the graph, or add to what is known of it; its id."""
-    number = int(found["object_id"])
+    number = read_id(found, "object_id")
     fresh = object_region(found)
     known = graph.objects.get(number, fresh)
     attributes = tuple(dict.fromkeys((*known.attributes, *fresh.attributes)))
@@ -119,27 +142,31 @@ def _add_object(graph: Graph, found: Any) -> int:
 
 
 def object_region(found: Any) -> Region:
-    """The region of an object's entry {x, y, w, h, names or name, attributes}; KeyError for what is missing."""
-    names = found.get("names") or [found.get("name")]  # relationships have `name` in one release, `names` in another
-    if not names[0]:
-        raise KeyError("names")
-    box = (float(found["x"]), float(found["y"]), float(found["w"]), float(found["h"]))
-    attributes = tuple(str(a).strip().lower() for a in found.get("attributes") or ())
-    return Region(str(names[0]).strip().lower(), box, attributes=attributes)
+    """The region of an object's entry {x, y, w, h, names or name, attributes}; InputError for what is missing."""
+    field(found, "names", "name")  # relationships have `name` in one release, `names` in another
+    names = found.get("names") or [found.get("name")]
+    name = read_text({"names": names[0] if isinstance(names, list) else names}, "names")
+    box = to_box([field(found, key) for key in "xywh"], "x, y, w, h")
+    attributes = tuple(read_text({"attribute": one}, "attribute").lower() for one in found.get("attributes") or ())
+    return Region(name.lower(), box, attributes=attributes)
 
 
 def _add_relation(graph: Graph, found: Any) -> None:
-    subject, target = _add_object(graph, found["subject"]), _add_object(graph, found["object"])
-    graph.relations.append((subject, str(found["predicate"]).strip().lower(), target))
+    predicate = read_text(found, "predicate").lower()
+    for end in ("subject", "object"):
+        object_region(field(found, end))  # both or none
+    subject, target = (_add_object(graph, found[end]) for end in ("subject", "object"))
+    graph.relations.append((subject, predicate, target))
 
 
-def _sizes(root: Path) -> dict[int, tuple[int, int]]:
-    path = root / "image_data.json"
-    if not path.is_file():
-        return {}
-    with expecting(path, "image_data.json of Visual Genome: [{image_id, width, height}]"):
-        found = read_json(path)
-        return {int(e.get("image_id", e.get("id"))): (int(e["width"]), int(e["height"])) for e in found}
+def _sizes(root: Path, report: ReportProblem = raise_problem) -> dict[Id, tuple[int, int]]:
+    path, sizes = root / "image_data.json", dict[Id, tuple[int, int]]()
+    for at, entry in enumerate(read_list(path) if path.is_file() else []):
+        with reporting(report, "bad-image", f"entry {at} (0 is the first) of {path.name}"):
+            number, size = read_id(entry, "image_id", "id"), read_size(entry)
+            if size and sizes.setdefault(number, size) != size:
+                raise InputError(f"a second entry of the image {number}, of another size; leave one out")
+    return sizes
 
 
 def read_vg150(root: Path, split: str, report: ReportProblem = raise_problem, val: int = 5000) -> PictureSet:
@@ -155,7 +182,7 @@ def read_vg150(root: Path, split: str, report: ReportProblem = raise_problem, va
     with expecting(root / "VG-SGG-dicts.json", "VG150's idx_to_label and idx_to_predicate"):
         names = read_json(root / "VG-SGG-dicts.json")
         labels, predicates = (
-            {int(i): str(n) for i, n in names[key].items()} for key in ("idx_to_label", "idx_to_predicate")
+            {int(i): read_text(names[key], i) for i in names[key]} for key in ("idx_to_label", "idx_to_predicate")
         )
     with expecting(root / "VG-SGG.h5", "VG150's h5"):
         try:
@@ -180,16 +207,19 @@ def _vg150(
         images = [name for name in images if name not in VG150_WITHOUT]
     if len(rows["split"]) != len(images):
         raise InputError(f"{root}: VG-SGG.h5 has {len(rows['split'])} pictures and image_data.json {len(images)}")
-    sizes, there, pictures = _sizes(root), pictures_by_name(root), []
-    for row in vg150_rows(rows, split, val):
+    chosen, sizes, pictures = vg150_rows(rows, split, val), _sizes(root, report), list[Picture]()
+    located = locate(list_places(root), (images[row] for row in chosen))
+    for row in chosen:
         name = images[row]
-        if name not in there:
-            report("missing-picture", name, f"no such picture in {root}, VG_100K or VG_100K_2")
+        if name not in located.found:
+            code, problem = located.problem(name, f"no such picture in {root}, VG_100K or VG_100K_2")
+            report(code, name, problem)
             continue
-        size = sizes[int(name.removesuffix(".jpg"))]
-        regions, relations = _row(rows, row, size, labels, predicates)
-        load = partial(read_image, there[name])
-        pictures.append(Picture(name.removesuffix(".jpg"), load, size, split, (), regions, relations))
+        with reporting(report, "bad-image", name):
+            number = to_id(name.removesuffix(".jpg"))
+            regions, relations = _row(rows, row, sizes[number], labels, predicates)
+            load = partial(read_image, located.found[name])
+            pictures.append(Picture(str(number), load, sizes[number], split, (), regions, relations))
     return PictureSet(pictures, tuple(name for _, name in sorted(labels.items())))
 
 
@@ -211,7 +241,7 @@ def _row(
     if first >= 0:
         part = slice(first, int(rows["img_to_last_box"][row]) + 1)
         for (x, y, w, h), label in zip(rows[f"boxes_{grid}"][part] * scale, rows["labels"].ravel()[part], strict=True):
-            regions.append(Region(labels[int(label)], (float(x - w / 2), float(y - h / 2), float(w), float(h))))
+            regions.append(Region(labels[int(label)], to_box((x - w / 2, y - h / 2, w, h), "box")))
     if rows["img_to_first_rel"][row] >= 0:
         part = slice(int(rows["img_to_first_rel"][row]), int(rows["img_to_last_rel"][row]) + 1)
         for (s, o), p in zip(rows["relationships"][part], rows["predicates"].ravel()[part], strict=True):
@@ -219,6 +249,5 @@ def _row(
     return tuple(regions), tuple(relations)
 
 
-def _order(root: Path) -> list[int]:
-    found = read_json(root / "image_data.json")
-    return [int(entry.get("image_id", entry.get("id"))) for entry in found]
+def _order(root: Path) -> list[Id]:
+    return [read_id(entry, "image_id", "id") for entry in read_list(root / "image_data.json")]

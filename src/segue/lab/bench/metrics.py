@@ -61,7 +61,8 @@ def bench_metrics(*, refs: Path | None = None, images: int = 5000, each: int = 5
     """
     from segue.evaluation.files import read_references
 
-    texts = generate_captions(images, each + 1) if refs is None else read_references(refs)
+    read = {} if refs is None else {one.name: one.captions for one in read_references(refs)}
+    texts = generate_captions(images, each + 1) if refs is None else read
     texts = {name: list(found) for name, found in list(texts.items())[:images] if len(found) > 1}
     if not texts:
         raise InputError(f"{refs}: no image has two captions, one to score and one to score it by")

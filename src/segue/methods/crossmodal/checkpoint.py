@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from segue.configs import from_json
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import dataclass_from_json, fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import CrossModal, build_crossmodal
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
+from segue.types import InputError
 
 METHOD, QUANTISER = "crossmodal", "layout-vq"
 
@@ -56,14 +58,22 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
 
     Raises InputError when a file is missing, unreadable, or doesn't fit the others.
     """
-    config = read_config(folder, [METHOD], ["model", "quantiser", "classes"])
-    tensors = read_tensors(folder)
-    model = build_crossmodal(dataclass_from_json(CrossModalConfig, config["model"], folder))
-    quantiser = LayoutVQ(dataclass_from_json(VQConfig, config["quantiser"], folder))
+    config = read_config(folder, [METHOD], {"model": dict, "quantiser": dict, "classes": tuple[str, ...]})
+    tensors, shape = read_tensors(folder), from_json(CrossModalConfig, config["model"], folder)
+    cells = from_json(VQConfig, config["quantiser"], folder)
+    if len(config["classes"]) != cells.classes or shape.codes != cells.codes:
+        raise InputError(
+            f"{folder}: config.json: a model of {shape.codes} codes and {len(config['classes'])} classes, a quantiser "
+            f"of {cells.codes} and {cells.classes}; they don't belong together"
+        )
+    model, quantiser = (
+        build(lambda: build_crossmodal(shape), tensors, folder),
+        build(lambda: LayoutVQ(cells), tensors, folder),
+    )
     for name, part in (("model.", model), ("quantiser.", quantiser)):
         fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
-    tokenizer, classes = CaptionTokenizer.load(folder), tuple(config["classes"])
-    return CrossModalCheckpoint(model.eval(), quantiser.eval(), tokenizer, classes, config.get("about", {}))
+    about = config.get("about") or {}
+    return CrossModalCheckpoint(model.eval(), quantiser.eval(), CaptionTokenizer.load(folder), config["classes"], about)
 
 
 def save_quantiser(quantiser: Any, folder: Path) -> None:
@@ -73,7 +83,8 @@ def save_quantiser(quantiser: Any, folder: Path) -> None:
 
 def load_quantiser(folder: Path) -> LayoutVQ:
     """Read a quantiser that `save_quantiser` wrote. Raises InputError when there is none."""
-    config = read_config(folder, [QUANTISER], ["config"])
-    quantiser = LayoutVQ(dataclass_from_json(VQConfig, config["config"], folder))
-    fill_module(quantiser, read_tensors(folder), folder)
+    config, tensors = read_config(folder, [QUANTISER], {"config": dict}), read_tensors(folder)
+    cells = from_json(VQConfig, config["config"], folder)
+    quantiser = build(lambda: LayoutVQ(cells), tensors, folder)
+    fill_module(quantiser, tensors, folder)
     return quantiser.eval()

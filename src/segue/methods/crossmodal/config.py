@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from annotated_types import Interval
+
+from segue.options import NonNegative, Positive, Share
 from segue.types import InputError
+
+Side = Annotated[int, Interval(ge=1, le=256)]
 
 
 @dataclass(frozen=True)
@@ -34,27 +40,31 @@ class CrossModalConfig:
         end: id of the end token.
     """
 
-    codes: int
-    grid: tuple[int, int]
-    patch: int
-    vocabulary: int
-    max_words: int = 40
-    width: int = 192
+    codes: Annotated[int, Interval(ge=2, le=1_000_000)]
+    grid: tuple[Side, Side]
+    patch: Side
+    vocabulary: Annotated[int, Interval(ge=2, le=1_000_000)]
+    max_words: Annotated[int, Interval(ge=3, le=4096)] = 40
+    width: Positive = 192
     heads: int = 6
-    depth: int = 8
-    attention: str = "shared"
+    depth: Positive = 8
+    attention: Literal["shared", "separate"] = "shared"
     align: bool = True
     loss_weights: tuple[float, float, float] = (0.6, 0.3, 0.1)
-    drop_image: float = 0.5
-    drop_caption: float = 0.1
-    norms: str = "pre"
-    epsilon: float = 1e-5
-    pad: int = 0
-    start: int = 1
-    end: int = 1
+    drop_image: Share = 0.5
+    drop_caption: Share = 0.1
+    norms: Literal["pre", "post"] = "pre"
+    epsilon: Annotated[float, Interval(gt=0, le=1)] = 1e-5
+    pad: NonNegative = 0
+    start: NonNegative = 1
+    end: NonNegative = 1
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width % 4 or self.width % self.heads:
             raise InputError(
                 f"width: got {self.width} with {self.heads} heads, expected a multiple of 4 and of the heads"
+            )
+        if max(self.pad, self.start, self.end) >= self.vocabulary:
+            raise InputError(
+                f"pad, start, end: got {self.pad}, {self.start}, {self.end}, expected tokens of the {self.vocabulary}"
             )

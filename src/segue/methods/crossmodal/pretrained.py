@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from segue.data.tokenizer import CaptionTokenizer
-from segue.encoders.pretrained import complete, loading
+from segue.encoders.pretrained import load_pretrained, load_pretrained_tokenizer
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.layers import Layer
 from segue.methods.crossmodal.model import CrossModal
 from segue.types import InputError
-from segue.weights import resolve_weights
 
 UNUSED_OF_VIT = ("pooler.", "vit.pooler.", "classifier.", "decoder.", "vit.embeddings.mask_token")
 UNUSED_OF_BERT = ("pooler.", "bert.pooler.", "cls.", "embeddings.position_ids", "bert.embeddings.position_ids")
@@ -25,18 +24,12 @@ def load_vit_and_bert(vit: str, bert: str) -> tuple[Any, Any, CaptionTokenizer]:
     Their poolers and the heads of their pretraining are left out.
     Raises InputError when one can't be loaded, lacks weights or has foreign ones.
     """
-    from transformers import AutoTokenizer, BertModel, ViTModel
+    from transformers import BertModel, ViTModel
 
-    bare: dict[str, Any] = {"add_pooling_layer": False, "output_loading_info": True, "use_safetensors": True}
-    name, revision = resolve_weights(vit, "image encoder")
-    with loading(vit, "image encoder"):
-        loaded_vit = ViTModel.from_pretrained(name, revision=revision, **bare)
-        vit_model = complete(vit, loaded_vit, unused=UNUSED_OF_VIT)
-    name, revision = resolve_weights(bert, "text encoder")
-    with loading(bert):
-        loaded_bert = BertModel.from_pretrained(name, revision=revision, **bare)
-        bert_model = complete(bert, loaded_bert, unused=UNUSED_OF_BERT)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision).backend_tokenizer
+    bare: dict[str, Any] = {"add_pooling_layer": False}
+    vit_model = load_pretrained(vit, {"vit": ViTModel}, "image encoder", unused=UNUSED_OF_VIT, **bare)
+    bert_model = load_pretrained(bert, {"bert": BertModel}, "text encoder", unused=UNUSED_OF_BERT, **bare)
+    tokenizer = load_pretrained_tokenizer(bert)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return vit_model, bert_model, CaptionTokenizer(tokenizer)

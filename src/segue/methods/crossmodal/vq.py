@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log2, prod
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval, MinLen
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -38,9 +39,9 @@ class VQConfig:
     """
 
     classes: int
-    factor: int = 8
-    width: int = 96
-    levels: tuple[int, ...] = (8, 6, 5, 5)
+    factor: Annotated[int, Interval(le=256)] = 8
+    width: Annotated[int, Interval(ge=8, le=100_000)] = 96
+    levels: Annotated[tuple[Annotated[int, Interval(ge=2, le=1000)], ...], MinLen(1)] = (8, 6, 5, 5)
 
     def __post_init__(self) -> None:
         if self.factor < 4 or self.factor & (self.factor - 1):

@@ -7,17 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from segue.configs import from_json
 from segue.encoders.dual_encoder import ClipDualEncoder, DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image import load_image_encoder
 from segue.encoders.text import load_text_encoder
-from segue.methods.checkpoint import (
-    checkpoint_in,
-    dataclass_from_json,
-    fill_module,
-    read_config,
-    read_tensors,
-    write_checkpoint,
-)
+from segue.methods.checkpoint import build, checkpoint_in, fill_module, read_config, read_tensors, write_checkpoint
 from segue.nn.devices import check_device
 from segue.weights import resolve_weights
 
@@ -56,9 +50,13 @@ def restore_dual_encoder(folder: Path) -> tuple[VisionTextDualEncoder, dict[str,
 
     Raises InputError when the folder is not whole, or is of another method.
     """
-    config = read_config(folder, [METHOD], ("config", "image", "text"))
-    sizes = dataclass_from_json(DualEncoderConfig, config["config"], folder)
-    encoders = load_image_encoder(config["image"], folder), load_text_encoder(config["text"], folder)
-    model = VisionTextDualEncoder(sizes, *encoders, folder=folder)
-    fill_module(model, read_tensors(folder), folder)
-    return model.eval(), config.get("about", {})
+    config = read_config(folder, [METHOD], {"config": dict, "image": dict, "text": dict})
+    sizes, tensors = from_json(DualEncoderConfig, config["config"], folder), read_tensors(folder)
+
+    def make() -> VisionTextDualEncoder:
+        image, text = load_image_encoder(config["image"], folder), load_text_encoder(config["text"], folder)
+        return VisionTextDualEncoder(sizes, image, text, folder=folder)
+
+    model = build(make, tensors, folder)
+    fill_module(model, tensors, folder)
+    return model.eval(), config.get("about") or {}

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval, MinLen
+
+from segue.options import Positive, Share
+from segue.types import InputError
 
 
 @dataclass(frozen=True)
@@ -20,28 +25,33 @@ class RecLMISConfig:
     condition_order: "inside" the softmax (Eq. 7, 9) or "after" it (the official code).
     masking: "conditioned" draws masked positions in proportion to W_poi / W_woi, "random" uniformly (Fig. 7).
     loss_weights: lambda_1 (V2T), lambda_2 (T2V), lambda_3 (CCL), lambda_4 (Dice + CE) of Eq. 11.
+    Raises InputError for heads that don't divide the last width.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    stem_stride: int = 2
-    convolution: str = "plain"
-    pooling: str = "stride"
-    plam: str = "light"
+    widths: Annotated[tuple[Positive, ...], MinLen(2)] = (32, 64, 128, 256)
+    stem_stride: Literal[1, 2] = 2
+    convolution: Literal["plain", "separable"] = "plain"
+    pooling: Literal["max", "stride"] = "stride"
+    plam: Literal["full", "light", "none"] = "light"
     position: bool = True
-    interaction: str = "cross"
+    interaction: Literal["cross", "self", "early", "none"] = "cross"
     cvr: bool = True
     clr: bool = True
     ccl: bool = True
     conditions: bool = True
-    condition_order: str = "inside"
-    masking: str = "conditioned"
+    condition_order: Literal["inside", "after"] = "inside"
+    masking: Literal["conditioned", "random"] = "conditioned"
     reconstruction: str = "cross"
-    reconstruction_layers: int = 3
-    heads: int = 4
-    mask_ratio_vision: float = 0.5
-    mask_ratio_text: float = 0.3
-    temperature: float = 0.1
+    reconstruction_layers: Positive = 3
+    heads: Positive = 4
+    mask_ratio_vision: Share = 0.5
+    mask_ratio_text: Share = 0.3
+    temperature: Annotated[float, Interval(gt=0, le=1000)] = 0.1
     loss_weights: tuple[float, float, float, float] = (1.0, 1.0, 0.2, 5.0)
+
+    def __post_init__(self) -> None:
+        if self.interacts and self.widths[-1] % self.heads:
+            raise InputError(f"heads: got {self.heads}, expected a divisor of the last of the widths {self.widths}")
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from segue.configs import from_json
 from segue.methods.checkpoint import (
-    dataclass_from_json,
+    build,
     fill_module,
     read_config,
     read_tensors,
@@ -34,8 +35,9 @@ def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, ha
 
 def restore(folder: Path) -> tuple[SGDiff, dict[str, Any]]:
     """The model in eval mode, and its `about`. Raises InputError when the folder is incomplete or its files differ."""
-    saved = read_config(folder, ["sgdiff"], ("config", "lexicon"))
-    config = dataclass_from_json(SGDiffConfig, saved["config"], folder)
-    model = SGDiff(config, dataclass_from_json(Lexicon, saved["lexicon"], folder))
-    fill_module(model, read_tensors(folder), folder)
-    return model.eval(), saved.get("about", {})
+    saved = read_config(folder, ["sgdiff"], {"config": dict, "lexicon": dict})
+    config, lexicon = from_json(SGDiffConfig, saved["config"], folder), from_json(Lexicon, saved["lexicon"], folder)
+    tensors = read_tensors(folder)
+    model = build(lambda: SGDiff(config, lexicon), tensors, folder)
+    fill_module(model, tensors, folder)
+    return model.eval(), saved.get("about") or {}

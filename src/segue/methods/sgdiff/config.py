@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from segue.nn.preprocessing import Preprocessing
+from segue.options import MaxTokens, NonNegative, Positive, check_value
 from segue.types import InputError
 
+Weight = Annotated[float, Interval(ge=0)]
 CHOICES = {
-    "psga": ("none", "filter", "rank", "both"),
-    "tasks": ("both", "mask", "caption"),
-    "mecl": ("none", "intra", "inter", "both"),
-    "decoder": ("diffusion", "autoregressive"),
+    "psga": Literal["none", "filter", "rank", "both"],
+    "tasks": Literal["both", "mask", "caption"],
+    "mecl": Literal["none", "intra", "inter", "both"],
+    "decoder": Literal["diffusion", "autoregressive"],
 }
 
 
@@ -50,26 +54,25 @@ class SGDiffConfig:
     tasks: str = "both"
     mecl: str = "both"
     decoder: str = "diffusion"
-    size: int = 128
-    widths: tuple[int, ...] = (32, 64, 96, 128)
-    channels: int = 64
-    width: int = 160
-    heads: int = 4
-    feed_forward: int = 320
-    blocks: int = 3
-    adaptor_blocks: int = 2
-    max_words: int = 20
-    max_ranked: int = 8
-    max_nodes: int = 24
-    max_edges: int = 48
-    feature_width: int = 0
-    lambda_adaptor: float = 2.0
-    lambda_mecl: float = 1.0
+    size: Annotated[int, Interval(le=4096)] = 128
+    widths: tuple[Positive, ...] = (32, 64, 96, 128)
+    channels: Positive = 64
+    width: Positive = 160
+    heads: Positive = 4
+    feed_forward: Positive = 320
+    blocks: Positive = 3
+    adaptor_blocks: NonNegative = 2
+    max_words: MaxTokens = 20
+    max_ranked: MaxTokens = 8
+    max_nodes: MaxTokens = 24
+    max_edges: MaxTokens = 48
+    feature_width: NonNegative = 0
+    lambda_adaptor: Weight = 2.0
+    lambda_mecl: Weight = 1.0
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
+            check_value(name, getattr(self, name), known)
         if self.size < 32 or self.size % 16:
             raise InputError(f"size: got {self.size}, expected a multiple of 16, 32 or more")
         if self.width % self.heads or len(self.widths) != 4 or any(c % 8 for c in (*self.widths, self.channels // 2)):

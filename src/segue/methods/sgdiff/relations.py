@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segue.methods.checkpoint import fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.sgdiff.mask_head import BOX_WIDTH, box_encoding
+from segue.options import Positive
 from segue.types import InputError, Relation
 
 CLASS_DROPOUT = 0.1  # share of the classes that training replaces by 0, so that 0 comes to mean "unknown"
@@ -95,7 +96,8 @@ def save_relations(
 
 def load_relations(folder: Path) -> RelationHead:
     """The head of a checkpoint folder, in eval mode. Raises InputError when it is incomplete or its files differ."""
-    saved = read_config(folder, ["relations"], ("classes", "predicates", "width"))
-    head = RelationHead(tuple(saved["classes"]), tuple(saved["predicates"]), saved["width"])
-    fill_module(head, read_tensors(folder), folder)
+    parts = {"classes": tuple[str, ...], "predicates": tuple[str, ...], "width": Positive}
+    saved, tensors = read_config(folder, ["relations"], parts), read_tensors(folder)
+    head = build(lambda: RelationHead(saved["classes"], saved["predicates"], saved["width"]), tensors, folder)
+    fill_module(head, tensors, folder)
     return head.eval()

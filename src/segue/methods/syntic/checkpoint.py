@@ -5,23 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import MaxLen
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.configs import from_json
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import dataclass_from_json, fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.model import Syntic, build_syntic
 from segue.methods.syntic.support import SupportSet
-from segue.options import Decoding
+from segue.options import Decoding, Positive, check_value
 from segue.types import InputError
 
 METHOD = "syntic"
+ShortText = Annotated[str, MaxLen(500)]
+TEXTS = tuple[str, ...] | None
+PARTS = {"model": dict, "encoder": dict, "object_names": TEXTS, "detector": ShortText | None, "captions": TEXTS}
+ENCODER_PARTS = {"width": Positive, "fingerprint": Annotated[str, MaxLen(200)], "name": ShortText | None}
 MODEL, SUPPORT = "model.", "support.features"  # names of the tensors begin with MODEL; that of the support set
 
 
@@ -112,21 +119,21 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
 
     Raises InputError when a file is missing, unreadable, of another version, or doesn't fit the others.
     """
-    config, tensors = read_config(folder, [METHOD], ["model", "encoder"]), read_tensors(folder)
+    config, tensors = read_config(folder, [METHOD], PARTS), read_tensors(folder)
     tokenizer = CaptionTokenizer.load(folder)
-    settings, encoder = dataclass_from_json(SynticConfig, config["model"], folder), config["encoder"]
-    width = encoder.get("width") if isinstance(encoder, dict) else None
-    if not isinstance(width, int):
-        raise InputError(f"{folder}: config.json says no width of its dual encoder; copy the checkpoint again")
-    model = build_syntic(
-        settings, vocabulary=len(tokenizer), encoder_width=width, end=tokenizer.end,
+    settings, encoder = from_json(SynticConfig, config["model"], folder), config["encoder"]
+    for name, hint in ENCODER_PARTS.items():
+        check_value(f"{folder}: config.json: encoder: {name}", encoder.get(name), hint)
+    make = partial(
+        build_syntic, settings, vocabulary=len(tokenizer), encoder_width=encoder["width"], end=tokenizer.end,
         suppressed_token_ids=tokenizer.suppressed_token_ids,
     )  # fmt: skip
+    model = build(make, tensors, folder)
     fill_module(model, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)}, folder)
     support = None
     if SUPPORT in tensors:
         support = SupportSet(tensors[SUPPORT].numpy(), config.get("captions") or None, tau=settings.tau)
     return SynticCheckpoint(
-        model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names", []),
+        model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names") or (),
         config.get("detector"),
     )  # fmt: skip

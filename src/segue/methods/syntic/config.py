@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
+
+from segue.options import MaxTokens, Positive
 from segue.types import InputError
 
 
@@ -35,18 +38,18 @@ class SynticConfig:
     fo: bool = True
     fp: bool = True
     af: bool = True
-    noise: float = 0.0
+    noise: Annotated[float, Interval(ge=0, le=100)] = 0.0
     shift: bool = False
-    tau: float = 0.01
+    tau: Annotated[float, Interval(le=1000)] = 0.01
     width: int = 256
-    layers: int = 4
+    layers: Positive = 4
     heads: int = 4
-    max_tokens: int = 40
-    dropout: float = 0.1
+    max_tokens: MaxTokens = 40
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.1
 
     def __post_init__(self) -> None:
         if self.source not in ("image", "text", "none"):
-            raise InputError(f"source: got {self.source!r}, expected image, text or none")
+            raise InputError(f"source: got {self.source!r:.60}, expected image, text or none")
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
             raise InputError(f"width: got {self.width}, expected a multiple of heads = {self.heads}")
         if not self.tau > 0:

@@ -17,7 +17,7 @@ def test_configs_that_cannot_be_are_refused():
         ({"group_tokens": (6, 4, 2), "output_groups": (6, 3, 2)}, "stage 1: got 4 group tokens and 3 output groups"),
         ({"heads": 5}, "no multiple of 5 heads"),
         ({"image_size": 225}, "no multiple of patch"),
-        ({"activation": "relu"}, "expected one of gelu, quick_gelu"),
+        ({"activation": "relu"}, "expected one of 'gelu', 'quick_gelu'"),
     ):
         with pytest.raises(InputError, match=match):
             replace(TINY, **changes)

@@ -14,9 +14,13 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from segue.methods.checkpoint import fill_module, read_tensors, write_checkpoint
+from segue.configs import from_json, read_json, read_tokenizer
+from segue.encoders.pretrained import load_pretrained_tokenizer
+from segue.methods.checkpoint import build, fill_module, read_tensors, write_checkpoint
 from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
+from segue.nn.preprocessing import NORMALISATION
+from segue.options import check_value
 from segue.types import InputError
 from segue.weights import CONFIG
 
@@ -68,24 +72,28 @@ def to_hub_config(c: GroupViTConfig) -> dict[str, Any]:
     return out
 
 
-def from_hub_config(saved: dict[str, Any]) -> GroupViTConfig:
+def from_hub_config(saved: dict[str, Any], where: str | Path = CONFIG) -> GroupViTConfig:
     """The config of a hub's config.json; what that leaves out has the hub's default, which is ours.
 
-    Raises InputError for a model of another type.
+    where: the folder, to begin the message with.
+    Raises InputError for a model of another type, and values of another type or out of their bounds.
     """
     if saved.get("model_type") != "groupvit":
-        raise InputError(f"config.json: a model of type {saved.get('model_type')!r}, expected 'groupvit'")
+        raise InputError(f"{where}: a model of type {saved.get('model_type')!r:.60}, expected 'groupvit'")
+    for name in ("vision_config", "text_config", "segue"):
+        check_value(f"{where}: {name}", saved.get(name, {}), dict)
     values: dict[str, Any] = {"token_mlp": 0.5, "channel_mlp": 4.0}
     ratio = saved.get("vision_config", {}).get("assign_mlp_ratio")
     if ratio is not None:
-        values["token_mlp"], values["channel_mlp"] = ratio if isinstance(ratio, list | tuple) else (ratio, ratio)
+        ratio = ratio if isinstance(ratio, list | tuple) else (ratio, ratio)
+        check_value(f"{where}: assign_mlp_ratio", ratio, tuple[float, float])
+        values["token_mlp"], values["channel_mlp"] = ratio
     for name, (section, hub_name) in _HUB_NAMES.items():
         part = saved.get(section, {}) if section else saved
         if hub_name in part:
             values[name] = part[hub_name]
     values |= {name: value for name, value in saved.get("segue", {}).items() if name in _OWN_FIELDS}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return GroupViTConfig(**values)
+    return from_json(GroupViTConfig, values, where)
 
 
 def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None = None, half: bool = False) -> None:
@@ -116,43 +124,29 @@ def load_groupvit(folder: Path) -> GroupViT:
 
     Raises InputError when a file is missing, broken, of another model, or doesn't fit the others.
     """
-    config = _with_normalisation(from_hub_config(_read_json(folder / CONFIG)), folder / PROCESSOR)
-    model = GroupViT(config, _read_tokenizer(folder))
-    tensors = read_tensors(folder)
+    config = _with_normalisation(from_hub_config(read_json(folder / CONFIG), folder), folder / PROCESSOR)
+    tokenizer, tensors = _read_tokenizer(folder), read_tensors(folder)
+    model = build(lambda: GroupViT(config, tokenizer), tensors, folder)
     # older versions of transformers stored the position ids
     tensors = {k: v for k, v in tensors.items() if not k.endswith("embeddings.position_ids")}
     fill_module(model, tensors, folder)
     return model.eval()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; a checkpoint is a folder with config.json and weights") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); copy the checkpoint again") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: got a {type(found).__name__}, expected an object; copy the checkpoint again")
-    return found
-
-
 def _with_normalisation(c: GroupViTConfig, path: Path) -> GroupViTConfig:
     if not path.exists():
         return c
-    saved = _read_json(path)
-    return replace(c, mean=tuple(saved.get("image_mean", c.mean)), std=tuple(saved.get("image_std", c.std)))
+    saved = read_json(path)
+    found = {name: saved.get(f"image_{name}", getattr(c, name)) for name in ("mean", "std")}
+    for name, value in found.items():
+        check_value(f"{path}: image_{name}", value, NORMALISATION[name])
+    return replace(c, mean=tuple(found["mean"]), std=tuple(found["std"]))
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer | None:
     """The tokenizer of tokenizer.json, or that of transformers for vocab.json and merges.txt, or None."""
     if (folder / TOKENIZER).exists():
-        try:
-            return Tokenizer.from_file(str(folder / TOKENIZER))
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise InputError(f"{folder / TOKENIZER}: not a tokenizer ({error}); copy the checkpoint again") from error
+        return read_tokenizer(folder / TOKENIZER)
     if not (folder / "vocab.json").exists():
         return None
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    return load_pretrained_tokenizer(str(folder))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor
 
+from segue.options import NonNegative, Positive, check_value
 from segue.types import InputError
 
+Activation = Literal["gelu", "quick_gelu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
@@ -32,33 +36,33 @@ class GroupViTConfig:
     Raises InputError for settings that don't fit each other.
     """
 
-    width: int = 384
-    mlp: int = 1536
-    depths: tuple[int, ...] = (6, 3, 3)
-    group_tokens: tuple[int, ...] = (64, 8, 0)
-    output_groups: tuple[int, ...] = (64, 8, 8)
-    heads: int = 6
-    image_size: int = 224
-    patch: int = 16
-    activation: str = "gelu"
-    assign_eps: float = 1.0
-    token_mlp: float = 0.5
-    channel_mlp: float = 4.0
-    drop_path: float = 0.1
-    text_width: int = 256
-    text_mlp: int = 1024
-    text_layers: int = 12
-    text_heads: int = 4
-    text_activation: str = "quick_gelu"
-    vocabulary: int = 49408
-    max_tokens: int = 77
+    width: Positive = 384
+    mlp: Positive = 1536
+    depths: tuple[NonNegative, ...] = (6, 3, 3)
+    group_tokens: tuple[NonNegative, ...] = (64, 8, 0)
+    output_groups: tuple[Positive, ...] = (64, 8, 8)
+    heads: Positive = 6
+    image_size: Annotated[int, Interval(ge=1, le=4096)] = 224
+    patch: Annotated[int, Interval(ge=1, le=4096)] = 16
+    activation: Activation = "gelu"
+    assign_eps: Annotated[float, Interval(gt=0, le=1000)] = 1.0
+    token_mlp: Annotated[float, Interval(gt=0, le=1000)] = 0.5
+    channel_mlp: Annotated[float, Interval(gt=0, le=1000)] = 4.0
+    drop_path: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    text_width: Positive = 256
+    text_mlp: Positive = 1024
+    text_layers: Positive = 12
+    text_heads: Positive = 4
+    text_activation: Activation = "quick_gelu"
+    vocabulary: Annotated[int, Interval(ge=1, le=1_000_000)] = 49408
+    max_tokens: Annotated[int, Interval(ge=3, le=4096)] = 77
     bos: int = 49406
     eos: int = 49407
     pad: int = 1
-    projection: int = 256
-    projection_hidden: int = 4096
-    logit_scale: float = 2.6592
-    norm_eps: float = 1e-5
+    projection: Positive = 256
+    projection_hidden: Positive = 4096
+    logit_scale: Annotated[float, Interval(ge=-20, le=20)] = 2.6592
+    norm_eps: Annotated[float, Interval(gt=0, le=1)] = 1e-5
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
@@ -80,9 +84,8 @@ class GroupViTConfig:
                 raise InputError(f"width {width} is no multiple of {heads} heads; try width {heads * 64}")
         if self.image_size % self.patch:
             raise InputError(f"image_size {self.image_size} is no multiple of patch {self.patch}")
-        for name in (self.activation, self.text_activation):
-            if name not in ACTIVATIONS:
-                raise InputError(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")
+        for name in ("activation", "text_activation"):
+            check_value(name, getattr(self, name), Activation)
 
 
 SIZES: dict[str, GroupViTConfig] = {
