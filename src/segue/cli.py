@@ -30,6 +30,7 @@ COMMANDS: Table = {
     "eval": "segue.commands.evaluate:evaluate",
     "score": "segue.commands.score:SCORES",
     "data": "segue.commands.data:JOBS",
+    "import": "segue.commands.import_model:import_model",
     "export": "segue.commands.export:export",
     "serve": "segue.commands.serve:serve",
     "lab": "segue.lab.registry:COMMANDS",

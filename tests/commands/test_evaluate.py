@@ -10,7 +10,7 @@ from scenes_and_pair import write_scenes
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.evaluation.labels import score_pictures, with_truth
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.synthetic.scenes.scene import CLASSES
 
 
@@ -59,7 +59,7 @@ def test_eval_changes_the_protocol(segue, groupvit, scenes, tiny_model):
     status, told, error = segue("eval", groupvit, *args, *more, "--protocol", "scenes")
     assert status == 0, error
     changed = json.loads(told)
-    assert changed["protocol_settings"] == plain["protocol_settings"] | {"soft": False, "prompt": "the {}", "top_k": 3}
+    assert changed["protocol_settings"] == plain["protocol_settings"] | {"rule": "hard", "prompt": "the {}", "top_k": 3}
     assert (plain["protocol"], changed["protocol"]) == ("the model's own", "scenes, changed")
     protocol = EvalProtocol(**changed["protocol_settings"])
     predictor = load_open_vocabulary(groupvit)

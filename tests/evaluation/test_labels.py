@@ -10,7 +10,7 @@ from scenes_and_pair import write_scenes
 from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.evaluation.labels import evaluate_label_maps, score_pictures, with_truth
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.options import LabelOptions
 from segue.synthetic.scenes.scene import CLASSES
 from segue.types import InputError, Picture
@@ -143,7 +143,7 @@ def test_the_answer_says_under_which_protocol_it_was_scored(groupvit, scenes):
     assert named["class_iou"] == plain["class_iou"]
     changed = evaluate_label_maps(model, scenes, "val", options=LabelOptions(hard=True, top_k=3, background=0.5))
     assert changed["protocol"] == "the model's own, changed"
-    settings = {"soft": False, "top_k": 3, "threshold": 0.5}
+    settings = {"rule": "hard", "top_k": 3, "threshold": 0.5}
     assert changed["protocol_settings"] == plain["protocol_settings"] | settings
     assert changed["classes"] == plain["classes"] + 1
     with pytest.raises(InputError, match="protocol 'vok'"):

@@ -17,7 +17,7 @@ from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.methods.cocu.archive import read_archive
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.recipes import cocu as recipe
 from segue.recipes.cocu import (
     SCENES,

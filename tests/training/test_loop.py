@@ -78,6 +78,15 @@ def test_learning_rate_warms_up_then_falls_as_a_cosine():
     assert rates[12] == pytest.approx(0.0)
 
 
+def test_learning_rate_can_start_and_end_above_zero():
+    options = FitOptions(steps=30, batch_size=4, lr=1.0, warmup=10, first_lr=0.1, last_lr=0.2)
+    rates = [learning_rate(step, options) for step in range(31)]
+    assert rates[0] == pytest.approx(0.1 + 0.9 / 10)
+    assert rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[20] == pytest.approx(0.6)
+    assert rates[30] == pytest.approx(0.2)
+
+
 def test_keys_are_whole_epochs_in_a_seeded_order_from_any_position():
     keys = example_keys(5, seed=1, first=0, count=13)
     assert [epoch for epoch, _ in keys] == [0] * 5 + [1] * 5 + [2] * 3

@@ -2,6 +2,8 @@
 
 RECIPES: dict[str, str] = {  # training functions; the default of their argument `settings` is the recipe
     "cocu": "segue.recipes.cocu:train_cocu",
+    "cocu-cc12m": "segue.recipes.cocu:train_cocu_cc12m",
+    "cocu-cc3m": "segue.recipes.cocu:train_cocu_cc3m",
     "cocu-scenes": "segue.recipes.cocu:train_cocu_scenes",
     "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
     "crossmodal-scenes": "segue.recipes.crossmodal:train_crossmodal_scenes",

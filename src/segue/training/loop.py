@@ -73,7 +73,8 @@ class FitOptions:
     batch_size: examples a step, over all processes and accumulated batches together.
     accumulate: forward and backward passes a step, each with its own share of the batch (micro-batch): batch norm and
     contrastive losses see that share only.
-    lr, warmup: the learning rate rises linearly to `lr` in `warmup` steps, then follows a cosine to 0.
+    lr, warmup: the learning rate rises linearly from `first_lr` to `lr` in `warmup` steps, then follows a cosine to
+    `last_lr`.
     weight_decay: AdamW's, on weights of two or more dimensions.
     ema: decay of the moving average of the weights, in [0, 1); 0 is off.
     evaluate_every: steps between evaluations; each also saves the state.
@@ -89,6 +90,8 @@ class FitOptions:
     lr: float = 3e-4
     weight_decay: float = 0.0
     warmup: int = 0
+    first_lr: float = 0.0
+    last_lr: float = 0.0
     ema: float = 0.0
     evaluate_every: int = 200
     patience: int = 0
@@ -101,7 +104,7 @@ class FitOptions:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 1 or more")
-        for name in ("lr", "weight_decay", "warmup", "patience", "seed", "clip_norm", "workers"):
+        for name in ("lr", "first_lr", "last_lr", "weight_decay", "warmup", "patience", "seed", "clip_norm", "workers"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not 0 <= self.ema < 1:
@@ -263,11 +266,11 @@ class _Forward(nn.Module):
 
 
 def learning_rate(step: int, options: FitOptions) -> float:
-    """Learning rate of `step`, counted from 0: `warmup` steps of linear rise, then half a cosine to 0."""
+    """Learning rate of `step`, counted from 0: `warmup` steps of linear rise, then half a cosine."""
     if step < options.warmup:
-        return options.lr * (step + 1) / options.warmup
+        return options.first_lr + (options.lr - options.first_lr) * (step + 1) / options.warmup
     done = (step - options.warmup) / max(1, options.steps - options.warmup)
-    return options.lr * 0.5 * (1 + math.cos(math.pi * done))
+    return options.last_lr + (options.lr - options.last_lr) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def example_keys(examples: int, seed: int, first: int, count: int) -> list[Key]:
