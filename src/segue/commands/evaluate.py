@@ -33,7 +33,7 @@ def evaluate(
         vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
             always counts it 0.
-        on_bad: stop at unreadable examples, or skip them and report it.
+        on_bad: stop at examples that can't be read and pictures whose note isn't found, or skip them and report it.
         json: print one JSON object.
         device: cpu, cuda, ...
         with_notes: options of models that read notes.
@@ -58,27 +58,32 @@ def _score_notes(
     model: str, data: Path, split: str, empty: Any, on_bad: Any, device: str, options: SegmentOptions
 ) -> dict[str, Any]:
     from segue.api.segmenter import load_segmenter
+    from segue.data.check_first import check_first
     from segue.data.medical.lvit import read_lvit
     from segue.data.medical.note_batches import load_examples
     from segue.evaluation.notes import evaluate
 
     predictor = load_segmenter(model, device=device)
-    examples = load_examples(read_lvit(data, split), on_bad=on_bad)
-    return evaluate(predictor, examples, empty=empty or "one", options=options)
+    checked = check_first(data, (split,), on_bad)
+    examples = load_examples(read_lvit(data, split, on_bad), on_bad=on_bad, labelled=True)
+    scores = evaluate(predictor, examples, empty=empty or "one", options=options)
+    without = sum(example.note is None for example in examples)
+    return scores | {"without_note": without, "data_check": checked}
 
 
 def _score_labels(
     model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions
 ) -> dict[str, Any]:
     from segue.api.open_vocabulary import load_open_vocabulary
+    from segue.data.check_first import check_first
     from segue.evaluation.labels import evaluate_label_maps
     from segue.methods.cocu.vocabulary import read_vocabulary
 
     concepts = read_vocabulary(vocabulary).concepts if vocabulary else None
     predictor = load_open_vocabulary(model, device=device)
-    return {"model": model} | evaluate_label_maps(
-        predictor, data, split, concepts=concepts, on_bad=on_bad, options=options
-    )
+    checked = check_first(data, (split,), on_bad)
+    scores = evaluate_label_maps(predictor, data, split, concepts=concepts, on_bad=on_bad, options=options)
+    return {"model": model} | scores | {"data_check": checked}
 
 
 def _refuse(why: str, **given: Any) -> None:

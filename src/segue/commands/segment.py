@@ -34,7 +34,7 @@ def segment(
         image: a picture or a folder of pictures; by notes (--notes for a folder, or one --note for all) also NIfTI and
             DICOM files and series.
         note: what to outline, in words; without note and labels the model makes its own guess.
-        notes: a CSV with the columns image,note; the images are names inside the folder.
+        notes: a CSV or a workbook with the columns image,note; the images are names inside the folder.
         labels: two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
         model: a bundled name or a checkpoint folder (reclmis-chest, or cocu-scenes with labels, unless given).
         out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures. What

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +17,7 @@ from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, mask_as_grounded_caption, segmentation_to_dict
 from segue.api.open_vocabulary import LabelMap
-from segue.api.segmenter import Attribution, Segmenter, load_segmenter, read_notes
+from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.data.export import write_coco
 from segue.data.images import (
     NIFTI_SUFFIXES,
@@ -29,6 +30,7 @@ from segue.data.images import (
     write_image,
     write_mask,
 )
+from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation
@@ -52,7 +54,7 @@ def segment_by_notes(
 ) -> None:
     """The work of `segue segment` without labels; see there."""
     if note is not None and notes is not None:
-        raise InputError("got both --note and --notes; give one note for all pictures, or a CSV of notes")
+        raise InputError("got both --note and --notes; give one note for all pictures, or a table of notes")
     if image.is_dir() or notes is not None:
         if attribution:
             raise InputError("--attribution takes one picture at a time")
@@ -173,15 +175,43 @@ def _listed(folder: Path, note: str | None) -> list[Work]:
 
 
 def _noted(folder: Path, notes: Path) -> list[Work]:
-    """What a CSV of notes names."""
-    pairs = read_notes(notes)
-    for name, _ in pairs:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise InputError(f"{notes}: {name!r} lies outside {folder}; name files inside it")
-    if missing := [name for name, _ in pairs if not (folder / name).exists()]:
-        raise InputError(f"{folder}: {len(missing)} named pictures are missing, such as {missing[0]}")
-    places = [(name, folder / name, said) for name, said in pairs]
-    return [Work(name, (path,), said, volume=path.is_dir() or is_volume(path)) for name, path, said in places]
+    """What a table of notes names, with its notes.
+
+    Warns of pictures that the table doesn't name. Raises InputError for names without a picture.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: --notes goes with a folder of pictures; give one picture a --note")
+    rows = read_notes(notes)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    index = NameIndex((path.name, path) for path in files)
+    pairs = [(_named_file(folder, name, index), said) for name, said in rows]
+    if missing := [name for (name, _), (path, _) in zip(rows, pairs, strict=True) if path is None]:
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(rows)} pictures that {notes.name} names are missing, such as "
+            f"{', '.join(missing[:3])}"
+        )
+    found = [(path, said) for path, said in pairs if path is not None]
+    if unnamed := sorted({*list_pictures(folder)} - {path for path, _ in found}):
+        warnings.warn(
+            f"{folder}: {len(unnamed)} pictures have no row in {notes.name} and are left out, such as "
+            f"{unnamed[0].name}",
+            stacklevel=2,
+        )
+    return [
+        Work(path.relative_to(folder).as_posix(), (path,), said, volume=path.is_dir() or is_volume(path))
+        for path, said in found
+    ]
+
+
+def _named_file(folder: Path, name: str, index: NameIndex[Path]) -> Path | None:
+    """The picture (or folder with a series) that a table's name stands for; that of a mask (mask_x.png) is its
+    picture's (x.png)."""
+    path = folder / name.replace("\\", "/")
+    if ".." in path.relative_to(folder).parts if path.is_relative_to(folder) else True:
+        raise InputError(f"{name!r} lies outside {folder}; let the table name files inside it")
+    if path.is_file() or (path.is_dir() and path != folder):
+        return path
+    return index.find(name) or index.find(loose_name(name).removeprefix("mask_"))
 
 
 def mask_targets(works: Sequence[Work], out: Path) -> list[Path]:

@@ -32,7 +32,7 @@ from segue.encoders.text import build_text_encoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.methods.dual_encoder.model import DualEncoderTask
 from segue.metrics.retrieval import recall_at_k
-from segue.recipes.datasets import create_scenes_once
+from segue.recipes.datasets import check_data, create_scenes_once
 from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, PictureSet
@@ -93,7 +93,9 @@ def train_dual_encoder(settings: DualEncoderSettings = DUAL_ENCODER) -> Path:
     """Train on captioned images in any format; returns the checkpoint's folder."""
     from segue.data.formats import read_pictures
 
-    return train_on_pictures(settings, *(read_pictures(settings.data, split) for split in ("train", "val")))
+    check_data(settings)
+    train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
+    return train_on_pictures(settings, train, val)
 
 
 def train_dual_encoder_scenes(settings: DualEncoderSettings = SCENES) -> Path:

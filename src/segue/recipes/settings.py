@@ -13,6 +13,7 @@ from segue.training import FitOptions
 from segue.types import InputError
 from segue.weights import pinned
 
+DATA_CHECK = "data_check.json"  # in a run's folder: what the data check found before it
 LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # they don't change what is trained
 
 
@@ -36,7 +37,7 @@ class TrainSettings(Options):
         seed: of weights, order and augmentation.
         on_bad: what to do with an example that can't be read: "stop" before training, or "skip" and report it.
         half: store the checkpoint as float16.
-        resume: continue the run in `out`.
+        resume: continue the run in `out`; with more steps also past its end, where the learning rate rises again.
     """
 
     out: Path

@@ -52,6 +52,7 @@ from segue.methods.syntic import (
     system_config,
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
+from segue.recipes.datasets import check_data
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
@@ -161,6 +162,7 @@ def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
     """
+    check_data(settings, "train", decode_at_most=0)
     corpus = read_captions(settings.data, settings.max_words, settings.on_bad)
     names = read_vocabulary(settings.objects).concepts if settings.objects else common_nouns(corpus.captions)
     return train_captioner(settings, corpus, names)
@@ -175,6 +177,7 @@ def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
+    check_data(settings, "train", decode_at_most=0)
     return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
 
 

@@ -12,9 +12,10 @@ OUT/history.jsonl, OUT/tensorboard      the training log (see logger.py)
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -32,6 +33,8 @@ from segue.files import recover_folder, replace_folder
 from segue.training.logger import Row, TrainingLogger, read_history
 from segue.training.state import has_state, pack_tensors, read_state, unpack_tensors, write_state
 from segue.types import InputError
+
+SCHEDULE = ("steps", "warmup", "evaluate_every")  # what a resumed run of more steps may change
 
 Key = tuple[int, int]
 Save = Callable[[nn.Module, Path], None]
@@ -165,7 +168,9 @@ def fit(
     averaged module.
     monitor: the metric whose highest value is the best.
     about: further settings that a resumed run must have too, such as the network's size.
-    resume: continue from `out`/state. The number of workers and processes may differ, nothing else.
+    resume: continue from `out`/state. The number of workers and processes may differ, and there may be more steps,
+    nothing else. With more steps the learning rate follows the longer schedule from where the run stands, so it rises
+    once; the weights are not those of a run that had so many steps from the start.
 
     Afterwards `task` is in eval mode with its last weights, and torch's global random state is changed.
     Raises InputError when `out` holds a state and `resume` is off, holds none and it is on, or holds that of
@@ -367,10 +372,13 @@ def _check_finite(step: int, terms: dict[str, float]) -> None:
 
 
 def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
-    """Load the saved state into the trainer, if it is of the same run."""
+    """Load the saved state into the trainer, if it is of the same run, or of its beginning."""
     tensors, saved = read_state(out / "state")
     ours, theirs = _comparable(metadata), _comparable(saved)
+    longer = ours["steps"] > theirs["steps"]
     for name, value in ours.items():
+        if longer and name in SCHEDULE:
+            continue
         if value != theirs.get(name):
             raise InputError(
                 f"{name}: got {value}, but the run in {out} has {theirs.get(name)}; "
@@ -378,7 +386,14 @@ def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
             )
     unpack_tensors(tensors, trainer.module, trainer.optimizer, trainer.average)
     recover_folder(out / "best")
-    return Progress(**saved["progress"])
+    progress = Progress(**saved["progress"])
+    if longer and trainer.accelerator.is_main_process:
+        warnings.warn(
+            f"{out}: {ours['steps']} steps in the place of {theirs['steps']}: from step {progress.step} on the "
+            "learning rate follows the longer schedule, so it rises once",
+            stacklevel=3,
+        )
+    return replace(progress, evaluations_without_gain=0) if longer else progress
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -36,19 +37,24 @@ LINE_BREAKS = (
 MAX_CAPTION_WORDS = 77  # words; no text encoder of Segue reads more tokens
 
 
-def check_any(place: Path) -> CheckReport:
-    """Check a folder in any known layout, or a file of captions. Raises InputError when it is none."""
+def check_any(place: Path, *, splits: Collection[str] = (), decode_at_most: int | None = None) -> CheckReport:
+    """Check a folder in any known layout, or a file of captions. Raises InputError when it is none.
+
+    splits: those whose pictures are looked at; () for all. decode_at_most: pictures are decoded in splits of at most
+    so many; None for all.
+    """
     if place.is_file():
         return check_captions(place)
-    return check_lvit(place) if lvit.splits(place) else check_folder(place)
+    checked = check_lvit if lvit.splits(place) else check_folder
+    return checked(place, splits=splits, decode_at_most=decode_at_most)
 
 
-def check_folder(root: Path) -> CheckReport:
-    """Check a folder in one of FORMATS: every file is read."""
+def check_folder(root: Path, *, splits: Collection[str] = (), decode_at_most: int | None = None) -> CheckReport:
+    """Check a folder in one of FORMATS: every file is read. splits, decode_at_most: as in `check_any`."""
     form, there = detect_format(root)
-    report = CheckReport(str(root), stats={"format": form, "splits": {}})
+    report = CheckReport(str(root), stats={"format": form, "splits": {}, "decoded": True})
     pixels = dict[bytes, tuple[str, str]]()
-    for split in there:
+    for split in (split for split in there if not splits or split in splits):
         try:
             found = FORMATS[form].read(root, split, partial(_report_problem, report, split))
         except InputError as error:
@@ -59,7 +65,10 @@ def check_folder(root: Path) -> CheckReport:
         for picture in found.pictures:
             _check_texts(report, split, picture)
             _check_regions(report, split, picture)
-        _check_files(report, split, found, pixels)
+        if decode_at_most is None or len(found.pictures) <= decode_at_most:
+            _check_files(report, split, found, pixels)
+        else:
+            report.stats["decoded"] = False
     return report
 
 

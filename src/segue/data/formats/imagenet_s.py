@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.formats.files import ReportProblem, first_folder, pictures_by_stem, raise_problem
+from segue.data.formats.files import first_folder
+from segue.data.formats.lookup import list_places, short_names
 from segue.data.images import open_picture, read_image
 from segue.data.lines import read_lines
+from segue.data.problems import ReportProblem, raise_problem
 from segue.types import InputError, Picture, PictureSet
 
 EXPECTED = "validation/WNID with validation-segmentation/WNID (ImageNet-S)"
@@ -42,14 +44,19 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     maps = _maps(base, split)
     assert maps is not None
     classes = _classes(base, maps)
-    images, labels = pictures_by_stem(maps.with_name(maps.name.removesuffix("-segmentation"))), pictures_by_stem(maps)
-    for name in sorted(labels.keys() ^ images.keys()):
-        kind = "map-without-picture" if name in labels else "missing-map"
-        report(kind, (labels if name in labels else images)[name].name, "no picture and label map of one name")
+    places = [list_places(folder, stems=True) for folder in (_images(maps), maps)]
+    for key, paths in (item for found in places for item in found.items()):
+        if len(paths) > 1:
+            report("same-name", key, f"{len(paths)} pictures differ in their endings only; keep one")
+    images, labels = ({key: paths[0] for key, paths in found.items() if len(paths) == 1} for found in places)
+    for key in sorted(labels.keys() ^ images.keys()):
+        kind = "map-without-picture" if key in labels else "missing-map"
+        report(kind, (labels if key in labels else images)[key].name, "no picture and label map of one name")
+    names = short_names(both := sorted(labels.keys() & images.keys()))
     pictures = []
-    for name in sorted(labels.keys() & images.keys()):
-        label_map = partial(read_colours, labels[name], len(classes))
-        pictures.append(Picture(name, partial(read_image, images[name]), split=split, label_map=label_map))
+    for key in both:
+        label_map = partial(read_colours, labels[key], len(classes))
+        pictures.append(Picture(names[key], partial(read_image, images[key]), split=split, label_map=label_map))
     return PictureSet(pictures, classes)
 
 
@@ -75,6 +82,11 @@ def _base(root: Path) -> Path:
 
 def _maps(base: Path, split: str) -> Path | None:
     return first_folder(*(base / f"{folder}-segmentation" for folder in FOLDERS[split]))
+
+
+def _images(maps: Path) -> Path:
+    """The folder of the pictures of a folder of label maps."""
+    return maps.with_name(maps.name.removesuffix("-segmentation"))
 
 
 def _classes(base: Path, maps: Path) -> tuple[str, ...]:
