@@ -31,13 +31,14 @@ def segment(
     """Outline what a note describes, or name every pixel with the likeliest of some labels.
 
     Args:
-        image: a picture or a folder of pictures; with a note (--notes for a folder, or one --note for all) also a NIfTI
-            or DICOM file.
+        image: a picture or a folder of pictures; by notes (--notes for a folder, or one --note for all) also NIfTI and
+            DICOM files and series.
         note: what to outline, in words; without note and labels the model makes its own guess.
         notes: a CSV or a workbook with the columns image,note; the images are names inside the folder.
         labels: two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
         model: a bundled name or a checkpoint folder (reclmis-chest, or cocu-scenes with labels, unless given).
-        out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures.
+        out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures. What
+            is there is replaced; without --out it is not.
         attribution: with a note: also draw which patches and words counted, and Grad-CAM.
         coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
             Label Studio ask for.
