@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ SPLIT_WORDS = {
     "test": {"test", "testing", "tst"},
 }
 IGNORED = 255
+ReadMap = Callable[[Path], NDArray[Any]]  # the label map in a file
 
 
 @contextmanager
@@ -107,7 +108,7 @@ def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def pictures_with_labels(
-    images: Places, maps: Places, table: tuple[int, ...], split: str, report: ReportProblem = raise_problem
+    images: Places, maps: Places, read_map: ReadMap, split: str, report: ReportProblem = raise_problem
 ) -> dict[Path, Picture]:
     """Pictures with the label maps of the same paths. Reports twins, pictures without a map, maps without a picture."""
     found = {key: paths[0] for key, paths in sorted(images.items()) if len(paths) == 1}
@@ -127,7 +128,7 @@ def pictures_with_labels(
             names[key],
             partial(read_image, path),
             split=split,
-            label_map=partial(read_labels, located.found[key], table) if key in located.found else None,
+            label_map=partial(read_map, located.found[key]) if key in located.found else None,
         )
         for key, path in found.items()
     }

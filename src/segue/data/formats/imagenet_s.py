@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.formats.files import ReportProblem, first_folder, pictures_by_stem, raise_problem
-from segue.data.images import open_picture, read_image
+from segue.data.formats.files import first_folder, pictures_with_labels
+from segue.data.formats.lookup import list_places
+from segue.data.images import open_picture
 from segue.data.lines import read_lines
-from segue.types import InputError, Picture, PictureSet
+from segue.data.problems import ReportProblem, raise_problem
+from segue.types import InputError, PictureSet
 
 EXPECTED = "validation/WNID with validation-segmentation/WNID (ImageNet-S)"
 FOLDERS = {"train": ("train-semi", "train"), "val": ("validation",), "test": ("test",)}
@@ -42,15 +44,10 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     maps = _maps(base, split)
     assert maps is not None
     classes = _classes(base, maps)
-    images, labels = pictures_by_stem(maps.with_name(maps.name.removesuffix("-segmentation"))), pictures_by_stem(maps)
-    for name in sorted(labels.keys() ^ images.keys()):
-        kind = "map-without-picture" if name in labels else "missing-map"
-        report(kind, (labels if name in labels else images)[name].name, "no picture and label map of one name")
-    pictures = []
-    for name in sorted(labels.keys() & images.keys()):
-        label_map = partial(read_colours, labels[name], len(classes))
-        pictures.append(Picture(name, partial(read_image, images[name]), split=split, label_map=label_map))
-    return PictureSet(pictures, classes)
+    images = list_places(maps.with_name(maps.name.removesuffix("-segmentation")), stems=True)
+    read_map = partial(read_colours, classes=len(classes))
+    pictures = pictures_with_labels(images, list_places(maps, stems=True), read_map, split, report).values()
+    return PictureSet([picture for picture in pictures if picture.label_map], classes)
 
 
 def read_colours(path: Path, classes: int) -> NDArray[np.unsignedinteger]:

@@ -8,12 +8,13 @@ when asked for by `read_context`. Formats: host.robots.ox.ac.uk/pascal/VOC, cs.s
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from segue.data.formats.classes import CONTEXT_59, VOC_21
-from segue.data.formats.files import SPLITS, corner_box, label_table, pictures_with_labels
+from segue.data.formats.files import SPLITS, corner_box, label_table, pictures_with_labels, read_labels
 from segue.data.formats.lookup import list_places, locate, tidy
 from segue.data.lines import read_lines
 from segue.data.problems import ReportProblem, raise_problem, reporting
@@ -66,7 +67,7 @@ def _read(
     listed = locate(labels, images)
     mine = {*listed.found.values()} | listed.passed  # the other maps are of other lists
     labels = {key: paths for key, paths in labels.items() if not mine.isdisjoint(paths)}
-    found = pictures_with_labels(images, labels, table, split, report)
+    found = pictures_with_labels(images, labels, partial(read_labels, table=table), split, report)
     return {name: found[path] for name, (path,) in images.items()}
 
 
