@@ -15,7 +15,7 @@ LANES: dict[str, set[str]] = {
     "browser": {"serving/test_page.py"},
     "server": {"serving/", "lab/bench/test_serve.py", "lab/tables/test_serve.py"},
     "notebooks": {"tests/test_notebooks.py"},
-    "java": {"need_java"},
+    "java": {"need_java", "java_lines"},
     "ray": {"ray"},
     "training": {
         "recipes/", "lab/bench/", "lab/tables/", "lab/baselines/", "training/test_processes.py",
@@ -38,6 +38,10 @@ LANES: dict[str, set[str]] = {
         "test_every_caption_is_drawn_as_it_says_and_with_nothing_else", "test_parity_with_pycocoevalcap",
         "tiny_diffusion",
         "test_killed_again_and_again_it_comes_to_the_same_bytes", "test_the_real_program_gives_the_same_scores_again",
+        "test_equals_monai", "methods/test_unet.py", "draw_plots",  # which load monai and matplotlib
+        "test_a_folder_without_a_model_is_refused", "test_a_model_of_the_hub_is_read_at_its_revision",  # diffusers
+        "test_a_hundred_thousand_concepts", "test_a_vocabulary_of_a_hundred_thousand_words",
+        "test_a_vocabulary_of_a_hundred_thousand_words_is_read",
         "test_a_published_protocol_is_the_released_one_pixel_by_pixel", "test_long_small_and_large_pictures",
         "lab/claims/",
     },

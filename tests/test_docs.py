@@ -68,6 +68,15 @@ def test_the_servers_page_asks_what_is_answered(served, tmp_path, monkeypatch, c
     assert json.loads(told.stdout)["area"] == mask.sum()
 
 
+def test_the_servers_page_lists_the_jobs_with_all_their_fields():
+    """It once named endpoints and fields that there were no longer."""
+    from segue.serving.jobs import JOBS
+
+    rows = re.findall(r"^\| `POST /(\S+)` \| (.*?) \|", (ROOT / "docs/serve.md").read_text(), re.MULTILINE)
+    named = {job: set(re.split(r", | or ", fields)) for job, fields in rows}
+    assert named == {job: set(one.body.model_fields) - {"model"} for job, one in JOBS.items()}
+
+
 def commands():
     return sorted(set(chain.from_iterable(lines_of(code) for _, code in blocks("", "sh"))))
 

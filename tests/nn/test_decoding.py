@@ -65,6 +65,18 @@ def test_greedy_equals_a_loop_without_cache():
     assert len({len(one[0]) for one in naive}) > 2  # answers of several lengths, or the test shows little
 
 
+def test_nothing_is_continued_where_every_hypothesis_has_ended():
+    """Also when fewer have ended than are looked for."""
+
+    def step(*_):
+        raise AssertionError("a hypothesis that has ended was continued")
+
+    logits = torch.full((1, 4), -torch.inf)
+    logits[0, END] = 0.0
+    found = decode(step, logits, torch.zeros(1, 1), end=END, options=Decoding(num=2, beams=3, max_tokens=5))
+    assert tokens_of(found) == [[[]]]
+
+
 def test_a_batch_equals_its_pictures_one_by_one():
     model, prefixes = decoder(), prefix(9)
     for options in (

@@ -169,6 +169,7 @@ class Captioner(HubMixin):
         """Like `caption`, for the dual encoder's image features v (B, D), all at once.
 
         objects: of each picture; needed when there is a detector, which finds none in features.
+        Raises InputError for objects of another number than v, and when a detector needs pictures.
         """
         v = torch.as_tensor(v).float()
         if objects is not None and len(objects) != len(v):

@@ -75,7 +75,10 @@ class SegmenterGraph(nn.Module):
 
 
 def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
-    """RecLMIS, or a network that reads no notes."""
+    """RecLMIS, or a network that reads no notes.
+
+    Raises InputError for an ensemble.
+    """
     if len(model.members) != 1:
         raise InputError(f"this model is {len(model.members)} folds, whose answers are averaged; export one of them")
     network, side = model.members[0].network, model.preprocessing.size

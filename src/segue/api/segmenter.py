@@ -116,7 +116,10 @@ class Segmenter(HubMixin):
         batch_size: int = 16,
         options: SegmentOptions = SegmentOptions(),
     ) -> Iterator[Segmentation]:
-        """Segment images one after another, `batch_size` at a time; answers come in the images' order."""
+        """Segment images one after another, `batch_size` at a time; answers come in the images' order.
+
+        Raises InputError for an image that can't be read, and a note that `segment` refuses.
+        """
         remaining = zip(images, notes, strict=True)
         while batch := list(islice(remaining, batch_size)):
             arrays, batch_notes = [pixels_of(image) for image, _ in batch], [note for _, note in batch]

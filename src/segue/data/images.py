@@ -86,7 +86,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
-    """What `read_image` makes of a picture file, from the file's bytes. where: names it in an error."""
+    """What `read_image` makes of a picture file, from the file's bytes. where: names it in an error.
+
+    Raises InputError as `read_image` does.
+    """
     return _rgb(_decoded(io.BytesIO(data), len(data), where), where)
 
 
@@ -144,13 +147,19 @@ def _without_palette(mask: Image.Image) -> Image.Image:
 
 
 def write_image(image: NDArray[np.uint8], path: Path) -> None:
-    """Write (H, W, 3) uint8 as a file of the type that the name ends in, whole or not at all."""
+    """Write (H, W, 3) uint8 as a file of the type that the name ends in, whole or not at all.
+
+    Raises InputError for an array of another shape or type, and a name of no type of picture.
+    """
     check_image(image)
     _save(Image.fromarray(image), path)
 
 
 def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
-    """Write (H, W) bool as a PNG of 0 and 255, whole or not at all."""
+    """Write (H, W) bool as a PNG of 0 and 255, whole or not at all.
+
+    Raises InputError for an array of another shape or type, and a name that doesn't end in .png.
+    """
     check_mask(mask)
     if path.suffix.lower() != ".png":
         raise InputError(f"{path}: a mask is written as .png, which keeps its two values; name it {path.stem}.png")
@@ -161,6 +170,7 @@ def write_index(index: NDArray[np.uint8], path: Path, colours: NDArray[np.uint8]
     """Write an (H, W) uint8 map of class numbers as a PNG with a palette, whole or not at all.
 
     colours: (C, 3) uint8, of the classes 0..C - 1; the other numbers are black. `read_index` reads the numbers back.
+    Raises InputError for an array of another shape or type, and a name that doesn't end in .png.
     """
     if index.dtype != np.uint8 or index.ndim != 2 or 0 in index.shape or path.suffix.lower() != ".png":
         raise InputError(

@@ -104,6 +104,7 @@ def contact_sheet(
     """Up to `limit` examples, spread evenly over the records: outlined picture, name, note or first caption below.
 
     A record that can't be read has an empty tile with the reason in red: the sheet shows what is wrong with the others.
+    Raises InputError without records, and for less than 1 column, 32 pixels or a limit of 1.
     """
     if not records or columns < 1 or tile < 32 or limit < 1:
         raise InputError(

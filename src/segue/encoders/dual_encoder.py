@@ -83,6 +83,7 @@ class DualEncoder(nn.Module):
         """Images -> (N, D, h, w) float32, each cell's vector of length 1, on the CPU.
 
         Cell (i, j) covers row i and column j of an h x w grid over the whole image, whatever its aspect ratio.
+        Raises InputError for what is no image, and a batch_size below 1.
         """
         pixels = (self.image_encoder.preprocess(part, whole=True) for part in _chunks(images, batch_size))
         cells = _embed_batches(
@@ -226,6 +227,7 @@ class DualEncoderConfig:
     width: D of the joint space. hidden: width of each head's hidden layer, 0 for linear heads. dropout: on the
     heads' inputs and hidden layers. temperature: the initial one; it is learned, and never below .01.
     pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
+    Raises InputError for values out of range.
     """
 
     width: Annotated[int, Interval(le=100_000)] = 256

@@ -299,7 +299,7 @@ def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
 
 
 def _wrong(*codes: int) -> dict[int | str, Any]:
-    """What OpenAPI tells of refusals: JSON, also where the answer itself is none (a `model` would be of its kind).
+    """What OpenAPI says of refusals: JSON, also where the answer itself is none (a `model` would be of its kind).
 
     The guard's of a request's head (Host, Origin, too many headers) are any operation's.
     """

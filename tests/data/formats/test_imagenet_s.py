@@ -92,3 +92,10 @@ def test_what_is_wrong_is_told(tmp_path):
     names.unlink()
     with pytest.raises(InputError, match="no names of the classes"):
         read_pictures(tmp_path, "val")
+
+
+def test_two_pictures_of_one_path_are_reported(tmp_path):
+    wnid = write(tmp_path)[6]
+    paint(tmp_path / f"validation/{wnid}/ILSVRC2012_val_00000001.png", (9, 8))
+    with pytest.raises(InputError, match=f"{wnid}/ILSVRC2012_val_00000001: 2 pictures differ in their endings only"):
+        read_pictures(tmp_path, "val")

@@ -92,7 +92,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of a folder in COCO's layout."""
+    """A split of a folder in COCO's layout.
+
+    Raises InputError when there are no files of the split, or they are not in COCO's format.
+    """
     files = find(root, split)
     if files is None:
         raise InputError(f"{root}: no COCO files of {split}; expected {EXPECTED}, and pictures in images/")
@@ -104,6 +107,7 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
 
     Regions are instances, and stuff from the panoptic segments; without instances the panoptic things too. Crowds are
     kept and marked. classes: of the label maps when there are any, otherwise the categories in the order of their ids.
+    Raises InputError for files that are not in COCO's format.
     """
     contents = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
     rows = {

@@ -76,7 +76,10 @@ def split_of(path: Path) -> str:
 
 
 def corner_box(mark: Element) -> Box:
-    """The box of an `object` of VOC's XML: its corners count from 1 and belong to it."""
+    """The box of an `object` of VOC's XML: its corners count from 1 and belong to it.
+
+    Raises InputError for what is no box.
+    """
     corners = [mark.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
     try:
         x0, y0, x1, y1 = (float(corner or "") for corner in corners)

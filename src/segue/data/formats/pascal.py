@@ -33,7 +33,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of VOC: label maps of 21 classes and the boxes of the XML files; of Context where VOC is not there."""
+    """A split of VOC: label maps of 21 classes and the boxes of the XML files; of Context where VOC is not there.
+
+    Raises InputError for files that are not in this format.
+    """
     if not _splits(root, "Segmentation"):
         return read_context(root, split, report)
     found = _read(root, "Segmentation", "SegmentationClass", split, VOC_TABLE, report)

@@ -85,7 +85,10 @@ def read_lvit(root: Path, split: str, on_bad: str = "stop") -> list[ImageNoteRec
 
 @dataclass(frozen=True)
 class LvitSplit:
-    """The files of a split before they are paired: images, masks and rows of the table by the image's stem."""
+    """The files of a split before they are paired: images, masks and rows of the table by the image's stem.
+
+    Raises InputError for an unknown split, and a folder that is not in the LViT layout.
+    """
 
     root: Path
     split: str

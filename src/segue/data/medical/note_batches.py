@@ -52,6 +52,7 @@ class ImageNoteBatches:
     examples: in memory, of any size (give `load_examples` the size to save memory). augment: None for none.
     text_dropout: the share of notes left out, so that the model also learns to work without one.
     A batch: image (B, 3, S, S) float32, mask (B, 1, S, S) float32 in {0, 1}, note [B] str or None, seed [B] int.
+    Raises InputError without examples, and for one without a mask.
     """
 
     examples: Sequence[Example]

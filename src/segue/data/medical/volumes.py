@@ -50,6 +50,7 @@ def read_volume(path: Path, *, window: tuple[float, float] | None = None, plane:
     plane: how to cut it; None is axial, or for a file of a single plane that plane.
     window: (level, width) in the file's own units (Hounsfield for CT). Without one, a DICOM file's own window is
     taken where it has one; else the values from the 0.5th to the 99.5th percentile fill 0..255.
+    Raises InputError for a file that is missing, can't be read, or is no volume.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -68,6 +69,7 @@ def write_like(volume: Volume, masks: NDArray[np.bool_], path: Path) -> None:
     """Write masks (N, H, W), one for each slice, as NIfTI (uint8 0/1) on the volume's own grid.
 
     Shape, affine, orientation and spacing are those of the file that was read; a DICOM series gets its own geometry.
+    Raises InputError for masks of another shape, and a name that doesn't end in .nii or .nii.gz.
     """
     if masks.shape != volume.slices.shape[:3]:
         raise InputError(f"masks: got shape {masks.shape}, expected {volume.slices.shape[:3]}, one mask for each slice")

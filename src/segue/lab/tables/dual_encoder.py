@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from segue.encoders.dual_encoder import VisionTextDualEncoder
-from segue.lab.engine import Row, Work
-from segue.lab.tables.data import given_data
+from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, restore_dual_encoder
 from segue.recipes.datasets import create_scenes_once
 from segue.recipes.dual_encoder import (
@@ -27,6 +26,7 @@ from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
 HEADS = replace(DUAL_ENCODER, image="efficientnet-lite0", text="minilm", evaluations=1)
+DATA = RequiredData("a folder of captioned pictures, such as Flickr8k's")
 SYSTEMS: dict[str, DualEncoderSettings] = {
     "full": HEADS,
     "linear heads": replace(HEADS, hidden=0),
@@ -37,14 +37,14 @@ SYSTEMS: dict[str, DualEncoderSettings] = {
 def flickr8k_table() -> list[Row]:
     """Projection heads on frozen encoders, and one setting changed at a time, on images with captions."""
     return [
-        Row("val", system, seed, partial(_row, replace(settings, seed=seed)))
+        Row("val", system, seed, partial(_row, replace(settings, seed=seed)), DATA)
         for system, settings in SYSTEMS.items()
         for seed in SEEDS
     ]
 
 
 def _row(settings: DualEncoderSettings, work: Work) -> dict[str, float]:
-    data = given_data(work, "a folder of captioned pictures, such as Flickr8k's")
+    data = DATA.folder(work.data)
     settings = replace(settings, data=data, out=work.row, cache=work.shared / "features")
     if not (work.row / "last" / "config.json").exists():
         train_dual_encoder(replace(settings, resume=has_state(work.row / "state")))

@@ -22,13 +22,13 @@ import numpy as np
 
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.formats import detect_format, read_pictures
-from segue.lab.engine import Row, Work
-from segue.lab.tables.data import given_data
+from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.syntic_scenes import SEEDS, score_system
 from segue.recipes.syntic import SYNTIC, SynticSettings, System, common_nouns
 from segue.types import InputError
 
 TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
+DATA = RequiredData(f"a folder with captions/, {'/, '.join(TESTS)}/", ("captions", *TESTS))
 ENCODER = Path("dual_encoder_flickr8k") / "val-full-0" / "best"
 NOUN_CAPTIONS = 20_000  # captions whose nouns become the names of objects
 TABLE = replace(SYNTIC, size="small", pictures=6000, support=10_000, vocabulary=4000, steps=800, lr=1e-3)
@@ -44,7 +44,13 @@ SYSTEMS: dict[str, tuple[System, str]] = {  # and the text-to-image backend
 def syntic_real_table(base: SynticSettings = TABLE) -> list[Row]:
     """CLIPRe, CapDec, DeCap and SynTIC on two sets of photographs. `base`: the settings that the rows share."""
     return [
-        Row(test, name, seed, partial(_row, test, name, replace(base, system=system, text_to_image=backend, seed=seed)))
+        Row(
+            test,
+            name,
+            seed,
+            partial(_row, test, name, replace(base, system=system, text_to_image=backend, seed=seed)),
+            DATA,
+        )
         for seed in SEEDS
         for name, (system, backend) in SYSTEMS.items()
         for test in TESTS
@@ -53,7 +59,7 @@ def syntic_real_table(base: SynticSettings = TABLE) -> list[Row]:
 
 
 def _row(test: str, name: str, settings: SynticSettings, work: Work) -> dict[str, float]:
-    data = given_data(work, f"a folder with captions/, {'/, '.join(TESTS)}/", "captions", *TESTS)
+    data = DATA.folder(work.data)
     settings = replace(
         settings,
         out=work.table / f"{name}-{settings.seed}",

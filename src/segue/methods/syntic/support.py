@@ -111,7 +111,10 @@ class SupportSet:
         return [[text for text, _ in one] for one in self.retrieve_scored(v, k)]
 
     def retrieve_scored(self, v: Tensor, k: int = 1) -> list[list[tuple[str, float]]]:
-        """Like `retrieve`, each caption with its cosine."""
+        """Like `retrieve`, each caption with its cosine.
+
+        Raises InputError without captions.
+        """
         if self.captions is None:
             raise InputError(
                 "retrieval: this support set holds no captions; make it with SupportSet(features, captions)"
