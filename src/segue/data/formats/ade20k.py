@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from segue.data.formats.classes import ADE_150
-from segue.data.formats.files import label_table, pictures_with_labels, read_labels, split_of
+from segue.data.formats.files import label_table, pictures_with_labels, split_of
 from segue.data.formats.lookup import list_places, locate
 from segue.data.lines import read_lines
 from segue.data.problems import ReportProblem, raise_problem, reporting
@@ -44,7 +43,7 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
             captions[located.found[name]] += texts
         else:
             report("dangling-caption", name, located.problem(name, "a narrative of a picture that is not there")[1])
-    pictures = pictures_with_labels(images, maps, partial(read_labels, table=TABLE), split, report)
+    pictures = pictures_with_labels(images, maps, TABLE, split, report)
     return PictureSet([replace(p, captions=tuple(captions[path])) for path, p in pictures.items()], ADE_150)
 
 

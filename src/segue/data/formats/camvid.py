@@ -6,7 +6,6 @@ like is ignored wherever it stands, and those after it move up.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from segue.data.formats.files import (
@@ -14,7 +13,6 @@ from segue.data.formats.files import (
     first_folder,
     label_table,
     pictures_with_labels,
-    read_labels,
 )
 from segue.data.formats.lookup import list_places
 from segue.data.lines import read_lines
@@ -44,9 +42,7 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
         list_places(folder, stems=True) if folder else {}
         for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
     )
-    return PictureSet(
-        [*pictures_with_labels(images, maps, partial(read_labels, table=table), split, report).values()], kept
-    )
+    return PictureSet([*pictures_with_labels(images, maps, table, split, report).values()], kept)
 
 
 def _folder(root: Path, split: str, kind: str) -> Path | None:

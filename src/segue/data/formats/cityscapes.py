@@ -5,7 +5,6 @@ The 34 ids become the 19 classes that are scored; all others are ignored. Format
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from segue.data.formats.classes import CITYSCAPES_19, CITYSCAPES_IDS
@@ -13,7 +12,6 @@ from segue.data.formats.files import (
     SPLITS,
     label_table,
     pictures_with_labels,
-    read_labels,
 )
 from segue.data.formats.lookup import list_places
 from segue.data.problems import ReportProblem, raise_problem
@@ -32,6 +30,4 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     """A split. The label maps of the published test split hold nothing but ignored pixels."""
     images = list_places(root / "leftImg8bit" / split, stems=True, ending="_leftImg8bit")
     maps = list_places(root / "gtFine" / split, stems=True, ending="_gtFine_labelIds")
-    return PictureSet(
-        [*pictures_with_labels(images, maps, partial(read_labels, table=TABLE), split, report).values()], CITYSCAPES_19
-    )
+    return PictureSet([*pictures_with_labels(images, maps, TABLE, split, report).values()], CITYSCAPES_19)

@@ -44,10 +44,12 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     maps = _maps(base, split)
     assert maps is not None
     classes = _classes(base, maps)
-    images = list_places(_images(maps), stems=True)
-    read_map = partial(read_colours, classes=len(classes))
-    pictures = pictures_with_labels(images, list_places(maps, stems=True), read_map, split, report).values()
-    return PictureSet([picture for picture in pictures if picture.label_map], classes)
+    images, labels = (
+        maps.with_name(maps.name.removesuffix("-segmentation")),
+        partial(read_colours, classes=len(classes)),
+    )
+    places = list_places(images, stems=True), list_places(maps, stems=True)
+    return PictureSet([*pictures_with_labels(*places, labels, split, report).values()], classes)
 
 
 def read_colours(path: Path, classes: int) -> NDArray[np.unsignedinteger]:
@@ -72,11 +74,6 @@ def _base(root: Path) -> Path:
 
 def _maps(base: Path, split: str) -> Path | None:
     return first_folder(*(base / f"{folder}-segmentation" for folder in FOLDERS[split]))
-
-
-def _images(maps: Path) -> Path:
-    """The folder of the pictures of a folder of label maps."""
-    return maps.with_name(maps.name.removesuffix("-segmentation"))
 
 
 def _classes(base: Path, maps: Path) -> tuple[str, ...]:

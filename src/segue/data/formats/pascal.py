@@ -8,13 +8,12 @@ when asked for by `read_context`. Formats: host.robots.ox.ac.uk/pascal/VOC, cs.s
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from segue.data.formats.classes import CONTEXT_59, VOC_21
-from segue.data.formats.files import SPLITS, corner_box, label_table, pictures_with_labels, read_labels
+from segue.data.formats.files import SPLITS, corner_box, label_table, pictures_with_labels
 from segue.data.formats.lookup import list_places, locate, tidy
 from segue.data.lines import read_lines
 from segue.data.problems import ReportProblem, raise_problem, reporting
@@ -29,7 +28,12 @@ CONTEXT_60_TABLE = label_table({value: value for value in range(60)})
 
 def splits(root: Path) -> tuple[str, ...]:
     """The splits of VOC, or of Context where VOC's lists are not there."""
-    return _splits(root, "Segmentation") or _splits(root, "SegmentationContext")
+    return _splits(root, "Segmentation") or context_splits(root)
+
+
+def context_splits(root: Path) -> tuple[str, ...]:
+    """The splits of Context."""
+    return _splits(root, "SegmentationContext")
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
@@ -70,7 +74,7 @@ def _read(
     listed = locate(labels, images)
     mine = {*listed.found.values()} | listed.passed  # the other maps are of other lists
     labels = {key: paths for key, paths in labels.items() if not mine.isdisjoint(paths)}
-    found = pictures_with_labels(images, labels, partial(read_labels, table=table), split, report)
+    found = pictures_with_labels(images, labels, table, split, report)
     return {name: found[path] for name, (path,) in images.items()}
 
 
