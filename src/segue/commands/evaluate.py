@@ -19,7 +19,7 @@ def evaluate(
     model: Positional[str],
     /,
     data: Path,
-    split: Literal["train", "val", "test"] = "test",
+    split: Literal["train", "val", "test"] | None = None,
     vocabulary: Path | None = None,
     empty: Literal["zero", "one", "skip"] | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
@@ -37,7 +37,7 @@ def evaluate(
         model: a bundled name or a checkpoint folder.
         data: noted pictures in the LViT layout; for what names pixels any format with label maps or
             masks, for a captioner any with captions.
-        split: which split to score.
+        split: which split to score; test unless given, and val with a published --protocol, as published.
         vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
             always counts it 0.
@@ -52,6 +52,7 @@ def evaluate(
     from segue.commands.parsing import print_result
     from segue.commands.segment import refuse_options
 
+    chosen = split or _usual_split(with_labels)
     method = "dual_encoder" if model.startswith("clip:") else method_of(find(model))
     kind = KINDS.get(str(method), "notes")
     why = f"{model} {JOBS[kind]}"
@@ -64,12 +65,19 @@ def evaluate(
         _refuse(why, vocabulary=vocabulary)
     found: dict[str, Any]
     if kind == "labels":
-        found = _score_labels(model, data, split, vocabulary, on_bad, device, with_labels)
+        found = _score_labels(model, data, chosen, vocabulary, on_bad, device, with_labels)
     elif kind == "captions":
-        found = _score_captions(model, data, split, on_bad, device, with_captions)
+        found = _score_captions(model, data, chosen, on_bad, device, with_captions)
     else:
-        found = _score_notes(model, data, split, empty, on_bad, device, with_notes)
+        found = _score_notes(model, data, chosen, empty, on_bad, device, with_notes)
     print_result(found, json)
+
+
+def _usual_split(options: LabelOptions) -> str:
+    from segue.methods.cocu.protocols import find_protocol
+
+    published = options.protocol is not None and find_protocol(options.protocol).rule == "published"
+    return "val" if published else "test"
 
 
 def _score_notes(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segue.api.label_segmenter import LabelSegmenter
 from segue.api.open_vocabulary import LabelMap
 from segue.data import rle
-from segue.data.formats import check_pictures, read_pictures
+from segue.data.formats import PASCAL_CONTEXT, check_pictures, read_pictures
 from segue.methods.cocu.inference import vocabulary_overlap
 from segue.methods.cocu.protocols import BACKGROUND, PUBLISHED_CLASSES, EvalProtocol, find_protocol
 from segue.methods.dual_encoder.dense import DenseProtocol
@@ -44,8 +44,10 @@ def evaluate_label_maps(
     """
     protocol = segmenter.chosen_protocol(options)
     named = segmenter.protocol if options.protocol is None else find_protocol(options.protocol)
-    published = PUBLISHED_CLASSES.get(str(options.protocol or segmenter.about.get("protocol")), ())
-    found = only_classes(check_pictures(read_pictures(data, split, on_bad), on_bad), published, protocol)
+    name = str(options.protocol or segmenter.about.get("protocol"))
+    published = PUBLISHED_CLASSES.get(name, ())
+    form = PASCAL_CONTEXT if name.startswith("context") and PASCAL_CONTEXT.splits(data) else None
+    found = only_classes(check_pictures(read_pictures(data, split, on_bad, form=form), on_bad), published, protocol)
     pictures, classes, read_truth = with_truth(found, protocol)
     known = segmenter.about.get("concept_vocabulary") if concepts is None else concepts
     ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth, options=options)
