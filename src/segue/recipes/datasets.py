@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segue.data.check_first import MOST_DECODED, check_first
+from segue.data.problems import DATA_CHECK
 from segue.files import locked, write_text
-from segue.recipes.settings import DATA_CHECK, TrainSettings
+from segue.recipes.settings import TrainSettings
 from segue.synthetic.scenes.writer import make_scenes
 
 
