@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segue.files import recover_folder, replace_folder
 from segue.training.logger import Row, TrainingLogger, read_history
-from segue.training.state import has_state, pack_tensors, read_state, unpack_tensors, write_state
+from segue.training.state import has_state, pack_tensors, read_state, remove_others, unpack_tensors, write_state
 from segue.types import InputError
 
 Key = tuple[int, int]
@@ -366,6 +366,8 @@ def _check_finite(step: int, terms: dict[str, float]) -> None:
 def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
     """Load the saved state into the trainer, if it is of the same run."""
     tensors, saved = read_state(out / "state")
+    if trainer.accelerator.is_main_process:
+        remove_others(out / "state")
     ours, theirs = _comparable(metadata), _comparable(saved)
     for name, value in ours.items():
         if value != theirs.get(name):

@@ -132,7 +132,7 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
     fill_module(model, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)}, folder)
     support = None
     if SUPPORT in tensors:
-        support = SupportSet(tensors[SUPPORT].numpy(), config.get("captions") or None, tau=settings.tau)
+        support = SupportSet(tensors[SUPPORT].numpy(), list(config.get("captions") or ()) or None, tau=settings.tau)
     return SynticCheckpoint(
         model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names") or (),
         config.get("detector"),
