@@ -68,6 +68,15 @@ def test_the_servers_page_asks_what_is_answered(served, tmp_path, monkeypatch, c
     assert json.loads(told.stdout)["area"] == mask.sum()
 
 
+def test_the_servers_page_lists_the_jobs_with_all_their_fields():
+    """It once named endpoints and fields that there were no longer."""
+    from segue.serving.jobs import JOBS
+
+    rows = re.findall(r"^\| `POST /(\S+)` \| (.*?) \|", (ROOT / "docs/serve.md").read_text(), re.MULTILINE)
+    named = {job: set(re.split(r", | or ", fields)) for job, fields in rows}
+    assert named == {job: set(one.body.model_fields) - {"model"} for job, one in JOBS.items()}
+
+
 def commands():
     return sorted(set(chain.from_iterable(lines_of(code) for _, code in blocks("", "sh"))))
 
@@ -105,10 +114,14 @@ def test_no_shown_command_is_passed_over():
 
 
 def test_what_is_to_be_installed_is_an_extra_of_this_folder():
-    """Segue is on no package index: what pip found there under its name would be something else."""
+    """Segue is on no package index: what pip found there under its name would be something else.
+
+    `to_install` tells the name where Segue is installed already, which pip then finds.
+    """
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *PAGES]
     text = "\n".join(path.read_text() for path in sources)
-    assert not re.search(r"pip install \S?segue\b", text)
+    name = "segue"
+    assert re.findall(rf"pip install \S?{name}\b.*", text) == [f'pip install "{name}[{{extra}}]"\'']
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     told = [*re.findall(r"pip install \"\.\[([\w,]+)\]", text), *re.findall(r"to_install\('(\w+)'\)", text)]
     assert len(told) > 15

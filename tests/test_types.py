@@ -10,6 +10,11 @@ def test_what_is_missing_is_installed_from_segues_folder():
     assert to_install("onnx") == 'pip install ".[onnx]" in Segue\'s folder'
 
 
+def test_what_is_missing_of_an_installed_segue_is_installed_by_its_name(monkeypatch, tmp_path):
+    monkeypatch.setattr("segue.types.SOURCES", tmp_path / "pyproject.toml")  # a wheel has none
+    assert to_install("onnx") == f'pip install "{"segue"}[onnx]"'
+
+
 def test_an_example_names_both_sizes_when_they_differ():
     with pytest.raises(InputError, match=r"x1: the mask is 5x4 and the image 6x4 \(width x height\)"):
         Example(IMAGE, np.zeros((4, 5), bool), None, "x1")

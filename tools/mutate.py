@@ -33,7 +33,6 @@ from queue import Queue
 from mutants import Mutant, mutants_of
 
 CORE = ("losses.py", "metrics", "methods", "data", "training", "nn")
-SYNTHETIC = ("data/sketchbook", "data/weblike.py", "data/generate.py")  # drawn data: left out of the core
 MIRRORS: dict[str, tuple[str, ...]] = {}  # module -> its test files, for those that the tree does not mirror
 LEFT_OUT = "not (java or ray or browser)"  # slow programs outside Python, which test no module of the core alone
 LONGEST = 1200  # seconds for tests that nobody has timed yet
@@ -59,7 +58,7 @@ def modules_below(root: Path, paths: list[str]) -> list[str]:
             sys.exit(f"{path}: not in src/segue")
         files = [home / path] if path.endswith(".py") else (home / path).rglob("*.py")
         found |= {file.relative_to(home).as_posix() for file in files}
-    return sorted(name for name in found if paths or not name.startswith(SYNTHETIC))
+    return sorted(found)
 
 
 def mirror(root: Path, module: str) -> tuple[str, ...]:

@@ -75,11 +75,17 @@ class SegmentOptions(Options):
 class LabelOptions(Options):
     """How pixels are named (`segue segment --labels`). What is None is the model's own."""
 
-    protocol: Annotated[str | None, Doc("evaluation protocol: voc, context, ade150, scenes, ...")] = None
+    protocol: Annotated[
+        str | None,
+        Doc(
+            "evaluation protocol: voc, context, coco-object, stuff, cityscapes, ade20k or imagenet-s-50 as released "
+            "with GroupViT and CoCu, the same with -soft for our softer rule, or scenes, small for synthetic scenes"
+        ),
+    ] = None
     background: Annotated[
         float | None, Interval(ge=0, lt=1), Doc("score below which a pixel is background; 0 for no background")
     ] = None
-    hard: Annotated[bool, Doc("a pixel belongs to one group alone instead of softly to all")] = False
+    hard: Annotated[bool, Doc("our rule: a pixel belongs to one group alone instead of softly to all")] = False
     prompt: Annotated[str | None, Doc('text with {} for the name, such as "a drawing of a {}."')] = None
     top_k: Annotated[int | None, Ge(0), Doc("how many of the names a picture may have, 0 for all")] = None
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+SOURCES = Path(__file__).parents[2] / "pyproject.toml"  # there where Segue runs from its own folder
 
 
 class InputError(ValueError):
@@ -28,9 +31,11 @@ class InputError(ValueError):
 def to_install(extra: str) -> str:
     """How to install an optional dependency group of Segue, as text for the end of an error message.
 
-    From Segue's folder, because Segue is on no package index.
+    From Segue's folder where it runs from there, because Segue is on no package index; pip finds an installed one.
     """
-    return f'pip install ".[{extra}]" in Segue\'s folder'
+    if SOURCES.exists():
+        return f'pip install ".[{extra}]" in Segue\'s folder'
+    return f'pip install "segue[{extra}]"'
 
 
 def check_image(image: NDArray[np.uint8], where: str = "image") -> None:
@@ -178,8 +183,9 @@ class Picture:
     """One picture of a data set with its annotations; its pixels are read when needed.
 
     name: unique within its data set. load: reads the (H, W, 3) uint8 RGB picture. size: (width, height) in pixels when
-    the annotations have it. split: "train", "val" or "test". label_map: reads the (H, W) uint8 map of positions in the
-    set's classes, 255 where nothing is known; None when there is none. Both functions can be pickled.
+    the annotations have it. split: "train", "val" or "test". label_map: reads the (H, W) map of positions in the set's
+    classes, uint8 (uint16 from 256 classes on), the type's highest value where nothing is known; None when there is
+    none. Both functions can be pickled.
     Raises InputError when a relation or a phrase points to a region or a caption that is not there.
     """
 
@@ -191,7 +197,7 @@ class Picture:
     regions: tuple[Region, ...] = ()
     relations: tuple[Relation, ...] = ()
     phrases: tuple[Phrase, ...] = ()
-    label_map: Callable[[], NDArray[np.uint8]] | None = None
+    label_map: Callable[[], NDArray[np.unsignedinteger]] | None = None
 
     def __post_init__(self) -> None:
         there = len(self.regions)

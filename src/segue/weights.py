@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -35,12 +36,12 @@ class Weights(NamedTuple):
     source: str
     revision: str = "main"
 
-    def folder(self) -> Path:
+    def folder(self, *more: str) -> Path:
         """The folder itself, or a copy of the repository's safetensors, json, txt and md files in the hub's cache.
 
-        Raises InputError when the repository can't be fetched.
+        more: names of further files that are fetched. Raises InputError when the repository can't be fetched.
         """
-        return Path(self.source) if Path(self.source).is_dir() else _fetch(self.source, self.revision)
+        return Path(self.source) if Path(self.source).is_dir() else _fetch(self.source, self.revision, more)
 
 
 def bundled() -> dict[str, Path]:
@@ -93,12 +94,12 @@ def pinned(name: str) -> str:
     return name
 
 
-def _fetch(repository: str, revision: str) -> Path:
+def _fetch(repository: str, revision: str, more: Sequence[str] = ()) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(HUB_FILES)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*HUB_FILES, *more]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{repository}: neither a folder nor to be had from the hub ({reason})") from error

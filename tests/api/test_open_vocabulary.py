@@ -11,7 +11,8 @@ from PIL import Image
 import segue as package
 from groupvit_folder import write_groupvit
 from segue.api.open_vocabulary import DEFAULT_PROTOCOL, LabelMap, OpenVocabularySegmenter, load_open_vocabulary
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol, embed_names
+from segue.methods.cocu.inference import embed_names
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.options import LabelOptions
 from segue.types import InputError
 

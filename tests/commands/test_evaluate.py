@@ -1,16 +1,18 @@
-"""`segue eval` of a model that names pixels."""
+"""`segue eval` of a model that names pixels, and of one that reads notes."""
 
 import json
 
 import numpy as np
 import pytest
 
+from data.lvit_folder import write_book, write_lvit
 from groupvit_folder import write_groupvit
 from scenes_and_pair import write_scenes
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
+from segue.data.medical.note_tables import read_notes
 from segue.evaluation.labels import score_pictures, with_truth
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.synthetic.scenes.scene import CLASSES
 
 
@@ -59,7 +61,7 @@ def test_eval_changes_the_protocol(segue, groupvit, scenes, tiny_model):
     status, told, error = segue("eval", groupvit, *args, *more, "--protocol", "scenes")
     assert status == 0, error
     changed = json.loads(told)
-    assert changed["protocol_settings"] == plain["protocol_settings"] | {"soft": False, "prompt": "the {}", "top_k": 3}
+    assert changed["protocol_settings"] == plain["protocol_settings"] | {"rule": "hard", "prompt": "the {}", "top_k": 3}
     assert (plain["protocol"], changed["protocol"]) == ("the model's own", "scenes, changed")
     protocol = EvalProtocol(**changed["protocol_settings"])
     predictor = load_open_vocabulary(groupvit)
@@ -72,6 +74,17 @@ def test_eval_changes_the_protocol(segue, groupvit, scenes, tiny_model):
     assert "--top-k: " in segue("eval", tiny_model, *args, "--top-k", 3)[2]
 
 
+def test_published_protocols_score_val_unless_told_otherwise(segue, groupvit, scenes):
+    status, told, error = segue("eval", groupvit, "--data", scenes, "--protocol", "cityscapes", "--json")
+    assert status == 0, error
+    assert json.loads(told)["split"] == "val"
+    assert json.loads(told)["as_published"].startswith("no: these classes")
+    assert json.loads(segue("eval", groupvit, "--data", scenes, "--json")[1])["split"] == "test"
+    assert json.loads(segue("eval", groupvit, "--data", scenes, "--protocol", "scenes", "--json")[1])["split"] == "test"
+    status, _, error = segue("eval", groupvit, "--data", scenes, "--protocol", "voc", "--hard")
+    assert (status, "take our softer rule" in error) == (2, True)
+
+
 def test_options_of_the_other_kind_of_model_are_refused(segue, groupvit, tiny_model, scenes):
     for model, option, message in (
         (groupvit, ("--tta",), "--tta"),
@@ -82,3 +95,22 @@ def test_options_of_the_other_kind_of_model_are_refused(segue, groupvit, tiny_mo
         status, _, error = segue("eval", model, "--data", scenes, *option)
         assert status == 2
         assert message in error
+
+
+def test_eval_of_notes_tells_who_has_none_and_stops_where_one_is_not_found(segue, tiny_model, tmp_path):
+    lvit = write_lvit(tmp_path / "data")
+    score = ("eval", tiny_model, "--data", lvit, "--split", "train", "--json")
+    rows = read_notes(lvit / "Train_text.xlsx")
+    write_book(lvit / "Train_text.xlsx", [(rows[0][0], None), *rows[1:]])
+    status, told, _ = segue(*score)
+    assert status == 0
+    assert [json.loads(told)[key] for key in ("n", "without_note")] == [4, 1]
+    write_book(lvit / "Train_text.xlsx", rows[1:])
+    status, told, error = segue(*score)
+    assert (status, told) == (2, "")
+    assert "the data check found 1 errors: train covid_1.png" in error
+    status, told, error = segue(*score, "--on-bad", "skip")
+    assert status == 0
+    assert [json.loads(told)[key] for key in ("n", "without_note")] == [3, 0]
+    assert json.loads(told)["data_check"]["errors"] == {"missing-note": 1}
+    assert "1 of 4 pictures have no row" in error

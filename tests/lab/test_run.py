@@ -8,6 +8,7 @@ import pytest
 import tyro
 from tyro.conf import Positional
 
+from segue.lab.engine import append_row
 from segue.lab.registry import COMMANDS, TABLES
 from segue.lab.run import RunOptions, rows_of, run_table
 from segue.synthetic.scenes.writer import make_scenes
@@ -31,6 +32,18 @@ def test_a_row_of_photographs_says_what_data_it_needs(table, given, tmp_path):
     data = given and tmp_path / given
     with pytest.raises(InputError, match=f"--data {data}: expected a folder"):
         run_table(table, RunOptions(row=rows_of(table)[-1].name, work=tmp_path / "work", data=data))
+
+
+@pytest.mark.parametrize("table", PHOTOGRAPHS)
+def test_missing_data_is_refused_once_and_before_any_row(table, tmp_path, monkeypatch):
+    """Each row was once started, and failed by itself."""
+    monkeypatch.setattr("segue.lab.engine._start", lambda *_: pytest.fail("a row was started"))
+    options = RunOptions(work=tmp_path / "work", results=tmp_path / "results")
+    with pytest.raises(InputError, match="--data None: expected a folder"):
+        run_table(table, options)
+    for row in rows_of(table):
+        append_row(options.results / f"{table}.csv", row.key, {"score": 1.0}, "c")
+    run_table(table, options)  # nothing is missing, so no data either
 
 
 def test_the_data_may_be_the_current_folder(tmp_path, monkeypatch, capsys):

@@ -34,4 +34,13 @@ AWKWARD = {
     "": "",
     " . ": "",
     "!": "",
+    "a -LRB- dog -RRB-": "a -lrb- dog -rrb-",
+    "(-lsb-) -RCB--LRB-.": "-lrb- -lsb- -rrb- -rcb- -lrb-",
+    "king Ⅷ and Ⅻth": "king and th",
+    "a①b ⑴ ❶ ⓪ b²": "a ① b ⑴ ❶ ⓪ b ²",
+    "see http://'quoted' and http://ab": "see http://'quoted' and http://ab",
+    "http://a ends": "http / / a ends",
+    "a \\* b \\*\\* c": "a \\* b \\*\\* c",
+    "1\\/2 cup of and\\/or": "1\\/2 cup of and\\/or",
+    "a৴b a㊀b": "a b a b",
 }

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -64,6 +65,18 @@ def test_greedy_equals_a_loop_without_cache():
     assert len({len(one[0]) for one in naive}) > 2  # answers of several lengths, or the test shows little
 
 
+def test_nothing_is_continued_where_every_hypothesis_has_ended():
+    """Also when fewer have ended than are looked for."""
+
+    def step(*_):
+        raise AssertionError("a hypothesis that has ended was continued")
+
+    logits = torch.full((1, 4), -torch.inf)
+    logits[0, END] = 0.0
+    found = decode(step, logits, torch.zeros(1, 1), end=END, options=Decoding(num=2, beams=3, max_tokens=5))
+    assert tokens_of(found) == [[[]]]
+
+
 def test_a_batch_equals_its_pictures_one_by_one():
     model, prefixes = decoder(), prefix(9)
     for options in (
@@ -73,7 +86,7 @@ def test_a_batch_equals_its_pictures_one_by_one():
         Decoding(max_tokens=8, beams=4, no_repeat=2, length_penalty=0.7),
     ):
         together = run(model, prefixes, options)
-        alone = [run(model, prefixes[i : i + 1], options, seeds=[i])[0] for i in range(9)]
+        alone = [run(model, prefixes[i : i + 1], options)[0] for i in range(9)]
         assert tokens_of(together) == tokens_of(alone)
 
 
@@ -158,9 +171,10 @@ def two_coins(p):
 
 def test_sampling_follows_the_probabilities():
     step, first = two_coins(0.3)
-    answers = decode(step, first.expand(4000, 3), Rows(4000), end=END, options=Decoding(top_p=1.0))
+    draw = partial(decode, step, first.expand(4000, 3), Rows(4000), end=END, seeds=range(4000))
+    answers = draw(options=Decoding(top_p=1.0))
     assert sum(a[0].tokens == [] for a in answers) / 4000 == pytest.approx(0.3, abs=0.03)
-    answers = decode(step, first.expand(4000, 3), Rows(4000), end=END, options=Decoding(top_p=1.0, num=2))
+    answers = draw(options=Decoding(top_p=1.0, num=2))
     assert sum(a[0].tokens == [] for a in answers) / 4000 == pytest.approx(0.3, abs=0.03)
     assert all(sorted(x.tokens for x in a) == [[], [1]] for a in answers)
 
@@ -171,7 +185,7 @@ def test_two_drawn_answers_follow_sampling_without_replacement():
     n, options = 6000, Decoding(top_p=1.0, num=2, max_tokens=3)
     answers = decode(
         lambda tokens, cache: (after.expand(len(tokens), 4), cache),
-        first.expand(n, 4), Rows(n), end=END, options=options,
+        first.expand(n, 4), Rows(n), end=END, options=options, seeds=range(n),
     )  # fmt: skip
     pairs = Counter(tuple(a.tokens[0] for a in one) for one in answers)
     p = {1: 0.5, 2: 0.3, 3: 0.2}

@@ -52,10 +52,13 @@ def test_diffusion_ends_within_a_step():
 
 
 def test_windows_over_a_large_picture_end_within_a_step():
-    from segue.methods.cocu import inference
+    from segue.methods.cocu import inference, published_rule
+    from segue.methods.cocu.protocols import PROTOCOLS
 
     looked = []
     model = type("Model", (), {"encode_image": lambda self, x: looked.append(1)})()
     with pytest.raises(Stopped), stop_when(lambda: True):
-        inference._encode_windows(model, torch.zeros(3, 8, 8), [(0, 0)], inference.PROTOCOLS["small"])
+        inference._encode_windows(model, torch.zeros(3, 8, 8), [(0, 0)], PROTOCOLS["small"])
+    with pytest.raises(Stopped), stop_when(lambda: True):
+        published_rule.published_scores(model, torch.zeros(3, 8, 8), torch.zeros(2, 4), PROTOCOLS["voc"])
     assert not looked

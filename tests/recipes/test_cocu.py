@@ -17,7 +17,7 @@ from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.methods.cocu.archive import read_archive
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.recipes import cocu as recipe
 from segue.recipes.cocu import (
     SCENES,
@@ -216,7 +216,7 @@ def torn(scenes, tmp_path):
 @pytest.mark.parametrize("system", ["groupvit", "full"])
 def test_pictures_that_can_not_be_read_stop_before_training_or_are_skipped(settings, torn, tmp_path, system):
     bad = replace(settings, data=torn, system=system, out=tmp_path / "run", curated=tmp_path / "curated", steps=2)
-    with pytest.raises(InputError, match=r"1 of 14 (inputs|pictures) can't be read"):
+    with pytest.raises(InputError, match=r"the data check found 2 errors: train .*broken.*; val "):
         train_cocu(bad)
     assert not bad.out.exists()
     skipping = replace(bad, on_bad="skip")
@@ -235,7 +235,7 @@ def test_a_val_picture_that_can_not_be_read_stops_before_training(settings, scen
     whole = read_pictures(scenes, "train").pictures[1].load.args[0]
     whole_copy = torn / whole.relative_to(scenes)
     whole_copy.write_bytes(whole.read_bytes())
-    with pytest.raises(InputError, match="1 of 2 pictures can't be read"):
+    with pytest.raises(InputError, match="the data check found 1 errors: val "):
         train_cocu(replace(settings, data=torn, system="groupvit", out=tmp_path / "run", steps=2))
     assert not (tmp_path / "run").exists()
 

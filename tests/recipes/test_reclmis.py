@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,13 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from data.lvit_folder import write_book, write_lvit
 from segue.api import load
 from segue.api.models import about
 from segue.data.medical.lvit import read_lvit
 from segue.data.medical.note_batches import load_examples
+from segue.data.medical.note_tables import read_notes
 from segue.evaluation.notes import evaluate
 from segue.methods.reclmis.config import RecLMISConfig
-from segue.recipes.reclmis import RecLMISSettings, folds_by_group, network_config, train_network, train_reclmis
+from segue.recipes.reclmis import (
+    RecLMISSettings,
+    folds_by_group,
+    hold_out,
+    network_config,
+    train_network,
+    train_reclmis,
+)
 from segue.synthetic.chest import make_chest
 from segue.training import read_history
 from segue.types import InputError
@@ -77,7 +87,7 @@ def test_a_corrupt_picture_stops_the_run_before_training(settings, tmp_path):
     shutil.copytree(settings.data, tmp_path / "broken")
     (tmp_path / "broken/Train_Folder/img/covid_3.png").write_bytes(b"PNG")
     broken = replace(settings, data=tmp_path / "broken")
-    with pytest.raises(InputError, match=r"1 of 8 examples can't be read: .*covid_3\.png"):
+    with pytest.raises(InputError, match=r"the data check found 1 errors: train covid_3\.png: "):
         train_network(broken, TINY)
     assert not broken.out.exists()
 
@@ -129,3 +139,48 @@ def test_the_real_table_needs_its_data(tmp_path):
     for row in real_table():
         with pytest.raises(InputError, match="expected a folder that holds covid_cxr and monuseg"):
             row.run(row.work(tmp_path / "table", tmp_path))
+
+
+def test_folds_go_on_with_more_steps(settings):
+    folds = replace(settings, folds=2, steps=2, evaluations=1)
+    train_network(folds, TINY)
+    with pytest.raises(InputError, match="holds the state of a run; pass --resume"):
+        train_network(folds, TINY)
+    with pytest.warns(UserWarning, match="3 steps in the place of 2"):
+        train_network(replace(folds, steps=3, resume=True), TINY)
+    assert [read_history(settings.out / f"fold-{i}")[-1]["step"] for i in (0, 1)] == [3, 3]
+
+
+def test_a_few_patients_without_a_validation_folder(settings, tmp_path, capsys):
+    data = write_lvit(tmp_path / "data")  # four pictures, each of a patient of its own, to train on
+    shutil.rmtree(data / "Val_Folder")
+    assert train_network(replace(settings, data=data, batch_size=2), TINY).name == "best"
+    assert "no Val_Folder; 1 pictures of 1 of 4 patients validate" in capsys.readouterr().out
+    one = [replace(example, group="p") for example in load_examples(read_lvit(data, "train"))]
+    with pytest.raises(InputError, match=r"no Val_Folder, and all 4 training pictures are of one patient"):
+        hold_out(one, settings)
+
+
+def test_training_asks_the_data_check_first_and_tells_what_it_found(segue, settings, data, tmp_path):
+    broken = write_lvit(tmp_path / "data")
+    train = ("train", "reclmis", "--data", broken, "--image-size", 32, "--steps", 1, "--batch-size", 2, "--out")
+    (broken / "Train_Folder/img/covid_1.png").write_bytes(b"")
+    status, told, error = segue(*train, tmp_path / "run", "--system", "unet")
+    assert (status, told) == (2, "")
+    assert "the data check found 1 errors: train covid_1.png" in error
+    status, told, error = segue(*train, tmp_path / "run", "--system", "unet", "--on-bad", "skip", "--json")
+    assert status == 0, error
+    assert json.loads(told.splitlines()[-1]) == {
+        "saved_to": str(tmp_path / "run/best"),
+        "data_check": {"errors": {"unreadable-image": 1}, "warnings": {}, "decoded": True},
+    }
+    assert "data check: 1 errors skipped (unreadable-image 1)" in error
+
+
+def test_notes_that_are_all_empty_stop_a_method_that_learns_from_them(settings, tmp_path):
+    data = write_lvit(tmp_path / "data")
+    rows = [(name, None) for name, _ in read_notes(data / "Train_text.xlsx")]
+    write_book(data / "Train_text.xlsx", rows)
+    with pytest.raises(InputError, match="the notes of all 4 training pictures are empty, and full learns from notes"):
+        train_network(replace(settings, data=data), TINY)
+    assert train_reclmis(replace(settings, data=data, system="unet", steps=1)).name == "best"

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import uvicorn
 
+from segue.serving.run import settings
+
 
 @contextmanager
 def listening(app: Any) -> Iterator[str]:
-    """Serve on a free port of loopback, from a thread; gives the address."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    """Serve on a free port of loopback, from a thread, as `segue serve` does; gives the address."""
+    how = settings(app.state.served.limits)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, **how))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -426,6 +426,79 @@ def test_an_error_of_ours_tells_nothing_of_it(segmenter, caplog):
         assert 'segue_requests_total{path="/segment/note",status="500"} 1.0' in client.get("/metrics").text
 
 
+class Failing(Segmenter):
+    """Raises what `fault` holds for notes of "bad"; with `broken`, for all."""
+
+    fault: BaseException
+    broken = False
+
+    def segment_many(self, images, notes, **options):
+        if self.broken or "bad" in notes:
+            raise self.fault
+        return super().segment_many(images, notes, **options)
+
+
+def failing(segmenter, fault):
+    model = like(Failing, segmenter)
+    model.fault = fault
+    return model
+
+
+class Panic(BaseException):
+    """As a panic in Rust arrives."""
+
+
+@pytest.mark.parametrize("fault", [StopIteration("secret"), Panic("secret"), SystemExit("secret")], ids=repr)
+def test_a_worker_that_dies_fails_its_own_request_and_is_replaced(segmenter, caplog, fault):
+    with TestClient(create_app({"frail": failing(segmenter, fault)}), raise_server_exceptions=False) as client:
+        once_ready(client)
+        counted = 'segue_worker_restarts_total{job="segment/note",model="frail"}'
+        assert f"{counted} 0.0" in client.get("/metrics").text
+        answer = client.post("/segment/note", json={"image": SENT, "note": "bad"})
+        assert (answer.status_code, "secret" in answer.text) == (500, False)
+        assert client.post("/segment/note", json={"image": SENT, "note": NOTE}).status_code == 200
+        assert f"{counted} 1.0" in client.get("/metrics").text
+        assert client.get("/ready").status_code == 200
+    assert f"{type(fault).__name__}: secret" in caplog.text
+
+
+def test_ready_tells_of_a_model_that_fails_until_it_answers_again(segmenter):
+    model = failing(segmenter, RuntimeError("CUDA error: device-side assert triggered"))
+    with TestClient(create_app({"frail": model}), raise_server_exceptions=False) as client:
+        once_ready(client)
+        model.broken = True
+        assert client.post("/segment/note", json={"image": SENT}).status_code == 500
+        answer = client.get("/ready")
+        assert (answer.status_code, answer.json()["error"]) == (
+            503,
+            "segment/note: being warmed, or failed and tried again; ask again in some seconds",
+        )
+        model.broken = False
+        once_ready(client)  # tried again, without any request
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("can't allocate memory: you tried")], ids=repr)
+def test_one_request_without_memory_for_it_is_answered_503_and_the_next_200(segmenter, fault):
+    with TestClient(create_app({"frail": failing(segmenter, fault)}), raise_server_exceptions=False) as client:
+        once_ready(client)
+        answer = client.post("/segment/note", json={"image": SENT, "note": "bad"})
+        assert (answer.status_code, answer.json()["error"]) == (
+            503,
+            "not enough memory for this request; send a smaller picture, or ask for less",
+        )
+        assert client.get("/ready").status_code == 200
+        assert client.post("/segment/note", json={"image": SENT, "note": NOTE}).status_code == 200
+
+
+def test_memory_that_is_short_while_a_request_is_read(segmenter, monkeypatch):
+    def short(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("segue.serving.app.decode_base64", short)
+    with TestClient(create_app({"tiny": segmenter}), raise_server_exceptions=False) as client:
+        assert client.post("/segment/note", json={"image": SENT}).status_code == 503
+
+
 def test_it_is_ready_when_the_models_are_warm(segmenter):
     with TestClient(create_app({"slow": like(Slow, segmenter)})) as client:
         assert client.get("/ready").status_code == 503
@@ -510,7 +583,7 @@ def test_models_of_no_job_are_refused():
     ("options", "said"),
     [
         (["--models", "nonsense"], "model 'nonsense': neither a folder nor a bundled model"),
-        (["--host", "0.0.0.0"], "others can reach it; give a --token"),
+        (["--host", "0.0.0.0"], "others can reach it; give a token (SEGUE_TOKEN, --token-file)"),
         (["--token", "short"], "got 5 characters, expected 8 or more"),
         (["--token", "pässword1"], "expected 8 or more, of ASCII and without spaces"),
         (["--token", " abcdefgh"], "expected 8 or more, of ASCII and without spaces"),

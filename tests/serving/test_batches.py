@@ -4,10 +4,12 @@ import asyncio
 import threading
 import time
 
+import numpy as np
 import pytest
+import torch
 
 from segue.nn.stopping import stop_point
-from segue.serving.batches import Batches, Busy
+from segue.serving.batches import Batches, Busy, OutOfMemory, WorkerDied
 
 
 def double(requests):
@@ -157,3 +159,128 @@ def test_closing_answers_those_that_wait():
         return [await one for one in asked]
 
     assert asyncio.run(main()) == [0, 2, 4]
+
+
+# ------------------------------------------------------------------------------------------------ what goes wrong
+
+
+def answers_of(work, *requests, **options):
+    """The answers and errors of requests that wait together, then of a last good one; the queue can be closed."""
+
+    async def main():
+        batches = Batches(work, size=4, wait=0.05, **options)
+        found = await asyncio.wait_for(asyncio.gather(*map(batches.ask, requests), return_exceptions=True), 5)
+        last = await asyncio.wait_for(batches.ask(7), 5)
+        assert await asyncio.wait_for(batches.close(), 5)
+        return [*found, last]
+
+    return asyncio.run(main())
+
+
+def raising(error):
+    """Doubles numbers; fails at anything else."""
+
+    def work(requests):
+        if any(not isinstance(request, int) for request in requests):
+            raise error
+        return double(requests)
+
+    return work
+
+
+class Panic(BaseException):
+    """As a panic in Rust arrives."""
+
+
+class NoMore(StopIteration):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StopIteration(), NoMore(), Panic("at lib.rs"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(),
+     asyncio.CancelledError()],
+    ids=repr,
+)  # fmt: skip
+def test_what_would_end_the_thread_fails_its_own_request_and_no_other(error):
+    outcomes = []
+    one, bad, three, last = answers_of(raising(error), 1, "bad", 3, outcome=outcomes.append)
+    assert (one, three, last) == (2, 6, 14)
+    assert isinstance(bad, WorkerDied)
+    assert str(bad) == f"{type(error).__name__}: {error}"
+    assert bad.__cause__ is error
+    assert outcomes == [None, bad, None, None]
+
+
+def test_after_what_would_end_a_thread_there_is_a_new_one():
+    threads = []
+
+    def work(requests):
+        threads.append(threading.current_thread())
+        return raising(Panic())(requests)
+
+    async def main():
+        batches = Batches(work)
+        await batches.ask(1)
+        with pytest.raises(WorkerDied):
+            await batches.ask("bad")
+        await batches.ask(2)
+        await batches.close()
+
+    asyncio.run(main())
+    assert threads[0] is threads[1] is not threads[2]
+
+
+def test_where_no_thread_is_to_be_had_the_request_fails_and_the_queue_lives():
+    def refused(*_):
+        raise RuntimeError("can't start new thread")
+
+    async def main():
+        batches = Batches(double)
+        sound, batches.thread.submit = batches.thread.submit, refused
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await asyncio.wait_for(batches.ask(1), 5)
+        batches.thread.submit = sound
+        assert await asyncio.wait_for(batches.ask(1), 5) == 2
+        await batches.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+     torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+     RuntimeError("CUDA error: out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")],
+    ids=repr,
+)  # fmt: skip
+def test_one_request_without_memory_for_it_is_told_so(error):
+    one, bad, last = answers_of(raising(error), 1, "bad")
+    assert (one, last) == (2, 14)
+    assert isinstance(bad, OutOfMemory)
+    assert bad.__cause__ is bad.__context__ is None  # nothing holds what was computed
+
+
+def test_memory_that_torch_and_numpy_do_not_get():
+    def work(requests):
+        return [torch.empty(2**50) if r == "torch" else np.empty(2**50) if r == "numpy" else r for r in requests]
+
+    *short, last = answers_of(work, "torch", "numpy")
+    assert [type(one) for one in short] == [OutOfMemory, OutOfMemory]
+    assert last == 7
+
+
+def test_a_thread_that_does_not_come_back_is_left_at_the_end():
+    go = threading.Event()
+
+    async def main():
+        batches = Batches(lambda requests: go.wait(20) and requests)
+        asked = asyncio.create_task(batches.ask(1))
+        await asyncio.sleep(0.05)
+        before = time.monotonic()
+        assert not await batches.close(0.1)
+        assert time.monotonic() - before < 5
+        go.set()
+        asked.cancel()
+
+    asyncio.run(main())

@@ -150,7 +150,7 @@ def _until_ready(server, port):
 
 
 def _answer(port, **asked):
-    return httpx.post(f"http://127.0.0.1:{port}/segment/note", json=ASKED | asked, timeout=60)
+    return httpx.post(f"http://127.0.0.1:{port}/segment/note", json=ASKED | asked, timeout=600)
 
 
 def _files(folder):
@@ -195,27 +195,109 @@ def _ask_until_it_breaks(port, broken):
 
 
 def test_at_sigterm_those_that_wait_are_answered_and_no_others(tiny_model, tmp_path):
+    """No limit of time is near: 12 answers of some seconds each may take minutes on a machine with other work."""
     port = _free_port()
     (tmp_path / "tmp").mkdir()
     slow = base64.b64encode(png_bytes(np.tile(SCAN, (50, 36, 1)))).decode()  # 2000 x 2016
-    with process(tiny_model, port, tmp_path, "--gather", "0") as server:
+    with process(tiny_model, port, tmp_path, "--gather", "0", "--seconds", "600") as server:
         expected = _answer(port, image=slow).json()
         answers = []
         askers = [threading.Thread(target=lambda: answers.append(_answer(port, image=slow))) for _ in range(12)]
         for asker in askers:
             asker.start()
-        for _ in range(1000):
-            if _waiting(port) + len(answers) >= 11:  # and one that runs
-                break
+        while _waiting(port) + len(answers) < 11:  # and one that runs
+            time.sleep(0.01)
         server.send_signal(signal.SIGTERM)
         _until_refused(port)
         assert len(answers) < 12  # whoever is new is not kept until all are answered
         for asker in askers:
-            asker.join(60)
+            asker.join(600)
         assert [answer.status_code for answer in answers] == [200] * 12
         assert all(answer.json() == expected for answer in answers)
         assert server.wait(30) == 0
         assert "Traceback" not in server.stderr.read().decode()
+
+
+def test_what_was_sent_before_sigterm_is_answered(tiny_model, tmp_path):
+    """Also where the server has only taken the connection, or part of the request, when it is told to stop."""
+    port = _free_port()
+    (tmp_path / "tmp").mkdir()
+    body = json.dumps(ASKED).encode()
+    head = "POST /segment/note HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    asked = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with process(tiny_model, port, tmp_path) as server:
+        sent = [0, 30, len(asked) // 2, len(asked) - 1]
+        askers = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in sent]
+        for asker, size in zip(askers, sent, strict=True):
+            asker.sendall(asked[:size])
+        assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200  # the others are taken by now
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.15)  # the server looks at it ten times a second
+        for asker, size in zip(askers, sent, strict=True):
+            asker.sendall(asked[size:])
+        assert [asker.recv(12) for asker in askers] == [b"HTTP/1.1 200"] * 4
+        for asker in askers:
+            asker.close()
+        assert server.wait(30) == 0
+
+
+STUCK = """
+import sys, threading
+from segue.api import Segmenter
+from segue.serving import app, run
+
+class Stuck(Segmenter):
+    def __init__(self):
+        pass
+
+    def segment_many(self, images, notes, **options):
+        if "panic" in notes:
+            raise BaseException("as a panic in Rust")
+        if "for ever" in notes:
+            threading.Event().wait()
+        raise StopIteration
+
+app.STOP = 0.2
+run.load = lambda *_, **__: Stuck()
+run.serve([sys.argv[1]], host="127.0.0.1", port=int(sys.argv[2]), token=None, limits=run.Limits(seconds=1, gather=0))
+"""
+
+
+@pytest.mark.parametrize("note", ["panic", "for ever", "StopIteration"])
+def test_sigterm_ends_it_whatever_has_become_of_the_threads(tiny_model, tmp_path, note):
+    port = _free_port()
+    told = {"PYTHONPATH": str(Path(run.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", STUCK, str(tiny_model), str(port)]
+    server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | told, stderr=subprocess.PIPE)
+    try:
+        _until_it_listens(server, port)
+        status = _answer(port, note=note).status_code
+        assert status == (504 if note == "for ever" else 500)
+        assert httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 503
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def _until_it_listens(server, port):
+    for _ in range(2000):
+        assert server.poll() is None, server.stderr.read().decode()
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health")
+        except httpx.TransportError:
+            time.sleep(0.1)
+    return pytest.fail("the server does not listen")
+
+
+def test_only_names_of_this_machine_and_those_told_lead_to_it(tiny_model, tmp_path):
+    port = _free_port()
+    (tmp_path / "tmp").mkdir()
+    with process(tiny_model, port, tmp_path, "--allowed-hosts", "segue.example.org"):
+        names = ["localhost", "127.0.0.1", "segue.example.org", "evil.example", "10.1.2.3"]
+        found = [httpx.get(f"http://127.0.0.1:{port}/health", headers={"Host": name}).status_code for name in names]
+    assert found == [200, 200, 200, 400, 400]
 
 
 def _waiting(port):

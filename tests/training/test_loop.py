@@ -78,6 +78,15 @@ def test_learning_rate_warms_up_then_falls_as_a_cosine():
     assert rates[12] == pytest.approx(0.0)
 
 
+def test_learning_rate_can_start_and_end_above_zero():
+    options = FitOptions(steps=30, batch_size=4, lr=1.0, warmup=10, first_lr=0.1, last_lr=0.2)
+    rates = [learning_rate(step, options) for step in range(31)]
+    assert rates[0] == pytest.approx(0.1 + 0.9 / 10)
+    assert rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[20] == pytest.approx(0.6)
+    assert rates[30] == pytest.approx(0.2)
+
+
 def test_keys_are_whole_epochs_in_a_seeded_order_from_any_position():
     keys = example_keys(5, seed=1, first=0, count=13)
     assert [epoch for epoch, _ in keys] == [0] * 5 + [1] * 5 + [2] * 3
@@ -206,7 +215,7 @@ def test_nothing_to_resume_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"options": replace(OPTIONS, steps=9)}, r"steps: got 9, but the run in .* has 6"),
+        ({"options": replace(OPTIONS, steps=4)}, r"steps: got 4, but the run in .* has 6"),
         ({"options": replace(OPTIONS, lr=0.2)}, r"lr: got 0.2, but the run in .* has 0.1"),
         ({"examples": 8}, r"examples: got 8, but the run in .* has 7"),
         ({"about": {"system": "full"}}, r"system: got full, but the run in .* has other"),
@@ -219,6 +228,25 @@ def test_another_run_is_not_resumed(tmp_path, changes, message):
     run(tmp_path, **about)
     with pytest.raises(InputError, match=message):
         run(tmp_path, resume=True, **about | changes)
+
+
+def test_a_resumed_run_of_more_steps_goes_on_by_the_longer_schedule(tmp_path):
+    run(tmp_path, replace(OPTIONS, warmup=1))
+    longer = replace(OPTIONS, steps=12, warmup=2, evaluate_every=4)
+    with pytest.warns(UserWarning, match="12 steps in the place of 6: from step 6 on .* it rises once"):
+        result = run(tmp_path, longer, resume=True)
+    assert (result.steps, [row["step"] for row in result.history]) == (12, list(range(1, 13)))
+    assert [row["lr"] for row in result.history[6:]] == [learning_rate(step, longer) for step in range(6, 12)]
+    with pytest.raises(InputError, match=r"steps: got 6, but the run in .* has 12"):
+        run(tmp_path, replace(OPTIONS, warmup=1), resume=True)
+
+
+def test_a_run_that_patience_stopped_goes_on_with_more_steps(tmp_path):
+    options = replace(OPTIONS, steps=40, patience=2)
+    run(tmp_path, options, evaluate=scores(0.5, 0.4, 0.3))
+    with pytest.warns(UserWarning, match="60 steps in the place of 40"):
+        result = run(tmp_path, replace(options, steps=60), evaluate=scores(0.2, 0.6, 0.1, 0.1), resume=True)
+    assert (result.steps, result.best, result.best_step) == (14, 0.6, 10)
 
 
 def test_workers_may_change_on_resume(tmp_path):

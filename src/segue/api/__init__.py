@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
     from segue.api.illustrator import Illustrator, Layout, load_illustrator
     from segue.api.open_vocabulary import LabelMap, OpenVocabularySegmenter, load_open_vocabulary
-    from segue.api.segmenter import Attribution, Member, Segmenter, export, load_segmenter, read_notes
+    from segue.api.segmenter import Attribution, Member, Segmenter, export, load_segmenter
+    from segue.data.medical.note_tables import read_notes
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
     from segue.weights import bundled
 
@@ -57,7 +58,8 @@ _MODULES = {
     "segue.api.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
     "segue.api.illustrator": ("Illustrator", "Layout", "load_illustrator"),
     "segue.api.open_vocabulary": ("LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"),
-    "segue.api.segmenter": ("Attribution", "Member", "Segmenter", "export", "load_segmenter", "read_notes"),
+    "segue.api.segmenter": ("Attribution", "Member", "Segmenter", "export", "load_segmenter"),
+    "segue.data.medical.note_tables": ("read_notes",),
     "segue.methods.dual_encoder.checkpoint": ("load_dual_encoder",),
     "segue.weights": ("bundled",),
 }

@@ -169,6 +169,7 @@ class Captioner(HubMixin):
         """Like `caption`, for the dual encoder's image features v (B, D), all at once.
 
         objects: of each picture; needed when there is a detector, which finds none in features.
+        Raises InputError for objects of another number than v, and when a detector needs pictures.
         """
         v = torch.as_tensor(v).float()
         if objects is not None and len(objects) != len(v):
@@ -184,14 +185,21 @@ class Captioner(HubMixin):
     def _generated(
         self, v: Tensor, objects: Tensor | None, found: Tensor | None, options: Decoding
     ) -> list[list[tuple[str, float]]]:
-        """Captions and scores. Different tokens may decode to one text, or to none: then a wider search follows."""
+        """Captions and scores. Different tokens may decode to one text, or to none: then a wider search follows.
+
+        It follows for those pictures alone: an answer doesn't depend on the others of its batch.
+        """
         num = options.num
         options = replace(options, max_tokens=min(options.max_tokens, self.checkpoint.model.config.max_tokens))
-        captions: list[list[tuple[str, float]]] = []
+        captions: list[list[tuple[str, float]]] = [[] for _ in v]
+        rows = list(range(len(v)))
         for width in (num + 2 * (num > 1), 4 * num + 8):
-            scored = self.checkpoint.captions(v, objects, found, options=replace(options, num=width))
-            captions = [([pair for pair in one if pair[0]] or one)[:num] for one in scored]
-            if all(len(one) == num and one[0][0] for one in captions):
+            given = [None if part is None else part[rows] for part in (objects, found)]
+            scored = self.checkpoint.captions(v[rows], *given, options=replace(options, num=width))
+            for row, one in zip(rows, scored, strict=True):
+                captions[row] = ([pair for pair in one if pair[0]] or one)[:num]
+            rows = [row for row in rows if len(captions[row]) < num or not captions[row][0][0]]
+            if not rows:
                 break
         return captions
 

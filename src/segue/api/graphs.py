@@ -75,7 +75,10 @@ class SegmenterGraph(nn.Module):
 
 
 def segmenter_graphs(model: Segmenter) -> dict[str, Graph]:
-    """RecLMIS, or a network that reads no notes."""
+    """RecLMIS, or a network that reads no notes.
+
+    Raises InputError for an ensemble.
+    """
     if len(model.members) != 1:
         raise InputError(f"this model is {len(model.members)} folds, whose answers are averaged; export one of them")
     network, side = model.members[0].network, model.preprocessing.size
@@ -169,6 +172,8 @@ def decode_with_cache(
 def captioner_graphs(model: SynticCheckpoint) -> dict[str, Graph]:
     """SynTIC's decoder: `start` and `step`."""
     net, decoder = model.model, model.model.decoder
+    if net.config.neighbours:
+        raise InputError("export: there is no graph yet of a captioner that reads the nearest captions; export another")
     width, longest = net.encoder_width, decoder.position.num_embeddings
     per_object = {0: "batch", 1: "objects"}
     objects = {"picture": {0: "batch"}, "objects": per_object, "found": per_object} if net.config.af else {}

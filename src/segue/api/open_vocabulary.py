@@ -17,15 +17,8 @@ from segue.configs import read_json
 from segue.data.images import read_image
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.inference import (
-    EvalProtocol,
-    LabelMap,
-    check_names,
-    embed_names,
-    find_protocol,
-    parse_labels,
-    segment,
-)
+from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment
+from segue.methods.cocu.protocols import EvalProtocol, find_protocol
 from segue.options import LabelOptions, check_value
 from segue.types import InputError, check_image
 from segue.weights import CONFIG
@@ -33,7 +26,7 @@ from segue.weights import CONFIG
 __all__ = ["DEFAULT_PROTOCOL", "LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"]
 
 METHOD = "cocu"
-DEFAULT_PROTOCOL = EvalProtocol(448, 448, 224)  # the published protocols' sizes, without background
+DEFAULT_PROTOCOL = EvalProtocol(448, 448, 224)  # the published protocols' sizes, our softer rule, without background
 
 
 class OpenVocabularySegmenter(HubMixin):
@@ -77,14 +70,19 @@ class OpenVocabularySegmenter(HubMixin):
     def chosen_protocol(self, options: LabelOptions) -> EvalProtocol:
         """The protocol that the options name, or else the model's own, with what the options change.
 
-        Raises InputError for an unknown protocol, and for a prompt without one {}.
+        Raises InputError for an unknown protocol, for a prompt without one {}, and for `hard` with the published rule.
         """
         named = self.protocol if options.protocol is None else find_protocol(options.protocol)
+        if options.hard and named.rule == "published":
+            raise InputError(
+                "--hard: by the published rule each pixel belongs to one group anyway; leave it out, or take our "
+                "softer rule, for instance --protocol voc-soft"
+            )
         return replace(
             named,
             threshold=named.threshold if options.background is None else options.background or None,
             top_k=named.top_k if options.top_k is None else options.top_k or None,
-            soft=named.soft and not options.hard,
+            rule="hard" if options.hard else named.rule,
             prompt=named.prompt if options.prompt is None else options.prompt,
         )
 

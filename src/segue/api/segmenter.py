@@ -117,7 +117,10 @@ class Segmenter(HubMixin):
         batch_size: int = 16,
         options: SegmentOptions = SegmentOptions(),
     ) -> Iterator[Segmentation]:
-        """Segment images one after another, `batch_size` at a time; answers come in the images' order."""
+        """Segment images one after another, `batch_size` at a time; answers come in the images' order.
+
+        Raises InputError for an image that can't be read, and a note that `segment` refuses.
+        """
         remaining = zip(images, notes, strict=True)
         while batch := list(islice(remaining, batch_size)):
             arrays, batch_notes = [pixels_of(image) for image, _ in batch], [note for _, note in batch]
@@ -217,25 +220,3 @@ def grad_cam(member: Member, image: Tensor, note: str | None) -> Tensor:
     score = (logits * foreground).sum() if foreground.any() else logits.sum()
     (gradient,) = torch.autograd.grad(score, features[0])
     return (gradient.mean((2, 3), keepdim=True) * features[0]).sum(1)[0].clamp_min(0).detach()
-
-
-def read_notes(path: Path) -> list[tuple[str, str | None]]:
-    """(image, note) pairs of a CSV with the columns image and note; an empty note means none.
-
-    Raises InputError for a file that is missing, not UTF-8, empty, or has other columns.
-    """
-    import csv
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a CSV with the columns image,note")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error}); save it as CSV UTF-8") from error
-    rows = csv.DictReader(lines)
-    if not {"image", "note"} <= set(rows.fieldnames or ()):
-        raise InputError(f"{path}: got the columns {', '.join(rows.fieldnames or ['none'])}, expected image,note")
-    pairs = [(row["image"], (row["note"] or "").strip() or None) for row in rows]
-    if not pairs:
-        raise InputError(f"{path}: no rows; give one line for each picture")
-    return pairs

@@ -48,10 +48,10 @@ def _card(
     own = {vocabulary.concepts[n] for caption in captions for n in vocabulary.find(caption)}
     concepts = "".join(_concept(concept, score, concept in own) for concept, score in found[:MOST])
     more = f"<li>and {len(found) - MOST} more</li>" if len(found) > MOST else ""
-    said = "".join(f"<p>{html.escape(caption)}</p>" for caption in captions) or "<p><i>no caption</i></p>"
+    texts = "".join(f"<p>{html.escape(caption)}</p>" for caption in captions) or "<p><i>no caption</i></p>"
     alt = html.escape(captions[0] if captions else picture.name, quote=True)
     return (
-        f'<article><img src="{name}" alt="{alt}"><div>{said}'
+        f'<article><img src="{name}" alt="{alt}"><div>{texts}'
         f"<ul>{concepts or '<li>nothing found</li>'}{more}</ul></div></article>"
     )
 

@@ -17,9 +17,11 @@ def check(folder: Positional[Path], /, json: bool = False) -> None:
             captions (.txt, .tsv, .csv, .json, .jsonl, .gz).
         json: print one JSON object.
     """
+    from segue.data.check_first import keep_report
     from segue.data.formats.check import check_any
 
     report = check_any(folder)
+    keep_report(folder, report)
     print(jsonlib.dumps(report.to_json(), indent=2) if json else report)
     if not report.ok:
         sys.exit(1)

@@ -28,6 +28,8 @@ def show(
     from segue.data.medical import lvit
     from segue.data.visualize import contact_sheet
 
-    records = lvit.read_lvit(folder, split) if lvit.splits(folder) else read_pictures(folder, split, "skip").pictures
+    records = (
+        lvit.read_lvit(folder, split, "skip") if lvit.splits(folder) else read_pictures(folder, split, "skip").pictures
+    )
     write_image(contact_sheet(records, limit=limit), out)
     print(out)

@@ -19,6 +19,7 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
 
     Dataclasses among the arguments become plain options. A path is printed as where something was saved; a dict as
     indented lines, or as one JSON object where argv has --json (a function with a `json` argument prints by itself).
+    With --json a path is {"saved_to": PATH}, and of a training also {"data_check": what was found before it}.
     """
     as_json = "json" not in inspect.signature(function).parameters and "--json" in argv
     words = [word for word in argv if word != "--json"] if as_json else argv
@@ -28,7 +29,15 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
     if isinstance(result, dict):
         print_result(result, as_json)
     elif isinstance(result, Path):
-        print(f"saved to {result}")
+        print(json.dumps({"saved_to": str(result)} | _data_check(result)) if as_json else f"saved to {result}")
+
+
+def _data_check(saved: Path) -> dict[str, Any]:
+    """What the data check found before a training, from the run's folder that holds the checkpoint, or is it."""
+    from segue.data.problems import DATA_CHECK
+
+    found = [folder / DATA_CHECK for folder in (saved, saved.parent) if (folder / DATA_CHECK).is_file()]
+    return {"data_check": json.loads(found[0].read_text(encoding="utf-8"))} if found else {}
 
 
 def _call(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:

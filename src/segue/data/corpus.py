@@ -88,7 +88,10 @@ def stream_captions(
 
 
 def stream_rows(path: Path, *, split: str | None, report: ReportProblem = raise_problem) -> Iterator[Row]:
-    """The captions of a file as they stand in it, with all ids of their pictures. split: None for all of them."""
+    """The captions of a file as they stand in it, with all ids of their pictures. split: None for all of them.
+
+    Raises InputError for a name of no known format, and a file that is not in its format.
+    """
     readers: dict[str, Callable[[Path, ReportProblem], Iterator[Row]]] = {
         ".txt": partial(read_table, plain=True),
         ".token": read_table,

@@ -35,7 +35,10 @@ def palette(classes: int) -> NDArray[np.uint8]:
 
 
 def check_layout(labels: Labels, classes: int, where: str = "layout") -> None:
-    """Refuse anything but an (H, W) uint8 map of 0..classes - 1 and 255."""
+    """Refuse anything but an (H, W) uint8 map of 0..classes - 1 and 255.
+
+    Raises InputError that begins with `where`.
+    """
     if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype != np.uint8 or 0 in labels.shape:
         shape, kind = getattr(labels, "shape", "none"), getattr(labels, "dtype", type(labels).__name__)
         raise InputError(f"{where}: got shape {shape} and type {kind}, expected an (H, W) uint8 map of class positions")
@@ -64,7 +67,10 @@ def read_layout(path: Path, classes: int, colours: NDArray[np.uint8] | None = No
 
 
 def write_layout(labels: Labels, path: Path, classes: int) -> None:
-    """Write an index PNG with `palette`, whole or not at all."""
+    """Write an index PNG with `palette`, whole or not at all.
+
+    Raises InputError for what is no layout of `classes` classes, and a name that doesn't end in .png.
+    """
     check_layout(labels, classes, str(path))
     if path.suffix.lower() != ".png":
         raise InputError(f"{path}: a layout is written as .png, which keeps its values; name it {path.stem}.png")

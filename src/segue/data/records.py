@@ -34,7 +34,10 @@ def read_id(record: Any, *keys: str) -> Id:
 
 
 def to_id(value: Any, name: str = "id") -> Id:
-    """A value as an id, see `read_id`: 7, 7.0 and "7" are 7, "007" and "64ab" are texts."""
+    """A value as an id, see `read_id`: 7, 7.0 and "7" are 7, "007" and "64ab" are texts.
+
+    Raises InputError for anything but a number or a text.
+    """
     if isinstance(value, str) and value.strip():
         number = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
         return number if number is not None and str(number) == value else value
@@ -68,7 +71,10 @@ def read_flag(record: Mapping[str, Any], key: str, default: bool = False) -> boo
 
 
 def read_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(width, height) in pixels, numbers or texts; None for a record that has not both, or holds null there."""
+    """(width, height) in pixels, numbers or texts; None for a record that has not both, or holds null there.
+
+    Raises InputError for values that are no sizes.
+    """
     found = [record.get(key) for key in ("width", "height")]
     if None in found:
         return None
@@ -79,7 +85,10 @@ def read_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def to_box(values: Any, name: str = "bbox") -> Box:
-    """(x, y, width, height) in pixels: four finite numbers, the last two above 0."""
+    """(x, y, width, height) in pixels: four finite numbers, the last two above 0.
+
+    Raises InputError for anything else.
+    """
     given = list(values) if isinstance(values, Iterable) and not isinstance(values, str | Mapping) else [values]
     try:
         numbers = [float(value) for value in given if value is not None and not isinstance(value, bool)]

@@ -21,11 +21,14 @@ from segue.types import InputError
 
 FILE = "tokenizer.json"
 PAD, END = "[PAD]", "[END]"
-START_OF_BERT, END_OF_BERT, NEVER_SAID = "[CLS]", "[SEP]", ("[UNK]", "[MASK]")
+START_OF_BERT, END_OF_BERT, SUPPRESSED = "[CLS]", "[SEP]", ("[UNK]", "[MASK]")
 
 
 class CaptionTokenizer:
-    """Captions as numbers and back."""
+    """Captions as numbers and back.
+
+    Raises InputError for a tokenizer without these tokens.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         number = tokenizer.token_to_id
@@ -79,7 +82,7 @@ class CaptionTokenizer:
     @property
     def suppressed_token_ids(self) -> tuple[int, ...]:
         """Tokens that are never generated: padding, start, unknown."""
-        others = [self.start, *(self.tokenizer.token_to_id(name) for name in NEVER_SAID)]
+        others = [self.start, *(self.tokenizer.token_to_id(name) for name in SUPPRESSED)]
         return (self.pad, *(number for number in others if number not in (None, self.end)))
 
     def encode(self, captions: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:

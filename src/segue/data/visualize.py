@@ -104,6 +104,7 @@ def contact_sheet(
     """Up to `limit` examples, spread evenly over the records: outlined picture, name, note or first caption below.
 
     A record that can't be read has an empty tile with the reason in red: the sheet shows what is wrong with the others.
+    Raises InputError without records, and for less than 1 column, 32 pixels or a limit of 1.
     """
     if not records or columns < 1 or tile < 32 or limit < 1:
         raise InputError(
@@ -166,8 +167,10 @@ def _with_regions(picture: Picture, tile: int) -> NDArray[np.uint8]:
     regions = sorted(picture.regions, key=lambda region: -region.box[2] * region.box[3])
     if picture.label_map is not None and not any(region.mask for region in regions):
         labels = _fit(picture.label_map(), tile, Image.Resampling.NEAREST)
-        tints = np.array([COLOURS[i % len(COLOURS)] for i in range(256)], np.uint8)[labels]
-        small = np.where((labels != 255)[..., None], (0.5 * small + 0.5 * tints).astype(np.uint8), small)
+        tints = np.array(COLOURS, np.uint8)[labels % len(COLOURS)]
+        small = np.where(
+            (labels != np.iinfo(labels.dtype).max)[..., None], (0.5 * small + 0.5 * tints).astype(np.uint8), small
+        )
     for i, region in enumerate(regions):
         colour = COLOURS[i % len(COLOURS)]
         if region.mask is not None:

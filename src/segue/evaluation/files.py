@@ -188,7 +188,10 @@ def _text(row: Any, key: str, path: Path, number: int) -> str:
 
 
 def score_mask_files(refs: Path, preds: Path, classes: int | None = None, empty: Empty = "one") -> dict[str, Any]:
-    """The scores of a folder of masks or index maps, paired by name; arguments as in `segue.commands.score.masks`."""
+    """The scores of a folder of masks or index maps, paired by name; arguments as in `segue.commands.score.masks`.
+
+    Raises InputError for classes below 1, files without a partner, and what can't be compared.
+    """
     if classes is not None and classes < 1:
         raise InputError(f"classes: got {classes}, expected 1 or more; leave it out for masks")
     pairs = _paired(refs, preds)
@@ -251,7 +254,10 @@ def _labels(path: Path) -> NDArray[np.integer]:
 
 
 def score_panoptic_files(refs: Path, ref_dir: Path, preds: Path, pred_dir: Path) -> dict[str, Any]:
-    """Panoptic quality of COCO's panoptic json and PNG files; arguments as in `segue.commands.score.panoptic`."""
+    """Panoptic quality of COCO's panoptic json and PNG files; arguments as in `segue.commands.score.panoptic`.
+
+    Raises InputError for images that one of the files lacks, and what can't be compared.
+    """
     truth, said = _panoptic(refs), _panoptic(preds)
     names = _categories(refs)
     if missing := [name for name in truth if name not in said]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.open_vocabulary import LabelMap, OpenVocabularySegmenter
+from segue.api.label_segmenter import LabelSegmenter
+from segue.api.open_vocabulary import LabelMap
 from segue.data import rle
-from segue.data.formats import check_pictures, read_pictures
-from segue.methods.cocu.inference import EvalProtocol, find_protocol, vocabulary_overlap
+from segue.data.formats import PASCAL_CONTEXT, check_pictures, read_pictures
+from segue.methods.cocu.inference import vocabulary_overlap
+from segue.methods.cocu.protocols import BACKGROUND, PUBLISHED_CLASSES, EvalProtocol, find_protocol
+from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.metrics.panoptic import IGNORE, Confusion
 from segue.options import LabelOptions
 from segue.types import InputError, Picture, PictureSet
 
-BACKGROUND = "background"
 LEFT_OUT = "left out of miou: this protocol has no threshold, below which a pixel would be background"
-ReadTruth = Callable[[Picture], NDArray[np.uint8]]
+Labels = NDArray[np.unsignedinteger]
+ReadTruth = Callable[[Picture], Labels]
 
 
 def evaluate_label_maps(
-    segmenter: OpenVocabularySegmenter,
+    segmenter: LabelSegmenter,
     data: Path,
     split: str,
     *,
@@ -39,9 +42,12 @@ def evaluate_label_maps(
     training; what the checkpoint says of it unless given. on_bad: as in `read_pictures`.
     Raises InputError for data that can't be used and for an unknown protocol.
     """
-    named = segmenter.protocol if options.protocol is None else find_protocol(options.protocol)
     protocol = segmenter.chosen_protocol(options)
-    found = check_pictures(read_pictures(data, split, on_bad), on_bad)
+    named = segmenter.protocol if options.protocol is None else find_protocol(options.protocol)
+    name = str(options.protocol or segmenter.about.get("protocol"))
+    published = PUBLISHED_CLASSES.get(name, ())
+    form = PASCAL_CONTEXT if name.startswith("context") and PASCAL_CONTEXT.splits(data) else None
+    found = only_classes(check_pictures(read_pictures(data, split, on_bad, form=form), on_bad), published, protocol)
     pictures, classes, read_truth = with_truth(found, protocol)
     known = segmenter.about.get("concept_vocabulary") if concepts is None else concepts
     ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth, options=options)
@@ -50,6 +56,7 @@ def evaluate_label_maps(
         "split": split,
         "protocol": (options.protocol or "the model's own") + (", changed" if protocol != named else ""),
         "protocol_settings": asdict(protocol) | ({"background": LEFT_OUT} if _no_background(classes, protocol) else {}),
+        "as_published": _as_published(classes, published, protocol, named),
         "pictures": len(pictures),
         "classes": len(classes),
         "miou": float(np.nanmean(ious)),
@@ -61,6 +68,44 @@ def evaluate_label_maps(
     }
 
 
+def only_classes(found: PictureSet, published: Sequence[str], protocol: EvalProtocol | DenseProtocol) -> PictureSet:
+    """The set with the classes of a published protocol alone, where its label maps have these and others.
+
+    Pixels of the others are then without label, which is background: so COCO-Object is COCO-Stuff's label maps of 171
+    classes. Only for a protocol with background; any other set is returned as it is.
+    """
+    kept = [name for name in found.classes if name in published]
+    mapped = any(picture.label_map is not None for picture in found.pictures)
+    has_more = {*published} - {BACKGROUND} <= {*kept} and len(kept) < len(found.classes)
+    if protocol.threshold is None or not published or not mapped or not has_more:
+        return found
+    table = np.full(256, IGNORE, np.uint8)
+    table[[found.classes.index(name) for name in kept]] = np.arange(len(kept))
+    pictures = [replace(p, label_map=p.label_map and partial(_renumbered, p.label_map, table)) for p in found.pictures]
+    return replace(found, pictures=pictures, classes=tuple(kept))
+
+
+def _renumbered(label_map: Callable[[], Labels], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    labels: NDArray[np.uint8] = table[label_map()]
+    return labels
+
+
+def _as_published(
+    classes: Sequence[str],
+    published: Sequence[str],
+    protocol: EvalProtocol | DenseProtocol,
+    named: EvalProtocol | DenseProtocol,
+) -> str:
+    """Whether the figures are those of the published protocol, and if not why."""
+    if isinstance(named, DenseProtocol) or named.rule != "published":
+        return "no: this protocol is our own"
+    if protocol != named:
+        return "no: its settings were changed"
+    if {*classes} != {*published}:
+        return "no: these classes are not those of the published data set" if published else "yes, on its own classes"
+    return "yes, on the published pictures"
+
+
 def _overlap(classes: Sequence[str], concepts: Collection[str] | None) -> dict[str, Any] | str:
     """How many of the classes, without background, the concept vocabulary holds, and which it lacks."""
     if concepts is None:
@@ -70,8 +115,11 @@ def _overlap(classes: Sequence[str], concepts: Collection[str] | None) -> dict[s
     return {"held": held, "of": len(things), "missing": missing}
 
 
-def with_truth(found: PictureSet, protocol: EvalProtocol) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
-    """The pictures that have a ground truth, its classes, and a function that reads it: a picture -> (H, W) uint8.
+def with_truth(
+    found: PictureSet, protocol: EvalProtocol | DenseProtocol
+) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
+    """The pictures that have a ground truth, its classes, and a function that reads it: a picture -> (H, W) uint8,
+    or uint16 from 256 classes on.
 
     The ground truth is the label maps where the set has any, and otherwise the masks of the regions, smaller ones over
     larger ones. What neither labels is background where the protocol has a threshold, a class of its own (Context's 60
@@ -93,7 +141,7 @@ def with_truth(found: PictureSet, protocol: EvalProtocol) -> tuple[list[Picture]
     return masked, classes, partial(_paint_masks, classes=classes)
 
 
-def _read_label_map(picture: Picture, unlabelled: int = IGNORE) -> NDArray[np.uint8]:
+def _read_label_map(picture: Picture, unlabelled: int = IGNORE) -> Labels:
     """unlabelled: the class of pixels without a label."""
     assert picture.label_map is not None
     labels = picture.label_map()
@@ -112,7 +160,7 @@ def _paint_masks(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def score_pictures(
-    segmenter: OpenVocabularySegmenter,
+    segmenter: LabelSegmenter,
     pictures: Sequence[Picture],
     classes: Sequence[str],
     read_truth: ReadTruth,
@@ -129,6 +177,7 @@ def score_pictures(
     protocol = segmenter.chosen_protocol(options)
     named = np.array([i for i, name in enumerate(classes) if name != BACKGROUND])
     background = classes.index(BACKGROUND) if BACKGROUND in classes else len(classes)
+    prompted = [name if (other := protocol.renamed.get(name, name)) in classes else other for name in classes]
     counts = Confusion(np.zeros((len(classes) + 1,) * 2, np.int64))
     for picture in pictures:
         truth = read_truth(picture)
@@ -136,16 +185,16 @@ def score_pictures(
         if oracle and len(labels) < 2:  # nothing to choose from
             predicted = np.full(truth.shape, labels[0] if len(labels) else background)
         else:
-            answer = segmenter.segment(picture.load(), [classes[i] for i in labels], options=options)
+            answer = segmenter.segment(picture.load(), [prompted[i] for i in labels], options=options)
             predicted = _class_index(answer, labels, background)
-        counts += Confusion.of(predicted, truth, len(classes) + 1)
+        counts += Confusion.of(predicted, truth, len(classes) + 1, int(np.iinfo(truth.dtype).max))
     ious = counts.class_iou(empty="skip")[: len(classes)]
     if _no_background(classes, protocol):
         ious[background] = np.nan
     return ious, counts.scores(empty="skip")["pixel_accuracy"]
 
 
-def _no_background(classes: Sequence[str], protocol: EvalProtocol) -> bool:
+def _no_background(classes: Sequence[str], protocol: EvalProtocol | DenseProtocol) -> bool:
     """Whether background is a class that the protocol can't predict."""
     return protocol.threshold is None and BACKGROUND in classes
 

@@ -46,13 +46,31 @@ class Work:
 
 
 @dataclass(frozen=True)
+class RequiredData:
+    """What `--data` must be for a row. expected: a folder, in words. parts: folders that it must hold."""
+
+    expected: str
+    parts: tuple[str, ...] = ()
+
+    def folder(self, data: Path | None) -> Path:
+        """The folder that `--data` gave. Raises InputError when there is none, or a part is missing in it."""
+        if data is None or not all((data / part).is_dir() for part in (".", *self.parts)):
+            raise InputError(f"--data {data}: expected {self.expected}")
+        return data
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row of a table. run(work) returns its metrics by name; where its folder holds a stopped run it resumes."""
+    """One row of a table. run(work) returns its metrics by name; where its folder holds a stopped run it resumes.
+
+    data: what it needs in the place of synthetic data, if anything.
+    """
 
     experiment: str
     system: str
     seed: int
     run: Callable[[Work], dict[str, float]]
+    data: RequiredData | None = None
 
     @property
     def key(self) -> Key:
@@ -79,6 +97,7 @@ def run_row(rows: Sequence[Row], name: str, table: Path, data: Path | None = Non
     if name not in by_name:
         raise InputError(f"row {name!r}: expected EXPERIMENT/SYSTEM/SEED, one of {', '.join(by_name)}")
     row = by_name[name]
+    check_data([row], data)
     work = row.work(table, data)
     _end_with_parent()
     with locked(work.row):  # of an earlier run, whose process is about to end
@@ -101,6 +120,18 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+def missing_rows(rows: Sequence[Row], file: Path) -> list[Row]:
+    """The rows that a results file lacks. Raises InputError when the file is broken."""
+    finished = finished_rows(file)
+    return [row for row in rows if row.key not in finished]
+
+
+def check_data(rows: Sequence[Row], data: Path | None) -> None:
+    """Raises InputError when `--data` isn't what one of the rows needs."""
+    for needed in dict.fromkeys(row.data for row in rows if row.data is not None):
+        needed.folder(data)
+
+
 def run_missing(
     rows: Sequence[Row],
     file: Path,
@@ -119,7 +150,7 @@ def run_missing(
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive(file):
-        missing = [row for row in rows if row.key not in finished_rows(file)]
+        missing = missing_rows(rows, file)
         print(f"{file}: {len(rows) - len(missing)} of {len(rows)} rows are there", flush=True)
         stop = time.monotonic() + 60 * max_minutes if max_minutes is not None else float("inf")
         running: list[_Running] = []

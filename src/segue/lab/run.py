@@ -14,7 +14,7 @@ from annotated_types import Ge
 from typing_extensions import Doc
 from tyro.conf import Positional
 
-from segue.lab.engine import Row, run_missing, run_row
+from segue.lab.engine import Row, check_data, missing_rows, run_missing, run_row
 from segue.lab.registry import TABLES
 from segue.options import Options
 from segue.types import InputError
@@ -31,7 +31,7 @@ class RunOptions(Options):
     ] = None
     results: Annotated[Path, Doc("folder of the results files, which are long-form CSV")] = Path("results")
     work: Annotated[Path, Doc("folder of the trainings and of drawn data; a stopped row resumes there")] = Path(
-        "runs/ablate"
+        "runs/lab"
     )
     data: Annotated[Path | None, Doc("folder of real data, for the tables that need it")] = None
 
@@ -43,7 +43,8 @@ def run_table(table: Positional[str], /, options: RunOptions = RunOptions()) -> 
         table: its name, which is also that of its file in the results folder; `list` prints all names.
 
     Raises:
-        InputError: when there is no such table or row, when rows failed, and when the row of --row lacks its data.
+        InputError: when there is no such table or row, when rows failed, and, before any is run, when a missing row
+            needs other data than --data gives.
     """
     if table == "list":
         print("\n".join(TABLES))
@@ -52,9 +53,11 @@ def run_table(table: Positional[str], /, options: RunOptions = RunOptions()) -> 
     if options.row is not None:
         print(json.dumps(run_row(rows, options.row, folder, options.data)))
         return
+    file = options.results / f"{table}.csv"
+    check_data(missing_rows(rows, file), options.data)
     failed = run_missing(
         rows,
-        options.results / f"{table}.csv",
+        file,
         lambda row: _command(table, row, options),
         lambda row: _shown_command(table, row, options),
         max_minutes=options.max_minutes,

@@ -89,6 +89,7 @@ class NGrams:
     """The 1- to 4-grams of tokenised captions, counted once for BLEU and CIDEr-D.
 
     candidates: N tokenised captions. references: N lists of them. orders[n] has the (n+1)-grams.
+    Raises InputError for lists of different lengths, and a caption without references.
     """
 
     def __init__(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
@@ -234,7 +235,10 @@ def document_frequencies(references: Sequence[Sequence[str]]) -> DocumentFrequen
 
 
 def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], beta: float = 1.2) -> Floats:
-    """ROUGE-L of each tokenised caption, (N,) in [0, 1]: best precision and best recall over the references."""
+    """ROUGE-L of each tokenised caption, (N,) in [0, 1]: best precision and best recall over the references.
+
+    Raises InputError for lists of different lengths, and a caption without references.
+    """
     _check_lengths(candidates, references)
     scores = np.zeros(len(candidates))
     for i, (text, texts) in enumerate(zip(candidates, references, strict=True)):
@@ -272,7 +276,10 @@ def distinct_n(candidates: Sequence[str], n: int) -> float:
 
 
 def clip_score(images: NDArray[Any], captions: NDArray[Any], weight: float = 2.5) -> Floats:
-    """CLIPScore, (N,): weight * max(cos, 0) of image and caption embeddings, each (N, D), of any dual encoder."""
+    """CLIPScore, (N,): weight * max(cos, 0) of image and caption embeddings, each (N, D), of any dual encoder.
+
+    Raises InputError for embeddings of different shapes.
+    """
     return weight * np.maximum(_cosine(images, captions, "images", "captions"), 0)
 
 
@@ -282,6 +289,7 @@ def ref_clip_score(
     """RefCLIPScore, (N,): harmonic mean of CLIPScore and the best cosine with a reference, not below 0.
 
     references: N arrays (R_i, D), the embeddings of each image's references.
+    Raises InputError for arrays that don't belong together.
     """
     if len(references) != len(captions):
         raise InputError(

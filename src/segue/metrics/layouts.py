@@ -21,7 +21,10 @@ PREDICATES = ("left of", "right of", "above", "below")
 
 
 def class_shares(layout: Layout, classes: int) -> NDArray[np.float64]:
-    """(classes,) the share of the known pixels that each class covers; zeros when nothing is known."""
+    """(classes,) the share of the known pixels that each class covers; zeros when nothing is known.
+
+    Raises InputError for a class that is not below `classes`.
+    """
     known = layout[layout != UNKNOWN]
     if known.size and known.max() >= classes:
         raise InputError(
@@ -47,7 +50,10 @@ def area_divergence(drawn: Layout, truth: Layout, classes: int) -> float:
 
 
 def boundary_f(drawn: Layout, truth: Layout, tolerance: float = 0.0075) -> float:
-    """F1 of the edges between classes, matched within `tolerance` of the diagonal (1 pixel or more)."""
+    """F1 of the edges between classes, matched within `tolerance` of the diagonal (1 pixel or more).
+
+    Raises InputError for layouts of different shapes.
+    """
     if drawn.shape != truth.shape:
         raise InputError(f"layouts: got shapes {drawn.shape} and {truth.shape}, expected equal ones; resize one first")
     reach = max(1.0, tolerance * float(np.hypot(*drawn.shape)))
@@ -83,6 +89,7 @@ def satisfies(layout: Layout, subject: int, predicate: str, target: int) -> bool
     """Whether some connected part of class `subject` lies so to some part of class `target`, by centres of mass.
 
     predicate: one of PREDICATES. y grows downwards. False when a class is missing.
+    Raises InputError for another predicate.
     """
     if predicate not in PREDICATES:
         raise InputError(f"predicate {predicate!r}: expected one of {', '.join(PREDICATES)}")
@@ -98,7 +105,10 @@ def relation_accuracy(layout: Layout, relations: Iterable[tuple[int, str, int]])
 
 
 def best_of(values: Sequence[float], k: int) -> float:
-    """The best of the first k drawings' scores."""
+    """The best of the first k drawings' scores.
+
+    Raises InputError for a k below 1, or above the number of scores.
+    """
     if not 1 <= k <= len(values):
         raise InputError(f"best of {k}: got {len(values)} drawings, expected at least {k}")
     return max(values[:k])

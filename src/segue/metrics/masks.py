@@ -75,12 +75,18 @@ class Counts:
 
 
 def dice(counts: Counts, *, empty: Empty) -> NDArray[np.float64]:
-    """Dice of the foreground of each image, (N,) in [0, 1]; NaN where an empty image is skipped."""
+    """Dice of the foreground of each image, (N,) in [0, 1]; NaN where an empty image is skipped.
+
+    Raises InputError for an unknown policy.
+    """
     return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, empty)
 
 
 def iou(counts: Counts, *, empty: Empty) -> NDArray[np.float64]:
-    """IoU of the foreground of each image, (N,) in [0, 1]; NaN where an empty image is skipped."""
+    """IoU of the foreground of each image, (N,) in [0, 1]; NaN where an empty image is skipped.
+
+    Raises InputError for an unknown policy.
+    """
     return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, empty)
 
 
@@ -88,6 +94,7 @@ def class_miou(counts: Counts) -> float:
     """IoU of the background and of the foreground, each over the pixels of all images, averaged.
 
     A class that occurs in no truth and in no prediction is left out.
+    Raises InputError without images.
     """
     _require_images(counts)
     tp, fp, fn, tn = (int(getattr(counts, name).sum()) for name in ("tp", "fp", "fn", "tn"))

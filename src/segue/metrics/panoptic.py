@@ -57,7 +57,10 @@ class Confusion:
         return Confusion(self.counts + other.counts)
 
     def class_iou(self, *, empty: Empty) -> Floats:
-        """(C,) IoU of each class over all pixels; NaN where a class that does not occur is skipped."""
+        """(C,) IoU of each class over all pixels; NaN where a class that does not occur is skipped.
+
+        Raises InputError for an unknown policy.
+        """
         if empty not in get_args(Empty):
             raise InputError(f"empty: got {empty!r}, expected one of {', '.join(map(repr, get_args(Empty)))}")
         both = np.diag(self.counts).astype(np.float64)
@@ -89,6 +92,7 @@ def match(ious: Floats, how: Literal["hungarian", "greedy"] = "hungarian") -> li
 
     ious: (G, P), rows truth. hungarian: the pairs with the highest sum. greedy: the best pair first, then the best of
     what is left.
+    Raises InputError for another `how`.
     """
     if how == "hungarian":
         pairs = zip(*linear_sum_assignment(ious, maximize=True), strict=True)
@@ -104,7 +108,10 @@ def match(ious: Floats, how: Literal["hungarian", "greedy"] = "hungarian") -> li
 
 
 def matched_iou(ious: Floats, how: Literal["hungarian", "greedy"] = "hungarian") -> float:
-    """Mean IoU over the true masks under `match`; a true mask that has no partner counts 0. In [0, 1]."""
+    """Mean IoU over the true masks under `match`; a true mask that has no partner counts 0. In [0, 1].
+
+    Raises InputError without true masks.
+    """
     if not len(ious):
         raise InputError("got no true mask, expected one or more; leave out pictures without any")
     return float(sum(ious[pair] for pair in match(ious, how)) / len(ious))

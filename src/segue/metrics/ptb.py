@@ -47,8 +47,15 @@ def _capitalised(words: str) -> str:
     return "|".join(f"{w[0].upper()}(?i:{w[1:]})" for w in words.split())
 
 
-_W = r"(?:[^\W_²³¹¼-¾⅐-⅟]|[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0951-\u0957\xad])"  # a letter or a digit
-_L = r"[^\W\d_²³¹¼-¾⅐-⅟]"  # a letter of any script
+# number signs that are tokens of their own, and those that the Java program can't read and leaves out
+_SIGNS = r"²³¹¼-¾⅓-⅞⁰⁴-⁹₀-₉①-⒛⓪-⓿❶-➓"
+_UNREAD = (
+    r"\u09f4-\u09f9\u0b72-\u0b77\u0bf0-\u0bf2\u0c78-\u0c7e\u0d58-\u0d5e\u0d70-\u0d78\u0f2a-\u0f33\u1369-\u137c"
+    r"\u16ee-\u16f0\u17f0-\u17f9\u19da\u2150-\u2152\u215f-\u2182\u2185-\u2189\u2cfd\u3007\u3021-\u3029\u3038-\u303a"
+    r"\u3192-\u3195\u3220-\u3229\u3248-\u324f\u3251-\u325f\u3280-\u3289\u32b1-\u32bf\ua6e6-\ua6ef\ua830-\ua835"
+)
+_W = rf"(?:[^\W_{_SIGNS}{_UNREAD}]|[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0951-\u0957\xad])"  # a letter or a digit
+_L = rf"[^\W\d_{_SIGNS}{_UNREAD}]"  # a letter of any script
 _A = "['’`]"  # apostrophes
 _S = r"[ \t\xa0\n]+"
 _OFF = r"(?:[^A-Za-z]|$)"  # no letter
@@ -97,16 +104,16 @@ _RULES: list[tuple[str, str | None, str]] = [
     (rf"({_L}+(?:\.{_L}+)*[!?]{_L}+)", None, "a"),
     (rf"((?:\d+[.,])*{_PART}{_TAIL})", None, "a0"),
     (rf"((?:(?:{_L}\.)+{_L}?|(?:(?i:{_TITLE})|{_END})\.){_TAIL})", None, "a"),
-    (rf"({_W}+(?:-{_W}+)*(?:/{_W}+(?:-{_W}+)*){{1,2}})", None, "a0"),
+    (rf"({_W}+(?:-{_W}+)*(?:\\?/{_W}+(?:-{_W}+)*){{1,2}})", None, "a0"),
     (r"([A-Z]+(?:&(?i:amp;)?[A-Z]+)+)", "{}", "a"),
     (r"((?i:c\+\+|[cf]#)|[A-Z]{1,2}\$)", None, "a"),
     (rf"({_W}+)", None, "a0"),
     # numbers
     (r"([-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+))", None, "0."),
-    (r"((?:\d+[- \xa0])?\d+[/⁄]\d+)", None, "0"),
+    (r"((?:\d+[- \xa0])?\d+\\?[/⁄]\d+)", None, "0"),
     (r"(\(\d{3}\)[ \xa0]?\d{3}[- .\xa0]\d{4})", None, "."),
     # addresses
-    (rf"((?i:https?)://(?={_URL}*[./]{_URL}){_URL}*{_URL_END})", None, "a"),
+    (rf"((?i:https?)://{_URL}+{_URL_END})", None, "a"),
     (rf"((?i:www)\.[^\s\"<>|(){{}}/'’“”,;:!?]*[^\s\"<>|(){{}}/.!?,;:'’“”-](?:/{_URL}+{_URL_END})?)", None, "a"),
     (rf"({_L}{_W}*(?:\.{_L}{_W}*)*\.(?:com|net|org|edu)/{_URL}+{_URL_END})", None, "a"),
     (r"([A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+)", None, "a0"),
@@ -123,7 +130,8 @@ _RULES: list[tuple[str, str | None, str]] = [
     (r"(\(?[-<>=^'][_][-<>=^']\)?)", None, "."),
     # marks
     (r"(\.{3,5}|\.(?:[ \xa0]\.){2,4}|…)", "...", "."),
-    (r"([?!]+|-{5,}|_+|\*+|#+|@+|<<|>>)", None, "."),
+    (r"([?!]+|-{5,}|_+|\*+|(?:\\\*)+|#+|@+|<<|>>)", None, "."),
+    (r"(-(?i:[lr][rsc]b)-)", None, "."),
     (r"(-{2,4}|[–—―]|&(?i:mdash);)", "--", "."),
     (r"(\"|&(?i:quot);)[A-Za-z0-9$]", "``", "."),
     (r"(\"|&(?i:quot);|[”»]|'')", "''", "."),
@@ -154,8 +162,9 @@ _OTHERWISE = str.maketrans(
 _BRACKETS = {"[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _BREAKS = re.compile(r"[\n\r\x0b\x0c\x85\u2028\u2029]")
 _NOTHING = re.compile(  # blanks, and characters that the Java program can't read and leaves out
-    r"(?:[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]|&(?i:nbsp);"
-    r"|[\x00-\x1f\x7f-\x9f\ud800-\udfff\U00010000-\U0010ffff\u200b-\u200f\u2010-\u2012\ue000-\uf8ff\ufe0f\ufeff₹])+"
+    rf"(?:[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]|&(?i:nbsp);"
+    r"|[\x00-\x1f\x7f-\x9f\ud800-\udfff\U00010000-\U0010ffff\u200b-\u200f\u2010-\u2012\ue000-\uf8ff\ufe0f\ufeff₹"
+    rf"{_UNREAD}])+"
 )
 
 

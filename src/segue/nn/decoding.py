@@ -82,12 +82,12 @@ def decode(
     """Continue B sequences until each has `options.num` finished hypotheses; the best (or first drawn) come first.
 
     logits: (B, V), of the first token. cache: the model's, B rows. end: id of the token that ends a sequence.
-    suppressed_token_ids: tokens that never occur. seeds: one for each example, by default options.seed + its position;
-    with them an answer does not depend on the other examples of the batch.
+    suppressed_token_ids: tokens that never occur. seeds: one for each example, by default options.seed for all, so that
+    an answer depends neither on the other examples of the batch nor on its place among them.
     A sequence that reaches max_tokens ends there. Fewer than `num` come back only when no more exist.
     """
     examples, device = len(logits), logits.device
-    seeds = range(options.seed, options.seed + examples) if seeds is None else seeds
+    seeds = [options.seed] * examples if seeds is None else seeds
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     finished: list[_Finished] = [[] for _ in range(examples)]
     zero = logits.new_zeros(examples, 1, dtype=torch.float32)

@@ -2,10 +2,13 @@
 
 RECIPES: dict[str, str] = {  # training functions; the default of their argument `settings` is the recipe
     "cocu": "segue.recipes.cocu:train_cocu",
+    "cocu-cc12m": "segue.recipes.cocu:train_cocu_cc12m",
+    "cocu-cc3m": "segue.recipes.cocu:train_cocu_cc3m",
     "cocu-scenes": "segue.recipes.cocu:train_cocu_scenes",
     "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
     "crossmodal-scenes": "segue.recipes.crossmodal:train_crossmodal_scenes",
     "dual-encoder": "segue.recipes.dual_encoder:train_dual_encoder",
+    "dual-encoder-photos": "segue.recipes.dual_encoder:train_dual_encoder_photos",
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
@@ -13,5 +16,6 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "sgdiff": "segue.recipes.sgdiff:train_sgdiff",
     "sgdiff-scenes": "segue.recipes.sgdiff:train_sgdiff_scenes",
     "syntic": "segue.recipes.syntic:train_syntic",
+    "syntic-photos": "segue.recipes.syntic:train_syntic_photos",
     "syntic-scenes": "segue.recipes.syntic:train_syntic_scenes",
 }

@@ -3,10 +3,12 @@
 segue train cocu-scenes                          synthetic scenes: a dual encoder of others, their archive, the training
 segue train cocu-scenes --system groupvit        the caption's own nouns only, nothing curated
 segue train cocu --data DIR --encoder clip:ID    any captioned pictures
+segue train cocu-cc3m --data SHARDS              with the released settings: loss, templates, augmentation, schedule
+segue train cocu-cc12m --data SHARDS             the same on more pictures
 
 A step sees a picture's caption and `concepts` prompts. GroupViT's are nouns of that caption; CoCu's are sampled from
 the picture's archive by clusters, anew in each epoch. Where there are fewer, they are repeated; where there is none,
-the caption takes their place.
+the caption takes their place. With `--prompt-loss released` nothing is repeated: the caption takes every free place.
 """
 
 from __future__ import annotations
@@ -17,35 +19,40 @@ from functools import lru_cache, partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.api.curation import CurationCorpus, curate_corpus, read_curation_corpus
+from segue.api.importing import read_clip_tokenizer
 from segue.api.open_vocabulary import OpenVocabularySegmenter
+from segue.data.augmentation import erase, rand_augment, random_crop
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
-from segue.evaluation.labels import score_pictures, with_truth
+from segue.evaluation.labels import only_classes, score_pictures, with_truth
 from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
-from segue.methods.cocu.inference import find_protocol
+from segue.methods.cocu.groupvit.released_task import ReleasedTask
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_clip_tokenizer, with_tokenizer
+from segue.methods.cocu.protocols import PUBLISHED_CLASSES, find_protocol
+from segue.methods.cocu.templates import IMAGENET_TEMPLATES
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.recipes.datasets import create_once
+from segue.recipes.datasets import check_data, create_once
 from segue.recipes.dual_encoder import SCENES as DUAL_ENCODER_SCENES
 from segue.recipes.dual_encoder import train_on_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.synthetic.scenes.writer import make_scenes
-from segue.training import fit
+from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
 
@@ -58,17 +65,20 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
 IMAGE_CACHE_BYTES = 2**28  # of resized pictures, for each process that makes batches
-LOCAL_SETTINGS = ("curated", "vocabulary", "tokenizer_words")  # paths and lists, not stored in checkpoints
-TEMPLATES = (
-    "a photo of a {}.",
-    "a picture of a {}.",
-    "an image of a {}.",
-    "a view of a {}.",
-    "a small photo of a {}.",
-    "a large photo of a {}.",
-    "there is a {} in the picture.",
-    "a photo with a {} in it.",
-)
+LOCAL_SETTINGS = ("curated", "vocabulary", "tokenizer_words", "tokenizer")  # paths and lists, not stored in checkpoints
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "ours": (
+        "a photo of a {}.",
+        "a picture of a {}.",
+        "an image of a {}.",
+        "a view of a {}.",
+        "a small photo of a {}.",
+        "a large photo of a {}.",
+        "there is a {} in the picture.",
+        "a photo with a {} in it.",
+    ),
+    "imagenet": IMAGENET_TEMPLATES,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +90,10 @@ class CocuSettings(TrainSettings):
 
     Attributes:
         steps: optimiser steps; the first fifteenth of them is the warm-up.
+        epochs: how many times each picture is seen, which then gives the steps; 0: as many steps as said.
+        lr_batch: the batch for which `lr` is meant: it is scaled by batch_size / lr_batch; 0: it is not.
+        first_lr: learning rate at the start of the warm-up, scaled likewise.
+        last_lr: learning rate at the end of the cosine, scaled likewise.
         batch_size: pictures in a step, over all processes; the others of a batch are the negatives.
         system: "full" is CoCu, "groupvit" learns from the caption's nouns; the others leave out one part of CoCu.
         size: "small" (64 pixels, of the tables), "scenes" (128) or "paper" (224).
@@ -89,12 +103,16 @@ class CocuSettings(TrainSettings):
         captions: how many captions of each picture are used, the first ones; 0 for all. Pictures of the web have one.
         concepts: prompts beside the caption.
         temperature: of the sampling from the archive.
-        prompt_loss: prompts are contrasted with single "groups" (`group_concept_loss`), or with the whole "picture", as
-            in the paper.
+        prompt_loss: prompts are contrasted with single "groups" (`group_concept_loss`), with the whole "picture", as
+            in the paper, or as "released": with the picture, each prompt by itself, at a temperature of their own.
+        templates: the texts of the prompts: our 8, or the 80 of "imagenet", as released.
+        tokenizer: CLIP's tokenizer, a folder, a hub id or its bpe_simple_vocab_16e6.txt.gz; whole words of the captions
+            unless given.
         protocol: of the evaluations, and from then on the model's own.
         tokenizer_words: further words of the tokenizer, beside those of captions, concepts and the classes of val; they
             are not trained.
-        flips: mirror half of the pictures, with left and right in the captions swapped.
+        augmentation: "flips" mirrors half of the pictures, with left and right in the captions swapped; "released" is
+            DeiT's: random crops, mirrored half of the times, RandAugment, erasing; or "none".
         val_pictures: how many pictures of val are scored, spread evenly; 0 for all.
     """
 
@@ -106,12 +124,18 @@ class CocuSettings(TrainSettings):
     captions: int = 1
     concepts: int = 3
     temperature: float = 0.1
-    prompt_loss: Literal["groups", "picture"] = "groups"
+    prompt_loss: Literal["groups", "picture", "released"] = "groups"
+    templates: Literal["ours", "imagenet"] = "ours"
+    tokenizer: str | None = None
     protocol: str = "scenes"
     tokenizer_words: tuple[str, ...] = ()
-    flips: bool = True
+    augmentation: Literal["flips", "released", "none"] = "flips"
     val_pictures: int = 200
     steps: int = 3000
+    epochs: Annotated[int, Ge(0)] = 0
+    lr_batch: Annotated[int, Ge(0)] = 0
+    first_lr: Annotated[float, Ge(0)] = 0.0
+    last_lr: Annotated[float, Ge(0)] = 0.0
     batch_size: int = 64
     lr: float = 5e-4
     weight_decay: float = 0.05
@@ -143,6 +167,30 @@ SCENES = CocuSettings(
 COCU = CocuSettings(
     out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc", half=True
 )
+RELEASED = CocuSettings(  # configs/train of the released CoCu: 30 epochs, 2 of warm-up, 16 processes of 256 pictures
+    out=Path("runs/cocu-cc3m"),
+    data=Path("cc3m"),
+    curated=Path("runs/curated/cc3m"),
+    encoder="clip:openai/clip-vit-base-patch16",
+    tokenizer="openai/clip-vit-base-patch16",
+    system="top3",
+    size="paper",
+    prompt_loss="released",
+    templates="imagenet",
+    augmentation="released",
+    protocol="voc",
+    epochs=30,
+    batch_size=4096,
+    lr=1.6e-3,
+    lr_batch=4096,
+    first_lr=4e-6,
+    last_lr=4e-5,
+    ema=0.0,
+    evaluations=30,
+    half=True,
+    on_bad="skip",
+)
+CC12M = replace(RELEASED, out=Path("runs/cocu-cc12m"), data=Path("cc12m"), curated=Path("runs/curated/cc12m"))
 SCENES_ENCODER = replace(DUAL_ENCODER_SCENES, image_size=64, steps=3000, evaluations=5)
 
 
@@ -185,21 +233,33 @@ def with_noun_captions(pictures: PictureSet) -> PictureSet:
     return replace(pictures, pictures=found)
 
 
+def train_cocu_cc3m(settings: CocuSettings = RELEASED) -> Path:
+    """Train as CoCu was released, on webdataset shards of CC3M as img2dataset writes them."""
+    return train_cocu(settings)
+
+
+def train_cocu_cc12m(settings: CocuSettings = CC12M) -> Path:
+    """Train as CoCu was released, on webdataset shards of CC12M as img2dataset writes them."""
+    return train_cocu(settings)
+
+
 def train_cocu(settings: CocuSettings = COCU) -> Path:
     """Train on captioned pictures in any format; returns the checkpoint's folder.
 
     Raises InputError for data, a dual encoder or a vocabulary that can't be used, and for an unknown protocol.
     """
     find_protocol(settings.protocol)
+    check_data(settings)
     corpus, archive = prepare_training(settings)
     torch.manual_seed(settings.seed)
     val = read_val(settings)
     model = build_model(settings, corpus, val.classes if val else ())
+    batches = CocuBatches(corpus, archive, settings, model)
     fit(
-        model,
-        CocuBatches(corpus, archive, settings, model),
+        training_task(model, settings),
+        batches,
         out=settings.out,
-        options=fit_options(settings, warmup=settings.steps // 15),
+        options=training_options(settings, len(batches)),
         save=partial(_save, settings=settings, concepts=corpus.vocabulary.concepts),
         evaluate=build_validation(val, settings.protocol, settings.val_pictures) if val else None,
         monitor="miou",
@@ -207,6 +267,19 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")
+
+
+def training_task(model: GroupViT, settings: CocuSettings) -> GroupViT | ReleasedTask:
+    """What the loop trains: the model, with the released loss around it where that is asked for."""
+    return ReleasedTask(model) if settings.prompt_loss == "released" else model
+
+
+def training_options(settings: CocuSettings, examples: int) -> FitOptions:
+    """The training loop's options for so many pictures with captions."""
+    steps = max(1, settings.epochs * examples // settings.batch_size) if settings.epochs else settings.steps
+    scale = settings.batch_size / settings.lr_batch if settings.lr_batch else 1.0
+    rates = {name: getattr(settings, name) * scale for name in ("lr", "first_lr", "last_lr")}
+    return fit_options(settings, steps=steps, warmup=steps // 15, **rates)
 
 
 def prepare_training(settings: CocuSettings) -> tuple[CurationCorpus, Archive | None]:
@@ -256,9 +329,15 @@ def read_val(settings: CocuSettings) -> PictureSet | None:
 
 
 def build_model(settings: CocuSettings, corpus: CurationCorpus, classes: Sequence[str]) -> GroupViT:
-    """A fresh GroupViT whose tokenizer has the words of the captions, the templates, the concepts and the classes."""
+    """A fresh GroupViT whose tokenizer has the words of the captions, the templates, the concepts and the classes.
+
+    Raises InputError for a tokenizer of the settings that can't be read.
+    """
+    if settings.tokenizer is not None:
+        clip = read_clip_tokenizer(settings.tokenizer, SIZES["paper"].vocabulary)
+        return GroupViT(with_clip_tokenizer(SIZES[settings.size], clip), clip)
     captions = [caption for captions in corpus.captions for caption in captions]
-    templates = (template.format("") for template in TEMPLATES)
+    templates = (template.format("") for template in TEMPLATES[settings.templates])
     texts = [*captions, *templates, *corpus.vocabulary.concepts, *classes, *settings.tokenizer_words]
     tokenizer = train_tokenizer(texts)
     return GroupViT(with_tokenizer(SIZES[settings.size], tokenizer), tokenizer)
@@ -271,18 +350,25 @@ def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[s
         "recipe": "segue train cocu",
         "concept_vocabulary": list(concepts),
     }
-    save_groupvit(model, folder, about=about, half=settings.half)
+    save_groupvit(groupvit_of(model), folder, about=about, half=settings.half)
+
+
+def groupvit_of(task: Any) -> GroupViT:
+    """The GroupViT that a task trains."""
+    model: GroupViT = task.model if isinstance(task, ReleasedTask) else task
+    return model
 
 
 def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
     """A function that scores a model on up to `most` pictures of val (0: all), spread evenly."""
     chosen_protocol = find_protocol(protocol)
+    val = only_classes(val, PUBLISHED_CLASSES.get(protocol, ()), chosen_protocol)
     pictures, classes, read_truth = with_truth(val, chosen_protocol)
     rows = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
     pictures = [pictures[i] for i in rows]
 
     def validate(model: Any) -> dict[str, float]:
-        segmenter = OpenVocabularySegmenter(model, chosen_protocol)
+        segmenter = OpenVocabularySegmenter(groupvit_of(model), chosen_protocol)
         ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth)
         return {"miou": float(np.nanmean(ious)), "pixel_accuracy": accuracy}
 
@@ -292,8 +378,9 @@ def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any
 class _TrainingExample(NamedTuple):
     """What an epoch shows of a picture.
 
-    image: (3, S, S) uint8. texts: the caption and K prompts. concepts: that of each prompt, "" where the caption takes
-    its place. known: K nouns of the caption, which are true of the picture whatever is sampled; "" for none.
+    image: (3, S, S) float32, normalised. texts: the caption and K prompts. concepts: that of each prompt, "" where the
+    caption takes its place. known: K nouns of the caption, which are true of the picture whatever is sampled; "" for
+    none.
     """
 
     image: Tensor
@@ -318,7 +405,8 @@ class CocuBatches:
         concepts = corpus.vocabulary.concepts if archive is None else archive.concepts
         self.concept_ids = {concept: i for i, concept in enumerate(concepts)}
         size = model.config.image_size
-        self.size, self.mean, self.std = (size, size), model.config.mean, model.config.std
+        self.size = (size, size)
+        self.mean, self.std = (torch.tensor(v)[:, None, None] for v in (model.config.mean, model.config.std))
         self._pixels = lru_cache(maxsize=IMAGE_CACHE_BYTES // (3 * size * size))(self._read_pixels)
 
     def __len__(self) -> int:
@@ -331,9 +419,8 @@ class CocuBatches:
             self._make_example(epoch, self.rows[index], concepts)
             for (epoch, index), concepts in zip(keys, sampled, strict=True)
         ]
-        pixels = torch.stack([one.image for one in examples]).float() / 255
-        mean, std = (pixels.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        batch = {"image": (pixels - mean) / std, "text": [one.texts for one in examples]}
+        batch: dict[str, Any] = {"image": torch.stack([one.image for one in examples])}
+        batch["text"] = [one.texts for one in examples]
         if self.settings.prompt_loss == "groups":
             batch["concept_ids"] = self._ids([one.concepts for one in examples])
             batch["known_ids"] = self._ids([one.known for one in examples])
@@ -348,17 +435,33 @@ class CocuBatches:
         rng = np.random.default_rng([self.settings.seed, epoch, row])
         captions = self.corpus.captions[row]
         caption = captions[int(rng.integers(len(captions)))]
-        mirrored = swap_sides(caption) if self.settings.flips and rng.random() < 0.5 else None
+        mirrored = swap_sides(caption) if self.settings.augmentation == "flips" and rng.random() < 0.5 else None
         nouns = _nouns(caption, self.corpus.vocabulary, rng)
         some = nouns if concepts is None else concepts
-        chosen = [some[i % len(some)] for i in range(self.settings.concepts)] if some else []
-        image = self._pixels(row)
-        image = image if mirrored is None else image[:, ::-1]
-        texts = [caption if mirrored is None else mirrored, *(_prompt(concept, rng) for concept in chosen)]
+        chosen = self._choose(some)
+        templates = TEMPLATES[self.settings.templates]
+        texts = [caption if mirrored is None else mirrored, *(_prompt(concept, templates, rng) for concept in chosen)]
         missing = 1 + self.settings.concepts - len(texts)
         known = [*nouns, *[""] * self.settings.concepts][: self.settings.concepts]
-        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
-        return _TrainingExample(pixels, texts + [texts[0]] * missing, chosen + [""] * missing, known)
+        image = self._image(row, mirrored is not None, rng)
+        return _TrainingExample(image, texts + [texts[0]] * missing, chosen + [""] * missing, known)
+
+    def _choose(self, concepts: Sequence[str]) -> list[str]:
+        """Up to K concepts; repeated where there are fewer, unless the loss is the released one."""
+        count = self.settings.concepts
+        if self.settings.prompt_loss == "released" or not concepts:
+            return list(concepts[:count])
+        return [concepts[i % len(concepts)] for i in range(count)]
+
+    def _image(self, row: int, mirrored: bool, rng: np.random.Generator) -> Tensor:
+        """(3, S, S), augmented and normalised."""
+        released = self.settings.augmentation == "released"
+        if released:
+            image = rand_augment(random_crop(self.corpus.pictures[row].load(), self.size[0], rng), rng)
+        else:
+            image = self._pixels(row)[:, ::-1] if mirrored else self._pixels(row)
+        pixels = (torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255 - self.mean) / self.std
+        return torch.from_numpy(erase(pixels.numpy(), rng)) if released else pixels
 
     def _read_pixels(self, row: int) -> NDArray[np.uint8]:
         return resize_image(self.corpus.pictures[row].load(), self.size)
@@ -388,5 +491,5 @@ def _nouns(caption: str, vocabulary: Vocabulary, rng: np.random.Generator) -> li
     return [vocabulary.concepts[n] for n in rng.permutation(sorted(vocabulary.find(caption)))]
 
 
-def _prompt(concept: str, rng: np.random.Generator) -> str:
-    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(concept)
+def _prompt(concept: str, templates: Sequence[str], rng: np.random.Generator) -> str:
+    return templates[int(rng.integers(len(templates)))].format(concept)

@@ -36,7 +36,7 @@ from segue.methods.crossmodal.model import build_crossmodal
 from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vit_and_bert, pretrained_config
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
-from segue.recipes.datasets import create_scenes_once
+from segue.recipes.datasets import check_data, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.recipes.syntic import common_nouns
 from segue.training import fit
@@ -128,6 +128,7 @@ def train_crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
 
     Raises InputError for data that can't be read, and settings that don't fit each other.
     """
+    check_data(settings)
     return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 

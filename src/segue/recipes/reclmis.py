@@ -32,7 +32,7 @@ from segue.methods.segmenters import SavedSegmenter, SegmenterTask, build_segmen
 from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
 from segue.nn.preprocessing import Preprocessing
-from segue.recipes.datasets import create_once
+from segue.recipes.datasets import check_data, create_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
 from segue.training import fit
@@ -93,19 +93,18 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
         raise InputError(
             f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
         )
-    examples = {
-        split: load_examples(read_lvit(settings.data, split), settings.image_size, settings.on_bad)
-        for split in found
-        if split in ("train", "val")
-    }
+    check_data(settings)
+    examples = {}
+    for split in (split for split in found if split in ("train", "val")):
+        records = read_lvit(settings.data, split, settings.on_bad)
+        examples[split] = load_examples(records, settings.image_size, settings.on_bad, labelled=True)
     counts = ", ".join(f"{len(part)} {split}" for split, part in examples.items())
     print(f"{settings.data}: {counts}, at {settings.image_size} px")
     if settings.folds > 1:
         return _train_folds(settings, network, [e for part in examples.values() for e in part])
     if "val" in examples:
         return _train(settings, network, examples["train"], examples["val"])
-    train, val = next(iter(folds_by_group(examples["train"], 10, settings.seed)))
-    return _train(settings, network, train, val)
+    return _train(settings, network, *hold_out(examples["train"], settings))
 
 
 def train_reclmis_chest(settings: RecLMISSettings = CHEST) -> Path:
@@ -141,12 +140,27 @@ def folds_by_group(examples: Sequence[Example], k: int, seed: int) -> list[tuple
     ]
 
 
+def hold_out(examples: Sequence[Example], settings: RecLMISSettings) -> tuple[list[Example], list[Example]]:
+    """(train, validation) where there is no Val_Folder: a tenth of the patients, at least one, validates.
+
+    Raises InputError when all examples are of one patient.
+    """
+    patients = len({e.group for e in examples})
+    if patients < 2:
+        raise InputError(
+            f"{settings.data}: no Val_Folder, and all {len(examples)} training pictures are of one patient, so "
+            "none can be held out to validate; add a Val_Folder"
+        )
+    train, val = folds_by_group(examples, min(10, patients), settings.seed)[0]
+    held_out = len({e.group for e in val})
+    print(f"{settings.data}: no Val_Folder; {len(val)} pictures of {held_out} of {patients} patients validate")
+    return train, val
+
+
 def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: list[Example]) -> Path:
     for i, (train, val) in enumerate(folds_by_group(examples, settings.folds, settings.seed)):
         out = settings.out / f"fold-{i}"
-        if not (out / "last").exists():
-            resume = settings.resume and has_state(out / "state")
-            _train(replace(settings, out=out, resume=resume), config, train, val)
+        _train(replace(settings, out=out, resume=settings.resume and has_state(out / "state")), config, train, val)
     members = [f"fold-{i}/best" for i in range(settings.folds)]
     write_text(settings.out / ENSEMBLE, json.dumps({"members": members}, indent=2) + "\n")
     return settings.out
@@ -155,7 +169,13 @@ def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: lis
 def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
     torch.manual_seed(settings.seed)
     reads_notes = getattr(config, "interaction", "none") != "none"
-    text = build_text_encoder(settings.text, [e.note for e in train if e.note]) if reads_notes else None
+    notes = [e.note for e in train if e.note]
+    if reads_notes and not notes:
+        raise InputError(
+            f"{settings.data}: the notes of all {len(train)} training pictures are empty, and {settings.system} learns "
+            "from notes; write some, or train --system text_blind or unet"
+        )
+    text = build_text_encoder(settings.text, notes) if reads_notes else None
     preprocessing, network = Preprocessing(size=settings.image_size), build_segmenter(config, text)
     _check_image_size(settings.image_size, network.stride)
     augmentation, text_dropout = augment if settings.augmented else None, settings.text_dropout if reads_notes else 0.0

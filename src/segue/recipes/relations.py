@@ -27,6 +27,7 @@ from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SceneGraph, build_graph
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.relations import RelationHead, save_relations
+from segue.recipes.datasets import check_data
 from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, Relation
@@ -65,6 +66,7 @@ def train_relations(settings: RelationSettings = RELATIONS) -> Path:
 
     Raises InputError when the data has no relations, or the settings can't be used.
     """
+    check_data(settings, decode_at_most=0)
     train, held_out = (read_graphs(settings.data, split, settings.on_bad) for split in ("train", "val"))
     torch.manual_seed(settings.seed)
     head = RelationHead(

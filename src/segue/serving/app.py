@@ -29,10 +29,11 @@ from segue import __version__
 from segue.api import Describer, Illustrator, Segmenter
 from segue.api.models import about
 from segue.data.images import png_bytes
+from segue.nn.stopping import Stopped
 from segue.serving import samples
-from segue.serving.batches import Batches, Busy
+from segue.serving.batches import Batches, Busy, OutOfMemory, WorkerDied
 from segue.serving.jobs import JOBS, Job, Request
-from segue.serving.limits import ASK, UNKNOWN, BodyLimit, allowed
+from segue.serving.limits import ASK, NO_MEMORY, UNKNOWN, Guard, Hosts, allowed
 from segue.serving.schemas import Answer, Ready, Wrong
 from segue.serving.uploads import Bounds, check_head, decode_base64
 from segue.types import InputError
@@ -41,6 +42,7 @@ from segue.weights import bundled
 LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()
 BEARER = HTTPBearer(auto_error=False)
+STOP = 10.0  # seconds from the last client's end to the end of what was computed for it
 GONE = 499  # nginx's, for the log: nobody reads it
 UNREADABLE = "the body can't be read; send a JSON object in UTF-8, flat as /openapi.json tells"
 GUARDS = {
@@ -50,6 +52,9 @@ GUARDS = {
 }
 
 
+Key = tuple[str, str]  # a job's path, a model's name
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a request may cost.
@@ -57,6 +62,7 @@ class Limits:
     body: bytes of a request; twice as many bodies as may wait for one model are held at a time. picture: pixels of a
     picture. waiting: requests that wait for one model. seconds: to send a body, and then from the body to its answer.
     gather: seconds for which a request waits for others to share a batch, where others came before; 0 for none.
+    connections: at a time; for one more, that which has asked nothing for the longest is closed.
     """
 
     body: int = 24_000_000
@@ -64,6 +70,7 @@ class Limits:
     waiting: int = 32
     seconds: float = 60.0
     gather: float = 0.005
+    connections: int = 256
 
 
 DEFAULT = Limits()
@@ -75,11 +82,13 @@ def create_app(
     token: str | None = None,
     limits: Limits = DEFAULT,
     origins: Mapping[str, Path] | None = None,
+    hosts: Hosts | None = None,
 ) -> FastAPI:
     """The application over loaded predictors.
 
     models: name -> what `segue.load` gave. token: what requests must bring as `Authorization: Bearer TOKEN`. origins:
-    the models' folders, of which /models tells how they came about.
+    the models' folders, of which /models tells how they came about. hosts: the names by which the server may be called;
+    None for any.
     Raises InputError when no model does any of the jobs.
     """
     served = Served(models, limits)
@@ -100,8 +109,8 @@ def create_app(
     )
     app.state.served = served
     app.add_middleware(
-        BodyLimit, most=limits.body, held=2 * limits.waiting, seconds=limits.seconds, metrics=served.metrics,
-        headers=GUARDS, token=token,
+        Guard, most=limits.body, held=2 * limits.waiting, seconds=limits.seconds, metrics=served.metrics,
+        headers=GUARDS, token=token, hosts=hosts,
     )  # fmt: skip
     router = APIRouter(dependencies=[Depends(_allowed(token))])
     for path, job in JOBS.items():
@@ -144,30 +153,41 @@ class Metrics:
             "segue_batch_size", "Requests computed together", ["job"], buckets=(1, 2, 4, 8, 16), **about
         )
         self.waiting = Gauge("segue_waiting", "Requests that wait for a model", ["job", "model"], **about)
+        self.restarts = Counter(
+            "segue_worker_restarts", "Threads that died computing and were replaced", ["job", "model"], **about
+        )
 
 
 class Served:
     """The models by job, each job of each model with its queue."""
 
     def __init__(self, models: Mapping[str, Any], limits: Limits) -> None:
-        self.models, self.limits, self.ready = dict(models), limits, False
+        self.models, self.limits, self.stuck = dict(models), limits, False
         self.cold: set[str] = set()  # jobs of which a model refused the warming request
         self.metrics = Metrics()
         self.queues = {
-            (path, name): self._queue(path, job, name, model)
+            (path, name): self._queue((path, name), job, model)
             for path, job in JOBS.items()
             for name, model in self.models.items()
             if isinstance(model, job.predictor)
         }
+        self.unproven = set(self.queues)  # those that have answered nothing yet, or nothing since they failed
+        self.retries: dict[Key, asyncio.Task[None]] = {}
 
-    def _queue(self, path: str, job: Job, name: str, model: Any) -> Batches:
+    def _queue(self, key: Key, job: Job, model: Any) -> Batches:
         size = job.batch if self.limits.gather > 0 else 1
         made = Batches(
             partial(job.work, model), size=size, wait=self.limits.gather, bound=self.limits.waiting,
-            seen=self.metrics.batch.labels(path).observe,
+            seen=self.metrics.batch.labels(key[0]).observe, outcome=partial(self._outcome, key),
         )  # fmt: skip
-        self.metrics.waiting.labels(path, name).set_function(made.queue.qsize)
+        self.metrics.waiting.labels(*key).set_function(made.queue.qsize)
+        self.metrics.restarts.labels(*key)  # shown from the start, as 0
         return made
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model answers."""
+        return not self.unproven
 
     def doing(self, path: str) -> list[str]:
         """The models that do a job, in the order given."""
@@ -186,20 +206,45 @@ class Served:
         A model that fails at it keeps the server from getting ready. One that refuses it (our grey picture, our words)
         does not, since it may be sound for its own: the server gets ready and names the job as cold.
         """
-        for (path, name), queue in self.queues.items():
-            try:
-                await _patiently(queue, _first(path, self.models[name]))
-            except InputError as error:  # our small request does not suit it; others may
-                LOG.warning("warming %s of %s: %s", path, name, error)
-                self.cold.add(path)
-            except Exception:
-                LOG.exception("warming %s of %s failed; the server does not get ready", path, name)
-                return
-        self.ready = True
+        for key in self.queues:
+            await self._try(key)
+
+    async def _try(self, key: Key) -> None:
+        path, name = key
+        try:
+            await _patiently(self.queues[key], _first(path, self.models[name]))
+        except InputError as error:  # our small request does not suit it; others may
+            LOG.warning("warming %s of %s: %s", path, name, error)
+            self.cold.add(path)
+            self.unproven.discard(key)
+        except Exception:
+            LOG.exception("warming %s of %s failed; the server does not get ready before it answers", path, name)
+
+    def _outcome(self, key: Key, error: Exception | None) -> None:
+        """What a request has shown of its model: an answer, that it works; a failure, that it has to be tried again."""
+        if isinstance(error, WorkerDied):
+            self.metrics.restarts.labels(*key).inc()
+        if error is None:
+            self.unproven.discard(key)
+        elif not isinstance(error, InputError | Stopped | OutOfMemory):  # these are the request's own
+            self.unproven.add(key)
+            if key not in self.retries or self.retries[key].done():
+                self.retries[key] = asyncio.create_task(self._retry(key))
+
+    async def _retry(self, key: Key) -> None:
+        """The warming request, each time later, until something is answered."""
+        pause = 0.1
+        while key in self.unproven:
+            await asyncio.sleep(pause)
+            await self._try(key)
+            pause = min(2 * pause, 30.0)
 
     async def close(self) -> None:
-        """Answer the requests that wait, take no more."""
-        await asyncio.gather(*(queue.close() for queue in self.queues.values()))
+        """Answer the requests that wait, take no more; `stuck` where a thread does not come to an end."""
+        for retry in self.retries.values():
+            retry.cancel()
+        ended = await asyncio.gather(*(queue.close(STOP) for queue in self.queues.values()))
+        self.stuck = not all(ended)
 
 
 async def _patiently(queue: Batches, request: Request) -> Any:
@@ -248,16 +293,19 @@ def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
         return {"model": name, **answer}
 
     router.post(
-        f"/{path}", response_model=Answer, responses=_wrong(400, 401, 408, 413, 422, 429, GONE, 500, 504), name=path,
-        summary=(job.body.__doc__ or "").strip(),
+        f"/{path}", response_model=Answer, name=path, summary=(job.body.__doc__ or "").strip(),
+        responses=_wrong(401, 408, 413, 422, 429, GONE, 500, 503, 504),
     )(endpoint)  # fmt: skip
 
 
 def _wrong(*codes: int) -> dict[int | str, Any]:
-    """What OpenAPI tells of refusals: JSON, also where the answer itself is none (a `model` would be of its kind)."""
+    """What OpenAPI says of refusals: JSON, also where the answer itself is none (a `model` would be of its kind).
+
+    The guard's of a request's head (Host, Origin, too many headers) are any operation's.
+    """
     body = {"application/json": {"schema": {"$ref": "#/components/schemas/Wrong"}}}
     phrases = {**{status.value: status.phrase for status in HTTPStatus}, GONE: "The client went away"}
-    return {code: {"description": phrases[code], "content": body} for code in codes}
+    return {code: {"description": phrases[code], "content": body} for code in (400, 403, 431, *codes)}
 
 
 def _checked(body: BaseModel, job: Job, limits: Limits) -> dict[str, bytes]:
@@ -327,10 +375,11 @@ def _add_open(app: FastAPI, served: Served) -> None:
     async def health() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
 
-    @app.get("/ready", summary="Whether the models are warm", responses={503: {"model": Wrong}})
+    @app.get("/ready", summary="Whether the models answer", responses={503: {"model": Wrong}})
     async def ready() -> Ready:
-        if not served.ready:
-            raise HTTPException(503, "the models are being warmed; ask again in some seconds")
+        if served.unproven:
+            jobs = ", ".join(sorted({job for job, _ in served.unproven}))
+            raise HTTPException(503, f"{jobs}: being warmed, or failed and tried again; ask again in some seconds")
         return Ready(status="ready", cold=sorted(served.cold))
 
 
@@ -352,6 +401,12 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Busy)
     async def busy(_request: HttpRequest, error: Busy) -> JSONResponse:
         return answer(429, f"busy: {error}; ask again in a second", headers={"Retry-After": "1"})
+
+    @app.exception_handler(MemoryError)  # while the request was read
+    @app.exception_handler(OutOfMemory)
+    async def too_much(request: HttpRequest, error: Exception) -> JSONResponse:
+        LOG.warning("out of memory at %r: %s", request.url.path, error)
+        return answer(503, NO_MEMORY)
 
     @app.exception_handler(HTTPException)
     async def refused(_request: HttpRequest, error: HTTPException) -> JSONResponse:

@@ -7,13 +7,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import torch
+
 from segue.nn.stopping import Stopped, stop_when
 
 Work = Callable[[Sequence[Any]], Sequence[Any]]  # requests -> answers, in their order
+# how torch, CUDA, cuBLAS and ONNX Runtime tell it, where they have no exception of its own for it
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "Failed to allocate memory")
 
 
 class Busy(Exception):
     """The queue is full; ask again later."""
+
+
+class OutOfMemory(Exception):
+    """The request takes more memory than there is."""
+
+
+class WorkerDied(Exception):
+    """The computation ended by what ends a thread: an exit, a panic of a library in Rust, a stray StopIteration."""
 
 
 class _Job(NamedTuple):
@@ -27,20 +39,34 @@ class Batches:
     wait: seconds for which a first request waits for others, if there were others while the last batch was computed: a
     single client doesn't wait. bound: requests that may wait; one more raises Busy. What was cancelled before its turn
     is not computed, and what runs is stopped (`segue.nn.stopping`) once all requests of its batch are cancelled. When
-    `work` fails on several requests, each gets its turn alone, so that a bad one fails by itself.
+    `work` fails on several requests, each gets its turn alone, so that a bad one fails by itself. Whatever it raises is
+    the answer to its requests and to no others; after what would end a thread, there is a new one.
+
+    seen: told the size of each batch. outcome: told of each request that was computed the error, None where there is
+    an answer.
     """
 
     def __init__(
-        self, work: Work, *, size: int = 8, wait: float = 0.005, bound: int = 32, seen: Callable[[int], Any] = id
+        self,
+        work: Work,
+        *,
+        size: int = 8,
+        wait: float = 0.005,
+        bound: int = 32,
+        seen: Callable[[int], Any] = id,
+        outcome: Callable[[Exception | None], Any] = id,
     ) -> None:
-        self.work, self.size, self.wait, self.seen = work, size, wait, seen
+        self.work, self.size, self.wait, self.seen, self.outcome = work, size, wait, seen, outcome
         self.queue: asyncio.Queue[_Job] = asyncio.Queue(bound)
         self.thread = ThreadPoolExecutor(1)
         self.closed = False
         self.running: asyncio.Task[None] | None = None
 
     async def ask(self, request: Any) -> Any:
-        """The answer to one request. Raises Busy when the queue is full or closed, and what `work` raises for it."""
+        """The answer to one request.
+
+        Raises Busy when the queue is full or closed, OutOfMemory, WorkerDied, and what else `work` raises for it.
+        """
         if self.closed:
             raise Busy("the server is stopping")
         if self.running is None:
@@ -52,37 +78,59 @@ class Batches:
             raise Busy(f"{self.queue.maxsize} requests are waiting") from error
         return await job.answer
 
-    async def close(self) -> None:
-        """Take no more requests, answer those that wait, stop the thread."""
-        self.closed = True
+    async def close(self, seconds: float | None = None) -> bool:
+        """Take no more requests, answer those that wait, stop the thread.
+
+        seconds: how long at most; None for as long as it takes. False where the thread still computes then.
+        """
+        self.closed, ended = True, True
         if self.running is not None:
-            await self.queue.join()
+            try:
+                await asyncio.wait_for(self.queue.join(), seconds)
+            except TimeoutError:
+                ended = False
             self.running.cancel()
-        self.thread.shutdown()
+        self.thread.shutdown(wait=ended)
+        return ended
 
     async def _run(self) -> None:
         crowded = False
         while True:
             jobs = [await self.queue.get()]
-            if crowded and self.queue.empty() and self.size > 1:
-                await asyncio.sleep(self.wait)
-            while len(jobs) < self.size and not self.queue.empty():
-                jobs.append(self.queue.get_nowait())
-            wanted = [job for job in jobs if not job.answer.done()]
-            if wanted:
-                self.seen(len(wanted))
-                loop = asyncio.get_running_loop()
-                found = await loop.run_in_executor(self.thread, self._wanted_answers, wanted)
-                crowded = len(wanted) > 1 or not self.queue.empty()
-                for job, answer in zip(wanted, found, strict=True):
-                    _give(job.answer, answer)
-            for _ in jobs:
-                self.queue.task_done()
+            try:
+                if crowded and self.queue.empty() and self.size > 1:
+                    await asyncio.sleep(self.wait)
+                while len(jobs) < self.size and not self.queue.empty():
+                    jobs.append(self.queue.get_nowait())
+                if wanted := [job for job in jobs if not job.answer.done()]:
+                    await self._compute(wanted)
+                    crowded = len(wanted) > 1 or not self.queue.empty()
+            finally:
+                for _ in jobs:
+                    self.queue.task_done()
+
+    async def _compute(self, jobs: Sequence[_Job]) -> None:
+        """Give each job its answer, or the error."""
+        found: list[Any]
+        try:
+            self.seen(len(jobs))
+            found = await asyncio.get_running_loop().run_in_executor(self.thread, self._wanted_answers, jobs)
+        except Exception as error:  # noqa: BLE001 - no thread to be had: theirs, and not the end of the queue
+            found = [error] * len(jobs)
+        if any(isinstance(answer, WorkerDied) for answer in found):
+            self.thread.shutdown(wait=False)
+            self.thread = ThreadPoolExecutor(1)
+        for job, answer in zip(jobs, found, strict=True):
+            _give(job.answer, answer)
+            self.outcome(answer if isinstance(answer, Exception) else None)
 
     def _wanted_answers(self, jobs: Sequence[_Job]) -> list[Any]:
         """An answer or an exception for each job; the computation ends early when no job's answer is awaited."""
         with stop_when(lambda: all(job.answer.done() for job in jobs)):
-            return self._answers([job.request for job in jobs])
+            found = self._answers([job.request for job in jobs])
+        if torch.cuda.is_initialized() and any(isinstance(answer, OutOfMemory) for answer in found):
+            torch.cuda.empty_cache()
+        return found
 
     def _answers(self, requests: Sequence[Any]) -> list[Any]:
         """An answer or an exception for each request."""
@@ -93,10 +141,24 @@ class Batches:
             return answers
         except Stopped as stopped:
             return [stopped] * len(requests)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the requests' answer and must not stop the rest
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the requests' answer and must not stop the rest
             if len(requests) == 1:
-                return [error]
+                return [_failure(error)]
         return [answer for request in requests for answer in self._answers([request])]
+
+
+def _failure(error: BaseException) -> Exception:
+    """The error as a future takes it; where memory was short, without the traceback, which holds what was computed."""
+    told = str(error)
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in told for sign in NO_MEMORY)
+    ):
+        return OutOfMemory(told or type(error).__name__)
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    died = WorkerDied(f"{type(error).__name__}: {told}")
+    died.__cause__ = error  # for the log
+    return died
 
 
 def _give(future: asyncio.Future[Any], answer: Any) -> None:

@@ -12,9 +12,10 @@ OUT/history.jsonl, OUT/tensorboard      the training log (see logger.py)
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -32,6 +33,8 @@ from segue.files import recover_folder, replace_folder
 from segue.training.logger import Row, TrainingLogger, read_history
 from segue.training.state import has_state, pack_tensors, read_state, remove_others, unpack_tensors, write_state
 from segue.types import InputError
+
+SCHEDULE = ("steps", "warmup", "evaluate_every")  # what a resumed run of more steps may change
 
 Key = tuple[int, int]
 Save = Callable[[nn.Module, Path], None]
@@ -73,7 +76,8 @@ class FitOptions:
     batch_size: examples a step, over all processes and accumulated batches together.
     accumulate: forward and backward passes a step, each with its own share of the batch (micro-batch): batch norm and
     contrastive losses see that share only.
-    lr, warmup: the learning rate rises linearly to `lr` in `warmup` steps, then follows a cosine to 0.
+    lr, warmup: the learning rate rises linearly from `first_lr` to `lr` in `warmup` steps, then follows a cosine to
+    `last_lr`.
     weight_decay: AdamW's, on weights of two or more dimensions.
     ema: decay of the moving average of the weights, in [0, 1); 0 is off.
     evaluate_every: steps between evaluations; each also saves the state.
@@ -89,6 +93,8 @@ class FitOptions:
     lr: float = 3e-4
     weight_decay: float = 0.0
     warmup: int = 0
+    first_lr: float = 0.0
+    last_lr: float = 0.0
     ema: float = 0.0
     evaluate_every: int = 200
     patience: int = 0
@@ -101,7 +107,7 @@ class FitOptions:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 1 or more")
-        for name in ("lr", "weight_decay", "warmup", "patience", "seed", "clip_norm", "workers"):
+        for name in ("lr", "first_lr", "last_lr", "weight_decay", "warmup", "patience", "seed", "clip_norm", "workers"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not 0 <= self.ema < 1:
@@ -162,7 +168,9 @@ def fit(
     averaged module.
     monitor: the metric whose highest value is the best.
     about: further settings that a resumed run must have too, such as the network's size.
-    resume: continue from `out`/state. The number of workers and processes may differ, nothing else.
+    resume: continue from `out`/state. The number of workers and processes may differ, and there may be more steps,
+    nothing else. With more steps the learning rate follows the longer schedule from where the run stands, so it rises
+    once; the weights are not those of a run that had so many steps from the start.
 
     Afterwards `task` is in eval mode with its last weights, and torch's global random state is changed.
     Raises InputError when `out` holds a state and `resume` is off, holds none and it is on, or holds that of
@@ -263,11 +271,11 @@ class _Forward(nn.Module):
 
 
 def learning_rate(step: int, options: FitOptions) -> float:
-    """Learning rate of `step`, counted from 0: `warmup` steps of linear rise, then half a cosine to 0."""
+    """Learning rate of `step`, counted from 0: `warmup` steps of linear rise, then half a cosine."""
     if step < options.warmup:
-        return options.lr * (step + 1) / options.warmup
+        return options.first_lr + (options.lr - options.first_lr) * (step + 1) / options.warmup
     done = (step - options.warmup) / max(1, options.steps - options.warmup)
-    return options.lr * 0.5 * (1 + math.cos(math.pi * done))
+    return options.last_lr + (options.lr - options.last_lr) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def example_keys(examples: int, seed: int, first: int, count: int) -> list[Key]:
@@ -364,12 +372,15 @@ def _check_finite(step: int, terms: dict[str, float]) -> None:
 
 
 def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
-    """Load the saved state into the trainer, if it is of the same run."""
+    """Load the saved state into the trainer, if it is of the same run, or of its beginning."""
     tensors, saved = read_state(out / "state")
     if trainer.accelerator.is_main_process:
         remove_others(out / "state")
     ours, theirs = _comparable(metadata), _comparable(saved)
+    longer = ours["steps"] > theirs["steps"]
     for name, value in ours.items():
+        if longer and name in SCHEDULE:
+            continue
         if value != theirs.get(name):
             raise InputError(
                 f"{name}: got {value}, but the run in {out} has {theirs.get(name)}; "
@@ -377,7 +388,14 @@ def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
             )
     unpack_tensors(tensors, trainer.module, trainer.optimizer, trainer.average)
     recover_folder(out / "best")
-    return Progress(**saved["progress"])
+    progress = Progress(**saved["progress"])
+    if longer and trainer.accelerator.is_main_process:
+        warnings.warn(
+            f"{out}: {ours['steps']} steps in the place of {theirs['steps']}: from step {progress.step} on the "
+            "learning rate follows the longer schedule, so it rises once",
+            stacklevel=3,
+        )
+    return replace(progress, evaluations_without_gain=0) if longer else progress
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:

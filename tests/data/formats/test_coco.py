@@ -341,3 +341,14 @@ def test_two_segments_of_one_id_are_told(root):
     edit(root / "annotations/panoptic_train2017.json", twice)
     with pytest.raises(InputError, match="the id 44 is there twice"):
         read_pictures(root, "train")
+
+
+def test_roboflows_export_lies_among_its_pictures(tmp_path):
+    mark = {"id": 0, "image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4], "segmentation": [], "iscrowd": 0}
+    categories = [{"id": 0, "name": "animals", "supercategory": "none"}, {"id": 1, "name": "dog"}]
+    made = {"images": [entry(0, "a_jpg.rf.0a1b.jpg")], "annotations": [mark], "categories": categories}
+    for split in ("train", "valid"):
+        put(tmp_path / split / "_annotations.coco.json", made)
+        paint(tmp_path / split / "a_jpg.rf.0a1b.jpg")
+    assert detect_format(tmp_path) == ("coco", ("train", "val"))
+    assert labels(tmp_path) == {"a_jpg.rf.0a1b.jpg": ["dog"]}

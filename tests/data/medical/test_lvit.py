@@ -3,8 +3,9 @@ import pytest
 from PIL import Image
 
 from data.lvit_folder import write_book
-from segue.data.medical.lvit import patient_of, read_lvit, read_workbook, splits
+from segue.data.medical.lvit import patient_of, read_lvit, splits
 from segue.data.medical.note_batches import load_examples
+from segue.data.medical.note_tables import read_notes
 from segue.types import InputError
 
 
@@ -40,7 +41,7 @@ def test_the_other_sets_names(tmp_path, image, mask, stem):
 
 
 def test_one_workbook_for_training_and_validation(lvit):
-    rows = read_workbook(lvit / "Train_text.xlsx") + read_workbook(lvit / "Val_text.xlsx")
+    rows = read_notes(lvit / "Train_text.xlsx") + read_notes(lvit / "Val_text.xlsx")
     for split in ("Train", "Val"):
         (lvit / f"{split}_text.xlsx").unlink()
     write_book(lvit / "Train_Val_text.xlsx", rows, heads=(" image ", "DESCRIPTION"))
@@ -66,12 +67,6 @@ def test_what_lies_beside_the_pictures_is_passed_over_and_twins_are_not(lvit):
     Image.new("L", (32, 24)).save(folder / "covid_1.jpg")
     with pytest.raises(InputError, match=r"both covid_1\.jpg and covid_1\.png, expected one picture of a name"):
         read_lvit(lvit, "train")
-
-
-def test_short_and_empty_rows_of_a_workbook(tmp_path):
-    rows = [("a.png",), (), (None, "a note of nothing"), (7, " x ")]
-    write_book(tmp_path / "Train_text.xlsx", rows)
-    assert read_workbook(tmp_path / "Train_text.xlsx") == [("a.png", ""), ("", "a note of nothing"), ("7", "x")]
 
 
 def test_a_missing_workbook(lvit):
@@ -104,11 +99,21 @@ def test_a_mask_of_another_size(lvit):
 def test_all_bad_files_are_told_before_anything_is_computed(lvit):
     (lvit / "Train_Folder/img/covid_2.png").write_bytes(b"")
     Image.fromarray(np.full((24, 32), 7, np.uint8)).save(lvit / "Train_Folder/labelcol/mask_covid_3.png")
-    with pytest.raises(InputError, match=r"2 of 4 examples can't be read: .*covid_2.*mask_covid_3.*--on-bad skip"):
+    with pytest.raises(InputError, match=r"2 of 4 examples can't be used: .*covid_2.*mask_covid_3.*--on-bad skip"):
         load_examples(read_lvit(lvit, "train"))
     with pytest.warns(UserWarning, match="skipped: 2 of 4 examples"):
         kept = load_examples(read_lvit(lvit, "train"), on_bad="skip")
     assert [e.name for e in kept] == ["covid_1", "covid_4"]
+
+
+def test_pictures_without_a_mask_are_left_out_where_masks_are_needed(lvit):
+    (lvit / "Train_Folder/labelcol/mask_covid_2.png").unlink()
+    records = read_lvit(lvit, "train")
+    assert len(load_examples(records)) == 4
+    with pytest.raises(InputError, match=r"1 of 4 examples can't be used: .*covid_2\.png: no mask of that name"):
+        load_examples(records, labelled=True)
+    with pytest.warns(UserWarning, match="skipped: 1 of 4 examples"):
+        assert len(load_examples(records, on_bad="skip", labelled=True)) == 3
 
 
 def test_a_folder_that_is_not_of_this_layout(tmp_path):
@@ -142,3 +147,74 @@ def test_a_folder_that_is_not_of_this_layout(tmp_path):
 )
 def test_the_patient_in_a_name(name, patient):
     assert patient_of(name) == patient
+
+
+def renamed(lvit, change, split="Train"):
+    rows = read_notes(lvit / f"{split}_text.xlsx")
+    write_book(lvit / f"{split}_text.xlsx", [(change(name), note) for name, note in rows])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name: name.removesuffix(".png"),
+        lambda name: name.replace(".png", ".jpg"),
+        lambda name: f"labelcol\\{name}",
+        str.upper,
+        lambda name: name.removeprefix("mask_"),
+        lambda name: name.removeprefix("mask_").removesuffix(".png"),
+        lambda name: f" {name} ",
+    ],
+)
+def test_names_written_otherwise_find_their_pictures(lvit, change):
+    expected = read_lvit(lvit, "train")
+    renamed(lvit, change)
+    assert read_lvit(lvit, "train") == expected
+
+
+def test_a_csv_may_stand_for_the_workbook(lvit):
+    expected, rows = read_lvit(lvit, "train"), read_notes(lvit / "Train_text.xlsx")
+    (lvit / "Train_text.csv").write_text("Image,Description\n" + "".join(f'{n},"{said}"\n' for n, said in rows))
+    with pytest.raises(InputError, match=r"Train_text\.xlsx and .*Train_text\.csv differ, expected one"):
+        read_lvit(lvit, "train")
+    (lvit / "Train_text.xlsx").unlink()
+    assert read_lvit(lvit, "train") == expected
+
+
+def test_a_picture_whose_note_is_not_found_is_no_picture_without_a_note(lvit):
+    rows = read_notes(lvit / "Train_text.xlsx")
+    write_book(lvit / "Train_text.xlsx", [(rows[0][0], None), *rows[1:3]])
+    told = r"1 of 4 pictures have no row in Train_text\.xlsx: covid_4\.png: no row .* names it"
+    with pytest.raises(InputError, match=told):
+        read_lvit(lvit, "train")
+    with pytest.warns(UserWarning, match=f"skipped: .*{told}"):
+        records = read_lvit(lvit, "train", "skip")
+    assert [(r.name, r.note is None) for r in records] == [("covid_1", True), ("covid_2", False), ("covid_3", False)]
+    renamed(lvit, lambda name: f"other_{name}")
+    with (
+        pytest.raises(InputError, match=r"no picture is left, as Train_text\.xlsx names none of them"),
+        pytest.warns(UserWarning, match="4 of 4 pictures"),
+    ):
+        read_lvit(lvit, "train", "skip")
+
+
+def test_two_notes_of_a_picture_are_refused_and_the_first_counts_with_skip(lvit):
+    rows = read_notes(lvit / "Train_text.xlsx")
+    write_book(lvit / "Train_text.xlsx", [*rows, (rows[0][0], "another"), rows[1]])
+    told = r"1 rows of Train_text\.xlsx .*mask_covid_1\.png, row 2, row 6: 2 rows, 2 different notes; the first is used"
+    with pytest.raises(InputError, match=told):
+        read_lvit(lvit, "train")
+    with pytest.warns(UserWarning, match=told):
+        assert [r.note for r in read_lvit(lvit, "train", "skip")] == [note for _, note in rows]
+
+
+def test_two_masks_of_a_picture_are_refused(lvit):
+    Image.new("L", (32, 24)).save(lvit / "Train_Folder/labelcol/covid_1.png")
+    with pytest.raises(InputError, match=r"both covid_1\.png and mask_covid_1\.png, expected one mask of a picture"):
+        read_lvit(lvit, "train")
+
+
+def test_files_of_other_kinds_beside_the_pictures_are_told(lvit):
+    (lvit / "Train_Folder/img/covid_9.dcm").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"1 files of kinds that are not read there, such as covid_9\.dcm"):
+        assert len(read_lvit(lvit, "train")) == 4

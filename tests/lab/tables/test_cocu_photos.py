@@ -11,7 +11,7 @@ from segue.api.curation import read_curation_corpus
 from segue.lab.run import rows_of
 from segue.lab.tables import cocu_photos as photos
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.types import InputError
 
 TINY = GroupViTConfig(

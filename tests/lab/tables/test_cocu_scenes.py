@@ -16,7 +16,7 @@ from segue.lab.tables.cocu_scenes import (
     precision_and_recall,
     score_scenes,
 )
-from segue.methods.cocu.inference import PROTOCOLS, EvalProtocol
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.recipes import RECIPES
 from segue.recipes.cocu import SCENES
 from segue.synthetic.scenes.scene import CLASSES

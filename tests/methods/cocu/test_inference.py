@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 
 from methods.cocu.groupvit.tiny_groupvit import CAPTIONS, make_model
 from segue.methods.cocu import inference as zero
-from segue.methods.cocu.inference import (
-    PROTOCOLS,
-    EvalProtocol,
-    dense_scores,
-    embed_names,
-    parse_labels,
-    segment,
-    vocabulary_overlap,
-)
+from segue.methods.cocu import protocols, windows
+from segue.methods.cocu.inference import dense_scores, embed_names, parse_labels, segment, vocabulary_overlap
+from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
 from segue.types import InputError
 
 SMALL = EvalProtocol(32, 32, 16, top_k=None)
@@ -124,7 +118,7 @@ def test_hard_groups_give_other_scores_that_still_sum_to_one():
     model = model_of()
     text = embed_names(model, NAMES)
     soft = dense_scores(model, picture(), text, SMALL)[1]
-    hard = dense_scores(model, picture(), text, EvalProtocol(32, 32, 16, top_k=None, soft=False))[1]
+    hard = dense_scores(model, picture(), text, EvalProtocol(32, 32, 16, top_k=None, rule="hard"))[1]
     torch.testing.assert_close(hard.sum(0), torch.ones(hard.shape[1:]))
     assert not torch.allclose(soft, hard)
 
@@ -141,7 +135,7 @@ def test_heat_maps_are_cosines_without_rivals():
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.data())
 def test_windows_cover_everything_and_stay_inside(height, width, crop, data):
     stride = data.draw(st.integers(1, crop))
-    corners = zero.window_corners(height, width, crop, stride)
+    corners = windows.window_corners(height, width, crop, stride)
     seen = np.zeros((height, width), bool)
     for top, left in corners:
         seen[top : top + crop, left : left + crop] = True
@@ -157,7 +151,7 @@ def test_windows_of_a_constant_picture_agree(monkeypatch):
     slid = dense_scores(model, grey, text, SMALL)[1]
     once = dense_scores(model, grey[:, :32], text, SMALL)[1]
     torch.testing.assert_close(slid[:, :, :16], once[:, :, :16], atol=1e-5, rtol=1e-4)
-    monkeypatch.setattr(zero, "WINDOW_BATCH", 1)
+    monkeypatch.setattr(windows, "WINDOW_BATCH", 1)
     torch.testing.assert_close(dense_scores(model, grey, text, SMALL)[1], slid, atol=1e-5, rtol=1e-4)
 
 
@@ -180,6 +174,34 @@ def test_many_names_take_two_bytes():
     assert (found.index == 65535).any()
 
 
+@pytest.mark.parametrize("rule", ["soft", "published"])
+def test_thousands_of_names_are_scored_a_few_at_a_time(monkeypatch, rule):
+    model, protocol = model_of(), EvalProtocol(32, 32, 16, None, None, rule)
+    text = F.normalize(torch.randn(5000, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    names = [f"name {i}" for i in range(5000)]
+    found = segment(model, picture(), names, protocol, text)
+    assert found.index.dtype == np.uint16
+    assert found.index.max() < 5000
+    few = text[:100]
+    at_once = segment(model, picture(), names[:100], protocol, few)
+    monkeypatch.setattr(zero, "NAMES_AT_ONCE", 7)
+    np.testing.assert_array_equal(segment(model, picture(), names[:100], protocol, few).index, at_once.index)
+
+
+def test_names_that_differ_in_their_writing_alone_are_one():
+    for names, match in (
+        (["dog", "Dog"], "'Dog' is there twice, also as 'dog'"),
+        (["café", "cafe\u0301"], "there twice"),
+        (["traffic light", "traffic  light"], "there twice"),
+        (["dog", "dog "], "there twice"),
+        (["dog", "dog"], "'dog' is there twice; name each once"),
+        (["dog", ""], "name 2 of 2 is empty"),
+        ([], "got no name"),
+    ):
+        with pytest.raises(InputError, match=match):
+            zero.check_names(names)
+
+
 def test_protocols_are_the_published_ones():
     assert (PROTOCOLS["voc"].threshold, PROTOCOLS["context"].threshold, PROTOCOLS["imagenet-s-300"].threshold) == (
         0.95,
@@ -191,12 +213,13 @@ def test_protocols_are_the_published_ones():
         448,
         None,
     )
-    assert (PROTOCOLS["ade150"].short_side, PROTOCOLS["ade150"].crop, PROTOCOLS["ade150"].stride) == (512, 224, 112)
+    assert (PROTOCOLS["ade20k"].short_side, PROTOCOLS["ade20k"].crop, PROTOCOLS["ade20k"].stride) == (512, 224, 112)
     for values, match in (
         ((32, 32, 33), "stride no longer"),
         ((0, 1, 1), "expected 1 or more"),
         ((1, 1, 1, None, 0), "top_k"),
-        ((1, 1, 1, None, 5, True, "a photo"), "one {} where the name goes"),
+        ((1, 1, 1, None, 5, "soft", "a photo"), "one {} where the name goes"),
+        ((1, 1, 1, None, 5, "loud"), "rule: got 'loud', expected one of published, soft, hard"),
     ):
         with pytest.raises(InputError, match=match):
             EvalProtocol(*values)
@@ -208,9 +231,9 @@ def test_overlap_with_the_vocabulary():
 
 
 def test_unknown_protocols_are_refused_with_the_known_ones():
-    assert zero.find_protocol("voc") is PROTOCOLS["voc"]
+    assert protocols.find_protocol("voc") is PROTOCOLS["voc"]
     with pytest.raises(InputError, match="protocol 'vok': expected one of voc, coco-object"):
-        zero.find_protocol("vok")
+        protocols.find_protocol("vok")
 
 
 def test_a_text_is_no_list_of_names():

@@ -1,7 +1,13 @@
+import numpy as np
 import torch
 
 from methods.sgdiff.toys import build_system, toy_batch, toy_model
 from segue.methods.sgdiff.model import Subgraph
+
+
+def test_a_picture_is_encoded_with_its_own_size():
+    encoded = toy_model().eval().encode(np.zeros((40, 56, 3), np.uint8))
+    assert encoded.size == (56, 40)  # width, height
 
 
 def test_a_detectors_features_are_read():

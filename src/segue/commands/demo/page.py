@@ -37,7 +37,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     phantoms = [draw_chest(SEED + i) for i in range(pictures)]
     answers = [_truth_and_answer(predictor, p) for p in phantoms]
-    moved = [_told_otherwise(predictor, p) for p in phantoms if p.decoy_note]
+    moved = [_with_other_notes(predictor, p) for p in phantoms if p.decoy_note]
     seconds = time.perf_counter() - start
     body = [
         jobs_section(out),
@@ -56,9 +56,9 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
         grounded_captions_section(out, SCENES),
         labels_section(out),
     ]
-    told = "\n".join(body)
-    links = "; ".join(f'<a href="#{name}">{title}</a>' for name, title in HEADING.findall(told))
-    page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, links=links, body=told)
+    sections = "\n".join(body)
+    links = "; ".join(f'<a href="#{name}">{title}</a>' for name, title in HEADING.findall(sections))
+    page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, links=links, body=sections)
     write_text(out / "index.html", page)
     return out / "index.html"
 
@@ -73,7 +73,7 @@ def _truth_and_answer(predictor: Segmenter, phantom: Phantom) -> list[Column]:
     ]
 
 
-def _told_otherwise(predictor: Segmenter, phantom: Phantom) -> list[Column]:
+def _with_other_notes(predictor: Segmenter, phantom: Phantom) -> list[Column]:
     own = predictor.segment(phantom.image, note=phantom.note)
     other = predictor.segment(phantom.image, note=phantom.decoy_note)
     none = predictor.segment(phantom.image, note=None)
@@ -120,7 +120,7 @@ PAGE = """<!doctype html>
   .note {{ border-left: 4px solid #c80; padding-left: .8rem; }}
 </style>
 <h1>Segue: between words and masks</h1>
-<p>{pictures} chest phantoms, drawn by Segue's sketchbook and segmented by the model <code>{model}</code>
+<p>{pictures} chest phantoms, drawn by Segue and segmented by the model <code>{model}</code>
 in {seconds:.1f} seconds on this machine. The model has never seen them.</p>
 <p class="note">Drawn phantoms and a research model: not for diagnosis.</p>
 <p>Below: {links}.</p>

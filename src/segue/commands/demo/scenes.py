@@ -1,4 +1,4 @@
-"""The demo's page of scenes: what the sketchbook draws, tells, outlines and relates."""
+"""The demo's page of scenes: synthetic scenes with their captions, masks and relations."""
 
 from __future__ import annotations
 

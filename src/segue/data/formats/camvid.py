@@ -29,7 +29,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of label maps."""
+    """A split of label maps.
+
+    Raises InputError for classes.txt without names or with one twice.
+    """
     names = [line.strip().lower() for _, line in read_lines(root / "classes.txt") if line.strip()]
     if not names or len(names) != len({*names}):
         raise InputError(f"{root / 'classes.txt'}: expected the name of a class a line, each once")

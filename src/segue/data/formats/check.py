@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from segue.data import rle
 from segue.data.corpus import stream_captions
 from segue.data.formats import FORMATS, detect_format, find_problem, same_names
+from segue.data.images import Remark, remarks
 from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
 from segue.data.medical.check import check as check_lvit
@@ -35,19 +37,24 @@ LINE_BREAKS = (
 MAX_CAPTION_WORDS = 77  # words; no text encoder of Segue reads more tokens
 
 
-def check_any(place: Path) -> CheckReport:
-    """Check a folder in any known layout, or a file of captions. Raises InputError when it is none."""
+def check_any(place: Path, *, splits: Collection[str] = (), decode_at_most: int | None = None) -> CheckReport:
+    """Check a folder in any known layout, or a file of captions. Raises InputError when it is none.
+
+    splits: those whose pictures are looked at; () for all. decode_at_most: pictures are decoded in splits of at most
+    so many; None for all.
+    """
     if place.is_file():
         return check_captions(place)
-    return check_lvit(place) if lvit.splits(place) else check_folder(place)
+    checked = check_lvit if lvit.splits(place) else check_folder
+    return checked(place, splits=splits, decode_at_most=decode_at_most)
 
 
-def check_folder(root: Path) -> CheckReport:
-    """Check a folder in one of FORMATS: every file is read."""
+def check_folder(root: Path, *, splits: Collection[str] = (), decode_at_most: int | None = None) -> CheckReport:
+    """Check a folder in one of FORMATS: every file is read. splits, decode_at_most: as in `check_any`."""
     form, there = detect_format(root)
-    report = CheckReport(str(root), stats={"format": form, "splits": {}})
+    report = CheckReport(str(root), stats={"format": form, "splits": {}, "decoded": True})
     pixels = dict[bytes, tuple[str, str]]()
-    for split in there:
+    for split in (split for split in there if not splits or split in splits):
         try:
             found = FORMATS[form].read(root, split, partial(_report_problem, report, split))
         except InputError as error:
@@ -58,7 +65,10 @@ def check_folder(root: Path) -> CheckReport:
         for picture in found.pictures:
             _check_texts(report, split, picture)
             _check_regions(report, split, picture)
-        _check_files(report, split, found, pixels)
+        if decode_at_most is None or len(found.pictures) <= decode_at_most:
+            _check_files(report, split, found, pixels)
+        else:
+            report.stats["decoded"] = False
     return report
 
 
@@ -153,7 +163,10 @@ def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dic
     """Decode every picture and label map; report what can't be read, has another size, or occurs twice."""
     sizes = Counter[str]()
     with ThreadPoolExecutor() as threads:
-        for picture, (problem, size, digest) in zip(found.pictures, threads.map(_inspect, found.pictures), strict=True):
+        inspected = zip(found.pictures, threads.map(_inspect, found.pictures), strict=True)
+        for picture, (problem, size, digest, told) in inspected:
+            for remark in told:
+                report.add("warning", remark.kind, split, picture.name, remark.message)
             if problem:
                 report.add("error", "unreadable-picture", split, picture.name, problem)
             if not digest:
@@ -171,11 +184,15 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _inspect(picture: Picture) -> tuple[str | None, str, bytes]:
-    """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable)."""
-    try:
-        pixels = picture.load()
-    except InputError as error:
-        return str(error), "", b""
+def _inspect(picture: Picture) -> tuple[str | None, str, bytes, list[Remark]]:
+    """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable), and what
+    reading it changes; that it is turned upright only where something is drawn on its grid."""
+    with remarks() as told:
+        try:
+            pixels = picture.load()
+        except InputError as error:
+            return str(error), "", b"", told
+    drawn = bool(picture.regions or picture.label_map)
+    told = [remark for remark in told if drawn or remark.kind != "turned"]
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest
+    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest, told

@@ -3,7 +3,8 @@
 Expected: annotations/{captions,instances,panoptic}_{split}{year}.json, one or more, and the pictures in
 images/{split}{year}, {split}{year} or images; where they are there also annotations/panoptic_{split}{year}/*.png,
 stuffthingmaps/{split}{year}/*.png, Visual Genome's {objects,attributes,relationships}_{split}.json and the
-phrases_{split}.json of synthetic scenes. A folder with captions.json or instances.json and images/ has no splits; all
+phrases_{split}.json of synthetic scenes. Roboflow's export has {train,valid,test}/_annotations.coco.json among the
+pictures. A folder with captions.json or instances.json and images/ has no splits; all
 of it is "train".
 Formats: https://cocodataset.org/#format-data, github.com/nightrome/cocostuff
 """
@@ -30,7 +31,7 @@ from segue.types import InputError, Picture, PictureSet, Region
 
 EXPECTED = (
     "annotations/{captions,instances,panoptic}_SPLIT[YEAR].json or captions.json and instances.json, with the pictures "
-    "in images/SPLIT, SPLIT or images"
+    "in images/SPLIT, SPLIT or images; SPLIT/_annotations.coco.json"
 )
 KINDS = ("captions", "instances", "panoptic")
 EXTRA_KINDS = ("objects", "attributes", "relationships", "phrases")
@@ -39,6 +40,7 @@ COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
 
 
 TRAIN_IDS = "_labelTrainIds"
+ROBOFLOW = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}  # its folders
 
 
 class Entry(NamedTuple):
@@ -79,7 +81,9 @@ def find(root: Path, split: str) -> CocoFiles | None:
                 stuff=first_folder(root / "stuffthingmaps" / part),
                 **{kind: _file(f"{kind}{end}.json", annotations, root) for kind in EXTRA_KINDS},
             )
-    return None
+    folder = first_folder(*(root / name for name in ROBOFLOW[split]))
+    own = folder and _file("_annotations.coco.json", folder)
+    return CocoFiles(folder, instances=own) if folder and own else None
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -88,7 +92,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of a folder in COCO's layout."""
+    """A split of a folder in COCO's layout.
+
+    Raises InputError when there are no files of the split, or they are not in COCO's format.
+    """
     files = find(root, split)
     if files is None:
         raise InputError(f"{root}: no COCO files of {split}; expected {EXPECTED}, and pictures in images/")
@@ -100,6 +107,7 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
 
     Regions are instances, and stuff from the panoptic segments; without instances the panoptic things too. Crowds are
     kept and marked. classes: of the label maps when there are any, otherwise the categories in the order of their ids.
+    Raises InputError for files that are not in COCO's format.
     """
     contents = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
     rows = {

@@ -40,7 +40,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split: captions without their markup, regions labelled with the entity's type, phrases."""
+    """A split: captions without their markup, regions labelled with the entity's type, phrases.
+
+    Raises InputError for files that are not in this format.
+    """
     ids = root / f"{split}.txt"
     if ids.is_file():
         numbers = [line.strip() for _, line in read_lines(ids) if line.strip()]
@@ -116,6 +119,7 @@ def boxes(path: Path, kinds: dict[str, str]) -> tuple[list[Region], Entities, se
     """The regions of an XML file, the regions of each entity, and the entities that have no box or are the scene.
 
     Corners count from 1 and belong to the box: (1, 1, 2, 2) is four pixels.
+    Raises InputError for a file that is no XML of this format.
     """
     regions, of, boxless = list[Region](), Entities(), set[str]()
     try:

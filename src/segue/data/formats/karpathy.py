@@ -43,7 +43,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def entries(root: Path, split: str, report: ReportProblem = raise_problem) -> list[Any]:
-    """The entries of a split, as they stand in the file; those that don't name their split and picture are reported."""
+    """The entries of a split, as they stand in the file; those that don't name their split and picture are reported.
+
+    Raises InputError when there is no such file, or it is not in this format.
+    """
     path = find(root)
     if path is None:
         raise InputError(f"{root}: no Karpathy json; expected {EXPECTED}")

@@ -22,7 +22,10 @@ Categories = dict[Id, tuple[str, bool]]  # id -> (name, is a thing)
 
 
 def read_categories(found: Iterable[Any], report: ReportProblem = raise_problem) -> Categories:
-    """The entries of `categories` by id; one that does not say is a thing. Of two with one id neither is read."""
+    """The entries of `categories` by id; one that does not say is a thing. Of two with one id neither is read.
+
+    Raises InputError for a bad record, unless `report` does otherwise.
+    """
     read, twins = Categories(), set[Id]()
     for at, record in enumerate(found):
         with reporting(report, "bad-category", f"category {at} (0 is the first)"):

@@ -28,11 +28,19 @@ CONTEXT_60_TABLE = label_table({value: value for value in range(60)})
 
 def splits(root: Path) -> tuple[str, ...]:
     """The splits of VOC, or of Context where VOC's lists are not there."""
-    return _splits(root, "Segmentation") or _splits(root, "SegmentationContext")
+    return _splits(root, "Segmentation") or context_splits(root)
+
+
+def context_splits(root: Path) -> tuple[str, ...]:
+    """The splits of Context."""
+    return _splits(root, "SegmentationContext")
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of VOC: label maps of 21 classes and the boxes of the XML files; of Context where VOC is not there."""
+    """A split of VOC: label maps of 21 classes and the boxes of the XML files; of Context where VOC is not there.
+
+    Raises InputError for files that are not in this format.
+    """
     if not _splits(root, "Segmentation"):
         return read_context(root, split, report)
     found = _read(root, "Segmentation", "SegmentationClass", split, VOC_TABLE, report)

@@ -51,6 +51,7 @@ def read_shard(
     """The pictures of a shard, in order, named SHARD/KEY; reports members that make no picture.
 
     name: of the shard; its file's without the ending unless given.
+    Raises InputError for a file that is no tar.
     """
     unused = Counter[str]()
     for key, members in _samples(path, report):
@@ -82,7 +83,10 @@ def _picture(members: dict[str, Place]) -> str:
 
 
 def load(path: Path, start: int, size: int, name: str) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of the member that begins at byte `start` of a tar file."""
+    """(H, W, 3) uint8 of the member that begins at byte `start` of a tar file.
+
+    Raises InputError when it can't be read as a picture.
+    """
     return decode_image(_bytes(path, start, size), f"{path}/{name}")
 
 

@@ -39,7 +39,10 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
-    """A split of a folder with Visual Genome's files; VG150 where its h5 is there."""
+    """A split of a folder with Visual Genome's files; VG150 where its h5 is there.
+
+    Raises InputError for files that are not in this format, and a split that they don't have.
+    """
     if (root / "VG-SGG.h5").is_file():
         return read_vg150(root, split, report)
     if split != "train":
@@ -67,7 +70,10 @@ def read_graphs(
     relationships: Path | None,
     report: ReportProblem = raise_problem,
 ) -> dict[Id, Graph]:
-    """Image id -> its graph, from the files that are there."""
+    """Image id -> its graph, from the files that are there.
+
+    Raises InputError for a bad record, unless `report` does otherwise.
+    """
     graphs: dict[Id, Graph] = {}
     for path, key in ((objects, "objects"), (attributes, "attributes"), (relationships, "relationships")):
         there = set[Id]()
@@ -174,6 +180,7 @@ def read_vg150(root: Path, split: str, report: ReportProblem = raise_problem, va
 
     Boxes are (centre x, centre y, width, height) on a grid whose longer side is 1024 (or 512); labels and predicates
     count from 1; rows of boxes and relations run from `img_to_first_*` to `img_to_last_*` inclusive, -1 for none.
+    Raises InputError without h5py, and for files that are not in this format.
     """
     try:
         import h5py

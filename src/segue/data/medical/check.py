@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from segue.data.images import read_image, read_mask
-from segue.data.medical.lvit import LvitSplit, patient_of, splits
+from segue.data.images import read_image, read_mask, remarks
+from segue.data.medical.lvit import LvitSplit, patient_of, shorten
+from segue.data.medical.lvit import splits as lvit_splits
+from segue.data.medical.note_tables import NoteRow
 from segue.data.medical.notes import NoteClaims, count_areas, mask_sides, normalise, parse_note, swap_sides
 from segue.types import InputError
 
@@ -80,25 +82,43 @@ class CheckReport:
         return "\n".join([*lines, f"{errors} errors, {len(self.findings) - errors} warnings"])
 
 
-def check(root: Path, *, tokenize: Tokenize | None = None, max_tokens: int = MAX_NOTE_WORDS) -> CheckReport:
+def check(
+    root: Path,
+    *,
+    tokenize: Tokenize | None = None,
+    max_tokens: int = MAX_NOTE_WORDS,
+    splits: Collection[str] = (),
+    decode_at_most: int | None = None,
+) -> CheckReport:
     """Check a folder in the LViT layout. tokenize: a note -> its tokens, for the fingerprint; words by default.
 
+    splits: those whose pictures are decoded, if there are at most `decode_at_most` in a split; all unless given.
     Raises InputError only when there is nothing to check; all else becomes a finding.
     """
-    found = splits(root)
+    found = lvit_splits(root)
     if not found:
         raise InputError(f"{root}: no Train_Folder, Val_Folder or Test_Folder there; expected the LViT layout")
-    report = CheckReport(str(root), stats={"splits": {}})
+    report = CheckReport(str(root), stats={"splits": {}, "decoded": True})
     shared = _AcrossSplits()
     for split in found:
         try:
             layout = LvitSplit(root, split)
-            layout.images  # noqa: B018  two pictures of one stem are found here, before they are paired
+            layout.images, layout.masks  # noqa: B018  two files of one stem are found here, before they are paired
         except InputError as error:
             report.add("error", "layout", split, f"{split.title()}_Folder", str(error))
             continue
+        for path in layout.unread:
+            report.add(
+                "warning", "unread-picture", split, path.name, "of a kind that is not read here; convert it to PNG"
+            )
         notes_readable = _check_workbook(report, layout, shared)
-        report.stats["splits"][split] = _check_files(report, layout, notes_readable, shared)
+        _check_pairs(report, layout)
+        if splits and split not in splits:
+            pass
+        elif decode_at_most is None or len(layout.images) <= decode_at_most:
+            report.stats["splits"][split] = _check_files(report, layout, notes_readable, shared)
+        else:
+            report.stats["decoded"] = False
         for stem in layout.images:
             shared.patients[patient_of(stem)][split].append(stem)
     _check_shared_workbook(report, shared)
@@ -114,63 +134,64 @@ class _AcrossSplits:
     notes: list[str] = field(default_factory=list)
     patients: dict[str, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     pixels: dict[bytes, tuple[str, str]] = field(default_factory=dict)
-    workbook_rows: set[str] = field(default_factory=set)
-    workbook_files: set[str] = field(default_factory=set)
+    strangers: list[set[tuple[str, str]]] = field(default_factory=list)  # (where, name) in the shared table, by split
 
 
 def _check_workbook(report: CheckReport, layout: LvitSplit, shared: _AcrossSplits) -> bool:
-    """Check the notes of a split; False when its workbook can't be read, so that notes can't be looked up."""
+    """Check the notes of a split; False when its table can't be read, so that notes can't be looked up."""
     try:
-        rows = layout.rows
+        table = layout.table
     except InputError as error:
         report.add("error", "workbook", layout.split, f"{layout.split.title()}_text.xlsx", str(error))
         return False
-    known = {p.name for p in layout.masks.values()}
-    known |= {name for stem in layout.images for name in layout.names_of(stem)}
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for name, note in rows:
-        by_name[name].append(note)
-    if layout.workbook.name == "Train_Val_text.xlsx":
-        shared.workbook_rows |= by_name.keys()
-        shared.workbook_files |= known
+    add = partial(report.add, split=layout.split)
+    for problem in table.problems:
+        add("error", "unreadable-row", name=table.path.name, message=problem)
+    if table.unread:
+        sheets = ", ".join(table.unread)
+        add("warning", "unread-sheet", name=table.path.name, message=f"only one sheet has notes, unread are: {sheets}")
+    for name, problem in layout.row_problems:
+        add("error", "duplicate-note", name=name, message=problem)
+    if table.path.stem == "Train_Val_text":
+        shared.strangers.append({(row.where, row.name) for row in layout.strangers})
     else:
-        _check_strangers(report, layout.split, by_name.keys() - known)
-    for name in sorted(known & by_name.keys()):
-        _check_rows(report, layout.split, name, by_name[name])
-    for stem, image in layout.images.items():
-        if not any(alias in by_name for alias in layout.names_of(stem)):
-            report.add(
-                "error", "missing-note", layout.split, image.name, f"no row of {layout.workbook.name} names its mask"
-            )
+        _check_strangers(report, layout.split, {(row.where, row.name) for row in layout.strangers})
+    for rows in layout.notes.values():
+        _check_rows(report, layout.split, rows)
+    for stem in sorted(layout.unnamed):
+        message = f"no row of {table.path.name} names it or its mask"
+        add("error", "missing-note", name=layout.images[stem].name, message=message)
     shared.notes += filter(None, map(layout.note_of, layout.images))
     return True
 
 
-def _check_strangers(report: CheckReport, split: str, names: Iterable[str]) -> None:
-    for name in sorted(names):
-        message = "the workbook names a file that is not there" if name else "a note without a file name in its row"
-        report.add("error", "note-without-picture", split, name or "(no name)", message)
+def _check_strangers(report: CheckReport, split: str, rows: Iterable[tuple[str, str]]) -> None:
+    """rows: (where, name) of those that name no picture."""
+    for where, name in sorted(rows):
+        message = "the table names a file that is not there" if name else "a note without a file name"
+        report.add("error", "note-without-picture", split, name or "(no name)", f"{where}: {message}")
 
 
 def _check_shared_workbook(report: CheckReport, shared: _AcrossSplits) -> None:
     """A row of Train_Val_text.xlsx may be of either split, but has to be of one."""
-    _check_strangers(report, "train/val", shared.workbook_rows - shared.workbook_files)
+    if shared.strangers:
+        _check_strangers(report, "train/val", set.intersection(*shared.strangers))
 
 
-def _check_rows(report: CheckReport, split: str, name: str, notes: list[str]) -> None:
-    """The notes of one file, of which the first is used."""
-    different = list(dict.fromkeys(notes))
-    if len(notes) > 1:
-        variants = "all the same" if len(different) == 1 else "; ".join(repr(_shorten(note)) for note in different)
-        message = f"{len(notes)} rows, {len(different)} different notes; the first is used: {variants}"
-        report.add("error", "duplicate-note", split, name, message)
-    if not notes[0]:
-        report.add("error", "empty-note", split, name, "the note is empty; write one or delete the row")
+def _check_rows(report: CheckReport, split: str, rows: list[NoteRow]) -> None:
+    """The notes of one picture, of which the first is used."""
+    name, note, where = rows[0].name, rows[0].note, ", ".join(row.where for row in rows)
+    if len(rows) > 1 and len({row.note for row in rows}) == 1:
+        report.add("warning", "duplicate-note", split, name, f"{where}: {len(rows)} rows with the same note")
+    if not note:
+        report.add(
+            "warning", "empty-note", split, name, f"{where}: the note is empty; the picture counts as one without"
+        )
         return
-    if (words := len(notes[0].split())) > MAX_NOTE_WORDS:
+    if (words := len(note.split())) > MAX_NOTE_WORDS:
         message = f"{words:,} words; a text encoder reads the first {MAX_NOTE_WORDS} at most"
         report.add("warning", "long-note", split, name, message)
-    if problem := _self_contradiction(notes[0]):
+    if problem := _self_contradiction(note):
         report.add("warning", "note-at-odds", split, name, problem)
 
 
@@ -180,28 +201,31 @@ def _self_contradiction(note: str) -> str | None:
     if claims is None or claims.bilateral is None or not claims.sides or claims.bilateral == (len(claims.sides) == 2):
         return None
     kind = "bilateral" if claims.bilateral else "unilateral"
-    return f"the note says {kind} and names {' and '.join(sorted(claims.sides))}: {_shorten(note)}"
+    return f"the note says {kind} and names {' and '.join(sorted(claims.sides))}: {shorten(note)}"
 
 
-def _shorten(note: str, width: int = 160) -> str:
-    return note if len(note) <= width else note[: width - 1] + "…"
+def _check_pairs(report: CheckReport, layout: LvitSplit) -> None:
+    """Masks without a picture and pictures without a mask."""
+    for stem in sorted(layout.masks.keys() - layout.images.keys()):
+        name = layout.masks[stem].name
+        report.add("error", "mask-without-image", layout.split, name, "no image of that name in img/")
+    for stem in sorted(layout.images.keys() - layout.masks.keys()):
+        name = layout.images[stem].name
+        report.add("error", "image-without-mask", layout.split, name, "no mask of that name in labelcol/")
 
 
 def _check_files(report: CheckReport, layout: LvitSplit, notes_readable: bool, shared: _AcrossSplits) -> dict[str, Any]:
     """Read every picture and mask of a split; its figures."""
     split, sizes, shares = layout.split, Counter[str](), []
     for stem in sorted(layout.masks.keys() - layout.images.keys()):
-        report.add("error", "mask-without-image", split, layout.masks[stem].name, "no image of that name in img/")
         _read(report, "bad-mask", split, layout.masks[stem], read_mask)
     for stem, path in layout.images.items():
         image = _read(report, "unreadable-image", split, path, read_image)
         mask_path = layout.masks.get(stem)
-        if mask_path is None:
-            report.add("error", "image-without-mask", split, path.name, "no mask of that name in labelcol/")
         mask = _read(report, "bad-mask", split, mask_path, read_mask) if mask_path else None
         if image is not None:
             sizes[_size(image)] += 1
-            _check_picture(report, split, path, image, shared.pixels)
+            _check_twin(report, split, path, image, shared.pixels)
         if mask is None or mask_path is None:
             continue
         if image is not None and mask.shape != image.shape[:2]:
@@ -212,7 +236,7 @@ def _check_files(report: CheckReport, layout: LvitSplit, notes_readable: bool, s
         note = layout.note_of(stem) if notes_readable else None
         if note and (claims := parse_note(note)) is not None:
             for problem in find_contradictions(claims, mask):
-                report.add("warning", "contradiction", split, mask_path.name, f"{problem}; the note: {_shorten(note)}")
+                report.add("warning", "contradiction", split, mask_path.name, f"{problem}; the note: {shorten(note)}")
     return _figures(len(layout.images), sizes, shares)
 
 
@@ -234,25 +258,22 @@ def _size(pixels: NDArray[Any]) -> str:
 def _read(
     report: CheckReport, code: str, split: str, path: Path, reader: Callable[[Path], NDArray[Any]]
 ) -> NDArray[Any] | None:
-    try:
-        return reader(path)
-    except InputError as error:
-        report.add("error", code, split, path.name, str(error).removeprefix(f"{path}: "))
-        return None
+    """A picture or mask, or None; what reading it changes becomes a warning."""
+    with remarks() as found:
+        try:
+            pixels = reader(path)
+        except InputError as error:
+            report.add("error", code, split, path.name, str(error).removeprefix(f"{path}: "))
+            return None
+    for remark in found:
+        report.add("warning", remark.kind, split, path.name, remark.message)
+    return pixels
 
 
-def _check_picture(
+def _check_twin(
     report: CheckReport, split: str, path: Path, image: NDArray[np.uint8], pixels: dict[bytes, tuple[str, str]]
 ) -> None:
-    """Depth and transparency, and whether the same pixels stand elsewhere, in whatever kind of file."""
-    with Image.open(path) as picture:
-        if picture.mode[0] in "IF":
-            message = f"mode {picture.mode}: stretched from its own range to 8 bits"
-            report.add("warning", "16-bit", split, path.name, message)
-        elif picture.has_transparency_data:
-            report.add("warning", "transparent", split, path.name, f"mode {picture.mode}: laid on black")
-        if getattr(picture, "n_frames", 1) > 1:
-            report.add("warning", "several-pages", split, path.name, "only the first page of the file is read")
+    """Whether the same pixels stand elsewhere, in whatever kind of file."""
     digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
     where, twin = pixels.setdefault(digest, (split, path.name))
     if (where, twin) != (split, path.name):

@@ -1,20 +1,29 @@
-"""Reader of the LViT layout: {Train,Val,Test}_Folder/{img,labelcol} and workbooks of notes.
+"""Reader of the LViT layout: {Train,Val,Test}_Folder/{img,labelcol} and tables of notes.
 
 QaTa-COV19 pairs `mask_covid_1.png` with `covid_1.png`; MosMedData+ and MoNuSeg give mask and image the same stem,
-where the image may be tif. Workbooks have the columns Image and Description and are keyed by the MASK's file name;
-`Train_Val_text.xlsx` stands for the two workbooks of training and validation.
+where the image may be tif. Tables (.xlsx or .csv) have the columns Image and Description and are keyed by the MASK's
+file name or the image's; `Train_Val_text.xlsx` stands for the two tables of training and validation.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from xml.etree.ElementTree import ParseError
-from zipfile import BadZipFile
 
-from segue.data.images import PICTURE_SUFFIXES, list_pictures, read_image, read_mask
+from segue.data.images import (
+    PICTURE_SUFFIXES,
+    UNSUPPORTED_SUFFIXES,
+    VOLUME_SUFFIXES,
+    list_pictures,
+    read_image,
+    read_mask,
+)
+from segue.data.medical.note_tables import NameIndex, NoteRow, NoteTable, read_note_table
+from segue.data.problems import handle_problems
 from segue.types import Example, InputError
 
 SPLITS = ("train", "val", "test")
@@ -22,7 +31,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageNoteRecord:
-    """One example, not yet read. mask is None for an unlabelled image, note for one that has none."""
+    """One example, not yet read. mask is None for an unlabelled image, note where the table's row has an empty one."""
 
     name: str
     split: str
@@ -42,24 +51,44 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(s for s in SPLITS if (root / f"{s.title()}_Folder").is_dir())
 
 
-def read_lvit(root: Path, split: str) -> list[ImageNoteRecord]:
-    """The records of a split, sorted by name. Other files beside the images are ignored. Raises InputError
-    for another layout and for a split without pictures."""
+def read_lvit(root: Path, split: str, on_bad: str = "stop") -> list[ImageNoteRecord]:
+    """The records of a split, sorted by name. Other files beside the images are ignored.
+
+    on_bad: for pictures that no row names, and rows that can't be read right. "stop" raises one InputError that counts
+    and names them; "skip" leaves such pictures out, takes the first of several notes, and warns with the same words.
+    A row with an empty note is none of these: its picture has no note.
+    Raises InputError for another layout, a table that can't be read, and a split without pictures.
+    """
     layout = LvitSplit(root, split)
     if not layout.images:
         raise InputError(
             f"{layout.folder / 'img'}: no pictures there; expected files ending in {', '.join(PICTURE_SUFFIXES)}"
         )
-    records = []
-    for stem, image in sorted(layout.images.items()):
-        mask = layout.masks.get(stem)
-        records.append(ImageNoteRecord(stem, split, image, mask, layout.note_of(stem), patient_of(stem)))
-    return records
+    table = layout.table.path.name
+    wrong = [f"{table}, {problem}" for problem in layout.table.problems]
+    wrong += [f"{table}, {name}, {problem}" for name, problem in layout.row_problems]
+    unnamed = [f"{layout.images[stem].name}: no row of {table} names it" for stem in sorted(layout.unnamed)]
+    counts = [f"{len(unnamed)} of {len(layout.images)} pictures have no row in {table}"] if unnamed else []
+    counts += [f"{len(wrong)} rows of {table} can't be read right"] if wrong else []
+    handle_problems(wrong + unnamed, f"{layout.folder}: {', '.join(counts)}", on_bad)
+    if layout.unread:
+        warnings.warn(
+            f"{layout.folder / 'img'}: {len(layout.unread)} files of kinds that are not read there, such as "
+            f"{layout.unread[0].name}, are left out; convert them to PNG",
+            stacklevel=2,
+        )
+    named = sorted(layout.images.keys() - layout.unnamed)
+    if not named:
+        raise InputError(f"{layout.folder}: no picture is left, as {table} names none of them")
+    return [layout.record(stem) for stem in named]
 
 
 @dataclass(frozen=True)
 class LvitSplit:
-    """The files of a split before they are paired: images and masks by the image's stem, notes by file name."""
+    """The files of a split before they are paired: images, masks and rows of the table by the image's stem.
+
+    Raises InputError for an unknown split, and a folder that is not in the LViT layout.
+    """
 
     root: Path
     split: str
@@ -92,63 +121,107 @@ class LvitSplit:
             found[path.stem] = path
         return found
 
+    @property
+    def unread(self) -> list[Path]:
+        """Pictures and scans beside the images in formats that are not read there."""
+        return list_pictures(self.folder / "img", suffixes=(*UNSUPPORTED_SUFFIXES, *VOLUME_SUFFIXES))
+
     @cached_property
     def masks(self) -> dict[str, Path]:
-        """Masks by the stem of the image that they belong to."""
-        found = {}
+        """Masks by the stem of the image that they belong to. Raises InputError for two masks of one image."""
+        found: dict[str, Path] = {}
         for path in list_pictures(self.folder / "labelcol"):
-            stem = path.stem
-            found[stem if stem in self.images else stem.removeprefix("mask_")] = path
+            stem = path.stem if path.stem in self.images else path.stem.removeprefix("mask_")
+            if stem in found:
+                raise InputError(
+                    f"{self.folder / 'labelcol'}: both {found[stem].name} and {path.name}, "
+                    "expected one mask of a picture; remove one"
+                )
+            found[stem] = path
         return found
 
-    @cached_property
-    def rows(self) -> list[tuple[str, str]]:
-        """(file name, note) as they stand in the workbook."""
-        return read_workbook(self.workbook)
+    def record(self, stem: str) -> ImageNoteRecord:
+        """The record of an image."""
+        note = self.note_of(stem)
+        return ImageNoteRecord(stem, self.split, self.images[stem], self.masks.get(stem), note, patient_of(stem))
 
     @cached_property
-    def notes(self) -> dict[str, str]:
-        """Notes by the mask's file name; of several the first."""
-        return dict(reversed(self.rows))
+    def table(self) -> NoteTable:
+        """The table of notes."""
+        return read_note_table(self.table_path)
 
-    def note_of(self, stem: str) -> str | None:
-        """The note of an image, None when there is none or an empty one."""
-        return next((note for name in self.names_of(stem) if (note := self.notes.get(name))), None)
-
-    def names_of(self, stem: str) -> list[str]:
-        """The names under which the workbook may keep an image's note, the likeliest first."""
-        mask, image = self.masks.get(stem), self.images[stem]
-        return [*([mask.name] if mask else []), image.name, f"mask_{image.name}", f"{stem}.png", f"mask_{stem}.png"]
+    @cached_property
+    def notes(self) -> dict[str, list[NoteRow]]:
+        """The rows of each image that has some, by its stem."""
+        return self._paired[0]
 
     @property
-    def workbook(self) -> Path:
-        """The workbook of this split."""
-        names = [f"{self.split.title()}_text.xlsx"] + ["Train_Val_text.xlsx"] * (self.split != "test")
-        places = [folder / name for name in names for folder in (self.root, self.folder)]
-        for path in places:
-            if path.is_file():
-                return path
-        raise InputError(f"{self.root}: no workbook of notes for {self.split}; expected {' or '.join(names)}")
+    def strangers(self) -> list[NoteRow]:
+        """The rows that name no picture of this split."""
+        return self._paired[1]
 
+    @property
+    def unnamed(self) -> set[str]:
+        """The stems of the images that no row names."""
+        return self.images.keys() - self.notes.keys()
 
-def read_workbook(path: Path) -> list[tuple[str, str]]:
-    """(file name, note) of every row of an xlsx with the columns Image and Description, but for empty rows."""
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
+    @property
+    def row_problems(self) -> list[tuple[str, str]]:
+        """(name, what is wrong) of rows: a name that may be several images', several notes for one image."""
+        wrong = list(self._paired[2])
+        for rows in self.notes.values():
+            different = list(dict.fromkeys(row.note for row in rows))
+            if len(different) > 1:
+                where, shown = (
+                    ", ".join(row.where for row in rows),
+                    "; ".join(repr(shorten(note)) for note in different),
+                )
+                message = f"{where}: {len(rows)} rows, {len(different)} different notes; the first is used: {shown}"
+                wrong.append((rows[0].name, message))
+        return wrong
 
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-        rows = list(book.worksheets[0].iter_rows(values_only=True))
-        book.close()
-    except (OSError, KeyError, ValueError, InvalidFileException, BadZipFile, ParseError) as error:
-        raise InputError(f"{path}: can't be read as a workbook ({error}); save it again as .xlsx") from error
-    heads = [str(h or "").strip().lower() for h in (rows[0] if rows else ())]
-    if "image" not in heads or "description" not in heads:
-        columns = ", ".join(str(h) for h in (rows[0] if rows else ()) if h is not None) or "none"
-        raise InputError(f"{path}: got the columns {columns}, expected Image and Description in the first row")
-    at, note = heads.index("image"), heads.index("description")
-    cells = [(_text(row, at), _text(row, note)) for row in rows[1:]]
-    return [(name, text) for name, text in cells if name or text]
+    @cached_property
+    def _paired(self) -> tuple[dict[str, list[NoteRow]], list[NoteRow], list[tuple[str, str]]]:
+        """The rows of each image, those of none, and what is wrong with names that may be several images'."""
+        index = NameIndex((name, stem) for stem in self.images for name in self.names_of(stem))
+        found, strangers, wrong = defaultdict[str, list[NoteRow]](list), [], []
+        for row in self.table.rows:
+            try:
+                stem = index.find(row.name) if row.name else None
+            except InputError as error:
+                wrong.append((row.name, f"{row.where}: {error}"))
+                continue
+            if stem is None:
+                strangers.append(row)
+            else:
+                found[stem].append(row)
+        return dict(found), strangers, wrong
+
+    def note_of(self, stem: str) -> str | None:
+        """The note of an image, of several the first; None when the row says none, and without a row."""
+        rows = self.notes.get(stem)
+        return (rows[0].note or None) if rows else None
+
+    def names_of(self, stem: str) -> list[str]:
+        """The names under which the table may keep an image's note."""
+        mask, image = self.masks.get(stem), self.images[stem]
+        return [*([mask.name] if mask else []), image.name, f"mask_{image.name}"]
+
+    @cached_property
+    def table_path(self) -> Path:
+        """The table of notes of this split. Raises InputError when there is none, or two that differ."""
+        stems = [f"{self.split.title()}_text"] + ["Train_Val_text"] * (self.split != "test")
+        for stem in stems:
+            names = [stem + ending for ending in (".xlsx", ".csv")]
+            found = [path for folder in (self.root, self.folder) for name in names if (path := folder / name).is_file()]
+            if len({path.read_bytes() for path in found}) > 1:
+                raise InputError(
+                    f"{self.root}: {' and '.join(map(str, found))} differ, expected one; remove the others"
+                )
+            if found:
+                return found[0]
+        expected = " or ".join(f"{stem}.xlsx" for stem in stems)
+        raise InputError(f"{self.root}: no workbook of notes for {self.split}; expected {expected}, or .csv")
 
 
 def patient_of(name: str) -> str:
@@ -171,7 +244,6 @@ def patient_of(name: str) -> str:
     return re.sub(r"(?<=\d)(?:[-_][a-z])+$", "", panel)
 
 
-def _text(row: tuple[object, ...], column: int) -> str:
-    """A cell as text; a row may end before it."""
-    cell = row[column] if column < len(row) else None
-    return "" if cell is None else str(cell).strip()
+def shorten(note: str, width: int = 160) -> str:
+    """A note that isn't longer than `width`, for a message."""
+    return note if len(note) <= width else note[: width - 1] + "…"

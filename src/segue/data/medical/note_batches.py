@@ -16,20 +16,26 @@ from segue.nn.preprocessing import Preprocessing
 from segue.types import Example, InputError
 
 
-def load_examples(records: Iterable[ImageNoteRecord], size: int | None = None, on_bad: str = "stop") -> list[Example]:
+def load_examples(
+    records: Iterable[ImageNoteRecord], size: int | None = None, on_bad: str = "stop", *, labelled: bool = False
+) -> list[Example]:
     """Read every record before anything is computed; shrunk to (size, size) when size is given.
 
     on_bad: "stop" raises one InputError that counts and names all bad files, "skip" warns with the same words.
+    labelled: whether a record without a mask is bad.
     """
     examples, bad = [], []
     for record in records:
+        if labelled and record.mask is None:
+            bad.append(f"{record.image}: no mask of that name in labelcol/")
+            continue
         try:
             example = record.load()
         except InputError as error:
             bad.append(str(error))
             continue
         examples.append(example if size is None else shrink(example, size))
-    handle_problems(bad, f"{len(bad)} of {len(bad) + len(examples)} examples can't be read", on_bad)
+    handle_problems(bad, f"{len(bad)} of {len(bad) + len(examples)} examples can't be used", on_bad)
     return examples
 
 
@@ -46,6 +52,7 @@ class ImageNoteBatches:
     examples: in memory, of any size (give `load_examples` the size to save memory). augment: None for none.
     text_dropout: the share of notes left out, so that the model also learns to work without one.
     A batch: image (B, 3, S, S) float32, mask (B, 1, S, S) float32 in {0, 1}, note [B] str or None, seed [B] int.
+    Raises InputError without examples, and for one without a mask.
     """
 
     examples: Sequence[Example]

@@ -47,6 +47,7 @@ class TextEncoder(nn.Module):
     width: D, the size of a token's feature vector.
     max_tokens: the most tokens of a text, special ones included.
     frozen: True when nothing in it is trained; its weights are then not in the state dict.
+    Raises InputError for max_tokens below 3.
     """
 
     width: int
@@ -88,7 +89,10 @@ class TextEncoder(nn.Module):
         raise NotImplementedError
 
     def token_texts(self, note: str) -> list[str]:
-        """The characters of the text behind each token, as they are spelled there; special tokens by their names."""
+        """The characters of the text behind each token, as they are spelled there; special tokens by their names.
+
+        Raises InputError for a text that `tokenize` refuses.
+        """
         _check_note(note)
         row = self._encode(note)
         return [note[a:b] if b > a else token for token, (a, b) in zip(row.tokens, row.offsets, strict=True)]
@@ -122,6 +126,7 @@ class FrozenTextEncoder(PretrainedEncoder, TextEncoder):
 
     Always in evaluation mode. Its weights are neither trainable nor in the state dict: a checkpoint records
     where they come from and their fingerprint (sha256), which `load_text_encoder` checks.
+    Raises InputError for a tokenizer of another size than the model's, and more tokens than it has positions.
     """
 
     kind: str

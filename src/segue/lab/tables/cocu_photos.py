@@ -26,9 +26,8 @@ from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import CONCEPTS_PER_SAMPLE, concepts_by_stage
 from segue.evaluation.labels import evaluate_label_maps
 from segue.files import locked
-from segue.lab.engine import Row, Work
+from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.cocu_scenes import precision_and_recall
-from segue.lab.tables.data import given_data
 from segue.metrics.concepts import concept_recovery
 from segue.options import LabelOptions
 from segue.recipes.cocu import COCU, CocuSettings, prepare_training, train_cocu
@@ -36,6 +35,7 @@ from segue.training.state import has_state
 from segue.types import InputError
 
 SETS = ("flickr8k", "camvid", "coco_tiny")
+DATA = RequiredData(f"a folder that holds {', '.join(SETS)}", SETS)
 SPLITS = {"camvid": "val", "coco_tiny": "train"}
 SEEDS = (0, 1, 2)
 ENCODER = Path("dual_encoder_flickr8k") / "val-full-0" / "best"
@@ -48,19 +48,15 @@ SYSTEMS: dict[str, CocuSettings] = {
 
 
 def photos_table() -> list[Row]:
-    """The rows described above. A row raises InputError when --data doesn't hold the three sets."""
+    """The rows described above."""
     stages = ("expansion", "ranking", "sampling", "frequent")
-    curation = [Row("curation", stage, 0, partial(_curation_row, stage)) for stage in stages]
+    curation = [Row("curation", stage, 0, partial(_curation_row, stage), DATA) for stage in stages]
     return curation + [
-        Row(name, system, seed, partial(_zero_shot_row, replace(settings, seed=seed), name, system))
+        Row(name, system, seed, partial(_zero_shot_row, replace(settings, seed=seed), name, system), DATA)
         for system, settings in SYSTEMS.items()
         for seed in SEEDS
         for name in SPLITS
     ]
-
-
-def _data(work: Work) -> Path:
-    return given_data(work, f"a folder that holds {', '.join(SETS)}", *SETS)
 
 
 def _with_folders(settings: CocuSettings, data: Path, shared: Path) -> CocuSettings:
@@ -75,7 +71,7 @@ def _with_folders(settings: CocuSettings, data: Path, shared: Path) -> CocuSetti
 
 def _zero_shot_row(settings: CocuSettings, name: str, system: str, work: Work) -> dict[str, float]:
     """The scores on one set after a training that both sets share."""
-    data = _data(work)
+    data = DATA.folder(work.data)
     settings = _with_folders(settings, data, work.shared)
     run = work.table / f"training-{system}-{settings.seed}"
     with locked(run):
@@ -90,7 +86,7 @@ def _zero_shot_row(settings: CocuSettings, name: str, system: str, work: Work) -
 
 
 def _curation_row(stage: str, work: Work) -> dict[str, float]:
-    corpus, archive = prepare_training(_with_folders(PHOTOS, _data(work), work.shared))
+    corpus, archive = prepare_training(_with_folders(PHOTOS, DATA.folder(work.data), work.shared))
     assert archive is not None  # of the system "full"
     found = concepts_by_stage(archive) | {"frequent": [_most_frequent(corpus)] * len(archive)}
     named, omitted = _named_and_omitted(corpus)

@@ -17,7 +17,7 @@ Metrics: see `segue.evaluation.layouts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -47,8 +47,8 @@ from segue.evaluation.layouts import (
 from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
 from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout, segment_all, train_segmenter
-from segue.lab.engine import Row, Work
-from segue.lab.tables.data import given_data, given_or_default_scenes
+from segue.lab.engine import RequiredData, Row, Work
+from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.crossmodal.checkpoint import load_quantiser
 from segue.methods.crossmodal.vq import LayoutVQ
 from segue.options import DrawOptions
@@ -110,19 +110,13 @@ def crossmodal_real_table(base: CrossModalSettings = REAL) -> list[Row]:
 
     A layout has the instances' classes, the smaller instance over the larger, and the class "background" for the rest.
     """
+    data = RequiredData("a folder of captioned pictures with COCO's instances")
     rows = [
-        ("main", f"full@{condition}", seed, partial(_trained_row, replace(base, seed=seed), condition))
+        Row("main", f"full@{condition}", seed, partial(_trained_row, replace(base, seed=seed), condition), data)
         for seed in SEEDS
         for condition in CONDITIONS
     ]
-    rows += [("main", name, 0, partial(_untrained, base, name)) for name in UNTRAINED]
-    return [Row(experiment, system, seed, partial(_on_photographs, run)) for experiment, system, seed, run in rows]
-
-
-def _on_photographs(run: Callable[[Work], dict[str, float]], work: Work) -> dict[str, float]:
-    """Run a row of photographs, which needs --data: nothing is drawn in their place."""
-    given_data(work, "a folder of captioned pictures with COCO's instances")
-    return run(work)
+    return rows + [Row("main", name, 0, partial(_untrained, base, name), data) for name in UNTRAINED]
 
 
 # --- rows

@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from segue.encoders.dual_encoder import VisionTextDualEncoder
-from segue.lab.engine import Row, Work
-from segue.lab.tables.data import given_data
+from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, restore_dual_encoder
 from segue.recipes.datasets import create_scenes_once
 from segue.recipes.dual_encoder import (
@@ -26,7 +25,10 @@ from segue.recipes.dual_encoder import (
 from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
+PHOTO_TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
+PHOTOS = RequiredData(f"a folder with {'/, '.join(PHOTO_TESTS)}/", tuple(PHOTO_TESTS))
 HEADS = replace(DUAL_ENCODER, image="efficientnet-lite0", text="minilm", evaluations=1)
+DATA = RequiredData("a folder of captioned pictures, such as Flickr8k's")
 SYSTEMS: dict[str, DualEncoderSettings] = {
     "full": HEADS,
     "linear heads": replace(HEADS, hidden=0),
@@ -37,14 +39,14 @@ SYSTEMS: dict[str, DualEncoderSettings] = {
 def flickr8k_table() -> list[Row]:
     """Projection heads on frozen encoders, and one setting changed at a time, on images with captions."""
     return [
-        Row("val", system, seed, partial(_row, replace(settings, seed=seed)))
+        Row("val", system, seed, partial(_row, replace(settings, seed=seed)), DATA)
         for system, settings in SYSTEMS.items()
         for seed in SEEDS
     ]
 
 
 def _row(settings: DualEncoderSettings, work: Work) -> dict[str, float]:
-    data = given_data(work, "a folder of captioned pictures, such as Flickr8k's")
+    data = DATA.folder(work.data)
     settings = replace(settings, data=data, out=work.row, cache=work.shared / "features")
     if not (work.row / "last" / "config.json").exists():
         train_dual_encoder(replace(settings, resume=has_state(work.row / "state")))
@@ -73,3 +75,18 @@ def _bundled(work: Work) -> dict[str, float]:
     model = load_dual_encoder("scenes-encoder")
     assert isinstance(model, VisionTextDualEncoder)  # for mypy: the bundled one is
     return recalls(model, CaptionedImages.of(pictures, "stop", "test"), None, None)
+
+
+def photos_table() -> list[Row]:
+    """The bundled dual encoder of photographs on others than it learned from; --data: flickr8k/ and coco_tiny/."""
+    return [Row(test, "photos-encoder", 0, partial(_bundled_photos, test), PHOTOS) for test in PHOTO_TESTS]
+
+
+def _bundled_photos(test: str, work: Work) -> dict[str, float]:
+    from segue.data.formats import detect_format, read_pictures
+
+    data = PHOTOS.folder(work.data)
+    pictures = read_pictures(data / test, PHOTO_TESTS[test] or detect_format(data / test)[1][0])
+    model = load_dual_encoder("photos-encoder")
+    assert isinstance(model, VisionTextDualEncoder)  # for mypy: the bundled one is
+    return recalls(model, CaptionedImages.of(pictures, "stop", test), None, None)

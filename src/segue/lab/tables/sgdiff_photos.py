@@ -19,8 +19,7 @@ from segue.api.describer import Describer
 from segue.evaluation.grounded_captions import DRAWS, Case, Prompt, make_cases, score_cases, score_model
 from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
-from segue.lab.engine import Row, Work
-from segue.lab.tables.data import given_data
+from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.detector import graph_from_detections
@@ -47,18 +46,17 @@ REAL = replace(
 )
 
 
+DATA = RequiredData("a folder with coco_tiny/, and detector.onnx or detector/", ("coco_tiny",))
+
+
 def sgdiff_real_table(base: SGDiffSettings = REAL) -> list[Row]:
     """The full system by 3 seeds, on given and on detected graphs. `base`: the settings that the rows share."""
     rows = []
     for seed in SEEDS:
         one = replace(base, seed=seed)
-        rows.append(Row("given", "full", seed, partial(_given, one)))
-        rows.append(Row("detected", "full", seed, partial(_detected, one)))
+        rows.append(Row("given", "full", seed, partial(_given, one), DATA))
+        rows.append(Row("detected", "full", seed, partial(_detected, one), DATA))
     return rows
-
-
-def _given_data(work: Work) -> Path:
-    return given_data(work, "a folder with coco_tiny/, and detector.onnx or detector/", "coco_tiny")
 
 
 def _detector(data: Path) -> Detector:
@@ -70,13 +68,13 @@ def _detector(data: Path) -> Detector:
 
 
 def _given(settings: SGDiffSettings, work: Work) -> dict[str, float]:
-    settings = replace(settings, data=_given_data(work) / "coco_tiny")
+    settings = replace(settings, data=DATA.folder(work.data) / "coco_tiny")
     model = restore(_trained(settings, work))[0]
     return score_model(model, _pictures(settings), PROMPT)
 
 
 def _detected(settings: SGDiffSettings, work: Work) -> dict[str, float]:
-    data = _given_data(work)
+    data = DATA.folder(work.data)
     detector, settings = _detector(data), replace(settings, data=data / "coco_tiny")
     describer = Describer(restore(_trained(settings, work))[0])
     cases = make_cases(_pictures(settings), PROMPT)

@@ -1,13 +1,13 @@
 """Zero-shot segmentation with GroupViT: names -> prompts -> a map of names on the picture's own grid.
 
-A pixel belongs softly to groups, a group softly to names; the pixel's score for a name is the sum over the groups:
+`segment` decides by the protocol's rule: the published one (`published_rule`), or ours, which is softer. By ours a
+pixel belongs softly to groups, a group softly to names; its score for a name is the sum over the groups:
 
     score[c, n] = sum_g A[g, n] softmax_c(scale * cos(group g, prompt c)),     A = A_last ... A_0
 
 over the names c that are among the picture's top k; the others score 0. Scores are interpolated (bilinear) to pixels
 and averaged where windows overlap; where the best one is below the protocol's threshold the pixel is background.
-The published evaluation protocols differ in their numbers alone: see PROTOCOLS, and never put two of them into one
-table. B windows, G groups, C names, k of them scored, N patches, P channels of the joint space.
+B windows, G groups, C names, k of them scored, N patches, P channels of the joint space.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from __future__ import annotations
 import csv
 import unicodedata
 import warnings
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,66 +24,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.transforms import resize_image
+from segue.data.transforms import resize_image, resize_nearest, resize_without_antialiasing
 from segue.methods.cocu.groupvit.model import GroupViT, VisionOutput
+from segue.methods.cocu.protocols import EvalProtocol
+from segue.methods.cocu.published_rule import published_scores
+from segue.methods.cocu.windows import Corner, crops, window_batches
 from segue.nn.stopping import stop_point
 from segue.types import InputError, check_image
 
-WINDOW_BATCH = 8  # windows that are encoded together
+NAMES_AT_ONCE = 64  # of which the maps are held, so that thousands of names need no more memory
 MAX_ASPECT_RATIO = 20  # longer side over shorter side
-
-
-@dataclass(frozen=True)
-class EvalProtocol:
-    """An evaluation protocol.
-
-    short_side: pixels to which the picture's shorter side is resized. crop, stride: of the sliding window, in pixels of
-    the resized picture. threshold: a pixel whose best score is below it is background; None: no background. top_k: how
-    many names a picture may have; None: all. soft: a pixel belongs softly to all groups, or to one alone. prompt: the
-    text, with {} in the place of the name.
-    Raises InputError for values that make no sense.
-    """
-
-    short_side: int
-    crop: int
-    stride: int
-    threshold: float | None = None
-    top_k: int | None = 5
-    soft: bool = True
-    prompt: str = "a photo of a {}."
-
-    def __post_init__(self) -> None:
-        if min(self.short_side, self.crop, self.stride) < 1 or self.stride > self.crop:
-            raise InputError(
-                f"protocol: got short side {self.short_side}, crop {self.crop}, stride {self.stride}, expected 1 or "
-                "more and a stride no longer than the crop, which would leave pixels out"
-            )
-        if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k: got {self.top_k}, expected 1 or more, or none (--top-k 0) for all names")
-        if self.prompt.count("{}") != 1:
-            raise InputError(f"prompt: got {self.prompt!r}, expected one {{}} where the name goes")
-
-
-PROTOCOLS: dict[str, EvalProtocol] = {
-    "voc": EvalProtocol(448, 448, 224, 0.95),
-    "coco-object": EvalProtocol(448, 448, 224, 0.95),
-    "imagenet-s-50": EvalProtocol(448, 448, 224, 0.95),
-    "context": EvalProtocol(448, 448, 224, 0.35),
-    "imagenet-s-300": EvalProtocol(448, 448, 224, 0.75),
-    "cityscapes": EvalProtocol(1024, 448, 224),
-    "ade150": EvalProtocol(512, 224, 112),
-    "coco-stuff171": EvalProtocol(512, 224, 112),
-    # ours, for synthetic scenes and for models trained at 64 pixels; `group_concept_loss` leaves names to the groups
-    "scenes": EvalProtocol(128, 128, 64, top_k=None),
-    "small": EvalProtocol(64, 64, 32, top_k=None),
-}
-
-
-def find_protocol(name: str) -> EvalProtocol:
-    """A protocol by its name. Raises InputError that lists the names."""
-    if name not in PROTOCOLS:
-        raise InputError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
 
 
 @dataclass(frozen=True)
@@ -128,19 +78,22 @@ def parse_labels(text: str) -> list[str]:
 def check_names(names: Sequence[str]) -> list[str]:
     """The names as a list.
 
-    Raises InputError for no name, an empty one, and one that is repeated (in any case of letters).
+    Raises InputError for no name, an empty one, and one that is repeated (in any case of letters, and however its
+    spaces and accents are written).
     """
     if isinstance(names, str):
         raise InputError(f"labels: got one text {names!r:.40}, expected a list of names; see parse_labels")
     if not names:
         raise InputError('labels: got no name, expected some, for instance "dog, grass, sky"')
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for i, name in enumerate(names):
-        if not name.strip():
+        if not isinstance(name, str) or not name.strip():
             raise InputError(f"labels: name {i + 1} of {len(names)} is empty; take a comma out or write the name")
-        if name.casefold() in seen:
-            raise InputError(f"labels: {name!r} is there twice; name each once")
-        seen.add(name.casefold())
+        key = " ".join(unicodedata.normalize("NFC", name).split()).casefold()
+        if key in seen:
+            other = "" if seen[key] == name else f", also as {seen[key]!r}"
+            raise InputError(f"labels: {name!r} is there twice{other}; name each once")
+        seen[key] = name
     return list(names)
 
 
@@ -182,16 +135,6 @@ def group_maps(vision: VisionOutput, soft: bool = True) -> Tensor:
     return torch.unflatten(vision.patch_assignment(soft), 2, vision.grid)
 
 
-def window_corners(height: int, width: int, crop: int, stride: int) -> list[tuple[int, int]]:
-    """Top left corners (row, column) of square windows that cover the picture; the last ones end at its edge."""
-
-    def starts(length: int) -> list[int]:
-        last = max(length - crop, 0)
-        return [*range(0, last, stride), last]
-
-    return [(top, left) for top in starts(height) for left in starts(width)]
-
-
 @torch.inference_mode()
 def dense_scores(
     model: GroupViT, image: NDArray[np.uint8], text: Tensor, protocol: EvalProtocol, *, cosines: bool = False
@@ -203,27 +146,40 @@ def dense_scores(
     sum_g A[g, n] cos(group g, name c), in [-1, 1], which does not depend on the other names: the heat map of a name.
     Raises InputError for another array, and for a picture more than MAX_ASPECT_RATIO times as long as it is wide.
     """
+    scored, scores, similarity = _soft_scores(model, image, text, protocol, cosines)
+    return scored, scores(slice(None)), similarity
+
+
+def _soft_scores(
+    model: GroupViT, image: NDArray[np.uint8], text: Tensor, protocol: EvalProtocol, cosines: bool = False
+) -> tuple[Tensor, Callable[[slice], Tensor], Tensor]:
+    """As `dense_scores`, but with a function that gives the maps of some names alone, by their places in the first."""
     check_image(image)
     pixels = _preprocess(model, image, protocol)
     height, width = pixels.shape[1:]
-    corners = window_corners(height, width, protocol.crop, protocol.stride)
-    encoded = [_encode_windows(model, pixels, batch, protocol) for batch in _batches(corners)]
+    batches = window_batches(height, width, protocol)
+    encoded = [_encode_windows(model, pixels, batch, protocol) for batch in batches]
     whole = F.normalize(torch.cat([images for images, _, _ in encoded]).mean(0), dim=0)
     similarity = text @ whole
     k = len(text) if protocol.top_k is None else min(protocol.top_k, len(text))
     scored = similarity.topk(k).indices.sort().values
-    total, count = pixels.new_zeros(k, height, width), pixels.new_zeros(height, width)
-    for batch, (_, groups, maps) in zip(_batches(corners), encoded, strict=True):
-        logits = groups @ text[scored].T  # (B, G, k)
-        weight = logits if cosines else (model.scale * logits).softmax(2)
-        for (top, left), score in zip(batch, _upsample(model, weight, maps), strict=True):
-            rows, columns = slice(top, top + protocol.crop), slice(left, left + protocol.crop)
-            area = count[rows, columns]
-            total[:, rows, columns] += score[:, : area.shape[0], : area.shape[1]]
-            area += 1
-    return scored, total / count, similarity
+
+    def scores(some: slice) -> Tensor:
+        total, count = pixels.new_zeros(len(scored[some]), height, width), pixels.new_zeros(height, width)
+        for batch, (_, groups, maps) in zip(batches, encoded, strict=True):
+            logits = groups @ text[scored].T  # (B, G, k)
+            weight = (logits if cosines else (model.scale * logits).softmax(2))[..., some]
+            for (top, left), score in zip(batch, _upsample(model, weight, maps), strict=True):
+                rows, columns = slice(top, top + protocol.crop), slice(left, left + protocol.crop)
+                area = count[rows, columns]
+                total[:, rows, columns] += score[:, : area.shape[0], : area.shape[1]]
+                area += 1
+        return total / count
+
+    return scored, scores, similarity
 
 
+@torch.inference_mode()
 def segment(
     model: GroupViT,
     image: NDArray[np.uint8],
@@ -243,23 +199,57 @@ def segment(
             f'add what else there is, for instance "{names[0]}, background"'
         )
     text = embed_names(model, names, protocol.prompt) if text is None else text
-    scored, maps, similarity = dense_scores(model, image, text, protocol)
-    size = (image.shape[0], image.shape[1])
-    best = torch.full(size, -1.0, device=maps.device)
-    index = torch.zeros(size, dtype=torch.int64, device=maps.device)
-    for position, one in zip(scored, maps, strict=True):  # one at a time: all maps of a large picture are large
-        resized = F.interpolate(one[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-        index, best = torch.where(resized > best, position, index), torch.maximum(resized, best)
+    size, least = (image.shape[0], image.shape[1]), protocol.shrink
+    if least is not None and size[0] * size[1] > least**2:
+        return _on_grid(segment(model, _shrink(image, least), names, protocol, text), size)
+    if protocol.rule == "published":
+        check_image(image)
+        pixels = _preprocess(model, image, protocol)
+        scored, maps, background, similarity = published_scores(model, pixels, text, protocol)
+    else:
+        (scored, maps, similarity), background = _soft_scores(model, image, text, protocol), None
+    index, scores = _decide(scored, maps, background, size)
     dtype: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
-    labels: NDArray[np.unsignedinteger] = index.cpu().numpy().astype(dtype)
-    scores = best.clamp(0, 1).cpu().numpy()
-    if protocol.threshold is not None:
+    labels: NDArray[np.unsignedinteger] = index.astype(dtype)
+    labels[index < 0] = np.iinfo(dtype).max
+    if protocol.threshold is not None and background is None:
         labels[scores < protocol.threshold] = np.iinfo(dtype).max
     return LabelMap(tuple(names), labels, scores, similarity.cpu().numpy())
 
 
-def _batches(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    return [corners[i : i + WINDOW_BATCH] for i in range(0, len(corners), WINDOW_BATCH)]
+def _decide(
+    scored: Tensor, maps: Callable[[slice], Tensor], background: Tensor | None, size: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The best of the names at every pixel, -1 where background is higher, and the score of the best name.
+
+    maps: of some names by their places in `scored`; they are asked for NAMES_AT_ONCE at a time.
+    """
+
+    def resized(one: Tensor) -> Tensor:  # one at a time: all maps of a large picture are large
+        return F.interpolate(one[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+
+    scores = torch.zeros(size, device=scored.device)
+    best = scores if background is None else resized(background)
+    index = torch.full(size, 0 if background is None else -1, device=scored.device)
+    for first in range(0, len(scored), NAMES_AT_ONCE):
+        some = slice(first, first + NAMES_AT_ONCE)
+        for position, one in zip(scored[some], maps(some), strict=True):
+            score = resized(one)
+            index, best = torch.where(score > best, position, index), torch.maximum(score, best)
+            scores = torch.maximum(score, scores)
+    return index.cpu().numpy(), scores.clamp(0, 1).cpu().numpy()
+
+
+def _shrink(image: NDArray[np.uint8], longer: int) -> NDArray[np.uint8]:
+    """A picture made smaller, so that its longer side is `longer` (ImageNet-S's rule for large pictures)."""
+    height, width = image.shape[:2]
+    size = (longer, int(longer * width / height)) if height > width else (int(longer * height / width), longer)
+    return resize_without_antialiasing(image, size)
+
+
+def _on_grid(found: LabelMap, size: tuple[int, int]) -> LabelMap:
+    """The map on another grid, by the nearest pixel."""
+    return replace(found, index=resize_nearest(found.index, size), scores=resize_nearest(found.scores, size))
 
 
 def _preprocess(model: GroupViT, image: NDArray[np.uint8], protocol: EvalProtocol) -> Tensor:
@@ -270,21 +260,20 @@ def _preprocess(model: GroupViT, image: NDArray[np.uint8], protocol: EvalProtoco
             f"picture: got {width}x{height} pixels, expected a longer side of at most {MAX_ASPECT_RATIO} times the "
             "shorter; cut it"
         )
-    factor = protocol.short_side / min(height, width)
-    resized = resize_image(image, (max(1, round(height * factor)), max(1, round(width * factor))))
+    resize = resize_without_antialiasing if protocol.rule == "published" else resize_image
+    resized = resize(image, protocol.resized(height, width))
     pixels = torch.from_numpy(resized.copy()).to(model.logit_scale.device).permute(2, 0, 1).float() / 255
     mean, std = (pixels.new_tensor(v)[:, None, None] for v in (model.config.mean, model.config.std))
     return (pixels - mean) / std
 
 
 def _encode_windows(
-    model: GroupViT, pixels: Tensor, corners: list[tuple[int, int]], protocol: EvalProtocol
+    model: GroupViT, pixels: Tensor, corners: list[Corner], protocol: EvalProtocol
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The embeddings of windows (B, P) and of their groups (B, G, P), and the group maps (B, G, rows, columns)."""
     stop_point()
-    crops = [pixels[:, top : top + protocol.crop, left : left + protocol.crop] for top, left in corners]
-    vision = model.encode_image(torch.stack(crops))
-    return model.embed_image(vision), model.embed_groups(vision), group_maps(vision, protocol.soft)
+    vision = model.encode_image(crops(pixels, corners, protocol))
+    return model.embed_image(vision), model.embed_groups(vision), group_maps(vision, protocol.rule != "hard")
 
 
 def _upsample(model: GroupViT, weight: Tensor, maps: Tensor) -> Tensor:

@@ -103,6 +103,10 @@ class SupportSet:
             start += len(tile)
         return score, place
 
+    def features_at(self, places: Tensor) -> Tensor:
+        """The features (..., D) float32 of the captions at positions (...) int64, on the positions' device."""
+        return torch.from_numpy(self.features[places.cpu().numpy()]).float().to(places.device)
+
     def retrieve(self, v: Tensor, k: int = 1) -> list[list[str]]:
         """CLIPRe: the k distinct captions nearest to each of the queries v (Q, D), nearest first.
 
@@ -111,7 +115,10 @@ class SupportSet:
         return [[text for text, _ in one] for one in self.retrieve_scored(v, k)]
 
     def retrieve_scored(self, v: Tensor, k: int = 1) -> list[list[tuple[str, float]]]:
-        """Like `retrieve`, each caption with its cosine."""
+        """Like `retrieve`, each caption with its cosine.
+
+        Raises InputError without captions.
+        """
         if self.captions is None:
             raise InputError(
                 "retrieval: this support set holds no captions; make it with SupportSet(features, captions)"

@@ -32,6 +32,31 @@ def test_multi_label_loss_is_the_papers(each):
         torch.testing.assert_close(multi_label_loss(images, texts, 4.0), clip)
 
 
+def released(images, texts, scale):
+    """The released multi-label loss, number by number: a target of 1 / M for each of a picture's M prompts."""
+    count, each = len(images), texts.shape[1]
+    loss = 0.0
+    for i in range(count):
+        weights = [[math.exp(scale * float(images[i] @ texts[j, m])) for m in range(each)] for j in range(count)]
+        whole = sum(sum(row) for row in weights)
+        loss -= sum(math.log(weights[i][m] / whole) / each for m in range(each)) / count / 2
+        for m in range(each):
+            others = [math.exp(scale * float(images[j] @ texts[i, m])) for j in range(count)]
+            loss -= math.log(others[i] / sum(others)) / (count * each) / 2
+    return loss
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_soft_targets_are_the_released_loss(each):
+    torch.manual_seed(each)
+    images, texts = F.normalize(torch.randn(5, 8), dim=-1), F.normalize(torch.randn(5, each, 8), dim=-1)
+    found = float(multi_label_loss(images, texts, 4.0, soft_targets=True))
+    assert found == pytest.approx(released(images, texts, 4.0), abs=1e-5)
+    papers = float(multi_label_loss(images, texts, 4.0))
+    assert (found == pytest.approx(papers)) == (each == 1)
+    assert found >= papers  # every prompt must fit, not one of them
+
+
 NOTHING = torch.tensor([[-1]])
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from segue.configs import from_json, read_json, read_tokenizer
 from segue.encoders.pretrained import load_pretrained_tokenizer
@@ -119,13 +121,14 @@ def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None
         write_checkpoint(folder, config, model.state_dict(), Path(extra), half=half)
 
 
-def load_groupvit(folder: Path) -> GroupViT:
+def load_groupvit(folder: Path, tensors: Mapping[str, Tensor] | None = None) -> GroupViT:
     """A GroupViT in evaluation mode from a folder of ours or of the hub (config.json, model.safetensors, tokenizer).
 
+    tensors: take the place of model.safetensors.
     Raises InputError when a file is missing, broken, of another model, or doesn't fit the others.
     """
     config = _with_normalisation(from_hub_config(read_json(folder / CONFIG), folder), folder / PROCESSOR)
-    tokenizer, tensors = _read_tokenizer(folder), read_tensors(folder)
+    tokenizer, tensors = tokenizer_in(folder), read_tensors(folder) if tensors is None else tensors
     model = build(lambda: GroupViT(config, tokenizer), tensors, folder)
     # older versions of transformers stored the position ids
     tensors = {k: v for k, v in tensors.items() if not k.endswith("embeddings.position_ids")}
@@ -143,7 +146,7 @@ def _with_normalisation(c: GroupViTConfig, path: Path) -> GroupViTConfig:
     return replace(c, mean=tuple(found["mean"]), std=tuple(found["std"]))
 
 
-def _read_tokenizer(folder: Path) -> Tokenizer | None:
+def tokenizer_in(folder: Path) -> Tokenizer | None:
     """The tokenizer of tokenizer.json, or that of transformers for vocab.json and merges.txt, or None."""
     if (folder / TOKENIZER).exists():
         return read_tokenizer(folder / TOKENIZER)

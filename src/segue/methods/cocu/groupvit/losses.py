@@ -9,7 +9,7 @@ from torch import Tensor
 SHARE_EXPONENT = 0.25  # how much a group's share of the picture counts where a concept looks for its group
 
 
-def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
+def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float, *, soft_targets: bool = False) -> Tensor:
     """Contrast of B pictures with M texts each, GroupViT's Eq. 6 and 7; with M = 1 it is CLIP's loss.
 
     images: (B, P), texts: (B, M, P), both of unit length. With s = scale * cosine:
@@ -17,13 +17,14 @@ def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Te
         pictures -> texts: -1/B  sum_i  log( sum_m exp s(i, t_im) / sum_jm exp s(i, t_jm) )
         texts -> pictures: -1/MB sum_im log( exp s(t_im, i) / sum_j exp s(t_im, j) )
 
+    soft_targets: the first as the released code has it, -1/MB sum_im log( exp s(i, t_im) / sum_jn exp s(i, t_jn) ).
     Returns the mean of both directions, a scalar.
     """
     count = len(images)
     s = scale * images @ texts.flatten(0, 1).T  # (B, B * M)
     rows = torch.arange(count, device=s.device)
     positive = torch.unflatten(s, 1, (count, -1))[rows, rows]  # (B, M)
-    to_texts = s.logsumexp(1) - positive.logsumexp(1)
+    to_texts = s.logsumexp(1) - (positive.mean(1) if soft_targets else positive.logsumexp(1))
     to_images = F.cross_entropy(s.T, rows.repeat_interleave(texts.shape[1]))
     return (to_texts.mean() + to_images) / 2
 

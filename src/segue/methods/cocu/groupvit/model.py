@@ -250,13 +250,10 @@ class GroupViT(nn.Module):
         """Pictures (B, 3, H, W) against texts (T, L): scaled cosines (B, T)."""
         return self.scale * self.embed_image(self.encode_image(image)) @ self.embed_tokens(ids).T
 
-    def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The losses of a batch, gathered over all processes: L = L(I <-> T) + L(I <-> {T_m}), GroupViT's Eq. 8.
+    def embed_batch(self, batch: dict[str, Any]) -> tuple[VisionOutput, Tensor, Tensor]:
+        """The groups of a batch's pictures here, and the embeddings of pictures (B, P) and texts (B, 1 + K, P) of all
+        processes.
 
-        batch: image (B, 3, H, W), normalised; text: for each picture its caption and K prompts, the same K for all.
-        Optional: concept_ids (B, K) int64, the concept of each prompt, -1 for none; and with it known_ids (B, N) int64,
-        further concepts that are true of the picture, -1 for none. With them the second term is `group_concept_loss`.
-        Returns scalars: "caption" (the captions' term), "prompts" (the second term, when K > 0) and "loss", their sum.
         Raises InputError for pictures with different numbers of texts, or none.
         """
         texts = batch["text"]
@@ -267,15 +264,26 @@ class GroupViT(nn.Module):
         states = [
             torch.unflatten(self._encode_texts(some), 0, (len(texts), -1)) for some in (captions, prompts) if some
         ]
-        text = gather(self._project_text(torch.cat(states, 1)))  # (B, 1 + K, P)
+        text = gather(self._project_text(torch.cat(states, 1)))
         vision = self.encode_image(batch["image"])
-        image = gather(self.embed_image(vision))
+        return vision, gather(self.embed_image(vision)), text
+
+    def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The losses of a batch, gathered over all processes: L = L(I <-> T) + L(I <-> {T_m}), GroupViT's Eq. 8.
+
+        batch: image (B, 3, H, W), normalised; text: for each picture its caption and K prompts, the same K for all.
+        Optional: concept_ids (B, K) int64, the concept of each prompt, -1 for none; and with it known_ids (B, N) int64,
+        further concepts that are true of the picture, -1 for none. With them the second term is `group_concept_loss`.
+        Returns scalars: "caption" (the captions' term), "prompts" (the second term, when K > 0) and "loss", their sum.
+        Raises InputError as `embed_batch`.
+        """
+        vision, image, text = self.embed_batch(batch)
         terms = {"caption": multi_label_loss(image, text[:, :1], self.scale)}
-        if prompts and "concept_ids" in batch:
+        if text.shape[1] > 1 and "concept_ids" in batch:
             groups, shares = gather(self.embed_groups(vision)), gather(vision.group_shares())
             concept_ids, known_ids = gather(batch["concept_ids"]), gather(batch["known_ids"])
             terms["prompts"] = group_concept_loss(groups, shares, text[:, 1:], concept_ids, known_ids, self.scale)
-        elif prompts:
+        elif text.shape[1] > 1:
             terms["prompts"] = multi_label_loss(image, text[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 

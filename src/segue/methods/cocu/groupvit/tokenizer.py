@@ -47,3 +47,14 @@ def with_tokenizer(config: GroupViTConfig, tokenizer: Tokenizer) -> GroupViTConf
     if missing := [name for name, token in special.items() if token is None]:
         raise InputError(f"tokenizer: has no [{missing[0].upper()}], expected one of train_tokenizer")
     return replace(config, vocabulary=tokenizer.get_vocab_size(), **special)
+
+
+def with_clip_tokenizer(config: GroupViTConfig, tokenizer: Tokenizer) -> GroupViTConfig:
+    """The config with the vocabulary size and the special tokens of CLIP's tokenizer.
+
+    Raises InputError for a tokenizer without those special tokens.
+    """
+    bos, eos = tokenizer.token_to_id("<|startoftext|>"), tokenizer.token_to_id("<|endoftext|>")
+    if bos is None or eos is None:
+        raise InputError("tokenizer: has no <|startoftext|> or no <|endoftext|>, expected CLIP's")
+    return replace(config, vocabulary=tokenizer.get_vocab_size(), bos=bos, eos=eos, pad=eos)

@@ -1,0 +1,39 @@
+"""`segue data plan`: what a training on a data set will take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+def plan(
+    data: Positional[Path],
+    /,
+    recipe: str,
+    processes: int = 1,
+    workers: int = 0,
+    json: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Tell the hours and the memory that a training will take, from a few small steps of it on this machine.
+
+    Args:
+        data: the data set to train on.
+        recipe: cocu, cocu-cc3m or cocu-cc12m, as in `segue train`.
+        processes: how many train together, each on a device like this one.
+        workers: processes that make batches for each of them.
+        json: print one JSON object.
+        device: on which the steps are measured: cpu, cuda, ...
+    """
+    from pkgutil import resolve_name
+
+    from segue.commands.parsing import print_result
+    from segue.nn.devices import check_device
+    from segue.types import InputError
+
+    check_device(device)
+    if processes < 1 or workers < 0:
+        raise InputError(f"got {processes} processes with {workers} workers, expected 1 or more, with 0 or more")
+    plan_training = resolve_name("segue.recipes.plan:plan_training")  # by name, as the command line starts trainings
+    print_result(plan_training(recipe, data, processes=processes, workers=workers, device=device), json)

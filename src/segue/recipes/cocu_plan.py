@@ -1,0 +1,50 @@
+"""The workloads of the trainings of `segue.recipes.cocu`, for `segue data plan`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from segue.api.curation import read_curation_corpus
+from segue.recipes.cocu import (
+    CC12M,
+    COCU,
+    RELEASED,
+    CocuBatches,
+    CocuSettings,
+    build_model,
+    training_options,
+    training_task,
+)
+from segue.recipes.plan import Workload
+
+
+def plan_cocu(data: Path, settings: CocuSettings = COCU) -> Workload:
+    """The workload of `segue train cocu`: the caption's nouns stand for the concepts of an archive, whole words for
+    CLIP's tokens, so that neither has to be there.
+    """
+    settings = replace(settings, data=data, system="groupvit", tokenizer=None)
+    corpus = read_curation_corpus(
+        data, "train", captions=settings.captions, vocabulary=settings.vocabulary, on_bad=settings.on_bad
+    )
+    model = build_model(settings, corpus, ())
+    batches = CocuBatches(corpus, None, settings, model)
+    options = training_options(settings, len(batches))
+    return Workload(
+        examples=len(batches),
+        steps=options.steps,
+        batch_size=options.batch_size,
+        averaged=options.ema > 0,
+        task=training_task(model, settings),
+        batch=lambda count: batches.collate([(0, i % len(batches)) for i in range(count)]),
+    )
+
+
+def plan_cocu_cc3m(data: Path) -> Workload:
+    """The workload of `segue train cocu-cc3m`."""
+    return plan_cocu(data, RELEASED)
+
+
+def plan_cocu_cc12m(data: Path) -> Workload:
+    """The workload of `segue train cocu-cc12m`."""
+    return plan_cocu(data, CC12M)

@@ -1,0 +1,138 @@
+"""What a training will take, in hours and in memory, measured on a few steps of it: `segue data plan`.
+
+A step of n pictures takes a + b n seconds and holds c + d n bytes. Both lines are drawn through two small steps, and
+read off at the batch that a process will have. What is held is counted, not looked up: the weights, their gradients and
+the optimiser's averages, and what the forward pass keeps for the backward pass; so it is the same on any machine.
+
+A recipe joins by a line in PLANNERS: a function from a folder of data to a `Workload`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+
+from segue.types import InputError
+
+PLANNERS: dict[str, str] = {  # recipe -> function that plans it
+    "cocu": "segue.recipes.cocu_plan:plan_cocu",
+    "cocu-cc3m": "segue.recipes.cocu_plan:plan_cocu_cc3m",
+    "cocu-cc12m": "segue.recipes.cocu_plan:plan_cocu_cc12m",
+}
+SIZES = (2, 6)  # pictures of the two steps that are measured
+TRIES = 2  # of each; the faster one counts
+
+
+class Workload(NamedTuple):
+    """A training. examples: pictures of an epoch. batch_size: over all processes. averaged: a moving average is kept.
+    task: what the loop trains. batch: makes the batch of the first n examples.
+    """
+
+    examples: int
+    steps: int
+    batch_size: int
+    averaged: bool
+    task: nn.Module
+    batch: Callable[[int], Any]
+
+
+def plan_training(
+    recipe: str, data: Path, *, processes: int = 1, workers: int = 0, device: str = "cpu"
+) -> dict[str, Any]:
+    """Measure a recipe on a data set.
+
+    processes: that will train together, each on a device like this one. workers: that make batches for each of them; 0:
+    the process itself does. device: on which the steps are measured.
+    Returns what the command prints: hours of all steps, seconds of one, gigabytes of a process's device.
+    Raises InputError for a recipe without a planner, data that can't be used, and a batch that can't be divided.
+    """
+    if recipe not in PLANNERS:
+        raise InputError(f"recipe {recipe!r}: no plan can be made of it; expected one of {', '.join(PLANNERS)}")
+    work: Workload = resolve_name(PLANNERS[recipe])(data)
+    share, rest = divmod(work.batch_size, processes)
+    if rest:
+        raise InputError(
+            f"processes: got {processes}, by which the batch of {work.batch_size} pictures can't be divided"
+        )
+    loading, computing, held = _measure(work, device)
+    step = max(computing(share), loading(share) / max(workers, 1) if workers else computing(share) + loading(share))
+    return {
+        "recipe": recipe,
+        "pictures": work.examples,
+        "steps": work.steps,
+        "batch_of_a_process": share,
+        "seconds_a_step": round(step, 3),
+        "hours": round(step * work.steps / 3600, 2),
+        "seconds_to_load_a_batch": round(loading(share), 3),
+        "memory_gb": round((_weights(work) + held(share)) / 1e9, 3),
+        "measured_on": f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else device,
+        "not_counted": "curation, validation, the optimiser, and the exchange between processes",
+    }
+
+
+Line = Callable[[int], float]
+
+
+def _line(values: list[float]) -> Line:
+    """The line through the values at SIZES, never falling and never below 0."""
+    slope = max(0.0, (values[1] - values[0]) / (SIZES[1] - SIZES[0]))
+    return lambda count: max(0.0, values[0] + slope * (count - SIZES[0]))
+
+
+def _measure(work: Workload, device: str) -> tuple[Line, Line, Line]:
+    """Seconds to make a batch, seconds to train on it, and bytes kept for the backward pass, by its pictures."""
+    task = work.task.to(device).train()
+    loading, computing, held = [], [], []
+    for count in SIZES:
+        begun = time.perf_counter()
+        batch = send_to_device(work.batch(count), device)
+        loading.append(time.perf_counter() - begun)
+        computing.append(min(_seconds(task, batch, device) for _ in range(TRIES)))
+        held.append(float(_kept(task, batch)))
+    return _line(loading), _line(computing), _line(held)
+
+
+def _seconds(task: nn.Module, batch: Any, device: str) -> float:
+    begun = time.perf_counter()
+    _loss(task, batch).backward()
+    if device != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def _loss(task: Any, batch: Any) -> Tensor:
+    kind = next(task.parameters()).device.type
+    with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):  # as the loop does
+        loss: Tensor = task.training_step(batch)["loss"]
+    return loss
+
+
+def _kept(task: nn.Module, batch: Any) -> int:
+    """Bytes of the tensors that a forward pass keeps, the weights left out."""
+    own = {p.untyped_storage().data_ptr() for p in task.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = _loss(task, batch)  # held until all is counted, so that no address is used twice
+    total = sum(kept.values())
+    del loss
+    return total
+
+
+def _weights(work: Workload) -> int:
+    """Bytes of the weights, their gradients, AdamW's two averages, and the moving average."""
+    own = sum(p.numel() * p.element_size() for p in work.task.parameters())
+    return own * (5 if work.averaged else 4)

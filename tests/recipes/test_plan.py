@@ -1,0 +1,37 @@
+"""The cost model of `segue data plan`: lines through two measured steps, and bytes that are counted."""
+
+import torch
+from torch import nn
+
+from segue.recipes import plan
+from segue.recipes.plan import Workload, _kept, _line
+
+
+def test_a_line_goes_through_both_values_and_never_falls():
+    line = _line([3.0, 7.0])  # at 2 and 6
+    assert (line(2), line(6), line(10)) == (3.0, 7.0, 11.0)
+    assert _line([5.0, 4.0])(1000) == 5.0
+    assert _line([0.0, 8.0])(1) == 0.0
+
+
+class Squares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(10))
+
+    def training_step(self, batch):
+        return {"loss": ((batch * self.factor) ** 2).sum()}
+
+
+def test_what_the_backward_pass_needs_is_counted_and_the_weights_are_not():
+    # batch * factor keeps the batch, the square keeps its product: two tensors of n * 10 numbers of 4 bytes
+    assert _kept(Squares(), torch.ones(6, 10)) == 2 * 6 * 10 * 4
+
+
+def test_memory_is_weights_and_what_is_kept(monkeypatch):
+    work = Workload(100, 50, 8, False, Squares(), lambda count: torch.ones(count, 10))
+    monkeypatch.setattr(plan, "resolve_name", lambda _: lambda data: work)
+    found = plan.plan_training("cocu", None, processes=2)
+    assert found["memory_gb"] == round((4 * 10 * 4 + 2 * 4 * 10 * 4) / 1e9, 3)
+    assert found["batch_of_a_process"] == 4
+    assert plan._weights(work._replace(averaged=True)) == 5 * 10 * 4
