@@ -56,7 +56,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {  # (inputs, out) -> t
     "export": lambda i, out: ["export", "reclmis-chest", "--out", f"{out}"],
     "train": lambda i, out: [
         *("train", "reclmis", "--data", f"{i}/chest", "--out", f"{out}", "--steps", "4", "--batch-size", "2"),
-        *("--size", "32", "--evaluations", "2"),
+        *("--image-size", "32", "--evaluations", "2"),
     ],
     "curate": lambda i, out: ["curate", f"{i}/scenes", "--out", f"{out}", "--encoder", "scenes-encoder"],
     "caption FOLDER": lambda i, out: ["caption", f"{i}/pictures", "--out", f"{out}/captions.json"],
