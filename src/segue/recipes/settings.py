@@ -13,7 +13,6 @@ from segue.training import FitOptions
 from segue.types import InputError
 from segue.weights import pinned
 
-DATA_CHECK = "data_check.json"  # in a run's folder: what the data check found before it
 LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # they don't change what is trained
 
 
