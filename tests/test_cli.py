@@ -60,9 +60,9 @@ def test_no_picture_is_written_over_and_no_answer_lost(segue, tiny_model, pictur
         status, _, error = segue("segment", image, *how, "--model", tiny_model, "-o", out)
         assert (status, "would be written over a picture that is read" in error) == (2, True)
     assert picture.read_bytes() == before
-    Image.open(picture).save(picture.with_suffix(".jpg"))
+    Image.open(picture).save(picture.with_name("scan.overlay.png"))
     status, _, error = segue("segment", picture.parent, *how, "--model", tiny_model, "-o", tmp_path / "masks")
-    assert (status, "two answers would be written there, to scan.jpg and scan.png" in error) == (2, True)
+    assert (status, "two answers would be written there, to scan.overlay.png and scan.png" in error) == (2, True)
 
 
 def test_a_folder_in_the_way_is_told_in_one_line(segue, tiny_model, picture, tmp_path):
@@ -202,6 +202,21 @@ def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, m
         _, _, error = segue("caption", "x.png")
     assert error == "segue: warning: mind the gap\n"
     assert [str(one.message) for one in others] == ["not ours"]
+
+
+def test_a_warning_of_each_of_a_thousand_pictures_is_some_lines_and_a_count(segue, monkeypatch):
+    from segue import cli
+    from segue.data.images import PictureWarning
+
+    def warn(_argv):
+        for i in range(1000):
+            warnings.warn_explicit(PictureWarning(f"{i}.png: clear", "transparent"), None, cli.__file__, 1)
+
+    monkeypatch.setattr(cli, "_run", warn)
+    _, _, error = segue("caption", "x.png")
+    lines = error.splitlines()
+    assert lines[:5] == [f"segue: warning: {i}.png: clear" for i in range(5)]
+    assert lines[5:] == ["segue: warning: transparent: 995 more pictures"]
 
 
 @pytest.mark.parametrize("talk", ["[print('x' * 9999, flush=True) for _ in range(99)]", "input(); print('a word')"])

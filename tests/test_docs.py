@@ -120,7 +120,8 @@ def test_what_is_to_be_installed_is_an_extra_of_this_folder():
     """
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *PAGES]
     text = "\n".join(path.read_text() for path in sources)
-    assert re.findall(r"pip install \S?segue\b.*", text) == ['pip install "segue[{extra}]"\'']
+    name = "segue"
+    assert re.findall(rf"pip install \S?{name}\b.*", text) == [f'pip install "{name}[{{extra}}]"\'']
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     told = [*re.findall(r"pip install \"\.\[([\w,]+)\]", text), *re.findall(r"to_install\('(\w+)'\)", text)]
     assert len(told) > 15

@@ -1,4 +1,8 @@
 import os
+import stat
+import subprocess
+import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +34,61 @@ def test_an_error_on_the_way_leaves_the_old_file_and_no_remains(tmp_path: Path) 
 def test_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
     write_text(tmp_path / ("n" * 251 + ".txt"), "x")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    """The link itself was replaced: the file that it led to, on which others rely, stayed old."""
+    real = tmp_path / "elsewhere" / "real.json"
+    write_text(real, "old")
+    real.chmod(0o640)
+    (tmp_path / "first.json").symlink_to(real)
+    (tmp_path / "second.json").symlink_to("first.json")
+    write_text(tmp_path / "second.json", "new")
+    assert real.read_text() == "new"
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert os.readlink(tmp_path / "second.json") == "first.json"
+    assert os.listdir(real.parent) == ["real.json"]
+    (tmp_path / "dangling").symlink_to("made.txt")
+    write_text(tmp_path / "dangling", "x")
+    assert (tmp_path / "made.txt").read_text() == "x"
+
+
+def test_a_pipe_gets_the_bytes_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_text(pipe, "through")
+    reader.join(10)
+    assert read == [b"through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_device_stays_a_device() -> None:
+    """As root, which is usual in containers, /dev/null became a text file."""
+    write_text(Path("/dev/null"), "x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_standard_output_gets_the_text_after_what_it_has(tmp_path: Path) -> None:
+    """A shell's `> file` is no reason to replace that file: what was printed before would be lost."""
+    told = tmp_path / "told"
+    code = (
+        "from pathlib import Path; from segue.files import write_text\n"
+        "print('first', flush=True); write_text(Path('/dev/stdout'), 'second')"
+    )
+    with told.open("wb") as output:
+        subprocess.run([sys.executable, "-c", code], stdout=output, check=True)
+    assert told.read_text() == "first\nsecond"
+
+
+def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "others.csv"
+    path.write_text("theirs")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(PermissionError, match=r"read-only, so it is not replaced.*others\.csv"):
+        write_text(path, "mine")
+    assert path.read_text() == "theirs"
 
 
 class Killed(BaseException):
@@ -66,3 +125,13 @@ def test_kill_while_replacing_a_folder_loses_nothing(
     replace_folder(best, partial(_write, "newest"))
     assert (best / "text").read_text() == "newest"
     assert {p.name for p in tmp_path.iterdir()} == {"best"}
+
+
+def test_a_link_to_a_folder_stays_and_its_folder_is_replaced(tmp_path: Path) -> None:
+    """The link was put aside as the old folder, and stayed there for ever."""
+    replace_folder(tmp_path / "disk" / "best", partial(_write, "old"))
+    (tmp_path / "best").symlink_to(tmp_path / "disk" / "best")
+    replace_folder(tmp_path / "best", partial(_write, "new"))
+    assert (tmp_path / "disk" / "best" / "text").read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["best", "disk"]
+    assert os.listdir(tmp_path / "disk") == ["best"]

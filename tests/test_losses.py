@@ -125,6 +125,23 @@ def test_info_nce_by_hand():
     assert found == pytest.approx((rows + columns) / 4, rel=1e-6)
 
 
+def test_smoothed_info_nce_spreads_a_share_over_the_captions_of_other_images():
+    """Written with a target for each row; rows 1 and 2 are of one image, so neither is the other's rival."""
+    g = torch.Generator().manual_seed(0)
+    image, text = (F.normalize(torch.randn(4, 8, generator=g), dim=-1) for _ in range(2))
+    image_index, share = torch.tensor([0, 1, 1, 2]), 0.2
+    allowed = [[0, 1, 2, 3], [0, 1, 3], [0, 2, 3], [0, 1, 2, 3]]
+    expected = 0.0
+    for a, b in ((image, text), (text, image)):
+        for i, others in enumerate(allowed):
+            log_p = (3.0 * a[i] @ b[others].T).log_softmax(0)
+            target = torch.full((len(others),), share / len(others))
+            target[others.index(i)] += 1 - share
+            expected -= float((target * log_p).sum()) / 8
+    found = info_nce(image, text, image_index, torch.tensor(3.0), label_smoothing=share)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_info_nce_golden():
     image, text = torch.eye(2), torch.eye(2)
     scale = torch.tensor(2.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from segue import __version__
 from segue.types import InputError
 
+MAX_TOLD = 5  # pictures that are warned of one by one; the others of a kind are counted
 Table = dict[str, Any]  # name -> "module:function", "module:TABLE" for a group of commands, or a table
 COMMANDS: Table = {
     "demo": "segue.commands.demo:demo",
@@ -38,7 +40,7 @@ COMMANDS: Table = {
 def main(argv: list[str] | None = None) -> None:
     """Run one command. Bad input prints one line and exits with status 2; a warning of ours prints one line too."""
     with warnings.catch_warnings():
-        warnings.showwarning = partial(_show_warning, warnings.showwarning)
+        warnings.showwarning = partial(_show_warning, warnings.showwarning, told := Counter[str]())
         try:
             _run(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()  # here, where a broken pipe is known
@@ -53,6 +55,10 @@ def main(argv: list[str] | None = None) -> None:
             _stop(f"{error.filename2 or error.filename}: {error.strerror}", 2)
         except ArithmeticError as error:  # a training that diverged, a graph that answers otherwise
             _stop(error, 1)
+        finally:
+            for kind, count in told.items():
+                if count > MAX_TOLD:
+                    print(f"segue: warning: {kind}: {count - MAX_TOLD} more pictures", file=sys.stderr)
 
 
 def _stop(message: object, status: int) -> None:
@@ -61,10 +67,14 @@ def _stop(message: object, status: int) -> None:
 
 
 def _show_warning(
-    others: Callable[..., None], message: Warning | str, kind: type[Warning], file: str, *more: Any
+    others: Callable[..., None], told: Counter[str], message: Warning | str, kind: type[Warning], file: str, *more: Any
 ) -> None:
-    """others: shows what is no warning of Segue's own."""
-    if kind is UserWarning and Path(file).is_relative_to(Path(__file__).parent):
+    """others: shows what is no warning of Segue's own. told: how many pictures have been warned of, by the kind."""
+    if sort := getattr(message, "kind", None):
+        told[sort] += 1
+        if told[sort] > MAX_TOLD:
+            return
+    if (sort or kind is UserWarning) and Path(file).is_relative_to(Path(__file__).parent):
         print(f"segue: warning: {message}", file=sys.stderr)
     else:
         others(message, kind, file, *more)

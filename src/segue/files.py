@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+
+OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")  # where a shell keeps names of open files
 
 
 @contextmanager
@@ -28,13 +32,37 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """A name of the same ending to write to, which becomes `path` at the end; an error leaves `path` as it was.
 
-    The folder of `path` is made where it is missing.
+    The folder of `path` is made where it is missing. A link stays, what it leads to is replaced and keeps its rights.
+    A pipe or a device (/dev/stdout too) stays as well: it gets the bytes. Raises PermissionError for a read-only file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+    if _is_stream(path):
+        with tempfile.TemporaryDirectory() as folder:
+            fresh = Path(folder) / (path.name or "stream")
+            yield fresh
+            with fresh.open("rb") as source, path.open("ab") as stream:
+                shutil.copyfileobj(source, stream)
+        return
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "read-only, so it is not replaced", str(path))
+    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
         fresh = Path(folder) / path.name
         yield fresh
-        os.replace(fresh, path)
+        if target.is_file():
+            shutil.copymode(target, fresh)
+        os.replace(fresh, target)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether bytes written there go elsewhere: a pipe, a device, or a name of a file that is open already."""
+    if str(path.absolute()).startswith(OPEN_FILES):
+        return True
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -47,8 +75,9 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill an empty folder, then put it at `path` in place of what was there.
 
     No portable call swaps two folders: between two renames the old one lies at .NAME.old, from where
-    `recover_folder` brings it back.
+    `recover_folder` brings it back. Where `path` is a link, the folder that it leads to is replaced.
     """
+    path = Path(os.path.realpath(path))
     new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     recover_folder(path)
     empty_folder(new)
@@ -61,6 +90,7 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
 
 def recover_folder(path: Path) -> None:
     """Undo a `replace_folder` that was killed half way."""
+    path = Path(os.path.realpath(path))
     old = path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         os.replace(old, path)

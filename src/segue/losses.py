@@ -50,11 +50,14 @@ def contrastive_loss(similarity: Tensor, temperature: float) -> Tensor:
     return (F.cross_entropy(scaled, pairs) + F.cross_entropy(scaled.T, pairs)) / 2
 
 
-def info_nce(image: Tensor, text: Tensor, image_index: Tensor, scale: Tensor) -> Tensor:
+def info_nce(
+    image: Tensor, text: Tensor, image_index: Tensor, scale: Tensor, *, label_smoothing: float = 0.0
+) -> Tensor:
     """Symmetric InfoNCE of B image-text pairs (Radford et al. 2021); texts of the same image are not used as negatives.
 
     image, text: (B, D) of length 1; row i of both is a pair. image_index: (B,) int64, the image that a pair is of.
-    scale: scalar, 1 / temperature. Mean over the pairs of both directions.
+    scale: scalar, 1 / temperature. label_smoothing: the share of the
+    target that is spread evenly over all that are not left out, in [0, 1). Mean over the pairs of both directions.
 
         L = -1/2B sum_i (log softmax_j(s v_i t_j)_i + log softmax_j(s t_i v_j)_i),   j over i and all of other images
     """
@@ -62,7 +65,11 @@ def info_nce(image: Tensor, text: Tensor, image_index: Tensor, scale: Tensor) ->
     pairs = torch.arange(len(logits), device=logits.device)
     same = (image_index[:, None] == image_index[None]) & (pairs[:, None] != pairs[None])
     logits = logits.masked_fill(same, -torch.inf)
-    return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+    loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+    if not label_smoothing:
+        return loss
+    even = [-x.log_softmax(1).masked_fill(same, 0.0).sum(1) / (~same).sum(1) for x in (logits, logits.T)]
+    return (1 - label_smoothing) * loss + label_smoothing * (even[0].mean() + even[1].mean()) / 2
 
 
 def hardest_negative_loss(image: Tensor, text: Tensor, image_index: Tensor, margin: float = 0.2) -> Tensor:

@@ -74,6 +74,17 @@ def test_eval_changes_the_protocol(segue, groupvit, scenes, tiny_model):
     assert "--top-k: " in segue("eval", tiny_model, *args, "--top-k", 3)[2]
 
 
+def test_published_protocols_score_val_unless_told_otherwise(segue, groupvit, scenes):
+    status, told, error = segue("eval", groupvit, "--data", scenes, "--protocol", "cityscapes", "--json")
+    assert status == 0, error
+    assert json.loads(told)["split"] == "val"
+    assert json.loads(told)["as_published"].startswith("no: these classes")
+    assert json.loads(segue("eval", groupvit, "--data", scenes, "--json")[1])["split"] == "test"
+    assert json.loads(segue("eval", groupvit, "--data", scenes, "--protocol", "scenes", "--json")[1])["split"] == "test"
+    status, _, error = segue("eval", groupvit, "--data", scenes, "--protocol", "voc", "--hard")
+    assert (status, "take our softer rule" in error) == (2, True)
+
+
 def test_options_of_the_other_kind_of_model_are_refused(segue, groupvit, tiny_model, scenes):
     for model, option, message in (
         (groupvit, ("--tta",), "--tta"),

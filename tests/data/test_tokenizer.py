@@ -80,7 +80,7 @@ def test_bad_input(words, tmp_path):
         CaptionTokenizer.learn([])
     with pytest.raises(InputError, match="nothing to read in it"):
         words.encode(["a dog", "  "], 5)
-    with pytest.raises(InputError, match=r"tokenizer.json: can't be read"):
+    with pytest.raises(InputError, match=r"no tokenizer\.json there"):
         CaptionTokenizer.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="not a tokenizer"):

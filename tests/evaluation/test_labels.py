@@ -5,15 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data.formats.true_formats import numbers, paint, put
 from groupvit_folder import write_groupvit
 from scenes_and_pair import write_scenes
 from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
 from segue.data.formats import read_pictures
-from segue.evaluation.labels import evaluate_label_maps, score_pictures, with_truth
-from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
+from segue.data.formats.classes import COCO_STUFF_171, COCO_THINGS
+from segue.evaluation.labels import evaluate_label_maps, only_classes, score_pictures, with_truth
+from segue.methods.cocu.protocols import PROTOCOLS, PUBLISHED_CLASSES, EvalProtocol
 from segue.options import LabelOptions
 from segue.synthetic.scenes.scene import CLASSES
-from segue.types import InputError, Picture
+from segue.types import InputError, Picture, PictureSet
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_background_is_scored_by_protocols_that_can_answer_it(groupvit, scenes, 
     behind = int(np.argmax(np.bincount(found.pictures[0].label_map().ravel(), minlength=256)[:255]))
     classes = tuple("background" if i == behind else name for i, name in enumerate(found.classes))
     named = replace(found, classes=classes)
-    monkeypatch.setattr("segue.evaluation.labels.read_pictures", lambda *_: named)
+    monkeypatch.setattr("segue.evaluation.labels.read_pictures", lambda *_, **__: named)
     model = load_open_vocabulary(groupvit)
     for threshold in (None, 0.2):
         model.protocol = EvalProtocol(32, 32, 16, threshold)
@@ -105,10 +107,10 @@ class Answers:
     """Stands for a predictor that gives every pixel the first of the labels."""
 
     def __init__(self, protocol):
-        self.protocol, self.asked = protocol, []
+        self.protocol, self.asked, self.about = protocol, [], {}
 
     def chosen_protocol(self, options):
-        return self.protocol
+        return PROTOCOLS.get(options.protocol, self.protocol)
 
     def segment(self, image, labels, *, options):
         self.asked.append(labels)
@@ -159,3 +161,38 @@ def test_the_overlap_is_with_the_training_or_with_what_is_given(groupvit, scenes
     assert set(given["missing"]) == set(CLASSES) - {"dog"}
     del model.about["concept_vocabulary"]
     assert "doesn't say" in evaluate_label_maps(model, scenes, "val")["vocabulary_overlap"]
+
+
+def test_context_is_read_as_published_beside_vocs_lists(tmp_path):
+    base = tmp_path / "VOC2010"
+    paint(base / "JPEGImages/a.jpg")
+    for lists, maps in (("Segmentation", "SegmentationClass"), ("SegmentationContext", "SegmentationClassContext")):
+        put(base / f"ImageSets/{lists}/val.txt", "a\n")
+        numbers(base / f"{maps}/a.png", np.repeat([[0] * 6 + [1] * 6], 8, 0))
+    predictor = Answers(EvalProtocol(32, 32, 16))
+    found = evaluate_label_maps(predictor, tmp_path, "val", options=LabelOptions(protocol="context"))
+    assert (found["classes"], found["as_published"]) == (60, "yes, on the published pictures")
+    assert predictor.asked[0][0] == "airplane"  # not aeroplane
+    assert {"plant", "monitor", "table", "motorbike"} <= set(predictor.asked[0])
+    assert len(predictor.asked[0]) == 59
+    assert found["class_iou"]["aeroplane"] == found["pixel_accuracy"] == 0.5
+    found = evaluate_label_maps(predictor, tmp_path, "val", options=LabelOptions(protocol="voc"))
+    assert (found["classes"], predictor.asked[1][0]) == (21, "aeroplane")
+    assert {"table", "plant", "monitor"} <= set(predictor.asked[1])
+    soft = evaluate_label_maps(predictor, tmp_path, "val", options=LabelOptions(protocol="voc-soft"))
+    assert soft["as_published"] == "no: this protocol is our own"
+    assert "dining table" in predictor.asked[2]
+    changed = evaluate_label_maps(predictor, tmp_path, "val", options=LabelOptions(protocol="ade20k"))
+    assert changed["as_published"] == "no: these classes are not those of the published data set"
+
+
+def test_coco_object_is_the_things_of_coco_stuff_and_the_rest_background(monkeypatch):
+    stuff = np.array([[0, 79, 80, 170, 255]], np.uint8)
+    picture = Picture("a", lambda: np.zeros((1, 5, 3), np.uint8), label_map=lambda: stuff)
+    found = PictureSet([picture], COCO_STUFF_171)
+    kept = only_classes(found, PUBLISHED_CLASSES["coco-object"], PROTOCOLS["coco-object"])
+    pictures, classes, truth = with_truth(kept, PROTOCOLS["coco-object"])
+    assert classes == (*COCO_THINGS, "background")
+    assert truth(pictures[0]).tolist() == [[0, 79, 80, 80, 80]]
+    for name in ("stuff", "scenes"):
+        assert only_classes(found, PUBLISHED_CLASSES.get(name, ()), PROTOCOLS[name]) is found

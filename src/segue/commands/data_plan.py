@@ -26,12 +26,14 @@ def plan(
         json: print one JSON object.
         device: on which the steps are measured: cpu, cuda, ...
     """
+    from pkgutil import resolve_name
+
     from segue.commands.parsing import print_result
     from segue.nn.devices import check_device
-    from segue.recipes.plan import plan_training
     from segue.types import InputError
 
     check_device(device)
     if processes < 1 or workers < 0:
         raise InputError(f"got {processes} processes with {workers} workers, expected 1 or more, with 0 or more")
+    plan_training = resolve_name("segue.recipes.plan:plan_training")  # by name, as the command line starts trainings
     print_result(plan_training(recipe, data, processes=processes, workers=workers, device=device), json)

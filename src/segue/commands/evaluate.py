@@ -7,15 +7,19 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from segue.options import LabelOptions, SegmentOptions
+from segue.options import Decoding, LabelOptions, SegmentOptions
 from segue.types import InputError
+
+KINDS = {"cocu": "labels", "dual_encoder": "labels", "syntic": "captions"}  # by method; all others read notes
+JOBS = {"notes": "outlines what notes describe", "labels": "names pixels", "captions": "captions pictures"}
+CAPTIONS = Decoding(beams=3)
 
 
 def evaluate(
     model: Positional[str],
     /,
     data: Path,
-    split: Literal["train", "val", "test"] = "test",
+    split: Literal["train", "val", "test"] | None = None,
     vocabulary: Path | None = None,
     empty: Literal["zero", "one", "skip"] | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
@@ -23,13 +27,17 @@ def evaluate(
     device: str = "cpu",
     with_notes: SegmentOptions = SegmentOptions(),
     with_labels: LabelOptions = LabelOptions(),
+    with_captions: Decoding = CAPTIONS,
 ) -> None:
-    """Score a model that reads notes on noted pictures, or a GroupViT on label maps; each on the picture's own grid.
+    """Score a model: what outlines notes by masks, what names pixels by label maps, captioners by captions.
+
+    Masks are scored on the picture's own grid; captions as `segue score captions` does.
 
     Args:
         model: a bundled name or a checkpoint folder.
-        data: noted pictures in the LViT layout; for a GroupViT any format with label maps or masks.
-        split: which split to score.
+        data: noted pictures in the LViT layout; for what names pixels any format with label maps or
+            masks, for a captioner any with captions.
+        split: which split to score; test unless given, and val with a published --protocol, as published.
         vocabulary: GroupViT: the concepts trained with, one a line, to count how many classes are among them.
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
             always counts it 0.
@@ -37,21 +45,39 @@ def evaluate(
         json: print one JSON object.
         device: cpu, cuda, ...
         with_notes: options of models that read notes.
-        with_labels: options of a GroupViT.
+        with_labels: options of what names pixels.
+        with_captions: options of a captioner.
     """
     from segue.api.models import find, method_of
     from segue.commands.parsing import print_result
     from segue.commands.segment import refuse_options
 
-    if method_of(find(model)) == "cocu":
-        refuse_options(f"are for models that read notes, and {model} names pixels", with_notes)
-        _refuse(f"{model} names pixels", empty=empty)
-        found = _score_labels(model, data, split, vocabulary, on_bad, device, with_labels)
+    chosen = split or _usual_split(with_labels)
+    method = "dual_encoder" if model.startswith("clip:") else method_of(find(model))
+    kind = KINDS.get(str(method), "notes")
+    why = f"{model} {JOBS[kind]}"
+    for other, options in {"notes": with_notes, "labels": with_labels, "captions": with_captions}.items():
+        if other != kind:
+            refuse_options(f"are for other models, and {why}", options, usual=CAPTIONS if other == "captions" else None)
+    if kind != "notes":
+        _refuse(why, empty=empty)
+    if kind != "labels":
+        _refuse(why, vocabulary=vocabulary)
+    found: dict[str, Any]
+    if kind == "labels":
+        found = _score_labels(model, data, chosen, vocabulary, on_bad, device, with_labels)
+    elif kind == "captions":
+        found = _score_captions(model, data, chosen, on_bad, device, with_captions)
     else:
-        refuse_options(f"are for a GroupViT, and {model} outlines what notes describe", with_labels)
-        _refuse(f"{model} outlines what notes describe", vocabulary=vocabulary)
-        found = _score_notes(model, data, split, empty, on_bad, device, with_notes)
+        found = _score_notes(model, data, chosen, empty, on_bad, device, with_notes)
     print_result(found, json)
+
+
+def _usual_split(options: LabelOptions) -> str:
+    from segue.methods.cocu.protocols import find_protocol
+
+    published = options.protocol is not None and find_protocol(options.protocol).rule == "published"
+    return "val" if published else "test"
 
 
 def _score_notes(
@@ -75,15 +101,26 @@ def _score_notes(
 def _score_labels(
     model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions
 ) -> dict[str, Any]:
-    from segue.api.open_vocabulary import load_open_vocabulary
+    from segue.api.label_segmenter import load_label_segmenter
     from segue.data.check_first import check_first
     from segue.evaluation.labels import evaluate_label_maps
     from segue.methods.cocu.vocabulary import read_vocabulary
 
     concepts = read_vocabulary(vocabulary).concepts if vocabulary else None
-    predictor = load_open_vocabulary(model, device=device)
+    predictor = load_label_segmenter(model, device=device)
     checked = check_first(data, (split,), on_bad)
     scores = evaluate_label_maps(predictor, data, split, concepts=concepts, on_bad=on_bad, options=options)
+    return {"model": model} | scores | {"data_check": checked}
+
+
+def _score_captions(model: str, data: Path, split: str, on_bad: Any, device: str, options: Decoding) -> dict[str, Any]:
+    from segue.api.captioner import load_captioner
+    from segue.data.check_first import check_first
+    from segue.evaluation.captions import evaluate_captions
+
+    captioner = load_captioner(model, device=device)
+    checked = check_first(data, (split,), on_bad)
+    scores = evaluate_captions(captioner, data, split, options=options, on_bad=on_bad)
     return {"model": model} | scores | {"data_check": checked}
 
 

@@ -34,7 +34,7 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
 
 def _data_check(saved: Path) -> dict[str, Any]:
     """What the data check found before a training, from the run's folder that holds the checkpoint, or is it."""
-    from segue.data.check_first import DATA_CHECK
+    from segue.data.problems import DATA_CHECK
 
     found = [folder / DATA_CHECK for folder in (saved, saved.parent) if (folder / DATA_CHECK).is_file()]
     return {"data_check": json.loads(found[0].read_text(encoding="utf-8"))} if found else {}

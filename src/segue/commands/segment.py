@@ -7,10 +7,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from segue.options import LabelOptions, SegmentOptions
+from segue.options import LabelOptions, Options, SegmentOptions
 from segue.types import InputError
 
-NOTE_MODEL, LABEL_MODEL = "reclmis-chest", "cocu-scenes"
+NOTE_MODEL, LABEL_MODEL = "reclmis-chest", "photos-encoder"
 
 
 def segment(
@@ -31,13 +31,14 @@ def segment(
     """Outline what a note describes, or name every pixel with the likeliest of some labels.
 
     Args:
-        image: a picture or a folder of pictures; with a note (--notes for a folder, or one --note for all) also a NIfTI
-            or DICOM file.
+        image: a picture or a folder of pictures; by notes (--notes for a folder, or one --note for all) also NIfTI and
+            DICOM files and series.
         note: what to outline, in words; without note and labels the model makes its own guess.
         notes: a CSV or a workbook with the columns image,note; the images are names inside the folder.
         labels: two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
         model: a bundled name or a checkpoint folder (reclmis-chest, or cocu-scenes with labels, unless given).
-        out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures.
+        out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures. What
+            is there is replaced; without --out it is not.
         attribution: with a note: also draw which patches and words counted, and Grad-CAM.
         coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
             Label Studio ask for.
@@ -67,8 +68,11 @@ def segment(
     )
 
 
-def refuse_options(why: str, options: SegmentOptions | LabelOptions) -> None:
-    """Raise InputError when an option that belongs to the other way of segmenting differs from its default."""
-    usual = type(options)()
+def refuse_options(why: str, options: Options, usual: Options | None = None) -> None:
+    """Raise InputError when an option that belongs to another job differs from its default.
+
+    usual: the defaults, where they are not those of the class.
+    """
+    usual = usual or type(options)()
     if changed := [name for name in vars(usual) if getattr(options, name) != getattr(usual, name)]:
         raise InputError(f"--{changed[0].replace('_', '-')}: such options {why}; leave it out")

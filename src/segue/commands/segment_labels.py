@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.api.answers import label_map_to_dict
-from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
-from segue.commands.segment_notes import check_targets, overlay_of, write_answers
-from segue.data.images import pictures_in, read_image, write_image, write_index
+from segue.api.label_segmenter import load_label_segmenter
+from segue.api.open_vocabulary import LabelMap
+from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, write_answers
+from segue.data.images import bare_name, pictures_in, read_image, write_image, write_index
 from segue.data.visualize import name_classes, palette
 from segue.methods.cocu.inference import parse_labels
 from segue.options import LabelOptions
@@ -40,8 +41,8 @@ def segment_by_labels(
             f"labels: got {len(names)} names, expected at most {MOST_NAMES}, which a PNG holds; use segue.load"
         )
     files, targets = _files(image, out)
-    check_targets(files, targets)
-    predictor = load_open_vocabulary(model, device=device)
+    check_targets([[file] for file in files], targets, extra=[coco], default=out is None)
+    predictor = load_label_segmenter(model, device=device)
     protocol = asdict(predictor.chosen_protocol(options))
     failed: list[str] = []
     found: list[tuple[str, Any]] = []
@@ -65,10 +66,12 @@ def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
     """The pictures, and the map's file for each."""
     if image.is_dir():
         files = pictures_in(image)
-        return files, [(out or Path("labels")) / f"{p.stem}.png" for p in files]
+        return files, mask_targets(
+            [Work(file.name, (file,), None, volume=False) for file in files], out or Path("labels")
+        )
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
-    target = out or Path(f"{image.stem}.labels.png")
+    target = out or Path(f"{bare_name(image)}.labels.png")
     if target.suffix.lower() != ".png":
         raise InputError(f"{target}: a map of names is written as .png; name it {target.stem}.png")
     return [image], [target]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,24 @@ from segue.api.answers import DESCRIBED, mask_as_grounded_caption, segmentation_
 from segue.api.open_vocabulary import LabelMap
 from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.data.export import write_coco
-from segue.data.images import VOLUME_SUFFIXES, list_pictures, pictures_in, read_image, write_image, write_mask
+from segue.data.images import (
+    NIFTI_SUFFIXES,
+    bare_name,
+    is_volume,
+    list_pictures,
+    pictures_in,
+    read_image,
+    tell_left_out,
+    write_image,
+    write_mask,
+)
 from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation
 
 BATCH = 16
+ATTRIBUTIONS = ("patches", "gradcam")
 
 
 def segment_by_notes(
@@ -47,24 +58,31 @@ def segment_by_notes(
     if image.is_dir() or notes is not None:
         if attribution:
             raise InputError("--attribution takes one picture at a time")
-        pairs = _pairs(image, note, notes)
-        predictor = load_segmenter(model, device=device)
-        _segment_folder(predictor, pairs, out or Path("masks"), as_json, options, coco)
+        works = _listed(image, note) if notes is None else _noted(image, notes)
+        targets = mask_targets(works, out or Path("masks"))
+        if coco is not None and any(work.volume for work in works):
+            raise InputError("--coco takes flat pictures, and there are volumes; segment those apart")
+        check_targets([work.files for work in works], targets, extra=[coco], default=out is None)
+        _segment_folder(load_segmenter(model, device=device), works, targets, as_json, options, coco)
         return
     if not image.exists():
-        raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of pictures")
-    if image.name.lower().endswith(VOLUME_SUFFIXES):
+        raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of such files")
+    if is_volume(image):
         if coco is not None:
             raise InputError("--coco takes flat pictures; a volume's masks are written as NIfTI")
         if attribution:
             raise InputError("--attribution takes a flat picture; save the slice that you mean as PNG")
-        _segment_volume(load_segmenter(model, device=device), image, note, out, as_json, options)
+        target = out or Path(f"{bare_name(image)}.mask.nii.gz")
+        check_targets([[image]], [target], default=out is None)
+        work = Work(image.name, (image,), note, volume=True)
+        _print(_segment_volume(load_segmenter(model, device=device), work, read_work(work), target, options), as_json)
         return
     if attribution and note is None:
         raise InputError("--attribution shows which words counted: give a --note")
     predictor = load_segmenter(model, device=device, attribution=attribution)
-    target = out or Path(f"{image.stem}.mask.png")
-    check_targets([image], [target])
+    target = out or Path(f"{bare_name(image)}.mask.png")
+    drawn = [_attribution_file(target, name) for name in ATTRIBUTIONS] if attribution else []
+    check_targets([[image]], [target], extra=[coco, *drawn], default=out is None)
     pixels = read_image(image)
     answer = predictor.segment(pixels, note, options=options)
     found = _write(image.name, pixels, answer, target)
@@ -75,16 +93,51 @@ def segment_by_notes(
     _print(found, as_json)
 
 
-def check_targets(files: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Raises InputError when two answers or overlays go to one file, or one over a picture that is read."""
-    read, taken = {file.resolve() for file in files}, dict[Path, Path]()
-    for file, target in zip(files, targets, strict=True):
-        for written in (target, overlay_of(target)):
+@dataclass(frozen=True)
+class Work:
+    """One thing of a folder to segment. name: of the file inside the folder, or of a DICOM series.
+
+    files: a picture, a volume (a folder with a series, too), or the slices of a series.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    note: str | None
+    volume: bool
+
+
+def read_work(work: Work) -> Any:
+    """The `Volume` of a work that is one."""
+    from segue.data.medical.volumes import read_volume
+
+    return read_volume(work.files[0] if len(work.files) == 1 else work.files)
+
+
+def check_targets(
+    sources: Sequence[Sequence[Path]],
+    targets: Sequence[Path],
+    *,
+    extra: Sequence[Path | None] = (),
+    default: bool = False,
+) -> None:
+    """Check what would be written over, before anything is computed.
+
+    sources: the files that are read for each answer. targets: its file, beside which lies its overlay. extra: further
+    files that will be written. default: nobody named the targets.
+    Raises InputError when two answers or overlays go to one file, or one over a file that is read, and for a default
+    that is there already.
+    """
+    read, taken = {file.resolve() for files in sources for file in files}, dict[Path, Path]()
+    more = [path for path in extra if path is not None]
+    for file, target in [*((s[0], t) for s, t in zip(sources, targets, strict=True)), *((p, p) for p in more)]:
+        for written in (target, overlay_of(target)) if target not in more else (target,):
             if written.resolve() in read:
                 raise InputError(f"{written}: would be written over a picture that is read; name another --out")
             if written in taken:
                 names = " and ".join(dict.fromkeys([taken[written].name, file.name]))
                 raise InputError(f"{written}: two answers would be written there, to {names}; segment them apart")
+            if default and target not in more and written.exists():
+                raise InputError(f"{written}: is there already; name another place by --out, or remove it")
             taken[written] = file
 
 
@@ -102,13 +155,30 @@ def write_answers(
     write_coco(coco, found, categories, sizes=[(h, w) for h, w in sizes])
 
 
-def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Path, str | None]]:
-    """The pictures of a folder with the note of all, or those that a table names, with its notes.
+def _listed(folder: Path, note: str | None) -> list[Work]:
+    """The pictures, NIfTI files, DICOM files and series of a folder; warns of everything else that is there."""
+    from segue.data.medical.dicom import find_series
+
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    flat = list_pictures(folder)
+    scans = [path for path in files if path.name.lower().endswith(NIFTI_SUFFIXES)]
+    series, _ = find_series([path for path in files if path not in {*flat, *scans}])
+    works = [Work(path.name, (path,), note, volume=path in scans) for path in (*flat, *scans)]
+    whole = sum(len(one.files) > 1 for one in series)
+    for one in series:
+        several = one.uid if whole > 1 else folder.resolve().name
+        works.append(Work(several if len(one.files) > 1 else one.files[0].name, one.files, note, volume=True))
+    if not works:
+        pictures_in(folder)  # says what was expected
+    tell_left_out(folder, [file for work in works for file in work.files])
+    return works
+
+
+def _noted(folder: Path, notes: Path) -> list[Work]:
+    """What a table of notes names, with its notes.
 
     Warns of pictures that the table doesn't name. Raises InputError for names without a picture.
     """
-    if notes is None:
-        return [(path, note) for path in pictures_in(folder)]
     if not folder.is_dir():
         raise InputError(f"{folder}: --notes goes with a folder of pictures; give one picture a --note")
     rows = read_notes(notes)
@@ -127,79 +197,99 @@ def _pairs(folder: Path, note: str | None, notes: Path | None) -> list[tuple[Pat
             f"{unnamed[0].name}",
             stacklevel=2,
         )
-    return found
+    return [
+        Work(path.relative_to(folder).as_posix(), (path,), said, volume=path.is_dir() or is_volume(path))
+        for path, said in found
+    ]
 
 
 def _named_file(folder: Path, name: str, index: NameIndex[Path]) -> Path | None:
-    """The picture that a table's name stands for; that of a mask (mask_x.png) is its picture's (x.png)."""
+    """The picture (or folder with a series) that a table's name stands for; that of a mask (mask_x.png) is its
+    picture's (x.png)."""
     path = folder / name.replace("\\", "/")
-    if path.is_file():
+    if ".." in path.relative_to(folder).parts if path.is_relative_to(folder) else True:
+        raise InputError(f"{name!r} lies outside {folder}; let the table name files inside it")
+    if path.is_file() or (path.is_dir() and path != folder):
         return path
     return index.find(name) or index.find(loose_name(name).removeprefix("mask_"))
 
 
+def mask_targets(works: Sequence[Work], out: Path) -> list[Path]:
+    """The mask's file for each, which no other has.
+
+    It is the picture's name, in the same subfolder, with another ending; where two names differ in their ending only,
+    both keep theirs before it. That of a picture's second note ends in -2, and so on.
+    """
+    plain = [_target(work, out, bare_name(Path(work.name))) for work in works]
+    names: dict[Path, set[str]] = {}
+    for work, target in zip(works, plain, strict=True):
+        names.setdefault(target, set()).add(work.name)
+    found: list[Path] = []
+    for work, target in zip(works, plain, strict=True):
+        stem, number = bare_name(Path(work.name)) if len(names[target]) == 1 else Path(work.name).name, 1
+        one = _target(work, out, stem)
+        while one in found or (number > 1 and one in names):
+            number += 1
+            one = _target(work, out, f"{stem}-{number}")
+        found.append(one)
+    return found
+
+
+def _target(work: Work, out: Path, stem: str) -> Path:
+    return out / Path(work.name).parent / f"{stem}{'.nii.gz' if work.volume else '.png'}"
+
+
 def _segment_folder(
     predictor: Segmenter,
-    pairs: list[tuple[Path, str | None]],
-    out: Path,
+    works: Sequence[Work],
+    targets: Sequence[Path],
     as_json: bool,
     options: SegmentOptions,
     coco: Path | None,
 ) -> None:
-    targets = _targets([path for path, _ in pairs], out)
-    check_targets([path for path, _ in pairs], targets)
-    out.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
     found: list[tuple[str, Segmentation | LabelMap]] = []
-    readable = _readable(pairs, targets, failed)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("segmenting", total=len(pairs))
+        bar = progress.add_task("segmenting", total=len(works))
+        flat = ((work, target) for work, target in zip(works, targets, strict=True) if not work.volume)
+        readable = _readable(flat, lambda work: read_image(work.files[0]), failed)
         while part := list(islice(readable, BATCH)):
-            answers = predictor.segment_many([p for _, p, _, _ in part], [n for _, _, n, _ in part], options=options)
-            for (path, pixels, _, target), answer in zip(part, answers, strict=True):
-                _print(_write(path.name, pixels, answer, target), as_json)
+            answers = predictor.segment_many([p for _, p, _ in part], [w.note for w, _, _ in part], options=options)
+            for (work, pixels, target), answer in zip(part, answers, strict=True):
+                _print(_write(work.name, pixels, answer, target), as_json)
                 if coco is not None:
-                    found.append((path.name, answer))
+                    found.append((work.name, answer))
                 progress.advance(bar)
+        deep = ((work, target) for work, target in zip(works, targets, strict=True) if work.volume)
+        for work, volume, target in _readable(deep, read_work, failed):
+            _print(_segment_volume(predictor, work, volume, target, options), as_json)
+            progress.advance(bar)
     if coco is not None:
         write_answers(coco, found, (DESCRIBED,))
     if failed:
-        raise InputError(f"{len(failed)} of {len(pairs)} pictures could not be read: " + "; ".join(failed))
-
-
-def _targets(files: Sequence[Path], out: Path) -> list[Path]:
-    """The mask's file for each; that of a picture's second note ends in -2, and so on."""
-    seen: Counter[Path] = Counter()
-    found = []
-    for file in files:
-        seen[file] += 1
-        found.append(out / f"{file.stem}{f'-{seen[file]}' if seen[file] > 1 else ''}.png")
-    return found
+        raise InputError(f"{len(failed)} of {len(works)} pictures could not be read: " + "; ".join(failed))
 
 
 def _readable(
-    pairs: list[tuple[Path, str | None]], targets: Sequence[Path], failed: list[str]
-) -> Iterator[tuple[Path, Any, str | None, Path]]:
-    """Pictures one by one; those that can't be read are kept in `failed`, and the others go on."""
-    for (path, note), target in zip(pairs, targets, strict=True):
+    works: Iterable[tuple[Work, Path]], read: Callable[[Work], Any], failed: list[str]
+) -> Iterator[tuple[Work, Any, Path]]:
+    """Works one by one with what `read` made of them; those that can't be read are kept in `failed`."""
+    for work, target in works:
         try:
-            yield path, read_image(path), note, target
+            yield work, read(work), target
         except InputError as error:
             failed.append(str(error))
 
 
 def _segment_volume(
-    predictor: Segmenter, path: Path, note: str | None, out: Path | None, as_json: bool, options: SegmentOptions
-) -> None:
-    from segue.data.medical.volumes import read_volume, write_like
+    predictor: Segmenter, work: Work, volume: Any, target: Path, options: SegmentOptions
+) -> dict[str, Any]:
+    from segue.data.medical.volumes import write_like
 
-    volume = read_volume(path)
-    answers = list(predictor.segment_many(volume.slices, [note] * len(volume.slices), options=options))
-    target = out or Path(path.name.split(".")[0] + ".mask.nii.gz")
+    answers = list(predictor.segment_many(volume.slices, [work.note] * len(volume.slices), options=options))
     write_like(volume, np.stack([a.mask for a in answers]), target)
     areas = [a.area for a in answers]
-    found = {"image": path.name, "note": note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}
-    _print(found, as_json)
+    return {"image": work.name, "note": work.note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}
 
 
 def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:
@@ -217,11 +307,15 @@ def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) ->
 
 def _write_attribution(pixels: np.ndarray, why: Attribution, target: Path) -> dict[str, Any]:
     files = {}
-    for name, values in (("patches", why.patches), ("gradcam", why.gradcam)):
-        path = target.with_name(f"{target.stem}.{name}.png")
+    for name, values in zip(ATTRIBUTIONS, (why.patches, why.gradcam), strict=True):
+        path = _attribution_file(target, name)
         write_image(heat_map(pixels, values), path)
         files[name] = str(path)
     return files | {"words": [[word, round(weight, 4)] for word, weight in why.words]}
+
+
+def _attribution_file(target: Path, name: str) -> Path:
+    return target.with_name(f"{target.stem}.{name}.png")
 
 
 def _print(found: dict[str, Any], as_json: bool) -> None:

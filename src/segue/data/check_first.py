@@ -22,7 +22,6 @@ from segue.data.problems import MAX_NAMED
 from segue.files import locked, write_text
 from segue.types import InputError
 
-DATA_CHECK = "data_check.json"  # in a run's folder: what the data check found before it
 MOST_DECODED = 1000  # pictures of a split; those of a larger one are decoded by `segue data check` only
 
 

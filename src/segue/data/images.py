@@ -6,18 +6,24 @@ import io
 import os
 import struct
 import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from segue.files import replacing
 from segue.types import InputError, check_image, check_mask
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".dcm")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what files may hold, whatever their names say
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".dcm")
 UNSUPPORTED_SUFFIXES = (
     ".heic",
     ".heif",
@@ -38,26 +44,112 @@ UNSUPPORTED_SUFFIXES = (
 BROKEN = (
     ArithmeticError, AttributeError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error
 )  # fmt: skip
+_WHITE_IS_ZERO = (262, 0)  # PhotometricInterpretation of TIFF
+
+
+class PictureWarning(UserWarning):
+    """What is left out of a picture when it is read. kind: names the sort, so that one can count."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Remark(NamedTuple):
+    """What reading a picture does that its owner may not expect. kind: "16-bit", "several-pages", "transparent",
+    "turned"."""
+
+    kind: str
+    message: str
+
+
+_REMARKS: ContextVar[list[Remark] | None] = ContextVar("remarks", default=None)
+
+
+@contextmanager
+def remarks() -> Iterator[list[Remark]]:
+    """Collect what reading pictures in this block (and thread) leaves out or changes, instead of warnings of it."""
+    found: list[Remark] = []
+    before = _REMARKS.set(found)
+    try:
+        yield found
+    finally:
+        _REMARKS.reset(before)
+
+
+def _remark(where: Path | str, kind: str, message: str) -> None:
+    """Collect it, or warn of what is left out; that depth and direction are changed is no loss."""
+    if (found := _REMARKS.get()) is not None:
+        found.append(Remark(kind, message))
+    elif kind in ("several-pages", "transparent"):
+        warnings.warn(PictureWarning(f"{where}: {message}", kind), stacklevel=2)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by the mark after its preamble or by its ending."""
+    if path.name.lower().endswith(".dcm"):
+        return True
+    if not path.is_file() or path.name.lower().endswith((*PICTURE_SUFFIXES, *NIFTI_SUFFIXES)):
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file is NIfTI or DICOM, which may have no ending."""
+    return path.name.lower().endswith(NIFTI_SUFFIXES) or is_dicom(path)
+
+
+def bare_name(path: Path) -> str:
+    """The name without the ending of a picture or volume; a name that has none of these stays whole, dots and all."""
+    name = path.name.lower()
+    ending = next((end for end in (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES) if name.endswith(end) and name != end), "")
+    return path.name[: len(name) - len(ending)]
 
 
 def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
     """The picture files of a folder, in order. deep: those of its folders too.
 
-    Warns of pictures in formats that aren't read. Raises InputError when there is none that is.
+    Warns of what is left out (`tell_left_out`). Raises InputError when there is no picture.
     """
-    found, unread = (
-        list_pictures(folder, deep=deep, suffixes=kinds) for kinds in (PICTURE_SUFFIXES, UNSUPPORTED_SUFFIXES)
-    )
-    unsupported = f"{len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
+    found = list_pictures(folder, deep=deep)
     if not found:
-        there = f", but {unsupported}; convert them" if unread else ""
+        unread = list_pictures(folder, deep=deep, suffixes=UNSUPPORTED_SUFFIXES)
+        there = f", but {len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
         raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURE_SUFFIXES)}{there}")
-    if unread:
-        whole = len(found) + len(unread)
-        warnings.warn(
-            f"{folder}: of {whole} pictures {unsupported}, are left out; convert them to PNG or JPEG", stacklevel=2
-        )
+    tell_left_out(folder, found, deep=deep)
     return found
+
+
+def tell_left_out(folder: Path, used: Collection[Path], *, deep: bool = False) -> None:
+    """Warn, in one line, of the files and folders of a folder that are not used: how many of each ending, and one name.
+
+    used: paths in `folder`, of files or folders. deep: look into its folders too. Hidden files are not told of.
+    """
+    known = set(used)
+    left = [path for path in _entries(folder, deep) if path not in known]
+    if not left:
+        return
+    kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in left)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    pictures = [path for path in left if path.name.lower().endswith(UNSUPPORTED_SUFFIXES)]
+    hint = "; convert pictures to PNG or JPEG" if pictures else ""
+    whole = len(left) + len(known)
+    warnings.warn(
+        f"{folder}: {len(left)} of {whole} are left out ({counts}), such as {(pictures or left)[0].name}{hint}",
+        stacklevel=3,
+    )
+
+
+def _entries(folder: Path, deep: bool) -> Iterator[Path]:
+    """What is in a folder, hidden things apart, in order. deep: the files below it instead of its folders."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if deep and path.is_dir():
+            yield from _entries(path, deep)
+        else:
+            yield path
 
 
 def list_pictures(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[Path]:
@@ -76,11 +168,11 @@ def list_pictures(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...]
 def read_image(path: Path) -> NDArray[np.uint8]:
     """A picture as (H, W, 3) uint8 RGB, turned upright by its EXIF.
 
-    16-bit and float greys are stretched from their own minimum..maximum to 0..255; transparency is laid on black.
-    NIfTI and DICOM are read when they hold a single slice. Of a file with several pages the first is read.
+    16-bit and float greys are spread by `to_grey`; transparency is laid on black, and of a file with several pages the
+    first is read: both with a warning. NIfTI and DICOM are read when they hold a single slice.
     Raises InputError that names the file when it is missing, empty, broken, too large or not a picture.
     """
-    if path.name.lower().endswith(VOLUME_SUFFIXES):
+    if is_volume(path):
         return _only_slice(path)
     return _rgb(open_picture(path), path)
 
@@ -218,29 +310,62 @@ def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:
     with picture:
         upright = _upright(picture, where)
     if upright.mode[0] in "IF":  # I;16, I, F
-        return np.repeat(_stretch(np.asarray(upright, dtype=np.float64), where)[..., None], 3, axis=2)
+        _remark(where, "16-bit", f"mode {upright.mode}: the middle 99% of its values are spread over 8 bits")
+        grey = to_grey(np.asarray(upright, dtype=np.float64), where)
+        return np.repeat((255 - grey if _white_is_zero(picture) else grey)[..., None], 3, axis=2)
     if upright.has_transparency_data:
         clear = upright.convert("RGBA")
+        if share := float((np.asarray(clear)[..., 3] < 255).mean()):
+            _remark(
+                where, "transparent", f"{share:.0%} of it is transparent, laid on black; export it on its own ground"
+            )
         upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
     return np.array(upright.convert("RGB"))
 
 
+def _orientation(picture: Image.Image, where: Path | str) -> int:
+    """By EXIF, 1 when it is upright."""
+    with _reading_exif(where):
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+
+
 def _upright(picture: Image.Image, where: Path | str) -> Image.Image:
     """Turned by its EXIF. Raises InputError for an EXIF that can't be read: which side is up is not known then."""
-    try:
+    with _reading_exif(where):
         return ImageOps.exif_transpose(picture)
+
+
+@contextmanager
+def _reading_exif(where: Path | str) -> Iterator[None]:
+    try:
+        yield
     except BROKEN as error:
         raise InputError(f"{where}: its EXIF can't be read ({error}); save the picture again without it") from error
 
 
-def _stretch(values: NDArray[np.float64], path: Path | str) -> NDArray[np.uint8]:
-    """(H, W) uint8, the finite values' minimum..maximum on 0..255; infinities at the ends, what is no number at 0."""
+def _white_is_zero(picture: Image.Image) -> bool:
+    """Whether a TIFF's zeros are white. Pillow turns 8-bit greys round itself, and no deeper ones."""
+    tag, white = _WHITE_IS_ZERO
+    return picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(tag) == white
+
+
+def to_grey(
+    values: NDArray[np.floating[Any]], where: Path | str, span: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
+    """Values of any shape as uint8. span: what becomes 0 and 255; without, the 0.5th and the 99.5th percentile.
+
+    Where those two are one value, minimum and maximum. Infinities lie at the ends, what is no number at 0.
+    Raises InputError when no value is finite.
+    """
     finite = values[np.isfinite(values)]
     if not finite.size:
-        raise InputError(f"{path}: every pixel is infinite or no number (NaN); export the picture again")
-    low, high = float(finite.min()), float(finite.max())
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
-    return (scaled * 255).round().astype(np.uint8)
+        raise InputError(f"{where}: every value is infinite or no number (NaN); export it again")
+    low, high = span or (float(v) for v in np.percentile(finite, (0.5, 99.5)))
+    if span is None and low == high:
+        low, high = float(finite.min()), float(finite.max())
+    known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    grey: NDArray[np.uint8] = (((known - low) / max(high - low, 1e-12)).clip(0, 1) * 255).round().astype(np.uint8)
+    return grey
 
 
 def _only_slice(path: Path) -> NDArray[np.uint8]:
@@ -272,12 +397,27 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(source)
+            picture = Image.open(source, formats=FORMATS)
+            pages = getattr(picture, "n_frames", 1)
+            turned = getattr(picture, "tag_v2", {}).get(ExifTags.Base.Orientation, 1)  # of a TIFF, which load() turns
             picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path}: too large to decode safely ({error}); cut it into tiles") from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path}: can't be read as a picture; expected a PNG, JPEG, BMP, TIFF or WebP file: it is broken or of "
+            "another type"
+        ) from error
     except BROKEN as error:
         raise InputError(
             f"{path}: can't be read as a picture ({error}); the file is broken or of another type"
         ) from error
+    if pages > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
+        _remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
+    if (turned := max(turned, _orientation(picture, path))) != 1:
+        _remark(
+            path,
+            "turned",
+            f"its EXIF orientation is {turned}: it is read upright, so boxes and masks must be of the upright picture",
+        )
     return picture

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from segue.types import InputError
 
+DATA_CHECK = "data_check.json"  # in a run's folder: what the data check found before the training
 MAX_NAMED = 5  # problems that one message names; the others are counted
 NOTES = ("unused-members", "left-out")  # codes of what is told and stops nothing
 ReportProblem = Callable[[str, str, str], None]

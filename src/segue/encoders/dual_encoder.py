@@ -79,13 +79,17 @@ class DualEncoder(nn.Module):
         pixels = (self.image_encoder.preprocess(part) for part in _chunks(images, batch_size))
         return _embed_batches(self, pixels, lambda x: self.project_image(self.image_encoder(x).pooled))
 
-    def embed_dense(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
+    def embed_dense(
+        self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32, size: int | None = None
+    ) -> Tensor:
         """Images -> (N, D, h, w) float32, each cell's vector of length 1, on the CPU.
+
+        size: side of the square that each image is resized to, in pixels, for an image encoder that takes any.
 
         Cell (i, j) covers row i and column j of an h x w grid over the whole image, whatever its aspect ratio.
         Raises InputError for what is no image, and a batch_size below 1.
         """
-        pixels = (self.image_encoder.preprocess(part, whole=True) for part in _chunks(images, batch_size))
+        pixels = (self.image_encoder.preprocess(part, whole=True, size=size) for part in _chunks(images, batch_size))
         cells = _embed_batches(
             self, pixels, lambda x: self.project_image(self.image_encoder(x).dense.permute(0, 2, 3, 1))
         )

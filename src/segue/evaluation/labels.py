@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.open_vocabulary import LabelMap, OpenVocabularySegmenter
+from segue.api.label_segmenter import LabelSegmenter
+from segue.api.open_vocabulary import LabelMap
 from segue.data import rle
-from segue.data.formats import check_pictures, read_pictures
+from segue.data.formats import PASCAL_CONTEXT, check_pictures, read_pictures
 from segue.methods.cocu.inference import vocabulary_overlap
 from segue.methods.cocu.protocols import BACKGROUND, PUBLISHED_CLASSES, EvalProtocol, find_protocol
+from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.metrics.panoptic import IGNORE, Confusion
 from segue.options import LabelOptions
 from segue.types import InputError, Picture, PictureSet
@@ -26,7 +28,7 @@ ReadTruth = Callable[[Picture], Labels]
 
 
 def evaluate_label_maps(
-    segmenter: OpenVocabularySegmenter,
+    segmenter: LabelSegmenter,
     data: Path,
     split: str,
     *,
@@ -40,10 +42,12 @@ def evaluate_label_maps(
     training; what the checkpoint says of it unless given. on_bad: as in `read_pictures`.
     Raises InputError for data that can't be used and for an unknown protocol.
     """
-    named = segmenter.protocol if options.protocol is None else find_protocol(options.protocol)
     protocol = segmenter.chosen_protocol(options)
-    published = PUBLISHED_CLASSES.get(str(options.protocol or segmenter.about.get("protocol")), ())
-    found = only_classes(check_pictures(read_pictures(data, split, on_bad), on_bad), published, protocol)
+    named = segmenter.protocol if options.protocol is None else find_protocol(options.protocol)
+    name = str(options.protocol or segmenter.about.get("protocol"))
+    published = PUBLISHED_CLASSES.get(name, ())
+    form = PASCAL_CONTEXT if name.startswith("context") and PASCAL_CONTEXT.splits(data) else None
+    found = only_classes(check_pictures(read_pictures(data, split, on_bad, form=form), on_bad), published, protocol)
     pictures, classes, read_truth = with_truth(found, protocol)
     known = segmenter.about.get("concept_vocabulary") if concepts is None else concepts
     ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth, options=options)
@@ -64,7 +68,7 @@ def evaluate_label_maps(
     }
 
 
-def only_classes(found: PictureSet, published: Sequence[str], protocol: EvalProtocol) -> PictureSet:
+def only_classes(found: PictureSet, published: Sequence[str], protocol: EvalProtocol | DenseProtocol) -> PictureSet:
     """The set with the classes of a published protocol alone, where its label maps have these and others.
 
     Pixels of the others are then without label, which is background: so COCO-Object is COCO-Stuff's label maps of 171
@@ -86,9 +90,14 @@ def _renumbered(label_map: Callable[[], Labels], table: NDArray[np.uint8]) -> ND
     return labels
 
 
-def _as_published(classes: Sequence[str], published: Sequence[str], protocol: EvalProtocol, named: EvalProtocol) -> str:
+def _as_published(
+    classes: Sequence[str],
+    published: Sequence[str],
+    protocol: EvalProtocol | DenseProtocol,
+    named: EvalProtocol | DenseProtocol,
+) -> str:
     """Whether the figures are those of the published protocol, and if not why."""
-    if named.rule != "published":
+    if isinstance(named, DenseProtocol) or named.rule != "published":
         return "no: this protocol is our own"
     if protocol != named:
         return "no: its settings were changed"
@@ -106,7 +115,9 @@ def _overlap(classes: Sequence[str], concepts: Collection[str] | None) -> dict[s
     return {"held": held, "of": len(things), "missing": missing}
 
 
-def with_truth(found: PictureSet, protocol: EvalProtocol) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
+def with_truth(
+    found: PictureSet, protocol: EvalProtocol | DenseProtocol
+) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
     """The pictures that have a ground truth, its classes, and a function that reads it: a picture -> (H, W) uint8,
     or uint16 from 256 classes on.
 
@@ -149,7 +160,7 @@ def _paint_masks(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def score_pictures(
-    segmenter: OpenVocabularySegmenter,
+    segmenter: LabelSegmenter,
     pictures: Sequence[Picture],
     classes: Sequence[str],
     read_truth: ReadTruth,
@@ -183,7 +194,7 @@ def score_pictures(
     return ious, counts.scores(empty="skip")["pixel_accuracy"]
 
 
-def _no_background(classes: Sequence[str], protocol: EvalProtocol) -> bool:
+def _no_background(classes: Sequence[str], protocol: EvalProtocol | DenseProtocol) -> bool:
     """Whether background is a class that the protocol can't predict."""
     return protocol.threshold is None and BACKGROUND in classes
 

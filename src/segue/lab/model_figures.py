@@ -11,6 +11,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     "cocu-scenes": ("cocu_scenes_full", "bundled, cocu-scenes"),
     "crossmodal-scenes": ("crossmodal_scenes_full", "bundled"),
     "groupvit-scenes": ("cocu_scenes_full", "bundled, groupvit-scenes"),
+    "photos-encoder": ("dual_encoder_photos", "photos-encoder"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),
     "scenes-encoder": ("dual_encoder_scenes", "scenes-encoder"),
     "sgdiff-scenes": ("sgdiff_scenes_full", "bundled"),

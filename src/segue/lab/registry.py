@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 TABLES: dict[str, str] = {
+    "captions_photos": "segue.lab.tables.syntic_photos:captions_photos_table",
     "cocu_real": "segue.lab.tables.cocu_photos:photos_table",
     "cocu_recovery": "segue.lab.tables.cocu_scenes:cocu_recovery_table",
     "cocu_scenes": "segue.lab.tables.cocu_scenes:cocu_scenes_table",
@@ -15,7 +16,9 @@ TABLES: dict[str, str] = {
     "crossmodal_scenes_full": "segue.lab.tables.crossmodal:crossmodal_bundled_table",
     "export": "segue.lab.tables.export:export_table",
     "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",
+    "dual_encoder_photos": "segue.lab.tables.dual_encoder:photos_table",
     "dual_encoder_scenes": "segue.lab.tables.dual_encoder:scenes_table",
+    "labels_photos": "segue.lab.tables.labels_photos:labels_photos_table",
     "reclmis_chest": "segue.lab.tables.reclmis:chest_table",
     "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
     "reclmis_pareto": "segue.lab.tables.reclmis:pareto_table",

@@ -8,6 +8,7 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
     "crossmodal-scenes": "segue.recipes.crossmodal:train_crossmodal_scenes",
     "dual-encoder": "segue.recipes.dual_encoder:train_dual_encoder",
+    "dual-encoder-photos": "segue.recipes.dual_encoder:train_dual_encoder_photos",
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
@@ -15,5 +16,6 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "sgdiff": "segue.recipes.sgdiff:train_sgdiff",
     "sgdiff-scenes": "segue.recipes.sgdiff:train_sgdiff_scenes",
     "syntic": "segue.recipes.syntic:train_syntic",
+    "syntic-photos": "segue.recipes.syntic:train_syntic_photos",
     "syntic-scenes": "segue.recipes.syntic:train_syntic_scenes",
 }

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segue.data.check_first import DATA_CHECK, MOST_DECODED, check_first
+from segue.data.check_first import MOST_DECODED, check_first
+from segue.data.problems import DATA_CHECK
 from segue.files import locked, write_text
 from segue.synthetic.scenes.writer import make_scenes
 

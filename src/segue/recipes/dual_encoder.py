@@ -3,6 +3,8 @@
 segue train dual-encoder --data DIR --image efficientnet-lite0 --text minilm    projection heads on two frozen encoders:
                                                                                 minutes on a CPU
 segue train dual-encoder --data DIR                                             two small encoders from scratch
+segue train dual-encoder-photos --data FLICKR8K                                 the first of these with settings for
+                                                                                photographs: the bundled photos-encoder
 segue train dual-encoder-scenes                                                 the same on synthetic scenes; the
                                                                                 bundled scenes-encoder came from it
 
@@ -13,24 +15,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.embedding_store import EmbeddingStore, Item, StorePlan, fill_store, show_progress, text_items
 from segue.encoders.dual_encoder import DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image import build_image_encoder
+from segue.encoders.image.efficientnet import EfficientNetLite, read_classifier
 from segue.encoders.text import build_text_encoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
-from segue.methods.dual_encoder.model import DualEncoderTask
+from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
 from segue.metrics.retrieval import recall_at_k
 from segue.recipes.datasets import check_data, create_scenes_once
 from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
@@ -38,6 +42,8 @@ from segue.training import fit
 from segue.types import InputError, Picture, PictureSet
 
 _LEFT_OR_RIGHT = re.compile(r"\b(left|right)", re.IGNORECASE)
+View = Literal["whole", "mirrored"] | int  # of an image: an integer is the number of a crop
+CLASS_TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
 _BATCH_SIZE = {"images": 32, "texts": 1024}  # of frozen encoders
 
 
@@ -56,6 +62,10 @@ class DualEncoderSettings(TrainSettings):
         dropout: in the projection heads.
         hard_negatives: weight of the hinge on the hardest negatives, 0 for none.
         flips: mirror half of the images, never one whose caption says left or right.
+        crops: further views of each image: random crops of 40 to 90 % of its area, drawn once.
+        label_smoothing: of the contrastive loss.
+        distillation: weight of the cross-entropy between the names that the image encoder's own classifier gives an
+            image (ImageNet's 1,000) and those that the dual encoder gives it; 0 for none. EfficientNet only.
         vocabulary: the largest vocabulary of the small text encoder's tokenizer.
         cache: folder for the features of frozen encoders.
     """
@@ -69,6 +79,9 @@ class DualEncoderSettings(TrainSettings):
     dropout: float = 0.2
     hard_negatives: float = 0.0
     flips: bool = True
+    crops: Annotated[int, Ge(0)] = 0
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    distillation: Annotated[float, Ge(0)] = 0.0
     vocabulary: int = 2000
     steps: int = 600
     batch_size: int = 512
@@ -85,6 +98,19 @@ SCENES = DualEncoderSettings(
     steps=4000,
     batch_size=64,
     evaluations=8,
+    half=True,
+)
+PHOTOS = DualEncoderSettings(
+    out=Path("runs/photos-encoder"),
+    data=Path("data/flickr8k"),
+    image="efficientnet-lite0",
+    text="minilm",
+    hidden=768,
+    dropout=0.3,
+    crops=1,
+    label_smoothing=0.1,
+    distillation=0.5,
+    steps=800,
     half=True,
 )
 
@@ -104,6 +130,11 @@ def train_dual_encoder_scenes(settings: DualEncoderSettings = SCENES) -> Path:
     return train_dual_encoder(settings)
 
 
+def train_dual_encoder_photos(settings: DualEncoderSettings = PHOTOS) -> Path:
+    """Train projection heads for photographs on two frozen encoders; the bundled photos-encoder came from it."""
+    return train_dual_encoder(settings)
+
+
 def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: PictureSet) -> Path:
     """Train on these images; the best of `evaluations` checkpoints, by the mean of all recalls on val, is kept.
 
@@ -117,9 +148,15 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cache = FeatureCache(model.to(device), settings.cache)
     val_features = cache.images(val_set), cache.texts(val_set)
+    task = DualEncoderTask(
+        model,
+        hard_negatives=settings.hard_negatives,
+        label_smoothing=settings.label_smoothing,
+        distillation=class_distillation(model, settings.distillation) if settings.distillation else None,
+    )
     fit(
-        DualEncoderTask(model, hard_negatives=settings.hard_negatives),
-        ImageTextBatches(train_set, cache, settings.seed, settings.flips),
+        task,
+        ImageTextBatches(train_set, cache, settings.seed, settings.flips, settings.crops),
         out=settings.out,
         options=fit_options(settings),
         save=partial(_save, settings=settings),
@@ -138,6 +175,22 @@ def build_dual_encoder(settings: DualEncoderSettings, captions: Sequence[str]) -
     config = DualEncoderConfig(settings.width, settings.hidden, settings.dropout, pooling=pooling)
     text = build_text_encoder(settings.text, captions, vocabulary=settings.vocabulary, max_tokens=48)
     return VisionTextDualEncoder(config, image, text)
+
+
+def class_distillation(model: VisionTextDualEncoder, weight: float) -> ClassDistillation:
+    """The names of the image encoder's own classifier, read by the frozen text encoder in every template.
+
+    Raises InputError for encoders that have no classifier, or are trained.
+    """
+    encoder = model.image_encoder
+    if not isinstance(encoder, EfficientNetLite) or not (encoder.frozen and model.text_encoder.frozen):
+        raise InputError(
+            "distillation: expected the frozen efficientnet-lite0, whose classifier is read, and a frozen text "
+            "encoder; leave it at 0 for others"
+        )
+    classifier = read_classifier()
+    texts = [_text_features(model, [t.format(name) for name in classifier.names]) for t in CLASS_TEMPLATES]
+    return ClassDistillation(weight, classifier.weight, classifier.bias, torch.from_numpy(np.stack(texts)))
 
 
 @dataclass(frozen=True)
@@ -197,13 +250,15 @@ class FeatureCache:
     def __init__(self, model: VisionTextDualEncoder, folder: Path) -> None:
         self.model, self.folder = model, folder
 
-    def images(self, captioned: CaptionedImages, mirrored: bool = False) -> EmbeddingStore | None:
-        """(images, C) pooled features, or None where the image encoder is trained."""
+    def images(self, captioned: CaptionedImages, view: View = "whole") -> EmbeddingStore | None:
+        """(images, C) pooled features of a view, or None where the image encoder is trained."""
         encoder = self.model.image_encoder
         if not encoder.frozen:
             return None
-        name = f"{captioned.split}{'-mirrored' if mirrored else ''}"
-        items = [_image_item(picture, mirrored) for picture in captioned.pictures]
+        name = captioned.split if view == "whole" else f"{captioned.split}-{view}"
+        items = [
+            _image_item(picture, partial(_seen, view=view, index=i)) for i, picture in enumerate(captioned.pictures)
+        ]
         return self._store(name, "images", items, encoder, partial(_image_features, self.model))
 
     def texts(self, captioned: CaptionedImages) -> EmbeddingStore | None:
@@ -225,13 +280,25 @@ class FeatureCache:
         return fill_store(folder, items, compute, plan, progress=show_progress, wait=True)
 
 
-def _image_item(picture: Picture, mirrored: bool) -> Item:
+def _image_item(picture: Picture, seen: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Item:
     def load() -> NDArray[np.uint8]:
-        image = picture.load()
-        return np.ascontiguousarray(image[:, ::-1]) if mirrored else image
+        return seen(picture.load())
 
     pixels = load()
     return Item(picture.name, hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest(), load)
+
+
+def _seen(image: NDArray[np.uint8], *, view: View, index: int) -> NDArray[np.uint8]:
+    """A view of an image (H, W, 3): "whole", "mirrored", or a crop by its number from 0, another for each index."""
+    if view == "whole":
+        return image
+    if view == "mirrored":
+        return np.ascontiguousarray(image[:, ::-1])
+    rng = np.random.default_rng([view, index])
+    share = np.sqrt(rng.uniform(0.4, 0.9))
+    height, width = (max(1, round(side * share)) for side in image.shape[:2])
+    top, left = (rng.integers(side - part + 1) for side, part in zip(image.shape[:2], (height, width), strict=True))
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
 
 
 @torch.no_grad()
@@ -258,10 +325,12 @@ def _device(model: DualEncoder) -> torch.device:
 class ImageTextBatches:
     """One caption of every image, drawn anew each epoch; a pure function of the keys."""
 
-    def __init__(self, captioned: CaptionedImages, cache: FeatureCache, seed: int, flips: bool) -> None:
-        self.captioned, self.model, self.seed, self.flips = captioned, cache.model, seed, flips
+    def __init__(self, captioned: CaptionedImages, cache: FeatureCache, seed: int, flips: bool, crops: int = 0) -> None:
+        self.captioned, self.model, self.seed = captioned, cache.model, seed
+        self.flips, self.crops = flips, crops
         self.images, self.texts = cache.images(captioned), cache.texts(captioned)
-        self.mirrored = cache.images(captioned, mirrored=True) if flips else None
+        self.mirrored = cache.images(captioned, "mirrored") if flips else None
+        self.cropped = [cache.images(captioned, number) for number in range(crops)]
 
     def __len__(self) -> int:
         return len(self.captioned.pictures)
@@ -269,31 +338,36 @@ class ImageTextBatches:
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """The batch that `DualEncoderTask.training_step` takes."""
         drawn = [self._draw(epoch, index) for epoch, index in keys]
-        images, captions, mirror = (np.array(column) for column in zip(*drawn, strict=True))
-        image = self._pixels(images, mirror) if self.images is None else self._features(self.images, images, mirror)
+        images, captions = (np.array([one[i] for one in drawn]) for i in (0, 1))
+        views = [view for _, _, view in drawn]
+        image = self._pixels(images, views) if self.images is None else self._features(self.images, images, views)
         if self.texts is None:
             text: Any = self.model.text_encoder.tokenize([self.captioned.captions[i] for i in captions])
         else:
             text = torch.from_numpy(self.texts.take(captions)).float()
         return {"image": image, "text": text, "image_index": torch.from_numpy(images)}
 
-    def _draw(self, epoch: int, index: int) -> tuple[int, int, bool]:
-        """The positions of an image and of one of its captions, and whether the image is mirrored."""
+    def _draw(self, epoch: int, index: int) -> tuple[int, int, View]:
+        """The positions of an image and of one of its captions, and how the image is seen."""
         rng = np.random.default_rng([self.seed, epoch, index])
         caption = int(rng.choice(self.captioned.captions_of[index]))
         mirror = self.flips and rng.random() < 0.5 and not _LEFT_OR_RIGHT.search(self.captioned.captions[caption])
-        return index, caption, mirror
+        crop = int(rng.integers(-1 - self.flips, self.crops)) if self.crops else -1  # each view equally often
+        return index, caption, crop if crop >= 0 else "mirrored" if mirror else "whole"
 
-    def _features(self, store: EmbeddingStore, images: NDArray[np.int64], mirror: NDArray[np.bool_]) -> Tensor:
-        rows = store.take(images)
-        if self.mirrored is not None and mirror.any():
-            rows[mirror] = self.mirrored.take(images[mirror])
+    def _features(self, whole: EmbeddingStore, images: NDArray[np.int64], views: Sequence[View]) -> Tensor:
+        rows = whole.take(images)
+        stores = {"mirrored": self.mirrored} | dict(enumerate(self.cropped))
+        for view, store in stores.items():
+            inside = np.array([one == view for one in views])
+            if store is not None and inside.any():
+                rows[inside] = store.take(images[inside])
         return torch.from_numpy(rows).float()
 
-    def _pixels(self, images: NDArray[np.int64], mirror: NDArray[np.bool_]) -> Tensor:
-        pixels = [self.captioned.pictures[i].load() for i in images]
-        flipped = [np.ascontiguousarray(x[:, ::-1]) if m else x for x, m in zip(pixels, mirror, strict=True)]
-        return self.model.image_encoder.preprocess(flipped)
+    def _pixels(self, images: NDArray[np.int64], views: Sequence[View]) -> Tensor:
+        pictures = (self.captioned.pictures[i].load() for i in images)
+        seen = [_seen(x, view=view, index=int(i)) for x, view, i in zip(pictures, views, images, strict=True)]
+        return self.model.image_encoder.preprocess(seen)
 
 
 def recalls(

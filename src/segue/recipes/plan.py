@@ -101,7 +101,7 @@ def _measure(work: Workload, device: str) -> tuple[Line, Line, Line]:
 
 def _seconds(task: nn.Module, batch: Any, device: str) -> float:
     begun = time.perf_counter()
-    _loss(task, batch).backward()  # type: ignore[no-untyped-call]
+    _loss(task, batch).backward()
     if device != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - begun

@@ -33,6 +33,7 @@ class TrainSettings(Options):
         evaluations: how many times the validation split is scored; the best weights are kept.
         patience: evaluations without gain before stopping early, 0 for never.
         workers: data loading processes.
+        precision: "float32", "bf16" (faster on GPUs and on CPUs with AMX), or "auto": bf16 where there is a CUDA GPU.
         seed: of weights, order and augmentation.
         on_bad: what to do with an example that can't be read: "stop" before training, or "skip" and report it.
         half: store the checkpoint as float16.
@@ -51,13 +52,14 @@ class TrainSettings(Options):
     evaluations: Annotated[int, Ge(1)] = 5
     patience: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
+    precision: Literal["auto", "float32", "bf16"] = "auto"
     seed: Annotated[int, Ge(0)] = 0
     on_bad: Literal["stop", "skip"] = "stop"
     half: bool = False
     resume: bool = False
 
 
-FIT = ("batch_size", "accumulate", "lr", "weight_decay", "clip_norm", "ema", "patience", "seed", "workers")
+FIT = ("batch_size", "accumulate", "lr", "weight_decay", "clip_norm", "ema", "patience", "seed", "workers", "precision")
 
 
 def fit_options(settings: TrainSettings, **changes: int | float | str) -> FitOptions:

@@ -2,6 +2,8 @@
 
 segue train syntic --data my.txt --encoder ENCODER --images DIR     your captions; DIR: their synthetic images
 segue train syntic-scenes                                           the captions of the synthetic scenes
+segue train syntic-photos --data my.txt --gap DIR                   for photographs, in hours: the bundled
+                                                                    captions-photos came from it
 
 A folder as --data is a data set: the captions of its `train` split are read, its pictures are not. What is computed
 once (synthetic images, features) is kept in --images and --cache for the next run; a run that was stopped continues.
@@ -16,10 +18,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -56,15 +60,16 @@ from segue.recipes.datasets import check_data
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
-from segue.training import fit
+from segue.training import Batches, fit
 from segue.types import InputError
 from segue.weights import pinned
 
 System = Literal[
-    "baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full", "clipre", "capdec", "close", "decap"
+    "baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full", "clipre", "capdec", "close", "decap", "neighbours"
 ]  # fmt: skip
 RECORDED = (  # settings that the checkpoint names, and that a resumed run must share
     "system", "text_to_image", "pictures", "support", "fo_steps", "fo_lr", "tau", "steps", "batch_size", "lr", "seed",
+    "own", "same_picture", "label_smoothing",
 )  # fmt: skip
 Tags = tuple[Tensor, Tensor]  # positions in a list of names (N, K) int64, and which of them are real (N, K) bool
 
@@ -82,8 +87,9 @@ class SynticSettings(TrainSettings):
         images: folder of the synthetic images; those that it lacks are drawn there.
         text_to_image: what draws them: "synthetic" (scenes; knows only some things), "diffusion:ID-OR-FOLDER", or
             "text": nothing is drawn, and a caption's own feature takes the place of its synthetic image's.
-        system: the method, one of its ablations, or a method that it is compared with.
-        size: of the decoder: "small" (width 128), "segue" (256), or "faithful" (768).
+        system: the method, one of its ablations, a method that it is compared with, or "neighbours": the decoder also
+            reads the nearest captions of the support set.
+        size: of the decoder: "small" (width 128), "compact" (256, two layers), "segue" (256), or "faithful" (768).
         pictures: captions to train on, each with its synthetic image, drawn at random; at most all.
         support: captions of the support set, kept in the checkpoint.
         max_words: leave out longer captions; 0 for none.
@@ -100,6 +106,13 @@ class SynticSettings(TrainSettings):
             (results/syntic_scenes.csv, experiment fo_steps).
         fo_batch: features in a batch of Eq. 2.
         tau: temperature of the projection, Eq. 3.
+        gap: for the system neighbours: a data set of captioned pictures, whose split `val` says how a picture's feature
+            differs from its captions': mean and covariance. Without, CapDec's noise takes its place.
+        own: for the system neighbours: how often a caption is generated from its own feature; else from that of
+            another caption of its picture.
+        same_picture: for the system neighbours: captions that follow each other, up to five, are taken to be of one
+            picture from this cosine on, where the file doesn't say.
+        label_smoothing: of Eq. 6.
         steps: optimiser steps of the decoder.
         batch_size: captions in a step, over all processes.
         evaluations: how many times the state is saved, to resume from.
@@ -117,7 +130,7 @@ class SynticSettings(TrainSettings):
     images: Path = Path("runs/data/synthetic")
     text_to_image: str = "synthetic"
     system: System = "full"
-    size: Literal["small", "segue", "faithful"] = "segue"
+    size: Literal["small", "compact", "segue", "faithful"] = "segue"
     pictures: int = 20_000
     support: int = 50_000
     max_words: int = 0
@@ -129,6 +142,10 @@ class SynticSettings(TrainSettings):
     fo_lr: float = 1e-3
     fo_batch: int = 256
     tau: float = 0.01
+    gap: Path | None = None
+    own: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    same_picture: Annotated[float, Interval(ge=-1, le=1)] = 0.45
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     cache: Path = Path("runs/features")
     device: str = "cpu"
 
@@ -155,6 +172,28 @@ SCENES = SynticSettings(
     lr=1e-3,
     half=True,
 )
+PHOTOS = SynticSettings(
+    out=Path("runs/captions-photos"),
+    data=Path("captions.txt"),
+    encoder="photos-encoder",
+    text_to_image="text",
+    system="neighbours",
+    size="compact",
+    pictures=1_000_000,
+    support=9000,
+    max_tokens=30,
+    vocabulary=4000,
+    tau=0.02,
+    label_smoothing=0.1,
+    steps=6000,
+    batch_size=128,
+    lr=1e-3,
+    weight_decay=0.05,
+    ema=0.999,
+    evaluations=20,
+    precision="bf16",
+    half=True,
+)
 
 
 def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
@@ -179,6 +218,11 @@ def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
         )
     check_data(settings, "train", decode_at_most=0)
     return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
+
+
+def train_syntic_photos(settings: SynticSettings = PHOTOS) -> Path:
+    """Train a captioner of photographs on a file of captions; the bundled captions-photos came from it."""
+    return train_syntic(settings)
 
 
 def read_captions(path: Path, max_words: int = 0, on_bad: Literal["stop", "skip"] = "stop") -> Corpus:
@@ -262,7 +306,28 @@ def prepare_features(
         if settings.detector is not None and model_config(settings).af:
             names, tags = detect_objects(items, settings)
     name_features = encoder.embed_texts(list(names)) if names else None
-    return CaptionFeatures(encoder, captions, text, image, corpus.group[drawn], names, name_features, tags)
+    group = corpus.group[drawn]
+    if model_config(settings).neighbours and len(np.unique(corpus.group)) == len(corpus):
+        group = adjacent_groups(text[: len(drawn)], drawn, settings.same_picture)
+    return CaptionFeatures(encoder, captions, text, image, group, names, name_features, tags)
+
+
+def adjacent_groups(
+    text: NDArray[np.float16], place: NDArray[np.int64], at_least: float, longest: int = 5
+) -> NDArray[np.int64]:
+    """Groups of captions that seem to be of one picture: neighbours in their file that are alike.
+
+    text: (N, D) features. place: (N,), where each caption stands in the file. at_least: the cosine of two that follow
+    each other. longest: the most captions of a group. Returns (N,), equal within a group.
+    """
+    order = np.argsort(place)
+    rows, places = text[order].astype(np.float32), place[order]
+    alike = ((rows[1:] * rows[:-1]).sum(1) >= at_least) & (np.diff(places) == 1)
+    group, size = np.zeros(len(place), np.int64), 1
+    for i, same in enumerate(alike.tolist(), 1):
+        size = size + 1 if same and size < longest else 1
+        group[i] = group[i - 1] + (size == 1)
+    return group[np.argsort(order)]
 
 
 def _drawable(corpus: Corpus, order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -390,6 +455,96 @@ class CaptionBatches:
         return batch
 
 
+class Gap(NamedTuple):
+    """How image features differ from those of their captions: mean (D,), and (D, D) whose L L^T is the covariance."""
+
+    mean: NDArray[np.float32]
+    factor: NDArray[np.float32]
+
+
+def estimate_gap(image: Tensor, text: Tensor, shrinkage: float = 0.1) -> Gap:
+    """The gap between pairs of features (N, D), normalised.
+
+    shrinkage: how far the covariance is drawn to a multiple of the identity of its trace.
+    """
+    difference = (image - text).double()
+    covariance = torch.cov(difference.T)
+    even = torch.eye(len(covariance), dtype=torch.float64) * covariance.trace() / len(covariance)
+    factor = torch.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * even)
+    return Gap(difference.mean(0).float().numpy(), factor.float().numpy())
+
+
+def read_gap(settings: SynticSettings, encoder: DualEncoder, noise: float) -> Gap:
+    """The gap on the validation pictures of `settings.gap`; without, `noise` is the deviation of each coordinate."""
+    if settings.gap is None:
+        return Gap(np.zeros(encoder.width, np.float32), np.eye(encoder.width, dtype=np.float32) * noise)
+    pictures = [p for p in read_pictures(settings.gap, "val", settings.on_bad).pictures if p.captions]
+    captions = [(i, c) for i, p in enumerate(pictures) for c in p.captions if c.strip()]
+    if len(captions) < 2:
+        raise InputError(
+            f"{settings.gap}: {len(captions)} captions in its split val, expected 2 or more to see the gap"
+        )
+    image = torch.cat([encoder.embed_images([picture.load()]) for picture in pictures])
+    return estimate_gap(image[[i for i, _ in captions]], encoder.embed_texts([c for _, c in captions]))
+
+
+class NeighbourBatches:
+    """Captions with what stands for their pictures, for the system neighbours; a pure function of the keys.
+
+    The feature that stands for a caption's picture is that of the caption (with probability `own`) or of another of
+    the same picture, moved by the gap's noise. Neighbours and projection leave out all captions of that picture.
+    """
+
+    def __init__(
+        self,
+        features: CaptionFeatures,
+        tokenizer: CaptionTokenizer,
+        config: SynticConfig,
+        settings: SynticSettings,
+        gap: Gap,
+    ) -> None:
+        self.tokenizer, self.config, self.gap = tokenizer, config, gap
+        self.own, self.seed, self.group = settings.own, settings.seed, features.group
+        count = len(features.group)
+        self.captions = features.captions[:count]
+        self.text = np.asarray(features.text[:count], np.float32)
+        self.support = torch.from_numpy(np.asarray(features.text[: settings.support], np.float32))
+        others = np.full(max(0, len(self.support) - count), -1)  # captions of the support set alone
+        self.support_group = torch.from_numpy(np.concatenate([features.group[: len(self.support)], others]))
+        self.by_group = np.argsort(self.group, kind="stable")
+        self.first = np.searchsorted(self.group[self.by_group], np.arange(self.group.max() + 2))
+        if len(self.support) < config.neighbours + np.diff(self.first).max():
+            raise InputError(
+                f"support: got {len(self.support)} captions, expected more than {config.neighbours}, the neighbours, "
+                "and the captions of one picture; give more captions"
+            )
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """The batch of the examples (epoch, index); see `Syntic.training_step`."""
+        rows = np.array([index for _, index in keys])
+        tokens, real = self.tokenizer.encode([self.captions[i] for i in rows], self.config.max_tokens)
+        v = F.normalize(torch.from_numpy(np.stack([self._stand_in(*key) for key in keys])), dim=1)
+        score = v @ self.support.T
+        score.masked_fill_(torch.from_numpy(self.group[rows])[:, None] == self.support_group, -2.0)
+        projected = F.normalize((score / self.config.tau).softmax(1) @ self.support, dim=1)
+        neighbours = self.support[score.topk(self.config.neighbours).indices]
+        return {"tokens": tokens, "real": real, "text": v, "projected": projected, "neighbours": neighbours}
+
+    def _stand_in(self, epoch: int, index: int) -> NDArray[np.float32]:
+        """(D,): what stands for the picture of a caption, not normalised."""
+        rng = np.random.default_rng([self.seed, epoch, index])
+        source = index
+        if rng.random() >= self.own:
+            first, end = self.first[self.group[index]], self.first[self.group[index] + 1]
+            source = int(self.by_group[rng.integers(first, end)])
+        noise = rng.standard_normal(self.text.shape[1], np.float32) @ self.gap.factor.T
+        moved: NDArray[np.float32] = self.text[source] + self.gap.mean + noise
+        return moved
+
+
 def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[str]) -> Path:
     """Train on a corpus; `names` are looked for in images where the system reads objects. Returns `out`/last.
 
@@ -407,7 +562,9 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
 
 def model_config(settings: SynticSettings) -> SynticConfig:
     """The model's configuration by the settings."""
-    sized = {**asdict(SIZES[settings.size]), "tau": settings.tau, "max_tokens": settings.max_tokens}
+    sized = asdict(SIZES[settings.size]) | {
+        name: getattr(settings, name) for name in ("tau", "max_tokens", "label_smoothing")
+    }
     return system_config(SynticConfig(**sized), settings.system)
 
 
@@ -421,7 +578,10 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     )  # fmt: skip
     count = settings.support
     support = SupportSet(features.text[:count], features.captions[:count], tau=config.tau)
-    batches = _batches(features, settings, config, tokenizer, support)
+    batches: Batches = _batches(features, settings, config, tokenizer, support)
+    if config.neighbours:
+        gap = read_gap(settings, features.encoder, config.noise)
+        batches = NeighbourBatches(features, tokenizer, config, settings, gap)
     if config.shift:
         assert features.image is not None
         model.estimate_shift(*(torch.from_numpy(np.array(x)).float() for x in (features.image, features.text)))
@@ -429,7 +589,7 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     recipe = {"recipe": "segue train syntic"} | {
         k: pinned(str(v)) for k, v in asdict(settings).items() if k in RECORDED
     }
-    about = recipe | dataset_name(settings.data)
+    about = recipe | dataset_name(settings.data) | ({"gap": settings.gap.resolve().name} if settings.gap else {})
     names = features.object_names if config.af else ()
     detector = pinned(settings.detector) if config.af and settings.detector else None
 

@@ -32,6 +32,7 @@ def check_request(out: Path, counts: Mapping[str, int], size: int) -> None:
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `out` (new or empty) at the end; after an error nothing is left."""
+    out = Path(os.path.realpath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:

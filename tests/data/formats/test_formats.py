@@ -100,6 +100,28 @@ def test_everything_that_is_broken_is_named_at_once(root):
     assert kinds == {"same-caption", "long-caption", "box-outside"}
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_an_orientation_beside_boxes_is_told(root, drawn):
+    """Sizes agree, so nothing looked wrong: the picture is turned upright by its EXIF, and the boxes were not."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (12, 8)).save(root / "images/train2017/000000000139.jpg", exif=exif)
+    if not drawn:
+        for path in ("annotations/instances_train2017.json", "annotations/panoptic_train2017.json"):
+            (root / path).unlink(missing_ok=True)
+        (root / "stuffthingmaps/train2017/000000000139.png").unlink()
+    found = check_folder(root)
+    assert (("turned", "train", "000000000139.jpg") in codes(found, "warning")) is drawn
+
+
+def test_boxes_of_the_picture_as_it_is_stored_name_exif(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (12, 8)).save(root / "images/train2017/000000000139.jpg", exif=exif)
+    (finding,) = [f for f in check_folder(root).findings if f.code == "unreadable-picture"]
+    assert "8x12 pixels, its annotations say 12x8: those of the picture before its EXIF turned it?" in finding.message
+
+
 def test_a_picture_in_two_splits_is_an_error_and_twins_in_one_a_warning(tmp_path):
     put(tmp_path / "classes.txt", "sky\n")
     for split, name in (("train", "a"), ("train", "b"), ("val", "c")):

@@ -80,7 +80,7 @@ def test_what_is_wrong_is_told(tmp_path):
     with pytest.raises(InputError, match="the value 51 stands for none of 51 classes"):
         check_pictures(read_pictures(tmp_path, "val"))
     paint(tmp_path / f"validation/{wnids[0]}/b.JPEG")
-    with pytest.raises(InputError, match=r"b.JPEG: no picture and label map of one name"):
+    with pytest.raises(InputError, match=r"b.JPEG: no label map of that name"):
         read_pictures(tmp_path, "val")
     names = tmp_path / "LOC_synset_mapping.txt"
     names.write_text(names.read_text().replace(f"{wnids[3]} Name 3", f"{wnids[3]} Name 2"))

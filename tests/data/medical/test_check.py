@@ -122,7 +122,18 @@ def test_depth_and_transparency_are_told(lvit):
     Image.fromarray(rgba).save(folder / "covid_2.png")
     report = check(lvit)
     assert codes(report, "warning") == {("16-bit", "covid_1.png"), ("transparent", "covid_2.png")}
-    assert "stretched from its own range to 8 bits" in str(report)
+    assert "the middle 99% of its values are spread over 8 bits" in str(report)
+
+
+def test_an_orientation_beside_a_mask_is_told(lvit):
+    """A picture that is stored upside down is read upright; its mask, drawn on the stored one, then lies elsewhere."""
+    path = lvit / "Train_Folder/img/covid_1.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.arange(768, dtype=np.uint8).reshape(24, 32)).save(path, exif=exif)
+    report = check(lvit)
+    assert codes(report, "warning") == {("turned", "covid_1.png")}
+    assert "its EXIF orientation is 3" in str(report)
 
 
 def test_a_missing_workbook_is_an_error_of_its_split_and_the_others_are_checked(lvit):

@@ -103,7 +103,7 @@ def test_numbers_that_are_none_do_not_darken_the_rest(tmp_path):
     seen = read_volume(tmp_path / "a.nii").slices
     assert len(np.unique(seen)) > 50
     nibabel.save(nibabel.Nifti1Image(values * np.nan, np.eye(4)), tmp_path / "b.nii")
-    with pytest.raises(InputError, match=r"b\.nii: the volume holds no finite value"):
+    with pytest.raises(InputError, match=r"b\.nii: every value is infinite or no number"):
         read_volume(tmp_path / "b.nii")
 
 
@@ -116,15 +116,19 @@ def dicom(path, plane, position=(0.0, 0.0, 0.0), **tags):
     data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
     data.SeriesInstanceUID = "1.2.3"
-    data.Rows, data.Columns = plane.shape
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Rows, data.Columns = plane.shape[:2]
+    data.SamplesPerPixel, data.PhotometricInterpretation = plane.shape[2] if plane.ndim == 3 else 1, "MONOCHROME2"
+    data.PlanarConfiguration = 0
     data.BitsAllocated = data.BitsStored = 16
-    data.HighBit, data.PixelRepresentation = 15, 0
+    data.PixelRepresentation = 0
     data.PixelSpacing, data.SliceThickness = [0.8, 0.5], 3
     data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], list(position)
     for name, value in tags.items():
         setattr(data, name, value)
-    data.PixelData = plane.astype(np.uint16).tobytes()
+    data.PixelData = plane.astype(np.uint8 if data.BitsAllocated == 8 else np.uint16).tobytes()
+    data.HighBit = data.BitsStored - 1
+    if "NumberOfFrames" in tags:
+        data.SamplesPerPixel = 1
     data.save_as(path, enforce_file_format=True)
 
 
@@ -149,14 +153,14 @@ def test_window_slope_and_inverted_greys_of_dicom(tmp_path):
     plane = np.array([[0, 1000], [1040, 3000]])
     dicom(tmp_path / "a.dcm", plane, RescaleIntercept=-1000, RescaleSlope=1, WindowCenter=40, WindowWidth=80)
     seen = read_volume(tmp_path / "a.dcm").slices[0, ..., 0]
-    assert seen.tolist() == [[0, 0], [128, 255]]
+    assert seen.tolist() == [[0, 0], [129, 255]]  # PS3.3 C.11.2.1.2.1: (40 - 39.5) / 79 + 0.5 of 255
     assert read_volume(tmp_path / "a.dcm", window=(0, 100)).slices[0, ..., 0].tolist() == [
         [0, 128],
         [230, 255],
     ]
     inverted = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 1000, "WindowWidth": 80}
     dicom(tmp_path / "b.dcm", plane, **inverted)
-    assert read_volume(tmp_path / "b.dcm").slices[0, ..., 0].tolist() == [[255, 127], [0, 0]]
+    assert read_volume(tmp_path / "b.dcm").slices[0, ..., 0].tolist() == [[255, 126], [0, 0]]
     assert read_volume(tmp_path / "b.dcm", window=(500, 1000)).slices[0, ..., 0].tolist() == [[255, 0], [0, 0]]
 
 

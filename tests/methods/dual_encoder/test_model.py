@@ -5,7 +5,7 @@ import torch
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImageEncoder
 from segue.encoders.text.small import SmallTextEncoder
-from segue.methods.dual_encoder.model import DualEncoderTask
+from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
 
 TEXTS = ["a red ball", "a blue box left of a tree", "two dogs on grass", "a kite"]
 
@@ -52,3 +52,22 @@ def test_features_of_frozen_encoders_stand_for_pixels_and_words():
             "image_index": data["image_index"],
         }
         assert task.training_step(kept)["loss"] == task.training_step(data)["loss"]
+
+
+def test_a_classifiers_answers_are_learned_by_its_names():
+    """The term is the cross-entropy to the classifier's probabilities, and it falls while the names are learned."""
+    task = DualEncoderTask(make_model()).eval()
+    g = torch.Generator().manual_seed(1)
+    features, image_index = torch.randn(4, 16, generator=g), torch.arange(4)
+    texts = torch.randn(1, 3, task.model.text_encoder.width, generator=g)
+    known = ClassDistillation(0.5, torch.randn(3, 16, generator=g), torch.zeros(3), texts)
+    data = {"image": features, "text": torch.randn(4, task.model.text_encoder.width, generator=g)}
+    data["image_index"] = image_index
+    taught = DualEncoderTask(task.model, distillation=known)
+    terms = taught.training_step(data)
+    p = (features @ known.classifier.T).softmax(1)
+    image = torch.nn.functional.normalize(task.model.project_image(features), dim=1)
+    names = torch.nn.functional.normalize(task.model.text_projection(texts[0]), dim=1)
+    log_q = (task.model.logit_scale() * image @ names.T).log_softmax(1)
+    torch.testing.assert_close(terms["distillation"], -(p * log_q).sum(1).mean())
+    torch.testing.assert_close(terms["loss"], terms["contrastive"] + 0.5 * terms["distillation"])

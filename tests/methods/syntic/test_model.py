@@ -41,6 +41,7 @@ def batch():
         "image": features(3, 1),
         "projected": features(3, 2),
         "text": features(3, 3),
+        "neighbours": features(48, 5).view(3, 16, D),
         "objects": features(9, 4).view(3, 3, D),
         "found": found,
     }
@@ -115,7 +116,7 @@ def test_every_parameter_gets_a_gradient(system):
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
     # the last position reads the last token but one: every place has a gradient of its own
-    assert (net.decoder.position.weight.grad.abs().sum(1)[: 6 + 1 + net.config.af] > 0).all()
+    assert (net.decoder.position.weight.grad.abs().sum(1)[: 6 + net.config.prefix_length] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_every_parameter_gets_a_gradient(system):
     [
         ("baseline", {"image"}), ("fo", {"image"}), ("af", {"image", "objects", "found"}), ("fp", {"projected"}),
         ("fp_fo", {"projected"}), ("full", {"projected", "image", "objects", "found"}), ("decap", {"text"}),
-        ("capdec", {"text"}), ("close", {"text"}),
+        ("capdec", {"text"}), ("close", {"text"}), ("neighbours", {"projected", "text", "neighbours"}),
     ],
 )  # fmt: skip
 def test_a_system_reads_what_its_prefix_is_made_of_and_nothing_else(system, reads):
@@ -146,7 +147,7 @@ def test_inference_of_each_system(monkeypatch):
         monkeypatch.setattr(net, "prefix", lambda p, *rest, net=net: seen.update(p=p) or Syntic.prefix(net, p, *rest))
         net.generate(b["image"], support(), b["objects"], b["found"])
         projects = torch.allclose(seen["p"], support().project(b["image"]))
-        assert projects == (system in ("fp", "fp_fo", "fp_af", "full", "decap"))
+        assert projects == (system in ("fp", "fp_fo", "fp_af", "full", "decap", "neighbours"))
 
 
 def test_noise_and_shift_are_on_the_text_features():
@@ -201,10 +202,10 @@ def test_suppressed_tokens_are_never_generated_and_the_support_set_can_be_swappe
     assert [one[0].tokens for one in net.generate(v, other)] != [one[0].tokens for one in net.generate(v, support())]
 
 
-def test_twelve_systems():
+def test_twelve_systems_of_the_paper_and_one_of_ours():
     assert list(SYSTEMS) == [
         *("baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full"),
-        *("clipre", "capdec", "close", "decap"),
+        *("clipre", "capdec", "close", "decap", "neighbours"),
     ]
     eight = [system_config(TINY, name) for name in list(SYSTEMS)[:8]]
     assert len({(c.fo, c.fp, c.af) for c in eight}) == 8

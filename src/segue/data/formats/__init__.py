@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,18 +72,24 @@ def detect_format(root: Path) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def read_pictures(root: Path, split: str, on_bad: str = "stop") -> PictureSet:
+# Pascal Context, all 60 classes, also of a folder that has VOC's lists too, which is read as VOC
+PASCAL_CONTEXT = Format(pascal.context_splits, partial(pascal.read_context, background=True), pascal.EXPECTED)
+
+
+def read_pictures(root: Path, split: str, on_bad: str = "stop", *, form: Format | None = None) -> PictureSet:
     """A split of a data set in any known format; its pictures are read when asked for.
 
+    form: the format, where it isn't the one that `detect_format` finds.
     on_bad: for entries that name missing files or can't be right. "stop" raises one InputError that counts and names
     them, "skip" leaves them out and warns with the same words; of pictures of one name the first stays. Raises
     InputError also for an unknown format or split.
     """
     name, there = detect_format(root)
+    form, there = (FORMATS[name], there) if form is None else (form, form.splits(root))
     if split not in there:
         raise InputError(f"{root}: {name} without a split {split!r}; it has {', '.join(there)}")
     bad: list[str] = []
-    found = FORMATS[name].read(root, split, collecting(bad))
+    found = form.read(root, split, collecting(bad))
     kept = {picture.name: picture for picture in reversed(found.pictures)}
     bad += [f"{one}: {count} pictures of one name" for one, count in same_names(found).items()]
     found = replace(found, pictures=[picture for picture in found.pictures if kept[picture.name] is picture])
@@ -127,7 +134,9 @@ def find_problem(picture: Picture, pixels: NDArray[np.uint8] | None = None) -> s
     except InputError as error:
         return str(error)
     if picture.size and picture.size != (width, height):
-        return f"{picture.name}: {width}x{height} pixels, its annotations say {picture.size[0]}x{picture.size[1]}"
+        turned = ": those of the picture before its EXIF turned it?" if picture.size == (height, width) else ""
+        said = f"its annotations say {picture.size[0]}x{picture.size[1]}"
+        return f"{picture.name}: {width}x{height} pixels, {said}{turned}"
     if labels is not None and labels.shape != (height, width):
         return f"{picture.name}: {width}x{height} pixels, its label map {labels.shape[1]}x{labels.shape[0]}"
     return None

@@ -17,6 +17,7 @@ from typing import Any
 from segue.data import rle
 from segue.data.corpus import stream_captions
 from segue.data.formats import FORMATS, detect_format, find_problem, same_names
+from segue.data.images import Remark, remarks
 from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
 from segue.data.medical.check import check as check_lvit
@@ -162,7 +163,10 @@ def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dic
     """Decode every picture and label map; report what can't be read, has another size, or occurs twice."""
     sizes = Counter[str]()
     with ThreadPoolExecutor() as threads:
-        for picture, (problem, size, digest) in zip(found.pictures, threads.map(_inspect, found.pictures), strict=True):
+        inspected = zip(found.pictures, threads.map(_inspect, found.pictures), strict=True)
+        for picture, (problem, size, digest, told) in inspected:
+            for remark in told:
+                report.add("warning", remark.kind, split, picture.name, remark.message)
             if problem:
                 report.add("error", "unreadable-picture", split, picture.name, problem)
             if not digest:
@@ -180,11 +184,15 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _inspect(picture: Picture) -> tuple[str | None, str, bytes]:
-    """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable)."""
-    try:
-        pixels = picture.load()
-    except InputError as error:
-        return str(error), "", b""
+def _inspect(picture: Picture) -> tuple[str | None, str, bytes, list[Remark]]:
+    """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable), and what
+    reading it changes; that it is turned upright only where something is drawn on its grid."""
+    with remarks() as told:
+        try:
+            pixels = picture.load()
+        except InputError as error:
+            return str(error), "", b"", told
+    drawn = bool(picture.regions or picture.label_map)
+    told = [remark for remark in told if drawn or remark.kind != "turned"]
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest
+    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest, told

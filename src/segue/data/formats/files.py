@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ SPLIT_WORDS = {
     "test": {"test", "testing", "tst"},
 }
 IGNORED = 255
+ReadLabels = Callable[[Path], NDArray[np.unsignedinteger]]
 
 
 @contextmanager
@@ -110,9 +111,17 @@ def read_labels(path: Path, table: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def pictures_with_labels(
-    images: Places, maps: Places, table: tuple[int, ...], split: str, report: ReportProblem = raise_problem
+    images: Places,
+    maps: Places,
+    table: tuple[int, ...] | ReadLabels,
+    split: str,
+    report: ReportProblem = raise_problem,
 ) -> dict[Path, Picture]:
-    """Pictures with the label maps of the same paths. Reports twins, pictures without a map, maps without a picture."""
+    """Pictures with the label maps of the same paths. Reports twins, pictures without a map, maps without a picture.
+
+    table: of `label_table`, or a function that reads a label map, for other numbers than grey values or palettes hold.
+    """
+    read = table if callable(table) else partial(read_labels, table=table)
     found = {key: paths[0] for key, paths in sorted(images.items()) if len(paths) == 1}
     twins = images.keys() - found.keys()
     for key in sorted(twins):
@@ -130,7 +139,7 @@ def pictures_with_labels(
             names[key],
             partial(read_image, path),
             split=split,
-            label_map=partial(read_labels, located.found[key], table) if key in located.found else None,
+            label_map=partial(read, located.found[key]) if key in located.found else None,
         )
         for key, path in found.items()
     }

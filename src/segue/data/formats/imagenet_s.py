@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.formats.files import ReportProblem, first_folder, raise_problem
-from segue.data.formats.lookup import list_places, short_names
-from segue.data.images import open_picture, read_image
+from segue.data.formats.files import first_folder, pictures_with_labels
+from segue.data.formats.lookup import list_places
+from segue.data.images import open_picture
 from segue.data.lines import read_lines
-from segue.types import InputError, Picture, PictureSet
+from segue.data.problems import ReportProblem, raise_problem
+from segue.types import InputError, PictureSet
 
 EXPECTED = "validation/WNID with validation-segmentation/WNID (ImageNet-S)"
 FOLDERS = {"train": ("train-semi", "train"), "val": ("validation",), "test": ("test",)}
@@ -43,20 +44,12 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     maps = _maps(base, split)
     assert maps is not None
     classes = _classes(base, maps)
-    places = [list_places(folder, stems=True) for folder in (_images(maps), maps)]
-    for key, paths in (item for found in places for item in found.items()):
-        if len(paths) > 1:
-            report("same-name", key, f"{len(paths)} pictures differ in their endings only; keep one")
-    images, labels = ({key: paths[0] for key, paths in found.items() if len(paths) == 1} for found in places)
-    for key in sorted(labels.keys() ^ images.keys()):
-        kind = "map-without-picture" if key in labels else "missing-map"
-        report(kind, (labels if key in labels else images)[key].name, "no picture and label map of one name")
-    names = short_names(both := sorted(labels.keys() & images.keys()))
-    pictures = []
-    for key in both:
-        label_map = partial(read_colours, labels[key], len(classes))
-        pictures.append(Picture(names[key], partial(read_image, images[key]), split=split, label_map=label_map))
-    return PictureSet(pictures, classes)
+    images, labels = (
+        maps.with_name(maps.name.removesuffix("-segmentation")),
+        partial(read_colours, classes=len(classes)),
+    )
+    places = list_places(images, stems=True), list_places(maps, stems=True)
+    return PictureSet([*pictures_with_labels(*places, labels, split, report).values()], classes)
 
 
 def read_colours(path: Path, classes: int) -> NDArray[np.unsignedinteger]:
@@ -81,11 +74,6 @@ def _base(root: Path) -> Path:
 
 def _maps(base: Path, split: str) -> Path | None:
     return first_folder(*(base / f"{folder}-segmentation" for folder in FOLDERS[split]))
-
-
-def _images(maps: Path) -> Path:
-    """The folder of the pictures of a folder of label maps."""
-    return maps.with_name(maps.name.removesuffix("-segmentation"))
 
 
 def _classes(base: Path, maps: Path) -> tuple[str, ...]:

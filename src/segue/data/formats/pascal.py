@@ -28,7 +28,12 @@ CONTEXT_60_TABLE = label_table({value: value for value in range(60)})
 
 def splits(root: Path) -> tuple[str, ...]:
     """The splits of VOC, or of Context where VOC's lists are not there."""
-    return _splits(root, "Segmentation") or _splits(root, "SegmentationContext")
+    return _splits(root, "Segmentation") or context_splits(root)
+
+
+def context_splits(root: Path) -> tuple[str, ...]:
+    """The splits of Context."""
+    return _splits(root, "SegmentationContext")
 
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:

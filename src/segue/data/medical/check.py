@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from segue.data.images import read_image, read_mask
+from segue.data.images import read_image, read_mask, remarks
 from segue.data.medical.lvit import LvitSplit, patient_of, shorten
 from segue.data.medical.lvit import splits as lvit_splits
 from segue.data.medical.note_tables import NoteRow
@@ -226,7 +225,7 @@ def _check_files(report: CheckReport, layout: LvitSplit, notes_readable: bool, s
         mask = _read(report, "bad-mask", split, mask_path, read_mask) if mask_path else None
         if image is not None:
             sizes[_size(image)] += 1
-            _check_picture(report, split, path, image, shared.pixels)
+            _check_twin(report, split, path, image, shared.pixels)
         if mask is None or mask_path is None:
             continue
         if image is not None and mask.shape != image.shape[:2]:
@@ -259,25 +258,22 @@ def _size(pixels: NDArray[Any]) -> str:
 def _read(
     report: CheckReport, code: str, split: str, path: Path, reader: Callable[[Path], NDArray[Any]]
 ) -> NDArray[Any] | None:
-    try:
-        return reader(path)
-    except InputError as error:
-        report.add("error", code, split, path.name, str(error).removeprefix(f"{path}: "))
-        return None
+    """A picture or mask, or None; what reading it changes becomes a warning."""
+    with remarks() as found:
+        try:
+            pixels = reader(path)
+        except InputError as error:
+            report.add("error", code, split, path.name, str(error).removeprefix(f"{path}: "))
+            return None
+    for remark in found:
+        report.add("warning", remark.kind, split, path.name, remark.message)
+    return pixels
 
 
-def _check_picture(
+def _check_twin(
     report: CheckReport, split: str, path: Path, image: NDArray[np.uint8], pixels: dict[bytes, tuple[str, str]]
 ) -> None:
-    """Depth and transparency, and whether the same pixels stand elsewhere, in whatever kind of file."""
-    with Image.open(path) as picture:
-        if picture.mode[0] in "IF":
-            message = f"mode {picture.mode}: stretched from its own range to 8 bits"
-            report.add("warning", "16-bit", split, path.name, message)
-        elif picture.has_transparency_data:
-            report.add("warning", "transparent", split, path.name, f"mode {picture.mode}: laid on black")
-        if getattr(picture, "n_frames", 1) > 1:
-            report.add("warning", "several-pages", split, path.name, "only the first page of the file is read")
+    """Whether the same pixels stand elsewhere, in whatever kind of file."""
     digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
     where, twin = pixels.setdefault(digest, (split, path.name))
     if (where, twin) != (split, path.name):

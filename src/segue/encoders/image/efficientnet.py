@@ -7,8 +7,9 @@ preprocessing: mean 127/255 and deviation 128/255 are TensorFlow's for this fami
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,7 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     kind = "efficientnet-lite0"
     width = 1280
     stride = 32
+    any_size = True
 
     def __init__(self, *, size: Side = 224, frozen: bool = True, weights: bool = True) -> None:
         if size % self.stride or size < self.stride:
@@ -130,19 +132,41 @@ def _inverted_blocks(c_in: int) -> list[_Inverted]:
     return blocks
 
 
+class Classifier(NamedTuple):
+    """The classifier of the pooled features: weight (K, 1280), bias (K,), and the K classes' names."""
+
+    weight: Tensor
+    bias: Tensor
+    names: tuple[str, ...]
+
+
+def read_classifier() -> Classifier:
+    """ImageNet's K = 1,000 classes as EfficientNet-Lite0 tells them apart, with their first names in WordNet 3.0.
+
+    Raises InputError when the package is missing or broken.
+    """
+    weights = _package_weights()
+    names = files("segue.encoders.image").joinpath("imagenet_names.txt").read_text(encoding="utf-8").splitlines()
+    return Classifier(weights["_fc.weight"].float(), weights["_fc.bias"].float(), tuple(names))
+
+
 def _load_package_weights(encoder: EfficientNetLite) -> None:
     """Fill the encoder from the package's file, whose tensors are ours in the same order under other names."""
-    path = _package_file()
-    try:
-        theirs = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"{path}: weights can't be read ({error}); install the package again") from error
-    theirs = {name: weight for name, weight in theirs.items() if not name.startswith("_fc.")}
+    theirs = {name: weight for name, weight in _package_weights().items() if not name.startswith("_fc.")}
     ours = encoder.state_dict() if not encoder.frozen else nn.Module.state_dict(encoder)
     if [tuple(w.shape) for w in theirs.values()] != [tuple(w.shape) for w in ours.values()]:
-        raise InputError(f"{path}: holds other tensors than EfficientNet-Lite0's; install the package again")
+        raise InputError(f"{_package_file()}: holds other tensors than EfficientNet-Lite0's; install the package again")
     for mine, weight in zip(ours.values(), theirs.values(), strict=True):
         mine.copy_(weight)
+
+
+def _package_weights() -> dict[str, Tensor]:
+    path = _package_file()
+    try:
+        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path}: weights can't be read ({error}); install the package again") from error
+    return weights
 
 
 def _package_file() -> Path:

@@ -25,6 +25,8 @@ from segue.recipes.dual_encoder import (
 from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
+PHOTO_TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
+PHOTOS = RequiredData(f"a folder with {'/, '.join(PHOTO_TESTS)}/", tuple(PHOTO_TESTS))
 HEADS = replace(DUAL_ENCODER, image="efficientnet-lite0", text="minilm", evaluations=1)
 DATA = RequiredData("a folder of captioned pictures, such as Flickr8k's")
 SYSTEMS: dict[str, DualEncoderSettings] = {
@@ -73,3 +75,18 @@ def _bundled(work: Work) -> dict[str, float]:
     model = load_dual_encoder("scenes-encoder")
     assert isinstance(model, VisionTextDualEncoder)  # for mypy: the bundled one is
     return recalls(model, CaptionedImages.of(pictures, "stop", "test"), None, None)
+
+
+def photos_table() -> list[Row]:
+    """The bundled dual encoder of photographs on others than it learned from; --data: flickr8k/ and coco_tiny/."""
+    return [Row(test, "photos-encoder", 0, partial(_bundled_photos, test), PHOTOS) for test in PHOTO_TESTS]
+
+
+def _bundled_photos(test: str, work: Work) -> dict[str, float]:
+    from segue.data.formats import detect_format, read_pictures
+
+    data = PHOTOS.folder(work.data)
+    pictures = read_pictures(data / test, PHOTO_TESTS[test] or detect_format(data / test)[1][0])
+    model = load_dual_encoder("photos-encoder")
+    assert isinstance(model, VisionTextDualEncoder)  # for mypy: the bundled one is
+    return recalls(model, CaptionedImages.of(pictures, "stop", test), None, None)

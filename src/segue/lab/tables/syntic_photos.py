@@ -19,12 +19,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from segue.api.captioner import load_captioner
 from segue.data.corpus import Corpus, read_corpus
+from segue.data.embedding_store import text_items
 from segue.data.formats import detect_format, read_pictures
 from segue.lab.engine import RequiredData, Row, Work
-from segue.lab.tables.syntic_scenes import SEEDS, score_system
-from segue.recipes.syntic import SYNTIC, SynticSettings, System, common_nouns
+from segue.lab.tables.syntic_scenes import (
+    SEEDS,
+    best_captions,
+    picture_features,
+    score_picture_captions,
+    score_system,
+)
+from segue.methods.syntic import SupportSet
+from segue.recipes.syntic import SYNTIC, SynticSettings, System, cached_features, common_nouns
 from segue.types import InputError
 
 TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
@@ -56,6 +66,33 @@ def syntic_real_table(base: SynticSettings = TABLE) -> list[Row]:
         for test in TESTS
         if system != "clipre" or seed == SEEDS[0]
     ]
+
+
+CONSTANT = "a man in a red shirt is standing on the grass"
+CAPTIONER = "captions-photos"
+
+
+def captions_photos_table() -> list[Row]:
+    """The bundled captioner of photographs, beside one sentence for all and the nearest of all captions of --data."""
+    systems = ("one sentence", "nearest caption", CAPTIONER, f"{CAPTIONER}, nearest of its own")
+    return [Row(test, name, 0, partial(_photos_row, test, name), DATA) for test in TESTS for name in systems]
+
+
+def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
+    data = DATA.folder(work.data)
+    pictures = read_pictures(data / test, TESTS[test] or detect_format(data / test)[1][0])
+    captioner = load_captioner(CAPTIONER)
+    v = picture_features(pictures, captioner.encoder, work.shared / "features")
+    if name == "one sentence":
+        said = [CONSTANT] * len(v)
+    elif name == "nearest caption":
+        captions = captions_in(data / "captions").captions
+        items = text_items((f"{i}", caption) for i, caption in enumerate(captions))
+        rows = cached_features(work.shared / "features", "texts", items, captioner.encoder)
+        said = [one[0] for one in SupportSet(rows, captions).retrieve(torch.from_numpy(v))]
+    else:
+        said = best_captions(captioner, v, retrieve=name != CAPTIONER)
+    return score_picture_captions(said, pictures, v, captioner.encoder)
 
 
 def _row(test: str, name: str, settings: SynticSettings, work: Work) -> dict[str, float]:

@@ -26,12 +26,16 @@ class SynticConfig:
         af: alignment with object features (Eq. 4-5): a second prefix token, made of the names of the objects.
         noise: standard deviation, by coordinate, of Gaussian noise on normalised text features.
         shift: text features are first moved by the mean difference between image and text features.
+        neighbours: captions of the support set, the nearest ones to a picture, whose features join the prefix, as does
+            the picture's own; 0 for none, as in the paper. In training a caption's own text, and those of the same
+            picture, are not among them.
         tau: temperature tau_p of Eq. 3.
         width: channels of the decoder.
         layers: of the decoder.
         heads: of its attention.
         max_tokens: the most tokens of a caption, not counting the end token.
         dropout: in the decoder, in [0, 1).
+        label_smoothing: of Eq. 6, in [0, 1).
     """
 
     source: str = "image"
@@ -40,12 +44,14 @@ class SynticConfig:
     af: bool = True
     noise: Annotated[float, Interval(ge=0, le=100)] = 0.0
     shift: bool = False
+    neighbours: Annotated[int, Interval(ge=0, le=1000)] = 0
     tau: Annotated[float, Interval(le=1000)] = 0.01
     width: int = 256
     layers: Positive = 4
     heads: int = 4
     max_tokens: MaxTokens = 40
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         if self.source not in ("image", "text", "none"):
@@ -56,6 +62,11 @@ class SynticConfig:
             raise InputError(f"tau: got {self.tau}, expected more than 0, for instance 0.01")
 
     @property
+    def prefix_length(self) -> int:
+        """P, the vectors of the prefix."""
+        return 1 + self.af + (1 + self.neighbours if self.neighbours else 0)
+
+    @property
     def trainable(self) -> bool:
         """Whether there is anything to train."""
         return self.source != "none"
@@ -63,11 +74,14 @@ class SynticConfig:
 
 SIZES: dict[str, SynticConfig] = {
     "small": SynticConfig(width=128),  # of the results tables, which train it three dozen times
+    "compact": SynticConfig(layers=2),  # with its support set it stays below 8 MB
     "segue": SynticConfig(),
     "faithful": SynticConfig(width=768),  # DeCap's decoder, which the paper follows
 }
 
-_PLAIN: dict[str, Any] = {"source": "image", "fo": False, "fp": False, "af": False, "noise": 0.0, "shift": False}
+_PLAIN: dict[str, Any] = {
+    "source": "image", "fo": False, "fp": False, "af": False, "noise": 0.0, "shift": False, "neighbours": 0,
+}  # fmt: skip
 _TEXT: dict[str, Any] = {**_PLAIN, "source": "text"}
 SYSTEMS: dict[str, dict[str, Any]] = {  # the rows of the paper's Table 4, then the methods it is compared with
     "baseline": _PLAIN,
@@ -82,6 +96,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {  # the rows of the paper's Table 4, then 
     "capdec": {**_TEXT, "noise": 0.016**0.5},
     "close": {**_TEXT, "noise": 0.08, "shift": True},
     "decap": {**_TEXT, "fp": True},
+    "neighbours": {**_TEXT, "fp": True, "noise": 0.016**0.5, "neighbours": 16},  # ours: see `recipes.syntic`
 }
 
 

@@ -100,13 +100,14 @@ class PrefixDecoder(nn.Module):
         """
         return self.logits(self._hidden(torch.cat([prefix, self.embed(tokens)], 1))[:, prefix.shape[1] - 1 :])
 
-    def loss(self, prefix: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
+    def loss(self, prefix: Tensor, tokens: Tensor, real: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Eq. 6 for each caption, as the mean over all real tokens of the batch.
 
         tokens: (B, L) int64, each caption with its end token. real: (B, L) bool, False on padding.
+        label_smoothing: the share of the target that is spread over all tokens, in [0, 1).
         """
         logits = self._hidden(torch.cat([prefix, self.embed(tokens[:, :-1])], 1))[:, prefix.shape[1] - 1 :]
-        return F.cross_entropy(self.logits(logits[real]).float(), tokens[real])
+        return F.cross_entropy(self.logits(logits[real]).float(), tokens[real], label_smoothing=label_smoothing)
 
     def start(self, prefix: Tensor) -> tuple[Tensor, KVCache]:
         """Read the prefix (B, P, W). Returns logits (B, V) of the first token, and the cache for `step`."""

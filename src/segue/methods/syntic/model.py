@@ -9,6 +9,7 @@ The dual encoder is frozen, so everything here works on its features, computed o
 methods it is compared with differ only in what the prefix is made of, in training and at inference: see `SYSTEMS`.
 
 Where we differ, and why:
+- The system "neighbours" is ours: the prefix also holds the picture's feature and those of the nearest captions.
 - A picture without objects is undefined in the paper: a learned vector takes the place of its names (`null_object`).
 - The attention of Eq. 5 projects to the decoder's width, which need not be the dual encoder's.
 - Features are normalised the same way in training and at inference, noise included.
@@ -52,7 +53,7 @@ def build_syntic(
         width=config.width,
         layers=config.layers,
         heads=config.heads,
-        positions=config.max_tokens + 2 + config.af,
+        positions=config.max_tokens + 1 + config.prefix_length,
         dropout=config.dropout,
     )
     object_attention = ObjectAttention(encoder_width, config.width, config.heads) if config.af else None
@@ -108,7 +109,10 @@ class Syntic(nn.Module):
         self.config, self.decoder = config, decoder
         self.image_projection, self.object_attention = image_projection, object_attention
         self.end, self.suppressed_token_ids = end, tuple(suppressed_token_ids)
-        self.register_buffer("shift", torch.zeros(image_projection.in_features))
+        if config.neighbours:
+            self.feature_projection = nn.Linear(self.encoder_width, config.width)
+            self.neighbour_projection = nn.Linear(self.encoder_width, config.width)
+        self.register_buffer("shift", torch.zeros(self.encoder_width))
 
     @property
     def encoder_width(self) -> int:
@@ -126,19 +130,31 @@ class Syntic(nn.Module):
         self.shift.copy_(F.normalize(v.float(), dim=-1).mean(0) - F.normalize(t.float(), dim=-1).mean(0))
 
     def prefix(
-        self, p: Tensor, v: Tensor | None = None, objects: Tensor | None = None, found: Tensor | None = None
+        self,
+        p: Tensor,
+        v: Tensor | None = None,
+        objects: Tensor | None = None,
+        found: Tensor | None = None,
+        neighbours: Tensor | None = None,
     ) -> Tensor:
-        """The prefix tokens (B, 1 or 2, W).
+        """The prefix tokens (B, P, W), P as the configuration says.
 
-        p: (B, D), features of the pictures, or their projections. v: (B, D), features of the pictures, the query of
-        Eq. 5. objects: (B, K, D), features of the names of their objects. found: (B, K) bool, False on padding. The
-        last three are used when af is on; objects=None means that nothing was found.
+        p: (B, D), features of the pictures, or their projections. v: (B, D), features of the pictures (by default p),
+        the query of Eq. 5. objects: (B, K, D), features of the names of their objects. found: (B, K) bool, False on
+        padding. These two are used when af is on; objects=None means that nothing was found. neighbours: (B, K', D),
+        features of the nearest captions, nearest first, of a model that reads them.
         Raises InputError for features of other shapes.
         """
         check_features(p, "features", self.encoder_width)
         tokens = [self.image_projection(F.normalize(p.float(), dim=-1))]
+        v = F.normalize((p if v is None else v).float(), dim=-1)
+        if self.config.neighbours:
+            shape = (len(p), self.config.neighbours, self.encoder_width)
+            if neighbours is None or neighbours.shape != shape:
+                got = None if neighbours is None else tuple(neighbours.shape)
+                raise InputError(f"neighbours: got {got}, expected the features of the nearest captions, {shape}")
+            tokens += [self.feature_projection(v), *self.neighbour_projection(neighbours.to(v)).unbind(1)]
         if self.object_attention is not None:
-            v = F.normalize((p if v is None else v).float(), dim=-1)
             if objects is None or found is None:
                 objects, found = v.new_zeros(len(v), 0, v.shape[1]), v.new_zeros(len(v), 0, dtype=torch.bool)
             self._check_objects(v, objects, found)
@@ -150,11 +166,16 @@ class Syntic(nn.Module):
 
         batch: tokens (B, L) with their end, real (B, L) bool; and what the system's prefix is made of:
         projected (B, D), p_i of Eq. 3 (source "image" with fp); image (B, D), v_i (source "image" without fp, or af);
-        text (B, D) (source "text"); objects (B, K, D) and found (B, K) (af).
+        text (B, D) (source "text"); objects (B, K, D) and found (B, K) (af). With neighbours: text (B, D), which
+        stands for a picture's feature with its noise, its projected (B, D), and neighbours (B, K', D).
         """
-        object_inputs = (batch[name] for name in ("image", "objects", "found")) if self.config.af else ()
-        prefix = self.prefix(self._training_feature(batch), *object_inputs)
-        return {"loss": self.decoder.loss(prefix, batch["tokens"], batch["real"])}
+        smoothing = self.config.label_smoothing
+        if self.config.neighbours:
+            prefix = self.prefix(batch["projected"], batch["text"], neighbours=batch["neighbours"])
+        else:
+            object_inputs = (batch[name] for name in ("image", "objects", "found")) if self.config.af else ()
+            prefix = self.prefix(self._training_feature(batch), *object_inputs)
+        return {"loss": self.decoder.loss(prefix, batch["tokens"], batch["real"], label_smoothing=smoothing)}
 
     def _training_feature(self, batch: dict[str, Any]) -> Tensor:
         c = self.config
@@ -189,11 +210,19 @@ class Syntic(nn.Module):
             )
         check_features(v, "image features", self.encoder_width)
         p = support.project(v) if self.config.fp and support is not None else v
-        logits, cache = self.decoder.start(self.prefix(p, v, objects, found))
+        neighbours = self._neighbours(v, support) if self.config.neighbours and support is not None else None
+        logits, cache = self.decoder.start(self.prefix(p, v, objects, found, neighbours))
         return decode(
             self.decoder.step, logits, cache, end=self.end, options=options,
             suppressed_token_ids=self.suppressed_token_ids,
         )  # fmt: skip
+
+    def _neighbours(self, v: Tensor, support: SupportSet) -> Tensor:
+        """(B, K', D): the features of the nearest captions. Raises InputError for too small a support set."""
+        wanted = self.config.neighbours
+        if len(support) < wanted:
+            raise InputError(f"support: got {len(support)} captions, expected {wanted} or more, which this model reads")
+        return support.features_at(support.nearest(v, wanted)[1])
 
     def _check_objects(self, v: Tensor, objects: Tensor, found: Tensor) -> None:
         if objects.ndim != 3 or objects.shape[::2] != v.shape or found.shape != objects.shape[:2]:

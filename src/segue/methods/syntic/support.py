@@ -103,6 +103,10 @@ class SupportSet:
             start += len(tile)
         return score, place
 
+    def features_at(self, places: Tensor) -> Tensor:
+        """The features (..., D) float32 of the captions at positions (...) int64, on the positions' device."""
+        return torch.from_numpy(self.features[places.cpu().numpy()]).float().to(places.device)
+
     def retrieve(self, v: Tensor, k: int = 1) -> list[list[str]]:
         """CLIPRe: the k distinct captions nearest to each of the queries v (Q, D), nearest first.
 

@@ -1,0 +1,101 @@
+"""Open-vocabulary segmentation by any model: a GroupViT, or the dense features of a dual encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segue.api.models import find, method_of
+from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
+from segue.data.images import read_image
+from segue.encoders.dual_encoder import DualEncoder
+from segue.methods.cocu.inference import LabelMap, check_names, parse_labels
+from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment_dense
+from segue.options import LabelOptions
+from segue.types import InputError, check_image
+
+
+class DualEncoderSegmenter:
+    """Gives every pixel of a picture one of some names, by a dual encoder alone.
+
+    encoder: its dense features are compared with the names', see `segue.methods.dual_encoder.dense`.
+    protocol: how names are given to pixels unless options change it. about: what the checkpoint says of its training.
+    """
+
+    def __init__(
+        self, encoder: DualEncoder, protocol: DenseProtocol | None = None, about: dict[str, Any] | None = None
+    ) -> None:
+        self.encoder, self.protocol, self.about = encoder.eval(), protocol or DenseProtocol(), about or {}
+        self._embedded: tuple[tuple[tuple[str, ...], tuple[str, ...]], Tensor] | None = None
+
+    def segment(
+        self,
+        image: str | Path | NDArray[np.uint8],
+        labels: str | Sequence[str],
+        *,
+        options: LabelOptions = LabelOptions(),
+    ) -> LabelMap:
+        """The likeliest of the labels at every pixel, on the picture's own grid; see `OpenVocabularySegmenter.segment`.
+
+        Raises InputError for a picture that can't be read, labels that can't be used, and options of GroupViTs.
+        """
+        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
+        check_image(pixels)
+        protocol = self.chosen_protocol(options)
+        names = parse_labels(labels) if isinstance(labels, str) else check_names(labels)
+        if len(names) < 2:
+            raise InputError(
+                f"labels: got {names[0]!r} alone, expected two or more, because a pixel goes to the likeliest of them; "
+                f'add what else there is, for instance "{names[0]}, background"'
+            )
+        answer = segment_dense(self.encoder, pixels, self._embed(names, protocol), protocol)
+        kind: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
+        index: NDArray[np.unsignedinteger] = answer.index.astype(kind)
+        if protocol.threshold is not None:
+            index[answer.probability < protocol.threshold] = np.iinfo(kind).max
+        return LabelMap(tuple(names), index, answer.probability, answer.similarity)
+
+    def chosen_protocol(self, options: LabelOptions) -> DenseProtocol:
+        """The protocol with what the options change. Raises InputError for options that only GroupViTs have."""
+        if options.protocol is not None or options.hard:
+            wrong = "--protocol" if options.protocol is not None else "--hard"
+            raise InputError(f"{wrong}: goes with a GroupViT, such as cocu-scenes; this model is a dual encoder")
+        named = self.protocol
+        return replace(
+            named,
+            threshold=named.threshold if options.background is None else options.background or None,
+            top_k=named.top_k if options.top_k is None else options.top_k or None,
+            prompts=named.prompts if options.prompt is None else (options.prompt,),
+        )
+
+    def _embed(self, names: Sequence[str], protocol: DenseProtocol) -> Tensor:
+        """The names' features, kept for the next picture."""
+        key = tuple(names), protocol.prompts
+        if self._embedded is None or self._embedded[0] != key:
+            self._embedded = key, embed_names(self.encoder, names, protocol.prompts)
+        return self._embedded[1]
+
+
+LabelSegmenter = OpenVocabularySegmenter | DualEncoderSegmenter
+
+
+def load_label_segmenter(name_or_path: str | Path, *, device: str = "cpu") -> LabelSegmenter:
+    """What names pixels: a bundled name, a folder with a GroupViT or a dual encoder, or "clip:ID-OR-FOLDER".
+
+    Raises InputError for an unknown name, a checkpoint of another method, broken files, and a device that isn't there.
+    """
+    if str(name_or_path).startswith("clip:"):
+        return DualEncoderSegmenter(load_dual_encoder(name_or_path, device=device))
+    folder = find(name_or_path, device)
+    if method_of(folder) != METHOD:
+        return load_open_vocabulary(folder, device=device)
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("about", {})
+    return DualEncoderSegmenter(load_dual_encoder(folder, device=device), about=about)

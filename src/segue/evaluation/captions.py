@@ -1,0 +1,51 @@
+"""Scores of a captioner on the captioned pictures of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segue.api.captioner import Captioner
+from segue.data.formats import check_pictures, read_pictures
+from segue.metrics.captions import score_captions
+from segue.options import Decoding
+from segue.types import InputError, PictureSet
+
+
+def evaluate_captions(
+    captioner: Captioner,
+    data: Path,
+    split: str,
+    *,
+    options: Decoding = Decoding(beams=3),
+    retrieve: bool = False,
+    on_bad: str = "stop",
+) -> dict[str, Any]:
+    """The scores of `segue score captions` for the best caption of each picture of a split, in any format.
+
+    options: how captions are searched. retrieve: take the nearest captions of the support set. on_bad: as in
+    `read_pictures`; a picture without captions counts as bad.
+    Raises InputError for data that can't be used.
+    """
+    pictures = captioned(check_pictures(read_pictures(data, split, on_bad), on_bad), on_bad)
+    images = (picture.load() for picture in pictures.pictures)
+    said = captioner.caption_many(images, retrieve=retrieve, options=replace(options, num=1))
+    names = [picture.name for picture in pictures.pictures]
+    predictions = {name: one[0].text for name, one in zip(names, said, strict=True)}
+    scores = score_captions(predictions, {picture.name: picture.captions for picture in pictures.pictures})
+    return {"data": str(data), "split": split, "pictures": len(names), **scores.to_json()}
+
+
+def captioned(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:
+    """The pictures that have a caption. Raises InputError for others, unless on_bad is "skip"; and when none has."""
+    good = [picture for picture in pictures.pictures if any(caption.strip() for caption in picture.captions)]
+    without = len(pictures.pictures) - len(good)
+    if not good or (without and on_bad != "skip"):
+        raise InputError(
+            f"{without} of {len(pictures.pictures)} pictures have no caption to compare with; "
+            + ("name a data set with captions" if not good else "add them, or pass --on-bad skip")
+        )
+    if without:
+        print(f"left out {without} of {len(pictures.pictures)} pictures, which have no caption")
+    return replace(pictures, pictures=good)

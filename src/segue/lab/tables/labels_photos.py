@@ -1,0 +1,55 @@
+"""The table of names on photographs: `segue lab run labels_photos --data DIR`.
+
+DIR/msrc/     photographs with label maps of 23 classes, split `val`
+DIR/camvid/   street photographs with label maps of 11 classes, split `val`
+
+The bundled dual encoder learned from captions alone; no label map was used. `miou`: over all names of the set;
+`miou_own`: over those that the picture shows, as if someone had looked at it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
+from segue.data.formats import read_pictures
+from segue.evaluation.labels import score_pictures, with_truth
+from segue.lab.engine import RequiredData, Row, Work
+from segue.methods.dual_encoder.dense import DenseProtocol
+
+ENCODER = "photos-encoder"
+TESTS = {"msrc": 1, "camvid": 3}  # every so many pictures of val
+DATA = RequiredData(f"a folder with {'/, '.join(TESTS)}/", tuple(TESTS))
+ONE_SIZE = DenseProtocol(sizes=(416,), presence=0.0, radius=0.0)
+PROTOCOLS = {
+    "one size of 224": replace(ONE_SIZE, sizes=(224,)),
+    "one size of 416": ONE_SIZE,
+    "three sizes": replace(ONE_SIZE, sizes=DenseProtocol().sizes),
+    "three sizes, filtered": replace(DenseProtocol(), presence=0.0),
+    "bundled": DenseProtocol(),
+}
+
+
+def labels_photos_table() -> list[Row]:
+    """Dense features of the bundled dual encoder, from one size to three with a filter and the whole picture's say."""
+    return [Row(test, name, 0, partial(_row, test, name), DATA) for test in TESTS for name in PROTOCOLS]
+
+
+def _row(test: str, name: str, work: Work) -> dict[str, float]:
+    found = read_pictures(DATA.folder(work.data) / test, "val")
+    found = replace(found, pictures=found.pictures[:: TESTS[test]])
+    segmenter = load_label_segmenter(ENCODER)
+    assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: the bundled one is
+    segmenter.protocol = PROTOCOLS[name]
+    pictures, classes, read_truth = with_truth(found, segmenter.protocol)
+    ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth)
+    own, own_accuracy = score_pictures(segmenter, pictures, classes, read_truth, oracle=True)
+    return {
+        "miou": float(np.nanmean(ious)),
+        "pixel_accuracy": accuracy,
+        "miou_own": float(np.nanmean(own)),
+        "pixel_accuracy_own": own_accuracy,
+    }

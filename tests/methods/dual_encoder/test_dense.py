@@ -1,0 +1,121 @@
+"""Names on pixels by dense features: the filter, and the answer of an encoder whose cells are planted."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, guided_filter, segment_dense
+from segue.types import InputError
+
+NAMES = torch.eye(3)
+PLAIN = DenseProtocol(sizes=(64,), presence=0.0, radius=0.0)
+
+
+class Planted:
+    """An encoder of three names, (1, 0, 0) and so on: the left half of each image is of the first, the right of the
+    third; the whole of the second.
+    """
+
+    temperature = 0.5
+
+    def __init__(self, any_size=True):
+        self.image_encoder = SimpleNamespace(any_size=any_size, size=64)
+        self.sizes = []
+
+    def embed_dense(self, images, *, size):
+        self.sizes.append(size)
+        cells = torch.zeros(1, 3, 2, 4)
+        cells[:, 0, :, :2], cells[:, 2, :, 2:] = 1.0, 1.0
+        return cells
+
+    def embed_images(self, images):
+        return torch.tensor([[0.0, 1.0, 0.0]])
+
+    def embed_texts(self, texts):
+        return torch.stack([NAMES[len(text) % 3] for text in texts])
+
+
+def image(height=8, width=16):
+    out = np.zeros((height, width, 3), np.uint8)
+    out[:, width // 2 :] = 200
+    return out
+
+
+def test_every_pixel_gets_the_likeliest_name():
+    answer = segment_dense(Planted(), image(), NAMES, PLAIN)
+    assert answer.index.shape == (8, 16)
+    assert (answer.index[:, :8] == 0).all()
+    assert (answer.index[:, 8:] == 2).all()
+    e = np.exp(1 / 0.5)  # at the left border the cosines are 1, 0 and 0
+    assert answer.probability[0, 0] == pytest.approx(e / (e + 2), rel=1e-5)
+    assert answer.similarity.tolist() == [0, 1, 0]
+
+
+def test_many_names_are_compared_in_parts(monkeypatch):
+    whole = segment_dense(Planted(), image(), NAMES, PLAIN)
+    monkeypatch.setattr("segue.methods.dual_encoder.dense.PIXELS_AT_ONCE", 1)
+    parts = segment_dense(Planted(), image(), NAMES, PLAIN)
+    assert np.array_equal(whole.index, parts.index)
+    np.testing.assert_allclose(whole.probability, parts.probability, rtol=1e-6)
+
+
+def test_the_whole_picture_has_a_say():
+    """With a weight above 1 the second name, which no cell shows, wins everywhere."""
+    assert (segment_dense(Planted(), image(), NAMES, replace(PLAIN, presence=1.1)).index == 1).all()
+    assert set(segment_dense(Planted(), image(), NAMES, replace(PLAIN, top_k=1)).index.ravel()) == {1}
+
+
+def test_sizes_are_those_that_the_encoder_takes():
+    free, fixed = Planted(), Planted(any_size=False)
+    segment_dense(free, image(), NAMES, replace(PLAIN, sizes=(32, 96)))
+    segment_dense(fixed, image(), NAMES, replace(PLAIN, sizes=(32, 96)))
+    assert (free.sizes, fixed.sizes) == ([32, 96], [64])
+
+
+def test_borders_follow_the_picture():
+    """The cells' border lies in the middle; the picture's a quarter further left, within reach of the filter."""
+    moved = np.zeros((32, 64, 3), np.uint8)
+    moved[:, 24:] = 255
+    plain = segment_dense(Planted(), moved, NAMES, PLAIN).index
+    filtered = segment_dense(Planted(), moved, NAMES, replace(PLAIN, radius=0.25, smoothness=1e-4)).index
+    truth = np.where(np.arange(64) < 24, 0, 2)
+    assert (filtered == truth).mean() > (plain == truth).mean() == 56 / 64
+
+
+def test_the_guided_filter_by_its_definition():
+    """Against Eq. 5-8 with explicit windows; and a map that is the guide itself comes back."""
+    g = torch.Generator().manual_seed(0)
+    guide, maps, r, eps = torch.rand(1, 6, 7, generator=g), torch.rand(2, 6, 7, generator=g), 1, 0.1
+    padded = torch.nn.functional.pad(torch.cat([guide, maps])[None], (r, r, r, r), mode="replicate")[0]
+    windows = padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(3)  # (3, 6, 7, 9)
+    i, p = windows[:1], windows[1:]
+    a = ((i * p).mean(3) - i.mean(3) * p.mean(3)) / (i.var(3, unbiased=False) + eps)
+    b = p.mean(3) - a * i.mean(3)
+    smooth = torch.nn.functional.pad(torch.cat([a, b])[None], (r, r, r, r), mode="replicate")[0]
+    expected = smooth.unfold(1, 3, 1).unfold(2, 3, 1).mean((3, 4))
+    slope, offset = guided_filter(guide, maps, r, eps)
+    torch.testing.assert_close(torch.cat([slope, offset]), expected)
+    slope, offset = guided_filter(guide, guide, 2, 1e-9)
+    torch.testing.assert_close(slope * guide + offset, guide, atol=1e-4, rtol=0)
+
+
+def test_names_are_read_in_every_prompt():
+    found = embed_names(Planted(), ["a", "bb"], ("{}", "{}.", "{}.."))  # lengths 1 to 3 and 2 to 4: each name once
+    torch.testing.assert_close(found, torch.full((2, 3), 3**-0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": ()}, "expected sizes above 0"),
+        ({"radius": 0.6}, "a radius from 0 to .5"),
+        ({"smoothness": 0.0}, "a smoothness above 0"),
+        ({"prompts": ("a photo",)}, "expected one {} in the place of the name"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        DenseProtocol(**changes)
