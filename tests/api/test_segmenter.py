@@ -125,6 +125,11 @@ def test_a_folder_of_folds_is_an_ensemble(tiny_model, tmp_path):
     (tmp_path / "ensemble.json").write_text(json.dumps({"members": ["fold-0/best", "fold-1/best"]}))
     both = load(tmp_path)
     assert len(both.members) == 2
+    for outside in ("../fold-0", "/fold-0", "fold-0/../../x", ""):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "other/ensemble.json").write_text(json.dumps({"members": [outside]}))
+        with pytest.raises(InputError, match="is not the name of a folder beside or below it"):
+            load(tmp_path / "other")
     np.testing.assert_allclose(
         both.segment(IMAGE, LEFT).probability, load(tiny_model).segment(IMAGE, LEFT).probability, atol=1e-6
     )
