@@ -1,5 +1,7 @@
+import errno
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -7,6 +9,8 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+
+from segue import cli
 
 NOTE = "one infected area, upper left lung"
 
@@ -235,3 +239,57 @@ cli.main(["talk"])
         process.stdin.close()
         assert process.stderr.read() == b""
         assert process.wait() == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "segue: No space left on device; make room"),
+        (OSError(errno.ENOSPC, "No space left on device", "out/a"), "segue: out/a: No space left on device; make room"),
+        (OSError("1000 requested and 512 written"), "segue: 1000 requested and 512 written; make room"),
+        (OSError(errno.EROFS, "Read-only file system", "out"), "segue: out: Read-only file system\n"),
+    ],
+)
+def test_a_full_disk_is_one_sentence(segue, monkeypatch, error, words):
+    """An error without a file's name, as libraries raise it, was a traceback."""
+
+    def fail() -> None:
+        """Fails."""
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "fail", fail)
+    status, _, told = segue("fail")
+    assert status == 2
+    assert told.startswith(words)
+    assert told.count("\n") == 1
+
+
+WAIT = """
+import time
+from segue import cli
+
+def wait() -> None:
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("put away", flush=True)
+
+cli.COMMANDS["wait"] = wait
+cli.main(["wait"])
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_command_puts_away_what_it_has_begun_and_says_so(number, status):
+    process = subprocess.Popen([sys.executable, "-c", WAIT], stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, out, error) == (status, "put away\n", "segue: stopped\n")
+
+
+def test_a_closed_standard_output_is_no_error():
+    line = f"{sys.executable} -m segue --version >&-"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import subprocess
@@ -7,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from segue.files import recover_folder, replace_folder, replacing, write_text
+from segue import files
+from segue.files import put_folder, recover_folder, replace_folder, replacing, save_tensors, write_text
 
 
 def test_a_text_replaces_what_was_there_and_others_may_read_it(tmp_path: Path) -> None:
@@ -125,6 +128,44 @@ def test_kill_while_replacing_a_folder_loses_nothing(
     replace_folder(best, partial(_write, "newest"))
     assert (best / "text").read_text() == "newest"
     assert {p.name for p in tmp_path.iterdir()} == {"best"}
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path):
+    """Folders of random names stayed for ever beside what was written anew."""
+    killed = subprocess.Popen([sys.executable, "-c", "pass"])
+    killed.wait()
+    left = tmp_path / f".{killed.pid}-{files._host()}-x{files.LEFT_OVER}"
+    running = tmp_path / f".{os.getppid()}-{files._host()}-x{files.LEFT_OVER}"
+    elsewhere = tmp_path / f".{killed.pid}-another-x{files.LEFT_OVER}"
+    for folder in (left, running, elsewhere):
+        folder.mkdir()
+        (folder / "half").write_text("x")
+    files._CLEANED.discard(tmp_path)
+    write_text(tmp_path / "a.txt", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([running.name, elsewhere.name, "a.txt"])
+
+
+def test_a_folder_is_put_once_and_is_known_again(tmp_path):
+    def write(folder):
+        (folder / "a").write_text("1")
+
+    assert put_folder(tmp_path / "out", write)
+    assert put_folder(tmp_path / "out", write)
+    (tmp_path / "out/b").write_text("mine")
+    assert not put_folder(tmp_path / "out", write)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "out"]
+
+
+def test_tensors_on_a_full_disk_are_an_error_of_the_system(tmp_path, monkeypatch):
+    """safetensors has an error of its own, which no command expected: a traceback."""
+
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        save_tensors({}, tmp_path / "model.safetensors")
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "model.safetensors"))
 
 
 def test_a_link_to_a_folder_stays_and_its_folder_is_replaced(tmp_path: Path) -> None:

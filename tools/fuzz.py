@@ -5,10 +5,10 @@
     python tools/fuzz.py --case 3:DICOM:17             # one case again, with its traceback
 
 A case takes a true input and breaks one of its files, by a random generator of (seed, reader, number): the same case
-again gives the same bytes. It is read in a process of its own, in 10 seconds and 1 GB beyond what Python and the
-libraries take. Files outside the input's folder may not be opened, but for those of Python and of the libraries, and no
-program may be started but Python. Anything else than an answer or an InputError is printed, and its files kept in
---keep. Ends with status 1 if there was any.
+again gives the same bytes. It is read in a process of its own, in 10 seconds of the processor, a minute on the clock
+and 1 GB beyond what Python and the libraries take. Files outside the input's folder may not be opened, but for those of
+Python and of the libraries, and no program may be started but Python. Anything else than an answer or an InputError is
+printed, and its files kept in --keep. Ends with status 1 if there was any.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import math
 import os
 import random
 import resource
@@ -38,7 +39,7 @@ from segue.types import InputError
 
 TOUCHES = ("open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate")
 STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "socket.connect")
-SECONDS, BYTES = 10, 1 << 30
+SECONDS, CPU_SECONDS, BYTES = 60, 10, 1 << 30
 ANSWERED, REFUSED, OTHER = "answered", "InputError", "other"
 NUMBERS = (b"-1", b"0", b"1e999", b"NaN", b"99999999999999999999", b"2147483648", b"-0.5", b"\xff\xff\xff\xff", b"")
 HOSTILE: tuple[Any, ...] = (
@@ -145,6 +146,8 @@ def _read_and_leave(read: Callable[[Path], object], folder: Path, report: Path) 
         warnings.simplefilter("ignore")
         limit = _address_space() + BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        end = math.ceil(time.process_time()) + CPU_SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (end, end))
         outside = _watch(folder)
         code, text = _outcome(read, folder)
         if outside:

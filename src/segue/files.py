@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
+LEFT_OVER = ".part"  # ends the names of folders that a killed process may leave
+_CLEANED: set[Path] = set()
 OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")  # where a shell keeps names of open files
 
 
@@ -36,18 +42,17 @@ def replacing(path: Path) -> Iterator[Path]:
     A pipe or a device (/dev/stdout too) stays as well: it gets the bytes. Raises PermissionError for a read-only file.
     """
     if _is_stream(path):
-        with tempfile.TemporaryDirectory() as folder:
-            fresh = Path(folder) / (path.name or "stream")
+        with tempfile.TemporaryDirectory() as temporary:
+            fresh = Path(temporary) / (path.name or "stream")
             yield fresh
             with fresh.open("rb") as source, path.open("ab") as stream:
                 shutil.copyfileobj(source, stream)
         return
     target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "read-only, so it is not replaced", str(path))
-    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
-        fresh = Path(folder) / path.name
+    with fresh_folder(target.parent) as folder:
+        fresh = folder / path.name
         yield fresh
         if target.is_file():
             shutil.copymode(target, fresh)
@@ -63,6 +68,56 @@ def _is_stream(path: Path) -> bool:
     except OSError:
         return False
     return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+@contextmanager
+def fresh_folder(parent: Path) -> Iterator[Path]:
+    """An empty folder inside `parent`, which is made where it is missing; it is removed at the end.
+
+    The first in a folder also removes those that killed processes of this machine left there.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    if parent not in _CLEANED:
+        _CLEANED.add(parent)
+        _remove_left_over(parent)
+    with tempfile.TemporaryDirectory(prefix=f".{os.getpid()}-{_host()}-", suffix=LEFT_OVER, dir=parent) as folder:
+        yield Path(folder)
+
+
+def _remove_left_over(parent: Path) -> None:
+    for folder in parent.glob(f".*-{_host()}-*{LEFT_OVER}"):
+        pid = folder.name[1:].partition("-")[0]
+        if pid.isdigit() and not _runs(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _host() -> str:
+    """A short word for this machine: another's process may be writing into a shared folder."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
+def save_tensors(tensors: dict[str, Any], path: Path) -> None:
+    """Write a safetensors file. Raises OSError that names the file when it can't be written, on a full disk too."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # it has the system's number in its text alone
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -86,6 +141,28 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(path, old)
     os.replace(new, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def put_folder(path: Path, write: Callable[[Path], None]) -> bool:
+    """Let `write` fill an empty folder, then put it at `path`, whole or not at all.
+
+    Where `path` is there, it stays as it is; returns whether it holds what `write` would have written. So a command
+    that was killed after its last step can run again.
+    """
+    with fresh_folder(path.parent) as inside:
+        new = inside / "new"
+        new.mkdir()
+        write(new)
+        if path.exists():
+            return _contents(path) == _contents(new)
+        os.replace(new, path)
+    return True
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    """The sha256 of the files in a folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def recover_folder(path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_method_that_is_no_text(tmp_path, method):
         segue.load(tmp_path)
 
 
-@pytest.mark.parametrize("names", [None, [], "fold", ["../other"], ["/etc"], [3], {"a": 1}])
+@pytest.mark.parametrize("names", [None, [], "fold", ["../other"], ["a/../../b"], ["/etc"], [3], {"a": 1}])
 def test_an_ensemble_names_folders_beside_it(tmp_path, names):
     (tmp_path / "ensemble.json").write_text(json.dumps({"members": names}))
     with pytest.raises(InputError, match=r"ensemble\.json"):

@@ -41,7 +41,9 @@ def test_a_saved_model_answers_alike_and_has_a_card(tiny_model, tmp_path, pictur
     assert "not for diagnosis" in text
     assert "By `a test`" in text
     assert "None were given; `segue eval` scores the model on your data." in text
-    with pytest.raises(InputError, match="is there already"):
+    save_pretrained(tiny_model, folder)  # again, as after a kill behind the last step
+    (folder / "mine.txt").write_text("x")
+    with pytest.raises(InputError, match="is there already, with something else"):
         save_pretrained(tiny_model, folder)
 
 

@@ -66,8 +66,10 @@ def test_the_commands_segmenter_answers_as_the_predictor_does(tiny_model, home, 
     assert status == 0, error
     assert "segmenter.onnx: differs from torch by" in out
     assert {p.name for p in (home / "segmenter").iterdir()} == {"segmenter.onnx", "model.json", "tokenizer.json"}
-    status, _, error = segue("export", tiny_model, "--onnx", home / "segmenter")
-    assert (status, "is there already" in error) == (2, True)
+    assert segue("export", tiny_model, "--onnx", home / "segmenter") == (0, out, "")  # as after a kill behind the end
+    (home / "other").mkdir()
+    status, _, error = segue("export", tiny_model, "--onnx", home / "other")
+    assert (status, "is there already, with something else" in error) == (2, True)
     model = package.load(tiny_model)
     told, run = exported(model, home / "segmenter")
     assert [x["shape"] for x in told["graphs"]["segmenter"]["inputs"]] == [

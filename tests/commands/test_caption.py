@@ -91,6 +91,17 @@ def test_what_the_folder_gave_is_scored_by_the_names_of_the_folder(model, segue,
         assert json.loads(told)["BLEU-1"] == pytest.approx(1, abs=1e-6)
 
 
+def test_no_picture_and_no_support_is_written_over(segue, tmp_path):
+    """The json of captions took the place of the picture that it describes."""
+    (tmp_path / "a.png").write_bytes(b"a picture")
+    (tmp_path / "s.txt").write_text("a dog\n")
+    for out in ("a.png", "s.txt"):
+        before = (tmp_path / out).read_bytes()
+        status, _, error = segue("caption", tmp_path / "a.png", "--support", tmp_path / "s.txt", "-o", tmp_path / out)
+        assert (status, f"{out}: is read here, captions would be written over it" in error) == (2, True)
+        assert (tmp_path / out).read_bytes() == before
+
+
 def test_a_support_file_without_captions_is_refused_before_the_model_is_loaded(segue, tmp_path):
     pic = tmp_path / "a.png"
     write_image(text_to_image(CAPTIONS[:1])[0], pic)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from segue.files import locked
 from segue.lab.engine import COLUMNS, Row, append_row, finished_rows, read_lines, run_missing, run_row
 from segue.types import InputError
 
@@ -91,6 +92,40 @@ def test_a_killed_run_resumes_to_the_same_table(tmp_path):
     run(tmp_path, rows("a", "b", "c"))
     assert finished_rows(tmp_path / "t.csv") == {row.key for row in rows("a", "b", "c")}
     assert len(read_lines(tmp_path / "t.csv")) == 12
+
+
+ROW = """
+import sys, time
+from pathlib import Path
+from segue.lab import engine
+
+def wait(work):
+    Path(sys.argv[1]).write_text("running")
+    time.sleep(60)
+
+engine.run_row([engine.Row("e", "s", 0, wait)], "e/s/0", Path(sys.argv[2]))
+"""
+RUN = """
+import sys
+from pathlib import Path
+from segue.lab import engine
+
+command = [sys.executable, "-c", sys.argv[1], *sys.argv[2:4]]
+engine.run_missing([engine.Row("e", "s", 0, None)], Path(sys.argv[4]), lambda row: command, lambda row: "x")
+"""
+
+
+def test_a_row_ends_with_the_run_that_started_it(tmp_path):
+    """Of a killed run the row's process went on, and the next run computed the same row beside it."""
+    mark, work = tmp_path / "mark", tmp_path / "work"
+    line = [sys.executable, "-c", RUN, ROW, str(mark), str(work), str(tmp_path / "table.csv")]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    while not mark.exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    with locked(work / "e-s-0"):  # which the row holds as long as it runs
+        assert not (tmp_path / "table.csv").exists()
 
 
 def test_two_runs_of_one_table_are_refused(tmp_path):

@@ -57,7 +57,7 @@ def held(promised, method, path, mode, examples):
     def ask(case):
         if mode is GenerationMode.POSITIVE and path in REAL:
             case.body |= REAL[path] | {"model": None}
-        seen.add(case.call_and_validate(headers=TOKEN, checks=HELD).status_code)
+        seen.add(case.call_and_validate(headers=TOKEN, checks=HELD, timeout=120).status_code)
 
     seen = set()
     ask()

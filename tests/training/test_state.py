@@ -34,7 +34,7 @@ def test_shared_weights_are_saved_under_both_names(tmp_path):
     assert torch.equal(read(tmp_path)[1]["b"], TENSORS["a"])
 
 
-@pytest.mark.parametrize("killed_in", ["save_file", "write_text", "rmtree"])
+@pytest.mark.parametrize("killed_in", ["save_tensors", "write_text", "rmtree"])
 def test_kill_while_saving_leaves_a_whole_state(tmp_path, monkeypatch, killed_in):
     state.write_state(tmp_path, 4, TENSORS, {"step": 4})
 

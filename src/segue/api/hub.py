@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from segue.api import models
 from segue.configs import read_json
+from segue.files import put_folder
 from segue.options import check_value
 from segue.types import InputError
 from segue.weights import CONFIG, HUB_FILES, HUB_ID, bundled
@@ -130,20 +131,20 @@ def save_pretrained(
     figures: scores of these weights by name, for the card; those of the bundled models are had by
     `segue.lab.model_figures.bundled_figures`. license: of the weights, as the hub names licenses.
     A dual encoder or a CLIP that the checkpoint names by a folder comes along; a hub id stays in its config.
-    Raises InputError when the folder is there already, and for a model without a folder or whose encoder is gone.
+    Raises InputError when the folder is there already with something else, and for a model without a folder or whose
+    encoder is gone.
     """
     out, source = Path(folder), folder_of(model)
-    if out.exists():
-        raise InputError(f"{out}: is there already; name a new folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as inside:
-        fresh = Path(inside) / "fresh"
-        shutil.copytree(source, fresh, ignore=_unwanted_files)
+
+    def write(fresh: Path) -> None:
+        shutil.copytree(source, fresh, ignore=_unwanted_files, dirs_exist_ok=True)
         for member, copied in zip(models.members(source), models.members(fresh), strict=True):
             _copy_encoders(member, copied)
         text = model_card(source, out.name, figures=figures, license=license)
         (fresh / "README.md").write_text(text, encoding="utf-8")
-        os.replace(fresh, out)
+
+    if not put_folder(out, write):
+        raise InputError(f"{out}: is there already, with something else; name a new folder")
     return out
 
 

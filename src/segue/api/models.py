@@ -38,8 +38,8 @@ def members(folder: Path) -> list[Path]:
         return [folder]
     names: Any = read_json(folder / ENSEMBLE).get("members")
     check_value(f"{folder / ENSEMBLE}: members", names, Annotated[tuple[str, ...], MinLen(1)])
-    if outside := [name for name in names if not name or Path(name).is_absolute() or ".." in Path(name).parts]:
-        raise InputError(f"{folder / ENSEMBLE}: {outside[0]!r:.60} is not the name of a folder beside or below it")
+    if outside := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise InputError(f"{folder / ENSEMBLE}: {outside[0]!r:.60} is not the name of a folder below it")
     return [folder / name for name in names]
 
 

@@ -19,6 +19,7 @@ from segue.api.models import find, members
 from segue.api.pictures import Picture, pixels_of
 from segue.data.medical.notes import swap_sides
 from segue.encoders.text.cache import TextFeatureCache
+from segue.files import put_folder
 from segue.methods.reclmis.model import RecLMIS
 from segue.methods.segmenters import Network, restore_segmenter, save_segmenter
 from segue.nn.preprocessing import Preprocessing
@@ -42,11 +43,11 @@ def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", attribution
 def export(name_or_path: str | Path, out: Path) -> None:
     """Write a segmenter as small as it can be: float16, without what only training needs (`attribute` works).
 
-    Raises InputError when `out` is there already.
+    Raises InputError when `out` is there already with something else.
     """
-    if out.exists():
-        raise InputError(f"{out}: is there already; name a new folder")
-    save_segmenter(restore_segmenter(find(name_or_path), "attribution"), out, half=True)
+    saved = restore_segmenter(find(name_or_path), "attribution")
+    if not put_folder(out, lambda fresh: save_segmenter(saved, fresh, half=True)):
+        raise InputError(f"{out}: is there already, with something else; name a new folder")
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ tokenizer.json where texts are read or written. It is only written if onnxruntim
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -27,12 +27,16 @@ from segue.api.graphs import EXPORTED, Graph, graphs_of
 from segue.api.models import find, method_of
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
 from segue.api.segmenter import Segmenter, load_segmenter
+from segue.configs import read_json
+from segue.encoders.pretrained import fingerprint
+from segue.files import fresh_folder
 from segue.methods.syntic import SynticCheckpoint, load_syntic
 from segue.types import InputError, to_install
 
 TOLERANCE = 1e-4
 ROWS = (1, 2, 3)  # batch sizes that each graph is checked at
 SEED = 0
+DESCRIPTION = "model.json"
 LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its dual encoder
     "cocu": load_open_vocabulary,
     "reclmis": load_segmenter,
@@ -57,25 +61,44 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
     """Write a predictor's graphs into the folder `out`, whole or not at all.
 
     Returns each graph's largest difference between onnxruntime and torch on random inputs of several sizes, at most
-    `TOLERANCE`. Raises InputError for a kind of model without graphs, a folder that is there, missing packages, and
+    `TOLERANCE`. Raises InputError for a kind of model without graphs, a folder of something else, missing packages, and
     ArithmeticError when a graph answers differently.
     """
-    if out.exists():
-        raise InputError(f"{out}: is there already; name a new folder")
     model = model.checkpoint if isinstance(model, Captioner) else model
-    graphs = graphs_of(model)
+    graphs, weights = graphs_of(model), _weights_of(model)
+    if out.exists():
+        return _finished(out, weights)
     _check_packages()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as inside:
-        fresh = Path(inside) / "fresh"
+    with fresh_folder(out.parent) as inside:
+        fresh = inside / "fresh"
         fresh.mkdir()
         differences = {}
         for name, graph in graphs.items():
             write_graph(graph, fresh / f"{name}.onnx")
             differences[name] = check_graph(graph, fresh / f"{name}.onnx")
-        _write_description(model, fresh, differences)
+        _write_description(model, fresh, differences, weights)
         os.replace(fresh, out)
     return differences
+
+
+def _weights_of(model: Any) -> str:
+    """The sha256 of a predictor's weights, by which its graphs are known again."""
+    digest = hashlib.sha256()
+    for graph in graphs_of(model).values():
+        digest.update(fingerprint(graph.module, buffers=True).encode())
+    return digest.hexdigest()
+
+
+def _finished(out: Path, weights: str) -> dict[str, float]:
+    """The differences in a folder that an earlier export of the same weights finished.
+
+    Raises InputError for a folder of anything else.
+    """
+    path = out / DESCRIPTION
+    found = read_json(path) if path.is_file() else {}
+    if found.get("weights") != weights:
+        raise InputError(f"{out}: is there already, with something else; name a new folder")
+    return {name: graph["largest_difference"] for name, graph in found["graphs"].items()}
 
 
 def _check_packages() -> None:
@@ -155,19 +178,19 @@ def run_onnx(running: Any, inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
 # ------------------------------------------------------------------------------------------- model.json
 
 
-def _write_description(model: Any, folder: Path, differences: dict[str, float]) -> None:
+def _write_description(model: Any, folder: Path, differences: dict[str, float], weights: str) -> None:
     graphs = {
         name: {**_interface(folder / f"{name}.onnx"), "largest_difference": difference}
         for name, difference in differences.items()
     }
-    description: dict[str, Any] = {"graphs": graphs}
+    description: dict[str, Any] = {"graphs": graphs, "weights": weights}
     if isinstance(model, Segmenter):
         description |= _describe_segmenter(model, folder)
     elif isinstance(model, SynticCheckpoint):
         description |= _describe_captioner(model, folder)
     elif isinstance(model, OpenVocabularySegmenter):
         description |= _describe_open_vocabulary(model, folder)
-    (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _interface(path: Path) -> dict[str, Any]:

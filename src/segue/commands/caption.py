@@ -59,6 +59,8 @@ def caption(
     from segue.data.corpus import read_corpus
 
     paths = _paths(image)
+    if out is not None and out.resolve() in {path.resolve() for path in (*paths, support) if path is not None}:
+        raise InputError(f"{out}: is read here, captions would be written over it; name another --out")
     texts = None if support is None else read_corpus(support, on_bad=on_bad).captions
     captioner = load_captioner(model, device=device, encoder=encoder, support=texts, detector=detector)
     rows, failed = [], list[str]()

@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,6 +27,7 @@ from segue.files import locked, write_text
 from segue.types import InputError
 
 COLUMNS = ("experiment", "system", "seed", "metric", "value", "command", "commit", "machine")
+PARENT = "SEGUE_LAB_RUN"  # environment variable of a row's process: the process that started it
 Key = tuple[str, str, int]
 
 
@@ -96,7 +98,26 @@ def run_row(rows: Sequence[Row], name: str, table: Path, data: Path | None = Non
         raise InputError(f"row {name!r}: expected EXPERIMENT/SYSTEM/SEED, one of {', '.join(by_name)}")
     row = by_name[name]
     check_data([row], data)
-    return row.run(row.work(table, data))
+    work = row.work(table, data)
+    _end_with_parent()
+    with locked(work.row):  # of an earlier run, whose process is about to end
+        return row.run(work)
+
+
+def _end_with_parent() -> None:
+    """End this process when the `segue lab run` that started it has ended, however it ended.
+
+    Otherwise a row outlives a killed run, and the next run computes it a second time.
+    """
+    parent = int(os.environ.pop(PARENT, "0"))
+    if parent:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 def missing_rows(rows: Sequence[Row], file: Path) -> list[Row]:
@@ -145,6 +166,8 @@ def run_missing(
         finally:
             for one in running:
                 one.process.terminate()
+            for one in running:
+                one.process.wait()
     return failed
 
 
@@ -232,7 +255,12 @@ def _start(row: Row, command: Callable[[Row], list[str]], jobs: int) -> _Running
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"},
+        env={
+            **os.environ,
+            PARENT: str(os.getpid()),
+            "OMP_NUM_THREADS": str(threads),
+            "TOKENIZERS_PARALLELISM": "false",
+        },
     )
     return _Running(row, process, output, time.monotonic())
 

@@ -10,11 +10,11 @@ from types import NoneType
 from typing import Any, TypeVar, get_args
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segue.configs import read_json
-from segue.files import replace_folder
+from segue.files import replace_folder, save_tensors
 from segue.nn.building import read_shapes, sized_by
 from segue.options import check_value
 from segue.types import InputError
@@ -40,7 +40,7 @@ def write_checkpoint(
     def write(fresh: Path) -> None:
         if extra is not None:
             shutil.copytree(extra, fresh, dirs_exist_ok=True)
-        save_file({name: _stored(tensor, half) for name, tensor in tensors.items()}, fresh / WEIGHTS)
+        save_tensors({name: _stored(tensor, half) for name, tensor in tensors.items()}, fresh / WEIGHTS)
         (fresh / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         # The mode of `extra` comes along, and safetensors writes for the owner alone: a server may be another user.
         fresh.chmod(0o755)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+from segue.files import fresh_folder
 from segue.types import InputError
 
 Job = TypeVar("Job")
@@ -33,16 +32,13 @@ def check_request(out: Path, counts: Mapping[str, int], size: int) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `out` (new or empty) at the end; after an error nothing is left."""
     out = Path(os.path.realpath(out))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        fresh.chmod(0o755)
+    with fresh_folder(out.parent) as inside:
+        fresh = inside / "new"
+        fresh.mkdir()
         yield fresh
         if out.exists():
             out.rmdir()
         os.replace(fresh, out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def run_jobs(run: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None) -> Iterator[Result]:

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segue.files import recover_folder, replace_folder
 from segue.training.logger import Row, TrainingLogger, read_history
-from segue.training.state import has_state, pack_tensors, read_state, unpack_tensors, write_state
+from segue.training.state import has_state, pack_tensors, read_state, remove_others, unpack_tensors, write_state
 from segue.types import InputError
 
 SCHEDULE = ("steps", "warmup", "evaluate_every")  # what a resumed run of more steps may change
@@ -374,6 +374,8 @@ def _check_finite(step: int, terms: dict[str, float]) -> None:
 def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
     """Load the saved state into the trainer, if it is of the same run, or of its beginning."""
     tensors, saved = read_state(out / "state")
+    if trainer.accelerator.is_main_process:
+        remove_others(out / "state")
     ours, theirs = _comparable(metadata), _comparable(saved)
     longer = ours["steps"] > theirs["steps"]
     for name, value in ours.items():

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segue.files import empty_folder, write_text
+from segue.files import empty_folder, save_tensors, write_text
 from segue.types import InputError
 
 Metadata = dict[str, Any]
@@ -37,14 +37,19 @@ def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], metadata
     if has_state(folder) and _current(folder) == new:
         return
     empty_folder(new)
-    save_file(
+    save_tensors(
         {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()},
         new / "tensors.safetensors",
     )
     (new / "state.json").write_text(json.dumps(metadata, indent=1))
     write_text(folder / "current", new.name + "\n")
+    remove_others(folder)
+
+
+def remove_others(folder: Path) -> None:
+    """Delete the states that are not the valid one: older ones, and one whose writing was stopped."""
     for other in folder.glob("step-*"):
-        if other != new:
+        if other != _current(folder):
             shutil.rmtree(other)
 
 

@@ -103,7 +103,7 @@ def test_clip_refuses_what_is_no_clip(clip_folder, tmp_path):
     with pytest.raises(InputError, match="weights can't be read"):
         ClipImageEncoder(broken)
     (broken / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP or SigLIP"):
+    with pytest.raises(InputError, match="holds a 'bert' model, expected a CLIP, SigLIP or ViT"):
         ClipImageEncoder(broken)
 
 

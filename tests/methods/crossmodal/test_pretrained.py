@@ -58,5 +58,5 @@ def test_heads_of_the_pretraining_are_left_out_and_other_weights_are_refused(tmp
     vit, bert, tokenizer = load_vit_and_bert(str(tmp_path / "vit"), str(tmp_path / "bert"))
     assert (vit.pooler, bert.pooler) == (None, None)
     assert tokenizer.encode(["dog"], 4)[0].tolist() == [[5, 3]]
-    with pytest.raises(InputError, match="weights missing"):
+    with pytest.raises(InputError, match="holds a 'bert' model"):
         load_vit_and_bert(str(tmp_path / "bert"), str(tmp_path / "bert"))

@@ -95,7 +95,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
 
     for change, message in (
         ({"method": "reclmis"}, "a checkpoint of the method 'reclmis', expected one of syntic"),
-        ({"encoder": {}}, "says no width of its dual encoder"),
+        ({"encoder": {}}, "encoder: width: got"),
         ({"model": {"colour": 1}}, "config.json has colour"),
         ({"encoder": {"width": 7, "fingerprint": "abc"}}, "has shape .* config.json describes"),
     ):

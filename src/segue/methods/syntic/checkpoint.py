@@ -140,7 +140,7 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
     support = None
     if SUPPORT in tensors:
         features = _from_8_bits(tensors) if STEP in tensors else tensors[SUPPORT]
-        support = SupportSet(features.numpy(), config.get("captions") or None, tau=settings.tau)
+        support = SupportSet(features.numpy(), list(config.get("captions") or ()) or None, tau=settings.tau)
     return SynticCheckpoint(
         model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names") or (),
         config.get("detector"),

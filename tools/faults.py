@@ -1,0 +1,200 @@
+"""What a fault in the middle of a command leaves: the table fault x command -> outcome.
+
+    python tools/faults.py                                  # all of them, by small inputs
+    python tools/faults.py --only embed export --faults "full disk" SIGKILL
+    python tools/faults.py --page docs/reliability.md       # fills the table of the page
+
+Each command first runs undisturbed. Then, for each fault, it runs with the fault in a new folder, and again without:
+the second run must end well, with the bytes of the undisturbed run and nothing else beside them. A refusal must be one
+line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+START, END = "<!-- faults -->", "<!-- /faults -->"
+VARYING = ("events.out", ".lock", "history.jsonl", "report.json")  # hold times, or are locks
+LIMIT = 3000  # bytes of a file on the "full disk"
+
+
+class Ended(NamedTuple):
+    """status: of the process, negative for a signal. error: its standard error."""
+
+    status: int
+    error: str
+
+
+def _inputs(folder: Path) -> None:
+    """Pictures and texts for the commands."""
+    draw = np.random.default_rng(0)
+    (folder / "pictures").mkdir()
+    for i in range(6):
+        Image.fromarray(draw.integers(0, 255, (48, 64, 3), np.uint8)).save(folder / f"pictures/{i}.png")
+    (folder / "texts.txt").write_text("".join(f"a dog and {i} trees\n" for i in range(40)))
+    _run(["data", "make", "chest", str(folder / "chest"), "--train", "8", "--val", "4", "--test", "4"])
+    _run(["data", "make", "scenes", str(folder / "scenes"), "--train", "24", "--val", "8", "--test", "8"])
+
+
+COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {  # (inputs, out) -> the command's words
+    "embed": lambda i, out: ["embed", f"{i}/texts.txt", "--out", f"{out}", "--encoder", "scenes-encoder"],
+    "segment FOLDER": lambda i, out: ["segment", f"{i}/pictures", "--note", "left lung", "--out", f"{out}"],
+    "export": lambda i, out: ["export", "reclmis-chest", "--out", f"{out}"],
+    "train": lambda i, out: [
+        *("train", "reclmis", "--data", f"{i}/chest", "--out", f"{out}", "--steps", "4", "--batch-size", "2"),
+        *("--size", "32", "--evaluations", "2"),
+    ],
+    "curate": lambda i, out: ["curate", f"{i}/scenes", "--out", f"{out}", "--encoder", "scenes-encoder"],
+    "caption FOLDER": lambda i, out: ["caption", f"{i}/pictures", "--out", f"{out}/captions.json"],
+}
+RESUMED = ("train",)  # continued by --resume once they have a state
+
+
+def _run(words: list[str], *, limit: bool = False, closed: bool = False, home: bool = True) -> Ended:
+    process = _start(words, limit=limit, closed=closed, home=home)
+    error = process.communicate()[1]
+    return Ended(process.returncode, error)
+
+
+def _start(words: list[str], *, limit: bool = False, closed: bool = False, home: bool = True) -> subprocess.Popen[str]:
+    def prepare() -> None:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
+        if closed:
+            os.close(1)
+
+    env = {k: v for k, v in os.environ.items() if home or k not in ("HOME", "XDG_CACHE_HOME", "HF_HOME")}
+    env |= {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "segue", *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env, preexec_fn=prepare,
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The sha256 of what a command wrote, but for what varies from run to run, by path."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(word in p.name for word in VARYING)]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _signal(number: int) -> Callable[[list[str], Path, float], Ended]:
+    """Send a signal when the command has begun to write, or else when half of its time is over."""
+
+    def fault(words: list[str], out: Path, seconds: float) -> Ended:
+        process = _start(words)
+        end = time.monotonic() + seconds / 2
+        while process.poll() is None and time.monotonic() < end and not list(out.parent.iterdir()):
+            time.sleep(0.01)
+        process.send_signal(number)
+        error = process.communicate()[1]
+        return Ended(process.returncode, error)
+
+    return fault
+
+
+def _twice(words: list[str], out: Path, seconds: float) -> Ended:
+    both = [_start(words), _start(words)]
+    ended = [Ended(process.returncode, error) for process in both for error in (process.communicate()[1],)]
+    return max(ended, key=lambda one: abs(one.status))
+
+
+def _forbidden(words: list[str], out: Path, seconds: float) -> Ended:
+    """Into a folder of the system's, where not even root may write."""
+    return _run([word.replace(str(out), "/sys/segue-out") for word in words])
+
+
+FAULTS: dict[str, Callable[[list[str], Path, float], Ended]] = {
+    "full disk": lambda words, out, seconds: _run(words, limit=True),
+    "SIGKILL": _signal(signal.SIGKILL),
+    "SIGTERM": _signal(signal.SIGTERM),
+    "SIGINT": _signal(signal.SIGINT),
+    "read-only output": _forbidden,
+    "closed stdout": lambda words, out, seconds: _run(words, closed=True),
+    "no HOME": lambda words, out, seconds: _run(words, home=False),
+    "two at once": _twice,
+}
+
+
+def outcome(name: str, fault: str, inputs: Path, reference: dict[str, str], seconds: float) -> str:
+    """How a command ends under a fault, and after it, in a few words."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "room/out"
+        out.parent.mkdir()
+        words = COMMANDS[name](inputs, out)
+        first = FAULTS[fault](words, out, seconds)
+        resume = ["--resume"] if name in RESUMED and (out / "state/current").exists() else []
+        again = _run([*words, *resume])
+        if again.status:
+            return f"WRONG: again {again.status}, {again.error.strip()[-200:]}"
+        if contents(out.parent) != reference:
+            changed = {k for k, v in contents(out.parent).items() ^ reference.items()}
+            return f"WRONG: other files, {', '.join(sorted(changed)[:3])}"
+        return f"{_ending(first)}; again: the same bytes"
+
+
+def _ending(ended: Ended) -> str:
+    lines = [line for line in ended.error.splitlines() if line.startswith("segue: ") and "warning" not in line]
+    if ended.status == 0:
+        return "ends well"
+    if "Traceback" in ended.error:
+        return "WRONG: traceback"
+    return "one sentence" if len(lines) == 1 else f"status {ended.status}"
+
+
+def table(names: list[str], faults: list[str]) -> str:
+    """The outcomes as Markdown, a line each as soon as it is known on standard error."""
+    rows = [f"| fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    with tempfile.TemporaryDirectory() as place:
+        inputs = Path(place)
+        _inputs(inputs)
+        references = {name: _reference(name, inputs) for name in names}
+        for fault in faults:
+            found = [outcome(name, fault, inputs, *references[name]) for name in names]
+            print(fault, found, file=sys.stderr, flush=True)
+            rows.append(f"| {fault} | {' | '.join(found)} |")
+    return "\n".join(rows)
+
+
+def _reference(name: str, inputs: Path) -> tuple[dict[str, str], float]:
+    """(contents, seconds) of the undisturbed command."""
+    with tempfile.TemporaryDirectory() as place:
+        out, start = Path(place) / "room/out", time.monotonic()
+        out.parent.mkdir()
+        ended = _run(COMMANDS[name](inputs, out))
+        if ended.status:
+            sys.exit(f"{name}: {ended.error}")
+        return contents(out.parent), time.monotonic() - start
+
+
+def main() -> None:
+    """See the top of this file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
+    parser.add_argument("--faults", nargs="*", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--page", type=Path)
+    given = parser.parse_args()
+    found = table(given.only, given.faults)
+    print(found)
+    if given.page is not None:
+        text = given.page.read_text(encoding="utf-8")
+        before, after = text.partition(START)[0], text.partition(END)[2]
+        given.page.write_text(f"{before}{START}\n\n{found}\n\n{END}{after}", encoding="utf-8")
+    sys.exit("WRONG" in found)
+
+
+if __name__ == "__main__":
+    main()
