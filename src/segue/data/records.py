@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from segue.types import InputError
 
 Id = int | str
 Box = tuple[float, float, float, float]
+_HALF = re.compile("[\ud800-\udfff]")  # a character that no file can hold
 
 
 def shown(value: Any) -> str:
@@ -20,7 +22,7 @@ def shown(value: Any) -> str:
 
 def field(record: Any, *keys: str) -> Any:
     """The first of the keys that a record has. Raises InputError when it has none, or is no object."""
-    if not isinstance(record, Mapping):
+    if not isinstance(record, dict):
         raise InputError(f"got {shown(record)}, expected an object with {keys[0]}")
     for key in keys:
         if key in record:
@@ -60,7 +62,7 @@ def read_text(record: Any, *keys: str) -> str:
         raise InputError(f"{keys[0]}: got {shown(value)}, expected a text")
     if not value.strip():
         raise InputError(f"{keys[0]}: got an empty text; write one or delete the entry")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if _HALF.search(value):
         raise InputError(f"{keys[0]}: got {shown(value)}, in which half a character is missing; write it again")
     return value.strip()
 
