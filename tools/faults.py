@@ -46,8 +46,12 @@ def _inputs(folder: Path) -> None:
     for i in range(6):
         Image.fromarray(draw.integers(0, 255, (48, 64, 3), np.uint8)).save(folder / f"pictures/{i}.png")
     (folder / "texts.txt").write_text("".join(f"a dog and {i} trees\n" for i in range(40)))
-    _run(["data", "make", "chest", str(folder / "chest"), "--train", "8", "--val", "4", "--test", "4"])
-    _run(["data", "make", "scenes", str(folder / "scenes"), "--train", "24", "--val", "8", "--test", "8"])
+    for words in (
+        ["data", "make", "chest", "--out", str(folder / "chest"), "--train", "8", "--val", "4", "--test", "4"],
+        ["data", "make", "scenes", "--out", str(folder / "scenes"), "--train", "24", "--val", "8", "--test", "8"],
+    ):
+        if (ended := _run(words)).status:
+            sys.exit(f"{' '.join(words)}: {ended.error}")
 
 
 COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {  # (inputs, out) -> the command's words
@@ -56,7 +60,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {  # (inputs, out) -> t
     "export": lambda i, out: ["export", "reclmis-chest", "--out", f"{out}"],
     "train": lambda i, out: [
         *("train", "reclmis", "--data", f"{i}/chest", "--out", f"{out}", "--steps", "4", "--batch-size", "2"),
-        *("--size", "32", "--evaluations", "2"),
+        *("--image-size", "32", "--evaluations", "2"),
     ],
     "curate": lambda i, out: ["curate", f"{i}/scenes", "--out", f"{out}", "--encoder", "scenes-encoder"],
     "caption FOLDER": lambda i, out: ["caption", f"{i}/pictures", "--out", f"{out}/captions.json"],

@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 from segue.api import load
-from segue.api.segmenter import read_notes
 from segue.data import rle
 from segue.data.corpus import read_corpus
 from segue.data.formats import find_problem, read_pictures
 from segue.data.formats.scene_graph import read_graph
 from segue.data.images import read_image, read_mask
 from segue.data.medical.lvit import read_lvit
+from segue.data.medical.note_tables import read_notes
 from segue.data.medical.volumes import read_volume
 from segue.evaluation.files import read_predictions, read_references
 from segue.methods.cocu.archive import archive_table, read_archive, write_table

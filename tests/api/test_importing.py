@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import segue as package
+from data.formats.true_formats import numbers, paint, put
 from methods.cocu.groupvit.released_network import MAX_TOKENS, VOCABULARY, make_released, write_merges
 from methods.cocu.groupvit.tiny_groupvit import make_model, reference_of
 from segue.api.importing import import_groupvit
@@ -42,7 +43,7 @@ def test_a_released_file_is_the_same_network(released, file):
         (6, 3, 0),
         (6, 3, 3),
     )
-    assert (model.config.image_size, model.config.patch, model.config.heads, model.config.text_heads) == (32, 8, 2, 1)
+    assert (model.config.image_size, model.config.patch, model.config.heads, model.config.text_heads) == (32, 16, 2, 1)
     image = torch.randn(2, 3, 32, 32)
     ids = torch.zeros(3, MAX_TOKENS, dtype=torch.int64)
     for row, length in zip(ids, (3, 7, MAX_TOKENS), strict=True):
@@ -79,6 +80,20 @@ def test_the_command_makes_a_folder_that_names_pixels(segue, file, tmp_path):
     assert package.load(tmp_path / "made").about["source"] == "group_vit.pth"
     status, _, error = segue("import", file, "-o", tmp_path / "made")
     assert (status, "is there already" in error) == (2, True)
+
+
+def test_a_released_file_is_evaluated_by_two_commands(segue, file, tmp_path):
+    voc = tmp_path / "VOC2012"
+    paint(voc / "JPEGImages/a.jpg")
+    put(voc / "ImageSets/Segmentation/val.txt", "a\n")
+    numbers(voc / "SegmentationClass/a.png", np.repeat([[0] * 4 + [15] * 4 + [255] * 4], 8, 0), palette=True)
+    assert segue("import", file, "-o", tmp_path / "made")[0] == 0
+    status, told, error = segue("eval", tmp_path / "made", "--data", tmp_path, "--protocol", "voc", "--json")
+    assert status == 0, error
+    answer = json.loads(told)
+    assert (answer["split"], answer["classes"], answer["as_published"]) == ("val", 21, "yes, on the published pictures")
+    assert answer["protocol_settings"]["rule"] == "published"
+    assert 0 <= answer["miou"] <= 1
 
 
 def test_settings_of_a_training_are_passed_over(released, tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def test_errors_are_refused_in_one_line_that_counts_and_names_them(lvit):
         check_first(lvit, ("train", "val"))
     assert "\n" not in str(e.value)
     assert check_first(lvit, ("test",)) == NOTHING  # of another split
-    with pytest.warns(UserWarning, match=r"data check: 3 errors skipped \(unreadable-image 3\); `segue data check"):
+    with pytest.warns(UserWarning, match=r"data check: 3 errors passed over \(unreadable-image 3\); `segue data check"):
         assert check_first(lvit, ("train",), "skip")["errors"] == {"unreadable-image": 3}
 
 

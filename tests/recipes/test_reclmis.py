@@ -174,7 +174,7 @@ def test_training_asks_the_data_check_first_and_tells_what_it_found(segue, setti
         "saved_to": str(tmp_path / "run/best"),
         "data_check": {"errors": {"unreadable-image": 1}, "warnings": {}, "decoded": True},
     }
-    assert "data check: 1 errors skipped (unreadable-image 1)" in error
+    assert "data check: 1 errors passed over (unreadable-image 1)" in error
 
 
 def test_notes_that_are_all_empty_stop_a_method_that_learns_from_them(settings, tmp_path):

@@ -131,7 +131,7 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
     detr = str(tiny_detr(tmp_path / "detr", sees="cat"))
     settings = replace(quick, detector=detr, cache=tmp_path / "cache")
     captioner = package.load(train_syntic(settings))
-    assert captioner.checkpoint.object_names == ["cat", "dog"]
+    assert captioner.checkpoint.object_names == ("cat", "dog")
     picture = text_to_image(CAPTIONS[:1])[0]
     generated = captioner.caption(picture)
     assert generated == captioner.caption(picture, objects=["cat"])

@@ -85,11 +85,12 @@ def _score_notes(
 ) -> dict[str, Any]:
     from segue.api.segmenter import load_segmenter
     from segue.data.check_first import check_first
-    from segue.data.medical.lvit import read_lvit
+    from segue.data.medical.lvit import LvitSplit, read_lvit
     from segue.data.medical.note_batches import load_examples
     from segue.evaluation.notes import evaluate
 
     predictor = load_segmenter(model, device=device)
+    LvitSplit(data, split)  # says what is missing of the layout
     checked = check_first(data, (split,), on_bad)
     examples = load_examples(read_lvit(data, split, on_bad), on_bad=on_bad, labelled=True)
     scores = evaluate(predictor, examples, empty=empty or "one", options=options)

@@ -39,7 +39,7 @@ def check_first(
     errors, others = ([f for f in wanted if f.level == level] for level in ("error", "warning"))
     if errors and on_bad == "stop":
         raise InputError(_refusal(data, errors))
-    told = [f"{len(errors)} errors skipped ({_counted(errors)})"] if errors else []
+    told = [f"{len(errors)} errors passed over ({_counted(errors)})"] if errors else []
     told += [f"{len(others)} warnings ({_counted(others)})"] if others else []
     decoded = bool(report.stats.get("decoded", True))
     told += [f"in splits of more than {decode_at_most:,} pictures these are not decoded"] * (

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segue.data.check_first import MOST_DECODED, check_first
 from segue.data.problems import DATA_CHECK
 from segue.files import locked, write_text
-from segue.recipes.settings import TrainSettings
 from segue.synthetic.scenes.writer import make_scenes
+
+if TYPE_CHECKING:
+    from segue.recipes.settings import TrainSettings
 
 
 def create_once(folder: Path, make: Callable[[Path], None]) -> Path:

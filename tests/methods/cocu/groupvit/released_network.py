@@ -11,7 +11,7 @@ from torch import nn
 
 WIDTH, TEXT_WIDTH, HIDDEN, JOINT = 128, 64, 48, 16
 DEPTHS, TOKENS, GROUPS = (2, 1, 1), (6, 3, 0), (6, 3)
-PATCH, SIDE, MAX_TOKENS = 8, 4, 20
+PATCH, SIDE, MAX_TOKENS = 16, 2, 40
 MERGES = ["d o", "do g</w>", "c a", "ca t</w>", "g r", "gr a", "gra s", "gras s</w>", "s k", "sk y</w>"]
 VOCABULARY = 512 + len(MERGES) + 2
 
