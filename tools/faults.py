@@ -46,8 +46,12 @@ def _inputs(folder: Path) -> None:
     for i in range(6):
         Image.fromarray(draw.integers(0, 255, (48, 64, 3), np.uint8)).save(folder / f"pictures/{i}.png")
     (folder / "texts.txt").write_text("".join(f"a dog and {i} trees\n" for i in range(40)))
-    _run(["data", "make", "chest", str(folder / "chest"), "--train", "8", "--val", "4", "--test", "4"])
-    _run(["data", "make", "scenes", str(folder / "scenes"), "--train", "24", "--val", "8", "--test", "8"])
+    for words in (
+        ["data", "make", "chest", "--out", str(folder / "chest"), "--train", "8", "--val", "4", "--test", "4"],
+        ["data", "make", "scenes", "--out", str(folder / "scenes"), "--train", "24", "--val", "8", "--test", "8"],
+    ):
+        if (ended := _run(words)).status:
+            sys.exit(f"{' '.join(words)}: {ended.error}")
 
 
 COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {  # (inputs, out) -> the command's words
