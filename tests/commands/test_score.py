@@ -163,6 +163,34 @@ def test_twins_of_a_karpathy_json_are_refused(segue, tmp_path):
     assert "image 1.png stands there twice" in error
 
 
+def test_a_part_of_the_references_may_be_scored(segue, tmp_path):
+    """The figures are those of the part alone; what is left out is counted, and a stray prediction still refused."""
+    more = {"annotations": [*COCO["annotations"], *({"image_id": i, "caption": "a red bus"} for i in (3, 4, 5))]}
+    refs, part = written(tmp_path / "refs.json", more), written(tmp_path / "part.json", COCO)
+    preds = written(tmp_path / "preds.json", [SAID[0], {"image_id": 1, "caption": "a dog sits"}])
+    ask = ("score", "captions", "--preds", preds, "--no-java", "--refs")
+    status, told, error = segue(*ask, refs, "--only-predicted", "--json")
+    assert (status, error) == (0, "")
+    answer, alone = json.loads(told), json.loads(segue(*ask, part, "--json")[1])
+    assert (answer.pop("not_predicted"), alone.pop("not_predicted")) == (3, 0)
+    assert answer == alone
+    assert "not_predicted  3\n" in segue(*ask, refs, "--only-predicted")[1]
+    assert "3 of 5 images have no prediction" in segue(*ask, refs)[2]
+    written(preds, [*SAID, {"image_id": 9, "caption": "x"}])
+    assert "1 predictions are of images without references, such as 9" in segue(*ask, refs, "--only-predicted")[2]
+    written(preds, [{"image_id": 9, "caption": "x"}])
+    assert "none of 1 predictions is of an image there, such as 9" in segue(*ask, refs, "--only-predicted")[2]
+
+
+def test_a_part_is_never_matched_by_imgid(segue, tmp_path):
+    """A number of another split would be some picture's imgid here."""
+    images = [one | {"imgid": at} for at, one in enumerate(KARPATHY["images"])]
+    refs = written(tmp_path / "r.json", {"images": images})
+    preds = written(tmp_path / "p.json", [{"image_id": 0, "caption": "a dog runs"}])
+    status, _, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--only-predicted")
+    assert (status, "none of 1 predictions is of an image there, such as 0" in error) == (2, True)
+
+
 def test_bad_references_may_be_skipped(segue, tmp_path):
     refs = written(tmp_path / "r.json", {"annotations": [*COCO["annotations"], {"image_id": 1, "caption": None}]})
     preds = written(tmp_path / "p.json", SAID)

@@ -19,6 +19,7 @@ def captions(
     split: str | None = None,
     java: bool = True,
     on_bad: Literal["stop", "skip"] = "stop",
+    only_predicted: bool = False,
     json: bool = False,
 ) -> None:
     """BLEU-1..4, ROUGE-L, CIDEr-D, METEOR, SPICE and distinct-n of one caption per image.
@@ -31,11 +32,12 @@ def captions(
         split: which split of a Karpathy json; all of it unless given.
         java: METEOR and SPICE too, as far as they can run.
         on_bad: what to do with references that can't be used: stop, or skip and name them.
+        only_predicted: score the images that have a prediction; not_predicted says how many others are left out.
         json: print one JSON object.
     """
     from segue.evaluation.files import score_caption_files
 
-    _print(score_caption_files(refs, preds, split, java, on_bad), json)
+    _print(score_caption_files(refs, preds, split, java, on_bad, only_predicted), json)
 
 
 def masks(

@@ -46,15 +46,21 @@ class Reference(NamedTuple):
 
 
 def score_caption_files(
-    refs: Path, preds: Path, split: str | None = None, java: bool = True, on_bad: str = "stop"
+    refs: Path,
+    preds: Path,
+    split: str | None = None,
+    java: bool = True,
+    on_bad: str = "stop",
+    only_predicted: bool = False,
 ) -> dict[str, Any]:
     """The scores of a file of captions; arguments as in `segue.commands.score.captions`."""
-    said = read_predictions(preds)
-    truth, key = match_captions(read_references(refs, split, on_bad), said, refs)
+    said, references = read_predictions(preds), read_references(refs, split, on_bad)
+    truth, key = match_captions(references, said, refs, only_predicted=only_predicted)
     found = score_captions(said, truth, with_java=java)
     return {
         **found.to_json(),
         "images": len(truth),
+        "not_predicted": len(references) - len(truth),
         "matched_by": key,
         "empty_predictions": sum(not text.strip() for text in said.values()),
     }
@@ -103,17 +109,29 @@ def read_references(path: Path, split: str | None = None, on_bad: str = "stop") 
     return [*found.values()]
 
 
-def match_captions(truth: Sequence[Reference], said: Iterable[str], path: Path) -> tuple[dict[str, list[str]], str]:
+def match_captions(
+    truth: Sequence[Reference], said: Iterable[str], path: Path, *, only_predicted: bool = False
+) -> tuple[dict[str, list[str]], str]:
     """The captions of each picture by what its prediction calls it, and the kind of id by which they were matched.
 
     A kind fits when every picture has a prediction by it. File names go before all; imgid is taken only when nothing
     else has a prediction. Raises InputError when two kinds fit and differ. Where none fits, the one with the most
     predictions is taken, which tells what is missing.
+
+    only_predicted: leave out pictures without a prediction. A kind then fits when every prediction has its picture, and
+    imgid never does: any small number is one. Raises InputError also when no prediction has its picture.
     """
-    kinds = _matches(truth, {*said})
-    if len(kinds) > 1:
+    said = {*said}
+    kinds = _matches(truth, said)
+    if len(kinds) > 1 or only_predicted:
         kinds.pop("imgid", None)
-    fits = {kind: found for kind, found in kinds.items() if len({*found.values()}) == len(truth)}
+    if only_predicted and not kinds:
+        raise InputError(
+            f"{path}: none of {len(said)} predictions is of an image there, such as {min(said)}; call them by the "
+            "images' file names or COCO's ids, or choose the split they belong to"
+        )
+    wanted = len(said) if only_predicted else len(truth)
+    fits = {kind: found for kind, found in kinds.items() if len({*found.values()}) == wanted}
     best = next(iter(fits), max(kinds, key=lambda kind: len(kinds[kind]), default=""))
     for kind, found in fits.items() if best != FILE_NAME else ():
         if other := [name for name in fits[best] if found.get(name) != fits[best][name]]:
@@ -122,7 +140,8 @@ def match_captions(truth: Sequence[Reference], said: Iterable[str], path: Path) 
                 "the pictures' file names"
             )
     called = {at: name for name, at in kinds.get(best, {}).items()}
-    return {called.get(at, one.ids.get(best, one.name)): one.captions for at, one in enumerate(truth)}, best
+    kept = ((at, one) for at, one in enumerate(truth) if at in called or not only_predicted)
+    return {called.get(at, one.ids.get(best, one.name)): one.captions for at, one in kept}, best
 
 
 def _matches(truth: Sequence[Reference], said: set[str]) -> dict[str, dict[str, int]]:
