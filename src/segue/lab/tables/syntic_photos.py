@@ -73,7 +73,7 @@ CAPTIONER, NEAREST = "captions-photos", "nearest of 20,000 captions"
 
 
 def captions_photos_table() -> list[Row]:
-    """The bundled captioner of photographs, beside one sentence for all and the nearest of 20,000 captions of --data."""
+    """The bundled captioner of photographs, beside one sentence for all and the nearest of 20,000 captions."""
     systems = ("one sentence", NEAREST, CAPTIONER, f"{CAPTIONER}, nearest of its own")
     return [Row(test, name, 0, partial(_photos_row, test, name), DATA) for test in TESTS for name in systems]
 
