@@ -42,7 +42,7 @@ class DenseProtocol:
     """
 
     sizes: tuple[int, ...] = (320, 416, 576)
-    presence: float = 0.15
+    presence: float = 0.0
     radius: float = 0.05
     smoothness: float = 0.01
     threshold: float | None = None
