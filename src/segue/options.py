@@ -109,7 +109,7 @@ class Decoding(Options):
     ] = 1.0
     no_repeat: Annotated[int, Ge(0), Doc("no run of so many tokens occurs twice; 0 for any")] = 0
     max_tokens: Annotated[int, Ge(1), Doc("the most tokens of a caption; never more than the model's own limit")] = 1000
-    seed: Annotated[int, Ge(0), Doc("of sampling")] = 0
+    seed: Annotated[int, Interval(ge=0, le=2**63 - 1), Doc("of sampling")] = 0
 
     @property
     def width(self) -> int:
@@ -138,7 +138,7 @@ class DescribeOptions(Options):
     ] = 4
     length: Annotated[int | None, Ge(1), Doc("exactly so many words")] = None
     include: Annotated[tuple[str, ...], Doc("words that every caption has")] = ()
-    seed: Annotated[int, Ge(0), Doc("of all that is drawn at random")] = 0
+    seed: Annotated[int, Interval(ge=0, le=2**63 - 1), Doc("of all that is drawn at random")] = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class DrawOptions(Options):
     best_of: Annotated[
         int, Ge(1), Doc("tries of each layout; the one stays from which the model gives the caption most probability")
     ] = 4
-    seed: Annotated[int, Ge(0), Doc("of the first layout; the others follow")] = 0
+    seed: Annotated[int, Interval(ge=0, le=2**63 - 1), Doc("of the first layout; the others follow")] = 0
 
 
 def option_text(options: type[Options], name: str) -> str:

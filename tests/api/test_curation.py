@@ -56,14 +56,14 @@ def test_a_picture_without_one_has_the_hash_of_its_pixels():
 def test_captions_in_use_are_the_first_ones_that_are_not_blank(tmp_path):
     folder = photos(tmp_path / "photos", [["a dog", " ", "two dogs", "the dog"], [], ["a dog", "a cat"]])
     (tmp_path / "words.txt").write_text("dog\n")
-    read = partial(read_curation_corpus, folder, "train", vocabulary=tmp_path / "words.txt")
+    read = partial(read_curation_corpus, folder, "train", vocabulary=tmp_path / "words.txt", on_bad="skip")
     assert read(captions=2).captions == [("a dog", "two dogs"), (), ("a dog", "a cat")]
     assert len(read().captions[0]) == 3
     with pytest.raises(InputError, match="captions: got -1"):
         read(captions=-1)
     silent = photos(tmp_path / "silent", [[], [" "]])
     with pytest.raises(InputError, match="none of 2 pictures has a caption"):
-        read_curation_corpus(silent, "train")
+        read_curation_corpus(silent, "train", on_bad="skip")
 
 
 def test_pictures_that_can_not_be_read_stop_or_leave_the_corpus(tmp_path):

@@ -107,9 +107,7 @@ def test_panoptic_files_are_read_as_cocos(tmp_path):
     assert {name: one["pq"] for name, one in found["classes"].items()} == {"dog": 1, "square": 1}
     index = json.loads((tmp_path / "p.panoptic.json").read_text())
     categories = {c["id"]: (c["name"], True) for c in index["categories"]}
-    ((_, regions),) = read_segments(
-        index["annotations"], tmp_path, categories, True, lambda *why: pytest.fail(str(why))
-    )
+    (regions,) = read_segments(index["annotations"], tmp_path, categories, True, lambda *why: pytest.fail(str(why)))
     assert [r.label for r in regions] == ["square", "dog", "dog"]
     for region, true in zip(regions, (SQUARE, DOG & ~SQUARE, TAIL), strict=True):
         assert (rle.decode(region.mask) == true).all()

@@ -170,7 +170,7 @@ def decode_with_cache(
 
 
 def captioner_graphs(model: SynticCheckpoint) -> dict[str, Graph]:
-    """SynTIC's decoder: `start` and `step`."""
+    """SynTIC's decoder: `start` and `step`. Raises InputError for one that reads the nearest captions."""
     net, decoder = model.model, model.model.decoder
     if net.config.neighbours:
         raise InputError("export: there is no graph yet of a captioner that reads the nearest captions; export another")

@@ -8,6 +8,7 @@ from segue.lab.engine import read_lines
 
 # bundled name -> its results table, and the beginning of the systems that were measured with it
 MEASURED: dict[str, tuple[str, str]] = {
+    "captions-photos": ("captions_photos", "captions-photos"),
     "cocu-scenes": ("cocu_scenes_full", "bundled, cocu-scenes"),
     "crossmodal-scenes": ("crossmodal_scenes_full", "bundled"),
     "groupvit-scenes": ("cocu_scenes_full", "bundled, groupvit-scenes"),

@@ -186,6 +186,8 @@ def model_config(
     sizes: dict[str, Any] = {"codes": codes, "grid": (cells, cells), "max_words": min(longest + 2, 130)}
     if tokenizer is not None:
         sizes |= {"pad": tokenizer.pad, "start": tokenizer.start, "end": tokenizer.end}
+    else:
+        sizes |= {"start": 0, "end": 0}  # tokens of the vocabulary of one that stands for none
     if pretrained:
         return pretrained_config(pretrained[0], pretrained[1], **sizes, **changes)
     return CrossModalConfig(

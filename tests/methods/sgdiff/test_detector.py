@@ -55,7 +55,7 @@ def test_a_picture_without_objects_is_refused(detr):
 def test_a_folder_without_detr_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"detector .*nowhere': neither a folder"):
         load_detr(str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="no DETR could be read there"):
+    with pytest.raises(InputError, match="no detector could be read there"):
         load_detr(str(tmp_path))
 
 

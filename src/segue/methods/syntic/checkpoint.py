@@ -149,10 +149,10 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
 
 def _in_8_bits(features: Tensor) -> dict[str, Tensor]:
     """Features (M, D) as 8-bit integers and each row's step."""
-    step = (features.float().abs().amax(1, keepdim=True) / 127).half()
+    step = (features.float().abs().amax(1, keepdim=True) / 127).to(torch.float16)
     return {SUPPORT: (features.float() / step.float()).round().clamp(-127, 127).to(torch.int8), STEP: step[:, 0]}
 
 
 def _from_8_bits(tensors: dict[str, Tensor]) -> Tensor:
     """(M, D) float16, normalised."""
-    return F.normalize(tensors[SUPPORT].float() * tensors[STEP].float()[:, None], dim=1).half()
+    return F.normalize(tensors[SUPPORT].float() * tensors[STEP].float()[:, None], dim=1).to(torch.float16)
