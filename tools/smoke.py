@@ -27,8 +27,11 @@ SCENES = ("scenes", "images/test")
 # job -> (the key of its JSON that must hold something, the command); commands that get another name get it here
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "note": ("mask", ("segment", "{chest}", "--note", "One infected area, upper left lung.", "-o", "mask.png")),
-    "labels": ("classes", ("segment", "{scenes}", "--labels", "dog, grass, sky", "-o", "labels.png")),
-    "caption": ("captions", ("caption", "{scenes}")),
+    "labels": (
+        "classes",
+        ("segment", "{scenes}", "--labels", "dog, sky", "--model", "cocu-scenes", "-o", "labels.png"),
+    ),
+    "caption": ("captions", ("caption", "{scenes}", "--model", "syntic-scenes")),
     "describe": ("prompts", ("describe", "{scenes}", "--box", "20,20,80,80", "--label", "dog", "-o", "described")),
     "draw": ("layouts", ("draw", "a dog on the grass", "--num", "1", "-o", "layouts")),
     "caption a layout": ("captions", ("caption-layout", "layouts/layout-0.png")),

@@ -28,6 +28,10 @@ class InputError(ValueError):
         super().__init__(" ".join(str(message).split("\n")).strip())
 
 
+class NotInstalled(InputError):
+    """A package of one of Segue's extras is needed and isn't there; the message ends with `to_install`."""
+
+
 def to_install(extra: str) -> str:
     """How to install an optional dependency group of Segue, as text for the end of an error message.
 

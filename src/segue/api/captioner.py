@@ -25,7 +25,7 @@ from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
 from segue.methods.syntic.tagging import find_objects, gather_objects, object_names
 from segue.options import Decoding
-from segue.types import InputError, Region
+from segue.types import InputError, NotInstalled, Region
 from segue.weights import beside
 
 Texts = Path | str | Sequence[str] | SupportSet  # a file of captions, captions, or a support set made of them
@@ -62,6 +62,8 @@ def load_captioner(
     source = str(source) if encoder is not None else beside(folder, str(source))
     try:
         dual_encoder = load_dual_encoder(source, device=device)
+    except NotInstalled:
+        raise
     except InputError as error:
         raise InputError(f"{folder}: {error}; if it has moved, say where: encoder=FOLDER (--encoder FOLDER)") from error
     checkpoint.model.to(device)

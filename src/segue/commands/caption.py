@@ -23,7 +23,7 @@ _NUMBERED = re.compile(r"(?:COCO_\w+_)?(\d{12})\.\w+")
 def caption(
     image: Positional[Path],
     /,
-    model: str = "syntic-scenes",
+    model: str = "captions-photos",
     encoder: str | None = None,
     support: Path | None = None,
     objects: tuple[str, ...] | None = None,

@@ -37,7 +37,7 @@ from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
 from segue.metrics.retrieval import recall_at_k
 from segue.recipes.datasets import check_data, create_scenes_once
-from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, PictureSet
 
@@ -401,5 +401,5 @@ def _project(head: torch.nn.Module, store: EmbeddingStore) -> NDArray[np.float32
 
 
 def _save(task: Any, folder: Path, settings: DualEncoderSettings) -> None:
-    about = {"recipe": "segue train dual-encoder", **settings_as_text(settings)}
+    about = {"recipe": "segue train dual-encoder", **settings_as_text(settings), **dataset_name(settings.data)}
     save_dual_encoder(task.model, folder, about, half=settings.half)

@@ -347,7 +347,7 @@ def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -
                 "name": name,
                 "jobs": [job for job, model in served.queues if model == name],
                 "medical": isinstance(model, Segmenter),
-                "synthetic": origins.get(name) in bundled().values(),
+                "synthetic": origins.get(name) in bundled().values() and not name.endswith("-photos"),
                 "about": about(origins[name]) if name in origins else {},
             }
             for name, model in served.models.items()

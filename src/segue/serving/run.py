@@ -18,10 +18,11 @@ import uvicorn
 from segue.api import bundled, load
 from segue.api.models import find, method_of
 from segue.methods.checkpoint import read_config
+from segue.methods.dual_encoder.checkpoint import METHOD
 from segue.serving.app import Limits, create_app
 from segue.serving.connections import Connection, logging_sparingly, room
 from segue.serving.limits import HEAD, Hosts
-from segue.types import InputError
+from segue.types import InputError, NotInstalled
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -59,7 +60,14 @@ def serve(
         raise InputError(f"--detector: none of {', '.join(folders)} finds objects by one; leave it out")
     if relations is not None and not any(method_of(folder) == "sgdiff" for folder in folders.values()):
         raise InputError(f"--relations: none of {', '.join(folders)} describes pictures; leave it out")
-    loaded = {name: _loaded(folder, device, detector, relations) for name, folder in folders.items()}
+    loaded = {}
+    for name, folder in folders.items():
+        try:
+            loaded[name] = _loaded(folder, device, detector, relations)
+        except NotInstalled as error:
+            if models:
+                raise
+            warnings.warn(f"{name} is not served: {error}", stacklevel=2)
     app = create_app(loaded, token=token, limits=limits, origins=folders, hosts=_hosts(host, allowed_hosts))
     how = settings(limits)
     print(f"serving {', '.join(loaded)} at http://{host}:{port} (docs: /docs)", file=sys.stderr, flush=True)
@@ -108,7 +116,7 @@ def _named(models: Sequence[str]) -> dict[str, Path]:
 
 def _servable() -> list[str]:
     """The bundled models but dual encoders, which serve other models and nobody else."""
-    return [name for name, folder in bundled().items() if method_of(folder) != "dual-encoder"]
+    return [name for name, folder in bundled().items() if method_of(folder) != METHOD]
 
 
 def _loaded(folder: Path, device: str, detector: str | None, relations: Path | None) -> Any:

@@ -16,6 +16,7 @@ from segue.commands.demo.grounded_captions import grounded_captions_section
 from segue.commands.demo.jobs import jobs_section
 from segue.commands.demo.labels import labels_section
 from segue.commands.demo.layouts import layouts_section
+from segue.commands.demo.photographs import photographs_section
 from segue.commands.demo.scenes import scenes_section
 from segue.data.images import write_image
 from segue.data.visualize import outline
@@ -40,6 +41,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     moved = [_with_other_notes(predictor, p) for p in phantoms if p.decoy_note]
     seconds = time.perf_counter() - start
     body = [
+        photographs_section(out),
         jobs_section(out),
         _section("By their own notes", "Green: what the mask covers.", answers, out, "own"),
         _section(

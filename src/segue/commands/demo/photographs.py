@@ -1,0 +1,72 @@
+"""The demo's photographs: five of open licence, captioned and segmented by names; first come, not chosen."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from segue.api.captioner import Caption, load_captioner
+from segue.api.label_segmenter import load_label_segmenter
+from segue.api.open_vocabulary import LabelMap
+from segue.data.images import read_image, write_image
+from segue.data.visualize import name_classes
+from segue.options import Decoding
+from segue.types import InputError, to_install
+
+CAPTIONER, ENCODER = "captions-photos", "photos-encoder"
+PHOTOGRAPHS = {  # those of scikit-image, by its file names: what its documentation says of their licence
+    "astronaut.png": "NASA, public domain",
+    "chelsea.png": "Stéfan van der Walt, CC0",
+    "coffee.png": "Rachel Michetti, CC0",
+    "motorcycle_left.png": "Daniel Scharstein and others, CC0",
+    "rocket.jpg": "SpaceX, public domain",
+}
+NAMES = ("person", "cat", "cup", "table", "motorcycle", "rocket", "sky", "wall", "floor", "flag", "water", "tree")
+
+
+def photographs() -> list[Path]:
+    """The files of the photographs, where scikit-image is installed. Raises InputError when it isn't."""
+    found = find_spec("skimage")
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"photographs: they come with scikit-image: {to_install('samples')}")
+    folder = Path(found.submodule_search_locations[0]) / "data"
+    return [folder / name for name in PHOTOGRAPHS]
+
+
+def photographs_section(out: Path) -> str:
+    """Caption and segment the photographs; their pictures go into the folder `out`. Returns HTML.
+
+    Where the photographs or the encoders' weights are not installed, it says so and how to get them.
+    """
+    heading = '<h2 id="photographs">Photographs</h2>'
+    try:
+        files, captioner, segmenter = photographs(), load_captioner(CAPTIONER), load_label_segmenter(ENCODER)
+    except InputError as error:
+        return f"{heading}<p>Not shown: {html.escape(str(error))}</p>"
+    rows = []
+    for file in files:
+        pixels = read_image(file)
+        captions = captioner.caption(pixels, options=Decoding(num=3, beams=5))
+        rows.append(_row(out, file, captions, segmenter.segment(pixels, NAMES)))
+    lead = (
+        "Each photograph with three captions of a model that learned from captions alone (<code>segue caption</code>), "
+        f"and with the likeliest of {len(NAMES)} names at every pixel, by a dual encoder that saw no mask "
+        f'(<code>segue segment --labels "{", ".join(NAMES)}"</code>). All of the list are shown.'
+    )
+    return "\n".join([heading, f"<p>{lead}</p>", *rows])
+
+
+def _row(out: Path, file: Path, captions: Sequence[Caption], answer: LabelMap) -> str:
+    pixels, stem = read_image(file), f"photograph-{file.stem}"
+    write_image(pixels, out / f"{stem}.png")
+    write_image(name_classes(pixels, answer.index, answer.names), out / f"{stem}-names.png")
+    first, others = html.escape(captions[0].text), "".join(f"<li>{html.escape(c.text)}</li>" for c in captions[1:])
+    credit = html.escape(PHOTOGRAPHS[file.name])
+    return (
+        f'<div class="row"><figure><img src="{stem}.png" alt="{first}">'
+        f"<figcaption><b>{first}</b><ul>{others}</ul>Photograph: {credit}</figcaption></figure>"
+        f'<figure><img src="{stem}-names.png" alt="The same, each pixel named"><figcaption>Segmented by names'
+        "</figcaption></figure></div>"
+    )
