@@ -1,5 +1,7 @@
 import errno
+import functools
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from segue import cli
+from segue.commands import parsing
 
 NOTE = "one infected area, upper left lung"
 
@@ -293,3 +296,15 @@ def test_a_closed_standard_output_is_no_error():
     line = f"{sys.executable} -m segue --version >&-"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_help_shows_every_command_in_a_group_with_an_example_that_parses(segue, monkeypatch):
+    status, told, _ = segue("--help")
+    headings = [line for line in told.splitlines() if ", such as: segue " in line]
+    assert status == 0
+    assert [line.partition(",")[0] for line in headings] == [heading for heading, _ in cli.GROUPS.values()]
+    assert [line.split()[0] for line in told.splitlines() if line.startswith("  ")] == list(cli.COMMANDS)
+    assert told.splitlines()[2] == headings[0]  # no command stands before the first group
+    monkeypatch.setattr(parsing, "_call", lambda function: functools.wraps(function)(lambda *_, **__: lambda: None))
+    for _, example in cli.GROUPS.values():
+        assert segue(*shlex.split(example)[1:])[0] == 0, example

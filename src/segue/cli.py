@@ -28,16 +28,25 @@ COMMANDS: Table = {
     "describe": "segue.commands.describe:describe",
     "draw": "segue.commands.draw:draw",
     "caption-layout": "segue.commands.caption_layout:caption_layout",
-    "curate": "segue.commands.curate:curate",
     "embed": "segue.commands.embed:embed",
+    "models": "segue.commands.models:models",
+    "doctor": "segue.commands.doctor:doctor",
+    "data": "segue.commands.data:JOBS",
+    "curate": "segue.commands.curate:curate",
     "train": "segue.recipes:RECIPES",
     "eval": "segue.commands.evaluate:evaluate",
     "score": "segue.commands.score:SCORES",
-    "data": "segue.commands.data:JOBS",
+    "serve": "segue.commands.serve:serve",
     "import": "segue.commands.import_model:import_model",
     "export": "segue.commands.export:export",
-    "serve": "segue.commands.serve:serve",
     "lab": "segue.lab.registry:COMMANDS",
+}
+GROUPS = {  # a group's first command -> its heading in `segue --help`, an example
+    "demo": ("use", 'segue segment chest.png --note "One infected area, upper left lung."'),
+    "data": ("data", "segue data check my-data"),
+    "train": ("train and score", "segue train reclmis --data my-data --out runs/mine"),
+    "serve": ("serve and share", "segue serve --models runs/mine/best"),
+    "lab": ("research", "segue lab report"),
 }
 
 
@@ -137,10 +146,13 @@ def _run(argv: list[str]) -> None:
 
 
 def _print_commands(table: Table, named: list[str]) -> None:
-    """The commands of a table, each with the first line of its help."""
-    name = " ".join(named)
+    """The commands of a table, each with the first line of its help; those of `segue` in groups."""
+    name, width = " ".join(named), max(map(len, table))
     print(f"usage: {name} COMMAND [options]; `{name} COMMAND --help` lists the options\n")
     for command, where in table.items():
+        if table is COMMANDS and command in GROUPS:
+            heading, example = GROUPS[command]
+            print(f"{heading}, such as: {example}")
         found = resolve_name(where) if isinstance(where, str) else where
         about = ", ".join(found) if isinstance(found, dict) else (found.__doc__ or "").strip().partition("\n")[0]
-        print(f"  {command:{max(map(len, table))}}  {about}")
+        print(f"  {command:{width}}  {about}")

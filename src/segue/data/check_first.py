@@ -99,14 +99,22 @@ def _counted(findings: list[Finding]) -> str:
     return ", ".join(f"{code} {count}" for code, count in _codes(findings).items())
 
 
-def _cache_file(data: Path, asked: Collection[str]) -> Path | None:
-    """Where the report is kept; None where the user has no home."""
+def cache_folder() -> Path | None:
+    """Where reports are kept; None where the user has no home."""
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
         return None
+    return home / "segue" / "data-checks"
+
+
+def _cache_file(data: Path, asked: Collection[str]) -> Path | None:
+    """Where the report is kept; None where the user has no home."""
+    folder = cache_folder()
+    if folder is None:
+        return None
     name = hashlib.sha256(f"{data.resolve()}\n{sorted(asked)}".encode(errors="surrogateescape")).hexdigest()
-    return home / "segue" / "data-checks" / f"{name[:32]}.json"
+    return folder / f"{name[:32]}.json"
 
 
 def _read(file: Path, state: str) -> CheckReport | None:
