@@ -36,7 +36,7 @@ LANES: dict[str, set[str]] = {
         "test_said_and_left_out_are_all_that_is_to_be_seen", "test_killed_run_goes_on_to_an_equal_file",
         "test_the_sizes_keep_their_promises", "test_what_is_said_is_so", "test_windows_cover_a_large_picture",
         "test_every_caption_is_drawn_as_it_says_and_with_nothing_else", "test_parity_with_pycocoevalcap",
-        "tiny_diffusion",
+        "tiny_diffusion", "write_diffusion", "test_the_papers_experiments_start_and_go_on",
         "test_killed_again_and_again_it_comes_to_the_same_bytes", "test_the_real_program_gives_the_same_scores_again",
         "test_equals_monai", "methods/test_unet.py", "draw_plots",  # which load monai and matplotlib
         "test_a_folder_without_a_model_is_refused", "test_a_model_of_the_hub_is_read_at_its_revision",  # diffusers

@@ -12,9 +12,12 @@ import segue as package
 from segue.api.models import about
 from segue.data.tokenizer import CaptionTokenizer
 from segue.lab.tables.syntic_scenes import syntic_scenes_table
-from segue.methods.syntic import SYSTEMS, SynticConfig
+from segue.methods.syntic import SIZES, SYSTEMS, SynticConfig
 from segue.options import Decoding
 from segue.recipes.syntic import (
+    CC3M_ZEROSHOT,
+    COCO,
+    FLICKR30K,
     CaptionFeatures,
     Gap,
     NeighbourBatches,
@@ -22,12 +25,17 @@ from segue.recipes.syntic import (
     estimate_gap,
     read_captions,
     train_syntic,
+    train_syntic_cc3m_zeroshot,
+    train_syntic_coco,
+    train_syntic_flickr30k,
     train_syntic_scenes,
 )
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError
 from tiny_captioner import captioner_home, quick_settings
+from tiny_clip import write_clip
 from tiny_detr import tiny_detr
+from tiny_diffusion import write_diffusion
 from tiny_pair import CAPTIONS
 
 
@@ -249,3 +257,81 @@ def test_a_data_set_with_a_missing_picture_is_refused_or_read_without_it(home, t
     with pytest.warns(UserWarning, match="no such picture"):
         some = read_captions(tmp_path / "scenes", on_bad="skip")
     assert len(set(some.group.tolist())) == len(set(whole.group.tolist())) - 1
+
+
+PAPER = {"coco": COCO, "flickr30k": FLICKR30K, "cc3m-zeroshot": CC3M_ZEROSHOT}
+
+
+@pytest.mark.parametrize(
+    ("name", "tau", "max_words", "captions", "epochs"),
+    [("coco", 0.01, 0, 566_747, 10), ("flickr30k", 0.0125, 0, 145_000, 10), ("cc3m-zeroshot", 0.01, 15, 1_000_000, 20)],
+)
+def test_the_papers_experiments_have_its_settings(name, tau, max_words, captions, epochs):
+    """Its models, sampling and temperatures; DeCap's epochs, batch, rate and smoothing; no decay or EMA."""
+    s = PAPER[name]
+    assert (s.encoder, s.detector) == ("clip:openai/clip-vit-base-patch32", "facebook/detr-resnet-50@no_timm")
+    assert s.text_to_image == "diffusion:stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert (s.diffusion_steps, s.diffusion_size, s.fo_lr, s.tau, s.max_words) == (20, 512, 1e-5, tau, max_words)
+    assert (s.system, s.size, SIZES[s.size].width, SIZES[s.size].layers, SIZES[s.size].heads) == (
+        "full", "faithful", 768, 4, 4,
+    )  # fmt: skip
+    assert (s.steps, s.batch_size) == (captions * epochs // 128, 128)
+    assert (s.lr, s.label_smoothing, s.weight_decay, s.clip_norm, s.ema) == (1e-5, 0.1, 0.0, 0.0, 0.0)
+    assert min(s.pictures, s.support) >= captions
+    assert (s.out.name, s.images.name) == (f"syntic-{name}",) * 2
+
+
+@pytest.fixture(scope="module")
+def tiny_models(tmp_path_factory):
+    """Stand-ins of the paper's models, in the formats of the hub, and a folder for what is computed with them once."""
+    pytest.importorskip("diffusers")
+    home = tmp_path_factory.mktemp("paper")
+    (home / "clip").mkdir()
+    write_clip(home / "clip")
+    tiny_detr(home / "detr", sees="dog")
+    write_diffusion(home / "diffusion", CAPTIONS)
+    return home
+
+
+def written_corpus(name, folder):
+    """Two captions of each of two pictures to train on; a Karpathy json has a third that is for testing."""
+    if name == "cc3m-zeroshot":
+        rows = [*CAPTIONS[:4], "a caption of the web that has a great many more words than fifteen and is left out so"]
+        (folder / "texts.tsv").write_text("".join(f"{c}\thttp://a.org/{i}.jpg\n" for i, c in enumerate(rows)))
+        return folder / "texts.tsv"
+    parts = [("train", CAPTIONS[:2]), ("restval", CAPTIONS[2:4]), ("test", ["never seen in training"])]
+    images = [
+        {"filename": f"{i}.jpg", "split": split, "sentences": [{"raw": c} for c in captions]}
+        for i, (split, captions) in enumerate(parts)
+    ]
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+    return folder / "dataset.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "train"),
+    [
+        ("coco", train_syntic_coco),
+        ("flickr30k", train_syntic_flickr30k),
+        ("cc3m-zeroshot", train_syntic_cc3m_zeroshot),
+    ],
+)
+def test_the_papers_experiments_start_and_go_on(name, train, tiny_models, tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, "faithful", SynticConfig(width=32, layers=1, heads=2))
+    settings = replace(
+        PAPER[name], out=tmp_path / "run", data=written_corpus(name, tmp_path), encoder=f"clip:{tiny_models / 'clip'}",
+        detector=str(tiny_models / "detr"), text_to_image=f"diffusion:{tiny_models / 'diffusion'}", diffusion_steps=1,
+        diffusion_size=64, diffusion_batch=3, images=tmp_path / "pictures", cache=tmp_path / "features",
+        vocabulary=300, fo_steps=1, steps=1, batch_size=2, evaluations=1,
+    )  # fmt: skip
+    captioner = package.load(train(settings))
+    assert sorted(captioner.checkpoint.support.captions) == sorted(CAPTIONS[:4])
+    assert captioner.checkpoint.model.config.tau == settings.tau
+    manifest = json.loads((settings.images / "manifest.json").read_text())["text_to_image"]
+    assert [manifest[key] for key in ("steps", "size", "precision")] == [1, 64, "float32"]
+    before = {key: x.clone() for key, x in captioner.checkpoint.model.state_dict().items()}
+    again = package.load(train(replace(settings, steps=2, resume=True)))
+    assert any(not torch.equal(x, before[key]) for key, x in again.checkpoint.model.state_dict().items())
+    assert 0 < again.caption(text_to_image(CAPTIONS[:1])[0])[0].score <= 1
+    with pytest.raises(InputError, match=r"its pictures were drawn with .*64.*, got .*72"):
+        train(replace(settings, diffusion_size=72, out=tmp_path / "other"))

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from segue.data.images import read_image
 from segue.synthetic.text_to_image import GeneratedImage, StableDiffusion, generate_pictures
 from segue.types import InputError
+from tiny_diffusion import write_diffusion
 
 CAPTIONS = ["a red dog", "a blue cat", "two green birds", "a dog", "a dog"]
 
@@ -93,41 +94,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def tiny_diffusion(tmp_path_factory):
-    """A Stable Diffusion pipeline of a few thousand weights, saved as diffusers saves the real one."""
-    diffusers = pytest.importorskip("diffusers")
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
-
-    torch.manual_seed(0)
-    names = ["<pad>", "<start>", "<end>", *sorted({w for c in CAPTIONS for w in c.split()})]
-    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(names)}, unk_token="<pad>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", bos_token="<start>", eos_token="<end>", model_max_length=8
-    )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(names), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=8, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        )
-    )  # fmt: skip
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
-        cross_attention_dim=16, attention_head_dim=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8), norm_num_groups=4, latent_channels=4, sample_size=64,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
-    pipeline = diffusers.StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet,
-        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("diffusion") / "tiny"
-    pipeline.save_pretrained(folder)
-    return folder
+    return write_diffusion(tmp_path_factory.mktemp("diffusion") / "tiny", CAPTIONS)
 
 
 def test_stable_diffusion_draws_by_caption_and_seed_whatever_the_batch(tiny_diffusion, tmp_path):

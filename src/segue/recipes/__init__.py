@@ -16,6 +16,9 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "sgdiff": "segue.recipes.sgdiff:train_sgdiff",
     "sgdiff-scenes": "segue.recipes.sgdiff:train_sgdiff_scenes",
     "syntic": "segue.recipes.syntic:train_syntic",
+    "syntic-cc3m-zeroshot": "segue.recipes.syntic:train_syntic_cc3m_zeroshot",
+    "syntic-coco": "segue.recipes.syntic:train_syntic_coco",
+    "syntic-flickr30k": "segue.recipes.syntic:train_syntic_flickr30k",
     "syntic-photos": "segue.recipes.syntic:train_syntic_photos",
     "syntic-scenes": "segue.recipes.syntic:train_syntic_scenes",
 }

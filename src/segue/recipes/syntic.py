@@ -4,6 +4,7 @@ segue train syntic --data my.txt --encoder ENCODER --images DIR     your caption
 segue train syntic-scenes                                           the captions of the synthetic scenes
 segue train syntic-photos --data my.txt --gap DIR                   for photographs, in hours: the bundled
                                                                     captions-photos came from it
+segue train syntic-coco | syntic-flickr30k | syntic-cc3m-zeroshot   the paper's own experiments, on a GPU
 
 A folder as --data is a data set: the captions of its `train` split are read, its pictures are not. What is computed
 once (synthetic images, features) is kept in --images and --cache for the next run; a run that was stopped continues.
@@ -15,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -23,7 +24,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -87,6 +88,10 @@ class SynticSettings(TrainSettings):
         images: folder of the synthetic images; those that it lacks are drawn there.
         text_to_image: what draws them: "synthetic" (scenes; knows only some things), "diffusion:ID-OR-FOLDER", or
             "text": nothing is drawn, and a caption's own feature takes the place of its synthetic image's.
+        diffusion_steps: sampling steps of Stable Diffusion.
+        diffusion_size: side of its pictures in pixels, a multiple of 8.
+        diffusion_precision: "float32", or "float16", which takes half the memory of a GPU; not for a CPU.
+        diffusion_batch: captions that it draws at a time; no picture depends on it.
         system: the method, one of its ablations, a method that it is compared with, or "neighbours": the decoder also
             reads the nearest captions of the support set.
         size: of the decoder: "small" (width 128), "compact" (256, two layers), "segue" (256), or "faithful" (768).
@@ -129,6 +134,10 @@ class SynticSettings(TrainSettings):
     clip_norm: float = 1.0
     images: Path = Path("runs/data/synthetic")
     text_to_image: str = "synthetic"
+    diffusion_steps: Annotated[int, Ge(1)] = 20
+    diffusion_size: Annotated[int, Ge(8)] = 512
+    diffusion_precision: Literal["float32", "float16"] = "float32"
+    diffusion_batch: Annotated[int, Ge(1)] = 8
     system: System = "full"
     size: Literal["small", "compact", "segue", "faithful"] = "segue"
     pictures: int = 20_000
@@ -194,6 +203,45 @@ PHOTOS = SynticSettings(
     precision="bf16",
     half=True,
 )
+# The paper's own experiments. Models, tau, sampling and fo_lr are the paper's. Batch, learning rate, label smoothing
+# and epochs are those of DeCap's released training (two processes of 64), which the paper follows.
+COCO = SynticSettings(
+    out=Path("runs/syntic-coco"),
+    data=Path("dataset_coco.json"),
+    encoder="clip:openai/clip-vit-base-patch32",
+    images=Path("runs/data/syntic-coco"),
+    text_to_image="diffusion:stable-diffusion-v1-5/stable-diffusion-v1-5",
+    detector="facebook/detr-resnet-50@no_timm",
+    size="faithful",
+    pictures=1_000_000,
+    support=1_000_000,
+    fo_lr=1e-5,
+    label_smoothing=0.1,
+    steps=44_277,  # ten epochs of 566,747 captions
+    batch_size=128,
+    lr=1e-5,
+    weight_decay=0.0,
+    clip_norm=0.0,
+    ema=0.0,
+    evaluations=10,
+    precision="float32",
+)
+FLICKR30K = replace(
+    COCO,
+    out=Path("runs/syntic-flickr30k"),
+    data=Path("dataset_flickr30k.json"),
+    images=Path("runs/data/syntic-flickr30k"),
+    tau=1 / 80,
+    steps=11_328,  # ten epochs of 145,000 captions
+)
+CC3M_ZEROSHOT = replace(
+    COCO,
+    out=Path("runs/syntic-cc3m-zeroshot"),
+    data=Path("Train_GCC-training.tsv"),
+    images=Path("runs/data/syntic-cc3m-zeroshot"),
+    max_words=15,  # the paper's, for SS1M
+    steps=156_250,  # twenty epochs of a million captions, as DeCap's on CC3M
+)
 
 
 def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
@@ -222,6 +270,21 @@ def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
 
 def train_syntic_photos(settings: SynticSettings = PHOTOS) -> Path:
     """Train a captioner of photographs on a file of captions; the bundled captions-photos came from it."""
+    return train_syntic(settings)
+
+
+def train_syntic_coco(settings: SynticSettings = COCO) -> Path:
+    """Train as the paper on the captions of COCO: dataset_coco.json of Karpathy, or a data set's `train`."""
+    return train_syntic(settings)
+
+
+def train_syntic_flickr30k(settings: SynticSettings = FLICKR30K) -> Path:
+    """Train as the paper on the captions of Flickr30k: dataset_flickr30k.json of Karpathy, or a data set's `train`."""
+    return train_syntic(settings)
+
+
+def train_syntic_cc3m_zeroshot(settings: SynticSettings = CC3M_ZEROSHOT) -> Path:
+    """Train as the paper on texts of the web alone, such as CC3M's, to caption the photographs of other data sets."""
     return train_syntic(settings)
 
 
@@ -348,14 +411,23 @@ def _synthetic_images(settings: SynticSettings, captions: list[str]) -> list[Pat
     """The files of the captions' synthetic images; of several processes one draws them."""
     print(f"{settings.images}: synthetic images of {len(captions):,} captions", flush=True)
     with locked(settings.images):
-        return generate_pictures(captions, settings.images, text_to_image_model(settings), progress=show_progress)
+        model = text_to_image_model(settings)
+        return generate_pictures(
+            captions, settings.images, model, batch=settings.diffusion_batch, progress=show_progress
+        )
 
 
 def text_to_image_model(settings: SynticSettings) -> TextToImage:
     """The model that `settings.text_to_image` names. Raises InputError for an unknown name."""
     kind, _, source = settings.text_to_image.partition(":")
     if kind == "diffusion" and source:
-        return StableDiffusion(source, device=settings.device)
+        return StableDiffusion(
+            source,
+            steps=settings.diffusion_steps,
+            size=settings.diffusion_size,
+            device=settings.device,
+            precision=settings.diffusion_precision,
+        )
     if settings.text_to_image != "synthetic":
         raise InputError(
             f"text_to_image {settings.text_to_image!r}: expected synthetic, text or diffusion:ID-OR-FOLDER"
