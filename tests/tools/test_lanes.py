@@ -15,7 +15,7 @@ from hypothesis import given, strategies
 import check_suite
 
 TESTS = Path(__file__).parents[1]
-HELPERS = {"need_java", "ray", "draw_plots", "java_lines", "tiny_diffusion", "write_diffusion"}  # functions and a fixture
+HELPERS = {"need_java", "ray", "draw_plots", "java_lines", "tiny_diffusion", "write_diffusion"}  # and a fixture
 
 
 @pytest.fixture
