@@ -268,8 +268,10 @@ def test_a_full_disk_is_one_sentence(segue, monkeypatch, error, words):
 
 
 WAIT = """
-import time
+import signal, time
 from segue import cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a script begin with it ignored
 
 def wait() -> None:
     try:
