@@ -181,8 +181,8 @@ def _nifti(folder: Path) -> None:
     import nibabel
 
     values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1])), folder / "a.nii")
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1])), folder / "b.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1])), folder / "a.nii")  # type: ignore[no-untyped-call]
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1])), folder / "b.nii.gz")  # type: ignore[no-untyped-call]
 
 
 def _read_niftis(folder: Path) -> None:
@@ -262,7 +262,7 @@ def _read_masks(folder: Path) -> None:
 
 
 def _archive(folder: Path) -> None:
-    rows = {
+    rows: dict[str, np.ndarray[Any, np.dtype[Any]]] = {
         "row": np.array([0, 0, 1], np.int32),
         "concept": np.array([0, 1, 0], np.int32),
         "score": np.array([0.5, 0.25, 1], np.float32),
@@ -293,7 +293,10 @@ def _read_pictures(folder: Path) -> None:
 
 
 def _checkpoint(name: str) -> Callable[[Path], None]:
-    return lambda folder: shutil.copytree(bundled()[name], folder, dirs_exist_ok=True) and None
+    def write(folder: Path) -> None:
+        shutil.copytree(bundled()[name], folder, dirs_exist_ok=True)
+
+    return write
 
 
 INPUTS: dict[str, Input] = {
