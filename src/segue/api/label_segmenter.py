@@ -16,7 +16,7 @@ from segue.api.models import find, method_of
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
 from segue.data.images import read_image
 from segue.encoders.dual_encoder import DualEncoder
-from segue.methods.cocu.inference import LabelMap, check_names, parse_labels
+from segue.methods.cocu.inference import LabelMap, check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment_dense
 from segue.options import LabelOptions
@@ -50,12 +50,7 @@ class DualEncoderSegmenter:
         pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
         check_image(pixels)
         protocol = self.chosen_protocol(options)
-        names = parse_labels(labels) if isinstance(labels, str) else check_names(labels)
-        if len(names) < 2:
-            raise InputError(
-                f"labels: got {names[0]!r} alone, expected two or more, because a pixel goes to the likeliest of them; "
-                f'add what else there is, for instance "{names[0]}, background"'
-            )
+        names = check_choice(parse_labels(labels) if isinstance(labels, str) else labels)
         answer = segment_dense(self.encoder, pixels, self._embed(names, protocol), protocol)
         kind: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
         index: NDArray[np.unsignedinteger] = answer.index.astype(kind)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segue.api.captioner import Caption, load_captioner
 from segue.api.label_segmenter import load_label_segmenter
 from segue.api.open_vocabulary import LabelMap
@@ -49,7 +52,7 @@ def photographs_section(out: Path) -> str:
     for file in files:
         pixels = read_image(file)
         captions = captioner.caption(pixels, options=Decoding(num=3, beams=5))
-        rows.append(_row(out, file, captions, segmenter.segment(pixels, NAMES)))
+        rows.append(_row(out, file, pixels, captions, segmenter.segment(pixels, NAMES)))
     lead = (
         "Each photograph with three captions of a model that learned from captions alone (<code>segue caption</code>), "
         f"and with the likeliest of {len(NAMES)} names at every pixel, by a dual encoder that saw no mask "
@@ -58,8 +61,8 @@ def photographs_section(out: Path) -> str:
     return "\n".join([heading, f"<p>{lead}</p>", *rows])
 
 
-def _row(out: Path, file: Path, captions: Sequence[Caption], answer: LabelMap) -> str:
-    pixels, stem = read_image(file), f"photograph-{file.stem}"
+def _row(out: Path, file: Path, pixels: NDArray[np.uint8], captions: Sequence[Caption], answer: LabelMap) -> str:
+    stem = f"photograph-{file.stem}"
     write_image(pixels, out / f"{stem}.png")
     write_image(name_classes(pixels, answer.index, answer.names), out / f"{stem}-names.png")
     first, others = html.escape(captions[0].text), "".join(f"<li>{html.escape(c.text)}</li>" for c in captions[1:])

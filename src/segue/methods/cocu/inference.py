@@ -97,6 +97,17 @@ def check_names(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
+def check_choice(names: Sequence[str]) -> list[str]:
+    """The names as a list, of which each pixel gets one. Raises InputError as `check_names`, and for a single name."""
+    names = check_names(names)
+    if len(names) < 2:
+        raise InputError(
+            f"labels: got {names[0]!r} alone, expected two or more, because a pixel goes to the likeliest of them; "
+            f'add what else there is, for instance "{names[0]}, background"'
+        )
+    return names
+
+
 def embed_names(model: GroupViT, names: Sequence[str], prompt: str = "a photo of a {}.") -> Tensor:
     """The embeddings of the names' prompts, (C, P) of unit length; can be computed once for many pictures.
 
@@ -192,12 +203,7 @@ def segment(
     names: two or more, see `parse_labels`. text: what `embed_names` made of them, when many pictures share them.
     Raises InputError for names that can't be used, and for a picture more than MAX_ASPECT_RATIO times as long as wide.
     """
-    names = check_names(names)
-    if len(names) < 2:
-        raise InputError(
-            f"labels: got {names[0]!r} alone, expected two or more, because a pixel goes to the likeliest of them; "
-            f'add what else there is, for instance "{names[0]}, background"'
-        )
+    names = check_choice(names)
     text = embed_names(model, names, protocol.prompt) if text is None else text
     size, least = (image.shape[0], image.shape[1]), protocol.shrink
     if least is not None and size[0] * size[1] > least**2:
