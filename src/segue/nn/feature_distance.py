@@ -58,8 +58,8 @@ class FeatureDistance:
     def measure(self, features: Tensor) -> Tensor:
         """(N, C) -> (N,) float32 on the CPU, >= 0: |z - axes (axes^T z)| / limit, with z = feature - mean."""
         z = features.detach().cpu().float() - self.mean
-        residual: Tensor = z - z @ self.axes @ self.axes.T
-        return torch.linalg.vector_norm(residual, dim=-1) / self.limit
+        distance: Tensor = (z - z @ self.axes @ self.axes.T).norm(dim=-1) / self.limit
+        return distance
 
     def save(self, folder: Path) -> None:
         """Write it into the folder, mean and axes as float16."""
