@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
-from methods.sgdiff.toys import build_system, toy_batch, toy_model
+import golden
+from methods.sgdiff.toys import SYSTEMS, build_system, toy_batch, toy_model
 from segue.methods.sgdiff.model import Subgraph
 
 
@@ -58,3 +60,30 @@ def test_the_mean_of_the_graph_reaches_every_token():
     first = model.denoise(x, snr, torch.zeros_like(x), graph)[0]
     other = model.denoise(x, snr, torch.zeros_like(x), graph._replace(features=graph.features + 1))[0]
     assert ((first - other).abs().amax(-1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_weights_mean_what_they_meant(system):
+    model = golden.set_weights(build_system(system)).eval()
+    batch = toy_batch(model.config)
+    levels = model.backbone(batch["image"])
+    output = model.adapt(levels, batch)
+    keep = batch["node_mask"].clone()
+    keep[0, 1] = False
+    graph = model.subgraph(output, batch, keep, batch["ranks"] if model.config.ranks_nodes else None)
+    found = {"nodes": output.nodes, "graph": graph.features[graph.mask], "index": graph.node_index}
+    if model.config.decoder == "autoregressive":
+        logits, states = model.teacher_forced(batch["token_ids"], graph)
+    elif model.config.generates_captions:
+        x = golden.inputs("x", 3, 10, model.codes.shape[1])
+        logits, states = model.denoise(x, torch.tensor([-1.0, 0.0, 5.0]), x / 2, graph)
+    else:
+        logits, states = None, model.graph_states(graph)
+    masks, tags = model.mask_logits(states, graph, model.pixel_decoder and model.pixel_decoder(levels)), None
+    if logits is not None:
+        real = graph.node_mask
+        found |= {"logits": logits, "grounding": model.grounding_logits(states, graph)[real]}
+        tags = model.phrase_tags(states)
+    found |= {} if masks is None else {"masks": masks[-1][graph.node_mask]}
+    found |= {} if tags is None else {"tags": tags}
+    golden.same_as_before(f"sgdiff {system}", **found)
