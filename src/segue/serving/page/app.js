@@ -346,7 +346,8 @@ async function show(result, current = () => true) {
   const model = state.models.find((one) => one.name === result.model), made = model.about.recipe ?? "unknown recipe";
   const data = model.synthetic ? ", trained on synthetic pictures only" : model.about.data ? `, trained on ${model.about.data}` : "";
   $("origin").textContent = `Answered by ${result.model} (${model.about.method ?? "?"}, ${made}${data}).`
-    + (model.medical ? " Not for diagnosis." : "");
+    + (model.medical ? " Not for diagnosis." : "")
+    + (result.out_of_domain ? " The picture is unlike those that the model learned from: this answer may be wrong." : "");
 }
 
 $("form").addEventListener("submit", (event) => {
