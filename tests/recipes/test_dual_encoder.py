@@ -30,6 +30,7 @@ from segue.recipes.dual_encoder import (
     ImageTextBatches,
     _seen,
     build_dual_encoder,
+    embed_pictures,
     recalls,
     train_on_pictures,
 )
@@ -148,6 +149,19 @@ def test_crops_are_further_views_of_an_image(quick):
 def test_only_a_frozen_classifier_is_distilled(quick):
     with pytest.raises(InputError, match="distillation: expected the frozen efficientnet-lite0"):
         train_on_pictures(replace(quick, distillation=0.5), toy(NAMES[:4]), toy(NAMES[4:8]))
+
+
+def test_pictures_are_embedded_some_at_a_time_and_in_order():
+    sizes, all_pictures = [], toy().pictures
+
+    class Means:
+        def embed_images(self, images):
+            sizes.append(len(images))
+            return torch.tensor([[float(image.mean())] for image in images])
+
+    rows = embed_pictures(Means(), all_pictures, chunk=50)
+    assert sizes == [50, 22]
+    assert rows[:, 0].tolist() == pytest.approx([picture.load().mean() for picture in all_pictures])
 
 
 def test_bad_pictures_stop_or_are_skipped_before_training(tmp_path, capsys):

@@ -397,16 +397,17 @@ def recalls(
 
     images, texts: the features of frozen encoders; None reads the images or captions anew.
     """
-    v = _embed_pictures(model, captioned) if images is None else _project(model.image_projection, images)
+    pictures = captioned.pictures
+    v = embed_pictures(model, pictures).numpy() if images is None else _project(model.image_projection, images)
     t = model.embed_texts(captioned.captions).numpy() if texts is None else _project(model.text_projection, texts)
     recall = recall_at_k(v, t, captioned.image_index)
     return recall | {"mean_recall": sum(recall.values()) / len(recall)}
 
 
-def _embed_pictures(model: VisionTextDualEncoder, captioned: CaptionedImages, chunk: int = 256) -> NDArray[np.float32]:
-    chunks = (captioned.pictures[i : i + chunk] for i in range(0, len(captioned.pictures), chunk))
-    rows: NDArray[np.float32] = torch.cat([model.embed_images([p.load() for p in part]) for part in chunks]).numpy()
-    return rows
+def embed_pictures(model: DualEncoder, pictures: Sequence[Picture], chunk: int = 256) -> Tensor:
+    """(N, D) of N pictures, of which `chunk` are in memory at a time; see `DualEncoder.embed_images`."""
+    chunks = (pictures[i : i + chunk] for i in range(0, len(pictures), chunk))
+    return torch.cat([model.embed_images([picture.load() for picture in part]) for part in chunks])
 
 
 @torch.no_grad()

@@ -205,7 +205,13 @@ function paint() {
   view.setAttribute("aria-label", `Picture ${view.width} by ${view.height}${seen.length ? `, outlined: ${seen.join(", ")}` : ""}`);
 }
 
-async function take(blob, sample = null) {
+// A question that is asked meanwhile waits for the picture.
+function take(blob, sample = null) {
+  state.taking = read(blob, sample);
+  return state.taking;
+}
+
+async function read(blob, sample) {
   $("error").textContent = "";
   const reader = new FileReader();
   const data = await new Promise((done) => { reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
@@ -350,8 +356,9 @@ async function show(result, current = () => true) {
     + (result.out_of_domain ? " The picture is unlike those that the model learned from: this answer may be wrong." : "");
 }
 
-$("form").addEventListener("submit", (event) => {
+$("form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  await state.taking;
   const job = JOBS[state.job];
   if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
   const every = event.submitter?.name === "every";
