@@ -100,6 +100,7 @@ class Segmentation:
     """The answer of a segmenter for one picture and one note.
 
     probability: (H, W) float32 in [0, 1], calibrated, on the picture's own grid.
+    distance: of the picture from those that the model learned from, above 1 where it is far; None where not measured.
     mask: (H, W) bool, probability >= threshold.
     Raises InputError when the probability has another shape, or values that are not finite or outside [0, 1].
     """
@@ -107,6 +108,7 @@ class Segmentation:
     probability: NDArray[np.float32]
     note: str | None = None
     threshold: float = 0.5
+    distance: float | None = None
     mask: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
