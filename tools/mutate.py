@@ -33,7 +33,10 @@ from queue import Queue
 from mutants import Mutant, mutants_of
 
 CORE = ("losses.py", "metrics", "methods", "data", "training", "nn")
-MIRRORS: dict[str, tuple[str, ...]] = {}  # module -> its test files, for those that the tree does not mirror
+MIRRORS: dict[str, tuple[str, ...]] = {  # module -> its test files, for those that the tree does not mirror
+    "data/transforms.py": ("tests/data/test_transforms.py", "tests/data/medical/test_note_batches.py"),
+    "methods/cocu/groupvit/released.py": ("tests/api/test_importing.py",),
+}
 LEFT_OUT = "not (java or ray or browser)"  # slow programs outside Python, which test no module of the core alone
 LONGEST = 1200  # seconds for tests that nobody has timed yet
 
@@ -98,8 +101,10 @@ def copy_tree(root: Path, target: Path) -> Path:
 
 
 def _environment(tree: Path) -> dict[str, str]:
+    """No bytecode is written: two mutants of the same size within a second would be taken for one."""
     paths = os.pathsep.join([str(tree / "src"), str(tree / "tests")])
-    return os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    quiet = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return os.environ | quiet
 
 
 def run_tests(tree: Path, tests: Iterable[str], seconds: float) -> str:

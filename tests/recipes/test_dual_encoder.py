@@ -102,6 +102,7 @@ def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     train_on_pictures(replace(settings, out=settings.out.with_name("again")), train, val)
     pair, val_set = load_dual_encoder(folder), CaptionedImages.of(val, "stop", "val")
     cache = FeatureCache(pair, settings.cache)
+    assert max(pair.measure_distances([picture.load() for picture in val.pictures])) == pytest.approx(1, abs=0.05)
     kept_features = recalls(pair, val_set, cache.images(val_set), cache.texts(val_set))
     assert kept_features == pytest.approx(recalls(pair, val_set, None, None), abs=0.13)
 

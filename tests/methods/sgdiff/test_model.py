@@ -87,3 +87,15 @@ def test_weights_mean_what_they_meant(system):
     found |= {} if masks is None else {"masks": masks[-1][graph.node_mask]}
     found |= {} if tags is None else {"tags": tags}
     golden.same_as_before(f"sgdiff {system}", **found)
+
+
+def test_without_mecl_and_attention_no_word_names_a_node():
+    model, batch = build_system("no_cross_attention", mecl="none").eval(), toy_batch()
+    graph = model.subgraph(
+        model.adapt(model.backbone(batch["image"]), batch), batch, batch["node_mask"], batch["ranks"]
+    )
+    x = torch.zeros(3, 10, model.codes.shape[1])
+    _, states = model.denoise(x, torch.zeros(3), x, graph)
+    found = model.grounding_logits(states, graph)
+    assert found.shape == (3, 2, 10)
+    assert (found == 0).all()

@@ -252,3 +252,10 @@ def test_fresh_weights_are_spread_as_they_were():
     torch.manual_seed(0)
     made = build_syntic(TINY, vocabulary=V, encoder_width=D, end=END, suppressed_token_ids=[0])
     golden.same_as_before("syntic fresh", spreads=[float(p.detach().std()) for p in made.parameters() if p.ndim > 1])
+
+
+def test_neighbours_of_another_shape_are_refused():
+    net, b = model(system_config(TINY, "neighbours")), batch()
+    for wrong in (None, b["neighbours"][:, :-1], b["neighbours"][:2]):
+        with pytest.raises(InputError, match=r"neighbours: got .*, expected the features of the nearest captions"):
+            net.prefix(b["image"], neighbours=wrong)
