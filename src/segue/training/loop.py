@@ -42,7 +42,11 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 class Task(Protocol):
-    """What the loop trains: a torch.nn.Module with this method."""
+    """What the loop trains: a torch.nn.Module with this method.
+
+    It may have `parts`, a dict: the name of a submodule -> how many times the learning rate it learns at. The gradient
+    of each part, and of all the rest, is clipped apart, so that none scales down the others' steps.
+    """
 
     def training_step(self, batch: Any) -> dict[str, Tensor]:
         """Return "loss" and any other named terms, all scalars, the same names at every call.
@@ -227,12 +231,13 @@ class _Trainer:
         """Train one step. step: its number, from 0. Returns its row of the history, where steps count from 1."""
         lr = learning_rate(step, self.options)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["rate"]
         torch.manual_seed(_mixed_seed(self.options.seed, step, self.accelerator.process_index))
         self.optimizer.zero_grad()
         terms = self._gradients(step, loader)
         if self.options.clip_norm:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
+            for _, parameters in _by_part(self.module):
+                nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.module)
@@ -327,12 +332,26 @@ class _Keys(Dataset[Key]):
         return key
 
 
+def _by_part(module: nn.Module) -> list[tuple[float, list[nn.Parameter]]]:
+    """The rate and the trained parameters of each of the task's `parts`, and then of all the rest."""
+    parts: dict[str, float] = getattr(module, "parts", {})
+    inside: dict[str, list[nn.Parameter]] = {part: [] for part in parts}
+    rest = []
+    for name, parameter in module.named_parameters():
+        part = next((part for part in parts if name.startswith(f"{part}.")), None)
+        if parameter.requires_grad:
+            (rest if part is None else inside[part]).append(parameter)
+    return [(parts[part], found) for part, found in inside.items() if found] + [(1.0, rest)]
+
+
 def _optimizer(module: nn.Module, options: FitOptions) -> torch.optim.AdamW:
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = []
+    for rate, trained in _by_part(module):
+        matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
+        groups += [
+            {"params": matrices, "weight_decay": options.weight_decay, "rate": rate},
+            {"params": others, "weight_decay": 0.0, "rate": rate},
+        ]
     return torch.optim.AdamW(groups, lr=options.lr)
 
 
