@@ -14,6 +14,7 @@ TABLES: dict[str, str] = {
     "crossmodal_real": "segue.lab.tables.crossmodal:crossmodal_real_table",
     "crossmodal_scenes": "segue.lab.tables.crossmodal:crossmodal_scenes_table",
     "crossmodal_scenes_full": "segue.lab.tables.crossmodal:crossmodal_bundled_table",
+    "domain_photos": "segue.lab.tables.domain_photos:domain_photos_table",
     "export": "segue.lab.tables.export:export_table",
     "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",
     "dual_encoder_photos": "segue.lab.tables.dual_encoder:photos_table",
