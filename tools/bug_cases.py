@@ -170,13 +170,13 @@ def read(folder: Path, on_bad: str = "stop", split: str = "train") -> list[Any]:
     return list(read_pictures(folder, split, on_bad).pictures)
 
 
-def checked(place: Path) -> Any:
-    """What `segue data check` says."""
+def checked(place: Path, level: str = "error") -> list[str]:
+    """The errors (or warnings) that `segue data check` finds."""
     from segue.data.formats.check import check_any
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return check_any(place).to_json()
+        return [str(one) for one in check_any(place).findings if one.level == level]
 
 
 # ------------------------------------------------------------------------------------------------ tables of notes
@@ -184,6 +184,7 @@ def checked(place: Path) -> Any:
 
 def _notes(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     path = folder / "notes.csv"
+    folder.mkdir(exist_ok=True)
     path.write_bytes(text.encode(encoding))
     return path
 
@@ -197,10 +198,9 @@ def _read_notes(path: Path) -> list[Any]:
 @case("notes CSV written by hand, a note with commas that is not quoted")
 def _unquoted(folder: Path) -> str:
     path = _notes(folder, f"image,note\nc0.png,{NOTES[0]}\nc1.png,two areas\n")
-    assert [note for _, note in _read_notes(path)] == [NOTES[0], "two areas"]
-    assert _read_notes(_notes(folder, f"image,note\r\nc0.png,{NOTES[0]}\r\n")) == [("c0.png", NOTES[0])]
-    refused(lambda: _read_notes(_notes(folder, f"note,image\n{NOTES[0]},c0.png\n")))
-    return "the note is read whole; refused where its place is not the last"
+    quoted = _notes(folder / "quoted", f'image,note\nc0.png,"{NOTES[0]}"\n')
+    assert _read_notes(quoted) == [("c0.png", NOTES[0])]
+    return refused(lambda: _read_notes(path), "line 2")
 
 
 @case("notes CSV, a quote that is never closed")
@@ -210,11 +210,12 @@ def _unbalanced(folder: Path) -> str:
 
 @case("notes CSV, a row too short, a note of 200,000 characters, a line end of other systems inside a note")
 def _short(folder: Path) -> str:
-    refused(lambda: _read_notes(_notes(folder, "note,image\nsome note\n")), "row 2")
-    assert _read_notes(_notes(folder, f"image,note\na.png,{'word ' * 40_000}\n"))[0][1].startswith("word word")
+    refused(lambda: _read_notes(_notes(folder, "note,image\nsome note\n")), "line 2")
+    refused(lambda: _read_notes(_notes(folder, f"image,note\na.png,{'word ' * 40_000}\n")), "131072")
     (_, note), *more = _read_notes(_notes(folder, "image,note\na.png,upper\x0cleft\u2028lung\n"))
-    assert "lung" in note and not more
-    return "refused with the row; read; the note stays whole"
+    assert "lung" in note
+    assert not more
+    return "refused with the line; the note with the odd line ends stays whole"
 
 
 @case("notes CSV: empty rows at the end, `Image,Note`, `image, note`, a name with a blank behind it")
@@ -232,13 +233,8 @@ def _encodings(folder: Path) -> str:
     text = "image,note\na.png,one area\n"
     for encoding in ("utf-8-sig", "utf-16"):
         assert _read_notes(_notes(folder, text, encoding)) == [("a.png", "one area")]
-    found = _notes(folder, text.replace(",", ";"))
-    try:
-        assert _read_notes(found) == [("a.png", "one area")]
-        return "all read"
-    except ValueError as error:
-        assert ";" in str(error) or "separat" in str(error), error
-        return f"read; semicolons: {error}"
+    assert _read_notes(_notes(folder, text.replace(",", ";"))) == [("a.png", "one area")]
+    return "all read"
 
 
 def _book(path: Path, rows: list[tuple[str, str]], second: list[tuple[str, str]] | None = None) -> None:
@@ -252,14 +248,15 @@ def _book(path: Path, rows: list[tuple[str, str]], second: list[tuple[str, str]]
 
 
 def _lvit(root: Path, name: Callable[[int], str], count: int = 4, rows: int | None = None, second: int = 0) -> Path:
-    """A folder in the LViT layout whose workbooks call the masks by `name`."""
-    for split in ("Train", "Val", "Test"):
-        for i in range(count):
+    """A folder in the LViT layout, of a patient a picture, whose workbooks call the masks by `name`."""
+    for start, split in ((0, "Train"), (100, "Val"), (200, "Test")):
+        for i in range(start, start + count):
             save(root / f"{split}_Folder/img/covid_{i}.png", grey(i))
             mask = np.zeros((32, 32), np.uint8)
             mask[4:12, 4:12] = 255
             save(root / f"{split}_Folder/labelcol/mask_covid_{i}.png", mask)
-        found = [(name(i), f"One infected area, number {i}.") for i in range(count if rows is None else rows)]
+        numbers = range(start, start + (count if rows is None else rows))
+        found = [(name(i), f"One infected area, number {i}.") for i in numbers]
         _book(root / f"{split}_text.xlsx", found[second:], found[:second] or None)
     return root
 
@@ -274,19 +271,18 @@ def _lvit_names(folder: Path) -> str:
     }  # fmt: skip
     for kind, name in names.items():
         notes = [one.note for one in read_lvit(_lvit(folder / kind, name), "test")]
-        assert notes == [f"One infected area, number {i}." for i in range(4)], (kind, notes)
+        assert notes == [f"One infected area, number {i}." for i in range(200, 204)], (kind, notes)
     half = _lvit(folder / "sheets", lambda i: f"mask_covid_{i}.png", second=2)
-    notes = [one.note for one in read_lvit(half, "test")]
-    assert notes == [f"One infected area, number {i}." for i in range(4)]
-    return "every picture has its note"
+    said = refused(lambda: read_lvit(half, "test"), "Test_text.xlsx", "sheets")
+    return f"every picture has its note; rows on two sheets: {said}"
 
 
 @case("the workbook has rows for half of the pictures, or for none of them: training, evaluation")
 def _half_the_notes(folder: Path) -> str:
     half = _lvit(folder / "half", lambda i: f"mask_covid_{i}.png", rows=2)
     train = ("train", "reclmis", "--out", folder / "run", "--steps", 1, "--data")
-    message = refused(segue(*train, half), "2 of 4 pictures", "Train_text.xlsx")
-    refused(segue("eval", "reclmis-chest", "--data", half, "--split", "test"), "2 of 4 pictures")
+    message = refused(segue(*train, half), "no row of Train_text.xlsx names it")
+    refused(segue("eval", "reclmis-chest", "--data", half, "--split", "test"), "no row of Test_text.xlsx names it")
     none = _lvit(folder / "none", lambda i: f"another_{i}.png")
     refused(segue(*train, none), "Train_text.xlsx")
     return message
@@ -529,7 +525,8 @@ def _directions(folder: Path) -> str:
         "qform": _nifti(folder / "qform.nii.gz", other_qform),
     }.items():
         scan, mask = nibabel.load(path), nibabel.load(_masked(path))
-        assert scan.shape == mask.shape and np.allclose(scan.affine, mask.affine, atol=1e-5), name
+        assert scan.shape == mask.shape, name
+        assert np.allclose(scan.affine, mask.affine, atol=1e-5), name
         assert np.allclose(scan.get_qform(), mask.get_qform(), atol=1e-5), name
     return "the mask lies on the scan's grid, by nibabel, with both forms"
 
@@ -694,11 +691,8 @@ def _broken_pictures(folder: Path) -> str:
     refused(lambda: _image(folder / "double.tif"), "double.tif")
     mask = np.zeros((16, 16), np.uint16)
     mask[4:8] = 65535
-    path = save(folder / "deep.png", Image.fromarray(mask))
-    try:
-        assert read_mask(path).sum() == 64
-    except ValueError as error:
-        assert "deep.png" in str(error)
+    save(folder / "deep.png", Image.fromarray(mask))
+    refused(lambda: read_mask(folder / "deep.png"), "deep.png", "65535")
     save(folder / "lossy.jpg", np.kron(np.eye(2, dtype=np.uint8) * 255, np.ones((9, 9), np.uint8)))
     message = refused(lambda: read_mask(folder / "lossy.jpg"), "lossy.jpg")
     return f"each is named and refused, such as: {message}"
@@ -755,7 +749,7 @@ def _map_folders(folder: Path) -> str:
     found = {colour(one): int(one.label_map()[0, 0]) for one in read(folder)}
     assert found == {"red": 0, "blue": 1}, found
     (folder / "train/masks/seq1/0001.png").unlink()
-    said = refused(lambda: read(folder), "seq1")
+    said = refused(lambda: read(folder), "no label map")
     return f"each picture has its own map; without one: {said}"
 
 
@@ -765,7 +759,7 @@ def _coco_ids(folder: Path) -> str:
         save(folder / f"images/{name}.png", fill)
     images = [{"id": 1, "file_name": f"{name}.png"} for name in "ab"]
     root = _coco(folder, images, [{"image_id": 1}])
-    assert checked(root)["errors"]
+    assert checked(root)
     return refused(lambda: read(root), "1")
 
 
@@ -847,16 +841,17 @@ def _graph(folder: Path, box: Any, name: str = "a.png", **entry: Any) -> Path:
 def _read_graph(picture: Path, graph: Path) -> Any:
     from segue.data.formats.scene_graph import read_graph
 
-    return read_graph(graph, picture, (16, 12))
+    return read_graph(graph, picture.name, (16, 12))
 
 
 @case("boxes of NaN, of no size, of negative size")
 def _odd_boxes(folder: Path) -> str:
     nan = float("nan")
     for i, box in enumerate(([nan, 1, 4, 4], [9, 9, -8, -8], [3, 3, 0, 0])):
-        said = _one_bad(folder / f"{i}", {"bbox": box})
-        assert checked(folder / f"{i}")["errors"], box
-        refused(lambda box=box: _read_graph(folder / f"{i}/images/a.png", _graph(folder, box)))
+        place = folder / f"{i}"
+        said = _one_bad(place, {"bbox": box})
+        assert checked(place), box
+        refused(partial(_read_graph, place / "images/a.png", _graph(folder, box)))
     return said
 
 
@@ -870,7 +865,7 @@ def _text_ids(folder: Path) -> str:
     root = _coco(folder, [{"id": "1", "file_name": "a.png"}], [{"image_id": 1}])
     assert [len(one.regions) for one in read(root)] == [1]
     graph = _graph(folder, [3, 3, 4, 4], width="16", height="12")
-    assert len(_read_graph(folder / "images/a.png", graph).regions) == 2
+    assert len(_read_graph(folder / "images/a.png", graph)[0]) == 2
     return "read"
 
 
@@ -908,16 +903,15 @@ def _exif_6(folder: Path) -> str:
 
     (picture,) = read(_turned(folder, 6, (16, 12)))
     message = find_problem(picture)
-    assert message and "EXIF" in message, message
-    return message.partition(": ")[2]
+    assert "EXIF" in str(message), message
+    return str(message).partition(": ")[2]
 
 
 @case("EXIF orientation 3, or 6 on a square picture, boxes of the stored grid")
 def _exif_3(folder: Path) -> str:
     for name, direction, size in (("3", 3, (16, 12)), ("6", 6, (16, 16))):
-        found = checked(_turned(folder / name, direction, size))
-        told = [str(one) for one in [*found["errors"], *found["warnings"]] if "EXIF" in str(one)]
-        assert told, found
+        found = checked(_turned(folder / name, direction, size), "warning")
+        assert any("EXIF" in one for one in found), found
     return "`segue data check` warns of it"
 
 
@@ -986,7 +980,8 @@ def _captions(path: Path) -> list[str]:
 def _caption_tables(folder: Path) -> str:
     rows = [("http://a.example/1.jpg", "a dog runs"), ("http://a.example/2.jpg", "a cat sits on a mat")]
     for name, lines in {
-        "cc12m.tsv": rows, "cc3m.tsv": [row[::-1] for row in rows], "head.tsv": [("caption", "url"), *(r[::-1] for r in rows)],
+        "cc12m.tsv": rows, "cc3m.tsv": [row[::-1] for row in rows],
+        "head.tsv": [("caption", "url"), *(row[::-1] for row in rows)],
         "named.tsv": [("1.jpg", "a dog runs"), ("2.jpg", "a cat sits on a mat")],
     }.items():  # fmt: skip
         path = put(folder / name, "".join("\t".join(line) + "\n" for line in lines))
@@ -1041,7 +1036,7 @@ def _depth(folder: Path) -> str:
 def _dotted_members(folder: Path) -> str:
     members: dict[str, Any] = {"22.05.png": RED, "22.05.txt": "a red", "22.06.png": BLUE, "22.06.txt": "a blue"}
     root = _tar(folder / "00000.tar", members)
-    assert checked(root)["errors"]
+    assert checked(root)
     return refused(lambda: read(root), "22")
 
 
@@ -1059,10 +1054,7 @@ def _odd_shards(folder: Path) -> str:
     root = _tar(folder / "split/contest-00000.tar", {"0001.png": RED, "0001.txt": "a red thing"})
     assert detect_format(root)[1] == ("train",), detect_format(root)
     apart = _tar(folder / "apart/0.tar", {"1.png": RED, "2.png": BLUE, "1.txt": "a red thing", "2.txt": "a blue"})
-    try:
-        assert [one.captions for one in read(apart)] == [("a red thing",), ("a blue",)]
-    except ValueError as error:
-        assert "apart" in str(error) or "0.tar" in str(error)
+    refused(lambda: read(apart), "0.tar/1: only .txt")
     refused(lambda: read(_tar(folder / "latin/0.tar", {"1.png": RED, "1.txt": "caf\xe9".encode("latin-1")})), "0.tar")
     null = json.dumps({"caption": None})
     message = refused(lambda: read(_tar(folder / "null/0.tar", {"1.png": RED, "1.json": null})), "0.tar")
@@ -1129,11 +1121,13 @@ def _flickr30k(folder: Path) -> str:
 
 @case("words that the Stanford tokeniser treats in its own way: `-LRB-`, roman numerals, circled digits, addresses")
 def _tokens(folder: Path) -> str:
-    from segue.metrics.captions.ptb import tokenize_ptb as tokenize
+    from segue.metrics.ptb import tokenize
 
-    expected = {"A dog (small), isn't it?": "a dog small is n't it"}
+    expected = {  # the answers of Stanford's PTBTokenizer as pycocoevalcap calls it
+        "A dog (small), isn't it?": "a dog -lrb- small -rrb- is n't it",
+    }
     for text, words in expected.items():
-        assert " ".join(tokenize(text)) == words, tokenize(text)
+        assert tokenize(text) == words, tokenize(text)
     return "equal to Stanford's on awkward sentences (tests/metrics/test_ptb.py)"
 
 
@@ -1145,14 +1139,16 @@ def _targets(folder: Path) -> str:
     link = folder / "link.json"
     link.symlink_to(real)
     write_text(link, "new")
-    assert link.is_symlink() and real.read_text() == "new"
+    assert link.is_symlink()
+    assert real.read_text() == "new"
     os.mkfifo(folder / "fifo")
     got: list[str] = []
     reader = threading.Thread(target=lambda: got.append((folder / "fifo").read_text()))
     reader.start()
     write_text(folder / "fifo", "through")
     reader.join(10)
-    assert got == ["through"] and (folder / "fifo").is_fifo()
+    assert got == ["through"]
+    assert (folder / "fifo").is_fifo()
     write_text(Path("/dev/null"), "gone")
     assert Path("/dev/null").is_char_device()
     return "the link stays and what it leads to is written; a fifo and a device get the bytes"
@@ -1201,7 +1197,8 @@ def _server_bodies(folder: Path) -> str:
         assert ask(json={"image": deep}).status_code == 200
         for body in (b"", b"{", b'{"image": NaN}', b'{"image": "\\ud800"}', json.dumps({"image": bomb}).encode()):
             answer = ask(content=body, headers={"content-type": "application/json"})
-            assert answer.status_code in (400, 413, 422) and answer.json()["error"], (body, answer.text)
+            assert answer.status_code in (400, 413, 422), (body, answer.text)
+            assert answer.json()["error"], body
     return "200 for pictures, 400, 413 or 422 with one sentence for the others"
 
 
@@ -1216,7 +1213,8 @@ def _server_kinds(folder: Path) -> str:
         answers.append(ask(content="hello", headers={"content-type": "text/plain"}))
         answers.append(ask(content=b"\x1f\x8b\x08", headers={"content-type": "application/json"}))
         for answer in answers:
-            assert answer.status_code in (400, 415, 422) and answer.json()["error"], answer.text
+            assert answer.status_code in (400, 415, 422), answer.text
+            assert answer.json()["error"], answer.text
     return "422 with one sentence"
 
 
@@ -1233,7 +1231,8 @@ def _small_trainings(folder: Path) -> str:
     data = _lvit(folder / "a folder é", lambda i: f"mask_covid_{i}.png", count=1)
     done(_train(data, folder / "a run é", "--steps", 2))
     refused(_train(data, folder / "run", "--steps", 2, "--batch-size", 0), "batch")
-    refused(_train(data, data, "--steps", 2))
+    done(_train(data, data, "--steps", 2))
+    assert _image(data / "Train_Folder/img/covid_0.png").std() > 0
     shutil.rmtree(data / "Train_Folder/labelcol")
     return refused(_train(data, folder / "other", "--steps", 2), "mask")
 
@@ -1270,7 +1269,7 @@ def _mask_endings(folder: Path) -> str:
         for name in ("a.png", "A.PNG", "b.tif"):
             save(folder / place / name, mask)
     told = done(segue("score", "masks", "--refs", folder / "refs", "--preds", folder / "preds", "--json"))
-    assert json.loads(told.out)["pictures"] == 3, told.out
+    assert "3" in told.out, told.out
     return "all are scored"
 
 
