@@ -1,7 +1,7 @@
-import bug_cases
 import pytest
-from bug_cases import CASES, Case, outcome, refused
 
+import bug_cases
+from bug_cases import CASES, Case, outcome, refused
 from segue.types import InputError
 
 
