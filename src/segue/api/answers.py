@@ -37,7 +37,7 @@ def domain_to_dict(distance: float | None) -> dict[str, Any]:
 
 
 def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
-    """Note, area in pixels and as a share, centroid (x, y), score; centroid and score are None where nothing is outlined.
+    """Note, area in pixels and as a share, centroid (x, y), score; the last two are None where nothing is outlined.
 
     The score is the mean calibrated probability of the pixels inside.
     """
