@@ -59,7 +59,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class LayoutCaption:
-    """A caption of a layout. score: the geometric mean of its tokens' probabilities. condition: "mask" or "mask+image"."""
+    """A caption of a layout.
+
+    score: the geometric mean of its tokens' probabilities. condition: "mask" or "mask+image".
+    """
 
     caption: str
     score: float

@@ -117,7 +117,7 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]
 
 
 def _print(name: str, captions: Sequence[Caption], measure: str, as_json: bool) -> None:
-    """measure: what the captions' number is; neither is a probability that the caption is right, so JSON alone has it."""
+    """measure: what the captions' number is. It is no probability that the caption is right, so JSON alone has it."""
     from segue.api.answers import domain_to_dict
 
     if as_json:
