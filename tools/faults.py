@@ -119,14 +119,17 @@ def _start(words: list[str], *, limit: bool = False, closed: bool = False, home:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The sha256 of what a command wrote, but for what varies from run to run, by path; of a table in any order."""
+    """The sha256 of what a command wrote, but for what varies from run to run, by path."""
     files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(word in p.name for word in VARYING)]
     return {str(p.relative_to(folder)): hashlib.sha256(_content(p)).hexdigest() for p in files}
 
 
 def _content(path: Path) -> bytes:
+    """The bytes; of a table of the lab its lines in order, without commit and machine, which are its last columns."""
     whole = path.read_bytes()
-    return b"".join(sorted(whole.splitlines(keepends=True))) if path.suffix == ".csv" else whole
+    return (
+        b"\n".join(sorted(line.rsplit(b",", 2)[0] for line in whole.splitlines())) if path.suffix == ".csv" else whole
+    )
 
 
 def _signal(number: int) -> Fault:
