@@ -2,6 +2,7 @@
 
     python tools/faults.py                                  # all of them, by small inputs
     python tools/faults.py --only embed export --faults "full disk" SIGKILL
+    python tools/faults.py --kept outcomes.jsonl            # goes on where it was stopped
     python tools/faults.py --page docs/reliability.md       # fills the table of the page
 
 Each command first runs undisturbed. Then, for each fault, it runs with the fault in a new folder, and again without:
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import resource
 import signal
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -217,20 +220,29 @@ def _ending(ended: Ended) -> str:
     return "one sentence" if len(lines) == 1 else f"status {ended.status}"
 
 
-def table(names: list[str], faults: list[str]) -> str:
-    """The outcomes as Markdown, a line each as soon as it is known on standard error."""
-    rows = [f"| fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+def table(names: list[str], faults: list[str], kept: Path | None) -> str:
+    """The outcomes as Markdown; each goes to standard error and the file `kept` as soon as it is known.
+
+    kept: a file of outcomes, one in a line; those that it has are not measured again.
+    """
+    there = kept.read_text().splitlines() if kept is not None and kept.exists() else []
+    found = {(one["fault"], one["command"]): one["outcome"] for one in map(json.loads, there)}
     with tempfile.TemporaryDirectory() as place:
-        inputs = Path(place)
-        _inputs(inputs)
-        references = {name: _reference(name, inputs) for name in names}
-        for fault in faults:
-            found = []
-            for name in names:
-                found.append(outcome(name, fault, inputs, references[name]))
-                print(f"{fault}, {name}: {found[-1]}", file=sys.stderr, flush=True)
-            rows.append(f"| {fault} | {' | '.join(found)} |")
-    return "\n".join(rows)
+        inputs, references = Path(place), dict[str, Reference]()
+        for fault, name in product(faults, names):
+            if (fault, name) in found:
+                continue
+            if not references:
+                _inputs(inputs)
+            if name not in references:
+                references[name] = _reference(name, inputs)
+            found[fault, name] = said = outcome(name, fault, inputs, references[name])
+            print(f"{fault}, {name}: {said}", file=sys.stderr, flush=True)
+            if kept is not None:
+                with kept.open("a") as file:
+                    file.write(json.dumps({"fault": fault, "command": name, "outcome": said}) + "\n")
+    rows = [f"| {fault} | {' | '.join(found[fault, name] for name in names)} |" for fault in faults]
+    return "\n".join([f"| fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", *rows])
 
 
 def _reference(name: str, inputs: Path) -> Reference:
@@ -249,9 +261,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
     parser.add_argument("--faults", nargs="*", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--kept", type=Path, help="a file of outcomes, to go on from where a run was stopped")
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
-    found = table(given.only, given.faults)
+    found = table(given.only, given.faults, given.kept)
     print(found)
     if given.page is not None:
         text = given.page.read_text(encoding="utf-8")
