@@ -37,7 +37,7 @@ def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", attribution
     folder = find(name_or_path, device)
     saved = [restore_segmenter(member, "attribution" if attribution else "inference") for member in members(folder)]
     networks = [Member.caching_notes(one.network.to(device), one.temperature) for one in saved]
-    return Segmenter(networks, saved[0].preprocessing, device, folder=folder)
+    return Segmenter(networks, saved[0].preprocessing, device, folder=folder, window=saved[0].window)
 
 
 def export(name_or_path: str | Path, out: Path) -> None:
@@ -86,6 +86,8 @@ class Segmenter(HubMixin):
     """Segments in an image what its note describes.
 
     members: one network, or the folds of an ensemble, whose probabilities are averaged.
+    window: side of the windows that they were trained on, which slide over a picture unless `SegmentOptions.window`
+    says otherwise.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class Segmenter(HubMixin):
         device: str = "cpu",
         *,
         folder: Path | None = None,
+        window: int | None = None,
     ) -> None:
         self.members, self.preprocessing, self.device, self.folder = list(members), preprocessing, device, folder
+        self.window = window
 
     def segment(
         self, image: Picture, note: str | None = None, *, options: SegmentOptions = SegmentOptions()
@@ -124,9 +128,10 @@ class Segmenter(HubMixin):
         remaining = zip(images, notes, strict=True)
         while batch := list(islice(remaining, batch_size)):
             arrays, batch_notes = [pixels_of(image) for image, _ in batch], [note for _, note in batch]
-            probabilities = self._probabilities(arrays, batch_notes, options.window)
+            window = options.window or self.window
+            probabilities = self._probabilities(arrays, batch_notes, window)
             if options.tta:
-                mirrored = self._mirrored(arrays, batch_notes, options.window)
+                mirrored = self._mirrored(arrays, batch_notes, window)
                 both = zip(probabilities, mirrored, strict=True)
                 probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
             for probability, note in zip(probabilities, batch_notes, strict=True):
