@@ -69,6 +69,8 @@ class RecLMISSettings(TrainSettings):
         steps, batch_size: 0: see `segue data plan`.
         minutes: how long a training may take whose steps are 0, on this machine, from a few steps measured first.
         text_dropout: share of notes left out in training, so that the model also works without a note.
+        one_sided: share of pictures with infection on both sides that are shown, with mask and note, as one side's, so
+            that the model learns to follow the note.
         augmentation: "light" (flips with sides swapped, small rotations, contrast, blur), "strong" (after nnU-Net) or
             "none"; "auto": see `segue data plan`.
         folds: > 1 trains that many models by patient, on train and validation together, and averages them.
@@ -85,7 +87,8 @@ class RecLMISSettings(TrainSettings):
     batch_size: Annotated[int, Ge(0)] = 16
     minutes: Annotated[float, Gt(0)] = 15.0
     lr: float = 1e-3
-    text_dropout: float = 0.05
+    text_dropout: Annotated[float, Interval(ge=0, le=1)] = 0.05
+    one_sided: Annotated[float, Interval(ge=0, le=1)] = 0.0
     augmentation: Literal["auto", "none", "light", "strong"] = "light"
     evaluations: int = 10
     folds: int = 0
@@ -100,6 +103,7 @@ RECLMIS = RecLMISSettings(
     steps=0,
     batch_size=0,
     augmentation="auto",
+    one_sided=0.3,
 )
 CHEST = RecLMISSettings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200)
 
@@ -226,8 +230,14 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
     network = build_segmenter(config, text, vision=vision).to(memory_format=torch.channels_last)
     _check_image_size(settings.image_size, network.stride)
     task = SegmenterTask(network, lr_scale={VISION: settings.vision_lr} if vision is not None else {})
-    text_dropout = settings.text_dropout if reads_notes else 0.0
-    batches = ImageNoteBatches(train, preprocessing, settings.seed, augmentation(settings), text_dropout)
+    batches = ImageNoteBatches(
+        train,
+        preprocessing,
+        settings.seed,
+        augmentation(settings),
+        text_dropout=settings.text_dropout if reads_notes else 0.0,
+        one_sided=settings.one_sided if reads_notes and settings.patches != "yes" else 0.0,
+    )
     settings = _with_steps(settings, task, batches)
     window = settings.image_size if settings.patches == "yes" else None
     views = views_to_validate(val, settings)

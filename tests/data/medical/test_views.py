@@ -1,9 +1,11 @@
 """Random views of pictures with masks and notes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from segue.data.medical.views import RandomViews
+from segue.data.medical.views import RandomViews, one_side
 from segue.types import Example
 
 
@@ -78,3 +80,31 @@ def test_pictures_smaller_than_the_patch_are_reflected() -> None:
 def test_an_example_without_a_mask() -> None:
     bare = Example(example().image, None, None, "x", "x")
     assert RandomViews(32)(bare, np.random.default_rng(0)).mask is None
+
+
+def both_sides() -> Example:
+    mask = np.zeros((40, 40), bool)
+    mask[5:10, 4:12] = mask[20:30, 25:36] = True
+    note = "Bilateral pulmonary infection, two infected areas, middle lower left lung and upper right lung."
+    return Example(np.zeros((40, 40, 3), np.uint8), mask, note, "x", "x")
+
+
+def test_one_side_keeps_that_sides_mask_and_says_so() -> None:
+    said = {}
+    for seed in range(20):
+        one = one_side(both_sides(), np.random.default_rng(seed))
+        assert one.note is not None
+        assert one.mask is not None
+        said[one.note] = (bool(one.mask[:, :20].any()), bool(one.mask[:, 20:].any()))
+    assert said == {
+        "Unilateral pulmonary infection, one infected area, middle lower left lung.": (False, True),
+        "Unilateral pulmonary infection, one infected area, upper right lung.": (True, False),
+    }
+
+
+@pytest.mark.parametrize(
+    "note", [None, "RLL infiltrate", "Unilateral pulmonary infection, one infected area, left lung."]
+)
+def test_notes_of_one_side_or_none_stay(note: str | None) -> None:
+    given = replace(both_sides(), note=note)
+    assert one_side(given, np.random.default_rng(0)) is given

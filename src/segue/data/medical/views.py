@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segue.data.medical.notes import swap_sides
+from segue.data.medical.notes import ZONES, parse_note, swap_sides
 from segue.types import Example
 
 ELASTIC_NODES = 6  # of the coarse grid of displacements, each way
@@ -95,6 +95,25 @@ class RandomViews:
         if rng.random() < 0.3:
             x = _cut_out(x, rng)
         return x
+
+
+def one_side(example: Example, rng: np.random.Generator) -> Example:
+    """A picture with infection on both sides as one of its sides' alone: the note names that side, the mask ends at the
+    middle. So a network learns that the note decides, where the picture shows more. Other examples stay as they are.
+    """
+    claims = None if example.note is None else parse_note(example.note)
+    if claims is None or example.mask is None or not claims.left or not claims.right:
+        return example
+    side = ("left", "right")[int(rng.integers(2))]
+    named = claims.left if side == "left" else claims.right
+    zones = "all" if len(named) == len(ZONES) else " ".join(zone for zone in ZONES if zone in named)
+    mask, middle = example.mask.copy(), example.mask.shape[1] // 2
+    if side == "left":  # the patient's, which is the picture's right
+        mask[:, :middle] = False
+    else:
+        mask[:, middle:] = False
+    areas = "two infected areas" if named == {"upper", "lower"} else "one infected area"
+    return replace(example, mask=mask, note=f"Unilateral pulmonary infection, {areas}, {zones} {side} lung.")
 
 
 def _needed(grid: Tensor, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], Tensor]:
