@@ -20,6 +20,7 @@ from segue.methods.checkpoint import build, fill_module, read_config, read_tenso
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import TRAINING_PARTS, Parts, PretrainedEncoder, RecLMIS, build_reclmis
 from segue.methods.unet import UNet, UNetConfig
+from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 
 METHODS: dict[str, type[RecLMISConfig | UNetConfig]] = {"reclmis": RecLMISConfig, "unet": UNetConfig}
@@ -39,6 +40,7 @@ class SavedSegmenter:
     """A segmenter with what is needed to use it. temperature divides the logits; about: recipe, data, scores.
 
     window: side of the windows that it was trained on, in pixels of the picture; None for whole pictures.
+    domain: how far pictures lie from those of the training; None where that was not measured.
     """
 
     network: Network
@@ -46,6 +48,7 @@ class SavedSegmenter:
     temperature: float
     about: dict[str, Any]
     window: int | None = None
+    domain: FeatureDistance | None = None
 
 
 def build_segmenter(
@@ -93,6 +96,8 @@ def save_segmenter(saved: SavedSegmenter, folder: Path, *, half: bool = False) -
             "window": saved.window,
             "about": saved.about,
         }
+        if saved.domain is not None:
+            saved.domain.save(Path(extra))
         write_checkpoint(folder, config, network.state_dict(), Path(extra), half=half)
 
 
@@ -118,4 +123,5 @@ def restore_segmenter(folder: Path, parts: Parts = "inference") -> SavedSegmente
     network = build(make, tensors, folder)
     fill_module(network, tensors, folder, unused=TRAINING_PARTS)
     about, window = config.get("about") or {}, config.get("window")
-    return SavedSegmenter(network.eval(), preprocessing, config["temperature"], about, window)
+    domain = FeatureDistance.load(folder, network.feature_width) if isinstance(network, RecLMIS) else None
+    return SavedSegmenter(network.eval(), preprocessing, config["temperature"], about, window, domain)

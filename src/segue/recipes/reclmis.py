@@ -34,9 +34,10 @@ from segue.evaluation.notes import evaluate
 from segue.files import write_text
 from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
 from segue.methods.reclmis.model import RecLMIS
-from segue.methods.segmenters import SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
+from segue.methods.segmenters import Network, SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
 from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
+from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 from segue.recipes.datasets import check_data, create_once
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
@@ -48,6 +49,7 @@ from segue.types import Example, InputError
 
 System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
 NetworkConfig = RecLMISConfig | UNetConfig
+DOMAIN_AXES, DOMAIN_PICTURES, DOMAIN_VIEWS = 32, 500, 2  # of the distance from the training's pictures
 VISION = "network.encoder.pyramid."  # the beginning of the names of the pretrained weights
 
 
@@ -246,7 +248,7 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
         batches,
         out=settings.out,
         options=fit_options(settings),
-        save=partial(_save, settings=settings, preprocessing=preprocessing, views=views),
+        save=partial(_save, settings=settings, preprocessing=preprocessing, train=train, val=val, views=views),
         evaluate=_validator(preprocessing, val, views, window),
         monitor="dice",
         about=settings_as_text(settings),
@@ -323,14 +325,21 @@ def _validator(
 
 
 def _save(
-    task: nn.Module, folder: Path, settings: RecLMISSettings, preprocessing: Preprocessing, views: list[Example]
+    task: nn.Module,
+    folder: Path,
+    settings: RecLMISSettings,
+    preprocessing: Preprocessing,
+    train: list[Example],
+    val: list[Example],
+    views: list[Example],
 ) -> None:
     about = {"recipe": "segue train reclmis", **dataset_name(settings.data), **settings_as_text(settings)}
     training = task.training
     temperature = calibrate(_member(task.eval()), preprocessing, views)
+    domain = measure_domain(_member(task).network, preprocessing, train, val)
     task.train(training)
     window = settings.image_size if settings.patches == "yes" else None
-    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about, window)
+    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about, window, domain)
     save_segmenter(saved, folder, half=settings.half)
 
 
@@ -344,6 +353,27 @@ def calibrate(member: Member, preprocessing: Preprocessing, val: Sequence[Exampl
         logits.append(member.network(x, [e.note for e in part], member.cache).float().cpu()[:, 0])
         targets.append(torch.from_numpy(np.stack([e.mask for e in part if e.mask is not None])))
     return fit_temperature(torch.cat(logits), torch.cat(targets))
+
+
+@torch.no_grad()
+def measure_domain(
+    network: Network, preprocessing: Preprocessing, train: Sequence[Example], val: Sequence[Example]
+) -> FeatureDistance | None:
+    """How far a picture lies from those of the training, with the limit from val; of each also two random views, as
+    the splits may be small. None for the U-Net, and for too few pictures.
+    """
+    if not isinstance(network, RecLMIS):
+        return None
+    view, features = RandomViews(preprocessing.size, strength=0.5), list[torch.Tensor]()
+    for part in (train[:DOMAIN_PICTURES], val[:DOMAIN_PICTURES]):
+        rows = list[torch.Tensor]()
+        for place, example in enumerate(part):
+            views = [view(example, np.random.default_rng([place, seed])).image for seed in range(DOMAIN_VIEWS)]
+            x = preprocessing.to_tensor([example.image, *views]).to(_device(network))
+            rows.append(network.picture_features(x).cpu())
+        features.append(torch.cat(rows))
+    axes = min(DOMAIN_AXES, *(size // 2 for size in features[0].shape))
+    return FeatureDistance.fit(features[0], features[1], axes=axes) if axes else None
 
 
 def _device(module: nn.Module) -> str:

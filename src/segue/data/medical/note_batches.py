@@ -51,8 +51,8 @@ class ImageNoteBatches:
     """Batches for the training loop; each is a pure function of its keys (epoch, index) and the seed.
 
     examples: in memory, of any size (give `load_examples` the size to save memory). augment: None for none.
-    text_dropout: the share of notes left out, so that the model also learns to work without one. one_sided: the share of
-    pictures with infection on both sides that are shown as one side's, see `one_side`.
+    text_dropout: the share of notes left out, so that the model also learns to work without one.
+    one_sided: the share of pictures with infection on both sides that are shown as one side's, see `one_side`.
     A batch: image (B, 3, S, S) float32, mask (B, 1, S, S) float32 in {0, 1}, note [B] str or None, seed [B] int.
     Raises InputError without examples, and for one without a mask.
     """

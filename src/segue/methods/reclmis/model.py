@@ -436,6 +436,16 @@ class RecLMIS(nn.Module):
         logits = self.decoder([*levels[:-1], v_attended.transpose(1, 2).unflatten(2, grid)])
         return logits, {"v": v, "v_attended": v_attended, "e": e, "word_mask": word_mask}
 
+    def picture_features(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C): the mean over the cells of the encoder's deepest map, by which a picture is known."""
+        maps = self.encoder(image) if isinstance(self.encoder, Encoder) else self.encoder.pyramid(image)
+        return maps[-1].float().mean((2, 3))
+
+    @property
+    def feature_width(self) -> int:
+        """C of `picture_features`."""
+        return self.config.widths[-1] if isinstance(self.encoder, Encoder) else self.encoder.pyramid.widths[-1]
+
     def condition_weights(
         self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None
     ) -> tuple[Tensor, Tensor]:
