@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -40,6 +40,7 @@ from segue.metrics.calibration import fit_temperature
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 from segue.recipes.datasets import check_data, create_once
+from segue.recipes.plan import Workload
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
@@ -49,7 +50,9 @@ from segue.types import Example, InputError
 
 System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
 NetworkConfig = RecLMISConfig | UNetConfig
+PLANNED = 64  # pictures that `plan_reclmis` reads
 DOMAIN_AXES, DOMAIN_PICTURES, DOMAIN_VIEWS = 32, 500, 2  # of the distance from the training's pictures
+STEPS = "steps.json"  # in the folder of a run whose steps were chosen by its minutes
 VISION = "network.encoder.pyramid."  # the beginning of the names of the pretrained weights
 
 
@@ -156,6 +159,29 @@ def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> Re
     return settings
 
 
+def plan_reclmis(data: Path) -> Workload:
+    """The workload of `segue train reclmis`, with what it would choose for the data (see `reclmis_plan`).
+
+    Raises InputError when there is no training split or an example can't be read.
+    """
+    records = read_lvit(data, "train", "skip")
+    found = take_fingerprint(records)
+    settings = choose(replace(RECLMIS, data=data, on_bad="skip"), found)
+    size = None if settings.patches == "yes" else settings.image_size
+    train = load_examples(records[:PLANNED], size, "skip", labelled=True)
+    task, batches = build_task(settings, network_config(settings), train)
+    seconds = seconds_a_step(task, batches, settings)
+    return Workload(
+        examples=len(records),
+        steps=steps_within(settings.minutes, seconds, len(records), settings.batch_size),
+        batch_size=settings.batch_size,
+        averaged=settings.ema > 0,
+        task=task,
+        batch=lambda count: batches.collate([(0, i % len(batches)) for i in range(count)]),
+        chosen={name: getattr(settings, name) for name in CHOSEN} | {"found": asdict(found)},
+    )
+
+
 def train_reclmis_chest(settings: RecLMISSettings = CHEST) -> Path:
     """Train on synthetic chest phantoms, which are drawn first where settings.data is not there yet."""
     create_chest_once(settings.data)
@@ -207,6 +233,7 @@ def hold_out(examples: Sequence[Example], settings: RecLMISSettings) -> tuple[li
 
 
 def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: list[Example]) -> Path:
+    settings = replace(settings, minutes=settings.minutes / settings.folds)
     for i, (train, val) in enumerate(folds_by_group(examples, settings.folds, settings.seed)):
         out = settings.out / f"fold-{i}"
         _train(replace(settings, out=out, resume=settings.resume and has_state(out / "state")), config, train, val)
@@ -216,6 +243,31 @@ def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: lis
 
 
 def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
+    task, batches = build_task(settings, config, train)
+    settings = _with_steps(settings, task, batches)
+    window = settings.image_size if settings.patches == "yes" else None
+    views, preprocessing = views_to_validate(val, settings), batches.preprocessing
+    fit(
+        task,
+        batches,
+        out=settings.out,
+        options=fit_options(settings),
+        save=partial(_save, settings=settings, preprocessing=preprocessing, train=train, val=val, views=views),
+        evaluate=_validator(preprocessing, val, views, window),
+        monitor="dice",
+        about=settings_as_text(settings),
+        resume=settings.resume,
+    )
+    return settings.out / "best"
+
+
+def build_task(
+    settings: RecLMISSettings, config: NetworkConfig, train: list[Example]
+) -> tuple[SegmenterTask, ImageNoteBatches]:
+    """A fresh network as a task of the training loop, and its batches.
+
+    Raises InputError when a method that reads notes has none, and for an image size that the network can't halve.
+    """
     torch.manual_seed(settings.seed)
     reads_notes = getattr(config, "interaction", "none") != "none"
     notes = [e.note for e in train if e.note]
@@ -231,7 +283,6 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
     preprocessing = replace(Preprocessing() if vision is None else vision.preprocessing, size=settings.image_size)
     network = build_segmenter(config, text, vision=vision).to(memory_format=torch.channels_last)
     _check_image_size(settings.image_size, network.stride)
-    task = SegmenterTask(network, lr_scale={VISION: settings.vision_lr} if vision is not None else {})
     batches = ImageNoteBatches(
         train,
         preprocessing,
@@ -240,21 +291,7 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
         text_dropout=settings.text_dropout if reads_notes else 0.0,
         one_sided=settings.one_sided if reads_notes and settings.patches != "yes" else 0.0,
     )
-    settings = _with_steps(settings, task, batches)
-    window = settings.image_size if settings.patches == "yes" else None
-    views = views_to_validate(val, settings)
-    fit(
-        task,
-        batches,
-        out=settings.out,
-        options=fit_options(settings),
-        save=partial(_save, settings=settings, preprocessing=preprocessing, train=train, val=val, views=views),
-        evaluate=_validator(preprocessing, val, views, window),
-        monitor="dice",
-        about=settings_as_text(settings),
-        resume=settings.resume,
-    )
-    return settings.out / "best"
+    return SegmenterTask(network, lr_scale={VISION: settings.vision_lr} if vision is not None else {}), batches
 
 
 def augmentation(settings: RecLMISSettings) -> Augment | None:
@@ -279,8 +316,12 @@ def _with_steps(settings: RecLMISSettings, task: SegmenterTask, batches: ImageNo
     """The settings with the steps that fit into the minutes, where it has none; says what was chosen."""
     if settings.steps:
         return settings
+    path = settings.out / STEPS
+    if settings.resume and path.exists():
+        return replace(settings, steps=int(read_json(path)["steps"]))
     seconds = seconds_a_step(task, batches, settings)
     steps = steps_within(settings.minutes, seconds, len(batches), settings.batch_size)
+    write_text(path, json.dumps({"steps": steps, "seconds_a_step": round(seconds, 4)}) + "\n")
     patches = "windows" if settings.patches == "yes" else "pictures"
     print(
         f"{settings.out}: {steps} steps of {settings.batch_size} {patches} of {settings.image_size} px, about "
