@@ -106,7 +106,7 @@ class EfficientNetPyramid(FeaturePyramid):
         whole = EfficientNetLite(frozen=frozen, weights=weights)
         self.frozen, self.preprocessing = frozen, whole.preprocessing
         self.taps = (0, 2, 4, 10)  # blocks after which a map is taken
-        self.stem, self.blocks = whole.stem, whole.blocks[: self.taps[-1] + 1]
+        self.stem, self.blocks = whole.stem, nn.Sequential(*list(whole.blocks)[: self.taps[-1] + 1])
         self.fingerprint = fingerprint(self, buffers=True)
         self.eval()
 
