@@ -3,7 +3,8 @@
 After nnU-Net (Isensee et al. 2021), which plans a training from a fingerprint of the data. The rules:
 
 patches         where half of the outlined areas would be less than SMALL pixels across once the whole picture is shrunk
-                to the network's input (nuclei); windows of PATCH pixels at the pictures' own resolution then.
+                to the network's input (nuclei), and the picture is FINER; windows of PATCH pixels at the pictures' own
+                resolution then.
 image size      WHOLE_CPU or WHOLE_GPU pixels, no more than the pictures have.
 batch           BATCH_CPU or BATCH_GPU pictures.
 augmentation    "strong" below FEW pictures, "light" above.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from segue.recipes.reclmis import RecLMISSettings
 
 SMALL, PATCH, WHOLE_CPU, WHOLE_GPU = 12, 192, 224, 384
+FINER = 1.25  # how much finer the pictures must be than the shrunk ones
 BATCH_CPU, BATCH_GPU, FEW, EPOCHS = 8, 24, 1000, 400
 LOOKED_AT = 200  # pictures at most
 STRIDE = 32  # that every network's and every encoder's stride divides
@@ -96,7 +98,8 @@ def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:
     whole = min(WHOLE_GPU if gpu else WHOLE_CPU, max(STRIDE, short // STRIDE * STRIDE))
     patches = settings.patches
     if patches == "auto":
-        patches = "yes" if found.area_across * (settings.image_size or whole) < SMALL and short > whole else "no"
+        small = found.area_across * (settings.image_size or whole) < SMALL
+        patches = "yes" if small and short >= FINER * whole else "no"
     changes: dict[str, Any] = {"patches": patches}
     if not settings.image_size:
         changes["image_size"] = min(PATCH, short // STRIDE * STRIDE) if patches == "yes" else whole
