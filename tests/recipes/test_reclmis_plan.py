@@ -40,7 +40,7 @@ def dots(tmp_path_factory) -> Path:
             (folder / f"{split}_Folder" / part).mkdir(parents=True)
         rows = ["Image,Description"]
         for number in range(count):
-            rng = np.random.default_rng(number)
+            rng = np.random.default_rng([len(split), number])
             mask = np.zeros((320, 320), bool)
             for y, x in rng.integers(0, 314, (60, 2)):
                 mask[y : y + 6, x : x + 6] = True
