@@ -24,6 +24,7 @@ TABLES: dict[str, str] = {
     "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
     "reclmis_pareto": "segue.lab.tables.reclmis:pareto_table",
     "reclmis_real": "segue.lab.tables.reclmis:real_table",
+    "reclmis_budget": "segue.lab.tables.reclmis_budget:budget_table",
     "relations_scenes": "segue.lab.tables.relations:relations_table",
     "serve": "segue.lab.tables.serve:serve_table",
     "sgdiff_real": "segue.lab.tables.sgdiff_photos:sgdiff_real_table",

@@ -227,7 +227,7 @@ class _Trainer:
         """Train one step. step: its number, from 0. Returns its row of the history, where steps count from 1."""
         lr = learning_rate(step, self.options)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
         torch.manual_seed(_mixed_seed(self.options.seed, step, self.accelerator.process_index))
         self.optimizer.zero_grad()
         terms = self._gradients(step, loader)
@@ -328,12 +328,20 @@ class _Keys(Dataset[Key]):
 
 
 def _optimizer(module: nn.Module, options: FitOptions) -> torch.optim.AdamW:
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.lr)
+    """AdamW; a task's `lr_scale`, {beginning of a parameter's name: factor}, trains parts of it at another rate."""
+    scales: Mapping[str, float] = getattr(module, "lr_scale", {})
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            scale = next((scales[start] for start in scales if name.startswith(start)), 1.0)
+            groups.setdefault((scale, parameter.ndim >= 2), []).append(parameter)
+    return torch.optim.AdamW(  # a state is stored in the order of the groups: matrices first
+        [
+            {"params": groups[key], "lr_scale": key[0], "weight_decay": options.weight_decay if key[1] else 0.0}
+            for key in sorted(groups, reverse=True)
+        ],
+        lr=options.lr,
+    )
 
 
 def _average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
