@@ -178,7 +178,8 @@ def measure_domain(cache: FeatureCache, train: CaptionedImages, val: CaptionedIm
     features = [torch.from_numpy(np.array(store.rows())).float() for store in stores if store is not None]
     if len(features) < len(stores):
         return None
-    return FeatureDistance.fit(*features, axes=min(DOMAIN_AXES, *(size // 2 for size in features[0].shape), near=NEAR))
+    axes = min(DOMAIN_AXES, *(size // 2 for size in features[0].shape))
+    return FeatureDistance.fit(*features, axes=axes, near=NEAR)
 
 
 def build_dual_encoder(settings: DualEncoderSettings, captions: Sequence[str]) -> VisionTextDualEncoder:
