@@ -21,6 +21,7 @@ from segue.methods.sgdiff.time_warp import TimeWarp
 from segue.methods.sgdiff.transformer import HiddenStates
 from segue.types import InputError
 
+CLIPPED_APART = ("backbone", "pixel_decoder", "mask_head", "mecl")
 BACKBONE_RATE = 0.1  # of the learning rate, as Mask2Former's
 WEIGHTS = {"bit": 1.0, "cross_entropy": 1.0, "tag": 1.0, "mask": 5.0, "dice": 5.0}  # within L_Caption and L_Mask
 
@@ -55,8 +56,8 @@ class JointStage(nn.Module):
 
     def __init__(self, model: SGDiff, keep: Iterable[nn.Module] = (), *, apart: bool = False) -> None:
         super().__init__()
-        parts = {"backbone": BACKBONE_RATE, "pixel_decoder": 1.0, "mask_head": 1.0, "mecl": 1.0}
-        self.parts = {f"model.{name}": rate for name, rate in parts.items()} if apart else {}
+        self.lr_scale = {"model.backbone.": BACKBONE_RATE} if apart else {}
+        self.clip_apart = tuple(f"model.{part}." for part in CLIPPED_APART) if apart else ()
         self.model = model.requires_grad_(True)
         for part in keep:
             part.requires_grad_(False)
