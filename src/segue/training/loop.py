@@ -44,8 +44,8 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 class Task(Protocol):
     """What the loop trains: a torch.nn.Module with this method.
 
-    It may have `lr_scale`, see `_optimizer`, and `clip_apart`, beginnings of parameters' names: the gradient of each, and
-    of all the rest, is clipped apart, so that none scales down the others' steps.
+    It may have `lr_scale`, see `_optimizer`, and `clip_apart`, beginnings of parameters' names: the gradient of each,
+    and of all the rest, is clipped apart, so that none scales down the others' steps.
     """
 
     def training_step(self, batch: Any) -> dict[str, Tensor]:
