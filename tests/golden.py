@@ -2,7 +2,8 @@
 
 A checkpoint must mean the same after a change of the code, and no test of a property sees an epsilon, a scale or a
 width that changed. After a change that is meant: `SEGUE_GOLDEN=write pytest FILE` keeps the new numbers in golden.json;
-say in the commit why checkpoints change their meaning.
+say in the commit why checkpoints change their meaning. The numbers are those of the locked versions: other versions of
+torch draw and round otherwise, so `SEGUE_GOLDEN=off` compares nothing.
 """
 
 import json
@@ -46,6 +47,8 @@ def summary(values):
 
 def same_as_before(name, **values):
     """Compare tensors, arrays or numbers with those of golden.json."""
+    if os.environ.get("SEGUE_GOLDEN") == "off":
+        return
     found = {key: [float(f"{number:.6g}") for number in summary(value)] for key, value in values.items()}
     if os.environ.get("SEGUE_GOLDEN") == "write":
         known = json.loads(FILE.read_text()) if FILE.exists() else {}

@@ -49,7 +49,8 @@ def test_weights_mean_what_they_meant():
         "sgdiff mask head",
         **{f"level_{i}": level for i, level in enumerate(levels)},
         **{f"memory_{i}": memory for i, memory in enumerate(pixels.memories)},
-        **{f"masks_{i}": mask for i, mask in enumerate(masks)},
+        **{f"masks_{i}": mask for i, mask in enumerate(masks.logits)},
+        queries=masks.queries,
         embedding=pixels.embedding,
         samples=sample_boxes(levels[1], boxes, 3),
     )

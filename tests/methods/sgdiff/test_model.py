@@ -74,17 +74,20 @@ def test_weights_mean_what_they_meant(system):
     found = {"nodes": output.nodes, "graph": graph.features[graph.mask], "index": graph.node_index}
     if model.config.decoder == "autoregressive":
         logits, states = model.teacher_forced(batch["token_ids"], graph)
+    elif model.config.decoder == "masked":
+        logits, states = model.fill(batch["token_ids"], graph)
     elif model.config.generates_captions:
         x = golden.inputs("x", 3, 10, model.codes.shape[1])
         logits, states = model.denoise(x, torch.tensor([-1.0, 0.0, 5.0]), x / 2, graph)
     else:
         logits, states = None, model.graph_states(graph)
-    masks, tags = model.mask_logits(states, graph, model.pixel_decoder and model.pixel_decoder(levels)), None
+    masks, tags = model.masks(states, graph, model.pixel_decoder and model.pixel_decoder(levels)), None
     if logits is not None:
         real = graph.node_mask
-        found |= {"logits": logits, "grounding": model.grounding_logits(states, graph)[real]}
+        queries = None if masks is None else masks.queries
+        found |= {"logits": logits, "grounding": model.grounding_logits(states, graph, queries)[real]}
         tags = model.phrase_tags(states)
-    found |= {} if masks is None else {"masks": masks[-1][graph.node_mask]}
+    found |= {} if masks is None else {"masks": masks.logits[-1][graph.node_mask]}
     found |= {} if tags is None else {"tags": tags}
     golden.same_as_before(f"sgdiff {system}", **found)
 
@@ -96,6 +99,6 @@ def test_without_mecl_and_attention_no_word_names_a_node():
     )
     x = torch.zeros(3, 10, model.codes.shape[1])
     _, states = model.denoise(x, torch.zeros(3), x, graph)
-    found = model.grounding_logits(states, graph)
+    found = model.grounding_logits(states, graph, None)
     assert found.shape == (3, 2, 10)
     assert (found == 0).all()
