@@ -17,7 +17,7 @@ from segue.configs import read_json
 from segue.data.images import read_image
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment
+from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment, unreadable
 from segue.methods.cocu.protocols import EvalProtocol, find_protocol
 from segue.options import LabelOptions, check_value
 from segue.types import InputError, check_image
@@ -85,6 +85,11 @@ class OpenVocabularySegmenter(HubMixin):
             rule="hard" if options.hard else named.rule,
             prompt=named.prompt if options.prompt is None else options.prompt,
         )
+
+    def unreadable(self, names: Sequence[str], protocol: EvalProtocol) -> dict[str, str]:
+        """Those of the names that the model can't read in the protocol's prompt, with the reason."""
+        reasons = {name: unreadable(self.model, name, protocol.prompt) for name in names}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def _embed(self, names: Sequence[str], protocol: EvalProtocol) -> Tensor:
         """The names' embeddings, kept for the next picture."""
