@@ -67,24 +67,48 @@ def test_contrastive_loss_is_equation_6(features, temperature):
     assert contrastive_loss(s, temperature).item() == pytest.approx(-total / 2, rel=1e-5)
 
 
-def test_reconstruction_loss_is_equation_8(features):
-    v, _, w_v, _, _ = features
-    prediction = v.flip(1)
-    naive = sum(
-        sum(w_v[b, n] * sum((v[b, n, d] - prediction[b, n, d]) ** 2 for d in range(D)) / D for n in range(N)) / N
-        for b in range(B)
-    )
-    assert reconstruction_loss(v, prediction, w_v).item() == pytest.approx(float(naive) / B, rel=1e-5)
-
-
-def test_reconstruction_loss_of_words_is_equation_10_over_real_words(features):
-    _, e, _, w_e, words = features
-    prediction = e.flip(2)
+def test_equal_notes_are_no_negatives_and_pairs_without_a_note_are_left_out():
+    similarity, temperature = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)), 0.5
+    notes = torch.tensor([7, 7, 9, -1])  # the first two have the same note, the last has none
     naive = 0.0
-    for b in range(B):
-        real = [j for j in range(L) if words[b, j]]
-        naive += sum(w_e[b, j] * float(((e[b, j] - prediction[b, j]) ** 2).mean()) for j in real) / len(real)
-    assert reconstruction_loss(e, prediction, w_e, words).item() == pytest.approx(float(naive) / B, rel=1e-5)
+    for i in (0, 1, 2):
+        rivals = [j for j in (0, 1, 2) if j == i or notes[j] != notes[i]]
+        for scores in (similarity / temperature, similarity.T / temperature):
+            naive -= math.log(scores[i, i].exp() / sum(scores[i, j].exp() for j in rivals)) / 6
+    assert contrastive_loss(similarity, temperature, notes).item() == pytest.approx(naive, rel=1e-5)
+    assert contrastive_loss(similarity, temperature, torch.tensor([7, 7, 7, 7])).item() == 0
+    silent = similarity.requires_grad_()
+    loss = contrastive_loss(silent, temperature, torch.tensor([-1, -1, -1, -1]))
+    loss.backward()
+    assert loss.item() == 0
+    assert not silent.grad.abs().sum()  # and no nan
+
+
+@pytest.mark.parametrize("scale", ["mean", "printed", "released"])
+def test_reconstruction_loss_is_equation_8_and_10_over_real_positions(features, scale):
+    """Eq. 8 for patches, all of which count, and Eq. 10 for words, of which some are padding."""
+    v, e, w_v, w_e, words = features
+    for x, weight, mask in ((v, w_v, None), (e, w_e, words)):
+        prediction, naive = x.flip(2), 0.0
+        for b in range(B):
+            real = [m for m in range(x.shape[1]) if mask is None or mask[b, m]]
+            for m in real:
+                squared = float(sum((x[b, m, d] - prediction[b, m, d]) ** 2 for d in range(D)))
+                factor = {
+                    "mean": weight[b, m] / D,
+                    "printed": weight[b, m] / len(real),
+                    "released": 1 / (D * len(real)),
+                }
+                naive += float(factor[scale]) * squared / B
+        assert reconstruction_loss(x, prediction, weight, mask, scale).item() == pytest.approx(naive, rel=1e-5)
+
+
+def test_the_mean_reconstruction_loss_is_the_same_at_every_size():
+    sizes = [(4, 8), (196, 8), (4, 512)]
+    losses = [
+        reconstruction_loss(torch.ones(2, m, d), torch.zeros(2, m, d), torch.full((2, m), 1 / m)) for m, d in sizes
+    ]
+    assert [loss.item() for loss in losses] == pytest.approx([1, 1, 1])
 
 
 def test_dice_loss_of_tiny_masks():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,15 +41,24 @@ def conditioned_similarity(v: Tensor, e: Tensor, w_v: Tensor, w_e: Tensor, word_
     return (by_patch + by_word) / 2
 
 
-def contrastive_loss(similarity: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(similarity: Tensor, temperature: float, note_index: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE over a (B, B) similarity whose diagonal holds the pairs: RecLMIS Eq. 6.
 
+    note_index: (B,) int64, the note of each pair, -1 for a picture without one. Equal notes are not used as negatives,
+    and pairs without a note are left out altogether; by default all notes differ. 0 where no pair is left.
     As printed, Eq. 6 divides exp(S) by the temperature, which cancels; we use exp(S / temperature).
     With temperature = 1 the two are the same.
     """
     scaled = similarity / temperature
     pairs = torch.arange(len(scaled), device=scaled.device)
-    return (F.cross_entropy(scaled, pairs) + F.cross_entropy(scaled.T, pairs)) / 2
+    if note_index is None:
+        note_index = pairs
+    silent = note_index < 0
+    left_out = (note_index[:, None] == note_index[None]) | silent[:, None] | silent[None]
+    scaled = scaled.masked_fill(left_out & (pairs[:, None] != pairs[None]), -torch.inf)
+    targets = pairs.masked_fill(silent, -100)  # which cross_entropy leaves out
+    both = [F.cross_entropy(x, targets, ignore_index=-100, reduction="sum") for x in (scaled, scaled.T)]
+    return (both[0] + both[1]) / (2 * (~silent).sum().clamp_min(1))
 
 
 def info_nce(
@@ -83,18 +94,30 @@ def hardest_negative_loss(image: Tensor, text: Tensor, image_index: Tensor, marg
     return ((gap + negatives.amax(1)).clamp_min(0).mean() + (gap + negatives.amax(0)).clamp_min(0).mean()) / 2
 
 
-def reconstruction_loss(target: Tensor, prediction: Tensor, weight: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Weighted squared error of reconstructed features, RecLMIS Eq. 8 (patches) and Eq. 10 (words).
+def reconstruction_loss(
+    target: Tensor,
+    prediction: Tensor,
+    weight: Tensor,
+    mask: Tensor | None = None,
+    scale: Literal["mean", "printed", "released"] = "mean",
+) -> Tensor:
+    """Squared error of reconstructed features, RecLMIS Eq. 8 (patches) and Eq. 10 (words).
 
-    target, prediction: (B, M, D). weight: (B, M). mask: (B, M) bool, True where a position counts (all by default).
+    target, prediction: (B, M, D). weight: (B, M), each row sums to 1. mask: (B, M) bool, True where a position counts
+    (all by default). M below is the number of positions that count. Scales:
 
-        L = 1/B sum_b 1/M sum_m w_m |x_m - x'_m|^2
+        mean       1/B sum_b sum_m w_m 1/D |x_m - x'_m|^2       the weighted mean over positions, whatever M and D
+        printed    1/B sum_b 1/M sum_m w_m |x_m - x'_m|^2       Eq. 8 and 10 to the letter: D / M times `mean`
+        released   1/B sum_b 1/M sum_m 1/D |x_m - x'_m|^2       the released code: no weights
 
-    |.|^2 is the mean over the D channels, the "mean squared error" of the paper's text: as a sum it would grow with the
-    network's width, and at lambda = 1 it then outweighs the segmentation and the word features collapse (measured: the
-    contrastive term stays at log B and the note is ignored). M is the number of positions that count.
+    `printed` means another lambda at every size of the network and of the picture: as w already sums to 1, its 1/M
+    takes a mean twice.
     """
-    error = weight * (target - prediction).pow(2).mean(-1)
-    if mask is None:
-        return error.mean()
-    return ((error * mask).sum(1) / mask.sum(1)).mean()
+    squared = (target - prediction).pow(2)
+    counts = torch.ones_like(weight) if mask is None else mask.to(weight)
+    even = counts / counts.sum(1, keepdim=True)
+    if scale == "released":
+        return (even * squared.mean(-1)).sum(1).mean()
+    if scale == "printed":
+        return (even * weight * squared.sum(-1)).sum(1).mean()
+    return (counts * weight * squared.mean(-1)).sum(1).mean()

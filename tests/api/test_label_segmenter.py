@@ -39,6 +39,8 @@ def test_the_answer_is_on_the_pictures_grid(segmenter, scenes):
     assert ((answer.scores > 1 / 3) & (answer.scores <= 1)).all()  # the best of three shares
     again = segmenter.segment(image, ["sky", "grass", "dog"])
     assert np.array_equal(answer.index, again.index)
+    braces = segmenter.segment(image, "sky, grass, dog", options=LabelOptions(prompt="{of {}}"))
+    assert braces.index.shape == answer.index.shape
     unsure = segmenter.segment(image, "sky, grass, dog", options=LabelOptions(background=0.99))
     assert (unsure.index == unsure.background).any()
 

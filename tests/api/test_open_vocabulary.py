@@ -71,6 +71,15 @@ def test_other_labels_of_the_same_model_are_embedded_anew(groupvit, picture):
     np.testing.assert_array_equal(turned.index, 1 - first.index)
 
 
+def test_the_same_labels_are_embedded_once(groupvit, picture, monkeypatch):
+    model = load_open_vocabulary(groupvit)
+    model.segment(picture, ["dog", "grass"])
+    monkeypatch.setattr(model.model, "embed_texts", None)
+    assert model.segment(picture, "dog, grass").names == ("dog", "grass")
+    with pytest.raises(TypeError):  # another prompt is another text
+        model.segment(picture, ["dog", "grass"], options=LabelOptions(prompt="a {}"))
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "match"),
     [

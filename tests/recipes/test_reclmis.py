@@ -55,7 +55,7 @@ def test_a_training_leaves_a_model_that_segments_and_scores(settings, data):
     rows = read_history(settings.out)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert {"train/segmentation", "train/t2v", "train/v2t", "train/ccl"} <= set(rows[0])
-    assert "evaluate/dice" in rows[-1]
+    assert {"evaluate/dice", "evaluate/gradient_v_t2v", "evaluate/gradient_e_v2t"} <= set(rows[-1])
     config = json.loads((best / "config.json").read_text())
     assert config["method"] == "reclmis"
     assert config["temperature"] > 0

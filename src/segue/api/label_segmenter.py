@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segue.api.models import find, method_of
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
-from segue.data.images import read_image
+from segue.api.pictures import Picture, pixels_of
 from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.cocu.inference import LabelMap, check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment_dense
 from segue.options import LabelOptions
-from segue.types import InputError, check_image
+from segue.types import InputError
 
 
 class DualEncoderSegmenter:
@@ -34,11 +34,11 @@ class DualEncoderSegmenter:
         self, encoder: DualEncoder, protocol: DenseProtocol | None = None, about: dict[str, Any] | None = None
     ) -> None:
         self.encoder, self.protocol, self.about = encoder.eval(), protocol or DenseProtocol(), about or {}
-        self._embedded: tuple[tuple[tuple[str, ...], tuple[str, ...]], Tensor] | None = None
+        self._embed = lru_cache(maxsize=1)(partial(embed_names, encoder))  # kept for the next picture
 
     def segment(
         self,
-        image: str | Path | NDArray[np.uint8],
+        image: Picture,
         labels: str | Sequence[str],
         *,
         options: LabelOptions = LabelOptions(),
@@ -47,16 +47,16 @@ class DualEncoderSegmenter:
 
         Raises InputError for a picture that can't be read, labels that can't be used, and options of GroupViTs.
         """
-        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
-        check_image(pixels)
+        pixels = pixels_of(image)
         protocol = self.chosen_protocol(options)
         names = check_choice(parse_labels(labels) if isinstance(labels, str) else labels)
-        answer = segment_dense(self.encoder, pixels, self._embed(names, protocol), protocol)
+        answer = segment_dense(self.encoder, pixels, self._embed(tuple(names), protocol.prompts), protocol)
         kind: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
         index: NDArray[np.unsignedinteger] = answer.index.astype(kind)
         if protocol.threshold is not None:
             index[answer.probability < protocol.threshold] = np.iinfo(kind).max
-        return LabelMap(tuple(names), index, answer.probability, answer.similarity)
+        (distance,) = self.encoder.measure_distances([pixels])
+        return LabelMap(tuple(names), index, answer.probability, answer.similarity, distance)
 
     def chosen_protocol(self, options: LabelOptions) -> DenseProtocol:
         """The protocol with what the options change. Raises InputError for options that only GroupViTs have."""
@@ -70,13 +70,6 @@ class DualEncoderSegmenter:
             top_k=named.top_k if options.top_k is None else options.top_k or None,
             prompts=named.prompts if options.prompt is None else (options.prompt,),
         )
-
-    def _embed(self, names: Sequence[str], protocol: DenseProtocol) -> Tensor:
-        """The names' features, kept for the next picture."""
-        key = tuple(names), protocol.prompts
-        if self._embedded is None or self._embedded[0] != key:
-            self._embedded = key, embed_names(self.encoder, names, protocol.prompts)
-        return self._embedded[1]
 
 
 LabelSegmenter = OpenVocabularySegmenter | DualEncoderSegmenter

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
 from segue.api.hub import HubMixin
 from segue.api.models import find, method_of
+from segue.api.pictures import Picture, pixels_of
 from segue.configs import read_json
-from segue.data.images import read_image
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment, unreadable
 from segue.methods.cocu.protocols import EvalProtocol, find_protocol
 from segue.options import LabelOptions, check_value
-from segue.types import InputError, check_image
+from segue.types import InputError
 from segue.weights import CONFIG
 
 __all__ = ["DEFAULT_PROTOCOL", "LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"]
@@ -45,11 +42,11 @@ class OpenVocabularySegmenter(HubMixin):
         folder: Path | None = None,
     ) -> None:
         self.model, self.protocol, self.about, self.folder = model.eval(), protocol, about or {}, folder
-        self._embedded: tuple[tuple[tuple[str, ...], str], Tensor] | None = None
+        self._embed = lru_cache(maxsize=1)(partial(embed_names, model))  # kept for the next picture
 
     def segment(
         self,
-        image: str | Path | NDArray[np.uint8],
+        image: Picture,
         labels: str | Sequence[str],
         *,
         options: LabelOptions = LabelOptions(),
@@ -60,11 +57,10 @@ class OpenVocabularySegmenter(HubMixin):
         the protocol and what differs from it, see `chosen_protocol`.
         Raises InputError for a picture that can't be read, labels that can't be used, and an unknown protocol.
         """
-        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
-        check_image(pixels)
+        pixels = pixels_of(image)
         protocol = self.chosen_protocol(options)
         names = parse_labels(labels) if isinstance(labels, str) else check_names(labels)
-        text = self._embed(names, protocol) if len(names) > 1 else None
+        text = self._embed(tuple(names), protocol.prompt) if len(names) > 1 else None
         return segment(self.model, pixels, names, protocol, text)
 
     def chosen_protocol(self, options: LabelOptions) -> EvalProtocol:
@@ -90,13 +86,6 @@ class OpenVocabularySegmenter(HubMixin):
         """Those of the names that the model can't read in the protocol's prompt, with the reason."""
         reasons = {name: unreadable(self.model, name, protocol.prompt) for name in names}
         return {name: reason for name, reason in reasons.items() if reason is not None}
-
-    def _embed(self, names: Sequence[str], protocol: EvalProtocol) -> Tensor:
-        """The names' embeddings, kept for the next picture."""
-        key = (tuple(names), protocol.prompt)
-        if self._embedded is None or self._embedded[0] != key:
-            self._embedded = key, embed_names(self.model, names, protocol.prompt)
-        return self._embedded[1]
 
 
 def load_open_vocabulary(name_or_path: str | Path, *, device: str = "cpu") -> OpenVocabularySegmenter:

@@ -17,6 +17,7 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 
 from segue.api.models import ENSEMBLE
@@ -28,6 +29,7 @@ from segue.encoders.text import build_text_encoder
 from segue.evaluation.notes import evaluate
 from segue.files import write_text
 from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
+from segue.methods.reclmis.model import RecLMIS
 from segue.methods.segmenters import SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
 from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
@@ -208,13 +210,19 @@ def _member(task: nn.Module) -> Member:
 
 
 def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn.Module], dict[str, float]]:
+    """Scores on the validation split, and how strongly each term of RecLMIS' loss pulls at the features there."""
+    pulled = ImageNoteBatches(val, preprocessing).collate([(0, i) for i in range(min(16, len(val)))])
+
     def validate(task: nn.Module) -> dict[str, float]:
         training = task.training
         task.eval()
         member = _member(task)
         result = evaluate(Segmenter([member], preprocessing, _device(task)), val, empty="one")
+        metrics = {k: result[k] for k in ("dice", "iou", "miou", "class_miou", "ece")}
+        if isinstance(member.network, RecLMIS):
+            metrics |= member.network.term_gradients(send_to_device(pulled, _device(task)), member.cache)
         task.train(training)
-        return {k: result[k] for k in ("dice", "iou", "miou", "class_miou", "ece")}
+        return metrics
 
     return validate
 

@@ -113,7 +113,7 @@ def test_names_are_read_in_every_prompt():
         ({"sizes": ()}, "expected sizes above 0"),
         ({"radius": 0.6}, "a radius from 0 to .5"),
         ({"smoothness": 0.0}, "a smoothness above 0"),
-        ({"prompts": ("a photo",)}, "expected one {} in the place of the name"),
+        ({"prompts": ("a photo",)}, "expected one {} where the name goes"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):

@@ -8,7 +8,16 @@ import torch
 from contract.segmenters import SegmenterContract
 from segue.encoders.text.small import SmallTextEncoder
 from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
-from segue.methods.reclmis.model import Attention, Conditions, Reconstructor, build_reclmis, draw_masked
+from segue.methods.reclmis.model import (
+    PLAM,
+    Attention,
+    Conditions,
+    Reconstructor,
+    build_reclmis,
+    draw_masked,
+    note_index,
+)
+from segue.nn.positions import sine_positions
 from segue.types import InputError
 
 NOTES = [
@@ -63,10 +72,14 @@ def test_every_configured_term_is_computed_and_no_other(system):
     "config",
     [
         *(ablate_config(TINY, s) for s in SYSTEMS),
-        replace(TINY, conditions=False),
+        replace(TINY, conditions=()),
+        replace(TINY, conditions=("cvr",)),
+        replace(TINY, conditions=("clr",)),
+        replace(TINY, residual=False),
         replace(TINY, interaction="self"),
         replace(TINY, reconstruction="self"),
-        replace(TINY, condition_order="after"),
+        replace(TINY, condition_order="printed", reconstruction_scale="printed"),
+        replace(TINY, reconstruction_scale="released"),
         replace(TINY, masking="random"),
         replace(TINY, convolution="separable", plam="full", stem_stride=1, pooling="max"),
     ],
@@ -103,7 +116,7 @@ def heads_of(linear, x, h, heads):
     return linear(x)[..., h * d : (h + 1) * d]
 
 
-@pytest.mark.parametrize("order", ["inside", "after"])
+@pytest.mark.parametrize("order", ["printed", "renormalised"])
 def test_conditioned_attention_is_equation_7(order):
     torch.manual_seed(0)
     attend, v_masked, e = Attention(8, 2, order), torch.randn(1, 4, 8), torch.randn(1, 5, 8)
@@ -113,14 +126,85 @@ def test_conditioned_attention_is_equation_7(order):
         q, k, v = (heads_of(f, x, h, 2)[0] for f, x in ((attend.q, v_masked), (attend.k, e), (attend.v, e)))
         rows = []
         for i in range(4):
-            score = torch.stack([(q[i] @ k[j]) / 4**0.5 * (w[0, j] if order == "inside" else 1) for j in range(5)])
+            score = torch.stack([(q[i] @ k[j]) / 4**0.5 * (w[0, j] if order == "printed" else 1) for j in range(5)])
             weight = score.exp() / score.exp().sum()
-            if order == "after":
-                weight = weight * w[0]
+            if order == "renormalised":
+                weight = weight * w[0] / (weight * w[0]).sum()
             rows.append(sum(weight[j] * v[j] for j in range(5)))
         parts.append(torch.stack(rows))
     expected = attend.out(torch.cat(parts, 1))
     torch.testing.assert_close(attend(v_masked, e, condition=w)[0], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_condition_on_one_position_makes_attention_read_that_position_alone():
+    """What the printed order can't do: there the same condition gives nearly the plain mean of all positions."""
+    torch.manual_seed(0)
+    query, memory, condition = torch.randn(1, 3, 8), torch.randn(1, 196, 8), torch.zeros(1, 196)
+    condition[0, 7] = 1
+    attend = Attention(8, 2)
+    only = attend.out(attend.v(memory[:, 7:8])).expand(1, 3, 8)
+    torch.testing.assert_close(attend(query, memory, condition=condition), only, atol=1e-5, rtol=1e-4)
+    attend.order = "printed"
+    mean = attend.out(attend.v(memory).mean(1, keepdim=True)).expand(1, 3, 8)
+    torch.testing.assert_close(attend(query, memory, condition=condition), mean, atol=0.05, rtol=0)
+
+
+def test_without_a_residual_what_attended_is_nothing_but_attention():
+    network = model(replace(TINY, residual=False))
+    v, e, words = torch.randn(1, 4, 16), torch.randn(1, 3, 16), torch.ones(1, 3).bool()
+    query = v + sine_positions(2, 2, 16)
+    torch.testing.assert_close(network.attend(v, e, words, (2, 2)), network.cross_attention(query, e, words))
+
+
+def test_the_full_plam_is_lvit_s_and_may_take_any_multiplier():
+    torch.manual_seed(0)
+    plam, x = PLAM(6, full=True), torch.randn(2, 6, 3, 3)
+    mean, high = plam.mean(x).mean(1), plam.maximum(x).amax(1)
+    for at in ((0, 0, 0), (1, 2, 1)):
+        b, i, j = at
+        three = torch.stack([mean[b, i, j], high[b, i, j], mean[b, i, j] + high[b, i, j]])
+        first, last = plam.mix[0], plam.mix[2]
+        multiplier = last.weight[:, :, 0, 0] @ (first.weight[:, :, 0, 0] @ three + first.bias).relu() + last.bias
+        torch.testing.assert_close(plam(x)[b, :, i, j], x[b, :, i, j] * multiplier)
+    assert plam.mean[0].bias is None
+    with torch.no_grad():
+        plam.mix[2].bias.fill_(50.0)
+    assert plam(x).abs().max() > 10 * x.abs().max()
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_every_term_is_alive_at_the_features(size):
+    """At least a hundredth of the segmentation's pull, at V and at E, and the same order at 4 and at 16 patches."""
+    pulls = model().term_gradients(batch(size))
+    assert set(pulls) == {f"gradient_{where}_{name}" for where in "ve" for name in ("t2v", "v2t", "ccl")}
+    assert {name: pull for name, pull in pulls.items() if pull < 0.01} == {}
+
+
+def test_a_model_of_one_term_has_no_pulls_to_compare():
+    assert model(ablate_config(TINY, "text_blind")).term_gradients(batch()) == {}
+
+
+def test_equal_notes_are_the_same_note_and_no_note_is_none():
+    index = note_index(["All left lung.", "all  LEFT lung.", "all right lung.", None]).tolist()
+    assert index[0] == index[1] != index[2]
+    assert index[3] == -1 < min(index[:3])
+
+
+def test_a_batch_of_one_note_has_no_contrast():
+    same = batch() | {"note": [NOTES[0]] * 3}
+    assert model().training_step(same)["ccl"].item() == 0
+    assert model().training_step(batch())["ccl"].item() > 0
+
+
+@pytest.mark.parametrize("part", ["ccl", "clr", "cvr"])
+def test_a_part_without_conditions_does_not_hang_on_them(part):
+    """Table IV: what W_poi and W_woi are doesn't matter to the part that they are taken from."""
+    network = model(replace(TINY, conditions=tuple({"ccl", "clr", "cvr"} - {part})))
+    before = network.training_step(batch())
+    for parameter in network.conditions.parameters():
+        parameter.data.mul_(3)
+    after, own = network.training_step(batch()), {"ccl": "ccl", "clr": "v2t", "cvr": "t2v"}
+    assert {name for name in own if before[own[name]].item() == after[own[name]].item()} == {part}
 
 
 def test_interaction_is_equation_1():

@@ -66,7 +66,7 @@ def _single_changes() -> list[Row]:
         "mask_ratio_vision": {f"{r}": replace(base, mask_ratio_vision=r) for r in (0.3, 0.5, 0.9)},
         "mask_ratio_text": {f"{r}": replace(base, mask_ratio_text=r) for r in (0.1, 0.3, 0.5)},
         "reconstruction_layers": {f"{n}": replace(base, reconstruction_layers=n) for n in (1, 3, 7)},
-        "conditions": {"with": base, "without": replace(base, conditions=False)},
+        "conditions": {"with": base, "without": replace(base, conditions=())},
         "attention": {
             "ci_cross_rec_cross": base,
             "ci_cross_rec_self": replace(base, reconstruction="self"),

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from segue.data.prompts import fill_prompt
 from segue.data.transforms import resize_image, resize_nearest, resize_without_antialiasing
 from segue.methods.cocu.groupvit.model import GroupViT, VisionOutput
 from segue.methods.cocu.protocols import EvalProtocol
@@ -43,13 +44,15 @@ class LabelMap:
 
     index: (H, W) uint8, or uint16 from 256 names on; positions in `names`, and the type's highest value (255 or 65535)
     where there is background. scores: (H, W) float32 in [0, 1] of the best name. image_similarity: (C,) float32 in
-    [-1, 1], the cosine of every name with the whole picture.
+    [-1, 1], the cosine of every name with the whole picture. distance: of the picture from those that the model learned
+    from, above 1 where it is far; None where that is not measured.
     """
 
     names: tuple[str, ...]
     index: NDArray[np.unsignedinteger]
     scores: NDArray[np.float32]
     image_similarity: NDArray[np.float32]
+    distance: float | None = None
 
     @property
     def background(self) -> int:
@@ -123,7 +126,7 @@ def embed_names(model: GroupViT, names: Sequence[str], prompt: str = "a photo of
             warnings.warn(f"label {name!r}: this model's tokenizer doesn't know all of its words", stacklevel=2)
     with torch.inference_mode():
         chunks = [list(names[i : i + 256]) for i in range(0, len(names), 256)]
-        return torch.cat([model.embed_texts([prompt.replace("{}", name) for name in chunk]) for chunk in chunks])
+        return torch.cat([model.embed_texts([fill_prompt(prompt, name) for name in chunk]) for chunk in chunks])
 
 
 def unreadable(model: GroupViT, name: str, prompt: str = "a photo of a {}.") -> str | None:
@@ -135,7 +138,7 @@ def unreadable(model: GroupViT, name: str, prompt: str = "a photo of a {}.") -> 
         raise InputError("this model came without a tokenizer; put its tokenizer.json into its folder")
     if not set(_ids(model.tokenizer, name)) - {_unknown_id(model.tokenizer)}:
         return f"labels: {name!r} means nothing to this model, whose tokenizer knows no word of it"
-    if model.tokenizer.encode(prompt.replace("{}", name)).overflowing:
+    if model.tokenizer.encode(fill_prompt(prompt, name)).overflowing:
         return f"labels: {name[:40]!r}... is longer than the model's {model.config.max_tokens} tokens"
     return None
 

@@ -20,6 +20,7 @@ from segue.data.formats.classes import (
     CONTEXT_59,
     VOC_21,
 )
+from segue.data.prompts import check_prompt
 from segue.types import InputError
 
 Rule = Literal["published", "soft", "hard"]
@@ -59,8 +60,7 @@ class EvalProtocol:
             )
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k: got {self.top_k}, expected 1 or more, or none (--top-k 0) for all names")
-        if self.prompt.count("{}") != 1:
-            raise InputError(f"prompt: got {self.prompt!r}, expected one {{}} where the name goes")
+        check_prompt(self.prompt)
         if self.rule not in get_args(Rule):
             raise InputError(f"rule: got {self.rule!r}, expected one of {', '.join(get_args(Rule))}")
 

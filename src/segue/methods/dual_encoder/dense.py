@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.data.prompts import check_prompt, fill_prompt
 from segue.encoders.dual_encoder import DualEncoder
 from segue.types import InputError
 
@@ -57,8 +58,7 @@ class DenseProtocol:
                 "a radius from 0 to .5 and a smoothness above 0"
             )
         for prompt in self.prompts:
-            if prompt.count("{}") != 1:
-                raise InputError(f"prompt {prompt!r}: expected one {{}} in the place of the name")
+            check_prompt(prompt)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class DenseAnswer:
 
 def embed_names(encoder: DualEncoder, names: Sequence[str], prompts: Sequence[str] = TEMPLATES) -> Tensor:
     """(K, D): the mean over the prompts of each name's feature, normalised."""
-    texts = [encoder.embed_texts([prompt.format(name) for name in names]) for prompt in prompts]
+    texts = [encoder.embed_texts([fill_prompt(prompt, name) for name in names]) for prompt in prompts]
     return F.normalize(torch.stack(texts).mean(0), dim=-1)
 
 

@@ -17,12 +17,16 @@ class RecLMISConfig:
 
     widths: channels of the encoder's levels; each level after the first halves the grid.
     stem_stride: 1 or 2. convolution: "plain" or "separable" (depthwise + pointwise). pooling: "max" or "stride".
-    plam: "full" (the paper's), "light" (without its 1x1 convolutions) or "none".
+    plam: "full" (LViT's and the paper's), "light" (without its 1x1 convolutions, with a sigmoid) or "none".
+    residual: V' = V + attention and E' = E + attention; Eq. 1 has the attention alone.
     interaction: "cross" (the paper's CI), "self" (Table V), "early" (a baseline after LViT: the mean of the words is
     added to the first level of the encoder, and nothing else reads the note) or "none" (text-blind).
     cvr, clr, ccl: whether the conditioned vision / language reconstruction and the contrastive loss are used.
-    conditions: whether W_poi and W_woi weigh attention and losses (Table IV).
-    condition_order: "inside" the softmax (Eq. 7, 9) or "after" it (the official code).
+    conditions: which of the three W_poi and W_woi weigh (Table IV).
+    condition_order: "renormalised" multiplies attention by the condition after the softmax and divides by the new sum,
+    as the released code does. "printed" is Eq. 7 and 9 to the letter: the condition, which sums to 1, multiplies the
+    logits inside the softmax; they all become nearly 0, attention is a plain mean, and no gradient reaches W_poi.
+    reconstruction_scale: of Eq. 8 and 10, see `segue.losses.reconstruction_loss`.
     masking: "conditioned" draws masked positions in proportion to W_poi / W_woi, "random" uniformly (Fig. 7).
     loss_weights: lambda_1 (V2T), lambda_2 (T2V), lambda_3 (CCL), lambda_4 (Dice + CE) of Eq. 11.
     Raises InputError for heads that don't divide the last width.
@@ -34,15 +38,17 @@ class RecLMISConfig:
     pooling: Literal["max", "stride"] = "stride"
     plam: Literal["full", "light", "none"] = "light"
     position: bool = True
+    residual: bool = True
     interaction: Literal["cross", "self", "early", "none"] = "cross"
     cvr: bool = True
     clr: bool = True
     ccl: bool = True
-    conditions: bool = True
-    condition_order: Literal["inside", "after"] = "inside"
+    conditions: tuple[Literal["ccl", "clr", "cvr"], ...] = ("ccl", "clr", "cvr")
+    condition_order: Literal["renormalised", "printed"] = "renormalised"
     masking: Literal["conditioned", "random"] = "conditioned"
-    reconstruction: str = "cross"
+    reconstruction: Literal["cross", "self"] = "cross"
     reconstruction_layers: Positive = 3
+    reconstruction_scale: Literal["mean", "printed", "released"] = "mean"
     heads: Positive = 4
     mask_ratio_vision: Share = 0.5
     mask_ratio_text: Share = 0.3
@@ -66,14 +72,14 @@ class RecLMISConfig:
 
     @property
     def has_conditions(self) -> bool:
-        """Whether W_poi and W_woi are used, and some loss trains them."""
-        return self.conditions and len(self.terms) > 1
+        """Whether some loss uses W_poi and W_woi, and so trains them."""
+        return self.interacts and any(getattr(self, part) for part in self.conditions)
 
 
 SIZES: dict[str, RecLMISConfig] = {
     "segue": RecLMISConfig(),
     "faithful": RecLMISConfig(
-        widths=(64, 128, 256, 512, 512), stem_stride=1, pooling="max", plam="full", position=False
+        widths=(64, 128, 256, 512, 512), stem_stride=1, pooling="max", plam="full", position=False, residual=False
     ),
 }
 

@@ -18,7 +18,8 @@ Not verified: the paper's figures on QaTa-COV19 and MosMedData+, which need the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any, Literal
 
 import torch
@@ -70,18 +71,24 @@ def conv_norm(c_in: int, c_out: int, stride: int = 1, kind: str = "plain") -> nn
 
 
 class PLAM(nn.Module):
-    """Pixel-level attention (LViT): a multiplier for each position, from its channels' mean, maximum and their sum."""
+    """Pixel-level attention (LViT): a multiplier for each position, from its channels' mean, maximum and their sum.
+
+    full: with LViT's 1x1 convolutions, and any multiplier; else without them, and a multiplier in (0, 1).
+    """
 
     def __init__(self, channels: int, full: bool) -> None:
         super().__init__()
-        self.mean = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU()) if full else nn.Identity()
-        self.maximum = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU()) if full else nn.Identity()
+        self.mean, self.maximum = (
+            nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.ReLU()) if full else nn.Identity()
+            for _ in range(2)
+        )
         self.mix = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 1, 1))
+        self.gate = nn.Identity() if full else nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         mean, maximum = self.mean(x).mean(1, keepdim=True), self.maximum(x).amax(1, keepdim=True)
-        weight: Tensor = self.mix(torch.cat([mean, maximum, mean + maximum], 1)).sigmoid()
+        weight: Tensor = self.gate(self.mix(torch.cat([mean, maximum, mean + maximum], 1)))
         return x * weight
 
 
@@ -168,7 +175,7 @@ class Attention(nn.Module):
     W_poi or W_woi. Returns (B, Q, C), without the residual.
     """
 
-    def __init__(self, channels: int, heads: int, order: str = "inside") -> None:
+    def __init__(self, channels: int, heads: int, order: str = "renormalised") -> None:
         super().__init__()
         self.heads, self.order = heads, order
         self.q, self.v, self.out = (nn.Linear(channels, channels) for _ in range(3))
@@ -183,13 +190,13 @@ class Attention(nn.Module):
             for f, x in ((self.q, query), (self.k, memory), (self.v, memory))
         )
         score = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, heads, Q, K)
-        if condition is not None and self.order == "inside":
+        if condition is not None and self.order == "printed":
             score = score * condition[:, None, None]
         if mask is not None:
             score = score.masked_fill(~mask[:, None, None], torch.finfo(score.dtype).min)
+        if condition is not None and self.order == "renormalised":  # softmax(s) w / sum(softmax(s) w)
+            score = score + (condition[:, None, None] + 1e-10).log()
         weight = score.softmax(-1)
-        if condition is not None and self.order == "after":
-            weight = weight * condition[:, None, None]
         attended: Tensor = self.out((weight @ v).transpose(1, 2).flatten(2))
         return attended
 
@@ -201,7 +208,7 @@ class Conditions(nn.Module):
 
     def __init__(self, config: RecLMISConfig) -> None:
         super().__init__()
-        width = config.widths[-1]
+        width, self.residual = config.widths[-1], config.residual
         self.cross_attention = Attention(width, config.heads)
         self.patch_score, self.word_score = (
             nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, 1, bias=False))
@@ -213,7 +220,8 @@ class Conditions(nn.Module):
 
         v: (B, N, C) patches. v_attended: (B, N, C), V' of Eq. 1. e: (B, L, C) words.
         """
-        e_attended = e + self.cross_attention(e, v)
+        attended = self.cross_attention(e, v)
+        e_attended = e + attended if self.residual else attended
         w_poi = self.patch_score(v_attended).squeeze(-1).softmax(-1)
         w_woi = self.word_score(e_attended).squeeze(-1).masked_fill(~word_mask, -torch.inf).softmax(-1)
         return w_poi, w_woi
@@ -353,7 +361,7 @@ class RecLMIS(nn.Module):
             attended: Tensor = self.cross_attention(both, both, mask)[:, : v.shape[1]]
         else:
             attended = self.cross_attention(query, e, word_mask)
-        return v + attended
+        return v + attended if self.config.residual else attended
 
     def forward(self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None) -> Tensor:
         """image: (B, 3, H, W), normalised, H and W multiples of `stride`. Returns logits (B, 1, H, W)."""
@@ -398,41 +406,90 @@ class RecLMIS(nn.Module):
 
     def training_step(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, Tensor]:
         """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B], seed [B]. Returns "loss" and its unweighted terms."""
+        terms, _ = self._terms(batch, encode)
+        terms["loss"] = torch.stack([weight * terms[name] for name, weight in self._loss_weights().items()]).sum()
+        return terms
+
+    def term_gradients(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, float]:
+        """How strongly each term of the loss pulls at the features V and E, as a share of the segmentation's pull.
+
+        "gradient_v_t2v" is |lambda_2 dL_T2V/dV| / |lambda_4 dL_segmentation/dV|, and so on. {} without other terms. A
+        term far below .01 is as good as switched off. batch: as in `training_step`; of this process alone.
+        """
+        with torch.enable_grad():
+            terms, features = self._terms(batch, encode, across=lambda x: x)
+            if len(terms) == 1:
+                return {}
+            at, size = (features["v"], features["e"]), {}
+            for name, weight in self._loss_weights().items():
+                found = torch.autograd.grad(weight * terms[name], at, retain_graph=True)
+                size[name] = [float(gradient.norm()) for gradient in found]
+        segmentation = size.pop("segmentation")
+        return {
+            f"gradient_{where}_{name}": values[i] / max(segmentation[i], 1e-12)
+            for i, where in enumerate("ve")
+            for name, values in size.items()
+        }
+
+    def _loss_weights(self) -> dict[str, float]:
+        """lambda of each term that the configuration has."""
+        weights = dict(zip(("v2t", "t2v", "ccl", "segmentation"), self.config.loss_weights, strict=True))
+        return {name: weights[name] for name in self.config.terms}
+
+    def _terms(
+        self, batch: dict[str, Any], encode: TextFeatures | None, across: Callable[[Tensor], Tensor] = gather
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The terms of Eq. 11, and the features that the auxiliary ones are of. across: joins all processes' rows."""
         logits, features = self._segment(batch["image"], batch["note"], encode)
         terms = {"segmentation": segmentation_loss(logits, batch["mask"])}
         if features:
-            terms |= self._auxiliary_terms(batch["seed"], **features)
-        weight = dict(zip(("v2t", "t2v", "ccl", "segmentation"), self.config.loss_weights, strict=True))
-        terms["loss"] = torch.stack([weight[name] * terms[name] for name in self.config.terms]).sum()
-        return terms
+            terms |= self._auxiliary_terms(batch["seed"], batch["note"], across, **features)
+        return terms, features
 
     def _auxiliary_terms(
-        self, seeds: Sequence[int], v: Tensor, v_attended: Tensor, e: Tensor, word_mask: Tensor
+        self,
+        seeds: Sequence[int],
+        notes: Sequence[str | None],
+        across: Callable[[Tensor], Tensor],
+        v: Tensor,
+        v_attended: Tensor,
+        e: Tensor,
+        word_mask: Tensor,
     ) -> dict[str, Tensor]:
         """The terms of Eq. 11 beside the segmentation that the configuration has."""
         c, terms = self.config, {}
-        poi = woi = None  # the conditions of attention
-        w_poi, w_woi = v.new_full(v.shape[:2], 1 / v.shape[1]), word_mask / word_mask.sum(1, keepdim=True)
-        if self.conditions is not None:
-            w_poi, w_woi = poi, woi = self.conditions(v, v_attended, e, word_mask)
+        even = v.new_full(v.shape[:2], 1 / v.shape[1]), word_mask / word_mask.sum(1, keepdim=True)
+        learned = even if self.conditions is None else self.conditions(v, v_attended, e, word_mask)
         if self.vision_reconstructor is not None:
+            conditioned = "cvr" in c.conditions
+            w_poi, w_woi = learned if conditioned else even
             masked = draw_masked(w_poi, c.mask_ratio_vision, seeds, None, c.masking)
-            reconstructed = self.vision_reconstructor(v * ~masked[..., None], e, word_mask, woi, None)
-            terms["t2v"] = reconstruction_loss(v.detach(), reconstructed, w_poi)
+            condition = w_woi if conditioned else None
+            reconstructed = self.vision_reconstructor(v * ~masked[..., None], e, word_mask, condition, None)
+            terms["t2v"] = reconstruction_loss(v.detach(), reconstructed, w_poi, None, c.reconstruction_scale)
         if self.language_reconstructor is not None:
+            conditioned = "clr" in c.conditions
+            w_poi, w_woi = learned if conditioned else even
             masked = draw_masked(w_woi, c.mask_ratio_text, seeds, word_mask, c.masking)
-            reconstructed = self.language_reconstructor(e * ~masked[..., None], v, None, poi, word_mask)
-            terms["v2t"] = reconstruction_loss(e.detach(), reconstructed, w_woi, word_mask)
+            condition = w_poi if conditioned else None
+            reconstructed = self.language_reconstructor(e * ~masked[..., None], v, None, condition, word_mask)
+            terms["v2t"] = reconstruction_loss(e.detach(), reconstructed, w_woi, word_mask, c.reconstruction_scale)
         if c.ccl:
-            terms["ccl"] = self._contrastive_term(v, e, w_poi, w_woi, word_mask)
+            longest = self.text_encoder.max_tokens if self.text_encoder is not None else 0
+            pad = (0, max(longest - e.shape[1], 0))  # one length on every process
+            w_poi, w_woi = learned if "ccl" in c.conditions else even
+            e, w_woi, word_mask = F.pad(e, (0, 0, *pad)), F.pad(w_woi, pad), F.pad(word_mask, pad)
+            similarity = conditioned_similarity(
+                across(v), across(e), across(w_poi), across(w_woi), across(word_mask.to(v)).bool()
+            )
+            terms["ccl"] = contrastive_loss(similarity, c.temperature, across(note_index(notes).to(v.device)))
         return terms
 
-    def _contrastive_term(self, v: Tensor, e: Tensor, w_poi: Tensor, w_woi: Tensor, word_mask: Tensor) -> Tensor:
-        """Eq. 5 and 6 over the batch of all processes."""
-        longest = self.text_encoder.max_tokens if self.text_encoder is not None else 0
-        pad = (0, max(longest - e.shape[1], 0))  # one length on every process
-        e, w_woi, word_mask = F.pad(e, (0, 0, *pad)), F.pad(w_woi, pad), F.pad(word_mask, pad)
-        similarity = conditioned_similarity(
-            gather(v), gather(e), gather(w_poi), gather(w_woi), gather(word_mask.to(v)).bool()
-        )
-        return contrastive_loss(similarity, self.config.temperature)
+
+def note_index(notes: Sequence[str | None]) -> Tensor:
+    """(B,) int64: a number for each note, equal for notes of the same words on any process; -1 for None."""
+
+    def number(note: str) -> int:
+        return int.from_bytes(blake2b(" ".join(note.lower().split()).encode(), digest_size=7).digest())
+
+    return torch.tensor([-1 if note is None else number(note) for note in notes])
