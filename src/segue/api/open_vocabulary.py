@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -62,6 +62,16 @@ class OpenVocabularySegmenter(HubMixin):
         names = parse_labels(labels) if isinstance(labels, str) else check_names(labels)
         text = self._embed(tuple(names), protocol.prompt) if len(names) > 1 else None
         return segment(self.model, pixels, names, protocol, text)
+
+    def segment_many(
+        self,
+        images: Iterable[Picture],
+        labels: str | Sequence[str],
+        *,
+        options: LabelOptions = LabelOptions(),
+    ) -> Iterator[LabelMap]:
+        """As `segment` for pictures of any sizes, one after another; the windows of each are read in batches."""
+        return (self.segment(image, labels, options=options) for image in images)
 
     def chosen_protocol(self, options: LabelOptions) -> EvalProtocol:
         """The protocol that the options name, or else the model's own, with what the options change.

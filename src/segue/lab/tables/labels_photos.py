@@ -28,8 +28,9 @@ PROTOCOLS = {
     "one size of 224": replace(ONE_SIZE, sizes=(224,)),
     "one size of 416": ONE_SIZE,
     "three sizes": replace(ONE_SIZE, sizes=DenseProtocol().sizes),
-    "three sizes, filtered": DenseProtocol(),
-    "and the whole picture": replace(DenseProtocol(), presence=0.15),
+    "three sizes, filtered": replace(DenseProtocol(), radius=0.05),
+    "three sizes, wider filter": DenseProtocol(),
+    "and the whole picture": replace(DenseProtocol(), radius=0.05, presence=0.15),
 }
 
 
