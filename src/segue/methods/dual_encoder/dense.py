@@ -137,7 +137,7 @@ def _shortlist(cells: Sequence[Tensor], text: Tensor, offset: Tensor, temperatur
     grid = cells[-1].shape[1:]
     allowed = torch.nonzero(offset > -torch.inf)[:, 0]
     if len(allowed) <= SHORTLIST:
-        return allowed, torch.full(grid, -torch.inf)
+        return allowed, torch.full(grid, -1e30)  # -inf can't be interpolated
     maps = torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text[allowed]), grid) for x in cells]).mean(0)
     maps += offset[allowed, None, None]
     gap = (maps.amax(0) - maps).amin((1, 2))
