@@ -60,7 +60,7 @@ def test_many_pictures_are_named_as_one_by_one(model, scenes, monkeypatch):
 
 def test_thousands_of_names_are_answered_and_those_of_another_case_are_one(segmenter):
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    answer = segmenter.segment(image, [f"thing {i}" for i in range(5000)])
+    answer = segmenter.segment(image, [f"{i}" for i in range(5000)], options=LabelOptions(prompt="{}"))
     assert answer.index.dtype == np.uint16
     assert answer.index.max() < 5000
     assert (answer.scores > 1 / 5000).all()
