@@ -27,6 +27,8 @@ class CellTask(nn.Module):
     text: (K, D) features of the names, of length 1.
     """
 
+    text: Tensor
+
     def __init__(self, model: VisionTextDualEncoder, text: Tensor) -> None:
         super().__init__()
         self.model = model.requires_grad_(False)
