@@ -27,6 +27,7 @@ TABLES: dict[str, str] = {
     "reclmis_budget": "segue.lab.tables.reclmis_budget:budget_table",
     "relations_scenes": "segue.lab.tables.relations:relations_table",
     "serve": "segue.lab.tables.serve:serve_table",
+    "sgdiff_decoders": "segue.lab.tables.sgdiff_decoders:sgdiff_decoders_table",
     "sgdiff_real": "segue.lab.tables.sgdiff_photos:sgdiff_real_table",
     "sgdiff_scenes": "segue.lab.tables.sgdiff_scenes:sgdiff_scenes_table",
     "sgdiff_scenes_full": "segue.lab.tables.sgdiff_scenes:sgdiff_bundled_table",

@@ -42,7 +42,11 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 class Task(Protocol):
-    """What the loop trains: a torch.nn.Module with this method."""
+    """What the loop trains: a torch.nn.Module with this method.
+
+    It may have `lr_scale`, see `_optimizer`, and `clip_apart`, beginnings of parameters' names: the gradient of each,
+    and of all the rest, is clipped apart, so that none scales down the others' steps.
+    """
 
     def training_step(self, batch: Any) -> dict[str, Tensor]:
         """Return "loss" and any other named terms, all scalars, the same names at every call.
@@ -232,7 +236,8 @@ class _Trainer:
         self.optimizer.zero_grad()
         terms = self._gradients(step, loader)
         if self.options.clip_norm:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
+            for parameters in _clipped_together(self.module):
+                nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.module)
@@ -325,6 +330,15 @@ class _Keys(Dataset[Key]):
 
     def __getitem__(self, key: Key) -> Key:
         return key
+
+
+def _clipped_together(module: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of each of the task's `clip_apart`, and all the rest."""
+    apart: Sequence[str] = getattr(module, "clip_apart", ())
+    found: dict[str | None, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        found.setdefault(next((start for start in apart if name.startswith(start)), None), []).append(parameter)
+    return list(found.values())
 
 
 def _optimizer(module: nn.Module, options: FitOptions) -> torch.optim.AdamW:
