@@ -134,7 +134,7 @@ def test_the_page_opens_on_a_photograph_that_is_captioned(look, models):
     expected = models[1]["captions-photos"].caption(
         picture(samples.sample("photo-astronaut")[1], "image"), options=Decoding(beams=3, num=3)
     )
-    assert page.locator("#answer li").first.inner_text().rsplit(" ", 1)[0] == expected[0].text
+    assert page.locator("#answer li").first.inner_text().strip() == expected[0].text
     assert page.evaluate("location.hash") == "#job=caption&sample=photo-astronaut&num=3&model=captions-photos"
 
 

@@ -191,8 +191,14 @@ def _head(line: str, plain: bool) -> _Columns | None:
 def _sides(lines: list[str], separator: str, path: Path, plain: bool) -> _Columns | None:
     """The columns of a table without a head, by where the pictures' names or addresses stand; None when it is none.
 
-    In a .tsv also by what never has a blank in it.
+    In a .tsv also by what never has a blank in it. Raises InputError for more than two columns by tabs in every line.
     """
+    tabs = {line.count("\t") for line in lines}
+    if separator == "\t" and len(lines) > 1 and len(tabs) == 1 and max(tabs) > 1:
+        raise InputError(
+            f"{path}: {max(tabs) + 1} columns and no head, such as {lines[0][:60]!r}; write a first line that names "
+            "them, such as image<TAB>caption"
+        )
     cut = [(line.partition(separator)[0], line.rpartition(separator)[2]) for line in lines if separator in line]
     first = sum(is_picture(a) and not is_picture(b) for a, b in cut)
     last = sum(is_picture(b) and not is_picture(a) for a, b in cut) if separator == "\t" else 0
