@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 TABLES: dict[str, str] = {
+    "archive_scores": "segue.lab.tables.archive_scores:archive_scores_table",
     "captions_photos": "segue.lab.tables.syntic_photos:captions_photos_table",
     "cocu_real": "segue.lab.tables.cocu_photos:photos_table",
     "cocu_recovery": "segue.lab.tables.cocu_scenes:cocu_recovery_table",
