@@ -220,17 +220,17 @@ def _ending(ended: Ended) -> str:
     return "one sentence" if len(lines) == 1 else f"status {ended.status}"
 
 
-def table(names: list[str], faults: list[str], kept: Path | None) -> str:
+def table(names: list[str], faults: list[str], kept: Path | None, *, measure: bool = True) -> str:
     """The outcomes as Markdown; each goes to standard error and the file `kept` as soon as it is known.
 
-    kept: a file of outcomes, one in a line; those that it has are not measured again.
+    kept: a file of outcomes, one in a line; those that it has are not measured again. measure: those that it lacks.
     """
     there = kept.read_text().splitlines() if kept is not None and kept.exists() else []
     found = {(one["fault"], one["command"]): one["outcome"] for one in map(json.loads, there)}
     with tempfile.TemporaryDirectory() as place:
         inputs, references = Path(place), dict[str, Reference]()
         for fault, name in product(faults, names):
-            if (fault, name) in found:
+            if (fault, name) in found or not measure:
                 continue
             if not references:
                 _inputs(inputs)
@@ -241,7 +241,9 @@ def table(names: list[str], faults: list[str], kept: Path | None) -> str:
             if kept is not None:
                 with kept.open("a") as file:
                     file.write(json.dumps({"fault": fault, "command": name, "outcome": said}) + "\n")
-    rows = [f"| {fault} | {' | '.join(found[fault, name] for name in names)} |" for fault in faults]
+    rows = [
+        f"| {fault} | {' | '.join(found.get((fault, name), 'not measured') for name in names)} |" for fault in faults
+    ]
     return "\n".join([f"| fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", *rows])
 
 
@@ -262,9 +264,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
     parser.add_argument("--faults", nargs="*", choices=list(FAULTS), default=list(FAULTS))
     parser.add_argument("--kept", type=Path, help="a file of outcomes, to go on from where a run was stopped")
+    parser.add_argument("--no-more", action="store_true", help="show the kept outcomes alone")
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
-    found = table(given.only, given.faults, given.kept)
+    found = table(given.only, given.faults, given.kept, measure=not given.no_more)
     print(found)
     if given.page is not None:
         text = given.page.read_text(encoding="utf-8")

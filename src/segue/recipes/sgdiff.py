@@ -165,7 +165,14 @@ def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureS
 
 
 def take_over_pictures(model: SGDiff, started: SGDiff) -> Iterable[nn.Module]:
-    """Load the picture side of a trained model into another of the same sizes; returns its parts."""
+    """Load the picture side of a trained model into another of the same sizes; returns its parts.
+
+    How its graph reads captions is a start for the other's, where both do.
+    """
+    for name in ("graph_layers", "graph_norm"):
+        ours, theirs = getattr(model.transformer, name), getattr(started.transformer, name)
+        if ours is not None and theirs is not None and ours.state_dict().keys() == theirs.state_dict().keys():
+            ours.load_state_dict(theirs.state_dict())
     for name, part in (parts := model.picture_side()).items():
         part.load_state_dict(started.get_submodule(name).state_dict())
     return parts.values()
