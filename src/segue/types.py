@@ -251,8 +251,8 @@ class PhraseGrounding:
 class GroundedCaption:
     """A caption of a picture whose phrases are grounded in masks.
 
-    caption: text; empty from a model that only segments. score: in [0, 1], its likelihood. groundings: of its phrases,
-    several where a phrase names several objects.
+    caption: text; empty from a model that only segments. score: in [0, 1], how likely people are to accept it, or how
+    likely it is to the model. groundings: of its phrases, several where a phrase names several objects.
     Raises InputError when a grounding's phrase is not at its place in the caption, or the masks differ in size.
     """
 

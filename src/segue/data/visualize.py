@@ -91,10 +91,12 @@ def layout_picture(labels: NDArray[np.uint8], classes: Sequence[str], least: flo
     shares = np.bincount(labels.ravel(), minlength=256)[: len(classes)] / labels.size
     shown = [int(i) for i in np.argsort(-shares, kind="stable") if shares[i] >= least]
     entries = [(f"{classes[i]} {shares[i]:.0%}", (colours[i][0], colours[i][1], colours[i][2])) for i in shown]
-    return np.concatenate([painted, _legend(entries, painted.shape[1])])
+    return np.concatenate([painted, _legend(entries, painted.shape[1], RIM)])
 
 
-def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> NDArray[np.uint8]:
+def _legend(
+    entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, rim: tuple[int, int, int] | None = None
+) -> NDArray[np.uint8]:
     """(H, width, 3): a coloured square and its text one after another, in as many lines as they need."""
     font, line, places, x, y = ImageFont.load_default(12), 20, [], 6, 4
     for text, _ in entries:
@@ -106,7 +108,7 @@ def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> 
     sheet = Image.new("RGB", (width, y + line), (250, 250, 248))
     draw = ImageDraw.Draw(sheet)
     for (text, colour), (left, top) in zip(entries, places, strict=True):
-        draw.rectangle((left, top, left + 11, top + 11), fill=colour, outline=RIM)
+        draw.rectangle((left, top, left + 11, top + 11), fill=colour, outline=rim)
         draw.text((left + 17, top - 1), text, (30, 30, 30), font)
     return np.array(sheet)
 

@@ -17,6 +17,7 @@ name the prompt's object are its references.
                                 caption's regions
     grounding_accuracy          of the masks that fit a region (IoU .5 or more): the share grounded in a noun of its
                                 class
+    broken, broken_selected     the share of these captions that a judge by rule finds broken
     *_t5                        with 5 denoising steps and one try of each caption
 """
 
@@ -34,8 +35,10 @@ import numpy as np
 from segue.api.describer import Describer
 from segue.data import rle
 from segue.data.export import class_of
+from segue.data.sentence_faults import find_faults
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.quality import Acceptance, fit_acceptance
 from segue.metrics.captions import distinct_n, score_captions
 from segue.metrics.panoptic import mask_ap, match, matched_iou
 from segue.metrics.ptb import tokenize_all
@@ -45,6 +48,7 @@ from segue.types import RLE, GroundedCaption, InputError, PhraseGrounding, Pictu
 Prompt = Literal["first", "any"]
 Describe = Callable[["Case", int, int], list[GroundedCaption]]  # (case, num, seed) -> captions, the likeliest first
 DRAWS = 3
+ACCEPTED = 1.0  # the CIDEr-D from which a caption counts as one that people would give
 MIN_MENTIONS = 20  # of a class, on both sides, to count in wording_gap
 CAPTION_METRICS = {"CIDEr-D": "cider", "BLEU-4": "bleu4", "METEOR": "meteor", "SPICE": "spice"}
 
@@ -66,18 +70,18 @@ def score_model(
     num: int = 5,
     java: bool = True,
     masks: bool = True,
-    temperature: float = 0.0,
+    temperature: float | None = None,
 ) -> dict[str, float]:
     """The scores above, of a model that is given each picture's own regions and relations as its graph.
 
-    temperature: of the tokens; of an autoregressive decoder, of the single caption alone. java: METEOR and SPICE too.
+    temperature: of the tokens, None for the decoder's own. java: METEOR and SPICE too.
     Scores that the model can't have (of captions, of masks) or that can't be computed here are left out.
     Raises InputError when no picture has captions that name regions.
     """
     c, cases = model.config, make_cases(pictures, prompt)
     diffuses = c.generates_captions and c.decoder == "diffusion"
     options = DescribeOptions(temperature=temperature)
-    describe = partial(describe_case, Describer(model), sampled=not diffuses)
+    describe = partial(describe_case, Describer(model))
     found = score_cases(
         partial(describe, options=options),
         cases,
@@ -99,18 +103,11 @@ def describe_case(
     case: Case,
     num: int,
     seed: int,
-    *,
-    sampled: bool = False,
     options: DescribeOptions = DescribeOptions(),
 ) -> list[GroundedCaption]:
-    """`num` captions of a case, from the picture's own regions and relations.
-
-    sampled: several captions are sampled at temperature 1, for an autoregressive model: greedy search makes only one.
-    """
+    """`num` captions of a case, from the picture's own regions and relations."""
     picture = case.picture
     options = replace(options, num=num, seed=seed)
-    if sampled and num > 1:
-        options = replace(options, temperature=1.0)
     return describer.describe(
         picture.load(), box=case.box, regions=picture.regions, relations=picture.relations, options=options
     )
@@ -147,6 +144,24 @@ def score_cases(
         scores.append(found | (_mask_scores(one_draw, cases, classes) if masks else {}))
     means = {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
     return means | (_scores_of_several(several, cases, java) if captions and num > 1 else {})
+
+
+def fit_scores(model: SGDiff, pictures: Sequence[Picture]) -> Acceptance:
+    """The regression by which the model's scores are probabilities that a caption has a CIDEr-D of ACCEPTED or more.
+
+    It is fitted to five captions of each picture, one try each, which the gate has not chosen yet. Raises InputError
+    when all of them or none are accepted.
+    """
+    cases, describer = make_cases(pictures, "first"), Describer(model)
+    judged = describer.generator.judged = []
+    for i, case in enumerate(cases):
+        describe_case(describer, case, 5, 5 * i, options=DescribeOptions(best_of=1))
+    accepted = np.zeros(len(judged), np.bool_)
+    for k in range(5):
+        texts = [judged[5 * i + k][0] for i in range(len(cases))]
+        scores = score_captions(*_by_number(texts, cases), with_java=False).each["CIDEr-D"]
+        accepted[k::5] = [scores[str(i)] >= ACCEPTED for i in range(len(cases))]
+    return fit_acceptance(np.array([features for _, features in judged]), accepted)
 
 
 # -------------------------------------------------------------------------------------------------- cases
@@ -208,7 +223,8 @@ def grounded_class(grounding: PhraseGrounding, classes: dict[str, str]) -> str:
 def _caption_scores(texts: Sequence[str], cases: Sequence[Case], suffix: str, java: bool) -> dict[str, float]:
     """Scores of one caption a case, named with the suffix."""
     found = score_captions(*_by_number(texts, cases), with_java=java).corpus
-    return {
+    broken = {f"broken{suffix}": float(np.mean([bool(find_faults(text)) for text in texts]))}
+    return broken | {
         f"{short}{suffix}": score
         for name, short in CAPTION_METRICS.items()
         if isinstance(score := found.get(name), float)
