@@ -104,7 +104,7 @@ class CrossModalSettings(TrainSettings):
     depth: int = 3
     vq_steps: int = 800
     vq_context: int = 0
-    box_steps: int = 3000
+    box_steps: int = 1600
     steps: int = 2400
     batch_size: int = 16
     lr: float = 2e-3

@@ -77,8 +77,8 @@ SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = tuple(
     for options in (MASKGIT, DrawOptions(best_of=1, specks=0), DrawOptions(best_of=1))
 )
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
-SHORT = replace(SCENES, steps=600, evaluations=1)
-REAL = replace(SHORT, vq_steps=300, steps=250, evaluations=5)
+SHORT = replace(SCENES, box_steps=800, steps=600, evaluations=1)
+REAL = replace(SHORT, vq_steps=300, box_steps=250, steps=250, evaluations=5)
 
 
 def crossmodal_scenes_table(base: CrossModalSettings = SHORT) -> list[Row]:
