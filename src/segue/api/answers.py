@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.illustrator import Layout
 from segue.data import rle
 from segue.data.images import png_bytes
-from segue.methods.cocu.inference import LabelMap
 from segue.types import GroundedCaption, PhraseGrounding, Segmentation
+
+if TYPE_CHECKING:  # one command's answers need no other method's modules
+    from segue.api.illustrator import Layout
+    from segue.methods.cocu.inference import LabelMap
 
 
 def _png(mask: NDArray[np.bool_]) -> str:

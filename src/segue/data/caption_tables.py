@@ -24,7 +24,7 @@ from segue.data.lines import read_lines
 from segue.data.problems import ReportProblem
 from segue.types import InputError
 
-LOOK_AT = 100  # lines by which a file's columns are told
+LOOK_AT = 100  # lines by which a file's columns are recognised
 CAPTION_HEADS = (
     "caption",
     "captions",
@@ -117,7 +117,7 @@ def read_table(path: Path, report: ReportProblem, plain: bool = False) -> Iterat
     """The rows of a file of captions, blank lines left out; those that can't be cut are reported.
 
     plain: a file that is no table is one caption a line. Raises InputError for a file of names without captions, and
-    where it can't be told which column is the caption.
+    where it is not clear which column is the caption.
     """
     columns = _columns(path, plain)
     lines = ((number, line) for number, line in read_lines(path) if line.strip())
@@ -171,7 +171,7 @@ def _first_lines(path: Path) -> list[str]:
                 break
     except InputError:
         if not found:
-            raise  # what comes after good lines is told when it is reached
+            raise  # what comes after good lines is reported when it is reached
     return found
 
 

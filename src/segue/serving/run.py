@@ -16,13 +16,15 @@ from typing import Any
 import uvicorn
 
 from segue.api import bundled, load
-from segue.api.models import find, method_of
+from segue.api.label_segmenter import load_label_segmenter
+from segue.api.models import find, is_synthetic, method_of
 from segue.methods.checkpoint import read_config
 from segue.methods.dual_encoder.checkpoint import METHOD
 from segue.serving.app import Limits, create_app
 from segue.serving.connections import Connection, logging_sparingly, room
 from segue.serving.limits import HEAD, Hosts
 from segue.types import InputError, NotInstalled
+from segue.weights import LABEL_MODEL
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -89,19 +91,21 @@ def settings(limits: Limits) -> dict[str, Any]:
     """
     connections, backlog = room(limits.connections)
     if connections < limits.connections:
-        told = f"{connections} connections at a time, not {limits.connections}: no more files may be open (`ulimit -n`)"
-        warnings.warn(told, stacklevel=2)
+        message = (
+            f"{connections} connections at a time, not {limits.connections}: no more files may be open (`ulimit -n`)"
+        )
+        warnings.warn(message, stacklevel=2)
     return {
         "log_level": "warning", "ws": "none", "http": Connection, "backlog": backlog, "limit_concurrency": connections,
         "h11_max_incomplete_event_size": HEAD, "timeout_graceful_shutdown": math.ceil(limits.seconds),
     }  # fmt: skip
 
 
-def _hosts(host: str, told: Sequence[str]) -> Hosts:
+def _hosts(host: str, allowed: Sequence[str]) -> Hosts:
     """A server for this machine alone is called by its own names, one for others by any address too."""
     others = host not in LOCAL
     own = [*LOCAL, host, *([socket.gethostname()] if others else [])]
-    return Hosts(frozenset(map(str.lower, own)), frozenset(map(str.lower, told)), addresses=others)
+    return Hosts(frozenset(map(str.lower, own)), frozenset(map(str.lower, allowed)), addresses=others)
 
 
 def _named(models: Sequence[str]) -> dict[str, Path]:
@@ -115,11 +119,18 @@ def _named(models: Sequence[str]) -> dict[str, Path]:
 
 
 def _servable() -> list[str]:
-    """The bundled models but dual encoders, which serve other models and nobody else."""
-    return [name for name, folder in bundled().items() if method_of(folder) != METHOD]
+    """The bundled models, those of photographs and scans before the synthetic ones, as a job's first is its default.
+
+    Of the dual encoders only that which names the pixels of photographs: the others serve other models.
+    """
+    there = bundled()
+    names = [name for name, folder in there.items() if method_of(folder) != METHOD or name == LABEL_MODEL]
+    return sorted(names, key=lambda name: is_synthetic(there[name]))
 
 
 def _loaded(folder: Path, device: str, detector: str | None, relations: Path | None) -> Any:
+    if method_of(folder) == METHOD:
+        return load_label_segmenter(folder, device=device)
     options: dict[str, Any] = {"detector": detector} if detector and _detects(folder) else {}
     options |= {"relations": relations} if relations and method_of(folder) == "sgdiff" else {}
     return load(folder, device=device, **options)
