@@ -15,6 +15,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     "groupvit-scenes": ("cocu_scenes_full", "bundled, groupvit-scenes"),
     "photos-encoder": ("dual_encoder_photos", "photos-encoder"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),
+    "reclmis-cxr": ("reclmis_budget", "reclmis-cxr"),
     "scenes-encoder": ("dual_encoder_scenes", "scenes-encoder"),
     "sgdiff-scenes": ("sgdiff_scenes_full", "bundled"),
     "syntic-scenes": ("syntic_scenes_full", "bundled"),

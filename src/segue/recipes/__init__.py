@@ -6,6 +6,7 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "cocu-cc3m": "segue.recipes.cocu:train_cocu_cc3m",
     "cocu-scenes": "segue.recipes.cocu:train_cocu_scenes",
     "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
+    "crossmodal-cocostuff": "segue.recipes.crossmodal:train_crossmodal_cocostuff",
     "crossmodal-scenes": "segue.recipes.crossmodal:train_crossmodal_scenes",
     "describe-photos": "segue.recipes.describe_photos:train_describe_photos",
     "dual-encoder": "segue.recipes.dual_encoder:train_dual_encoder",
