@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
@@ -49,16 +50,24 @@ class SegmenterTask(nn.Module):
     """A segmenter as a task of the training loop.
 
     cache: the features of a frozen text encoder, each note's computed once; None where the encoder is trained along.
+    rising: forward passes over which the weights of RecLMIS' auxiliary losses rise from 0 to their own.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, rising: int = 0) -> None:
         super().__init__()
         self.network, text = network, network.text_encoder
         self.cache = TextFeatureCache(text) if text is not None and text.frozen else None
+        self.rising = rising
+        if rising:
+            self.register_buffer("passes", torch.zeros((), dtype=torch.int64))  # a resumed run goes on counting
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """See the network's."""
-        return self.network.training_step(batch, self.cache)
+        if not self.rising or isinstance(self.network, UNet):
+            return self.network.training_step(batch, self.cache)
+        auxiliary = (self.passes / self.rising).clamp_max(1)
+        self.passes += 1
+        return self.network.training_step(batch, self.cache, auxiliary)
 
 
 def save_segmenter(saved: SavedSegmenter, folder: Path, *, half: bool = False) -> None:

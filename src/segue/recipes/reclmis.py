@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,41 +28,31 @@ from segue.data.transforms import augment
 from segue.encoders.text import build_text_encoder
 from segue.evaluation.notes import evaluate
 from segue.files import write_text
-from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
 from segue.methods.reclmis.model import RecLMIS
 from segue.methods.segmenters import SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
-from segue.methods.unet import UNetConfig
 from segue.metrics.calibration import fit_temperature
 from segue.nn.preprocessing import Preprocessing
 from segue.recipes.datasets import check_data, create_once
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.reclmis_options import NetworkConfig, NetworkSettings, network_config
+from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
 
-System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
-NetworkConfig = RecLMISConfig | UNetConfig
-
 
 @dataclass(frozen=True, kw_only=True)
-class RecLMISSettings(TrainSettings):
+class RecLMISSettings(NetworkSettings):
     """One training of a segmenter.
 
     Attributes:
         data: folder in the LViT layout.
-        system: the method, an ablation of it or a baseline; text_blind and unet read no notes.
-        size: "segue" (the default, light) or "faithful" (the paper's).
-        text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".
         image_size: side of the network's square input, in pixels.
         text_dropout: share of notes left out in training, so that the model also works without a note.
         augmented: flips with sides swapped, small rotations, contrast, blur.
         folds: > 1 trains that many models by patient, on train and validation together, and averages them.
     """
 
-    system: System = "full"
-    size: Literal["segue", "faithful"] = "segue"
-    text: str = "small"
     image_size: int = 224
     steps: int = 4000
     batch_size: int = 16
@@ -120,13 +110,6 @@ def create_chest_once(folder: Path, style: str = "a") -> Path:
     return create_once(folder, lambda out: make_chest(out, style=style))
 
 
-def network_config(settings: RecLMISSettings) -> NetworkConfig:
-    """The network that the settings name."""
-    if settings.system == "unet":
-        return UNetConfig()
-    return ablate_config(SIZES[settings.size], settings.system)
-
-
 def folds_by_group(examples: Sequence[Example], k: int, seed: int) -> list[tuple[list[Example], list[Example]]]:
     """k pairs (train, validation); no group (patient) is in both parts of one.
 
@@ -182,7 +165,7 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
     _check_image_size(settings.image_size, network.stride)
     augmentation, text_dropout = augment if settings.augmented else None, settings.text_dropout if reads_notes else 0.0
     fit(
-        SegmenterTask(network),
+        SegmenterTask(network, round(settings.ramp * settings.steps * settings.accumulate)),
         ImageNoteBatches(train, preprocessing, settings.seed, augmentation, text_dropout),
         out=settings.out,
         options=fit_options(settings),

@@ -404,10 +404,19 @@ class RecLMIS(nn.Module):
         w_poi, w_woi = self.conditions(**features)
         return w_poi.unflatten(1, (image.shape[-2] // self.stride, image.shape[-1] // self.stride)), w_woi
 
-    def training_step(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, Tensor]:
-        """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B], seed [B]. Returns "loss" and its unweighted terms."""
+    def training_step(
+        self, batch: dict[str, Any], encode: TextFeatures | None = None, auxiliary: float | Tensor = 1.0
+    ) -> dict[str, Tensor]:
+        """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B], seed [B]. Returns "loss" and its unweighted terms.
+
+        auxiliary: in [0, 1], a factor of all weights but the segmentation's.
+        """
         terms, _ = self._terms(batch, encode)
-        terms["loss"] = torch.stack([weight * terms[name] for name, weight in self._loss_weights().items()]).sum()
+        scaled = [
+            (1.0 if name == "segmentation" else auxiliary) * weight * terms[name]
+            for name, weight in self._loss_weights().items()
+        ]
+        terms["loss"] = torch.stack(scaled).sum()
         return terms
 
     def term_gradients(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, float]:
