@@ -58,6 +58,7 @@ class SegmenterTask(nn.Module):
         self.network, text = network, network.text_encoder
         self.cache = TextFeatureCache(text) if text is not None and text.frozen else None
         self.rising = rising
+        self.passes: Tensor
         if rising:
             self.register_buffer("passes", torch.zeros((), dtype=torch.int64))  # a resumed run goes on counting
 
