@@ -5,7 +5,16 @@ from pathlib import Path
 from segue.recipes.crossmodal import CrossModalSettings, train_crossmodal
 from segue.synthetic.scenes.writer import make_scenes
 
-TINY = {"image_size": 32, "factor": 8, "width": 64, "depth": 2, "vq_steps": 3, "steps": 4, "batch_size": 4}
+TINY = {
+    "image_size": 32,
+    "factor": 8,
+    "width": 64,
+    "depth": 2,
+    "vq_steps": 3,
+    "box_steps": 3,
+    "steps": 4,
+    "batch_size": 4,
+}
 
 
 def tiny_settings(folder: Path) -> CrossModalSettings:

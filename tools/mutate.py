@@ -98,8 +98,10 @@ def copy_tree(root: Path, target: Path) -> Path:
 
 
 def _environment(tree: Path) -> dict[str, str]:
+    """No bytecode is written: two mutants of the same size within a second would be taken for one."""
     paths = os.pathsep.join([str(tree / "src"), str(tree / "tests")])
-    return os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    quiet = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return os.environ | quiet
 
 
 def run_tests(tree: Path, tests: Iterable[str], seconds: float) -> str:

@@ -146,11 +146,16 @@ class DrawOptions(Options):
     """How layouts are drawn from a caption (`segue draw`)."""
 
     num: Annotated[int, Ge(1), Doc("how many layouts")] = 4
-    steps: Annotated[int, Ge(1), Doc("steps of parallel decoding")] = 8
+    steps: Annotated[int, Ge(1), Doc("steps of parallel decoding")] = 16
     guidance: Annotated[float, Ge(0), Doc("classifier-free guidance: how strongly the caption counts, 1 for plain")] = (
-        1.0
+        2.0
     )
-    temperature: Annotated[float, Ge(0), Doc("of the draw; 0 takes the likeliest")] = 1.0
+    temperature: Annotated[
+        float | None, Ge(0), Doc("of the draw; 0 takes the likeliest. Unless given 0 with a picture, and 0.7 without")
+    ] = None
+    specks: Annotated[
+        int, Ge(0), Doc("connected parts of at most so many cells are filled by what is around them; 0 keeps them")
+    ] = 1
     best_of: Annotated[
         int, Ge(1), Doc("tries of each layout; the one stays from which the model gives the caption most probability")
     ] = 4

@@ -100,6 +100,7 @@ class Segmentation:
     """The answer of a segmenter for one picture and one note.
 
     probability: (H, W) float32 in [0, 1], calibrated, on the picture's own grid.
+    distance: of the picture from those that the model learned from, above 1 where it is far; None where not measured.
     mask: (H, W) bool, probability >= threshold.
     Raises InputError when the probability has another shape, or values that are not finite or outside [0, 1].
     """
@@ -107,6 +108,7 @@ class Segmentation:
     probability: NDArray[np.float32]
     note: str | None = None
     threshold: float = 0.5
+    distance: float | None = None
     mask: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -249,8 +251,8 @@ class PhraseGrounding:
 class GroundedCaption:
     """A caption of a picture whose phrases are grounded in masks.
 
-    caption: text; empty from a model that only segments. score: in [0, 1], its likelihood. groundings: of its phrases,
-    several where a phrase names several objects.
+    caption: text; empty from a model that only segments. score: in [0, 1], how likely people are to accept it, or how
+    likely it is to the model. groundings: of its phrases, several where a phrase names several objects.
     Raises InputError when a grounding's phrase is not at its place in the caption, or the masks differ in size.
     """
 

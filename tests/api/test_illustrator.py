@@ -1,11 +1,13 @@
 """The illustrator's predictor: drawing, captions of layouts, tries, kept parts, maps of words, and bad input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import segue as package
-from segue.api.illustrator import NEXT_TRY, Illustrator, load_illustrator
+from segue.api.illustrator import NEXT_TRY, Illustrator, LayoutBox, load_illustrator
 from segue.methods.crossmodal.checkpoint import load_crossmodal
 from segue.options import Decoding, DrawOptions
 from segue.types import InputError
@@ -40,12 +42,13 @@ def test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest(mode
         illustrator.draw("a dog", options=DrawOptions(num=1, seed=7 + i * NEXT_TRY, steps=2, best_of=1))[0]
         for i in range(3)
     ]
-    assert any((tries[0].labels != one.labels).any() for one in tries[1:])
+    assert any(tries[0].boxes != one.boxes for one in tries[1:])
     for best in range(3):
         scores = iter([1.0 if i == best else 0.0 for i in range(3)])
         monkeypatch.setattr("segue.api.illustrator.log_likelihood", lambda *_, s=scores: torch.tensor([next(s)]))
         chosen = illustrator.draw("a dog", options=DrawOptions(num=1, seed=7, steps=2, best_of=3))[0]
         assert (chosen.labels == tries[best].labels).all()
+        assert chosen.boxes == tries[best].boxes
         assert chosen.seed == 7
 
 
@@ -103,3 +106,53 @@ def test_a_caption_ends_at_the_models_limit(model):
 def test_it_knows_the_folder_it_was_loaded_from(model):
     assert load_illustrator(model).folder == model
     assert Illustrator(load_crossmodal(model)).folder is None
+
+
+def test_with_a_picture_the_likeliest_is_drawn_and_without_one_layouts_differ(model, monkeypatch):
+    from segue.api import illustrator as module
+
+    seen, draw = [], module.draw_codes
+    monkeypatch.setattr(
+        module, "draw_codes", lambda *a, **more: (seen.append(more["temperature"]), draw(*a, **more))[1]
+    )
+    illustrator = package.load(model)
+    illustrator.draw("a dog", image=PIXELS, options=DrawOptions(num=1, steps=1, best_of=1))
+    illustrator.draw("a dog", image=PIXELS, options=DrawOptions(num=1, steps=1, best_of=1, temperature=0.5))
+    assert seen == [0, 0.5]
+    two = illustrator.draw("a dog", options=DrawOptions(num=2, steps=2, best_of=1))
+    assert two[0].boxes != two[1].boxes
+
+
+def test_specks_of_a_drawing_are_filled(model, monkeypatch):
+    illustrator = package.load(model)
+    monkeypatch.setattr("segue.api.illustrator.without_specks", lambda labels, pixels: np.full_like(labels, pixels))
+    assert (illustrator.draw("a dog", options=DrawOptions(num=1, steps=1, specks=2))[0].labels == 128).all()
+
+
+def test_boxes_come_out_and_go_in_again(model):
+    illustrator = package.load(model)
+    drawn = illustrator.draw("a dog on the grass", options=DrawOptions(num=1, steps=2, best_of=1))[0]
+    assert drawn.boxes
+    again = illustrator.draw("a dog on the grass", boxes=drawn.boxes, options=DrawOptions(num=1, steps=2, best_of=1))[0]
+    assert again.boxes == drawn.boxes
+    assert again.condition == "caption+boxes"
+    assert (again.labels == drawn.labels).all()
+
+
+def test_boxes_that_are_not_on_the_layout_are_refused(model):
+    illustrator = package.load(model)
+    for boxes, message in (
+        ([LayoutBox("zebra", (0, 0, 8, 8))], "the class 'zebra', expected one of man"),
+        ([LayoutBox("dog", (30, 0, 8, 8))], "dog: got .* on the layout of 32 x 32 pixels"),
+        ([LayoutBox("dog", (0, 0, 0, 8))], "dog: got"),
+    ):
+        with pytest.raises(InputError, match=message):
+            illustrator.draw("a dog", boxes=boxes)
+
+
+def test_a_model_of_one_level_has_no_boxes(model):
+    checkpoint = load_crossmodal(model)
+    one_level = Illustrator(replace(checkpoint, boxes=None))
+    assert one_level.draw("a dog", options=DrawOptions(num=1, steps=2))[0].boxes == ()
+    with pytest.raises(InputError, match="train one with boxes"):
+        one_level.draw("a dog", boxes=[LayoutBox("dog", (0, 0, 8, 8))])

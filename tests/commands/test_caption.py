@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from segue.data.images import write_image
+from segue.methods.dual_encoder.checkpoint import restore_dual_encoder, save_dual_encoder
+from segue.nn.feature_distance import FeatureDistance
 from segue.recipes.syntic import train_syntic
 from segue.synthetic.scenes.language.parser import text_to_image
 from tiny_captioner import captioner_home, quick_settings
@@ -58,10 +61,42 @@ def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue,
     assert status == 2
     assert [json.loads(line)["image"] for line in told.splitlines()] == ["good.png"]
     assert [row["image_id"] for row in json.loads(out.read_text())] == ["good.png"]
-    assert "1 of 2 pictures could not be read" in error
+    assert "1 of 2 pictures have no caption" in error
     assert "bad.png: can't be read as a picture" in error
     status, _, error = segue("caption", folder / "bad.png", "--model", model)
     assert (status, "can't be read as a picture" in error) == (2, True)
+
+
+def test_a_picture_unlike_those_of_the_training_is_told_and_refused_if_strict(model, home, segue, tmp_path):
+    near, far = text_to_image(CAPTIONS[:2])
+    far = far[::-1, :, ::-1]
+    pair = restore_dual_encoder(home / "scenes-encoder")[0]
+    with torch.no_grad():
+        features = pair.image_encoder(pair.image_encoder.preprocess([near, far])).pooled
+    pair.domain = FeatureDistance(
+        features[0], torch.zeros(features.shape[1], 1), (features[1] - features[0]).norm() / 2
+    )
+    save_dual_encoder(pair, tmp_path / "encoder", {})
+    ask = ("caption", tmp_path / "photos", "--model", model, "--encoder", tmp_path / "encoder", "--json")
+    for name, pixels in (("far.png", far), ("near.png", near)):
+        write_image(pixels, tmp_path / "photos" / name)
+    status, told, error = segue(*ask)
+    rows = [json.loads(line) for line in told.splitlines()]
+    assert [(row["image"], row["out_of_domain"]) for row in rows] == [("far.png", True), ("near.png", False)]
+    assert rows[0]["domain_distance"] == pytest.approx(2, abs=0.01)
+    assert (status, error.count("\n")) == (0, 1)
+    assert "far.png: unlike the pictures that the model learned from (domain distance 2.00, above 1 is far)" in error
+    status, told, error = segue(*ask, "--strict", "-o", tmp_path / "captions.json")
+    assert [json.loads(line)["image"] for line in told.splitlines()] == ["near.png"]
+    assert [row["image_id"] for row in json.loads((tmp_path / "captions.json").read_text())] == ["near.png"]
+    assert (status, error.count("\n")) == (2, 1)
+    assert "1 of 2 pictures have no caption: far.png: unlike the pictures" in error
+    ask = ("caption", tmp_path / "photos" / "near.png", "--model", model)  # by an encoder that doesn't measure it
+    status, told, error = segue(*ask, "--json")
+    assert (status, error) == (0, "")
+    assert "domain_distance" not in json.loads(told)
+    status, _, error = segue(*ask, "--strict")
+    assert (status, "--strict: this model doesn't measure" in error) == (2, True)
 
 
 def test_what_the_folder_gave_is_scored_by_the_names_of_the_folder(model, segue, tmp_path):

@@ -134,7 +134,7 @@ def test_a_mixed_folder_is_done_and_the_rest_is_named(segment, tmp_path):
     assert nibabel.load(tmp_path / "m" / "mixed.nii.gz").shape == (40, 32, 3)
     assert status == 2
     assert "3 of 10 are left out (1 .mgz, 1 folders, 1 .txt), such as brain.mgz" in error
-    assert "1 of 5 pictures could not be read" in error
+    assert "1 of 5 pictures have no mask" in error
     assert "bad.dcm: a multi-frame file of 2 frames" in error
 
 

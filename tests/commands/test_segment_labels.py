@@ -45,7 +45,7 @@ def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_pa
     out = tmp_path / "maps"
     status, told, error = segue("segment", picture.parent, "--labels", "café, 犬", "--model", groupvit, "-o", out)
     assert status == 2
-    assert "1 of 2 pictures could not be read" in error
+    assert "1 of 2 pictures have no map" in error
     assert (out / "scan.png").exists()
     assert "scan.png" in told
     assert "café" in told or "犬" in told

@@ -53,6 +53,21 @@ def test_rows_come_back_in_order(tmp_path):
     assert sorted(contents(tmp_path / "s")) == ["manifest.json", *(f"shard-0000{i}.npy" for i in range(3))]
 
 
+def test_a_shard_that_can_not_be_written_is_not_there(tmp_path, monkeypatch):
+    def full_disk(file, rows):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "save", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            fill_store(tmp_path / "s", items(), embed, PLAN)
+    assert sorted(contents(tmp_path / "s")) == ["manifest.json"]
+    fill_store(tmp_path / "s", items(), embed, PLAN)
+    fill_store(tmp_path / "at once", items(), embed, PLAN)
+    assert contents(tmp_path / "s") == contents(tmp_path / "at once")
+
+
 def test_a_finished_store_is_not_computed_again(tmp_path):
     fill_store(tmp_path, items(), embed, PLAN)
     before = contents(tmp_path)

@@ -14,6 +14,7 @@ from segue.data.layouts import (
     palette,
     read_layout,
     resize_layout,
+    without_specks,
     write_class_masks,
     write_layout,
     write_panoptic,
@@ -92,3 +93,17 @@ def test_batches_are_functions_of_their_keys_and_draw_among_the_captions():
     assert several[4:].tolist() == [[0, 1]] * 4
     with pytest.raises(InputError, match="a caption or more each"):
         LayoutBatches(torch.zeros(2, 4, 4), ids[:1])
+
+
+def test_specks_get_the_class_around_them():
+    labels = np.zeros((12, 12), np.uint8)
+    labels[6:] = 1
+    labels[2, 2] = labels[2, 4] = 2  # two specks of one class
+    labels[8:10, 3:6] = 2
+    filled = without_specks(labels, 5)
+    assert filled[2].tolist() == [0] * 12
+    assert (filled[8:10, 3:6] == 2).all()
+    assert (filled[labels != 2] == labels[labels != 2]).all()
+    assert without_specks(labels, 6).max() == 1
+    assert (without_specks(labels, 0) == labels).all()
+    assert (without_specks(labels, 144) == labels).all()  # nothing but specks

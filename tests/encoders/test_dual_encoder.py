@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel, SiglipImageProcessorPil, SiglipModel
 
 from contract.encoders import DualEncoderContract, pictures
 from segue.encoders.dual_encoder import ClipDualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImageEncoder
 from segue.encoders.text.small import SmallTextEncoder
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
+from segue.nn.feature_distance import DISTANCE, FeatureDistance
 from segue.types import InputError
 from tiny_clip import write_clip, write_siglip
 
@@ -54,6 +57,25 @@ class TestSiglipDualEncoder(DualEncoderContract):
     def test_the_temperature_divides(self):
         model = SiglipModel.from_pretrained(self.folder)
         assert self.make().temperature == pytest.approx(1 / model.logit_scale.exp().item())
+
+
+def test_the_distance_of_an_image_is_that_of_its_pooled_features_at_one_size(tmp_path):
+    model = small_dual_encoder().eval()
+    before = model.fingerprint
+    assert model.measure_distances(pictures(2)) == [None, None]
+    model.domain = FeatureDistance(torch.zeros(16), torch.eye(16)[:, :12], 0.5)
+    assert model.fingerprint == before  # captioners that read its embeddings know it still
+    large = np.repeat(np.repeat(pictures(1, 160, 200)[0], 3, axis=0), 3, axis=1)
+    with torch.no_grad():
+        reduced = np.asarray(Image.fromarray(large).resize((200, 160), Image.Resampling.BICUBIC))
+        pooled = model.image_encoder(model.image_encoder.preprocess([reduced])).pooled
+    expected = pooled[0, 12:].norm().item() / 0.5
+    assert model.measure_distances([large]) == [pytest.approx(expected, rel=1e-5)]
+    save_dual_encoder(model, tmp_path / "model", {})
+    assert load_dual_encoder(tmp_path / "model").measure_distances([large])[0] == pytest.approx(expected, rel=1e-3)
+    (tmp_path / "model" / DISTANCE).write_bytes(b"")
+    with pytest.raises(InputError, match=r"domain\.safetensors"):
+        load_dual_encoder(tmp_path / "model")
 
 
 def test_dual_encoders_equal_transformers(clip_folder, siglip_folder):

@@ -10,6 +10,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, Vi
 import segue as package
 from segue import training
 from segue.api.models import about
+from segue.methods.crossmodal.checkpoint import load_boxes, load_crossmodal
 from segue.options import Decoding, DrawOptions
 from segue.recipes.crossmodal import train_crossmodal
 from segue.types import InputError
@@ -98,7 +99,23 @@ def test_the_shared_settings_reach_both_training_loops(settings, tmp_path, monke
     monkeypatch.setattr("segue.recipes.crossmodal.fit", fit)
     shared = {"accumulate": 2, "clip_norm": 0.5, "workers": 1, "patience": 3, "ema": 0.5, "seed": 9}
     train_crossmodal(replace(settings, **shared, evaluations=2, out=tmp_path / "run"))
-    assert [{name: getattr(options, name) for name in shared} for options in seen] == [shared, shared]
-    quantiser, joint = seen
+    assert [{name: getattr(options, name) for name in shared} for options in seen] == [shared] * 3
+    quantiser, boxes, joint = seen
+    assert (boxes.steps, boxes.batch_size, boxes.lr, boxes.weight_decay) == (3, 16, settings.lr, settings.weight_decay)
     assert (quantiser.steps, quantiser.batch_size, quantiser.lr, quantiser.weight_decay) == (3, 8, 2e-3, 0.0)
     assert (joint.steps, joint.batch_size, joint.lr, joint.weight_decay) == (4, 4, settings.lr, settings.weight_decay)
+
+
+def test_a_finished_box_decoder_is_used_if_it_is_of_the_same_data(settings, model, tmp_path):
+    finished = model.parent / "boxes" / "best"
+    again = train_crossmodal(replace(settings, boxes=finished, out=tmp_path / "run"))
+    assert not (tmp_path / "run" / "boxes").exists()
+    assert load_crossmodal(again).boxes.config == load_boxes(finished).config
+    with pytest.raises(InputError, match="of other captions or layouts"):
+        train_crossmodal(replace(settings, boxes=finished, factor=16, out=tmp_path / "other"))
+
+
+def test_a_model_of_one_level_trains_no_boxes(settings, tmp_path):
+    model = train_crossmodal(replace(settings, system="one_level", out=tmp_path / "run"))
+    assert load_crossmodal(model).boxes is None
+    assert not (tmp_path / "run" / "boxes").exists()

@@ -30,6 +30,7 @@ from segue.recipes.dual_encoder import (
     ImageTextBatches,
     _seen,
     build_dual_encoder,
+    embed_pictures,
     recalls,
     train_on_pictures,
 )
@@ -101,6 +102,7 @@ def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     train_on_pictures(replace(settings, out=settings.out.with_name("again")), train, val)
     pair, val_set = load_dual_encoder(folder), CaptionedImages.of(val, "stop", "val")
     cache = FeatureCache(pair, settings.cache)
+    assert max(pair.measure_distances([picture.load() for picture in val.pictures])) == pytest.approx(1, abs=0.05)
     kept_features = recalls(pair, val_set, cache.images(val_set), cache.texts(val_set))
     assert kept_features == pytest.approx(recalls(pair, val_set, None, None), abs=0.13)
 
@@ -147,6 +149,19 @@ def test_crops_are_further_views_of_an_image(quick):
 def test_only_a_frozen_classifier_is_distilled(quick):
     with pytest.raises(InputError, match="distillation: expected the frozen efficientnet-lite0"):
         train_on_pictures(replace(quick, distillation=0.5), toy(NAMES[:4]), toy(NAMES[4:8]))
+
+
+def test_pictures_are_embedded_some_at_a_time_and_in_order():
+    sizes, all_pictures = [], toy().pictures
+
+    class Means:
+        def embed_images(self, images):
+            sizes.append(len(images))
+            return torch.tensor([[float(image.mean())] for image in images])
+
+    rows = embed_pictures(Means(), all_pictures, chunk=50)
+    assert sizes == [50, 22]
+    assert rows[:, 0].tolist() == pytest.approx([picture.load().mean() for picture in all_pictures])
 
 
 def test_bad_pictures_stop_or_are_skipped_before_training(tmp_path, capsys):

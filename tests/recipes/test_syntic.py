@@ -9,9 +9,12 @@ import pytest
 import torch
 
 import segue as package
+from scenes_and_pair import write_scenes
 from segue.api.models import about
+from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.lab.tables.syntic_scenes import syntic_scenes_table
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SIZES, SYSTEMS, SynticConfig
 from segue.options import Decoding
 from segue.recipes.syntic import (
@@ -24,6 +27,7 @@ from segue.recipes.syntic import (
     adjacent_groups,
     estimate_gap,
     read_captions,
+    read_gap,
     train_syntic,
     train_syntic_cc3m_zeroshot,
     train_syntic_coco,
@@ -110,6 +114,18 @@ def test_the_gap_is_that_of_its_pairs():
     shrunk = estimate_gap(image, text, shrinkage=0.5).factor
     expected = 0.5 * covariance + 0.5 * np.eye(2) * np.trace(covariance) / 2
     np.testing.assert_allclose(shrunk @ shrunk.T, expected, atol=0.01)
+
+
+def test_the_gap_of_a_data_set_is_that_of_its_validation_pictures(quick, tmp_path):
+    data = write_scenes(tmp_path / "scenes")
+    encoder = load_dual_encoder("scenes-encoder")
+    pictures = read_pictures(data, "val").pictures
+    image = torch.cat([encoder.embed_images([picture.load()]) for picture in pictures for _ in picture.captions])
+    text = encoder.embed_texts([caption for picture in pictures for caption in picture.captions])
+    expected, gap = estimate_gap(image, text), read_gap(replace(quick, gap=data), encoder, noise=0.1)
+    np.testing.assert_allclose(gap.mean, expected.mean, atol=1e-6)
+    np.testing.assert_allclose(gap.factor, expected.factor, atol=1e-6)
+    assert read_gap(quick, encoder, noise=0.1).factor.diagonal() == pytest.approx(0.1)
 
 
 def test_neighbours_in_training_leave_the_own_picture_out(quick):

@@ -28,6 +28,14 @@ MASKS: dict[str, Callable[[NDArray[np.bool_]], Any]] = {
 }
 
 
+def domain_to_dict(distance: float | None) -> dict[str, Any]:
+    """How far the picture lies from those that the model learned from, and whether that is far: above 1.
+
+    Nothing for a model that doesn't measure it.
+    """
+    return {} if distance is None else {"domain_distance": round(distance, 3), "out_of_domain": distance > 1}
+
+
 def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
     """Note, area in pixels and as a share, centroid (x, y) or None, score."""
     return {
@@ -36,6 +44,7 @@ def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
         "area_share": round(answer.area / answer.mask.size, 6),
         "centroid": answer.centroid and [round(c, 2) for c in answer.centroid],
         "score": round(answer.score, 4),
+        **domain_to_dict(answer.distance),
     }
 
 

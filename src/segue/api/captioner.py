@@ -33,10 +33,15 @@ Objects = Sequence[str | Region]
 
 
 class Caption(NamedTuple):
-    """score: the geometric mean of its tokens' probabilities, in (0, 1]; of a retrieved caption the cosine."""
+    """score: the geometric mean of its tokens' probabilities, in (0, 1]; of a retrieved caption the cosine.
+
+    distance: of the picture from those that the dual encoder learned from, above 1 where it is far; None where that is
+    not measured.
+    """
 
     text: str
     score: float
+    distance: float | None = None
 
 
 def load_captioner(
@@ -158,7 +163,9 @@ class Captioner(HubMixin):
         while part := [pixels_of(image) for image in islice(remaining, self.batch_size)]:
             found = self._detected(part) if given is None else list(islice(given, len(part)))
             v = self.encoder.embed_images(part, batch_size=self.batch_size)
-            yield from self.caption_features(v, objects=found, retrieve=retrieve, options=options)
+            captions = self.caption_features(v, objects=found, retrieve=retrieve, options=options)
+            for one, distance in zip(captions, self.encoder.measure_distances(part), strict=True):
+                yield [caption._replace(distance=distance) for caption in one]
 
     def caption_features(
         self,

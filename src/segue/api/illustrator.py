@@ -17,9 +17,12 @@ from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.english import plural
-from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels
+from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels, without_specks
+from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
+from segue.methods.crossmodal.boxes import PARTS, draw_boxes, paint_boxes
 from segue.methods.crossmodal.checkpoint import CrossModalCheckpoint, load_crossmodal
+from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.inference import (
     continue_caption,
     draw_codes,
@@ -31,7 +34,16 @@ from segue.nn.decoding import decode
 from segue.options import Decoding, DrawOptions
 from segue.types import InputError
 
+TEMPERATURE = 0.7  # of the draw without a picture
 NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators use 32 bits of it
+
+
+@dataclass(frozen=True)
+class LayoutBox:
+    """A box of a layout. label: its class. box: (x, y, width, height) in pixels of the layout, y down."""
+
+    label: str
+    box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,8 @@ class Layout:
     """A drawn layout.
 
     labels: (H, W) uint8 positions in `classes`. caption: what it was drawn from. seed: of its draw.
-    condition: "caption" or "caption+image".
+    condition: "caption" or "caption+image", with "+boxes" where boxes were given. boxes: those from which it was drawn,
+    a later one over the earlier ones; none where it was drawn from a picture.
     """
 
     labels: NDArray[np.uint8]
@@ -47,6 +60,7 @@ class Layout:
     caption: str
     seed: int
     condition: str
+    boxes: tuple[LayoutBox, ...] = ()
 
     @property
     def areas(self) -> dict[str, float]:
@@ -102,17 +116,23 @@ class Illustrator(HubMixin):
         *,
         image: Picture | None = None,
         keep: NDArray[np.uint8] | None = None,
+        boxes: Sequence[LayoutBox] | None = None,
         options: DrawOptions = DrawOptions(),
     ) -> list[Layout]:
         """Draw `options.num` layouts of a caption, from the seeds options.seed, options.seed + 1, ...
 
         image: the picture that the layout is of. keep: (H, W) uint8 layout to be kept where it is not 255; the rest is
-        drawn to fit it.
-        Raises InputError for an empty caption, a picture that can't be read, or a `keep` with unknown classes.
+        drawn to fit it. boxes: what is where, instead of what the model makes of the caption; a later box lies over the
+        earlier ones.
+        Raises InputError for an empty caption, a picture that can't be read, a `keep` or boxes with unknown classes,
+        and boxes for a model that knows none.
         """
         num, seed = options.num, options.seed
         images = None if image is None else [image] * num
-        return self.draw_many([caption] * num, images, keep=keep, seeds=range(seed, seed + num), options=options)
+        many = None if boxes is None else [boxes] * num
+        return self.draw_many(
+            [caption] * num, images, keep=keep, boxes=many, seeds=range(seed, seed + num), options=options
+        )
 
     def draw_many(
         self,
@@ -121,38 +141,69 @@ class Illustrator(HubMixin):
         *,
         seeds: Sequence[int],
         keep: NDArray[np.uint8] | None = None,
+        boxes: Sequence[Sequence[LayoutBox]] | None = None,
         options: DrawOptions = DrawOptions(),
     ) -> list[Layout]:
-        """Like `draw`, for a batch: one layout of each caption, with a seed and, where there are images, an image each.
+        """Like `draw`, for a batch: one layout of each caption, each with a seed, and an image or boxes where given.
 
         options: its num and seed are not used here. Raises InputError, besides, for lists of different lengths.
         """
-        if not captions or len(seeds) != len(captions) or (images is not None and len(images) != len(captions)):
-            given = "none" if images is None else len(images)
+        lengths = {len(part) for part in (captions, seeds, images, boxes) if part is not None}
+        if not captions or len(lengths) > 1:
+            there = ["none" if part is None else str(len(part)) for part in (images, boxes)]
             raise InputError(
-                f"draw: got {len(captions)} captions, {len(seeds)} seeds and {given} pictures, expected one or more "
-                "captions, and a seed (and a picture, where there are pictures) for each"
+                f"draw: got {len(captions)} captions, {len(seeds)} seeds and pictures: {there[0]}, lists of boxes: "
+                f"{there[1]}, expected one or more captions, and as many seeds (and pictures or boxes, if any)"
             )
-        fixed, kept = self._kept(keep)
-        ids, pixels, model = self._ids(captions), self._pixels(images), self.checkpoint.model
+        given = None if boxes is None else [self._bins_of(each) for each in boxes]
+        ids, pixels, kept = self._ids(captions), self._pixels(images), self._kept(keep)
         tries = [
-            draw_codes(
-                model, ids, model.config.grid, seeds=[seed + i * NEXT_TRY for seed in seeds], image=pixels,
-                fixed=None if fixed is None else fixed.expand(len(captions), -1, -1),
-                steps=options.steps, guidance=options.guidance, temperature=options.temperature,
-            )
+            self._draw(ids, [seed + i * NEXT_TRY for seed in seeds], pixels, kept, given, options)
             for i in range(options.best_of)
-        ]  # fmt: skip
-        codes = tries[0]
+        ]
+        best = [0] * len(captions)
         if options.best_of > 1:
-            fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in tries])
-            codes = torch.stack(tries)[fit.argmax(0), torch.arange(len(ids))]
-        labels = self.checkpoint.quantiser.decode(codes).cpu().numpy()
-        if kept is not None:
-            labels = np.where(kept == UNKNOWN, labels, kept)
-        condition = "caption" if images is None else "caption+image"
-        rows = zip(labels, captions, seeds, strict=True)
-        return [Layout(one, self.classes, caption, seed, condition) for one, caption, seed in rows]
+            fit = [log_likelihood(self.checkpoint.model, ids, codes, pixels) for codes, _ in tries]
+            best = torch.stack(fit).argmax(0).tolist()
+        codes = torch.stack([tries[number][0][i] for i, number in enumerate(best)])
+        condition = "caption" + ("" if images is None else "+image") + ("" if boxes is None else "+boxes")
+        return [
+            Layout(labels, self.classes, captions[i], seeds[i], condition, self._boxes_of(tries[best[i]][1][i]))
+            for i, labels in enumerate(self._finished(codes, kept, options.specks))
+        ]
+
+    def _draw(
+        self,
+        ids: Tensor,
+        seeds: Sequence[int],
+        pixels: Tensor | None,
+        kept: NDArray[np.uint8] | None,
+        given: list[NDArray[np.int64]] | None,
+        options: DrawOptions,
+    ) -> tuple[Tensor, list[NDArray[np.int64]]]:
+        """One try of each: codes (B, h, w), and its boxes in bins, those given or the model's own."""
+        model, decoder = self.checkpoint.model, self.checkpoint.boxes
+        likeliest = pixels is not None or given is not None
+        temperature = (0.0 if likeliest else TEMPERATURE) if options.temperature is None else options.temperature
+        boxes = [np.empty((0, PARTS), np.int64)] * len(ids) if given is None else given
+        if decoder is not None and given is None and pixels is None:
+            search = Decoding(
+                top_p=1.0 if temperature else 0.0, temperature=temperature or 1.0, max_tokens=decoder.config.max_tokens
+            )
+            boxes, temperature = draw_boxes(decoder, ids, search, seeds), 0.0
+        codes = draw_codes(
+            model, ids, model.config.grid, seeds=seeds, image=pixels, fixed=self._fixed(kept, len(ids)),
+            boxes=self._painted(boxes, kept), steps=options.steps, guidance=options.guidance, temperature=temperature,
+        )  # fmt: skip
+        return codes, boxes
+
+    def _finished(self, codes: Tensor, kept: NDArray[np.uint8] | None, specks: int) -> NDArray[np.uint8]:
+        """Codes (B, h, w) -> layouts (B, H, W), without specks of at most so many cells, with what is kept."""
+        pixels = specks * self.checkpoint.quantiser.config.factor**2
+        labels = np.stack(
+            [without_specks(one, pixels) for one in self.checkpoint.quantiser.decode(codes).cpu().numpy()]
+        )
+        return labels if kept is None else np.where(kept == UNKNOWN, labels, kept)
 
     def caption_layout(
         self, layout: Picture, *, image: Picture | None = None, options: Decoding = Decoding(beams=4)
@@ -230,7 +281,7 @@ class Illustrator(HubMixin):
         return [word for word in words if self.checkpoint.tokenizer.encode([word], 8)[1].sum() > 2]
 
     def _ids(self, captions: Sequence[str]) -> Tensor:
-        return caption_ids(self.checkpoint, captions).to(self.device)
+        return caption_ids(self.checkpoint.tokenizer, self.checkpoint.model.config, captions).to(self.device)
 
     def _spans(self, caption: str) -> list[tuple[int, int]]:
         """The characters (first, last + 1) of each token."""
@@ -260,15 +311,63 @@ class Illustrator(HubMixin):
             self.device
         )
 
-    def _kept(self, keep: NDArray[np.uint8] | None) -> tuple[Tensor | None, NDArray[np.uint8] | None]:
-        """Codes (1, h, w) of the cells that are kept entirely, -1 elsewhere; and the layout at the model's size."""
-        if keep is None:
-            return None, None
-        kept, factor = self._labels(keep), self.checkpoint.quantiser.config.factor
+    def _kept(self, keep: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+        """The layout of which all but 255 is kept, at the model's size."""
+        return None if keep is None else self._labels(keep)
+
+    def _fixed(self, kept: NDArray[np.uint8] | None, count: int) -> Tensor | None:
+        """Codes (count, h, w) of the cells that are kept entirely, -1 elsewhere."""
+        if kept is None:
+            return None
+        factor, (h, w) = self.checkpoint.quantiser.config.factor, self.checkpoint.model.config.grid
         codes = self.checkpoint.quantiser.encode(torch.from_numpy(kept)[None].to(self.device))
-        h, w = self.checkpoint.model.config.grid
         entirely = (kept.reshape(h, factor, w, factor) != UNKNOWN).all((1, 3))
-        return torch.where(torch.from_numpy(entirely)[None].to(self.device), codes, -1), kept
+        return torch.where(torch.from_numpy(entirely)[None].to(self.device), codes, -1).expand(count, -1, -1)
+
+    def _painted(self, boxes: Sequence[NDArray[np.int64]], kept: NDArray[np.uint8] | None) -> Tensor | None:
+        """(B, 2h, 2w) boxes for the cells, what is kept over them; None for a model without boxes."""
+        if self.checkpoint.boxes is None:
+            return None
+        bins = self.checkpoint.boxes.config.bins
+        painted = np.stack([paint_boxes(each, bins) for each in boxes])
+        if kept is not None:
+            small = resize_layout(kept, (bins, bins))
+            painted = np.where(small == UNKNOWN, painted, small)
+        return torch.from_numpy(painted).to(self.device)
+
+    def _bins_of(self, boxes: Sequence[LayoutBox]) -> NDArray[np.int64]:
+        """(R, 5) class and edges in bins of boxes in pixels.
+
+        Raises InputError for a model without boxes, unknown classes, and boxes that aren't on the layout.
+        """
+        if self.checkpoint.boxes is None:
+            raise InputError("boxes: this model draws from captions and pictures alone; train one with boxes")
+        height, width = self.size
+        found, bins = [], self.checkpoint.boxes.config.bins
+        for one in boxes:
+            x, y, w, h = one.box
+            if one.label not in self.classes:
+                raise InputError(f"boxes: got the class {one.label!r}, expected one of {', '.join(self.classes)}")
+            if not (0 <= x < x + w <= width and 0 <= y < y + h <= height):
+                raise InputError(
+                    f"boxes: {one.label}: got {one.box}, expected x, y, width and height on the layout of "
+                    f"{width} x {height} pixels"
+                )
+            left, top = (min(round(bins * low / side), bins - 1) for low, side in ((x, width), (y, height)))
+            right, bottom = (round(bins * high / side) for high, side in ((x + w, width), (y + h, height)))
+            found.append([self.classes.index(one.label), left, top, max(right, left + 1), max(bottom, top + 1)])
+        return np.array(found, np.int64).reshape(-1, PARTS)
+
+    def _boxes_of(self, bins: NDArray[np.int64]) -> tuple[LayoutBox, ...]:
+        """The inverse of `_bins_of`."""
+        if self.checkpoint.boxes is None:
+            return ()
+        (height, width), steps = self.size, self.checkpoint.boxes.config.bins
+        sx, sy = width / steps, height / steps
+        return tuple(
+            LayoutBox(self.classes[kind], (left * sx, top * sy, (right - left) * sx, (bottom - top) * sy))
+            for kind, left, top, right, bottom in bins.tolist()
+        )
 
 
 def _words(caption: str) -> list[re.Match[str]]:
@@ -284,16 +383,15 @@ def _tokens_of_words(caption: str, spans: Sequence[tuple[int, int]]) -> list[tup
     return [(word, tokens) for word, tokens in overlaps if tokens]
 
 
-def caption_ids(checkpoint: CrossModalCheckpoint, captions: Sequence[str]) -> Tensor:
+def caption_ids(tokenizer: CaptionTokenizer, config: CrossModalConfig, captions: Sequence[str]) -> Tensor:
     """(B, T) int64 token ids with start and end, padded. A caption that is too long is cut before its end.
 
     Raises InputError for an empty caption. Any script can be read; words that the training captions lack are split.
     """
-    config = checkpoint.model.config
     for caption in captions:
         if not caption.strip():
             raise InputError("caption: got an empty one, expected a sentence such as 'a dog on the grass'")
-    tokens, real = checkpoint.tokenizer.encode(captions, config.max_words - 2)
+    tokens, real = tokenizer.encode(captions, config.max_words - 2)
     ids = torch.full((len(tokens), tokens.shape[1] + 1), config.pad)
     ids[:, 0] = config.start
     ids[:, 1:] = torch.where(real, tokens, config.pad)

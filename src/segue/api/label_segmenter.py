@@ -55,7 +55,8 @@ class DualEncoderSegmenter:
         index: NDArray[np.unsignedinteger] = answer.index.astype(kind)
         if protocol.threshold is not None:
             index[answer.probability < protocol.threshold] = np.iinfo(kind).max
-        return LabelMap(tuple(names), index, answer.probability, answer.similarity)
+        (distance,) = self.encoder.measure_distances([pixels])
+        return LabelMap(tuple(names), index, answer.probability, answer.similarity, distance)
 
     def chosen_protocol(self, options: LabelOptions) -> DenseProtocol:
         """The protocol with what the options change. Raises InputError for options that only GroupViTs have."""

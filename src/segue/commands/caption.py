@@ -31,13 +31,14 @@ def caption(
     retrieve: bool = False,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     on_bad: Literal["stop", "skip"] = "stop",
+    strict: bool = False,
     json: bool = False,
     device: str = "cpu",
     decoding: Decoding = Decoding(beams=3),
 ) -> None:
     """Caption a picture, or each picture of a folder, by a model trained on text alone.
 
-    A folder's unreadable pictures are named after the captions of the others; the exit status is then 2.
+    Pictures without a caption are named after the captions of the others, and why; the exit status is then 2.
 
     Args:
         image: a picture, or a folder of pictures.
@@ -51,11 +52,13 @@ def caption(
         out: also write each picture's best caption there, as COCO's results json; image_id is the 12-digit number that
             COCO names its pictures by, or the picture's name in the folder.
         on_bad: what to do with captions of the support file that can't be used: stop, or skip and name them.
+        strict: give no caption of a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture.
         device: cpu, cuda, cuda:1, ...
         decoding: how captions are searched or sampled.
     """
     from segue.api.captioner import load_captioner
+    from segue.commands.domain import refuse_far
     from segue.data.corpus import read_corpus
 
     paths = _paths(image)
@@ -72,12 +75,15 @@ def caption(
         found = captioner.caption_many(pixels, objects=given, retrieve=retrieve, options=decoding)
         for (path, _), captions in zip(good, found, strict=True):
             name = path.relative_to(image).as_posix() if image.is_dir() else path.name
+            if refusal := refuse_far(name, captions[0].distance, strict=strict):
+                failed.append(refusal)
+                continue
             _print(name, captions, json)
             rows.append({"image_id": image_id(name), "caption": captions[0].text})
     if out is not None:
         _write(rows, out)
     if failed:
-        raise InputError(f"{len(failed)} of {len(paths)} pictures could not be read: " + "; ".join(failed))
+        raise InputError(f"{len(failed)} of {len(paths)} pictures have no caption: " + "; ".join(failed))
 
 
 def image_id(name: str) -> int | str:
@@ -111,9 +117,12 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]
 
 
 def _print(name: str, captions: Sequence[Caption], as_json: bool) -> None:
+    from segue.api.answers import domain_to_dict
+
     if as_json:
         found = [{"text": c.text, "score": round(c.score, 4)} for c in captions]
-        print(jsonlib.dumps({"image": name, "captions": found}, ensure_ascii=False))
+        about = {"image": name, **domain_to_dict(captions[0].distance)}
+        print(jsonlib.dumps({**about, "captions": found}, ensure_ascii=False))
     else:
         print("\n".join(f"{name}  {c.text}  ({c.score:.2f})" for c in captions))
     sys.stdout.flush()

@@ -23,6 +23,7 @@ def segment(
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     attribution: bool = False,
     coco: Path | None = None,
+    strict: bool = False,
     json: bool = False,
     device: str = "cpu",
     with_note: SegmentOptions = SegmentOptions(),
@@ -42,6 +43,7 @@ def segment(
         attribution: with a note: also draw which patches and words counted, and Grad-CAM.
         coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
             Label Studio ask for.
+        strict: write no mask for a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture: areas, scores, files.
         device: cpu, cuda, cuda:1, ...
         with_note: options that go with a note.
@@ -52,8 +54,8 @@ def segment(
 
         refuse_options("go with --labels", with_labels)
         segment_by_notes(
-            image, note, notes, model=model or NOTE_MODEL, out=out, attribution=attribution, coco=coco, as_json=json,
-            device=device, options=with_note,
+            image, note, notes, model=model or NOTE_MODEL, out=out, attribution=attribution, coco=coco, strict=strict,
+            as_json=json, device=device, options=with_note,
         )  # fmt: skip
         return
     from segue.commands.segment_labels import segment_by_labels
@@ -64,8 +66,9 @@ def segment(
         raise InputError("--attribution goes with a --note; leave it out")
     refuse_options("go with a note, not with --labels", with_note)
     segment_by_labels(
-        image, labels, model=model or LABEL_MODEL, out=out, coco=coco, as_json=json, device=device, options=with_labels
-    )
+        image, labels, model=model or LABEL_MODEL, out=out, coco=coco, strict=strict, as_json=json, device=device,
+        options=with_labels,
+    )  # fmt: skip
 
 
 def refuse_options(why: str, options: Options, usual: Options | None = None) -> None:

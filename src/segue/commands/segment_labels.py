@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.answers import label_map_to_dict
+from segue.api.answers import domain_to_dict, label_map_to_dict
 from segue.api.label_segmenter import load_label_segmenter
 from segue.api.open_vocabulary import LabelMap
+from segue.commands.domain import refuse_far
 from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, write_answers
 from segue.data.images import bare_name, pictures_in, read_image, write_image, write_index
 from segue.data.visualize import name_classes, palette
@@ -30,6 +31,7 @@ def segment_by_labels(
     model: str,
     out: Path | None,
     coco: Path | None,
+    strict: bool,
     as_json: bool,
     device: str,
     options: LabelOptions,
@@ -53,13 +55,16 @@ def segment_by_labels(
             failed.append(str(error))
             continue
         answer = predictor.segment(pixels, names, options=options)
+        if refusal := refuse_far(path.name, answer.distance, strict=strict):
+            failed.append(refusal)
+            continue
         _print(_write(path.name, pixels, answer, target) | {"protocol": protocol}, as_json)
         if coco is not None:
             found.append((path.name, answer))
     if coco is not None:
         write_answers(coco, found, names)
     if failed:
-        raise InputError(f"{len(failed)} of {len(files)} pictures could not be read: " + "; ".join(failed))
+        raise InputError(f"{len(failed)} of {len(files)} pictures have no map: " + "; ".join(failed))
 
 
 def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
@@ -82,7 +87,8 @@ def _write(name: str, pixels: NDArray[np.uint8], answer: LabelMap, target: Path)
     index = answer.index.astype(np.uint8)
     write_index(index, target, palette(len(answer.names)))
     write_image(name_classes(pixels, index, answer.names), overlay)
-    return {"image": name, "classes": label_map_to_dict(answer), "map": str(target), "overlay": str(overlay)}
+    about = {"image": name, **domain_to_dict(answer.distance)}
+    return {**about, "classes": label_map_to_dict(answer), "map": str(target), "overlay": str(overlay)}
 
 
 def _print(answer: dict[str, Any], as_json: bool) -> None:

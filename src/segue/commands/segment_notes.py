@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from segue.api.answers import DESCRIBED, mask_as_grounded_caption, segmentation_to_dict
+from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_caption, segmentation_to_dict
 from segue.api.open_vocabulary import LabelMap
 from segue.api.segmenter import Attribution, Segmenter, load_segmenter
+from segue.commands.domain import refuse_far
 from segue.data.export import write_coco
 from segue.data.images import (
     NIFTI_SUFFIXES,
@@ -48,6 +50,7 @@ def segment_by_notes(
     out: Path | None,
     attribution: bool,
     coco: Path | None,
+    strict: bool,
     as_json: bool,
     device: str,
     options: SegmentOptions,
@@ -63,7 +66,7 @@ def segment_by_notes(
         if coco is not None and any(work.volume for work in works):
             raise InputError("--coco takes flat pictures, and there are volumes; segment those apart")
         check_targets([work.files for work in works], targets, extra=[coco], default=out is None)
-        _segment_folder(load_segmenter(model, device=device), works, targets, as_json, options, coco)
+        _segment_folder(load_segmenter(model, device=device), works, targets, as_json, options, coco, strict)
         return
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of such files")
@@ -75,7 +78,12 @@ def segment_by_notes(
         target = out or Path(f"{bare_name(image)}.mask.nii.gz")
         check_targets([[image]], [target], default=out is None)
         work = Work(image.name, (image,), note, volume=True)
-        _print(_segment_volume(load_segmenter(model, device=device), work, read_work(work), target, options), as_json)
+        failed: list[str] = []
+        _segment_volume(
+            load_segmenter(model, device=device), work, read_work(work), target, options, as_json, strict, failed
+        )
+        if failed:
+            raise InputError(failed[0])
         return
     if attribution and note is None:
         raise InputError("--attribution shows which words counted: give a --note")
@@ -85,6 +93,8 @@ def segment_by_notes(
     check_targets([[image]], [target], extra=[coco, *drawn], default=out is None)
     pixels = read_image(image)
     answer = predictor.segment(pixels, note, options=options)
+    if refusal := refuse_far(image.name, answer.distance, strict=strict):
+        raise InputError(refusal)
     found = _write(image.name, pixels, answer, target)
     if attribution and note is not None:
         found |= _write_attribution(pixels, predictor.attribute(pixels, note), target)
@@ -246,6 +256,7 @@ def _segment_folder(
     as_json: bool,
     options: SegmentOptions,
     coco: Path | None,
+    strict: bool,
 ) -> None:
     failed: list[str] = []
     found: list[tuple[str, Segmentation | LabelMap]] = []
@@ -256,18 +267,21 @@ def _segment_folder(
         while part := list(islice(readable, BATCH)):
             answers = predictor.segment_many([p for _, p, _ in part], [w.note for w, _, _ in part], options=options)
             for (work, pixels, target), answer in zip(part, answers, strict=True):
+                progress.advance(bar)
+                if refusal := refuse_far(work.name, answer.distance, strict=strict):
+                    failed.append(refusal)
+                    continue
                 _print(_write(work.name, pixels, answer, target), as_json)
                 if coco is not None:
                     found.append((work.name, answer))
-                progress.advance(bar)
         deep = ((work, target) for work, target in zip(works, targets, strict=True) if work.volume)
         for work, volume, target in _readable(deep, read_work, failed):
-            _print(_segment_volume(predictor, work, volume, target, options), as_json)
+            _segment_volume(predictor, work, volume, target, options, as_json, strict, failed)
             progress.advance(bar)
     if coco is not None:
         write_answers(coco, found, (DESCRIBED,))
     if failed:
-        raise InputError(f"{len(failed)} of {len(works)} pictures could not be read: " + "; ".join(failed))
+        raise InputError(f"{len(failed)} of {len(works)} pictures have no mask: " + "; ".join(failed))
 
 
 def _readable(
@@ -282,14 +296,28 @@ def _readable(
 
 
 def _segment_volume(
-    predictor: Segmenter, work: Work, volume: Any, target: Path, options: SegmentOptions
-) -> dict[str, Any]:
+    predictor: Segmenter,
+    work: Work,
+    volume: Any,
+    target: Path,
+    options: SegmentOptions,
+    as_json: bool,
+    strict: bool,
+    failed: list[str],
+) -> None:
+    """A volume's distance is the median of its slices': at its ends many show next to nothing."""
     from segue.data.medical.volumes import write_like
 
     answers = list(predictor.segment_many(volume.slices, [work.note] * len(volume.slices), options=options))
+    distances = [answer.distance for answer in answers if answer.distance is not None]
+    distance = median(distances) if distances else None
+    if refusal := refuse_far(work.name, distance, strict=strict):
+        failed.append(refusal)
+        return
     write_like(volume, np.stack([a.mask for a in answers]), target)
     areas = [a.area for a in answers]
-    return {"image": work.name, "note": work.note, "voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}
+    about = {"image": work.name, "note": work.note, **domain_to_dict(distance)}
+    _print(about | {"voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}, as_json)
 
 
 def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:

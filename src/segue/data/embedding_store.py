@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.files import locked
+from segue.files import locked, replacing, write_text
 from segue.types import InputError
 
 MANIFEST = "manifest.json"
@@ -143,7 +143,9 @@ def fill_store(
         for number in _missing(path, manifest):
             start = number * plan.shard_rows
             rows = _embed_shard(readable[start : start + plan.shard_rows], embed, plan)
-            _replace(path / _shard_name(number), partial(np.save, arr=rows))
+            with replacing(path / _shard_name(number)) as fresh, fresh.open("wb") as file:
+                np.save(file, rows)
+                os.fsync(file.fileno())  # hours of work: not even a power failure leaves a part of it
             if progress:
                 progress(start + len(rows), len(readable))
     return EmbeddingStore(path)
@@ -211,8 +213,7 @@ def _create_manifest(
         "bad": bad,
         "names": names,
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    _replace(path / MANIFEST, lambda file: file.write(text.encode()))
+    write_text(path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return manifest
 
 
@@ -285,16 +286,6 @@ def _shard_name(number: int) -> str:
 
 def _short(value: Any) -> Any:
     return value[:12] if isinstance(value, str) else value
-
-
-def _replace(path: Path, write: Callable[[Any], Any]) -> None:
-    """Let `write` fill a file beside `path` and rename it when it is whole and on disk."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 @contextmanager

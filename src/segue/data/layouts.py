@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 from torch import Tensor
 
 from segue.data.formats.panoptic import segment_colours, segment_info
@@ -119,6 +120,24 @@ def resize_layout(labels: Labels, size: tuple[int, int]) -> Labels:
     return np.array(Image.fromarray(labels).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
+def without_specks(labels: Labels, pixels: int) -> Labels:
+    """The layout with its specks filled: connected parts of at most that many pixels get the nearest other class.
+
+    labels: (H, W) uint8; parts are connected by their sides. A layout of nothing but specks stays as it is.
+    """
+    specks = np.zeros(labels.shape, np.bool_)
+    for kind in np.unique(labels):
+        parts, _ = ndimage.label(labels == kind)
+        small = np.bincount(parts.ravel()) <= pixels
+        small[0] = False  # all else than the class
+        specks |= small[parts]
+    if specks.all() or not specks.any():
+        return labels
+    rows, columns = ndimage.distance_transform_edt(specks, return_distances=False, return_indices=True)
+    filled: Labels = labels[rows, columns]
+    return filled
+
+
 @dataclass(frozen=True)
 class LayoutBatches:
     """Batches of layouts with captions; each is a pure function of its keys (epoch, index) and the seed.
@@ -126,9 +145,9 @@ class LayoutBatches:
     codes: (N, h, w) int16 tokens of the layouts. caption_ids: for each layout the token ids of its captions, (n, T)
     int64, all padded to one T. images: (N, H, W, 3) uint8, or None. prompt_ids: for each layout the texts that it may
     be drawn from, as caption_ids; its captions unless given. captions_per_layout: captions sampled for each layout,
-    with repetition where it has fewer.
+    with repetition where it has fewer. boxes: (N, h', w') uint8 painted boxes of each layout, or None.
     A batch of B: codes (B, h, w) int64, ids (B captions_per_layout, T) and prompt_ids (B, T) int64, image (B, 3, H, W)
-    float32 in [-1, 1] or None, seed [B].
+    float32 in [-1, 1] or None, boxes (B, h', w') uint8 or None, seed [B].
     Raises InputError for an empty split, and a layout without captions.
     """
 
@@ -138,6 +157,7 @@ class LayoutBatches:
     seed: int = 0
     prompt_ids: Sequence[Tensor] | None = None
     captions_per_layout: int = 1
+    boxes: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.codes):
@@ -168,6 +188,7 @@ class LayoutBatches:
             "ids": torch.cat(rows),
             "prompt_ids": torch.stack(prompts),
             "image": None if self.images is None else to_pixels(self.images[chosen]),
+            "boxes": None if self.boxes is None else torch.from_numpy(self.boxes[chosen]),
             "seed": seeds,
         }
 

@@ -35,10 +35,13 @@ from segue.encoders.pretrained import (
     load_pretrained_tokenizer,
 )
 from segue.encoders.text.contract import MAX_CHARACTERS, MAX_WORDS, TextEncoder, Tokens
+from segue.nn.feature_distance import FeatureDistance
+from segue.nn.preprocessing import reduce_image
 from segue.types import InputError
 from segue.weights import pinned
 
 MIN_TEMPERATURE = 0.01
+DOMAIN_SIDE = 160  # pixels of the shorter side that a picture is reduced to before its distance is measured
 
 
 class DualEncoder(nn.Module):
@@ -46,11 +49,14 @@ class DualEncoder(nn.Module):
 
     width: D, the size of the joint space. image_encoder: what reads the images.
     folder: the checkpoint that it was loaded from, which `segue.api.save_pretrained` copies; None when there is none.
+    domain: how far pictures lie from those that it learned from, by the image encoder's pooled features; None where
+    that was not measured. No embedding depends on it.
     """
 
     width: int
     image_encoder: ImageEncoder
     folder: Path | None = None
+    domain: FeatureDistance | None = None
 
     @property
     def temperature(self) -> float:
@@ -78,6 +84,20 @@ class DualEncoder(nn.Module):
         """
         pixels = (self.image_encoder.preprocess(part) for part in _chunks(images, batch_size))
         return _embed_batches(self, pixels, lambda x: self.project_image(self.image_encoder(x).pooled))
+
+    def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float] | list[None]:
+        """How far (H, W, 3) uint8 RGB images lie from those of the training, above 1 is far; None where not measured.
+
+        Images are reduced to one size first: a sharper picture of the same is not another kind of picture.
+        Raises InputError for what is no image.
+        """
+        if self.domain is None:
+            return [None] * len(images)
+        device = next(self.image_encoder.parameters()).device
+        pixels = self.image_encoder.preprocess([reduce_image(image, DOMAIN_SIDE) for image in images]).to(device)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            distances: list[float] = self.domain.measure(self.image_encoder(pixels).pooled).tolist()
+        return distances
 
     def embed_dense(
         self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32, size: int | None = None

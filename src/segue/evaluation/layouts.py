@@ -32,7 +32,7 @@ Classes = tuple[int, ...]  # any one of them will do: a "person" is a man, a wom
 NamedRelation = tuple[Classes, str, Classes]  # subject, one of PREDICATES, object
 Condition = Literal["caption", "caption+image", "mask", "mask+image"]
 CONDITIONS: tuple[Condition, ...] = ("caption", "caption+image", "mask", "mask+image")
-STEPS = 8  # of parallel drawing
+ONE_TRY = DrawOptions(best_of=1)
 BATCH_SIZE = 50  # layouts drawn or captioned at a time
 MIN_SHARE = 0.002  # of the known pixels, from which a class counts as present
 INVERSE = dict(zip(PREDICATES, ("right of", "left of", "below", "above"), strict=True))
@@ -213,9 +213,8 @@ def _says(content: CaptionContent, relation: NamedRelation) -> bool:
 # --- models
 
 
-def drawing(illustrator: Illustrator, with_image: bool, best_of: int = 1) -> Draw:
-    """A trained model as a `Draw`. best_of: see `DrawOptions`."""
-    options = DrawOptions(steps=STEPS, best_of=best_of)
+def drawing(illustrator: Illustrator, with_image: bool, options: DrawOptions = ONE_TRY) -> Draw:
+    """A trained model as a `Draw`."""
 
     def draw(captions: Sequence[str], images: Sequence[Image], seed: int) -> list[Labels]:
         drawn: list[Labels] = []
@@ -249,10 +248,10 @@ def score_illustrator(
     condition: Condition,
     examples: Sequence[LayoutExample],
     others: Sequence[LayoutExample],
-    best_of: int = 1,
+    options: DrawOptions = ONE_TRY,
 ) -> dict[str, float]:
-    """The metrics of one condition. best_of: of drawing, see `DrawOptions`."""
+    """The metrics of one condition. options: of drawing."""
     with_image = condition.endswith("+image")
     if condition.startswith("caption"):
-        return score_drawing(drawing(illustrator, with_image, best_of), examples, others, illustrator.classes)
+        return score_drawing(drawing(illustrator, with_image, options), examples, others, illustrator.classes)
     return score_layout_captions(describing(illustrator, with_image), examples)

@@ -22,6 +22,15 @@ NORMALISATION = {"mean": Mean, "std": Deviation}
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "lanczos", "bilinear", "bicubic")  # PIL's numbers 0..3
 
 
+def reduce_image(image: NDArray[np.uint8], shorter: int) -> NDArray[np.uint8]:
+    """An (H, W, 3) uint8 image with a shorter side of so many pixels, by PIL's bicubic; a smaller one as it is."""
+    sides = image.shape[:2]
+    if min(sides) <= shorter:
+        return image
+    height, width = (max(1, round(side * shorter / min(sides))) for side in sides)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Resizing to a square, scaling to [0, 1] and normalisation.

@@ -25,14 +25,17 @@ from segue.data.layouts import LayoutBatches, check_layout, resize_layout
 from segue.data.relation_sentences import relation_sentences
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
+from segue.methods.crossmodal.boxes import PAD, BoxConfig, BoxDecoder, box_tokens, layout_boxes, paint_boxes
 from segue.methods.crossmodal.checkpoint import (
     CrossModalCheckpoint,
+    load_boxes,
     load_quantiser,
+    save_boxes,
     save_crossmodal,
     save_quantiser,
 )
 from segue.methods.crossmodal.config import CrossModalConfig
-from segue.methods.crossmodal.model import build_crossmodal
+from segue.methods.crossmodal.model import BINS_PER_CELL, build_crossmodal
 from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vit_and_bert, pretrained_config
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
@@ -43,9 +46,10 @@ from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
 
-System = Literal["full", "no_align", "separate_attention", "depth4", "depth8", "depth12"]
+System = Literal["full", "one_level", "no_align", "separate_attention", "depth4", "depth8", "depth12"]
 SYSTEMS: dict[str, dict[str, Any]] = {
     "full": {},
+    "one_level": {"classes": 0},
     "no_align": {"align": False},
     "separate_attention": {"attention": "separate"},
     "depth4": {"depth": 4 / 12},
@@ -54,17 +58,18 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 }  # depth: as a share of the settings' own, which stands for the paper's 12 layers
 CAPTIONS_PER_LAYOUT = 4  # in a batch; their layout is encoded once for all of them
 QUANTISER_LR = 2e-3
+BOX_BATCH = 4  # batches of the joint model are one of the box decoder, whose sequences are short
 VitAndBert = tuple[Any, Any, CaptionTokenizer]  # of `load_vit_and_bert`
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossModalSettings(TrainSettings):
-    """Settings of a training: of the quantiser first, then of the joint model.
+    """Settings of a training: of the quantiser first, then of the box decoder, then of the joint model.
 
     The quantiser takes twice the batch size (as it trains on crops), its own learning rate and no weight decay.
 
     Attributes:
-        out: folder of the run; its quantiser trains in out/vq.
+        out: folder of the run; its quantiser trains in out/vq, its box decoder in out/boxes.
         data: folder with captioned pictures and label maps, in any layout that `segue data check` knows.
         system: the method or an ablation of it.
         image_size: side of the square that layouts and pictures are resized to, in pixels.
@@ -72,13 +77,15 @@ class CrossModalSettings(TrainSettings):
         width: channels of the streams.
         depth: layers of the streams; the systems depth4, depth8 and depth12 have 4/12, 8/12 and all of them.
         vq_steps: optimiser steps of the quantiser.
+        box_steps: optimiser steps of the box decoder.
         steps: optimiser steps of the joint model.
         batch_size: layouts in a step, over all processes.
         lr: peak learning rate of the joint model; wide models need less.
         vit: a ViT of `transformers` to initialise the cell stream from, by its id on the hub or a folder; with bert.
             Width, depth and heads are then theirs, and its patch must be factor.
         bert: a BERT to initialise the word stream from, whose tokenizer is used; with vit.
-        vq: a finished quantiser to use (a run's folder vq/last), instead of training one.
+        vq: a finished quantiser to use (a run's folder vq/best), instead of training one.
+        boxes: a finished box decoder to use (a run's folder boxes/best), instead of training one.
     """
 
     system: System = "full"
@@ -87,6 +94,7 @@ class CrossModalSettings(TrainSettings):
     width: int = 96
     depth: int = 3
     vq_steps: int = 800
+    box_steps: int = 3000
     steps: int = 2400
     batch_size: int = 16
     lr: float = 2e-3
@@ -97,8 +105,10 @@ class CrossModalSettings(TrainSettings):
     vit: str = ""
     bert: str = ""
     vq: Path | None = None
+    boxes: Path | None = None
 
 
+LOCAL = ("vq", "boxes")  # paths, which don't change what is trained
 CROSSMODAL = CrossModalSettings(out=Path("runs/crossmodal"), data=Path("data"))
 SCENES = CrossModalSettings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"), half=True)
 
@@ -144,19 +154,20 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
     pretrained = _load_pretrained(settings)
     quantiser = train_quantiser(settings, train, val)
     tokenizer = pretrained[2] if pretrained else CaptionTokenizer.learn(chain(*train.prompts))
-    torch.manual_seed(settings.seed)
     longest = max(tokenizer.encode(list(prompts), 512)[0].shape[1] for prompts in train.prompts)
-    config = model_config(settings, quantiser.config.codes, tokenizer, longest, pretrained)
+    config = model_config(settings, quantiser.config.codes, len(train.classes), tokenizer, longest, pretrained)
+    boxes = train_boxes(settings, config, tokenizer, train, val) if config.classes else None
+    torch.manual_seed(settings.seed)
     model = build_crossmodal(config)
     if pretrained:
         load_pretrained_weights(model, *pretrained[:2])
     about = {
         "recipe": "segue train crossmodal",
         **dataset_name(settings.data),
-        **settings_as_text(settings, "vq"),
+        **settings_as_text(settings, *LOCAL),
         "nouns": common_nouns(list(chain(*train.captions))),
     }
-    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, train.classes, about)
+    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, train.classes, about, boxes)
     batches, val_batches = (_batches(checkpoint, split, settings.seed) for split in (train, val))
 
     def save(network: Any, folder: Path) -> None:
@@ -164,7 +175,7 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
 
     fit(model, batches, out=settings.out, options=fit_options(settings), save=save,
         evaluate=partial(_validation_losses, batches=val_batches), monitor="gain",
-        about=settings_as_text(settings, "vq"),
+        about=settings_as_text(settings, *LOCAL),
         resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
 
@@ -172,11 +183,12 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
 def model_config(
     settings: CrossModalSettings,
     codes: int,
+    classes: int,
     tokenizer: CaptionTokenizer | None = None,
     longest: int = 0,
     pretrained: VitAndBert | None = None,
 ) -> CrossModalConfig:
-    """The model's configuration by the settings and the data. codes: of the quantiser.
+    """The model's configuration by the settings and the data. codes: of the quantiser. classes: of the layouts.
 
     tokenizer: None for a model without captions. longest: tokens of the longest caption, with its end.
     """
@@ -184,6 +196,7 @@ def model_config(
     changes = dict(SYSTEMS[settings.system])
     share = changes.pop("depth", 1)
     sizes: dict[str, Any] = {"codes": codes, "grid": (cells, cells), "max_words": min(longest + 2, 130)}
+    sizes["classes"] = changes.pop("classes", classes)
     if tokenizer is not None:
         sizes |= {"pad": tokenizer.pad, "start": tokenizer.start, "end": tokenizer.end}
     else:
@@ -311,6 +324,83 @@ def reconstruction_scores(quantiser: Any, split: CaptionedLayouts) -> dict[str, 
     return {"miou": scores["miou"], "accuracy": scores["pixel_accuracy"]}
 
 
+# --- the box decoder
+
+
+@dataclass(frozen=True)
+class _BoxBatches:
+    """Batches of layouts' boxes with a prompt of each.
+
+    boxes: (N, L) tokens. prompt_ids: for each layout the token ids of its prompts, (n, T).
+    """
+
+    boxes: Tensor
+    prompt_ids: Sequence[Tensor]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """Padding that all have is cut off."""
+        prompts = [
+            self.prompt_ids[i][np.random.default_rng([self.seed, epoch, i]).integers(len(self.prompt_ids[i]))]
+            for epoch, i in keys
+        ]
+        tokens = self.boxes[[i for _, i in keys]].long()
+        return {"ids": torch.stack(prompts), "boxes": tokens[:, : int((tokens != PAD).sum(1).max())]}
+
+
+def train_boxes(
+    settings: CrossModalSettings,
+    model: CrossModalConfig,
+    tokenizer: CaptionTokenizer,
+    train: CaptionedLayouts,
+    val: CaptionedLayouts,
+) -> BoxDecoder:
+    """The box decoder of settings.boxes, or one trained here; a resumed run keeps the one that it has trained.
+
+    model: the joint model's configuration. Raises InputError when settings.boxes is one of other captions or layouts.
+    """
+    config = BoxConfig(
+        classes=model.classes, bins=BINS_PER_CELL * model.grid[0], vocabulary=model.vocabulary,
+        max_words=model.max_words, pad=model.pad, width=settings.width, heads=settings.width // 32,
+    )  # fmt: skip
+    if settings.boxes is not None:
+        boxes = load_boxes(settings.boxes)
+        if boxes.config != config:
+            raise InputError(f"{settings.boxes}: a box decoder of other captions or layouts; leave --boxes out")
+        return boxes
+    out = settings.out / "boxes"
+    resumed = settings.resume and has_state(out / "state")
+    if not (resumed and has_state(settings.out / "state")):  # else it is finished
+        torch.manual_seed(settings.seed)
+        batches, val_batches = (_box_batches(split, config, tokenizer, model, settings.seed) for split in (train, val))
+        options = fit_options(settings, steps=settings.box_steps, batch_size=BOX_BATCH * settings.batch_size)
+        fit(BoxDecoder(config), batches, out=out, options=options, save=save_boxes,
+            evaluate=partial(_box_losses, batches=val_batches), monitor="gain",
+            about=settings_as_text(settings, *LOCAL), resume=resumed)  # fmt: skip
+    return load_boxes(out / "best")
+
+
+def _box_batches(
+    split: CaptionedLayouts, config: BoxConfig, tokenizer: CaptionTokenizer, model: CrossModalConfig, seed: int
+) -> _BoxBatches:
+    tokens = [box_tokens(layout_boxes(one, config.bins, config.max_boxes), config) for one in split.layouts]
+    return _BoxBatches(torch.stack(tokens), [padded_ids(tokenizer, model, texts) for texts in split.prompts], seed)
+
+
+def _box_losses(boxes: Any, batches: _BoxBatches) -> dict[str, float]:
+    """The loss on up to 512 validation layouts, and "gain", its negative."""
+    keys = [(0, i) for i in range(min(len(batches), 512))]
+    device, total = boxes.head.weight.device, 0.0
+    with torch.no_grad():
+        for part in (keys[i : i + 64] for i in range(0, len(keys), 64)):
+            batch = {name: value.to(device) for name, value in batches.collate(part).items()}
+            total += len(part) * float(boxes.training_step(batch)["loss"])
+    return {"loss": total / len(keys), "gain": -total / len(keys)}
+
+
 # --- the joint model
 
 
@@ -318,14 +408,22 @@ def reconstruction_scores(quantiser: Any, split: CaptionedLayouts) -> dict[str, 
 def _batches(checkpoint: CrossModalCheckpoint, split: CaptionedLayouts, seed: int) -> LayoutBatches:
     parts = np.array_split(split.layouts, -(-len(split) // 64))
     codes = torch.cat([checkpoint.quantiser.encode(torch.from_numpy(part)) for part in parts]).short()
-    ids, prompts = ([_padded_ids(checkpoint, texts) for texts in each] for each in (split.captions, split.prompts))
-    return LayoutBatches(
-        codes, ids, images=split.images, seed=seed, prompt_ids=prompts, captions_per_layout=CAPTIONS_PER_LAYOUT
+    config, boxes = checkpoint.model.config, None
+    ids, prompts = (
+        [padded_ids(checkpoint.tokenizer, config, texts) for texts in each] for each in (split.captions, split.prompts)
     )
+    if checkpoint.boxes is not None:
+        bins, most = checkpoint.boxes.config.bins, checkpoint.boxes.config.max_boxes
+        boxes = np.stack([paint_boxes(layout_boxes(one, bins, most), bins) for one in split.layouts])
+    return LayoutBatches(
+        codes, ids, images=split.images, seed=seed, prompt_ids=prompts, captions_per_layout=CAPTIONS_PER_LAYOUT,
+        boxes=boxes,
+    )  # fmt: skip
 
 
-def _padded_ids(checkpoint: CrossModalCheckpoint, texts: Sequence[str]) -> Tensor:
-    config, ids = checkpoint.model.config, caption_ids(checkpoint, texts)
+def padded_ids(tokenizer: CaptionTokenizer, config: CrossModalConfig, texts: Sequence[str]) -> Tensor:
+    """(n, max_words) int64 token ids of captions."""
+    ids = caption_ids(tokenizer, config, texts)
     return torch.nn.functional.pad(ids, (0, config.max_words - ids.shape[1]), value=config.pad)
 
 

@@ -29,20 +29,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.embedding_store import EmbeddingStore, Item, StorePlan, fill_store, show_progress, text_items
-from segue.encoders.dual_encoder import DualEncoder, DualEncoderConfig, VisionTextDualEncoder
+from segue.encoders.dual_encoder import DOMAIN_SIDE, DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image import build_image_encoder
 from segue.encoders.image.efficientnet import EfficientNetLite, read_classifier
 from segue.encoders.text import build_text_encoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
 from segue.metrics.retrieval import recall_at_k
+from segue.nn.feature_distance import FeatureDistance
+from segue.nn.preprocessing import reduce_image
 from segue.recipes.datasets import check_data, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, PictureSet
 
 _LEFT_OR_RIGHT = re.compile(r"\b(left|right)", re.IGNORECASE)
-View = Literal["whole", "mirrored"] | int  # of an image: an integer is the number of a crop
+View = Literal["whole", "mirrored", "reduced"] | int  # of an image: an integer is the number of a crop
+DOMAIN_AXES = 128  # principal axes of the training's features
 CLASS_TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
 _BATCH_SIZE = {"images": 32, "texts": 1024}  # of frozen encoders
 
@@ -148,6 +151,7 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cache = FeatureCache(model.to(device), settings.cache)
     val_features = cache.images(val_set), cache.texts(val_set)
+    model.domain = measure_domain(cache, train_set, val_set)
     task = DualEncoderTask(
         model,
         hard_negatives=settings.hard_negatives,
@@ -166,6 +170,15 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
         resume=settings.resume,
     )
     return settings.out / "best"
+
+
+def measure_domain(cache: FeatureCache, train: CaptionedImages, val: CaptionedImages) -> FeatureDistance | None:
+    """How far pictures lie from the training's, with the limit from val; None where the image encoder is trained."""
+    stores = [cache.images(one, "reduced") for one in (train, val)]
+    features = [torch.from_numpy(np.array(store.rows())).float() for store in stores if store is not None]
+    if len(features) < len(stores):
+        return None
+    return FeatureDistance.fit(*features, axes=min(DOMAIN_AXES, *(size // 2 for size in features[0].shape)))
 
 
 def build_dual_encoder(settings: DualEncoderSettings, captions: Sequence[str]) -> VisionTextDualEncoder:
@@ -255,7 +268,8 @@ class FeatureCache:
         encoder = self.model.image_encoder
         if not encoder.frozen:
             return None
-        name = captioned.split if view == "whole" else f"{captioned.split}-{view}"
+        # Small pictures are the same when reduced: then the store is that of the whole ones.
+        name = captioned.split if view in ("whole", "reduced") else f"{captioned.split}-{view}"
         items = [
             _image_item(picture, partial(_seen, view=view, index=i)) for i, picture in enumerate(captioned.pictures)
         ]
@@ -289,9 +303,12 @@ def _image_item(picture: Picture, seen: Callable[[NDArray[np.uint8]], NDArray[np
 
 
 def _seen(image: NDArray[np.uint8], *, view: View, index: int) -> NDArray[np.uint8]:
-    """A view of an image (H, W, 3): "whole", "mirrored", or a crop by its number from 0, another for each index."""
+    """A view of an image (H, W, 3): "whole", "mirrored", "reduced" to the size at which its distance is measured, or a
+    crop by its number from 0, another for each index."""
     if view == "whole":
         return image
+    if view == "reduced":
+        return reduce_image(image, DOMAIN_SIDE)
     if view == "mirrored":
         return np.ascontiguousarray(image[:, ::-1])
     rng = np.random.default_rng([view, index])
@@ -380,16 +397,17 @@ def recalls(
 
     images, texts: the features of frozen encoders; None reads the images or captions anew.
     """
-    v = _embed_pictures(model, captioned) if images is None else _project(model.image_projection, images)
+    pictures = captioned.pictures
+    v = embed_pictures(model, pictures).numpy() if images is None else _project(model.image_projection, images)
     t = model.embed_texts(captioned.captions).numpy() if texts is None else _project(model.text_projection, texts)
     recall = recall_at_k(v, t, captioned.image_index)
     return recall | {"mean_recall": sum(recall.values()) / len(recall)}
 
 
-def _embed_pictures(model: VisionTextDualEncoder, captioned: CaptionedImages, chunk: int = 256) -> NDArray[np.float32]:
-    chunks = (captioned.pictures[i : i + chunk] for i in range(0, len(captioned.pictures), chunk))
-    rows: NDArray[np.float32] = torch.cat([model.embed_images([p.load() for p in part]) for part in chunks]).numpy()
-    return rows
+def embed_pictures(model: DualEncoder, pictures: Sequence[Picture], chunk: int = 256) -> Tensor:
+    """(N, D) of N pictures, of which `chunk` are in memory at a time; see `DualEncoder.embed_images`."""
+    chunks = (pictures[i : i + chunk] for i in range(0, len(pictures), chunk))
+    return torch.cat([model.embed_images([picture.load() for picture in part]) for part in chunks])
 
 
 @torch.no_grad()

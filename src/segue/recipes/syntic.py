@@ -58,6 +58,7 @@ from segue.methods.syntic import (
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
 from segue.recipes.datasets import check_data
+from segue.recipes.dual_encoder import embed_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
@@ -556,7 +557,7 @@ def read_gap(settings: SynticSettings, encoder: DualEncoder, noise: float) -> Ga
         raise InputError(
             f"{settings.gap}: {len(captions)} captions in its split val, expected 2 or more to see the gap"
         )
-    image = torch.cat([encoder.embed_images([picture.load()]) for picture in pictures])
+    image = embed_pictures(encoder, pictures)
     return estimate_gap(image[[i for i, _ in captions]], encoder.embed_texts([c for _, c in captions]))
 
 

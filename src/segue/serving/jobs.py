@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from segue.api import Captioner, Describer, Illustrator, OpenVocabularySegmenter, Segmenter
 from segue.api.answers import (
     MASKS,
+    domain_to_dict,
     grounded_caption_to_dict,
     label_map_to_dict,
     layout_to_dict,
@@ -75,7 +76,8 @@ def by_labels(model: OpenVocabularySegmenter, requests: Sequence[Request]) -> li
         for one in classes:
             one["mask"] = MASKS[body.masks](answer.index == one["value"])
         drawn = _index(answer.index, label_colours(len(answer.names)))
-        answers.append({"size": _size(answer.index), "classes": classes, "map": drawn})
+        about = {"size": _size(answer.index), **domain_to_dict(answer.distance)}
+        answers.append({**about, "classes": classes, "map": drawn})
     return answers
 
 
@@ -85,7 +87,8 @@ def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Answer]:
     for options, some in _grouped(requests, Decoding).items():
         images = [_must(requests[i].picture()) for i in some]
         for i, captions in zip(some, model.caption_many(images, options=options), strict=True):
-            answers[i] = {"captions": [{"text": c.text, "score": round(c.score, 4)} for c in captions]}
+            found = [{"text": c.text, "score": round(c.score, 4)} for c in captions]
+            answers[i] = {**domain_to_dict(captions[0].distance), "captions": found}
     return [answers[i] for i in range(len(requests))]
 
 

@@ -141,6 +141,10 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow")
     model: str
     size: Size | None = Field(None, description="width, height of masks and maps, in pixels")
+    domain_distance: float | None = Field(
+        None, description="of the picture from those that the model learned from; null where that is not measured"
+    )
+    out_of_domain: bool | None = Field(None, description="whether that is far, above 1: the answer may be wrong")
 
 
 class Ready(BaseModel):

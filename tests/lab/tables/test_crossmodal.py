@@ -39,7 +39,16 @@ def scenes(tmp_path_factory):
     return folder
 
 
-TINY = {"image_size": 32, "factor": 8, "width": 32, "depth": 3, "vq_steps": 2, "steps": 2, "batch_size": 2}
+TINY = {
+    "image_size": 32,
+    "factor": 8,
+    "width": 32,
+    "depth": 3,
+    "vq_steps": 2,
+    "box_steps": 2,
+    "steps": 2,
+    "batch_size": 2,
+}
 
 
 def test_one_training_serves_four_rows(scenes, tmp_path, monkeypatch):
@@ -69,4 +78,7 @@ def test_the_bundled_model_has_a_row_for_every_condition(scenes, tmp_path, monke
     rows = {row.system: row for row in tables.crossmodal_bundled_table()}
     for name in ("bundled@caption", "bundled@mask+image", "vq_ceiling@caption+image"):
         assert rows[name].run(rows[name].work(tmp_path / "work", scenes))
+    samplers = [row for row in tables.crossmodal_bundled_table() if row.experiment == "sampler"]
+    assert len({row.system for row in samplers}) == len(tables.SAMPLERS)
+    assert "class_f1" in samplers[0].run(samplers[0].work(tmp_path / "work", scenes))
     assert {f"bundled@{way}" for way in tables.CONDITIONS} < set(rows)

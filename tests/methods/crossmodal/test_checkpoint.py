@@ -1,16 +1,20 @@
 """The joint model and its quantiser written and read; files that don't belong together."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from methods.crossmodal.tiny_crossmodal import model
 from segue.data.tokenizer import CaptionTokenizer
+from segue.methods.crossmodal.boxes import BoxConfig, BoxDecoder
 from segue.methods.crossmodal.checkpoint import (
     CrossModalCheckpoint,
+    load_boxes,
     load_crossmodal,
     load_quantiser,
+    save_boxes,
     save_crossmodal,
     save_quantiser,
 )
@@ -75,4 +79,31 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
             load_crossmodal(tmp_path / "model")
     path.write_text(json.dumps({key: value for key, value in config.items() if key != "classes"}))
     with pytest.raises(InputError, match="lacks classes"):
+        load_crossmodal(tmp_path / "model")
+
+
+def with_boxes():
+    one = checkpoint()
+    shape = one.model.config
+    boxes = BoxDecoder(BoxConfig(2, 2 * shape.grid[0], shape.vocabulary, shape.max_words, width=32, heads=4, depth=1))
+    return replace(one, model=model(classes=2), boxes=boxes)
+
+
+def test_a_model_of_two_levels(tmp_path):
+    first = with_boxes()
+    save_crossmodal(first, tmp_path / "model")
+    again = load_crossmodal(tmp_path / "model")
+    assert again.boxes.config == first.boxes.config
+    assert same(first.boxes, again.boxes)
+    assert same(first.model, again.model)
+    assert not again.boxes.training
+    save_boxes(first.boxes, tmp_path / "boxes")
+    assert same(first.boxes, load_boxes(tmp_path / "boxes"))
+
+
+def test_boxes_of_another_model_are_refused(tmp_path):
+    first = with_boxes()
+    other = replace(first.boxes.config, bins=6)
+    save_crossmodal(replace(first, boxes=BoxDecoder(other)), tmp_path / "model")
+    with pytest.raises(InputError, match="the boxes are of another model"):
         load_crossmodal(tmp_path / "model")

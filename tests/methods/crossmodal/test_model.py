@@ -8,10 +8,10 @@ from segue.methods.crossmodal.layers import project_memory
 from segue.types import InputError
 
 
-@pytest.mark.parametrize("changes", [{}, {"attention": "separate"}, {"norms": "post"}])
+@pytest.mark.parametrize("changes", [{}, {"attention": "separate"}, {"norms": "post"}, {"classes": 5}])
 def test_training_reaches_every_parameter(changes):
     network = model(**changes)
-    network.training_step(batch())["loss"].backward()
+    network.training_step(batch(boxes=bool(changes.get("classes"))))["loss"].backward()
     silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert [n for n in silent if not n.endswith("k.bias")] == []  # a key's bias cancels in the softmax
 
@@ -68,3 +68,22 @@ def test_each_condition_counts():
 def test_a_larger_grid_than_trained():
     network = model().eval()
     assert network.encode_layouts(torch.zeros(1, 6, 8, dtype=torch.long)).pooled.shape == (1, 32)
+
+
+def test_no_boxes_are_painted_boxes_of_nothing():
+    network, data = model(classes=5).eval(), batch(boxes=True)
+    plain = network.cell_embedding(data["codes"], None)
+    assert not torch.allclose(plain, network.cell_embedding(data["codes"], None, boxes=data["boxes"]))
+    nothing = torch.full_like(data["boxes"], 255)
+    torch.testing.assert_close(plain, network.cell_embedding(data["codes"], None, boxes=nothing))
+
+
+@pytest.mark.parametrize(
+    ("drop_image", "drop_boxes", "given"), [(1, 0, True), (1, 1, False), (0, 0, False), (0, 1, True)]
+)
+def test_boxes_are_given_where_there_is_no_image(drop_image, drop_boxes, given):
+    network = model(classes=5, drop_image=float(drop_image), drop_boxes=float(drop_boxes))
+    data = batch(boxes=True)
+    mask = network.training_step(data)["mask"]
+    without = network.training_step({**data, "boxes": torch.full_like(data["boxes"], 255)})["mask"]
+    assert torch.allclose(mask, without) == (not given)

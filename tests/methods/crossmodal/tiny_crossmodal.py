@@ -15,7 +15,7 @@ def model(**changes):
     return build_crossmodal(replace(TINY, **changes))
 
 
-def batch(n=6, image=True):
+def batch(n=6, image=True, boxes=False):
     draw = torch.Generator().manual_seed(1)
     codes = torch.randint(0, 12, (n, 4, 4), generator=draw)
     ids = torch.zeros(n, 8, dtype=torch.long)
@@ -25,4 +25,5 @@ def batch(n=6, image=True):
         ids[row, 1:length] = torch.randint(3, 20, (length - 1,), generator=draw)
         ids[row, length] = TINY.end
     picture = torch.rand(n, 3, 16, 16, generator=draw) if image else None
-    return {"codes": codes, "ids": ids, "image": picture, "seed": list(range(n))}
+    painted = torch.randint(0, 5, (n, 8, 8), generator=draw, dtype=torch.uint8) if boxes else None
+    return {"codes": codes, "ids": ids, "image": picture, "boxes": painted, "seed": list(range(n))}

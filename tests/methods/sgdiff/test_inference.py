@@ -12,6 +12,7 @@ from segue.methods.sgdiff.batches import TrainingExample
 from segue.methods.sgdiff.graph import SceneGraph, build_graph, spatial_relations
 from segue.methods.sgdiff.inference import SGDiffGenerator, _phrases
 from segue.methods.sgdiff.prompts import object_boxes, prompt_box
+from segue.methods.sgdiff.quality import Acceptance, QualityGate, names_something
 from segue.methods.sgdiff.stages import JointStage
 from segue.methods.sgdiff.transformer import HiddenStates
 from segue.options import DescribeOptions
@@ -109,7 +110,7 @@ def test_a_caption_of_a_set_of_nodes_is_as_likely_as_the_set():
     assert scores == pytest.approx([p**4, p**2 * (1 - p) ** 2], rel=1e-4)  # IoU .8 of one node less is suppressed
 
 
-def test_of_several_tries_the_likeliest_stays_with_its_own_masks(model, encoded, monkeypatch):
+def test_of_several_tries_the_most_sensible_stays_with_its_own_masks(model, encoded, monkeypatch):
     decoded, selected = [], []
 
     def spy(*args, whole=inference.decode_tokens):
@@ -125,9 +126,33 @@ def test_of_several_tries_the_likeliest_stays_with_its_own_masks(model, encoded,
     captions = describe(model, encoded, GRAPH, LEFT, num=2, best_of=3)
     ((token_ids, log_p),), (best,) = decoded, selected
     assert len(token_ids) == 6
-    assert best == [int(log_p[:3].argmax()), 3 + int(log_p[3:].argmax())]
+    gate = QualityGate(GRAPH, model.lexicon, None)
+    texts = [model.lexicon.decode(row)[0] for row in token_ids.tolist()]
+    values = np.array([gate.value(text, p, 0.0) for text, p in zip(texts, log_p.tolist(), strict=True)])
+    assert best == [int(values[:3].argmax()), 3 + int(values[3:].argmax())]
     assert {c.caption for c in captions} == {model.lexicon.decode(token_ids[row].tolist())[0] for row in best}
     assert len(set(log_p.tolist())) > 1
+
+
+def test_the_quality_gate_keeps_and_ranks_by_its_fit(encoded):
+    """A fit that wants what the model finds unlikely keeps other tries than one that wants the likely ones."""
+    model, log_p = toy_model().eval(), {}
+    for sign in (1.0, -1.0):
+        model.acceptance = Acceptance((sign, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0)
+        scores = np.array([one.score for one in describe(model, encoded, GRAPH, LEFT, num=2, best_of=8)])
+        assert list(scores) == sorted(scores, reverse=True)
+        log_p[sign] = sign * np.log(scores / (1 - scores))
+    assert log_p[-1.0].max() < log_p[1.0].min() <= 0
+
+
+def test_a_phrase_without_a_noun_has_no_mask(encoded):
+    model = toy_model().eval()
+    model.caption_head.tags.bias.data[1] += 50
+    model.mask_head.mask_embedding[-1].bias.data[-1] += 50
+    found = describe(model, encoded, GRAPH, LEFT, num=8)
+    phrases = {one.phrase for caption in found for one in caption.groundings}
+    assert phrases
+    assert phrases <= {"square", "circle", "left", "right"}
 
 
 def test_a_seed_gives_the_same_again_and_another_something_else(model, encoded):
@@ -158,7 +183,7 @@ def test_masks_of_a_photograph_are_made_one_at_a_time(model, encoded, monkeypatc
     monkeypatch.setattr(
         model.caption_head.tags.bias, "data", bias + torch.tensor([0.0, 50.0, 0.0])
     )  # every word begins a phrase
-    describe(model, encoded, GRAPH, LEFT, num=2)
+    describe(model, encoded, GRAPH, LEFT, num=5, length=8)
     assert len(made) > 2
     assert {tuple(one.shape) for one in made} == {(1, 1, SIDE, SIDE)}
 
@@ -234,7 +259,7 @@ def test_every_system_describes(switches):
     model.mask_head.mask_embedding[-1].bias.data[-1] += 50
     captions = describe(model, model.encode(IMAGE), GRAPH, RIGHT, length=6)
     assert len(captions) == 5
-    assert all(found.groundings for found in captions)
+    assert all(found.groundings for found in captions if names_something(found.caption.split()))
     assert all(0 <= one.score <= 1 for found in captions for one in found.groundings)
 
 

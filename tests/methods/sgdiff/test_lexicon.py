@@ -30,6 +30,14 @@ def test_lexicon_ids():
         Lexicon(("a", "a"), ("dog",))
 
 
+def test_nouns_are_learned_from_the_ends_of_phrases():
+    lexicon = build_lexicon([e.picture for e in EXAMPLES])
+    assert lexicon.nouns == (("circle", "circle"), ("square", "square"))
+    assert lexicon.classes_of("square") == {"square"}
+    assert lexicon.classes_of("red") == frozenset()
+    assert Lexicon(("a",), ("Man",), nouns=(["people", "Man"],)).classes_of("people") == {"man"}
+
+
 def test_a_lexicon_does_not_depend_on_the_order_of_pictures():
     pictures = [e.picture for e in EXAMPLES]
     assert build_lexicon(pictures) == build_lexicon(pictures[::-1])

@@ -119,7 +119,7 @@ def train_segmenter(settings: CrossModalSettings, train: CaptionedLayouts, val: 
     """A segmenter with the image encoder of `settings`, trained as long as the joint model; a finished run is read."""
     vq = VQConfig(len(train.classes), settings.factor)
     torch.manual_seed(settings.seed)
-    model = LayoutSegmenter(model_config(settings, vq.codes), vq)
+    model = LayoutSegmenter(model_config(settings, vq.codes, classes=0), vq)
     out = settings.out
     if not (out / "last" / "config.json").exists():
         fit(model, _ImageBatches(train), out=out, options=fit_options(settings), save=_save,

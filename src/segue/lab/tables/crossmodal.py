@@ -11,7 +11,8 @@ images and layouts alone, with the same image encoder and as long.
 
 Experiments: main; best_of (1, 4 and 16 layouts of one caption); cycle (@caption: caption, layout, caption; @mask:
 layout, caption, layout). Elsewhere each layout is drawn once. crossmodal_scenes_full: the bundled model, trained by the
-full recipe, with one try of each layout, and with as many as `segue draw` makes, of which the likeliest is kept.
+full recipe, with one try of each layout, and with as many as `segue draw` makes, of which the likeliest is kept; and
+other ways to draw with its weights, on val (sampler).
 Metrics: see `segue.evaluation.layouts`.
 """
 
@@ -32,6 +33,7 @@ from segue.data import rle
 from segue.data.formats import detect_format
 from segue.evaluation.layouts import (
     CONDITIONS,
+    ONE_TRY,
     Condition,
     LayoutExample,
     describing,
@@ -67,7 +69,19 @@ from segue.types import Picture, PictureSet
 
 SEEDS = (0, 1, 2)
 TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
-BUNDLED, BEST_OF = "crossmodal-scenes", DrawOptions().best_of
+BUNDLED = "crossmodal-scenes"
+SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = (
+    ("caption", DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)),  # MaskGIT's own
+    ("caption", DrawOptions(best_of=1, specks=0)),
+    ("caption", DrawOptions(best_of=1)),
+    ("caption", DrawOptions(best_of=1, temperature=0.8)),
+    ("caption", DrawOptions(best_of=1, specks=2)),
+    ("caption+image", DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)),
+    ("caption+image", DrawOptions(best_of=1, specks=0)),
+    ("caption+image", DrawOptions(best_of=1)),
+    ("caption+image", DrawOptions(best_of=1, guidance=1.0)),
+    ("caption+image", DrawOptions(best_of=1, guidance=1.0, steps=8)),
+)
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
 SHORT = replace(SCENES, steps=600, evaluations=1)
 REAL = replace(SHORT, vq_steps=300, steps=250, evaluations=5)
@@ -96,11 +110,13 @@ def crossmodal_bundled_table() -> list[Row]:
 
     --data: as above.
     """
-    rows = [Row("test", f"bundled@{condition}", 0, partial(_bundled, SHORT, condition, 1)) for condition in CONDITIONS]
+    often = DrawOptions()
+    rows = [Row("test", f"bundled@{one}", 0, partial(_bundled, SHORT, one, ONE_TRY)) for one in CONDITIONS]
     rows += [
-        Row("test", f"bundled, best of {BEST_OF}@{condition}", 0, partial(_bundled, SHORT, condition, BEST_OF))
-        for condition in CONDITIONS[:2]
+        Row("test", f"bundled, best of {often.best_of}@{one}", 0, partial(_bundled, SHORT, one, often))
+        for one in CONDITIONS[:2]
     ]
+    rows += [Row("sampler", _sampler_name(*one), 0, partial(_sampler, SHORT, *one)) for one in SAMPLERS]
     rows += [Row("test", name, 0, partial(_untrained, SHORT, name)) for name in UNTRAINED]
     return [*rows, Row("test", "vq_ceiling@caption+image", 0, partial(_bundled_ceiling, SHORT))]
 
@@ -181,9 +197,21 @@ def _untrained(settings: CrossModalSettings, name: str, work: Work) -> dict[str,
 UNTRAINED = ("class_prior@caption", "nearest_caption@caption", "nearest_caption@mask")
 
 
-def _bundled(settings: CrossModalSettings, condition: Condition, best_of: int, work: Work) -> dict[str, float]:
+def _bundled(settings: CrossModalSettings, condition: Condition, options: DrawOptions, work: Work) -> dict[str, float]:
     examples, others = _test_examples(_with_data(settings, work))
-    return score_illustrator(load_illustrator(BUNDLED), condition, examples, others, best_of)
+    return score_illustrator(load_illustrator(BUNDLED), condition, examples, others, options)
+
+
+def _sampler(settings: CrossModalSettings, condition: Condition, options: DrawOptions, work: Work) -> dict[str, float]:
+    """The bundled model on the first pictures of val, on which the defaults of `segue draw` are chosen."""
+    examples = _examples(_split(_with_data(settings, work), "val"))[:DRAWN_OFTEN]
+    return score_illustrator(load_illustrator(BUNDLED), condition, examples, [], options)
+
+
+def _sampler_name(condition: Condition, options: DrawOptions) -> str:
+    chosen = "the default" if options.temperature is None else f"{options.temperature:g}"
+    how = f"temperature {chosen}, {options.steps} steps, guidance {options.guidance:g}, specks {options.specks}"
+    return f"{how}@{condition}"
 
 
 # --- what rows share
@@ -225,9 +253,12 @@ def _training_splits(settings: CrossModalSettings) -> tuple[CaptionedLayouts, Ca
 
 def _test_examples(settings: CrossModalSettings) -> tuple[Sequence[LayoutExample], Sequence[LayoutExample]]:
     """The test pictures that are scored, and the others, of which only captions that say a relation are drawn."""
-    test = _split(settings, "test")
-    examples = [LayoutExample(*one) for one in zip(test.layouts, test.images, test.captions, strict=True)]
+    examples = _examples(_split(settings, "test"))
     return examples[:TESTED], examples[TESTED:]
+
+
+def _examples(split: CaptionedLayouts) -> list[LayoutExample]:
+    return [LayoutExample(*one) for one in zip(split.layouts, split.images, split.captions, strict=True)]
 
 
 def _split(settings: CrossModalSettings, split: str) -> CaptionedLayouts:

@@ -43,13 +43,15 @@ class LabelMap:
 
     index: (H, W) uint8, or uint16 from 256 names on; positions in `names`, and the type's highest value (255 or 65535)
     where there is background. scores: (H, W) float32 in [0, 1] of the best name. image_similarity: (C,) float32 in
-    [-1, 1], the cosine of every name with the whole picture.
+    [-1, 1], the cosine of every name with the whole picture. distance: of the picture from those that the model learned
+    from, above 1 where it is far; None where that is not measured.
     """
 
     names: tuple[str, ...]
     index: NDArray[np.unsignedinteger]
     scores: NDArray[np.float32]
     image_similarity: NDArray[np.float32]
+    distance: float | None = None
 
     @property
     def background(self) -> int:

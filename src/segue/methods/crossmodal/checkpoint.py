@@ -1,4 +1,7 @@
-"""The checkpoint folder of the joint model and its quantiser: config.json, model.safetensors and tokenizer.json."""
+"""The checkpoint folder of the joint model, its quantiser and its box decoder.
+
+It holds config.json, model.safetensors and tokenizer.json.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from segue.configs import from_json
 from segue.data.tokenizer import CaptionTokenizer
 from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.crossmodal.boxes import BoxConfig, BoxDecoder
 from segue.methods.crossmodal.config import CrossModalConfig
-from segue.methods.crossmodal.model import CrossModal, build_crossmodal
+from segue.methods.crossmodal.model import BINS_PER_CELL, CrossModal, build_crossmodal
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.types import InputError
 
-METHOD, QUANTISER = "crossmodal", "layout-vq"
+METHOD, QUANTISER, BOXES = "crossmodal", "layout-vq", "layout-boxes"
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class CrossModalCheckpoint:
         tokenizer: of captions.
         classes: names of the layouts' classes, in order.
         about: recipe and settings of the training.
+        boxes: the box decoder of captions; None for a model of one level, which draws cells from the caption alone.
     """
 
     model: CrossModal
@@ -35,11 +42,14 @@ class CrossModalCheckpoint:
     tokenizer: CaptionTokenizer
     classes: tuple[str, ...]
     about: dict[str, Any]
+    boxes: BoxDecoder | None = None
 
 
 def save_crossmodal(checkpoint: CrossModalCheckpoint, folder: Path, *, half: bool = False) -> None:
     """Write a checkpoint folder atomically. half: store the weights as float16, in half the space."""
-    parts = {"model": checkpoint.model, "quantiser": checkpoint.quantiser}
+    parts: dict[str, nn.Module] = {"model": checkpoint.model, "quantiser": checkpoint.quantiser}
+    if checkpoint.boxes is not None:
+        parts["boxes"] = checkpoint.boxes
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
     config = {
         "method": METHOD,
@@ -48,6 +58,8 @@ def save_crossmodal(checkpoint: CrossModalCheckpoint, folder: Path, *, half: boo
         "classes": list(checkpoint.classes),
         "about": checkpoint.about,
     }
+    if checkpoint.boxes is not None:
+        config["boxes"] = asdict(checkpoint.boxes.config)
     with tempfile.TemporaryDirectory() as extra:
         checkpoint.tokenizer.save(Path(extra))
         write_checkpoint(folder, config, tensors, Path(extra), half=half)
@@ -70,10 +82,25 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
         build(lambda: build_crossmodal(shape), tensors, folder),
         build(lambda: LayoutVQ(cells), tensors, folder),
     )
-    for name, part in (("model.", model), ("quantiser.", quantiser)):
+    parts: dict[str, nn.Module] = {"model.": model, "quantiser.": quantiser}
+    boxes = None
+    if "boxes" in config:
+        places = _box_config(config, shape, folder)
+        parts["boxes."] = boxes = build(lambda: BoxDecoder(places), tensors, folder)
+    for name, part in parts.items():
         fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
+        part.eval()
     about = config.get("about") or {}
-    return CrossModalCheckpoint(model.eval(), quantiser.eval(), CaptionTokenizer.load(folder), config["classes"], about)
+    return CrossModalCheckpoint(model, quantiser, CaptionTokenizer.load(folder), config["classes"], about, boxes)
+
+
+def _box_config(config: dict[str, Any], shape: CrossModalConfig, folder: Path) -> BoxConfig:
+    """The box decoder's. Raises InputError when it does not belong to a model of that shape."""
+    boxes = from_json(BoxConfig, config["boxes"], folder)
+    theirs = (shape.classes, BINS_PER_CELL * shape.grid[0], shape.vocabulary, shape.max_words)
+    if (boxes.classes, boxes.bins, boxes.vocabulary, boxes.max_words) != theirs:
+        raise InputError(f"{folder}: config.json: the boxes are of another model; they don't belong together")
+    return boxes
 
 
 def save_quantiser(quantiser: Any, folder: Path) -> None:
@@ -88,3 +115,17 @@ def load_quantiser(folder: Path) -> LayoutVQ:
     quantiser = build(lambda: LayoutVQ(cells), tensors, folder)
     fill_module(quantiser, tensors, folder)
     return quantiser.eval()
+
+
+def save_boxes(boxes: Any, folder: Path) -> None:
+    """Write a box decoder by itself, as its own training does."""
+    write_checkpoint(folder, {"method": BOXES, "config": asdict(boxes.config)}, boxes.state_dict())
+
+
+def load_boxes(folder: Path) -> BoxDecoder:
+    """Read a box decoder that `save_boxes` wrote. Raises InputError when there is none."""
+    config, tensors = read_config(folder, [BOXES], {"config": dict}), read_tensors(folder)
+    places = from_json(BoxConfig, config["config"], folder)
+    boxes = build(lambda: BoxDecoder(places), tensors, folder)
+    fill_module(boxes, tensors, folder)
+    return boxes.eval()

@@ -33,6 +33,9 @@ class CrossModalConfig:
         loss_weights: of the terms mask, text and align.
         drop_image: share of the training examples whose image is left out.
         drop_caption: share of the training examples whose caption is left out.
+        classes: of the layouts, whose boxes cells may be given; 0 for a model without boxes.
+        drop_boxes: share of the training examples whose boxes are left out; where an image is given, the share of
+            those that are given boxes too.
         norms: "pre", or "post" for the word stream, as in BERT.
         epsilon: of the layer norms.
         pad: id of the padding token.
@@ -53,6 +56,8 @@ class CrossModalConfig:
     loss_weights: tuple[float, float, float] = (0.6, 0.3, 0.1)
     drop_image: Share = 0.5
     drop_caption: Share = 0.1
+    classes: Annotated[int, Interval(ge=0, le=255)] = 0
+    drop_boxes: Share = 0.1
     norms: Literal["pre", "post"] = "pre"
     epsilon: Annotated[float, Interval(gt=0, le=1)] = 1e-5
     pad: NonNegative = 0

@@ -23,6 +23,7 @@ def draw_codes(
     seeds: Sequence[int],
     image: Tensor | None = None,
     fixed: Tensor | None = None,
+    boxes: Tensor | None = None,
     steps: int = 8,
     guidance: float = 1.0,
     temperature: float = 1.0,
@@ -30,9 +31,9 @@ def draw_codes(
     """Codes (B, h, w) int64 for captions ids (B, T); a pure function of the arguments.
 
     seeds: one for each example. image: (B, 3, h * patch, w * patch) in [-1, 1]. fixed: (B, h, w) codes to keep, -1
-    where the model draws. steps: of parallel decoding. guidance: s in l_empty + s (l_caption - l_empty), 1 for none.
-    temperature: of a cell's draw; 0 always takes the most probable code, and small objects that a caption names get
-    lost.
+    where the model draws. boxes: (B, 2h, 2w) painted boxes, 255 where there is none. steps: of parallel decoding.
+    guidance: s in l_empty + s (l_caption - l_empty), 1 for none. temperature: of a cell's draw; 0 always takes the most
+    probable code, and without boxes small objects that a caption names get lost.
 
     As in MaskGIT, each step draws some of the masked cells and leaves a share of cos(pi/2 (i+1)/steps) of them masked.
     But the cells come in a random order: MaskGIT's, the most confident first, draws sky and grass until no place is
@@ -50,9 +51,9 @@ def draw_codes(
     order = order.flatten(1).argsort(1).argsort(1).view(codes.shape)  # fixed cells come first
     for step in range(steps):
         stop_point()
-        logits = model.code_logits(codes, image, None, captions, memory).float()
+        logits = model.code_logits(codes, image, None, captions, memory, boxes).float()
         if guidance != 1:
-            unconditional = model.code_logits(codes, image, None, empty, empty_memory).float()
+            unconditional = model.code_logits(codes, image, None, empty, empty_memory, boxes).float()
             logits = unconditional + guidance * (logits - unconditional)
         noise = -torch.log(-torch.log(_uniform(logits.shape[1:], generators)))  # the Gumbel-max trick draws a code
         drawn = (logits + temperature * noise.to(logits)).argmax(-1).view(codes.shape)

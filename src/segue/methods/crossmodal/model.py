@@ -32,6 +32,9 @@ from segue.nn.positions import sine_positions, sine_positions_1d
 
 # Of fresh token and position embeddings. At the usual .02 the first layer's output would drown both.
 EMBEDDING_SCALE = 0.5
+BINS_PER_CELL = 2  # a cell is so many bins of the boxes wide and high
+NO_BOX = 255
+BOX_WIDTH = 32  # channels of a class in a box
 
 
 def build_crossmodal(config: CrossModalConfig) -> CrossModal:
@@ -83,11 +86,20 @@ class CellEmbedding(nn.Module):
         self.position = nn.Parameter(EMBEDDING_SCALE * torch.unflatten(positions.T, 1, config.grid))
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch, config.patch)
         self.null_image = nn.Parameter(torch.zeros(config.width))  # takes the place of the image when there is none
+        self.box_embedding = BoxEmbedding(config) if config.classes else None
         nn.init.normal_(self.embed.weight, std=EMBEDDING_SCALE)
 
-    def forward(self, codes: Tensor, image: Tensor | None, use_image: Tensor | None = None) -> Tensor:
-        """codes: (B, h, w) int64. image: (B, 3, h * patch, w * patch) in [-1, 1]. use_image: (B,) bool."""
+    def forward(
+        self, codes: Tensor, image: Tensor | None, use_image: Tensor | None = None, boxes: Tensor | None = None
+    ) -> Tensor:
+        """codes: (B, h, w) int64. image: (B, 3, h * patch, w * patch) in [-1, 1]. use_image: (B,) bool.
+
+        boxes: see `BoxEmbedding`, only for a model with boxes.
+        """
         x: Tensor = self.embed(codes) + self._positions(codes.shape[1:]).permute(1, 2, 0)
+        if boxes is not None:
+            assert self.box_embedding is not None
+            x = x + self.box_embedding(boxes)
         patches = self.null_image.expand_as(x)
         if image is not None:
             embedded = self.patch_embedding(image).permute(0, 2, 3, 1)
@@ -98,6 +110,22 @@ class CellEmbedding(nn.Module):
         if grid == self.position.shape[1:]:
             return self.position
         return F.interpolate(self.position[None], size=tuple(grid), mode="bicubic", align_corners=False)[0]
+
+
+class BoxEmbedding(nn.Module):
+    """Painted boxes (B, 2h, 2w) integer classes, 255 where there is none -> (B, h, w, C). Without boxes it is 0."""
+
+    def __init__(self, config: CrossModalConfig) -> None:
+        super().__init__()
+        self.classes = config.classes
+        self.embed = nn.Embedding(config.classes + 1, BOX_WIDTH, padding_idx=config.classes)
+        self.cells = nn.Conv2d(BOX_WIDTH, config.width, BINS_PER_CELL, BINS_PER_CELL, bias=False)
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """(B, 2h, 2w) -> (B, h, w, C)."""
+        embedded = self.embed(boxes.long().clamp_max(self.classes))  # only 255 is larger than the last class
+        cells: Tensor = self.cells(embedded.permute(0, 3, 1, 2))
+        return cells.permute(0, 2, 3, 1)
 
 
 class CrossModal(nn.Module):
@@ -151,9 +179,13 @@ class CrossModal(nn.Module):
         use_image: Tensor | None,
         captions: EncodedStream,
         memory: list[KeysValues],
+        boxes: Tensor | None = None,
     ) -> Tensor:
-        """(B, N, K) for every cell of half-drawn codes (B, h, w), given captions and their `project_memory`."""
-        logits: Tensor = self.code_head(self._cell_states(codes, image, use_image, captions, memory))
+        """(B, N, K) for every cell of half-drawn codes (B, h, w), given captions and their `project_memory`.
+
+        boxes: see `BoxEmbedding`.
+        """
+        logits: Tensor = self.code_head(self._cell_states(codes, image, use_image, captions, memory, boxes))
         return logits
 
     def _cell_states(
@@ -163,8 +195,9 @@ class CrossModal(nn.Module):
         use_image: Tensor | None,
         captions: EncodedStream,
         memory: list[KeysValues],
+        boxes: Tensor | None,
     ) -> Tensor:
-        x = self.cell_embedding(codes, image, use_image)
+        x = self.cell_embedding(codes, image, use_image, boxes)
         return self.cell_stream.decode(x, self.cross_attention, memory, captions.mask)[0]
 
     def word_logits(
@@ -185,12 +218,12 @@ class CrossModal(nn.Module):
         """batch: codes (B, h, w), ids (R, T), image (B, 3, H, W) or None, seed [B]. Returns "loss" and its terms.
 
         ids: the captions to generate, R / B of every layout, one layout's after the other. prompts (B, T): the captions
-        to draw from, ids unless given.
+        to draw from, ids unless given. boxes (B, 2h, 2w): the painted boxes of a layout, for a model with boxes.
         """
         codes, ids, image = batch["codes"], batch["ids"], batch.get("image")
         prompts = batch.get("prompt_ids", ids)
         random = torch.stack(
-            [torch.rand(4 + codes[0].numel(), generator=torch.Generator().manual_seed(s)) for s in batch["seed"]]
+            [torch.rand(5 + codes[0].numel(), generator=torch.Generator().manual_seed(s)) for s in batch["seed"]]
         )
         random = random.to(codes.device)
         use_image = random[:, 0] >= self.config.drop_image
@@ -198,7 +231,7 @@ class CrossModal(nn.Module):
         captions = self.encode_captions(torch.where(dropped[:, None], self.null_captions(prompts), prompts))
         layouts = self.encode_layouts(codes, image, use_image)
         terms = {
-            "mask": self._mask_loss(codes, image, random, captions),
+            "mask": self._mask_loss(codes, image, random, captions, batch.get("boxes")),
             "text": self._text_loss(ids, layouts),
         }
         if self.config.align:
@@ -213,16 +246,21 @@ class CrossModal(nn.Module):
         empty[:, 0], empty[:, 1] = self.config.start, self.config.end
         return empty
 
-    def _mask_loss(self, codes: Tensor, image: Tensor | None, random: Tensor, captions: EncodedStream) -> Tensor:
+    def _mask_loss(
+        self, codes: Tensor, image: Tensor | None, random: Tensor, captions: EncodedStream, boxes: Tensor | None
+    ) -> Tensor:
         """Cross-entropy of the masked cells: a random share of them, cos(pi/2 u)."""
         use_image = random[:, 2] >= self.config.drop_image
         share = (torch.pi / 2 * random[:, 3]).cos()
-        noise = random[:, 4:].view(codes.shape)
+        if boxes is not None:
+            given = (random[:, -1] < self.config.drop_boxes) == (use_image & (image is not None))
+            boxes = boxes.masked_fill(~given[:, None, None], NO_BOX)
+        noise = random[:, 4:-1].view(codes.shape)
         rank = noise.flatten(1).argsort(1).argsort(1).view(codes.shape)
         masked = rank < (share * codes[0].numel()).ceil().clamp_min(1)[:, None, None]
         memory = project_memory(self.cross_attention, captions)
         inputs = codes.masked_fill(masked, self.cell_embedding.mask_code)
-        states = self._cell_states(inputs, image, use_image, captions, memory)
+        states = self._cell_states(inputs, image, use_image, captions, memory, boxes)
         error = F.cross_entropy(self.code_head(states[masked.flatten(1)]).float(), codes[masked], reduction="none")
         counts = masked.flatten(1).sum(1)
         return (error / counts.repeat_interleave(counts)).sum() / len(codes)

@@ -35,6 +35,8 @@ class VQConfig:
     """classes: how many, 2 to 255. factor: pixels that a cell is wide and high, a power of two from 4.
 
     width: channels of the networks. levels: number of levels of each channel of a code; there are prod(levels) codes.
+    context: channels of a 3 x 3 convolution of the pixels before they become cells, so that a cell sees its rim; 0 for
+    none.
     Raises InputError for a factor or a number of classes out of its range.
     """
 
@@ -42,6 +44,7 @@ class VQConfig:
     factor: Annotated[int, Interval(le=256)] = 8
     width: Annotated[int, Interval(ge=8, le=100_000)] = 96
     levels: Annotated[tuple[Annotated[int, Interval(ge=2, le=1000)], ...], MinLen(1)] = (8, 6, 5, 5)
+    context: Annotated[int, Interval(ge=0, le=1024)] = 0
 
     def __post_init__(self) -> None:
         if self.factor < 4 or self.factor & (self.factor - 1):
@@ -82,8 +85,10 @@ class LayoutVQ(nn.Module):
         self.config = config
         width = config.width
         self.embed = nn.Embedding(config.classes + 1, 16)  # the last row: unknown
+        c_in = config.context or 16
+        before = [nn.Conv2d(16, c_in, 3, padding=1), nn.SiLU()] if config.context else []
         self.encoder = nn.Sequential(
-            nn.Conv2d(16, width, config.factor, config.factor), nn.SiLU(),
+            *before, nn.Conv2d(c_in, width, config.factor, config.factor), nn.SiLU(),
             nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, len(config.levels), 1),
         )  # fmt: skip
         widths = decoder_widths(config)

@@ -13,6 +13,7 @@ from segue.encoders.image import load_image_encoder
 from segue.encoders.text import load_text_encoder
 from segue.methods.checkpoint import build, checkpoint_in, fill_module, read_config, read_tensors, write_checkpoint
 from segue.nn.devices import check_device
+from segue.nn.feature_distance import FeatureDistance
 from segue.weights import resolve_weights
 
 METHOD = "dual_encoder"
@@ -42,6 +43,8 @@ def save_dual_encoder(model: VisionTextDualEncoder, folder: Path, about: dict[st
             "text": model.text_encoder.save(Path(extra)),
             "about": about,
         }
+        if model.domain is not None:
+            model.domain.save(Path(extra))
         write_checkpoint(folder, config, model.state_dict(), Path(extra), half=half)
 
 
@@ -59,4 +62,5 @@ def restore_dual_encoder(folder: Path) -> tuple[VisionTextDualEncoder, dict[str,
 
     model = build(make, tensors, folder)
     fill_module(model, tensors, folder)
+    model.domain = FeatureDistance.load(folder, model.image_encoder.width)
     return model.eval(), config.get("about") or {}

@@ -17,6 +17,7 @@ from segue.methods.checkpoint import (
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.quality import Acceptance
 
 
 def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, half: bool = False) -> None:
@@ -28,6 +29,7 @@ def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, ha
         "method": "sgdiff",
         "config": asdict(model.config),
         "lexicon": asdict(model.lexicon),
+        "acceptance": None if model.acceptance is None else asdict(model.acceptance),
         "about": about or {},
     }
     write_checkpoint(folder, config, model.state_dict(), half=half)
@@ -35,9 +37,11 @@ def save(model: SGDiff, folder: Path, about: dict[str, Any] | None = None, *, ha
 
 def restore(folder: Path) -> tuple[SGDiff, dict[str, Any]]:
     """The model in eval mode, and its `about`. Raises InputError when the folder is incomplete or its files differ."""
-    saved = read_config(folder, ["sgdiff"], {"config": dict, "lexicon": dict})
+    saved = read_config(folder, ["sgdiff"], {"config": dict, "lexicon": dict, "acceptance": dict | None})
     config, lexicon = from_json(SGDiffConfig, saved["config"], folder), from_json(Lexicon, saved["lexicon"], folder)
     tensors = read_tensors(folder)
     model = build(lambda: SGDiff(config, lexicon), tensors, folder)
     fill_module(model, tensors, folder)
+    if (acceptance := saved.get("acceptance")) is not None:
+        model.acceptance = from_json(Acceptance, acceptance, folder)
     return model.eval(), saved.get("about") or {}

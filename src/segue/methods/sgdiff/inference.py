@@ -5,6 +5,7 @@ Shapes: P prompts, R rows (captions of all prompts together), N nodes, L tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from segue.methods.sgdiff.batches import pack_prompts
 from segue.methods.sgdiff.graph import SceneGraph, check_box, coarse_subgraph, find_prompt_node
 from segue.methods.sgdiff.lexicon import END
 from segue.methods.sgdiff.model import EncodedPicture, SGDiff, Subgraph
+from segue.methods.sgdiff.quality import QualityGate, names_something
 from segue.methods.sgdiff.sampler import caption_constraint, decode_tokens, sample
 from segue.methods.sgdiff.transformer import HiddenStates
 from segue.options import DescribeOptions
@@ -48,10 +50,9 @@ class SGDiffGenerator:
         boxes: Sequence[Sequence[float]],
         options: DescribeOptions = DescribeOptions(),
     ) -> list[list[GroundedCaption]]:
-        """options.num grounded captions around each box (x, y, width, height) in pixels, the likeliest first.
+        """options.num grounded captions around each box (x, y, width, height) in pixels, the best score first.
 
-        All boxes are one batch. A caption's score is the geometric mean of its tokens' probabilities times the
-        probability of its set of nodes.
+        All boxes are one batch. A caption's score is `quality.QualityGate.score`.
         Raises InputError for a box outside the picture or empty, a graph of another picture's size, a length above the
         model's, words outside its vocabulary, and options that its decoder doesn't have.
         """
@@ -71,9 +72,10 @@ class SGDiffGenerator:
         batch, output = {name: tensor[prompt_of] for name, tensor in batch.items()}, output.select(prompt_of)
         ranks = None if output.ranking is None else hungarian_ranks(output.ranking, keep)
         subgraph = self.model.subgraph(output, batch, keep, ranks)
-        captions = self._captions(subgraph, options, include)
+        gate = QualityGate(graph, self.lexicon, self.model.acceptance)
+        captions = self._captions(subgraph, options, include, gate)
         labels = [[graph.labels[i] for i in coarse[prompt]] for prompt in prompt_of.tolist()]
-        found = self._ground(encoded, subgraph, captions, set_log_p, labels)
+        found = self._ground(encoded, subgraph, captions, set_log_p, labels, gate)
         by_prompt = [found[i * options.num : (i + 1) * options.num] for i in range(len(boxes))]
         return [sorted(some, key=lambda caption: -caption.score) for some in by_prompt]
 
@@ -89,13 +91,15 @@ class SGDiffGenerator:
 
     # --------------------------------------------------------------------------------------------- captions
 
-    def _captions(self, graph: Subgraph, options: DescribeOptions, include: Sequence[int]) -> _Captions:
+    def _captions(
+        self, graph: Subgraph, options: DescribeOptions, include: Sequence[int], gate: QualityGate
+    ) -> _Captions:
         """The captions of R rows; equal prompts get equal noise, whatever else is in the batch."""
         if not self.config.generates_captions:
             return _Captions(None, graph.features.new_zeros(len(graph.features)), self.model.graph_states(graph))
         if self.config.decoder == "autoregressive":
             return self._write(graph, options)
-        return self._denoise(graph, options, include)
+        return self._denoise(graph, options, include, gate)
 
     def _write(self, graph: Subgraph, options: DescribeOptions) -> _Captions:
         """Token by token."""
@@ -115,8 +119,10 @@ class SGDiffGenerator:
         logits, states = model.teacher_forced(token_ids, graph)
         return _Captions(*decode_tokens(F.one_hot(token_ids, logits.shape[-1]).float(), logits), states)
 
-    def _denoise(self, graph: Subgraph, options: DescribeOptions, include: Sequence[int]) -> _Captions:
-        """By diffusion: options.best_of tries for each row, of which the likeliest is kept."""
+    def _denoise(
+        self, graph: Subgraph, options: DescribeOptions, include: Sequence[int], gate: QualityGate
+    ) -> _Captions:
+        """By diffusion: options.best_of tries for each row, of which the one that the gate values most is kept."""
         model, rows, tries = self.model, len(graph.features), options.best_of
         device = model.codes.device
         generator = torch.Generator(device).manual_seed(options.seed)
@@ -134,8 +140,14 @@ class SGDiffGenerator:
         constrain = caption_constraint(options.length, include, self.config.max_words)
         logits, (unconstrained, states) = sample(denoise, model.codes, draw, options=options, constrain=constrain)
         token_ids, log_p = decode_tokens(logits, unconstrained)
-        best = log_p.view(rows, tries).argmax(1) + tries * torch.arange(rows, device=device)
+        values = torch.tensor(self._values(token_ids, log_p, gate), device=device)
+        best = values.view(rows, tries).argmax(1) + tries * torch.arange(rows, device=device)
         return _Captions(token_ids[best], log_p[best], states.select(best))
+
+    def _values(self, token_ids: Tensor, log_p: Tensor, gate: QualityGate) -> list[float]:
+        """The gate's value of each caption (R,), their sets of nodes left aside."""
+        texts = [self.lexicon.decode(row)[0] for row in token_ids.tolist()]
+        return [gate.value(text, p, 0.0) for text, p in zip(texts, log_p.tolist(), strict=True)]
 
     # -------------------------------------------------------------------------------------------- groundings
 
@@ -146,6 +158,7 @@ class SGDiffGenerator:
         captions: _Captions,
         set_log_p: Tensor,
         labels: Sequence[Sequence[str]],
+        gate: QualityGate,
     ) -> list[GroundedCaption]:
         """Text, phrases and masks of each row. labels: the classes of its coarse subgraph."""
         logits = self.model.mask_logits(captions.states, graph, encoded.pixels)
@@ -153,11 +166,11 @@ class SGDiffGenerator:
         word_p = None if captions.token_ids is None or masks is None else self._word_probabilities(graph, captions)
         tag_logits = self.model.phrase_tags(captions.states)
         tags = None if tag_logits is None else tag_logits.argmax(-1).cpu().numpy()
-        scores = (captions.log_p + set_log_p).exp().clamp(max=1).tolist()
         found = []
-        for row, score in enumerate(scores):
+        for row, (log_p, set_p) in enumerate(zip(captions.log_p.tolist(), set_log_p.tolist(), strict=True)):
             token_ids = [] if captions.token_ids is None else captions.token_ids[row].tolist()
             text, spans = self.lexicon.decode(token_ids)
+            score = gate.score(text, log_p, set_p) if token_ids else math.exp(min(log_p + set_p, 0.0))
             groundings: list[PhraseGrounding] = []
             if masks is not None:
                 nodes = int(graph.node_mask[row].sum())  # the padding comes after them
@@ -165,6 +178,8 @@ class SGDiffGenerator:
                 places = [(0, 0, 1.0)] * nodes
                 if word_p is not None:
                     phrases = [] if tags is None else _phrases(tags[row][: len(spans)])
+                    words = [text[first:end] for first, end in spans]
+                    phrases = [(first, end) for first, end in phrases if names_something(words[first:end])]
                     places = _best_phrases(word_p[row, :nodes].cpu().numpy(), phrases, spans)
                 groundings = _groundings(text, places, classes, masks[row], encoded.size)
             found.append(GroundedCaption(text, score, tuple(groundings)))

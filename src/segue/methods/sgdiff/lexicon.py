@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from segue.data.english import plural
+from segue.data.formats.names import terms
 from segue.types import InputError, Picture
 
 END, UNKNOWN = 0, 1  # the first two token ids; END also fills what follows it
+MIN_NAMED_SHARE = 0.1  # of what a noun names: rarer classes are phrases that were marked wrong
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -24,15 +27,18 @@ class Lexicon:
     """The vocabulary of captions, one token a word, and the names of classes and predicates.
 
     words: their token ids start at 2 (0 ends a caption, 1 is any other word). classes, predicates: their ids start at 1
-    (0 is any other).
+    (0 is any other). nouns: a word and the classes that phrases ending in it name, for each such word; without any,
+    those of `segue.data.formats.names`.
     Raises InputError when words or classes are empty, or a list has a name twice.
     """
 
     words: tuple[str, ...]
     classes: tuple[str, ...]
     predicates: tuple[str, ...] = ()
+    nouns: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "nouns", tuple(map(tuple, self.nouns)))  # rows of JSON are lists
         for kind in ("words", "classes", "predicates"):
             names = getattr(self, kind)
             if len(set(names)) < len(names) or (not names and kind != "predicates"):
@@ -45,6 +51,27 @@ class Lexicon:
             {_normalise(name): i for i, name in enumerate(getattr(self, kind), start)} for kind, start in first.items()
         )
         return words, classes, predicates
+
+    @cached_property
+    def _classes_of(self) -> dict[str, frozenset[str]]:
+        if self.nouns:
+            return {row[0]: frozenset(map(_normalise, row[1:])) for row in self.nouns if row}
+        found: dict[str, set[str]] = {}
+        for label in self.classes:
+            for term in terms(label):
+                found.setdefault(term[-1], set()).add(_normalise(label))
+        return {word: frozenset(classes) for word, classes in found.items()}
+
+    def classes_of(self, word: str) -> frozenset[str]:
+        """The classes, in lower case, of which a word in lower case may name an object; none for other words."""
+        return self._classes_of.get(word, frozenset())
+
+    @cached_property
+    def noun_words(self) -> tuple[str, ...]:
+        """The words that name classes and whose plural is another such word."""
+        return tuple(
+            sorted(word for word in self._classes_of if plural(word) != word and plural(word) in self._classes_of)
+        )
 
     @property
     def size(self) -> int:
@@ -98,7 +125,7 @@ def _normalise(name: str) -> str:
     return name.strip().lower()
 
 
-def build_lexicon(pictures: Iterable[Picture], min_count: int = 1, predicates: Iterable[str] = ()) -> Lexicon:
+def build_lexicon(pictures: Sequence[Picture], min_count: int = 1, predicates: Iterable[str] = ()) -> Lexicon:
     """The lexicon of a training set: words by falling frequency, without those of fewer than `min_count` occurrences.
 
     predicates: further ones, beside those of the pictures' relations (such as `segue.methods.sgdiff.graph.SPATIAL`).
@@ -111,4 +138,23 @@ def build_lexicon(pictures: Iterable[Picture], min_count: int = 1, predicates: I
         classes.update(region.label for region in picture.regions)
         all_predicates.update(relation.predicate for relation in picture.relations)
     kept = sorted((word for word, count in words.items() if count >= min_count), key=lambda word: (-words[word], word))
-    return Lexicon(tuple(kept), tuple(sorted(classes)), tuple(sorted(all_predicates)))
+    nouns = {word: count for word, count in _named_classes(pictures).items() if word in set(kept)}
+    return Lexicon(tuple(kept), tuple(sorted(classes)), tuple(sorted(all_predicates)), _noun_rows(nouns))
+
+
+def _named_classes(pictures: Iterable[Picture]) -> dict[str, Counter[str]]:
+    """Of each word that ends a phrase, how often it names which class."""
+    found: dict[str, Counter[str]] = {}
+    for picture in pictures:
+        for phrase in picture.phrases:
+            if phrase.regions and (words := word_spans(picture.captions[phrase.caption][phrase.start : phrase.end])):
+                found.setdefault(words[-1][0], Counter()).update({picture.regions[r].label for r in phrase.regions})
+    return found
+
+
+def _noun_rows(nouns: dict[str, Counter[str]]) -> tuple[tuple[str, ...], ...]:
+    """Each word with its classes, the rare ones left out, in alphabetical order."""
+    return tuple(
+        (word, *sorted(label for label, n in count.items() if n >= MIN_NAMED_SHARE * count.total()))
+        for word, count in sorted(nouns.items())
+    )

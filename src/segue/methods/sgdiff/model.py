@@ -44,6 +44,7 @@ from segue.methods.sgdiff.mask_head import (
     box_encoding,
     sample_boxes,
 )
+from segue.methods.sgdiff.quality import Acceptance
 from segue.methods.sgdiff.transformer import (
     BimodalTransformer,
     BitEmbedding,
@@ -112,6 +113,7 @@ class SGDiff(nn.Module):
     """The whole network, put together here; a part that a switch of the configuration turns off is None.
 
     Train it by `stages.CaptionStage` and `stages.JointStage`; generate by `inference.SGDiffGenerator`.
+    acceptance: what turns a caption's features into its score, once it is fitted.
     """
 
     codes: Tensor
@@ -120,6 +122,7 @@ class SGDiff(nn.Module):
         super().__init__()
         c = self.config = config
         self.lexicon = lexicon
+        self.acceptance: Acceptance | None = None
         codes = bit_codes(lexicon.size)
         layer = {"width": c.width, "heads": c.heads, "feed_forward": c.feed_forward}
         # Created first, registered in its place below: a seed's random weights depend on the order of creation.

@@ -205,7 +205,13 @@ function paint() {
   view.setAttribute("aria-label", `Picture ${view.width} by ${view.height}${seen.length ? `, outlined: ${seen.join(", ")}` : ""}`);
 }
 
-async function take(blob, sample = null) {
+// A question that is asked meanwhile waits for the picture.
+function take(blob, sample = null) {
+  state.taking = read(blob, sample);
+  return state.taking;
+}
+
+async function read(blob, sample) {
   $("error").textContent = "";
   const reader = new FileReader();
   const data = await new Promise((done) => { reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
@@ -346,11 +352,13 @@ async function show(result, current = () => true) {
   const model = state.models.find((one) => one.name === result.model), made = model.about.recipe ?? "unknown recipe";
   const data = model.synthetic ? ", trained on synthetic pictures only" : model.about.data ? `, trained on ${model.about.data}` : "";
   $("origin").textContent = `Answered by ${result.model} (${model.about.method ?? "?"}, ${made}${data}).`
-    + (model.medical ? " Not for diagnosis." : "");
+    + (model.medical ? " Not for diagnosis." : "")
+    + (result.out_of_domain ? " The picture is unlike those that the model learned from: this answer may be wrong." : "");
 }
 
-$("form").addEventListener("submit", (event) => {
+$("form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  await state.taking;
   const job = JOBS[state.job];
   if (job.picture === true && !state.data) { $("error").textContent = "First choose a picture, or a sample."; return; }
   const every = event.submitter?.name === "every";

@@ -1,0 +1,25 @@
+"""What a command says of a picture that is unlike those that its model learned from."""
+
+from __future__ import annotations
+
+import warnings
+
+from segue.data.images import PictureWarning
+
+KIND = "out-of-domain"
+
+
+def refuse_far(name: str, distance: float | None, *, strict: bool) -> str:
+    """Why a picture gets no answer, "" when it does; without `strict` a far one is warned of.
+
+    distance: from the pictures of the training, above 1 is far; None is not known, which `strict` refuses too.
+    """
+    if distance is None and strict:
+        return f"{name}: --strict: this model doesn't measure how far pictures lie from those that it learned from"
+    if distance is None or distance <= 1:
+        return ""
+    far = f"{name}: unlike the pictures that the model learned from (domain distance {distance:.2f}, above 1 is far)"
+    if strict:
+        return f"{far}; leave out --strict for an answer nevertheless"
+    warnings.warn(PictureWarning(f"{far}, so the answer may be wrong", KIND), stacklevel=2)
+    return ""

@@ -1,0 +1,229 @@
+"""The first of two levels: a caption to a sequence of boxes with classes, from which the cells are then drawn.
+
+Which classes a layout has, how many of each, and where, is decided here, by a few dozen tokens, each given those before
+it; cells that are drawn in parallel decide it badly. A box is five tokens: class, left, top, right, bottom, its edges
+on a grid of `bins` steps a side. The largest box comes first, so that what comes later lies over it when painted.
+
+B examples, T words, R boxes, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Interval
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor, nn
+
+from segue.methods.crossmodal.layers import Attention, KeysValues, Stream, project_memory
+from segue.nn.decoding import decode
+from segue.nn.positions import sine_positions_1d
+from segue.options import Decoding, NonNegative, Positive
+from segue.types import InputError
+
+UNKNOWN = 255
+PAD, END = 0, 1  # of the boxes' tokens; END also starts a sequence
+FIRST = 2  # the token of the first class
+PARTS = 5  # tokens of a box
+LEAST = 0.002  # of a layout, from which a part of it has a box
+EMBEDDING_SCALE = 0.5
+
+
+@dataclass(frozen=True)
+class BoxConfig:
+    """The shape of the box decoder. Raises InputError for a width that is not a multiple of 4 and of the heads.
+
+    Attributes:
+        classes: of the layouts.
+        bins: steps of a layout's side on which the edges of boxes lie.
+        vocabulary: tokens of the captions.
+        max_words: the most tokens of a caption, with start and end.
+        pad: id of the captions' padding token.
+        max_boxes: the most boxes of a layout.
+        width: channels.
+        heads: of the attention.
+        depth: layers of the caption's encoder, and of the decoder.
+    """
+
+    classes: Annotated[int, Interval(ge=2, le=UNKNOWN)]
+    bins: Annotated[int, Interval(ge=2, le=512)]
+    vocabulary: Annotated[int, Interval(ge=2, le=1_000_000)]
+    max_words: Annotated[int, Interval(ge=3, le=4096)]
+    pad: NonNegative = 0
+    max_boxes: Annotated[int, Interval(ge=1, le=100)] = 14
+    width: Positive = 96
+    heads: int = 3
+    depth: Positive = 3
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.width % 4 or self.width % self.heads:
+            raise InputError(
+                f"width: got {self.width} with {self.heads} heads, expected a multiple of 4 and of the heads"
+            )
+
+    @property
+    def first_edge(self) -> int:
+        """The token of the edge 0."""
+        return FIRST + self.classes
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens there are."""
+        return self.first_edge + self.bins + 1
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens of a layout, without its end."""
+        return PARTS * self.max_boxes
+
+
+class BoxDecoder(nn.Module):
+    """Captions (B, T) -> the logits of box tokens."""
+
+    def __init__(self, config: BoxConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.word_embed = nn.Embedding(c.vocabulary, c.width)
+        self.word_position = nn.Parameter(EMBEDDING_SCALE * sine_positions_1d(c.max_words, c.width))
+        self.embed = nn.Embedding(c.tokens, c.width)
+        self.position = nn.Parameter(EMBEDDING_SCALE * sine_positions_1d(c.max_tokens + 1, c.width))
+        self.encoder = Stream(c.width, c.heads, c.depth)
+        self.decoder = Stream(c.width, c.heads, c.depth)
+        attentions = nn.ModuleList(Attention(c.width, c.heads) for _ in range(c.depth))
+        self.cross_attention = cast(Sequence[Attention], attentions)
+        self.head = nn.Linear(c.width, c.tokens)
+        for table in (self.word_embed, self.embed):
+            nn.init.normal_(table.weight, std=EMBEDDING_SCALE)
+
+    def encode(self, ids: Tensor) -> tuple[list[KeysValues], Tensor]:
+        """Captions (B, T) int64 -> each layer's keys and values, and the mask (B, T) of what is no padding."""
+        mask = ids != self.config.pad
+        embedded = self.word_embed(ids) + self.word_position[: ids.shape[1]]
+        return project_memory(self.cross_attention, self.encoder.encode(embedded, mask)), mask
+
+    def logits(
+        self, tokens: Tensor, memory: list[KeysValues], mask: Tensor, past: list[KeysValues] | None = None
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """(B, L, tokens) for what follows each of tokens (B, L), and the keys and values so far; with a past, L is 1.
+
+        memory, mask: of `encode`.
+        """
+        first = past[0][0].shape[2] if past else 0
+        x = self.embed(tokens) + self.position[first : first + tokens.shape[1]]
+        x, past = self.decoder.decode(x, self.cross_attention, memory, mask, causal=True, past=past)
+        return self.head(x), past
+
+    def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """batch: ids (B, T) int64 captions, boxes (B, L) int64 tokens from start to end and then padded.
+
+        Returns "loss", the mean cross-entropy of a token.
+        """
+        tokens = batch["boxes"]
+        logits, _ = self.logits(tokens[:, :-1], *self.encode(batch["ids"]))
+        return {"loss": F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=PAD)}
+
+
+# --- boxes, their tokens, and their picture
+
+
+def layout_boxes(labels: NDArray[np.uint8], bins: int, most: int) -> NDArray[np.int64]:
+    """(R, 5) class, left, top, right, bottom of the connected parts of a layout (H, W), the largest part first.
+
+    Edges are in bins, right and bottom are past the part. Parts on less than LEAST of the layout have no box, and of
+    more than `most` the largest are taken.
+    """
+    found: list[tuple[int, list[int]]] = []
+    scale = [bins / side for side in labels.shape]
+    for kind in np.unique(labels[labels != UNKNOWN]).tolist():
+        parts, _ = ndimage.label(labels == kind)
+        sizes = np.bincount(parts.ravel())[1:]
+        for size, (rows, columns) in zip(sizes.tolist(), ndimage.find_objects(parts), strict=True):
+            if size >= LEAST * labels.size:
+                left, right = _edges(columns, scale[1], bins)
+                top, bottom = _edges(rows, scale[0], bins)
+                found.append((size, [kind, left, top, right, bottom]))
+    found.sort(key=lambda one: (-one[0], one[1]))
+    return np.array([box for _, box in found[:most]], np.int64).reshape(-1, PARTS)
+
+
+def _edges(span: slice, scale: float, bins: int) -> tuple[int, int]:
+    """The nearest bins of a slice's ends, at least one apart."""
+    low = min(round(span.start * scale), bins - 1)
+    return low, max(round(span.stop * scale), low + 1)
+
+
+def box_tokens(boxes: NDArray[np.int64], config: BoxConfig) -> Tensor:
+    """(R, 5) boxes -> (max_tokens + 2,) int64: start, five tokens each, end, padding."""
+    offsets = np.array([FIRST] + 4 * [config.first_edge])
+    tokens = torch.full((config.max_tokens + 2,), PAD)
+    length = PARTS * len(boxes)
+    tokens[0], tokens[length + 1] = END, END
+    tokens[1 : length + 1] = torch.from_numpy((boxes + offsets).ravel())
+    return tokens
+
+
+def boxes_of_tokens(tokens: Sequence[int], config: BoxConfig) -> NDArray[np.int64]:
+    """The inverse of `box_tokens`, without start and end."""
+    offsets = np.array([FIRST] + 4 * [config.first_edge])
+    boxes: NDArray[np.int64] = np.array(tokens, np.int64).reshape(-1, PARTS) - offsets
+    return boxes
+
+
+def paint_boxes(boxes: NDArray[np.int64], bins: int) -> NDArray[np.uint8]:
+    """(R, 5) boxes -> (bins, bins) uint8 classes, a later box over the earlier ones, 255 where there is none."""
+    painted: NDArray[np.uint8] = np.full((bins, bins), UNKNOWN, np.uint8)
+    for kind, left, top, right, bottom in boxes.tolist():
+        painted[top:bottom, left:right] = kind
+    return painted
+
+
+# --- inference
+
+
+class BoxCache(NamedTuple):
+    """The cache of decoding, R rows: keys and values of the captions and of the tokens so far, and those tokens."""
+
+    memory: list[KeysValues]
+    mask: Tensor
+    past: list[KeysValues] | None
+    tokens: Tensor
+
+    def select(self, rows: Tensor) -> BoxCache:
+        """The rows (R',) int64, in that order."""
+        memory, past = ([(k[rows], v[rows]) for k, v in part] for part in (self.memory, self.past or []))
+        return BoxCache(memory, self.mask[rows], past or None, self.tokens[rows])
+
+
+def _continue(model: BoxDecoder, tokens: Tensor, cache: BoxCache) -> tuple[Tensor, BoxCache]:
+    """The logits (R, tokens) of what may follow tokens (R,), -inf for what may not, and the extended cache."""
+    logits, past = model.logits(tokens[:, None], cache.memory, cache.mask, cache.past)
+    cache = cache._replace(past=past, tokens=torch.cat([cache.tokens, tokens[:, None]], 1))
+    return logits[:, -1].masked_fill(~_allowed(model.config, cache.tokens[:, 1:]), -torch.inf), cache
+
+
+def _allowed(config: BoxConfig, tokens: Tensor) -> Tensor:
+    """(R, tokens) bool: a class or the end first, then left and top, then right and bottom beyond these."""
+    phase, edges = tokens.shape[1] % PARTS, torch.arange(config.tokens, device=tokens.device) - config.first_edge
+    if phase == 0:
+        return ((edges < 0) & (edges + config.first_edge != PAD)).expand(len(tokens), -1)
+    low = tokens[:, -2, None] - config.first_edge + 1 if phase > 2 else torch.zeros_like(tokens[:, :1])
+    high = config.bins if phase > 2 else config.bins - 1
+    return (edges >= low) & (edges <= high)
+
+
+@torch.inference_mode()
+def draw_boxes(model: BoxDecoder, ids: Tensor, options: Decoding, seeds: Sequence[int]) -> list[NDArray[np.int64]]:
+    """(R, 5) boxes of each caption of ids (B, T); a pure function of the arguments. seeds: one for each example."""
+    memory, mask = model.encode(ids)
+    start = torch.full((len(ids),), END, device=ids.device)
+    cache = BoxCache(memory, mask, None, start.new_empty(len(ids), 0))
+    logits, cache = _continue(model, start, cache)
+    found = decode(partial(_continue, model), logits, cache, end=END, options=options, seeds=seeds)
+    return [boxes_of_tokens(each[0].tokens, model.config) for each in found]

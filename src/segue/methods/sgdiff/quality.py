@@ -1,0 +1,147 @@
+"""The quality gate: which of the captions that were made is shown first, and with what score.
+
+A caption is checked as a sentence (`segue.data.sentence_faults`) and against the graph that it describes: objects that
+are not there, more of them than there are, sides that are the other way round. With the network's own probabilities
+these are the numbers from which a logistic regression tells the probability that people's captions of the picture
+accept it (CIDEr-D of 1 or more), fitted on val. Nothing is withheld: who asks for five captions gets five, the sensible
+ones first.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segue.data.sentence_faults import can_be_noun, find_faults
+from segue.methods.sgdiff.graph import SceneGraph
+from segue.methods.sgdiff.lexicon import Lexicon, word_spans
+from segue.types import InputError
+
+COUNTS = {word: n for n, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], 2)}
+SIDES = re.compile(r"\b(left of|right of|above|below|underneath)\b")
+FEATURES = ("caption", "nodes", "faults", "broken", "contradictions", "words")
+UNFITTED_PENALTY = math.log(10)  # of each fault, where no regression was fitted
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """A fitted regression: the probability that a caption is accepted is sigmoid(bias + weights . features).
+
+    weights: one for each of FEATURES, see `caption_features`. Raises InputError for another number of them.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(FEATURES):
+            raise InputError(f"acceptance: got {len(self.weights)} weights, expected {len(FEATURES)}: {FEATURES}")
+
+    def logit(self, features: Sequence[float]) -> float:
+        """The log-odds of a caption with these features."""
+        return self.bias + sum(w * x for w, x in zip(self.weights, features, strict=True))
+
+
+def fit_acceptance(features: NDArray[np.float64], accepted: NDArray[np.bool_]) -> Acceptance:
+    """The regression of largest likelihood, with a small ridge on standardised features.
+
+    features: (n, len(FEATURES)). accepted: (n,). Raises InputError unless both answers occur.
+    """
+    if accepted.all() or not accepted.any():
+        raise InputError(f"acceptance: got {int(accepted.sum())} accepted of {len(accepted)} captions, expected some")
+    mean, spread = features.mean(0), features.std(0)
+    spread = np.where(spread > 1e-9, spread, 1.0)
+    x, y = torch.from_numpy((features - mean) / spread), torch.from_numpy(accepted.astype(np.float64))
+    w = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([w], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = torch.nn.functional.binary_cross_entropy_with_logits(x @ w[1:] + w[0], y) + RIDGE * w[1:].square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    bias, *weights = w.detach().tolist()
+    weights = [float(one / s) for one, s in zip(weights, spread, strict=True)]
+    return Acceptance(tuple(weights), float(bias - np.dot(weights, mean)))
+
+
+def find_contradictions(caption: str, graph: SceneGraph, lexicon: Lexicon) -> tuple[str, ...]:
+    """What a caption says that its graph denies, a short text for each.
+
+    An object of a class that the graph hasn't, more objects than it has, and a side that no pair of them is on.
+    Only words that name classes of the lexicon count.
+    """
+    words = [word for word, _, _ in word_spans(caption)]
+    classes = [lexicon.classes_of(word) for word in words]
+    nodes = [[i for i, label in enumerate(graph.labels) if label.lower() in each] for each in classes]
+    found = [f"no {word}" for word, each, some in zip(words, classes, nodes, strict=True) if each and not some]
+    for i, word in enumerate(words):
+        if (n := COUNTS.get(word)) and (named := [k for k in range(i + 1, min(i + 4, len(words))) if classes[k]]):
+            between = words[i + 1 : named[0]]
+            if len(nodes[named[0]]) < n and not {*between} & {"of", "on", "in", "and", "with"}:
+                found.append(f"{len(nodes[named[0]])}, not {word}, {words[named[0]]}")
+    for match in SIDES.finditer(caption.lower()):
+        at = len(word_spans(caption[: match.start()]))
+        before = [k for k in range(at) if classes[k]]
+        after = [k for k in range(at + 1, len(words)) if classes[k]]
+        if before and after and not _is_so(match[0], nodes[before[-1]], nodes[after[0]], graph):
+            found.append(f"{words[before[-1]]} {match[0]} {words[after[0]]}")
+    return tuple(dict.fromkeys(found))
+
+
+def _is_so(side: str, subjects: Sequence[int], objects: Sequence[int], graph: SceneGraph) -> bool:
+    """Whether any of the subjects is on that side of any of the objects by their boxes' centres; True without both."""
+    if not subjects or not objects:
+        return True
+    centres = graph.boxes[:, :2] + graph.boxes[:, 2:] / 2
+    axis, sign = (0, -1) if side == "left of" else (0, 1) if side == "right of" else (1, -1 if side == "above" else 1)
+    return any(sign * (centres[s, axis] - centres[o, axis]) > 0 for s in subjects for o in objects if s != o)
+
+
+def caption_features(
+    caption: str, log_p: float, set_log_p: float, graph: SceneGraph, lexicon: Lexicon
+) -> tuple[float, ...]:
+    """The numbers of FEATURES.
+
+    log_p: the mean log-probability of the tokens. set_log_p: the log-probability of the set of nodes.
+    """
+    faults, denied = find_faults(caption, lexicon.noun_words), find_contradictions(caption, graph, lexicon)
+    return (log_p, set_log_p, float(len(faults)), float(bool(faults)), float(len(denied)), len(caption.split()) / 10)
+
+
+def names_something(words: Sequence[str]) -> bool:
+    """Whether one of a phrase's words can be its noun; a phrase without one gets no mask."""
+    return any(can_be_noun(word) for word in words)
+
+
+class QualityGate:
+    """Judges captions of one graph. acceptance: None counts each fault and each contradiction as a tenth."""
+
+    def __init__(self, graph: SceneGraph, lexicon: Lexicon, acceptance: Acceptance | None) -> None:
+        self._features: Callable[[str, float, float], tuple[float, ...]] = partial(
+            caption_features, graph=graph, lexicon=lexicon
+        )
+        self.acceptance = acceptance
+
+    def value(self, caption: str, log_p: float, set_log_p: float) -> float:
+        """What captions are ranked by: their log-odds, or without a fit their penalised log-probability."""
+        features = self._features(caption, log_p, set_log_p)
+        if self.acceptance is not None:
+            return self.acceptance.logit(features)
+        _, _, faults, _, denied, _ = features
+        return log_p + set_log_p - UNFITTED_PENALTY * (faults + denied)
+
+    def score(self, caption: str, log_p: float, set_log_p: float) -> float:
+        """The caption's score in [0, 1]: its probability to be accepted, or without a fit exp of its `value`."""
+        value = self.value(caption, log_p, set_log_p)
+        return 1 / (1 + math.exp(-value)) if self.acceptance is not None else math.exp(min(value, 0.0))
