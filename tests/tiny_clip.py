@@ -17,7 +17,7 @@ from transformers import (
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def write_clip(folder):
+def write_clip(folder, projection_dim=12):
     letters = [chr(code) for code in range(33, 127)]
     pieces = [*letters, *(letter + "</w>" for letter in letters), "do", "dog</w>"]
     vocabulary = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
@@ -28,7 +28,9 @@ def write_clip(folder):
     text = {**SIZES, "vocab_size": len(vocabulary), "max_position_embeddings": 24, **ends}
     torch.manual_seed(0)
     model = CLIPModel(
-        CLIPConfig(text_config=text, vision_config={**SIZES, "image_size": 32, "patch_size": 8}, projection_dim=12)
+        CLIPConfig(
+            text_config=text, vision_config={**SIZES, "image_size": 32, "patch_size": 8}, projection_dim=projection_dim
+        )
     )
     _shaken(model).save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from segue.methods.lvit import LViTConfig
 from segue.methods.reclmis.config import SIZES
+from segue.methods.reclmis.released import ReleasedConfig
 from segue.methods.unet import UNetConfig
 from segue.recipes.reclmis_options import LAMBDAS, NAMED, NetworkSettings, network_config
 from segue.types import InputError
@@ -55,6 +57,14 @@ def test_every_knob_reaches_the_network_and_no_other_changes(name):
         assert getattr(changed, NAMED.get(name, name)) == OTHER[name]
 
 
+def test_rivals_and_the_released_size_follow_the_image_size():
+    assert network_config(make(system="lvit")) == LViTConfig(tokens=32)
+    small = network_config(make(system="lvit", widths=(16,), image_size=112))
+    assert (small.width, small.stride, small.image_size) == (16, 8, 112)
+    released = network_config(make(size="released", text="clip:x", image_size=448, lambda_t2v=0.5))
+    assert released == ReleasedConfig(grid=28, loss_weights=(1.0, 0.5, 0.2, 2.5))
+
+
 def test_no_conditions_at_all():
     assert network_config(make(conditions=("none",))).conditions == ()
 
@@ -66,6 +76,12 @@ def test_no_conditions_at_all():
         ({"system": "text_blind", "interaction": "self"}, "interaction: given, but --system text_blind has none"),
         ({"system": "ci", "lambda_t2v": 1.0}, "lambda_t2v: given, but --system ci has no such loss"),
         ({"ccl": False, "lambda_ccl": 1.0}, "lambda_ccl: given, but --system full has no such loss"),
+        ({"system": "lvit", "tau": 0.1}, "tau: given, but --system lvit has none"),
+        ({"system": "lvit", "widths": (8, 16)}, "widths: got .* expected one for --system lvit"),
+        ({"size": "released", "residual": True}, "residual: given, but --size released has none"),
+        ({"size": "released", "system": "ci"}, "got --system ci, expected full"),
+        ({"size": "released"}, "got --text small, expected clip:ID-OR-FOLDER"),
+        ({"size": "released", "text": "clip:x", "image_size": 100}, "image_size: got 100, expected a multiple of 16"),
         ({"tau": 0.0}, "tau: got 0.0, expected more than 0"),
         ({"reconstruction_layers": 0}, "reconstruction_layers: got 0, expected 1 or more"),
     ],

@@ -20,7 +20,7 @@ def plan(
 
     Args:
         data: the data set to train on.
-        recipe: cocu, cocu-cc3m or cocu-cc12m, as in `segue train`.
+        recipe: cocu, cocu-cc3m, cocu-cc12m, reclmis-qata or reclmis-mosmed, as in `segue train`.
         processes: how many train together, each on a device like this one.
         workers: processes that make batches for each of them.
         json: print one JSON object.

@@ -45,8 +45,8 @@ class LViTConfig:
     def __post_init__(self) -> None:
         if self.image_size % self.stride or self.image_size % 16 or self.stride % 8:
             raise InputError(
-                f"image_size {self.image_size}, stride {self.stride}: expected a size that is a multiple of 16 and of the "
-                "stride, and a stride that is a multiple of 8"
+                f"image_size {self.image_size}, stride {self.stride}: expected a size that is a multiple of 16 and of "
+                "the stride, and a stride that is a multiple of 8"
             )
         if self.width % self.heads:
             raise InputError(f"heads: got {self.heads}, expected a divisor of the width {self.width}")
@@ -110,9 +110,7 @@ class LViT(nn.Module):
             for c_in, c_out in zip(widths, deeper, strict=True)
         )
         narrower = [text_encoder.width, *widths[::-1]]
-        self.text = nn.ModuleList(
-            nn.Conv1d(c_in, c_out, 3, padding=1) for c_in, c_out in pairwise(narrower)
-        )
+        self.text = nn.ModuleList(nn.Conv1d(c_in, c_out, 3, padding=1) for c_in, c_out in pairwise(narrower))
         self.note_to_patches = mix_neighbours(config.tokens, patches)
         cells = [config.stride // 2**i for i in range(LEVELS)]
         self.embed = nn.ModuleList(nn.Conv2d(w, w, cell, cell) for w, cell in zip(widths, cells, strict=True))

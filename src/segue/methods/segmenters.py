@@ -16,13 +16,22 @@ from segue.encoders.text import load_text_encoder
 from segue.encoders.text.cache import TextFeatureCache
 from segue.encoders.text.contract import TextEncoder
 from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.lvit import LViT, LViTConfig
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import TRAINING_PARTS, Parts, RecLMIS, build_reclmis
+from segue.methods.reclmis.released import ReleasedConfig, ReleasedRecLMIS
 from segue.methods.unet import UNet, UNetConfig
 from segue.nn.preprocessing import Preprocessing
+from segue.types import InputError
 
-METHODS: dict[str, type[RecLMISConfig | UNetConfig]] = {"reclmis": RecLMISConfig, "unet": UNetConfig}
-Network = RecLMIS | UNet
+NetworkConfig = RecLMISConfig | ReleasedConfig | LViTConfig | UNetConfig
+METHODS: dict[str, type[NetworkConfig]] = {
+    "reclmis": RecLMISConfig,
+    "reclmis-released": ReleasedConfig,
+    "lvit": LViTConfig,
+    "unet": UNetConfig,
+}
+Network = RecLMIS | ReleasedRecLMIS | LViT | UNet
 PARTS = {  # of config.json, and their types
     "config": dict,
     "preprocessing": dict,
@@ -41,9 +50,20 @@ class SavedSegmenter:
     about: dict[str, Any]
 
 
-def build_segmenter(config: RecLMISConfig | UNetConfig, text: TextEncoder | None, parts: Parts = "training") -> Network:
-    """A fresh network of either method. text: the text encoder, None for a network that reads no notes."""
-    return UNet(config) if isinstance(config, UNetConfig) else build_reclmis(config, text, parts)
+def build_segmenter(config: NetworkConfig, text: TextEncoder | None, parts: Parts = "training") -> Network:
+    """A fresh network of any method. text: the text encoder, None for a network that reads no notes.
+
+    Raises InputError for a method that needs a text encoder and got none.
+    """
+    if isinstance(config, UNetConfig):
+        return UNet(config)
+    if isinstance(config, RecLMISConfig):
+        return build_reclmis(config, text, parts)
+    if text is None:
+        raise InputError("text encoder: got none, expected one, because this method reads notes")
+    if isinstance(config, LViTConfig):
+        return LViT(config, text)
+    return ReleasedRecLMIS(config, text, training=parts == "training")
 
 
 class SegmenterTask(nn.Module):
@@ -64,7 +84,7 @@ class SegmenterTask(nn.Module):
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """See the network's."""
-        if not self.rising or isinstance(self.network, UNet):
+        if not self.rising or not isinstance(self.network, RecLMIS):
             return self.network.training_step(batch, self.cache)
         auxiliary = (self.passes / self.rising).clamp_max(1)
         self.passes += 1
@@ -76,7 +96,7 @@ def save_segmenter(saved: SavedSegmenter, folder: Path, *, half: bool = False) -
     network = saved.network
     with tempfile.TemporaryDirectory() as extra:
         config = {
-            "method": "unet" if isinstance(network, UNet) else "reclmis",
+            "method": next(name for name, kind in METHODS.items() if type(network.config) is kind),
             "config": asdict(network.config),
             "preprocessing": asdict(saved.preprocessing),
             "text": None if network.text_encoder is None else network.text_encoder.save(Path(extra)),

@@ -12,6 +12,8 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
+    "reclmis-mosmed": "segue.recipes.reclmis_paper:train_reclmis_mosmed",
+    "reclmis-qata": "segue.recipes.reclmis_paper:train_reclmis_qata",
     "relations": "segue.recipes.relations:train_relations",
     "sgdiff": "segue.recipes.sgdiff:train_sgdiff",
     "sgdiff-scenes": "segue.recipes.sgdiff:train_sgdiff_scenes",

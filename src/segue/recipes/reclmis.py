@@ -25,15 +25,16 @@ from segue.api.segmenter import Member, Segmenter
 from segue.data.medical.lvit import read_lvit, splits
 from segue.data.medical.note_batches import ImageNoteBatches, load_examples
 from segue.data.transforms import augment
-from segue.encoders.text import build_text_encoder
 from segue.evaluation.notes import evaluate
 from segue.files import write_text
 from segue.methods.reclmis.model import RecLMIS
-from segue.methods.segmenters import SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
+from segue.methods.reclmis.released import ReleasedConfig
+from segue.methods.segmenters import NetworkConfig, SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
 from segue.metrics.calibration import fit_temperature
 from segue.nn.preprocessing import Preprocessing
+from segue.options import Share
 from segue.recipes.datasets import check_data, create_once
-from segue.recipes.reclmis_options import NetworkConfig, NetworkSettings, network_config
+from segue.recipes.reclmis_options import NetworkSettings, network_config, reads_notes, text_encoder
 from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
 from segue.training import fit
@@ -47,19 +48,19 @@ class RecLMISSettings(NetworkSettings):
 
     Attributes:
         data: folder in the LViT layout.
-        image_size: side of the network's square input, in pixels.
         text_dropout: share of notes left out in training, so that the model also works without a note.
         augmented: flips with sides swapped, small rotations, contrast, blur.
+        warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
         folds: > 1 trains that many models by patient, on train and validation together, and averages them.
     """
 
-    image_size: int = 224
     steps: int = 4000
     batch_size: int = 16
     lr: float = 1e-3
     text_dropout: float = 0.05
     augmented: bool = True
     evaluations: int = 10
+    warmup: Share = 0.1
     folds: int = 0
 
 
@@ -153,22 +154,25 @@ def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: lis
 
 def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
     torch.manual_seed(settings.seed)
-    reads_notes = getattr(config, "interaction", "none") != "none"
     notes = [e.note for e in train if e.note]
-    if reads_notes and not notes:
+    if reads_notes(config) and not notes:
         raise InputError(
             f"{settings.data}: the notes of all {len(train)} training pictures are empty, and {settings.system} learns "
             "from notes; write some, or train --system text_blind or unet"
         )
-    text = build_text_encoder(settings.text, notes) if reads_notes else None
-    preprocessing, network = Preprocessing(size=settings.image_size), build_segmenter(config, text)
+    network = build_segmenter(config, text_encoder(settings, config, notes))
+    as_released = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} if isinstance(config, ReleasedConfig) else {}
+    preprocessing = Preprocessing(size=settings.image_size, **as_released)
     _check_image_size(settings.image_size, network.stride)
-    augmentation, text_dropout = augment if settings.augmented else None, settings.text_dropout if reads_notes else 0.0
+    augmentation, text_dropout = (
+        augment if settings.augmented else None,
+        settings.text_dropout if reads_notes(config) else 0.0,
+    )
     fit(
         SegmenterTask(network, round(settings.ramp * settings.steps * settings.accumulate)),
         ImageNoteBatches(train, preprocessing, settings.seed, augmentation, text_dropout),
         out=settings.out,
-        options=fit_options(settings),
+        options=fit_options(settings, warmup=round(settings.warmup * settings.steps)),
         save=partial(_save, settings=settings, preprocessing=preprocessing, val=val),
         evaluate=_validator(preprocessing, val),
         monitor="dice",

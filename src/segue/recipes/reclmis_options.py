@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt
 
+from segue.encoders.text import build_text_encoder
+from segue.encoders.text.contract import TextEncoder
+from segue.methods.lvit import LViTConfig
 from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
+from segue.methods.reclmis.released import ReleasedConfig
+from segue.methods.segmenters import NetworkConfig
 from segue.methods.unet import UNetConfig
 from segue.options import Positive, Share
 from segue.recipes.settings import TrainSettings
 from segue.types import InputError
 
-System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
-NetworkConfig = RecLMISConfig | UNetConfig
+System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet", "lvit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +27,11 @@ class NetworkSettings(TrainSettings):
     """The network and its losses. What is None is the size's own, see `segue.methods.reclmis.config.RecLMISConfig`.
 
     Attributes:
-        system: the method, an ablation of it (Table III) or a baseline; text_blind and unet read no notes.
-        size: "segue" (the default, light) or "faithful" (the paper's).
+        system: the method, an ablation of it (Table III) or a rival; text_blind and unet read no notes.
+        size: "segue" (the default, light), "faithful" (the paper's), or "released" (the authors' network to the letter,
+            with --text clip:).
         text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".
+        image_size: side of the network's square input, in pixels.
         ramp: share of the steps over which the weights of the auxiliary losses rise from 0 to their own.
         widths: channels of the encoder's levels; each level after the first halves the grid.
         heads: of all attention.
@@ -48,8 +55,9 @@ class NetworkSettings(TrainSettings):
     """
 
     system: System = "full"
-    size: Literal["segue", "faithful"] = "segue"
+    size: Literal["segue", "faithful", "released"] = "segue"
     text: str = "small"
+    image_size: Positive = 224
     ramp: Share = 0.0
     widths: tuple[Positive, ...] | None = None
     heads: Positive | None = None
@@ -73,26 +81,91 @@ class NetworkSettings(TrainSettings):
 
 LAMBDAS = ("lambda_v2t", "lambda_t2v", "lambda_ccl", "lambda_segmentation")
 NAMED = {"tau": "temperature"}  # settings that the configuration has under another name
-BASELINES = {"unet": (), "text_blind": ("widths",), "early_fusion": ("widths",)}  # and what of the above they have
+OWN: dict[str, tuple[str, ...]] = {  # of systems and sizes that haven't got all of the above, what they have
+    "unet": (),
+    "lvit": ("widths",),
+    "text_blind": ("widths",),
+    "early_fusion": ("widths",),
+    "released": (
+        "widths", "heads", "reconstruction_layers", "mask_ratio_vision", "mask_ratio_text", "tau", *LAMBDAS,
+    ),
+}  # fmt: skip
 
 
 def network_config(settings: NetworkSettings) -> NetworkConfig:
     """The network that the settings name.
 
-    Raises InputError for settings of the network that its system hasn't got.
+    Raises InputError for settings of the network that its system or size hasn't got, and sizes that don't fit.
     """
     given = {f.name: getattr(settings, f.name) for f in fields(NetworkSettings) if f.default is None}
     given = {name: value for name, value in given.items() if value is not None}
-    if unused := [name for name in given if name not in BASELINES.get(settings.system, given)]:
-        raise InputError(f"{', '.join(unused)}: given, but --system {settings.system} has none; leave it out")
+    released = settings.size == "released"
+    what = f"--system {settings.system}" if settings.system in OWN or not released else "--size released"
+    known = OWN.get(what.split()[1], tuple(given))
+    if unused := [name for name in given if name not in known]:
+        raise InputError(f"{', '.join(unused)}: given, but {what} has none; leave it out")
     if settings.system == "unet":
         return UNetConfig()
-    config = ablate_config(SIZES[settings.size], settings.system)
+    if settings.system == "lvit":
+        return _lvit(settings)
+    if released and settings.system != "full":
+        raise InputError(f"--size released: got --system {settings.system}, expected full: its parts can't be left out")
+    config = ReleasedConfig() if released else ablate_config(SIZES[settings.size], settings.system)
     changes: dict[str, Any] = {NAMED.get(name, name): value for name, value in given.items() if name not in LAMBDAS}
     if "conditions" in changes:
         changes["conditions"] = tuple(part for part in changes["conditions"] if part != "none")
     weights = zip(LAMBDAS, config.loss_weights, strict=True)
     config = replace(config, **changes, loss_weights=tuple(given.get(name, own) for name, own in weights))
+    if isinstance(config, ReleasedConfig):
+        return _released(config, settings)
     if dead := [name for name in LAMBDAS if name in given and name.removeprefix("lambda_") not in config.terms]:
         raise InputError(f"{', '.join(dead)}: given, but --system {settings.system} has no such loss; leave it out")
     return config
+
+
+def _lvit(settings: NetworkSettings) -> LViTConfig:
+    """LViT for the settings' image size; 14 x 14 patches at 224 and at 112 pixels, as in its paper."""
+    widths = settings.widths or (64,)
+    if len(widths) > 1:
+        raise InputError(f"widths: got {widths}, expected one for --system lvit, which doubles it from level to level")
+    stride = 16 if settings.image_size >= 192 else 8
+    return LViTConfig(width=widths[0], image_size=settings.image_size, stride=stride, tokens=32)
+
+
+def _released(config: ReleasedConfig, settings: NetworkSettings) -> ReleasedConfig:
+    """The released network for the settings' image size and text encoder."""
+    stride = 2 ** (len(config.widths) - 1)
+    if settings.image_size % stride:
+        raise InputError(f"image_size: got {settings.image_size}, expected a multiple of {stride}")
+    if not settings.text.startswith("clip:"):
+        raise InputError(
+            f"--size released: got --text {settings.text}, expected clip:ID-OR-FOLDER, such as "
+            "clip:openai/clip-vit-base-patch32"
+        )
+    return replace(config, grid=settings.image_size // stride)
+
+
+def text_encoder(settings: NetworkSettings, config: NetworkConfig, notes: Sequence[str]) -> TextEncoder | None:
+    """The text encoder of the network; None for one that reads no notes. notes: of "small" alone, see its tokenizer.
+
+    Raises InputError for an encoder that can't be had, or whose states the released size can't reconstruct.
+    """
+    if not reads_notes(config):
+        return None
+    if not isinstance(config, ReleasedConfig):
+        return build_text_encoder(settings.text, notes)
+    from segue.encoders.text.clip import ClipTextEncoder
+
+    text = ClipTextEncoder(settings.text.removeprefix("clip:"), max_tokens=config.tokens, projected=True)
+    if text.width != config.widths[-1]:
+        raise InputError(
+            f"{settings.text}: projects to {text.width} numbers, expected {config.widths[-1]}, the last of the widths"
+        )
+    return text
+
+
+def reads_notes(config: NetworkConfig) -> bool:
+    """Whether a network of that configuration reads notes."""
+    if isinstance(config, RecLMISConfig):
+        return config.interaction != "none"
+    return not isinstance(config, UNetConfig)

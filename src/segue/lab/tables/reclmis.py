@@ -20,8 +20,9 @@ from segue.lab.bench.reclmis import macs
 from segue.lab.conditions import condition_shares
 from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.reclmis.config import SIZES
+from segue.methods.segmenters import NetworkConfig
 from segue.recipes.reclmis import RecLMISSettings, create_chest_once, train_network
-from segue.recipes.reclmis_options import NetworkConfig, System, network_config
+from segue.recipes.reclmis_options import System, network_config
 from segue.training import read_history
 from segue.training.state import has_state
 
@@ -53,7 +54,11 @@ def ablations_table() -> list[Row]:
 
 Changes = dict[str, dict[str, Any]]  # name of a row -> its settings
 TERMS: Changes = {"ci": {"system": "ci"}, "full": {}, "full, ramp": {"ramp": 0.5}}
-RIVALS: Changes = {system: {"system": system} for system in ("unet", "text_blind", "early_fusion")}
+RIVALS: Changes = {
+    "unet": {"system": "unet"},
+    "lvit": {"system": "lvit", "widths": GRID_WIDTHS[:1]},
+    "text_blind": {"system": "text_blind"},
+}
 SINGLE_CHANGES: Changes = {
     "full, printed": {"condition_order": "printed", "reconstruction_scale": "printed"},
     "ci, no ccl": {"system": "ci", "ccl": False},  # Table III
