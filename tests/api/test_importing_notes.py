@@ -20,7 +20,7 @@ def clip(tmp_path_factory):
 def test_an_imported_checkpoint_gives_the_public_network_s_masks(tmp_path, clip, segue):
     theirs = weights()
     torch.save({"epoch": 3, "val_loss": torch.tensor(0.5), "state_dict": theirs}, tmp_path / "best.pth.tar")
-    status, told, error = segue("import", tmp_path / "best.pth.tar", "-o", tmp_path / "m", "--tokenizer", clip)
+    status, _, error = segue("import", tmp_path / "best.pth.tar", "-o", tmp_path / "m", "--tokenizer", clip)
     assert status == 0, error
     model, note = load_segmenter(tmp_path / "m"), "left lung"
     network = model.members[0].network

@@ -4,9 +4,9 @@ segue train reclmis-qata --data QATA        QaTa-COV19: 200 epochs of 5,716 X-ra
 segue train reclmis-mosmed --data MOSMED    MosMedData+: 500 epochs of 2,183 slices
 `segue data plan DATA --recipe reclmis-qata` tells the hours that they will take on this machine.
 
-224 pixels, batches of 32, 3e-4 at most, Adam, the paper's network and CLIP's text encoder; no averaged weights, and every
-note is read. Ours: the learning rate rises in the first hundredth of the steps, pictures are flipped with the sides of
-their notes, and the losses are those of `segue.methods.reclmis.config.RecLMISConfig`.
+224 pixels, batches of 32, 3e-4 at most, Adam, the paper's network and CLIP's text encoder; no averaged weights, and
+every note is read. Ours: the learning rate rises in the first hundredth of the steps, pictures are flipped with the
+sides of their notes, and the losses are those of `segue.methods.reclmis.config.RecLMISConfig`.
 """
 
 from __future__ import annotations
