@@ -56,7 +56,7 @@ test-oldest:
 	test -d $(LANES) || $(PYTHON) -m venv $(LANES)
 	$(LANES)/bin/python -m pip install --quiet --no-compile -c constraints-oldest.txt torch ".[$(EXTRAS)]" \
 	  httpx hypothesis pytest pytest-timeout pytest-xdist
-	OMP_NUM_THREADS=1 $(LANES)/bin/python -m pytest -n 2 -p no:cacheprovider -m "$(FAST)" \
+	OMP_NUM_THREADS=1 SEGUE_GOLDEN=off $(LANES)/bin/python -m pytest -n 2 -p no:cacheprovider -m "$(FAST)" \
 	  --ignore tests/serving/test_schema.py \
 	  --deselect tests/test_architecture.py::test_packages_import_only_what_they_may \
 	  --deselect "tests/data/test_images.py::test_other_modes_are_read_too[YCbCr]"

@@ -1,4 +1,4 @@
-"""A few drawn scenes and a tiny image-text pair on disk, for the tests of curation and of training by names."""
+"""A few synthetic scenes and a tiny image-text pair on disk, for the tests of curation and of training by names."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A tiny image-text pair on disk, and a few drawn scenes."""
+"""A tiny image-text pair on disk, and a few synthetic scenes."""
 
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
     python tools/faults.py                                  # all of them, by small inputs
     python tools/faults.py --only embed export --faults "full disk" SIGKILL
+    python tools/faults.py --kept outcomes.jsonl            # goes on where it was stopped
     python tools/faults.py --page docs/reliability.md       # fills the table of the page
 
 Each command first runs undisturbed. Then, for each fault, it runs with the fault in a new folder, and again without:
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import resource
 import signal
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +31,21 @@ import numpy as np
 from PIL import Image
 
 START, END = "<!-- faults -->", "<!-- /faults -->"
-VARYING = ("events.out", ".lock", "history.jsonl", "report.json")  # hold times, or are locks
-LIMIT = 3000  # bytes of a file on the "full disk"
+VARYING = ("events.out", ".lock", "history.jsonl", "report.json", ".log")  # hold times, or are locks
+LIMIT = 3000  # bytes of a file where no small disk can be mounted
+BLOCK = 4096  # bytes of a small disk are in blocks of so many
+# A table of the lab whose rows take no time, for `segue lab run`; Python imports a sitecustomize when it starts.
+SITE = "from segue.lab import registry\nregistry.TABLES['faults'] = 'faults_rows:table'\n"
+ROWS = """from segue.lab.engine import Row
+import time
+
+def run(work):
+    time.sleep(0.2)
+    return {"dice": 0.5, "iou": 0.25}
+
+def table():
+    return [Row("main", system, 0, run) for system in ("a", "b", "c")]
+"""
 
 
 class Ended(NamedTuple):
@@ -39,12 +55,27 @@ class Ended(NamedTuple):
     error: str
 
 
+class Reference(NamedTuple):
+    """What the undisturbed command wrote (see `contents`), how long it took, and how many bytes it wrote."""
+
+    files: dict[str, str]
+    seconds: float
+    size: int
+
+
+Fault = Callable[[list[str], Path, Reference], Ended]  # (the command's words, out, the undisturbed run)
+
+
 def _inputs(folder: Path) -> None:
     """Pictures and texts for the commands."""
     draw = np.random.default_rng(0)
     (folder / "pictures").mkdir()
     for i in range(6):
         Image.fromarray(draw.integers(0, 255, (48, 64, 3), np.uint8)).save(folder / f"pictures/{i}.png")
+    (folder / "site").mkdir()
+    (folder / "site/sitecustomize.py").write_text(SITE)
+    (folder / "site/faults_rows.py").write_text(ROWS)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     (folder / "texts.txt").write_text("".join(f"a dog and {i} trees\n" for i in range(40)))
     for words in (
         ["data", "make", "chest", "--out", str(folder / "chest"), "--train", "8", "--val", "4", "--test", "4"],
@@ -63,7 +94,8 @@ COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {  # (inputs, out) -> t
         *("--image-size", "32", "--evaluations", "2"),
     ],
     "curate": lambda i, out: ["curate", f"{i}/scenes", "--out", f"{out}", "--encoder", "scenes-encoder"],
-    "caption FOLDER": lambda i, out: ["caption", f"{i}/pictures", "--out", f"{out}/captions.json"],
+    "caption FOLDER": lambda i, out: ["caption", f"{i}/pictures", "--out", f"{out}/captions.json", "--retrieve"],
+    "lab run": lambda i, out: ["lab", "run", "faults", "--results", f"{out}", "--work", f"{i}/work"],
 }
 RESUMED = ("train",)  # continued by --resume once they have a state
 
@@ -92,15 +124,23 @@ def _start(words: list[str], *, limit: bool = False, closed: bool = False, home:
 def contents(folder: Path) -> dict[str, str]:
     """The sha256 of what a command wrote, but for what varies from run to run, by path."""
     files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(word in p.name for word in VARYING)]
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {str(p.relative_to(folder)): hashlib.sha256(_content(p)).hexdigest() for p in files}
 
 
-def _signal(number: int) -> Callable[[list[str], Path, float], Ended]:
+def _content(path: Path) -> bytes:
+    """The bytes; of a table of the lab its lines in order, without commit and machine, which are its last columns."""
+    whole = path.read_bytes()
+    return (
+        b"\n".join(sorted(line.rsplit(b",", 2)[0] for line in whole.splitlines())) if path.suffix == ".csv" else whole
+    )
+
+
+def _signal(number: int) -> Fault:
     """Send a signal when the command has begun to write, or else when half of its time is over."""
 
-    def fault(words: list[str], out: Path, seconds: float) -> Ended:
+    def fault(words: list[str], out: Path, whole: Reference) -> Ended:
         process = _start(words)
-        end = time.monotonic() + seconds / 2
+        end = time.monotonic() + whole.seconds / 2
         while process.poll() is None and time.monotonic() < end and not list(out.parent.iterdir()):
             time.sleep(0.01)
         process.send_signal(number)
@@ -110,44 +150,65 @@ def _signal(number: int) -> Callable[[list[str], Path, float], Ended]:
     return fault
 
 
-def _twice(words: list[str], out: Path, seconds: float) -> Ended:
+def _full_disk(words: list[str], out: Path, whole: Reference) -> Ended:
+    """On a disk of half the size that the command needs, made larger afterwards, so that what lies there stays.
+
+    Where none can be mounted, every file is limited to LIMIT bytes.
+    """
+    size = BLOCK * max(1, whole.size // (2 * BLOCK))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(out.parent)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        return _run(words, limit=True)
+    ended = _run(words)
+    subprocess.run(["mount", "-o", "remount,size=1g", str(out.parent)], check=True)
+    return ended
+
+
+def _twice(words: list[str], out: Path, whole: Reference) -> Ended:
     both = [_start(words), _start(words)]
     ended = [Ended(process.returncode, error) for process in both for error in (process.communicate()[1],)]
     return max(ended, key=lambda one: abs(one.status))
 
 
-def _forbidden(words: list[str], out: Path, seconds: float) -> Ended:
+def _forbidden(words: list[str], out: Path, whole: Reference) -> Ended:
     """Into a folder of the system's, where not even root may write."""
     return _run([word.replace(str(out), "/sys/segue-out") for word in words])
 
 
-FAULTS: dict[str, Callable[[list[str], Path, float], Ended]] = {
-    "full disk": lambda words, out, seconds: _run(words, limit=True),
+FAULTS: dict[str, Fault] = {
+    "full disk": _full_disk,
     "SIGKILL": _signal(signal.SIGKILL),
     "SIGTERM": _signal(signal.SIGTERM),
     "SIGINT": _signal(signal.SIGINT),
     "read-only output": _forbidden,
-    "closed stdout": lambda words, out, seconds: _run(words, closed=True),
-    "no HOME": lambda words, out, seconds: _run(words, home=False),
+    "closed stdout": lambda words, out, whole: _run(words, closed=True),
+    "no HOME": lambda words, out, whole: _run(words, home=False),
     "two at once": _twice,
 }
 
 
-def outcome(name: str, fault: str, inputs: Path, reference: dict[str, str], seconds: float) -> str:
+def outcome(name: str, fault: str, inputs: Path, whole: Reference) -> str:
     """How a command ends under a fault, and after it, in a few words."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "room/out"
         out.parent.mkdir()
-        words = COMMANDS[name](inputs, out)
-        first = FAULTS[fault](words, out, seconds)
-        resume = ["--resume"] if name in RESUMED and (out / "state/current").exists() else []
-        again = _run([*words, *resume])
-        if again.status:
-            return f"WRONG: again {again.status}, {again.error.strip()[-200:]}"
-        if contents(out.parent) != reference:
-            changed = {k for k, v in contents(out.parent).items() ^ reference.items()}
-            return f"WRONG: other files, {', '.join(sorted(changed)[:3])}"
-        return f"{_ending(first)}; again: the same bytes"
+        try:
+            return _tried(COMMANDS[name](inputs, out), out, FAULTS[fault], whole, resumed=name in RESUMED)
+        finally:
+            if out.parent.is_mount():
+                subprocess.run(["umount", str(out.parent)], check=True)
+
+
+def _tried(words: list[str], out: Path, fault: Fault, whole: Reference, *, resumed: bool) -> str:
+    first = fault(words, out, whole)
+    resume = ["--resume"] if resumed and (out / "state/current").exists() else []
+    again = _run([*words, *resume])
+    if again.status:
+        return f"WRONG: again {again.status}, {again.error.strip()[-200:]}"
+    if (found := contents(out.parent)) != whole.files:
+        changed = {name for name, _ in found.items() ^ whole.files.items()}
+        return f"WRONG: other files, {', '.join(sorted(changed)[:3])}"
+    return f"{_ending(first)}; again: the same bytes"
 
 
 def _ending(ended: Ended) -> str:
@@ -159,29 +220,42 @@ def _ending(ended: Ended) -> str:
     return "one sentence" if len(lines) == 1 else f"status {ended.status}"
 
 
-def table(names: list[str], faults: list[str]) -> str:
-    """The outcomes as Markdown, a line each as soon as it is known on standard error."""
-    rows = [f"| fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+def table(names: list[str], faults: list[str], kept: Path | None, *, measure: bool = True) -> str:
+    """The outcomes as Markdown; each goes to standard error and the file `kept` as soon as it is known.
+
+    kept: a file of outcomes, one in a line; those that it has are not measured again. measure: those that it lacks.
+    """
+    there = kept.read_text().splitlines() if kept is not None and kept.exists() else []
+    found = {(one["fault"], one["command"]): one["outcome"] for one in map(json.loads, there)}
     with tempfile.TemporaryDirectory() as place:
-        inputs = Path(place)
-        _inputs(inputs)
-        references = {name: _reference(name, inputs) for name in names}
-        for fault in faults:
-            found = [outcome(name, fault, inputs, *references[name]) for name in names]
-            print(fault, found, file=sys.stderr, flush=True)
-            rows.append(f"| {fault} | {' | '.join(found)} |")
-    return "\n".join(rows)
+        inputs, references = Path(place), dict[str, Reference]()
+        for fault, name in product(faults, names):
+            if (fault, name) in found or not measure:
+                continue
+            if not references:
+                _inputs(inputs)
+            if name not in references:
+                references[name] = _reference(name, inputs)
+            found[fault, name] = said = outcome(name, fault, inputs, references[name])
+            print(f"{fault}, {name}: {said}", file=sys.stderr, flush=True)
+            if kept is not None:
+                with kept.open("a") as file:
+                    file.write(json.dumps({"fault": fault, "command": name, "outcome": said}) + "\n")
+    rows = [
+        f"| {fault} | {' | '.join(found.get((fault, name), 'not measured') for name in names)} |" for fault in faults
+    ]
+    return "\n".join([f"| fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", *rows])
 
 
-def _reference(name: str, inputs: Path) -> tuple[dict[str, str], float]:
-    """(contents, seconds) of the undisturbed command."""
+def _reference(name: str, inputs: Path) -> Reference:
     with tempfile.TemporaryDirectory() as place:
         out, start = Path(place) / "room/out", time.monotonic()
         out.parent.mkdir()
         ended = _run(COMMANDS[name](inputs, out))
         if ended.status:
             sys.exit(f"{name}: {ended.error}")
-        return contents(out.parent), time.monotonic() - start
+        size = sum(path.stat().st_size for path in out.parent.rglob("*") if path.is_file())
+        return Reference(contents(out.parent), time.monotonic() - start, size)
 
 
 def main() -> None:
@@ -189,9 +263,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
     parser.add_argument("--faults", nargs="*", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--kept", type=Path, help="a file of outcomes, to go on from where a run was stopped")
+    parser.add_argument("--no-more", action="store_true", help="show the kept outcomes alone")
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
-    found = table(given.only, given.faults)
+    found = table(given.only, given.faults, given.kept, measure=not given.no_more)
     print(found)
     if given.page is not None:
         text = given.page.read_text(encoding="utf-8")

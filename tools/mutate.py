@@ -33,7 +33,10 @@ from queue import Queue
 from mutants import Mutant, mutants_of
 
 CORE = ("losses.py", "metrics", "methods", "data", "training", "nn")
-MIRRORS: dict[str, tuple[str, ...]] = {}  # module -> its test files, for those that the tree does not mirror
+MIRRORS: dict[str, tuple[str, ...]] = {  # module -> its test files, for those that the tree does not mirror
+    "data/transforms.py": ("tests/data/test_transforms.py", "tests/data/medical/test_note_batches.py"),
+    "methods/cocu/groupvit/released.py": ("tests/api/test_importing.py",),
+}
 LEFT_OUT = "not (java or ray or browser)"  # slow programs outside Python, which test no module of the core alone
 LONGEST = 1200  # seconds for tests that nobody has timed yet
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import signal
 import sys
-import threading
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from segue import __version__
+from segue.commands.ending import one_line_errors
 from segue.types import InputError
 
-MAX_TOLD = 5  # pictures that are warned of one by one; the others of a kind are counted
 Table = dict[str, Any]  # name -> "module:function", "module:TABLE" for a group of commands, or a table
 COMMANDS: Table = {
     "demo": "segue.commands.demo:demo",
@@ -52,78 +42,8 @@ GROUPS = {  # a group's first command -> its heading in `segue --help`, an examp
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command. Bad input prints one line and exits with status 2; a warning of ours prints one line too."""
-    with warnings.catch_warnings():
-        warnings.showwarning = partial(_show_warning, warnings.showwarning, told := Counter[str]())
-        try:
-            with _stopped_by_terminate():
-                _run(sys.argv[1:] if argv is None else argv)
-            if sys.stdout is not None:  # None where it was closed
-                sys.stdout.flush()  # here, where a broken pipe is known
-        except InputError as error:
-            _stop(error, 2)
-        except BrokenPipeError:  # the reader of our output has seen enough; what is left of it goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        except OSError as error:  # a folder where a file is wanted, no right to write, a full disk
-            _stop(_system_error(error), 2)
-        except KeyboardInterrupt:
-            _stop("stopped", 130)
-        except ArithmeticError as error:  # a training that diverged, a graph that answers otherwise
-            _stop(error, 1)
-        finally:
-            for kind, count in told.items():
-                if count > MAX_TOLD:
-                    print(f"segue: warning: {kind}: {count - MAX_TOLD} more pictures", file=sys.stderr)
-
-
-@contextmanager
-def _stopped_by_terminate() -> Iterator[None]:
-    """Let SIGTERM unwind as an exit does, so that temporary folders go and the rows of a table stop."""
-
-    main_process = os.getpid()
-
-    def stop(*_: object) -> None:
-        if os.getpid() != main_process:  # a worker that was forked
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
-        print("segue: stopped", file=sys.stderr)
-        sys.exit(143)
-
-    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _system_error(error: OSError) -> str:
-    """What the system refused, in one line: libraries raise it without a file's name, or without its number."""
-    where, reason = error.filename2 or error.filename, error.strerror or " ".join(str(error).split())
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "requested and" in reason  # NumPy's words
-    mend = "; make room where it writes, then run the same command again" if full else ""
-    return f"{reason}{mend}" if where is None else f"{where}: {reason}{mend}"
-
-
-def _stop(message: object, status: int) -> None:
-    print(f"segue: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-def _show_warning(
-    others: Callable[..., None], told: Counter[str], message: Warning | str, kind: type[Warning], file: str, *more: Any
-) -> None:
-    """others: shows what is no warning of Segue's own. told: how many pictures have been warned of, by the kind."""
-    if sort := getattr(message, "kind", None):
-        told[sort] += 1
-        if told[sort] > MAX_TOLD:
-            return
-    if (sort or kind is UserWarning) and Path(file).is_relative_to(Path(__file__).parent):
-        print(f"segue: warning: {message}", file=sys.stderr)
-    else:
-        others(message, kind, file, *more)
+    with one_line_errors():
+        _run(sys.argv[1:] if argv is None else argv)
 
 
 def _run(argv: list[str]) -> None:

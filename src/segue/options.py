@@ -127,14 +127,14 @@ class DescribeOptions(Options):
         Sampler, Doc("renoise noises its guess anew at each step; ddim keeps the noise of the start, ddpm some of it")
     ] = "renoise"
     temperature: Annotated[
-        float,
+        float | None,
         Interval(ge=0, le=10),
-        Doc("of the words that are drawn; 0 takes the likeliest, 1 makes captions differ more"),
-    ] = 0.0
+        Doc("of the words that are drawn; 0 takes the likeliest, 1 makes captions differ more; None: the model's own"),
+    ] = None
     best_of: Annotated[
         int,
         Ge(1),
-        Doc("tries of each caption, of which the likeliest stays; without effect on autoregressive models"),
+        Doc("tries of each caption, of which the most sensible stays"),
     ] = 4
     length: Annotated[int | None, Ge(1), Doc("exactly so many words")] = None
     include: Annotated[tuple[str, ...], Doc("words that every caption has")] = ()

@@ -45,6 +45,31 @@ def test_the_answer_is_on_the_pictures_grid(segmenter, scenes):
     assert (unsure.index == unsure.background).any()
 
 
+@pytest.mark.parametrize("model", ["scenes-encoder", "cocu-scenes"])
+def test_many_pictures_are_named_as_one_by_one(model, scenes, monkeypatch):
+    monkeypatch.setattr("segue.api.label_segmenter.BATCH_SIZE", 2)
+    first, second = (picture.load() for picture in read_pictures(scenes, "val").pictures[:2])
+    images, many = [first, second[:100], second], load_label_segmenter(model)
+    found = list(many.segment_many(iter(images), "sky, grass, dog"))
+    assert [one.index.shape for one in found] == [image.shape[:2] for image in images]
+    for image, one in zip(images, found, strict=True):
+        alone = many.segment(image, "sky, grass, dog")
+        assert (one.index == alone.index).mean() > 0.999
+        np.testing.assert_allclose(one.image_similarity, alone.image_similarity, atol=1e-5)
+
+
+def test_thousands_of_names_are_answered_and_those_of_another_case_are_one(segmenter):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    answer = segmenter.segment(image, [f"{i}" for i in range(5000)], options=LabelOptions(prompt="{}"))
+    assert answer.index.dtype == np.uint16
+    assert answer.index.max() < 5000
+    assert (answer.scores > 1 / 5000).all()
+    with pytest.raises(InputError, match="'DOG' is there twice, also as 'dog'"):
+        segmenter.segment(image, ["dog", "DOG"])
+    with pytest.raises(InputError, match="got no name"):
+        segmenter.segment(image, [])
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [

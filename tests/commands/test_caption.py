@@ -50,7 +50,8 @@ def test_the_command_captions_a_picture_and_a_folder(model, segue, tmp_path):
     segue("caption", folder, "--model", model, "-o", out)
     assert [row["image_id"] for row in json.loads(out.read_text())] == ["cam1/000000000007.png", "cam1/7.png"]
     status, told, _ = segue("caption", folder, "--model", model, "--retrieve", "--json")
-    assert all(json.loads(line)["captions"][0]["text"] in CAPTIONS for line in told.splitlines())
+    found = [json.loads(line)["captions"][0] for line in told.splitlines()]
+    assert all(one["text"] in CAPTIONS and set(one) == {"text", "cosine"} for one in found)
 
 
 def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue, tmp_path):

@@ -57,6 +57,15 @@ def test_the_masks_are_read_with_the_boxes_and_a_second_run_goes_on(segue, sam, 
         read_pictures(root, "train")
 
 
+def test_a_picture_that_is_none_stops_before_the_work_or_is_skipped(segue, sam, root):
+    (root / "flickr30k-images/2.jpg").write_bytes(b"torn")
+    status, _, error = segue("data", "outline", root, "--sam", sam)
+    assert (status, "2.jpg" in error, (root / "Masks").exists()) == (2, True, False)
+    status, told, error = segue("data", "outline", root, "--sam", sam, "--on-bad", "skip")
+    assert (status, told.endswith("1 pictures outlined\n"), "2.jpg" in error) == (0, True, True)
+    assert [path.name for path in (root / "Masks").iterdir()] == ["1.json"]
+
+
 def test_what_can_not_be_outlined_is_told(segue, root, tmp_path):
     status, _, error = segue("data", "outline", tmp_path / "nowhere")
     assert (status, "Flickr30k Entities" in error) == (2, True)

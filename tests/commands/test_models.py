@@ -20,7 +20,7 @@ def test_every_bundled_model_and_every_method_is_described(segue):
     found = listed(segue)
     assert list(found) == list(bundled())
     assert {
-        name for name, model in found.items() if models.NOT_TOLD in (model["trained_on"], model["license"])
+        name for name, model in found.items() if models.NOT_STATED in (model["trained_on"], model["license"])
     } == set()
     assert set(LOADERS) <= set(models.JOBS)
     chest = found["reclmis-chest"]
@@ -51,7 +51,7 @@ def test_runs_of_a_folder_are_listed_with_what_they_tell(segue, tiny_model, tmp_
     found = listed(segue, "runs")
     own = [model for name, model in found.items() if name.startswith("runs/")]
     assert [model["name"] for model in own] == ["runs/one", "runs/two"]
-    assert [model["license"] for model in own] == ["cc-by-4.0", models.NOT_TOLD]
+    assert [model["license"] for model in own] == ["cc-by-4.0", models.NOT_STATED]
     assert {(model["job"], model["trained_on"]) for model in own} == {("segment --note", "a test")}
 
 

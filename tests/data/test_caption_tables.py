@@ -57,6 +57,8 @@ def test_pictures_are_named_once(tmp_path):
         ("a.tsv", "one.jpg\thttp://x/1\ntwo.jpg\thttp://x/2\n", "names and addresses of pictures"),
         ("a.tsv", "dog\tcat\n", "can't tell which column is the caption"),
         ("a.csv", "dog,cat\n", "can't tell|got no tab"),
+        ("a.tsv", "1\thttp://x/1.jpg\ta dog\n2\thttp://x/2.jpg\ta cat\n", "3 columns and no head"),
+        ("a.tsv", "1\ta dog\thttp://x/1.jpg\n2\ta cat\thttp://x/2.jpg\n", "3 columns and no head"),
         ("a.txt", "1.jpg a dog\n2.jpg a cat\n", "most lines begin with a picture's name"),
     ],
 )

@@ -246,3 +246,10 @@ def test_blank_texts_are_bad():
     assert good.load() == "a dog"
     with pytest.raises(InputError, match="line 2: a blank text"):
         blank.load()
+
+
+def test_nothing_to_embed_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing to embed: got no input"):
+        fill_store(tmp_path / "s", [], embed, PLAN)
+    with pytest.raises(InputError, match="nothing to embed: none of 2 inputs can be read"):
+        fill_store(tmp_path / "t", items(2, broken=(0, 1)), embed, PLAN, on_bad="skip")

@@ -15,6 +15,8 @@ from PIL import EpsImagePlugin, Image
 import segue
 from segue.data.images import (
     PictureWarning,
+    is_dicom,
+    is_volume,
     list_pictures,
     pictures_in,
     png_bytes,
@@ -320,3 +322,18 @@ def test_writing_refuses_what_would_lose_the_mask(tmp_path):
     with pytest.raises(InputError, match="can't tell the type of picture"):
         write_image(np.stack([GREY] * 3, -1), tmp_path / "x.doc")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_dicom_by_its_ending_or_its_mark(tmp_path):
+    assert is_dicom(tmp_path / "NOT-THERE.DCM") is True
+    assert is_dicom(tmp_path / "not-there") is False
+    for name, data, known in (
+        ("marked", bytes(128) + b"DICM", True),
+        ("early", bytes(127) + b"DICM", False),
+        ("a.png", bytes(128) + b"DICM", False),
+        ("a.nii.gz", bytes(128) + b"DICM", False),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert is_dicom(tmp_path / name) is known, name
+    assert is_volume(tmp_path / "a.nii.gz") is True
+    assert is_volume(tmp_path / "a.png") is False

@@ -106,3 +106,10 @@ def test_any_annotation_ends_in_an_input_error_or_a_mask(found):
     except InputError:
         return
     assert mask.shape == (9, 7)
+
+
+def test_only_a_mask_is_encoded():
+    with pytest.raises(InputError, match="mask"):
+        rle.encode(np.zeros((3, 3), np.uint8))
+    with pytest.raises(InputError, match="mask"):
+        rle.encode(np.zeros((3, 3, 1), bool))

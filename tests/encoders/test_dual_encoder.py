@@ -67,7 +67,7 @@ def test_the_distance_of_an_image_is_that_of_its_pooled_features_at_one_size(tmp
     assert model.fingerprint == before  # captioners that read its embeddings know it still
     large = np.repeat(np.repeat(pictures(1, 160, 200)[0], 3, axis=0), 3, axis=1)
     with torch.no_grad():
-        reduced = np.asarray(Image.fromarray(large).resize((200, 160), Image.Resampling.BICUBIC))
+        reduced = np.asarray(Image.fromarray(large).resize((160, 160), Image.Resampling.BICUBIC))
         pooled = model.image_encoder(model.image_encoder.preprocess([reduced])).pooled
     expected = pooled[0, 12:].norm().item() / 0.5
     assert model.measure_distances([large]) == [pytest.approx(expected, rel=1e-5)]

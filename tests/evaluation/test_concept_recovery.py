@@ -19,8 +19,9 @@ def archive_of(*rows):
     scores = [2.0 - 0.1 * i for row in rows for i in range(len(row))]
     offsets = np.cumsum([0, *map(len, rows)])
     return Archive(
-        CONCEPTS, offsets, np.array(ids, np.int32), np.array(scores, np.float32), np.zeros(len(ids), np.uint16)
-    )
+        CONCEPTS, offsets, np.array(ids, np.int32), np.array(scores, np.float32), np.zeros(len(ids), np.uint16),
+        np.zeros(len(ids), bool),
+    )  # fmt: skip
 
 
 def test_stages_are_the_whole_archive_its_first_three_and_samples():
@@ -43,7 +44,7 @@ def test_an_archive_of_what_was_left_out_recovers_all_of_it(tmp_path):
     ids = np.array([vocabulary.concepts.index(kind) for row in omitted for kind in row], np.int32)
     archive = Archive(
         vocabulary.concepts, np.cumsum([0, *map(len, omitted)]), ids,
-        np.ones(len(ids), np.float32), np.zeros(len(ids), np.uint16),
+        np.ones(len(ids), np.float32), np.zeros(len(ids), np.uint16), np.zeros(len(ids), bool),
     )  # fmt: skip
     corpus = CurationCorpus(pictures, [p.captions[:1] for p in pictures], vocabulary)
     found = recovery_by_stage(archive, corpus, scenes, "train")

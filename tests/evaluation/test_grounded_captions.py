@@ -63,6 +63,7 @@ def test_the_oracle_takes_the_best_and_missing_masks_count_nothing(pictures):
     assert found["cider_oracle5"] > found["cider"] == found["cider_selected"]
     assert found["mask_iou"] == found["map"] == found["grounding_accuracy"] == 0
     assert found["distinct2"] == 1
+    assert (found["broken"], found["broken_selected"], found["broken_oracle5"]) == (0, 0, 0)
 
 
 def test_the_single_caption_is_not_the_one_ranked_first_of_several(pictures):

@@ -11,7 +11,7 @@ from scenes_and_pair import write_scenes
 from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.data.formats.classes import COCO_STUFF_171, COCO_THINGS
-from segue.evaluation.labels import evaluate_label_maps, only_classes, score_pictures, with_truth
+from segue.evaluation.labels import evaluate_label_maps, only_classes, score_pictures, with_truth, without_classes
 from segue.methods.cocu.protocols import PROTOCOLS, PUBLISHED_CLASSES, EvalProtocol
 from segue.options import LabelOptions
 from segue.synthetic.scenes.scene import CLASSES
@@ -112,6 +112,9 @@ class Answers:
     def chosen_protocol(self, options):
         return PROTOCOLS.get(options.protocol, self.protocol)
 
+    def unreadable(self, names, protocol):
+        return {}
+
     def segment(self, image, labels, *, options):
         self.asked.append(labels)
         height, width = image.shape[:2]
@@ -150,6 +153,33 @@ def test_the_answer_says_under_which_protocol_it_was_scored(groupvit, scenes):
     assert changed["classes"] == plain["classes"] + 1
     with pytest.raises(InputError, match="protocol 'vok'"):
         evaluate_label_maps(model, scenes, "val", options=LabelOptions(protocol="vok"))
+
+
+def test_a_name_that_the_model_cannot_read_is_left_out_and_told(scenes, tmp_path):
+    """The others are scored as if its pixels had no label."""
+    words = [name for name in CLASSES if name != "sky"]
+    model = load_open_vocabulary(write_groupvit(tmp_path / "m", [*words, "a photo of a background."]))
+    with pytest.warns(UserWarning, match="left out.*'sky' means nothing"):
+        scores = evaluate_label_maps(model, scenes, "val")
+    assert list(scores["left_out"]) == ["sky"]
+    assert scores["classes"] == len(CLASSES) - 1
+    assert "sky" not in scores["class_iou"]
+
+    found = read_pictures(scenes, "val")
+    pictures, classes, whole = with_truth(found, model.protocol)
+    classes, part = without_classes(classes, whole, ["sky"])
+    truth, sky = whole(pictures[0]), found.classes.index("sky")
+    assert (truth == sky).any()
+    left = part(pictures[0])
+    assert ((left == 255) == ((truth == sky) | (truth == 255))).all()
+    kept = left != 255
+    assert [classes[i] for i in left[kept]] == [found.classes[i] for i in truth[kept]]
+
+
+def test_a_model_that_can_read_no_two_names_is_refused(scenes, tmp_path):
+    model = load_open_vocabulary(write_groupvit(tmp_path / "m", ["a photo of a sky."]))
+    with pytest.raises(InputError, match="can read 1 of the"):
+        evaluate_label_maps(model, scenes, "val")
 
 
 def test_the_overlap_is_with_the_training_or_with_what_is_given(groupvit, scenes):

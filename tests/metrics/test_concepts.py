@@ -11,8 +11,14 @@ def test_recovery_by_hand():
     named = [["dog"], [], ["man"]]
     omitted = [["sky", "grass"], ["tree"], ["sand"]]
     assert concept_recovery(found, named, omitted) == {
-        "precision": 2 / 3, "recall": 2 / 4, "new": 3, "right": 2, "omitted": 4,
+        "precision": 2 / 3, "recall": 2 / 4, "macro_recall": 2 / 4, "new": 3, "right": 2, "omitted": 4,
     }  # fmt: skip
+
+
+def test_a_frequent_concept_counts_no_more_than_a_seldom_one():
+    found, omitted = [["sky"]] * 4, [["sky"], ["sky"], ["sky"], ["cat"]]
+    told = concept_recovery(found, [[]] * 4, omitted)
+    assert (told["recall"], told["macro_recall"]) == (3 / 4, 1 / 2)
 
 
 def test_nothing_found_and_nothing_omitted_have_no_share():

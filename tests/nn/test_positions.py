@@ -1,5 +1,6 @@
 import torch
 
+import golden
 from segue.nn.positions import sine_positions, sine_positions_1d
 
 
@@ -23,3 +24,7 @@ def test_sines_come_first_and_their_cosines_after():
     sine, cosine = sine_positions_1d(40, 32).split(16, -1)
     torch.testing.assert_close(sine.square() + cosine.square(), torch.ones(40, 16))
     assert (cosine[:, 0].diff() < 0).all()  # the slowest wave: half a period
+
+
+def test_waves_are_what_they_were():
+    golden.same_as_before("positions", line=sine_positions_1d(7, 10), grid=sine_positions(3, 5, 12))

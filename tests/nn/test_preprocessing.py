@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from contract.encoders import pictures
-from segue.nn.preprocessing import Preprocessing
+from segue.nn.preprocessing import Preprocessing, reduce_image
 from segue.types import InputError
 
 
@@ -33,3 +33,38 @@ def test_bicubic_is_pillows():
     x = Preprocessing(20, (0.0,) * 3, (1.0,) * 3, "bicubic").to_tensor([image])
     expected = np.asarray(Image.fromarray(image).resize((20, 20), Image.Resampling.BICUBIC))
     assert np.array_equal((x[0].permute(1, 2, 0) * 255).round().byte().numpy(), expected)
+
+
+def test_a_picture_of_its_size_is_only_normalised():
+    image = pictures(1)[0][:16, :16]
+    x = Preprocessing(16, (0.25,) * 3, (0.5, 0.25, 1.0)).to_tensor([image])
+    expected = (image.astype(np.float32) / 255 - 0.25) / np.array([0.5, 0.25, 1.0], np.float32)
+    np.testing.assert_allclose(x[0].permute(1, 2, 0), expected, atol=1e-6)
+
+
+def test_the_square_is_cut_from_the_centre():
+    """3 x 7 pixels, as they are with a shorter side of 3: columns 3 to 5 are the middle."""
+    image = np.arange(5 * 9, dtype=np.uint8).reshape(5, 9)[..., None].repeat(3, 2)
+    x = Preprocessing(3, (0.0,) * 3, (1 / 255,) * 3, shorter=5).to_tensor([image])
+    assert x[0, 0].round().tolist() == image[1:4, 3:6, 0].tolist()
+    wide = Preprocessing(2, (0.0,) * 3, (1 / 255,) * 3, "nearest", shorter=2).to_tensor([image[:4]])
+    assert wide.shape == (1, 3, 2, 2)  # 2 x 4 of 4 x 9, and of these the middle
+    assert wide[0, 0].round().tolist() == [[12, 14], [30, 32]]
+
+
+def test_a_large_picture_is_reduced_and_a_small_one_stays():
+    image = pictures(1)[0]
+    shorter = min(image.shape[:2])
+    assert reduce_image(image, shorter) is image
+    half = reduce_image(image, shorter // 2)
+    assert min(half.shape[:2]) == shorter // 2
+    assert max(half.shape[:2]) == round(max(image.shape[:2]) * (shorter // 2) / shorter)
+    assert reduce_image(np.zeros((1, 100, 3), np.uint8), 1).shape == (1, 100, 3)
+    assert reduce_image(np.zeros((2, 100, 3), np.uint8), 1).shape == (1, 50, 3)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"interpolation": "cubic"}, {"size": 3, "shorter": 2}])
+def test_what_can_not_be_is_refused(wrong):
+    with pytest.raises(InputError, match="preprocessing"):
+        Preprocessing(**wrong)
+    assert Preprocessing(size=1, shorter=1).size == 1

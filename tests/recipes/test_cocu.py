@@ -163,6 +163,38 @@ def test_batches_tell_which_prompts_name_the_same(settings):
     assert "concept_ids" not in whole.collate([(0, 0)])
 
 
+def test_probabilities_weigh_what_is_drawn_and_make_known_what_is_likely(settings):
+    """What the caption names isn't drawn; a likely concept is known to be there, drawn or not."""
+    settings = replace(settings, probability=True)
+    batches, corpus = batches_of(settings)
+    told = batches.collate([(0, i) for i in range(len(batches))])
+    assert told["concept_weights"].shape == told["concept_ids"].shape
+    archive = batches.archive
+    for row, (numbers, weights) in enumerate(
+        zip(told["concept_ids"].tolist(), told["concept_weights"].tolist(), strict=True)
+    ):
+        named = {corpus.vocabulary.concepts[n] for n in corpus.vocabulary.find(corpus.captions[row][0])}
+        scores = dict(archive.concepts_of(row))
+        assert all(0 < score < 1 for score in scores.values())
+        for number, weight in zip(numbers, weights, strict=True):
+            if number >= 0:
+                assert archive.concepts[number] not in named
+                assert weight == pytest.approx(scores[archive.concepts[number]])
+            else:
+                assert weight == 1
+    batches.archive = replace(archive, scores=np.ones_like(archive.scores))
+    known = batches.collate([(0, 0)])["known_ids"][0].tolist()
+    named = batches.corpus.vocabulary.find(corpus.captions[0][0])
+    likely = {name for name, _ in archive.concepts_of(0)} - {corpus.vocabulary.concepts[n] for n in named}
+    assert len({archive.concepts[n] for n in known if n >= 0} & likely) == min(len(likely), 8)
+
+
+@pytest.mark.parametrize("changes", [{"system": "groupvit"}, {"prompt_loss": "picture"}])
+def test_a_probability_goes_with_an_archive_and_the_loss_of_groups(settings, changes):
+    with pytest.raises(InputError, match="goes with system full or top3 and prompt_loss groups"):
+        replace(settings, probability=True, **changes)
+
+
 def test_groupvit_learns_from_nothing_but_its_caption(settings):
     batches, corpus = batches_of(replace(settings, system="groupvit"))
     assert batches.archive is None

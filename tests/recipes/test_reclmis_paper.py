@@ -13,7 +13,7 @@ def test_the_settings_are_the_paper_s():
     assert (QATA.steps, MOSMED.steps) == (35725, 34109)  # 200 epochs of 5,716 and 500 of 2,183 in batches of 32
     for settings in (QATA, MOSMED):
         assert (settings.image_size, settings.batch_size, settings.lr, settings.size) == (224, 32, 3e-4, "faithful")
-        assert settings.augmented
+        assert settings.augmentation == "light"
         assert settings.workers
 
 

@@ -281,3 +281,31 @@ def test_no_examples_are_refused(tmp_path):
 def test_unknown_monitor_lists_the_metrics(tmp_path):
     with pytest.raises(InputError, match=r"monitor: got 'iou', expected one of .*: dice"):
         run(tmp_path, evaluate=scores(0.1), monitor="iou")
+
+
+class TwoLines(nn.Module):
+    """Two lines of which the first has a gradient a thousand times as large."""
+
+    def __init__(self, clip_apart):
+        super().__init__()
+        self.steep, self.flat = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
+        self.clip_apart = clip_apart
+
+    def training_step(self, batch):
+        return {"loss": 1000 * self.steep(batch).square().mean() + self.flat(batch).square().mean()}
+
+
+@pytest.mark.parametrize("apart", [(), ("steep.",)])
+def test_a_part_is_clipped_apart(tmp_path, monkeypatch, apart):
+    torch.manual_seed(0)
+    clipped = []
+
+    def step(self, whole=torch.optim.AdamW.step):
+        clipped.append([float(p.grad.norm()) for group in self.param_groups for p in group["params"]])
+        return whole(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(tmp_path, replace(OPTIONS, steps=1, evaluate_every=1, clip_norm=0.01), TwoLines(apart))
+    steep, flat = clipped[0]
+    assert steep == pytest.approx(0.01, rel=0.02)
+    assert (flat == pytest.approx(0.01, rel=0.02)) is bool(apart)

@@ -37,13 +37,16 @@ def domain_to_dict(distance: float | None) -> dict[str, Any]:
 
 
 def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
-    """Note, area in pixels and as a share, centroid (x, y) or None, score."""
+    """Note, area in pixels and as a share, centroid (x, y), score; the last two are None where nothing is outlined.
+
+    The score is the mean calibrated probability of the pixels inside.
+    """
     return {
         "note": answer.note,
         "area": answer.area,
         "area_share": round(answer.area / answer.mask.size, 6),
         "centroid": answer.centroid and [round(c, 2) for c in answer.centroid],
-        "score": round(answer.score, 4),
+        "score": round(answer.score, 4) if answer.area else None,
         **domain_to_dict(answer.distance),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +73,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class LayoutCaption:
-    """A caption of a layout. score: its log-probability per token. condition: "mask" or "mask+image"."""
+    """A caption of a layout.
+
+    score: the geometric mean of its tokens' probabilities. condition: "mask" or "mask+image".
+    """
 
     caption: str
     score: float
@@ -238,7 +242,10 @@ class Illustrator(HubMixin):
             suppressed_token_ids=tokenizer.suppressed_token_ids,
         )  # fmt: skip
         condition = "mask" if images is None else "mask+image"
-        return [[LayoutCaption(tokenizer.decode(one.tokens), one.score, condition) for one in each] for each in found]
+        return [
+            [LayoutCaption(tokenizer.decode(one.tokens), math.exp(one.score), condition) for one in each]
+            for each in found
+        ]
 
     def heat_maps(
         self, layout: Picture, caption: str, image: Picture | None = None

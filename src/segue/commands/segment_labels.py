@@ -96,5 +96,5 @@ def _print(answer: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(answer, ensure_ascii=False))
         return
     found = sorted((one for one in answer["classes"] if one["area"]), key=lambda one: -one["area"])
-    shares = ", ".join(f"{one['name']} {one['share']:.1%} (score {one['score']:.2f})" for one in found)
+    shares = ", ".join(f"{one['name']} {one['share']:.1%}" for one in found)
     print(f"{answer['image']}  {shares}  map {answer['map']}  overlay {answer['overlay']}")

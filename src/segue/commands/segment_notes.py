@@ -23,6 +23,7 @@ from segue.commands.domain import refuse_far
 from segue.data.export import write_coco
 from segue.data.images import (
     NIFTI_SUFFIXES,
+    PictureWarning,
     bare_name,
     is_volume,
     list_pictures,
@@ -33,6 +34,7 @@ from segue.data.images import (
     write_mask,
 )
 from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
+from segue.data.medical.notes import find_doubts
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation
@@ -95,7 +97,7 @@ def segment_by_notes(
     answer = predictor.segment(pixels, note, options=options)
     if refusal := refuse_far(image.name, answer.distance, strict=strict):
         raise InputError(refusal)
-    found = _write(image.name, pixels, answer, target)
+    found = _write(image.name, pixels, answer, target, predictor)
     if attribution and note is not None:
         found |= _write_attribution(pixels, predictor.attribute(pixels, note), target)
     if coco is not None:
@@ -271,7 +273,7 @@ def _segment_folder(
                 if refusal := refuse_far(work.name, answer.distance, strict=strict):
                     failed.append(refusal)
                     continue
-                _print(_write(work.name, pixels, answer, target), as_json)
+                _print(_write(work.name, pixels, answer, target, predictor), as_json)
                 if coco is not None:
                     found.append((work.name, answer))
         deep = ((work, target) for work, target in zip(works, targets, strict=True) if work.volume)
@@ -320,14 +322,19 @@ def _segment_volume(
     _print(about | {"voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}, as_json)
 
 
-def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path) -> dict[str, Any]:
+def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path, predictor: Segmenter) -> dict[str, Any]:
     overlay = overlay_of(target)
+    # A note of a picture that is read window by window, such as of nuclei, guides by its words alone.
+    doubts = [] if answer.note is None or predictor.window else find_doubts(answer.note)
+    for doubt in doubts:
+        warnings.warn(PictureWarning(f"{name}: {doubt}", "note"), stacklevel=2)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mask(answer.mask, target)
     write_image(outline(pixels, answer.mask), overlay)
     return {
         "image": name,
         **segmentation_to_dict(answer),
+        **({"note_doubts": doubts} if doubts else {}),
         "mask": str(target),
         "overlay": str(overlay),
     }

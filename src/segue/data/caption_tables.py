@@ -24,7 +24,7 @@ from segue.data.lines import read_lines
 from segue.data.problems import ReportProblem
 from segue.types import InputError
 
-LOOK_AT = 100  # lines by which a file's columns are told
+LOOK_AT = 100  # lines by which a file's columns are recognised
 CAPTION_HEADS = (
     "caption",
     "captions",
@@ -117,7 +117,7 @@ def read_table(path: Path, report: ReportProblem, plain: bool = False) -> Iterat
     """The rows of a file of captions, blank lines left out; those that can't be cut are reported.
 
     plain: a file that is no table is one caption a line. Raises InputError for a file of names without captions, and
-    where it can't be told which column is the caption.
+    where it is not clear which column is the caption.
     """
     columns = _columns(path, plain)
     lines = ((number, line) for number, line in read_lines(path) if line.strip())
@@ -171,7 +171,7 @@ def _first_lines(path: Path) -> list[str]:
                 break
     except InputError:
         if not found:
-            raise  # what comes after good lines is told when it is reached
+            raise  # what comes after good lines is reported when it is reached
     return found
 
 
@@ -191,8 +191,14 @@ def _head(line: str, plain: bool) -> _Columns | None:
 def _sides(lines: list[str], separator: str, path: Path, plain: bool) -> _Columns | None:
     """The columns of a table without a head, by where the pictures' names or addresses stand; None when it is none.
 
-    In a .tsv also by what never has a blank in it.
+    In a .tsv also by what never has a blank in it. Raises InputError for more than two columns by tabs in every line.
     """
+    tabs = {line.count("\t") for line in lines}
+    if separator == "\t" and len(lines) > 1 and len(tabs) == 1 and max(tabs) > 1:
+        raise InputError(
+            f"{path}: {max(tabs) + 1} columns and no head, such as {lines[0][:60]!r}; write a first line that names "
+            "them, such as image<TAB>caption"
+        )
     cut = [(line.partition(separator)[0], line.rpartition(separator)[2]) for line in lines if separator in line]
     first = sum(is_picture(a) and not is_picture(b) for a, b in cut)
     last = sum(is_picture(b) and not is_picture(a) for a, b in cut) if separator == "\t" else 0

@@ -39,14 +39,14 @@ def check_first(
     errors, others = ([f for f in wanted if f.level == level] for level in ("error", "warning"))
     if errors and on_bad == "stop":
         raise InputError(_refusal(data, errors))
-    told = [f"{len(errors)} errors passed over ({_counted(errors)})"] if errors else []
-    told += [f"{len(others)} warnings ({_counted(others)})"] if others else []
+    lines = [f"{len(errors)} errors passed over ({_counted(errors)})"] if errors else []
+    lines += [f"{len(others)} warnings ({_counted(others)})"] if others else []
     decoded = bool(report.stats.get("decoded", True))
-    told += [f"in splits of more than {decode_at_most:,} pictures these are not decoded"] * (
+    lines += [f"in splits of more than {decode_at_most:,} pictures these are not decoded"] * (
         not decoded and decode_at_most > 0
     )
-    if told:
-        warnings.warn(f"{data}: data check: {', '.join(told)}; `segue data check {data}` lists all", stacklevel=2)
+    if lines:
+        warnings.warn(f"{data}: data check: {', '.join(lines)}; `segue data check {data}` lists all", stacklevel=2)
     return {"errors": _codes(errors), "warnings": _codes(others), "decoded": decoded}
 
 

@@ -81,7 +81,7 @@ def stream_captions(
 ) -> Iterator[Caption]:
     """The captions of a file one after another; repeats stay. Arguments as in `read_corpus`.
 
-    report: is told of each record without a usable caption, which is left out. Raises InputError at once when the
+    report: is called with each record without a usable caption, which is left out. Raises InputError at once when the
     file's name has no known ending, and while reading as `read_corpus` does.
     """
     return _tidied(stream_rows(path, split=split, report=report), path, report)
@@ -227,7 +227,7 @@ def karpathy_split(entry: Any) -> str:
 
 
 def karpathy_name(entry: Any) -> str:
-    """The picture of an entry of Karpathy's `images`: its file name, after its folder where that is told."""
+    """The picture of an entry of Karpathy's `images`: its file name, after its folder where that is given."""
     name, folder = read_text(entry, "filename"), entry.get("filepath")
     return f"{folder}/{name}" if folder and isinstance(folder, str) else name
 

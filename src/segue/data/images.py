@@ -124,7 +124,7 @@ def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
 def tell_left_out(folder: Path, used: Collection[Path], *, deep: bool = False) -> None:
     """Warn, in one line, of the files and folders of a folder that are not used: how many of each ending, and one name.
 
-    used: paths in `folder`, of files or folders. deep: look into its folders too. Hidden files are not told of.
+    used: paths in `folder`, of files or folders. deep: look into its folders too. Of hidden files nothing is said.
     """
     known = set(used)
     left = [path for path in _entries(folder, deep) if path not in known]

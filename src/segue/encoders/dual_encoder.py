@@ -41,7 +41,7 @@ from segue.types import InputError
 from segue.weights import pinned
 
 MIN_TEMPERATURE = 0.01
-DOMAIN_SIDE = 160  # pixels of the shorter side that a picture is reduced to before its distance is measured
+DOMAIN_SIDE = 160  # pixels of the square that a picture is reduced to before its distance is measured
 
 
 class DualEncoder(nn.Module):

@@ -229,7 +229,7 @@ def _named(name: str, count: Any, *args: Any) -> Any:
 
 
 def _paired(refs: Path, preds: Path) -> dict[str, tuple[Path, Path]]:
-    """Truth and prediction by their paths without ending; what has no partner or can't be read is told."""
+    """Truth and prediction by their paths without ending; what has no partner or can't be read is an error."""
     truth, said = _masks(refs), _masks(preds)
     if not truth:
         raise InputError(f"{refs}: no pictures there; expected one for each picture, such as PNG files")

@@ -17,6 +17,7 @@ name the prompt's object are its references.
                                 caption's regions
     grounding_accuracy          of the masks that fit a region (IoU .5 or more): the share grounded in a noun of its
                                 class
+    broken, broken_selected     the share of these captions that a judge by rule finds broken
     *_t5                        with 5 denoising steps and one try of each caption
 """
 
@@ -34,6 +35,7 @@ import numpy as np
 from segue.api.describer import Describer
 from segue.data import rle
 from segue.data.export import class_of
+from segue.data.sentence_faults import find_faults
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.model import SGDiff
 from segue.metrics.captions import distinct_n, score_captions
@@ -66,18 +68,18 @@ def score_model(
     num: int = 5,
     java: bool = True,
     masks: bool = True,
-    temperature: float = 0.0,
+    temperature: float | None = None,
 ) -> dict[str, float]:
     """The scores above, of a model that is given each picture's own regions and relations as its graph.
 
-    temperature: of the tokens; of an autoregressive decoder, of the single caption alone. java: METEOR and SPICE too.
+    temperature: of the tokens, None for the decoder's own. java: METEOR and SPICE too.
     Scores that the model can't have (of captions, of masks) or that can't be computed here are left out.
     Raises InputError when no picture has captions that name regions.
     """
     c, cases = model.config, make_cases(pictures, prompt)
     diffuses = c.generates_captions and c.decoder == "diffusion"
     options = DescribeOptions(temperature=temperature)
-    describe = partial(describe_case, Describer(model), sampled=not diffuses)
+    describe = partial(describe_case, Describer(model))
     found = score_cases(
         partial(describe, options=options),
         cases,
@@ -99,18 +101,11 @@ def describe_case(
     case: Case,
     num: int,
     seed: int,
-    *,
-    sampled: bool = False,
     options: DescribeOptions = DescribeOptions(),
 ) -> list[GroundedCaption]:
-    """`num` captions of a case, from the picture's own regions and relations.
-
-    sampled: several captions are sampled at temperature 1, for an autoregressive model: greedy search makes only one.
-    """
+    """`num` captions of a case, from the picture's own regions and relations."""
     picture = case.picture
     options = replace(options, num=num, seed=seed)
-    if sampled and num > 1:
-        options = replace(options, temperature=1.0)
     return describer.describe(
         picture.load(), box=case.box, regions=picture.regions, relations=picture.relations, options=options
     )
@@ -208,7 +203,8 @@ def grounded_class(grounding: PhraseGrounding, classes: dict[str, str]) -> str:
 def _caption_scores(texts: Sequence[str], cases: Sequence[Case], suffix: str, java: bool) -> dict[str, float]:
     """Scores of one caption a case, named with the suffix."""
     found = score_captions(*_by_number(texts, cases), with_java=java).corpus
-    return {
+    broken = {f"broken{suffix}": float(np.mean([bool(find_faults(text)) for text in texts]))}
+    return broken | {
         f"{short}{suffix}": score
         for name, short in CAPTION_METRICS.items()
         if isinstance(score := found.get(name), float)

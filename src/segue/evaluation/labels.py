@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.label_segmenter import LabelSegmenter
+from segue.api.label_segmenter import DualEncoderSegmenter, LabelSegmenter
 from segue.api.open_vocabulary import LabelMap
 from segue.data import rle
 from segue.data.formats import PASCAL_CONTEXT, check_pictures, read_pictures
@@ -38,9 +39,10 @@ def evaluate_label_maps(
 ) -> dict[str, Any]:
     """mIoU and pixel accuracy on a split of a data set in any format, with the protocol and the vocabularies' overlap.
 
+    A class whose name the model can't read is left out, its pixels are then without label, and "left_out" tells why.
     options: the protocol and what differs from it; the model's own unless given. concepts: the vocabulary of the
     training; what the checkpoint says of it unless given. on_bad: as in `read_pictures`.
-    Raises InputError for data that can't be used and for an unknown protocol.
+    Raises InputError for data that can't be used, for an unknown protocol, and when fewer than two names can be read.
     """
     protocol = segmenter.chosen_protocol(options)
     named = segmenter.protocol if options.protocol is None else find_protocol(options.protocol)
@@ -50,6 +52,8 @@ def evaluate_label_maps(
     found = only_classes(check_pictures(read_pictures(data, split, on_bad, form=form), on_bad), published, protocol)
     pictures, classes, read_truth = with_truth(found, protocol)
     known = segmenter.about.get("concept_vocabulary") if concepts is None else concepts
+    left_out = _unreadable(segmenter, classes, protocol)
+    classes, read_truth = without_classes(classes, read_truth, left_out)
     ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth, options=options)
     return {
         "data": str(data),
@@ -59,6 +63,7 @@ def evaluate_label_maps(
         "as_published": _as_published(classes, published, protocol, named),
         "pictures": len(pictures),
         "classes": len(classes),
+        "left_out": left_out,
         "miou": float(np.nanmean(ious)),
         "pixel_accuracy": accuracy,
         "class_iou": {c: None if np.isnan(v) else float(v) for c, v in zip(classes, ious, strict=True)},
@@ -157,6 +162,43 @@ def _paint_masks(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:
     for region, mask in sorted(masks, key=lambda one: -rle.area(one[1])):
         out[rle.decode(mask)] = IGNORE if region.crowd else index.get(region.label, IGNORE)
     return out
+
+
+def _unreadable(
+    segmenter: LabelSegmenter, classes: Sequence[str], protocol: EvalProtocol | DenseProtocol
+) -> dict[str, str]:
+    """The classes that a GroupViT can't read, with the reason; a dual encoder reads any. At least two must be left."""
+    if isinstance(protocol, DenseProtocol) or isinstance(segmenter, DualEncoderSegmenter):
+        return {}
+    prompts = {protocol.renamed.get(name, name): name for name in classes if name != BACKGROUND}
+    found = {prompts[prompt]: why for prompt, why in segmenter.unreadable(list(prompts), protocol).items()}
+    if len(prompts) - len(found) < 2:
+        reasons = "; ".join([*found.values()][:3])
+        raise InputError(
+            f"this model can read {len(prompts) - len(found)} of the {len(prompts)} names, expected two or more "
+            f"({reasons}); score a model that was trained with their words"
+        )
+    if found:
+        warnings.warn(f"left out, and their pixels not scored: {'; '.join(found.values())}", stacklevel=3)
+    return found
+
+
+def without_classes(
+    classes: Sequence[str], read_truth: ReadTruth, left_out: Collection[str]
+) -> tuple[tuple[str, ...], ReadTruth]:
+    """The classes without some, and the ground truth in their positions; pixels of the others are without label."""
+    kept = [i for i, name in enumerate(classes) if name not in left_out]
+    if len(kept) == len(classes):
+        return tuple(classes), read_truth
+
+    def read(picture: Picture) -> Labels:
+        labels = read_truth(picture)
+        table = np.full(int(np.iinfo(labels.dtype).max) + 1, np.iinfo(labels.dtype).max, labels.dtype)
+        table[kept] = np.arange(len(kept))
+        renumbered: Labels = table[labels]
+        return renumbered
+
+    return tuple(classes[i] for i in kept), read
 
 
 def score_pictures(

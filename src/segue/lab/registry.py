@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 TABLES: dict[str, str] = {
+    "archive_scores": "segue.lab.tables.archive_scores:archive_scores_table",
     "captions_photos": "segue.lab.tables.syntic_photos:captions_photos_table",
     "cocu_real": "segue.lab.tables.cocu_photos:photos_table",
     "cocu_recovery": "segue.lab.tables.cocu_scenes:cocu_recovery_table",
@@ -14,6 +15,7 @@ TABLES: dict[str, str] = {
     "crossmodal_real": "segue.lab.tables.crossmodal:crossmodal_real_table",
     "crossmodal_scenes": "segue.lab.tables.crossmodal:crossmodal_scenes_table",
     "crossmodal_scenes_full": "segue.lab.tables.crossmodal:crossmodal_bundled_table",
+    "domain_photos": "segue.lab.tables.domain_photos:domain_photos_table",
     "export": "segue.lab.tables.export:export_table",
     "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",
     "dual_encoder_photos": "segue.lab.tables.dual_encoder:photos_table",
@@ -23,8 +25,10 @@ TABLES: dict[str, str] = {
     "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
     "reclmis_pareto": "segue.lab.tables.reclmis:pareto_table",
     "reclmis_real": "segue.lab.tables.reclmis:real_table",
+    "reclmis_budget": "segue.lab.tables.reclmis_budget:budget_table",
     "relations_scenes": "segue.lab.tables.relations:relations_table",
     "serve": "segue.lab.tables.serve:serve_table",
+    "sgdiff_decoders": "segue.lab.tables.sgdiff_decoders:sgdiff_decoders_table",
     "sgdiff_real": "segue.lab.tables.sgdiff_photos:sgdiff_real_table",
     "sgdiff_scenes": "segue.lab.tables.sgdiff_scenes:sgdiff_scenes_table",
     "sgdiff_scenes_full": "segue.lab.tables.sgdiff_scenes:sgdiff_bundled_table",

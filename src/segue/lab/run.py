@@ -30,7 +30,7 @@ class RunOptions(Options):
         str | None, Doc("run EXPERIMENT/SYSTEM/SEED alone; print its metrics as JSON and append nothing")
     ] = None
     results: Annotated[Path, Doc("folder of the results files, which are long-form CSV")] = Path("results")
-    work: Annotated[Path, Doc("folder of the trainings and of drawn data; a stopped row resumes there")] = Path(
+    work: Annotated[Path, Doc("folder of the trainings and of synthetic data; a stopped row resumes there")] = Path(
         "runs/lab"
     )
     data: Annotated[Path | None, Doc("folder of real data, for the tables that need it")] = None

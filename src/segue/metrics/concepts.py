@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from segue.types import InputError
@@ -15,7 +16,9 @@ def concept_recovery(found: Names, named: Names, omitted: Names) -> dict[str, fl
     found, named, omitted: for each picture the concepts that were found for it, those that its caption names, and
     those that are in the picture and not in its caption. A found concept that the caption names is neither right nor
     wrong. precision = right / new, recall = right / omitted, in [0, 1]; None where there is nothing to divide by.
-    Also the counts "new", "right" and "omitted". Raises InputError for lists of different lengths.
+    macro_recall: the mean of each concept's own recall, over those that are omitted somewhere, so that frequent ones
+    count no more than seldom ones. Also the counts "new", "right" and "omitted".
+    Raises InputError for lists of different lengths.
     """
     if not len(found) == len(named) == len(omitted):
         raise InputError(
@@ -24,10 +27,12 @@ def concept_recovery(found: Names, named: Names, omitted: Names) -> dict[str, fl
         )
     fresh = [set(f) - set(n) for f, n in zip(found, named, strict=True)]
     new, left = sum(map(len, fresh)), sum(len(set(o)) for o in omitted)
-    right = sum(len(f & set(o)) for f, o in zip(fresh, omitted, strict=True))
+    hits = Counter(name for f, o in zip(fresh, omitted, strict=True) for name in f & set(o))
+    there, right = Counter(name for o in omitted for name in set(o)), hits.total()
     return {
         "precision": right / new if new else None,
         "recall": right / left if left else None,
+        "macro_recall": sum(hits[name] / count for name, count in there.items()) / len(there) if there else None,
         "new": new,
         "right": right,
         "omitted": left,

@@ -22,13 +22,11 @@ NORMALISATION = {"mean": Mean, "std": Deviation}
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "lanczos", "bilinear", "bicubic")  # PIL's numbers 0..3
 
 
-def reduce_image(image: NDArray[np.uint8], shorter: int) -> NDArray[np.uint8]:
-    """An (H, W, 3) uint8 image with a shorter side of so many pixels, by PIL's bicubic; a smaller one as it is."""
-    sides = image.shape[:2]
-    if min(sides) <= shorter:
+def reduce_image(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """An (H, W, 3) uint8 image as a square of so many pixels, by PIL's bicubic; one with a smaller side as it is."""
+    if min(image.shape[:2]) <= side:
         return image
-    height, width = (max(1, round(side * shorter / min(sides))) for side in sides)
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "dual-encoder": "segue.recipes.dual_encoder:train_dual_encoder",
     "dual-encoder-photos": "segue.recipes.dual_encoder:train_dual_encoder_photos",
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
+    "labels": "segue.recipes.labels:train_labels",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
     "reclmis-mosmed": "segue.recipes.reclmis_paper:train_reclmis_mosmed",

@@ -38,6 +38,7 @@ from segue.evaluation.labels import only_classes, score_pictures, with_truth
 from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curation.config import CurateSettings
+from segue.methods.cocu.curation.probability import ProbabilityWeights
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
@@ -65,6 +66,7 @@ CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its a
     "no_expansion": ("archive-no-expansion", CurateSettings(expansion=False)),
 }
 IMAGE_CACHE_BYTES = 2**28  # of resized pictures, for each process that makes batches
+SURE, MOST_LIKELY = 0.5, 8  # the probability above which a concept is known, and how many such a picture has at most
 LOCAL_SETTINGS = ("curated", "vocabulary", "tokenizer_words", "tokenizer")  # paths and lists, not stored in checkpoints
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "ours": (
@@ -103,6 +105,9 @@ class CocuSettings(TrainSettings):
         captions: how many captions of each picture are used, the first ones; 0 for all. Pictures of the web have one.
         concepts: prompts beside the caption.
         temperature: of the sampling from the archive.
+        probability: the archive's scores are probabilities (see `segue lab run archive_scores`), of 32 neighbours; what
+            the caption names isn't sampled; a sampled concept weighs by its probability, and those of more than .5 are
+            never negatives. With the prompt loss of "groups".
         prompt_loss: prompts are contrasted with single "groups" (`group_concept_loss`), with the whole "picture", as
             in the paper, or as "released": with the picture, each prompt by itself, at a temperature of their own.
         templates: the texts of the prompts: our 8, or the 80 of "imagenet", as released.
@@ -124,6 +129,7 @@ class CocuSettings(TrainSettings):
     captions: int = 1
     concepts: int = 3
     temperature: float = 0.1
+    probability: bool = False
     prompt_loss: Literal["groups", "picture", "released"] = "groups"
     templates: Literal["ours", "imagenet"] = "ours"
     tokenizer: str | None = None
@@ -148,6 +154,11 @@ class CocuSettings(TrainSettings):
         if self.concepts < 1 or self.temperature <= 0:
             raise InputError(
                 f"got {self.concepts} concepts at temperature {self.temperature}, expected one or more, above 0"
+            )
+        if self.probability and (self.prompt_loss != "groups" or self.system not in ("full", "top3")):
+            raise InputError(
+                f"probability: goes with system full or top3 and prompt_loss groups, got {self.system} and "
+                f"{self.prompt_loss}; leave one out"
             )
 
 
@@ -299,7 +310,7 @@ def prepare_training(settings: CocuSettings) -> tuple[CurationCorpus, Archive | 
         images = PictureSet([replace(picture, label_map=None) for picture in corpus.pictures])
         readable = {picture.name for picture in check_pictures(images, settings.on_bad).pictures}
         return corpus.without({picture.name for picture in corpus.pictures} - readable), None
-    folder, curation = CURATION[settings.system]
+    folder, curation = curation_of(settings)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with locked(settings.curated):
         encoder = load_dual_encoder(settings.encoder, device=device)
@@ -313,6 +324,14 @@ def prepare_training(settings: CocuSettings) -> tuple[CurationCorpus, Archive | 
             on_bad=settings.on_bad,
         )
     return corpus, read_archive(settings.curated / folder / ARCHIVE)
+
+
+def curation_of(settings: CocuSettings) -> tuple[str, CurateSettings]:
+    """The folder of the archive that a system with an archive samples from, and how it is curated."""
+    folder, curation = CURATION[settings.system]
+    if not settings.probability:
+        return folder, curation
+    return f"{folder}-probability", replace(curation, neighbours=32, probability=ProbabilityWeights())
 
 
 def read_val(settings: CocuSettings) -> PictureSet | None:
@@ -379,8 +398,8 @@ class _TrainingExample(NamedTuple):
     """What an epoch shows of a picture.
 
     image: (3, S, S) float32, normalised. texts: the caption and K prompts. concepts: that of each prompt, "" where the
-    caption takes its place. known: K nouns of the caption, which are true of the picture whatever is sampled; "" for
-    none.
+    caption takes its place. known: K nouns of the caption, which are true of the picture whatever is sampled, and the
+    likely ones of an archive of probabilities; "" for none.
     """
 
     image: Tensor
@@ -424,11 +443,19 @@ class CocuBatches:
         if self.settings.prompt_loss == "groups":
             batch["concept_ids"] = self._ids([one.concepts for one in examples])
             batch["known_ids"] = self._ids([one.known for one in examples])
+        if self.settings.probability:
+            rows = [self.rows[index] for _, index in keys]
+            batch["concept_weights"] = self._weights(rows, [one.concepts for one in examples])
         return batch
 
     def _ids(self, rows: Sequence[Sequence[str]]) -> Tensor:
         """(B, K) concept ids, -1 for what is not in the vocabulary."""
         return torch.tensor([[self.concept_ids.get(concept, -1) for concept in row] for row in rows])
+
+    def _weights(self, rows: Sequence[int], concepts: Sequence[Sequence[str]]) -> Tensor:
+        """(B, K): the probability of each concept in its picture's archive; 1 for what isn't in it."""
+        scores = [dict(self._archive().concepts_of(row)) for row in rows]
+        return torch.tensor([[s.get(name, 1.0) for name in some] for s, some in zip(scores, concepts, strict=True)])
 
     def _make_example(self, epoch: int, row: int, concepts: Sequence[str] | None) -> _TrainingExample:
         """concepts: sampled from the picture's archive; None: the caption's own nouns."""
@@ -443,6 +470,9 @@ class CocuBatches:
         texts = [caption if mirrored is None else mirrored, *(_prompt(concept, templates, rng) for concept in chosen)]
         missing = 1 + self.settings.concepts - len(texts)
         known = [*nouns, *[""] * self.settings.concepts][: self.settings.concepts]
+        if self.settings.probability:
+            likely = [name for name, p in self._archive().concepts_of(row) if p > SURE and name not in nouns]
+            known += [*likely, *[""] * MOST_LIKELY][:MOST_LIKELY]
         image = self._image(row, mirrored is not None, rng)
         return _TrainingExample(image, texts + [texts[0]] * missing, chosen + [""] * missing, known)
 
@@ -466,6 +496,10 @@ class CocuBatches:
     def _read_pixels(self, row: int) -> NDArray[np.uint8]:
         return resize_image(self.corpus.pictures[row].load(), self.size)
 
+    def _archive(self) -> Archive:
+        assert self.archive is not None  # a system without one has no probability
+        return self.archive
+
     def _sample_concepts(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sequence[str] | None]:
         """What each picture's archive gives in its epoch, sampled for all pictures of an epoch together."""
         if self.archive is None:
@@ -481,6 +515,7 @@ class CocuBatches:
                 temperature=self.settings.temperature,
                 seed=self.settings.seed,
                 mode=mode,
+                fresh=self.settings.probability,
             )
             found |= dict(zip(some, sampled, strict=True))
         return [found[key] for key in keys]

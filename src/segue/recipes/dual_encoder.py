@@ -45,7 +45,7 @@ from segue.types import InputError, Picture, PictureSet
 
 _LEFT_OR_RIGHT = re.compile(r"\b(left|right)", re.IGNORECASE)
 View = Literal["whole", "mirrored", "reduced"] | int  # of an image: an integer is the number of a crop
-DOMAIN_AXES = 128  # principal axes of the training's features
+DOMAIN_AXES, NEAR = 144, 0.995  # principal axes of the training's features; the share of val that is not far
 CLASS_TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
 _BATCH_SIZE = {"images": 32, "texts": 1024}  # of frozen encoders
 
@@ -178,7 +178,8 @@ def measure_domain(cache: FeatureCache, train: CaptionedImages, val: CaptionedIm
     features = [torch.from_numpy(np.array(store.rows())).float() for store in stores if store is not None]
     if len(features) < len(stores):
         return None
-    return FeatureDistance.fit(*features, axes=min(DOMAIN_AXES, *(size // 2 for size in features[0].shape)))
+    axes = min(DOMAIN_AXES, *(size // 2 for size in features[0].shape))
+    return FeatureDistance.fit(*features, axes=axes, near=NEAR)
 
 
 def build_dual_encoder(settings: DualEncoderSettings, captions: Sequence[str]) -> VisionTextDualEncoder:

@@ -25,6 +25,7 @@ PLANNERS: dict[str, str] = {  # recipe -> function that plans it
     "cocu": "segue.recipes.cocu_plan:plan_cocu",
     "cocu-cc3m": "segue.recipes.cocu_plan:plan_cocu_cc3m",
     "cocu-cc12m": "segue.recipes.cocu_plan:plan_cocu_cc12m",
+    "reclmis": "segue.recipes.reclmis:plan_reclmis",
     "reclmis-mosmed": "segue.recipes.reclmis_paper:plan_mosmed",
     "reclmis-qata": "segue.recipes.reclmis_paper:plan_qata",
 }
@@ -34,7 +35,8 @@ TRIES = 2  # of each; the faster one counts
 
 class Workload(NamedTuple):
     """A training. examples: pictures of an epoch. batch_size: over all processes. averaged: a moving average is kept.
-    task: what the loop trains. batch: makes the batch of the first n examples.
+    task: what the loop trains. batch: makes the batch of the first n examples. chosen: settings that were read off the
+    data, and by what.
     """
 
     examples: int
@@ -43,6 +45,7 @@ class Workload(NamedTuple):
     averaged: bool
     task: nn.Module
     batch: Callable[[int], Any]
+    chosen: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default, which nobody changes
 
 
 def plan_training(
@@ -67,6 +70,7 @@ def plan_training(
     step = max(computing(share), loading(share) / max(workers, 1) if workers else computing(share) + loading(share))
     return {
         "recipe": recipe,
+        **work.chosen,
         "pictures": work.examples,
         "steps": work.steps,
         "batch_of_a_process": share,

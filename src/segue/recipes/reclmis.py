@@ -10,36 +10,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
+from annotated_types import Ge, Gt, Interval
 from torch import nn
 
 from segue.api.models import ENSEMBLE
 from segue.api.segmenter import Member, Segmenter
-from segue.data.medical.lvit import read_lvit, splits
+from segue.configs import read_json
+from segue.data.medical.lvit import ImageNoteRecord, read_lvit, splits
 from segue.data.medical.note_batches import ImageNoteBatches, load_examples
-from segue.data.transforms import augment
+from segue.data.medical.views import RandomViews
+from segue.data.transforms import Augment, augment
+from segue.encoders.image.pyramid import build_pyramid
 from segue.evaluation.notes import evaluate
 from segue.files import write_text
+from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import RecLMIS
 from segue.methods.reclmis.released import ReleasedConfig
-from segue.methods.segmenters import NetworkConfig, SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
+from segue.methods.segmenters import (
+    Network,
+    NetworkConfig,
+    SavedSegmenter,
+    SegmenterTask,
+    build_segmenter,
+    save_segmenter,
+)
 from segue.metrics.calibration import fit_temperature
+from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 from segue.options import Share
 from segue.recipes.datasets import check_data, create_once
+from segue.recipes.plan import Workload
 from segue.recipes.reclmis_options import NetworkSettings, network_config, reads_notes, text_encoder
+from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
 from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
+
+PLANNED = 64  # pictures that `plan_reclmis` reads
+DOMAIN_AXES, DOMAIN_PICTURES, DOMAIN_VIEWS = 32, 500, 2  # of the distance from the training's pictures
+STEPS = "steps.json"  # in the folder of a run whose steps were chosen by its minutes
+VISION = "network.encoder.pyramid."  # the beginning of the names of the pretrained weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +68,48 @@ class RecLMISSettings(NetworkSettings):
 
     Attributes:
         data: folder in the LViT layout.
+        vision: "none" (convolutions trained from scratch), "efficientnet-lite0" (extra `offline`) or
+            "backbone:ID-OR-FOLDER" (any backbone of transformers); "auto": EfficientNet where it is installed.
+        vision_lr: learning rate of the pretrained vision encoder as a share of lr; 0 freezes it.
+        patches: "yes" trains on windows of image_size at the pictures' own resolution and slides such a window at
+            inference, "no" on whole pictures; "auto": see `segue data plan`.
+        steps, batch_size: 0: see `segue data plan`.
+        minutes: how long a training may take whose steps are 0, on this machine, from a few steps measured first.
         text_dropout: share of notes left out in training, so that the model also works without a note.
-        augmented: flips with sides swapped, small rotations, contrast, blur.
+        one_sided: share of pictures with infection on both sides that are shown, with mask and note, as one side's, so
+            that the model learns to follow the note.
+        augmentation: "light" (flips with sides swapped, small rotations, contrast, blur), "strong" (after nnU-Net) or
+            "none"; "auto": see `segue data plan`.
         warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
         folds: > 1 trains that many models by patient, on train and validation together, and averages them.
     """
 
-    steps: int = 4000
-    batch_size: int = 16
+    vision: str = "none"
+    vision_lr: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    patches: Literal["auto", "yes", "no"] = "no"
+    steps: Annotated[int, Ge(0)] = 4000
+    batch_size: Annotated[int, Ge(0)] = 16
+    minutes: Annotated[float, Gt(0)] = 15.0
     lr: float = 1e-3
-    text_dropout: float = 0.05
-    augmented: bool = True
+    text_dropout: Annotated[float, Interval(ge=0, le=1)] = 0.05
+    one_sided: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    augmentation: Literal["auto", "none", "light", "strong"] = "light"
     evaluations: int = 10
     warmup: Share = 0.1
     folds: int = 0
 
 
-RECLMIS = RecLMISSettings(out=Path("runs/reclmis"), data=Path("data"))
+RECLMIS = RecLMISSettings(
+    out=Path("runs/reclmis"),
+    data=Path("data"),
+    vision="auto",
+    image_size=0,
+    patches="auto",
+    steps=0,
+    batch_size=0,
+    augmentation="auto",
+    one_sided=0.3,
+)
 CHEST = RecLMISSettings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200)
 
 
@@ -87,17 +132,54 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
             f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
         )
     check_data(settings)
-    examples = {}
-    for split in (split for split in found if split in ("train", "val")):
-        records = read_lvit(settings.data, split, settings.on_bad)
-        examples[split] = load_examples(records, settings.image_size, settings.on_bad, labelled=True)
+    records = {split: read_lvit(settings.data, split, settings.on_bad) for split in found if split in ("train", "val")}
+    settings = planned(settings, records["train"])
+    size = None if settings.patches == "yes" else settings.image_size
+    examples = {split: load_examples(part, size, settings.on_bad, labelled=True) for split, part in records.items()}
     counts = ", ".join(f"{len(part)} {split}" for split, part in examples.items())
-    print(f"{settings.data}: {counts}, at {settings.image_size} px")
+    kind = "patches of " if settings.patches == "yes" else ""
+    print(f"{settings.data}: {counts}, at {kind}{settings.image_size} px")
     if settings.folds > 1:
         return _train_folds(settings, network, [e for part in examples.values() for e in part])
-    if "val" in examples:
-        return _train(settings, network, examples["train"], examples["val"])
-    return _train(settings, network, *hold_out(examples["train"], settings))
+    parts = (examples["train"], examples["val"]) if "val" in examples else hold_out(examples["train"], settings)
+    return _train(settings, network, *parts)
+
+
+def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> RecLMISSettings:
+    """The settings with what was left to the plan, but for the steps; of a run that goes on, those of its beginning."""
+    left = settings.image_size and settings.batch_size and "auto" not in (settings.patches, settings.augmentation)
+    if left and settings.vision != "auto" and settings.steps:
+        return settings
+    if settings.resume and (settings.out / PLAN).exists():
+        chosen = read_json(settings.out / PLAN).get("chosen") or {}
+        return replace(settings, **{name: chosen[name] for name in CHOSEN if name in chosen})
+    found = take_fingerprint(records)
+    settings = choose(settings, found)
+    write_plan(settings.out, settings, found)
+    return settings
+
+
+def plan_reclmis(data: Path) -> Workload:
+    """The workload of `segue train reclmis`, with what it would choose for the data (see `reclmis_plan`).
+
+    Raises InputError when there is no training split or an example can't be read.
+    """
+    records = read_lvit(data, "train", "skip")
+    found = take_fingerprint(records)
+    settings = choose(replace(RECLMIS, data=data, on_bad="skip"), found)
+    size = None if settings.patches == "yes" else settings.image_size
+    train = load_examples(records[:PLANNED], size, "skip", labelled=True)
+    task, batches = build_task(settings, network_config(settings), train)
+    seconds = seconds_a_step(task, batches, settings)
+    return Workload(
+        examples=len(records),
+        steps=steps_within(settings.minutes, seconds, len(records), settings.batch_size),
+        batch_size=settings.batch_size,
+        averaged=settings.ema > 0,
+        task=task,
+        batch=lambda count: batches.collate([(0, i % len(batches)) for i in range(count)]),
+        chosen={name: getattr(settings, name) for name in CHOSEN} | {"found": asdict(found)},
+    )
 
 
 def train_reclmis_chest(settings: RecLMISSettings = CHEST) -> Path:
@@ -144,6 +226,7 @@ def hold_out(examples: Sequence[Example], settings: RecLMISSettings) -> tuple[li
 
 
 def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: list[Example]) -> Path:
+    settings = replace(settings, minutes=settings.minutes / settings.folds)
     for i, (train, val) in enumerate(folds_by_group(examples, settings.folds, settings.seed)):
         out = settings.out / f"fold-{i}"
         _train(replace(settings, out=out, resume=settings.resume and has_state(out / "state")), config, train, val)
@@ -153,6 +236,31 @@ def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: lis
 
 
 def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
+    task, batches = build_task(settings, config, train)
+    settings = _with_steps(settings, task, batches)
+    window = settings.image_size if settings.patches == "yes" else None
+    views, preprocessing = views_to_validate(val, settings), batches.preprocessing
+    fit(
+        task,
+        batches,
+        out=settings.out,
+        options=fit_options(settings, warmup=round(settings.warmup * settings.steps)),
+        save=partial(_save, settings=settings, preprocessing=preprocessing, train=train, val=val, views=views),
+        evaluate=_validator(preprocessing, val, views, window),
+        monitor="dice",
+        about=settings_as_text(settings),
+        resume=settings.resume,
+    )
+    return settings.out / "best"
+
+
+def build_task(
+    settings: RecLMISSettings, config: NetworkConfig, train: list[Example]
+) -> tuple[SegmenterTask, ImageNoteBatches]:
+    """A fresh network as a task of the training loop, and its batches.
+
+    Raises InputError when a method that reads notes has none, and for an image size that the network can't halve.
+    """
     torch.manual_seed(settings.seed)
     notes = [e.note for e in train if e.note]
     if reads_notes(config) and not notes:
@@ -160,26 +268,64 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
             f"{settings.data}: the notes of all {len(train)} training pictures are empty, and {settings.system} learns "
             "from notes; write some, or train --system text_blind or unet"
         )
-    network = build_segmenter(config, text_encoder(settings, config, notes))
-    as_released = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} if isinstance(config, ReleasedConfig) else {}
-    preprocessing = Preprocessing(size=settings.image_size, **as_released)
+    text = text_encoder(settings, config, notes)
+    vision = None
+    if settings.vision != "none" and isinstance(config, RecLMISConfig):
+        vision = build_pyramid(settings.vision, frozen=settings.vision_lr == 0)
+    preprocessing = replace(Preprocessing() if vision is None else vision.preprocessing, size=settings.image_size)
+    if isinstance(config, ReleasedConfig):
+        preprocessing = replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    network = build_segmenter(config, text, vision=vision).to(memory_format=torch.channels_last)
     _check_image_size(settings.image_size, network.stride)
-    augmentation, text_dropout = (
-        augment if settings.augmented else None,
-        settings.text_dropout if reads_notes(config) else 0.0,
+    batches = ImageNoteBatches(
+        train,
+        preprocessing,
+        settings.seed,
+        augmentation(settings),
+        text_dropout=settings.text_dropout if reads_notes(config) else 0.0,
+        one_sided=settings.one_sided if reads_notes(config) and settings.patches != "yes" else 0.0,
     )
-    fit(
-        SegmenterTask(network, round(settings.ramp * settings.steps * settings.accumulate)),
-        ImageNoteBatches(train, preprocessing, settings.seed, augmentation, text_dropout),
-        out=settings.out,
-        options=fit_options(settings, warmup=round(settings.warmup * settings.steps)),
-        save=partial(_save, settings=settings, preprocessing=preprocessing, val=val),
-        evaluate=_validator(preprocessing, val),
-        monitor="dice",
-        about=settings_as_text(settings),
-        resume=settings.resume,
+    if settings.ramp and not settings.steps:
+        raise InputError("ramp: given, but the steps are left to the plan; pass --steps")
+    rising = round(settings.ramp * settings.steps * settings.accumulate)
+    return SegmenterTask(network, {VISION: settings.vision_lr} if vision is not None else {}, rising), batches
+
+
+def augmentation(settings: RecLMISSettings) -> Augment | None:
+    """The augmentation that the settings name; for patches it also chooses the window."""
+    patches = settings.patches == "yes"
+    if settings.augmentation == "strong":
+        return RandomViews(settings.image_size, patches)
+    if patches:
+        return RandomViews(settings.image_size, patches, strength=0.5 if settings.augmentation == "light" else 0.0)
+    return augment if settings.augmentation == "light" else None
+
+
+def views_to_validate(val: Sequence[Example], settings: RecLMISSettings) -> list[Example]:
+    """The validation pictures as the network sees them, (S, S): whole, or a window of each."""
+    if settings.patches != "yes":
+        return list(val)
+    window = RandomViews(settings.image_size, patches=True, strength=0.0)
+    return [window(example, np.random.default_rng(place)) for place, example in enumerate(val)]
+
+
+def _with_steps(settings: RecLMISSettings, task: SegmenterTask, batches: ImageNoteBatches) -> RecLMISSettings:
+    """The settings with the steps that fit into the minutes, where it has none; says what was chosen."""
+    if settings.steps:
+        return settings
+    path = settings.out / STEPS
+    if settings.resume and path.exists():
+        return replace(settings, steps=int(read_json(path)["steps"]))
+    seconds = seconds_a_step(task, batches, settings)
+    steps = steps_within(settings.minutes, seconds, len(batches), settings.batch_size)
+    write_text(path, json.dumps({"steps": steps, "seconds_a_step": round(seconds, 4)}) + "\n")
+    patches = "windows" if settings.patches == "yes" else "pictures"
+    print(
+        f"{settings.out}: {steps} steps of {settings.batch_size} {patches} of {settings.image_size} px, about "
+        f"{steps * seconds / 60:.0f} minutes on this {_device(task)}; vision {settings.vision}, "
+        f"augmentation {settings.augmentation}. Another budget: --minutes, or --steps"
     )
-    return settings.out / "best"
+    return replace(settings, steps=steps)
 
 
 def _check_image_size(size: int, stride: int) -> None:
@@ -196,15 +342,17 @@ def _member(task: nn.Module) -> Member:
     return Member(segmenter.network, cache=segmenter.cache)
 
 
-def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn.Module], dict[str, float]]:
+def _validator(
+    preprocessing: Preprocessing, val: list[Example], views: list[Example], window: int | None
+) -> Callable[[nn.Module], dict[str, float]]:
     """Scores on the validation split, and how strongly each term of RecLMIS' loss pulls at the features there."""
-    pulled = ImageNoteBatches(val, preprocessing).collate([(0, i) for i in range(min(16, len(val)))])
+    pulled = ImageNoteBatches(views, preprocessing).collate([(0, i) for i in range(min(16, len(views)))])
 
     def validate(task: nn.Module) -> dict[str, float]:
         training = task.training
         task.eval()
         member = _member(task)
-        result = evaluate(Segmenter([member], preprocessing, _device(task)), val, empty="one")
+        result = evaluate(Segmenter([member], preprocessing, _device(task), window=window), val, empty="one")
         metrics = {k: result[k] for k in ("dice", "iou", "miou", "class_miou", "ece")}
         if isinstance(member.network, RecLMIS):
             metrics |= member.network.term_gradients(send_to_device(pulled, _device(task)), member.cache)
@@ -215,13 +363,21 @@ def _validator(preprocessing: Preprocessing, val: list[Example]) -> Callable[[nn
 
 
 def _save(
-    task: nn.Module, folder: Path, settings: RecLMISSettings, preprocessing: Preprocessing, val: list[Example]
+    task: nn.Module,
+    folder: Path,
+    settings: RecLMISSettings,
+    preprocessing: Preprocessing,
+    train: list[Example],
+    val: list[Example],
+    views: list[Example],
 ) -> None:
     about = {"recipe": "segue train reclmis", **dataset_name(settings.data), **settings_as_text(settings)}
     training = task.training
-    temperature = calibrate(_member(task.eval()), preprocessing, val)
+    temperature = calibrate(_member(task.eval()), preprocessing, views)
+    domain = measure_domain(_member(task).network, preprocessing, train, val)
     task.train(training)
-    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about)
+    window = settings.image_size if settings.patches == "yes" else None
+    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about, window, domain)
     save_segmenter(saved, folder, half=settings.half)
 
 
@@ -235,6 +391,27 @@ def calibrate(member: Member, preprocessing: Preprocessing, val: Sequence[Exampl
         logits.append(member.network(x, [e.note for e in part], member.cache).float().cpu()[:, 0])
         targets.append(torch.from_numpy(np.stack([e.mask for e in part if e.mask is not None])))
     return fit_temperature(torch.cat(logits), torch.cat(targets))
+
+
+@torch.no_grad()
+def measure_domain(
+    network: Network, preprocessing: Preprocessing, train: Sequence[Example], val: Sequence[Example]
+) -> FeatureDistance | None:
+    """How far a picture lies from those of the training, with the limit from val; of each also two random views, as
+    the splits may be small. None for the U-Net, and for too few pictures.
+    """
+    if not isinstance(network, RecLMIS):
+        return None
+    view, features = RandomViews(preprocessing.size, strength=0.5), list[torch.Tensor]()
+    for part in (train[:DOMAIN_PICTURES], val[:DOMAIN_PICTURES]):
+        rows = list[torch.Tensor]()
+        for place, example in enumerate(part):
+            views = [view(example, np.random.default_rng([place, seed])).image for seed in range(DOMAIN_VIEWS)]
+            x = preprocessing.to_tensor([example.image, *views]).to(_device(network))
+            rows.append(network.picture_features(x).cpu())
+        features.append(torch.cat(rows))
+    axes = min(DOMAIN_AXES, *(size // 2 for size in features[0].shape))
+    return FeatureDistance.fit(features[0], features[1], axes=axes) if axes else None
 
 
 def _device(module: nn.Module) -> str:

@@ -15,7 +15,7 @@ from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
 from segue.methods.reclmis.released import ReleasedConfig
 from segue.methods.segmenters import NetworkConfig
 from segue.methods.unet import UNetConfig
-from segue.options import Positive, Share
+from segue.options import NonNegative, Positive, Share
 from segue.recipes.settings import TrainSettings
 from segue.types import InputError
 
@@ -31,7 +31,7 @@ class NetworkSettings(TrainSettings):
         size: "segue" (the default, light), "faithful" (the paper's), or "released" (the authors' network to the letter,
             with --text clip:).
         text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".
-        image_size: side of the network's square input, in pixels.
+        image_size: side of the network's square input, in pixels; 0: see `segue data plan`.
         ramp: share of the steps over which the weights of the auxiliary losses rise from 0 to their own.
         widths: channels of the encoder's levels; each level after the first halves the grid.
         heads: of all attention.
@@ -57,7 +57,7 @@ class NetworkSettings(TrainSettings):
     system: System = "full"
     size: Literal["segue", "faithful", "released"] = "segue"
     text: str = "small"
-    image_size: Positive = 224
+    image_size: NonNegative = 224
     ramp: Share = 0.0
     widths: tuple[Positive, ...] | None = None
     heads: Positive | None = None
@@ -106,6 +106,8 @@ def network_config(settings: NetworkSettings) -> NetworkConfig:
         raise InputError(f"{', '.join(unused)}: given, but {what} has none; leave it out")
     if settings.system == "unet":
         return UNetConfig()
+    if (settings.system == "lvit" or released) and not settings.image_size:
+        raise InputError(f"image_size: left to the plan, but {what} takes one size alone; pass --image-size 224")
     if settings.system == "lvit":
         return _lvit(settings)
     if released and settings.system != "full":

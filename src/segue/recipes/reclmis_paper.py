@@ -50,6 +50,7 @@ def _settings(name: str) -> RecLMISSettings:
         text_dropout=0.0,
         evaluations=50,
         workers=8,
+        augmentation="light",
     )
 
 

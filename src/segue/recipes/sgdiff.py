@@ -9,16 +9,17 @@ Two stages, as in the paper: captions and the adaptor first, then everything. A 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segue.api.models import find
 from segue.data.formats import read_pictures
 from segue.data.formats.names import link
 from segue.evaluation.grounded_captions import score_model
@@ -59,7 +60,15 @@ class SGDiffSettings(TrainSettings):
         min_count: a word that occurs less often in the captions is unknown.
         lambda_adaptor: lambda_1 of Eq. 13.
         lambda_mecl: lambda_2 of Eq. 13.
+        time_warp: analog bits are noised where it teaches.
+        mecl_masks: what stands for a mask in MECL: its node's "graph" state, or the mask head's last "query".
+        mecl_words: whether MECL trains the caption's stream ("joint") or reads it only ("detached").
+        mecl_by_noise: a row counts in MECL by the share of its caption that its noise leaves known.
+        apart: in the second stage the gradients of backbone, masks and MECL are clipped apart from the captions', and
+            the backbone learns at a tenth of the rate.
         val_pictures: of the validation split that are scored in training.
+        start: a bundled model or checkpoint whose picture side (backbone, nodes, adaptor, masks) is taken over with its
+            sizes and words, and stays as it is: only captions are trained, several times as fast.
         captions: a finished first stage to use, instead of training one: a run's folder captions/best, or captions/last
             if it only segments; its network may differ in MECL's weights, which only the second stage trains.
     """
@@ -83,7 +92,13 @@ class SGDiffSettings(TrainSettings):
     min_count: int = 1
     lambda_adaptor: float = 2.0
     lambda_mecl: float = 1.0
+    time_warp: bool = False
+    mecl_masks: Literal["graph", "query"] = "graph"
+    mecl_words: Literal["joint", "detached"] = "joint"
+    mecl_by_noise: bool = False
+    apart: bool = False
     val_pictures: int = 100
+    start: str | None = None
     captions: Path | None = None
 
 
@@ -127,20 +142,33 @@ def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureS
     """
     train_pictures, val_pictures = with_named_regions(train, "train"), with_named_regions(val, "val")
     config, lexicon = config_of(settings), build_lexicon(train_pictures, settings.min_count, SPATIAL)
+    started = None if settings.start is None else restore(find(settings.start))[0]
+    if started is not None:
+        config = ablate_config(replace(started.config, **_losses(settings)), settings.system)
+        lexicon = replace(started.lexicon, nouns=lexicon.nouns)
     batches = _Batches(train_pictures, lexicon, config, settings)
     run = partial(_run_stage, batches=batches, held_out=val_pictures[: settings.val_pictures])
     torch.manual_seed(settings.seed)
     model, first = SGDiff(config, lexicon), settings.out / "captions"
+    keep = take_over_pictures(model, started) if started is not None else ()
     steps = stage_steps(settings)
     if settings.captions is not None:
         _load_first_stage(model, settings.captions)
     elif 1 in steps:
         if not (settings.resume and (first / "last").exists()):
-            run(CaptionStage(model), settings, steps=steps[1], out=first)
+            run(CaptionStage(model, keep), settings, steps=steps[1], out=first)
         model = restore(first / ("best" if config.generates_captions else "last"))[0]
+        keep = model.picture_side().values() if started is not None else ()
         settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
-    run(JointStage(model), settings, steps=steps[2], out=settings.out)
+    run(JointStage(model, keep, apart=settings.apart), settings, steps=steps[2], out=settings.out)
     return settings.out / "best"
+
+
+def take_over_pictures(model: SGDiff, started: SGDiff) -> Iterable[nn.Module]:
+    """Load the picture side of a trained model into another of the same sizes; returns its parts."""
+    for name, part in (parts := model.picture_side()).items():
+        part.load_state_dict(started.get_submodule(name).state_dict())
+    return parts.values()
 
 
 def _load_first_stage(model: SGDiff, captions: Path) -> None:
@@ -170,9 +198,15 @@ def stage_steps(settings: SGDiffSettings) -> dict[int, int]:
 
 def config_of(settings: SGDiffSettings) -> SGDiffConfig:
     """The network's configuration with the switches of the settings' system. Raises InputError for another system."""
-    shared = {f.name for f in fields(SGDiffConfig)} & {f.name for f in fields(SGDiffSettings)}
-    given = {name: getattr(settings, name) for name in shared}
+    sizes = ("size", "widths", "channels", "width", "blocks", "max_words")
+    given = {name: getattr(settings, name) for name in sizes} | _losses(settings)
     return ablate_config(SGDiffConfig(**given, feed_forward=2 * settings.width), settings.system)
+
+
+def _losses(settings: SGDiffSettings) -> dict[str, Any]:
+    """The settings of the configuration that shape the losses and the noise, not the network's size."""
+    names = ("lambda_adaptor", "lambda_mecl", "time_warp", "mecl_masks", "mecl_words", "mecl_by_noise")
+    return {name: getattr(settings, name) for name in names}
 
 
 def _run_stage(

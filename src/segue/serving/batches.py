@@ -42,7 +42,7 @@ class Batches:
     `work` fails on several requests, each gets its turn alone, so that a bad one fails by itself. Whatever it raises is
     the answer to its requests and to no others; after what would end a thread, there is a new one.
 
-    seen: told the size of each batch. outcome: told of each request that was computed the error, None where there is
+    seen: gets the size of each batch. outcome: gets of each request that was computed the error, None where there is
     an answer.
     """
 
@@ -149,14 +149,14 @@ class Batches:
 
 def _failure(error: BaseException) -> Exception:
     """The error as a future takes it; where memory was short, without the traceback, which holds what was computed."""
-    told = str(error)
+    message = str(error)
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in told for sign in NO_MEMORY)
+        isinstance(error, RuntimeError) and any(sign in message for sign in NO_MEMORY)
     ):
-        return OutOfMemory(told or type(error).__name__)
+        return OutOfMemory(message or type(error).__name__)
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    died = WorkerDied(f"{type(error).__name__}: {told}")
+    died = WorkerDied(f"{type(error).__name__}: {message}")
     died.__cause__ = error  # for the log
     return died
 

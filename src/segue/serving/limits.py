@@ -27,25 +27,25 @@ DRAINED, LINGER, AT_MOST = 128_000_000, 5.0, 30.0  # bytes, seconds without any,
 class Hosts(NamedTuple):
     """The names by which a server may be called; a stranger's name that was made to lead to it (DNS rebinding) is none.
 
-    own: this machine's, told: those of a proxy before it, all in lower case. addresses: whether any IP address will
+    own: this machine's, allowed: those of a proxy before it, all in lower case. addresses: whether any IP address will
     do, which nobody's DNS can forge.
     """
 
     own: frozenset[str]
-    told: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()
     addresses: bool = False
 
     def has(self, netloc: str) -> bool:
         """Whether HOST or HOST:PORT is one of them."""
         name = _hostname(netloc)
-        return name in self.own | self.told or (self.addresses and _is_address(name))
+        return name in self.own | self.allowed or (self.addresses and _is_address(name))
 
 
 class Guard:
     """Answers 413 to bodies of more than `most` bytes, whatever their Content-Length says; adds headers; counts.
 
-    A body without the token is not kept. `held` bodies at a time are read and answered, one more is told 429; one that
-    has not come within `seconds`, 408. A name that is not of `hosts` is told 400, a page of another origin 403, a head
+    A body without the token is not kept. `held` bodies at a time are read and answered, one more gets 429; one that
+    has not come within `seconds`, 408. A name that is not of `hosts` gets 400, a page of another origin 403, a head
     of too many lines or bytes 431. What goes wrong inside is logged under the number that the answer tells.
 
     A client that sends its whole body before it reads would lose the answer if the connection were closed on it: what
@@ -98,8 +98,8 @@ class Guard:
             if status:
                 raise
             short = isinstance(error, MemoryError)
-            told = NO_MEMORY if short else f"an error of ours, number {number} in the server's log"
-            await _refusal(503 if short else 500, told)(scope, body.receive, guarded)
+            reason = NO_MEMORY if short else f"an error of ours, number {number} in the server's log"
+            await _refusal(503 if short else 500, reason)(scope, body.receive, guarded)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "") or "page"  # never what a stranger typed: labels are kept for ever
@@ -107,7 +107,7 @@ class Guard:
             self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
-        """What is told from a request's head alone; None when nothing is wrong with it."""
+        """The refusal that a request's head alone is reason for; None when nothing is wrong with it."""
         lines = scope["headers"]
         if len(lines) > HEADERS or sum(len(name) + len(value) for name, value in lines) > HEAD:
             return _refusal(431, f"a head of more than {HEADERS} lines or {HEAD:,} bytes; send fewer headers")
@@ -121,14 +121,14 @@ class Guard:
         if not allowed(_header(scope, b"authorization"), self.token):
             return _refusal(401, UNKNOWN, ASK)
         if self.holding >= self.held:
-            told = f"busy: {self.held} requests are being read and answered; ask again in a second"
-            return _refusal(429, told, {"Retry-After": "1"})
+            message = f"busy: {self.held} requests are being read and answered; ask again in a second"
+            return _refusal(429, message, {"Retry-After": "1"})
         declared = _header(scope, b"content-length")
         return self._too_large() if declared.isdigit() and int(declared) > self.most else None
 
     def _own(self, origin: str, host: str) -> bool:
         """Whether a page is ours: of the name and port that were called, or of a proxy's name."""
-        return origin == host or bool(self.hosts and _hostname(origin) in self.hosts.told)
+        return origin == host or bool(self.hosts and _hostname(origin) in self.hosts.allowed)
 
     async def _answered(self, scope: Scope, body: _Body, send: Send) -> JSONResponse | None:
         """Let the application answer; the refusal where the body is too large or doesn't come."""

@@ -89,19 +89,21 @@ def settings(limits: Limits) -> dict[str, Any]:
     """
     connections, backlog = room(limits.connections)
     if connections < limits.connections:
-        told = f"{connections} connections at a time, not {limits.connections}: no more files may be open (`ulimit -n`)"
-        warnings.warn(told, stacklevel=2)
+        message = (
+            f"{connections} connections at a time, not {limits.connections}: no more files may be open (`ulimit -n`)"
+        )
+        warnings.warn(message, stacklevel=2)
     return {
         "log_level": "warning", "ws": "none", "http": Connection, "backlog": backlog, "limit_concurrency": connections,
         "h11_max_incomplete_event_size": HEAD, "timeout_graceful_shutdown": math.ceil(limits.seconds),
     }  # fmt: skip
 
 
-def _hosts(host: str, told: Sequence[str]) -> Hosts:
+def _hosts(host: str, allowed: Sequence[str]) -> Hosts:
     """A server for this machine alone is called by its own names, one for others by any address too."""
     others = host not in LOCAL
     own = [*LOCAL, host, *([socket.gethostname()] if others else [])]
-    return Hosts(frozenset(map(str.lower, own)), frozenset(map(str.lower, told)), addresses=others)
+    return Hosts(frozenset(map(str.lower, own)), frozenset(map(str.lower, allowed)), addresses=others)
 
 
 def _named(models: Sequence[str]) -> dict[str, Path]:

@@ -42,7 +42,11 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 class Task(Protocol):
-    """What the loop trains: a torch.nn.Module with this method."""
+    """What the loop trains: a torch.nn.Module with this method.
+
+    It may have `lr_scale`, see `_optimizer`, and `clip_apart`, beginnings of parameters' names: the gradient of each,
+    and of all the rest, is clipped apart, so that none scales down the others' steps.
+    """
 
     def training_step(self, batch: Any) -> dict[str, Tensor]:
         """Return "loss" and any other named terms, all scalars, the same names at every call.
@@ -227,12 +231,13 @@ class _Trainer:
         """Train one step. step: its number, from 0. Returns its row of the history, where steps count from 1."""
         lr = learning_rate(step, self.options)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
         torch.manual_seed(_mixed_seed(self.options.seed, step, self.accelerator.process_index))
         self.optimizer.zero_grad()
         terms = self._gradients(step, loader)
         if self.options.clip_norm:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
+            for parameters in _clipped_together(self.module):
+                nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.module)
@@ -327,13 +332,30 @@ class _Keys(Dataset[Key]):
         return key
 
 
+def _clipped_together(module: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of each of the task's `clip_apart`, and all the rest."""
+    apart: Sequence[str] = getattr(module, "clip_apart", ())
+    found: dict[str | None, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        found.setdefault(next((start for start in apart if name.startswith(start)), None), []).append(parameter)
+    return list(found.values())
+
+
 def _optimizer(module: nn.Module, options: FitOptions) -> torch.optim.AdamW:
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.lr)
+    """AdamW; a task's `lr_scale`, {beginning of a parameter's name: factor}, trains parts of it at another rate."""
+    scales: Mapping[str, float] = getattr(module, "lr_scale", {})
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            scale = next((scales[start] for start in scales if name.startswith(start)), 1.0)
+            groups.setdefault((scale, parameter.ndim >= 2), []).append(parameter)
+    return torch.optim.AdamW(  # a state is stored in the order of the groups: matrices first
+        [
+            {"params": groups[key], "lr_scale": key[0], "weight_decay": options.weight_decay if key[1] else 0.0}
+            for key in sorted(groups, reverse=True)
+        ],
+        lr=options.lr,
+    )
 
 
 def _average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

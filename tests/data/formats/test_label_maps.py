@@ -228,3 +228,11 @@ def test_a_null_narrative_is_told(ade):
         read_pictures(ade, "train")
     with pytest.warns(UserWarning, match="1 things"):
         assert read_pictures(ade, "train", "skip").pictures[0].captions == ("a wall",)
+
+
+def test_a_map_of_which_pictures_differ_in_their_endings_only_is_not_without_a_picture(camvid):
+    paint(camvid / "train/images/a.png")
+    with pytest.raises(InputError) as error:
+        read_pictures(camvid, "train")
+    assert "2 pictures differ in their endings only" in str(error.value)
+    assert "no picture of that name" not in str(error.value)

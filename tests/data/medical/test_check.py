@@ -208,3 +208,9 @@ def test_the_command_tells_by_its_status_and_as_json(lvit, segue):
     status, told, _ = segue("data", "check", lvit)
     assert status == 1
     assert "error: unreadable-image (1)" in told
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_named(lvit):
+    (lvit / "Train_Folder/img/covid_9.psd").write_bytes(b"x")
+    found = [f for f in check(lvit).findings if f.code == "unread-picture"]
+    assert [(f.level, f.split, f.name) for f in found] == [("warning", "train", "covid_9.psd")]

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.data.medical.notes import NUMBER_WORDS, ZONES, count_areas, mask_sides, normalise, parse_note, swap_sides
+from segue.data.medical.notes import (
+    NUMBER_WORDS,
+    ZONES,
+    count_areas,
+    find_doubts,
+    mask_sides,
+    normalise,
+    parse_note,
+    swap_sides,
+)
 
 QATA = "Bilateral pulmonary infection, two infected areas, all left lung and middle lower right lung."
 
@@ -144,3 +153,19 @@ def test_left_is_the_patients_left():
     assert mask_sides(mask) == {"left", "right"}
     assert count_areas(mask) == 2
     assert mask_sides(np.zeros((4, 4), bool)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ("Bilateral pulmonary infection, two infected areas, all left lung and all right lung.", []),
+        ("opacity at the right base", []),
+        ("Male, 50 years old, dry cough, typical for interstitial pneumonia.", ["names no side, zone or count"]),
+        ("Infiltrate on the right, no infiltrate on the left.", ["denies something ('no')"]),
+        ("normal", ["names no side, zone or count", "denies something ('normal')"]),
+    ],
+)
+def test_what_a_free_note_lacks_is_told(note, said):
+    found = find_doubts(note)
+    assert len(found) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, found, strict=True))

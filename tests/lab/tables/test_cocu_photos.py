@@ -23,7 +23,7 @@ TINY = GroupViTConfig(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Drawn scenes in the places of captioned photos and of masks, and two streets."""
+    """Synthetic scenes in the places of captioned photos and of masks, and two streets."""
     home = tmp_path_factory.mktemp("data")
     scenes = write_scenes(home / "flickr8k")
     (home / "coco_tiny").symlink_to(scenes)

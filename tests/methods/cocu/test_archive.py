@@ -11,12 +11,14 @@ from segue.types import InputError
 CONCEPTS = ("a", "b", "c", "d", "e", "f")
 
 
-def archive(*pictures):
+def archive(*pictures, own=()):
     """Each picture a list of (concept number, score, cluster), best first."""
     flat = [row for picture in pictures for row in picture]
     offsets = np.cumsum([0, *map(len, pictures)])
     number, score, group = (np.array([row[k] for row in flat]) for k in range(3))
-    return Archive(CONCEPTS, offsets, number.astype(np.int32), score.astype(np.float32), group.astype(np.uint16))
+    named = np.array([name in own for name in number])
+    numbers = number.astype(np.int32), score.astype(np.float32), group.astype(np.uint16)
+    return Archive(CONCEPTS, offsets, *numbers, named)
 
 
 ONE = archive([(0, 2.0, 0), (1, 1.9, 0), (2, 1.8, 1), (3, 1.5, 2), (4, 1.4, 2)])
@@ -48,6 +50,16 @@ def test_each_cluster_once_then_again_and_no_concept_twice():
         assert sorted({0 if c in "ab" else 1 if c == "c" else 2 for c in first}) == [0, 1, 2]
         (all_,) = ONE.sample([0], iteration, num=7, temperature=1.0)
         assert sorted(all_) == list("abcde")
+
+
+@pytest.mark.parametrize("mode", ["top", "clusters"])
+def test_fresh_leaves_out_what_the_caption_names(mode):
+    found = archive([(0, 2.0, 0), (1, 1.9, 0), (2, 1.8, 1), (3, 1.5, 2), (4, 1.4, 2)], [(0, 2.0, 0)], own=(0, 2))
+    drawn = found.sample([0, 1], 0, mode=mode, fresh=True)
+    assert {*drawn[0]} == {CONCEPTS[i] for i in (1, 3, 4)}
+    assert drawn[1] == []
+    if mode == "top":
+        assert drawn[0] == [CONCEPTS[i] for i in (1, 3, 4)]
 
 
 def test_top_is_the_best_every_time():

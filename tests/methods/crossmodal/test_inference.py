@@ -12,6 +12,7 @@ from segue.methods.crossmodal.inference import (
     word_attention_maps,
 )
 from segue.methods.crossmodal.layers import project_memory
+from segue.nn.stopping import Stopped, stop_when
 
 
 def test_captioning_step_by_step_equals_one_pass():
@@ -95,3 +96,9 @@ def test_word_maps_share_each_cell_among_the_words():
     assert maps.shape == (2, 8, 4, 4)
     torch.testing.assert_close(maps.sum(1), torch.ones(2, 4, 4))
     assert (maps[data["ids"] == TINY.pad] == 0).all()
+
+
+def test_drawing_stops_when_nobody_waits_for_it():
+    network = model().eval()
+    with stop_when(lambda: True), pytest.raises(Stopped):
+        draw_codes(network, batch(1)["ids"], (4, 4), seeds=[0])

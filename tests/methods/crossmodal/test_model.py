@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import golden
 from methods.crossmodal.tiny_crossmodal import batch, model
 from segue.methods.crossmodal.layers import project_memory
 from segue.types import InputError
@@ -68,6 +69,29 @@ def test_each_condition_counts():
 def test_a_larger_grid_than_trained():
     network = model().eval()
     assert network.encode_layouts(torch.zeros(1, 6, 8, dtype=torch.long)).pooled.shape == (1, 32)
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention": "separate"}, {"norms": "post", "epsilon": 0.01}])
+def test_weights_mean_what_they_meant(changes):
+    net, data = golden.set_weights(model(**changes)).eval(), batch()
+    layouts = net.encode_layouts(data["codes"], data["image"], torch.arange(6) % 2 == 0)
+    captions = net.encode_captions(data["ids"])
+    cells = net.code_logits(data["codes"], None, None, captions, project_memory(net.cross_attention, captions))
+    words, _ = net.word_logits(data["ids"], project_memory(net.word_cross_attention, layouts), layouts.mask)
+    larger = net.encode_layouts(data["codes"].repeat(1, 2, 1))
+    weights = net.cross_attention[0].weights(
+        layouts.states[0], project_memory(net.cross_attention, captions)[0], captions.mask
+    )
+    golden.same_as_before(
+        f"crossmodal {changes}", layouts=layouts.pooled, captions=captions.pooled, cells=cells, words=words,
+        larger=larger.pooled, weights=weights, **net.training_step(data),
+    )  # fmt: skip
+
+
+def test_fresh_weights_are_spread_as_they_were():
+    net = model()
+    golden.same_as_before("crossmodal fresh", spreads=[float(p.detach().std()) for p in net.parameters() if p.ndim > 1])
+    golden.same_as_before("crossmodal positions", words=net.word_embedding.position, cells=net.cell_embedding.position)
 
 
 def test_no_boxes_are_painted_boxes_of_nothing():

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import golden
 from segue.methods.crossmodal.vq import UNKNOWN, LayoutVQ, VQConfig, balanced_loss, banded_cross_entropy, decoder_widths
 from segue.types import InputError
 
@@ -122,3 +123,16 @@ def test_other_sizes_and_bad_ones():
         VQConfig(classes=3, factor=2)
     with pytest.raises(InputError, match="expected 2 to 255"):
         VQConfig(classes=256)
+
+
+def test_weights_mean_what_they_meant():
+    for factor in (4, 8):
+        vq = golden.set_weights(tiny(factor=factor)).eval()
+        data = layouts(size=64)
+        data[0, :9, :9] = UNKNOWN
+        codes = vq.encode(data)
+        loss = vq.training_step({"layout": data})["loss"]
+        golden.same_as_before(
+            f"vq {factor}", codes=codes, values=vq.values(codes), decoded=vq.decode(codes), loss=loss,
+            quantised=vq.quantise(golden.inputs("z", 1, len(vq.config.levels), 3, 3)),
+        )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from segue.methods.dual_encoder import dense
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, guided_filter, segment_dense
 from segue.types import InputError
 
@@ -60,6 +61,19 @@ def test_many_names_are_compared_in_parts(monkeypatch):
     parts = segment_dense(Planted(), image(), NAMES, PLAIN)
     assert np.array_equal(whole.index, parts.index)
     np.testing.assert_allclose(whole.probability, parts.probability, rtol=1e-6)
+
+
+def test_of_many_names_those_that_may_win_are_compared_and_the_others_count(monkeypatch):
+    """The second name wins nowhere: it is left out of two, and its share of the probability is not."""
+    whole = segment_dense(Planted(), image(), NAMES, PLAIN)
+    monkeypatch.setattr("segue.methods.dual_encoder.dense.SHORTLIST", 2)
+    compared = []
+    real = dense._score_maps
+    monkeypatch.setattr(dense, "_score_maps", lambda *given: compared.append(given[1]) or real(*given))
+    few = segment_dense(Planted(), image(), NAMES, PLAIN)
+    assert torch.equal(torch.cat(compared), NAMES[[0, 2]])
+    assert np.array_equal(whole.index, few.index)
+    np.testing.assert_allclose(whole.probability, few.probability, rtol=1e-6)
 
 
 def test_the_whole_picture_has_a_say():

@@ -2,6 +2,7 @@
 
 import torch
 
+import golden
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.small import SmallImageEncoder
 from segue.encoders.text.small import SmallTextEncoder
@@ -71,3 +72,13 @@ def test_a_classifiers_answers_are_learned_by_its_names():
     log_q = (task.model.logit_scale() * image @ names.T).log_softmax(1)
     torch.testing.assert_close(terms["distillation"], -(p * log_q).sum(1).mean())
     torch.testing.assert_close(terms["loss"], terms["contrastive"] + 0.5 * terms["distillation"])
+
+
+def test_losses_are_what_they_were():
+    task = DualEncoderTask(golden.set_weights(make_model()), hard_negatives=0.5, label_smoothing=0.1)
+    data = batch(task.model) | {"image": golden.inputs("image", 4, 3, 32, 32)}
+    golden.same_as_before("dual encoder", **task.training_step(data))
+    features = {"image": golden.inputs("v", 4, 16), "text": golden.inputs("t", 4, 16)}
+    known = ClassDistillation(0.5, golden.inputs("c", 3, 16), golden.inputs("b", 3), golden.inputs("n", 1, 3, 16))
+    distilled = DualEncoderTask(task.model, distillation=known).training_step(data | features)
+    golden.same_as_before("dual encoder distilled", **distilled)

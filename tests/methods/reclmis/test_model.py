@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import golden
 from contract.segmenters import SegmenterContract
 from segue.encoders.text.small import SmallTextEncoder
 from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
@@ -287,3 +288,31 @@ def test_the_sizes_keep_their_promises():
     assert sum(p.numel() for p in light.parameters()) <= 23.7e6
     assert 23.0e9 < macs(faithful, 224) < 24.6e9  # the spec's measurement of the official code: 24.1-24.5 with BN/act
     assert set(SIZES) == {"segue", "faithful"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("full", {}),
+        ("printed", {"condition_order": "printed", "reconstruction_scale": "printed", "masking": "random"}),
+        ("self", {"interaction": "self", "reconstruction": "self", "residual": False}),
+        ("released", {"reconstruction_scale": "released", "conditions": ("cvr",)}),
+        ("paper", {"convolution": "separable", "plam": "full", "stem_stride": 1, "pooling": "max"}),
+    ],
+)
+def test_weights_mean_what_they_meant(name, changes):
+    network = golden.set_weights(model(replace(TINY, **changes)))
+    terms = network.training_step(batch())
+    network.eval()
+    with torch.no_grad():
+        logits = network(batch()["image"], NOTES)
+        w_poi, w_woi = network.condition_weights(batch()["image"], NOTES)
+    pulls = torch.tensor(list(network.term_gradients(batch()).values()))
+    golden.same_as_before(f"reclmis {name}", logits=logits, w_poi=w_poi, w_woi=w_woi, pulls=pulls, **terms)
+    golden.same_as_before(f"reclmis {name} fresh", **model(replace(TINY, **changes)).training_step(batch()))
+
+
+@pytest.mark.parametrize("system", ["early_fusion", "text_blind"])
+def test_weights_of_an_ablation_mean_what_they_meant(system):
+    network = golden.set_weights(model(ablate_config(TINY, system)))
+    golden.same_as_before(f"reclmis {system}", logits=network.eval()(batch()["image"], NOTES))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+import golden
 from segue.methods.sgdiff.adaptor import (
     Adaptor,
     EdgeFusion,
@@ -124,3 +125,19 @@ def test_edges_as_vsua_has_them():
     first = F.relu(fusion.projection(torch.cat([nodes[0, 2], r[3], nodes[0, 0]]))) + r[3]
     second = F.relu(fusion.projection(torch.cat([nodes[0, 1], r[0], nodes[0, 1]]))) + r[0]
     assert torch.allclose(made[0], torch.stack([first, second]), atol=1e-6)
+
+
+def test_weights_mean_what_they_meant():
+    torch.manual_seed(0)
+    adaptor = Adaptor(width=16, heads=2, feed_forward=24, blocks=2, max_ranked=3, filters_nodes=True, ranks_nodes=True)
+    fusion = EdgeFusion(16, 5)
+    for part in (adaptor, fusion):
+        golden.set_weights(part)
+    nodes, there = golden.inputs("nodes", 2, 4, 16), torch.tensor([[True] * 4, [True, True, True, False]])
+    found = adaptor(nodes, there)
+    edges = torch.tensor([[[0, 1, 2], [3, 5, 1]], [[2, 3, 0], [1, 4, 1]]])
+    picked = found.select(torch.tensor([1, 0, 1]))
+    golden.same_as_before(
+        "sgdiff adaptor", nodes=found.nodes[there], relevance=found.relevance[there], ranking=found.ranking[there],
+        edges=fusion(nodes, edges), picked=picked.ranking[0, :3],
+    )  # fmt: skip

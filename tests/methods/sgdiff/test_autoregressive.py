@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import golden
 from methods.sgdiff.toys import LEXICON, toy_batch, toy_model
 from segue.methods.sgdiff.autoregressive import IncrementalDecoder, generate
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
@@ -51,3 +52,21 @@ def test_decoding_keeps_to_the_length(temperature):
     assert not (free == UNKNOWN).any()
     ended = (free == END).cumsum(1) > 0
     assert (free[ended] == END).all()
+
+
+def test_weights_mean_what_they_meant():
+    model, batch = golden.set_weights(toy_model(decoder="autoregressive")).eval(), toy_batch()
+    output = model.adapt(model.backbone(batch["image"]), batch)
+    graph = model.subgraph(output, batch, batch["node_mask"], batch["ranks"])
+    logits, states = model.teacher_forced(batch["token_ids"], graph)
+    found = [
+        generate(
+            IncrementalDecoder(model.transformer, graph.features, graph.mask), model.token_embedding,
+            model.caption_head, offset=0.5, max_words=10, length=length, temperature=temperature, seeds=[3, 1, 2],
+        )
+        for length, temperature in ((None, 0.0), (4, 0.0), (None, 1.0))
+    ]  # fmt: skip
+    golden.same_as_before(
+        "sgdiff autoregressive captions", logits=logits, graph=states.graph[graph.mask], captions=torch.stack(found),
+        inputs=model.token_embedding(batch["token_ids"]),
+    )  # fmt: skip

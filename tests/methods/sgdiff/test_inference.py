@@ -47,7 +47,7 @@ def trained(decoder, steps):
     return model.eval()
 
 
-@pytest.mark.parametrize("decoder", ["diffusion", "autoregressive"])
+@pytest.mark.parametrize("decoder", ["diffusion", "masked", "autoregressive"])
 def test_toy_pictures_are_memorised(decoder):
     """From a box to its caption, from that box's side, and each phrase with the mask of its own shape."""
     torch.manual_seed(0)
@@ -145,6 +145,22 @@ def test_the_quality_gate_keeps_and_ranks_by_its_fit(encoded):
     assert log_p[-1.0].max() < log_p[1.0].min() <= 0
 
 
+@pytest.mark.parametrize("decoder", ["diffusion", "masked", "autoregressive"])
+def test_a_text_is_told_once_where_tries_differ(decoder):
+    model = toy_model(decoder=decoder).eval()
+    options = {"num": 3, "best_of": 8, "temperature": 2.0, "length": 4}
+    found = describe(model, model.encode(IMAGE), GRAPH, LEFT, **options)
+    assert len({one.caption for one in found}) == 3
+
+
+def test_word_by_word_the_likeliest_caption_is_among_the_tries():
+    model = toy_model(decoder="autoregressive").eval()
+    encoded = model.encode(IMAGE)
+    likeliest = describe(model, encoded, GRAPH, LEFT, num=1, temperature=0.0)[0].caption
+    model.acceptance = Acceptance((9.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0)  # by their log-probability alone
+    assert describe(model, encoded, GRAPH, LEFT, num=1)[0].caption == likeliest
+
+
 def test_a_phrase_without_a_noun_has_no_mask(encoded):
     model = toy_model().eval()
     model.caption_head.tags.bias.data[1] += 50
@@ -199,7 +215,7 @@ def test_masks_are_on_the_pictures_own_grid(model):
     assert shapes <= {(3 * SIDE, 2 * SIDE)}
 
 
-@pytest.mark.parametrize("decoder", ["diffusion", "autoregressive"])
+@pytest.mark.parametrize("decoder", ["diffusion", "masked", "autoregressive"])
 def test_length_is_exact(decoder):
     model = toy_model(decoder=decoder).eval()
     for length in (1, 7, 10):
@@ -207,7 +223,10 @@ def test_length_is_exact(decoder):
             assert len(found.caption.split()) == length
 
 
-def test_words_are_included(model, encoded):
+@pytest.mark.parametrize("decoder", ["diffusion", "masked"])
+def test_words_are_included(decoder):
+    model = toy_model(decoder=decoder).eval()
+    encoded = model.encode(IMAGE)
     for found in describe(model, encoded, GRAPH, LEFT, include=("green", "a square")):
         assert {"green", "a", "square"} <= set(found.caption.split())
     for found in describe(model, encoded, GRAPH, LEFT, include=("green", "square"), length=2):
@@ -250,6 +269,9 @@ def test_a_model_without_masks_has_no_groundings():
         {"psga": "rank"},
         {"psga": "filter"},
         {"decoder": "autoregressive", "cross_attention": False},
+        {"decoder": "masked"},
+        {"time_warp": True},
+        {"mecl_masks": "query", "mecl_words": "detached", "mecl_by_noise": True},
     ],
 )
 def test_every_system_describes(switches):

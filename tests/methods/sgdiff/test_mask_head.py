@@ -1,6 +1,7 @@
 import torch
 
-from segue.methods.sgdiff.mask_head import MaskHead, PixelDecoder, sample_boxes
+import golden
+from segue.methods.sgdiff.mask_head import Backbone, MaskHead, PixelDecoder, sample_boxes
 
 
 def test_samples_are_taken_inside_the_box():
@@ -32,3 +33,24 @@ def test_the_slope_pushes_masks_into_their_boxes():
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0]]])
     logits = head(torch.randn(1, 1, 16), boxes, pixels)[-1][0, 0]
     assert float(logits[:, -1].max()) < float(logits[:, :8].min())
+
+
+def test_weights_mean_what_they_meant():
+    torch.manual_seed(0)
+    backbone, decoder = Backbone((8, 16, 16, 24)), PixelDecoder((8, 16, 16, 24), 12, 16)
+    head = MaskHead(width=12, heads=2, feed_forward=24, channels=16)
+    for part in (backbone, decoder, head):
+        golden.set_weights(part)
+    levels = backbone(golden.inputs("image", 2, 3, 32, 48))
+    boxes = golden.inputs("boxes", 4, 3, 4).sigmoid() * 0.5
+    pixels = decoder(levels)
+    masks = head(golden.inputs("h", 4, 3, 12), boxes, pixels)
+    golden.same_as_before(
+        "sgdiff mask head",
+        **{f"level_{i}": level for i, level in enumerate(levels)},
+        **{f"memory_{i}": memory for i, memory in enumerate(pixels.memories)},
+        **{f"masks_{i}": mask for i, mask in enumerate(masks.logits)},
+        queries=masks.queries,
+        embedding=pixels.embedding,
+        samples=sample_boxes(levels[1], boxes, 3),
+    )

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
-from methods.sgdiff.toys import build_system, toy_batch, toy_model
+import golden
+from methods.sgdiff.toys import SYSTEMS, build_system, toy_batch, toy_model
 from segue.methods.sgdiff.model import Subgraph
 
 
@@ -58,3 +60,45 @@ def test_the_mean_of_the_graph_reaches_every_token():
     first = model.denoise(x, snr, torch.zeros_like(x), graph)[0]
     other = model.denoise(x, snr, torch.zeros_like(x), graph._replace(features=graph.features + 1))[0]
     assert ((first - other).abs().amax(-1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_weights_mean_what_they_meant(system):
+    model = golden.set_weights(build_system(system)).eval()
+    batch = toy_batch(model.config)
+    levels = model.backbone(batch["image"])
+    output = model.adapt(levels, batch)
+    keep = batch["node_mask"].clone()
+    keep[0, 1] = False
+    graph = model.subgraph(output, batch, keep, batch["ranks"] if model.config.ranks_nodes else None)
+    found = {"nodes": output.nodes, "graph": graph.features[graph.mask], "index": graph.node_index}
+    if model.config.decoder == "autoregressive":
+        logits, states = model.teacher_forced(batch["token_ids"], graph)
+    elif model.config.decoder == "masked":
+        logits, states = model.fill(batch["token_ids"], graph)
+    elif model.config.generates_captions:
+        x = golden.inputs("x", 3, 10, model.codes.shape[1])
+        logits, states = model.denoise(x, torch.tensor([-1.0, 0.0, 5.0]), x / 2, graph)
+    else:
+        logits, states = None, model.graph_states(graph)
+    masks, tags = model.masks(states, graph, model.pixel_decoder and model.pixel_decoder(levels)), None
+    if logits is not None:
+        real = graph.node_mask
+        queries = None if masks is None else masks.queries
+        found |= {"logits": logits, "grounding": model.grounding_logits(states, graph, queries)[real]}
+        tags = model.phrase_tags(states)
+    found |= {} if masks is None else {"masks": masks.logits[-1][graph.node_mask]}
+    found |= {} if tags is None else {"tags": tags}
+    golden.same_as_before(f"sgdiff {system}", **found)
+
+
+def test_without_mecl_and_attention_no_word_names_a_node():
+    model, batch = build_system("no_cross_attention", mecl="none").eval(), toy_batch()
+    graph = model.subgraph(
+        model.adapt(model.backbone(batch["image"]), batch), batch, batch["node_mask"], batch["ranks"]
+    )
+    x = torch.zeros(3, 10, model.codes.shape[1])
+    _, states = model.denoise(x, torch.zeros(3), x, graph)
+    found = model.grounding_logits(states, graph, None)
+    assert found.shape == (3, 2, 10)
+    assert (found == 0).all()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import golden
 from methods.sgdiff.toys import EXAMPLES, LEXICON, TINY, rngs
 from segue.methods.sgdiff.batches import TrainingExample, collate
 from segue.methods.sgdiff.relations import RelationHead, load_relations, save_relations
@@ -77,3 +78,14 @@ def test_it_is_the_same_from_disk_and_broken_folders_are_refused(head, tmp_path)
         load_relations(tmp_path / "r")
     with pytest.raises(InputError, match="got 0 classes"):
         RelationHead((), ("on",))
+
+
+def test_weights_mean_what_they_meant():
+    torch.manual_seed(0)
+    made = golden.set_weights(RelationHead(("dog", "cat"), ("on", "left of"), width=16))
+    boxes = golden.inputs("boxes", 2, 3, 4).sigmoid()
+    boxes[0, 0, 2:] = torch.tensor([1.0, 1e-5])  # e^11 times as high as the others: cut to e^5
+    class_ids, nodes = torch.tensor([[0, 1, 2], [2, 2, 0]]), torch.tensor([[True] * 3, [True, True, False]])
+    batch = {"class_ids": class_ids, "boxes": boxes, "node_mask": nodes}
+    batch |= {"edges": torch.tensor([[[0, 1, 2]], [[1, 2, 0]]]), "edge_mask": torch.ones(2, 1, dtype=torch.bool)}
+    golden.same_as_before("sgdiff relations", logits=made(class_ids, boxes), loss=made.training_step(batch)["loss"])

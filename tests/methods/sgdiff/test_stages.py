@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+import golden
 from methods.sgdiff.toys import EXAMPLES, LEXICON, SYSTEMS, build_system, rngs, toy_batch, toy_model
 from segue.methods.sgdiff.batches import TrainingExample, collate
-from segue.methods.sgdiff.stages import CaptionStage, JointStage
+from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
 from segue.types import InputError
 
 
@@ -50,6 +51,66 @@ def test_every_parameter_of_the_baseline_learns(changes):
     torch.manual_seed(0)
     JointStage(model).training_step(toy_batch(model.config))["loss"].backward()
     assert lacking(model) == []
+
+
+def test_apart_the_backbone_learns_at_a_tenth_of_the_rate():
+    plain, apart = JointStage(toy_model()), JointStage(toy_model(), apart=True)
+    assert (plain.lr_scale, plain.clip_apart) == ({}, ())
+    assert apart.lr_scale == {"model.backbone.": 0.1}
+    names = [name for name, _ in apart.named_parameters()]
+    assert all(any(name.startswith(start) for name in names) for start in apart.clip_apart)
+    assert "model.mask_head." in apart.clip_apart
+
+
+def gradients_of(term, model, part):
+    """The norm of a term's gradient on the parameters whose names begin with `part`."""
+    parameters = [p for name, p in model.named_parameters() if name.startswith(part)]
+    found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+    return sum(float(g.square().sum()) for g in found if g is not None) ** 0.5
+
+
+@pytest.mark.parametrize("decoder", ["diffusion", "masked"])
+def test_mecl_may_teach_masks_and_only_read_captions(decoder):
+    for masks, words in (("graph", "joint"), ("query", "joint"), ("query", "detached")):
+        model = toy_model(decoder=decoder, mecl_masks=masks, mecl_words=words)
+        torch.manual_seed(0)
+        term = JointStage(model).training_step(toy_batch(model.config))["mecl"]
+        assert (gradients_of(term, model, "mask_head") > 0) is (masks == "query")
+        # h_c alone goes through this norm; the graph's stream, which reads the captions', does not
+        assert (gradients_of(term, model, "transformer.caption_norm") > 0) is (words == "joint")
+
+
+def test_mecl_by_noise_counts_a_row_by_what_is_known(monkeypatch):
+    model = toy_model(mecl_by_noise=True)
+    seen = []
+    monkeypatch.setattr(model.mecl, "forward", lambda *args: seen.append(args[-1]) or torch.zeros(()))
+    torch.manual_seed(0)
+    JointStage(model).training_step(toy_batch(model.config))
+    assert seen[0].shape == (3,)
+    assert ((seen[0] >= 0) & (seen[0] <= 1)).all()
+
+
+def test_time_warping_learns_its_curve_only_in_training():
+    model = toy_model(time_warp=True)
+    before = model.time_warp.nats.clone()
+    stage = CaptionStage(model)
+    stage.eval().training_step(toy_batch())
+    assert torch.equal(model.time_warp.nats, before)
+    stage.train().training_step(toy_batch())
+    assert not torch.equal(model.time_warp.nats, before)
+
+
+def test_what_is_kept_stays_as_it_is():
+    model = toy_model(decoder="autoregressive")
+    keep = list(model.picture_side().values())
+    for kind in (CaptionStage, JointStage):
+        JointStage(model).training_step(toy_batch(model.config))["loss"].backward()
+        model.zero_grad()
+        kind(model, keep).training_step(toy_batch(model.config))["loss"].backward()
+        kept = {id(p) for part in keep for p in part.parameters()}
+        assert all(p.grad is None for p in model.parameters() if id(p) in kept)
+        assert model.transformer.caption_layers[0].self_attention.q.weight.grad is not None
+    assert model.transformer.graph_layers[0].cross_attention.q.weight.grad is not None
 
 
 def test_the_terms_are_those_of_equation_13():
@@ -131,3 +192,16 @@ def test_captions_without_phrases_teach_words_alone():
     assert float(terms["cross_entropy"].detach()) > 0
     assert float(terms["mask"].detach()) > 0
     assert torch.isfinite(terms["loss"])
+
+
+# time_warp: its buffers count losses, so that they are no weights to set by their names
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "time_warp"])
+def test_losses_are_what_they_were(name):
+    model = golden.set_weights(build_system(name))
+    for kind in (CaptionStage, JointStage):
+        if kind is CaptionStage and name == "mask_only" and not has_caption_stage(model.config):
+            continue
+        for seed in range(2):  # with the last guess and without
+            torch.manual_seed(seed)
+            terms = kind(model).training_step(toy_batch(model.config, seed=seed))
+            golden.same_as_before(f"sgdiff {kind.__name__} {name} {seed}", **terms)

@@ -1,6 +1,16 @@
+import math
+
+import pytest
 import torch
 
-from segue.methods.sgdiff.transformer import Attention, BimodalTransformer
+import golden
+from segue.methods.sgdiff.transformer import (
+    Attention,
+    BimodalTransformer,
+    BitEmbedding,
+    CaptionHead,
+    sinusoidal_encoding,
+)
 
 
 def transformer(**switches):
@@ -77,3 +87,31 @@ def test_attention_weights_are_distributions_over_the_graph():
     assert torch.allclose(weights.sum(-1), torch.ones(2, 5))
     assert (weights[1, :, 2:] == 0).all()
     assert transformer(cross_attention=False).cross_attention_weights(net(c, g, real), real) is None
+
+
+@pytest.mark.parametrize("switches", [{}, {"cross_attention": False}, {"masks": False}, {"captions": False}])
+def test_weights_mean_what_they_meant(switches):
+    net = golden.set_weights(transformer(**switches))
+    c, g, real = golden.inputs("c", 2, 5, 16), golden.inputs("g", 2, 4, 16), streams()[2]
+    states = net(c if switches.get("captions", True) else None, g, real)
+    found = {"graph": states.graph[real], "last": states.last_input[1][real]}
+    if states.caption is not None:
+        found["caption"] = states.caption
+        weights = net.cross_attention_weights(states, real)
+        found |= {} if weights is None else {"weights": weights}
+    golden.same_as_before(f"sgdiff transformer {switches}", **found)
+
+
+def test_weights_around_the_captions_mean_what_they_meant():
+    torch.manual_seed(0)
+    embedding, head = golden.set_weights(BitEmbedding(6, 16, 5)), golden.set_weights(CaptionHead(16, 9, tags=True))
+    x, estimate = golden.inputs("x", 2, 4, 6), golden.inputs("estimate", 2, 4, 6)
+    h = embedding(x, torch.tensor([-3.0, 9.0]), estimate)
+    golden.same_as_before("sgdiff captions", h=h, tokens=head(h), tags=head.tags(h))
+
+
+def test_the_waves_double_from_half_a_period():
+    found = sinusoidal_encoding(torch.tensor([[0.25, 0.5]]), 3)
+    angles = [math.pi * x * f for x in (0.25, 0.5) for f in (1, 2, 4)]
+    expected = [f(a) for three in (angles[:3], angles[3:]) for f in (math.sin, math.cos) for a in three]
+    torch.testing.assert_close(found[0], torch.tensor(expected), atol=1e-6, rtol=0)

@@ -38,6 +38,9 @@ SYSTEMS = (
     "mecl_intra",
     "mecl_inter",
     "autoregressive",
+    "masked",
+    "time_warp",
+    "mecl_known",
 )
 TWO = (("red", "square", 9), ("blue", "circle", 23))
 

@@ -1,7 +1,9 @@
 """The prefix decoder: its cache against whole sequences."""
 
+import pytest
 import torch
 
+import golden
 from segue.methods.syntic.decoder import PrefixDecoder
 
 
@@ -33,3 +35,29 @@ def test_a_selected_cache_is_a_copy():
     a, _ = made.step(torch.tensor([5]), again)
     b, _ = made.step(torch.tensor([5]), cache.select(torch.tensor([0])))
     torch.testing.assert_close(a, b)
+
+
+def test_weights_mean_what_they_meant():
+    made, tokens = golden.set_weights(decoder()), torch.tensor([[1, 2, 3, 0], [8, 7, 0, 0]])
+    prefix, real = golden.inputs("prefix", 2, 2, 8), torch.tensor([[True] * 4, [True, True, False, False]])
+    losses = {f"loss_{share}": made.loss(prefix, tokens, real, label_smoothing=share) for share in (0.0, 0.5)}
+    golden.same_as_before("syntic decoder", logits=made(prefix, tokens), **losses)
+
+
+def test_fresh_weights_are_spread_as_they_were():
+    torch.manual_seed(0)
+    made = PrefixDecoder(vocabulary=9, width=32, layers=2, heads=2, positions=8)
+    spread = {name: float(p.detach().std()) for name, p in made.named_parameters() if p.ndim > 1}
+    for name, found in spread.items():
+        assert found == pytest.approx(0.01 if name.endswith(("out.weight", "feed_forward.2.weight")) else 0.02, rel=0.2)
+
+
+def test_dropout_is_for_training():
+    torch.manual_seed(0)
+    made, prefix = (
+        PrefixDecoder(vocabulary=9, width=8, layers=1, heads=2, positions=8, dropout=0.5),
+        torch.randn(1, 2, 8),
+    )
+    tokens = torch.tensor([[1, 2]])
+    assert not torch.equal(made.train()(prefix, tokens), made(prefix, tokens))
+    assert torch.equal(made.eval()(prefix, tokens), made(prefix, tokens))

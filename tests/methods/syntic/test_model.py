@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import golden
 from segue.methods.syntic import SIZES, SYSTEMS, SupportSet, Syntic, SynticConfig, build_syntic, system_config
 from segue.nn.decoding import decode
 from segue.options import Decoding
@@ -232,3 +233,29 @@ def test_twelve_systems_of_the_paper_and_one_of_ours():
 def test_bad_input(wrong, message):
     with pytest.raises(InputError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize("system", TRAINED)
+def test_weights_mean_what_they_meant(system):
+    net, b = golden.set_weights(model(system_config(TINY, system))), batch()
+    torch.manual_seed(0)
+    loss = net.training_step(b)["loss"]
+    net.eval()
+    near = b["neighbours"] if net.config.neighbours else None
+    prefix = net.prefix(b["projected"], b["image"], b["objects"], b["found"], near)
+    captions = net.generate(b["image"], support(), b["objects"], b["found"], options=Decoding(num=2, max_tokens=4))
+    scores = torch.tensor([[one.score for one in some] for some in captions])
+    golden.same_as_before(f"syntic {system}", loss=loss, prefix=prefix, scores=scores)
+
+
+def test_fresh_weights_are_spread_as_they_were():
+    torch.manual_seed(0)
+    made = build_syntic(TINY, vocabulary=V, encoder_width=D, end=END, suppressed_token_ids=[0])
+    golden.same_as_before("syntic fresh", spreads=[float(p.detach().std()) for p in made.parameters() if p.ndim > 1])
+
+
+def test_neighbours_of_another_shape_are_refused():
+    net, b = model(system_config(TINY, "neighbours")), batch()
+    for wrong in (None, b["neighbours"][:, :-1], b["neighbours"][:2]):
+        with pytest.raises(InputError, match=r"neighbours: got .*, expected the features of the nearest captions"):
+            net.prefix(b["image"], neighbours=wrong)

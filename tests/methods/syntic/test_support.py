@@ -162,3 +162,25 @@ def test_bad_input(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(InputError, match=r'needs faiss: pip install "\.\[cluster\]"'):
         support.nearest_by_index(torch.zeros(1, 16), 1)
+
+
+def test_an_index_has_as_many_cells_and_probes_as_asked_for(indexed):
+    assert (indexed.index.nlist, indexed.index.nprobe) == (64, 16)
+
+
+def test_an_index_by_default_has_the_square_root_of_cells_and_searches_one_in_32(monkeypatch):
+    faiss, built = pytest.importorskip("faiss"), []
+
+    class Counted(faiss.IndexIVFScalarQuantizer):
+        def __init__(self, quantiser, width, cells, *more):
+            built.append(cells)
+            super().__init__(quantiser, width, min(cells, 8), *more)
+
+    monkeypatch.setattr(faiss, "IndexIVFScalarQuantizer", Counted)
+    support = SupportSet(np.full((50_001, 4), 0.5, np.float16))
+    support.build_index()
+    assert built == [223]
+    assert support.index.nprobe == 8
+    support.build_index(cells=512)
+    assert built[1:] == [512]
+    assert support.index.nprobe == 16

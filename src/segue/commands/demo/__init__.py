@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def demo(out: Path = Path("demo"), model: str = "reclmis-chest", pictures: int = 8) -> None:
-    """Do the jobs of the bundled models on freshly drawn pictures, and write a page that shows the answers.
+    """Do the jobs of the bundled models on fresh synthetic pictures, and write a page that shows the answers.
 
     Args:
         out: folder for index.html and its pictures.

@@ -164,8 +164,8 @@ def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dic
     sizes = Counter[str]()
     with ThreadPoolExecutor() as threads:
         inspected = zip(found.pictures, threads.map(_inspect, found.pictures), strict=True)
-        for picture, (problem, size, digest, told) in inspected:
-            for remark in told:
+        for picture, (problem, size, digest, noticed) in inspected:
+            for remark in noticed:
                 report.add("warning", remark.kind, split, picture.name, remark.message)
             if problem:
                 report.add("error", "unreadable-picture", split, picture.name, problem)
@@ -187,12 +187,12 @@ def _last(name: str) -> str:
 def _inspect(picture: Picture) -> tuple[str | None, str, bytes, list[Remark]]:
     """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable), and what
     reading it changes; that it is turned upright only where something is drawn on its grid."""
-    with remarks() as told:
+    with remarks() as noticed:
         try:
             pixels = picture.load()
         except InputError as error:
-            return str(error), "", b"", told
+            return str(error), "", b"", noticed
     drawn = bool(picture.regions or picture.label_map)
-    told = [remark for remark in told if drawn or remark.kind != "turned"]
+    noticed = [remark for remark in noticed if drawn or remark.kind != "turned"]
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest, told
+    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest, noticed

@@ -85,8 +85,8 @@ def _classes(base: Path, maps: Path) -> tuple[str, ...]:
             f"{base}: no names of the classes; put ImageNet's LOC_synset_mapping.txt there, or a classes.txt with one "
             '"WNID name" a line'
         )
-    told = dict(line.strip().partition(" ")[::2] for _, line in read_lines(path) if line.strip())
-    names = {wnid: told.get(wnid, "").partition(",")[0].strip().lower() for wnid in wnids}
+    named = dict(line.strip().partition(" ")[::2] for _, line in read_lines(path) if line.strip())
+    names = {wnid: named.get(wnid, "").partition(",")[0].strip().lower() for wnid in wnids}
     if missing := [wnid for wnid, name in names.items() if not name]:
         raise InputError(f"{path}: no name of {missing[0]}; expected one for each class of {maps}")
     for name, times in Counter(names.values()).items():

@@ -1,4 +1,4 @@
-"""Pictures looked up by the names that a data set's files give them: by their path first, and twins are told.
+"""Pictures looked up by the names that a data set's files give them: by their path first, and twins are reported.
 
 Names are compared in NFC, with "/" between folders. A name fits a file when one's path is the end of the other's:
 `images/cam1/1.png` fits `cam1/1.png` and `1.png`, and never `cam2/1.png`. The file that shares the most folders is

@@ -152,10 +152,10 @@ def _visual_genome(entry: Any, size: tuple[int, int], report: ReportProblem) -> 
     objects = [*(entry.get("objects") or ())]
     objects += [edge[end] for edge in related for end in ENDS if end in edge]
     named: dict[Id, Region] = {}
-    told = set[str]()
+    reported = set[str]()
     for at, thing in enumerate(objects):
         name = f"object {thing.get('object_id', f'number {at}') if isinstance(thing, dict) else f'number {at}'}"
-        if name in told:
+        if name in reported:
             continue
         ok = False
         with reporting(report, "bad-object", name):
@@ -163,7 +163,7 @@ def _visual_genome(entry: Any, size: tuple[int, int], report: ReportProblem) -> 
             if named.setdefault(number, region).box != region.box:
                 raise InputError("there twice, with two boxes; number each by its own")
             ok = True
-        told |= set() if ok else {name}
+        reported |= set() if ok else {name}
     place, relations = {number: i for i, number in enumerate(named)}, list[Relation]()
     for at, edge in enumerate(related):
         with reporting(report, "bad-relation", f"relationship {at} (0 is the first)"):

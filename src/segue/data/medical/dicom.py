@@ -293,21 +293,21 @@ def _presented(data: Any) -> NDArray[np.uint8]:
 
 def _tell(slices: list[_Slice], where: Path, *, own_window: bool) -> None:
     """Warn of what a viewer would show and this reader does not."""
-    data, told = slices[0].data, []
+    data, messages = slices[0].data, []
     windows = {_own_window(one.data) for one in slices}
     if own_window and len(windows) > 1 and not _has_table(data):
-        told.append(f"its slices have {len(windows)} different windows; all are shown by the first one's")
+        messages.append(f"its slices have {len(windows)} different windows; all are shown by the first one's")
     if own_window and windows == {None} and "WindowWidth" in data and "WindowCenter" in data and not _has_table(data):
-        told.append(f"its window of width {data.WindowWidth} is no window; percentiles are taken")
+        messages.append(f"its window of width {data.WindowWidth} is no window; percentiles are taken")
     if "ShutterShape" in data:
-        told.append("its display shutter is not applied")
+        messages.append("its display shutter is not applied")
     if any((group, 0x3000) in data for group in range(0x6000, 0x6020, 2)):
-        told.append("its overlays are not drawn")
+        messages.append("its overlays are not drawn")
     if data.get("PixelPresentation") in ("COLOR", "MIXED"):
-        told.append("its supplemental palette is not used")
+        messages.append("its supplemental palette is not used")
     if data.get("PresentationIntentType") == "FOR PROCESSING":
-        told.append("its values are for processing, not for viewing")
-    for message in told:
+        messages.append("its values are for processing, not for viewing")
+    for message in messages:
         warnings.warn(PictureWarning(f"{where}: {message}", "dicom"), stacklevel=2)
 
 

@@ -20,6 +20,10 @@ _TYPOS = {"mmiddle": "middle", "higher": "upper", "loweer": "lower", "uper": "up
 _MISSING_SPACE = re.compile(r"\band(all|upper|middle|lower|left|right)\b")
 _DENIAL = re.compile(r"\b(?:no(?! infected area)|not|without|clear|spared|normal|absent)\b")
 _COUNT = re.compile(rf"\b({'|'.join(NUMBER_WORDS)}|\d{{1,3}})\s+infected areas?\b")
+_PLACE = re.compile(
+    r"\b(?:left|right|bilateral(?:ly)?|unilateral(?:ly)?|both|upper|middle|lower|apical|basal|basilar|bas[ei]s?|apex|apices"
+    r"|superior|inferior|lobes?|mid|all|r[ulm]l|l[ul]l|peripheral|central|perihilar|hilar)\b"
+)
 _SIDE = re.compile(r"\b(?:left|Left|LEFT|right|Right|RIGHT)\b")
 _OPPOSITE = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
 _OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
@@ -97,6 +101,21 @@ def swap_sides(note: str) -> str | None:
     if _UNSAFE.search(note) or re.search(r"(?<![a-z])(?:left|right)", _SIDE.sub("", note), re.IGNORECASE):
         return None
     return _SIDE.sub(lambda m: _OPPOSITE[m[0]], note)
+
+
+def find_doubts(note: str) -> list[str]:
+    """Why a free note may not guide a mask, as sentences: it names no place and no number, or it denies something.
+
+    Denied places ("no infiltrate on the left") are the ones to look at: a model takes them for places of infection.
+    """
+    text, found = normalise(note), list[str]()
+    if not _PLACE.search(text) and not _COUNT.search(text):
+        found.append("the note names no side, zone or count, so the picture alone decides")
+    if denial := _DENIAL.search(text):
+        found.append(
+            f"the note denies something ({denial[0]!r}); the model reads what is there, so say only where infection is"
+        )
+    return found
 
 
 def mask_sides(mask: NDArray[np.bool_], share: float = 0.02) -> frozenset[str]:

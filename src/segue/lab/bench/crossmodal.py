@@ -28,7 +28,7 @@ from segue.options import Decoding
 from segue.recipes.crossmodal import SCENES
 from segue.types import InputError
 
-VOCABULARY, LENGTH = 700, 24  # about those of the drawn scenes
+VOCABULARY, LENGTH = 700, 24  # about those of the synthetic scenes
 PAD, END = 0, 1
 
 

@@ -20,8 +20,8 @@ def bench_data(
     Args:
         folder: a data set in a known format; without one, scenes are drawn into a temporary folder.
         pictures: how many to draw, and the most to decode.
-        size: of the drawn scenes, side in pixels.
-        seed: of the drawn scenes.
+        size: of the synthetic scenes, side in pixels.
+        seed: of the synthetic scenes.
         split: the split to read.
     """
     if folder is not None:

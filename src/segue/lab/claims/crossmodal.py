@@ -14,7 +14,7 @@ PAPER = Paper(
     title="Cross-modal synthesis: layouts of captions and captions of layouts",
     data="COCO-Stuff (164,000 pictures) and ADE20K, 512 pixels, depth 12, 100 epochs on 8 A100",
     here={
-        "crossmodal_scenes": "drawn scenes, width 96, depth 3 (which stands for the paper's 12), 600 steps; 300 "
+        "crossmodal_scenes": "synthetic scenes, width 96, depth 3 (which stands for the paper's 12), 600 steps; 300 "
         "pictures of test",
         "crossmodal_real": "160 photographs of COCO to train, 250 steps",
     },

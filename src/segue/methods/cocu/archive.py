@@ -173,7 +173,7 @@ class Archive:
     """An archive in memory: picture i has the concepts concept_ids[offsets[i]:offsets[i + 1]], best first.
 
     concepts: the vocabulary. offsets: (N + 1,). concept_ids (positions in the vocabulary), scores, clusters: one entry
-    for each row of the file.
+    for each row of the file, and so is named, whether the picture's own caption names the concept.
     """
 
     concepts: tuple[str, ...]
@@ -181,6 +181,7 @@ class Archive:
     concept_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     clusters: NDArray[np.uint16]
+    named: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -199,11 +200,12 @@ class Archive:
         temperature: float = 0.1,
         seed: int = 0,
         mode: Literal["clusters", "top"] = "clusters",
+        fresh: bool = False,
     ) -> list[list[str]]:
         """`num` different concepts for each of the pictures, fewer where its archive has fewer.
 
         mode: cluster-guided sampling (see `sample_by_cluster`), or always the top scores (the ablation). temperature:
-        scores are near 2, so that 1 samples almost evenly.
+        scores are near 2, so that 1 samples almost evenly. fresh: leave out what the picture's own caption names.
         Raises InputError for a temperature of 0 or less, num below 1, and rows that the archive does not have.
         """
         if temperature <= 0 or num < 1:
@@ -214,8 +216,11 @@ class Archive:
         start, size = self.offsets[picked], np.diff(self.offsets)[picked]
         filled = np.arange(size.max(initial=0)) < size[:, None]
         where = np.where(filled, start[:, None] + np.arange(filled.shape[1]), 0)
+        if fresh:
+            filled &= ~self.named[where]
         if mode == "top":
-            columns = np.where(np.arange(num) < size[:, None], np.arange(num), -1)
+            best = np.argsort(~filled, axis=1, kind="stable")[:, :num]  # the filled ones first, in their order
+            columns = np.where(np.take_along_axis(filled, best, 1), best, -1)
         else:
             score, cluster = self.scores[where].astype(np.float64), self.clusters[where].astype(np.int64)
             cluster = np.where(filled, cluster, 0)
@@ -234,7 +239,7 @@ def read_archive(path: Path) -> Archive:
     if not path.is_file():
         raise InputError(f"{path}: no such file; an archive comes from `segue curate`")
     try:
-        table = parquet.read_table(path, columns=["row", "concept", "score", "cluster"])
+        table = parquet.read_table(path, columns=["row", "concept", "score", "cluster", "source"])
     except (arrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: can't be read as an archive ({error}); curate again") from error
     metadata = table.schema.metadata or {}
@@ -244,6 +249,8 @@ def read_archive(path: Path) -> Archive:
     ids = {concept: i for i, concept in enumerate(about["concepts"])}
     column = table["concept"].unify_dictionaries().combine_chunks()
     dictionary_ids = np.array([ids[name] for name in column.dictionary.to_pylist()], np.int32)
+    source = table["source"].unify_dictionaries().combine_chunks()
+    by_caption = np.array([name != "neighbours" for name in source.dictionary.to_pylist()], bool)
     counts = np.bincount(table["row"].to_numpy(), minlength=about["pictures"])
     return Archive(
         concepts=tuple(about["concepts"]),
@@ -251,4 +258,5 @@ def read_archive(path: Path) -> Archive:
         concept_ids=dictionary_ids[column.indices.to_numpy()],
         scores=table["score"].to_numpy(),
         clusters=table["cluster"].to_numpy(),
+        named=by_caption[source.indices.to_numpy()],
     )

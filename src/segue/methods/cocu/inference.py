@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from segue.data.prompts import fill_prompt
@@ -118,20 +119,39 @@ def embed_names(model: GroupViT, names: Sequence[str], prompt: str = "a photo of
     which it knows no word or that is too long, and for a model without a tokenizer.
     """
     names = check_names(names)
-    if model.tokenizer is None:
-        raise InputError("this model came without a tokenizer; put its tokenizer.json into its folder")
-    unknown = model.tokenizer.token_to_id(getattr(model.tokenizer.model, "unk_token", None) or "")
     for name in names:
-        ids = model.tokenizer.encode(name, add_special_tokens=False).ids
-        if not set(ids) - {unknown}:
-            raise InputError(f"labels: {name!r} means nothing to this model, whose tokenizer knows no word of it")
-        if unknown in ids:
+        if (reason := unreadable(model, name, prompt)) is not None:
+            raise InputError(reason)
+        if model.tokenizer is not None and _unknown_id(model.tokenizer) in _ids(model.tokenizer, name):
             warnings.warn(f"label {name!r}: this model's tokenizer doesn't know all of its words", stacklevel=2)
-        if model.tokenizer.encode(fill_prompt(prompt, name)).overflowing:
-            raise InputError(f"labels: {name[:40]!r}... is longer than the model's {model.config.max_tokens} tokens")
     with torch.inference_mode():
         chunks = [list(names[i : i + 256]) for i in range(0, len(names), 256)]
         return torch.cat([model.embed_texts([fill_prompt(prompt, name) for name in chunk]) for chunk in chunks])
+
+
+def unreadable(model: GroupViT, name: str, prompt: str = "a photo of a {}.") -> str | None:
+    """Why a model can't read a name: it knows no word of it, or its prompt is too long; None where it can.
+
+    Raises InputError for a model without a tokenizer.
+    """
+    if model.tokenizer is None:
+        raise InputError("this model came without a tokenizer; put its tokenizer.json into its folder")
+    if not set(_ids(model.tokenizer, name)) - {_unknown_id(model.tokenizer)}:
+        return f"labels: {name!r} means nothing to this model, whose tokenizer knows no word of it"
+    if model.tokenizer.encode(fill_prompt(prompt, name)).overflowing:
+        return f"labels: {name[:40]!r}... is longer than the model's {model.config.max_tokens} tokens"
+    return None
+
+
+def _ids(tokenizer: Tokenizer, name: str) -> list[int]:
+    ids: list[int] = tokenizer.encode(name, add_special_tokens=False).ids
+    return ids
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The id of words that the tokenizer doesn't know; None where it has none."""
+    unknown: int | None = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "")
+    return unknown
 
 
 def vocabulary_overlap(classes: Sequence[str], concepts: Collection[str]) -> tuple[int, list[str]]:

@@ -26,12 +26,15 @@ from segue.types import InputError
 
 TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
 FILTERED_SIDE = 480  # longer side, in pixels, at which the filter's coefficients are computed
+SHORTLIST = 32  # names of which maps at picture resolution are made, where there are more
 PIXELS_AT_ONCE = 32_000_000  # of the maps that are held, so that neither many names nor a large picture fills memory
 
 
 @dataclass(frozen=True)
 class DenseProtocol:
-    """How names are given to pixels; the defaults were chosen on val pictures of MSRC (results/labels_photos.csv).
+    """How names are given to pixels (results/labels_photos.csv).
+
+    The default sizes were chosen on val pictures of MSRC, the radius on train pictures of MSRC and on coco_tiny.
 
     sizes: sides of the square at which the picture is read, in pixels; of an encoder with one size only that.
     presence: weight of the whole picture's cosine with a name. radius: of the filter, as a part of the picture's longer
@@ -44,7 +47,7 @@ class DenseProtocol:
 
     sizes: tuple[int, ...] = (320, 416, 576)
     presence: float = 0.0
-    radius: float = 0.05
+    radius: float = 0.08
     smoothness: float = 0.01
     threshold: float | None = None
     top_k: int | None = None
@@ -83,25 +86,64 @@ def segment_dense(encoder: DualEncoder, image: NDArray[np.uint8], text: Tensor, 
 
     Raises InputError for sizes that the encoder can't read.
     """
-    height, width = image.shape[:2]
+    return segment_dense_many(encoder, [image], text, protocol)[0]
+
+
+def segment_dense_many(
+    encoder: DualEncoder, images: Sequence[NDArray[np.uint8]], text: Tensor, protocol: DenseProtocol
+) -> list[DenseAnswer]:
+    """As `segment_dense` for pictures of any sizes, which the encoder reads as one batch of each of the sizes."""
     sizes = protocol.sizes if encoder.image_encoder.any_size else (encoder.image_encoder.size,)
-    cells = [encoder.embed_dense([image], size=size)[0] for size in sizes]
-    similarity = (text @ encoder.embed_images([image])[0]).float()
-    left_out = torch.zeros(len(text), dtype=torch.bool)
+    dense = [encoder.embed_dense(images, size=size) for size in sizes]
+    similarity = encoder.embed_images(images) @ text.T
+    return [
+        _name_pixels(image, [cells[i] for cells in dense], similarity[i].float(), text, encoder.temperature, protocol)
+        for i, image in enumerate(images)
+    ]
+
+
+def _name_pixels(
+    image: NDArray[np.uint8],
+    cells: Sequence[Tensor],
+    similarity: Tensor,
+    text: Tensor,
+    temperature: float,
+    protocol: DenseProtocol,
+) -> DenseAnswer:
+    height, width = image.shape[:2]
+    offset = protocol.presence * similarity
     if protocol.top_k is not None:
-        left_out[similarity.argsort(descending=True)[protocol.top_k :]] = True
+        offset[similarity.argsort(descending=True)[protocol.top_k :]] = -torch.inf
+    chosen, others = _shortlist(cells, text, offset, temperature)
     guide = torch.from_numpy(np.asarray(image, np.float32).mean(2) / 255)
-    best = torch.full((height, width), -torch.inf)
-    index, total = torch.zeros(height, width, dtype=torch.int64), torch.full((height, width), -torch.inf)
+    best, total = torch.full((height, width), -torch.inf), _resized(others[None], (height, width))[0]
+    index = torch.zeros(height, width, dtype=torch.int64)
     names_at_once = max(1, PIXELS_AT_ONCE // (height * width))
-    for start in range(0, len(text), names_at_once):
-        part = slice(start, start + names_at_once)
-        score = _score_maps(cells, text[part], guide, protocol) + protocol.presence * similarity[part, None, None]
-        score = (score / encoder.temperature).masked_fill(left_out[part, None, None], -torch.inf)
+    for start in range(0, len(chosen), names_at_once):
+        part = chosen[start : start + names_at_once]
+        score = (_score_maps(cells, text[part], guide, protocol) + offset[part, None, None]) / temperature
         highest, place = score.max(0)
-        index = torch.where(highest > best, place + start, index)
+        index = torch.where(highest > best, part[place], index)
         best, total = torch.maximum(best, highest), torch.logaddexp(total, score.logsumexp(0))
     return DenseAnswer(index.numpy(), (best - total).exp().numpy(), similarity.numpy())
+
+
+def _shortlist(cells: Sequence[Tensor], text: Tensor, offset: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The names that may win a pixel, in ascending order, and the log of what all others add to the softmax, (h, w).
+
+    Up to SHORTLIST names all may. Of more those stay that come nearest to the best one on the cells' own grid.
+    offset: (K,), added to the cosines of each name.
+    """
+    grid = cells[-1].shape[1:]
+    allowed = torch.nonzero(offset > -torch.inf)[:, 0]
+    if len(allowed) <= SHORTLIST:
+        return allowed, torch.full(grid, -1e30)  # -inf can't be interpolated
+    maps = torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text[allowed]), grid) for x in cells]).mean(0)
+    maps += offset[allowed, None, None]
+    gap = (maps.amax(0) - maps).amin((1, 2))
+    near = gap.topk(SHORTLIST, largest=False).indices
+    far = torch.ones(len(allowed), dtype=torch.bool).index_fill(0, near, False)
+    return allowed[near.sort().values], (maps[far] / temperature).logsumexp(0)
 
 
 def _score_maps(cells: Sequence[Tensor], text: Tensor, guide: Tensor, protocol: DenseProtocol) -> Tensor:
@@ -128,11 +170,13 @@ def guided_filter(guide: Tensor, maps: Tensor, radius: int, smoothness: float) -
 
 
 def _box(x: Tensor, radius: int) -> Tensor:
-    """(k, H, W): the mean over squares of 2 radius + 1, with the border's values outside."""
+    """(k, H, W): the mean over squares of 2 radius + 1, with the border's values outside; by sums that are running."""
     side = 2 * radius + 1
-    padded = F.pad(x[None], (radius, radius, 0, 0), mode="replicate")
-    rows = F.avg_pool2d(padded, (1, side), 1)
-    return F.avg_pool2d(F.pad(rows, (0, 0, radius, radius), mode="replicate"), (side, 1), 1)[0]
+    padded = F.pad(x[None], (radius + 1, radius, radius + 1, radius), mode="replicate")[0]
+    rows = padded.cumsum(2, dtype=torch.float64)
+    rows = rows[:, :, side:] - rows[:, :, :-side]
+    columns = rows.cumsum(1)
+    return ((columns[:, side:] - columns[:, :-side]) / side**2).to(x.dtype)
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

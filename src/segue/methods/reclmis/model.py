@@ -18,6 +18,7 @@ Not verified: the paper's figures on QaTa-COV19 and MosMedData+, which need the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Literal
@@ -26,10 +27,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segue.encoders.image.pyramid import FeaturePyramid
 from segue.encoders.text.contract import TextEncoder, TextFeatures
 from segue.losses import conditioned_similarity, contrastive_loss, reconstruction_loss, segmentation_loss
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.nn.gather import gather
+from segue.nn.norm import BatchNorm2d
 from segue.nn.positions import sine_positions
 from segue.nn.unet import PLAM, conv_norm
 from segue.types import InputError
@@ -38,9 +41,15 @@ Parts = Literal["inference", "attribution", "training"]
 TRAINING_PARTS = ("conditions.", "vision_reconstructor.", "language_reconstructor.")  # which inference doesn't need
 
 
-def build_reclmis(config: RecLMISConfig, text: TextEncoder | None, parts: Parts = "training") -> RecLMIS:
+def build_reclmis(
+    config: RecLMISConfig,
+    text: TextEncoder | None,
+    parts: Parts = "training",
+    vision: FeaturePyramid | None = None,
+) -> RecLMIS:
     """The whole model, put together here. text: the text encoder; None for a model that reads no notes (text-blind).
 
+    vision: a pretrained encoder in the place of the convolutions that are trained from scratch.
     parts: "inference" leaves out what only training needs; "attribution" keeps W_poi and W_woi, which
     `RecLMIS.condition_weights` shows.
     """
@@ -49,7 +58,7 @@ def build_reclmis(config: RecLMISConfig, text: TextEncoder | None, parts: Parts 
     training = interacts and parts == "training"
     return RecLMIS(
         config=config,
-        encoder=Encoder(config),
+        encoder=Encoder(config) if vision is None else PretrainedEncoder(config, vision),
         decoder=Decoder(config),
         text_encoder=text,
         word_projection=None if text is None else WordProjection(text.width, width if interacts else config.widths[0]),
@@ -87,6 +96,40 @@ class Encoder(nn.Module):
         for level in self.levels:
             levels.append(level(levels[-1]))
         return levels
+
+
+class PretrainedEncoder(nn.Module):
+    """As `Encoder`, from a pretrained pyramid: for each level its map of the nearest stride, projected to the width."""
+
+    def __init__(self, config: RecLMISConfig, pyramid: FeaturePyramid) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.strides = [config.stem_stride * 2**level for level in range(len(config.widths))]
+        self.sources = [
+            min(range(len(pyramid.strides)), key=lambda i: abs(math.log2(pyramid.strides[i] / stride)))
+            for stride in self.strides
+        ]
+        self.project = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(pyramid.widths[source], width, 1, bias=False), BatchNorm2d(width))
+            for source, width in zip(self.sources, config.widths, strict=True)
+        )
+
+    def forward(self, image: Tensor, text: Tensor | None = None) -> list[Tensor]:
+        """See `Encoder.forward`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.pyramid.frozen):
+            maps = self.pyramid(image)
+        levels = [
+            _on_stride(project(maps[source]), image, stride)
+            for project, source, stride in zip(self.project, self.sources, self.strides, strict=True)
+        ]
+        if text is not None:
+            levels[0] = levels[0] + text[..., None, None]
+        return levels
+
+
+def _on_stride(x: Tensor, image: Tensor, stride: int) -> Tensor:
+    size = (image.shape[-2] // stride, image.shape[-1] // stride)
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class Decoder(nn.Module):
@@ -272,7 +315,7 @@ class RecLMIS(nn.Module):
         self,
         *,
         config: RecLMISConfig,
-        encoder: Encoder,
+        encoder: Encoder | PretrainedEncoder,
         decoder: Decoder,
         text_encoder: TextEncoder | None,
         word_projection: WordProjection | None,
@@ -295,6 +338,11 @@ class RecLMIS(nn.Module):
     @property
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
+        return self.patch if isinstance(self.encoder, Encoder) else max(self.patch, *self.encoder.pyramid.strides)
+
+    @property
+    def patch(self) -> int:
+        """Pixels between the patches, the cells of the coarsest level."""
         return self.config.stem_stride * int(2 ** (len(self.config.widths) - 1))
 
     def encode_notes(self, notes: Sequence[str | None], encode: TextFeatures | None = None) -> tuple[Tensor, Tensor]:
@@ -357,6 +405,16 @@ class RecLMIS(nn.Module):
         logits = self.decoder([*levels[:-1], v_attended.transpose(1, 2).unflatten(2, grid)])
         return logits, {"v": v, "v_attended": v_attended, "e": e, "word_mask": word_mask}
 
+    def picture_features(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C): the mean over the cells of the encoder's deepest map, by which a picture is known."""
+        maps = self.encoder(image) if isinstance(self.encoder, Encoder) else self.encoder.pyramid(image)
+        return maps[-1].float().mean((2, 3))
+
+    @property
+    def feature_width(self) -> int:
+        """C of `picture_features`."""
+        return self.config.widths[-1] if isinstance(self.encoder, Encoder) else self.encoder.pyramid.widths[-1]
+
     def condition_weights(
         self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -370,7 +428,7 @@ class RecLMIS(nn.Module):
             )
         _, features = self._segment(image, notes, encode)
         w_poi, w_woi = self.conditions(**features)
-        return w_poi.unflatten(1, (image.shape[-2] // self.stride, image.shape[-1] // self.stride)), w_woi
+        return w_poi.unflatten(1, (image.shape[-2] // self.patch, image.shape[-1] // self.patch)), w_woi
 
     def training_step(
         self, batch: dict[str, Any], encode: TextFeatures | None = None, auxiliary: float | Tensor = 1.0

@@ -16,7 +16,9 @@ CHOICES = {
     "psga": Literal["none", "filter", "rank", "both"],
     "tasks": Literal["both", "mask", "caption"],
     "mecl": Literal["none", "intra", "inter", "both"],
-    "decoder": Literal["diffusion", "autoregressive"],
+    "decoder": Literal["diffusion", "masked", "autoregressive"],
+    "mecl_masks": Literal["graph", "query"],
+    "mecl_words": Literal["joint", "detached"],
 }
 
 
@@ -29,7 +31,12 @@ class SGDiffConfig:
         cross_attention: whether the caption's and the graph's stream attend to each other (Table 5).
         tasks: what it generates (Table 6): "mask", "caption" or "both".
         mecl: the levels of the contrastive loss (Table 7): "none", "intra", "inter" or "both".
-        decoder: of captions: "diffusion", or "autoregressive", the baseline.
+        decoder: of captions: "diffusion" of analog bits, the paper's, "masked" diffusion of tokens, or
+            "autoregressive", word by word.
+        time_warp: whether analog bits are noised where it teaches, see `time_warp`.
+        mecl_masks: what stands for a mask in MECL: the "graph" state of its node, or the mask head's last "query".
+        mecl_words: whether MECL trains the caption's stream ("joint") or reads it only ("detached").
+        mecl_by_noise: whether a row counts in MECL by the share of its caption that its noise leaves known.
         size: the pictures' side in pixels, a multiple of 16.
         widths: channels of the backbone at strides 2, 4, 8, 16, multiples of 8.
         channels: of the pixel decoder, a multiple of 16; its finest level has half as many.
@@ -54,6 +61,10 @@ class SGDiffConfig:
     tasks: str = "both"
     mecl: str = "both"
     decoder: str = "diffusion"
+    time_warp: bool = False
+    mecl_masks: str = "graph"
+    mecl_words: str = "joint"
+    mecl_by_noise: bool = False
     size: Annotated[int, Interval(le=4096)] = 128
     widths: tuple[Positive, ...] = (32, 64, 96, 128)
     channels: Positive = 64
@@ -133,6 +144,9 @@ def ablate_config(config: SGDiffConfig, system: str) -> SGDiffConfig:
         "mecl_intra": {"mecl": "intra"},
         "mecl_inter": {"mecl": "inter"},
         "autoregressive": {"decoder": "autoregressive"},
+        "masked": {"decoder": "masked"},
+        "time_warp": {"time_warp": True},
+        "mecl_known": {"mecl_masks": "query", "mecl_words": "detached", "mecl_by_noise": True},
     }
     if system not in switches:
         raise InputError(f"system {system!r}: expected one of {', '.join(switches)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.methods.sgdiff.adaptor import AdaptorOutput, hungarian_ranks, sample_node_sets, set_log_probability
+from segue.methods.sgdiff.analog_bits import mask_until_end
 from segue.methods.sgdiff.autoregressive import IncrementalDecoder, TokenEmbedding, generate
 from segue.methods.sgdiff.batches import pack_prompts
 from segue.methods.sgdiff.graph import SceneGraph, check_box, coarse_subgraph, find_prompt_node
 from segue.methods.sgdiff.lexicon import END
+from segue.methods.sgdiff.masked_diffusion import MASKED_TEMPERATURE, sample_masked
 from segue.methods.sgdiff.model import EncodedPicture, SGDiff, Subgraph
 from segue.methods.sgdiff.quality import QualityGate, names_something
 from segue.methods.sgdiff.sampler import caption_constraint, decode_tokens, sample
 from segue.methods.sgdiff.transformer import HiddenStates
 from segue.options import DescribeOptions
 from segue.types import GroundedCaption, InputError, PhraseGrounding
+
+WORD_TEMPERATURE = 0.5  # of a decoder word by word: at 1 half of its captions are worse than its likeliest
 
 
 class _Captions(NamedTuple):
@@ -98,26 +103,41 @@ class SGDiffGenerator:
         if not self.config.generates_captions:
             return _Captions(None, graph.features.new_zeros(len(graph.features)), self.model.graph_states(graph))
         if self.config.decoder == "autoregressive":
-            return self._write(graph, options)
-        return self._denoise(graph, options, include, gate)
+            return self._write(graph, options, gate)
+        decode = self._fill if self.config.decoder == "masked" else self._denoise
+        return decode(graph, options, include, gate)
 
-    def _write(self, graph: Subgraph, options: DescribeOptions) -> _Captions:
-        """Token by token."""
-        model = self.model
+    def _write(self, graph: Subgraph, options: DescribeOptions, gate: QualityGate) -> _Captions:
+        """Token by token: options.best_of tries for each row, as `_denoise`.
+
+        At the decoder's own temperature, the likeliest caption of the most probable set of nodes is among them.
+        """
+        rows, tries = len(graph.features), 1 if options.temperature == 0 else options.best_of
+        repeated = graph.repeat(tries)
+        own = options.temperature is None
+        token_ids = self._sample(repeated, options, WORD_TEMPERATURE if own else options.temperature or 0.0, tries)
+        if own:
+            first = torch.arange(0, rows, options.num)
+            token_ids[first * tries] = self._sample(graph.select(first), replace(options, num=1), 0.0, 1)
+        logits, states = self.model.teacher_forced(token_ids, repeated)
+        token_ids, log_p = decode_tokens(F.one_hot(token_ids, logits.shape[-1]).float(), logits)
+        return self._kept(_Captions(token_ids, log_p, states), options.num, tries, gate)
+
+    def _sample(self, graph: Subgraph, options: DescribeOptions, temperature: float, tries: int) -> Tensor:
+        """Token ids (rows, L), word by word; equal prompts get equal seeds, whatever else is in the batch."""
+        model, count = self.model, options.num * tries
         assert isinstance(model.token_embedding, TokenEmbedding)  # for mypy: the decoder is autoregressive
         assert model.caption_head is not None
-        token_ids = generate(
+        return generate(
             IncrementalDecoder(model.transformer, graph.features, graph.mask),
             model.token_embedding,
             model.caption_head,
             offset=model.graph_offset(graph),
             max_words=self.config.max_words,
             length=options.length,
-            temperature=options.temperature,
-            seeds=[options.seed + i % options.num for i in range(len(graph.features))],
+            temperature=temperature,
+            seeds=[options.seed + i % count for i in range(len(graph.features))],
         )
-        logits, states = model.teacher_forced(token_ids, graph)
-        return _Captions(*decode_tokens(F.one_hot(token_ids, logits.shape[-1]).float(), logits), states)
 
     def _denoise(
         self, graph: Subgraph, options: DescribeOptions, include: Sequence[int], gate: QualityGate
@@ -138,16 +158,57 @@ class SGDiffGenerator:
             return logits, (logits, states)
 
         constrain = caption_constraint(options.length, include, self.config.max_words)
-        logits, (unconstrained, states) = sample(denoise, model.codes, draw, options=options, constrain=constrain)
+        times = None if model.time_warp is None else model.time_warp.sampling_times(options.steps)
+        logits, (unconstrained, states) = sample(
+            denoise, model.codes, draw, options=options, constrain=constrain, times=times
+        )
         token_ids, log_p = decode_tokens(logits, unconstrained)
-        values = torch.tensor(self._values(token_ids, log_p, gate), device=device)
-        best = values.view(rows, tries).argmax(1) + tries * torch.arange(rows, device=device)
-        return _Captions(token_ids[best], log_p[best], states.select(best))
+        return self._kept(_Captions(token_ids, log_p, states), options.num, tries, gate)
 
-    def _values(self, token_ids: Tensor, log_p: Tensor, gate: QualityGate) -> list[float]:
-        """The gate's value of each caption (R,), their sets of nodes left aside."""
-        texts = [self.lexicon.decode(row)[0] for row in token_ids.tolist()]
-        return [gate.value(text, p, 0.0) for text, p in zip(texts, log_p.tolist(), strict=True)]
+    def _fill(self, graph: Subgraph, options: DescribeOptions, include: Sequence[int], gate: QualityGate) -> _Captions:
+        """By masked diffusion, tries as by `_denoise`."""
+        model, rows, tries = self.model, len(graph.features), options.best_of
+        device, hidden_id, length = model.codes.device, self.lexicon.size, self.config.max_words
+        generator = torch.Generator(device).manual_seed(options.seed)
+        repeated = graph.repeat(tries)
+        cached = model.transformer.precompute_first_block(repeated.features, repeated.mask)
+
+        def draw() -> Tensor:
+            shape = (options.num * tries, length, hidden_id)
+            return torch.rand(shape, generator=generator, device=device).repeat(rows // options.num, 1, 1)
+
+        token_ids, log_p = sample_masked(
+            lambda found: model.fill(found, repeated, caption_only=True, cached=cached)[0],
+            rows * tries,
+            length,
+            hidden_id,
+            steps=options.steps,
+            temperature=MASKED_TEMPERATURE if options.temperature is None else options.temperature,
+            draw=draw,
+            constrain=caption_constraint(options.length, include, length),
+            device=device,
+        )
+        real = mask_until_end(token_ids)
+        token_ids = token_ids.masked_fill(~real, END)
+        _, states = model.fill(token_ids, repeated, cached=cached)
+        return self._kept(_Captions(token_ids, (log_p * real).sum(1) / real.sum(1), states), options.num, tries, gate)
+
+    def _kept(self, captions: _Captions, num: int, tries: int, gate: QualityGate) -> _Captions:
+        """Of the tries of each row the one that the gate values most, if possible with a text that no row before has.
+
+        captions: of all tries, those of a row next to each other. num: rows of a prompt.
+        """
+        assert captions.token_ids is not None  # for mypy: only called when there are captions
+        texts = [self.lexicon.decode(row)[0] for row in captions.token_ids.tolist()]
+        values = [gate.value(text, p, 0.0) for text, p in zip(texts, captions.log_p.tolist(), strict=True)]
+        best, said = list[int](), set[str]()
+        for row in range(len(texts) // tries):
+            said = set() if row % num == 0 else said
+            one = max(range(row * tries, (row + 1) * tries), key=lambda i: (texts[i] not in said, values[i]))
+            said.add(texts[one])
+            best.append(one)
+        chosen = torch.tensor(best, device=captions.token_ids.device)
+        return _Captions(captions.token_ids[chosen], captions.log_p[chosen], captions.states.select(chosen))
 
     # -------------------------------------------------------------------------------------------- groundings
 
@@ -161,9 +222,10 @@ class SGDiffGenerator:
         gate: QualityGate,
     ) -> list[GroundedCaption]:
         """Text, phrases and masks of each row. labels: the classes of its coarse subgraph."""
-        logits = self.model.mask_logits(captions.states, graph, encoded.pixels)
-        masks = None if logits is None else logits[-1]
-        word_p = None if captions.token_ids is None or masks is None else self._word_probabilities(graph, captions)
+        output = self.model.masks(captions.states, graph, encoded.pixels)
+        masks, queries = (None, None) if output is None else (output.logits[-1], output.queries)
+        has_words = captions.token_ids is not None and masks is not None
+        word_p = self._word_probabilities(graph, captions, queries) if has_words else None
         tag_logits = self.model.phrase_tags(captions.states)
         tags = None if tag_logits is None else tag_logits.argmax(-1).cpu().numpy()
         found = []
@@ -185,12 +247,13 @@ class SGDiffGenerator:
             found.append(GroundedCaption(text, score, tuple(groundings)))
         return found
 
-    def _word_probabilities(self, graph: Subgraph, captions: _Captions) -> Tensor:
+    def _word_probabilities(self, graph: Subgraph, captions: _Captions, queries: Tensor | None) -> Tensor:
         """(R, N, L): for each node the probability that each token names it, 1 over the caption."""
         assert captions.token_ids is not None  # for mypy: only called when there are captions
         real = captions.token_ids != END
         real[:, 0] = True
-        return self.model.grounding_logits(captions.states, graph).masked_fill(~real[:, None], -torch.inf).softmax(-1)
+        logits = self.model.grounding_logits(captions.states, graph, queries)
+        return logits.masked_fill(~real[:, None], -torch.inf).softmax(-1)
 
 
 def _choose_node_sets(

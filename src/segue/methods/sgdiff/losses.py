@@ -38,14 +38,22 @@ def adaptor_losses(output: AdaptorOutput, relevant: Tensor, ranks: Tensor, known
     return terms
 
 
-def caption_losses(logits: Tensor, token_ids: Tensor, codes: Tensor, smoothing: float = 0.1) -> tuple[Tensor, Tensor]:
+SMOOTHING = 0.1
+
+
+def token_cross_entropy(logits: Tensor, token_ids: Tensor) -> Tensor:
+    """(B, L): the label-smoothed cross-entropy of each token. logits: (B, L, V)."""
+    return F.cross_entropy(logits.transpose(1, 2), token_ids, reduction="none", label_smoothing=SMOOTHING)
+
+
+def caption_losses(logits: Tensor, token_ids: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Eq. 7's squared error of the bits, and the label-smoothed cross-entropy; means over the tokens up to END.
 
     logits: (B, L, V). token_ids: (B, L) int64. codes: (V, n).
     """
     real = mask_until_end(token_ids)
     bit = (expected_code(logits, codes) - codes[token_ids]).square().mean(-1)
-    cross = F.cross_entropy(logits.transpose(1, 2), token_ids, reduction="none", label_smoothing=smoothing)
+    cross = token_cross_entropy(logits, token_ids)
     return bit[real].mean(), cross[real].mean()
 
 
@@ -97,28 +105,40 @@ class MECL(nn.Module):
         return self.scale * m @ s.transpose(1, 2)
 
     def forward(
-        self, masks: Tensor, words: Tensor, mask_valid: Tensor, word_valid: Tensor, grounding: Tensor, rows: int = 1
+        self,
+        masks: Tensor,
+        words: Tensor,
+        mask_valid: Tensor,
+        word_valid: Tensor,
+        grounding: Tensor,
+        rows: int = 1,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """L_MEC of features as for `project`.
 
         mask_valid: (B, N) bool. word_valid: (B, L) bool. grounding: (B, N, L) bool, word j names node i. rows: how many
-        rows a picture has.
+        rows a picture has. weight: (B,), how much each row counts, all alike unless given.
         """
+        weight = masks.new_ones(len(masks)) if weight is None else weight
         m, s = self.project(masks, words)
         loss = m.new_zeros(())
         if self.level in ("intra", "both"):
-            loss = loss + intra_sample_loss(self.scale * m @ s.transpose(1, 2), mask_valid, word_valid, grounding)
+            loss = loss + intra_sample_loss(
+                self.scale * m @ s.transpose(1, 2), mask_valid, word_valid, grounding, weight
+            )
         if self.level in ("inter", "both"):
             m = F.pad(m, (0, 0, 0, self.max_masks - m.shape[1]))  # the same shape on every process
             mask_valid = F.pad(mask_valid, (0, self.max_masks - mask_valid.shape[1]))
             scores = matching_scores(
                 gather(m), gather(s), gather(mask_valid.float()).bool(), gather(word_valid.float()).bool()
             )
-            loss = loss + inter_sample_loss(self.scale * scores, rows)
+            loss = loss + inter_sample_loss(self.scale * scores, rows, gather(weight))
         return loss
 
 
-def intra_sample_loss(score: Tensor, mask_valid: Tensor, word_valid: Tensor, grounding: Tensor) -> Tensor:
+def intra_sample_loss(
+    score: Tensor, mask_valid: Tensor, word_valid: Tensor, grounding: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Eq. 10: each mask against the words of its caption, and each word against the masks of its picture.
 
     score: (B, N, L), scaled cosines. The others as for `MECL.forward`.
@@ -126,17 +146,18 @@ def intra_sample_loss(score: Tensor, mask_valid: Tensor, word_valid: Tensor, gro
     grounding = grounding & mask_valid[..., None] & word_valid[:, None]
     by_mask = score.masked_fill(~word_valid[:, None], -torch.inf).log_softmax(2)
     by_word = score.masked_fill(~mask_valid[..., None], -torch.inf).log_softmax(1)
-    return _mean_of_positives(by_mask, grounding, 2) + _mean_of_positives(by_word, grounding, 1)
+    weight = score.new_ones(len(score)) if weight is None else weight
+    return _mean_of_positives(by_mask, grounding, 2, weight) + _mean_of_positives(by_word, grounding, 1, weight)
 
 
-def _mean_of_positives(log_p: Tensor, positive: Tensor, dim: int) -> Tensor:
-    """-mean over the anchors that have positives of the mean over their positives."""
+def _mean_of_positives(log_p: Tensor, positive: Tensor, dim: int, weight: Tensor) -> Tensor:
+    """-mean over the anchors that have positives of the mean over their positives, each row by its weight (B,)."""
     count = positive.sum(dim)
     each = log_p.masked_fill(~positive, 0).sum(dim) / count.clamp_min(1)
-    return -each.sum() / (count > 0).sum().clamp_min(1)
+    return -(weight[:, None] * each).sum() / (count > 0).sum().clamp_min(1)
 
 
-def inter_sample_loss(scores: Tensor, rows: int = 1) -> Tensor:
+def inter_sample_loss(scores: Tensor, rows: int = 1, weight: Tensor | None = None) -> Tensor:
     """Eq. 12: the masks of row i against its caption and those of all other pictures, and the captions likewise.
 
     scores: (B, B), scaled `matching_scores`. The `rows` rows of one picture are not each other's negatives, because
@@ -145,7 +166,8 @@ def inter_sample_loss(scores: Tensor, rows: int = 1) -> Tensor:
     index = torch.arange(len(scores), device=scores.device)
     same_picture = (index[:, None] // rows == index // rows) & (index[:, None] != index)
     scores = scores.masked_fill(same_picture, -torch.inf)
-    return F.cross_entropy(scores, index) + F.cross_entropy(scores.T, index)
+    weight = scores.new_ones(len(scores)) if weight is None else weight
+    return sum((weight * F.cross_entropy(x, index, reduction="none")).mean() for x in (scores, scores.T))
 
 
 def matching_scores(m: Tensor, s: Tensor, mask_valid: Tensor, word_valid: Tensor) -> Tensor:

@@ -155,8 +155,15 @@ class QueryLayer(nn.Module):
         return result
 
 
+class MaskOutput(NamedTuple):
+    """logits: (R, N, h, w) after each layer, best last. queries: (R, N, D) after the last, Mask2Former's embeddings."""
+
+    logits: list[Tensor]
+    queries: Tensor
+
+
 class MaskHead(nn.Module):
-    """h_g of the nodes and their boxes -> mask logits of each node, one set after each layer."""
+    """h_g of the nodes and their boxes -> masks of each node, one set after each layer."""
 
     def __init__(self, *, width: int, heads: int, feed_forward: int, channels: int) -> None:
         super().__init__()
@@ -167,8 +174,8 @@ class MaskHead(nn.Module):
         )
         self.log_slope = nn.Parameter(torch.tensor(3.0))
 
-    def forward(self, h: Tensor, boxes: Tensor, pixels: PixelFeatures) -> list[Tensor]:
-        """h: (R, N, D). boxes: (R, N, 4), fractions. Returns logits (R, N, h, w) after each layer, best last."""
+    def forward(self, h: Tensor, boxes: Tensor, pixels: PixelFeatures) -> MaskOutput:
+        """h: (R, N, D). boxes: (R, N, 4), fractions."""
         rows, pictures = len(h), len(pixels.embedding)
         h, boxes = join_rows(h, pictures), join_rows(boxes, pictures)
         x, position = self.query(h), self.position(box_encoding(boxes))
@@ -178,7 +185,7 @@ class MaskHead(nn.Module):
             x = layer(x, position, memory.flatten(2).transpose(1, 2), _coarse_mask(mask, memory))
             logits.append(self._mask_logits(x, pixels.embedding) - self.log_slope.exp() * outside)
             mask = logits[-1].detach() >= 0
-        return [separate_rows(each, rows) for each in logits]
+        return MaskOutput([separate_rows(each, rows) for each in logits], separate_rows(x, rows))
 
     def _mask_logits(self, x: Tensor, embedding: Tensor) -> Tensor:
         query, bias = self.mask_embedding(x).split([embedding.shape[1], 1], -1)

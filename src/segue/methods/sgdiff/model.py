@@ -39,12 +39,15 @@ from segue.methods.sgdiff.mask_head import (
     BOX_WIDTH,
     Backbone,
     MaskHead,
+    MaskOutput,
     PixelDecoder,
     PixelFeatures,
     box_encoding,
     sample_boxes,
 )
+from segue.methods.sgdiff.masked_diffusion import MaskedEmbedding
 from segue.methods.sgdiff.quality import Acceptance
+from segue.methods.sgdiff.time_warp import TimeWarp
 from segue.methods.sgdiff.transformer import (
     BimodalTransformer,
     BitEmbedding,
@@ -95,6 +98,10 @@ class Subgraph(NamedTuple):
         index = self.node_index.reshape(*self.node_index.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
         return x.gather(1, index)
 
+    def select(self, rows: Tensor) -> Subgraph:
+        """Some rows (R,) int64."""
+        return Subgraph(*(part[rows] for part in self))
+
     def repeat(self, times: int) -> Subgraph:
         """Each row `times` times, next to each other."""
         return Subgraph(*(part.repeat_interleave(times, 0) for part in self))
@@ -126,11 +133,12 @@ class SGDiff(nn.Module):
         codes = bit_codes(lexicon.size)
         layer = {"width": c.width, "heads": c.heads, "feed_forward": c.feed_forward}
         # Created first, registered in its place below: a seed's random weights depend on the order of creation.
-        token_embedding = (
-            BitEmbedding(codes.shape[1], c.width, c.max_words)
-            if c.decoder == "diffusion"
-            else TokenEmbedding(lexicon.size, c.width, c.max_words)
-        )
+        token_embedding: nn.Module
+        if c.decoder == "diffusion":
+            token_embedding = BitEmbedding(codes.shape[1], c.width, c.max_words)
+        else:
+            kind = MaskedEmbedding if c.decoder == "masked" else TokenEmbedding
+            token_embedding = kind(lexicon.size, c.width, c.max_words)
         self.backbone = Backbone(c.widths)
         self.node_embedding = NodeEmbedding(c, len(lexicon.classes))
         self.adaptor = Adaptor(
@@ -155,7 +163,20 @@ class SGDiff(nn.Module):
         self.pixel_decoder = PixelDecoder(c.widths, c.width, c.channels) if c.generates_masks else None
         self.mask_head = MaskHead(**layer, channels=c.channels) if c.generates_masks else None
         self.mecl = MECL(c.width, c.channels, c.mecl, c.max_nodes) if c.uses_mecl else None
+        self.time_warp = TimeWarp() if c.time_warp and c.decoder == "diffusion" else None
         self.register_buffer("codes", codes, persistent=False)
+
+    def picture_side(self) -> dict[str, nn.Module]:
+        """The parts that make no captions, by name: of the picture, of its nodes, and of masks.
+
+        The graph's layers count, but for their attention to the caption, which is how they read it.
+        """
+        names = ("backbone", "node_embedding", "adaptor", "edge_fusion", "rank_embedding", "pixel_decoder", "mask_head")
+        parts = {name: part for name in names if isinstance(part := getattr(self, name), nn.Module)}
+        for i, layer in enumerate(self.transformer.layers()[1]):
+            own = {name: part for name, part in layer.named_children() if not name.startswith("cross")}
+            parts |= {f"transformer.graph_layers.{i}.{name}": part for name, part in own.items()}
+        return parts
 
     # ------------------------------------------------------------------------------------- picture and graph
 
@@ -225,6 +246,21 @@ class SGDiff(nn.Module):
         states = self.transformer(c, graph.features, graph.mask, caption_only=caption_only, cached=cached)
         return self.caption_head(states.caption), states
 
+    def fill(
+        self,
+        token_ids: Tensor,
+        graph: Subgraph,
+        *,
+        caption_only: bool = False,
+        cached: CachedFirstBlock | None = None,
+    ) -> tuple[Tensor, HiddenStates]:
+        """Logits and states as of `denoise`, of captions (B, L) some of whose tokens are hidden."""
+        assert isinstance(self.token_embedding, MaskedEmbedding)  # for mypy: only called when it is masked diffusion
+        assert self.caption_head is not None
+        c = self.token_embedding(token_ids) + self.graph_offset(graph)
+        states = self.transformer(c, graph.features, graph.mask, caption_only=caption_only, cached=cached)
+        return self.caption_head(states.caption), states
+
     def teacher_forced(self, token_ids: Tensor, graph: Subgraph) -> tuple[Tensor, HiddenStates]:
         """The same of the autoregressive decoder, with all tokens (B, L) known."""
         assert isinstance(self.token_embedding, TokenEmbedding)  # for mypy: only called when it is autoregressive
@@ -247,22 +283,32 @@ class SGDiff(nn.Module):
         logits: Tensor = self.caption_head.tags(states.caption)
         return logits
 
-    def mask_logits(self, states: HiddenStates, graph: Subgraph, pixels: PixelFeatures | None) -> list[Tensor] | None:
-        """Logits (B, M, h, w) at stride 2 after each layer of the mask head, best last; None without a mask head.
+    def masks(self, states: HiddenStates, graph: Subgraph, pixels: PixelFeatures | None) -> MaskOutput | None:
+        """Of each of the graph's nodes: mask logits (B, M, h, w) and last query (B, M, D); None without a mask head.
 
         pixels: of the pictures of the rows.
         """
         if self.mask_head is None or pixels is None:
             return None
-        logits: list[Tensor] = self.mask_head(states.graph[:, : graph.node_mask.shape[1]], graph.boxes, pixels)
-        return logits
+        output: MaskOutput = self.mask_head(states.graph[:, : graph.node_mask.shape[1]], graph.boxes, pixels)
+        return output
 
-    def grounding_logits(self, states: HiddenStates, graph: Subgraph) -> Tensor:
-        """(B, M, L): how well each token names each node, by MECL, else by attention; all 0 without either."""
+    def mecl_inputs(self, states: HiddenStates, graph: Subgraph, queries: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What MECL compares: of masks (B, M, D) and of words (B, L, D). queries: the mask head's last ones."""
+        assert states.caption is not None  # for mypy: MECL has both sides
+        nodes = states.graph[:, : graph.node_mask.shape[1]]
+        words = states.caption.detach() if self.config.mecl_words == "detached" else states.caption
+        return (queries if self.config.mecl_masks == "query" and queries is not None else nodes), words
+
+    def grounding_logits(self, states: HiddenStates, graph: Subgraph, queries: Tensor | None) -> Tensor:
+        """(B, M, L): how well each token names each node, by MECL, else by attention; all 0 without either.
+
+        queries: as for `mecl_inputs`.
+        """
         assert states.caption is not None  # for mypy: only called when there are captions
         nodes = graph.node_mask.shape[1]
         if self.mecl is not None:
-            return self.mecl.similarity(states.graph[:, :nodes], states.caption)
+            return self.mecl.similarity(*self.mecl_inputs(states, graph, queries))
         causal = self.config.decoder == "autoregressive"
         weights = self.transformer.cross_attention_weights(states, graph.mask, causal)
         if weights is None:

@@ -48,6 +48,7 @@ def sample(
     *,
     options: DescribeOptions,
     constrain: Constraint | None = None,
+    times: Tensor | None = None,
 ) -> tuple[Tensor, Extra]:
     """Logits (B, L, V) of the last evaluation, and whatever else `denoise` returned there.
 
@@ -55,18 +56,19 @@ def sample(
     (logits (B, L, V), anything).
     codes: (V, n). draw: returns (B, L, n) standard normal numbers, others at each call. constrain: changes the logits
     of each step, so that every later step takes account of it. options: their steps (evaluations of `denoise`), sampler
-    and temperature; the temperature falls linearly to 0, the likeliest tokens, at the last step.
+    and temperature (None is 0), which falls linearly to 0, the likeliest tokens, at the last step. times: (steps,) t of
+    each step, `sampling_times` unless given.
     """
     steps = options.steps
     x = draw()
-    estimate, levels = torch.zeros_like(x), log_snr(sampling_times(steps)).to(x.device)
+    estimate, levels = torch.zeros_like(x), log_snr(sampling_times(steps) if times is None else times).to(x.device)
     for step in range(steps):
         stop_point()
         logits, extra = denoise(x, levels[step].expand(len(x)), estimate, step + 1 == steps)
         logits = constrain(logits) if constrain else logits
         if step + 1 < steps:
             estimate = expected_code(logits, codes)
-            x0 = codes[_pick_tokens(logits, options.temperature * (1 - step / (steps - 1)), draw)]
+            x0 = codes[_pick_tokens(logits, (options.temperature or 0.0) * (1 - step / (steps - 1)), draw)]
             if options.sampler == "renoise":
                 x = add_noise(x0, levels[step + 1].expand(len(x)), RENOISE_SHARE * draw())
             else:

@@ -5,7 +5,7 @@ L = lambda_1 (L_Filter + L_Rank) + L_Caption + L_Mask + lambda_2 L_MEC
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -14,26 +14,31 @@ from torch import Tensor, nn
 
 from segue.methods.sgdiff.analog_bits import add_noise, expected_code, log_snr, mask_until_end, training_times
 from segue.methods.sgdiff.config import SGDiffConfig
-from segue.methods.sgdiff.losses import adaptor_losses, caption_losses, mask_losses
+from segue.methods.sgdiff.losses import adaptor_losses, caption_losses, mask_losses, token_cross_entropy
+from segue.methods.sgdiff.masked_diffusion import hide, loss_weights
 from segue.methods.sgdiff.model import SGDiff, Subgraph
+from segue.methods.sgdiff.time_warp import TimeWarp
 from segue.methods.sgdiff.transformer import HiddenStates
 from segue.types import InputError
 
+CLIPPED_APART = ("backbone", "pixel_decoder", "mask_head", "mecl")
+BACKBONE_RATE = 0.1  # of the learning rate, as Mask2Former's
 WEIGHTS = {"bit": 1.0, "cross_entropy": 1.0, "tag": 1.0, "mask": 5.0, "dice": 5.0}  # within L_Caption and L_Mask
 
 
 class CaptionStage(nn.Module):
     """The first stage: captions and the adaptor. It freezes the parts of the model that it doesn't train.
 
-    Raises InputError when the model has neither captions nor an adaptor to train.
+    keep: further parts that stay as they are. Raises InputError when the model has neither captions nor an adaptor to
+    train.
     """
 
-    def __init__(self, model: SGDiff) -> None:
+    def __init__(self, model: SGDiff, keep: Iterable[nn.Module] = ()) -> None:
         super().__init__()
         if not has_caption_stage(model.config):
             raise InputError("the first stage trains captions and the adaptor, and this model has neither of them")
         self.model = model.requires_grad_(True)
-        for part in _second_stage_parts(model):
+        for part in (*_second_stage_parts(model), *keep):
             part.requires_grad_(False)
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -42,18 +47,27 @@ class CaptionStage(nn.Module):
 
 
 class JointStage(nn.Module):
-    """The second stage: all of Eq. 13, all of the model."""
+    """The second stage: all of Eq. 13, all of the model.
 
-    def __init__(self, model: SGDiff) -> None:
+    keep: parts that stay as they are. apart: whether the backbone (at BACKBONE_RATE), the pixel decoder, the mask head
+    and MECL have their gradients clipped apart from the captions', of which dice's on the backbone is several times as
+    large.
+    """
+
+    def __init__(self, model: SGDiff, keep: Iterable[nn.Module] = (), *, apart: bool = False) -> None:
         super().__init__()
+        self.lr_scale = {"model.backbone.": BACKBONE_RATE} if apart else {}
+        self.clip_apart = tuple(f"model.{part}." for part in CLIPPED_APART) if apart else ()
         self.model = model.requires_grad_(True)
+        for part in keep:
+            part.requires_grad_(False)
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: see `batches`. Returns "loss" and its unweighted terms."""
-        terms, levels, graph, states = _caption_step(self.model, batch)
-        if states is None:
-            states = self.model.graph_states(graph)
-        return _weighted(terms | _mask_terms(self.model, levels, graph, states, batch), self.model.config)
+        step = _caption_step(self.model, batch)
+        if step.states is None:
+            step = step._replace(states=self.model.graph_states(step.graph))
+        return _weighted(step.terms | _mask_terms(self.model, step, batch), self.model.config)
 
 
 def has_caption_stage(config: SGDiffConfig) -> bool:
@@ -89,6 +103,7 @@ class _Step(NamedTuple):
     levels: list[Tensor]
     graph: Subgraph
     states: HiddenStates | None
+    known: Tensor | None = None  # (B,) the share of each caption that its noise leaves known, None for all
 
 
 def _caption_step(model: SGDiff, batch: dict[str, Tensor]) -> _Step:
@@ -103,31 +118,54 @@ def _caption_step(model: SGDiff, batch: dict[str, Tensor]) -> _Step:
     terms = adaptor_losses(output, batch["relevant"], batch["ranks"], known)
     if not model.config.generates_captions:
         return _Step(terms, levels, graph, None)
-    logits, states = _caption_logits(model, batch["token_ids"], graph)
-    return _Step(terms | _caption_terms(model, logits, states, batch), levels, graph, states)
+    terms_of_caption, states, known = _CAPTIONS[model.config.decoder](model, batch["token_ids"], graph)
+    return _Step(terms | terms_of_caption | _tag_terms(model, states, batch), levels, graph, states, known)
 
 
-def _caption_logits(model: SGDiff, token_ids: Tensor, graph: Subgraph) -> tuple[Tensor, HiddenStates]:
-    """Logits of the tokens from a noisy caption at a random t; in half of the steps with the network's own estimate."""
-    if model.config.decoder == "autoregressive":
-        return model.teacher_forced(token_ids, graph)
-    x0 = model.codes[token_ids]
-    snr = log_snr(training_times(len(token_ids), token_ids.device))
+_CaptionPart = tuple[dict[str, Tensor], HiddenStates, Tensor | None]  # L_Caption, the states, the share that is known
+
+
+def _word_by_word(model: SGDiff, token_ids: Tensor, graph: Subgraph) -> _CaptionPart:
+    logits, states = model.teacher_forced(token_ids, graph)
+    return {"cross_entropy": caption_losses(logits, token_ids, model.codes)[1]}, states, None
+
+
+def _masked(model: SGDiff, token_ids: Tensor, graph: Subgraph) -> _CaptionPart:
+    """The cross-entropy of hidden tokens."""
+    shown, share = hide(token_ids, model.lexicon.size)
+    logits, states = model.fill(shown, graph)
+    weights = loss_weights(token_ids, shown, model.lexicon.size)
+    cross = (weights * token_cross_entropy(logits, token_ids)).sum() / weights.sum().clamp_min(1)
+    return {"cross_entropy": cross}, states, 1 - share
+
+
+def _diffused(model: SGDiff, token_ids: Tensor, graph: Subgraph) -> _CaptionPart:
+    """Eq. 7 and the cross-entropy of a noisy caption at a random t; in half of the steps with an own estimate."""
+    x0, warp, rows = model.codes[token_ids], model.time_warp, len(token_ids)
+    t = training_times(rows, token_ids.device) if warp is None else warp.training_times(rows)
+    snr = log_snr(t)
     x, estimate = add_noise(x0, snr, torch.randn_like(x0)), torch.zeros_like(x0)
     cached = model.transformer.precompute_first_block(graph.features, graph.mask)
     if torch.rand(()) < 0.5:
         with torch.no_grad():
             logits, _ = model.denoise(x, snr, estimate, graph, caption_only=True, cached=cached)
             estimate = expected_code(logits, model.codes)
-    return model.denoise(x, snr, estimate, graph, cached=cached)
+    logits, states = model.denoise(x, snr, estimate, graph, cached=cached)
+    bit, cross = caption_losses(logits, token_ids, model.codes)
+    curve = warp or TimeWarp().to(token_ids.device)
+    known = 1 - curve.unknown(t)
+    if warp is not None and model.training:
+        real = mask_until_end(token_ids)
+        warp.update(t, (token_cross_entropy(logits.detach(), token_ids) * real).sum(1) / real.sum(1))
+    return {"bit": bit, "cross_entropy": cross}, states, known
 
 
-def _caption_terms(model: SGDiff, logits: Tensor, states: HiddenStates, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """L_Caption: Eq. 7 and the cross-entropy (that alone without diffusion), and the cross-entropy of the tags."""
-    bit, cross = caption_losses(logits, batch["token_ids"], model.codes)
-    terms = (
-        {"cross_entropy": cross} if model.config.decoder == "autoregressive" else {"bit": bit, "cross_entropy": cross}
-    )
+_CAPTIONS = {"autoregressive": _word_by_word, "masked": _masked, "diffusion": _diffused}
+
+
+def _tag_terms(model: SGDiff, states: HiddenStates, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The cross-entropy of the tags of phrases."""
+    terms = {}
     if (tag_logits := model.phrase_tags(states)) is not None:
         known = mask_until_end(batch["token_ids"]) & batch["has_phrases"][:, None]
         tags = F.cross_entropy(tag_logits.transpose(1, 2), batch["tags"], reduction="none")
@@ -135,20 +173,21 @@ def _caption_terms(model: SGDiff, logits: Tensor, states: HiddenStates, batch: d
     return terms
 
 
-def _mask_terms(
-    model: SGDiff, levels: Sequence[Tensor], graph: Subgraph, states: HiddenStates, batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def _mask_terms(model: SGDiff, step: _Step, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """L_Mask of the subgraph's nodes whose masks are known, and L_MEC."""
     terms: dict[str, Tensor] = {}
+    _, levels, graph, states, known_share = step
+    assert states is not None  # for mypy: `JointStage` fills it
     pixels = None if model.pixel_decoder is None else model.pixel_decoder(levels)
-    if (logits := model.mask_logits(states, graph, pixels)) is not None:
+    if (found := model.masks(states, graph, pixels)) is not None:
         truth = graph.gather_nodes(batch["masks"])
         known = graph.gather_nodes(batch["mask_known"]) & graph.node_mask
-        terms["mask"], terms["dice"] = mask_losses(logits, truth, known)
+        terms["mask"], terms["dice"] = mask_losses(found.logits, truth, known)
     if model.mecl is not None and states.caption is not None:
-        nodes = states.graph[:, : graph.node_mask.shape[1]]
+        masks, texts = model.mecl_inputs(states, graph, None if found is None else found.queries)
         words = mask_until_end(batch["token_ids"])
         grounding = graph.gather_nodes(batch["grounding"])
         rows = len(graph.node_mask) // len(levels[0])
-        terms["mecl"] = model.mecl(nodes, states.caption, graph.node_mask, words, grounding, rows)
+        weight = known_share if model.config.mecl_by_noise else None
+        terms["mecl"] = model.mecl(masks, texts, graph.node_mask, words, grounding, rows, weight)
     return terms

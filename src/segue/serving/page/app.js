@@ -47,7 +47,7 @@ const JOBS = {
     show: async (result) => {
       await showMasks([{ mask: result.mask, name: result.note || "the model's own guess" }]);
       const share = `${(100 * result.area_share).toFixed(1)}% of the picture`;
-      return [make("p", {}, `${result.area} pixels, ${share}, score ${result.score}`)];
+      return [make("p", {}, `${result.area} pixels, ${share}${result.area ? `, score ${result.score}` : ""}`)];
     },
   },
   "segment/labels": {
@@ -129,7 +129,7 @@ const JOBS = {
 const captionsOf = (result) => result.prompts?.flatMap((one) => one.captions) ?? result.captions;
 
 function list(captions) {
-  return make("ol", {}, ...captions.map((one) => make("li", {}, one.text, " ", make("span", { class: "score" }, String(one.score)))));
+  return make("ol", {}, ...captions.map((one) => make("li", {}, one.text)));
 }
 
 function legend(names, colours = COLOURS) {

@@ -69,6 +69,8 @@ def test_archive_file(tmp_path):
     assert report["pictures"] == report["pictures_this_run"] == 400
     assert report["recall"] > 0.5
     assert {"concepts", "index", "retrieval", "expansion", "ranking", "clustering", "writing"} == set(report["seconds"])
+    assert {"retrieval", "expansion", "ranking"} <= set(report["cpu_seconds"])
+    assert not any(name.endswith("_cpu") for name in (*report["seconds"], *report["cpu_seconds"]))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "archive.parquet", "concepts.npz", "index.faiss", "manifest.json", "report.json",
     ]  # fmt: skip

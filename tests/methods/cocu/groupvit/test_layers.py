@@ -1,10 +1,21 @@
 """GroupViT's layers: noise and drop path."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+import golden
 from methods.cocu.groupvit.tiny_groupvit import TINY, make_model
-from segue.methods.cocu.groupvit.layers import Assignment, Attention, Stage, TokenMLP, one_hot
+from segue.methods.cocu.groupvit.layers import (
+    Assignment,
+    Attention,
+    CrossAttentionLayer,
+    GroupingBlock,
+    Stage,
+    TokenMLP,
+    one_hot,
+)
 
 
 def test_noise_and_drop_path_in_training_only():
@@ -87,3 +98,20 @@ def test_the_next_stages_group_tokens_are_projected_from_the_last():
         one, two = second(x, groups), second(x, 2 * groups + 1)
     assert one[1].shape == (1, 3, 32)
     assert not torch.allclose(one[1], two[1])
+
+
+def test_weights_mean_what_they_meant():
+    torch.manual_seed(0)
+    c = replace(TINY, norm_eps=0.01, assign_eps=0.5)
+    parts = {"cross": CrossAttentionLayer(c), "grouping": GroupingBlock(c, 6, 3), "stage": Stage(c, 1, [0.0])}
+    for part in parts.values():
+        golden.set_weights(part).eval()
+    x, groups = golden.inputs("x", 2, 5, 32), golden.inputs("groups", 2, 6, 32)
+    found = {"cross": parts["cross"](groups, x)}
+    found["grouped"], found["soft"] = parts["grouping"](x, groups)
+    found["stage"], found["tokens"], found["assignment"] = parts["stage"](x, groups)
+    golden.same_as_before("groupvit layers", **found)
+    hidden = [int(factor * 32) for factor in (c.token_mlp, c.channel_mlp)]
+    block = parts["grouping"]
+    assert [block.mlp_inter.fc1.out_features, block.mlp_channels.fc1.out_features] == hidden
+    assert parts["stage"].group_projector[1].fc1.out_features == 16

@@ -60,8 +60,8 @@ def test_soft_targets_are_the_released_loss(each):
 NOTHING = torch.tensor([[-1]])
 
 
-def naive_group_concept(groups, shares, texts, names, known, scale):
-    """-log p, name by name and group by group."""
+def naive_group_concept(groups, shares, texts, names, known, scale, sure=None):
+    """-log p, name by name and group by group. sure: how probable each name is, where it isn't known."""
     different = sorted({n for row in names for n in row if n >= 0})
     places = {}
     for c in different:
@@ -75,10 +75,11 @@ def naive_group_concept(groups, shares, texts, names, known, scale):
             weight = {n: math.exp(scale * float(group @ places[n])) for n in different}
             said.append({n: value / sum(weight.values()) for n, value in weight.items()})
         if mine:
+            how = {n: 1.0 if sure is None or n in known[i] else sure[i][row.index(n)] for n in mine}
             weights = [float(a) ** SHARE_EXPONENT for a in shares[i]]
             claims = [{c: weight * p for c, p in one.items()} for weight, one in zip(weights, said, strict=True)]
-            of_names = sum(math.log(max(one[c] for one in claims)) for c in mine) / len(mine)
-            held = (sum(one[c] for c in mine) for one in said)
+            of_names = sum(how[c] * math.log(max(one[c] for one in claims)) for c in mine) / sum(how.values())
+            held = (sum(how[c] * one[c] for c in mine) for one in said)
             of_pixels = sum(float(a) * math.log(p) for a, p in zip(shares[i], held, strict=True))
             of_pictures.append(-of_names - of_pixels)
     return sum(of_pictures) / len(of_pictures)
@@ -92,6 +93,10 @@ def test_each_concept_has_a_group_and_each_pixel_a_concept():
     shares = torch.randn(4, 3).softmax(1)
     loss = group_concept_loss(groups, shares, texts, torch.tensor(names), torch.tensor(known), 4.0)
     assert float(loss) == pytest.approx(naive_group_concept(groups, shares, texts, names, known, 4.0), abs=1e-5)
+    sure = [[0.3, 0.9, 0.9], [0.2, 0.6, 0.1], [1.0, 1.0, 1.0], [0.5, 0.7, 1.0]]  # one of a name that is known too
+    loss = group_concept_loss(groups, shares, texts, torch.tensor(names), torch.tensor(known), 4.0, torch.tensor(sure))
+    expected = naive_group_concept(groups, shares, texts, names, known, 4.0, sure)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
     no_names, no_known = torch.full((4, 3), -1), torch.full((4, 2), -1)
     nothing = group_concept_loss(groups.requires_grad_(), shares, texts, no_names, no_known, 4.0)
     nothing.backward()

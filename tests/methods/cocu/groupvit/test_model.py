@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import golden
 from methods.cocu.groupvit.tiny_groupvit import CAPTIONS, TINY, concept_batch, make_model, plain_batch, reference_of
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit, save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
@@ -212,3 +213,31 @@ def test_the_loop_trains_it_and_its_checkpoint_knows_the_pictures(tmp_path, monk
     with torch.no_grad():
         logits = found(whole["image"], found.tokenize([row[0] for row in whole["text"]]))
     assert (logits.argmax(1) == torch.arange(8)).float().mean() >= 0.75
+
+
+@torch.no_grad()
+def test_weights_mean_what_they_meant():
+    model = golden.set_weights(make_model()).eval()
+    found = {"texts": model.embed_texts(["a dog", "the sky above a man", "a dog"])}
+    for size in ((32, 32), (40, 224), (224, 224)):  # padded, interpolated, as it was trained
+        vision = model.encode_image(golden.inputs("image", 2, 3, *size))
+        found |= {f"image_{size[1]}_{size[0]}": model.embed_image(vision), f"share_{size}": vision.group_shares()}
+        found[f"hard_{size}"] = vision.patch_assignment(soft=False)
+        found[f"groups_{size}"] = model.embed_groups(vision)
+    ids = model.tokenize(["a photo of a dog", "the sky"])
+    found["logits"] = model(golden.inputs("image", 2, 3, 32, 32), ids)
+    golden.same_as_before("groupvit", **found)
+
+
+def test_losses_are_what_they_were():
+    for name, batch in (("plain", plain_batch()), ("concepts", concept_batch())):
+        model = golden.set_weights(make_model())
+        torch.manual_seed(0)
+        terms = model.training_step(batch | {"image": golden.inputs("image", 4, 3, 32, 32)})
+        golden.same_as_before(f"groupvit training {name}", **terms)
+
+
+def test_fresh_weights_are_spread_as_they_were():
+    model = make_model()
+    spreads = [float(p.detach().std()) for _, p in sorted(model.named_parameters()) if p.ndim > 1]
+    golden.same_as_before("groupvit fresh", spreads=spreads, scale=model.scale)

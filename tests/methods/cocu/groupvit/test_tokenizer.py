@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from methods.cocu.groupvit.tiny_groupvit import CAPTIONS, TINY
-from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
+from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_clip_tokenizer, with_tokenizer
 from segue.types import InputError
 
 
@@ -33,3 +33,14 @@ def test_a_tokenizer_without_the_special_tokens_is_refused():
     foreign = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[EOS]": 2}, unk_token="[UNK]"))
     with pytest.raises(InputError, match=r"tokenizer: has no \[BOS\]"):
         with_tokenizer(TINY, foreign)
+
+
+def test_a_config_takes_size_and_special_tokens_from_clips_tokenizer():
+    def tokenizer(*special):
+        return Tokenizer(models.WordLevel({token: i for i, token in enumerate(("a</w>", *special))}, unk_token="a</w>"))
+
+    config = with_clip_tokenizer(TINY, tokenizer("<|startoftext|>", "<|endoftext|>"))
+    assert (config.vocabulary, config.bos, config.eos, config.pad) == (3, 1, 2, 2)
+    for one in ("<|startoftext|>", "<|endoftext|>"):
+        with pytest.raises(InputError, match="expected CLIP's"):
+            with_clip_tokenizer(TINY, tokenizer(one))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from segue.methods.cocu.curation.probability import ProbabilityWeights
 from segue.types import InputError
 
 
@@ -13,7 +14,8 @@ class CurateSettings:
 
     neighbours: L, the nearest pictures of an archive. flat_below: with fewer pictures the search is exact. probes: how
     many lists of the index a search reads. shard: pictures between two points from which a killed run goes on. seed: of
-    k-means. expansion, ranking, clustering: False leaves that stage out (the ablations), see `run`.
+    k-means. expansion, ranking, clustering: False leaves that stage out (the ablations), see `run`. probability: the
+    weights of the score that takes the place of the paper's, see `probability`; None for the paper's.
     Raises InputError for neighbours, probes or shard below 1.
     """
 
@@ -25,6 +27,7 @@ class CurateSettings:
     expansion: bool = True
     ranking: bool = True
     clustering: bool = True
+    probability: ProbabilityWeights | None = None
 
     def __post_init__(self) -> None:
         for name in ("neighbours", "probes", "shard"):

@@ -18,8 +18,9 @@ multiples of 2^-48, and their sums stay below 2, so float64 adds them without ro
 the batch nor on the number of threads, and a resumed run writes the same file byte for byte.
 
 Where the paper says nothing: a similarity ratio whose denominator is not positive counts 0, and so does a negative
-score. Ablations: `expansion=False` keeps to the caption's own concepts, `ranking=False` gives all the score 1,
-`clustering=False` puts all into one cluster; top-3 is a mode of `Archive.sample`.
+score. Ours: `probability` takes the place of that score. Ablations: `expansion=False` keeps to the caption's own
+concepts, `ranking=False` gives all the score 1, `clustering=False` puts all into one cluster; top-3 is a mode of
+`Archive.sample`.
 B anchors, L neighbours, D channels, P candidates (pairs of anchor and concept), n concepts of an archive, M the largest
 n of a batch, V concepts of the vocabulary.
 """
@@ -47,12 +48,14 @@ from segue.methods.cocu.curation.clustering import cluster_candidates
 from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.curation.expansion import collect_candidates
 from segue.methods.cocu.curation.inputs import CurationInputs
+from segue.methods.cocu.curation.probability import candidate_closeness, closeness_statistics, probabilities
 from segue.methods.cocu.curation.ranking import score_candidates
 from segue.methods.cocu.curation.retrieval import build_index, index_recall, search_neighbours
 from segue.methods.cocu.vocabulary import CaptionConcepts, find_concepts
 from segue.types import InputError
 
 MANIFEST, INDEX, CONCEPTS, PARTS, REPORT = "manifest.json", "index.faiss", "concepts.npz", "parts", "report.json"
+STATISTICS = "statistics.npy"
 ANCHOR_BATCH = 512  # anchors that are curated together; no result depends on it
 
 RunShard = Callable[[int], tuple[int, dict[str, float]]]  # number of a shard -> it, and the seconds of each stage
@@ -67,11 +70,13 @@ def build_archives(
     anchors: Indices,
     settings: CurateSettings,
     timer: StageTimer | None = None,
+    statistics: NDArray[np.float64] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The archive rows of a batch of anchors: what stages 2 to 4 make of them, best concept first.
 
     Columns row, concept (ids), score, cluster, support (how many neighbours name it), in_caption (whether the picture's
     own caption does). A pure function of its arguments, but for the timer, which adds up the time of each stage.
+    statistics: of `probability.closeness_statistics`, where the settings have a probability.
     """
     timer = timer or StageTimer({})
     neighbours = search_neighbours(index, embeddings, anchors, settings.neighbours)
@@ -83,7 +88,14 @@ def build_archives(
         found = collect_candidates(some, near, concepts, expansion=settings.expansion)
         timer.add("expansion")
         count = len(found.anchor)
-        score = score_candidates(embeddings, texts, some, near, found) if settings.ranking else np.ones(count)
+        if not settings.ranking:
+            score = np.ones(count)
+        elif settings.probability is None or statistics is None:
+            score = score_candidates(embeddings, texts, some, near, found)
+        else:
+            rows = some[found.anchor]
+            closeness = candidate_closeness(embeddings, texts, statistics, rows, found.concept)
+            score = probabilities(settings.probability, closeness, found.in_neighbour.sum(1))
         timer.add("ranking")
         cluster = np.zeros(count, np.uint16)
         if settings.clustering and count:
@@ -123,6 +135,7 @@ def curate(
     job = CurationJob(
         out=out.resolve(), embeddings=np.asarray(inputs.embeddings), texts=inputs.texts, concepts=concepts,
         vocabulary=inputs.vocabulary.concepts, names=inputs.names, settings=settings,
+        statistics=None if settings.probability is None else _find_or_read_statistics(out / STATISTICS, inputs),
     )  # fmt: skip
     done = _run_missing_shards(job, progress, executor, seconds)
     parquet = require("pyarrow.parquet")
@@ -151,6 +164,7 @@ class CurationJob:
     vocabulary: tuple[str, ...]
     names: Sequence[str] | None
     settings: CurateSettings
+    statistics: NDArray[np.float64] | None = None
 
     @property
     def shards(self) -> int:
@@ -171,7 +185,7 @@ class CurationJob:
         seconds: dict[str, float] = {}
         rows = build_archives(
             _read_index(self.out / INDEX), self.embeddings, self.texts, self.concepts, self.anchors(number),
-            self.settings, StageTimer(seconds),
+            self.settings, StageTimer(seconds), self.statistics,
         )  # fmt: skip
         write_table(self.part(number), [archive_table(rows, self.vocabulary, self.names)])
         return number, seconds
@@ -267,6 +281,19 @@ def _find_or_read_concepts(path: Path, inputs: CurationInputs, timer: StageTimer
             return CaptionConcepts(saved["offsets"], saved["concept_ids"])
     except (ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path}: broken ({error}); delete this file and run again") from error
+
+
+def _find_or_read_statistics(path: Path, inputs: CurationInputs) -> NDArray[np.float64]:
+    """Those of `closeness_statistics`; kept, so that a run that goes on has the same to the last bit."""
+    if not path.exists():
+        found = closeness_statistics(inputs.embeddings, inputs.texts)
+        with replacing(path) as fresh, fresh.open("wb") as file:
+            np.save(file, found)
+    try:
+        saved: NDArray[np.float64] = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: broken ({error}); delete this file and run again") from error
+    return saved
 
 
 def _build_or_read_index(path: Path, embeddings: Embeddings, settings: CurateSettings, timer: StageTimer) -> Any:

@@ -30,7 +30,13 @@ def multi_label_loss(images: Tensor, texts: Tensor, scale: Tensor | float, *, so
 
 
 def group_concept_loss(
-    groups: Tensor, shares: Tensor, texts: Tensor, concept_ids: Tensor, known_ids: Tensor, scale: Tensor | float
+    groups: Tensor,
+    shares: Tensor,
+    texts: Tensor,
+    concept_ids: Tensor,
+    known_ids: Tensor,
+    scale: Tensor | float,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Ours: contrast of a picture's concepts with its single groups, as `inference.segment` names pixels by groups.
 
@@ -38,7 +44,9 @@ def group_concept_loss(
     mean of its texts, N_i the concepts of picture i and a_ig the share of the picture that group g has:
 
         concepts -> groups: -mean_i mean_{c in N_i} max_g log( a_ig^SHARE_EXPONENT p_ig(c) )  each has a group
-        pixels -> concepts: -mean_i sum_g a_ig log sum_{c in N_i} p_ig(c)                     each pixel has a concept
+        pixels -> concepts: -mean_i sum_g a_ig log sum_{c in N_i} w_ic p_ig(c)                each pixel has a concept
+
+    where the mean over N_i weighs each concept by w_ic, the probability that picture i shows it.
 
     Returns their sum, a scalar. Why not Eq. 6 and 7: they contrast only the mean of the groups, and use a concept that
     two pictures share as a negative for both; at our size groups then separate, but don't say what they are. With
@@ -48,7 +56,8 @@ def group_concept_loss(
     groups: (B, G, P), texts: (B, M, P), all of unit length. shares: (B, G), their sum over the groups is 1.
     concept_ids: (B, M) int64, the same id for the same concept, -1 for none; a picture without any has no loss.
     known_ids: (B, N) int64, further concepts that are true of a picture, -1 for none: a concept of them is among N_i
-    when another picture of the batch has a text of it.
+    when another picture of the batch has a text of it. weights: (B, M) in (0, 1], w of each text's concept; 1 unless
+    given, and for what is known.
     """
     real = concept_ids >= 0
     labelled = real.any(1)
@@ -59,10 +68,15 @@ def group_concept_loss(
     concepts = F.normalize(sums, dim=-1)  # (C, P)
     positive = texts.new_zeros(len(concept_ids), len(unique), dtype=torch.bool)  # (B, C)
     positive[real.nonzero()[:, 0], position] = True
-    positive |= (known_ids[..., None] == unique).any(1)
+    known = (known_ids[..., None] == unique).any(1)
+    weight = positive.to(texts.dtype)
+    if weights is not None:
+        weight = weight.index_put((real.nonzero()[:, 0], position), weights.to(texts.dtype)[real])
+    positive, weight = positive | known, weight.masked_fill(known, 1.0)
     log_p = (scale * groups @ concepts.T).log_softmax(2)[labelled]  # (B, G, C)
-    positive, shares = positive[labelled], shares[labelled]
+    positive, weight, shares = positive[labelled], weight[labelled], shares[labelled]
     weighted = log_p + SHARE_EXPONENT * (shares + 1e-6).log()[..., None]
-    of_concepts = (weighted.amax(1) * positive).sum(1) / positive.sum(1)
-    of_pixels = (shares * log_p.masked_fill(~positive[:, None], -torch.inf).logsumexp(2)).sum(1)
+    of_concepts = (weighted.amax(1) * weight).sum(1) / weight.sum(1)
+    likely = torch.where(positive, weight, 1.0).log()[:, None] + log_p
+    of_pixels = (shares * likely.masked_fill(~positive[:, None], -torch.inf).logsumexp(2)).sum(1)
     return -(of_concepts + of_pixels).mean()

@@ -273,7 +273,8 @@ class GroupViT(nn.Module):
 
         batch: image (B, 3, H, W), normalised; text: for each picture its caption and K prompts, the same K for all.
         Optional: concept_ids (B, K) int64, the concept of each prompt, -1 for none; and with it known_ids (B, N) int64,
-        further concepts that are true of the picture, -1 for none. With them the second term is `group_concept_loss`.
+        further concepts that are true of the picture, -1 for none. With them the second term is `group_concept_loss`;
+        and with concept_weights (B, K), the probability that the picture shows each prompt's concept, weighted by it.
         Returns scalars: "caption" (the captions' term), "prompts" (the second term, when K > 0) and "loss", their sum.
         Raises InputError as `embed_batch`.
         """
@@ -282,7 +283,9 @@ class GroupViT(nn.Module):
         if text.shape[1] > 1 and "concept_ids" in batch:
             groups, shares = gather(self.embed_groups(vision)), gather(vision.group_shares())
             concept_ids, known_ids = gather(batch["concept_ids"]), gather(batch["known_ids"])
-            terms["prompts"] = group_concept_loss(groups, shares, text[:, 1:], concept_ids, known_ids, self.scale)
+            weights = gather(batch["concept_weights"]) if "concept_weights" in batch else None
+            prompts = text[:, 1:]
+            terms["prompts"] = group_concept_loss(groups, shares, prompts, concept_ids, known_ids, self.scale, weights)
         elif text.shape[1] > 1:
             terms["prompts"] = multi_label_loss(image, text[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}

@@ -1,4 +1,4 @@
-"""What the captions of drawn scenes name and what they leave out, kind by kind: the truth of `omitted_{split}.json`."""
+"""What captions of synthetic scenes name and what they leave out, kind by kind: the truth of `omitted_{split}.json`."""
 
 from __future__ import annotations
 

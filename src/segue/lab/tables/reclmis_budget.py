@@ -1,0 +1,114 @@
+"""Segmenters on real radiographs and nuclei, all trained for the same minutes by the plan of the data.
+
+`ours` and `unet` have the same augmentation, windows, precision and CPU time (see `segue.recipes.reclmis_plan`); the
+U-Net is MONAI's BasicUNet, which reads no notes. `otsu` and `mean_mask` need no training. The notes of covid_cxr were
+derived from its masks: what they are worth there is an upper bound. Each row also has the interval of 95 % of its Dice,
+by 2,000 bootstrap samples of the scored pictures: those pictures are few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.api import load_segmenter
+from segue.data.medical.lvit import read_lvit
+from segue.data.medical.note_batches import load_examples
+from segue.data.transforms import resize_mask
+from segue.evaluation.notes import shuffle_notes
+from segue.lab.engine import RequiredData, Row, Work
+from segue.recipes.reclmis import RECLMIS, RecLMISSettings, train_reclmis
+from segue.training.state import has_state
+from segue.types import Example
+
+MINUTES = 2.0  # of a CPU, for each training
+SETS = ("covid_cxr", "monuseg")
+DATA = RequiredData(f"a folder that holds {' and '.join(SETS)} in the LViT layout", SETS)
+SEEDS = (0, 1, 2)
+SYSTEMS = {"unet": "unet", "ours": RECLMIS.system}
+Notes = Callable[[list[str | None]], list[str | None]] | None  # makes other notes of the examples' own
+Masks = list[NDArray[np.bool_]]
+
+
+def budget_table() -> list[Row]:
+    """The rows, the cheapest first."""
+    rows = []
+    for name in SETS:
+        rows += [
+            Row(name, "otsu", 0, partial(_otsu, name), DATA),
+            Row(name, "mean_mask", 0, partial(_mean, name), DATA),
+        ]
+    for seed in SEEDS:
+        for name in SETS:
+            for label in SYSTEMS:
+                rows.append(Row(name, label, seed, partial(_trained, name, label, seed), DATA))
+    return rows
+
+
+def _otsu(name: str, work: Work) -> dict[str, float]:
+    """Otsu's threshold on the red channel, of its dark and its bright side the better one."""
+    from skimage.filters import threshold_otsu
+
+    examples = _examples(DATA.folder(work.data) / name, "val")
+    dark = [e.image[..., 0] < threshold_otsu(e.image[..., 0]) for e in examples]
+    found = [_summary(_dice(masks, examples)) for masks in (dark, [~mask for mask in dark])]
+    return max(found, key=lambda one: one["dice"])
+
+
+def _mean(name: str, work: Work) -> dict[str, float]:
+    """The mean mask of the training split, where it is at least one half; a half of its maximum if it never is."""
+    data = DATA.folder(work.data) / name
+    masks = [resize_mask(e.mask, (256, 256)) for e in _examples(data, "train") if e.mask is not None]
+    mean = np.mean(masks, 0)
+    mask = mean >= min(0.5, mean.max() / 2)
+    examples = _examples(data, "val")
+    return _summary(_dice([resize_mask(mask, e.image.shape[:2]) for e in examples], examples))
+
+
+def _trained(name: str, label: str, seed: int, work: Work) -> dict[str, float]:
+    data = DATA.folder(work.data) / name
+    model, examples = _train(data, label, seed, work.row), _examples(data, "val")
+    notes = [e.note for e in examples]
+    found = _summary(_scored(model, examples, notes))
+    if label == "unet":
+        return found
+    shuffled = np.mean([_scored(model, examples, shuffle_notes(notes, s)).mean() for s in SEEDS])
+    without = _scored(model, examples, [None] * len(notes)).mean()
+    return found | {"dice_shuffled_notes": float(shuffled), "dice_no_notes": float(without)}
+
+
+def _train(data: Path, label: str, seed: int, out: Path) -> Path:
+    """The last weights, which no validation selected."""
+    settings: RecLMISSettings = replace(
+        RECLMIS, data=data, out=out, seed=seed, minutes=MINUTES, evaluations=1, on_bad="skip", system=SYSTEMS[label]
+    )
+    if not (out / "last" / "config.json").exists():
+        train_reclmis(replace(settings, resume=has_state(out / "state")))
+    return out / "last"
+
+
+def _examples(data: Path, split: str) -> list[Example]:
+    return load_examples(read_lvit(data, split, "skip"))  # a picture of covid_cxr has two notes, the first counts
+
+
+def _scored(model: Path, examples: Sequence[Example], notes: Sequence[str | None]) -> NDArray[np.float64]:
+    answers = load_segmenter(model).segment_many([e.image for e in examples], notes)
+    return _dice([answer.mask for answer in answers], examples)
+
+
+def _dice(masks: Masks, examples: Sequence[Example]) -> NDArray[np.float64]:
+    """Dice of each picture on its own grid."""
+    pairs = [(mask, e.mask) for mask, e in zip(masks, examples, strict=True) if e.mask is not None]
+    return np.array([2 * (a & b).sum() / max(1, a.sum() + b.sum()) for a, b in pairs])
+
+
+def _summary(dice: NDArray[np.float64]) -> dict[str, float]:
+    """Mean over the pictures, with the interval of 95 % by the bootstrap over them."""
+    means = np.random.default_rng(0).choice(dice, (2000, len(dice))).mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"dice": float(dice.mean()), "dice_low": float(low), "dice_high": float(high)}
