@@ -25,7 +25,13 @@ def write_clip(folder, projection_dim=12):
     (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
     ends = {"bos_token_id": len(vocabulary) - 2, "eos_token_id": len(vocabulary) - 1, "pad_token_id": 0}
-    text = {**SIZES, "vocab_size": len(vocabulary), "max_position_embeddings": 24, **ends}
+    text = {
+        **SIZES,
+        "vocab_size": len(vocabulary),
+        "max_position_embeddings": 24,
+        "projection_dim": projection_dim,
+        **ends,
+    }
     torch.manual_seed(0)
     model = CLIPModel(
         CLIPConfig(
