@@ -3,12 +3,17 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from methods.sgdiff.toys import TINY
 from recipes.quick_sgdiff import draw_scenes
 from segue.data import rle
 from segue.data.formats import read_pictures
 from segue.evaluation import grounded_captions
 from segue.evaluation.grounded_captions import grounded_class, make_cases, noun_classes, score_cases
+from segue.methods.sgdiff.lexicon import build_lexicon
+from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.quality import FEATURES
 from segue.metrics.captions import score_captions
 from segue.recipes.sgdiff import with_named_regions
 from segue.types import GroundedCaption, InputError, Phrase, PhraseGrounding, Region
@@ -153,3 +158,17 @@ def test_extra_masks_count_in_the_strict_figure_only(pictures):
     found = score_cases(lambda *_: [caption], [case], num=1, java=False, captions=False)
     assert found["mask_iou"] == 1
     assert found["mask_iou_strict"] == pytest.approx(len(case.named) / len(masks))
+
+
+def test_scores_are_fitted_to_what_references_accept(pictures, monkeypatch):
+    torch.manual_seed(0)
+    model = SGDiff(replace(TINY, max_words=20), build_lexicon(pictures)).eval()
+    given = []
+    monkeypatch.setattr(grounded_captions, "fit_acceptance", lambda *args: given.append(args))
+    monkeypatch.setattr(grounded_captions, "ACCEPTED", 0.02)
+    grounded_captions.fit_scores(model, pictures)
+    features, accepted = given[0]
+    assert features.shape == (5 * len(make_cases(pictures, "first")), len(FEATURES))
+    assert accepted.shape == (len(features),)
+    assert (features[:, 0] < 0).all()  # log-probabilities
+    assert (features[:, 3] == (features[:, 2] > 0)).all()  # broken, where there are faults

@@ -3,11 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from recipes.quick_sgdiff import draw_scenes, quick_settings
 from segue.api import load_describer
 from segue.api.models import about
 from segue.data.formats import read_pictures
+from segue.methods.sgdiff.checkpoint import restore
 from segue.options import DescribeOptions
 from segue.recipes.sgdiff import (
     SCENES,
@@ -98,3 +100,15 @@ def test_scenes_must_be_there(quick, tmp_path):
         train_sgdiff_scenes(replace(quick, data=tmp_path / "nowhere"))
     with pytest.raises(InputError, match="none of 0 pictures"):
         train_on_pictures(quick, PictureSet([]), PictureSet([]))
+
+
+def test_captions_alone_are_trained_on_the_picture_side_of_another_model(quick):
+    first = train_sgdiff_scenes(quick)
+    settings = replace(quick, out=quick.out.parent / "words", start=str(first), system="autoregressive", width=64)
+    model, start = restore(train_sgdiff_scenes(settings))[0], restore(first)[0]
+    assert model.config.decoder == "autoregressive"
+    assert model.config.width == start.config.width == quick.width
+    for name, part in model.picture_side().items():
+        for ours, theirs in zip(part.parameters(), start.get_submodule(name).parameters(), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-3), name
+    assert model.lexicon.words == start.lexicon.words

@@ -38,6 +38,7 @@ from segue.data.export import class_of
 from segue.data.sentence_faults import find_faults
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.quality import Acceptance, fit_acceptance
 from segue.metrics.captions import distinct_n, score_captions
 from segue.metrics.panoptic import mask_ap, match, matched_iou
 from segue.metrics.ptb import tokenize_all
@@ -47,6 +48,7 @@ from segue.types import RLE, GroundedCaption, InputError, PhraseGrounding, Pictu
 Prompt = Literal["first", "any"]
 Describe = Callable[["Case", int, int], list[GroundedCaption]]  # (case, num, seed) -> captions, the likeliest first
 DRAWS = 3
+ACCEPTED = 1.0  # the CIDEr-D from which a caption counts as one that people would give
 MIN_MENTIONS = 20  # of a class, on both sides, to count in wording_gap
 CAPTION_METRICS = {"CIDEr-D": "cider", "BLEU-4": "bleu4", "METEOR": "meteor", "SPICE": "spice"}
 
@@ -142,6 +144,24 @@ def score_cases(
         scores.append(found | (_mask_scores(one_draw, cases, classes) if masks else {}))
     means = {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
     return means | (_scores_of_several(several, cases, java) if captions and num > 1 else {})
+
+
+def fit_scores(model: SGDiff, pictures: Sequence[Picture]) -> Acceptance:
+    """The regression by which the model's scores are probabilities that a caption has a CIDEr-D of ACCEPTED or more.
+
+    It is fitted to five captions of each picture, one try each, which the gate has not chosen yet. Raises InputError
+    when all of them or none are accepted.
+    """
+    cases, describer = make_cases(pictures, "first"), Describer(model)
+    judged = describer.generator.judged = []
+    for i, case in enumerate(cases):
+        describe_case(describer, case, 5, 5 * i, options=DescribeOptions(best_of=1))
+    accepted = np.zeros(len(judged), np.bool_)
+    for k in range(5):
+        texts = [judged[5 * i + k][0] for i in range(len(cases))]
+        scores = score_captions(*_by_number(texts, cases), with_java=False).each["CIDEr-D"]
+        accepted[k::5] = [scores[str(i)] >= ACCEPTED for i in range(len(cases))]
+    return fit_acceptance(np.array([features for _, features in judged]), accepted)
 
 
 # -------------------------------------------------------------------------------------------------- cases

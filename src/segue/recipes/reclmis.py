@@ -102,6 +102,7 @@ class RecLMISSettings(NetworkSettings):
 RECLMIS = RecLMISSettings(
     out=Path("runs/reclmis"),
     data=Path("data"),
+    system="auto",
     vision="auto",
     image_size=0,
     patches="auto",
@@ -118,11 +119,11 @@ def train_reclmis(settings: RecLMISSettings = RECLMIS) -> Path:
 
     Raises InputError when there is no training split or an example can't be read.
     """
-    return train_network(settings, network_config(settings))
+    return train_network(settings)
 
 
-def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
-    """As `train_reclmis`, with a network of its own in the place of the one of the system and size.
+def train_network(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
+    """As `train_reclmis`, with a network of its own in the place of the one of the system and size, if given.
 
     Raises InputError when there is no training split or an example can't be read.
     """
@@ -134,6 +135,7 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
     check_data(settings)
     records = {split: read_lvit(settings.data, split, settings.on_bad) for split in found if split in ("train", "val")}
     settings = planned(settings, records["train"])
+    network = network or network_config(settings)
     size = None if settings.patches == "yes" else settings.image_size
     examples = {split: load_examples(part, size, settings.on_bad, labelled=True) for split, part in records.items()}
     counts = ", ".join(f"{len(part)} {split}" for split, part in examples.items())
@@ -147,8 +149,8 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
 
 def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> RecLMISSettings:
     """The settings with what was left to the plan, but for the steps; of a run that goes on, those of its beginning."""
-    left = settings.image_size and settings.batch_size and "auto" not in (settings.patches, settings.augmentation)
-    if left and settings.vision != "auto" and settings.steps:
+    named = (settings.system, settings.vision, settings.patches, settings.augmentation)
+    if settings.image_size and settings.batch_size and settings.steps and "auto" not in named:
         return settings
     if settings.resume and (settings.out / PLAN).exists():
         chosen = read_json(settings.out / PLAN).get("chosen") or {}

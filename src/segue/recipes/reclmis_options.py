@@ -19,7 +19,7 @@ from segue.options import NonNegative, Positive, Share
 from segue.recipes.settings import TrainSettings
 from segue.types import InputError
 
-System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet", "lvit"]
+System = Literal["auto", "full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet", "lvit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class NetworkSettings(TrainSettings):
     """The network and its losses. What is None is the size's own, see `segue.methods.reclmis.config.RecLMISConfig`.
 
     Attributes:
-        system: the method, an ablation of it (Table III) or a rival; text_blind and unet read no notes.
+        system: the method, an ablation of it (Table III) or a rival; text_blind and unet read no notes; "auto":
+            see `segue data plan`.
         size: "segue" (the default, light), "faithful" (the paper's), or "released" (the authors' network to the letter,
             with --text clip:).
         text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".

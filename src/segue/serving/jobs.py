@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from segue.api import Captioner, Describer, Illustrator, OpenVocabularySegmenter, Segmenter
+from segue.api import Captioner, Describer, Illustrator, Segmenter
 from segue.api.answers import (
     MASKS,
     domain_to_dict,
@@ -19,8 +20,11 @@ from segue.api.answers import (
     layout_to_dict,
     segmentation_to_dict,
 )
-from segue.data.images import index_png_bytes
-from segue.data.layouts import palette as layout_colours
+from segue.api.illustrator import LayoutBox
+from segue.api.label_segmenter import LabelSegmenter
+from segue.data.class_colours import palette as layout_colours
+from segue.data.images import index_png_bytes, png_bytes
+from segue.data.visualize import layout_picture
 from segue.data.visualize import palette as label_colours
 from segue.options import Decoding, DescribeOptions, DrawOptions, LabelOptions, SegmentOptions
 from segue.serving import schemas, uploads
@@ -48,7 +52,7 @@ class Job(NamedTuple):
     """work: (predictor, requests) -> an answer for each. batch: how many requests it likes at a time."""
 
     body: type[BaseModel]
-    predictor: type
+    predictor: type | UnionType
     pictures: tuple[str, ...]
     work: Callable[[Any, Sequence[Request]], list[Answer]]
     batch: int = 1
@@ -66,7 +70,7 @@ def by_note(model: Segmenter, requests: Sequence[Request]) -> list[Answer]:
     return [answers[i] for i in range(len(requests))]
 
 
-def by_labels(model: OpenVocabularySegmenter, requests: Sequence[Request]) -> list[Answer]:
+def by_labels(model: LabelSegmenter, requests: Sequence[Request]) -> list[Answer]:
     """The map comes as a PNG with a palette and as a mask for each name."""
     answers = []
     for request in requests:
@@ -145,18 +149,24 @@ def _relation(edge: schemas.Edge, regions: int) -> Relation:
 
 
 def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Answer]:
-    """Each layout is a PNG of class positions with a palette."""
+    """Each layout is a PNG of class positions with a palette, and a picture to look at, with a legend."""
     answers = []
     for request in requests:
         body = request.body
         layouts = model.draw(
             body.caption, image=request.picture(), keep=request.layout("keep"),
+            boxes=None if body.boxes is None else [LayoutBox(one.label, one.box) for one in body.boxes],
             options=schemas.options_of(body, DrawOptions),
         )  # fmt: skip
         found = [
-            layout_to_dict(one) | {"layout": _index(one.labels, layout_colours(len(one.classes)))} for one in layouts
+            layout_to_dict(one)
+            | {
+                "layout": _index(one.labels, layout_colours(one.classes)),
+                "picture": base64.b64encode(png_bytes(layout_picture(one.labels, one.classes))).decode("ascii"),
+            }
+            for one in layouts
         ]
-        colours = layout_colours(len(model.classes)).tolist()
+        colours = layout_colours(model.classes).tolist()
         classes = [{"name": name, "colour": colours[i]} for i, name in enumerate(model.classes)]
         unseen = model.unseen_words(body.caption)
         answers.append({"size": _size(layouts[0].labels), "layouts": found, "classes": classes, "unseen_words": unseen})
@@ -175,7 +185,7 @@ def to_caption_layout(model: Illustrator, requests: Sequence[Request]) -> list[A
 
 JOBS = {
     "segment/note": Job(schemas.ByNote, Segmenter, ("image",), by_note, 8),
-    "segment/labels": Job(schemas.ByLabels, OpenVocabularySegmenter, ("image",), by_labels),
+    "segment/labels": Job(schemas.ByLabels, LabelSegmenter, ("image",), by_labels),
     "caption": Job(schemas.ToCaption, Captioner, ("image",), to_caption, 8),
     "describe": Job(schemas.ToDescribe, Describer, ("image", "mask"), to_describe),
     "draw": Job(schemas.ToDraw, Illustrator, ("image", "keep"), to_draw),

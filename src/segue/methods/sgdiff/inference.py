@@ -42,9 +42,13 @@ class _Captions(NamedTuple):
 
 
 class SGDiffGenerator:
-    """Generates grounded captions with an SGDiff model in eval mode."""
+    """Generates grounded captions with an SGDiff model in eval mode.
+
+    judged: where a list, it gets the text of each answer and the features of its score, in the order of making.
+    """
 
     def __init__(self, model: SGDiff) -> None:
+        self.judged: list[tuple[str, tuple[float, ...]]] | None = None
         self.model, self.config, self.lexicon = model, model.config, model.lexicon
 
     @torch.no_grad()
@@ -232,6 +236,8 @@ class SGDiffGenerator:
         for row, (log_p, set_p) in enumerate(zip(captions.log_p.tolist(), set_log_p.tolist(), strict=True)):
             token_ids = [] if captions.token_ids is None else captions.token_ids[row].tolist()
             text, spans = self.lexicon.decode(token_ids)
+            if self.judged is not None:
+                self.judged.append((text, gate.features(text, log_p, set_p)))
             score = gate.score(text, log_p, set_p) if token_ids else math.exp(min(log_p + set_p, 0.0))
             groundings: list[PhraseGrounding] = []
             if masks is not None:

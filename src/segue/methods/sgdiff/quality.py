@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -128,14 +127,15 @@ class QualityGate:
     """Judges captions of one graph. acceptance: None counts each fault and each contradiction as a tenth."""
 
     def __init__(self, graph: SceneGraph, lexicon: Lexicon, acceptance: Acceptance | None) -> None:
-        self._features: Callable[[str, float, float], tuple[float, ...]] = partial(
-            caption_features, graph=graph, lexicon=lexicon
-        )
-        self.acceptance = acceptance
+        self.graph, self.lexicon, self.acceptance = graph, lexicon, acceptance
+
+    def features(self, caption: str, log_p: float, set_log_p: float) -> tuple[float, ...]:
+        """`caption_features` of a caption of this graph."""
+        return caption_features(caption, log_p, set_log_p, self.graph, self.lexicon)
 
     def value(self, caption: str, log_p: float, set_log_p: float) -> float:
         """What captions are ranked by: their log-odds, or without a fit their penalised log-probability."""
-        features = self._features(caption, log_p, set_log_p)
+        features = self.features(caption, log_p, set_log_p)
         if self.acceptance is not None:
             return self.acceptance.logit(features)
         _, _, faults, _, denied, _ = features
