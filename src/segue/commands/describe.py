@@ -91,7 +91,7 @@ class ObjectSource:
 def describe(
     image: Positional[Path],
     /,
-    model: str = "sgdiff-scenes",
+    model: str = "describe-scenes",
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     export: tuple[Export, ...] = (),
     json: bool = False,

@@ -26,6 +26,7 @@ BUNDLED = {  # name -> what it was trained on, licence
     "captions-photos": ("captions of COCO and Flickr30k", PHOTOS),
     "cocu-scenes": ("synthetic scenes with captions", DRAWN),
     "crossmodal-scenes": ("synthetic scenes with captions and label maps", DRAWN),
+    "describe-scenes": ("synthetic scenes with captions and relations", DRAWN),
     "groupvit-scenes": ("synthetic scenes with captions", DRAWN),
     "photos-encoder": ("photographs and captions of Flickr8k", PHOTOS),
     "reclmis-chest": ("drawn chest phantoms with notes", DRAWN),

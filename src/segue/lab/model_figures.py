@@ -11,6 +11,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     "captions-photos": ("captions_photos", "captions-photos"),
     "cocu-scenes": ("cocu_scenes_full", "bundled, cocu-scenes"),
     "crossmodal-scenes": ("crossmodal_scenes_full", "bundled"),
+    "describe-scenes": ("sgdiff_scenes_full", "describe-scenes"),
     "groupvit-scenes": ("cocu_scenes_full", "bundled, groupvit-scenes"),
     "photos-encoder": ("dual_encoder_photos", "photos-encoder"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),
