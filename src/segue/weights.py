@@ -16,6 +16,7 @@ from typing import NamedTuple
 from segue.types import InputError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+LABEL_MODEL = "photos-encoder"  # of the bundled models that which names pixels unless another is asked for
 HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.md")  # what is fetched from the hub: never a pickle
 FOLDER_OR_ID = "of transformers: a folder with config.json and model.safetensors, or a hub id owner/name[@revision],"
 OTHER_WEIGHTS = {  # what none of the bundled models is: what it is instead

@@ -40,6 +40,19 @@ def test_the_command_writes_map_and_overlay(segue, groupvit, picture, tmp_path):
     assert Image.open(answer["overlay"]).height > 40  # magnified, with a legend below
 
 
+@pytest.mark.parametrize(("top_k", "nowhere"), [(1, 2), (0, None)])
+def test_names_without_a_pixel_are_said(segue, groupvit, picture, tmp_path, top_k, nowhere):
+    """Only one of the three names may be there; the other two are listed as nowhere."""
+    args = ("--labels", LABELS, "--model", groupvit, "-o", tmp_path / "map.png", "--top-k", top_k)
+    status, told, error = segue("segment", picture, *args)
+    assert status == 0, error
+    if nowhere is not None:
+        listed = told.partition("nowhere: ")[2].partition("  map")[0]
+        assert sum(name in listed for name in ("dog", "grass", "chair, folding")) == nowhere, told
+    else:
+        assert ("nowhere" in told) == (len(np.unique(read_index(tmp_path / "map.png"))) < 3)
+
+
 def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_path):
     (picture.parent / "broken.png").write_bytes(b"")
     out = tmp_path / "maps"

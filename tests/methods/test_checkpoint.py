@@ -9,6 +9,7 @@ from segue.configs import from_json
 from segue.methods.checkpoint import (
     checkpoint_in,
     fill_module,
+    pack_checkpoint,
     read_config,
     read_tensors,
     write_checkpoint,
@@ -28,6 +29,32 @@ def test_everyone_may_read_a_checkpoint(tmp_path):
         assert {f.name: f.stat().st_mode & 0o777 for f in folder.iterdir()} == {
             "config.json": 0o644, "model.safetensors": 0o644, "tokenizer.json": 0o644
         }  # fmt: skip
+
+
+def test_packed_weights_are_read_as_they_were_to_a_step(tmp_path):
+    torch.manual_seed(0)
+    tensors = {"kernel": torch.randn(8, 64, 3, 3) * torch.logspace(-3, 1, 8).view(-1, 1, 1, 1), "bias": torch.randn(8)}
+    tensors |= {"zeros": torch.zeros(64, 64), "small": torch.randn(4, 4), "count": torch.arange(5000).view(50, 100)}
+    write_checkpoint(tmp_path / "a", {"method": "any"}, tensors)
+    before = (tmp_path / "a/model.safetensors").stat().st_size
+    pack_checkpoint(tmp_path / "a")
+    found = read_tensors(tmp_path / "a")
+    assert set(found) == set(tensors)
+    assert (tmp_path / "a/model.safetensors").stat().st_size < before - 3 * (8 * 64 * 9 + 64 * 64) + 1000
+    largest = tensors["kernel"].abs().amax((1, 2, 3), keepdim=True)
+    assert ((found["kernel"] - tensors["kernel"]).abs() <= largest / 250).all()
+    for name in ("bias", "zeros", "small"):
+        assert torch.equal(found[name].float(), tensors[name].half().float()), name
+    assert torch.equal(found["count"], tensors["count"])
+    pack_checkpoint(tmp_path / "a")  # again: nothing moves
+    assert torch.equal(read_tensors(tmp_path / "a")["kernel"], found["kernel"])
+
+
+@pytest.mark.parametrize("lone", [{"x#step": torch.ones(3)}, {"x": torch.ones(3, 2), "x#step": torch.ones(3)}])
+def test_steps_of_nothing_are_refused(tmp_path, lone):
+    write_checkpoint(tmp_path / "a", {"method": "any"}, lone)
+    with pytest.raises(InputError, match="x#step is not the step of 8-bit rows"):
+        read_tensors(tmp_path / "a")
 
 
 def test_half_precision_is_for_floating_point_alone(tmp_path):

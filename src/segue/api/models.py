@@ -12,7 +12,7 @@ from segue.methods.checkpoint import checkpoint_in
 from segue.nn.devices import check_device
 from segue.options import check_value
 from segue.types import InputError
-from segue.weights import CONFIG, resolve_weights
+from segue.weights import CONFIG, bundled, resolve_weights
 
 ENSEMBLE = "ensemble.json"
 MODEL_TYPES = {"groupvit": "cocu"}  # of transformers' config.json -> our method
@@ -53,6 +53,11 @@ def method_of(folder: Path) -> str | None:
     if isinstance(method, str) and method:
         return method
     return MODEL_TYPES.get(model_type) if isinstance(model_type, str) else None
+
+
+def is_synthetic(folder: Path) -> bool:
+    """Whether a bundled model learned from synthetic pictures only, of scenes or of chests."""
+    return folder in bundled().values() and folder.name.endswith(("-scenes", "-chest"))
 
 
 def about(folder: Path) -> dict[str, str]:

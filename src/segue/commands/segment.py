@@ -9,8 +9,9 @@ from tyro.conf import Positional, arg
 
 from segue.options import LabelOptions, Options, SegmentOptions
 from segue.types import InputError
+from segue.weights import LABEL_MODEL
 
-NOTE_MODEL, LABEL_MODEL = "reclmis-chest", "photos-encoder"
+NOTE_MODEL = "reclmis-chest"
 
 
 def segment(

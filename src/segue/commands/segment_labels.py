@@ -97,4 +97,6 @@ def _print(answer: dict[str, Any], as_json: bool) -> None:
         return
     found = sorted((one for one in answer["classes"] if one["area"]), key=lambda one: -one["area"])
     shares = ", ".join(f"{one['name']} {one['share']:.1%}" for one in found)
-    print(f"{answer['image']}  {shares}  map {answer['map']}  overlay {answer['overlay']}")
+    absent = ", ".join(one["name"] for one in answer["classes"] if not one["area"])
+    nowhere = f"  nowhere: {absent}" if absent else ""
+    print(f"{answer['image']}  {shares}{nowhere}  map {answer['map']}  overlay {answer['overlay']}")

@@ -9,17 +9,19 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segue.configs import read_json
-from segue.files import replace_folder, save_tensors
+from segue.files import replace_folder, replacing, save_tensors
 from segue.nn.building import read_shapes, sized_by
 from segue.options import check_value
 from segue.types import InputError
 from segue.weights import CONFIG, WEIGHTS
 
+STEP, PACKED_FROM = "#step", 4096  # end of the name of a row's steps; how many values a matrix has that is packed
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 M = TypeVar("M", bound=nn.Module)
 
@@ -48,6 +50,41 @@ def write_checkpoint(
             file.chmod(0o644)
 
     replace_folder(folder, write)
+
+
+def pack_checkpoint(folder: Path) -> None:
+    """Store the matrices of a checkpoint in 8 bits, a quarter of float32's space, for a model that comes with Segue.
+
+    A row's values move by less than .4% of its largest. Smaller tensors and integers stay as they are.
+    Raises InputError for a folder without readable weights.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, tensor in read_tensors(folder).items():
+        if tensor.is_floating_point() and tensor.dim() > 1 and tensor.numel() >= PACKED_FROM:
+            stored[name], stored[name + STEP] = in_8_bits(tensor)
+        else:
+            stored[name] = _stored(tensor, half=True)
+    with replacing(folder / WEIGHTS) as fresh:
+        save_tensors(stored, fresh)
+        fresh.chmod(0o644)
+
+
+def in_8_bits(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, ...) floats as int8, and each row's step (N,) float16: x is about int8 x step."""
+    rows = x.detach().cpu().float().flatten(1)
+    step = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half()
+    return (rows / step.float()).round().clamp(-127, 127).to(torch.int8).view(x.shape), step[:, 0]
+
+
+def _unpacked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """With the matrices of `pack_checkpoint` as float32. Raises InputError for steps that belong to nothing."""
+    for step in [name for name in tensors if name.endswith(STEP)]:
+        name, steps = step.removesuffix(STEP), tensors.pop(step)
+        packed = tensors.get(name)
+        if packed is None or packed.dtype != torch.int8 or steps.shape != packed.shape[:1]:
+            raise InputError(f"{path}: {step} is not the step of 8-bit rows; copy the checkpoint again")
+        tensors[name] = packed.float() * steps.float().view(-1, *[1] * (packed.dim() - 1))
+    return tensors
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
@@ -98,9 +135,10 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         )
     read_shapes(path)
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError, KeyError, AttributeError) as error:  # KeyError: a type that torch has not
         raise InputError(f"{path}: weights can't be read ({error}); copy the checkpoint again") from error
+    return _unpacked(tensors, path)
 
 
 def build(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path) -> M:

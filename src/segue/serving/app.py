@@ -27,7 +27,7 @@ from starlette.exceptions import HTTPException
 
 from segue import __version__
 from segue.api import Describer, Illustrator, Segmenter
-from segue.api.models import about
+from segue.api.models import about, is_synthetic
 from segue.data.images import png_bytes
 from segue.nn.stopping import Stopped
 from segue.serving import samples
@@ -37,7 +37,6 @@ from segue.serving.limits import ASK, NO_MEMORY, UNKNOWN, Guard, Hosts, allowed
 from segue.serving.schemas import Answer, Ready, Wrong
 from segue.serving.uploads import Bounds, check_head, decode_base64
 from segue.types import InputError
-from segue.weights import bundled
 
 LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()
@@ -347,13 +346,13 @@ def _add_facts(router: APIRouter, served: Served, origins: Mapping[str, Path]) -
                 "name": name,
                 "jobs": [job for job, model in served.queues if model == name],
                 "medical": isinstance(model, Segmenter),
-                "synthetic": origins.get(name) in bundled().values() and not name.endswith("-photos"),
+                "synthetic": name in origins and is_synthetic(origins[name]),
                 "about": about(origins[name]) if name in origins else {},
             }
             for name, model in served.models.items()
         ]
 
-    @router.get("/samples", summary="Drawn pictures to try a model on", responses=_wrong(401))
+    @router.get("/samples", summary="Pictures to try a model on", responses=_wrong(401))
     def list_samples() -> list[dict[str, Any]]:
         return [{"name": name, **samples.sample(name)[0]} for name in samples.names()]
 

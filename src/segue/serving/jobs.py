@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from segue.api import Captioner, Describer, Illustrator, OpenVocabularySegmenter, Segmenter
+from segue.api import Captioner, Describer, Illustrator, Segmenter
 from segue.api.answers import (
     MASKS,
     domain_to_dict,
@@ -19,6 +20,7 @@ from segue.api.answers import (
     layout_to_dict,
     segmentation_to_dict,
 )
+from segue.api.label_segmenter import LabelSegmenter
 from segue.data.images import index_png_bytes
 from segue.data.layouts import palette as layout_colours
 from segue.data.visualize import palette as label_colours
@@ -48,7 +50,7 @@ class Job(NamedTuple):
     """work: (predictor, requests) -> an answer for each. batch: how many requests it likes at a time."""
 
     body: type[BaseModel]
-    predictor: type
+    predictor: type | UnionType
     pictures: tuple[str, ...]
     work: Callable[[Any, Sequence[Request]], list[Answer]]
     batch: int = 1
@@ -66,7 +68,7 @@ def by_note(model: Segmenter, requests: Sequence[Request]) -> list[Answer]:
     return [answers[i] for i in range(len(requests))]
 
 
-def by_labels(model: OpenVocabularySegmenter, requests: Sequence[Request]) -> list[Answer]:
+def by_labels(model: LabelSegmenter, requests: Sequence[Request]) -> list[Answer]:
     """The map comes as a PNG with a palette and as a mask for each name."""
     answers = []
     for request in requests:
@@ -175,7 +177,7 @@ def to_caption_layout(model: Illustrator, requests: Sequence[Request]) -> list[A
 
 JOBS = {
     "segment/note": Job(schemas.ByNote, Segmenter, ("image",), by_note, 8),
-    "segment/labels": Job(schemas.ByLabels, OpenVocabularySegmenter, ("image",), by_labels),
+    "segment/labels": Job(schemas.ByLabels, LabelSegmenter, ("image",), by_labels),
     "caption": Job(schemas.ToCaption, Captioner, ("image",), to_caption, 8),
     "describe": Job(schemas.ToDescribe, Describer, ("image", "mask"), to_describe),
     "draw": Job(schemas.ToDraw, Illustrator, ("image", "keep"), to_draw),

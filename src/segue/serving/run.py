@@ -16,13 +16,15 @@ from typing import Any
 import uvicorn
 
 from segue.api import bundled, load
-from segue.api.models import find, method_of
+from segue.api.label_segmenter import load_label_segmenter
+from segue.api.models import find, is_synthetic, method_of
 from segue.methods.checkpoint import read_config
 from segue.methods.dual_encoder.checkpoint import METHOD
 from segue.serving.app import Limits, create_app
 from segue.serving.connections import Connection, logging_sparingly, room
 from segue.serving.limits import HEAD, Hosts
 from segue.types import InputError, NotInstalled
+from segue.weights import LABEL_MODEL
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -117,11 +119,18 @@ def _named(models: Sequence[str]) -> dict[str, Path]:
 
 
 def _servable() -> list[str]:
-    """The bundled models but dual encoders, which serve other models and nobody else."""
-    return [name for name, folder in bundled().items() if method_of(folder) != METHOD]
+    """The bundled models, those of photographs and scans before the synthetic ones, as a job's first is its default.
+
+    Of the dual encoders only that which names the pixels of photographs: the others serve other models.
+    """
+    there = bundled()
+    names = [name for name, folder in there.items() if method_of(folder) != METHOD or name == LABEL_MODEL]
+    return sorted(names, key=lambda name: is_synthetic(there[name]))
 
 
 def _loaded(folder: Path, device: str, detector: str | None, relations: Path | None) -> Any:
+    if method_of(folder) == METHOD:
+        return load_label_segmenter(folder, device=device)
     options: dict[str, Any] = {"detector": detector} if detector and _detects(folder) else {}
     options |= {"relations": relations} if relations and method_of(folder) == "sgdiff" else {}
     return load(folder, device=device, **options)

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from segue.commands.demo import photographs as demo
-from segue.commands.demo.photographs import PHOTOGRAPHS, photographs, photographs_section
+from segue.commands.demo.photographs import photographs_section
+from segue.data import example_photos
+from segue.data.example_photos import PHOTOGRAPHS, photographs
 from segue.recipes.syntic import train_syntic
 from tiny_captioner import captioner_home, quick_settings
 
@@ -14,8 +16,8 @@ def test_each_photograph_has_captions_and_names(tmp_path, monkeypatch):
     pytest.importorskip("skimage")
     settings = quick_settings(captioner_home(tmp_path), tmp_path / "run", monkeypatch)
     monkeypatch.setattr(demo, "CAPTIONER", train_syntic(replace(settings, system="decap")))
-    monkeypatch.setattr(demo, "ENCODER", "scenes-encoder")
-    monkeypatch.setattr(demo, "PHOTOGRAPHS", dict(list(PHOTOGRAPHS.items())[:2]))
+    monkeypatch.setattr(demo, "LABEL_MODEL", "scenes-encoder")
+    monkeypatch.setattr(example_photos, "PHOTOGRAPHS", dict(list(PHOTOGRAPHS.items())[:2]))
     out = tmp_path / "page"
     out.mkdir()
     found = photographs_section(out)
@@ -32,6 +34,6 @@ def test_all_photographs_come_with_scikit_image():
 
 
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "find_spec", lambda _: None)
+    monkeypatch.setattr(example_photos, "find_spec", lambda _: None)
     assert "Not shown: photographs: they come with scikit-image: pip install" in photographs_section(tmp_path)
     assert list(tmp_path.iterdir()) == []

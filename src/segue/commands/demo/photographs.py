@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +12,14 @@ from numpy.typing import NDArray
 from segue.api.captioner import Caption, load_captioner
 from segue.api.label_segmenter import load_label_segmenter
 from segue.api.open_vocabulary import LabelMap
+from segue.data.example_photos import NAMES, PHOTOGRAPHS, photographs
 from segue.data.images import read_image, write_image
 from segue.data.visualize import name_classes
 from segue.options import Decoding
-from segue.types import InputError, to_install
+from segue.types import InputError
+from segue.weights import LABEL_MODEL
 
-CAPTIONER, ENCODER = "captions-photos", "photos-encoder"
-PHOTOGRAPHS = {  # those of scikit-image, by its file names: what its documentation says of their licence
-    "astronaut.png": "NASA, public domain",
-    "chelsea.png": "Stéfan van der Walt, CC0",
-    "coffee.png": "Rachel Michetti, CC0",
-    "motorcycle_left.png": "Daniel Scharstein and others, CC0",
-    "rocket.jpg": "SpaceX, public domain",
-}
-NAMES = ("person", "cat", "cup", "table", "motorcycle", "rocket", "sky", "wall", "floor", "flag", "water", "tree")
-
-
-def photographs() -> list[Path]:
-    """The files of the photographs, where scikit-image is installed. Raises InputError when it isn't."""
-    found = find_spec("skimage")
-    if found is None or not found.submodule_search_locations:
-        raise InputError(f"photographs: they come with scikit-image: {to_install('samples')}")
-    folder = Path(found.submodule_search_locations[0]) / "data"
-    return [folder / name for name in PHOTOGRAPHS]
+CAPTIONER = "captions-photos"
 
 
 def photographs_section(out: Path) -> str:
@@ -45,7 +29,7 @@ def photographs_section(out: Path) -> str:
     """
     heading = '<h2 id="photographs">Photographs</h2>'
     try:
-        files, captioner, segmenter = photographs(), load_captioner(CAPTIONER), load_label_segmenter(ENCODER)
+        files, captioner, segmenter = photographs(), load_captioner(CAPTIONER), load_label_segmenter(LABEL_MODEL)
     except InputError as error:
         return f"{heading}<p>Not shown: {html.escape(str(error))}</p>"
     rows = []

@@ -74,4 +74,8 @@ def _base_tensors(base: str, where: Path) -> dict[str, Tensor]:
 
 
 def _is_equal(ours: Tensor, theirs: Tensor | None) -> bool:
-    return theirs is not None and ours.shape == theirs.shape and torch.equal(ours.cpu().half(), theirs.half())
+    return (
+        theirs is not None
+        and ours.shape == theirs.shape
+        and torch.equal(ours.cpu().to(torch.float16), theirs.to(torch.float16))
+    )

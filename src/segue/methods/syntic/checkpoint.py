@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segue.configs import from_json
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import build, fill_module, in_8_bits, read_config, read_tensors, write_checkpoint
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.model import Syntic, build_syntic
 from segue.methods.syntic.support import SupportSet
@@ -115,7 +115,7 @@ def save_syntic(checkpoint: SynticCheckpoint, folder: Path, *, half: bool = Fals
     tensors = {MODEL + name: x for name, x in model.state_dict().items()}
     if support is not None:
         features = torch.from_numpy(np.array(support.features, np.float16))
-        tensors |= _in_8_bits(features) if half else {SUPPORT: features}
+        tensors |= dict(zip((SUPPORT, STEP), in_8_bits(features), strict=True)) if half else {SUPPORT: features}
     with tempfile.TemporaryDirectory() as extra:
         checkpoint.tokenizer.save(Path(extra))
         write_checkpoint(folder, config, tensors, Path(extra), half=half)
@@ -145,12 +145,6 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
         model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names") or (),
         config.get("detector"),
     )  # fmt: skip
-
-
-def _in_8_bits(features: Tensor) -> dict[str, Tensor]:
-    """Features (M, D) as 8-bit integers and each row's step."""
-    step = (features.float().abs().amax(1, keepdim=True) / 127).to(torch.float16)
-    return {SUPPORT: (features.float() / step.float()).round().clamp(-127, 127).to(torch.int8), STEP: step[:, 0]}
 
 
 def _from_8_bits(tensors: dict[str, Tensor]) -> Tensor:

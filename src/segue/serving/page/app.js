@@ -1,9 +1,10 @@
 // The page: one form for each job that the server does. No framework, no build.
+// The address's part after # holds the job, the sample and the question, so that what is seen can be shared.
 import { greyPng } from "./png.js";
 
 const $ = (id) => document.getElementById(id);
 const COLOURS = ["#e6503c", "#3282e6", "#3caa5a", "#dca01e", "#965ad2", "#1eaab4", "#dc5aa0"];
-const state = { job: null, image: null, data: null, sample: null, box: null, masks: [], lit: null, result: null, asked: null, models: [], layout: null, turn: 0 };
+const state = { job: null, image: null, data: null, sample: null, box: null, masks: [], lit: null, result: null, asked: null, models: [], samples: [], layout: null, turn: 0 };
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -36,23 +37,21 @@ async function picture(path) {
 const field = (label, name, more = {}) => make("label", {}, label, make("input", { name, ...more }));
 const text = (form, name) => form.elements[name].value.trim();
 
+// example: of the samples that which the job is shown with at first.
 const JOBS = {
-  "segment/note": {
-    title: "Outline a note",
+  caption: {
+    title: "Caption",
     picture: true,
-    hint: "Drop a picture or choose a sample, and say what to outline.",
-    fields: () => [make("label", {}, "Note", make("textarea", { name: "note", rows: 3, placeholder: "One infected area, upper right lung." }))],
-    sample: (form, one) => { if (one.note) form.elements.note.value = one.note; },
-    asked: (form) => ({ image: state.data, note: text(form, "note") || null, masks: "png" }),
-    show: async (result) => {
-      await showMasks([{ mask: result.mask, name: result.note || "the model's own guess" }]);
-      const share = `${(100 * result.area_share).toFixed(1)}% of the picture`;
-      return [make("p", {}, `${result.area} pixels, ${share}${result.area ? `, score ${result.score}` : ""}`)];
-    },
+    example: () => true,
+    hint: "The captioner learned from text alone.",
+    fields: () => [field("How many captions", "num", { type: "number", min: 1, max: 10, value: 3 })],
+    asked: (form) => ({ image: state.data, num: Number(text(form, "num")) }),
+    show: async (result) => [list(result.captions)],
   },
   "segment/labels": {
     title: "Name the pixels",
     picture: true,
+    example: (one) => one.labels,
     hint: "Any names, with commas between them.",
     fields: () => [field("Labels", "labels", { placeholder: "dog, grass, sky", required: true })],
     sample: (form, one) => { if (one.labels) form.elements.labels.value = one.labels.join(", "); },
@@ -63,17 +62,10 @@ const JOBS = {
       return [legend(there.map((one) => `${one.name} ${(100 * one.share).toFixed(1)}%`))];
     },
   },
-  caption: {
-    title: "Caption",
-    picture: true,
-    hint: "The captioner learned from text alone.",
-    fields: () => [field("How many captions", "num", { type: "number", min: 1, max: 10, value: 3 })],
-    asked: (form) => ({ image: state.data, num: Number(text(form, "num")) }),
-    show: async (result) => [list(result.captions)],
-  },
   describe: {
     title: "Describe a box",
     picture: true,
+    example: (one) => one.regions,
     box: true,
     every: true,
     hint: "Draw a box with the mouse, or move it by the arrow keys (with Shift: its size). Point at a phrase to light its mask; click it to ask about that.",
@@ -104,6 +96,20 @@ const JOBS = {
           return item;
         })),
       ]);
+    },
+  },
+  "segment/note": {
+    title: "Outline a note",
+    picture: true,
+    example: (one) => one.note,
+    hint: "Drop a picture or choose a sample, and say what to outline.",
+    fields: () => [make("label", {}, "Note", make("textarea", { name: "note", rows: 3, placeholder: "One infected area, upper right lung." }))],
+    sample: (form, one) => { if (one.note) form.elements.note.value = one.note; },
+    asked: (form) => ({ image: state.data, note: text(form, "note") || null, masks: "png" }),
+    show: async (result) => {
+      await showMasks([{ mask: result.mask, name: result.note || "the model's own guess" }]);
+      const share = `${(100 * result.area_share).toFixed(1)}% of the picture`;
+      return [make("p", {}, `${result.area} pixels, ${share}${result.area ? `, score ${result.score}` : ""}`)];
     },
   },
   draw: {
@@ -368,6 +374,7 @@ $("form").addEventListener("submit", async (event) => {
     const result = await ask(...asked);
     if (!current()) return;
     state.asked = asked;
+    if (state.sample || !state.data) history.replaceState(null, "", `#${address()}`);
     await show(result, current);
   });
 });
@@ -466,6 +473,23 @@ $("tabs").addEventListener("keydown", (event) => {
   tabs[(here + step + tabs.length) % tabs.length].focus();
 });
 
+// The job, the sample and the fields of the question that was asked.
+function address() {
+  const fields = [...$("form").elements].filter((one) => one.name && one.type !== "submit" && one.value).map((one) => [one.name, one.value]);
+  return new URLSearchParams([["job", state.job], ...(state.sample ? [["sample", state.sample.name]] : []), ...fields]);
+}
+
+// What the address asks, or else the first job with its example, answered.
+async function opening(offered) {
+  const asked = new URLSearchParams(location.hash.slice(1)), job = offered.includes(asked.get("job")) ? asked.get("job") : offered[0];
+  open(job);
+  const sample = asked.has("job") ? state.samples.find((one) => one.name === asked.get("sample")) : state.samples.find(JOBS[job].example ?? (() => false));
+  if (sample) await take(await picture(`samples/${sample.name}.png`), sample);
+  for (const input of $("form").elements) if (asked.has(input.name)) input.value = asked.get(input.name);
+  if (JOBS[job].box && asked.has("x")) setBox(["x", "y", "width", "height"].map((name) => Number(asked.get(name))));
+  if (sample || asked.has("caption")) $("form").requestSubmit($("form").querySelector("button.go"));
+}
+
 async function begin() {
   try {
     state.models = await ask("models");
@@ -473,11 +497,11 @@ async function begin() {
     $("error").textContent = error.message;
     return;
   }
+  state.samples = await ask("samples");
   const offered = Object.keys(JOBS).filter((job) => state.models.some((model) => model.jobs.includes(job)));
   $("tabs").replaceChildren(...offered.map((job) => make("button", { type: "button", role: "tab", "data-job": job, onclick: () => open(job) }, JOBS[job].title)));
-  if (offered.length) open(offered[0]);
-  const samples = await ask("samples");
-  $("samples").replaceChildren(...await Promise.all(samples.map(async (one) => {
+  if (offered.length) await opening(offered);
+  $("samples").replaceChildren(...await Promise.all(state.samples.map(async (one) => {
     const blob = await picture(`samples/${one.name}.png`);
     return make("button", { type: "button", "data-sample": one.name, onclick: () => take(blob, one) }, make("img", { src: URL.createObjectURL(blob), alt: `${one.alt}, sample ${one.name}` }));
   })));
