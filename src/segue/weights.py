@@ -1,7 +1,7 @@
 """Where weights are: a bundled name, a folder, or a repository on the Hugging Face hub (`owner/name[@revision]`).
 
-Every option that names weights (--model, --encoder, --detector, --sam, --relations, --text-to-image) is read by
-`resolve_weights`.
+Every option that names weights (--model, --encoder, --detector, --sam, --masks, --relations, --text-to-image) is read
+by `resolve_weights`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ FOLDER_OR_ID = "of transformers: a folder with config.json and model.safetensors
 OTHER_WEIGHTS = {  # what none of the bundled models is: what it is instead
     "detector": f"the .onnx file of a YOLOX, or a DETR {FOLDER_OR_ID} such as facebook/detr-resnet-50@no_timm",
     "SAM": f"a SAM {FOLDER_OR_ID} such as facebook/sam-vit-base",
+    "mask source": f"a SAM or a Mask2Former {FOLDER_OR_ID} such as facebook/mask2former-swin-tiny-coco-instance",
     "image encoder": f"a CLIP, SigLIP or ViT {FOLDER_OR_ID} such as openai/clip-vit-base-patch32",
     "text encoder": f"a CLIP or BERT {FOLDER_OR_ID} such as openai/clip-vit-base-patch32",
 }

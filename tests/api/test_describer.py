@@ -279,3 +279,25 @@ def test_objects_outside_the_picture_are_no_prompts(describer):
     assert len(list(describer.describe_objects(IMAGE, graph=more))) == len(REGIONS)
     with pytest.raises(InputError, match="no object inside the picture"):
         list(describer.describe_objects(IMAGE, graph=replace(graph, boxes=graph.boxes + 2 * SIDE)))
+
+
+def test_a_mask_source_makes_the_masks_once_for_each_box(folder):
+    asked = []
+
+    def corners(image, boxes):
+        asked.extend(boxes)
+        masks = np.zeros((len(boxes), *image.shape[:2]), np.bool_)
+        for mask, (x, y, _, _) in zip(masks, np.array(boxes, int), strict=True):
+            mask[y : y + 2, x : x + 2] = (x, y) != tuple(np.array(LEFT[:2], int))  # nothing is found in the left box
+        return masks
+
+    plain, other = load_describer(folder), Describer(load_describer(folder).model, masks=corners)
+    given = {"box": LEFT, "regions": REGIONS, "relations": RELATIONS, "options": TWO}
+    before, after = plain.describe(IMAGE, **given), other.describe(IMAGE, **given)
+    assert [one.caption for one in after] == [one.caption for one in before]
+    kept = [[(g.phrase, g.label) for g in one.groundings if g.label != REGIONS[0].label] for one in before]
+    assert [[(g.phrase, g.label) for g in one.groundings] for one in after] == kept
+    assert sum(map(len, kept))
+    assert all(int(g.mask.sum()) == 4 for one in after for g in one.groundings)
+    other.describe(IMAGE, **given)
+    assert len(asked) == len(set(asked))

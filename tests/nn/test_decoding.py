@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import torch
 
-from segue.methods.syntic.decoder import PrefixDecoder
 from segue.nn.decoding import Hypothesis, decode
+from segue.nn.prefix_decoder import PrefixDecoder
 from segue.options import Decoding
 from segue.types import InputError
 

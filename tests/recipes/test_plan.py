@@ -1,10 +1,15 @@
 """The cost model of `segue data plan`: lines through two measured steps, and bytes that are counted."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from segue.recipes import plan
 from segue.recipes.plan import Workload, _kept, _line
+from segue.recipes.sgdiff import COCO
+from segue.recipes.sgdiff_plan import plan_sgdiff_coco
+from tiny_pair import tiny_scenes
 
 
 def test_a_line_goes_through_both_values_and_never_falls():
@@ -35,3 +40,13 @@ def test_memory_is_weights_and_what_is_kept(monkeypatch):
     assert found["memory_gb"] == round((4 * 10 * 4 + 2 * 4 * 10 * 4) / 1e9, 3)
     assert found["batch_of_a_process"] == 4
     assert plan._weights(work._replace(averaged=True)) == 5 * 10 * 4
+
+
+def test_the_papers_own_training_of_grounded_captions_can_be_planned(tmp_path):
+    """Its steps are the paper's; here its network is small, so that the test is quick."""
+    small = replace(COCO, size=32, widths=(8, 8, 8, 8), channels=16, width=16, blocks=1, min_count=1)
+    work = plan_sgdiff_coco(tiny_scenes(tmp_path / "scenes"), small)
+    assert (work.examples, work.steps, work.batch_size) == (6, 2 * 424_800, 16)
+    assert (COCO.size, COCO.lr, COCO.prompt) == (1024, 1e-4, "first")
+    terms = work.task.training_step(work.batch(2))
+    assert {"mask", "dice", "mecl", "cross_entropy"} <= set(terms)

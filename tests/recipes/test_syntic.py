@@ -163,9 +163,11 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
     with pytest.raises(InputError, match="a detector finds them in pictures"):
         captioner.caption_features(np.ones((1, captioner.encoder.width)))
 
-    (found,) = settings.cache.glob("objects-*.jsonl")
+    (found,) = settings.cache.glob("detections-*.jsonl")
     whole = found.read_text()
-    assert [json.loads(line) for line in whole.splitlines()] == [["cat"] * len(json.loads(whole.splitlines()[0]))] * 4
+    assert [json.loads(line)["labels"] for line in whole.splitlines()] == [
+        ["cat"] * len(json.loads(whole.splitlines()[0])["labels"])
+    ] * 4
     found.write_text(whole[: len(whole) // 2])
     again = package.load(train_syntic(replace(settings, out=tmp_path / "again")))
     assert found.read_text() == whole

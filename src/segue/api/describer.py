@@ -1,7 +1,7 @@
 """From a place on a picture to grounded captions, whose phrases have masks: the predictor of the method `sgdiff`.
 
->>> model = segue.load("sgdiff-scenes")
->>> for caption in model.describe("street.png", box=(40, 60, 30, 50), graph="street.json"):
+>>> model = segue.load("describe-photos")
+>>> for caption in model.describe("street.jpg", box=(40, 60, 30, 50), label="dog"):
 ...     print(caption.score, caption.caption, [(one.phrase, one.score) for one in caption.groundings])
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,23 @@ from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture as Image
 from segue.api.pictures import pixels_of
-from segue.data.boxes import box_intersection
+from segue.data import rle
+from segue.data.boxes import box_intersection, box_iou
 from segue.data.formats.scene_graph import read_graph
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.detector import detect_graph
-from segue.methods.sgdiff.graph import Box, SceneGraph, build_graph, find_prompt_node
+from segue.methods.sgdiff.graph import Box, SceneGraph, build_graph, check_box, find_prompt_node
 from segue.methods.sgdiff.inference import SGDiffGenerator
-from segue.methods.sgdiff.model import EncodedPicture, SGDiff
+from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.photographs.checkpoint import is_of_photographs
 from segue.methods.sgdiff.prompts import Point, object_boxes, prompt_box
 from segue.methods.sgdiff.relations import RelationHead, load_relations
 from segue.options import DescribeOptions
-from segue.types import GroundedCaption, InputError, Picture, Region, Relation
+from segue.types import GroundedCaption, InputError, PhraseGrounding, Picture, Region, Relation
+
+if TYPE_CHECKING:
+    from segue.methods.mask_sources import MaskSource
 
 Graph = str | Path | SceneGraph
 MAX_ROWS = 16  # tries of captions in a batch
@@ -42,47 +47,110 @@ CACHED_PICTURES = 4
 
 
 def load_describer(
-    name_or_path: str | Path, *, device: str = "cpu", detector: str | None = None, relations: str | Path | None = None
+    name_or_path: str | Path,
+    *,
+    device: str = "cpu",
+    detector: str | None = None,
+    relations: str | Path | None = None,
+    masks: str | None = None,
 ) -> Describer:
     """A describer from a bundled name or a checkpoint folder.
 
     detector: for pictures that come without a scene graph: a DETR by its id on the hub or from a local folder, or a
     YOLOX as an .onnx file. relations: a folder of `segue train relations`, for pictures whose objects come without any.
+    masks: a SAM or a Mask2Former by its id on the hub or from a folder, in the place of the model's own masks.
     Raises InputError when one of them can't be loaded.
     """
     folder = find(name_or_path, device)
     return Describer(
-        restore(folder)[0].to(device),
+        _load_predictor(folder, device),
         None if detector is None else load_detector(detector, device),
         None if relations is None else load_relations(find(relations, device)).to(device),
+        masks=None if masks is None else _load_masks(masks, device),
         folder=folder,
     )
 
 
+def _load_predictor(folder: Path, device: str) -> SGDiff | Predictor:
+    """A describer of photographs brings a captioner's modules along, which one of scenes does without."""
+    if not is_of_photographs(folder):
+        return restore(folder)[0].to(device)
+    from segue.api.photographs import load_photo_predictor
+
+    return load_photo_predictor(folder, device)
+
+
+def _load_masks(source: str, device: str) -> MaskSource:
+    from segue.methods.mask_sources import load_mask_source
+
+    return load_mask_source(source, device)
+
+
 @dataclass
 class _CachedPicture:
-    """A picture's features, and its graph when a detector found it."""
+    """A picture's features, its graph when a detector found it, and the masks of boxes from a mask source."""
 
-    encoded: EncodedPicture
+    encoded: Any
     detected: SceneGraph | None = None
+    masks: dict[Box, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+class Predictor(Protocol):
+    """What a describer generates with.
+
+    model: the network. feature_width: of a detector's features that it reads, 0 where it reads none.
+    """
+
+    model: Any
+    feature_width: int
+
+    def encode(self, image: NDArray[np.uint8]) -> Any:
+        """A picture's features, (H, W, 3) uint8 RGB, which serve any number of prompts."""
+        ...
+
+    def generate(
+        self, encoded: Any, graph: SceneGraph, boxes: Sequence[Sequence[float]], options: DescribeOptions
+    ) -> list[list[GroundedCaption]]:
+        """Captions around each box; see `Describer.describe`."""
+        ...
+
+    def knows(self, label: str) -> bool:
+        """Whether it has learned the name of a class."""
+        ...
+
+
+class ScenePredictor(SGDiffGenerator):
+    """An SGDiff model as a `Predictor`."""
+
+    def __init__(self, model: SGDiff) -> None:
+        super().__init__(model.eval())
+        self.encode, self.feature_width = model.encode, model.config.feature_width
+
+    def knows(self, label: str) -> bool:
+        """Whether the class is in the model's lexicon."""
+        return bool(self.lexicon.class_id(label))
 
 
 class Describer(HubMixin):
     """Generates grounded captions around a prompt. The features of the last pictures are cached for further prompts.
 
-    folder: the checkpoint that the model was loaded from.
+    model: an SGDiff model, or another predictor. masks: makes the masks in its place. folder: the checkpoint that the
+    model was loaded from.
     """
 
     def __init__(
         self,
-        model: SGDiff,
+        model: SGDiff | Predictor,
         detector: Detector | None = None,
         relations: RelationHead | None = None,
         *,
+        masks: MaskSource | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.model, self.detector, self.relations, self.folder = model.eval(), detector, relations, folder
-        self.generator = SGDiffGenerator(self.model)
+        self.masks = masks
+        self.generator: Predictor = ScenePredictor(model) if isinstance(model, SGDiff) else model
+        self.model = self.generator.model
+        self.detector, self.relations, self.folder = detector, relations, folder
         self._cache: dict[str, _CachedPicture] = {}
 
     def describe(
@@ -117,7 +185,7 @@ class Describer(HubMixin):
             regions = [Region(label, _labelled_box(label, (width, height), prompt))]
         encoded, known = self._encode(image, graph, regions, relations)
         place = prompt_box(known, **prompt)
-        captions = self.generator.generate(encoded, known, [place], options)[0]
+        captions = self._with_masks(image, known, self.generator.generate(encoded, known, [place], options)[0])
         _warn_if_no_object(known, place)
         return captions
 
@@ -139,11 +207,12 @@ class Describer(HubMixin):
         count = max(1, min(MAX_ROWS // options.best_of, MAX_MASK_BYTES // (caption_bytes * options.num)))
         for at in range(0, len(boxes), count):
             part = boxes[at : at + count]
-            yield from zip(part, self.generator.generate(encoded, known, part, options), strict=True)
+            found = self.generator.generate(encoded, known, part, options)
+            yield from zip(part, (self._with_masks(image, known, captions) for captions in found), strict=True)
 
     def _encode(
         self, image: Image, graph: Graph | None, regions: Sequence[Region] | None, relations: Sequence[Relation]
-    ) -> tuple[EncodedPicture, SceneGraph]:
+    ) -> tuple[Any, SceneGraph]:
         """The picture's features and its graph, given or detected."""
         pixels = pixels_of(image)
         name = Path(image).name if isinstance(image, str | Path) else ""
@@ -156,10 +225,28 @@ class Describer(HubMixin):
             )
         cached = self._cached(pixels)
         known = self._detect(pixels, cached) if given is None else given
-        if not self.model.config.feature_width:  # the model was built for graphs without a detector's features
+        if not self.generator.feature_width:  # the model was built for graphs without a detector's features
             known = replace(known, features=None)
         self._warn_of_unknown_classes(known)
         return cached.encoded, known
+
+    def _with_masks(
+        self, image: Image, graph: SceneGraph, captions: Sequence[GroundedCaption]
+    ) -> list[GroundedCaption]:
+        """The captions with masks of the mask source, where there is one; those that it finds empty are left out."""
+        if self.masks is None:
+            return list(captions)
+        pixels = pixels_of(image)
+        made, answers = self._cached(pixels).masks, []
+        nodes = [[_node_of(one, graph) for one in caption.groundings] for caption in captions]
+        boxes = {check_box(graph.boxes[node].tolist(), graph.size) for some in nodes for node in some}
+        if missing := sorted(boxes - set(made)):
+            made |= dict(zip(missing, self.masks(pixels, missing), strict=True))
+        for caption, some in zip(captions, nodes, strict=True):
+            masks = [made[check_box(graph.boxes[node].tolist(), graph.size)] for node in some]
+            kept = [replace(g, mask=mask) for g, mask in zip(caption.groundings, masks, strict=True) if mask.any()]
+            answers.append(replace(caption, groundings=tuple(kept)))
+        return answers
 
     def _given_graph(
         self,
@@ -192,7 +279,7 @@ class Describer(HubMixin):
 
     def _warn_of_unknown_classes(self, graph: SceneGraph) -> None:
         """All classes that the model hasn't learned are the same to it, so its captions of them are guesses."""
-        unknown = [name for name in graph.labels if not self.model.lexicon.class_id(name)]
+        unknown = [name for name in graph.labels if not self.generator.knows(name)]
         if unknown:
             names = ", ".join(sorted(set(unknown))[:5]) + (", ..." if len(set(unknown)) > 5 else "")
             warnings.warn(
@@ -203,7 +290,7 @@ class Describer(HubMixin):
     def _cached(self, pixels: NDArray[np.uint8]) -> _CachedPicture:
         """The picture's features, found by its content; the picture that was used longest ago leaves the cache."""
         key = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-        cached = self._cache.pop(key, None) or _CachedPicture(self.model.encode(pixels))
+        cached = self._cache.pop(key, None) or _CachedPicture(self.generator.encode(pixels))
         self._cache[key] = cached
         if len(self._cache) > CACHED_PICTURES:
             del self._cache[next(iter(self._cache))]
@@ -214,6 +301,13 @@ class Describer(HubMixin):
             assert self.detector is not None  # `_encode` checks it
             cached.detected = detect_graph(pixels, self.detector, self.relations)
         return cached.detected
+
+
+def _node_of(grounding: PhraseGrounding, graph: SceneGraph) -> int:
+    """The node that a grounding's mask is of: of those of its class the one whose box fits best."""
+    own = np.array([rle.box(rle.encode(grounding.mask))], np.float32)
+    overlap = box_iou(own, graph.boxes)[0]
+    return max(range(len(graph.labels)), key=lambda i: (graph.labels[i] == grounding.label, overlap[i], -i))
 
 
 def _warn_if_no_object(graph: SceneGraph, box: Box) -> None:

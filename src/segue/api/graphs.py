@@ -20,8 +20,8 @@ from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.inference import group_maps
 from segue.methods.reclmis.model import RecLMIS
 from segue.methods.syntic import SynticCheckpoint
-from segue.methods.syntic.decoder import Block, PrefixDecoder
 from segue.methods.syntic.model import Syntic
+from segue.nn.prefix_decoder import Block, PrefixDecoder
 from segue.types import InputError
 
 EXPORTED = "what has: segmenters (reclmis, unet), captioners (syntic) and GroupViTs (cocu)"

@@ -77,6 +77,7 @@ class ObjectSource:
             facebook/detr-resnet-50@no_timm).
         relations: a folder of `segue train relations`: what relates objects that come without relations; without it
             they are related by where they lie.
+        masks: what makes the masks in the model's place: a SAM (a folder, or facebook/sam-vit-base), or a Mask2Former.
         label: the name of what --box, --mask or --scribble is around, where nothing else is known of the picture.
         on_bad: what to do with objects and relations of the graph that can't be used: stop, or skip and name them.
     """
@@ -84,6 +85,7 @@ class ObjectSource:
     graph: Path | None = None
     detector: str | None = None
     relations: Path | None = None
+    masks: str | None = None
     label: str | None = None
     on_bad: Literal["stop", "skip"] = "stop"
 
@@ -91,7 +93,7 @@ class ObjectSource:
 def describe(
     image: Positional[Path],
     /,
-    model: str = "describe-scenes",
+    model: str = "describe-photos",
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     export: tuple[Export, ...] = (),
     json: bool = False,
@@ -155,7 +157,9 @@ def describe(
 def _load(model: str, objects: ObjectSource, device: str) -> Describer:
     from segue.api.describer import load_describer
 
-    return load_describer(model, device=device, detector=objects.detector, relations=objects.relations)
+    return load_describer(
+        model, device=device, detector=objects.detector, relations=objects.relations, masks=objects.masks
+    )
 
 
 def _write_joined(joined: Mapping[str, Path], parts: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -203,7 +207,8 @@ class _Job:
 
     def _about(self, file: Path) -> str:
         """What the answers depend on, as text."""
-        sources = (self.describer.folder, self.objects.detector, self.objects.graph, _relations_folder(self.objects))
+        objects = self.objects
+        sources = (self.describer.folder, objects.detector, objects.graph, objects.masks, _relations_folder(objects))
         how = [__version__, asdict(self.prompt), asdict(self.options), self.objects.label, sorted(self.export)]
         return jsonlib.dumps([*how, *map(_version, sources), _version(file)], default=str)
 

@@ -15,6 +15,7 @@ TABLES: dict[str, str] = {
     "crossmodal_real": "segue.lab.tables.crossmodal:crossmodal_real_table",
     "crossmodal_scenes": "segue.lab.tables.crossmodal:crossmodal_scenes_table",
     "crossmodal_scenes_full": "segue.lab.tables.crossmodal:crossmodal_bundled_table",
+    "describe_photos": "segue.lab.tables.describe_photos:describe_photos_table",
     "domain_photos": "segue.lab.tables.domain_photos:domain_photos_table",
     "export": "segue.lab.tables.export:export_table",
     "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",

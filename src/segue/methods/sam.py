@@ -34,13 +34,20 @@ def load_sam(source: str, device: str = "cpu") -> Sam:
 
     Raises InputError when it can't be loaded, or its weights are not all of a SAM and nothing else.
     """
-    from transformers import SamModel, SamProcessor
+    from transformers import SamModel
 
-    model = load_pretrained(source, {"sam": SamModel}, "SAM")
+    return with_processor(load_pretrained(source, {"sam": SamModel}, "SAM"), source, device)
+
+
+def with_processor(model: SamModel, source: str, device: str) -> Sam:
+    """A SAM with the processor that lies beside it. Raises InputError when that can't be read."""
+    from transformers import SamProcessor
+
     name, revision = resolve_weights(source, "SAM")
     with loading(source, "SAM"):
         processor = SamProcessor.from_pretrained(name, revision=revision)
-    return Sam(model.to(device).eval(), processor)
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    return Sam(model.eval(), processor)
 
 
 @torch.no_grad()

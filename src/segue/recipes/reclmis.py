@@ -48,7 +48,7 @@ from segue.training import fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
 
-System = Literal["full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
+System = Literal["auto", "full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
 NetworkConfig = RecLMISConfig | UNetConfig
 PLANNED = 64  # pictures that `plan_reclmis` reads
 DOMAIN_AXES, DOMAIN_PICTURES, DOMAIN_VIEWS = 32, 500, 2  # of the distance from the training's pictures
@@ -62,7 +62,8 @@ class RecLMISSettings(TrainSettings):
 
     Attributes:
         data: folder in the LViT layout.
-        system: the method, an ablation of it or a baseline; text_blind and unet read no notes.
+        system: the method, an ablation of it or a baseline; text_blind and unet read no notes; "auto": see `segue data
+            plan`.
         size: "segue" (the default, light) or "faithful" (the paper's).
         text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".
         vision: "none" (convolutions trained from scratch), "efficientnet-lite0" (extra `offline`) or
@@ -102,6 +103,7 @@ class RecLMISSettings(TrainSettings):
 RECLMIS = RecLMISSettings(
     out=Path("runs/reclmis"),
     data=Path("data"),
+    system="auto",
     vision="auto",
     image_size=0,
     patches="auto",
@@ -118,11 +120,11 @@ def train_reclmis(settings: RecLMISSettings = RECLMIS) -> Path:
 
     Raises InputError when there is no training split or an example can't be read.
     """
-    return train_network(settings, network_config(settings))
+    return train_network(settings)
 
 
-def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
-    """As `train_reclmis`, with a network of its own in the place of the one of the system and size.
+def train_network(settings: RecLMISSettings, network: NetworkConfig | None = None) -> Path:
+    """As `train_reclmis`, with a network of its own in the place of the one of the system and size, if given.
 
     Raises InputError when there is no training split or an example can't be read.
     """
@@ -134,6 +136,7 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
     check_data(settings)
     records = {split: read_lvit(settings.data, split, settings.on_bad) for split in found if split in ("train", "val")}
     settings = planned(settings, records["train"])
+    network = network or network_config(settings)
     size = None if settings.patches == "yes" else settings.image_size
     examples = {split: load_examples(part, size, settings.on_bad, labelled=True) for split, part in records.items()}
     counts = ", ".join(f"{len(part)} {split}" for split, part in examples.items())
@@ -147,8 +150,8 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig) -> Path:
 
 def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> RecLMISSettings:
     """The settings with what was left to the plan, but for the steps; of a run that goes on, those of its beginning."""
-    left = settings.image_size and settings.batch_size and "auto" not in (settings.patches, settings.augmentation)
-    if left and settings.vision != "auto" and settings.steps:
+    named = (settings.system, settings.vision, settings.patches, settings.augmentation)
+    if settings.image_size and settings.batch_size and settings.steps and "auto" not in named:
         return settings
     if settings.resume and (settings.out / PLAN).exists():
         chosen = read_json(settings.out / PLAN).get("chosen") or {}

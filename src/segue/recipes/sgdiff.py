@@ -114,6 +114,26 @@ SCENES = SGDiffSettings(
     steps=2000,
     half=True,
 )
+COCO = SGDiffSettings(  # the paper's settings; 60 and 60 epochs of Karpathy's 113,287 pictures
+    out=Path("runs/sgdiff-coco"),
+    data=Path("coco"),
+    size=1024,
+    widths=(64, 96, 192, 384),
+    channels=256,
+    width=512,
+    blocks=6,
+    batch_size=16,
+    rows=1,
+    lr=1e-4,
+    weight_decay=0.05,
+    caption_steps=424_800,
+    steps=424_800,
+    prompt="first",
+    min_count=5,
+    evaluations=60,
+    val_pictures=500,
+    on_bad="skip",
+)
 
 
 def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
@@ -135,6 +155,15 @@ def train_sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
     return train_sgdiff(settings)
 
 
+def train_sgdiff_coco(settings: SGDiffSettings = COCO) -> Path:
+    """Train on COCO's panoptic segments and captions with the paper's settings; as `train_sgdiff`.
+
+    data: annotations/ with captions_*.json, panoptic_*.json and their PNGs, or dataset_coco.json of Karpathy beside
+    them. The paper's Swin backbone and large-scale jittering are not in it: the network's own backbone is trained.
+    """
+    return train_sgdiff(settings)
+
+
 def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureSet) -> Path:
     """Train on these pictures in two stages; the best evaluation on val is kept, of an adaptor alone the last.
 
@@ -146,7 +175,7 @@ def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureS
     if started is not None:
         config = ablate_config(replace(started.config, **_losses(settings)), settings.system)
         lexicon = replace(started.lexicon, nouns=lexicon.nouns)
-    batches = _Batches(train_pictures, lexicon, config, settings)
+    batches = SGDiffBatches(train_pictures, lexicon, config, settings)
     run = partial(_run_stage, batches=batches, held_out=val_pictures[: settings.val_pictures])
     torch.manual_seed(settings.seed)
     model, first = SGDiff(config, lexicon), settings.out / "captions"
@@ -222,7 +251,7 @@ def _run_stage(
     *,
     steps: int,
     out: Path,
-    batches: _Batches,
+    batches: SGDiffBatches,
     held_out: Sequence[Picture],
 ) -> None:
     joint = isinstance(stage, JointStage)
@@ -278,7 +307,7 @@ def _linked(picture: Picture) -> Picture:
     )
 
 
-class _Batches:
+class SGDiffBatches:
     """Captions and prompts of every picture, drawn anew each epoch; a pure function of the keys."""
 
     def __init__(

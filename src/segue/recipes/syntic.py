@@ -13,8 +13,6 @@ once (synthetic images, features) is kept in --images and --cache for the next r
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -44,7 +42,6 @@ from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
 from segue.files import locked, replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
-from segue.methods.detectors import load_detector
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import (
     SIZES,
@@ -58,6 +55,7 @@ from segue.methods.syntic import (
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
 from segue.recipes.datasets import check_data
+from segue.recipes.detections import detect_once
 from segue.recipes.dual_encoder import embed_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
@@ -455,25 +453,11 @@ def cached_features(
 def detect_objects(items: Sequence[Item], settings: SynticSettings) -> tuple[list[str], Tags]:
     """The detector's names, and which of them it finds in each of N images.
 
-    The answers are kept in the cache, a line for each image; a search that was stopped continues there.
+    The answers are kept in the cache.
     """
     assert settings.detector is not None
-    detect = load_detector(settings.detector, settings.device)
-    names = sorted(detect.names)
-    content = str([settings.detector, [(item.name, item.content_key) for item in items]])
-    file = settings.cache / f"objects-{hashlib.sha256(content.encode()).hexdigest()[:16]}.jsonl"
-    with locked(file):
-        file.touch()
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):  # the process was killed while it wrote this line
-            os.truncate(file, file.stat().st_size - len(lines.pop().encode()))
-        with file.open("a", encoding="utf-8") as kept:
-            for i, item in enumerate(items[len(lines) :], len(lines) + 1):
-                lines.append(json.dumps(detect(item.load()).labels) + "\n")
-                kept.write(lines[-1])
-                kept.flush()
-                show_progress(i, len(items))
-    labels = (dict.fromkeys(json.loads(line)) for line in lines)
+    known, found = detect_once(items, settings.detector, settings.cache, settings.device)
+    names, labels = sorted(known), (dict.fromkeys(one.labels) for one in found)
     return names, pad_indices([[names.index(name) for name in one if name in names] for one in labels])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from contract.encoders import ImageEncoderContract, pictures
-from segue.encoders.image.efficientnet import EfficientNetLite
+from segue.encoders.image.efficientnet import LEVELS, EfficientNetLite
 from segue.types import InputError
 
 
@@ -25,6 +25,16 @@ def test_efficientnet_folds_without_changing_and_knows_a_stripe_from_a_plain():
         torch.testing.assert_close(frozen(x).pooled, free(x).pooled, atol=1e-4, rtol=1e-4)
     assert frozen.fingerprint == free.fingerprint
     assert len(free.state_dict()) > 200
+
+
+def test_levels_are_the_last_features_of_each_stride_and_lead_to_the_embedding():
+    encoder = EfficientNetLite(size=64, weights=False).eval()
+    x = encoder.preprocess(pictures())
+    with torch.no_grad():
+        levels = encoder.levels(x)
+        assert torch.equal(encoder.embed(levels[-1]).dense, encoder(x).dense)
+        assert torch.equal(levels[-1], encoder.blocks(torch.nn.functional.relu6(encoder.stem(x))))
+    assert [level.shape[1:] for level in levels] == [(c, 32 // 2**i, 32 // 2**i) for i, c in enumerate(LEVELS)]
 
 
 def test_every_parameter_of_a_free_efficientnet_gets_a_gradient():

@@ -35,6 +35,9 @@ _STAGES = (
 )
 
 
+LEVELS = (16, 24, 40, 112, 320)  # channels of the last stage of each stride
+
+
 Side = Annotated[int, Interval(ge=1, le=4096)]
 
 
@@ -72,10 +75,23 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
 
     def forward(self, x: Tensor) -> ImageFeatures:
         """(B, 3, S, S) -> pooled (B, 1280), the mean over the cells of dense (B, 1280, S / 32, S / 32)."""
-        self._check(x)
-        x = x.contiguous(memory_format=torch.channels_last)
-        dense = F.relu6(self.head(self.blocks(F.relu6(self.stem(x)))))
+        return self.embed(self.levels(x)[-1])
+
+    def embed(self, coarsest: Tensor) -> ImageFeatures:
+        """What `forward` returns, from the coarsest of `levels`."""
+        dense = F.relu6(self.head(coarsest))
         return ImageFeatures(dense.mean((2, 3)), dense)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) -> the last features of each stride, 2, 4, 8, 16, 32: (B, LEVELS[i], S / stride, S / stride)."""
+        self._check(x)
+        x, found = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last))), list[Tensor]()
+        for block in cast("list[_Inverted]", list(self.blocks)):
+            before, x = x, block(x)
+            if before.shape[-1] == x.shape[-1]:
+                found = found[:-1]
+            found.append(x)
+        return found
 
     def config(self) -> dict[str, Any]:
         """Kind, size, whether it is frozen, and the fingerprint of frozen weights."""

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.methods.syntic import SIZES, SupportSet, Syntic, build_syntic, system_config
-from segue.methods.syntic.decoder import PrefixDecoder
 from segue.nn.decoding import decode
+from segue.nn.prefix_decoder import PrefixDecoder
 from segue.options import Decoding
 from segue.types import InputError
 

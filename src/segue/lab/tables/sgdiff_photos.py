@@ -59,12 +59,13 @@ def sgdiff_real_table(base: SGDiffSettings = REAL) -> list[Row]:
     return rows
 
 
-def _detector(data: Path) -> Detector:
+def detector_in(data: Path) -> str:
+    """The detector of a folder of data, as `load_detector` takes it. Raises InputError when there is none."""
     places = (data / "detector.onnx", data / "detector")
     found = next((path for path in places if path.exists()), None)
     if found is None:
         raise InputError(f"--data {data}: no detector.onnx (a YOLOX) and no detector/ (a DETR) in it; copy one there")
-    return load_detector(str(found))
+    return str(found)
 
 
 def _given(settings: SGDiffSettings, work: Work) -> dict[str, float]:
@@ -75,7 +76,7 @@ def _given(settings: SGDiffSettings, work: Work) -> dict[str, float]:
 
 def _detected(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     data = DATA.folder(work.data)
-    detector, settings = _detector(data), replace(settings, data=data / "coco_tiny")
+    detector, settings = load_detector(detector_in(data)), replace(settings, data=data / "coco_tiny")
     describer = Describer(restore(_trained(settings, work))[0])
     cases = make_cases(_pictures(settings), PROMPT)
     graphs = {case.picture.name: _graph(detector, case) for case in cases}

@@ -2,8 +2,8 @@
 
 Paper: Z. Liu et al., "Improving Cross-modal Alignment with Synthetic Pairs for Text-only Image Captioning".
 The equation numbers below are the paper's. Its parts: feature optimisation (Eq. 2, `features`), projection onto the
-text support set (Eq. 3, `support`), object features (Eq. 4-5, here) and the prefix decoder (Eq. 6, `decoder`).
-B captions, D width of the dual encoder, K object names, L tokens, W width of the decoder.
+text support set (Eq. 3, `support`), object features (Eq. 4-5, here) and the prefix decoder (Eq. 6,
+`segue.nn.prefix_decoder`). B captions, D width of the dual encoder, K object names, L tokens, W width of the decoder.
 
 The dual encoder is frozen, so everything here works on its features, computed once. The paper's ablations and the
 methods it is compared with differ only in what the prefix is made of, in training and at inference: see `SYSTEMS`.
@@ -29,10 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.methods.syntic.config import SynticConfig
-from segue.methods.syntic.decoder import PrefixDecoder
 from segue.methods.syntic.feature_optimisation import check_features
 from segue.methods.syntic.support import SupportSet
 from segue.nn.decoding import Hypothesis, decode
+from segue.nn.prefix_decoder import PrefixDecoder
 from segue.options import Decoding
 from segue.types import InputError
 

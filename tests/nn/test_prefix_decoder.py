@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import golden
-from segue.methods.syntic.decoder import PrefixDecoder
+from segue.nn.prefix_decoder import PrefixDecoder
 
 
 def decoder():

@@ -1,4 +1,4 @@
-"""The prefix decoder of SynTIC, Eq. 6: a small pre-norm transformer that continues a prefix of feature vectors.
+"""A prefix decoder (SynTIC, Eq. 6): a small pre-norm transformer that continues a prefix of feature vectors.
 
 Shapes: B captions, P prefix vectors, L tokens, W width, V vocabulary. There is no start token: the first word follows
 the prefix.

@@ -1,0 +1,80 @@
+"""Captions and masks of a tiny network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from segue.methods.sgdiff.graph import SceneGraph
+from segue.methods.sgdiff.photographs.generator import PhotoGenerator, paste
+from segue.methods.sgdiff.photographs.network import MARGIN, with_margin
+from segue.methods.sgdiff.photographs.reading import pack_prompts
+from segue.options import DescribeOptions
+from segue.types import InputError
+from tiny_photographs import CONFIG, tiny_network, tiny_reader
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+GRAPH = SceneGraph(("dog", "car"), np.array([[0, 0, 30, 40], [30, 10, 20, 20]], np.float32), (), (60, 40))
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return tiny_reader()
+
+
+@pytest.fixture(scope="module")
+def generator(reader):
+    tokenizer = reader.captioner.checkpoint.tokenizer
+    return PhotoGenerator(tiny_network(tokenizer), tokenizer)
+
+
+def test_as_many_captions_as_asked_for_all_different_and_the_best_first(reader, generator):
+    read, options = reader.read(IMAGE), DescribeOptions(num=4)
+    first, second = generator.generate(read, GRAPH, [(0, 0, 30, 40), (30, 10, 20, 20)], options)
+    for captions in (first, second):
+        assert len({one.caption for one in captions}) == 4
+        assert [one.score for one in captions] == sorted((one.score for one in captions), reverse=True)
+    assert generator.generate(read, GRAPH, [(30, 10, 20, 20)], options)[0][0].caption == second[0].caption
+
+
+def test_the_box_and_the_names_change_the_prefix(reader, generator):
+    read, config = reader.read(IMAGE), generator.model.config
+    packed = pack_prompts([read, read], [GRAPH, GRAPH], [0, 1], generator.tokenizer, config)
+    prefix = generator.model.prefix(packed)
+    assert prefix.shape == (2, config.prefix_length, config.width)
+    assert not torch.allclose(prefix[0, -1], prefix[1, -1])  # the prompt's node
+    renamed = pack_prompts([read], [replace(GRAPH, labels=("sheep", "car"))], [0], generator.tokenizer, config)
+    assert not torch.allclose(generator.model.prefix(renamed)[0, -1], prefix[0, -1])
+
+
+def test_padding_to_other_rows_changes_nothing(reader, generator):
+    read, one = reader.read(IMAGE), SceneGraph(("car",), GRAPH.boxes[1:], (), (60, 40))
+    alone = generator.model.prefix(pack_prompts([read], [one], [0], generator.tokenizer, CONFIG))
+    both = generator.model.prefix(pack_prompts([read, read], [GRAPH, one], [0, 0], generator.tokenizer, CONFIG))
+    torch.testing.assert_close(both[1:], alone)
+
+
+def test_what_a_caption_names_has_a_mask(reader, generator, monkeypatch):
+    monkeypatch.setattr(generator, "captions", lambda *_: [[("a dog by a car and a tree", 0.5)]])
+    monkeypatch.setattr(generator.model.mask_head, "forward", lambda *_: torch.full((1, 2, 8, 8), 5.0))
+    (one,) = generator.generate(reader.read(IMAGE), GRAPH, [(0, 0, 30, 40)], DescribeOptions(num=1))[0]
+    assert [(g.phrase, g.label) for g in one.groundings] == [("a dog", "dog"), ("a car", "car")]
+    for grounding, (x, y, w, h) in zip(one.groundings, GRAPH.boxes.astype(int), strict=True):
+        assert grounding.mask[y : y + h, x : x + w].all()
+
+
+def test_a_mask_is_pasted_where_its_box_and_margin_are():
+    box = torch.tensor([0.25, 0.25, 0.5, 0.5])
+    pasted = paste(torch.full((8, 8), 3.0), box, (100, 40)) > 0
+    rows, columns = np.nonzero(pasted.numpy())
+    low, high = 0.25 - MARGIN / 2, 0.75 + MARGIN / 2
+    assert (columns.min(), columns.max() + 1) == pytest.approx((100 * low, 100 * high), abs=1)
+    assert (rows.min(), rows.max() + 1) == pytest.approx((40 * low, 40 * high), abs=1)
+    torch.testing.assert_close(with_margin(box), torch.tensor([low, low, high - low, high - low]))
+
+
+@pytest.mark.parametrize("options", [DescribeOptions(length=5), DescribeOptions(include=("dog",))])
+def test_what_a_decoder_word_by_word_cannot_promise_is_refused(reader, generator, options):
+    with pytest.raises(InputError, match="word by word"):
+        generator.generate(reader.read(IMAGE), GRAPH, [(0, 0, 30, 40)], options)

@@ -1,0 +1,44 @@
+"""Decoding that leans towards naming an object."""
+
+import torch
+
+from segue.methods.sgdiff.photographs.hints import hint_of, names_class, start_hinted, step_hinted
+from tiny_photographs import CONFIG, tiny_network, tiny_reader
+
+
+def test_a_hint_raises_its_tokens_until_one_of_its_terms_was_said():
+    tokenizer = tiny_reader().captioner.checkpoint.tokenizer
+    decoder, prefix = tiny_network(tokenizer).decoder, torch.randn(2, CONFIG.prefix_length, CONFIG.width)
+    hint, plain = hint_of("dog", tokenizer), hint_of("dog", tokenizer)
+    hint.strength = 4.0
+    first, _ = decoder.start(prefix)
+    raised, state = start_hinted(decoder, prefix, [hint, plain])
+    others = [i for i in range(len(tokenizer)) if i not in hint.begin]
+    torch.testing.assert_close(raised[0, hint.begin], first[0, hint.begin] + 4)
+    torch.testing.assert_close(raised[0, others], first[0, others])
+    torch.testing.assert_close(raised[1], first[1])
+
+    (dog,) = tokenizer.tokenizer.encode("dog", add_special_tokens=False).ids
+    _, cache = decoder.start(prefix)
+    plainly, _ = decoder.step(torch.tensor([dog, dog]), cache)
+    after, state = step_hinted(decoder, torch.tensor([dog, dog]), state)
+    torch.testing.assert_close(after[0], plainly[0])
+    assert state.named == [True, True]
+    assert state.select(torch.tensor([1])).hints == [plain]
+
+
+def test_a_term_of_several_tokens_is_led_through():
+    tokenizer = tiny_reader().captioner.checkpoint.tokenizer
+    hint = hint_of("red car", tokenizer)
+    red, car = tokenizer.tokenizer.encode("red car", add_special_tokens=False).ids
+    assert red in hint.begin
+    assert car in hint.following[red]
+    assert car in hint.end
+    assert red not in hint.end
+    assert hint_of("", tokenizer).begin == []
+
+
+def test_a_class_is_named_by_its_synonyms():
+    assert names_class("a puppy on the grass", "dog")
+    assert not names_class("a toy on the grass", "dog")
+    assert names_class("anything", "")
