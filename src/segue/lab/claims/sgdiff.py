@@ -25,7 +25,7 @@ def _both(where: str, says: str, figures: str, ahead: str, behind: str, why: str
 def _curve(where: str, weight: str, figures: str) -> Claim:
     """That a weight's best value is ahead of the others: our rows have one seed, which shows no difference."""
     figures = f"{OURS} against {figures}"
-    return Claim(where, f"{weight} is best, ahead of 0, 1, 2, 5 and 10", figures, why=f"Not measured here: {ONE_SEED}")
+    return Claim(where, f"{weight} is best of 0, 1, 2, 5 and 10", figures, why=f"Not measured here: {ONE_SEED}")
 
 
 ONE_SEED = "the curve has one seed, whose noise is larger than its differences; docs/results.md has its rows"
