@@ -99,6 +99,7 @@ def grounded_caption_to_dict(caption: GroundedCaption) -> dict[str, Any]:
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
-    """Seed, condition, and the share of each class in the layout."""
+    """Seed, condition, the share of each class in the layout, and its boxes."""
     areas = {name: round(share, 6) for name, share in layout.areas.items()}
-    return {"seed": layout.seed, "condition": layout.condition, "areas": areas}
+    boxes = [{"label": one.label, "box": list(one.box)} for one in layout.boxes]
+    return {"seed": layout.seed, "condition": layout.condition, "areas": areas, "boxes": boxes}

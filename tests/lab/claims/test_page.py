@@ -96,10 +96,10 @@ def test_a_metric_that_the_rows_lack_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
-        (Claim("Table 1", "x", "y", (Comparison("reclmis_chest", "main", "dice", "full", "renamed"),)), "renamed"),
-        (Claim("Table 1", "x", "y", (Comparison("reclmis_chest", "gone", "dice", "full", "unet"),)), "gone"),
+        (Claim("Table 1", "x", "y", (Comparison("reclmis", "main", "dice", "full", "renamed"),)), "renamed"),
+        (Claim("Table 1", "x", "y", (Comparison("reclmis", "gone", "dice", "full", "unet"),)), "gone"),
         (
-            Claim("Table 1", "x", "y", (Comparison("reclmis_chest", "main", "dice", "full", "unet", against="m"),)),
+            Claim("Table 1", "x", "y", (Comparison("reclmis", "main", "dice", "full", "unet", against="m"),)),
             "m/unet",
         ),
         (Claim("Table 1", "x", "y"), "no comparison"),
@@ -107,7 +107,7 @@ def test_a_metric_that_the_rows_lack_is_refused(tmp_path):
     ],
 )
 def test_a_name_that_no_table_has_is_refused(claim, message, seeds):
-    paper = SimpleNamespace(title="p", here={"reclmis_chest": "phantoms"}, claims=[claim])
+    paper = SimpleNamespace(title="p", here={"reclmis": "phantoms"}, claims=[claim])
     with pytest.raises(InputError, match=message):
         check_names([paper], seeds)
 
