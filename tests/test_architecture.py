@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,6 +51,30 @@ print(len(loaded), foreign)
 """
     found = python(f"import sys; sys.modules['fcntl'] = None\n{code}\n{count}").splitlines()[-1]
     assert int(found.split()[0]) <= LIMITS[code]
+    assert found.endswith(" []"), found
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["caption", "a.png", "--model", "syntic-scenes"],
+        ["segment", "a.png", "--labels", "dog, grass", "--model", "cocu-scenes", "-o", "labels.png"],
+        ["segment", "a.png", "--note", "One infected area.", "-o", "mask.png"],
+    ],
+)
+def test_a_command_loads_few_modules(args, tmp_path):
+    """No more than 100 of Segue's own, and nothing of the methods that it doesn't use."""
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    args = [str(tmp_path / arg) if arg.endswith(".png") else arg for arg in args]
+    code = f"""
+import sys
+from segue.cli import main
+main({args!r})
+loaded = [name for name in sys.modules if name.startswith("segue.")]
+print(len(loaded), [name for name in loaded if name.startswith("segue.methods.crossmodal")])
+"""
+    found = python(code).splitlines()[-1]
+    assert int(found.split()[0]) < 100
     assert found.endswith(" []"), found
 
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from segue.data.layouts import paint, write_layout
+from segue.synthetic.scenes.scene import CLASSES
 from tiny_illustrator import tiny_illustrator
 
 
@@ -16,17 +17,17 @@ def model(tmp_path_factory):
 def test_index_and_colour_masks_are_captioned(segue, model, tmp_path):
     labels = np.zeros((32, 32), np.uint8)
     labels[16:] = 25
-    write_layout(labels, tmp_path / "layout.png", 32)
+    write_layout(labels, tmp_path / "layout.png", CLASSES)
     status, out, _ = segue("caption-layout", str(tmp_path / "layout.png"), "--model", str(model), "--num", "2")
     assert status == 0
     assert len(out.splitlines()) == 2
-    Image.fromarray(paint(labels, 32)).save(tmp_path / "colours.png")
+    Image.fromarray(paint(labels, CLASSES)).save(tmp_path / "colours.png")
     status, again, _ = segue("caption-layout", str(tmp_path / "colours.png"), "--model", str(model), "--num", "2")
     assert (status, again) == (0, out)
 
 
 def test_a_mask_of_which_nothing_is_known_is_refused(segue, model, tmp_path):
-    write_layout(np.full((4, 4), 255, np.uint8), tmp_path / "void.png", 32)
+    write_layout(np.full((4, 4), 255, np.uint8), tmp_path / "void.png", CLASSES)
     status, _, error = segue("caption-layout", str(tmp_path / "void.png"), "--model", str(model))
     assert (status, "nothing to describe" in error) == (2, True)
 

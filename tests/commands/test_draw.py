@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from segue.data.layouts import read_layout
+from segue.synthetic.scenes.scene import CLASSES
 from tiny_illustrator import tiny_illustrator
 
 
@@ -20,7 +21,7 @@ def test_layouts_are_written_with_their_exports(segue, model, tmp_path):
                            "--json", "--export", "panoptic", "masks")  # fmt: skip
     assert status == 0
     assert len(json.loads(out)["layouts"]) == 2
-    assert read_layout(tmp_path / "layout-1.png", 32).shape == (32, 32)
+    assert read_layout(tmp_path / "layout-1.png", CLASSES).shape == (32, 32)
     assert (tmp_path / "layout-0-panoptic.json").exists()
 
 
@@ -61,3 +62,32 @@ def test_a_layout_to_keep_that_means_nothing_is_refused(segue, model, tmp_path, 
     status, _, error = segue(*keep)
     assert (status, said in error) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_boxes_go_out_and_in(segue, model, tmp_path):
+    drawn = ("draw", "two dogs", "--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "2", "--json")
+    _, out, _ = segue(*drawn, "--seed", "3")
+    boxes = json.loads(out)["layouts"][0]["boxes"]
+    assert boxes
+    boxes[0]["label"] = "snow"
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    status, out, _ = segue(*drawn, "--boxes", str(tmp_path / "boxes.json"))
+    assert status == 0
+    assert json.loads(out)["layouts"][0]["boxes"] == boxes
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("no json", "no boxes could be read"),
+        ('[{"label": "dog"}]', "box: got None, expected a list"),
+        ('[{"box": [0, 0, 4, 4]}]', "label: got None, expected a text"),
+        ('[{"label": "dragon", "box": [0, 0, 4, 4]}]', "the class 'dragon'"),
+        ("[3]", "a box: got 3, expected an object"),
+    ],
+)
+def test_boxes_that_mean_nothing_are_refused(segue, model, tmp_path, written, said):
+    (tmp_path / "boxes.json").write_text(written)
+    status, _, error = segue("draw", "a dog", "--model", str(model), "--boxes", str(tmp_path / "boxes.json"))
+    assert status == 2
+    assert said in error

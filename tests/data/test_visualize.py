@@ -6,8 +6,19 @@ import pytest
 from PIL import ImageDraw
 
 from segue.data import rle
+from segue.data.class_colours import COLOURS as CLASS_COLOURS
 from segue.data.medical.lvit import read_lvit
-from segue.data.visualize import COLOURS, contact_sheet, heat_map, name_classes, outline, palette, side_by_side
+from segue.data.visualize import (
+    COLOURS,
+    RIM,
+    contact_sheet,
+    heat_map,
+    layout_picture,
+    name_classes,
+    outline,
+    palette,
+    side_by_side,
+)
 from segue.types import InputError, Picture, Region
 
 IMAGE = np.full((30, 40, 3), 100, np.uint8)
@@ -67,6 +78,20 @@ def test_the_command_writes_it(lvit, segue, tmp_path):
     status, _, _ = segue("data", "show", lvit, "-o", tmp_path / "sheet.png")
     assert status == 0
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_a_layout_s_picture_has_its_colours_rims_between_them_and_a_legend():
+    labels = np.full((64, 64), 1, np.uint8)
+    labels[:32] = 0
+    picture = layout_picture(labels, ("sky", "grass", "dog"))
+    assert picture.shape[1] == 320
+    assert picture.shape[0] > 320 + 15
+    assert picture[10, 10].tolist() == list(CLASS_COLOURS["sky"])
+    assert picture[300, 10].tolist() == list(CLASS_COLOURS["grass"])
+    assert (picture[160, :320] == RIM).all()
+    below = {tuple(c) for c in picture[320:].reshape(-1, 3).tolist()}
+    assert {CLASS_COLOURS["sky"], CLASS_COLOURS["grass"], RIM} <= below
+    assert CLASS_COLOURS["dog"] not in below
 
 
 def test_an_outlines_colours_are_exact():
@@ -163,6 +188,11 @@ def test_a_sheets_tiles_names_and_texts_have_their_places(written):
     assert (sheet[18:62, 10:70] == 100).all()
     assert (sheet[63:70, 10:70] == gap).all()
     assert (sheet[10:70, 70:80] == gap).all()
+
+
+def test_a_narrow_tile_has_room_for_eight_letters(written):
+    contact_sheet([Picture("n" * 9, lambda: IMAGE), Picture("n" * 8, lambda: IMAGE)], columns=2, tile=32)
+    assert [text for _, text, _ in written[::2]] == ["n" * 7 + "…", "n" * 8]
 
 
 def test_few_of_many_records_are_spread_evenly(written):

@@ -12,7 +12,9 @@ from segue import training
 from segue.api.models import about
 from segue.methods.crossmodal.checkpoint import load_boxes, load_crossmodal
 from segue.options import Decoding, DrawOptions
-from segue.recipes.crossmodal import train_crossmodal
+from segue.recipes import crossmodal_plan
+from segue.recipes.crossmodal import COCOSTUFF, train_crossmodal, train_crossmodal_cocostuff
+from segue.recipes.plan import plan_training
 from segue.types import InputError
 from tiny_illustrator import tiny_settings
 
@@ -119,3 +121,46 @@ def test_a_model_of_one_level_trains_no_boxes(settings, tmp_path):
     model = train_crossmodal(replace(settings, system="one_level", out=tmp_path / "run"))
     assert load_crossmodal(model).boxes is None
     assert not (tmp_path / "run" / "boxes").exists()
+
+
+def test_a_model_of_one_level_goes_on_and_learns_boxes(settings, model, tmp_path):
+    one_level = train_crossmodal(replace(settings, system="one_level", out=tmp_path / "one"))
+    boxes = model.parent / "boxes" / "best"
+    run = replace(settings, init=str(one_level), boxes=boxes, steps=1, lr=1e-9, ema=0.0, out=tmp_path / "two")
+    before, after = load_crossmodal(one_level), load_crossmodal(train_crossmodal(run))
+    assert after.boxes is not None
+    codes = torch.zeros(1, 4, 4, dtype=torch.int64)
+    painted = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    drawn = after.model.cell_embedding(codes, None, boxes=painted)
+    assert torch.allclose(before.model.cell_embedding(codes, None), drawn, atol=1e-5)
+    assert torch.equal(before.quantiser.head.weight, after.quantiser.head.weight)
+
+
+def test_a_start_of_another_shape_is_refused(settings, model, tmp_path):
+    for changes, message in (
+        ({"factor": 16}, "cells of 8 pixels"),
+        ({"system": "no_align"}, "leave vit, bert, vq, system out"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train_crossmodal(replace(settings, **changes, init=str(model), out=tmp_path / "run"))
+
+
+def test_the_paper_s_settings_start_and_resume(settings, encoders, tmp_path):
+    assert (COCOSTUFF.image_size, COCOSTUFF.factor, COCOSTUFF.lr, COCOSTUFF.system) == (512, 16, 5e-5, "full")
+    assert COCOSTUFF.steps * COCOSTUFF.batch_size == pytest.approx(100 * 118_287, rel=1e-3)
+    small = {name: getattr(settings, name) for name in ("image_size", "factor", "width", "vq_steps", "box_steps")}
+    run = replace(
+        COCOSTUFF, **small, **encoders, data=settings.data, out=tmp_path, steps=2, batch_size=2, evaluations=1
+    )
+    model = train_crossmodal_cocostuff(run)
+    assert train_crossmodal_cocostuff(replace(run, steps=3, resume=True)) == model
+    assert load_crossmodal(model).model.config.norms == "post"
+
+
+def test_a_plan_of_the_paper_s_settings(settings, monkeypatch):
+    monkeypatch.setattr(crossmodal_plan, "BASE", crossmodal_plan.BASE | {"width": 32, "heads": 2, "depth": 1})
+    monkeypatch.setattr(crossmodal_plan, "COCOSTUFF", replace(COCOSTUFF, image_size=64))
+    plan = plan_training("crossmodal-cocostuff", settings.data, processes=8)
+    assert (plan["pictures"], plan["steps"], plan["batch_of_a_process"]) == (6, COCOSTUFF.steps, 8)
+    assert plan["memory_gb"] > 0
+    assert plan_training("crossmodal", settings.data)["pictures"] == 6

@@ -55,6 +55,7 @@ def dots(tmp_path_factory) -> Path:
 def test_whole_pictures_for_large_areas_and_patches_for_small_ones() -> None:
     lungs, nuclei = choose(RECLMIS, LUNGS), choose(RECLMIS, NUCLEI)
     assert (lungs.patches, nuclei.patches) == ("no", "yes")
+    assert (lungs.system, nuclei.system) == ("ci", "text_blind")
     assert (lungs.augmentation, choose(RECLMIS, replace(LUNGS, pictures=5000)).augmentation) == ("strong", "light")
     assert "auto" not in (lungs.vision, lungs.patches, lungs.augmentation)
     assert min(lungs.image_size, nuclei.image_size, lungs.batch_size) > 0

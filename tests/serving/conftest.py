@@ -35,7 +35,16 @@ def tiny_folders(tmp_path_factory) -> dict[str, Path]:
     describer.mask_head.mask_embedding[-1].bias.data[-1] += 50
     save_describer(describer, home / "describer")
     make_scenes(home / "scenes", train=6, val=2, test=2, size=32, workers=1)
-    tiny = {"image_size": 32, "factor": 8, "width": 64, "depth": 2, "vq_steps": 3, "steps": 4, "batch_size": 4}
+    tiny = {
+        "image_size": 32,
+        "factor": 8,
+        "width": 64,
+        "depth": 2,
+        "vq_steps": 3,
+        "box_steps": 3,
+        "steps": 4,
+        "batch_size": 4,
+    }
     layouts = train_crossmodal(CrossModalSettings(out=home / "run", data=home / "scenes", evaluations=1, **tiny))
     return {name: home / name for name in ("names", "captions", "describer")} | {"layouts": layouts}
 

@@ -16,9 +16,9 @@ import segue as package
 from segue.api.answers import mask_as_grounded_caption
 from segue.data import rle
 from segue.data.boxes import box_iou
+from segue.data.class_colours import palette
 from segue.data.export import to_coco
 from segue.data.images import png_bytes
-from segue.data.layouts import palette
 from segue.options import Decoding, DescribeOptions
 from segue.serving import create_app, run, samples
 from segue.serving.uploads import picture
@@ -350,7 +350,7 @@ def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
     pictures.nth(1).click()
     classes = models[1]["crossmodal-scenes"].classes
     before = drawn(page)
-    place = next(i for i, colour in enumerate(palette(len(classes))) if not (before == colour).all(-1).any())
+    place = next(i for i, colour in enumerate(palette(classes)[: len(classes)]) if not (before == colour).all(-1).any())
     page.get_by_label("Class of the brush").select_option(classes[place])
     page.get_by_label("Size of the brush").fill("4")
     drag(page, (40, 64), (88, 64))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segue.api.captioner import Caption, Captioner, load_captioner
     from segue.api.describer import Describer, load_describer
     from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
-    from segue.api.illustrator import Illustrator, Layout, load_illustrator
+    from segue.api.illustrator import Illustrator, Layout, LayoutBox, load_illustrator
     from segue.api.open_vocabulary import LabelMap, OpenVocabularySegmenter, load_open_vocabulary
     from segue.api.segmenter import Attribution, Member, Segmenter, export, load_segmenter
     from segue.data.medical.note_tables import read_notes
@@ -34,6 +34,7 @@ __all__ = [
     "Illustrator",
     "LabelMap",
     "Layout",
+    "LayoutBox",
     "Member",
     "OpenVocabularySegmenter",
     "Segmenter",
@@ -56,7 +57,7 @@ _MODULES = {
     "segue.api.captioner": ("Caption", "Captioner", "load_captioner"),
     "segue.api.describer": ("Describer", "load_describer"),
     "segue.api.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
-    "segue.api.illustrator": ("Illustrator", "Layout", "load_illustrator"),
+    "segue.api.illustrator": ("Illustrator", "Layout", "LayoutBox", "load_illustrator"),
     "segue.api.open_vocabulary": ("LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"),
     "segue.api.segmenter": ("Attribution", "Member", "Segmenter", "export", "load_segmenter"),
     "segue.data.medical.note_tables": ("read_notes",),

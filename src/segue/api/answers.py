@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.illustrator import Layout
 from segue.data import rle
 from segue.data.images import png_bytes
-from segue.methods.cocu.inference import LabelMap
 from segue.types import GroundedCaption, PhraseGrounding, Segmentation
+
+if TYPE_CHECKING:  # one command's answers need no other method's modules
+    from segue.api.illustrator import Layout
+    from segue.methods.cocu.inference import LabelMap
 
 
 def _png(mask: NDArray[np.bool_]) -> str:
@@ -97,6 +99,7 @@ def grounded_caption_to_dict(caption: GroundedCaption) -> dict[str, Any]:
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
-    """Seed, condition, and the share of each class in the layout."""
+    """Seed, condition, the share of each class in the layout, and its boxes."""
     areas = {name: round(share, 6) for name, share in layout.areas.items()}
-    return {"seed": layout.seed, "condition": layout.condition, "areas": areas}
+    boxes = [{"label": one.label, "box": list(one.box)} for one in layout.boxes]
+    return {"seed": layout.seed, "condition": layout.condition, "areas": areas, "boxes": boxes}

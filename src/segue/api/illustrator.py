@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from segue.data.english import plural
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels, without_specks
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
-from segue.methods.crossmodal.boxes import PARTS, draw_boxes, paint_boxes
+from segue.methods.crossmodal.boxes import PARTS, BoxDecoder, draw_boxes, paint_boxes
 from segue.methods.crossmodal.checkpoint import CrossModalCheckpoint, load_crossmodal
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.inference import (
@@ -31,11 +33,13 @@ from segue.methods.crossmodal.inference import (
     start_caption,
     word_attention_maps,
 )
+from segue.methods.crossmodal.model import BINS_PER_CELL
 from segue.nn.decoding import decode
-from segue.options import Decoding, DrawOptions
+from segue.options import Decoding, DrawOptions, check_value
 from segue.types import InputError
 
-TEMPERATURE = 0.7  # of the draw without a picture
+TEMPERATURE = 0.7  # of the cells of a model of one level, without a picture
+BOX_TOP_P = 0.5  # boxes are drawn among the likeliest tokens that together have this probability
 NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators use 32 bits of it
 
 
@@ -69,6 +73,25 @@ class Layout:
         counts = np.bincount(self.labels[self.labels != UNKNOWN], minlength=len(self.classes)) / self.labels.size
         order = np.argsort(-counts, kind="stable")
         return {self.classes[i]: float(counts[i]) for i in order if counts[i] > 0}
+
+
+def read_boxes(path: Path) -> list[LayoutBox]:
+    """Boxes from JSON: a list of {"label": ..., "box": [x, y, width, height]}, or an object with such "boxes".
+
+    Raises InputError for anything else.
+    """
+    expected = 'expected [{"label": "dog", "box": [x, y, width, height]}, ...] in pixels of the layout'
+    try:
+        found: Any = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no boxes could be read ({error}); {expected}") from error
+    found = found.get("boxes") if isinstance(found, dict) else found
+    check_value(f"{path}: boxes", found, tuple[Any, ...])
+    for one in found:
+        check_value(f"{path}: a box", one, dict)
+        check_value(f"{path}: label", one.get("label"), str)
+        check_value(f"{path}: box", one.get("box"), tuple[float, float, float, float])
+    return [LayoutBox(one["label"], tuple(one["box"])) for one in found]
 
 
 @dataclass(frozen=True)
@@ -159,47 +182,50 @@ class Illustrator(HubMixin):
                 f"draw: got {len(captions)} captions, {len(seeds)} seeds and pictures: {there[0]}, lists of boxes: "
                 f"{there[1]}, expected one or more captions, and as many seeds (and pictures or boxes, if any)"
             )
-        given = None if boxes is None else [self._bins_of(each) for each in boxes]
         ids, pixels, kept = self._ids(captions), self._pixels(images), self._kept(keep)
-        tries = [
-            self._draw(ids, [seed + i * NEXT_TRY for seed in seeds], pixels, kept, given, options)
-            for i in range(options.best_of)
-        ]
-        best = [0] * len(captions)
-        if options.best_of > 1:
-            fit = [log_likelihood(self.checkpoint.model, ids, codes, pixels) for codes, _ in tries]
-            best = torch.stack(fit).argmax(0).tolist()
-        codes = torch.stack([tries[number][0][i] for i, number in enumerate(best)])
+        temperature, tries = options.temperature, options.best_of
+        if boxes is not None:
+            places = [self._bins_of(each) for each in boxes]
+        elif self.checkpoint.boxes is not None and pixels is None:
+            places, temperature, tries = self._planned(self.checkpoint.boxes, ids, seeds, options), 0.0, 1
+        else:
+            places = [np.empty((0, PARTS), np.int64)] * len(ids)
+        if temperature is None:
+            temperature = TEMPERATURE if pixels is None and boxes is None else 0.0
+        painted, fixed, model = self._painted(places, kept), self._fixed(kept, len(ids)), self.checkpoint.model
+        if painted is not None and not model.config.classes:
+            painted, fixed = None, self._inside(painted, fixed)
+        drawn = [
+            draw_codes(
+                model, ids, model.config.grid, seeds=[seed + i * NEXT_TRY for seed in seeds], image=pixels,
+                fixed=fixed, boxes=painted, steps=options.steps, guidance=options.guidance, temperature=temperature,
+            )
+            for i in range(tries)
+        ]  # fmt: skip
+        codes = drawn[0]
+        if tries > 1:
+            fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in drawn])
+            codes = torch.stack(drawn)[fit.argmax(0), torch.arange(len(ids))]
         condition = "caption" + ("" if images is None else "+image") + ("" if boxes is None else "+boxes")
         return [
-            Layout(labels, self.classes, captions[i], seeds[i], condition, self._boxes_of(tries[best[i]][1][i]))
+            Layout(labels, self.classes, captions[i], seeds[i], condition, self._boxes_of(places[i]))
             for i, labels in enumerate(self._finished(codes, kept, options.specks))
         ]
 
-    def _draw(
-        self,
-        ids: Tensor,
-        seeds: Sequence[int],
-        pixels: Tensor | None,
-        kept: NDArray[np.uint8] | None,
-        given: list[NDArray[np.int64]] | None,
-        options: DrawOptions,
-    ) -> tuple[Tensor, list[NDArray[np.int64]]]:
-        """One try of each: codes (B, h, w), and its boxes in bins, those given or the model's own."""
-        model, decoder = self.checkpoint.model, self.checkpoint.boxes
-        likeliest = pixels is not None or given is not None
-        temperature = (0.0 if likeliest else TEMPERATURE) if options.temperature is None else options.temperature
-        boxes = [np.empty((0, PARTS), np.int64)] * len(ids) if given is None else given
-        if decoder is not None and given is None and pixels is None:
-            search = Decoding(
-                top_p=1.0 if temperature else 0.0, temperature=temperature or 1.0, max_tokens=decoder.config.max_tokens
-            )
-            boxes, temperature = draw_boxes(decoder, ids, search, seeds), 0.0
-        codes = draw_codes(
-            model, ids, model.config.grid, seeds=seeds, image=pixels, fixed=self._fixed(kept, len(ids)),
-            boxes=self._painted(boxes, kept), steps=options.steps, guidance=options.guidance, temperature=temperature,
-        )  # fmt: skip
-        return codes, boxes
+    def _planned(
+        self, decoder: BoxDecoder, ids: Tensor, seeds: Sequence[int], options: DrawOptions
+    ) -> list[NDArray[np.int64]]:
+        """The model's own boxes of each caption, in bins: of its tries the likeliest."""
+        heat = options.temperature
+        search = Decoding(
+            top_p=BOX_TOP_P if heat is None else float(heat > 0),
+            temperature=heat or 1.0,
+            max_tokens=decoder.config.max_tokens,
+        )
+        tries = [
+            draw_boxes(decoder, ids, search, [seed + i * NEXT_TRY for seed in seeds]) for i in range(options.best_of)
+        ]
+        return [max(each, key=lambda one: one.score).boxes for each in zip(*tries, strict=True)]
 
     def _finished(self, codes: Tensor, kept: NDArray[np.uint8] | None, specks: int) -> NDArray[np.uint8]:
         """Codes (B, h, w) -> layouts (B, H, W), without specks of at most so many cells, with what is kept."""
@@ -296,7 +322,7 @@ class Illustrator(HubMixin):
 
     def _labels(self, layout: Picture) -> NDArray[np.uint8]:
         if isinstance(layout, str | Path):
-            layout = read_layout(Path(layout), len(self.classes))
+            layout = read_layout(Path(layout), self.classes)
         check_layout(layout, len(self.classes))
         return resize_layout(layout, self.size)
 
@@ -341,6 +367,20 @@ class Illustrator(HubMixin):
             small = resize_layout(kept, (bins, bins))
             painted = np.where(small == UNKNOWN, painted, small)
         return torch.from_numpy(painted).to(self.device)
+
+    def _inside(self, painted: Tensor, fixed: Tensor | None) -> Tensor:
+        """Codes (B, h, w) of the cells that lie inside one box or are fixed already, -1 elsewhere.
+
+        For a model whose cells know no boxes: it draws those on their rims and outside. painted: of `_painted`.
+        """
+        quantiser = self.checkpoint.quantiser
+        pool = torch.nn.functional.max_pool2d
+        low, high = (sign * pool(sign * painted.float(), BINS_PER_CELL) for sign in (-1.0, 1.0))
+        inside = (low == high) & (high != UNKNOWN)
+        pixels = quantiser.config.factor // BINS_PER_CELL
+        codes = quantiser.encode(painted.repeat_interleave(pixels, 1).repeat_interleave(pixels, 2))
+        inside_codes = torch.where(inside, codes, -1)
+        return inside_codes if fixed is None else torch.where(fixed >= 0, fixed, inside_codes)
 
     def _bins_of(self, boxes: Sequence[LayoutBox]) -> NDArray[np.int64]:
         """(R, 5) class and edges in bins of boxes in pixels.

@@ -39,7 +39,7 @@ def caption_layout(
 
     illustrator = load_illustrator(model, device=device)
     colours = None if palette == "segue" else _colours(Path(palette))
-    labels = read_layout(layout, len(illustrator.classes), colours)
+    labels = read_layout(layout, illustrator.classes, colours)
     options = replace(decoding, beams=1 if decoding.top_p else max(decoding.beams, decoding.num))
     found = illustrator.caption_layout(labels, image=image, options=options)
     if json:

@@ -23,6 +23,7 @@ def draw(
     out: Annotated[Path, arg(aliases=["-o"])] = Path("layouts"),
     image: Path | None = None,
     keep: Path | None = None,
+    boxes: Path | None = None,
     export: tuple[Export, ...] = (),
     json: bool = False,
     device: str = "cpu",
@@ -33,20 +34,23 @@ def draw(
     Args:
         caption: the sentence.
         model: a bundled name or a checkpoint folder.
-        out: folder for layout-N.png (class positions, with a palette) and layout-N-colours.png.
+        out: folder for layout-N.png (class positions, with a palette) and layout-N-colours.png (with a legend).
         image: a picture whose layout it is to be: caption and image instead of the caption alone.
         keep: a layout of which all but 255 is kept, and the rest drawn to fit.
+        boxes: JSON [{"label": "dog", "box": [x, y, width, height]}, ...] in pixels of the layout, a later box over the
+            earlier ones: what is where, instead of what the model makes of the sentence. --json prints those.
         export: also write panoptic (COCO), masks (a PNG for each class), heat (where each noun of the caption counts).
         json: print one JSON object.
         device: cpu, cuda, ...
         drawing: how layouts are drawn.
     """
-    from segue.api.illustrator import load_illustrator
+    from segue.api.illustrator import load_illustrator, read_boxes
     from segue.data.layouts import read_layout
 
     illustrator = load_illustrator(model, device=device)
-    kept = None if keep is None else read_layout(keep, len(illustrator.classes))
-    layouts = illustrator.draw(caption, image=image, keep=kept, options=drawing)
+    kept = None if keep is None else read_layout(keep, illustrator.classes)
+    given = None if boxes is None else read_boxes(boxes)
+    layouts = illustrator.draw(caption, image=image, keep=kept, boxes=given, options=drawing)
     unseen = illustrator.unseen_words(caption)
     drawn = []
     for i, layout in enumerate(layouts):
@@ -59,12 +63,13 @@ def draw(
 def _write(layout: Layout, out: Path, number: int, export: tuple[Export, ...]) -> dict[str, Any]:
     from segue.api.answers import layout_to_dict
     from segue.data.images import write_image
-    from segue.data.layouts import paint, write_class_masks, write_layout, write_panoptic
+    from segue.data.layouts import write_class_masks, write_layout, write_panoptic
+    from segue.data.visualize import layout_picture
 
     labels, classes = layout.labels, layout.classes
     file = out / f"layout-{number}.png"
-    write_layout(labels, file, len(classes))
-    write_image(paint(labels, len(classes)), out / f"layout-{number}-colours.png")
+    write_layout(labels, file, classes)
+    write_image(layout_picture(labels, classes), out / f"layout-{number}-colours.png")
     if "panoptic" in export:
         write_panoptic(labels, out / f"layout-{number}-panoptic.png", classes)
     if "masks" in export:
@@ -81,7 +86,7 @@ def _write_heat(
     from segue.data.visualize import heat_map
 
     nouns, files = illustrator.nouns(layout.caption), dict[str, str]()
-    below = paint(layout.labels, len(layout.classes)) // 2
+    below = paint(layout.labels, layout.classes) // 2
     for word, values in illustrator.heat_maps(layout.labels, layout.caption, image):
         if word in nouns and word not in files:
             files[word] = str(out / f"layout-{number}-heat-{word}.png")

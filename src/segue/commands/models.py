@@ -27,9 +27,11 @@ BUNDLED = {  # name -> what it was trained on, licence
     "cocu-scenes": ("synthetic scenes with captions", DRAWN),
     "crossmodal-scenes": ("synthetic scenes with captions and label maps", DRAWN),
     "describe-photos": ("photographs and captions of Flickr8k, masks of COCO and MSRC", PHOTOS),
+    "describe-scenes": ("synthetic scenes with captions and relations", DRAWN),
     "groupvit-scenes": ("synthetic scenes with captions", DRAWN),
     "photos-encoder": ("photographs and captions of Flickr8k", PHOTOS),
     "reclmis-chest": ("drawn chest phantoms with notes", DRAWN),
+    "reclmis-cxr": ("chest X-rays of COVID-19 with notes", "Apache-2.0; X-rays CC BY 4.0 with mixed images"),
     "scenes-encoder": ("synthetic scenes with captions", DRAWN),
     "sgdiff-scenes": ("synthetic scenes with captions and relations", DRAWN),
     "syntic-scenes": ("captions of synthetic scenes", DRAWN),
@@ -121,6 +123,8 @@ def _needs(folder: Path) -> Iterator[tuple[str, str]]:
     config: dict[str, Any] = read_json(members(folder)[0] / CONFIG)
     parts = [part for key in ("image", "text", "encoder") if isinstance(part := config.get(key), dict)]
     parts += [{"name": config.get("captioner")}]  # by whose encoders a describer of photographs reads them
+    if (vision := config.get("vision")) and vision.get("frozen"):  # a trained one's weights are in the checkpoint
+        parts.append(vision)
     for kind in (method_of(folder), *(part.get("kind") for part in parts)):
         if kind in PACKAGES:
             yield PACKAGES[kind]

@@ -11,7 +11,7 @@ from segue.options import LabelOptions, Options, SegmentOptions
 from segue.types import InputError
 from segue.weights import LABEL_MODEL
 
-NOTE_MODEL = "reclmis-chest"
+NOTE_MODEL = "reclmis-cxr"
 
 
 def segment(
@@ -38,7 +38,8 @@ def segment(
         note: what to outline, in words; without note and labels the model makes its own guess.
         notes: a CSV or a workbook with the columns image,note; the images are names inside the folder.
         labels: two or more names, such as "dog, grass, sky"; one with a comma in double quotes.
-        model: a bundled name or a checkpoint folder (reclmis-chest, or photos-encoder with labels, unless given).
+        model: a bundled name or a checkpoint folder (reclmis-cxr, for chest X-rays, or photos-encoder with
+            labels, unless given).
         out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures. What
             is there is replaced; without --out it is not.
         attribution: with a note: also draw which patches and words counted, and Grad-CAM.

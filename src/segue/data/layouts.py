@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+from segue.data.class_colours import palette
 from segue.data.formats.panoptic import segment_colours, segment_info
 from segue.data.images import open_picture
 from segue.files import replacing, write_text
@@ -23,16 +23,6 @@ from segue.types import InputError
 
 UNKNOWN = 255
 Labels = NDArray[np.uint8]
-
-
-def palette(classes: int) -> NDArray[np.uint8]:
-    """(256, 3) colours: the first `classes` well apart, unknown black."""
-    turn = 0.618034  # the golden ratio: neighbours in the list get hues far apart
-    made = np.zeros((256, 3), np.uint8)
-    for i in range(classes):
-        light, strength = (0.95, 0.75, 0.55)[i % 3], (0.55, 0.85)[i // 3 % 2]
-        made[i] = [round(255 * c) for c in colorsys.hsv_to_rgb(i * turn % 1, strength, light)]
-    return made
 
 
 def check_layout(labels: Labels, classes: int, where: str = "layout") -> None:
@@ -51,10 +41,11 @@ def check_layout(labels: Labels, classes: int, where: str = "layout") -> None:
         )
 
 
-def read_layout(path: Path, classes: int, colours: NDArray[np.uint8] | None = None) -> Labels:
+def read_layout(path: Path, classes: Sequence[str], colours: NDArray[np.uint8] | None = None) -> Labels:
     """A layout from an index PNG (grey or with a palette), or from a colour picture in the colours of `palette`.
 
-    colours: (n, 3), where they are others. Raises InputError that names unknown ids or colours.
+    classes: names, in order. colours: (n, 3), where they are others.
+    Raises InputError that names unknown ids or colours.
     """
     picture = open_picture(path)
     if picture.mode in ("L", "P"):
@@ -63,16 +54,16 @@ def read_layout(path: Path, classes: int, colours: NDArray[np.uint8] | None = No
         labels = _from_colours(np.asarray(picture.convert("RGB")), colours, classes, path)
     else:
         raise InputError(f"{path}: a picture of mode {picture.mode}, expected 8-bit class positions; export it again")
-    check_layout(labels, classes, str(path))
+    check_layout(labels, len(classes), str(path))
     return labels
 
 
-def write_layout(labels: Labels, path: Path, classes: int) -> None:
+def write_layout(labels: Labels, path: Path, classes: Sequence[str]) -> None:
     """Write an index PNG with `palette`, whole or not at all.
 
-    Raises InputError for what is no layout of `classes` classes, and a name that doesn't end in .png.
+    Raises InputError for what is no layout of these classes, and a name that doesn't end in .png.
     """
-    check_layout(labels, classes, str(path))
+    check_layout(labels, len(classes), str(path))
     if path.suffix.lower() != ".png":
         raise InputError(f"{path}: a layout is written as .png, which keeps its values; name it {path.stem}.png")
     picture = Image.fromarray(labels, "P")
@@ -80,8 +71,8 @@ def write_layout(labels: Labels, path: Path, classes: int) -> None:
     _write(picture, path)
 
 
-def paint(labels: Labels, classes: int) -> NDArray[np.uint8]:
-    """(H, W) -> (H, W, 3) in the colours of `palette`, to look at."""
+def paint(labels: Labels, classes: Sequence[str]) -> NDArray[np.uint8]:
+    """(H, W) -> (H, W, 3) in the colours of `palette`."""
     return palette(classes)[labels]
 
 
@@ -198,8 +189,10 @@ def to_pixels(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _from_colours(image: NDArray[np.uint8], colours: NDArray[np.uint8] | None, classes: int, path: Path) -> Labels:
-    known = palette(classes)[:classes] if colours is None else colours
+def _from_colours(
+    image: NDArray[np.uint8], colours: NDArray[np.uint8] | None, classes: Sequence[str], path: Path
+) -> Labels:
+    known = palette(classes)[: len(classes)] if colours is None else colours
     table = {(0, 0, 0): UNKNOWN} | {tuple(int(v) for v in c): i for i, c in enumerate(known)}
     found, where = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
     odd = [tuple(c.tolist()) for c in found if tuple(c.tolist()) not in table]

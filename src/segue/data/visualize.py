@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from segue.data import rle
+from segue.data.class_colours import palette as class_palette
 from segue.data.medical.lvit import ImageNoteRecord
 from segue.types import InputError, Picture, check_image, check_mask
 
@@ -30,6 +31,7 @@ COLOURS = (
     (255, 160, 96),
     (96, 192, 160),
 )
+RIM = (40, 40, 40)  # between the classes of a layout, and around the colours of a legend
 
 
 def outline(
@@ -73,7 +75,28 @@ def name_classes(
     return np.concatenate([tinted, _legend(entries, tinted.shape[1])])
 
 
-def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> NDArray[np.uint8]:
+def layout_picture(labels: NDArray[np.uint8], classes: Sequence[str], least: float = 0.002) -> NDArray[np.uint8]:
+    """(H, W) layout -> (H', W', 3) to look at: each class in its colour, rims between them, and a legend below.
+
+    classes: names, in the order of the layout's values; 255 is black. The legend has those on a share `least` of it or
+    more, the largest first. Small layouts are magnified to be readable.
+    """
+    scale = max(1, -(-320 // labels.shape[1]))
+    labels = np.repeat(np.repeat(labels, scale, 0), scale, 1)
+    colours = class_palette(classes)
+    painted, rims = colours[labels], np.zeros(labels.shape, np.bool_)
+    rims[1:] |= labels[1:] != labels[:-1]
+    rims[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    painted[rims] = RIM
+    shares = np.bincount(labels.ravel(), minlength=256)[: len(classes)] / labels.size
+    shown = [int(i) for i in np.argsort(-shares, kind="stable") if shares[i] >= least]
+    entries = [(f"{classes[i]} {shares[i]:.0%}", (colours[i][0], colours[i][1], colours[i][2])) for i in shown]
+    return np.concatenate([painted, _legend(entries, painted.shape[1], RIM)])
+
+
+def _legend(
+    entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, rim: tuple[int, int, int] | None = None
+) -> NDArray[np.uint8]:
     """(H, width, 3): a coloured square and its text one after another, in as many lines as they need."""
     font, line, places, x, y = ImageFont.load_default(12), 20, [], 6, 4
     for text, _ in entries:
@@ -85,7 +108,7 @@ def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> 
     sheet = Image.new("RGB", (width, y + line), (250, 250, 248))
     draw = ImageDraw.Draw(sheet)
     for (text, colour), (left, top) in zip(entries, places, strict=True):
-        draw.rectangle((left, top, left + 11, top + 11), fill=colour)
+        draw.rectangle((left, top, left + 11, top + 11), fill=colour, outline=rim)
         draw.text((left + 17, top - 1), text, (30, 30, 30), font)
     return np.array(sheet)
 

@@ -2,6 +2,7 @@
 
 segue train crossmodal --data DIR --out RUN    your captioned pictures with label maps (see `segue data check`)
 segue train crossmodal-scenes --out RUN        the synthetic scenes, at 128 pixels
+segue train crossmodal-cocostuff --data DIR    COCO-Stuff with the paper's settings (see COCOSTUFF)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.api.illustrator import caption_ids
+from segue.api.models import find
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout
 from segue.data.relation_sentences import relation_sentences
@@ -29,13 +31,14 @@ from segue.methods.crossmodal.boxes import PAD, BoxConfig, BoxDecoder, box_token
 from segue.methods.crossmodal.checkpoint import (
     CrossModalCheckpoint,
     load_boxes,
+    load_crossmodal,
     load_quantiser,
     save_boxes,
     save_crossmodal,
     save_quantiser,
 )
 from segue.methods.crossmodal.config import CrossModalConfig
-from segue.methods.crossmodal.model import BINS_PER_CELL, build_crossmodal
+from segue.methods.crossmodal.model import BINS_PER_CELL, CrossModal, build_crossmodal
 from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vit_and_bert, pretrained_config
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
@@ -46,10 +49,11 @@ from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, PictureSet
 
-System = Literal["full", "one_level", "no_align", "separate_attention", "depth4", "depth8", "depth12"]
+System = Literal["full", "one_level", "infonce", "no_align", "separate_attention", "depth4", "depth8", "depth12"]
 SYSTEMS: dict[str, dict[str, Any]] = {
     "full": {},
     "one_level": {"classes": 0},
+    "infonce": {"contrast": True},
     "no_align": {"align": False},
     "separate_attention": {"attention": "separate"},
     "depth4": {"depth": 4 / 12},
@@ -58,6 +62,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 }  # depth: as a share of the settings' own, which stands for the paper's 12 layers
 CAPTIONS_PER_LAYOUT = 4  # in a batch; their layout is encoded once for all of them
 QUANTISER_LR = 2e-3
+DROP_IMAGE = 0.75  # drawing from a caption needs no picture, and a picture alone says most of its layout
 BOX_BATCH = 4  # batches of the joint model are one of the box decoder, whose sequences are short
 VitAndBert = tuple[Any, Any, CaptionTokenizer]  # of `load_vit_and_bert`
 
@@ -77,6 +82,8 @@ class CrossModalSettings(TrainSettings):
         width: channels of the streams.
         depth: layers of the streams; the systems depth4, depth8 and depth12 have 4/12, 8/12 and all of them.
         vq_steps: optimiser steps of the quantiser.
+        vq_context: channels of the quantiser's convolution of pixels before its cells, 0 for none: cells that see
+            their rim say its shape better.
         box_steps: optimiser steps of the box decoder.
         steps: optimiser steps of the joint model.
         batch_size: layouts in a step, over all processes.
@@ -84,6 +91,8 @@ class CrossModalSettings(TrainSettings):
         vit: a ViT of `transformers` to initialise the cell stream from, by its id on the hub or a folder; with bert.
             Width, depth and heads are then theirs, and its patch must be factor.
         bert: a BERT to initialise the word stream from, whose tokenizer is used; with vit.
+        init: a trained model to go on from, by its bundled name or a folder, with its quantiser and its tokenizer; one
+            of a single level learns boxes.
         vq: a finished quantiser to use (a run's folder vq/best), instead of training one.
         boxes: a finished box decoder to use (a run's folder boxes/best), instead of training one.
     """
@@ -94,7 +103,8 @@ class CrossModalSettings(TrainSettings):
     width: int = 96
     depth: int = 3
     vq_steps: int = 800
-    box_steps: int = 3000
+    vq_context: int = 0
+    box_steps: int = 1600
     steps: int = 2400
     batch_size: int = 16
     lr: float = 2e-3
@@ -104,12 +114,29 @@ class CrossModalSettings(TrainSettings):
     evaluations: int = 8
     vit: str = ""
     bert: str = ""
+    init: str = ""
     vq: Path | None = None
     boxes: Path | None = None
 
 
 LOCAL = ("vq", "boxes")  # paths, which don't change what is trained
 CROSSMODAL = CrossModalSettings(out=Path("runs/crossmodal"), data=Path("data"))
+COCOSTUFF = CrossModalSettings(  # 512 pixels, ViT-B/16, BERT-base, AdamW at 5e-5 and 100 epochs are the paper's
+    out=Path("runs/crossmodal-cocostuff"),
+    data=Path("cocostuff"),
+    image_size=512,
+    factor=16,
+    width=256,  # of the box decoder; the streams have the width and depth of the two encoders
+    vit="google/vit-base-patch16-224",
+    bert="google-bert/bert-base-uncased",
+    lr=5e-5,
+    batch_size=64,  # not in the paper
+    steps=100 * 118_287 // 64,  # 100 epochs of train2017
+    vq_steps=20_000,
+    box_steps=50_000,
+    ema=0.9995,
+    evaluations=100,
+)
 SCENES = CrossModalSettings(out=Path("runs/crossmodal-scenes"), data=Path("runs/data/scenes"), half=True)
 
 
@@ -148,19 +175,31 @@ def train_crossmodal_scenes(settings: CrossModalSettings = SCENES) -> Path:
     return train_crossmodal(settings)
 
 
+def train_crossmodal_cocostuff(settings: CrossModalSettings = COCOSTUFF) -> Path:
+    """Train on COCO-Stuff with the paper's settings. Pictures take 0.8 MB of memory each, layouts 0.3 MB."""
+    return train_crossmodal(settings)
+
+
 def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: CaptionedLayouts) -> Path:
     """Train on splits in memory; returns the checkpoint's folder."""
     print(f"{settings.data}: {len(train)} train, {len(val)} val, {len(train.classes)} classes")
     pretrained = _load_pretrained(settings)
-    quantiser = train_quantiser(settings, train, val)
-    tokenizer = pretrained[2] if pretrained else CaptionTokenizer.learn(chain(*train.prompts))
-    longest = max(tokenizer.encode(list(prompts), 512)[0].shape[1] for prompts in train.prompts)
-    config = model_config(settings, quantiser.config.codes, len(train.classes), tokenizer, longest, pretrained)
+    start = _load_start(settings, train)
+    if start is not None:
+        quantiser, tokenizer = start.quantiser, start.tokenizer
+        config = replace(start.model.config, classes=len(train.classes), drop_image=DROP_IMAGE)
+    else:
+        quantiser = train_quantiser(settings, train, val)
+        tokenizer = pretrained[2] if pretrained else CaptionTokenizer.learn(chain(*train.prompts))
+        longest = max(tokenizer.encode(list(prompts), 512)[0].shape[1] for prompts in train.prompts)
+        config = model_config(settings, quantiser.config.codes, len(train.classes), tokenizer, longest, pretrained)
     boxes = train_boxes(settings, config, tokenizer, train, val) if config.classes else None
     torch.manual_seed(settings.seed)
     model = build_crossmodal(config)
     if pretrained:
         load_pretrained_weights(model, *pretrained[:2])
+    if start is not None:
+        _continue_from(model, start.model)
     about = {
         "recipe": "segue train crossmodal",
         **dataset_name(settings.data),
@@ -196,7 +235,7 @@ def model_config(
     changes = dict(SYSTEMS[settings.system])
     share = changes.pop("depth", 1)
     sizes: dict[str, Any] = {"codes": codes, "grid": (cells, cells), "max_words": min(longest + 2, 130)}
-    sizes["classes"] = changes.pop("classes", classes)
+    sizes |= {"classes": changes.pop("classes", classes), "drop_image": DROP_IMAGE}
     if tokenizer is not None:
         sizes |= {"pad": tokenizer.pad, "start": tokenizer.start, "end": tokenizer.end}
     else:
@@ -222,6 +261,38 @@ def _load_pretrained(settings: CrossModalSettings) -> VitAndBert | None:
     if vit.config.patch_size != settings.factor:
         raise InputError(f"{settings.vit}: its patches span {vit.config.patch_size} pixels; give --factor the same")
     return vit, bert, tokenizer
+
+
+def _load_start(settings: CrossModalSettings, train: CaptionedLayouts) -> CrossModalCheckpoint | None:
+    """The checkpoint of settings.init. Raises InputError for one of other layouts, and settings that are against it."""
+    if not settings.init:
+        return None
+    start = load_crossmodal(find(settings.init))
+    if start.classes != train.classes:
+        raise InputError(
+            f"{settings.init}: draws {len(start.classes)} other classes than the {len(train.classes)} here"
+        )
+    theirs, side = start.model.config, settings.image_size // settings.factor
+    if theirs.grid != (side, side) or start.quantiser.config.factor != settings.factor:
+        raise InputError(
+            f"{settings.init}: draws {theirs.grid} cells of {start.quantiser.config.factor} pixels; give the "
+            "image-size and factor that make the same"
+        )
+    if settings.vit or settings.bert or settings.vq or settings.system != "full":
+        raise InputError(
+            "init: a training that goes on from a checkpoint has its shape; leave vit, bert, vq, system out"
+        )
+    return start
+
+
+def _continue_from(model: CrossModal, start: CrossModal) -> None:
+    """Copy all weights of `start`. Where it knows no boxes, theirs begin at zero, so that at first nothing changes."""
+    missing, foreign = model.load_state_dict(start.state_dict(), strict=False)
+    fresh = [name for name, _ in model.named_parameters() if name.startswith("cell_embedding.box_embedding.")]
+    if foreign or (missing and missing != fresh):
+        raise InputError(f"init: its weights don't fit: {', '.join([*missing, *foreign][:4])}")
+    if missing and model.cell_embedding.box_embedding is not None:
+        torch.nn.init.zeros_(model.cell_embedding.box_embedding.cells.weight)
 
 
 def read_split(settings: CrossModalSettings, split: str) -> CaptionedLayouts:
@@ -292,7 +363,7 @@ def train_quantiser(settings: CrossModalSettings, train: CaptionedLayouts, val: 
     resumed = settings.resume and has_state(out / "state")
     if not (resumed and has_state(settings.out / "state")):  # else it is finished
         torch.manual_seed(settings.seed)
-        quantiser = LayoutVQ(VQConfig(len(train.classes), settings.factor))
+        quantiser = LayoutVQ(VQConfig(len(train.classes), settings.factor, context=settings.vq_context))
         options = fit_options(
             settings, steps=settings.vq_steps, batch_size=2 * settings.batch_size, lr=QUANTISER_LR, weight_decay=0.0
         )

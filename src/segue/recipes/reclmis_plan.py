@@ -2,9 +2,11 @@
 
 After nnU-Net (Isensee et al. 2021), which plans a training from a fingerprint of the data. The rules:
 
-patches         where half of the outlined areas would be less than SMALL pixels across once the whole picture is shrunk
-                to the network's input (nuclei), and the picture is FINER; windows of PATCH pixels at the pictures' own
-                resolution then.
+patches         where half of the outlined areas would be less than SMALL pixels across once the whole picture is
+                shrunk to the network's input (nuclei), and the picture is FINER; then windows of PATCH pixels at the
+                pictures' own resolution.
+system          "ci" (words guide patches, without the reconstructions) on whole pictures; "text_blind" on windows,
+                where a note of the whole picture can't guide (on nuclei shuffled notes were as good as the own).
 image size      WHOLE_CPU or WHOLE_GPU pixels, no more than the pictures have.
 batch           BATCH_CPU or BATCH_GPU pictures.
 augmentation    "strong" below FEW pictures, "light" above.
@@ -101,6 +103,8 @@ def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:
         small = found.area_across * (settings.image_size or whole) < SMALL
         patches = "yes" if small and short >= FINER * whole else "no"
     changes: dict[str, Any] = {"patches": patches}
+    if settings.system == "auto":
+        changes["system"] = "text_blind" if patches == "yes" else "ci"
     if not settings.image_size:
         changes["image_size"] = min(PATCH, short // STRIDE * STRIDE) if patches == "yes" else whole
     if not settings.batch_size:
@@ -148,4 +152,4 @@ def write_plan(out: Path, settings: RecLMISSettings, found: Fingerprint) -> None
     write_text(out / PLAN, json.dumps(plan, indent=2) + "\n")
 
 
-CHOSEN = ("image_size", "patches", "batch_size", "augmentation", "vision", "precision")
+CHOSEN = ("system", "image_size", "patches", "batch_size", "augmentation", "vision", "precision")

@@ -20,9 +20,11 @@ from segue.api.answers import (
     layout_to_dict,
     segmentation_to_dict,
 )
+from segue.api.illustrator import LayoutBox
 from segue.api.label_segmenter import LabelSegmenter
-from segue.data.images import index_png_bytes
-from segue.data.layouts import palette as layout_colours
+from segue.data.class_colours import palette as layout_colours
+from segue.data.images import index_png_bytes, png_bytes
+from segue.data.visualize import layout_picture
 from segue.data.visualize import palette as label_colours
 from segue.options import Decoding, DescribeOptions, DrawOptions, LabelOptions, SegmentOptions
 from segue.serving import schemas, uploads
@@ -147,18 +149,24 @@ def _relation(edge: schemas.Edge, regions: int) -> Relation:
 
 
 def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Answer]:
-    """Each layout is a PNG of class positions with a palette."""
+    """Each layout is a PNG of class positions with a palette, and a picture to look at, with a legend."""
     answers = []
     for request in requests:
         body = request.body
         layouts = model.draw(
             body.caption, image=request.picture(), keep=request.layout("keep"),
+            boxes=None if body.boxes is None else [LayoutBox(one.label, one.box) for one in body.boxes],
             options=schemas.options_of(body, DrawOptions),
         )  # fmt: skip
         found = [
-            layout_to_dict(one) | {"layout": _index(one.labels, layout_colours(len(one.classes)))} for one in layouts
+            layout_to_dict(one)
+            | {
+                "layout": _index(one.labels, layout_colours(one.classes)),
+                "picture": base64.b64encode(png_bytes(layout_picture(one.labels, one.classes))).decode("ascii"),
+            }
+            for one in layouts
         ]
-        colours = layout_colours(len(model.classes)).tolist()
+        colours = layout_colours(model.classes).tolist()
         classes = [{"name": name, "colour": colours[i]} for i, name in enumerate(model.classes)]
         unseen = model.unseen_words(body.caption)
         answers.append({"size": _size(layouts[0].labels), "layouts": found, "classes": classes, "unseen_words": unseen})

@@ -111,12 +111,23 @@ class DescribeRequest(ModelRequest):
     masks: Masks = "rle"
 
 
+class Place(BaseModel):
+    """A class and its box, in pixels of the layout."""
+
+    model_config = ConfigDict(extra="forbid")
+    label: Name
+    box: Box
+
+
 class DrawRequest(ModelRequest):
     """Draw layouts of a sentence."""
 
     caption: Text
     image: Base64 | None = Field(None, description="A picture whose layout it is to be.")
     keep: Base64 | None = Field(None, description="A layout of which all but 255 is kept.")
+    boxes: list[Place] | None = Field(
+        None, max_length=100, description="What is where, a later box over the earlier; the model's own unless given."
+    )
     seed: Seed = 0
 
 

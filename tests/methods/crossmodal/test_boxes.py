@@ -85,7 +85,8 @@ def test_whatever_is_drawn_is_a_list_of_boxes(options):
     model = decoder()
     with torch.no_grad():
         model.head.bias[END] = -4
-    for boxes in draw_boxes(model, captions(), options, [1, 2, 3]):
+    for boxes, score in draw_boxes(model, captions(), options, [1, 2, 3]):
+        assert score < 0
         assert 1 <= len(boxes) <= TINY.max_boxes
         kind, left, top, right, bottom = boxes.T
         assert ((kind >= 0) & (kind < 5)).all()
@@ -95,10 +96,8 @@ def test_whatever_is_drawn_is_a_list_of_boxes(options):
 def test_each_caption_has_its_own_seed():
     model, hot = decoder(), Decoding(top_p=1.0, temperature=5.0, max_tokens=TINY.max_tokens)
     drawn = draw_boxes(model, captions(), hot, [1, 2, 3])
-    assert (draw_boxes(model, captions()[1:2], hot, [2])[0] == drawn[1]).all()
-    assert any(
-        a.tolist() != b.tolist() for a, b in zip(drawn, draw_boxes(model, captions(), hot, [4, 5, 6]), strict=True)
-    )
+    assert (draw_boxes(model, captions()[1:2], hot, [2])[0].boxes == drawn[1].boxes).all()
+    assert any(a.score != b.score for a, b in zip(drawn, draw_boxes(model, captions(), hot, [4, 5, 6]), strict=True))
 
 
 def test_with_the_cache_the_logits_are_those_of_one_pass():
@@ -123,7 +122,7 @@ def test_a_few_layouts_are_learned():
         model.training_step(batch)["loss"].backward()
         optimiser.step()
     drawn = draw_boxes(model.eval(), ids[:2], SEARCH, [0, 0])
-    assert all((a == b).all() for a, b in zip(drawn, boxes, strict=True))
+    assert all((a.boxes == b).all() for a, b in zip(drawn, boxes, strict=True))
 
 
 def test_a_width_that_the_heads_do_not_share_is_refused():

@@ -5,7 +5,7 @@ import torch
 
 import golden
 from methods.crossmodal.tiny_crossmodal import batch, model
-from segue.methods.crossmodal.layers import project_memory
+from segue.methods.crossmodal.layers import EncodedStream, project_memory
 from segue.types import InputError
 
 
@@ -111,3 +111,18 @@ def test_boxes_are_given_where_there_is_no_image(drop_image, drop_boxes, given):
     mask = network.training_step(data)["mask"]
     without = network.training_step({**data, "boxes": torch.full_like(data["boxes"], 255)})["mask"]
     assert torch.allclose(mask, without) == (not given)
+
+
+def test_the_contrast_wants_each_caption_nearest_to_its_own_layout():
+    network = model(contrast=True, drop_caption=0.0)
+    assert network.training_step(batch())["align"].isfinite()
+    states, ids = torch.eye(4), torch.arange(1, 5)[:, None]
+    stream = EncodedStream([states[:, None]], torch.ones(4, 1, dtype=torch.bool))
+    moved = EncodedStream([states.roll(1, 0)[:, None]], stream.mask)
+    assert network._contrast_loss(stream, stream, ids) < 1e-4
+    assert network._contrast_loss(stream, moved, ids) > 10
+    same = torch.tensor([[1], [2], [1], [2]])  # of two equal captions neither is the other's negative
+    swapped = EncodedStream([states[[2, 3, 0, 1]][:, None]], stream.mask)
+    assert network._contrast_loss(stream, swapped, same) < 1.1
+    none = torch.zeros(4, 1, dtype=torch.int64)
+    assert network._contrast_loss(stream, moved, none) == 0

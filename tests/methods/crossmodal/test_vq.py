@@ -41,6 +41,16 @@ def test_a_cell_has_its_code_whatever_lies_beside_it():
     assert (vq.encode(changed)[:, :, 0] == vq.encode(data)[:, :, 0]).all()
 
 
+def test_with_context_a_cell_sees_its_rim_and_no_further():
+    vq, data = tiny(context=8), layouts()
+    seen = vq.encoder(vq._embedded(data))[:, :, :, 0]
+    for column, same in ((4, False), (5, True)):
+        changed = data.clone()
+        changed[:, :, column] = 3 - changed[:, :, column]
+        again = vq.encoder(vq._embedded(changed))[:, :, :, 0]
+        assert torch.allclose(seen, again, atol=1e-6) == same
+
+
 def test_the_loss_in_bands_is_the_loss_in_one_piece_with_its_gradient():
     torch.manual_seed(0)
     features = torch.randn(2, 6, 70, 9, requires_grad=True)

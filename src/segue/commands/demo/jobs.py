@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.api import load_captioner, load_describer, load_illustrator, load_open_vocabulary, load_segmenter
-from segue.commands.demo.layouts import with_legend
 from segue.commands.demo.scenes import SIZE
 from segue.data.export import overlay
 from segue.data.images import write_image
-from segue.data.visualize import name_classes, outline, side_by_side
+from segue.data.visualize import layout_picture, name_classes, outline, side_by_side
 from segue.options import DescribeOptions
 from segue.synthetic.chest import draw_chest
 from segue.synthetic.scenes.annotations import annotate
@@ -67,13 +66,13 @@ def _describe(model: Path) -> Tile:
 
 def _draw(model: Path) -> Tile:
     layout = load_illustrator(model).draw(SENTENCE)[0]
-    return "A layout drawn from a sentence", SENTENCE, with_legend(layout)
+    return "A layout drawn from a sentence", SENTENCE, layout_picture(layout.labels, layout.classes)
 
 
 JOBS: dict[str, Callable[[Path], Tile]] = {
     "reclmis-chest": _segment_note,
     "syntic-scenes": _caption,
     "cocu-scenes": _segment_labels,
-    "sgdiff-scenes": _describe,
+    "describe-scenes": _describe,
     "crossmodal-scenes": _draw,
 }

@@ -5,12 +5,9 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segue.api.illustrator import Illustrator, Layout, load_illustrator
 from segue.data.images import write_image
-from segue.data.visualize import name_classes
+from segue.data.visualize import layout_picture
 from segue.options import DrawOptions
 from segue.weights import bundled
 
@@ -54,12 +51,6 @@ def _row(illustrator: Illustrator, sentence: str, number: int, out: Path) -> str
 
 
 def _figure(layout: Layout, caption: str, file: Path) -> str:
-    write_image(with_legend(layout), file)
+    write_image(layout_picture(layout.labels, layout.classes), file)
     text = html.escape(caption, quote=True)
     return f'<figure><img src="{file.name}" alt="{text}"><figcaption><b>Caption</b> {text}</figcaption></figure>'
-
-
-def with_legend(layout: Layout) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: a layout in colours on white, with a legend below."""
-    paper = np.full((*layout.labels.shape, 3), 255, np.uint8)
-    return name_classes(paper, layout.labels, layout.classes)

@@ -70,21 +70,15 @@ from segue.types import Picture, PictureSet
 SEEDS = (0, 1, 2)
 TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
 BUNDLED = "crossmodal-scenes"
-SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = (
-    ("caption", DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)),  # MaskGIT's own
-    ("caption", DrawOptions(best_of=1, specks=0)),
-    ("caption", DrawOptions(best_of=1)),
-    ("caption", DrawOptions(best_of=1, temperature=0.8)),
-    ("caption", DrawOptions(best_of=1, specks=2)),
-    ("caption+image", DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)),
-    ("caption+image", DrawOptions(best_of=1, specks=0)),
-    ("caption+image", DrawOptions(best_of=1)),
-    ("caption+image", DrawOptions(best_of=1, guidance=1.0)),
-    ("caption+image", DrawOptions(best_of=1, guidance=1.0, steps=8)),
+MASKGIT = DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)
+SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = tuple(
+    (condition, options)
+    for condition in CONDITIONS[:2]
+    for options in (MASKGIT, DrawOptions(best_of=1, specks=0), DrawOptions(best_of=1))
 )
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
-SHORT = replace(SCENES, steps=600, evaluations=1)
-REAL = replace(SHORT, vq_steps=300, steps=250, evaluations=5)
+SHORT = replace(SCENES, box_steps=800, steps=600, evaluations=1)
+REAL = replace(SHORT, vq_steps=300, box_steps=250, steps=250, evaluations=5)
 
 
 def crossmodal_scenes_table(base: CrossModalSettings = SHORT) -> list[Row]:

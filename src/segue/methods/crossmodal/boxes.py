@@ -218,12 +218,19 @@ def _allowed(config: BoxConfig, tokens: Tensor) -> Tensor:
     return (edges >= low) & (edges <= high)
 
 
+class DrawnBoxes(NamedTuple):
+    """(R, 5) boxes; score: the log-probability of a token, by the distribution that was drawn from."""
+
+    boxes: NDArray[np.int64]
+    score: float
+
+
 @torch.inference_mode()
-def draw_boxes(model: BoxDecoder, ids: Tensor, options: Decoding, seeds: Sequence[int]) -> list[NDArray[np.int64]]:
-    """(R, 5) boxes of each caption of ids (B, T); a pure function of the arguments. seeds: one for each example."""
+def draw_boxes(model: BoxDecoder, ids: Tensor, options: Decoding, seeds: Sequence[int]) -> list[DrawnBoxes]:
+    """Boxes of each caption of ids (B, T); a pure function of the arguments. seeds: one for each example."""
     memory, mask = model.encode(ids)
     start = torch.full((len(ids),), END, device=ids.device)
     cache = BoxCache(memory, mask, None, start.new_empty(len(ids), 0))
     logits, cache = _continue(model, start, cache)
     found = decode(partial(_continue, model), logits, cache, end=END, options=options, seeds=seeds)
-    return [boxes_of_tokens(each[0].tokens, model.config) for each in found]
+    return [DrawnBoxes(boxes_of_tokens(each[0].tokens, model.config), each[0].score) for each in found]

@@ -85,7 +85,7 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
     parts: dict[str, nn.Module] = {"model.": model, "quantiser.": quantiser}
     boxes = None
     if "boxes" in config:
-        places = _box_config(config, shape, folder)
+        places = _box_config(config, shape, cells.classes, folder)
         parts["boxes."] = boxes = build(lambda: BoxDecoder(places), tensors, folder)
     for name, part in parts.items():
         fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
@@ -94,10 +94,10 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
     return CrossModalCheckpoint(model, quantiser, CaptionTokenizer.load(folder), config["classes"], about, boxes)
 
 
-def _box_config(config: dict[str, Any], shape: CrossModalConfig, folder: Path) -> BoxConfig:
-    """The box decoder's. Raises InputError when it does not belong to a model of that shape."""
+def _box_config(config: dict[str, Any], shape: CrossModalConfig, classes: int, folder: Path) -> BoxConfig:
+    """The box decoder's. Raises InputError when it does not belong to a model of that shape with so many classes."""
     boxes = from_json(BoxConfig, config["boxes"], folder)
-    theirs = (shape.classes, BINS_PER_CELL * shape.grid[0], shape.vocabulary, shape.max_words)
+    theirs = (classes, BINS_PER_CELL * shape.grid[0], shape.vocabulary, shape.max_words)
     if (boxes.classes, boxes.bins, boxes.vocabulary, boxes.max_words) != theirs:
         raise InputError(f"{folder}: config.json: the boxes are of another model; they don't belong together")
     return boxes

@@ -30,6 +30,7 @@ class CrossModalConfig:
         depth: layers of each stream.
         attention: "shared", one set of cross-attention weights for both directions, or "separate".
         align: whether L_align counts.
+        contrast: L_align is InfoNCE among the batch's captions and layouts instead of the paper's cosine distance.
         loss_weights: of the terms mask, text and align.
         drop_image: share of the training examples whose image is left out.
         drop_caption: share of the training examples whose caption is left out.
@@ -53,6 +54,7 @@ class CrossModalConfig:
     depth: Positive = 8
     attention: Literal["shared", "separate"] = "shared"
     align: bool = True
+    contrast: bool = False
     loss_weights: tuple[float, float, float] = (0.6, 0.3, 0.1)
     drop_image: Share = 0.5
     drop_caption: Share = 0.1

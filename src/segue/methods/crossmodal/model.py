@@ -11,7 +11,10 @@ loss .6 mask + .3 text + .1 align, 512 x 512 layouts, ViT-B/16 and BERT. It leav
 - An image, where there is one, is added to the cells' embeddings: its patches lie on the layout's grid. Dropping it,
   and the caption, for some examples in training makes one set of weights serve the conditions `caption`,
   `caption+image`, `mask` and `mask+image`, and allows classifier-free guidance.
-- L_align is 1 - cos of the pooled streams, as in the paper. Nothing in it keeps different captions apart.
+- L_align is 1 - cos of the pooled streams, as in the paper. Nothing in it keeps different captions apart; `contrast`
+  has InfoNCE in its place, which does.
+- Cells drawn in parallel decide badly which things there are and where. A decoder makes boxes of the caption first
+  (`boxes`), and the cells are drawn given them: painted, a later box over the earlier ones.
 Not verified: the paper's figures. A caption can't fix positions, so its caption-only mIoU can't be what the name says.
 
 B examples, T words, N = h x w cells (row-major), C channels, K codes.
@@ -34,6 +37,7 @@ from segue.nn.positions import sine_positions, sine_positions_1d
 EMBEDDING_SCALE = 0.5
 BINS_PER_CELL = 2  # a cell is so many bins of the boxes wide and high
 NO_BOX = 255
+CONTRAST_TEMPERATURE = 0.07
 BOX_WIDTH = 32  # channels of a class in a box
 
 
@@ -235,7 +239,8 @@ class CrossModal(nn.Module):
             "text": self._text_loss(ids, layouts),
         }
         if self.config.align:
-            terms["align"] = self._align_loss(captions, layouts, ~dropped)
+            loss = self._contrast_loss if self.config.contrast else self._align_loss
+            terms["align"] = loss(captions, layouts, prompts.masked_fill(dropped[:, None], self.config.pad))
         weights = dict(zip(("mask", "text", "align"), self.config.loss_weights, strict=True))
         terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return terms
@@ -277,7 +282,18 @@ class CrossModal(nn.Module):
         real = ids[:, 1:] != self.config.pad
         return ((error * real).sum(1) / real.sum(1)).mean()
 
-    def _align_loss(self, captions: EncodedStream, layouts: EncodedStream, has_caption: Tensor) -> Tensor:
-        """1 - cos of the pooled last states, over the examples that have a caption."""
+    def _align_loss(self, captions: EncodedStream, layouts: EncodedStream, ids: Tensor) -> Tensor:
+        """1 - cos of the pooled last states, over the examples that have a caption; ids: (B, T), padding in others."""
+        has_caption = (ids != self.config.pad).any(1)
         distance = 1 - F.cosine_similarity(captions.pooled, layouts.pooled)
         return (distance * has_caption).sum() / has_caption.sum().clamp_min(1)
+
+    def _contrast_loss(self, captions: EncodedStream, layouts: EncodedStream, ids: Tensor) -> Tensor:
+        """InfoNCE of the pooled last states both ways; equal captions are no negatives. ids: as above."""
+        has_caption = (ids != self.config.pad).any(1)
+        similar = F.normalize(captions.pooled, dim=-1) @ F.normalize(layouts.pooled, dim=-1).T / CONTRAST_TEMPERATURE
+        equal = (ids[:, None] == ids[None]).all(-1) & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
+        similar = similar.float().masked_fill(equal, -torch.inf)
+        place = torch.arange(len(ids), device=ids.device)
+        ways = (F.cross_entropy(one, place, reduction="none") for one in (similar, similar.T))
+        return (sum(ways, torch.zeros_like(place)) / 2 * has_caption).sum() / has_caption.sum().clamp_min(1)

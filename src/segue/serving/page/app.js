@@ -125,7 +125,7 @@ const JOBS = {
     show: async (result) => {
       const unseen = result.unseen_words.length ? [make("p", { class: "faint" }, `words that the model hardly knows: ${result.unseen_words.join(", ")}`)] : [];
       const pictures = result.layouts.map((one, i) => make("button", { type: "button", onclick: () => correct(result, i) },
-        make("img", { src: `data:image/png;base64,${one.layout}`, alt: `Layout ${i + 1}: ${Object.entries(one.areas).map(([name, share]) => `${name} ${Math.round(100 * share)}%`).join(", ")}` })));
+        make("img", { src: `data:image/png;base64,${one.picture}`, alt: `Layout ${i + 1}: ${Object.entries(one.areas).map(([name, share]) => `${name} ${Math.round(100 * share)}%`).join(", ")}` })));
       return [make("div", { class: "layouts" }, ...pictures), make("p", { class: "faint" }, "Click a layout to edit it and caption it."), ...unseen];
     },
   },
