@@ -34,6 +34,7 @@ from mutants import Mutant, mutants_of
 
 CORE = ("losses.py", "metrics", "methods", "data", "training", "nn")
 MIRRORS: dict[str, tuple[str, ...]] = {  # module -> its test files, for those that the tree does not mirror
+    "data/formats/files.py": ("tests/data/formats/test_files.py", "tests/data/formats/test_label_maps.py"),
     "data/transforms.py": ("tests/data/test_transforms.py", "tests/data/medical/test_note_batches.py"),
     "methods/cocu/groupvit/released.py": ("tests/api/test_importing.py",),
 }

@@ -190,6 +190,11 @@ def test_a_sheets_tiles_names_and_texts_have_their_places(written):
     assert (sheet[10:70, 70:80] == gap).all()
 
 
+def test_a_narrow_tile_has_room_for_eight_letters(written):
+    contact_sheet([Picture("n" * 9, lambda: IMAGE), Picture("n" * 8, lambda: IMAGE)], columns=2, tile=32)
+    assert [text for _, text, _ in written[::2]] == ["n" * 7 + "…", "n" * 8]
+
+
 def test_few_of_many_records_are_spread_evenly(written):
     many = [Picture(str(i), lambda: IMAGE) for i in range(9)]
     contact_sheet(many, columns=3, tile=32, limit=3)
