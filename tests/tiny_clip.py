@@ -17,7 +17,7 @@ from transformers import (
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def write_clip(folder):
+def write_clip(folder, projection_dim=12):
     letters = [chr(code) for code in range(33, 127)]
     pieces = [*letters, *(letter + "</w>" for letter in letters), "do", "dog</w>"]
     vocabulary = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
@@ -25,10 +25,18 @@ def write_clip(folder):
     (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
     ends = {"bos_token_id": len(vocabulary) - 2, "eos_token_id": len(vocabulary) - 1, "pad_token_id": 0}
-    text = {**SIZES, "vocab_size": len(vocabulary), "max_position_embeddings": 24, **ends}
+    text = {
+        **SIZES,
+        "vocab_size": len(vocabulary),
+        "max_position_embeddings": 24,
+        "projection_dim": projection_dim,
+        **ends,
+    }
     torch.manual_seed(0)
     model = CLIPModel(
-        CLIPConfig(text_config=text, vision_config={**SIZES, "image_size": 32, "patch_size": 8}, projection_dim=12)
+        CLIPConfig(
+            text_config=text, vision_config={**SIZES, "image_size": 32, "patch_size": 8}, projection_dim=projection_dim
+        )
     )
     _shaken(model).save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)

@@ -69,10 +69,10 @@ def test_a_row_runs_by_a_command_that_is_understood_and_is_filed_without_folders
 
     monkeypatch.setattr("segue.lab.run.run_missing", run_missing)
     options = RunOptions(jobs=2, max_minutes=3, results=tmp_path / "r", work=tmp_path / "w", data=tmp_path / "my data")
-    run_table("reclmis_chest", options)
-    assert called["file"] == tmp_path / "r/reclmis_chest.csv"
+    run_table("reclmis", options)
+    assert called["file"] == tmp_path / "r/reclmis.csv"
     assert (called["jobs"], called["max_minutes"]) == (2, 3)
-    assert called["shown"] == "segue lab run reclmis_chest --row main/full/0 --data DATA"
+    assert called["shown"] == "segue lab run reclmis --row main/full/0 --data DATA"
     assert called["command"][1:5] == ["-m", "segue", "lab", "run"]
     understood = []
 
@@ -81,9 +81,9 @@ def test_a_row_runs_by_a_command_that_is_understood_and_is_filed_without_folders
 
     tyro.cli(stand_in, args=called["command"][5:], config=(tyro.conf.OmitArgPrefixes,))
     expected = RunOptions(row="main/full/0", work=tmp_path / "w", data=tmp_path / "my data")
-    assert understood == [("reclmis_chest", expected)]
-    run_table("reclmis_chest", RunOptions())
-    assert called["shown"] == "segue lab run reclmis_chest --row main/full/0"
+    assert understood == [("reclmis", expected)]
+    run_table("reclmis", RunOptions())
+    assert called["shown"] == "segue lab run reclmis --row main/full/0"
     assert "--data" not in called["command"]
 
 

@@ -22,10 +22,10 @@ from segue.recipes.reclmis import (
     RecLMISSettings,
     folds_by_group,
     hold_out,
-    network_config,
     train_network,
     train_reclmis,
 )
+from segue.recipes.reclmis_options import network_config
 from segue.synthetic.chest import make_chest
 from segue.training import read_history
 from segue.types import InputError

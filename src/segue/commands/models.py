@@ -27,6 +27,7 @@ BUNDLED = {  # name -> what it was trained on, licence
     "cocu-scenes": ("synthetic scenes with captions", DRAWN),
     "crossmodal-scenes": ("synthetic scenes with captions and label maps", DRAWN),
     "describe-photos": ("photographs and captions of Flickr8k, masks of COCO and MSRC", PHOTOS),
+    "describe-scenes": ("synthetic scenes with captions and relations", DRAWN),
     "groupvit-scenes": ("synthetic scenes with captions", DRAWN),
     "photos-encoder": ("photographs and captions of Flickr8k", PHOTOS),
     "reclmis-chest": ("drawn chest phantoms with notes", DRAWN),

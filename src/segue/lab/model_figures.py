@@ -12,6 +12,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     "cocu-scenes": ("cocu_scenes_full", "bundled, cocu-scenes"),
     "crossmodal-scenes": ("crossmodal_scenes_full", "bundled"),
     "describe-photos": ("describe_photos", "describe-photos"),
+    "describe-scenes": ("sgdiff_scenes_full", "describe-scenes"),
     "groupvit-scenes": ("cocu_scenes_full", "bundled, groupvit-scenes"),
     "photos-encoder": ("dual_encoder_photos", "photos-encoder"),
     "reclmis-chest": ("reclmis_chest_full", "bundled"),

@@ -22,7 +22,7 @@ TABLES: dict[str, str] = {
     "dual_encoder_photos": "segue.lab.tables.dual_encoder:photos_table",
     "dual_encoder_scenes": "segue.lab.tables.dual_encoder:scenes_table",
     "labels_photos": "segue.lab.tables.labels_photos:labels_photos_table",
-    "reclmis_chest": "segue.lab.tables.reclmis:chest_table",
+    "reclmis": "segue.lab.tables.reclmis:ablations_table",
     "reclmis_chest_full": "segue.lab.tables.reclmis:bundled_table",
     "reclmis_pareto": "segue.lab.tables.reclmis:pareto_table",
     "reclmis_real": "segue.lab.tables.reclmis:real_table",

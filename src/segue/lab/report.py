@@ -13,6 +13,7 @@ from tyro.conf import arg
 
 from segue.files import write_text
 from segue.lab.engine import read_lines
+from segue.lab.paired import render_differences
 from segue.options import Options
 from segue.types import InputError, to_install
 
@@ -20,7 +21,7 @@ CURVE_METRICS = ("dice", "cider", "mask_iou", "map", "miou")  # drawn over the s
 Values = dict[str, dict[str, list[float]]]  # by system and metric, one value a seed
 # Metrics are shares or caption scores, shown times 100 with one digit, unless their names end like these:
 COUNTS = ("gmac", "params_m")  # exact, the same for every seed
-TWO_DIGITS = (*COUNTS, "speedup", "speedup_with_masks", "_over_transformers", "_over_onnxruntime", "_hours")
+TWO_DIGITS = (*COUNTS, "_pull", "speedup", "speedup_with_masks", "_over_transformers", "_over_onnxruntime", "_hours")
 ONE_DIGIT = ("_per_s", "_ms", "_us", "_kb", "_mb", "_mb_early", "_mb_late", "errors", "requests", "_held")
 
 
@@ -36,6 +37,10 @@ class ReportOptions(Options):
     readme: Annotated[Path | None, Doc("fill the blocks `<!-- results:FILE:EXPERIMENT -->` of that file instead")] = (
         None
     )
+    against: Annotated[
+        str | None, Doc("show by table how the systems differ from that one, seed by seed, such as `full`")
+    ] = None
+    metric: Annotated[str, Doc("whose differences --against shows")] = "miou"
 
 
 def write_report(options: ReportOptions = ReportOptions()) -> None:
@@ -48,7 +53,7 @@ def write_report(options: ReportOptions = ReportOptions()) -> None:
         text = options.readme.read_text(encoding="utf-8")
         write_text(options.readme, fill_blocks(text, options.results, options.readme))
         return
-    text = render_report(options.results)
+    text = render_report(options.results) if options.against is None else _all_differences(options)
     if options.out is None:
         print(text)
     else:
@@ -67,6 +72,19 @@ def render_report(results: Path) -> str:
     for file in results_files(results):
         for experiment in read_values(file):
             parts.append(f"## {file.stem}: {experiment}\n\n{render_table(file, experiment)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _all_differences(options: ReportOptions) -> str:
+    """The differences to options.against in every experiment that has it. Raises InputError when none has."""
+    parts, told = [], f"{options.against!r}: no experiment of {options.results} has such a system with {options.metric}"
+    for file in results_files(options.results):
+        for experiment, systems in read_values(file).items():
+            if options.metric in systems.get(str(options.against), {}) and len(systems) > 1:
+                table = render_differences(file, experiment, options.metric, str(options.against))
+                parts.append(f"## {file.stem}: {experiment}\n\n{table}")
+    if not parts:
+        raise InputError(told)
     return "\n\n".join(parts) + "\n"
 
 
@@ -121,12 +139,18 @@ BLOCK = re.compile(
     r".*?(?P<end><!-- /results -->)",
     re.DOTALL,
 )
+DIFFERENCES = re.compile(
+    r"(?P<begin><!-- differences:(?P<file>[\w-]+):(?P<experiment>[\w -]+?):(?P<metric>\w+):(?P<against>[\w ,-]+) -->\n)"
+    r".*?(?P<end><!-- /differences -->)",
+    re.DOTALL,
+)
 
 
 def fill_blocks(text: str, results: Path, page: Path | None = None) -> str:
     """The text with the table of each block `<!-- results:FILE:EXPERIMENT --> ... <!-- /results -->` in it.
 
-    A block `<!-- results:FILE:EXPERIMENT:METRIC,METRIC -->` gets these metrics alone.
+    A block `<!-- results:FILE:EXPERIMENT:METRIC,METRIC -->` gets these metrics alone, and a block
+    `<!-- differences:FILE:EXPERIMENT:METRIC:SYSTEM --> ... <!-- /differences -->` the differences to that system.
     page: the file of the text. Its tables link to the results files in or below its folder; other files are named
     without a link, because the pages of a site can't link out of it.
     Raises InputError for a block without an end, and for one whose table isn't in the results.
@@ -140,7 +164,12 @@ def fill_blocks(text: str, results: Path, page: Path | None = None) -> str:
             link = file.resolve().relative_to(home).as_posix()
         return found["begin"] + render_table(file, found["experiment"], link, found["metrics"]) + "\n" + found["end"]
 
-    return BLOCK.sub(filled, text)
+    def compared(found: re.Match[str]) -> str:
+        file = results / f"{found['file']}.csv"
+        table = render_differences(file, found["experiment"], found["metric"], found["against"])
+        return found["begin"] + table + "\n" + found["end"]
+
+    return DIFFERENCES.sub(compared, BLOCK.sub(filled, text))
 
 
 def draw_plots(results: Path, out: Path) -> list[Path]:

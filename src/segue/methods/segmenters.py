@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
@@ -17,14 +18,23 @@ from segue.encoders.text import load_text_encoder
 from segue.encoders.text.cache import TextFeatureCache
 from segue.encoders.text.contract import TextEncoder
 from segue.methods.checkpoint import build, fill_module, read_config, read_tensors, write_checkpoint
+from segue.methods.lvit import LViT, LViTConfig
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import TRAINING_PARTS, Parts, PretrainedEncoder, RecLMIS, build_reclmis
+from segue.methods.reclmis.released import ReleasedConfig, ReleasedRecLMIS
 from segue.methods.unet import UNet, UNetConfig
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
+from segue.types import InputError
 
-METHODS: dict[str, type[RecLMISConfig | UNetConfig]] = {"reclmis": RecLMISConfig, "unet": UNetConfig}
-Network = RecLMIS | UNet
+NetworkConfig = RecLMISConfig | ReleasedConfig | LViTConfig | UNetConfig
+METHODS: dict[str, type[NetworkConfig]] = {
+    "reclmis": RecLMISConfig,
+    "reclmis-released": ReleasedConfig,
+    "lvit": LViTConfig,
+    "unet": UNetConfig,
+}
+Network = RecLMIS | ReleasedRecLMIS | LViT | UNet
 PARTS = {  # of config.json, and their types
     "config": dict,
     "preprocessing": dict,
@@ -52,16 +62,25 @@ class SavedSegmenter:
 
 
 def build_segmenter(
-    config: RecLMISConfig | UNetConfig,
+    config: NetworkConfig,
     text: TextEncoder | None,
     parts: Parts = "training",
     vision: FeaturePyramid | None = None,
 ) -> Network:
-    """A fresh network of either method. text: the text encoder, None for a network that reads no notes.
+    """A fresh network of any method. text: the text encoder, None for a network that reads no notes.
 
     vision: a pretrained encoder of RecLMIS, None for the one that is trained from scratch.
+    Raises InputError for a method that needs a text encoder and got none.
     """
-    return UNet(config) if isinstance(config, UNetConfig) else build_reclmis(config, text, parts, vision)
+    if isinstance(config, UNetConfig):
+        return UNet(config)
+    if isinstance(config, RecLMISConfig):
+        return build_reclmis(config, text, parts, vision)
+    if text is None:
+        raise InputError("text encoder: got none, expected one, because this method reads notes")
+    if isinstance(config, LViTConfig):
+        return LViT(config, text)
+    return ReleasedRecLMIS(config, text, training=parts == "training")
 
 
 class SegmenterTask(nn.Module):
@@ -69,17 +88,26 @@ class SegmenterTask(nn.Module):
 
     cache: the features of a frozen text encoder, each note's computed once; None where the encoder is trained along.
     lr_scale: {beginning of a parameter's name: factor of its learning rate}, see the training loop.
+    rising: forward passes over which the weights of RecLMIS' auxiliary losses rise from 0 to their own.
     """
 
-    def __init__(self, network: Network, lr_scale: Mapping[str, float] | None = None) -> None:
+    def __init__(self, network: Network, lr_scale: Mapping[str, float] | None = None, rising: int = 0) -> None:
         super().__init__()
         self.lr_scale = dict(lr_scale or {})
         self.network, text = network, network.text_encoder
         self.cache = TextFeatureCache(text) if text is not None and text.frozen else None
+        self.rising = rising
+        self.passes: Tensor
+        if rising:
+            self.register_buffer("passes", torch.zeros((), dtype=torch.int64))  # a resumed run goes on counting
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """See the network's."""
-        return self.network.training_step(batch, self.cache)
+        if not self.rising or not isinstance(self.network, RecLMIS):
+            return self.network.training_step(batch, self.cache)
+        auxiliary = (self.passes / self.rising).clamp_max(1)
+        self.passes += 1
+        return self.network.training_step(batch, self.cache, auxiliary)
 
 
 def save_segmenter(saved: SavedSegmenter, folder: Path, *, half: bool = False) -> None:
@@ -87,7 +115,7 @@ def save_segmenter(saved: SavedSegmenter, folder: Path, *, half: bool = False) -
     network = saved.network
     with tempfile.TemporaryDirectory() as extra:
         config = {
-            "method": "unet" if isinstance(network, UNet) else "reclmis",
+            "method": next(name for name, kind in METHODS.items() if type(network.config) is kind),
             "config": asdict(network.config),
             "preprocessing": asdict(saved.preprocessing),
             "text": None if network.text_encoder is None else network.text_encoder.save(Path(extra)),

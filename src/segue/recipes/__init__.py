@@ -15,6 +15,8 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "labels": "segue.recipes.labels:train_labels",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
+    "reclmis-mosmed": "segue.recipes.reclmis_paper:train_reclmis_mosmed",
+    "reclmis-qata": "segue.recipes.reclmis_paper:train_reclmis_qata",
     "relations": "segue.recipes.relations:train_relations",
     "sgdiff": "segue.recipes.sgdiff:train_sgdiff",
     "sgdiff-coco": "segue.recipes.sgdiff:train_sgdiff_coco",

@@ -29,6 +29,8 @@ PLANNERS: dict[str, str] = {  # recipe -> function that plans it
     "crossmodal-cocostuff": "segue.recipes.crossmodal_plan:plan_crossmodal_cocostuff",
     "sgdiff-coco": "segue.recipes.sgdiff_plan:plan_sgdiff_coco",
     "reclmis": "segue.recipes.reclmis:plan_reclmis",
+    "reclmis-mosmed": "segue.recipes.reclmis_paper:plan_mosmed",
+    "reclmis-qata": "segue.recipes.reclmis_paper:plan_qata",
 }
 SIZES = (2, 6)  # pictures of the two steps that are measured
 TRIES = 2  # of each; the faster one counts

@@ -29,27 +29,33 @@ from segue.data.medical.note_batches import ImageNoteBatches, load_examples
 from segue.data.medical.views import RandomViews
 from segue.data.transforms import Augment, augment
 from segue.encoders.image.pyramid import build_pyramid
-from segue.encoders.text import build_text_encoder
 from segue.evaluation.notes import evaluate
 from segue.files import write_text
-from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
+from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import RecLMIS
-from segue.methods.segmenters import Network, SavedSegmenter, SegmenterTask, build_segmenter, save_segmenter
-from segue.methods.unet import UNetConfig
+from segue.methods.reclmis.released import ReleasedConfig
+from segue.methods.segmenters import (
+    Network,
+    NetworkConfig,
+    SavedSegmenter,
+    SegmenterTask,
+    build_segmenter,
+    save_segmenter,
+)
 from segue.metrics.calibration import fit_temperature
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
+from segue.options import Share
 from segue.recipes.datasets import check_data, create_once
 from segue.recipes.plan import Workload
+from segue.recipes.reclmis_options import NetworkSettings, network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import Example, InputError
 
-System = Literal["auto", "full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet"]
-NetworkConfig = RecLMISConfig | UNetConfig
 PLANNED = 64  # pictures that `plan_reclmis` reads
 DOMAIN_AXES, DOMAIN_PICTURES, DOMAIN_VIEWS = 32, 500, 2  # of the distance from the training's pictures
 STEPS = "steps.json"  # in the folder of a run whose steps were chosen by its minutes
@@ -57,19 +63,14 @@ VISION = "network.encoder.pyramid."  # the beginning of the names of the pretrai
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecLMISSettings(TrainSettings):
+class RecLMISSettings(NetworkSettings):
     """One training of a segmenter.
 
     Attributes:
         data: folder in the LViT layout.
-        system: the method, an ablation of it or a baseline; text_blind and unet read no notes; "auto": see `segue data
-            plan`.
-        size: "segue" (the default, light) or "faithful" (the paper's).
-        text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".
         vision: "none" (convolutions trained from scratch), "efficientnet-lite0" (extra `offline`) or
             "backbone:ID-OR-FOLDER" (any backbone of transformers); "auto": EfficientNet where it is installed.
         vision_lr: learning rate of the pretrained vision encoder as a share of lr; 0 freezes it.
-        image_size: side of the network's square input, in pixels; 0: see `segue data plan`.
         patches: "yes" trains on windows of image_size at the pictures' own resolution and slides such a window at
             inference, "no" on whole pictures; "auto": see `segue data plan`.
         steps, batch_size: 0: see `segue data plan`.
@@ -79,15 +80,12 @@ class RecLMISSettings(TrainSettings):
             that the model learns to follow the note.
         augmentation: "light" (flips with sides swapped, small rotations, contrast, blur), "strong" (after nnU-Net) or
             "none"; "auto": see `segue data plan`.
+        warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
         folds: > 1 trains that many models by patient, on train and validation together, and averages them.
     """
 
-    system: System = "full"
-    size: Literal["segue", "faithful"] = "segue"
-    text: str = "small"
     vision: str = "none"
     vision_lr: Annotated[float, Interval(ge=0, le=1)] = 0.1
-    image_size: Annotated[int, Ge(0)] = 224
     patches: Literal["auto", "yes", "no"] = "no"
     steps: Annotated[int, Ge(0)] = 4000
     batch_size: Annotated[int, Ge(0)] = 16
@@ -97,6 +95,7 @@ class RecLMISSettings(TrainSettings):
     one_sided: Annotated[float, Interval(ge=0, le=1)] = 0.0
     augmentation: Literal["auto", "none", "light", "strong"] = "light"
     evaluations: int = 10
+    warmup: Share = 0.1
     folds: int = 0
 
 
@@ -196,13 +195,6 @@ def create_chest_once(folder: Path, style: str = "a") -> Path:
     return create_once(folder, lambda out: make_chest(out, style=style))
 
 
-def network_config(settings: RecLMISSettings) -> NetworkConfig:
-    """The network that the settings name."""
-    if settings.system == "unet":
-        return UNetConfig()
-    return ablate_config(SIZES[settings.size], settings.system)
-
-
 def folds_by_group(examples: Sequence[Example], k: int, seed: int) -> list[tuple[list[Example], list[Example]]]:
     """k pairs (train, validation); no group (patient) is in both parts of one.
 
@@ -254,7 +246,7 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
         task,
         batches,
         out=settings.out,
-        options=fit_options(settings),
+        options=fit_options(settings, warmup=round(settings.warmup * settings.steps)),
         save=partial(_save, settings=settings, preprocessing=preprocessing, train=train, val=val, views=views),
         evaluate=_validator(preprocessing, val, views, window),
         monitor="dice",
@@ -272,18 +264,19 @@ def build_task(
     Raises InputError when a method that reads notes has none, and for an image size that the network can't halve.
     """
     torch.manual_seed(settings.seed)
-    reads_notes = getattr(config, "interaction", "none") != "none"
     notes = [e.note for e in train if e.note]
-    if reads_notes and not notes:
+    if reads_notes(config) and not notes:
         raise InputError(
             f"{settings.data}: the notes of all {len(train)} training pictures are empty, and {settings.system} learns "
             "from notes; write some, or train --system text_blind or unet"
         )
-    text = build_text_encoder(settings.text, notes) if reads_notes else None
+    text = text_encoder(settings, config, notes)
     vision = None
     if settings.vision != "none" and isinstance(config, RecLMISConfig):
         vision = build_pyramid(settings.vision, frozen=settings.vision_lr == 0)
     preprocessing = replace(Preprocessing() if vision is None else vision.preprocessing, size=settings.image_size)
+    if isinstance(config, ReleasedConfig):
+        preprocessing = replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     network = build_segmenter(config, text, vision=vision).to(memory_format=torch.channels_last)
     _check_image_size(settings.image_size, network.stride)
     batches = ImageNoteBatches(
@@ -291,10 +284,13 @@ def build_task(
         preprocessing,
         settings.seed,
         augmentation(settings),
-        text_dropout=settings.text_dropout if reads_notes else 0.0,
-        one_sided=settings.one_sided if reads_notes and settings.patches != "yes" else 0.0,
+        text_dropout=settings.text_dropout if reads_notes(config) else 0.0,
+        one_sided=settings.one_sided if reads_notes(config) and settings.patches != "yes" else 0.0,
     )
-    return SegmenterTask(network, lr_scale={VISION: settings.vision_lr} if vision is not None else {}), batches
+    if settings.ramp and not settings.steps:
+        raise InputError("ramp: given, but the steps are left to the plan; pass --steps")
+    rising = round(settings.ramp * settings.steps * settings.accumulate)
+    return SegmenterTask(network, {VISION: settings.vision_lr} if vision is not None else {}, rising), batches
 
 
 def augmentation(settings: RecLMISSettings) -> Augment | None:

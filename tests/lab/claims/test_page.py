@@ -74,7 +74,8 @@ def test_what_no_row_tests_differs_from_what_can_not_be_tested():
 
 
 def test_the_claims_of_sgdiff_find_their_metrics_in_the_rows(tmp_path, seeds):
-    captioned, outlined = ("cider", "distinct2"), ("mask_iou", "map", "grounding_accuracy")
+    captioned = ("cider", "cider_oracle5", "distinct2")
+    outlined = ("mask_iou_strict", "map", "grounding_accuracy")
     lines = []
     for (table, experiment, system), count in seeds.items():
         if table == "sgdiff_scenes":
@@ -96,10 +97,10 @@ def test_a_metric_that_the_rows_lack_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
-        (Claim("Table 1", "x", "y", (Comparison("reclmis_chest", "main", "dice", "full", "renamed"),)), "renamed"),
-        (Claim("Table 1", "x", "y", (Comparison("reclmis_chest", "gone", "dice", "full", "unet"),)), "gone"),
+        (Claim("Table 1", "x", "y", (Comparison("reclmis", "main", "dice", "full", "renamed"),)), "renamed"),
+        (Claim("Table 1", "x", "y", (Comparison("reclmis", "gone", "dice", "full", "unet"),)), "gone"),
         (
-            Claim("Table 1", "x", "y", (Comparison("reclmis_chest", "main", "dice", "full", "unet", against="m"),)),
+            Claim("Table 1", "x", "y", (Comparison("reclmis", "main", "dice", "full", "unet", against="m"),)),
             "m/unet",
         ),
         (Claim("Table 1", "x", "y"), "no comparison"),
@@ -107,7 +108,7 @@ def test_a_metric_that_the_rows_lack_is_refused(tmp_path):
     ],
 )
 def test_a_name_that_no_table_has_is_refused(claim, message, seeds):
-    paper = SimpleNamespace(title="p", here={"reclmis_chest": "phantoms"}, claims=[claim])
+    paper = SimpleNamespace(title="p", here={"reclmis": "phantoms"}, claims=[claim])
     with pytest.raises(InputError, match=message):
         check_names([paper], seeds)
 

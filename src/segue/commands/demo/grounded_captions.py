@@ -17,7 +17,7 @@ from segue.synthetic.scenes.sampling import sample_scene
 from segue.types import GroundedCaption
 from segue.weights import bundled
 
-MODEL = "sgdiff-scenes"
+MODEL = "describe-scenes"
 NUM = 3  # captions of a box
 
 

@@ -73,6 +73,6 @@ JOBS: dict[str, Callable[[Path], Tile]] = {
     "reclmis-chest": _segment_note,
     "syntic-scenes": _caption,
     "cocu-scenes": _segment_labels,
-    "sgdiff-scenes": _describe,
+    "describe-scenes": _describe,
     "crossmodal-scenes": _draw,
 }

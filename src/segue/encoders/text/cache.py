@@ -21,7 +21,7 @@ class TextFeatureCache:
     def __init__(self, encoder: TextEncoder, size: int = 4096) -> None:
         self.encoder = encoder
         self.size = size
-        self._features: OrderedDict[str, Tensor] = OrderedDict()
+        self._features: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()  # (L, D) and mask (L,)
         self._versions: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, notes: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -38,27 +38,25 @@ class TextFeatureCache:
         rows = [self._row(note) for note in notes]
         while len(self._features) > self.size:
             self._features.popitem(last=False)
-        features = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(row) for row in rows], device=features.device)
-        return features, torch.arange(features.shape[1], device=features.device) < lengths[:, None]
+        features, mask = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*rows, strict=True))
+        return features, mask
 
     def clear(self) -> None:
         """Forget all texts."""
         self._features.clear()
 
-    def _row(self, note: str) -> Tensor:
+    def _row(self, note: str) -> tuple[Tensor, Tensor]:
         if note not in self._features:
             self._features[note] = self._compute(note)
         self._features.move_to_end(note)
         return self._features[note]
 
-    def _compute(self, note: str) -> Tensor:
+    def _compute(self, note: str) -> tuple[Tensor, Tensor]:
         # Each text by itself: in a batch, the last bits of a row depend on its neighbours' lengths, and a
         # resumed run, which starts with an empty cache, would differ from the run that was not interrupted.
         ids, mask = self._on_device([note])
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
-            features: Tensor = self.encoder(ids, mask)[0]
-        return features
+            return self.encoder(ids, mask)[0], mask[0]
 
     def _on_device(self, notes: Sequence[str]) -> Tokens:
         device = next(self.encoder.parameters()).device

@@ -13,7 +13,8 @@ class Comparison:
     """The claim that on a metric the system `ahead` scores more than `behind`, which is a system or a number.
 
     table: the name of the file in results/, without .csv. less: the claim is that it scores less, as of costs.
-    against: the experiment of `behind`, where it is another.
+    against: the experiment of `behind`, where it is another. paired: rows of the same seed are trained alike, so that
+    their differences are judged.
     """
 
     table: str
@@ -23,6 +24,7 @@ class Comparison:
     behind: str | float
     less: bool = False
     against: str = ""
+    paired: bool = False
 
     def sides(self) -> list[tuple[str, str | float]]:
         """(experiment, system or number) of `ahead` and of `behind`."""

@@ -17,6 +17,7 @@ from tyro.conf import arg
 from segue.files import write_text
 from segue.lab.claims import cocu, crossmodal, reclmis, sgdiff, syntic
 from segue.lab.claims.model import NO_ROW, Claim, Comparison, Paper
+from segue.lab.paired import paired
 from segue.lab.registry import TABLES
 from segue.lab.report import COUNTS, Values, format_values, read_values, results_files
 from segue.lab.run import rows_of
@@ -109,6 +110,12 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
         return "not measured yet", figures
     if all(len(v) < 2 for v in values) and not test.metric.endswith(COUNTS):
         return "not supported", f"{figures} (one seed)"
+    if test.paired and isinstance(test.behind, str):
+        found = paired(file, test.experiment, test.metric, test.ahead, test.behind)
+        if found is not None and found.pairs > 1:
+            figures += f"; difference {found.text()}"
+            low, high = (-found.high, -found.low) if test.less else (found.low, found.high)
+            return ("supported" if low > 0 else "contradicted" if high < 0 else "not supported"), figures
     gain = (statistics.mean(values[0]) - statistics.mean(values[1])) * (-1 if test.less else 1)
     spread = sum(statistics.stdev(v) for v in values if len(v) > 1)
     return ("not supported" if abs(gain) <= spread else "supported" if gain > 0 else "contradicted"), figures

@@ -1,32 +1,34 @@
 """The claims of the SGDiff paper, and the rows that test them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from segue.lab.claims.model import Claim, Comparison, Paper
 
 main = partial(Comparison, "sgdiff_scenes", "main")
-ALL = ("cider", "mask_iou", "map")
+PROTOCOL = ("cider_oracle5", "mask_iou_strict", "map")  # the best of five captions, as the paper scores them
 OURS = "26.1/137.4/66.3/47.2"
 
 
 def _ahead(
-    where: str, says: str, figures: str, ahead: str, behind: str, metrics: Sequence[str] = ALL, why: str = ""
+    where: str, says: str, figures: str, ahead: str, behind: str, metrics: Sequence[str] = PROTOCOL, why: str = ""
 ) -> Claim:
     return Claim(where, says, figures, tuple(main(metric, ahead, behind) for metric in metrics), why)
 
 
-def _curve(where: str, weight: str, experiment: str, best: str, rows: Mapping[str, str]) -> list[Claim]:
-    """That a weight's best value is ahead of each other one. rows: the paper's figures by value."""
-    return [
-        Claim(
-            where,
-            f"{weight} = {best} is ahead of {value}",
-            f"{OURS} : {figures}",
-            tuple(Comparison("sgdiff_scenes", experiment, metric, best, value) for metric in ALL),
-        )
-        for value, figures in rows.items()
-    ]
+def _both(where: str, says: str, figures: str, ahead: str, behind: str, why: str = "") -> list[Claim]:
+    """A claim by the paper's protocol, and of the first caption, which is what a user sees."""
+    first = _ahead(where, f"{says}; first caption", "the paper has none", ahead, behind, ("cider",))
+    return [_ahead(where, says, figures, ahead, behind, why=why), first]
+
+
+def _curve(where: str, weight: str, figures: str) -> Claim:
+    """That a weight's best value is ahead of the others: our rows have one seed, which shows no difference."""
+    figures = f"{OURS} against {figures}"
+    return Claim(where, f"{weight} is best of 0, 1, 2, 5 and 10", figures, why=f"Not measured here: {ONE_SEED}")
+
+
+ONE_SEED = "the curve has one seed, whose noise is larger than its differences; docs/results.md has its rows"
 
 
 PAPER = Paper(
@@ -34,8 +36,10 @@ PAPER = Paper(
     data="MSCOCO panoptic and Flickr30k Entities, 1,024 pixels, two times 60 epochs. Figures are SPICE/CIDEr/mIoU/mAP",
     here={
         "sgdiff_scenes": "synthetic scenes with their own regions as the graph, 800 steps of captions and 800 of both; "
-        "150 pictures of test. CIDEr of the first caption (the paper's: of the best of five), IoU of matched masks, "
-        "mAP of masks with the class of their noun. SPICE is not computed: its models can't be had offline",
+        "150 pictures of test. CIDEr of the best of five captions, as the paper has it (cider_oracle5: who knows the "
+        "answer chooses), and of the first (cider); IoU of matched masks where extra masks count 0 too, because the "
+        "systems differ in how many they draw; mAP of masks with the class of their noun. SPICE is not computed: its "
+        "models can't be had offline",
     },
     claims=[
         Claim(
@@ -85,11 +89,18 @@ PAPER = Paper(
         ),
         _ahead(
             "Method",
-            "Our reading: diffusion is ahead of autoregressive decoding",
+            "Our reading: diffusion is ahead of autoregressive decoding; first caption",
             "—",
             "full",
             "autoregressive",
             ("cider",),
+        ),
+        Claim(
+            "Method",
+            "Our reading: diffusion is ahead of autoregressive decoding; best of five",
+            "—",
+            why="Not measured here: these rows draw the rival's five captions at temperature 1, where it is at its "
+            "worst; tuned, in `sgdiff_scenes_full`, word by word is ahead (175 : 156 CIDEr)",
         ),
         _ahead(
             "Abstract",
@@ -98,44 +109,39 @@ PAPER = Paper(
             "full",
             "autoregressive",
             ("distinct2",),
+            "The rival at temperature 1. At .5, with more CIDEr than diffusion, its captions differ as much",
         ),
-        _ahead(
+        *_both(
             "Table 3",
             "Filtering alone gains over neither",
             "24.9/133.7/64.2/45.4 : 24.2/127.4/62.3/43.2",
             "filter",
             "no_psga",
         ),
-        _ahead(
+        *_both(
             "Table 3",
             "Ranking alone gains over neither",
             "25.4/135.8/65.5/46.3 : 24.2/127.4/62.3/43.2",
             "rank",
             "no_psga",
         ),
-        _ahead(
+        *_both(
             "Table 3",
             "Both gain over neither",
             f"{OURS} : 24.2/127.4/62.3/43.2",
             "full",
             "no_psga",
-            why="Our mIoU doesn't count extra masks, and `no_psga` outlines every object; mask_iou_strict does",
+            why="With extra masks free, `no_psga`, which outlines every object, would be 22 points of IoU ahead",
         ),
-        _ahead("Table 3", "Both gain over filtering alone", f"{OURS} : 24.9/133.7/64.2/45.4", "full", "filter"),
-        _ahead("Table 3", "Both gain over ranking alone", f"{OURS} : 25.4/135.8/65.5/46.3", "full", "rank"),
-        *_curve(
+        *_both("Table 3", "Both gain over filtering alone", f"{OURS} : 24.9/133.7/64.2/45.4", "full", "filter"),
+        *_both("Table 3", "Both gain over ranking alone", f"{OURS} : 25.4/135.8/65.5/46.3", "full", "rank"),
+        _curve(
             "Table 4",
-            "lambda_1",
-            "lambda_adaptor",
-            "2",
-            {
-                "0": "24.2/127.4/62.3/43.2",
-                "1": "24.9/135.7/65.7/46.0",
-                "5": "25.8/137.6/65.9/46.6 (more CIDEr)",
-                "10": "25.3/136.5/65.4/45.8",
-            },
+            "lambda_1 = 2",
+            "0: 24.2/127.4/62.3/43.2; 1: 24.9/135.7/65.7/46.0; "
+            "5: 25.8/137.6/65.9/46.6 (more CIDEr); 10: 25.3/136.5/65.4/45.8",
         ),
-        _ahead(
+        *_both(
             "Table 5",
             "Cross-attention between caption and graph gains",
             f"{OURS} : 24.5/133.7/64.5/46.0",
@@ -148,44 +154,44 @@ PAPER = Paper(
             "SPICE/CIDEr 26.1/137.4 : 25.2/135.8",
             "full",
             "caption_only",
-            ("cider",),
+            ("cider_oracle5", "cider"),
         ),
         Claim(
             "Table 6",
             "Learning captions too makes masks better",
             "mIoU/mAP 66.3/47.2 : 63.7/44.5",
-            tuple(main(metric, "full", "mask_only") for metric in ("mask_iou", "map")),
+            tuple(main(metric, "full", "mask_only") for metric in ("mask_iou_strict", "map")),
             "Without a caption a mask has the class of its node, which is given, and so never wrong",
         ),
-        _ahead(
+        *_both(
             "Table 7",
             "The contrast within a picture gains",
             "25.4/136.4/65.6/46.2 : 24.8/134.8/64.2/42.7",
             "mecl_intra",
             "mecl_none",
         ),
-        _ahead(
+        *_both(
             "Table 7",
             "The contrast between pictures gains",
             "25.6/136.7/65.3/46.0 : 24.8/134.8/64.2/42.7",
             "mecl_inter",
             "mecl_none",
         ),
-        _ahead(
+        *_both(
             "Table 7",
             "Both contrasts gain over none",
             f"{OURS} : 24.8/134.8/64.2/42.7",
             "full",
             "mecl_none",
         ),
-        _ahead(
+        *_both(
             "Table 7",
             "Both contrasts gain over that within a picture",
             f"{OURS} : 25.4/136.4/65.6/46.2",
             "full",
             "mecl_intra",
         ),
-        _ahead(
+        *_both(
             "Table 7",
             "Both contrasts gain over that between pictures",
             f"{OURS} : 25.6/136.7/65.3/46.0",
@@ -200,17 +206,10 @@ PAPER = Paper(
             "mecl_none",
             ("map", "grounding_accuracy"),
         ),
-        *_curve(
+        _curve(
             "Table 8",
-            "lambda_2",
-            "lambda_mecl",
-            "1",
-            {
-                "0": "24.8/134.8/64.2/42.7",
-                "2": "25.6/137.1/66.1/47.0",
-                "5": "25.4/136.8/65.8/46.4",
-                "10": "25.0/136.2/65.5/46.1",
-            },
+            "lambda_2 = 1",
+            "0: 24.8/134.8/64.2/42.7; 2: 25.6/137.1/66.1/47.0; 5: 25.4/136.8/65.8/46.4; 10: 25.0/136.2/65.5/46.1",
         ),
     ],
 )

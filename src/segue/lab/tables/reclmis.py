@@ -1,4 +1,4 @@
-"""The tables of note-guided segmentation: what `segue lab run reclmis_chest` and its like run.
+"""The tables of note-guided segmentation: what `segue lab run reclmis` and its like run.
 
 Every row of a table uses the same short recipe. It is short so that all rows fit into an evening on 2 CPU cores:
 the rows compare systems with each other, not with the best that a system reaches after a long training.
@@ -10,74 +10,82 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from segue.api import load_segmenter
-from segue.data.medical.lvit import read_lvit
+from segue.data.medical.lvit import read_lvit, splits
 from segue.data.medical.note_batches import load_examples
 from segue.evaluation.notes import evaluate, shuffle_notes
 from segue.lab.bench.reclmis import macs
+from segue.lab.conditions import condition_shares
 from segue.lab.engine import RequiredData, Row, Work
-from segue.methods.reclmis.config import SIZES, RecLMISConfig
-from segue.recipes.reclmis import (
-    NetworkConfig,
-    RecLMISSettings,
-    System,
-    create_chest_once,
-    network_config,
-    train_network,
-)
+from segue.methods.reclmis.config import SIZES
+from segue.methods.segmenters import NetworkConfig
+from segue.recipes.reclmis import RecLMISSettings, create_chest_once, train_network
+from segue.recipes.reclmis_options import System, network_config
+from segue.training import read_history
 from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
-MAIN: tuple[System, ...] = ("unet", "text_blind", "early_fusion", "ci", "ci_cvr", "ci_clr", "full")
+PAIRED = tuple(range(6))  # a seed decides the first weights, the order of the pictures and their augmentation
 COMPARED: tuple[System, ...] = ("unet", "text_blind", "full")
 METRICS = ("dice", "iou", "miou", "class_miou")
 SHORT = RecLMISSettings(out=Path(), data=Path(), image_size=64, steps=240, batch_size=16, evaluations=1, ema=0.98)
+GRID = replace(SHORT, image_size=112, steps=300, batch_size=8)  # 14 x 14 patches
+GRID_WIDTHS = (16, 32, 64)
 Network = NetworkConfig | None
 Notes = Callable[[list[str | None]], list[str | None]] | None  # makes other notes of the examples' own
 
 
-def chest_table() -> list[Row]:
-    """The paper's Table III and more on chest phantoms, then experiments of their own, the cheapest rows first."""
+def ablations_table() -> list[Row]:
+    """Tables III, IV and V and Fig. 7, 8, 11 and 12 with 14 x 14 patches, on --data in the LViT layout or on phantoms.
+
+    The rows of a seed are trained alike but for what their names say, so that they are compared in pairs.
+    """
     rows = []
-    for seed in SEEDS:
-        for system in MAIN:
-            rows.append(Row("main", system, seed, partial(_chest, replace(SHORT, system=system, seed=seed))))
-        rows.append(Row("main", "full_shuffled_notes", seed, partial(_shuffled, replace(SHORT, seed=seed))))
-    for seed in SEEDS:
-        for system in COMPARED:
-            rows.append(
-                Row(
-                    "cross_domain",
-                    system,
-                    seed,
-                    partial(_cross_domain, replace(SHORT, system=system, seed=seed)),
-                )
-            )
-    rows += [Row("main", "faithful", s, partial(_chest, replace(SHORT, size="faithful", seed=s))) for s in SEEDS]
-    return rows + _single_changes()
-
-
-def _single_changes() -> list[Row]:
-    """Fig. 7, 8 and 11 and Tables IV and V: one setting changed at a time."""
-    base, rows = SIZES["segue"], []
-    changes: dict[str, dict[str, RecLMISConfig]] = {
-        "masking": {m: replace(base, masking=m) for m in ("conditioned", "random")},
-        "mask_ratio_vision": {f"{r}": replace(base, mask_ratio_vision=r) for r in (0.3, 0.5, 0.9)},
-        "mask_ratio_text": {f"{r}": replace(base, mask_ratio_text=r) for r in (0.1, 0.3, 0.5)},
-        "reconstruction_layers": {f"{n}": replace(base, reconstruction_layers=n) for n in (1, 3, 7)},
-        "conditions": {"with": base, "without": replace(base, conditions=())},
-        "attention": {
-            "ci_cross_rec_cross": base,
-            "ci_cross_rec_self": replace(base, reconstruction="self"),
-            "ci_self_rec_cross": replace(base, interaction="self"),
-        },
-    }
-    for seed in SEEDS:
-        for experiment, systems in changes.items():
-            for system, network in systems.items():
-                rows.append(Row(experiment, system, seed, partial(_chest, replace(SHORT, seed=seed), network=network)))
+    for systems in (TERMS, RIVALS, SINGLE_CHANGES):
+        for seed in PAIRED:
+            for system, changes in systems.items():
+                widths = {} if changes.get("system") == "unet" else {"widths": GRID_WIDTHS}
+                settings = replace(GRID, seed=seed, **{**widths, **changes})
+                rows.append(Row("main", system, seed, partial(_ablation, settings)))
     return rows
+
+
+Changes = dict[str, dict[str, Any]]  # name of a row -> its settings
+TERMS: Changes = {"ci": {"system": "ci"}, "full": {}, "full, ramp": {"ramp": 0.5}}
+RIVALS: Changes = {
+    "unet": {"system": "unet"},
+    "lvit": {"system": "lvit", "widths": GRID_WIDTHS[:1]},
+    "text_blind": {"system": "text_blind"},
+}
+SINGLE_CHANGES: Changes = {
+    "full, printed": {"condition_order": "printed", "reconstruction_scale": "printed"},
+    "ci, no ccl": {"system": "ci", "ccl": False},  # Table III
+    "ci_cvr": {"system": "ci_cvr"},
+    "ci_clr": {"system": "ci_clr"},
+    "no conditions": {"conditions": ("none",)},  # Table IV
+    "no conditions in ccl": {"conditions": ("clr", "cvr")},
+    "no conditions in clr": {"conditions": ("ccl", "cvr")},
+    "no conditions in cvr": {"conditions": ("ccl", "clr")},
+    "self attention in ci": {"interaction": "self"},  # Table V
+    "self attention in cvr and clr": {"reconstruction": "self"},
+    "self attention in all": {"interaction": "self", "reconstruction": "self"},
+    "random masking": {"masking": "random"},  # Fig. 7
+    "0.3 of the patches masked": {"mask_ratio_vision": 0.3},  # Fig. 8
+    "0.9 of the patches masked": {"mask_ratio_vision": 0.9},
+    "0.1 of the words masked": {"mask_ratio_text": 0.1},
+    "0.5 of the words masked": {"mask_ratio_text": 0.5},
+    "1 layer": {"reconstruction_layers": 1},  # Fig. 11
+    "7 layers": {"reconstruction_layers": 7},
+    "lambda_1 0.1": {"lambda_v2t": 0.1},  # Fig. 12
+    "lambda_1 1.5": {"lambda_v2t": 1.5},
+    "lambda_2 0.1": {"lambda_t2v": 0.1},
+    "lambda_2 1.5": {"lambda_t2v": 1.5},
+    "lambda_3 0.5": {"lambda_ccl": 0.5},
+    "lr 0.0003": {"lr": 3e-4},
+    "lr 0.003": {"lr": 3e-3},
+}
 
 
 def pareto_table() -> list[Row]:
@@ -90,12 +98,12 @@ def pareto_table() -> list[Row]:
         "w32 separable": replace(base, convolution="separable"),
     }
     rows = [
-        Row("pareto", name, seed, partial(_chest, replace(SHORT, seed=seed), network=network, cost=True))
+        Row("pareto", name, seed, partial(_pareto, replace(SHORT, seed=seed), network))
         for seed in SEEDS
         for name, network in networks.items()
     ]
     paper = [replace(SHORT, size="faithful", seed=seed) for seed in SEEDS]
-    return rows + [Row("pareto", "faithful", s.seed, partial(_chest, s, cost=True)) for s in paper]
+    return rows + [Row("pareto", "faithful", s.seed, partial(_pareto, s, None)) for s in paper]
 
 
 def real_table() -> list[Row]:
@@ -130,12 +138,6 @@ def _chest_data(work: Work, style: str = "a") -> Path:
     return create_chest_once(work.shared / f"data-chest-{style}", style)
 
 
-def _same_network(work: Work, name: str) -> Path:
-    """The folder of a row of `reclmis_chest` that trains the same network, if it is done; else this row's."""
-    other = work.shared / "reclmis_chest" / name
-    return other if (other / "last" / "config.json").exists() else work.row
-
-
 def _trained(settings: RecLMISSettings, network: Network) -> Path:
     """The last weights of a short training, which is resumed where it was stopped; validation selects none."""
     if not (settings.out / "last" / "config.json").exists():
@@ -150,32 +152,27 @@ def _score(model: Path | str, data: Path, split: str, notes: Notes = None) -> di
     return {name: result[name] for name in METRICS}
 
 
-def _chest(settings: RecLMISSettings, work: Work, network: Network = None, cost: bool = False) -> dict[str, float]:
+def _ablation(settings: RecLMISSettings, work: Work) -> dict[str, float]:
+    data = work.data if work.data is not None else _chest_data(work)
+    model = _trained(replace(settings, out=work.row, data=data), None)
+    split = "test" if "test" in splits(data) else "val"
+    result = _score(model, data, split)
+    if load_segmenter(model).members[0].network.reads_notes:
+        shuffled = _score(model, data, split, partial(shuffle_notes, seed=settings.seed))
+        result["dice_lost_to_shuffled_notes"] = result["dice"] - shuffled["dice"]
+        result |= condition_shares(model, load_examples(read_lvit(data, split, "skip")))
+    pulls = {k: v for k, v in read_history(work.row)[-1].items() if k.startswith("evaluate/gradient_")}
+    return result | {f"{name.removeprefix('evaluate/gradient_')}_pull": value for name, value in pulls.items()}
+
+
+def _pareto(settings: RecLMISSettings, network: Network, work: Work) -> dict[str, float]:
     data = _chest_data(work)
-    system = "faithful" if settings.size == "faithful" else settings.system
-    same = network is None or network == SIZES["segue"]  # then `main` may have trained it already
-    out = _same_network(work, f"main-{system}-{settings.seed}") if same else work.row
-    model = _trained(replace(settings, out=out, data=data), network)
-    result = _score(model, data, "test")
-    if cost:
-        result["gmac"] = macs(load_segmenter(model).members[0].network, 224) / 1e9
-    return result
+    model = _trained(replace(settings, out=work.row, data=data), network)
+    return _score(model, data, "test") | {"gmac": macs(load_segmenter(model).members[0].network, 224) / 1e9}
 
 
 def _bundled(notes: Notes, work: Work) -> dict[str, float]:
     return _score("reclmis-chest", _chest_data(work), "test", notes)
-
-
-def _shuffled(settings: RecLMISSettings, work: Work) -> dict[str, float]:
-    data = _chest_data(work)
-    model = _trained(replace(settings, out=_same_network(work, f"main-full-{settings.seed}"), data=data), None)
-    return _score(model, data, "test", partial(shuffle_notes, seed=settings.seed))
-
-
-def _cross_domain(settings: RecLMISSettings, work: Work) -> dict[str, float]:
-    out = _same_network(work, f"main-{settings.system}-{settings.seed}")
-    model = _trained(replace(settings, out=out, data=_chest_data(work, "a")), None)
-    return _score(model, _chest_data(work, "b"), "test")
 
 
 def _real(settings: RecLMISSettings, name: str, work: Work) -> dict[str, float]:

@@ -55,8 +55,8 @@ SYSTEMS = (
 PROMPTS: tuple[Prompt, ...] = ("first", "any")
 SAME_FIRST_STAGE = ("full", "mecl_none", "mecl_intra", "mecl_inter")
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
-BUNDLED = "sgdiff-scenes"
-TEST_PICTURES = 150
+BUNDLED, WORD_BY_WORD = "sgdiff-scenes", "describe-scenes"
+TEST_PICTURES, QUICK_PICTURES = 150, 50
 SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
 
@@ -76,13 +76,17 @@ def sgdiff_scenes_table() -> list[Row]:
 
 
 def sgdiff_bundled_table() -> list[Row]:
-    """The bundled model, with the first noun's box as the prompt and with any object's; "sampled" at temperature 1.
+    """The bundled models, with the first noun's box as the prompt and with any object's; "sampled" at temperature 1.
 
-    --data: as above.
+    describe-scenes at its own temperature, on the first QUICK_PICTURES only. --data: as above.
     """
-    return [
-        Row("test", f"bundled, {prompt}{suffix}", 0, partial(_bundled, SHORT, prompt, temperature))
+    rows = [
+        Row("test", f"bundled, {prompt}{suffix}", 0, partial(_bundled, SHORT, BUNDLED, prompt, temperature))
         for temperature, suffix in ((0.0, ""), (1.0, ", sampled"))
+        for prompt in PROMPTS
+    ]
+    return rows + [
+        Row("test", f"{WORD_BY_WORD}, {prompt}", 0, partial(_bundled, SHORT, WORD_BY_WORD, prompt, None))
         for prompt in PROMPTS
     ]
 
@@ -94,9 +98,13 @@ def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     return _joined(first, random)
 
 
-def _bundled(settings: SGDiffSettings, prompt: Prompt, temperature: float, work: Work) -> dict[str, float]:
+def _bundled(
+    settings: SGDiffSettings, name: str, prompt: Prompt, temperature: float | None, work: Work
+) -> dict[str, float]:
     pictures = _test_pictures(_with_data(settings, work))
-    return score_model(load_describer(BUNDLED).model, pictures, prompt, temperature=temperature)
+    if name == WORD_BY_WORD:
+        return score_model(load_describer(name).model, pictures[:QUICK_PICTURES], prompt, java=False)
+    return score_model(load_describer(name).model, pictures, prompt, temperature=temperature)
 
 
 def _sequential(settings: SGDiffSettings, work: Work) -> dict[str, float]:

@@ -34,6 +34,7 @@ from segue.methods.reclmis.config import RecLMISConfig
 from segue.nn.gather import gather
 from segue.nn.norm import BatchNorm2d
 from segue.nn.positions import sine_positions
+from segue.nn.unet import PLAM, conv_norm
 from segue.types import InputError
 
 Parts = Literal["inference", "attribution", "training"]
@@ -66,38 +67,6 @@ def build_reclmis(
         vision_reconstructor=Reconstructor(config) if training and config.cvr else None,
         language_reconstructor=Reconstructor(config) if training and config.clr else None,
     )
-
-
-def conv_norm(c_in: int, c_out: int, stride: int = 1, kind: str = "plain") -> nn.Sequential:
-    """3x3 convolution, batch norm, ReLU; "separable" is a depthwise and a pointwise convolution."""
-    if kind == "separable" and c_in > 3:
-        depthwise = nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False)
-        layers: list[nn.Module] = [depthwise, BatchNorm2d(c_in), nn.Conv2d(c_in, c_out, 1, bias=False)]
-    else:
-        layers = [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)]
-    return nn.Sequential(*layers, BatchNorm2d(c_out), nn.ReLU(inplace=True))
-
-
-class PLAM(nn.Module):
-    """Pixel-level attention (LViT): a multiplier for each position, from its channels' mean, maximum and their sum.
-
-    full: with LViT's 1x1 convolutions, and any multiplier; else without them, and a multiplier in (0, 1).
-    """
-
-    def __init__(self, channels: int, full: bool) -> None:
-        super().__init__()
-        self.mean, self.maximum = (
-            nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.ReLU()) if full else nn.Identity()
-            for _ in range(2)
-        )
-        self.mix = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 1, 1))
-        self.gate = nn.Identity() if full else nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape."""
-        mean, maximum = self.mean(x).mean(1, keepdim=True), self.maximum(x).amax(1, keepdim=True)
-        weight: Tensor = self.gate(self.mix(torch.cat([mean, maximum, mean + maximum], 1)))
-        return x * weight
 
 
 class Encoder(nn.Module):
@@ -461,10 +430,19 @@ class RecLMIS(nn.Module):
         w_poi, w_woi = self.conditions(**features)
         return w_poi.unflatten(1, (image.shape[-2] // self.patch, image.shape[-1] // self.patch)), w_woi
 
-    def training_step(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, Tensor]:
-        """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B], seed [B]. Returns "loss" and its unweighted terms."""
+    def training_step(
+        self, batch: dict[str, Any], encode: TextFeatures | None = None, auxiliary: float | Tensor = 1.0
+    ) -> dict[str, Tensor]:
+        """batch: image (B, 3, H, W), mask (B, 1, H, W), note [B], seed [B]. Returns "loss" and its unweighted terms.
+
+        auxiliary: in [0, 1], a factor of all weights but the segmentation's.
+        """
         terms, _ = self._terms(batch, encode)
-        terms["loss"] = torch.stack([weight * terms[name] for name, weight in self._loss_weights().items()]).sum()
+        scaled = [
+            (1.0 if name == "segmentation" else auxiliary) * weight * terms[name]
+            for name, weight in self._loss_weights().items()
+        ]
+        terms["loss"] = torch.stack(scaled).sum()
         return terms
 
     def term_gradients(self, batch: dict[str, Any], encode: TextFeatures | None = None) -> dict[str, float]:

@@ -167,7 +167,9 @@ def inter_sample_loss(scores: Tensor, rows: int = 1, weight: Tensor | None = Non
     same_picture = (index[:, None] // rows == index // rows) & (index[:, None] != index)
     scores = scores.masked_fill(same_picture, -torch.inf)
     weight = scores.new_ones(len(scores)) if weight is None else weight
-    return sum((weight * F.cross_entropy(x, index, reduction="none")).mean() for x in (scores, scores.T))
+    return torch.stack(
+        [(weight * F.cross_entropy(x, index, reduction="none")).mean() for x in (scores, scores.T)]
+    ).sum()
 
 
 def matching_scores(m: Tensor, s: Tensor, mask_valid: Tensor, word_valid: Tensor) -> Tensor:
