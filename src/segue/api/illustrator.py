@@ -194,7 +194,7 @@ class Illustrator(HubMixin):
             temperature = TEMPERATURE if pixels is None and boxes is None else 0.0
         painted, fixed, model = self._painted(places, kept), self._fixed(kept, len(ids)), self.checkpoint.model
         if painted is not None and not model.config.classes:
-            painted, fixed = None, self._inside(painted, fixed)
+            fixed, painted = self._inside(painted, fixed), None
         drawn = [
             draw_codes(
                 model, ids, model.config.grid, seeds=[seed + i * NEXT_TRY for seed in seeds], image=pixels,

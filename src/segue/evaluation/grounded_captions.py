@@ -32,7 +32,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from segue.api.describer import Describer
+from segue.api.describer import Describer, ScenePredictor
 from segue.data import rle
 from segue.data.export import class_of
 from segue.data.sentence_faults import find_faults
@@ -152,8 +152,9 @@ def fit_scores(model: SGDiff, pictures: Sequence[Picture]) -> Acceptance:
     It is fitted to five captions of each picture, one try each, which the gate has not chosen yet. Raises InputError
     when all of them or none are accepted.
     """
-    cases, describer = make_cases(pictures, "first"), Describer(model)
-    judged = describer.generator.judged = []
+    cases, generator = make_cases(pictures, "first"), ScenePredictor(model)
+    judged = generator.judged = []
+    describer = Describer(generator)
     for i, case in enumerate(cases):
         describe_case(describer, case, 5, 5 * i, options=DescribeOptions(best_of=1))
     accepted = np.zeros(len(judged), np.bool_)

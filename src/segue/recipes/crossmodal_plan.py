@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,13 @@ from segue.recipes.crossmodal import (
 from segue.recipes.plan import SIZES, Workload
 from segue.types import PictureSet
 
-BASE = {"width": 768, "heads": 12, "depth": 12, "vocabulary": 30_522, "norms": "post"}  # ViT-B/16 and BERT-base
+BASE: dict[str, Any] = {
+    "width": 768,
+    "heads": 12,
+    "depth": 12,
+    "vocabulary": 30_522,
+    "norms": "post",
+}  # ViT-B/16 and BERT-base
 
 
 def plan_crossmodal(data: Path, settings: CrossModalSettings = CROSSMODAL) -> Workload:

@@ -172,6 +172,10 @@ def _validate(
 
 
 def _save(task: Any, folder: Path, settings: LabelsSettings, classes: Sequence[str]) -> None:
-    about = {"recipe": "segue train labels", **settings_as_text(settings), **dataset_name(settings.data)}
+    about: dict[str, Any] = {
+        "recipe": "segue train labels",
+        **settings_as_text(settings),
+        **dataset_name(settings.data),
+    }
     about["classes"] = list(classes)
     save_dual_encoder(cast(CellTask, task).merged(settings.share), folder, about, half=settings.half)

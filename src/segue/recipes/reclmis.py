@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -277,7 +277,8 @@ def build_task(
     preprocessing = replace(Preprocessing() if vision is None else vision.preprocessing, size=settings.image_size)
     if isinstance(config, ReleasedConfig):
         preprocessing = replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    network = build_segmenter(config, text, vision=vision).to(memory_format=torch.channels_last)
+    network = build_segmenter(config, text, vision=vision)
+    cast(Any, network).to(memory_format=torch.channels_last)
     _check_image_size(settings.image_size, network.stride)
     batches = ImageNoteBatches(
         train,

@@ -145,7 +145,8 @@ class HubPyramid(FeaturePyramid):
             if type(config) not in MODEL_FOR_BACKBONE_MAPPING:
                 raise InputError(f"{source}: holds a {config.model_type!r:.60} model, which is no backbone")
             config.out_features = [stage for stage in config.stage_names if stage != "stem"]
-            model, report = MODEL_FOR_BACKBONE_MAPPING[type(config)].from_pretrained(
+            kind: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+            model, report = kind.from_pretrained(
                 name, config=config, use_safetensors=True, output_loading_info=True, revision=revision
             )
             own = {key for key in report["missing_keys"] if key.startswith(NEW_NORMS)}

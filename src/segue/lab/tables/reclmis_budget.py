@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ from segue.data.medical.note_batches import load_examples
 from segue.data.transforms import resize_mask
 from segue.evaluation.notes import shuffle_notes
 from segue.lab.engine import RequiredData, Row, Work
-from segue.recipes.reclmis import RECLMIS, RecLMISSettings, System, train_reclmis
+from segue.recipes.reclmis import RECLMIS, RecLMISSettings, train_reclmis
+from segue.recipes.reclmis_options import System
 from segue.training.state import has_state
 from segue.types import Example
 
@@ -53,10 +55,11 @@ def budget_table() -> list[Row]:
 
 def _otsu(name: str, work: Work) -> dict[str, float]:
     """Otsu's threshold on the red channel, of its dark and its bright side the better one."""
-    from skimage.filters import threshold_otsu
+    from skimage import filters
 
     examples = _examples(DATA.folder(work.data) / name, "val")
-    dark = [e.image[..., 0] < threshold_otsu(e.image[..., 0]) for e in examples]
+    otsu: Any = filters.threshold_otsu
+    dark = [e.image[..., 0] < otsu(e.image[..., 0]) for e in examples]
     found = [_summary(_dice(masks, examples)) for masks in (dark, [~mask for mask in dark])]
     return max(found, key=lambda one: one["dice"])
 

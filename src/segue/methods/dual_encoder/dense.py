@@ -134,7 +134,7 @@ def _shortlist(cells: Sequence[Tensor], text: Tensor, offset: Tensor, temperatur
     Up to SHORTLIST names all may. Of more those stay that come nearest to the best one on the cells' own grid.
     offset: (K,), added to the cosines of each name.
     """
-    grid = cells[-1].shape[1:]
+    grid = (cells[-1].shape[1], cells[-1].shape[2])
     allowed = torch.nonzero(offset > -torch.inf)[:, 0]
     if len(allowed) <= SHORTLIST:
         return allowed, torch.full(grid, -1e30)  # -inf can't be interpolated

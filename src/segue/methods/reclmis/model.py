@@ -408,7 +408,8 @@ class RecLMIS(nn.Module):
     def picture_features(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C): the mean over the cells of the encoder's deepest map, by which a picture is known."""
         maps = self.encoder(image) if isinstance(self.encoder, Encoder) else self.encoder.pyramid(image)
-        return maps[-1].float().mean((2, 3))
+        pooled: Tensor = maps[-1].float().mean((2, 3))
+        return pooled
 
     @property
     def feature_width(self) -> int:

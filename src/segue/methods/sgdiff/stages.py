@@ -118,8 +118,8 @@ def _caption_step(model: SGDiff, batch: dict[str, Tensor]) -> _Step:
     terms = adaptor_losses(output, batch["relevant"], batch["ranks"], known)
     if not model.config.generates_captions:
         return _Step(terms, levels, graph, None)
-    terms_of_caption, states, known = _CAPTIONS[model.config.decoder](model, batch["token_ids"], graph)
-    return _Step(terms | terms_of_caption | _tag_terms(model, states, batch), levels, graph, states, known)
+    terms_of_caption, states, share = _CAPTIONS[model.config.decoder](model, batch["token_ids"], graph)
+    return _Step(terms | terms_of_caption | _tag_terms(model, states, batch), levels, graph, states, share)
 
 
 _CaptionPart = tuple[dict[str, Tensor], HiddenStates, Tensor | None]  # L_Caption, the states, the share that is known
