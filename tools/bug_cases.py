@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import importlib
 import io
 import json
 import logging
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 START, END = "<!-- bug cases -->", "<!-- /bug cases -->"
 LONG = 110  # characters of a refusal in the table
@@ -237,12 +238,24 @@ def _encodings(folder: Path) -> str:
     return "all read"
 
 
+def library(name: str) -> Any:
+    """A package without types."""
+    return importlib.import_module(name)
+
+
+def _set_unit(unit: str, image: Any) -> None:
+    image.header.set_xyzt_units(unit)
+
+
 def _book(path: Path, rows: list[tuple[str, str]], second: list[tuple[str, str]] | None = None) -> None:
     from openpyxl import Workbook
 
-    book = Workbook()
-    for sheet, some in ((book.active, rows), (book.create_sheet() if second else None, second)):
-        for row in [("Image", "Description"), *(some or [])] if sheet is not None else []:
+    book: Any = Workbook()
+    sheets: list[tuple[Any, list[tuple[str, str]]]] = [(book.active, rows)]
+    if second:
+        sheets.append((book.create_sheet(), second))
+    for sheet, some in sheets:
+        for row in [("Image", "Description"), *some]:
             sheet.append(row)
     book.save(path)
 
@@ -372,13 +385,13 @@ def _dotted(folder: Path) -> str:
 
 @case("DICOM with PALETTE COLOR (ultrasound)")
 def _palette_colour(folder: Path) -> str:
-    from pydicom.pixels import apply_color_lut
+    pixels = library("pydicom.pixels")
 
     table = np.linspace(65535, 0, 256).astype(np.uint16)
-    tables = {f"{c}PaletteColorLookupTableDescriptor": [256, 0, 16] for c in ("Red", "Green", "Blue")}
+    tables: dict[str, Any] = {f"{c}PaletteColorLookupTableDescriptor": [256, 0, 16] for c in ("Red", "Green", "Blue")}
     tables |= {f"{c}PaletteColorLookupTableData": table.tobytes() for c in ("Red", "Green", "Blue")}
     data = _dicom(folder / "palette.dcm", grey(), PhotometricInterpretation="PALETTE COLOR", **tables)
-    expected = apply_color_lut(data.pixel_array, data)
+    expected = pixels.apply_color_lut(data.pixel_array, data)
     found = alike(_volume(folder / "palette.dcm")[0], expected)
     assert found > 0.999, found
     return "the colours of pydicom's apply_color_lut"
@@ -387,10 +400,11 @@ def _palette_colour(folder: Path) -> str:
 @case("DICOM with a Modality LUT, or a VOI LUT sequence")
 def _lut_sequences(folder: Path) -> str:
     from pydicom.dataset import Dataset
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    pixels = library("pydicom.pixels")
     from pydicom.sequence import Sequence
 
-    for name, apply in (("ModalityLUTSequence", apply_modality_lut), ("VOILUTSequence", apply_voi_lut)):
+    for name, apply in (("ModalityLUTSequence", pixels.apply_modality_lut), ("VOILUTSequence", pixels.apply_voi_lut)):
         item = Dataset()
         item.add_new(0x00283002, "US", [256, 0, 16])
         item.add_new(0x00283006, "OW", np.linspace(65535, 0, 256).astype(np.uint16).tobytes())
@@ -427,7 +441,7 @@ def _frames(folder: Path) -> str:
 
 @case("a DICOM series: a slope of its own in each slice, several windows, a window of width 0")
 def _slopes(folder: Path) -> str:
-    from pydicom.pixels import apply_voi_lut
+    pixels = library("pydicom.pixels")
 
     for i, slope in enumerate((1, 2, 4)):
         place = {"ImagePositionPatient": [0, 0, i], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
@@ -439,7 +453,7 @@ def _slopes(folder: Path) -> str:
     slices = _volume(folder / "s").astype(int)
     assert abs(slices - slices[0]).max() <= 2, abs(slices - slices[0]).max()
     data = _dicom(folder / "two.dcm", grey(), WindowCenter=[60, 200], WindowWidth=[100, 50])
-    assert alike(_volume(folder / "two.dcm")[0], apply_voi_lut(data.pixel_array, data, index=0)) > 0.999
+    assert alike(_volume(folder / "two.dcm")[0], pixels.apply_voi_lut(data.pixel_array, data, index=0)) > 0.999
     _dicom(folder / "zero.dcm", grey(), WindowCenter=60, WindowWidth=0)
     assert alike(_volume(folder / "zero.dcm")[0], grey()) > 0.99
     return "rescaled each; the first window, as pydicom does; as if there were no window"
@@ -447,7 +461,7 @@ def _slopes(folder: Path) -> str:
 
 @case("DICOM without ending, a folder with a DICOM series, from the command line")
 def _no_ending(folder: Path) -> str:
-    import nibabel
+    nibabel = library("nibabel")
 
     _series(folder / "series", ending="")
     _dicom(folder / "IM0001", grey())
@@ -460,7 +474,7 @@ def _no_ending(folder: Path) -> str:
 
 @case("a folder with a PNG, a DICOM and a NIfTI file")
 def _mixed(folder: Path) -> str:
-    import nibabel
+    nibabel = library("nibabel")
 
     save(folder / "in/a.png", grey())
     _dicom(folder / "in/b.dcm", grey())
@@ -473,7 +487,7 @@ def _mixed(folder: Path) -> str:
 
 
 def _nifti(path: Path, change: Callable[[Any], None] = lambda image: None, affine: Any = None) -> Path:
-    import nibabel
+    nibabel = library("nibabel")
 
     values = np.stack([grey(i) for i in range(3)], -1)
     image = nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0]) if affine is None else affine)
@@ -489,7 +503,7 @@ def _masked(path: Path) -> Path:
 
 
 def _place(path: Path) -> tuple[Any, ...]:
-    import SimpleITK
+    SimpleITK = library("SimpleITK")
 
     image = SimpleITK.ReadImage(str(path))
     return image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
@@ -504,13 +518,13 @@ def _same_place(path: Path) -> None:
 @case("NIfTI in micrometres or metres")
 def _units(folder: Path) -> str:
     for unit in ("micron", "meter", "mm"):
-        _same_place(_nifti(folder / f"{unit}.nii.gz", lambda image, unit=unit: image.header.set_xyzt_units(unit)))
+        _same_place(_nifti(folder / f"{unit}.nii.gz", partial(_set_unit, unit)))
     return "SimpleITK reads scan and mask at one place"
 
 
 @case("NIfTI flipped, oblique, with a qform unlike its sform")
 def _directions(folder: Path) -> str:
-    import nibabel
+    nibabel = library("nibabel")
 
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]]
@@ -533,7 +547,7 @@ def _directions(folder: Path) -> str:
 
 @case("NIfTI with a NaN or zero affine, or none")
 def _affines(folder: Path) -> str:
-    import nibabel
+    nibabel = library("nibabel")
 
     said = []
     for name, affine in (("nan", np.full((4, 4), np.nan)), ("zero", np.zeros((4, 4))), ("none", None)):
@@ -561,14 +575,14 @@ def _affines(folder: Path) -> str:
 
 
 def _same_shape(scan: Path, mask: Path) -> None:
-    import nibabel
+    nibabel = library("nibabel")
 
     assert nibabel.load(scan).shape == nibabel.load(mask).shape
 
 
 @case("NIfTI of RGB voxels")
 def _rgb_nifti(folder: Path) -> str:
-    import nibabel
+    nibabel = library("nibabel")
 
     kind = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.Nifti1Image(np.zeros((8, 8, 3), kind), np.eye(4)).to_filename(folder / "rgb.nii.gz")
@@ -577,7 +591,7 @@ def _rgb_nifti(folder: Path) -> str:
 
 @case("NIfTI: complex, 4D, 5D of ones, cut `.gz`, `.NII.GZ`, NaN voxels, all one value")
 def _odd_nifti(folder: Path) -> str:
-    import nibabel
+    nibabel = library("nibabel")
 
     def write(name: str, values: np.ndarray) -> Path:
         nibabel.Nifti1Image(values, np.eye(4)).to_filename(folder / "x.nii.gz")
@@ -660,15 +674,19 @@ def _transparent(folder: Path) -> str:
 @case("CMYK, progressive JPEG, palette, LAB, 16-bit grey, signed, float and planar TIFF, a JPEG named .png")
 def _kinds_of_pictures(folder: Path) -> str:
     base = Image.fromarray(np.stack([grey(i) for i in range(3)], -1))
-    for name, picture, options in (
+    srgb, lab_space = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.applyTransform(base, ImageCms.buildTransform(srgb, lab_space, "RGB", "LAB"))
+    assert lab is not None
+    kinds: tuple[tuple[str, Image.Image, dict[str, Any]], ...] = (
         ("cmyk.jpg", base.convert("CMYK"), {}), ("progressive.jpg", base, {"progressive": True}),
-        ("palette.png", base.convert("P"), {}), ("lab.tif", base.convert("LAB") if False else base, {}),
+        ("palette.png", base.convert("P"), {}), ("lab.tif", lab, {}),
         ("grey16.png", Image.fromarray(grey().astype(np.uint16) * 256), {}),
         ("int.tif", Image.fromarray(grey().astype(np.int32)), {}),
         ("float.tif", Image.fromarray(grey().astype(np.float32)), {}),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, picture, options in kinds:
         picture.save(folder / name, **options)
-        expected = base if picture.mode in ("RGB", "CMYK", "P") else Image.fromarray(grey())
+        expected = base if picture.mode in ("RGB", "CMYK", "P", "LAB") else Image.fromarray(grey())
         assert alike(_image(folder / name), np.asarray(expected)) > 0.8, name
     base.save(folder / "x.jpg")
     (folder / "x.jpg").rename(folder / "named.png")
