@@ -20,10 +20,12 @@ def test_masks_of_one_picture_serve_many_rows():
     pixels = PixelDecoder((8, 8, 8, 8), 16, 16)(levels)
     head = MaskHead(width=16, heads=2, feed_forward=32, channels=16)
     h, boxes = torch.randn(3, 2, 16), torch.rand(3, 2, 4) / 2 + 0.1
-    together = head(h, boxes, pixels)[-1]
+    together = head(h, boxes, pixels).logits[-1]
     assert together.shape == (3, 2, 16, 16)
     for row in range(3):
-        assert torch.allclose(head(h[row : row + 1], boxes[row : row + 1], pixels)[-1][0], together[row], atol=1e-5)
+        assert torch.allclose(
+            head(h[row : row + 1], boxes[row : row + 1], pixels).logits[-1][0], together[row], atol=1e-5
+        )
 
 
 def test_the_slope_pushes_masks_into_their_boxes():
@@ -31,7 +33,7 @@ def test_the_slope_pushes_masks_into_their_boxes():
     pixels = PixelDecoder((8, 8, 8, 8), 16, 16)([torch.randn(1, 8, s, s) for s in (16, 8, 4, 2)])
     head = MaskHead(width=16, heads=2, feed_forward=32, channels=16)
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0]]])
-    logits = head(torch.randn(1, 1, 16), boxes, pixels)[-1][0, 0]
+    logits = head(torch.randn(1, 1, 16), boxes, pixels).logits[-1][0, 0]
     assert float(logits[:, -1].max()) < float(logits[:, :8].min())
 
 
