@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segue.api.label_segmenter import DualEncoderSegmenter, LabelSegmenter
 from segue.api.open_vocabulary import LabelMap
 from segue.data import rle
-from segue.data.formats import PASCAL_CONTEXT, check_pictures, read_pictures
+from segue.data.formats import check_pictures, pascal_context, read_pictures
 from segue.methods.cocu.inference import vocabulary_overlap
 from segue.methods.cocu.protocols import BACKGROUND, PUBLISHED_CLASSES, EvalProtocol, find_protocol
 from segue.methods.dual_encoder.dense import DenseProtocol
@@ -48,7 +48,8 @@ def evaluate_label_maps(
     named = segmenter.protocol if options.protocol is None else find_protocol(options.protocol)
     name = str(options.protocol or segmenter.about.get("protocol"))
     published = PUBLISHED_CLASSES.get(name, ())
-    form = PASCAL_CONTEXT if name.startswith("context") and PASCAL_CONTEXT.splits(data) else None
+    context = pascal_context()
+    form = context if name.startswith("context") and context.splits(data) else None
     found = only_classes(check_pictures(read_pictures(data, split, on_bad, form=form), on_bad), published, protocol)
     pictures, classes, read_truth = with_truth(found, protocol)
     known = segmenter.about.get("concept_vocabulary") if concepts is None else concepts

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data.formats.true_formats import coco, numbers, paint, put
-from segue.data.formats import FORMATS, detect_format, read_pictures
+from segue.data.formats import READERS, detect_format, get_format, read_pictures
 from segue.data.formats.check import check_folder
 from segue.types import InputError
 
@@ -34,7 +34,7 @@ def root(tmp_path):
 def test_a_folder_of_no_known_format_hears_what_was_expected(tmp_path):
     with pytest.raises(InputError) as told:
         read_pictures(tmp_path, "train")
-    assert all(form.expected in str(told.value) for form in FORMATS.values())
+    assert all(get_format(name).expected in str(told.value) for name in READERS)
     assert "\n" not in str(told.value)
     with pytest.raises(InputError, match="no such folder"):
         detect_format(tmp_path / "none")
@@ -197,4 +197,4 @@ def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
 
 def test_the_page_on_formats_names_them_all():
     page = (Path(__file__).parents[3] / "docs/formats.md").read_text()
-    assert [name for name in FORMATS if f"| `{name}` |" not in page] == []
+    assert [name for name in READERS if f"| `{name}` |" not in page] == []

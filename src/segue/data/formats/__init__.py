@@ -6,26 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.formats import (
-    ade20k,
-    camvid,
-    caption_files,
-    cityscapes,
-    coco,
-    flickr30k,
-    grandf,
-    imagenet_s,
-    karpathy,
-    pascal,
-    shards,
-    visual_genome,
-)
 from segue.data.problems import ReportProblem, collecting, handle_problems
 from segue.types import InputError, Picture, PictureSet
 
@@ -39,41 +26,48 @@ class Format:
     expected: str
 
 
-FORMATS = {  # the first that fits is taken
-    name: Format(module.splits, module.read, module.EXPECTED)
-    for name, module in (
-        ("flickr30k-entities", flickr30k),
-        ("grandf", grandf),
-        ("karpathy", karpathy),
-        ("coco", coco),
-        ("visual-genome", visual_genome),
-        ("ade20k", ade20k),
-        ("cityscapes", cityscapes),
-        ("pascal", pascal),
-        ("imagenet-s", imagenet_s),
-        ("camvid", camvid),
-        ("caption-files", caption_files),
-        ("webdataset", shards),
-    )
+READERS = {  # name of a format -> its module here; the first that fits is taken
+    "flickr30k-entities": "flickr30k",
+    "grandf": "grandf",
+    "karpathy": "karpathy",
+    "coco": "coco",
+    "visual-genome": "visual_genome",
+    "ade20k": "ade20k",
+    "cityscapes": "cityscapes",
+    "pascal": "pascal",
+    "imagenet-s": "imagenet_s",
+    "camvid": "camvid",
+    "caption-files": "caption_files",
+    "webdataset": "shards",
 }
+
+
+@lru_cache
+def get_format(name: str) -> Format:
+    """A format of READERS, whose module is imported now."""
+    module = import_module(f"{__name__}.{READERS[name]}")
+    return Format(module.splits, module.read, module.EXPECTED)
+
+
+@lru_cache
+def pascal_context() -> Format:
+    """Pascal Context, all 60 classes, also of a folder that has VOC's lists too, which is read as VOC."""
+    pascal = import_module(f"{__name__}.pascal")
+    return Format(pascal.context_splits, partial(pascal.read_context, background=True), pascal.EXPECTED)
 
 
 def detect_format(root: Path) -> tuple[str, tuple[str, ...]]:
     """(name of the format, splits) of a folder. Raises InputError that lists the known formats when it is in none."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one with a data set")
-    for name, form in FORMATS.items():
-        if there := form.splits(root):
+    for name in READERS:
+        if there := get_format(name).splits(root):
             return name, there
-    expected = "; ".join(f"{name}: {form.expected}" for name, form in FORMATS.items())
+    expected = "; ".join(f"{name}: {get_format(name).expected}" for name in READERS)
     raise InputError(
         f"{root}: no data set in a known format there. Looked for {expected}. (Images with notes in the LViT layout, "
         "Train_Folder/img, are read by segue.data.medical.lvit)"
     )
-
-
-# Pascal Context, all 60 classes, also of a folder that has VOC's lists too, which is read as VOC
-PASCAL_CONTEXT = Format(pascal.context_splits, partial(pascal.read_context, background=True), pascal.EXPECTED)
 
 
 def read_pictures(root: Path, split: str, on_bad: str = "stop", *, form: Format | None = None) -> PictureSet:
@@ -85,7 +79,7 @@ def read_pictures(root: Path, split: str, on_bad: str = "stop", *, form: Format 
     InputError also for an unknown format or split.
     """
     name, there = detect_format(root)
-    form, there = (FORMATS[name], there) if form is None else (form, form.splits(root))
+    form, there = (get_format(name), there) if form is None else (form, form.splits(root))
     if split not in there:
         raise InputError(f"{root}: {name} without a split {split!r}; it has {', '.join(there)}")
     bad: list[str] = []

@@ -16,7 +16,7 @@ from typing import Any
 
 from segue.data import rle
 from segue.data.corpus import stream_captions
-from segue.data.formats import FORMATS, detect_format, find_problem, same_names
+from segue.data.formats import detect_format, find_problem, get_format, same_names
 from segue.data.images import Remark, remarks
 from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
@@ -50,13 +50,13 @@ def check_any(place: Path, *, splits: Collection[str] = (), decode_at_most: int 
 
 
 def check_folder(root: Path, *, splits: Collection[str] = (), decode_at_most: int | None = None) -> CheckReport:
-    """Check a folder in one of FORMATS: every file is read. splits, decode_at_most: as in `check_any`."""
+    """Check a folder in one of READERS' formats: every file is read. splits, decode_at_most: as in `check_any`."""
     form, there = detect_format(root)
     report = CheckReport(str(root), stats={"format": form, "splits": {}, "decoded": True})
     pixels = dict[bytes, tuple[str, str]]()
     for split in (split for split in there if not splits or split in splits):
         try:
-            found = FORMATS[form].read(root, split, partial(_report_problem, report, split))
+            found = get_format(form).read(root, split, partial(_report_problem, report, split))
         except InputError as error:
             report.add("error", "layout", split, root.name, str(error))
             continue
