@@ -31,7 +31,7 @@ def test_a_checkpoint_of_another_method(tiny_model, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "m")
     config = json.loads((tmp_path / "m/config.json").read_text())
     (tmp_path / "m/config.json").write_text(json.dumps(config | {"method": "weather"}))
-    with pytest.raises(InputError, match="a checkpoint of the method 'weather', expected one of reclmis, unet"):
+    with pytest.raises(InputError, match="the method 'weather', expected one of reclmis, reclmis-released, lvit, unet"):
         load(tmp_path / "m")
 
 

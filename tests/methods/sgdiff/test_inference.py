@@ -129,7 +129,9 @@ def test_of_several_tries_the_most_sensible_stays_with_its_own_masks(model, enco
     gate = QualityGate(GRAPH, model.lexicon, None)
     texts = [model.lexicon.decode(row)[0] for row in token_ids.tolist()]
     values = np.array([gate.value(text, p, 0.0) for text, p in zip(texts, log_p.tolist(), strict=True)])
-    assert best == [int(values[:3].argmax()), 3 + int(values[3:].argmax())]
+    first = int(values[:3].argmax())
+    fresh = [i for i in range(3, 6) if texts[i] != texts[first]] or list(range(3, 6))  # no caption twice, if possible
+    assert best == [first, max(fresh, key=lambda i: values[i])]
     assert {c.caption for c in captions} == {model.lexicon.decode(token_ids[row].tolist())[0] for row in best}
     assert len(set(log_p.tolist())) > 1
 
