@@ -262,7 +262,8 @@ def _segment_folder(
 ) -> None:
     failed: list[str] = []
     found: list[tuple[str, Segmentation | LabelMap]] = []
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    shown = sys.stderr.isatty()  # quiet besides: before rich 14 a bar that is not shown prints an empty line
+    with Progress(console=Console(stderr=True, quiet=not shown), disable=not shown) as progress:
         bar = progress.add_task("segmenting", total=len(works))
         flat = ((work, target) for work, target in zip(works, targets, strict=True) if not work.volume)
         readable = _readable(flat, lambda work: read_image(work.files[0]), failed)
