@@ -25,7 +25,7 @@ def test_every_bundled_model_and_every_method_is_described(segue):
     assert set(LOADERS) <= set(models.JOBS)
     chest = found["reclmis-chest"]
     assert (chest["method"], chest["job"], chest["needs"]) == ("reclmis", "segment --note", [])
-    assert 6 < chest["megabytes"] < 7
+    assert 3 < chest["megabytes"] < 4
 
 
 def test_a_missing_extra_is_told_also_of_a_models_encoder(segue, monkeypatch, tmp_path):

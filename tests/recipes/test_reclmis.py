@@ -19,6 +19,7 @@ from segue.data.medical.note_tables import read_notes
 from segue.evaluation.notes import evaluate
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.recipes.reclmis import (
+    RECLMIS,
     RecLMISSettings,
     folds_by_group,
     hold_out,
@@ -98,10 +99,12 @@ def test_the_recipe_under_torchrun_follows_one_process(settings):
     The rate is low because Adam's first steps are as long for a gradient that is rounding noise as for any other;
     in float64 the gradients of one process and of two were seen to agree to 1e-14.
     """
-    train_reclmis(replace(settings, steps=3, evaluations=1, lr=3e-6))
+    chosen = {"image_size": 32, "steps": 3, "batch_size": 4, "evaluations": 1, "lr": 3e-6}
+    chosen |= {"system": "full", "vision": "none", "patches": "no", "augmentation": "light"}
+    train_reclmis(replace(RECLMIS, out=settings.out, data=settings.data, **chosen))
     out = settings.out.with_name("two")
     words = f"--data {settings.data} --out {out} --image-size 32 --steps 3 --batch-size 4 --evaluations 1"
-    words += " --vision none --patches no --augmentation light"
+    words += " --system full --vision none --patches no --augmentation light"
     words = [*words.split(), "--lr", "3e-6"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -97,13 +97,14 @@ def wrong_values():
     for path, good in GOOD.items():
         for field in good:
             for value in [None, *values]:
-                if not _allowed(field, value):
+                if not _allowed(path, field, value):
                     yield f"{path} {field}={str(value)[:20]}", path, json.dumps(good | {field: value})
 
 
-def _allowed(field, value):
+def _allowed(path, field, value):
     return (
-        (value is None and field in ("note", "background", "regions", "keep"))
+        (value is None and (path, field) == ("draw", "temperature"))  # the drawing's own
+        or (value is None and field in ("note", "background", "regions", "keep"))
         or (value == [] and field in ("include", "relations", "regions"))
         or (value is True and field in ("num", "seed", "guidance", "temperature"))
     )

@@ -50,6 +50,7 @@ def test_the_oldest_versions_are_the_lower_bounds(project):
     found = pins("constraints-oldest.txt")
     expected = {plain(one.name): bound(one) for one in requirements(project, TOOLS | {"offline"})}
     assert found.pop("torch") == pins("constraints.txt")["torch"] >= expected.pop("torch")
+    del found["typeguard"]  # of tyro, whose oldest version goes with no newer one
     assert found == expected
 
 

@@ -224,7 +224,7 @@ def _captioned(pictures: PictureSet, settings: DescribePhotosSettings, where: st
 
 
 def with_detections(pictures: Sequence[Picture], detector: str, cache: Path) -> dict[str, Picture]:
-    """The pictures by name, with the regions that a detector finds in them, kept in the cache."""
+    """The pictures by name, with the regions that a detector finds in place of their own, kept in the cache."""
     items = [_item(picture) for picture in pictures]
     print(f"looking for objects in {len(items):,} pictures, once", flush=True)
     _, found = detect_once(items, detector, cache)
@@ -232,7 +232,10 @@ def with_detections(pictures: Sequence[Picture], detector: str, cache: Path) -> 
         tuple(Region(label, _box(box)) for label, box in zip(one.labels, one.boxes.tolist(), strict=True))
         for one in found
     ]
-    return {picture.name: replace(picture, regions=some) for picture, some in zip(pictures, regions, strict=True)}
+    return {
+        picture.name: replace(picture, regions=some, relations=(), phrases=())
+        for picture, some in zip(pictures, regions, strict=True)
+    }
 
 
 def _box(box: Sequence[float]) -> tuple[float, float, float, float]:

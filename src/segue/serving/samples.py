@@ -44,12 +44,13 @@ def names() -> list[str]:
 def _photo(stem: str) -> tuple[dict[str, Any], bytes]:
     file = next(file for file in photographs() if file.stem == stem)
     alt = f"A photograph ({PHOTOGRAPHS[file.name]})"
-    return {"labels": list(NAMES), "alt": alt}, png_bytes(read_image(file))
+    return {"labels": list(NAMES), "alt": alt, "synthetic": False}, png_bytes(read_image(file))
 
 
 def _chest(seed: int) -> tuple[dict[str, Any], bytes]:
     drawn = draw_chest(seed)
-    return {"note": drawn.note, "alt": "A synthetic chest radiograph"}, png_bytes(drawn.image)
+    found = {"note": drawn.note, "alt": "A synthetic chest radiograph", "synthetic": True}
+    return found, png_bytes(drawn.image)
 
 
 def _scene(seed: int, near: bool = False) -> tuple[dict[str, Any], bytes]:
@@ -61,6 +62,7 @@ def _scene(seed: int, near: bool = False) -> tuple[dict[str, Any], bytes]:
         "regions": [{"label": r.label, "box": [int(v) for v in r.box], "thing": r.thing} for r in regions],
         "relations": [asdict(relation) for relation in relations],
         "alt": "A synthetic scene, seen from near" if near else "A synthetic scene",
+        "synthetic": True,
     }
     return found, png_bytes(drawn.image)
 

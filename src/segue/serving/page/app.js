@@ -230,10 +230,17 @@ async function read(blob, sample) {
   Object.assign(state, { data, sample, name: blob.name ?? (sample ? `${sample.name}.png` : "picture.png"), masks: [], layout: null, result: null, box: null });
   const { width, height } = state.image;
   if (JOBS[state.job].box) setBox(sample?.regions?.[0]?.box ?? [width / 4, height / 4, width / 2, height / 2].map(Math.round));
-  if (sample) JOBS[state.job].sample?.($("form"), sample);
+  if (sample) fill(sample);
   $("nothing").hidden = JOBS[state.job].picture !== "optional";
   clear();
   paint();
+}
+
+// What is known of a sample goes into the form, and a model that learned from such pictures is chosen.
+function fill(sample) {
+  const form = $("form"), fits = state.models.find((one) => one.jobs.includes(state.job) && one.synthetic === sample.synthetic);
+  JOBS[state.job].sample?.(form, sample);
+  if (form.elements.model && fits) form.elements.model.value = fits.name;
 }
 
 function setBox(box) {
@@ -462,7 +469,7 @@ function open(name) {
   $("error").textContent = "";
   $("nothing").hidden = job.picture !== "optional" || !state.data;
   if (state.image && job.box) setBox(state.sample?.regions?.[0]?.box ?? [state.image.width / 4, state.image.height / 4, state.image.width / 2, state.image.height / 2].map(Math.round));
-  if (state.sample) job.sample?.($("form"), state.sample);
+  if (state.sample) fill(state.sample);
   clear();
   paint();
 }
