@@ -132,10 +132,10 @@ def test_the_page_opens_on_a_photograph_that_is_captioned(look, models):
     page.locator("#answer li").first.wait_for()
     assert page.get_by_role("tab", selected=True).inner_text() == "Caption"
     expected = models[1]["captions-photos"].caption(
-        picture(samples.sample("photo-astronaut")[1], "image"), options=Decoding(beams=3, num=3)
+        picture(samples.sample("photo-motorcycle_left")[1], "image"), options=Decoding(beams=3, num=3)
     )
     assert page.locator("#answer li").first.inner_text().strip() == expected[0].text
-    assert page.evaluate("location.hash") == "#job=caption&sample=photo-astronaut&num=3&model=captions-photos"
+    assert page.evaluate("location.hash") == "#job=caption&sample=photo-motorcycle_left&num=3&model=captions-photos"
 
 
 def test_an_answer_has_an_address_of_its_own(look):
