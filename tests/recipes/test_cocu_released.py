@@ -137,5 +137,5 @@ def test_the_plan_grows_with_the_batch_and_shrinks_with_the_processes(settings, 
     status, told, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--workers", 2, "--json")
     assert status == 0, error
     assert json.loads(told)["recipe"] == "cocu-cc3m"
-    status, _, error = segue("data", "plan", settings.data, "--recipe", "reclmis")
+    status, _, error = segue("data", "plan", settings.data, "--recipe", "relations")
     assert (status, "no plan can be made of it" in error) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
                 raise InputError(f"{where}: a polygon lies far outside the picture of {width}x{height}; mend it")
             made = coco.merge(coco.frPyObjects(found, height, width))
         elif isinstance(found["counts"], list):
-            made = coco.frPyObjects(found, *found["size"])
+            _check_lengths(found, size, where)
+            made = coco.frPyObjects(found, height, width)
         else:
             counts = found["counts"]
             data = counts.encode("ascii") if isinstance(counts, str) else bytes(memoryview(counts))
@@ -80,6 +82,15 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
     if not isinstance(found, list) and (there := filled(made["counts"])) != height * width:
         raise InputError(f"{where}: run lengths of {there} pixels, expected {height * width}; export it again")
     return RLE((height, width), made["counts"])
+
+
+def _check_lengths(found: dict[str, Any], size: tuple[int, int], where: str) -> None:
+    """Raise InputError for run lengths that don't fill a mask of `size`: long ones overflow pycocotools' buffer."""
+    counts, total, given = [index(count) for count in found["counts"]], size[0] * size[1], tuple(found["size"])
+    if given != size:
+        raise InputError(f"{where}: run lengths of {given}, expected the picture's (height, width) {size}")
+    if any(not 0 <= count <= total for count in counts) or sum(counts) != total:
+        raise InputError(f"{where}: run lengths of {sum(counts)} pixels, expected {total}; export it again")
 
 
 def filled(counts: bytes) -> int:
