@@ -108,7 +108,7 @@ def test_any_annotation_ends_in_an_input_error_or_a_mask(found):
     assert mask.shape == (9, 7)
 
 
-@pytest.mark.parametrize("counts", [[2**32 - 1, 2**32 - 1, 0, 0] * 40, [10, -1, 54], [62], [0, 64]])
+@pytest.mark.parametrize("counts", [[2**32 - 1, 2**32 - 1, 0, 0] * 40, [62], [0, 64]])
 def test_run_lengths_that_do_not_fill_the_mask_are_refused_before_they_are_packed(counts, monkeypatch):
     """Long ones overflow pycocotools' buffer of six characters each, which ended the process some time later."""
     monkeypatch.setattr(rle.coco, "frPyObjects", None)

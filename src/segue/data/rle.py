@@ -89,7 +89,9 @@ def _check_lengths(found: dict[str, Any], size: tuple[int, int], where: str) -> 
     counts, total, given = [index(count) for count in found["counts"]], size[0] * size[1], tuple(found["size"])
     if given != size:
         raise InputError(f"{where}: run lengths of {given}, expected the picture's (height, width) {size}")
-    if any(not 0 <= count <= total for count in counts) or sum(counts) != total:
+    if min(counts, default=0) < 0:
+        raise ValueError("a negative length")
+    if sum(counts) != total:
         raise InputError(f"{where}: run lengths of {sum(counts)} pixels, expected {total}; export it again")
 
 
