@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from segue.commands.caption import caption
 from segue.data.images import write_image
 from segue.methods.dual_encoder.checkpoint import restore_dual_encoder, save_dual_encoder
 from segue.nn.feature_distance import FeatureDistance
@@ -52,6 +53,13 @@ def test_the_command_captions_a_picture_and_a_folder(model, segue, tmp_path):
     status, told, _ = segue("caption", folder, "--model", model, "--retrieve", "--json")
     found = [json.loads(line)["captions"][0] for line in told.splitlines()]
     assert all(one["text"] in CAPTIONS and set(one) == {"text", "cosine"} for one in found)
+
+
+def test_captions_are_written_where_the_standard_output_is_closed(model, tmp_path, monkeypatch):
+    write_image(text_to_image(CAPTIONS[:1])[0], tmp_path / "photos/one.png")
+    monkeypatch.setattr("sys.stdout", None)  # as Python has it then
+    caption(tmp_path / "photos", model=str(model), out=tmp_path / "captions.json")
+    assert len(json.loads((tmp_path / "captions.json").read_text())) == 1
 
 
 def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -123,10 +122,9 @@ def _print(name: str, captions: Sequence[Caption], measure: str, as_json: bool) 
     if as_json:
         found = [{"text": c.text, measure: round(c.score, 4)} for c in captions]
         about = {"image": name, **domain_to_dict(captions[0].distance)}
-        print(jsonlib.dumps({**about, "captions": found}, ensure_ascii=False))
+        print(jsonlib.dumps({**about, "captions": found}, ensure_ascii=False), flush=True)
     else:
-        print("\n".join(f"{name}  {c.text}" for c in captions))
-    sys.stdout.flush()
+        print("\n".join(f"{name}  {c.text}" for c in captions), flush=True)
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
