@@ -32,7 +32,21 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("segment", "{scenes}", "--labels", "dog, sky", "--model", "cocu-scenes", "-o", "labels.png"),
     ),
     "caption": ("captions", ("caption", "{scenes}", "--model", "syntic-scenes")),
-    "describe": ("prompts", ("describe", "{scenes}", "--box", "20,20,80,80", "--label", "dog", "-o", "described")),
+    "describe": (
+        "prompts",
+        (
+            "describe",
+            "{scenes}",
+            "--box",
+            "20,20,80,80",
+            "--label",
+            "dog",
+            "--model",
+            "describe-scenes",
+            "-o",
+            "described",
+        ),
+    ),
     "draw": ("layouts", ("draw", "a dog on the grass", "--num", "1", "-o", "layouts")),
     "caption a layout": ("captions", ("caption-layout", "layouts/layout-0.png")),
 }
