@@ -55,6 +55,7 @@ EXTRAS := captions,cluster,formats,generate,medical,offline,onnx,report,serve
 test-oldest:
 	rm -rf build/lib
 	test -d $(LANES) || $(PYTHON) -m venv $(LANES)
+	$(LANES)/bin/python -m pip uninstall --quiet --yes typeguard  # the core lane's, a plugin of pytest, would stay
 	$(LANES)/bin/python -m pip install --quiet --no-compile -c constraints-oldest.txt torch ".[$(EXTRAS)]" \
 	  httpx hypothesis pytest pytest-timeout pytest-xdist
 	OMP_NUM_THREADS=1 SEGUE_GOLDEN=off $(LANES)/bin/python -m pytest -n 2 -p no:cacheprovider -m "$(FAST)" \
