@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,8 @@ from segue.types import Example, InputError, Phrase, Picture, Region, Relation, 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 
 
-def test_what_is_missing_is_installed_from_segues_folder():
+def test_what_is_missing_is_installed_from_segues_folder(monkeypatch):
+    monkeypatch.setattr("segue.types.SOURCES", Path(__file__))  # any file that is there
     assert to_install("onnx") == 'pip install ".[onnx]" in Segue\'s folder'
 
 

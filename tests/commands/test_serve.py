@@ -76,7 +76,7 @@ def test_options_reach_the_server(asked):
 def test_missing_packages_are_named(monkeypatch):
     there = command.find_spec
     monkeypatch.setattr(command, "find_spec", lambda name: None if name in ("fastapi", "uvicorn") else there(name))
-    with pytest.raises(InputError, match=r'serving needs fastapi, uvicorn: pip install "\.\[serve\]" in Segue'):
+    with pytest.raises(InputError, match=r'serving needs fastapi, uvicorn: pip install "(\.|segue)\[serve\]"'):
         serve()
 
 

@@ -24,7 +24,7 @@ from segue.metrics.captions import (
     score_captions,
 )
 from segue.metrics.java import NotComputed
-from segue.types import InputError
+from segue.types import InputError, to_install
 
 NAMES = ("a", "man", "dog", "runs", "in", "the", "red", "park")
 WORDS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=9).map(" ".join)
@@ -167,7 +167,7 @@ def test_what_cannot_run_says_why_and_is_never_0(monkeypatch):
     assert found.to_json()["METEOR"].startswith("not computed: no program `java` on the path")
     assert "METEOR" not in found.each
     monkeypatch.setattr(java, "find_spec", lambda name: None)
-    assert 'pip install ".[captions]"' in str(java.meteor(["a"], [["a"]]))
+    assert to_install("captions") in str(java.meteor(["a"], [["a"]]))
 
 
 def test_spice_without_models_is_not_computed(monkeypatch, tmp_path):

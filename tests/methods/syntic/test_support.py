@@ -160,7 +160,7 @@ def test_bad_input(monkeypatch):
     with pytest.raises(InputError, match="holds no captions"):
         support.retrieve(torch.zeros(1, 16))
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match=r'needs faiss: pip install "\.\[cluster\]"'):
+    with pytest.raises(InputError, match=r'needs faiss: pip install "(\.|segue)\[cluster\]"'):
         support.nearest_by_index(torch.zeros(1, 16), 1)
 
 

@@ -62,5 +62,5 @@ def test_two_workers_write_the_archive_of_one_process_even_when_one_is_lost(ray,
 
 def test_without_ray_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
-    with pytest.raises(InputError, match=r'needs ray, which is missing: pip install "\.\[ray\]"'):
+    with pytest.raises(InputError, match=r'needs ray, which is missing: pip install "(\.|segue)\[ray\]"'):
         ray_executor()

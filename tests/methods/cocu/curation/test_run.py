@@ -213,5 +213,5 @@ def test_a_memory_map_will_do(tmp_path):
 @pytest.mark.parametrize(("module", "name"), [("faiss", "faiss"), ("pyarrow.parquet", "pyarrow")])
 def test_missing_packages_are_named_with_their_extra(tmp_path, monkeypatch, module, name):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=rf'needs {name}, which is missing: pip install "\.\[cluster\]"'):
+    with pytest.raises(InputError, match=rf'needs {name}, which is missing: pip install "(\.|segue)\[cluster\]"'):
         curate(CurationInputs(*corpus(20)), tmp_path / "out", CurateSettings())
