@@ -60,14 +60,9 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
                 raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
             if not all(-far <= v <= 2 * far for polygon in found for v in polygon):  # pycocotools would crash
                 raise InputError(f"{where}: a polygon lies far outside the picture of {width}x{height}; mend it")
-            made = coco.merge(coco.frPyObjects(found, height, width))
-        elif isinstance(found["counts"], list):
-            _check_lengths(found, size, where)
-            made = coco.frPyObjects(found, height, width)
+            counts = coco.merge(coco.frPyObjects(found, height, width))["counts"]
         else:
-            counts = found["counts"]
-            data = counts.encode("ascii") if isinstance(counts, str) else bytes(memoryview(counts))
-            made = {"size": tuple(found["size"]), "counts": data}
+            counts = _run_lengths(found, size, where)
     except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
@@ -75,24 +70,27 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
             f"{where}: got {str(found)[:60]}, expected COCO's polygons [[x, y, ...]] or run lengths "
             '{"size": [H, W], "counts": ...}; export the annotation again'
         ) from error
-    if tuple(made["size"]) != (height, width):
-        raise InputError(
-            f"{where}: run lengths of {tuple(made['size'])}, expected the picture's (height, width) {size}"
-        )
-    if not isinstance(found, list) and (there := filled(made["counts"])) != height * width:
-        raise InputError(f"{where}: run lengths of {there} pixels, expected {height * width}; export it again")
-    return RLE((height, width), made["counts"])
+    return RLE((height, width), counts)
 
 
-def _check_lengths(found: dict[str, Any], size: tuple[int, int], where: str) -> None:
-    """Raise InputError for run lengths that don't fill a mask of `size`: long ones overflow pycocotools' buffer."""
-    counts, total, given = [index(count) for count in found["counts"]], size[0] * size[1], tuple(found["size"])
+def _run_lengths(found: Any, size: tuple[int, int], where: str) -> bytes:
+    """Compressed run lengths, of either kind. Raises InputError unless they fill a mask of `size`.
+
+    Uncompressed ones are counted before pycocotools packs them, as long ones overflow its buffer.
+    """
+    given, counts, packed = tuple(found["size"]), found["counts"], None
+    if isinstance(counts, list):
+        pixels = sum(index(count) for count in counts)
+        if min(counts, default=0) < 0:
+            raise ValueError("a negative length")
+    else:
+        packed = counts.encode("ascii") if isinstance(counts, str) else bytes(memoryview(counts))
+        pixels = filled(packed)
     if given != size:
         raise InputError(f"{where}: run lengths of {given}, expected the picture's (height, width) {size}")
-    if min(counts, default=0) < 0:
-        raise ValueError("a negative length")
-    if sum(counts) != total:
-        raise InputError(f"{where}: run lengths of {sum(counts)} pixels, expected {total}; export it again")
+    if pixels != size[0] * size[1]:
+        raise InputError(f"{where}: run lengths of {pixels} pixels, expected {size[0] * size[1]}; export it again")
+    return coco.frPyObjects(found, *size)["counts"] if packed is None else packed
 
 
 def filled(counts: bytes) -> int:
