@@ -6,9 +6,10 @@ It holds config.json, model.safetensors and tokenizer.json.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -22,6 +23,8 @@ from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.types import InputError
 
 METHOD, QUANTISER, BOXES = "crossmodal", "layout-vq", "layout-boxes"
+C = TypeVar("C")
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,7 @@ def save_quantiser(quantiser: Any, folder: Path) -> None:
 
 def load_quantiser(folder: Path) -> LayoutVQ:
     """Read a quantiser that `save_quantiser` wrote. Raises InputError when there is none."""
-    config, tensors = read_config(folder, [QUANTISER], {"config": dict}), read_tensors(folder)
-    cells = from_json(VQConfig, config["config"], folder)
-    quantiser = build(lambda: LayoutVQ(cells), tensors, folder)
-    fill_module(quantiser, tensors, folder)
-    return quantiser.eval()
+    return _load_part(folder, QUANTISER, VQConfig, LayoutVQ)
 
 
 def save_boxes(boxes: Any, folder: Path) -> None:
@@ -124,8 +123,12 @@ def save_boxes(boxes: Any, folder: Path) -> None:
 
 def load_boxes(folder: Path) -> BoxDecoder:
     """Read a box decoder that `save_boxes` wrote. Raises InputError when there is none."""
-    config, tensors = read_config(folder, [BOXES], {"config": dict}), read_tensors(folder)
-    places = from_json(BoxConfig, config["config"], folder)
-    boxes = build(lambda: BoxDecoder(places), tensors, folder)
-    fill_module(boxes, tensors, folder)
-    return boxes.eval()
+    return _load_part(folder, BOXES, BoxConfig, BoxDecoder)
+
+
+def _load_part(folder: Path, method: str, kind: type[C], make: Callable[[C], M]) -> M:
+    config, tensors = read_config(folder, [method], {"config": dict}), read_tensors(folder)
+    settings = from_json(kind, config["config"], folder)
+    part = build(lambda: make(settings), tensors, folder)
+    fill_module(part, tensors, folder)
+    return part.eval()
