@@ -13,8 +13,7 @@ from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.methods.sgdiff.checkpoint import save as save_describer
-from segue.recipes.crossmodal import CrossModalSettings, train_crossmodal
-from segue.synthetic.scenes.writer import make_scenes
+from tiny_illustrator import tiny_illustrator
 from tiny_pair import tiny_pair
 
 
@@ -34,19 +33,7 @@ def tiny_folders(tmp_path_factory) -> dict[str, Path]:
     describer.caption_head.tags.bias.data[1] += 50
     describer.mask_head.mask_embedding[-1].bias.data[-1] += 50
     save_describer(describer, home / "describer")
-    make_scenes(home / "scenes", train=6, val=2, test=2, size=32, workers=1)
-    tiny = {
-        "image_size": 32,
-        "factor": 8,
-        "width": 64,
-        "depth": 2,
-        "vq_steps": 3,
-        "box_steps": 3,
-        "steps": 4,
-        "batch_size": 4,
-    }
-    layouts = train_crossmodal(CrossModalSettings(out=home / "run", data=home / "scenes", evaluations=1, **tiny))
-    return {name: home / name for name in ("names", "captions", "describer")} | {"layouts": layouts}
+    return {name: home / name for name in ("names", "captions", "describer")} | {"layouts": tiny_illustrator(home)}
 
 
 @pytest.fixture(scope="session")
