@@ -6,6 +6,7 @@ preprocessing: mean 127/255 and deviation 128/255 are TensorFlow's for this fami
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -85,19 +86,24 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     def levels(self, x: Tensor) -> list[Tensor]:
         """(B, 3, S, S) -> the last features of each stride, 2, 4, 8, 16, 32: (B, LEVELS[i], S / stride, S / stride)."""
         self._check(x)
-        x, found = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last))), list[Tensor]()
-        for block in cast("list[_Inverted]", list(self.blocks)):
-            before, x = x, block(x)
-            if before.shape[-1] == x.shape[-1]:
-                found = found[:-1]
-            found.append(x)
-        return found
+        return feature_maps(self.stem, self.blocks, x)
 
     def config(self) -> dict[str, Any]:
         """Kind, size, whether it is frozen, and the fingerprint of frozen weights."""
         config = {"kind": self.kind, "size": self.size, "frozen": self.frozen}
         config |= {"preprocessing": asdict(self.preprocessing)}
         return config | ({"sha256": self.fingerprint} if self.frozen else {})
+
+
+def feature_maps(stem: nn.Module, blocks: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """(B, 3, H, W) -> the last features of each stride that the blocks have, from the finest: (B, C, H', W')."""
+    x, found = F.relu6(stem(x.contiguous(memory_format=torch.channels_last))), list[Tensor]()
+    for block in blocks:
+        before, x = x, block(x)
+        if before.shape[-1] == x.shape[-1]:
+            found = found[:-1]
+        found.append(x)
+    return found
 
 
 class _Convolution(nn.Module):

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.configs import from_json
-from segue.encoders.image.efficientnet import EfficientNetLite
+from segue.encoders.image.efficientnet import EfficientNetLite, feature_maps
 from segue.encoders.pretrained import (
     PretrainedEncoder,
     check_fingerprint,
@@ -105,20 +104,13 @@ class EfficientNetPyramid(FeaturePyramid):
         super().__init__()
         whole = EfficientNetLite(frozen=frozen, weights=weights)
         self.frozen, self.preprocessing = frozen, whole.preprocessing
-        self.taps = (0, 2, 4, 10)  # blocks after which a map is taken
-        self.stem, self.blocks = whole.stem, nn.Sequential(*list(whole.blocks)[: self.taps[-1] + 1])
+        self.stem, self.blocks = whole.stem, nn.Sequential(*list(whole.blocks)[:11])  # the last of stride 16
         self.fingerprint = fingerprint(self, buffers=True)
         self.eval()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See FeaturePyramid."""
-        x = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        maps = []
-        for place, block in enumerate(self.blocks):
-            x = block(x)
-            if place in self.taps:
-                maps.append(x)
-        return maps
+        return feature_maps(self.stem, self.blocks, x)
 
     def config(self) -> dict[str, Any]:
         """Kind, whether it is frozen, and the fingerprint of frozen weights."""
