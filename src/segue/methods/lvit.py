@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from segue.encoders.text.contract import TextEncoder, TextFeatures
 from segue.encoders.text.fixed import fixed_length
 from segue.losses import segmentation_loss
+from segue.methods.published_tensors import PublishedTensors
 from segue.nn.norm import BatchNorm2d
 from segue.nn.unet import PLAM, conv_norm
 from segue.options import Positive, Share
@@ -180,18 +181,8 @@ def from_released(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     A convolution's bias goes into the running mean of its batch norm, which is exact. Raises KeyError for a tensor that
     is missing.
     """
-    theirs = {name.removeprefix("module."): tensor for name, tensor in theirs.items()}
-    ours: dict[str, Tensor] = {}
-
-    def copy(to: str, source: str, *names: str) -> None:
-        ours.update({f"{to}.{name}": theirs[f"{source}.{name}"] for name in names or ("weight", "bias")})
-
-    def convolution(to: str, norm: str, source: str, biased: bool = False) -> None:
-        copy(norm, f"{source}.norm", "weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        ours[f"{to}.weight"] = theirs[f"{source}.conv.weight"]
-        ours[f"{norm}.running_mean"] = ours[f"{norm}.running_mean"] - theirs[f"{source}.conv.bias"]
-        if biased:  # ours has one too
-            ours[f"{to}.bias"] = torch.zeros_like(theirs[f"{source}.conv.bias"])
+    tensors = PublishedTensors(theirs)
+    theirs, ours, copy, convolution = tensors.theirs, tensors.ours, tensors.copy, tensors.convolution
 
     def block(to: str, source: str) -> None:
         copy(f"{to}.attention_norm", f"{source}.norm1")
@@ -207,11 +198,7 @@ def from_released(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
         for j in range(2):
             convolution(f"levels.{i}.{j + 1}.0", f"levels.{i}.{j + 1}.1", f"down{i + 1}.nConvs.{j}")
             convolution(f"merge.{i}.{j}.0", f"merge.{i}.{j}.1", f"{merge}.nConvs.{j}")
-            mix = f"{merge}.pixModule.bottleneck.{2 * j}"
-            ours[f"plam.{i}.mix.{2 * j}.weight"] = theirs[f"{mix}.weight"][..., None, None]
-            ours[f"plam.{i}.mix.{2 * j}.bias"] = theirs[f"{mix}.bias"]
-        copy(f"plam.{i}.mean.0", f"{merge}.pixModule.conv_avg", "weight")
-        copy(f"plam.{i}.maximum.0", f"{merge}.pixModule.conv_max", "weight")
+        tensors.plam(f"plam.{i}", f"{merge}.pixModule")
         copy(f"text.{i}", f"text_module{LEVELS - i}")
         copy(f"embed.{i}", f"{down}.embeddings.patch_embeddings")
         ours[f"positions.{i}"] = theirs[f"{down}.embeddings.position_embeddings"][0]

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from segue.encoders.text.contract import TextEncoder, TextFeatures
 from segue.encoders.text.fixed import fixed_length
 from segue.losses import conditioned_similarity, contrastive_loss, reconstruction_loss, segmentation_loss
+from segue.methods.published_tensors import PublishedTensors
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import Decoder, Encoder, draw_masked, note_index
 from segue.nn.gather import gather
@@ -223,17 +224,8 @@ def from_released(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     Each convolution's bias goes into the running mean of its batch norm, and the first convolution reads RGB where
     theirs reads BGR: both are exact. Raises KeyError for a tensor that is missing.
     """
-    theirs = {name.removeprefix("module."): tensor for name, tensor in theirs.items()}
-    ours: dict[str, Tensor] = {}
-
-    def copy(to: str, source: str, *names: str) -> None:
-        ours.update({f"{to}.{name}": theirs[f"{source}.{name}"] for name in names or ("weight", "bias")})
-
-    def convolution(to: str, norm: str, source: str) -> None:
-        copy_norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        copy(norm, f"{source}.norm", *copy_norm)
-        ours[f"{to}.weight"] = theirs[f"{source}.conv.weight"]
-        ours[f"{norm}.running_mean"] = ours[f"{norm}.running_mean"] - theirs[f"{source}.conv.bias"]
+    tensors = PublishedTensors(theirs)
+    theirs, ours, copy, convolution = tensors.theirs, tensors.ours, tensors.copy, tensors.convolution
 
     def attention(to: str, source: str) -> None:
         for part, weight, bias in zip(
@@ -258,11 +250,7 @@ def from_released(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
             to, merge = f"encoder.levels.{i}.{j + 1}", f"decoder.merge.{i}.{j}"
             convolution(f"{to}.0", f"{to}.1", f"down{i + 1}.nConvs.{j}")
             convolution(f"{merge}.0", f"{merge}.1", f"up{4 - i}.nConvs.{j}")
-            mix = f"up{4 - i}.pixModule.bottleneck.{2 * j}"
-            ours[f"decoder.plam.{i}.mix.{2 * j}.weight"] = theirs[f"{mix}.weight"][..., None, None]
-            ours[f"decoder.plam.{i}.mix.{2 * j}.bias"] = theirs[f"{mix}.bias"]
-        copy(f"decoder.plam.{i}.mean.0", f"up{4 - i}.pixModule.conv_avg", "weight")
-        copy(f"decoder.plam.{i}.maximum.0", f"up{4 - i}.pixModule.conv_max", "weight")
+        tensors.plam(f"decoder.plam.{i}", f"up{4 - i}.pixModule")
     copy("decoder.head", "outc")
     copy("project", "text_module4")
     ours["interaction.embed.weight"] = theirs["interact.embeddings.patch_embeddings.weight"][:, :, 0, 0]
@@ -271,8 +259,7 @@ def from_released(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     for to, source in (("words", "attn_text"), ("patches", "attn_img")):
         names = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
         copy(f"interaction.{to}", f"interact.{source}", *names)
-    convolution("interaction.mix.0", "interaction.mix.1", "interact.CTBN")
-    ours["interaction.mix.0.bias"] = torch.zeros_like(theirs["interact.CTBN.conv.bias"])
+    convolution("interaction.mix.0", "interaction.mix.1", "interact.CTBN", biased=True)
     for to, source in (("patch_score", "mlp_visual"), ("word_score", "mlp_woi")):
         copy(f"{to}.0", f"{source}.0")
         copy(f"{to}.2", f"{source}.2", "weight")
