@@ -34,7 +34,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms
 
-START, END = "<!-- bug cases -->", "<!-- /bug cases -->"
+from pages import fill_block
+
 LONG = 110  # characters of a refusal in the table
 NOTES = ("Unilateral pulmonary infection, one infected area, upper left lung.", "Bilateral infection, two areas.")
 RED, GREEN, BLUE, BLACK = (250, 20, 20), (20, 250, 20), (20, 20, 250), (0, 0, 0)
@@ -1327,9 +1328,7 @@ def main() -> None:
     found = table(given.only)
     print(found)
     if given.page is not None:
-        text = given.page.read_text(encoding="utf-8")
-        before, after = text.partition(START)[0], text.partition(END)[2]
-        given.page.write_text(f"{before}{START}\n\n{found}\n\n{END}{after}", encoding="utf-8")
+        fill_block(given.page, "bug cases", found)
     sys.exit("WRONG" in found)
 
 

@@ -30,7 +30,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-START, END = "<!-- faults -->", "<!-- /faults -->"
+from pages import fill_block
+
 VARYING = ("events.out", ".lock", "history.jsonl", "report.json", ".log")  # hold times, or are locks
 LIMIT = 3000  # bytes of a file where no small disk can be mounted
 BLOCK = 4096  # bytes of a small disk are in blocks of so many
@@ -270,9 +271,7 @@ def main() -> None:
     found = table(given.only, given.faults, given.kept, measure=not given.no_more)
     print(found)
     if given.page is not None:
-        text = given.page.read_text(encoding="utf-8")
-        before, after = text.partition(START)[0], text.partition(END)[2]
-        given.page.write_text(f"{before}{START}\n\n{found}\n\n{END}{after}", encoding="utf-8")
+        fill_block(given.page, "faults", found)
     sys.exit("WRONG" in found)
 
 
