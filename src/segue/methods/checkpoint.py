@@ -76,6 +76,11 @@ def in_8_bits(x: Tensor) -> tuple[Tensor, Tensor]:
     return (rows / step.float()).round().clamp(-127, 127).to(torch.int8).view(x.shape), step[:, 0]
 
 
+def from_8_bits(packed: Tensor, step: Tensor) -> Tensor:
+    """The float32 values of what `in_8_bits` made."""
+    return packed.float() * step.float().view(-1, *[1] * (packed.dim() - 1))
+
+
 def _unpacked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """With the matrices of `pack_checkpoint` as float32. Raises InputError for steps that belong to nothing."""
     for step in [name for name in tensors if name.endswith(STEP)]:
@@ -83,7 +88,7 @@ def _unpacked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         packed = tensors.get(name)
         if packed is None or packed.dtype != torch.int8 or steps.shape != packed.shape[:1]:
             raise InputError(f"{path}: {step} is not the step of 8-bit rows; copy the checkpoint again")
-        tensors[name] = packed.float() * steps.float().view(-1, *[1] * (packed.dim() - 1))
+        tensors[name] = from_8_bits(packed, steps)
     return tensors
 
 

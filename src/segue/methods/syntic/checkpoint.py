@@ -18,7 +18,15 @@ from torch import Tensor
 
 from segue.configs import from_json
 from segue.data.tokenizer import CaptionTokenizer
-from segue.methods.checkpoint import build, fill_module, in_8_bits, read_config, read_tensors, write_checkpoint
+from segue.methods.checkpoint import (
+    build,
+    fill_module,
+    from_8_bits,
+    in_8_bits,
+    read_config,
+    read_tensors,
+    write_checkpoint,
+)
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.model import Syntic, build_syntic
 from segue.methods.syntic.support import SupportSet
@@ -139,14 +147,11 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
     fill_module(model, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)}, folder)
     support = None
     if SUPPORT in tensors:
-        features = _from_8_bits(tensors) if STEP in tensors else tensors[SUPPORT]
+        features = tensors[SUPPORT]
+        if STEP in tensors:
+            features = F.normalize(from_8_bits(features, tensors[STEP]), dim=1).to(torch.float16)
         support = SupportSet(features.numpy(), list(config.get("captions") or ()) or None, tau=settings.tau)
     return SynticCheckpoint(
         model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names") or (),
         config.get("detector"),
     )  # fmt: skip
-
-
-def _from_8_bits(tensors: dict[str, Tensor]) -> Tensor:
-    """(M, D) float16, normalised."""
-    return F.normalize(tensors[SUPPORT].float() * tensors[STEP].float()[:, None], dim=1).to(torch.float16)
