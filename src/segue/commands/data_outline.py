@@ -55,8 +55,9 @@ def outline_folder(folder: Path, sam: str, device: str = "cpu", on_bad: str = "s
     waiting = list(check_pictures(PictureSet(waiting), on_bad).pictures)
     if not waiting:
         return 0
-    model, console = load_sam(sam, device), Console(stderr=True)
-    for picture in track(waiting, "outlining", console=console, disable=not sys.stderr.isatty()):
+    model, shown = load_sam(sam, device), sys.stderr.isatty()
+    console = Console(stderr=True, quiet=not shown)  # before rich 14 a bar that is not shown prints an empty line
+    for picture in track(waiting, "outlining", console=console, disable=not shown):
         masks = outline_boxes(picture.load(), [region.box for region in picture.regions], model)
         found = {"sam": sam, "masks": [rle.to_json(rle.encode(mask)) for mask in masks]}
         write_text(folder / MASKS / f"{picture.name}.json", json.dumps(found))
