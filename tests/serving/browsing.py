@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -29,6 +31,23 @@ def listening(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+def until_ready(get: Callable[..., Any], address: str = "", alive: Callable[[], Any] = lambda: True) -> Any:
+    """The answer of /ready, asked by httpx's or a test client's `get` until it says 200; `alive` fails at a dead server."""
+    for _ in range(1200):
+        alive()
+        try:
+            if (answer := get(f"{address}/ready")).status_code == 200:
+                return answer
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    return pytest.fail("the server did not get ready in two minutes")
+
+
+def alive(server: subprocess.Popen[bytes]) -> None:
+    assert server.poll() is None, server.stderr and server.stderr.read().decode()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from segue.serving import Limits, create_app
 from segue.serving.jobs import JOBS, Request
 from segue.serving.uploads import Bounds
 from segue.types import InputError
-from serving.browsing import listening
+from serving.browsing import listening, until_ready
 
 NOTE = "Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
@@ -140,7 +140,7 @@ OPEN = {"/health", "/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/opena
 def test_without_a_token_only_what_tells_nothing_of_models_and_pictures_is_open(segmenter, tiny_model):
     app = create_app({"tiny": segmenter}, token="correct horse", origins={"tiny": tiny_model})
     with TestClient(app) as client:
-        once_ready(client)
+        until_ready(client.get)
         told = {path: list(methods) for path, methods in app.openapi()["paths"].items()}
         ways = {route.path: ["get"] for route in app.routes if hasattr(route, "path")} | told
         assert {len(methods) for methods in ways.values()} == {1}
@@ -362,7 +362,7 @@ def test_a_client_that_hangs_up_stops_what_is_computed_for_it(segmenter):
     body = json.dumps({"image": SENT, "note": "slow"}).encode()
     head = ("POST /segment/note HTTP/1.1", "Host: t", "Content-Type: application/json", f"Content-Length: {len(body)}")
     with listening(create_app({"steps": model})) as address:
-        once_ready(httpx.Client(base_url=address))
+        until_ready(httpx.get, address)
         with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as client:
             client.sendall("\r\n".join([*head, "", ""]).encode() + body)
             assert model.begun.wait(30)
@@ -386,7 +386,7 @@ def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
         listening(gated := create_app({"slow": like(Gated, segmenter)}, limits=Limits(gather=1.0))) as address,
         ThreadPoolExecutor(5) as clients,
     ):
-        once_ready(httpx.Client(base_url=address))
+        until_ready(httpx.get, address)
 
         def ask(image):
             return httpx.post(f"{address}/segment/note", json={"image": image, "note": NOTE}, timeout=60)
@@ -451,7 +451,7 @@ class Panic(BaseException):
 @pytest.mark.parametrize("fault", [StopIteration("secret"), Panic("secret"), SystemExit("secret")], ids=repr)
 def test_a_worker_that_dies_fails_its_own_request_and_is_replaced(segmenter, caplog, fault):
     with TestClient(create_app({"frail": failing(segmenter, fault)}), raise_server_exceptions=False) as client:
-        once_ready(client)
+        until_ready(client.get)
         counted = 'segue_worker_restarts_total{job="segment/note",model="frail"}'
         assert f"{counted} 0.0" in client.get("/metrics").text
         answer = client.post("/segment/note", json={"image": SENT, "note": "bad"})
@@ -465,7 +465,7 @@ def test_a_worker_that_dies_fails_its_own_request_and_is_replaced(segmenter, cap
 def test_ready_tells_of_a_model_that_fails_until_it_answers_again(segmenter):
     model = failing(segmenter, RuntimeError("CUDA error: device-side assert triggered"))
     with TestClient(create_app({"frail": model}), raise_server_exceptions=False) as client:
-        once_ready(client)
+        until_ready(client.get)
         model.broken = True
         assert client.post("/segment/note", json={"image": SENT}).status_code == 500
         answer = client.get("/ready")
@@ -474,13 +474,13 @@ def test_ready_tells_of_a_model_that_fails_until_it_answers_again(segmenter):
             "segment/note: being warmed, or failed and tried again; ask again in some seconds",
         )
         model.broken = False
-        once_ready(client)  # tried again, without any request
+        until_ready(client.get)  # tried again, without any request
 
 
 @pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("can't allocate memory: you tried")], ids=repr)
 def test_one_request_without_memory_for_it_is_answered_503_and_the_next_200(segmenter, fault):
     with TestClient(create_app({"frail": failing(segmenter, fault)}), raise_server_exceptions=False) as client:
-        once_ready(client)
+        until_ready(client.get)
         answer = client.post("/segment/note", json={"image": SENT, "note": "bad"})
         assert (answer.status_code, answer.json()["error"]) == (
             503,
@@ -502,7 +502,7 @@ def test_memory_that_is_short_while_a_request_is_read(segmenter, monkeypatch):
 def test_it_is_ready_when_the_models_are_warm(segmenter):
     with TestClient(create_app({"slow": like(Slow, segmenter)})) as client:
         assert client.get("/ready").status_code == 503
-        assert once_ready(client).json() == {"status": "ready", "cold": []}
+        assert until_ready(client.get).json() == {"status": "ready", "cold": []}
 
 
 class Choosy(Segmenter):
@@ -516,7 +516,7 @@ class Choosy(Segmenter):
 
 def test_a_model_that_refuses_the_warming_request_is_named_as_cold(segmenter, caplog):
     with TestClient(create_app({"choosy": like(Choosy, segmenter)})) as client:
-        answer = once_ready(client)
+        answer = until_ready(client.get)
         assert answer.json() == {"status": "ready", "cold": ["segment/note"]}  # no reason: strangers may ask
         assert client.post("/segment/note", json={"image": SENT, "note": NOTE}).status_code == 200
     assert "warming segment/note of choosy: the picture of /a/path is square" in caplog.text
@@ -530,14 +530,6 @@ def test_a_server_whose_model_fails_at_the_warming_request_does_not_get_ready(se
             time.sleep(0.05)
         assert "warming segment/note of broken failed; the server does not get ready" in caplog.text
         assert client.get("/ready").status_code == 503
-
-
-def once_ready(client):
-    for _ in range(200):
-        if (answer := client.get("/ready")).status_code == 200:
-            return answer
-        time.sleep(0.05)
-    return pytest.fail("the server did not get ready")
 
 
 def test_models_say_what_they_are(client):

@@ -14,7 +14,7 @@ import segue as package
 from segue.serving import Limits, connections, create_app
 from segue.serving.connections import logging_sparingly, room
 from segue.types import InputError
-from serving.browsing import listening
+from serving.browsing import alive, listening, until_ready
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +97,7 @@ def test_more_connections_than_descriptors_do_not_take_it_down(tiny_model, tmp_p
     server = subprocess.Popen([sys.executable, "-c", FEW, str(tiny_model), port], stderr=subprocess.PIPE)
     several = []
     try:
-        for _ in range(1200):
-            assert server.poll() is None, server.stderr.read().decode()
-            try:
-                if httpx.get(f"{address}/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
+        until_ready(httpx.get, address, lambda: alive(server))
         for _ in range(400):
             several.append(open_to(address))
         assert [httpx.get(f"{address}/health", timeout=10).status_code for _ in range(20)] == [200] * 20

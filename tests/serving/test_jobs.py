@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from segue.data.images import index_png_bytes, png_bytes, write_image
 from segue.options import Decoding, DescribeOptions, DrawOptions
 from segue.serving import create_app
 from segue.serving.uploads import layout as read_layout
+from serving.browsing import until_ready
 
 IMAGE, PICTURE, _ = toy_example()
 SENT = base64.b64encode(png_bytes(IMAGE)).decode()
@@ -220,8 +220,4 @@ def test_places_and_controls_are_those_of_the_command_line(
 
 
 def test_all_models_get_warm(client):
-    for _ in range(300):
-        if client.get("/ready").status_code == 200:
-            return
-        time.sleep(0.05)
-    pytest.fail("the server did not get ready")
+    until_ready(client.get)

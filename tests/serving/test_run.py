@@ -24,6 +24,7 @@ from segue.data.images import png_bytes
 from segue.methods.sgdiff.relations import RelationHead, save_relations
 from segue.serving import run
 from segue.types import InputError
+from serving.browsing import alive, until_ready
 from tiny_detr import tiny_detr
 
 
@@ -130,23 +131,11 @@ def process(model, port, home, *options):
     command = [sys.executable, "-m", "segue", "serve", "--models", str(model), "--port", str(port), *options]
     server = subprocess.Popen(command, cwd=home, env=os.environ | told, stderr=subprocess.PIPE)
     try:
-        _until_ready(server, port)
+        until_ready(httpx.get, f"http://127.0.0.1:{port}", lambda: alive(server))
         yield server
     finally:
         server.kill()
         server.communicate()
-
-
-def _until_ready(server, port):
-    for _ in range(2000):
-        assert server.poll() is None, server.stderr.read().decode()
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail("the server did not get ready")
 
 
 def _answer(port, **asked):

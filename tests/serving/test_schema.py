@@ -2,6 +2,7 @@
 
 import base64
 
+import httpx
 import numpy as np
 import pytest
 import schemathesis
@@ -14,7 +15,7 @@ from methods.sgdiff.toys import toy_example
 from segue.data.images import index_png_bytes, png_bytes
 from segue.serving import create_app
 from segue.serving.jobs import JOBS
-from serving.browsing import listening
+from serving.browsing import listening, until_ready
 
 TOKEN = {"Authorization": "Bearer correct horse"}
 IMAGE = base64.b64encode(png_bytes(toy_example()[0])).decode()
@@ -46,6 +47,7 @@ HELD = [
 def promised(tiny_models, tiny_model):
     app = create_app(tiny_models | {"notes": package.load(tiny_model)}, token="correct horse")
     with listening(app) as address:
+        until_ready(httpx.get, address)  # before it, /ready answers 503, as promised
         yield schemathesis.openapi.from_url(f"{address}/openapi.json")
 
 
