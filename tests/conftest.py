@@ -109,7 +109,7 @@ def segue(capsys, tmp_path, monkeypatch):
             main([str(a) for a in args])
         except SystemExit as stop:
             status = int(stop.code or 0)
-        told = capsys.readouterr()
-        return status, told.out, told.err
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
 
     return run

@@ -194,7 +194,7 @@ def test_a_model_is_fetched_without_pickles(tiny_model, monkeypatch):
         Describer.from_pretrained("me/mine")
 
 
-def test_what_can_not_be_had_is_told(tiny_model, monkeypatch):
+def test_what_can_not_be_had_is_reported(tiny_model, monkeypatch):
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def download(*args, **options):

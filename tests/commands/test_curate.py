@@ -28,10 +28,10 @@ def photos(folder, captions):
     """A Karpathy folder with these captions, one list a picture."""
     (folder / "images").mkdir(parents=True)
     entries = []
-    for i, told in enumerate(captions):
+    for i, texts in enumerate(captions):
         rng = np.random.default_rng(i)
         Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(folder / f"images/{i}.png")
-        sentences = [{"raw": text, "tokens": text.split(), "sentid": 10 * i + j} for j, text in enumerate(told)]
+        sentences = [{"raw": text, "tokens": text.split(), "sentid": 10 * i + j} for j, text in enumerate(texts)]
         entries.append({"filename": f"{i}.png", "imgid": i, "split": "train", "sentences": sentences})
     (folder / "dataset_mine.json").write_text(json.dumps({"images": entries, "dataset": "mine"}))
     return folder
@@ -39,11 +39,11 @@ def photos(folder, captions):
 
 def test_curate_writes_archive_page_and_recovery(segue, scenes, pair, tmp_path):
     out = tmp_path / "out"
-    status, told, error = segue(
+    status, output, error = segue(
         "curate", scenes, "-o", out, "--encoder", pair, "--captions", 1, "--show", 5, "--json", "--neighbours", 4
     )
     assert status == 0, error
-    answer = json.loads(told)
+    answer = json.loads(output)
     archive = read_archive(out / "archive/archive.parquet")
     assert len(archive) == answer["pictures"] == len(EmbeddingStore(out / "pictures")) == 14
     assert answer["vocabulary"] == len(archive.concepts)
@@ -92,11 +92,11 @@ def test_captions_with_newlines_and_pictures_without_caption(segue, pair, tmp_pa
     folder = photos(tmp_path / "photos", [["a dog\non the grass"], [], ["the sky\r\nover a dog"], ["a cat"]])
     (tmp_path / "words.txt").write_text("dog\ngrass\nsky\nhot dog\n")
     out = tmp_path / "out"
-    status, told, error = segue(
+    status, output, error = segue(
         "curate", folder, "-o", out, "--encoder", pair, "--vocabulary", tmp_path / "words.txt", "--json", "--show", 4
     )
     assert status == 0, error
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert answer["pictures"] == 4
     assert answer["pictures_without_named_concept"] == 2
     archive = read_archive(out / "archive/archive.parquet")
@@ -111,9 +111,9 @@ def test_a_picture_that_can_not_be_read_stops_or_is_skipped(segue, pair, tmp_pat
     status, _, error = segue(*args)
     assert status == 2
     assert "1 of 6 inputs can't be read" in error
-    status, told, error = segue(*args, "--on-bad", "skip", "--json")
+    status, output, error = segue(*args, "--on-bad", "skip", "--json")
     assert status == 0, error
-    assert json.loads(told)["bad"] == 1
+    assert json.loads(output)["bad"] == 1
     assert len(read_archive(tmp_path / "out/archive/archive.parquet")) == 5
 
 
@@ -121,17 +121,17 @@ def test_bad_inputs(segue, pair, tmp_path):
     silent = photos(tmp_path / "silent", [[], []])
     with pytest.raises(InputError, match="none of 2 pictures has a caption"):
         read_curation_corpus(silent, "train")
-    told = photos(tmp_path / "told", [["a dog"], ["a cat"]])
+    album = photos(tmp_path / "album", [["a dog"], ["a cat"]])
     with pytest.raises(InputError, match="no noun is named 5 times"):
-        read_curation_corpus(told, "train")
+        read_curation_corpus(album, "train")
     (tmp_path / "none.txt").write_text("\n \n")
     for args, message in (
-        ((told, "--vocabulary", tmp_path / "none.txt"), "vocabulary: got no concept"),
-        ((told, "--vocabulary", tmp_path / "nowhere.txt"), "no such file; give a text file with one concept"),
+        ((album, "--vocabulary", tmp_path / "none.txt"), "vocabulary: got no concept"),
+        ((album, "--vocabulary", tmp_path / "nowhere.txt"), "no such file; give a text file with one concept"),
         ((tmp_path / "nowhere",), "no such folder"),
-        ((told, "--captions", -1), "captions: got -1"),
-        ((told, "--split", "test"), "without a split 'test'"),
-        ((told, "--show", -1), "show: got -1"),
+        ((album, "--captions", -1), "captions: got -1"),
+        ((album, "--split", "test"), "without a split 'test'"),
+        ((album, "--show", -1), "show: got -1"),
     ):
         status, _, error = segue("curate", *args, "-o", tmp_path / "out", "--encoder", pair)
         assert status == 2

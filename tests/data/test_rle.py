@@ -44,7 +44,7 @@ def test_iou_of_lists():
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         ([[1, 1, 2, 2]], "6 or more"),
         ([], "6 or more"),
@@ -58,8 +58,8 @@ def test_iou_of_lists():
         ([[0, 0, 2, 0, 2, float("nan")]], "far outside"),
     ],
 )
-def test_bad_annotations_are_told(found, told):
-    with pytest.raises(InputError, match=told):
+def test_bad_annotations_are_reported(found, message):
+    with pytest.raises(InputError, match=message):
         rle.from_json(found, (3, 3), "annotation 7")
 
 
@@ -68,7 +68,7 @@ def test_run_lengths_fill_their_mask(mask):
     assert rle.filled(rle.encode(mask).counts) == mask.size
 
 
-def test_run_lengths_that_were_cut_short_or_grew_are_told():
+def test_run_lengths_that_were_cut_short_or_grew_are_reported():
     mask = np.random.default_rng(0).random((40, 30)) > 0.5
     whole = rle.to_json(rle.encode(mask))
     for broken in (whole["counts"][:-9], whole["counts"] + "11", ""):

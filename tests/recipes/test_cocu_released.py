@@ -132,10 +132,10 @@ def test_the_plan_grows_with_the_batch_and_shrinks_with_the_processes(settings, 
     assert four["batch_of_a_process"] == 25
     assert four["memory_gb"] < one["memory_gb"]
     assert one["hours"] == pytest.approx(one["seconds_a_step"] * 600 / 3600, abs=0.02)
-    status, told, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--processes", 3)
+    status, output, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--processes", 3)
     assert (status, "batch of 100 pictures can't be divided" in error) == (2, True)
-    status, told, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--workers", 2, "--json")
+    status, output, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--workers", 2, "--json")
     assert status == 0, error
-    assert json.loads(told)["recipe"] == "cocu-cc3m"
+    assert json.loads(output)["recipe"] == "cocu-cc3m"
     status, _, error = segue("data", "plan", settings.data, "--recipe", "relations")
     assert (status, "no plan can be made of it" in error) == (2, True)

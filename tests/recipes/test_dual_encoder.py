@@ -120,10 +120,10 @@ def test_the_distance_is_measured_for_a_frozen_image_encoder_alone(quick):
 
 
 def test_a_batch_is_a_function_of_its_keys_and_never_mirrors_a_side(quick):
-    told = PictureSet(
+    photographs = PictureSet(
         [Picture(str(i), partial(draw, NAMES[i]), captions=("a ball", "a box on the LEFT")) for i in range(4)]
     )
-    captioned = CaptionedImages.of(told, "stop", "train")
+    captioned = CaptionedImages.of(photographs, "stop", "train")
     cache = FeatureCache(build_dual_encoder(quick, captioned.captions), quick.cache)
     batches = ImageTextBatches(captioned, cache, seed=0, flips=True)
     keys = [(epoch, i) for epoch in range(20) for i in range(4)]
@@ -221,9 +221,9 @@ def album(tmp_path):
 
 def test_embed_pictures(segue, album, pair_folder, tmp_path):
     out = tmp_path / "store"
-    status, told, _ = segue("embed", album, "-o", out, "--encoder", pair_folder, "--shard-rows", 4, "--json")
+    status, output, _ = segue("embed", album, "-o", out, "--encoder", pair_folder, "--shard-rows", 4, "--json")
     assert status == 0
-    assert json.loads(told) == {
+    assert json.loads(output) == {
         "store": str(out), "kind": "images", "rows": 9, "width": 8, "shards": 3, "bad": 0, "bad_names": [],
     }  # fmt: skip
     store = EmbeddingStore(out)
@@ -238,8 +238,8 @@ def test_embed_texts_divided_by_newlines_alone(segue, pair_folder, tmp_path):
     status, _, error = segue(*command)
     assert status == 2
     assert "1 of 4 inputs can't be read: line 3: a blank text" in error
-    status, told, _ = segue(*command, "--on-bad", "skip", "--json")
-    assert (status, json.loads(told)["bad_names"]) == (0, ["line 3"])
+    status, output, _ = segue(*command, "--on-bad", "skip", "--json")
+    assert (status, json.loads(output)["bad_names"]) == (0, ["line 3"])
     assert EmbeddingStore(tmp_path / "s").names == ["line 1", "line 2", "line 4"]
 
 
@@ -251,8 +251,8 @@ def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_f
     assert "1 of 10 inputs can't be read" in error
     assert "torn.jpg" in error
     assert not list((tmp_path / "s").iterdir())
-    status, told, _ = segue(*command, "--on-bad", "skip", "--json")
-    assert (json.loads(told)["bad"], json.loads(told)["bad_names"]) == (1, ["torn.jpg"])
+    status, output, _ = segue(*command, "--on-bad", "skip", "--json")
+    assert (json.loads(output)["bad"], json.loads(output)["bad_names"]) == (1, ["torn.jpg"])
 
 
 def test_embed_refuses_a_store_of_another_pair_and_other_inputs(segue, album, pair_folder, tmp_path):
@@ -312,7 +312,7 @@ def test_bench_of_the_store_counts_megabytes():
 
 
 def test_bench_embed_is_json(segue):
-    status, told, _ = segue(
+    status, output, _ = segue(
         "lab",
         "bench",
         "embed",
@@ -329,7 +329,7 @@ def test_bench_embed_is_json(segue):
         "--json",
     )
     assert status == 0
-    found = json.loads(told)
+    found = json.loads(output)
     assert found["encoders"]["small"]["images_per_s"]["1"] > 0
     assert found["encoders"]["small"]["texts_per_s"]["1"] > 0
     assert found["store"].keys() == {"write_mb_per_s", "read_mb_per_s"}

@@ -238,8 +238,8 @@ def test_a_picture_of_ones_own_is_captioned(look, models, tmp_path):
     assert changed(before, seen(page, "#work")[: before.shape[0]]).any()  # the words are on the screen
     np.testing.assert_array_equal(drawn(page), plain)  # nothing is outlined
     expected = models[1]["captions-photos"].caption(picture(data, "image"), options=Decoding(beams=3, num=2))
-    told = page.locator("#answer li").all_inner_texts()
-    assert told == [one.text for one in expected]
+    lines = page.locator("#answer li").all_inner_texts()
+    assert lines == [one.text for one in expected]
     assert "Not for diagnosis" not in page.locator("#origin").inner_text()
 
 
@@ -267,8 +267,8 @@ def test_a_box_is_drawn_and_each_phrase_lights_its_own_masks(look, models):
     assert np.abs(np.subtract(box, [60, 150, 190, 80])).max() <= 1
     submit(page, "Describe a box")
     stories = described(models, "scene-2", box)
-    told = page.locator("ol.grounded > li").all_inner_texts()
-    assert [line.partition("\n")[0] for line in told] == [story.caption for story in stories]
+    lines = page.locator("ol.grounded > li").all_inner_texts()
+    assert [line.partition("\n")[0] for line in lines] == [story.caption for story in stories]
     page.mouse.move(0, 0)
     plain = drawn(page)
     found = [one for story in stories for one in phrases_of(story)]
@@ -303,8 +303,8 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     page.locator("#form button.go:enabled").wait_for()
     assert page.locator("#error").inner_text() == ""
     assert page.locator("ol.grounded").inner_text() != before
-    told = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
-    assert told == [story.caption for story in described(models, "scene-0", box)]
+    lines = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
+    assert lines == [story.caption for story in described(models, "scene-0", box)]
     after = seen(page, "#answer")
     assert after.shape != seen_before.shape or changed(seen_before, after).any()
 
@@ -317,8 +317,8 @@ def test_every_object_is_described_each_under_its_box(look, models, tmp_path):
     boxes = [one["box"] for one in samples.sample("scene-0")[0]["regions"] if one["thing"]]
     assert len(boxes) > 1
     each = [described(models, "scene-0", box, 2) for box in boxes]
-    told = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
-    assert told == [story.caption for stories in each for story in stories]
+    lines = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
+    assert lines == [story.caption for stories in each for story in stories]
     held_against_the_command_line(page, tmp_path, "scene-0", [story for stories in each for story in stories])
     page.locator("#answer").get_by_role("button", name="the box").nth(1).click()
     assert box_of(page) == [round(v) for v in boxes[1]]
@@ -328,10 +328,10 @@ def test_every_object_is_described_each_under_its_box(look, models, tmp_path):
     page.get_by_label("What is in it").fill("dog")  # of one box only
     page.locator("#form input[name=x]").fill("")
     submit(page, "Every object")
-    assert [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()] == told
+    assert [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()] == lines
 
 
-def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
+def test_a_sentence_is_drawn_corrected_with_a_brush_and_captioned(look, models):
     page = look(permissions=["clipboard-read", "clipboard-write"])
     choose(page, "Draw a sentence")
     page.get_by_label("Sentence").fill("a dog on the grass")
@@ -364,9 +364,9 @@ def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
     assert values.shape == drawn(page).shape[:2]
     assert (values[64, 41:88] == place).all()
     expected = models[1]["crossmodal-scenes"].caption_layout(values, options=Decoding(beams=4, num=3))
-    told = page.locator("#words li").all_inner_texts()
-    assert [line.strip() for line in told] == [one.caption.strip() for one in expected]
-    assert any(re.search("grass|field", line) for line in told), told  # most of the layout
+    lines = page.locator("#words li").all_inner_texts()
+    assert [line.strip() for line in lines] == [one.caption.strip() for one in expected]
+    assert any(re.search("grass|field", line) for line in lines), lines  # most of the layout
     page.get_by_role("button", name="Copy JSON").click()
     copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert [one["text"] for one in copied["captions"]] == [one.caption for one in expected]

@@ -34,8 +34,8 @@ def test_another_folders_picture_is_never_taken(tmp_path):
     paint(tmp_path / "cam2/1.png")
     found = located(tmp_path, "cam1/1.png")
     assert found.found == {}
-    told = ("missing-picture", "no such picture; cam2/1.png is called so, in another folder")
-    assert found.problem("cam1/1.png", "no such picture") == told
+    problem = ("missing-picture", "no such picture; cam2/1.png is called so, in another folder")
+    assert found.problem("cam1/1.png", "no such picture") == problem
     assert rel(located(tmp_path, "1.png").found, tmp_path) == {"1.png": "cam2/1.png"}
 
 
