@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
 from segue.api.open_vocabulary import OpenVocabularySegmenter
 from segue.data.formats import read_pictures

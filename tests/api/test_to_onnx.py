@@ -18,7 +18,7 @@ from segue.methods.cocu.inference import group_maps
 from segue.methods.syntic import SupportSet, SynticCheckpoint, SynticConfig, build_syntic, system_config
 from segue.types import InputError
 from segue.weights import bundled
-from tiny_pair import CAPTIONS
+from tiny_dual_encoder import CAPTIONS
 
 pytest.importorskip("onnxruntime")
 

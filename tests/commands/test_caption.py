@@ -12,7 +12,7 @@ from segue.nn.feature_distance import FeatureDistance
 from segue.recipes.syntic import train_syntic
 from segue.synthetic.scenes.language.parser import text_to_image
 from tiny_captioner import captioner_home, quick_settings
-from tiny_pair import CAPTIONS
+from tiny_dual_encoder import CAPTIONS
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from data.lvit_folder import write_book, write_lvit
 from groupvit_folder import write_groupvit
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.data.medical.note_tables import read_notes

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.captioner import load_captioner
 from segue.data.formats import read_pictures
 from segue.evaluation.captions import captioned, evaluate_captions

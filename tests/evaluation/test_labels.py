@@ -7,7 +7,7 @@ import pytest
 
 from data.formats.true_formats import numbers, paint, put
 from groupvit_folder import write_groupvit
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.data.formats.classes import COCO_STUFF_171, COCO_THINGS

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scenes_and_pair import write_pair, write_scenes
+from scenes_and_encoder import write_encoder, write_scenes
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.methods.cocu.archive import read_archive
@@ -49,7 +49,7 @@ def settings(scenes, tmp_path_factory):
     home = tmp_path_factory.mktemp("cocu")
     (home / "words.txt").write_text("\n".join([*CLASSES, "street", "field", "beach", "lady", "guy", "bike"]))
     return replace(
-        SCENES, size="scenes", protocol="scenes", out=home / "run", data=scenes, encoder=str(write_pair(home / "pair")),
+        SCENES, size="scenes", protocol="scenes", out=home / "run", data=scenes, encoder=str(write_encoder(home / "e")),
         vocabulary=home / "words.txt", curated=home / "curated", steps=6, batch_size=4, evaluations=2,
         val_pictures=0, half=False,
     )  # fmt: skip
@@ -92,8 +92,8 @@ def test_the_scenes_own_encoder_is_trained_once_on_other_scenes(settings, tmp_pa
         asked.append(options)
 
     def learn(encoder_settings, train, val):
-        write_pair(encoder_settings.out / "best")
-        write_pair(encoder_settings.out / "last")
+        write_encoder(encoder_settings.out / "best")
+        write_encoder(encoder_settings.out / "last")
         trained.append(encoder_settings)
         read.append((train, val))
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from methods.cocu.groupvit.released_network import VOCABULARY, write_merges
-from scenes_and_pair import write_pair
+from scenes_and_encoder import write_encoder
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
 from segue.methods.cocu.templates import IMAGENET_TEMPLATES
@@ -65,7 +65,7 @@ def settings(tmp_path_factory):
     home = tmp_path_factory.mktemp("released")
     return replace(
         RELEASED, out=home / "run", data=write_shards(home / "shards", 2000, 500), curated=home / "curated",
-        encoder=str(write_pair(home / "pair")), tokenizer=str(write_merges(home / "merges.txt")), epochs=1,
+        encoder=str(write_encoder(home / "pair")), tokenizer=str(write_merges(home / "merges.txt")), epochs=1,
         batch_size=100, evaluations=1,
     )  # fmt: skip
 

@@ -60,9 +60,9 @@ def test_grounded_captions(client, tiny_models):
         IMAGE, box=box, regions=plain, relations=PICTURE.relations, options=DescribeOptions(num=2, seed=3)
     )
     assert [one["caption"] for one in captions] == [one.caption for one in expected]
-    for one, story in zip(captions, expected, strict=True):
-        for link, other in zip(one["groundings"], story.groundings, strict=True):
-            mask = rle.decode(rle.from_json(link["mask"], IMAGE.shape[:2], "mask"))
+    for one, caption in zip(captions, expected, strict=True):
+        for grounding, other in zip(one["groundings"], caption.groundings, strict=True):
+            mask = rle.decode(rle.from_json(grounding["mask"], IMAGE.shape[:2], "mask"))
             np.testing.assert_array_equal(mask, other.mask)
 
 
@@ -177,7 +177,7 @@ FIRST = PICTURE.regions[0].box
 def test_places_and_controls_are_those_of_the_command_line(
     client, tiny_models, tiny_folders, segue, tmp_path, args, sent, place
 ):
-    """And a place's stories are those of the box that it stands for."""
+    """And a place's captions are those of the box that it stands for."""
     write_image(IMAGE, tmp_path / "p.png")
     (tmp_path / "g.json").write_text(json.dumps({"image_id": "p", "objects": OBJECTS, "relationships": EDGES}))
     how = (
@@ -200,15 +200,15 @@ def test_places_and_controls_are_those_of_the_command_line(
     answer = asked(client, "describe", image=SENT, num=2, seed=3, temperature=1, **known, **sent)
     answered = answer["prompts"] if "every" in sent else [{"captions": answer["captions"]}]
     for one in answered:
-        for story in one["captions"]:
-            for link in story["groundings"]:
-                assert rle.decode(rle.from_json(link.pop("mask"), (32, 32), "mask")).sum() == link["area"]
+        for caption in one["captions"]:
+            for grounding in caption["groundings"]:
+                assert rle.decode(rle.from_json(grounding.pop("mask"), (32, 32), "mask")).sum() == grounding["area"]
     printed = json.loads(out)["prompts"]
     if "every" in sent:
         assert [one["prompt"] for one in answered] == [{"box": list(r.box)} for r in PICTURE.regions]
         assert [one["prompt"] for one in printed] == [one["prompt"] for one in answered]
     assert [one["captions"] for one in printed] == [one["captions"] for one in answered]
-    captions = [story["caption"] for one in printed for story in one["captions"]]
+    captions = [caption["caption"] for one in printed for caption in one["captions"]]
     if place is not None:
         plain = {"regions": [type(r)(r.label, r.box) for r in PICTURE.regions], "relations": PICTURE.relations}
         controls = {name: sent[name] for name in ("length", "include") if name in sent}
