@@ -57,7 +57,10 @@ def segment_by_notes(
     device: str,
     options: SegmentOptions,
 ) -> None:
-    """The work of `segue segment` without labels; see there."""
+    """The work of `segue segment` without labels; see there.
+
+    Raises InputError for arguments that do not go together, and for a file that is not there.
+    """
     if note is not None and notes is not None:
         raise InputError("got both --note and --notes; give one note for all pictures, or a table of notes")
     if image.is_dir() or notes is not None:
