@@ -9,7 +9,8 @@ from data.formats.true_formats import CROWD, SEGMENTS, coco, colours, numbers, p
 from segue.data import rle
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.formats.classes import COCO_STUFF_171
-from segue.data.formats.panoptic import segment_ids
+from segue.data.formats.coco import plain_name
+from segue.data.formats.panoptic import read_segments, segment_ids
 from segue.types import InputError, Relation
 
 
@@ -362,3 +363,21 @@ def test_a_raw_value_is_the_id_less_one(tmp_path):
         edit(root / f"annotations/{kind}_train.json", lambda f: f.update(categories=own, annotations=[]))
     numbers(root / "stuffthingmaps/train/000000000139.png", np.resize([1, 2, 255], (8, 12)))
     assert read_pictures(root, "train").pictures[0].label_map()[0, :3].tolist() == [0, 1, 255]
+
+
+def test_names_of_2014_lose_their_beginning_and_others_keep_theirs():
+    assert plain_name("COCO_val2014_000000000042.jpg") == "000000000042.jpg"
+    assert plain_name("COCO_train2014_1.jpg") == "1.jpg"
+    assert plain_name("my_2014_1.jpg") == "my_2014_1.jpg"
+    assert plain_name("000000000042.jpg") == "000000000042.jpg"
+
+
+def test_what_is_wrong_with_a_png_is_said_of_it_or_of_one_of_its_segments(tmp_path):
+    Image.fromarray(colours([[7, 7, 0]])).save(tmp_path / "1.png")
+    marks = [{"file_name": "1.png", "segments_info": [{"id": 7, "category_id": 5}]}, {"file_name": "2.png"}]
+    found = []
+    assert [*read_segments(marks, tmp_path, {1: ("dog", True)}, True, lambda *what: found.append(what))] == [[], []]
+    assert found == [
+        ("bad-segment", "1.png", "segments_info 0 (0 is the first): segment 7 has the unknown category 5"),
+        ("bad-segment", "2.png", f"{tmp_path / '2.png'}: no such file"),
+    ]

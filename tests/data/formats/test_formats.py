@@ -48,6 +48,11 @@ def test_a_set_of_which_nothing_is_left_is_an_error(root):
         read_pictures(root, "val", on_bad="skip")
 
 
+def test_a_split_of_which_nothing_is_left_is_a_finding(root):
+    (root / "images/val2017/000000000140.jpg").unlink()
+    assert ("no-pictures", "val", "val") in codes(check_folder(root))
+
+
 def test_figures_of_a_sound_folder(root):
     report = check_folder(root)
     assert report.ok

@@ -75,6 +75,7 @@ def test_two_files_that_differ_in_an_accents_spelling_are_each_their_own(tmp_pat
 def test_names_are_tidied():
     assert tidy("C:\\data\\images\\a.png") == "data/images/a.png"
     assert tidy("../../up/./a.png") == "up/a.png"
+    assert tidy("a/../b/c.png") == "b/c.png"
     assert (stem_of("x/2.5.a.png"), stem_of(".."), stem_of("x/.b")) == ("x/2.5.a", "", "x/.b")
     assert short_names(["a/1.png", "b/1.png", "b/2.png"]) == {
         "a/1.png": "a/1.png",

@@ -85,3 +85,13 @@ def test_twins_are_reported(tmp_path):
     made["images"].append({"id": 1, "file_name": "8.png"})
     with pytest.raises(InputError, match="2 images have the id 1"):
         read(tmp_path, made)
+
+
+@pytest.mark.parametrize(("box", "outside"), [([20, 1, 4, 4], True), ([15, 39, 4, 4], False), ([1, 40, 4, 4], True)])
+def test_a_box_lies_outside_to_the_right_of_the_width_or_below_the_height(tmp_path, box, outside):
+    (tmp_path / "g.json").write_text(json.dumps(coco(box, width=16, height=40)))
+    if outside:
+        with pytest.raises(InputError, match="lies outside the picture of 16x40"):
+            read_graph(tmp_path / "g.json", "7.png", (16, 40))
+    else:
+        assert len(read_graph(tmp_path / "g.json", "7.png", (16, 40))[0]) == 1
