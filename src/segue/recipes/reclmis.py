@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from annotated_types import Ge, Gt, Interval
 from torch import nn
 
 from segue.api.models import ENSEMBLE
@@ -45,10 +44,10 @@ from segue.methods.segmenters import (
 from segue.metrics.calibration import fit_temperature
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
-from segue.options import Share
 from segue.recipes.datasets import check_data, create_once
 from segue.recipes.plan import Workload
-from segue.recipes.reclmis_options import NetworkSettings, network_config, reads_notes, text_encoder
+from segue.recipes.reclmis_options import RecLMISSettings as RecLMISSettings
+from segue.recipes.reclmis_options import network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
 from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
@@ -60,43 +59,6 @@ PLANNED = 64  # pictures that `plan_reclmis` reads
 DOMAIN_AXES, DOMAIN_PICTURES, DOMAIN_VIEWS = 32, 500, 2  # of the distance from the training's pictures
 STEPS = "steps.json"  # in the folder of a run whose steps were chosen by its minutes
 VISION = "network.encoder.pyramid."  # the beginning of the names of the pretrained weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecLMISSettings(NetworkSettings):
-    """One training of a segmenter.
-
-    Attributes:
-        data: folder in the LViT layout.
-        vision: "none" (convolutions trained from scratch), "efficientnet-lite0" (extra `offline`) or
-            "backbone:ID-OR-FOLDER" (any backbone of transformers); "auto": EfficientNet where it is installed.
-        vision_lr: learning rate of the pretrained vision encoder as a share of lr; 0 freezes it.
-        patches: "yes" trains on windows of image_size at the pictures' own resolution and slides such a window at
-            inference, "no" on whole pictures; "auto": see `segue data plan`.
-        steps, batch_size: 0: see `segue data plan`.
-        minutes: how long a training may take whose steps are 0, on this machine, from a few steps measured first.
-        text_dropout: share of notes left out in training, so that the model also works without a note.
-        one_sided: share of pictures with infection on both sides that are shown, with mask and note, as one side's, so
-            that the model learns to follow the note.
-        augmentation: "light" (flips with sides swapped, small rotations, contrast, blur), "strong" (after nnU-Net) or
-            "none"; "auto": see `segue data plan`.
-        warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
-        folds: > 1 trains that many models by patient, on train and validation together, and averages them.
-    """
-
-    vision: str = "none"
-    vision_lr: Annotated[float, Interval(ge=0, le=1)] = 0.1
-    patches: Literal["auto", "yes", "no"] = "no"
-    steps: Annotated[int, Ge(0)] = 4000
-    batch_size: Annotated[int, Ge(0)] = 16
-    minutes: Annotated[float, Gt(0)] = 15.0
-    lr: float = 1e-3
-    text_dropout: Annotated[float, Interval(ge=0, le=1)] = 0.05
-    one_sided: Annotated[float, Interval(ge=0, le=1)] = 0.0
-    augmentation: Literal["auto", "none", "light", "strong"] = "light"
-    evaluations: int = 10
-    warmup: Share = 0.1
-    folds: int = 0
 
 
 RECLMIS = RecLMISSettings(

@@ -97,7 +97,10 @@ def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Answer]:
 
 
 def to_describe(model: Describer, requests: Sequence[Request]) -> list[Answer]:
-    """Grounded captions, of one place or of every object by its box; each phrase has its mask."""
+    """Grounded captions, of one place or of every object by its box; each phrase has its mask.
+
+    Raises InputError unless a request has exactly one prompt, and for a name of every object.
+    """
     answers = []
     for request in requests:
         body, pixels = request.body, _must(request.picture())
