@@ -48,6 +48,7 @@ class Reference(NamedTuple):
 def score_caption_files(
     refs: Path,
     preds: Path,
+    *,
     split: str | None = None,
     java: bool = True,
     on_bad: str = "stop",

@@ -342,7 +342,7 @@ def _save(
     domain = measure_domain(_member(task).network, preprocessing, train, val)
     task.train(training)
     window = settings.image_size if settings.patches == "yes" else None
-    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about, window, domain)
+    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about=about, window=window, domain=domain)
     save_segmenter(saved, folder, half=settings.half)
 
 
