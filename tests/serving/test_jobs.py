@@ -78,6 +78,18 @@ def test_a_mask_and_the_options_of_grounded_captions(client, tiny_models):
     assert {len(one["caption"].split()) for one in captions} == {4}
 
 
+def test_an_answer_tells_the_distance_of_its_picture(client, tiny_models):
+    ask = {"image": SENT, "box": [1, 1, 4, 4], "regions": [{"label": "dog", "box": [1, 1, 4, 4]}]}
+    told = asked(client, "describe", **ask)
+    assert (told["domain_distance"], told["out_of_domain"]) == (None, None)  # the model doesn't measure it
+    (distance,) = tiny_models["layouts"].measure_distances([IMAGE])
+    drawn = asked(client, "draw", caption="a dog on the grass", image=SENT)
+    told = asked(client, "caption-layout", layout=drawn["layouts"][0]["layout"], image=SENT)
+    for one in (drawn, told):
+        assert (one["domain_distance"], one["out_of_domain"]) == (pytest.approx(distance, abs=0.001), distance > 1)
+    assert asked(client, "draw", caption="a dog on the grass")["out_of_domain"] is None  # of no picture
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

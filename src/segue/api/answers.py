@@ -33,9 +33,11 @@ MASKS: dict[str, Callable[[NDArray[np.bool_]], Any]] = {
 def domain_to_dict(distance: float | None) -> dict[str, Any]:
     """How far the picture lies from those that the model learned from, and whether that is far: above 1.
 
-    Nothing for a model that doesn't measure it.
+    None for a model that doesn't measure it.
     """
-    return {} if distance is None else {"domain_distance": round(distance, 3), "out_of_domain": distance > 1}
+    if distance is None:
+        return {"domain_distance": None, "out_of_domain": None}
+    return {"domain_distance": round(distance, 3), "out_of_domain": distance > 1}
 
 
 def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:

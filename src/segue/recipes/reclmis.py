@@ -363,7 +363,7 @@ def measure_domain(
     network: Network, preprocessing: Preprocessing, train: Sequence[Example], val: Sequence[Example]
 ) -> FeatureDistance | None:
     """How far a picture lies from those of the training, with the limit from val; of each also two random views, as
-    the splits may be small. None for the U-Net, and for too few pictures.
+    the splits may be small. None for the U-Net.
     """
     if not isinstance(network, RecLMIS):
         return None
@@ -375,8 +375,7 @@ def measure_domain(
             x = preprocessing.to_tensor([example.image, *views]).to(_device(network))
             rows.append(network.picture_features(x).cpu())
         features.append(torch.cat(rows))
-    axes = min(DOMAIN_AXES, *(size // 2 for size in features[0].shape))
-    return FeatureDistance.fit(features[0], features[1], axes=axes) if axes else None
+    return FeatureDistance.fit(features[0], features[1], axes=DOMAIN_AXES)
 
 
 def _device(module: nn.Module) -> str:
