@@ -108,3 +108,10 @@ def test_one_side_keeps_that_sides_mask_and_says_so() -> None:
 def test_notes_of_one_side_or_none_stay(note: str | None) -> None:
     given = replace(both_sides(), note=note)
     assert one_side(given, np.random.default_rng(0)) is given
+
+
+def test_the_colours_of_a_view_are_moved_apart_and_greys_stay_grey() -> None:
+    assert all((one.image == one.image[..., :1]).all() for one in views(RandomViews(32), example(), 10))
+    almost = replace(example(), image=np.full((60, 48, 3), (120, 121, 122), np.uint8))
+    apart = [np.ptp(one.image.mean((0, 1))) for one in views(RandomViews(32), almost)]
+    assert np.median(apart) > 8
