@@ -19,6 +19,7 @@ from segue.data.medical.notes import ZONES, parse_note, swap_sides
 from segue.types import Example
 
 ELASTIC_NODES = 6  # of the coarse grid of displacements, each way
+WHOLE = 0.4  # how often `part_of_infection` keeps both sides, and all zones of a side
 
 
 @dataclass(frozen=True)
@@ -97,23 +98,43 @@ class RandomViews:
         return x
 
 
-def one_side(example: Example, rng: np.random.Generator) -> Example:
-    """A picture with infection on both sides as one of its sides' alone: the note names that side, the mask ends at the
-    middle. So a network learns that the note decides, where the picture shows more. Other examples stay as they are.
+def part_of_infection(example: Example, rng: np.random.Generator) -> Example:
+    """A picture with a part of its infection: some of the zones that the note names, in a note that names no others.
+
+    So a network learns that the note decides, where the picture shows more. Sides end at the picture's middle; the rows
+    of a side's mask are divided evenly among the zones named there. Examples without such a note stay as they are.
     """
     claims = None if example.note is None else parse_note(example.note)
-    if claims is None or example.mask is None or not claims.left or not claims.right:
+    if claims is None or example.mask is None or not claims.left | claims.right:
         return example
-    side = ("left", "right")[int(rng.integers(2))]
-    named = claims.left if side == "left" else claims.right
-    zones = "all" if len(named) == len(ZONES) else " ".join(zone for zone in ZONES if zone in named)
     mask, middle = example.mask.copy(), example.mask.shape[1] // 2
-    if side == "left":  # the patient's, which is the picture's right
-        mask[:, :middle] = False
-    else:
-        mask[:, middle:] = False
-    areas = "two infected areas" if named == {"upper", "lower"} else "one infected area"
-    return replace(example, mask=mask, note=f"Unilateral pulmonary infection, {areas}, {zones} {side} lung.")
+    halves = {"left": (claims.left, mask[:, middle:]), "right": (claims.right, mask[:, :middle])}  # the patient's sides
+    sides = [side for side, (named, _) in halves.items() if named]
+    kept = sides if len(sides) == 1 or rng.random() < WHOLE else [sides[int(rng.integers(2))]]
+    places, areas = list[str](), 0
+    for side in sides:
+        named, half = halves[side]
+        if side not in kept:
+            half[:] = False
+            continue
+        zones = _keep_zones([zone for zone in ZONES if zone in named], half, rng)
+        places.append(f"{'all' if len(zones) == len(ZONES) else ' '.join(zones)} {side} lung")
+        areas += 2 if zones == ["upper", "lower"] else 1
+    kind = "Bilateral" if len(places) == 2 else "Unilateral"
+    count = f"{('one', 'two', 'three', 'four')[areas - 1]} infected area{'s' if areas > 1 else ''}"
+    return replace(example, mask=mask, note=f"{kind} pulmonary infection, {count}, {' and '.join(places)}.")
+
+
+def _keep_zones(zones: list[str], half: np.ndarray, rng: np.random.Generator) -> list[str]:
+    """Some of a side's neighbouring zones; the rows of the others leave `half` (H, W / 2), the side's part of a mask."""
+    rows = np.flatnonzero(half.any(1))
+    if zones == ["upper", "lower"] or not len(rows) or rng.random() < WHOLE:
+        return zones
+    first = int(rng.integers(len(zones)))
+    last = int(rng.integers(first, len(zones)))
+    cuts = np.linspace(rows[0], rows[-1] + 1, len(zones) + 1).round().astype(int)
+    half[: cuts[first]] = half[cuts[last + 1] :] = False
+    return zones[first : last + 1]
 
 
 def _needed(grid: Tensor, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], Tensor]:
