@@ -95,11 +95,16 @@ def test_a_part_of_an_infection_has_the_zones_that_its_note_names() -> None:
         one = part_of_infection(both_sides(), np.random.default_rng(seed))
         assert one.note is not None
         assert one.mask is not None
-        rows = [np.flatnonzero(half.any(1)) for half in (one.mask[:, 20:], one.mask[:, :20])]  # the patient's left first
+        rows = [
+            np.flatnonzero(half.any(1)) for half in (one.mask[:, 20:], one.mask[:, :20])
+        ]  # the patient's left first
         extents = tuple((int(r[0]), int(r[-1]) + 1) if len(r) else None for r in rows)
         said.setdefault(one.note, extents)
         assert said[one.note] == extents
-    one, two = "Unilateral pulmonary infection, one infected area,", "Bilateral pulmonary infection, two infected areas,"
+    one, two = (
+        "Unilateral pulmonary infection, one infected area,",
+        "Bilateral pulmonary infection, two infected areas,",
+    )
     assert said == {
         f"{one} middle lower left lung.": ((20, 30), None),
         f"{one} middle left lung.": ((20, 25), None),

@@ -126,7 +126,7 @@ def part_of_infection(example: Example, rng: np.random.Generator) -> Example:
 
 
 def _keep_zones(zones: list[str], half: np.ndarray, rng: np.random.Generator) -> list[str]:
-    """Some of a side's neighbouring zones; the rows of the others leave `half` (H, W / 2), the side's part of a mask."""
+    """Some of a side's neighbouring zones; the rows of the others leave `half`, a mask's part (H, W / 2)."""
     rows = np.flatnonzero(half.any(1))
     if zones == ["upper", "lower"] or not len(rows) or rng.random() < WHOLE:
         return zones
