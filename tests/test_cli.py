@@ -24,8 +24,8 @@ def test_version(segue):
 
 def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, picture, tmp_path):
     out = tmp_path / "out" / "mask.png"
-    status, told, _ = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json")
-    answer = json.loads(told)
+    status, output, _ = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json")
+    answer = json.loads(output)
     mask = np.asarray(Image.open(out))
     assert status == 0
     assert mask.shape == (40, 56)
@@ -38,10 +38,10 @@ def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, pi
 
 def test_segment_writes_attributions(segue, tiny_model, picture, tmp_path):
     out = tmp_path / "mask.png"
-    status, told, _ = segue(
+    status, output, _ = segue(
         "segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json", "--attribution"
     )
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert status == 0
     assert Image.open(answer["patches"]).size == Image.open(answer["gradcam"]).size == (56, 40)
     assert "left" in [word for word, _ in answer["words"]]
@@ -50,10 +50,10 @@ def test_segment_writes_attributions(segue, tiny_model, picture, tmp_path):
 def test_segment_a_folder_by_a_csv_of_notes(segue, tiny_model, picture, tmp_path):
     (tmp_path / "notes.csv").write_text(f'image,note\nscan.png,"{NOTE}"\nscan.png,\n')
     out = tmp_path / "masks"
-    status, told, _ = segue(
+    status, output, _ = segue(
         "segment", tmp_path, "--notes", tmp_path / "notes.csv", "--model", tiny_model, "-o", out, "--json"
     )
-    answers = [json.loads(line) for line in told.splitlines()]
+    answers = [json.loads(line) for line in output.splitlines()]
     assert status == 0
     assert [a["note"] for a in answers] == [NOTE, None]
     assert [a["mask"] for a in answers] == [str(out / "scan.png"), str(out / "scan-2.png")]
@@ -72,7 +72,7 @@ def test_no_picture_is_written_over_and_no_answer_lost(segue, tiny_model, pictur
     assert (status, "two answers would be written there, to scan.overlay.png and scan.png" in error) == (2, True)
 
 
-def test_a_folder_in_the_way_is_told_in_one_line(segue, tiny_model, picture, tmp_path):
+def test_a_folder_in_the_way_is_reported_in_one_line(segue, tiny_model, picture, tmp_path):
     (tmp_path / "mask.png").mkdir()
     status, _, error = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", tmp_path / "mask.png")
     assert (status, error) == (2, f"segue: {tmp_path / 'mask.png'}: Is a directory\n")
@@ -110,12 +110,12 @@ def test_values_that_mean_nothing_are_refused(segue, tiny_model, picture, monkey
 
 def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tiny_model, picture, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"")
-    status, told, error = segue("segment", tmp_path, "--note", NOTE, "--model", tiny_model, "-o", tmp_path / "m")
+    status, output, error = segue("segment", tmp_path, "--note", NOTE, "--model", tiny_model, "-o", tmp_path / "m")
     assert status == 2
     assert "1 of 2 pictures have no mask" in error
     assert "broken.png" in error
     assert (tmp_path / "m/scan.png").exists()
-    assert "scan.png" in told
+    assert "scan.png" in output
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_one_bad_picture_in_a_folder_is_named_and_the_others_are_done(segue, tin
     ],
 )
 def test_bad_input_is_one_line_and_status_2(segue, tiny_model, picture, tmp_path, args, message):
-    told = [a.format(tmp=tmp_path, picture=picture, model=tiny_model) for a in args]
-    status, _, error = segue(*told)
+    words = [a.format(tmp=tmp_path, picture=picture, model=tiny_model) for a in args]
+    status, _, error = segue(*words)
     assert status == 2
     assert error.startswith("segue: ")
     assert error.count("\n") == 1
@@ -155,10 +155,10 @@ def test_segment_a_volume_onto_its_own_grid(segue, tiny_model, tmp_path):
     values = np.random.default_rng(0).normal(size=(12, 5, 9)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "study.nii.gz")
     out = tmp_path / "mask.nii.gz"
-    status, told, _ = segue(
+    status, output, _ = segue(
         "segment", tmp_path / "study.nii.gz", "--note", NOTE, "--model", tiny_model, "-o", out, "--json"
     )
-    answer, mask = json.loads(told), nibabel.load(out)
+    answer, mask = json.loads(output), nibabel.load(out)
     assert status == 0
     assert mask.shape == (12, 5, 9)
     np.testing.assert_allclose(mask.affine, affine)
@@ -169,26 +169,26 @@ def test_segment_a_volume_onto_its_own_grid(segue, tiny_model, tmp_path):
 def test_data_make_draws_what_data_check_finds_sound(segue, tmp_path):
     out = tmp_path / "chest"
     assert segue("data", "make", "chest", "--out", out, "--train", 3, "--val", 1, "--test", 1, "--size", 64)[0] == 0
-    status, told, _ = segue("data", "check", out, "--json")
+    status, output, _ = segue("data", "check", out, "--json")
     assert status == 0
-    assert json.loads(told)["findings"] == []
+    assert json.loads(output)["findings"] == []
 
 
 def test_eval_prints_its_keys(segue, tiny_model, tmp_path):
     out = tmp_path / "chest"
     segue("data", "make", "chest", "--out", out, "--train", 0, "--val", 0, "--test", 3, "--size", 64)
-    status, told, _ = segue("eval", tiny_model, "--data", out, "--split", "test", "--json")
+    status, output, _ = segue("eval", tiny_model, "--data", out, "--split", "test", "--json")
     assert status == 0
-    result = json.loads(told)
+    result = json.loads(output)
     assert {"dice", "iou", "miou", "n", "empty_policy"} <= set(result)
     assert (result["n"], result["empty_policy"]) == (3, "one")
 
 
 def test_the_demo_writes_a_page_with_its_pictures(segue, tiny_model, tmp_path):
-    status, told, _ = segue("demo", "--out", tmp_path / "demo", "--model", tiny_model, "--pictures", 2)
+    status, output, _ = segue("demo", "--out", tmp_path / "demo", "--model", tiny_model, "--pictures", 2)
     page = (tmp_path / "demo/index.html").read_text()
     assert status == 0
-    assert told.strip() == str(tmp_path / "demo/index.html")
+    assert output.strip() == str(tmp_path / "demo/index.html")
     shown = [part.split('"')[0] for part in page.split('src="')[1:]]
     assert len(shown) >= 6
     assert all((tmp_path / "demo" / name).exists() for name in shown)
@@ -261,10 +261,10 @@ def test_a_full_disk_is_one_sentence(segue, monkeypatch, error, words):
         raise error
 
     monkeypatch.setitem(cli.COMMANDS, "fail", fail)
-    status, _, told = segue("fail")
+    status, _, message = segue("fail")
     assert status == 2
-    assert told.startswith(words)
-    assert told.count("\n") == 1
+    assert message.startswith(words)
+    assert message.count("\n") == 1
 
 
 WAIT = """
@@ -301,12 +301,12 @@ def test_a_closed_standard_output_is_no_error():
 
 
 def test_the_help_shows_every_command_in_a_group_with_an_example_that_parses(segue, monkeypatch):
-    status, told, _ = segue("--help")
-    headings = [line for line in told.splitlines() if ", such as: segue " in line]
+    status, output, _ = segue("--help")
+    headings = [line for line in output.splitlines() if ", such as: segue " in line]
     assert status == 0
     assert [line.partition(",")[0] for line in headings] == [heading for heading, _ in cli.GROUPS.values()]
-    assert [line.split()[0] for line in told.splitlines() if line.startswith("  ")] == list(cli.COMMANDS)
-    assert told.splitlines()[2] == headings[0]  # no command stands before the first group
+    assert [line.split()[0] for line in output.splitlines() if line.startswith("  ")] == list(cli.COMMANDS)
+    assert output.splitlines()[2] == headings[0]  # no command stands before the first group
     monkeypatch.setattr(parsing, "_call", lambda function: functools.wraps(function)(lambda *_, **__: lambda: None))
     for _, example in cli.GROUPS.values():
         assert segue(*shlex.split(example)[1:])[0] == 0, example

@@ -64,8 +64,8 @@ def test_the_servers_page_asks_what_is_answered(served, tmp_path, monkeypatch, c
     assert 0 < mask.mean() < 0.5
     if shutil.which("curl") is None and not (os.environ.get("CI") or os.environ.get("SEGUE_CI")):
         pytest.skip("needs the program curl")
-    told = subprocess.run(["sh", "-c", at(served, shell)], capture_output=True, check=True, timeout=60)
-    assert json.loads(told.stdout)["area"] == mask.sum()
+    run = subprocess.run(["sh", "-c", at(served, shell)], capture_output=True, check=True, timeout=60)
+    assert json.loads(run.stdout)["area"] == mask.sum()
 
 
 def test_the_servers_page_lists_the_jobs_with_all_their_fields():
@@ -123,14 +123,14 @@ def test_what_is_to_be_installed_is_an_extra_of_this_folder():
     name = "segue"
     assert re.findall(rf"pip install \S?{name}\b.*", text) == [f'pip install "{name}[{{extra}}]"\'']
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    told = [*re.findall(r"pip install \"\.\[([\w,]+)\]", text), *re.findall(r"to_install\('(\w+)'\)", text)]
-    assert len(told) > 15
-    assert {extra for some in told for extra in some.split(",")} <= set(extras)
+    named = [*re.findall(r"pip install \"\.\[([\w,]+)\]", text), *re.findall(r"to_install\('(\w+)'\)", text)]
+    assert len(named) > 15
+    assert {extra for some in named for extra in some.split(",")} <= set(extras)
 
 
 def test_the_paths_that_contributing_names_are_there():
-    told = re.findall(r"`((?:src|tests|docs|results|notebooks)/[\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text())
-    paths = {path for path in told if not re.search(r"NAME|JOB|PREDICTOR", path)}
+    named = re.findall(r"`((?:src|tests|docs|results|notebooks)/[\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    paths = {path for path in named if not re.search(r"NAME|JOB|PREDICTOR", path)}
     assert len(paths) > 20
     assert [path for path in paths if not (ROOT / path).exists()] == []
 

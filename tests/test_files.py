@@ -75,14 +75,14 @@ def test_a_device_stays_a_device() -> None:
 
 def test_standard_output_gets_the_text_after_what_it_has(tmp_path: Path) -> None:
     """A shell's `> file` is no reason to replace that file: what was printed before would be lost."""
-    told = tmp_path / "told"
+    path = tmp_path / "notes.txt"
     code = (
         "from pathlib import Path; from segue.files import write_text\n"
         "print('first', flush=True); write_text(Path('/dev/stdout'), 'second')"
     )
-    with told.open("wb") as output:
+    with path.open("wb") as output:
         subprocess.run([sys.executable, "-c", code], stdout=output, check=True)
-    assert told.read_text() == "first\nsecond"
+    assert path.read_text() == "first\nsecond"
 
 
 def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

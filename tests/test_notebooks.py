@@ -15,11 +15,11 @@ def test_every_job_has_a_notebook():
 
 @pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
 def test_a_notebook_runs(book, tmp_path, monkeypatch):
-    told = json.loads(book.read_text(encoding="utf-8"))
-    assert (told["nbformat"], told["nbformat_minor"]) == (4, 5)
+    notebook = json.loads(book.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     monkeypatch.chdir(tmp_path)
     space: dict = {}
-    for cell in told["cells"]:
+    for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert not cell["outputs"], f"{book.name}: clear the outputs"
             exec(compile("".join(cell["source"]), f"{book.name}, {cell['id']}", "exec"), space)

@@ -7,12 +7,12 @@ import pytest
 
 from segue.methods.syntic import SIZES, SynticConfig
 from segue.recipes.syntic import SYNTIC, SynticSettings
-from tiny_pair import CAPTIONS, tiny_pair, tiny_scenes
+from tiny_dual_encoder import CAPTIONS, tiny_dual_encoder, tiny_scenes
 
 
 def captioner_home(folder: Path) -> Path:
     """A dual encoder, scenes, and a file of captions."""
-    tiny_pair(folder / "scenes-encoder")
+    tiny_dual_encoder(folder / "scenes-encoder")
     tiny_scenes(folder / "scenes")
     (folder / "mine.txt").write_text("\n".join(CAPTIONS) + "\n")
     return folder

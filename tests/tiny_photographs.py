@@ -16,7 +16,7 @@ from segue.methods.sgdiff.photographs.network import PhotoDescriber, PhotoDescri
 from segue.methods.syntic import SupportSet, SynticCheckpoint, SynticConfig
 from segue.methods.syntic.config import system_config
 from segue.methods.syntic.model import build_syntic
-from tiny_pair import CAPTIONS
+from tiny_dual_encoder import CAPTIONS
 
 CONFIG = PhotoDescriberConfig(
     encoder_width=16, neighbours=2, grid=2, max_nodes=3, width=16, layers=1, heads=2, max_tokens=8, dropout=0.0,

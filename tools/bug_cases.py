@@ -107,10 +107,10 @@ def refused(work: Callable[[], object] | Told, *words: str) -> str:
     return message
 
 
-def done(told: Told) -> Told:
+def done(ended: Told) -> Told:
     """Assert that a command ended well."""
-    assert told.status == 0, told.error
-    return told
+    assert ended.status == 0, ended.error
+    return ended
 
 
 @contextlib.contextmanager
@@ -467,9 +467,9 @@ def _no_ending(folder: Path) -> str:
     _series(folder / "series", ending="")
     _dicom(folder / "IM0001", grey())
     done(_segment(folder / "IM0001", "-o", folder / "one.nii.gz"))
-    told = done(_segment(folder / "series", "-o", folder / "masks"))
+    ended = done(_segment(folder / "series", "-o", folder / "masks"))
     (mask,) = (folder / "masks").glob("*.nii.gz")
-    assert nibabel.load(mask).shape == (32, 32, 3), told
+    assert nibabel.load(mask).shape == (32, 32, 3), ended
     return "both are read; the series is one volume"
 
 
@@ -481,9 +481,9 @@ def _mixed(folder: Path) -> str:
     _dicom(folder / "in/b.dcm", grey())
     nibabel.Nifti1Image(np.stack([grey()] * 2, -1), np.eye(4)).to_filename(folder / "in/c.nii.gz")
     put(folder / "in/readme.xyz", "what else lies there")
-    told = done(_segment(folder / "in", "-o", folder / "out"))
-    assert [json.loads(line)["image"] for line in told.out.splitlines()] == ["a.png", "c.nii.gz", "b.dcm"], told.out
-    assert "readme.xyz" in told.error
+    ended = done(_segment(folder / "in", "-o", folder / "out"))
+    assert [json.loads(line)["image"] for line in ended.out.splitlines()] == ["a.png", "c.nii.gz", "b.dcm"], ended.out
+    assert "readme.xyz" in ended.error
     return "all three are done, and what is left out is told"
 
 
@@ -566,9 +566,9 @@ def _affines(folder: Path) -> str:
         change(image)
         image.header["sform_code"] = 0 if affine is None else 1
         image.to_filename(path)
-        told = _segment(path, "-o", folder / f"mask-{name}.nii.gz")
-        if told.status:
-            said.append(refused(told, name))
+        ended = _segment(path, "-o", folder / f"mask-{name}.nii.gz")
+        if ended.status:
+            said.append(refused(ended, name))
         else:
             _same_shape(path, folder / f"mask-{name}.nii.gz")
             said.append("read")
@@ -654,8 +654,8 @@ def _pages(folder: Path) -> str:
         with noting() as found:
             _image(path)
         warned(found, "stack")
-    told = done(_segment(folder / "stack.tif", "-o", folder / "mask.png"))
-    assert "warning" in told.error
+    ended = done(_segment(folder / "stack.tif", "-o", folder / "mask.png"))
+    assert "warning" in ended.error
     return "the first page, with a warning of the others"
 
 
@@ -724,8 +724,8 @@ def _names(folder: Path) -> str:
         save(folder / "in" / name, grey())
     save(folder / "in/one.png", np.zeros((1, 1), np.uint8))
     save(folder / "in/line.png", np.zeros((1, 3000), np.uint8))
-    told = done(_segment(folder / "in", "-o", folder / "out"))
-    assert {json.loads(line)["image"] for line in told.out.splitlines()} == {*odd, "one.png", "line.png"}
+    ended = done(_segment(folder / "in", "-o", folder / "out"))
+    assert {json.loads(line)["image"] for line in ended.out.splitlines()} == {*odd, "one.png", "line.png"}
     assert all((folder / "out" / name).exists() for name in odd)
     return "all done, masks of the same names"
 
@@ -1114,8 +1114,8 @@ def _numeric_names(folder: Path) -> str:
     rows = [
         (name, f"a picture that shows the {name[:-4]} number {n} .") for name, n in zip(names, (1, 2, 0), strict=True)
     ]
-    told = done(segue("score", "captions", "--refs", refs, "--preds", _said(folder / "p.json", rows), "--json"))
-    found = json.loads(told.out)
+    ended = done(segue("score", "captions", "--refs", refs, "--preds", _said(folder / "p.json", rows), "--json"))
+    found = json.loads(ended.out)
     assert abs(_metric(found, "bleu1") - 1) < 1e-6, found
     return "perfect captions score BLEU-1 1.0: pictures are matched by name first"
 
@@ -1133,8 +1133,8 @@ def _flickr30k(folder: Path) -> str:
     names = ["1000092795.jpg", "10002456.jpg", "1000268201.jpg"]
     refs = _karpathy(folder, names, [0, 1, 2])
     rows = [(image_id(name), f"a picture that shows the {name[:-4]} number {i} .") for i, name in enumerate(names)]
-    told = done(segue("score", "captions", "--refs", refs, "--preds", _said(folder / "p.json", rows), "--json"))
-    assert abs(_metric(json.loads(told.out), "bleu1") - 1) < 1e-6
+    ended = done(segue("score", "captions", "--refs", refs, "--preds", _said(folder / "p.json", rows), "--json"))
+    assert abs(_metric(json.loads(ended.out), "bleu1") - 1) < 1e-6
     return "scored"
 
 
@@ -1262,9 +1262,9 @@ def _few_patients(folder: Path) -> str:
     for split in ("Val", "Test"):
         shutil.rmtree(data / f"{split}_Folder")
         (data / f"{split}_text.xlsx").unlink()
-    told = _train(data, folder / "run", "--steps", 1)
-    if told.status:
-        message = refused(told)
+    ended = _train(data, folder / "run", "--steps", 1)
+    if ended.status:
+        message = refused(ended)
         assert "fold" not in message, message
         return message
     return "a third is held out"
@@ -1287,8 +1287,8 @@ def _mask_endings(folder: Path) -> str:
     for place in ("refs", "preds"):
         for name in ("a.png", "A.PNG", "b.tif"):
             save(folder / place / name, mask)
-    told = done(segue("score", "masks", "--refs", folder / "refs", "--preds", folder / "preds", "--json"))
-    assert "3" in told.out, told.out
+    ended = done(segue("score", "masks", "--refs", folder / "refs", "--preds", folder / "preds", "--json"))
+    assert "3" in ended.out, ended.out
     return "all are scored"
 
 

@@ -183,6 +183,7 @@ def _watch(folder: Path) -> list[str]:
         "/proc/",
         "/dev/null",
         "/dev/urandom",
+        os.path.join(tempfile.gettempdir(), "torchinductor_"),  # torch makes it for itself
         "/usr/",
         "/lib",
         "/etc/mime.types",

@@ -53,12 +53,12 @@ def contrastive_loss(similarity: Tensor, temperature: float, note_index: Tensor 
     pairs = torch.arange(len(scaled), device=scaled.device)
     if note_index is None:
         note_index = pairs
-    silent = note_index < 0
-    left_out = (note_index[:, None] == note_index[None]) | silent[:, None] | silent[None]
+    without_note = note_index < 0
+    left_out = (note_index[:, None] == note_index[None]) | without_note[:, None] | without_note[None]
     scaled = scaled.masked_fill(left_out & (pairs[:, None] != pairs[None]), -torch.inf)
-    targets = pairs.masked_fill(silent, -100)  # which cross_entropy leaves out
+    targets = pairs.masked_fill(without_note, -100)  # which cross_entropy leaves out
     both = [F.cross_entropy(x, targets, ignore_index=-100, reduction="sum") for x in (scaled, scaled.T)]
-    return (both[0] + both[1]) / (2 * (~silent).sum().clamp_min(1))
+    return (both[0] + both[1]) / (2 * (~without_note).sum().clamp_min(1))
 
 
 def info_nce(

@@ -17,6 +17,6 @@ def test_an_empty_mask_has_no_score():
 
 
 def test_a_distance_above_1_is_out_of_domain():
-    assert domain_to_dict(None) == {}
+    assert domain_to_dict(None) == {"domain_distance": None, "out_of_domain": None}
     assert domain_to_dict(1.0) == {"domain_distance": 1.0, "out_of_domain": False}
     assert domain_to_dict(1.0005) == {"domain_distance": 1.0, "out_of_domain": True}

@@ -24,7 +24,7 @@ from segue.methods.syntic import (
 from segue.options import Decoding
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError, Region
-from tiny_pair import CAPTIONS, tiny_pair
+from tiny_dual_encoder import CAPTIONS, tiny_dual_encoder
 
 SHORT = Decoding(max_tokens=6)
 
@@ -52,9 +52,9 @@ def made(folder, encoder_folder, system="full"):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("captioner")
-    tiny_pair(folder / "pair")
-    tiny_pair(folder / "wider", width=24)
-    tiny_pair(folder / "other", seed=1)
+    tiny_dual_encoder(folder / "pair")
+    tiny_dual_encoder(folder / "wider", width=24)
+    tiny_dual_encoder(folder / "other", seed=1)
     made(folder / "model", folder / "pair")
     return folder
 

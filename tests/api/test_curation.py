@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenes_and_pair import write_pair
+from scenes_and_encoder import write_encoder
 from segue.api.curation import curate_corpus, picture_item, read_curation_corpus
 from segue.data.embedding_store import EmbeddingStore
 from segue.data.images import read_image
@@ -71,7 +71,7 @@ def test_pictures_that_can_not_be_read_stop_or_leave_the_corpus(tmp_path):
     (folder / "images/2.png").write_bytes(b"broken")
     (tmp_path / "words.txt").write_text("grass\nsky\n")
     corpus = read_curation_corpus(folder, "train", vocabulary=tmp_path / "words.txt")
-    encoder = load_dual_encoder(str(write_pair(tmp_path / "encoder")))
+    encoder = load_dual_encoder(str(write_encoder(tmp_path / "encoder")))
     with pytest.raises(InputError, match="1 of 6 inputs can't be read"):
         curate_corpus(corpus, tmp_path / "out", encoder, "tiny")
     report, kept, bad = curate_corpus(corpus, tmp_path / "out", encoder, "tiny", on_bad="skip")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import segue as package
 from methods.sgdiff.describing import (
@@ -19,12 +20,16 @@ from methods.sgdiff.describing import (
 )
 from methods.sgdiff.toys import SIDE
 from segue.api import Describer, load_describer
+from segue.api.photographs import PhotoPredictor
 from segue.data import rle
 from segue.data.formats import scene_graph
 from segue.methods.sgdiff.graph import build_graph
 from segue.methods.sgdiff.inference import SGDiffGenerator
+from segue.methods.sgdiff.photographs.checkpoint import PhotoCheckpoint
+from segue.nn.feature_distance import FeatureDistance
 from segue.options import DescribeOptions
 from segue.types import InputError, Relation
+from tiny_photographs import tiny_network, tiny_reader
 
 ONE, TWO, THREE = (DescribeOptions(num=num) for num in (1, 2, 3))
 
@@ -53,6 +58,16 @@ def summary(captions):
 def test_a_describer_knows_its_folder(folder, describer):
     assert describer.folder == folder
     assert Describer(describer.model).folder is None
+
+
+def test_the_distance_of_a_photograph_is_that_of_its_dual_encoder(describer):
+    reader = tiny_reader()
+    tokenizer, width = reader.captioner.checkpoint.tokenizer, reader.encoder.image_encoder.width
+    reader.encoder.domain = FeatureDistance(torch.zeros(width), torch.eye(width)[:, :2], 0.5)
+    made = PhotoCheckpoint(tiny_network(tokenizer), tokenizer, "captions-photos", {})
+    (distance,) = Describer(PhotoPredictor(made, lambda: reader)).measure_distances([IMAGE])
+    assert distance == reader.encoder.measure_distances([IMAGE])[0] > 0
+    assert describer.measure_distances([IMAGE, IMAGE]) == [None, None]  # one of scenes doesn't measure it
 
 
 def test_a_graph_is_a_graph_however_it_is_given(describer, files):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scenes_and_pair import write_pair
+from scenes_and_encoder import write_encoder
 from segue.api.embedding import embed_items
 from segue.data.embedding_store import Item, text_items
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
@@ -12,7 +12,7 @@ from segue.types import InputError
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    return load_dual_encoder(str(write_pair(tmp_path_factory.mktemp("encoder") / "e")))
+    return load_dual_encoder(str(write_encoder(tmp_path_factory.mktemp("encoder") / "e")))
 
 
 def test_texts_and_images_go_through_their_own_encoder(encoder, tmp_path):

@@ -23,7 +23,7 @@ from segue.nn.preprocessing import Preprocessing
 from segue.types import InputError
 from segue.weights import bundled
 from tiny_clip import write_clip
-from tiny_pair import CAPTIONS, tiny_pair
+from tiny_dual_encoder import CAPTIONS, tiny_dual_encoder
 
 
 def head(folder):
@@ -87,8 +87,8 @@ def test_the_cards_python_is_python(tmp_path):
         compile(card.example, "card", "exec")
 
 
-def test_a_captioner_brings_its_pair(tmp_path):
-    tiny_pair(tmp_path / "far" / "away")
+def test_a_captioner_brings_its_encoder(tmp_path):
+    tiny_dual_encoder(tmp_path / "far" / "away")
     made(tmp_path / "model", tmp_path / "far" / "away")
     model = package.load(tmp_path / "model")
     folder = model.save_pretrained(tmp_path / "whole")
@@ -105,7 +105,7 @@ def test_a_captioner_brings_its_pair(tmp_path):
 
 def test_a_captioner_keeps_the_hub_id_of_its_encoder(tmp_path):
     """It was once looked for as a folder, and the model refused."""
-    tiny_pair(tmp_path / "pair")
+    tiny_dual_encoder(tmp_path / "pair")
     made(tmp_path / "model", tmp_path / "pair")
     for name in ("me/encoder", "me/encoder@v1", "clip:openai/clip-vit-base-patch32", "scenes-encoder"):
         write_config(tmp_path / "model", "encoder", "name", name)
@@ -194,7 +194,7 @@ def test_a_model_is_fetched_without_pickles(tiny_model, monkeypatch):
         Describer.from_pretrained("me/mine")
 
 
-def test_what_can_not_be_had_is_told(tiny_model, monkeypatch):
+def test_what_can_not_be_had_is_reported(tiny_model, monkeypatch):
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def download(*args, **options):

@@ -72,9 +72,9 @@ def test_the_tokenizer_is_made_of_the_merges(file):
 
 
 def test_the_command_makes_a_folder_that_names_pixels(segue, file, tmp_path):
-    status, told, error = segue("import", file, "-o", tmp_path / "made", "--json")
+    status, output, error = segue("import", file, "-o", tmp_path / "made", "--json")
     assert status == 0, error
-    assert json.loads(told)["groups"] == 3
+    assert json.loads(output)["groups"] == 3
     answer = package.load(tmp_path / "made").segment(np.zeros((40, 50, 3), np.uint8), ["dog", "cat", "sky"])
     assert answer.index.shape == (40, 50)
     assert package.load(tmp_path / "made").about["source"] == "group_vit.pth"
@@ -88,9 +88,9 @@ def test_a_released_file_is_evaluated_by_two_commands(segue, file, tmp_path):
     put(voc / "ImageSets/Segmentation/val.txt", "a\n")
     numbers(voc / "SegmentationClass/a.png", np.repeat([[0] * 4 + [15] * 4 + [255] * 4], 8, 0), palette=True)
     assert segue("import", file, "-o", tmp_path / "made")[0] == 0
-    status, told, error = segue("eval", tmp_path / "made", "--data", tmp_path, "--protocol", "voc", "--json")
+    status, output, error = segue("eval", tmp_path / "made", "--data", tmp_path, "--protocol", "voc", "--json")
     assert status == 0, error
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert (answer["split"], answer["classes"], answer["as_published"]) == ("val", 21, "yes, on the published pictures")
     assert answer["protocol_settings"]["rule"] == "published"
     assert 0 <= answer["miou"] <= 1
@@ -168,7 +168,7 @@ def test_missing_and_odd_tensors_are_named(released, file, tmp_path):
     assert read_released(file).config.width == 128
 
 
-def test_broken_files_are_told(file, tmp_path):
+def test_broken_files_are_reported(file, tmp_path):
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"not readable as a file of torch\.save"):

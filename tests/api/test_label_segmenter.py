@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
 from segue.api.open_vocabulary import OpenVocabularySegmenter
 from segue.data.formats import read_pictures
@@ -86,9 +86,9 @@ def test_what_it_cannot_do_is_refused(segmenter, labels, options, message):
 
 
 def test_eval_scores_a_dual_encoder_by_label_maps(segue, scenes):
-    status, told, error = segue("eval", "scenes-encoder", "--data", scenes, "--split", "val", "--json")
+    status, output, error = segue("eval", "scenes-encoder", "--data", scenes, "--split", "val", "--json")
     assert status == 0, error
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert answer["pictures"] == 2
     assert answer["protocol"] == "the model's own"
     assert 0 < answer["miou"] < 1
@@ -104,6 +104,6 @@ def test_photographs_are_named_by_the_bundled_encoder(segue, tmp_path):
     sky_and_grass[:80], sky_and_grass[80:] = (110, 170, 240), (60, 140, 40)
     write_image(sky_and_grass, tmp_path / "field.png")
     args = ("--labels", "sky, grass", "-o", tmp_path / "map.png", "--json")
-    status, told, error = segue("segment", tmp_path / "field.png", *args)
+    status, output, error = segue("segment", tmp_path / "field.png", *args)
     assert status == 0, error
-    assert json.loads(told)["protocol"]["sizes"] == [320, 416, 576]
+    assert json.loads(output)["protocol"]["sizes"] == [320, 416, 576]

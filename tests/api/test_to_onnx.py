@@ -18,7 +18,7 @@ from segue.methods.cocu.inference import group_maps
 from segue.methods.syntic import SupportSet, SynticCheckpoint, SynticConfig, build_syntic, system_config
 from segue.types import InputError
 from segue.weights import bundled
-from tiny_pair import CAPTIONS
+from tiny_dual_encoder import CAPTIONS
 
 pytest.importorskip("onnxruntime")
 
@@ -71,12 +71,12 @@ def test_the_commands_segmenter_answers_as_the_predictor_does(tiny_model, home, 
     status, _, error = segue("export", tiny_model, "--onnx", home / "other")
     assert (status, "is there already, with something else" in error) == (2, True)
     model = package.load(tiny_model)
-    told, run = exported(model, home / "segmenter")
-    assert [x["shape"] for x in told["graphs"]["segmenter"]["inputs"]] == [
+    described, run = exported(model, home / "segmenter")
+    assert [x["shape"] for x in described["graphs"]["segmenter"]["inputs"]] == [
         ["batch", 3, 32, 32], ["batch", "tokens"], ["batch", "tokens"],
     ]  # fmt: skip
     notes = ["left lung", None, "two infected areas, all left lung"]
-    tokenizer = Tokenizer.from_file(str(home / "segmenter" / told["tokens"]["file"]))
+    tokenizer = Tokenizer.from_file(str(home / "segmenter" / described["tokens"]["file"]))
     rows = [tokenizer.encode(note).ids if note else [] for note in notes]
     ids, word_mask = np.zeros((3, 20), np.int64), np.zeros((3, 20), np.bool_)
     for i, row in enumerate(rows):
@@ -91,23 +91,23 @@ def test_the_commands_segmenter_answers_as_the_predictor_does(tiny_model, home, 
 
 def test_a_captioners_graphs_write_what_it_writes(home):
     model = captioner("full")
-    told, run = exported(model, home / "captioner")
+    described, run = exported(model, home / "captioner")
     v = torch.nn.functional.normalize(torch.randn(3, 12, generator=torch.Generator().manual_seed(1)), dim=1)
     projected = v.numpy()
-    support = np.load(home / "captioner" / told["support"]["file"]).astype(np.float32)
-    score = projected @ support.T / told["support"]["tau"]
+    support = np.load(home / "captioner" / described["support"]["file"]).astype(np.float32)
+    score = projected @ support.T / described["support"]["tau"]
     weight = np.exp(score - score.max(1, keepdims=True))
     projected = weight / weight.sum(1, keepdims=True) @ support
     objects, found = np.zeros((3, 1, 12), np.float32), np.zeros((3, 1), np.bool_)
     logits, keys, values = run("start", projected=projected, picture=v.numpy(), objects=objects, found=found)
     said = [[] for _ in v]
-    for _ in range(told["tokens"]["most"]):
-        logits[:, told["tokens"]["never"]] = -np.inf
+    for _ in range(described["tokens"]["most"]):
+        logits[:, described["tokens"]["never"]] = -np.inf
         tokens = logits.argmax(1)
         for row, token in zip(said, tokens.tolist(), strict=True):
             row.append(token)
         logits, keys, values = run("step", tokens=tokens, keys=keys, values=values)
-    end = told["tokens"]["end"]
+    end = described["tokens"]["end"]
     cut = [row[: row.index(end)] if end in row else row for row in said]
     assert cut == [one[0].tokens for one in model.model.generate(v, model.support)]
 
@@ -129,7 +129,7 @@ def test_the_cache_grows_as_the_decoders_own():
 
 def test_a_groupvit_in_two_graphs(home):
     model = package.load(groupvit(home / "groupvit-model"))
-    told, run = exported(model, home / "groupvit")
+    described, run = exported(model, home / "groupvit")
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     picture, groups, maps = run("pictures", pixels=pixels.numpy())
     with torch.inference_mode():
@@ -140,7 +140,7 @@ def test_a_groupvit_in_two_graphs(home):
         np.testing.assert_allclose(picture, model.model.embed_image(vision).numpy(), atol=1e-4)
     ids = model.model.tokenize(["a brown dog", "a red car on the grass"]).numpy()
     np.testing.assert_allclose(run("texts", ids=ids)[0], texts.numpy(), atol=1e-4)
-    assert told["scale"] == pytest.approx(float(model.model.scale.detach()))
+    assert described["scale"] == pytest.approx(float(model.model.scale.detach()))
 
 
 def test_a_difference_is_an_error_and_leaves_nothing(tiny_model, tmp_path, segue, monkeypatch):

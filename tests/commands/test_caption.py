@@ -12,7 +12,7 @@ from segue.nn.feature_distance import FeatureDistance
 from segue.recipes.syntic import train_syntic
 from segue.synthetic.scenes.language.parser import text_to_image
 from tiny_captioner import captioner_home, quick_settings
-from tiny_pair import CAPTIONS
+from tiny_dual_encoder import CAPTIONS
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def test_the_command_captions_a_picture_and_a_folder(model, segue, tmp_path):
     folder = tmp_path / "photos"
     for name, pixels in zip(("000000000007.png", "two.png"), text_to_image(CAPTIONS[:2]), strict=True):
         write_image(pixels, folder / name)
-    status, told, _ = segue("caption", folder / "two.png", "--model", model, "--num", 2)
+    status, output, _ = segue("caption", folder / "two.png", "--model", model, "--num", 2)
     assert status == 0
-    assert told.count("two.png  ") == 2
+    assert output.count("two.png  ") == 2
     out = tmp_path / "captions.json"
-    status, told, _ = segue("caption", folder, "--model", model, "--num", 5, "--json", "-o", out)
-    rows = [json.loads(line) for line in told.splitlines()]
+    status, output, _ = segue("caption", folder, "--model", model, "--num", 5, "--json", "-o", out)
+    rows = [json.loads(line) for line in output.splitlines()]
     assert [row["image"] for row in rows] == ["000000000007.png", "two.png"]
     assert all(len({c["text"] for c in row["captions"]}) == 5 for row in rows)
     assert json.loads(out.read_text()) == [
@@ -50,8 +50,8 @@ def test_the_command_captions_a_picture_and_a_folder(model, segue, tmp_path):
     (folder / "000000000007.png").rename(folder / "cam1/000000000007.png")
     segue("caption", folder, "--model", model, "-o", out)
     assert [row["image_id"] for row in json.loads(out.read_text())] == ["cam1/000000000007.png", "cam1/7.png"]
-    status, told, _ = segue("caption", folder, "--model", model, "--retrieve", "--json")
-    found = [json.loads(line)["captions"][0] for line in told.splitlines()]
+    status, output, _ = segue("caption", folder, "--model", model, "--retrieve", "--json")
+    found = [json.loads(line)["captions"][0] for line in output.splitlines()]
     assert all(one["text"] in CAPTIONS and set(one) == {"text", "cosine"} for one in found)
 
 
@@ -66,9 +66,9 @@ def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue,
     folder, out = tmp_path / "photos", tmp_path / "captions.json"
     write_image(text_to_image(CAPTIONS[:1])[0], folder / "good.png")
     (folder / "bad.png").write_text("no picture")
-    status, told, error = segue("caption", folder, "--model", model, "--json", "-o", out)
+    status, output, error = segue("caption", folder, "--model", model, "--json", "-o", out)
     assert status == 2
-    assert [json.loads(line)["image"] for line in told.splitlines()] == ["good.png"]
+    assert [json.loads(line)["image"] for line in output.splitlines()] == ["good.png"]
     assert [row["image_id"] for row in json.loads(out.read_text())] == ["good.png"]
     assert "1 of 2 pictures have no caption" in error
     assert "bad.png: can't be read as a picture" in error
@@ -76,7 +76,7 @@ def test_a_picture_that_is_none_is_named_after_the_others_captions(model, segue,
     assert (status, "can't be read as a picture" in error) == (2, True)
 
 
-def test_a_picture_unlike_those_of_the_training_is_told_and_refused_if_strict(model, home, segue, tmp_path):
+def test_a_picture_unlike_those_of_the_training_is_reported_and_refused_if_strict(model, home, segue, tmp_path):
     near, far = text_to_image(CAPTIONS[:2])
     far = far[::-1, :, ::-1]
     pair = restore_dual_encoder(home / "scenes-encoder")[0]
@@ -89,21 +89,21 @@ def test_a_picture_unlike_those_of_the_training_is_told_and_refused_if_strict(mo
     ask = ("caption", tmp_path / "photos", "--model", model, "--encoder", tmp_path / "encoder", "--json")
     for name, pixels in (("far.png", far), ("near.png", near)):
         write_image(pixels, tmp_path / "photos" / name)
-    status, told, error = segue(*ask)
-    rows = [json.loads(line) for line in told.splitlines()]
+    status, output, error = segue(*ask)
+    rows = [json.loads(line) for line in output.splitlines()]
     assert [(row["image"], row["out_of_domain"]) for row in rows] == [("far.png", True), ("near.png", False)]
     assert rows[0]["domain_distance"] == pytest.approx(2, abs=0.01)
     assert (status, error.count("\n")) == (0, 1)
     assert "far.png: unlike the pictures that the model learned from (domain distance 2.00, above 1 is far)" in error
-    status, told, error = segue(*ask, "--strict", "-o", tmp_path / "captions.json")
-    assert [json.loads(line)["image"] for line in told.splitlines()] == ["near.png"]
+    status, output, error = segue(*ask, "--strict", "-o", tmp_path / "captions.json")
+    assert [json.loads(line)["image"] for line in output.splitlines()] == ["near.png"]
     assert [row["image_id"] for row in json.loads((tmp_path / "captions.json").read_text())] == ["near.png"]
     assert (status, error.count("\n")) == (2, 1)
     assert "1 of 2 pictures have no caption: far.png: unlike the pictures" in error
     ask = ("caption", tmp_path / "photos" / "near.png", "--model", model)  # by an encoder that doesn't measure it
-    status, told, error = segue(*ask, "--json")
+    status, output, error = segue(*ask, "--json")
     assert (status, error) == (0, "")
-    assert "domain_distance" not in json.loads(told)
+    assert json.loads(output)["domain_distance"] is None
     status, _, error = segue(*ask, "--strict")
     assert (status, "--strict: this model doesn't measure" in error) == (2, True)
 
@@ -130,9 +130,9 @@ def test_what_the_folder_gave_is_scored_by_the_names_of_the_folder(model, segue,
                 for i, (name, text) in enumerate(zip(names, texts, strict=True))
             ]
             refs.write_text(json.dumps({"images": entries}))
-        status, told, error = segue("score", "captions", "--refs", refs, "--preds", out, "--no-java", "--json")
+        status, output, error = segue("score", "captions", "--refs", refs, "--preds", out, "--no-java", "--json")
         assert (status, error) == (0, "")
-        assert json.loads(told)["BLEU-1"] == pytest.approx(1, abs=1e-6)
+        assert json.loads(output)["BLEU-1"] == pytest.approx(1, abs=1e-6)
 
 
 def test_no_picture_and_no_support_is_written_over(segue, tmp_path):
@@ -151,6 +151,6 @@ def test_a_support_file_without_captions_is_refused_before_the_model_is_loaded(s
     write_image(text_to_image(CAPTIONS[:1])[0], pic)
     support = tmp_path / "coco.json"
     support.write_text(json.dumps({"annotations": [{"id": 4, "image_id": 1, "caption": None}]}))
-    status, told, error = segue("caption", pic, "--model", tmp_path / "none", "--support", support, "--retrieve")
-    assert (status, told) == (2, "")
+    status, output, error = segue("caption", pic, "--model", tmp_path / "none", "--support", support, "--retrieve")
+    assert (status, output) == (2, "")
     assert "annotation 4: caption: got null" in error

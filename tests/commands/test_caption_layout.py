@@ -1,5 +1,7 @@
 """segue caption-layout: index and colour masks, palettes, and masks that mean nothing."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +26,17 @@ def test_index_and_colour_masks_are_captioned(segue, model, tmp_path):
     Image.fromarray(paint(labels, CLASSES)).save(tmp_path / "colours.png")
     status, again, _ = segue("caption-layout", str(tmp_path / "colours.png"), "--model", str(model), "--num", "2")
     assert (status, again) == (0, out)
+
+
+def test_a_picture_unlike_those_of_the_training_is_told_and_refused_if_strict(segue, model, tmp_path):
+    write_layout(np.zeros((32, 32), np.uint8), tmp_path / "layout.png", CLASSES)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "noise.png")
+    ask = ("caption-layout", tmp_path / "layout.png", "--model", model, "--json", "--image", tmp_path / "noise.png")
+    status, out, error = segue(*ask)
+    assert (status, json.loads(out)["out_of_domain"]) == (0, True)
+    assert error.count("noise.png: unlike the pictures that the model learned from") == 1
+    status, out, error = segue(*ask, "--strict")
+    assert (status, out, "leave out --strict" in error) == (2, "", True)
 
 
 def test_a_mask_of_which_nothing_is_known_is_refused(segue, model, tmp_path):

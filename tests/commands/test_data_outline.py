@@ -50,9 +50,9 @@ def test_the_masks_are_read_with_the_boxes_and_a_second_run_goes_on(segue, sam, 
     second.unlink()
     assert segue("data", "outline", root, "--sam", sam)[1].endswith("1 pictures outlined\n")
     assert first.stat().st_mtime_ns == before
-    told = json.loads(second.read_text())
-    assert told["sam"] == str(sam)
-    second.write_text(json.dumps(told | {"masks": told["masks"][:1]}))
+    answer = json.loads(second.read_text())
+    assert answer["sam"] == str(sam)
+    second.write_text(json.dumps(answer | {"masks": answer["masks"][:1]}))
     with pytest.raises(InputError, match="1 masks of 2 boxes"):
         read_pictures(root, "train")
 
@@ -61,12 +61,12 @@ def test_a_picture_that_is_none_stops_before_the_work_or_is_skipped(segue, sam, 
     (root / "flickr30k-images/2.jpg").write_bytes(b"torn")
     status, _, error = segue("data", "outline", root, "--sam", sam)
     assert (status, "2.jpg" in error, (root / "Masks").exists()) == (2, True, False)
-    status, told, error = segue("data", "outline", root, "--sam", sam, "--on-bad", "skip")
-    assert (status, told.endswith("1 pictures outlined\n"), "2.jpg" in error) == (0, True, True)
+    status, output, error = segue("data", "outline", root, "--sam", sam, "--on-bad", "skip")
+    assert (status, output.endswith("1 pictures outlined\n"), "2.jpg" in error) == (0, True, True)
     assert [path.name for path in (root / "Masks").iterdir()] == ["1.json"]
 
 
-def test_what_can_not_be_outlined_is_told(segue, root, tmp_path):
+def test_what_can_not_be_outlined_is_reported(segue, root, tmp_path):
     status, _, error = segue("data", "outline", tmp_path / "nowhere")
     assert (status, "Flickr30k Entities" in error) == (2, True)
     status, _, error = segue("data", "outline", root, "--sam", tmp_path / "none")

@@ -252,6 +252,36 @@ def test_a_stopped_run_of_a_folder_resumes_and_ends_alike(segue, folder, files, 
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
 
 
+def test_a_picture_unlike_those_of_the_training_is_told_and_refused_if_strict(
+    segue, folder, files, tmp_path, monkeypatch
+):
+    photos, graph = tmp_path / "photos", tmp_path / "vg.json"
+    photos.mkdir()
+    shutil.copy(files / "7.png", photos / "7.png")
+    write_image(255 - IMAGE, photos / "8.png")
+    graph.write_text(json.dumps([visual_genome() | {"image_id": number} for number in (7, 8)]))
+    ask = ("describe", photos, "--every", "--graph", graph, "--model", folder, "--json", "-o", tmp_path / "out")
+    status, out, _ = segue(*ask)  # by a model that doesn't measure it
+    assert (status, [json.loads(line)["domain_distance"] for line in out.splitlines()]) == (0, [None, None])
+    shutil.rmtree(tmp_path / "out")
+    far = {(255 - IMAGE).tobytes(): 2.0}
+    monkeypatch.setattr(
+        Describer, "measure_distances", lambda self, images: [far.get(image.tobytes(), 0.5) for image in images]
+    )
+    for _ in range(2):  # the second time from what is kept
+        status, out, error = segue(*ask)
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert [(row["domain_distance"], row["out_of_domain"]) for row in rows] == [(0.5, False), (2.0, True)]
+        assert (status, error.count("8.png: unlike the pictures that the model learned from")) == (0, 1)
+        page = (tmp_path / "out" / "index.html").read_text()
+        assert page.count("unlike the pictures that the model learned from") == 1
+    for out in ("out", "strict"):
+        status, told, error = segue(*ask[:-1], tmp_path / out, "--strict")
+        assert (status, len(told.splitlines())) == (2, 1)
+        assert "1 of 2 pictures could not be described: 8.png: unlike the pictures" in error
+    assert not list((tmp_path / "strict").glob("8*"))
+
+
 def test_a_picture_is_described_again_only_if_something_has_changed(segue, folder, files, tmp_path, monkeypatch):
     photos, graph, out, model = tmp_path / "photos", tmp_path / "vg.json", tmp_path / "o", tmp_path / "model"
     photos.mkdir()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segue.data.images import write_image
 from segue.data.layouts import read_layout
 from segue.synthetic.scenes.scene import CLASSES
 from tiny_illustrator import tiny_illustrator
@@ -23,6 +24,21 @@ def test_layouts_are_written_with_their_exports(segue, model, tmp_path):
     assert len(json.loads(out)["layouts"]) == 2
     assert read_layout(tmp_path / "layout-1.png", CLASSES).shape == (32, 32)
     assert (tmp_path / "layout-0-panoptic.json").exists()
+
+
+def test_a_picture_unlike_those_of_the_training_is_told_and_refused_if_strict(segue, model, tmp_path):
+    write_image(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8), tmp_path / "noise.png")
+    ask = ("draw", "two dogs", "--model", model, "--steps", 2, "--json", "-o", tmp_path / "out")
+    status, out, error = segue(*ask, "--image", tmp_path / "noise.png")
+    assert status == 0
+    assert json.loads(out)["out_of_domain"] is True
+    assert error.count("noise.png: unlike the pictures that the model learned from") == 1
+    status, out, error = segue(*ask[:-1], tmp_path / "strict", "--image", tmp_path / "noise.png", "--strict")
+    assert (status, out, "leave out --strict" in error) == (2, "", True)
+    assert not (tmp_path / "strict").exists()
+    status, out, error = segue(*ask, "--strict")  # no picture, none that is far
+    assert (status, error) == (0, "")
+    assert "domain_distance" not in json.loads(out)
 
 
 def test_heat_maps_of_nouns_are_written(segue, model, tmp_path):

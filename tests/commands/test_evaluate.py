@@ -7,7 +7,7 @@ import pytest
 
 from data.lvit_folder import write_book, write_lvit
 from groupvit_folder import write_groupvit
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.data.medical.note_tables import read_notes
@@ -36,9 +36,10 @@ def groupvit(tmp_path_factory):
 
 
 def test_eval_prints_the_protocol_and_the_overlap(segue, groupvit, scenes, tmp_path):
-    status, told, error = segue("eval", groupvit, "--data", scenes, "--split", "val", "--protocol", "scenes", "--json")
+    args = ("--data", scenes, "--split", "val", "--protocol", "scenes")
+    status, output, error = segue("eval", groupvit, *args, "--json")
     assert status == 0, error
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert answer["protocol_settings"]["crop"] == 32
     assert answer["pictures"] == 2
     assert answer["classes"] == 32 == answer["vocabulary_overlap"]["of"]
@@ -47,20 +48,20 @@ def test_eval_prints_the_protocol_and_the_overlap(segue, groupvit, scenes, tmp_p
     assert answer["miou"] == pytest.approx(np.mean(there))
     (tmp_path / "words.txt").write_text("dog\nsky\nzebra\n")
     args = ("--data", scenes, "--split", "val", "--vocabulary", tmp_path / "words.txt")
-    status, told, _ = segue("eval", groupvit, *args, "--json")
-    assert json.loads(told)["vocabulary_overlap"]["held"] == 2
-    status, told, _ = segue("eval", groupvit, *args)
+    status, output, _ = segue("eval", groupvit, *args, "--json")
+    assert json.loads(output)["vocabulary_overlap"]["held"] == 2
+    status, output, _ = segue("eval", groupvit, *args)
     assert status == 0
-    assert "miou" in told
+    assert "miou" in output
 
 
 def test_eval_changes_the_protocol(segue, groupvit, scenes, tiny_model):
     args = ("--data", scenes, "--split", "val", "--json")
     plain = json.loads(segue("eval", groupvit, *args)[1])
     more = ("--hard", "--prompt", "the {}", "--top-k", 3)
-    status, told, error = segue("eval", groupvit, *args, *more, "--protocol", "scenes")
+    status, output, error = segue("eval", groupvit, *args, *more, "--protocol", "scenes")
     assert status == 0, error
-    changed = json.loads(told)
+    changed = json.loads(output)
     assert changed["protocol_settings"] == plain["protocol_settings"] | {"rule": "hard", "prompt": "the {}", "top_k": 3}
     assert (plain["protocol"], changed["protocol"]) == ("the model's own", "scenes, changed")
     protocol = EvalProtocol(**changed["protocol_settings"])
@@ -74,11 +75,11 @@ def test_eval_changes_the_protocol(segue, groupvit, scenes, tiny_model):
     assert "--top-k: " in segue("eval", tiny_model, *args, "--top-k", 3)[2]
 
 
-def test_published_protocols_score_val_unless_told_otherwise(segue, groupvit, scenes):
-    status, told, error = segue("eval", groupvit, "--data", scenes, "--protocol", "cityscapes", "--json")
+def test_published_protocols_score_val_unless_asked_otherwise(segue, groupvit, scenes):
+    status, output, error = segue("eval", groupvit, "--data", scenes, "--protocol", "cityscapes", "--json")
     assert status == 0, error
-    assert json.loads(told)["split"] == "val"
-    assert json.loads(told)["as_published"].startswith("no: these classes")
+    assert json.loads(output)["split"] == "val"
+    assert json.loads(output)["as_published"].startswith("no: these classes")
     assert json.loads(segue("eval", groupvit, "--data", scenes, "--json")[1])["split"] == "test"
     assert json.loads(segue("eval", groupvit, "--data", scenes, "--protocol", "scenes", "--json")[1])["split"] == "test"
     status, _, error = segue("eval", groupvit, "--data", scenes, "--protocol", "voc", "--hard")
@@ -102,15 +103,15 @@ def test_eval_of_notes_tells_who_has_none_and_stops_where_one_is_not_found(segue
     score = ("eval", tiny_model, "--data", lvit, "--split", "train", "--json")
     rows = read_notes(lvit / "Train_text.xlsx")
     write_book(lvit / "Train_text.xlsx", [(rows[0][0], None), *rows[1:]])
-    status, told, _ = segue(*score)
+    status, output, _ = segue(*score)
     assert status == 0
-    assert [json.loads(told)[key] for key in ("n", "without_note")] == [4, 1]
+    assert [json.loads(output)[key] for key in ("n", "without_note")] == [4, 1]
     write_book(lvit / "Train_text.xlsx", rows[1:])
-    status, told, error = segue(*score)
-    assert (status, told) == (2, "")
+    status, output, error = segue(*score)
+    assert (status, output) == (2, "")
     assert "the data check found 1 errors: train covid_1.png" in error
-    status, told, error = segue(*score, "--on-bad", "skip")
+    status, output, error = segue(*score, "--on-bad", "skip")
     assert status == 0
-    assert [json.loads(told)[key] for key in ("n", "without_note")] == [3, 0]
-    assert json.loads(told)["data_check"]["errors"] == {"missing-note": 1}
+    assert [json.loads(output)[key] for key in ("n", "without_note")] == [3, 0]
+    assert json.loads(output)["data_check"]["errors"] == {"missing-note": 1}
     assert "1 of 4 pictures have no row" in error

@@ -11,9 +11,9 @@ from segue.weights import bundled
 
 
 def listed(segue, *folders):
-    status, told, _ = segue("models", *folders, "--json")
+    status, output, _ = segue("models", *folders, "--json")
     assert status == 0
-    return {model["name"]: model for model in json.loads(told)["models"]}
+    return {model["name"]: model for model in json.loads(output)["models"]}
 
 
 def test_every_bundled_model_and_every_method_is_described(segue):
@@ -28,13 +28,13 @@ def test_every_bundled_model_and_every_method_is_described(segue):
     assert 3 < chest["megabytes"] < 4
 
 
-def test_a_missing_extra_is_told_also_of_a_models_encoder(segue, monkeypatch, tmp_path):
+def test_a_missing_extra_is_reported_also_of_a_models_encoder(segue, monkeypatch, tmp_path):
     captioner = {"method": "syntic", "encoder": {"name": "photos-encoder"}}
     (tmp_path / "captioner").mkdir()
     (tmp_path / "captioner/config.json").write_text(json.dumps(captioner))
     monkeypatch.setattr(models, "find_spec", lambda name: None)
-    status, told, _ = segue("models", "captioner")
-    lines = {line.split()[0]: line for line in told.splitlines()}
+    status, output, _ = segue("models", "captioner")
+    lines = {line.split()[0]: line for line in output.splitlines()}
     assert status == 0
     assert "offline (missing)" in lines["photos-encoder"]
     assert "offline (missing)" in lines["captioner"]

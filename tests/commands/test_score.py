@@ -29,9 +29,9 @@ def test_captions_of_each_format_score_alike(segue, tmp_path, kind):
     else:
         refs = written(tmp_path / "refs.json", COCO if kind == "coco" else KARPATHY)
     preds = written(tmp_path / "preds.jsonl", SAID, lines=True)
-    status, told, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json")
+    status, output, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json")
     assert (status, error) == (0, "")
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert answer["BLEU-1"] == pytest.approx(1, abs=1e-6)
     assert (answer["ROUGE-L"], answer["images"], answer["empty_predictions"]) == (1, 2, 0)
 
@@ -62,8 +62,8 @@ def test_restval_joins_train(segue, tmp_path):
 )
 def test_each_bad_file_has_one_clear_answer(segue, tmp_path, refs, preds, message):
     refs, preds = written(tmp_path / "refs.json", refs), written(tmp_path / "preds.json", preds)
-    status, told, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java")
-    assert (status, told) == (2, "")
+    status, output, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java")
+    assert (status, output) == (2, "")
     assert message in error
     assert len(error.splitlines()) == 1
 
@@ -78,8 +78,8 @@ def test_files_that_are_no_json(segue, tmp_path):
 
 
 def scored(segue, refs, preds, *more):
-    status, told, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json", *more)
-    return json.loads(told) if status == 0 else error
+    status, output, error = segue("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json", *more)
+    return json.loads(output) if status == 0 else error
 
 
 def karpathy(*names, **more):
@@ -169,9 +169,9 @@ def test_a_part_of_the_references_may_be_scored(segue, tmp_path):
     refs, part = written(tmp_path / "refs.json", more), written(tmp_path / "part.json", COCO)
     preds = written(tmp_path / "preds.json", [SAID[0], {"image_id": 1, "caption": "a dog sits"}])
     ask = ("score", "captions", "--preds", preds, "--no-java", "--refs")
-    status, told, error = segue(*ask, refs, "--only-predicted", "--json")
+    status, output, error = segue(*ask, refs, "--only-predicted", "--json")
     assert (status, error) == (0, "")
-    answer, alone = json.loads(told), json.loads(segue(*ask, part, "--json")[1])
+    answer, alone = json.loads(output), json.loads(segue(*ask, part, "--json")[1])
     assert (answer.pop("not_predicted"), alone.pop("not_predicted")) == (3, 0)
     assert answer == alone
     assert "not_predicted  3\n" in segue(*ask, refs, "--only-predicted")[1]
@@ -196,8 +196,8 @@ def test_bad_references_may_be_skipped(segue, tmp_path):
     preds = written(tmp_path / "p.json", SAID)
     assert "1 captions can't be used" in scored(segue, refs, preds)
     base = ("score", "captions", "--refs", refs, "--preds", preds, "--no-java", "--json", "--on-bad", "skip")
-    status, told, error = segue(*base)
-    assert (status, json.loads(told)["images"]) == (0, 2)
+    status, output, error = segue(*base)
+    assert (status, json.loads(output)["images"]) == (0, 2)
     assert "skipped: " in error
     assert "1 captions can't be used" in error
 

@@ -36,9 +36,9 @@ def answers():
 
 @pytest.mark.parametrize("as_polygons", [True, False])
 def test_pycocotools_reads_the_masks_as_they_were(answers, tmp_path, as_polygons):
-    told = [(f"{i}.png", [mask_as_grounded_caption(answer)]) for i, answer in enumerate(answers)]
+    captioned = [(f"{i}.png", [mask_as_grounded_caption(answer)]) for i, answer in enumerate(answers)]
     sizes = [(12, 20), (8, 10), (9, 7)]
-    write_coco(tmp_path / "all.json", told, (*NAMES, "described"), as_polygons=as_polygons, sizes=sizes)
+    write_coco(tmp_path / "all.json", captioned, (*NAMES, "described"), as_polygons=as_polygons, sizes=sizes)
     coco = read(tmp_path / "all.json")
     assert [coco.imgs[i][k] for i in (1, 2, 3) for k in ("height", "width")] == [12, 20, 8, 10, 9, 7]
     assert {i: c["name"] for i, c in coco.cats.items()} == {1: "dog", 2: "grass", 3: "sky", 4: "described"}
@@ -73,5 +73,5 @@ def test_the_command_writes_one_file_for_a_folder(segue, tiny_model, tmp_path):
             for found in coco.loadAnns(coco.getAnnIds(one["id"])):
                 mask |= coco.annToMask(found).astype(bool)
             np.testing.assert_array_equal(mask, read_mask(tmp_path / "out" / one["file_name"]))
-    told = json.loads((tmp_path / "all.json").read_text())
-    assert told["categories"] == [{"id": 1, "name": "described"}]
+    answer = json.loads((tmp_path / "all.json").read_text())
+    assert answer["categories"] == [{"id": 1, "name": "described"}]

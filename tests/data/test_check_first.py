@@ -71,12 +71,12 @@ def test_many_errors_are_counted(lvit):
 def test_warnings_go_on_in_one_line(lvit):
     rows = read_notes(lvit / "Train_text.xlsx")
     write_book(lvit / "Train_text.xlsx", [(rows[0][0], None), *rows[1:]])
-    with pytest.warns(UserWarning, match=r"data check: 1 warnings \(empty-note 1\); `segue data check") as told:
+    with pytest.warns(UserWarning, match=r"data check: 1 warnings \(empty-note 1\); `segue data check") as warned:
         assert check_first(lvit, ("train",)) == {"errors": {}, "warnings": {"empty-note": 1}, "decoded": True}
-    assert len(told) == 1
+    assert len(warned) == 1
 
 
-def test_pictures_of_large_splits_are_not_decoded_and_that_is_told(lvit):
+def test_pictures_of_large_splits_are_not_decoded_and_that_is_reported(lvit):
     (lvit / "Train_Folder/img/covid_1.png").write_bytes(b"")
     with pytest.warns(UserWarning, match="in splits of more than 3 pictures these are not decoded"):
         assert not check_first(lvit, ("train",), decode_at_most=3)["decoded"]

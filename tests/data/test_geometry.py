@@ -85,41 +85,6 @@ def test_whole_magnification_is_exact_for_masks_and_boxes(mask, times):
     assert not mask.any() or box == rle.box(rle.encode(region))
 
 
-@given(masks)
-def test_a_mask_survives_its_polygons(mask):
-    code = rle.encode(mask)
-    polygons = rle.to_polygons(code)
-    assert bool(polygons) == mask.any()
-    if polygons:
-        assert all(len(p) >= 8 for p in polygons)
-        assert rle.from_json(polygons, mask.shape, "here") == code
-
-
-def test_polygons_have_few_corners_and_open_holes():
-    square = np.zeros((20, 30), bool)
-    square[2:8, 3:9] = True
-    (outline,) = rle.to_polygons(rle.encode(square))
-    assert {(x, y) for x, y in zip(outline[::2], outline[1::2], strict=True)} == {(3, 2), (9, 2), (9, 8), (3, 8)}
-    assert len(outline) == 8
-    square[4:6, 5:7] = False
-    code = rle.encode(square)
-    assert len(rle.to_polygons(code)) == 2
-    assert rle.from_json(rle.to_polygons(code), square.shape, "here") == code
-
-
-corners = st.tuples(st.floats(0, 30), st.floats(0, 30))
-
-
-@given(st.lists(corners, min_size=3, max_size=8))
-def test_polygons_survive_run_lengths_within_a_pixel(points):
-    code = rle.from_json([[v for point in points for v in point]], (31, 31), "here")
-    if rle.area(code):
-        again = rle.decode(rle.from_json(rle.to_polygons(code), (31, 31), "here"))
-        mask = rle.decode(code)
-        assert not (again & ~ndimage.binary_dilation(mask, np.ones((3, 3)))).any()
-        assert not (mask & ~ndimage.binary_dilation(again, np.ones((3, 3)))).any()
-
-
 def test_a_region_out_of_the_crop_keeps_its_place():
     mask = np.zeros((6, 6), bool)
     mask[0, 0] = True

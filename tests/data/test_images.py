@@ -85,7 +85,7 @@ def test_a_tiff_whose_zeros_are_white_is_not_read_as_a_negative(tmp_path, dtype)
 
 
 @pytest.mark.parametrize("name", ["stack.tif", "moving.png", "moving.webp"])
-def test_that_only_the_first_page_is_read_is_told(tmp_path, name):
+def test_that_only_the_first_page_is_read_is_reported(tmp_path, name):
     pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 90, 200)]
     pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], lossless=True)
     with pytest.warns(PictureWarning, match=f"{name}: 3 pages or frames, only the first is read"):
@@ -178,7 +178,7 @@ BROKEN_EXIF = {
 
 
 @pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
-def test_an_exif_that_cannot_be_read_is_told(tmp_path, exif):
+def test_an_exif_that_cannot_be_read_is_reported(tmp_path, exif):
     buffer = io.BytesIO()
     Image.fromarray(GREY > 100).save(buffer, format="PNG")
     whole = buffer.getvalue()
@@ -229,7 +229,7 @@ def test_a_palette_of_black_and_white_counts_by_its_colours_and_another_by_its_p
         assert (read_mask(tmp_path / "m.png") == inside).all()
 
 
-def test_a_jpeg_mask_is_read_when_its_values_are_right_and_else_told_why(tmp_path):
+def test_a_jpeg_mask_is_read_when_its_values_are_right_and_else_refused_with_the_reason(tmp_path):
     Image.new("L", (8, 8), 255).save(tmp_path / "all.jpg", quality=95)
     assert read_mask(tmp_path / "all.jpg").all()
     Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "edges.jpg", quality=60)
@@ -278,10 +278,10 @@ def test_what_is_left_out_of_a_folder_is_counted_and_named(tmp_path):
     (tmp_path / "deep").mkdir()
     for name in ("a.png", "notes.txt", "IMG_1.HEIC", "scan.nii.gz", "IM0001", ".DS_Store", "deep/b.jpg", "deep/c.heic"):
         (tmp_path / name).touch()
-    told = (
+    message = (
         r"5 of 6 are left out \(1 without ending, 1 \.heic, 1 folders, 1 \.txt, 1 \.gz\), such as IMG_1\.HEIC; convert"
     )
-    with pytest.warns(UserWarning, match=told):
+    with pytest.warns(UserWarning, match=message):
         assert pictures_in(tmp_path) == [tmp_path / "a.png"]
     with pytest.warns(UserWarning, match=r"5 of 7 are left out \(2 \.heic, "):
         assert pictures_in(tmp_path, deep=True) == [tmp_path / "a.png", tmp_path / "deep" / "b.jpg"]

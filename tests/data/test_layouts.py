@@ -41,8 +41,8 @@ def test_black_may_be_a_class_of_a_palette(tmp_path):
 def test_panoptic_and_class_masks(tmp_path):
     write_panoptic(LABELS, tmp_path / "p.png", CLASSES)
     ids = np.asarray(Image.open(tmp_path / "p.png")).astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
-    told = json.loads((tmp_path / "p.json").read_text())
-    segments = told["annotations"][0]["segments_info"]
+    answer = json.loads((tmp_path / "p.json").read_text())
+    segments = answer["annotations"][0]["segments_info"]
     assert {s["id"]: s["area"] for s in segments} == {i: int((ids == i).sum()) for i in (1, 2, 3)}
     assert segments[1]["bbox"] == [2, 0, 1, 2]
     paths = write_class_masks(LABELS, tmp_path / "masks", CLASSES)
@@ -55,16 +55,16 @@ def test_resizing_makes_no_new_class():
 
 
 @pytest.mark.parametrize(
-    ("pixels", "told"),
+    ("pixels", "message"),
     [
         (np.full((2, 2), 7, np.uint8), "holds the ids 7, expected 0 to 2"),
         (np.full((2, 2, 3), 9, np.uint8), r"1 colours that no class has, such as \(9, 9, 9\); give its palette"),
         (np.full((2, 2), 700, np.uint16), "expected 8-bit class positions"),
     ],
 )
-def test_bad_layouts_are_told(tmp_path, pixels, told):
+def test_bad_layouts_are_reported(tmp_path, pixels, message):
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_layout(tmp_path / "x.png", CLASSES)
 
 

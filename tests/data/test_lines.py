@@ -27,7 +27,7 @@ def test_a_line_may_have_as_many_bytes_as_are_allowed(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_text, lambda path: list(read_lines(path))])
-def test_what_can_not_be_read_is_told(tmp_path, read):
+def test_what_can_not_be_read_is_reported(tmp_path, read):
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "a.txt")
     (tmp_path / "b.txt").mkdir()

@@ -33,8 +33,8 @@ def test_a_field_that_is_missing_is_named():
 
 def test_null_is_never_the_word_none():
     assert read_text({"name": " dog "}, "name") == "dog"
-    for value, told in ((None, "got null"), (3, "got 3"), ("", "empty"), (" \n", "empty"), ("\ud800", "half a")):
-        with pytest.raises(InputError, match=f"name: got .*{told.removeprefix('got ')}"):
+    for value, message in ((None, "got null"), (3, "got 3"), ("", "empty"), (" \n", "empty"), ("\ud800", "half a")):
+        with pytest.raises(InputError, match=f"name: got .*{message.removeprefix('got ')}"):
             read_text({"name": value}, "name")
 
 

@@ -14,8 +14,8 @@ def picture(*relations):
         Region("dog", BOX),
         Region("grass", BOX, thing=False),
     )
-    told = tuple(Relation(*r) for r in relations)
-    return Picture("p", lambda: np.zeros((8, 8, 3), np.uint8), regions=regions, relations=told)
+    related = tuple(Relation(*r) for r in relations)
+    return Picture("p", lambda: np.zeros((8, 8, 3), np.uint8), regions=regions, relations=related)
 
 
 def test_wordings_colours_and_the_ground_take_turns():

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from segue.data import rle
 from segue.types import RLE, InputError
@@ -44,7 +45,7 @@ def test_iou_of_lists():
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         ([[1, 1, 2, 2]], "6 or more"),
         ([], "6 or more"),
@@ -58,8 +59,8 @@ def test_iou_of_lists():
         ([[0, 0, 2, 0, 2, float("nan")]], "far outside"),
     ],
 )
-def test_bad_annotations_are_told(found, told):
-    with pytest.raises(InputError, match=told):
+def test_bad_annotations_are_reported(found, message):
+    with pytest.raises(InputError, match=message):
         rle.from_json(found, (3, 3), "annotation 7")
 
 
@@ -68,7 +69,7 @@ def test_run_lengths_fill_their_mask(mask):
     assert rle.filled(rle.encode(mask).counts) == mask.size
 
 
-def test_run_lengths_that_were_cut_short_or_grew_are_told():
+def test_run_lengths_that_were_cut_short_or_grew_are_reported():
     mask = np.random.default_rng(0).random((40, 30)) > 0.5
     whole = rle.to_json(rle.encode(mask))
     for broken in (whole["counts"][:-9], whole["counts"] + "11", ""):
@@ -121,3 +122,38 @@ def test_only_a_mask_is_encoded():
         rle.encode(np.zeros((3, 3), np.uint8))
     with pytest.raises(InputError, match="mask"):
         rle.encode(np.zeros((3, 3, 1), bool))
+
+
+@given(masks)
+def test_a_mask_survives_its_polygons(mask):
+    code = rle.encode(mask)
+    polygons = rle.to_polygons(code)
+    assert bool(polygons) == mask.any()
+    if polygons:
+        assert all(len(p) >= 8 for p in polygons)
+        assert rle.from_json(polygons, mask.shape, "here") == code
+
+
+def test_polygons_have_few_corners_and_open_holes():
+    square = np.zeros((20, 30), bool)
+    square[2:8, 3:9] = True
+    (outline,) = rle.to_polygons(rle.encode(square))
+    assert {(x, y) for x, y in zip(outline[::2], outline[1::2], strict=True)} == {(3, 2), (9, 2), (9, 8), (3, 8)}
+    assert len(outline) == 8
+    square[4:6, 5:7] = False
+    code = rle.encode(square)
+    assert len(rle.to_polygons(code)) == 2
+    assert rle.from_json(rle.to_polygons(code), square.shape, "here") == code
+
+
+corners = st.tuples(st.floats(0, 30), st.floats(0, 30))
+
+
+@given(st.lists(corners, min_size=3, max_size=8))
+def test_polygons_survive_run_lengths_within_a_pixel(points):
+    code = rle.from_json([[v for point in points for v in point]], (31, 31), "here")
+    if rle.area(code):
+        again = rle.decode(rle.from_json(rle.to_polygons(code), (31, 31), "here"))
+        mask = rle.decode(code)
+        assert not (again & ~ndimage.binary_dilation(mask, np.ones((3, 3)))).any()
+        assert not (mask & ~ndimage.binary_dilation(again, np.ones((3, 3)))).any()

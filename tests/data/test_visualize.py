@@ -49,7 +49,7 @@ def test_a_sheet_has_a_tile_for_each_example(lvit):
         contact_sheet([])
 
 
-def test_a_broken_picture_is_told_in_its_tile_and_the_others_are_drawn(lvit):
+def test_a_broken_picture_is_reported_in_its_tile_and_the_others_are_drawn(lvit):
     records = read_lvit(lvit, "train")
     whole = contact_sheet(records, columns=4, tile=64).astype(int)
     records[1].image.write_bytes(b"")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.captioner import load_captioner
 from segue.data.formats import read_pictures
 from segue.evaluation.captions import captioned, evaluate_captions
@@ -39,9 +39,9 @@ def test_the_best_caption_of_each_picture_is_scored(captioner, scenes):
 
 
 def test_eval_of_a_captioner(segue, captioner, scenes):
-    status, told, error = segue("eval", captioner, "--data", scenes, "--split", "val", "--json")
+    status, output, error = segue("eval", captioner, "--data", scenes, "--split", "val", "--json")
     assert status == 0, error
-    answer = json.loads(told)
+    answer = json.loads(output)
     assert (answer["split"], answer["pictures"]) == ("val", 2)
     assert 0 <= answer["CIDEr-D"] <= 10
     for wrong in (("--empty", "one"), ("--vocabulary", "words.txt"), ("--protocol", "voc"), ("--window", "64")):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.curation import CurationCorpus
 from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import SAMPLING_ROUNDS, concepts_by_stage, recovery_by_stage

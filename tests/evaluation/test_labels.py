@@ -7,7 +7,7 @@ import pytest
 
 from data.formats.true_formats import numbers, paint, put
 from groupvit_folder import write_groupvit
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.open_vocabulary import LabelMap, load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.data.formats.classes import COCO_STUFF_171, COCO_THINGS
@@ -155,7 +155,7 @@ def test_the_answer_says_under_which_protocol_it_was_scored(groupvit, scenes):
         evaluate_label_maps(model, scenes, "val", options=LabelOptions(protocol="vok"))
 
 
-def test_a_name_that_the_model_cannot_read_is_left_out_and_told(scenes, tmp_path):
+def test_a_name_that_the_model_cannot_read_is_left_out_and_reported(scenes, tmp_path):
     """The others are scored as if its pixels had no label."""
     words = [name for name in CLASSES if name != "sky"]
     model = load_open_vocabulary(write_groupvit(tmp_path / "m", [*words, "a photo of a background."]))

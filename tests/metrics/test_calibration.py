@@ -53,6 +53,10 @@ def test_temperature_is_the_minimum_and_repeats(honest, monkeypatch):
     sampled = fit_temperature(logits, truth)
     assert sampled == fit_temperature(logits, truth)
     assert sampled == pytest.approx(2, rel=0.1)
+    whole = fit_temperature(logits[:10_000], truth[:10_000])
+    assert whole != sampled
+    monkeypatch.setattr("segue.metrics.calibration._MAX_PIXELS", 20_000)
+    assert whole == fit_temperature(logits[:10_000], truth[:10_000])  # as many as allowed are all taken
 
 
 def test_temperature_stays_in_its_bounds():

@@ -17,8 +17,8 @@ def test_recovery_by_hand():
 
 def test_a_frequent_concept_counts_no_more_than_a_seldom_one():
     found, omitted = [["sky"]] * 4, [["sky"], ["sky"], ["sky"], ["cat"]]
-    told = concept_recovery(found, [[]] * 4, omitted)
-    assert (told["recall"], told["macro_recall"]) == (3 / 4, 1 / 2)
+    scores = concept_recovery(found, [[]] * 4, omitted)
+    assert (scores["recall"], scores["macro_recall"]) == (3 / 4, 1 / 2)
 
 
 def test_nothing_found_and_nothing_omitted_have_no_share():
@@ -31,10 +31,10 @@ def test_nothing_found_and_nothing_omitted_have_no_share():
 def test_the_truth_recovers_all_and_repeats_change_nothing(rows):
     named = [n for n, _ in rows]
     omitted = [o - n for n, o in rows]
-    told = concept_recovery(omitted, named, omitted)
-    assert told["precision"] in (None, 1)
-    assert told["recall"] in (None, 1)
-    assert told == concept_recovery([[*o, *o] for o in omitted], named, omitted)
+    scores = concept_recovery(omitted, named, omitted)
+    assert scores["precision"] in (None, 1)
+    assert scores["recall"] in (None, 1)
+    assert scores == concept_recovery([[*o, *o] for o in omitted], named, omitted)
 
 
 def test_lists_of_different_lengths():

@@ -47,7 +47,7 @@ def test_relations_by_the_nearest_way_to_make_them_true():
     assert relation_accuracy(layout, [(1, "above", 2), (1, "below", 2), (1, "holding", 2)]) == (1, 2)
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_reported():
     layout = np.zeros((4, 4), np.uint8)
     with pytest.raises(InputError, match="holds the class 3, expected 0 to 2"):
         class_f1(layout + 3, layout, 3)

@@ -42,9 +42,14 @@ def test_features_that_are_all_one_are_near() -> None:
     assert distance.measure(same).tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize(("train", "held_out"), [(2, 3), (5, 0)])
+def test_of_few_pictures_there_are_few_axes(features: torch.Tensor) -> None:
+    assert FeatureDistance.fit(features[:3], features[3:9], axes=2).axes.shape == (6, 1)
+    assert FeatureDistance.fit(features, features, axes=6).axes.shape == (6, 3)
+
+
+@pytest.mark.parametrize(("train", "held_out"), [(1, 3), (0, 3), (5, 0)])
 def test_too_few_features_are_refused(train: int, held_out: int) -> None:
-    with pytest.raises(InputError, match="use fewer axes"):
+    with pytest.raises(InputError, match="give more pictures"):
         FeatureDistance.fit(torch.zeros(train, 3), torch.zeros(held_out, 3), axes=2)
 
 

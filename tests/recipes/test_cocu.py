@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scenes_and_pair import write_pair, write_scenes
+from scenes_and_encoder import write_encoder, write_scenes
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.methods.cocu.archive import read_archive
@@ -49,7 +49,7 @@ def settings(scenes, tmp_path_factory):
     home = tmp_path_factory.mktemp("cocu")
     (home / "words.txt").write_text("\n".join([*CLASSES, "street", "field", "beach", "lady", "guy", "bike"]))
     return replace(
-        SCENES, size="scenes", protocol="scenes", out=home / "run", data=scenes, encoder=str(write_pair(home / "pair")),
+        SCENES, size="scenes", protocol="scenes", out=home / "run", data=scenes, encoder=str(write_encoder(home / "e")),
         vocabulary=home / "words.txt", curated=home / "curated", steps=6, batch_size=4, evaluations=2,
         val_pictures=0, half=False,
     )  # fmt: skip
@@ -92,8 +92,8 @@ def test_the_scenes_own_encoder_is_trained_once_on_other_scenes(settings, tmp_pa
         asked.append(options)
 
     def learn(encoder_settings, train, val):
-        write_pair(encoder_settings.out / "best")
-        write_pair(encoder_settings.out / "last")
+        write_encoder(encoder_settings.out / "best")
+        write_encoder(encoder_settings.out / "last")
         trained.append(encoder_settings)
         read.append((train, val))
 
@@ -117,11 +117,11 @@ def test_the_scenes_own_encoder_is_trained_once_on_other_scenes(settings, tmp_pa
 
 
 def test_pictures_get_a_short_text_of_each_thing_that_their_captions_name():
-    told = ("A big dog near the lake.", "a puppy")
+    captions = ("A big dog near the lake.", "a puppy")
     phrases = (Phrase(0, 0, 9, ()), Phrase(0, 15, 23, ()), Phrase(1, 0, 7, ()), Phrase(1, 1, 2, ()))
-    picture = Picture("p", lambda: np.zeros((4, 4, 3), np.uint8), captions=told, phrases=phrases)
+    picture = Picture("p", lambda: np.zeros((4, 4, 3), np.uint8), captions=captions, phrases=phrases)
     (found,) = with_noun_captions(PictureSet([picture])).pictures
-    assert found.captions == (*told, "A photo of a dog.", "A photo of a lake.", "A photo of a puppy.")
+    assert found.captions == (*captions, "A photo of a dog.", "A photo of a lake.", "A photo of a puppy.")
     assert found.phrases == phrases
 
 
@@ -144,18 +144,18 @@ def test_batches_hold_a_caption_and_prompts_and_can_be_made_again(settings):
 
 def test_batches_tell_which_prompts_name_the_same(settings):
     batches, _ = batches_of(settings)
-    told = batches.collate([(0, i) for i in range(len(batches))])
-    for (caption, *prompts), numbers in zip(told["text"], told["concept_ids"].tolist(), strict=True):
+    batch = batches.collate([(0, i) for i in range(len(batches))])
+    for (caption, *prompts), numbers in zip(batch["text"], batch["concept_ids"].tolist(), strict=True):
         for prompt, number in zip(prompts, numbers, strict=True):
             assert prompt == caption if number == -1 else f" {batches.archive.concepts[number]}" in prompt
-    assert (told["concept_ids"] >= 0).any()
-    for i, numbers in enumerate(told["known_ids"].tolist()):
+    assert (batch["concept_ids"] >= 0).any()
+    for i, numbers in enumerate(batch["known_ids"].tolist()):
         named = batches.corpus.vocabulary.find(batches.corpus.captions[i][0])
         said = {batches.corpus.vocabulary.concepts[n] for n in named} & set(batches.archive.concepts)
         known = {batches.archive.concepts[n] for n in numbers if n >= 0}
         assert known <= said
         assert len(known) == len(said) or len(numbers) == 3 == settings.concepts
-    assert (told["known_ids"] >= 0).any()
+    assert (batch["known_ids"] >= 0).any()
     batches.corpus = replace(batches.corpus, captions=[("of nothing known",)] * len(batches))
     batches.archive = None
     assert set(batches.collate([(0, 0)])["concept_ids"].flatten().tolist()) == {-1}
@@ -167,11 +167,11 @@ def test_probabilities_weigh_what_is_drawn_and_make_known_what_is_likely(setting
     """What the caption names isn't drawn; a likely concept is known to be there, drawn or not."""
     settings = replace(settings, probability=True)
     batches, corpus = batches_of(settings)
-    told = batches.collate([(0, i) for i in range(len(batches))])
-    assert told["concept_weights"].shape == told["concept_ids"].shape
+    batch = batches.collate([(0, i) for i in range(len(batches))])
+    assert batch["concept_weights"].shape == batch["concept_ids"].shape
     archive = batches.archive
     for row, (numbers, weights) in enumerate(
-        zip(told["concept_ids"].tolist(), told["concept_weights"].tolist(), strict=True)
+        zip(batch["concept_ids"].tolist(), batch["concept_weights"].tolist(), strict=True)
     ):
         named = {corpus.vocabulary.concepts[n] for n in corpus.vocabulary.find(corpus.captions[row][0])}
         scores = dict(archive.concepts_of(row))
@@ -220,8 +220,8 @@ def test_systems_draw_from_their_own_archives(settings):
 
 def test_mirrored_pictures_have_the_sides_of_their_captions_swapped(settings):
     batches, corpus = batches_of(settings)
-    told = [("a dog on the left",) for _ in corpus.captions]
-    batches.corpus = replace(corpus, captions=told)
+    captions = [("a dog on the left",) for _ in corpus.captions]
+    batches.corpus = replace(corpus, captions=captions)
     both = batches.collate([(e, 0) for e in range(12)])
     texts = [row[0] for row in both["text"]]
     assert {*texts} == {"a dog on the left", "a dog on the right"}

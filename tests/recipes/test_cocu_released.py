@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from methods.cocu.groupvit.released_network import VOCABULARY, write_merges
-from scenes_and_pair import write_pair
+from scenes_and_encoder import write_encoder
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
 from segue.methods.cocu.templates import IMAGENET_TEMPLATES
@@ -65,7 +65,7 @@ def settings(tmp_path_factory):
     home = tmp_path_factory.mktemp("released")
     return replace(
         RELEASED, out=home / "run", data=write_shards(home / "shards", 2000, 500), curated=home / "curated",
-        encoder=str(write_pair(home / "pair")), tokenizer=str(write_merges(home / "merges.txt")), epochs=1,
+        encoder=str(write_encoder(home / "pair")), tokenizer=str(write_merges(home / "merges.txt")), epochs=1,
         batch_size=100, evaluations=1,
     )  # fmt: skip
 
@@ -132,10 +132,10 @@ def test_the_plan_grows_with_the_batch_and_shrinks_with_the_processes(settings, 
     assert four["batch_of_a_process"] == 25
     assert four["memory_gb"] < one["memory_gb"]
     assert one["hours"] == pytest.approx(one["seconds_a_step"] * 600 / 3600, abs=0.02)
-    status, told, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--processes", 3)
+    status, output, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--processes", 3)
     assert (status, "batch of 100 pictures can't be divided" in error) == (2, True)
-    status, told, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--workers", 2, "--json")
+    status, output, error = segue("data", "plan", settings.data, "--recipe", "cocu-cc3m", "--workers", 2, "--json")
     assert status == 0, error
-    assert json.loads(told)["recipe"] == "cocu-cc3m"
+    assert json.loads(output)["recipe"] == "cocu-cc3m"
     status, _, error = segue("data", "plan", settings.data, "--recipe", "relations")
     assert (status, "no plan can be made of it" in error) == (2, True)

@@ -9,7 +9,9 @@ from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, Vi
 
 import segue as package
 from segue import training
+from segue.api.illustrator import load_illustrator
 from segue.api.models import about
+from segue.data.formats import read_pictures
 from segue.methods.crossmodal.checkpoint import load_boxes, load_crossmodal
 from segue.options import Decoding, DrawOptions
 from segue.recipes import crossmodal_plan
@@ -32,6 +34,14 @@ def model(settings):
 def test_a_checkpoint_tells_its_data_by_name(settings, model):
     assert about(model)["data"] == "scenes"
     assert str(settings.data.parent) not in (model / "config.json").read_text()
+
+
+def test_a_picture_of_another_kind_is_far(settings, model):
+    drawer = load_illustrator(model)
+    scenes = [picture.load() for picture in read_pictures(settings.data, "val").pictures]
+    assert max(drawer.measure_distances(scenes)) == pytest.approx(1, abs=0.05)  # they set the limit
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert drawer.measure_distances([noise])[0] > 1
 
 
 def test_a_finished_run_is_resumed_without_training_again(settings, model):

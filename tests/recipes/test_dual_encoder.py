@@ -126,10 +126,10 @@ def test_the_distance_is_measured_for_a_frozen_image_encoder_alone(quick):
 
 
 def test_a_batch_is_a_function_of_its_keys_and_never_mirrors_a_side(quick):
-    told = PictureSet(
+    photographs = PictureSet(
         [Picture(str(i), partial(draw, NAMES[i]), captions=("a ball", "a box on the LEFT")) for i in range(4)]
     )
-    captioned = CaptionedImages.of(told, "stop", "train")
+    captioned = CaptionedImages.of(photographs, "stop", "train")
     cache = FeatureCache(build_dual_encoder(quick, captioned.captions), quick.cache)
     batches = ImageTextBatches(captioned, cache, seed=0, flips=True)
     keys = [(epoch, i) for epoch in range(20) for i in range(4)]
@@ -213,7 +213,7 @@ def test_the_table_has_every_system_and_seed(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pair_folder(tmp_path_factory):
+def encoder_folder(tmp_path_factory):
     torch.manual_seed(0)
     text = SmallTextEncoder(SmallTextEncoder.train_tokenizer(["a dog runs on grass"]), width=16, layers=1, heads=2)
     pair = VisionTextDualEncoder(DualEncoderConfig(8, 0), SmallImageEncoder(size=32, width=16, layers=1, heads=2), text)
@@ -230,46 +230,46 @@ def album(tmp_path):
     return tmp_path / "album"
 
 
-def test_embed_pictures(segue, album, pair_folder, tmp_path):
+def test_embed_pictures(segue, album, encoder_folder, tmp_path):
     out = tmp_path / "store"
-    status, told, _ = segue("embed", album, "-o", out, "--encoder", pair_folder, "--shard-rows", 4, "--json")
+    status, output, _ = segue("embed", album, "-o", out, "--encoder", encoder_folder, "--shard-rows", 4, "--json")
     assert status == 0
-    assert json.loads(told) == {
+    assert json.loads(output) == {
         "store": str(out), "kind": "images", "rows": 9, "width": 8, "shards": 3, "bad": 0, "bad_names": [],
     }  # fmt: skip
     store = EmbeddingStore(out)
     assert store.names == ["0.png", "2.png", "4.png", "6.png", "8.png", *(f"more/{i}.png" for i in (1, 3, 5, 7))]
-    direct = load_dual_encoder(pair_folder).embed_images([read_image(album / name) for name in store.names])
+    direct = load_dual_encoder(encoder_folder).embed_images([read_image(album / name) for name in store.names])
     np.testing.assert_allclose(store.rows(), direct.numpy(), atol=1e-3)
 
 
-def test_embed_texts_divided_by_newlines_alone(segue, pair_folder, tmp_path):
+def test_embed_texts_divided_by_newlines_alone(segue, encoder_folder, tmp_path):
     (tmp_path / "texts.txt").write_bytes("a dog\r\na\u2028dog runs\n\ngrass\n".encode())
-    command = ("embed", tmp_path / "texts.txt", "-o", tmp_path / "s", "--encoder", pair_folder)
+    command = ("embed", tmp_path / "texts.txt", "-o", tmp_path / "s", "--encoder", encoder_folder)
     status, _, error = segue(*command)
     assert status == 2
     assert "1 of 4 inputs can't be read: line 3: a blank text" in error
-    status, told, _ = segue(*command, "--on-bad", "skip", "--json")
-    assert (status, json.loads(told)["bad_names"]) == (0, ["line 3"])
+    status, output, _ = segue(*command, "--on-bad", "skip", "--json")
+    assert (status, json.loads(output)["bad_names"]) == (0, ["line 3"])
     assert EmbeddingStore(tmp_path / "s").names == ["line 1", "line 2", "line 4"]
 
 
-def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, pair_folder, tmp_path):
+def test_a_corrupt_picture_is_named_and_nothing_is_computed(segue, album, encoder_folder, tmp_path):
     (album / "torn.jpg").write_bytes(b"torn")
-    command = ("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)
+    command = ("embed", album, "-o", tmp_path / "s", "--encoder", encoder_folder)
     status, _, error = segue(*command)
     assert status == 2
     assert "1 of 10 inputs can't be read" in error
     assert "torn.jpg" in error
     assert not list((tmp_path / "s").iterdir())
-    status, told, _ = segue(*command, "--on-bad", "skip", "--json")
-    assert (json.loads(told)["bad"], json.loads(told)["bad_names"]) == (1, ["torn.jpg"])
+    status, output, _ = segue(*command, "--on-bad", "skip", "--json")
+    assert (json.loads(output)["bad"], json.loads(output)["bad_names"]) == (1, ["torn.jpg"])
 
 
-def test_embed_refuses_a_store_of_another_pair_and_other_inputs(segue, album, pair_folder, tmp_path):
-    assert segue("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)[0] == 0
+def test_embed_refuses_a_store_of_another_encoder_and_other_inputs(segue, album, encoder_folder, tmp_path):
+    assert segue("embed", album, "-o", tmp_path / "s", "--encoder", encoder_folder)[0] == 0
     torch.manual_seed(1)
-    other = load_dual_encoder(pair_folder)
+    other = load_dual_encoder(encoder_folder)
     with torch.no_grad():
         other.image_projection.linear.weight += 1
     save_dual_encoder(other, tmp_path / "other", {})
@@ -277,14 +277,14 @@ def test_embed_refuses_a_store_of_another_pair_and_other_inputs(segue, album, pa
     assert status == 2
     assert "a store with embedder" in error
     (album / "0.png").unlink()
-    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--encoder", pair_folder)
+    status, _, error = segue("embed", album, "-o", tmp_path / "s", "--encoder", encoder_folder)
     assert status == 2
     assert "a store of 9 other inputs than these 8" in error
 
 
-def test_embed_killed_and_run_again_comes_to_the_same_bytes(album, pair_folder, tmp_path):
+def test_embed_killed_and_run_again_comes_to_the_same_bytes(album, encoder_folder, tmp_path):
     def command(out):
-        rest = ["--encoder", str(pair_folder), "--shard-rows", "1", "--batch-size", "1"]
+        rest = ["--encoder", str(encoder_folder), "--shard-rows", "1", "--batch-size", "1"]
         return [sys.executable, "-m", "segue", "embed", str(album), "-o", str(tmp_path / out), *rest]
 
     for i, image in enumerate(pictures(40, 300, 400)):
@@ -323,7 +323,7 @@ def test_bench_of_the_store_counts_megabytes():
 
 
 def test_bench_embed_is_json(segue):
-    status, told, _ = segue(
+    status, output, _ = segue(
         "lab",
         "bench",
         "embed",
@@ -340,7 +340,7 @@ def test_bench_embed_is_json(segue):
         "--json",
     )
     assert status == 0
-    found = json.loads(told)
+    found = json.loads(output)
     assert found["encoders"]["small"]["images_per_s"]["1"] > 0
     assert found["encoders"]["small"]["texts_per_s"]["1"] > 0
     assert found["store"].keys() == {"write_mb_per_s", "read_mb_per_s"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from scenes_and_pair import write_pair, write_scenes
+from scenes_and_encoder import write_encoder, write_scenes
 from segue.api.label_segmenter import load_label_segmenter
 from segue.evaluation.labels import score_pictures
 from segue.methods.dual_encoder.cells import CellTask
@@ -20,7 +20,7 @@ from segue.types import InputError
 @pytest.fixture(scope="module")
 def frozen_pair(tmp_path_factory):
     """A tiny dual encoder whose image encoder counts as frozen."""
-    model = load_dual_encoder(write_pair(tmp_path_factory.mktemp("pair") / "p"))
+    model = load_dual_encoder(write_encoder(tmp_path_factory.mktemp("pair") / "p"))
     model.image_encoder.frozen = True
     return model
 

@@ -9,7 +9,7 @@ from segue.recipes import plan
 from segue.recipes.plan import Workload, _kept, _line
 from segue.recipes.sgdiff import COCO
 from segue.recipes.sgdiff_plan import plan_sgdiff_coco
-from tiny_pair import tiny_scenes
+from tiny_dual_encoder import tiny_scenes
 
 
 def test_a_line_goes_through_both_values_and_never_falls():

@@ -169,12 +169,12 @@ def test_training_asks_the_data_check_first_and_tells_what_it_found(segue, setti
     broken = write_lvit(tmp_path / "data")
     train = ("train", "reclmis", "--data", broken, "--image-size", 32, "--steps", 1, "--batch-size", 2, "--out")
     (broken / "Train_Folder/img/covid_1.png").write_bytes(b"")
-    status, told, error = segue(*train, tmp_path / "run", "--system", "unet")
-    assert (status, told) == (2, "")
+    status, output, error = segue(*train, tmp_path / "run", "--system", "unet")
+    assert (status, output) == (2, "")
     assert "the data check found 1 errors: train covid_1.png" in error
-    status, told, error = segue(*train, tmp_path / "run", "--system", "unet", "--on-bad", "skip", "--json")
+    status, output, error = segue(*train, tmp_path / "run", "--system", "unet", "--on-bad", "skip", "--json")
     assert status == 0, error
-    assert json.loads(told.splitlines()[-1]) == {
+    assert json.loads(output.splitlines()[-1]) == {
         "saved_to": str(tmp_path / "run/best"),
         "data_check": {"errors": {"unreadable-image": 1}, "warnings": {}, "decoded": True},
     }

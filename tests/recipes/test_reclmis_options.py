@@ -70,7 +70,7 @@ def test_no_conditions_at_all():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"system": "unet", "tau": 0.1}, "tau: given, but --system unet has none"),
         ({"system": "text_blind", "interaction": "self"}, "interaction: given, but --system text_blind has none"),
@@ -86,6 +86,6 @@ def test_no_conditions_at_all():
         ({"reconstruction_layers": 0}, "reconstruction_layers: got 0, expected 1 or more"),
     ],
 )
-def test_a_knob_that_would_do_nothing_is_refused(changes, told):
-    with pytest.raises(InputError, match=told):
+def test_a_knob_that_would_do_nothing_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
         network_config(make(**changes))

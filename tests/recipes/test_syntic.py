@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import segue as package
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.api.models import about
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
@@ -40,7 +40,7 @@ from tiny_captioner import captioner_home, quick_settings
 from tiny_clip import write_clip
 from tiny_detr import tiny_detr
 from tiny_diffusion import write_diffusion
-from tiny_pair import CAPTIONS
+from tiny_dual_encoder import CAPTIONS
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def listening(app: Any) -> Iterator[str]:
 
 
 def until_ready(get: Callable[..., Any], address: str = "", alive: Callable[[], Any] = lambda: True) -> Any:
-    """The answer of /ready, asked by httpx's or a test client's `get` until it is 200; `alive` fails at a dead one."""
+    """The answer of /ready once it is 200, by the `get` of httpx or a test client; `alive` fails at a dead server."""
     for _ in range(1200):
         alive()
         try:

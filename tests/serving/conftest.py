@@ -13,8 +13,8 @@ from segue.methods.cocu.groupvit.config import GroupViTConfig
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.tokenizer import train_tokenizer, with_tokenizer
 from segue.methods.sgdiff.checkpoint import save as save_describer
+from tiny_dual_encoder import tiny_dual_encoder
 from tiny_illustrator import tiny_illustrator
-from tiny_pair import tiny_pair
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def tiny_folders(tmp_path_factory) -> dict[str, Path]:
         text_width=16, text_mlp=32, text_layers=1, text_heads=2, max_tokens=16, projection=16, projection_hidden=32,
     )  # fmt: skip
     save_groupvit(GroupViT(with_tokenizer(config, words), words), home / "names", about={"protocol": "scenes"})
-    made_captioner(home / "captions", tiny_pair(home / "pair"))
+    made_captioner(home / "captions", tiny_dual_encoder(home / "encoder"))
     describer = toy_model()
     describer.caption_head.tags.bias.data[1] += 50
     describer.mask_head.mask_embedding[-1].bias.data[-1] += 50

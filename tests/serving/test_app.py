@@ -45,12 +45,12 @@ def client(segmenter, tiny_model):
 
 
 def test_the_answer_is_that_of_the_command_line(client, segue, picture, tmp_path):
-    _, told, _ = segue(
+    _, output, _ = segue(
         "segment", picture, "--note", NOTE, "--json", "--model", client_model(client), "-o", tmp_path / "m.png"
     )
     sent = base64.b64encode(picture.read_bytes()).decode()
     answer = client.post("/segment/note", json={"image": sent, "note": NOTE, "masks": "rle"}).json()
-    expected = json.loads(told)
+    expected = json.loads(output)
     assert {k: answer[k] for k in ("note", "area", "area_share", "centroid", "score")} == {
         k: expected[k] for k in ("note", "area", "area_share", "centroid", "score")
     }
@@ -141,8 +141,8 @@ def test_without_a_token_only_what_tells_nothing_of_models_and_pictures_is_open(
     app = create_app({"tiny": segmenter}, token="correct horse", origins={"tiny": tiny_model})
     with TestClient(app) as client:
         until_ready(client.get)
-        told = {path: list(methods) for path, methods in app.openapi()["paths"].items()}
-        ways = {route.path: ["get"] for route in app.routes if hasattr(route, "path")} | told
+        routes = {path: list(methods) for path, methods in app.openapi()["paths"].items()}
+        ways = {route.path: ["get"] for route in app.routes if hasattr(route, "path")} | routes
         assert {len(methods) for methods in ways.values()} == {1}
         found = {path: client.request(way, path.format(name="chest-0")) for path, (way,) in ways.items()}
         assert {path for path, answer in found.items() if answer.status_code != 401} == OPEN
@@ -370,8 +370,8 @@ def test_a_client_that_hangs_up_stops_what_is_computed_for_it(segmenter):
         answer = httpx.post(f"{address}/segment/note", json={"image": SENT, "note": NOTE}, timeout=60)
         assert answer.status_code == 200  # the model is free again
         assert model.ended == ["stopped"]
-        told = httpx.get(f"{address}/metrics").text
-    assert 'segue_requests_total{path="/segment/note",status="499"} 1.0' in told
+        metrics = httpx.get(f"{address}/metrics").text
+    assert 'segue_requests_total{path="/segment/note",status="499"} 1.0' in metrics
 
 
 def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
@@ -402,12 +402,12 @@ def test_a_broken_picture_in_a_batch_fails_alone(segmenter):
         Gated.gate.set()
         assert first.result().status_code == 200
         answers = [one.result() for one in others]
-        told = httpx.get(f"{address}/metrics").text
+        metrics = httpx.get(f"{address}/metrics").text
         expected = [alone.post("/segment/note", json={"image": image, "note": NOTE}).json() for image in sent_ones]
     assert [answer.status_code for answer in answers] == [200, 422, 200, 200]
     assert "image: can't be read" in answers[1].json()["error"]
-    assert 'segue_batch_size_sum{job="segment/note"} 6.0' in told
-    assert 'segue_batch_size_count{job="segment/note"} 3.0' in told  # the warming one, the first, all four at once
+    assert 'segue_batch_size_sum{job="segment/note"} 6.0' in metrics
+    assert 'segue_batch_size_count{job="segment/note"} 3.0' in metrics  # the warming one, the first, all four at once
     assert answers[1].json() == expected.pop(1)  # and in the same words as when it is alone
     for answer, other in zip([answers[0], *answers[2:]], expected, strict=True):
         assert answer.json()["area"] == pytest.approx(other["area"], rel=0.01)
@@ -554,10 +554,10 @@ def test_metrics_count_what_was_answered_by_route(client):
     client.post("/segment/note", json={"image": SENT})
     client.post("/segment/note", json={})
     client.get("/a/strangers/path")
-    told = client.get("/metrics").text
-    assert 'segue_requests_total{path="/segment/note",status="200"} 1.0' in told
-    assert 'segue_requests_total{path="/segment/note",status="422"} 1.0' in told
-    assert "strangers" not in told
+    metrics = client.get("/metrics").text
+    assert 'segue_requests_total{path="/segment/note",status="200"} 1.0' in metrics
+    assert 'segue_requests_total{path="/segment/note",status="422"} 1.0' in metrics
+    assert "strangers" not in metrics
 
 
 def test_jobs_without_a_model_are_not_offered(client):

@@ -254,7 +254,7 @@ def test_where_no_thread_is_to_be_had_the_request_fails_and_the_queue_lives():
      RuntimeError("CUDA error: out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")],
     ids=repr,
 )  # fmt: skip
-def test_one_request_without_memory_for_it_is_told_so(error):
+def test_one_request_without_memory_for_it_is_refused_with_that_reason(error):
     one, bad, last = answers_of(raising(error), 1, "bad")
     assert (one, last) == (2, 14)
     assert isinstance(bad, OutOfMemory)

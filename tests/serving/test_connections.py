@@ -103,10 +103,10 @@ def test_more_connections_than_descriptors_do_not_take_it_down(tiny_model, tmp_p
         assert [httpx.get(f"{address}/health", timeout=10).status_code for _ in range(20)] == [200] * 20
         server.terminate()
         assert server.wait(30) == 0
-        told = server.stderr.read()
-        assert b"connections at a time, not 256: no more files may be open" in told
-        assert b"Traceback" not in told
-        assert len(told) < 2000
+        errors = server.stderr.read()
+        assert b"connections at a time, not 256: no more files may be open" in errors
+        assert b"Traceback" not in errors
+        assert len(errors) < 2000
     finally:
         server.kill()
         server.communicate()
@@ -129,7 +129,7 @@ def test_as_many_connections_as_there_are_descriptors_for(monkeypatch):
         limit(80)
 
 
-def test_a_flood_is_logged_in_part_and_told_of_later(caplog, monkeypatch):
+def test_a_flood_is_logged_in_part_and_reported_of_later(caplog, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(connections.time, "monotonic", lambda: clock[0])
     logger = logging.getLogger("segue.serving")

@@ -32,21 +32,21 @@ def asked(client, path, **sent):
 
 
 def test_labels(client, tiny_models):
-    told = asked(client, "segment/labels", image=SENT, labels=["dog", "grass", "sky"], masks="rle")
+    answer = asked(client, "segment/labels", image=SENT, labels=["dog", "grass", "sky"], masks="rle")
     expected = tiny_models["names"].segment(IMAGE, ["dog", "grass", "sky"])
-    values = read_layout(base64.b64decode(told["map"]), "map")
+    values = read_layout(base64.b64decode(answer["map"]), "map")
     np.testing.assert_array_equal(values, expected.index)
-    for one in told["classes"]:
+    for one in answer["classes"]:
         mask = rle.decode(rle.from_json(one["mask"], IMAGE.shape[:2], "mask"))
         np.testing.assert_array_equal(mask, expected.index == one["value"])
     assert client.post("/segment/labels", json={"image": SENT, "labels": ["dog"]}).status_code == 422
 
 
 def test_captions(client, tiny_models):
-    told = asked(client, "caption", image=SENT, num=2)["captions"]
+    captions = asked(client, "caption", image=SENT, num=2)["captions"]
     expected = tiny_models["captions"].caption(IMAGE, options=Decoding(beams=3, num=2))
-    assert [one["text"] for one in told] == [one.text for one in expected]
-    assert [one["score"] for one in told] == [round(one.score, 4) for one in expected]
+    assert [one["text"] for one in captions] == [one.text for one in expected]
+    assert [one["score"] for one in captions] == [round(one.score, 4) for one in expected]
 
 
 def test_grounded_captions(client, tiny_models):
@@ -54,15 +54,15 @@ def test_grounded_captions(client, tiny_models):
     relations = [{"subject": r.subject, "predicate": r.predicate, "object": r.object} for r in PICTURE.relations]
     box = list(PICTURE.regions[0].box)
     ask = {"image": SENT, "box": box, "regions": regions, "relations": relations, "num": 2, "seed": 3}
-    told = asked(client, "describe", **ask)["captions"]
+    captions = asked(client, "describe", **ask)["captions"]
     plain = [type(r)(r.label, r.box) for r in PICTURE.regions]
     expected = tiny_models["describer"].describe(
         IMAGE, box=box, regions=plain, relations=PICTURE.relations, options=DescribeOptions(num=2, seed=3)
     )
-    assert [one["caption"] for one in told] == [one.caption for one in expected]
-    for one, story in zip(told, expected, strict=True):
-        for link, other in zip(one["groundings"], story.groundings, strict=True):
-            mask = rle.decode(rle.from_json(link["mask"], IMAGE.shape[:2], "mask"))
+    assert [one["caption"] for one in captions] == [one.caption for one in expected]
+    for one, caption in zip(captions, expected, strict=True):
+        for grounding, other in zip(one["groundings"], caption.groundings, strict=True):
+            mask = rle.decode(rle.from_json(grounding["mask"], IMAGE.shape[:2], "mask"))
             np.testing.assert_array_equal(mask, other.mask)
 
 
@@ -71,11 +71,23 @@ def test_a_mask_and_the_options_of_grounded_captions(client, tiny_models):
     mask = rle.decode(PICTURE.regions[0].mask)
     drawn = base64.b64encode(index_png_bytes(mask.astype(np.uint8), np.zeros((2, 3), np.uint8))).decode()
     how = {"num": 2, "steps": 2, "temperature": 1.0, "length": 4, "seed": 1}
-    told = asked(client, "describe", image=SENT, mask=drawn, regions=regions, **how)["captions"]
+    captions = asked(client, "describe", image=SENT, mask=drawn, regions=regions, **how)["captions"]
     plain = [type(r)(r.label, r.box) for r in PICTURE.regions]
     expected = tiny_models["describer"].describe(IMAGE, mask=mask, regions=plain, options=DescribeOptions(**how))
-    assert [one["caption"] for one in told] == [one.caption for one in expected]
-    assert {len(one["caption"].split()) for one in told} == {4}
+    assert [one["caption"] for one in captions] == [one.caption for one in expected]
+    assert {len(one["caption"].split()) for one in captions} == {4}
+
+
+def test_an_answer_tells_the_distance_of_its_picture(client, tiny_models):
+    ask = {"image": SENT, "box": [1, 1, 4, 4], "regions": [{"label": "dog", "box": [1, 1, 4, 4]}]}
+    told = asked(client, "describe", **ask)
+    assert (told["domain_distance"], told["out_of_domain"]) == (None, None)  # the model doesn't measure it
+    (distance,) = tiny_models["layouts"].measure_distances([IMAGE])
+    drawn = asked(client, "draw", caption="a dog on the grass", image=SENT)
+    told = asked(client, "caption-layout", layout=drawn["layouts"][0]["layout"], image=SENT)
+    for one in (drawn, told):
+        assert (one["domain_distance"], one["out_of_domain"]) == (pytest.approx(distance, abs=0.001), distance > 1)
+    assert asked(client, "draw", caption="a dog on the grass")["out_of_domain"] is None  # of no picture
 
 
 @pytest.mark.parametrize(
@@ -100,12 +112,12 @@ def test_bad_prompts(client, wrong, said):
 
 
 def test_layouts_and_their_words(client, tiny_models):
-    told = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
+    answer = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
     expected = tiny_models["layouts"].draw("a dog on the grass", options=DrawOptions(num=2, seed=5))
-    for one, layout in zip(told["layouts"], expected, strict=True):
+    for one, layout in zip(answer["layouts"], expected, strict=True):
         np.testing.assert_array_equal(read_layout(base64.b64decode(one["layout"]), "layout"), layout.labels)
-    assert len(told["classes"]) == len(tiny_models["layouts"].classes)
-    words = asked(client, "caption-layout", layout=told["layouts"][0]["layout"], num=2)["captions"]
+    assert len(answer["classes"]) == len(tiny_models["layouts"].classes)
+    words = asked(client, "caption-layout", layout=answer["layouts"][0]["layout"], num=2)["captions"]
     assert [one["text"] for one in words] == [
         one.caption
         for one in tiny_models["layouts"].caption_layout(expected[0].labels, options=Decoding(beams=4, num=2))
@@ -119,8 +131,8 @@ def test_layouts_and_their_words(client, tiny_models):
     assert "200" in client.post("/caption-layout", json={"layout": odd}).json()["error"]
 
 
-def kept(told, *names):
-    return [{name: one[name] for name in names} for one in told]
+def kept(answer, *names):
+    return [{name: one[name] for name in names} for one in answer]
 
 
 def test_answers_are_those_of_the_command_line(client, tiny_folders, segue, tmp_path):
@@ -135,27 +147,27 @@ def test_answers_are_those_of_the_command_line(client, tiny_folders, segue, tmp_
         assert status == 0, error
         return json.loads(out)
 
-    told = command("segment", "p.png", "--labels", "dog, grass, sky", model="names")
+    printed = command("segment", "p.png", "--labels", "dog, grass, sky", model="names")
     answer = asked(client, "segment/labels", image=SENT, labels=["dog", "grass", "sky"])
     same = ("name", "value", "area", "share", "score", "closeness")
-    assert kept(told["classes"], *same) == kept(answer["classes"], *same)
-    told = command("caption", "p.png", "--num", 2, model="captions")
-    assert told["captions"] == asked(client, "caption", image=SENT, num=2)["captions"]
+    assert kept(printed["classes"], *same) == kept(answer["classes"], *same)
+    printed = command("caption", "p.png", "--num", 2, model="captions")
+    assert printed["captions"] == asked(client, "caption", image=SENT, num=2)["captions"]
     box = [int(v) for v in PICTURE.regions[0].box]
     args = ("--box", ",".join(map(str, box)), "--label", "dog", "--num", 2, "--seed", 3)
-    told = command("describe", "p.png", *args, model="describer")["prompts"][0]["captions"]
+    printed = command("describe", "p.png", *args, model="describer")["prompts"][0]["captions"]
     answer = asked(client, "describe", image=SENT, box=box, label="dog", num=2, seed=3)["captions"]
-    assert told == [
+    assert printed == [
         one | {"groundings": [{k: v for k, v in x.items() if k != "mask"} for x in one["groundings"]]} for one in answer
     ]
-    told = command("draw", "a dog on the grass", "--num", 2, "--seed", 5, model="layouts")
+    printed = command("draw", "a dog on the grass", "--num", 2, "--seed", 5, model="layouts")
     answer = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
     same = ("seed", "condition", "areas")
-    assert kept(told["layouts"], *same) == kept(answer["layouts"], *same)
-    told = command("caption-layout", "l.png", "--num", 2, model="layouts")
+    assert kept(printed["layouts"], *same) == kept(answer["layouts"], *same)
+    printed = command("caption-layout", "l.png", "--num", 2, model="layouts")
     sent = base64.b64encode((tmp_path / "l.png").read_bytes()).decode()
-    told = [{"text": one["caption"], "score": round(one["score"], 4)} for one in told["captions"]]
-    assert told == asked(client, "caption-layout", layout=sent, num=2)["captions"]
+    printed = [{"text": one["caption"], "score": round(one["score"], 4)} for one in printed["captions"]]
+    assert printed == asked(client, "caption-layout", layout=sent, num=2)["captions"]
 
 
 OBJECTS = [{"object_id": i, "names": [r.label], **dict(zip("xywh", r.box, strict=True))}
@@ -177,7 +189,7 @@ FIRST = PICTURE.regions[0].box
 def test_places_and_controls_are_those_of_the_command_line(
     client, tiny_models, tiny_folders, segue, tmp_path, args, sent, place
 ):
-    """And a place's stories are those of the box that it stands for."""
+    """And a place's captions are those of the box that it stands for."""
     write_image(IMAGE, tmp_path / "p.png")
     (tmp_path / "g.json").write_text(json.dumps({"image_id": "p", "objects": OBJECTS, "relationships": EDGES}))
     how = (
@@ -200,15 +212,15 @@ def test_places_and_controls_are_those_of_the_command_line(
     answer = asked(client, "describe", image=SENT, num=2, seed=3, temperature=1, **known, **sent)
     answered = answer["prompts"] if "every" in sent else [{"captions": answer["captions"]}]
     for one in answered:
-        for story in one["captions"]:
-            for link in story["groundings"]:
-                assert rle.decode(rle.from_json(link.pop("mask"), (32, 32), "mask")).sum() == link["area"]
-    told = json.loads(out)["prompts"]
+        for caption in one["captions"]:
+            for grounding in caption["groundings"]:
+                assert rle.decode(rle.from_json(grounding.pop("mask"), (32, 32), "mask")).sum() == grounding["area"]
+    printed = json.loads(out)["prompts"]
     if "every" in sent:
         assert [one["prompt"] for one in answered] == [{"box": list(r.box)} for r in PICTURE.regions]
-        assert [one["prompt"] for one in told] == [one["prompt"] for one in answered]
-    assert [one["captions"] for one in told] == [one["captions"] for one in answered]
-    captions = [story["caption"] for one in told for story in one["captions"]]
+        assert [one["prompt"] for one in printed] == [one["prompt"] for one in answered]
+    assert [one["captions"] for one in printed] == [one["captions"] for one in answered]
+    captions = [caption["caption"] for one in printed for caption in one["captions"]]
     if place is not None:
         plain = {"regions": [type(r)(r.label, r.box) for r in PICTURE.regions], "relations": PICTURE.relations}
         controls = {name: sent[name] for name in ("length", "include") if name in sent}

@@ -135,8 +135,8 @@ def by_curl(address, method, path, body, headers, *options):
         if os.environ.get("SEGUE_CI"):
             pytest.fail("no program `curl` here, and CI must test with it: apt-get install curl")
         pytest.skip("no program `curl` here")
-    told = [f"-H{name}: {value}" for name, value in headers.items()]
-    command = ["curl", "-sS", "-X", method, "--data-binary", "@-", "-w", "\n%{http_code}", *told, *options]
+    head = [f"-H{name}: {value}" for name, value in headers.items()]
+    command = ["curl", "-sS", "-X", method, "--data-binary", "@-", "-w", "\n%{http_code}", *head, *options]
     done = subprocess.run([*command, f"{address}{path}"], input=body, capture_output=True, check=True, timeout=60)
     text, _, status = done.stdout.rpartition(b"\n")
     return int(status), text
@@ -153,7 +153,7 @@ CLIENTS = [by_urllib, by_http_client, by_httpx, by_requests, by_chunks, by_curl,
 @pytest.mark.parametrize("ask", CLIENTS)
 @pytest.mark.parametrize("size", [1_500_000, 30_000_000])
 @pytest.mark.parametrize(
-    ("method", "path", "headers", "status", "told"),
+    ("method", "path", "headers", "status", "message"),
     [
         ("POST", "/segment/note", {}, 401, "send the server's token"),
         ("POST", "/segment/note", TOKEN, 413, "a body of more than 1,000,000 bytes"),
@@ -161,10 +161,10 @@ CLIENTS = [by_urllib, by_http_client, by_httpx, by_requests, by_chunks, by_curl,
         ("POST", "/segment/note", TOKEN | {"Origin": "http://evil.example"}, 403, "a page of another origin"),
     ],
 )
-def test_a_refusal_arrives_at_clients_that_send_a_large_body(guarded, ask, size, method, path, headers, status, told):
+def test_a_refusal_arrives_at_senders_of_large_bodies(guarded, ask, size, method, path, headers, status, message):
     sent = headers | {"Content-Type": "application/json"}
     found, text = ask(guarded, method, path, bytes(size), sent)
-    assert (found, told in json.loads(text)["error"]) == (status, True)
+    assert (found, message in json.loads(text)["error"]) == (status, True)
 
 
 def test_a_hundred_megabytes_that_are_not_wanted(guarded):
@@ -189,7 +189,7 @@ def test_busy_arrives_at_clients_that_send_a_large_body(segmenter):
             one.close()
 
 
-def test_who_asks_first_whether_to_send_is_told_not_to(guarded):
+def test_who_asks_first_whether_to_send_is_refused_before_it_sends(guarded):
     port = int(guarded.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
         one.sendall(

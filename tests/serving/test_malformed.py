@@ -143,7 +143,7 @@ def wrong_places():
     edges = [(0, 9), (9, 0), (-1, 0), (0.5, 1), ("0", None), (2**70, 0)]
     nowhere += [{"relations": [{"subject": a, "predicate": "on", "object": b}]} for a, b in edges]
     for more in nowhere:
-        yield f"explain {str(more)[:60]}", "describe", json.dumps(GOOD["describe"] | more)
+        yield f"describe {str(more)[:60]}", "describe", json.dumps(GOOD["describe"] | more)
 
 
 def chunk(kind, data):

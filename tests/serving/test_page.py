@@ -238,8 +238,8 @@ def test_a_picture_of_ones_own_is_captioned(look, models, tmp_path):
     assert changed(before, seen(page, "#work")[: before.shape[0]]).any()  # the words are on the screen
     np.testing.assert_array_equal(drawn(page), plain)  # nothing is outlined
     expected = models[1]["captions-photos"].caption(picture(data, "image"), options=Decoding(beams=3, num=2))
-    told = page.locator("#answer li").all_inner_texts()
-    assert told == [one.text for one in expected]
+    lines = page.locator("#answer li").all_inner_texts()
+    assert lines == [one.text for one in expected]
     assert "Not for diagnosis" not in page.locator("#origin").inner_text()
 
 
@@ -247,16 +247,16 @@ def box_of(page):
     return [int(page.get_by_label(name, exact=True).input_value()) for name in ("x", "y", "width", "height")]
 
 
-def phrases_of(story):
-    """The buttons of a story: a phrase, and the mask or masks that are its own."""
-    places = dict.fromkeys((link.start, link.end) for link in story.groundings)
-    groups = [[link for link in story.groundings if (link.start, link.end) == place] for place in places]
-    return [(some[0].phrase, np.any([link.mask for link in some], 0)) for some in groups]
+def phrases_of(caption):
+    """The buttons of a caption: a phrase, and the mask or masks that are its own."""
+    places = dict.fromkeys((one.start, one.end) for one in caption.groundings)
+    groups = [[one for one in caption.groundings if (one.start, one.end) == place] for place in places]
+    return [(some[0].phrase, np.any([one.mask for one in some], 0)) for some in groups]
 
 
-def links_of(story):
-    """What a click on each button of a story asks about: its surest mask."""
-    return list({(link.start, link.end): link for link in reversed(story.groundings)}.values())[::-1]
+def groundings_of(caption):
+    """What a click on each button of a caption asks about: its surest mask."""
+    return list({(one.start, one.end): one for one in reversed(caption.groundings)}.values())[::-1]
 
 
 def test_a_box_is_drawn_and_each_phrase_lights_its_own_masks(look, models):
@@ -266,14 +266,14 @@ def test_a_box_is_drawn_and_each_phrase_lights_its_own_masks(look, models):
     box = box_of(page)
     assert np.abs(np.subtract(box, [60, 150, 190, 80])).max() <= 1
     submit(page, "Describe a box")
-    stories = described(models, "scene-2", box)
-    told = page.locator("ol.grounded > li").all_inner_texts()
-    assert [line.partition("\n")[0] for line in told] == [story.caption for story in stories]
+    captions = described(models, "scene-2", box)
+    lines = page.locator("ol.grounded > li").all_inner_texts()
+    assert [line.partition("\n")[0] for line in lines] == [caption.caption for caption in captions]
     page.mouse.move(0, 0)
     plain = drawn(page)
-    found = [one for story in stories for one in phrases_of(story)]
+    found = [one for caption in captions for one in phrases_of(caption)]
     assert page.locator(".phrase").all_inner_texts() == [phrase for phrase, _ in found]
-    assert any(len(story.groundings) > len(phrases_of(story)) for story in stories)  # "two cats" has two masks
+    assert any(len(caption.groundings) > len(phrases_of(caption)) for caption in captions)  # "two cats" has two masks
     for i, (phrase, mask) in enumerate(found):
         page.locator(".phrase").nth(i).hover()
         lit = changed(plain, drawn(page), 1)
@@ -291,9 +291,9 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     first = described(models, "scene-0", box_of(page))
     at, place, box = next(
         (at, place, box)
-        for at, story in enumerate(first)
-        for place, link in enumerate(links_of(story))
-        if box_iou(np.array([box := [round(v) for v in rle.box(rle.encode(link.mask))]]), np.array([box_of(page)]))
+        for at, caption in enumerate(first)
+        for place, grounding in enumerate(groundings_of(caption))
+        if box_iou(np.array([box := [round(v) for v in rle.box(rle.encode(grounding.mask))]]), np.array([box_of(page)]))
         < 0.1
     )
     before, seen_before = page.locator("ol.grounded").inner_text(), seen(page, "#answer")
@@ -303,8 +303,8 @@ def test_a_click_on_a_phrase_asks_about_what_it_means(look, models):
     page.locator("#form button.go:enabled").wait_for()
     assert page.locator("#error").inner_text() == ""
     assert page.locator("ol.grounded").inner_text() != before
-    told = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
-    assert told == [story.caption for story in described(models, "scene-0", box)]
+    lines = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
+    assert lines == [caption.caption for caption in described(models, "scene-0", box)]
     after = seen(page, "#answer")
     assert after.shape != seen_before.shape or changed(seen_before, after).any()
 
@@ -317,9 +317,9 @@ def test_every_object_is_described_each_under_its_box(look, models, tmp_path):
     boxes = [one["box"] for one in samples.sample("scene-0")[0]["regions"] if one["thing"]]
     assert len(boxes) > 1
     each = [described(models, "scene-0", box, 2) for box in boxes]
-    told = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
-    assert told == [story.caption for stories in each for story in stories]
-    held_against_the_command_line(page, tmp_path, "scene-0", [story for stories in each for story in stories])
+    lines = [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()]
+    assert lines == [caption.caption for captions in each for caption in captions]
+    held_against_the_command_line(page, tmp_path, "scene-0", [caption for captions in each for caption in captions])
     page.locator("#answer").get_by_role("button", name="the box").nth(1).click()
     assert box_of(page) == [round(v) for v in boxes[1]]
     last = page.locator(".phrase").last
@@ -328,10 +328,10 @@ def test_every_object_is_described_each_under_its_box(look, models, tmp_path):
     page.get_by_label("What is in it").fill("dog")  # of one box only
     page.locator("#form input[name=x]").fill("")
     submit(page, "Every object")
-    assert [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()] == told
+    assert [line.partition("\n")[0] for line in page.locator("ol.grounded > li").all_inner_texts()] == lines
 
 
-def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
+def test_a_sentence_is_drawn_corrected_with_a_brush_and_captioned(look, models):
     page = look(permissions=["clipboard-read", "clipboard-write"])
     choose(page, "Draw a sentence")
     page.get_by_label("Sentence").fill("a dog on the grass")
@@ -364,9 +364,9 @@ def test_a_sentence_is_drawn_corrected_with_a_brush_and_told(look, models):
     assert values.shape == drawn(page).shape[:2]
     assert (values[64, 41:88] == place).all()
     expected = models[1]["crossmodal-scenes"].caption_layout(values, options=Decoding(beams=4, num=3))
-    told = page.locator("#words li").all_inner_texts()
-    assert [line.strip() for line in told] == [one.caption.strip() for one in expected]
-    assert any(re.search("grass|field", line) for line in told), told  # most of the layout
+    lines = page.locator("#words li").all_inner_texts()
+    assert [line.strip() for line in lines] == [one.caption.strip() for one in expected]
+    assert any(re.search("grass|field", line) for line in lines), lines  # most of the layout
     page.get_by_role("button", name="Copy JSON").click()
     copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert [one["text"] for one in copied["captions"]] == [one.caption for one in expected]
@@ -423,18 +423,18 @@ def coco_of(page, tmp_path):
         return COCO(tmp_path / "coco.json"), json.loads((tmp_path / "coco.json").read_text())
 
 
-def held_against_the_command_line(page, tmp_path, sample, stories, categories=()):
+def held_against_the_command_line(page, tmp_path, sample, captions, categories=()):
     """The page's COCO file is the command line's, and pycocotools makes the same masks of it."""
     coco, made = coco_of(page, tmp_path)
     size = picture(samples.sample(sample)[1], "image").shape[:2]
-    expected = to_coco([(f"{sample}.png", stories)], categories, as_polygons=True, sizes=[size])
+    expected = to_coco([(f"{sample}.png", captions)], categories, as_polygons=True, sizes=[size])
     assert made["images"] == expected["images"]
     assert made["categories"] == expected["categories"]
     assert len(made["annotations"]) == len(expected["annotations"])
     for one, other in zip(made["annotations"], expected["annotations"], strict=True):
         assert one.pop("score") == pytest.approx(other["score"], abs=1e-4)
         assert one == {key: other[key] for key in one}
-    masks = [link.mask for story in stories for link in story.groundings if link.mask.any()]
+    masks = [grounding.mask for caption in captions for grounding in caption.groundings if grounding.mask.any()]
     for one, mask in zip(coco.loadAnns(coco.getAnnIds()), masks, strict=True):
         np.testing.assert_array_equal(coco.annToMask(one).astype(bool), mask)
     return made
@@ -476,12 +476,12 @@ def test_the_coco_file_of_labels_is_the_command_lines(look, models, tmp_path):
     assert len(made["annotations"]) == 2  # no pixel is a dog's
 
 
-def test_the_coco_file_of_stories_is_the_command_lines(look, models, tmp_path):
+def test_the_coco_file_of_grounded_captions_is_the_command_lines(look, models, tmp_path):
     page = look()
     choose(page, "Describe a box", "scene-0")
     submit(page, "Describe a box")
-    stories = described(models, "scene-0", samples.sample("scene-0")[0]["regions"][0]["box"])
-    held_against_the_command_line(page, tmp_path, "scene-0", stories)
+    captions = described(models, "scene-0", samples.sample("scene-0")[0]["regions"][0]["box"])
+    held_against_the_command_line(page, tmp_path, "scene-0", captions)
 
 
 def described(models, name, box, num=5):

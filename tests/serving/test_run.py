@@ -127,9 +127,10 @@ def process(model, port, home, *options):
     """`python -m segue serve`, ready, with a home and a folder for temporary files of its own."""
     source = Path(run.__file__).parents[2]
     folders = {"HOME": home, "TMPDIR": home / "tmp", "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": 1}
-    told = {name: str(value) for name, value in folders.items()} | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {name: str(value) for name, value in folders.items()}
+    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "segue", "serve", "--models", str(model), "--port", str(port), *options]
-    server = subprocess.Popen(command, cwd=home, env=os.environ | told, stderr=subprocess.PIPE)
+    server = subprocess.Popen(command, cwd=home, env=os.environ | environment, stderr=subprocess.PIPE)
     try:
         until_ready(httpx.get, f"http://127.0.0.1:{port}", lambda: alive(server))
         yield server
@@ -255,9 +256,9 @@ run.serve([sys.argv[1]], host="127.0.0.1", port=int(sys.argv[2]), token=None, li
 @pytest.mark.parametrize("note", ["panic", "for ever", "StopIteration"])
 def test_sigterm_ends_it_whatever_has_become_of_the_threads(tiny_model, tmp_path, note):
     port = _free_port()
-    told = {"PYTHONPATH": str(Path(run.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    environment = {"PYTHONPATH": str(Path(run.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", STUCK, str(tiny_model), str(port)]
-    server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | told, stderr=subprocess.PIPE)
+    server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | environment, stderr=subprocess.PIPE)
     try:
         _until_it_listens(server, port)
         status = _answer(port, note=note).status_code
@@ -280,7 +281,7 @@ def _until_it_listens(server, port):
     return pytest.fail("the server does not listen")
 
 
-def test_only_names_of_this_machine_and_those_told_lead_to_it(tiny_model, tmp_path):
+def test_only_names_of_this_machine_and_those_given_lead_to_it(tiny_model, tmp_path):
     port = _free_port()
     (tmp_path / "tmp").mkdir()
     with process(tiny_model, port, tmp_path, "--allowed-hosts", "segue.example.org"):
@@ -290,8 +291,8 @@ def test_only_names_of_this_machine_and_those_told_lead_to_it(tiny_model, tmp_pa
 
 
 def _waiting(port):
-    told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-    return float(re.search(r"^segue_waiting\{.*\} (\S+)$", told, re.MULTILINE)[1])
+    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return float(re.search(r"^segue_waiting\{.*\} (\S+)$", metrics, re.MULTILINE)[1])
 
 
 def _until_refused(port):

@@ -1,6 +1,7 @@
 """What OpenAPI promises, held against what is answered: schemathesis makes requests from the schema, good and bad."""
 
 import base64
+import os
 
 import httpx
 import numpy as np
@@ -17,6 +18,7 @@ from segue.serving import create_app
 from segue.serving.jobs import JOBS
 from serving.browsing import listening, until_ready
 
+TIMES = int(os.environ.get("SEGUE_EXAMPLES", "1"))  # as many times the examples
 TOKEN = {"Authorization": "Bearer correct horse"}
 IMAGE = base64.b64encode(png_bytes(toy_example()[0])).decode()
 LAYOUT = base64.b64encode(index_png_bytes(np.eye(8, dtype=np.uint8), np.zeros((2, 3), np.uint8))).decode()
@@ -54,7 +56,7 @@ def promised(tiny_models, tiny_model):
 def held(promised, method, path, mode, examples):
     """Requests of one operation, and their statuses; in good ones what must be real is so."""
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=TIMES * examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(promised[path][method].as_strategy(generation_mode=mode))
     def ask(case):
         if mode is GenerationMode.POSITIVE and path in REAL:

@@ -309,3 +309,29 @@ def test_a_part_is_clipped_apart(tmp_path, monkeypatch, apart):
     steep, flat = clipped[0]
     assert steep == pytest.approx(0.01, rel=0.02)
     assert (flat == pytest.approx(0.01, rel=0.02)) is bool(apart)
+
+
+class SlopeAndHeight(Line):
+    """y = w x + b, with a rate of its own for b, if any."""
+
+    def __init__(self, lr_scale):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.lr_scale = lr_scale
+
+    def training_step(self, batch):
+        return {"loss": (batch @ self.weight + self.bias).square().mean()}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_matrices_decay_and_other_parameters_do_not(tmp_path, monkeypatch, scale):
+    groups = []
+
+    def step(self, whole=torch.optim.AdamW.step):
+        groups.extend((g["weight_decay"], g["lr"], [p.ndim for p in g["params"]]) for g in self.param_groups)
+        return whole(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    options = replace(OPTIONS, steps=1, evaluate_every=1, weight_decay=0.3)
+    run(tmp_path, options, SlopeAndHeight({"bias": scale}))
+    assert groups == [(0.3, 0.1, [2]), (0.0, pytest.approx(0.1 * scale), [1])]

@@ -33,9 +33,11 @@ MASKS: dict[str, Callable[[NDArray[np.bool_]], Any]] = {
 def domain_to_dict(distance: float | None) -> dict[str, Any]:
     """How far the picture lies from those that the model learned from, and whether that is far: above 1.
 
-    Nothing for a model that doesn't measure it.
+    None for a model that doesn't measure it.
     """
-    return {} if distance is None else {"domain_distance": round(distance, 3), "out_of_domain": distance > 1}
+    if distance is None:
+        return {"domain_distance": None, "out_of_domain": None}
+    return {"domain_distance": round(distance, 3), "out_of_domain": distance > 1}
 
 
 def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
@@ -78,10 +80,12 @@ DESCRIBED = "described"  # the class name of what a note describes
 def mask_as_grounded_caption(answer: Segmentation | LabelMap) -> GroundedCaption:
     """A segmentation for `segue.data.export`: the mask of a note, or that of each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
-        grounding = PhraseGrounding(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)
+        grounding = PhraseGrounding(0, 0, answer.note or "", mask=answer.mask, score=answer.score, label=DESCRIBED)
         return GroundedCaption("", answer.score, (grounding,) if answer.area else ())
     found = [(name, answer.index == value) for value, name in enumerate(answer.names)]
-    groundings = tuple(PhraseGrounding(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
+    groundings = tuple(
+        PhraseGrounding(0, 0, n, mask=m, score=float(answer.scores[m].mean()), label=n) for n, m in found if m.any()
+    )
     return GroundedCaption("", float(answer.scores.mean()), groundings)
 
 

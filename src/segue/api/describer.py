@@ -118,6 +118,10 @@ class Predictor(Protocol):
         """Whether it has learned the name of a class."""
         ...
 
+    def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float] | list[None]:
+        """How far images lie from those that it learned from, above 1 is far; None where not measured."""
+        ...
+
 
 class ScenePredictor(SGDiffGenerator):
     """An SGDiff model as a `Predictor`."""
@@ -129,6 +133,10 @@ class ScenePredictor(SGDiffGenerator):
     def knows(self, label: str) -> bool:
         """Whether the class is in the model's lexicon."""
         return bool(self.lexicon.class_id(label))
+
+    def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[None]:
+        """None: it is not measured."""
+        return [None] * len(images)
 
 
 class Describer(HubMixin):
@@ -152,6 +160,10 @@ class Describer(HubMixin):
         self.model = self.generator.model
         self.detector, self.relations, self.folder = detector, relations, folder
         self._cache: dict[str, _CachedPicture] = {}
+
+    def measure_distances(self, images: Sequence[Image]) -> list[float] | list[None]:
+        """How far each picture lies from those that the model learned from, above 1 is far; None where not measured."""
+        return self.generator.measure_distances([pixels_of(image) for image in images])
 
     def describe(
         self,

@@ -137,6 +137,15 @@ class Illustrator(HubMixin):
         (h, w), factor = self.checkpoint.model.config.grid, self.checkpoint.quantiser.config.factor
         return h * factor, w * factor
 
+    @torch.inference_mode()
+    def measure_distances(self, images: Sequence[Picture]) -> list[float] | list[None]:
+        """How far each picture lies from those that the model learned from, above 1 is far; None where not measured."""
+        pixels = self._pixels(images)
+        if self.checkpoint.domain is None or pixels is None:
+            return [None] * len(images)
+        distances: list[float] = self.checkpoint.domain.measure(self.checkpoint.model.picture_features(pixels)).tolist()
+        return distances
+
     def draw(
         self,
         caption: str,

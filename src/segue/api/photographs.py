@@ -87,6 +87,10 @@ class PhotoPredictor(PhotoGenerator):
         """True for any name that has letters: names are read, not looked up."""
         return bool(label.strip())
 
+    def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float] | list[None]:
+        """See `DualEncoder.measure_distances`."""
+        return self.reader.encoder.measure_distances(images)
+
 
 def load_photo_predictor(folder: Path, device: str = "cpu") -> PhotoPredictor:
     """The describer of a checkpoint folder, with the captioner that its config names, or that lies beside it.

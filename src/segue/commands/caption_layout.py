@@ -19,6 +19,7 @@ def caption_layout(
     model: str = "crossmodal-scenes",
     palette: str = "segue",
     image: Path | None = None,
+    strict: bool = False,
     json: bool = False,
     device: str = "cpu",
     decoding: Decoding = Decoding(beams=4),
@@ -30,21 +31,24 @@ def caption_layout(
         model: a bundled name or a checkpoint folder.
         palette: segue for the colours of `segue draw`, or a JSON file [[r, g, b], ...] in the order of the classes.
         image: the picture that the layout is of: captions then come from layout and picture.
+        strict: give no caption by a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object.
         device: cpu, cuda, ...
         decoding: how captions are searched or sampled.
     """
     from segue.api.illustrator import load_illustrator
+    from segue.commands.domain import check_far
     from segue.data.layouts import read_layout
 
     illustrator = load_illustrator(model, device=device)
     colours = None if palette == "segue" else _colours(Path(palette))
     labels = read_layout(layout, illustrator.classes, colours)
     options = replace(decoding, beams=1 if decoding.top_p else max(decoding.beams, decoding.num))
+    about = {} if image is None else check_far(image.name, illustrator.measure_distances([image])[0], strict=strict)
     found = illustrator.caption_layout(labels, image=image, options=options)
     if json:
         answers = [{"caption": one.caption, "score": one.score, "condition": one.condition} for one in found]
-        print(jsonlib.dumps({"captions": answers}, indent=2))
+        print(jsonlib.dumps({**about, "captions": answers}, indent=2))
     else:
         print("\n".join(one.caption for one in found))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from segue.api.describer import Describer
 
 Export = Literal["coco", "coco-rle", "grandf", "panoptic"]
-Answer = tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]  # of each prompt; objects for the joined files
 SHOWN, INDEX = ("overlay", "html"), "index.html"
 ANSWERS = ".answers"  # folder of what was answered for a folder's pictures, from which a stopped run resumes
+FAR = "unlike the pictures that the model learned from: these captions may be wrong"
 AS_POLYGONS = {"coco": True, "coco-rle": False}  # the kinds of --export that are one file a run
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Grounded captions of {title}</title>
 <meta name="viewport" content="width=device-width">
@@ -42,6 +42,18 @@ figure {{ margin: 0; width: 240px }} img {{ width: 100% }} a {{ color: inherit; 
 {cards}
 </html>
 """
+
+
+class Answer(NamedTuple):
+    """What was found in a picture.
+
+    prompts: each with its captions and its files' names. objects: for the joined files. distance: of the picture from
+    those that the model learned from.
+    """
+
+    prompts: list[dict[str, Any]]
+    objects: dict[str, list[dict[str, Any]]]
+    distance: float | None
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,7 @@ def describe(
     model: str = "describe-photos",
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     export: tuple[Export, ...] = (),
+    strict: bool = False,
     json: bool = False,
     device: str = "cpu",
     prompt: Prompt = Prompt(),
@@ -113,25 +126,28 @@ def describe(
             object).
         export: further files. coco is one for all pictures and objects, with polygons; coco-rle the same with run
             lengths, which keep every pixel in less space.
+        strict: give no caption of a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture.
         device: cpu, cuda, cuda:1, ...
         prompt: what to describe.
         objects: where the picture's objects come from.
         options: how captions are generated.
     """
+    from segue.api.answers import domain_to_dict
+
     _arguments(prompt)  # a wrong one ends here, before anything is loaded
     if prompt.every and objects.label is not None:
         raise InputError("--label: names what one place is around; with --every give --graph or --detector")
     files = _pictures(image, prompt, out)
     name = image.resolve().name if image.is_dir() else image.stem
     folder = out or Path(f"{name}.captions") / _slug(prompt)
-    job = _Job(_load(model, objects, device), prompt, objects, options, folder, export)
+    job = _Job(_load(model, objects, device), prompt, objects, options, folder, export, strict)
     joined: dict[str, Path] = {kind: folder / f"{name}.{kind}.json" for kind in AS_POLYGONS if kind in export}
     parts: dict[str, list[dict[str, Any]]] = {kind: [] for kind in joined}
     cards, failed = [], []
     for file in files:
         try:
-            answers, found = job.resume(file) if image.is_dir() else job.run(file, alone=True)
+            answers, found, distance = job.resume(file) if image.is_dir() else job.run(file, alone=True)
         except InputError as error:
             if not image.is_dir():
                 raise
@@ -139,11 +155,12 @@ def describe(
             continue
         for kind, some in found.items():
             parts[kind] += some
-        cards.append(_card(file, answers))
+        cards.append(_card(file, answers, distance))
         for one in answers:
             one["files"] = [str(path) for path in (*(folder / name for name in one["files"]), *joined.values())]
         if json:
-            print(jsonlib.dumps({"image": str(file), "prompts": answers}, default=str))
+            about = {"image": str(file), **domain_to_dict(distance)}
+            print(jsonlib.dumps({**about, "prompts": answers}, default=str))
         else:
             print("\n".join([*([file.name] if image.is_dir() else []), *_lines(answers)]))
     _write_joined(joined, parts)
@@ -179,28 +196,36 @@ class _Job:
     options: DescribeOptions
     folder: Path
     export: tuple[Export, ...]
+    strict: bool
 
     def resume(self, file: Path) -> Answer:
-        """The answers for a folder's picture, kept on disk."""
+        """The answers for a folder's picture, kept on disk. Raises InputError for one that `strict` refuses."""
+        from segue.commands.domain import check_far
+
         kept, about = self._kept(file), self._about(file)
         before = _before(kept, about, self.folder)
         if before is not None:
+            check_far(file.name, before.distance, strict=self.strict)
             return before
-        answers, found = self.run(file, alone=False)
-        write_text(kept, jsonlib.dumps({"about": about, "answers": answers, "objects": found}))
-        return answers, found
+        answer = self.run(file, alone=False)
+        write_text(kept, jsonlib.dumps({"about": about, **answer._asdict()}))
+        return answer
 
     def run(self, file: Path, *, alone: bool) -> Answer:
         """Each prompt with its captions and its files' names; and they as COCO's objects for the kinds of AS_POLYGONS.
 
         alone: the picture is not one of a folder. Answers kept of an earlier run are dropped: their files are replaced.
+        Raises InputError for a picture that can't be read, and one that `strict` refuses.
         """
+        from segue.commands.domain import check_far
         from segue.data.images import read_image
 
         pixels = read_image(file)
         known = _known(self.objects, file.name, pixels, alone=alone)
+        distance = self.describer.measure_distances([pixels])[0]
+        check_far(file.name, distance, strict=self.strict)
         self._kept(file).unlink(missing_ok=True)
-        return self._describe(file.name, pixels, known)
+        return Answer(*self._describe(file.name, pixels, known), distance)
 
     def _kept(self, file: Path) -> Path:
         return self.folder / ANSWERS / f"{file.stem}.json"
@@ -212,7 +237,9 @@ class _Job:
         how = [__version__, asdict(self.prompt), asdict(self.options), self.objects.label, sorted(self.export)]
         return jsonlib.dumps([*how, *map(_version, sources), _version(file)], default=str)
 
-    def _describe(self, image: str, pixels: NDArray[np.uint8], known: dict[str, Any]) -> Answer:
+    def _describe(
+        self, image: str, pixels: NDArray[np.uint8], known: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
         from segue.api.answers import grounded_caption_to_dict
         from segue.data.export import to_coco, write_grounded_captions
 
@@ -256,10 +283,10 @@ def _before(kept: Path, about: str, folder: Path) -> Answer | None:
 
     found = read_json(kept) if kept.is_file() else {}
     if found.get("about") != about or not all(
-        (folder / file).is_file() for one in found["answers"] for file in one["files"]
+        (folder / file).is_file() for one in found["prompts"] for file in one["files"]
     ):
         return None
-    return found["answers"], found["objects"]
+    return Answer(**{name: found[name] for name in Answer._fields})
 
 
 def _slug(prompt: Prompt) -> str:
@@ -312,8 +339,9 @@ def _known(objects: ObjectSource, name: str, pixels: NDArray[np.uint8], alone: b
     return {"regions": regions, "relations": relations}
 
 
-def _card(image: Path, answers: list[dict[str, Any]]) -> str:
+def _card(image: Path, answers: list[dict[str, Any]], distance: float | None) -> str:
     """A picture on a folder's page: of each object the overlay of its first caption, and where the others are."""
+    far = "" if distance is None or distance <= 1 else f" <i>{FAR}</i>"
     figures = []
     for i, one in enumerate(answers, 1):
         name, first = quote(f"{image.stem}.{i}"), one["captions"][0]
@@ -322,7 +350,7 @@ def _card(image: Path, answers: list[dict[str, Any]]) -> str:
             f'<a href="{name}.html"><figure><img loading="lazy" src="{name}.1.png" alt="{caption}">'
             f"<figcaption>{caption} <i>{first['score']:.2g}</i></figcaption></figure></a>"
         )
-    return f"<section><h2>{escape(image.name)}</h2>{''.join(figures)}</section>"
+    return f"<section><h2>{escape(image.name)}{far}</h2>{''.join(figures)}</section>"
 
 
 def _arguments(prompt: Prompt) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def _lacks(extra: str) -> list[str]:
     """The packages that the core, or the core with one extra, asks for and that are missing or of another version."""
     from packaging.requirements import Requirement
 
-    asked = map(Requirement, metadata.requires("segue") or ())
-    needed = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": extra})]
+    requirements = map(Requirement, metadata.requires("segue") or ())
+    needed = [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": extra})]
     versions = [_version(one.name) for one in needed]
     return [
         f"{one.name}{one.specifier}"

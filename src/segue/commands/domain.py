@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
+from segue.api.answers import domain_to_dict
 from segue.data.images import PictureWarning
+from segue.types import InputError
 
 KIND = "out-of-domain"
 
@@ -23,3 +26,13 @@ def refuse_far(name: str, distance: float | None, *, strict: bool) -> str:
         return f"{far}; leave out --strict for an answer nevertheless"
     warnings.warn(PictureWarning(f"{far}, so the answer may be wrong", KIND), stacklevel=2)
     return ""
+
+
+def check_far(name: str, distance: float | None, *, strict: bool) -> dict[str, Any]:
+    """The distance of the only picture as an answer has it; arguments as those of `refuse_far`.
+
+    Raises InputError for a picture that gets no answer.
+    """
+    if refusal := refuse_far(name, distance, strict=strict):
+        raise InputError(refusal)
+    return domain_to_dict(distance)

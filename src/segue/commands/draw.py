@@ -25,6 +25,7 @@ def draw(
     keep: Path | None = None,
     boxes: Path | None = None,
     export: tuple[Export, ...] = (),
+    strict: bool = False,
     json: bool = False,
     device: str = "cpu",
     drawing: DrawOptions = DrawOptions(),
@@ -40,16 +41,19 @@ def draw(
         boxes: JSON [{"label": "dog", "box": [x, y, width, height]}, ...] in pixels of the layout, a later box over the
             earlier ones: what is where, instead of what the model makes of the sentence. --json prints those.
         export: also write panoptic (COCO), masks (a PNG for each class), heat (where each noun of the caption counts).
+        strict: draw nothing for a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object.
         device: cpu, cuda, ...
         drawing: how layouts are drawn.
     """
     from segue.api.illustrator import load_illustrator, read_boxes
+    from segue.commands.domain import check_far
     from segue.data.layouts import read_layout
 
     illustrator = load_illustrator(model, device=device)
     kept = None if keep is None else read_layout(keep, illustrator.classes)
     given = None if boxes is None else read_boxes(boxes)
+    about = {} if image is None else check_far(image.name, illustrator.measure_distances([image])[0], strict=strict)
     layouts = illustrator.draw(caption, image=image, keep=kept, boxes=given, options=drawing)
     unseen = illustrator.unseen_words(caption)
     drawn = []
@@ -57,7 +61,7 @@ def draw(
         heat = _write_heat(illustrator, layout, out, i, image) if "heat" in export else {}
         drawn.append(_write(layout, out, i, export) | {"unseen_words": unseen} | heat)
     shown = (f"{one['file']}: " + ", ".join(f"{k} {v:.0%}" for k, v in one["areas"].items()) for one in drawn)
-    print(jsonlib.dumps({"layouts": drawn}, indent=2) if json else "\n".join(shown))
+    print(jsonlib.dumps({**about, "layouts": drawn}, indent=2) if json else "\n".join(shown))
 
 
 def _write(layout: Layout, out: Path, number: int, export: tuple[Export, ...]) -> dict[str, Any]:

@@ -59,7 +59,10 @@ def embed(
 
 
 def find_items(source: Path) -> tuple[str, list[Item]]:
-    """("images", the pictures below a folder, by path) or ("texts", the lines of a .txt or .txt.gz, by number)."""
+    """("images", the pictures below a folder, by path) or ("texts", the lines of a .txt or .txt.gz, by number).
+
+    Raises InputError for another kind of file.
+    """
     from segue.data.embedding_store import picture_items, text_items
     from segue.data.images import PICTURE_SUFFIXES, pictures_in
 

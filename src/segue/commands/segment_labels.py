@@ -36,7 +36,7 @@ def segment_by_labels(
     device: str,
     options: LabelOptions,
 ) -> None:
-    """The work of `segue segment --labels`; see there."""
+    """The work of `segue segment --labels`; see there. Raises InputError for more than MOST_NAMES names."""
     names = parse_labels(labels)
     if len(names) > MOST_NAMES:
         raise InputError(

@@ -57,7 +57,10 @@ def segment_by_notes(
     device: str,
     options: SegmentOptions,
 ) -> None:
-    """The work of `segue segment` without labels; see there."""
+    """The work of `segue segment` without labels; see there.
+
+    Raises InputError for arguments that do not go together, and for a file that is not there.
+    """
     if note is not None and notes is not None:
         raise InputError("got both --note and --notes; give one note for all pictures, or a table of notes")
     if image.is_dir() or notes is not None:
@@ -196,13 +199,13 @@ def _noted(folder: Path, notes: Path) -> list[Work]:
     rows = read_notes(notes)
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     index = NameIndex((path.name, path) for path in files)
-    pairs = [(_named_file(folder, name, index), said) for name, said in rows]
+    pairs = [(_named_file(folder, name, index), note) for name, note in rows]
     if missing := [name for (name, _), (path, _) in zip(rows, pairs, strict=True) if path is None]:
         raise InputError(
             f"{folder}: {len(missing)} of the {len(rows)} pictures that {notes.name} names are missing, such as "
             f"{', '.join(missing[:3])}"
         )
-    found = [(path, said) for path, said in pairs if path is not None]
+    found = [(path, note) for path, note in pairs if path is not None]
     if unnamed := sorted({*list_pictures(folder)} - {path for path, _ in found}):
         warnings.warn(
             f"{folder}: {len(unnamed)} pictures have no row in {notes.name} and are left out, such as "
@@ -210,8 +213,8 @@ def _noted(folder: Path, notes: Path) -> list[Work]:
             stacklevel=2,
         )
     return [
-        Work(path.relative_to(folder).as_posix(), (path,), said, volume=path.is_dir() or is_volume(path))
-        for path, said in found
+        Work(path.relative_to(folder).as_posix(), (path,), note, volume=path.is_dir() or is_volume(path))
+        for path, note in found
     ]
 
 

@@ -54,8 +54,8 @@ def cached_check(data: Path, splits: Collection[str], decode_at_most: int) -> Ch
     """The report on the splits of a data set; from the cache where one is kept, or one in full, of the same files."""
     if not data.exists():
         return CheckReport(str(data))  # its reader says what was expected
-    state, asked = _state(data), (*splits, str(decode_at_most))
-    whole, mine = _cache_file(data, ()), _cache_file(data, asked)
+    state, part = _state(data), (*splits, str(decode_at_most))
+    whole, mine = _cache_file(data, ()), _cache_file(data, part)
     with ExitStack() as alone:  # of several processes one checks and the others wait
         if mine is not None:
             with suppress(OSError):
@@ -64,16 +64,16 @@ def cached_check(data: Path, splits: Collection[str], decode_at_most: int) -> Ch
             if file is not None and (report := _read(file, state)) is not None:
                 return report
         report = check_any(data, splits=splits, decode_at_most=decode_at_most)
-        keep_report(data, report, asked)
+        keep_report(data, report, part)
         return report
 
 
-def keep_report(data: Path, report: CheckReport, asked: Collection[str] = ()) -> None:
+def keep_report(data: Path, report: CheckReport, part: Collection[str] = ()) -> None:
     """Keep a report for `cached_check`. Where the cache can't be written the check is done each time.
 
-    asked: what it is of, if not of everything.
+    part: what it is of, if not of everything.
     """
-    file = _cache_file(data, asked)
+    file = _cache_file(data, part)
     if file is None:
         return
     try:
@@ -108,12 +108,12 @@ def cache_folder() -> Path | None:
     return home / "segue" / "data-checks"
 
 
-def _cache_file(data: Path, asked: Collection[str]) -> Path | None:
+def _cache_file(data: Path, part: Collection[str]) -> Path | None:
     """Where the report is kept; None where the user has no home."""
     folder = cache_folder()
     if folder is None:
         return None
-    name = hashlib.sha256(f"{data.resolve()}\n{sorted(asked)}".encode(errors="surrogateescape")).hexdigest()
+    name = hashlib.sha256(f"{data.resolve()}\n{sorted(part)}".encode(errors="surrogateescape")).hexdigest()
     return folder / f"{name[:32]}.json"
 
 

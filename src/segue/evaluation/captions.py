@@ -30,9 +30,9 @@ def evaluate_captions(
     """
     pictures = captioned(check_pictures(read_pictures(data, split, on_bad), on_bad), on_bad)
     images = (picture.load() for picture in pictures.pictures)
-    said = captioner.caption_many(images, retrieve=retrieve, options=replace(options, num=1))
+    captions = captioner.caption_many(images, retrieve=retrieve, options=replace(options, num=1))
     names = [picture.name for picture in pictures.pictures]
-    predictions = {name: one[0].text for name, one in zip(names, said, strict=True)}
+    predictions = {name: one[0].text for name, one in zip(names, captions, strict=True)}
     scores = score_captions(predictions, {picture.name: picture.captions for picture in pictures.pictures})
     return {"data": str(data), "split": split, "pictures": len(names), **scores.to_json()}
 

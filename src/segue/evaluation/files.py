@@ -48,21 +48,22 @@ class Reference(NamedTuple):
 def score_caption_files(
     refs: Path,
     preds: Path,
+    *,
     split: str | None = None,
     java: bool = True,
     on_bad: str = "stop",
     only_predicted: bool = False,
 ) -> dict[str, Any]:
     """The scores of a file of captions; arguments as in `segue.commands.score.captions`."""
-    said, references = read_predictions(preds), read_references(refs, split, on_bad)
-    truth, key = match_captions(references, said, refs, only_predicted=only_predicted)
-    found = score_captions(said, truth, with_java=java)
+    predictions, references = read_predictions(preds), read_references(refs, split, on_bad)
+    captions, key = match_captions(references, predictions, refs, only_predicted=only_predicted)
+    found = score_captions(predictions, captions, with_java=java)
     return {
         **found.to_json(),
-        "images": len(truth),
-        "not_predicted": len(references) - len(truth),
+        "images": len(captions),
+        "not_predicted": len(references) - len(captions),
         "matched_by": key,
-        "empty_predictions": sum(not text.strip() for text in said.values()),
+        "empty_predictions": sum(not text.strip() for text in predictions.values()),
     }
 
 
@@ -110,7 +111,7 @@ def read_references(path: Path, split: str | None = None, on_bad: str = "stop") 
 
 
 def match_captions(
-    truth: Sequence[Reference], said: Iterable[str], path: Path, *, only_predicted: bool = False
+    references: Sequence[Reference], predicted: Iterable[str], path: Path, *, only_predicted: bool = False
 ) -> tuple[dict[str, list[str]], str]:
     """The captions of each picture by what its prediction calls it, and the kind of id by which they were matched.
 
@@ -121,16 +122,16 @@ def match_captions(
     only_predicted: leave out pictures without a prediction. A kind then fits when every prediction has its picture, and
     imgid never does: any small number is one. Raises InputError also when no prediction has its picture.
     """
-    said = {*said}
-    kinds = _matches(truth, said)
+    predicted = {*predicted}
+    kinds = _matches(references, predicted)
     if len(kinds) > 1 or only_predicted:
         kinds.pop("imgid", None)
     if only_predicted and not kinds:
         raise InputError(
-            f"{path}: none of {len(said)} predictions is of an image there, such as {min(said)}; call them by the "
-            "images' file names or COCO's ids, or choose the split they belong to"
+            f"{path}: none of {len(predicted)} predictions is of an image there, such as {min(predicted)}; call them "
+            "by the images' file names or COCO's ids, or choose the split they belong to"
         )
-    wanted = len(said) if only_predicted else len(truth)
+    wanted = len(predicted) if only_predicted else len(references)
     fits = {kind: found for kind, found in kinds.items() if len({*found.values()}) == wanted}
     best = next(iter(fits), max(kinds, key=lambda kind: len(kinds[kind]), default=""))
     for kind, found in fits.items() if best != FILE_NAME else ():
@@ -140,21 +141,23 @@ def match_captions(
                 "the pictures' file names"
             )
     called = {at: name for name, at in kinds.get(best, {}).items()}
-    kept = ((at, one) for at, one in enumerate(truth) if at in called or not only_predicted)
+    kept = ((at, one) for at, one in enumerate(references) if at in called or not only_predicted)
     return {called.get(at, one.ids.get(best, one.name)): one.captions for at, one in kept}, best
 
 
-def _matches(truth: Sequence[Reference], said: set[str]) -> dict[str, dict[str, int]]:
+def _matches(references: Sequence[Reference], predicted: set[str]) -> dict[str, dict[str, int]]:
     """By kind of id: prediction -> position of its picture; only kinds that tell all apart and have a prediction."""
-    found = {FILE_NAME: _by_name(truth, said, lambda name: [tidy(name)])}
-    found[f"{FILE_NAME} or COCO's number in it"] = _by_name(truth, said, lambda name: [tidy(name), *coco_number(name)])
-    found[f"{FILE_NAME} without ending"] = _by_name(truth, said, lambda name: [stem_of(name)])
-    stems = {name: COCO_NUMBER.sub("", stem_of(name).rpartition("/")[2]) or "0" for name in said}
+    found = {FILE_NAME: _by_name(references, predicted, lambda name: [tidy(name)])}
+    found[f"{FILE_NAME} or COCO's number in it"] = _by_name(
+        references, predicted, lambda name: [tidy(name), *coco_number(name)]
+    )
+    found[f"{FILE_NAME} without ending"] = _by_name(references, predicted, lambda name: [stem_of(name)])
+    stems = {name: COCO_NUMBER.sub("", stem_of(name).rpartition("/")[2]) or "0" for name in predicted}
     for kind in ("image_id", "cocoid", "imgid", "address"):
-        of = {one.ids[kind]: at for at, one in enumerate(truth) if kind in one.ids}
-        if len(of) == sum(kind in one.ids for one in truth):
-            found[kind] = {name: of[name] for name in said if name in of}
-            if kind in ("image_id", "cocoid") and len({*stems.values()}) == len(said):
+        of = {one.ids[kind]: at for at, one in enumerate(references) if kind in one.ids}
+        if len(of) == sum(kind in one.ids for one in references):
+            found[kind] = {name: of[name] for name in predicted if name in of}
+            if kind in ("image_id", "cocoid") and len({*stems.values()}) == len(predicted):
                 found[f"{kind} as file name"] = {name: of[stem] for name, stem in stems.items() if stem in of}
     return {kind: one for kind, one in found.items() if one}
 
@@ -165,13 +168,13 @@ def coco_number(name: str) -> list[str]:
     return [str(int(found[1]))] if found else []
 
 
-def _by_name(truth: Sequence[Reference], said: set[str], keys: Callable[[str], list[str]]) -> dict[str, int]:
+def _by_name(references: Sequence[Reference], predicted: set[str], keys: Callable[[str], list[str]]) -> dict[str, int]:
     """By file name: a prediction's path may be the end of the picture's, or the other way round."""
     places: dict[str, list[Path]] = {}
-    for at, one in enumerate(truth):
+    for at, one in enumerate(references):
         for key in keys(one.ids[FILE_NAME]) if FILE_NAME in one.ids else ():
             places.setdefault(key, []).append(Path(str(at)))
-    return {name: int(path.name) for name, path in locate(places, said).found.items()}
+    return {name: int(path.name) for name, path in locate(places, predicted).found.items()}
 
 
 def _rows(path: Path) -> Any:
@@ -230,19 +233,19 @@ def _named(name: str, count: Any, *args: Any) -> Any:
 
 def _paired(refs: Path, preds: Path) -> dict[str, tuple[Path, Path]]:
     """Truth and prediction by their paths without ending; what has no partner or can't be read is an error."""
-    truth, said = _masks(refs), _masks(preds)
+    truth, predictions = _masks(refs), _masks(preds)
     if not truth:
         raise InputError(f"{refs}: no pictures there; expected one for each picture, such as PNG files")
-    if missing := [name for name in truth if name not in said]:
+    if missing := [name for name in truth if name not in predictions]:
         raise InputError(
             f"{preds}: {len(missing)} of {len(truth)} predictions are missing, such as {truth[missing[0]].name}; "
             "predict every picture, with an empty mask where there is nothing"
         )
-    if unknown := [name for name in said if name not in truth]:
+    if unknown := [name for name in predictions if name not in truth]:
         raise InputError(
-            f"{preds}: {len(unknown)} files have no reference of that name, such as {said[unknown[0]].name}"
+            f"{preds}: {len(unknown)} files have no reference of that name, such as {predictions[unknown[0]].name}"
         )
-    return {truth[name].relative_to(refs).as_posix(): (truth[name], said[name]) for name in truth}
+    return {truth[name].relative_to(refs).as_posix(): (truth[name], predictions[name]) for name in truth}
 
 
 def _masks(folder: Path) -> dict[str, Path]:
@@ -277,15 +280,15 @@ def score_panoptic_files(refs: Path, ref_dir: Path, preds: Path, pred_dir: Path)
 
     Raises InputError for images that one of the files lacks, and what can't be compared.
     """
-    truth, said = _panoptic(refs), _panoptic(preds)
+    truth, predictions = _panoptic(refs), _panoptic(preds)
     names = _categories(refs)
-    if missing := [name for name in truth if name not in said]:
+    if missing := [name for name in truth if name not in predictions]:
         raise InputError(f"{preds}: {len(missing)} of {len(truth)} images are missing, such as {missing[0]}")
-    if unknown := [name for name in said if name not in truth]:
+    if unknown := [name for name in predictions if name not in truth]:
         raise InputError(f"{preds}: {len(unknown)} images are unknown to {refs}, such as {unknown[0]}")
     total = None
     for name, (file, segments) in truth.items():
-        pred_file, pred_segments = said[name]
+        pred_file, pred_segments = predictions[name]
         found = (_segment_map(pred_dir / pred_file), pred_segments, _segment_map(ref_dir / file), segments, list(names))
         counts = _named(f"image {name}", PanopticCounts.of, *found)
         total = counts if total is None else total + counts

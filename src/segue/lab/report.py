@@ -77,14 +77,15 @@ def render_report(results: Path) -> str:
 
 def _all_differences(options: ReportOptions) -> str:
     """The differences to options.against in every experiment that has it. Raises InputError when none has."""
-    parts, told = [], f"{options.against!r}: no experiment of {options.results} has such a system with {options.metric}"
+    parts = []
+    message = f"{options.against!r}: no experiment of {options.results} has such a system with {options.metric}"
     for file in results_files(options.results):
         for experiment, systems in read_values(file).items():
             if options.metric in systems.get(str(options.against), {}) and len(systems) > 1:
                 table = render_differences(file, experiment, options.metric, str(options.against))
                 parts.append(f"## {file.stem}: {experiment}\n\n{table}")
     if not parts:
-        raise InputError(told)
+        raise InputError(message)
     return "\n\n".join(parts) + "\n"
 
 

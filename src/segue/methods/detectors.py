@@ -70,7 +70,10 @@ def load_detector(source: str, device: str = "cpu") -> Detector:
 
 
 def load_detr(source: str) -> DetrForObjectDetection:
-    """The network of a DETR in eval mode; see `load_detector`."""
+    """The network of a DETR in eval mode; see `load_detector`.
+
+    Raises InputError for what is no DETR, or needs a library that is not installed.
+    """
     from transformers import DetrForObjectDetection
 
     unused = ("num_batches_tracked",)  # of frozen batch norm

@@ -34,6 +34,7 @@ class LViTConfig:
     """width: channels of the first level, doubled by each of the next three. image_size: the only one it takes.
 
     stride: of a patch of the first level, in pixels; every level has the same patches. tokens: length of every note.
+    Raises InputError for sizes that do not divide each other.
     """
 
     width: Positive = 64

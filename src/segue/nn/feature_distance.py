@@ -40,18 +40,20 @@ class FeatureDistance:
     def fit(train: Tensor, held_out: Tensor, *, axes: int, near: float = 0.99) -> FeatureDistance:
         """Measured on the training's features (N, C), with the limit from those of others of the same kind, (M, C).
 
-        axes: k. near: the share of the held-out features that are not far.
-        Raises InputError for fewer than k + 1 features of the training, and for none held out.
+        axes: k at most, and half of N and of C at most. near: the share of the held-out features that are not far.
+        Raises InputError for fewer than 2 features of the training, for none held out, and for C below 2.
         """
-        if len(train) <= axes or not len(held_out):
+        k = min(axes, *(size // 2 for size in train.shape))
+        if k < 1 or not len(held_out):
             raise InputError(
-                f"distance: got {len(train)} features of the training and {len(held_out)} others, expected more than "
-                f"the {axes} axes and at least one; use fewer axes"
+                f"distance: got features of the shapes {tuple(train.shape)} of the training and "
+                f"{tuple(held_out.shape)} of others, expected 2 or more numbers each, of 2 and 1 pictures or more; "
+                "give more pictures"
             )
         mean = train.double().mean(0)
         _, directions = torch.linalg.eigh((train.double() - mean).T @ (train.double() - mean))
         # As they are stored, so that the limit is that of the file.
-        fitted = FeatureDistance(mean.half().float(), directions[:, -axes:].half().float(), 1.0)
+        fitted = FeatureDistance(mean.half().float(), directions[:, -k:].half().float(), 1.0)
         limit = float(fitted.measure(held_out).double().quantile(near))
         return FeatureDistance(fitted.mean, fitted.axes, limit or 1.0)
 

@@ -149,7 +149,7 @@ class CocuSettings(TrainSettings):
     evaluations: int = 10
 
     def check(self) -> None:
-        """Also the settings of this recipe."""
+        """Also the settings of this recipe. Raises InputError as the other checks do."""
         super().check()
         if self.concepts < 1 or self.temperature <= 0:
             raise InputError(

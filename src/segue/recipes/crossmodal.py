@@ -23,7 +23,7 @@ from torch import Tensor
 from segue.api.illustrator import caption_ids
 from segue.api.models import find
 from segue.data.formats import check_pictures, read_pictures
-from segue.data.layouts import LayoutBatches, check_layout, resize_layout
+from segue.data.layouts import LayoutBatches, check_layout, resize_layout, to_pixels
 from segue.data.relation_sentences import relation_sentences
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
@@ -42,6 +42,7 @@ from segue.methods.crossmodal.model import BINS_PER_CELL, CrossModal, build_cros
 from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vit_and_bert, pretrained_config
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
+from segue.nn.feature_distance import FeatureDistance
 from segue.recipes.datasets import check_data, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.recipes.syntic import common_nouns
@@ -63,6 +64,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 CAPTIONS_PER_LAYOUT = 4  # in a batch; their layout is encoded once for all of them
 QUANTISER_LR = 2e-3
 DROP_IMAGE = 0.75  # drawing from a caption needs no picture, and a picture alone says most of its layout
+DOMAIN_AXES, NEAR = 48, 0.995  # principal axes of the training's features; the share of val that is not far
 BOX_BATCH = 4  # batches of the joint model are one of the box decoder, whose sequences are short
 VitAndBert = tuple[Any, Any, CaptionTokenizer]  # of `load_vit_and_bert`
 
@@ -206,17 +208,35 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
         **settings_as_text(settings, *LOCAL),
         "nouns": common_nouns(list(chain(*train.captions))),
     }
-    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, train.classes, about, boxes)
+    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, classes=train.classes, about=about, boxes=boxes)
     batches, val_batches = (_batches(checkpoint, split, settings.seed) for split in (train, val))
 
     def save(network: Any, folder: Path) -> None:
-        save_crossmodal(replace(checkpoint, model=network), folder, half=settings.half)
+        measured = replace(checkpoint, model=network, domain=measure_domain(network, train, val))
+        save_crossmodal(measured, folder, half=settings.half)
 
     fit(model, batches, out=settings.out, options=fit_options(settings), save=save,
         evaluate=partial(_validation_losses, batches=val_batches), monitor="gain",
         about=settings_as_text(settings, *LOCAL),
         resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
+
+
+@torch.no_grad()
+def measure_domain(model: CrossModal, train: CaptionedLayouts, val: CaptionedLayouts) -> FeatureDistance:
+    """How far pictures lie from the training's, with the limit from val."""
+    training, device = model.training, next(model.parameters()).device
+    model.eval()
+    features = [
+        torch.cat([model.picture_features(to_pixels(part).to(device)).cpu() for part in _parts(split.images)])
+        for split in (train, val)
+    ]
+    model.train(training)
+    return FeatureDistance.fit(*features, axes=DOMAIN_AXES, near=NEAR)
+
+
+def _parts(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return np.array_split(images, -(-len(images) // 32))
 
 
 def model_config(
@@ -388,7 +408,7 @@ def reconstruction_scores(quantiser: Any, split: CaptionedLayouts) -> dict[str, 
     """Layouts after the quantiser against the same before: mean IoU over the classes present, and pixel accuracy."""
     classes = len(split.classes)
     total, device = Confusion(np.zeros((classes, classes), np.int64)), quantiser.head.weight.device
-    for part in np.array_split(split.layouts, -(-len(split) // 32)):
+    for part in _parts(split.layouts):
         decoded = quantiser.decode(quantiser.encode(torch.from_numpy(part).to(device))).cpu().numpy()
         total += Confusion.of(decoded.reshape(-1, decoded.shape[-1]), part.reshape(-1, part.shape[-1]), classes)
     scores = total.scores(empty="skip")

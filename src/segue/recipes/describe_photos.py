@@ -521,8 +521,8 @@ def _score_masks(task: nn.Module, held_out: MaskBatches) -> dict[str, float]:
             truth, box = rle.decode(region.mask), np.zeros(image.shape[:2], np.bool_)
             x, y, w, h = (round(v) for v in region.box)
             box[y : y + h, x : x + w] = True
-            guess = masks[i][0] if i in masks else np.zeros_like(box)
-            ours.append((guess & truth).sum() / max((guess | truth).sum(), 1))
+            predicted = masks[i][0] if i in masks else np.zeros_like(box)
+            ours.append((predicted & truth).sum() / max((predicted | truth).sum(), 1))
             filled.append((box & truth).sum() / max((box | truth).sum(), 1))
     iou = float(np.mean(ours))
     return {"iou": iou, "iou_of_boxes": float(np.mean(filled)), "score": iou}

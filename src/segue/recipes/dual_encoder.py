@@ -185,8 +185,7 @@ def measure_domain(cache: FeatureCache, train: CaptionedImages, val: CaptionedIm
     features = [torch.from_numpy(np.array(store.rows())).float() for store in stores if store is not None]
     if len(features) < len(stores):
         return None
-    axes = min(DOMAIN_AXES, *(size // 2 for size in features[0].shape))
-    return FeatureDistance.fit(*features, axes=axes, near=NEAR)
+    return FeatureDistance.fit(*features, axes=DOMAIN_AXES, near=NEAR)
 
 
 def build_dual_encoder(settings: DualEncoderSettings, captions: Sequence[str]) -> VisionTextDualEncoder:

@@ -100,20 +100,20 @@ def _measure(work: Workload, device: str) -> tuple[Line, Line, Line]:
     task = work.task.to(device).train()
     loading, computing, held = [], [], []
     for count in SIZES:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         batch = send_to_device(work.batch(count), device)
-        loading.append(time.perf_counter() - begun)
+        loading.append(time.perf_counter() - start)
         computing.append(min(_seconds(task, batch, device) for _ in range(TRIES)))
         held.append(float(_kept(task, batch)))
     return _line(loading), _line(computing), _line(held)
 
 
 def _seconds(task: nn.Module, batch: Any, device: str) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     _loss(task, batch).backward()
     if device != "cpu":
         torch.accelerator.synchronize(device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _loss(task: Any, batch: Any) -> Tensor:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from annotated_types import Ge, Gt, Interval
 from torch import nn
 
 from segue.api.models import ENSEMBLE
@@ -45,10 +44,10 @@ from segue.methods.segmenters import (
 from segue.metrics.calibration import fit_temperature
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
-from segue.options import Share
 from segue.recipes.datasets import check_data, create_once
 from segue.recipes.plan import Workload
-from segue.recipes.reclmis_options import NetworkSettings, network_config, reads_notes, text_encoder
+from segue.recipes.reclmis_options import RecLMISSettings as RecLMISSettings
+from segue.recipes.reclmis_options import network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
 from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
@@ -62,6 +61,7 @@ STEPS = "steps.json"  # in the folder of a run whose steps were chosen by its mi
 VISION = "network.encoder.pyramid."  # the beginning of the names of the pretrained weights
 
 
+<<<<<<< HEAD
 @dataclass(frozen=True, kw_only=True)
 class RecLMISSettings(NetworkSettings):
     """One training of a segmenter.
@@ -99,6 +99,8 @@ class RecLMISSettings(NetworkSettings):
     folds: int = 0
 
 
+=======
+>>>>>>> main
 RECLMIS = RecLMISSettings(
     out=Path("runs/reclmis"),
     data=Path("data"),
@@ -380,7 +382,7 @@ def _save(
     domain = measure_domain(_member(task).network, preprocessing, train, val)
     task.train(training)
     window = settings.image_size if settings.patches == "yes" else None
-    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about, window, domain)
+    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about=about, window=window, domain=domain)
     save_segmenter(saved, folder, half=settings.half)
 
 
@@ -401,7 +403,7 @@ def measure_domain(
     network: Network, preprocessing: Preprocessing, train: Sequence[Example], val: Sequence[Example]
 ) -> FeatureDistance | None:
     """How far a picture lies from those of the training, with the limit from val; of each also two random views, as
-    the splits may be small. None for the U-Net, and for too few pictures.
+    the splits may be small. None for the U-Net.
     """
     if not isinstance(network, RecLMIS):
         return None
@@ -413,8 +415,7 @@ def measure_domain(
             x = preprocessing.to_tensor([example.image, *views]).to(_device(network))
             rows.append(network.picture_features(x).cpu())
         features.append(torch.cat(rows))
-    axes = min(DOMAIN_AXES, *(size // 2 for size in features[0].shape))
-    return FeatureDistance.fit(features[0], features[1], axes=axes) if axes else None
+    return FeatureDistance.fit(features[0], features[1], axes=DOMAIN_AXES)
 
 
 def _device(module: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""What shapes the network and the losses of a note-guided segmenter, as settings of its training."""
+"""The settings of a note-guided segmenter's training, and what shapes its network and losses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Interval
 
 from segue.encoders.text import build_text_encoder
 from segue.encoders.text.contract import TextEncoder
@@ -78,6 +78,43 @@ class NetworkSettings(TrainSettings):
     reconstruction: Literal["cross", "self"] | None = None
     reconstruction_layers: Positive | None = None
     reconstruction_scale: Literal["mean", "printed", "released"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecLMISSettings(NetworkSettings):
+    """One training of a segmenter.
+
+    Attributes:
+        data: folder in the LViT layout.
+        vision: "none" (convolutions trained from scratch), "efficientnet-lite0" (extra `offline`) or
+            "backbone:ID-OR-FOLDER" (any backbone of transformers); "auto": EfficientNet where it is installed.
+        vision_lr: learning rate of the pretrained vision encoder as a share of lr; 0 freezes it.
+        patches: "yes" trains on windows of image_size at the pictures' own resolution and slides such a window at
+            inference, "no" on whole pictures; "auto": see `segue data plan`.
+        steps, batch_size: 0: see `segue data plan`.
+        minutes: how long a training may take whose steps are 0, on this machine, from a few steps measured first.
+        text_dropout: share of notes left out in training, so that the model also works without a note.
+        one_sided: share of pictures with infection on both sides that are shown, with mask and note, as one side's, so
+            that the model learns to follow the note.
+        augmentation: "light" (flips with sides swapped, small rotations, contrast, blur), "strong" (after nnU-Net) or
+            "none"; "auto": see `segue data plan`.
+        warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
+        folds: > 1 trains that many models by patient, on train and validation together, and averages them.
+    """
+
+    vision: str = "none"
+    vision_lr: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    patches: Literal["auto", "yes", "no"] = "no"
+    steps: Annotated[int, Ge(0)] = 4000
+    batch_size: Annotated[int, Ge(0)] = 16
+    minutes: Annotated[float, Gt(0)] = 15.0
+    lr: float = 1e-3
+    text_dropout: Annotated[float, Interval(ge=0, le=1)] = 0.05
+    one_sided: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    augmentation: Literal["auto", "none", "light", "strong"] = "light"
+    evaluations: int = 10
+    warmup: Share = 0.1
+    folds: int = 0
 
 
 LAMBDAS = ("lambda_v2t", "lambda_t2v", "lambda_ccl", "lambda_segmentation")

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +32,9 @@ from torch import nn
 
 from segue.data.medical.lvit import ImageNoteRecord
 from segue.files import write_text
+from segue.recipes.reclmis_options import RecLMISSettings
 from segue.training.loop import Batches
 from segue.types import Example, InputError
-
-if TYPE_CHECKING:
-    from segue.recipes.reclmis import RecLMISSettings
 
 SMALL, PATCH, WHOLE_CPU, WHOLE_GPU = 12, 192, 224, 384
 FINER = 1.25  # how much finer the pictures must be than the shrunk ones
@@ -125,17 +123,17 @@ def seconds_a_step(task: nn.Module, batches: Batches, settings: RecLMISSettings,
     on_cpu, training = device.type == "cpu", task.training
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and not on_cpu)
     clock = time.process_time if on_cpu else time.perf_counter
-    begun, taken = clock(), 0.0
+    start, taken = clock(), 0.0
     for step in range(tries + 1):
         if step == 1:
-            begun = clock()
+            start = clock()
         first = step * settings.batch_size
         keys = [divmod(first + i, len(batches)) for i in range(settings.batch_size)]
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             terms = task.to(device).train().training_step(batches.collate(keys))  # type: ignore[operator]
         terms["loss"].backward()
         task.zero_grad(set_to_none=True)
-    taken = (clock() - begun) / tries
+    taken = (clock() - start) / tries
     task.train(training)
     return taken / (torch.get_num_threads() if on_cpu else 1)
 

@@ -147,7 +147,7 @@ def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
 
 
 def train_sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
-    """Train on synthetic scenes; as `train_sgdiff`."""
+    """Train on synthetic scenes; as `train_sgdiff`. Raises InputError also where they are not drawn yet."""
     if not settings.data.is_dir():
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"

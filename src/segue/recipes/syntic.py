@@ -158,7 +158,7 @@ class SynticSettings(TrainSettings):
     device: str = "cpu"
 
     def check(self) -> None:
-        """Also the settings of this recipe."""
+        """Also the settings of this recipe. Raises InputError as the other checks do."""
         super().check()
         if self.patience:
             raise InputError(
@@ -532,7 +532,10 @@ def estimate_gap(image: Tensor, text: Tensor, shrinkage: float = 0.1) -> Gap:
 
 
 def read_gap(settings: SynticSettings, encoder: DualEncoder, noise: float) -> Gap:
-    """The gap on the validation pictures of `settings.gap`; without, `noise` is the deviation of each coordinate."""
+    """The gap on the validation pictures of `settings.gap`; without, `noise` is the deviation of each coordinate.
+
+    Raises InputError when those pictures have fewer than two captions.
+    """
     if settings.gap is None:
         return Gap(np.zeros(encoder.width, np.float32), np.eye(encoder.width, dtype=np.float32) * noise)
     pictures = [p for p in read_pictures(settings.gap, "val", settings.on_bad).pictures if p.captions]
@@ -550,6 +553,7 @@ class NeighbourBatches:
 
     The feature that stands for a caption's picture is that of the caption (with probability `own`) or of another of
     the same picture, moved by the gap's noise. Neighbours and projection leave out all captions of that picture.
+    Raises InputError for a support set of too few captions.
     """
 
     def __init__(
@@ -651,7 +655,9 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     detector = pinned(settings.detector) if config.af and settings.detector else None
 
     def save(trained: Any, folder: Path) -> None:
-        checkpoint = SynticCheckpoint(trained, tokenizer, encoder, support, about, names, detector)
+        checkpoint = SynticCheckpoint(
+            trained, tokenizer, encoder, support=support, about=about, object_names=names, detector=detector
+        )
         save_syntic(checkpoint, folder, half=settings.half)
 
     options = fit_options(settings)

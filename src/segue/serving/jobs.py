@@ -97,7 +97,10 @@ def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Answer]:
 
 
 def to_describe(model: Describer, requests: Sequence[Request]) -> list[Answer]:
-    """Grounded captions, of one place or of every object by its box; each phrase has its mask."""
+    """Grounded captions, of one place or of every object by its box; each phrase has its mask.
+
+    Raises InputError unless a request has exactly one prompt, and for a name of every object.
+    """
     answers = []
     for request in requests:
         body, pixels = request.body, _must(request.picture())
@@ -128,8 +131,13 @@ def to_describe(model: Describer, requests: Sequence[Request]) -> list[Answer]:
                 pixels, **prompt, regions=regions, relations=relations, label=body.label, options=options
             )
             found = {"captions": _grounded(captions, body.masks)}
-        answers.append({"size": _size(pixels), **found})
+        answers.append({"size": _size(pixels), **_domain(model, pixels), **found})
     return answers
+
+
+def _domain(model: Describer | Illustrator, image: NDArray[np.uint8] | None) -> Answer:
+    """How far the picture lies from those that the model learned from; nothing where there is no picture."""
+    return {} if image is None else domain_to_dict(model.measure_distances([image])[0])
 
 
 def _grounded(captions: Sequence[GroundedCaption], form: str) -> list[Answer]:
@@ -152,9 +160,9 @@ def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Answer]:
     """Each layout is a PNG of class positions with a palette, and a picture to look at, with a legend."""
     answers = []
     for request in requests:
-        body = request.body
+        body, image = request.body, request.picture()
         layouts = model.draw(
-            body.caption, image=request.picture(), keep=request.layout("keep"),
+            body.caption, image=image, keep=request.layout("keep"),
             boxes=None if body.boxes is None else [LayoutBox(one.label, one.box) for one in body.boxes],
             options=schemas.options_of(body, DrawOptions),
         )  # fmt: skip
@@ -168,8 +176,9 @@ def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Answer]:
         ]
         colours = layout_colours(model.classes).tolist()
         classes = [{"name": name, "colour": colours[i]} for i, name in enumerate(model.classes)]
+        about = {"size": _size(layouts[0].labels), **_domain(model, image)}
         unseen = model.unseen_words(body.caption)
-        answers.append({"size": _size(layouts[0].labels), "layouts": found, "classes": classes, "unseen_words": unseen})
+        answers.append({**about, "layouts": found, "classes": classes, "unseen_words": unseen})
     return answers
 
 
@@ -177,9 +186,10 @@ def to_caption_layout(model: Illustrator, requests: Sequence[Request]) -> list[A
     """Captions of a layout, the likeliest first."""
     answers = []
     for request in requests:
-        options = schemas.options_of(request.body, Decoding)
-        captions = model.caption_layout(_must(request.layout("layout")), image=request.picture(), options=options)
-        answers.append({"captions": [{"text": c.caption, "score": round(c.score, 4)} for c in captions]})
+        options, image = schemas.options_of(request.body, Decoding), request.picture()
+        captions = model.caption_layout(_must(request.layout("layout")), image=image, options=options)
+        found = [{"text": c.caption, "score": round(c.score, 4)} for c in captions]
+        answers.append({**_domain(model, image), "captions": found})
     return answers
 
 

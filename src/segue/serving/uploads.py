@@ -31,7 +31,10 @@ class Bounds(NamedTuple):
 
 
 def decode_base64(text: str, name: str) -> bytes:
-    """The bytes of base64 text, with or without a data URL's head; white space is ignored, as MIME asks (RFC 2045)."""
+    """The bytes of base64 text, with or without a data URL's head; white space is ignored, as MIME asks (RFC 2045).
+
+    Raises InputError for any other text, and for none.
+    """
     text = text.lstrip(WHITE)
     if text[:5].lower() == "data:":
         text = text.partition(",")[2]
@@ -69,7 +72,7 @@ def picture(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def layout(data: bytes, name: str) -> NDArray[np.uint8]:
-    """(H, W) uint8 numbers of an 8-bit PNG of one channel whose head was checked."""
+    """(H, W) uint8 numbers of an 8-bit PNG of one channel whose head was checked. Raises InputError for another."""
     with _head(data, name) as found:
         if found.format != "PNG" or found.mode not in ("L", "P", "1"):
             raise InputError(

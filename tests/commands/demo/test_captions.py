@@ -4,7 +4,7 @@ from segue.commands.demo import captions as demo_captions
 from segue.commands.demo.captions import captions_section
 from segue.methods.syntic import SIZES, SynticConfig
 from segue.recipes.syntic import SynticSettings, train_syntic
-from tiny_pair import CAPTIONS, tiny_pair
+from tiny_dual_encoder import CAPTIONS, tiny_dual_encoder
 
 
 def _trained(folder, monkeypatch):
@@ -13,7 +13,7 @@ def _trained(folder, monkeypatch):
     paths = {"out": "run", "data": "mine.txt", "images": "pictures", "cache": "features"}
     made = SynticSettings(
         **{name: folder / path for name, path in paths.items()},
-        encoder=str(tiny_pair(folder / "pair")), vocabulary=300, fo_steps=2, steps=2, batch_size=4, ema=0.0,
+        encoder=str(tiny_dual_encoder(folder / "pair")), vocabulary=300, fo_steps=2, steps=2, batch_size=4, ema=0.0,
     )  # fmt: skip
     return train_syntic(made)
 

@@ -29,7 +29,7 @@ def test_the_names_have_a_legend():
 
 def test_tiles_stand_side_by_side(monkeypatch, tmp_path):
     tiles = {"a": ("One", "first", (64, 64)), "b": ("Two", "second", (32, 64)), "c": ("Three", "third", (64, 64))}
-    made = {name: lambda _, t=told: (t[0], t[1], np.full((*t[2], 3), 90, np.uint8)) for name, told in tiles.items()}
+    made = {name: lambda _, t=tile: (t[0], t[1], np.full((*t[2], 3), 90, np.uint8)) for name, tile in tiles.items()}
     monkeypatch.setattr(demo_jobs, "JOBS", made)
     monkeypatch.setattr(demo_jobs, "bundled", lambda: {"a": Path(), "b": Path()})
     page = jobs_section(tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from groupvit_folder import write_groupvit
-from scenes_and_pair import write_pair
+from scenes_and_encoder import write_encoder
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.commands.demo import labels
 from segue.synthetic.scenes.scene import CLASSES
@@ -16,7 +16,7 @@ from segue.synthetic.scenes.scene import CLASSES
 def models(tmp_path_factory):
     home = tmp_path_factory.mktemp("models")
     groupvit = write_groupvit(home / "groupvit", [*CLASSES, "a photo of a"], protocol="small")
-    return dict.fromkeys(("cocu-scenes", "groupvit-scenes"), groupvit) | {"scenes-encoder": write_pair(home / "pair")}
+    return dict.fromkeys(("cocu-scenes", "groupvit-scenes"), groupvit) | {"scenes-encoder": write_encoder(home / "e")}
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from segue.data.formats import detect_format, read_pictures
 from segue.types import InputError
 
 
-def test_pictures_are_found_by_their_addresses_and_the_others_told(tmp_path):
+def test_pictures_are_found_by_their_addresses_and_the_others_reported(tmp_path):
     put(tmp_path / "Train_GCC-training.tsv", "a dog\thttp://x/b%20c.jpg?w=1\na cat\thttp://x/z\na cow\thttp://x/q\n")
     put(tmp_path / "Validation_GCC-1.1.0-Validation.tsv", "a hen\thttp://x/000000001.jpg\n")
     paint(tmp_path / "images/b c.jpg")
@@ -45,7 +45,7 @@ def test_a_line_that_is_skipped_does_not_shift_the_others(tmp_path):
         assert reds(tmp_path, "skip") == [("a red thing", [255, 0, 0]), ("a blue thing", [0, 0, 255])]
 
 
-def test_two_addresses_of_one_name_are_told(tmp_path):
+def test_two_addresses_of_one_name_are_reported(tmp_path):
     put(tmp_path / "train.tsv", "a red thing\thttp://a/photo.png\na green thing\thttp://b/photo.png\n")
     paint(tmp_path / "images/photo.png")
     with pytest.raises(InputError, match=r"2 things .*2 addresses end in photo.png, and there is one file"):

@@ -9,7 +9,8 @@ from data.formats.true_formats import CROWD, SEGMENTS, coco, colours, numbers, p
 from segue.data import rle
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.formats.classes import COCO_STUFF_171
-from segue.data.formats.panoptic import segment_ids
+from segue.data.formats.coco import plain_name
+from segue.data.formats.panoptic import read_segments, segment_ids
 from segue.types import InputError, Relation
 
 
@@ -110,8 +111,8 @@ def test_relations_join_the_regions_that_they_are_about(root):
     kite = thing(6, {"names": ["kite"]}, 8, 0, 2, 2, attributes=["Red "])
     objects = [thing(5, {"names": ["person"]}, 2, 3, 4, 2, attributes=["small"]), kite]
     put(root / "annotations/objects_train2017.json", [{"image_id": 139, "objects": objects}])
-    told = [{"predicate": "HOLDING", "subject": man, "object": kite}]
-    put(root / "annotations/relationships_train2017.json", [{"image_id": 139, "relationships": told}])
+    listed = [{"predicate": "HOLDING", "subject": man, "object": kite}]
+    put(root / "annotations/relationships_train2017.json", [{"image_id": 139, "relationships": listed}])
     (picture,) = read_pictures(root, "train").pictures
     assert picture.relations == (Relation(0, "holding", 5),)
     assert picture.regions[0].attributes == ("small",)
@@ -140,10 +141,10 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("kind", BREAKS)
-def test_what_is_broken_is_told(root, kind):
-    file, change, told = BREAKS[kind]
+def test_what_is_broken_is_reported(root, kind):
+    file, change, message = BREAKS[kind]
     edit(root / f"annotations/{file}_train2017.json", change)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_pictures(root, "train")
 
 
@@ -228,7 +229,7 @@ def test_label_maps_of_two_folders_keep_their_pictures(tmp_path):
     assert [p.label_map()[0, 0] for p in read_pictures(root, "train").pictures] == [0, 255]
 
 
-def test_two_images_of_one_id_are_told_and_neither_is_read(tmp_path):
+def test_two_images_of_one_id_are_reported_and_neither_is_read(tmp_path):
     """pycocotools keeps the last and gives it the boxes of both."""
     root = small(tmp_path, images=[entry(1, "a.png"), entry(1, "b.png"), entry(2, "c.png")])
     for name in "abc":
@@ -239,7 +240,7 @@ def test_two_images_of_one_id_are_told_and_neither_is_read(tmp_path):
         assert labels(root, "skip") == {"c.png": []}
 
 
-def test_an_id_of_two_pictures_in_two_files_is_told(tmp_path):
+def test_an_id_of_two_pictures_in_two_files_is_reported(tmp_path):
     root = small(tmp_path, captions=[{"id": 1, "image_id": 1, "caption": "a dog"}])
     paint(root / "images/a.png")
     edit(root / "annotations/captions_train.json", lambda f: f["images"][0].update(file_name="b.png"))
@@ -249,7 +250,7 @@ def test_an_id_of_two_pictures_in_two_files_is_told(tmp_path):
     assert labels(root) == {"a.png": ["dog"]}
 
 
-def test_annotations_and_categories_of_one_id_are_told(tmp_path):
+def test_annotations_and_categories_of_one_id_are_reported(tmp_path):
     mark = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
     root = small(tmp_path, marks=[mark, mark | {"bbox": [2, 2, 3, 3]}])
     paint(root / "images/a.png")
@@ -266,8 +267,8 @@ def test_null_is_never_a_caption_nor_a_class(tmp_path):
     said = [{"id": 1, "image_id": 1, "caption": None}, {"id": 2, "image_id": 1, "caption": "a dog"}]
     root = small(tmp_path, captions=said, categories=[{"id": 1, "name": None}, {"id": 2, "name": "cat"}])
     paint(root / "images/a.png")
-    told = "3 things .*category 0 .*name: got null.*caption 1 of a.png: caption: got null.*annotation 1 of a.png"
-    with pytest.raises(InputError, match=told):
+    message = "3 things .*category 0 .*name: got null.*caption 1 of a.png: caption: got null.*annotation 1 of a.png"
+    with pytest.raises(InputError, match=message):
         read_pictures(root, "train")
     with pytest.warns(UserWarning, match="3 things"):
         (picture,) = read_pictures(root, "train", "skip").pictures
@@ -275,7 +276,7 @@ def test_null_is_never_a_caption_nor_a_class(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"bbox": []}, r"bbox: got \[\]"),
         ({"bbox": None}, "bbox: got null"),
@@ -290,15 +291,15 @@ def test_null_is_never_a_caption_nor_a_class(tmp_path):
         ({"segmentation": [[1, 1, 5, 1, 5, 5]], "image_id": 2}, "a mask, and its image has no width and height"),
     ],
 )
-def test_one_bad_annotation_is_named_and_the_rest_is_read(tmp_path, change, told):
+def test_one_bad_annotation_is_named_and_the_rest_is_read(tmp_path, change, message):
     good = {"id": 7, "image_id": 1, "category_id": "1", "bbox": [1, 1, 4, 4]}
     bare = {"id": 2, "file_name": "b.png"}
     root = small(tmp_path, images=[entry(1, "a.png"), bare], marks=[good, good | {"id": 8} | change])
     paint(root / "images/a.png")
     paint(root / "images/b.png")
-    with pytest.raises(InputError, match=f"1 things can't be used: .*8.*{told}"):
+    with pytest.raises(InputError, match=f"1 things can't be used: .*8.*{message}"):
         read_pictures(root, "train")
-    with pytest.warns(UserWarning, match=told):
+    with pytest.warns(UserWarning, match=message):
         assert labels(root, "skip") == {"a.png": ["dog"], "b.png": []}
 
 
@@ -335,7 +336,7 @@ def test_one_bad_image_is_named_and_its_annotations_go_with_it(tmp_path):
         assert labels(root, "skip") == {"a.png": ["dog"]}
 
 
-def test_two_segments_of_one_id_are_told(root):
+def test_two_segments_of_one_id_are_reported(root):
     def twice(found):
         found["annotations"][0]["segments_info"].append({"id": 44, "category_id": 90})
 
@@ -362,3 +363,21 @@ def test_a_raw_value_is_the_id_less_one(tmp_path):
         edit(root / f"annotations/{kind}_train.json", lambda f: f.update(categories=own, annotations=[]))
     numbers(root / "stuffthingmaps/train/000000000139.png", np.resize([1, 2, 255], (8, 12)))
     assert read_pictures(root, "train").pictures[0].label_map()[0, :3].tolist() == [0, 1, 255]
+
+
+def test_names_of_2014_lose_their_beginning_and_others_keep_theirs():
+    assert plain_name("COCO_val2014_000000000042.jpg") == "000000000042.jpg"
+    assert plain_name("COCO_train2014_1.jpg") == "1.jpg"
+    assert plain_name("my_2014_1.jpg") == "my_2014_1.jpg"
+    assert plain_name("000000000042.jpg") == "000000000042.jpg"
+
+
+def test_what_is_wrong_with_a_png_is_said_of_it_or_of_one_of_its_segments(tmp_path):
+    Image.fromarray(colours([[7, 7, 0]])).save(tmp_path / "1.png")
+    marks = [{"file_name": "1.png", "segments_info": [{"id": 7, "category_id": 5}]}, {"file_name": "2.png"}]
+    found = []
+    assert [*read_segments(marks, tmp_path, {1: ("dog", True)}, True, lambda *what: found.append(what))] == [[], []]
+    assert found == [
+        ("bad-segment", "1.png", "segments_info 0 (0 is the first): segment 7 has the unknown category 5"),
+        ("bad-segment", "2.png", f"{tmp_path / '2.png'}: no such file"),
+    ]

@@ -51,7 +51,7 @@ def test_markup_of_any_caption():
     )
 
 
-def test_entities_without_xml_and_broken_xml_are_told(root):
+def test_entities_without_xml_and_broken_xml_are_reported(root):
     put(root / "Sentences/36979.txt", "[/EN#9/people A man] .\n")
     with pytest.raises(InputError, match="marks the entity 9, which the XML does not name"):
         read_pictures(root, "val")
@@ -63,7 +63,7 @@ def test_entities_without_xml_and_broken_xml_are_told(root):
         read_pictures(root, "val")
 
 
-def test_pictures_and_captions_that_are_missing_are_told(root):
+def test_pictures_and_captions_that_are_missing_are_reported(root):
     put(root / "val.txt", "36979\n1\n")
     with pytest.raises(InputError, match=r"1\.jpg: no such picture"):
         read_pictures(root, "val")
@@ -83,7 +83,7 @@ def test_karpathys_json_tells_the_splits_where_there_are_no_lists(root):
 
 
 @pytest.mark.parametrize("right", ["0", "nan", "-3", ""])
-def test_a_bad_box_is_told_with_its_picture_and_the_others_are_read(root, right):
+def test_a_bad_box_is_reported_with_its_picture_and_the_others_are_read(root, right):
     put(root / "val.txt", "36979\n1\n")
     paint(root / "flickr30k-images/1.jpg")
     put(root / "Sentences/1.txt", SAID)
@@ -94,7 +94,7 @@ def test_a_bad_box_is_told_with_its_picture_and_the_others_are_read(root, right)
         assert [p.name for p in read_pictures(root, "val", "skip").pictures] == ["36979"]
 
 
-def test_two_pictures_of_one_name_are_told(root):
+def test_two_pictures_of_one_name_are_reported(root):
     paint(root / "thumbs/36979.jpg")
     with pytest.raises(InputError, match=r"36979\.jpg: 2 files fit"):
         read_pictures(root, "val")

@@ -32,10 +32,10 @@ def root(tmp_path):
 
 
 def test_a_folder_of_no_known_format_hears_what_was_expected(tmp_path):
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refusal:
         read_pictures(tmp_path, "train")
-    assert all(get_format(name).expected in str(told.value) for name in READERS)
-    assert "\n" not in str(told.value)
+    assert all(get_format(name).expected in str(refusal.value) for name in READERS)
+    assert "\n" not in str(refusal.value)
     with pytest.raises(InputError, match="no such folder"):
         detect_format(tmp_path / "none")
     with pytest.raises(InputError, match='expected "stop" or "skip"'):
@@ -46,6 +46,11 @@ def test_a_set_of_which_nothing_is_left_is_an_error(root):
     (root / "images/val2017/000000000140.jpg").unlink()
     with pytest.warns(UserWarning, match="1 things"), pytest.raises(InputError, match="no picture of val can be used"):
         read_pictures(root, "val", on_bad="skip")
+
+
+def test_a_split_of_which_nothing_is_left_is_a_finding(root):
+    (root / "images/val2017/000000000140.jpg").unlink()
+    assert ("no-pictures", "val", "val") in codes(check_folder(root))
 
 
 def test_figures_of_a_sound_folder(root):
@@ -101,7 +106,7 @@ def test_everything_that_is_broken_is_named_at_once(root):
 
 
 @pytest.mark.parametrize("drawn", [True, False])
-def test_an_orientation_beside_boxes_is_told(root, drawn):
+def test_an_orientation_beside_boxes_is_reported(root, drawn):
     """Sizes agree, so nothing looked wrong: the picture is turned upright by its EXIF, and the boxes were not."""
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -157,8 +162,8 @@ def test_the_commands(root, segue, tmp_path):
 def test_a_file_of_captions_is_checked_too(segue, tmp_path):
     path = put(tmp_path / "a.txt", f"a dog\na dog\n\n{'word ' * 80}\n")
     status, out, _ = segue("data", "check", path, "--json")
-    told = json.loads(out)["stats"]["text"]
-    assert (status, told) == (0, {"captions": 3, "distinct": 2, "median_words": 2, "longest": 80, "truncated": 1})
+    stats = json.loads(out)["stats"]["text"]
+    assert (status, stats) == (0, {"captions": 3, "distinct": 2, "median_words": 2, "longest": 80, "truncated": 1})
     put(path, b"a dog\n\xff\n")
     status, out, _ = segue("data", "check", path)
     assert status == 1
@@ -181,11 +186,11 @@ def test_the_sheet_shows_masks_boxes_and_label_maps(root, tmp_path):
 
 def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
     status, out, _ = segue("lab", "bench", "data", "--json", "--folder", root)
-    told = json.loads(out)
+    figures = json.loads(out)
     assert status == 0
-    assert told["drawn_per_s"] is None
-    assert told["read_per_s"] > 0
-    assert told["decoded_per_s"] > 0
+    assert figures["drawn_per_s"] is None
+    assert figures["read_per_s"] > 0
+    assert figures["decoded_per_s"] > 0
     drawing = ModuleType("write")
     drawing.make_scenes = lambda out, *, seed, train, val, test, size, style: coco(out)
     monkeypatch.setitem(sys.modules, "segue.synthetic.scenes.writer", drawing)

@@ -49,7 +49,7 @@ def test_the_form_with_groundings(root):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"token_positives": [3, 99]}, "tokens 3..99 of a caption with 5 characters"),
         ({"rle_masks": [{"size": [8, 12]}]}, "expected run lengths|expected COCO's"),
@@ -57,17 +57,17 @@ def test_the_form_with_groundings(root):
         ({"token_positives": "x"}, "entry 0 .*not laid out as expected"),
     ],
 )
-def test_what_is_broken_is_told(root, change, told):
+def test_what_is_broken_is_reported(root, change, message):
     grounding = {"token_positives": [2, 5], "rle_masks": [CODE], **change}
     put(
         root / "GranDf_HA_GCG_train.json",
         [{"file_name": "a.jpg", "caption": "A man", "groundings": {"man": grounding}}],
     )
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_pictures(root, "train")
 
 
-def test_annotations_of_no_picture_are_told(root):
+def test_annotations_of_no_picture_are_reported(root):
     mark = {"image_id": 9, "tokens_positive": [[0, 1]], "sam_mask": CODE}
     put(
         root / "x_GCG_train.json", {"images": [{"id": 1, "file_name": "a.jpg", "caption": "A."}], "annotations": [mark]}
@@ -93,7 +93,7 @@ def test_one_bad_entry_is_named_and_the_others_are_read(root):
 
 
 @pytest.mark.parametrize("box", [[], [1, 2, 3, float("nan")], [1, 2, 0, 3], [1, 2, -3, 3], "1234"])
-def test_bad_boxes_and_twins_of_the_sam_form_are_told(root, box):
+def test_bad_boxes_and_twins_of_the_sam_form_are_reported(root, box):
     mark = {"image_id": "1", "bbox": [1, 2, 3, 3], "tokens_positive": [[0, 5]], "sam_mask": CODE}
     images = [{"id": 1, "file_name": "a.jpg", "caption": "A man, and he."}]
     path = put(root / "x_GCG_train.json", {"images": images, "annotations": [mark, mark | {"bbox": box}]})

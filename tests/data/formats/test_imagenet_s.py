@@ -39,6 +39,15 @@ def test_fifty_classes_fit_a_byte(tmp_path):
     assert labels[0].tolist() == [0, 0, 0, 7, 7, 7, 255, 255, 255]
 
 
+def test_the_folder_of_the_archive_may_lie_in_the_one_that_is_given(tmp_path):
+    write(tmp_path / "ImageNetS50")
+    assert detect_format(tmp_path) == ("imagenet-s", ("val",))
+    assert len(read_pictures(tmp_path, "val").pictures) == 1
+    write(tmp_path / "ImageNetS50-copy")
+    with pytest.raises(InputError, match="format"):
+        detect_format(tmp_path)
+
+
 def test_three_hundred_classes_take_two_bytes_and_are_scored(tmp_path):
     write(tmp_path, 300, (0, 299, 1000))
     found = read_pictures(tmp_path, "val")
@@ -64,7 +73,7 @@ def test_three_hundred_classes_take_two_bytes_and_are_scored(tmp_path):
     assert contact_sheet(found.pictures).size  # it can be shown
 
 
-def test_the_order_of_the_classes_is_told_or_known(tmp_path):
+def test_the_order_of_the_classes_is_given_or_known(tmp_path):
     wnids = write(tmp_path, 4)
     with pytest.raises(InputError, match=r"got 4 folders of classes; expected all 50 or 300.*ImageNetS_categories_im4"):
         read_pictures(tmp_path, "val")
@@ -75,7 +84,7 @@ def test_the_order_of_the_classes_is_told_or_known(tmp_path):
         read_pictures(tmp_path, "val")
 
 
-def test_what_is_wrong_is_told(tmp_path):
+def test_what_is_wrong_is_reported(tmp_path):
     wnids = write(tmp_path, values=(0, 51))
     with pytest.raises(InputError, match="the value 51 stands for none of 51 classes"):
         check_pictures(read_pictures(tmp_path, "val"))

@@ -31,7 +31,7 @@ def test_restval_joins_train(root):
     assert [p.name for p in read_pictures(root, "val").pictures] == ["c.jpg"]
 
 
-def test_missing_pictures_and_unknown_splits_are_told(root):
+def test_missing_pictures_and_unknown_splits_are_reported(root):
     (root / "images/b.jpg").unlink()
     with pytest.raises(InputError, match=r"1 things can't be used: b\.jpg: no such"):
         read_pictures(root, "train")
@@ -82,7 +82,7 @@ def test_the_sketchbooks_scenes_have_captions_regions_relations_and_phrases(tmp_
         assert picture.label_map is not None
 
 
-def test_phrases_that_do_not_fit_are_told(tmp_path):
+def test_phrases_that_do_not_fit_are_reported(tmp_path):
     root = scenes(tmp_path)
     said = {"caption_id": 1, "image_id": 139, "start": 2, "end": 8, "text": "person", "object_ids": [13902]}
     for change in ({"caption_id": 7}, {"start": 3}, {"object_ids": [5]}):
@@ -120,6 +120,16 @@ def test_names_with_folders_and_of_other_systems(tmp_path, name):
     assert len(read_pictures(tmp_path, "train").pictures) == 1
 
 
+def test_a_file_in_another_spelling_of_unicode_is_the_picture_if_it_is_the_only_one(tmp_path):
+    put(tmp_path / "dataset_own.json", {"images": [entry("caf\u00e9.png", "train", "a dog")]})
+    paint(tmp_path / "images/cafe\u0301.png", colour=(255, 0, 0))
+    (picture,) = read_pictures(tmp_path, "train").pictures
+    assert picture.load()[0, 0].tolist() == [255, 0, 0]
+    paint(tmp_path / "images/caf\u00e9.png", colour=(0, 0, 255))
+    (picture,) = read_pictures(tmp_path, "train").pictures
+    assert picture.load()[0, 0].tolist() == [0, 0, 255]
+
+
 def test_one_bad_entry_or_caption_is_named_and_the_rest_is_read(root):
     entries = [
         entry("a.jpg", "train", "A dog .", None),
@@ -129,18 +139,18 @@ def test_one_bad_entry_or_caption_is_named_and_the_rest_is_read(root):
         None,
     ]
     put(root / "dataset_flickr8k.json", {"images": entries})
-    told = (
+    message = (
         "5 things .*image 2 .*filename: got null.*image 3 .*no split.*image 4 .*sentence 1 of a.jpg: raw: got null.*"
         "b.jpg: sentences: got"
     )
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_pictures(root, "train")
     with pytest.warns(UserWarning, match="5 things"):
         found = {p.name: p.captions for p in read_pictures(root, "train", "skip").pictures}
     assert found == {"a.jpg": ("A dog .",), "b.jpg": ()}
 
 
-def test_a_picture_that_stands_there_twice_is_told(root):
+def test_a_picture_that_stands_there_twice_is_reported(root):
     put(
         root / "dataset_flickr8k.json", {"images": [entry("a.jpg", "train", "A dog."), entry("a.jpg", "train", "Two.")]}
     )

@@ -25,8 +25,9 @@ def ade(tmp_path):
     for split, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
         paint(tmp_path / f"ADEChallengeData2016/images/{split}/{name}.jpg")
         numbers(tmp_path / f"ADEChallengeData2016/annotations/{split}/{name}.png", grid(0, 1, 150))
-    told = [{"dataset_id": "ADE20k", "image_id": "ADE_train_00000001", "annotator_id": 1, "caption": c} for c in "ab"]
-    put(tmp_path / "ade20k_train_localized_narratives.jsonl", "".join(json.dumps(t) + "\n" for t in told))
+    known = {"dataset_id": "ADE20k", "image_id": "ADE_train_00000001", "annotator_id": 1}
+    narratives = [known | {"caption": c} for c in "ab"]
+    put(tmp_path / "ade20k_train_localized_narratives.jsonl", "".join(json.dumps(t) + "\n" for t in narratives))
     return tmp_path
 
 
@@ -124,7 +125,7 @@ def test_void_may_stand_anywhere(camvid):
     assert (again.label_map().ravel() == first(found)).all()
 
 
-def test_pairs_that_are_not_whole_are_told_both_ways(camvid):
+def test_pairs_that_are_not_whole_are_reported_both_ways(camvid):
     paint(camvid / "train/images/b.jpg")
     numbers(camvid / "train/masks/c.png", grid(0))
     with pytest.raises(InputError, match=r"2 things .* b\.jpg: no label map of that name; c\.png: no picture"):
@@ -134,7 +135,7 @@ def test_pairs_that_are_not_whole_are_told_both_ways(camvid):
     assert [(p.name, p.label_map is None) for p in found.pictures] == [("a", False), ("b", True)]
 
 
-def test_label_maps_of_another_size_or_in_colours_are_told(camvid):
+def test_label_maps_of_another_size_or_in_colours_are_reported(camvid):
     numbers(camvid / "train/masks/a.png", np.zeros((8, 11)))
     with pytest.raises(InputError, match="12x8 pixels, its label map 11x8"):
         check_pictures(read_pictures(camvid, "train"))
@@ -176,8 +177,8 @@ def test_label_maps_in_folders_keep_their_pictures(seqs):
 def test_a_picture_never_gets_another_folders_map(seqs):
     (seqs / "train/images/seq1/0001.png").unlink()
     (seqs / "train/masks/seq2/0001.png").unlink()
-    told = r"0001\.png: no label map .*seq1/0001 is called so, in another folder; 0001\.png: no picture of that name"
-    with pytest.raises(InputError, match=told):
+    message = r"0001\.png: no label map .*seq1/0001 is called so, in another folder; 0001\.png: no picture of that name"
+    with pytest.raises(InputError, match=message):
         read_pictures(seqs, "train")
     with pytest.warns(UserWarning, match="2 things"):
         assert read_pictures(seqs, "train", "skip").pictures[0].label_map is None
@@ -193,7 +194,7 @@ def test_maps_may_lie_flat_where_the_names_are_each_once(tmp_path):
         read_pictures(tmp_path, "train")
 
 
-def test_pictures_that_differ_in_their_endings_are_told(camvid):
+def test_pictures_that_differ_in_their_endings_are_reported(camvid):
     paint(camvid / "train/images/a.png")
     with pytest.raises(InputError, match="a: 2 pictures differ in their endings only"):
         read_pictures(camvid, "train")
@@ -206,10 +207,10 @@ def test_one_bad_object_of_vocs_xml_is_named_and_the_others_are_read(voc):
         for name, right in (("<name>dog</name>", 12), ("", 12), ("<name>cat</name>", 0), ("<name>hen</name>", "nan"))
     )
     put(voc / "VOCdevkit/VOC2012/Annotations/2007_000032.xml", f"<annotation>{marks}</annotation>")
-    told = (
+    message = (
         "3 things .*object 1 of 2007_000032.xml: name: got null.*object 2 .*width 0.*object 3 .*expected four numbers"
     )
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_pictures(voc, "train")
     with pytest.warns(UserWarning, match="3 things"):
         assert [r.label for r in read_pictures(voc, "train", "skip").pictures[0].regions] == ["dog"]
@@ -218,7 +219,7 @@ def test_one_bad_object_of_vocs_xml_is_named_and_the_others_are_read(voc):
         read_pictures(voc, "train")
 
 
-def test_a_null_narrative_is_told(ade):
+def test_a_null_narrative_is_reported(ade):
     rows = [
         {"image_id": "ADE_train_00000001", "caption": None},
         {"image_id": "ADE_train_00000001", "caption": "a wall"},

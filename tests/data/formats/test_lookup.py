@@ -34,8 +34,8 @@ def test_another_folders_picture_is_never_taken(tmp_path):
     paint(tmp_path / "cam2/1.png")
     found = located(tmp_path, "cam1/1.png")
     assert found.found == {}
-    told = ("missing-picture", "no such picture; cam2/1.png is called so, in another folder")
-    assert found.problem("cam1/1.png", "no such picture") == told
+    problem = ("missing-picture", "no such picture; cam2/1.png is called so, in another folder")
+    assert found.problem("cam1/1.png", "no such picture") == problem
     assert rel(located(tmp_path, "1.png").found, tmp_path) == {"1.png": "cam2/1.png"}
 
 
@@ -75,6 +75,7 @@ def test_two_files_that_differ_in_an_accents_spelling_are_each_their_own(tmp_pat
 def test_names_are_tidied():
     assert tidy("C:\\data\\images\\a.png") == "data/images/a.png"
     assert tidy("../../up/./a.png") == "up/a.png"
+    assert tidy("a/../b/c.png") == "b/c.png"
     assert (stem_of("x/2.5.a.png"), stem_of(".."), stem_of("x/.b")) == ("x/2.5.a", "", "x/.b")
     assert short_names(["a/1.png", "b/1.png", "b/2.png"]) == {
         "a/1.png": "a/1.png",

@@ -58,8 +58,10 @@ def test_null_is_never_a_name_nor_a_predicate(tmp_path):
     graph = visual_genome([1, 1, 4, 4], [8, 8, 4, 4], [2, 2, 4, 4])
     graph["objects"][2]["names"] = [None]
     graph["relationships"][0]["predicate"] = None
-    told = "3 things .*object 2: names: got null.*relationship 0 .*predicate: got null.*relationship 1 .*dangling edge"
-    with pytest.raises(InputError, match=told):
+    message = (
+        "3 things .*object 2: names: got null.*relationship 0 .*predicate: got null.*relationship 1 .*dangling edge"
+    )
+    with pytest.raises(InputError, match=message):
         read(tmp_path, graph)
     made = coco([1, 1, 4, 4])
     made["categories"][0]["name"] = None
@@ -75,7 +77,7 @@ def test_what_is_left_out_is_noted(tmp_path):
         assert len(read(tmp_path, made)[0]) == 2
 
 
-def test_twins_are_told(tmp_path):
+def test_twins_are_reported(tmp_path):
     made = coco([1, 1, 4, 4], [8, 8, 4, 4])
     made["annotations"][1]["id"] = 0
     with pytest.raises(InputError, match="annotation 0: a second annotation of this id"):
@@ -83,3 +85,13 @@ def test_twins_are_told(tmp_path):
     made["images"].append({"id": 1, "file_name": "8.png"})
     with pytest.raises(InputError, match="2 images have the id 1"):
         read(tmp_path, made)
+
+
+@pytest.mark.parametrize(("box", "outside"), [([20, 1, 4, 4], True), ([15, 39, 4, 4], False), ([1, 40, 4, 4], True)])
+def test_a_box_lies_outside_to_the_right_of_the_width_or_below_the_height(tmp_path, box, outside):
+    (tmp_path / "g.json").write_text(json.dumps(coco(box, width=16, height=40)))
+    if outside:
+        with pytest.raises(InputError, match="lies outside the picture of 16x40"):
+            read_graph(tmp_path / "g.json", "7.png", (16, 40))
+    else:
+        assert len(read_graph(tmp_path / "g.json", "7.png", (16, 40))[0]) == 1

@@ -65,20 +65,20 @@ def test_a_corrupt_picture_is_counted_and_named(root):
         assert len(check_pictures(found, on_bad="skip").pictures) == 2
 
 
-def test_a_truncated_shard_gives_what_comes_before_and_is_told(root):
+def test_a_truncated_shard_gives_what_comes_before_and_is_reported(root):
     path = root / "train/00000.tar"
     path.write_bytes(path.read_bytes()[:2500])
-    told = []
-    found = list(read_shard(path, "train", lambda *what: told.append(what)))
+    problems = []
+    found = list(read_shard(path, "train", lambda *what: problems.append(what)))
     assert [p.captions for p in found][:1] == [("a dog",)]
-    assert told
-    assert told[0][0] == "broken-shard"
+    assert problems
+    assert problems[0][0] == "broken-shard"
     put(path, b"no tar at all" * 99)
     with pytest.raises(InputError, match=r"00000\.tar: broken"):
         read_pictures(root, "train")
 
 
-def test_members_that_make_no_picture_are_told(root):
+def test_members_that_make_no_picture_are_reported(root):
     shard(root / "train/00001.tar", [("7.txt", b"x"), ("8.jpg", jpeg()), ("8.txt", b"\xff")])
     with pytest.raises(InputError, match=r"2 things .*/7: only \.txt, no picture; .*/8: .*a caption in UTF-8"):
         read_pictures(root, "train")
@@ -102,7 +102,7 @@ def test_the_whole_ending_is_the_picture_and_the_others_are_noted(tmp_path):
     assert {f.code for f in report.findings if f.level == "warning"} == {"unused-members"}
 
 
-def test_names_with_dots_become_one_sample_which_is_told(tmp_path):
+def test_names_with_dots_become_one_sample_which_is_reported(tmp_path):
     """To webdataset both are the sample 22, with the members 05.png, 05.txt, 06.png and 06.txt."""
     pairs = [(f"22.0{i}.{end}", data) for i in (5, 6) for end, data in (("png", colour("red")), ("txt", b"x"))]
     shard(tmp_path / "0.tar", [*pairs, ("7.png", colour("blue")), ("7.txt", b"a dog")])
@@ -113,7 +113,7 @@ def test_names_with_dots_become_one_sample_which_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("second", ["1.jpg", "1.JPG", "1.PNG"])
-def test_several_pictures_of_one_sample_are_told(tmp_path, second):
+def test_several_pictures_of_one_sample_are_reported(tmp_path, second):
     shard(tmp_path / "0.tar", [("1.png", colour("red")), (second, jpeg()), ("1.txt", b"a dog")])
     with pytest.raises(InputError, match=r"2 pictures, \.png and \.jpg|1\.png: there twice"):
         read_pictures(tmp_path, "train")
@@ -126,7 +126,7 @@ def test_what_macos_and_webdataset_add_is_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize("text", [b'{"caption": null}', b'{"captions": ["a dog", null]}', b'{"caption": 3}'])
-def test_a_caption_that_is_none_is_told(tmp_path, text):
+def test_a_caption_that_is_none_is_reported(tmp_path, text):
     shard(tmp_path / "0.tar", [("1.png", colour("red")), ("1.json", text), ("2.png", jpeg()), ("2.json", b"[]")])
     with pytest.raises(InputError, match=r"1 things .*0\.tar/1: caption: got (null|3), expected a text"):
         read_pictures(tmp_path, "train")

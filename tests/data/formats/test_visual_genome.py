@@ -21,8 +21,8 @@ def root(tmp_path):
     )
     objects = [thing(10, 3, names=["Man ", "person"], synsets=[]), thing(11, 20, names=["kite"])]
     put(tmp_path / "objects.json", [{"image_id": 1, "objects": objects}, {"image_id": 2, "objects": []}])
-    told = [thing(10, 3, names=["man"], attributes=["Tall", "tall"]), thing(11, 20, names=["kite"])]
-    put(tmp_path / "attributes.json", [{"image_id": 1, "attributes": told}])
+    attributes = [thing(10, 3, names=["man"], attributes=["Tall", "tall"]), thing(11, 20, names=["kite"])]
+    put(tmp_path / "attributes.json", [{"image_id": 1, "attributes": attributes}])
     relations = [
         {"predicate": "Holding", "subject": thing(10, 3, name="man"), "object": thing(11, 20, names=["kite"])},
         {"predicate": "on", "subject": thing(10, 3, name="man"), "object": thing(99, 8, name="grass")},
@@ -42,7 +42,7 @@ def test_name_and_names_attributes_and_objects_that_only_relations_know(root):
     assert two.load().shape == (20, 10, 3)
 
 
-def test_objects_without_a_name_or_picture_are_told(root):
+def test_objects_without_a_name_or_picture_are_reported(root):
     put(root / "objects.json", [{"image_id": 1, "objects": [thing(10, 3, names=[""])]}])
     with pytest.raises(InputError, match="object 10 of image 1: names: got an empty text"):
         read_pictures(root, "train")
@@ -110,7 +110,7 @@ def test_the_four_broken_pictures_have_no_row(root):
         read_pictures(root, "test")
 
 
-def test_a_broken_h5_and_a_missing_h5py_are_told(root, monkeypatch):
+def test_a_broken_h5_and_a_missing_h5py_are_reported(root, monkeypatch):
     vg150(root, labels=np.array([[0], [1], [2]]))
     with pytest.raises(InputError, match="not laid out as expected"):
         visual_genome.read_vg150(root, "train", val=0)
@@ -131,8 +131,8 @@ def test_one_bad_object_is_named_and_the_others_are_read(root):
         {"predicate": p, "subject": good, "object": o} for p, o in ((None, good), ("on", nameless), ("by", good))
     ]
     put(root / "relationships.json", [{"image_id": 1, "relationships": related}])
-    told = "6 things .*object 12 of image 1: names: got null.*object 13 .*object 14 .*object 15 .*relationship 0"
-    with pytest.raises(InputError, match=told):
+    message = "6 things .*object 12 of image 1: names: got null.*object 13 .*object 14 .*object 15 .*relationship 0"
+    with pytest.raises(InputError, match=message):
         read_pictures(root, "train")
     with pytest.warns(UserWarning, match="6 things"):
         one, _ = read_pictures(root, "train", "skip").pictures
@@ -140,11 +140,11 @@ def test_one_bad_object_is_named_and_the_others_are_read(root):
     assert one.relations == (Relation(0, "by", 0),)
 
 
-def test_twins_of_images_and_objects_are_told(root):
+def test_twins_of_images_and_objects_are_reported(root):
     objects = [thing(10, 3, names=["man"]), thing(10, 7, names=["man"])]
     put(root / "objects.json", [{"image_id": 1, "objects": objects}, {"image_id": 1, "objects": []}])
-    told = "2 things .*object 10 of image 1: there twice, with two boxes.*entry 1 .*a second entry of the image 1"
-    with pytest.raises(InputError, match=told):
+    message = "2 things .*object 10 of image 1: there twice, with two boxes.*entry 1 .*a second entry of the image 1"
+    with pytest.raises(InputError, match=message):
         read_pictures(root, "train")
     paint(root / "thumbs/1.jpg")
     put(root / "objects.json", [{"image_id": 1, "objects": []}])

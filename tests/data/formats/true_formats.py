@@ -60,13 +60,13 @@ def coco(root: Path, splits=("train", "val"), year="2017") -> Path:
         number, name, end = 139 + at, f"{139 + at:012d}.jpg", f"_{split}{year}"
         paint(root / "images" / f"{split}{year}" / name)
         images = [{"id": number, "file_name": name, "width": 12, "height": 8}]
-        told = ["A man at\na stop sign. ", "A person by the sky."]
+        captions = ["A man at\na stop sign. ", "A person by the sky."]
         annotations = root / "annotations"
         put(
             annotations / f"captions{end}.json",
             {
                 "images": images,
-                "annotations": [{"id": i, "image_id": number, "caption": c} for i, c in enumerate(told)],
+                "annotations": [{"id": i, "image_id": number, "caption": c} for i, c in enumerate(captions)],
             },
         )
         polygons = [[2, 3, 6, 3, 6, 5, 2, 5]]
@@ -129,8 +129,8 @@ def scenes(root: Path) -> Path:
     entries = []
     for at, split in enumerate(("train", "val", "test")):
         number, name = 139 + at, f"{139 + at:012d}.jpg"
-        told = ["A man at\na stop sign. ", "A person by the sky."]
-        sentences = [{"raw": c.strip(), "tokens": c.lower().split(), "sentid": i} for i, c in enumerate(told)]
+        captions = ["A man at\na stop sign. ", "A person by the sky."]
+        sentences = [{"raw": c.strip(), "tokens": c.lower().split(), "sentid": i} for i, c in enumerate(captions)]
         entries.append(
             {"filepath": f"images/{split}", "filename": name, "cocoid": number, "split": split, "sentences": sentences}
         )

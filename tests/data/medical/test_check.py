@@ -98,9 +98,9 @@ def box(rows, columns):
         ("Unilateral infection of the lungs.", box((5, 12), (25, 35)), None),
     ],
 )
-def test_contradictions_are_told_only_when_clear(note, mask, problem):
-    told = list(find_contradictions(parse_note(note), mask))
-    assert (told == []) if problem is None else any(problem in t for t in told)
+def test_contradictions_are_reported_only_when_clear(note, mask, problem):
+    contradictions = list(find_contradictions(parse_note(note), mask))
+    assert (contradictions == []) if problem is None else any(problem in t for t in contradictions)
 
 
 def test_one_patient_or_one_picture_on_both_sides_of_a_split(lvit):
@@ -115,7 +115,7 @@ def test_one_patient_or_one_picture_on_both_sides_of_a_split(lvit):
     assert ("same-picture", "scan-day9.png") in codes(report)
 
 
-def test_depth_and_transparency_are_told(lvit):
+def test_depth_and_transparency_are_reported(lvit):
     folder = lvit / "Train_Folder/img"
     Image.fromarray(np.arange(768, dtype=np.uint16).reshape(24, 32) * 80).save(folder / "covid_1.png")
     rgba = np.full((24, 32, 4), 90, np.uint8)
@@ -125,7 +125,7 @@ def test_depth_and_transparency_are_told(lvit):
     assert "the middle 99% of its values are spread over 8 bits" in str(report)
 
 
-def test_an_orientation_beside_a_mask_is_told(lvit):
+def test_an_orientation_beside_a_mask_is_reported(lvit):
     """A picture that is stored upside down is read upright; its mask, drawn on the stored one, then lies elsewhere."""
     path = lvit / "Train_Folder/img/covid_1.png"
     exif = Image.Exif()
@@ -158,7 +158,7 @@ def test_one_workbook_for_two_splits_has_no_rows_of_neither(lvit):
     }
 
 
-def test_two_pictures_of_one_name_are_told(lvit):
+def test_two_pictures_of_one_name_are_reported(lvit):
     Image.new("L", (32, 24)).save(lvit / "Train_Folder/img/covid_1.jpg")
     report = check(lvit)
     assert codes(report) == {("layout", "Train_Folder")}
@@ -202,12 +202,12 @@ def test_a_folder_of_another_layout(tmp_path):
 
 
 def test_the_command_tells_by_its_status_and_as_json(lvit, segue):
-    status, told, _ = segue("data", "check", lvit, "--json")
-    assert (status, json.loads(told)["ok"]) == (0, True)
+    status, output, _ = segue("data", "check", lvit, "--json")
+    assert (status, json.loads(output)["ok"]) == (0, True)
     (lvit / "Train_Folder/img/covid_1.png").write_bytes(b"")
-    status, told, _ = segue("data", "check", lvit)
+    status, output, _ = segue("data", "check", lvit)
     assert status == 1
-    assert "error: unreadable-image (1)" in told
+    assert "error: unreadable-image (1)" in output
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_named(lvit):

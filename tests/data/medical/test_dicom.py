@@ -175,7 +175,7 @@ def test_an_element_that_is_empty_counts_as_absent(tmp_path, name):
     assert (found.affine == expected.affine).all()
 
 
-def test_a_window_that_is_none_is_told(tmp_path):
+def test_a_window_that_is_none_is_reported(tmp_path):
     dicom(tmp_path / "a.dcm", PLANE, WindowCenter=40, WindowWidth=0)
     dicom(tmp_path / "b.dcm", PLANE)
     with pytest.warns(PictureWarning, match=r"a\.dcm: its window of width 0.0 is no window; percentiles are taken"):
@@ -191,13 +191,13 @@ def test_a_window_that_is_none_is_told(tmp_path):
         ({"PixelPresentation": "COLOR"}, "its supplemental palette is not used"),
     ],
 )
-def test_what_a_viewer_would_show_otherwise_is_told(tmp_path, elements, message):
+def test_what_a_viewer_would_show_otherwise_is_reported(tmp_path, elements, message):
     dicom(tmp_path / "a.dcm", PLANE, **elements)
     with pytest.warns(PictureWarning, match=message):
         read_volume(tmp_path / "a.dcm")
 
 
-def test_overlays_are_told(tmp_path):
+def test_overlays_are_reported(tmp_path):
     dicom(tmp_path / "a.dcm", PLANE)
     data = pydicom.dcmread(tmp_path / "a.dcm")
     data.add_new(0x60003000, "OW", b"\0" * 160)
@@ -256,14 +256,14 @@ def series(folder, heights=(0.0, 3.0, 6.0), **more):
         ({"position": (9.0, 0.0, 9.0)}, "beside one line"),
     ],
 )
-def test_slices_that_differ_are_told_by_name(tmp_path, elements, message):
+def test_slices_that_differ_are_reported_by_name(tmp_path, elements, message):
     series(tmp_path)
     dicom(tmp_path / "last", PLANE, **{"position": (0.0, 0.0, 9.0), **elements})
     with pytest.raises(InputError, match=message):
         read_volume(tmp_path)
 
 
-def test_windows_that_differ_in_a_series_are_told(tmp_path):
+def test_windows_that_differ_in_a_series_are_reported(tmp_path):
     for i in range(3):
         dicom(tmp_path / f"{i}", PLANE, (0.0, 0.0, 3.0 * i), WindowCenter=1000 + i, WindowWidth=2000)
     with pytest.warns(PictureWarning, match="its slices have 3 different windows; all are shown by the first one's"):
@@ -327,11 +327,11 @@ def test_broken_files_end_in_one_line(tmp_path):
         for at in rng.integers(128, min(len(broken), 900), 3):
             broken[at] = rng.integers(0, 256)
         (tmp_path / "b.dcm").write_bytes(broken)
-        told = ""
+        message = ""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 read_volume(tmp_path / "b.dcm")
             except InputError as error:
-                told = str(error)
-        assert "\n" not in told
+                message = str(error)
+        assert "\n" not in message

@@ -96,7 +96,7 @@ def test_a_mask_of_another_size(lvit):
         read_lvit(lvit, "train")[0].load()
 
 
-def test_all_bad_files_are_told_before_anything_is_computed(lvit):
+def test_all_bad_files_are_reported_before_anything_is_computed(lvit):
     (lvit / "Train_Folder/img/covid_2.png").write_bytes(b"")
     Image.fromarray(np.full((24, 32), 7, np.uint8)).save(lvit / "Train_Folder/labelcol/mask_covid_3.png")
     with pytest.raises(InputError, match=r"2 of 4 examples can't be used: .*covid_2.*mask_covid_3.*--on-bad skip"):
@@ -184,10 +184,10 @@ def test_a_csv_may_stand_for_the_workbook(lvit):
 def test_a_picture_whose_note_is_not_found_is_no_picture_without_a_note(lvit):
     rows = read_notes(lvit / "Train_text.xlsx")
     write_book(lvit / "Train_text.xlsx", [(rows[0][0], None), *rows[1:3]])
-    told = r"1 of 4 pictures have no row in Train_text\.xlsx: covid_4\.png: no row .* names it"
-    with pytest.raises(InputError, match=told):
+    message = r"1 of 4 pictures have no row in Train_text\.xlsx: covid_4\.png: no row .* names it"
+    with pytest.raises(InputError, match=message):
         read_lvit(lvit, "train")
-    with pytest.warns(UserWarning, match=f"skipped: .*{told}"):
+    with pytest.warns(UserWarning, match=f"skipped: .*{message}"):
         records = read_lvit(lvit, "train", "skip")
     assert [(r.name, r.note is None) for r in records] == [("covid_1", True), ("covid_2", False), ("covid_3", False)]
     renamed(lvit, lambda name: f"other_{name}")
@@ -201,10 +201,12 @@ def test_a_picture_whose_note_is_not_found_is_no_picture_without_a_note(lvit):
 def test_two_notes_of_a_picture_are_refused_and_the_first_counts_with_skip(lvit):
     rows = read_notes(lvit / "Train_text.xlsx")
     write_book(lvit / "Train_text.xlsx", [*rows, (rows[0][0], "another"), rows[1]])
-    told = r"1 rows of Train_text\.xlsx .*mask_covid_1\.png, row 2, row 6: 2 rows, 2 different notes; the first is used"
-    with pytest.raises(InputError, match=told):
+    message = (
+        r"1 rows of Train_text\.xlsx .*mask_covid_1\.png, row 2, row 6: 2 rows, 2 different notes; the first is used"
+    )
+    with pytest.raises(InputError, match=message):
         read_lvit(lvit, "train")
-    with pytest.warns(UserWarning, match=told):
+    with pytest.warns(UserWarning, match=message):
         assert [r.note for r in read_lvit(lvit, "train", "skip")] == [note for _, note in rows]
 
 
@@ -214,7 +216,7 @@ def test_two_masks_of_a_picture_are_refused(lvit):
         read_lvit(lvit, "train")
 
 
-def test_files_of_other_kinds_beside_the_pictures_are_told(lvit):
+def test_files_of_other_kinds_beside_the_pictures_are_reported(lvit):
     (lvit / "Train_Folder/img/covid_9.dcm").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"1 files of kinds that are not read there, such as covid_9\.dcm"):
         assert len(read_lvit(lvit, "train")) == 4

@@ -87,7 +87,7 @@ def test_a_mask_has_its_scans_shape(tmp_path, shape):
     assert mask_of(tmp_path / "scan.nii")[0].shape == shape
 
 
-def test_a_file_without_direction_is_told(tmp_path):
+def test_a_file_without_direction_is_reported(tmp_path):
     save(tmp_path / "scan.nii", CHANGES["neither"])
     with pytest.warns(PictureWarning, match=r"scan\.nii: neither qform nor sform says how it lies"):
         read_volume(tmp_path / "scan.nii")
@@ -140,9 +140,9 @@ def test_a_broken_header_ends_in_one_line(tmp_path, name, broken):
             header["qform_code"], header["sform_code"] = 1, 0
 
     save(tmp_path / name, change)
-    with pytest.raises(InputError, match=rf"{name}: ") as told:
+    with pytest.raises(InputError, match=rf"{name}: ") as refusal:
         read_volume(tmp_path / name)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refusal.value)
 
 
 def test_random_headers_end_in_one_line(tmp_path):
@@ -154,11 +154,11 @@ def test_random_headers_end_in_one_line(tmp_path):
         for at in rng.integers(0, 348, 4):
             broken[at] = rng.integers(0, 256)
         (tmp_path / "b.nii").write_bytes(broken)
-        told = ""
+        message = ""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 mask_of(tmp_path / "b.nii")
             except InputError as error:
-                told = str(error)
-        assert "\n" not in told
+                message = str(error)
+        assert "\n" not in message

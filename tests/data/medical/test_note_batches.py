@@ -99,7 +99,7 @@ def test_a_batchs_shapes_and_ranges():
     assert batch["image"].max() <= 2
 
 
-def test_silence_is_the_share_of_notes_left_out():
+def test_text_dropout_is_the_share_of_notes_left_out():
     data = ImageNoteBatches([example(i) for i in range(200)], Preprocessing(size=16), text_dropout=0.3)
     notes = data.collate([(0, i) for i in range(200)])["note"]
     assert 0.2 < sum(n is None for n in notes) / 200 < 0.4

@@ -60,7 +60,7 @@ def test_what_looks_like_a_line_end_stays_in_the_note(tmp_path, mark):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (f"image,note\nc0.png,one area\nc1.png,{COMMAS}\n", "line 3: 4 cells, expected 2 .* double quotes"),
         ("note,image\nsome note\n", "line 2: 1 cells, expected 2"),
@@ -79,8 +79,8 @@ def test_what_looks_like_a_line_end_stays_in_the_note(tmp_path, mark):
         ("", "got the columns none"),
     ],
 )
-def test_what_would_be_cut_or_swallowed_is_refused_with_its_row(tmp_path, text, told):
-    with pytest.raises(InputError, match=rf"n\.csv.*{told}") as refused:
+def test_what_would_be_cut_or_swallowed_is_refused_with_its_row(tmp_path, text, message):
+    with pytest.raises(InputError, match=rf"n\.csv.*{message}") as refused:
         read_notes(write(tmp_path / "n.csv", text))
     assert "\n" not in str(refused.value)
 
@@ -93,7 +93,7 @@ def test_other_encodings_are_refused(tmp_path):
         read_notes(tmp_path / "n.csv")
 
 
-def test_all_bad_rows_are_told_at_once_and_the_others_kept(tmp_path):
+def test_all_bad_rows_are_reported_at_once_and_the_others_kept(tmp_path):
     text = "image,note\n" + "".join(f"c{i}.png,a,b\n" for i in range(7)) + "d.png,one\n"
     table = read_note_table(write(tmp_path / "n.csv", text))
     assert [row.name for row in table.rows] == ["d.png"]
@@ -109,13 +109,13 @@ def test_a_workbook_is_read_like_a_csv_whatever_its_name(tmp_path):
     assert read_notes(book(tmp_path / "n.csv", rows)) == expected
 
 
-def test_cells_to_the_right_and_a_name_that_is_missing_are_told(tmp_path):
+def test_cells_to_the_right_and_a_name_that_is_missing_are_reported(tmp_path):
     rows = [("Image", "Description"), ("c0.png", "one", "and more"), (None, "of nothing")]
     with pytest.raises(InputError, match=r"row 2: 3 cells, expected 2.*; row 3: a note without an image"):
         read_notes(book(tmp_path / "n.xlsx", rows))
 
 
-def test_a_formula_counts_by_its_saved_value_and_is_told_without(tmp_path):
+def test_a_formula_counts_by_its_saved_value_and_is_reported_without(tmp_path):
     path = book(tmp_path / "n.xlsx", [("Image", "Description", "Day"), ("c0.png", '="a"&"b"', "=TODAY()")])
     with pytest.raises(InputError, match=r"row 2: a formula without a saved value"):
         read_notes(path)
@@ -141,7 +141,7 @@ def test_a_saved_value_of_a_formula_is_read(tmp_path):
     assert read_notes(path) == [("c0.png", "2")]
 
 
-def test_rows_on_other_sheets_are_read_or_told(tmp_path):
+def test_rows_on_other_sheets_are_read_or_reported(tmp_path):
     rows, legend = [("Image", "Description"), ("c0.png", "one")], [("written by", "us")]
     assert read_notes(book(tmp_path / "a.xlsx", [], Second=rows)) == [("c0.png", "one")]
     with pytest.warns(UserWarning, match="only one sheet has notes, unread are: Legend"):

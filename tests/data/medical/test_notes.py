@@ -165,7 +165,7 @@ def test_left_is_the_patients_left():
         ("normal", ["names no side, zone or count", "denies something ('normal')"]),
     ],
 )
-def test_what_a_free_note_lacks_is_told(note, said):
+def test_what_a_free_note_lacks_is_reported(note, said):
     found = find_doubts(note)
     assert len(found) == len(said)
     assert all(part in sentence for part, sentence in zip(said, found, strict=True))

@@ -206,7 +206,7 @@ def test_a_single_slice_is_a_picture_and_a_volume_is_not(tmp_path):
         read_image(tmp_path / "a.nii.gz")
 
 
-def test_bad_volumes_are_told(tmp_path):
+def test_bad_volumes_are_reported(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"nonsense")
     (tmp_path / "a.dcm").write_bytes(b"nonsense")
     with pytest.raises(InputError, match=r"a\.nii\.gz: can't be read as NIfTI"):

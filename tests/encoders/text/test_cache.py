@@ -21,7 +21,7 @@ def counted(small):
     return small, computed
 
 
-def test_cache_gives_what_the_tower_gives(small):
+def test_the_cache_gives_what_the_encoder_gives(small):
     small.eval()
     features, mask = TextFeatureCache(small)(NOTES)
     ids, expected_mask = small.tokenize(NOTES)

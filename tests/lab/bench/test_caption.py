@@ -24,11 +24,11 @@ def test_keys(segue):
         "lab", "bench", "caption", "--json", *(x for k, v in settings.items() for x in (f"--{k}", v))
     )
     assert status == 0
-    told = json.loads(out)
-    assert set(told) == {"threads", "rounds", "decoding", "projection"}
+    figures = json.loads(out)
+    assert set(figures) == {"threads", "rounds", "decoding", "projection"}
     names = {"batch 1", "batch 1 without cache", "batch 128", "batch 128 without cache"}
-    assert set(told["decoding"]["captions_per_s"]) == set(told["decoding"]["tokens_per_s"]) == names
-    projection = told["projection"]
+    assert set(figures["decoding"]["captions_per_s"]) == set(figures["decoding"]["tokens_per_s"]) == names
+    projection = figures["projection"]
     assert set(projection["seconds"]) == {"dense", "streamed", "index"}
     assert projection["streamed_error_max"] < 1e-4
     assert projection["index"]["recall"] == 1  # a flat index
@@ -53,7 +53,7 @@ def test_dense_and_streamed_agree():
 
 
 def test_projection_can_be_left_out(small):
-    told = module.bench_captioning(tokens=1, vocabulary=20, rounds=1, support=0, width=8)
-    assert "projection" not in told
+    figures = module.bench_captioning(tokens=1, vocabulary=20, rounds=1, support=0, width=8)
+    assert "projection" not in figures
     with pytest.raises(InputError, match="expected tokens, rounds, width"):
         module.bench_captioning(tokens=0)

@@ -9,8 +9,8 @@ SMALL = {"width": 32, "depth": 1, "factor": 8, "classes": 5, "steps": 2, "words"
 
 
 def test_it_measures_cost_growth_and_memory(segue):
-    told = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
-    status, out, _ = segue("lab", "bench", "crossmodal", "--sizes", 32, 64, *told, "--rounds", 1, "--json")
+    settings = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
+    status, out, _ = segue("lab", "bench", "crossmodal", "--sizes", 32, 64, *settings, "--rounds", 1, "--json")
     assert status == 0
     result = json.loads(out)
     assert set(result["sizes"]) == {"32", "64"}

@@ -2,13 +2,13 @@
 
 import pytest
 
-from scenes_and_pair import write_pair
+from scenes_and_encoder import write_encoder
 from segue.lab.bench.embed import bench_embed
 from segue.types import InputError
 
 
 def test_every_encoder_has_the_speed_of_every_batch_size(tmp_path):
-    mine = str(write_pair(tmp_path / "mine"))
+    mine = str(write_encoder(tmp_path / "mine"))
     found = bench_embed(encoders=(mine, "small"), batch_sizes=(1, 2), rounds=1, size=32, rows=500)
     assert list(found["encoders"]) == [mine, "small"]
     for speeds in found["encoders"].values():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenes_and_pair import write_pair, write_scenes
+from scenes_and_encoder import write_encoder, write_scenes
 from segue.api.curation import read_curation_corpus
 from segue.lab.run import rows_of
 from segue.lab.tables import cocu_photos as photos
@@ -55,7 +55,7 @@ def test_every_stage_set_and_system_has_its_row(data, tmp_path):
 
     with pytest.raises(InputError, match="no dual encoder there; run `segue lab run dual_encoder_flickr8k`"):
         run("curation/ranking/0")
-    write_pair(tmp_path / "lab" / photos.ENCODER)
+    write_encoder(tmp_path / "lab" / photos.ENCODER)
     stages = {name: run(f"curation/{name}/0") for name in ("expansion", "ranking", "frequent")}
     assert stages["ranking"]["recall"] <= stages["expansion"]["recall"]
     assert set(stages["frequent"]) == set(stages["expansion"]) == {"precision", "recall"}  # something is left out

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from groupvit_folder import write_groupvit
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.data.formats import read_pictures
 from segue.lab.run import rows_of
 from segue.lab.tables.cocu_scenes import (

@@ -11,7 +11,7 @@ from segue.metrics.java import NotComputed
 from segue.synthetic.scenes.writer import make_scenes
 from segue.types import InputError
 from tiny_captioner import captioner_home, quick_settings
-from tiny_pair import CAPTIONS
+from tiny_dual_encoder import CAPTIONS
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 # short side, window, step, threshold of background
-CARDS = {
+PROTOCOLS = {
     "voc": (448, 448, 224, 0.95),
     "context": (448, 448, 224, 0.35),
     "coco-object": (448, 448, 224, 0.95),
@@ -77,9 +77,9 @@ def name_window(network, window, text, threshold):
 
 
 @torch.no_grad()
-def evaluate_picture(network, image, text, card):
+def evaluate_picture(network, image, text, protocol):
     """(H, W) positions of the names, -1 for background."""
-    short, window, step, threshold = CARDS[card] if isinstance(card, str) else card
+    short, window, step, threshold = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
     height, width = image.shape[:2]
     factor = min(2048 / max(height, width), short / min(height, width))
     pixels = resize_picture(image, int(height * factor + 0.5), int(width * factor + 0.5))

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.methods.cocu.archive import Archive, hashed_uniform, read_archive, sample_by_cluster, write_table
+from segue.methods.cocu.archive import (
+    Archive,
+    archive_table,
+    hashed_uniform,
+    read_archive,
+    sample_by_cluster,
+    write_table,
+)
 from segue.types import InputError
 
 CONCEPTS = ("a", "b", "c", "d", "e", "f")
@@ -123,3 +130,38 @@ def test_files_that_are_no_archive(tmp_path):
     write_table(tmp_path / "b.parquet", [])
     with pytest.raises(InputError, match="something else"):
         read_archive(tmp_path / "b.parquet")
+
+
+def test_columns_of_plain_strings_are_read_alike(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    two = np.zeros(2, np.int32)
+    columns = {"row": two, "concept": two, "score": two, "cluster": two.astype(np.uint16), "support": two}
+    table = archive_table(columns | {"in_caption": two == 0}, ["tree"], None)
+    write_table(tmp_path / "a.parquet", [table], {"concepts": ["tree"], "pictures": 1})
+    table = pq.read_table(tmp_path / "a.parquet")
+    plain = table.cast(table.schema.set(2, table.schema.field(2).with_type(pa.string())))
+    pq.write_table(plain, tmp_path / "b.parquet")
+    assert read_archive(tmp_path / "b.parquet").sample([0], 0, num=1) == [["tree"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "about"),
+    [
+        ([0, 1], {"concepts": ["trees"], "pictures": 2}),
+        ([0, 1], {"concepts": ["tree"], "pictures": 1}),
+        ([1, 0], {"concepts": ["tree"], "pictures": 2}),
+        ([0, 2**31 - 1], {"concepts": ["tree"], "pictures": 2}),
+        ([0, 1], {"concepts": ["tree"]}),
+        ([0, 1], {"concepts": 3, "pictures": 2}),
+        ([0, 1], ["tree"]),
+    ],
+)
+def test_an_archive_whose_parts_do_not_fit_is_refused(tmp_path, rows, about):
+    two = np.zeros(2, np.int32)
+    columns = {"row": np.array(rows, np.int32), "concept": two, "score": two, "cluster": two.astype(np.uint16)}
+    columns |= {"support": two, "in_caption": two == 0}
+    write_table(tmp_path / "a.parquet", [archive_table(columns, ["tree"], None)], about)
+    with pytest.raises(InputError, match="don't fit each other"):
+        read_archive(tmp_path / "a.parquet")

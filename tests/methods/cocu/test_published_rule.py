@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from methods.cocu.groupvit.tiny_groupvit import TINY, make_model, reference_of
-from methods.cocu.released_evaluation import CARDS, evaluate_picture
+from methods.cocu.released_evaluation import PROTOCOLS as RELEASED
+from methods.cocu.released_evaluation import evaluate_picture
 from segue.data.formats import classes as named
 from segue.methods.cocu import inference
 from segue.methods.cocu.inference import segment
@@ -45,12 +46,12 @@ def texts(count, seed=0):
     return F.normalize(torch.randn(count, 16, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-def check(networks, card, image, values=None):
-    protocol = values or PROTOCOLS[card]
+def check(networks, name, image, values=None):
+    protocol = values or PROTOCOLS[name]
     model, network = networks[protocol.crop]
-    text = texts(NAMES[card])
+    text = texts(NAMES[name])
     found = segment(model, image, [f"name {i}" for i in range(len(text))], protocol, text)
-    expected = evaluate_picture(network, image, text, card if values is None else (*_numbers(protocol),))
+    expected = evaluate_picture(network, image, text, name if values is None else (*_numbers(protocol),))
     index = np.where(found.index == found.background, -1, found.index.astype(int))
     return index, expected
 
@@ -59,10 +60,10 @@ def _numbers(protocol):
     return protocol.short_side, protocol.crop, protocol.stride, protocol.threshold
 
 
-@pytest.mark.parametrize("card", CARDS)
-def test_a_published_protocol_is_the_released_one_pixel_by_pixel(networks, card):
-    size = (200, 400) if card == "cityscapes" else (150, 211)
-    index, expected = check(networks, card, blobs(*size, seed=5))
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_published_protocol_is_the_released_one_pixel_by_pixel(networks, name):
+    size = (200, 400) if name == "cityscapes" else (150, 211)
+    index, expected = check(networks, name, blobs(*size, seed=5))
     assert (index != expected).mean() <= 1e-4  # a pixel in 10,000 for another rounding of a tie
     assert len(np.unique(expected)) > 1
 
@@ -119,7 +120,7 @@ def test_large_pictures_of_imagenet_s_are_shrunk_first(networks):
 
 
 def test_protocols_have_the_published_numbers_and_names():
-    for name, (short, window, step, threshold) in CARDS.items():
+    for name, (short, window, step, threshold) in RELEASED.items():
         protocol = PROTOCOLS[name]
         assert (protocol.short_side, protocol.crop, protocol.stride, protocol.threshold) == (
             short,

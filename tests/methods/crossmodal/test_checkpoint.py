@@ -19,6 +19,7 @@ from segue.methods.crossmodal.checkpoint import (
     save_quantiser,
 )
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
+from segue.nn.feature_distance import FeatureDistance
 from segue.types import InputError
 
 
@@ -44,6 +45,20 @@ def test_round_trip(tmp_path):
     assert not again.model.training
     assert not again.quantiser.training
     assert again.tokenizer.encode(["a dog"], 8)[0].tolist() == first.tokenizer.encode(["a dog"], 8)[0].tolist()
+
+
+def test_the_distance_comes_along(tmp_path):
+    first, width = checkpoint(), model().config.width
+    save_crossmodal(first, tmp_path / "without")
+    assert load_crossmodal(tmp_path / "without").domain is None
+    domain = FeatureDistance(torch.zeros(width), torch.eye(width)[:, :2], 0.5)
+    save_crossmodal(replace(first, domain=domain), tmp_path / "with")
+    again = load_crossmodal(tmp_path / "with").domain
+    assert again.measure(torch.ones(1, width)).tolist() == domain.measure(torch.ones(1, width)).tolist()
+    domain = FeatureDistance(torch.zeros(width + 1), torch.eye(width + 1)[:, :2], 0.5)
+    save_crossmodal(replace(first, domain=domain), tmp_path / "other")
+    with pytest.raises(InputError, match=r"domain\.safetensors"):
+        load_crossmodal(tmp_path / "other")
 
 
 def test_half_the_space_and_float32_when_read(tmp_path):

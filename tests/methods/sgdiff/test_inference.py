@@ -148,7 +148,7 @@ def test_the_quality_gate_keeps_and_ranks_by_its_fit(encoded):
 
 
 @pytest.mark.parametrize("decoder", ["diffusion", "masked", "autoregressive"])
-def test_a_text_is_told_once_where_tries_differ(decoder):
+def test_a_text_is_given_once_where_tries_differ(decoder):
     model = toy_model(decoder=decoder).eval()
     options = {"num": 3, "best_of": 8, "temperature": 2.0, "length": 4}
     found = describe(model, model.encode(IMAGE), GRAPH, LEFT, **options)

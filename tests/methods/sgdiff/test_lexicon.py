@@ -52,3 +52,8 @@ def test_words_of_any_script_with_their_places():
         ("l'été", 15, 20),
         ("3", 21, 22),
     ]
+
+
+def test_nouns_with_their_plurals_are_known_in_the_order_of_the_alphabet():
+    words = ("dog", "dogs", "cat", "sheep", "ape", "apes")
+    assert Lexicon(("a",), ("dog",), nouns=tuple((word, "dog") for word in words)).noun_words == ("ape", "dog")

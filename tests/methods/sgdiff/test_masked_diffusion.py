@@ -8,7 +8,7 @@ from segue.methods.sgdiff.masked_diffusion import FILL_WEIGHT, hide, loss_weight
 V, L = 6, 8
 
 
-def test_some_cells_are_hidden_and_the_share_is_told():
+def test_some_cells_are_hidden_and_the_share_is_returned():
     torch.manual_seed(0)
     token_ids = torch.randint(1, V, (500, L))
     shown, share = hide(token_ids, V)

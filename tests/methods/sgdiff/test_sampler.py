@@ -77,6 +77,15 @@ def test_full_noise_is_the_ancestral_posterior():
     )
 
 
+def test_half_the_noise_draws_with_half_the_deviation():
+    x, x0, fresh = start(1), CODES[torch.tensor([[3, 4, 9, 2, 0, 0]])], start(1, seed=5)
+    levels = log_snr(torch.tensor([0.7, 0.3]))
+    still = torch.zeros(())
+    half = step_down(x, x0, levels, 0.5, fresh) - step_down(x, x0, levels, 0.5, still)
+    whole = step_down(x, x0, levels, 1.0, fresh) - step_down(x, x0, levels, 1.0, still)
+    torch.testing.assert_close(half, whole / 2)
+
+
 def test_samples_of_an_even_posterior_are_evenly_spread():
     torch.manual_seed(0)
     draw = partial(torch.randn, 400, LENGTH, CODES.shape[1])

@@ -66,10 +66,10 @@ def test_instances_are_coco(root, split, capsys):
 
 
 def test_panoptic_ids_are_the_colours_of_the_png(root):
-    told = load(root / "annotations/panoptic_train.json")
-    categories = {c["id"]: c for c in told["categories"]}
+    panoptic = load(root / "annotations/panoptic_train.json")
+    categories = {c["id"]: c for c in panoptic["categories"]}
     assert sorted(c["name"] for c in categories.values() if not c["isthing"]) == sorted(STUFF_CLASSES)
-    for entry in told["annotations"]:
+    for entry in panoptic["annotations"]:
         rgb = np.asarray(Image.open(root / "annotations/panoptic_train" / entry["file_name"])).astype(int)
         ids, counts = np.unique(rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2], return_counts=True)
         found = dict(zip(ids.tolist(), counts.tolist(), strict=True))
@@ -97,7 +97,7 @@ def test_masks_panoptic_and_label_map_agree(root, capsys):
             assert set(labels[mask]) == {CLASSES.index(names[mark["category_id"]])}
 
 
-def test_pictures_are_there_and_of_the_size_told(root):
+def test_pictures_are_there_and_of_the_size_stated(root):
     for split, count in SPLITS.items():
         images = load(root / f"annotations/captions_{split}.json")["images"]
         assert len({i["file_name"] for i in images}) == count == len(list((root / "images" / split).iterdir()))
@@ -196,8 +196,8 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path):
 
 def test_the_command(segue, tmp_path):
     make = ("data", "make", "scenes", "--train", 2, "--val", 1, "--test", 0, "--size", 32, "--seed", 4)
-    status, told, _ = segue(*make, "--out", tmp_path / "d", "--domain", "b", "--style", "synthetic")
-    assert (status, told) == (0, f"{tmp_path / 'd'}: 2 train, 1 val, 0 test pictures of 32x32\n")
+    status, output, _ = segue(*make, "--out", tmp_path / "d", "--domain", "b", "--style", "synthetic")
+    assert (status, output) == (0, f"{tmp_path / 'd'}: 2 train, 1 val, 0 test pictures of 32x32\n")
     assert len(list((tmp_path / "d/images/train").iterdir())) == 2
     status, _, error = segue(*make, "--out", tmp_path / "d")
     assert status == 2

@@ -31,7 +31,10 @@ Column = tuple[str, str, NDArray[np.uint8]]  # heading, text below, (H, W, 3) pi
 
 
 def write_demo(out: Path, model: str, pictures: int) -> Path:
-    """Draw phantoms, segment them, write out/index.html with its pictures; returns the page's path."""
+    """Draw phantoms, segment them, write out/index.html with its pictures; returns the page's path.
+
+    Raises InputError for fewer than one picture.
+    """
     if pictures < 1:
         raise InputError(f"pictures: got {pictures}, expected at least 1")
     start, predictor = time.perf_counter(), load_segmenter(model)

@@ -129,8 +129,8 @@ def find_problem(picture: Picture, pixels: NDArray[np.uint8] | None = None) -> s
         return str(error)
     if picture.size and picture.size != (width, height):
         turned = ": those of the picture before its EXIF turned it?" if picture.size == (height, width) else ""
-        said = f"its annotations say {picture.size[0]}x{picture.size[1]}"
-        return f"{picture.name}: {width}x{height} pixels, {said}{turned}"
+        stated = f"its annotations say {picture.size[0]}x{picture.size[1]}"
+        return f"{picture.name}: {width}x{height} pixels, {stated}{turned}"
     if labels is not None and labels.shape != (height, width):
         return f"{picture.name}: {width}x{height} pixels, its label map {labels.shape[1]}x{labels.shape[0]}"
     return None

@@ -110,12 +110,12 @@ def _duplicates(names: list[str]) -> frozenset[str]:
 
 
 def _check_size(entry: Any, path: Path, size: tuple[int, int]) -> None:
-    said = read_size(dict(zip(("width", "height"), size, strict=True)) | entry) or size
-    if said != size:
-        turned = ", or one of the picture as its EXIF turns it" if said == size[::-1] else ""
+    stated = read_size(dict(zip(("width", "height"), size, strict=True)) | entry) or size
+    if stated != size:
+        turned = ", or one of the picture as its EXIF turns it" if stated == size[::-1] else ""
         raise InputError(
-            f"{path}: of a picture of {said[0]}x{said[1]} pixels, this one has {size[0]}x{size[1]}; give its own graph"
-            + turned
+            f"{path}: of a picture of {stated[0]}x{stated[1]} pixels, this one has {size[0]}x{size[1]}; "
+            f"give its own graph{turned}"
         )
 
 

@@ -132,9 +132,9 @@ def _reading(file: Path) -> Iterator[None]:
     except InputError:
         raise
     except (*_ERRORS, pydicom.errors.InvalidDicomError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{file}: can't be read as DICOM ({said}); copy it again, or convert it to uncompressed DICOM or NIfTI"
+            f"{file}: can't be read as DICOM ({reason}); copy it again, or convert it to uncompressed DICOM or NIfTI"
         ) from error
 
 

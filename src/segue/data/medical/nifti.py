@@ -102,8 +102,8 @@ def _reading(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except (*_ERRORS, *own) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: can't be read as NIfTI ({said}); copy it again") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: can't be read as NIfTI ({reason}); copy it again") from error
 
 
 def _check_voxels(picture: Any, path: Path) -> None:

@@ -58,6 +58,8 @@ def bench_metrics(*, refs: Path | None = None, images: int = 5000, each: int = 5
         images: how many images at most.
         each: references of each generated image.
         rounds: turns of each, of which the medians are taken.
+
+    Raises InputError where no image of the references has two captions.
     """
     from segue.evaluation.files import read_references
 

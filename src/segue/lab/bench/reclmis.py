@@ -33,7 +33,7 @@ NOTES = [
 
 
 def build_named(name: str, parts: Parts = "inference") -> Network:
-    """An untrained segmenter by its name in the bench, with the small text encoder."""
+    """An untrained segmenter by its name in MODELS, with the small text encoder. Raises InputError for another name."""
     if name not in MODELS:
         raise InputError(f"model {name!r}: expected one of {', '.join(MODELS)}")
     torch.manual_seed(0)

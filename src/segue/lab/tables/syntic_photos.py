@@ -84,16 +84,16 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
     captioner = load_captioner(CAPTIONER)
     v = picture_features(pictures, captioner.encoder, work.shared / "features")
     if name == "one sentence":
-        said = [CONSTANT] * len(v)
+        predictions = [CONSTANT] * len(v)
     elif name == NEAREST:
         captions = captions_in(data / "captions").captions
         captions = captions[:: -(-len(captions) // SOME_CAPTIONS)]
         items = text_items((f"{i}", caption) for i, caption in enumerate(captions))
         rows = cached_features(work.shared / "features", "texts", items, captioner.encoder)
-        said = [one[0] for one in SupportSet(rows, captions).retrieve(torch.from_numpy(v))]
+        predictions = [one[0] for one in SupportSet(rows, captions).retrieve(torch.from_numpy(v))]
     else:
-        said = best_captions(captioner, v, retrieve=name != CAPTIONER)
-    return score_picture_captions(said, pictures, v, captioner.encoder)
+        predictions = best_captions(captioner, v, retrieve=name != CAPTIONER)
+    return score_picture_captions(predictions, pictures, v, captioner.encoder)
 
 
 def _row(test: str, name: str, settings: SynticSettings, work: Work) -> dict[str, float]:

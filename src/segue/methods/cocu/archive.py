@@ -234,7 +234,10 @@ class Archive:
 
 
 def read_archive(path: Path) -> Archive:
-    """Read an archive file. Raises InputError when it is missing, broken, or a parquet file of something else."""
+    """Read an archive file.
+
+    Raises InputError when it is missing, broken, a parquet file of something else, or its columns don't fit each other.
+    """
     arrow, parquet = require("pyarrow"), require("pyarrow.parquet")
     if not path.is_file():
         raise InputError(f"{path}: no such file; an archive comes from `segue curate`")
@@ -245,13 +248,22 @@ def read_archive(path: Path) -> Archive:
     metadata = table.schema.metadata or {}
     if METADATA_KEY not in metadata:
         raise InputError(f"{path}: a parquet file of something else; an archive comes from `segue curate`")
-    about = json.loads(metadata[METADATA_KEY])
+    try:
+        return _archive_of(table, json.loads(metadata[METADATA_KEY]))
+    except (KeyError, IndexError, TypeError, ValueError, arrow.ArrowException) as error:
+        raise InputError(f"{path}: the parts of this archive don't fit each other ({error!r}); curate again") from error
+
+
+def _archive_of(table: Any, about: dict[str, Any]) -> Archive:
+    rows, pictures = table["row"].to_numpy(), about["pictures"]
+    if len(rows) and not (rows[0] >= 0 and rows[-1] < pictures and (np.diff(rows.astype(np.int64)) >= 0).all()):
+        raise ValueError(f"rows of other pictures than the {pictures}, or out of order")
     ids = {concept: i for i, concept in enumerate(about["concepts"])}
-    column = table["concept"].unify_dictionaries().combine_chunks()
+    column = table["concept"].dictionary_encode().unify_dictionaries().combine_chunks()
     dictionary_ids = np.array([ids[name] for name in column.dictionary.to_pylist()], np.int32)
-    source = table["source"].unify_dictionaries().combine_chunks()
+    source = table["source"].dictionary_encode().unify_dictionaries().combine_chunks()
     by_caption = np.array([name != "neighbours" for name in source.dictionary.to_pylist()], bool)
-    counts = np.bincount(table["row"].to_numpy(), minlength=about["pictures"])
+    counts = np.bincount(rows, minlength=pictures)
     return Archive(
         concepts=tuple(about["concepts"]),
         offsets=np.concatenate([[0], counts.cumsum()]).astype(np.int64),

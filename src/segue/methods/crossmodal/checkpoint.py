@@ -20,6 +20,7 @@ from segue.methods.crossmodal.boxes import BoxConfig, BoxDecoder
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import BINS_PER_CELL, CrossModal, build_crossmodal
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
+from segue.nn.feature_distance import FeatureDistance
 from segue.types import InputError
 
 METHOD, QUANTISER, BOXES = "crossmodal", "layout-vq", "layout-boxes"
@@ -38,6 +39,7 @@ class CrossModalCheckpoint:
         classes: names of the layouts' classes, in order.
         about: recipe and settings of the training.
         boxes: the box decoder of captions; None for a model of one level, which draws cells from the caption alone.
+        domain: how far pictures lie from those of the training; None where that was not measured.
     """
 
     model: CrossModal
@@ -46,6 +48,7 @@ class CrossModalCheckpoint:
     classes: tuple[str, ...]
     about: dict[str, Any]
     boxes: BoxDecoder | None = None
+    domain: FeatureDistance | None = None
 
 
 def save_crossmodal(checkpoint: CrossModalCheckpoint, folder: Path, *, half: bool = False) -> None:
@@ -65,6 +68,8 @@ def save_crossmodal(checkpoint: CrossModalCheckpoint, folder: Path, *, half: boo
         config["boxes"] = asdict(checkpoint.boxes.config)
     with tempfile.TemporaryDirectory() as extra:
         checkpoint.tokenizer.save(Path(extra))
+        if checkpoint.domain is not None:
+            checkpoint.domain.save(Path(extra))
         write_checkpoint(folder, config, tensors, Path(extra), half=half)
 
 
@@ -93,8 +98,9 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
     for name, part in parts.items():
         fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
         part.eval()
-    about = config.get("about") or {}
-    return CrossModalCheckpoint(model, quantiser, CaptionTokenizer.load(folder), config["classes"], about, boxes)
+    about, tokenizer = config.get("about") or {}, CaptionTokenizer.load(folder)
+    domain = FeatureDistance.load(folder, shape.width)
+    return CrossModalCheckpoint(model, quantiser, tokenizer, config["classes"], about, boxes, domain)
 
 
 def _box_config(config: dict[str, Any], shape: CrossModalConfig, classes: int, folder: Path) -> BoxConfig:

@@ -174,6 +174,11 @@ class CrossModal(nn.Module):
         x = self.cell_embedding(codes, image, use_image)
         return self.cell_stream.encode(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
 
+    def picture_features(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) images in [-1, 1] -> (B, C): the cells of a layout of which nothing is drawn yet, pooled."""
+        codes = torch.full((len(image), *self.config.grid), self.cell_embedding.mask_code, device=image.device)
+        return self.encode_layouts(codes, image).pooled
+
     # --- the generated stream
 
     def code_logits(

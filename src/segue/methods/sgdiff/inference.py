@@ -205,11 +205,11 @@ class SGDiffGenerator:
         assert captions.token_ids is not None  # for mypy: only called when there are captions
         texts = [self.lexicon.decode(row)[0] for row in captions.token_ids.tolist()]
         values = [gate.value(text, p, 0.0) for text, p in zip(texts, captions.log_p.tolist(), strict=True)]
-        best, said = list[int](), set[str]()
+        best, used = list[int](), set[str]()
         for row in range(len(texts) // tries):
-            said = set() if row % num == 0 else said
-            one = max(range(row * tries, (row + 1) * tries), key=lambda i: (texts[i] not in said, values[i]))
-            said.add(texts[one])
+            used = set() if row % num == 0 else used
+            one = max(range(row * tries, (row + 1) * tries), key=lambda i: (texts[i] not in used, values[i]))
+            used.add(texts[one])
             best.append(one)
         chosen = torch.tensor(best, device=captions.token_ids.device)
         return _Captions(captions.token_ids[chosen], captions.log_p[chosen], captions.states.select(chosen))
@@ -338,5 +338,5 @@ def _groundings(
             continue
         mask, confidence = inside.cpu().numpy(), float(fine[inside].sigmoid().mean())
         score = min(confidence * p, 1.0)
-        found.append(PhraseGrounding(start, end, text[start:end] or labels[i], mask, score, labels[i]))
+        found.append(PhraseGrounding(start, end, text[start:end] or labels[i], mask=mask, score=score, label=labels[i]))
     return sorted(found, key=lambda grounding: (grounding.start, -grounding.score))

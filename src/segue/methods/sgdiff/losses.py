@@ -67,9 +67,9 @@ def mask_losses(logits: Sequence[Tensor], masks: Tensor, known: Tensor) -> tuple
         return logits[-1].sum() * 0, logits[-1].sum() * 0
     cross, dice = [], []
     for layer in logits:
-        guess = layer[known].flatten(1)
-        cross.append(F.binary_cross_entropy_with_logits(guess, truth))
-        p = guess.sigmoid()
+        chosen = layer[known].flatten(1)
+        cross.append(F.binary_cross_entropy_with_logits(chosen, truth))
+        p = chosen.sigmoid()
         dice.append((1 - (2 * (p * truth).sum(1) + 1) / (p.sum(1) + truth.sum(1) + 1)).mean())
     return torch.stack(cross).mean(), torch.stack(dice).mean()
 

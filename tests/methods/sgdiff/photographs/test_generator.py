@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segue.methods.sgdiff.graph import SceneGraph
-from segue.methods.sgdiff.photographs.generator import PhotoGenerator, paste
+from segue.methods.sgdiff.photographs.generator import PhotoGenerator, _ground, paste
 from segue.methods.sgdiff.photographs.network import MARGIN, with_margin
 from segue.methods.sgdiff.photographs.reading import pack_prompts
 from segue.options import DescribeOptions
@@ -78,3 +78,22 @@ def test_a_mask_is_pasted_where_its_box_and_margin_are():
 def test_what_a_decoder_word_by_word_cannot_promise_is_refused(reader, generator, options):
     with pytest.raises(InputError, match="word by word"):
         generator.generate(reader.read(IMAGE), GRAPH, [(0, 0, 30, 40)], options)
+
+
+def test_the_mask_head_sees_colours_places_and_the_distance_outside_the_box(generator):
+    head = generator.model.mask_head
+    n, colours = head.side, torch.rand(2, 3, 3 * head.side**2)  # of two pictures with three boxes each
+    found = head._places(colours, torch.rand(2, 3, 4))
+    assert found.shape == (6, 6, n, n)
+    torch.testing.assert_close(found[:, :3], colours.reshape(6, 3, n, n))
+    at = (np.arange(n) + 0.5) / n * 2 - 1
+    edge = 1 / (1 + 2 * MARGIN)  # where the box ends, -1 and 1 being the ends of its margin
+    outside = np.maximum(np.maximum(abs(at)[None], abs(at)[:, None]) - edge, 0) * 4
+    expected = np.stack([np.broadcast_to(at, (n, n)), np.broadcast_to(at[:, None], (n, n)), outside])
+    for one in found[:, 3:]:
+        np.testing.assert_allclose(one.numpy(), expected, atol=1e-6)
+
+
+def test_a_score_that_rounding_brought_above_1_is_1():
+    assert _ground("a dog", 1.0000001, [], GRAPH, {}).score == 1
+    assert _ground("a dog", 0.5, [], GRAPH, {}).score == 0.5

@@ -19,7 +19,7 @@ def test_the_prompts_node_is_first_then_what_it_is_related_to_then_the_largest()
     assert node_order(GRAPH, 2, 9) == [2, 0, 1, 3]
 
 
-def test_relations_are_told_from_the_prompts_side():
+def test_relations_are_worded_from_the_prompts_side():
     assert relations_of_prompt(GRAPH, [1, 0, 3, 2]) == ["", "with", "by near", ""]
 
 

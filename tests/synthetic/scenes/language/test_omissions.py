@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from scenes_and_pair import write_scenes
+from scenes_and_encoder import write_scenes
 from segue.data.formats import read_pictures
 from segue.synthetic.scenes.language.omissions import NamedKinds, kind_of, merge, naming_rates, read_omissions
 from segue.synthetic.scenes.language.parser import parse

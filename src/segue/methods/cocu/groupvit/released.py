@@ -85,7 +85,10 @@ def read_released(path: Path, tokenizer: Tokenizer | Path | None = None) -> Grou
 
 
 def released_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pth by their names, whether it holds them alone or a whole training."""
+    """The tensors of a .pth by their names, whether it holds them alone or a whole training.
+
+    Raises InputError for a file that holds anything else.
+    """
     found = read_pickled(path)
     for key in ("model", "state_dict"):
         found = found[key] if isinstance(found, Mapping) and isinstance(found.get(key), Mapping) else found

@@ -1,4 +1,4 @@
-"""A tiny image-text pair on disk, and a few synthetic scenes."""
+"""A tiny dual encoder on disk, and a few synthetic scenes."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ CAPTIONS = [
 ]
 
 
-def tiny_pair(folder: Path, width: int = 16, seed: int = 0) -> Path:
-    """An untrained pair of that width."""
+def tiny_dual_encoder(folder: Path, width: int = 16, seed: int = 0) -> Path:
+    """An untrained one of that width."""
     torch.manual_seed(seed)
     text = SmallTextEncoder(SmallTextEncoder.train_tokenizer(CAPTIONS), width=16, layers=1, heads=2)
     save_dual_encoder(

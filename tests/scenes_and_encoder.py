@@ -1,4 +1,4 @@
-"""A few synthetic scenes and a tiny image-text pair on disk, for the tests of curation and of training by names."""
+"""A few synthetic scenes and a tiny dual encoder on disk, for the tests of curation and of training by names."""
 
 import torch
 
@@ -14,7 +14,7 @@ def write_scenes(folder):
     return folder
 
 
-def write_pair(folder):
+def write_encoder(folder):
     torch.manual_seed(0)
     tokenizer = SmallTextEncoder.train_tokenizer(["a photo of a dog on the grass"])
     text = SmallTextEncoder(tokenizer, width=16, layers=1, heads=2)
