@@ -61,46 +61,6 @@ STEPS = "steps.json"  # in the folder of a run whose steps were chosen by its mi
 VISION = "network.encoder.pyramid."  # the beginning of the names of the pretrained weights
 
 
-<<<<<<< HEAD
-@dataclass(frozen=True, kw_only=True)
-class RecLMISSettings(NetworkSettings):
-    """One training of a segmenter.
-
-    Attributes:
-        data: folder in the LViT layout.
-        vision: "none" (convolutions trained from scratch), "efficientnet-lite0" (extra `offline`) or
-            "backbone:ID-OR-FOLDER" (any backbone of transformers); "auto": EfficientNet where it is installed.
-        vision_lr: learning rate of the pretrained vision encoder as a share of lr; 0 freezes it.
-        patches: "yes" trains on windows of image_size at the pictures' own resolution and slides such a window at
-            inference, "no" on whole pictures; "auto": see `segue data plan`.
-        steps, batch_size: 0: see `segue data plan`.
-        minutes: how long a training may take whose steps are 0, on this machine, from a few steps measured first.
-        text_dropout: share of notes left out in training, so that the model also works without a note.
-        parts: share of pictures that are shown with a part of their infection, in mask and note, so that the model
-            learns to follow the note; for lung notes that name zones.
-        augmentation: "light" (flips with sides swapped, small rotations, contrast, blur), "strong" (after nnU-Net) or
-            "none"; "auto": see `segue data plan`.
-        warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
-        folds: > 1 trains that many models by patient, on train and validation together, and averages them.
-    """
-
-    vision: str = "none"
-    vision_lr: Annotated[float, Interval(ge=0, le=1)] = 0.1
-    patches: Literal["auto", "yes", "no"] = "no"
-    steps: Annotated[int, Ge(0)] = 4000
-    batch_size: Annotated[int, Ge(0)] = 16
-    minutes: Annotated[float, Gt(0)] = 15.0
-    lr: float = 1e-3
-    text_dropout: Annotated[float, Interval(ge=0, le=1)] = 0.05
-    parts: Annotated[float, Interval(ge=0, le=1)] = 0.0
-    augmentation: Literal["auto", "none", "light", "strong"] = "light"
-    evaluations: int = 10
-    warmup: Share = 0.1
-    folds: int = 0
-
-
-=======
->>>>>>> main
 RECLMIS = RecLMISSettings(
     out=Path("runs/reclmis"),
     data=Path("data"),
@@ -111,7 +71,8 @@ RECLMIS = RecLMISSettings(
     steps=0,
     batch_size=0,
     augmentation="auto",
-    parts=0.5,
+    vision_lr=0.0,
+    parts=0.3,
 )
 CHEST = RecLMISSettings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200)
 

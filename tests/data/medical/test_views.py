@@ -128,10 +128,7 @@ def test_zones_apart_are_two_areas_and_stay_together() -> None:
 )
 def test_examples_whose_note_names_no_zone_stay(note: str | None) -> None:
     given = replace(both_sides(), note=note)
-<<<<<<< HEAD
     assert part_of_infection(given, np.random.default_rng(0)) is given
-=======
-    assert one_side(given, np.random.default_rng(0)) is given
 
 
 def test_the_colours_of_a_view_are_moved_apart_and_greys_stay_grey() -> None:
@@ -139,4 +136,3 @@ def test_the_colours_of_a_view_are_moved_apart_and_greys_stay_grey() -> None:
     almost = replace(example(), image=np.full((60, 48, 3), (120, 121, 122), np.uint8))
     apart = [np.ptp(one.image.mean((0, 1))) for one in views(RandomViews(32), almost)]
     assert np.median(apart) > 8
->>>>>>> main

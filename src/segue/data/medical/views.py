@@ -8,11 +8,13 @@ generator alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.medical.notes import ZONES, parse_note, swap_sides
@@ -107,17 +109,12 @@ def part_of_infection(example: Example, rng: np.random.Generator) -> Example:
     claims = None if example.note is None else parse_note(example.note)
     if claims is None or example.mask is None or not claims.left | claims.right:
         return example
-    mask, middle = example.mask.copy(), example.mask.shape[1] // 2
-    halves = {"left": (claims.left, mask[:, middle:]), "right": (claims.right, mask[:, :middle])}  # the patient's sides
-    sides = [side for side, (named, _) in halves.items() if named]
-    kept = sides if len(sides) == 1 or rng.random() < WHOLE else [sides[int(rng.integers(2))]]
-    places, areas = list[str](), 0
-    for side in sides:
-        named, half = halves[side]
-        if side not in kept:
-            half[:] = False
-            continue
-        zones = _keep_zones([zone for zone in ZONES if zone in named], half, rng)
+    named = {side: zones for side in ("left", "right") if (zones := _in_order(getattr(claims, side)))}
+    both = len(named) == 1 or rng.random() < WHOLE
+    kept = dict(named) if both else dict([list(named.items())[int(rng.integers(2))]])
+    kept = {side: _some_of(zones, rng) for side, zones in kept.items()}
+    mask, places, areas = keep_zones(example.mask, named, kept), list[str](), 0
+    for side, zones in kept.items():
         places.append(f"{'all' if len(zones) == len(ZONES) else ' '.join(zones)} {side} lung")
         areas += 2 if zones == ["upper", "lower"] else 1
     kind = "Bilateral" if len(places) == 2 else "Unilateral"
@@ -125,16 +122,33 @@ def part_of_infection(example: Example, rng: np.random.Generator) -> Example:
     return replace(example, mask=mask, note=f"{kind} pulmonary infection, {count}, {' and '.join(places)}.")
 
 
-def _keep_zones(zones: list[str], half: np.ndarray, rng: np.random.Generator) -> list[str]:
-    """Some of a side's neighbouring zones; the rows of the others leave `half`, a mask's part (H, W / 2)."""
-    rows = np.flatnonzero(half.any(1))
-    if zones == ["upper", "lower"] or not len(rows) or rng.random() < WHOLE:
+def keep_zones(
+    mask: NDArray[np.bool_], named: Mapping[str, Sequence[str]], kept: Mapping[str, Collection[str]]
+) -> NDArray[np.bool_]:
+    """A lung mask (H, W) in the zones that are kept alone. named: the zones of each of the patient's sides, from above,
+    that the mask covers, as its note says; the rows of a side's mask are divided evenly among them.
+    """
+    mask, middle = mask.copy(), mask.shape[1] // 2
+    for side, zones in named.items():
+        half = mask[:, middle:] if side == "left" else mask[:, :middle]  # the patient's left is the picture's right
+        rows = np.flatnonzero(half.any(1))
+        if len(rows):
+            cuts = np.linspace(rows[0], rows[-1] + 1, len(zones) + 1).round().astype(int)
+            for zone, first, last in zip(zones, cuts[:-1], cuts[1:], strict=True):
+                half[first:last] &= zone in kept.get(side, ())
+    return mask
+
+
+def _in_order(zones: Collection[str]) -> list[str]:
+    return [zone for zone in ZONES if zone in zones]
+
+
+def _some_of(zones: list[str], rng: np.random.Generator) -> list[str]:
+    """Neighbours among a side's zones; those with a gap between them stay together."""
+    if zones == ["upper", "lower"] or rng.random() < WHOLE:
         return zones
     first = int(rng.integers(len(zones)))
-    last = int(rng.integers(first, len(zones)))
-    cuts = np.linspace(rows[0], rows[-1] + 1, len(zones) + 1).round().astype(int)
-    half[: cuts[first]] = half[cuts[last + 1] :] = False
-    return zones[first : last + 1]
+    return zones[first : int(rng.integers(first, len(zones))) + 1]
 
 
 def _needed(grid: Tensor, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], Tensor]:
