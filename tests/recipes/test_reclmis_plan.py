@@ -94,7 +94,7 @@ def test_training_on_patches_leaves_a_model_that_slides_a_window(dots, tmp_path)
 @pytest.mark.parametrize("vision_lr", [0.0, 0.1])
 def test_a_pretrained_encoder_comes_back_from_the_checkpoint(chest, tmp_path, vision_lr) -> None:
     settings = replace(RECLMIS, data=chest, out=tmp_path / "run", image_size=32, batch_size=4, steps=2, evaluations=1)
-    settings = replace(settings, vision="efficientnet-lite0", vision_lr=vision_lr, precision="float32", one_sided=0.5)
+    settings = replace(settings, vision="efficientnet-lite0", vision_lr=vision_lr, precision="float32", parts=0.5)
     best = train_network(settings, TINY)
     config = json.loads((best / "config.json").read_text())
     assert (config["vision"]["kind"], config["vision"]["frozen"]) == ("efficientnet-lite0", vision_lr == 0)

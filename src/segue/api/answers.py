@@ -80,10 +80,12 @@ DESCRIBED = "described"  # the class name of what a note describes
 def mask_as_grounded_caption(answer: Segmentation | LabelMap) -> GroundedCaption:
     """A segmentation for `segue.data.export`: the mask of a note, or that of each name that has pixels; no caption."""
     if isinstance(answer, Segmentation):
-        grounding = PhraseGrounding(0, 0, answer.note or "", answer.mask, answer.score, DESCRIBED)
+        grounding = PhraseGrounding(0, 0, answer.note or "", mask=answer.mask, score=answer.score, label=DESCRIBED)
         return GroundedCaption("", answer.score, (grounding,) if answer.area else ())
     found = [(name, answer.index == value) for value, name in enumerate(answer.names)]
-    groundings = tuple(PhraseGrounding(0, 0, n, m, float(answer.scores[m].mean()), n) for n, m in found if m.any())
+    groundings = tuple(
+        PhraseGrounding(0, 0, n, mask=m, score=float(answer.scores[m].mean()), label=n) for n, m in found if m.any()
+    )
     return GroundedCaption("", float(answer.scores.mean()), groundings)
 
 

@@ -57,7 +57,7 @@ class PhotographReader:
     @torch.no_grad()
     def picture(self, pooled: Tensor) -> Tensor:
         """(B, C) pooled features -> (B, 2 + M, D): projections on the captions, pictures, their nearest captions."""
-        v = F.normalize(self.encoder.project_image(pooled.float()), dim=-1)
+        v = F.normalize(self.encoder.project_pooled(pooled.float()), dim=-1)
         nearest = self.support.nearest(v, self.model.config.neighbours)[1]
         return torch.cat([self.support.project(v)[:, None], v[:, None], self.support.features_at(nearest)], 1)
 

@@ -95,7 +95,7 @@ def image_id(name: str) -> int | str:
 
 
 def _paths(image: Path) -> list[Path]:
-    from segue.data.images import pictures_in
+    from segue.data.picture_files import pictures_in
 
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")

@@ -302,7 +302,7 @@ def _slug(prompt: Prompt) -> str:
 
 def _pictures(image: Path, prompt: Prompt, out: Path | None) -> list[Path]:
     """The picture, or those of a folder."""
-    from segue.data.images import pictures_in
+    from segue.data.picture_files import pictures_in
 
     place = image if image.is_dir() else image.parent
     if out is not None and out.resolve() == place.resolve():

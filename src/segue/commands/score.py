@@ -37,7 +37,7 @@ def captions(
     """
     from segue.evaluation.files import score_caption_files
 
-    _print(score_caption_files(refs, preds, split, java, on_bad, only_predicted), json)
+    _print(score_caption_files(refs, preds, split=split, java=java, on_bad=on_bad, only_predicted=only_predicted), json)
 
 
 def masks(

@@ -67,8 +67,8 @@ def serve(
     from segue.serving.uploads import Bounds
 
     bounds = Limits(
-        limits.max_mb * 1_000_000, Bounds(limits.max_megapixels * 1_000_000), limits.waiting, limits.seconds,
-        limits.gather, limits.connections,
+        limits.max_mb * 1_000_000, Bounds(limits.max_megapixels * 1_000_000), limits.waiting, seconds=limits.seconds,
+        gather=limits.gather, connections=limits.connections,
     )  # fmt: skip
     serve_models(
         models, host=host, port=limits.port, token=_token(token, token_file), limits=bounds, device=device,

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from segue.encoders.class_names import ClassNames
 from segue.encoders.image.clip import ClipImageEncoder
 from segue.encoders.image.contract import ImageEncoder
 from segue.encoders.pretrained import (
@@ -83,7 +84,7 @@ class DualEncoder(nn.Module):
         Raises InputError for what is no image, and a batch_size below 1.
         """
         pixels = (self.image_encoder.preprocess(part) for part in _chunks(images, batch_size))
-        return _embed_batches(self, pixels, lambda x: self.project_image(self.image_encoder(x).pooled))
+        return _embed_batches(self, pixels, lambda x: self.project_pooled(self.image_encoder(x).pooled))
 
     def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float] | list[None]:
         """How far (H, W, 3) uint8 RGB images lie from those of the training, above 1 is far; None where not measured.
@@ -130,6 +131,10 @@ class DualEncoder(nn.Module):
     def project_image(self, features: Tensor) -> Tensor:
         """(..., width of the image encoder) -> (..., D), not normalised."""
         raise NotImplementedError
+
+    def project_pooled(self, features: Tensor) -> Tensor:
+        """The pooled features (B, width of the image encoder) of whole images -> (B, D), not normalised."""
+        return self.project_image(features)
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""
@@ -251,6 +256,7 @@ class DualEncoderConfig:
     width: D of the joint space. hidden: width of each head's hidden layer, 0 for linear heads. dropout: on the
     heads' inputs and hidden layers. temperature: the initial one; it is learned, and never below .01.
     pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
+    class_names: share of the image encoder's own class names in the vector of an image, see `ClassNames`; 0 for none.
     Raises InputError for values out of range.
     """
 
@@ -259,6 +265,7 @@ class DualEncoderConfig:
     dropout: float = 0.0
     temperature: Annotated[float, Interval(le=1000)] = 0.05
     pooling: Literal["mean", "last"] = "mean"
+    class_names: Annotated[float, Interval(ge=0, le=10)] = 0.0
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.hidden < 0 or not 0 <= self.dropout < 1 or self.temperature < MIN_TEMPERATURE:
@@ -281,6 +288,7 @@ class VisionTextDualEncoder(DualEncoder):
         self.image_projection = ProjectionHead(image.width, config)
         self.text_projection = ProjectionHead(text.width, config)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+        self.class_names = ClassNames(image, config.width, config.class_names) if config.class_names else None
         self.folder = folder
 
     @property
@@ -296,6 +304,14 @@ class VisionTextDualEncoder(DualEncoder):
         """(..., width of the image encoder) -> (..., D), not normalised."""
         projected: Tensor = self.image_projection(features)
         return projected
+
+    def project_pooled(self, features: Tensor) -> Tensor:
+        """As `project_image`, with what the image encoder's own classifier adds to it."""
+        projected = self.project_image(features)
+        if self.class_names is None:
+            return projected
+        added: Tensor = self.class_names(features, F.normalize(projected.float(), dim=-1), self.temperature)
+        return added
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""

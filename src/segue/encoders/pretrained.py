@@ -84,12 +84,13 @@ def loading(
 
 
 def load_pretrained(
-    source: str | Path, kinds: Mapping[str, Any], what: str, *, unused: Sequence[str] = (), **options: Any
+    source: str | Path, kinds: Mapping[str, Any], what: str, *, unused: Sequence[str] = (), pooling: bool = True
 ) -> Any:
     """A model of transformers from a folder or the hub, whole, see `complete`.
 
-    kinds: its class by the `model_type` of config.json. what: what is looked for, for messages. options: of
-    `from_pretrained`. Raises InputError for a model of another type, and what can't be read or is not whole.
+    kinds: its class by the `model_type` of config.json. what: what is looked for, for messages. pooling: False
+    for a BERT or ViT without its pooling layer. Raises InputError for a model of another type, and what can't be read
+    or is not whole.
     """
     from transformers import AutoConfig
 
@@ -100,8 +101,10 @@ def load_pretrained(
         if found not in kinds:
             expected = OTHER_WEIGHTS.get(what, f"a CLIP or SigLIP such as {EXAMPLE_CLIP}")
             raise InputError(f"{source}: holds a {found!r:.60} model, expected {expected}")
-        options = {"use_safetensors": True, "output_loading_info": True, "revision": revision, **options}
+        options = {"use_safetensors": True, "output_loading_info": True, "revision": revision}
         options["ignore_mismatched_sizes"] = True  # `complete` names them
+        options["local_files_only"] = Path(name).is_dir()
+        options |= {} if pooling else {"add_pooling_layer": False}
         path = _cached(weights, WEIGHTS)  # None where they are in several files
         with nullcontext() if path is None else sized_by(read_shapes(path), source):
             return complete(source, kinds[found].from_pretrained(name, **options), unused)

@@ -208,7 +208,7 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
         **settings_as_text(settings, *LOCAL),
         "nouns": common_nouns(list(chain(*train.captions))),
     }
-    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, train.classes, about, boxes)
+    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, classes=train.classes, about=about, boxes=boxes)
     batches, val_batches = (_batches(checkpoint, split, settings.seed) for split in (train, val))
 
     def save(network: Any, folder: Path) -> None:

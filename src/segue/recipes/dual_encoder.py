@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.embedding_store import EmbeddingStore, Item, StorePlan, fill_store, show_progress, text_items
+from segue.encoders.class_names import TEMPLATES, classifier_of
 from segue.encoders.dual_encoder import DOMAIN_SIDE, DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image import build_image_encoder
-from segue.encoders.image.efficientnet import EfficientNetLite, read_classifier
 from segue.encoders.text import build_text_encoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
@@ -46,7 +46,6 @@ from segue.types import InputError, Picture, PictureSet
 _LEFT_OR_RIGHT = re.compile(r"\b(left|right)", re.IGNORECASE)
 View = Literal["whole", "mirrored", "reduced"] | int  # of an image: an integer is the number of a crop
 DOMAIN_AXES, NEAR = 144, 0.995  # principal axes of the training's features; the share of val that is not far
-CLASS_TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
 _BATCH_SIZE = {"images": 32, "texts": 1024}  # of frozen encoders
 
 
@@ -69,6 +68,7 @@ class DualEncoderSettings(TrainSettings):
         label_smoothing: of the contrastive loss.
         distillation: weight of the cross-entropy between the names that the image encoder's own classifier gives an
             image (ImageNet's 1,000) and those that the dual encoder gives it; 0 for none. EfficientNet only.
+        class_names: share of those names in an image's vector where they surprise; 0 for none. Needs distillation.
         vocabulary: the largest vocabulary of the small text encoder's tokenizer.
         cache: folder for the features of frozen encoders.
     """
@@ -85,6 +85,7 @@ class DualEncoderSettings(TrainSettings):
     crops: Annotated[int, Ge(0)] = 0
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     distillation: Annotated[float, Ge(0)] = 0.0
+    class_names: Annotated[float, Interval(ge=0, le=10)] = 0.0
     vocabulary: int = 2000
     steps: int = 600
     batch_size: int = 512
@@ -113,6 +114,7 @@ PHOTOS = DualEncoderSettings(
     crops=1,
     label_smoothing=0.1,
     distillation=0.5,
+    class_names=0.7,
     steps=800,
     half=True,
 )
@@ -143,6 +145,11 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
 
     Raises InputError when images can't be read and on_bad is "stop", and for a split with fewer than two.
     """
+    if settings.class_names and not settings.distillation:
+        raise InputError(
+            f"class_names: got {settings.class_names} without distillation, which reads the names; "
+            "pass --distillation .5"
+        )
     torch.manual_seed(settings.seed)
     model = build_dual_encoder(settings, [caption for picture in train.pictures for caption in picture.captions])
     train_set, val_set = (
@@ -185,7 +192,9 @@ def build_dual_encoder(settings: DualEncoderSettings, captions: Sequence[str]) -
     """A dual encoder with fresh projection heads; the tokenizer of a small text encoder is trained on the captions."""
     image = build_image_encoder(settings.image, size=settings.image_size or None, frozen=settings.freeze)
     pooling: Literal["mean", "last"] = "last" if settings.text.startswith("clip:") else "mean"
-    config = DualEncoderConfig(settings.width, settings.hidden, settings.dropout, pooling=pooling)
+    config = DualEncoderConfig(
+        settings.width, settings.hidden, settings.dropout, pooling=pooling, class_names=settings.class_names
+    )
     text = build_text_encoder(settings.text, captions, vocabulary=settings.vocabulary, max_tokens=48)
     return VisionTextDualEncoder(config, image, text)
 
@@ -195,14 +204,10 @@ def class_distillation(model: VisionTextDualEncoder, weight: float) -> ClassDist
 
     Raises InputError for encoders that have no classifier, or are trained.
     """
-    encoder = model.image_encoder
-    if not isinstance(encoder, EfficientNetLite) or not (encoder.frozen and model.text_encoder.frozen):
-        raise InputError(
-            "distillation: expected the frozen efficientnet-lite0, whose classifier is read, and a frozen text "
-            "encoder; leave it at 0 for others"
-        )
-    classifier = read_classifier()
-    texts = [_text_features(model, [t.format(name) for name in classifier.names]) for t in CLASS_TEMPLATES]
+    classifier = classifier_of(model.image_encoder)
+    if not model.text_encoder.frozen:
+        raise InputError("distillation: expected a frozen text encoder, such as minilm; leave it at 0 for others")
+    texts = [_text_features(model, [t.format(name) for name in classifier.names]) for t in TEMPLATES]
     return ClassDistillation(weight, classifier.weight, classifier.bias, torch.from_numpy(np.stack(texts)))
 
 
@@ -419,5 +424,6 @@ def _project(head: torch.nn.Module, store: EmbeddingStore) -> NDArray[np.float32
 
 
 def _save(task: Any, folder: Path, settings: DualEncoderSettings) -> None:
+    task.name_classes()
     about = {"recipe": "segue train dual-encoder", **settings_as_text(settings), **dataset_name(settings.data)}
     save_dual_encoder(task.model, folder, about, half=settings.half)

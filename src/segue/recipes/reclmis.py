@@ -71,7 +71,8 @@ RECLMIS = RecLMISSettings(
     steps=0,
     batch_size=0,
     augmentation="auto",
-    one_sided=0.3,
+    vision_lr=0.0,
+    parts=0.3,
 )
 CHEST = RecLMISSettings(out=Path("runs/reclmis-chest"), data=Path("runs/data/chest"), image_size=96, steps=1200)
 
@@ -248,7 +249,7 @@ def build_task(
         settings.seed,
         augmentation(settings),
         text_dropout=settings.text_dropout if reads_notes(config) else 0.0,
-        one_sided=settings.one_sided if reads_notes(config) and settings.patches != "yes" else 0.0,
+        parts=settings.parts if reads_notes(config) and settings.patches != "yes" else 0.0,
     )
     if settings.ramp and not settings.steps:
         raise InputError("ramp: given, but the steps are left to the plan; pass --steps")
@@ -342,7 +343,7 @@ def _save(
     domain = measure_domain(_member(task).network, preprocessing, train, val)
     task.train(training)
     window = settings.image_size if settings.patches == "yes" else None
-    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about, window, domain)
+    saved = SavedSegmenter(_member(task).network, preprocessing, temperature, about=about, window=window, domain=domain)
     save_segmenter(saved, folder, half=settings.half)
 
 

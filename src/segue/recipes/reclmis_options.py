@@ -94,8 +94,8 @@ class RecLMISSettings(NetworkSettings):
         steps, batch_size: 0: see `segue data plan`.
         minutes: how long a training may take whose steps are 0, on this machine, from a few steps measured first.
         text_dropout: share of notes left out in training, so that the model also works without a note.
-        one_sided: share of pictures with infection on both sides that are shown, with mask and note, as one side's, so
-            that the model learns to follow the note.
+        parts: share of pictures that are shown with a part of their infection, in mask and note, so that the model
+            learns to follow the note; for lung notes that name zones.
         augmentation: "light" (flips with sides swapped, small rotations, contrast, blur), "strong" (after nnU-Net) or
             "none"; "auto": see `segue data plan`.
         warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
@@ -110,7 +110,7 @@ class RecLMISSettings(NetworkSettings):
     minutes: Annotated[float, Gt(0)] = 15.0
     lr: float = 1e-3
     text_dropout: Annotated[float, Interval(ge=0, le=1)] = 0.05
-    one_sided: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    parts: Annotated[float, Interval(ge=0, le=1)] = 0.0
     augmentation: Literal["auto", "none", "light", "strong"] = "light"
     evaluations: int = 10
     warmup: Share = 0.1

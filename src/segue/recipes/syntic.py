@@ -655,7 +655,9 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     detector = pinned(settings.detector) if config.af and settings.detector else None
 
     def save(trained: Any, folder: Path) -> None:
-        checkpoint = SynticCheckpoint(trained, tokenizer, encoder, support, about, names, detector)
+        checkpoint = SynticCheckpoint(
+            trained, tokenizer, encoder, support=support, about=about, object_names=names, detector=detector
+        )
         save_syntic(checkpoint, folder, half=settings.half)
 
     options = fit_options(settings)

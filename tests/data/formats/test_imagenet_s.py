@@ -39,6 +39,15 @@ def test_fifty_classes_fit_a_byte(tmp_path):
     assert labels[0].tolist() == [0, 0, 0, 7, 7, 7, 255, 255, 255]
 
 
+def test_the_folder_of_the_archive_may_lie_in_the_one_that_is_given(tmp_path):
+    write(tmp_path / "ImageNetS50")
+    assert detect_format(tmp_path) == ("imagenet-s", ("val",))
+    assert len(read_pictures(tmp_path, "val").pictures) == 1
+    write(tmp_path / "ImageNetS50-copy")
+    with pytest.raises(InputError, match="format"):
+        detect_format(tmp_path)
+
+
 def test_three_hundred_classes_take_two_bytes_and_are_scored(tmp_path):
     write(tmp_path, 300, (0, 299, 1000))
     found = read_pictures(tmp_path, "val")

@@ -120,6 +120,16 @@ def test_names_with_folders_and_of_other_systems(tmp_path, name):
     assert len(read_pictures(tmp_path, "train").pictures) == 1
 
 
+def test_a_file_in_another_spelling_of_unicode_is_the_picture_if_it_is_the_only_one(tmp_path):
+    put(tmp_path / "dataset_own.json", {"images": [entry("caf\u00e9.png", "train", "a dog")]})
+    paint(tmp_path / "images/cafe\u0301.png", colour=(255, 0, 0))
+    (picture,) = read_pictures(tmp_path, "train").pictures
+    assert picture.load()[0, 0].tolist() == [255, 0, 0]
+    paint(tmp_path / "images/caf\u00e9.png", colour=(0, 0, 255))
+    (picture,) = read_pictures(tmp_path, "train").pictures
+    assert picture.load()[0, 0].tolist() == [0, 0, 255]
+
+
 def test_one_bad_entry_or_caption_is_named_and_the_rest_is_read(root):
     entries = [
         entry("a.jpg", "train", "A dog .", None),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segue.data.medical.views import RandomViews, one_side
+from segue.data.medical.views import RandomViews, part_of_infection
 from segue.types import Example
 
 
@@ -89,22 +89,50 @@ def both_sides() -> Example:
     return Example(np.zeros((40, 40, 3), np.uint8), mask, note, "x", "x")
 
 
-def test_one_side_keeps_that_sides_mask_and_says_so() -> None:
+def test_a_part_of_an_infection_has_the_zones_that_its_note_names() -> None:
     said = {}
-    for seed in range(20):
-        one = one_side(both_sides(), np.random.default_rng(seed))
+    for seed in range(200):
+        one = part_of_infection(both_sides(), np.random.default_rng(seed))
         assert one.note is not None
         assert one.mask is not None
-        said[one.note] = (bool(one.mask[:, :20].any()), bool(one.mask[:, 20:].any()))
+        rows = [
+            np.flatnonzero(half.any(1)) for half in (one.mask[:, 20:], one.mask[:, :20])
+        ]  # the patient's left first
+        extents = tuple((int(r[0]), int(r[-1]) + 1) if len(r) else None for r in rows)
+        said.setdefault(one.note, extents)
+        assert said[one.note] == extents
+    one, two = (
+        "Unilateral pulmonary infection, one infected area,",
+        "Bilateral pulmonary infection, two infected areas,",
+    )
     assert said == {
-        "Unilateral pulmonary infection, one infected area, middle lower left lung.": (False, True),
-        "Unilateral pulmonary infection, one infected area, upper right lung.": (True, False),
+        f"{one} middle lower left lung.": ((20, 30), None),
+        f"{one} middle left lung.": ((20, 25), None),
+        f"{one} lower left lung.": ((25, 30), None),
+        f"{one} upper right lung.": (None, (5, 10)),
+        f"{two} middle lower left lung and upper right lung.": ((20, 30), (5, 10)),
+        f"{two} middle left lung and upper right lung.": ((20, 25), (5, 10)),
+        f"{two} lower left lung and upper right lung.": ((25, 30), (5, 10)),
     }
+
+
+def test_zones_apart_are_two_areas_and_stay_together() -> None:
+    note = "Unilateral pulmonary infection, two infected areas, upper lower left lung."
+    for seed in range(20):
+        one = part_of_infection(replace(both_sides(), note=note), np.random.default_rng(seed))
+        assert one.note == note
 
 
 @pytest.mark.parametrize(
     "note", [None, "RLL infiltrate", "Unilateral pulmonary infection, one infected area, left lung."]
 )
-def test_notes_of_one_side_or_none_stay(note: str | None) -> None:
+def test_examples_whose_note_names_no_zone_stay(note: str | None) -> None:
     given = replace(both_sides(), note=note)
-    assert one_side(given, np.random.default_rng(0)) is given
+    assert part_of_infection(given, np.random.default_rng(0)) is given
+
+
+def test_the_colours_of_a_view_are_moved_apart_and_greys_stay_grey() -> None:
+    assert all((one.image == one.image[..., :1]).all() for one in views(RandomViews(32), example(), 10))
+    almost = replace(example(), image=np.full((60, 48, 3), (120, 121, 122), np.uint8))
+    apart = [np.ptp(one.image.mean((0, 1))) for one in views(RandomViews(32), almost)]
+    assert np.median(apart) > 8

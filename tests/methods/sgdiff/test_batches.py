@@ -6,7 +6,7 @@ import torch
 
 from methods.sgdiff.toys import EXAMPLES, LEXICON, SIDE, TINY, rngs, toy_batch, toy_example
 from segue.data import rle
-from segue.methods.sgdiff.batches import TrainingExample, collate, pack_graph
+from segue.methods.sgdiff.batches import TrainingExample, _caption_targets, collate, pack_graph
 from segue.methods.sgdiff.graph import SceneGraph, build_graph
 from segue.types import InputError, Phrase, Picture, Region, Relation
 
@@ -102,3 +102,10 @@ def test_bad_examples_are_refused():
         collate([example], LEXICON, TINY, rngs(1), "last")
     with pytest.raises(InputError, match="features are 0 numbers, the model was built for 7"):
         collate([example], LEXICON, replace(TINY, feature_width=7), rngs(1))
+
+
+def test_a_word_that_ends_where_a_phrase_begins_is_outside():
+    phrase = Phrase(0, 1, 13, (0,))  # with the space before it
+    found = _caption_targets("a red square right", [phrase], [0, None], LEXICON, 5)
+    assert found["tags"].tolist() == [0, 1, 2, 0, 0]
+    assert found["grounding"].tolist() == [[False, True, True, False, False], [False] * 5]

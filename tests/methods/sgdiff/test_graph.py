@@ -56,6 +56,10 @@ def test_a_picture_without_relations_gets_spatial_ones():
         ((2, 2, 2, 2), (0, 0, 9, 9), "inside"),
         ((0, 0, 9, 9), (2, 2, 2, 2), "around"),
         ((0, 0, 10, 10), (5, 0, 10, 10), "overlapping"),
+        ((10, 0, 10, 2), (0, 3, 40, 2), "left of"),  # by their centres
+        ((0, 3, 40, 2), (10, 0, 10, 2), "right of"),
+        ((0, 10, 2, 10), (3, 0, 2, 40), "above"),
+        ((3, 0, 2, 40), (0, 10, 2, 10), "below"),
     ],
 )
 def test_spatial_predicates(a, b, predicate):

@@ -11,6 +11,7 @@ def test_prompts_become_boxes():
     assert prompt_box(made, box=(1, 2, 3, 4)) == (1, 2, 3, 4)
     assert prompt_box(made, point=(22, 22)) == (20, 20, 5, 5)
     assert prompt_box(made, point=(45, 45)) == (10, 10, 40, 40)
+    assert prompt_box(made, point=(50, 10)) == (10, 10, 40, 40)  # on its edge
     assert prompt_box(made, point=(70, 70)) == (70, 70, 1, 1)
     mask = np.zeros((80, 100), np.bool_)
     mask[5:9, 30:33] = True

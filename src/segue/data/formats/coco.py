@@ -145,11 +145,11 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
                 name,
                 partial(read_image, located.found[entry.name]),
                 entry.size,
-                split,
-                tuple(text for _, text in captions[number]),
-                merged,
-                relations,
-                tuple(phrases_from_entries(phrases.get(number, ()), captions[number], places, name, report)),
+                split=split,
+                captions=tuple(text for _, text in captions[number]),
+                regions=merged,
+                relations=relations,
+                phrases=tuple(phrases_from_entries(phrases.get(number, ()), captions[number], places, name, report)),
                 label_map=partial(read_labels, label_map, table) if label_map else None,
             )
         )

@@ -89,7 +89,15 @@ def _picture(root: Path, number: str, path: Path, split: str, dangling: list[str
         phrases.append(Phrase(caption, start, end, tuple(of.get(entity, ()))))
     regions = _with_masks(regions, root / MASKS / f"{number}.json")
     load = partial(read_image, path)
-    return Picture(number, load, None, split, tuple(captions), tuple(regions), (), tuple(phrases))
+    return Picture(
+        number,
+        load,
+        None,
+        split=split,
+        captions=tuple(captions),
+        regions=tuple(regions),
+        phrases=tuple(phrases),
+    )
 
 
 def _with_masks(regions: list[Region], path: Path) -> list[Region]:

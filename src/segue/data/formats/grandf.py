@@ -53,7 +53,17 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
             unique = f"{path.stem}/{at}/{PurePosixPath(name).name}"  # one picture may stand in a file several times
             size = next(((r.mask.size[1], r.mask.size[0]) for r in regions if r.mask), None)
             load = partial(read_image, located.found[name])
-            pictures.append(Picture(unique, load, size, split, (kept,), tuple(regions), (), tuple(phrases)))
+            pictures.append(
+                Picture(
+                    unique,
+                    load,
+                    size,
+                    split=split,
+                    captions=(kept,),
+                    regions=tuple(regions),
+                    phrases=tuple(phrases),
+                )
+            )
     return PictureSet(pictures)
 
 

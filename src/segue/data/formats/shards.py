@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from segue.data.formats.files import SPLITS, expecting, split_of
 from segue.data.formats.lookup import short_names
-from segue.data.images import PICTURE_SUFFIXES, decode_image
+from segue.data.images import decode_image
+from segue.data.picture_files import PICTURE_SUFFIXES
 from segue.data.problems import ReportProblem, raise_problem, reporting
 from segue.data.records import field, read_text
 from segue.types import InputError, Picture, PictureSet

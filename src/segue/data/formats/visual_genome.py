@@ -60,7 +60,9 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
             continue
         regions, relations, _ = merge_graph((), graph)
         load = partial(read_image, located.found[str(number)])
-        pictures.append(Picture(str(number), load, sizes.get(number), "train", (), regions, relations))
+        pictures.append(
+            Picture(str(number), load, sizes.get(number), split="train", regions=regions, relations=relations)
+        )
     return PictureSet(pictures)
 
 
@@ -226,7 +228,9 @@ def _vg150(
             number = to_id(name.removesuffix(".jpg"))
             regions, relations = _row(rows, row, sizes[number], labels, predicates)
             load = partial(read_image, located.found[name])
-            pictures.append(Picture(str(number), load, sizes[number], split, (), regions, relations))
+            pictures.append(
+                Picture(str(number), load, sizes[number], split=split, regions=regions, relations=relations)
+            )
     return PictureSet(pictures, tuple(name for _, name in sorted(labels.items())))
 
 

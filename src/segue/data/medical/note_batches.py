@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from segue.data.medical.lvit import ImageNoteRecord
-from segue.data.medical.views import one_side
+from segue.data.medical.views import part_of_infection
 from segue.data.problems import handle_problems
 from segue.data.transforms import Augment, resize_image, resize_mask
 from segue.nn.preprocessing import Preprocessing
@@ -52,7 +52,7 @@ class ImageNoteBatches:
 
     examples: in memory, of any size (give `load_examples` the size to save memory). augment: None for none.
     text_dropout: the share of notes left out, so that the model also learns to work without one.
-    one_sided: the share of pictures with infection on both sides that are shown as one side's, see `one_side`.
+    parts: the share of pictures that are shown with a part of their infection, see `part_of_infection`.
     A batch: image (B, 3, S, S) float32, mask (B, 1, S, S) float32 in {0, 1}, note [B] str or None, seed [B] int.
     Raises InputError without examples, and for one without a mask.
     """
@@ -62,7 +62,7 @@ class ImageNoteBatches:
     seed: int = 0
     augment: Augment | None = None
     text_dropout: float = 0.0
-    one_sided: float = 0.0
+    parts: float = 0.0
 
     def __post_init__(self) -> None:
         if unlabelled := [e.name for e in self.examples if e.mask is None]:
@@ -81,8 +81,8 @@ class ImageNoteBatches:
         for epoch, index in keys:
             rng = np.random.default_rng([self.seed, epoch, index])
             example = self.examples[index]
-            if self.one_sided and rng.random() < self.one_sided:
-                example = one_side(example, rng)
+            if self.parts and rng.random() < self.parts:
+                example = part_of_infection(example, rng)
             if self.augment is not None:
                 example = self.augment(example, rng)
             if rng.random() < self.text_dropout:

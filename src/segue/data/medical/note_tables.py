@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile, ZipFile
 
-from segue.data.images import PICTURE_SUFFIXES, VOLUME_SUFFIXES
+from segue.data.picture_files import PICTURE_SUFFIXES, VOLUME_SUFFIXES
 from segue.data.problems import MAX_NAMED
 from segue.types import InputError
 

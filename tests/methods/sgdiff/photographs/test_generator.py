@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segue.methods.sgdiff.graph import SceneGraph
-from segue.methods.sgdiff.photographs.generator import PhotoGenerator, paste
+from segue.methods.sgdiff.photographs.generator import PhotoGenerator, _ground, paste
 from segue.methods.sgdiff.photographs.network import MARGIN, with_margin
 from segue.methods.sgdiff.photographs.reading import pack_prompts
 from segue.options import DescribeOptions
@@ -92,3 +92,8 @@ def test_the_mask_head_sees_colours_places_and_the_distance_outside_the_box(gene
     expected = np.stack([np.broadcast_to(at, (n, n)), np.broadcast_to(at[:, None], (n, n)), outside])
     for one in found[:, 3:]:
         np.testing.assert_allclose(one.numpy(), expected, atol=1e-6)
+
+
+def test_a_score_that_rounding_brought_above_1_is_1():
+    assert _ground("a dog", 1.0000001, [], GRAPH, {}).score == 1
+    assert _ground("a dog", 0.5, [], GRAPH, {}).score == 0.5

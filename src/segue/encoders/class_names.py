@@ -1,0 +1,55 @@
+"""What an image encoder's own classifier knows of an image and a dual encoder's joint space doesn't."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segue.encoders.image.contract import ImageEncoder
+from segue.encoders.image.efficientnet import Classifier, EfficientNetLite, read_classifier
+from segue.types import InputError
+
+TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
+SURPRISE = 1.0, 3.0  # nats: names below the first add nothing, those above the second add all
+
+
+class ClassNames(nn.Module):
+    """The names that a classifier gives an image, added to the image's vector v where they surprise:
+
+        v + weight * clamp((KL(p || q) - a) / (b - a), 0, 1) * sum_c p_c t_c
+
+    p: the classifier's probabilities, on the image encoder's pooled features. q: those of the same names by the joint
+    space, softmax of v's cosines to the names' vectors t_c over the temperature. a, b: SURPRISE. Images of the kind
+    that the joint space learned from stay as they are. texts: the K names' vectors t_c, (K, D) of length 1, a buffer.
+    Raises InputError for an image encoder without a classifier, or a trained one.
+    """
+
+    texts: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, encoder: ImageEncoder, width: int, share: float) -> None:
+        super().__init__()
+        classifier = classifier_of(encoder)
+        self.share = share
+        self.register_buffer("texts", torch.zeros(len(classifier.names), width))
+        self.register_buffer("weight", classifier.weight, persistent=False)
+        self.register_buffer("bias", classifier.bias, persistent=False)
+
+    def forward(self, pooled: Tensor, v: Tensor, temperature: float) -> Tensor:
+        """pooled (B, C), v (B, D) of length 1 -> (B, D), not normalised."""
+        known = F.linear(pooled.float(), self.weight, self.bias).log_softmax(-1)
+        seen = (v.float() @ F.normalize(self.texts.float(), dim=-1).T / temperature).log_softmax(-1)
+        surprise = (known.exp() * (known - seen)).sum(-1, keepdim=True)
+        low, high = SURPRISE
+        return v + self.share * ((surprise - low) / (high - low)).clamp(0, 1) * (known.exp() @ self.texts.float())
+
+
+def classifier_of(encoder: ImageEncoder) -> Classifier:
+    """The classifier on an image encoder's pooled features. Raises InputError where there is none, or not any more."""
+    if not isinstance(encoder, EfficientNetLite) or not encoder.frozen:
+        raise InputError(
+            "class names: expected the frozen efficientnet-lite0, whose classifier is read; leave them out for others"
+        )
+    return read_classifier()

