@@ -63,6 +63,8 @@ def caption(
     paths = _paths(image)
     if out is not None and out.resolve() in {path.resolve() for path in (*paths, support) if path is not None}:
         raise InputError(f"{out}: is read here, captions would be written over it; name another --out")
+    if out is not None and out.is_dir():
+        raise InputError(f"{out}: a folder, expected the name of a json file to write; name one in it")
     texts = None if support is None else read_corpus(support, on_bad=on_bad).captions
     captioner = load_captioner(model, device=device, encoder=encoder, support=texts, detector=detector)
     rows, failed = [], list[str]()

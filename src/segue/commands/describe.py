@@ -307,6 +307,8 @@ def _pictures(image: Path, prompt: Prompt, out: Path | None) -> list[Path]:
     place = image if image.is_dir() else image.parent
     if out is not None and out.resolve() == place.resolve():
         raise InputError(f"{out}: captions would be written among the pictures, over those of such names; name another")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"{out}: a file, expected a folder for the captions; name another --out")
     if not image.is_dir():
         _check_name(image)
         return [image]
