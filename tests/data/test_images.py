@@ -37,6 +37,30 @@ def test_16_bit_is_spread_from_its_own_range(tmp_path):
     assert (np.diff(image[0, :, 0].astype(int)) > 0).all()
 
 
+def png(depth, kind, values):
+    """A PNG of (H, W, channels) values with so many bits each. kind: its colour type."""
+    rows = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, kind, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = (struct.pack(">I", len(x)) + name + x + struct.pack(">I", zlib.crc32(name + x)) for name, x in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_that_16_bit_colours_lose_their_lower_half_is_reported(tmp_path, kind, channels):
+    values = np.repeat(np.linspace(0, 4000, 32).reshape(4, 8, 1), channels, 2)
+    if kind in (4, 6):
+        values[..., -1] = 65535
+    (tmp_path / "deep.png").write_bytes(png(16, kind, values))
+    with pytest.warns(PictureWarning, match="16 bits a colour, of which the upper 8 are read"):
+        deep = read_image(tmp_path / "deep.png")
+    assert deep.max() == 4000 >> 8
+    (tmp_path / "plain.png").write_bytes(png(8, kind, values // 16))
+    with remarks() as found:
+        assert read_image(tmp_path / "plain.png").max() == 250 or kind in (4, 6)
+    assert "upper-bits" not in [one.kind for one in found]
+
+
 def test_one_hot_pixel_does_not_darken_a_deep_picture(tmp_path):
     """Minimum and maximum were the window: a burnt-in marker made the scan black, though volumes had percentiles."""
     values = np.arange(2400, dtype=np.uint16).reshape(40, 60)
@@ -142,6 +166,14 @@ def test_transparency_is_laid_on_black(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an alpha channel that hides nothing is no loss
         assert (read_image(tmp_path / "full.png") == 200).all()
+
+
+def test_a_label_map_is_turned_as_its_picture_is(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(GREY).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_index(tmp_path / "a.png"), np.rot90(GREY, -1))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], np.rot90(GREY, -1))
 
 
 def test_exif_turns_the_picture_upright(tmp_path):

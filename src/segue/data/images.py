@@ -30,8 +30,8 @@ _WHITE_IS_ZERO = (262, 0)  # PhotometricInterpretation of TIFF
 
 
 class Remark(NamedTuple):
-    """What reading a picture does that its owner may not expect. kind: "16-bit", "several-pages", "transparent",
-    "turned"."""
+    """What reading a picture does that its owner may not expect. kind: "16-bit", "upper-bits", "several-pages",
+    "transparent", "turned"."""
 
     kind: str
     message: str
@@ -55,7 +55,7 @@ def _remark(where: Path | str, kind: str, message: str) -> None:
     """Collect it, or warn of what is left out; that depth and direction are changed is no loss."""
     if (found := _REMARKS.get()) is not None:
         found.append(Remark(kind, message))
-    elif kind in ("several-pages", "transparent"):
+    elif kind in ("several-pages", "transparent", "upper-bits"):
         warnings.warn(PictureWarning(f"{where}: {message}", kind), stacklevel=2)
 
 
@@ -82,6 +82,7 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
 def read_index(path: Path) -> NDArray[np.uint8]:
     """A label map as (H, W) uint8, the numbers as they stand in the file: grey values, or positions in its palette.
 
+    It is turned upright by its EXIF, as its picture is.
     Raises InputError for colours without a palette, and for numbers past 255.
     """
     with open_picture(path) as picture:
@@ -90,7 +91,7 @@ def read_index(path: Path) -> NDArray[np.uint8]:
                 f"{path}: mode {picture.mode}, expected a label map of one channel (grey or palette); export the "
                 "numbers of the classes, not their colours"
             )
-        values = np.asarray(picture)
+        values = np.asarray(upright(picture, path))
     if values.max() > 255 or values.min() < 0:
         raise InputError(f"{path}: the numbers reach from {values.min()} to {values.max()}, expected 0..255")
     return values.astype(np.uint8)
@@ -103,7 +104,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises InputError with the values found when there are others.
     """
     with open_picture(path) as picture:
-        values = np.asarray(_without_palette(_upright(picture, path)))
+        values = np.asarray(_without_palette(upright(picture, path)))
     if values.ndim == 3:
         alpha = values.shape[2] in (2, 4) and (values[..., -1] == values[..., -1].max()).all()
         colours = values[..., :-1] if alpha else values
@@ -202,19 +203,19 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:
     with picture:
-        upright = _upright(picture, where)
-    if upright.mode[0] in "IF":  # I;16, I, F
-        _remark(where, "16-bit", f"mode {upright.mode}: the middle 99% of its values are spread over 8 bits")
-        grey = to_grey(np.asarray(upright, dtype=np.float64), where)
+        turned = upright(picture, where)
+    if turned.mode[0] in "IF":  # I;16, I, F
+        _remark(where, "16-bit", f"mode {turned.mode}: the middle 99% of its values are spread over 8 bits")
+        grey = to_grey(np.asarray(turned, dtype=np.float64), where)
         return np.repeat((255 - grey if _white_is_zero(picture) else grey)[..., None], 3, axis=2)
-    if upright.has_transparency_data:
-        clear = upright.convert("RGBA")
+    if turned.has_transparency_data:
+        clear = turned.convert("RGBA")
         if share := float((np.asarray(clear)[..., 3] < 255).mean()):
             _remark(
                 where, "transparent", f"{share:.0%} of it is transparent, laid on black; export it on its own ground"
             )
-        upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
-    return np.array(upright.convert("RGB"))
+        turned = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    return np.array(turned.convert("RGB"))
 
 
 def _orientation(picture: Image.Image, where: Path | str) -> int:
@@ -223,7 +224,7 @@ def _orientation(picture: Image.Image, where: Path | str) -> int:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
 
 
-def _upright(picture: Image.Image, where: Path | str) -> Image.Image:
+def upright(picture: Image.Image, where: Path | str) -> Image.Image:
     """Turned by its EXIF. Raises InputError for an EXIF that can't be read: which side is up is not known then."""
     with _reading_exif(where):
         return ImageOps.exif_transpose(picture)
@@ -274,6 +275,7 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(source, formats=FORMATS)
             pages = getattr(picture, "n_frames", 1)
+            cut = picture.mode[0] != "I" and any(";16" in str(tile) for tile in picture.tile)
             turned = getattr(picture, "tag_v2", {}).get(ExifTags.Base.Orientation, 1)  # of a TIFF, which load() turns
             picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -289,6 +291,8 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
         ) from error
     if pages > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
         _remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
+    if cut:  # Pillow has no such colours
+        _remark(path, "upper-bits", "16 bits a colour, of which the upper 8 are read; save it in grey, or with 8 bits")
     if (turned := max(turned, _orientation(picture, path))) != 1:
         _remark(
             path,

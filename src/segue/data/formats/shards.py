@@ -134,7 +134,7 @@ def _captions(path: Path, key: str, members: dict[str, Place]) -> tuple[str, ...
     for end in ("txt", "caption"):
         if end in members:
             with expecting(f"{path}/{key}.{end}", "a caption in UTF-8"):
-                text = _bytes(path, *members[end]).decode("utf-8")
+                text = _bytes(path, *members[end]).decode("utf-8-sig")
             return (read_text({end: text}, end),)
     if "json" in members:
         with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):
