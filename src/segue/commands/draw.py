@@ -11,7 +11,8 @@ from tyro.conf import Positional, arg
 from segue.options import DrawOptions
 
 if TYPE_CHECKING:
-    from segue.api.illustrator import Illustrator, Layout
+    from segue.api.illustrator import Illustrator
+    from segue.types import Layout
 
 Export = Literal["panoptic", "masks", "heat"]
 

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_caption, segmentation_to_dict
-from segue.api.open_vocabulary import LabelMap
 from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.commands.domain import refuse_far
 from segue.data.export import write_coco
@@ -37,7 +36,7 @@ from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
 from segue.data.medical.notes import find_doubts
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
-from segue.types import InputError, Segmentation
+from segue.types import InputError, LabelMap, Segmentation
 
 BATCH = 16
 ATTRIBUTIONS = ("patches", "gradcam")
