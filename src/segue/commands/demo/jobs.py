@@ -69,9 +69,12 @@ def _segment_labels(model: Path) -> Tile:
 
 def _describe(model: Path) -> Tile:
     image = _photograph()
-    regions = [Region(label, tuple(side // SHRUNK for side in box)) for label, box in BOXES[PHOTOGRAPH]]
-    given = {"box": regions[0].box, "regions": regions}
-    caption = load_describer(model).describe(image, **given, options=DescribeOptions(num=1))[0]
+    regions = [
+        Region(label, (x // SHRUNK, y // SHRUNK, width // SHRUNK, height // SHRUNK))
+        for label, (x, y, width, height) in BOXES[PHOTOGRAPH]
+    ]
+    one = DescribeOptions(num=1)
+    caption = load_describer(model).describe(image, box=regions[0].box, regions=regions, options=one)[0]
     return f"A box described ({regions[0].label})", caption.caption, overlay(image, caption)
 
 
