@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.english import plural
+from segue.data.formats.files import read_json
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels, without_specks
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
@@ -51,9 +51,9 @@ def read_boxes(path: Path) -> list[LayoutBox]:
     """
     expected = 'expected [{"label": "dog", "box": [x, y, width, height]}, ...] in pixels of the layout'
     try:
-        found: Any = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no boxes could be read ({error}); {expected}") from error
+        found: Any = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {expected}") from error
     found = found.get("boxes") if isinstance(found, dict) else found
     check_value(f"{path}: boxes", found, tuple[Any, ...])
     for one in found:
