@@ -138,8 +138,8 @@ class Segmenter(HubMixin):
                 both = zip(probabilities, mirrored, strict=True)
                 probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
             distances = self.measure_distances(arrays)
-            for probability, note, distance in zip(probabilities, batch_notes, distances, strict=True):
-                yield Segmentation(probability, note, options.threshold, distance)
+            for probability, note, distance, pixels in zip(probabilities, batch_notes, distances, arrays, strict=True):
+                yield Segmentation(probability, note, options.threshold, distance, picture=pixels)
 
     @torch.inference_mode()
     def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float | None]:
