@@ -12,7 +12,8 @@ from segue.options import DrawOptions
 from segue.types import InputError
 
 if TYPE_CHECKING:
-    from segue.api.illustrator import Illustrator, Layout
+    from segue.api.illustrator import Illustrator
+    from segue.types import Layout
 
 Export = Literal["panoptic", "masks", "heat"]
 

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_caption, segmentation_to_dict
-from segue.api.open_vocabulary import LabelMap
 from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.commands.domain import refuse_far
 from segue.data.export import write_coco
@@ -35,7 +34,7 @@ from segue.data.picture_files import (
 )
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
-from segue.types import InputError, Segmentation
+from segue.types import InputError, LabelMap, Segmentation
 
 BATCH = 16
 ATTRIBUTIONS = ("patches", "gradcam")
