@@ -7,10 +7,13 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+import segue
 from segue.api.answers import domain_to_dict, grounded_caption_to_dict, mask_as_grounded_caption, segmentation_to_dict
+from segue.api.label_segmenter import load_label_segmenter
 from segue.data.export import overlay
-from segue.data.images import read_image
+from segue.data.images import read_image, write_image
 from segue.data.visualize import layout_picture, name_classes, outline
+from segue.options import DescribeOptions, DrawOptions
 from segue.types import GroundedCaption, InputError, LabelMap, Layout, LayoutBox, PhraseGrounding, Segmentation
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
@@ -138,3 +141,36 @@ def test_a_distance_above_1_is_out_of_domain():
     assert domain_to_dict(None) == {"domain_distance": None, "out_of_domain": None}
     assert domain_to_dict(1.0) == {"domain_distance": 1.0, "out_of_domain": False}
     assert domain_to_dict(1.0005) == {"domain_distance": 1.0, "out_of_domain": True}
+
+
+PREDICTORS = {  # the main job of each, by a call
+    "reclmis-chest": lambda call, image: call(image, "one infected area"),
+    "cocu-scenes": lambda call, image: call(image, "dog, grass"),
+    "scenes-encoder": lambda call, image: call(image, "dog, grass"),
+    "sgdiff-scenes": lambda call, image: call(
+        image, box=(8, 8, 20, 20), label="dog", options=DescribeOptions(num=1, steps=2)
+    )[0],
+    "crossmodal-scenes": lambda call, image: call("a dog", image=image, options=DrawOptions(num=1, steps=2))[0],
+}
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_a_predictor_is_called_like_its_job_and_its_answer_keeps_the_picture(name, tmp_path):
+    load = load_label_segmenter if name == "scenes-encoder" else segue.load
+    model, image = load(name), np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
+    job = next(getattr(model, job) for job in ("segment", "describe", "draw") if hasattr(model, job))
+    found = PREDICTORS[name](model, image)
+    assert found.to_dict() == PREDICTORS[name](job, image).to_dict()
+    assert found.picture is image
+    write_image(image, tmp_path / "a.png")
+    again = PREDICTORS[name](model, (tmp_path / "a.png").read_bytes())
+    np.testing.assert_array_equal(again.picture, image)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_layouts_are_drawn_of_pictures_that_come_one_by_one():
+    model, image = segue.load("crossmodal-scenes"), np.zeros((8, 8, 3), np.uint8)
+    options = DrawOptions(steps=2)
+    first, second = model.draw_many(["a dog", "a cat"], (image + i for i in (0, 9)), seeds=[0, 1], options=options)
+    assert (first.picture.max(), second.picture.max()) == (0, 9)
+    assert segue.load("crossmodal-scenes").draw("a dog", options=options)[0].picture is None

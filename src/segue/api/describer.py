@@ -181,7 +181,7 @@ class Describer(HubMixin):
     ) -> list[GroundedCaption]:
         """options.num grounded captions around one prompt, the likeliest first.
 
-        image: a path, or (H, W, 3) uint8 RGB. Exactly one of box (x, y, width, height), point (x, y), mask (H, W) bool
+        image: a path or pixels (`pixels_of`). Exactly one of box (x, y, width, height), point (x, y), mask (H, W) bool
         and scribble [(x, y), ...], in pixels. The picture's objects: graph (a SceneGraph, or a json file in Visual
         Genome's format or COCO's), or regions with relations between them, or what the detector finds; or label, the
         name of what the box, mask or scribble is around, as the only object that is known.
@@ -201,6 +201,8 @@ class Describer(HubMixin):
         captions = self._finished(pixels, known, self.generator.generate(encoded, known, [place], options)[0])
         _warn_if_no_object(known, place)
         return captions
+
+    __call__ = describe
 
     def describe_objects(
         self,

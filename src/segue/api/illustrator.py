@@ -139,6 +139,8 @@ class Illustrator(HubMixin):
             [caption] * num, images, keep=keep, boxes=many, seeds=range(seed, seed + num), options=options
         )
 
+    __call__ = draw
+
     def draw_many(
         self,
         captions: Sequence[str],

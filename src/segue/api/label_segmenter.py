@@ -52,6 +52,8 @@ class DualEncoderSegmenter:
         """
         return next(self.segment_many([image], labels, options=options))
 
+    __call__ = segment
+
     def segment_many(
         self,
         images: Iterable[Picture],

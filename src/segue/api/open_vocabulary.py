@@ -51,7 +51,7 @@ class OpenVocabularySegmenter(HubMixin):
     ) -> LabelMap:
         """The likeliest of the labels at every pixel, on the picture's own grid.
 
-        image: a path, or (H, W, 3) uint8 RGB. labels: two or more names, as a list or as "dog, grass, sky". options:
+        image: a path or pixels (`pixels_of`). labels: two or more names, as a list or as "dog, grass, sky". options:
         the protocol and what differs from it, see `chosen_protocol`.
         Raises InputError for a picture that can't be read, labels that can't be used, and an unknown protocol.
         """
@@ -60,6 +60,8 @@ class OpenVocabularySegmenter(HubMixin):
         names = parse_labels(labels) if isinstance(labels, str) else check_names(labels)
         text = self._embed(tuple(names), protocol.prompt) if len(names) > 1 else None
         return replace(segment(self.model, pixels, names, protocol, text), picture=pixels)
+
+    __call__ = segment
 
     def segment_many(
         self,

@@ -110,11 +110,13 @@ class Segmenter(HubMixin):
     ) -> Segmentation:
         """Segment one image.
 
-        image: a path, or (H, W, 3) uint8 RGB. note: None for the model's own guess without a note.
+        image: a path or pixels (`pixels_of`). note: None for the model's own guess without a note.
         options: with `window`, every window reads the note: sides then mean sides of the window.
         Raises InputError for what is no image, and a note that is blank or above 2,000 words.
         """
         return next(self.segment_many([image], [note], options=options))
+
+    __call__ = segment
 
     def segment_many(
         self,

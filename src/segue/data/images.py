@@ -51,7 +51,7 @@ def remarks() -> Iterator[list[Remark]]:
         _REMARKS.reset(before)
 
 
-def _remark(where: Path | str, kind: str, message: str) -> None:
+def remark(where: Path | str, kind: str, message: str) -> None:
     """Collect it, or warn of what is left out; that depth and direction are changed is no loss."""
     if (found := _REMARKS.get()) is not None:
         found.append(Remark(kind, message))
@@ -68,7 +68,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     if is_volume(path):
         return _only_slice(path)
-    return _rgb(open_picture(path), path)
+    with open_picture(path) as picture:
+        return _rgb(picture, path)
 
 
 def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -76,7 +77,8 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
 
     Raises InputError as `read_image` does.
     """
-    return _rgb(_decoded(io.BytesIO(data), len(data), where), where)
+    with _decoded(io.BytesIO(data), len(data), where) as picture:
+        return _rgb(picture, where)
 
 
 def read_index(path: Path) -> NDArray[np.uint8]:
@@ -201,17 +203,28 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.save(fresh)
 
 
+def from_pillow(picture: Image.Image, where: str) -> NDArray[np.uint8]:
+    """What `read_image` makes of a picture file, from a picture of Pillow, which stays open.
+
+    where: names it in an error. Raises InputError when it can't be decoded.
+    """
+    try:
+        picture.load()
+    except BROKEN as error:
+        raise InputError(f"{where}: can't be decoded ({error}); the file is broken or closed, open it anew") from error
+    return _rgb(picture, where)
+
+
 def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:
-    with picture:
-        turned = upright(picture, where)
+    turned = upright(picture, where)
     if turned.mode[0] in "IF":  # I;16, I, F
-        _remark(where, "16-bit", f"mode {turned.mode}: the middle 99% of its values are spread over 8 bits")
+        remark(where, "16-bit", f"mode {turned.mode}: the middle 99% of its values are spread over 8 bits")
         grey = to_grey(np.asarray(turned, dtype=np.float64), where)
         return np.repeat((255 - grey if _white_is_zero(picture) else grey)[..., None], 3, axis=2)
     if turned.has_transparency_data:
         clear = turned.convert("RGBA")
         if share := float((np.asarray(clear)[..., 3] < 255).mean()):
-            _remark(
+            remark(
                 where, "transparent", f"{share:.0%} of it is transparent, laid on black; export it on its own ground"
             )
         turned = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
@@ -290,11 +303,11 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
             f"{path}: can't be read as a picture ({error}); the file is broken or of another type"
         ) from error
     if pages > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
-        _remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
+        remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
     if cut:  # Pillow has no such colours
-        _remark(path, "upper-bits", "16 bits a colour, of which the upper 8 are read; save it in grey, or with 8 bits")
+        remark(path, "upper-bits", "16 bits a colour, of which the upper 8 are read; save it in grey, or with 8 bits")
     if (turned := max(turned, _orientation(picture, path))) != 1:
-        _remark(
+        remark(
             path,
             "turned",
             f"its EXIF orientation is {turned}: it is read upright, so boxes and masks must be of the upright picture",
