@@ -10,6 +10,7 @@ import torch
 
 import segue
 from segue.api import load_dual_encoder
+from segue.api.label_segmenter import load_label_segmenter
 from segue.options import Decoding, DescribeOptions, DrawOptions, SegmentOptions
 from segue.synthetic.chest import draw_chest
 from segue.types import Region
@@ -67,6 +68,20 @@ def name_pixels(rows: list[int]) -> list[Any]:
     return [[answer.index, answer.scores, answer.image_similarity] for answer in found]
 
 
+def photographs(rows: list[int]) -> list[Any]:
+    """What the default models make of a picture, and how far it lies from those that they learned from."""
+    given = pictures()
+    images = [given[i] for i in rows]
+    captions = list(load("captions-photos").caption_many(images, options=Decoding(beams=2)))
+    cuts = list(load_label_segmenter("photos-encoder").segment_many(images, ["dog", "grass", "sky"]))
+    notes = ["left lung", None, "two infected areas", None]
+    masks = list(load("reclmis-cxr").segment_many(images, [notes[i] for i in rows]))
+    distances = load("describe-photos").measure_distances(images), load("crossmodal-scenes").measure_distances(images)
+    said = [[(c.text, c.score, c.distance) for c in one] for one in captions]
+    maps = [(cut.index, cut.scores, cut.distance) for cut in cuts]
+    return list(zip(said, maps, [(mask.probability, mask.distance) for mask in masks], *distances, strict=True))
+
+
 def caption(rows: list[int], options: Decoding) -> list[Any]:
     return list(load("syntic-scenes").caption_many([pictures()[i] for i in rows], options=options))
 
@@ -109,6 +124,7 @@ SAMPLED = Decoding(num=2, top_p=0.9, temperature=2.0, seed=3)
 JOBS: dict[str, Callable[[list[int]], list[Any]]] = {
     "segment by notes": segment,
     "segment by names": name_pixels,
+    "default models": photographs,
     "caption": lambda rows: caption(rows, Decoding(beams=3, num=2)),
     "caption, sampled": lambda rows: caption(rows, SAMPLED),
     "describe": describe,
