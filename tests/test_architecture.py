@@ -27,6 +27,15 @@ def test_importing_segue_loads_no_torch():
     assert python("import sys, segue; print('torch' in sys.modules)") == "False\n"
 
 
+def test_what_segue_offers_is_listed():
+    import segue
+    import segue.api
+
+    assert dir(segue) == ["InputError", "__version__", "load"]
+    assert {"load", "Segmentation", "LabelMap", "GroundedCaption", "Layout"} <= set(dir(segue.api))
+    assert all(hasattr(segue.api, name) for name in dir(segue.api))
+
+
 LIMITS = {"import segue": 15} | {  # segue's own modules that may be loaded
     f"import segue; segue.load({name!r})": 100
     for name in (

@@ -213,7 +213,7 @@ def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, m
 
 def test_a_warning_of_each_of_a_thousand_pictures_is_some_lines_and_a_count(segue, monkeypatch):
     from segue import cli
-    from segue.data.images import PictureWarning
+    from segue.data.picture_files import PictureWarning
 
     def warn(_argv):
         for i in range(1000):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _HOMES = {"load": "segue.api", "InputError": "segue.types"}
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:  # torch is imported at the first use, not by `segue --help`
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

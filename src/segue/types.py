@@ -6,13 +6,18 @@ Axis order is (row, column) = (y, x), the origin is the top left pixel, and imag
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SOURCES = Path(__file__).parents[2] / "pyproject.toml"  # there where Segue runs from its own folder
 
@@ -95,8 +100,83 @@ class Example:
             object.__setattr__(self, "group", self.name)
 
 
-@dataclass(frozen=True)
-class Segmentation:
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """What the answers with masks or layouts have in common: they draw themselves, and become numbers and files.
+
+    picture: the (H, W, 3) uint8 RGB picture that the answer is of, itself and no copy; None where there was none.
+    """
+
+    picture: NDArray[np.uint8] | None = field(default=None, kw_only=True, compare=False)
+
+    # The module that knows how answers are drawn and written lies above this one: imported at the first use.
+
+    def plot(self) -> Image:
+        """The picture with the answer drawn on it, RGB; on black without a picture. A layout is drawn by itself.
+
+        Raises InputError where the picture is of another size, and where neither a picture nor a mask gives a size.
+        """
+        from segue.api import answers
+
+        return answers.plot(self)
+
+    def show(self) -> None:
+        """Open `plot` in a window, or below the cell of a notebook."""
+        self.plot().show()
+
+    def save(self, path: str | Path) -> None:
+        """Write `plot` as a .png or `to_json` as a .json, whole or not at all.
+
+        Raises InputError for other endings, and as `plot` does.
+        """
+        from segue.api import answers
+
+        answers.save(self, Path(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers and words, as `--json` prints them and the server answers; masks are in `to_coco`."""
+        from segue.api import answers
+
+        return answers.to_dict(self)
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """COCO's annotations of the masks that are not empty, with polygons, of the picture with image_id 1.
+
+        category_id: from 1, in the order of a label map's names or a layout's classes; its name is the category_name
+        beside it: a note's mask is "described". score: 1 for a layout.
+        """
+        from segue.api import answers
+
+        return answers.to_coco(self)
+
+    @property
+    def polygons(self) -> list[list[list[float]]]:
+        """The outlines [[x, y, x, y, ...], ...] of each mask in pixels, in the order of `to_coco`."""
+        return [one["segmentation"] for one in self.to_coco()]
+
+    @property
+    def boxes(self) -> tuple[LayoutBox, ...]:
+        """The smallest box around each mask, in the order of `to_coco`. A layout has those it was drawn from."""
+        return tuple(LayoutBox(one["category_name"], tuple(one["bbox"])) for one in self.to_coco())
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: `plot` as a PNG."""
+        buffer = io.BytesIO()
+        self.plot().save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        from segue.api import answers
+
+        return answers.summary(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Segmentation(Answer):
     """The answer of a segmenter for one picture and one note.
 
     probability: (H, W) float32 in [0, 1], calibrated, on the picture's own grid.
@@ -134,6 +214,28 @@ class Segmentation:
     def score(self) -> float:
         """Mean probability inside the mask; the highest probability anywhere when the mask is empty."""
         return float(self.probability[self.mask].mean() if self.area else self.probability.max())
+
+
+@dataclass(frozen=True, repr=False)
+class LabelMap(Answer):
+    """What open-vocabulary segmentation answers, on the picture's own grid.
+
+    index: (H, W) uint8, or uint16 from 256 names on; positions in `names`, and the type's highest value (255 or 65535)
+    where there is background. scores: (H, W) float32 in [0, 1] of the best name. image_similarity: (C,) float32 in
+    [-1, 1], the cosine of every name with the whole picture. distance: of the picture from those that the model learned
+    from, above 1 where it is far; None where that is not measured.
+    """
+
+    names: tuple[str, ...]
+    index: NDArray[np.unsignedinteger]
+    scores: NDArray[np.float32]
+    image_similarity: NDArray[np.float32]
+    distance: float | None = None
+
+    @property
+    def background(self) -> int:
+        """The value of background in `index`."""
+        return int(np.iinfo(self.index.dtype).max)
 
 
 @dataclass(frozen=True)
@@ -242,13 +344,13 @@ class PhraseGrounding:
     start: int
     end: int
     phrase: str
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] = field(repr=False)
     score: float
     label: str = ""
 
 
-@dataclass(frozen=True)
-class GroundedCaption:
+@dataclass(frozen=True, repr=False)
+class GroundedCaption(Answer):
     """A caption of a picture whose phrases are grounded in masks.
 
     caption: text; empty from a model that only segments. score: in [0, 1], how likely people are to accept it, or how
@@ -270,6 +372,38 @@ class GroundedCaption:
                 )
         if len({grounding.mask.shape for grounding in self.groundings}) > 1:
             raise InputError(f"{self.caption!r}: its masks differ in size; they must be of one picture")
+
+
+@dataclass(frozen=True)
+class LayoutBox:
+    """A box of a layout, or around a mask. label: its class. box: (x, y, width, height) in pixels, y down."""
+
+    label: str
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, repr=False)
+class Layout(Answer):
+    """A drawn layout.
+
+    labels: (H, W) uint8 positions in `classes`, 255 where unknown. caption: what it was drawn from. seed: of its draw.
+    condition: "caption" or "caption+image", with "+boxes" where boxes were given. boxes: those from which it was drawn,
+    a later one over the earlier ones; none where it was drawn from a picture.
+    """
+
+    labels: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    caption: str
+    seed: int
+    condition: str
+    boxes: tuple[LayoutBox, ...] = ()
+
+    @property
+    def areas(self) -> dict[str, float]:
+        """The share of the layout that each class covers, in (0, 1], the largest first; absent classes are left out."""
+        counts = np.bincount(self.labels.ravel(), minlength=256)[: len(self.classes)] / self.labels.size
+        order = np.argsort(-counts, kind="stable")
+        return {self.classes[i]: float(counts[i]) for i in order if counts[i] > 0}
 
 
 def _size(array: NDArray[Any]) -> str:

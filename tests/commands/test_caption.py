@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -133,6 +134,15 @@ def test_what_the_folder_gave_is_scored_by_the_names_of_the_folder(model, segue,
         status, output, error = segue("score", "captions", "--refs", refs, "--preds", out, "--no-java", "--json")
         assert (status, error) == (0, "")
         assert json.loads(output)["BLEU-1"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_folder_in_the_place_of_the_json_is_refused_before_the_work(segue, tmp_path):
+    status, output, error = segue("caption", tmp_path / "none.png", "-o", tmp_path)
+    assert (status, output) == (2, "")
+    assert "no such file" in error
+    write_image(np.zeros((8, 8, 3), np.uint8), tmp_path / "a.png")
+    status, output, error = segue("caption", tmp_path / "a.png", "-o", tmp_path)
+    assert (status, output, f"{tmp_path}: a folder, expected the name of a json file" in error) == (2, "", True)
 
 
 def test_no_picture_and_no_support_is_written_over(segue, tmp_path):

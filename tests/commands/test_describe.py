@@ -133,6 +133,14 @@ def test_a_name_that_is_no_text_is_refused(segue, folder, files, tmp_path):
         assert "not UTF-8; rename this picture" in error
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_before_the_work(segue, files, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    ask = ("describe", files / "7.png", "--box", "1,1,4,4", "--label", "dog", "--model", "none such")
+    status, _, error = segue(*ask, "-o", tmp_path / "mine")
+    assert (status, f"{tmp_path / 'mine'}: a file, expected a folder" in error) == (2, True)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_each_prompt_has_a_folder_of_its_own(segue, folder, files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mask = np.zeros(IMAGE.shape[:2], bool)

@@ -80,6 +80,13 @@ def test_a_layout_to_keep_that_means_nothing_is_refused(segue, model, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_before_the_work(segue, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    status, _, error = segue("draw", "two dogs", "--model", "none such", "-o", tmp_path / "mine")
+    assert (status, f"{tmp_path / 'mine'}: a file, expected a folder" in error) == (2, True)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_boxes_go_out_and_in(segue, model, tmp_path):
     drawn = ("draw", "two dogs", "--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "2", "--json")
     _, out, _ = segue(*drawn, "--seed", "3")
@@ -95,7 +102,8 @@ def test_boxes_go_out_and_in(segue, model, tmp_path):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("no json", "no boxes could be read"),
+        ("no json", "can't be read as JSON"),
+        ('[{"label": "dog", "box": [0, 0, 4, 4], "box": [0, 0, 9, 9]}]', 'an object has the key "box" twice'),
         ('[{"label": "dog"}]', "box: got None, expected a list"),
         ('[{"box": [0, 0, 4, 4]}]', "label: got None, expected a text"),
         ('[{"label": "dragon", "box": [0, 0, 4, 4]}]', "the class 'dragon'"),

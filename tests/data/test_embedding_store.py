@@ -253,3 +253,9 @@ def test_nothing_to_embed_is_refused(tmp_path):
         fill_store(tmp_path / "s", [], embed, PLAN)
     with pytest.raises(InputError, match="nothing to embed: none of 2 inputs can be read"):
         fill_store(tmp_path / "t", items(2, broken=(0, 1)), embed, PLAN, on_bad="skip")
+
+
+@pytest.mark.parametrize("name", ["width", "shard_rows", "batch_size"])
+def test_a_plan_of_nothing_is_refused(name):
+    with pytest.raises(InputError, match=f"{name}: got 0, expected 1 or more"):
+        StorePlan("an embedder", "texts", **{"width": 3, "shard_rows": 4, "batch_size": 2, name: 0})

@@ -13,21 +13,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import EpsImagePlugin, Image
 
 import segue
-from segue.data.images import (
-    PictureWarning,
-    is_dicom,
-    is_volume,
-    list_pictures,
-    pictures_in,
-    png_bytes,
-    read_image,
-    read_index,
-    read_mask,
-    remarks,
-    to_grey,
-    write_image,
-    write_mask,
-)
+from segue.data.images import png_bytes, read_image, read_index, read_mask, remarks, write_image, write_mask
+from segue.data.picture_files import PictureWarning
 from segue.types import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -50,6 +37,30 @@ def test_16_bit_is_spread_from_its_own_range(tmp_path):
     assert (np.diff(image[0, :, 0].astype(int)) > 0).all()
 
 
+def png(depth, kind, values):
+    """A PNG of (H, W, channels) values with so many bits each. kind: its colour type."""
+    rows = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, kind, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = (struct.pack(">I", len(x)) + name + x + struct.pack(">I", zlib.crc32(name + x)) for name, x in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_that_16_bit_colours_lose_their_lower_half_is_reported(tmp_path, kind, channels):
+    values = np.repeat(np.linspace(0, 4000, 32).reshape(4, 8, 1), channels, 2)
+    if kind in (4, 6):
+        values[..., -1] = 65535
+    (tmp_path / "deep.png").write_bytes(png(16, kind, values))
+    with pytest.warns(PictureWarning, match="16 bits a colour, of which the upper 8 are read"):
+        deep = read_image(tmp_path / "deep.png")
+    assert deep.max() == 4000 >> 8
+    (tmp_path / "plain.png").write_bytes(png(8, kind, values // 16))
+    with remarks() as found:
+        assert read_image(tmp_path / "plain.png").max() == 250 or kind in (4, 6)
+    assert "upper-bits" not in [one.kind for one in found]
+
+
 def test_one_hot_pixel_does_not_darken_a_deep_picture(tmp_path):
     """Minimum and maximum were the window: a burnt-in marker made the scan black, though volumes had percentiles."""
     values = np.arange(2400, dtype=np.uint16).reshape(40, 60)
@@ -59,9 +70,6 @@ def test_one_hot_pixel_does_not_darken_a_deep_picture(tmp_path):
     low, high = np.percentile(values, (0.5, 99.5))
     assert (seen == ((values - low) / (high - low)).clip(0, 1).__mul__(255).round()).all()
     assert 125 < seen.mean() < 130
-    few = np.zeros((40, 60), np.uint16)  # both percentiles are 0
-    few[0, :3] = 10, 20, 40
-    assert to_grey(few.astype(float), "few")[0, :4].tolist() == [64, 128, 255, 0]
 
 
 def deep_tiff(path, values, white_is_zero):
@@ -158,6 +166,14 @@ def test_transparency_is_laid_on_black(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an alpha channel that hides nothing is no loss
         assert (read_image(tmp_path / "full.png") == 200).all()
+
+
+def test_a_label_map_is_turned_as_its_picture_is(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(GREY).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_index(tmp_path / "a.png"), np.rot90(GREY, -1))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], np.rot90(GREY, -1))
 
 
 def test_exif_turns_the_picture_upright(tmp_path):
@@ -273,35 +289,6 @@ def test_bad_files_are_named(tmp_path, content, message):
             read(tmp_path / "bad.png")
 
 
-def test_what_is_left_out_of_a_folder_is_counted_and_named(tmp_path):
-    """A telephone's HEIC, a scan and a file without ending among PNGs were left out without a word."""
-    (tmp_path / "deep").mkdir()
-    for name in ("a.png", "notes.txt", "IMG_1.HEIC", "scan.nii.gz", "IM0001", ".DS_Store", "deep/b.jpg", "deep/c.heic"):
-        (tmp_path / name).touch()
-    message = (
-        r"5 of 6 are left out \(1 without ending, 1 \.heic, 1 folders, 1 \.txt, 1 \.gz\), such as IMG_1\.HEIC; convert"
-    )
-    with pytest.warns(UserWarning, match=message):
-        assert pictures_in(tmp_path) == [tmp_path / "a.png"]
-    with pytest.warns(UserWarning, match=r"5 of 7 are left out \(2 \.heic, "):
-        assert pictures_in(tmp_path, deep=True) == [tmp_path / "a.png", tmp_path / "deep" / "b.jpg"]
-    (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match=r"no pictures there; .*, but 1 in formats that are not read, such as IMG_1"):
-        pictures_in(tmp_path)
-
-
-def test_hidden_files_are_no_pictures(tmp_path):
-    """macOS leaves `._a.png` beside a.png on other file systems: it is no picture, and stopped whoever met it."""
-    (tmp_path / "deep").mkdir()
-    for name in ("a.png", "._a.png", "deep/b.JPG", "deep/._b.JPG", "deep/c.txt"):
-        (tmp_path / name).touch()
-    assert pictures_in(tmp_path) == list_pictures(tmp_path) == [tmp_path / "a.png"]
-    assert pictures_in(tmp_path, deep=True) == [tmp_path / "a.png", tmp_path / "deep" / "b.JPG"]
-    assert list_pictures(tmp_path / "none") == []
-    with pytest.raises(InputError, match="no pictures there"):
-        pictures_in(tmp_path / "none")
-
-
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_image(tmp_path / "none.png")
@@ -322,18 +309,3 @@ def test_writing_refuses_what_would_lose_the_mask(tmp_path):
     with pytest.raises(InputError, match="can't tell the type of picture"):
         write_image(np.stack([GREY] * 3, -1), tmp_path / "x.doc")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_is_dicom_by_its_ending_or_its_mark(tmp_path):
-    assert is_dicom(tmp_path / "NOT-THERE.DCM") is True
-    assert is_dicom(tmp_path / "not-there") is False
-    for name, data, known in (
-        ("marked", bytes(128) + b"DICM", True),
-        ("early", bytes(127) + b"DICM", False),
-        ("a.png", bytes(128) + b"DICM", False),
-        ("a.nii.gz", bytes(128) + b"DICM", False),
-    ):
-        (tmp_path / name).write_bytes(data)
-        assert is_dicom(tmp_path / name) is known, name
-    assert is_volume(tmp_path / "a.nii.gz") is True
-    assert is_volume(tmp_path / "a.png") is False

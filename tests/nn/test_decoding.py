@@ -197,6 +197,7 @@ def test_a_small_nucleus_is_greedy_and_a_low_temperature_too():
     model, prefixes = decoder(), prefix(10)
     greedy = tokens_of(run(model, prefixes, Decoding(max_tokens=8)))
     assert tokens_of(run(model, prefixes, Decoding(max_tokens=8, top_p=1e-6))) == greedy
+    assert tokens_of(run(model, prefixes, Decoding(max_tokens=8, top_p=1e-86))) == greedy  # 0 in float32
     assert tokens_of(run(model, prefixes, Decoding(max_tokens=8, top_p=1.0, temperature=1e-3))) == greedy
 
 

@@ -24,6 +24,9 @@ def test_global_formula_equals_torch(monkeypatch, arguments):
     """The path of several processes, with a gather that joins one."""
     monkeypatch.setattr("segue.nn.norm.is_distributed", lambda: True)
     ours, theirs = BatchNorm2d(3, **arguments), nn.BatchNorm2d(3, **arguments)
+    for norm in (ours, theirs):
+        if norm.affine:
+            nn.init.constant_(norm.weight, 2.0), nn.init.constant_(norm.bias, 5.0)
     for _ in range(3):
         x = 100 + torch.randn(4, 3, 5, 5)
         torch.testing.assert_close(ours(x), theirs(x), atol=1e-4, rtol=1e-4)

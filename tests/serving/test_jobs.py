@@ -111,6 +111,29 @@ def test_bad_prompts(client, wrong, said):
     assert said in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        ("draw", {"guidance": False}),
+        ("draw", {"temperature": True}),
+        ("draw", {"steps": "3"}),
+        ("draw", {"seed": True}),
+        ("draw", {"boxes": [{"label": "dog", "box": [True, 1, 4, 4]}]}),
+        ("describe", {"point": ["1", 1]}),
+        ("describe", {"every": "yes"}),
+        ("describe", {"relations": [{"subject": True, "predicate": "on", "object": 0}]}),
+    ],
+)
+def test_what_json_has_another_type_for_is_no_number(client, path, wrong):
+    """false was taken for a guidance of 0."""
+    body = {"caption": "a dog"} if path == "draw" else {"image": SENT}
+    assert client.post(f"/{path}", json=body | wrong).status_code == 422
+
+
+def test_whole_numbers_may_be_written_as_floats(client):
+    assert len(asked(client, "draw", caption="a dog", num=1.0, steps=2.0, guidance=1)["layouts"]) == 1
+
+
 def test_layouts_and_their_words(client, tiny_models):
     answer = asked(client, "draw", caption="a dog on the grass", num=2, seed=5)
     expected = tiny_models["layouts"].draw("a dog on the grass", options=DrawOptions(num=2, seed=5))

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from segue.api.captioner import Caption, Captioner, load_captioner
     from segue.api.describer import Describer, load_describer
     from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
-    from segue.api.illustrator import Illustrator, Layout, LayoutBox, load_illustrator
-    from segue.api.open_vocabulary import LabelMap, OpenVocabularySegmenter, load_open_vocabulary
+    from segue.api.illustrator import Illustrator, load_illustrator
+    from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
     from segue.api.segmenter import Attribution, Member, Segmenter, export, load_segmenter
     from segue.data.medical.note_tables import read_notes
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
+    from segue.types import GroundedCaption, LabelMap, Layout, LayoutBox, Segmentation
     from segue.weights import bundled
 
 __all__ = [
@@ -31,12 +32,14 @@ __all__ = [
     "Caption",
     "Captioner",
     "Describer",
+    "GroundedCaption",
     "Illustrator",
     "LabelMap",
     "Layout",
     "LayoutBox",
     "Member",
     "OpenVocabularySegmenter",
+    "Segmentation",
     "Segmenter",
     "bundled",
     "export",
@@ -57,11 +60,12 @@ _MODULES = {
     "segue.api.captioner": ("Caption", "Captioner", "load_captioner"),
     "segue.api.describer": ("Describer", "load_describer"),
     "segue.api.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
-    "segue.api.illustrator": ("Illustrator", "Layout", "LayoutBox", "load_illustrator"),
-    "segue.api.open_vocabulary": ("LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"),
+    "segue.api.illustrator": ("Illustrator", "load_illustrator"),
+    "segue.api.open_vocabulary": ("OpenVocabularySegmenter", "load_open_vocabulary"),
     "segue.api.segmenter": ("Attribution", "Member", "Segmenter", "export", "load_segmenter"),
     "segue.data.medical.note_tables": ("read_notes",),
     "segue.methods.dual_encoder.checkpoint": ("load_dual_encoder",),
+    "segue.types": ("GroundedCaption", "LabelMap", "Layout", "LayoutBox", "Segmentation"),
     "segue.weights": ("bundled",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -88,6 +92,10 @@ def load(name_or_path: str | Path, *, device: str = "cpu", **options: object) ->
     folder = find(name_or_path)
     loader = resolve_name(LOADERS.get(method_of(folder) or "", LOADERS["reclmis"]))
     return loader(folder, device=device, **options)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def __getattr__(name: str) -> Any:

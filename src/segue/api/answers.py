@@ -1,21 +1,31 @@
-"""The answers of predictors as JSON, the same in `--json` of the command line and from the server."""
+"""The answers of predictors as JSON, the same in `--json` of the command line and from the server; and as pictures."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from segue.data import rle
-from segue.data.images import png_bytes
-from segue.types import GroundedCaption, PhraseGrounding, Segmentation
-
-if TYPE_CHECKING:  # one command's answers need no other method's modules
-    from segue.api.illustrator import Layout
-    from segue.methods.cocu.inference import LabelMap
+from segue.data import export, rle
+from segue.data.images import png_bytes, write_image
+from segue.data.visualize import layout_picture, name_classes, outline
+from segue.files import write_text
+from segue.types import (
+    Answer,
+    GroundedCaption,
+    InputError,
+    LabelMap,
+    Layout,
+    PhraseGrounding,
+    Segmentation,
+    check_image,
+)
 
 
 def _png(mask: NDArray[np.bool_]) -> str:
@@ -77,11 +87,21 @@ def label_map_to_dict(answer: LabelMap) -> list[dict[str, Any]]:
 DESCRIBED = "described"  # the class name of what a note describes
 
 
-def mask_as_grounded_caption(answer: Segmentation | LabelMap) -> GroundedCaption:
-    """A segmentation for `segue.data.export`: the mask of a note, or that of each name that has pixels; no caption."""
+def mask_as_grounded_caption(answer: Answer) -> GroundedCaption:
+    """A segmentation for `segue.data.export`: the mask of a note, or that of each name that has pixels; no caption.
+
+    A layout likewise, with scores of 1; a grounded caption as it is.
+    """
+    if isinstance(answer, GroundedCaption):
+        return answer
     if isinstance(answer, Segmentation):
         grounding = PhraseGrounding(0, 0, answer.note or "", mask=answer.mask, score=answer.score, label=DESCRIBED)
         return GroundedCaption("", answer.score, (grounding,) if answer.area else ())
+    if isinstance(answer, Layout):
+        there = [(name, answer.labels == value) for value, name in enumerate(answer.classes)]
+        drawn = (PhraseGrounding(0, 0, name, mask=mask, score=1.0, label=name) for name, mask in there if mask.any())
+        return GroundedCaption("", 1.0, tuple(drawn))
+    assert isinstance(answer, LabelMap)  # there is no other
     found = [(name, answer.index == value) for value, name in enumerate(answer.names)]
     groundings = tuple(
         PhraseGrounding(0, 0, n, mask=m, score=float(answer.scores[m].mean()), label=n) for n, m in found if m.any()
@@ -107,3 +127,77 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
     areas = {name: round(share, 6) for name, share in layout.areas.items()}
     boxes = [{"label": one.label, "box": list(one.box)} for one in layout.boxes]
     return {"seed": layout.seed, "condition": layout.condition, "areas": areas, "boxes": boxes}
+
+
+# ------------------------------------------------------------------------------------- what any answer can do
+
+
+def to_dict(answer: Answer) -> dict[str, Any]:
+    """See `Answer.to_dict`."""
+    if isinstance(answer, Segmentation):
+        return segmentation_to_dict(answer)
+    if isinstance(answer, GroundedCaption):
+        return grounded_caption_to_dict(answer)
+    if isinstance(answer, Layout):
+        return layout_to_dict(answer)
+    assert isinstance(answer, LabelMap)
+    return {**domain_to_dict(answer.distance), "classes": label_map_to_dict(answer)}
+
+
+def to_coco(answer: Answer) -> list[dict[str, Any]]:
+    """See `Answer.to_coco`."""
+    masks = replace(mask_as_grounded_caption(answer), caption="")
+    names = answer.names if isinstance(answer, LabelMap) else answer.classes if isinstance(answer, Layout) else ()
+    made = export.to_coco([("", [masks])], names, as_polygons=True)
+    name_of = {one["id"]: one["name"] for one in made["categories"]}
+    return [one | {"category_name": name_of[one["category_id"]]} for one in made["annotations"]]
+
+
+def plot(answer: Answer) -> Image.Image:
+    """See `Answer.plot`."""
+    return Image.fromarray(_drawn(answer))
+
+
+def save(answer: Answer, path: Path) -> None:
+    """See `Answer.save`."""
+    if (ending := path.suffix.lower()) == ".png":
+        write_image(_drawn(answer), path)
+    elif ending == ".json":
+        write_text(path, answer.to_json() + "\n")
+    else:
+        raise InputError(f"{path}: expected a name that ends in .png, for the picture, or in .json, for the numbers")
+
+
+def summary(answer: Answer) -> str:
+    """An answer on one line: its words, and the share of the picture that each mask covers."""
+    said = answer.note if isinstance(answer, Segmentation) else getattr(answer, "caption", None)
+    masks = mask_as_grounded_caption(answer).groundings
+    shares = ", ".join(f"{export.class_of(one)} {one.mask.mean():.1%}" for one in masks)
+    return f"{type(answer).__name__}({f'{said!r}: ' if said else ''}{shares or 'no masks'})"
+
+
+def _drawn(answer: Answer) -> NDArray[np.uint8]:
+    if isinstance(answer, Layout):
+        return layout_picture(answer.labels, answer.classes)
+    if isinstance(answer, Segmentation):
+        return outline(_ground(answer, answer.mask.shape), answer.mask)
+    if isinstance(answer, LabelMap):
+        return name_classes(_ground(answer, answer.index.shape), answer.index, answer.names)
+    assert isinstance(answer, GroundedCaption)
+    return export.overlay(_ground(answer, *(one.mask.shape for one in answer.groundings[:1])), answer)
+
+
+def _ground(answer: Answer, size: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
+    """The answer's picture, or black of the size (height, width) of its masks, which is None where it has none."""
+    picture = answer.picture
+    if picture is None:
+        if size is None:
+            raise InputError(f"{answer!r}: neither a picture nor a mask to draw; give it its picture")
+        return np.zeros((*size, 3), np.uint8)
+    check_image(picture, "picture")
+    if size is not None and picture.shape[:2] != size:
+        raise InputError(
+            f"picture: got {picture.shape[1]}x{picture.shape[0]}, and the answer is {size[1]}x{size[0]} (width x "
+            "height); give the picture that it is of"
+        )
+    return picture

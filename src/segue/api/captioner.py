@@ -140,7 +140,7 @@ class Captioner(HubMixin):
     ) -> list[Caption]:
         """`options.num` distinct captions of a picture, the best first; fewer only when no more are found.
 
-        image: a path, or (H, W, 3) uint8 RGB. objects: what the picture shows, names or regions; by default found by
+        image: a path or pixels (`pixels_of`). objects: what the picture shows, names or regions; by default found by
         the detector, or without one by image-text similarity; an empty list says that there is nothing.
         retrieve: take the nearest captions of the support set and generate none. options: max_tokens is at most that
         of training.
@@ -148,6 +148,8 @@ class Captioner(HubMixin):
         """
         given = None if objects is None else [objects]
         return next(self.caption_many([image], objects=given, retrieve=retrieve, options=options))
+
+    __call__ = caption
 
     def caption_many(
         self,

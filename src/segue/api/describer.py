@@ -181,7 +181,7 @@ class Describer(HubMixin):
     ) -> list[GroundedCaption]:
         """options.num grounded captions around one prompt, the likeliest first.
 
-        image: a path, or (H, W, 3) uint8 RGB. Exactly one of box (x, y, width, height), point (x, y), mask (H, W) bool
+        image: a path or pixels (`pixels_of`). Exactly one of box (x, y, width, height), point (x, y), mask (H, W) bool
         and scribble [(x, y), ...], in pixels. The picture's objects: graph (a SceneGraph, or a json file in Visual
         Genome's format or COCO's), or regions with relations between them, or what the detector finds; or label, the
         name of what the box, mask or scribble is around, as the only object that is known.
@@ -189,17 +189,20 @@ class Describer(HubMixin):
         Raises InputError for a prompt outside the picture or empty, a picture without objects, a relation to an object
         that is not there, a length above the model's, words outside its vocabulary.
         """
+        name, pixels = _named(image)
         prompt: dict[str, Any] = {"box": box, "point": point, "mask": mask, "scribble": scribble}
         if label is not None:
             if graph is not None or regions is not None or point is not None:
                 raise InputError("label: names what a box, mask or scribble is around; leave graph, regions, point out")
-            height, width = pixels_of(image).shape[:2]
+            height, width = pixels.shape[:2]
             regions = [Region(label, _labelled_box(label, (width, height), prompt))]
-        encoded, known = self._encode(image, graph, regions, relations)
+        encoded, known = self._encode(name, pixels, graph, regions, relations)
         place = prompt_box(known, **prompt)
-        captions = self._with_masks(image, known, self.generator.generate(encoded, known, [place], options)[0])
+        captions = self._finished(pixels, known, self.generator.generate(encoded, known, [place], options)[0])
         _warn_if_no_object(known, place)
         return captions
+
+    __call__ = describe
 
     def describe_objects(
         self,
@@ -214,20 +217,24 @@ class Describer(HubMixin):
 
         An iterator, because the masks of all objects of a photograph can be gigabytes.
         """
-        encoded, known = self._encode(image, graph, regions, relations)
+        name, pixels = _named(image)
+        encoded, known = self._encode(name, pixels, graph, regions, relations)
         boxes, caption_bytes = object_boxes(known), known.size[0] * known.size[1] * MASKS_OF_CAPTION
         count = max(1, min(MAX_ROWS // options.best_of, MAX_MASK_BYTES // (caption_bytes * options.num)))
         for at in range(0, len(boxes), count):
             part = boxes[at : at + count]
             found = self.generator.generate(encoded, known, part, options)
-            yield from zip(part, (self._with_masks(image, known, captions) for captions in found), strict=True)
+            yield from zip(part, (self._finished(pixels, known, captions) for captions in found), strict=True)
 
     def _encode(
-        self, image: Image, graph: Graph | None, regions: Sequence[Region] | None, relations: Sequence[Relation]
+        self,
+        name: str,
+        pixels: NDArray[np.uint8],
+        graph: Graph | None,
+        regions: Sequence[Region] | None,
+        relations: Sequence[Relation],
     ) -> tuple[Any, SceneGraph]:
-        """The picture's features and its graph, given or detected."""
-        pixels = pixels_of(image)
-        name = Path(image).name if isinstance(image, str | Path) else ""
+        """The picture's features and its graph, given or detected. name: of its file, empty for pixels."""
         given = self._given_graph(name, (pixels.shape[1], pixels.shape[0]), graph, regions, relations)
         if given is None and self.detector is None:
             raise InputError(
@@ -242,13 +249,12 @@ class Describer(HubMixin):
         self._warn_of_unknown_classes(known)
         return cached.encoded, known
 
-    def _with_masks(
-        self, image: Image, graph: SceneGraph, captions: Sequence[GroundedCaption]
+    def _finished(
+        self, pixels: NDArray[np.uint8], graph: SceneGraph, captions: Sequence[GroundedCaption]
     ) -> list[GroundedCaption]:
-        """The captions with masks of the mask source, where there is one; those that it finds empty are left out."""
+        """The captions with their picture, and with masks of the mask source, where there is one; no empty masks."""
         if self.masks is None:
-            return list(captions)
-        pixels = pixels_of(image)
+            return [replace(caption, picture=pixels) for caption in captions]
         made, answers = self._cached(pixels).masks, []
         nodes = [[_node_of(one, graph) for one in caption.groundings] for caption in captions]
         boxes = {check_box(graph.boxes[node].tolist(), graph.size) for some in nodes for node in some}
@@ -257,7 +263,7 @@ class Describer(HubMixin):
         for caption, some in zip(captions, nodes, strict=True):
             masks = [made[check_box(graph.boxes[node].tolist(), graph.size)] for node in some]
             kept = [replace(g, mask=mask) for g, mask in zip(caption.groundings, masks, strict=True) if mask.any()]
-            answers.append(replace(caption, groundings=tuple(kept)))
+            answers.append(replace(caption, groundings=tuple(kept), picture=pixels))
         return answers
 
     def _given_graph(
@@ -337,6 +343,11 @@ def _warn_if_no_object(graph: SceneGraph, box: Box) -> None:
 def _labelled_box(label: str, size: tuple[int, int], prompt: dict[str, Any]) -> Box:
     whole = np.array([[0, 0, *size]], np.float32)
     return prompt_box(SceneGraph((label,), whole, (), size), **prompt)
+
+
+def _named(image: Image) -> tuple[str, NDArray[np.uint8]]:
+    """The name of a picture's file, empty for anything else, and its pixels."""
+    return Path(image).name if isinstance(image, str | Path) else "", pixels_of(image)
 
 
 def _no_pixels() -> NDArray[np.uint8]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.english import plural
+from segue.data.formats.files import read_json
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels, without_specks
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
@@ -36,43 +36,12 @@ from segue.methods.crossmodal.inference import (
 from segue.methods.crossmodal.model import BINS_PER_CELL
 from segue.nn.decoding import decode
 from segue.options import Decoding, DrawOptions, check_value
-from segue.types import InputError
+from segue.types import InputError, Layout, LayoutBox
 
 TEMPERATURE = 0.7  # of the cells of a model of one level, without a picture
 BOX_TOP_P = 0.5  # boxes are drawn among the likeliest tokens that together have this probability
+LayoutFile = str | Path | NDArray[np.uint8]
 NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators use 32 bits of it
-
-
-@dataclass(frozen=True)
-class LayoutBox:
-    """A box of a layout. label: its class. box: (x, y, width, height) in pixels of the layout, y down."""
-
-    label: str
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A drawn layout.
-
-    labels: (H, W) uint8 positions in `classes`. caption: what it was drawn from. seed: of its draw.
-    condition: "caption" or "caption+image", with "+boxes" where boxes were given. boxes: those from which it was drawn,
-    a later one over the earlier ones; none where it was drawn from a picture.
-    """
-
-    labels: NDArray[np.uint8]
-    classes: tuple[str, ...]
-    caption: str
-    seed: int
-    condition: str
-    boxes: tuple[LayoutBox, ...] = ()
-
-    @property
-    def areas(self) -> dict[str, float]:
-        """The share of the layout that each class covers, in (0, 1], the largest first; absent classes are left out."""
-        counts = np.bincount(self.labels[self.labels != UNKNOWN], minlength=len(self.classes)) / self.labels.size
-        order = np.argsort(-counts, kind="stable")
-        return {self.classes[i]: float(counts[i]) for i in order if counts[i] > 0}
 
 
 def read_boxes(path: Path) -> list[LayoutBox]:
@@ -82,9 +51,9 @@ def read_boxes(path: Path) -> list[LayoutBox]:
     """
     expected = 'expected [{"label": "dog", "box": [x, y, width, height]}, ...] in pixels of the layout'
     try:
-        found: Any = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no boxes could be read ({error}); {expected}") from error
+        found: Any = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {expected}") from error
     found = found.get("boxes") if isinstance(found, dict) else found
     check_value(f"{path}: boxes", found, tuple[Any, ...])
     for one in found:
@@ -164,16 +133,18 @@ class Illustrator(HubMixin):
         and boxes for a model that knows none.
         """
         num, seed = options.num, options.seed
-        images = None if image is None else [image] * num
+        images = None if image is None else [pixels_of(image)] * num
         many = None if boxes is None else [boxes] * num
         return self.draw_many(
             [caption] * num, images, keep=keep, boxes=many, seeds=range(seed, seed + num), options=options
         )
 
+    __call__ = draw
+
     def draw_many(
         self,
         captions: Sequence[str],
-        images: Sequence[Picture] | None = None,
+        images: Iterable[Picture] | None = None,
         *,
         seeds: Sequence[int],
         keep: NDArray[np.uint8] | None = None,
@@ -184,14 +155,15 @@ class Illustrator(HubMixin):
 
         options: its num and seed are not used here. Raises InputError, besides, for lists of different lengths.
         """
-        lengths = {len(part) for part in (captions, seeds, images, boxes) if part is not None}
+        pictures = _read(images)
+        lengths = {len(part) for part in (captions, seeds, pictures, boxes) if part is not None}
         if not captions or len(lengths) > 1:
-            there = ["none" if part is None else str(len(part)) for part in (images, boxes)]
+            there = ["none" if part is None else str(len(part)) for part in (pictures, boxes)]
             raise InputError(
                 f"draw: got {len(captions)} captions, {len(seeds)} seeds and pictures: {there[0]}, lists of boxes: "
                 f"{there[1]}, expected one or more captions, and as many seeds (and pictures or boxes, if any)"
             )
-        ids, pixels, kept = self._ids(captions), self._pixels(images), self._kept(keep)
+        ids, pixels, kept = self._ids(captions), self._pixels(pictures), self._kept(keep)
         temperature, tries = options.temperature, options.best_of
         if boxes is not None:
             places = [self._bins_of(each) for each in boxes]
@@ -215,11 +187,14 @@ class Illustrator(HubMixin):
         if tries > 1:
             fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in drawn])
             codes = torch.stack(drawn)[fit.argmax(0), torch.arange(len(ids))]
-        condition = "caption" + ("" if images is None else "+image") + ("" if boxes is None else "+boxes")
+        condition = "caption" + ("" if pictures is None else "+image") + ("" if boxes is None else "+boxes")
         return [
-            Layout(labels, self.classes, captions[i], seeds[i], condition, self._boxes_of(places[i]))
+            Layout(
+                labels, self.classes, captions[i], seeds[i], condition, self._boxes_of(places[i]),
+                picture=None if pictures is None else pictures[i],
+            )
             for i, labels in enumerate(self._finished(codes, kept, options.specks))
-        ]
+        ]  # fmt: skip
 
     def _planned(
         self, decoder: BoxDecoder, ids: Tensor, seeds: Sequence[int], options: DrawOptions
@@ -245,7 +220,7 @@ class Illustrator(HubMixin):
         return labels if kept is None else np.where(kept == UNKNOWN, labels, kept)
 
     def caption_layout(
-        self, layout: Picture, *, image: Picture | None = None, options: Decoding = Decoding(beams=4)
+        self, layout: LayoutFile, *, image: Picture | None = None, options: Decoding = Decoding(beams=4)
     ) -> list[LayoutCaption]:
         """Describe a layout by `options.num` captions, the likeliest first.
 
@@ -258,32 +233,33 @@ class Illustrator(HubMixin):
     @torch.inference_mode()
     def caption_layouts(
         self,
-        layouts: Sequence[Picture],
-        images: Sequence[Picture] | None = None,
+        layouts: Iterable[LayoutFile],
+        images: Iterable[Picture] | None = None,
         *,
         options: Decoding = Decoding(beams=4),
     ) -> list[list[LayoutCaption]]:
         """Like `caption_layout`, for a batch. Raises InputError, besides, for lists of different lengths."""
         model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
-        if images is not None and len(images) != len(layouts):
+        layouts, pictures = list(layouts), _read(images)
+        if pictures is not None and len(pictures) != len(layouts):
             raise InputError(
-                f"caption_layouts: got {len(layouts)} layouts and {len(images)} pictures, expected one for each"
+                f"caption_layouts: got {len(layouts)} layouts and {len(pictures)} pictures, expected one for each"
             )
         options = replace(options, max_tokens=min(options.max_tokens, self.max_words))
         codes = self.checkpoint.quantiser.encode(torch.from_numpy(self._stacked(layouts)).to(self.device))
-        logits, cache = start_caption(model, model.encode_layouts(codes, self._pixels(images)))
+        logits, cache = start_caption(model, model.encode_layouts(codes, self._pixels(pictures)))
         found = decode(
             partial(continue_caption, model), logits, cache, end=tokenizer.end, options=options,
             suppressed_token_ids=tokenizer.suppressed_token_ids,
         )  # fmt: skip
-        condition = "mask" if images is None else "mask+image"
+        condition = "mask" if pictures is None else "mask+image"
         return [
             [LayoutCaption(tokenizer.decode(one.tokens), math.exp(one.score), condition) for one in each]
             for each in found
         ]
 
     def heat_maps(
-        self, layout: Picture, caption: str, image: Picture | None = None
+        self, layout: LayoutFile, caption: str, image: Picture | None = None
     ) -> list[tuple[str, NDArray[np.float32]]]:
         """The attention of each part of a layout to each word of its caption: (word, (H, W) map in [0, 1]) pairs.
 
@@ -329,13 +305,13 @@ class Illustrator(HubMixin):
         """The characters (first, last + 1) of each token."""
         return list(self.checkpoint.tokenizer.tokenizer.encode(caption, add_special_tokens=False).offsets)
 
-    def _labels(self, layout: Picture) -> NDArray[np.uint8]:
+    def _labels(self, layout: LayoutFile) -> NDArray[np.uint8]:
         if isinstance(layout, str | Path):
             layout = read_layout(Path(layout), self.classes)
         check_layout(layout, len(self.classes))
         return resize_layout(layout, self.size)
 
-    def _stacked(self, layouts: Sequence[Picture]) -> NDArray[np.uint8]:
+    def _stacked(self, layouts: Sequence[LayoutFile]) -> NDArray[np.uint8]:
         """(B, H, W). Raises InputError for an empty list, and for a layout that has no known pixel."""
         found = [self._labels(one) for one in layouts]
         if not found or any((one == UNKNOWN).all() for one in found):
@@ -424,6 +400,10 @@ class Illustrator(HubMixin):
             LayoutBox(self.classes[kind], (left * sx, top * sy, (right - left) * sx, (bottom - top) * sy))
             for kind, left, top, right, bottom in bins.tolist()
         )
+
+
+def _read(images: Iterable[Picture] | None) -> list[NDArray[np.uint8]] | None:
+    return None if images is None else [pixels_of(image) for image in images]
 
 
 def _words(caption: str) -> list[re.Match[str]]:

@@ -17,11 +17,11 @@ from segue.api.models import find, method_of
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
 from segue.api.pictures import Picture, pixels_of
 from segue.encoders.dual_encoder import DualEncoder
-from segue.methods.cocu.inference import LabelMap, check_choice, parse_labels
+from segue.methods.cocu.inference import check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
 from segue.methods.dual_encoder.dense import DenseAnswer, DenseProtocol, embed_names, segment_dense_many
 from segue.options import LabelOptions
-from segue.types import InputError
+from segue.types import InputError, LabelMap
 
 BATCH_SIZE = 8  # pictures that the encoder reads at once
 
@@ -52,6 +52,8 @@ class DualEncoderSegmenter:
         """
         return next(self.segment_many([image], labels, options=options))
 
+    __call__ = segment
+
     def segment_many(
         self,
         images: Iterable[Picture],
@@ -67,7 +69,8 @@ class DualEncoderSegmenter:
             text = self._embed(tuple(names), protocol.prompts)
             answers = segment_dense_many(self.encoder, pixels, text, protocol)
             distances = self.encoder.measure_distances(pixels)
-            yield from (_label_map(names, *one, protocol) for one in zip(answers, distances, strict=True))
+            for answer, distance, one in zip(answers, distances, pixels, strict=True):
+                yield replace(_label_map(names, answer, distance, protocol), picture=one)
 
     def chosen_protocol(self, options: LabelOptions) -> DenseProtocol:
         """The protocol with what the options change. Raises InputError for options that only GroupViTs have."""

@@ -14,13 +14,11 @@ from segue.api.pictures import Picture, pixels_of
 from segue.configs import read_json
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
-from segue.methods.cocu.inference import LabelMap, check_names, embed_names, parse_labels, segment, unreadable
+from segue.methods.cocu.inference import check_names, embed_names, parse_labels, segment, unreadable
 from segue.methods.cocu.protocols import EvalProtocol, find_protocol
 from segue.options import LabelOptions, check_value
-from segue.types import InputError
+from segue.types import InputError, LabelMap
 from segue.weights import CONFIG
-
-__all__ = ["DEFAULT_PROTOCOL", "LabelMap", "OpenVocabularySegmenter", "load_open_vocabulary"]
 
 METHOD = "cocu"
 DEFAULT_PROTOCOL = EvalProtocol(448, 448, 224)  # the published protocols' sizes, our softer rule, without background
@@ -53,7 +51,7 @@ class OpenVocabularySegmenter(HubMixin):
     ) -> LabelMap:
         """The likeliest of the labels at every pixel, on the picture's own grid.
 
-        image: a path, or (H, W, 3) uint8 RGB. labels: two or more names, as a list or as "dog, grass, sky". options:
+        image: a path or pixels (`pixels_of`). labels: two or more names, as a list or as "dog, grass, sky". options:
         the protocol and what differs from it, see `chosen_protocol`.
         Raises InputError for a picture that can't be read, labels that can't be used, and an unknown protocol.
         """
@@ -61,7 +59,9 @@ class OpenVocabularySegmenter(HubMixin):
         protocol = self.chosen_protocol(options)
         names = parse_labels(labels) if isinstance(labels, str) else check_names(labels)
         text = self._embed(tuple(names), protocol.prompt) if len(names) > 1 else None
-        return segment(self.model, pixels, names, protocol, text)
+        return replace(segment(self.model, pixels, names, protocol, text), picture=pixels)
+
+    __call__ = segment
 
     def segment_many(
         self,

@@ -110,11 +110,13 @@ class Segmenter(HubMixin):
     ) -> Segmentation:
         """Segment one image.
 
-        image: a path, or (H, W, 3) uint8 RGB. note: None for the model's own guess without a note.
+        image: a path or pixels (`pixels_of`). note: None for the model's own guess without a note.
         options: with `window`, every window reads the note: sides then mean sides of the window.
         Raises InputError for what is no image, and a note that is blank or above 2,000 words.
         """
         return next(self.segment_many([image], [note], options=options))
+
+    __call__ = segment
 
     def segment_many(
         self,
@@ -138,8 +140,8 @@ class Segmenter(HubMixin):
                 both = zip(probabilities, mirrored, strict=True)
                 probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
             distances = self.measure_distances(arrays)
-            for probability, note, distance in zip(probabilities, batch_notes, distances, strict=True):
-                yield Segmentation(probability, note, options.threshold, distance)
+            for probability, note, distance, pixels in zip(probabilities, batch_notes, distances, arrays, strict=True):
+                yield Segmentation(probability, note, options.threshold, distance, picture=pixels)
 
     @torch.inference_mode()
     def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float | None]:

@@ -63,6 +63,8 @@ def caption(
     paths = _paths(image)
     if out is not None and out.resolve() in {path.resolve() for path in (*paths, support) if path is not None}:
         raise InputError(f"{out}: is read here, captions would be written over it; name another --out")
+    if out is not None and out.is_dir():
+        raise InputError(f"{out}: a folder, expected the name of a json file to write; name one in it")
     texts = None if support is None else read_corpus(support, on_bad=on_bad).captions
     captioner = load_captioner(model, device=device, encoder=encoder, support=texts, detector=detector)
     rows, failed = [], list[str]()
@@ -95,7 +97,7 @@ def image_id(name: str) -> int | str:
 
 
 def _paths(image: Path) -> list[Path]:
-    from segue.data.images import pictures_in
+    from segue.data.picture_files import pictures_in
 
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")

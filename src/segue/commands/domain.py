@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from segue.api.answers import domain_to_dict
-from segue.data.images import PictureWarning
+from segue.data.picture_files import PictureWarning
 from segue.types import InputError
 
 KIND = "out-of-domain"

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from segue.options import DrawOptions
+from segue.types import InputError
 
 if TYPE_CHECKING:
-    from segue.api.illustrator import Illustrator, Layout
+    from segue.api.illustrator import Illustrator
+    from segue.types import Layout
 
 Export = Literal["panoptic", "masks", "heat"]
 
@@ -50,6 +52,8 @@ def draw(
     from segue.commands.domain import check_far
     from segue.data.layouts import read_layout
 
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: a file, expected a folder for the layouts; name another --out")
     illustrator = load_illustrator(model, device=device)
     kept = None if keep is None else read_layout(keep, illustrator.classes)
     given = None if boxes is None else read_boxes(boxes)

@@ -64,7 +64,7 @@ def find_items(source: Path) -> tuple[str, list[Item]]:
     Raises InputError for another kind of file.
     """
     from segue.data.embedding_store import picture_items, text_items
-    from segue.data.images import PICTURE_SUFFIXES, pictures_in
+    from segue.data.picture_files import PICTURE_SUFFIXES, pictures_in
 
     if source.is_dir():
         found = pictures_in(source, deep=True)

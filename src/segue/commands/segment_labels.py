@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from segue.api.answers import domain_to_dict, label_map_to_dict
 from segue.api.label_segmenter import load_label_segmenter
-from segue.api.open_vocabulary import LabelMap
 from segue.commands.domain import refuse_far
 from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, write_answers
-from segue.data.images import bare_name, pictures_in, read_image, write_image, write_index
+from segue.data.images import read_image, write_image, write_index
+from segue.data.picture_files import bare_name, pictures_in
 from segue.data.visualize import name_classes, palette
 from segue.methods.cocu.inference import parse_labels
 from segue.options import LabelOptions
-from segue.types import InputError
+from segue.types import InputError, LabelMap
 
 MOST_NAMES = 255  # that a PNG of one byte a pixel holds beside background
 

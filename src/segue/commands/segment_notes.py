@@ -17,27 +17,24 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_caption, segmentation_to_dict
-from segue.api.open_vocabulary import LabelMap
 from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.commands.domain import refuse_far
 from segue.data.export import write_coco
-from segue.data.images import (
+from segue.data.images import read_image, write_image, write_mask
+from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
+from segue.data.medical.notes import find_doubts
+from segue.data.picture_files import (
     NIFTI_SUFFIXES,
     PictureWarning,
     bare_name,
     is_volume,
     list_pictures,
     pictures_in,
-    read_image,
     tell_left_out,
-    write_image,
-    write_mask,
 )
-from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
-from segue.data.medical.notes import find_doubts
 from segue.data.visualize import heat_map, outline
 from segue.options import SegmentOptions
-from segue.types import InputError, Segmentation
+from segue.types import InputError, LabelMap, Segmentation
 
 BATCH = 16
 ATTRIBUTIONS = ("patches", "gradcam")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from segue.types import InputError, to_install
+from segue.types import NotInstalled, to_install
 
 PHOTOGRAPHS = {  # those of scikit-image, by its file names: what its documentation says of their licence
     "astronaut.png": "NASA, public domain",
@@ -18,9 +18,9 @@ NAMES = ("person", "cat", "cup", "table", "motorcycle", "rocket", "sky", "wall",
 
 
 def photographs() -> list[Path]:
-    """The files of the photographs, where scikit-image is installed. Raises InputError when it isn't."""
+    """The files of the photographs, where scikit-image is installed. Raises NotInstalled when it isn't."""
     found = find_spec("skimage")
     if found is None or not found.submodule_search_locations:
-        raise InputError(f"photographs: they come with scikit-image: {to_install('samples')}")
+        raise NotInstalled(f"photographs: they come with scikit-image: {to_install('samples')}")
     folder = Path(found.submodule_search_locations[0]) / "data"
     return [folder / name for name in PHOTOGRAPHS]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import warnings
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,28 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from segue.data.greys import to_grey
+from segue.data.picture_files import PICTURE_SUFFIXES, PictureWarning, is_volume
 from segue.files import replacing
 from segue.types import InputError, check_image, check_mask
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what files may hold, whatever their names say
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".dcm")
-UNSUPPORTED_SUFFIXES = (
-    ".heic",
-    ".heif",
-    ".avif",
-    ".gif",
-    ".jp2",
-    ".jxl",
-    ".svg",
-    ".psd",
-    ".cr2",
-    ".nef",
-    ".arw",
-    ".dng",
-    ".raf",
-)
 
 # what Pillow's readers raise for broken bytes, in the pixels and in the EXIF
 BROKEN = (
@@ -47,17 +29,9 @@ BROKEN = (
 _WHITE_IS_ZERO = (262, 0)  # PhotometricInterpretation of TIFF
 
 
-class PictureWarning(UserWarning):
-    """What is left out of a picture when it is read. kind: names the sort, so that one can count."""
-
-    def __init__(self, message: str, kind: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 class Remark(NamedTuple):
-    """What reading a picture does that its owner may not expect. kind: "16-bit", "several-pages", "transparent",
-    "turned"."""
+    """What reading a picture does that its owner may not expect. kind: "16-bit", "upper-bits", "several-pages",
+    "transparent", "turned"."""
 
     kind: str
     message: str
@@ -77,92 +51,12 @@ def remarks() -> Iterator[list[Remark]]:
         _REMARKS.reset(before)
 
 
-def _remark(where: Path | str, kind: str, message: str) -> None:
+def remark(where: Path | str, kind: str, message: str) -> None:
     """Collect it, or warn of what is left out; that depth and direction are changed is no loss."""
     if (found := _REMARKS.get()) is not None:
         found.append(Remark(kind, message))
-    elif kind in ("several-pages", "transparent"):
+    elif kind in ("several-pages", "transparent", "upper-bits"):
         warnings.warn(PictureWarning(f"{where}: {message}", kind), stacklevel=2)
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by the mark after its preamble or by its ending."""
-    if path.name.lower().endswith(".dcm"):
-        return True
-    if not path.is_file() or path.name.lower().endswith((*PICTURE_SUFFIXES, *NIFTI_SUFFIXES)):
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def is_volume(path: Path) -> bool:
-    """Whether a file is NIfTI or DICOM, which may have no ending."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES) or is_dicom(path)
-
-
-def bare_name(path: Path) -> str:
-    """The name without the ending of a picture or volume; a name that has none of these stays whole, dots and all."""
-    name = path.name.lower()
-    ending = next((end for end in (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES) if name.endswith(end) and name != end), "")
-    return path.name[: len(name) - len(ending)]
-
-
-def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
-    """The picture files of a folder, in order. deep: those of its folders too.
-
-    Warns of what is left out (`tell_left_out`). Raises InputError when there is no picture.
-    """
-    found = list_pictures(folder, deep=deep)
-    if not found:
-        unread = list_pictures(folder, deep=deep, suffixes=UNSUPPORTED_SUFFIXES)
-        there = f", but {len(unread)} in formats that are not read, such as {unread[0].name}" if unread else ""
-        raise InputError(f"{folder}: no pictures there; expected files ending in {', '.join(PICTURE_SUFFIXES)}{there}")
-    tell_left_out(folder, found, deep=deep)
-    return found
-
-
-def tell_left_out(folder: Path, used: Collection[Path], *, deep: bool = False) -> None:
-    """Warn, in one line, of the files and folders of a folder that are not used: how many of each ending, and one name.
-
-    used: paths in `folder`, of files or folders. deep: look into its folders too. Of hidden files nothing is said.
-    """
-    known = set(used)
-    left = [path for path in _entries(folder, deep) if path not in known]
-    if not left:
-        return
-    kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in left)
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    pictures = [path for path in left if path.name.lower().endswith(UNSUPPORTED_SUFFIXES)]
-    hint = "; convert pictures to PNG or JPEG" if pictures else ""
-    whole = len(left) + len(known)
-    warnings.warn(
-        f"{folder}: {len(left)} of {whole} are left out ({counts}), such as {(pictures or left)[0].name}{hint}",
-        stacklevel=3,
-    )
-
-
-def _entries(folder: Path, deep: bool) -> Iterator[Path]:
-    """What is in a folder, hidden things apart, in order. deep: the files below it instead of its folders."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if deep and path.is_dir():
-            yield from _entries(path, deep)
-        else:
-            yield path
-
-
-def list_pictures(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[Path]:
-    """The picture files of a folder in the order of their paths; empty when there are none, or no such folder.
-
-    deep: those of the folders below it too. Hidden files are passed over: macOS leaves `._name.png` beside name.png.
-    """
-    found: list[Path] = []
-    for where, below, names in os.walk(folder):
-        found += [Path(where, n) for n in names if n.lower().endswith(suffixes) and not n.startswith(".")]
-        if not deep:
-            below.clear()
-    return sorted(found)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -174,7 +68,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     if is_volume(path):
         return _only_slice(path)
-    return _rgb(open_picture(path), path)
+    with open_picture(path) as picture:
+        return _rgb(picture, path)
 
 
 def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -182,12 +77,14 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
 
     Raises InputError as `read_image` does.
     """
-    return _rgb(_decoded(io.BytesIO(data), len(data), where), where)
+    with _decoded(io.BytesIO(data), len(data), where) as picture:
+        return _rgb(picture, where)
 
 
 def read_index(path: Path) -> NDArray[np.uint8]:
     """A label map as (H, W) uint8, the numbers as they stand in the file: grey values, or positions in its palette.
 
+    It is turned upright by its EXIF, as its picture is.
     Raises InputError for colours without a palette, and for numbers past 255.
     """
     with open_picture(path) as picture:
@@ -196,7 +93,7 @@ def read_index(path: Path) -> NDArray[np.uint8]:
                 f"{path}: mode {picture.mode}, expected a label map of one channel (grey or palette); export the "
                 "numbers of the classes, not their colours"
             )
-        values = np.asarray(picture)
+        values = np.asarray(upright(picture, path))
     if values.max() > 255 or values.min() < 0:
         raise InputError(f"{path}: the numbers reach from {values.min()} to {values.max()}, expected 0..255")
     return values.astype(np.uint8)
@@ -209,7 +106,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises InputError with the values found when there are others.
     """
     with open_picture(path) as picture:
-        values = np.asarray(_without_palette(_upright(picture, path)))
+        values = np.asarray(_without_palette(upright(picture, path)))
     if values.ndim == 3:
         alpha = values.shape[2] in (2, 4) and (values[..., -1] == values[..., -1].max()).all()
         colours = values[..., :-1] if alpha else values
@@ -306,21 +203,32 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.save(fresh)
 
 
+def from_pillow(picture: Image.Image, where: str) -> NDArray[np.uint8]:
+    """What `read_image` makes of a picture file, from a picture of Pillow, which stays open.
+
+    where: names it in an error. Raises InputError when it can't be decoded.
+    """
+    try:
+        picture.load()
+    except BROKEN as error:
+        raise InputError(f"{where}: can't be decoded ({error}); the file is broken or closed, open it anew") from error
+    return _rgb(picture, where)
+
+
 def _rgb(picture: Image.Image, where: Path | str) -> NDArray[np.uint8]:
-    with picture:
-        upright = _upright(picture, where)
-    if upright.mode[0] in "IF":  # I;16, I, F
-        _remark(where, "16-bit", f"mode {upright.mode}: the middle 99% of its values are spread over 8 bits")
-        grey = to_grey(np.asarray(upright, dtype=np.float64), where)
+    turned = upright(picture, where)
+    if turned.mode[0] in "IF":  # I;16, I, F
+        remark(where, "16-bit", f"mode {turned.mode}: the middle 99% of its values are spread over 8 bits")
+        grey = to_grey(np.asarray(turned, dtype=np.float64), where)
         return np.repeat((255 - grey if _white_is_zero(picture) else grey)[..., None], 3, axis=2)
-    if upright.has_transparency_data:
-        clear = upright.convert("RGBA")
+    if turned.has_transparency_data:
+        clear = turned.convert("RGBA")
         if share := float((np.asarray(clear)[..., 3] < 255).mean()):
-            _remark(
+            remark(
                 where, "transparent", f"{share:.0%} of it is transparent, laid on black; export it on its own ground"
             )
-        upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
-    return np.array(upright.convert("RGB"))
+        turned = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    return np.array(turned.convert("RGB"))
 
 
 def _orientation(picture: Image.Image, where: Path | str) -> int:
@@ -329,7 +237,7 @@ def _orientation(picture: Image.Image, where: Path | str) -> int:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
 
 
-def _upright(picture: Image.Image, where: Path | str) -> Image.Image:
+def upright(picture: Image.Image, where: Path | str) -> Image.Image:
     """Turned by its EXIF. Raises InputError for an EXIF that can't be read: which side is up is not known then."""
     with _reading_exif(where):
         return ImageOps.exif_transpose(picture)
@@ -347,25 +255,6 @@ def _white_is_zero(picture: Image.Image) -> bool:
     """Whether a TIFF's zeros are white. Pillow turns 8-bit greys round itself, and no deeper ones."""
     tag, white = _WHITE_IS_ZERO
     return picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(tag) == white
-
-
-def to_grey(
-    values: NDArray[np.floating[Any]], where: Path | str, span: tuple[float, float] | None = None
-) -> NDArray[np.uint8]:
-    """Values of any shape as uint8. span: what becomes 0 and 255; without, the 0.5th and the 99.5th percentile.
-
-    Where those two are one value, minimum and maximum. Infinities lie at the ends, what is no number at 0.
-    Raises InputError when no value is finite.
-    """
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        raise InputError(f"{where}: every value is infinite or no number (NaN); export it again")
-    low, high = span or (float(v) for v in np.percentile(finite, (0.5, 99.5)))
-    if span is None and low == high:
-        low, high = float(finite.min()), float(finite.max())
-    known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    grey: NDArray[np.uint8] = (((known - low) / max(high - low, 1e-12)).clip(0, 1) * 255).round().astype(np.uint8)
-    return grey
 
 
 def _only_slice(path: Path) -> NDArray[np.uint8]:
@@ -399,6 +288,7 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(source, formats=FORMATS)
             pages = getattr(picture, "n_frames", 1)
+            cut = picture.mode[0] != "I" and any(";16" in str(tile) for tile in picture.tile)
             turned = getattr(picture, "tag_v2", {}).get(ExifTags.Base.Orientation, 1)  # of a TIFF, which load() turns
             picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -413,9 +303,11 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
             f"{path}: can't be read as a picture ({error}); the file is broken or of another type"
         ) from error
     if pages > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
-        _remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
+        remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
+    if cut:  # Pillow has no such colours
+        remark(path, "upper-bits", "16 bits a colour, of which the upper 8 are read; save it in grey, or with 8 bits")
     if (turned := max(turned, _orientation(picture, path))) != 1:
-        _remark(
+        remark(
             path,
             "turned",
             f"its EXIF orientation is {turned}: it is read upright, so boxes and masks must be of the upright picture",

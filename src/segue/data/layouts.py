@@ -17,7 +17,7 @@ from torch import Tensor
 
 from segue.data.class_colours import palette
 from segue.data.formats.panoptic import segment_colours, segment_info
-from segue.data.images import open_picture
+from segue.data.images import open_picture, upright
 from segue.files import replacing, write_text
 from segue.types import InputError
 
@@ -47,7 +47,8 @@ def read_layout(path: Path, classes: Sequence[str], colours: NDArray[np.uint8] |
     classes: names, in order. colours: (n, 3), where they are others.
     Raises InputError that names unknown ids or colours.
     """
-    picture = open_picture(path)
+    with open_picture(path) as opened:
+        picture = upright(opened, path)
     if picture.mode in ("L", "P"):
         labels = np.array(picture)
     elif picture.mode in ("RGB", "RGBA"):

@@ -111,8 +111,9 @@ class DualEncoder(nn.Module):
         Raises InputError for what is no image, and a batch_size below 1.
         """
         pixels = (self.image_encoder.preprocess(part, whole=True, size=size) for part in _chunks(images, batch_size))
+        shares = iter(self.name_shares(images, batch_size).split(batch_size))
         cells = _embed_batches(
-            self, pixels, lambda x: self.project_image(self.image_encoder(x).dense.permute(0, 2, 3, 1))
+            self, pixels, lambda x: self.project_cells(self.image_encoder(x).dense.permute(0, 2, 3, 1), next(shares))
         )
         return cells.permute(0, 3, 1, 2).contiguous()
 
@@ -135,6 +136,14 @@ class DualEncoder(nn.Module):
     def project_pooled(self, features: Tensor) -> Tensor:
         """The pooled features (B, width of the image encoder) of whole images -> (B, D), not normalised."""
         return self.project_image(features)
+
+    def project_cells(self, dense: Tensor, share: Tensor) -> Tensor:
+        """Cells (B, h, w, width of the image encoder) -> (B, h, w, D), not normalised. share: (B,) `name_shares`."""
+        return self.project_image(dense)
+
+    def name_shares(self, images: Sequence[NDArray[np.uint8]], batch_size: int) -> Tensor:
+        """(N,) from 0 to 1: how much a classifier's names count in the cells of each image; 0 where there is none."""
+        return torch.zeros(len(images))
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""
@@ -256,7 +265,7 @@ class DualEncoderConfig:
     width: D of the joint space. hidden: width of each head's hidden layer, 0 for linear heads. dropout: on the
     heads' inputs and hidden layers. temperature: the initial one; it is learned, and never below .01.
     pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
-    class_names: share of the image encoder's own class names in the vector of an image, see `ClassNames`; 0 for none.
+    class_names: share of the image encoder's own class names in the vectors of an image, see `ClassNames`; 0 for none.
     Raises InputError for values out of range.
     """
 
@@ -312,6 +321,30 @@ class VisionTextDualEncoder(DualEncoder):
             return projected
         added: Tensor = self.class_names(features, F.normalize(projected.float(), dim=-1), self.temperature)
         return added
+
+    def project_cells(self, dense: Tensor, share: Tensor) -> Tensor:
+        """As `project_pooled`, for the cells."""
+        cells = self.project_image(dense)
+        if self.class_names is None:
+            return cells
+        named = self.class_names(dense, cells := F.normalize(cells.float(), dim=-1), self.temperature)
+        return torch.lerp(cells, named, share.to(cells)[:, None, None, None])
+
+    def name_shares(self, images: Sequence[NDArray[np.uint8]], batch_size: int) -> Tensor:
+        """Of the whole images, at the image encoder's own size."""
+        if (names := self.class_names) is None:
+            return super().name_shares(images, batch_size)
+        device, training, shares = next(self.parameters()).device, self.training, list[Tensor]()
+        self.eval()
+        try:
+            with torch.no_grad(), torch.autocast(device.type, enabled=False):
+                for part in _chunks(images, batch_size):
+                    pooled = self.image_encoder(self.image_encoder.preprocess(part).to(device)).pooled
+                    v = F.normalize(self.project_image(pooled).float(), dim=-1)
+                    shares.append(names.share_of_cells(pooled, v, self.temperature))
+        finally:
+            self.train(training)
+        return torch.cat(shares)
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""

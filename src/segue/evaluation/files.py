@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from segue.data.corpus import stream_rows
 from segue.data.formats.lookup import list_places, locate, stem_of, tidy
 from segue.data.formats.panoptic import segment_ids
-from segue.data.images import UNSUPPORTED_SUFFIXES, VOLUME_SUFFIXES, list_pictures, open_picture, read_mask
+from segue.data.images import open_picture, read_mask
+from segue.data.picture_files import UNSUPPORTED_SUFFIXES, VOLUME_SUFFIXES, list_pictures
 from segue.data.problems import collecting, handle_problems
 from segue.data.records import read_flag, read_id, read_text
 from segue.metrics.captions import score_captions

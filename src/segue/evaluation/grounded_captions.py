@@ -108,9 +108,10 @@ def describe_case(
     """`num` captions of a case, from the picture's own regions and relations."""
     picture = case.picture
     options = replace(options, num=num, seed=seed)
-    return describer.describe(
+    found = describer.describe(
         picture.load(), box=case.box, regions=picture.regions, relations=picture.relations, options=options
     )
+    return [replace(caption, picture=None) for caption in found]  # the pixels of thousands of cases are gigabytes
 
 
 def score_cases(

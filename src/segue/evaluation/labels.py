@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.api.label_segmenter import DualEncoderSegmenter, LabelSegmenter
-from segue.api.open_vocabulary import LabelMap
 from segue.data import rle
 from segue.data.formats import check_pictures, pascal_context, read_pictures
 from segue.methods.cocu.inference import vocabulary_overlap
@@ -21,7 +20,7 @@ from segue.methods.cocu.protocols import BACKGROUND, PUBLISHED_CLASSES, EvalProt
 from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.metrics.panoptic import IGNORE, Confusion
 from segue.options import LabelOptions
-from segue.types import InputError, Picture, PictureSet
+from segue.types import InputError, LabelMap, Picture, PictureSet
 
 LEFT_OUT = "left out of miou: this protocol has no threshold, below which a pixel would be background"
 Labels = NDArray[np.unsignedinteger]

@@ -148,7 +148,9 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
     """Keep the fewest likeliest tokens whose probabilities together reach top_p, at least one."""
     probability, order = logits.softmax(-1).sort(-1, descending=True)
     before = probability.cumsum(-1) - probability
-    outside = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
+    beyond = before >= top_p
+    beyond[..., 0] = False  # in float32 a tiny top_p is 0
+    outside = torch.zeros_like(beyond).scatter(-1, order, beyond)
     return logits.masked_fill(outside, -torch.inf)
 
 

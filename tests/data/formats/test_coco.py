@@ -10,7 +10,7 @@ from segue.data import rle
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.formats.classes import COCO_STUFF_171
 from segue.data.formats.coco import plain_name
-from segue.data.formats.panoptic import read_segments, segment_ids
+from segue.data.formats.panoptic import read_segments, segment_colours, segment_ids
 from segue.types import InputError, Relation
 
 
@@ -53,6 +53,8 @@ def test_panoptic_ids_are_not_cut_to_8_bits(root):
     assert person.crowd
     assert person.box == (2, 3, 4, 2)
     assert segment_ids(colours([[256**3 - 1]])).tolist() == [[256**3 - 1]]
+    ids = np.array([[0, 255, 256, 65_535, 65_536, 256**3 - 1]])
+    assert (segment_ids(segment_colours(ids)) == ids).all()
 
 
 def test_raw_label_maps_have_gaps_and_train_ids_have_not(root):

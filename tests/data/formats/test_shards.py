@@ -56,6 +56,11 @@ def test_what_webdataset_itself_writes(tmp_path):
     assert found[2].load().shape == (8, 12, 3)
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_a_caption(tmp_path):
+    shard(tmp_path / "train.tar", [("0.jpg", jpeg()), ("0.txt", b"\xef\xbb\xbfa dog\r\n")])
+    assert [picture.captions for picture in read_pictures(tmp_path, "train").pictures] == [("a dog",)]
+
+
 def test_a_corrupt_picture_is_counted_and_named(root):
     shard(root / "train/00001.tar", [("7.jpg", jpeg()[:200]), ("7.txt", b"x"), ("8.jpg", b""), ("8.txt", b"y")])
     found = read_pictures(root, "train")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data.medical.test_volumes import nibabel
-from segue.data.images import PictureWarning
 from segue.data.medical.volumes import read_volume, write_like
+from segue.data.picture_files import PictureWarning
 from segue.types import InputError
 
 AFFINE = np.array([[-0.7, 0, 0.2, 10], [0, 0, 2.5, -3], [0, 0.9, 0, 4], [0, 0, 0, 1.0]])

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 from openpyxl import Workbook
+from openpyxl.worksheet.cell_range import CellRange
 
 from segue.data.medical.note_tables import NameIndex, read_note_table, read_notes
 from segue.types import InputError
@@ -139,6 +140,31 @@ def test_a_saved_value_of_a_formula_is_read(tmp_path):
         for name, content in held.items():
             parts.writestr(name, content)
     assert read_notes(path) == [("c0.png", "2")]
+
+
+def test_rows_that_a_merged_cell_hides_are_reported(tmp_path):
+    made = Workbook()
+    for row in (("Image", "Description"), ("a.png", COMMAS), ("b.png", None), ("c.png", "two areas"), ("d.png", None)):
+        made.active.append(row)
+    made.active.merge_cells("B2:B3")
+    made.active.merge_cells("B5:D5")  # of one row: nobody else's text
+    made.save(tmp_path / "notes.xlsx")
+    table = read_note_table(tmp_path / "notes.xlsx")
+    assert [(row.name, row.note) for row in table.rows] == [("a.png", COMMAS), ("c.png", "two areas"), ("d.png", "")]
+    assert table.problems == ["row 3: part of a merged cell; write each row's own text"]
+    with pytest.raises(InputError, match="row 3: part of a merged cell"):
+        read_notes(tmp_path / "notes.xlsx")
+
+
+def test_a_file_that_merges_all_there_is_ends_soon(tmp_path):
+    made = Workbook()
+    for row in (("Image", "Description"), *[("a.png", COMMAS)] * 200):
+        made.active.append(row)
+    for _ in range(6000):
+        made.active.merged_cells.ranges.add(CellRange(f"A1:XFD{1000000 + _}"))
+    made.save(tmp_path / "notes.xlsx")
+    with pytest.raises(InputError, match="more than 1,000,000 cells are merged"):
+        read_notes(tmp_path / "notes.xlsx")
 
 
 def test_rows_on_other_sheets_are_read_or_reported(tmp_path):

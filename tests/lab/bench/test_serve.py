@@ -17,7 +17,7 @@ def test_both_modes_are_loaded_and_the_memory_can_be_left_out():
 
 
 def test_a_server_that_refuses_or_ends_is_an_error():
-    with running_server("reclmis-chest") as server, pytest.raises(InputError, match="request 1 of 5 was answered 4"):
+    with running_server(["reclmis-chest"]) as server, pytest.raises(InputError, match="request 1 of 5 was answered 4"):
         measure_memory(*server, b"{}", 5)
-    with pytest.raises(InputError, match=r"the server ended: .*'nonsense'"), running_server("nonsense"):
+    with pytest.raises(InputError, match=r"the server ended: .*'nonsense'"), running_server(["nonsense"]):
         pass

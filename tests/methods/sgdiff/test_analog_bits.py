@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from segue.methods.sgdiff.analog_bits import (
     BIT_SCALE,
+    INFORMATIVE_TIMES,
     add_noise,
     bit_codes,
     expected_code,
     log_snr,
     mask_until_end,
     signal_and_noise,
+    training_times,
 )
 
 
@@ -56,3 +58,14 @@ def test_noisy_bits_have_the_mean_and_deviation_of_q():
 def test_the_mask_ends_with_the_first_end():
     token_ids = torch.tensor([[4, 0, 0, 5], [4, 5, 6, 7], [0, 3, 3, 0]])
     assert mask_until_end(token_ids).tolist() == [[True, True, False, False], [True] * 4, [True, False, False, False]]
+
+
+def test_a_tenth_of_the_times_is_1_and_the_others_are_spread_over_the_informative_ones():
+    torch.manual_seed(0)
+    t = training_times(20_000, torch.device("cpu"))
+    low, high = INFORMATIVE_TIMES
+    inner = t[t < 1]
+    assert 1 - len(inner) / len(t) == pytest.approx(0.1, abs=0.01)
+    assert low <= inner.min() < low + 0.01
+    assert high - 0.01 < inner.max() <= high
+    assert float(inner.mean()) == pytest.approx((low + high) / 2, abs=0.01)

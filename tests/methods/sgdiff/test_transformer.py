@@ -9,6 +9,7 @@ from segue.methods.sgdiff.transformer import (
     BimodalTransformer,
     BitEmbedding,
     CaptionHead,
+    HiddenStates,
     sinusoidal_encoding,
 )
 
@@ -115,3 +116,12 @@ def test_the_waves_double_from_half_a_period():
     angles = [math.pi * x * f for x in (0.25, 0.5) for f in (1, 2, 4)]
     expected = [f(a) for three in (angles[:3], angles[3:]) for f in (math.sin, math.cos) for a in three]
     torch.testing.assert_close(found[0], torch.tensor(expected), atol=1e-6, rtol=0)
+
+
+def test_rows_of_states_are_chosen_and_no_caption_stays_none():
+    graph, last = torch.arange(6.0).view(3, 2, 1), torch.arange(6.0, 12).view(3, 2, 1)
+    states = HiddenStates(graph + 20, graph, (None, last)).select(torch.tensor([2, 0]))
+    assert states.caption.flatten().tolist() == [24, 25, 20, 21]
+    assert states.graph.flatten().tolist() == [4, 5, 0, 1]
+    assert states.last_input[0] is None
+    assert states.last_input[1].flatten().tolist() == [10, 11, 6, 7]

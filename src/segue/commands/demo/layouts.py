@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-from segue.api.illustrator import Illustrator, Layout, load_illustrator
+from segue.api.illustrator import Illustrator, load_illustrator
 from segue.data.images import write_image
 from segue.data.visualize import layout_picture
 from segue.options import DrawOptions
+from segue.types import Layout
 from segue.weights import bundled
 
 MODEL = "crossmodal-scenes"

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from segue.api.captioner import Caption, load_captioner
 from segue.api.describer import Describer, load_describer
 from segue.api.label_segmenter import load_label_segmenter
-from segue.api.open_vocabulary import LabelMap
 from segue.data.example_photos import NAMES, PHOTOGRAPHS, photographs
 from segue.data.export import overlay
 from segue.data.images import read_image, write_image
 from segue.data.visualize import name_classes
 from segue.options import Decoding, DescribeOptions
-from segue.types import GroundedCaption, InputError, Region
+from segue.types import GroundedCaption, InputError, LabelMap, Region
 from segue.weights import LABEL_MODEL
 
 CAPTIONER, DESCRIBER = "captions-photos", "describe-photos"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -43,11 +44,22 @@ def expecting(path: Path | str, what: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises InputError that names the file when it can't be read."""
+    """The value in a JSON file.
+
+    Raises InputError that names the file when it can't be read, and when an object has a key twice: one would be lost.
+    """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: can't be read as JSON ({error}); copy or export it again") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the key {shown(twice)} twice")
+    return found
 
 
 def read_list(path: Path) -> list[Any]:

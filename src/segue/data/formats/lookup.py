@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segue.data.images import list_pictures
+from segue.data.picture_files import list_pictures
 
 Places = dict[str, list[Path]]  # files by their path below a folder
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from segue.data.formats.files import SPLITS, expecting, split_of
 from segue.data.formats.lookup import short_names
-from segue.data.images import PICTURE_SUFFIXES, decode_image
+from segue.data.images import decode_image
+from segue.data.picture_files import PICTURE_SUFFIXES
 from segue.data.problems import ReportProblem, raise_problem, reporting
 from segue.data.records import field, read_text
 from segue.types import InputError, Picture, PictureSet
@@ -133,7 +134,7 @@ def _captions(path: Path, key: str, members: dict[str, Place]) -> tuple[str, ...
     for end in ("txt", "caption"):
         if end in members:
             with expecting(f"{path}/{key}.{end}", "a caption in UTF-8"):
-                text = _bytes(path, *members[end]).decode("utf-8")
+                text = _bytes(path, *members[end]).decode("utf-8-sig")
             return (read_text({end: text}, end),)
     if "json" in members:
         with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.images import PictureWarning, is_dicom, to_grey
+from segue.data.greys import to_grey
 from segue.data.medical.packages import import_package
+from segue.data.picture_files import PictureWarning, is_dicom
 from segue.types import InputError
 
 # What pydicom raises on files that are broken, besides its InvalidDicomError.

@@ -14,15 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from segue.data.images import (
-    PICTURE_SUFFIXES,
-    UNSUPPORTED_SUFFIXES,
-    VOLUME_SUFFIXES,
-    list_pictures,
-    read_image,
-    read_mask,
-)
+from segue.data.images import read_image, read_mask
 from segue.data.medical.note_tables import NameIndex, NoteRow, NoteTable, read_note_table
+from segue.data.picture_files import PICTURE_SUFFIXES, UNSUPPORTED_SUFFIXES, VOLUME_SUFFIXES, list_pictures
 from segue.data.problems import handle_problems
 from segue.types import Example, InputError
 

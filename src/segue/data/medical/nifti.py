@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.images import PictureWarning
 from segue.data.medical.packages import import_package
+from segue.data.picture_files import PictureWarning
 from segue.files import replacing
 from segue.types import InputError
 

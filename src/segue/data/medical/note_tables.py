@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 import warnings
 import zlib
@@ -20,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile, ZipFile
 
-from segue.data.images import PICTURE_SUFFIXES, VOLUME_SUFFIXES
+from segue.data.picture_files import PICTURE_SUFFIXES, VOLUME_SUFFIXES
 from segue.data.problems import MAX_NAMED
 from segue.types import InputError
 
@@ -28,6 +29,7 @@ IMAGE_HEADS, NOTE_HEADS = ("image",), ("note", "description")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm")
 MAX_UNPACKED = 1 << 28  # bytes of a workbook's parts together
+MAX_MERGED = 1_000_000  # cells that merged cells hide
 ENDINGS = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
 T = TypeVar("T")
 Numbered = tuple[str, list[str]]  # where a row stands, and its cells, stripped
@@ -217,7 +219,7 @@ def _load_sheets(path: Path) -> dict[str, list[Numbered]]:
     return {title: list(_plain_rows(rows)) for title, rows in cells.items()}
 
 
-Cell = tuple[str, Any]  # openpyxl's kind ("f" a formula, "e" an error), value
+Cell = tuple[str, Any]  # openpyxl's kind ("f" a formula, "e" an error) or "m" of a merged cell's hidden rows, value
 
 
 def _load_cells(path: Path, *, values: bool) -> dict[str, list[list[Cell]]]:
@@ -228,8 +230,28 @@ def _load_cells(path: Path, *, values: bool) -> dict[str, list[list[Cell]]]:
     with path.open("rb") as file:  # by its name openpyxl would judge it
         for sheet in load_workbook(file, read_only=True, data_only=values).worksheets:
             sheet.reset_dimensions()
-            found[sheet.title] = [[(cell.data_type, cell.value) for cell in row] for row in sheet.iter_rows()]
+            rows = [[(cell.data_type, cell.value) for cell in row] for row in sheet.iter_rows()]
+            with sheet._get_source() as part:
+                _mark_merged(rows, part.read())
+            found[sheet.title] = rows
     return found
+
+
+def _mark_merged(rows: list[list[Cell]], sheet: bytes) -> None:
+    """Make the cells "m" that a merged cell of several rows hides: whether its text is theirs too isn't known."""
+    from openpyxl.utils import range_boundaries
+
+    width, marked = max(map(len, rows), default=0), 0
+    for reference in re.findall(rb'<mergeCell\b[^>]*?\bref="([A-Za-z0-9:$]+)"', sheet):
+        left, top, right, bottom = range_boundaries(reference.decode())
+        columns = range(left - 1, min(right, width))
+        for row in rows[top:bottom]:
+            row += [("n", None)] * (columns.stop - len(row))
+            for column in columns:
+                row[column] = ("m", None)
+            marked += len(columns)
+            if marked > MAX_MERGED:
+                raise ValueError(f"more than {MAX_MERGED:,} cells are merged")
 
 
 def _with_values(
@@ -266,6 +288,8 @@ def _text(kind: str, value: Any) -> str:
         return _Unusable(f"the error {value} in a cell; mend its formula")
     if kind == "f":
         return _Unusable("a formula without a saved value; open the workbook and save it, or put the text there")
+    if kind == "m":
+        return _Unusable("part of a merged cell; write each row's own text")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return "" if value is None else str(value).strip()

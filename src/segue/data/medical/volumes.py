@@ -16,10 +16,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.data.images import NIFTI_SUFFIXES, tell_left_out, to_grey
+from segue.data.greys import to_grey
 from segue.data.medical.dicom import find_series, read_dicom
 from segue.data.medical.nifti import read_nifti, write_nifti
 from segue.data.medical.packages import import_package
+from segue.data.picture_files import NIFTI_SUFFIXES, tell_left_out
 from segue.types import InputError, check_image
 
 Plane = Literal["axial", "coronal", "sagittal"]

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any
@@ -48,8 +48,8 @@ def bench_serve(
     body = request_body()
     found: dict[str, Any] = {"batches": {}, "single": {}}
     with (
-        running_server(model, *MODES["batches"]) as batches,
-        running_server(model, *MODES["single"]) as single,
+        running_server([model], *MODES["batches"]) as batches,
+        running_server([model], *MODES["single"]) as single,
     ):
         servers = {"batches": batches, "single": single}
         for count in clients:
@@ -114,7 +114,7 @@ def measure_memory(port: int, process: subprocess.Popen[bytes], body: bytes, req
 
 
 @contextmanager
-def running_server(model: str, *options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def running_server(models: Sequence[str], *options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A server in a process of its own, as (port, process); it is ended afterwards.
 
     Raises InputError when it ends by itself or isn't ready within two minutes.
@@ -122,7 +122,7 @@ def running_server(model: str, *options: str) -> Iterator[tuple[int, subprocess.
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "segue", "serve", "--models", model, "--port", str(port), *options]
+    command = [sys.executable, "-m", "segue", "serve", "--models", *models, "--port", str(port), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
         _wait_until_ready(port, process)

@@ -12,8 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from segue.data.images import list_pictures, read_image
+from segue.data.images import read_image
 from segue.data.medical.lvit import read_lvit
+from segue.data.picture_files import list_pictures
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.labels_photos import ENCODER
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder

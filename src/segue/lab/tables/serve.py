@@ -35,10 +35,10 @@ def serve_table() -> list[Row]:
 
 
 def _load(mode: str, clients: int, work: Work) -> dict[str, float]:
-    with running_server(MODEL, *MODES[mode]) as (port, _):
+    with running_server([MODEL], *MODES[mode]) as (port, _):
         return measure_load(port, request_body(), clients, SECONDS)
 
 
 def _memory(work: Work) -> dict[str, float]:
-    with running_server(MODEL, *MODES["batches"]) as server:
+    with running_server([MODEL], *MODES["batches"]) as server:
         return measure_memory(*server, request_body(), MEMORY_REQUESTS)

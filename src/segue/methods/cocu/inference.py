@@ -16,7 +16,7 @@ import csv
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,33 +32,10 @@ from segue.methods.cocu.protocols import EvalProtocol
 from segue.methods.cocu.published_rule import published_scores
 from segue.methods.cocu.windows import Corner, crops, window_batches
 from segue.nn.stopping import stop_point
-from segue.types import InputError, check_image
+from segue.types import InputError, LabelMap, check_image
 
 NAMES_AT_ONCE = 64  # of which the maps are held, so that thousands of names need no more memory
 MAX_ASPECT_RATIO = 20  # longer side over shorter side
-
-
-@dataclass(frozen=True)
-class LabelMap:
-    """What open-vocabulary segmentation answers, on the picture's own grid.
-
-    index: (H, W) uint8, or uint16 from 256 names on; positions in `names`, and the type's highest value (255 or 65535)
-    where there is background. scores: (H, W) float32 in [0, 1] of the best name. image_similarity: (C,) float32 in
-    [-1, 1], the cosine of every name with the whole picture. distance: of the picture from those that the model learned
-    from, above 1 where it is far; None where that is not measured.
-    """
-
-    names: tuple[str, ...]
-    index: NDArray[np.unsignedinteger]
-    scores: NDArray[np.float32]
-    image_similarity: NDArray[np.float32]
-    distance: float | None = None
-
-    @property
-    def background(self) -> int:
-        """The value of background in `index`."""
-        return int(np.iinfo(self.index.dtype).max)
-
 
 # ------------------------------------------------------------------------------------------------ names
 

@@ -5,7 +5,7 @@ import torch
 
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.methods.sgdiff.photographs.network import POINTS, appearance
-from segue.methods.sgdiff.photographs.reading import encode_names, node_order, relations_of_prompt
+from segue.methods.sgdiff.photographs.reading import encode_names, node_order, pixels_of_rgb, relations_of_prompt
 from segue.types import Relation
 from tiny_photographs import CONFIG, tiny_reader
 
@@ -49,3 +49,9 @@ def test_a_photograph_is_read_once_into_all_that_the_network_takes():
     assert read.picture.shape == (1, CONFIG.picture_vectors, CONFIG.encoder_width)
     assert [level.shape[1] for level in read.levels] == list(CONFIG.levels)
     torch.testing.assert_close(read.picture[0, 1], reader.encoder.embed_images([image])[0])
+
+
+def test_pixels_are_from_0_to_1():
+    pixels = pixels_of_rgb(np.array([[[0, 51, 255], [255, 0, 102]]], np.uint8))
+    assert pixels.shape == (1, 3, 1, 2)
+    torch.testing.assert_close(pixels[0, :, 0], torch.tensor([[0, 1], [0.2, 0], [1, 0.4]]))

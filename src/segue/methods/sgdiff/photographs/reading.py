@@ -105,4 +105,4 @@ def pack_prompts(
 
 def pixels_of_rgb(image: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) uint8 RGB -> (1, 3, H, W) float32 from 0 to 1."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
