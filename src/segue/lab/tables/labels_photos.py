@@ -17,6 +17,7 @@ import numpy as np
 
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
 from segue.data.formats import read_pictures
+from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.evaluation.labels import score_pictures, with_truth
 from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.dual_encoder.dense import DenseProtocol
@@ -33,6 +34,7 @@ PROTOCOLS = {
     "three sizes": replace(ONE_SIZE, sizes=DenseProtocol().sizes),
     "three sizes, filtered": replace(DenseProtocol(), radius=0.05),
     "three sizes, wider filter": DenseProtocol(),
+    "without class names": DenseProtocol(),
     "and the whole picture": replace(DenseProtocol(), radius=0.05, presence=0.15),
 }
 
@@ -49,6 +51,9 @@ def _row(test: str, name: str, work: Work) -> dict[str, float]:
     segmenter = load_label_segmenter(ENCODER)
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: the bundled one is
     segmenter.protocol = PROTOCOLS[name]
+    if name == "without class names":
+        assert isinstance(segmenter.encoder, VisionTextDualEncoder)
+        segmenter.encoder.class_names = None
     return _scores(test, segmenter, work)
 
 
