@@ -21,7 +21,10 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Dice + binary cross-entropy, the last bracket of RecLMIS Eq. 11. Shapes as in `dice_loss`."""
+    """Dice + binary cross-entropy, the last bracket of RecLMIS Eq. 11.
+
+    logits, target: (B, 1, H, W), target in {0, 1}, as in `dice_loss`.
+    """
     return dice_loss(logits, target) + F.binary_cross_entropy_with_logits(logits.float(), target)
 
 

@@ -110,6 +110,7 @@ def match(ious: Floats, how: Literal["hungarian", "greedy"] = "hungarian") -> li
 def matched_iou(ious: Floats, how: Literal["hungarian", "greedy"] = "hungarian") -> float:
     """Mean IoU over the true masks under `match`; a true mask that has no partner counts 0. In [0, 1].
 
+    ious: (G, P), rows truth.
     Raises InputError without true masks.
     """
     if not len(ious):

@@ -75,7 +75,7 @@ def pack_graph(graph: SceneGraph, nodes: Sequence[int], lexicon: Lexicon, config
 
 
 def pad(rows: Sequence[Arrays]) -> dict[str, Tensor]:
-    """Arrays of different lengths -> tensors, zeros where a row is shorter."""
+    """B rows of arrays (n, ...) of different lengths n -> tensors (B, longest n, ...), zeros where a row is shorter."""
     tensors = {}
     for name in rows[0]:
         arrays = [row[name] for row in rows]
@@ -91,7 +91,10 @@ def pad(rows: Sequence[Arrays]) -> dict[str, Tensor]:
 def pack_prompts(
     graph: SceneGraph, subgraphs: Sequence[Sequence[int]], lexicon: Lexicon, config: SGDiffConfig
 ) -> dict[str, Tensor]:
-    """One row for each prompt's coarse subgraph, its node first; the inputs only, all but `image`."""
+    """One of B rows for each prompt's coarse subgraph, its node first; the inputs only, all but `image`.
+
+    Those of `pack_graph`, padded to (B, longest, ...), and "prompt_node" (B,) int64, all 0.
+    """
     rows = [pack_graph(graph, nodes, lexicon, config) for nodes in subgraphs]
     return pad(rows) | {"prompt_node": torch.zeros(len(rows), dtype=torch.int64)}  # the prompt's node is always first
 
