@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,11 @@ class Example:
             object.__setattr__(self, "group", self.name)
 
 
+def _answers() -> Any:
+    """What draws and writes answers: it lies above this module, and is asked for by its name when one is shown."""
+    return import_module("segue.api.answers")
+
+
 @dataclass(frozen=True, repr=False)
 class Answer:
     """What the answers with masks or layouts have in common: they draw themselves, and become numbers and files.
@@ -109,16 +115,13 @@ class Answer:
 
     picture: NDArray[np.uint8] | None = field(default=None, kw_only=True, compare=False)
 
-    # The module that knows how answers are drawn and written lies above this one: imported at the first use.
-
     def plot(self) -> Image:
         """The picture with the answer drawn on it, RGB; on black without a picture. A layout is drawn by itself.
 
         Raises InputError where the picture is of another size, and where neither a picture nor a mask gives a size.
         """
-        from segue.api import answers
-
-        return answers.plot(self)
+        made: Image = _answers().plot(self)
+        return made
 
     def show(self) -> None:
         """Open `plot` in a window, or below the cell of a notebook."""
@@ -129,15 +132,12 @@ class Answer:
 
         Raises InputError for other endings, and as `plot` does.
         """
-        from segue.api import answers
-
-        answers.save(self, Path(path))
+        _answers().save(self, Path(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers and words, as `--json` prints them and the server answers; masks are in `to_coco`."""
-        from segue.api import answers
-
-        return answers.to_dict(self)
+        made: dict[str, Any] = _answers().to_dict(self)
+        return made
 
     def to_json(self) -> str:
         """`to_dict` as one line of JSON."""
@@ -149,9 +149,8 @@ class Answer:
         category_id: from 1, in the order of a label map's names or a layout's classes; its name is the category_name
         beside it: a note's mask is "described". score: 1 for a layout.
         """
-        from segue.api import answers
-
-        return answers.to_coco(self)
+        made: list[dict[str, Any]] = _answers().to_coco(self)
+        return made
 
     @property
     def polygons(self) -> list[list[list[float]]]:
@@ -170,9 +169,8 @@ class Answer:
         return buffer.getvalue()
 
     def __repr__(self) -> str:
-        from segue.api import answers
-
-        return answers.summary(self)
+        made: str = _answers().summary(self)
+        return made
 
 
 @dataclass(frozen=True, repr=False)

@@ -50,9 +50,9 @@ def test_a_run_leaves_a_head_that_a_describer_uses(scenes, tmp_path):
     image, picture, _ = toy_example()
     predicted = [Relation(0, "right of", 1)]
     related.relations.predict = lambda labels, boxes, size: predicted
-    graphs = [model._encode(image, None, picture.regions, ())[1] for model in (plain, related)]
+    graphs = [model._encode("", image, None, picture.regions, ())[1] for model in (plain, related)]
     assert graphs[1].relations == tuple(predicted) != graphs[0].relations
-    assert related._encode(image, None, picture.regions, picture.relations)[1].relations == picture.relations
+    assert related._encode("", image, None, picture.regions, picture.relations)[1].relations == picture.relations
     assert "relations" in RECIPES
 
 

@@ -53,7 +53,7 @@ def trained_with(folder, detector, pair):
 
 def test_a_detector_reaches_all_that_find_objects_by_one(served, tiny_folders, tmp_path):
     old = tiny_detr(tmp_path / "old", sees="cat")
-    mine = trained_with(tmp_path / "mine", str(old), tiny_folders["captions"].parent / "pair")
+    mine = trained_with(tmp_path / "mine", str(old), tiny_folders["captions"].parent / "encoder")
     new = old.rename(tmp_path / "new")
     models = [mine, *(tiny_folders[name] for name in ("describer", "captions", "layouts"))]
     loaded = served(*models, detector=str(new))
