@@ -79,6 +79,9 @@ def test_pictures_and_their_cells_are_named(tmp_path):
     expected = F.normalize((1 - share) * cells.permute(0, 2, 3, 1) + share * all_named, dim=-1).permute(0, 3, 1, 2)
     assert (expected - cells).abs().max() > 0.05
     torch.testing.assert_close(named.embed_dense(images, size=96), expected.detach())
+    known = named.name_shares(images)
+    torch.testing.assert_close(known, share.detach().flatten())
+    torch.testing.assert_close(named.embed_dense(images, size=96, shares=known), expected.detach())
     assert named.training
     torch.testing.assert_close(named.embed_dense(images, size=96, batch_size=1), expected.detach(), atol=1e-5, rtol=0)
 

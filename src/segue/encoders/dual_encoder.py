@@ -101,19 +101,26 @@ class DualEncoder(nn.Module):
         return distances
 
     def embed_dense(
-        self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32, size: int | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        *,
+        batch_size: int = 32,
+        size: int | None = None,
+        shares: Tensor | None = None,
     ) -> Tensor:
         """Images -> (N, D, h, w) float32, each cell's vector of length 1, on the CPU.
 
         size: side of the square that each image is resized to, in pixels, for an image encoder that takes any.
+        shares: the images' `name_shares` where they are known, for the next of several sizes.
 
         Cell (i, j) covers row i and column j of an h x w grid over the whole image, whatever its aspect ratio.
         Raises InputError for what is no image, and a batch_size below 1.
         """
         pixels = (self.image_encoder.preprocess(part, whole=True, size=size) for part in _chunks(images, batch_size))
-        shares = iter(self.name_shares(images, batch_size).split(batch_size))
+        known = self.name_shares(images, batch_size=batch_size) if shares is None else shares
+        parts = iter(known.split(max(1, batch_size)))  # `_chunks` refuses less
         cells = _embed_batches(
-            self, pixels, lambda x: self.project_cells(self.image_encoder(x).dense.permute(0, 2, 3, 1), next(shares))
+            self, pixels, lambda x: self.project_cells(self.image_encoder(x).dense.permute(0, 2, 3, 1), next(parts))
         )
         return cells.permute(0, 3, 1, 2).contiguous()
 
@@ -141,7 +148,7 @@ class DualEncoder(nn.Module):
         """Cells (B, h, w, width of the image encoder) -> (B, h, w, D), not normalised. share: (B,) `name_shares`."""
         return self.project_image(dense)
 
-    def name_shares(self, images: Sequence[NDArray[np.uint8]], batch_size: int) -> Tensor:
+    def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """(N,) from 0 to 1: how much a classifier's names count in the cells of each image; 0 where there is none."""
         return torch.zeros(len(images))
 
@@ -158,11 +165,16 @@ class DualEncoder(nn.Module):
 
 def _embed_batches(model: DualEncoder, batches: Iterator[Any], embed: Callable[[Any], Tensor]) -> Tensor:
     """All batches in evaluation mode and float32, normalised along the last axis."""
+    return _in_batches(model, batches, lambda batch: F.normalize(embed(batch).float(), dim=-1))
+
+
+def _in_batches(model: DualEncoder, batches: Iterator[Any], compute: Callable[[Any], Tensor]) -> Tensor:
+    """What is computed of each batch, in evaluation mode and float32, joined on the CPU."""
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return torch.cat([F.normalize(embed(_to(batch, device)).float(), dim=-1).cpu() for batch in batches])
+            return torch.cat([compute(_to(batch, device)).cpu() for batch in batches])
     finally:
         model.train(training)
 
@@ -330,21 +342,17 @@ class VisionTextDualEncoder(DualEncoder):
         named = self.class_names(dense, cells := F.normalize(cells.float(), dim=-1), self.temperature)
         return torch.lerp(cells, named, share.to(cells)[:, None, None, None])
 
-    def name_shares(self, images: Sequence[NDArray[np.uint8]], batch_size: int) -> Tensor:
+    def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """Of the whole images, at the image encoder's own size."""
         if (names := self.class_names) is None:
-            return super().name_shares(images, batch_size)
-        device, training, shares = next(self.parameters()).device, self.training, list[Tensor]()
-        self.eval()
-        try:
-            with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                for part in _chunks(images, batch_size):
-                    pooled = self.image_encoder(self.image_encoder.preprocess(part).to(device)).pooled
-                    v = F.normalize(self.project_image(pooled).float(), dim=-1)
-                    shares.append(names.share_of_cells(pooled, v, self.temperature))
-        finally:
-            self.train(training)
-        return torch.cat(shares)
+            return super().name_shares(images, batch_size=batch_size)
+
+        def measure(pixels: Tensor) -> Tensor:
+            pooled = self.image_encoder(pixels).pooled
+            v = F.normalize(self.project_image(pooled).float(), dim=-1)
+            return names.share_of_cells(pooled, v, self.temperature)
+
+        return _in_batches(self, (self.image_encoder.preprocess(part) for part in _chunks(images, batch_size)), measure)
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""

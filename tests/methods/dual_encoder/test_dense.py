@@ -24,9 +24,14 @@ class Planted:
 
     def __init__(self, any_size=True):
         self.image_encoder = SimpleNamespace(any_size=any_size, size=64)
-        self.sizes = []
+        self.sizes, self.measured = [], 0
 
-    def embed_dense(self, images, *, size):
+    def name_shares(self, images):
+        self.measured += 1
+        return torch.zeros(len(images))
+
+    def embed_dense(self, images, *, size, shares):
+        assert shares.shape == (len(images),)
         self.sizes.append(size)
         cells = torch.zeros(1, 3, 2, 4)
         cells[:, 0, :, :2], cells[:, 2, :, 2:] = 1.0, 1.0
@@ -37,6 +42,12 @@ class Planted:
 
     def embed_texts(self, texts):
         return torch.stack([NAMES[len(text) % 3] for text in texts])
+
+
+def test_the_whole_picture_is_measured_once_for_all_sizes():
+    encoder = Planted()
+    segment_dense(encoder, image(), torch.eye(3), DenseProtocol(sizes=(32, 64, 96)))
+    assert (encoder.sizes, encoder.measured) == ([32, 64, 96], 1)
 
 
 def image(height=8, width=16):

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.data.prompts import check_prompt, fill_prompt
+from segue.encoders.class_names import TEMPLATES
 from segue.encoders.dual_encoder import DualEncoder
 from segue.types import InputError
 
-TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
 FILTERED_SIDE = 480  # longer side, in pixels, at which the filter's coefficients are computed
 SHORTLIST = 32  # names of which maps at picture resolution are made, where there are more
 PIXELS_AT_ONCE = 32_000_000  # of the maps that are held, so that neither many names nor a large picture fills memory
@@ -94,7 +94,8 @@ def segment_dense_many(
 ) -> list[DenseAnswer]:
     """As `segment_dense` for pictures of any sizes, which the encoder reads as one batch of each of the sizes."""
     sizes = protocol.sizes if encoder.image_encoder.any_size else (encoder.image_encoder.size,)
-    dense = [encoder.embed_dense(images, size=size) for size in sizes]
+    shares = encoder.name_shares(images)
+    dense = [encoder.embed_dense(images, size=size, shares=shares) for size in sizes]
     similarity = encoder.embed_images(images) @ text.T
     return [
         _name_pixels(image, [cells[i] for cells in dense], similarity[i].float(), text, encoder.temperature, protocol)
