@@ -48,6 +48,11 @@ class NoteClaims:
     bilateral: bool | None
     sides: frozenset[str]
 
+    def zones(self) -> dict[str, list[str]]:
+        """The zones of each side that has any, from above."""
+        named = {"left": self.left, "right": self.right}
+        return {side: [zone for zone in ZONES if zone in there] for side, there in named.items() if there}
+
 
 def normalise(note: str) -> str:
     """Lower case, known slips mended, one space between words and after commas."""

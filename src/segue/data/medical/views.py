@@ -107,9 +107,9 @@ def part_of_infection(example: Example, rng: np.random.Generator) -> Example:
     of a side's mask are divided evenly among the zones named there. Examples without such a note stay as they are.
     """
     claims = None if example.note is None else parse_note(example.note)
-    if claims is None or example.mask is None or not claims.left | claims.right:
+    named = {} if claims is None else claims.zones()
+    if example.mask is None or not named:
         return example
-    named = {side: zones for side in ("left", "right") if (zones := _in_order(getattr(claims, side)))}
     both = len(named) == 1 or rng.random() < WHOLE
     kept = dict(named) if both else dict([list(named.items())[int(rng.integers(2))]])
     kept = {side: _some_of(zones, rng) for side, zones in kept.items()}
@@ -137,10 +137,6 @@ def keep_zones(
             for zone, first, last in zip(zones, cuts[:-1], cuts[1:], strict=True):
                 half[first:last] &= zone in kept.get(side, ())
     return mask
-
-
-def _in_order(zones: Collection[str]) -> list[str]:
-    return [zone for zone in ZONES if zone in zones]
 
 
 def _some_of(zones: list[str], rng: np.random.Generator) -> list[str]:

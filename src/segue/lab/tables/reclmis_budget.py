@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from segue.api import load_segmenter
 from segue.data.medical.lvit import read_lvit
 from segue.data.medical.note_batches import load_examples
-from segue.data.medical.notes import ZONES, parse_note
+from segue.data.medical.notes import parse_note
 from segue.data.medical.views import keep_zones
 from segue.data.transforms import resize_mask
 from segue.evaluation.notes import shuffle_notes
@@ -104,9 +104,7 @@ def _cut(example: Example, note: str | None) -> NDArray[np.bool_]:
     assert example.mask is not None
     if own is None or other is None:
         return example.mask
-    sides = ("left", "right")
-    named = {side: [zone for zone in ZONES if zone in getattr(own, side)] for side in sides if getattr(own, side)}
-    return keep_zones(example.mask, named, {side: getattr(other, side) for side in sides})
+    return keep_zones(example.mask, own.zones(), other.zones())
 
 
 def _shuffled(examples: Sequence[Example]) -> list[list[str | None]]:
