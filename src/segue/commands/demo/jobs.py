@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from segue.api import load_captioner, load_describer, load_illustrator, load_segmenter
 from segue.api.label_segmenter import load_label_segmenter
-from segue.commands.demo.photographs import BOXES
+from segue.commands.demo.photographs import BOXES, describe_photograph
 from segue.data.example_photos import photographs
 from segue.data.export import overlay
 from segue.data.images import read_image, write_image
 from segue.data.transforms import resize_image
 from segue.data.visualize import layout_picture, name_classes, outline, side_by_side
-from segue.options import DescribeOptions
 from segue.synthetic.chest import draw_chest
-from segue.types import NotInstalled, Region
+from segue.types import NotInstalled
 from segue.weights import bundled
 
 Tile = tuple[str, str, NDArray[np.uint8]]  # heading, text, picture
@@ -69,13 +68,8 @@ def _segment_labels(model: Path) -> Tile:
 
 def _describe(model: Path) -> Tile:
     image = _photograph()
-    regions = [
-        Region(label, (x // SHRUNK, y // SHRUNK, width // SHRUNK, height // SHRUNK))
-        for label, (x, y, width, height) in BOXES[PHOTOGRAPH]
-    ]
-    one = DescribeOptions(num=1)
-    caption = load_describer(model).describe(image, box=regions[0].box, regions=regions, options=one)[0]
-    return f"A box described ({regions[0].label})", caption.caption, overlay(image, caption)
+    caption = describe_photograph(load_describer(model), PHOTOGRAPH, image, SHRUNK)
+    return f"A box described ({BOXES[PHOTOGRAPH][0][0]})", caption.caption, overlay(image, caption)
 
 
 def _draw(model: Path) -> Tile:

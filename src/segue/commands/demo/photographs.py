@@ -57,9 +57,11 @@ def photographs_section(out: Path) -> str:
     return "\n".join([heading, f"<p>{lead}</p>", *rows])
 
 
-def describe_photograph(describer: Describer, name: str, pixels: NDArray[np.uint8]) -> GroundedCaption:
-    """The first caption of a photograph's first object of BOXES, by its file name."""
-    regions = [Region(label, box) for label, box in BOXES[name]]
+def describe_photograph(describer: Describer, name: str, pixels: NDArray[np.uint8], shrunk: int = 1) -> GroundedCaption:
+    """The first caption of a photograph's first object of BOXES, by its file name. shrunk: so many times."""
+    regions = [
+        Region(label, (x // shrunk, y // shrunk, w // shrunk, h // shrunk)) for label, (x, y, w, h) in BOXES[name]
+    ]
     return describer.describe(pixels, box=regions[0].box, regions=regions, options=DescribeOptions(num=1))[0]
 
 
