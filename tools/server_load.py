@@ -95,7 +95,7 @@ def _large() -> str:
 def ask(port: int, requests: int, seed: int) -> dict[str, Counter[Any]]:
     """Send the requests from CLIENTS threads, on connections that are kept for a while; statuses by kind."""
     every = kinds()
-    told: dict[str, Counter[Any]] = {name: Counter() for name in every}
+    statuses: dict[str, Counter[Any]] = {name: Counter() for name in every}
     names, weights = list(every), np.array([kind.weight for kind in every.values()], float)
     order = np.random.default_rng(seed).choice(len(names), requests, p=weights / weights.sum()).tolist()
 
@@ -108,14 +108,14 @@ def ask(port: int, requests: int, seed: int) -> dict[str, Counter[Any]]:
                     except IndexError:
                         return
                     answer = every[name].send(client)
-                    told[name][None if answer is None else answer.status_code] += 1
+                    statuses[name][None if answer is None else answer.status_code] += 1
 
     threads = [threading.Thread(target=work) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return told
+    return statuses
 
 
 def resources(pid: int) -> tuple[float, int]:
@@ -159,9 +159,9 @@ def main() -> None:
         accepted, answered = stop_under_load(port, lambda: process.send_signal(signal.SIGTERM))
         status = process.wait(120)
     every = kinds()
-    told = {name: sum((one[name] for one in counts), Counter[Any]()) for name in every}
-    wrong = {n: c for n, c in told.items() if any(status not in every[n].statuses for status in c)}
-    right = [counts for name, counts in told.items() if every[name].statuses == (200,)]
+    by_kind = {name: sum((one[name] for one in counts), Counter[Any]()) for name in every}
+    wrong = {n: c for n, c in by_kind.items() if any(status not in every[n].statuses for status in c)}
+    right = [counts for name, counts in by_kind.items() if every[name].statuses == (200,)]
     good = sum(counts.total() for counts in right)
     lines = [
         "| measured | |", "|---|---|",
