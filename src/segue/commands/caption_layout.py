@@ -37,15 +37,15 @@ def caption_layout(
         decoding: how captions are searched or sampled.
     """
     from segue.api.illustrator import load_illustrator
-    from segue.commands.domain import check_far
+    from segue.commands.domain import read_near
     from segue.data.layouts import read_layout
 
     illustrator = load_illustrator(model, device=device)
     colours = None if palette == "segue" else _colours(Path(palette))
     labels = read_layout(layout, illustrator.classes, colours)
     options = replace(decoding, beams=1 if decoding.top_p else max(decoding.beams, decoding.num))
-    about = {} if image is None else check_far(image.name, illustrator.measure_distances([image])[0], strict=strict)
-    found = illustrator.caption_layout(labels, image=image, options=options)
+    about, pixels = read_near(image, illustrator, strict=strict)
+    found = illustrator.caption_layout(labels, image=pixels, options=options)
     if json:
         answers = [{"caption": one.caption, "score": one.score, "condition": one.condition} for one in found]
         print(jsonlib.dumps({**about, "captions": answers}, indent=2))

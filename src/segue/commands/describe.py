@@ -343,7 +343,9 @@ def _known(objects: ObjectSource, name: str, pixels: NDArray[np.uint8], alone: b
 
 def _card(image: Path, answers: list[dict[str, Any]], distance: float | None) -> str:
     """A picture on a folder's page: of each object the overlay of its first caption, and where the others are."""
-    far = "" if distance is None or distance <= 1 else f" <i>{FAR}</i>"
+    from segue.api.answers import domain_to_dict
+
+    far = f" <i>{FAR}</i>" if domain_to_dict(distance)["out_of_domain"] else ""
     figures = []
     for i, one in enumerate(answers, 1):
         name, first = quote(f"{image.stem}.{i}"), one["captions"][0]

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segue.api.answers import domain_to_dict
+from segue.data.images import read_image
 from segue.data.picture_files import PictureWarning
 from segue.types import InputError
+
+if TYPE_CHECKING:
+    from segue.api.illustrator import Illustrator
 
 KIND = "out-of-domain"
 
@@ -36,3 +44,16 @@ def check_far(name: str, distance: float | None, *, strict: bool) -> dict[str, A
     if refusal := refuse_far(name, distance, strict=strict):
         raise InputError(refusal)
     return domain_to_dict(distance)
+
+
+def read_near(
+    image: Path | None, illustrator: Illustrator, *, strict: bool
+) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+    """The distance of a layout's picture as an answer has it, and its pixels; nothing where there is no picture.
+
+    Raises InputError for a picture that can't be read, and one that gets no answer.
+    """
+    if image is None:
+        return {}, None
+    pixels = read_image(image)
+    return check_far(image.name, illustrator.measure_distances([pixels])[0], strict=strict), pixels

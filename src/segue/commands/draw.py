@@ -12,6 +12,9 @@ from segue.options import DrawOptions
 from segue.types import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from segue.api.illustrator import Illustrator
     from segue.types import Layout
 
@@ -49,7 +52,7 @@ def draw(
         drawing: how layouts are drawn.
     """
     from segue.api.illustrator import load_illustrator, read_boxes
-    from segue.commands.domain import check_far
+    from segue.commands.domain import read_near
     from segue.data.layouts import read_layout
 
     if out.exists() and not out.is_dir():
@@ -57,12 +60,12 @@ def draw(
     illustrator = load_illustrator(model, device=device)
     kept = None if keep is None else read_layout(keep, illustrator.classes)
     given = None if boxes is None else read_boxes(boxes)
-    about = {} if image is None else check_far(image.name, illustrator.measure_distances([image])[0], strict=strict)
-    layouts = illustrator.draw(caption, image=image, keep=kept, boxes=given, options=drawing)
+    about, pixels = read_near(image, illustrator, strict=strict)
+    layouts = illustrator.draw(caption, image=pixels, keep=kept, boxes=given, options=drawing)
     unseen = illustrator.unseen_words(caption)
     drawn = []
     for i, layout in enumerate(layouts):
-        heat = _write_heat(illustrator, layout, out, i, image) if "heat" in export else {}
+        heat = _write_heat(illustrator, layout, out, i, pixels) if "heat" in export else {}
         drawn.append(_write(layout, out, i, export) | {"unseen_words": unseen} | heat)
     shown = (f"{one['file']}: " + ", ".join(f"{k} {v:.0%}" for k, v in one["areas"].items()) for one in drawn)
     print(jsonlib.dumps({**about, "layouts": drawn}, indent=2) if json else "\n".join(shown))
@@ -86,7 +89,7 @@ def _write(layout: Layout, out: Path, number: int, export: tuple[Export, ...]) -
 
 
 def _write_heat(
-    illustrator: Illustrator, layout: Layout, out: Path, number: int, image: Path | None
+    illustrator: Illustrator, layout: Layout, out: Path, number: int, image: NDArray[np.uint8] | None
 ) -> dict[str, dict[str, str]]:
     """A picture for each noun of the caption: the layout, and over it how much each part attends to the noun."""
     from segue.data.images import write_image
