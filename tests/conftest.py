@@ -51,11 +51,23 @@ LANES: dict[str, set[str]] = {
         "test_a_trained_model_draws_and_captions_layouts", "test_photographs_are_named_by_the_bundled_encoder",
         "test_the_command_captions_a_picture_and_a_folder", "test_the_command_prints_writes_draws_or_fills",
         "test_large_pictures_of_imagenet_s_are_shrunk_first",
-        "test_a_model_of_package_encoders_keeps_their_weights_out",
+        "test_a_model_of_package_encoders_keeps_their_weights_out", "test_eval_of_a_captioner",
+        "test_pictures_and_their_cells_are_named", "test_a_command_loads_few_modules",
+        "test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest",
+        "test_without_a_model_the_bundled_one_names", "test_layouts_are_drawn_of_pictures_that_come_one_by_one",
+        "test_a_folder_of_transformers_is_copied_whether_safetensors_or_pickle",
+        "test_initialisation_uses_the_groups_and_tells_pictures_apart", "test_checkpoint_round_trip_both_ways",
+        "test_a_picture_unlike_those_of_the_training_is_told_and_refused_if_strict",
+        "test_a_picture_unlike_those_of_the_training_is_reported_and_refused_if_strict",
+        "test_a_few_layouts_are_learned", "test_thousands_of_names_are_answered_and_those_of_another_case_are_one",
+        "test_a_dual_encoder_and_a_segmenter_bring_the_clip_of_their_texts", "lab/test_engine.py",
+        "test_a_predictor_is_called_like_its_job_and_its_answer_keeps_the_picture",
+        "test_sizes_that_the_weights_have_not_are_refused_before_memory_is_taken",
     },
 }  # fmt: skip
 LEAVE_OUT = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf")  # options of pytest: -k, -m, ...
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub, nor waits for it; as the Makefile does
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="segue-tests-")  # not the user's; processes inherit it
 
 NOTES = ["Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."]
@@ -80,7 +92,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its markers of LANES; they are registered in pyproject.toml."""
     for item in items:
         function = inspect.unwrap(item.function)
-        if hasattr(function, "hypothesis"):
+        if hasattr(function, "hypothesis"):  # hundreds of examples each
+            item.add_marker("slow")
             function = function.hypothesis.inner_test
         names = {function.__name__, *function.__code__.co_names, *item.fixturenames}
         for marker, causes in LANES.items():
