@@ -24,7 +24,7 @@ def evaluate(
     empty: Literal["zero", "one", "skip"] | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     with_notes: SegmentOptions = SegmentOptions(),
     with_labels: LabelOptions = LabelOptions(),
     with_captions: Decoding = CAPTIONS,
@@ -43,7 +43,7 @@ def evaluate(
             always counts it 0.
         on_bad: stop at examples that can't be read and pictures whose note isn't found, or skip them and report it.
         json: print one JSON object.
-        device: cpu, cuda, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         with_notes: options of models that read notes.
         with_labels: options of what names pixels.
         with_captions: options of a captioner.

@@ -311,9 +311,8 @@ def prepare_training(settings: CocuSettings) -> tuple[CurationCorpus, Archive | 
         readable = {picture.name for picture in check_pictures(images, settings.on_bad).pictures}
         return corpus.without({picture.name for picture in corpus.pictures} - readable), None
     folder, curation = curation_of(settings)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     with locked(settings.curated):
-        encoder = load_dual_encoder(settings.encoder, device=device)
+        encoder = load_dual_encoder(settings.encoder, device=settings.device)
         _, corpus, _ = curate_corpus(
             corpus,
             settings.curated,

@@ -70,7 +70,7 @@ def train_labels(settings: LabelsSettings = LABELS) -> Path:
     """
     check_data(settings)
     torch.manual_seed(settings.seed)
-    model = load_trainable(settings.encoder)
+    model = load_trainable(settings.encoder, settings.device)
     pictures, classes, read_truth = read_split(settings, "train")
     if len(classes) < 2:
         raise InputError(
@@ -92,9 +92,9 @@ def train_labels(settings: LabelsSettings = LABELS) -> Path:
     return settings.out / ("best" if val else "last")
 
 
-def load_trainable(name: str) -> VisionTextDualEncoder:
+def load_trainable(name: str, device: str = "auto") -> VisionTextDualEncoder:
     """A dual encoder of Segue's own with a frozen image encoder. Raises InputError for any other."""
-    model = load_dual_encoder(name, device="cuda" if torch.cuda.is_available() else "cpu")
+    model = load_dual_encoder(name, device=device)
     if not isinstance(model, VisionTextDualEncoder) or not model.image_encoder.frozen:
         raise InputError(
             f"{name}: expected a dual encoder of `segue train dual-encoder` with a frozen image encoder, such as "

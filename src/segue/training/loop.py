@@ -89,6 +89,7 @@ class FitOptions:
     precision: "float32", "bf16" (autocast), or "auto": bf16 where there is a CUDA GPU.
     clip_norm: largest norm of the gradient; 0 is off.
     workers: data loading processes, for each training process.
+    device: "cpu", or "cuda" or "auto" for what accelerate finds: a GPU where there is one.
     """
 
     steps: int
@@ -106,6 +107,7 @@ class FitOptions:
     precision: str = "auto"
     clip_norm: float = 0.0
     workers: int = 0
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every"):
@@ -118,6 +120,8 @@ class FitOptions:
             raise InputError(f"ema: got {self.ema}, expected a decay of 0 (off) or more, below 1, for instance 0.999")
         if self.precision not in ("auto", "float32", "bf16"):
             raise InputError(f"precision: got {self.precision!r}, expected auto, float32 or bf16")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"device: got {self.device!r}, expected auto, cpu or cuda")
 
 
 @dataclass(frozen=True)
@@ -172,9 +176,9 @@ def fit(
     averaged module.
     monitor: the metric whose highest value is the best.
     about: further settings that a resumed run must have too, such as the network's size.
-    resume: continue from `out`/state. The number of workers and processes may differ, and there may be more steps,
-    nothing else. With more steps the learning rate follows the longer schedule from where the run stands, so it rises
-    once; the weights are not those of a run that had so many steps from the start.
+    resume: continue from `out`/state. The device and the number of workers and processes may differ, and there may be
+    more steps, nothing else. With more steps the learning rate follows the longer schedule from where the run stands,
+    so it rises once; the weights are not those of a run that had so many steps from the start.
 
     Afterwards `task` is in eval mode with its last weights, and torch's global random state is changed.
     Raises InputError when `out` holds a state and `resume` is off, holds none and it is on, or holds that of
@@ -183,7 +187,8 @@ def fit(
     if has_state(out / "state") and not resume:
         raise InputError(f"{out}: holds the state of a run; pass --resume to go on with it, or name another folder")
     # Without `cpu`, accelerate doesn't connect the processes that torchrun started on a CPU.
-    accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
+    on_cpu = options.device == "cpu" or not torch.accelerator.is_available()
+    accelerator = Accelerator(mixed_precision="no", cpu=on_cpu)
     module = cast(nn.Module, task).to(accelerator.device)
     average = AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
     trainer = _Trainer(accelerator, module, average, options)
@@ -421,7 +426,7 @@ def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What must not change when a run is resumed; the number of workers may."""
-    options = {name: value for name, value in metadata["options"].items() if name != "workers"}
+    """What must not change when a run is resumed; the number of workers and the device may."""
+    options = {name: value for name, value in metadata["options"].items() if name not in ("workers", "device")}
     shared = {"examples": metadata["examples"], "monitor": metadata["monitor"]}
     return {**metadata.get("about", {}), **options, **shared}
