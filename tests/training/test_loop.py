@@ -134,7 +134,7 @@ def test_training_learns_and_writes_what_it_says(tmp_path):
     assert result.history[-1]["train/loss"] < 0.01 * result.history[0]["train/loss"]
     assert (result.steps, result.best, result.best_step) == (60, 29, 60)
     assert list((tmp_path / "tensorboard").iterdir())
-    assert {p.name for p in tmp_path.iterdir()} == {"best", "last", "state", "tensorboard", "history.jsonl"}
+    assert {p.name for p in tmp_path.iterdir()} == {"best", "last", "state", "tensorboard", "report", "history.jsonl"}
 
 
 def test_accumulation_equals_one_large_batch(tmp_path):

@@ -7,6 +7,7 @@ optimizer's averages, but no random state, to continue bit for bit; and W proces
 OUT/best, OUT/last       checkpoints, written by the caller's `save`
 OUT/state                what --resume continues from (see state.py)
 OUT/history.jsonl, OUT/tensorboard      the training log (see logger.py)
+OUT/report/index.html    curves, settings and examples (see report.py)
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from segue.files import recover_folder, replace_folder
+from segue.pages.page import RUN_REPORT
 from segue.training.logger import Row, TrainingLogger, read_history
+from segue.training.report import write_run_report
 from segue.training.state import has_state, pack_tensors, read_state, remove_others, unpack_tensors, write_state
 from segue.types import InputError
 
@@ -39,6 +42,7 @@ SCHEDULE = ("steps", "warmup", "evaluate_every")  # what a resumed run of more s
 Key = tuple[int, int]
 Save = Callable[[nn.Module, Path], None]
 Evaluate = Callable[[nn.Module], dict[str, float]]
+Illustrate = Callable[[Path], str]
 
 
 class Task(Protocol):
@@ -166,6 +170,7 @@ def fit(
     evaluate: Evaluate | None = None,
     monitor: str = "dice",
     about: Mapping[str, str] | None = None,
+    illustrate: Illustrate | None = None,
     resume: bool = False,
 ) -> FitResult:
     """Train `task` in place and write checkpoints into `out`, a folder that all processes share.
@@ -176,6 +181,7 @@ def fit(
     averaged module.
     monitor: the metric whose highest value is the best.
     about: further settings that a resumed run must have too, such as the network's size.
+    illustrate: from the folder of the checkpoint that was kept, HTML of some examples for the report at the end.
     resume: continue from `out`/state. The device and the number of workers and processes may differ, and there may be
     more steps, nothing else. With more steps the learning rate follows the longer schedule from where the run stands,
     so it rises once; the weights are not those of a run that had so many steps from the start.
@@ -214,8 +220,10 @@ def fit(
             if evaluation_due and main:
                 metadata["progress"] = asdict(progress)
                 write_state(out / "state", progress.step, trainer.tensors(), metadata)
+                _draw_report(out)
     if main:
         replace_folder(out / "last", partial(save, result.eval()))
+        _draw_report(out, illustrate and partial(illustrate, out / ("last" if progress.best is None else "best")))
     module.eval()
     accelerator.wait_for_everyone()
     return FitResult(progress.step, progress.best, progress.best_step, read_history(out))
@@ -388,6 +396,19 @@ def _evaluate(module: nn.Module, evaluate: Evaluate, monitor: str, main: bool) -
     if monitor not in metrics:
         raise InputError(f"monitor: got {monitor!r}, expected one of what evaluate returns: {', '.join(metrics)}")
     return metrics
+
+
+def _draw_report(out: Path, illustrate: Callable[[], str] | None = None) -> None:
+    """Write the run's report; whatever fails is told and doesn't stop the training, whose weights are saved already."""
+    try:
+        write_run_report(out)
+        if illustrate is not None:
+            write_run_report(out, illustrate())
+    except Exception as error:  # noqa: BLE001 - a picture of a training isn't worth the training
+        warnings.warn(
+            f"{out / RUN_REPORT}: could not be drawn ({type(error).__name__}: {error}); the training is whole",
+            stacklevel=3,
+        )
 
 
 def _check_finite(step: int, terms: dict[str, float]) -> None:
