@@ -50,7 +50,16 @@ def test_large_ranges_are_logarithmic_and_what_is_no_number_is_said():
     figure = line_chart([(1, 1000.0), (2, 1.0), (3, math.nan), (4, math.inf)], "loss")
     assert "<b>loss, 2 values that are no numbers left out (logarithmic)</b>" in figure
     assert "(logarithmic)" not in line_chart([(1, 1000.0), (2, -1.0)], "loss")
+    assert "(logarithmic)" not in line_chart([(1, 1000.0), (2, 1.0)], "loss", linear=True)
     assert "<svg" not in line_chart([(1, math.nan)], "loss")
+
+
+def test_charts_of_one_run_share_their_steps():
+    first, second = (
+        [float(dot.get("cx")) for dot in svg(line_chart(points, "", reach=(0, 8))).iter("circle")]
+        for points in ([(0, 1.0), (4, 2.0), (8, 3.0)], [(4, 5.0)])
+    )
+    assert first[1] == second[0] == pytest.approx((first[0] + first[2]) / 2)
 
 
 def test_many_points_are_drawn_by_mean_and_range():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 460, 205
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 16, 36
+LEFT, RIGHT, TOP, BOTTOM = 56, 22, 16, 36
 MOST_POINTS = 300  # of a line; of more, runs of neighbours are drawn by their mean and range
 CELL, LABELS = 30, 110  # pixels of a matrix
 
@@ -41,10 +41,19 @@ class Axis:
         return [step * n for n in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
 
 
-def line_chart(points: Sequence[Point], title: str, *, mark: float | None = None, x_label: str = "step") -> str:
+def line_chart(
+    points: Sequence[Point],
+    title: str,
+    *,
+    mark: float | None = None,
+    reach: tuple[float, float] | None = None,
+    linear: bool = False,
+    x_label: str = "step",
+) -> str:
     """A line through (x, y) in the order of x, logarithmic where all are positive and differ more than a hundredfold.
 
     Values that are no finite numbers are left out, which the title says. mark: an x that is marked with its value.
+    reach: the ends of the axis of x; those of the points unless given. linear: never logarithmic.
     """
     good = [(x, y) for x, y in points if math.isfinite(y)]
     if len(good) < len(points):
@@ -53,8 +62,9 @@ def line_chart(points: Sequence[Point], title: str, *, mark: float | None = None
         return _figure("", title)
     runs = _runs(good)
     low, high = min(low for *_, low, _ in runs), max(high for *_, high in runs)
-    log = low > 0 and high > 100 * low
-    across, up = _axes(_wide(good[0][0], good[-1][0], 0), (low, high) if log else _wide(low, high, 0.05), log)
+    log = low > 0 and high > 100 * low and not linear
+    ends = _wide(*(reach or (good[0][0], good[-1][0])), 0)
+    across, up = _axes(ends, (low, high) if log else _wide(low, high, 0.05), log)
     placed = [(across.place(x), up.place(y), up.place(lowest), up.place(highest)) for x, y, lowest, highest in runs]
     parts = [_frame(across, up, x_label)]
     if len(good) > len(runs):

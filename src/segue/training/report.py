@@ -67,7 +67,7 @@ def _curves(history: Sequence[Row], metadata: Metadata) -> list[str]:
 def _chart(history: Sequence[Row], name: str, mark: float | None = None) -> str:
     points = [(row["step"], row[name]) for row in history if name in row]
     title = "learning rate" if name == "lr" else name.removeprefix(TRAIN).removeprefix(EVALUATE)
-    return line_chart(points, title, mark=mark)
+    return line_chart(points, title, mark=mark, reach=(0, history[-1]["step"]), linear=name == "lr")
 
 
 def _settings(out: Path, metadata: Metadata) -> list[str]:
