@@ -50,6 +50,12 @@ class LabelCase:
         there: NDArray[np.int64] = np.flatnonzero(self.confusion.counts.sum(1)[: len(self.classes)] * self.scored)
         return there
 
+    @property
+    def miou(self) -> float:
+        """Mean IoU of `own_classes`, in [0, 1]; NaN where there is none."""
+        ious = self.confusion.class_iou(empty="skip")[self.own_classes]
+        return float(ious.mean()) if len(ious) else float("nan")
+
 
 def evaluate_label_maps(
     segmenter: LabelSegmenter,

@@ -24,6 +24,7 @@ from segue.api.label_segmenter import DualEncoderSegmenter
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.evaluation.labels import Labels, ReadTruth, score_pictures, with_truth
+from segue.evaluation.reports.labels import label_examples
 from segue.methods.dual_encoder.cells import CellTask
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
@@ -77,16 +78,17 @@ def train_labels(settings: LabelsSettings = LABELS) -> Path:
             f"{settings.data}: got {len(classes)} names, expected two or more, between which pixels choose"
         )
     task = CellTask(model, embed_names(model, classes))
-    val = "val" in detect_format(settings.data)[1]
+    val = read_split(settings, "val") if "val" in detect_format(settings.data)[1] else None
     fit(
         task,
         CellBatches(pictures, read_truth, len(classes), model),
         out=settings.out,
         options=fit_options(settings),
         save=partial(_save, settings=settings, classes=classes),
-        evaluate=partial(_validate, settings=settings, val=read_split(settings, "val")) if val else None,
+        evaluate=partial(_validate, settings=settings, val=val) if val else None,
         monitor="miou",
         about=settings_as_text(settings),
+        illustrate=partial(_illustrate, val=val) if val else None,
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")
@@ -169,6 +171,11 @@ def _validate(
     segmenter = DualEncoderSegmenter(cast(CellTask, task).merged(settings.share), PROTOCOL)
     ious, accuracy = score_pictures(segmenter, [pictures[i] for i in np.unique(rows)], classes, read_truth)
     return {"miou": float(np.nanmean(ious)), "pixel_accuracy": accuracy}
+
+
+def _illustrate(folder: Path, val: tuple[list[Picture], tuple[str, ...], ReadTruth]) -> str:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return label_examples(DualEncoderSegmenter(load_dual_encoder(folder, device=device), PROTOCOL), *val)
 
 
 def _save(task: Any, folder: Path, settings: LabelsSettings, classes: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ from segue.data.medical.views import RandomViews
 from segue.data.transforms import Augment, augment
 from segue.encoders.image.pyramid import build_pyramid
 from segue.evaluation.notes import evaluate
-from segue.evaluation.reports.notes import examples_section
+from segue.evaluation.reports.notes import note_examples
 from segue.files import write_text
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import RecLMIS
@@ -215,7 +215,7 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
         evaluate=_validator(preprocessing, val, views, window),
         monitor="dice",
         about=settings_as_text(settings),
-        illustrate=lambda folder: examples_section(load_segmenter(folder, device=_device(task)), val),
+        illustrate=lambda folder: note_examples(load_segmenter(folder, device=_device(task)), val),
         resume=settings.resume,
     )
     return settings.out / "best"

@@ -8,7 +8,7 @@ import pytest
 from segue.api import load_segmenter
 from segue.data.visualize import HIT
 from segue.evaluation.notes import evaluate
-from segue.evaluation.reports.notes import NoteReport, examples_section
+from segue.evaluation.reports.notes import NoteReport, note_examples
 from segue.metrics.calibration import expected_calibration_error
 from segue.types import Example, Segmentation
 
@@ -67,7 +67,7 @@ def test_examples_are_spread_evenly_and_scored(tiny_model):
         Example(rng.integers(0, 255, (32, 32, 3), np.uint8), np.eye(32, dtype=np.bool_), None, f"e{i}")
         for i in range(20)
     ]
-    html = examples_section(load_segmenter(tiny_model), examples, count=3)
-    assert re.findall(r"</b> (e\d+)", html) == ["e0", "e9", "e19"]
-    assert "3 of 20 validation pictures" in html
-    assert html.count("<b>Dice ") == 3
+    html = note_examples(load_segmenter(tiny_model), examples)
+    assert re.findall(r"</b> (e\d+)", html) == ["e0", "e2", "e5", "e8", "e10", "e13", "e16", "e19"]
+    assert "8 of 20 validation pictures" in html
+    assert html.count("<b>Dice ") == 8

@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
+
 from segue.pages.page import Card, cards, facts, section, write_report
 from segue.types import Picture
 
 SHOWN = 12  # the worst cases that are shown, and as many of the best
+EXAMPLES = 8  # pictures in the report of a training
 SIDE = 448  # pixels of the longer side of a picture in a report
 T = TypeVar("T")
 
@@ -58,6 +61,17 @@ def split_ends(ordered: Sequence[T], count: int = SHOWN) -> tuple[list[T], list[
     """(the first, the last in reverse), `count` of each at most; none is in both, and of a few half are in each."""
     half = min(count, -(-len(ordered) // 2))
     return list(ordered[:half]), list(ordered[half:])[::-1][:count]
+
+
+def spread_evenly(items: Sequence[T], count: int = EXAMPLES) -> list[T]:
+    """Up to `count` of the items, from the first to the last."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]
+
+
+def examples_section_of(drawn: Sequence[Card], of: int, legend: str = "") -> str:
+    """The section of a training's report with examples. of: how many there are. legend: HTML above the pictures."""
+    lead = f"{len(drawn)} of {of} validation pictures, spread evenly, by the checkpoint that was kept."
+    return section("examples", "Examples", lead, legend, cards(drawn))
 
 
 def extremes_sections(

@@ -11,14 +11,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.api.label_segmenter import LabelSegmenter
 from segue.data.visualize import data_url, palette, tint_classes
-from segue.evaluation.labels import LabelCase
-from segue.evaluation.reports.cases import SIDE, Extremes, extremes_sections, file_of
+from segue.evaluation.labels import LabelCase, ReadTruth, score_pictures
+from segue.evaluation.reports.cases import (
+    SIDE,
+    Extremes,
+    examples_section_of,
+    extremes_sections,
+    file_of,
+    spread_evenly,
+)
 from segue.evaluation.reports.notes import BINS, draw_reliability
 from segue.metrics.calibration import Reliability
 from segue.metrics.panoptic import Confusion
 from segue.pages.charts import matrix
 from segue.pages.page import Card, bar, legend, link, section, table
+from segue.types import Picture
 
 MOST_CLASSES = 25  # of the confusion matrix
 LEAST = 0.01  # share of a picture from which a class is in its legend
@@ -53,14 +62,11 @@ class LabelReport:
         if not case.confusion.counts.any():
             return
         self.confusion = case.confusion if self.confusion is None else self.confusion + case.confusion
-        there = case.own_classes
-        ious = case.confusion.class_iou(empty="skip")[there]
-        miou = float(ious.mean()) if len(there) else float("nan")
-        names = [case.classes[i] for i in there]
+        miou, names = case.miou, [case.classes[i] for i in case.own_classes]
         accuracy = float(np.trace(case.confusion.counts) / case.confusion.counts.sum())
         self.scores.append(PictureScore(case.picture.name, file_of(case.picture), miou, accuracy, names))
-        if len(there):
-            self.extremes.offer(miou, lambda: _card(case, miou))
+        if names:
+            self.extremes.offer(miou, lambda: _card(case))
         self._see_scores(case)
 
     def _see_scores(self, case: LabelCase) -> None:
@@ -135,7 +141,16 @@ def _confusion(classes: Sequence[str], counts: NDArray[np.int64]) -> tuple[str, 
     return lead, matrix(names, columns, shares[:, : len(columns)].tolist(), "Confusion of classes")
 
 
-def _card(case: LabelCase, miou: float) -> Card:
+def label_examples(
+    segmenter: LabelSegmenter, pictures: Sequence[Picture], classes: Sequence[str], read_truth: ReadTruth
+) -> str:
+    """A section with some of the pictures, spread evenly, as the segmenter names their pixels. See `score_pictures`."""
+    drawn: list[Card] = []
+    score_pictures(segmenter, spread_evenly(pictures), classes, read_truth, seen=lambda case: drawn.append(_card(case)))
+    return examples_section_of(drawn, len(pictures))
+
+
+def _card(case: LabelCase) -> Card:
     """Truth and answer over the picture, in the colours of the classes, with a legend."""
     assert case.answer.picture is not None
     colours = palette(len(case.classes))
@@ -149,4 +164,4 @@ def _card(case: LabelCase, miou: float) -> Card:
         case.classes[i]: tuple(int(v) for v in colours[i]) for i in np.argsort(-both[0], kind="stable") if large[i]
     }
     details = legend({name: (red, green, blue) for name, (red, green, blue) in shown.items()})
-    return Card(maps, f"mIoU {miou:.3f}", f"{case.picture.name}; truth, then answer", details)
+    return Card(maps, f"mIoU {case.miou:.3f}", f"{case.picture.name}; truth, then answer", details)

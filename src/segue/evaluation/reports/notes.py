@@ -12,11 +12,11 @@ import numpy as np
 
 from segue.api import Segmenter
 from segue.data.visualize import HIT, MISSED, WRONG, compare_masks, data_url
-from segue.evaluation.reports.cases import SIDE, Extremes, extremes_sections
+from segue.evaluation.reports.cases import SIDE, Extremes, examples_section_of, extremes_sections, spread_evenly
 from segue.metrics.calibration import Reliability
 from segue.metrics.masks import Counts, Empty, dice, iou
 from segue.pages.charts import histogram, reliability_chart
-from segue.pages.page import Card, cards, legend, link, section, table
+from segue.pages.page import Card, legend, link, section, table
 from segue.types import Example, Segmentation
 
 BINS = 10  # of the reliability diagram
@@ -114,18 +114,16 @@ def note_card(example: Example, answer: Segmentation, score: float) -> Card:
     return Card([data_url(drawn, SIDE, small=True)], f"Dice {score:.3f}", example.name, details)
 
 
-def examples_section(segmenter: Segmenter, examples: Sequence[Example], count: int = 8) -> str:
-    """A section with `count` of the examples, spread evenly, as the segmenter outlines them."""
-    rows = np.unique(np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int))
-    chosen = [examples[i] for i in rows]
+def note_examples(segmenter: Segmenter, examples: Sequence[Example]) -> str:
+    """A section with some of the examples, spread evenly, as the segmenter outlines them."""
+    chosen = spread_evenly(examples)
     answers = segmenter.segment_many([e.image for e in chosen], [e.note for e in chosen])
     drawn = []
     for example, answer in zip(chosen, answers, strict=True):
         assert example.mask is not None
         score = float(dice(Counts.of(answer.mask[None], example.mask[None]), empty="one")[0])
         drawn.append(note_card(example, answer, score))
-    lead = f"{len(chosen)} of {len(examples)} validation pictures, spread evenly, by the checkpoint that was kept."
-    return section("examples", "Examples", lead, legend(COLOURS), cards(drawn))
+    return examples_section_of(drawn, len(examples), legend(COLOURS))
 
 
 def _score(value: float) -> str:
