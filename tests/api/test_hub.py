@@ -47,6 +47,18 @@ def test_a_saved_model_answers_alike_and_has_a_card(tiny_model, tmp_path, pictur
         save_pretrained(tiny_model, folder)
 
 
+def test_a_saved_groupvit_is_a_model_of_transformers_and_others_are_segues_own(tmp_path):
+    from transformers import AutoModel
+
+    folder = save_pretrained("cocu-scenes", tmp_path / "groupvit")
+    theirs, ours = AutoModel.from_pretrained(folder), from_pretrained(folder).model
+    assert type(theirs).__name__ == "GroupViTModel"
+    assert theirs.logit_scale.item() == ours.logit_scale.item()
+    assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in ours.parameters())
+    with pytest.raises(ValueError, match="Unrecognized model"):
+        AutoModel.from_pretrained(save_pretrained("captions-photos", tmp_path / "captioner"))
+
+
 def test_the_card_shows_the_figures_that_it_is_given(tmp_path):
     folder = save_pretrained("reclmis-chest", tmp_path / "chest", figures={"test, own notes: dice": 0.902358})
     text = (folder / "README.md").read_text()

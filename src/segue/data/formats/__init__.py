@@ -29,6 +29,7 @@ class Format:
 READERS = {  # name of a format -> its module here; the first that fits is taken
     "flickr30k-entities": "flickr30k",
     "grandf": "grandf",
+    "datasets": "saved_datasets",  # before Karpathy's dataset_NAME.json
     "karpathy": "karpathy",
     "coco": "coco",
     "visual-genome": "visual_genome",
