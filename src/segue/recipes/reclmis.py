@@ -46,9 +46,8 @@ from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 from segue.recipes.datasets import check_data, create_once
 from segue.recipes.plan import Workload
-from segue.recipes.reclmis_options import AUTO
+from segue.recipes.reclmis_options import AUTO, network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_options import RecLMISSettings as RecLMISSettings
-from segue.recipes.reclmis_options import network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
 from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest

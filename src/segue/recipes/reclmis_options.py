@@ -134,7 +134,7 @@ class RecLMISSettings(NetworkSettings):
         super().check()
         for name in ("image_size", "steps", "batch_size"):
             if getattr(self, name) == 0:
-                raise InputError(f"{name}: got 0, expected 1 or more, or auto ({AUTO} in Python) to leave it to the plan")
+                raise InputError(f"{name}: got 0, expected 1 or more, or auto ({AUTO} in Python)")
 
 
 LAMBDAS = ("lambda_v2t", "lambda_t2v", "lambda_ccl", "lambda_segmentation")
