@@ -68,6 +68,7 @@ LANES: dict[str, set[str]] = {
 LEAVE_OUT = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf")  # options of pytest: -k, -m, ...
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub, nor waits for it; as the Makefile does
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # tests are of the CPU wherever they run, though `auto` is a GPU
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="segue-tests-")  # not the user's; processes inherit it
 
 NOTES = ["Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."]

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import warnings
+from inspect import signature
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -16,6 +18,15 @@ from segue import cli
 from segue.commands import parsing
 
 NOTE = "one infected area, upper left lung"
+
+
+def test_every_command_that_runs_a_model_takes_a_gpu_where_there_is_one():
+    """Where it has `--device`."""
+    tables = [*cli.COMMANDS.values(), *resolve_name(cli.COMMANDS["data"]).values()]
+    functions = [found for where in tables if callable(found := resolve_name(where))]
+    devices = {f.__name__: p.default for f in functions if (p := signature(f).parameters.get("device"))}
+    assert set(devices.values()) == {"auto"}
+    assert {"segment", "caption", "describe", "draw", "caption_layout", "embed", "curate", "evaluate"} <= set(devices)
 
 
 def test_version(segue):

@@ -10,13 +10,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from segue.api import load
-    from segue.types import InputError
+    from segue.api import (
+        Captioner,
+        Describer,
+        DualEncoder,
+        DualEncoderSegmenter,
+        Illustrator,
+        OpenVocabularySegmenter,
+        Segmenter,
+        load,
+    )
+    from segue.types import GroundedCaption, InputError, LabelMap, Layout, Segmentation
 
-_HOMES = {"load": "segue.api", "InputError": "segue.types"}
+__all__ = [
+    "Captioner",
+    "Describer",
+    "DualEncoder",
+    "DualEncoderSegmenter",
+    "GroundedCaption",
+    "Illustrator",
+    "InputError",
+    "LabelMap",
+    "Layout",
+    "OpenVocabularySegmenter",
+    "Segmentation",
+    "Segmenter",
+    "__version__",
+    "load",
+]
+
+_TYPES = ("GroundedCaption", "InputError", "LabelMap", "Layout", "Segmentation")
 
 
 def __dir__() -> list[str]:
@@ -24,6 +49,6 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:  # torch is imported at the first use, not by `segue --help`
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return getattr(import_module("segue.types" if name in _TYPES else "segue.api"), name)
     raise AttributeError(f"module 'segue' has no attribute {name!r}; it offers {', '.join(__all__)}")

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import pandas
+    import supervision
     from PIL.Image import Image
 
 SOURCES = Path(__file__).parents[2] / "pyproject.toml"  # there where Segue runs from its own folder
@@ -152,6 +154,27 @@ class Answer:
         made: list[dict[str, Any]] = _answers().to_coco(self)
         return made
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table of the masks that are not empty, in the order of `to_coco`, with the same columns for every answer.
+
+        label: the mask's class. phrase: its words; of a note's mask the note. score: in [0, 1], 1 for a layout. area:
+        pixels. share: of the picture, in (0, 1]. x, y, width, height: the smallest box around it, in pixels.
+        Raises NotInstalled where the package pandas is missing.
+        """
+        made: pandas.DataFrame = _answers().to_pandas(self)
+        return made
+
+    def to_supervision(self) -> supervision.Detections:
+        """The masks that are not empty, in the order of `to_coco`, for the annotators and metrics of `supervision`.
+
+        xyxy: (N, 4) float32, edges in pixels. mask: (N, H, W) bool. confidence: (N,) float32, the scores. class_id:
+        (N,) positions in a label map's names or a layout's classes, else in the classes found, sorted. data:
+        "class_name" and "phrase", (N,) texts.
+        Raises NotInstalled where the package supervision is missing.
+        """
+        made: supervision.Detections = _answers().to_supervision(self)
+        return made
+
     @property
     def polygons(self) -> list[list[list[float]]]:
         """The outlines [[x, y, x, y, ...], ...] of each mask in pixels, in the order of `to_coco`."""
@@ -162,8 +185,13 @@ class Answer:
         """The smallest box around each mask, in the order of `to_coco`. A layout has those it was drawn from."""
         return tuple(LayoutBox(one["category_name"], tuple(one["bbox"])) for one in self.to_coco())
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: `plot` and a table of the largest masks."""
+        made: str = _answers().to_html(self)
+        return made
+
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: `plot` as a PNG."""
+        """What is shown where there is no HTML: `plot` as a PNG."""
         buffer = io.BytesIO()
         self.plot().save(buffer, format="PNG")
         return buffer.getvalue()

@@ -1,5 +1,8 @@
+import base64
 import io
 import json
+import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +11,23 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import segue
+from optional import need
 from segue.api.answers import domain_to_dict, grounded_caption_to_dict, mask_as_grounded_caption, segmentation_to_dict
 from segue.api.label_segmenter import load_label_segmenter
 from segue.data.export import overlay
 from segue.data.images import read_image, write_image
 from segue.data.visualize import layout_picture, name_classes, outline
 from segue.options import DescribeOptions, DrawOptions
-from segue.types import GroundedCaption, InputError, LabelMap, Layout, LayoutBox, PhraseGrounding, Segmentation
+from segue.types import (
+    GroundedCaption,
+    InputError,
+    LabelMap,
+    Layout,
+    LayoutBox,
+    NotInstalled,
+    PhraseGrounding,
+    Segmentation,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
 SQUARE = np.zeros((6, 8), np.bool_)
@@ -76,14 +89,14 @@ def test_show_opens_the_plot(answer, monkeypatch):
 
 def test_an_answer_is_numbers_and_words():
     assert ANSWERS["note"].to_dict() == {
-        "note": "one area", "area": 8, "area_share": 0.166667, "centroid": [3.5, 1.5], "score": 1.0,
+        "note": "one area", "area": 8, "share": 0.166667, "centroid": [3.5, 1.5], "score": 1.0,
         "domain_distance": None, "out_of_domain": None,
     }  # fmt: skip
     assert ANSWERS["caption"].to_dict()["groundings"][0]["bbox"] == [2, 1, 4, 2]
     assert ANSWERS["layout"].to_dict()["boxes"] == [{"label": "dog", "box": [2, 1, 4, 2]}]
     named = ANSWERS["names"].to_dict()
     assert (named["domain_distance"], named["out_of_domain"]) == (0.2, False)
-    assert [(one["name"], one["area"]) for one in named["classes"]] == [("sky", 40), ("dog", 8), ("cat", 0)]
+    assert [(one["label"], one["area"]) for one in named["classes"]] == [("sky", 40), ("dog", 8), ("cat", 0)]
 
 
 def test_the_masks_are_cocos_annotations(answer):
@@ -115,6 +128,76 @@ def test_an_answer_is_one_line_without_arrays():
     ]
     assert repr(Segmentation(np.zeros((2, 2), np.float32))) == "Segmentation(no masks)"
     assert "mask" not in repr(ANSWERS["caption"].groundings[0])
+
+
+def test_a_long_answer_is_cut_to_its_largest_masks_and_first_words():
+    index = np.repeat(np.arange(9, dtype=np.uint8), 9 - np.arange(9))[None]
+    names, zeros = tuple("abcdefghi"), np.zeros(index.shape, np.float32)
+    found = LabelMap(names, index, zeros, np.zeros(9, np.float32))
+    assert repr(found) == "LabelMap(a 20.0%, b 17.8%, c 15.6%, d 13.3%, e 11.1%, 4 more)"
+    assert len(repr(Segmentation(SQUARE.astype(np.float32), "an area " * 100))) < 120
+
+
+def test_every_answers_table_has_the_same_columns(answer):
+    pandas = need("pandas")
+    table = answer.to_pandas()
+    assert list(table.columns) == ["label", "phrase", "score", "area", "share", "x", "y", "width", "height"]
+    dog = table.iloc[-1].to_dict()
+    assert {name: dog.pop(name) for name in ("area", "share", "x", "y", "width", "height")} == {
+        "area": 8, "share": 1 / 6, "x": 2, "y": 1, "width": 4, "height": 2,
+    }  # fmt: skip
+    coco_form = answer.to_coco()
+    assert list(table["label"]) == [one["category_name"] for one in coco_form]
+    assert list(table["score"]) == [one["score"] for one in coco_form]
+    assert list(table["phrase"]) == [one["phrase"] for one in coco_form]
+    empty = Segmentation(np.zeros((2, 2), np.float32)).to_pandas()
+    assert list(pandas.concat([empty, table]).columns) == list(table.columns)
+    assert len(empty) == 0
+
+
+def test_the_masks_are_detections_of_supervision(answer):
+    supervision = need("supervision")
+    found, coco_form = answer.to_supervision(), answer.to_coco()
+    assert len(found) == len(coco_form)
+    np.testing.assert_array_equal(found.xyxy[-1], [2, 1, 6, 3])
+    np.testing.assert_array_equal(found.mask[-1], SQUARE)
+    np.testing.assert_allclose(found.confidence, [one["score"] for one in coco_form])
+    assert [i + 1 for i in found.class_id] == [one["category_id"] for one in coco_form]
+    assert list(found["class_name"]) == [one["category_name"] for one in coco_form]
+    assert list(found["phrase"]) == [one["phrase"] for one in coco_form]
+    drawn = supervision.MaskAnnotator(color_lookup=supervision.ColorLookup.INDEX).annotate(PICTURE.copy(), found)
+    changed = (drawn != PICTURE).any(2)
+    assert changed.any()
+    assert not changed[~found.mask.any(0)].any()
+    assert len(Segmentation(np.zeros((2, 2), np.float32)).to_supervision()) == 0
+
+
+@pytest.mark.parametrize("package", ["pandas", "supervision"])
+def test_a_missing_package_is_named_as_it_is_typed(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(NotInstalled, match=f"the package {package} is missing: pip install {package}$"):
+        getattr(ANSWERS["note"], f"to_{package}")()
+
+
+def test_a_notebook_shows_the_plot_and_a_table(answer):
+    html = answer._repr_html_()
+    (shown,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(shown)))), np.array(answer.plot()))
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
+    dog = answer.to_coco()[-1]
+    assert [dog["category_name"], dog["phrase"], f"{dog['score']:.2f}", "16.7%"] in rows
+    assert len(rows) == 1 + len(answer.to_coco())
+
+
+def test_a_notebooks_table_is_short_and_its_words_are_no_markup():
+    index = np.arange(40, dtype=np.uint8)[None]
+    many = LabelMap(tuple(map(str, range(40))), index, np.ones((1, 40), np.float32), np.zeros(40, np.float32))
+    assert many._repr_html_().count("<tr>") == 1 + 12 + 1
+    assert "and 28 more" in many._repr_html_()
+    evil = GroundedCaption("<script>", 0.5)._repr_html_()
+    assert "<script>" not in evil
+    assert "neither a picture nor a mask" in evil
+    assert "no masks" in evil
 
 
 def test_the_picture_is_no_part_of_what_makes_answers_equal():

@@ -97,6 +97,26 @@ def test_prompts_of_every_kind(describer):
     assert summary(every[0][1]) == summary(describer.describe(IMAGE, box=LEFT, regions=REGIONS, options=TWO))
 
 
+def test_many_pictures_are_described_each_around_its_prompt(describer):
+    prompts = [{"box": one.box, "label": one.label} for one in REGIONS[:2]]
+    found = list(describer.describe_many([IMAGE, IMAGE[::-1].copy()], iter(prompts), options=TWO))
+    alone = [describer(IMAGE, **prompts[0], options=TWO), describer(IMAGE[::-1].copy(), **prompts[1], options=TWO)]
+    assert [summary(some) for some in found] == [summary(some) for some in alone]
+    with pytest.raises(ValueError, match="shorter"):
+        list(describer.describe_many([IMAGE] * 2, prompts[:1], options=ONE))
+
+
+def test_a_photographs_describer_moves_with_its_reader_loaded_before_or_after():
+    tokenizer = tiny_reader().captioner.checkpoint.tokenizer
+    made = PhotoCheckpoint(tiny_network(tokenizer), tokenizer, "captions-photos", {})
+    before, after = PhotoPredictor(made, tiny_reader), PhotoPredictor(made, tiny_reader)
+    assert before.reader.encoder is not None
+    for predictor in (before, after):
+        assert Describer(predictor).to("meta").generator is predictor
+        networks = predictor.model, predictor.reader.encoder, predictor.reader.model
+        assert {p.device.type for network in networks for p in network.parameters()} == {"meta"}
+
+
 def test_a_few_objects_are_described_at_a_time(describer, monkeypatch):
     options = DescribeOptions(num=1, temperature=1.0, seed=3)
     at_once = list(describer.describe_objects(IMAGE, regions=REGIONS, options=options))

@@ -112,6 +112,11 @@ def test_bad_input_is_refused(model):
         illustrator.caption_layouts([np.zeros((8, 8), np.uint8)] * 2, [PIXELS])
 
 
+def test_seeds_of_a_batch_follow_the_first_unless_given(model):
+    options = DrawOptions(steps=1, seed=5)
+    assert [one.seed for one in package.load(model).draw_many(["a dog", "a dog"], options=options)] == [5, 6]
+
+
 def test_a_caption_ends_at_the_models_limit(model):
     illustrator = package.load(model)
     hot = Decoding(max_tokens=500, top_p=1.0, temperature=50.0, num=2)

@@ -158,7 +158,7 @@ def test_a_note_of_ten_thousand_words(tiny_model):
 
 def test_the_package_offers_load_lazily():
     assert segue.load is load
-    with pytest.raises(AttributeError, match="it offers InputError, __version__, load"):
+    with pytest.raises(AttributeError, match=r"it offers Captioner, .*, __version__, load$"):
         segue.nonsense  # noqa: B018
 
 

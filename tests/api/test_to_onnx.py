@@ -153,6 +153,11 @@ def test_a_difference_is_an_error_and_leaves_nothing(tiny_model, tmp_path, segue
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_is_not_on_the_cpu_is_refused(tiny_model, tmp_path):
+    with pytest.raises(InputError, match=r'the model is on meta; move it first: model\.to\("cpu"\)'):
+        to_onnx.export_onnx(package.load(tiny_model).to("meta"), tmp_path / "onnx")
+
+
 def test_what_can_not_be_exported_is_named(segue, tmp_path, tiny_model):
     status, _, error = segue("export", "scenes-encoder", "--onnx", tmp_path / "out")
     assert status == 2

@@ -98,6 +98,33 @@ def test_options_of_the_other_kind_of_model_are_refused(segue, groupvit, tiny_mo
         assert message in error
 
 
+def test_a_report_has_the_printed_figures_and_is_refused_before_any_work(segue, tiny_model, tmp_path, monkeypatch):
+    lvit = write_lvit(tmp_path / "data")
+    score = ("eval", tiny_model, "--data", lvit, "--split", "train", "--json")
+    plain = json.loads(segue(*score)[1])
+    status, output, error = segue(*score, "--report", tmp_path / "report")
+    assert status == 0, error
+    answer = json.loads(output)
+    assert answer == plain | {"report": str(tmp_path / "report/index.html")}
+    page = (tmp_path / "report/index.html").read_text()
+    assert f"segue eval {tiny_model} --data {lvit} --split train --report {tmp_path / 'report'} --json" in page
+    assert f"<td>{answer['dice']:.4g}</td>" in page
+    assert 'href="../data/Train_Folder/img/covid_1.png"' in page
+    monkeypatch.setattr("segue.evaluation.notes.evaluate", None)
+    status, _, error = segue(*score, "--report", lvit)
+    assert (status, "data: holds files but no report" in error) == (2, True)
+
+
+def test_a_report_of_names_shows_each_picture(segue, groupvit, scenes, tmp_path):
+    args = ("--data", scenes, "--split", "val", "--report", tmp_path / "report", "--json")
+    status, output, error = segue("eval", groupvit, *args)
+    assert status == 0, error
+    page = (tmp_path / "report/index.html").read_text()
+    assert page.count("<b>mIoU ") == 2
+    assert f"<td>{json.loads(output)['miou']:.4g}</td>" in page
+    assert "Confusion of classes" in page
+
+
 def test_eval_of_notes_tells_who_has_none_and_stops_where_one_is_not_found(segue, tiny_model, tmp_path):
     lvit = write_lvit(tmp_path / "data")
     score = ("eval", tiny_model, "--data", lvit, "--split", "train", "--json")

@@ -29,7 +29,7 @@ def test_the_command_writes_map_and_overlay(segue, groupvit, picture, tmp_path):
     assert status == 0, error
     answer, index = json.loads(output), read_index(out)
     assert index.shape == (40, 56)
-    names = {one["name"]: one for one in answer["classes"]}
+    names = {one["label"]: one for one in answer["classes"]}
     assert list(names)[:3] == ["dog", "grass", "chair, folding"]
     for one in names.values():
         assert one["area"] == int((index == one["value"]).sum())

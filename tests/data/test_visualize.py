@@ -1,17 +1,24 @@
+import base64
 import colorsys
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
 from segue.data import rle
 from segue.data.class_colours import COLOURS as CLASS_COLOURS
 from segue.data.medical.lvit import read_lvit
 from segue.data.visualize import (
     COLOURS,
+    HIT,
+    MISSED,
     RIM,
+    WRONG,
+    compare_masks,
     contact_sheet,
+    data_url,
     heat_map,
     layout_picture,
     name_classes,
@@ -232,3 +239,26 @@ def test_masks_are_outlined_the_larger_first_and_label_maps_tinted():
         [Picture("", lambda: IMAGE, regions=regions, label_map=lambda: labels)], columns=1, tile=40
     )
     assert (untinted[15:45, 10:50] == drawn).all()
+
+
+def test_two_masks_are_compared_in_three_colours():
+    truth, predicted = np.zeros((40, 40), np.bool_), np.zeros((40, 40), np.bool_)
+    truth[5:20, 5:35] = True
+    predicted[15:30, 5:35] = True
+    drawn = compare_masks(np.full((40, 40, 3), 100, np.uint8), predicted, truth).astype(int)
+    assert drawn[17, 5].tolist() == list(HIT)
+    assert drawn[5, 5].tolist() == list(MISSED)
+    assert drawn[29, 5].tolist() == list(WRONG)
+    assert drawn[35, 35].tolist() == [100] * 3
+
+
+@pytest.mark.parametrize(("longest", "small", "kind", "size"), [
+    (64, False, "png", (60, 40)), (64, True, "jpeg", (60, 40)), (30, False, "jpeg", (30, 20)),
+])  # fmt: skip
+def test_a_picture_as_a_url(longest, small, kind, size):
+    url = data_url(np.full((40, 60, 3), 100, np.uint8), longest, small=small)
+    head, _, data = url.partition(";base64,")
+    assert head == f"data:image/{kind}"
+    read = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert (read.format.lower(), read.size) == (kind, size)
+    assert np.asarray(read).tolist() == np.full((size[1], size[0], 3), 100).tolist()

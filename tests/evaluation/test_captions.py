@@ -58,6 +58,9 @@ def test_eval_of_a_captioner(segue, captioner, scenes):
     answer = json.loads(output)
     assert (answer["split"], answer["pictures"]) == ("val", 2)
     assert 0 <= answer["CIDEr-D"] <= 10
+    status, output, error = segue("eval", captioner, "--data", scenes, "--split", "val", "--report", "r", "--json")
+    assert status == 0, error
+    assert json.loads(output) == answer | {"report": "r/index.html"}
     for wrong in (("--empty", "one"), ("--vocabulary", "words.txt"), ("--protocol", "voc"), ("--window", "64")):
         status, _, error = segue("eval", captioner, "--data", scenes, "--split", "val", *wrong)
         assert status == 2

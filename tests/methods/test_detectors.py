@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from methods.sgdiff.toys import toy_model
-from segue.methods.detectors import Yolox, load_detector, load_yolox
+from segue.methods.detectors import Yolox, load_detector, load_yolox, move_detector
 from segue.methods.sgdiff.checkpoint import save
 from segue.types import InputError
 from tiny_detr import tiny_detr
@@ -122,6 +122,13 @@ def changed_detr(folder, change):
     change(tensors)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return str(folder)
+
+
+def test_a_detr_moves_to_a_device_and_a_yolox_stays(tmp_path):
+    detr = load_detector(str(tiny_detr(tmp_path / "detr")))
+    for detector in (detr, load_detector(str(tiny_yolox(tmp_path / "yolox.onnx"))), None):
+        move_detector(detector, "meta")
+    assert {p.device.type for p in detr.network.parameters()} == {"meta"}
 
 
 def test_a_detr_that_lacks_a_tensor_is_refused(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segue.methods.detectors import load_detector
-from segue.methods.mask_sources import Mask2Former, load_mask_source
+from segue.methods.mask_sources import Mask2Former, load_mask_source, move_mask_source
 from segue.types import InputError
 from tiny_detr import tiny_detr
 from tiny_mask2former import tiny_mask2former
@@ -57,6 +57,15 @@ def test_folders_of_either_kind_are_read_whole(tmp_path):
         masks = load_mask_source(str(folder))(IMAGE, boxes)
         assert masks.shape == (2, 30, 40)
         assert masks.dtype == np.bool_
+
+
+def test_a_source_of_either_kind_moves_to_a_device(tmp_path):
+    mask2former = load_mask_source(str(tiny_mask2former(tmp_path / "mask2former")))
+    sam = load_mask_source(str(tiny_sam(tmp_path / "sam")))
+    for source in (mask2former, sam, None):
+        move_mask_source(source, "meta")
+    networks = mask2former.network, sam.keywords["sam"].model
+    assert {p.device.type for network in networks for p in network.parameters()} == {"meta"}
 
 
 def test_other_models_are_refused_in_either_place(tmp_path):

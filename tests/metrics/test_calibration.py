@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.metrics.calibration import expected_calibration_error, fit_temperature
+from segue.metrics.calibration import Reliability, expected_calibration_error, fit_temperature
 from segue.types import InputError
 
 
@@ -96,3 +96,15 @@ def test_error_refuses_logits_and_no_bins():
         expected_calibration_error(np.array([-3.0, 2.0]), np.array([0, 1]))
     with pytest.raises(InputError, match="bins: got 0, expected at least 1"):
         expected_calibration_error(np.array([0.5]), np.array([1]), bins=0)
+
+
+def test_reliability_adds_up_over_pictures():
+    rng = np.random.default_rng(0)
+    probability, truth = rng.random((2, 8, 8)), rng.random((2, 8, 8)) > 0.4
+    parts = [Reliability.of(p, t, bins=10) for p, t in zip(probability, truth, strict=True)]
+    whole = Reliability.of(probability, truth, bins=10)
+    both = parts[0] + parts[1]
+    assert both.pixels.tolist() == whole.pixels.tolist() == np.histogram(probability, 10, (0, 1))[0].tolist()
+    assert both.true.tolist() == whole.true.tolist()
+    assert both.true.sum() == truth.sum()
+    assert both.error == pytest.approx(expected_calibration_error(probability, truth, bins=10))

@@ -84,6 +84,7 @@ def test_training_leaves_a_checkpoint_that_segments(trained, settings, scenes):
     )
     history = [json.loads(line) for line in (settings.out / "history.jsonl").read_text().splitlines()]
     assert {"train/caption", "train/prompts", "evaluate/miou"} <= set(history[-1])
+    assert "2 of 2 validation pictures" in (settings.out / "report/index.html").read_text()
 
 
 def test_the_scenes_own_encoder_is_trained_once_on_other_scenes(settings, tmp_path, monkeypatch):

@@ -123,3 +123,4 @@ def test_the_command_trains_what_eval_and_segment_take(segue, scenes, tmp_path):
     pictures, classes, read_truth = read_split(replace(LABELS, data=scenes), "val")
     ious, _ = score_pictures(load_label_segmenter(tmp_path / "run" / "best"), pictures[:1], classes, read_truth)
     assert 0 <= np.nanmean(ious) <= 1
+    assert (tmp_path / "run/report/index.html").read_text().count("<b>mIoU ") == 2

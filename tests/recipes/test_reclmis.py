@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,12 @@ def test_a_training_leaves_a_model_that_segments_and_scores(settings, data):
     assert config["temperature"] > 0
     assert about(best)["data"] == "chest"
     assert str(data.parent) not in (best / "config.json").read_text()  # the name alone
+    page = (settings.out / "report/index.html").read_text()
+    assert "4 of 4 validation pictures" in page
+    assert page.count("<img") == 4
+    shown = [float(found) for found in re.findall(r"<b>Dice ([\d.]+)</b>", page)]
+    val = evaluate(model, load_examples(read_lvit(data, "val"), 32), empty="one")
+    assert sum(shown) / 4 == pytest.approx(val["dice"], abs=1e-3)
 
 
 def test_a_second_training_into_the_same_folder_needs_resume(settings):
@@ -176,6 +183,7 @@ def test_training_asks_the_data_check_first_and_tells_what_it_found(segue, setti
     assert status == 0, error
     assert json.loads(output.splitlines()[-1]) == {
         "saved_to": str(tmp_path / "run/best"),
+        "report": str(tmp_path / "run/report/index.html"),
         "data_check": {"errors": {"unreadable-image": 1}, "warnings": {}, "decoded": True},
     }
     assert "data check: 1 errors passed over (unreadable-image 1)" in error

@@ -51,8 +51,8 @@ def test_the_answer_is_that_of_the_command_line(client, segue, picture, tmp_path
     sent = base64.b64encode(picture.read_bytes()).decode()
     answer = client.post("/segment/note", json={"image": sent, "note": NOTE, "masks": "rle"}).json()
     expected = json.loads(output)
-    assert {k: answer[k] for k in ("note", "area", "area_share", "centroid", "score")} == {
-        k: expected[k] for k in ("note", "area", "area_share", "centroid", "score")
+    assert {k: answer[k] for k in ("note", "area", "share", "centroid", "score")} == {
+        k: expected[k] for k in ("note", "area", "share", "centroid", "score")
     }
     mask = rle.decode(rle.from_json(answer["mask"], (40, 56), "mask"))
     np.testing.assert_array_equal(mask, read_mask(tmp_path / "m.png"))

@@ -172,7 +172,7 @@ def test_answers_are_those_of_the_command_line(client, tiny_folders, segue, tmp_
 
     printed = command("segment", "p.png", "--labels", "dog, grass, sky", model="names")
     answer = asked(client, "segment/labels", image=SENT, labels=["dog", "grass", "sky"])
-    same = ("name", "value", "area", "share", "score", "closeness")
+    same = ("label", "value", "area", "share", "score", "closeness")
     assert kept(printed["classes"], *same) == kept(answer["classes"], *same)
     printed = command("caption", "p.png", "--num", 2, model="captions")
     assert printed["captions"] == asked(client, "caption", image=SENT, num=2)["captions"]

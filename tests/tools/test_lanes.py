@@ -52,7 +52,7 @@ def test_what_is_said_is_so():
     ("path", "function", "fixtures", "expected"),
     [
         ("tests/serving/test_page.py", test_make_test_fast_leaves_all_of_them_out, [], ["browser", "server"]),
-        ("tests/test_losses.py", asks_java, [], ["java"]),
+        ("tests/test_losses.py", asks_java, [], ["slow", "java"]),  # a property test takes long, too
         ("tests/test_losses.py", test_what_is_said_is_so, ["ray"], ["ray", "slow"]),
         ("tests/test_losses.py", test_every_cause_of_a_marker_exists, ["conftest"], []),
     ],

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from segue.training import FitOptions, example_keys, fit, learning_rate, read_history
+from segue.training import FitOptions, example_keys, fit, learning_rate, loop, read_history
 from segue.types import InputError
 
 OPTIONS = FitOptions(steps=6, batch_size=4, lr=0.1, evaluate_every=2)
@@ -59,6 +60,34 @@ def run(out, options=OPTIONS, task=None, examples=7, **arguments):
     return fit(task or Line(), Points(examples), out=out, options=options, save=save, **arguments)
 
 
+def test_a_device_is_the_cpu_or_a_gpu():
+    for device in ("cpu", "cuda", "auto"):
+        assert replace(OPTIONS, device=device).device == device
+    with pytest.raises(InputError, match="device: got 'tpu', expected auto, cpu or cuda"):
+        replace(OPTIONS, device="tpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "on_cpu"), [("cpu", True, True), ("auto", True, False), ("auto", False, True)]
+)
+def test_the_device_is_given_to_accelerate(device, there, on_cpu, tmp_path, monkeypatch):
+    asked = []
+
+    def accelerator(**options):
+        asked.append(options["cpu"])
+        return Accelerator(mixed_precision="no", cpu=True)
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
+    monkeypatch.setattr(loop, "Accelerator", accelerator)
+    run(tmp_path / "run", replace(OPTIONS, device=device))
+    assert asked == [on_cpu]
+
+
+def test_a_run_may_be_resumed_on_another_device(tmp_path):
+    run(tmp_path / "run", replace(OPTIONS, steps=2, device="auto"))
+    assert run(tmp_path / "run", replace(OPTIONS, steps=4, device="cpu"), resume=True).steps == 4
+
+
 def weight(out, folder="last"):
     return load_file(out / folder / "model.safetensors")["weight"]
 
@@ -105,7 +134,7 @@ def test_training_learns_and_writes_what_it_says(tmp_path):
     assert result.history[-1]["train/loss"] < 0.01 * result.history[0]["train/loss"]
     assert (result.steps, result.best, result.best_step) == (60, 29, 60)
     assert list((tmp_path / "tensorboard").iterdir())
-    assert {p.name for p in tmp_path.iterdir()} == {"best", "last", "state", "tensorboard", "history.jsonl"}
+    assert {p.name for p in tmp_path.iterdir()} == {"best", "last", "state", "tensorboard", "report", "history.jsonl"}
 
 
 def test_accumulation_equals_one_large_batch(tmp_path):

@@ -4,7 +4,8 @@
 >>> answer = model.segment("chest.png", note="One infected area, upper left lung.")
 >>> answer.mask, answer.area, answer.score
 
-The checkpoint's method decides which predictor it is; `load_segmenter` and its like give a known one, with its type.
+The checkpoint's method decides which predictor it is. Type checkers know the class of each bundled name; for any other
+name `load_segmenter` and its like give a known one.
 Names are imported when they are first used: one predictor doesn't load the others.
 """
 
@@ -13,16 +14,18 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from segue.api.captioner import Caption, Captioner, load_captioner
     from segue.api.describer import Describer, load_describer
     from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
     from segue.api.illustrator import Illustrator, load_illustrator
+    from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
     from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
     from segue.api.segmenter import Attribution, Member, Segmenter, export, load_segmenter
     from segue.data.medical.note_tables import read_notes
+    from segue.encoders.dual_encoder import DualEncoder
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
     from segue.types import GroundedCaption, LabelMap, Layout, LayoutBox, Segmentation
     from segue.weights import bundled
@@ -32,6 +35,8 @@ __all__ = [
     "Caption",
     "Captioner",
     "Describer",
+    "DualEncoder",
+    "DualEncoderSegmenter",
     "GroundedCaption",
     "Illustrator",
     "LabelMap",
@@ -49,6 +54,7 @@ __all__ = [
     "load_describer",
     "load_dual_encoder",
     "load_illustrator",
+    "load_label_segmenter",
     "load_open_vocabulary",
     "load_segmenter",
     "push_to_hub",
@@ -61,9 +67,11 @@ _MODULES = {
     "segue.api.describer": ("Describer", "load_describer"),
     "segue.api.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
     "segue.api.illustrator": ("Illustrator", "load_illustrator"),
+    "segue.api.label_segmenter": ("DualEncoderSegmenter", "load_label_segmenter"),
     "segue.api.open_vocabulary": ("OpenVocabularySegmenter", "load_open_vocabulary"),
     "segue.api.segmenter": ("Attribution", "Member", "Segmenter", "export", "load_segmenter"),
     "segue.data.medical.note_tables": ("read_notes",),
+    "segue.encoders.dual_encoder": ("DualEncoder",),
     "segue.methods.dual_encoder.checkpoint": ("load_dual_encoder",),
     "segue.types": ("GroundedCaption", "LabelMap", "Layout", "LayoutBox", "Segmentation"),
     "segue.weights": ("bundled",),
@@ -81,10 +89,34 @@ LOADERS: dict[str, str] = {  # by the checkpoint's method
 }
 
 
-def load(name_or_path: str | Path, *, device: str = "cpu", **options: object) -> Any:
+@overload
+def load(
+    name_or_path: Literal["captions-photos", "syntic-scenes"], *, device: str = ..., **options: object
+) -> Captioner: ...
+@overload
+def load(name_or_path: Literal["cocu-scenes", "groupvit-scenes"], *, device: str = ...) -> OpenVocabularySegmenter: ...
+@overload
+def load(name_or_path: Literal["crossmodal-scenes"], *, device: str = ...) -> Illustrator: ...
+@overload
+def load(
+    name_or_path: Literal["describe-photos", "describe-scenes", "sgdiff-scenes"],
+    *,
+    device: str = ...,
+    **options: object,
+) -> Describer: ...
+@overload
+def load(name_or_path: Literal["photos-encoder", "scenes-encoder"], *, device: str = ...) -> DualEncoder: ...
+@overload
+def load(
+    name_or_path: Literal["reclmis-chest", "reclmis-cxr"], *, device: str = ..., attribution: bool = ...
+) -> Segmenter: ...
+@overload
+def load(name_or_path: str | Path, *, device: str = ..., **options: object) -> Any: ...
+def load(name_or_path: str | Path, *, device: str = "auto", **options: object) -> Any:
     """A predictor from a bundled name, a checkpoint folder or a hub id owner/name[@revision].
 
-    options: those of the method's own loader, such as `attribution` of `load_segmenter`.
+    device: cpu, cuda, cuda:1, or auto: a GPU where torch sees one. options: those of the method's own loader, such as
+    `attribution` of `load_segmenter`.
     Raises InputError when it can't be had.
     """
     from segue.api.models import find, method_of

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +24,18 @@ from segue.types import (
     InputError,
     LabelMap,
     Layout,
+    NotInstalled,
     PhraseGrounding,
     Segmentation,
     check_image,
 )
+
+if TYPE_CHECKING:
+    import pandas
+    import supervision
+
+COLUMNS = ("label", "phrase", "score", "area", "share", "x", "y", "width", "height")  # of every answer's table
+SHOWN_SHARES, SHOWN_ROWS = 5, 12  # masks that an answer's line names, and that a notebook lists
 
 
 def _png(mask: NDArray[np.bool_]) -> str:
@@ -58,7 +68,7 @@ def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
     return {
         "note": answer.note,
         "area": answer.area,
-        "area_share": round(answer.area / answer.mask.size, 6),
+        "share": round(answer.area / answer.mask.size, 6),
         "centroid": answer.centroid and [round(c, 2) for c in answer.centroid],
         "score": round(answer.score, 4) if answer.area else None,
         **domain_to_dict(answer.distance),
@@ -75,7 +85,7 @@ def label_map_to_dict(answer: LabelMap) -> list[dict[str, Any]]:
         there = answer.index == value
         area = int(there.sum())
         score = round(float(answer.scores[there].mean()), 4) if area else None
-        found = {"name": name or "background", "value": value, "area": area}
+        found = {"label": name or "background", "value": value, "area": area}
         found |= {"share": round(area / there.size, 6), "score": score}
         if name is not None:
             classes.append(found | {"closeness": round(float(answer.image_similarity[value]), 4)})
@@ -168,12 +178,82 @@ def save(answer: Answer, path: Path) -> None:
         raise InputError(f"{path}: expected a name that ends in .png, for the picture, or in .json, for the numbers")
 
 
+def to_rows(answer: Answer) -> list[dict[str, Any]]:
+    """For each mask that is not empty, in the order of `to_coco`, what `COLUMNS` names; see `Answer.to_pandas`."""
+    rows = []
+    for one in _masks(answer):
+        code = rle.encode(one.mask)
+        area = rle.area(code)
+        found = (export.class_of(one), one.phrase, one.score, area, area / one.mask.size, *rle.box(code))
+        rows.append(dict(zip(COLUMNS, found, strict=True)))
+    return rows
+
+
+def to_pandas(answer: Answer) -> pandas.DataFrame:
+    """See `Answer.to_pandas`."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise NotInstalled("to_pandas: the package pandas is missing: pip install pandas") from error
+    return pandas.DataFrame(to_rows(answer), columns=COLUMNS)
+
+
+def to_supervision(answer: Answer) -> supervision.Detections:
+    """See `Answer.to_supervision`."""
+    try:
+        import supervision
+    except ImportError as error:
+        raise NotInstalled("to_supervision: the package supervision is missing: pip install supervision") from error
+    if not (rows := to_rows(answer)):
+        return supervision.Detections.empty()
+    x, y, width, height = (np.array([row[name] for row in rows], np.float32) for name in COLUMNS[-4:])
+    return supervision.Detections(
+        xyxy=np.stack([x, y, x + width, y + height], axis=1),
+        mask=np.stack([one.mask for one in _masks(answer)]),
+        confidence=np.array([row["score"] for row in rows], np.float32),
+        class_id=np.array([one["category_id"] - 1 for one in to_coco(answer)]),
+        data={
+            "class_name": np.array([row["label"] for row in rows]),
+            "phrase": np.array([row["phrase"] for row in rows]),
+        },
+    )
+
+
+def to_html(answer: Answer) -> str:
+    """An answer for a notebook: its words, its plot, and a table of the largest masks."""
+    try:
+        plotted = base64.b64encode(png_bytes(_drawn(answer))).decode("ascii")
+        shown = f'<img src="data:image/png;base64,{plotted}" style="max-width: 100%">'
+    except InputError as error:  # nothing to draw
+        shown = f"<p>{escape(str(error))}</p>"
+    rows = sorted(to_rows(answer), key=lambda row: -row["area"])
+    cells = [[row["label"], row["phrase"], f"{row['score']:.2f}", f"{row['share']:.1%}"] for row in rows[:SHOWN_ROWS]]
+    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in line) for line in cells]
+    more = [f'<td colspan="4">and {len(rows) - SHOWN_ROWS} more</td>'] if len(rows) > SHOWN_ROWS else []
+    head = "".join(f"<th>{name}</th>" for name in ("label", "phrase", "score", "share"))
+    table = "".join(f"<tr>{line}</tr>" for line in (head, *lines, *more)) if rows else "<tr><td>no masks</td></tr>"
+    return f"<div><p>{escape(_said(answer))}</p>{shown}<table>{table}</table></div>"
+
+
 def summary(answer: Answer) -> str:
-    """An answer on one line: its words, and the share of the picture that each mask covers."""
-    said = answer.note if isinstance(answer, Segmentation) else getattr(answer, "caption", None)
-    masks = mask_as_grounded_caption(answer).groundings
-    shares = ", ".join(f"{export.class_of(one)} {one.mask.mean():.1%}" for one in masks)
-    return f"{type(answer).__name__}({f'{said!r}: ' if said else ''}{shares or 'no masks'})"
+    """An answer on one line: its words, and the share of the picture that each of the largest masks covers."""
+    rows = to_rows(answer)
+    largest = sorted(rows, key=lambda row: -row["area"])[:SHOWN_SHARES] if len(rows) > SHOWN_SHARES else rows
+    shares = [f"{row['label']} {row['share']:.1%}" for row in largest]
+    shares += [f"{len(rows) - SHOWN_SHARES} more"] if len(rows) > SHOWN_SHARES else []
+    said = shorten(_said(answer), 80, placeholder=" ...")
+    return f"{type(answer).__name__}({f'{said!r}: ' if said else ''}{', '.join(shares) or 'no masks'})"
+
+
+def _said(answer: Answer) -> str:
+    """The note or the caption of an answer, or ""."""
+    said: str | None = answer.note if isinstance(answer, Segmentation) else getattr(answer, "caption", None)
+    return said or ""
+
+
+def _masks(answer: Answer) -> list[PhraseGrounding]:
+    """The masks of an answer that are not empty."""
+    return [one for one in mask_as_grounded_caption(answer).groundings if one.mask.any()]
 
 
 def _drawn(answer: Answer) -> NDArray[np.uint8]:

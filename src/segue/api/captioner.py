@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,10 +21,11 @@ from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
 from segue.encoders.dual_encoder import DualEncoder
-from segue.methods.detectors import Detector, load_detector
+from segue.methods.detectors import Detector, load_detector, move_detector
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
 from segue.methods.syntic.tagging import find_objects, gather_objects, object_names
+from segue.nn.devices import resolve_device
 from segue.options import Decoding
 from segue.types import InputError, NotInstalled, Region
 from segue.weights import beside
@@ -57,7 +58,7 @@ class Caption(NamedTuple):
 def load_captioner(
     name: str | Path,
     *,
-    device: str = "cpu",
+    device: str = "auto",
     encoder: str | Path | None = None,
     support: Texts | None = None,
     detector: str | None = None,
@@ -69,7 +70,7 @@ def load_captioner(
     from a local folder, or a YOLOX as an .onnx file; by default the one of training, if there was one.
     Raises InputError when the dual encoder or the detector can't be found, or the dual encoder isn't that of training.
     """
-    folder = find(name, device)
+    device, folder = resolve_device(device), find(name)
     checkpoint = load_syntic(folder)
     source = checkpoint.encoder.get("name") if encoder is None else encoder
     if source is None:
@@ -123,6 +124,17 @@ class Captioner(HubMixin):
         self.batch_size, self.folder = batch_size, folder
         names = list(checkpoint.object_names)
         self.name_features = encoder.embed_texts(names) if names and checkpoint.model.config.af else None
+
+    def to(self, device: str) -> Self:
+        """Move the networks to a device and return the captioner. Raises InputError when the device is not there.
+
+        A detector as ONNX stays on the CPU.
+        """
+        device = resolve_device(device)
+        self.checkpoint.model.to(device)
+        self.encoder.to(device)
+        move_detector(self.detector, device)
+        return self
 
     def with_support(self, texts: Texts) -> Captioner:
         """The same captioner with other captions as its support set: for projection, and to retrieve from.

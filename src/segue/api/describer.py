@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from segue.api.pictures import pixels_of
 from segue.data import rle
 from segue.data.boxes import box_intersection, box_iou
 from segue.data.formats.scene_graph import read_graph
-from segue.methods.detectors import Detector, load_detector
+from segue.methods.detectors import Detector, load_detector, move_detector
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.detector import detect_graph
 from segue.methods.sgdiff.graph import Box, SceneGraph, build_graph, check_box, find_prompt_node
@@ -33,6 +33,7 @@ from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.photographs.checkpoint import is_of_photographs
 from segue.methods.sgdiff.prompts import Point, object_boxes, prompt_box
 from segue.methods.sgdiff.relations import RelationHead, load_relations
+from segue.nn.devices import resolve_device
 from segue.options import DescribeOptions
 from segue.types import GroundedCaption, InputError, PhraseGrounding, Picture, Region, Relation
 
@@ -49,7 +50,7 @@ CACHED_PICTURES = 4
 def load_describer(
     name_or_path: str | Path,
     *,
-    device: str = "cpu",
+    device: str = "auto",
     detector: str | None = None,
     relations: str | Path | None = None,
     masks: str | None = None,
@@ -61,11 +62,11 @@ def load_describer(
     masks: a SAM or a Mask2Former by its id on the hub or from a folder, in the place of the model's own masks.
     Raises InputError when one of them can't be loaded.
     """
-    folder = find(name_or_path, device)
+    device, folder = resolve_device(device), find(name_or_path)
     return Describer(
         _load_predictor(folder, device),
         None if detector is None else load_detector(detector, device),
-        None if relations is None else load_relations(find(relations, device)).to(device),
+        None if relations is None else load_relations(find(relations)).to(device),
         masks=None if masks is None else _load_masks(masks, device),
         folder=folder,
     )
@@ -84,6 +85,12 @@ def _load_masks(source: str, device: str) -> MaskSource:
     from segue.methods.mask_sources import load_mask_source
 
     return load_mask_source(source, device)
+
+
+def _move_masks(source: MaskSource, device: str) -> None:
+    from segue.methods.mask_sources import move_mask_source
+
+    move_mask_source(source, device)
 
 
 @dataclass
@@ -114,6 +121,10 @@ class Predictor(Protocol):
         """Captions around each box; see `Describer.describe`."""
         ...
 
+    def to(self, device: str) -> object:
+        """Move the networks to a device."""
+        ...
+
     def knows(self, label: str) -> bool:
         """Whether it has learned the name of a class."""
         ...
@@ -129,6 +140,10 @@ class ScenePredictor(SGDiffGenerator):
     def __init__(self, model: SGDiff) -> None:
         super().__init__(model.eval())
         self.encode, self.feature_width = model.encode, model.config.feature_width
+
+    def to(self, device: str) -> object:
+        """Move the network to a device."""
+        return self.model.to(device)
 
     def knows(self, label: str) -> bool:
         """Whether the class is in the model's lexicon."""
@@ -160,6 +175,21 @@ class Describer(HubMixin):
         self.model = self.generator.model
         self.detector, self.relations, self.folder = detector, relations, folder
         self._cache: dict[str, _CachedPicture] = {}
+
+    def to(self, device: str) -> Self:
+        """Move the networks to a device and return the describer. Raises InputError when the device is not there.
+
+        A detector as ONNX stays on the CPU.
+        """
+        device = resolve_device(device)
+        self.generator.to(device)
+        move_detector(self.detector, device)
+        if self.relations is not None:
+            self.relations.to(device)
+        if self.masks is not None:
+            _move_masks(self.masks, device)
+        self._cache.clear()
+        return self
 
     def measure_distances(self, images: Sequence[Image]) -> list[float] | list[None]:
         """How far each picture lies from those that the model learned from, above 1 is far; None where not measured."""
@@ -203,6 +233,21 @@ class Describer(HubMixin):
         return captions
 
     __call__ = describe
+
+    def describe_many(
+        self,
+        images: Iterable[Image],
+        prompts: Iterable[Mapping[str, Any]],
+        *,
+        options: DescribeOptions = DescribeOptions(),
+    ) -> Iterator[list[GroundedCaption]]:
+        """The captions around a prompt in each of some pictures, one after another, in their order.
+
+        prompts: for each picture the further arguments of `describe`, such as {"box": (40, 60, 30, 50), "label": "x"}.
+        Raises InputError as `describe` does, and ValueError for another number of prompts than of pictures.
+        """
+        for image, prompt in zip(images, prompts, strict=True):
+            yield self.describe(image, options=options, **prompt)
 
     def describe_objects(
         self,

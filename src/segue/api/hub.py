@@ -111,7 +111,7 @@ class HubMixin:
         )
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, device: str = "cpu") -> Self:
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, device: str = "auto") -> Self:
         """A predictor of this kind from a folder or the hub, see `segue.api.hub.from_pretrained`.
 
         Raises InputError also when the model is of another kind.
@@ -229,7 +229,7 @@ def push_to_hub(
         return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
 
-def from_pretrained(name: str | Path, *, revision: str | None = None, device: str = "cpu") -> Any:
+def from_pretrained(name: str | Path, *, revision: str | None = None, device: str = "auto") -> Any:
     """A predictor from a folder, a bundled name, or a repository "owner/name" on the hub, by `segue.load`.
 
     revision: a branch, tag or commit of the repository; owner/name@revision is the same.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from segue.methods.crossmodal.inference import (
 )
 from segue.methods.crossmodal.model import BINS_PER_CELL
 from segue.nn.decoding import decode
+from segue.nn.devices import resolve_device
 from segue.options import Decoding, DrawOptions, check_value
 from segue.types import InputError, Layout, LayoutBox
 
@@ -75,12 +76,12 @@ class LayoutCaption:
     condition: str
 
 
-def load_illustrator(name: str | Path, *, device: str = "cpu") -> Illustrator:
+def load_illustrator(name: str | Path, *, device: str = "auto") -> Illustrator:
     """An illustrator from a bundled name or a checkpoint folder.
 
     Raises InputError when there is none, or the device isn't there.
     """
-    folder = find(name, device)
+    device, folder = resolve_device(device), find(name)
     return Illustrator(load_crossmodal(folder), device, folder=folder)
 
 
@@ -91,9 +92,16 @@ class Illustrator(HubMixin):
     """
 
     def __init__(self, checkpoint: CrossModalCheckpoint, device: str = "cpu", *, folder: Path | None = None) -> None:
-        self.checkpoint, self.device, self.folder = checkpoint, device, folder
-        checkpoint.model.to(device)
-        checkpoint.quantiser.to(device)
+        self.checkpoint, self.folder = checkpoint, folder
+        self.to(device)
+
+    def to(self, device: str) -> Self:
+        """Move the networks to a device and return the illustrator. Raises InputError when the device is not there."""
+        self.device = resolve_device(device)
+        for part in (self.checkpoint.model, self.checkpoint.quantiser, self.checkpoint.boxes):
+            if part is not None:
+                part.to(self.device)
+        return self
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -146,16 +154,18 @@ class Illustrator(HubMixin):
         captions: Sequence[str],
         images: Iterable[Picture] | None = None,
         *,
-        seeds: Sequence[int],
+        seeds: Sequence[int] | None = None,
         keep: NDArray[np.uint8] | None = None,
         boxes: Sequence[Sequence[LayoutBox]] | None = None,
         options: DrawOptions = DrawOptions(),
     ) -> list[Layout]:
         """Like `draw`, for a batch: one layout of each caption, each with a seed, and an image or boxes where given.
 
-        options: its num and seed are not used here. Raises InputError, besides, for lists of different lengths.
+        seeds: options.seed, options.seed + 1, ... unless given. options: its num is not used here.
+        Raises InputError, besides, for lists of different lengths.
         """
         pictures = _read(images)
+        seeds = range(options.seed, options.seed + len(captions)) if seeds is None else seeds
         lengths = {len(part) for part in (captions, seeds, pictures, boxes) if part is not None}
         if not captions or len(lengths) > 1:
             there = ["none" if part is None else str(len(part)) for part in (pictures, boxes)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.cocu.inference import check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
 from segue.methods.dual_encoder.dense import DenseAnswer, DenseProtocol, embed_names, segment_dense_many
+from segue.nn.devices import resolve_device
 from segue.options import LabelOptions
 from segue.types import InputError, LabelMap
 
@@ -38,6 +39,12 @@ class DualEncoderSegmenter:
     ) -> None:
         self.encoder, self.protocol, self.about = encoder.eval(), protocol or DenseProtocol(), about or {}
         self._embed = lru_cache(maxsize=1)(partial(embed_names, encoder))  # kept for the next picture
+
+    def to(self, device: str) -> Self:
+        """Move the encoder to a device and return the segmenter. Raises InputError when the device is not there."""
+        self.encoder.to(resolve_device(device))
+        self._embed.cache_clear()
+        return self
 
     def segment(
         self,
@@ -97,14 +104,14 @@ def _label_map(names: Sequence[str], answer: DenseAnswer, distance: float | None
 LabelSegmenter = OpenVocabularySegmenter | DualEncoderSegmenter
 
 
-def load_label_segmenter(name_or_path: str | Path, *, device: str = "cpu") -> LabelSegmenter:
+def load_label_segmenter(name_or_path: str | Path, *, device: str = "auto") -> LabelSegmenter:
     """What names pixels: a bundled name, a folder with a GroupViT or a dual encoder, or "clip:ID-OR-FOLDER".
 
     Raises InputError for an unknown name, a checkpoint of another method, broken files, and a device that isn't there.
     """
     if str(name_or_path).startswith("clip:"):
         return DualEncoderSegmenter(load_dual_encoder(name_or_path, device=device))
-    folder = find(name_or_path, device)
+    folder = find(name_or_path)
     if method_of(folder) != METHOD:
         return load_open_vocabulary(folder, device=device)
     about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("about", {})

@@ -9,7 +9,6 @@ from annotated_types import MinLen
 
 from segue.configs import read_json
 from segue.methods.checkpoint import checkpoint_in
-from segue.nn.devices import check_device
 from segue.options import check_value
 from segue.types import InputError
 from segue.weights import CONFIG, bundled, resolve_weights
@@ -18,14 +17,12 @@ ENSEMBLE = "ensemble.json"
 MODEL_TYPES = {"groupvit": "cocu"}  # of transformers' config.json -> our method
 
 
-def find(name_or_path: str | Path, device: str = "cpu") -> Path:
+def find(name_or_path: str | Path) -> Path:
     """The checkpoint folder of a bundled name, a path or a hub id owner/name[@revision], which is fetched.
 
-    Of a training's run folder it is best/, or last/ where there is no best. device: is checked beforehand.
-    Raises InputError that lists the bundled names, when the hub has no such repository, and for a device that is not
-    there.
+    Of a training's run folder it is best/, or last/ where there is no best.
+    Raises InputError that lists the bundled names, and when the hub has no such repository.
     """
-    check_device(device)
     return checkpoint_in(resolve_weights(name_or_path).folder())
 
 

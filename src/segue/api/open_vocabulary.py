@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from segue.api.hub import HubMixin
 from segue.api.models import find, method_of
@@ -16,6 +16,7 @@ from segue.methods.cocu.groupvit.checkpoint import load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.inference import check_names, embed_names, parse_labels, segment, unreadable
 from segue.methods.cocu.protocols import EvalProtocol, find_protocol
+from segue.nn.devices import resolve_device
 from segue.options import LabelOptions, check_value
 from segue.types import InputError, LabelMap
 from segue.weights import CONFIG
@@ -41,6 +42,12 @@ class OpenVocabularySegmenter(HubMixin):
     ) -> None:
         self.model, self.protocol, self.about, self.folder = model.eval(), protocol, about or {}, folder
         self._embed = lru_cache(maxsize=1)(partial(embed_names, model))  # kept for the next picture
+
+    def to(self, device: str) -> Self:
+        """Move the network to a device and return the segmenter. Raises InputError when the device is not there."""
+        self.model.to(resolve_device(device))
+        self._embed.cache_clear()
+        return self
 
     def segment(
         self,
@@ -98,12 +105,12 @@ class OpenVocabularySegmenter(HubMixin):
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def load_open_vocabulary(name_or_path: str | Path, *, device: str = "cpu") -> OpenVocabularySegmenter:
+def load_open_vocabulary(name_or_path: str | Path, *, device: str = "auto") -> OpenVocabularySegmenter:
     """A predictor from a bundled name or a folder with a GroupViT, ours or the hub's (`transformers`' GroupViTModel).
 
     Raises InputError for an unknown name, a checkpoint of another method, broken files, and a device that isn't there.
     """
-    folder = find(name_or_path, device)
+    device, folder = resolve_device(device), find(name_or_path)
     if (method := method_of(folder)) not in (METHOD, None):
         raise InputError(
             f"{folder.name}: a checkpoint of the method {method!r}, which doesn't take labels; "

@@ -72,12 +72,23 @@ class PhotoPredictor(PhotoGenerator):
 
     def __init__(self, checkpoint: PhotoCheckpoint, load_reader: Callable[[], PhotographReader]) -> None:
         super().__init__(checkpoint.model, checkpoint.tokenizer, checkpoint.acceptance)
-        self._load_reader = load_reader
+        self._load_reader, self._device = load_reader, ""  # "": that of the reader as it is loaded
+
+    def to(self, device: str) -> object:
+        """Move the networks to a device; those of the reader also when they are loaded later."""
+        self._device = device
+        self.model.to(device)
+        if "reader" in vars(self):
+            self.reader.captioner.to(device)
+        return self
 
     @cached_property
     def reader(self) -> PhotographReader:
         """Loaded when the first picture is read. Raises InputError when it can't be loaded."""
-        return self._load_reader()
+        reader = self._load_reader()
+        if self._device:
+            reader.captioner.to(self._device)
+        return reader
 
     def encode(self, image: NDArray[np.uint8]) -> ReadPhotograph:
         """See `PhotographReader.read`."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from segue.encoders.text.cache import TextFeatureCache
 from segue.files import put_folder
 from segue.methods.reclmis.model import RecLMIS
 from segue.methods.segmenters import Network, restore_segmenter, save_segmenter
+from segue.nn.devices import resolve_device
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 from segue.nn.stopping import stop_point
@@ -29,13 +30,13 @@ from segue.options import SegmentOptions
 from segue.types import InputError, Segmentation, to_install
 
 
-def load_segmenter(name_or_path: str | Path, *, device: str = "cpu", attribution: bool = False) -> Segmenter:
+def load_segmenter(name_or_path: str | Path, *, device: str = "auto", attribution: bool = False) -> Segmenter:
     """A segmenter from a bundled name, a checkpoint folder, a hub id, or an ensemble (a folder of folds).
 
     attribution: also load the vision-to-text branch, which `Segmenter.attribute` needs and `segment` doesn't.
     Raises InputError when it can't be had, or the device is not there.
     """
-    folder = find(name_or_path, device)
+    device, folder = resolve_device(device), find(name_or_path)
     saved = [restore_segmenter(member, "attribution" if attribution else "inference") for member in members(folder)]
     networks = [Member.caching_notes(one.network.to(device), one.temperature) for one in saved]
     first = saved[0]
@@ -104,6 +105,13 @@ class Segmenter(HubMixin):
     ) -> None:
         self.members, self.preprocessing, self.device, self.folder = list(members), preprocessing, device, folder
         self.window, self.domain = window, domain
+
+    def to(self, device: str) -> Self:
+        """Move the networks to a device and return the segmenter. Raises InputError when the device is not there."""
+        self.device = resolve_device(device)
+        for member in self.members:
+            member.network.to(self.device)
+        return self
 
     def segment(
         self, image: Picture, note: str | None = None, *, options: SegmentOptions = SegmentOptions()

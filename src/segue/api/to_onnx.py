@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ ROWS = (1, 2, 3)  # batch sizes that each graph is checked at
 SEED = 0
 DESCRIPTION = "model.json"
 LOADERS: dict[str, Callable[[Path], Any]] = {  # by method; a captioner's graphs don't need its dual encoder
-    "cocu": load_open_vocabulary,
-    "reclmis": load_segmenter,
+    "cocu": partial(load_open_vocabulary, device="cpu"),
+    "reclmis": partial(load_segmenter, device="cpu"),
     "syntic": load_syntic,
-    "unet": load_segmenter,
+    "unet": partial(load_segmenter, device="cpu"),
 }
 
 
@@ -61,11 +62,15 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
     """Write a predictor's graphs into the folder `out`, whole or not at all.
 
     Returns each graph's largest difference between onnxruntime and torch on random inputs of several sizes, at most
-    `TOLERANCE`. Raises InputError for a kind of model without graphs, a folder of something else, missing packages, and
-    ArithmeticError when a graph answers differently.
+    `TOLERANCE`. Raises InputError for a kind of model without graphs, one that is not on the CPU, a folder of something
+    else, missing packages, and ArithmeticError when a graph answers differently.
     """
     model = model.checkpoint if isinstance(model, Captioner) else model
-    graphs, weights = graphs_of(model), _weights_of(model)
+    graphs = graphs_of(model)
+    devices = {tensor.device.type for graph in graphs.values() for tensor in graph.module.parameters()}
+    if devices - {"cpu"}:
+        raise InputError(f'ONNX: the model is on {", ".join(sorted(devices))}; move it first: model.to("cpu")')
+    weights = _weights_of(model)
     if out.exists():
         return _finished(out, weights)
     _check_packages()

@@ -32,7 +32,7 @@ def caption(
     on_bad: Literal["stop", "skip"] = "stop",
     strict: bool = False,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     decoding: Decoding = Decoding(beams=3),
 ) -> None:
     """Caption a picture, or each picture of a folder, by a model trained on text alone.
@@ -53,7 +53,7 @@ def caption(
         on_bad: what to do with captions of the support file that can't be used: stop, or skip and name them.
         strict: give no caption of a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture.
-        device: cpu, cuda, cuda:1, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         decoding: how captions are searched or sampled.
     """
     from segue.api.captioner import load_captioner

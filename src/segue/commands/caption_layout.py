@@ -21,7 +21,7 @@ def caption_layout(
     image: Path | None = None,
     strict: bool = False,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     decoding: Decoding = Decoding(beams=4),
 ) -> None:
     """Caption a semantic layout.
@@ -33,7 +33,7 @@ def caption_layout(
         image: the picture that the layout is of: captions then come from layout and picture.
         strict: give no caption by a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object.
-        device: cpu, cuda, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         decoding: how captions are searched or sampled.
     """
     from segue.api.illustrator import load_illustrator

@@ -31,7 +31,7 @@ def curate(
     on_bad: Literal["stop", "skip"] = "stop",
     ray: bool = False,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Find the concepts that pictures show and their captions leave out.
 
@@ -50,7 +50,7 @@ def curate(
         on_bad: what to do with what can't be read: stop before computing, or skip it and report it.
         ray: search, rank and cluster on all cores by Ray Data, or on the cluster that RAY_ADDRESS names.
         json: print one JSON object.
-        device: cpu, cuda, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
     """
     from segue.api.curation import curate_corpus, read_curation_corpus
     from segue.commands.parsing import print_result

@@ -12,6 +12,7 @@ from segue.data.images import write_image
 from segue.files import write_text
 from segue.methods.cocu.archive import Archive
 from segue.methods.cocu.vocabulary import Vocabulary
+from segue.pages.page import STYLE
 from segue.types import Picture
 
 MOST = 16  # concepts of a picture that are shown
@@ -31,7 +32,7 @@ def write_page(
     cards = [
         _card(out, i, pictures[row], captions[row], vocabulary, archive.concepts_of(row)) for i, row in enumerate(rows)
     ]
-    write_text(out / "index.html", PAGE.format(shown=len(rows), of=len(pictures), body="\n".join(cards)))
+    write_text(out / "index.html", PAGE.format(style=STYLE, shown=len(rows), of=len(pictures), body="\n".join(cards)))
     return out / "index.html"
 
 
@@ -66,16 +67,13 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Segue: what captions leave out</title>
-<style>
-  :root {{ color-scheme: light dark; }}
-  body {{ font: 16px/1.45 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }}
+<style>{style}
   article {{ display: grid; grid-template-columns: minmax(8rem, 14rem) 1fr; gap: 1rem; margin: 0 0 1.5rem; }}
-  img {{ width: 100%; border-radius: 6px; display: block; }}
   p {{ margin: 0 0 .3rem; }}
   ul {{ list-style: none; display: flex; flex-wrap: wrap; gap: .35rem; padding: 0; margin: .6rem 0 0; }}
-  li {{ border: 1px solid #8888; border-radius: 1rem; padding: .05rem .6rem; font-size: .9rem; }}
-  li.new {{ border: 2px solid #1a8f4a; font-weight: 600; }}
-  li span {{ opacity: .65; font-weight: 400; font-size: .8rem; }}
+  li {{ border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .6rem; font-size: .9rem; }}
+  li.new {{ border: 2px solid var(--on); font-weight: 600; }}
+  li span {{ color: var(--faint); font-weight: 400; font-size: .8rem; }}
 </style>
 <h1>What captions leave out</h1>
 <p>{shown} of {of} pictures with their captions and the concepts that curation found for them, best score first. In

@@ -17,7 +17,7 @@ def outline(
     /,
     sam: str = "facebook/sam-vit-base",
     on_bad: Literal["stop", "skip"] = "stop",
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Turn the boxes of Flickr30k Entities into masks by a SAM; a run that was stopped resumes.
 
@@ -25,11 +25,11 @@ def outline(
         folder: Flickr30k Entities; the masks go into its folder Masks, a file a picture.
         sam: a SAM of transformers by its id on the hub or from a folder.
         on_bad: what to do with pictures and boxes that can't be read: stop before computing, or skip and name them.
-        device: cpu, cuda, cuda:1, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
     """
-    from segue.nn.devices import check_device
+    from segue.nn.devices import resolve_device
 
-    print(f"{folder}: {outline_folder(folder, sam, check_device(device), on_bad)} pictures outlined")
+    print(f"{folder}: {outline_folder(folder, sam, resolve_device(device), on_bad)} pictures outlined")
 
 
 def outline_folder(folder: Path, sam: str, device: str = "cpu", on_bad: str = "stop") -> int:

@@ -14,7 +14,7 @@ def plan(
     processes: int = 1,
     workers: int = 0,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Tell the hours and the memory that a training will take, from a few small steps of it on this machine.
 
@@ -28,15 +28,15 @@ def plan(
         processes: how many train together, each on a device like this one.
         workers: processes that make batches for each of them.
         json: print one JSON object.
-        device: on which the steps are measured: cpu, cuda, ...
+        device: on which the steps are measured: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
     """
     from pkgutil import resolve_name
 
     from segue.commands.parsing import print_result
-    from segue.nn.devices import check_device
+    from segue.nn.devices import resolve_device
     from segue.types import InputError
 
-    check_device(device)
+    device = resolve_device(device)
     if processes < 1 or workers < 0:
         raise InputError(f"got {processes} processes with {workers} workers, expected 1 or more, with 0 or more")
     if recipe is None:

@@ -110,7 +110,7 @@ def describe(
     export: tuple[Export, ...] = (),
     strict: bool = False,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     prompt: Prompt = Prompt(),
     objects: ObjectSource = ObjectSource(),
     options: DescribeOptions = DescribeOptions(),
@@ -128,7 +128,7 @@ def describe(
             lengths, which keep every pixel in less space.
         strict: give no caption of a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture.
-        device: cpu, cuda, cuda:1, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         prompt: what to describe.
         objects: where the picture's objects come from.
         options: how captions are generated.

@@ -32,7 +32,7 @@ def draw(
     export: tuple[Export, ...] = (),
     strict: bool = False,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     drawing: DrawOptions = DrawOptions(),
 ) -> None:
     """Draw semantic layouts of a sentence.
@@ -48,7 +48,7 @@ def draw(
         export: also write panoptic (COCO), masks (a PNG for each class), heat (where each noun of the caption counts).
         strict: draw nothing for a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object.
-        device: cpu, cuda, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         drawing: how layouts are drawn.
     """
     from segue.api.illustrator import load_illustrator, read_boxes

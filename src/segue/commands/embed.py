@@ -23,7 +23,7 @@ def embed(
     batch_size: int | None = None,
     shard_rows: int = 4096,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Write the embeddings of pictures or texts to a store.
 
@@ -37,7 +37,7 @@ def embed(
         batch_size: how many at once; 32 pictures or 256 texts unless given.
         shard_rows: rows of a shard; a kill loses one at most.
         json: print one JSON object.
-        device: cpu, cuda, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
     """
     from segue.api.embedding import embed_items
     from segue.commands.parsing import print_result

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
 from segue.options import Decoding, LabelOptions, SegmentOptions
 from segue.types import InputError
+
+if TYPE_CHECKING:
+    from segue.evaluation.reports.cases import Report
 
 KINDS = {"cocu": "labels", "dual_encoder": "labels", "syntic": "captions"}  # by method; all others read notes
 JOBS = {"notes": "outlines what notes describe", "labels": "names pixels", "captions": "captions pictures"}
@@ -23,8 +26,9 @@ def evaluate(
     vocabulary: Path | None = None,
     empty: Literal["zero", "one", "skip"] | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
+    report: Path | None = None,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     with_notes: SegmentOptions = SegmentOptions(),
     with_labels: LabelOptions = LabelOptions(),
     with_captions: Decoding = CAPTIONS,
@@ -42,16 +46,20 @@ def evaluate(
         empty: notes: what an empty mask predicted empty scores in dice and iou (one unless given); the official miou
             always counts it 0.
         on_bad: stop at examples that can't be read and pictures whose note isn't found, or skip them and report it.
+        report: a folder for a page with each picture's score, the worst and the best of them drawn, and what the model
+            confuses; one that is there must hold a report, which is replaced.
         json: print one JSON object.
-        device: cpu, cuda, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         with_notes: options of models that read notes.
         with_labels: options of what names pixels.
         with_captions: options of a captioner.
     """
     from segue.api.models import find, method_of
-    from segue.commands.parsing import print_result
+    from segue.commands.parsing import command_line, print_result
     from segue.commands.segment import refuse_options
+    from segue.pages.page import check_report_folder
 
+    command = command_line("segue eval", evaluate, locals())
     chosen = split or _usual_split(with_labels)
     method = "dual_encoder" if model.startswith("clip:") else method_of(find(model))
     kind = KINDS.get(str(method), "notes")
@@ -63,13 +71,21 @@ def evaluate(
         _refuse(why, empty=empty)
     if kind != "labels":
         _refuse(why, vocabulary=vocabulary)
+    if report is not None:
+        check_report_folder(report)
     found: dict[str, Any]
+    watch: Report | None
     if kind == "labels":
-        found = _score_labels(model, data, chosen, vocabulary, on_bad, device, with_labels)
+        found, watch = _score_labels(model, data, chosen, vocabulary, on_bad, device, with_labels, report)
     elif kind == "captions":
-        found = _score_captions(model, data, chosen, on_bad, device, with_captions)
+        found, watch = _score_captions(model, data, chosen, on_bad, device, with_captions, report)
     else:
-        found = _score_notes(model, data, chosen, empty, on_bad, device, with_notes)
+        found, watch = _score_notes(model, data, chosen, empty, on_bad, device, with_notes, report)
+    if report is not None and watch is not None:
+        from segue.evaluation.reports.cases import write_evaluation
+
+        about = {"command": command, "model": f"{model}, which {JOBS[kind]}", "data": str(data), "split": chosen}
+        found["report"] = str(write_evaluation(report, watch, found, about))
     print_result(found, json)
 
 
@@ -81,47 +97,75 @@ def _usual_split(options: LabelOptions) -> str:
 
 
 def _score_notes(
-    model: str, data: Path, split: str, empty: Any, on_bad: Any, device: str, options: SegmentOptions
-) -> dict[str, Any]:
+    model: str,
+    data: Path,
+    split: str,
+    empty: Any,
+    on_bad: Any,
+    device: str,
+    options: SegmentOptions,
+    report: Path | None,
+) -> tuple[dict[str, Any], Report | None]:
     from segue.api.segmenter import load_segmenter
     from segue.data.check_first import check_first
     from segue.data.medical.lvit import LvitSplit, read_lvit
     from segue.data.medical.note_batches import load_examples
     from segue.evaluation.notes import evaluate
+    from segue.evaluation.reports.notes import NoteReport
 
     predictor = load_segmenter(model, device=device)
     LvitSplit(data, split)  # says what is missing of the layout
     checked = check_first(data, (split,), on_bad)
-    examples = load_examples(read_lvit(data, split, on_bad), on_bad=on_bad, labelled=True)
-    scores = evaluate(predictor, examples, empty=empty or "one", options=options)
+    records = read_lvit(data, split, on_bad)
+    examples = load_examples(records, on_bad=on_bad, labelled=True)
+    empty = empty or "one"
+    watch = None if report is None else NoteReport(empty, {record.name: record.image for record in records})
+    scores = evaluate(predictor, examples, empty=empty, options=options, seen=None if watch is None else watch.see)
     without = sum(example.note is None for example in examples)
-    return scores | {"without_note": without, "data_check": checked}
+    return scores | {"without_note": without, "data_check": checked}, watch
 
 
 def _score_labels(
-    model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions
-) -> dict[str, Any]:
+    model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions,
+    report: Path | None,
+) -> tuple[dict[str, Any], Report | None]:  # fmt: skip
     from segue.api.label_segmenter import load_label_segmenter
     from segue.data.check_first import check_first
     from segue.evaluation.labels import evaluate_label_maps
+    from segue.evaluation.reports.labels import LabelReport
     from segue.methods.cocu.vocabulary import read_vocabulary
 
     concepts = read_vocabulary(vocabulary).concepts if vocabulary else None
     predictor = load_label_segmenter(model, device=device)
     checked = check_first(data, (split,), on_bad)
-    scores = evaluate_label_maps(predictor, data, split, concepts=concepts, on_bad=on_bad, options=options)
-    return {"model": model} | scores | {"data_check": checked}
+    watch = None if report is None else LabelReport()
+    scores = evaluate_label_maps(
+        predictor,
+        data,
+        split,
+        concepts=concepts,
+        on_bad=on_bad,
+        options=options,
+        seen=None if watch is None else watch.see,
+    )
+    return {"model": model} | scores | {"data_check": checked}, watch
 
 
-def _score_captions(model: str, data: Path, split: str, on_bad: Any, device: str, options: Decoding) -> dict[str, Any]:
+def _score_captions(
+    model: str, data: Path, split: str, on_bad: Any, device: str, options: Decoding, report: Path | None
+) -> tuple[dict[str, Any], Report | None]:
     from segue.api.captioner import load_captioner
     from segue.data.check_first import check_first
     from segue.evaluation.captions import evaluate_captions
+    from segue.evaluation.reports.captions import CaptionReport
 
     captioner = load_captioner(model, device=device)
     checked = check_first(data, (split,), on_bad)
-    scores = evaluate_captions(captioner, data, split, options=options, on_bad=on_bad)
-    return {"model": model} | scores | {"data_check": checked}
+    watch = None if report is None else CaptionReport()
+    scores = evaluate_captions(
+        captioner, data, split, options=options, on_bad=on_bad, seen=None if watch is None else watch.see
+    )
+    return {"model": model} | scores | {"data_check": checked}, watch
 
 
 def _refuse(why: str, **given: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import tyro
 
 from segue.options import Options, deferred_checks
+from segue.pages.page import INDEX, RUN_REPORT
 
 
 def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> None:
@@ -19,7 +22,8 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
 
     Dataclasses among the arguments become plain options. A path is printed as where something was saved; a dict as
     indented lines, or as one JSON object where argv has --json (a function with a `json` argument prints by itself).
-    With --json a path is {"saved_to": PATH}, and of a training also {"data_check": what was found before it}.
+    With --json a path is {"saved_to": PATH}, and of a training also {"report": its page, "data_check": what was found
+    before it}.
     """
     as_json = "json" not in inspect.signature(function).parameters and "--json" in argv
     words = [word for word in argv if word != "--json"] if as_json else argv
@@ -29,15 +33,24 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
     if isinstance(result, dict):
         print_result(result, as_json)
     elif isinstance(result, Path):
-        print(json.dumps({"saved_to": str(result)} | _data_check(result)) if as_json else f"saved to {result}")
+        more = _of_the_run(result)
+        if as_json:
+            print(json.dumps({"saved_to": str(result)} | more))
+        else:
+            print(f"saved to {result}" + (f"; its report is {more['report']}" if "report" in more else ""))
 
 
-def _data_check(saved: Path) -> dict[str, Any]:
-    """What the data check found before a training, from the run's folder that holds the checkpoint, or is it."""
+def _of_the_run(saved: Path) -> dict[str, Any]:
+    """A training's report and what the data check found before it, from the run's folder that holds the checkpoint."""
     from segue.data.problems import DATA_CHECK
 
-    found = [folder / DATA_CHECK for folder in (saved, saved.parent) if (folder / DATA_CHECK).is_file()]
-    return {"data_check": json.loads(found[0].read_text(encoding="utf-8"))} if found else {}
+    found: dict[str, Any] = {}
+    for folder in (saved.parent, saved):  # the checkpoint may be the run's folder itself
+        if (page := folder / RUN_REPORT / INDEX).is_file():
+            found["report"] = str(page)
+        if (file := folder / DATA_CHECK).is_file():
+            found["data_check"] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def _call(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
@@ -54,6 +67,34 @@ def _call(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
         return run
 
     return parsed
+
+
+def command_line(name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> str:
+    """The command that calls the function with these arguments, without options that have their default.
+
+    name: such as "segue eval". given: by the names of the function's parameters.
+    """
+    words = name.split()
+    for parameter in inspect.signature(function).parameters.values():
+        value, usual = given[parameter.name], parameter.default
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            words.append(str(value))
+        elif is_dataclass(value) and not isinstance(value, type):
+            for field in fields(value):
+                words += _option(field.name, getattr(value, field.name), getattr(usual, field.name))
+        else:
+            words += _option(parameter.name, value, usual)
+    return shlex.join(words)
+
+
+def _option(name: str, value: Any, usual: Any) -> Iterator[str]:
+    """The words of an option that differs from its default."""
+    if value == usual:
+        return
+    flag = name.replace("_", "-")
+    yield f"--no-{flag}" if value is False else f"--{flag}"
+    if not isinstance(value, bool):
+        yield from map(str, value) if isinstance(value, list | tuple) else (str(value),)
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:

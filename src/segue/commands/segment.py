@@ -26,7 +26,7 @@ def segment(
     coco: Path | None = None,
     strict: bool = False,
     json: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
     with_note: SegmentOptions = SegmentOptions(),
     with_labels: LabelOptions = LabelOptions(),
 ) -> None:
@@ -47,7 +47,7 @@ def segment(
             Label Studio ask for.
         strict: write no mask for a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture: areas, scores, files.
-        device: cpu, cuda, cuda:1, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         with_note: options that go with a note.
         with_labels: options that go with --labels.
     """

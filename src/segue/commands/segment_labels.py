@@ -96,7 +96,7 @@ def _print(answer: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(answer, ensure_ascii=False))
         return
     found = sorted((one for one in answer["classes"] if one["area"]), key=lambda one: -one["area"])
-    shares = ", ".join(f"{one['name']} {one['share']:.1%}" for one in found)
-    absent = ", ".join(one["name"] for one in answer["classes"] if not one["area"])
+    shares = ", ".join(f"{one['label']} {one['share']:.1%}" for one in found)
+    absent = ", ".join(one["label"] for one in answer["classes"] if not one["area"])
     nowhere = f"  nowhere: {absent}" if absent else ""
     print(f"{answer['image']}  {shares}{nowhere}  map {answer['map']}  overlay {answer['overlay']}")

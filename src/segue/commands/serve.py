@@ -42,7 +42,7 @@ def serve(
     allowed_hosts: tuple[str, ...] = (),
     detector: str | None = None,
     relations: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     limits: ServeOptions = ServeOptions(),
 ) -> None:
     """Serve models over HTTP, with a page to play with at / and OpenAPI at /docs.
@@ -57,7 +57,7 @@ def serve(
         detector: a DETR by its id on the hub or from a folder, or a YOLOX's .onnx file, for describing pictures without
             regions, and for captioners that were trained with one, if it has moved.
         relations: a folder of `segue train relations`, for describing objects that come without relations.
-        device: cpu, cuda, cuda:1, ...
+        device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
         limits: what a request may cost, and the port.
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:

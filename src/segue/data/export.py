@@ -5,8 +5,6 @@ Masks are (H, W) bool on the picture's own grid.
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from html import escape
@@ -15,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from segue.data import rle
 from segue.data.formats.panoptic import segment_colours, segment_info
-from segue.data.images import png_bytes, write_image
-from segue.data.transforms import resize_image
+from segue.data.images import write_image
+from segue.data.visualize import data_url
 from segue.files import write_text
 from segue.types import GroundedCaption, InputError, PhraseGrounding, check_image
 
@@ -244,20 +241,10 @@ def to_html(image: NDArray[np.uint8], captions: Sequence[GroundedCaption], title
         title=escape(title),
         width=width,
         height=height,
-        picture=_embedded(image),
+        picture=data_url(image, MAX_PAGE_SIDE),
         shapes="".join(shapes),
         sections="".join(sections),
     )
-
-
-def _embedded(image: NDArray[np.uint8]) -> str:
-    """The picture as a data URL."""
-    if (longest := max(image.shape[:2])) <= MAX_PAGE_SIDE:
-        return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
-    height, width = (max(1, round(side * MAX_PAGE_SIDE / longest)) for side in image.shape[:2])
-    file = io.BytesIO()
-    Image.fromarray(resize_image(image, (height, width))).save(file, "JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _group(number: int, grounding: PhraseGrounding) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import colorsys
+import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +16,7 @@ from scipy import ndimage
 
 from segue.data import rle
 from segue.data.class_colours import palette as class_palette
+from segue.data.images import png_bytes
 from segue.data.medical.lvit import ImageNoteRecord
 from segue.types import InputError, Picture, check_image, check_mask
 
@@ -31,6 +34,7 @@ COLOURS = (
     (255, 160, 96),
     (96, 192, 160),
 )
+HIT, MISSED, WRONG = GREEN, (255, 64, 64), (72, 136, 255)  # of a mask: true positives, false negatives, false positives
 RIM = (40, 40, 40)  # between the classes of a layout, and around the colours of a legend
 
 
@@ -47,6 +51,15 @@ def outline(
         (image * (1 - tint[..., None]) + np.array(colour) * tint[..., None]).round().astype(np.uint8)
     )
     return result
+
+
+def compare_masks(
+    image: NDArray[np.uint8], predicted: NDArray[np.bool_], truth: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """The picture with what both masks have in HIT's colour, what only the truth in MISSED's, the rest in WRONG's."""
+    for mask, colour in ((predicted & truth, HIT), (truth & ~predicted, MISSED), (predicted & ~truth, WRONG)):
+        image = outline(image, mask, colour)
+    return image
 
 
 def palette(count: int) -> NDArray[np.uint8]:
@@ -67,12 +80,19 @@ def name_classes(
     scale = max(1, -(-320 // image.shape[1]))
     image, index = (np.repeat(np.repeat(x, scale, 0), scale, 1) for x in (image, index))
     colours, known = palette(len(names)), index < len(names)
-    tints = colours[np.where(known, index, 0)]
-    tinted = np.where(known[..., None], (0.45 * image + 0.55 * tints).astype(np.uint8), image)
+    tinted = tint_classes(image, index, colours)
     shares = np.bincount(index[known].astype(np.int64), minlength=len(names)) / index.size
     shown = [int(i) for i in np.argsort(-shares, kind="stable") if shares[i] >= least]
     entries = [(f"{names[i]} {shares[i]:.0%}", (colours[i][0], colours[i][1], colours[i][2])) for i in shown]
     return np.concatenate([tinted, _legend(entries, tinted.shape[1])])
+
+
+def tint_classes(image: NDArray[np.uint8], index: NDArray[np.integer], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture tinted by the classes of its pixels. index: (H, W) rows of `colours`; what is past them stays."""
+    known = index < len(colours)
+    tints = colours[np.where(known, index, 0)]
+    tinted: NDArray[np.uint8] = np.where(known[..., None], (0.45 * image + 0.55 * tints).astype(np.uint8), image)
+    return tinted
 
 
 def layout_picture(labels: NDArray[np.uint8], classes: Sequence[str], least: float = 0.002) -> NDArray[np.uint8]:
@@ -111,6 +131,18 @@ def _legend(
         draw.rectangle((left, top, left + 11, top + 11), fill=colour, outline=rim)
         draw.text((left + 17, top - 1), text, (30, 30, 30), font)
     return np.array(sheet)
+
+
+def data_url(image: NDArray[np.uint8], longest: int, *, small: bool = False) -> str:
+    """The picture as a URL: PNG, and JPEG where `small` is asked or a side above `longest` pixels is shrunk to that."""
+    check_image(image)
+    shrunk = max(image.shape[:2]) > longest
+    if not shrunk and not small:
+        return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
+    file = io.BytesIO()
+    fitted = _fit(image, longest, Image.Resampling.BILINEAR) if shrunk else image
+    Image.fromarray(fitted).save(file, "JPEG", quality=90, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def heat_map(image: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from segue.api.captioner import Captioner
 from segue.data.formats import check_pictures, read_pictures
 from segue.metrics.acceptance import Acceptance, fit_acceptance, judge_captions
-from segue.metrics.captions import score_captions
+from segue.metrics.captions import CaptionScores, score_captions
 from segue.options import Decoding
 from segue.types import InputError, Picture, PictureSet
 
@@ -26,11 +26,13 @@ def evaluate_captions(
     options: Decoding = Decoding(beams=3),
     retrieve: bool = False,
     on_bad: str = "stop",
+    seen: Callable[[Sequence[Picture], Mapping[str, str], CaptionScores], None] | None = None,
 ) -> dict[str, Any]:
     """The scores of `segue score captions` for the best caption of each picture of a split, in any format.
 
     options: how captions are searched. retrieve: take the nearest captions of the support set. on_bad: as in
-    `read_pictures`; a picture without captions counts as bad.
+    `read_pictures`; a picture without captions counts as bad. seen: is called with the pictures, the caption of each
+    by its name, and all scores.
     Raises InputError for data that can't be used.
     """
     pictures = captioned(check_pictures(read_pictures(data, split, on_bad), on_bad), on_bad)
@@ -39,6 +41,8 @@ def evaluate_captions(
     names = [picture.name for picture in pictures.pictures]
     predictions = {name: one[0].text for name, one in zip(names, captions, strict=True)}
     scores = score_captions(predictions, {picture.name: picture.captions for picture in pictures.pictures})
+    if seen is not None:
+        seen(pictures.pictures, predictions, scores)
     return {"data": str(data), "split": split, "pictures": len(names), **scores.to_json()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,36 @@ Labels = NDArray[np.unsignedinteger]
 ReadTruth = Callable[[Picture], Labels]
 
 
+@dataclass(frozen=True, eq=False)
+class LabelCase:
+    """One picture as it was scored.
+
+    classes: the names that the numbers stand for. truth: (H, W), its type's highest value where nothing is known.
+    answer: what was predicted. predicted: (H, W) int64, the same in the classes' numbers; of background where that is
+    no class, their count. confusion: of these classes and that one more. scored: (C,) whether a class is scored.
+    """
+
+    picture: Picture
+    classes: tuple[str, ...]
+    truth: Labels
+    answer: LabelMap
+    predicted: NDArray[np.int64]
+    confusion: Confusion
+    scored: NDArray[np.bool_]
+
+    @property
+    def own_classes(self) -> NDArray[np.int64]:
+        """The numbers of the scored classes that the truth has."""
+        there: NDArray[np.int64] = np.flatnonzero(self.confusion.counts.sum(1)[: len(self.classes)] * self.scored)
+        return there
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU of `own_classes`, in [0, 1]; NaN where there is none."""
+        ious = self.confusion.class_iou(empty="skip")[self.own_classes]
+        return float(ious.mean()) if len(ious) else float("nan")
+
+
 def evaluate_label_maps(
     segmenter: LabelSegmenter,
     data: Path,
@@ -35,12 +65,14 @@ def evaluate_label_maps(
     options: LabelOptions = LabelOptions(),
     concepts: Collection[str] | None = None,
     on_bad: str = "stop",
+    seen: Callable[[LabelCase], None] | None = None,
 ) -> dict[str, Any]:
     """mIoU and pixel accuracy on a split of a data set in any format, with the protocol and the vocabularies' overlap.
 
     A class whose name the model can't read is left out, its pixels are then without label, and "left_out" tells why.
     options: the protocol and what differs from it; the model's own unless given. concepts: the vocabulary of the
-    training; what the checkpoint says of it unless given. on_bad: as in `read_pictures`.
+    training; what the checkpoint says of it unless given. on_bad: as in `read_pictures`. seen: is called with each
+    picture.
     Raises InputError for data that can't be used, for an unknown protocol, and when fewer than two names can be read.
     """
     protocol = segmenter.chosen_protocol(options)
@@ -54,7 +86,7 @@ def evaluate_label_maps(
     known = segmenter.about.get("concept_vocabulary") if concepts is None else concepts
     left_out = _unreadable(segmenter, classes, protocol)
     classes, read_truth = without_classes(classes, read_truth, left_out)
-    ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth, options=options)
+    ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth, options=options, seen=seen)
     return {
         "data": str(data),
         "split": split,
@@ -209,30 +241,35 @@ def score_pictures(
     *,
     options: LabelOptions = LabelOptions(),
     oracle: bool = False,
+    seen: Callable[[LabelCase], None] | None = None,
 ) -> tuple[NDArray[np.float64], float]:
     """(IoU of each class, NaN where it does not occur, and pixel accuracy), in [0, 1], over all pixels of all pictures.
 
     The IoU of background is NaN too where the protocol has no threshold, because then no pixel can be background.
     oracle: the labels are only the classes that the picture shows, as if someone had looked at it. Where the protocol
-    has a threshold and the classes no background, what is predicted as background is wrong.
+    has a threshold and the classes no background, what is predicted as background is wrong. seen: is called with each
+    picture that the segmenter answered.
     """
     protocol = segmenter.chosen_protocol(options)
     named = np.array([i for i, name in enumerate(classes) if name != BACKGROUND])
     background = classes.index(BACKGROUND) if BACKGROUND in classes else len(classes)
     prompted = [name if (other := protocol.renamed.get(name, name)) in classes else other for name in classes]
     counts = Confusion(np.zeros((len(classes) + 1,) * 2, np.int64))
+    scored = np.arange(len(classes)) != (background if _no_background(classes, protocol) else -1)
     for picture in pictures:
-        truth = read_truth(picture)
+        truth, answer = read_truth(picture), None
         labels = named[np.isin(named, truth)] if oracle else named
         if oracle and len(labels) < 2:  # nothing to choose from
             predicted = np.full(truth.shape, labels[0] if len(labels) else background)
         else:
             answer = segmenter.segment(picture.load(), [prompted[i] for i in labels], options=options)
             predicted = _class_index(answer, labels, background)
-        counts += Confusion.of(predicted, truth, len(classes) + 1, int(np.iinfo(truth.dtype).max))
+        one = Confusion.of(predicted, truth, len(classes) + 1, int(np.iinfo(truth.dtype).max))
+        if seen is not None and answer is not None:
+            seen(LabelCase(picture, tuple(classes), truth, answer, predicted, one, scored))
+        counts += one
     ious = counts.class_iou(empty="skip")[: len(classes)]
-    if _no_background(classes, protocol):
-        ious[background] = np.nan
+    ious[~scored] = np.nan
     return ious, counts.scores(empty="skip")["pixel_accuracy"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from segue.api import Segmenter
 from segue.metrics.calibration import expected_calibration_error
 from segue.metrics.masks import Counts, Empty, scores
 from segue.options import SegmentOptions
-from segue.types import Example, InputError
+from segue.types import Example, InputError, Segmentation
 
 
 def evaluate(
@@ -21,11 +21,13 @@ def evaluate(
     empty: Empty,
     notes: Sequence[str | None] | None = None,
     options: SegmentOptions = SegmentOptions(),
+    seen: Callable[[Example, Segmentation, Counts], None] | None = None,
 ) -> dict[str, Any]:
     """Dice, IoU, the official mIoU and the class-mean mIoU, and the calibration error, on each image's own grid.
 
     notes: other notes than the examples' own, such as shuffled ones. empty: what an empty mask predicted empty
-    scores in dice and iou (the official miou always gives it 0). Raises InputError for an example without a mask.
+    scores in dice and iou (the official miou always gives it 0). seen: is called with each example, its answer and its
+    counts. Raises InputError for an example without a mask.
     """
     if unlabelled := [e.name for e in examples if e.mask is None]:
         raise InputError(
@@ -38,6 +40,8 @@ def evaluate(
         assert example.mask is not None
         counts.append(Counts.of(answer.mask[None], example.mask[None]))
         errors.append(expected_calibration_error(answer.probability, example.mask))
+        if seen is not None:
+            seen(example, answer, counts[-1])
     result = scores(Counts.joined(counts), empty=empty)
     return {**result, "ece": float(np.mean(errors)), "resolution": "native"}
 

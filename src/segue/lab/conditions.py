@@ -26,7 +26,7 @@ def condition_shares(model: Path, examples: Sequence[Example], batch: int = 16) 
     w_poi_inside: of W_poi's mass, in the mask (chance: mask_area). w_woi_place: of W_woi's mass, on words of place
     (chance: place_words, their share of the tokens).
     """
-    segmenter = load_segmenter(model, attribution=True)
+    segmenter = load_segmenter(model, device="cpu", attribution=True)
     member, size = segmenter.members[0], segmenter.preprocessing.size
     network = member.network
     if not isinstance(network, RecLMIS) or network.conditions is None or network.text_encoder is None:

@@ -66,6 +66,12 @@ def load_detector(source: str, device: str = "cpu") -> Detector:
     return Detr(cast(Any, load_detr(source)).to(device))
 
 
+def move_detector(detector: Detector | None, device: str) -> None:
+    """Move a DETR to a device; a YOLOX stays on the CPU."""
+    if isinstance(detector, Detr):
+        cast(Any, detector.network).to(device)
+
+
 # -------------------------------------------------------------------------------------------------- DETR
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -54,6 +54,14 @@ def load_mask_source(source: str, device: str = "cpu") -> MaskSource:
     if isinstance(network, SamModel):
         return partial(outline_boxes, sam=with_processor(network, source, device))
     return load_mask2former(network, source, device)
+
+
+def move_mask_source(source: MaskSource | None, device: str) -> None:
+    """Move the network of `load_mask_source` to a device."""
+    if isinstance(source, Mask2Former):
+        cast(Any, source.network).to(device)
+    elif isinstance(source, partial):
+        source.keywords["sam"].model.to(device)
 
 
 class Mask2Former:

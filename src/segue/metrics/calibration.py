@@ -1,7 +1,8 @@
-"""Calibration of probabilities: the expected calibration error, and temperature scaling."""
+"""Calibration of probabilities: reliability in bins, the expected calibration error, and temperature scaling."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,44 @@ _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _MAX_PIXELS = 1_000_000
 
 
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Pixels in bins of equal width by their probability: what was predicted and what was true; `a + b` adds them.
+
+    pixels: (B,) int64, how many. predicted: (B,) the sum of their probabilities. true: (B,) how many of them are true.
+    """
+
+    pixels: NDArray[np.int64]
+    predicted: NDArray[np.float64]
+    true: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, probability: Values, truth: Values, bins: int = 15) -> Reliability:
+        """Sort pixels into bins. probability: in [0, 1]. truth: bool or 0/1, the same shape (any).
+
+        Raises InputError otherwise, and for less than one bin.
+        """
+        p, y = _checked(probability, truth, "probability")
+        if p.min() < 0 or p.max() > 1:
+            raise InputError(
+                f"probability: got values from {p.min():.3g} to {p.max():.3g}, expected [0, 1]; apply the sigmoid to "
+                "logits"
+            )
+        if bins < 1:
+            raise InputError(f"bins: got {bins}, expected at least 1")
+        index = np.minimum((p * bins).astype(np.int64), bins - 1)
+        sums = [np.bincount(index, weights=values, minlength=bins).astype(np.float64) for values in (p, y)]
+        return cls(np.bincount(index, minlength=bins), *sums)
+
+    def __add__(self, other: Reliability) -> Reliability:
+        return Reliability(self.pixels + other.pixels, self.predicted + other.predicted, self.true + other.true)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error over all pixels, in [0, 1]."""
+        return float(np.abs(self.predicted - self.true).sum() / self.pixels.sum())
+
+
 def expected_calibration_error(probability: Values, truth: Values, bins: int = 15) -> float:
     """Expected calibration error over pixels, in [0, 1]: the mean gap between predicted and observed foreground.
 
@@ -24,16 +63,7 @@ def expected_calibration_error(probability: Values, truth: Values, bins: int = 1
 
     probability: in [0, 1]. truth: bool or 0/1, the same shape (any). Raises InputError otherwise.
     """
-    p, y = _checked(probability, truth, "probability")
-    if p.min() < 0 or p.max() > 1:
-        raise InputError(
-            f"probability: got values from {p.min():.3g} to {p.max():.3g}, expected [0, 1]; apply the sigmoid to logits"
-        )
-    if bins < 1:
-        raise InputError(f"bins: got {bins}, expected at least 1")
-    index = np.minimum((p * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(index, weights=p - y, minlength=bins)
-    return float(np.abs(gap).sum() / p.size)
+    return Reliability.of(probability, truth, bins).error
 
 
 def fit_temperature(logits: Values, truth: Values) -> float:

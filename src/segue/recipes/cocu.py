@@ -34,12 +34,13 @@ from segue.data.augmentation import erase, rand_augment, random_crop
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
-from segue.evaluation.labels import only_classes, score_pictures, with_truth
+from segue.evaluation.labels import ReadTruth, only_classes, score_pictures, with_truth
+from segue.evaluation.reports.labels import label_examples
 from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.curation.probability import ProbabilityWeights
-from segue.methods.cocu.groupvit.checkpoint import save_groupvit
+from segue.methods.cocu.groupvit.checkpoint import load_groupvit, save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.released_task import ReleasedTask
@@ -275,6 +276,7 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
         evaluate=build_validation(val, settings.protocol, settings.val_pictures) if val else None,
         monitor="miou",
         about=settings_as_text(settings, *LOCAL_SETTINGS),
+        illustrate=partial(_illustrate, val=val, protocol=settings.protocol) if val else None,
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")
@@ -311,9 +313,8 @@ def prepare_training(settings: CocuSettings) -> tuple[CurationCorpus, Archive | 
         readable = {picture.name for picture in check_pictures(images, settings.on_bad).pictures}
         return corpus.without({picture.name for picture in corpus.pictures} - readable), None
     folder, curation = curation_of(settings)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     with locked(settings.curated):
-        encoder = load_dual_encoder(settings.encoder, device=device)
+        encoder = load_dual_encoder(settings.encoder, device=settings.device)
         _, corpus, _ = curate_corpus(
             corpus,
             settings.curated,
@@ -378,11 +379,22 @@ def groupvit_of(task: Any) -> GroupViT:
     return model
 
 
+def val_with_truth(val: PictureSet, protocol: str) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
+    """See `with_truth`: of the classes of a published protocol."""
+    chosen = find_protocol(protocol)
+    return with_truth(only_classes(val, PUBLISHED_CLASSES.get(protocol, ()), chosen), chosen)
+
+
+def _illustrate(folder: Path, val: PictureSet, protocol: str) -> str:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenter = OpenVocabularySegmenter(load_groupvit(folder).to(device), find_protocol(protocol))
+    return label_examples(segmenter, *val_with_truth(val, protocol))
+
+
 def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
     """A function that scores a model on up to `most` pictures of val (0: all), spread evenly."""
     chosen_protocol = find_protocol(protocol)
-    val = only_classes(val, PUBLISHED_CLASSES.get(protocol, ()), chosen_protocol)
-    pictures, classes, read_truth = with_truth(val, chosen_protocol)
+    pictures, classes, read_truth = val_with_truth(val, protocol)
     rows = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
     pictures = [pictures[i] for i in rows]
 

@@ -36,6 +36,7 @@ from segue.encoders.text import build_text_encoder
 from segue.methods.dual_encoder.checkpoint import save_dual_encoder
 from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
 from segue.metrics.retrieval import recall_at_k
+from segue.nn.devices import resolve_device
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import reduce_image
 from segue.recipes.datasets import check_data, create_scenes_once
@@ -155,8 +156,7 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
     train_set, val_set = (
         CaptionedImages.of(pictures, settings.on_bad, name) for pictures, name in ((train, "train"), (val, "val"))
     )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    cache = FeatureCache(model.to(device), settings.cache)
+    cache = FeatureCache(model.to(resolve_device(settings.device)), settings.cache)
     val_features = cache.images(val_set), cache.texts(val_set)
     model.domain = measure_domain(cache, train_set, val_set)
     task = DualEncoderTask(

@@ -24,6 +24,7 @@ from segue.api.label_segmenter import DualEncoderSegmenter
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.evaluation.labels import Labels, ReadTruth, score_pictures, with_truth
+from segue.evaluation.reports.labels import label_examples
 from segue.methods.dual_encoder.cells import CellTask
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
@@ -70,31 +71,32 @@ def train_labels(settings: LabelsSettings = LABELS) -> Path:
     """
     check_data(settings)
     torch.manual_seed(settings.seed)
-    model = load_trainable(settings.encoder)
+    model = load_trainable(settings.encoder, settings.device)
     pictures, classes, read_truth = read_split(settings, "train")
     if len(classes) < 2:
         raise InputError(
             f"{settings.data}: got {len(classes)} names, expected two or more, between which pixels choose"
         )
     task = CellTask(model, embed_names(model, classes))
-    val = "val" in detect_format(settings.data)[1]
+    val = read_split(settings, "val") if "val" in detect_format(settings.data)[1] else None
     fit(
         task,
         CellBatches(pictures, read_truth, len(classes), model),
         out=settings.out,
         options=fit_options(settings),
         save=partial(_save, settings=settings, classes=classes),
-        evaluate=partial(_validate, settings=settings, val=read_split(settings, "val")) if val else None,
+        evaluate=partial(_validate, settings=settings, val=val) if val else None,
         monitor="miou",
         about=settings_as_text(settings),
+        illustrate=partial(_illustrate, val=val) if val else None,
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")
 
 
-def load_trainable(name: str) -> VisionTextDualEncoder:
+def load_trainable(name: str, device: str = "auto") -> VisionTextDualEncoder:
     """A dual encoder of Segue's own with a frozen image encoder. Raises InputError for any other."""
-    model = load_dual_encoder(name, device="cuda" if torch.cuda.is_available() else "cpu")
+    model = load_dual_encoder(name, device=device)
     if not isinstance(model, VisionTextDualEncoder) or not model.image_encoder.frozen:
         raise InputError(
             f"{name}: expected a dual encoder of `segue train dual-encoder` with a frozen image encoder, such as "
@@ -169,6 +171,11 @@ def _validate(
     segmenter = DualEncoderSegmenter(cast(CellTask, task).merged(settings.share), PROTOCOL)
     ious, accuracy = score_pictures(segmenter, [pictures[i] for i in np.unique(rows)], classes, read_truth)
     return {"miou": float(np.nanmean(ious)), "pixel_accuracy": accuracy}
+
+
+def _illustrate(folder: Path, val: tuple[list[Picture], tuple[str, ...], ReadTruth]) -> str:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return label_examples(DualEncoderSegmenter(load_dual_encoder(folder, device=device), PROTOCOL), *val)
 
 
 def _save(task: Any, folder: Path, settings: LabelsSettings, classes: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from segue.api.models import ENSEMBLE
-from segue.api.segmenter import Member, Segmenter
+from segue.api.segmenter import Member, Segmenter, load_segmenter
 from segue.configs import read_json
 from segue.data.medical.lvit import ImageNoteRecord, read_lvit, splits
 from segue.data.medical.note_batches import ImageNoteBatches, load_examples
@@ -29,6 +29,7 @@ from segue.data.medical.views import RandomViews
 from segue.data.transforms import Augment, augment
 from segue.encoders.image.pyramid import build_pyramid
 from segue.evaluation.notes import evaluate
+from segue.evaluation.reports.notes import note_examples
 from segue.files import write_text
 from segue.methods.reclmis.config import RecLMISConfig
 from segue.methods.reclmis.model import RecLMIS
@@ -214,6 +215,7 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
         evaluate=_validator(preprocessing, val, views, window),
         monitor="dice",
         about=settings_as_text(settings),
+        illustrate=lambda folder: note_examples(load_segmenter(folder, device=_device(task)), val),
         resume=settings.resume,
     )
     return settings.out / "best"

@@ -32,6 +32,7 @@ from torch import nn
 
 from segue.data.medical.lvit import ImageNoteRecord
 from segue.files import write_text
+from segue.nn.devices import resolve_device
 from segue.recipes.reclmis_options import AUTO, RecLMISSettings
 from segue.training.loop import Batches
 from segue.types import Example, InputError
@@ -93,7 +94,7 @@ def take_fingerprint(records: Sequence[ImageNoteRecord]) -> Fingerprint:
 
 def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:
     """The settings with everything filled that was left to the plan, but for the steps."""
-    gpu = torch.accelerator.is_available()
+    gpu = resolve_device(settings.device) != "cpu"
     short = min(found.height, found.width)
     whole = min(WHOLE_GPU if gpu else WHOLE_CPU, max(STRIDE, short // STRIDE * STRIDE))
     patches = settings.patches
@@ -119,7 +120,7 @@ def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:
 
 def seconds_a_step(task: nn.Module, batches: Batches, settings: RecLMISSettings, tries: int = 3) -> float:
     """Seconds that a step takes, from a few, after one to warm up; `task` is left as it was, without gradients."""
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = torch.device(resolve_device(settings.device))
     on_cpu, training = device.type == "cpu", task.training
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and not on_cpu)
     clock = time.process_time if on_cpu else time.perf_counter

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
+from segue.nn.devices import resolve_device
 from segue.options import Options
 from segue.training import FitOptions
 from segue.types import InputError
 from segue.weights import pinned
 
-LOCAL = ("out", "data", "cache", "resume", "workers", "on_bad", "half")  # they don't change what is trained
+LOCAL = ("out", "data", "cache", "resume", "workers", "device", "on_bad", "half")  # they don't change what is trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class TrainSettings(Options):
         evaluations: how many times the validation split is scored; the best weights are kept.
         patience: evaluations without gain before stopping early, 0 for never.
         workers: data loading processes.
+        device: "cpu", "cuda", or "auto": a GPU where there is one. Of several GPUs CUDA_VISIBLE_DEVICES chooses.
         precision: "float32", "bf16" (faster on GPUs and on CPUs with AMX), or "auto": bf16 where there is a CUDA GPU.
         seed: of weights, order and augmentation.
         on_bad: what to do with an example that can't be read: "stop" before training, or "skip" and report it.
@@ -52,6 +54,7 @@ class TrainSettings(Options):
     evaluations: Annotated[int, Ge(1)] = 5
     patience: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     seed: Annotated[int, Ge(0)] = 0
     on_bad: Literal["stop", "skip"] = "stop"
@@ -59,14 +62,28 @@ class TrainSettings(Options):
     resume: bool = False
 
 
-FIT = ("batch_size", "accumulate", "lr", "weight_decay", "clip_norm", "ema", "patience", "seed", "workers", "precision")
+FIT = (
+    "batch_size",
+    "accumulate",
+    "lr",
+    "weight_decay",
+    "clip_norm",
+    "ema",
+    "patience",
+    "seed",
+    "workers",
+    "device",
+    "precision",
+)
 
 
 def fit_options(settings: TrainSettings, **changes: int | float | str) -> FitOptions:
     """The training loop's options. changes: fields of FitOptions that differ from the settings, such as `warmup`.
 
     Where `changes` has other `steps`, the warm-up and the evaluations follow them.
+    Raises InputError for a device that is not there.
     """
+    resolve_device(settings.device)
     steps = int(changes.get("steps", settings.steps))
     options: dict[str, Any] = {name: getattr(settings, name) for name in FIT}
     options |= {"steps": steps, "warmup": steps // 10}

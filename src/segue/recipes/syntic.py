@@ -57,6 +57,7 @@ from segue.methods.syntic import (
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
 from segue.metrics.acceptance import write_acceptance
+from segue.nn.devices import resolve_device
 from segue.recipes.datasets import check_data
 from segue.recipes.detections import detect_once
 from segue.recipes.dual_encoder import embed_pictures
@@ -126,7 +127,6 @@ class SynticSettings(TrainSettings):
         patience: must be 0, as nothing is evaluated.
         seed: of weights, order and noise; not of images and features, which all seeds share.
         cache: folder for the features.
-        device: of the dual encoder, the text-to-image model and the detector.
     """
 
     encoder: str
@@ -158,7 +158,6 @@ class SynticSettings(TrainSettings):
     same_picture: Annotated[float, Interval(ge=-1, le=1)] = 0.45
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     cache: Path = Path("runs/features")
-    device: str = "cpu"
 
     def check(self) -> None:
         """Also the settings of this recipe. Raises InputError as the other checks do."""
@@ -352,7 +351,7 @@ def prepare_features(
     """
     if min(settings.pictures, settings.support) < 1:
         raise InputError(f"got pictures {settings.pictures} and support {settings.support}, expected 1 or more of each")
-    encoder = load_dual_encoder(settings.encoder, device=settings.device)
+    encoder = load_dual_encoder(settings.encoder, device=resolve_device(settings.device))
     order = np.random.default_rng(0).permutation(len(corpus))  # so that a larger number only adds to a smaller one
     drawn = order[: settings.pictures]
     if with_images and settings.text_to_image == "synthetic":
@@ -427,7 +426,7 @@ def text_to_image_model(settings: SynticSettings) -> TextToImage:
             source,
             steps=settings.diffusion_steps,
             size=settings.diffusion_size,
-            device=settings.device,
+            device=resolve_device(settings.device),
             precision=settings.diffusion_precision,
         )
     if settings.text_to_image != "synthetic":
@@ -459,7 +458,7 @@ def detect_objects(items: Sequence[Item], settings: SynticSettings) -> tuple[lis
     The answers are kept in the cache.
     """
     assert settings.detector is not None
-    known, found = detect_once(items, settings.detector, settings.cache, settings.device)
+    known, found = detect_once(items, settings.detector, settings.cache, resolve_device(settings.device))
     names, labels = sorted(known), (dict.fromkeys(one.labels) for one in found)
     return names, pad_indices([[names.index(name) for name in one if name in names] for one in labels])
 

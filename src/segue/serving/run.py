@@ -36,7 +36,7 @@ def serve(
     port: int,
     token: str | None,
     limits: Limits,
-    device: str = "cpu",
+    device: str = "auto",
     detector: str | None = None,
     relations: Path | None = None,
     allowed_hosts: Sequence[str] = (),

@@ -7,6 +7,7 @@ optimizer's averages, but no random state, to continue bit for bit; and W proces
 OUT/best, OUT/last       checkpoints, written by the caller's `save`
 OUT/state                what --resume continues from (see state.py)
 OUT/history.jsonl, OUT/tensorboard      the training log (see logger.py)
+OUT/report/index.html    curves, settings and examples (see report.py)
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from segue.files import recover_folder, replace_folder
+from segue.pages.page import RUN_REPORT
 from segue.training.logger import Row, TrainingLogger, read_history
+from segue.training.report import write_run_report
 from segue.training.state import has_state, pack_tensors, read_state, remove_others, unpack_tensors, write_state
 from segue.types import InputError
 
@@ -39,6 +42,7 @@ SCHEDULE = ("steps", "warmup", "evaluate_every")  # what a resumed run of more s
 Key = tuple[int, int]
 Save = Callable[[nn.Module, Path], None]
 Evaluate = Callable[[nn.Module], dict[str, float]]
+Illustrate = Callable[[Path], str]
 
 
 class Task(Protocol):
@@ -89,6 +93,7 @@ class FitOptions:
     precision: "float32", "bf16" (autocast), or "auto": bf16 where there is a CUDA GPU.
     clip_norm: largest norm of the gradient; 0 is off.
     workers: data loading processes, for each training process.
+    device: "cpu", or "cuda" or "auto" for what accelerate finds: a GPU where there is one.
     """
 
     steps: int
@@ -106,6 +111,7 @@ class FitOptions:
     precision: str = "auto"
     clip_norm: float = 0.0
     workers: int = 0
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every"):
@@ -118,6 +124,8 @@ class FitOptions:
             raise InputError(f"ema: got {self.ema}, expected a decay of 0 (off) or more, below 1, for instance 0.999")
         if self.precision not in ("auto", "float32", "bf16"):
             raise InputError(f"precision: got {self.precision!r}, expected auto, float32 or bf16")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"device: got {self.device!r}, expected auto, cpu or cuda")
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,7 @@ def fit(
     evaluate: Evaluate | None = None,
     monitor: str = "dice",
     about: Mapping[str, str] | None = None,
+    illustrate: Illustrate | None = None,
     resume: bool = False,
 ) -> FitResult:
     """Train `task` in place and write checkpoints into `out`, a folder that all processes share.
@@ -172,9 +181,10 @@ def fit(
     averaged module.
     monitor: the metric whose highest value is the best.
     about: further settings that a resumed run must have too, such as the network's size.
-    resume: continue from `out`/state. The number of workers and processes may differ, and there may be more steps,
-    nothing else. With more steps the learning rate follows the longer schedule from where the run stands, so it rises
-    once; the weights are not those of a run that had so many steps from the start.
+    illustrate: from the folder of the checkpoint that was kept, HTML of some examples for the report at the end.
+    resume: continue from `out`/state. The device and the number of workers and processes may differ, and there may be
+    more steps, nothing else. With more steps the learning rate follows the longer schedule from where the run stands,
+    so it rises once; the weights are not those of a run that had so many steps from the start.
 
     Afterwards `task` is in eval mode with its last weights, and torch's global random state is changed.
     Raises InputError when `out` holds a state and `resume` is off, holds none and it is on, or holds that of
@@ -183,7 +193,8 @@ def fit(
     if has_state(out / "state") and not resume:
         raise InputError(f"{out}: holds the state of a run; pass --resume to go on with it, or name another folder")
     # Without `cpu`, accelerate doesn't connect the processes that torchrun started on a CPU.
-    accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
+    on_cpu = options.device == "cpu" or not torch.accelerator.is_available()
+    accelerator = Accelerator(mixed_precision="no", cpu=on_cpu)
     module = cast(nn.Module, task).to(accelerator.device)
     average = AveragedModel(module, multi_avg_fn=_average(options.ema), use_buffers=True) if options.ema else None
     trainer = _Trainer(accelerator, module, average, options)
@@ -209,8 +220,10 @@ def fit(
             if evaluation_due and main:
                 metadata["progress"] = asdict(progress)
                 write_state(out / "state", progress.step, trainer.tensors(), metadata)
+                _draw_report(out)
     if main:
         replace_folder(out / "last", partial(save, result.eval()))
+        _draw_report(out, illustrate and partial(illustrate, out / ("last" if progress.best is None else "best")))
     module.eval()
     accelerator.wait_for_everyone()
     return FitResult(progress.step, progress.best, progress.best_step, read_history(out))
@@ -385,6 +398,19 @@ def _evaluate(module: nn.Module, evaluate: Evaluate, monitor: str, main: bool) -
     return metrics
 
 
+def _draw_report(out: Path, illustrate: Callable[[], str] | None = None) -> None:
+    """Write the run's report; whatever fails is told and doesn't stop the training, whose weights are saved already."""
+    try:
+        write_run_report(out)
+        if illustrate is not None:
+            write_run_report(out, illustrate())
+    except Exception as error:  # noqa: BLE001 - a picture of a training isn't worth the training
+        warnings.warn(
+            f"{out / RUN_REPORT}: could not be drawn ({type(error).__name__}: {error}); the training is whole",
+            stacklevel=3,
+        )
+
+
 def _check_finite(step: int, terms: dict[str, float]) -> None:
     if not math.isfinite(terms["loss"]):
         bad = ", ".join(f"{name} is {value}" for name, value in terms.items() if not math.isfinite(value))
@@ -421,7 +447,7 @@ def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What must not change when a run is resumed; the number of workers may."""
-    options = {name: value for name, value in metadata["options"].items() if name != "workers"}
+    """What must not change when a run is resumed; the number of workers and the device may."""
+    options = {name: value for name, value in metadata["options"].items() if name not in ("workers", "device")}
     shared = {"examples": metadata["examples"], "monitor": metadata["monitor"]}
     return {**metadata.get("about", {}), **options, **shared}

@@ -63,8 +63,12 @@ def read_state(folder: Path) -> tuple[dict[str, Tensor], Metadata]:
             f"{folder}: there is no saved state to resume from; start the run without --resume, "
             "or name the folder of a run that was interrupted after its first evaluation"
         )
-    current = _current(folder)
-    return load_file(current / "tensors.safetensors"), json.loads((current / "state.json").read_text())
+    return load_file(_current(folder) / "tensors.safetensors"), read_metadata(folder)
+
+
+def read_metadata(folder: Path) -> Metadata:
+    """The metadata of the valid state, without its tensors; empty where `folder` holds no state."""
+    return json.loads((_current(folder) / "state.json").read_text()) if has_state(folder) else {}
 
 
 def pack_tensors(task: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> dict[str, Tensor]:

@@ -129,9 +129,7 @@ def test_captions_that_differ_within_a_sample_are_told(tmp_path):
     said = [("0", b"a dog", b'{"caption": "a cat"}'), ("1", b"a hen ", b'{"captions": ["a hen", "a bird"]}')]
     members = [(f"{key}.{end}", data) for key, *both in said for end, data in zip(("txt", "json"), both, strict=True)]
     shard(tmp_path / "0.tar", [("0.jpg", jpeg()), *members[:2], ("1.jpg", jpeg()), *members[2:]])
-    with pytest.warns(
-        UserWarning, match=r"0\.tar: 1 captions that are not read, such as 0\.json: a"
-    ):
+    with pytest.warns(UserWarning, match=r"0\.tar: 1 captions that are not read, such as 0\.json: a"):
         assert [p.captions for p in read_pictures(tmp_path, "train").pictures] == [("a dog",), ("a hen",)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from segue.data.images import write_image
 from segue.data.visualize import outline
 from segue.files import write_text
 from segue.metrics.masks import Counts, dice
+from segue.pages.page import HEADING, STYLE
 from segue.synthetic.chest import Phantom, draw_chest
 from segue.types import InputError
 
@@ -63,7 +63,9 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     ]
     sections = "\n".join(body)
     links = "; ".join(f'<a href="#{name}">{title}</a>' for name, title in HEADING.findall(sections))
-    page = PAGE.format(model=html.escape(model), seconds=seconds, pictures=pictures, links=links, body=sections)
+    page = PAGE.format(
+        style=STYLE, model=html.escape(model), seconds=seconds, pictures=pictures, links=links, body=sections
+    )
     write_text(out / "index.html", page)
     return out / "index.html"
 
@@ -108,21 +110,15 @@ def _section(title: str, lead: str, rows: list[list[Column]], out: Path, prefix:
     return "\n".join(lines)
 
 
-HEADING = re.compile('<h2 id="(.+?)">(.+?)</h2>')
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Segue: between words and masks</title>
-<style>
-  :root {{ color-scheme: light dark; }}
-  body {{ font: 16px/1.45 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }}
+<style>{style}
   .row {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: 1rem; margin: 0 0 1.5rem; }}
-  figure {{ margin: 0; }}
-  img {{ width: 100%; border-radius: 6px; display: block; }}
-  figcaption {{ font-size: .875rem; margin-top: .4rem; }}
   ul {{ margin: .3rem 0; padding-left: 1.2rem; }}
-  .note {{ border-left: 4px solid #c80; padding-left: .8rem; }}
+  .note {{ border-left: 4px solid var(--second); padding-left: .8rem; }}
 </style>
 <h1>Segue: between words and masks</h1>
 <p>{pictures} chest phantoms, drawn by Segue and segmented by the model <code>{model}</code>

@@ -63,7 +63,9 @@ def bench_embed(
     torch.manual_seed(0)
     if rounds < 1 or not encoders or min(batch_sizes, default=0) < 1:
         raise InputError("bench embed: expected at least one encoder, one batch size and one round, each 1 or more")
-    loaded = {name: UNTRAINED[name]() if name in UNTRAINED else load_dual_encoder(name) for name in encoders}
+    loaded = {
+        name: UNTRAINED[name]() if name in UNTRAINED else load_dual_encoder(name, device="cpu") for name in encoders
+    }
     jobs = [
         (name, kind, batch, run)
         for name, encoder in loaded.items()

@@ -168,7 +168,9 @@ def _ablation(settings: RecLMISSettings, work: Work) -> dict[str, float]:
 def _pareto(settings: RecLMISSettings, network: Network, work: Work) -> dict[str, float]:
     data = _chest_data(work)
     model = _trained(replace(settings, out=work.row, data=data), network)
-    return _score(model, data, "test") | {"gmac": macs(load_segmenter(model).members[0].network, 224) / 1e9}
+    return _score(model, data, "test") | {
+        "gmac": macs(load_segmenter(model, device="cpu").members[0].network, 224) / 1e9
+    }
 
 
 def _bundled(notes: Notes, work: Work) -> dict[str, float]:

@@ -12,21 +12,20 @@ from segue.encoders.dual_encoder import ClipDualEncoder, DualEncoder, DualEncode
 from segue.encoders.image import load_image_encoder
 from segue.encoders.text import load_text_encoder
 from segue.methods.checkpoint import build, checkpoint_in, fill_module, read_config, read_tensors, write_checkpoint
-from segue.nn.devices import check_device
+from segue.nn.devices import resolve_device
 from segue.nn.feature_distance import FeatureDistance
 from segue.weights import resolve_weights
 
 METHOD = "dual_encoder"
 
 
-def load_dual_encoder(name_or_path: str | Path, *, device: str = "cpu") -> DualEncoder:
+def load_dual_encoder(name_or_path: str | Path, *, device: str = "auto") -> DualEncoder:
     """A dual encoder in evaluation mode: a bundled name, a checkpoint folder, a hub id, or "clip:ID-OR-FOLDER".
 
     A hub id owner/name[@revision] is that of a checkpoint of Segue; "clip:" takes any CLIP or SigLIP in the format of
     `transformers`. Raises InputError when it can't be had or the device is not there.
     """
-    check_device(device)
-    name = str(name_or_path)
+    device, name = resolve_device(device), str(name_or_path)
     if name.startswith("clip:"):
         return ClipDualEncoder(name.removeprefix("clip:")).to(device)
     folder = checkpoint_in(resolve_weights(name_or_path, "dual encoder").folder())

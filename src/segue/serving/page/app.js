@@ -58,8 +58,8 @@ const JOBS = {
     asked: (form) => ({ image: state.data, labels: text(form, "labels").split(",").map((name) => name.trim()).filter(Boolean), masks: "png" }),
     show: async (result) => {
       const there = result.classes.filter((one) => one.area);
-      await showMasks(there.map((one) => ({ mask: one.mask, name: one.name })));
-      return [legend(there.map((one) => `${one.name} ${(100 * one.share).toFixed(1)}%`))];
+      await showMasks(there.map((one) => ({ mask: one.mask, name: one.label })));
+      return [legend(there.map((one) => `${one.label} ${(100 * one.share).toFixed(1)}%`))];
     },
   },
   describe: {
@@ -108,7 +108,7 @@ const JOBS = {
     asked: (form) => ({ image: state.data, note: text(form, "note") || null, masks: "png" }),
     show: async (result) => {
       await showMasks([{ mask: result.mask, name: result.note || "the model's own guess" }]);
-      const share = `${(100 * result.area_share).toFixed(1)}% of the picture`;
+      const share = `${(100 * result.share).toFixed(1)}% of the picture`;
       return [make("p", {}, `${result.area} pixels, ${share}${result.area ? `, score ${result.score}` : ""}`)];
     },
   },
@@ -412,7 +412,7 @@ function masksOf(result) {
     return [found, [...new Set(found.map((one) => one.name))].sort()];
   }
   if (result.classes) {
-    const named = result.classes.filter((one) => "closeness" in one);  // not what is left over, the background
+    const named = result.classes.filter((one) => "closeness" in one).map((one) => ({ name: one.label, ...one }));  // not what is left over, the background
     return [named, named.map((one) => one.name)];
   }
   return [[{ ...result, name: "described", phrase: result.note || "" }], ["described"]];
