@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from segue.methods.syntic import (
     save_syntic,
     system_config,
 )
+from segue.metrics.acceptance import Acceptance
 from segue.options import Decoding
 from segue.synthetic.scenes.language.parser import text_to_image
 from segue.types import InputError, Region
@@ -77,14 +79,31 @@ def test_batches_answer_like_single_pictures_and_keep_their_order(captioner, pic
     ones = [captioner.caption(picture, options=replace(SHORT, num=2)) for picture in pictures]
     assert [[c.text for c in one] for one in many] == [[c.text for c in one] for one in ones]
     assert [[c.text for c in one] for one in parts] == [[c.text for c in one] for one in ones]
-    assert [c.score for c in many[0]] == pytest.approx([c.score for c in ones[0]], abs=1e-5)
+    assert [c.likelihood for c in many[0]] == pytest.approx([c.likelihood for c in ones[0]], abs=1e-5)
 
 
 def test_five_captions_are_five_and_sorted(captioner, pictures):
     found = captioner.caption(pictures[0], options=replace(SHORT, num=5))
     assert len({c.text for c in found}) == 5
-    assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
-    assert all(0 < c.score <= 1 for c in found)
+    assert [c.likelihood for c in found] == sorted((c.likelihood for c in found), reverse=True)
+    assert all(0 < c.likelihood <= 1 and c.score is None for c in found)
+
+
+def test_a_score_is_the_fitted_probability_that_people_accept_the_caption(captioner, pictures):
+    fitted = copy(captioner)
+    fitted.checkpoint = replace(captioner.checkpoint, acceptance=Acceptance((1.0, 2.0, -0.5), 0.25))
+    for picture in pictures[:2]:
+        v = captioner.encoder.embed_images([picture])[0]
+        found = (each.caption(picture, options=replace(SHORT, num=2)) for each in (captioner, fitted))
+        for plain, one in zip(*found, strict=True):
+            cosine = 0.0
+            if any(map(str.isalnum, one.text)):
+                t = captioner.encoder.embed_texts([one.text])[0]
+                cosine = float(v @ t / v.norm() / t.norm())
+            logit = 0.25 + np.log(plain.likelihood) + 2 * cosine - 0.5 * len(one.text.split())
+            assert (one.text, one.likelihood) == (plain.text, plain.likelihood)
+            assert one.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
+            assert set(one.to_dict()) == {"text", "score", "likelihood"}
 
 
 def test_objects_may_be_given_as_names_or_regions_and_count(captioner, pictures):
@@ -123,8 +142,8 @@ def test_retrieval_gives_the_nearest_captions_with_their_cosines(captioner):
     t = captioner.encoder.embed_texts(CAPTIONS)
     found = captioner.caption_features(t, retrieve=True, options=Decoding(num=2))
     assert [one[0].text for one in found] == CAPTIONS
-    assert [one[0].score for one in found] == pytest.approx([1.0] * 4, abs=1e-3)
-    assert found[0][1].score == pytest.approx(float(np.sort(t[0] @ t.T)[-2]), abs=1e-3)
+    assert [one[0].cosine for one in found] == pytest.approx([1.0] * 4, abs=1e-3)
+    assert found[0][1].cosine == pytest.approx(float(np.sort(t[0] @ t.T)[-2]), abs=1e-3)
 
 
 def test_a_dual_encoder_that_moved_is_named_and_one_that_does_not_fit_is_refused(home, tmp_path):

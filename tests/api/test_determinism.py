@@ -77,7 +77,7 @@ def photographs(rows: list[int]) -> list[Any]:
     notes = ["left lung", None, "two infected areas", None]
     masks = list(load("reclmis-cxr").segment_many(images, [notes[i] for i in rows]))
     distances = load("describe-photos").measure_distances(images), load("crossmodal-scenes").measure_distances(images)
-    said = [[(c.text, c.score, c.distance) for c in one] for one in captions]
+    said = [[(c.text, c.likelihood, c.score, c.distance) for c in one] for one in captions]
     maps = [(cut.index, cut.scores, cut.distance) for cut in cuts]
     return list(zip(said, maps, [(mask.probability, mask.distance) for mask in masks], *distances, strict=True))
 

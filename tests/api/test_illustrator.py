@@ -34,7 +34,7 @@ def test_a_trained_model_draws_and_captions_layouts(model):
     captions = illustrator.caption_layout(drawn[0].labels, options=Decoding(num=2, beams=4))
     assert len({one.caption for one in captions}) == 2
     assert captions[0].condition == "mask"
-    assert 1 >= captions[0].score >= captions[1].score > 0
+    assert 1 >= captions[0].likelihood >= captions[1].likelihood > 0
     assert illustrator.draw("a dog", image=PIXELS, options=DrawOptions(steps=2))[0].condition == "caption+image"
     assert illustrator.caption_layout(drawn[0].labels, image=PIXELS)[0].condition == "mask+image"
 

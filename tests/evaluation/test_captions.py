@@ -1,6 +1,7 @@
 """A captioner scored on a split, by the API and by `segue eval`."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from scenes_and_encoder import write_scenes
 from segue.api.captioner import load_captioner
 from segue.data.formats import read_pictures
-from segue.evaluation.captions import captioned, evaluate_captions
+from segue.evaluation.captions import captioned, evaluate_captions, fit_scores
+from segue.metrics.acceptance import write_acceptance
 from segue.metrics.captions import score_captions
 from segue.options import Decoding
-from segue.recipes.syntic import train_syntic
+from segue.recipes.syntic import calibrate_scores, train_syntic
 from segue.types import InputError, PictureSet
 from tiny_captioner import captioner_home, quick_settings
 
@@ -36,6 +38,18 @@ def test_the_best_caption_of_each_picture_is_scored(captioner, scenes):
     expected = score_captions(said, {p.name: p.captions for p in pictures}, with_java=False).corpus
     assert found["pictures"] == len(pictures) == 2
     assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_scores_are_fitted_to_what_people_say(captioner, scenes, tmp_path, capsys):
+    """Of two pictures one has people who say what the captioner says."""
+    loaded, pictures = load_captioner(captioner), read_pictures(scenes, "val").pictures
+    said = loaded.caption(pictures[0].load())[0].text
+    agreed = [replace(pictures[0], captions=(said,), phrases=()), pictures[1]]
+    write_acceptance(fit_scores(loaded, agreed), folder := shutil.copytree(captioner, tmp_path / "fitted"))
+    first, second = (load_captioner(folder).caption(picture.load())[0] for picture in pictures)
+    assert 0 < second.score < 0.5 < first.score < 1
+    calibrate_scores(folder, scenes)  # none of whose captions is what it says
+    assert "its captions get no score: acceptance: got 0 accepted of 2 captions" in capsys.readouterr().out
 
 
 def test_eval_of_a_captioner(segue, captioner, scenes):

@@ -14,6 +14,7 @@ from segue.evaluation.grounded_captions import grounded_class, make_cases, noun_
 from segue.methods.sgdiff.lexicon import build_lexicon
 from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.quality import FEATURES
+from segue.metrics import acceptance
 from segue.metrics.captions import score_captions
 from segue.recipes.sgdiff import with_named_regions
 from segue.types import GroundedCaption, InputError, Phrase, PhraseGrounding, Region
@@ -165,7 +166,7 @@ def test_scores_are_fitted_to_what_references_accept(pictures, monkeypatch):
     model = SGDiff(replace(TINY, max_words=20), build_lexicon(pictures)).eval()
     given = []
     monkeypatch.setattr(grounded_captions, "fit_acceptance", lambda *args: given.append(args))
-    monkeypatch.setattr(grounded_captions, "ACCEPTED", 0.02)
+    monkeypatch.setattr(acceptance, "ACCEPTED", 0.02)
     grounded_captions.fit_scores(model, pictures)
     features, accepted = given[0]
     assert features.shape == (5 * len(make_cases(pictures, "first")), len(FEATURES))

@@ -62,6 +62,12 @@ def test_charts_of_one_run_share_their_steps():
     assert first[1] == second[0] == pytest.approx((first[0] + first[2]) / 2)
 
 
+def test_ticks_that_lie_close_have_texts_that_differ():
+    found = texts(line_chart([(0, 0.88101), (1, 0.88249)], "accuracy"))
+    ticks = [text for text in found if text.startswith("0.88")]
+    assert len(ticks) == len({*ticks}) >= 3
+
+
 def test_many_points_are_drawn_by_mean_and_range():
     figure = line_chart([(i, float(i % 2)) for i in range(10 * MOST_POINTS)], "loss")
     line, band = (next(node for node in svg(figure).iter() if node.get("class") == kind) for kind in ("line", "band"))

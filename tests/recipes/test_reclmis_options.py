@@ -1,6 +1,6 @@
 """Every knob of the method is a setting, and reaches the network."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,8 @@ from segue.methods.lvit import LViTConfig
 from segue.methods.reclmis.config import SIZES
 from segue.methods.reclmis.released import ReleasedConfig
 from segue.methods.unet import UNetConfig
-from segue.recipes.reclmis_options import LAMBDAS, NAMED, NetworkSettings, network_config
+from segue.recipes.reclmis import RECLMIS
+from segue.recipes.reclmis_options import AUTO, LAMBDAS, NAMED, NetworkSettings, network_config
 from segue.types import InputError
 
 BASE = {"out": Path("o"), "data": Path("d"), "steps": 1, "batch_size": 1, "lr": 1e-3}
@@ -89,3 +90,10 @@ def test_no_conditions_at_all():
 def test_a_knob_that_would_do_nothing_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         network_config(make(**changes))
+
+
+@pytest.mark.parametrize("name", ["image_size", "steps", "batch_size"])
+def test_none_of_it_is_no_way_to_leave_it_to_the_plan(name):
+    with pytest.raises(InputError, match=f"{name}: got 0, expected 1 or more, or auto"):
+        replace(RECLMIS, **{name: 0})
+    assert getattr(replace(RECLMIS, **{name: AUTO}), name) == AUTO

@@ -63,7 +63,7 @@ def test_a_captioner_learns_its_texts_and_generates_them_for_their_images(quick)
     said = [one[0] for one in captioner.caption_many(pictures)]
     assert [c.text for c in said] == drawn
     assert sorted(drawn) == sorted(CAPTIONS)
-    assert all(0.5 < c.score <= 1 for c in said)
+    assert all(0.5 < c.likelihood <= 1 for c in said)
 
 
 @pytest.mark.parametrize("system", [s for s in SYSTEMS if s not in ("clipre", "neighbours")])
@@ -73,7 +73,7 @@ def test_every_system_trains_from_a_plain_file_and_captions(quick, system):
     assert len(captioner.checkpoint.support) == 4
     found = captioner.caption(text_to_image(CAPTIONS[:1])[0], options=Decoding(num=3, beams=1, max_tokens=5))
     assert len({c.text for c in found}) == 3
-    assert all(0 < c.score <= 1 for c in found)
+    assert all(0 < c.likelihood <= 1 for c in found)
 
 
 def test_a_captioner_that_reads_its_neighbours_trains_and_captions(quick, home, monkeypatch):
@@ -350,6 +350,6 @@ def test_the_papers_experiments_start_and_go_on(name, train, tiny_models, tmp_pa
     before = {key: x.clone() for key, x in captioner.checkpoint.model.state_dict().items()}
     again = package.load(train(replace(settings, steps=2, resume=True)))
     assert any(not torch.equal(x, before[key]) for key, x in again.checkpoint.model.state_dict().items())
-    assert 0 < again.caption(text_to_image(CAPTIONS[:1])[0])[0].score <= 1
+    assert 0 < again.caption(text_to_image(CAPTIONS[:1])[0])[0].likelihood <= 1
     with pytest.raises(InputError, match=r"its pictures were drawn with .*64.*, got .*72"):
         train(replace(settings, diffusion_size=72, out=tmp_path / "other"))

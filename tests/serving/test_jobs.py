@@ -46,7 +46,7 @@ def test_captions(client, tiny_models):
     captions = asked(client, "caption", image=SENT, num=2)["captions"]
     expected = tiny_models["captions"].caption(IMAGE, options=Decoding(beams=3, num=2))
     assert [one["text"] for one in captions] == [one.text for one in expected]
-    assert [one["score"] for one in captions] == [round(one.score, 4) for one in expected]
+    assert captions == [one.to_dict() for one in expected]
 
 
 def test_grounded_captions(client, tiny_models):
@@ -189,7 +189,7 @@ def test_answers_are_those_of_the_command_line(client, tiny_folders, segue, tmp_
     assert kept(printed["layouts"], *same) == kept(answer["layouts"], *same)
     printed = command("caption-layout", "l.png", "--num", 2, model="layouts")
     sent = base64.b64encode((tmp_path / "l.png").read_bytes()).decode()
-    printed = [{"text": one["caption"], "score": round(one["score"], 4)} for one in printed["captions"]]
+    printed = [{"text": one["caption"], "likelihood": round(one["likelihood"], 4)} for one in printed["captions"]]
     assert printed == asked(client, "caption-layout", layout=sent, num=2)["captions"]
 
 

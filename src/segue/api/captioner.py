@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -34,15 +35,24 @@ Objects = Sequence[str | Region]
 
 
 class Caption(NamedTuple):
-    """score: the geometric mean of its tokens' probabilities, in (0, 1]; of a retrieved caption the cosine.
+    """A caption of a picture. What is None is not measured, or does not apply.
 
-    distance: of the picture from those that the dual encoder learned from, above 1 where it is far; None where that is
-    not measured.
+    score: the probability, in (0, 1), that people accept it (`segue.metrics.acceptance`), where that was fitted.
+    likelihood: the geometric mean of its tokens' probabilities, in (0, 1]. cosine: of picture and caption in the joint
+    space, in [-1, 1], of a retrieved caption. distance: of the picture from those that the dual encoder learned from,
+    above 1 where it is far.
     """
 
     text: str
-    score: float
+    score: float | None = None
+    likelihood: float | None = None
+    cosine: float | None = None
     distance: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The text and the numbers that there are, rounded to four digits; not the distance, which is the picture's."""
+        numbers = {"score": self.score, "likelihood": self.likelihood, "cosine": self.cosine}
+        return {"text": self.text} | {name: round(x, 4) for name, x in numbers.items() if x is not None}
 
 
 def load_captioner(
@@ -203,7 +213,29 @@ class Captioner(HubMixin):
             raise InputError("objects: a detector finds them in pictures, not in features; pass them, or use caption")
         features, real = self._object_features(v, objects)
         found = self._generated(v, features, real, options)
-        return [[Caption(text, math.exp(score)) for text, score in one] for one in found]
+        scores = [None] * sum(map(len, found)) if self.checkpoint.acceptance is None else self._scores(v, found)
+        score = iter(scores)
+        return [[Caption(text, next(score), math.exp(log_p)) for text, log_p in one] for one in found]
+
+    def _scores(self, v: Tensor, found: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
+        """How likely people are to accept each of the captions, one list for all pictures."""
+        assert self.checkpoint.acceptance is not None
+        return [self.checkpoint.acceptance.probability(one) for some in self.features(v, found) for one in some]
+
+    def features(
+        self, v: Tensor, captions: Sequence[Sequence[tuple[str, float]]]
+    ) -> list[list[tuple[float, float, float]]]:
+        """The numbers of `checkpoint.FEATURES` for captions (text, mean log-probability) of pictures.
+
+        v: (B, D), the dual encoder's features of the B pictures. A caption without a word is like none of them: 0.
+        """
+        texts = list(dict.fromkeys(text for some in captions for text, _ in some if any(map(str.isalnum, text))))
+        t = F.normalize(self.encoder.embed_texts(texts).float(), dim=1) if texts else torch.zeros(0, v.shape[1])
+        similarity = [dict(zip(texts, row, strict=True)) for row in (F.normalize(v.float(), dim=1) @ t.T).tolist()]
+        return [
+            [(log_p, row.get(text, 0.0), float(len(text.split()))) for text, log_p in some]
+            for row, some in zip(similarity, captions, strict=True)
+        ]
 
     def _generated(
         self, v: Tensor, objects: Tensor | None, found: Tensor | None, options: Decoding
@@ -230,7 +262,7 @@ class Captioner(HubMixin):
         support = self.checkpoint.support
         if support is None:
             raise InputError("retrieval: this captioner holds no support set; pass one: support=FILE (--support FILE)")
-        return [[Caption(*one) for one in found] for found in support.retrieve_scored(v, num)]
+        return [[Caption(text, cosine=cosine) for text, cosine in found] for found in support.retrieve_scored(v, num)]
 
     def _detected(self, part: Sequence[NDArray[np.uint8]]) -> list[Objects] | None:
         return None if self.detector is None else [self.detector(image).labels for image in part]

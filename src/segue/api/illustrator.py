@@ -68,11 +68,11 @@ def read_boxes(path: Path) -> list[LayoutBox]:
 class LayoutCaption:
     """A caption of a layout.
 
-    score: the geometric mean of its tokens' probabilities. condition: "mask" or "mask+image".
+    likelihood: the geometric mean of its tokens' probabilities, in (0, 1]. condition: "mask" or "mask+image".
     """
 
     caption: str
-    score: float
+    likelihood: float
     condition: str
 
 

@@ -71,7 +71,7 @@ class PhotoPredictor(PhotoGenerator):
     feature_width = 0
 
     def __init__(self, checkpoint: PhotoCheckpoint, load_reader: Callable[[], PhotographReader]) -> None:
-        super().__init__(checkpoint.model, checkpoint.tokenizer)
+        super().__init__(checkpoint.model, checkpoint.tokenizer, checkpoint.acceptance)
         self._load_reader, self._device = load_reader, ""  # "": that of the reader as it is loaded
 
     def to(self, device: str) -> object:

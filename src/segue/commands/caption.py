@@ -79,7 +79,7 @@ def caption(
             if refusal := refuse_far(name, captions[0].distance, strict=strict):
                 failed.append(refusal)
                 continue
-            _print(name, captions, "cosine" if retrieve else "score", json)
+            _print(name, captions, json)
             rows.append({"image_id": image_id(name), "caption": captions[0].text})
     if out is not None:
         _write(rows, out)
@@ -117,13 +117,12 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]
     return good
 
 
-def _print(name: str, captions: Sequence[Caption], measure: str, as_json: bool) -> None:
-    """measure: what the captions' number is. It is no probability that the caption is right, so JSON alone has it."""
+def _print(name: str, captions: Sequence[Caption], as_json: bool) -> None:
     from segue.api.answers import domain_to_dict
 
     if as_json:
-        found = [{"text": c.text, measure: round(c.score, 4)} for c in captions]
         about = {"image": name, **domain_to_dict(captions[0].distance)}
+        found = [caption.to_dict() for caption in captions]
         print(jsonlib.dumps({**about, "captions": found}, ensure_ascii=False), flush=True)
     else:
         print("\n".join(f"{name}  {c.text}" for c in captions), flush=True)

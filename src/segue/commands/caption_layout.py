@@ -47,7 +47,7 @@ def caption_layout(
     about, pixels = read_near(image, illustrator, strict=strict)
     found = illustrator.caption_layout(labels, image=pixels, options=options)
     if json:
-        answers = [{"caption": one.caption, "score": one.score, "condition": one.condition} for one in found]
+        answers = [{"caption": one.caption, "likelihood": one.likelihood, "condition": one.condition} for one in found]
         print(jsonlib.dumps({**about, "captions": answers}, indent=2))
     else:
         print("\n".join(one.caption for one in found))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segue.api.captioner import Captioner
 from segue.data.formats import check_pictures, read_pictures
+from segue.metrics.acceptance import Acceptance, fit_acceptance, judge_captions
 from segue.metrics.captions import CaptionScores, score_captions
 from segue.options import Decoding
 from segue.types import InputError, Picture, PictureSet
@@ -40,6 +44,24 @@ def evaluate_captions(
     if seen is not None:
         seen(pictures.pictures, predictions, scores)
     return {"data": str(data), "split": split, "pictures": len(names), **scores.to_json()}
+
+
+def fit_scores(captioner: Captioner, pictures: Sequence[Picture]) -> Acceptance:
+    """The regression by which the captioner's scores are probabilities that people accept a caption.
+
+    It is fitted to the best caption of each of the pictures, which have captions of people. Raises InputError when all
+    of them or none are accepted.
+    """
+    features, texts = [], []
+    for at in range(0, len(pictures), captioner.batch_size):
+        v = captioner.encoder.embed_images([picture.load() for picture in pictures[at : at + captioner.batch_size]])
+        found = [
+            [(one.text, math.log(one.likelihood or 1e-30)) for one in some[:1]]
+            for some in captioner.caption_features(v, options=Decoding(beams=3))
+        ]
+        texts += [some[0][0] for some in found]
+        features += [some[0] for some in captioner.features(v, found)]
+    return fit_acceptance(np.array(features), judge_captions(texts, [picture.captions for picture in pictures]))
 
 
 def captioned(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:

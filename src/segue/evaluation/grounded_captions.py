@@ -38,7 +38,7 @@ from segue.data.export import class_of
 from segue.data.sentence_faults import find_faults
 from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.model import SGDiff
-from segue.methods.sgdiff.quality import Acceptance, fit_acceptance
+from segue.metrics.acceptance import Acceptance, fit_acceptance, judge_captions
 from segue.metrics.captions import distinct_n, score_captions
 from segue.metrics.panoptic import mask_ap, match, matched_iou
 from segue.metrics.ptb import tokenize_all
@@ -48,7 +48,6 @@ from segue.types import RLE, GroundedCaption, InputError, PhraseGrounding, Pictu
 Prompt = Literal["first", "any"]
 Describe = Callable[["Case", int, int], list[GroundedCaption]]  # (case, num, seed) -> captions, the likeliest first
 DRAWS = 3
-ACCEPTED = 1.0  # the CIDEr-D from which a caption counts as one that people would give
 MIN_MENTIONS = 20  # of a class, on both sides, to count in wording_gap
 CAPTION_METRICS = {"CIDEr-D": "cider", "BLEU-4": "bleu4", "METEOR": "meteor", "SPICE": "spice"}
 
@@ -148,7 +147,7 @@ def score_cases(
 
 
 def fit_scores(model: SGDiff, pictures: Sequence[Picture]) -> Acceptance:
-    """The regression by which the model's scores are probabilities that a caption has a CIDEr-D of ACCEPTED or more.
+    """The regression by which the model's scores are probabilities that people accept a caption.
 
     It is fitted to five captions of each picture, one try each, which the gate has not chosen yet. Raises InputError
     when all of them or none are accepted.
@@ -161,8 +160,7 @@ def fit_scores(model: SGDiff, pictures: Sequence[Picture]) -> Acceptance:
     accepted = np.zeros(len(judged), np.bool_)
     for k in range(5):
         texts = [judged[5 * i + k][0] for i in range(len(cases))]
-        scores = score_captions(*_by_number(texts, cases), with_java=False).each["CIDEr-D"]
-        accepted[k::5] = [scores[str(i)] >= ACCEPTED for i in range(len(cases))]
+        accepted[k::5] = judge_captions(texts, [case.references for case in cases])
     return fit_acceptance(np.array([features for _, features in judged]), accepted)
 
 

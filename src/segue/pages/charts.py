@@ -175,25 +175,29 @@ def _axes(across: Point, up: Point, log: bool = False) -> tuple[Axis, Axis]:
 def _frame(across: Axis, up: Axis, x_label: str) -> str:
     """The axes with their ticks."""
     parts = []
-    for value in up.ticks():
+    for value, text in _with_texts(up.ticks()):
         y = up.place(value)
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_tick(value)}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     bottom = HEIGHT - BOTTOM
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
-    for value in across.ticks():
-        parts.append(
-            f'<text x="{across.place(value):.1f}" y="{bottom + 16}" text-anchor="middle">{_tick(value)}</text>'
-        )
+    for value, text in _with_texts(across.ticks()):
+        parts.append(f'<text x="{across.place(value):.1f}" y="{bottom + 16}" text-anchor="middle">{text}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle:g}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
     return "".join(parts)
 
 
-def _tick(value: float) -> str:
+def _with_texts(ticks: Sequence[float]) -> list[tuple[float, str]]:
+    """The ticks with their texts, in as many digits as tell them apart."""
+    digits = next((n for n in range(3, 9) if len({_tick(value, n) for value in ticks}) == len(ticks)), 9)
+    return [(value, _tick(value, digits)) for value in ticks]
+
+
+def _tick(value: float, digits: int = 3) -> str:
     if abs(value) >= 1000 and value == round(value):
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) > 1e-12 else "0"
+    return f"{value:.{digits}g}" if abs(value) > 1e-12 else "0"
 
 
 def _dot(x: float, y: float, about: str, radius: float = 3) -> str:

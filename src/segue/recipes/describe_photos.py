@@ -35,6 +35,7 @@ from segue.methods.sgdiff.photographs.checkpoint import PhotoCheckpoint, restore
 from segue.methods.sgdiff.photographs.generator import PhotoGenerator
 from segue.methods.sgdiff.photographs.network import PhotoDescriber, PhotoDescriberConfig, with_margin
 from segue.methods.sgdiff.photographs.reading import ReadPhotograph, encode_names, pack_prompts, pixels_of_rgb
+from segue.metrics.acceptance import fit_acceptance, judge_captions, write_acceptance
 from segue.metrics.captions import score_captions
 from segue.options import DescribeOptions
 from segue.recipes.datasets import check_data
@@ -109,7 +110,20 @@ def train_describe_photos(settings: DescribePhotosSettings = DescribePhotosSetti
     model.load_state_dict(trained)
     settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
     _train_masks(task.of("masks"), reader, settings)
+    calibrate_scores(settings.out / "best", reader, settings)
     return settings.out / "best"
+
+
+def calibrate_scores(folder: Path, reader: PhotographReader, settings: DescribePhotosSettings) -> None:
+    """Fit what a trained describer's scores mean on the validation split; says where it can't."""
+    checkpoint = restore_photographs(folder)
+    held_out = CaptionBatches(captioned_pictures(settings, "val"), reader, checkpoint.model.config, settings, "val")
+    found = [some[0] for some in describe_held_out(checkpoint.model, held_out)]
+    accepted = judge_captions([text for text, _ in found], [one.captions for one in held_out.pictures])
+    try:
+        write_acceptance(fit_acceptance(np.log([[max(value, 1e-30)] for _, value in found]), accepted), folder)
+    except InputError as error:
+        print(f"{folder}: its scores are no probabilities: {error}")
 
 
 def begin_as_captioner(reader: PhotographReader, settings: DescribePhotosSettings) -> PhotoDescriber:

@@ -59,7 +59,7 @@ class DualEncoderSettings(TrainSettings):
         image: "small" (trained along), "efficientnet-lite0" (extra `offline`), or "clip:ID-OR-FOLDER" (CLIP or SigLIP).
         text: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER"; the pretrained stay frozen.
         freeze: keep a pretrained image encoder frozen, and compute its features once.
-        image_size: side of the image encoder's square input, in pixels; 0 for the encoder's own.
+        image_size: side of the image encoder's square input, in pixels; by default the encoder's own.
         width: size of the joint space.
         hidden: width of the projection heads' hidden layer, 0 for linear heads.
         dropout: in the projection heads.
@@ -77,7 +77,7 @@ class DualEncoderSettings(TrainSettings):
     image: str = "small"
     text: str = "small"
     freeze: bool = True
-    image_size: int = 0
+    image_size: Annotated[int, Ge(1)] | None = None
     width: int = 256
     hidden: int = 1024
     dropout: float = 0.2
@@ -190,7 +190,7 @@ def measure_domain(cache: FeatureCache, train: CaptionedImages, val: CaptionedIm
 
 def build_dual_encoder(settings: DualEncoderSettings, captions: Sequence[str]) -> VisionTextDualEncoder:
     """A dual encoder with fresh projection heads; the tokenizer of a small text encoder is trained on the captions."""
-    image = build_image_encoder(settings.image, size=settings.image_size or None, frozen=settings.freeze)
+    image = build_image_encoder(settings.image, size=settings.image_size, frozen=settings.freeze)
     pooling: Literal["mean", "last"] = "last" if settings.text.startswith("clip:") else "mean"
     config = DualEncoderConfig(
         settings.width, settings.hidden, settings.dropout, pooling=pooling, class_names=settings.class_names

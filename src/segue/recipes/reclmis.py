@@ -47,8 +47,8 @@ from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
 from segue.recipes.datasets import check_data, create_once
 from segue.recipes.plan import Workload
+from segue.recipes.reclmis_options import AUTO, network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_options import RecLMISSettings as RecLMISSettings
-from segue.recipes.reclmis_options import network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
 from segue.recipes.settings import dataset_name, fit_options, settings_as_text
 from segue.synthetic.chest import make_chest
@@ -67,10 +67,10 @@ RECLMIS = RecLMISSettings(
     data=Path("data"),
     system="auto",
     vision="auto",
-    image_size=0,
+    image_size=AUTO,
     patches="auto",
-    steps=0,
-    batch_size=0,
+    steps=AUTO,
+    batch_size=AUTO,
     augmentation="auto",
     vision_lr=0.0,
     parts=0.3,
@@ -114,7 +114,7 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig | None = Non
 def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> RecLMISSettings:
     """The settings with what was left to the plan, but for the steps; of a run that goes on, those of its beginning."""
     named = (settings.system, settings.vision, settings.patches, settings.augmentation)
-    if settings.image_size and settings.batch_size and settings.steps and "auto" not in named:
+    if AUTO not in (settings.image_size, settings.batch_size, settings.steps) and "auto" not in named:
         return settings
     if settings.resume and (settings.out / PLAN).exists():
         chosen = read_json(settings.out / PLAN).get("chosen") or {}
@@ -279,7 +279,7 @@ def views_to_validate(val: Sequence[Example], settings: RecLMISSettings) -> list
 
 def _with_steps(settings: RecLMISSettings, task: SegmenterTask, batches: ImageNoteBatches) -> RecLMISSettings:
     """The settings with the steps that fit into the minutes, where it has none; says what was chosen."""
-    if settings.steps:
+    if settings.steps != AUTO:
         return settings
     path = settings.out / STEPS
     if settings.resume and path.exists():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval
+from tyro.constructors import PrimitiveConstructorSpec
 
 from segue.encoders.text import build_text_encoder
 from segue.encoders.text.contract import TextEncoder
@@ -15,10 +16,22 @@ from segue.methods.reclmis.config import SIZES, RecLMISConfig, ablate_config
 from segue.methods.reclmis.released import ReleasedConfig
 from segue.methods.segmenters import NetworkConfig
 from segue.methods.unet import UNetConfig
-from segue.options import NonNegative, Positive, Share
+from segue.options import Positive, Share
 from segue.recipes.settings import TrainSettings
 from segue.types import InputError
 
+AUTO = -1  # of a number that is left to the plan; "auto" on the command line
+AutoInt = Annotated[
+    int,
+    Ge(AUTO),
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT|auto",
+        instance_from_str=lambda words: AUTO if words[0] == "auto" else int(words[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: ["auto" if value == AUTO else str(value)],
+    ),
+]
 System = Literal["auto", "full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet", "lvit"]
 
 
@@ -32,7 +45,7 @@ class NetworkSettings(TrainSettings):
         size: "segue" (the default, light), "faithful" (the paper's), or "released" (the authors' network to the letter,
             with --text clip:).
         text: the text encoder: "small" (trained along), "minilm" (extra `offline`), or "clip:ID-OR-FOLDER".
-        image_size: side of the network's square input, in pixels; 0: see `segue data plan`.
+        image_size: side of the network's square input, in pixels; auto: see `segue data plan`.
         ramp: share of the steps over which the weights of the auxiliary losses rise from 0 to their own.
         widths: channels of the encoder's levels; each level after the first halves the grid.
         heads: of all attention.
@@ -58,7 +71,7 @@ class NetworkSettings(TrainSettings):
     system: System = "full"
     size: Literal["segue", "faithful", "released"] = "segue"
     text: str = "small"
-    image_size: NonNegative = 224
+    image_size: AutoInt = 224
     ramp: Share = 0.0
     widths: tuple[Positive, ...] | None = None
     heads: Positive | None = None
@@ -91,8 +104,8 @@ class RecLMISSettings(NetworkSettings):
         vision_lr: learning rate of the pretrained vision encoder as a share of lr; 0 freezes it.
         patches: "yes" trains on windows of image_size at the pictures' own resolution and slides such a window at
             inference, "no" on whole pictures; "auto": see `segue data plan`.
-        steps, batch_size: 0: see `segue data plan`.
-        minutes: how long a training may take whose steps are 0, on this machine, from a few steps measured first.
+        steps, batch_size: auto: see `segue data plan`.
+        minutes: how long a training may take whose steps are auto, on this machine, from a few steps measured first.
         text_dropout: share of notes left out in training, so that the model also works without a note.
         parts: share of pictures that are shown with a part of their infection, in mask and note, so that the model
             learns to follow the note; for lung notes that name zones.
@@ -105,8 +118,8 @@ class RecLMISSettings(NetworkSettings):
     vision: str = "none"
     vision_lr: Annotated[float, Interval(ge=0, le=1)] = 0.1
     patches: Literal["auto", "yes", "no"] = "no"
-    steps: Annotated[int, Ge(0)] = 4000
-    batch_size: Annotated[int, Ge(0)] = 16
+    steps: AutoInt = 4000
+    batch_size: AutoInt = 16
     minutes: Annotated[float, Gt(0)] = 15.0
     lr: float = 1e-3
     text_dropout: Annotated[float, Interval(ge=0, le=1)] = 0.05
@@ -115,6 +128,13 @@ class RecLMISSettings(NetworkSettings):
     evaluations: int = 10
     warmup: Share = 0.1
     folds: int = 0
+
+    def check(self) -> None:
+        """Raise InputError also for none of what a training can't do without."""
+        super().check()
+        for name in ("image_size", "steps", "batch_size"):
+            if getattr(self, name) == 0:
+                raise InputError(f"{name}: got 0, expected 1 or more, or auto ({AUTO} in Python)")
 
 
 LAMBDAS = ("lambda_v2t", "lambda_t2v", "lambda_ccl", "lambda_segmentation")
@@ -144,7 +164,7 @@ def network_config(settings: NetworkSettings) -> NetworkConfig:
         raise InputError(f"{', '.join(unused)}: given, but {what} has none; leave it out")
     if settings.system == "unet":
         return UNetConfig()
-    if (settings.system == "lvit" or released) and not settings.image_size:
+    if (settings.system == "lvit" or released) and settings.image_size == AUTO:
         raise InputError(f"image_size: left to the plan, but {what} takes one size alone; pass --image-size 224")
     if settings.system == "lvit":
         return _lvit(settings)

@@ -33,7 +33,7 @@ from torch import nn
 from segue.data.medical.lvit import ImageNoteRecord
 from segue.files import write_text
 from segue.nn.devices import resolve_device
-from segue.recipes.reclmis_options import RecLMISSettings
+from segue.recipes.reclmis_options import AUTO, RecLMISSettings
 from segue.training.loop import Batches
 from segue.types import Example, InputError
 
@@ -99,14 +99,14 @@ def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:
     whole = min(WHOLE_GPU if gpu else WHOLE_CPU, max(STRIDE, short // STRIDE * STRIDE))
     patches = settings.patches
     if patches == "auto":
-        small = found.area_across * (settings.image_size or whole) < SMALL
+        small = found.area_across * (whole if settings.image_size == AUTO else settings.image_size) < SMALL
         patches = "yes" if small and short >= FINER * whole else "no"
     changes: dict[str, Any] = {"patches": patches}
     if settings.system == "auto":
         changes["system"] = "text_blind" if patches == "yes" else "ci"
-    if not settings.image_size:
+    if settings.image_size == AUTO:
         changes["image_size"] = min(PATCH, short // STRIDE * STRIDE) if patches == "yes" else whole
-    if not settings.batch_size:
+    if settings.batch_size == AUTO:
         changes["batch_size"] = BATCH_GPU if gpu else BATCH_CPU
     if settings.augmentation == "auto":
         changes["augmentation"] = "strong" if found.pictures < FEW else "light"

@@ -26,6 +26,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.captioner import load_captioner
 from segue.api.embedding import BATCH_SIZES
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import (
@@ -40,6 +41,7 @@ from segue.data.embedding_store import (
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
+from segue.evaluation.captions import fit_scores
 from segue.files import locked, replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
@@ -54,6 +56,7 @@ from segue.methods.syntic import (
     system_config,
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
+from segue.metrics.acceptance import write_acceptance
 from segue.nn.devices import resolve_device
 from segue.recipes.datasets import check_data
 from segue.recipes.detections import detect_once
@@ -617,7 +620,19 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
             "segue caption IMAGE --retrieve"
         )
     features = prepare_features(settings, corpus, names, with_images=config.source == "image" or config.shift)
-    return train_decoder(features, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
+    folder = train_decoder(features, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
+    if settings.gap is not None:
+        calibrate_scores(folder, settings.gap, settings.on_bad)
+    return folder
+
+
+def calibrate_scores(folder: Path, data: Path, on_bad: str = "stop") -> None:
+    """Fit what a trained captioner's scores mean on the captioned pictures of data's split val; says where it can't."""
+    pictures = [picture for picture in read_pictures(data, "val", on_bad).pictures if picture.captions]
+    try:
+        write_acceptance(fit_scores(load_captioner(folder), pictures), folder)
+    except InputError as error:
+        print(f"{folder}: its captions get no score: {error}")
 
 
 def model_config(settings: SynticSettings) -> SynticConfig:

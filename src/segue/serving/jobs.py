@@ -90,7 +90,7 @@ def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Answer]:
     for options, some in _grouped(requests, Decoding).items():
         images = [_must(requests[i].picture()) for i in some]
         for i, captions in zip(some, model.caption_many(images, options=options), strict=True):
-            found = [{"text": c.text, "score": round(c.score, 4)} for c in captions]
+            found = [caption.to_dict() for caption in captions]
             answers[i] = {**domain_to_dict(captions[0].distance), "captions": found}
     return [answers[i] for i in range(len(requests))]
 
@@ -187,7 +187,7 @@ def to_caption_layout(model: Illustrator, requests: Sequence[Request]) -> list[A
     for request in requests:
         options, image = schemas.options_of(request.body, Decoding), request.picture()
         captions = model.caption_layout(_must(request.layout("layout")), image=image, options=options)
-        found = [{"text": c.caption, "score": round(c.score, 4)} for c in captions]
+        found = [{"text": c.caption, "likelihood": round(c.likelihood, 4)} for c in captions]
         answers.append({**_domain(model, image), "captions": found})
     return answers
 

@@ -124,6 +124,15 @@ def test_several_pictures_of_one_sample_are_reported(tmp_path, second):
         read_pictures(tmp_path, "train")
 
 
+def test_captions_that_differ_within_a_sample_are_told(tmp_path):
+    """.txt is read, as img2dataset's own reader does; one that .json says too, with others, is no difference."""
+    said = [("0", b"a dog", b'{"caption": "a cat"}'), ("1", b"a hen ", b'{"captions": ["a hen", "a bird"]}')]
+    members = [(f"{key}.{end}", data) for key, *both in said for end, data in zip(("txt", "json"), both, strict=True)]
+    shard(tmp_path / "0.tar", [("0.jpg", jpeg()), *members[:2], ("1.jpg", jpeg()), *members[2:]])
+    with pytest.warns(UserWarning, match=r"0\.tar: 1 captions that are not read, such as 0\.json: a"):
+        assert [p.captions for p in read_pictures(tmp_path, "train").pictures] == [("a dog",), ("a hen",)]
+
+
 def test_what_macos_and_webdataset_add_is_passed_over(tmp_path):
     members = [("./._1.png", b"\0\5"), ("a/._1.png", b"\0"), ("__meta__/x.png", b"x"), ("./1.png", colour("red"))]
     shard(tmp_path / "0.tar", [*members, ("./._1.txt", b"\0"), ("./1.txt", b"a dog")])

@@ -5,14 +5,12 @@ from segue.methods.sgdiff.graph import SceneGraph
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.quality import (
     FEATURES,
-    Acceptance,
     QualityGate,
     caption_features,
     find_contradictions,
-    fit_acceptance,
     names_something,
 )
-from segue.types import InputError
+from segue.metrics.acceptance import fit_acceptance
 
 LEXICON = Lexicon(
     ("a", "dog", "dogs", "cat", "people"),
@@ -79,13 +77,6 @@ def test_a_fitted_score_is_the_share_that_is_accepted():
     assert given == (-1.0, -2.0, 1.0, 1.0, 0.0, 0.3)
     assert gate.score("a dog dog", -1.0, -2.0) == pytest.approx(1 / (1 + np.exp(-fit.logit(given))))
     assert gate.value("a dog dog", -1.0, -2.0) == pytest.approx(fit.logit(given))
-
-
-def test_what_can_not_be_fitted():
-    with pytest.raises(InputError, match="got 3 accepted of 3 captions"):
-        fit_acceptance(np.zeros((3, len(FEATURES))), np.ones(3, bool))
-    with pytest.raises(InputError, match="got 1 weights, expected 6"):
-        Acceptance((1.0,), 0.0)
 
 
 def test_phrases_that_name_something():

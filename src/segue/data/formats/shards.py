@@ -54,16 +54,21 @@ def read_shard(
     name: of the shard; its file's without the ending unless given.
     Raises InputError for a file that is no tar.
     """
-    unused = Counter[str]()
+    unused, differing = Counter[str](), list[str]()
     for key, members in _samples(path, report):
         where, made = f"{path.name}/{key}", None
         with reporting(report, "bad-sample", where):
             picture = _picture(members)
             made = picture, _captions(path, key, members)
         if made:
-            unused.update(members.keys() - {made[0], *CAPTIONS})
-            load_it = partial(load, path, *members[made[0]], f"{key}.{made[0]}")
-            yield Picture(f"{name or path.stem}/{key}", load_it, None, split, made[1])
+            picture, (captions, other) = made
+            differing += [f"{key}.{other}"] if other else []
+            unused.update(members.keys() - {picture, *CAPTIONS})
+            load_it = partial(load, path, *members[picture], f"{key}.{picture}")
+            yield Picture(f"{name or path.stem}/{key}", load_it, None, split, captions)
+    if differing:
+        message = f"{len(differing)} captions that are not read, such as {differing[0]}: a sample's .txt says otherwise"
+        report("two-captions", path.name, message)
     if unused:
         kinds = ", ".join(f"{count} .{end}" for end, count in unused.most_common(8))
         report("unused-members", path.name, f"members that are not read: {kinds}")
@@ -130,21 +135,26 @@ def _members(path: Path, report: ReportProblem) -> Iterator[tuple[str, Place]]:
         report("broken-shard", path.name, message if path.suffix == ".tar" else f"{error}; decompress it")
 
 
-def _captions(path: Path, key: str, members: dict[str, Place]) -> tuple[str, ...]:
-    for end in ("txt", "caption"):
-        if end in members:
-            with expecting(f"{path}/{key}.{end}", "a caption in UTF-8"):
-                text = _bytes(path, *members[end]).decode("utf-8-sig")
-            return (read_text({end: text}, end),)
-    if "json" in members:
-        with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):
-            found = json.loads(_bytes(path, *members["json"]))
-        if isinstance(found, dict) and not found.keys().isdisjoint(("captions", "caption")):
-            texts = field(found, "captions", "caption")
-            return tuple(
-                read_text({"caption": text}, "caption") for text in (texts if isinstance(texts, list) else [texts])
-            )
-    return ()
+def _captions(path: Path, key: str, members: dict[str, Place]) -> tuple[tuple[str, ...], str]:
+    """Those of the first of CAPTIONS that is there, and the ending of another that says something else, or ""."""
+    found = {end: texts for end in CAPTIONS if end in members and (texts := _texts(path, key, end, members[end]))}
+    first, *others = found or [""]
+    said = {*map(str.strip, found.get(first, ()))}
+    other = next((end for end in others if not said <= {*map(str.strip, found[end])}), "")
+    return found.get(first, ()), other
+
+
+def _texts(path: Path, key: str, end: str, place: Place) -> tuple[str, ...]:
+    if end != "json":
+        with expecting(f"{path}/{key}.{end}", "a caption in UTF-8"):
+            text = _bytes(path, *place).decode("utf-8-sig")
+        return (read_text({end: text}, end),)
+    with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):
+        found = json.loads(_bytes(path, *place))
+    if not isinstance(found, dict) or found.keys().isdisjoint(("captions", "caption")):
+        return ()
+    texts = field(found, "captions", "caption")
+    return tuple(read_text({"caption": text}, "caption") for text in (texts if isinstance(texts, list) else [texts]))
 
 
 def _bytes(path: Path, start: int, size: int) -> bytes:

@@ -64,7 +64,7 @@ def _in_batches(system: str, cases: Sequence[Case], num: int) -> list[list[Groun
     images = (case.picture.load() for case in cases)
     if system == CAPTIONER:
         captioned = load_captioner(CAPTIONER).caption_many(images, options=Decoding(num=num, beams=max(3, num)))
-        return [[GroundedCaption(one.text, min(one.score, 1.0)) for one in some] for some in captioned]
+        return [[GroundedCaption(one.text, one.likelihood or 0.0) for one in some] for some in captioned]
     predictor, answers = load_photo_predictor(find(BUNDLED)), list[list[GroundedCaption]]()
     for at in range(0, len(cases), BATCH):
         part = cases[at : at + BATCH]
@@ -111,7 +111,7 @@ def _describe(system: str, seen: dict[str, Picture] | None = None) -> Describe:
         def caption(case: Case, num: int, seed: int) -> list[GroundedCaption]:
             options = Decoding(num=num, beams=max(3, num), seed=seed)
             return [
-                GroundedCaption(one.text, min(one.score, 1.0))
+                GroundedCaption(one.text, one.likelihood or 0.0)
                 for one in captioner.caption(case.picture.load(), options=options)
             ]
 

@@ -14,6 +14,7 @@ both sets; the rows share images and features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segue.api.captioner import load_captioner
+from segue.api.captioner import Caption, load_captioner
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import text_items
 from segue.data.formats import detect_format, read_pictures
@@ -34,8 +35,10 @@ from segue.lab.tables.syntic_scenes import (
     score_system,
 )
 from segue.methods.syntic import SupportSet
+from segue.metrics.acceptance import judge_captions
+from segue.metrics.calibration import expected_calibration_error
 from segue.recipes.syntic import SYNTIC, SynticSettings, System, cached_features, common_nouns
-from segue.types import InputError
+from segue.types import InputError, PictureSet
 
 TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
 DATA = RequiredData(f"a folder with captions/, {'/, '.join(TESTS)}/", ("captions", *TESTS))
@@ -83,6 +86,7 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
     pictures = read_pictures(data / test, TESTS[test] or detect_format(data / test)[1][0])
     captioner = load_captioner(CAPTIONER)
     v = picture_features(pictures, captioner.encoder, work.shared / "features")
+    calibration = dict[str, float]()
     if name == "one sentence":
         predictions = [CONSTANT] * len(v)
     elif name == NEAREST:
@@ -92,8 +96,19 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
         rows = cached_features(work.shared / "features", "texts", items, captioner.encoder)
         predictions = [one[0] for one in SupportSet(rows, captions).retrieve(torch.from_numpy(v))]
     else:
-        predictions = best_captions(captioner, v, retrieve=name != CAPTIONER)
-    return score_picture_captions(predictions, pictures, v, captioner.encoder)
+        found = best_captions(captioner, v, retrieve=name != CAPTIONER)
+        predictions = [one.text for one in found]
+        calibration = _calibration(found, pictures)
+    return score_picture_captions(predictions, pictures, v, captioner.encoder) | calibration
+
+
+def _calibration(captions: Sequence[Caption], pictures: PictureSet) -> dict[str, float]:
+    """Of captions with scores: the share that people accept, and how far their scores are from such shares (ECE)."""
+    scores = [one.score for one in captions if one.score is not None]
+    if len(scores) < len(captions):
+        return {}
+    accepted = judge_captions([one.text for one in captions], [one.captions for one in pictures.pictures])
+    return {"accepted": float(accepted.mean()), "score_ece": expected_calibration_error(np.array(scores), accepted)}
 
 
 def _row(test: str, name: str, settings: SynticSettings, work: Work) -> dict[str, float]:

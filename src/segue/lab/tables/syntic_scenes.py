@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segue.api.captioner import Captioner, load_captioner
+from segue.api.captioner import Caption, Captioner, load_captioner
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import Item, text_items
 from segue.data.formats import read_pictures
@@ -136,7 +136,8 @@ def _bundled(retrieve: bool, work: Work) -> dict[str, float]:
     scenes = _scenes(work)
     captioner, test = load_captioner("syntic-scenes"), first(read_pictures(scenes, "test"), TESTED)
     v = picture_features(test, captioner.encoder, work.shared / "features")
-    return score_picture_captions(best_captions(captioner, v, retrieve), test, v, captioner.encoder)
+    captions = [one.text for one in best_captions(captioner, v, retrieve)]
+    return score_picture_captions(captions, test, v, captioner.encoder)
 
 
 def syntic_moves_table() -> list[Row]:
@@ -167,10 +168,10 @@ def _move(lr: float, steps: int, work: Work) -> dict[str, float]:
     return {name: float(x) for name, x in cosines.items()} | {f"r{k}": found[f"i2t_r{k}"] for k in (1, 10)}
 
 
-def best_captions(captioner: Captioner, v: NDArray[np.float32], retrieve: bool = False) -> list[str]:
+def best_captions(captioner: Captioner, v: NDArray[np.float32], retrieve: bool = False) -> list[Caption]:
     """The best caption of each picture."""
     parts = [captioner.caption_features(v[i : i + 128], retrieve=retrieve) for i in range(0, len(v), 128)]
-    return [one[0].text for part in parts for one in part]
+    return [one[0] for part in parts for one in part]
 
 
 def _row(case: Case, settings: SynticSettings, work: Work) -> dict[str, float]:
@@ -257,7 +258,8 @@ def score_system(
     if texts is not None:
         captioner = captioner.with_support(_support(texts, captioner.encoder, settings))
     v = picture_features(test, captioner.encoder, settings.cache)
-    return score_picture_captions(best_captions(captioner, v), test, v, captioner.encoder)
+    captions = [one.text for one in best_captions(captioner, v)]
+    return score_picture_captions(captions, test, v, captioner.encoder)
 
 
 def trained_captioner(settings: SynticSettings, corpus: Callable[[], Corpus], names: Sequence[str]) -> Captioner:

@@ -20,7 +20,8 @@ from segue.methods.checkpoint import (
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.model import SGDiff
-from segue.methods.sgdiff.quality import Acceptance
+from segue.methods.sgdiff.quality import FEATURES
+from segue.metrics.acceptance import read_acceptance
 from segue.types import InputError
 from segue.weights import bundled
 
@@ -61,8 +62,7 @@ def restore(folder: Path) -> tuple[SGDiff, dict[str, Any]]:
     if base is not None:  # what else the base has is of its own captions
         tensors = {name: tensors[name] for name in tensors if name in own or name in model.state_dict()}
     fill_module(model, tensors, folder)
-    if (acceptance := saved.get("acceptance")) is not None:
-        model.acceptance = from_json(Acceptance, acceptance, folder)
+    model.acceptance = read_acceptance(saved.get("acceptance"), len(FEATURES), folder)
     return model.eval(), saved.get("about") or {}
 
 

@@ -46,7 +46,6 @@ from segue.methods.sgdiff.mask_head import (
     sample_boxes,
 )
 from segue.methods.sgdiff.masked_diffusion import MaskedEmbedding
-from segue.methods.sgdiff.quality import Acceptance
 from segue.methods.sgdiff.time_warp import TimeWarp
 from segue.methods.sgdiff.transformer import (
     BimodalTransformer,
@@ -55,6 +54,7 @@ from segue.methods.sgdiff.transformer import (
     CaptionHead,
     HiddenStates,
 )
+from segue.metrics.acceptance import Acceptance
 from segue.types import check_image
 
 

@@ -12,66 +12,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from segue.data.sentence_faults import can_be_noun, find_faults
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.methods.sgdiff.lexicon import Lexicon, word_spans
-from segue.types import InputError
+from segue.metrics.acceptance import Acceptance
 
 COUNTS = {word: n for n, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], 2)}
 SIDES = re.compile(r"\b(left of|right of|above|below|underneath)\b")
 FEATURES = ("caption", "nodes", "faults", "broken", "contradictions", "words")
 UNFITTED_PENALTY = math.log(10)  # of each fault, where no regression was fitted
-RIDGE = 1e-3
-
-
-@dataclass(frozen=True)
-class Acceptance:
-    """A fitted regression: the probability that a caption is accepted is sigmoid(bias + weights . features).
-
-    weights: one for each of FEATURES, see `caption_features`. Raises InputError for another number of them.
-    """
-
-    weights: tuple[float, ...]
-    bias: float
-
-    def __post_init__(self) -> None:
-        if len(self.weights) != len(FEATURES):
-            raise InputError(f"acceptance: got {len(self.weights)} weights, expected {len(FEATURES)}: {FEATURES}")
-
-    def logit(self, features: Sequence[float]) -> float:
-        """The log-odds of a caption with these features."""
-        return self.bias + sum(w * x for w, x in zip(self.weights, features, strict=True))
-
-
-def fit_acceptance(features: NDArray[np.float64], accepted: NDArray[np.bool_]) -> Acceptance:
-    """The regression of largest likelihood, with a small ridge on standardised features.
-
-    features: (n, len(FEATURES)). accepted: (n,). Raises InputError unless both answers occur.
-    """
-    if accepted.all() or not accepted.any():
-        raise InputError(f"acceptance: got {int(accepted.sum())} accepted of {len(accepted)} captions, expected some")
-    mean, spread = features.mean(0), features.std(0)
-    spread = np.where(spread > 1e-9, spread, 1.0)
-    x, y = torch.from_numpy((features - mean) / spread), torch.from_numpy(accepted.astype(np.float64))
-    w = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([w], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = torch.nn.functional.binary_cross_entropy_with_logits(x @ w[1:] + w[0], y) + RIDGE * w[1:].square().sum()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    bias, *weights = w.detach().tolist()
-    weights = [float(one / s) for one, s in zip(weights, spread, strict=True)]
-    return Acceptance(tuple(weights), float(bias - np.dot(weights, mean)))
 
 
 def find_contradictions(caption: str, graph: SceneGraph, lexicon: Lexicon) -> tuple[str, ...]:
@@ -143,5 +93,6 @@ class QualityGate:
 
     def score(self, caption: str, log_p: float, set_log_p: float) -> float:
         """The caption's score in [0, 1]: its probability to be accepted, or without a fit exp of its `value`."""
-        value = self.value(caption, log_p, set_log_p)
-        return 1 / (1 + math.exp(-value)) if self.acceptance is not None else math.exp(min(value, 0.0))
+        if self.acceptance is not None:
+            return self.acceptance.probability(self.features(caption, log_p, set_log_p))
+        return math.exp(min(self.value(caption, log_p, set_log_p), 0.0))

@@ -30,13 +30,22 @@ from segue.methods.checkpoint import (
 from segue.methods.syntic.config import SynticConfig
 from segue.methods.syntic.model import Syntic, build_syntic
 from segue.methods.syntic.support import SupportSet
+from segue.metrics.acceptance import Acceptance, read_acceptance
 from segue.options import Decoding, Positive, check_value
 from segue.types import InputError
 
 METHOD = "syntic"
+FEATURES = ("log_p", "similarity", "words")  # of a caption, by which `Acceptance` tells how likely people accept it
 ShortText = Annotated[str, MaxLen(500)]
 TEXTS = tuple[str, ...] | None
-PARTS = {"model": dict, "encoder": dict, "object_names": TEXTS, "detector": ShortText | None, "captions": TEXTS}
+PARTS = {
+    "model": dict,
+    "encoder": dict,
+    "object_names": TEXTS,
+    "detector": ShortText | None,
+    "captions": TEXTS,
+    "acceptance": dict | None,
+}
 ENCODER_PARTS = {"width": Positive, "fingerprint": Annotated[str, MaxLen(200)], "name": ShortText | None}
 MODEL, SUPPORT = "model.", "support.features"  # names of the tensors begin with MODEL; that of the support set
 STEP = "support.step"  # (M,) float16: where the support set's features are 8-bit integers, the value of 1
@@ -54,6 +63,7 @@ class SynticCheckpoint:
         about: recipe and settings of the training.
         object_names: names of objects that are looked for in a picture (Eq. 4).
         detector: what finds them (a DETR's id or folder, or a YOLOX's file), None for image-text similarity.
+        acceptance: how likely people are to accept a caption, by its features (FEATURES); None where it isn't fitted.
     """
 
     model: Syntic
@@ -63,6 +73,7 @@ class SynticCheckpoint:
     about: dict[str, Any] | None = None
     object_names: Sequence[str] = ()
     detector: str | None = None
+    acceptance: Acceptance | None = None
 
     def check_encoder(self, width: int, fingerprint: str) -> None:
         """Raise InputError for a dual encoder that is not the one of training."""
@@ -119,6 +130,7 @@ def save_syntic(checkpoint: SynticCheckpoint, folder: Path, *, half: bool = Fals
         "object_names": list(checkpoint.object_names),
         "detector": checkpoint.detector,
         "captions": list(support.captions or []) if support is not None else [],
+        "acceptance": None if checkpoint.acceptance is None else asdict(checkpoint.acceptance),
     }
     tensors = {MODEL + name: x for name, x in model.state_dict().items()}
     if support is not None:
@@ -153,5 +165,5 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
         support = SupportSet(features.numpy(), list(config.get("captions") or ()) or None, tau=settings.tau)
     return SynticCheckpoint(
         model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names") or (),
-        config.get("detector"),
+        config.get("detector"), read_acceptance(config.get("acceptance"), len(FEATURES), folder),
     )  # fmt: skip

@@ -91,7 +91,7 @@ const JOBS = {
       return (result.prompts ?? [result]).flatMap(({ prompt, captions }) => [
         ...(prompt ? [make("p", {}, "Around ", make("button", { type: "button", onclick: () => setBox(prompt.box.map(Math.round)) }, `the box ${prompt.box.map(Math.round).join(", ")}`))] : []),
         make("ol", { class: "grounded" }, ...captions.map((caption) => {
-          const item = make("li", {}, ...phrases(caption, position), make("div", { class: "score" }, `score ${caption.score}`));
+          const item = make("li", {}, ...phrases(caption, position), make("div", { class: "score" }, accepted(caption.score)));
           position += caption.groundings.length;
           return item;
         })),
@@ -134,8 +134,14 @@ const JOBS = {
 // Those of one place, or of all objects one after the other.
 const captionsOf = (result) => result.prompts?.flatMap((one) => one.captions) ?? result.captions;
 
+// A caption's score in words: the probability that people's captions of such a picture agree with it.
+function accepted(score) {
+  return `${(100 * score).toFixed(score < 0.1 ? 1 : 0)} % likely that people would say so`;
+}
+
 function list(captions) {
-  return make("ol", {}, ...captions.map((one) => make("li", {}, one.text)));
+  return make("ol", {}, ...captions.map((one) => make("li", {}, one.text,
+    ...(one.score == null ? [] : [make("div", { class: "score" }, accepted(one.score))]))));
 }
 
 function legend(names, colours = COLOURS) {

@@ -10,6 +10,7 @@ from segue.methods.sgdiff.graph import SceneGraph
 from segue.methods.sgdiff.photographs.generator import PhotoGenerator, _ground, paste
 from segue.methods.sgdiff.photographs.network import MARGIN, with_margin
 from segue.methods.sgdiff.photographs.reading import pack_prompts
+from segue.metrics.acceptance import Acceptance
 from segue.options import DescribeOptions
 from segue.types import InputError
 from tiny_photographs import CONFIG, tiny_network, tiny_reader
@@ -97,3 +98,12 @@ def test_the_mask_head_sees_colours_places_and_the_distance_outside_the_box(gene
 def test_a_score_that_rounding_brought_above_1_is_1():
     assert _ground("a dog", 1.0000001, [], GRAPH, {}).score == 1
     assert _ground("a dog", 0.5, [], GRAPH, {}).score == 0.5
+
+
+def test_a_fitted_score_is_the_probability_that_people_accept_the_caption(reader, generator):
+    fitted = PhotoGenerator(generator.model, generator.tokenizer, Acceptance((2.0,), 1.0))
+    read, options = reader.read(IMAGE), DescribeOptions(num=3)
+    plain, ours = (one.generate(read, GRAPH, [(0, 0, 30, 40)], options)[0] for one in (generator, fitted))
+    assert [one.caption for one in ours] == [one.caption for one in plain]
+    expected = [1 / (1 + np.exp(-1 - 2 * np.log(max(one.score, 1e-30)))) for one in plain]
+    assert [one.score for one in ours] == pytest.approx(expected)

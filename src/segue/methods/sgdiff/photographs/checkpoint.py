@@ -20,6 +20,7 @@ from segue.methods.checkpoint import (
     write_checkpoint,
 )
 from segue.methods.sgdiff.photographs.network import PhotoDescriber, PhotoDescriberConfig
+from segue.metrics.acceptance import Acceptance, read_acceptance
 from segue.weights import CONFIG
 
 METHOD = "sgdiff"  # of the task, whose checkpoints these are too; `is_of_photographs` tells them apart
@@ -30,12 +31,14 @@ class PhotoCheckpoint:
     """A describer with the tokenizer of its captions.
 
     captioner: the image-level captioner by whose frozen encoders pictures are read. about: recipe and settings.
+    acceptance: how likely people are to accept a caption, by the logarithm of its `generator.judged`, once fitted.
     """
 
     model: PhotoDescriber
     tokenizer: CaptionTokenizer
     captioner: str
     about: dict[str, Any] | None = None
+    acceptance: Acceptance | None = None
 
 
 def save_photographs(checkpoint: PhotoCheckpoint, folder: Path, *, small: bool = False) -> None:
@@ -45,6 +48,7 @@ def save_photographs(checkpoint: PhotoCheckpoint, folder: Path, *, small: bool =
         "config": asdict(checkpoint.model.config),
         "captioner": checkpoint.captioner,
         "about": checkpoint.about or {},
+        "acceptance": None if checkpoint.acceptance is None else asdict(checkpoint.acceptance),
     }
     with tempfile.TemporaryDirectory() as extra:
         checkpoint.tokenizer.save(Path(extra))
@@ -61,9 +65,17 @@ def is_of_photographs(folder: Path) -> bool:
 
 def restore_photographs(folder: Path) -> PhotoCheckpoint:
     """What `save_photographs` wrote, the model in eval mode. Raises InputError where files are missing or differ."""
-    saved = read_config(folder, [METHOD], {"config": dict, "captioner": Annotated[str, MaxLen(500)]})
+    saved = read_config(
+        folder, [METHOD], {"config": dict, "captioner": Annotated[str, MaxLen(500)], "acceptance": dict | None}
+    )
     tokenizer, tensors = CaptionTokenizer.load(folder), read_tensors(folder)
     settings = from_json(PhotoDescriberConfig, saved["config"], folder)
     model = build(lambda: PhotoDescriber(settings, len(tokenizer)), tensors, folder)
     fill_module(model, tensors, folder)
-    return PhotoCheckpoint(model.eval(), tokenizer, saved["captioner"], saved.get("about") or {})
+    return PhotoCheckpoint(
+        model.eval(),
+        tokenizer,
+        saved["captioner"],
+        saved.get("about") or {},
+        read_acceptance(saved.get("acceptance"), 1, folder),
+    )

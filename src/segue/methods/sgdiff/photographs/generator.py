@@ -28,6 +28,7 @@ from segue.methods.sgdiff.photographs.network import PhotoDescriber, with_margin
 from segue.methods.sgdiff.photographs.phrases import LinkedPhrase, link_phrases
 from segue.methods.sgdiff.photographs.reading import ReadPhotograph, encode_names, pack_prompts
 from segue.methods.sgdiff.quality import UNFITTED_PENALTY
+from segue.metrics.acceptance import Acceptance
 from segue.nn.decoding import decode
 from segue.options import Decoding, DescribeOptions
 from segue.types import GroundedCaption, InputError, PhraseGrounding
@@ -39,10 +40,15 @@ ATTEMPTS = 4  # at sampling further ones, each at a higher temperature
 
 
 class PhotoGenerator:
-    """Generates grounded captions with a `PhotoDescriber` in eval mode."""
+    """Generates grounded captions with a `PhotoDescriber` in eval mode.
 
-    def __init__(self, model: PhotoDescriber, tokenizer: CaptionTokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    acceptance: makes the probability that people accept a caption of the logarithm of its `judged`; None leaves that.
+    """
+
+    def __init__(
+        self, model: PhotoDescriber, tokenizer: CaptionTokenizer, acceptance: Acceptance | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.acceptance = model, tokenizer, acceptance
 
     @torch.no_grad()
     def generate(
@@ -55,7 +61,7 @@ class PhotoGenerator:
         """options.num grounded captions around each box (x, y, width, height) in pixels, the likeliest first.
 
         One is found by beam search, the others are sampled; with a temperature all are. Both lean towards naming the
-        prompt's object where they wouldn't (`hints`). A caption's score is `judged`.
+        prompt's object where they wouldn't (`hints`). A caption's score is `score` of its `judged`.
         Raises InputError for a box outside the picture or empty, a graph of another picture's size, and options that a
         decoder word by word doesn't have.
         """
@@ -71,12 +77,16 @@ class PhotoGenerator:
         prompts = [find_prompt_node(graph, check_box(box, graph.size)) for box in boxes]
         captions = self.captions([photograph] * len(prompts), [graph] * len(prompts), prompts, options)
         linked = [
-            [(text, score, link_phrases(text, graph, prompt)) for text, score in some]
+            [(text, self.score(value), link_phrases(text, graph, prompt)) for text, value in some]
             for prompt, some in zip(prompts, captions, strict=True)
         ]
         named = sorted({node for some in linked for _, _, phrases in some for one in phrases for node in one.nodes})
         masks = self.masks(photograph, graph, named) if named else {}
         return [[_ground(*one, graph, masks) for one in some] for some in linked]
+
+    def score(self, value: float) -> float:
+        """The probability that people accept a caption whose `judged` is the value; the value where none is fitted."""
+        return value if self.acceptance is None else self.acceptance.probability([math.log(max(value, 1e-30))])
 
     @torch.no_grad()
     def captions(
@@ -86,7 +96,7 @@ class PhotoGenerator:
         prompts: Sequence[int],
         options: DescribeOptions,
     ) -> list[list[tuple[str, float]]]:
-        """options.num captions and their scores for each prompt (a node of its graph), the best score first.
+        """options.num captions and their `judged` for each prompt (a node of its graph), the best first.
 
         They are distinct, except where few can be found: then the first come again.
         """
