@@ -127,6 +127,12 @@ def test_every_job_has_its_tab_and_its_samples(look):
     assert page.title() == "Segue: words and masks"
 
 
+def said(caption):
+    """A caption as the page shows it, with its score in words."""
+    percent = 100 * round(caption.score, 4)
+    return f"{caption.text}\n{percent:.{0 if percent >= 10 else 1}f} % likely that people would say so"
+
+
 def test_the_page_opens_on_a_photograph_that_is_captioned(look, models):
     page = look(at="")
     page.locator("#answer li").first.wait_for()
@@ -134,7 +140,7 @@ def test_the_page_opens_on_a_photograph_that_is_captioned(look, models):
     expected = models[1]["captions-photos"].caption(
         picture(samples.sample("photo-motorcycle_left")[1], "image"), options=Decoding(beams=3, num=3)
     )
-    assert page.locator("#answer li").first.inner_text().strip() == expected[0].text
+    assert page.locator("#answer li").first.inner_text().strip() == said(expected[0])
     assert page.evaluate("location.hash") == "#job=caption&sample=photo-motorcycle_left&num=3&model=captions-photos"
 
 
@@ -239,7 +245,7 @@ def test_a_picture_of_ones_own_is_captioned(look, models, tmp_path):
     np.testing.assert_array_equal(drawn(page), plain)  # nothing is outlined
     expected = models[1]["captions-photos"].caption(picture(data, "image"), options=Decoding(beams=3, num=2))
     lines = page.locator("#answer li").all_inner_texts()
-    assert lines == [one.text for one in expected]
+    assert lines == [said(one) for one in expected]
     assert "Not for diagnosis" not in page.locator("#origin").inner_text()
 
 
