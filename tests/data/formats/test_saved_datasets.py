@@ -31,7 +31,7 @@ def row(seed, **more):
 
 def saved(folder, rows, kind=CAPTION, column="caption", files=1, image="image"):
     """A saved Dataset; its rows are dealt to so many files."""
-    info = {"features": {image: {"_type": "Image"}, column: kind, "id": {"dtype": "int64", "_type": "Value"}}}
+    info = {"features": {image: {"_type": "Image"}, column: kind}}
     put(folder / "dataset_info.json", info)
     names = [f"data-{i:05d}-of-{files:05d}.arrow" for i in range(files)]
     put(folder / "state.json", {"_data_files": [{"filename": name} for name in names], "_split": None})
@@ -44,7 +44,7 @@ def saved(folder, rows, kind=CAPTION, column="caption", files=1, image="image"):
 
 
 def test_a_saved_dataset_is_a_training_set(tmp_path):
-    rows = [row(i, caption=f" caption {i}\n", id=i) for i in range(5)]
+    rows = [row(i, caption=f" caption {i}\n") for i in range(5)]
     saved(tmp_path / "photos", rows, files=2)
     assert detect_format(tmp_path / "photos") == ("datasets", ("train",))
     found = read_pictures(tmp_path / "photos", "train").pictures
@@ -67,8 +67,9 @@ def test_the_splits_of_a_dictionary_are_found_by_their_names(tmp_path):
 
 def test_pictures_without_captions_or_beside_the_file_are_read_too(tmp_path):
     kept = paint(tmp_path / "set" / "a.png")
-    saved(tmp_path / "set", [{"image": {"bytes": None, "path": "a.png"}, "id": 1}], column="note")
-    (one,) = read_pictures(tmp_path / "set", "train").pictures
+    saved(tmp_path / "set", [{"image": {"bytes": None, "path": "a.png"}, "note": "x"}], column="note")
+    with pytest.warns(UserWarning, match="set: columns that are not read: note"):
+        (one,) = read_pictures(tmp_path / "set", "train").pictures
     assert one.captions == ()
     np.testing.assert_array_equal(one.load(), np.asarray(Image.open(kept)))
 
@@ -82,6 +83,14 @@ def test_bad_rows_are_named(tmp_path):
         found = read_pictures(tmp_path / "set", "train", "skip")
     with pytest.raises(InputError, match=r"1 of 2 pictures can't be read: .*arrow, row 2"):
         check_pictures(found)
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "b/../../a.png"])
+def test_no_picture_outside_the_folder_is_read(tmp_path, name):
+    paint(tmp_path / "a.png")
+    path = saved(tmp_path / "set", [{"image": {"bytes": None, "path": name}, "caption": "x"}])
+    with pytest.raises(InputError, match=r"named by a path outside the folder, .*save it with its bytes"):
+        load(path / "data-00000-of-00001.arrow", 0, "image")
 
 
 def test_a_row_without_a_picture_is_named(tmp_path):

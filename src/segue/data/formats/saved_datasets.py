@@ -35,7 +35,9 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     """A split. Raises NotInstalled where pyarrow is missing, and InputError where no column holds the pictures."""
     pictures = []
     for folder in _folders(root).get(split, []):
-        image, caption = _columns(folder)
+        image, caption, others = _columns(folder)
+        if others:
+            report("unused-members", folder.name, f"columns that are not read: {', '.join(others)}")
         rows = enumerate(_rows(folder))
         for number, (path, row) in rows:
             with reporting(report, "bad-row", f"{folder.name}/{number}"):
@@ -46,12 +48,15 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
 
 
 def load(path: Path, row: int, column: str) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of the picture in a row. Raises InputError when it can't be read, or is named by a lost path."""
+    """(H, W, 3) uint8 of the picture in a row. Raises InputError when it can't be read, or lies outside the folder."""
     where, found = f"{path}, row {row}", _table(path)[column][row].as_py()
     with expecting(where, f"a picture in the column {column!r}"):
         if found["bytes"] is not None:
             return decode_image(found["bytes"], where)
-        return read_image(path.parent / found["path"])
+        named = Path(found["path"])
+    if named.is_absolute() or ".." in named.parts:
+        raise InputError(f"{where}: its picture is named by a path outside the folder, {named}; save it with its bytes")
+    return read_image(path.parent / named)
 
 
 def _folders(root: Path) -> dict[str, list[Path]]:
@@ -65,8 +70,8 @@ def _folders(root: Path) -> dict[str, list[Path]]:
     return {"train": [root]} if (root / STATE).is_file() and (root / INFO).is_file() else {}
 
 
-def _columns(folder: Path) -> tuple[str, str | None]:
-    """The columns of the pictures and of their captions. Raises InputError unless one column is of pictures."""
+def _columns(folder: Path) -> tuple[str, str | None, list[str]]:
+    """The columns of the pictures and of their captions, and others. Raises InputError unless one is of pictures."""
     with expecting(folder / INFO, '"features" with the type of each column'):
         features = read_json(folder / INFO)["features"]
         images = [name for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "Image"]
@@ -75,7 +80,8 @@ def _columns(folder: Path) -> tuple[str, str | None]:
             f"{folder}: {len(images)} columns of pictures ({', '.join(images) or 'none'}), expected one; keep one "
             "by select_columns, or make one by cast_column(NAME, datasets.Image())"
         )
-    return images[0], next((name for name in CAPTIONS if name in features), None)
+    caption = next((name for name in CAPTIONS if name in features), None)
+    return images[0], caption, sorted(features.keys() - {images[0], caption})
 
 
 def _captions(found: Any, column: str) -> tuple[str, ...]:
