@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from segue.api.models import find
 from segue.data.formats import read_pictures
 from segue.data.formats.names import link
-from segue.evaluation.grounded_captions import score_model
+from segue.evaluation.grounded_captions import fit_scores, score_model
 from segue.methods.sgdiff.batches import TrainingExample, collate
 from segue.methods.sgdiff.checkpoint import restore, save
 from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
@@ -30,6 +30,7 @@ from segue.methods.sgdiff.graph import SPATIAL
 from segue.methods.sgdiff.lexicon import Lexicon, build_lexicon
 from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
+from segue.metrics.acceptance import write_acceptance
 from segue.recipes.datasets import check_data
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
@@ -143,7 +144,20 @@ def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
     """
     check_data(settings)
     train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
-    return train_on_pictures(settings, train, val)
+    folder = train_on_pictures(settings, train, val)
+    calibrate_scores(folder, with_named_regions(val, "val")[: settings.val_pictures])
+    return folder
+
+
+def calibrate_scores(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Fit what a trained model's scores mean on pictures of val, if it writes captions; says where it can't."""
+    model, _ = restore(folder)
+    if not model.config.generates_captions:
+        return
+    try:
+        write_acceptance(fit_scores(model, pictures), folder)
+    except InputError as error:
+        print(f"{folder}: its scores are no probabilities: {error}")
 
 
 def train_sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:
