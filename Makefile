@@ -63,7 +63,8 @@ test-oldest:
 	  --deselect tests/test_architecture.py::test_packages_import_only_what_they_may \
 	  --deselect "tests/data/test_images.py::test_other_modes_are_read_too[YCbCr]" \
 	  --deselect tests/api/test_hostile_checkpoints.py::test_weights_of_another_type_are_refused \
-	  --deselect tests/methods/test_mask_sources.py::test_folders_of_either_kind_are_read_whole
+	  --deselect tests/methods/test_mask_sources.py::test_folders_of_either_kind_are_read_whole \
+	  --deselect tests/methods/test_mask_sources.py::test_a_source_of_either_kind_moves_to_a_device
 
 # Makes constraints.txt anew: the newest versions of everything, of torch the one that is named here.
 TORCH := 2.13.0
