@@ -95,3 +95,9 @@ def test_a_box_lies_outside_to_the_right_of_the_width_or_below_the_height(tmp_pa
             read_graph(tmp_path / "g.json", "7.png", (16, 40))
     else:
         assert len(read_graph(tmp_path / "g.json", "7.png", (16, 40))[0]) == 1
+
+
+def test_an_entry_with_neither_objects_nor_relations_is_no_empty_graph(tmp_path):
+    with pytest.raises(InputError, match="objects"):
+        read(tmp_path, {"image_id": 7, "attributes": []})
+    assert read(tmp_path, {"image_id": 7, "objects": []}) == ((), ())
