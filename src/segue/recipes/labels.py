@@ -88,7 +88,7 @@ def train_labels(settings: LabelsSettings = LABELS) -> Path:
         evaluate=partial(_validate, settings=settings, val=val) if val else None,
         monitor="miou",
         about=settings_as_text(settings),
-        illustrate=partial(_illustrate, val=val) if val else None,
+        illustrate=partial(_illustrate, val=val, device=settings.device) if val else None,
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")
@@ -173,8 +173,7 @@ def _validate(
     return {"miou": float(np.nanmean(ious)), "pixel_accuracy": accuracy}
 
 
-def _illustrate(folder: Path, val: tuple[list[Picture], tuple[str, ...], ReadTruth]) -> str:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def _illustrate(folder: Path, val: tuple[list[Picture], tuple[str, ...], ReadTruth], device: str) -> str:
     return label_examples(DualEncoderSegmenter(load_dual_encoder(folder, device=device), PROTOCOL), *val)
 
 
