@@ -17,12 +17,16 @@ if TYPE_CHECKING:
         Describer,
         DualEncoder,
         DualEncoderSegmenter,
+        GroundedCaption,
         Illustrator,
+        LabelMap,
+        Layout,
         OpenVocabularySegmenter,
+        Segmentation,
         Segmenter,
         load,
     )
-    from segue.types import GroundedCaption, InputError, LabelMap, Layout, Segmentation
+    from segue.types import InputError
 
 __all__ = [
     "Captioner",
@@ -41,8 +45,6 @@ __all__ = [
     "load",
 ]
 
-_TYPES = ("GroundedCaption", "InputError", "LabelMap", "Layout", "Segmentation")
-
 
 def __dir__() -> list[str]:
     return sorted(__all__)
@@ -50,5 +52,5 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:  # torch is imported at the first use, not by `segue --help`
     if name in __all__:
-        return getattr(import_module("segue.types" if name in _TYPES else "segue.api"), name)
+        return getattr(import_module("segue.types" if name == "InputError" else "segue.api"), name)
     raise AttributeError(f"module 'segue' has no attribute {name!r}; it offers {', '.join(__all__)}")

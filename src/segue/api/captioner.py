@@ -213,14 +213,13 @@ class Captioner(HubMixin):
             raise InputError("objects: a detector finds them in pictures, not in features; pass them, or use caption")
         features, real = self._object_features(v, objects)
         found = self._generated(v, features, real, options)
-        scores = [None] * sum(map(len, found)) if self.checkpoint.acceptance is None else self._scores(v, found)
-        score = iter(scores)
-        return [[Caption(text, next(score), math.exp(log_p)) for text, log_p in one] for one in found]
-
-    def _scores(self, v: Tensor, found: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
-        """How likely people are to accept each of the captions, one list for all pictures."""
-        assert self.checkpoint.acceptance is not None
-        return [self.checkpoint.acceptance.probability(one) for some in self.features(v, found) for one in some]
+        if (acceptance := self.checkpoint.acceptance) is None:
+            return [[Caption(text, None, math.exp(log_p)) for text, log_p in some] for some in found]
+        scores = ([acceptance.probability(one) for one in each] for each in self.features(v, found))
+        return [
+            [Caption(text, score, math.exp(log_p)) for (text, log_p), score in zip(some, each, strict=True)]
+            for some, each in zip(found, scores, strict=True)
+        ]
 
     def features(
         self, v: Tensor, captions: Sequence[Sequence[tuple[str, float]]]

@@ -67,6 +67,11 @@ def read_text(record: Any, *keys: str) -> str:
     return value.strip()
 
 
+def read_texts(value: Any, name: str) -> tuple[str, ...]:
+    """A text, or the texts of a list, each as `read_text` has it. name: of the value, for the message."""
+    return tuple(read_text({name: text}, name) for text in (value if isinstance(value, list) else [value]))
+
+
 def read_flag(record: Mapping[str, Any], key: str, default: bool = False) -> bool:
     """Whether a record has the value 1 or true there, also as a text."""
     return str(record.get(key, default)).lower() in ("1", "1.0", "true")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,14 @@ def read_acceptance(saved: Any, features: int, folder: Path) -> Acceptance | Non
     if len(found.weights) != features:
         raise InputError(f"{folder}: acceptance: got {len(found.weights)} weights, expected {features}")
     return found
+
+
+def calibrate(folder: Path, fit: Callable[[], Acceptance], without: str) -> None:
+    """Put what is fitted into a finished checkpoint. Where it can't be fitted that is printed, after `without`."""
+    try:
+        write_acceptance(fit(), folder)
+    except InputError as error:
+        print(f"{folder}: {without}: {error}")
 
 
 def write_acceptance(acceptance: Acceptance, folder: Path) -> None:

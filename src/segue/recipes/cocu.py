@@ -35,6 +35,7 @@ from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.medical.notes import swap_sides
 from segue.data.transforms import resize_image
 from segue.evaluation.labels import ReadTruth, only_classes, score_pictures, with_truth
+from segue.evaluation.reports.cases import spread_evenly
 from segue.evaluation.reports.labels import label_examples
 from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
@@ -276,7 +277,7 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
         evaluate=build_validation(val, settings.protocol, settings.val_pictures) if val else None,
         monitor="miou",
         about=settings_as_text(settings, *LOCAL_SETTINGS),
-        illustrate=partial(_illustrate, val=val, protocol=settings.protocol) if val else None,
+        illustrate=partial(_illustrate, val=val, protocol=settings.protocol, device=settings.device) if val else None,
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")
@@ -385,9 +386,8 @@ def val_with_truth(val: PictureSet, protocol: str) -> tuple[list[Picture], tuple
     return with_truth(only_classes(val, PUBLISHED_CLASSES.get(protocol, ()), chosen), chosen)
 
 
-def _illustrate(folder: Path, val: PictureSet, protocol: str) -> str:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    segmenter = OpenVocabularySegmenter(load_groupvit(folder).to(device), find_protocol(protocol))
+def _illustrate(folder: Path, val: PictureSet, protocol: str, device: str) -> str:
+    segmenter = OpenVocabularySegmenter(load_groupvit(folder), find_protocol(protocol)).to(device)
     return label_examples(segmenter, *val_with_truth(val, protocol))
 
 
@@ -395,8 +395,7 @@ def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any
     """A function that scores a model on up to `most` pictures of val (0: all), spread evenly."""
     chosen_protocol = find_protocol(protocol)
     pictures, classes, read_truth = val_with_truth(val, protocol)
-    rows = np.unique(np.linspace(0, len(pictures) - 1, min(most or len(pictures), len(pictures))).astype(int))
-    pictures = [pictures[i] for i in rows]
+    pictures = spread_evenly(pictures, most or len(pictures))
 
     def validate(model: Any) -> dict[str, float]:
         segmenter = OpenVocabularySegmenter(groupvit_of(model), chosen_protocol)

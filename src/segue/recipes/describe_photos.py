@@ -35,7 +35,7 @@ from segue.methods.sgdiff.photographs.checkpoint import PhotoCheckpoint, restore
 from segue.methods.sgdiff.photographs.generator import PhotoGenerator
 from segue.methods.sgdiff.photographs.network import PhotoDescriber, PhotoDescriberConfig, with_margin
 from segue.methods.sgdiff.photographs.reading import ReadPhotograph, encode_names, pack_prompts, pixels_of_rgb
-from segue.metrics.acceptance import fit_acceptance, judge_captions, write_acceptance
+from segue.metrics.acceptance import calibrate, fit_acceptance, judge_captions
 from segue.metrics.captions import score_captions
 from segue.options import DescribeOptions
 from segue.recipes.datasets import check_data
@@ -120,10 +120,8 @@ def calibrate_scores(folder: Path, reader: PhotographReader, settings: DescribeP
     held_out = CaptionBatches(captioned_pictures(settings, "val"), reader, checkpoint.model.config, settings, "val")
     found = [some[0] for some in describe_held_out(checkpoint.model, held_out)]
     accepted = judge_captions([text for text, _ in found], [one.captions for one in held_out.pictures])
-    try:
-        write_acceptance(fit_acceptance(np.log([[max(value, 1e-30)] for _, value in found]), accepted), folder)
-    except InputError as error:
-        print(f"{folder}: its scores are no probabilities: {error}")
+    features = np.log([[max(value, 1e-30)] for _, value in found])
+    calibrate(folder, lambda: fit_acceptance(features, accepted), "its scores are no probabilities")
 
 
 def begin_as_captioner(reader: PhotographReader, settings: DescribePhotosSettings) -> PhotoDescriber:

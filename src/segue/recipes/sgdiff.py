@@ -30,7 +30,7 @@ from segue.methods.sgdiff.graph import SPATIAL
 from segue.methods.sgdiff.lexicon import Lexicon, build_lexicon
 from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
-from segue.metrics.acceptance import write_acceptance
+from segue.metrics.acceptance import calibrate
 from segue.recipes.datasets import check_data
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
@@ -152,12 +152,8 @@ def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
 def calibrate_scores(folder: Path, pictures: Sequence[Picture]) -> None:
     """Fit what a trained model's scores mean on pictures of val, if it writes captions; says where it can't."""
     model, _ = restore(folder)
-    if not model.config.generates_captions:
-        return
-    try:
-        write_acceptance(fit_scores(model, pictures), folder)
-    except InputError as error:
-        print(f"{folder}: its scores are no probabilities: {error}")
+    if model.config.generates_captions:
+        calibrate(folder, lambda: fit_scores(model, pictures), "its scores are no probabilities")
 
 
 def train_sgdiff_scenes(settings: SGDiffSettings = SCENES) -> Path:

@@ -56,7 +56,7 @@ from segue.methods.syntic import (
     system_config,
 )
 from segue.methods.syntic.tagging import find_objects, pad_indices
-from segue.metrics.acceptance import write_acceptance
+from segue.metrics.acceptance import calibrate
 from segue.nn.devices import resolve_device
 from segue.recipes.datasets import check_data
 from segue.recipes.detections import detect_once
@@ -629,10 +629,7 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
 def calibrate_scores(folder: Path, data: Path, on_bad: str = "stop") -> None:
     """Fit what a trained captioner's scores mean on the captioned pictures of data's split val; says where it can't."""
     pictures = [picture for picture in read_pictures(data, "val", on_bad).pictures if picture.captions]
-    try:
-        write_acceptance(fit_scores(load_captioner(folder), pictures), folder)
-    except InputError as error:
-        print(f"{folder}: its captions get no score: {error}")
+    calibrate(folder, lambda: fit_scores(load_captioner(folder), pictures), "its captions get no score")
 
 
 def model_config(settings: SynticSettings) -> SynticConfig:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segue.data.formats.files import SPLITS, expecting, read_json, split_of
 from segue.data.images import decode_image, read_image
 from segue.data.problems import ReportProblem, raise_problem, reporting
-from segue.data.records import read_text
+from segue.data.records import read_texts
 from segue.types import InputError, NotInstalled, Picture, PictureSet, to_install
 
 EXPECTED = "dataset_info.json with state.json, or dataset_dict.json (`save_to_disk` of datasets)"
@@ -41,7 +41,7 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
         rows = enumerate(_rows(folder))
         for number, (path, row) in rows:
             with reporting(report, "bad-row", f"{folder.name}/{number}"):
-                texts = () if caption is None else _captions(_table(path)[caption][row].as_py(), caption)
+                texts = () if caption is None else read_texts(_table(path)[caption][row].as_py(), caption)
                 load_it = partial(load, path, row, image)
                 pictures.append(Picture(f"{folder.name}/{number}", load_it, None, split, texts))
     return PictureSet(pictures)
@@ -82,10 +82,6 @@ def _columns(folder: Path) -> tuple[str, str | None, list[str]]:
         )
     caption = next((name for name in CAPTIONS if name in features), None)
     return images[0], caption, sorted(features.keys() - {images[0], caption})
-
-
-def _captions(found: Any, column: str) -> tuple[str, ...]:
-    return tuple(read_text({column: text}, column) for text in (found if isinstance(found, list) else [found]))
 
 
 def _rows(folder: Path) -> Iterator[tuple[Path, int]]:

@@ -23,7 +23,7 @@ from segue.data.formats.lookup import short_names
 from segue.data.images import decode_image
 from segue.data.picture_files import PICTURE_SUFFIXES
 from segue.data.problems import ReportProblem, raise_problem, reporting
-from segue.data.records import field, read_text
+from segue.data.records import field, read_texts
 from segue.types import InputError, Picture, PictureSet
 
 EXPECTED = "*.tar (webdataset shards)"
@@ -139,22 +139,20 @@ def _captions(path: Path, key: str, members: dict[str, Place]) -> tuple[tuple[st
     """Those of the first of CAPTIONS that is there, and the ending of another that says something else, or ""."""
     found = {end: texts for end in CAPTIONS if end in members and (texts := _texts(path, key, end, members[end]))}
     first, *others = found or [""]
-    said = {*map(str.strip, found.get(first, ()))}
-    other = next((end for end in others if not said <= {*map(str.strip, found[end])}), "")
-    return found.get(first, ()), other
+    said = found.get(first, ())
+    return said, next((end for end in others if not {*said} <= {*found[end]}), "")
 
 
 def _texts(path: Path, key: str, end: str, place: Place) -> tuple[str, ...]:
     if end != "json":
         with expecting(f"{path}/{key}.{end}", "a caption in UTF-8"):
             text = _bytes(path, *place).decode("utf-8-sig")
-        return (read_text({end: text}, end),)
+        return read_texts(text, end)
     with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):
         found = json.loads(_bytes(path, *place))
     if not isinstance(found, dict) or found.keys().isdisjoint(("captions", "caption")):
         return ()
-    texts = field(found, "captions", "caption")
-    return tuple(read_text({"caption": text}, "caption") for text in (texts if isinstance(texts, list) else [texts]))
+    return read_texts(field(found, "captions", "caption"), "caption")
 
 
 def _bytes(path: Path, start: int, size: int) -> bytes:
