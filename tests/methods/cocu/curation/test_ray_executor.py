@@ -4,12 +4,12 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from methods.cocu.curation.curated import SETTINGS, corpus
+from optional import need
 from segue.methods.cocu.curation.inputs import CurationInputs
 from segue.methods.cocu.curation.ray_executor import ray_executor
 from segue.methods.cocu.curation.run import curate
@@ -32,9 +32,7 @@ class Dies:
 
 @pytest.fixture(scope="module")
 def ray():
-    if find_spec("ray") is None and (os.environ.get("CI") or os.environ.get("SEGUE_CI")):
-        pytest.fail('CI must curate on Ray: pip install ".[ray]"')
-    found = pytest.importorskip("ray", reason='Ray (240 MB) is not installed: pip install ".[ray]"')
+    found = need("ray", "ray")
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     found.init(num_cpus=2, include_dashboard=False, log_to_driver=False,
                runtime_env={"env_vars": {"PYTHONPATH": paths}})  # fmt: skip
