@@ -14,8 +14,8 @@ from segue.api.models import about
 from segue.data.formats import read_pictures
 from segue.methods.crossmodal.checkpoint import load_boxes, load_crossmodal
 from segue.options import Decoding, DrawOptions
-from segue.recipes import crossmodal_plan
-from segue.recipes.crossmodal import COCOSTUFF, train_crossmodal, train_crossmodal_cocostuff
+from segue.recipes import crossmodal_plan, plan
+from segue.recipes.crossmodal import COCOSTUFF, CROSSMODAL, train_crossmodal, train_crossmodal_cocostuff
 from segue.recipes.plan import plan_training
 from segue.types import InputError
 from tiny_illustrator import tiny_settings
@@ -169,8 +169,9 @@ def test_the_paper_s_settings_start_and_resume(settings, encoders, tmp_path):
 
 def test_a_plan_of_the_paper_s_settings(settings, monkeypatch):
     monkeypatch.setattr(crossmodal_plan, "BASE", crossmodal_plan.BASE | {"width": 32, "heads": 2, "depth": 1})
-    monkeypatch.setattr(crossmodal_plan, "COCOSTUFF", replace(COCOSTUFF, image_size=64))
-    plan = plan_training("crossmodal-cocostuff", settings.data, processes=8)
-    assert (plan["pictures"], plan["steps"], plan["batch_of_a_process"]) == (6, COCOSTUFF.steps, 8)
-    assert plan["memory_gb"] > 0
+    small = {"crossmodal-cocostuff": replace(COCOSTUFF, image_size=64), "crossmodal": CROSSMODAL}
+    monkeypatch.setattr(plan, "recipe_settings", small.get)
+    found = plan_training("crossmodal-cocostuff", settings.data, processes=8)
+    assert (found["pictures"], found["steps"], found["batch_of_a_process"]) == (6, COCOSTUFF.steps, 8)
+    assert found["memory_gb"] > 0
     assert plan_training("crossmodal", settings.data)["pictures"] == 6

@@ -178,7 +178,7 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
     with pytest.raises(InputError, match=r"neither a folder.*say where it is: --detector"):
         package.load(tmp_path / "again" / "last")
     with pytest.raises(InputError, match="text_to_image text draws no images to look at"):
-        train_syntic(replace(settings, text_to_image="text"))
+        train_syntic(replace(settings, text_to_image="text", out=tmp_path / "third"))
 
 
 def test_a_run_shares_pictures_and_features_and_comes_to_the_same_weights(quick, tmp_path):

@@ -43,7 +43,7 @@ from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vi
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.nn.feature_distance import FeatureDistance
-from segue.recipes.datasets import check_data, create_scenes_once
+from segue.recipes.datasets import begin_run, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.recipes.syntic import common_nouns
 from segue.training import fit
@@ -167,7 +167,7 @@ def train_crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
 
     Raises InputError for data that can't be read, and settings that don't fit each other.
     """
-    check_data(settings)
+    begin_run(settings)
     return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 

@@ -38,7 +38,7 @@ from segue.methods.sgdiff.photographs.reading import ReadPhotograph, encode_name
 from segue.metrics.acceptance import calibrate, fit_acceptance, judge_captions
 from segue.metrics.captions import score_captions
 from segue.options import DescribeOptions
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
@@ -100,7 +100,7 @@ def train_describe_photos(settings: DescribePhotosSettings = DescribePhotosSetti
 
     Raises InputError when the data or the settings can't be used.
     """
-    check_data(settings)
+    begin_run(settings)
     reader = read_photographs_by(settings.captioner)
     model = begin_as_captioner(reader, settings)
     task, first = PhotoTask(model, reader.captioner.checkpoint.tokenizer, settings), settings.out / "captions"

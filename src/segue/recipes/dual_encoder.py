@@ -39,7 +39,7 @@ from segue.metrics.retrieval import recall_at_k
 from segue.nn.devices import resolve_device
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import reduce_image
-from segue.recipes.datasets import check_data, create_scenes_once
+from segue.recipes.datasets import begin_run, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, PictureSet
@@ -125,7 +125,7 @@ def train_dual_encoder(settings: DualEncoderSettings = DUAL_ENCODER) -> Path:
     """Train on captioned images in any format; returns the checkpoint's folder."""
     from segue.data.formats import read_pictures
 
-    check_data(settings)
+    begin_run(settings)
     train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
     return train_on_pictures(settings, train, val)
 

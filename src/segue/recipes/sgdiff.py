@@ -31,7 +31,7 @@ from segue.methods.sgdiff.lexicon import Lexicon, build_lexicon
 from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
 from segue.metrics.acceptance import calibrate
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.training.state import has_state
@@ -142,7 +142,7 @@ def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
 
     Raises InputError when the data or the settings can't be used.
     """
-    check_data(settings)
+    begin_run(settings)
     train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
     folder = train_on_pictures(settings, train, val)
     calibrate_scores(folder, with_named_regions(val, "val")[: settings.val_pictures])

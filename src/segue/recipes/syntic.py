@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ from segue.methods.syntic import (
 from segue.methods.syntic.tagging import find_objects, pad_indices
 from segue.metrics.acceptance import calibrate
 from segue.nn.devices import resolve_device
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
 from segue.recipes.dual_encoder import embed_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
@@ -128,6 +128,9 @@ class SynticSettings(TrainSettings):
         seed: of weights, order and noise; not of images and features, which all seeds share.
         cache: folder for the features.
     """
+
+    checked: ClassVar[tuple[str, ...]] = ("train",)
+    decoded: ClassVar[int] = 0
 
     encoder: str
     steps: int = 4000
@@ -250,7 +253,7 @@ def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
     """
-    check_data(settings, "train", decode_at_most=0)
+    begin_run(settings)
     corpus = read_captions(settings.data, settings.max_words, settings.on_bad)
     names = read_vocabulary(settings.objects).concepts if settings.objects else common_nouns(corpus.captions)
     return train_captioner(settings, corpus, names)
@@ -265,7 +268,7 @@ def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
-    check_data(settings, "train", decode_at_most=0)
+    begin_run(settings)
     return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
 
 
