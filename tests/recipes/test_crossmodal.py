@@ -1,6 +1,7 @@
 """The training of the joint caption and layout model, from scratch and from pretrained weights."""
 
 from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
@@ -34,6 +35,13 @@ def model(settings):
 def test_a_checkpoint_tells_its_data_by_name(settings, model):
     assert about(model)["data"] == "scenes"
     assert str(settings.data.parent) not in (model / "config.json").read_text()
+
+
+def test_the_report_shows_layouts_beside_the_true_ones(settings, model):
+    page = (settings.out / "report/index.html").read_text()
+    captions = [picture.captions[0] for picture in read_pictures(settings.data, "val").pictures]
+    assert all(escape(caption) in page for caption in captions)
+    assert page.count("Said of the true layout") == len(captions)
 
 
 def test_a_picture_of_another_kind_is_far(settings, model):

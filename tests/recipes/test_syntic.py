@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
@@ -126,6 +127,16 @@ def test_the_gap_of_a_data_set_is_that_of_its_validation_pictures(quick, tmp_pat
     np.testing.assert_allclose(gap.mean, expected.mean, atol=1e-6)
     np.testing.assert_allclose(gap.factor, expected.factor, atol=1e-6)
     assert read_gap(quick, encoder, noise=0.1).factor.diagonal() == pytest.approx(0.1)
+
+
+def test_the_report_shows_captions_of_validation_pictures_where_there_are_any(quick, tmp_path):
+    data = write_scenes(tmp_path / "scenes")
+    train_syntic(replace(quick, system="decap", gap=data))
+    page, pictures = (quick.out / "report/index.html").read_text(), read_pictures(data, "val").pictures
+    assert f"{len(pictures)} of {len(pictures)} validation pictures" in page
+    assert all(escape(caption) in page for picture in pictures for caption in picture.captions)
+    train_syntic(replace(quick, system="decap", out=tmp_path / "texts"))
+    assert "validation pictures" not in (tmp_path / "texts/report/index.html").read_text()
 
 
 def test_neighbours_in_training_leave_the_own_picture_out(quick):

@@ -33,7 +33,8 @@ from segue.encoders.class_names import TEMPLATES, classifier_of
 from segue.encoders.dual_encoder import DOMAIN_SIDE, DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image import build_image_encoder
 from segue.encoders.text import build_text_encoder
-from segue.methods.dual_encoder.checkpoint import save_dual_encoder
+from segue.evaluation.reports.retrieval import retrieval_examples
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
 from segue.metrics.retrieval import recall_at_k
 from segue.nn.devices import resolve_device
@@ -174,6 +175,9 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
         evaluate=lambda task: recalls(cast(DualEncoderTask, task).model, val_set, *val_features),
         monitor="mean_recall",
         about=settings_as_text(settings),
+        illustrate=lambda folder: retrieval_examples(
+            load_dual_encoder(folder, device=settings.device), val_set.pictures
+        ),
         resume=settings.resume,
     )
     return settings.out / "best"

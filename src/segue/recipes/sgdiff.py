@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segue.api.describer import load_describer
 from segue.api.models import find
 from segue.data.formats import read_pictures
 from segue.data.formats.names import link
 from segue.evaluation.grounded_captions import fit_scores, score_model
+from segue.evaluation.reports.grounded_captions import grounded_examples
 from segue.methods.sgdiff.batches import TrainingExample, collate
 from segue.methods.sgdiff.checkpoint import restore, save
 from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
@@ -275,8 +277,13 @@ def _run_stage(
         evaluate=partial(_evaluate, pictures=held_out, masks=joint) if scored else None,
         monitor="score",
         about=settings_as_text(settings, "captions"),
+        illustrate=partial(_illustrate, pictures=held_out, device=settings.device) if joint else None,
         resume=settings.resume,
     )
+
+
+def _illustrate(folder: Path, pictures: Sequence[Picture], device: str) -> str:
+    return grounded_examples(load_describer(folder, device=device), pictures)
 
 
 def _evaluate(stage: nn.Module, pictures: Sequence[Picture], masks: bool) -> dict[str, float]:

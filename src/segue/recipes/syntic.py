@@ -38,10 +38,11 @@ from segue.data.embedding_store import (
     show_progress,
     text_items,
 )
-from segue.data.formats import read_pictures
+from segue.data.formats import detect_format, read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
 from segue.evaluation.captions import fit_scores
+from segue.evaluation.reports.captions import caption_examples
 from segue.files import locked, replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
@@ -675,8 +676,27 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
         save_syntic(checkpoint, folder, half=settings.half)
 
     options = fit_options(settings)
-    fit(model, batches, out=settings.out, options=options, save=save, about=recipe, resume=settings.resume)
+    fit(
+        model,
+        batches,
+        out=settings.out,
+        options=options,
+        save=save,
+        about=recipe,
+        illustrate=partial(_illustrate, settings=settings),
+        resume=settings.resume,
+    )
     return settings.out / "last"
+
+
+def _illustrate(folder: Path, settings: SynticSettings) -> str:
+    """Examples from the val split of `gap` or of the data; "" where neither has captioned pictures there."""
+    for data in (settings.gap, settings.data):
+        if data is not None and data.is_dir() and "val" in detect_format(data)[1]:
+            pictures = [picture for picture in read_pictures(data, "val", "skip").pictures if picture.captions]
+            if pictures:
+                return caption_examples(load_captioner(folder, device=settings.device), pictures)
+    return ""
 
 
 def _batches(
