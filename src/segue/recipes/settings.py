@@ -26,7 +26,7 @@ class TrainSettings(Options):
     checked, decoded: splits that the data check looks at first, and of at most how many pictures it decodes them.
 
     Attributes:
-        out: folder of the run: best/, last/, history and TensorBoard.
+        out: folder of the run: best/, last/, history and report.
         data: folder with the data.
         steps: optimiser steps.
         batch_size: examples in a step, over all processes.

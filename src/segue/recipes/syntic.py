@@ -86,7 +86,7 @@ class SynticSettings(TrainSettings):
     Raises InputError when patience is not 0.
 
     Attributes:
-        out: folder of the run: last/, history and TensorBoard.
+        out: folder of the run: last/, history and report.
         data: a file of captions (.txt, .jsonl, .tsv, COCO's or Karpathy's .json, each also .gz), or a data set.
         encoder: the dual encoder: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER.
         images: folder of the synthetic images; those that it lacks are drawn there.
