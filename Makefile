@@ -51,7 +51,7 @@ test-core:
 # Left out: the tools of `dev`, which need newer packages than Segue, with the tests that use them; a mode that Pillow
 # writes to TIFF files since 13; a type that safetensors writes, and a processor that transformers has without torchvision,
 # since later versions.
-EXTRAS := captions,cluster,formats,generate,medical,offline,onnx,report,serve
+EXTRAS := captions,cluster,formats,generate,medical,offline,onnx,report,serve,tensorboard
 test-oldest:
 	rm -rf build/lib
 	test -d $(LANES) || $(PYTHON) -m venv $(LANES)

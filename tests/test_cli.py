@@ -30,7 +30,7 @@ def test_every_command_that_runs_a_model_takes_a_gpu_where_there_is_one():
 
 
 def test_version(segue):
-    assert segue("--version") == (0, "segue 0.1.0\n", "")
+    assert segue("--version") == (0, "segue 0.2.0\n", "")
 
 
 def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, picture, tmp_path):

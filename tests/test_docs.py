@@ -83,7 +83,7 @@ def commands():
 
 def lines_of(code):
     """The `segue` lines of a block, in order."""
-    lines = [LAUNCHED.sub("", line.split("#")[0].strip()) for line in code.replace("\\\n", " ").splitlines()]
+    lines = [LAUNCHED.sub("", re.split("#| > ", line)[0].strip()) for line in code.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith("segue ")]
 
 
@@ -107,7 +107,7 @@ def test_getting_started_runs_from_an_own_folder_to_a_mask(segue, tmp_path):
 def test_no_shown_command_is_passed_over():
     """A line that names segue is one that the test below parses."""
     text = "\n".join(code for _, code in blocks("", "sh"))
-    lines = [line.split("#")[0] for line in text.replace("\\\n", " ").splitlines()]
+    lines = [re.split("#| > ", line)[0] for line in text.replace("\\\n", " ").splitlines()]
     named = {LAUNCHED.sub("", line.strip()) for line in lines if re.search(r"(^|[^-\w./\"])segue [a-z-]", line)}
     assert len(named) > 60
     assert named <= set(commands())
@@ -162,13 +162,15 @@ def test_every_room_has_a_reference_and_every_page_a_place():
 
 @pytest.mark.parametrize("line", commands())
 def test_shown_commands_are_understood(line, monkeypatch, segue):
-    """Each parses; what it would run is replaced by nothing."""
+    """Each parses; what it would run is replaced by nothing, and so are the files of settings that it names."""
     from segue.commands import parsing
 
     def quiet(function):
         return functools.wraps(function)(lambda *args, **options: None)
 
     run = parsing.run_command
+    monkeypatch.setattr("segue.commands.training.options_in_file", lambda path, kind: [])
+    monkeypatch.setattr("segue.commands.training.look", lambda recipe, settings: None)
     monkeypatch.setattr(parsing, "run_command", lambda function, *words: run(quiet(function), *words))
     status, _, error = segue(*shlex.split(line)[1:])
     assert status == 0, error

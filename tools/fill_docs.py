@@ -22,6 +22,7 @@ from docstring_parser import parse
 from typing_extensions import Doc
 
 from segue.cli import COMMANDS
+from segue.commands.training import training_command
 from segue.recipes.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +32,7 @@ BLOCK = re.compile(r"(<!-- options: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTAL
 def command(words: str) -> Callable[..., Any]:
     """The function of a command such as "data check"."""
     if words == "train":
-        return shared_settings
+        return training_command(shared_settings, "")
     found: Any = COMMANDS
     for word in words.split():
         found = found[word]

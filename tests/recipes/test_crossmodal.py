@@ -1,6 +1,7 @@
 """The training of the joint caption and layout model, from scratch and from pretrained weights."""
 
 from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from segue.api.models import about
 from segue.data.formats import read_pictures
 from segue.methods.crossmodal.checkpoint import load_boxes, load_crossmodal
 from segue.options import Decoding, DrawOptions
-from segue.recipes import crossmodal_plan
-from segue.recipes.crossmodal import COCOSTUFF, train_crossmodal, train_crossmodal_cocostuff
+from segue.recipes import crossmodal_plan, plan
+from segue.recipes.crossmodal import COCOSTUFF, CROSSMODAL, train_crossmodal, train_crossmodal_cocostuff
 from segue.recipes.plan import plan_training
 from segue.types import InputError
 from tiny_illustrator import tiny_settings
@@ -34,6 +35,13 @@ def model(settings):
 def test_a_checkpoint_tells_its_data_by_name(settings, model):
     assert about(model)["data"] == "scenes"
     assert str(settings.data.parent) not in (model / "config.json").read_text()
+
+
+def test_the_report_shows_layouts_beside_the_true_ones(settings, model):
+    page = (settings.out / "report/index.html").read_text()
+    captions = [picture.captions[0] for picture in read_pictures(settings.data, "val").pictures]
+    assert all(escape(caption) in page for caption in captions)
+    assert page.count("Said of the true layout") == len(captions)
 
 
 def test_a_picture_of_another_kind_is_far(settings, model):
@@ -169,8 +177,9 @@ def test_the_paper_s_settings_start_and_resume(settings, encoders, tmp_path):
 
 def test_a_plan_of_the_paper_s_settings(settings, monkeypatch):
     monkeypatch.setattr(crossmodal_plan, "BASE", crossmodal_plan.BASE | {"width": 32, "heads": 2, "depth": 1})
-    monkeypatch.setattr(crossmodal_plan, "COCOSTUFF", replace(COCOSTUFF, image_size=64))
-    plan = plan_training("crossmodal-cocostuff", settings.data, processes=8)
-    assert (plan["pictures"], plan["steps"], plan["batch_of_a_process"]) == (6, COCOSTUFF.steps, 8)
-    assert plan["memory_gb"] > 0
+    small = {"crossmodal-cocostuff": replace(COCOSTUFF, image_size=64), "crossmodal": CROSSMODAL}
+    monkeypatch.setattr(plan, "recipe_settings", small.get)
+    found = plan_training("crossmodal-cocostuff", settings.data, processes=8)
+    assert (found["pictures"], found["steps"], found["batch_of_a_process"]) == (6, COCOSTUFF.steps, 8)
+    assert found["memory_gb"] > 0
     assert plan_training("crossmodal", settings.data)["pictures"] == 6

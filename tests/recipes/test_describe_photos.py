@@ -63,6 +63,7 @@ def test_each_stage_trains_its_own_weights_and_a_stopped_run_goes_on(settings, r
         assert torch.equal(x, first[name]) == (not ours), name
         if ours:
             assert torch.equal(first[name], began[name]), name
+    assert "3 of 3 validation pictures" in (settings.out / "report/index.html").read_text()
     with pytest.raises(InputError, match="holds the state of a run"):
         train_describe_photos(settings)
     again = train_describe_photos(replace(settings, resume=True, mask_steps=3))

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,6 +87,11 @@ def test_a_small_dual_encoder_learns_colours_and_shapes(quick):
     assert found["t2i_r1"] > 0.5
     history = [json.loads(line) for line in (quick.out / "history.jsonl").read_text().splitlines()]
     assert history[-1]["train/contrastive"] < 0.5 * history[0]["train/contrastive"]
+    page = (quick.out / "report/index.html").read_text()
+    assert page.count("<img") == 8 * 4
+    assert "Captions of 8 of 12 validation pictures" in page
+    own = [int(number) for number in re.findall(r"Its own picture is number (\d+)\.", page)]
+    assert own.count(1) > 2  # by chance 1 in 12
 
 
 def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):

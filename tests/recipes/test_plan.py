@@ -1,14 +1,16 @@
 """The cost model of `segue data plan`: lines through two measured steps, and bytes that are counted."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from segue.recipes import plan
+from segue.recipes.cocu import train_cocu
 from segue.recipes.plan import Workload, _kept, _line
 from segue.recipes.sgdiff import COCO
-from segue.recipes.sgdiff_plan import plan_sgdiff_coco
+from segue.recipes.sgdiff_plan import plan_sgdiff
 from tiny_dual_encoder import tiny_scenes
 
 
@@ -35,8 +37,8 @@ def test_what_the_backward_pass_needs_is_counted_and_the_weights_are_not():
 
 def test_memory_is_weights_and_what_is_kept(monkeypatch):
     work = Workload(100, 50, 8, False, Squares(), lambda count: torch.ones(count, 10))
-    monkeypatch.setattr(plan, "resolve_name", lambda _: lambda data: work)
-    found = plan.plan_training("cocu", None, processes=2)
+    monkeypatch.setattr(plan, "resolve_name", lambda name: train_cocu if "train" in name else lambda settings: work)
+    found = plan.plan_training("cocu", Path("data"), processes=2)
     assert found["memory_gb"] == round((4 * 10 * 4 + 2 * 4 * 10 * 4) / 1e9, 3)
     assert found["batch_of_a_process"] == 4
     assert plan._weights(work._replace(averaged=True)) == 5 * 10 * 4
@@ -44,8 +46,9 @@ def test_memory_is_weights_and_what_is_kept(monkeypatch):
 
 def test_the_papers_own_training_of_grounded_captions_can_be_planned(tmp_path):
     """Its steps are the paper's; here its network is small, so that the test is quick."""
-    small = replace(COCO, size=32, widths=(8, 8, 8, 8), channels=16, width=16, blocks=1, min_count=1)
-    work = plan_sgdiff_coco(tiny_scenes(tmp_path / "scenes"), small)
+    data = tiny_scenes(tmp_path / "scenes")
+    small = replace(COCO, data=data, size=32, widths=(8, 8, 8, 8), channels=16, width=16, blocks=1, min_count=1)
+    work = plan_sgdiff(small)
     assert (work.examples, work.steps, work.batch_size) == (6, 2 * 424_800, 16)
     assert (COCO.size, COCO.lr, COCO.prompt) == (1024, 1e-4, "first")
     terms = work.task.training_step(work.batch(2))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue.recipes import reclmis_paper
+from segue.recipes import plan, reclmis_paper
 from segue.recipes.plan import plan_training
 from segue.recipes.reclmis_paper import MOSMED, QATA, check_splits
 from segue.synthetic.chest import make_chest
@@ -28,9 +28,8 @@ def test_other_splits_are_refused_and_a_plan_is_made(tmp_path, segue, monkeypatc
         check_splits(tmp_path / "data", "reclmis-mosmed")
     monkeypatch.setattr("segue.recipes.plan.SIZES", (1, 2))
     monkeypatch.setattr("segue.recipes.plan.TRIES", 1)
-    tiny = {"image_size": 32, "size": "segue", "batch_size": 2, "steps": 3600}
-    work = reclmis_paper.plan_reclmis(type(QATA)(out=QATA.out, data=QATA.data, **tiny), tmp_path / "data")
-    monkeypatch.setattr(reclmis_paper, "plan_qata", lambda data: work)
-    plan = plan_training("reclmis-qata", tmp_path / "data", workers=2)
-    assert plan["pictures"] == 6
-    assert plan["hours"] == pytest.approx(plan["seconds_a_step"], abs=0.01)
+    tiny = {"data": tmp_path / "data", "image_size": 32, "size": "segue", "batch_size": 2, "steps": 3600}
+    monkeypatch.setattr(plan, "recipe_settings", lambda _: type(QATA)(out=QATA.out, **tiny))
+    found = plan_training("reclmis-qata", tmp_path / "data", workers=2)
+    assert found["pictures"] == 6
+    assert found["hours"] == pytest.approx(found["seconds_a_step"], abs=0.01)

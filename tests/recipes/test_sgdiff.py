@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,9 @@ def test_two_stages_leave_a_model_that_describes(quick):
         picture.load(), box=picture.regions[0].box, regions=picture.regions, options=DescribeOptions(num=2)
     )
     assert len(found) == 2
+    page = (quick.out / "report/index.html").read_text()
+    assert re.search(r"\d+ of \d+ validation pictures", page)
+    assert page.count('<figure class="wide"') > 1
 
 
 def test_a_finished_run_is_not_started_again(quick):

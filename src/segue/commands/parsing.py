@@ -13,6 +13,7 @@ from typing import Any
 
 import tyro
 
+from segue.commands.training import training_command, with_config
 from segue.options import Options, deferred_checks
 from segue.pages.page import INDEX, RUN_REPORT
 
@@ -25,6 +26,8 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
     With --json a path is {"saved_to": PATH}, and of a training also {"report": its page, "data_check": what was found
     before it}.
     """
+    if "settings" in inspect.signature(function).parameters:
+        function, argv = training_command(function, name.split()[-1]), with_config(function, argv)
     as_json = "json" not in inspect.signature(function).parameters and "--json" in argv
     words = [word for word in argv if word != "--json"] if as_json else argv
     with deferred_checks():  # tyro would print our one line as a box

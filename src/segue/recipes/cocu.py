@@ -50,7 +50,7 @@ from segue.methods.cocu.protocols import PUBLISHED_CLASSES, find_protocol
 from segue.methods.cocu.templates import IMAGENET_TEMPLATES
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.recipes.datasets import check_data, create_once
+from segue.recipes.datasets import begin_run, create_once
 from segue.recipes.dual_encoder import SCENES as DUAL_ENCODER_SCENES
 from segue.recipes.dual_encoder import train_on_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
@@ -262,7 +262,7 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
     Raises InputError for data, a dual encoder or a vocabulary that can't be used, and for an unknown protocol.
     """
     find_protocol(settings.protocol)
-    check_data(settings)
+    begin_run(settings)
     corpus, archive = prepare_training(settings)
     torch.manual_seed(settings.seed)
     val = read_val(settings)

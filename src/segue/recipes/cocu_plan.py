@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from segue.api.curation import read_curation_corpus
 from segue.recipes.cocu import (
-    CC12M,
-    COCU,
-    RELEASED,
     CocuBatches,
     CocuSettings,
     build_model,
@@ -19,13 +15,15 @@ from segue.recipes.cocu import (
 from segue.recipes.plan import Workload
 
 
-def plan_cocu(data: Path, settings: CocuSettings = COCU) -> Workload:
-    """The workload of `segue train cocu`: the caption's nouns stand for the concepts of an archive, whole words for
-    CLIP's tokens, so that neither has to be there.
+def plan_cocu(settings: CocuSettings) -> Workload:
+    """The workload of a training of `segue.recipes.cocu`.
+
+    The caption's nouns stand for the concepts of an archive, whole words for CLIP's tokens, so that neither has to be
+    there.
     """
-    settings = replace(settings, data=data, system="groupvit", tokenizer=None)
+    settings = replace(settings, system="groupvit", tokenizer=None)
     corpus = read_curation_corpus(
-        data, "train", captions=settings.captions, vocabulary=settings.vocabulary, on_bad=settings.on_bad
+        settings.data, "train", captions=settings.captions, vocabulary=settings.vocabulary, on_bad=settings.on_bad
     )
     model = build_model(settings, corpus, ())
     batches = CocuBatches(corpus, None, settings, model)
@@ -38,13 +36,3 @@ def plan_cocu(data: Path, settings: CocuSettings = COCU) -> Workload:
         task=training_task(model, settings),
         batch=lambda count: batches.collate([(0, i % len(batches)) for i in range(count)]),
     )
-
-
-def plan_cocu_cc3m(data: Path) -> Workload:
-    """The workload of `segue train cocu-cc3m`."""
-    return plan_cocu(data, RELEASED)
-
-
-def plan_cocu_cc12m(data: Path) -> Workload:
-    """The workload of `segue train cocu-cc12m`."""
-    return plan_cocu(data, CC12M)

@@ -20,13 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.illustrator import caption_ids
+from segue.api.illustrator import caption_ids, load_illustrator
 from segue.api.models import find
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout, to_pixels
 from segue.data.relation_sentences import relation_sentences
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
+from segue.evaluation.reports.layouts import layout_examples
 from segue.methods.crossmodal.boxes import PAD, BoxConfig, BoxDecoder, box_tokens, layout_boxes, paint_boxes
 from segue.methods.crossmodal.checkpoint import (
     CrossModalCheckpoint,
@@ -43,7 +44,7 @@ from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vi
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.nn.feature_distance import FeatureDistance
-from segue.recipes.datasets import check_data, create_scenes_once
+from segue.recipes.datasets import begin_run, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.recipes.syntic import common_nouns
 from segue.training import fit
@@ -167,7 +168,7 @@ def train_crossmodal(settings: CrossModalSettings = CROSSMODAL) -> Path:
 
     Raises InputError for data that can't be read, and settings that don't fit each other.
     """
-    check_data(settings)
+    begin_run(settings)
     return train_model(settings, read_split(settings, "train"), read_split(settings, "val"))
 
 
@@ -218,8 +219,13 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
     fit(model, batches, out=settings.out, options=fit_options(settings), save=save,
         evaluate=partial(_validation_losses, batches=val_batches), monitor="gain",
         about=settings_as_text(settings, *LOCAL),
+        illustrate=partial(_illustrate, val=val, device=settings.device),
         resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
+
+
+def _illustrate(folder: Path, val: CaptionedLayouts, device: str) -> str:
+    return layout_examples(load_illustrator(folder, device=device), list(val.layouts), val.captions)
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,6 @@ from segue.methods.crossmodal.model import BINS_PER_CELL, build_crossmodal
 from segue.methods.crossmodal.vq import VQConfig
 from segue.recipes.crossmodal import (
     CAPTIONS_PER_LAYOUT,
-    COCOSTUFF,
-    CROSSMODAL,
     CaptionedLayouts,
     CrossModalSettings,
     captioned_layouts,
@@ -39,16 +36,16 @@ BASE: dict[str, Any] = {
 }  # ViT-B/16 and BERT-base
 
 
-def plan_crossmodal(data: Path, settings: CrossModalSettings = CROSSMODAL) -> Workload:
-    """The workload of the joint model in `segue train crossmodal`.
+def plan_crossmodal(settings: CrossModalSettings) -> Workload:
+    """The workload of the joint model of a training of `segue.recipes.crossmodal`.
 
     Weights are random, and so are the codes of the layouts: neither changes time or memory. Of the data the pictures
     that the plan's steps need are read, and the number of the others is taken from their captions.
     """
-    pictures = read_pictures(data, "train", settings.on_bad)
+    pictures = read_pictures(settings.data, "train", settings.on_bad)
     fit = [one for one in pictures.pictures if one.label_map is not None and one.captions]
     few = list(islice(fit, max(SIZES)))
-    split = captioned_layouts(PictureSet(few, pictures.classes), settings.image_size, f"{data}, train")
+    split = captioned_layouts(PictureSet(few, pictures.classes), settings.image_size, f"{settings.data}, train")
     tokenizer = CaptionTokenizer.learn(chain(*split.prompts))
     longest = max(tokenizer.encode(list(prompts), 512)[0].shape[1] for prompts in split.prompts)
     codes = VQConfig(len(pictures.classes), settings.factor).codes
@@ -77,8 +74,3 @@ def _batches(split: CaptionedLayouts, config: CrossModalConfig, tokenizer: Capti
         captions_per_layout=CAPTIONS_PER_LAYOUT,
         boxes=np.stack([paint_boxes(layout_boxes(one, bins, 14), bins) for one in split.layouts]),
     )
-
-
-def plan_crossmodal_cocostuff(data: Path) -> Workload:
-    """The workload of `segue train crossmodal-cocostuff`."""
-    return plan_crossmodal(data, COCOSTUFF)

@@ -1,19 +1,22 @@
-"""Data sets before a training: synthetic ones are drawn when a recipe first needs them, all are checked."""
+"""Before a training: synthetic data are drawn when a recipe first needs them, data and a run's folder are checked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from segue.data.check_first import MOST_DECODED, check_first
+from segue.data.check_first import cached_check, check_first
 from segue.data.problems import DATA_CHECK
 from segue.files import locked, write_text
+from segue.recipes.settings import TrainSettings, keep_settings
 from segue.synthetic.scenes.writer import make_scenes
-
-if TYPE_CHECKING:
-    from segue.recipes.settings import TrainSettings
+from segue.training.state import has_state
+from segue.types import InputError, NotInstalled, to_install
+from segue.weights import PACKAGES
 
 
 def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -33,11 +36,51 @@ def create_scenes_once(folder: Path) -> Path:
     return create_once(folder, lambda out: make_scenes(out, progress=True))
 
 
-def check_data(settings: TrainSettings, *splits: str, decode_at_most: int = MOST_DECODED) -> None:
-    """Refuse data with errors before anything is computed; what the check found is written into the run's folder.
+def begin_run(settings: TrainSettings) -> None:
+    """What every training does first: refuse what can't end well, then write into the run's folder what it begins with.
 
-    splits: train and val unless given.
+    That is what the data check found, and the settings, as `segue train RECIPE --config` reads them.
+    Raises InputError as the three checks.
+    """
+    check_run_folder(settings)
+    check_extras(settings)
+    checked = check_data(settings)
+    write_text(settings.out / DATA_CHECK, json.dumps(checked, indent=2) + "\n")
+    keep_settings(settings)
+
+
+def check_data(settings: TrainSettings) -> dict[str, Any]:
+    """The data check of the splits that are trained on; see `segue.data.check_first.check_first`.
+
     Raises InputError for errors, unless settings.on_bad is "skip".
     """
-    checked = check_first(settings.data, splits or ("train", "val"), settings.on_bad, decode_at_most)
-    write_text(settings.out / DATA_CHECK, json.dumps(checked, indent=2) + "\n")
+    return check_first(settings.data, settings.checked, settings.on_bad, settings.decoded)
+
+
+def count_splits(settings: TrainSettings) -> dict[str, Any]:
+    """How much of everything is in each split that is trained on, or in a file of texts, from the data check."""
+    stats = cached_check(settings.data, settings.checked, settings.decoded).stats
+    parts = {split: counts for split, counts in stats.get("splits", {}).items() if split in settings.checked}
+    parts = parts or {"texts": stats.get("text", {})}
+    return {part: {key: n for key, n in counts.items() if isinstance(n, int)} for part, counts in parts.items()}
+
+
+def check_run_folder(settings: TrainSettings) -> None:
+    """Raise InputError where `out` holds a run, or a part of one such as a fold, and `resume` is off."""
+    if settings.resume:
+        return
+    for state in (settings.out / "state", *settings.out.glob("*/state")):
+        if has_state(state):
+            raise InputError(
+                f"{state.parent}: holds the state of a run; pass --resume to go on with it, or name another folder"
+            )
+
+
+def check_extras(settings: TrainSettings) -> None:
+    """Raise NotInstalled where a setting names an encoder or a system whose package is not there."""
+    for name, value in asdict(settings).items():
+        if not isinstance(value, str) or value not in PACKAGES:
+            continue
+        module, extra = PACKAGES[value]
+        if find_spec(module) is None:
+            raise NotInstalled(f"{name} {value}: needs the package {module}; {to_install(extra)}")

@@ -9,7 +9,7 @@ cache. The decoder begins with the weights of the captioner, which learned from 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-from segue.api.photographs import PhotographReader, read_photographs_by
+from segue.api.describer import Describer
+from segue.api.photographs import PhotographReader, PhotoPredictor, read_photographs_by
 from segue.data import rle
 from segue.data.embedding_store import EmbeddingStore, Item, StorePlan, fill_store, show_progress
 from segue.data.formats import detect_format, read_pictures
 from segue.data.formats.names import link
 from segue.data.tokenizer import CaptionTokenizer
 from segue.evaluation.photo_splits import read_photo_split
+from segue.evaluation.reports.grounded_captions import grounded_examples
 from segue.methods.sgdiff.graph import SceneGraph, build_graph, find_prompt_node
 from segue.methods.sgdiff.losses import mask_losses
 from segue.methods.sgdiff.photographs.checkpoint import PhotoCheckpoint, restore_photographs, save_photographs
@@ -38,7 +40,7 @@ from segue.methods.sgdiff.photographs.reading import ReadPhotograph, encode_name
 from segue.metrics.acceptance import calibrate, fit_acceptance, judge_captions
 from segue.metrics.captions import score_captions
 from segue.options import DescribeOptions
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
@@ -100,7 +102,7 @@ def train_describe_photos(settings: DescribePhotosSettings = DescribePhotosSetti
 
     Raises InputError when the data or the settings can't be used.
     """
-    check_data(settings)
+    begin_run(settings)
     reader = read_photographs_by(settings.captioner)
     model = begin_as_captioner(reader, settings)
     task, first = PhotoTask(model, reader.captioner.checkpoint.tokenizer, settings), settings.out / "captions"
@@ -173,7 +175,13 @@ class PhotoTask(nn.Module):
 
 
 def _fit(
-    task: PhotoTask, batches: Any, evaluate: Any, settings: DescribePhotosSettings, out: Path, **changes: Any
+    task: PhotoTask,
+    batches: Any,
+    evaluate: Any,
+    settings: DescribePhotosSettings,
+    out: Path,
+    illustrate: Callable[[Path], str] | None = None,
+    **changes: Any,
 ) -> None:
     about = {"recipe": "segue train describe-photos", **dataset_name(settings.data)}
     about |= settings_as_text(settings, "cache", "regions", "detector", "captioner")
@@ -191,8 +199,14 @@ def _fit(
         evaluate=evaluate,
         monitor="score",
         about={name: text for name, text in about.items() if name not in ("steps", "mask_steps")},
+        illustrate=illustrate,
         resume=settings.resume,
     )
+
+
+def _illustrate(folder: Path, reader: PhotographReader, settings: DescribePhotosSettings) -> str:
+    describer = Describer(PhotoPredictor(restore_photographs(folder), lambda: reader))
+    return grounded_examples(describer, captioned_pictures(settings, "val")[: settings.val_pictures])
 
 
 # ------------------------------------------------------------------------------------------------ captions
@@ -399,6 +413,7 @@ def _train_masks(task: PhotoTask, reader: PhotographReader, settings: DescribePh
     train, val = (MaskBatches(_with_masks(settings, split), reader, task, settings) for split in ("train", "val"))
     steps, size = settings.mask_steps, settings.mask_batch
     _fit(task, train, partial(_score_masks, held_out=val), settings, settings.out,
+         partial(_illustrate, reader=reader, settings=settings),
          steps=steps, batch_size=size, lr=settings.mask_lr, seed=settings.seed + 1000)  # fmt: skip
 
 

@@ -33,13 +33,14 @@ from segue.encoders.class_names import TEMPLATES, classifier_of
 from segue.encoders.dual_encoder import DOMAIN_SIDE, DualEncoder, DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image import build_image_encoder
 from segue.encoders.text import build_text_encoder
-from segue.methods.dual_encoder.checkpoint import save_dual_encoder
+from segue.evaluation.reports.retrieval import retrieval_examples
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.model import ClassDistillation, DualEncoderTask
 from segue.metrics.retrieval import recall_at_k
 from segue.nn.devices import resolve_device
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import reduce_image
-from segue.recipes.datasets import check_data, create_scenes_once
+from segue.recipes.datasets import begin_run, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, PictureSet
@@ -125,7 +126,7 @@ def train_dual_encoder(settings: DualEncoderSettings = DUAL_ENCODER) -> Path:
     """Train on captioned images in any format; returns the checkpoint's folder."""
     from segue.data.formats import read_pictures
 
-    check_data(settings)
+    begin_run(settings)
     train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
     return train_on_pictures(settings, train, val)
 
@@ -174,6 +175,9 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
         evaluate=lambda task: recalls(cast(DualEncoderTask, task).model, val_set, *val_features),
         monitor="mean_recall",
         about=settings_as_text(settings),
+        illustrate=lambda folder: retrieval_examples(
+            load_dual_encoder(folder, device=settings.device), val_set.pictures
+        ),
         resume=settings.resume,
     )
     return settings.out / "best"

@@ -28,7 +28,7 @@ from segue.evaluation.reports.labels import label_examples
 from segue.methods.dual_encoder.cells import CellTask
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture
@@ -69,7 +69,7 @@ def train_labels(settings: LabelsSettings = LABELS) -> Path:
 
     Raises InputError for data without label maps or with fewer than two names, and for an encoder that can't be used.
     """
-    check_data(settings)
+    begin_run(settings)
     torch.manual_seed(settings.seed)
     model = load_trainable(settings.encoder, settings.device)
     pictures, classes, read_truth = read_split(settings, "train")

@@ -4,13 +4,16 @@ A step of n pictures takes a + b n seconds and holds c + d n bytes. Both lines a
 read off at the batch that a process will have. What is held is counted, not looked up: the weights, their gradients and
 the optimiser's averages, and what the forward pass keeps for the backward pass; so it is the same on any machine.
 
-A recipe joins by a line in PLANNERS: a function from a folder of data to a `Workload`.
+A recipe joins by a line in PLANNERS: a function from its settings to a `Workload`. `segue train RECIPE --dry-run` tells
+the plan for the settings that it is given, beside what the data check finds.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
@@ -19,19 +22,34 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from segue.nn.devices import resolve_device
+from segue.recipes import RECIPES
+from segue.recipes.datasets import check_data, check_extras, check_run_folder, count_splits
+from segue.recipes.settings import TrainSettings
 from segue.types import InputError
 
 PLANNERS: dict[str, str] = {  # recipe -> function that plans it
     "cocu": "segue.recipes.cocu_plan:plan_cocu",
-    "cocu-cc3m": "segue.recipes.cocu_plan:plan_cocu_cc3m",
-    "cocu-cc12m": "segue.recipes.cocu_plan:plan_cocu_cc12m",
+    "cocu-cc3m": "segue.recipes.cocu_plan:plan_cocu",
+    "cocu-cc12m": "segue.recipes.cocu_plan:plan_cocu",
+    "cocu-scenes": "segue.recipes.cocu_plan:plan_cocu",
     "crossmodal": "segue.recipes.crossmodal_plan:plan_crossmodal",
-    "crossmodal-cocostuff": "segue.recipes.crossmodal_plan:plan_crossmodal_cocostuff",
-    "sgdiff-coco": "segue.recipes.sgdiff_plan:plan_sgdiff_coco",
+    "crossmodal-cocostuff": "segue.recipes.crossmodal_plan:plan_crossmodal",
+    "crossmodal-scenes": "segue.recipes.crossmodal_plan:plan_crossmodal",
     "reclmis": "segue.recipes.reclmis:plan_reclmis",
-    "reclmis-mosmed": "segue.recipes.reclmis_paper:plan_mosmed",
-    "reclmis-qata": "segue.recipes.reclmis_paper:plan_qata",
+    "reclmis-chest": "segue.recipes.reclmis:plan_reclmis",
+    "reclmis-mosmed": "segue.recipes.reclmis_paper:plan_paper",
+    "reclmis-qata": "segue.recipes.reclmis_paper:plan_paper",
+    "sgdiff": "segue.recipes.sgdiff_plan:plan_sgdiff",
+    "sgdiff-coco": "segue.recipes.sgdiff_plan:plan_sgdiff",
+    "sgdiff-scenes": "segue.recipes.sgdiff_plan:plan_sgdiff",
 }
+DRAWN_FIRST = (
+    "cocu-scenes",
+    "crossmodal-scenes",
+    "dual-encoder-scenes",
+    "reclmis-chest",
+)  # recipes that draw their data
 SIZES = (2, 6)  # pictures of the two steps that are measured
 TRIES = 2  # of each; the faster one counts
 
@@ -54,7 +72,7 @@ class Workload(NamedTuple):
 def plan_training(
     recipe: str, data: Path, *, processes: int = 1, workers: int = 0, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Measure a recipe on a data set.
+    """Measure a recipe with its own settings on a data set.
 
     processes: that will train together, each on a device like this one. workers: that make batches for each of them; 0:
     the process itself does. device: on which the steps are measured.
@@ -63,7 +81,40 @@ def plan_training(
     """
     if recipe not in PLANNERS:
         raise InputError(f"recipe {recipe!r}: no plan can be made of it; expected one of {', '.join(PLANNERS)}")
-    work: Workload = resolve_name(PLANNERS[recipe])(data)
+    settings = replace(recipe_settings(recipe), data=data)
+    return {"recipe": recipe} | _plan(recipe, settings, processes, workers, device)
+
+
+def recipe_settings(recipe: str) -> TrainSettings:
+    """The settings that are the recipe."""
+    found: TrainSettings = signature(resolve_name(RECIPES[recipe])).parameters["settings"].default
+    return found
+
+
+def dry_run(recipe: str, settings: TrainSettings) -> dict[str, Any]:
+    """Look at a training before it is started: what the data check finds, and the plan where the recipe has a planner.
+
+    Nothing is written into the run's folder. Returns what `segue train RECIPE --dry-run` prints.
+    Raises InputError for what the training would refuse at its start.
+    """
+    device = resolve_device(settings.device)
+    check_run_folder(settings)
+    check_extras(settings)
+    found = {"recipe": recipe, "out": str(settings.out), "data": str(settings.data), "device": device}
+    if recipe in DRAWN_FIRST and not settings.data.exists():
+        return found | {"data": f"{settings.data}, which is drawn first", "steps": settings.steps}
+    if not settings.data.exists():
+        raise InputError(f"{settings.data}: no such folder or file; name the data by --data")
+    checked = check_data(settings)
+    found |= count_splits(settings) | {kind: checked[kind] or "none" for kind in ("errors", "warnings")}
+    if recipe not in PLANNERS:
+        plan = {"steps": settings.steps, "batch_size": settings.batch_size}
+        return found | plan | {"not_measured": "hours and memory, for which this recipe has no planner"}
+    return found | _plan(recipe, settings, 1, settings.workers, device)
+
+
+def _plan(recipe: str, settings: TrainSettings, processes: int, workers: int, device: str) -> dict[str, Any]:
+    work: Workload = resolve_name(PLANNERS[recipe])(settings)
     share, rest = divmod(work.batch_size, processes)
     if rest:
         raise InputError(
@@ -72,7 +123,6 @@ def plan_training(
     loading, computing, held = _measure(work, device)
     step = max(computing(share), loading(share) / max(workers, 1) if workers else computing(share) + loading(share))
     return {
-        "recipe": recipe,
         **work.chosen,
         "pictures": work.examples,
         "steps": work.steps,

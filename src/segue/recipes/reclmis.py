@@ -45,12 +45,12 @@ from segue.methods.segmenters import (
 from segue.metrics.calibration import fit_temperature
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
-from segue.recipes.datasets import check_data, create_once
+from segue.recipes.datasets import begin_run, create_once
 from segue.recipes.plan import Workload
 from segue.recipes.reclmis_options import AUTO, network_config, reads_notes, text_encoder
 from segue.recipes.reclmis_options import RecLMISSettings as RecLMISSettings
 from segue.recipes.reclmis_plan import CHOSEN, PLAN, choose, seconds_a_step, steps_within, take_fingerprint, write_plan
-from segue.recipes.settings import dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import dataset_name, fit_options, keep_settings, settings_as_text
 from segue.synthetic.chest import make_chest
 from segue.training import fit
 from segue.training.state import has_state
@@ -96,7 +96,7 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig | None = Non
         raise InputError(
             f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
         )
-    check_data(settings)
+    begin_run(settings)
     records = {split: read_lvit(settings.data, split, settings.on_bad) for split in found if split in ("train", "val")}
     settings = planned(settings, records["train"])
     network = network or network_config(settings)
@@ -125,21 +125,24 @@ def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> Re
     return settings
 
 
-def plan_reclmis(data: Path) -> Workload:
-    """The workload of `segue train reclmis`, with what it would choose for the data (see `reclmis_plan`).
+def plan_reclmis(settings: RecLMISSettings) -> Workload:
+    """The workload of a training, with what it would choose for the data (see `reclmis_plan`).
 
     Raises InputError when there is no training split or an example can't be read.
     """
-    records = read_lvit(data, "train", "skip")
+    records = read_lvit(settings.data, "train", "skip")
     found = take_fingerprint(records)
-    settings = choose(replace(RECLMIS, data=data, on_bad="skip"), found)
+    settings = choose(settings, found)
     size = None if settings.patches == "yes" else settings.image_size
     train = load_examples(records[:PLANNED], size, "skip", labelled=True)
     task, batches = build_task(settings, network_config(settings), train)
-    seconds = seconds_a_step(task, batches, settings)
+    steps = settings.steps
+    if steps == AUTO:
+        seconds = seconds_a_step(task, batches, settings)
+        steps = steps_within(settings.minutes, seconds, len(records), settings.batch_size)
     return Workload(
         examples=len(records),
-        steps=steps_within(settings.minutes, seconds, len(records), settings.batch_size),
+        steps=steps,
         batch_size=settings.batch_size,
         averaged=settings.ema > 0,
         task=task,
@@ -204,6 +207,8 @@ def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: lis
 def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
     task, batches = build_task(settings, config, train)
     settings = _with_steps(settings, task, batches)
+    if settings.folds <= 1:  # else OUT/run.yaml is of all folds
+        keep_settings(settings)  # with what the plan chose
     window = settings.image_size if settings.patches == "yes" else None
     views, preprocessing = views_to_validate(val, settings), batches.preprocessing
     fit(

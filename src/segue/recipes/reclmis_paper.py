@@ -11,9 +11,7 @@ sides of their notes, and the losses are those of `segue.methods.reclmis.config.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +78,9 @@ def check_splits(data: Path, name: str) -> None:
         )
 
 
-def plan_reclmis(settings: RecLMISSettings, data: Path) -> Workload:
+def plan_paper(settings: RecLMISSettings) -> Workload:
     """What `segue data plan` measures. A frozen text encoder reads each note once, so a small one stands for it."""
-    records = read_lvit(data, "train", "skip")
+    records = read_lvit(settings.data, "train", "skip")
     first = load_examples(records[:BATCH], settings.image_size, "skip", labelled=True)
     settings = replace(settings, text="small")
     config = network_config(settings)
@@ -93,7 +91,3 @@ def plan_reclmis(settings: RecLMISSettings, data: Path) -> Workload:
         return batches.collate([(0, i % len(first)) for i in range(count)])
 
     return Workload(len(records), settings.steps, settings.batch_size, settings.ema > 0, SegmenterTask(network), batch)
-
-
-plan_qata: Callable[[Path], Workload] = partial(plan_reclmis, QATA)
-plan_mosmed: Callable[[Path], Workload] = partial(plan_reclmis, MOSMED)

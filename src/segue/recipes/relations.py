@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SceneGraph, build_graph
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.relations import RelationHead, save_relations
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, Relation
@@ -45,6 +45,8 @@ class RelationSettings(TrainSettings):
         batch_size: pictures in a step, over all processes.
         width: of the head.
     """
+
+    decoded: ClassVar[int] = 0
 
     out: Path = Path("runs/relations")
     data: Path = Path("data")
@@ -66,7 +68,7 @@ def train_relations(settings: RelationSettings = RELATIONS) -> Path:
 
     Raises InputError when the data has no relations, or the settings can't be used.
     """
-    check_data(settings, decode_at_most=0)
+    begin_run(settings)
     train, held_out = (read_graphs(settings.data, split, settings.on_bad) for split in ("train", "val"))
     torch.manual_seed(settings.seed)
     head = RelationHead(

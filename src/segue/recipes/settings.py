@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Interval
 
+from segue.data.check_first import MOST_DECODED
+from segue.files import write_text
 from segue.nn.devices import resolve_device
-from segue.options import Options
+from segue.options import RUN_SETTINGS, Options, options_as_yaml
 from segue.training import FitOptions
 from segue.types import InputError
 from segue.weights import pinned
@@ -21,8 +23,10 @@ LOCAL = ("out", "data", "cache", "resume", "workers", "device", "on_bad", "half"
 class TrainSettings(Options):
     """Settings that every training has, with their bounds; a recipe's own settings extend them.
 
+    checked, decoded: splits that the data check looks at first, and of at most how many pictures it decodes them.
+
     Attributes:
-        out: folder of the run: best/, last/, history and TensorBoard.
+        out: folder of the run: best/, last/, history and report.
         data: folder with the data.
         steps: optimiser steps.
         batch_size: examples in a step, over all processes.
@@ -41,6 +45,9 @@ class TrainSettings(Options):
         half: store the checkpoint as float16.
         resume: continue the run in `out`; with more steps also past its end, where the learning rate rises again.
     """
+
+    checked: ClassVar[tuple[str, ...]] = ("train", "val")
+    decoded: ClassVar[int] = MOST_DECODED
 
     out: Path
     data: Path
@@ -97,6 +104,11 @@ def settings_as_text(settings: Any, *local: str) -> dict[str, str]:
     local: further ones that are left out, such as paths.
     """
     return {name: pinned(str(value)) for name, value in asdict(settings).items() if name not in (*LOCAL, *local)}
+
+
+def keep_settings(settings: TrainSettings) -> None:
+    """Write OUT/run.yaml, by which `segue train RECIPE --config` does the same again; of a resumed run, as a whole."""
+    write_text(settings.out / RUN_SETTINGS, options_as_yaml(replace(settings, resume=False)))
 
 
 def dataset_name(folder: Path) -> dict[str, str]:

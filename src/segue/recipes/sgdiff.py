@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segue.api.describer import load_describer
 from segue.api.models import find
 from segue.data.formats import read_pictures
 from segue.data.formats.names import link
 from segue.evaluation.grounded_captions import fit_scores, score_model
+from segue.evaluation.reports.grounded_captions import grounded_examples
 from segue.methods.sgdiff.batches import TrainingExample, collate
 from segue.methods.sgdiff.checkpoint import restore, save
 from segue.methods.sgdiff.config import SGDiffConfig, ablate_config
@@ -31,7 +33,7 @@ from segue.methods.sgdiff.lexicon import Lexicon, build_lexicon
 from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
 from segue.metrics.acceptance import calibrate
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.training.state import has_state
@@ -142,7 +144,7 @@ def train_sgdiff(settings: SGDiffSettings = SGDIFF) -> Path:
 
     Raises InputError when the data or the settings can't be used.
     """
-    check_data(settings)
+    begin_run(settings)
     train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
     folder = train_on_pictures(settings, train, val)
     calibrate_scores(folder, with_named_regions(val, "val")[: settings.val_pictures])
@@ -275,8 +277,13 @@ def _run_stage(
         evaluate=partial(_evaluate, pictures=held_out, masks=joint) if scored else None,
         monitor="score",
         about=settings_as_text(settings, "captions"),
+        illustrate=partial(_illustrate, pictures=held_out, device=settings.device) if joint else None,
         resume=settings.resume,
     )
+
+
+def _illustrate(folder: Path, pictures: Sequence[Picture], device: str) -> str:
+    return grounded_examples(load_describer(folder, device=device), pictures)
 
 
 def _evaluate(stage: nn.Module, pictures: Sequence[Picture], masks: bool) -> dict[str, float]:

@@ -1,9 +1,6 @@
-"""The workload of `segue train sgdiff-coco`, for `segue data plan`."""
+"""The workload of the trainings of `segue.recipes.sgdiff`, for `segue data plan`."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
 
 from segue.data.formats import read_pictures
 from segue.methods.sgdiff.graph import SPATIAL
@@ -11,13 +8,12 @@ from segue.methods.sgdiff.lexicon import build_lexicon
 from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import JointStage
 from segue.recipes.plan import Workload
-from segue.recipes.sgdiff import COCO, SGDiffBatches, SGDiffSettings, config_of, stage_steps, with_named_regions
+from segue.recipes.sgdiff import SGDiffBatches, SGDiffSettings, config_of, stage_steps, with_named_regions
 
 
-def plan_sgdiff_coco(data: Path, settings: SGDiffSettings = COCO) -> Workload:
+def plan_sgdiff(settings: SGDiffSettings) -> Workload:
     """Both stages counted as the second, which does all that the first does and the masks."""
-    settings = replace(settings, data=data)
-    pictures = with_named_regions(read_pictures(data, "train", "skip"), "train")
+    pictures = with_named_regions(read_pictures(settings.data, "train", "skip"), "train")
     config, lexicon = config_of(settings), build_lexicon(pictures, settings.min_count, SPATIAL)
     batches = SGDiffBatches(pictures, lexicon, config, settings)
     return Workload(

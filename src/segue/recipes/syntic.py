@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,10 +38,11 @@ from segue.data.embedding_store import (
     show_progress,
     text_items,
 )
-from segue.data.formats import read_pictures
+from segue.data.formats import detect_format, read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
 from segue.evaluation.captions import fit_scores
+from segue.evaluation.reports.captions import caption_examples
 from segue.files import locked, replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
@@ -58,7 +59,7 @@ from segue.methods.syntic import (
 from segue.methods.syntic.tagging import find_objects, pad_indices
 from segue.metrics.acceptance import calibrate
 from segue.nn.devices import resolve_device
-from segue.recipes.datasets import check_data
+from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
 from segue.recipes.dual_encoder import embed_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
@@ -85,7 +86,7 @@ class SynticSettings(TrainSettings):
     Raises InputError when patience is not 0.
 
     Attributes:
-        out: folder of the run: last/, history and TensorBoard.
+        out: folder of the run: last/, history and report.
         data: a file of captions (.txt, .jsonl, .tsv, COCO's or Karpathy's .json, each also .gz), or a data set.
         encoder: the dual encoder: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER.
         images: folder of the synthetic images; those that it lacks are drawn there.
@@ -128,6 +129,9 @@ class SynticSettings(TrainSettings):
         seed: of weights, order and noise; not of images and features, which all seeds share.
         cache: folder for the features.
     """
+
+    checked: ClassVar[tuple[str, ...]] = ("train",)
+    decoded: ClassVar[int] = 0
 
     encoder: str
     steps: int = 4000
@@ -250,7 +254,7 @@ def train_syntic(settings: SynticSettings = SYNTIC) -> Path:
 
     Raises InputError for captions that can't be read, and settings that don't fit each other.
     """
-    check_data(settings, "train", decode_at_most=0)
+    begin_run(settings)
     corpus = read_captions(settings.data, settings.max_words, settings.on_bad)
     names = read_vocabulary(settings.objects).concepts if settings.objects else common_nouns(corpus.captions)
     return train_captioner(settings, corpus, names)
@@ -265,7 +269,7 @@ def train_syntic_scenes(settings: SynticSettings = SCENES) -> Path:
         raise InputError(
             f"{settings.data}: no such folder; draw it first: segue data make scenes --out {settings.data}"
         )
-    check_data(settings, "train", decode_at_most=0)
+    begin_run(settings)
     return train_captioner(settings, read_captions(settings.data, settings.max_words, settings.on_bad), THING_CLASSES)
 
 
@@ -672,8 +676,27 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
         save_syntic(checkpoint, folder, half=settings.half)
 
     options = fit_options(settings)
-    fit(model, batches, out=settings.out, options=options, save=save, about=recipe, resume=settings.resume)
+    fit(
+        model,
+        batches,
+        out=settings.out,
+        options=options,
+        save=save,
+        about=recipe,
+        illustrate=partial(_illustrate, settings=settings),
+        resume=settings.resume,
+    )
     return settings.out / "last"
+
+
+def _illustrate(folder: Path, settings: SynticSettings) -> str:
+    """Examples from the val split of `gap` or of the data; "" where neither has captioned pictures there."""
+    for data in (settings.gap, settings.data):
+        if data is not None and data.is_dir() and "val" in detect_format(data)[1]:
+            pictures = [picture for picture in read_pictures(data, "val", "skip").pictures if picture.captions]
+            if pictures:
+                return caption_examples(load_captioner(folder, device=settings.device), pictures)
+    return ""
 
 
 def _batches(

@@ -1,14 +1,18 @@
-"""Training log: history.jsonl (one line a step), TensorBoard, progress bar."""
+"""Training log: history.jsonl (one line a step), TensorBoard if installed, progress on the terminal or in a log."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+import warnings
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 from segue.files import write_text
+from segue.types import to_install
 
 Row = dict[str, float]
 
@@ -46,23 +50,44 @@ class TrainingLogger:
             return
         self._file.write(json.dumps(row) + "\n")
         for name, value in row.items():
-            if name != "step":
+            if name != "step" and self._tensorboard is not None:
                 self._tensorboard.add_scalar(name, value, int(row["step"]))
         self._bar.update(self._bar_task, completed=int(row["step"]), loss=row["train/loss"])
 
-    def _open(self) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def tell(self, row: Row, monitor: str, best: float | None, best_step: int | None) -> None:
+        """Say on one line of standard error how far the run is, where no terminal shows the bar. best: of `monitor`."""
+        if not self.main or sys.stderr.isatty():
+            return
+        step = int(row["step"])
+        parts = [f"step {step:,} of {self.steps:,}", f"loss {row['train/loss']:.4g}"]
+        if (value := row.get(f"evaluate/{monitor}")) is not None:
+            parts.append(f"{monitor} {value:.4g}" + (f" (best {best:.4g} at step {best_step:,})" if best_step else ""))
+        if step < self.steps:
+            left = (time.monotonic() - self._start) / (step - self.step) * (self.steps - step)
+            parts.append(f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left")
+        print(f"{self.out}: {', '.join(parts)}", file=sys.stderr, flush=True)
 
+    def _open(self) -> None:
         path = self.out / "history.jsonl"
         # One line a step; the steps after the saved one are done again.
         lines = path.read_text().splitlines(keepends=True)[: self.step] if path.exists() else []
         write_text(path, "".join(lines))
         self._file = self._resources.enter_context(path.open("a", buffering=1))
-        self._tensorboard: Any = self._resources.enter_context(
-            SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
-        )
+        self._tensorboard = self._open_tensorboard()
+        self._start = time.monotonic()
         self._bar = self._resources.enter_context(_progress_bar())
         self._bar_task = self._bar.add_task("training", total=self.steps, completed=self.step, loss=float("nan"))
+
+    def _open_tensorboard(self) -> Any:
+        """TensorBoard's writer; None, and a warning, where its package is not installed."""
+        if find_spec("tensorboard") is None:
+            told = f"no TensorBoard files are written, for which to install it: {to_install('tensorboard')}"
+            warnings.warn(told, stacklevel=2)  # its text is the same for all runs, so that Python shows it once
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
+        return self._resources.enter_context(writer)
 
 
 def _progress_bar() -> Any:

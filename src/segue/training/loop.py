@@ -6,7 +6,7 @@ optimizer's averages, but no random state, to continue bit for bit; and W proces
 
 OUT/best, OUT/last       checkpoints, written by the caller's `save`
 OUT/state                what --resume continues from (see state.py)
-OUT/history.jsonl, OUT/tensorboard      the training log (see logger.py)
+OUT/history.jsonl        the training log, and OUT/tensorboard where that is installed (see logger.py)
 OUT/report/index.html    curves, settings and examples (see report.py)
 """
 
@@ -217,6 +217,8 @@ def fit(
                     replace_folder(out / "best", partial(save, result))
                 module.train()
             logger.add(row)
+            if evaluation_due:
+                logger.tell(row, monitor, progress.best, progress.best_step)
             if evaluation_due and main:
                 metadata["progress"] = asdict(progress)
                 write_state(out / "state", progress.step, trainer.tensors(), metadata)

@@ -8,8 +8,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from segue.api.captioner import Captioner
 from segue.data.visualize import data_url
-from segue.evaluation.reports.cases import SIDE, extremes_sections, file_of, split_ends
+from segue.evaluation.reports.cases import (
+    SIDE,
+    examples_section_of,
+    extremes_sections,
+    file_of,
+    split_ends,
+    spread_evenly,
+)
 from segue.metrics.captions import CaptionScores
 from segue.pages.charts import histogram
 from segue.pages.page import Card, link, section, table
@@ -44,11 +52,7 @@ class CaptionReport:
         ]
 
     def _card(self, picture: Picture) -> Card:
-        references = "".join(f"<br><i>{escape(text)}</i>" for text in picture.captions)
-        heading = f"{self.scores[picture.name]:.3f}: {self.said[picture.name]}"
-        return Card(
-            [data_url(picture.load(), SIDE, small=True)], heading, "", f"{references}<br>{escape(picture.name)}"
-        )
+        return _card(picture, f"{self.scores[picture.name]:.3f}: {self.said[picture.name]}")
 
     def _table(self, ordered: Sequence[Picture], folder: Path) -> str:
         rows = [
@@ -61,3 +65,17 @@ class CaptionReport:
             for picture in ordered
         ]
         return table(("picture", BY, "caption", "references"), rows, numbers=(1,))
+
+
+def caption_examples(captioner: Captioner, pictures: Sequence[Picture]) -> str:
+    """A section with some of the captioned pictures, spread evenly: what the captioner says, and what people said."""
+    chosen = spread_evenly(pictures)
+    found = captioner.caption_many(picture.load() for picture in chosen)
+    drawn = [_card(picture, some[0].text) for picture, some in zip(chosen, found, strict=True)]
+    return examples_section_of(drawn, len(pictures))
+
+
+def _card(picture: Picture, heading: str) -> Card:
+    """A picture with its captions and its name below the heading."""
+    references = "".join(f"<br><i>{escape(text)}</i>" for text in picture.captions)
+    return Card([data_url(picture.load(), SIDE, small=True)], heading, "", f"{references}<br>{escape(picture.name)}")
