@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+import segue.nn.devices
+
 # marker -> what gives it to a test: a file or a folder/ in its path, its own name, a fixture or a helper that it names
 LANES: dict[str, set[str]] = {
     "browser": {"serving/test_page.py"},
@@ -70,6 +72,7 @@ LEAVE_OUT = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf")  
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub, nor waits for it; as the Makefile does
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # tests are of the CPU wherever they run, though `auto` is a GPU
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="segue-tests-")  # not the user's; processes inherit it
+segue.nn.devices.has_fast_bf16 = lambda kind: False  # `auto` is float32 on every machine; tests of bf16 ask for it
 
 NOTES = ["Bilateral pulmonary infection, two infected areas, all left lung and upper right lung."]
 

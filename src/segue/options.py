@@ -25,6 +25,7 @@ from typing_extensions import Doc
 from segue.types import InputError
 
 Sampler = Literal["renoise", "ddim", "ddpm"]
+Dtype = Literal["auto", "float32", "bf16"]  # what a network computes in
 Positive = Annotated[int, Interval(ge=1, le=100_000)]  # a size of a network
 MaxTokens = Annotated[int, Interval(ge=1, le=4096)]
 NonNegative = Annotated[int, Interval(ge=0, le=100_000)]

@@ -55,7 +55,7 @@ def test_a_predictor_goes_where_there_is_a_gpu_unless_told_otherwise(monkeypatch
     """There is none here, so what moves modules is watched."""
     moved = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(nn.Module, "to", lambda module, device: moved.append(device) or module)
+    monkeypatch.setattr(nn.Module, "to", lambda module, *to, **_: moved.extend(to) or module)
     assert segue.load("reclmis-chest").device == "cuda"
     segue.load("cocu-scenes")
     assert set(moved) == {"cuda"}
@@ -63,6 +63,30 @@ def test_a_predictor_goes_where_there_is_a_gpu_unless_told_otherwise(monkeypatch
     assert moved[-1] == "cpu"
     with pytest.raises(InputError, match="device 'tpu': not there"):
         segue.load("cocu-scenes", device="tpu")
+
+
+@pytest.mark.parametrize("name", ["reclmis-chest", "scenes-encoder"])
+def test_bf16_answers_nearly_as_float32_does_and_in_float32(name):
+    plain, fast = (ANSWERS[name](found(name, dtype=dtype)) for dtype in ("float32", "bf16"))
+    assert np.asarray(fast).dtype == np.asarray(plain).dtype
+    assert 0 < np.abs(np.asarray(fast) - np.asarray(plain)).max() < 0.1
+
+
+@pytest.mark.parametrize("name", ["cocu-scenes", "sgdiff-scenes", "crossmodal-scenes"])
+def test_methods_that_know_no_bf16_refuse_it(name):
+    with pytest.raises(InputError, match=r"dtype: got bf16, but models of the method .* compute in float32"):
+        segue.load(name, dtype="bf16")
+    assert segue.load(name, dtype="float32")
+
+
+@pytest.mark.parametrize("name", ["reclmis-chest", "scenes-encoder", "cocu-scenes"])
+def test_another_dtype_is_refused_when_a_model_is_loaded(name):
+    with pytest.raises(InputError, match="dtype: got 'fp16', expected one of 'auto', 'float32', 'bf16'"):
+        segue.load(name, dtype="fp16")
+
+
+def found(name, **how):
+    return load_label_segmenter(name, **how) if name == "scenes-encoder" else segue.load(name, **how)
 
 
 def modules_in(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
@@ -80,7 +104,7 @@ def modules_in(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
 
 @cache
 def loaded(name):
-    return load_label_segmenter(name) if name == "scenes-encoder" else segue.load(name)
+    return found(name)
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -7,6 +7,7 @@ import torch
 
 import segue
 from segue.api import Member, Segmenter, load, load_segmenter
+from segue.methods.segmenters import restore_segmenter
 from segue.nn.preprocessing import Preprocessing
 from segue.options import SegmentOptions
 from segue.types import InputError
@@ -91,6 +92,35 @@ def test_batches_answer_like_single_pictures_and_keep_their_order(tiny_model):
     together = list(model.segment_many(images, notes, batch_size=3))
     for image, note, answer in zip(images, notes, together, strict=True):
         np.testing.assert_allclose(answer.probability, model.segment(image, note).probability, atol=1e-5)
+
+
+def test_a_network_sees_as_many_pictures_as_a_cpu_reads_at_once(tiny_model, monkeypatch):
+    model, seen = load(tiny_model), list[int]()
+    monkeypatch.setattr("segue.api.segmenter.pictures_at_once", lambda most, side, device, dtype: min(most, 2))
+    model.members[0].network.encoder.stem.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    assert len(list(model.segment_many([IMAGE] * 5, [LEFT] * 5))) == 5
+    assert seen == [2, 2, 1]  # and no second pass for the distance
+
+
+@pytest.mark.parametrize("name", ["reclmis-chest", "reclmis-cxr"])
+def test_in_bf16_a_pretrained_encoder_still_reads_in_float32(name):
+    model, dtypes = load(name, dtype="bf16"), list[torch.dtype]()
+    network = model.members[0].network
+    read = network.encoder.pyramid.blocks[0].project.conv if name == "reclmis-cxr" else network.encoder.stem[0][0]
+    for part in (read, network.decoder.head):
+        part.register_forward_hook(lambda module, given, out: dtypes.append(out.dtype))
+    answer = model.segment(IMAGE, LEFT)
+    assert dtypes == [torch.float32 if name == "reclmis-cxr" else torch.bfloat16, torch.bfloat16]
+    assert answer.probability.dtype == np.float32
+
+
+def test_batch_norms_are_folded_when_a_segmenter_is_loaded(tiny_model):
+    saved = restore_segmenter(tiny_model).network
+    loaded = load(tiny_model).members[0].network
+    kinds = torch.nn.BatchNorm2d, torch.nn.Conv2d
+    before, after = ([sum(isinstance(m, k) for m in one.modules()) for k in kinds] for one in (saved, loaded))
+    assert before[0] > 0
+    assert after == [0, before[1]]
 
 
 def test_tta_of_a_mirrored_picture_with_swapped_sides_is_the_mirrored_answer(tiny_model):

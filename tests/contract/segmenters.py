@@ -1,5 +1,6 @@
 """What every segmenter must do. A method's test subclasses `SegmenterContract` and gives `make`."""
 
+import numpy as np
 import torch
 
 from segue.api import Member, Segmenter, load
@@ -47,7 +48,7 @@ class SegmenterContract:
         before = Segmenter([Member(network, 1.5)], preprocessing).segment(image, NOTES[0])
         save_segmenter(SavedSegmenter(network, preprocessing, 1.5, {"recipe": "a test"}), tmp_path / "model")
         after = load(tmp_path / "model").segment(image, NOTES[0])
-        assert (before.probability == after.probability).all()
+        np.testing.assert_allclose(after.probability, before.probability, atol=1e-6)  # batch norms are folded
         assert after.mask.shape == (40, 50)
 
     def test_an_answer_does_not_hang_on_the_neighbours_in_the_batch(self):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from segue.data.medical.note_tables import read_notes
     from segue.encoders.dual_encoder import DualEncoder
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
+    from segue.options import Dtype
     from segue.types import GroundedCaption, LabelMap, Layout, LayoutBox, Segmentation
     from segue.weights import bundled
 
@@ -91,38 +92,55 @@ LOADERS: dict[str, str] = {  # by the checkpoint's method
 
 @overload
 def load(
-    name_or_path: Literal["captions-photos", "syntic-scenes"], *, device: str = ..., **options: object
+    name_or_path: Literal["captions-photos", "syntic-scenes"],
+    *,
+    device: str = ...,
+    dtype: Dtype = ...,
+    **options: object,
 ) -> Captioner: ...
 @overload
-def load(name_or_path: Literal["cocu-scenes", "groupvit-scenes"], *, device: str = ...) -> OpenVocabularySegmenter: ...
+def load(
+    name_or_path: Literal["cocu-scenes", "groupvit-scenes"], *, device: str = ..., dtype: Dtype = ...
+) -> OpenVocabularySegmenter: ...
 @overload
-def load(name_or_path: Literal["crossmodal-scenes"], *, device: str = ...) -> Illustrator: ...
+def load(name_or_path: Literal["crossmodal-scenes"], *, device: str = ..., dtype: Dtype = ...) -> Illustrator: ...
 @overload
 def load(
     name_or_path: Literal["describe-photos", "describe-scenes", "sgdiff-scenes"],
     *,
     device: str = ...,
+    dtype: Dtype = ...,
     **options: object,
 ) -> Describer: ...
 @overload
-def load(name_or_path: Literal["photos-encoder", "scenes-encoder"], *, device: str = ...) -> DualEncoder: ...
+def load(
+    name_or_path: Literal["photos-encoder", "scenes-encoder"], *, device: str = ..., dtype: Dtype = ...
+) -> DualEncoder: ...
 @overload
 def load(
-    name_or_path: Literal["reclmis-chest", "reclmis-cxr"], *, device: str = ..., attribution: bool = ...
+    name_or_path: Literal["reclmis-chest", "reclmis-cxr"],
+    *,
+    device: str = ...,
+    dtype: Dtype = ...,
+    attribution: bool = ...,
 ) -> Segmenter: ...
 @overload
-def load(name_or_path: str | Path, *, device: str = ..., **options: object) -> Any: ...
-def load(name_or_path: str | Path, *, device: str = "auto", **options: object) -> Any:
+def load(name_or_path: str | Path, *, device: str = ..., dtype: Dtype = ..., **options: object) -> Any: ...
+def load(name_or_path: str | Path, *, device: str = "auto", dtype: Dtype = "auto", **options: object) -> Any:
     """A predictor from a bundled name, a checkpoint folder or a hub id owner/name[@revision].
 
-    device: cpu, cuda, cuda:1, or auto: a GPU where torch sees one. options: those of the method's own loader, such as
-    `attribution` of `load_segmenter`.
-    Raises InputError when it can't be had.
+    device: cpu, cuda, cuda:1, or auto: a GPU where torch sees one. dtype: what it computes in, float32, bf16, or auto:
+    bf16 for what segments by notes, on a GPU and on a CPU with AMX or AVX512-BF16, float32 for all else. options: those
+    of the method's own loader, such as `attribution` of `load_segmenter`.
+    Raises InputError when it can't be had, and for bf16 of a method that computes in float32 only.
     """
-    from segue.api.models import find, method_of
+    from segue.api.models import FLOAT32_ONLY, check_dtype, find, method_of
 
     folder = find(name_or_path)
-    loader = resolve_name(LOADERS.get(method_of(folder) or "", LOADERS["reclmis"]))
+    method = method_of(folder)
+    check_dtype(method, dtype)
+    options |= {} if method in FLOAT32_ONLY else {"dtype": dtype}
+    loader = resolve_name(LOADERS.get(method or "", LOADERS["reclmis"]))
     return loader(folder, device=device, **options)
 
 

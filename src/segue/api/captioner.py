@@ -26,7 +26,7 @@ from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
 from segue.methods.syntic.tagging import find_objects, gather_objects, object_names
 from segue.nn.devices import resolve_device
-from segue.options import Decoding
+from segue.options import Decoding, Dtype
 from segue.types import InputError, NotInstalled, Region
 from segue.weights import beside
 
@@ -59,12 +59,14 @@ def load_captioner(
     name: str | Path,
     *,
     device: str = "auto",
+    dtype: Dtype = "auto",
     encoder: str | Path | None = None,
     support: Texts | None = None,
     detector: str | None = None,
 ) -> Captioner:
     """A captioner from a bundled name or a checkpoint folder, with the dual encoder that its config names.
 
+    dtype: what pictures are read in: bf16 or float32, which "auto" is (`load_dual_encoder`).
     encoder: where that dual encoder is now, if it has moved. support: captions instead of its own, the paper's -TT: a
     file in any format of `segue.data.corpus`, or a list. detector: what finds objects: a DETR by its id on the hub or
     from a local folder, or a YOLOX as an .onnx file; by default the one of training, if there was one.
@@ -77,7 +79,7 @@ def load_captioner(
         raise InputError(f"{folder}: names no dual encoder; say where it is: encoder=FOLDER (--encoder FOLDER)")
     source = str(source) if encoder is not None else beside(folder, str(source))
     try:
-        dual_encoder = load_dual_encoder(source, device=device)
+        dual_encoder = load_dual_encoder(source, device=device, dtype=dtype)
     except NotInstalled:
         raise
     except InputError as error:

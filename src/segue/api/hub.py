@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 from segue.api import models
 from segue.configs import read_json
 from segue.files import put_folder
-from segue.options import check_value
+from segue.options import Dtype, check_value
 from segue.types import InputError
 from segue.weights import CONFIG, HUB_FILES, HUB_ID, bundled
 
@@ -111,12 +111,14 @@ class HubMixin:
         )
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, device: str = "auto") -> Self:
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, device: str = "auto", dtype: Dtype = "auto"
+    ) -> Self:
         """A predictor of this kind from a folder or the hub, see `segue.api.hub.from_pretrained`.
 
         Raises InputError also when the model is of another kind.
         """
-        model = from_pretrained(name, revision=revision, device=device)
+        model = from_pretrained(name, revision=revision, device=device, dtype=dtype)
         if not isinstance(model, cls):
             raise InputError(f"{name}: a {type(model).__name__}, expected a {cls.__name__}; use segue.load")
         return model
@@ -229,7 +231,9 @@ def push_to_hub(
         return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
 
-def from_pretrained(name: str | Path, *, revision: str | None = None, device: str = "auto") -> Any:
+def from_pretrained(
+    name: str | Path, *, revision: str | None = None, device: str = "auto", dtype: Dtype = "auto"
+) -> Any:
     """A predictor from a folder, a bundled name, or a repository "owner/name" on the hub, by `segue.load`.
 
     revision: a branch, tag or commit of the repository; owner/name@revision is the same.
@@ -238,10 +242,10 @@ def from_pretrained(name: str | Path, *, revision: str | None = None, device: st
     from segue.api import load
 
     if revision is None:
-        return load(name, device=device)
+        return load(name, device=device, dtype=dtype)
     if Path(name).is_dir() or str(name) in bundled() or not REPOSITORY.fullmatch(str(name)):
         raise InputError(f"revision: {revision!r} goes with a repository on the hub, not with the folder {name}")
-    return load(f"{name}@{revision}", device=device)
+    return load(f"{name}@{revision}", device=device, dtype=dtype)
 
 
 # ------------------------------------------------------------------------------------------- the model card

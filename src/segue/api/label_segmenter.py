@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.models import find, method_of
+from segue.api.models import check_dtype, find, method_of
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
 from segue.api.pictures import Picture, pixels_of
 from segue.encoders.dual_encoder import DualEncoder
@@ -21,7 +21,7 @@ from segue.methods.cocu.inference import check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
 from segue.methods.dual_encoder.dense import DenseAnswer, DenseProtocol, embed_names, segment_dense_many
 from segue.nn.devices import resolve_device
-from segue.options import LabelOptions
+from segue.options import Dtype, LabelOptions
 from segue.types import InputError, LabelMap
 
 BATCH_SIZE = 8  # pictures that the encoder reads at once
@@ -104,15 +104,18 @@ def _label_map(names: Sequence[str], answer: DenseAnswer, distance: float | None
 LabelSegmenter = OpenVocabularySegmenter | DualEncoderSegmenter
 
 
-def load_label_segmenter(name_or_path: str | Path, *, device: str = "auto") -> LabelSegmenter:
+def load_label_segmenter(name_or_path: str | Path, *, device: str = "auto", dtype: Dtype = "auto") -> LabelSegmenter:
     """What names pixels: a bundled name, a folder with a GroupViT or a dual encoder, or "clip:ID-OR-FOLDER".
 
-    Raises InputError for an unknown name, a checkpoint of another method, broken files, and a device that isn't there.
+    dtype: what a dual encoder computes in: bf16 or float32, which "auto" is (`load_dual_encoder`).
+    Raises InputError for an unknown name, a checkpoint of another method, broken files, a device that isn't there, and
+    bf16 of a GroupViT.
     """
     if str(name_or_path).startswith("clip:"):
-        return DualEncoderSegmenter(load_dual_encoder(name_or_path, device=device))
+        return DualEncoderSegmenter(load_dual_encoder(name_or_path, device=device, dtype=dtype))
     folder = find(name_or_path)
-    if method_of(folder) != METHOD:
+    if (method := method_of(folder)) != METHOD:
+        check_dtype(method, dtype)
         return load_open_vocabulary(folder, device=device)
     about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("about", {})
-    return DualEncoderSegmenter(load_dual_encoder(folder, device=device), about=about)
+    return DualEncoderSegmenter(load_dual_encoder(folder, device=device, dtype=dtype), about=about)

@@ -9,11 +9,12 @@ from annotated_types import MinLen
 
 from segue.configs import read_json
 from segue.methods.checkpoint import checkpoint_in
-from segue.options import check_value
+from segue.options import Dtype, check_value
 from segue.types import InputError
 from segue.weights import CONFIG, bundled, resolve_weights
 
 ENSEMBLE = "ensemble.json"
+FLOAT32_ONLY = ("cocu", "crossmodal", "sgdiff")  # methods whose networks bf16 makes no faster, as small as they are
 MODEL_TYPES = {"groupvit": "cocu"}  # of transformers' config.json -> our method
 
 
@@ -50,6 +51,13 @@ def method_of(folder: Path) -> str | None:
     if isinstance(method, str) and method:
         return method
     return MODEL_TYPES.get(model_type) if isinstance(model_type, str) else None
+
+
+def check_dtype(method: str | None, dtype: Dtype) -> None:
+    """Raise InputError for bf16 of a method that computes in float32 only."""
+    check_value("dtype", dtype, Dtype)
+    if method in FLOAT32_ONLY and dtype == "bf16":
+        raise InputError(f"dtype: got bf16, but models of the method {method} compute in float32; leave it out")
 
 
 def is_synthetic(folder: Path) -> bool:

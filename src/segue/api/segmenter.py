@@ -20,27 +20,36 @@ from segue.api.pictures import Picture, pixels_of
 from segue.data.medical.notes import swap_sides
 from segue.encoders.text.cache import TextFeatureCache
 from segue.files import put_folder
-from segue.methods.reclmis.model import RecLMIS
+from segue.methods.reclmis.model import PretrainedEncoder, RecLMIS
 from segue.methods.segmenters import Network, restore_segmenter, save_segmenter
-from segue.nn.devices import resolve_device
+from segue.nn.devices import autocast, pictures_at_once, resolve_device, resolve_dtype
 from segue.nn.feature_distance import FeatureDistance
+from segue.nn.folding import fold_norms
 from segue.nn.preprocessing import Preprocessing
 from segue.nn.stopping import stop_point
-from segue.options import SegmentOptions
+from segue.options import Dtype, SegmentOptions
 from segue.types import InputError, Segmentation, to_install
 
 
-def load_segmenter(name_or_path: str | Path, *, device: str = "auto", attribution: bool = False) -> Segmenter:
+def load_segmenter(
+    name_or_path: str | Path, *, device: str = "auto", dtype: Dtype = "auto", attribution: bool = False
+) -> Segmenter:
     """A segmenter from a bundled name, a checkpoint folder, a hub id, or an ensemble (a folder of folds).
 
+    dtype: what masks are computed in: float32, bf16, or auto: bf16 where that is fast (`segue.nn.devices`).
     attribution: also load the vision-to-text branch, which `Segmenter.attribute` needs and `segment` doesn't.
     Raises InputError when it can't be had, or the device is not there.
     """
     device, folder = resolve_device(device), find(name_or_path)
+    resolve_dtype(dtype, device)  # refuses another name
     saved = [restore_segmenter(member, "attribution" if attribution else "inference") for member in members(folder)]
+    for one in saved:
+        fold_norms(one.network)
     networks = [Member.caching_notes(one.network.to(device), one.temperature) for one in saved]
     first = saved[0]
-    return Segmenter(networks, first.preprocessing, device, folder=folder, window=first.window, domain=first.domain)
+    return Segmenter(
+        networks, first.preprocessing, device, dtype=dtype, folder=folder, window=first.window, domain=first.domain
+    )
 
 
 def export(name_or_path: str | Path, out: Path) -> None:
@@ -89,8 +98,9 @@ class Segmenter(HubMixin):
     """Segments in an image what its note describes.
 
     members: one network, or the folds of an ensemble, whose probabilities are averaged.
-    window: side of the windows that they were trained on, which slide over a picture unless `SegmentOptions.window`
-    says otherwise. domain: how far pictures lie from those of the training of the first member.
+    dtype: what masks are computed in; logits are float32 either way. window: side of the windows that they were trained
+    on, which slide over a picture unless `SegmentOptions.window` says otherwise. domain: how far pictures lie from
+    those of the training of the first member.
     """
 
     def __init__(
@@ -99,12 +109,13 @@ class Segmenter(HubMixin):
         preprocessing: Preprocessing,
         device: str = "cpu",
         *,
+        dtype: Dtype = "float32",
         folder: Path | None = None,
         window: int | None = None,
         domain: FeatureDistance | None = None,
     ) -> None:
         self.members, self.preprocessing, self.device, self.folder = list(members), preprocessing, device, folder
-        self.window, self.domain = window, domain
+        self.dtype, self.window, self.domain = dtype, window, domain
 
     def to(self, device: str) -> Self:
         """Move the networks to a device and return the segmenter. Raises InputError when the device is not there."""
@@ -134,20 +145,23 @@ class Segmenter(HubMixin):
         batch_size: int = 16,
         options: SegmentOptions = SegmentOptions(),
     ) -> Iterator[Segmentation]:
-        """Segment images one after another, `batch_size` at a time; answers come in the images' order.
+        """Segment images one after another; answers come in the images' order.
 
+        batch_size: the most that are read in one pass; a CPU takes fewer (`pictures_at_once`).
         Raises InputError for an image that can't be read, and a note that `segment` refuses.
         """
         remaining = zip(images, notes, strict=True)
+        dtype = _encoder_dtype(self.members[0].network, self.dtype)
+        batch_size = pictures_at_once(batch_size, self.preprocessing.size, self.device, dtype)
         while batch := list(islice(remaining, batch_size)):
             arrays, batch_notes = [pixels_of(image) for image, _ in batch], [note for _, note in batch]
             window = options.window or self.window
-            probabilities = self._probabilities(arrays, batch_notes, window)
+            probabilities, features = self._probabilities(arrays, batch_notes, window)
             if options.tta:
                 mirrored = self._mirrored(arrays, batch_notes, window)
                 both = zip(probabilities, mirrored, strict=True)
                 probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
-            distances = self.measure_distances(arrays)
+            distances = self.measure_distances(arrays) if features is None else self._distances(features)
             for probability, note, distance, pixels in zip(probabilities, batch_notes, distances, arrays, strict=True):
                 yield Segmentation(probability, note, options.threshold, distance, picture=pixels)
 
@@ -157,8 +171,11 @@ class Segmenter(HubMixin):
         network = self.members[0].network
         if self.domain is None or not images or not isinstance(network, RecLMIS):
             return [None] * len(images)
-        features = network.picture_features(self.preprocessing.to_tensor(images).to(self.device))
-        return list(map(float, self.domain.measure(features)))
+        return self._distances(network.pool(self._maps(network, self.preprocessing.to_tensor(images).to(self.device))))
+
+    def _distances(self, features: Tensor) -> list[float | None]:
+        """Of pictures by their `RecLMIS.picture_features`."""
+        return [None] * len(features) if self.domain is None else list(map(float, self.domain.measure(features)))
 
     def attribute(self, image: Picture, note: str) -> Attribution:
         """W_poi, W_woi and Grad-CAM for one image and note, by the first member.
@@ -183,26 +200,40 @@ class Segmenter(HubMixin):
         swapped = [note if note is None else swap_sides(note) for note in notes]
         safe = [i for i, (old, new) in enumerate(zip(notes, swapped, strict=True)) if (old is None) == (new is None)]
         flipped = [np.ascontiguousarray(images[i][:, ::-1]) for i in safe]
-        answers = dict(zip(safe, self._probabilities(flipped, [swapped[i] for i in safe], window), strict=True))
+        found, _ = self._probabilities(flipped, [swapped[i] for i in safe], window)
+        answers = dict(zip(safe, found, strict=True))
         return [np.ascontiguousarray(answers[i][:, ::-1]) if i in answers else None for i in range(len(images))]
 
     @torch.inference_mode()
     def _probabilities(
         self, images: list[NDArray[np.uint8]], notes: list[str | None], window: int | None
-    ) -> list[NDArray[np.float32]]:
+    ) -> tuple[list[NDArray[np.float32]], Tensor | None]:
+        """And the features of the pictures, by which their distance is measured, where the network gave them along."""
         if not images:
-            return []
+            return [], None
         if window:
-            return [self._slide(image, note, window) for image, note in zip(images, notes, strict=True)]
-        logits = self._logits(self.preprocessing.to_tensor(images), notes)
-        return [_on_grid(one, image.shape[:2]).numpy() for one, image in zip(logits, images, strict=True)]
+            return [self._slide(image, note, window) for image, note in zip(images, notes, strict=True)], None
+        logits, features = self._logits(self.preprocessing.to_tensor(images), notes)
+        return [_on_grid(one, image.shape[:2]).numpy() for one, image in zip(logits, images, strict=True)], features
 
-    def _logits(self, x: Tensor, notes: Sequence[str | None]) -> list[list[Tensor]]:
-        """For each image its calibrated (S, S) logits from every member."""
+    def _logits(self, x: Tensor, notes: Sequence[str | None]) -> tuple[list[list[Tensor]], Tensor | None]:
+        """For each image its calibrated (S, S) logits from every member, and the first one's features of it."""
         stop_point()
-        x = x.to(self.device)
-        per_member = [(m.network(x, notes, m.cache) / m.temperature).float().cpu()[:, 0] for m in self.members]
-        return [list(one) for one in zip(*per_member, strict=True)]
+        x, per_member, features = x.to(self.device), list[Tensor](), None
+        for m in self.members:
+            known = {}
+            if isinstance(m.network, RecLMIS):
+                known["maps"] = self._maps(m.network, x)
+                features = m.network.pool(known["maps"]) if features is None else features
+            with autocast(self.device, self.dtype):
+                logits = m.network(x, notes, m.cache, **known).float()
+            per_member.append((logits / m.temperature).cpu()[:, 0])
+        return [list(one) for one in zip(*per_member, strict=True)], features
+
+    def _maps(self, network: RecLMIS, x: Tensor) -> Sequence[Tensor]:
+        """What the network's encoder reads of pictures."""
+        with autocast(self.device, _encoder_dtype(network, self.dtype)):
+            return network.encoder.maps(x)
 
     def _slide(self, image: NDArray[np.uint8], note: str | None, window: int) -> NDArray[np.float32]:
         try:
@@ -212,13 +243,19 @@ class Segmenter(HubMixin):
 
         def predict(tiles: Tensor) -> Tensor:
             arrays = [t.permute(1, 2, 0).byte().numpy() for t in tiles]
-            logits = self._logits(self.preprocessing.to_tensor(arrays), [note] * len(arrays))
+            logits, _ = self._logits(self.preprocessing.to_tensor(arrays), [note] * len(arrays))
             return torch.stack([_on_grid(one, tiles.shape[-2:]) for one in logits])[:, None]
 
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
         answer = sliding_window_inference(pixels, (window, window), 8, predict, overlap=0.5, mode="gaussian")
         probability: NDArray[np.float32] = torch.as_tensor(answer)[0, 0].clamp(0, 1).numpy()
         return probability
+
+
+def _encoder_dtype(network: Network, dtype: Dtype) -> Dtype:
+    """float32 of a pretrained encoder: bf16 moves the features of EfficientNet-Lite0 by 4 %, and with them the mask."""
+    pretrained = isinstance(network, RecLMIS) and isinstance(network.encoder, PretrainedEncoder)
+    return "float32" if pretrained else dtype
 
 
 def _on_grid(logits: list[Tensor], size: Sequence[int]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from segue.options import Decoding
+from segue.options import Decoding, Dtype
 from segue.types import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def caption(
     strict: bool = False,
     json: bool = False,
     device: str = "auto",
+    dtype: Dtype = "auto",
     decoding: Decoding = Decoding(beams=3),
 ) -> None:
     """Caption a picture, or each picture of a folder, by a model trained on text alone.
@@ -54,6 +55,7 @@ def caption(
         strict: give no caption of a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture.
         device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
+        dtype: what pictures are read in: bf16, or float32, which auto is.
         decoding: how captions are searched or sampled.
     """
     from segue.api.captioner import load_captioner
@@ -66,7 +68,7 @@ def caption(
     if out is not None and out.is_dir():
         raise InputError(f"{out}: a folder, expected the name of a json file to write; name one in it")
     texts = None if support is None else read_corpus(support, on_bad=on_bad).captions
-    captioner = load_captioner(model, device=device, encoder=encoder, support=texts, detector=detector)
+    captioner = load_captioner(model, device=device, dtype=dtype, encoder=encoder, support=texts, detector=detector)
     rows, failed = [], list[str]()
     size = captioner.batch_size
     for start in range(0, len(paths), size):

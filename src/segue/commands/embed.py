@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from segue.options import Dtype
 from segue.types import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def embed(
     shard_rows: int = 4096,
     json: bool = False,
     device: str = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Write the embeddings of pictures or texts to a store.
 
@@ -38,13 +40,14 @@ def embed(
         shard_rows: rows of a shard; a kill loses one at most.
         json: print one JSON object.
         device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
+        dtype: what embeddings are computed in: bf16, or float32, which auto is.
     """
     from segue.api.embedding import embed_items
     from segue.commands.parsing import print_result
     from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 
     kind, items = find_items(source)
-    model = load_dual_encoder(encoder, device=device)
+    model = load_dual_encoder(encoder, device=device, dtype=dtype)
     store = embed_items(kind, items, out, model, encoder, on_bad=on_bad, batch_size=batch_size, shard_rows=shard_rows)
     found = {
         "store": str(out),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from segue.options import Decoding, LabelOptions, SegmentOptions
+from segue.options import Decoding, Dtype, LabelOptions, SegmentOptions
 from segue.types import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def evaluate(
     report: Path | None = None,
     json: bool = False,
     device: str = "auto",
+    dtype: Dtype = "auto",
     with_notes: SegmentOptions = SegmentOptions(),
     with_labels: LabelOptions = LabelOptions(),
     with_captions: Decoding = CAPTIONS,
@@ -50,6 +51,7 @@ def evaluate(
             confuses; one that is there must hold a report, which is replaced.
         json: print one JSON object.
         device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
+        dtype: what pictures are read in: float32, bf16, or auto: bf16 by notes where that is fast, else float32.
         with_notes: options of models that read notes.
         with_labels: options of what names pixels.
         with_captions: options of a captioner.
@@ -76,11 +78,11 @@ def evaluate(
     found: dict[str, Any]
     watch: Report | None
     if kind == "labels":
-        found, watch = _score_labels(model, data, chosen, vocabulary, on_bad, device, with_labels, report)
+        found, watch = _score_labels(model, data, chosen, vocabulary, on_bad, device, dtype, with_labels, report)
     elif kind == "captions":
-        found, watch = _score_captions(model, data, chosen, on_bad, device, with_captions, report)
+        found, watch = _score_captions(model, data, chosen, on_bad, device, dtype, with_captions, report)
     else:
-        found, watch = _score_notes(model, data, chosen, empty, on_bad, device, with_notes, report)
+        found, watch = _score_notes(model, data, chosen, empty, on_bad, device, dtype, with_notes, report)
     if report is not None and watch is not None:
         from segue.evaluation.reports.cases import write_evaluation
 
@@ -103,6 +105,7 @@ def _score_notes(
     empty: Any,
     on_bad: Any,
     device: str,
+    dtype: Dtype,
     options: SegmentOptions,
     report: Path | None,
 ) -> tuple[dict[str, Any], Report | None]:
@@ -113,7 +116,7 @@ def _score_notes(
     from segue.evaluation.notes import evaluate
     from segue.evaluation.reports.notes import NoteReport
 
-    predictor = load_segmenter(model, device=device)
+    predictor = load_segmenter(model, device=device, dtype=dtype)
     LvitSplit(data, split)  # says what is missing of the layout
     checked = check_first(data, (split,), on_bad)
     records = read_lvit(data, split, on_bad)
@@ -126,8 +129,8 @@ def _score_notes(
 
 
 def _score_labels(
-    model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, options: LabelOptions,
-    report: Path | None,
+    model: str, data: Path, split: str, vocabulary: Path | None, on_bad: Any, device: str, dtype: Dtype,
+    options: LabelOptions, report: Path | None,
 ) -> tuple[dict[str, Any], Report | None]:  # fmt: skip
     from segue.api.label_segmenter import load_label_segmenter
     from segue.data.check_first import check_first
@@ -136,7 +139,7 @@ def _score_labels(
     from segue.methods.cocu.vocabulary import read_vocabulary
 
     concepts = read_vocabulary(vocabulary).concepts if vocabulary else None
-    predictor = load_label_segmenter(model, device=device)
+    predictor = load_label_segmenter(model, device=device, dtype=dtype)
     checked = check_first(data, (split,), on_bad)
     watch = None if report is None else LabelReport()
     scores = evaluate_label_maps(
@@ -152,14 +155,14 @@ def _score_labels(
 
 
 def _score_captions(
-    model: str, data: Path, split: str, on_bad: Any, device: str, options: Decoding, report: Path | None
+    model: str, data: Path, split: str, on_bad: Any, device: str, dtype: Dtype, options: Decoding, report: Path | None
 ) -> tuple[dict[str, Any], Report | None]:
     from segue.api.captioner import load_captioner
     from segue.data.check_first import check_first
     from segue.evaluation.captions import evaluate_captions
     from segue.evaluation.reports.captions import CaptionReport
 
-    captioner = load_captioner(model, device=device)
+    captioner = load_captioner(model, device=device, dtype=dtype)
     checked = check_first(data, (split,), on_bad)
     watch = None if report is None else CaptionReport()
     scores = evaluate_captions(

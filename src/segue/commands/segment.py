@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from segue.options import LabelOptions, Options, SegmentOptions
+from segue.options import Dtype, LabelOptions, Options, SegmentOptions
 from segue.types import InputError
 from segue.weights import LABEL_MODEL
 
@@ -27,6 +27,7 @@ def segment(
     strict: bool = False,
     json: bool = False,
     device: str = "auto",
+    dtype: Dtype = "auto",
     with_note: SegmentOptions = SegmentOptions(),
     with_labels: LabelOptions = LabelOptions(),
 ) -> None:
@@ -48,6 +49,7 @@ def segment(
         strict: write no mask for a picture that is unlike those that the model learned from; without, warn of it.
         json: print one JSON object for each picture: areas, scores, files.
         device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
+        dtype: what masks are computed in: float32, bf16, or auto: bf16 by notes where that is fast, else float32.
         with_note: options that go with a note.
         with_labels: options that go with --labels.
     """
@@ -57,7 +59,7 @@ def segment(
         refuse_options("go with --labels", with_labels)
         segment_by_notes(
             image, note, notes, model=model or NOTE_MODEL, out=out, attribution=attribution, coco=coco, strict=strict,
-            as_json=json, device=device, options=with_note,
+            as_json=json, device=device, dtype=dtype, options=with_note,
         )  # fmt: skip
         return
     from segue.commands.segment_labels import segment_by_labels
@@ -69,7 +71,7 @@ def segment(
     refuse_options("go with a note, not with --labels", with_note)
     segment_by_labels(
         image, labels, model=model or LABEL_MODEL, out=out, coco=coco, strict=strict, as_json=json, device=device,
-        options=with_labels,
+        dtype=dtype, options=with_labels,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from segue.data.images import read_image, write_image, write_index
 from segue.data.picture_files import bare_name, pictures_in
 from segue.data.visualize import name_classes, palette
 from segue.methods.cocu.inference import parse_labels
-from segue.options import LabelOptions
+from segue.options import Dtype, LabelOptions
 from segue.types import InputError, LabelMap
 
 MOST_NAMES = 255  # that a PNG of one byte a pixel holds beside background
@@ -34,6 +34,7 @@ def segment_by_labels(
     strict: bool,
     as_json: bool,
     device: str,
+    dtype: Dtype,
     options: LabelOptions,
 ) -> None:
     """The work of `segue segment --labels`; see there. Raises InputError for more than MOST_NAMES names."""
@@ -44,7 +45,7 @@ def segment_by_labels(
         )
     files, targets = _files(image, out)
     check_targets([[file] for file in files], targets, extra=[coco], default=out is None)
-    predictor = load_label_segmenter(model, device=device)
+    predictor = load_label_segmenter(model, device=device, dtype=dtype)
     protocol = asdict(predictor.chosen_protocol(options))
     failed: list[str] = []
     found: list[tuple[str, Any]] = []

@@ -33,7 +33,7 @@ from segue.data.picture_files import (
     tell_left_out,
 )
 from segue.data.visualize import heat_map, outline
-from segue.options import SegmentOptions
+from segue.options import Dtype, SegmentOptions
 from segue.types import InputError, LabelMap, Segmentation
 
 BATCH = 16
@@ -52,6 +52,7 @@ def segment_by_notes(
     strict: bool,
     as_json: bool,
     device: str,
+    dtype: Dtype,
     options: SegmentOptions,
 ) -> None:
     """The work of `segue segment` without labels; see there.
@@ -68,7 +69,9 @@ def segment_by_notes(
         if coco is not None and any(work.volume for work in works):
             raise InputError("--coco takes flat pictures, and there are volumes; segment those apart")
         check_targets([work.files for work in works], targets, extra=[coco], default=out is None)
-        _segment_folder(load_segmenter(model, device=device), works, targets, as_json, options, coco, strict)
+        _segment_folder(
+            load_segmenter(model, device=device, dtype=dtype), works, targets, as_json, options, coco, strict
+        )
         return
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of such files")
@@ -82,14 +85,21 @@ def segment_by_notes(
         work = Work(image.name, (image,), note, volume=True)
         failed: list[str] = []
         _segment_volume(
-            load_segmenter(model, device=device), work, read_work(work), target, options, as_json, strict, failed
+            load_segmenter(model, device=device, dtype=dtype),
+            work,
+            read_work(work),
+            target,
+            options,
+            as_json,
+            strict,
+            failed,
         )
         if failed:
             raise InputError(failed[0])
         return
     if attribution and note is None:
         raise InputError("--attribution shows which words counted: give a --note")
-    predictor = load_segmenter(model, device=device, attribution=attribution)
+    predictor = load_segmenter(model, device=device, dtype=dtype, attribution=attribution)
     target = out or Path(f"{bare_name(image)}.mask.png")
     drawn = [_attribution_file(target, name) for name in ATTRIBUTIONS] if attribution else []
     check_targets([[image]], [target], extra=[coco, *drawn], default=out is None)

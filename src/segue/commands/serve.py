@@ -11,7 +11,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval
 from typing_extensions import Doc
 
-from segue.options import Options
+from segue.options import Dtype, Options
 from segue.types import InputError, to_install
 
 NEEDED = ("fastapi", "prometheus_client", "uvicorn")
@@ -43,6 +43,7 @@ def serve(
     detector: str | None = None,
     relations: Path | None = None,
     device: str = "auto",
+    dtype: Dtype = "auto",
     limits: ServeOptions = ServeOptions(),
 ) -> None:
     """Serve models over HTTP, with a page to play with at / and OpenAPI at /docs.
@@ -58,6 +59,7 @@ def serve(
             regions, and for captioners that were trained with one, if it has moved.
         relations: a folder of `segue train relations`, for describing objects that come without relations.
         device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
+        dtype: what pictures are read in: float32, bf16, or auto: bf16 by notes where that is fast, else float32.
         limits: what a request may cost, and the port.
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
@@ -71,7 +73,7 @@ def serve(
         gather=limits.gather, connections=limits.connections,
     )  # fmt: skip
     serve_models(
-        models, host=host, port=limits.port, token=_token(token, token_file), limits=bounds, device=device,
+        models, host=host, port=limits.port, token=_token(token, token_file), limits=bounds, device=device, dtype=dtype,
         detector=detector, relations=relations, allowed_hosts=allowed_hosts,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,8 +37,10 @@ from segue.encoders.pretrained import (
     load_pretrained_tokenizer,
 )
 from segue.encoders.text.contract import MAX_CHARACTERS, MAX_WORDS, TextEncoder, Tokens
+from segue.nn.devices import autocast, pictures_at_once
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import reduce_image
+from segue.options import Dtype
 from segue.types import InputError
 from segue.weights import pinned
 
@@ -49,6 +52,7 @@ class DualEncoder(nn.Module):
     """What every dual encoder offers. The logit of an image and a text is their cosine / temperature.
 
     width: D, the size of the joint space. image_encoder: what reads the images.
+    dtype: what embeddings are computed in (`segue.nn.devices`); they are returned in float32.
     folder: the checkpoint that it was loaded from, which `segue.api.save_pretrained` copies; None when there is none.
     domain: how far pictures lie from those that it learned from, by the image encoder's pooled features; None where
     that was not measured. No embedding depends on it.
@@ -56,6 +60,7 @@ class DualEncoder(nn.Module):
 
     width: int
     image_encoder: ImageEncoder
+    dtype: Dtype = "float32"
     folder: Path | None = None
     domain: FeatureDistance | None = None
 
@@ -81,9 +86,10 @@ class DualEncoder(nn.Module):
     def embed_images(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """(H, W, 3) uint8 RGB images of any size -> (N, D) float32 of length 1, on the CPU.
 
+        batch_size: the most that are read in one pass; a CPU takes fewer (`pictures_at_once`).
         Raises InputError for what is no image, and a batch_size below 1.
         """
-        pixels = (self.image_encoder.preprocess(part) for part in _chunks(images, batch_size))
+        pixels = (self.image_encoder.preprocess(part) for part in self._passes(images, batch_size))
         return _embed_batches(self, pixels, lambda x: self.project_pooled(self.image_encoder(x).pooled))
 
     def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float] | list[None]:
@@ -94,11 +100,10 @@ class DualEncoder(nn.Module):
         """
         if self.domain is None:
             return [None] * len(images)
-        device = next(self.image_encoder.parameters()).device
-        pixels = self.image_encoder.preprocess([reduce_image(image, DOMAIN_SIDE) for image in images]).to(device)
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            distances: list[float] = self.domain.measure(self.image_encoder(pixels).pooled).tolist()
-        return distances
+        domain, reduced = self.domain, [reduce_image(image, DOMAIN_SIDE) for image in images]
+        pixels = (self.image_encoder.preprocess(part) for part in self._passes(reduced, len(images)))
+        distances = _in_batches(self, pixels, lambda x: domain.measure(self.image_encoder(x).pooled))
+        return list(map(float, distances))
 
     def embed_dense(
         self,
@@ -116,11 +121,16 @@ class DualEncoder(nn.Module):
         Cell (i, j) covers row i and column j of an h x w grid over the whole image, whatever its aspect ratio.
         Raises InputError for what is no image, and a batch_size below 1.
         """
-        pixels = (self.image_encoder.preprocess(part, whole=True, size=size) for part in _chunks(images, batch_size))
+        passes = self._passes(images, batch_size, size)
+        pixels = (self.image_encoder.preprocess(part, whole=True, size=size) for part in passes)
         known = self.name_shares(images, batch_size=batch_size) if shares is None else shares
-        parts = iter(known.split(max(1, batch_size)))  # `_chunks` refuses less
+        rest = iter(known)
         cells = _embed_batches(
-            self, pixels, lambda x: self.project_cells(self.image_encoder(x).dense.permute(0, 2, 3, 1), next(parts))
+            self,
+            pixels,
+            lambda x: self.project_cells(
+                self.image_encoder(x).dense.permute(0, 2, 3, 1), torch.stack(list(islice(rest, len(x))))
+            ),
         )
         return cells.permute(0, 3, 1, 2).contiguous()
 
@@ -156,6 +166,11 @@ class DualEncoder(nn.Module):
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""
         raise NotImplementedError
 
+    def _passes(self, images: Sequence[Any], batch_size: int, size: int | None = None) -> Iterator[Sequence[Any]]:
+        """The images of each pass. size: as in `embed_dense`."""
+        side, device = size or self.image_encoder.size, next(self.parameters()).device
+        return _chunks(images, pictures_at_once(batch_size, side, device, self.dtype))
+
     def _tokenize(self, texts: Sequence[str]) -> Tokens:
         raise NotImplementedError
 
@@ -164,16 +179,16 @@ class DualEncoder(nn.Module):
 
 
 def _embed_batches(model: DualEncoder, batches: Iterator[Any], embed: Callable[[Any], Tensor]) -> Tensor:
-    """All batches in evaluation mode and float32, normalised along the last axis."""
+    """All batches in evaluation mode, normalised along the last axis in float32."""
     return _in_batches(model, batches, lambda batch: F.normalize(embed(batch).float(), dim=-1))
 
 
 def _in_batches(model: DualEncoder, batches: Iterator[Any], compute: Callable[[Any], Tensor]) -> Tensor:
-    """What is computed of each batch, in evaluation mode and float32, joined on the CPU."""
+    """What is computed of each batch, in evaluation mode and the model's dtype, joined on the CPU."""
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.no_grad(), autocast(device, model.dtype):
             return torch.cat([compute(_to(batch, device)).cpu() for batch in batches])
     finally:
         model.train(training)
@@ -352,7 +367,8 @@ class VisionTextDualEncoder(DualEncoder):
             v = F.normalize(self.project_image(pooled).float(), dim=-1)
             return names.share_of_cells(pooled, v, self.temperature)
 
-        return _in_batches(self, (self.image_encoder.preprocess(part) for part in _chunks(images, batch_size)), measure)
+        pixels = (self.image_encoder.preprocess(part) for part in self._passes(images, batch_size))
+        return _in_batches(self, pixels, measure)
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""

@@ -20,6 +20,7 @@ from segue.api.label_segmenter import load_label_segmenter
 from segue.api.models import find, is_synthetic, method_of
 from segue.methods.checkpoint import read_config
 from segue.methods.dual_encoder.checkpoint import METHOD
+from segue.options import Dtype
 from segue.serving.app import Limits, create_app
 from segue.serving.connections import Connection, logging_sparingly, room
 from segue.serving.limits import HEAD, Hosts
@@ -37,6 +38,7 @@ def serve(
     token: str | None,
     limits: Limits,
     device: str = "auto",
+    dtype: Dtype = "auto",
     detector: str | None = None,
     relations: Path | None = None,
     allowed_hosts: Sequence[str] = (),
@@ -65,7 +67,7 @@ def serve(
     loaded = {}
     for name, folder in folders.items():
         try:
-            loaded[name] = _loaded(folder, device, detector, relations)
+            loaded[name] = _loaded(folder, device, dtype, detector, relations)
         except NotInstalled as error:
             if models:
                 raise
@@ -128,12 +130,12 @@ def _servable() -> list[str]:
     return sorted(names, key=lambda name: is_synthetic(there[name]))
 
 
-def _loaded(folder: Path, device: str, detector: str | None, relations: Path | None) -> Any:
+def _loaded(folder: Path, device: str, dtype: Dtype, detector: str | None, relations: Path | None) -> Any:
     if method_of(folder) == METHOD:
-        return load_label_segmenter(folder, device=device)
+        return load_label_segmenter(folder, device=device, dtype=dtype)
     options: dict[str, Any] = {"detector": detector} if detector and _detects(folder) else {}
     options |= {"relations": relations} if relations and method_of(folder) == "sgdiff" else {}
-    return load(folder, device=device, **options)
+    return load(folder, device=device, dtype=dtype, **options)
 
 
 def _detects(folder: Path) -> bool:

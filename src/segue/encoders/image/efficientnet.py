@@ -6,6 +6,7 @@ preprocessing: mean 127/255 and deviation 128/255 are TensorFlow's for this fami
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.resources import files
@@ -16,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segue.encoders.image.contract import ImageEncoder, ImageFeatures
 from segue.encoders.pretrained import PretrainedEncoder, fingerprint
+from segue.nn.folding import fold_norms
 from segue.nn.norm import BatchNorm2d
 from segue.nn.preprocessing import Preprocessing
 from segue.types import InputError, NotInstalled, to_install
@@ -70,9 +71,7 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
         self.fingerprint = fingerprint(self, buffers=True)
         cast(Any, self).to(memory_format=torch.channels_last).train(not frozen)  # twice as fast on a CPU
         if frozen:
-            for part in self.modules():
-                if isinstance(part, _Convolution):
-                    part.fold()
+            fold_norms(self)
 
     def forward(self, x: Tensor) -> ImageFeatures:
         """(B, 3, S, S) -> pooled (B, 1280), the mean over the cells of dense (B, 1280, S / 32, S / 32)."""
@@ -106,25 +105,21 @@ def feature_maps(stem: nn.Module, blocks: Iterable[nn.Module], x: Tensor) -> lis
     return found
 
 
-class _Convolution(nn.Module):
+class _Convolution(nn.Sequential):
     """Convolution and batch norm with TensorFlow's padding: the odd pixel goes below and to the right."""
 
+    conv: nn.Conv2d
+    norm: nn.Module
+
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
         total = kernel - stride  # for sides that the stride divides
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, total // 2, groups=groups, bias=False)
-        self.norm: nn.Module = BatchNorm2d(c_out, eps=1e-3, momentum=0.01)
+        conv = nn.Conv2d(c_in, c_out, kernel, stride, total // 2, groups=groups, bias=False)
+        super().__init__(OrderedDict(conv=conv, norm=BatchNorm2d(c_out, eps=1e-3, momentum=0.01)))
         self.odd = total % 2
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.conv(F.pad(x, (0, 1, 0, 1)) if self.odd else x))
         return y
-
-    def fold(self) -> None:
-        """Fold the batch norm into the convolution, once its averages don't change any more."""
-        self.conv = fuse_conv_bn_eval(self.conv, cast(BatchNorm2d, self.norm).eval())
-        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last)
-        self.norm = nn.Identity()
 
 
 class _Inverted(nn.Module):

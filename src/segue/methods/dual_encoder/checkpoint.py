@@ -12,24 +12,31 @@ from segue.encoders.dual_encoder import ClipDualEncoder, DualEncoder, DualEncode
 from segue.encoders.image import load_image_encoder
 from segue.encoders.text import load_text_encoder
 from segue.methods.checkpoint import build, checkpoint_in, fill_module, read_config, read_tensors, write_checkpoint
-from segue.nn.devices import resolve_device
+from segue.nn.devices import resolve_device, resolve_dtype
 from segue.nn.feature_distance import FeatureDistance
+from segue.options import Dtype
 from segue.weights import resolve_weights
 
 METHOD = "dual_encoder"
 
 
-def load_dual_encoder(name_or_path: str | Path, *, device: str = "auto") -> DualEncoder:
+def load_dual_encoder(name_or_path: str | Path, *, device: str = "auto", dtype: Dtype = "auto") -> DualEncoder:
     """A dual encoder in evaluation mode: a bundled name, a checkpoint folder, a hub id, or "clip:ID-OR-FOLDER".
 
+    dtype: what embeddings are computed in: bf16, or float32, which "auto" is on any device: models learned to read
+    those in float32, and bf16 moves the features of EfficientNet-Lite0 by 4 %.
     A hub id owner/name[@revision] is that of a checkpoint of Segue; "clip:" takes any CLIP or SigLIP in the format of
     `transformers`. Raises InputError when it can't be had or the device is not there.
     """
     device, name = resolve_device(device), str(name_or_path)
+    resolve_dtype(dtype, device)  # refuses another name
+    model: DualEncoder
     if name.startswith("clip:"):
-        return ClipDualEncoder(name.removeprefix("clip:")).to(device)
-    folder = checkpoint_in(resolve_weights(name_or_path, "dual encoder").folder())
-    return restore_dual_encoder(folder)[0].to(device)
+        model = ClipDualEncoder(name.removeprefix("clip:"))
+    else:
+        model = restore_dual_encoder(checkpoint_in(resolve_weights(name_or_path, "dual encoder").folder()))[0]
+    model.dtype = "float32" if dtype == "auto" else dtype
+    return model.to(device)
 
 
 def save_dual_encoder(model: VisionTextDualEncoder, folder: Path, about: dict[str, Any], *, half: bool = False) -> None:

@@ -89,8 +89,20 @@ class Encoder(nn.Module):
             for c_in, c_out in zip(config.widths, config.widths[1:], strict=False)
         )
 
-    def forward(self, image: Tensor, text: Tensor | None = None) -> list[Tensor]:
-        """The features of every level, (B, widths[i], h, w). text: (B, widths[0]), added to the first: early fusion."""
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """What is read of a picture alone: the levels without a text."""
+        levels: list[Tensor] = self(image)
+        return levels
+
+    def forward(
+        self, image: Tensor, text: Tensor | None = None, maps: Sequence[Tensor] | None = None
+    ) -> Sequence[Tensor]:
+        """The features of every level, (B, widths[i], h, w). text: (B, widths[0]), added to the first: early fusion.
+
+        maps: of the picture, where they are known.
+        """
+        if maps is not None and text is None:
+            return maps
         first: Tensor = self.stem(image)
         levels = [first if text is None else first + text[..., None, None]]
         for level in self.levels:
@@ -114,10 +126,17 @@ class PretrainedEncoder(nn.Module):
             for source, width in zip(self.sources, config.widths, strict=True)
         )
 
-    def forward(self, image: Tensor, text: Tensor | None = None) -> list[Tensor]:
-        """See `Encoder.forward`."""
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """See `Encoder.maps`: those of the pyramid."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.pyramid.frozen):
-            maps = self.pyramid(image)
+            maps: list[Tensor] = self.pyramid(image)
+        return maps
+
+    def forward(
+        self, image: Tensor, text: Tensor | None = None, maps: Sequence[Tensor] | None = None
+    ) -> Sequence[Tensor]:
+        """See `Encoder.forward`."""
+        maps = self.maps(image) if maps is None else maps
         levels = [
             _on_stride(project(maps[source]), image, stride)
             for project, source, stride in zip(self.project, self.sources, self.strides, strict=True)
@@ -379,26 +398,41 @@ class RecLMIS(nn.Module):
             attended = self.cross_attention(query, e, word_mask)
         return v + attended if self.config.residual else attended
 
-    def forward(self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None) -> Tensor:
-        """image: (B, 3, H, W), normalised, H and W multiples of `stride`. Returns logits (B, 1, H, W)."""
-        return self._segment(image, notes, encode)[0]
+    def forward(
+        self,
+        image: Tensor,
+        notes: Sequence[str | None],
+        encode: TextFeatures | None = None,
+        maps: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """image: (B, 3, H, W), normalised, H and W multiples of `stride`. Returns logits (B, 1, H, W).
+
+        maps: what `encoder.maps` read of the image, where that is known.
+        """
+        return self._segment(image, notes, encode, maps)[0]
 
     def segment_encoded(self, image: Tensor, e: Tensor, word_mask: Tensor) -> Tensor:
         """As `forward`, for notes that `encode_notes` made e (B, L, C) and word_mask (B, L) of."""
         return self._segment_encoded(image, e, word_mask)[0]
 
     def _segment(
-        self, image: Tensor, notes: Sequence[str | None], encode: TextFeatures | None = None
+        self,
+        image: Tensor,
+        notes: Sequence[str | None],
+        encode: TextFeatures | None = None,
+        maps: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if not self.reads_notes:
-            return self.decoder(self.encoder(image)), {}
-        return self._segment_encoded(image, *self.encode_notes(notes, encode))
+            return self.decoder(self.encoder(image, maps=maps)), {}
+        return self._segment_encoded(image, *self.encode_notes(notes, encode), maps)
 
-    def _segment_encoded(self, image: Tensor, e: Tensor, word_mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _segment_encoded(
+        self, image: Tensor, e: Tensor, word_mask: Tensor, maps: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The logits, and the features that the auxiliary losses need."""
         if self.cross_attention is None:
-            return self.decoder(self.encoder(image, e.sum(1) / word_mask.sum(1, keepdim=True))), {}
-        levels = self.encoder(image)
+            return self.decoder(self.encoder(image, e.sum(1) / word_mask.sum(1, keepdim=True), maps)), {}
+        levels = self.encoder(image, maps=maps)
         grid = (levels[-1].shape[-2], levels[-1].shape[-1])
         v = levels[-1].flatten(2).transpose(1, 2)
         v_attended = self.attend(v, e, word_mask, grid)
@@ -407,9 +441,12 @@ class RecLMIS(nn.Module):
 
     def picture_features(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C): the mean over the cells of the encoder's deepest map, by which a picture is known."""
-        maps = self.encoder(image) if isinstance(self.encoder, Encoder) else self.encoder.pyramid(image)
-        pooled: Tensor = maps[-1].float().mean((2, 3))
-        return pooled
+        return self.pool(self.encoder.maps(image))
+
+    @staticmethod
+    def pool(maps: Sequence[Tensor]) -> Tensor:
+        """The `picture_features` of what `encoder.maps` read."""
+        return maps[-1].float().mean((2, 3))
 
     @property
     def feature_width(self) -> int:
