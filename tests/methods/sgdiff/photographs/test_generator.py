@@ -43,8 +43,9 @@ def test_as_many_captions_as_asked_for_all_different_and_the_best_first(reader, 
 @pytest.mark.parametrize("sampled", ["a dog by a car", "a dog of a"])
 def test_a_broken_caption_of_the_search_gives_way_to_a_sound_one(reader, generator, monkeypatch, sampled):
     broken = "a dog on a a car"
-    monkeypatch.setattr(generator, "_search", lambda *_: [{broken: generator.tokenizer.encode(broken)}])
-    monkeypatch.setattr(generator, "_decode", lambda *_: [{sampled: generator.tokenizer.encode(sampled)}])
+    tokens = {text: generator.tokenizer.encode([text], 30)[0][0, :-1].tolist() for text in (broken, sampled)}
+    monkeypatch.setattr(generator, "_search", lambda *_: [{broken: tokens[broken]}])
+    monkeypatch.setattr(generator, "_decode", lambda *_: [{sampled: tokens[sampled]}])
     (captions,) = generator.captions([reader.read(IMAGE)], [GRAPH], [0], DescribeOptions(num=1))
     (best,) = [text for text, _ in captions]
     assert bool(find_faults(best)) == bool(find_faults(sampled))
