@@ -112,7 +112,7 @@ def test_the_recipe_under_torchrun_follows_one_process(settings):
     out = settings.out.with_name("two")
     words = f"--data {settings.data} --out {out} --image-size 32 --steps 3 --batch-size 4 --evaluations 1"
     words += " --system full --vision none --patches no --augmentation light"
-    words = [*words.split(), "--lr", "3e-6"]
+    words = [*words.split(), "--lr", "3e-6", "--precision", "float32"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(

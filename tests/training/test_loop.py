@@ -230,6 +230,13 @@ def test_bf16_is_used_where_it_is_asked_for_and_the_weights_stay_float32(tmp_pat
     assert all(math.isfinite(row["train/loss"]) for row in result.history)
 
 
+def test_auto_is_bf16_where_that_is_fast(tmp_path, monkeypatch):
+    monkeypatch.setattr("segue.nn.devices.has_fast_bf16", lambda kind: True)
+    task = Recording()
+    run(tmp_path, replace(OPTIONS, precision="auto", steps=1), task)
+    assert task.product == torch.bfloat16
+
+
 def test_folder_of_another_run_is_refused(tmp_path):
     run(tmp_path)
     with pytest.raises(InputError, match=r"holds the state of a run; pass --resume"):

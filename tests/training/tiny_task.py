@@ -30,8 +30,11 @@ KILLED = FitOptions(
     ema=0.9,
     evaluate_every=4,
     seed=3,
+    precision="float32",
 )
-TOGETHER = FitOptions(steps=12, batch_size=8, accumulate=2, lr=1e-2, evaluate_every=5, clip_norm=1.0)
+TOGETHER = FitOptions(
+    steps=12, batch_size=8, accumulate=2, lr=1e-2, evaluate_every=5, clip_norm=1.0, precision="float32"
+)
 
 
 class TinyTask(nn.Module):

@@ -13,7 +13,6 @@ from typing import Any
 
 VERSIONS = ("torch", "transformers", "numpy")
 MAINTAINERS = {"dev", "docs"}  # extras that users have no need of
-CPU = Path("/proc/cpuinfo")
 MODEL, SEED, LEAST_DICE = "reclmis-chest", 20_002, 0.8  # the model has 0.93 on the phantom of this seed
 
 
@@ -104,9 +103,10 @@ def _machine() -> dict[str, Any]:
     """Threads, the GPU, and what computes in bfloat16 fast."""
     import torch
 
+    from segue.nn.devices import has_fast_bf16
+
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    fast = ["GPU"] * (gpu != "none" and torch.cuda.is_bf16_supported())
-    fast += ["CPU, by AMX"] * (CPU.exists() and "amx_bf16" in CPU.read_text(encoding="utf-8"))
+    fast = ["GPU"] * (gpu != "none" and has_fast_bf16("cuda")) + ["CPU"] * has_fast_bf16("cpu")
     return {
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),

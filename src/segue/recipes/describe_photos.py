@@ -39,7 +39,7 @@ from segue.methods.sgdiff.photographs.network import PhotoDescriber, PhotoDescri
 from segue.methods.sgdiff.photographs.reading import ReadPhotograph, encode_names, pack_prompts, pixels_of_rgb
 from segue.metrics.acceptance import calibrate, fit_acceptance, judge_captions
 from segue.metrics.captions import score_captions
-from segue.options import DescribeOptions
+from segue.options import DescribeOptions, Dtype
 from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
@@ -81,7 +81,7 @@ class DescribePhotosSettings(TrainSettings):
     clip_norm: float = 1.0
     ema: float = 0.995
     evaluations: int = 6
-    precision: Literal["auto", "float32", "bf16"] = "bf16"
+    precision: Dtype = "bf16"
     half: bool = True
     on_bad: Literal["stop", "skip"] = "skip"
     detector: str | None = None

