@@ -1,5 +1,6 @@
 """The Python in README and docs runs, and the commands that they show exist."""
 
+import ast
 import functools
 import json
 import re
@@ -78,7 +79,9 @@ def test_the_servers_page_lists_the_jobs_with_all_their_fields():
 
 
 def commands():
-    return sorted(set(chain.from_iterable(lines_of(code) for _, code in blocks("", "sh"))))
+    """The `segue` lines of the blocks, and of the table that says them beside other repositories' commands."""
+    table = "\n".join(re.findall(r"`([^`]+)`", (ROOT / "docs/migrate.md").read_text().split("```")[0]))
+    return sorted({*chain.from_iterable(lines_of(code) for _, code in blocks("", "sh")), *lines_of(table)})
 
 
 def lines_of(code):
@@ -126,6 +129,16 @@ def test_what_is_to_be_installed_is_an_extra_of_this_folder():
     named = [*re.findall(r"pip install \"\.\[([\w,]+)\]", text), *re.findall(r"to_install\('(\w+)'\)", text)]
     assert len(named) > 15
     assert {extra for some in named for extra in some.split(",")} <= set(extras)
+
+
+def test_the_messages_that_the_page_of_errors_explains_are_those_of_the_code():
+    """In each, `(...)` stands for what the code fills in."""
+    nodes = [n for path in (ROOT / "src").rglob("*.py") for n in ast.walk(ast.parse(path.read_text()))]
+    said = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    shown = re.findall(r"^\| `(.+?)` \|", (ROOT / "docs/faq.md").read_text(), re.MULTILINE)
+    assert len(shown) > 10
+    parts = [part for text in shown for part in text.split("...")]
+    assert [part for part in parts if not any(part in text for text in said)] == []
 
 
 def test_the_paths_that_contributing_names_are_there():

@@ -2,6 +2,7 @@
 
 docs/commands/*.md     tables of options, between <!-- options: COMMAND --> and <!-- end -->
 docs/reference/*.md    a `::: module` line for each module of the package that the page is named after
+docs/cite.md           BibTeX of CITATION.cff, between <!-- bibtex --> and <!-- end -->
 
 python tools/fill_docs.py        rewrites the pages that differ; exit status 1 when there were any
 """
@@ -18,6 +19,7 @@ from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from docstring_parser import parse
 from typing_extensions import Doc
 
@@ -27,6 +29,7 @@ from segue.recipes.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- options: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+CITED = re.compile(r"(<!-- bibtex -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def command(words: str) -> Callable[..., Any]:
@@ -120,7 +123,32 @@ def filled(page: Path) -> str:
     if page.parent.name == "reference":
         head = text.partition(":::")[0].rstrip("\n")
         return "\n\n".join([head, *(f"::: {module}" for module in modules_of(page.stem))]) + "\n"
+    text = CITED.sub(lambda found: f"{found[1]}\n```bibtex\n{bibtex()}```\n\n{found[2]}", text)
     return BLOCK.sub(lambda found: found[1] + "\n" + table(command(found[2])) + "\n" + found[3], text)
+
+
+def bibtex() -> str:
+    """An entry for each paper of CITATION.cff, named after its method, and one for Segue."""
+    cited: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    entries = [_entry("software", "segue", cited | {"year": cited["date-released"].year})]
+    for paper in cited["references"]:
+        kind = "article" if paper["type"] == "article" else "inproceedings"
+        entries.append(_entry(kind, re.findall(r"The method (\w+)", paper["notes"])[0], paper))
+    return "\n".join(entries)
+
+
+def _entry(kind: str, key: str, cited: dict[str, Any]) -> str:
+    names = [one.get("name") or f"{one['family-names']}, {one['given-names']}" for one in cited["authors"]]
+    fields = {
+        "title": f"{{{cited['title']}}}",
+        "author": " and ".join(f"{{{name}}}" if ", " not in name else name for name in names),
+        "journal": cited.get("journal"),
+        "booktitle": cited.get("collection-title"),
+        "year": cited.get("year"),
+        "version": cited.get("version"),
+    }
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value is not None]
+    return "\n".join([f"@{kind}{{{key},", *lines, "}", ""])
 
 
 def modules_of(name: str) -> list[str]:
@@ -133,7 +161,9 @@ def modules_of(name: str) -> list[str]:
 
 def pages() -> list[Path]:
     """The pages with generated parts."""
-    return [page for folder in ("commands", "reference") for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
+    return [ROOT / "docs" / "cite.md"] + [
+        page for folder in ("commands", "reference") for page in sorted((ROOT / "docs" / folder).glob("*.md"))
+    ]
 
 
 def main() -> None:
