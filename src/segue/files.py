@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 LEFT_OVER = ".part"  # ends the names of folders that a killed process may leave
 _CLEANED: set[Path] = set()
 OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")  # where a shell keeps names of open files
@@ -29,6 +27,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     The lock is a file .NAME.lock beside it; it is released when its process ends, however it ends.
     wait: for the process that holds it; without, raises TimeoutError at once.
     """
+    from filelock import FileLock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0):
         yield

@@ -14,12 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # NumPy is imported by what computes: `segue --help` does without
+    import numpy as np
     import pandas
     import supervision
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 SOURCES = Path(__file__).parents[2] / "pyproject.toml"  # there where Segue runs from its own folder
@@ -52,6 +51,8 @@ def to_install(extra: str) -> str:
 
 def check_image(image: NDArray[np.uint8], where: str = "image") -> None:
     """Check that image is an (H, W, 3) uint8 RGB array with H, W >= 1; raises InputError that begins with `where`."""
+    import numpy as np
+
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"{where}: got {type(image).__name__}, expected an (H, W, 3) uint8 array; "
@@ -66,6 +67,8 @@ def check_image(image: NDArray[np.uint8], where: str = "image") -> None:
 
 def check_mask(mask: NDArray[np.bool_], where: str = "mask") -> None:
     """Check that mask is an (H, W) bool array with H, W >= 1; raises InputError that begins with `where`."""
+    import numpy as np
+
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.ndim != 2 or 0 in mask.shape:
         shape, kind = getattr(mask, "shape", "none"), getattr(mask, "dtype", type(mask).__name__)
         raise InputError(
@@ -218,6 +221,8 @@ class Segmentation(Answer):
     mask: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         p = self.probability
         if p.ndim != 2 or 0 in p.shape or not np.isfinite(p).all() or p.min() < 0 or p.max() > 1:
             raise InputError(f"probability: got shape {p.shape}, expected a finite (H, W) array with values in [0, 1]")
@@ -231,6 +236,8 @@ class Segmentation(Answer):
     @property
     def centroid(self) -> tuple[float, float] | None:
         """(x, y) of the mask's centre of mass in pixels, or None when the mask is empty."""
+        import numpy as np
+
         if not self.area:
             return None
         rows, columns = np.nonzero(self.mask)
@@ -261,6 +268,8 @@ class LabelMap(Answer):
     @property
     def background(self) -> int:
         """The value of background in `index`."""
+        import numpy as np
+
         return int(np.iinfo(self.index.dtype).max)
 
 
@@ -427,6 +436,8 @@ class Layout(Answer):
     @property
     def areas(self) -> dict[str, float]:
         """The share of the layout that each class covers, in (0, 1], the largest first; absent classes are left out."""
+        import numpy as np
+
         counts = np.bincount(self.labels.ravel(), minlength=256)[: len(self.classes)] / self.labels.size
         order = np.argsort(-counts, kind="stable")
         return {self.classes[i]: float(counts[i]) for i in order if counts[i] > 0}

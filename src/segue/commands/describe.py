@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
-import numpy as np
-from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from segue import __version__
@@ -24,6 +22,9 @@ from segue.options import DescribeOptions
 from segue.types import GroundedCaption, InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from segue.api.describer import Describer
 
 Export = Literal["coco", "coco-rle", "grandf", "panoptic"]

@@ -21,6 +21,7 @@ from segue.files import replacing
 from segue.types import InputError, check_image, check_mask
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP")  # what files may hold, whatever their names say
+PNG_LEVEL = 3  # of zlib: half the time of its usual 6, files 2 % larger
 
 # what Pillow's readers raise for broken bytes, in the pixels and in the EXIF
 BROKEN = (
@@ -172,7 +173,7 @@ def write_index(index: NDArray[np.uint8], path: Path, colours: NDArray[np.uint8]
 def index_png_bytes(index: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
     """What `write_index` writes, as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    _with_palette(index, colours).save(buffer, format="PNG")
+    _with_palette(index, colours).save(buffer, format="PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 
@@ -190,7 +191,7 @@ def png_bytes(pixels: NDArray[Any]) -> bytes:
     else:
         check_image(pixels)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 
@@ -200,7 +201,7 @@ def _save(picture: Image.Image, path: Path) -> None:
             f"{path}: can't tell the type of picture; let the name end in one of {', '.join(PICTURE_SUFFIXES)}"
         )
     with replacing(path) as fresh:
-        picture.save(fresh)
+        picture.save(fresh, compress_level=PNG_LEVEL)
 
 
 def from_pillow(picture: Image.Image, where: str) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segue.api import load_captioner, load_describer, load_illustrator, load_segmenter
 from segue.api.label_segmenter import load_label_segmenter
+from segue.commands.demo.models import loaded
 from segue.commands.demo.photographs import BOXES, describe_photograph
 from segue.data.example_photos import photographs
 from segue.data.export import overlay
@@ -51,29 +52,29 @@ def _photograph() -> NDArray[np.uint8]:
 
 def _segment_note(model: Path) -> Tile:
     drawn = draw_chest(CHEST)
-    answer = load_segmenter(model).segment(drawn.image, note=drawn.note)
+    answer = loaded(load_segmenter, model).segment(drawn.image, note=drawn.note)
     return "Segmented by a note", drawn.note, outline(drawn.image, answer.mask)
 
 
 def _caption(model: Path) -> Tile:
     image = _photograph()
-    return "Captioned", load_captioner(model).caption(image)[0].text, image
+    return "Captioned", loaded(load_captioner, model).caption(image)[0].text, image
 
 
 def _segment_labels(model: Path) -> Tile:
     image = _photograph()
-    answer = load_label_segmenter(model).segment(image, LABELS)
+    answer = loaded(load_label_segmenter, model).segment(image, LABELS)
     return "Segmented by any names", ", ".join(LABELS), name_classes(image, answer.index, answer.names)
 
 
 def _describe(model: Path) -> Tile:
     image = _photograph()
-    caption = describe_photograph(load_describer(model), PHOTOGRAPH, image, SHRUNK)
+    caption = describe_photograph(loaded(load_describer, model), PHOTOGRAPH, image, SHRUNK)
     return f"A box described ({BOXES[PHOTOGRAPH][0][0]})", caption.caption, overlay(image, caption)
 
 
 def _draw(model: Path) -> Tile:
-    layout = load_illustrator(model).draw(SENTENCE)[0]
+    layout = loaded(load_illustrator, model).draw(SENTENCE)[0]
     return "A layout drawn from a sentence", SENTENCE, layout_picture(layout.labels, layout.classes)
 
 

@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 
 from segue.api.illustrator import Illustrator, load_illustrator
+from segue.commands.demo.models import loaded
 from segue.data.images import write_image
 from segue.data.visualize import layout_picture
 from segue.options import DrawOptions
@@ -28,7 +29,7 @@ def layouts_section(out: Path, model: str | Path = MODEL) -> str:
     """
     if model == MODEL and MODEL not in bundled():
         return ""
-    illustrator = load_illustrator(model)
+    illustrator = loaded(load_illustrator, model)
     rows = [_row(illustrator, sentence, number, out) for number, sentence in enumerate(SENTENCES)]
     return "\n".join(
         [

@@ -15,6 +15,7 @@ from segue.commands.demo.grounded_captions import grounded_captions_section
 from segue.commands.demo.jobs import jobs_section
 from segue.commands.demo.labels import labels_section
 from segue.commands.demo.layouts import layouts_section
+from segue.commands.demo.models import loaded
 from segue.commands.demo.photographs import photographs_section
 from segue.commands.demo.scenes import scenes_section
 from segue.data.images import write_image
@@ -37,7 +38,7 @@ def write_demo(out: Path, model: str, pictures: int) -> Path:
     """
     if pictures < 1:
         raise InputError(f"pictures: got {pictures}, expected at least 1")
-    start, predictor = time.perf_counter(), load_segmenter(model)
+    start, predictor = time.perf_counter(), loaded(load_segmenter, model)
     out.mkdir(parents=True, exist_ok=True)
     phantoms = [draw_chest(SEED + i) for i in range(pictures)]
     answers = [_truth_and_answer(predictor, p) for p in phantoms]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segue.api.captioner import Caption, load_captioner
 from segue.api.describer import Describer, load_describer
 from segue.api.label_segmenter import load_label_segmenter
+from segue.commands.demo.models import loaded
 from segue.data.example_photos import NAMES, PHOTOGRAPHS, photographs
 from segue.data.export import overlay
 from segue.data.images import read_image, write_image
@@ -37,8 +38,8 @@ def photographs_section(out: Path) -> str:
     """
     heading = '<h2 id="photographs">Photographs</h2>'
     try:
-        files, captioner, segmenter = photographs(), load_captioner(CAPTIONER), load_label_segmenter(LABEL_MODEL)
-        describer = load_describer(DESCRIBER)
+        files, captioner = photographs(), loaded(load_captioner, CAPTIONER)
+        segmenter, describer = loaded(load_label_segmenter, LABEL_MODEL), loaded(load_describer, DESCRIBER)
     except InputError as error:
         return f"{heading}<p>Not shown: {html.escape(str(error))}</p>"
     rows = []

@@ -25,6 +25,8 @@ from segue.types import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from segue.encoders.text.bert import Bert
+
 MAX_WORDS = 2_000
 MAX_CHARACTERS = 20 * MAX_WORDS
 TOKENIZER_FILE = "tokenizer.json"
@@ -122,7 +124,7 @@ class TextEncoder(nn.Module):
 
 
 class FrozenTextEncoder(PretrainedEncoder, TextEncoder):
-    """A pretrained text model of transformers that is never trained; see `ClipTextEncoder` and `MiniLM`.
+    """A pretrained text model that is never trained; see `ClipTextEncoder` and `MiniLM`.
 
     Always in evaluation mode. Its weights are neither trainable nor in the state dict: a checkpoint records
     where they come from and their fingerprint (sha256), which `load_text_encoder` checks.
@@ -132,9 +134,11 @@ class FrozenTextEncoder(PretrainedEncoder, TextEncoder):
     kind: str
     frozen = True
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, *, source: str, max_tokens: int | None) -> None:
-        longest = model.config.max_position_embeddings
-        sizes = tokenizer.get_vocab_size(), model.config.vocab_size
+    def __init__(
+        self, model: PreTrainedModel | Bert, tokenizer: Tokenizer, *, source: str, max_tokens: int | None
+    ) -> None:
+        config: Any = model.config
+        longest, sizes = config.max_position_embeddings, (tokenizer.get_vocab_size(), config.vocab_size)
         if sizes[0] != sizes[1]:
             raise InputError(
                 f"{source}: the tokenizer has {sizes[0]} tokens and the model {sizes[1]}; put the "
@@ -144,12 +148,10 @@ class FrozenTextEncoder(PretrainedEncoder, TextEncoder):
             raise InputError(
                 f"{source}: got max_tokens={max_tokens}, expected at most {longest}: its positions end there"
             )
-        super().__init__(
-            tokenizer, width=model.config.hidden_size, max_tokens=longest if max_tokens is None else max_tokens
-        )
+        super().__init__(tokenizer, width=config.hidden_size, max_tokens=longest if max_tokens is None else max_tokens)
         self.source = source
         # Half-precision weights become float32 exactly; autocast chooses the precision of the computing.
-        self.model = model.float().requires_grad_(False).eval()
+        self.model: Any = model.float().requires_grad_(False).eval()
         self.fingerprint = fingerprint(self.model)
         self.eval()
 

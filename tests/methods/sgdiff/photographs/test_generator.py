@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from segue.data.sentence_faults import find_faults
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.methods.sgdiff.photographs.generator import PhotoGenerator, _ground, paste
 from segue.methods.sgdiff.photographs.network import MARGIN, with_margin
@@ -37,6 +38,17 @@ def test_as_many_captions_as_asked_for_all_different_and_the_best_first(reader, 
         assert len({one.caption for one in captions}) == 4
         assert [one.score for one in captions] == sorted((one.score for one in captions), reverse=True)
     assert generator.generate(read, GRAPH, [(30, 10, 20, 20)], options)[0][0].caption == second[0].caption
+
+
+@pytest.mark.parametrize("sampled", ["a dog by a car", "a dog of a"])
+def test_a_broken_caption_of_the_search_gives_way_to_a_sound_one(reader, generator, monkeypatch, sampled):
+    broken = "a dog on a a car"
+    tokens = {text: generator.tokenizer.encode([text], 30)[0][0, :-1].tolist() for text in (broken, sampled)}
+    monkeypatch.setattr(generator, "_search", lambda *_: [{broken: tokens[broken]}])
+    monkeypatch.setattr(generator, "_decode", lambda *_: [{sampled: tokens[sampled]}])
+    (captions,) = generator.captions([reader.read(IMAGE)], [GRAPH], [0], DescribeOptions(num=1))
+    (best,) = [text for text, _ in captions]
+    assert bool(find_faults(best)) == bool(find_faults(sampled))
 
 
 def test_the_box_and_the_names_change_the_prefix(reader, generator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -98,7 +98,8 @@ class PhotoGenerator:
     ) -> list[list[tuple[str, float]]]:
         """options.num captions and their `judged` for each prompt (a node of its graph), the best first.
 
-        They are distinct, except where few can be found: then the first come again.
+        They are distinct, except where few can be found: then the first come again. One that is no sound sentence is
+        given only where ATTEMPTS at sampling find no sound one in its place.
         """
         prefix = self.model.prefix(pack_prompts(photographs, graphs, prompts, self.tokenizer, self.model.config))
         labels = [graph.labels[prompt] for graph, prompt in zip(graphs, prompts, strict=True)]
@@ -107,7 +108,7 @@ class PhotoGenerator:
         if options.temperature:
             found = [{} for _ in prompts]
         for attempt in range(ATTEMPTS):
-            missing = [i for i, some in enumerate(found) if len(some) < options.num]
+            missing = [i for i, some in enumerate(found) if _sensible(some) < options.num]
             if not missing:
                 break
             loose = Decoding(
@@ -120,7 +121,7 @@ class PhotoGenerator:
             for i, more in zip(missing, self._decode(prefix[missing], [hints[i] for i in missing], loose), strict=True):
                 scored = self._scored(prefix[i : i + 1], more, labels[i])
                 for text, _ in scored:
-                    if len(found[i]) < options.num:
+                    if _sensible(found[i]) < options.num:
                         found[i].setdefault(text, more[text])
         answers = []
         for i, some in enumerate(found):
@@ -197,6 +198,11 @@ class PhotoGenerator:
             if inside.any():
                 found[node] = (inside.cpu().numpy(), float(p[inside].mean()))
         return found
+
+
+def _sensible(texts: Collection[str]) -> int:
+    """How many of some captions are sound sentences."""
+    return sum(not find_faults(text) for text in texts)
 
 
 def judged(text: str, p: float, label: str) -> float:
