@@ -185,6 +185,22 @@ def test_data_make_draws_what_data_check_finds_sound(segue, tmp_path):
     assert json.loads(output)["findings"] == []
 
 
+def test_what_writes_a_file_says_as_json_where(segue, tiny_model, tmp_path):
+    made = ("data", "make", "chest", "-o", tmp_path / "chest", "--train", 3, "--val", 1, "--test", 0, "--size", 64)
+    shown = ("data", "show", tmp_path / "chest", "-o", tmp_path / "sheet.png")
+    answers = [json.loads(segue(*words, "--json")[1]) for words in (made, shown, ("export", tiny_model, "-o", "small"))]
+    assert answers[0] == {"saved_to": str(tmp_path / "chest"), "train": 3, "val": 1, "test": 0, "size": 64}
+    assert answers[1] == {"saved_to": str(tmp_path / "sheet.png"), "pictures": 3}
+    assert (answers[2]["saved_to"], answers[2]["differs_from_torch_by"]) == ("small", {})
+    assert answers[2]["megabytes"] > 0
+
+
+def test_a_command_without_an_answer_takes_no_json(segue):
+    """It was once passed over in silence."""
+    status, _, error = segue("serve", "--json")
+    assert (status, "--json" in error) == (2, True)
+
+
 def test_eval_prints_its_keys(segue, tiny_model, tmp_path):
     out = tmp_path / "chest"
     segue("data", "make", "chest", "--out", out, "--train", 0, "--val", 0, "--test", 3, "--size", 64)

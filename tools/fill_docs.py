@@ -57,7 +57,7 @@ def options_of(function: Callable[..., Any]) -> Iterator[tuple[str, Any, Any, st
             yield from _fields(hints[name], parameter.default)
             continue
         positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
-        short = "-o, " if "aliases=('-o',)" in str(hints[name]) or "'-o'" in str(hints[name]) else ""
+        short = _short(hints[name])
         shown = f"`{name.upper()}`" if positional else f"`{short}--{name.replace('_', '-')}`"
         yield shown, hints[name], parameter.default, texts.get(name, "")
 
@@ -69,7 +69,11 @@ def _fields(kind: Any, usual: Any) -> Iterator[tuple[str, Any, Any, str]]:
         default = field.default if usual is inspect.Parameter.empty else getattr(usual, field.name)
         documented = [part.documentation for part in get_args(hints[field.name]) if isinstance(part, Doc)]
         text = documented[0] if documented else texts.get(field.name, "")
-        yield f"`--{field.name.replace('_', '-')}`", hints[field.name], default, text
+        yield f"`{_short(hints[field.name])}--{field.name.replace('_', '-')}`", hints[field.name], default, text
+
+
+def _short(hint: Any) -> str:
+    return "-o, " if "'-o'" in str(hint) else ""
 
 
 def table(function: Callable[..., Any]) -> str:

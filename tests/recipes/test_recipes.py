@@ -1,12 +1,15 @@
 """Every recipe is a training function whose default settings are the recipe."""
 
+import functools
 import inspect
+from dataclasses import replace
 from pkgutil import resolve_name
 
 import pytest
 
+from segue.commands.parsing import run_command
 from segue.recipes import RECIPES
-from segue.recipes.settings import TrainSettings
+from segue.recipes.settings import TrainSettings, keep_settings
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -14,6 +17,19 @@ def test_a_recipe_has_settings_of_its_own(name):
     settings = inspect.signature(resolve_name(RECIPES[name])).parameters["settings"].default
     assert isinstance(settings, TrainSettings)
     assert settings.out.parts[0] == "runs"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_file_of_a_recipes_settings_says_them_all(name, tmp_path):
+    """What a run keeps, read by --config over other settings, is what ran."""
+    train = resolve_name(RECIPES[name])
+    settings = inspect.signature(train).parameters["settings"].default
+    changed = replace(settings, out=tmp_path / "run", seed=7, half=not settings.half, lr=3e-5, on_bad="skip")
+    keep_settings(changed)
+    found = []
+    record = functools.wraps(train)(lambda settings: found.append(settings))
+    run_command(record, f"segue train {name}", ["--config", str(tmp_path / "run/run.yaml")])
+    assert found == [changed]
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are(segue):

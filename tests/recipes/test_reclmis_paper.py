@@ -22,6 +22,7 @@ def test_other_splits_are_refused_and_a_plan_is_made(tmp_path, segue, monkeypatc
     status, _, error = segue("train", "reclmis-qata", "--data", tmp_path / "data", "--out", tmp_path / "run")
     assert status == 2
     assert "got 6, 2, 2 pictures in train, val and test, expected 5,716, 1,429, 2,113" in error
+    assert segue("train", "reclmis-qata", "--data", tmp_path / "data", "--dry-run")[2] == error
     monkeypatch.setitem(reclmis_paper.SPLITS, "reclmis-qata", (6, 2, 2))
     check_splits(tmp_path / "data", "reclmis-qata")
     with pytest.raises(InputError, match="expected 2,183, 273, 273"):

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 from tyro.conf import Positional
 
+from segue.commands.parsing import prints_its_answer
 from segue.commands.training import training_command
 
 SCRIPT = """\
@@ -57,7 +58,8 @@ def _options(function: Callable[..., Any]) -> list[str]:
     """The options of a command; of a training those of its settings."""
     if "settings" in signature(function).parameters:
         function = training_command(function, "")
-    hints, names = get_type_hints(function, include_extras=True), ["help", "json"]
+    hints = get_type_hints(function, include_extras=True)
+    names = ["help", *(["json"] if prints_its_answer(function) else [])]
     for name, parameter in signature(function).parameters.items():
         if is_dataclass(hints[name]):
             names += [field.name for field in fields(hints[name])]

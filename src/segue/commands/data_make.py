@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from segue.types import InputError
 
@@ -15,7 +16,7 @@ USUAL = {"chest": (1500, 200, 300, 224), "scenes": (8000, 500, 1000, 128)}  # tr
 def make(
     what: Positional[Literal["chest", "scenes"]],
     /,
-    out: Path,
+    out: Annotated[Path, arg(aliases=["-o"])],
     seed: int = 0,
     train: int | None = None,
     val: int | None = None,
@@ -24,6 +25,7 @@ def make(
     style: Literal["a", "b", "photo", "synthetic"] | None = None,
     domain: Literal["a", "b"] | None = None,
     view: Literal["wide", "close"] | None = None,
+    json: bool = False,
 ) -> None:
     """Draw a synthetic data set, byte for byte the same for the same numbers.
 
@@ -39,6 +41,7 @@ def make(
         style: chest: which scanner's look, a (default) or b. scenes: photo (default) or synthetic.
         domain: scenes only: which mix of things, colours and words (default a).
         view: scenes only: wide (default), or close: a square around one thing, which fills about half of it.
+        json: print one JSON object.
     """
     options = {"train": train, "val": val, "test": test, "size": size, "style": style, "domain": domain, "view": view}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -55,4 +58,7 @@ def make(
     train, val, test, size = (
         usual if value is None else value for value, usual in zip((train, val, test, size), USUAL[what], strict=True)
     )
-    print(f"{out}: {train} train, {val} val, {test} test pictures of {size}x{size}")
+    if json:
+        print(dumps({"saved_to": str(out), "train": train, "val": val, "test": test, "size": size}))
+    else:
+        print(f"{out}: {train} train, {val} val, {test} test pictures of {size}x{size}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ def outline(
     sam: str = "facebook/sam-vit-base",
     on_bad: Literal["stop", "skip"] = "stop",
     device: str = "auto",
+    json: bool = False,
 ) -> None:
     """Turn the boxes of Flickr30k Entities into masks by a SAM; a run that was stopped resumes.
 
@@ -26,10 +27,12 @@ def outline(
         sam: a SAM of transformers by its id on the hub or from a folder.
         on_bad: what to do with pictures and boxes that can't be read: stop before computing, or skip and name them.
         device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
+        json: print one JSON object.
     """
     from segue.nn.devices import resolve_device
 
-    print(f"{folder}: {outline_folder(folder, sam, resolve_device(device), on_bad)} pictures outlined")
+    outlined = outline_folder(folder, sam, resolve_device(device), on_bad)
+    print(dumps({"data": str(folder), "outlined": outlined}) if json else f"{folder}: {outlined} pictures outlined")
 
 
 def outline_folder(folder: Path, sam: str, device: str = "cpu", on_bad: str = "stop") -> int:
@@ -60,5 +63,5 @@ def outline_folder(folder: Path, sam: str, device: str = "cpu", on_bad: str = "s
     for picture in track(waiting, "outlining", console=console, disable=not shown):
         masks = outline_boxes(picture.load(), [region.box for region in picture.regions], model)
         found = {"sam": sam, "masks": [rle.to_json(rle.encode(mask)) for mask in masks]}
-        write_text(folder / MASKS / f"{picture.name}.json", json.dumps(found))
+        write_text(folder / MASKS / f"{picture.name}.json", dumps(found))
     return len(waiting)

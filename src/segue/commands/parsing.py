@@ -28,7 +28,7 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
     """
     if "settings" in inspect.signature(function).parameters:
         function, argv = training_command(function, name.split()[-1]), with_config(function, argv)
-    as_json = "json" not in inspect.signature(function).parameters and "--json" in argv
+    as_json = prints_its_answer(function) and "--json" in argv
     words = [word for word in argv if word != "--json"] if as_json else argv
     with deferred_checks():  # tyro would print our one line as a box
         call = tyro.cli(_call(function), prog=name, args=words, config=(tyro.conf.OmitArgPrefixes,))
@@ -41,6 +41,12 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
             print(json.dumps({"saved_to": str(result)} | more))
         else:
             print(f"saved to {result}" + (f"; its report is {more['report']}" if "report" in more else ""))
+
+
+def prints_its_answer(function: Callable[..., Any]) -> bool:
+    """Whether `run_command` prints what the function returns, so that --json is its own option."""
+    found = inspect.signature(function)
+    return "json" not in found.parameters and found.return_annotation not in (None, "None")
 
 
 def _of_the_run(saved: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from segue.metrics.captions import score_captions
 from segue.options import DescribeOptions, Dtype
 from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import OutFolder, TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet, Region
@@ -72,7 +72,7 @@ class DescribePhotosSettings(TrainSettings):
         val_pictures: of the validation split that are scored in training.
     """
 
-    out: Path = Path("runs/describe-photos")
+    out: OutFolder = Path("runs/describe-photos")
     data: Path = Path("flickr8k")
     steps: int = 1500
     batch_size: int = 48

@@ -78,8 +78,20 @@ def check_splits(data: Path, name: str) -> None:
         )
 
 
+def plan_qata(settings: RecLMISSettings) -> Workload:
+    """What `segue data plan` measures. Raises InputError for other splits than the papers'."""
+    check_splits(settings.data, "reclmis-qata")
+    return plan_paper(settings)
+
+
+def plan_mosmed(settings: RecLMISSettings) -> Workload:
+    """What `segue data plan` measures. Raises InputError for other splits than the papers'."""
+    check_splits(settings.data, "reclmis-mosmed")
+    return plan_paper(settings)
+
+
 def plan_paper(settings: RecLMISSettings) -> Workload:
-    """What `segue data plan` measures. A frozen text encoder reads each note once, so a small one stands for it."""
+    """The workload of a training. A frozen text encoder reads each note once, so a small one stands for it."""
     records = read_lvit(settings.data, "train", "skip")
     first = load_examples(records[:BATCH], settings.image_size, "skip", labelled=True)
     settings = replace(settings, text="small")

@@ -28,7 +28,7 @@ from segue.methods.sgdiff.graph import SceneGraph, build_graph
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.relations import RelationHead, save_relations
 from segue.recipes.datasets import begin_run
-from segue.recipes.settings import TrainSettings, fit_options, settings_as_text
+from segue.recipes.settings import OutFolder, TrainSettings, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, Relation
 
@@ -48,7 +48,7 @@ class RelationSettings(TrainSettings):
 
     decoded: ClassVar[int] = 0
 
-    out: Path = Path("runs/relations")
+    out: OutFolder = Path("runs/relations")
     data: Path = Path("data")
     steps: int = 1000
     batch_size: int = 32

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Interval
+from tyro.conf import arg
 
 from segue.data.check_first import MOST_DECODED
 from segue.files import write_text
@@ -17,6 +18,9 @@ from segue.types import InputError
 from segue.weights import pinned
 
 LOCAL = ("out", "data", "cache", "resume", "workers", "device", "on_bad", "half")  # they don't change what is trained
+
+
+OutFolder = Annotated[Path, arg(aliases=("-o",))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class TrainSettings(Options):
     checked: ClassVar[tuple[str, ...]] = ("train", "val")
     decoded: ClassVar[int] = MOST_DECODED
 
-    out: Path
+    out: OutFolder
     data: Path
     steps: Annotated[int, Ge(1)]
     batch_size: Annotated[int, Ge(1)]
