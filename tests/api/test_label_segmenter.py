@@ -92,7 +92,7 @@ def test_eval_scores_a_dual_encoder_by_label_maps(segue, scenes):
     assert answer["pictures"] == 2
     assert answer["protocol"] == "the model's own"
     assert 0 < answer["miou"] < 1
-    assert answer["protocol_settings"]["presence"] == 0.0
+    assert answer["protocol_settings"]["presence"] == -0.15
 
 
 def test_photographs_are_named_by_the_bundled_encoder(segue, tmp_path):

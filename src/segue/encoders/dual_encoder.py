@@ -71,17 +71,20 @@ class DualEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of all that decides the embeddings: weights, preprocessing and tokenizer.
+        """The sha256 of all that decides embeddings of images and texts: weights, preprocessing and tokenizer.
 
         A frozen encoder counts by the weights that it was read with, also where batch norms were folded since.
         """
         digest = hashlib.sha256()
-        for part in self.children():
+        for part in self._parts_of_embeddings():
             frozen = isinstance(part, PretrainedEncoder) and part.frozen
             digest.update(str(part.fingerprint if frozen else fingerprint(part, buffers=True)).encode())
         digest.update(json.dumps(asdict(self.image_encoder.preprocessing)).encode())
         digest.update(self._tokenizer().to_str().encode())
         return digest.hexdigest()
+
+    def _parts_of_embeddings(self) -> list[nn.Module]:
+        return list(self.children())
 
     def embed_images(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """(H, W, 3) uint8 RGB images of any size -> (N, D) float32 of length 1, on the CPU.
@@ -293,6 +296,7 @@ class DualEncoderConfig:
     heads' inputs and hidden layers. temperature: the initial one; it is learned, and never below .01.
     pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
     class_names: share of the image encoder's own class names in the vectors of an image, see `ClassNames`; 0 for none.
+    cell_head: whether cells have a head of their own behind the image's, see `segue train labels-photos`.
     Raises InputError for values out of range.
     """
 
@@ -302,6 +306,7 @@ class DualEncoderConfig:
     temperature: Annotated[float, Interval(le=1000)] = 0.05
     pooling: Literal["mean", "last"] = "mean"
     class_names: Annotated[float, Interval(ge=0, le=10)] = 0.0
+    cell_head: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.hidden < 0 or not 0 <= self.dropout < 1 or self.temperature < MIN_TEMPERATURE:
@@ -325,6 +330,7 @@ class VisionTextDualEncoder(DualEncoder):
         self.text_projection = ProjectionHead(text.width, config)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.class_names = ClassNames(image, config.width, config.class_names) if config.class_names else None
+        self.cell_head = zero_linear(config.width) if config.cell_head else None
         self.folder = folder
 
     @property
@@ -351,11 +357,19 @@ class VisionTextDualEncoder(DualEncoder):
 
     def project_cells(self, dense: Tensor, share: Tensor) -> Tensor:
         """As `project_pooled`, for the cells."""
-        cells = self.project_image(dense)
-        if self.class_names is None:
+        cells = F.normalize(self.project_image(dense).float(), dim=-1)
+        if self.class_names is not None:
+            named = self.class_names(dense, cells, self.temperature)
+            cells = torch.lerp(cells, named, share.to(cells)[:, None, None, None])
+        return self.refine_cells(cells)
+
+    def refine_cells(self, cells: Tensor) -> Tensor:
+        """Vectors of cells (..., D) -> v + A v, v of length 1 and A the cells' own head; v as it is without one."""
+        if self.cell_head is None:
             return cells
-        named = self.class_names(dense, cells := F.normalize(cells.float(), dim=-1), self.temperature)
-        return torch.lerp(cells, named, share.to(cells)[:, None, None, None])
+        cells = F.normalize(cells, dim=-1)
+        refined: Tensor = cells + self.cell_head(cells)
+        return refined
 
     def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """Of the whole images, at the image encoder's own size."""
@@ -382,11 +396,21 @@ class VisionTextDualEncoder(DualEncoder):
             return tokens[torch.arange(len(tokens), device=tokens.device), mask.sum(1) - 1]
         return tokens.sum(1) / mask.sum(1, keepdim=True)  # padding is zeros
 
+    def _parts_of_embeddings(self) -> list[nn.Module]:
+        return [part for part in self.children() if part is not self.cell_head]
+
     def _tokenize(self, texts: Sequence[str]) -> Tokens:
         return self.text_encoder.tokenize(texts)
 
     def _tokenizer(self) -> Tokenizer:
         return self.text_encoder.tokenizer
+
+
+def zero_linear(width: int) -> nn.Linear:
+    """A linear map of (..., width) without bias, 0 to begin with."""
+    linear = nn.Linear(width, width, bias=False)
+    nn.init.zeros_(linear.weight)
+    return linear
 
 
 class ProjectionHead(nn.Module):

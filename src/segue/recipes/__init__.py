@@ -13,6 +13,7 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "dual-encoder-photos": "segue.recipes.dual_encoder:train_dual_encoder_photos",
     "dual-encoder-scenes": "segue.recipes.dual_encoder:train_dual_encoder_scenes",
     "labels": "segue.recipes.labels:train_labels",
+    "labels-photos": "segue.recipes.labels_photos:train_labels_photos",
     "reclmis": "segue.recipes.reclmis:train_reclmis",
     "reclmis-chest": "segue.recipes.reclmis:train_reclmis_chest",
     "reclmis-mosmed": "segue.recipes.reclmis_paper:train_reclmis_mosmed",

@@ -12,7 +12,7 @@ from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, guided_
 from segue.types import InputError
 
 NAMES = torch.eye(3)
-PLAIN = DenseProtocol(sizes=(64,), presence=0.0, radius=0.0)
+PLAIN = DenseProtocol(sizes=(64,), presence=0.0, prior=0.0, radius=0.0)
 
 
 class Planted:
@@ -138,9 +138,44 @@ def test_names_are_read_in_every_prompt():
         ({"sizes": ()}, "expected sizes above 0"),
         ({"radius": 0.6}, "a radius from 0 to .5"),
         ({"smoothness": 0.0}, "a smoothness above 0"),
+        ({"prior": -0.1}, "a prior of 0 or more"),
         ({"prompts": ("a photo",)}, "expected one {} where the name goes"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         DenseProtocol(**changes)
+
+
+def test_what_the_whole_picture_shows_is_taken_off_its_cells():
+    class Leaking(Planted):
+        """The second name is in all cells, as it is in the whole picture, and leads a little."""
+
+        def embed_dense(self, images, *, size, shares):
+            return super().embed_dense(images, size=size, shares=shares) + torch.tensor([0.0, 1.1, 0.0])[:, None, None]
+
+    assert (segment_dense(Leaking(), image(), NAMES, PLAIN).index == 1).all()
+    found = segment_dense(Leaking(), image(), NAMES, replace(PLAIN, presence=-0.2)).index
+    assert (found[:, :6] == 0).all()
+    assert (found[:, 10:] == 2).all()
+
+
+def test_a_name_that_is_hardly_anywhere_is_less_likely_everywhere():
+    class Nearly(Planted):
+        """The third name leads in a corner by a little, the first in all the rest."""
+
+        def embed_dense(self, images, *, size, shares):
+            cells = torch.zeros(1, 3, 4, 4)
+            cells[:, 0], cells[:, 2, 0, 0] = 1.0, 1.01
+            return cells
+
+    assert 2 in segment_dense(Nearly(), image(), NAMES, PLAIN).index
+    assert (segment_dense(Nearly(), image(), NAMES, replace(PLAIN, prior=0.01)).index == 0).all()
+    # (log 15/16 - log 1/16) * .01 = .027 is more than the lead of .01
+    assert 2 in segment_dense(Nearly(), image(), NAMES, replace(PLAIN, prior=0.001)).index
+
+
+def test_a_name_that_top_k_leaves_out_has_no_part_of_the_picture():
+    found = segment_dense(Planted(), image(), NAMES, replace(PLAIN, top_k=1, prior=0.01))
+    assert (found.index == 1).all()
+    assert np.isfinite(found.probability).all()

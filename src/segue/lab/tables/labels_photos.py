@@ -27,16 +27,19 @@ from segue.training.state import has_state
 ENCODER = "photos-encoder"
 TESTS = {"msrc": 1, "camvid": 3}  # every so many pictures of val
 DATA = RequiredData(f"a folder with {'/, '.join(TESTS)}/", tuple(TESTS))
-ONE_SIZE = DenseProtocol(sizes=(416,), radius=0.0)
-PROTOCOLS = {
+CELLS_ALONE = replace(DenseProtocol(), presence=0.0, prior=0.0)
+ONE_SIZE = replace(CELLS_ALONE, sizes=(416,), radius=0.0)
+HEADLESS = {  # of cells without a head of their own
     "one size of 224": replace(ONE_SIZE, sizes=(224,)),
     "one size of 416": ONE_SIZE,
     "three sizes": replace(ONE_SIZE, sizes=DenseProtocol().sizes),
-    "three sizes, filtered": replace(DenseProtocol(), radius=0.05),
-    "three sizes, wider filter": DenseProtocol(),
-    "without class names": DenseProtocol(),
-    "and the whole picture": replace(DenseProtocol(), radius=0.05, presence=0.15),
+    "three sizes, filtered": replace(CELLS_ALONE, radius=0.05),
+    "three sizes, wider filter": CELLS_ALONE,
+    "without class names": CELLS_ALONE,
+    "and the whole picture": replace(CELLS_ALONE, radius=0.05, presence=0.15),
+    "the picture's share taken off": DenseProtocol(),
 }
+PROTOCOLS = HEADLESS | {"cells with a head": CELLS_ALONE, "bundled": DenseProtocol()}
 
 
 def labels_photos_table() -> list[Row]:
@@ -50,10 +53,12 @@ def labels_photos_table() -> list[Row]:
 def _row(test: str, name: str, work: Work) -> dict[str, float]:
     segmenter = load_label_segmenter(ENCODER)
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: the bundled one is
-    segmenter.protocol = PROTOCOLS[name]
+    segmenter.protocol, encoder = PROTOCOLS[name], segmenter.encoder
+    assert isinstance(encoder, VisionTextDualEncoder)  # for mypy, too
+    if name in HEADLESS:
+        encoder.cell_head = None
     if name == "without class names":
-        assert isinstance(segmenter.encoder, VisionTextDualEncoder)
-        segmenter.encoder.class_names = None
+        encoder.class_names = None
     return _scores(test, segmenter, work)
 
 

@@ -37,7 +37,8 @@ class CellTask(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss. batch["cells"]: (M, C) features. batch["shares"]: (M, K), of which each row sums up to w_i."""
-        logits = self.model.logit_scale() * F.normalize(self.head(batch["cells"]).float(), dim=-1) @ self.text.T
+        cells = self.model.refine_cells(F.normalize(self.head(batch["cells"]).float(), dim=-1))
+        logits = self.model.logit_scale() * F.normalize(cells, dim=-1) @ self.text.T
         shares = batch["shares"]
         return {"loss": F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp(min=1e-6)}
 

@@ -1,10 +1,14 @@
 """Open-vocabulary segmentation by a dual encoder alone: the feature of each cell against those of the names.
 
-    score[n, y, x] = G( mean_s cos(cell of size s at (y, x), name n) ) + presence * cos(whole picture, name n)
+    S[n, y, x] = mean_s cos(cell of size s at (y, x), name n)
+    score[n, y, x] = G( S[n, y, x] ) + presence * cos(whole picture, name n) + prior * log part[n]
+    part[n] = mean_{y, x} softmax_n( S[n, y, x] / prior )
 
 The picture is read at several sizes s, as Zhou et al. 2022 (MaskCLIP) read CLIP's dense features at one. G is the
 guided filter (He et al. 2013), which lets borders follow those of the picture's grey values; its coefficients are
-computed on a smaller picture and applied to the whole one (He & Sun 2015, "Fast Guided Filter").
+computed on a smaller picture and applied to the whole one (He & Sun 2015, "Fast Guided Filter"). A cell sees far
+around itself, so what a picture shows as a whole is in all of its cells: `presence` below 0 takes that off. part[n] is
+the part of the picture that is likeliest n: a name that is hardly anywhere is less likely everywhere.
 
 Shapes: K names, D width of the joint space, H x W pixels.
 """
@@ -34,19 +38,22 @@ PIXELS_AT_ONCE = 32_000_000  # of the maps that are held, so that neither many n
 class DenseProtocol:
     """How names are given to pixels (results/labels_photos.csv).
 
-    The default sizes were chosen on val pictures of MSRC, the radius on train pictures of MSRC and on coco_tiny.
+    The default sizes were chosen on val pictures of MSRC, the radius on train pictures of MSRC and on coco_tiny,
+    presence and prior on those and on train pictures of CamVid.
 
     sizes: sides of the square at which the picture is read, in pixels; of an encoder with one size only that.
-    presence: weight of the whole picture's cosine with a name. radius: of the filter, as a part of the picture's longer
-    side; 0 for no filter. smoothness: grey values in [0, 1] that vary less than its root are smoothed over.
-    threshold: a pixel whose best probability is below it is background; None for no background. top_k: how many names
-    may be there, those likest to the whole picture; None for all. prompts: texts with {} in the place of the name,
-    whose features are averaged. renamed: what stands in the prompts in the place of a data set's name.
+    presence: weight of the whole picture's cosine with a name. prior: temperature at which the names' parts of the
+    picture are measured, and their weight, in cosines; 0 for no such prior. radius: of the filter, as a part of the
+    picture's longer side; 0 for no filter. smoothness: grey values in [0, 1] that vary less than its root are smoothed
+    over. threshold: a pixel whose best probability is below it is background; None for no background. top_k: how many
+    names may be there, those likest to the whole picture; None for all. prompts: texts with {} in the place of the
+    name, whose features are averaged. renamed: what stands in the prompts in the place of a data set's name.
     Raises InputError for values that make no sense.
     """
 
     sizes: tuple[int, ...] = (320, 416, 576)
-    presence: float = 0.0
+    presence: float = -0.15
+    prior: float = 0.01
     radius: float = 0.08
     smoothness: float = 0.01
     threshold: float | None = None
@@ -55,10 +62,11 @@ class DenseProtocol:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.sizes or min(self.sizes) < 1 or not 0 <= self.radius <= 0.5 or not self.smoothness > 0:
+        sound = self.sizes and min(self.sizes) > 0 and 0 <= self.radius <= 0.5 and self.smoothness > 0
+        if not sound or not self.prior >= 0:
             raise InputError(
-                f"got sizes {self.sizes}, radius {self.radius}, smoothness {self.smoothness}; expected sizes above 0, "
-                "a radius from 0 to .5 and a smoothness above 0"
+                f"got sizes {self.sizes}, radius {self.radius}, smoothness {self.smoothness}, prior {self.prior}; "
+                "expected sizes above 0, a radius from 0 to .5, a smoothness above 0 and a prior of 0 or more"
             )
         for prompt in self.prompts:
             check_prompt(prompt)
@@ -115,6 +123,8 @@ def _name_pixels(
     offset = protocol.presence * similarity
     if protocol.top_k is not None:
         offset[similarity.argsort(descending=True)[protocol.top_k :]] = -torch.inf
+    if protocol.prior:
+        offset = offset + protocol.prior * _parts(cells, text, offset > -torch.inf, protocol.prior).log()
     chosen, others = _shortlist(cells, text, offset, temperature)
     guide = torch.from_numpy(np.asarray(image, np.float32).mean(2) / 255)
     best, total = torch.full((height, width), -torch.inf), _resized(others[None], (height, width))[0]
@@ -129,18 +139,30 @@ def _name_pixels(
     return DenseAnswer(index.numpy(), (best - total).exp().numpy(), similarity.numpy())
 
 
+def _parts(cells: Sequence[Tensor], text: Tensor, allowed: Tensor, temperature: float) -> Tensor:
+    """(K,): the part of the picture that is likeliest each name; 0 for those that aren't allowed, (K,) bool."""
+    maps = _coarse_maps(cells, text[allowed])
+    parts = torch.zeros(len(text))
+    parts[allowed] = (maps / temperature).softmax(0).mean((1, 2)).clamp(min=1e-6)
+    return parts
+
+
+def _coarse_maps(cells: Sequence[Tensor], text: Tensor) -> Tensor:
+    """(k, h, w): cosines of k names averaged over the sizes, on the last one's grid."""
+    grid = (cells[-1].shape[1], cells[-1].shape[2])
+    return torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), grid) for x in cells]).mean(0)
+
+
 def _shortlist(cells: Sequence[Tensor], text: Tensor, offset: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The names that may win a pixel, in ascending order, and the log of what all others add to the softmax, (h, w).
 
     Up to SHORTLIST names all may. Of more those stay that come nearest to the best one on the cells' own grid.
     offset: (K,), added to the cosines of each name.
     """
-    grid = (cells[-1].shape[1], cells[-1].shape[2])
     allowed = torch.nonzero(offset > -torch.inf)[:, 0]
     if len(allowed) <= SHORTLIST:
-        return allowed, torch.full(grid, -1e30)  # -inf can't be interpolated
-    maps = torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text[allowed]), grid) for x in cells]).mean(0)
-    maps += offset[allowed, None, None]
+        return allowed, torch.full(cells[-1].shape[1:], -1e30)  # -inf can't be interpolated
+    maps = _coarse_maps(cells, text[allowed]) + offset[allowed, None, None]
     gap = (maps.amax(0) - maps).amin((1, 2))
     near = gap.topk(SHORTLIST, largest=False).indices
     far = torch.ones(len(allowed), dtype=torch.bool).index_fill(0, near, False)

@@ -1,0 +1,128 @@
+"""Training of open-vocabulary segmentation on captions alone: `segue train labels-photos --data DIR`.
+
+DIR holds captioned photographs in any format that Segue reads. A dual encoder's cells (the bundled photos-encoder's
+unless told otherwise) learn to share the nouns of the captions out among themselves, see
+`segue.methods.dual_encoder.nouns`; no mask and no label map is read, and vectors of whole pictures and texts stay as
+they are. The result is a dual encoder as before: `segue segment --labels` and `segue eval` take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import torch
+from annotated_types import Ge, Interval
+from torch import Tensor
+
+from segue.data.formats import check_pictures, read_pictures
+from segue.encoders.dual_encoder import VisionTextDualEncoder
+from segue.evaluation.reports.cases import spread_evenly
+from segue.methods.cocu.vocabulary import Vocabulary, noun_vocabulary
+from segue.methods.dual_encoder.checkpoint import save_dual_encoder
+from segue.methods.dual_encoder.dense import embed_names
+from segue.methods.dual_encoder.nouns import OFTEN_UNSAID, NounTask
+from segue.recipes.datasets import begin_run
+from segue.recipes.labels import CACHE_BYTES, load_trainable
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.training import fit
+from segue.types import InputError, Picture
+
+SIZE = 416  # side of the square at which pictures are read, for image encoders that take any
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsPhotosSettings(TrainSettings):
+    """Training of cells on captions. `batch_size` counts pictures. Nothing is scored: the last weights are kept.
+
+    Attributes:
+        data: captioned photographs in any format that Segue reads, with a train split.
+        encoder: the dual encoder to begin with: a bundled name, a folder or a hub id, with a frozen image encoder. A
+            head that its cells have already is trained anew.
+        pictures: how many of train are read, spread evenly; at most all.
+        at_least: how many captions name a noun that is learned.
+        share: how much of the trained head is kept. Below 1, names that no caption has are recognised better.
+        patience: must be 0, as nothing is evaluated.
+    """
+
+    encoder: str = "photos-encoder"
+    pictures: Annotated[int, Ge(1)] = 2000
+    at_least: Annotated[int, Ge(1)] = 40
+    share: Annotated[float, Interval(gt=0, le=1)] = 0.35
+    steps: int = 600
+    batch_size: int = 48
+    lr: float = 3e-4
+    weight_decay: float = 0.0
+    ema: float = 0.0
+    half: bool = True
+
+
+LABELS_PHOTOS = LabelsPhotosSettings(out=Path("runs/labels-photos"), data=Path("flickr8k"))
+
+
+def train_labels_photos(settings: LabelsPhotosSettings = LABELS_PHOTOS) -> Path:
+    """Train on captioned photographs; returns the checkpoint's folder.
+
+    Raises InputError for data without captions, and for an encoder that can't be used.
+    """
+    if settings.patience:
+        raise InputError(f"patience: got {settings.patience}, expected 0, as nothing is evaluated")
+    begin_run(settings)
+    torch.manual_seed(settings.seed)
+    model = load_trainable(settings.encoder, settings.device)
+    model.config, model.cell_head = replace(model.config, cell_head=False), None
+    found = check_pictures(read_pictures(settings.data, "train", settings.on_bad), settings.on_bad)
+    captioned = [picture for picture in found.pictures if any(caption.strip() for caption in picture.captions)]
+    if len(captioned) < 2:
+        raise InputError(f"{settings.data}: got {len(captioned)} pictures with captions, expected 2 or more")
+    nouns = noun_vocabulary([picture.captions for picture in captioned], at_least=settings.at_least)
+    unsaid = torch.tensor([noun in OFTEN_UNSAID for noun in nouns.concepts])
+    task = NounTask(model, embed_names(model, nouns.concepts), unsaid.to(next(model.parameters()).device))
+    fit(
+        task,
+        NounBatches(spread_evenly(captioned, settings.pictures), nouns, model),
+        out=settings.out,
+        options=fit_options(settings),
+        save=partial(_save, settings=settings),
+        about=settings_as_text(settings),
+        resume=settings.resume,
+    )
+    return settings.out / "last"
+
+
+class NounBatches:
+    """The vectors of some pictures' cells and the nouns of their captions; a pure function of the keys.
+
+    Vectors are kept up to CACHE_BYTES.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], nouns: Vocabulary, model: VisionTextDualEncoder) -> None:
+        self.pictures, self.model = pictures, model
+        self.named = torch.zeros(len(pictures), len(nouns.concepts), dtype=torch.bool)
+        for i, picture in enumerate(pictures):
+            self.named[i, sorted(set[int]().union(*map(nouns.find, picture.captions)))] = True
+        encoder = model.image_encoder
+        self.size = SIZE if encoder.any_size else encoder.size
+        cells = (self.size // encoder.stride) ** 2
+        self._cells = lru_cache(maxsize=max(1, CACHE_BYTES // (2 * model.width * cells)))(self._read_cells)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """The batch that `NounTask.training_step` takes."""
+        indices = [index for _, index in keys]
+        return {"cells": torch.stack([self._cells(i) for i in indices]).float(), "named": self.named[indices]}
+
+    def _read_cells(self, index: int) -> Tensor:
+        """(M, D) float16: the vectors of a picture's cells."""
+        dense = self.model.embed_dense([self.pictures[index].load()], size=self.size)[0]
+        return dense.flatten(1).T.half().contiguous()
+
+
+def _save(task: Any, folder: Path, settings: LabelsPhotosSettings) -> None:
+    about = {"recipe": "segue train labels-photos", **settings_as_text(settings), **dataset_name(settings.data)}
+    save_dual_encoder(cast(NounTask, task).merged(settings.share), folder, about, half=settings.half)
