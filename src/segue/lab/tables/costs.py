@@ -6,6 +6,7 @@ experiment    what is measured
 segmenters    parameters and multiply-accumulates, counted exactly, for one picture of 224 pixels
 groupvit      our GroupViT beside that of transformers, at the paper's size
 sgdiff        SGDiff beside its rival, which writes word by word
+inference     CPU time a picture of bundled networks in float32 and bf16, one and 16 pictures at once
 curate        the stages of curation by the number of pictures; a million once
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 from segue.lab.bench.curate import SHARD_STAGES, bench_curate
 from segue.lab.bench.groupvit import bench_groupvit
+from segue.lab.bench.inference import NETWORKS, bench_inference
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
 from segue.lab.engine import Row, Work
@@ -26,7 +28,7 @@ PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
 def costs_table() -> list[Row]:
-    """3 segmenters, each in inference and in training; GroupViT, SGDiff and curation, three times each."""
+    """3 segmenters, each in inference and in training; networks by dtype, GroupViT, SGDiff and curation, 3 times."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -34,6 +36,7 @@ def costs_table() -> list[Row]:
     for repeat in REPEATS:
         rows.append(Row("groupvit", "paper", repeat, _groupvit))
         rows.append(Row("sgdiff", "untrained", repeat, _sgdiff))
+        rows += [Row("inference", name, repeat, partial(_inference, name)) for name in NETWORKS]
         rows += [_curate_row(count, repeat) for count in PICTURES]
     return [*rows, _curate_row(PICTURES_ONCE, 0)]
 
@@ -66,6 +69,13 @@ def _sgdiff(work: Work) -> dict[str, float]:
     }
     speed = {name: found[name] for name in ("speedup", "speedup_with_masks", "usual_speedup")}
     return speed | shares | {"training_steps_per_s": found["train_steps_per_s"]}
+
+
+def _inference(name: str, work: Work) -> dict[str, float]:
+    """CPU ms a picture by dtype and batch size, and float32's over bf16's."""
+    found = bench_inference(networks=(name,))["networks"][name]["cpu_ms_per_picture"]
+    cost = {f"{dtype}_batch_{n}_ms": ms for dtype, of in found.items() for n, ms in of.items()}
+    return cost | {f"speedup_batch_{n}": ms / found["bf16"][n] for n, ms in found["float32"].items()}
 
 
 def _curation(count: int, work: Work) -> dict[str, float]:
