@@ -75,7 +75,7 @@ def _inference(name: str, work: Work) -> dict[str, float]:
     """CPU ms a picture by dtype and batch size, and float32's over bf16's."""
     found = bench_inference(networks=(name,))["networks"][name]["cpu_ms_per_picture"]
     cost = {f"{dtype}_batch_{n}_ms": ms for dtype, of in found.items() for n, ms in of.items()}
-    return cost | {f"speedup_batch_{n}": ms / found["bf16"][n] for n, ms in found["float32"].items()}
+    return cost | {f"batch_{n}_speedup": ms / found["bf16"][n] for n, ms in found["float32"].items()}
 
 
 def _curation(count: int, work: Work) -> dict[str, float]:
