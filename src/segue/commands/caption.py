@@ -108,15 +108,18 @@ def _paths(image: Path) -> list[Path]:
 
 def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]]:
     """Pictures with their pixels; what is wrong with the others is added to `failed`."""
+    from segue.data.ahead import ahead
     from segue.data.images import read_image
 
-    good = []
-    for path in paths:
+    def attempt(path: Path) -> tuple[Path, Any]:
         try:
-            good.append((path, read_image(path)))
+            return path, read_image(path)
         except InputError as error:
-            failed.append(str(error))
-    return good
+            return path, error
+
+    found = list(ahead(attempt, paths))
+    failed += [str(pixels) for _, pixels in found if isinstance(pixels, InputError)]
+    return [(path, pixels) for path, pixels in found if not isinstance(pixels, InputError)]
 
 
 def _print(name: str, captions: Sequence[Caption], as_json: bool) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from segue.api.answers import domain_to_dict, label_map_to_dict
 from segue.api.label_segmenter import load_label_segmenter
 from segue.commands.domain import refuse_far
 from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, write_answers
+from segue.data.ahead import ahead
 from segue.data.images import read_image, write_image, write_index
 from segue.data.picture_files import bare_name, pictures_in
 from segue.data.visualize import name_classes, palette
@@ -49,19 +52,35 @@ def segment_by_labels(
     protocol = asdict(predictor.chosen_protocol(options))
     failed: list[str] = []
     found: list[tuple[str, Any]] = []
-    for path, target in zip(files, targets, strict=True):
+
+    def attempt(one: tuple[Path, Path]) -> tuple[Path, Path, Any]:
         try:
-            pixels = read_image(path)
+            return *one, read_image(one[0])
         except InputError as error:
-            failed.append(str(error))
-            continue
-        answer = predictor.segment(pixels, names, options=options)
-        if refusal := refuse_far(path.name, answer.distance, strict=strict):
-            failed.append(refusal)
-            continue
-        _print(_write(path.name, pixels, answer, target) | {"protocol": protocol}, as_json)
-        if coco is not None:
-            found.append((path.name, answer))
+            return *one, error
+
+    def answered() -> Iterator[tuple[Path, Path, LabelMap]]:
+        read = deque[tuple[Path, Path]]()
+
+        def pictures() -> Iterator[NDArray[np.uint8]]:
+            for path, target, pixels in ahead(attempt, zip(files, targets, strict=True)):
+                if isinstance(pixels, InputError):
+                    failed.append(str(pixels))
+                else:
+                    read.append((path, target))
+                    yield pixels
+
+        for answer in predictor.segment_many(pictures(), names, options=options):
+            path, target = read.popleft()
+            if refusal := refuse_far(path.name, answer.distance, strict=strict):
+                failed.append(refusal)
+                continue
+            if coco is not None:
+                found.append((path.name, answer))
+            yield path, target, answer
+
+    for written in ahead(lambda one: _write(one[0].name, one[2], one[1]), answered()):
+        _print(written | {"protocol": protocol}, as_json)
     if coco is not None:
         write_answers(coco, found, names)
     if failed:
@@ -83,11 +102,12 @@ def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
     return [image], [target]
 
 
-def _write(name: str, pixels: NDArray[np.uint8], answer: LabelMap, target: Path) -> dict[str, Any]:
+def _write(name: str, answer: LabelMap, target: Path) -> dict[str, Any]:
+    """answer: of the segmenter, with its picture."""
     overlay = overlay_of(target)
     index = answer.index.astype(np.uint8)
     write_index(index, target, palette(len(answer.names)))
-    write_image(name_classes(pixels, index, answer.names), overlay)
+    write_image(name_classes(cast(NDArray[np.uint8], answer.picture), index, answer.names), overlay)
     about = {"image": name, **domain_to_dict(answer.distance)}
     return {**about, "classes": label_map_to_dict(answer), "map": str(target), "overlay": str(overlay)}
 

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_caption, segmentation_to_dict
 from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.commands.domain import refuse_far
+from segue.data.ahead import ahead
 from segue.data.export import write_coco
 from segue.data.images import read_image, write_image, write_mask
 from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
@@ -107,7 +109,7 @@ def segment_by_notes(
     answer = predictor.segment(pixels, note, options=options)
     if refusal := refuse_far(image.name, answer.distance, strict=strict):
         raise InputError(refusal)
-    found = _write(image.name, pixels, answer, target, predictor)
+    found = _write(image.name, answer, target, predictor)
     if attribution and note is not None:
         found |= _write_attribution(pixels, predictor.attribute(pixels, note), target)
     if coco is not None:
@@ -275,20 +277,25 @@ def _segment_folder(
     shown = sys.stderr.isatty()  # quiet besides: before rich 14 a bar that is not shown prints an empty line
     with Progress(console=Console(stderr=True, quiet=not shown), disable=not shown) as progress:
         bar = progress.add_task("segmenting", total=len(works))
-        flat = ((work, target) for work, target in zip(works, targets, strict=True) if not work.volume)
-        readable = _readable(flat, lambda work: read_image(work.files[0]), failed)
-        while part := list(islice(readable, BATCH)):
-            answers = predictor.segment_many([p for _, p, _ in part], [w.note for w, _, _ in part], options=options)
-            for (work, pixels, target), answer in zip(part, answers, strict=True):
-                progress.advance(bar)
-                if refusal := refuse_far(work.name, answer.distance, strict=strict):
-                    failed.append(refusal)
-                    continue
-                _print(_write(work.name, pixels, answer, target, predictor), as_json)
-                if coco is not None:
-                    found.append((work.name, answer))
+
+        def answered() -> Iterator[tuple[Work, Segmentation, Path]]:
+            flat = ((work, target) for work, target in zip(works, targets, strict=True) if not work.volume)
+            readable = _readable(ahead(lambda one: _attempt(*one, _read_picture), flat), failed)
+            while part := list(islice(readable, BATCH)):
+                answers = predictor.segment_many([p for _, p, _ in part], [w.note for w, _, _ in part], options=options)
+                for (work, _, target), answer in zip(part, answers, strict=True):
+                    progress.advance(bar)
+                    if refusal := refuse_far(work.name, answer.distance, strict=strict):
+                        failed.append(refusal)
+                        continue
+                    if coco is not None:
+                        found.append((work.name, answer))
+                    yield work, answer, target
+
+        for written in ahead(lambda one: _write(one[0].name, one[1], one[2], predictor), answered()):
+            _print(written, as_json)
         deep = ((work, target) for work, target in zip(works, targets, strict=True) if work.volume)
-        for work, volume, target in _readable(deep, read_work, failed):
+        for work, volume, target in _readable((_attempt(*one, read_work) for one in deep), failed):
             _segment_volume(predictor, work, volume, target, options, as_json, strict, failed)
             progress.advance(bar)
     if coco is not None:
@@ -297,15 +304,25 @@ def _segment_folder(
         raise InputError(f"{len(failed)} of {len(works)} pictures have no mask: " + "; ".join(failed))
 
 
-def _readable(
-    works: Iterable[tuple[Work, Path]], read: Callable[[Work], Any], failed: list[str]
-) -> Iterator[tuple[Work, Any, Path]]:
-    """Works one by one with what `read` made of them; those that can't be read are kept in `failed`."""
-    for work, target in works:
-        try:
-            yield work, read(work), target
-        except InputError as error:
-            failed.append(str(error))
+def _read_picture(work: Work) -> Any:
+    return read_image(work.files[0])
+
+
+def _attempt(work: Work, target: Path, read: Callable[[Work], Any]) -> tuple[Work, Any, Path]:
+    """The work with what `read` made of it, or with its InputError."""
+    try:
+        return work, read(work), target
+    except InputError as error:
+        return work, error, target
+
+
+def _readable(attempts: Iterable[tuple[Work, Any, Path]], failed: list[str]) -> Iterator[tuple[Work, Any, Path]]:
+    """The works that could be read; the errors of the others are kept in `failed`."""
+    for work, found, target in attempts:
+        if isinstance(found, InputError):
+            failed.append(str(found))
+        else:
+            yield work, found, target
 
 
 def _segment_volume(
@@ -333,7 +350,8 @@ def _segment_volume(
     _print(about | {"voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}, as_json)
 
 
-def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path, predictor: Segmenter) -> dict[str, Any]:
+def _write(name: str, answer: Segmentation, target: Path, predictor: Segmenter) -> dict[str, Any]:
+    """answer: of the segmenter, with its picture."""
     overlay = overlay_of(target)
     # A note of a picture that is read window by window, such as of nuclei, guides by its words alone.
     doubts = [] if answer.note is None or predictor.window else find_doubts(answer.note)
@@ -341,7 +359,7 @@ def _write(name: str, pixels: np.ndarray, answer: Segmentation, target: Path, pr
         warnings.warn(PictureWarning(f"{name}: {doubt}", "note"), stacklevel=2)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mask(answer.mask, target)
-    write_image(outline(pixels, answer.mask), overlay)
+    write_image(outline(cast(NDArray[np.uint8], answer.picture), answer.mask), overlay)
     return {
         "image": name,
         **segmentation_to_dict(answer),
