@@ -51,6 +51,7 @@ BENCHES: dict[str, str] = {  # the arguments of these functions are the options 
     "reclmis": "segue.lab.bench.reclmis:bench_reclmis",
     "serve": "segue.lab.bench.serve:bench_serve",
     "sgdiff": "segue.lab.bench.sgdiff:bench_sgdiff",
+    "weights": "segue.lab.bench.weights:bench_weights",
 }
 COMMANDS: dict[str, Any] = {
     "run": "segue.lab.run:run_table",

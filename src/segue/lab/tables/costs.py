@@ -8,6 +8,7 @@ groupvit      our GroupViT beside that of transformers, at the paper's size
 sgdiff        SGDiff beside its rival, which writes word by word
 inference     CPU time a picture of bundled networks in float32 and bf16, one and 16 pictures at once
 curate        the stages of curation by the number of pictures; a million once
+weights       networks that users bring: parameters, megabytes of the file and of memory
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from segue.lab.bench.groupvit import bench_groupvit
 from segue.lab.bench.inference import NETWORKS, bench_inference
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
+from segue.lab.bench.weights import WEIGHTS, measure
 from segue.lab.engine import Row, Work
 
 REPEATS = (0, 1, 2)  # in the place of seeds
@@ -28,7 +30,7 @@ PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
 def costs_table() -> list[Row]:
-    """3 segmenters, each in inference and in training; networks by dtype, GroupViT, SGDiff and curation, 3 times."""
+    """3 segmenters, in inference and training; networks by dtype, GroupViT, SGDiff, curation 3 times; weights once."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -38,7 +40,8 @@ def costs_table() -> list[Row]:
         rows.append(Row("sgdiff", "untrained", repeat, _sgdiff))
         rows += [Row("inference", name, repeat, partial(_inference, name)) for name in NETWORKS]
         rows += [_curate_row(count, repeat) for count in PICTURES]
-    return [*rows, _curate_row(PICTURES_ONCE, 0)]
+    rows.append(_curate_row(PICTURES_ONCE, 0))
+    return rows + [Row("weights", name, 0, partial(_weights, name)) for name in WEIGHTS]
 
 
 def _curate_row(count: int, repeat: int) -> Row:
@@ -49,6 +52,10 @@ def _segmenter(name: str, phase: str, work: Work) -> dict[str, float]:
     """phase: "" for inference, "_training" for a training step."""
     counts = counted(name, 224)
     return {"params_m": counts[f"params{phase}"] / 1e6, "picture_gmac": counts[f"macs{phase}"] / 1e9}
+
+
+def _weights(name: str, work: Work) -> dict[str, float]:
+    return measure(*WEIGHTS[name])
 
 
 def _groupvit(work: Work) -> dict[str, float]:
