@@ -21,7 +21,8 @@ LANES: dict[str, set[str]] = {
     "java": {"need_java", "java_lines", "test_a_meteor_that_dies_is_not_computed"},
     "ray": {"ray"},
     "training": {
-        "recipes/", "lab/bench/", "lab/tables/", "lab/baselines/", "training/test_processes.py",
+        "recipes/", "commands/test_training.py", "lab/bench/", "lab/tables/", "lab/baselines/",
+        "training/test_processes.py",
         "methods/sgdiff/test_stages.py", "methods/cocu/groupvit/test_two_processes.py",
         "test_toy_pictures_are_memorised", "test_a_few_pairs_are_learned_both_ways",
         "test_the_loop_trains_it_and_its_checkpoint_answers",
@@ -30,7 +31,7 @@ LANES: dict[str, set[str]] = {
     },
     "slow": {
         "api/test_determinism.py",
-        "api/test_to_onnx.py", "tests/test_docs.py", "commands/demo/", "tools/",
+        "api/test_to_onnx.py", "commands/test_completion.py", "tests/test_docs.py", "commands/demo/", "tools/",
         "test_the_demo_writes_a_page_with_its_pictures", "test_a_predictor_loads_its_own_modules_and_not_the_others",
         "test_meteor_is_what_pycocoevalcap_says", "test_each_thing_fills_its_box_and_stays_in_it",
         "test_memory_stays_bounded", "test_a_picture_is_described_again_only_if_something_has_changed",

@@ -46,10 +46,12 @@ BENCHES: dict[str, str] = {  # the arguments of these functions are the options 
     "embed": "segue.lab.bench.embed:bench_embed",
     "export": "segue.lab.bench.export:bench_export",
     "groupvit": "segue.lab.bench.groupvit:bench_groupvit",
+    "inference": "segue.lab.bench.inference:bench_inference",
     "metrics": "segue.lab.bench.metrics:bench_metrics",
     "reclmis": "segue.lab.bench.reclmis:bench_reclmis",
     "serve": "segue.lab.bench.serve:bench_serve",
     "sgdiff": "segue.lab.bench.sgdiff:bench_sgdiff",
+    "weights": "segue.lab.bench.weights:bench_weights",
 }
 COMMANDS: dict[str, Any] = {
     "run": "segue.lab.run:run_table",

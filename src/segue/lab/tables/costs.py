@@ -6,7 +6,9 @@ experiment    what is measured
 segmenters    parameters and multiply-accumulates, counted exactly, for one picture of 224 pixels
 groupvit      our GroupViT beside that of transformers, at the paper's size
 sgdiff        SGDiff beside its rival, which writes word by word
+inference     CPU time a picture of bundled networks in float32 and bf16, one and 16 pictures at once
 curate        the stages of curation by the number of pictures; a million once
+weights       networks that users bring: parameters, megabytes of the file and of memory
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from typing import Any
 
 from segue.lab.bench.curate import SHARD_STAGES, bench_curate
 from segue.lab.bench.groupvit import bench_groupvit
+from segue.lab.bench.inference import NETWORKS, bench_inference
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
+from segue.lab.bench.weights import WEIGHTS, measure
 from segue.lab.engine import Row, Work
 
 REPEATS = (0, 1, 2)  # in the place of seeds
@@ -26,7 +30,7 @@ PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
 def costs_table() -> list[Row]:
-    """3 segmenters, each in inference and in training; GroupViT, SGDiff and curation, three times each."""
+    """3 segmenters, in inference and training; networks by dtype, GroupViT, SGDiff, curation 3 times; weights once."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -34,8 +38,10 @@ def costs_table() -> list[Row]:
     for repeat in REPEATS:
         rows.append(Row("groupvit", "paper", repeat, _groupvit))
         rows.append(Row("sgdiff", "untrained", repeat, _sgdiff))
+        rows += [Row("inference", name, repeat, partial(_inference, name)) for name in NETWORKS]
         rows += [_curate_row(count, repeat) for count in PICTURES]
-    return [*rows, _curate_row(PICTURES_ONCE, 0)]
+    rows.append(_curate_row(PICTURES_ONCE, 0))
+    return rows + [Row("weights", name, 0, partial(_weights, name)) for name in WEIGHTS]
 
 
 def _curate_row(count: int, repeat: int) -> Row:
@@ -46,6 +52,10 @@ def _segmenter(name: str, phase: str, work: Work) -> dict[str, float]:
     """phase: "" for inference, "_training" for a training step."""
     counts = counted(name, 224)
     return {"params_m": counts[f"params{phase}"] / 1e6, "picture_gmac": counts[f"macs{phase}"] / 1e9}
+
+
+def _weights(name: str, work: Work) -> dict[str, float]:
+    return measure(*WEIGHTS[name])
 
 
 def _groupvit(work: Work) -> dict[str, float]:
@@ -66,6 +76,13 @@ def _sgdiff(work: Work) -> dict[str, float]:
     }
     speed = {name: found[name] for name in ("speedup", "speedup_with_masks", "usual_speedup")}
     return speed | shares | {"training_steps_per_s": found["train_steps_per_s"]}
+
+
+def _inference(name: str, work: Work) -> dict[str, float]:
+    """CPU ms a picture by dtype and batch size, and float32's over bf16's."""
+    found = bench_inference(networks=(name,))["networks"][name]["cpu_ms_per_picture"]
+    cost = {f"{dtype}_batch_{n}_ms": ms for dtype, of in found.items() for n, ms in of.items()}
+    return cost | {f"batch_{n}_speedup": ms / found["bf16"][n] for n, ms in found["float32"].items()}
 
 
 def _curation(count: int, work: Work) -> dict[str, float]:

@@ -1,0 +1,27 @@
+"""segue lab bench inference: its keys, and the exact counts."""
+
+import json
+
+import pytest
+
+from segue.lab.bench.inference import bench_inference
+from segue.types import InputError
+
+
+def test_it_measures_both_dtypes_at_each_batch_and_counts_what_is_folded(segue):
+    words = ["--networks", "reclmis-chest", "scenes-encoder", "--batches", 1, 2, "--rounds", 1, "--json"]
+    status, out, _ = segue("lab", "bench", "inference", *words)
+    assert status == 0
+    found = json.loads(out)["networks"]
+    assert set(found) == {"reclmis-chest", "scenes-encoder"}
+    for one in found.values():
+        assert set(one["cpu_ms_per_picture"]) == {"float32", "bf16"}
+        assert all(set(of) == {"1", "2"} and min(of.values()) > 0 for of in one["cpu_ms_per_picture"].values())
+    chest = found["reclmis-chest"]
+    assert (chest["side"], chest["batch_norms"], chest["convolutions"]) == (96, 0, 21)
+
+
+@pytest.mark.parametrize("wrong", [{"batches": ()}, {"batches": (0,)}, {"rounds": 0}])
+def test_what_measures_nothing_is_refused(wrong):
+    with pytest.raises(InputError, match="expected 1 or more of each"):
+        bench_inference(networks=("reclmis-chest",), **wrong)
