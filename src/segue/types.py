@@ -388,14 +388,16 @@ class PhraseGrounding:
 class GroundedCaption(Answer):
     """A caption of a picture whose phrases are grounded in masks.
 
-    caption: text; empty from a model that only segments. score: in [0, 1], how likely people are to accept it, or how
-    likely it is to the model. groundings: of its phrases, several where a phrase names several objects.
+    caption: text; empty from a model that only segments. score: in [0, 1], the better the higher. groundings: of its
+    phrases, several where a phrase names several objects. calibrated: whether the score is the probability that people
+    accept the caption; else it is how likely that is to the model, which compares captions of one prompt only.
     Raises InputError when a grounding's phrase is not at its place in the caption, or the masks differ in size.
     """
 
     caption: str
     score: float
     groundings: tuple[PhraseGrounding, ...] = ()
+    calibrated: bool = False
 
     def __post_init__(self) -> None:
         for grounding in self.groundings:
@@ -407,6 +409,14 @@ class GroundedCaption(Answer):
                 )
         if len({grounding.mask.shape for grounding in self.groundings}) > 1:
             raise InputError(f"{self.caption!r}: its masks differ in size; they must be of one picture")
+
+    @property
+    def worth(self) -> dict[str, float | None]:
+        """The score as "score" where it is calibrated, else as "likelihood"; the other is None. Four significant
+        digits, because a likelihood may be as low as 0.00001.
+        """
+        value = float(f"{self.score:.4g}")
+        return {"score": value, "likelihood": None} if self.calibrated else {"score": None, "likelihood": value}
 
 
 @dataclass(frozen=True)

@@ -209,8 +209,10 @@ def test_a_grounded_caption_is_what_is_exported():
 
 
 def test_an_unlikely_captions_score_is_not_rounded_away():
-    assert grounded_caption_to_dict(GroundedCaption("a dog", 0.000012345678))["score"] == 0.00001235
-    assert grounded_caption_to_dict(GroundedCaption("a dog", 0.98765432))["score"] == 0.9877
+    fitted = grounded_caption_to_dict(GroundedCaption("a dog", 0.98765432, calibrated=True))
+    assert (fitted["score"], fitted["likelihood"]) == (0.9877, None)
+    unfitted = grounded_caption_to_dict(GroundedCaption("a dog", 0.000012345678))
+    assert (unfitted["score"], unfitted["likelihood"]) == (None, 0.00001235)
 
 
 def test_an_empty_mask_has_no_score():

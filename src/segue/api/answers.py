@@ -120,16 +120,16 @@ def mask_as_grounded_caption(answer: Answer) -> GroundedCaption:
 
 
 def grounded_caption_to_dict(caption: GroundedCaption) -> dict[str, Any]:
-    """Caption and score; for each grounding the characters of its phrase, its class, score, area and box.
+    """Caption, score and likelihood; for each grounding the characters of its phrase, its class, score, area and box.
 
-    A caption's score has four significant digits, because it may be as low as 0.00001.
+    The score is None where it is not calibrated, else the likelihood is; see `GroundedCaption.worth`.
     """
     groundings = []
     for one in caption.groundings:
         code = rle.encode(one.mask)
         place = {"start": one.start, "end": one.end, "phrase": one.phrase, "label": one.label}
         groundings.append(place | {"score": round(one.score, 4), "area": rle.area(code), "bbox": list(rle.box(code))})
-    return {"caption": caption.caption, "score": float(f"{caption.score:.4g}"), "groundings": groundings}
+    return {"caption": caption.caption, **caption.worth, "groundings": groundings}
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:

@@ -345,6 +345,7 @@ def _known(objects: ObjectSource, name: str, pixels: NDArray[np.uint8], alone: b
 def _card(image: Path, answers: list[dict[str, Any]], distance: float | None) -> str:
     """A picture on a folder's page: of each object the overlay of its first caption, and where the others are."""
     from segue.api.answers import domain_to_dict
+    from segue.data.export import worth_in_words
 
     far = f" <i>{FAR}</i>" if domain_to_dict(distance)["out_of_domain"] else ""
     figures = []
@@ -353,7 +354,7 @@ def _card(image: Path, answers: list[dict[str, Any]], distance: float | None) ->
         caption = escape(first["caption"])
         figures.append(
             f'<a href="{name}.html"><figure><img loading="lazy" src="{name}.1.png" alt="{caption}">'
-            f"<figcaption>{caption} <i>{first['score']:.2g}</i></figcaption></figure></a>"
+            f"<figcaption>{caption} <i>{worth_in_words(first)}</i></figcaption></figure></a>"
         )
     return f"<section><h2>{escape(image.name)}{far}</h2>{''.join(figures)}</section>"
 
@@ -389,10 +390,12 @@ def _numbers(text: str, count: int, name: str, expected: str) -> tuple[float, ..
 
 
 def _lines(answers: list[dict[str, Any]]) -> list[str]:
+    from segue.data.export import worth_in_words
+
     lines = []
     for one in answers:
         for caption in one["captions"]:
-            lines.append(f"{caption['score']:<8.3g}{caption['caption']}")
+            lines.append(f"{worth_in_words(caption):<8}{caption['caption']}")
             lines += [
                 f"        {k['score']:.2f}  {k['phrase']} -> {k['label']}, {k['area']} px"
                 for k in caption["groundings"]

@@ -6,7 +6,7 @@ Masks are (H, W) bool on the picture's own grid.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def to_coco(
         for caption in captions:
             entry = {"id": len(made["captions"]) + 1, "image_id": image_id}
             if caption.caption:
-                made["captions"].append(entry | {"caption": caption.caption, "score": caption.score})
+                made["captions"].append(entry | {"caption": caption.caption, **caption.worth})
             for grounding in caption.groundings:
                 if (name := class_of(grounding)) not in number:
                     raise InputError(f"{file_name}: class {name!r} is not among the categories; add it")
@@ -267,7 +267,7 @@ def _section(number: int, caption: GroundedCaption) -> str:
         f'<li data-lights="{_group(number, g)}">{escape(g.phrase)} <i>{g.score:.2f}</i></li>'
         for g in caption.groundings
     )
-    return f"<section><p>{line} <i>{caption.score:.2g}</i></p><ul>{masks}</ul></section>"
+    return f"<section><p>{line} <i>{worth_in_words(caption.worth)}</i></p><ul>{masks}</ul></section>"
 
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -346,3 +346,9 @@ def write_grounded_captions(
         write_text(folder / file, text)
         written.append(folder / file)
     return written
+
+
+def worth_in_words(worth: Mapping[str, float | None]) -> str:
+    """The score of `GroundedCaption.worth`, or the likelihood under its name."""
+    score, likelihood = worth["score"], worth["likelihood"]
+    return f"{score:.3g}" if score is not None else f"likelihood {likelihood:.2g}"

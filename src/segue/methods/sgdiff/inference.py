@@ -250,7 +250,7 @@ class SGDiffGenerator:
                     phrases = [(first, end) for first, end in phrases if names_something(words[first:end])]
                     places = _best_phrases(word_p[row, :nodes].cpu().numpy(), phrases, spans)
                 groundings = _groundings(text, places, classes, masks[row], encoded.size)
-            found.append(GroundedCaption(text, score, tuple(groundings)))
+            found.append(GroundedCaption(text, score, tuple(groundings), self.model.acceptance is not None))
         return found
 
     def _word_probabilities(self, graph: Subgraph, captions: _Captions, queries: Tensor | None) -> Tensor:

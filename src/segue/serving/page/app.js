@@ -91,7 +91,7 @@ const JOBS = {
       return (result.prompts ?? [result]).flatMap(({ prompt, captions }) => [
         ...(prompt ? [make("p", {}, "Around ", make("button", { type: "button", onclick: () => setBox(prompt.box.map(Math.round)) }, `the box ${prompt.box.map(Math.round).join(", ")}`))] : []),
         make("ol", { class: "grounded" }, ...captions.map((caption) => {
-          const item = make("li", {}, ...phrases(caption, position), make("div", { class: "score" }, accepted(caption.score)));
+          const item = make("li", {}, ...phrases(caption, position), ...scored(caption));
           position += caption.groundings.length;
           return item;
         })),
@@ -139,9 +139,11 @@ function accepted(score) {
   return `${(100 * score).toFixed(score < 0.1 ? 1 : 0)} % likely that people would say so`;
 }
 
+// Nothing where the score is not calibrated: a likelihood says nothing to people.
+const scored = (one) => one.score == null ? [] : [make("div", { class: "score" }, accepted(one.score))];
+
 function list(captions) {
-  return make("ol", {}, ...captions.map((one) => make("li", {}, one.text,
-    ...(one.score == null ? [] : [make("div", { class: "score" }, accepted(one.score))]))));
+  return make("ol", {}, ...captions.map((one) => make("li", {}, one.text, ...scored(one))));
 }
 
 function legend(names, colours = COLOURS) {

@@ -82,7 +82,8 @@ class PhotoGenerator:
         ]
         named = sorted({node for some in linked for _, _, phrases in some for one in phrases for node in one.nodes})
         masks = self.masks(photograph, graph, named) if named else {}
-        return [[_ground(*one, graph, masks) for one in some] for some in linked]
+        calibrated = self.acceptance is not None
+        return [[_ground(*one, graph, masks, calibrated) for one in some] for some in linked]
 
     def score(self, value: float) -> float:
         """The probability that people accept a caption whose `judged` is the value; the value where none is fitted."""
@@ -232,6 +233,7 @@ def _ground(
     phrases: Sequence[LinkedPhrase],
     graph: SceneGraph,
     masks: dict[int, tuple[NDArray[np.bool_], float]],
+    calibrated: bool = False,
 ) -> GroundedCaption:
     """A caption with the masks of what it names."""
     groundings = [
@@ -240,4 +242,4 @@ def _ground(
         for node in one.nodes
         if node in masks
     ]
-    return GroundedCaption(text, min(score, 1.0), tuple(groundings))
+    return GroundedCaption(text, min(score, 1.0), tuple(groundings), calibrated)
