@@ -33,7 +33,7 @@ UNASKED = "/#job=segment/note"  # a job without an example
 def models():
     """The bundled models that `segue serve` serves: name -> folder, name -> predictor."""
     folders = run._named(run._servable())
-    return folders, {name: run._loaded(folder, "cpu", None, None) for name, folder in folders.items()}
+    return folders, {name: run._loaded(folder, "cpu", "float32", None, None) for name, folder in folders.items()}
 
 
 @pytest.fixture(scope="module")
