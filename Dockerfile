@@ -5,7 +5,7 @@
 #   docker run --rm -v "$PWD:/work" segue segment chest.png --note "Two infected areas, both lungs."
 #
 # PyPI's torch for x86-64 brings NVIDIA's libraries along, gigabytes that a CPU doesn't use. Without them:
-#   docker build -t segue --build-arg INDEX=https://download.pytorch.org/whl/cpu .
+#   docker build -t segue --build-arg INDEX=THE-INDEX-OF-CPU-BUILDS-ON-PYTORCHS-INSTALL-PAGE .
 
 FROM debian:bookworm-slim AS build
 ARG INDEX=
