@@ -1,7 +1,7 @@
 """Folders of the package `datasets` (`save_to_disk`): rows with a picture and, where there is one, its captions.
 
-The Arrow files are mapped into memory and read by pyarrow; a picture is loaded from its row. Format:
-huggingface.co/docs/datasets
+The Arrow files are mapped into memory and read by pyarrow; a picture is loaded from its row. The
+package's documentation has the format.
 """
 
 from __future__ import annotations
