@@ -395,7 +395,7 @@ def _lines(answers: list[dict[str, Any]]) -> list[str]:
     lines = []
     for one in answers:
         for caption in one["captions"]:
-            lines.append(f"{worth_in_words(caption):<8}{caption['caption']}")
+            lines.append(f"{worth_in_words(caption):<6}  {caption['caption']}")
             lines += [
                 f"        {k['score']:.2f}  {k['phrase']} -> {k['label']}, {k['area']} px"
                 for k in caption["groundings"]
