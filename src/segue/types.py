@@ -256,7 +256,8 @@ class LabelMap(Answer):
     index: (H, W) uint8, or uint16 from 256 names on; positions in `names`, and the type's highest value (255 or 65535)
     where there is background. scores: (H, W) float32 in [0, 1] of the best name. image_similarity: (C,) float32 in
     [-1, 1], the cosine of every name with the whole picture. distance: of the picture from those that the model learned
-    from, above 1 where it is far; None where that is not measured.
+    from, above 1 where it is far; None where that is not measured. shown: (C,) float32, the probability that the
+    picture shows a name, where as many names are shown as not; None from models that weren't calibrated.
     """
 
     names: tuple[str, ...]
@@ -264,6 +265,7 @@ class LabelMap(Answer):
     scores: NDArray[np.float32]
     image_similarity: NDArray[np.float32]
     distance: float | None = None
+    shown: NDArray[np.float32] | None = None
 
     @property
     def background(self) -> int:

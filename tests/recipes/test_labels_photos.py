@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ import torch
 from scenes_and_encoder import write_encoder, write_scenes
 from segue.api.label_segmenter import load_label_segmenter
 from segue.data.formats import read_pictures
+from segue.evaluation.labels import with_truth
 from segue.methods.cocu.vocabulary import Vocabulary
-from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.recipes.labels_photos import LABELS_PHOTOS, NounBatches, train_labels_photos
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, margins
+from segue.metrics.acceptance import Acceptance, write_acceptance
+from segue.recipes import labels_photos
+from segue.recipes.labels_photos import LABELS_PHOTOS, NounBatches, fit_shown, train_labels_photos
 from segue.types import InputError, Picture
 
 
@@ -64,3 +69,43 @@ def test_the_command_trains_what_segment_takes_and_vectors_of_pictures_stay(segu
     image = read_pictures(scenes, "val").pictures[0].load()
     assert not torch.equal(trained.embed_dense([image]), before.embed_dense([image]))
     assert trained.cell_head.weight.abs().max() > 0
+
+
+def test_how_likely_a_name_is_shown_is_measured_on_label_maps(scenes, tmp_path):
+    """The margins are made up here: those of shown names are larger by 2, in standard deviations of 1."""
+    model = load_dual_encoder(write_encoder(tmp_path / "e"), device="cpu")
+    save_dual_encoder(model, tmp_path / "run", {})
+    pictures, _, read_truth = with_truth(read_pictures(scenes, "train"), DenseProtocol())
+    rng = np.random.default_rng(0)
+
+    def answer(_, image, text, __):
+        (picture,) = [one for one in pictures if np.array_equal(one.load(), image)]
+        there = [(read_truth(picture) == number).mean() > 0.005 for number in range(len(text))]
+        return SimpleNamespace(margin=rng.normal(size=len(text)) + 2.0 * np.array(there))
+
+    settings = replace(LABELS_PHOTOS, label_maps=(scenes,), device="cpu")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(labels_photos, "segment_dense", answer)
+        found = fit_shown(tmp_path / "run", settings)
+    # of two normals with one variance the log-odds are 2 x - 2 where both are as frequent
+    assert found.weights[0] == pytest.approx(2, abs=0.5)
+    assert found.probability([1.0]) == pytest.approx(0.5, abs=0.1)
+    with pytest.raises(InputError, match="knows no names to compare with"):
+        fit_shown(tmp_path / "run", settings)
+
+
+def test_the_probability_that_a_name_is_shown_is_in_the_answer(tmp_path):
+    segmenter = load_label_segmenter(write_encoder(tmp_path / "e"), device="cpu")
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    assert segmenter.segment(image, ["dog", "grass"]).shown is None
+    write_acceptance(Acceptance((2.0,), 0.5), tmp_path / "e")
+    fitted = load_label_segmenter(tmp_path / "e", device="cpu")
+    assert fitted.segment(image, ["dog", "grass"]).shown is None  # the encoder knows no names
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(fitted.encoder), "known_names", torch.eye(fitted.encoder.width))
+        answer = fitted.segment(image, ["dog", "grass"])
+    text = embed_names(fitted.encoder, ["dog", "grass"])
+    cells = fitted.encoder.embed_dense([image])[0]
+    margin = margins(cells, text, torch.eye(fitted.encoder.width))
+    np.testing.assert_allclose(answer.shown, torch.sigmoid(2 * margin + 0.5), atol=1e-5)
+    assert [one["shown"] for one in answer.to_dict()["classes"][:2]] == [round(float(p), 4) for p in answer.shown]

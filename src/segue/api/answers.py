@@ -78,7 +78,7 @@ def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
 def label_map_to_dict(answer: LabelMap) -> list[dict[str, Any]]:
     """For each name, and for background: its value in the map, pixels, share of the picture and mean score there.
 
-    closeness: the cosine of the name with the whole picture.
+    closeness: the cosine of the name with the whole picture. shown: see `LabelMap`; None where that isn't known.
     """
     classes = []
     for value, name in [*enumerate(answer.names), (answer.background, None)]:
@@ -88,7 +88,8 @@ def label_map_to_dict(answer: LabelMap) -> list[dict[str, Any]]:
         found = {"label": name or "background", "value": value, "area": area}
         found |= {"share": round(area / there.size, 6), "score": score}
         if name is not None:
-            classes.append(found | {"closeness": round(float(answer.image_similarity[value]), 4)})
+            shown = None if answer.shown is None else round(float(answer.shown[value]), 4)
+            classes.append(found | {"closeness": round(float(answer.image_similarity[value]), 4), "shown": shown})
         elif area:
             classes.append(found)
     return classes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -16,13 +15,16 @@ from numpy.typing import NDArray
 from segue.api.models import check_dtype, find, method_of
 from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabulary
 from segue.api.pictures import Picture, pixels_of
+from segue.configs import read_json
 from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.cocu.inference import check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
 from segue.methods.dual_encoder.dense import DenseAnswer, DenseProtocol, embed_names, segment_dense_many
+from segue.metrics.acceptance import Acceptance, read_acceptance
 from segue.nn.devices import resolve_device
 from segue.options import Dtype, LabelOptions
 from segue.types import InputError, LabelMap
+from segue.weights import CONFIG
 
 BATCH_SIZE = 8  # pictures that the encoder reads at once
 
@@ -32,12 +34,18 @@ class DualEncoderSegmenter:
 
     encoder: its dense features are compared with the names', see `segue.methods.dual_encoder.dense`.
     protocol: how names are given to pixels unless options change it. about: what the checkpoint says of its training.
+    acceptance: makes the probability that the picture shows a name of the name's margin; None where it wasn't fitted.
     """
 
     def __init__(
-        self, encoder: DualEncoder, protocol: DenseProtocol | None = None, about: dict[str, Any] | None = None
+        self,
+        encoder: DualEncoder,
+        protocol: DenseProtocol | None = None,
+        about: dict[str, Any] | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         self.encoder, self.protocol, self.about = encoder.eval(), protocol or DenseProtocol(), about or {}
+        self.acceptance = acceptance
         self._embed = lru_cache(maxsize=1)(partial(embed_names, encoder))  # kept for the next picture
 
     def to(self, device: str) -> Self:
@@ -77,7 +85,12 @@ class DualEncoderSegmenter:
             answers = segment_dense_many(self.encoder, pixels, text, protocol)
             distances = self.encoder.measure_distances(pixels)
             for answer, distance, one in zip(answers, distances, pixels, strict=True):
-                yield replace(_label_map(names, answer, distance, protocol), picture=one)
+                yield replace(_label_map(names, answer, distance, protocol), picture=one, shown=self._shown(answer))
+
+    def _shown(self, answer: DenseAnswer) -> NDArray[np.float32] | None:
+        if self.acceptance is None or answer.margin is None:
+            return None
+        return np.array([self.acceptance.probability([margin]) for margin in answer.margin.tolist()], np.float32)
 
     def chosen_protocol(self, options: LabelOptions) -> DenseProtocol:
         """The protocol with what the options change. Raises InputError for options that only GroupViTs have."""
@@ -117,5 +130,6 @@ def load_label_segmenter(name_or_path: str | Path, *, device: str = "auto", dtyp
     if (method := method_of(folder)) != METHOD:
         check_dtype(method, dtype)
         return load_open_vocabulary(folder, device=device)
-    about = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("about", {})
-    return DualEncoderSegmenter(load_dual_encoder(folder, device=device, dtype=dtype), about=about)
+    encoder, config = load_dual_encoder(folder, device=device, dtype=dtype), read_json(folder / CONFIG)
+    acceptance = read_acceptance(config.get("acceptance"), 1, folder)
+    return DualEncoderSegmenter(encoder, about=config.get("about") or {}, acceptance=acceptance)

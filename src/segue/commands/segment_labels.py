@@ -25,6 +25,7 @@ from segue.options import Dtype, LabelOptions
 from segue.types import InputError, LabelMap
 
 MOST_NAMES = 255  # that a PNG of one byte a pixel holds beside background
+UNLIKELY = 0.1  # probability that the picture shows a name, below which that is told
 
 
 def segment_by_labels(
@@ -120,4 +121,6 @@ def _print(answer: dict[str, Any], as_json: bool) -> None:
     shares = ", ".join(f"{one['label']} {one['share']:.1%}" for one in found)
     absent = ", ".join(one["label"] for one in answer["classes"] if not one["area"])
     nowhere = f"  nowhere: {absent}" if absent else ""
+    if unlikely := [one["label"] for one in found if one.get("shown") is not None and one["shown"] < UNLIKELY]:
+        nowhere += f"  hardly there: {', '.join(unlikely)}"
     print(f"{answer['image']}  {shares}{nowhere}  map {answer['map']}  overlay {answer['overlay']}")

@@ -108,6 +108,11 @@ class DualEncoder(nn.Module):
         distances = _in_batches(self, pixels, lambda x: domain.measure(self.image_encoder(x).pooled))
         return list(map(float, distances))
 
+    @property
+    def known_names(self) -> Tensor | None:
+        """(C, D), of length 1: vectors of names that the image encoder's own classifier knows; None without one."""
+        return None
+
     def embed_dense(
         self,
         images: Sequence[NDArray[np.uint8]],
@@ -362,6 +367,11 @@ class VisionTextDualEncoder(DualEncoder):
             named = self.class_names(dense, cells, self.temperature)
             cells = torch.lerp(cells, named, share.to(cells)[:, None, None, None])
         return self.refine_cells(cells)
+
+    @property
+    def known_names(self) -> Tensor | None:
+        """Those of `ClassNames`."""
+        return None if self.class_names is None else F.normalize(self.class_names.texts.float(), dim=-1).cpu()
 
     def refine_cells(self, cells: Tensor) -> Tensor:
         """Vectors of cells (..., D) -> v + A v, v of length 1 and A the cells' own head; v as it is without one."""

@@ -8,29 +8,35 @@ they are. The result is a dual encoder as before: `segue segment --labels` and `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import numpy as np
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
 from segue.data.formats import check_pictures, read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
+from segue.evaluation.labels import with_truth
 from segue.evaluation.reports.cases import spread_evenly
 from segue.methods.cocu.vocabulary import Vocabulary, noun_vocabulary
-from segue.methods.dual_encoder.checkpoint import save_dual_encoder
-from segue.methods.dual_encoder.dense import embed_names
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment_dense
 from segue.methods.dual_encoder.nouns import OFTEN_UNSAID, NounTask
+from segue.metrics.acceptance import Acceptance, calibrate, fit_acceptance
 from segue.recipes.datasets import begin_run
 from segue.recipes.labels import CACHE_BYTES, load_trainable
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture
 
+MEASURED = 100  # pictures of a data set with label maps
+SHOWN = 0.005  # part of the picture
 SIZE = 416  # side of the square at which pictures are read, for image encoders that take any
 
 
@@ -44,6 +50,8 @@ class LabelsPhotosSettings(TrainSettings):
             head that its cells have already is trained anew.
         pictures: how many of train are read, spread evenly; at most all.
         at_least: how many captions name a noun that is learned.
+        label_maps: data with label maps or masks. On the train splits it is measured how likely a picture shows a name,
+            so that answers tell names that it doesn't; no weight is learned from them.
         share: how much of the trained head is kept. Below 1, names that no caption has are recognised better.
         patience: must be 0, as nothing is evaluated.
     """
@@ -51,6 +59,7 @@ class LabelsPhotosSettings(TrainSettings):
     encoder: str = "photos-encoder"
     pictures: Annotated[int, Ge(1)] = 2000
     at_least: Annotated[int, Ge(1)] = 40
+    label_maps: tuple[Path, ...] = ()
     share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     steps: int = 600
     batch_size: int = 48
@@ -89,7 +98,33 @@ def train_labels_photos(settings: LabelsPhotosSettings = LABELS_PHOTOS) -> Path:
         about=settings_as_text(settings),
         resume=settings.resume,
     )
-    return settings.out / "last"
+    last = settings.out / "last"
+    if settings.label_maps:
+        calibrate(last, partial(fit_shown, last, settings), "tells no name that a picture doesn't show")
+    return last
+
+
+def fit_shown(folder: Path, settings: LabelsPhotosSettings) -> Acceptance:
+    """The probability that a picture shows a name, where as many names are shown as not, of the name's margin.
+
+    Names are all of a data set's, pictures up to MEASURED of each set, spread evenly; a name is shown that takes SHOWN
+    of the picture. Raises InputError for data without label maps or masks, and where all names are shown, or none.
+    """
+    encoder, protocol = load_dual_encoder(folder, device=settings.device), DenseProtocol()
+    measured, shown = list[float](), list[bool]()
+    for data in settings.label_maps:
+        pictures, classes, read_truth = with_truth(read_pictures(data, "train", settings.on_bad), protocol)
+        text = embed_names(encoder, classes)
+        for picture in spread_evenly(pictures, MEASURED):
+            margin, truth = segment_dense(encoder, picture.load(), text, protocol).margin, read_truth(picture)
+            if margin is None:
+                raise InputError(f"{settings.encoder}: knows no names to compare with; give one with class names")
+            measured += margin.tolist()
+            shown += [bool((truth == number).mean() > SHOWN) for number in range(len(classes))]
+    accepted = np.array(shown, np.bool_)
+    found = fit_acceptance(np.array(measured)[:, None], accepted)
+    odds = accepted.mean() / (1 - accepted.mean())
+    return replace(found, bias=found.bias - math.log(odds))
 
 
 class NounBatches:
@@ -123,5 +158,9 @@ class NounBatches:
 
 
 def _save(task: Any, folder: Path, settings: LabelsPhotosSettings) -> None:
-    about = {"recipe": "segue train labels-photos", **settings_as_text(settings), **dataset_name(settings.data)}
+    about = {
+        "recipe": "segue train labels-photos",
+        **settings_as_text(settings, "label_maps"),
+        **dataset_name(settings.data),
+    }
     save_dual_encoder(cast(NounTask, task).merged(settings.share), folder, about, half=settings.half)

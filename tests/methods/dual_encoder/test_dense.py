@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segue.methods.dual_encoder import dense
-from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, guided_filter, segment_dense
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, guided_filter, margins, segment_dense
 from segue.types import InputError
 
 NAMES = torch.eye(3)
@@ -20,7 +20,7 @@ class Planted:
     third; the whole of the second.
     """
 
-    temperature = 0.5
+    temperature, known_names = 0.5, None
 
     def __init__(self, any_size=True):
         self.image_encoder = SimpleNamespace(any_size=any_size, size=64)
@@ -179,3 +179,18 @@ def test_a_name_that_top_k_leaves_out_has_no_part_of_the_picture():
     found = segment_dense(Planted(), image(), NAMES, replace(PLAIN, top_k=1, prior=0.01))
     assert (found.index == 1).all()
     assert np.isfinite(found.probability).all()
+
+
+def test_a_margin_is_the_lead_over_known_names_where_it_is_largest():
+    cells = torch.zeros(3, 5, 4)
+    cells[0], cells[1, 0, 0], cells[2, 0, 1] = 0.5, 0.9, 0.3
+    known = torch.eye(3)[:1].expand(5, 3)  # all at .5 everywhere
+    found = margins(cells, torch.eye(3), known)  # 2 of 20 cells
+    torch.testing.assert_close(found, torch.tensor([0.0, (0.4 - 0.5) / 2, (-0.2 - 0.5) / 2]))
+
+
+def test_an_encoder_that_knows_names_measures_margins():
+    encoder = Planted()
+    assert segment_dense(encoder, image(), NAMES, PLAIN).margin is None
+    encoder.known_names = NAMES[2:]
+    np.testing.assert_allclose(segment_dense(encoder, image(), NAMES, PLAIN).margin, [1, 0, 0])

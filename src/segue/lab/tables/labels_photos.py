@@ -16,12 +16,14 @@ from functools import partial
 import numpy as np
 
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
+from segue.commands.segment_labels import UNLIKELY
 from segue.data.formats import read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.evaluation.labels import score_pictures, with_truth
 from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.recipes.labels import LABELS, train_labels
+from segue.recipes.labels_photos import SHOWN
 from segue.training.state import has_state
 
 ENCODER = "photos-encoder"
@@ -45,6 +47,9 @@ PROTOCOLS = HEADLESS | {"cells with a head": CELLS_ALONE, "bundled": DenseProtoc
 def labels_photos_table() -> list[Row]:
     """Dense features of the bundled dual encoder, from one size to three with a filter; and trained on label maps."""
     zero_shot = [Row(test, name, 0, partial(_row, test, name), DATA) for test in TESTS for name in PROTOCOLS]
+    zero_shot += [
+        Row(f"{test}, which names are shown", "bundled", 0, partial(_shown_row, test), DATA) for test in TESTS
+    ]
     return zero_shot + [
         Row(f"{test}, supervised", "train labels", 0, partial(_supervised_row, test), DATA) for test in TESTS
     ]
@@ -60,6 +65,32 @@ def _row(test: str, name: str, work: Work) -> dict[str, float]:
     if name == "without class names":
         encoder.class_names = None
     return _scores(test, segmenter, work)
+
+
+def _shown_row(test: str, work: Work) -> dict[str, float]:
+    """Whether the probability that a picture shows a name tells those that it shows from all others of the set.
+
+    auc: that a shown name has the larger one. told_absent, told_shown: the shares of the others and of the shown that
+    `segue segment` says are hardly there.
+    """
+    segmenter = load_label_segmenter(ENCODER)
+    found = read_pictures(DATA.folder(work.data) / test, "val")
+    found = replace(found, pictures=found.pictures[:: TESTS[test]])
+    pictures, classes, read_truth = with_truth(found, segmenter.protocol)
+    p, shown = [], []
+    for picture, answer in zip(
+        pictures, segmenter.segment_many([one.load() for one in pictures], classes), strict=True
+    ):
+        truth = read_truth(picture)
+        assert answer.shown is not None  # for mypy: the bundled one is calibrated
+        p.append(answer.shown)
+        shown.append([(truth == number).mean() > SHOWN for number in range(len(classes))])
+    of_shown, of_others = (np.concatenate(p)[np.concatenate(shown) == there] for there in (True, False))
+    return {
+        "auc": float((of_shown[:, None] > of_others).mean()),
+        "told_absent": float((of_others < UNLIKELY).mean()),
+        "told_shown": float((of_shown < UNLIKELY).mean()),
+    }
 
 
 def _supervised_row(test: str, work: Work) -> dict[str, float]:

@@ -59,7 +59,7 @@ def restore_dual_encoder(folder: Path) -> tuple[VisionTextDualEncoder, dict[str,
 
     Raises InputError when the folder is not whole, or is of another method.
     """
-    config = read_config(folder, [METHOD], {"config": dict, "image": dict, "text": dict})
+    config = read_config(folder, [METHOD], {"config": dict, "image": dict, "text": dict, "acceptance": dict | None})
     sizes, tensors = from_json(DualEncoderConfig, config["config"], folder), read_tensors(folder)
 
     def make() -> VisionTextDualEncoder:

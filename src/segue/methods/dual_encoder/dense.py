@@ -16,7 +16,7 @@ Shapes: K names, D width of the joint space, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from segue.types import InputError
 
 FILTERED_SIDE = 480  # longer side, in pixels, at which the filter's coefficients are computed
 SHORTLIST = 32  # names of which maps at picture resolution are made, where there are more
+PLACES = 0.1  # of the cells, in which a name is looked for
+RIVALS = 5  # known names that a name is compared with in a cell
 PIXELS_AT_ONCE = 32_000_000  # of the maps that are held, so that neither many names nor a large picture fills memory
 
 
@@ -75,12 +77,14 @@ class DenseProtocol:
 @dataclass(frozen=True)
 class DenseAnswer:
     """index: (H, W) int64, the best name of each pixel. probability: (H, W) float32, its share of the softmax over all
-    names. similarity: (K,) float32, the cosine of each name with the whole picture.
+    names. similarity: (K,) float32, the cosine of each name with the whole picture. margin: (K,) float32, see
+    `margins`; None where the encoder knows no names of its own.
     """
 
     index: NDArray[np.int64]
     probability: NDArray[np.float32]
     similarity: NDArray[np.float32]
+    margin: NDArray[np.float32] | None = None
 
 
 def embed_names(encoder: DualEncoder, names: Sequence[str], prompts: Sequence[str] = TEMPLATES) -> Tensor:
@@ -105,10 +109,25 @@ def segment_dense_many(
     shares = encoder.name_shares(images)
     dense = [encoder.embed_dense(images, size=size, shares=shares) for size in sizes]
     similarity = encoder.embed_images(images) @ text.T
-    return [
-        _name_pixels(image, [cells[i] for cells in dense], similarity[i].float(), text, encoder.temperature, protocol)
-        for i, image in enumerate(images)
-    ]
+    known = encoder.known_names
+    answers = []
+    for i, image in enumerate(images):
+        cells = [one[i] for one in dense]
+        answer = _name_pixels(image, cells, similarity[i].float(), text, encoder.temperature, protocol)
+        answers.append(answer if known is None else replace(answer, margin=margins(cells[-1], text, known).numpy()))
+    return answers
+
+
+def margins(cells: Tensor, text: Tensor, known: Tensor) -> Tensor:
+    """(K,): how far each name leads names that are known anyway, in the cells where it leads most.
+
+        margin[n] = mean over its best PLACES i of cos(cell i, n) - mean of the RIVALS best cos(cell i, c)
+
+    A name of nothing in the picture leads nowhere. cells: (D, h, w). text: (K, D). known: (C, D) of the names c.
+    """
+    flat = cells.flatten(1)
+    rivals = (known @ flat).topk(min(RIVALS, len(known)), dim=0).values.mean(0)
+    return (text @ flat - rivals).topk(max(1, round(PLACES * flat.shape[1])), dim=1).values.mean(1)
 
 
 def _name_pixels(
