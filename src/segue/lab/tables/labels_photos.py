@@ -47,9 +47,7 @@ PROTOCOLS = HEADLESS | {"cells with a head": CELLS_ALONE, "bundled": DenseProtoc
 def labels_photos_table() -> list[Row]:
     """Dense features of the bundled dual encoder, from one size to three with a filter; and trained on label maps."""
     zero_shot = [Row(test, name, 0, partial(_row, test, name), DATA) for test in TESTS for name in PROTOCOLS]
-    zero_shot += [
-        Row(f"{test}, which names are shown", "bundled", 0, partial(_shown_row, test), DATA) for test in TESTS
-    ]
+    zero_shot += [Row(f"{test} shown", "bundled", 0, partial(_shown_row, test), DATA) for test in TESTS]
     return zero_shot + [
         Row(f"{test}, supervised", "train labels", 0, partial(_supervised_row, test), DATA) for test in TESTS
     ]
