@@ -1,4 +1,4 @@
-"""How likely people are to accept a caption: a logistic regression on what its model knows of it, fitted on val.
+"""How likely people accept a caption or a name: a logistic regression on what a model knows of it, fitted on val.
 
 A caption is accepted whose CIDEr-D against people's captions of the picture is ACCEPTED or more. So scores of different
 models mean one thing, and can be compared.
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from segue.configs import from_json, read_json
 from segue.files import write_text
-from segue.metrics.captions import score_captions
 from segue.types import InputError
 from segue.weights import CONFIG
 
@@ -45,6 +44,8 @@ class Acceptance:
 
 def judge_captions(captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
     """Which of n captions, one for each picture, people accept by their own of the picture."""
+    from segue.metrics.captions import score_captions  # not where a fitted model only answers
+
     given = {str(i): text for i, text in enumerate(captions)}
     scores = score_captions(given, {str(i): list(texts) for i, texts in enumerate(references)}, with_java=False)
     return np.array([scores.each["CIDEr-D"][name] >= ACCEPTED for name in given], np.bool_)
