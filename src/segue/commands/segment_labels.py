@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from segue.api.answers import domain_to_dict, label_map_to_dict
 from segue.api.label_segmenter import load_label_segmenter
 from segue.commands.domain import refuse_far
-from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, write_answers
+from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, read_ahead, write_answers
 from segue.data.ahead import ahead
-from segue.data.images import read_image, write_image, write_index
+from segue.data.images import write_image, write_index
 from segue.data.picture_files import bare_name, pictures_in
 from segue.data.visualize import name_classes, palette
 from segue.methods.cocu.inference import parse_labels
@@ -47,60 +47,50 @@ def segment_by_labels(
         raise InputError(
             f"labels: got {len(names)} names, expected at most {MOST_NAMES}, which a PNG holds; use segue.load"
         )
-    files, targets = _files(image, out)
-    check_targets([[file] for file in files], targets, extra=[coco], default=out is None)
+    works, targets = _works(image, out)
+    check_targets([work.files for work in works], targets, extra=[coco], default=out is None)
     predictor = load_label_segmenter(model, device=device, dtype=dtype)
     protocol = asdict(predictor.chosen_protocol(options))
     failed: list[str] = []
     found: list[tuple[str, Any]] = []
 
-    def attempt(one: tuple[Path, Path]) -> tuple[Path, Path, Any]:
-        try:
-            return *one, read_image(one[0])
-        except InputError as error:
-            return *one, error
-
-    def answered() -> Iterator[tuple[Path, Path, LabelMap]]:
-        read = deque[tuple[Path, Path]]()
+    def answered() -> Iterator[tuple[Work, LabelMap, Path]]:
+        read = deque[tuple[Work, Path]]()
 
         def pictures() -> Iterator[NDArray[np.uint8]]:
-            for path, target, pixels in ahead(attempt, zip(files, targets, strict=True)):
-                if isinstance(pixels, InputError):
-                    failed.append(str(pixels))
-                else:
-                    read.append((path, target))
-                    yield pixels
+            for work, pixels, target in read_ahead(zip(works, targets, strict=True), failed):
+                read.append((work, target))
+                yield pixels
 
         for answer in predictor.segment_many(pictures(), names, options=options):
-            path, target = read.popleft()
-            if refusal := refuse_far(path.name, answer.distance, strict=strict):
+            work, target = read.popleft()
+            if refusal := refuse_far(work.name, answer.distance, strict=strict):
                 failed.append(refusal)
                 continue
             if coco is not None:
-                found.append((path.name, answer))
-            yield path, target, answer
+                found.append((work.name, answer))
+            yield work, answer, target
 
-    for written in ahead(lambda one: _write(one[0].name, one[2], one[1]), answered()):
+    for written in ahead(lambda one: _write(one[0].name, one[1], one[2]), answered()):
         _print(written | {"protocol": protocol}, as_json)
     if coco is not None:
         write_answers(coco, found, names)
     if failed:
-        raise InputError(f"{len(failed)} of {len(files)} pictures have no map: " + "; ".join(failed))
+        raise InputError(f"{len(failed)} of {len(works)} pictures have no map: " + "; ".join(failed))
 
 
-def _files(image: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
+def _works(image: Path, out: Path | None) -> tuple[list[Work], list[Path]]:
     """The pictures, and the map's file for each."""
+    files = pictures_in(image) if image.is_dir() else [image]
+    works = [Work(file.name, (file,), None, volume=False) for file in files]
     if image.is_dir():
-        files = pictures_in(image)
-        return files, mask_targets(
-            [Work(file.name, (file,), None, volume=False) for file in files], out or Path("labels")
-        )
+        return works, mask_targets(works, out or Path("labels"))
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
     target = out or Path(f"{bare_name(image)}.labels.png")
     if target.suffix.lower() != ".png":
         raise InputError(f"{target}: a map of names is written as .png; name it {target.stem}.png")
-    return [image], [target]
+    return works, [target]
 
 
 def _write(name: str, answer: LabelMap, target: Path) -> dict[str, Any]:

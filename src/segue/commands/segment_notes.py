@@ -280,7 +280,7 @@ def _segment_folder(
 
         def answered() -> Iterator[tuple[Work, Segmentation, Path]]:
             flat = ((work, target) for work, target in zip(works, targets, strict=True) if not work.volume)
-            readable = _readable(ahead(lambda one: _attempt(*one, _read_picture), flat), failed)
+            readable = read_ahead(flat, failed)
             while part := list(islice(readable, BATCH)):
                 answers = predictor.segment_many([p for _, p, _ in part], [w.note for w, _, _ in part], options=options)
                 for (work, _, target), answer in zip(part, answers, strict=True):
@@ -302,6 +302,11 @@ def _segment_folder(
         write_answers(coco, found, (DESCRIBED,))
     if failed:
         raise InputError(f"{len(failed)} of {len(works)} pictures have no mask: " + "; ".join(failed))
+
+
+def read_ahead(works: Iterable[tuple[Work, Path]], failed: list[str]) -> Iterator[tuple[Work, Any, Path]]:
+    """Flat works with their pictures (H, W, 3), decoded by threads beside the caller's work; errors go to `failed`."""
+    return _readable(ahead(lambda one: _attempt(*one, _read_picture), works), failed)
 
 
 def _read_picture(work: Work) -> Any:

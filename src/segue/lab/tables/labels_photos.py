@@ -19,12 +19,13 @@ from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
 from segue.commands.segment_labels import UNLIKELY
 from segue.data.formats import read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
-from segue.evaluation.labels import score_pictures, with_truth
+from segue.evaluation.labels import ReadTruth, score_pictures, with_truth
 from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.recipes.labels import LABELS, train_labels
 from segue.recipes.labels_photos import SHOWN
 from segue.training.state import has_state
+from segue.types import Picture
 
 ENCODER = "photos-encoder"
 TESTS = {"msrc": 1, "camvid": 3}  # every so many pictures of val
@@ -72,9 +73,8 @@ def _shown_row(test: str, work: Work) -> dict[str, float]:
     `segue segment` says are hardly there.
     """
     segmenter = load_label_segmenter(ENCODER)
-    found = read_pictures(DATA.folder(work.data) / test, "val")
-    found = replace(found, pictures=found.pictures[:: TESTS[test]])
-    pictures, classes, read_truth = with_truth(found, segmenter.protocol)
+    assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: the bundled one is
+    pictures, classes, read_truth = _scored(test, segmenter, work)
     p, shown = [], []
     for picture, answer in zip(
         pictures, segmenter.segment_many([one.load() for one in pictures], classes), strict=True
@@ -101,10 +101,13 @@ def _supervised_row(test: str, work: Work) -> dict[str, float]:
     return _scores(test, segmenter, work)
 
 
-def _scores(test: str, segmenter: DualEncoderSegmenter, work: Work) -> dict[str, float]:
+def _scored(test: str, segmenter: DualEncoderSegmenter, work: Work) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
     found = read_pictures(DATA.folder(work.data) / test, "val")
-    found = replace(found, pictures=found.pictures[:: TESTS[test]])
-    pictures, classes, read_truth = with_truth(found, segmenter.protocol)
+    return with_truth(replace(found, pictures=found.pictures[:: TESTS[test]]), segmenter.protocol)
+
+
+def _scores(test: str, segmenter: DualEncoderSegmenter, work: Work) -> dict[str, float]:
+    pictures, classes, read_truth = _scored(test, segmenter, work)
     ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth)
     own, own_accuracy = score_pictures(segmenter, pictures, classes, read_truth, oracle=True)
     return {

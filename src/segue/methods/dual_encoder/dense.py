@@ -142,9 +142,12 @@ def _name_pixels(
     offset = protocol.presence * similarity
     if protocol.top_k is not None:
         offset[similarity.argsort(descending=True)[protocol.top_k :]] = -torch.inf
+    allowed = torch.nonzero(offset > -torch.inf)[:, 0]
+    coarse = _coarse_maps(cells, text[allowed])
     if protocol.prior:
-        offset = offset + protocol.prior * _parts(cells, text, offset > -torch.inf, protocol.prior).log()
-    chosen, others = _shortlist(cells, text, offset, temperature)
+        parts = (coarse / protocol.prior).softmax(0).mean((1, 2)).clamp(min=1e-6)
+        offset[allowed] += protocol.prior * parts.log()
+    chosen, others = _shortlist(coarse + offset[allowed, None, None], allowed, temperature)
     guide = torch.from_numpy(np.asarray(image, np.float32).mean(2) / 255)
     best, total = torch.full((height, width), -torch.inf), _resized(others[None], (height, width))[0]
     index = torch.zeros(height, width, dtype=torch.int64)
@@ -158,30 +161,20 @@ def _name_pixels(
     return DenseAnswer(index.numpy(), (best - total).exp().numpy(), similarity.numpy())
 
 
-def _parts(cells: Sequence[Tensor], text: Tensor, allowed: Tensor, temperature: float) -> Tensor:
-    """(K,): the part of the picture that is likeliest each name; 0 for those that aren't allowed, (K,) bool."""
-    maps = _coarse_maps(cells, text[allowed])
-    parts = torch.zeros(len(text))
-    parts[allowed] = (maps / temperature).softmax(0).mean((1, 2)).clamp(min=1e-6)
-    return parts
-
-
 def _coarse_maps(cells: Sequence[Tensor], text: Tensor) -> Tensor:
     """(k, h, w): cosines of k names averaged over the sizes, on the last one's grid."""
     grid = (cells[-1].shape[1], cells[-1].shape[2])
     return torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), grid) for x in cells]).mean(0)
 
 
-def _shortlist(cells: Sequence[Tensor], text: Tensor, offset: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _shortlist(maps: Tensor, allowed: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The names that may win a pixel, in ascending order, and the log of what all others add to the softmax, (h, w).
 
     Up to SHORTLIST names all may. Of more those stay that come nearest to the best one on the cells' own grid.
-    offset: (K,), added to the cosines of each name.
+    maps: (k, h, w), the scores there of the allowed names, (k,).
     """
-    allowed = torch.nonzero(offset > -torch.inf)[:, 0]
     if len(allowed) <= SHORTLIST:
-        return allowed, torch.full(cells[-1].shape[1:], -1e30)  # -inf can't be interpolated
-    maps = _coarse_maps(cells, text[allowed]) + offset[allowed, None, None]
+        return allowed, torch.full(maps.shape[1:], -1e30)  # -inf can't be interpolated
     gap = (maps.amax(0) - maps).amin((1, 2))
     near = gap.topk(SHORTLIST, largest=False).indices
     far = torch.ones(len(allowed), dtype=torch.bool).index_fill(0, near, False)
