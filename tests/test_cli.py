@@ -226,7 +226,7 @@ def test_the_demo_writes_a_page_with_its_pictures(segue, tiny_model, tmp_path):
 def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, monkeypatch):
     from segue import cli
 
-    def warn(_argv, **_how):
+    def warn(*_):
         warnings.warn_explicit("mind the gap", UserWarning, cli.__file__, 1)
         warnings.warn_explicit("not ours", UserWarning, "elsewhere.py", 7)
 
@@ -242,7 +242,7 @@ def test_a_warning_of_each_of_a_thousand_pictures_is_some_lines_and_a_count(segu
     from segue import cli
     from segue.data.picture_files import PictureWarning
 
-    def warn(_argv, **_how):
+    def warn(*_):
         for i in range(1000):
             warnings.warn_explicit(PictureWarning(f"{i}.png: clear", "transparent"), None, cli.__file__, 1)
 

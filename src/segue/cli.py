@@ -52,10 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     """
     words = sys.argv[1:] if argv is None else argv
     with one_line_errors(verbose="--verbose" in words):
-        _run([word for word in words if word not in LOUDNESS], quiet="--quiet" in words)
+        _run([word for word in words if word not in LOUDNESS], "--quiet" in words)
 
 
-def _run(argv: list[str], *, quiet: bool) -> None:
+def _run(argv: list[str], quiet: bool = False) -> None:
     if argv == ["--version"]:
         print(f"segue {__version__}")
         return
@@ -73,7 +73,7 @@ def _run(argv: list[str], *, quiet: bool) -> None:
         found = resolve_name(found) if isinstance(found, str) else found
     from segue.commands.parsing import run_command
 
-    run_command(found, " ".join(named), rest, quiet=quiet)
+    run_command(found, " ".join(named), rest, quiet)
 
 
 def _print_commands(table: Table, named: list[str]) -> None:

@@ -20,7 +20,7 @@ from segue.options import Options, deferred_checks
 from segue.pages.page import INDEX, RUN_REPORT
 
 
-def run_command(function: Callable[..., Any], name: str, argv: list[str], *, quiet: bool = False) -> None:
+def run_command(function: Callable[..., Any], name: str, argv: list[str], quiet: bool = False) -> None:
     """Parse argv by the function's signature, call it, print what it returns.
 
     Dataclasses among the arguments become plain options. A path is printed as where something was saved; a dict as
