@@ -25,6 +25,8 @@ from segue.weights import bundled
 from tiny_clip import write_clip
 from tiny_dual_encoder import CAPTIONS, tiny_dual_encoder
 
+FILES = {"README.md", "config.json", "model.safetensors", "segue_auto.py", "tokenizer.json"}
+
 
 def head(folder):
     return (folder / "README.md").read_text().split("---")[1]
@@ -35,7 +37,7 @@ def test_a_saved_model_answers_alike_and_has_a_card(tiny_model, tmp_path, pictur
     folder = model.save_pretrained(tmp_path / "mine")
     again = from_pretrained(folder)
     np.testing.assert_array_equal(again.segment(picture, "left").mask, model.segment(picture, "left").mask)
-    assert {p.name for p in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert {p.name for p in folder.iterdir()} == FILES
     assert "license: apache-2.0\nlibrary_name: segue\npipeline_tag: image-segmentation\ntags:\n- segue" in head(folder)
     text = (folder / "README.md").read_text()
     assert "not for diagnosis" in text
@@ -55,8 +57,9 @@ def test_a_saved_groupvit_is_a_model_of_transformers_and_others_are_segues_own(t
     assert type(theirs).__name__ == "GroupViTModel"
     assert theirs.logit_scale.item() == ours.logit_scale.item()
     assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in ours.parameters())
-    with pytest.raises(ValueError, match="Unrecognized model"):
-        AutoModel.from_pretrained(save_pretrained("captions-photos", tmp_path / "captioner"))
+    assert "auto_map" not in json.loads((folder / "config.json").read_text())
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        AutoModel.from_pretrained(save_pretrained("captions-photos", tmp_path / "captioner"), trust_remote_code=False)
 
 
 def test_the_card_shows_the_figures_that_it_is_given(tmp_path):
@@ -123,7 +126,7 @@ def test_a_captioner_keeps_the_hub_id_of_its_encoder(tmp_path):
         write_config(tmp_path / "model", "encoder", "name", name)
         folder = save_pretrained(tmp_path / "model", tmp_path / f"given-{len(name)}")
         assert json.loads((folder / "config.json").read_text())["encoder"]["name"] == name
-        assert {p.name for p in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+        assert {p.name for p in folder.iterdir()} == FILES
 
 
 def write_config(folder, part, key, value):
@@ -181,7 +184,7 @@ def test_a_model_is_pushed(tiny_model, monkeypatch):
     address = push_to_hub(package.load(tiny_model), "me/mine", private=True, token="secret")
     assert address == "https://hub/me/mine/commit/1"
     assert (Api.seen["repo"], Api.seen["private"], Api.seen["token"]) == ("me/mine", True, "secret")
-    assert Api.seen["files"] == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert Api.seen["files"] == FILES
     assert 'from_pretrained("me/mine")' in Api.seen["card"]
     assert "secret" not in Api.seen["card"]
     with pytest.raises(InputError, match="expected owner/name"):

@@ -29,6 +29,13 @@ RUN_FOLDER = re.compile(r"^(?:[\w.-]+/)+([\w.-]+)/(?:best|last)$")
 ENCODERS = {"encoder": "name", "text": "source", "image": "source"}  # where a config.json names weights of others
 
 
+AUTO = "segue_auto"  # what transformers reads where it may trust a folder's code
+AUTO_CODE = """# For transformers' AutoModel.from_pretrained(..., trust_remote_code=True); pip install segue
+from segue.integrations.transformers import SegueConfig, SegueModel  # noqa: F401
+"""
+AUTO_MAP = {"AutoConfig": f"{AUTO}.SegueConfig", "AutoModel": f"{AUTO}.SegueModel"}
+
+
 class MethodCard(NamedTuple):
     """What a model card says of a method.
 
@@ -142,12 +149,23 @@ def save_pretrained(
         shutil.copytree(source, fresh, ignore=_unwanted_files, dirs_exist_ok=True)
         for member, copied in zip(models.members(source), models.members(fresh), strict=True):
             _copy_encoders(member, copied)
+        _offer_to_transformers(fresh)
         text = model_card(source, out.name, figures=figures, license=license)
         (fresh / "README.md").write_text(text, encoding="utf-8")
 
     if not put_folder(out, write):
         raise InputError(f"{out}: is there already, with something else; name a new folder")
     return out
+
+
+def _offer_to_transformers(folder: Path) -> None:
+    """Name our class in config.json where transformers has none of its own; an ensemble has no config.json."""
+    file = folder / CONFIG
+    config = read_json(file) if file.exists() else {}
+    if not config or config.get("model_type") in models.MODEL_TYPES:
+        return
+    file.write_text(json.dumps(config | {"auto_map": AUTO_MAP}, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{AUTO}.py").write_text(AUTO_CODE, encoding="utf-8")
 
 
 def folder_of(model: Any) -> Path:
