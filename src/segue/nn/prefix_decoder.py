@@ -31,7 +31,7 @@ class KVCache:
 
     def _selected(self, x: Tensor, rows: Tensor) -> Tensor:
         selected = x.new_empty(len(rows), *x.shape[1:])
-        selected[:, :, : self.length] = x[:, :, : self.length].index_select(0, rows)
+        torch.index_select(x[:, :, : self.length], 0, rows, out=selected[:, :, : self.length])
         return selected
 
 
