@@ -24,8 +24,9 @@ class KVCache:
     values: list[Tensor]
     length: int = 0
 
+    @torch.no_grad()
     def select(self, rows: Tensor) -> KVCache:
-        """The cache of the rows (R',) int64."""
+        """The cache of the rows (R',) int64; no gradient passes."""
         keys, values = ([self._selected(x, rows) for x in kind] for kind in (self.keys, self.values))
         return KVCache(keys, values, self.length)
 
