@@ -6,6 +6,12 @@ B pictures, T texts, L tokens, N patches (row-major), G groups, D channels, P ch
 
 Modules carry the names of the hub's GroupViT checkpoints, so those load as they are and ours load in `transformers`
 (outputs equal to 1e-5). Ours alone: `group_concept_loss`, for batches that say which prompts are of the same concept.
+Ours, too: groups that stand on the cells v_n of a frozen dual encoder (`GroupViTConfig.image_encoder`). The network
+reads them as patches, and its groups r_g, which begin at 0, move them:
+
+    u_n = v_n + sum_g A[g, n] r_g        a group's vector in the joint space is the mean of its u_n
+
+so an untrained one is the dual encoder as it is.
 In the papers and not in transformers: the multi-label loss, gathering over processes (batch norm too), drop path.
 Beyond both: pictures of any size, an initialisation that can be trained from (in transformers the position embeddings
 and first group tokens start at zero), texts as long as the longest of the batch.
@@ -38,12 +44,14 @@ class VisionOutput(NamedTuple):
     """A batch of pictures as groups.
 
     groups: (B, G, D). assignments: for each grouping i the soft assignment (B, G_i, N_i) of its tokens to its groups,
-    every column a distribution. grid: (rows, columns) of the patches, N_0 = rows * columns.
+    every column a distribution. grid: (rows, columns) of the patches, N_0 = rows * columns. cells: (B, N_0, P), those
+    of the dual encoder that the model stands on, if it does.
     """
 
     groups: Tensor
     assignments: list[Tensor]
     grid: tuple[int, int]
+    cells: Tensor | None = None
 
     def patch_assignment(self, soft: bool = True) -> Tensor:
         """(B, G, N_0): the share of each patch that belongs to each last group; over the groups they sum to 1.
@@ -70,7 +78,7 @@ class PatchEmbeddings(nn.Module):
     def __init__(self, c: GroupViTConfig) -> None:
         super().__init__()
         self.patch, self.side = c.patch, c.image_size // c.patch
-        self.patch_embeddings = nn.ModuleDict({"projection": nn.Conv2d(3, c.width, c.patch, c.patch)})
+        self.patch_embeddings = nn.ModuleDict({"projection": nn.Conv2d(c.channels, c.width, c.patch, c.patch)})
         self.position_embeddings = nn.Parameter(torch.empty(1, self.side**2, c.width))
         self.layernorm = layer_norm(c)
 
@@ -94,6 +102,7 @@ class VisionModel(nn.Module):
 
     def __init__(self, c: GroupViTConfig) -> None:
         super().__init__()
+        self.on_cells = c.image_encoder is not None
         last = max(sum(c.depths) - 1, 1)
         drops = iter([c.drop_path * i / last for i in range(sum(c.depths))])
         self.embeddings = PatchEmbeddings(c)
@@ -109,7 +118,8 @@ class VisionModel(nn.Module):
             x, groups, assignment = stage(x, groups)
             if assignment is not None:
                 assignments.append(assignment)
-        return VisionOutput(self.layernorm(x), assignments, grid)
+        cells = image.flatten(2).transpose(1, 2) if self.on_cells else None
+        return VisionOutput(self.layernorm(x), assignments, grid, cells)
 
 
 class TextModel(nn.Module):
@@ -164,9 +174,12 @@ class GroupViT(nn.Module):
     def __init__(self, config: GroupViTConfig, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         c = self.config = config
-        self.vision_model, self.text_model = VisionModel(c), TextModel(c)
+        self.vision_model = VisionModel(c)
+        if c.image_encoder is None:
+            self.text_model = TextModel(c)
         self.visual_projection = Projector(c.width, c.projection_hidden, c.projection)
-        self.text_projection = Projector(c.text_width, c.projection_hidden, c.projection)
+        if c.image_encoder is None:
+            self.text_projection = Projector(c.text_width, c.projection_hidden, c.projection)
         self.logit_scale = nn.Parameter(torch.tensor(c.logit_scale))
         self.tokenizer = None if tokenizer is None else _checked_tokenizer(tokenizer, c)
         self._initialise()
@@ -195,6 +208,8 @@ class GroupViT(nn.Module):
             elif isinstance(module, Assignment):
                 module.q_proj.weight.mul_(INITIAL_ASSIGNMENT_GAIN)
                 module.k_proj.weight.mul_(INITIAL_ASSIGNMENT_GAIN)
+        if self.config.image_encoder is not None:
+            nn.init.zeros_(cast(nn.Linear, self.visual_projection[3]).weight)
 
     @property
     def scale(self) -> Tensor:
@@ -206,6 +221,8 @@ class GroupViT(nn.Module):
 
         Raises InputError for a model without a tokenizer and for an empty text.
         """
+        if self.config.image_encoder is not None:
+            raise InputError(f"this model stands on {self.config.image_encoder}: take the texts' vectors of that")
         if self.tokenizer is None:
             raise InputError("this model came without a tokenizer; put its tokenizer.json into its folder")
         for text in texts:
@@ -217,17 +234,34 @@ class GroupViT(nn.Module):
         return torch.tensor([row + [pad] * (longest - len(row)) for row in rows]).view(-1, longest)
 
     def encode_image(self, image: Tensor) -> VisionOutput:
-        """The groups of pictures. image: (B, 3, H, W) of any size, normalised by the config's mean and std."""
+        """The groups of pictures. image: (B, 3, H, W) of any size, normalised by the config's mean and std.
+
+        On a dual encoder: (B, P, rows, columns), its cells, of length 1.
+        """
         output: VisionOutput = self.vision_model(image)
         return output
 
     def embed_image(self, vision: VisionOutput) -> Tensor:
-        """The embeddings of pictures, (B, P) of unit length: the projected mean of their groups."""
+        """The embeddings of pictures, (B, P) of unit length: the projected mean of their groups, or of their cells."""
+        if vision.cells is not None:
+            return F.normalize(self.refine_cells(vision).mean(1), dim=-1)
         return F.normalize(self.visual_projection(vision.groups.mean(1)).float(), dim=-1)
 
     def embed_groups(self, vision: VisionOutput) -> Tensor:
         """The embedding of every group, (B, G, P) of unit length."""
+        if vision.cells is not None:
+            return F.normalize(vision.patch_assignment() @ self.refine_cells(vision), dim=-1)
         return F.normalize(self.visual_projection(vision.groups).float(), dim=-1)
+
+    def refine_cells(self, vision: VisionOutput) -> Tensor:
+        """The cells of the dual encoder as their groups move them, u of the head of this file: (B, N, P) of length 1.
+
+        Raises InputError for a model on pixels.
+        """
+        if vision.cells is None:
+            raise InputError("this model reads pixels, so there are no cells to refine; name an image_encoder")
+        moves = self.visual_projection(vision.groups).float()
+        return F.normalize(vision.cells + vision.patch_assignment().transpose(1, 2) @ moves, dim=-1)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """The embeddings of tokenized texts, (T, L) -> (T, P) of unit length."""
@@ -257,6 +291,9 @@ class GroupViT(nn.Module):
         Raises InputError for pictures with different numbers of texts, or none.
         """
         texts = batch["text"]
+        if isinstance(texts, Tensor):
+            vision = self.encode_image(batch["image"])
+            return vision, gather(self.embed_image(vision)), gather(texts)
         if len({len(row) for row in texts}) != 1 or not texts[0]:
             raise InputError("text: expected a caption and K prompts for each picture, the same K for all")
         captions, prompts = [row[0] for row in texts], [prompt for row in texts for prompt in row[1:]]
@@ -272,6 +309,8 @@ class GroupViT(nn.Module):
         """The losses of a batch, gathered over all processes: L = L(I <-> T) + L(I <-> {T_m}), GroupViT's Eq. 8.
 
         batch: image (B, 3, H, W), normalised; text: for each picture its caption and K prompts, the same K for all.
+        On a dual encoder image is its cells (B, P, rows, columns), and text its vectors of the K prompts, (B, K, P):
+        without the captions' term, by which that encoder was trained.
         Optional: concept_ids (B, K) int64, the concept of each prompt, -1 for none; and with it known_ids (B, N) int64,
         further concepts that are true of the picture, -1 for none. With them the second term is `group_concept_loss`;
         and with concept_weights (B, K), the probability that the picture shows each prompt's concept, weighted by it.
@@ -279,16 +318,22 @@ class GroupViT(nn.Module):
         Raises InputError as `embed_batch`.
         """
         vision, image, text = self.embed_batch(batch)
+        if vision.cells is not None:
+            loss = self._prompt_loss(vision, text, batch)
+            return {"loss": loss, "prompts": loss}
         terms = {"caption": multi_label_loss(image, text[:, :1], self.scale)}
         if text.shape[1] > 1 and "concept_ids" in batch:
-            groups, shares = gather(self.embed_groups(vision)), gather(vision.group_shares())
-            concept_ids, known_ids = gather(batch["concept_ids"]), gather(batch["known_ids"])
-            weights = gather(batch["concept_weights"]) if "concept_weights" in batch else None
-            prompts = text[:, 1:]
-            terms["prompts"] = group_concept_loss(groups, shares, prompts, concept_ids, known_ids, self.scale, weights)
+            terms["prompts"] = self._prompt_loss(vision, text[:, 1:], batch)
         elif text.shape[1] > 1:
             terms["prompts"] = multi_label_loss(image, text[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def _prompt_loss(self, vision: VisionOutput, prompts: Tensor, batch: dict[str, Any]) -> Tensor:
+        """`group_concept_loss` of this process's pictures and the prompts of all, (B, K, P)."""
+        groups, shares = gather(self.embed_groups(vision)), gather(vision.group_shares())
+        concept_ids, known_ids = gather(batch["concept_ids"]), gather(batch["known_ids"])
+        weights = gather(batch["concept_weights"]) if "concept_weights" in batch else None
+        return group_concept_loss(groups, shares, prompts, concept_ids, known_ids, self.scale, weights)
 
 
 def _checked_tokenizer(tokenizer: Tokenizer, c: GroupViTConfig) -> Tokenizer:
