@@ -125,12 +125,15 @@ def _start(words: list[str], *, limit: bool = False, closed: bool = False, home:
 def contents(folder: Path) -> dict[str, str]:
     """The sha256 of what a command wrote, but for what varies from run to run, by path."""
     files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(word in p.name for word in VARYING)]
-    return {str(p.relative_to(folder)): hashlib.sha256(_content(p)).hexdigest() for p in files}
+    return {str(p.relative_to(folder)): hashlib.sha256(_content(p, folder)).hexdigest() for p in files}
 
 
-def _content(path: Path) -> bytes:
-    """The bytes; of a table of the lab its lines in order, without commit and machine, which are its last columns."""
-    whole = path.read_bytes()
+def _content(path: Path, folder: Path) -> bytes:
+    """The bytes, without the folder's own path, which settings name.
+
+    Of a table of the lab its lines in order, without commit and machine, which are its last columns.
+    """
+    whole = path.read_bytes().replace(bytes(folder), b"")
     return (
         b"\n".join(sorted(line.rsplit(b",", 2)[0] for line in whole.splitlines())) if path.suffix == ".csv" else whole
     )

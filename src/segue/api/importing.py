@@ -46,6 +46,11 @@ def import_groupvit(source: str | Path, out: Path, *, tokenizer: str | Path | No
     }
 
 
+def is_released_file(path: Path) -> bool:
+    """Whether a path is that of a file of a released training, by its ending."""
+    return path.suffix in RELEASED and path.is_file()
+
+
 def _read(source: str | Path, tokenizer: str | Path | None) -> GroupViT:
     path = Path(source)
     if path.suffix in RELEASED and not path.is_dir():

@@ -1,4 +1,4 @@
-"""`segue import`: a GroupViT or a RecLMIS of others as a folder of Segue's."""
+"""`segue import`: a GroupViT, a RecLMIS or a DeCap of others as a folder of Segue's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
+
+CLIP = "openai/clip-vit-base-patch32"  # of RecLMIS and of DeCap
 
 
 def import_model(
@@ -15,23 +17,31 @@ def import_model(
     tokenizer: str | None = None,
     json: bool = False,
 ) -> None:
-    """Make a folder of Segue's from a GroupViT of the hub, or from a .pth of GroupViT's, CoCu's or RecLMIS' authors.
+    """Make a folder of Segue's from a GroupViT of the hub, or from what GroupViT's, CoCu's, RecLMIS' or DeCap's authors
+    released.
 
-    Of a .pth the tensors alone are read: one that holds code is refused.
+    Of a .pth or a .pt the tensors alone are read: one that holds code is refused.
 
     Args:
-        source: a hub id owner/name[@revision], a folder, or a .pth file; RecLMIS' end in .pth.tar.
+        source: a hub id owner/name[@revision], a folder, or a .pth or .pt file; RecLMIS' end in .pth.tar.
         out: a folder that is not there yet.
         tokenizer: where none lies beside the weights, as beside a .pth: CLIP's bpe_simple_vocab_16e6.txt.gz, or a
             folder or hub id of a CLIP, such as openai/clip-vit-base-patch16. For RecLMIS the CLIP whose text encoder
-            reads the notes; openai/clip-vit-base-patch32 unless given.
+            reads the notes, for DeCap the one whose features its decoder reads; openai/clip-vit-base-patch32 unless
+            given.
         json: print one JSON object.
     """
-    from segue.api.importing import import_groupvit
+    from segue.api.importing import import_groupvit, is_released_file
+    from segue.api.importing_captions import import_decap
     from segue.api.importing_notes import import_reclmis
     from segue.commands.parsing import print_result
+    from segue.methods.cocu.groupvit.released import released_tensors
+    from segue.methods.syntic.released import is_released
 
+    path = Path(source)
     if source.endswith(".pth.tar"):
-        print_result(import_reclmis(Path(source), out, clip=tokenizer or "openai/clip-vit-base-patch32"), json)
+        print_result(import_reclmis(path, out, clip=tokenizer or CLIP), json)
+    elif is_released_file(path) and is_released(tensors := released_tensors(path)):
+        print_result(import_decap(tensors, path, out, clip=tokenizer or CLIP), json)
     else:
         print_result(import_groupvit(source, out, tokenizer=tokenizer), json)

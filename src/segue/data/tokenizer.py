@@ -2,7 +2,7 @@
 
 Bytes leave no character unknown, and the same captions give the same tokens (tokenizers' WordPiece numbers letters in
 the order of a hash map). Two tokens are special: [PAD] and [END]; a caption's start is the end of the one before. A
-BERT's tokenizer serves too, with its own [CLS] and [SEP].
+BERT's tokenizer serves too, with its own [CLS] and [SEP], and a CLIP's, whose <|endoftext|> also pads.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from segue.types import InputError
 FILE = "tokenizer.json"
 PAD, END = "[PAD]", "[END]"
 START_OF_BERT, END_OF_BERT, SUPPRESSED = "[CLS]", "[SEP]", ("[UNK]", "[MASK]")
+START_OF_CLIP, END_OF_CLIP = "<|startoftext|>", "<|endoftext|>"
 
 
 class CaptionTokenizer:
@@ -35,9 +36,12 @@ class CaptionTokenizer:
         pad, end, start = number(PAD), number(END), number(END)
         if end is None:
             end, start = number(END_OF_BERT), number(START_OF_BERT)
+        if end is None:
+            end, start = number(END_OF_CLIP), number(START_OF_CLIP)
+            pad = end
         if pad is None or end is None or start is None:
             raise InputError(
-                f"tokenizer: it lacks the tokens {PAD} and {END}, or a BERT's; "
+                f"tokenizer: it lacks the tokens {PAD} and {END}, or a BERT's or a CLIP's; "
                 "make one with CaptionTokenizer.learn(captions)"
             )
         self.tokenizer, self.pad, self.end, self.start = tokenizer, pad, end, start
@@ -82,8 +86,8 @@ class CaptionTokenizer:
     @property
     def suppressed_token_ids(self) -> tuple[int, ...]:
         """Tokens that are never generated: padding, start, unknown."""
-        others = [self.start, *(self.tokenizer.token_to_id(name) for name in SUPPRESSED)]
-        return (self.pad, *(number for number in others if number not in (None, self.end)))
+        others = [self.pad, self.start, *(self.tokenizer.token_to_id(name) for name in SUPPRESSED)]
+        return tuple(number for number in others if number not in (None, self.end))
 
     def encode(self, captions: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """Number the captions' tokens, each with its end: tokens (B, L) int64, real (B, L) bool, L <= max_tokens + 1.

@@ -7,10 +7,13 @@ the prefix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Activation = Literal["gelu", "gelu_tanh"]  # the second is GPT-2's, which approximates it by tanh
 
 
 @dataclass
@@ -35,12 +38,13 @@ class KVCache:
 class Block(nn.Module):
     """Causal self-attention and a feed-forward network, both pre-norm with residuals."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, activation: Activation = "gelu") -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        gelu = nn.GELU(approximate="tanh" if activation == "gelu_tanh" else "none")
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), gelu, nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """(B, L, W) -> (B, L, W). With a cache the L positions follow those it holds, and are written into it.
@@ -77,12 +81,20 @@ class PrefixDecoder(nn.Module):
     """
 
     def __init__(
-        self, *, vocabulary: int, width: int, layers: int, heads: int, positions: int, dropout: float = 0.0
+        self,
+        *,
+        vocabulary: int,
+        width: int,
+        layers: int,
+        heads: int,
+        positions: int,
+        dropout: float = 0.0,
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         self.heads = heads
         self.embed, self.position = nn.Embedding(vocabulary, width), nn.Embedding(positions, width)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, activation) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self._initialise(layers)
 

@@ -222,7 +222,7 @@ def test_twelve_systems_of_the_paper_and_one_of_ours():
         (lambda: SynticConfig(source="images"), "source: got 'images', expected image, text or none"),
         (lambda: SynticConfig(width=10, heads=4), "width: got 10, expected a multiple of heads = 4"),
         (lambda: SynticConfig(tau=0), "tau: got 0, expected more than 0"),
-        (lambda: model().generate(features(2)), "projects pictures onto a text support set: pass support="),
+        (lambda: model().generate(features(2)), "projects pictures onto captions: pass support="),
         (lambda: model().generate(torch.zeros(2, 5), support()), "image features: got 5 columns, expected 12"),
         (lambda: model().generate(features(2), support(), options=Decoding(max_tokens=7)), "max_tokens: got 7"),
         (lambda: model().prefix(torch.zeros(2, 5)), "features: got 5 columns, expected 12"),

@@ -2,6 +2,7 @@
 
 DIR/msrc/     photographs with label maps of 23 classes, split `val`
 DIR/camvid/   street photographs with label maps of 11 classes, split `val`
+DIR/flickr8k/ photographs with captions, split `train`: for the rows that train the head of the cells anew, one a seed
 
 The bundled dual encoder learned from captions alone; no label map was used but in the experiments called supervised,
 which train it on the set's own. `miou`: over all names of the set; `miou_own`: over those that the picture shows, as if
@@ -20,16 +21,20 @@ from segue.commands.segment_labels import UNLIKELY
 from segue.data.formats import read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.evaluation.labels import ReadTruth, score_pictures, with_truth
+from segue.files import locked
 from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.recipes.labels import LABELS, train_labels
-from segue.recipes.labels_photos import SHOWN
+from segue.recipes.labels_photos import LABELS_PHOTOS, SHOWN, train_labels_photos
 from segue.training.state import has_state
 from segue.types import Picture
 
 ENCODER = "photos-encoder"
 TESTS = {"msrc": 1, "camvid": 3}  # every so many pictures of val
 DATA = RequiredData(f"a folder with {'/, '.join(TESTS)}/", tuple(TESTS))
+CAPTIONED = "flickr8k"
+WITH_CAPTIONS = RequiredData(f"{DATA.expected} and {CAPTIONED}/", (*TESTS, CAPTIONED))
+SEEDS = (0, 1, 2)
 CELLS_ALONE = replace(DenseProtocol(), presence=0.0, prior=0.0)
 ONE_SIZE = replace(CELLS_ALONE, sizes=(416,), radius=0.0)
 HEADLESS = {  # of cells without a head of their own
@@ -48,6 +53,11 @@ PROTOCOLS = HEADLESS | {"cells with a head": CELLS_ALONE, "bundled": DenseProtoc
 def labels_photos_table() -> list[Row]:
     """Dense features of the bundled dual encoder, from one size to three with a filter; and trained on label maps."""
     zero_shot = [Row(test, name, 0, partial(_row, test, name), DATA) for test in TESTS for name in PROTOCOLS]
+    zero_shot += [
+        Row(test, "head trained anew", seed, partial(_trained_row, test, seed), WITH_CAPTIONS)
+        for seed in SEEDS
+        for test in TESTS
+    ]
     zero_shot += [Row(f"{test} shown", "bundled", 0, partial(_shown_row, test), DATA) for test in TESTS]
     return zero_shot + [
         Row(f"{test}, supervised", "train labels", 0, partial(_supervised_row, test), DATA) for test in TESTS
@@ -63,6 +73,18 @@ def _row(test: str, name: str, work: Work) -> dict[str, float]:
         encoder.cell_head = None
     if name == "without class names":
         encoder.class_names = None
+    return _scores(test, segmenter, work)
+
+
+def _trained_row(test: str, seed: int, work: Work) -> dict[str, float]:
+    """Another head of the cells, by `segue train labels-photos` as it is set; the tests share its training."""
+    run = work.table / f"head-{seed}"
+    with locked(run):
+        if not (run / "last" / "config.json").exists():
+            data = WITH_CAPTIONS.folder(work.data) / CAPTIONED
+            train_labels_photos(replace(LABELS_PHOTOS, data=data, out=run, seed=seed, resume=has_state(run / "state")))
+    segmenter = load_label_segmenter(run / "last")
+    assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
     return _scores(test, segmenter, work)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 
+from segue.nn.prefix_decoder import Activation
 from segue.options import MaxTokens, Positive
 from segue.types import InputError
 
@@ -36,6 +37,8 @@ class SynticConfig:
         max_tokens: the most tokens of a caption, not counting the end token.
         dropout: in the decoder, in [0, 1).
         label_smoothing: of Eq. 6, in [0, 1).
+        activation: of the decoder; DeCap's released one has GPT-2's.
+        start_token: the tokenizer's, with which the prefix ends where the decoder was trained so, as DeCap's was.
     """
 
     source: str = "image"
@@ -52,6 +55,8 @@ class SynticConfig:
     max_tokens: MaxTokens = 40
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    activation: Activation = "gelu"
+    start_token: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
         if self.source not in ("image", "text", "none"):
@@ -64,7 +69,7 @@ class SynticConfig:
     @property
     def prefix_length(self) -> int:
         """P, the vectors of the prefix."""
-        return 1 + self.af + (1 + self.neighbours if self.neighbours else 0)
+        return 1 + self.af + (1 + self.neighbours if self.neighbours else 0) + (self.start_token is not None)
 
     @property
     def trainable(self) -> bool:

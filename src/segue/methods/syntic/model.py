@@ -44,10 +44,12 @@ def build_syntic(
 
     vocabulary: number of tokens of the tokenizer. encoder_width: D. end: id of the token that ends a caption.
     suppressed_token_ids: tokens that are never generated (padding, unknown).
-    Raises InputError for a system that only retrieves captions.
+    Raises InputError for a system that only retrieves captions, and a start token that the tokenizer lacks.
     """
     if not config.trainable:
         raise InputError("this system retrieves captions and has nothing to train; use SupportSet.retrieve")
+    if config.start_token is not None and config.start_token >= vocabulary:
+        raise InputError(f"start_token: got {config.start_token}, expected one of the tokenizer's {vocabulary} tokens")
     decoder = PrefixDecoder(
         vocabulary=vocabulary,
         width=config.width,
@@ -55,6 +57,7 @@ def build_syntic(
         heads=config.heads,
         positions=config.max_tokens + 1 + config.prefix_length,
         dropout=config.dropout,
+        activation=config.activation,
     )
     object_attention = ObjectAttention(encoder_width, config.width, config.heads) if config.af else None
     image_projection = nn.Linear(encoder_width, config.width)
@@ -159,6 +162,8 @@ class Syntic(nn.Module):
                 objects, found = v.new_zeros(len(v), 0, v.shape[1]), v.new_zeros(len(v), 0, dtype=torch.bool)
             self._check_objects(v, objects, found)
             tokens.append(self.object_attention(v, objects.to(v), found.to(v.device)))
+        if self.config.start_token is not None:
+            tokens.append(self.decoder.embed.weight[self.config.start_token].expand(len(v), -1))
         return torch.stack(tokens, 1)
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -203,7 +208,7 @@ class Syntic(nn.Module):
         """
         options = Decoding(max_tokens=self.config.max_tokens) if options is None else options
         if self.config.fp and support is None:
-            raise InputError("this captioner projects pictures onto a text support set: pass support=SupportSet(...)")
+            raise InputError("this captioner projects pictures onto captions: pass support=... (--support FILE)")
         if options.max_tokens > self.config.max_tokens:
             raise InputError(
                 f"max_tokens: got {options.max_tokens}, expected at most {self.config.max_tokens}, the most in training"
