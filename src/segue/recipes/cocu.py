@@ -44,7 +44,7 @@ from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.curation.probability import ProbabilityWeights
-from segue.methods.cocu.groupvit.cells import keep_share, on_encoder
+from segue.methods.cocu.groupvit.cells import CellGroupsTask, keep_share, on_encoder
 from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
@@ -54,7 +54,8 @@ from segue.methods.cocu.protocols import PUBLISHED_CLASSES, find_protocol
 from segue.methods.cocu.templates import IMAGENET_TEMPLATES
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.methods.dual_encoder.dense import DenseProtocol
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
+from segue.methods.dual_encoder.nouns import OFTEN_UNSAID
 from segue.recipes.cocu_cells import CellReader
 from segue.recipes.datasets import begin_run, create_once
 from segue.recipes.dual_encoder import SCENES as DUAL_ENCODER_SCENES
@@ -111,8 +112,9 @@ class CocuSettings(TrainSettings):
         size: "small" (64 pixels, of the tables), "scenes" (128), "paper" (224), or "cells" on an image encoder.
         encoder: the dual encoder that curates; `cocu-scenes` trains its own where none is there yet.
         image_encoder: the dual encoder on whose frozen cells the groups stand, such as photos-encoder, of which the
-            texts' vectors are, too; a head that its cells have already is left out. Goes with the size "cells", the
-            prompt loss "groups" and no augmentation. Patches of pixels unless given.
+            texts' vectors are, too; a head that its cells have already is left out, and the loss is that of `segue
+            train labels-photos`. Goes with the size "cells" and no augmentation. Patches of pixels unless given.
+        pictures: how many of train are trained on, spread evenly, though all are curated; 0 for all.
         share: how much of what the groups learned on such cells is kept. Below 1, names that no caption has are
             recognised better.
         vocabulary: a file with one concept a line; the nouns of the captions unless given.
@@ -140,6 +142,7 @@ class CocuSettings(TrainSettings):
     size: Literal["small", "scenes", "paper", "cells"] = "scenes"
     encoder: str = "scenes-encoder"
     image_encoder: str | None = None
+    pictures: Annotated[int, Ge(0)] = 0
     share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     vocabulary: Path | None = None
     curated: Path = Path("runs/curated")
@@ -208,7 +211,7 @@ PHOTOS = CocuSettings(
     image_encoder="photos-encoder",
     curated=Path("runs/curated/photos"),
     size="cells",
-    probability=True,
+    pictures=2000,
     augmentation="none",
     steps=150,
     batch_size=48,
@@ -311,7 +314,7 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
     model = build_model(settings, corpus, val.classes if val else (), reader)
     batches = CocuBatches(corpus, archive, settings, model, reader)
     fit(
-        training_task(model, settings),
+        training_task(model, settings, corpus, reader),
         batches,
         out=settings.out,
         options=training_options(settings, len(batches)),
@@ -325,8 +328,14 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
     return settings.out / ("best" if val else "last")
 
 
-def training_task(model: GroupViT, settings: CocuSettings) -> GroupViT | ReleasedTask:
-    """What the loop trains: the model, with the released loss around it where that is asked for."""
+def training_task(
+    model: GroupViT, settings: CocuSettings, corpus: CurationCorpus, reader: CellReader | None = None
+) -> GroupViT | ReleasedTask | CellGroupsTask:
+    """What the loop trains: the model, with the released loss around it where that is asked for, or that of cells."""
+    if reader is not None:
+        concepts = corpus.vocabulary.concepts
+        unsaid = torch.tensor([concept in OFTEN_UNSAID for concept in concepts])
+        return CellGroupsTask(model, embed_names(reader.encoder, concepts), unsaid)
     return ReleasedTask(model) if settings.prompt_loss == "released" else model
 
 
@@ -399,7 +408,14 @@ def read_cells(settings: CocuSettings, corpus: CurationCorpus, *, kept: bool = T
     if settings.image_encoder is None:
         return None
     encoder = load_headless(settings.image_encoder, settings.device)
-    return CellReader(encoder, corpus.pictures, settings.curated if kept else None)
+    pictures = [corpus.pictures[row] for row in rows_of(corpus, settings)]
+    return CellReader(encoder, pictures, settings.curated if kept else None)
+
+
+def rows_of(corpus: CurationCorpus, settings: CocuSettings) -> list[int]:
+    """The rows of the pictures that are trained on: those with captions, of which up to `pictures`, spread evenly."""
+    rows = [row for row, captions in enumerate(corpus.captions) if captions]
+    return rows if settings.pictures == 0 else spread_evenly(rows, settings.pictures)
 
 
 def build_model(
@@ -438,7 +454,7 @@ def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[s
 
 def groupvit_of(task: Any) -> GroupViT:
     """The GroupViT that a task trains."""
-    model: GroupViT = task.model if isinstance(task, ReleasedTask) else task
+    model: GroupViT = task.model if isinstance(task, ReleasedTask | CellGroupsTask) else task
     return model
 
 
@@ -478,7 +494,7 @@ def build_validation(
 class _TrainingExample(NamedTuple):
     """What an epoch shows of a picture.
 
-    image: (3, S, S) float32, normalised, or the cells of an image encoder. texts: the caption and K prompts. concepts:
+    image: (3, S, S) float32, normalised. texts: the caption and K prompts. concepts:
     that of each prompt, "" where the caption takes its place. known: K nouns of the caption, which are true of the
     picture whatever is sampled, and the likely ones of an archive of probabilities; "" for none.
     """
@@ -492,7 +508,7 @@ class _TrainingExample(NamedTuple):
 class CocuBatches:
     """Pictures, each with one of its captions and K prompts; a pure function of the keys.
 
-    reader: of the cells that take the pictures' place, and of the texts' vectors, for a model on an image encoder.
+    reader: of the cells that take the pictures' place, for a model on an image encoder.
     Raises InputError for an archive of another number of pictures.
     """
 
@@ -507,7 +523,7 @@ class CocuBatches:
         if archive is not None and len(archive) != len(corpus.pictures):
             raise InputError(f"archive: of {len(archive)} pictures, expected {len(corpus.pictures)}; curate them again")
         self.corpus, self.archive, self.settings, self.reader = corpus, archive, settings, reader
-        self.rows = [i for i, captions in enumerate(corpus.captions) if captions]
+        self.rows = rows_of(corpus, settings)
         concepts = corpus.vocabulary.concepts if archive is None else archive.concepts
         self.concept_ids = {concept: i for i, concept in enumerate(concepts)}
         size = model.config.image_size
@@ -519,15 +535,16 @@ class CocuBatches:
         return len(self.rows)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        """The batch that `GroupViT.training_step` takes."""
+        """The batch that the training step takes: `GroupViT`'s, or on a reader's cells `CellGroupsTask`'s."""
         sampled = self._sample_concepts(keys)
+        if self.reader is not None:
+            return self._collate_cells(self.reader, keys, sampled)
         examples = [
             self._make_example(epoch, self.rows[index], concepts)
             for (epoch, index), concepts in zip(keys, sampled, strict=True)
         ]
         batch: dict[str, Any] = {"image": torch.stack([one.image for one in examples])}
-        texts = [one.texts for one in examples]
-        batch["text"] = texts if self.reader is None else self.reader.vectors([prompts for _, *prompts in texts])
+        batch["text"] = [one.texts for one in examples]
         if self.settings.prompt_loss == "groups":
             batch["concept_ids"] = self._ids([one.concepts for one in examples])
             batch["known_ids"] = self._ids([one.known for one in examples])
@@ -535,6 +552,31 @@ class CocuBatches:
             rows = [self.rows[index] for _, index in keys]
             batch["concept_weights"] = self._weights(rows, [one.concepts for one in examples])
         return batch
+
+    def _collate_cells(
+        self, reader: CellReader, keys: Sequence[tuple[int, int]], sampled: Sequence[Sequence[str] | None]
+    ) -> dict[str, Any]:
+        """What `CellGroupsTask.training_step` takes: a concept counts by its probability, 1 where that isn't known."""
+        named = torch.zeros(len(keys), len(self.concept_ids))
+        for i, ((epoch, index), concepts) in enumerate(zip(keys, sampled, strict=True)):
+            rng = np.random.default_rng([self.settings.seed, epoch, self.rows[index]])
+            _, nouns = self._draw_caption(self.rows[index], rng)
+            weights = self._weights([self.rows[index]], [concepts or []])[0] if self.settings.probability else 1.0
+            named[i, [self.concept_ids[name] for name in concepts or []]] = weights
+            named[i, [self.concept_ids[name] for name in (*nouns, *self._likely(self.rows[index]))]] = 1.0
+        return {"image": torch.stack([reader.cells(index) for _, index in keys]), "named": named}
+
+    def _draw_caption(self, row: int, rng: np.random.Generator) -> tuple[str, list[str]]:
+        """One of a picture's captions, and the concepts that it names in a random order."""
+        captions = self.corpus.captions[row]
+        caption = captions[int(rng.integers(len(captions)))]
+        return caption, _nouns(caption, self.corpus.vocabulary, rng)
+
+    def _likely(self, row: int) -> list[str]:
+        """The up to MOST_LIKELY concepts that a picture is more than SURE to show, by an archive of probabilities."""
+        if not self.settings.probability:
+            return []
+        return [name for name, p in self._archive().concepts_of(row) if p > SURE][:MOST_LIKELY]
 
     def _ids(self, rows: Sequence[Sequence[str]]) -> Tensor:
         """(B, K) concept ids, -1 for what is not in the vocabulary."""
@@ -572,9 +614,7 @@ class CocuBatches:
         return [concepts[i % len(concepts)] for i in range(count)]
 
     def _image(self, row: int, mirrored: bool, rng: np.random.Generator) -> Tensor:
-        """(3, S, S), augmented and normalised; or an image encoder's cells (D, h, w)."""
-        if self.reader is not None:
-            return self.reader.cells(row)
+        """(3, S, S), augmented and normalised."""
         released = self.settings.augmentation == "released"
         if released:
             image = rand_augment(random_crop(self.corpus.pictures[row].load(), self.size[0], rng), rng)

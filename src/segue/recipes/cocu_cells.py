@@ -1,11 +1,9 @@
-"""The frozen dual encoder under a GroupViT (`segue train cocu --image-encoder`): the cells of pictures, read once and
-kept on disk, and the vectors of texts."""
+"""The frozen dual encoder under a GroupViT (`segue train cocu --image-encoder`): cells are read once."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +17,9 @@ from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.recipes.labels_photos import SIZE
 from segue.types import Picture
 
-TEXTS = 2**15  # of which the vectors are kept
-
 
 class CellReader:
-    """The cells of some pictures and the vectors of any texts, by a dual encoder without a head of its cells.
+    """The cells of some pictures, by a dual encoder without a head of its cells.
 
     folder: where the cells are kept as float16, filled before the first is read; None: they are computed when asked
     for.
@@ -34,7 +30,6 @@ class CellReader:
         side = SIZE if encoder.image_encoder.any_size else encoder.image_encoder.size
         self.size, self.grid = side, side // encoder.image_encoder.stride
         self.store = None if folder is None else self._filled(folder)
-        self._vector = lru_cache(maxsize=TEXTS)(self._read_vector)
 
     def cells(self, row: int) -> Tensor:
         """(D, h, w) float32 of length 1, of the picture of this row."""
@@ -42,13 +37,6 @@ class CellReader:
             return self.encoder.embed_dense([self.pictures[row].load()], size=self.size)[0]
         flat = torch.from_numpy(self.store.take([row])[0]).float()
         return flat.view(self.encoder.width, self.grid, self.grid)
-
-    def vectors(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        """(B, K, D) of length 1, of K texts for each of B pictures."""
-        return torch.stack([torch.stack([self._vector(text) for text in some]) for some in texts])
-
-    def _read_vector(self, text: str) -> Tensor:
-        return self.encoder.embed_texts([text])[0]
 
     def _filled(self, folder: Path) -> EmbeddingStore:
         items = [picture_item(picture) for picture in self.pictures]

@@ -35,6 +35,6 @@ def plan_cocu(settings: CocuSettings) -> Workload:
         steps=options.steps,
         batch_size=options.batch_size,
         averaged=options.ema > 0,
-        task=training_task(model, settings),
+        task=training_task(model, settings, corpus, reader),
         batch=lambda count: batches.collate([(0, i % len(batches)) for i in range(count)]),
     )

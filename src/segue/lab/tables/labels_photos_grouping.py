@@ -27,9 +27,9 @@ SETS = ("flickr8k", *TESTS)
 DATA = RequiredData(f"a folder with {'/, '.join(SETS)}/", SETS)
 SEEDS = (0, 1, 2)
 SYSTEMS: dict[str, CocuSettings] = {
-    "groups, caption's nouns": replace(PHOTOS, system="groupvit", probability=False),
-    "groups, CoCu": replace(PHOTOS, probability=False),
-    "groups, CoCu by probability": PHOTOS,
+    "groups, caption's nouns": replace(PHOTOS, system="groupvit"),
+    "groups, CoCu": PHOTOS,
+    "groups, CoCu by probability": replace(PHOTOS, probability=True),
 }
 
 
@@ -45,7 +45,7 @@ def labels_photos_grouping_table() -> list[Row]:
 
 
 def _dense_row(test: str, work: Work) -> dict[str, float]:
-    return scores_on(test, DualEncoderSegmenter(load_headless(ENCODER)), DATA.folder(work.data))
+    return scores_on(test, DualEncoderSegmenter(load_headless(ENCODER)), work)
 
 
 def _grouping_row(test: str, settings: CocuSettings, work: Work) -> dict[str, float]:
@@ -54,7 +54,7 @@ def _grouping_row(test: str, settings: CocuSettings, work: Work) -> dict[str, fl
     way = "probability" if settings.probability else settings.system
     segmenter = load_label_segmenter(_trained(replace(settings, data=data / "flickr8k"), work, way))
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it stands on one
-    return scores_on(test, segmenter, data)
+    return scores_on(test, segmenter, work)
 
 
 def _trained(settings: CocuSettings, work: Work, way: str) -> Path:

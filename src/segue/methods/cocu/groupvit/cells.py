@@ -1,15 +1,59 @@
-"""A GroupViT on a dual encoder, as the head of that encoder's cells: what segments is a dual encoder as before."""
+"""A GroupViT on a dual encoder: its training, and its use as the head of that encoder's cells: what segments is a dual
+encoder as before.
+"""
 
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.encoders.dual_encoder import DualEncoder, VisionTextDualEncoder
+from segue.losses import shared_out_loss
+from segue.methods.cocu.groupvit.layers import Stage
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.types import InputError
+
+OUTSIDE, ROOM_WEIGHT = 0.5, 0.5  # of the terms, as in the training of a linear head (segue.methods.dual_encoder.nouns)
+
+
+class CellGroupsTask(nn.Module):
+    """A GroupViT on cells as a task of the training loop: pictures' concepts are shared out among their cells.
+
+    text: (N, P) the concepts' vectors, of length 1. unsaid: (N,) bool, concepts that may be there without being named.
+    """
+
+    text: Tensor
+    unsaid: Tensor
+
+    def __init__(self, model: GroupViT, text: Tensor, unsaid: Tensor) -> None:
+        super().__init__()
+        self.model, self.temperature = model, 1 / float(model.scale.detach())
+        self.register_buffer("text", text, persistent=False)
+        self.register_buffer("unsaid", unsaid, persistent=False)
+        for part in _parts_without_use(model):
+            part.requires_grad_(False)
+
+    def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`shared_out_loss` and its terms. batch["image"]: (B, P, rows, columns), cells. batch["named"]: (B, N), the
+        probability that a picture shows each concept, 0 for what is not told."""
+        cells = self.model.refine_cells(self.model.encode_image(batch["image"]))
+        with torch.autocast(cells.device.type, enabled=False):
+            u = F.normalize(cells.float(), dim=-1)
+            return shared_out_loss(
+                u, self.text, batch["named"], self.unsaid, self.temperature, outside=OUTSIDE, room=ROOM_WEIGHT
+            )
+
+
+def _parts_without_use(model: GroupViT) -> list[nn.Module | nn.Parameter]:
+    """What makes vectors of groups, which take those of their cells here."""
+    stages = cast(list[Stage], list(cast(nn.ModuleList, model.vision_model.encoder["stages"])))
+    last = [stage.downsample for stage in stages if stage.downsample is not None][-1]
+    values: list[nn.Module | nn.Parameter] = [last.assign.v_proj, last.assign.proj, last.norm_new_x, last.mlp_channels]
+    return [*values, model.vision_model.layernorm, model.logit_scale]
 
 
 class GroupHead(nn.Module):
@@ -47,6 +91,6 @@ def keep_share(model: GroupViT, share: float) -> GroupViT:
     """A copy whose groups move the cells by `share` of what they learned (Wortsman et al. 2022, WiSE-FT)."""
     kept = copy.deepcopy(model)
     with torch.no_grad():
-        for parameter in kept.visual_projection[3].parameters():
+        for parameter in kept.cell_moves.parameters():
             parameter.mul_(share)
     return kept

@@ -7,11 +7,12 @@ B pictures, T texts, L tokens, N patches (row-major), G groups, D channels, P ch
 Modules carry the names of the hub's GroupViT checkpoints, so those load as they are and ours load in `transformers`
 (outputs equal to 1e-5). Ours alone: `group_concept_loss`, for batches that say which prompts are of the same concept.
 Ours, too: groups that stand on the cells v_n of a frozen dual encoder (`GroupViTConfig.image_encoder`). The network
-reads them as patches, and its groups r_g, which begin at 0, move them:
+reads them as patches and says which belong together; what a group is called depends on its own cells alone, since a
+group that attends to the whole picture learns to tell every cell what the picture shows:
 
-    u_n = v_n + sum_g A[g, n] r_g        a group's vector in the joint space is the mean of its u_n
+    m_g = sum_n A[g, n] v_n,  of length 1        u_n = v_n + sum_g A[g, n] W m_g,  W begins at 0
 
-so an untrained one is the dual encoder as it is.
+so an untrained one is the dual encoder as it is. Learned by `shared_out_loss` on the u_n.
 In the papers and not in transformers: the multi-label loss, gathering over processes (batch norm too), drop path.
 Beyond both: pictures of any size, an initialisation that can be trained from (in transformers the position embeddings
 and first group tokens start at zero), texts as long as the longest of the batch.
@@ -177,9 +178,10 @@ class GroupViT(nn.Module):
         self.vision_model = VisionModel(c)
         if c.image_encoder is None:
             self.text_model = TextModel(c)
-        self.visual_projection = Projector(c.width, c.projection_hidden, c.projection)
-        if c.image_encoder is None:
+            self.visual_projection = Projector(c.width, c.projection_hidden, c.projection)
             self.text_projection = Projector(c.text_width, c.projection_hidden, c.projection)
+        else:
+            self.cell_moves = nn.Linear(c.projection, c.projection)
         self.logit_scale = nn.Parameter(torch.tensor(c.logit_scale))
         self.tokenizer = None if tokenizer is None else _checked_tokenizer(tokenizer, c)
         self._initialise()
@@ -209,7 +211,7 @@ class GroupViT(nn.Module):
                 module.q_proj.weight.mul_(INITIAL_ASSIGNMENT_GAIN)
                 module.k_proj.weight.mul_(INITIAL_ASSIGNMENT_GAIN)
         if self.config.image_encoder is not None:
-            nn.init.zeros_(cast(nn.Linear, self.visual_projection[3]).weight)
+            nn.init.zeros_(self.cell_moves.weight)
 
     @property
     def scale(self) -> Tensor:
@@ -242,15 +244,11 @@ class GroupViT(nn.Module):
         return output
 
     def embed_image(self, vision: VisionOutput) -> Tensor:
-        """The embeddings of pictures, (B, P) of unit length: the projected mean of their groups, or of their cells."""
-        if vision.cells is not None:
-            return F.normalize(self.refine_cells(vision).mean(1), dim=-1)
+        """The embeddings of pictures, (B, P) of unit length: the projected mean of their groups."""
         return F.normalize(self.visual_projection(vision.groups.mean(1)).float(), dim=-1)
 
     def embed_groups(self, vision: VisionOutput) -> Tensor:
         """The embedding of every group, (B, G, P) of unit length."""
-        if vision.cells is not None:
-            return F.normalize(vision.patch_assignment() @ self.refine_cells(vision), dim=-1)
         return F.normalize(self.visual_projection(vision.groups).float(), dim=-1)
 
     def refine_cells(self, vision: VisionOutput) -> Tensor:
@@ -260,8 +258,9 @@ class GroupViT(nn.Module):
         """
         if vision.cells is None:
             raise InputError("this model reads pixels, so there are no cells to refine; name an image_encoder")
-        moves = self.visual_projection(vision.groups).float()
-        return F.normalize(vision.cells + vision.patch_assignment().transpose(1, 2) @ moves, dim=-1)
+        assignment = vision.patch_assignment()
+        moves = self.cell_moves(F.normalize(assignment @ vision.cells, dim=-1)).float()
+        return F.normalize(vision.cells + assignment.transpose(1, 2) @ moves, dim=-1)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """The embeddings of tokenized texts, (T, L) -> (T, P) of unit length."""
@@ -274,7 +273,8 @@ class GroupViT(nn.Module):
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
         """(T, D); a text that occurs several times is encoded once."""
         unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        states: Tensor = self.text_model(self.tokenize(list(unique)).to(self.logit_scale.device))
+        ids = self.tokenize(list(unique)).to(self.logit_scale.device)
+        states: Tensor = self.text_model(ids)
         return states[[unique[text] for text in texts]]
 
     def _project_text(self, states: Tensor) -> Tensor:
@@ -291,9 +291,6 @@ class GroupViT(nn.Module):
         Raises InputError for pictures with different numbers of texts, or none.
         """
         texts = batch["text"]
-        if isinstance(texts, Tensor):
-            vision = self.encode_image(batch["image"])
-            return vision, gather(self.embed_image(vision)), gather(texts)
         if len({len(row) for row in texts}) != 1 or not texts[0]:
             raise InputError("text: expected a caption and K prompts for each picture, the same K for all")
         captions, prompts = [row[0] for row in texts], [prompt for row in texts for prompt in row[1:]]
@@ -309,8 +306,6 @@ class GroupViT(nn.Module):
         """The losses of a batch, gathered over all processes: L = L(I <-> T) + L(I <-> {T_m}), GroupViT's Eq. 8.
 
         batch: image (B, 3, H, W), normalised; text: for each picture its caption and K prompts, the same K for all.
-        On a dual encoder image is its cells (B, P, rows, columns), and text its vectors of the K prompts, (B, K, P):
-        without the captions' term, by which that encoder was trained.
         Optional: concept_ids (B, K) int64, the concept of each prompt, -1 for none; and with it known_ids (B, N) int64,
         further concepts that are true of the picture, -1 for none. With them the second term is `group_concept_loss`;
         and with concept_weights (B, K), the probability that the picture shows each prompt's concept, weighted by it.
@@ -318,22 +313,16 @@ class GroupViT(nn.Module):
         Raises InputError as `embed_batch`.
         """
         vision, image, text = self.embed_batch(batch)
-        if vision.cells is not None:
-            loss = self._prompt_loss(vision, text, batch)
-            return {"loss": loss, "prompts": loss}
         terms = {"caption": multi_label_loss(image, text[:, :1], self.scale)}
         if text.shape[1] > 1 and "concept_ids" in batch:
-            terms["prompts"] = self._prompt_loss(vision, text[:, 1:], batch)
+            groups, shares = gather(self.embed_groups(vision)), gather(vision.group_shares())
+            concept_ids, known_ids = gather(batch["concept_ids"]), gather(batch["known_ids"])
+            weights = gather(batch["concept_weights"]) if "concept_weights" in batch else None
+            prompts = text[:, 1:]
+            terms["prompts"] = group_concept_loss(groups, shares, prompts, concept_ids, known_ids, self.scale, weights)
         elif text.shape[1] > 1:
             terms["prompts"] = multi_label_loss(image, text[:, 1:], self.scale)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
-
-    def _prompt_loss(self, vision: VisionOutput, prompts: Tensor, batch: dict[str, Any]) -> Tensor:
-        """`group_concept_loss` of this process's pictures and the prompts of all, (B, K, P)."""
-        groups, shares = gather(self.embed_groups(vision)), gather(vision.group_shares())
-        concept_ids, known_ids = gather(batch["concept_ids"]), gather(batch["known_ids"])
-        weights = gather(batch["concept_weights"]) if "concept_weights" in batch else None
-        return group_concept_loss(groups, shares, prompts, concept_ids, known_ids, self.scale, weights)
 
 
 def _checked_tokenizer(tokenizer: Tokenizer, c: GroupViTConfig) -> Tokenizer:
