@@ -226,7 +226,7 @@ def test_the_demo_writes_a_page_with_its_pictures(segue, tiny_model, tmp_path):
 def test_a_warning_of_ours_is_one_line_and_others_are_shown_as_they_are(segue, monkeypatch):
     from segue import cli
 
-    def warn(_argv):
+    def warn(*_):
         warnings.warn_explicit("mind the gap", UserWarning, cli.__file__, 1)
         warnings.warn_explicit("not ours", UserWarning, "elsewhere.py", 7)
 
@@ -242,7 +242,7 @@ def test_a_warning_of_each_of_a_thousand_pictures_is_some_lines_and_a_count(segu
     from segue import cli
     from segue.data.picture_files import PictureWarning
 
-    def warn(_argv):
+    def warn(*_):
         for i in range(1000):
             warnings.warn_explicit(PictureWarning(f"{i}.png: clear", "transparent"), None, cli.__file__, 1)
 
@@ -337,3 +337,31 @@ def test_the_help_shows_every_command_in_a_group_with_an_example_that_parses(seg
     monkeypatch.setattr(parsing, "_call", lambda function: functools.wraps(function)(lambda *_, **__: lambda: None))
     for _, example in cli.GROUPS.values():
         assert segue(*shlex.split(example)[1:])[0] == 0, example
+
+
+def test_quiet_leaves_out_what_is_told_on_the_way_but_no_error(segue, tiny_model, picture, tmp_path):
+    args = ("segment", picture, "--note", "a word that it never read", "--model", tiny_model, "-o", tmp_path / "m.png")
+    _, answer, told = segue(*args)
+    assert told.startswith("segue: warning: ")
+    assert segue("--quiet", *args) == segue(*args, "--quiet") == (0, answer, "")
+    status, _, told = segue("segment", tmp_path / "none.png", "--note", NOTE, "--model", tiny_model, "--quiet")
+    assert (status, "none.png" in told) == (2, True)
+    status, _, told = segue("segment", picture, "--notes-of-none", "--quiet")
+    assert status == 2
+    assert told
+
+
+def test_verbose_tells_where_in_the_code_an_error_arose(segue, tmp_path):
+    status, _, told = segue("caption", tmp_path / "none.png", "--verbose")
+    assert status == 2
+    assert told.startswith("Traceback")
+    assert told.splitlines()[-1].startswith("segue: ")
+    assert "Traceback" not in segue("caption", tmp_path / "none.png")[2]
+
+
+def test_trainings_may_be_called_by_their_job(segue):
+    listed = segue("train", "--help")[1]
+    for job, recipe in cli.ALIASES["segue train"].items():
+        assert f"{job} " in listed
+        status, out, _ = segue("train", job, "--help")
+        assert (status, out) == segue("train", recipe, "--help")[:2]

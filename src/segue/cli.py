@@ -39,15 +39,23 @@ GROUPS = {  # a group's first command -> its heading in `segue --help`, an examp
     "serve": ("serve and share", "segue serve --models runs/mine/best"),
     "lab": ("research", "segue lab report"),
 }
+# Words for what a command does, which stand for one that is named after a paper.
+ALIASES = {"segue train": {"captions": "syntic", "describe": "sgdiff", "notes": "reclmis"}}
+LOUDNESS = ("--quiet", "--verbose")  # of any command
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one command. Bad input prints one line and exits with status 2; a warning of ours prints one line too."""
-    with one_line_errors():
-        _run(sys.argv[1:] if argv is None else argv)
+    """Run one command. Bad input prints one line and exits with status 2; a warning of ours prints one line too.
+
+    --quiet leaves out what is told on the way, warnings too; --verbose shows all warnings, however many, and where
+    in the code an error arose.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    with one_line_errors(verbose="--verbose" in words):
+        _run([word for word in words if word not in LOUDNESS], "--quiet" in words)
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str], quiet: bool = False) -> None:
     if argv == ["--version"]:
         print(f"segue {__version__}")
         return
@@ -56,14 +64,16 @@ def _run(argv: list[str]) -> None:
         if not rest or rest[0] in ("-h", "--help"):
             _print_commands(found, named)
             return
-        if rest[0] not in found:
-            raise InputError(f"{' '.join(named)} {rest[0]!r}: expected one of {', '.join(found)}")
-        named.append(rest.pop(0))
+        word = ALIASES.get(" ".join(named), {}).get(rest[0], rest[0])
+        if word not in found:
+            raise InputError(f"{' '.join(named)} {word!r}: expected one of {', '.join(found)}")
+        named.append(word)
+        del rest[0]
         found = found[named[-1]]
         found = resolve_name(found) if isinstance(found, str) else found
     from segue.commands.parsing import run_command
 
-    run_command(found, " ".join(named), rest)
+    run_command(found, " ".join(named), rest, quiet)
 
 
 def _print_commands(table: Table, named: list[str]) -> None:
@@ -77,3 +87,7 @@ def _print_commands(table: Table, named: list[str]) -> None:
         found = resolve_name(where) if isinstance(where, str) else where
         about = ", ".join(found) if isinstance(found, dict) else (found.__doc__ or "").strip().partition("\n")[0]
         print(f"  {command:{width}}  {about}")
+    for word, command in ALIASES.get(name, {}).items():
+        print(f"  {word:{width}}  The same as {command}.")
+    if table is COMMANDS:
+        print("\nevery command: --quiet (nothing on the way), --verbose (all warnings, tracebacks)")

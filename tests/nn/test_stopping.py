@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segue.nn.decoding import decode
-from segue.nn.stopping import Stopped, stop_point, stop_when
+from segue.nn.stopping import Stopped, portion, steps, stop_point, stop_when
 from segue.options import Decoding, DescribeOptions
 
 
@@ -62,3 +62,32 @@ def test_windows_over_a_large_picture_end_within_a_step():
     with pytest.raises(Stopped), stop_when(lambda: True):
         published_rule.published_scores(model, torch.zeros(3, 8, 8), torch.zeros(2, 4), PROTOCOLS["voc"])
     assert not looked
+
+
+def test_loops_tell_how_much_is_done_a_loop_within_as_a_part():
+    told = []
+    with stop_when(lambda: False, told.append):
+        for i in steps(2):
+            for _ in steps(4):
+                if i:
+                    break  # of what is left out nothing is told
+    assert told == [0.125, 0.25, 0.375, 0.5, 1.0]
+    assert list(steps(3)) == [0, 1, 2]  # nobody listens
+
+
+def test_what_is_told_never_falls():
+    told = []
+    with stop_when(lambda: False, told.append):
+        for _ in range(2):
+            list(steps(2))
+    assert told == [0.5, 1.0]
+
+
+def test_a_drawing_and_its_plan_are_halves():
+    told = []
+    with stop_when(lambda: False, told.append):
+        with portion(0, 2):
+            list(steps(1))
+        with portion(1, 2):
+            list(steps(2))
+    assert told == [0.5, 0.75, 1.0]

@@ -256,3 +256,32 @@ def test_places_and_controls_are_those_of_the_command_line(
 
 def test_all_models_get_warm(client):
     until_ready(client.get)
+
+
+def events(client, path, **sent):
+    """The server-sent events of an answer: (kind, data) pairs."""
+    answer = client.post(f"/{path}", json=sent, headers={"Accept": "text/event-stream"})
+    assert answer.headers["content-type"].startswith("text/event-stream"), answer.text
+    lines = [one.split("\n") for one in answer.text.split("\n\n") if one]
+    return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in lines]
+
+
+@pytest.mark.parametrize("path", ["draw", "describe"])
+def test_the_way_to_an_answer_is_told(client, path):
+    regions = [{"label": r.label, "box": list(r.box)} for r in PICTURE.regions]
+    ask = {"image": SENT, "every": True, "regions": regions, "num": 2} if path == "describe" else {"caption": "a dog"}
+    *told, (last, answer) = events(client, path, **ask)
+    assert {kind for kind, _ in told} == {"progress"}
+    shares = [data["done"] for _, data in told]
+    assert len(shares) > 3
+    assert shares == sorted(shares)
+    assert shares[-1] <= 1
+    assert last == "answer"
+    assert answer == asked(client, path, **ask)
+
+
+def test_what_goes_wrong_on_the_way_is_told(client):
+    (kind, told), *more = events(client, "describe", image=SENT, box=[1, 1, 4, 4])
+    assert (kind, more) == ("error", [])
+    plain = client.post("/describe", json={"image": SENT, "box": [1, 1, 4, 4]})
+    assert told == {"status": plain.status_code, **plain.json()}

@@ -34,6 +34,7 @@ from segue.methods.sgdiff.photographs.checkpoint import is_of_photographs
 from segue.methods.sgdiff.prompts import Point, object_boxes, prompt_box
 from segue.methods.sgdiff.relations import RelationHead, load_relations
 from segue.nn.devices import resolve_device
+from segue.nn.stopping import steps
 from segue.options import DescribeOptions
 from segue.types import GroundedCaption, InputError, PhraseGrounding, Picture, Region, Relation
 
@@ -266,10 +267,11 @@ class Describer(HubMixin):
         encoded, known = self._encode(name, pixels, graph, regions, relations)
         boxes, caption_bytes = object_boxes(known), known.size[0] * known.size[1] * MASKS_OF_CAPTION
         count = max(1, min(MAX_ROWS // options.best_of, MAX_MASK_BYTES // (caption_bytes * options.num)))
-        for at in range(0, len(boxes), count):
-            part = boxes[at : at + count]
-            found = self.generator.generate(encoded, known, part, options)
-            yield from zip(part, (self._finished(pixels, known, captions) for captions in found), strict=True)
+        parts = [boxes[at : at + count] for at in range(0, len(boxes), count)]
+        for number in steps(len(parts)):
+            found = self.generator.generate(encoded, known, parts[number], options)
+            finished = (self._finished(pixels, known, captions) for captions in found)
+            yield from zip(parts[number], finished, strict=True)
 
     def _encode(
         self,

@@ -36,6 +36,7 @@ from segue.methods.crossmodal.inference import (
 from segue.methods.crossmodal.model import BINS_PER_CELL
 from segue.nn.decoding import decode
 from segue.nn.devices import resolve_device
+from segue.nn.stopping import portion, steps
 from segue.options import Decoding, DrawOptions, check_value
 from segue.types import InputError, Layout, LayoutBox
 
@@ -175,10 +176,13 @@ class Illustrator(HubMixin):
             )
         ids, pixels, kept = self._ids(captions), self._pixels(pictures), self._kept(keep)
         temperature, tries = options.temperature, options.best_of
+        planned = boxes is None and self.checkpoint.boxes is not None and pixels is None
         if boxes is not None:
             places = [self._bins_of(each) for each in boxes]
-        elif self.checkpoint.boxes is not None and pixels is None:
-            places, temperature, tries = self._planned(self.checkpoint.boxes, ids, seeds, options), 0.0, 1
+        elif planned:
+            assert self.checkpoint.boxes is not None
+            with portion(0, 2):
+                places, temperature, tries = self._planned(self.checkpoint.boxes, ids, seeds, options), 0.0, 1
         else:
             places = [np.empty((0, PARTS), np.int64)] * len(ids)
         if temperature is None:
@@ -186,13 +190,14 @@ class Illustrator(HubMixin):
         painted, fixed, model = self._painted(places, kept), self._fixed(kept, len(ids)), self.checkpoint.model
         if painted is not None and not model.config.classes:
             fixed, painted = self._inside(painted, fixed), None
-        drawn = [
-            draw_codes(
-                model, ids, model.config.grid, seeds=[seed + i * NEXT_TRY for seed in seeds], image=pixels,
-                fixed=fixed, boxes=painted, steps=options.steps, guidance=options.guidance, temperature=temperature,
-            )
-            for i in range(tries)
-        ]  # fmt: skip
+        with portion(planned, 1 + planned):
+            drawn = [
+                draw_codes(
+                    model, ids, model.config.grid, seeds=[seed + i * NEXT_TRY for seed in seeds], image=pixels,
+                    fixed=fixed, boxes=painted, steps=options.steps, guidance=options.guidance, temperature=temperature,
+                )
+                for i in steps(tries)
+            ]  # fmt: skip
         codes = drawn[0]
         if tries > 1:
             fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in drawn])
@@ -217,7 +222,7 @@ class Illustrator(HubMixin):
             max_tokens=decoder.config.max_tokens,
         )
         tries = [
-            draw_boxes(decoder, ids, search, [seed + i * NEXT_TRY for seed in seeds]) for i in range(options.best_of)
+            draw_boxes(decoder, ids, search, [seed + i * NEXT_TRY for seed in seeds]) for i in steps(options.best_of)
         ]
         return [max(each, key=lambda one: one.score).boxes for each in zip(*tries, strict=True)]
 

@@ -39,19 +39,20 @@ def completion(shell: Positional[Literal["bash", "zsh"]], /) -> None:
     Args:
         shell: bash or zsh.
     """
-    table = resolve_name("segue.cli:COMMANDS")  # by name, as the table is above the commands
-    lines = [f'    ["{at}"]="{" ".join(words)}"' for at, words in _words("segue", table)]
+    table, aliases = resolve_name("segue.cli:COMMANDS"), resolve_name("segue.cli:ALIASES")  # by name: they are above us
+    lines = [f'    ["{at}"]="{" ".join(words)}"' for at, words in _words("segue", table, aliases)]
     print((ZSH if shell == "zsh" else "") + SCRIPT.format(words="\n".join(lines)), end="")
 
 
-def _words(at: str, found: Any) -> Iterator[tuple[str, list[str]]]:
+def _words(at: str, found: Any, aliases: dict[str, dict[str, str]]) -> Iterator[tuple[str, list[str]]]:
     """(the words before, those that may follow) of each table of commands, and of each command its options."""
     if not isinstance(found, dict):
         yield at, _options(found)
         return
+    found = found | {word: found[name] for word, name in aliases.get(at, {}).items()}
     yield at, [*found, "--help"]
     for name, where in found.items():
-        yield from _words(f"{at} {name}", resolve_name(where) if isinstance(where, str) else where)
+        yield from _words(f"{at} {name}", resolve_name(where) if isinstance(where, str) else where, aliases)
 
 
 def _options(function: Callable[..., Any]) -> list[str]:
@@ -59,7 +60,7 @@ def _options(function: Callable[..., Any]) -> list[str]:
     if "settings" in signature(function).parameters:
         function = training_command(function, "")
     hints = get_type_hints(function, include_extras=True)
-    names = ["help", *(["json"] if prints_its_answer(function) else [])]
+    names = ["help", "quiet", "verbose", *(["json"] if prints_its_answer(function) else [])]
     for name, parameter in signature(function).parameters.items():
         if is_dataclass(hints[name]):
             names += [field.name for field in fields(hints[name])]

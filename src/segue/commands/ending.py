@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,30 +23,34 @@ PACKAGE = Path(__file__).parents[1]  # warnings that come from its files are our
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Bad input, inside, prints one line and exits with status 2; a warning of ours prints one line too."""
+def one_line_errors(*, verbose: bool = False) -> Iterator[None]:
+    """Bad input, inside, prints one line and exits with status 2; a warning of ours prints one line too.
+
+    verbose: errors come with their traceback, and of warnings of a kind none is only counted.
+    """
+    most = sys.maxsize if verbose else MAX_WARNINGS
     with warnings.catch_warnings():
-        warnings.showwarning = partial(_show_warning, warnings.showwarning, counts := Counter[str]())
+        warnings.showwarning = partial(_show_warning, warnings.showwarning, counts := Counter[str](), most)
         try:
             with _stopped_by_terminate():
                 yield
             if sys.stdout is not None:  # None where it was closed
                 sys.stdout.flush()  # here, where a broken pipe is known
         except InputError as error:
-            _stop(error, 2)
+            _stop(error, 2, verbose=verbose)
         except BrokenPipeError:  # the reader of our output has seen enough; what is left of it goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:  # a folder where a file is wanted, no right to write, a full disk
-            _stop(_system_error(error), 2)
+            _stop(_system_error(error), 2, verbose=verbose)
         except KeyboardInterrupt:
             _stop("stopped", 130)
         except ArithmeticError as error:  # a training that diverged, a graph that answers otherwise
-            _stop(error, 1)
+            _stop(error, 1, verbose=verbose)
         finally:
             for kind, count in counts.items():
-                if count > MAX_WARNINGS:
-                    print(f"segue: warning: {kind}: {count - MAX_WARNINGS} more pictures", file=sys.stderr)
+                if count > most:
+                    print(f"segue: warning: {kind}: {count - most} more pictures", file=sys.stderr)
 
 
 @contextmanager
@@ -79,7 +84,9 @@ def _system_error(error: OSError) -> str:
     return f"{reason}{mend}" if where is None else f"{where}: {reason}{mend}"
 
 
-def _stop(message: object, status: int) -> None:
+def _stop(message: object, status: int, *, verbose: bool = False) -> None:
+    if verbose:
+        traceback.print_exc()
     print(f"segue: {message}", file=sys.stderr)
     sys.exit(status)
 
@@ -87,15 +94,19 @@ def _stop(message: object, status: int) -> None:
 def _show_warning(
     others: Callable[..., None],
     counts: Counter[str],
+    most: int,
     message: Warning | str,
     kind: type[Warning],
     file: str,
     *more: Any,
 ) -> None:
-    """others: shows what is no warning of Segue's own. counts: how many pictures have been warned of, by the kind."""
+    """others: shows what is no warning of Segue's own. counts: how many pictures have been warned of, by the kind.
+
+    most: how many are.
+    """
     if sort := getattr(message, "kind", None):
         counts[sort] += 1
-        if counts[sort] > MAX_WARNINGS:
+        if counts[sort] > most:
             return
     if (sort or kind is UserWarning) and Path(file).is_relative_to(PACKAGE):
         print(f"segue: warning: {message}", file=sys.stderr)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -18,13 +20,13 @@ from segue.options import Options, deferred_checks
 from segue.pages.page import INDEX, RUN_REPORT
 
 
-def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> None:
+def run_command(function: Callable[..., Any], name: str, argv: list[str], quiet: bool = False) -> None:
     """Parse argv by the function's signature, call it, print what it returns.
 
     Dataclasses among the arguments become plain options. A path is printed as where something was saved; a dict as
     indented lines, or as one JSON object where argv has --json (a function with a `json` argument prints by itself).
     With --json a path is {"saved_to": PATH}, and of a training also {"report": its page, "data_check": what was found
-    before it}.
+    before it}. quiet: what the function tells on standard error goes nowhere; what it raises is another's to tell.
     """
     if "settings" in inspect.signature(function).parameters:
         function, argv = training_command(function, name.split()[-1]), with_config(function, argv)
@@ -32,7 +34,8 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
     words = [word for word in argv if word != "--json"] if as_json else argv
     with deferred_checks():  # tyro would print our one line as a box
         call = tyro.cli(_call(function), prog=name, args=words, config=(tyro.conf.OmitArgPrefixes,))
-    result = call()
+    with _silent() if quiet else nullcontext():
+        result = call()
     if isinstance(result, dict):
         print_result(result, as_json)
     elif isinstance(result, Path):
@@ -41,6 +44,12 @@ def run_command(function: Callable[..., Any], name: str, argv: list[str]) -> Non
             print(json.dumps({"saved_to": str(result)} | more))
         else:
             print(f"saved to {result}" + (f"; its report is {more['report']}" if "report" in more else ""))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        yield
 
 
 def prints_its_answer(function: Callable[..., Any]) -> bool:

@@ -6,6 +6,7 @@ import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated
 
 from typing_extensions import Doc
@@ -33,7 +34,7 @@ class ReportOptions(Options):
     out: Annotated[Path | None, Doc("file for the tables in markdown; printed unless given"), arg(aliases=["-o"])] = (
         None
     )
-    plots: Annotated[Path | None, Doc("folder for curves as SVG; none are drawn unless given")] = None
+    plots: Annotated[Path | None, Doc("folder for curves and the claims' forest plots as SVG; else none")] = None
     readme: Annotated[Path | None, Doc("fill the blocks `<!-- results:FILE:EXPERIMENT -->` of that file instead")] = (
         None
     )
@@ -59,7 +60,8 @@ def write_report(options: ReportOptions = ReportOptions()) -> None:
     else:
         write_text(options.out, text)
     if options.plots is not None:
-        for path in draw_plots(options.results, options.plots):
+        forests = resolve_name("segue.lab.claims.page:draw_forests")  # by name: the claims lie above the tables
+        for path in [*draw_plots(options.results, options.plots), *forests(options.results, options.plots)]:
             print(path)
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from segue.nn.stopping import stop_point
+from segue.nn.stopping import steps
 from segue.options import Decoding
 
 
@@ -92,8 +92,7 @@ def decode(
     finished: list[_Finished] = [[] for _ in range(examples)]
     zero = logits.new_zeros(examples, 1, dtype=torch.float32)
     beams = _Beams(torch.arange(examples, device=device), zero[:, :, None].long()[:, :, :0], zero, zero)
-    for length in range(1, options.max_tokens + 2):
-        stop_point()
+    for length in (1 + done for done in steps(options.max_tokens + 1)):
         allowed = _next_log_probabilities(logits, beams.tokens, end, suppressed_token_ids, options)
         candidates = _candidates(beams, allowed, options, generators)
         _collect_finished(finished, beams, candidates, end, length, options)

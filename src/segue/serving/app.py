@@ -4,6 +4,7 @@ Pictures come in JSON, in base64: nothing of a request is ever written to disk o
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +19,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi import Request as HttpRequest
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -42,6 +43,7 @@ LOG = logging.getLogger("segue.serving")
 BOUNDS = Bounds()
 BEARER = HTTPBearer(auto_error=False)
 STOP = 10.0  # seconds from the last client's end to the end of what was computed for it
+STREAM = "text/event-stream"  # asked for by Accept: how much is done, then the answer
 GONE = 499  # nginx's, for the log: nobody reads it
 UNREADABLE = "the body can't be read; send a JSON object in UTF-8, flat as /openapi.json tells"
 GUARDS = {
@@ -285,15 +287,17 @@ def _blank_layout() -> bytes:
 
 
 def _add(router: APIRouter, path: str, job: Job, served: Served) -> None:
-    async def endpoint(body: job.body, http: HttpRequest) -> dict[str, Any]:  # type: ignore[name-defined]
+    async def endpoint(body: job.body, http: HttpRequest) -> Any:  # type: ignore[name-defined]
         name = served.chosen(path, body.model)
         request = Request(body, _checked(body, job, served.limits))
-        answer = await _answered(served.queues[path, name], request, http, served.limits.seconds)
-        return {"model": name, **answer}
+        queue, seconds = served.queues[path, name], served.limits.seconds
+        if STREAM in http.headers.get("accept", ""):
+            return StreamingResponse(_told(http, name, queue, request, seconds), media_type=STREAM)
+        return {"model": name, **await _answered(queue, request, http, seconds)}
 
     router.post(
         f"/{path}", response_model=Answer, name=path, summary=(job.body.__doc__ or "").strip(),
-        responses=_wrong(401, 408, 413, 422, 429, GONE, 500, 503, 504),
+        responses={200: {"content": {STREAM: {}}}, **_wrong(401, 408, 413, 422, 429, GONE, 500, 503, 504)},
     )(endpoint)  # fmt: skip
 
 
@@ -327,10 +331,50 @@ async def _answered(queue: Batches, request: Request, http: HttpRequest, seconds
             return asking.result()
         if leaving in done:
             raise HTTPException(GONE, "the client went away")
-        raise HTTPException(504, f"no answer within {seconds:g} s; ask for less, or again later")
+        raise HTTPException(504, _late(seconds))
     finally:
         asking.cancel()
         leaving.cancel()
+
+
+async def _told(http: HttpRequest, name: str, queue: Batches, request: Request, seconds: float) -> AsyncIterator[str]:
+    """Server-sent events: `progress` with the share that is done, now and then, and one `answer`, or one `error`.
+
+    A client that goes away ends this, and the computation with it.
+    """
+    loop, shares = asyncio.get_running_loop(), asyncio.Queue[float]()
+
+    def tell(share: float) -> None:
+        loop.call_soon_threadsafe(shares.put_nowait, share)
+
+    asking, end = asyncio.create_task(queue.ask(request, tell)), loop.time() + seconds
+    try:
+        while not asking.done():
+            listening = asyncio.create_task(shares.get())
+            await asyncio.wait({asking, listening}, timeout=end - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                yield _event("progress", {"done": round(listening.result(), 4)})
+            listening.cancel()
+            if loop.time() >= end and not asking.done():
+                raise HTTPException(504, _late(seconds))
+        yield _event("answer", Answer(model=name, **asking.result()).model_dump(mode="json"))
+    except Exception as error:
+        handlers = http.app.exception_handlers
+        handler = next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), None)
+        if handler is None:
+            raise
+        told = await handler(http, error)
+        yield _event("error", {"status": told.status_code, **json.loads(told.body)})
+    finally:
+        asking.cancel()
+
+
+def _event(kind: str, data: Mapping[str, Any]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def _late(seconds: float) -> str:
+    return f"no answer within {seconds:g} s; ask for less, or again later"
 
 
 async def _gone(http: HttpRequest) -> None:

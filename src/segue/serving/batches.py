@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from segue.nn.stopping import Stopped, stop_when
+from segue.nn.stopping import Stopped, Told, stop_when
 
 Work = Callable[[Sequence[Any]], Sequence[Any]]  # requests -> answers, in their order
 # how torch, CUDA, cuBLAS and ONNX Runtime tell it, where they have no exception of its own for it
@@ -31,6 +31,7 @@ class WorkerDied(Exception):
 class _Job(NamedTuple):
     request: Any
     answer: asyncio.Future[Any]
+    told: Told | None
 
 
 class Batches:
@@ -62,16 +63,17 @@ class Batches:
         self.closed = False
         self.running: asyncio.Task[None] | None = None
 
-    async def ask(self, request: Any) -> Any:
+    async def ask(self, request: Any, told: Told | None = None) -> Any:
         """The answer to one request.
 
+        told: gets the share of its batch's work that is done, now and then, in another thread.
         Raises Busy when the queue is full or closed, OutOfMemory, WorkerDied, and what else `work` raises for it.
         """
         if self.closed:
             raise Busy("the server is stopping")
         if self.running is None:
             self.running = asyncio.create_task(self._run())
-        job = _Job(request, asyncio.get_running_loop().create_future())
+        job = _Job(request, asyncio.get_running_loop().create_future(), told)
         try:
             self.queue.put_nowait(job)
         except asyncio.QueueFull as error:
@@ -126,7 +128,13 @@ class Batches:
 
     def _wanted_answers(self, jobs: Sequence[_Job]) -> list[Any]:
         """An answer or an exception for each job; the computation ends early when no job's answer is awaited."""
-        with stop_when(lambda: all(job.answer.done() for job in jobs)):
+
+        def tell(share: float) -> None:
+            for job in jobs:
+                if job.told is not None:
+                    job.told(share)
+
+        with stop_when(lambda: all(job.answer.done() for job in jobs), tell):
             found = self._answers([job.request for job in jobs])
         if torch.cuda.is_initialized() and any(isinstance(answer, OutOfMemory) for answer in found):
             torch.cuda.empty_cache()

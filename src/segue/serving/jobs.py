@@ -30,6 +30,7 @@ from segue.serving import schemas, uploads
 from segue.types import GroundedCaption, InputError, LayoutBox, Region, Relation
 
 Answer = dict[str, Any]
+GREYS = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
 
 
 class Request(NamedTuple):
@@ -66,6 +67,8 @@ def by_note(model: Segmenter, requests: Sequence[Request]) -> list[Answer]:
         for i, answer in zip(some, model.segment_many(images, notes, options=options), strict=True):
             mask = MASKS[requests[i].body.masks](answer.mask)
             answers[i] = {"size": _size(answer.mask), **segmentation_to_dict(answer), "mask": mask}
+            if requests[i].body.probability:
+                answers[i]["probability"] = _index(np.round(255 * answer.probability), GREYS)
     return [answers[i] for i in range(len(requests))]
 
 

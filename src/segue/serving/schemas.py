@@ -74,6 +74,7 @@ class NoteRequest(ModelRequest):
 
     image: Base64
     note: Text | None = Field(None, description="None for the model's own guess.")
+    probability: StrictBool = Field(False, description="Also each pixel's probability: a grey PNG, 255 for 1.")
     masks: Masks = "rle"
 
 

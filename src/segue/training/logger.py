@@ -15,6 +15,7 @@ from segue.files import write_text
 from segue.types import to_install
 
 Row = dict[str, float]
+PAUSE = 60.0  # seconds between two lines of a log, where nothing is evaluated
 
 
 def read_history(out: Path) -> list[Row]:
@@ -34,6 +35,7 @@ class TrainingLogger:
 
     def __init__(self, out: Path, step: int, steps: int, *, main: bool) -> None:
         self.out, self.step, self.steps, self.main = out, step, steps, main
+        self._start = self._told = time.monotonic()
         self._resources = ExitStack()
 
     def __enter__(self) -> Self:
@@ -54,18 +56,30 @@ class TrainingLogger:
                 self._tensorboard.add_scalar(name, value, int(row["step"]))
         self._bar.update(self._bar_task, completed=int(row["step"]), loss=row["train/loss"])
 
-    def tell(self, row: Row, monitor: str, best: float | None, best_step: int | None) -> None:
-        """Say on one line of standard error how far the run is, where no terminal shows the bar. best: of `monitor`."""
-        if not self.main or sys.stderr.isatty():
+    def tell(self, row: Row, monitor: str, best: float | None, best_step: int | None, *, evaluated: bool) -> None:
+        """Say on one line of standard error how far the run is, where no terminal shows the bar.
+
+        After each evaluation, and between two of them once a minute. best: of `monitor`, so far.
+        """
+        now = time.monotonic()
+        if not self.main or sys.stderr.isatty() or (not evaluated and now - self._told < PAUSE):
             return
-        step = int(row["step"])
+        step, self._told = int(row["step"]), now
         parts = [f"step {step:,} of {self.steps:,}", f"loss {row['train/loss']:.4g}"]
         if (value := row.get(f"evaluate/{monitor}")) is not None:
             parts.append(f"{monitor} {value:.4g}" + (f" (best {best:.4g} at step {best_step:,})" if best_step else ""))
         if step < self.steps:
-            left = (time.monotonic() - self._start) / (step - self.step) * (self.steps - step)
+            left = (now - self._start) / (step - self.step) * (self.steps - step)
             parts.append(f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left")
         print(f"{self.out}: {', '.join(parts)}", file=sys.stderr, flush=True)
+
+    def end(self, monitor: str, best: float | None, best_step: int | None) -> None:
+        """Say on one line of standard error how long the run took, and which step was the best of `monitor`."""
+        if not self.main:
+            return
+        found = "nothing was evaluated" if best is None else f"best {monitor} {best:.4g} at step {best_step:,}"
+        minutes = (time.monotonic() - self._start) / 60
+        print(f"{self.out}: done in {minutes:.1f} min, {found}", file=sys.stderr, flush=True)
 
     def _open(self) -> None:
         path = self.out / "history.jsonl"
@@ -74,7 +88,7 @@ class TrainingLogger:
         write_text(path, "".join(lines))
         self._file = self._resources.enter_context(path.open("a", buffering=1))
         self._tensorboard = self._open_tensorboard()
-        self._start = time.monotonic()
+        self._start = self._told = time.monotonic()
         self._bar = self._resources.enter_context(_progress_bar())
         self._bar_task = self._bar.add_task("training", total=self.steps, completed=self.step, loss=float("nan"))
 

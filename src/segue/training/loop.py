@@ -219,12 +219,12 @@ def fit(
                     replace_folder(out / "best", partial(save, result))
                 module.train()
             logger.add(row)
-            if evaluation_due:
-                logger.tell(row, monitor, progress.best, progress.best_step)
+            logger.tell(row, monitor, progress.best, progress.best_step, evaluated=evaluation_due)
             if evaluation_due and main:
                 metadata["progress"] = asdict(progress)
                 write_state(out / "state", progress.step, trainer.tensors(), metadata)
                 _draw_report(out)
+    logger.end(monitor, progress.best, progress.best_step)
     if main:
         replace_folder(out / "last", partial(save, result.eval()))
         _draw_report(out, illustrate and partial(illustrate, out / ("last" if progress.best is None else "best")))

@@ -54,6 +54,12 @@ def test_ids_and_sizes_may_be_texts(tmp_path):
     assert read(tmp_path, graph)[1] == (Relation(0, "by", 1),)
 
 
+def test_an_object_may_say_that_it_is_stuff(tmp_path):
+    graph = visual_genome([1, 1, 4, 4], [8, 8, 4, 4])
+    graph["objects"][1]["thing"] = False
+    assert [region.thing for region in read(tmp_path, graph)[0]] == [True, False]
+
+
 def test_null_is_never_a_name_nor_a_predicate(tmp_path):
     graph = visual_genome([1, 1, 4, 4], [8, 8, 4, 4], [2, 2, 4, 4])
     graph["objects"][2]["names"] = [None]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from segue.lab.claims.model import NO_ROW, Claim, Comparison
-from segue.lab.claims.page import check_names, claims_page, count_seeds, judge, papers, write_claims
+from segue.lab.claims.page import check_names, claims_page, count_seeds, draw_forests, judge, papers, write_claims
 from segue.types import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -19,6 +19,14 @@ def seeds():
 
 def test_the_committed_page_is_what_the_rows_say():
     assert claims_page(ROOT / "results") == (ROOT / "docs/claims.md").read_text(), "run: segue lab claims"
+
+
+def test_the_committed_plots_are_what_the_rows_say(tmp_path):
+    drawn = draw_forests(ROOT / "results", tmp_path)
+    assert len(drawn) > 2
+    for file in drawn:
+        assert file.read_text() == (ROOT / "docs/plots" / file.name).read_text(), "run: segue lab claims"
+        assert f"(plots/{file.name})" in (ROOT / "docs/claims.md").read_text()
 
 
 def test_without_results_nothing_is_judged(tmp_path, seeds):

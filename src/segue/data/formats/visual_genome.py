@@ -17,7 +17,7 @@ from segue.data.formats.files import SPLITS, expecting, read_json, read_list
 from segue.data.formats.lookup import list_places, locate
 from segue.data.images import read_image
 from segue.data.problems import ReportProblem, raise_problem, reporting
-from segue.data.records import Id, by_id, field, read_id, read_size, read_text, to_box, to_id
+from segue.data.records import Id, by_id, field, read_flag, read_id, read_size, read_text, to_box, to_id
 from segue.types import InputError, Picture, PictureSet, Region, Relation, to_install
 
 EXPECTED = "objects.json or relationships.json with image_data.json, or VG-SGG.h5 with VG-SGG-dicts.json"
@@ -150,13 +150,16 @@ def _add_object(graph: Graph, found: Any) -> Id:
 
 
 def object_region(found: Any) -> Region:
-    """The region of an object's entry {x, y, w, h, names or name, attributes}; InputError for what is missing."""
+    """The region of an object's entry {x, y, w, h, names or name, attributes}; InputError for what is missing.
+
+    An entry may say, which Visual Genome's own don't, that it is stuff: "thing": false.
+    """
     field(found, "names", "name")  # relationships have `name` in one release, `names` in another
     names = found.get("names") or [found.get("name")]
     name = read_text({"names": names[0] if isinstance(names, list) else names}, "names")
     box = to_box([field(found, key) for key in "xywh"], "x, y, w, h")
     attributes = tuple(read_text({"attribute": one}, "attribute").lower() for one in found.get("attributes") or ())
-    return Region(name.lower(), box, attributes=attributes)
+    return Region(name.lower(), box, thing=read_flag(found, "thing", True), attributes=attributes)
 
 
 def _add_relation(graph: Graph, found: Any) -> None:

@@ -16,8 +16,9 @@ from tyro.conf import arg
 
 from segue.files import write_text
 from segue.lab.claims import cocu, crossmodal, reclmis, sgdiff, syntic
+from segue.lab.claims.forest import Row, forest_svg, paper_gain
 from segue.lab.claims.model import NO_ROW, Claim, Comparison, Paper
-from segue.lab.paired import paired
+from segue.lab.paired import Paired, paired
 from segue.lab.registry import TABLES
 from segue.lab.report import COUNTS, Values, format_values, read_values, results_files
 from segue.lab.run import rows_of
@@ -26,6 +27,8 @@ from segue.types import InputError
 Verdict = Literal[
     "supported", "not supported", "contradicted", "not measured yet", "not measured here", "not testable here"
 ]
+MODULES = {"reclmis": reclmis, "cocu": cocu, "syntic": syntic, "sgdiff": sgdiff, "crossmodal": crossmodal}
+PLOTS = "plots"  # the folder beside the page
 Seeds = Mapping[tuple[str, str, str], int]  # (table, experiment, system) -> how many seeds the table runs
 
 
@@ -33,17 +36,48 @@ def write_claims(
     results: Annotated[Path, Doc("folder of the results files, which are long-form CSV")] = Path("results"),
     out: Annotated[Path, Doc("file of the page"), arg(aliases=["-o"])] = Path("docs/claims.md"),
 ) -> None:
-    """Write the page of what the papers claim and what the results say about it.
+    """Write the page of what the papers claim and what the results say about it, with its plots in plots/ beside it.
 
     Raises:
         InputError: see `claims_page`.
     """
     write_text(out, claims_page(results))
+    draw_forests(results, out.parent / PLOTS)
 
 
 def papers() -> list[Paper]:
     """The five papers with their claims."""
-    return [module.PAPER for module in (reclmis, cocu, syntic, sgdiff, crossmodal)]
+    return [module.PAPER for module in MODULES.values()]
+
+
+def draw_forests(results: Path, out: Path) -> list[Path]:
+    """Write a forest plot of each paper's claims that rows test into `out`, and return the files.
+
+    Raises InputError as `claims_page`.
+    """
+    results_files(results)
+    seeds, files = count_seeds(), []
+    for name, module in MODULES.items():
+        if rows := _forest_rows(module.PAPER, results, seeds):
+            files.append(out / f"claims-{name}.svg")
+            write_text(files[-1], forest_svg(module.PAPER.title, rows))
+    return files
+
+
+def _forest_rows(paper: Paper, results: Path, seeds: Seeds) -> list[Row]:
+    """The comparisons of shares and scores that are measured, in the order of the claims; costs have other units."""
+    rows = []
+    for claim in paper.claims:
+        for test in claim.tests:
+            found, (verdict, _) = gain(test, results), judge(test, results, seeds)
+            if found is None or verdict == "not measured yet" or test.metric.endswith(COUNTS):
+                continue
+            kind = verdict if verdict in ("supported", "contradicted") else "open"
+            mean, low, high = (100 * v for v in found)
+            measure = f"{test.metric}, over {test.behind}"
+            own = paper_gain(claim.figures, test.metric)
+            rows.append(Row(claim.says, measure, (mean, low, high), own, kind))
+    return rows
 
 
 def claims_page(results: Path) -> str:
@@ -57,7 +91,7 @@ def claims_page(results: Path) -> str:
     check_names(all_papers, seeds)
     judged = [[_judge_claim(claim, results, seeds) for claim in paper.claims] for paper in all_papers]
     parts = [HEAD, _summary(all_papers, judged)]
-    for paper, verdicts in zip(all_papers, judged, strict=True):
+    for name, paper, verdicts in zip(MODULES, all_papers, judged, strict=True):
         here = "\n".join(
             f"- `results/{table}.csv`{'' if (results / f'{table}.csv').exists() else ' (no rows yet)'}: {what}."
             for table, what in paper.here.items()
@@ -65,7 +99,10 @@ def claims_page(results: Path) -> str:
         lines = ["| where | claim | paper | here | verdict |", "|---|---|---|---|---|"]
         for claim, (verdict, measured) in zip(paper.claims, verdicts, strict=True):
             lines.append(f"| {claim.where} | {claim.says} | {claim.figures} | {measured} | **{verdict}** |")
-        parts.append(f"## {paper.title}\n\nThe paper: {paper.data}. Here:\n\n{here}\n\n" + "\n".join(lines))
+        plot = f"![{paper.title}: gains of ours and of the paper]({PLOTS}/claims-{name}.svg)\n\n"
+        drawn = plot if _forest_rows(paper, results, seeds) else ""
+        about = f"The paper: {paper.data}. Here:\n\n{here}\n\n"
+        parts.append(f"## {paper.title}\n\n{drawn}{about}" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,15 +147,44 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
         return "not measured yet", figures
     if all(len(v) < 2 for v in values) and not test.metric.endswith(COUNTS):
         return "not supported", f"{figures} (one seed)"
-    if test.paired and isinstance(test.behind, str):
-        found = paired(file, test.experiment, test.metric, test.ahead, test.behind)
-        if found is not None and found.pairs > 1:
-            figures += f"; difference {found.text()}"
-            low, high = (-found.high, -found.low) if test.less else (found.low, found.high)
-            return ("supported" if low > 0 else "contradicted" if high < 0 else "not supported"), figures
-    gain = (statistics.mean(values[0]) - statistics.mean(values[1])) * (-1 if test.less else 1)
-    spread = sum(statistics.stdev(v) for v in values if len(v) > 1)
-    return ("not supported" if abs(gain) <= spread else "supported" if gain > 0 else "contradicted"), figures
+    if (pairs := _pairs(test, file)) is not None:
+        figures += f"; difference {pairs.text()}"
+    _, low, high = _gain(test, pairs, values)
+    return ("supported" if low > 0 else "contradicted" if high < 0 else "not supported"), figures
+
+
+def gain(test: Comparison, results: Path) -> tuple[float, float, float] | None:
+    """How far `ahead` is ahead in the claimed direction: the mean and the ends of its range; None without rows.
+
+    The range is the 95 % confidence interval of the pairs of seeds where they are paired, else the mean ± both
+    standard deviations.
+    Raises InputError as `judge`.
+    """
+    file = results / f"{test.table}.csv"
+    experiments = read_values(file) if file.exists() else {}
+    values = [_values(test, side, experiments.get(experiment, {})) for experiment, side in test.sides()]
+    return _gain(test, _pairs(test, file), values) if all(values) else None
+
+
+def _pairs(test: Comparison, file: Path) -> Paired | None:
+    """The pairs of seeds of a comparison that is judged by them, where there are two or more."""
+    if not test.paired or not isinstance(test.behind, str):
+        return None
+    found = paired(file, test.experiment, test.metric, test.ahead, test.behind)
+    return None if found is None or found.pairs < 2 else found
+
+
+def _gain(test: Comparison, pairs: Paired | None, values: Sequence[list[float]]) -> tuple[float, float, float]:
+    if pairs is None:
+        mean, spread = statistics.mean(values[0]) - statistics.mean(values[1]), sum(map(_spread, values))
+        found = (mean, mean - spread, mean + spread)
+    else:
+        found = (pairs.mean, pairs.low, pairs.high)
+    return (-found[0], -found[2], -found[1]) if test.less else found
+
+
+def _spread(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _values(test: Comparison, side: str | float, systems: Values) -> list[float]:

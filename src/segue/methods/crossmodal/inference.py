@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segue.methods.crossmodal.layers import EncodedStream, KeysValues, project_memory
 from segue.methods.crossmodal.model import CrossModal
-from segue.nn.stopping import stop_point
+from segue.nn import stopping
 
 
 @torch.inference_mode()
@@ -49,8 +49,7 @@ def draw_codes(
     to_draw = codes == mask_code
     order = _uniform(grid, generators).to(codes.device).masked_fill(~to_draw, -1)
     order = order.flatten(1).argsort(1).argsort(1).view(codes.shape)  # fixed cells come first
-    for step in range(steps):
-        stop_point()
+    for step in stopping.steps(steps):
         logits = model.code_logits(codes, image, None, captions, memory, boxes).float()
         if guidance != 1:
             unconditional = model.code_logits(codes, image, None, empty, empty_memory, boxes).float()

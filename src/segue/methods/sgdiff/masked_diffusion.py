@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from segue.methods.sgdiff.analog_bits import mask_until_end
 from segue.methods.sgdiff.sampler import Constraint
-from segue.nn.stopping import stop_point
+from segue.nn import stopping
 
 MASKED_TEMPERATURE = 0.7  # the decoder's own
 FILL_WEIGHT = 0.1  # of the cells behind a caption's end in the loss
@@ -73,8 +73,7 @@ def sample_masked(
     temperature: of the tokens, and of the noise on how sure each is, which falls to 0 at the last step.
     """
     found, log_p = torch.full((rows, length), hidden_id, device=device), torch.zeros(rows, length, device=device)
-    for step in range(steps):
-        stop_point()
+    for step in stopping.steps(steps):
         logits, hidden = fill(found), found == hidden_id
         plain = logits.log_softmax(-1)
         held = torch.full_like(logits, -torch.inf).scatter(2, found.clamp(max=hidden_id - 1)[..., None], 0.0)

@@ -31,7 +31,7 @@ from segue.methods.sgdiff.analog_bits import (
     signal_and_noise,
 )
 from segue.methods.sgdiff.lexicon import END, UNKNOWN
-from segue.nn.stopping import stop_point
+from segue.nn import stopping
 from segue.options import DescribeOptions
 from segue.types import InputError
 
@@ -62,8 +62,7 @@ def sample(
     steps = options.steps
     x = draw()
     estimate, levels = torch.zeros_like(x), log_snr(sampling_times(steps) if times is None else times).to(x.device)
-    for step in range(steps):
-        stop_point()
+    for step in stopping.steps(steps):
         logits, extra = denoise(x, levels[step].expand(len(x)), estimate, step + 1 == steps)
         logits = constrain(logits) if constrain else logits
         if step + 1 < steps:
