@@ -109,6 +109,7 @@ def _run(words: list[str], *, limit: bool = False, closed: bool = False, home: b
 
 def _start(words: list[str], *, limit: bool = False, closed: bool = False, home: bool = True) -> subprocess.Popen[str]:
     def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what it starts in the background
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
         if closed:

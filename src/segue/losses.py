@@ -124,3 +124,35 @@ def reconstruction_loss(
     if scale == "printed":
         return (even * weight * squared.sum(-1)).sum(1).mean()
     return (counts * weight * squared.mean(-1)).sum(1).mean()
+
+
+ROOM = 0.05  # the part of the picture that a named thing takes at least
+BEST = 0.1  # of the cells, in which a named thing is looked for
+
+
+def shared_out_loss(
+    cells: Tensor, text: Tensor, named: Tensor, unsaid: Tensor, temperature: float, *, outside: float, room: float
+) -> dict[str, Tensor]:
+    """A picture's names are shared out among its cells (multiple-instance learning). M cells, N names, D width.
+
+    With u_i the cells, t_n the names, q_i(n) = softmax_n( cos(u_i, t_n) / temperature ), and means over a picture's
+    names weighted by w_n, the probability that it shows them:
+
+        somewhere = mean_n -mean_{i of n's m best cells} log q_i(n)        each named thing is somewhere
+        outside   = mean_i -log sum_{n named or often unsaid} q_i(n)       little else is anywhere
+        room      = mean_n -log min(1, mean_i q_i(n) / ROOM)               each takes a part of the picture
+        loss      = somewhere + outside * `outside` + room * `room`
+
+    cells: (B, M, D), text: (N, D), of length 1. named: (B, N), w in [0, 1] or bool; 0 for a name that isn't given.
+    unsaid: (N,) bool, names that may be there without being given. Returns the terms and the loss, scalars.
+    """
+    log_q = (cells @ text.T / temperature).log_softmax(-1)
+    count = named.sum(1).clamp(min=1)
+    best = log_q.topk(max(1, round(BEST * cells.shape[1])), dim=1).values.mean(1)
+    somewhere = (-(best * named).sum(1) / count).mean()
+    may_be = ((named > 0) | unsaid)[:, None]
+    of_others = -log_q.masked_fill(~may_be, -1e4).logsumexp(2).mean()
+    part = (log_q.exp().mean(1) / ROOM).clamp(1e-4, 1)
+    of_room = (-(part.log() * named).sum(1) / count).mean()
+    loss = somewhere + outside * of_others + room * of_room
+    return {"loss": loss, "somewhere": somewhere, "outside": of_others, "room": of_room}

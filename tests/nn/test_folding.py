@@ -2,8 +2,9 @@ import torch
 from torch import nn
 
 from segue.encoders.image.pyramid import EfficientNetPyramid
-from segue.nn.folding import fold_norms
+from segue.nn.folding import fold_norms, lay_out_columns
 from segue.nn.norm import BatchNorm2d
+from segue.nn.prefix_decoder import PrefixDecoder
 from segue.nn.unet import conv_norm
 
 
@@ -46,3 +47,17 @@ def test_a_norm_that_follows_no_convolution_stays():
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), BatchNorm2d(3), BatchNorm2d(3)).eval()
     fold_norms(network)
     assert count(network, nn.BatchNorm2d) == 2
+
+
+@torch.no_grad()
+def test_matrices_are_laid_out_by_columns_and_mean_the_same():
+    torch.manual_seed(0)
+    decoder = PrefixDecoder(vocabulary=11, width=8, layers=2, heads=2, positions=9).eval()
+    before = {name: x.clone() for name, x in decoder.state_dict().items()}
+    prefix, tokens = torch.randn(3, 2, 8), torch.tensor([[1, 2], [3, 4], [10, 0]])
+    logits = decoder(prefix, tokens)
+    lay_out_columns(decoder)
+    matrices = [decoder.embed.weight, decoder.blocks[0].qkv.weight, decoder.blocks[1].feed_forward[2].weight]
+    assert all(x.stride() == (1, len(x)) for x in matrices)
+    assert all(torch.equal(x, before[name]) for name, x in decoder.state_dict().items())
+    torch.testing.assert_close(decoder(prefix, tokens), logits, rtol=0, atol=1e-5)

@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from scenes_and_encoder import write_encoder, write_scenes
+from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
 from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.methods.cocu.archive import read_archive
 from segue.methods.cocu.groupvit.config import SIZES, GroupViTConfig
 from segue.methods.cocu.protocols import PROTOCOLS, EvalProtocol
+from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.recipes import cocu as recipe
 from segue.recipes.cocu import (
     SCENES,
@@ -296,3 +298,70 @@ def test_the_warm_up_is_a_fifteenth_of_the_steps(settings, tmp_path):
     rates = [json.loads(line)["lr"] for line in (run.out / "history.jsonl").read_text().splitlines()]
     assert rates[:2] == [run.lr / 2, run.lr]
     assert rates[2] == run.lr > rates[3]
+
+
+@pytest.fixture(scope="module")
+def on_cells(settings, tmp_path_factory):
+    """Settings of a training on the cells of the tiny dual encoder, which is not frozen otherwise."""
+    home = tmp_path_factory.mktemp("cells")
+    return replace(
+        settings, out=home / "run", image_encoder=settings.encoder, size="cells", augmentation="none", share=0.5,
+        probability=True, curated=home / "curated",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    monkeypatch.setattr(recipe, "load_headless", lambda name, device: load_dual_encoder(name, device="cpu"))
+
+
+def test_a_training_on_cells_segments_by_the_dual_encoder(on_cells, frozen, scenes):
+    folder = train_cocu(on_cells)
+    segmenter = load_label_segmenter(folder)
+    assert isinstance(segmenter, DualEncoderSegmenter)
+    image = read_pictures(scenes, "val").pictures[0].load()
+    assert segmenter.segment(image, "dog, grass").index.shape == image.shape[:2]
+    moved = segmenter.encoder.embed_dense([image])
+    plain = load_dual_encoder(on_cells.encoder)
+    assert not torch.allclose(moved, plain.embed_dense([image]))
+    with pytest.raises(InputError, match=r"its groups stand on .*; load it by load_label_segmenter"):
+        load_open_vocabulary(folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["segue"]["about"]["fingerprint"] == plain.fingerprint
+    config["segue"]["about"]["fingerprint"] = "of another"
+    shutil.copytree(folder, other := folder.parent / "other")
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="is not the dual encoder of the training any more"):
+        load_label_segmenter(other)
+
+
+def test_cells_are_read_once_and_batches_hold_them_with_the_concepts_probabilities(on_cells, frozen):
+    corpus, archive = prepare_training(on_cells)
+    reader = recipe.read_cells(on_cells, corpus)
+    batches = CocuBatches(corpus, archive, on_cells, build_model(on_cells, corpus, (), reader), reader)
+    keys = [(0, 2), (1, 0)]
+    batch = batches.collate(keys)
+    rows = [batches.rows[index] for _, index in keys]
+    expected = reader.encoder.embed_dense([corpus.pictures[row].load() for row in rows], size=reader.size)
+    torch.testing.assert_close(batch["image"], expected, atol=1e-3, rtol=0)
+    for row, named in zip(rows, batch["named"], strict=True):
+        own = batches.corpus.vocabulary.find(corpus.captions[row][0])
+        known = {corpus.vocabulary.concepts[i] for i in own}
+        assert all(named[batches.concept_ids[name]] == 1 for name in known)
+        others = {name: p for name, p in archive.concepts_of(row) if name not in known}
+        for name in set(archive.concepts) - known:
+            weight = float(named[batches.concept_ids[name]])
+            assert weight == 0 or (name in others and weight in (1, pytest.approx(others[name])))
+    again = recipe.read_cells(on_cells, corpus)
+    assert again.store.path == reader.store.path
+    direct = recipe.read_cells(on_cells, corpus, kept=False)
+    assert direct.store is None
+    torch.testing.assert_close(direct.cells(keys[0][1]), batch["image"][0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": "small"}, {"image_encoder": None}, {"prompt_loss": "picture"}, {"augmentation": "flips"}]
+)
+def test_settings_that_do_not_go_with_cells_are_refused(on_cells, changes):
+    with pytest.raises(InputError, match=r"image_encoder: goes with size cells|probability: goes with"):
+        replace(on_cells, **changes)

@@ -26,6 +26,7 @@ from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
 from segue.methods.syntic.tagging import find_objects, gather_objects, object_names
 from segue.nn.devices import resolve_device
+from segue.nn.folding import lay_out_columns
 from segue.options import Decoding, Dtype
 from segue.types import InputError, NotInstalled, Region
 from segue.weights import beside
@@ -85,6 +86,7 @@ def load_captioner(
     except InputError as error:
         raise InputError(f"{folder}: {error}; if it has moved, say where: encoder=FOLDER (--encoder FOLDER)") from error
     checkpoint.model.to(device)
+    lay_out_columns(checkpoint.model.decoder)
     captioner = Captioner(
         checkpoint, dual_encoder, detector=_detector(folder, checkpoint, detector, device), folder=folder
     )

@@ -17,6 +17,8 @@ from segue.api.open_vocabulary import OpenVocabularySegmenter, load_open_vocabul
 from segue.api.pictures import Picture, pixels_of
 from segue.configs import read_json
 from segue.encoders.dual_encoder import DualEncoder
+from segue.methods.cocu.groupvit.cells import on_encoder
+from segue.methods.cocu.groupvit.checkpoint import image_encoder_of, load_groupvit
 from segue.methods.cocu.inference import check_choice, parse_labels
 from segue.methods.dual_encoder.checkpoint import METHOD, load_dual_encoder
 from segue.methods.dual_encoder.dense import DenseAnswer, DenseProtocol, embed_names, segment_dense_many
@@ -24,7 +26,7 @@ from segue.metrics.acceptance import Acceptance, read_acceptance
 from segue.nn.devices import resolve_device
 from segue.options import Dtype, LabelOptions
 from segue.types import InputError, LabelMap
-from segue.weights import CONFIG
+from segue.weights import CONFIG, beside
 
 BATCH_SIZE = 8  # pictures that the encoder reads at once
 
@@ -127,9 +129,24 @@ def load_label_segmenter(name_or_path: str | Path, *, device: str = "auto", dtyp
     if str(name_or_path).startswith("clip:"):
         return DualEncoderSegmenter(load_dual_encoder(name_or_path, device=device, dtype=dtype))
     folder = find(name_or_path)
+    config = read_json(folder / CONFIG)
     if (method := method_of(folder)) != METHOD:
         check_dtype(method, dtype)
+        if image_encoder_of(config) is not None:
+            return _load_on_encoder(folder, config, device)
         return load_open_vocabulary(folder, device=device)
-    encoder, config = load_dual_encoder(folder, device=device, dtype=dtype), read_json(folder / CONFIG)
+    encoder = load_dual_encoder(folder, device=device, dtype=dtype)
     acceptance = read_acceptance(config.get("acceptance"), 1, folder)
     return DualEncoderSegmenter(encoder, about=config.get("about") or {}, acceptance=acceptance)
+
+
+def _load_on_encoder(folder: Path, config: dict[str, Any], device: str) -> DualEncoderSegmenter:
+    """A GroupViT with the dual encoder that it stands on, which lies in its folder or where its config says."""
+    model, about = load_groupvit(folder), config["segue"].get("about") or {}
+    encoder = load_dual_encoder(beside(folder, str(model.config.image_encoder)), device=device)
+    if about.get("fingerprint") not in (None, encoder.fingerprint):
+        raise InputError(
+            f"{folder}: {model.config.image_encoder} is not the dual encoder of the training any more; put that into "
+            f"{folder / str(model.config.image_encoder)}"
+        )
+    return DualEncoderSegmenter(on_encoder(encoder, model.to(resolve_device(device))), about=about)

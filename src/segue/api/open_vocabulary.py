@@ -12,7 +12,7 @@ from segue.api.hub import HubMixin
 from segue.api.models import find, method_of
 from segue.api.pictures import Picture, pixels_of
 from segue.configs import read_json
-from segue.methods.cocu.groupvit.checkpoint import load_groupvit
+from segue.methods.cocu.groupvit.checkpoint import image_encoder_of, load_groupvit
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.inference import check_names, embed_names, parse_labels, segment, unreadable
 from segue.methods.cocu.protocols import EvalProtocol, find_protocol
@@ -115,6 +115,11 @@ def load_open_vocabulary(name_or_path: str | Path, *, device: str = "auto") -> O
         raise InputError(
             f"{folder.name}: a checkpoint of the method {method!r}, which doesn't take labels; "
             "expected a GroupViT, from `segue train cocu-scenes` or in the format of transformers"
+        )
+    if (encoder := image_encoder_of(read_json(folder / CONFIG))) is not None:
+        raise InputError(
+            f"{folder.name}: its groups stand on {encoder}, so it segments as a dual encoder does; load it by "
+            "load_label_segmenter, as `segue segment --labels` does"
         )
     model = load_groupvit(folder).to(device)
     about = read_json(folder / CONFIG).get("segue", {}).get("about") or {}

@@ -18,6 +18,7 @@ from segue.encoders.image.efficientnet import EfficientNetLite
 from segue.methods.sgdiff.photographs.checkpoint import PhotoCheckpoint, restore_photographs
 from segue.methods.sgdiff.photographs.generator import PhotoGenerator
 from segue.methods.sgdiff.photographs.reading import ReadPhotograph, pixels_of_rgb
+from segue.nn.folding import lay_out_columns
 from segue.types import InputError, check_image
 from segue.weights import beside
 
@@ -110,6 +111,7 @@ def load_photo_predictor(folder: Path, device: str = "cpu") -> PhotoPredictor:
     """
     checkpoint = restore_photographs(folder)
     checkpoint.model.to(device)
+    lay_out_columns(checkpoint.model.decoder)
     return PhotoPredictor(checkpoint, partial(read_photographs_by, beside(folder, checkpoint.captioner), device))
 
 

@@ -335,7 +335,7 @@ class VisionTextDualEncoder(DualEncoder):
         self.text_projection = ProjectionHead(text.width, config)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.class_names = ClassNames(image, config.width, config.class_names) if config.class_names else None
-        self.cell_head = zero_linear(config.width) if config.cell_head else None
+        self.cell_head: nn.Module | None = zero_linear(config.width) if config.cell_head else None
         self.folder = folder
 
     @property

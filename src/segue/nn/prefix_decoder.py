@@ -24,14 +24,15 @@ class KVCache:
     values: list[Tensor]
     length: int = 0
 
+    @torch.no_grad()
     def select(self, rows: Tensor) -> KVCache:
-        """The cache of the rows (R',) int64."""
+        """The cache of the rows (R',) int64; no gradient passes."""
         keys, values = ([self._selected(x, rows) for x in kind] for kind in (self.keys, self.values))
         return KVCache(keys, values, self.length)
 
     def _selected(self, x: Tensor, rows: Tensor) -> Tensor:
         selected = x.new_empty(len(rows), *x.shape[1:])
-        selected[:, :, : self.length] = x[:, :, : self.length].index_select(0, rows)
+        torch.index_select(x[:, :, : self.length], 0, rows, out=selected[:, :, : self.length])
         return selected
 
 

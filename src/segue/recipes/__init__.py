@@ -4,6 +4,7 @@ RECIPES: dict[str, str] = {  # training functions; the default of their argument
     "cocu": "segue.recipes.cocu:train_cocu",
     "cocu-cc12m": "segue.recipes.cocu:train_cocu_cc12m",
     "cocu-cc3m": "segue.recipes.cocu:train_cocu_cc3m",
+    "cocu-photos": "segue.recipes.cocu:train_cocu_photos",
     "cocu-scenes": "segue.recipes.cocu:train_cocu_scenes",
     "crossmodal": "segue.recipes.crossmodal:train_crossmodal",
     "crossmodal-cocostuff": "segue.recipes.crossmodal:train_crossmodal_cocostuff",

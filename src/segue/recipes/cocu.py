@@ -3,6 +3,7 @@
 segue train cocu-scenes                          synthetic scenes: a dual encoder of others, their archive, the training
 segue train cocu-scenes --system groupvit        the caption's own nouns only, nothing curated
 segue train cocu --data DIR --encoder clip:ID    any captioned pictures
+segue train cocu-photos --data DIR               groups on the cells of photos-encoder, which segments photographs
 segue train cocu-cc3m --data SHARDS              with the released settings: loss, templates, augmentation, schedule
 segue train cocu-cc12m --data SHARDS             the same on more pictures
 
@@ -13,6 +14,7 @@ the caption takes their place. With `--prompt-loss released` nothing is repeated
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -23,12 +25,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.api.curation import CurationCorpus, curate_corpus, read_curation_corpus
 from segue.api.importing import read_clip_tokenizer
+from segue.api.label_segmenter import DualEncoderSegmenter, LabelSegmenter, load_label_segmenter
 from segue.api.open_vocabulary import OpenVocabularySegmenter
 from segue.data.augmentation import erase, rand_augment, random_crop
 from segue.data.formats import check_pictures, detect_format, read_pictures
@@ -41,7 +44,8 @@ from segue.files import locked
 from segue.methods.cocu.archive import ARCHIVE, Archive, read_archive
 from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.curation.probability import ProbabilityWeights
-from segue.methods.cocu.groupvit.checkpoint import load_groupvit, save_groupvit
+from segue.methods.cocu.groupvit.cells import CellGroupsTask, keep_share, on_encoder
+from segue.methods.cocu.groupvit.checkpoint import save_groupvit
 from segue.methods.cocu.groupvit.config import SIZES
 from segue.methods.cocu.groupvit.model import GroupViT
 from segue.methods.cocu.groupvit.released_task import ReleasedTask
@@ -50,14 +54,19 @@ from segue.methods.cocu.protocols import PUBLISHED_CLASSES, find_protocol
 from segue.methods.cocu.templates import IMAGENET_TEMPLATES
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
+from segue.methods.dual_encoder.nouns import OFTEN_UNSAID
+from segue.recipes.cocu_cells import CellReader
 from segue.recipes.datasets import begin_run, create_once
 from segue.recipes.dual_encoder import SCENES as DUAL_ENCODER_SCENES
 from segue.recipes.dual_encoder import train_on_pictures
+from segue.recipes.labels import load_headless
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
+from segue.weights import pinned
 
 System = Literal["groupvit", "full", "top3", "no_clustering", "no_ranking", "no_expansion"]
 CURATION: dict[str, tuple[str, CurateSettings]] = {  # system -> folder of its archive, and how it is curated
@@ -100,8 +109,14 @@ class CocuSettings(TrainSettings):
         last_lr: learning rate at the end of the cosine, scaled likewise.
         batch_size: pictures in a step, over all processes; the others of a batch are the negatives.
         system: "full" is CoCu, "groupvit" learns from the caption's nouns; the others leave out one part of CoCu.
-        size: "small" (64 pixels, of the tables), "scenes" (128) or "paper" (224).
+        size: "small" (64 pixels, of the tables), "scenes" (128), "paper" (224), or "cells" on an image encoder.
         encoder: the dual encoder that curates; `cocu-scenes` trains its own where none is there yet.
+        image_encoder: the dual encoder on whose frozen cells the groups stand, such as photos-encoder, of which the
+            texts' vectors are, too; a head that its cells have already is left out, and the loss is that of `segue
+            train labels-photos`. Goes with the size "cells" and no augmentation. Patches of pixels unless given.
+        pictures: how many of train are trained on, spread evenly, though all are curated; 0 for all.
+        share: how much of what the groups learned on such cells is kept. Below 1, names that no caption has are
+            recognised better.
         vocabulary: a file with one concept a line; the nouns of the captions unless given.
         curated: folder of the embeddings and archives, shared by runs on the same data.
         captions: how many captions of each picture are used, the first ones; 0 for all. Pictures of the web have one.
@@ -124,8 +139,11 @@ class CocuSettings(TrainSettings):
     """
 
     system: System = "full"
-    size: Literal["small", "scenes", "paper"] = "scenes"
+    size: Literal["small", "scenes", "paper", "cells"] = "scenes"
     encoder: str = "scenes-encoder"
+    image_encoder: str | None = None
+    pictures: Annotated[int, Ge(0)] = 0
+    share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     vocabulary: Path | None = None
     curated: Path = Path("runs/curated")
     captions: int = 1
@@ -162,6 +180,12 @@ class CocuSettings(TrainSettings):
                 f"probability: goes with system full or top3 and prompt_loss groups, got {self.system} and "
                 f"{self.prompt_loss}; leave one out"
             )
+        plain = self.prompt_loss == "groups" and self.augmentation == "none" and self.tokenizer is None
+        if (self.image_encoder is None) != (self.size != "cells") or (self.image_encoder is not None and not plain):
+            raise InputError(
+                f"image_encoder: goes with size cells, prompt_loss groups, augmentation none and no tokenizer, got "
+                f"{self.image_encoder} with {self.size}, {self.prompt_loss}, {self.augmentation} and {self.tokenizer}"
+            )
 
 
 SCENES = CocuSettings(
@@ -179,6 +203,21 @@ SCENES = CocuSettings(
 )
 COCU = CocuSettings(
     out=Path("runs/cocu"), data=Path("data"), curated=Path("runs/curated/data"), protocol="voc", half=True
+)
+PHOTOS = CocuSettings(
+    out=Path("runs/cocu-photos"),
+    data=Path("flickr8k"),
+    encoder="photos-encoder",
+    image_encoder="photos-encoder",
+    curated=Path("runs/curated/photos"),
+    size="cells",
+    pictures=2000,
+    augmentation="none",
+    steps=150,
+    batch_size=48,
+    lr=1e-3,
+    ema=0.0,
+    half=True,
 )
 RELEASED = CocuSettings(  # configs/train of the released CoCu: 30 epochs, 2 of warm-up, 16 processes of 256 pictures
     out=Path("runs/cocu-cc3m"),
@@ -246,6 +285,11 @@ def with_noun_captions(pictures: PictureSet) -> PictureSet:
     return replace(pictures, pictures=found)
 
 
+def train_cocu_photos(settings: CocuSettings = PHOTOS) -> Path:
+    """Train groups on the cells of the bundled photographs' dual encoder, which `segue segment` then reads as one."""
+    return train_cocu(settings)
+
+
 def train_cocu_cc3m(settings: CocuSettings = RELEASED) -> Path:
     """Train as CoCu was released, on webdataset shards of CC3M as img2dataset writes them."""
     return train_cocu(settings)
@@ -266,25 +310,32 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
     corpus, archive = prepare_training(settings)
     torch.manual_seed(settings.seed)
     val = read_val(settings)
-    model = build_model(settings, corpus, val.classes if val else ())
-    batches = CocuBatches(corpus, archive, settings, model)
+    reader = read_cells(settings, corpus)
+    model = build_model(settings, corpus, val.classes if val else (), reader)
+    batches = CocuBatches(corpus, archive, settings, model, reader)
     fit(
-        training_task(model, settings),
+        training_task(model, settings, corpus, reader),
         batches,
         out=settings.out,
         options=training_options(settings, len(batches)),
-        save=partial(_save, settings=settings, concepts=corpus.vocabulary.concepts),
-        evaluate=build_validation(val, settings.protocol, settings.val_pictures) if val else None,
+        save=partial(_save, settings=settings, concepts=corpus.vocabulary.concepts, reader=reader),
+        evaluate=build_validation(val, settings, reader) if val else None,
         monitor="miou",
         about=settings_as_text(settings, *LOCAL_SETTINGS),
-        illustrate=partial(_illustrate, val=val, protocol=settings.protocol, device=settings.device) if val else None,
+        illustrate=partial(_illustrate, val=val, settings=settings) if val else None,
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")
 
 
-def training_task(model: GroupViT, settings: CocuSettings) -> GroupViT | ReleasedTask:
-    """What the loop trains: the model, with the released loss around it where that is asked for."""
+def training_task(
+    model: GroupViT, settings: CocuSettings, corpus: CurationCorpus, reader: CellReader | None = None
+) -> GroupViT | ReleasedTask | CellGroupsTask:
+    """What the loop trains: the model, with the released loss around it where that is asked for, or that of cells."""
+    if reader is not None:
+        concepts = corpus.vocabulary.concepts
+        unsaid = torch.tensor([concept in OFTEN_UNSAID for concept in concepts])
+        return CellGroupsTask(model, embed_names(reader.encoder, concepts), unsaid)
     return ReleasedTask(model) if settings.prompt_loss == "released" else model
 
 
@@ -349,11 +400,35 @@ def read_val(settings: CocuSettings) -> PictureSet | None:
     return None
 
 
-def build_model(settings: CocuSettings, corpus: CurationCorpus, classes: Sequence[str]) -> GroupViT:
+def read_cells(settings: CocuSettings, corpus: CurationCorpus, *, kept: bool = True) -> CellReader | None:
+    """What reads the frozen cells under the groups; None for a GroupViT on pixels. kept: on disk, before the first.
+
+    Raises InputError for an image encoder that can't be used.
+    """
+    if settings.image_encoder is None:
+        return None
+    encoder = load_headless(settings.image_encoder, settings.device)
+    pictures = [corpus.pictures[row] for row in rows_of(corpus, settings)]
+    return CellReader(encoder, pictures, settings.curated if kept else None)
+
+
+def rows_of(corpus: CurationCorpus, settings: CocuSettings) -> list[int]:
+    """The rows of the pictures that are trained on: those with captions, of which up to `pictures`, spread evenly."""
+    rows = [row for row, captions in enumerate(corpus.captions) if captions]
+    return rows if settings.pictures == 0 else spread_evenly(rows, settings.pictures)
+
+
+def build_model(
+    settings: CocuSettings, corpus: CurationCorpus, classes: Sequence[str], reader: CellReader | None = None
+) -> GroupViT:
     """A fresh GroupViT whose tokenizer has the words of the captions, the templates, the concepts and the classes.
 
-    Raises InputError for a tokenizer of the settings that can't be read.
+    On the cells of a reader it needs none. Raises InputError for a tokenizer of the settings that can't be read.
     """
+    if reader is not None:
+        width, scale = reader.encoder.width, -math.log(reader.encoder.temperature)
+        sized = replace(SIZES["cells"], projection=width, image_size=reader.grid, logit_scale=scale)
+        return GroupViT(replace(sized, image_encoder=pinned(str(settings.image_encoder))))
     if settings.tokenizer is not None:
         clip = read_clip_tokenizer(settings.tokenizer, SIZES["paper"].vocabulary)
         return GroupViT(with_clip_tokenizer(SIZES[settings.size], clip), clip)
@@ -364,41 +439,52 @@ def build_model(settings: CocuSettings, corpus: CurationCorpus, classes: Sequenc
     return GroupViT(with_tokenizer(SIZES[settings.size], tokenizer), tokenizer)
 
 
-def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[str]) -> None:
+def _save(model: Any, folder: Path, settings: CocuSettings, concepts: Sequence[str], reader: CellReader | None) -> None:
     about = {
         **settings_as_text(settings, *LOCAL_SETTINGS),
         **dataset_name(settings.data),
         "recipe": "segue train cocu",
         "concept_vocabulary": list(concepts),
     }
-    save_groupvit(groupvit_of(model), folder, about=about, half=settings.half)
+    trained = groupvit_of(model)
+    if reader is not None:
+        trained, about["fingerprint"] = keep_share(trained, settings.share), reader.encoder.fingerprint
+    save_groupvit(trained, folder, about=about, half=settings.half)
 
 
 def groupvit_of(task: Any) -> GroupViT:
     """The GroupViT that a task trains."""
-    model: GroupViT = task.model if isinstance(task, ReleasedTask) else task
+    model: GroupViT = task.model if isinstance(task, ReleasedTask | CellGroupsTask) else task
     return model
 
 
-def val_with_truth(val: PictureSet, protocol: str) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
-    """See `with_truth`: of the classes of a published protocol."""
-    chosen = find_protocol(protocol)
-    return with_truth(only_classes(val, PUBLISHED_CLASSES.get(protocol, ()), chosen), chosen)
+def val_with_truth(val: PictureSet, settings: CocuSettings) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
+    """See `with_truth`: of the classes of a published protocol; on an image encoder by the protocol of its cells."""
+    if settings.image_encoder is not None:
+        return with_truth(val, DenseProtocol())
+    chosen = find_protocol(settings.protocol)
+    return with_truth(only_classes(val, PUBLISHED_CLASSES.get(settings.protocol, ()), chosen), chosen)
 
 
-def _illustrate(folder: Path, val: PictureSet, protocol: str, device: str) -> str:
-    segmenter = OpenVocabularySegmenter(load_groupvit(folder), find_protocol(protocol)).to(device)
-    return label_examples(segmenter, *val_with_truth(val, protocol))
+def _illustrate(folder: Path, val: PictureSet, settings: CocuSettings) -> str:
+    segmenter = load_label_segmenter(folder, device=settings.device)
+    return label_examples(segmenter, *val_with_truth(val, settings))
 
 
-def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any], dict[str, float]]:
-    """A function that scores a model on up to `most` pictures of val (0: all), spread evenly."""
-    chosen_protocol = find_protocol(protocol)
-    pictures, classes, read_truth = val_with_truth(val, protocol)
-    pictures = spread_evenly(pictures, most or len(pictures))
+def build_validation(
+    val: PictureSet, settings: CocuSettings, reader: CellReader | None = None
+) -> Callable[[Any], dict[str, float]]:
+    """A function that scores a model on up to `val_pictures` pictures of val (0: all), spread evenly."""
+    pictures, classes, read_truth = val_with_truth(val, settings)
+    pictures = spread_evenly(pictures, settings.val_pictures or len(pictures))
 
     def validate(model: Any) -> dict[str, float]:
-        segmenter = OpenVocabularySegmenter(groupvit_of(model), chosen_protocol)
+        trained = groupvit_of(model)
+        segmenter: LabelSegmenter
+        if reader is None:
+            segmenter = OpenVocabularySegmenter(trained, find_protocol(settings.protocol))
+        else:
+            segmenter = DualEncoderSegmenter(on_encoder(reader.encoder, keep_share(trained, settings.share)))
         ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth)
         return {"miou": float(np.nanmean(ious)), "pixel_accuracy": accuracy}
 
@@ -408,9 +494,9 @@ def build_validation(val: PictureSet, protocol: str, most: int) -> Callable[[Any
 class _TrainingExample(NamedTuple):
     """What an epoch shows of a picture.
 
-    image: (3, S, S) float32, normalised. texts: the caption and K prompts. concepts: that of each prompt, "" where the
-    caption takes its place. known: K nouns of the caption, which are true of the picture whatever is sampled, and the
-    likely ones of an archive of probabilities; "" for none.
+    image: (3, S, S) float32, normalised. texts: the caption and K prompts. concepts:
+    that of each prompt, "" where the caption takes its place. known: K nouns of the caption, which are true of the
+    picture whatever is sampled, and the likely ones of an archive of probabilities; "" for none.
     """
 
     image: Tensor
@@ -422,16 +508,22 @@ class _TrainingExample(NamedTuple):
 class CocuBatches:
     """Pictures, each with one of its captions and K prompts; a pure function of the keys.
 
+    reader: of the cells that take the pictures' place, for a model on an image encoder.
     Raises InputError for an archive of another number of pictures.
     """
 
     def __init__(
-        self, corpus: CurationCorpus, archive: Archive | None, settings: CocuSettings, model: GroupViT
+        self,
+        corpus: CurationCorpus,
+        archive: Archive | None,
+        settings: CocuSettings,
+        model: GroupViT,
+        reader: CellReader | None = None,
     ) -> None:
         if archive is not None and len(archive) != len(corpus.pictures):
             raise InputError(f"archive: of {len(archive)} pictures, expected {len(corpus.pictures)}; curate them again")
-        self.corpus, self.archive, self.settings = corpus, archive, settings
-        self.rows = [i for i, captions in enumerate(corpus.captions) if captions]
+        self.corpus, self.archive, self.settings, self.reader = corpus, archive, settings, reader
+        self.rows = rows_of(corpus, settings)
         concepts = corpus.vocabulary.concepts if archive is None else archive.concepts
         self.concept_ids = {concept: i for i, concept in enumerate(concepts)}
         size = model.config.image_size
@@ -443,8 +535,10 @@ class CocuBatches:
         return len(self.rows)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        """The batch that `GroupViT.training_step` takes."""
+        """The batch that the training step takes: `GroupViT`'s, or on a reader's cells `CellGroupsTask`'s."""
         sampled = self._sample_concepts(keys)
+        if self.reader is not None:
+            return self._collate_cells(self.reader, keys, sampled)
         examples = [
             self._make_example(epoch, self.rows[index], concepts)
             for (epoch, index), concepts in zip(keys, sampled, strict=True)
@@ -458,6 +552,31 @@ class CocuBatches:
             rows = [self.rows[index] for _, index in keys]
             batch["concept_weights"] = self._weights(rows, [one.concepts for one in examples])
         return batch
+
+    def _collate_cells(
+        self, reader: CellReader, keys: Sequence[tuple[int, int]], sampled: Sequence[Sequence[str] | None]
+    ) -> dict[str, Any]:
+        """What `CellGroupsTask.training_step` takes: a concept counts by its probability, 1 where that isn't known."""
+        named = torch.zeros(len(keys), len(self.concept_ids))
+        for i, ((epoch, index), concepts) in enumerate(zip(keys, sampled, strict=True)):
+            rng = np.random.default_rng([self.settings.seed, epoch, self.rows[index]])
+            _, nouns = self._draw_caption(self.rows[index], rng)
+            weights = self._weights([self.rows[index]], [concepts or []])[0] if self.settings.probability else 1.0
+            named[i, [self.concept_ids[name] for name in concepts or []]] = weights
+            named[i, [self.concept_ids[name] for name in (*nouns, *self._likely(self.rows[index]))]] = 1.0
+        return {"image": torch.stack([reader.cells(index) for _, index in keys]), "named": named}
+
+    def _draw_caption(self, row: int, rng: np.random.Generator) -> tuple[str, list[str]]:
+        """One of a picture's captions, and the concepts that it names in a random order."""
+        captions = self.corpus.captions[row]
+        caption = captions[int(rng.integers(len(captions)))]
+        return caption, _nouns(caption, self.corpus.vocabulary, rng)
+
+    def _likely(self, row: int) -> list[str]:
+        """The up to MOST_LIKELY concepts that a picture is more than SURE to show, by an archive of probabilities."""
+        if not self.settings.probability:
+            return []
+        return [name for name, p in self._archive().concepts_of(row) if p > SURE][:MOST_LIKELY]
 
     def _ids(self, rows: Sequence[Sequence[str]]) -> Tensor:
         """(B, K) concept ids, -1 for what is not in the vocabulary."""

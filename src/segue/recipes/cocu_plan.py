@@ -9,6 +9,7 @@ from segue.recipes.cocu import (
     CocuBatches,
     CocuSettings,
     build_model,
+    read_cells,
     training_options,
     training_task,
 )
@@ -21,18 +22,19 @@ def plan_cocu(settings: CocuSettings) -> Workload:
     The caption's nouns stand for the concepts of an archive, whole words for CLIP's tokens, so that neither has to be
     there.
     """
-    settings = replace(settings, system="groupvit", tokenizer=None)
+    settings = replace(settings, system="groupvit", probability=False, tokenizer=None)
     corpus = read_curation_corpus(
         settings.data, "train", captions=settings.captions, vocabulary=settings.vocabulary, on_bad=settings.on_bad
     )
-    model = build_model(settings, corpus, ())
-    batches = CocuBatches(corpus, None, settings, model)
+    reader = read_cells(settings, corpus, kept=False)
+    model = build_model(settings, corpus, (), reader)
+    batches = CocuBatches(corpus, None, settings, model, reader)
     options = training_options(settings, len(batches))
     return Workload(
         examples=len(batches),
         steps=options.steps,
         batch_size=options.batch_size,
         averaged=options.ema > 0,
-        task=training_task(model, settings),
+        task=training_task(model, settings, corpus, reader),
         batch=lambda count: batches.collate([(0, i % len(batches)) for i in range(count)]),
     )

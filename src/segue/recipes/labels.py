@@ -9,7 +9,7 @@ name can still be given. The result is a dual encoder as before: `segue segment 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -102,6 +102,13 @@ def load_trainable(name: str, device: str = "auto") -> VisionTextDualEncoder:
             f"{name}: expected a dual encoder of `segue train dual-encoder` with a frozen image encoder, such as "
             "photos-encoder; train heads on a CLIP by `segue train dual-encoder --image clip:ID --text clip:ID` first"
         )
+    return model
+
+
+def load_headless(name: str, device: str = "auto") -> VisionTextDualEncoder:
+    """The same without a head of its cells. Raises InputError as `load_trainable`."""
+    model = load_trainable(name, device)
+    model.config, model.cell_head = replace(model.config, cell_head=False), None
     return model
 
 

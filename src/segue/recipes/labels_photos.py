@@ -30,7 +30,7 @@ from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment
 from segue.methods.dual_encoder.nouns import OFTEN_UNSAID, NounTask
 from segue.metrics.acceptance import Acceptance, calibrate, fit_acceptance
 from segue.recipes.datasets import begin_run
-from segue.recipes.labels import CACHE_BYTES, load_trainable
+from segue.recipes.labels import CACHE_BYTES, load_headless
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture
@@ -80,8 +80,7 @@ def train_labels_photos(settings: LabelsPhotosSettings = LABELS_PHOTOS) -> Path:
         raise InputError(f"patience: got {settings.patience}, expected 0, as nothing is evaluated")
     begin_run(settings)
     torch.manual_seed(settings.seed)
-    model = load_trainable(settings.encoder, settings.device)
-    model.config, model.cell_head = replace(model.config, cell_head=False), None
+    model = load_headless(settings.encoder, settings.device)
     found = check_pictures(read_pictures(settings.data, "train", settings.on_bad), settings.on_bad)
     captioned = [picture for picture in found.pictures if any(caption.strip() for caption in picture.captions)]
     if len(captioned) < 2:

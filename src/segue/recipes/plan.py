@@ -32,6 +32,7 @@ PLANNERS: dict[str, str] = {  # recipe -> function that plans it
     "cocu": "segue.recipes.cocu_plan:plan_cocu",
     "cocu-cc3m": "segue.recipes.cocu_plan:plan_cocu",
     "cocu-cc12m": "segue.recipes.cocu_plan:plan_cocu",
+    "cocu-photos": "segue.recipes.cocu_plan:plan_cocu",
     "cocu-scenes": "segue.recipes.cocu_plan:plan_cocu",
     "crossmodal": "segue.recipes.crossmodal_plan:plan_crossmodal",
     "crossmodal-cocostuff": "segue.recipes.crossmodal_plan:plan_crossmodal",

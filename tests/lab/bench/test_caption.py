@@ -25,7 +25,11 @@ def test_keys(segue):
     )
     assert status == 0
     figures = json.loads(out)
-    assert set(figures) == {"threads", "rounds", "decoding", "projection"}
+    assert set(figures) == {"threads", "rounds", "decoding", "time_of_generate", "projection"}
+    assert set(figures["time_of_generate"]) == {
+        f"batch {batch}, {beams}" for batch in (1, 128) for beams in ("1 beam", "3 beams")
+    }
+    assert all(ratio > 0 for ratio in figures["time_of_generate"].values())
     names = {"batch 1", "batch 1 without cache", "batch 128", "batch 128 without cache"}
     assert set(figures["decoding"]["captions_per_s"]) == set(figures["decoding"]["tokens_per_s"]) == names
     projection = figures["projection"]

@@ -1,6 +1,7 @@
 """`segue lab bench caption`: the speed of SynTIC's decoding, and of the projection onto a text support set.
 
 Times are medians over rounds in which every candidate takes its turn, so that a busy machine slows all of them alike.
+Beside it stands `generate` of transformers with a GPT-2 of the decoder's sizes, by CPU time.
 Memory is measured in fresh processes. Weights are random: every caption has exactly `tokens` tokens.
 """
 
@@ -23,11 +24,13 @@ from torch import Tensor
 
 from segue.methods.syntic import SIZES, SupportSet, Syntic, build_syntic, system_config
 from segue.nn.decoding import decode
+from segue.nn.folding import lay_out_columns
 from segue.nn.prefix_decoder import PrefixDecoder
 from segue.options import Decoding
 from segue.types import InputError
 
 BATCHES = (1, 8, 32, 128)
+BEAMS = (1, 3)
 TAU = 0.01
 END = 1
 
@@ -63,20 +66,23 @@ def bench_captioning(
         raise InputError("expected tokens, rounds, width, queries and k of 1 or more, and support of 0 or more")
     result: dict[str, Any] = {"threads": torch.get_num_threads(), "rounds": rounds}
     result["decoding"] = _decoding(size, vocabulary, tokens, rounds, width)
+    result["time_of_generate"] = beside_generate(size, vocabulary, tokens, rounds)
     if support:
         result["projection"] = _projection(support, width, queries, k, recall, rounds)
     return result
 
 
-def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def medians(
+    runs: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each; one more round warms up, unless `rounds` is 1."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + (rounds > 1)):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if turn or rounds == 1:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -110,6 +116,7 @@ def _decoding(size: str, vocabulary: int, tokens: int, rounds: int, width: int) 
     torch.manual_seed(0)
     config = system_config(SIZES[size], "full")
     model = build_syntic(config, vocabulary=vocabulary, encoder_width=width, end=END, suppressed_token_ids=[0]).eval()
+    lay_out_columns(model.decoder)
     runs: dict[str, Callable[[], object]] = {}
     for batch in BATCHES:
         v = F.normalize(torch.randn(batch, width), dim=1)
@@ -141,6 +148,51 @@ def _generate(model: Syntic, v: Tensor, tokens: int, cached: bool) -> list[list[
     options = Decoding(max_tokens=tokens)
     found = decode(step, logits, cache, end=END, options=options, suppressed_token_ids=[0, END])
     return [hypotheses[0].tokens for hypotheses in found]
+
+
+def beside_generate(size: str, vocabulary: int, tokens: int, rounds: int) -> dict[str, float]:
+    """Our CPU time over that of `generate` of transformers, which decodes with a GPT-2 of the same sizes.
+
+    By batch and beams; every caption has `tokens` tokens, the weights are random.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = system_config(SIZES[size], "decap")
+    positions = tokens + 2
+    decoder = PrefixDecoder(
+        vocabulary=vocabulary, width=config.width, layers=config.layers, heads=config.heads, positions=positions
+    ).eval()
+    lay_out_columns(decoder)
+    theirs = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocabulary, n_positions=positions, n_embd=config.width, n_layer=config.layers,
+            n_head=config.heads, bos_token_id=0, eos_token_id=END, pad_token_id=0,
+        )
+    ).eval()  # fmt: skip
+
+    @torch.inference_mode()
+    def ours(prefix: Tensor, beams: int) -> object:
+        options = Decoding(max_tokens=tokens, beams=beams)
+        return decode(decoder.step, *decoder.start(prefix), end=END, options=options, suppressed_token_ids=[0, END])
+
+    def generate(prefix: Tensor, beams: int) -> object:
+        return theirs.generate(
+            inputs_embeds=prefix, attention_mask=torch.ones(prefix.shape[:2], dtype=torch.int64),
+            min_new_tokens=tokens, max_new_tokens=tokens, num_beams=beams, do_sample=False, suppress_tokens=[0, END],
+        )  # fmt: skip
+
+    found = {}
+    for batch in BATCHES:
+        prefix = torch.randn(batch, 1, config.width)
+        for beams in BEAMS:
+            runs: dict[str, Callable[[], object]] = {
+                "ours": partial(ours, prefix, beams),
+                "generate": partial(generate, prefix, beams),
+            }
+            taken = medians(runs, rounds, time.process_time)
+            found[f"batch {batch}, {beams} beam{'s' * (beams > 1)}"] = round(taken["ours"] / taken["generate"], 3)
+    return found
 
 
 # -------------------------------------------------------------------------------------------- projection

@@ -6,6 +6,7 @@ experiment    what is measured
 segmenters    parameters and multiply-accumulates, counted exactly, for one picture of 224 pixels
 groupvit      our GroupViT beside that of transformers, at the paper's size
 sgdiff        SGDiff beside its rival, which writes word by word
+decoding      CPU time of captions over that of `generate` of transformers, with a decoder of equal sizes
 inference     CPU time a picture of bundled networks in float32 and bf16, one and 16 pictures at once
 curate        the stages of curation by the number of pictures; a million once
 weights       networks that users bring: parameters, megabytes of the file and of memory
@@ -16,6 +17,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from segue.lab.bench.caption import beside_generate
 from segue.lab.bench.curate import SHARD_STAGES, bench_curate
 from segue.lab.bench.groupvit import bench_groupvit
 from segue.lab.bench.inference import NETWORKS, bench_inference
@@ -30,7 +32,7 @@ PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
 def costs_table() -> list[Row]:
-    """3 segmenters, in inference and training; networks by dtype, GroupViT, SGDiff, curation 3 times; weights once."""
+    """Segmenters and weights once; networks by dtype, decoding, GroupViT, SGDiff and curation three times."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -38,6 +40,7 @@ def costs_table() -> list[Row]:
     for repeat in REPEATS:
         rows.append(Row("groupvit", "paper", repeat, _groupvit))
         rows.append(Row("sgdiff", "untrained", repeat, _sgdiff))
+        rows += [Row("decoding", size, repeat, partial(_decoding, size)) for size in ("segue", "faithful")]
         rows += [Row("inference", name, repeat, partial(_inference, name)) for name in NETWORKS]
         rows += [_curate_row(count, repeat) for count in PICTURES]
     rows.append(_curate_row(PICTURES_ONCE, 0))
@@ -52,6 +55,11 @@ def _segmenter(name: str, phase: str, work: Work) -> dict[str, float]:
     """phase: "" for inference, "_training" for a training step."""
     counts = counted(name, 224)
     return {"params_m": counts[f"params{phase}"] / 1e6, "picture_gmac": counts[f"macs{phase}"] / 1e9}
+
+
+def _decoding(size: str, work: Work) -> dict[str, float]:
+    found = beside_generate(size, vocabulary=10_000, tokens=20, rounds=5)
+    return {name.replace(", ", "_").replace(" ", "_"): ratio for name, ratio in found.items()}
 
 
 def _weights(name: str, work: Work) -> dict[str, float]:

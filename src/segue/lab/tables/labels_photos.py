@@ -73,7 +73,7 @@ def _row(test: str, name: str, work: Work) -> dict[str, float]:
         encoder.cell_head = None
     if name == "without class names":
         encoder.class_names = None
-    return _scores(test, segmenter, work)
+    return scores_on(test, segmenter, work)
 
 
 def _trained_row(test: str, seed: int, work: Work) -> dict[str, float]:
@@ -85,7 +85,7 @@ def _trained_row(test: str, seed: int, work: Work) -> dict[str, float]:
             train_labels_photos(replace(LABELS_PHOTOS, data=data, out=run, seed=seed, resume=has_state(run / "state")))
     segmenter = load_label_segmenter(run / "last")
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
-    return _scores(test, segmenter, work)
+    return scores_on(test, segmenter, work)
 
 
 def _shown_row(test: str, work: Work) -> dict[str, float]:
@@ -120,7 +120,7 @@ def _supervised_row(test: str, work: Work) -> dict[str, float]:
         train_labels(replace(LABELS, data=data, out=work.row, resume=has_state(work.row / "state")))
     segmenter = load_label_segmenter(work.row / "best")
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
-    return _scores(test, segmenter, work)
+    return scores_on(test, segmenter, work)
 
 
 def _scored(test: str, segmenter: DualEncoderSegmenter, work: Work) -> tuple[list[Picture], tuple[str, ...], ReadTruth]:
@@ -128,7 +128,8 @@ def _scored(test: str, segmenter: DualEncoderSegmenter, work: Work) -> tuple[lis
     return with_truth(replace(found, pictures=found.pictures[:: TESTS[test]]), segmenter.protocol)
 
 
-def _scores(test: str, segmenter: DualEncoderSegmenter, work: Work) -> dict[str, float]:
+def scores_on(test: str, segmenter: DualEncoderSegmenter, work: Work) -> dict[str, float]:
+    """The four scores of this table on one of its sets."""
     pictures, classes, read_truth = _scored(test, segmenter, work)
     ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth)
     own, own_accuracy = score_pictures(segmenter, pictures, classes, read_truth, oracle=True)

@@ -4,11 +4,7 @@ A picture of a boat has "boat" in the vectors of its water, too, since each cell
 learn to share a picture's nouns out among themselves (multiple-instance learning). With v_i of length 1 the cells'
 vectors, t_n the nouns', T the temperature, and A the cells' head, which begins at 0:
 
-    u_i = v_i + A v_i,    q_i(n) = softmax_n( cos(u_i, t_n) / T )
-    loss = mean_{named n} -mean_{i of n's m best cells} log q_i(n)        each named thing is somewhere
-         + outside * mean_i -log sum_{n named or often unsaid} q_i(n)     and little else is anywhere
-         + room * mean_{named n} -log min(1, mean_i q_i(n) / ROOM)        each takes a part of the picture
-         + decay * |A|^2
+    u_i = v_i + A v_i,    loss = `shared_out_loss`(u, t, T) + decay * |A|^2
 
 What is kept is `share` of A (Wortsman et al. 2022, WiSE-FT), so that names which no caption has are still known.
 
@@ -25,9 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.encoders.dual_encoder import VisionTextDualEncoder, zero_linear
+from segue.losses import shared_out_loss
 
-ROOM = 0.05  # the part of the picture that a named thing takes at least
-BEST = 0.1  # of the cells, in which a named thing is looked for
 OFTEN_UNSAID = (
     *(
         "sky",
@@ -81,16 +76,10 @@ class NounTask(nn.Module):
         cells, named = batch["cells"], batch["named"]
         with torch.autocast(cells.device.type, enabled=False):
             u = F.normalize(cells + self.head(cells), dim=-1)
-            log_q = (u @ self.text.T / self.model.temperature).log_softmax(-1)
-        count = named.sum(1).clamp(min=1)
-        best = log_q.topk(max(1, round(BEST * cells.shape[1])), dim=1).values.mean(1)
-        somewhere = (-(best * named).sum(1) / count).mean()
-        may_be = (named | self.unsaid)[:, None]
-        outside = -log_q.masked_fill(~may_be, -1e4).logsumexp(2).mean()
-        part = (log_q.exp().mean(1) / ROOM).clamp(1e-4, 1)
-        room = (-(part.log() * named).sum(1) / count).mean()
-        loss = somewhere + self.outside * outside + self.room * room + self.decay * self.head.weight.square().sum()
-        return {"loss": loss, "somewhere": somewhere, "outside": outside, "room": room}
+            terms = shared_out_loss(
+                u, self.text, named, self.unsaid, self.model.temperature, outside=self.outside, room=self.room
+            )
+        return terms | {"loss": terms["loss"] + self.decay * self.head.weight.square().sum()}
 
     def merged(self, share: float) -> VisionTextDualEncoder:
         """The model with share of the trained head for its cells."""

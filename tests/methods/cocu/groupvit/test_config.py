@@ -36,5 +36,5 @@ def test_activations_are_clips_and_the_exact_one():
 
 def test_sizes_are_what_they_are_called_by():
     assert {name: (c.image_size, c.patch) for name, c in SIZES.items()} == {
-        "paper": (224, 16), "small": (64, 8), "scenes": (128, 8),
+        "paper": (224, 16), "small": (64, 8), "scenes": (128, 8), "cells": (13, 1),
     }  # fmt: skip

@@ -54,7 +54,7 @@ _HUB_NAMES: dict[str, tuple[str, str]] = {  # field -> section and name in the h
     "projection_hidden": ("", "projection_intermediate_dim"),
     "logit_scale": ("", "logit_scale_init_value"),
 }
-_OWN_FIELDS = ("drop_path", "mean", "std")  # fields that the hub's format has no place for
+_OWN_FIELDS = ("drop_path", "mean", "std", "image_encoder")  # fields that the hub's format has no place for
 
 
 def to_hub_config(c: GroupViTConfig) -> dict[str, Any]:
@@ -119,6 +119,13 @@ def save_groupvit(model: GroupViT, folder: Path, *, about: dict[str, Any] | None
         if model.tokenizer is not None:
             (Path(extra) / TOKENIZER).write_text(model.tokenizer.to_str(pretty=True), encoding="utf-8")
         write_checkpoint(folder, config, model.state_dict(), Path(extra), half=half)
+
+
+def image_encoder_of(saved: dict[str, Any]) -> str | None:
+    """The dual encoder on which the model of a config.json stands; None for one on pixels, or of another kind."""
+    own = saved.get("segue")
+    name = own.get("image_encoder") if isinstance(own, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def load_groupvit(folder: Path, tensors: Mapping[str, Tensor] | None = None) -> GroupViT:

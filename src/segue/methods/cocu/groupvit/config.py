@@ -32,7 +32,8 @@ class GroupViTConfig:
     in widths. drop_path: rate of the last layer, rising linearly from 0. vocabulary: number of tokens. max_tokens: of a
     text. bos, eos, pad: ids of the special tokens; eos = 2 means "the highest id of the text", as in the first CLIP
     checkpoints. projection: size of the joint space. logit_scale: log(1 / temperature) at the start. mean, std: of the
-    pixels in [0, 1].
+    pixels in [0, 1]. image_encoder: the dual encoder on whose frozen cells the groups stand, which embeds the texts,
+    too: then `projection` is its width, a patch is a cell, `image_size` the grid's side, and there is no text model.
     Raises InputError for settings that don't fit each other.
     """
 
@@ -65,6 +66,7 @@ class GroupViTConfig:
     norm_eps: Annotated[float, Interval(gt=0, le=1)] = 1e-5
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    image_encoder: str | None = None
 
     def __post_init__(self) -> None:
         stages = len(self.depths)
@@ -84,8 +86,15 @@ class GroupViTConfig:
                 raise InputError(f"width {width} is no multiple of {heads} heads; try width {heads * 64}")
         if self.image_size % self.patch:
             raise InputError(f"image_size {self.image_size} is no multiple of patch {self.patch}")
+        if self.image_encoder is not None and self.patch != 1:
+            raise InputError(f"image_encoder: its cells are the patches, so patch must be 1, got {self.patch}")
         for name in ("activation", "text_activation"):
             check_value(name, getattr(self, name), Activation)
+
+    @property
+    def channels(self) -> int:
+        """Of what the patches are cut from: pixels, or cells in the joint space."""
+        return 3 if self.image_encoder is None else self.projection
 
 
 SIZES: dict[str, GroupViTConfig] = {
@@ -99,5 +108,9 @@ SIZES: dict[str, GroupViTConfig] = {
         width=128, mlp=512, depths=(3, 2, 1), group_tokens=(24, 8, 0), output_groups=(24, 8, 8), heads=4,
         image_size=128, patch=8, text_width=128, text_mlp=512, text_layers=3, text_heads=4, vocabulary=1024,
         max_tokens=32, bos=1, eos=3, pad=0, projection=128, projection_hidden=512,
+    ),
+    "cells": GroupViTConfig(
+        width=64, mlp=128, depths=(1, 0), group_tokens=(8, 0), output_groups=(8, 8), heads=4, image_size=13, patch=1,
+        drop_path=0.0, projection_hidden=256, image_encoder="photos-encoder",
     ),
 }  # fmt: skip

@@ -6,6 +6,13 @@ B pictures, T texts, L tokens, N patches (row-major), G groups, D channels, P ch
 
 Modules carry the names of the hub's GroupViT checkpoints, so those load as they are and ours load in `transformers`
 (outputs equal to 1e-5). Ours alone: `group_concept_loss`, for batches that say which prompts are of the same concept.
+Ours, too: groups that stand on the cells v_n of a frozen dual encoder (`GroupViTConfig.image_encoder`). The network
+reads them as patches and says which belong together; what a group is called depends on its own cells alone, since a
+group that attends to the whole picture learns to tell every cell what the picture shows:
+
+    m_g = sum_n A[g, n] v_n,  of length 1        u_n = v_n + sum_g A[g, n] W m_g,  W begins at 0
+
+so an untrained one is the dual encoder as it is. Learned by `shared_out_loss` on the u_n.
 In the papers and not in transformers: the multi-label loss, gathering over processes (batch norm too), drop path.
 Beyond both: pictures of any size, an initialisation that can be trained from (in transformers the position embeddings
 and first group tokens start at zero), texts as long as the longest of the batch.
@@ -38,12 +45,14 @@ class VisionOutput(NamedTuple):
     """A batch of pictures as groups.
 
     groups: (B, G, D). assignments: for each grouping i the soft assignment (B, G_i, N_i) of its tokens to its groups,
-    every column a distribution. grid: (rows, columns) of the patches, N_0 = rows * columns.
+    every column a distribution. grid: (rows, columns) of the patches, N_0 = rows * columns. cells: (B, N_0, P), those
+    of the dual encoder that the model stands on, if it does.
     """
 
     groups: Tensor
     assignments: list[Tensor]
     grid: tuple[int, int]
+    cells: Tensor | None = None
 
     def patch_assignment(self, soft: bool = True) -> Tensor:
         """(B, G, N_0): the share of each patch that belongs to each last group; over the groups they sum to 1.
@@ -70,7 +79,7 @@ class PatchEmbeddings(nn.Module):
     def __init__(self, c: GroupViTConfig) -> None:
         super().__init__()
         self.patch, self.side = c.patch, c.image_size // c.patch
-        self.patch_embeddings = nn.ModuleDict({"projection": nn.Conv2d(3, c.width, c.patch, c.patch)})
+        self.patch_embeddings = nn.ModuleDict({"projection": nn.Conv2d(c.channels, c.width, c.patch, c.patch)})
         self.position_embeddings = nn.Parameter(torch.empty(1, self.side**2, c.width))
         self.layernorm = layer_norm(c)
 
@@ -94,6 +103,7 @@ class VisionModel(nn.Module):
 
     def __init__(self, c: GroupViTConfig) -> None:
         super().__init__()
+        self.on_cells = c.image_encoder is not None
         last = max(sum(c.depths) - 1, 1)
         drops = iter([c.drop_path * i / last for i in range(sum(c.depths))])
         self.embeddings = PatchEmbeddings(c)
@@ -109,7 +119,8 @@ class VisionModel(nn.Module):
             x, groups, assignment = stage(x, groups)
             if assignment is not None:
                 assignments.append(assignment)
-        return VisionOutput(self.layernorm(x), assignments, grid)
+        cells = image.flatten(2).transpose(1, 2) if self.on_cells else None
+        return VisionOutput(self.layernorm(x), assignments, grid, cells)
 
 
 class TextModel(nn.Module):
@@ -164,9 +175,13 @@ class GroupViT(nn.Module):
     def __init__(self, config: GroupViTConfig, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         c = self.config = config
-        self.vision_model, self.text_model = VisionModel(c), TextModel(c)
-        self.visual_projection = Projector(c.width, c.projection_hidden, c.projection)
-        self.text_projection = Projector(c.text_width, c.projection_hidden, c.projection)
+        self.vision_model = VisionModel(c)
+        if c.image_encoder is None:
+            self.text_model = TextModel(c)
+            self.visual_projection = Projector(c.width, c.projection_hidden, c.projection)
+            self.text_projection = Projector(c.text_width, c.projection_hidden, c.projection)
+        else:
+            self.cell_moves = nn.Linear(c.projection, c.projection)
         self.logit_scale = nn.Parameter(torch.tensor(c.logit_scale))
         self.tokenizer = None if tokenizer is None else _checked_tokenizer(tokenizer, c)
         self._initialise()
@@ -195,6 +210,8 @@ class GroupViT(nn.Module):
             elif isinstance(module, Assignment):
                 module.q_proj.weight.mul_(INITIAL_ASSIGNMENT_GAIN)
                 module.k_proj.weight.mul_(INITIAL_ASSIGNMENT_GAIN)
+        if self.config.image_encoder is not None:
+            nn.init.zeros_(self.cell_moves.weight)
 
     @property
     def scale(self) -> Tensor:
@@ -206,6 +223,8 @@ class GroupViT(nn.Module):
 
         Raises InputError for a model without a tokenizer and for an empty text.
         """
+        if self.config.image_encoder is not None:
+            raise InputError(f"this model stands on {self.config.image_encoder}: take the texts' vectors of that")
         if self.tokenizer is None:
             raise InputError("this model came without a tokenizer; put its tokenizer.json into its folder")
         for text in texts:
@@ -217,7 +236,10 @@ class GroupViT(nn.Module):
         return torch.tensor([row + [pad] * (longest - len(row)) for row in rows]).view(-1, longest)
 
     def encode_image(self, image: Tensor) -> VisionOutput:
-        """The groups of pictures. image: (B, 3, H, W) of any size, normalised by the config's mean and std."""
+        """The groups of pictures. image: (B, 3, H, W) of any size, normalised by the config's mean and std.
+
+        On a dual encoder: (B, P, rows, columns), its cells, of length 1.
+        """
         output: VisionOutput = self.vision_model(image)
         return output
 
@@ -228,6 +250,17 @@ class GroupViT(nn.Module):
     def embed_groups(self, vision: VisionOutput) -> Tensor:
         """The embedding of every group, (B, G, P) of unit length."""
         return F.normalize(self.visual_projection(vision.groups).float(), dim=-1)
+
+    def refine_cells(self, vision: VisionOutput) -> Tensor:
+        """The cells of the dual encoder as their groups move them, u of the head of this file: (B, N, P) of length 1.
+
+        Raises InputError for a model on pixels.
+        """
+        if vision.cells is None:
+            raise InputError("this model reads pixels, so there are no cells to refine; name an image_encoder")
+        assignment = vision.patch_assignment()
+        moves = self.cell_moves(F.normalize(assignment @ vision.cells, dim=-1)).float()
+        return F.normalize(vision.cells + assignment.transpose(1, 2) @ moves, dim=-1)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """The embeddings of tokenized texts, (T, L) -> (T, P) of unit length."""
@@ -240,7 +273,8 @@ class GroupViT(nn.Module):
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
         """(T, D); a text that occurs several times is encoded once."""
         unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        states: Tensor = self.text_model(self.tokenize(list(unique)).to(self.logit_scale.device))
+        ids = self.tokenize(list(unique)).to(self.logit_scale.device)
+        states: Tensor = self.text_model(ids)
         return states[[unique[text] for text in texts]]
 
     def _project_text(self, states: Tensor) -> Tensor:
