@@ -48,7 +48,7 @@ class DualEncoderSegmenter:
     ) -> None:
         self.encoder, self.protocol, self.about = encoder.eval(), protocol or DenseProtocol(), about or {}
         self.acceptance = acceptance
-        self._embed = lru_cache(maxsize=1)(partial(embed_names, encoder))  # kept for the next picture
+        self._embed = lru_cache(maxsize=8)(partial(embed_names, encoder))  # kept for the next pictures
 
     def to(self, device: str) -> Self:
         """Move the encoder to a device and return the segmenter. Raises InputError when the device is not there."""

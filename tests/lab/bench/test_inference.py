@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from segue.lab.bench.inference import bench_inference
+from segue.lab.bench.inference import bench_inference, measure_names
 from segue.types import InputError
 
 
@@ -25,3 +25,9 @@ def test_it_measures_both_dtypes_at_each_batch_and_counts_what_is_folded(segue):
 def test_what_measures_nothing_is_refused(wrong):
     with pytest.raises(InputError, match="expected 1 or more of each"):
         bench_inference(networks=("reclmis-chest",), **wrong)
+
+
+def test_names_are_counted_and_compared():
+    found = measure_names("cocu-scenes", counts=(2, 3), rounds=1)
+    assert found["ratio"] == found["names_3_ms"] / found["names_2_ms"]
+    assert min(found.values()) > 0

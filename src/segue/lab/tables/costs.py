@@ -8,6 +8,7 @@ groupvit      our GroupViT beside that of transformers, at the paper's size
 sgdiff        SGDiff beside its rival, which writes word by word
 decoding      CPU time of captions over that of `generate` of transformers, with a decoder of equal sizes
 inference     CPU time a picture of bundled networks in float32 and bf16, one and 16 pictures at once
+names         CPU time to name the pixels of a picture of 640 x 480 pixels, with 10 names and with 1,000
 curate        the stages of curation by the number of pictures; a million once
 weights       networks that users bring: parameters, megabytes of the file and of memory
 """
@@ -20,7 +21,7 @@ from typing import Any
 from segue.lab.bench.caption import beside_generate
 from segue.lab.bench.curate import SHARD_STAGES, bench_curate
 from segue.lab.bench.groupvit import bench_groupvit
-from segue.lab.bench.inference import NETWORKS, bench_inference
+from segue.lab.bench.inference import NETWORKS, bench_inference, measure_names
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
 from segue.lab.bench.weights import WEIGHTS, measure
@@ -32,7 +33,7 @@ PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
 def costs_table() -> list[Row]:
-    """Segmenters and weights once; networks by dtype, decoding, GroupViT, SGDiff and curation three times."""
+    """Segmenters and weights once; networks by dtype, decoding, names, GroupViT, SGDiff and curation three times."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -42,6 +43,7 @@ def costs_table() -> list[Row]:
         rows.append(Row("sgdiff", "untrained", repeat, _sgdiff))
         rows += [Row("decoding", size, repeat, partial(_decoding, size)) for size in ("segue", "faithful")]
         rows += [Row("inference", name, repeat, partial(_inference, name)) for name in NETWORKS]
+        rows.append(Row("names", "photos-encoder", repeat, _names))
         rows += [_curate_row(count, repeat) for count in PICTURES]
     rows.append(_curate_row(PICTURES_ONCE, 0))
     return rows + [Row("weights", name, 0, partial(_weights, name)) for name in WEIGHTS]
@@ -60,6 +62,10 @@ def _segmenter(name: str, phase: str, work: Work) -> dict[str, float]:
 def _decoding(size: str, work: Work) -> dict[str, float]:
     found = beside_generate(size, vocabulary=10_000, tokens=20, rounds=5)
     return {name.replace(", ", "_").replace(" ", "_"): ratio for name, ratio in found.items()}
+
+
+def _names(work: Work) -> dict[str, float]:
+    return measure_names("photos-encoder")
 
 
 def _weights(name: str, work: Work) -> dict[str, float]:
