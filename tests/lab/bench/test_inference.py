@@ -28,6 +28,6 @@ def test_what_measures_nothing_is_refused(wrong):
 
 
 def test_names_are_counted_and_compared():
-    found = measure_names("cocu-scenes", counts=(2, 3), rounds=1)
+    found = measure_names("scenes-encoder", counts=(2, 3), rounds=1)
     assert found["ratio"] == found["names_3_ms"] / found["names_2_ms"]
     assert min(found.values()) > 0
