@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segue.api import load_segmenter
-from segue.evaluation.notes import evaluate, shuffle_notes
+from segue.evaluation.notes import evaluate, reverse_clauses, reword_notes, shuffle_notes, shuffle_words
 from segue.options import SegmentOptions
 from segue.types import Example, InputError
 
@@ -30,3 +30,19 @@ def test_options_reach_the_predictor_and_an_example_needs_a_mask(tiny_model):
     assert (loose, strict) == (1.0, 0.0)
     with pytest.raises(InputError, match="1 examples have no mask, such as a"):
         evaluate(model, [example(None)], empty="one")
+
+
+def test_notes_are_said_in_other_words():
+    notes = ["Bilateral pulmonary infection, two infected areas, all left lung and upper right lung.", None]
+    assert reword_notes(notes) == [
+        "two-sided lung opacities, 2 affected regions, the whole left lung and top right lung.",
+        None,
+    ]
+    assert reverse_clauses(notes) == [
+        "all left lung and upper right lung, two infected areas, Bilateral pulmonary infection.",
+        None,
+    ]
+    [mixed, none] = shuffle_words(notes, seed=1)
+    assert none is None
+    assert mixed != notes[0]
+    assert sorted(mixed.split()) == sorted(notes[0].split())

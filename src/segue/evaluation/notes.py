@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +45,30 @@ def evaluate(
             seen(example, answer, counts[-1])
     result = scores(Counts.joined(counts), empty=empty)
     return {**result, "ece": float(np.mean(errors)), "resolution": "native"}
+
+
+SYNONYMS = {
+    "infection": "opacities", "infected": "affected", "areas": "regions", "area": "region", "bilateral": "two-sided",
+    "unilateral": "one-sided", "upper": "top", "middle": "mid", "lower": "bottom", "all": "the whole", "one": "1",
+    "two": "2", "three": "3", "four": "4", "pulmonary": "lung",
+}  # fmt: skip
+
+
+def reword_notes(notes: Sequence[str | None]) -> list[str | None]:
+    """Every word of SYNONYMS in the notes replaced; what they say stays."""
+    words = re.compile(rf"\b({'|'.join(SYNONYMS)})\b", re.IGNORECASE)
+    return [None if note is None else words.sub(lambda found: SYNONYMS[found[0].lower()], note) for note in notes]
+
+
+def reverse_clauses(notes: Sequence[str | None]) -> list[str | None]:
+    """The parts of each note between its commas in the opposite order; what they say stays."""
+    return [note if note is None else ", ".join(reversed(re.split(r",\s*", note.rstrip(" .")))) + "." for note in notes]
+
+
+def shuffle_words(notes: Sequence[str | None], seed: int) -> list[str | None]:
+    """The words of each note in any order: which zone is of which side is lost."""
+    rng = np.random.default_rng(seed)
+    return [note if note is None else " ".join(rng.permutation(note.split())) for note in notes]
 
 
 def shuffle_notes(notes: Sequence[str | None], seed: int) -> list[str | None]:

@@ -15,7 +15,7 @@ from typing import Any
 from segue.api import load_segmenter
 from segue.data.medical.lvit import read_lvit, splits
 from segue.data.medical.note_batches import load_examples
-from segue.evaluation.notes import evaluate, shuffle_notes
+from segue.evaluation.notes import evaluate, reverse_clauses, reword_notes, shuffle_notes, shuffle_words
 from segue.lab.bench.reclmis import macs
 from segue.lab.conditions import condition_shares
 from segue.lab.engine import RequiredData, Row, Work
@@ -125,11 +125,14 @@ REAL = RecLMISSettings(out=Path(), data=Path(), image_size=224, steps=60, batch_
 
 
 def bundled_table() -> list[Row]:
-    """The bundled checkpoint on the test phantoms: by their own notes, by shuffled ones, and by none."""
+    """The bundled checkpoint on the test phantoms: by their own notes, by others, by none, and by other words."""
     notes: dict[str, Notes] = {
         "own notes": None,
         "shuffled notes": partial(shuffle_notes, seed=0),
         "no notes": lambda notes: [None] * len(notes),
+        "synonyms": reword_notes,
+        "clauses reversed": reverse_clauses,
+        "words in any order": partial(shuffle_words, seed=0),
     }
     return [Row("test", f"bundled, {name}", 0, partial(_bundled, change)) for name, change in notes.items()]
 
