@@ -205,3 +205,16 @@ def test_an_export_is_smaller_and_answers_alike(tiny_model, tmp_path):
     (tmp_path / "small/mine.txt").write_text("x")
     with pytest.raises(InputError, match="is there already, with something else"):
         export(tiny_model, tmp_path / "small")
+
+
+def test_a_note_in_other_words_gives_the_mask_of_the_models_own_words_and_is_told(tiny_model):
+    model, image = load_segmenter(tiny_model), np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    own = "two infected areas, all left lung and upper right lung"
+    other = "2 affected regions, the whole left lung and top right lung"
+    answer = model.segment(image, other)
+    assert answer.note == other
+    np.testing.assert_array_equal(answer.probability, model.segment(image, own).probability)
+    assert model.note_doubts(other) == [f"the note is read as {own!r}, in words of the model's training"]
+    assert model.note_doubts(own) == model.note_doubts(None) == []
+    told = model.note_doubts("upper left lung, gibberish")
+    assert told == ["no note of the model's training has 'gibberish'; say it otherwise"]

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageFile
 
 import segue
-from segue.data.images import png_bytes, read_image, read_index, read_mask, remarks, write_image, write_mask
+from segue.data.images import (
+    decode_image,
+    png_bytes,
+    read_image,
+    read_index,
+    read_mask,
+    remarks,
+    write_image,
+    write_mask,
+)
 from segue.data.picture_files import PictureWarning
 from segue.types import InputError
 
@@ -309,3 +318,16 @@ def test_writing_refuses_what_would_lose_the_mask(tmp_path):
     with pytest.raises(InputError, match="can't tell the type of picture"):
         write_image(np.stack([GREY] * 3, -1), tmp_path / "x.doc")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_asks_for_more_memory_than_there_is_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+
+    def load(self):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with pytest.raises(InputError, match=r"a\.png: asks for more memory than there is; it is broken"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(MemoryError):  # of bytes no more is read than there are: the memory is really full
+        decode_image((tmp_path / "a.png").read_bytes(), "a.png")

@@ -17,7 +17,8 @@ from torch import Tensor
 from segue.api.hub import HubMixin
 from segue.api.models import find, members
 from segue.api.pictures import Picture, pixels_of
-from segue.data.medical.notes import swap_sides
+from segue.data.medical.notes import find_doubts, swap_sides
+from segue.data.medical.wording import Reading, read_wording
 from segue.encoders.text.cache import TextFeatureCache
 from segue.files import put_folder
 from segue.methods.reclmis.model import PretrainedEncoder, RecLMIS
@@ -154,7 +155,8 @@ class Segmenter(HubMixin):
         dtype = _encoder_dtype(self.members[0].network, self.dtype)
         batch_size = pictures_at_once(batch_size, self.preprocessing.size, self.device, dtype)
         while batch := list(islice(remaining, batch_size)):
-            arrays, batch_notes = [pixels_of(image) for image, _ in batch], [note for _, note in batch]
+            arrays, given = [pixels_of(image) for image, _ in batch], [note for _, note in batch]
+            batch_notes = list(map(self.read_note, given))
             window = options.window or self.window
             probabilities, features = self._probabilities(arrays, batch_notes, window)
             if options.tta:
@@ -162,7 +164,7 @@ class Segmenter(HubMixin):
                 both = zip(probabilities, mirrored, strict=True)
                 probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
             distances = self.measure_distances(arrays) if features is None else self._distances(features)
-            for probability, note, distance, pixels in zip(probabilities, batch_notes, distances, arrays, strict=True):
+            for probability, note, distance, pixels in zip(probabilities, given, distances, arrays, strict=True):
                 yield Segmentation(probability, note, options.threshold, distance, picture=pixels)
 
     @torch.inference_mode()
@@ -177,6 +179,31 @@ class Segmenter(HubMixin):
         """Of pictures by their `RecLMIS.picture_features`."""
         return [None] * len(features) if self.domain is None else list(map(float, self.domain.measure(features)))
 
+    def read_note(self, note: str | None) -> str | None:
+        """The note in the words that the model knows; None without a note. See `segue.data.medical.wording`."""
+        return note if note is None else self._reading(note).text
+
+    def note_doubts(self, note: str | None) -> list[str]:
+        """Why a note may not guide a mask, as sentences: what `find_doubts` finds, and words of no training note.
+
+        None of a model that reads pictures window by window, such as of nuclei: there a note guides by its words alone.
+        """
+        if note is None or self.window:
+            return []
+        read, found = self._reading(note), find_doubts(note)
+        if read.text != note:
+            found.append(f"the note is read as {read.text!r}, in words of the model's training")
+        if read.unknown:
+            found.append(f"no note of the model's training has {', '.join(map(repr, read.unknown))}; say it otherwise")
+        return found
+
+    def _reading(self, note: str) -> Reading:
+        text = self.members[0].network.text_encoder
+        if text is None or not isinstance(note, str):
+            return Reading(note, ())
+        read = read_wording(note, text.knows)
+        return read if read.text else Reading(note, read.unknown)
+
     def attribute(self, image: Picture, note: str) -> Attribution:
         """W_poi, W_woi and Grad-CAM for one image and note, by the first member.
 
@@ -188,6 +215,7 @@ class Segmenter(HubMixin):
             raise InputError("this model reads no notes, so its masks can't be attributed to words or patches")
         x = self.preprocessing.to_tensor([array]).to(self.device)
         with torch.no_grad():
+            note = self._reading(note).text
             w_poi, w_woi = network.condition_weights(x, [note], member.cache)
         size = (array.shape[0], array.shape[1])
         words = list(zip(network.text_encoder.token_texts(note), w_woi[0].tolist(), strict=False))

@@ -24,7 +24,6 @@ from segue.data.ahead import ahead
 from segue.data.export import write_coco
 from segue.data.images import read_image, write_image, write_mask
 from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
-from segue.data.medical.notes import find_doubts
 from segue.data.picture_files import (
     NIFTI_SUFFIXES,
     PictureWarning,
@@ -358,9 +357,7 @@ def _segment_volume(
 def _write(name: str, answer: Segmentation, target: Path, predictor: Segmenter) -> dict[str, Any]:
     """answer: of the segmenter, with its picture."""
     overlay = overlay_of(target)
-    # A note of a picture that is read window by window, such as of nuclei, guides by its words alone.
-    doubts = [] if answer.note is None or predictor.window else find_doubts(answer.note)
-    for doubt in doubts:
+    for doubt in (doubts := predictor.note_doubts(answer.note)):
         warnings.warn(PictureWarning(f"{name}: {doubt}", "note"), stacklevel=2)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mask(answer.mask, target)

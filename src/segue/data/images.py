@@ -303,6 +303,10 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
         raise InputError(
             f"{path}: can't be read as a picture ({error}); the file is broken or of another type"
         ) from error
+    except MemoryError as error:
+        if not isinstance(source, Path):  # of bytes no more is read than there are
+            raise
+        raise InputError(f"{path}: asks for more memory than there is; it is broken, or cut it into tiles") from error
     if pages > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
         remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
     if cut:  # Pillow has no such colours

@@ -66,7 +66,8 @@ def by_note(model: Segmenter, requests: Sequence[Request]) -> list[Answer]:
         notes = [requests[i].body.note for i in some]
         for i, answer in zip(some, model.segment_many(images, notes, options=options), strict=True):
             mask = MASKS[requests[i].body.masks](answer.mask)
-            answers[i] = {"size": _size(answer.mask), **segmentation_to_dict(answer), "mask": mask}
+            about = {**segmentation_to_dict(answer), "note_doubts": model.note_doubts(answer.note)}
+            answers[i] = {"size": _size(answer.mask), **about, "mask": mask}
             if requests[i].body.probability:
                 answers[i]["probability"] = _index(np.round(255 * answer.probability), GREYS)
     return [answers[i] for i in range(len(requests))]

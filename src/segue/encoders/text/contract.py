@@ -71,6 +71,10 @@ class TextEncoder(nn.Module):
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
 
+    def knows(self, word: str) -> bool:
+        """Whether a word in small letters means something to it; a pretrained encoder has seen any."""
+        return True
+
     def tokenize(self, notes: Sequence[str]) -> Tokens:
         """The token ids of each text, on the CPU.
 

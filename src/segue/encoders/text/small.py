@@ -55,6 +55,10 @@ class SmallTextEncoder(TextEncoder):
         features: Tensor = self.norm(x)
         return features.masked_fill(~mask[..., None], 0.0)
 
+    def knows(self, word: str) -> bool:
+        """Whether the notes of its training had the word. One letter or digit says nothing: each is a token anyway."""
+        return len(word) > 1 and len(self.tokenizer.encode(word, add_special_tokens=False).ids) == 1
+
     def config(self) -> dict[str, Any]:
         """Kind and sizes; the weights come with the method's state dict."""
         sizes = {name: getattr(self, name) for name in ("width", "layers", "heads", "max_tokens")}

@@ -147,7 +147,8 @@ async function show(result, current = () => true) {
   const data = model.synthetic ? ", trained on synthetic pictures only" : model.about.data ? `, trained on ${model.about.data}` : "";
   $("origin").textContent = `Answered by ${result.model} (${model.about.method ?? "?"}, ${made}${data}).`
     + (model.medical ? " Not for diagnosis." : "")
-    + (result.out_of_domain ? " The picture is unlike those that the model learned from: this answer may be wrong." : "");
+    + (result.out_of_domain ? " The picture is unlike those that the model learned from: this answer may be wrong." : "")
+    + (result.note_doubts ?? []).map((doubt) => ` ${doubt[0].toUpperCase()}${doubt.slice(1)}.`).join("");
 }
 
 const tellLeast = () => { $("strict").lastElementChild.textContent = `${Math.round(100 * Number($("least").value))} %`; };
