@@ -316,6 +316,13 @@ def test_dicom_is_known_by_its_mark(tmp_path):
     assert read_image(tmp_path / "1.2.840.113619.2.55").shape == (32, 40, 3)
 
 
+def test_a_number_of_odd_length_ends_in_one_line(tmp_path):
+    length = b"\x02\x00\x00\x00UL" + (683).to_bytes(2, "little") + bytes(683)  # of the group, of four bytes
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + length)
+    with pytest.raises(InputError, match=r"a\.dcm: can't be read as DICOM \(Expected total bytes"):
+        read_volume(tmp_path / "a.dcm")
+
+
 def test_broken_files_end_in_one_line(tmp_path):
     dicom(tmp_path / "a.dcm", PLANE, RescaleSlope=1, RescaleIntercept=0, WindowCenter=1, WindowWidth=2)
     whole = (tmp_path / "a.dcm").read_bytes()

@@ -23,7 +23,7 @@ from segue.data.medical.packages import import_package
 from segue.data.picture_files import PictureWarning, is_dicom
 from segue.types import InputError
 
-# What pydicom raises on files that are broken, besides its InvalidDicomError.
+# What pydicom raises on files that are broken, besides exceptions of its own.
 _ERRORS = (
     OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, MemoryError,
     AssertionError, struct.error, zlib.error,
@@ -132,7 +132,7 @@ def _reading(file: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (*_ERRORS, pydicom.errors.InvalidDicomError) as error:
+    except (*_ERRORS, pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{file}: can't be read as DICOM ({reason}); copy it again, or convert it to uncompressed DICOM or NIfTI"
