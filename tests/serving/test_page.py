@@ -1033,6 +1033,21 @@ def test_the_answer_is_copied_where_the_address_is_not_safe_enough_for_a_clipboa
     assert json.loads(page.get_by_role("textbox", name="Note").input_value())["model"] == "reclmis-chest"
 
 
+def test_the_requests_are_told_without_the_network(look):
+    page = look(at="/api.html")
+    page.locator("#api section").nth(5).wait_for()
+    told = page.request.get(page.url.replace("api.html", "openapi.json")).json()
+    assert set(page.locator("#api h2").all_inner_texts()) == {
+        f"{method.upper()} {path}" for path, methods in told["paths"].items() for method in methods
+    }
+    note = page.locator("#api section", has=page.locator("h2", has_text="POST /segment/note"))
+    fields = note.locator("tbody tr td:first-child").all_inner_texts()
+    assert fields == list(told["components"]["schemas"]["NoteRequest"]["properties"])
+    row = note.locator("tr", has_text="threshold").first.inner_text()
+    assert "number, 0 to 1" in row
+    assert "0.5" in row
+
+
 def test_a_token_is_asked_for_and_used(look, models):
     with listening(create_app(models[1], token="correct horse", origins=models[0])) as address:
         page = look(url=address)

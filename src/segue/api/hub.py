@@ -30,7 +30,7 @@ ENCODERS = {"encoder": "name", "text": "source", "image": "source"}  # where a c
 
 
 AUTO = "segue_auto"  # what transformers reads where it may trust a folder's code
-AUTO_CODE = """# For transformers' AutoModel.from_pretrained(..., trust_remote_code=True); pip install segue
+AUTO_CODE = """# For transformers' AutoModel.from_pretrained(..., trust_remote_code=True); Segue must be installed
 from segue.integrations.transformers import SegueConfig, SegueModel  # noqa: F401
 """
 AUTO_MAP = {"AutoConfig": f"{AUTO}.SegueConfig", "AutoModel": f"{AUTO}.SegueModel"}
