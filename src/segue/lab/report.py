@@ -143,7 +143,8 @@ BLOCK = re.compile(
     re.DOTALL,
 )
 DIFFERENCES = re.compile(
-    r"(?P<begin><!-- differences:(?P<file>[\w-]+):(?P<experiment>[\w ,-]+?):(?P<metric>\w+):(?P<against>[\w ',-]+) -->\n)"
+    r"(?P<begin><!-- differences:(?P<file>[\w-]+):(?P<experiment>[\w ,-]+?):"
+    r"(?P<metric>\w+):(?P<against>[\w ',-]+) -->\n)"
     r".*?(?P<end><!-- /differences -->)",
     re.DOTALL,
 )
