@@ -602,6 +602,24 @@ def test_sliders_act_without_a_request(look, models):
     assert asked == []
 
 
+def test_the_mask_of_a_large_picture_is_kept_coarser_and_lies_where_it_belongs(look, models):
+    known, data = samples.sample("chest-1")
+    large = np.array(Image.fromarray(picture(data, "image")).resize((2300, 2300)))
+    page = look()
+    page.locator("#file").set_input_files(
+        files=[{"name": "large.png", "mimeType": "image/png", "buffer": png_bytes(large)}]
+    )
+    page.locator("#view[aria-label='Picture 2300 by 2300']").wait_for()
+    page.get_by_role("textbox", name="Note").fill(known["note"])
+    page.get_by_label("Model").select_option("reclmis-chest")
+    submit(page, "Outline a note")
+    mask = models[1]["reclmis-chest"].segment(large, known["note"]).mask
+    assert (changed(large.astype(int), drawn(page)) != mask).mean() < 0.002
+    slide(page, "Pixels at least so likely", 0.55)
+    slide(page, "Pixels at least so likely", 0.5)
+    assert int(page.locator("#answer").inner_text().split()[0]) == pytest.approx(mask.sum(), rel=0.01)
+
+
 def test_names_that_a_picture_hardly_shows_are_told_and_can_be_hidden(look, models):
     names = ["motorcycle", "sky", "cup", "giraffe"]
     page = look()
