@@ -50,6 +50,16 @@ def test_an_experiment_may_have_a_space_in_its_name(results):
     assert "| single | 0.0 (1) |" in fill_blocks("<!-- results:t:8 clients -->\n<!-- /results -->\n", results)
 
 
+def test_names_may_have_commas_and_apostrophes(results):
+    for seed in (0, 1):
+        append_row(results / "t.csv", ("8 clients, late", "all's, well", seed), {"miou": 0.5}, "c")
+        append_row(results / "t.csv", ("8 clients, late", "other", seed), {"miou": 0.75}, "c")
+    block = "<!-- results:t:8 clients, late -->\n<!-- /results -->\n"
+    assert "| other | 75.0 ± 0.0 (2) |" in fill_blocks(block, results)
+    block = "<!-- differences:t:8 clients, late:miou:all's, well -->\n<!-- /differences -->\n"
+    assert "| other | +25.0 ± 0.0 (2 pairs)" in fill_blocks(block, results)
+
+
 def test_the_report_names_file_and_experiment(results):
     text = render_report(results)
     assert "## t: main" in text

@@ -602,6 +602,24 @@ def test_sliders_act_without_a_request(look, models):
     assert asked == []
 
 
+def test_the_mask_of_a_large_picture_is_kept_coarser_and_lies_where_it_belongs(look, models):
+    known, data = samples.sample("chest-1")
+    large = np.array(Image.fromarray(picture(data, "image")).resize((2300, 2300)))
+    page = look()
+    page.locator("#file").set_input_files(
+        files=[{"name": "large.png", "mimeType": "image/png", "buffer": png_bytes(large)}]
+    )
+    page.locator("#view[aria-label='Picture 2300 by 2300']").wait_for()
+    page.get_by_role("textbox", name="Note").fill(known["note"])
+    page.get_by_label("Model").select_option("reclmis-chest")
+    submit(page, "Outline a note")
+    mask = models[1]["reclmis-chest"].segment(large, known["note"]).mask
+    assert (changed(large.astype(int), drawn(page)) != mask).mean() < 0.002
+    slide(page, "Pixels at least so likely", 0.55)
+    slide(page, "Pixels at least so likely", 0.5)
+    assert int(page.locator("#answer").inner_text().split()[0]) == pytest.approx(mask.sum(), rel=0.01)
+
+
 def test_names_that_a_picture_hardly_shows_are_told_and_can_be_hidden(look, models):
     names = ["motorcycle", "sky", "cup", "giraffe"]
     page = look()
@@ -1031,6 +1049,21 @@ def test_the_answer_is_copied_where_the_address_is_not_safe_enough_for_a_clipboa
     page.get_by_role("textbox", name="Note").focus()
     page.keyboard.press("Control+v")
     assert json.loads(page.get_by_role("textbox", name="Note").input_value())["model"] == "reclmis-chest"
+
+
+def test_the_requests_are_told_without_the_network(look):
+    page = look(at="/api.html")
+    page.locator("#api section").nth(5).wait_for()
+    told = page.request.get(page.url.replace("api.html", "openapi.json")).json()
+    assert set(page.locator("#api h2").all_inner_texts()) == {
+        f"{method.upper()} {path}" for path, methods in told["paths"].items() for method in methods
+    }
+    note = page.locator("#api section", has=page.locator("h2", has_text="POST /segment/note"))
+    fields = note.locator("tbody tr td:first-child").all_inner_texts()
+    assert fields == list(told["components"]["schemas"]["NoteRequest"]["properties"])
+    row = note.locator("tr", has_text="threshold").first.inner_text()
+    assert "number, 0 to 1" in row
+    assert "0.5" in row
 
 
 def test_a_token_is_asked_for_and_used(look, models):

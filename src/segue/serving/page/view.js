@@ -6,6 +6,7 @@ export const COLOURS = ["#e6503c", "#3282e6", "#3caa5a", "#dca01e", "#965ad2", "
 // image: an ImageBitmap. layers: see `layer`. lit: the layers that are pointed at. least: layers of a lower score are
 // hidden. boxes: of which `chosen` is being moved. tool: what a pointer and the keys do, { paint, down, move, up, key }.
 export const view = { image: null, layers: [], lit: null, opacity: 0.5, least: 0, boxes: [], chosen: 0, tool: null };
+const FINEST = 2048;  // pixels of a mask's longer side
 let zoom = 1;
 
 // ------------------------------------------------------------------------------------------------ masks
@@ -18,12 +19,15 @@ export async function bitmap(base64) {
 }
 
 // The pixels of a grey picture from `least` on, filled and outlined. box: where they are, so that of a photograph's many
-// objects not each takes a whole picture's memory. about: name, colour, score; hidden: only seen when it is lit.
+// objects not each takes a whole picture's memory; above FINEST a side it is kept coarser.
+// about: name, colour, score; hidden: only seen when it is lit.
 export function layer(image, about, { box = [0, 0, image.width, image.height], least = 128 } = {}) {
-  const [x, y, width, height] = box.map(Math.round), pen = new OffscreenCanvas(width, height).getContext("2d");
-  pen.drawImage(image, -x, -y);
+  const scale = Math.min(1, FINEST / Math.max(image.width, image.height)), [x, y, w, h] = box.map(Math.round);
+  const [width, height] = [w, h].map((side) => Math.max(1, Math.round(side * scale))), pen = new OffscreenCanvas(width, height).getContext("2d");
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(image, x, y, w, h, 0, 0, width, height);
   const { data } = pen.getImageData(0, 0, width, height), [fill, edge] = [0, 1].map(() => new ImageData(width, height));
-  const rim = Math.max(1, Math.round(image.width / 500)), colour = [1, 3, 5].map((at) => parseInt(about.colour.slice(at, at + 2), 16));
+  const rim = Math.max(1, Math.round(scale * image.width / 500)), colour = [1, 3, 5].map((at) => parseInt(about.colour.slice(at, at + 2), 16));
   const inside = (column, row) => column >= 0 && row >= 0 && column < width && row < height && data[4 * (row * width + column)] >= least;
   let area = 0, sum = 0;
   for (let row = 0, p = 0; row < height; row++) {
@@ -36,7 +40,7 @@ export function layer(image, about, { box = [0, 0, image.width, image.height], l
     }
   }
   const [filled, edged] = [fill, edge].map((made) => { const canvas = new OffscreenCanvas(width, height); canvas.getContext("2d").putImageData(made, 0, 0); return canvas; });
-  return { ...about, filled, edged, x, y, width, height, area, mean: area ? sum / area / 255 : null };
+  return { ...about, filled, edged, place: [x, y, w, h], area: Math.round(area * (w / width) * (h / height)), mean: area ? sum / area / 255 : null };
 }
 
 const visible = (one) => one.score == null || one.score >= view.least;
@@ -83,7 +87,7 @@ export function paint() {
   for (const [i, one] of view.layers.entries()) {
     for (const [part, strength] of [[one.filled, 0], [one.edged, 1]].map(([part, k]) => [part, strengths(one, i)[k]])) {
       pen.globalAlpha = strength;
-      if (strength) pen.drawImage(part, one.x, one.y);
+      if (strength) pen.drawImage(part, ...one.place);
     }
   }
   pen.globalAlpha = 1;
