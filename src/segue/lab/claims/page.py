@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -138,7 +139,7 @@ def judge(test: Comparison, results: Path, seeds: Seeds) -> tuple[Verdict, str]:
     Raises InputError when the rows of a side lack the metric.
     """
     file, sides = results / f"{test.table}.csv", test.sides()
-    experiments = read_values(file) if file.exists() else {}
+    experiments = _experiments(file, file.stat().st_mtime_ns) if file.exists() else {}
     values = [_values(test, side, experiments.get(experiment, {})) for experiment, side in sides]
     expected = [1 if isinstance(side, float) else seeds[test.table, experiment, side] for experiment, side in sides]
     shown = [_format_side(test.metric, side, v) for (_, side), v in zip(sides, values, strict=True)]
@@ -161,7 +162,7 @@ def gain(test: Comparison, results: Path) -> tuple[float, float, float] | None:
     Raises InputError as `judge`.
     """
     file = results / f"{test.table}.csv"
-    experiments = read_values(file) if file.exists() else {}
+    experiments = _experiments(file, file.stat().st_mtime_ns) if file.exists() else {}
     values = [_values(test, side, experiments.get(experiment, {})) for experiment, side in test.sides()]
     return _gain(test, _pairs(test, file), values) if all(values) else None
 
@@ -185,6 +186,12 @@ def _gain(test: Comparison, pairs: Paired | None, values: Sequence[list[float]])
 
 def _spread(values: list[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+@lru_cache(maxsize=64)
+def _experiments(file: Path, _version: int) -> Mapping[str, Values]:
+    """A results file, which many claims ask for. _version: when it was changed."""
+    return read_values(file)
 
 
 def _values(test: Comparison, side: str | float, systems: Values) -> list[float]:
