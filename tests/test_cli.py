@@ -17,7 +17,7 @@ from PIL import Image
 from segue import cli
 from segue.commands import parsing
 
-NOTE = "one infected area, upper left lung"
+NOTE = "two infected areas, all left lung"
 
 
 def test_every_command_that_runs_a_model_takes_a_gpu_where_there_is_one():
