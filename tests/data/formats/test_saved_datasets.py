@@ -102,6 +102,10 @@ def test_a_row_without_a_picture_is_named(tmp_path):
 
 
 def test_what_is_no_set_of_pictures_is_refused(tmp_path):
+    (tmp_path / "half").mkdir()
+    put(tmp_path / "half/state.json", {})
+    with pytest.raises(InputError, match="half: no data set in a known format there"):
+        read_pictures(tmp_path / "half", "train")
     saved(tmp_path / "texts", [{"caption": "a cow"}])
     put(tmp_path / "texts/dataset_info.json", {"features": {"caption": CAPTION}})
     with pytest.raises(InputError, match=r"texts: 0 columns of pictures \(none\), expected one"):
