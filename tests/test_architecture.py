@@ -70,6 +70,7 @@ print(len(loaded), foreign)
     [
         ["caption", "a.png", "--model", "syntic-scenes"],
         ["segment", "a.png", "--labels", "dog, grass", "--model", "cocu-scenes", "-o", "labels.png"],
+        ["segment", "a.png", "--labels", "dog, grass", "-o", "labels.png"],
         ["segment", "a.png", "--note", "One infected area.", "-o", "mask.png"],
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_caption, segmentation_to_dict
-from segue.api.segmenter import Attribution, Segmenter, load_segmenter
 from segue.commands.domain import refuse_far
 from segue.data.ahead import ahead
 from segue.data.export import write_coco
@@ -36,6 +35,9 @@ from segue.data.picture_files import (
 from segue.data.visualize import heat_map, outline
 from segue.options import Dtype, SegmentOptions
 from segue.types import InputError, LabelMap, Segmentation
+
+if TYPE_CHECKING:  # `segue segment --labels` reads its folders by this module, and loads no segmenter by notes
+    from segue.api.segmenter import Attribution, Segmenter
 
 BATCH = 16
 ATTRIBUTIONS = ("patches", "gradcam")
@@ -60,6 +62,8 @@ def segment_by_notes(
 
     Raises InputError for arguments that do not go together, and for a file that is not there.
     """
+    from segue.api.segmenter import load_segmenter
+
     if note is not None and notes is not None:
         raise InputError("got both --note and --notes; give one note for all pictures, or a table of notes")
     if image.is_dir() or notes is not None:
