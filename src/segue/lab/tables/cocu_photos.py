@@ -25,13 +25,12 @@ from segue.api.open_vocabulary import load_open_vocabulary
 from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import CONCEPTS_PER_SAMPLE, concepts_by_stage
 from segue.evaluation.labels import evaluate_label_maps
-from segue.files import locked
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.cocu_scenes import precision_and_recall
+from segue.lab.trained import train_once
 from segue.metrics.concepts import concept_recovery
 from segue.options import LabelOptions
 from segue.recipes.cocu import COCU, CocuSettings, prepare_training, train_cocu
-from segue.training.state import has_state
 from segue.types import InputError
 
 SETS = ("flickr8k", "camvid", "coco_tiny")
@@ -73,14 +72,14 @@ def _zero_shot_row(settings: CocuSettings, name: str, system: str, work: Work) -
     """The scores on one set after a training that both sets share."""
     data = DATA.folder(work.data)
     settings = _with_folders(settings, data, work.shared)
-    run = work.table / f"training-{system}-{settings.seed}"
-    with locked(run):
-        if not (run / "last" / "config.json").exists():
-            classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
-            words = tuple(sorted(classes))
-            train_cocu(replace(settings, out=run, tokenizer_words=words, resume=has_state(run / "state")))
+
+    def train(run: CocuSettings) -> None:
+        classes = {name for one, split in SPLITS.items() for name in read_pictures(data / one, split).classes}
+        train_cocu(replace(run, tokenizer_words=tuple(sorted(classes))))
+
+    last = train_once(replace(settings, out=work.table / f"training-{system}-{settings.seed}"), train)
     options = LabelOptions(protocol=settings.protocol)
-    scores = evaluate_label_maps(load_open_vocabulary(run / "last"), data / name, SPLITS[name], options=options)
+    scores = evaluate_label_maps(load_open_vocabulary(last), data / name, SPLITS[name], options=options)
     held = scores["vocabulary_overlap"]["held"]
     return {"miou": scores["miou"], "pixel_accuracy": scores["pixel_accuracy"], "classes_held": float(held)}
 

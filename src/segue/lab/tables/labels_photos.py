@@ -21,8 +21,8 @@ from segue.commands.segment_labels import UNLIKELY
 from segue.data.formats import read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.evaluation.labels import ReadTruth, score_pictures, with_truth
-from segue.files import locked
 from segue.lab.engine import RequiredData, Row, Work
+from segue.lab.trained import train_once
 from segue.methods.dual_encoder.dense import DenseProtocol
 from segue.recipes.labels import LABELS, train_labels
 from segue.recipes.labels_photos import LABELS_PHOTOS, SHOWN, train_labels_photos
@@ -78,12 +78,9 @@ def _row(test: str, name: str, work: Work) -> dict[str, float]:
 
 def _trained_row(test: str, seed: int, work: Work) -> dict[str, float]:
     """Another head of the cells, by `segue train labels-photos` as it is set; the tests share its training."""
-    run = work.table / f"head-{seed}"
-    with locked(run):
-        if not (run / "last" / "config.json").exists():
-            data = WITH_CAPTIONS.folder(work.data) / CAPTIONED
-            train_labels_photos(replace(LABELS_PHOTOS, data=data, out=run, seed=seed, resume=has_state(run / "state")))
-    segmenter = load_label_segmenter(run / "last")
+    data = WITH_CAPTIONS.folder(work.data) / CAPTIONED
+    settings = replace(LABELS_PHOTOS, data=data, out=work.table / f"head-{seed}", seed=seed)
+    segmenter = load_label_segmenter(train_once(settings, train_labels_photos))
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
     return scores_on(test, segmenter, work)
 

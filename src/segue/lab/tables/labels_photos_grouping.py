@@ -16,12 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
-from segue.files import locked
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.labels_photos import ENCODER, TESTS, scores_on
+from segue.lab.trained import train_once
 from segue.recipes.cocu import PHOTOS, CocuSettings, train_cocu
 from segue.recipes.labels import load_headless
-from segue.training.state import has_state
 
 SETS = ("flickr8k", *TESTS)
 DATA = RequiredData(f"a folder with {'/, '.join(SETS)}/", SETS)
@@ -59,8 +58,4 @@ def _grouping_row(test: str, settings: CocuSettings, work: Work) -> dict[str, fl
 
 def _trained(settings: CocuSettings, work: Work, way: str) -> Path:
     run = work.table / f"training-{way}-{settings.seed}"
-    with locked(run):
-        if not (run / "last" / "config.json").exists():
-            curated = work.shared / "curated-photos"
-            train_cocu(replace(settings, out=run, curated=curated, resume=has_state(run / "state")))
-    return run / "last"
+    return train_once(replace(settings, out=run, curated=work.shared / "curated-photos"), train_cocu)
