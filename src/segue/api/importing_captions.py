@@ -27,9 +27,10 @@ def import_decap(tensors: Mapping[str, Tensor], source: Path, out: Path, *, clip
     """
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
-    tokenizer = read_clip_tokenizer(clip, 0)
-    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("</w>", " ")])
-    model = from_released(tensors, CaptionTokenizer(tokenizer), source)
+    theirs = read_clip_tokenizer(clip, 0)
+    theirs.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("</w>", " ")])
+    tokenizer = CaptionTokenizer(theirs)
+    model = from_released(tensors, tokenizer, source)
     encoder = load_dual_encoder(f"clip:{clip}")
     if encoder.width != model.encoder_width:
         raise InputError(
@@ -38,5 +39,5 @@ def import_decap(tensors: Mapping[str, Tensor], source: Path, out: Path, *, clip
         )
     about = {"recipe": "segue import", "source": source.name}
     reads = {"width": encoder.width, "fingerprint": encoder.fingerprint, "name": f"clip:{clip}"}
-    save_syntic(SynticCheckpoint(model, CaptionTokenizer(tokenizer), reads, about=about), out)
+    save_syntic(SynticCheckpoint(model, tokenizer, reads, about=about), out)
     return {"model": str(out), "parameters": sum(p.numel() for p in model.parameters()), "encoder": f"clip:{clip}"}
