@@ -795,15 +795,20 @@ def test_an_answer_is_had_again_by_its_python_curl_and_command(look, models, seg
     assert json.loads(out)["area"] == area
 
 
+def ask_for_layouts(page, sentence, count):
+    """What the tab that draws asks, of no picture."""
+    page.get_by_role("button", name="No picture").click()
+    page.get_by_role("textbox", name="Sentence").fill(sentence)
+    page.get_by_label("Layouts").fill(str(count))
+
+
 def test_every_job_is_told_as_code(look, segue, tmp_path, monkeypatch, capsys):
     page = look()
     monkeypatch.chdir(tmp_path)
     for job, sample in ANSWERED.items():
         choose(page, job, sample)
         if sample is None:
-            page.get_by_role("button", name="No picture").click()
-            page.get_by_role("textbox", name="Sentence").fill("a man's dog on the sand")
-            page.get_by_label("Layouts").fill("1")
+            ask_for_layouts(page, "a man's dog on the sand", 1)
         else:
             (tmp_path / f"{sample}.png").write_bytes(samples.sample(sample)[1])
         submit(page, job)
@@ -864,9 +869,7 @@ def through_all(page):
     for job, sample in ANSWERED.items():
         choose(page, job, sample)
         if sample is None:
-            page.get_by_role("button", name="No picture").click()
-            page.get_by_role("textbox", name="Sentence").fill("a man on the sand")
-            page.get_by_label("Layouts").fill("2")
+            ask_for_layouts(page, "a man on the sand", 2)
         if job == "Name the pixels":
             page.get_by_label("Labels").fill("dog, grass, sky")
         submit(page, job)
