@@ -27,8 +27,9 @@ from segue.recipes.syntic import (
     NeighbourBatches,
     adjacent_groups,
     estimate_gap,
+    gap_between,
+    read_captioned,
     read_captions,
-    read_gap,
     train_syntic,
     train_syntic_cc3m_zeroshot,
     train_syntic_coco,
@@ -36,6 +37,7 @@ from segue.recipes.syntic import (
     train_syntic_scenes,
 )
 from segue.synthetic.scenes.language.parser import text_to_image
+from segue.training import read_history
 from segue.types import InputError
 from tiny_captioner import captioner_home, quick_settings
 from tiny_clip import write_clip
@@ -123,10 +125,29 @@ def test_the_gap_of_a_data_set_is_that_of_its_validation_pictures(quick, tmp_pat
     pictures = read_pictures(data, "val").pictures
     image = torch.cat([encoder.embed_images([picture.load()]) for picture in pictures for _ in picture.captions])
     text = encoder.embed_texts([caption for picture in pictures for caption in picture.captions])
-    expected, gap = estimate_gap(image, text), read_gap(replace(quick, gap=data), encoder, noise=0.1)
+    expected, gap = (
+        estimate_gap(image, text),
+        gap_between(read_captioned(replace(quick, gap=data), encoder), encoder, 0.1),
+    )
     np.testing.assert_allclose(gap.mean, expected.mean, atol=1e-6)
     np.testing.assert_allclose(gap.factor, expected.factor, atol=1e-6)
-    assert read_gap(quick, encoder, noise=0.1).factor.diagonal() == pytest.approx(0.1)
+    assert gap_between(None, encoder, 0.1).factor.diagonal() == pytest.approx(0.1)
+
+
+def test_captions_of_validation_pictures_are_scored_on_the_way(quick, tmp_path):
+    """And CLOSE's shift is theirs, its noise the given one."""
+    data = write_scenes(tmp_path / "scenes")
+    folder = train_syntic(
+        replace(quick, system="close", text_to_image="text", gap=data, noise=0.5, steps=4, evaluations=2)
+    )
+    assert sum("evaluate/cider" in row for row in read_history(quick.out)) == 2
+    model = package.load(folder).checkpoint.model
+    encoder = load_dual_encoder("scenes-encoder")
+    captioned = read_captioned(replace(quick, gap=data), encoder)
+    captions = [caption for picture in captioned.pictures for caption in picture.captions]
+    expected = captioned.v.mean(0) - encoder.embed_texts(captions).mean(0)
+    torch.testing.assert_close(model.shift, expected, atol=1e-5, rtol=0)
+    assert (model.config.noise, SYSTEMS["close"]["noise"]) == (0.5, 0.08)
 
 
 def test_the_report_shows_captions_of_validation_pictures_where_there_are_any(quick, tmp_path):

@@ -36,7 +36,7 @@ def embed(
         out: the store, a folder: float16 shards (.npy) and manifest.json.
         encoder: a dual encoder: a bundled name, a checkpoint folder, or clip:ID-OR-FOLDER (CLIP or SigLIP).
         on_bad: what to do with what can't be read: stop before computing, or skip it and name it in the manifest.
-        batch_size: how many at once; 32 pictures or 256 texts unless given.
+        batch_size: how many are read at once; 32 pictures or 4,096 texts unless given.
         shard_rows: rows of a shard; a kill loses one at most.
         json: print one JSON object.
         device: auto (a GPU where there is one), cpu, cuda, cuda:1, ...
@@ -61,7 +61,7 @@ def embed(
     print_result(found, json)
 
 
-def find_items(source: Path) -> tuple[str, list[Item]]:
+def find_items(source: Path) -> tuple[Literal["images", "texts"], list[Item]]:
     """("images", the pictures below a folder, by path) or ("texts", the lines of a .txt or .txt.gz, by number).
 
     Raises InputError for another kind of file.

@@ -142,7 +142,7 @@ class DualEncoder(nn.Module):
         )
         return cells.permute(0, 3, 1, 2).contiguous()
 
-    def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
+    def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
         """Texts -> (N, D) float32 of length 1, on the CPU. A longer text than the encoder reads is
         truncated, with a warning.
 

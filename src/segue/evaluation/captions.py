@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from segue.api.captioner import Captioner
 from segue.data.formats import check_pictures, read_pictures
@@ -62,6 +63,14 @@ def fit_scores(captioner: Captioner, pictures: Sequence[Picture]) -> Acceptance:
         texts += [some[0][0] for some in found]
         features += [some[0] for some in captioner.features(v, found)]
     return fit_acceptance(np.array(features), judge_captions(texts, [picture.captions for picture in pictures]))
+
+
+def score_features(captioner: Captioner, pictures: Sequence[Picture], v: Tensor) -> dict[str, float]:
+    """CIDEr-D of one greedy caption of each picture, by the dual encoder's features v (N, D) of them."""
+    parts = (captioner.caption_features(part, options=Decoding()) for part in v.split(128))
+    found = {p.name: one[0].text for p, one in zip(pictures, (one for part in parts for one in part), strict=True)}
+    scores = score_captions(found, {p.name: p.captions for p in pictures}, with_java=False)
+    return {"cider": float(np.mean(list(scores.each["CIDEr-D"].values())))}
 
 
 def captioned(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:

@@ -26,8 +26,8 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.api.captioner import load_captioner
-from segue.api.embedding import BATCH_SIZES
+from segue.api.captioner import Captioner, load_captioner
+from segue.api.embedding import BATCH_SIZES, batch_reader
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import (
     EmbeddingStore,
@@ -41,7 +41,7 @@ from segue.data.embedding_store import (
 from segue.data.formats import detect_format, read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
-from segue.evaluation.captions import fit_scores
+from segue.evaluation.captions import fit_scores, score_features
 from segue.evaluation.reports.captions import caption_examples
 from segue.files import locked, replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
@@ -66,7 +66,7 @@ from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import Batches, fit
-from segue.types import InputError
+from segue.types import InputError, Picture
 from segue.weights import pinned
 
 System = Literal[
@@ -74,14 +74,14 @@ System = Literal[
 ]  # fmt: skip
 RECORDED = (  # settings that the checkpoint names, and that a resumed run must share
     "system", "text_to_image", "pictures", "support", "fo_steps", "fo_lr", "tau", "steps", "batch_size", "lr", "seed",
-    "own", "same_picture", "label_smoothing",
+    "own", "same_picture", "label_smoothing", "noise", "leave_out",
 )  # fmt: skip
 Tags = tuple[Tensor, Tensor]  # positions in a list of names (N, K) int64, and which of them are real (N, K) bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynticSettings(TrainSettings):
-    """Settings of a training. Nothing is evaluated, so there is no best checkpoint but only the last.
+    """Settings of a training. The last weights are kept: where `gap` has pictures, they are scored on the way.
 
     Raises InputError when patience is not 0.
 
@@ -115,8 +115,12 @@ class SynticSettings(TrainSettings):
             (results/syntic_scenes.csv, experiment fo_steps).
         fo_batch: features in a batch of Eq. 2.
         tau: temperature of the projection, Eq. 3.
-        gap: for the system neighbours: a data set of captioned pictures, whose split `val` says how a picture's feature
-            differs from its captions': mean and covariance. Without, CapDec's noise takes its place.
+        noise: standard deviation, by coordinate, of the noise of capdec and close; by default the published one.
+        leave_out: for systems that train on projections (Eq. 3): no caption of a training picture's own is in the
+            support set when its feature is projected. The paper's are; no picture finds its own captions there later.
+        gap: a data set of captioned pictures, on whose split `val` the captions are scored at each evaluation. For the
+            system neighbours it also says how a picture's feature differs from its captions' (mean and covariance;
+            without, CapDec's noise takes its place), for close the shift.
         own: for the system neighbours: how often a caption is generated from its own feature; else from that of
             another caption of its picture.
         same_picture: for the system neighbours: captions that follow each other, up to five, are taken to be of one
@@ -124,8 +128,8 @@ class SynticSettings(TrainSettings):
         label_smoothing: of Eq. 6.
         steps: optimiser steps of the decoder.
         batch_size: captions in a step, over all processes.
-        evaluations: how many times the state is saved, to resume from.
-        patience: must be 0, as nothing is evaluated.
+        evaluations: how many times the state is saved, to resume from, and captions of `gap` are scored.
+        patience: must be 0, as no evaluation ends a training.
         seed: of weights, order and noise; not of images and features, which all seeds share.
         cache: folder for the features.
     """
@@ -157,6 +161,8 @@ class SynticSettings(TrainSettings):
     fo_lr: float = 1e-3
     fo_batch: int = 256
     tau: float = 0.01
+    noise: Annotated[float, Interval(ge=0, le=100)] | None = None
+    leave_out: bool = False
     gap: Path | None = None
     own: Annotated[float, Interval(ge=0, le=1)] = 0.5
     same_picture: Annotated[float, Interval(ge=-1, le=1)] = 0.45
@@ -168,7 +174,7 @@ class SynticSettings(TrainSettings):
         super().check()
         if self.patience:
             raise InputError(
-                f"patience: got {self.patience}, expected 0: training sees no captioned picture to evaluate on"
+                f"patience: got {self.patience}, expected 0: no evaluation ends the training of a captioner"
             )
 
 
@@ -375,7 +381,7 @@ def prepare_features(
             names, tags = detect_objects(items, settings)
     name_features = encoder.embed_texts(list(names)) if names else None
     group = corpus.group[drawn]
-    if model_config(settings).neighbours and len(np.unique(corpus.group)) == len(corpus):
+    if (model_config(settings).neighbours or settings.leave_out) and len(np.unique(corpus.group)) == len(corpus):
         group = adjacent_groups(text[: len(drawn)], drawn, settings.same_picture)
     return CaptionFeatures(encoder, captions, text, image, group, names, name_features, tags)
 
@@ -447,11 +453,7 @@ def cached_features(
     plan = StorePlan(encoder.fingerprint, kind, encoder.width, batch_size=BATCH_SIZES[kind])
     content = str([plan, [(item.name, item.content_key) for item in items]])
     folder = cache / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    embed = encoder.embed_images if kind == "images" else encoder.embed_texts
-
-    def read(batch: list[Any]) -> NDArray[np.float32]:
-        return embed(batch, batch_size=len(batch)).numpy()
-
+    read = batch_reader(encoder, kind)
     store: EmbeddingStore = fill_store(folder, items, read, plan, progress=show_progress, wait=True)
     return store.rows()
 
@@ -537,21 +539,35 @@ def estimate_gap(image: Tensor, text: Tensor, shrinkage: float = 0.1) -> Gap:
     return Gap(difference.mean(0).float().numpy(), factor.float().numpy())
 
 
-def read_gap(settings: SynticSettings, encoder: DualEncoder, noise: float) -> Gap:
-    """The gap on the validation pictures of `settings.gap`; without, `noise` is the deviation of each coordinate.
+class Captioned(NamedTuple):
+    """Pictures with captions of people, and the dual encoder's features (N, D) of them."""
+
+    pictures: list[Picture]
+    v: Tensor
+
+
+def read_captioned(settings: SynticSettings, encoder: DualEncoder) -> Captioned | None:
+    """The validation pictures of `settings.gap` that have captions; None without.
 
     Raises InputError when those pictures have fewer than two captions.
     """
     if settings.gap is None:
+        return None
+    pictures = [
+        p for p in read_pictures(settings.gap, "val", settings.on_bad).pictures if any(map(str.strip, p.captions))
+    ]
+    count = sum(len(p.captions) for p in pictures)
+    if count < 2:
+        raise InputError(f"{settings.gap}: {count} captions in its split val, expected 2 or more to see the gap")
+    return Captioned(pictures, embed_pictures(encoder, pictures))
+
+
+def gap_between(captioned: Captioned | None, encoder: DualEncoder, noise: float) -> Gap:
+    """The gap of captioned pictures; without any, `noise` is the deviation of each coordinate."""
+    if captioned is None:
         return Gap(np.zeros(encoder.width, np.float32), np.eye(encoder.width, dtype=np.float32) * noise)
-    pictures = [p for p in read_pictures(settings.gap, "val", settings.on_bad).pictures if p.captions]
-    captions = [(i, c) for i, p in enumerate(pictures) for c in p.captions if c.strip()]
-    if len(captions) < 2:
-        raise InputError(
-            f"{settings.gap}: {len(captions)} captions in its split val, expected 2 or more to see the gap"
-        )
-    image = embed_pictures(encoder, pictures)
-    return estimate_gap(image[[i for i, _ in captions]], encoder.embed_texts([c for _, c in captions]))
+    captions = [(i, c) for i, p in enumerate(captioned.pictures) for c in p.captions if c.strip()]
+    return estimate_gap(captioned.v[[i for i, _ in captions]], encoder.embed_texts([c for _, c in captions]))
 
 
 class NeighbourBatches:
@@ -576,8 +592,7 @@ class NeighbourBatches:
         self.captions = features.captions[:count]
         self.text = np.asarray(features.text[:count], np.float32)
         self.support = torch.from_numpy(np.asarray(features.text[: settings.support], np.float32))
-        others = np.full(max(0, len(self.support) - count), -1)  # captions of the support set alone
-        self.support_group = torch.from_numpy(np.concatenate([features.group[: len(self.support)], others]))
+        self.support_group = _support_groups(features, settings)
         self.by_group = np.argsort(self.group, kind="stable")
         self.first = np.searchsorted(self.group[self.by_group], np.arange(self.group.max() + 2))
         if len(self.support) < config.neighbours + np.diff(self.first).max():
@@ -612,6 +627,20 @@ class NeighbourBatches:
         return moved
 
 
+def _support_groups(features: CaptionFeatures, settings: SynticSettings) -> Tensor:
+    """(M,) int64, the groups of the captions of the support set; -1 for those that no picture is trained with."""
+    groups = features.group[: settings.support]
+    others = min(settings.support, len(features.captions)) - len(groups)
+    return torch.from_numpy(np.concatenate([groups, np.full(others, -1)]))
+
+
+def own_captions(features: CaptionFeatures, settings: SynticSettings) -> tuple[Tensor, Tensor] | None:
+    """What `SupportSet.project` leaves out in training: the captions of a picture itself, if `leave_out` says so."""
+    if not settings.leave_out:
+        return None
+    return torch.from_numpy(features.group), _support_groups(features, settings)
+
+
 def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[str]) -> Path:
     """Train on a corpus; `names` are looked for in images where the system reads objects. Returns `out`/last.
 
@@ -641,7 +670,8 @@ def model_config(settings: SynticSettings) -> SynticConfig:
     sized = asdict(SIZES[settings.size]) | {
         name: getattr(settings, name) for name in ("tau", "max_tokens", "label_smoothing")
     }
-    return system_config(SynticConfig(**sized), settings.system)
+    config = system_config(SynticConfig(**sized), settings.system)
+    return replace(config, noise=settings.noise) if config.noise and settings.noise is not None else config
 
 
 def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer: CaptionTokenizer) -> Path:
@@ -654,13 +684,15 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     )  # fmt: skip
     count = settings.support
     support = SupportSet(features.text[:count], features.captions[:count], tau=config.tau)
-    batches: Batches = _batches(features, settings, config, tokenizer, support)
+    captioned = read_captioned(settings, features.encoder)
+    batches: Batches
     if config.neighbours:
-        gap = read_gap(settings, features.encoder, config.noise)
+        gap = gap_between(captioned, features.encoder, config.noise)
         batches = NeighbourBatches(features, tokenizer, config, settings, gap)
+    else:
+        batches = _batches(features, settings, config, tokenizer, support)
     if config.shift:
-        assert features.image is not None
-        model.estimate_shift(*(torch.from_numpy(np.array(x)).float() for x in (features.image, features.text)))
+        model.estimate_shift(*_unpaired(features, captioned))
     encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": pinned(settings.encoder)}
     recipe = {"recipe": "segue train syntic"} | {
         k: pinned(str(v)) for k, v in asdict(settings).items() if k in RECORDED
@@ -669,24 +701,38 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     names = features.object_names if config.af else ()
     detector = pinned(settings.detector) if config.af and settings.detector else None
 
-    def save(trained: Any, folder: Path) -> None:
-        checkpoint = SynticCheckpoint(
+    def checkpoint(trained: Any) -> SynticCheckpoint:
+        return SynticCheckpoint(
             trained, tokenizer, encoder, support=support, about=about, object_names=names, detector=detector
         )
-        save_syntic(checkpoint, folder, half=settings.half)
 
-    options = fit_options(settings)
+    def evaluate(trained: Any) -> dict[str, float]:
+        assert captioned is not None
+        return score_features(Captioner(checkpoint(trained), features.encoder), captioned.pictures, captioned.v)
+
     fit(
         model,
         batches,
         out=settings.out,
-        options=options,
-        save=save,
+        options=fit_options(settings),
+        save=lambda trained, folder: save_syntic(checkpoint(trained), folder, half=settings.half),
+        evaluate=None if captioned is None or detector else evaluate,
+        monitor="cider",
         about=recipe,
         illustrate=partial(_illustrate, settings=settings),
         resume=settings.resume,
     )
     return settings.out / "last"
+
+
+def _unpaired(features: CaptionFeatures, captioned: Captioned | None) -> tuple[Tensor, Tensor]:
+    """Features of pictures and of captions, of which CLOSE's shift is estimated: of the validation or the training."""
+    if captioned is not None:
+        texts = [caption for picture in captioned.pictures for caption in picture.captions if caption.strip()]
+        return captioned.v, features.encoder.embed_texts(texts)
+    assert features.image is not None  # see train_captioner
+    image, text = (torch.from_numpy(np.array(x)).float() for x in (features.image, features.text))
+    return image, text
 
 
 def _illustrate(folder: Path, settings: SynticSettings) -> str:
@@ -715,7 +761,9 @@ def _batches(
     assert features.image is not None
     raw = torch.from_numpy(np.array(features.image)).float()
     v = optimised_features(features.image, text, features.group, settings) if config.fo else raw
-    columns = {"image": v} | ({"projected": support.project(v)} if config.fp else {})
+    columns = {"image": v}
+    if config.fp:
+        columns["projected"] = support.project(v, without=own_captions(features, settings))
     if not config.af:
         return make(columns)
     if features.name_features is None:

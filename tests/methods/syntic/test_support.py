@@ -50,6 +50,20 @@ def test_equation_3_as_printed(tau):
 
 
 @pytest.mark.usefixtures("small_tiles")
+def test_a_query_leaves_out_the_captions_of_its_number():
+    """A whole tile is its own, and the nearest of all captions is too."""
+    t = unit(50)
+    v, of_caption = np.concatenate([t[3:4], unit(7, seed=1)]), torch.arange(50) // 10
+    own = torch.tensor([0, 4, 4, 0, 2, 9, 1, 3])
+    got = SupportSet(t, tau=0.05).project(torch.tensor(v), without=(own, of_caption))
+    for one, query, number in zip(got, v, own.tolist(), strict=True):
+        kept = t[of_caption.numpy() != number]
+        np.testing.assert_allclose(one, naive_projection(query[None], kept, 0.05)[0], atol=1e-5)
+    with pytest.raises(InputError, match="none is left for that picture"):
+        SupportSet(t).project(torch.tensor(v), without=(own, torch.zeros(50)))
+
+
+@pytest.mark.usefixtures("small_tiles")
 def test_scores_far_apart_are_stable():
     t = np.stack([unit(1)[0], -unit(1)[0], unit(1, seed=2)[0]])
     got = SupportSet(np.concatenate([t] * 5), tau=1e-4).project(torch.tensor(t))

@@ -60,21 +60,31 @@ class SupportSet:
         return int(self.features.shape[1])
 
     @torch.no_grad()
-    def project(self, v: Tensor) -> Tensor:
+    def project(self, v: Tensor, *, without: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Eq. 3, exact: p_i = normalise( sum_j softmax_j(v_i . t_j / tau) t_j ).
 
-        v: (Q, D), normalised here. Returns (Q, D) float32, normalised, on v's device. The support set is read once for
-        each 1,024 queries, in tiles, by an online softmax (Milakov & Gimelshein, 2018).
-        Raises InputError for queries of another shape, type or width.
+        v: (Q, D), normalised here. without: numbers of the queries (Q,) and of the captions (M,): the sum of a query
+        leaves out the captions of its number. Returns (Q, D) float32, normalised, on v's device. The support set is
+        read once for each 1,024 queries, in tiles, by an online softmax (Milakov & Gimelshein, 2018).
+        Raises InputError for queries of another shape, type or width, and when no caption is left for one.
         """
-        return torch.cat([self._project(self._queries(part)) for part in torch.split(v, QUERIES)])
+        if without is None:
+            return torch.cat([self._project(self._queries(part), None, None) for part in torch.split(v, QUERIES)])
+        own, of_caption = (x.to(v.device) for x in without)
+        if of_caption.eq(of_caption[0]).all() and own.eq(of_caption[0]).any():
+            raise InputError("support: all its captions are of one picture, and none is left for that picture itself")
+        parts = zip(torch.split(v, QUERIES), torch.split(own, QUERIES), strict=True)
+        return torch.cat([self._project(self._queries(part), which, of_caption) for part, which in parts])
 
-    def _project(self, v: Tensor) -> Tensor:
+    def _project(self, v: Tensor, own: Tensor | None, of_caption: Tensor | None) -> Tensor:
         highest = v.new_full((len(v), 1), -torch.inf)
         total, mass = torch.zeros_like(v), torch.zeros_like(highest)
-        buffer = v.new_empty(len(v), TILE)
+        buffer, start = v.new_empty(len(v), TILE), 0
         for tile in self._tiles(v.device):
             score = torch.matmul(v, tile.T, out=buffer if len(tile) == TILE else None).div_(self.tau)
+            if own is not None and of_caption is not None:  # far below any other, but finite: a tile may be all its own
+                score.masked_fill_(own[:, None] == of_caption[start : start + len(tile)], -1e30)
+                start += len(tile)
             new = torch.maximum(highest, score.amax(1, keepdim=True))
             weight, shrink = score.sub_(new).exp_(), (highest - new).exp_()
             mass = mass.mul_(shrink).add_(weight.sum(1, keepdim=True))
