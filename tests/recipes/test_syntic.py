@@ -142,7 +142,7 @@ def test_captions_of_validation_pictures_are_scored_on_the_way(quick, tmp_path):
     )
     assert sum("evaluate/cider" in row for row in read_history(quick.out)) == 2
     model = package.load(folder).checkpoint.model
-    encoder = load_dual_encoder("scenes-encoder")
+    encoder = load_dual_encoder(quick.encoder)
     captioned = read_captioned(replace(quick, gap=data), encoder)
     captions = [caption for picture in captioned.pictures for caption in picture.captions]
     expected = captioned.v.mean(0) - encoder.embed_texts(captions).mean(0)
