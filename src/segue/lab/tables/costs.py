@@ -24,7 +24,7 @@ from segue.lab.bench.groupvit import bench_groupvit
 from segue.lab.bench.inference import NETWORKS, bench_inference, measure_names
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
-from segue.lab.bench.weights import WEIGHTS, measure
+from segue.lab.bench.weights import DIFFUSION, WEIGHTS, measure
 from segue.lab.engine import Row, Work
 
 REPEATS = (0, 1, 2)  # in the place of seeds
@@ -46,7 +46,7 @@ def costs_table() -> list[Row]:
         rows.append(Row("names", "photos-encoder", repeat, _names))
         rows += [_curate_row(count, repeat) for count in PICTURES]
     rows.append(_curate_row(PICTURES_ONCE, 0))
-    return rows + [Row("weights", name, 0, partial(_weights, name)) for name in WEIGHTS]
+    return rows + [Row("weights", name, 0, partial(_weights, name)) for name in (*WEIGHTS, DIFFUSION)]
 
 
 def _curate_row(count: int, repeat: int) -> Row:
@@ -69,7 +69,7 @@ def _names(work: Work) -> dict[str, float]:
 
 
 def _weights(name: str, work: Work) -> dict[str, float]:
-    return measure(*WEIGHTS[name])
+    return measure(name)
 
 
 def _groupvit(work: Work) -> dict[str, float]:
