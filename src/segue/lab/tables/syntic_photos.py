@@ -71,12 +71,14 @@ MEASURED = 1000  # captions whose cosines are measured
 class Variant:
     """A row's captioner: settings by name, and what differs at the test alone.
 
-    tau: of the projection at the test, None for that of training. reranked: of ten captions the one whose text is most
+    tau: of the projection at the test, None for that of training. whole: all captions are the support set at the test,
+    as in DeCap, and not the 9,000 that a checkpoint keeps. reranked: of ten captions the one whose text is most
     like the picture for the dual encoder, of equal weight with its mean log-probability.
     """
 
     settings: dict[str, Any]
     tau: float | None = None
+    whole: bool = False
     reranked: bool = False
 
 
@@ -84,6 +86,7 @@ SYSTEMS = {
     "clipre": Variant({"system": "clipre"}),
     "decap": Variant({"system": "decap", "tau": 0.01}),
     "decap, tau tuned": Variant({"system": "decap", "tau": 0.01}, tau=0.02),
+    "decap, all captions": Variant({"system": "decap", "tau": 0.01}, whole=True),
     "neighbours": Variant({"system": "neighbours"}),
     "neighbours, reranked": Variant({"system": "neighbours"}, reranked=True),
     "full, own left out": Variant({"system": "full", "leave_out": True}),
@@ -159,8 +162,8 @@ def _row(test: str, name: str, seed: int, base: SynticSettings, work: Work) -> d
     if settings.system == "clipre":
         return score_system(settings, lambda: captions_in(data / "captions"), (), pictures)
     captioner = _trained(name, settings, work)
-    if variant.tau is not None:
-        captioner = captioner.with_support(_with_tau(captioner, variant.tau))
+    if variant.tau is not None or variant.whole:
+        captioner = captioner.with_support(_support(captioner, variant, settings, data))
     v = picture_features(pictures, captioner.encoder, settings.cache)
     captions = _reranked(captioner, v) if variant.reranked else [one.text for one in best_captions(captioner, v)]
     return score_picture_captions(captions, pictures, v, captioner.encoder)
@@ -202,7 +205,12 @@ def _of_photographs(data: Path, settings: SynticSettings) -> CaptionFeatures:
     return CaptionFeatures(encoder, captions, text, v[group].astype(np.float16), group, (), None)
 
 
-def _with_tau(captioner: Captioner, tau: float) -> SupportSet:
+def _support(captioner: Captioner, variant: Variant, settings: SynticSettings, data: Path) -> SupportSet:
+    """The support set of a row that has another one at the test than in training."""
+    tau = variant.tau or settings.tau
+    if variant.whole:
+        features = prepare_features(settings, captions_in(data / "captions"), (), with_images=False)
+        return SupportSet(features.text, features.captions, tau=tau)
     support = captioner.checkpoint.support
     assert support is not None
     return SupportSet(support.features, support.captions, tau=tau)
