@@ -244,6 +244,15 @@ class Segmentation(Answer):
         return float(columns.mean()), float(rows.mean())
 
     @property
+    def instances(self) -> NDArray[np.int32]:
+        """(H, W) int32: the objects of the mask told apart, 0 outside, else the object's number from 1.
+
+        Objects that touch are cut at their necks, whatever they are (`segue.data.instances.split_touching`).
+        """
+        made: NDArray[np.int32] = import_module("segue.data.instances").split_touching(self.mask)
+        return made
+
+    @property
     def score(self) -> float:
         """Mean probability inside the mask; the highest probability anywhere when the mask is empty."""
         return float(self.probability[self.mask].mean() if self.area else self.probability.max())

@@ -156,3 +156,22 @@ def test_coco_and_a_folder_with_volumes(segment, tmp_path):
     nifti(tmp_path / "c.nii.gz")
     status, _, error = segment(tmp_path, "--coco", tmp_path / "all.json")
     assert (status, "--coco takes flat pictures, and there are volumes" in error) == (2, True)
+
+
+def test_instances_are_counted_and_numbered(segment, tmp_path):
+    """Of each picture of a folder, and of one; a volume is refused."""
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 32)).save(pictures / name)
+    status, answers, _ = segment(pictures, "--instances", "--threshold", "0.001", "-o", tmp_path / "out")
+    assert (status, [a["instances"] for a in answers]) == (0, [1, 1])
+    numbers = np.array(Image.open(tmp_path / "out" / "a.instances.png"))
+    assert (numbers.dtype, numbers.shape, numbers.min(), numbers.max()) == (np.uint16, (32, 40), 1, 1)
+    status, answers, _ = segment(pictures / "a.png", "--instances", "--threshold", "0.999", "-o", tmp_path / "m.png")
+    assert (status, answers[0]["instances"], answers[0]["instance_map"]) == (0, 0, str(tmp_path / "m.instances.png"))
+    nifti(pictures / "c.nii.gz")
+    status, _, error = segment(pictures, "--instances", "-o", tmp_path / "other")
+    assert (status, "--instances takes flat pictures, and there are volumes" in error) == (2, True)
+    status, _, error = segment(pictures / "c.nii.gz", "--instances", "-o", tmp_path / "c.nii.gz")
+    assert (status, "--instances takes a flat picture" in error) == (2, True)

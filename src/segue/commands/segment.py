@@ -23,6 +23,7 @@ def segment(
     model: str | None = None,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     attribution: bool = False,
+    instances: bool = False,
     coco: Path | None = None,
     strict: bool = False,
     json: bool = False,
@@ -44,6 +45,8 @@ def segment(
         out: the file of the mask or map (an overlay is written beside it), or a folder for a folder of pictures. What
             is there is replaced; without --out it is not.
         attribution: with a note: also draw which patches and words counted, and Grad-CAM.
+        instances: with a note: also count the objects of the mask, such as nuclei, and write their numbers as a 16-bit
+            PNG; objects that touch are cut at their necks.
         coco: also write all masks as polygons into this file, which pycocotools reads, and imports of CVAT and
             Label Studio ask for.
         strict: write no mask for a picture that is unlike those that the model learned from; without, warn of it.
@@ -58,16 +61,17 @@ def segment(
 
         refuse_options("go with --labels", with_labels)
         segment_by_notes(
-            image, note, notes, model=model or NOTE_MODEL, out=out, attribution=attribution, coco=coco, strict=strict,
-            as_json=json, device=device, dtype=dtype, options=with_note,
+            image, note, notes, model=model or NOTE_MODEL, out=out, attribution=attribution, instances=instances,
+            coco=coco, strict=strict, as_json=json, device=device, dtype=dtype, options=with_note,
         )  # fmt: skip
         return
     from segue.commands.segment_labels import segment_by_labels
 
     if note is not None or notes is not None:
         raise InputError("--note and --labels exclude each other; leave one of them out")
-    if attribution:
-        raise InputError("--attribution goes with a --note; leave it out")
+    for given, option in ((attribution, "--attribution"), (instances, "--instances")):
+        if given:
+            raise InputError(f"{option} goes with a --note; leave it out")
     refuse_options("go with a note, not with --labels", with_note)
     segment_by_labels(
         image, labels, model=model or LABEL_MODEL, out=out, coco=coco, strict=strict, as_json=json, device=device,

@@ -21,7 +21,7 @@ from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_captio
 from segue.commands.domain import refuse_far
 from segue.data.ahead import ahead
 from segue.data.export import write_coco
-from segue.data.images import read_image, write_image, write_mask
+from segue.data.images import read_image, write_image, write_mask, write_numbers
 from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
 from segue.data.picture_files import (
     NIFTI_SUFFIXES,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # `segue segment --labels` reads its folders by this module, 
 
 BATCH = 16
 ATTRIBUTIONS = ("patches", "gradcam")
+INSTANCES = "instances"
 
 
 def segment_by_notes(
@@ -51,6 +52,7 @@ def segment_by_notes(
     model: str,
     out: Path | None,
     attribution: bool,
+    instances: bool,
     coco: Path | None,
     strict: bool,
     as_json: bool,
@@ -73,18 +75,21 @@ def segment_by_notes(
         targets = mask_targets(works, out or Path("masks"))
         if coco is not None and any(work.volume for work in works):
             raise InputError("--coco takes flat pictures, and there are volumes; segment those apart")
-        check_targets([work.files for work in works], targets, extra=[coco], default=out is None)
-        _segment_folder(
-            load_segmenter(model, device=device, dtype=dtype), works, targets, as_json, options, coco, strict
-        )
+        if instances and any(work.volume for work in works):
+            raise InputError("--instances takes flat pictures, and there are volumes; segment those apart")
+        counted = [_beside(target, INSTANCES) for target in targets] if instances else []
+        check_targets([work.files for work in works], targets, extra=[coco, *counted], default=out is None)
+        predictor = load_segmenter(model, device=device, dtype=dtype)
+        _segment_folder(predictor, works, targets, as_json, options, coco, strict, instances)
         return
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture, a NIfTI or DICOM file, or a folder of such files")
     if is_volume(image):
         if coco is not None:
             raise InputError("--coco takes flat pictures; a volume's masks are written as NIfTI")
-        if attribution:
-            raise InputError("--attribution takes a flat picture; save the slice that you mean as PNG")
+        if attribution or instances:
+            option = "--attribution" if attribution else "--instances"
+            raise InputError(f"{option} takes a flat picture; save the slice that you mean as PNG")
         target = out or Path(f"{bare_name(image)}.mask.nii.gz")
         check_targets([[image]], [target], default=out is None)
         work = Work(image.name, (image,), note, volume=True)
@@ -106,13 +111,13 @@ def segment_by_notes(
         raise InputError("--attribution shows which words counted: give a --note")
     predictor = load_segmenter(model, device=device, dtype=dtype, attribution=attribution)
     target = out or Path(f"{bare_name(image)}.mask.png")
-    drawn = [_attribution_file(target, name) for name in ATTRIBUTIONS] if attribution else []
+    drawn = [_beside(target, name) for name in (*ATTRIBUTIONS * attribution, *(INSTANCES,) * instances)]
     check_targets([[image]], [target], extra=[coco, *drawn], default=out is None)
     pixels = read_image(image)
     answer = predictor.segment(pixels, note, options=options)
     if refusal := refuse_far(image.name, answer.distance, strict=strict):
         raise InputError(refusal)
-    found = _write(image.name, answer, target, predictor)
+    found = _write(image.name, answer, target, predictor, instances)
     if attribution and note is not None:
         found |= _write_attribution(pixels, predictor.attribute(pixels, note), target)
     if coco is not None:
@@ -274,6 +279,7 @@ def _segment_folder(
     options: SegmentOptions,
     coco: Path | None,
     strict: bool,
+    instances: bool,
 ) -> None:
     failed: list[str] = []
     found: list[tuple[str, Segmentation | LabelMap]] = []
@@ -295,7 +301,7 @@ def _segment_folder(
                         found.append((work.name, answer))
                     yield work, answer, target
 
-        for written in ahead(lambda one: _write(one[0].name, one[1], one[2], predictor), answered()):
+        for written in ahead(lambda one: _write(one[0].name, one[1], one[2], predictor, instances), answered()):
             _print(written, as_json)
         deep = ((work, target) for work, target in zip(works, targets, strict=True) if work.volume)
         for work, volume, target in _readable((_attempt(*one, read_work) for one in deep), failed):
@@ -358,8 +364,8 @@ def _segment_volume(
     _print(about | {"voxels": sum(areas), "area_by_slice": areas, "mask": str(target)}, as_json)
 
 
-def _write(name: str, answer: Segmentation, target: Path, predictor: Segmenter) -> dict[str, Any]:
-    """answer: of the segmenter, with its picture."""
+def _write(name: str, answer: Segmentation, target: Path, predictor: Segmenter, instances: bool) -> dict[str, Any]:
+    """answer: of the segmenter, with its picture. instances: also number the objects."""
     overlay = overlay_of(target)
     for doubt in (doubts := predictor.note_doubts(answer.note)):
         warnings.warn(PictureWarning(f"{name}: {doubt}", "note"), stacklevel=2)
@@ -372,19 +378,26 @@ def _write(name: str, answer: Segmentation, target: Path, predictor: Segmenter) 
         **({"note_doubts": doubts} if doubts else {}),
         "mask": str(target),
         "overlay": str(overlay),
+        **(_write_instances(answer, target) if instances else {}),
     }
+
+
+def _write_instances(answer: Segmentation, target: Path) -> dict[str, Any]:
+    numbers, path = answer.instances, _beside(target, INSTANCES)
+    write_numbers(numbers, path)
+    return {"instances": int(numbers.max()), "instance_map": str(path)}
 
 
 def _write_attribution(pixels: np.ndarray, why: Attribution, target: Path) -> dict[str, Any]:
     files = {}
     for name, values in zip(ATTRIBUTIONS, (why.patches, why.gradcam), strict=True):
-        path = _attribution_file(target, name)
+        path = _beside(target, name)
         write_image(heat_map(pixels, values), path)
         files[name] = str(path)
     return files | {"words": [[word, round(weight, 4)] for word, weight in why.words]}
 
 
-def _attribution_file(target: Path, name: str) -> Path:
+def _beside(target: Path, name: str) -> Path:
     return target.with_name(f"{target.stem}.{name}.png")
 
 

@@ -156,6 +156,19 @@ def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
     _save(Image.fromarray(mask.astype(np.uint8) * 255), path)
 
 
+def write_numbers(numbers: NDArray[np.integer], path: Path) -> None:
+    """Write (H, W) integers from 0 to 65,535 as a 16-bit grey PNG, whole or not at all.
+
+    Raises InputError for other numbers, and a name that doesn't end in .png.
+    """
+    if path.suffix.lower() != ".png" or numbers.ndim != 2 or numbers.min() < 0 or numbers.max() > 65_535:
+        raise InputError(
+            f"{path}: got numbers of shape {numbers.shape} from {numbers.min()} to {numbers.max()}; expected (H, W) "
+            "from 0 to 65535, and a file that ends in .png"
+        )
+    _save(Image.fromarray(numbers.astype(np.uint16)), path)
+
+
 def write_index(index: NDArray[np.uint8], path: Path, colours: NDArray[np.uint8]) -> None:
     """Write an (H, W) uint8 map of class numbers as a PNG with a palette, whole or not at all.
 

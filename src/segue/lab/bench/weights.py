@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,10 @@ def _write_network(network: str, asked: str, folder: str) -> tuple[int, str]:
 
 def _write_diffusion(folder: Path) -> int:
     """Save the parts of Stable Diffusion v1-5, with a tokenizer of three words; returns the number of parameters."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+    diffusers: Any = import_module("diffusers")
     words = Tokenizer(models.WordLevel({"<start>": 0, "<end>": 1, "a": 2, "dog": 3}, unk_token="<end>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     across = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
@@ -103,20 +104,20 @@ def _write_diffusion(folder: Path) -> int:
                 hidden_size=768, intermediate_size=3072, num_attention_heads=12, bos_token_id=0, eos_token_id=1
             )
         ),
-        "unet": UNet2DConditionModel(
+        "unet": diffusers.UNet2DConditionModel(
             sample_size=64, cross_attention_dim=768, block_out_channels=(320, 640, 1280, 1280),
             down_block_types=(*3 * across[:1], "DownBlock2D"), up_block_types=("UpBlock2D", *3 * across[1:]),
         ),
-        "vae": AutoencoderKL(
+        "vae": diffusers.AutoencoderKL(
             sample_size=512, latent_channels=4, block_out_channels=(128, 256, 512, 512), layers_per_block=2,
             down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         ),
     }  # fmt: skip
-    StableDiffusionPipeline(
+    diffusers.StableDiffusionPipeline(
         tokenizer=PreTrainedTokenizerFast(
             tokenizer_object=words, pad_token="<end>", bos_token="<start>", eos_token="<end>", model_max_length=77
         ),
-        scheduler=PNDMScheduler(skip_prk_steps=True, steps_offset=1),
+        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
