@@ -175,6 +175,62 @@ def test_a_note_is_outlined_where_the_model_says(look, models):
         assert said in origin
 
 
+def test_what_each_word_of_a_note_does_is_asked_for_and_seen(look, models):
+    page, model = look(), models[1]["reclmis-chest"]
+    choose(page, "Outline a note", "chest-0")
+    note = "One infected area, upper right lung."
+    page.get_by_role("textbox", name="Note").fill(note)
+    page.get_by_label("Model").select_option("reclmis-chest")
+    plain = drawn(page)
+    submit(page, "Outline a note")
+    page.get_by_role("button", name="What does each word do?").click()
+    page.locator(".word").nth(5).wait_for()
+    assert page.locator(".word").all_inner_texts() == ["One", "infected", "area", "upper", "right", "lung"]
+    page.locator(".word", has_text="upper").focus()
+    page.keyboard.press("Tab")
+    right = model.attribute_words(picture(samples.sample("chest-0")[1], "image"), note)[4]
+    told = f"right: left out, {round(100 * right.change)} % of what is outlined changes"
+    assert page.evaluate("document.activeElement.ariaLabel") == told
+    np.testing.assert_array_equal(changed(plain, drawn(page), 25), right.lost | right.gained)
+    assert (
+        page.locator("#view").get_attribute("aria-label").endswith("outlined: only with “right”, only without “right”")
+    )
+    page.get_by_label("Pixels at least so likely").fill("0.7")  # the words were answered at another threshold
+    with page.expect_request("**/segment/note") as again:
+        page.get_by_role("button", name="What does each word do?").click()
+    assert again.value.post_data_json["threshold"] == 0.7
+    page.locator(".word").nth(5).wait_for()
+    page.get_by_role("textbox", name="Note").fill("")
+    submit(page, "Outline a note")
+    assert page.get_by_role("button", name="What does each word do?").count() == 0  # there is no note
+
+
+def test_what_each_word_of_a_caption_rests_on_is_asked_for_and_seen(look, models):
+    page = look()
+    choose(page, "Caption", "photo-motorcycle_left")
+    page.get_by_label("Model").select_option("captions-photos")
+    page.get_by_label("How many captions").fill("2")
+    submit(page, "Caption")
+    plain, texts = drawn(page), [one.partition("\n")[0] for one in page.locator("#answer li").all_inner_texts()]
+    page.get_by_role("button", name="What does each word rest on?").click()
+    page.locator(".word").nth(5).wait_for()
+    assert page.locator("#why li").all_inner_texts() == texts
+    image = picture(samples.sample("photo-motorcycle_left")[1], "image")
+    words = models[1]["captions-photos"].attribute_words(image, texts)
+    place = [texts[0][one.start : one.end] for one in words[0]].index("motorcycle")
+    page.locator(".word").nth(place).focus()
+    dark = (plain - drawn(page)).sum(-1) / np.maximum(plain.sum(-1), 1)  # 0 where it stays bright
+    rows, columns = (np.linspace(0, length, 13)[1::2].astype(int) for length in dark.shape)
+    cells = dark[rows][:, columns]
+    falls = words[0][place].falls
+    assert np.corrcoef(cells.ravel(), -np.maximum(falls, 0).ravel())[0, 1] > 0.9
+    assert np.unravel_index(cells.argmin(), cells.shape) == np.unravel_index(falls.argmax(), falls.shape)
+    told = page.locator(".word").nth(place).get_attribute("aria-label")
+    assert told.startswith(f"motorcycle: up to {np.exp(falls.max()):.1f} times less likely")
+    page.locator(".word").nth(place).blur()
+    np.testing.assert_array_equal(drawn(page), plain)
+
+
 def test_labels_are_named_and_coloured(look):
     page = look()
     choose(page, "Name the pixels", "scene-0")

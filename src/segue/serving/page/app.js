@@ -127,7 +127,8 @@ $("form").addEventListener("submit", async (event) => {
 $("cancel").addEventListener("click", () => stop.abort());
 
 async function show(result, current = () => true) {
-  const job = JOBS[state.job], shown = await job.show(result, () => show(result));
+  const more = (fields) => answer(state.job, asked().map((body) => ({ ...body, ...fields })));
+  const job = JOBS[state.job], shown = await job.show(result, () => show(result), more);
   if (!current()) return;
   Object.assign(state, { result, moved: shown.moved, threshold: null });
   Object.assign(view, { layers: shown.layers ?? [], lit: null, least: 0, tool: job.tool ?? null });
