@@ -1064,6 +1064,65 @@ def test_several_pictures_are_dropped_or_pasted(look, kind):
     assert page.locator("[data-sample='b.png']").get_attribute("aria-pressed") == "true"
 
 
+def chosen_files(*names):
+    """Samples as files of one's own, among them one that is no picture."""
+    wrong = {"name": "broken.png", "mimeType": "image/png", "buffer": b"nothing"}
+    found = [{"name": f"{one}.png", "mimeType": "image/png", "buffer": samples.sample(one)[1]} for one in names]
+    return [found[0], wrong, *found[1:]]
+
+
+def test_one_question_is_asked_of_all_dropped_pictures(look, models):
+    page, names = look(), ("chest-0", "chest-1")
+    choose(page, "Outline a note")
+    assert page.locator("#several").is_hidden()
+    letter = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear all"}
+    page.locator("#file").set_input_files([*chosen_files(*names), letter])
+    page.locator("#error", has_text="No picture, and left out: letter.txt").wait_for()
+    note = "One infected area, upper right lung."
+    page.get_by_role("textbox", name="Note").fill(note)
+    page.get_by_role("button", name="Ask this of all 3 pictures").click()
+    page.get_by_role("status").filter(has_text="2 of 3 pictures answered, 1 not").wait_for()
+    assert page.locator("#way").is_hidden()
+    assert page.locator(".strip figcaption strong").all_inner_texts() == ["chest-0.png", "broken.png", "chest-1.png"]
+    assert "is no picture that can be read" in page.locator(".strip figure").nth(1).inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download all answers").click()
+    told = json.loads(download.value.path().read_text())
+    assert (told["job"], told["question"][0]["note"]) == ("segment/note", note)
+    assert [one["file"] for one in told["answers"]] == ["chest-0.png", "broken.png", "chest-1.png"]
+    assert told["answers"][1]["error"].startswith("is no picture")
+    for name, one in zip(names, told["answers"][::2], strict=True):
+        expected = models[1]["reclmis-cxr"].segment(picture(samples.sample(name)[1], "image"), note)
+        mask = np.array(Image.open(io.BytesIO(base64.b64decode(one["mask"])))) > 0
+        np.testing.assert_array_equal(mask, expected.mask)
+        assert (one["area"], "probability" in one) == (expected.area, False)
+    page.locator(".thumbnail").nth(1).click()
+    page.locator("#save:visible").wait_for()
+    assert f"{expected.area} pixels" in page.locator("#answer").inner_text()
+    assert page.locator("[data-sample='chest-1.png']").get_attribute("aria-pressed") == "true"
+    page.get_by_role("tab", name="Describe a box").click()
+    assert page.locator("#several").is_hidden()  # a box is of one picture
+    page.get_by_role("button", name="Close").click()
+    assert page.locator("#every").is_hidden()
+
+
+def test_asking_all_pictures_is_cancelled_and_what_was_answered_stays(look):
+    page = look()
+    choose(page, "Caption")
+    page.locator("#file").set_input_files(chosen_files("photo-chelsea", "photo-coffee"))
+    go = held(page, "caption")
+    page.get_by_role("button", name="Ask this of all 3 pictures").click()
+    page.wait_for_timeout(300)
+    go()
+    page.locator(".strip .wrong").wait_for()
+    page.wait_for_timeout(300)  # the third is asked
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("status").filter(has_text="1 of 3 pictures answered, 1 not, then stopped").wait_for()
+    assert page.locator(".strip .thumbnail").count() == 1
+    assert page.get_by_role("alert").inner_text() == ""
+    go()
+
+
 def held(page, path):
     """Answers to `path` wait until the function that comes back is called."""
     from playwright.sync_api import Error

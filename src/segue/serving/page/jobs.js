@@ -4,14 +4,17 @@ import { COLOURS, bitmap, layer, lighting, paint, spotlight, view } from "./view
 import { boxFields, boxTool, setBox } from "./boxes.js";
 import { colourOf, edit, legend } from "./layouts.js";
 
-// title, hint: words. picture: whether one is needed, or "optional". fits: whether a sample is of the job's kind. example:
-// the sample and the fields with which the job opens, answered. fields, sample: the form, and what it takes from a sample.
-// asks(form, every): the bodies of the requests. told: whether the server tells how far it is. show(result, again, more): the
-// elements of the answer, and the layers on the picture; again() shows it anew, more(fields) asks it with further fields. least: what the slider below the picture is about, with its first value.
+// title, hint: words. picture: whether one is needed, or "optional". each: whether the same can be asked of several. fits:
+// whether a sample is of the job's kind. example: the sample and the fields with which the job opens, answered. fields,
+// sample: the form, and what it takes from a sample. asks(form, every): the bodies of the requests. told: whether the
+// server tells how far it is. show(result, again, more): the elements of the answer, and the layers on the picture;
+// again() shows it anew, more(fields) asks it with further fields. least: what the slider below the picture is about, with
+// its first value.
 export const JOBS = {
   caption: {
     title: "Caption",
     picture: true,
+    each: true,
     fits: (one) => !one.note,
     example: { sample: "photo-motorcycle_left" },  // of a kind that the captioner knows; the others are a click away
     hint: "The captioner learned from text alone.",
@@ -32,6 +35,7 @@ export const JOBS = {
   "segment/labels": {
     title: "Name the pixels",
     picture: true,
+    each: true,
     fits: (one) => one.labels,
     example: { sample: "photo-motorcycle_left", fields: { labels: "motorcycle, floor, wall, shelf" } },
     hint: "Any names, with commas between them.",
@@ -99,13 +103,14 @@ export const JOBS = {
   "segment/note": {
     title: "Outline a note",
     picture: true,
+    each: true,
     fits: (one) => one.note,
     example: { sample: "chest-0" },
     hint: "Drop a picture or choose a sample, and say what to outline.",
     fields: () => [make("label", {}, "Note", make("textarea", { name: "note", rows: 3, placeholder: "One infected area, upper right lung." }))],
     sample: (form, one) => { if (one.note) form.elements.note.value = one.note; },
     asks: (form) => [{ image: state.data, note: text(form, "note") || null, masks: "png", probability: true }],
-    least: { words: "Pixels at least so likely to belong:", value: () => 0.5 },
+    least: { words: "Pixels at least so likely to belong:", value: () => state.asked?.[0].threshold ?? 0.5 },
     show: async (result, again, more) => {
       const about = { name: result.note || "the model's own guess", colour: COLOURS[0] };
       const likely = await bitmap(result.probability), said = make("p", {}), { area, share, score } = result;

@@ -77,6 +77,21 @@ export function lighting(layers, onclick = () => {}) {
 
 // ------------------------------------------------------------------------------------------------ painting
 
+// A picture with all of its layers, at most `side` pixels long, as a data URL.
+export function picture(image, layers, side) {
+  const scale = Math.min(1, side / Math.max(image.width, image.height)), canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  [canvas.width, canvas.height] = [image.width, image.height].map((length) => Math.max(1, Math.round(scale * length)));
+  pen.scale(scale, scale);
+  pen.drawImage(image, 0, 0);
+  for (const one of layers.filter((each) => !each.hidden)) {
+    for (const [part, strength] of [[one.filled, view.opacity], [one.edged, 1]]) {
+      pen.globalAlpha = strength;
+      pen.drawImage(part, ...one.place);
+    }
+  }
+  return canvas.toDataURL();
+}
+
 export function paint() {
   const canvas = $("view"), pen = canvas.getContext("2d");
   canvas.classList.toggle("drawing", Boolean(view.tool && (view.image || view.tool.paint)));
