@@ -39,6 +39,6 @@ def test_boxes_are_drawn_with_their_numbers():
     drawn = number_boxes(IMAGE, BOXES, 120)
     assert drawn.shape == (80, 120, 3)
     for i, (x, y, w, h) in enumerate(BOXES * 2):
-        assert tuple(drawn[int(y + h) - 1, int(x + w / 2)]) == COLOURS[i]  # the lower edge
+        assert tuple(drawn[int(y + h) - 1, int(x + w) - 1]) == COLOURS[i]  # the lower corner
         assert tuple(drawn[int(y) + 18, int(x)]) == COLOURS[i]  # behind the number
     assert (drawn == 9).all(-1).mean() > 0.5
