@@ -88,7 +88,10 @@ def test_an_attribution_is_of_the_notes_words(tiny_model):
 def test_each_word_of_a_note_is_left_out_once(tiny_model):
     model = load(tiny_model)
     half = SegmentOptions(threshold=float(np.median(model.segment(IMAGE, LEFT).probability)))
-    with_it, words = model.segment(IMAGE, LEFT, options=half).mask, model.attribute_words(IMAGE, LEFT, options=half)
+    with_it, words = (
+        model.segment(IMAGE, LEFT, options=half).mask,
+        list(model.attribute_words(IMAGE, LEFT, options=half)),
+    )
     said = [LEFT[one.start : one.end] for one in words]
     assert said == LEFT.replace(",", "").replace(".", "").split()
     for one in (words[said.index("left")], words[said.index("area")]):
@@ -105,7 +108,7 @@ def test_each_word_of_a_note_is_left_out_once(tiny_model):
 @pytest.mark.parametrize(("note", "said"), [(" . ", "got 0 words"), ("left " * 65, "got 65 words, expected 1 to 64")])
 def test_words_of_a_note_without_any_or_with_many_are_refused(tiny_model, note, said):
     with pytest.raises(InputError, match=said):
-        load(tiny_model).attribute_words(IMAGE, note)
+        list(load(tiny_model).attribute_words(IMAGE, note))
 
 
 def test_batches_answer_like_single_pictures_and_keep_their_order(tiny_model):

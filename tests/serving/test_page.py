@@ -188,7 +188,7 @@ def test_what_each_word_of_a_note_does_is_asked_for_and_seen(look, models):
     assert page.locator(".word").all_inner_texts() == ["One", "infected", "area", "upper", "right", "lung"]
     page.locator(".word", has_text="upper").focus()
     page.keyboard.press("Tab")
-    right = model.attribute_words(picture(samples.sample("chest-0")[1], "image"), note)[4]
+    right = list(model.attribute_words(picture(samples.sample("chest-0")[1], "image"), note))[4]
     told = f"right: left out, {round(100 * right.change)} % of what is outlined changes"
     assert page.evaluate("document.activeElement.ariaLabel") == told
     np.testing.assert_array_equal(changed(plain, drawn(page), 25), right.lost | right.gained)

@@ -226,8 +226,8 @@ class Segmenter(HubMixin):
 
     def attribute_words(
         self, image: Picture, note: str, *, options: SegmentOptions = SegmentOptions()
-    ) -> list[NoteWord]:
-        """What each word of a note does to the mask: how that changes when the word is left out.
+    ) -> Iterator[NoteWord]:
+        """What each word of a note does to the mask: how that changes when the word is left out. One after another.
 
         The picture is segmented once for each word, and once with the whole note.
         Raises InputError for a model that reads no notes, a note without words or of more than
@@ -241,7 +241,8 @@ class Segmenter(HubMixin):
         notes = [note, *(leave_out(note, start, end) for start, end in spans)]
         answers = self.segment_many([pixels] * len(notes), notes, options=options)
         whole = next(answers).mask
-        return [compare(span, whole, one.mask) for span, one in zip(spans, answers, strict=True)]
+        for span, one in zip(spans, answers, strict=True):
+            yield compare(span, whole, one.mask)
 
     def _mirrored(
         self, images: list[NDArray[np.uint8]], notes: list[str | None], window: int | None
