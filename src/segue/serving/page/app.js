@@ -6,7 +6,6 @@ import { listen, paint, view, zoomTo } from "./view.js";
 import { JOBS, merged } from "./jobs.js";
 import { firstBox, setBoxes } from "./boxes.js";
 import { coco, code } from "./code.js";
-import { askEach, offer } from "./several.js";
 
 // ------------------------------------------------------------------------------------------------ the picture
 
@@ -127,6 +126,12 @@ $("form").addEventListener("submit", async (event) => {
   });
 });
 
+// The button, where there are several pictures and a job that asks the same of each.
+function offer() {
+  $("several").hidden = state.files.length < 2 || !JOBS[state.job].each;
+  $("all").textContent = `Ask this of all ${state.files.length} pictures`;
+}
+
 // The same question, of each of one's own pictures.
 $("all").addEventListener("click", () => {
   const name = state.job, job = JOBS[name], form = $("form"), { model } = form.elements;
@@ -140,6 +145,7 @@ $("all").addEventListener("click", () => {
     const bodies = job.asks(form).map((body) => ({ ...body, ...threshold, ...(model ? { model: model.value } : {}) }));
     $("way").hidden = false;
     try {
+      const { askEach } = await import("./several.js");  // not on the way to the first answer
       await askEach(bodies, {
         signal, told: (share) => { $("progress").value = share; }, ask: (mine) => answer(name, mine, signal, () => {}),
         again: async (file, mine, result) => {

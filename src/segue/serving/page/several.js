@@ -5,12 +5,6 @@ import { JOBS } from "./jobs.js";
 
 const SIDE = 320;  // pixels of an answer's longer side in the strip
 
-// The button, where there are several pictures and a job that asks the same of each.
-export function offer() {
-  $("several").hidden = state.files.length < 2 || !JOBS[state.job].each;
-  $("all").textContent = `Ask this of all ${state.files.length} pictures`;
-}
-
 // ask(bodies): the answer. again(file, bodies, result): shows it above. told(share): is called on the way. A picture that
 // can't be read or is refused is named, and the next one is asked. signal: by which all is stopped.
 export async function askEach(bodies, { ask, again, told, signal }) {
