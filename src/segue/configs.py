@@ -15,6 +15,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from segue.files import write_text
 from segue.options import check_value
 from segue.types import InputError
 from segue.weights import CONFIG, bundled
@@ -58,6 +59,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{path}: got a {type(found).__name__}, expected an object; copy the checkpoint again")
     return found
+
+
+def keep_in_config(folder: Path, **values: Any) -> None:
+    """Put values into the config of a finished checkpoint, whole or not at all; nothing else of the folder changes."""
+    config = read_json(folder / CONFIG)
+    write_text(folder / CONFIG, json.dumps(config | values, indent=2) + "\n")
 
 
 def _refuse_constant(name: str) -> None:

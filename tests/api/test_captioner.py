@@ -90,6 +90,31 @@ def test_five_captions_are_five_and_sorted(captioner, pictures):
     assert all(0 < c.likelihood <= 1 and c.score is None for c in found)
 
 
+def test_captions_that_agree_with_the_nearest_come_first_where_the_model_says_so(captioner, pictures):
+    """Of the ten likeliest; not when sampled, and not without reranking."""
+    v, eight = captioner.encoder.embed_images(pictures), replace(SHORT, num=8)
+    likeliest = captioner.caption_features(v, options=eight)
+    said = [
+        some[i].text for some in likeliest[:2] for i in (1, 2)
+    ]  # no word of the usual support set is in an untrained caption
+    captioner = captioner.with_support(SupportSet(captioner.checkpoint.support.features, said))
+    ranking = copy(captioner)
+    ranking.checkpoint = replace(captioner.checkpoint, consensus=1000.0)
+    found = ranking.caption_features(v, options=eight)
+    agreement = captioner.agreement(v, [[one.text for one in some] for some in found])
+    assert all(each == sorted(each, reverse=True) for each in agreement)
+    assert len({x for each in agreement for x in each}) > 1  # else nothing is ranked
+    assert [{one.text for one in some} for some in found] == [{one.text for one in some} for some in likeliest]
+    assert [some[:3] for some in found] == ranking.caption_features(v, options=replace(SHORT, num=3))
+    assert ranking.caption_features(v, options=SHORT, rerank=False) == captioner.caption_features(v, options=SHORT)
+    sampled = replace(SHORT, top_p=0.9, num=2)
+    assert ranking.caption_features(v, options=sampled) == captioner.caption_features(v, options=sampled)
+    assert ranking.caption_features(v[:1], options=SHORT) == ranking.caption_features(v, options=SHORT)[:1]
+    other = ranking.with_support(SupportSet(captioner.checkpoint.support.features))
+    with pytest.raises(InputError, match="support set holds no captions; pass rerank=False"):
+        other.caption_features(v)
+
+
 def test_a_score_is_the_fitted_probability_that_people_accept_the_caption(captioner, pictures):
     fitted = copy(captioner)
     fitted.checkpoint = replace(captioner.checkpoint, acceptance=Acceptance((1.0, 2.0, -0.5), 0.25))

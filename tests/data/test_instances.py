@@ -44,7 +44,7 @@ def test_objects_at_the_edge_single_pixels_and_nothing():
     mask[0, 0] = mask[8, 8] = mask[4, 4:6] = True
     assert split_touching(mask).max() == 3
     assert split_touching(np.ones((9, 9), bool)).max() == 1
-    with pytest.raises(InputError, match="expected an .H, W. bool array"):
+    with pytest.raises(InputError, match=r"expected an \(H, W\) bool array"):
         split_touching(mask.astype(float))
 
 

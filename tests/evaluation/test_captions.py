@@ -5,11 +5,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from scenes_and_encoder import write_scenes
-from segue.api.captioner import load_captioner
+from segue.api.captioner import Caption, load_captioner
 from segue.data.formats import read_pictures
-from segue.evaluation.captions import captioned, evaluate_captions, fit_scores
+from segue.evaluation.captions import captioned, evaluate_captions, fit_consensus, fit_scores
 from segue.metrics.acceptance import write_acceptance
 from segue.metrics.captions import score_captions
 from segue.options import Decoding
@@ -50,6 +51,35 @@ def test_scores_are_fitted_to_what_people_say(captioner, scenes, tmp_path, capsy
     assert 0 < second.score < 0.5 < first.score < 1
     calibrate_scores(folder, scenes)  # none of whose captions is what it says
     assert "its captions get no score: acceptance: got 0 accepted of 2 captions" in capsys.readouterr().out
+
+
+class Ranked:
+    """A captioner with two candidates for each of two pictures: the first three times as likely, the second agreed."""
+
+    batch_size = 1
+
+    def __init__(self, candidates):
+        self.candidates, self.encoder = iter(candidates), self
+
+    def embed_images(self, images):
+        return torch.zeros(len(images), 4)
+
+    def caption_features(self, v, *, rerank, options):
+        assert (len(v), rerank, options.num) == (1, False, 10)
+        return [[Caption(text, None, p) for text, p in zip(next(self.candidates), (0.9, 0.3), strict=True)]]
+
+    def agreement(self, v, captions):
+        return [[0.0, 1.0]]
+
+
+def test_how_much_agreement_counts_is_chosen_on_captioned_pictures(scenes):
+    """As little as it takes: at 2 the agreed captions are ahead of likelier ones, by 2 against log 3."""
+    pictures = read_pictures(scenes, "val").pictures
+    truth = ["a dog runs on the grass", "two boys play with a ball"]
+    pictures = [replace(p, captions=(text,), phrases=()) for p, text in zip(pictures, truth, strict=True)]
+    other = "a red car on a road"
+    assert fit_consensus(Ranked([(other, truth[0]), (other, truth[1])]), pictures) == 2
+    assert fit_consensus(Ranked([(truth[0], other), (truth[1], other)]), pictures) == 0
 
 
 def test_eval_of_a_captioner(segue, captioner, scenes):

@@ -24,6 +24,7 @@ from segue.encoders.dual_encoder import DualEncoder
 from segue.methods.detectors import Detector, load_detector, move_detector
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
+from segue.methods.syntic.consensus import NEAREST, Consensus
 from segue.methods.syntic.tagging import find_objects, gather_objects, object_names
 from segue.nn.devices import resolve_device
 from segue.nn.folding import lay_out_columns
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 Texts = Path | str | Sequence[str] | SupportSet  # a file of captions, captions, or a support set made of them
 Objects = Sequence[str | Region]
+CANDIDATES = 10  # captions of which the best are taken when they are ranked anew
 
 
 class Caption(NamedTuple):
@@ -129,6 +131,7 @@ class Captioner(HubMixin):
         checkpoint.check_encoder(encoder.width, encoder.fingerprint)
         self.checkpoint, self.encoder, self.detector = checkpoint, encoder, detector
         self.batch_size, self.folder = batch_size, folder
+        self._consensus: Consensus | None = None  # made when it is first asked for
         names = list(checkpoint.object_names)
         self.name_features = encoder.embed_texts(names) if names and checkpoint.model.config.af else None
 
@@ -151,6 +154,7 @@ class Captioner(HubMixin):
         support = texts if isinstance(texts, SupportSet) else self._support(texts)
         other = copy(self)
         other.folder, other.checkpoint = None, replace(self.checkpoint, support=support)
+        other._consensus = None
         return other
 
     def _support(self, texts: Path | str | Sequence[str]) -> SupportSet:
@@ -165,18 +169,20 @@ class Captioner(HubMixin):
         *,
         objects: Objects | None = None,
         retrieve: bool = False,
+        rerank: bool = True,
         options: Decoding = Decoding(beams=3),
     ) -> list[Caption]:
         """`options.num` distinct captions of a picture, the best first; fewer only when no more are found.
 
         image: a path or pixels (`pixels_of`). objects: what the picture shows, names or regions; by default found by
         the detector, or without one by image-text similarity; an empty list says that there is nothing.
-        retrieve: take the nearest captions of the support set and generate none. options: max_tokens is at most that
-        of training.
+        retrieve: take the nearest captions of the support set and generate none. rerank: of the ten best captions of a
+        search take those that agree most with the nearest captions, where the training found that to help
+        (`SynticCheckpoint.consensus`); sampled ones stay as they are. options: max_tokens is at most that of training.
         Raises InputError for a picture that can't be read, objects without a name, or retrieval without a support set.
         """
         given = None if objects is None else [objects]
-        return next(self.caption_many([image], objects=given, retrieve=retrieve, options=options))
+        return next(self.caption_many([image], objects=given, retrieve=retrieve, rerank=rerank, options=options))
 
     __call__ = caption
 
@@ -186,6 +192,7 @@ class Captioner(HubMixin):
         *,
         objects: Iterable[Objects] | None = None,
         retrieve: bool = False,
+        rerank: bool = True,
         options: Decoding = Decoding(beams=3),
     ) -> Iterator[list[Caption]]:
         """Like `caption`, for many pictures, a batch at a time. objects: of each picture."""
@@ -194,7 +201,7 @@ class Captioner(HubMixin):
         while part := [pixels_of(image) for image in islice(remaining, self.batch_size)]:
             found = self._detected(part) if given is None else list(islice(given, len(part)))
             v = self.encoder.embed_images(part, batch_size=self.batch_size)
-            captions = self.caption_features(v, objects=found, retrieve=retrieve, options=options)
+            captions = self.caption_features(v, objects=found, retrieve=retrieve, rerank=rerank, options=options)
             for one, distance in zip(captions, self.encoder.measure_distances(part), strict=True):
                 yield [caption._replace(distance=distance) for caption in one]
 
@@ -204,6 +211,7 @@ class Captioner(HubMixin):
         *,
         objects: Sequence[Objects] | None = None,
         retrieve: bool = False,
+        rerank: bool = True,
         options: Decoding = Decoding(beams=3),
     ) -> list[list[Caption]]:
         """Like `caption`, for the dual encoder's image features v (B, D), all at once.
@@ -219,7 +227,11 @@ class Captioner(HubMixin):
         if objects is None and self.detector is not None:
             raise InputError("objects: a detector finds them in pictures, not in features; pass them, or use caption")
         features, real = self._object_features(v, objects)
-        found = self._generated(v, features, real, options)
+        rerank = rerank and self.checkpoint.consensus > 0 and not options.top_p
+        found = self._generated(v, features, real, options, CANDIDATES if rerank else 0)
+        if rerank:
+            found = self._reranked(v, found)
+        found = [some[: options.num] for some in found]
         if (acceptance := self.checkpoint.acceptance) is None:
             return [[Caption(text, None, math.exp(log_p)) for text, log_p in some] for some in found]
         scores = ([acceptance.probability(one) for one in each] for each in self.features(v, found))
@@ -260,9 +272,10 @@ class Captioner(HubMixin):
         ]
 
     def _generated(
-        self, v: Tensor, objects: Tensor | None, found: Tensor | None, options: Decoding
+        self, v: Tensor, objects: Tensor | None, found: Tensor | None, options: Decoding, candidates: int
     ) -> list[list[tuple[str, float]]]:
-        """Captions and scores. Different tokens may decode to one text, or to none: then a wider search follows.
+        """Captions and scores, num or more. Different tokens may decode to one text, or to none: then a wider search
+        follows.
 
         It follows for those pictures alone: an answer doesn't depend on the others of its batch.
         """
@@ -270,15 +283,40 @@ class Captioner(HubMixin):
         options = replace(options, max_tokens=min(options.max_tokens, self.checkpoint.model.config.max_tokens))
         captions: list[list[tuple[str, float]]] = [[] for _ in v]
         rows = list(range(len(v)))
-        for width in (num + 2 * (num > 1), 4 * num + 8):
+        for width in (max(candidates, num + 2 * (num > 1)), max(candidates, 4 * num + 8)):
             given = [None if part is None else part[rows] for part in (objects, found)]
             scored = self.checkpoint.captions(v[rows], *given, options=replace(options, num=width))
             for row, one in zip(rows, scored, strict=True):
-                captions[row] = ([pair for pair in one if pair[0]] or one)[:num]
+                captions[row] = [pair for pair in one if pair[0]] or one
             rows = [row for row in rows if len(captions[row]) < num or not captions[row][0][0]]
             if not rows:
                 break
         return captions
+
+    def agreement(self, v: Tensor, captions: Sequence[Sequence[str]]) -> list[list[float]]:
+        """How much captions of pictures agree with the captions nearest to them, in [0, 10] (`Consensus`).
+
+        v: (B, D), the dual encoder's features of the B pictures.
+        Raises InputError for a captioner without a support set, and one that holds no captions.
+        """
+        support = self.checkpoint.support
+        if support is None or support.captions is None:
+            raise InputError("rerank: this captioner's support set holds no captions; pass rerank=False (--no-rerank)")
+        self._consensus = self._consensus or Consensus(support.captions)
+        return self._consensus.score(captions, support.nearest(v, NEAREST)[1].tolist())
+
+    def _reranked(self, v: Tensor, captions: list[list[tuple[str, float]]]) -> list[list[tuple[str, float]]]:
+        """The captions of each of v (B, D), those first that are likely and agree with the nearest captions."""
+        weight = self.checkpoint.consensus
+        agreement = self.agreement(v, [[text for text, _ in some] for some in captions])
+        worth = [
+            [pair[1] + weight * x for pair, x in zip(*one, strict=True)]
+            for one in zip(captions, agreement, strict=True)
+        ]
+        return [
+            [some[i] for i in sorted(range(len(some)), key=lambda i: -each[i])]
+            for some, each in zip(captions, worth, strict=True)
+        ]
 
     def _retrieved(self, v: Tensor, num: int) -> list[list[Caption]]:
         support = self.checkpoint.support

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from segue.api.captioner import Captioner
+from segue.api.captioner import CANDIDATES, Captioner
 from segue.data.formats import check_pictures, read_pictures
 from segue.metrics.acceptance import Acceptance, fit_acceptance, judge_captions
 from segue.metrics.captions import CaptionScores, score_captions
@@ -47,6 +47,27 @@ def evaluate_captions(
     return {"data": str(data), "split": split, "pictures": len(names), **scores.to_json()}
 
 
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # of a caption's agreement with the nearest captions
+
+
+def fit_consensus(captioner: Captioner, pictures: Sequence[Picture]) -> float:
+    """The one of WEIGHTS by which the captioner's captions have the highest CIDEr-D, the smallest of equal ones.
+
+    pictures: with captions of people.
+    """
+    chosen: dict[float, list[str]] = {weight: [] for weight in WEIGHTS}
+    for at in range(0, len(pictures), captioner.batch_size):
+        v = captioner.encoder.embed_images([picture.load() for picture in pictures[at : at + captioner.batch_size]])
+        found = captioner.caption_features(v, rerank=False, options=Decoding(num=CANDIDATES, beams=CANDIDATES))
+        for some, each in zip(
+            found, captioner.agreement(v, [[one.text for one in some] for some in found]), strict=True
+        ):
+            likely = [math.log(one.likelihood or 1e-30) for one in some]
+            for weight, texts in chosen.items():
+                texts.append(some[int(np.argmax([a + weight * b for a, b in zip(likely, each, strict=True)]))].text)
+    return max(WEIGHTS, key=lambda weight: _mean_cider(chosen[weight], pictures))
+
+
 def fit_scores(captioner: Captioner, pictures: Sequence[Picture]) -> Acceptance:
     """The regression by which the captioner's scores are probabilities that people accept a caption.
 
@@ -67,10 +88,14 @@ def fit_scores(captioner: Captioner, pictures: Sequence[Picture]) -> Acceptance:
 
 def score_features(captioner: Captioner, pictures: Sequence[Picture], v: Tensor) -> dict[str, float]:
     """CIDEr-D of one greedy caption of each picture, by the dual encoder's features v (N, D) of them."""
-    parts = (captioner.caption_features(part, options=Decoding()) for part in v.split(128))
-    found = {p.name: one[0].text for p, one in zip(pictures, (one for part in parts for one in part), strict=True)}
-    scores = score_captions(found, {p.name: p.captions for p in pictures}, with_java=False)
-    return {"cider": float(np.mean(list(scores.each["CIDEr-D"].values())))}
+    parts = (captioner.caption_features(part, rerank=False, options=Decoding()) for part in v.split(128))
+    return {"cider": _mean_cider([one[0].text for part in parts for one in part], pictures)}
+
+
+def _mean_cider(captions: Sequence[str], pictures: Sequence[Picture]) -> float:
+    given = {picture.name: caption for picture, caption in zip(pictures, captions, strict=True)}
+    scores = score_captions(given, {picture.name: picture.captions for picture in pictures}, with_java=False)
+    return float(np.mean(list(scores.each["CIDEr-D"].values())))
 
 
 def captioned(pictures: PictureSet, on_bad: str = "stop") -> PictureSet:

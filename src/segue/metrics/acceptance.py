@@ -6,7 +6,6 @@ models mean one thing, and can be compared.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segue.configs import from_json, read_json
-from segue.files import write_text
+from segue.configs import from_json, keep_in_config
 from segue.types import InputError
-from segue.weights import CONFIG
 
 ACCEPTED = 1.0  # CIDEr-D
 RIDGE = 1e-3
@@ -71,8 +68,7 @@ def calibrate(folder: Path, fit: Callable[[], Acceptance], without: str) -> None
 
 def write_acceptance(acceptance: Acceptance, folder: Path) -> None:
     """Put it into the config of a finished checkpoint, whole or not at all; nothing else of the folder changes."""
-    config = read_json(folder / CONFIG)
-    write_text(folder / CONFIG, json.dumps(config | {"acceptance": asdict(acceptance)}, indent=2) + "\n")
+    keep_in_config(folder, acceptance=asdict(acceptance))
 
 
 def fit_acceptance(features: NDArray[np.float64], accepted: NDArray[np.bool_]) -> Acceptance:

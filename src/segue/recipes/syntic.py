@@ -28,6 +28,7 @@ from torch import Tensor
 
 from segue.api.captioner import Captioner, load_captioner
 from segue.api.embedding import BATCH_SIZES, batch_reader
+from segue.configs import keep_in_config
 from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import (
     EmbeddingStore,
@@ -41,7 +42,7 @@ from segue.data.embedding_store import (
 from segue.data.formats import detect_format, read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
-from segue.evaluation.captions import fit_scores, score_features
+from segue.evaluation.captions import fit_consensus, fit_scores, score_features
 from segue.evaluation.reports.captions import caption_examples
 from segue.files import locked, replacing
 from segue.methods.cocu.vocabulary import noun_vocabulary, read_vocabulary
@@ -660,8 +661,11 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
 
 
 def calibrate_scores(folder: Path, data: Path, on_bad: str = "stop") -> None:
-    """Fit what a trained captioner's scores mean on the captioned pictures of data's split val; says where it can't."""
+    """Fit how a trained captioner ranks its captions, and what its scores mean, on the captioned pictures of data's
+    split val; says where scores can't be fitted.
+    """
     pictures = [picture for picture in read_pictures(data, "val", on_bad).pictures if picture.captions]
+    keep_in_config(folder, consensus=fit_consensus(load_captioner(folder), pictures))
     calibrate(folder, lambda: fit_scores(load_captioner(folder), pictures), "its captions get no score")
 
 

@@ -118,11 +118,12 @@ def syntic_real_table(base: SynticSettings = TABLE) -> list[Row]:
 
 CONSTANT = "a man in a red shirt is standing on the grass"
 CAPTIONER, NEAREST = "captions-photos", "nearest of 20,000 captions"
+LIKELIEST, OWN = f"{CAPTIONER}, the likeliest", f"{CAPTIONER}, nearest of its own"
 
 
 def captions_photos_table() -> list[Row]:
     """The bundled captioner of photographs, beside one sentence for all and the nearest of 20,000 captions."""
-    systems = ("one sentence", NEAREST, CAPTIONER, f"{CAPTIONER}, nearest of its own")
+    systems = ("one sentence", NEAREST, CAPTIONER, LIKELIEST, OWN)
     return [Row(test, name, 0, partial(_photos_row, test, name), DATA) for test in TESTS for name in systems]
 
 
@@ -141,9 +142,9 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
         rows = cached_features(work.shared / "features", "texts", items, captioner.encoder)
         predictions = [one[0] for one in SupportSet(rows, captions).retrieve(torch.from_numpy(v))]
     else:
-        found = best_captions(captioner, v, retrieve=name != CAPTIONER)
+        found = best_captions(captioner, v, retrieve=name == OWN, rerank=name != LIKELIEST)
         predictions = [one.text for one in found]
-        calibration = _calibration(found, pictures)
+        calibration = _calibration(found, pictures) if name == CAPTIONER else {}
     return score_picture_captions(predictions, pictures, v, captioner.encoder) | calibration
 
 

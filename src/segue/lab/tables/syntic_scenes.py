@@ -136,7 +136,7 @@ def _bundled(retrieve: bool, work: Work) -> dict[str, float]:
     scenes = _scenes(work)
     captioner, test = load_captioner("syntic-scenes"), first(read_pictures(scenes, "test"), TESTED)
     v = picture_features(test, captioner.encoder, work.shared / "features")
-    captions = [one.text for one in best_captions(captioner, v, retrieve)]
+    captions = [one.text for one in best_captions(captioner, v, retrieve=retrieve)]
     return score_picture_captions(captions, test, v, captioner.encoder)
 
 
@@ -168,9 +168,12 @@ def _move(lr: float, steps: int, work: Work) -> dict[str, float]:
     return {name: float(x) for name, x in cosines.items()} | {f"r{k}": found[f"i2t_r{k}"] for k in (1, 10)}
 
 
-def best_captions(captioner: Captioner, v: NDArray[np.float32], retrieve: bool = False) -> list[Caption]:
+def best_captions(
+    captioner: Captioner, v: NDArray[np.float32], *, retrieve: bool = False, rerank: bool = True
+) -> list[Caption]:
     """The best caption of each picture."""
-    parts = [captioner.caption_features(v[i : i + 128], retrieve=retrieve) for i in range(0, len(v), 128)]
+    pieces = (v[i : i + 128] for i in range(0, len(v), 128))
+    parts = [captioner.caption_features(piece, retrieve=retrieve, rerank=rerank) for piece in pieces]
     return [one[0] for part in parts for one in part]
 
 

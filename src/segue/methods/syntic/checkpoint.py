@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import MaxLen
+from annotated_types import Interval, MaxLen
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -45,6 +45,7 @@ PARTS = {
     "detector": ShortText | None,
     "captions": TEXTS,
     "acceptance": dict | None,
+    "consensus": Annotated[float, Interval(ge=0, le=1000)] | None,
 }
 ENCODER_PARTS = {"width": Positive, "fingerprint": Annotated[str, MaxLen(200)], "name": ShortText | None}
 MODEL, SUPPORT = "model.", "support.features"  # names of the tensors begin with MODEL; that of the support set
@@ -64,6 +65,8 @@ class SynticCheckpoint:
         object_names: names of objects that are looked for in a picture (Eq. 4).
         detector: what finds them (a DETR's id or folder, or a YOLOX's file), None for image-text similarity.
         acceptance: how likely people are to accept a caption, by its features (FEATURES); None where it isn't fitted.
+        consensus: what a point of a caption's agreement with the nearest captions (`Consensus`) weighs beside its mean
+            log-probability, where the best of several captions is taken; 0 takes the likeliest.
     """
 
     model: Syntic
@@ -74,6 +77,7 @@ class SynticCheckpoint:
     object_names: Sequence[str] = ()
     detector: str | None = None
     acceptance: Acceptance | None = None
+    consensus: float = 0.0
 
     def check_encoder(self, width: int, fingerprint: str) -> None:
         """Raise InputError for a dual encoder that is not the one of training."""
@@ -145,6 +149,7 @@ def save_syntic(checkpoint: SynticCheckpoint, folder: Path, *, half: bool = Fals
         "detector": checkpoint.detector,
         "captions": list(support.captions or []) if support is not None else [],
         "acceptance": None if checkpoint.acceptance is None else asdict(checkpoint.acceptance),
+        "consensus": checkpoint.consensus,
     }
     tensors = {MODEL + name: x for name, x in model.state_dict().items()}
     if support is not None:
@@ -180,4 +185,5 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
     return SynticCheckpoint(
         model.eval(), tokenizer, encoder, support, config.get("about"), config.get("object_names") or (),
         config.get("detector"), read_acceptance(config.get("acceptance"), len(FEATURES), folder),
+        config.get("consensus") or 0.0,
     )  # fmt: skip
