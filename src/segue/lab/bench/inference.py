@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,17 @@ def bench_inference(
     """
     if not batches or min(*batches, rounds) < 1:
         raise InputError(f"got batches {batches} and {rounds} rounds, expected 1 or more of each")
+    with one_thread():
+        return {"networks": {name: _measure(name, batches, rounds) for name in networks}, "rounds": rounds}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes on one thread within it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return {"networks": {name: _measure(name, batches, rounds) for name in networks}, "rounds": rounds}
+        yield
     finally:
         torch.set_num_threads(threads)
 
