@@ -275,7 +275,7 @@ class LabelMap(Answer):
         return int(np.iinfo(self.index.dtype).max)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RLE:
     """A mask as COCO's compressed run-length encoding, see `segue.data.rle`. size: (height, width) in pixels."""
 
@@ -283,7 +283,7 @@ class RLE:
     counts: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Region:
     """One annotated region of a picture: an object, stuff, or what a phrase of a caption names.
 
@@ -323,7 +323,7 @@ class Phrase:
     regions: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture of a data set with its annotations; its pixels are read when needed.
 
