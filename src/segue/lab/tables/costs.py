@@ -9,6 +9,7 @@ sgdiff        SGDiff beside its rival, which writes word by word
 decoding      CPU time of captions over that of `generate` of transformers, with a decoder of equal sizes
 inference     CPU time a picture of bundled networks in float32 and bf16, one and 16 pictures at once
 names         CPU time to name the pixels of a picture of 640 x 480 pixels, with 10 names and with 1,000
+compiled       the same networks by torch.compile beside as they are, and what compiling takes
 reading       COCO's files: CPU time and memory a picture
 curate        the stages of curation by the number of pictures; a million once
 weights       networks that users bring: parameters, megabytes of the file and of memory
@@ -23,7 +24,7 @@ from segue.lab.bench.caption import beside_generate
 from segue.lab.bench.curate import SHARD_STAGES, bench_curate
 from segue.lab.bench.data import measure_coco
 from segue.lab.bench.groupvit import bench_groupvit
-from segue.lab.bench.inference import NETWORKS, bench_inference, measure_names
+from segue.lab.bench.inference import NETWORKS, bench_inference, measure_compiled, measure_names
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
 from segue.lab.bench.weights import WEIGHTS, measure
@@ -45,6 +46,7 @@ def costs_table() -> list[Row]:
         rows.append(Row("sgdiff", "untrained", repeat, _sgdiff))
         rows += [Row("decoding", size, repeat, partial(_decoding, size)) for size in ("segue", "faithful")]
         rows += [Row("inference", name, repeat, partial(_inference, name)) for name in NETWORKS]
+        rows += [Row("compiled", name, repeat, partial(_compiled, name)) for name in NETWORKS]
         rows.append(Row("reading", "coco", repeat, _reading))
         rows.append(Row("names", "photos-encoder", repeat, _names))
         rows += [_curate_row(count, repeat) for count in PICTURES]
@@ -69,6 +71,10 @@ def _decoding(size: str, work: Work) -> dict[str, float]:
 
 def _names(work: Work) -> dict[str, float]:
     return measure_names("photos-encoder")
+
+
+def _compiled(name: str, work: Work) -> dict[str, float]:
+    return measure_compiled(name)
 
 
 def _reading(work: Work) -> dict[str, float]:
