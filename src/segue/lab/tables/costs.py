@@ -12,6 +12,7 @@ names         CPU time to name the pixels of a picture of 640 x 480 pixels, with
 compiled       the same networks by torch.compile beside as they are, and what compiling takes
 int8          graphs of segmenters and a decoder in int8 beside float32: CPU time, megabytes, what it costs
 reading       COCO's files: CPU time and memory a picture
+index         the index of curation, one thread: microseconds a picture to make and to search it, and its recall
 curate        the stages of curation by the number of pictures; a million once
 weights       networks that users bring: parameters, megabytes of the file and of memory
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.lab.bench.caption import beside_generate
-from segue.lab.bench.curate import SHARD_STAGES, bench_curate
+from segue.lab.bench.curate import bench_curate, measure_index
 from segue.lab.bench.data import measure_coco
 from segue.lab.bench.groupvit import bench_groupvit
 from segue.lab.bench.inference import NETWORKS, bench_inference, measure_compiled, measure_names
@@ -33,11 +34,13 @@ from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
 from segue.lab.bench.weights import WEIGHTS, measure
 from segue.lab.engine import RequiredData, Row, Work
+from segue.methods.cocu.curation.cost import SHARD_STAGES
 from segue.synthetic.chest import make_chest
 
 REPEATS = (0, 1, 2)  # in the place of seeds
 PICTURES = (10_000, 100_000)
 XRAYS = RequiredData("covid_cxr: chest X-rays in the LViT layout", ("Train_Folder", "Val_Folder"))
+INDEXED = (100_000, 300_000)
 PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
@@ -56,6 +59,7 @@ def costs_table() -> list[Row]:
         rows.append(Row("names", "photos-encoder", repeat, _names))
         rows += [_curate_row(count, repeat) for count in PICTURES]
     rows.append(_curate_row(PICTURES_ONCE, 0))
+    rows += [Row("index", f"{count:,} pictures", 0, partial(_index, count)) for count in INDEXED]
     rows += [Row("compiled", name, 0, partial(_compiled, name)) for name in NETWORKS]
     rows.append(Row("int8", "reclmis-chest", 0, _int8_phantoms))
     rows.append(Row("int8", "reclmis-cxr", 0, _int8_xrays, XRAYS))
@@ -95,6 +99,10 @@ def _int8_xrays(work: Work) -> dict[str, float]:
 
 def _int8_decoder(work: Work) -> dict[str, float]:
     return measure_decoder("captions-photos")
+
+
+def _index(count: int, work: Work) -> dict[str, float]:
+    return measure_index(count)
 
 
 def _compiled(name: str, work: Work) -> dict[str, float]:
