@@ -45,7 +45,8 @@ class Loss(NamedTuple):
 def export_int8(model: Any, out: Path, data: Path) -> Loss:
     """Write a segmenter's graph in int8 into the folder `out`, whole or not at all, with what it costs.
 
-    data: a data set in the LViT layout, whose train split calibrates and whose val split, with masks, measures.
+    data: a data set in the LViT layout, whose train split calibrates and whose val split, with masks, measures; rows that
+    can't be read right are left out with a warning.
     Raises InputError for another kind of model or data, and as `export_onnx` does.
     """
     if not isinstance(model, Segmenter):
@@ -53,7 +54,7 @@ def export_int8(model: Any, out: Path, data: Path) -> Loss:
     weights = f"{weights_of(model)}-int8"
     if out.exists():
         return Loss(**check_new(out, weights)["int8"])
-    train, val = (read_lvit(data, split) for split in ("train", "val"))
+    train, val = (read_lvit(data, split, "skip") for split in ("train", "val"))
     chosen = _spread(train, CALIBRATED_ON)
     labelled = [record for record in _spread(val, MEASURED_ON) if record.mask is not None]
     if not labelled:
