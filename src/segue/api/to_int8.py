@@ -45,8 +45,8 @@ class Loss(NamedTuple):
 def export_int8(model: Any, out: Path, data: Path) -> Loss:
     """Write a segmenter's graph in int8 into the folder `out`, whole or not at all, with what it costs.
 
-    data: a data set in the LViT layout, whose train split calibrates and whose val split, with masks, measures; rows that
-    can't be read right are left out with a warning.
+    data: a data set in the LViT layout, whose train split calibrates and whose val split, with masks, measures; rows
+    that can't be read right are left out with a warning.
     Raises InputError for another kind of model or data, and as `export_onnx` does.
     """
     if not isinstance(model, Segmenter):
