@@ -11,6 +11,7 @@ import torch
 
 import segue
 from segue.api.captioner import Captioner, load_captioner
+from segue.data.english import word_spans
 from segue.data.tokenizer import CaptionTokenizer
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import (
@@ -104,6 +105,35 @@ def test_a_score_is_the_fitted_probability_that_people_accept_the_caption(captio
             assert (one.text, one.likelihood) == (plain.text, plain.likelihood)
             assert one.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
             assert set(one.to_dict()) == {"text", "score", "likelihood"}
+
+
+def test_a_words_probability_falls_only_where_the_picture_is_covered(captioner):
+    picture = np.full((60, 90, 3), 90, np.uint8)
+    picture[2:6, 80:86] = 120  # of the mean colour by less than a rounding
+    caption = CAPTIONS[0]
+    (words,) = captioner.attribute_words(picture, [caption])
+    _, end = captioner.checkpoint.tokenizer.spans(caption, 8)[-1]
+    read = [word for word, start, _ in word_spans(caption) if start < end]
+    assert [caption[one.start : one.end].lower() for one in words] == read
+    moved = np.abs([one.falls for one in words]).max(0)
+    assert moved[0, 5] > 0
+    expected = np.zeros((6, 6))
+    expected[:2, 4:] = 1  # the cells that are hidden together with the bright one
+    np.testing.assert_array_equal(moved > 1e-6, expected > 0)
+    plain = captioner.attribute_words(np.full((60, 90, 3), 90, np.uint8), [caption, caption])
+    assert np.abs([one.falls for words in plain for one in words]).max() < 1e-5
+
+
+def test_the_tokens_of_a_caption_have_their_places_and_probabilities(captioner, pictures):
+    v, caption, model = captioner.encoder.embed_images(pictures[:2]), "a dog, a car", captioner.checkpoint.model
+    objects = captioner._object_features(v, None)
+    spans, logp = captioner.checkpoint.log_probabilities(v, caption, *objects)
+    assert "".join(caption[a:b].strip() for a, b in spans) == "adog,acar"
+    tokens = captioner.checkpoint.tokenizer.encode([caption] * 2, 8)[0][:, :-1]
+    prefix = model.prefix(captioner.checkpoint.support.project(v), v, *objects)
+    loss = model.decoder.loss(prefix, tokens, torch.ones_like(tokens, dtype=torch.bool))
+    assert logp.shape == tokens.shape == (2, len(spans))
+    assert float(-logp.mean()) == pytest.approx(float(loss), abs=1e-5)
 
 
 def test_objects_may_be_given_as_names_or_regions_and_count(captioner, pictures):

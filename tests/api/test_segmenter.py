@@ -85,6 +85,32 @@ def test_an_attribution_is_of_the_notes_words(tiny_model):
     assert sum(weight for _, weight in why.words) == pytest.approx(1, abs=1e-5)
 
 
+def test_each_word_of_a_note_is_left_out_once(tiny_model):
+    model = load(tiny_model)
+    half = SegmentOptions(threshold=float(np.median(model.segment(IMAGE, LEFT).probability)))
+    with_it, words = (
+        model.segment(IMAGE, LEFT, options=half).mask,
+        list(model.attribute_words(IMAGE, LEFT, options=half)),
+    )
+    said = [LEFT[one.start : one.end] for one in words]
+    assert said == LEFT.replace(",", "").replace(".", "").split()
+    for one in (words[said.index("left")], words[said.index("area")]):
+        without = model.segment(IMAGE, LEFT.replace(f" {LEFT[one.start : one.end]}", ""), options=half).mask
+        np.testing.assert_array_equal(one.lost, with_it & ~without)
+        np.testing.assert_array_equal(one.gained, without & ~with_it)
+        assert one.change == pytest.approx((one.lost | one.gained).sum() / (with_it | without).sum())
+    assert max(one.change for one in words) > 0
+    (alone,) = model.attribute_words(IMAGE, "left", options=half)  # without it there is no note
+    guess, left = (model.segment(IMAGE, note, options=half).mask for note in (None, "left"))
+    np.testing.assert_array_equal(alone.gained, guess & ~left)
+
+
+@pytest.mark.parametrize(("note", "said"), [(" . ", "got 0 words"), ("left " * 65, "got 65 words, expected 1 to 64")])
+def test_words_of_a_note_without_any_or_with_many_are_refused(tiny_model, note, said):
+    with pytest.raises(InputError, match=said):
+        list(load(tiny_model).attribute_words(IMAGE, note))
+
+
 def test_batches_answer_like_single_pictures_and_keep_their_order(tiny_model):
     model = load(tiny_model)
     images = [IMAGE, IMAGE[:30], IMAGE[:, ::-1].copy(), IMAGE[5:]]

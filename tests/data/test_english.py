@@ -2,7 +2,16 @@ from collections import Counter
 
 import pytest
 
-from segue.data.english import article, plural, singular
+from segue.data.english import article, plural, singular, word_spans
+
+
+def test_words_of_any_script_with_their_places():
+    assert word_spans("Ein Café-Haus, l'été 3") == [
+        ("ein", 0, 3),
+        ("café-haus", 4, 13),
+        ("l'été", 15, 20),
+        ("3", 21, 22),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ def test_the_frequent_predicate_of_two_classes():
 def test_a_run_leaves_a_head_that_a_describer_uses(scenes, tmp_path):
     settings = RelationSettings(out=tmp_path / "run", data=scenes, width=16, steps=2, batch_size=4, evaluations=1)
     folder = train_relations(settings)
+    report = (tmp_path / "run/report/index.html").read_text()
+    assert report.count("<img") == 6  # of the val pictures
+    assert "of 6 validation pictures" in report
     save(toy_model(), tmp_path / "model")
     plain, related = load_describer(tmp_path / "model"), load_describer(tmp_path / "model", relations=folder.parent)
     image, picture, _ = toy_example()

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+import segue as package
 from methods.sgdiff.toys import toy_example
 from segue.data import rle
 from segue.data.images import index_png_bytes, png_bytes, write_image
-from segue.options import Decoding, DescribeOptions, DrawOptions
+from segue.options import Decoding, DescribeOptions, DrawOptions, SegmentOptions
 from segue.serving import create_app
 from segue.serving.jobs import JOBS, Request
 from segue.serving.uploads import layout as read_layout
@@ -48,6 +49,32 @@ def test_captions(client, tiny_models):
     expected = tiny_models["captions"].caption(IMAGE, options=Decoding(beams=3, num=2))
     assert [one["text"] for one in captions] == [one.text for one in expected]
     assert captions == [one.to_dict() for one in expected]
+
+
+def test_the_words_of_captions_are_told_where_they_are_asked_for(client, tiny_models):
+    captions = asked(client, "caption", image=SENT, num=2, words=True)["captions"]
+    assert [{**one, "words": None} for one in captions] == [
+        {**one, "words": None} for one in asked(client, "caption", image=SENT, num=2)["captions"]
+    ]
+    expected = tiny_models["captions"].attribute_words(IMAGE, [one["text"] for one in captions])
+    for one, words in zip(captions, expected, strict=True):
+        assert one["words"] == [{"word": one["text"][w.start : w.end], **w.to_dict()} for w in words]
+
+
+def test_the_words_of_a_note_are_told_where_they_are_asked_for(tiny_model):
+    model, note = package.load(tiny_model), "One infected area, left lung."
+    with TestClient(create_app({"notes": model})) as client:
+        answer = asked(client, "segment/note", image=SENT, note=note, words=True, threshold=0.45)
+        expected = model.attribute_words(IMAGE, note, options=SegmentOptions(threshold=0.45))
+        assert [one["word"] for one in answer["words"]] == ["One", "infected", "area", "left", "lung"]
+        for one, word in zip(answer["words"], expected, strict=True):
+            assert {name: one[name] for name in ("start", "end", "change")} == word.to_dict()
+            for name in ("lost", "gained"):
+                mask = rle.decode(rle.from_json(one[name], IMAGE.shape[:2], name))
+                np.testing.assert_array_equal(mask, getattr(word, name))
+        assert "words" not in asked(client, "segment/note", image=SENT, note=note)
+        refused = client.post("/segment/note", json={"image": SENT, "words": True})
+    assert (refused.status_code, "there is no note whose words" in refused.json()["error"]) == (422, True)
 
 
 def test_grounded_captions(client, tiny_models):

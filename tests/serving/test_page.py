@@ -175,6 +175,62 @@ def test_a_note_is_outlined_where_the_model_says(look, models):
         assert said in origin
 
 
+def test_what_each_word_of_a_note_does_is_asked_for_and_seen(look, models):
+    page, model = look(), models[1]["reclmis-chest"]
+    choose(page, "Outline a note", "chest-0")
+    note = "One infected area, upper right lung."
+    page.get_by_role("textbox", name="Note").fill(note)
+    page.get_by_label("Model").select_option("reclmis-chest")
+    plain = drawn(page)
+    submit(page, "Outline a note")
+    page.get_by_role("button", name="What does each word do?").click()
+    page.locator(".word").nth(5).wait_for()
+    assert page.locator(".word").all_inner_texts() == ["One", "infected", "area", "upper", "right", "lung"]
+    page.locator(".word", has_text="upper").focus()
+    page.keyboard.press("Tab")
+    right = list(model.attribute_words(picture(samples.sample("chest-0")[1], "image"), note))[4]
+    told = f"right: left out, {round(100 * right.change)} % of what is outlined changes"
+    assert page.evaluate("document.activeElement.ariaLabel") == told
+    np.testing.assert_array_equal(changed(plain, drawn(page), 25), right.lost | right.gained)
+    assert (
+        page.locator("#view").get_attribute("aria-label").endswith("outlined: only with “right”, only without “right”")
+    )
+    page.get_by_label("Pixels at least so likely").fill("0.7")  # the words were answered at another threshold
+    with page.expect_request("**/segment/note") as again:
+        page.get_by_role("button", name="What does each word do?").click()
+    assert again.value.post_data_json["threshold"] == 0.7
+    page.locator(".word").nth(5).wait_for()
+    page.get_by_role("textbox", name="Note").fill("")
+    submit(page, "Outline a note")
+    assert page.get_by_role("button", name="What does each word do?").count() == 0  # there is no note
+
+
+def test_what_each_word_of_a_caption_rests_on_is_asked_for_and_seen(look, models):
+    page = look()
+    choose(page, "Caption", "photo-motorcycle_left")
+    page.get_by_label("Model").select_option("captions-photos")
+    page.get_by_label("How many captions").fill("2")
+    submit(page, "Caption")
+    plain, texts = drawn(page), [one.partition("\n")[0] for one in page.locator("#answer li").all_inner_texts()]
+    page.get_by_role("button", name="What does each word rest on?").click()
+    page.locator(".word").nth(5).wait_for()
+    assert page.locator("#why li").all_inner_texts() == texts
+    image = picture(samples.sample("photo-motorcycle_left")[1], "image")
+    words = models[1]["captions-photos"].attribute_words(image, texts)
+    place = [texts[0][one.start : one.end] for one in words[0]].index("motorcycle")
+    page.locator(".word").nth(place).focus()
+    dark = (plain - drawn(page)).sum(-1) / np.maximum(plain.sum(-1), 1)  # 0 where it stays bright
+    rows, columns = (np.linspace(0, length, 13)[1::2].astype(int) for length in dark.shape)
+    cells = dark[rows][:, columns]
+    falls = words[0][place].falls
+    assert np.corrcoef(cells.ravel(), -np.maximum(falls, 0).ravel())[0, 1] > 0.9
+    assert np.unravel_index(cells.argmin(), cells.shape) == np.unravel_index(falls.argmax(), falls.shape)
+    told = page.locator(".word").nth(place).get_attribute("aria-label")
+    assert told.startswith(f"motorcycle: up to {np.exp(falls.max()):.1f} times less likely")
+    page.locator(".word").nth(place).blur()
+    np.testing.assert_array_equal(drawn(page), plain)
+
+
 def test_labels_are_named_and_coloured(look):
     page = look()
     choose(page, "Name the pixels", "scene-0")
@@ -1006,6 +1062,65 @@ def test_several_pictures_are_dropped_or_pasted(look, kind):
     page.locator("[data-sample='b.png']").click()
     page.locator("#view[aria-label='Picture 40 by 30']").wait_for()
     assert page.locator("[data-sample='b.png']").get_attribute("aria-pressed") == "true"
+
+
+def chosen_files(*names):
+    """Samples as files of one's own, among them one that is no picture."""
+    wrong = {"name": "broken.png", "mimeType": "image/png", "buffer": b"nothing"}
+    found = [{"name": f"{one}.png", "mimeType": "image/png", "buffer": samples.sample(one)[1]} for one in names]
+    return [found[0], wrong, *found[1:]]
+
+
+def test_one_question_is_asked_of_all_dropped_pictures(look, models):
+    page, names = look(), ("chest-0", "chest-1")
+    choose(page, "Outline a note")
+    assert page.locator("#several").is_hidden()
+    letter = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear all"}
+    page.locator("#file").set_input_files([*chosen_files(*names), letter])
+    page.locator("#error", has_text="No picture, and left out: letter.txt").wait_for()
+    note = "One infected area, upper right lung."
+    page.get_by_role("textbox", name="Note").fill(note)
+    page.get_by_role("button", name="Ask this of all 3 pictures").click()
+    page.get_by_role("status").filter(has_text="2 of 3 pictures answered, 1 not").wait_for()
+    assert page.locator("#way").is_hidden()
+    assert page.locator(".strip figcaption strong").all_inner_texts() == ["chest-0.png", "broken.png", "chest-1.png"]
+    assert "is no picture that can be read" in page.locator(".strip figure").nth(1).inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download all answers").click()
+    told = json.loads(download.value.path().read_text())
+    assert (told["job"], told["question"][0]["note"]) == ("segment/note", note)
+    assert [one["file"] for one in told["answers"]] == ["chest-0.png", "broken.png", "chest-1.png"]
+    assert told["answers"][1]["error"].startswith("is no picture")
+    for name, one in zip(names, told["answers"][::2], strict=True):
+        expected = models[1]["reclmis-cxr"].segment(picture(samples.sample(name)[1], "image"), note)
+        mask = np.array(Image.open(io.BytesIO(base64.b64decode(one["mask"])))) > 0
+        np.testing.assert_array_equal(mask, expected.mask)
+        assert (one["area"], "probability" in one) == (expected.area, False)
+    page.locator(".thumbnail").nth(1).click()
+    page.locator("#save:visible").wait_for()
+    assert f"{expected.area} pixels" in page.locator("#answer").inner_text()
+    assert page.locator("[data-sample='chest-1.png']").get_attribute("aria-pressed") == "true"
+    page.get_by_role("tab", name="Describe a box").click()
+    assert page.locator("#several").is_hidden()  # a box is of one picture
+    page.get_by_role("button", name="Close").click()
+    assert page.locator("#every").is_hidden()
+
+
+def test_asking_all_pictures_is_cancelled_and_what_was_answered_stays(look):
+    page = look()
+    choose(page, "Caption")
+    page.locator("#file").set_input_files(chosen_files("photo-chelsea", "photo-coffee"))
+    go = held(page, "caption")
+    page.get_by_role("button", name="Ask this of all 3 pictures").click()
+    page.wait_for_timeout(300)
+    go()
+    page.locator(".strip .wrong").wait_for()
+    page.wait_for_timeout(300)  # the third is asked
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("status").filter(has_text="1 of 3 pictures answered, 1 not, then stopped").wait_for()
+    assert page.locator(".strip .thumbnail").count() == 1
+    assert page.get_by_role("alert").inner_text() == ""
+    go()
 
 
 def held(page, path):

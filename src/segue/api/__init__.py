@@ -17,6 +17,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
+    from segue.api.attribution import CaptionWord, NoteWord
     from segue.api.captioner import Caption, Captioner, load_captioner
     from segue.api.describer import Describer, load_describer
     from segue.api.hub import from_pretrained, push_to_hub, save_pretrained
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attribution",
     "Caption",
+    "CaptionWord",
     "Captioner",
     "Describer",
     "DualEncoder",
@@ -44,6 +46,7 @@ __all__ = [
     "Layout",
     "LayoutBox",
     "Member",
+    "NoteWord",
     "OpenVocabularySegmenter",
     "Segmentation",
     "Segmenter",
@@ -64,6 +67,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "segue.api.attribution": ("CaptionWord", "NoteWord"),
     "segue.api.captioner": ("Caption", "Captioner", "load_captioner"),
     "segue.api.describer": ("Describer", "load_describer"),
     "segue.api.hub": ("from_pretrained", "push_to_hub", "save_pretrained"),

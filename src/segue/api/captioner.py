@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from segue.nn.folding import lay_out_columns
 from segue.options import Decoding, Dtype
 from segue.types import InputError, NotInstalled, Region
 from segue.weights import beside
+
+if TYPE_CHECKING:
+    from segue.api.attribution import CaptionWord
 
 Texts = Path | str | Sequence[str] | SupportSet  # a file of captions, captions, or a support set made of them
 Objects = Sequence[str | Region]
@@ -224,6 +227,22 @@ class Captioner(HubMixin):
             [Caption(text, score, math.exp(log_p)) for (text, log_p), score in zip(some, each, strict=True)]
             for some, each in zip(found, scores, strict=True)
         ]
+
+    def attribute_words(self, image: Picture, captions: Sequence[str]) -> list[list[CaptionWord]]:
+        """For each word of each caption, which parts of the picture it rests on.
+
+        The picture is covered part by part and read again, 25 times for all captions together. captions: the model's
+        own, or others. Words beyond the longest caption of training are left out.
+        Raises InputError for a picture that can't be read, and a blank caption.
+        """
+        from segue.api.attribution import covered, shrink, words_of
+
+        pixels = shrink(pixels_of(image))
+        pictures = [pixels, *covered(pixels)]
+        v = self.encoder.embed_images(pictures, batch_size=self.batch_size)
+        objects = self._object_features(v, self._detected(pictures))
+        read = (self.checkpoint.log_probabilities(v, caption, *objects) for caption in captions)
+        return [words_of(caption, spans, logp.numpy()) for caption, (spans, logp) in zip(captions, read, strict=True)]
 
     def features(
         self, v: Tensor, captions: Sequence[Sequence[tuple[str, float]]]

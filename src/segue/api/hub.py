@@ -30,10 +30,19 @@ ENCODERS = {"encoder": "name", "text": "source", "image": "source"}  # where a c
 
 
 AUTO = "segue_auto"  # what transformers reads where it may trust a folder's code
-AUTO_CODE = """# For transformers' AutoModel.from_pretrained(..., trust_remote_code=True); Segue must be installed
-from segue.integrations.transformers import SegueConfig, SegueModel  # noqa: F401
+AUTO_CODE = """# For transformers' AutoModel and pipeline, with trust_remote_code=True; Segue must be installed
+from segue.integrations.transformers import SegueConfig, SegueModel, SeguePipeline  # noqa: F401
 """
 AUTO_MAP = {"AutoConfig": f"{AUTO}.SegueConfig", "AutoModel": f"{AUTO}.SegueModel"}
+PIPELINE = {"impl": f"{AUTO}.SeguePipeline", "pt": ["AutoModel"], "type": "image"}
+PIPELINE_TASKS = {
+    "reclmis": "image-segmentation",
+    "unet": "image-segmentation",
+    "cocu": "image-segmentation",
+    "dual_encoder": "image-segmentation",
+    "syntic": "image-to-text",
+    "sgdiff": "image-to-text",
+}  # by the method, the task of transformers' `pipeline`
 
 
 class MethodCard(NamedTuple):
@@ -159,12 +168,14 @@ def save_pretrained(
 
 
 def _offer_to_transformers(folder: Path) -> None:
-    """Name our class in config.json where transformers has none of its own; an ensemble has no config.json."""
+    """Name our classes in config.json where transformers has none of its own; an ensemble has no config.json."""
     file = folder / CONFIG
     config = read_json(file) if file.exists() else {}
     if not config or config.get("model_type") in models.MODEL_TYPES:
         return
-    file.write_text(json.dumps(config | {"auto_map": AUTO_MAP}, indent=2) + "\n", encoding="utf-8")
+    task = PIPELINE_TASKS.get(str(config.get("method")))
+    config |= {"auto_map": AUTO_MAP} | ({"custom_pipelines": {task: PIPELINE}} if task else {})
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / f"{AUTO}.py").write_text(AUTO_CODE, encoding="utf-8")
 
 

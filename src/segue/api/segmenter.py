@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from segue.nn.preprocessing import Preprocessing
 from segue.nn.stopping import stop_point
 from segue.options import Dtype, SegmentOptions
 from segue.types import InputError, Segmentation, to_install
+
+if TYPE_CHECKING:
+    from segue.api.attribution import NoteWord
 
 
 def load_segmenter(
@@ -220,6 +223,26 @@ class Segmenter(HubMixin):
         size = (array.shape[0], array.shape[1])
         words = list(zip(network.text_encoder.token_texts(note), w_woi[0].tolist(), strict=False))
         return Attribution(_heat_map(w_poi[0], size), words, _heat_map(grad_cam(member, x, note), size))
+
+    def attribute_words(
+        self, image: Picture, note: str, *, options: SegmentOptions = SegmentOptions()
+    ) -> Iterator[NoteWord]:
+        """What each word of a note does to the mask: how that changes when the word is left out. One after another.
+
+        The picture is segmented once for each word, and once with the whole note.
+        Raises InputError for a model that reads no notes, a note without words or of more than
+        `segue.api.attribution.MOST_WORDS`, and as `segment` does.
+        """
+        from segue.api.attribution import compare, leave_out, spans_of
+
+        if self.members[0].network.text_encoder is None:
+            raise InputError("this model reads no notes, so its masks don't rest on words")
+        pixels, spans = pixels_of(image), spans_of(note)
+        notes = [note, *(leave_out(note, start, end) for start, end in spans)]
+        answers = self.segment_many([pixels] * len(notes), notes, options=options)
+        whole = next(answers).mask
+        for span, one in zip(spans, answers, strict=True):
+            yield compare(span, whole, one.mask)
 
     def _mirrored(
         self, images: list[NDArray[np.uint8]], notes: list[str | None], window: int | None

@@ -1,4 +1,4 @@
-"""English nouns: plural, singular and indefinite article, by rule and by short tables."""
+"""English words: where they are in a text; of nouns plural, singular and indefinite article, by rule and by tables."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ _UNCHANGED = frozenset(
         *("salmon", "scissors", "series", "sheep", "skis", "species", "stairs", "trout", "woods"),
     )
 )
+
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def word_spans(text: str) -> list[tuple[str, int, int]]:
+    """The words of a text in lower case, each with its first character and the one after its last."""
+    return [(match.group().lower(), match.start(), match.end()) for match in WORD.finditer(text)]
 
 
 def plural(noun: str) -> str:

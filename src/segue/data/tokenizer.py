@@ -106,6 +106,11 @@ class CaptionTokenizer:
             real[i, : len(row) + 1] = True
         return tokens, real
 
+    def spans(self, caption: str, max_tokens: int) -> list[tuple[int, int]]:
+        """The characters of each token of `encode` but the end: the first, and the one after the last."""
+        spans: list[tuple[int, int]] = self.tokenizer.encode(caption, add_special_tokens=False).offsets
+        return spans[:max_tokens]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of a caption, up to its end, without broken characters and with the spaces that English puts."""
         tokens = list(tokens)

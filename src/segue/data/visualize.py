@@ -36,6 +36,7 @@ COLOURS = (
 )
 HIT, MISSED, WRONG = GREEN, (255, 64, 64), (72, 136, 255)  # of a mask: true positives, false negatives, false positives
 RIM = (40, 40, 40)  # between the classes of a layout, and around the colours of a legend
+TAG = 20  # pixels that the number of a box is high
 
 
 def outline(
@@ -236,6 +237,24 @@ def _with_regions(picture: Picture, tile: int) -> NDArray[np.uint8]:
             ImageDraw.Draw(drawn).rectangle((x, y, x + w - 1, y + h - 1), outline=colour, width=2)
             small = np.array(drawn)
     return small
+
+
+def number_boxes(image: NDArray[np.uint8], boxes: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
+    """An image whose longer side has `longest` pixels with numbered boxes, from 1; the smaller ones over the larger.
+
+    boxes: (N, 4) x, y, width, height in pixels of the image as it is given.
+    """
+    scale = longest / max(image.shape[:2])
+    drawn = Image.fromarray(_fit(image, longest, Image.Resampling.BILINEAR))
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(TAG)
+    for i in np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable").tolist():
+        x, y, w, h = (float(v) * scale for v in boxes[i])
+        colour, text = COLOURS[i % len(COLOURS)], str(i + 1)
+        corner = min(max(x, 0), drawn.width - TAG), min(max(y, 0), drawn.height - TAG)
+        pen.rectangle((x, y, x + w - 1, y + h - 1), outline=colour, width=2)
+        pen.rectangle((*corner, corner[0] + 4 + pen.textlength(text, font), corner[1] + TAG), fill=colour)
+        pen.text((corner[0] + 2, corner[1]), text, (0, 0, 0), font)
+    return np.array(drawn)
 
 
 def _fit(pixels: NDArray[Any], tile: int, how: Image.Resampling) -> NDArray[Any]:

@@ -34,9 +34,9 @@ import numpy as np
 
 from segue.api.describer import Describer, ScenePredictor
 from segue.data import rle
+from segue.data.english import word_spans
 from segue.data.export import class_of
 from segue.data.sentence_faults import find_faults
-from segue.methods.sgdiff.lexicon import word_spans
 from segue.methods.sgdiff.model import SGDiff
 from segue.metrics.acceptance import Acceptance, fit_acceptance, judge_captions
 from segue.metrics.captions import distinct_n, score_captions

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from segue.data.formats import read_pictures
+from segue.evaluation.reports.relations import relation_examples
 from segue.methods.sgdiff.batches import pack_graph, pad
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SceneGraph, build_graph
 from segue.methods.sgdiff.lexicon import Lexicon
-from segue.methods.sgdiff.relations import RelationHead, save_relations
+from segue.methods.sgdiff.relations import RelationHead, load_relations, save_relations
 from segue.recipes.datasets import begin_run
 from segue.recipes.settings import OutFolder, TrainSettings, fit_options, settings_as_text
 from segue.training import fit
@@ -86,6 +87,7 @@ def train_relations(settings: RelationSettings = RELATIONS) -> Path:
         evaluate=lambda task: score_relations(predictor(cast(RelationHead, task)), held_out),
         monitor="recall20",
         about=settings_as_text(settings),
+        illustrate=partial(_illustrate, settings=settings),
         resume=settings.resume,
     )
     return settings.out / "best"
@@ -101,6 +103,13 @@ def read_graphs(data: Path, split: str, on_bad: str = "stop") -> list[SceneGraph
             "Visual Genome's"
         )
     return related
+
+
+def _illustrate(folder: Path, settings: RelationSettings) -> str:
+    found = read_pictures(settings.data, "val", settings.on_bad).pictures
+    graphs = ((one, build_graph(one, _size(one))[0]) for one in found if one.relations)
+    related = [(picture, graph) for picture, graph in graphs if graph.relations]
+    return relation_examples(predictor(load_relations(folder)), related, RECALL_AT)
 
 
 def _size(picture: Picture) -> tuple[int, int]:

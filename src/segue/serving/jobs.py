@@ -70,7 +70,22 @@ def by_note(model: Segmenter, requests: Sequence[Request]) -> list[Answer]:
             answers[i] = {"size": _size(answer.mask), **about, "mask": mask}
             if requests[i].body.probability:
                 answers[i]["probability"] = _index(np.round(255 * answer.probability), GREYS)
+        for i, image in zip(some, images, strict=True):
+            if requests[i].body.words:
+                answers[i]["words"] = _note_words(model, image, requests[i].body, options)
     return [answers[i] for i in range(len(requests))]
+
+
+def _note_words(
+    model: Segmenter, image: NDArray[np.uint8], body: schemas.NoteRequest, options: SegmentOptions
+) -> list[Answer]:
+    if body.note is None:
+        raise InputError("words: there is no note whose words could be left out; give a note")
+    draw, found = MASKS[body.masks], []
+    for word in model.attribute_words(image, body.note, options=options):
+        masks = {"lost": draw(word.lost), "gained": draw(word.gained)}
+        found.append({"word": body.note[word.start : word.end], **word.to_dict(), **masks})
+    return found
 
 
 def by_labels(model: LabelSegmenter, requests: Sequence[Request]) -> list[Answer]:
@@ -96,6 +111,11 @@ def to_caption(model: Captioner, requests: Sequence[Request]) -> list[Answer]:
         for i, captions in zip(some, model.caption_many(images, options=options), strict=True):
             found = [caption.to_dict() for caption in captions]
             answers[i] = {**domain_to_dict(captions[0].distance), "captions": found}
+        for i, image in zip(some, images, strict=True):
+            if requests[i].body.words:
+                texts = [one["text"] for one in answers[i]["captions"]]
+                for one, words in zip(answers[i]["captions"], model.attribute_words(image, texts), strict=True):
+                    one["words"] = [{"word": one["text"][w.start : w.end], **w.to_dict()} for w in words]
     return [answers[i] for i in range(len(requests))]
 
 

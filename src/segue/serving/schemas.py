@@ -75,6 +75,9 @@ class NoteRequest(ModelRequest):
     image: Base64
     note: Text | None = Field(None, description="None for the model's own guess.")
     probability: StrictBool = Field(False, description="Also each pixel's probability: a grey PNG, 255 for 1.")
+    words: StrictBool = Field(
+        False, description="Also for each word of the note the pixels that are lost and gained when it is left out."
+    )
     masks: Masks = "rle"
 
 
@@ -92,6 +95,11 @@ class CaptionRequest(ModelRequest):
     """Caption a picture."""
 
     image: Base64
+    words: StrictBool = Field(
+        False,
+        description="Also for each word of the captions which parts of the picture it rests on: by how much the "
+        "logarithm of its probability falls where they are covered, on a grid, top row first.",
+    )
 
 
 class Thing(BaseModel):

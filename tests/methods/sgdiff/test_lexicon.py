@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.sgdiff.toys import EXAMPLES, LEXICON
-from segue.methods.sgdiff.lexicon import END, UNKNOWN, Lexicon, build_lexicon, word_spans
+from segue.methods.sgdiff.lexicon import END, UNKNOWN, Lexicon, build_lexicon
 from segue.types import InputError
 
 
@@ -43,15 +43,6 @@ def test_a_lexicon_does_not_depend_on_the_order_of_pictures():
     assert build_lexicon(pictures) == build_lexicon(pictures[::-1])
     assert "red" not in build_lexicon(pictures[2:]).words
     assert build_lexicon(pictures, min_count=7).words == ("a", "square")
-
-
-def test_words_of_any_script_with_their_places():
-    assert word_spans("Ein Café-Haus, l'été 3") == [
-        ("ein", 0, 3),
-        ("café-haus", 4, 13),
-        ("l'été", 15, 20),
-        ("3", 21, 22),
-    ]
 
 
 def test_nouns_with_their_plurals_are_known_in_the_order_of_the_alphabet():

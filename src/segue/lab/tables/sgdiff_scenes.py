@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from segue.api.describer import Describer, load_describer
+from segue.data.english import word_spans
 from segue.data.formats import read_pictures
 from segue.evaluation.grounded_captions import (
     DRAWS,
@@ -33,7 +34,6 @@ from segue.files import locked
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.sgdiff.checkpoint import restore
-from segue.methods.sgdiff.lexicon import word_spans
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_sgdiff, with_named_regions
 from segue.training.state import has_state
 from segue.types import GroundedCaption, PhraseGrounding, Picture

@@ -27,9 +27,10 @@ from torch import Tensor
 
 from segue.data import rle
 from segue.data.boxes import box_iou
+from segue.data.english import word_spans
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.graph import SceneGraph, build_graph, coarse_subgraph, find_prompt_node
-from segue.methods.sgdiff.lexicon import Lexicon, word_spans
+from segue.methods.sgdiff.lexicon import Lexicon
 from segue.types import InputError, Phrase, Picture
 
 Arrays = dict[str, NDArray[Any]]

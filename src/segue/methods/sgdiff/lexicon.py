@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from segue.data.english import plural
+from segue.data.english import plural, word_spans
 from segue.data.formats.names import terms
 from segue.types import InputError, Picture
 
 END, UNKNOWN = 0, 1  # the first two token ids; END also fills what follows it
 MIN_NAMED_SHARE = 0.1  # of what a noun names: rarer classes are phrases that were marked wrong
-WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-
-
-def word_spans(caption: str) -> list[tuple[str, int, int]]:
-    """The words of a caption in lower case, each with its first character and the one after its last."""
-    return [(match.group().lower(), match.start(), match.end()) for match in WORD.finditer(caption)]
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ import math
 import re
 from collections.abc import Sequence
 
+from segue.data.english import word_spans
 from segue.data.sentence_faults import can_be_noun, find_faults
 from segue.methods.sgdiff.graph import SceneGraph
-from segue.methods.sgdiff.lexicon import Lexicon, word_spans
+from segue.methods.sgdiff.lexicon import Lexicon
 from segue.metrics.acceptance import Acceptance
 
 COUNTS = {word: n for n, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], 2)}

@@ -106,6 +106,20 @@ class SynticCheckpoint:
         found_tokens = self.model.eval().generate(v, self.support, objects, found, options=options)
         return [_distinct((self.tokenizer.decode(one.tokens), one.score) for one in each) for each in found_tokens]
 
+    def log_probabilities(
+        self, v: Tensor, caption: str, objects: Tensor | None = None, found: Tensor | None = None
+    ) -> tuple[list[tuple[int, int]], Tensor]:
+        """Of each token of a caption its characters (first, one after the last) and ln p after those before it, (B, L).
+
+        v: (B, D). Tokens beyond the longest caption of training are left out. objects, found: see `Syntic.generate`.
+        Raises InputError for a blank caption.
+        """
+        most = self.model.config.max_tokens
+        (tokens,), _ = self.tokenizer.encode([caption], most)
+        v = v.to(next(self.model.parameters()).device)
+        logp = self.model.eval().log_probabilities(v, tokens[:-1], self.support, objects, found)
+        return self.tokenizer.spans(caption, most), logp.cpu()
+
 
 def _distinct(captions: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
     """The first of each text."""

@@ -207,20 +207,42 @@ class Syntic(nn.Module):
         Raises InputError when the support set is missing, max_tokens is above that of training, or features don't fit.
         """
         options = Decoding(max_tokens=self.config.max_tokens) if options is None else options
-        if self.config.fp and support is None:
-            raise InputError("this captioner projects pictures onto captions: pass support=... (--support FILE)")
         if options.max_tokens > self.config.max_tokens:
             raise InputError(
                 f"max_tokens: got {options.max_tokens}, expected at most {self.config.max_tokens}, the most in training"
             )
-        check_features(v, "image features", self.encoder_width)
-        p = support.project(v) if self.config.fp and support is not None else v
-        neighbours = self._neighbours(v, support) if self.config.neighbours and support is not None else None
-        logits, cache = self.decoder.start(self.prefix(p, v, objects, found, neighbours))
+        logits, cache = self.decoder.start(self._prefix_of(v, support, objects, found))
         return decode(
             self.decoder.step, logits, cache, end=self.end, options=options,
             suppressed_token_ids=self.suppressed_token_ids,
         )  # fmt: skip
+
+    @torch.inference_mode()
+    def log_probabilities(
+        self,
+        v: Tensor,
+        tokens: Tensor,
+        support: SupportSet | None = None,
+        objects: Tensor | None = None,
+        found: Tensor | None = None,
+    ) -> Tensor:
+        """(B, L): ln p of each of the tokens (L,) after those before it, for each of the image features v (B, D).
+
+        support, objects, found: as in `generate`. Raises InputError as `generate` does.
+        """
+        rows = tokens.to(v.device).expand(len(v), -1)
+        logits = self.decoder(self._prefix_of(v, support, objects, found), rows[:, :-1]).float()
+        logp: Tensor = logits.log_softmax(-1).gather(-1, rows[..., None])[..., 0]
+        return logp
+
+    def _prefix_of(self, v: Tensor, support: SupportSet | None, objects: Tensor | None, found: Tensor | None) -> Tensor:
+        """The prefix of inference for image features v (B, D); see `generate`."""
+        if self.config.fp and support is None:
+            raise InputError("this captioner projects pictures onto captions: pass support=... (--support FILE)")
+        check_features(v, "image features", self.encoder_width)
+        p = support.project(v) if self.config.fp and support is not None else v
+        neighbours = self._neighbours(v, support) if self.config.neighbours and support is not None else None
+        return self.prefix(p, v, objects, found, neighbours)
 
     def _neighbours(self, v: Tensor, support: SupportSet) -> Tensor:
         """(B, K', D): the features of the nearest captions. Raises InputError for too small a support set."""

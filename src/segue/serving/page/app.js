@@ -1,6 +1,6 @@
 // The page: one form for each job that the server does. No framework, no build.
 // The address's part after # holds the job, the sample and the question, so that what is seen can be shared.
-import { $, button, make, state, working } from "./page.js";
+import { $, button, dataUrl, make, save, state, working } from "./page.js";
 import { ask, picture } from "./server.js";
 import { listen, paint, view, zoomTo } from "./view.js";
 import { JOBS, merged } from "./jobs.js";
@@ -17,8 +17,7 @@ function take(blob, sample = null) {
 
 async function read(blob, sample) {
   $("error").textContent = "";
-  const reader = new FileReader();
-  const data = await new Promise((done) => { reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
+  const data = await dataUrl(blob);
   try {
     view.image = await createImageBitmap(blob);
   } catch {
@@ -45,15 +44,18 @@ function suit() {
   if (form.elements.model && fits) form.elements.model.value = fits.name;
 }
 
-// Own pictures stand before the samples, so that several can be gone through.
-function takeAll(files) {
-  const found = [...files].filter((one) => one.type.startsWith("image/") || !one.type);
-  if (!found.length) return;
+// Own pictures stand before the samples, so that several can be gone through, and asked the same.
+async function takeAll(files) {
+  const isPicture = (one) => one.type.startsWith("image/") || !one.type, found = [...files].filter(isPicture), others = [...files].filter((one) => !isPicture(one));
+  if (!found.length && !others.length) return;
   state.own = true;
-  if (found.length > 1) {
+  if (found.length > 1 || state.files.length) {
+    state.files.push(...found);
+    offer();
     $("samples").prepend(...found.map((file) => make("button", { type: "button", "data-sample": file.name, title: file.name, onclick: () => take(file) }, make("img", { src: URL.createObjectURL(file), alt: file.name }))));
   }
-  take(found[0]);
+  if (found.length) await take(found[0]);
+  if (others.length) $("error").textContent = `No picture, and left out: ${others.map((one) => one.name).join(", ")}`;
 }
 
 for (const id of ["file", "camera"]) $(id).addEventListener("change", (event) => takeAll(event.target.files));
@@ -88,8 +90,8 @@ function clear() {
 }
 
 // The answer to some bodies, one after the other.
-async function answer(job, bodies, signal) {
-  const results = [], tell = (share) => { $("progress").value = (results.length + share) / bodies.length; };
+async function answer(job, bodies, signal, told = (share) => { $("progress").value = share; }) {
+  const results = [], tell = (share) => told((results.length + share) / bodies.length);
   for (const body of bodies) results.push(await ask(job, body, { signal, ...(JOBS[job].told ? { told: tell } : {}) }));
   return merged(bodies, results);
 }
@@ -124,10 +126,48 @@ $("form").addEventListener("submit", async (event) => {
   });
 });
 
+// The button, where there are several pictures and a job that asks the same of each.
+function offer() {
+  $("several").hidden = state.files.length < 2 || !JOBS[state.job].each;
+  $("all").textContent = `Ask this of all ${state.files.length} pictures`;
+}
+
+// The same question, of each of one's own pictures.
+$("all").addEventListener("click", () => {
+  const name = state.job, job = JOBS[name], form = $("form"), { model } = form.elements;
+  if (!form.reportValidity()) return undefined;
+  state.turn++;
+  stop.abort();
+  stop = new AbortController();
+  const { signal } = stop;
+  return working($("all"), async (current) => {
+    const threshold = state.threshold === null ? {} : { threshold: state.threshold };
+    const bodies = job.asks(form).map((body) => ({ ...body, ...threshold, ...(model ? { model: model.value } : {}) }));
+    $("way").hidden = false;
+    try {
+      const { askEach } = await import("./several.js");  // not on the way to the first answer
+      await askEach(bodies, {
+        signal, told: (share) => { $("progress").value = share; }, ask: (mine) => answer(name, mine, signal, () => {}),
+        again: async (file, mine, result) => {
+          if (state.job !== name) open(name);
+          await take(file);
+          state.asked = mine;
+          await show(result);
+          $("panel").scrollIntoView({ block: "start" });
+        },
+      });
+      if (current()) $("every").scrollIntoView({ block: "start" });
+    } finally {
+      if (current()) $("way").hidden = true;
+    }
+  });
+});
+
 $("cancel").addEventListener("click", () => stop.abort());
 
 async function show(result, current = () => true) {
-  const job = JOBS[state.job], shown = await job.show(result, () => show(result));
+  const more = (fields) => answer(state.job, asked().map((body) => ({ ...body, ...fields })));
+  const job = JOBS[state.job], shown = await job.show(result, () => show(result), more);
   if (!current()) return;
   Object.assign(state, { result, moved: shown.moved, threshold: null });
   Object.assign(view, { layers: shown.layers ?? [], lit: null, least: 0, tool: job.tool ?? null });
@@ -171,12 +211,6 @@ function writeCode() {
     const pressed = button(`Copy ${name}`, () => working(pressed, () => copy(words, pressed)));
     return [pressed, make("pre", { tabindex: 0, "aria-label": name }, words)];
   }));
-}
-
-function save(name, blob) {
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  URL.revokeObjectURL(link.href);
 }
 
 async function copy(words, pressed) {
@@ -246,6 +280,7 @@ function open(name) {
   $("form").replaceChildren(...before?.form ?? [...job.fields(), ...choice(name), make("button", { class: "go", type: "submit" }, job.title),
     ...(job.every ? [make("button", { type: "submit", name: "every", formnovalidate: true }, "Every object")] : [])]);
   $("hint").textContent = job.hint;
+  offer();
   $("error").textContent = "";
   clear();
   Object.assign(view, { boxes: [], chosen: 0 });

@@ -1,27 +1,41 @@
 // The jobs: each one's form, what it asks the server, and how the answer is shown.
 import { $, button, field, make, percent, state, text, working } from "./page.js";
-import { COLOURS, bitmap, layer, lighting, view } from "./view.js";
+import { COLOURS, bitmap, layer, lighting, paint, spotlight, view } from "./view.js";
 import { boxFields, boxTool, setBox } from "./boxes.js";
 import { colourOf, edit, legend } from "./layouts.js";
 
-// title, hint: words. picture: whether one is needed, or "optional". fits: whether a sample is of the job's kind. example:
-// the sample and the fields with which the job opens, answered. fields, sample: the form, and what it takes from a sample.
-// asks(form, every): the bodies of the requests. told: whether the server tells how far it is. show(result): the elements
-// of the answer, and the layers on the picture. least: what the slider below the picture is about, with its first value.
+// title, hint: words. picture: whether one is needed, or "optional". each: whether the same can be asked of several. fits:
+// whether a sample is of the job's kind. example: the sample and the fields with which the job opens, answered. fields,
+// sample: the form, and what it takes from a sample. asks(form, every): the bodies of the requests. told: whether the
+// server tells how far it is. show(result, again, more): the elements of the answer, and the layers on the picture;
+// again() shows it anew, more(fields) asks it with further fields. least: what the slider below the picture is about, with
+// its first value.
 export const JOBS = {
   caption: {
     title: "Caption",
     picture: true,
+    each: true,
     fits: (one) => !one.note,
     example: { sample: "photo-motorcycle_left" },  // of a kind that the captioner knows; the others are a click away
     hint: "The captioner learned from text alone.",
     fields: () => [field("How many captions", "num", { type: "number", min: 1, max: 10, value: 3 })],
     asks: (form) => [{ image: state.data, num: Number(text(form, "num")) }],
-    show: async (result) => ({ elements: [list(result.captions)] }),
+    show: async (result, again, more) => {
+      const words = make("div", { id: "why" }), ask = button("What does each word rest on?", () => working(ask, async (current) => {
+        const { captions } = await more({ words: true });
+        if (!current()) return;
+        view.layers = [];
+        words.replaceChildren(make("p", { class: "faint" }, "Point at a word: the picture stays bright where covering it makes the word less likely. A word without a line comes from the words before it alone."),
+          make("ol", {}, ...captions.map((one) => make("li", {}, ...marked(one.text, one.words.map(rests))))));
+      }));
+      words.append(ask);
+      return { elements: [list(result.captions), words] };
+    },
   },
   "segment/labels": {
     title: "Name the pixels",
     picture: true,
+    each: true,
     fits: (one) => one.labels,
     example: { sample: "photo-motorcycle_left", fields: { labels: "motorcycle, floor, wall, shelf" } },
     hint: "Any names, with commas between them.",
@@ -89,21 +103,31 @@ export const JOBS = {
   "segment/note": {
     title: "Outline a note",
     picture: true,
+    each: true,
     fits: (one) => one.note,
     example: { sample: "chest-0" },
     hint: "Drop a picture or choose a sample, and say what to outline.",
     fields: () => [make("label", {}, "Note", make("textarea", { name: "note", rows: 3, placeholder: "One infected area, upper right lung." }))],
     sample: (form, one) => { if (one.note) form.elements.note.value = one.note; },
     asks: (form) => [{ image: state.data, note: text(form, "note") || null, masks: "png", probability: true }],
-    least: { words: "Pixels at least so likely to belong:", value: () => 0.5 },
-    show: async (result) => {
+    least: { words: "Pixels at least so likely to belong:", value: () => state.asked?.[0].threshold ?? 0.5 },
+    show: async (result, again, more) => {
       const about = { name: result.note || "the model's own guess", colour: COLOURS[0] };
       const likely = await bitmap(result.probability), said = make("p", {}), { area, share, score } = result;
       const tell = (pixels, part, mean) => { said.textContent = `${pixels} pixels, ${(100 * part).toFixed(1)}% of the picture${pixels ? `, on average ${percent(mean)} likely to belong` : ""}`; };
       tell(area, share, score);
+      const words = make("div", { id: "why" }), ask = button("What does each word do?", () => working(ask, async (current) => {
+        const found = await more({ words: true, probability: false }), parts = await Promise.all(found.words.map(does));
+        if (!current()) return;
+        view.layers = view.layers.slice(0, 1);
+        words.replaceChildren(make("p", { class: "faint" }, "Point at a word: ", swatch(COLOURS[1]), "is outlined only with it, ", swatch(COLOURS[3]), "only without it. The thicker its line, the more it changes."),
+          make("p", {}, ...marked(result.note, parts)));
+      }));
+      if (result.note) words.append(ask);
       return {
-        layers: [layer(await bitmap(result.mask), about)], elements: [said], scores: true,
+        layers: [layer(await bitmap(result.mask), about)], elements: [said, words], scores: true,
         moved(threshold) {
+          if (result.note) words.replaceChildren(ask);  // what was shown of the words was at another threshold
           const one = layer(likely, about, { least: 255 * threshold });
           state.threshold = threshold;
           view.layers = [one];
@@ -143,6 +167,8 @@ export const captionsOf = (result) => result.prompts?.flatMap((one) => one.capti
 export const merged = (bodies, results) => results.length === 1 ? results[0]
   : { ...results[0], captions: undefined, prompts: results.map((one, i) => ({ prompt: { box: bodies[i].box }, captions: one.captions })) };
 
+const swatch = (colour) => make("span", { class: "swatch", style: { background: colour } });
+
 // A caption's score in words: the probability that people's captions of such a picture agree with it. Nothing where it is
 // not calibrated: a likelihood says nothing to people.
 const scored = (one) => one.score == null ? [] : [make("div", { class: "score" }, `${percent(one.score)} likely that people would say so`)];
@@ -155,6 +181,38 @@ function seen(one) {
 
 function list(captions) {
   return make("ol", {}, ...captions.map((one) => make("li", {}, one.text, ...scored(one))));
+}
+
+// A word of a caption: the parts of the picture stay bright that lower its probability when they are covered.
+function rests({ word, start, end, falls }) {
+  const most = Math.max(...falls.flat()), found = { word, start, end, colour: COLOURS[0] };
+  if (most < 0.1) return { ...found, strength: 0, layers: [], told: "rests on no part of the picture" };
+  const bright = spotlight(falls.map((row) => row.map((fall) => fall / most)), `what “${word}” rests on`);
+  return { ...found, strength: Math.min(1, most / 2), layers: [bright], told: `up to ${times(Math.exp(most))} times less likely where the picture is covered` };
+}
+
+const times = (factor) => factor < 10 ? factor.toFixed(1) : Math.round(factor);
+
+// A word of a note: the pixels that are outlined only with it, and only without it.
+async function does({ word, start, end, change, lost, gained }) {
+  const [only, without] = await Promise.all([[lost, COLOURS[1], `only with “${word}”`], [gained, COLOURS[3], `only without “${word}”`]]
+    .map(async ([mask, colour, name]) => ({ ...layer(await bitmap(mask), { name, colour }), hidden: true })));
+  return { word, start, end, strength: change, colour: COLOURS[1], layers: [only, without], told: `left out, ${percent(change)} of what is outlined changes` };
+}
+
+// A text whose words light layers that they bring; each has a line as thick as its strength.
+function marked(text, words) {
+  const parts = [];
+  let end = 0;
+  for (const one of words) {
+    const places = one.layers.map((made) => view.layers.push(made) - 1);
+    parts.push(text.slice(end, one.start), make("button", {
+      type: "button", class: "phrase word", style: { "--c": one.colour, "--s": one.strength }, title: one.told, "aria-label": `${one.word}: ${one.told}`, ...lighting(places),
+    }, one.word));
+    end = one.end;
+  }
+  paint();
+  return [...parts, text.slice(end)];
 }
 
 function overlap([ax, ay, aw, ah], [bx, by, bw, bh]) {

@@ -4,8 +4,8 @@ export const $ = (id) => document.getElementById(id);
 
 // job: the name of the open one. data: the picture as a data URL, name: of its file. sample: what is known of it, if it
 // is one of ours. result: the answer, asked: the bodies that it answers. turn: counted up where an answer under way is
-// not wanted any more. threshold: of a note's mask, where the person moved it.
-export const state = { job: null, data: null, name: null, sample: null, result: null, asked: null, turn: 0, threshold: null, models: [], samples: [] };
+// not wanted any more. threshold: of a note's mask, where the person moved it. files: several pictures of one's own.
+export const state = { job: null, data: null, name: null, sample: null, files: [], result: null, asked: null, turn: 0, threshold: null, models: [], samples: [] };
 
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -16,6 +16,16 @@ export function make(tag, attributes = {}, ...children) {
   }
   element.append(...children);
   return element;
+}
+
+export function dataUrl(blob) {
+  return new Promise((done) => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
+}
+
+export function save(name, blob) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  URL.revokeObjectURL(link.href);
 }
 
 export const field = (label, name, more = {}) => make("label", {}, label, make("input", { name, ...more }));

@@ -1,4 +1,5 @@
 // Index PNGs: positions in, an 8-bit grey PNG out; canvases would write colours.
+import { dataUrl } from "./page.js";
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
@@ -35,9 +36,5 @@ export async function greyPng(values, width, height) {
   head.set([8, 0, 0, 0, 0], 8);
   const parts = [new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]), chunk("IHDR", head)];
   parts.push(chunk("IDAT", await deflated(rows)), chunk("IEND", new Uint8Array()));
-  return new Promise((done) => {
-    const reader = new FileReader();
-    reader.onload = () => done(reader.result);
-    reader.readAsDataURL(new Blob(parts, { type: "image/png" }));
-  });
+  return dataUrl(new Blob(parts, { type: "image/png" }));
 }

@@ -43,12 +43,20 @@ export function layer(image, about, { box = [0, 0, image.width, image.height], l
   return { ...about, filled, edged, place: [x, y, w, h], area: Math.round(area * (w / width) * (h / height)), mean: area ? sum / area / 255 : null };
 }
 
+// A grid of values in [0, 1] over the whole picture: it stays as bright as they are. Only seen when it is lit.
+export function spotlight(rows, name) {
+  const [height, width] = [rows.length, rows[0].length], [filled, edged] = [0, 1].map(() => new OffscreenCanvas(width, height)), pen = filled.getContext("2d");
+  edged.getContext("2d");  // stays empty
+  rows.forEach((row, y) => row.forEach((value, x) => { pen.globalAlpha = 1 - Math.min(Math.max(value, 0), 1); pen.fillRect(x, y, 1, 1); }));
+  return { name, filled, edged, hidden: true, least: 0.8, place: [0, 0, view.image.width, view.image.height] };
+}
+
 const visible = (one) => one.score == null || one.score >= view.least;
 
 // What of a layer is drawn: how much of its filling, how much of its outline.
 function strengths(one, i) {
   if (!visible(one)) return [0, 0];
-  if (view.lit) return view.lit.includes(i) ? [Math.max(view.opacity, 0.5), 1] : [0, one.hidden ? 0 : 0.35];
+  if (view.lit) return view.lit.includes(i) ? [Math.max(view.opacity, one.least ?? 0.5), 1] : [0, one.hidden ? 0 : 0.35];
   return one.hidden ? [0, 0] : [view.opacity, 1];
 }
 
@@ -68,6 +76,21 @@ export function lighting(layers, onclick = () => {}) {
 }
 
 // ------------------------------------------------------------------------------------------------ painting
+
+// A picture with all of its layers, at most `side` pixels long, as a data URL.
+export function picture(image, layers, side) {
+  const scale = Math.min(1, side / Math.max(image.width, image.height)), canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  [canvas.width, canvas.height] = [image.width, image.height].map((length) => Math.max(1, Math.round(scale * length)));
+  pen.scale(scale, scale);
+  pen.drawImage(image, 0, 0);
+  for (const one of layers.filter((each) => !each.hidden)) {
+    for (const [part, strength] of [[one.filled, view.opacity], [one.edged, 1]]) {
+      pen.globalAlpha = strength;
+      pen.drawImage(part, ...one.place);
+    }
+  }
+  return canvas.toDataURL();
+}
 
 export function paint() {
   const canvas = $("view"), pen = canvas.getContext("2d");

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from segue.data.english import plural
+from segue.data.english import plural, word_spans
 from segue.data.formats.names import find_class_names, terms
 from segue.methods.sgdiff.graph import SceneGraph
-from segue.methods.sgdiff.lexicon import word_spans
 
 NUMBERS = {"two": 2, "both": 2, "couple": 2, "pair": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 MANY = {"group", "crowd", "several", "many", "some", "people", "bunch", "herd", "flock", "row", "team", "various"}
