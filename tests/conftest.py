@@ -16,7 +16,7 @@ import segue.nn.devices
 # marker -> what gives it to a test: a file or a folder/ in its path, its own name, a fixture or a helper that it names
 LANES: dict[str, set[str]] = {
     "browser": {"serving/test_page.py"},
-    "server": {"serving/", "lab/bench/test_serve.py", "lab/tables/test_serve.py"},
+    "server": {"serving/", "lab/bench/test_serve.py", "lab/bench/test_endpoints.py", "lab/tables/test_serve.py"},
     "notebooks": {"tests/test_notebooks.py"},
     "java": {
         "need_java", "java_lines", "test_a_meteor_that_dies_is_not_computed",

@@ -29,7 +29,8 @@ import numpy as np
 
 from pages import fill_block
 from segue.data.images import png_bytes
-from segue.lab.bench.serve import HOST, request_body, running_server
+from segue.lab.bench.loading import HOST, running_server
+from segue.lab.bench.serve import request_body
 
 MODELS = ("reclmis-cxr", "captions-photos", "photos-encoder", "describe-photos", "crossmodal-scenes")
 ASKERS, CLIENTS, MEGABYTE = 12, 4, 1 << 20

@@ -171,8 +171,17 @@ def option_text(options: type[Options], name: str) -> str:
     return next(part.documentation for part in get_args(_hints(options)[name]) if isinstance(part, Doc))
 
 
+_HINTS: dict[type, dict[str, Any]] = {}  # what `_read_hints` found, which each request to the server needs
+
+
 def _hints(options: type[Options]) -> dict[str, Any]:
     """The types of the fields; a subclass that gives a field another default keeps the bounds of its base."""
+    if options not in _HINTS:
+        _HINTS[options] = _read_hints(options)
+    return _HINTS[options]
+
+
+def _read_hints(options: type[Options]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(options.__mro__):
         for name, hint in get_type_hints(base, include_extras=True).items():

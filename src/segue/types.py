@@ -240,8 +240,8 @@ class Segmentation(Answer):
 
         if not self.area:
             return None
-        rows, columns = np.nonzero(self.mask)
-        return float(columns.mean()), float(rows.mean())
+        x, y = (float(counts @ np.arange(len(counts)) / self.area) for counts in (self.mask.sum(0), self.mask.sum(1)))
+        return x, y
 
     @property
     def instances(self) -> NDArray[np.int32]:
@@ -284,7 +284,7 @@ class LabelMap(Answer):
         return int(np.iinfo(self.index.dtype).max)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RLE:
     """A mask as COCO's compressed run-length encoding, see `segue.data.rle`. size: (height, width) in pixels."""
 
@@ -292,7 +292,7 @@ class RLE:
     counts: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Region:
     """One annotated region of a picture: an object, stuff, or what a phrase of a caption names.
 
@@ -332,7 +332,7 @@ class Phrase:
     regions: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture of a data set with its annotations; its pixels are read when needed.
 

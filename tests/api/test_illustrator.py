@@ -62,7 +62,7 @@ def test_of_several_boxes_of_a_caption_the_likeliest_stay(model, monkeypatch):
     seen, draw = [], illustrator_module.draw_boxes
     monkeypatch.setattr(illustrator_module, "draw_boxes", lambda *rest: (seen.append(draw(*rest)), seen[-1])[1])
     chosen = illustrator.draw("a dog", options=DrawOptions(num=1, seed=7, steps=2, best_of=3))[0].boxes
-    scores = [each[0].score for each in seen]
+    scores = [each.score for each in seen[0]]
     assert len(scores) == 3
     assert chosen == tries[scores.index(max(scores))]
 

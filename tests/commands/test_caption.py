@@ -95,7 +95,7 @@ def test_a_picture_unlike_those_of_the_training_is_reported_and_refused_if_stric
     assert [(row["image"], row["out_of_domain"]) for row in rows] == [("far.png", True), ("near.png", False)]
     assert rows[0]["domain_distance"] == pytest.approx(2, abs=0.01)
     assert (status, error.count("\n")) == (0, 1)
-    assert "far.png: unlike the pictures that the model learned from (domain distance 2.00, above 1 is far)" in error
+    assert "far.png: unlike the pictures that the model learned from (domain distance 2.000, above 1 is far)" in error
     status, output, error = segue(*ask, "--strict", "-o", tmp_path / "captions.json")
     assert [json.loads(line)["image"] for line in output.splitlines()] == ["near.png"]
     assert [row["image_id"] for row in json.loads((tmp_path / "captions.json").read_text())] == ["near.png"]

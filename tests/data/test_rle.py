@@ -50,6 +50,8 @@ def test_iou_of_lists():
         ([[1, 1, 2, 2]], "6 or more"),
         ([], "6 or more"),
         ("oops", "expected COCO's polygons"),
+        ([["0", "0", "2", "0", "2", "2"]], "expected COCO's polygons"),
+        ([[None, 0, 2, 0, 2, 2]], "expected COCO's polygons"),
         ({"size": [2, 2]}, "expected COCO's polygons"),
         ({"size": [2, 2], "counts": [1, 2, 1]}, "expected the picture's"),
         ({"size": [3, 3], "counts": [-1, 10]}, "expected COCO's polygons"),

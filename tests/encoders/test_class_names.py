@@ -80,6 +80,9 @@ def test_pictures_and_their_cells_are_named(tmp_path):
     assert (expected - cells).abs().max() > 0.05
     torch.testing.assert_close(named.embed_dense(images, size=96), expected.detach())
     known = named.name_shares(images)
+    whole, shares = named.embed_with_shares(images)
+    assert torch.equal(shares, known)
+    torch.testing.assert_close(whole, pictures_named)
     torch.testing.assert_close(known, share.detach().flatten())
     torch.testing.assert_close(named.embed_dense(images, size=96, shares=known), expected.detach())
     assert named.training

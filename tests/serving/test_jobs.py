@@ -13,6 +13,7 @@ from segue.data import rle
 from segue.data.images import index_png_bytes, png_bytes, write_image
 from segue.options import Decoding, DescribeOptions, DrawOptions, SegmentOptions
 from segue.serving import create_app
+from segue.serving.jobs import JOBS, Request
 from segue.serving.uploads import layout as read_layout
 from serving.browsing import until_ready
 
@@ -179,6 +180,23 @@ def test_layouts_and_their_words(client, tiny_models):
     np.testing.assert_array_equal(read_layout(base64.b64decode(drawn["layout"]), "layout")[16:], kept[16:])
     odd = base64.b64encode(index_png_bytes(np.full((8, 8), 200, np.uint8), np.zeros((1, 3), np.uint8))).decode()
     assert "200" in client.post("/caption-layout", json={"layout": odd}).json()["error"]
+
+
+def test_layouts_with_pictures_and_without_are_captioned_in_batches(tiny_models):
+    model, job = tiny_models["layouts"], JOBS["caption-layout"]
+    layouts = [np.full((32, 32), value, np.uint8) for value in (0, 24, 25, 24)]
+    files = [index_png_bytes(one, np.zeros((1, 3), np.uint8)) for one in layouts]
+    requests = [
+        Request(
+            job.body(layout="-", num=num, **({"image": "-"} if pictured else {})),
+            {"layout": file} | ({"image": png_bytes(IMAGE)} if pictured else {}),
+        )
+        for file, num, pictured in zip(files, (2, 1, 1, 1), (False, False, True, True), strict=True)
+    ]
+    found = job.work(model, requests)
+    assert found == [job.work(model, [one])[0] for one in requests]
+    assert [len(one["captions"]) for one in found] == [2, 1, 1, 1]
+    assert ["domain_distance" in one for one in found] == [False, False, True, True]
 
 
 def kept(answer, *names):

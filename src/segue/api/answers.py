@@ -65,11 +65,12 @@ def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
 
     The score is the mean calibrated probability of the pixels inside.
     """
+    centroid = answer.centroid
     return {
         "note": answer.note,
         "area": answer.area,
         "share": round(answer.area / answer.mask.size, 6),
-        "centroid": answer.centroid and [round(c, 2) for c in answer.centroid],
+        "centroid": centroid and [round(c, 2) for c in centroid],
         "score": round(answer.score, 4) if answer.area else None,
         **domain_to_dict(answer.distance),
     }

@@ -23,7 +23,7 @@ from segue.data.formats.files import read_json
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels, without_specks
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
-from segue.methods.crossmodal.boxes import PARTS, BoxDecoder, draw_boxes, paint_boxes
+from segue.methods.crossmodal.boxes import PARTS, BoxDecoder, DrawnBoxes, draw_boxes, paint_boxes
 from segue.methods.crossmodal.checkpoint import CrossModalCheckpoint, load_crossmodal
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.inference import (
@@ -43,6 +43,7 @@ from segue.types import InputError, Layout, LayoutBox
 TEMPERATURE = 0.7  # of the cells of a model of one level, without a picture
 BOX_TOP_P = 0.5  # boxes are drawn among the likeliest tokens that together have this probability
 LayoutFile = str | Path | NDArray[np.uint8]
+BOXES_AT_ONCE = 64  # tries of the model's own boxes, in a batch
 NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators use 32 bits of it
 
 
@@ -221,10 +222,13 @@ class Illustrator(HubMixin):
             temperature=heat or 1.0,
             max_tokens=decoder.config.max_tokens,
         )
-        tries = [
-            draw_boxes(decoder, ids, search, [seed + i * NEXT_TRY for seed in seeds]) for i in steps(options.best_of)
-        ]
-        return [max(each, key=lambda one: one.score).boxes for each in zip(*tries, strict=True)]
+        tries = [seed + i * NEXT_TRY for i in range(options.best_of) for seed in seeds]
+        found: list[DrawnBoxes] = []
+        for part in steps(-(-len(tries) // BOXES_AT_ONCE)):
+            rows = range(len(tries))[part * BOXES_AT_ONCE :][:BOXES_AT_ONCE]
+            drawn = [tries[row] for row in rows]
+            found += draw_boxes(decoder, ids[[row % len(ids) for row in rows]], search, drawn)
+        return [max(found[i :: len(ids)], key=lambda one: one.score).boxes for i in range(len(ids))]
 
     def _finished(self, codes: Tensor, kept: NDArray[np.uint8] | None, specks: int) -> NDArray[np.uint8]:
         """Codes (B, h, w) -> layouts (B, H, W), without specks of at most so many cells, with what is kept."""

@@ -70,7 +70,7 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
     devices = {tensor.device.type for graph in graphs.values() for tensor in graph.module.parameters()}
     if devices - {"cpu"}:
         raise InputError(f'ONNX: the model is on {", ".join(sorted(devices))}; move it first: model.to("cpu")')
-    weights = _weights_of(model)
+    weights = weights_of(model)
     if out.exists():
         return _finished(out, weights)
     _check_packages()
@@ -86,7 +86,7 @@ def export_onnx(model: Any, out: Path) -> dict[str, float]:
     return differences
 
 
-def _weights_of(model: Any) -> str:
+def weights_of(model: Any) -> str:
     """The sha256 of a predictor's weights, by which its graphs are known again."""
     digest = hashlib.sha256()
     for graph in graphs_of(model).values():
@@ -94,15 +94,20 @@ def _weights_of(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _finished(out: Path, weights: str) -> dict[str, float]:
-    """The differences in a folder that an earlier export of the same weights finished.
+def check_new(out: Path, weights: str) -> dict[str, Any]:
+    """The description in a folder that an earlier export of the same weights finished.
 
     Raises InputError for a folder of anything else.
     """
     path = out / DESCRIPTION
-    found = read_json(path) if path.is_file() else {}
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
     if found.get("weights") != weights:
         raise InputError(f"{out}: is there already, with something else; name a new folder")
+    return found
+
+
+def _finished(out: Path, weights: str) -> dict[str, float]:
+    found = check_new(out, weights)
     return {name: graph["largest_difference"] for name, graph in found["graphs"].items()}
 
 

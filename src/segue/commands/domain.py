@@ -29,7 +29,7 @@ def refuse_far(name: str, distance: float | None, *, strict: bool) -> str:
         return f"{name}: --strict: this model doesn't measure how far pictures lie from those that it learned from"
     if distance is None or distance <= 1:
         return ""
-    far = f"{name}: unlike the pictures that the model learned from (domain distance {distance:.2f}, above 1 is far)"
+    far = f"{name}: unlike the pictures that the model learned from (domain distance {distance:.3f}, above 1 is far)"
     if strict:
         return f"{far}; leave out --strict for an answer nevertheless"
     warnings.warn(PictureWarning(f"{far}, so the answer may be wrong", KIND), stacklevel=2)

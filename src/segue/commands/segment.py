@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from segue.commands.memory import keep_memory
 from segue.options import Dtype, LabelOptions, Options, SegmentOptions
 from segue.types import InputError
 from segue.weights import LABEL_MODEL
@@ -56,6 +57,7 @@ def segment(
         with_note: options that go with a note.
         with_labels: options that go with --labels.
     """
+    keep_memory()
     if labels is None:
         from segue.commands.segment_notes import segment_by_notes
 

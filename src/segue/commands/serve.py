@@ -11,6 +11,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval
 from typing_extensions import Doc
 
+from segue.commands.memory import keep_memory
 from segue.options import Dtype, Options
 from segue.types import InputError, to_install
 
@@ -68,6 +69,7 @@ def serve(
     from segue.serving import serve as serve_models
     from segue.serving.uploads import Bounds
 
+    keep_memory()
     bounds = Limits(
         limits.max_mb * 1_000_000, Bounds(limits.max_megapixels * 1_000_000), limits.waiting, seconds=limits.seconds,
         gather=limits.gather, connections=limits.connections,

@@ -7,8 +7,7 @@ A reader calls `report(code, name, message)` for each record that can't be used,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from segue.types import InputError
 
@@ -38,15 +37,27 @@ def collecting(bad: list[str]) -> ReportProblem:
     return report
 
 
-@contextmanager
-def reporting(report: ReportProblem, code: str, name: str) -> Iterator[None]:
-    """Report an error inside as a problem of the record `name`, and go on after the block; don't report inside."""
-    try:
-        yield
-    except WRONG_LAYOUT as error:
+class reporting:
+    """A context that reports an error inside as a problem of the record `name`, and goes on after the block.
+
+    Don't report inside.
+    """
+
+    __slots__ = ("code", "name", "report")
+
+    def __init__(self, report: ReportProblem, code: str, name: str) -> None:
+        self.report, self.code, self.name = report, code, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, WRONG_LAYOUT):
+            return False
         missing = f"no {error}" if isinstance(error, KeyError) else str(error)
         message = str(error) if isinstance(error, InputError) else f"not laid out as expected ({missing})"
-        report(code, name, message.removeprefix(f"{name}: "))
+        self.report(self.code, self.name, message.removeprefix(f"{self.name}: "))
+        return True
 
 
 def handle_problems(problems: Sequence[str], summary: str, on_bad: str) -> None:

@@ -40,6 +40,8 @@ def to_id(value: Any, name: str = "id") -> Id:
 
     Raises InputError for anything but a number or a text.
     """
+    if type(value) is int:  # as most are
+        return value
     if isinstance(value, str) and value.strip():
         number = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
         return number if number is not None and str(number) == value else value

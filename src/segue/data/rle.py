@@ -58,9 +58,11 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
         if isinstance(found, list):
             if not found or any(len(polygon) < 6 or len(polygon) % 2 for polygon in found):
                 raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
-            if not all(-far <= v <= 2 * far for polygon in found for v in polygon):  # pycocotools would crash
+            polygons = [_numbers(polygon) for polygon in found]
+            if not all(-far <= p.min() and p.max() <= 2 * far for p in polygons):  # pycocotools would crash
                 raise InputError(f"{where}: a polygon lies far outside the picture of {width}x{height}; mend it")
-            counts = coco.merge(coco.frPyObjects(found, height, width))["counts"]
+            parts = coco.frPyObjects(polygons, height, width)
+            counts = (parts[0] if len(parts) == 1 else coco.merge(parts))["counts"]
         else:
             counts = _run_lengths(found, size, where)
     except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
@@ -71,6 +73,14 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
             '{"size": [H, W], "counts": ...}; export the annotation again'
         ) from error
     return RLE((height, width), counts)
+
+
+def _numbers(polygon: Any) -> NDArray[np.float64]:
+    """Raises TypeError for anything but a list of numbers."""
+    array = np.asarray(polygon)
+    if array.ndim != 1 or array.dtype.kind not in "biuf":
+        raise TypeError("no list of numbers")
+    return array.astype(np.float64)
 
 
 def _run_lengths(found: Any, size: tuple[int, int], where: str) -> bytes:

@@ -170,6 +170,10 @@ class DualEncoder(nn.Module):
         """(N,) from 0 to 1: how much a classifier's names count in the cells of each image; 0 where there is none."""
         return torch.zeros(len(images))
 
+    def embed_with_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> tuple[Tensor, Tensor]:
+        """What `embed_images` and `name_shares` return, of one reading of the images where there is a classifier."""
+        return self.embed_images(images, batch_size=batch_size), self.name_shares(images, batch_size=batch_size)
+
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""
         raise NotImplementedError
@@ -383,16 +387,22 @@ class VisionTextDualEncoder(DualEncoder):
 
     def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """Of the whole images, at the image encoder's own size."""
-        if (names := self.class_names) is None:
-            return super().name_shares(images, batch_size=batch_size)
+        return self.embed_with_shares(images, batch_size=batch_size)[1]
 
-        def measure(pixels: Tensor) -> Tensor:
+    def embed_with_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> tuple[Tensor, Tensor]:
+        """As `DualEncoder.embed_with_shares`."""
+        if (names := self.class_names) is None:
+            return self.embed_images(images, batch_size=batch_size), torch.zeros(len(images))
+
+        def read(pixels: Tensor) -> Tensor:
             pooled = self.image_encoder(pixels).pooled
             v = F.normalize(self.project_image(pooled).float(), dim=-1)
-            return names.share_of_cells(pooled, v, self.temperature)
+            share = names.share_of_cells(pooled, v, self.temperature)
+            return torch.cat([F.normalize(self.project_pooled(pooled).float(), dim=-1), share[:, None].float()], 1)
 
         pixels = (self.image_encoder.preprocess(part) for part in self._passes(images, batch_size))
-        return _in_batches(self, pixels, measure)
+        found = _in_batches(self, pixels, read)
+        return found[:, :-1], found[:, -1]
 
     def project_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids and (B, L) bool mask -> (B, D), not normalised."""

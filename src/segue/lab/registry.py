@@ -49,7 +49,6 @@ BENCHES: dict[str, str] = {  # the arguments of these functions are the options 
     "groupvit": "segue.lab.bench.groupvit:bench_groupvit",
     "inference": "segue.lab.bench.inference:bench_inference",
     "metrics": "segue.lab.bench.metrics:bench_metrics",
-    "labels_photos_grouping": "segue.lab.tables.labels_photos_grouping:labels_photos_grouping_table",
     "reclmis": "segue.lab.bench.reclmis:bench_reclmis",
     "serve": "segue.lab.bench.serve:bench_serve",
     "sgdiff": "segue.lab.bench.sgdiff:bench_sgdiff",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segue.api.curation import read_curation_corpus
+from segue.methods.cocu.curation.cost import plan_curation
 from segue.recipes.cocu import (
     CocuBatches,
     CocuSettings,
@@ -30,6 +31,7 @@ def plan_cocu(settings: CocuSettings) -> Workload:
     model = build_model(settings, corpus, (), reader)
     batches = CocuBatches(corpus, None, settings, model, reader)
     options = training_options(settings, len(batches))
+    sizes = {"these_pictures": len(batches), "cc3m": 2_750_000, "cc12m": 12_400_000, "400m": 400_000_000}
     return Workload(
         examples=len(batches),
         steps=options.steps,
@@ -37,4 +39,5 @@ def plan_cocu(settings: CocuSettings) -> Workload:
         averaged=options.ema > 0,
         task=training_task(model, settings, corpus, reader),
         batch=lambda count: batches.collate([(0, i % len(batches)) for i in range(count)]),
+        chosen={"curation_core_hours": plan_curation(sizes)},
     )

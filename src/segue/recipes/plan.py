@@ -133,7 +133,7 @@ def _plan(recipe: str, settings: TrainSettings, processes: int, workers: int, de
         "seconds_to_load_a_batch": round(loading(share), 3),
         "memory_gb": round((_weights(work) + held(share)) / 1e9, 3),
         "measured_on": f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else device,
-        "not_counted": "curation, validation, the optimiser, and the exchange between processes",
+        "not_counted": "validation, the optimiser, and the exchange between processes",
     }
 
 

@@ -206,14 +206,20 @@ def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Answer]:
 
 
 def to_caption_layout(model: Illustrator, requests: Sequence[Request]) -> list[Answer]:
-    """Captions of a layout, the likeliest first."""
-    answers = []
-    for request in requests:
-        options, image = schemas.options_of(request.body, Decoding), request.picture()
-        captions = model.caption_layout(_must(request.layout("layout")), image=image, options=options)
-        found = [{"text": c.caption, "likelihood": round(c.likelihood, 4)} for c in captions]
-        answers.append({**_domain(model, image), "captions": found})
-    return answers
+    """Captions, the likeliest first; of layouts with the same options, with or without pictures, in one batch."""
+    answers: dict[int, Answer] = {}
+    for options, some in _grouped(requests, Decoding).items():
+        for pictured in (False, True):
+            if not (part := [i for i in some if ("image" in requests[i].files) == pictured]):
+                continue
+            images = [_must(requests[i].picture()) for i in part] if pictured else None
+            distances = [{}] * len(part) if images is None else map(domain_to_dict, model.measure_distances(images))
+            layouts = [_must(requests[i].layout("layout")) for i in part]
+            captions = model.caption_layouts(layouts, images, options=options)
+            for i, distance, each in zip(part, distances, captions, strict=True):
+                found = [{"text": c.caption, "likelihood": round(c.likelihood, 4)} for c in each]
+                answers[i] = {**distance, "captions": found}
+    return [answers[i] for i in range(len(requests))]
 
 
 JOBS = {
@@ -222,7 +228,7 @@ JOBS = {
     "caption": Job(schemas.ToCaption, Captioner, ("image",), to_caption, 8),
     "describe": Job(schemas.ToDescribe, Describer, ("image", "mask"), to_describe),
     "draw": Job(schemas.ToDraw, Illustrator, ("image", "keep"), to_draw),
-    "caption-layout": Job(schemas.ToCaptionLayout, Illustrator, ("layout", "image"), to_caption_layout),
+    "caption-layout": Job(schemas.ToCaptionLayout, Illustrator, ("layout", "image"), to_caption_layout, 8),
 }
 
 

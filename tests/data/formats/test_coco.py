@@ -1,3 +1,4 @@
+import gc
 import json
 import pickle
 
@@ -10,6 +11,7 @@ from segue.data import rle
 from segue.data.formats import check_pictures, detect_format, read_pictures
 from segue.data.formats.classes import COCO_STUFF_171
 from segue.data.formats.coco import plain_name
+from segue.data.formats.coco import read as read_coco_folder
 from segue.data.formats.panoptic import read_segments, segment_colours, segment_ids
 from segue.types import InputError, Relation
 
@@ -33,6 +35,22 @@ def test_one_picture_has_all_that_the_files_tell(root):
     assert [r.label for r in picture.regions] == ["person", "person", "toothbrush", "sky-other-merged", "flower"]
     assert [r.thing for r in picture.regions] == [True, True, True, False, False]
     assert picture.load().shape == (8, 12, 3)
+
+
+def test_polygons_that_are_none_are_told_and_the_collector_works_again(root):
+    def spoil(found):
+        first = next(mark for mark in found["annotations"] if isinstance(mark["segmentation"], list))
+        first["segmentation"] = [[1, 1, 5, 1, 5, "5"]]
+
+    edit(root / "annotations/instances_train2017.json", spoil)
+    seen = []
+    read = read_coco_folder(root, "train", lambda *problem: seen.append((problem, gc.isenabled())))
+    ((code, name, message), during), *_ = seen
+    assert (code, during) == ("bad-annotation", False)
+    assert message.startswith("got [[1, 1, 5, 1, 5, '5']], expected COCO's polygons")
+    assert name not in message
+    assert len(read.pictures[0].regions) == len(read_pictures(coco(root / "again"), "train").pictures[0].regions) - 1
+    assert gc.isenabled()
 
 
 def test_polygons_run_lengths_and_crowds(root):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segue.lab.bench.curate import STAGES, _projected_hours, bench_curate
+from segue.lab.bench.curate import bench_curate, measure_index
 from segue.types import InputError
 
 
@@ -18,6 +18,7 @@ def test_bench_curate():
         bench_curate(pictures=10)
 
 
-def test_projection_grows_as_it_says():
-    seconds = dict.fromkeys(STAGES, 0.0) | {"ranking": 36.0, "retrieval": 36.0}
-    assert _projected_hours(seconds, 100, 400) == {"retrieval_to_clustering": 0.12, "all": 0.12}
+def test_an_index_takes_time_and_finds_neighbours():
+    found = measure_index(1000, width=16, searched=50)
+    assert found["recall"] == 1  # few pictures are searched exactly
+    assert min(found["index_us"], found["search_us"]) > 0

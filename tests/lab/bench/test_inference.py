@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import torch
 
-from segue.lab.bench.inference import bench_inference, measure_names
+from segue.lab.bench import inference
+from segue.lab.bench.inference import COMPILED, bench_inference, measure_compiled, measure_names
 from segue.types import InputError
 
 
@@ -31,3 +33,25 @@ def test_names_are_counted_and_compared():
     found = measure_names("scenes-encoder", counts=(2, 3), rounds=1)
     assert found["ratio"] == found["names_3_ms"] / found["names_2_ms"]
     assert min(found.values()) > 0
+
+
+@pytest.mark.parametrize("name", ["reclmis-chest", "scenes-encoder"])
+def test_what_is_compiled_is_what_the_network_runs(name, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "-")  # what is set in the test is taken back after it
+    compiled, ran = [], []
+
+    def fake(method):
+        compiled.append(method)
+        return lambda *given, **named: (ran.append(method), method(*given, **named))[1]
+
+    monkeypatch.setattr(torch, "compile", fake)
+    found = measure_compiled(name, counts=(1,), rounds=1)
+    assert len(compiled) == len(COMPILED[type(inference._load(name, "float32")[0]).__name__])
+    assert {id(one) for one in ran} == {id(one) for one in compiled}
+    assert found["batch_1_speedup"] == found["batch_1_ms"] / found["compiled_batch_1_ms"]
+
+
+def test_a_missing_compiler_is_told(monkeypatch):
+    monkeypatch.setattr(inference, "which", lambda name: None)
+    with pytest.raises(InputError, match="needs a C\\+\\+ compiler"):
+        measure_compiled("reclmis-chest")

@@ -2,12 +2,14 @@
 
 import pytest
 
-from segue.lab.bench.serve import bench_serve, measure_memory, running_server
+from segue.lab.bench.loading import measure_memory, running_server
+from segue.lab.bench.serve import bench_serve
 from segue.types import InputError
 
 
 def test_both_modes_are_loaded_and_the_memory_can_be_left_out():
-    found = bench_serve(clients=(2,), seconds=0.3, memory_requests=0)
+    found = bench_serve(clients=(2,), seconds=0.3, memory_requests=0, endpoints=())
+    assert found["endpoints"] == {}
     assert "memory" not in found
     for mode in ("batches", "single"):
         assert set(found[mode]) == {"2"}

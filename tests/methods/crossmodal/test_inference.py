@@ -56,6 +56,20 @@ def test_each_step_draws_its_share_of_the_blank_cells_in_an_order_of_the_seed(mo
         assert ((codes == drawn) | (codes == network.cell_embedding.mask_code)).all()  # what is drawn stays
 
 
+def test_rows_with_more_cells_to_keep_draw_fewer_a_step():
+    network, data = model().eval(), batch(2, image=False)
+    fixed = torch.full((2, 4, 4), -1)
+    fixed[1, :3] = 5
+    drawn = draw_codes(network, data["ids"], (4, 4), seeds=[1, 2], steps=4, fixed=fixed)
+    assert (drawn[1, :3] == 5).all()
+    assert drawn.max() < network.cell_embedding.mask_code
+    for row in range(2):
+        alone = draw_codes(
+            network, data["ids"][row : row + 1], (4, 4), seeds=[row + 1], steps=4, fixed=fixed[row : row + 1]
+        )
+        assert (alone[0] == drawn[row]).all()
+
+
 def test_a_caption_s_likelihood_is_that_of_captioning_word_by_word():
     network, data = model().eval(), batch(3)
     found = log_likelihood(network, data["ids"], data["codes"], data["image"])

@@ -71,6 +71,20 @@ def test_a_larger_grid_than_trained():
     assert network.encode_layouts(torch.zeros(1, 6, 8, dtype=torch.long)).pooled.shape == (1, 32)
 
 
+def test_logits_of_some_cells_and_of_two_captions_of_a_layout_are_those_of_each():
+    net, data = model().eval(), batch()
+    captions = [net.encode_captions(ids) for ids in (data["ids"], net.null_captions(data["ids"]))]
+    whole = [
+        net.code_logits(data["codes"], None, None, one, project_memory(net.cross_attention, one)) for one in captions
+    ]
+    both = net.encode_captions(torch.cat([data["ids"], net.null_captions(data["ids"])]))
+    cells = torch.tensor([[3, 0, 3], [1, 15, 7]]).repeat(len(data["ids"]) // 2, 1)
+    memory = project_memory(net.cross_attention, both)
+    some = net.code_logits(data["codes"], None, None, both, memory, wanted=cells)
+    for found, all_cells in zip(some.chunk(2), whole, strict=True):
+        torch.testing.assert_close(found, all_cells.take_along_dim(cells[..., None], 1), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("changes", [{}, {"attention": "separate"}, {"norms": "post", "epsilon": 0.01}])
 def test_weights_mean_what_they_meant(changes):
     net, data = golden.set_weights(model(**changes)).eval(), batch()

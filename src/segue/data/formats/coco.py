@@ -18,9 +18,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from segue.data.formats import visual_genome
 from segue.data.formats.classes import COCO_PANOPTIC_STUFF, COCO_STUFF_171, COCO_STUFF_171_IDS
-from segue.data.formats.files import SPLITS, first_folder, label_table, read_json, read_labels, read_records
+from segue.data.formats.files import (
+    SPLITS,
+    first_folder,
+    label_table,
+    read_json,
+    read_labels,
+    read_records,
+    without_collector,
+)
 from segue.data.formats.lookup import list_places, locate, short_names, stem_of, tidy
 from segue.data.formats.panoptic import Categories, instance_region, read_categories, read_segments
 from segue.data.formats.phrases import phrases_from_entries, read_phrase_entries
@@ -36,6 +46,8 @@ EXPECTED = (
 KINDS = ("captions", "instances", "panoptic")
 EXTRA_KINDS = ("objects", "attributes", "relationships", "phrases")
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
+NUMBERS = {int, float}
+UNREAD = {"area", "license", "coco_url", "flickr_url", "date_captured", "supercategory"}
 COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
 
 
@@ -109,7 +121,12 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
     kept and marked. classes: of the label maps when there are any, otherwise the categories in the order of their ids.
     Raises InputError for files that are not in COCO's format.
     """
-    contents = {kind: read_json(path) for kind in KINDS if (path := getattr(files, kind))}
+    with without_collector():
+        return _read_coco(files, split, report)
+
+
+def _read_coco(files: CocoFiles, split: str, report: ReportProblem) -> PictureSet:
+    contents = {kind: read_json(path, _shorten) for kind in KINDS if (path := getattr(files, kind))}
     rows = {
         key: {kind: read_records(getattr(files, kind), found, key, JSON) for kind, found in contents.items()}
         for key in ("images", "annotations")
@@ -120,14 +137,17 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
         if kind != "captions"
     }
     entries, refused = _entries(rows["images"], report)
+    contents.clear()
     marks = {
-        kind: [*_annotations(found, kind, entries, refused, report)] for kind, found in rows["annotations"].items()
+        kind: [*_annotations(rows["annotations"].pop(kind), kind, entries, refused, report)]
+        for kind in list(rows["annotations"])
     }
     captions = _captions(marks.get("captions", []), entries, report)
     regions = _regions(marks, entries, categories, files, report)
     graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships, report)
     phrases = read_phrase_entries(files.phrases, report)
     located = locate(list_places(files.pictures), (entry.name for entry in entries.values()))
+    marks.clear()
     maps, (classes, raw, trained) = _maps(files.stuff, entries, report), _stuff_classes(categories)
     names, pictures = short_names(entry.name for entry in entries.values()), []
     for number, entry in sorted(entries.items(), key=lambda item: by_id(item[0])):
@@ -154,6 +174,22 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
             )
         )
     return PictureSet(pictures, classes if maps else tuple(_merged(categories).values()))
+
+
+def _shorten(record: dict[str, Any]) -> dict[str, Any]:
+    """Without what is not read, and with polygons as arrays: a third of the memory of lists of numbers."""
+    record = {key: value for key, value in record.items() if key not in UNREAD and (key != "iscrowd" or value != 0)}
+    if isinstance(polygons := record.get("segmentation"), list):
+        record["segmentation"] = list(map(_as_array, polygons))
+    return record
+
+
+def _as_array(polygon: Any) -> Any:
+    """The polygon as an array where it is a list of numbers; anything else as it is, for the message."""
+    if not isinstance(polygon, list) or not NUMBERS.issuperset(map(type, polygon)):
+        return polygon
+    array = np.asarray(polygon)
+    return array if array.dtype.kind in "if" else polygon  # a number may be too large for either
 
 
 def _entries(rows: dict[str, list[Any]], report: ReportProblem) -> tuple[dict[Id, Entry], set[Id]]:
@@ -208,6 +244,13 @@ def _own_id(mark: Any) -> Id | None:
     return None if mark.get("id") is None else read_id(mark, "id")
 
 
+def _drained(marks: list[tuple[Id, Any]]) -> Iterator[tuple[Id, Any]]:
+    """The items of a list, which lets go of each: what is made of them takes their memory."""
+    marks.reverse()
+    while marks:
+        yield marks.pop()
+
+
 def _captions(
     marks: list[tuple[Id, Any]], entries: dict[Id, Entry], report: ReportProblem
 ) -> dict[Id, list[tuple[Id | None, str]]]:
@@ -228,7 +271,7 @@ def _regions(
 ) -> dict[Id, list[Region]]:
     """Image id -> its instances, then its panoptic segments."""
     regions = defaultdict(list)
-    for number, mark in marks.get("instances", []):
+    for number, mark in _drained(marks.get("instances", [])):
         name, size = f"annotation {mark.get('id')} of {entries[number].name}", entries[number].size
         with reporting(report, "bad-annotation", name):
             regions[number].append(instance_region(mark, size and size[::-1], categories["instances"], name))

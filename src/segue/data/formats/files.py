@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections import Counter
@@ -43,15 +44,23 @@ def expecting(path: Path | str, what: str) -> Iterator[None]:
         raise InputError(f"{path}: not laid out as expected ({missing}); expected {what}") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, shorten: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Any:
     """The value in a JSON file.
 
+    shorten: gets each object as soon as it is read, and returns what takes its place.
     Raises InputError that names the file when it can't be read, and when an object has a key twice: one would be lost.
     """
+    made = _each_once if shorten is None else lambda pairs: shorten(_each_once(pairs))
     try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_each_once)
+        return json.loads(_read_text(path), object_pairs_hook=made)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: can't be read as JSON ({error}); copy or export it again") from error
+
+
+def _read_text(path: Path) -> str:
+    """As json.loads decodes bytes, but these are gone when it reads: the file would be in memory twice."""
+    data = path.read_bytes()
+    return data.decode(json.detect_encoding(data), "surrogatepass")
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,6 +69,19 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"an object has the key {shown(twice)} twice")
     return found
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Python's search for circles of objects pauses: millions of records have none, and it would look at all again and
+    again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def read_list(path: Path) -> list[Any]:

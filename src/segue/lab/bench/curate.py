@@ -17,19 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from segue.methods.cocu.archive import ARCHIVE, read_archive, require
 from segue.methods.cocu.curation.config import CurateSettings
+from segue.methods.cocu.curation.cost import projected_hours, write_corpus
 from segue.methods.cocu.curation.inputs import CurationInputs
+from segue.methods.cocu.curation.retrieval import build_index, index_recall, search_neighbours
 from segue.methods.cocu.curation.run import curate
-from segue.methods.cocu.vocabulary import Vocabulary
 from segue.types import InputError
 
 DATA_SET_SIZES = {"cc3m": 2_750_000, "cc12m": 12_400_000}  # pictures
-SHARD_STAGES = ("retrieval", "expansion", "ranking", "clustering")
-STAGES = ("concepts", "index", *SHARD_STAGES, "writing")
-CHUNK_ROWS = 8192
 
 
 def bench_curate(
@@ -50,7 +47,7 @@ def bench_curate(
         raise InputError(f"pictures: got {pictures}, expected 1,000 or more to measure anything")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        captions, vocabulary, texts = _write_corpus(home / "embeddings.npy", pictures, width, concepts, seed)
+        captions, vocabulary, texts = write_corpus(home / "embeddings.npy", pictures, width, concepts, seed)
         embeddings = np.load(home / "embeddings.npy", mmap_mode="r")
         before, start, busy = _peak_memory_mb(), time.perf_counter(), time.process_time()
         inputs = CurationInputs(embeddings, captions, vocabulary, texts)
@@ -77,49 +74,32 @@ def bench_curate(
         "peak_rss_mb": round(peak, 1),
         "rss_growth_kb_per_picture": round(1024 * (peak - before) / pictures, 3),
         **{name: round(value, 1) for name, value in sizes.items()},
-        "projected_core_hours": {
-            name: _projected_hours(cpu, pictures, count) for name, count in DATA_SET_SIZES.items()
-        },
+        "projected_core_hours": {name: projected_hours(cpu, pictures, count) for name, count in DATA_SET_SIZES.items()},
         "threads": torch.get_num_threads(),
         "faiss_threads": require("faiss").omp_get_max_threads(),
     }
 
 
-def _projected_hours(seconds: dict[str, float], pictures: int, count: int) -> dict[str, float]:
-    """Hours of one core for `count` pictures: the index and its search grow with N sqrt(N), all else with N.
+def measure_index(pictures: int, *, width: int = 512, neighbours: int = 8, searched: int = 4096) -> dict[str, float]:
+    """CPU microseconds a picture of drawn embeddings to make the index of curation, and to search it; its recall.
 
-    seconds: of each stage, for `pictures` pictures.
+    Of the search `searched` pictures are measured.
     """
-    factor = count / pictures
-    hours = {
-        name: seconds[name] * factor * (factor**0.5 if name in ("index", "retrieval") else 1) / 3600 for name in STAGES
-    }
-    part = sum(hours[name] for name in SHARD_STAGES)
-    return {"retrieval_to_clustering": round(part, 3), "all": round(sum(hours.values()), 3)}
-
-
-def _write_corpus(
-    path: Path, pictures: int, width: int, concepts: int, seed: int
-) -> tuple[list[str], Vocabulary, NDArray[np.float16]]:
-    """Write the embeddings; returns captions, vocabulary and the concepts' embeddings."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((max(1, pictures // 50), width), np.float32)
-    shown = rng.integers(0, concepts, (len(centres), 12))  # the concepts of each cluster
-    out = np.lib.format.open_memmap(path, "w+", np.float16, (pictures, width))
-    captions = []
-    for start in range(0, pictures, CHUNK_ROWS):
-        count = min(CHUNK_ROWS, pictures - start)
-        cluster = rng.integers(0, len(centres), count)
-        rows = centres[cluster] + 0.58 * rng.standard_normal((count, width), np.float32)
-        out[start : start + count] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        named = shown[cluster[:, None], rng.integers(0, 12, (count, 4))]
-        captions += [f"a thing{a} and the thing{b} next to thing{c} on a thing{d}" for a, b, c, d in named.tolist()]
-    out.flush()
-    texts = rng.standard_normal((concepts, width), np.float32)
-    for k, some in enumerate(shown):  # the text of a concept is near the pictures that show it
-        texts[some] += 0.3 * centres[k]
-    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    return captions, Vocabulary(f"thing{i}" for i in range(concepts)), texts.astype(np.float16)
+    settings = CurateSettings(neighbours=neighbours)
+    with tempfile.TemporaryDirectory() as folder:
+        write_corpus(Path(folder) / "embeddings.npy", pictures, width, 1921, 0)
+        embeddings = np.load(Path(folder) / "embeddings.npy", mmap_mode="r")
+        start = time.process_time()
+        index = build_index(embeddings, settings)
+        made = time.process_time()
+        anchors = np.linspace(0, pictures - 1, min(searched, pictures)).astype(np.int64)
+        search_neighbours(index, embeddings, anchors, neighbours)
+        done = time.process_time()
+        return {
+            "index_us": 1e6 * (made - start) / pictures,
+            "search_us": 1e6 * (done - made) / len(anchors),
+            "recall": index_recall(index, embeddings, neighbours),
+        }
 
 
 def _sampling_seconds(path: Path, pictures: int) -> tuple[float, float]:

@@ -9,31 +9,43 @@ sgdiff        SGDiff beside its rival, which writes word by word
 decoding      CPU time of captions over that of `generate` of transformers, with a decoder of equal sizes
 inference     CPU time a picture of bundled networks in float32 and bf16, one and 16 pictures at once
 names         CPU time to name the pixels of a picture of 640 x 480 pixels, with 10 names and with 1,000
+compiled       the same networks by torch.compile beside as they are, and what compiling takes
+int8          graphs of segmenters and a decoder in int8 beside float32: CPU time, megabytes, what it costs
+reading       COCO's files: CPU time and memory a picture
+index         the index of curation, one thread: microseconds a picture to make and to search it, and its recall
 curate        the stages of curation by the number of pictures; a million once
 weights       networks that users bring: parameters, megabytes of the file and of memory
 """
 
 from __future__ import annotations
 
+import tempfile
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from segue.lab.bench.caption import beside_generate
-from segue.lab.bench.curate import SHARD_STAGES, bench_curate
+from segue.lab.bench.curate import bench_curate, measure_index
+from segue.lab.bench.data import measure_coco
 from segue.lab.bench.groupvit import bench_groupvit
-from segue.lab.bench.inference import NETWORKS, bench_inference, measure_names
+from segue.lab.bench.inference import NETWORKS, bench_inference, measure_compiled, measure_names
+from segue.lab.bench.int8 import measure_decoder, measure_graph
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
 from segue.lab.bench.weights import DIFFUSION, WEIGHTS, measure
-from segue.lab.engine import Row, Work
+from segue.lab.engine import RequiredData, Row, Work
+from segue.methods.cocu.curation.cost import SHARD_STAGES
+from segue.synthetic.chest import make_chest
 
 REPEATS = (0, 1, 2)  # in the place of seeds
 PICTURES = (10_000, 100_000)
+XRAYS = RequiredData("covid_cxr: chest X-rays in the LViT layout", ("Train_Folder", "Val_Folder"))
+INDEXED = (100_000, 300_000)
 PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
 def costs_table() -> list[Row]:
-    """Segmenters and weights once; networks by dtype, decoding, names, GroupViT, SGDiff and curation three times."""
+    """Segmenters, weights, compiled and int8 once; the others three times."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -43,9 +55,15 @@ def costs_table() -> list[Row]:
         rows.append(Row("sgdiff", "untrained", repeat, _sgdiff))
         rows += [Row("decoding", size, repeat, partial(_decoding, size)) for size in ("segue", "faithful")]
         rows += [Row("inference", name, repeat, partial(_inference, name)) for name in NETWORKS]
+        rows.append(Row("reading", "coco", repeat, _reading))
         rows.append(Row("names", "photos-encoder", repeat, _names))
         rows += [_curate_row(count, repeat) for count in PICTURES]
     rows.append(_curate_row(PICTURES_ONCE, 0))
+    rows += [Row("index", f"{count:,} pictures", 0, partial(_index, count)) for count in INDEXED]
+    rows += [Row("compiled", name, 0, partial(_compiled, name)) for name in NETWORKS]
+    rows.append(Row("int8", "reclmis-chest", 0, _int8_phantoms))
+    rows.append(Row("int8", "reclmis-cxr", 0, _int8_xrays, XRAYS))
+    rows.append(Row("int8", "captions-photos, decoder", 0, _int8_decoder))
     return rows + [Row("weights", name, 0, partial(_weights, name)) for name in (*WEIGHTS, DIFFUSION)]
 
 
@@ -66,6 +84,33 @@ def _decoding(size: str, work: Work) -> dict[str, float]:
 
 def _names(work: Work) -> dict[str, float]:
     return measure_names("photos-encoder")
+
+
+def _int8_phantoms(work: Work) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as place:
+        make_chest(Path(place) / "data", seed=7, train=64, val=200, test=1, workers=1)
+        return measure_graph("reclmis-chest", Path(place) / "data", Path(place))
+
+
+def _int8_xrays(work: Work) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as place:
+        return measure_graph("reclmis-cxr", XRAYS.folder(work.data), Path(place))
+
+
+def _int8_decoder(work: Work) -> dict[str, float]:
+    return measure_decoder("captions-photos")
+
+
+def _index(count: int, work: Work) -> dict[str, float]:
+    return measure_index(count)
+
+
+def _compiled(name: str, work: Work) -> dict[str, float]:
+    return measure_compiled(name)
+
+
+def _reading(work: Work) -> dict[str, float]:
+    return measure_coco()
 
 
 def _weights(name: str, work: Work) -> dict[str, float]:

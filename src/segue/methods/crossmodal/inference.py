@@ -43,24 +43,36 @@ def draw_codes(
     codes = torch.full((len(ids), *grid), mask_code, device=ids.device)
     if fixed is not None:
         codes = torch.where(fixed >= 0, fixed, codes)
-    captions, empty = model.encode_captions(ids), model.encode_captions(model.null_captions(ids))
-    memory, empty_memory = project_memory(model.cross_attention, captions), project_memory(model.cross_attention, empty)
+    given = ids if guidance == 1 else torch.cat([ids, model.null_captions(ids)])
+    captions = model.encode_captions(given)
+    memory = project_memory(model.cross_attention, captions)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    to_draw = codes == mask_code
-    order = _uniform(grid, generators).to(codes.device).masked_fill(~to_draw, -1)
-    order = order.flatten(1).argsort(1).argsort(1).view(codes.shape)  # fixed cells come first
+    to_draw = (codes == mask_code).flatten(1)
+    order = _uniform(grid, generators).to(codes.device).flatten(1).masked_fill(~to_draw, -1).argsort(1)
+    codes, count = codes.flatten(1), to_draw.sum(1, keepdim=True)
     for step in stopping.steps(steps):
-        logits = model.code_logits(codes, image, None, captions, memory, boxes).float()
-        if guidance != 1:
-            unconditional = model.code_logits(codes, image, None, empty, empty_memory, boxes).float()
-            logits = unconditional + guidance * (logits - unconditional)
-        noise = -torch.log(-torch.log(_uniform(logits.shape[1:], generators)))  # the Gumbel-max trick draws a code
-        drawn = (logits + temperature * noise.to(logits)).argmax(-1).view(codes.shape)
         share = cos(pi / 2 * (step + 1) / steps) if step + 1 < steps else 0
-        still_masked = (to_draw.flatten(1).sum(1) * share).long()[:, None, None]
-        now = (codes == mask_code) & (order < order[0].numel() - still_masked)
-        codes = torch.where(now, drawn, codes)
-    return codes
+        end = codes.shape[1] - (count * share).long()
+        cells, drawn_now = _cells_between(order, codes.shape[1] - (codes == mask_code).sum(1, keepdim=True), end)
+        logits = model.code_logits(codes.view(-1, *grid), image, None, captions, memory, boxes, cells).float()
+        if guidance != 1:
+            logits, unconditional = logits.chunk(2)
+            logits = unconditional + guidance * (logits - unconditional)
+        if temperature:
+            noise = -torch.log(-torch.log(_uniform((codes.shape[1], logits.shape[-1]), generators)))
+            logits = logits + temperature * noise.to(logits).take_along_dim(cells[..., None], 1)  # the Gumbel-max trick
+        drawn = torch.where(drawn_now, logits.argmax(-1), codes.gather(1, cells))
+        codes = codes.scatter(1, cells, drawn)
+    return codes.view(-1, *grid)
+
+
+def _cells_between(order: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """The cells (B, Q) that come from `start` to `end`, both (B, 1), in each row's order (B, N), and whether they do.
+
+    Rows with fewer than Q repeat one that does not.
+    """
+    place = start + torch.arange(int((end - start).max()), device=order.device)
+    return order.gather(1, torch.where(place < end, place, 0)), place < end
 
 
 def _uniform(shape: Sequence[int], generators: list[torch.Generator]) -> Tensor:

@@ -72,17 +72,25 @@ class Layer(nn.Module):
         self.cross_gate = nn.Parameter(torch.ones(width))
 
     def self_attention(
-        self, x: Tensor, mask: Tensor | None, causal: bool, past: KeysValues | None
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        past: KeysValues | None,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """Self-attention with norm and residual. x: (B, T, C). mask: (B, T) bool, True on what may be attended to.
 
-        past: keys and values of the tokens before x, which then is a single token. Returns (B, T, C), and the keys and
-        values of all tokens so far.
+        past: keys and values of the tokens before x, which then is a single token. wanted: (B, Q) int64, the tokens of
+        x that are computed; all of them unless given.
+        Returns (B, T or Q, C), and the keys and values of all tokens so far.
         """
         inner = x if self.post_norm else self.norm_self(x)
         memory = self.attention.keys_values(inner)
         if past is not None:
             memory = (torch.cat([past[0], memory[0]], 2), torch.cat([past[1], memory[1]], 2))
+        if wanted is not None:
+            x, inner = (part.take_along_dim(wanted[..., None], 1) for part in (x, inner))
         x = x + self.attention(inner, memory, mask, causal and past is None)
         return (self.norm_self(x) if self.post_norm else x), memory
 
@@ -125,16 +133,23 @@ class Stream(nn.Module):
         *,
         causal: bool = False,
         past: list[KeysValues] | None = None,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, list[KeysValues]]:
         """Run with cross-attention to the other stream. x: (B, T, C).
 
         crosses: the cross-attention of each layer. memory: of `project_memory`. mask: (B, S) bool, of the other stream.
-        past: each layer's keys and values of the tokens before x, which then is a single token.
-        Returns (B, T, C), and each layer's keys and values of all tokens so far.
+        It may have n B rows in the place of B: then x goes with each part of B of them, and the answer has n B rows.
+        past: each layer's keys and values of the tokens before x, which then is a single token. wanted: (B, Q) int64,
+        the tokens that the last layer computes; all of them unless given.
+        Returns (B, T or Q, C), and each layer's keys and values of all tokens so far.
         """
         x, present = self.norm(x) if self.post_norm else x, []
+        parts, last = len(mask) // len(x), len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            x, keys_values = layer.self_attention(x, None, causal, past[i] if past else None)
+            chosen = None if wanted is None or i < last else wanted.repeat(len(x) // len(wanted), 1)
+            x, keys_values = layer.self_attention(x, None, causal, past[i] if past else None, chosen)
+            if i == 0 and parts > 1:  # until here no row knows of the other stream
+                x = x.repeat(parts, 1, 1)
             x = layer.feed_forward(layer.cross_attention(x, crosses[i], memory[i], mask))
             present.append(keys_values)
         return (x if self.post_norm else self.norm(x)), present

@@ -189,12 +189,14 @@ class CrossModal(nn.Module):
         captions: EncodedStream,
         memory: list[KeysValues],
         boxes: Tensor | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         """(B, N, K) for every cell of half-drawn codes (B, h, w), given captions and their `project_memory`.
 
-        boxes: see `BoxEmbedding`.
+        boxes: see `BoxEmbedding`. wanted: (B, Q) int64, the cells whose logits (B, Q, K) are asked for. Captions and
+        memory of n B rows give n B rows of logits.
         """
-        logits: Tensor = self.code_head(self._cell_states(codes, image, use_image, captions, memory, boxes))
+        logits: Tensor = self.code_head(self._cell_states(codes, image, use_image, captions, memory, boxes, wanted))
         return logits
 
     def _cell_states(
@@ -205,9 +207,10 @@ class CrossModal(nn.Module):
         captions: EncodedStream,
         memory: list[KeysValues],
         boxes: Tensor | None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         x = self.cell_embedding(codes, image, use_image, boxes)
-        return self.cell_stream.decode(x, self.cross_attention, memory, captions.mask)[0]
+        return self.cell_stream.decode(x, self.cross_attention, memory, captions.mask, wanted=wanted)[0]
 
     def word_logits(
         self, ids: Tensor, memory: list[KeysValues], mask: Tensor, past: list[KeysValues] | None = None

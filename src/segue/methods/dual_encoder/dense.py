@@ -106,9 +106,9 @@ def segment_dense_many(
 ) -> list[DenseAnswer]:
     """As `segment_dense` for pictures of any sizes, which the encoder reads as one batch of each of the sizes."""
     sizes = protocol.sizes if encoder.image_encoder.any_size else (encoder.image_encoder.size,)
-    shares = encoder.name_shares(images)
+    whole, shares = encoder.embed_with_shares(images)
     dense = [encoder.embed_dense(images, size=size, shares=shares) for size in sizes]
-    similarity = encoder.embed_images(images) @ text.T
+    similarity = whole @ text.T
     known = encoder.known_names
     answers = []
     for i, image in enumerate(images):

