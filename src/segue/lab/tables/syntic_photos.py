@@ -51,6 +51,7 @@ from segue.recipes.syntic import (
     SynticSettings,
     cached_features,
     common_nouns,
+    optimised_features,
     own_captions,
     prepare_features,
     train_decoder,
@@ -244,9 +245,11 @@ def _cosines(name: str, base: SynticSettings, work: Work) -> dict[str, float]:
     text = torch.from_numpy(np.asarray(features.text[:MEASURED], np.float32))
     training = SupportSet(features.text[: settings.support], tau=settings.tau)
     read = text
-    if settings.system != "decap":  # which reads the caption's own feature
+    if settings.system == "full":  # decap reads the caption's own feature
+        assert features.image is not None  # because of with_images
+        moved = optimised_features(features.image, np.array(features.text), features.group, settings)[:MEASURED]
         own = own_captions(features, settings)
-        read = training.project(text, without=own and (own[0][:MEASURED], own[1]))
+        read = training.project(moved, without=own and (own[0][:MEASURED], own[1]))
     pictures = read_pictures(data / "flickr8k", "val")
     v = torch.from_numpy(picture_features(pictures, features.encoder, settings.cache))
     support = SupportSet(features.text[: settings.support], tau=SYSTEMS[name].tau or settings.tau)
