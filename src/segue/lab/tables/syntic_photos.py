@@ -120,11 +120,12 @@ def syntic_real_table(base: SynticSettings = TABLE) -> list[Row]:
 CONSTANT = "a man in a red shirt is standing on the grass"
 CAPTIONER, NEAREST = "captions-photos", "nearest of 20,000 captions"
 LIKELIEST, OWN = f"{CAPTIONER}, the likeliest", f"{CAPTIONER}, nearest of its own"
+WHOLE = f"{CAPTIONER}, all captions as the support set"
 
 
 def captions_photos_table() -> list[Row]:
     """The bundled captioner of photographs, beside one sentence for all and the nearest of 20,000 captions."""
-    systems = ("one sentence", NEAREST, CAPTIONER, LIKELIEST, OWN)
+    systems = ("one sentence", NEAREST, CAPTIONER, LIKELIEST, WHOLE, OWN)
     return [Row(test, name, 0, partial(_photos_row, test, name), DATA) for test in TESTS for name in systems]
 
 
@@ -143,6 +144,10 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
         rows = cached_features(work.shared / "features", "texts", items, captioner.encoder)
         predictions = [one[0] for one in SupportSet(rows, captions).retrieve(torch.from_numpy(v))]
     else:
+        if name == WHOLE:
+            captioner = captioner.with_support(
+                _whole(replace(PHOTOS, cache=work.shared / "features"), data, PHOTOS.tau)
+            )
         found = best_captions(captioner, v, retrieve=name == OWN, rerank=name != LIKELIEST)
         predictions = [one.text for one in found]
         calibration = _calibration(found, pictures) if name == CAPTIONER else {}
@@ -211,11 +216,15 @@ def _support(captioner: Captioner, variant: Variant, settings: SynticSettings, d
     """The support set of a row that has another one at the test than in training."""
     tau = variant.tau or settings.tau
     if variant.whole:
-        features = prepare_features(settings, captions_in(data / "captions"), (), with_images=False)
-        return SupportSet(features.text, features.captions, tau=tau)
+        return _whole(settings, data, tau)
     support = captioner.checkpoint.support
     assert support is not None
     return SupportSet(support.features, support.captions, tau=tau)
+
+
+def _whole(settings: SynticSettings, data: Path, tau: float) -> SupportSet:
+    features = prepare_features(settings, captions_in(data / "captions"), (), with_images=False)
+    return SupportSet(features.text, features.captions, tau=tau)
 
 
 def _reranked(captioner: Captioner, v: NDArray[np.float32]) -> list[str]:
