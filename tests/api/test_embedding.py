@@ -19,7 +19,7 @@ def test_texts_and_images_go_through_their_own_encoder(encoder, tmp_path):
     texts = ["a dog", "the grass", "a photo"]
     store = embed_items("texts", text_items(zip("abc", texts, strict=True)), tmp_path / "texts", encoder, "tiny")
     np.testing.assert_allclose(store.rows(), encoder.embed_texts(texts).numpy(), atol=1e-3)
-    assert store.manifest["plan"]["batch_size"] == 256
+    assert store.manifest["plan"]["batch_size"] == 4096
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     store = embed_items("images", [Item("a", "1", lambda: image)], tmp_path / "images", encoder, "tiny", shard_rows=7)
     np.testing.assert_allclose(store.rows(), encoder.embed_images([image]).numpy(), atol=1e-3)
