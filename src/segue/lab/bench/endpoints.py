@@ -25,9 +25,6 @@ from segue.data.images import decode_image, index_png_bytes, png_bytes
 from segue.lab.bench.inference import one_thread
 from segue.lab.bench.loading import measure_load, running_server
 from segue.options import Decoding, DrawOptions
-from segue.serving import uploads
-from segue.serving.jobs import JOBS, Request
-from segue.serving.samples import sample
 from segue.types import Region
 
 PICTURES, ROUNDS = 16, 3
@@ -94,6 +91,9 @@ def measure_endpoint(path: str, *, clients: Sequence[int] = (1, 8, 32), seconds:
     server's; clients_N_share, alone_ms over it; clients_N_p50_ms and clients_N_p99_ms, latencies.
     errors: of all requests. seconds: for which clients of each number ask in each of ROUNDS rounds.
     """
+    from segue.serving import uploads  # needs the extra `serve`
+    from segue.serving.jobs import JOBS, Request
+
     keep_memory()
     endpoint, job = ENDPOINTS[path], JOBS[path]
     model = load_label_segmenter(endpoint.model) if path == "segment/labels" else load(endpoint.model)
@@ -141,6 +141,8 @@ def _cpu_ms(count: int, run: Callable[[slice], object], most: int, turn: int) ->
 
 def _asked(endpoint: Endpoint, model: Any) -> tuple[Fields, list[bytes]]:
     """The fields of the requests, and the files of their pictures, all different: the sample's, shifted sideways."""
+    from segue.serving.samples import sample
+
     known, file = sample(endpoint.sample)
     if endpoint.field == "layout":
         first = model.draw(SENTENCE, options=DrawOptions(num=1, steps=4, best_of=1))[0].labels
