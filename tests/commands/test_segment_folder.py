@@ -167,7 +167,8 @@ def test_instances_are_counted_and_numbered(segment, tmp_path):
     status, answers, _ = segment(pictures, "--instances", "--threshold", "0.001", "-o", tmp_path / "out")
     assert (status, [a["instances"] for a in answers]) == (0, [1, 1])
     numbers = np.array(Image.open(tmp_path / "out" / "a.instances.png"))
-    assert (numbers.dtype, numbers.shape, numbers.min(), numbers.max()) == (np.uint16, (32, 40), 1, 1)
+    assert (numbers.shape, numbers.min(), numbers.max()) == ((32, 40), 1, 1)
+    assert (tmp_path / "out" / "a.instances.png").read_bytes()[24] == 16  # bits of a grey, by PNG's header
     status, answers, _ = segment(pictures / "a.png", "--instances", "--threshold", "0.999", "-o", tmp_path / "m.png")
     assert (status, answers[0]["instances"], answers[0]["instance_map"]) == (0, 0, str(tmp_path / "m.instances.png"))
     nifti(pictures / "c.nii.gz")

@@ -10,8 +10,10 @@ import hashlib
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -129,7 +131,7 @@ def write_graph(graph: Graph, path: Path) -> None:
     uncached = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)  # slower with it
     try:
         logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.no_grad(), uncached:
+        with warnings.catch_warnings(), torch.no_grad(), uncached, redirect_stdout(sys.stderr):  # old ones print there
             warnings.simplefilter("ignore")  # torch warns of its own code
             torch.onnx.export(
                 graph.module.eval(), (), path, kwargs=inputs, input_names=list(inputs),
