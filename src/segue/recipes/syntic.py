@@ -557,7 +557,7 @@ def read_captioned(settings: SynticSettings, encoder: DualEncoder) -> Captioned 
     pictures = [
         p for p in read_pictures(settings.gap, "val", settings.on_bad).pictures if any(map(str.strip, p.captions))
     ]
-    count = sum(len(p.captions) for p in pictures)
+    count = sum(bool(c.strip()) for p in pictures for c in p.captions)
     if count < 2:
         raise InputError(f"{settings.gap}: {count} captions in its split val, expected 2 or more to see the gap")
     return Captioned(pictures, embed_pictures(encoder, pictures))
