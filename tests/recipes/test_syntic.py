@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from html import escape
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from segue.recipes.syntic import (
     Gap,
     NeighbourBatches,
     adjacent_groups,
+    caption_batches,
     estimate_gap,
     gap_between,
     read_captioned,
@@ -247,6 +249,28 @@ def test_features_are_optimised_once(quick, tmp_path):
     assert [p.stat().st_mtime_ns for p in first.cache.glob("optimised-*.npy")] == [time]
     train_syntic(replace(first, out=tmp_path / "other", fo_steps=3))
     assert len(list(first.cache.glob("optimised-*.npy"))) == 2
+
+
+def test_objects_are_looked_for_with_the_optimised_feature_or_with_the_one_of_the_picture(quick):
+    """Eq. 5's query; the temperature of Eq. 2 makes other features, which are kept apart."""
+    rng = np.random.default_rng(0)
+    image, text, names = (rng.standard_normal((n, 8)).astype(np.float32) for n in (6, 6, 3))
+    captions = [f"a dog number {i}" for i in range(6)]
+    features = CaptionFeatures(
+        SimpleNamespace(temperature=0.05), captions, text.astype(np.float16), image.astype(np.float16), np.arange(6),
+        ("dog", "cat", "cow"), torch.from_numpy(names),
+    )  # fmt: skip
+    config = SynticConfig(fp=False, max_tokens=8)
+
+    def columns(**changes):
+        settings = replace(quick, fo_lr=0.1, **changes)
+        return caption_batches(features, settings, config, CaptionTokenizer.learn(captions, size=300), None).columns
+
+    moved, raw, cold = columns(), columns(raw_query=True), columns(fo_tau=0.5)
+    assert torch.equal(moved["query"], moved["image"])
+    assert torch.equal(raw["image"], moved["image"])
+    torch.testing.assert_close(raw["query"], torch.from_numpy(image), atol=1e-2, rtol=1e-2)
+    assert (moved["image"] - cold["image"]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ System = Literal[
 ]  # fmt: skip
 RECORDED = (  # settings that the checkpoint names, and that a resumed run must share
     "system", "text_to_image", "pictures", "support", "fo_steps", "fo_lr", "tau", "steps", "batch_size", "lr", "seed",
-    "own", "same_picture", "label_smoothing", "noise", "leave_out",
+    "own", "same_picture", "label_smoothing", "noise", "leave_out", "fo_tau", "raw_query",
 )  # fmt: skip
 Tags = tuple[Tensor, Tensor]  # positions in a list of names (N, K) int64, and which of them are real (N, K) bool
 
@@ -115,6 +115,9 @@ class SynticSettings(TrainSettings):
             1e-3, 20 steps bring that to 42 % and 100 steps to 98 %, and captions of unseen pictures are best at 100
             (results/syntic_scenes.csv, experiment fo_steps).
         fo_batch: features in a batch of Eq. 2.
+        fo_tau: temperature of Eq. 2.
+        raw_query: what looks for the objects in training (Eq. 5) is a feature before Eq. 2, as it is for a picture
+            later; the paper's has been moved by it.
         tau: temperature of the projection, Eq. 3.
         noise: standard deviation, by coordinate, of the noise of capdec and close; by default the published one.
         leave_out: for systems that train on projections (Eq. 3): no caption of a training picture's own is in the
@@ -161,6 +164,8 @@ class SynticSettings(TrainSettings):
     fo_steps: int = 100
     fo_lr: float = 1e-3
     fo_batch: int = 256
+    fo_tau: Annotated[float, Interval(gt=0, le=1000)] = 0.01
+    raw_query: bool = False
     tau: float = 0.01
     noise: Annotated[float, Interval(ge=0, le=100)] | None = None
     leave_out: bool = False
@@ -474,7 +479,9 @@ def optimised_features(
     image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64], settings: SynticSettings
 ) -> Tensor:
     """Image features (N, D) after Eq. 2; kept in the cache, as they are the same for all seeds."""
-    options: dict[str, Any] = {"steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch}
+    options: dict[str, Any] = {
+        "steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch, "tau": settings.fo_tau,
+    }  # fmt: skip
     digest = hashlib.sha256(str(options).encode())
     for x in (image, text, group):
         digest.update(np.ascontiguousarray(x).tobytes())
@@ -694,7 +701,7 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
         gap = gap_between(captioned, features.encoder, config.noise)
         batches = NeighbourBatches(features, tokenizer, config, settings, gap)
     else:
-        batches = _batches(features, settings, config, tokenizer, support)
+        batches = caption_batches(features, settings, config, tokenizer, support)
     if config.shift:
         model.estimate_shift(*_unpaired(features, captioned))
     encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": pinned(settings.encoder)}
@@ -749,7 +756,7 @@ def _illustrate(folder: Path, settings: SynticSettings) -> str:
     return ""
 
 
-def _batches(
+def caption_batches(
     features: CaptionFeatures,
     settings: SynticSettings,
     config: SynticConfig,
@@ -767,9 +774,10 @@ def _batches(
     v = optimised_features(features.image, text, features.group, settings) if config.fo else raw
     columns = {"image": v}
     if config.fp:
-        columns["projected"] = support.project(v, without=own_captions(features, settings))
+        columns = {"projected": support.project(v, without=own_captions(features, settings))}
     if not config.af:
         return make(columns)
+    columns["query"] = raw if settings.raw_query else v
     if features.name_features is None:
         return make(columns, torch.zeros(1, raw.shape[1]), pad_indices([[]] * count))
     tags = features.tags or find_objects(raw, features.name_features, features.encoder.temperature)

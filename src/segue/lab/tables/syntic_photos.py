@@ -35,7 +35,9 @@ from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.syntic_scenes import (
     SEEDS,
     best_captions,
+    evaluated_ciders,
     picture_features,
+    prefix_cosines,
     score_picture_captions,
     score_system,
 )
@@ -51,12 +53,9 @@ from segue.recipes.syntic import (
     SynticSettings,
     cached_features,
     common_nouns,
-    optimised_features,
-    own_captions,
     prepare_features,
     train_decoder,
 )
-from segue.training import read_history
 from segue.types import InputError, PictureSet
 
 TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
@@ -65,7 +64,6 @@ SOME_CAPTIONS = 20_000  # of all: their nouns become the names of objects; the n
 TABLE = replace(PHOTOS, steps=1200, batch_size=64, evaluations=5, half=False)
 CEILING = "pictures"
 RERANKED = 10  # candidates
-MEASURED = 1000  # captions whose cosines are measured
 
 
 @dataclass(frozen=True)
@@ -243,28 +241,14 @@ def _reranked(captioner: Captioner, v: NDArray[np.float32]) -> list[str]:
 def _curve(name: str, base: SynticSettings, work: Work) -> dict[str, float]:
     settings = _settings(name, 0, base, work)
     _trained(name, settings, work)
-    found = ((row["step"], row.get("evaluate/cider")) for row in read_history(settings.out))
-    return {f"cider_{step}": float(cider) for step, cider in found if cider is not None}
+    return evaluated_ciders(settings.out)
 
 
 def _cosines(name: str, base: SynticSettings, work: Work) -> dict[str, float]:
-    """Mean cosines of what the decoder reads with the caption's own feature, in training and on Flickr8k's val."""
+    """See `prefix_cosines`; on Flickr8k's val."""
     data, settings = DATA.folder(work.data), _settings(name, 0, base, work)
     features = prepare_features(settings, captions_in(data / "captions"), (), with_images=True)
-    text = torch.from_numpy(np.asarray(features.text[:MEASURED], np.float32))
-    training = SupportSet(features.text[: settings.support], tau=settings.tau)
-    read = text
-    if settings.system == "full":  # decap reads the caption's own feature
-        assert features.image is not None  # because of with_images
-        moved = optimised_features(features.image, np.array(features.text), features.group, settings)[:MEASURED]
-        own = own_captions(features, settings)
-        read = training.project(moved, without=own and (own[0][:MEASURED], own[1]))
-    pictures = read_pictures(data / "flickr8k", "val")
-    v = torch.from_numpy(picture_features(pictures, features.encoder, settings.cache))
-    support = SupportSet(features.text[: settings.support], tau=SYSTEMS[name].tau or settings.tau)
-    captions = [features.encoder.embed_texts(list(one.captions)) for one in pictures.pictures]
-    tested = [(t @ p).mean() for t, p in zip(captions, support.project(v), strict=True)]
-    return {"training": float((read * text).sum(1).mean()), "test": float(np.mean(tested))}
+    return prefix_cosines(features, settings, read_pictures(data / "flickr8k", "val"), SYSTEMS[name].tau)
 
 
 def captions_in(folder: Path) -> Corpus:
