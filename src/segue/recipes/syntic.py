@@ -62,7 +62,6 @@ from segue.metrics.acceptance import calibrate
 from segue.nn.devices import resolve_device
 from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
-from segue.recipes.dual_encoder import embed_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
@@ -464,6 +463,12 @@ def cached_features(
     return store.rows()
 
 
+def picture_features(pictures: Sequence[Picture], encoder: DualEncoder, cache: Path) -> NDArray[np.float32]:
+    """The features (N, D) of a data set's pictures, computed once."""
+    items = [Item(p.name, hashlib.sha256(p.load().tobytes()).hexdigest(), p.load) for p in pictures]
+    return cached_features(cache, "images", items, encoder).astype(np.float32)
+
+
 def detect_objects(items: Sequence[Item], settings: SynticSettings) -> tuple[list[str], Tags]:
     """The detector's names, and which of them it finds in each of N images.
 
@@ -567,7 +572,7 @@ def read_captioned(settings: SynticSettings, encoder: DualEncoder) -> Captioned 
     count = sum(bool(c.strip()) for p in pictures for c in p.captions)
     if count < 2:
         raise InputError(f"{settings.gap}: {count} captions in its split val, expected 2 or more to see the gap")
-    return Captioned(pictures, embed_pictures(encoder, pictures))
+    return Captioned(pictures, torch.from_numpy(picture_features(pictures, encoder, settings.cache)))
 
 
 def gap_between(captioned: Captioned | None, encoder: DualEncoder, noise: float) -> Gap:

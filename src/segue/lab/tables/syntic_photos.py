@@ -36,7 +36,6 @@ from segue.lab.tables.syntic_scenes import (
     SEEDS,
     best_captions,
     evaluated_ciders,
-    picture_features,
     prefix_cosines,
     score_picture_captions,
     score_system,
@@ -53,6 +52,7 @@ from segue.recipes.syntic import (
     SynticSettings,
     cached_features,
     common_nouns,
+    picture_features,
     prepare_features,
     train_decoder,
 )
@@ -131,7 +131,7 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
     data = DATA.folder(work.data)
     pictures = read_pictures(data / test, TESTS[test] or detect_format(data / test)[1][0])
     captioner = load_captioner(CAPTIONER)
-    v = picture_features(pictures, captioner.encoder, work.shared / "features")
+    v = picture_features(pictures.pictures, captioner.encoder, work.shared / "features")
     calibration = dict[str, float]()
     if name == "one sentence":
         predictions = [CONSTANT] * len(v)
@@ -169,7 +169,7 @@ def _row(test: str, name: str, seed: int, base: SynticSettings, work: Work) -> d
     captioner = _trained(name, settings, work)
     if variant.tau is not None or variant.whole:
         captioner = captioner.with_support(_support(captioner, variant, settings, data))
-    v = picture_features(pictures, captioner.encoder, settings.cache)
+    v = picture_features(pictures.pictures, captioner.encoder, settings.cache)
     captions = _reranked(captioner, v) if variant.reranked else [one.text for one in best_captions(captioner, v)]
     return score_picture_captions(captions, pictures, v, captioner.encoder)
 
@@ -202,7 +202,7 @@ def _train(on_pictures: bool, data: Path, settings: SynticSettings) -> None:
 def _of_photographs(data: Path, settings: SynticSettings) -> CaptionFeatures:
     """The photographs of a data set's train split, each once for each of its captions."""
     encoder, pictures = load_dual_encoder(settings.encoder), read_pictures(data, "train")
-    v = picture_features(pictures, encoder, settings.cache)
+    v = picture_features(pictures.pictures, encoder, settings.cache)
     rows = [(i, caption) for i, one in enumerate(pictures.pictures) for caption in one.captions if caption.strip()]
     group, captions = np.array([i for i, _ in rows]), [caption for _, caption in rows]
     items = text_items((f"{i}", caption) for i, caption in enumerate(captions))
