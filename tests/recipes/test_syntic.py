@@ -131,8 +131,8 @@ def test_the_gap_of_a_data_set_is_that_of_its_validation_pictures(quick, tmp_pat
         estimate_gap(image, text),
         gap_between(read_captioned(replace(quick, gap=data), encoder), encoder, 0.1),
     )
-    np.testing.assert_allclose(gap.mean, expected.mean, atol=1e-6)
-    np.testing.assert_allclose(gap.factor, expected.factor, atol=1e-6)
+    np.testing.assert_allclose(gap.mean, expected.mean, atol=1e-4)  # features are kept as float16
+    np.testing.assert_allclose(gap.factor, expected.factor, atol=1e-4)
     assert gap_between(None, encoder, 0.1).factor.diagonal() == pytest.approx(0.1)
 
 
@@ -148,7 +148,7 @@ def test_captions_of_validation_pictures_are_scored_on_the_way(quick, tmp_path):
     captioned = read_captioned(replace(quick, gap=data), encoder)
     captions = [caption for picture in captioned.pictures for caption in picture.captions]
     expected = captioned.v.mean(0) - encoder.embed_texts(captions).mean(0)
-    torch.testing.assert_close(model.shift, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.shift, expected, atol=1e-4, rtol=0)
     assert (model.config.noise, SYSTEMS["close"]["noise"]) == (0.5, 0.08)
 
 
@@ -213,6 +213,14 @@ def test_a_detector_finds_the_objects_of_training_and_of_captioning(quick, tmp_p
         package.load(tmp_path / "again" / "last")
     with pytest.raises(InputError, match="text_to_image text draws no images to look at"):
         train_syntic(replace(settings, text_to_image="text", out=tmp_path / "third"))
+
+
+def test_a_captioner_with_a_detector_is_calibrated_on_pictures_too(quick, tmp_path, capsys):
+    """The detector looks at the pictures whose features are kept."""
+    data = write_scenes(tmp_path / "scenes")
+    folder = train_syntic(replace(quick, detector=str(tiny_detr(tmp_path / "detr")), gap=data))
+    assert "consensus" in json.loads((folder / "config.json").read_text())
+    assert "its captions get no score: acceptance: got 0 accepted of 2" in capsys.readouterr().out
 
 
 def test_a_run_shares_pictures_and_features_and_comes_to_the_same_weights(quick, tmp_path):

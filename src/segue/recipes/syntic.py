@@ -667,18 +667,22 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
         )
     features = prepare_features(settings, corpus, names, with_images=config.source == "image" or config.shift)
     folder = train_decoder(features, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
-    if settings.gap is not None:
-        calibrate_scores(folder, settings.gap, settings.on_bad)
+    captioned = read_captioned(settings, features.encoder)
+    if captioned is not None:
+        calibrate_scores(folder, captioned)
     return folder
 
 
-def calibrate_scores(folder: Path, data: Path, on_bad: str = "stop") -> None:
-    """Fit how a trained captioner ranks its captions, and what its scores mean, on the captioned pictures of data's
-    split val; says where scores can't be fitted.
+def calibrate_scores(folder: Path, captioned: Captioned) -> None:
+    """Fit how a trained captioner ranks its captions, and what its scores mean, on captioned pictures; says where
+    scores can't be fitted.
     """
-    pictures = [picture for picture in read_pictures(data, "val", on_bad).pictures if picture.captions]
-    keep_in_config(folder, consensus=fit_consensus(load_captioner(folder), pictures))
-    calibrate(folder, lambda: fit_scores(load_captioner(folder), pictures), "its captions get no score")
+    captioner, pictures = load_captioner(folder), captioned.pictures
+    detector = captioner.detector
+    objects = None if detector is None else [detector(picture.load()).labels for picture in pictures]
+    keep_in_config(folder, consensus=fit_consensus(captioner, pictures, captioned.v, objects))
+    ranking = load_captioner(folder)
+    calibrate(folder, lambda: fit_scores(ranking, pictures, captioned.v, objects), "its captions get no score")
 
 
 def model_config(settings: SynticSettings) -> SynticConfig:

@@ -45,7 +45,7 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
         assert "spice: not computed: x" in capsys.readouterr().out
         assert all(np.isfinite(value) for value in found.values())
     features = tmp_path / "work" / "features"
-    assert len(list(features.glob("images-*"))) == 2  # synthetic and test, shared by the rows
+    assert len(list(features.glob("images-*"))) == 3  # synthetic, val and test, shared by the rows
     assert len(list(features.glob("optimised-*.npy"))) == 1
     saved = train_syntic_scenes(replace(base, data=home / "scenes", images=tmp_path / "drawn"))
     assert "dog" in package.load(saved).checkpoint.object_names
