@@ -196,7 +196,7 @@ class Images:
         self.counts = Counter[str]()  # how many images of a file have been read
 
     def add(self, kind: str, records: list[Any]) -> None:
-        """Add images of the file of a kind."""
+        """Add images of the file of a kind. What is bad is reported, by `raise_problem` as an InputError."""
         for at, record in enumerate(records, self.counts[kind]):
             bad = None  # the id of a record that can't be used
             with reporting(self.report, "bad-image", f"image {at} (0 is the first) of {kind}"):
