@@ -122,7 +122,7 @@ def test_the_pull_of_each_term_is_told(monkeypatch, scenes, tmp_path):
     found = {name: row.run(row.work(tmp_path / "work", scenes)) for name, row in rows.items()}
     printed, noise, detached = (found[name] for name in ("as printed", "by noise", "by noise, words detached"))
     assert 0 < printed["captions_clipped"] < printed["captions_clipped_apart"] <= 1
-    assert noise["gradient_caption_mecl"] < printed["gradient_caption_mecl"]
-    assert noise["gradient_picture_dice"] == printed["gradient_picture_dice"]
-    assert "gradient_caption_mecl" not in detached
-    assert detached["gradient_picture_mecl"] > 0
+    assert noise["caption_mecl_pull"] < printed["caption_mecl_pull"]
+    assert noise["picture_dice_pull"] == printed["picture_dice_pull"]
+    assert "caption_mecl_pull" not in detached
+    assert detached["picture_mecl_pull"] > 0

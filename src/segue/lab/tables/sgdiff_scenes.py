@@ -10,9 +10,10 @@ model, of the full training. Metrics are those of `segue.evaluation.grounded_cap
 prompt, and with the prefix "random_" for any object's.
 
 experiment gradients of sgdiff_scenes_full: how strongly each term of the loss pulls at the bundled model's features,
-over the cross-entropy's pull (`JointStage.term_gradients`), with MECL as it is, with --mecl-by-noise, and with
---mecl-words detached as well; and by what clipping at norm 1 scales the gradient of what makes captions, with all parts
-clipped together (`captions_clipped`) and with --apart (`captions_clipped_apart`). Means over PULLS batches of val.
+over the cross-entropy's pull (`JointStage.term_gradients`; picture_dice_pull and so on), with MECL as it is, with
+--mecl-by-noise, and with --mecl-words detached as well; and by what clipping at norm 1 scales the gradient of what
+makes captions, with all parts clipped together (`captions_clipped`) and with --apart (`captions_clipped_apart`). Means
+over PULLS batches of val.
 """
 
 from __future__ import annotations
@@ -133,7 +134,12 @@ def _gradients(settings: SGDiffSettings, changes: dict[str, Any], work: Work) ->
     stage, batches = JointStage(model, apart=True).eval(), SGDiffBatches(val, model.lexicon, model.config, settings)
     drawn = [batches.collate([(epoch, i) for i in range(settings.batch_size)]) for epoch in range(PULLS)]
     found = [stage.term_gradients(batch, i) | _clipped(stage, batch, i) for i, batch in enumerate(drawn)]
-    return {name: fmean(one[name] for one in found) for name in found[0]}
+    means = {name: fmean(one[name] for one in found) for name in found[0]}
+    return {_pull_name(name): value for name, value in means.items()}
+
+
+def _pull_name(name: str) -> str:
+    return f"{name.removeprefix('gradient_')}_pull" if name.startswith("gradient_") else name
 
 
 def _clipped(stage: JointStage, batch: dict[str, Tensor], seed: int) -> dict[str, float]:
