@@ -7,6 +7,7 @@ import pytest
 from segue.recipes.plan import PLANNERS
 from segue.synthetic.chest import make_chest
 from segue.types import NotInstalled
+from tiny_dual_encoder import tiny_scenes
 
 SMALL = ("--steps", 2, "--batch-size", 2, "--image-size", 32, "--system", "ci", "--vision", "none")
 
@@ -78,10 +79,9 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(segue, chest, tmp_path):
 
 
 def test_a_dry_run_without_a_planner_or_without_data_says_so(segue, tmp_path):
-    assert "syntic" not in PLANNERS
-    (tmp_path / "captions.txt").write_text("a dog runs\na cat sits\n")
-    words = ("train", "syntic", "--data", "captions.txt", "--encoder", "scenes-encoder", "--dry-run", "--json")
-    status, output, error = segue(*words)
+    assert "dual-encoder" not in PLANNERS
+    tiny_scenes(tmp_path / "scenes")
+    status, output, error = segue("train", "dual-encoder", "--data", "scenes", "--dry-run", "--json")
     assert status == 0, error
     assert json.loads(output)["not_measured"].startswith("hours and memory")
     status, _, error = segue("train", "labels", "--data", "nowhere", "--dry-run")

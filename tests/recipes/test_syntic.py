@@ -19,6 +19,8 @@ from segue.lab.tables.syntic_scenes import syntic_scenes_table
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SIZES, SYSTEMS, SynticConfig
 from segue.options import Decoding
+from segue.recipes import plan
+from segue.recipes.plan import plan_training
 from segue.recipes.syntic import (
     CC3M_ZEROSHOT,
     COCO,
@@ -342,6 +344,17 @@ def test_a_data_set_with_a_missing_picture_is_refused_or_read_without_it(home, t
 
 
 PAPER = {"coco": COCO, "flickr30k": FLICKR30K, "cc3m-zeroshot": CC3M_ZEROSHOT}
+
+
+@pytest.mark.parametrize("system", ["full", "neighbours", "capdec"])
+def test_a_plan_is_of_the_decoder_and_counts_the_pictures(quick, monkeypatch, system):
+    settings = replace(quick, system=system, steps=3600, batch_size=8, text_to_image="diffusion:there-is-none")
+    monkeypatch.setattr(plan, "recipe_settings", lambda _: settings)
+    found = plan_training("syntic", settings.data)
+    assert (found["pictures"], found["batch_of_a_process"]) == (len(CAPTIONS), 8)
+    assert found.get("pictures_to_draw") == (len(CAPTIONS) if system == "full" else None)
+    assert found["hours"] == pytest.approx(found["seconds_a_step"], abs=0.01)
+    assert found["memory_gb"] > 0
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def plan(
     Args:
         data: the data set to train on.
         recipe: reclmis (unless given, for a folder in the LViT layout), reclmis-chest, -qata, -mosmed, or one of cocu,
-            crossmodal and sgdiff, as in `segue train`, each with its own settings.
+            crossmodal, sgdiff and syntic, as in `segue train`, each with its own settings.
         processes: how many train together, each on a device like this one.
         workers: processes that make batches for each of them.
         json: print one JSON object.

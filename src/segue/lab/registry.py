@@ -52,6 +52,7 @@ BENCHES: dict[str, str] = {  # the arguments of these functions are the options 
     "reclmis": "segue.lab.bench.reclmis:bench_reclmis",
     "serve": "segue.lab.bench.serve:bench_serve",
     "sgdiff": "segue.lab.bench.sgdiff:bench_sgdiff",
+    "steps": "segue.lab.bench.steps:bench_steps",
     "weights": "segue.lab.bench.weights:bench_weights",
 }
 COMMANDS: dict[str, Any] = {

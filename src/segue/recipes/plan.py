@@ -44,6 +44,12 @@ PLANNERS: dict[str, str] = {  # recipe -> function that plans it
     "sgdiff": "segue.recipes.sgdiff_plan:plan_sgdiff",
     "sgdiff-coco": "segue.recipes.sgdiff_plan:plan_sgdiff",
     "sgdiff-scenes": "segue.recipes.sgdiff_plan:plan_sgdiff",
+    "syntic": "segue.recipes.syntic_plan:plan_syntic",
+    "syntic-cc3m-zeroshot": "segue.recipes.syntic_plan:plan_syntic",
+    "syntic-coco": "segue.recipes.syntic_plan:plan_syntic",
+    "syntic-flickr30k": "segue.recipes.syntic_plan:plan_syntic",
+    "syntic-photos": "segue.recipes.syntic_plan:plan_syntic",
+    "syntic-scenes": "segue.recipes.syntic_plan:plan_syntic",
 }
 DRAWN_FIRST = (
     "cocu-scenes",

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from segue.api.describer import load_describer
@@ -38,6 +39,8 @@ from segue.recipes.settings import TrainSettings, dataset_name, fit_options, set
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
+
+PULLED = 4  # pictures of which the gradients of the loss's terms are told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +270,7 @@ def _run_stage(
     held_out: Sequence[Picture],
 ) -> None:
     joint = isinstance(stage, JointStage)
+    pulled = batches.collate([(0, i % len(batches)) for i in range(min(PULLED, settings.batch_size))])
     scored = joint or batches.config.generates_captions  # an adaptor alone has no score
     fit(
         stage,
@@ -274,7 +278,7 @@ def _run_stage(
         out=out,
         options=fit_options(settings, steps=steps, seed=settings.seed + 1000 * (2 if joint else 1)),
         save=partial(_save, settings=settings, half=settings.half and joint),
-        evaluate=partial(_evaluate, pictures=held_out, masks=joint) if scored else None,
+        evaluate=partial(_evaluate, pictures=held_out, batch=pulled) if scored else None,
         monitor="score",
         about=settings_as_text(settings, "captions"),
         illustrate=partial(_illustrate, pictures=held_out, device=settings.device) if joint else None,
@@ -286,11 +290,17 @@ def _illustrate(folder: Path, pictures: Sequence[Picture], device: str) -> str:
     return grounded_examples(load_describer(folder, device=device), pictures)
 
 
-def _evaluate(stage: nn.Module, pictures: Sequence[Picture], masks: bool) -> dict[str, float]:
-    """Scores of one caption a picture, and the sum of CIDEr and mask IoU, which selects the best weights."""
+def _evaluate(stage: nn.Module, pictures: Sequence[Picture], batch: dict[str, Tensor]) -> dict[str, float]:
+    """Scores of one caption a picture, and the sum of CIDEr and mask IoU, which selects the best weights.
+
+    In the second stage also how strongly each term of the loss pulls on a batch of the training.
+    """
     model = cast(CaptionStage | JointStage, stage).model
-    found = score_model(model, pictures, "first", num=1, java=False, masks=masks)
-    return found | {"score": found.get("cider", 0.0) + found.get("mask_iou", 0.0)}
+    found = score_model(model, pictures, "first", num=1, java=False, masks=isinstance(stage, JointStage))
+    found |= {"score": found.get("cider", 0.0) + found.get("mask_iou", 0.0)}
+    if isinstance(stage, JointStage):
+        found |= stage.term_gradients(send_to_device(batch, next(model.parameters()).device))
+    return found
 
 
 def _save(stage: nn.Module, folder: Path, settings: SGDiffSettings, half: bool) -> None:

@@ -57,7 +57,13 @@ def test_a_count_is_judged_by_one_row(tmp_path):
 
 @pytest.mark.parametrize(
     ("metric", "text"),
-    [("speedup", "1.53 (1)"), ("further_share_at_128_pixels", "153.0 (1)"), ("picture_us", "1.5 (1)")],
+    [
+        ("speedup", "1.53 (1)"),
+        ("further_share_at_128_pixels", "153.0 (1)"),
+        ("picture_us", "1.5 (1)"),
+        ("recipe_gb", "1.53 (1)"),
+        ("cpu_s", "1.5 (1)"),
+    ],
 )
 def test_cells_of_costs_are_no_shares_but_shares_are(metric, text):
     assert format_values(metric, [1.53]) == text

@@ -105,10 +105,24 @@ def test_the_bundled_model_is_scored_with_both_prompts_and_with_sampled_words(qu
         return real(*args, options=options, **more)
 
     monkeypatch.setattr(grounded_captions, "describe_case", describe_case)
-    for row in sgdiff_bundled_table():
+    rows = [row for row in sgdiff_bundled_table() if row.experiment == "test"]
+    for row in rows:
         found = row.run(row.work(tmp_path / "work", scenes))
         assert {"cider", "cider_oracle5", "mask_iou", "grounding_accuracy"} <= set(found)
         own = None if row.system.startswith(words) else 0.0
         assert set(temperatures) == {1.0 if row.system.endswith("sampled") else own}
         temperatures.clear()
-    assert len({row.system for row in sgdiff_bundled_table()}) == 6
+    assert len({row.system for row in rows}) == 6
+
+
+def test_the_pull_of_each_term_is_told(monkeypatch, scenes, tmp_path):
+    monkeypatch.setattr(sgdiff_scenes, "PULLS", 1)
+    monkeypatch.setattr(sgdiff_scenes, "SHORT", replace(sgdiff_scenes.SHORT, batch_size=2))
+    rows = {row.system: row for row in sgdiff_bundled_table() if row.experiment == "gradients"}
+    found = {name: row.run(row.work(tmp_path / "work", scenes)) for name, row in rows.items()}
+    printed, noise, detached = (found[name] for name in ("as printed", "by noise", "by noise, words detached"))
+    assert 0 < printed["captions_clipped"] < printed["captions_clipped_apart"] <= 1
+    assert noise["caption_mecl_pull"] < printed["caption_mecl_pull"]
+    assert noise["picture_dice_pull"] == printed["picture_dice_pull"]
+    assert "caption_mecl_pull" not in detached
+    assert detached["picture_mecl_pull"] > 0

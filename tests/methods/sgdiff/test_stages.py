@@ -205,3 +205,29 @@ def test_losses_are_what_they_were(name):
             torch.manual_seed(seed)
             terms = kind(model).training_step(toy_batch(model.config, seed=seed))
             golden.same_as_before(f"sgdiff {kind.__name__} {name} {seed}", **terms)
+
+
+def test_the_pull_of_a_term_is_its_gradient_at_the_features():
+    model = toy_model(lambda_mecl=1.0)
+    batch, twice = toy_batch(model.config), toy_model(lambda_mecl=2.0)
+    twice.load_state_dict(model.state_dict())
+    state = torch.get_rng_state()
+    found, more = (JointStage(one).eval().term_gradients(batch) for one in (model, twice))
+    assert torch.equal(state, torch.get_rng_state())
+    places = {name.split("_")[1] for name in found}
+    assert places == {"picture", "caption"}
+    assert {"gradient_picture_dice", "gradient_caption_mecl", "gradient_caption_tag"} <= set(found)
+    assert "gradient_caption_dice" not in found or found["gradient_caption_dice"] > 0
+    for name, value in found.items():
+        assert value > 0, name
+        assert more[name] == pytest.approx((2 if name.endswith("mecl") else 1) * value, rel=1e-4), name
+    frozen = JointStage(model, keep=[model.backbone]).eval()
+    assert frozen.term_gradients(batch) == pytest.approx(found)
+
+
+def test_words_that_mecl_only_reads_are_not_pulled():
+    model = toy_model(mecl_words="detached")
+    found = JointStage(model).eval().term_gradients(toy_batch(model.config))
+    assert "gradient_caption_mecl" not in found
+    assert found["gradient_picture_mecl"] > 0
+    assert JointStage(build_system("mask_only")).term_gradients(toy_batch(model.config)) == {}

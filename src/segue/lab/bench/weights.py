@@ -64,10 +64,8 @@ def bench_weights(names: tuple[str, ...] = (*WEIGHTS, DIFFUSION)) -> dict[str, A
 def measure(name: str) -> dict[str, float]:
     """Millions of parameters, megabytes of the file, megabytes of memory above that of the libraries."""
     with tempfile.TemporaryDirectory() as folder:
-        if name == DIFFUSION:
-            count, code = _write_diffusion(Path(folder)), DRAW
-        else:
-            count, code = _write_network(*WEIGHTS[name], folder)
+        count = write_weights(name, Path(folder))
+        code = DRAW if name == DIFFUSION else _load_code(*WEIGHTS[name])
         done = subprocess.run([sys.executable, "-c", PEAK + code, folder], capture_output=True, text=True, check=True)
     return {
         "params_m": round(count / 1e6, 1),
@@ -76,17 +74,22 @@ def measure(name: str) -> dict[str, float]:
     }
 
 
-def _write_network(network: str, asked: str, folder: str) -> tuple[int, str]:
-    """Save a network; returns its parameters, and the code that loads it.
+def _load_code(network: str, asked: str) -> str:
+    """Code that loads a saved network, by its expression, and asks it."""
+    return LOAD.format(kind=network.partition("(")[0], asked=asked)
 
-    network: a Python expression of classes of transformers. asked: the arguments of its forward pass.
-    """
+
+def write_weights(name: str, folder: Path) -> int:
+    """Save a network of WEIGHTS, or DIFFUSION, into a folder as the hub has it; returns its parameters."""
+    if name == DIFFUSION:
+        return _write_diffusion(folder)
     import transformers
 
+    network = WEIGHTS[name][0]
     names = [name for name in dir(transformers) if f"{name}(" in network]
     model = eval(network, {name: getattr(transformers, name) for name in names})
     model.save_pretrained(folder)
-    return sum(p.numel() for p in model.parameters()), LOAD.format(kind=type(model).__name__, asked=asked)
+    return sum(p.numel() for p in model.parameters())
 
 
 def _write_diffusion(folder: Path) -> int:

@@ -15,6 +15,7 @@ reading       COCO's files: CPU time and memory a picture
 index         the index of curation, one thread: microseconds a picture to make and to search it, and its recall
 curate        the stages of curation by the number of pictures; a million once
 weights       networks that users bring: parameters, megabytes of the file and of memory
+steps         a training step of the papers' recipes at its true size: memory and CPU seconds
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from segue.lab.bench.inference import NETWORKS, bench_inference, measure_compile
 from segue.lab.bench.int8 import measure_decoder, measure_graph
 from segue.lab.bench.reclmis import MODELS, counted
 from segue.lab.bench.sgdiff import bench_sgdiff
+from segue.lab.bench.steps import STEPS, measure_step
 from segue.lab.bench.weights import DIFFUSION, WEIGHTS, measure
 from segue.lab.engine import RequiredData, Row, Work
 from segue.methods.cocu.curation.cost import SHARD_STAGES
@@ -45,7 +47,7 @@ PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
 def costs_table() -> list[Row]:
-    """Segmenters, weights, compiled and int8 once; the others three times."""
+    """Segmenters, weights, steps, compiled and int8 once; the others three times."""
     rows = []
     for name in MODELS:
         rows.append(Row("segmenters", name, 0, partial(_segmenter, name, "")))
@@ -64,7 +66,8 @@ def costs_table() -> list[Row]:
     rows.append(Row("int8", "reclmis-chest", 0, _int8_phantoms))
     rows.append(Row("int8", "reclmis-cxr", 0, _int8_xrays, XRAYS))
     rows.append(Row("int8", "captions-photos, decoder", 0, _int8_decoder))
-    return rows + [Row("weights", name, 0, partial(_weights, name)) for name in (*WEIGHTS, DIFFUSION)]
+    rows += [Row("weights", name, 0, partial(_weights, name)) for name in (*WEIGHTS, DIFFUSION)]
+    return rows + [Row("steps", name, 0, partial(_step, name)) for name in STEPS]
 
 
 def _curate_row(count: int, repeat: int) -> Row:
@@ -115,6 +118,10 @@ def _reading(work: Work) -> dict[str, float]:
 
 def _weights(name: str, work: Work) -> dict[str, float]:
     return measure(name)
+
+
+def _step(name: str, work: Work) -> dict[str, float]:
+    return measure_step(name)
 
 
 def _groupvit(work: Work) -> dict[str, float]:

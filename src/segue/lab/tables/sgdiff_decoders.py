@@ -1,16 +1,18 @@
 """The table `sgdiff_decoders`: the ways to make a caption, side by side, all else being one network's and frozen.
 
 Each row trains one decoder for equal steps on the picture side of the bundled model (`--start`): the same backbone,
-nodes, adaptor and graph layers, so that decoders alone differ. They are scored on val with the first noun's box:
-single captions at several numbers of steps (cider_s4 and so on, one try), and five captions of the default tries with
-each decoder at its own temperature: cider_selected, cider_oracle5, distinct2. That side was trained together with
-analog bits, which flatters these, if any.
+nodes, adaptor and graph layers, so that decoders alone differ. They are scored on val with the first noun's box: on the
+way (cider_at_200 and so on, by optimiser steps), and the last weights with single captions at several numbers of
+denoising steps (cider_s4 and so on, one try), and five captions of the default tries with each decoder at its own
+temperature: cider_selected, cider_oracle5, distinct2. That side was trained together with analog bits, which flatters
+these, if any.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from segue.api.describer import Describer
 from segue.data.formats import read_pictures
@@ -19,14 +21,15 @@ from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.sgdiff.checkpoint import restore
 from segue.options import DescribeOptions
-from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_sgdiff, with_named_regions
+from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_on_pictures, with_named_regions
+from segue.training import read_history
 from segue.training.state import has_state
 
 DECODERS = {"bits": "full", "bits, time warped": "time_warp", "masked": "masked", "word by word": "autoregressive"}
 STEPS = (4, 12, 20)
 VAL_PICTURES = 100
 BASE = "sgdiff-scenes"
-QUICK = replace(SCENES, start=BASE, caption_steps=450, steps=1, evaluations=1, val_pictures=4)
+QUICK = replace(SCENES, start=BASE, caption_steps=1200, steps=1, evaluations=6, val_pictures=VAL_PICTURES)
 
 
 def sgdiff_decoders_table() -> list[Row]:
@@ -37,13 +40,14 @@ def sgdiff_decoders_table() -> list[Row]:
 def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
     out = work.table / settings.system
     settings = replace(settings, data=given_or_default_scenes(work), out=out)
-    if not (out / "captions" / "best" / "config.json").exists():
-        resume = has_state(out / "captions" / "state")
-        train_sgdiff(replace(settings, resume=resume))
-    model = restore(out / "captions" / "best")[0]
-    val = with_named_regions(read_pictures(settings.data, "val", settings.on_bad), "val")[:VAL_PICTURES]
-    cases, describer = make_cases(val, "first"), Describer(model)
-    found = score_cases(partial(describe_case, describer), cases, java=False, masks=False)
+    train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
+    if not (out / "best" / "config.json").exists():
+        train_on_pictures(replace(settings, resume=has_state(out / "captions" / "state")), train, val)
+    curve = {f"cider_at_{row['step']:.0f}": row["evaluate/cider"] for row in _evaluated(out / "captions")}
+    model = restore(out / "captions" / "last")[0]
+    cases = make_cases(with_named_regions(val, "val")[: settings.val_pictures], "first")
+    describer = Describer(model)
+    found = curve | score_cases(partial(describe_case, describer), cases, java=False, masks=False)
     if model.config.decoder == "autoregressive":  # it has one word a step
         return found
     for steps in STEPS:
@@ -51,3 +55,7 @@ def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
         one = score_cases(partial(describe_case, describer, options=options), cases, num=1, java=False, masks=False)
         found |= {f"{name}_s{steps}": one[name] for name in ("cider", "broken")}
     return found
+
+
+def _evaluated(run: Path) -> list[dict[str, float]]:
+    return [row for row in read_history(run) if "evaluate/cider" in row]

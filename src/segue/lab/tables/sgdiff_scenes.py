@@ -8,6 +8,12 @@ without masks, then the masks of the nouns in it, by the system without captions
 experiments lambda_adaptor and lambda_mecl: the curves over lambda_1 and lambda_2. sgdiff_scenes_full: the bundled
 model, of the full training. Metrics are those of `segue.evaluation.grounded_captions` with the first noun's box as the
 prompt, and with the prefix "random_" for any object's.
+
+experiment gradients of sgdiff_scenes_full: how strongly each term of the loss pulls at the bundled model's features,
+over the cross-entropy's pull (`JointStage.term_gradients`; picture_dice_pull and so on), with MECL as it is, with
+--mecl-by-noise, and with --mecl-words detached as well; and by what clipping at norm 1 scales the gradient of what
+makes captions, with all parts clipped together (`captions_clipped`) and with --apart (`captions_clipped_apart`). Means
+over PULLS batches of val.
 """
 
 from __future__ import annotations
@@ -16,6 +22,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from segue.api.describer import Describer, load_describer
 from segue.data.english import word_spans
@@ -34,7 +45,8 @@ from segue.files import locked
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.sgdiff.checkpoint import restore
-from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_sgdiff, with_named_regions
+from segue.methods.sgdiff.stages import JointStage
+from segue.recipes.sgdiff import SCENES, SGDiffBatches, SGDiffSettings, train_sgdiff, with_named_regions
 from segue.training.state import has_state
 from segue.types import GroundedCaption, PhraseGrounding, Picture
 
@@ -56,6 +68,12 @@ PROMPTS: tuple[Prompt, ...] = ("first", "any")
 SAME_FIRST_STAGE = ("full", "mecl_none", "mecl_intra", "mecl_inter")
 LAMBDAS = (0.0, 1.0, 2.0, 5.0, 10.0)
 BUNDLED, WORD_BY_WORD = "sgdiff-scenes", "describe-scenes"
+MECLS: dict[str, dict[str, Any]] = {
+    "as printed": {},
+    "by noise": {"mecl_by_noise": True},
+    "by noise, words detached": {"mecl_by_noise": True, "mecl_words": "detached"},
+}
+PULLS = 4
 TEST_PICTURES, QUICK_PICTURES = 150, 50
 SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
@@ -85,10 +103,11 @@ def sgdiff_bundled_table() -> list[Row]:
         for temperature, suffix in ((0.0, ""), (1.0, ", sampled"))
         for prompt in PROMPTS
     ]
-    return rows + [
+    rows += [
         Row("test", f"{WORD_BY_WORD}, {prompt}", 0, partial(_bundled, SHORT, WORD_BY_WORD, prompt, None))
         for prompt in PROMPTS
     ]
+    return rows + [Row("gradients", name, 0, partial(_gradients, SHORT, changes)) for name, changes in MECLS.items()]
 
 
 def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
@@ -105,6 +124,35 @@ def _bundled(
     if name == WORD_BY_WORD:
         return score_model(load_describer(name).model, pictures[:QUICK_PICTURES], prompt, java=False)
     return score_model(load_describer(name).model, pictures, prompt, temperature=temperature)
+
+
+def _gradients(settings: SGDiffSettings, changes: dict[str, Any], work: Work) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    model = load_describer(BUNDLED).model
+    model.config = replace(model.config, **changes)
+    val = with_named_regions(read_pictures(settings.data, "val", settings.on_bad), "val")
+    stage, batches = JointStage(model, apart=True).eval(), SGDiffBatches(val, model.lexicon, model.config, settings)
+    drawn = [batches.collate([(epoch, i) for i in range(settings.batch_size)]) for epoch in range(PULLS)]
+    found = [stage.term_gradients(batch, i) | _clipped(stage, batch, i) for i, batch in enumerate(drawn)]
+    means = {name: fmean(one[name] for one in found) for name in found[0]}
+    return {_pull_name(name): value for name, value in means.items()}
+
+
+def _pull_name(name: str) -> str:
+    return f"{name.removeprefix('gradient_')}_pull" if name.startswith("gradient_") else name
+
+
+def _clipped(stage: JointStage, batch: dict[str, Tensor], seed: int) -> dict[str, float]:
+    """By what clipping at 1 scales the gradient of all that `clip_apart` leaves: with the rest together, and apart."""
+    stage.zero_grad()
+    torch.manual_seed(seed)
+    stage.training_step(batch)["loss"].backward()
+    parts = {True: 0.0, False: 0.0}
+    for name, parameter in stage.named_parameters():
+        if parameter.grad is not None:
+            parts[name.startswith(stage.clip_apart)] += float(parameter.grad.square().sum())
+    together, captions = sum(parts.values()) ** 0.5, parts[False] ** 0.5
+    return {"captions_clipped": min(1.0, 1 / together), "captions_clipped_apart": min(1.0, 1 / captions)}
 
 
 def _sequential(settings: SGDiffSettings, work: Work) -> dict[str, float]:

@@ -43,7 +43,7 @@ class CaptionStage(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: see `batches`. Returns "loss" and its unweighted terms."""
-        return _weighted(_caption_step(self.model, batch).terms, self.model.config)
+        return _weighted(_caption_step(self.model, batch, self.model.backbone(batch["image"])).terms, self.model.config)
 
 
 class JointStage(nn.Module):
@@ -64,10 +64,40 @@ class JointStage(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: see `batches`. Returns "loss" and its unweighted terms."""
-        step = _caption_step(self.model, batch)
-        if step.states is None:
-            step = step._replace(states=self.model.graph_states(step.graph))
-        return _weighted(step.terms | _mask_terms(self.model, step, batch), self.model.config)
+        return _weighted(self._terms(batch, self.model.backbone(batch["image"]))[0], self.model.config)
+
+    def term_gradients(self, batch: dict[str, Tensor], seed: int = 0) -> dict[str, float]:
+        """How strongly each term of the loss pulls at the features that it acts on, over the cross-entropy's pull.
+
+        "gradient_picture_dice" is |5 dL_dice/dF| / |dL_cross_entropy/dF| at the backbone's features F, and
+        "gradient_caption_mecl" the same at the caption's last states; terms that don't reach a place have none there.
+        {} for a model without captions. batch: as in `training_step`. seed: of the noise.
+        """
+        if not self.model.config.generates_captions:
+            return {}
+        with torch.enable_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            levels = [x.detach().requires_grad_() for x in self.model.backbone(batch["image"])]
+            terms, states = self._terms(batch, levels)
+            assert states.caption is not None  # for mypy: it generates captions
+            places, pull = {"picture": levels, "caption": [states.caption]}, dict[str, dict[str, float]]()
+            for name, weight in _weights(self.model.config, terms).items():
+                for place, at in places.items():
+                    found = torch.autograd.grad(weight * terms[name], at, retain_graph=True, allow_unused=True)
+                    if there := [gradient for gradient in found if gradient is not None]:
+                        pull.setdefault(place, {})[name] = float(torch.stack([g.norm() for g in there]).norm())
+        return {
+            f"gradient_{place}_{name}": size / max(sizes["cross_entropy"], 1e-12)
+            for place, sizes in pull.items()
+            for name, size in sizes.items()
+            if name != "cross_entropy"
+        }
+
+    def _terms(self, batch: dict[str, Tensor], levels: list[Tensor]) -> tuple[dict[str, Tensor], HiddenStates]:
+        """The unweighted terms, and the transformer's states. levels: the backbone's features."""
+        step = _caption_step(self.model, batch, levels)
+        states = self.model.graph_states(step.graph) if step.states is None else step.states
+        return step.terms | _mask_terms(self.model, step._replace(states=states), batch), states
 
 
 def has_caption_stage(config: SGDiffConfig) -> bool:
@@ -91,9 +121,15 @@ def _second_stage_parts(model: SGDiff) -> list[nn.Module]:
 
 def _weighted(terms: dict[str, Tensor], config: SGDiffConfig) -> dict[str, Tensor]:
     """The terms with their weighted sum as "loss"."""
+    weights = _weights(config, terms)
+    return {"loss": torch.stack([weights[name] * term for name, term in terms.items()]).sum()} | terms
+
+
+def _weights(config: SGDiffConfig, terms: Iterable[str]) -> dict[str, float]:
+    """The weight of each of these terms in the loss."""
     adaptor = dict.fromkeys(("adaptor", "ranking"), config.lambda_adaptor)
     weights = WEIGHTS | adaptor | {"mecl": config.lambda_mecl}
-    return {"loss": torch.stack([weights[name] * term for name, term in terms.items()]).sum()} | terms
+    return {name: weights[name] for name in terms}
 
 
 class _Step(NamedTuple):
@@ -106,8 +142,7 @@ class _Step(NamedTuple):
     known: Tensor | None = None  # (B,) the share of each caption that its noise leaves known, None for all
 
 
-def _caption_step(model: SGDiff, batch: dict[str, Tensor]) -> _Step:
-    levels = model.backbone(batch["image"])
+def _caption_step(model: SGDiff, batch: dict[str, Tensor], levels: list[Tensor]) -> _Step:
     output = model.adapt(levels, batch)
     known = batch["node_mask"] & batch["has_phrases"][:, None]  # without phrases, what a caption names is unknown
     keep = (
