@@ -33,7 +33,7 @@ class Squares(nn.Module):
 
 def test_what_the_backward_pass_needs_is_counted_and_the_weights_are_not():
     # batch * factor keeps the batch, the square keeps its product: two tensors of n * 10 numbers of 4 bytes
-    assert _kept(Squares(), torch.ones(6, 10)) == 2 * 6 * 10 * 4
+    assert _kept(Squares(), torch.ones(6, 10), "float32") == 2 * 6 * 10 * 4
 
 
 def test_memory_is_weights_and_what_is_kept(monkeypatch):
@@ -45,13 +45,28 @@ def test_memory_is_weights_and_what_is_kept(monkeypatch):
     assert plan._weights(work._replace(averaged=True)) == 5 * 10 * 4
 
 
+class Product(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
+
+    def training_step(self, batch):
+        return {"loss": self.layers(batch).float().sum()}
+
+
+def test_a_step_is_measured_in_the_training_s_own_precision():
+    single, half = (_kept(Product(), torch.ones(500, 64), precision) for precision in ("float32", "bf16"))
+    assert single == 2 * 500 * 64 * 4  # what each layer reads
+    assert half < 0.8 * single
+
+
 @pytest.mark.parametrize(("room", "sizes"), [(4.0, [2, 6]), (2.0, [2, 1])])
 def test_a_step_that_has_no_room_is_not_tried(monkeypatch, room, sizes):
     tried = []
     work = Workload(100, 50, 8, False, Squares(), lambda count: tried.append(count) or torch.ones(count, 10))
     kept_by_six = 2 * 6 * 10 * 4
     monkeypatch.setattr(plan, "_free_memory", lambda device: room * plan.ROOM / 3 * kept_by_six)
-    held = plan._measure(work, "cpu")[2]
+    held = plan._measure(work, "cpu", "float32")[2]
     assert tried == sizes
     assert held(8) == 2 * 8 * 10 * 4
 

@@ -26,6 +26,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from segue.nn.devices import autocast, resolve_device
+from segue.options import Dtype
 from segue.recipes import RECIPES
 from segue.recipes.datasets import check_data, check_extras, check_run_folder, count_splits
 from segue.recipes.settings import TrainSettings
@@ -131,7 +132,7 @@ def _plan(recipe: str, settings: TrainSettings, processes: int, workers: int, de
         raise InputError(
             f"processes: got {processes}, by which the batch of {work.batch_size} pictures can't be divided"
         )
-    loading, computing, held = _measure(work, device)
+    loading, computing, held = _measure(work, device, settings.precision)
     step = max(computing(share), loading(share) / max(workers, 1) if workers else computing(share) + loading(share))
     return {
         **work.chosen,
@@ -143,7 +144,7 @@ def _plan(recipe: str, settings: TrainSettings, processes: int, workers: int, de
         "seconds_to_load_a_batch": round(loading(share), 3),
         "memory_gb": round((_weights(work) + held(share)) / 1e9, 3),
         "measured_on": f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else device,
-        "not_counted": "validation, the optimiser, and the exchange between processes",
+        "not_counted": "validation, the optimiser, what a step holds for a moment, and the exchange between processes",
     }
 
 
@@ -156,7 +157,7 @@ def _line(sizes: list[int], values: list[float]) -> Line:
     return lambda count: max(0.0, values[0] + slope * (count - sizes[0]))
 
 
-def _measure(work: Workload, device: str) -> tuple[Line, Line, Line]:
+def _measure(work: Workload, device: str, precision: Dtype) -> tuple[Line, Line, Line]:
     """Seconds to make a batch, seconds to train on it, and bytes kept for the backward pass, by its pictures."""
     task = work.task.to(device).train()
     sizes, (few, more) = list[int](), SIZES
@@ -168,8 +169,8 @@ def _measure(work: Workload, device: str) -> tuple[Line, Line, Line]:
         start = time.perf_counter()
         batch = send_to_device(work.batch(count), device)
         loading.append(time.perf_counter() - start)
-        computing.append(min(_seconds(task, batch, device) for _ in range(TRIES)))
-        held.append(float(_kept(task, batch)))
+        computing.append(min(_seconds(task, batch, device, precision) for _ in range(TRIES)))
+        held.append(float(_kept(task, batch, precision)))
     return _line(sizes, loading), _line(sizes, computing), _line(sizes, held)
 
 
@@ -182,22 +183,22 @@ def _free_memory(device: str) -> float:
     return math.inf if found is None else 1024.0 * int(found[1])
 
 
-def _seconds(task: nn.Module, batch: Any, device: str) -> float:
+def _seconds(task: nn.Module, batch: Any, device: str, precision: Dtype) -> float:
     start = time.perf_counter()
-    _loss(task, batch).backward()
+    _loss(task, batch, precision).backward()
     if device != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - start
 
 
-def _loss(task: Any, batch: Any) -> Tensor:
+def _loss(task: Any, batch: Any, precision: Dtype) -> Tensor:
     kind = next(task.parameters()).device.type
-    with autocast(kind, "auto"):  # as the loop does
+    with autocast(kind, precision):  # as the loop does
         loss: Tensor = task.training_step(batch)["loss"]
     return loss
 
 
-def _kept(task: nn.Module, batch: Any) -> int:
+def _kept(task: nn.Module, batch: Any, precision: Dtype) -> int:
     """Bytes of the tensors that a forward pass keeps, the weights left out."""
     own = {p.untyped_storage().data_ptr() for p in task.parameters()}
     kept: dict[int, int] = {}
@@ -209,7 +210,7 @@ def _kept(task: nn.Module, batch: Any) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = _loss(task, batch)  # held until all is counted, so that no address is used twice
+        loss = _loss(task, batch, precision)  # held until all is counted, so that no address is used twice
     total = sum(kept.values())
     del loss
     return total
