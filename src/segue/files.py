@@ -20,6 +20,15 @@ _CLEANED: set[Path] = set()
 OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")  # where a shell keeps names of open files
 
 
+def user_cache(name: str) -> Path | None:
+    """The folder of a name in the user's cache (XDG_CACHE_HOME, else ~/.cache); None where the user has no home."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return home / "segue" / name
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Let one process at a time work on `path`, which need not exist yet.

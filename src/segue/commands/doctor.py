@@ -117,10 +117,10 @@ def _machine() -> dict[str, Any]:
 
 def _folders(problems: list[str]) -> dict[str, str]:
     """The temporary folder, which commands can't do without, and the caches."""
-    from segue.data.check_first import cache_folder
+    from segue.files import user_cache
 
     facts = {"temporary": _temporary(problems)}
-    cache = cache_folder()
+    cache = user_cache("data-checks")
     facts["cache"] = "none: no home; data sets are checked each time" if cache is None else _cache(cache)
     return facts
 

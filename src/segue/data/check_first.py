@@ -19,7 +19,7 @@ from typing import Any
 from segue.data.formats.check import check_any
 from segue.data.medical.check import CheckReport, Finding
 from segue.data.problems import MAX_NAMED
-from segue.files import locked, write_text
+from segue.files import locked, user_cache, write_text
 from segue.types import InputError
 
 MOST_DECODED = 1000  # pictures of a split; those of a larger one are decoded by `segue data check` only
@@ -99,18 +99,9 @@ def _counted(findings: list[Finding]) -> str:
     return ", ".join(f"{code} {count}" for code, count in _codes(findings).items())
 
 
-def cache_folder() -> Path | None:
-    """Where reports are kept; None where the user has no home."""
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return None
-    return home / "segue" / "data-checks"
-
-
 def _cache_file(data: Path, part: Collection[str]) -> Path | None:
     """Where the report is kept; None where the user has no home."""
-    folder = cache_folder()
+    folder = user_cache("data-checks")
     if folder is None:
         return None
     name = hashlib.sha256(f"{data.resolve()}\n{sorted(part)}".encode(errors="surrogateescape")).hexdigest()

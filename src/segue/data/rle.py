@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from operator import index
 from typing import Any
 
@@ -52,19 +53,10 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
     size: (height, width) of the picture. where: names the annotation in an error.
     Raises InputError when it is none of the three, of another size, or far outside the picture.
     """
-    height, width = size
-    far = max(size)
     try:
         if isinstance(found, list):
-            if not found or any(len(polygon) < 6 or len(polygon) % 2 for polygon in found):
-                raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
-            polygons = [_numbers(polygon) for polygon in found]
-            if not all(-far <= p.min() and p.max() <= 2 * far for p in polygons):  # pycocotools would crash
-                raise InputError(f"{where}: a polygon lies far outside the picture of {width}x{height}; mend it")
-            parts = coco.frPyObjects(polygons, height, width)
-            counts = (parts[0] if len(parts) == 1 else coco.merge(parts))["counts"]
-        else:
-            counts = _run_lengths(found, size, where)
+            return from_polygons([found], size, where)[0]
+        return RLE(size, _run_lengths(found, size, where))
     except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
@@ -72,7 +64,24 @@ def from_json(found: Any, size: tuple[int, int], where: str) -> RLE:
             f"{where}: got {str(found)[:60]}, expected COCO's polygons [[x, y, ...]] or run lengths "
             '{"size": [H, W], "counts": ...}; export the annotation again'
         ) from error
-    return RLE((height, width), counts)
+
+
+def from_polygons(masks: Sequence[Sequence[Any]], size: tuple[int, int], where: str) -> list[RLE]:
+    """The masks, each of COCO's polygons [[x, y, ...], ...], of pictures of one size (height, width).
+
+    where: names the annotations in an error. Raises InputError for a mask without polygons and a polygon that is too
+    short or far outside the picture, TypeError for anything but lists of numbers.
+    """
+    far, polygons = max(size), [polygon for mask in masks for polygon in mask]
+    if not all(masks) or any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
+        raise InputError(f"{where}: a polygon needs 6 or more coordinates, x and y by turns; mend it")
+    arrays = [_numbers(polygon) for polygon in polygons]
+    every = np.concatenate(arrays)
+    if not ((every >= -far) & (every <= 2 * far)).all():  # pycocotools would crash
+        raise InputError(f"{where}: a polygon lies far outside the picture of {size[1]}x{size[0]}; mend it")
+    parts = iter(coco.frPyObjects(arrays, *size))
+    drawn = ([*islice(parts, len(mask))] for mask in masks)
+    return [RLE(size, (found[0] if len(found) == 1 else coco.merge(found))["counts"]) for found in drawn]
 
 
 def _numbers(polygon: Any) -> NDArray[np.float64]:
@@ -80,7 +89,7 @@ def _numbers(polygon: Any) -> NDArray[np.float64]:
     array = np.asarray(polygon)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         raise TypeError("no list of numbers")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def _run_lengths(found: Any, size: tuple[int, int], where: str) -> bytes:

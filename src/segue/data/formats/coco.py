@@ -11,22 +11,21 @@ Formats: https://cocodataset.org/#format-data, github.com/nightrome/cocostuff
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from segue.data.formats import visual_genome
+from segue.data.formats import coco_cache, visual_genome
 from segue.data.formats.classes import COCO_PANOPTIC_STUFF, COCO_STUFF_171, COCO_STUFF_171_IDS
+from segue.data.formats.coco_cache import Cache, Parsed
+from segue.data.formats.coco_marks import Marks, Raw, Size, shorten
 from segue.data.formats.files import (
     SPLITS,
     first_folder,
     label_table,
-    read_json,
     read_labels,
     read_records,
     without_collector,
@@ -34,6 +33,7 @@ from segue.data.formats.files import (
 from segue.data.formats.lookup import list_places, locate, short_names, stem_of, tidy
 from segue.data.formats.panoptic import Categories, instance_region, read_categories, read_segments
 from segue.data.formats.phrases import phrases_from_entries, read_phrase_entries
+from segue.data.formats.stream import stream_object
 from segue.data.images import read_image
 from segue.data.problems import ReportProblem, raise_problem, reporting
 from segue.data.records import Id, by_id, read_id, read_size, read_text
@@ -45,9 +45,8 @@ EXPECTED = (
 )
 KINDS = ("captions", "instances", "panoptic")
 EXTRA_KINDS = ("objects", "attributes", "relationships", "phrases")
+LONG = ("images", "annotations")  # lists that are read part by part
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
-NUMBERS = {int, float}
-UNREAD = {"area", "license", "coco_url", "flickr_url", "date_captured", "supercategory"}
 COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
 
 
@@ -126,28 +125,18 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
 
 
 def _read_coco(files: CocoFiles, split: str, report: ReportProblem) -> PictureSet:
-    contents = {kind: read_json(path, _shorten) for kind in KINDS if (path := getattr(files, kind))}
-    rows = {
-        key: {kind: read_records(getattr(files, kind), found, key, JSON) for kind, found in contents.items()}
-        for key in ("images", "annotations")
-    }
-    categories = {
-        kind: read_categories(read_records(getattr(files, kind), found, "categories", JSON), report)
-        for kind, found in contents.items()
-        if kind != "captions"
-    }
-    entries, refused = _entries(rows["images"], report)
-    contents.clear()
-    marks = {
-        kind: [*_annotations(rows["annotations"].pop(kind), kind, entries, refused, report)]
-        for kind in list(rows["annotations"])
-    }
-    captions = _captions(marks.get("captions", []), entries, report)
-    regions = _regions(marks, entries, categories, files, report)
+    images, marks, categories = Images(report), dict[str, Marks](), dict[str, Categories]()
+    for kind in KINDS:
+        if path := getattr(files, kind):
+            marks[kind], found = _read_file(path, kind, images)
+            if kind != "captions":
+                categories[kind] = read_categories(read_records(path, found, "categories", JSON), report)
+    captions = _captions(marks.get("captions", Marks()), images, report)
+    regions = _regions(marks, images, categories, files, report)
     graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships, report)
     phrases = read_phrase_entries(files.phrases, report)
+    entries = images.usable()
     located = locate(list_places(files.pictures), (entry.name for entry in entries.values()))
-    marks.clear()
     maps, (classes, raw, trained) = _maps(files.stuff, entries, report), _stuff_classes(categories)
     names, pictures = short_names(entry.name for entry in entries.values()), []
     for number, entry in sorted(entries.items(), key=lambda item: by_id(item[0])):
@@ -176,41 +165,61 @@ def _read_coco(files: CocoFiles, split: str, report: ReportProblem) -> PictureSe
     return PictureSet(pictures, classes if maps else tuple(_merged(categories).values()))
 
 
-def _shorten(record: dict[str, Any]) -> dict[str, Any]:
-    """Without what is not read, and with polygons as arrays: a third of the memory of lists of numbers."""
-    record = {key: value for key, value in record.items() if key not in UNREAD and (key != "iscrowd" or value != 0)}
-    if isinstance(polygons := record.get("segmentation"), list):
-        record["segmentation"] = list(map(_as_array, polygons))
-    return record
+def _read_file(path: Path, kind: str, images: Images) -> tuple[Marks, dict[str, Any]]:
+    """The annotations of a file, and what it has besides them and its images, which are added to those known."""
+    cache = Cache(path) if kind == "instances" and path.stat().st_size >= coco_cache.LARGE else None
+    if cache and (kept := cache.read()):
+        images.add(kind, kept.images)
+        return kept.marks, kept.others
+    marks, records, others = Marks(), list[Any](), dict[str, Any]()
+    for key, value in stream_object(path, LONG):
+        part = key in LONG and isinstance(value, list)
+        others[key] = [] if part else value
+        if part and key == "images":
+            images.add(kind, value)
+            records += map(shorten, value) if cache else ()
+        elif part:
+            marks.add(kind, value, images.size_of)
+    for key in LONG:
+        read_records(path, others, key, JSON)
+    if cache:
+        cache.write(Parsed(marks, records, others))
+    return marks, others
 
 
-def _as_array(polygon: Any) -> Any:
-    """The polygon as an array where it is a list of numbers; anything else as it is, for the message."""
-    if not isinstance(polygon, list) or not NUMBERS.issuperset(map(type, polygon)):
-        return polygon
-    array = np.asarray(polygon)
-    return array if array.dtype.kind in "if" else polygon  # a number may be too large for either
-
-
-def _entries(rows: dict[str, list[Any]], report: ReportProblem) -> tuple[dict[Id, Entry], set[Id]]:
+class Images:
     """The images of all files by id, and the ids that can't be used: of bad images, and of two pictures."""
-    entries, refused = dict[Id, Entry](), set[Id]()
-    for kind, records in rows.items():
-        there = set[Id]()
-        for at, record in enumerate(records):
+
+    def __init__(self, report: ReportProblem) -> None:
+        self.report, self.entries, self.refused = report, dict[Id, Entry](), set[Id]()
+        self.there = defaultdict[str, set[Id]](set)  # the ids of a file
+        self.counts = Counter[str]()  # how many images of a file have been read
+
+    def add(self, kind: str, records: list[Any]) -> None:
+        """Add images of the file of a kind. What is bad is reported, by `raise_problem` as an InputError."""
+        for at, record in enumerate(records, self.counts[kind]):
             bad = None  # the id of a record that can't be used
-            with reporting(report, "bad-image", f"image {at} (0 is the first) of {kind}"):
+            with reporting(self.report, "bad-image", f"image {at} (0 is the first) of {kind}"):
                 number = bad = read_id(record, "id")
                 entry = Entry(read_text(record, "file_name"), read_size(record))
-                known = entries.setdefault(number, entry)
+                known = self.entries.setdefault(number, entry)
                 bad = None if known.name == entry.name else bad
-                if number in there or not _alike(known.name, entry.name):
+                if number in self.there[kind] or (known.name != entry.name and not _alike(known.name, entry.name)):
                     raise InputError(f"{entry.name} has the id {number}, as {known.name}; give each its own")
                 bad = None
-                entries[number] = Entry(max(known.name, entry.name, key=len), entry.size or known.size)
-                there.add(number)
-            refused |= set() if bad is None else {bad}
-    return {number: entry for number, entry in entries.items() if number not in refused}, refused
+                self.entries[number] = Entry(max(known.name, entry.name, key=len), entry.size or known.size)
+                self.there[kind].add(number)
+            self.refused |= set() if bad is None else {bad}
+        self.counts[kind] += len(records)
+
+    def size_of(self, number: Id) -> Size | None:
+        """(height, width) of an image, where it is known."""
+        entry = self.entries.get(number)
+        return entry and entry.size and entry.size[::-1]
+
+    def usable(self) -> dict[Id, Entry]:
+        """The images whose ids are not refused."""
+        return {number: entry for number, entry in self.entries.items() if number not in self.refused}
 
 
 def _alike(one: str, other: str) -> bool:
@@ -219,24 +228,29 @@ def _alike(one: str, other: str) -> bool:
     return one.endswith(other) or other.endswith(one)
 
 
-def _annotations(
-    rows: list[Any], kind: str, entries: dict[Id, Entry], refused: set[Id], report: ReportProblem
-) -> Iterator[tuple[Id, Any]]:
-    """(image id, annotation) of the pictures that the files list; those of refused images are left out with them."""
+def _annotations(marks: Marks, kind: str, images: Images, report: ReportProblem) -> Iterator[tuple[Id, Id | None, Any]]:
+    """(image id, own id, what is found) of the pictures that the files list, without those of refused images."""
     there = set[Any]()
-    for at, mark in enumerate(rows):
-        number, name = None, f"{kind} {mark['id'] if isinstance(mark, dict) and 'id' in mark else f'number {at}'}"
-        with reporting(report, "bad-annotation", name):
-            image = read_id(mark, "image_id")
-            own = f"image {image}" if kind == "panoptic" else _own_id(mark)
-            if own is not None and own in there:
-                raise InputError("a second annotation of this id; give each its own")
-            there.add(own)
-            number = image
-        if number in entries:
-            yield number, mark
-        elif number is not None and number not in refused:
-            report("dangling-image", name, f"image_id {number} is not in images")
+    image: Id | None
+    own: Id | None
+    for at, (image, own, found) in enumerate(marks.drained()):
+        name = f"{kind} {own}"
+        if isinstance(found, Raw):
+            mark, image = found.record, None
+            name = f"{kind} {mark['id'] if isinstance(mark, dict) and 'id' in mark else f'number {at}'}"
+            with reporting(report, "bad-annotation", name):
+                image, own = read_id(mark, "image_id"), None if kind == "panoptic" else _own_id(mark)
+        if image is None:
+            continue
+        once = f"image {image}" if kind == "panoptic" else own
+        if once is not None and once in there:
+            report("bad-annotation", name, "a second annotation of this id; give each its own")
+            continue
+        there.add(once)
+        if image in images.entries and image not in images.refused:
+            yield image, own, found
+        elif image not in images.refused:
+            report("dangling-image", name, f"image_id {image} is not in images")
 
 
 def _own_id(mark: Any) -> Id | None:
@@ -244,50 +258,44 @@ def _own_id(mark: Any) -> Id | None:
     return None if mark.get("id") is None else read_id(mark, "id")
 
 
-def _drained(marks: list[tuple[Id, Any]]) -> Iterator[tuple[Id, Any]]:
-    """The items of a list, which lets go of each: what is made of them takes their memory."""
-    marks.reverse()
-    while marks:
-        yield marks.pop()
-
-
-def _captions(
-    marks: list[tuple[Id, Any]], entries: dict[Id, Entry], report: ReportProblem
-) -> dict[Id, list[tuple[Id | None, str]]]:
+def _captions(marks: Marks, images: Images, report: ReportProblem) -> dict[Id, list[tuple[Id | None, str]]]:
     """Image id -> (id, text) of its captions."""
     captions = defaultdict(list)
-    for number, mark in marks:
-        with reporting(report, "bad-caption", f"caption {mark.get('id', '')} of {entries[number].name}"):
-            captions[number].append((_own_id(mark), read_text(mark, "caption")))
+    for number, own, found in _annotations(marks, "captions", images, report):
+        if isinstance(found, Raw):
+            name = f"caption {found.record.get('id', '')} of {images.entries[number].name}"
+            with reporting(report, "bad-caption", name):
+                captions[number].append((own, read_text(found.record, "caption")))
+        else:
+            captions[number].append((own, found))
     return captions
 
 
 def _regions(
-    marks: dict[str, list[tuple[Id, Any]]],
-    entries: dict[Id, Entry],
+    marks: dict[str, Marks],
+    images: Images,
     categories: dict[str, Categories],
     files: CocoFiles,
     report: ReportProblem,
 ) -> dict[Id, list[Region]]:
     """Image id -> its instances, then its panoptic segments."""
     regions = defaultdict(list)
-    for number, mark in _drained(marks.get("instances", [])):
-        name, size = f"annotation {mark.get('id')} of {entries[number].name}", entries[number].size
+    for number, own, found in _annotations(marks.get("instances", Marks()), "instances", images, report):
+        name, size = f"annotation {own} of {images.entries[number].name}", images.size_of(number)
         with reporting(report, "bad-annotation", name):
-            regions[number].append(instance_region(mark, size and size[::-1], categories["instances"], name))
+            if isinstance(found, Raw):
+                regions[number].append(instance_region(found.record, size, categories["instances"], name))
+            else:
+                regions[number].append(found.region(size, categories["instances"], name))
     if "panoptic" not in marks:
         return regions
     if files.segments is None:
         raise InputError(f"{files.panoptic}: no folder of the same name with the PNGs of its segments; unpack it there")
-    found = read_segments(
-        [mark for _, mark in marks["panoptic"]],
-        files.segments,
-        categories["panoptic"],
-        "instances" not in marks,
-        report,
-    )
-    for (number, _), segments in zip(marks["panoptic"], found, strict=True):
-        regions[number] += segments
+    listed = [*_annotations(marks["panoptic"], "panoptic", images, report)]
+    things = "instances" not in marks
+    segments = read_segments([raw.record for *_, raw in listed], files.segments, categories["panoptic"], things, report)
+    for (number, *_), found in zip(listed, segments, strict=True):
+        regions[number] += found
     return regions
 
 

@@ -44,15 +44,13 @@ def expecting(path: Path | str, what: str) -> Iterator[None]:
         raise InputError(f"{path}: not laid out as expected ({missing}); expected {what}") from error
 
 
-def read_json(path: Path, shorten: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Any:
-    """The value in a JSON file.
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; `segue.data.formats.stream` reads large ones.
 
-    shorten: gets each object as soon as it is read, and returns what takes its place.
     Raises InputError that names the file when it can't be read, and when an object has a key twice: one would be lost.
     """
-    made = _each_once if shorten is None else lambda pairs: shorten(_each_once(pairs))
     try:
-        return json.loads(_read_text(path), object_pairs_hook=made)
+        return json.loads(_read_text(path), object_pairs_hook=each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: can't be read as JSON ({error}); copy or export it again") from error
 
@@ -63,7 +61,8 @@ def _read_text(path: Path) -> str:
     return data.decode(json.detect_encoding(data), "surrogatepass")
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs of a JSON file. Raises ValueError for a key that is there twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)

@@ -38,16 +38,20 @@ def read_categories(found: Iterable[Any], report: ReportProblem = raise_problem)
     return {number: entry for number, entry in read.items() if number not in twins}
 
 
+def category_of(number: Id, categories: Categories, where: str) -> tuple[str, bool]:
+    """(name, is a thing) of the category with an id. Raises InputError that begins with `where` when there is none."""
+    if number not in categories:
+        raise InputError(f"{where}: category_id {number} is not in categories, or can't be used there")
+    return categories[number]
+
+
 def instance_region(mark: Any, size: tuple[int, int] | None, categories: Categories, where: str) -> Region:
     """The region of an instance annotation {category_id, segmentation, bbox, iscrowd} of a picture of (height, width).
 
     size: None when it is not known, as it must be for a mask. where: names the annotation in an error.
     Raises InputError for a bad mask or box, and an unknown category.
     """
-    category = read_id(mark, "category_id")
-    if category not in categories:
-        raise InputError(f"{where}: category_id {category} is not in categories, or can't be used there")
-    name, thing = categories[category]
+    name, thing = category_of(read_id(mark, "category_id"), categories, where)
     found = mark.get("segmentation")
     if found and size is None:
         raise InputError(f"{where}: a mask, and its image has no width and height; write them")
