@@ -1,7 +1,8 @@
-"""The table of dual encoders on the synthetic scenes."""
+"""The tables of trained dual encoders: on the synthetic scenes, and on photographs."""
 
 import pytest
 
+from scenes_and_encoder import write_scenes
 from segue.lab.engine import check_data
 from segue.lab.tables import dual_encoder as tables
 from segue.types import InputError
@@ -20,3 +21,17 @@ def test_the_dual_encoder_of_the_captioners_table_stands_beside_the_bundled_one(
     assert found[0] != found[1]
     with pytest.raises(InputError, match="expected a folder with scenes-encoder/"):
         check_data(rows, None)
+
+
+def test_the_one_of_photographs_is_tested_on_as_many_of_its_own_as_of_others(tmp_path, monkeypatch):
+    for name in ("flickr8k", "coco_tiny"):
+        write_scenes(tmp_path / name)
+    tiny_dual_encoder(tmp_path / "encoder")
+    load, seen = tables.load_dual_encoder, []
+    monkeypatch.setattr(tables, "load_dual_encoder", lambda name: seen.append(name) or load(tmp_path / "encoder"))
+    monkeypatch.setattr(
+        tables, "recalls", lambda model, captioned, images, texts: {"pictures": len(captioned.pictures)}
+    )
+    found = {row.experiment: row.run(row.work(tmp_path / "work" / "t", tmp_path)) for row in tables.photos_table()}
+    assert found == {"flickr8k": {"pictures": 2}, "coco_tiny": {"pictures": 14}, tables.LEARNED: {"pictures": 2}}
+    assert set(seen) == {"photos-encoder"}
