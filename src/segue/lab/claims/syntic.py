@@ -12,7 +12,7 @@ share = partial(scenes, "text_share")
 real = partial(Comparison, "syntic_real")
 METRICS = ("bleu4", "meteor", "rouge_l", "cider")
 DECAP, CAPDEC = "decap, tau of val", "capdec, noise of val"  # no paper has settings for this dual encoder
-SAME_TEXT = "CapDec's row is main's: of the same captions and test pictures, over five seeds"
+SAME_TEXT = "With the bundled dual encoder, and CapDec's noise as published"
 TEXT_TO_IMAGE = "Here a caption's own feature takes the place of its synthetic image's"
 RIVALS = ("decap", "capdec, noise of the gap", "clipre")
 
@@ -177,7 +177,7 @@ PAPER = Paper(
             "Table 3",
             "From web text: ahead of DeCap",
             "SS1M to COCO 13.3/17.6/36.7/55.6/13.3 : 8.9/17.5/-/50.6/13.1",
-            (web("full", DECAP),),
+            (web("full", "decap"),),
         ),
         Claim("Table 3", "From web text: ahead of CLIPRe", "CIDEr 55.6 : 25.6", (web("full", "clipre"),)),
         Claim(
@@ -191,13 +191,13 @@ PAPER = Paper(
             "Fig. 2",
             "With 60 % of the text ahead of DeCap with all of it, in all metrics",
             "a figure without numbers",
-            tuple(share(metric, "full 60 %", f"{DECAP} 100 %") for metric in METRICS),
+            tuple(share(metric, "full 60 %", "decap 100 %") for metric in METRICS),
         ),
         Claim(
             "Fig. 2",
             "With 60 % of the text ahead of CapDec with all of it, in all metrics",
             "a figure without numbers",
-            tuple(share(metric, "full 60 %", CAPDEC, against="main") for metric in METRICS),
+            tuple(share(metric, "full 60 %", "capdec 100 %") for metric in METRICS),
             SAME_TEXT,
         ),
         Claim(
@@ -210,7 +210,7 @@ PAPER = Paper(
             "Fig. 2",
             "No collapse at 10 % of the text; our reading: it is still ahead of CapDec with all of it",
             "a figure without numbers",
-            (share("cider", "full 10 %", CAPDEC, against="main"),),
+            (share("cider", "full 10 %", "capdec 100 %"),),
             SAME_TEXT,
         ),
         Claim(
