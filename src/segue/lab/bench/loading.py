@@ -32,7 +32,7 @@ def measure_load(
     bodies: sent to the endpoint `path` one after another, by each client from another one on. pid: the server's, for
     cpu_ms, its CPU time a request.
     """
-    until, used = time.perf_counter() + seconds, 0.0 if pid is None else _cpu_seconds(pid)
+    until, used = time.perf_counter() + seconds, 0.0 if pid is None else cpu_seconds(pid)
     times: list[list[float]] = [[] for _ in range(clients)]
     errors = [0] * clients
 
@@ -55,7 +55,7 @@ def measure_load(
         "requests_per_s": round(len(latencies) / elapsed, 2),
         **{f"p{p}_ms": round(1000 * cuts[p - 1], 1) for p in (50, 95, 99)},
         "errors": sum(errors),
-        **({} if pid is None else {"cpu_ms": 1000 * (_cpu_seconds(pid) - used) / len(latencies)}),
+        **({} if pid is None else {"cpu_ms": 1000 * (cpu_seconds(pid) - used) / len(latencies)}),
     }
 
 
@@ -113,7 +113,7 @@ def _requests(port: int, path: str, bodies: Iterator[bytes]) -> Iterator[tuple[f
         connection.close()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its threads."""
     with open(f"/proc/{pid}/stat") as status:
         user, system = status.read().rpartition(")")[2].split()[11:13]
