@@ -69,10 +69,10 @@ def measure_memory(port: int, process: subprocess.Popen[bytes], body: bytes, req
         if status != 200:
             raise InputError(f"request {number} of {requests} was answered {status}; look at the server's log")
         if number == requests // 10:
-            early = _memory_mb(process.pid, "VmRSS")
+            early = memory_mb(process.pid, "VmRSS")
         if number == requests:
             break
-    late, peak = (_memory_mb(process.pid, field) for field in ("VmRSS", "VmHWM"))
+    late, peak = (memory_mb(process.pid, field) for field in ("VmRSS", "VmHWM"))
     return {"requests": requests, "rss_mb_early": early, "rss_mb_late": late, "peak_rss_mb": peak}
 
 
@@ -120,7 +120,8 @@ def cpu_seconds(pid: int) -> float:
     return (int(user) + int(system)) / TICKS
 
 
-def _memory_mb(pid: int, field: str) -> float:
+def memory_mb(pid: int | str, field: str) -> float:
+    """A field of a process's status in MB: VmRSS, what it has in memory, or VmHWM, the most it had."""
     with open(f"/proc/{pid}/status") as status:
         return next(round(int(line.split()[1]) / 1024, 1) for line in status if line.startswith(field))
 
