@@ -22,7 +22,7 @@ def taken(monkeypatch):
 
 def test_a_start_is_measured_beside_all_weights_that_the_command_reads(taken, monkeypatch):
     monkeypatch.setattr(commands, "_ready_seconds", lambda: 1.5)
-    assert measure_start(3) == {"bare_s": 2, "caption_s": 2, "start_ratio": 1, "ready_s": 1.5}
+    assert measure_start(3) == {"bare_ms": 2000, "caption_ms": 2000, "share": 1, "ready_ms": 1500}
     bare, caption = taken[:2]
     assert len(bare) == 6
     assert caption[:3] == ["-m", "segue", "caption"]
@@ -34,5 +34,5 @@ def test_the_start_of_a_command_is_no_pictures(taken, monkeypatch):
     monkeypatch.setattr(commands, "AT_ONCE", 4)
     found = measure_folder("reclmis-chest", 1)
     assert found["folder_ms"] == pytest.approx(2)
-    assert found["share"] == pytest.approx(100 * found["bare_ms"] / 2)
+    assert found["share"] == pytest.approx(found["bare_ms"] / 2)
     assert [words[words.index("--model") + 1] for words in taken] == ["reclmis-chest"] * 2

@@ -45,26 +45,26 @@ def bench_commands(*, rounds: int = 3, models: tuple[str, ...] = ("reclmis-chest
 
 
 def measure_start(rounds: int = 3) -> dict[str, float]:
-    """CPU seconds. bare_s: to import torch and read the weights of the captioner; caption_s: `segue caption IMAGE`.
+    """CPU milliseconds. bare_ms: to import torch and read the captioner's weights; caption_ms: `segue caption IMAGE`.
 
-    start_ratio: the second over the first. ready_s: of `segue serve` with a segmenter until it is ready.
+    share: the first over the second. ready_ms: of `segue serve` with a segmenter until it is ready.
     """
     with tempfile.TemporaryDirectory() as place:
         make_chest(Path(place) / "data", train=1, val=1, test=1, workers=1)
         picture = next((Path(place) / "data").rglob("img/*.png"))
-        turns = {"bare_s": ["-c", READ, *_weights()], "caption_s": ["-m", "segue", "caption", str(picture)]}
-        times = [{name: _taken(words) for name, words in turns.items()} for _ in range(rounds)]
+        turns = {"bare_ms": ["-c", READ, *_weights()], "caption_ms": ["-m", "segue", "caption", str(picture)]}
+        times = [{name: 1e3 * _taken(words) for name, words in turns.items()} for _ in range(rounds)]
         ready = [_ready_seconds() for _ in range(rounds)]
     found = {name: statistics.median(one[name] for one in times) for name in turns}
-    ratio = statistics.median(one["caption_s"] / one["bare_s"] for one in times)
-    return {**found, "start_ratio": ratio, "ready_s": statistics.median(ready)}
+    share = statistics.median(one["bare_ms"] / one["caption_ms"] for one in times)
+    return {**found, "share": share, "ready_ms": 1e3 * statistics.median(ready)}
 
 
 def measure_folder(model: str, rounds: int = 3) -> dict[str, float]:
     """CPU milliseconds a picture. bare_ms: the predictor's, of pictures that are decoded; folder_ms: the command's.
 
     `segue segment FOLDER --note`: what MANY pictures take beyond FEW, since its start is no picture's. share: bare_ms
-    over folder_ms in percent.
+    over folder_ms.
     """
     keep_memory()
     with tempfile.TemporaryDirectory() as place, one_thread():
@@ -84,7 +84,7 @@ def measure_folder(model: str, rounds: int = 3) -> dict[str, float]:
             bare.append(1e3 * (time.process_time() - start) / len(pictures))
             taken = [_segment_seconds(model, one, Path(place)) for one in (few, files[0].parent)]
             folder.append(1e3 * (taken[1] - taken[0]) / (len(files) - FEW))
-    share = 100 * statistics.median(one / whole for one, whole in zip(bare, folder, strict=True))
+    share = statistics.median(one / whole for one, whole in zip(bare, folder, strict=True))
     return {"bare_ms": statistics.median(bare), "folder_ms": statistics.median(folder), "share": share}
 
 
