@@ -14,7 +14,7 @@ from segue.evaluation.captions import captioned, evaluate_captions, fit_consensu
 from segue.metrics.acceptance import write_acceptance
 from segue.metrics.captions import score_captions
 from segue.options import Decoding
-from segue.recipes.syntic import calibrate_scores, train_syntic
+from segue.recipes.syntic import Captioned, calibrate_scores, train_syntic
 from segue.types import InputError, PictureSet
 from tiny_captioner import captioner_home, quick_settings
 
@@ -46,30 +46,26 @@ def test_scores_are_fitted_to_what_people_say(captioner, scenes, tmp_path, capsy
     loaded, pictures = load_captioner(captioner), read_pictures(scenes, "val").pictures
     said = loaded.caption(pictures[0].load())[0].text
     agreed = [replace(pictures[0], captions=(said,), phrases=()), pictures[1]]
-    write_acceptance(fit_scores(loaded, agreed), folder := shutil.copytree(captioner, tmp_path / "fitted"))
+    v = loaded.encoder.embed_images([picture.load() for picture in pictures])
+    write_acceptance(fit_scores(loaded, agreed, v), folder := shutil.copytree(captioner, tmp_path / "fitted"))
     first, second = (load_captioner(folder).caption(picture.load())[0] for picture in pictures)
     assert 0 < second.score < 0.5 < first.score < 1
-    calibrate_scores(folder, scenes)  # none of whose captions is what it says
+    calibrate_scores(folder, Captioned(pictures, v))  # none of whose captions is what it says
     assert "its captions get no score: acceptance: got 0 accepted of 2 captions" in capsys.readouterr().out
 
 
 class Ranked:
     """A captioner with two candidates for each of two pictures: the first three times as likely, the second agreed."""
 
-    batch_size = 1
-
     def __init__(self, candidates):
-        self.candidates, self.encoder = iter(candidates), self
+        self.candidates = candidates
 
-    def embed_images(self, images):
-        return torch.zeros(len(images), 4)
-
-    def caption_features(self, v, *, rerank, options):
-        assert (len(v), rerank, options.num) == (1, False, 10)
-        return [[Caption(text, None, p) for text, p in zip(next(self.candidates), (0.9, 0.3), strict=True)]]
+    def caption_features(self, v, *, objects, rerank, options):
+        assert (v.shape, objects, rerank, options.num) == ((2, 4), None, False, 10)
+        return [[Caption(text, None, p) for text, p in zip(some, (0.9, 0.3), strict=True)] for some in self.candidates]
 
     def agreement(self, v, captions):
-        return [[0.0, 1.0]]
+        return [[0.0, 1.0]] * 2
 
 
 def test_how_much_agreement_counts_is_chosen_on_captioned_pictures(scenes):
@@ -77,9 +73,9 @@ def test_how_much_agreement_counts_is_chosen_on_captioned_pictures(scenes):
     pictures = read_pictures(scenes, "val").pictures
     truth = ["a dog runs on the grass", "two boys play with a ball"]
     pictures = [replace(p, captions=(text,), phrases=()) for p, text in zip(pictures, truth, strict=True)]
-    other = "a red car on a road"
-    assert fit_consensus(Ranked([(other, truth[0]), (other, truth[1])]), pictures) == 2
-    assert fit_consensus(Ranked([(truth[0], other), (truth[1], other)]), pictures) == 0
+    other, v = "a red car on a road", torch.zeros(2, 4)
+    assert fit_consensus(Ranked([(other, truth[0]), (other, truth[1])]), pictures, v) == 2
+    assert fit_consensus(Ranked([(truth[0], other), (truth[1], other)]), pictures, v) == 0
 
 
 def test_eval_of_a_captioner(segue, captioner, scenes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from segue.api.captioner import CANDIDATES, Captioner
+from segue.api.captioner import CANDIDATES, Captioner, Objects
 from segue.data.formats import check_pictures, read_pictures
 from segue.metrics.acceptance import Acceptance, fit_acceptance, judge_captions
 from segue.metrics.captions import CaptionScores, score_captions
@@ -50,46 +50,55 @@ def evaluate_captions(
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # of a caption's agreement with the nearest captions
 
 
-def fit_consensus(captioner: Captioner, pictures: Sequence[Picture]) -> float:
+def fit_consensus(
+    captioner: Captioner, pictures: Sequence[Picture], v: Tensor, objects: Sequence[Objects] | None = None
+) -> float:
     """The one of WEIGHTS by which the captioner's captions have the highest CIDEr-D, the smallest of equal ones.
 
-    pictures: with captions of people.
+    pictures: N with captions of people. v: (N, D), the dual encoder's features of them. objects: of each, see
+    `Captioner.caption_features`.
     """
     chosen: dict[float, list[str]] = {weight: [] for weight in WEIGHTS}
-    for at in range(0, len(pictures), captioner.batch_size):
-        v = captioner.encoder.embed_images([picture.load() for picture in pictures[at : at + captioner.batch_size]])
-        found = captioner.caption_features(v, rerank=False, options=Decoding(num=CANDIDATES, beams=CANDIDATES))
-        for some, each in zip(
-            found, captioner.agreement(v, [[one.text for one in some] for some in found]), strict=True
-        ):
+    options = Decoding(num=CANDIDATES, beams=CANDIDATES)
+    for part, shown in _parts(v, objects):
+        found = captioner.caption_features(part, objects=shown, rerank=False, options=options)
+        agreement = captioner.agreement(part, [[one.text for one in some] for some in found])
+        for some, each in zip(found, agreement, strict=True):
             likely = [math.log(one.likelihood or 1e-30) for one in some]
             for weight, texts in chosen.items():
                 texts.append(some[int(np.argmax([a + weight * b for a, b in zip(likely, each, strict=True)]))].text)
     return max(WEIGHTS, key=lambda weight: _mean_cider(chosen[weight], pictures))
 
 
-def fit_scores(captioner: Captioner, pictures: Sequence[Picture]) -> Acceptance:
+def fit_scores(
+    captioner: Captioner, pictures: Sequence[Picture], v: Tensor, objects: Sequence[Objects] | None = None
+) -> Acceptance:
     """The regression by which the captioner's scores are probabilities that people accept a caption.
 
-    It is fitted to the best caption of each of the pictures, which have captions of people. Raises InputError when all
-    of them or none are accepted.
+    It is fitted to the best caption of each of the pictures. pictures, v, objects: as in `fit_consensus`. Raises
+    InputError when all of them or none are accepted.
     """
     features, texts = [], []
-    for at in range(0, len(pictures), captioner.batch_size):
-        v = captioner.encoder.embed_images([picture.load() for picture in pictures[at : at + captioner.batch_size]])
+    for part, shown in _parts(v, objects):
         found = [
             [(one.text, math.log(one.likelihood or 1e-30)) for one in some[:1]]
-            for some in captioner.caption_features(v, options=Decoding(beams=3))
+            for some in captioner.caption_features(part, objects=shown, options=Decoding(beams=3))
         ]
         texts += [some[0][0] for some in found]
-        features += [some[0] for some in captioner.features(v, found)]
+        features += [some[0] for some in captioner.features(part, found)]
     return fit_acceptance(np.array(features), judge_captions(texts, [picture.captions for picture in pictures]))
 
 
 def score_features(captioner: Captioner, pictures: Sequence[Picture], v: Tensor) -> dict[str, float]:
     """CIDEr-D of one greedy caption of each picture, by the dual encoder's features v (N, D) of them."""
-    parts = (captioner.caption_features(part, rerank=False, options=Decoding()) for part in v.split(128))
-    return {"cider": _mean_cider([one[0].text for part in parts for one in part], pictures)}
+    found = (captioner.caption_features(part, rerank=False, options=Decoding()) for part, _ in _parts(v))
+    return {"cider": _mean_cider([one[0].text for part in found for one in part], pictures)}
+
+
+def _parts(v: Tensor, objects: Sequence[Objects] | None = None) -> Iterator[tuple[Tensor, Sequence[Objects] | None]]:
+    """Features (N, D) and the objects of their pictures, some pictures at a time."""
+    for at in range(0, len(v), 128):
+        yield v[at : at + 128], None if objects is None else objects[at : at + 128]
 
 
 def _mean_cider(captions: Sequence[str], pictures: Sequence[Picture]) -> float:

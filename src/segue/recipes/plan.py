@@ -1,8 +1,9 @@
 """What a training will take, in hours and in memory, measured on a few steps of it: `segue data plan`.
 
-A step of n pictures takes a + b n seconds and holds c + d n bytes. Both lines are drawn through two small steps, and
-read off at the batch that a process will have. What is held is counted, not looked up: the weights, their gradients and
-the optimiser's averages, and what the forward pass keeps for the backward pass; so it is the same on any machine.
+A step of n pictures takes a + b n seconds and holds c + d n bytes. Both lines are drawn through two small steps, of 2
+and 6 pictures, or of 2 and 1 where 6 need more memory than there is, and read off at the batch that a process will
+have. What is held is counted, not looked up: the weights, their gradients and the optimiser's averages, and what the
+forward pass keeps for the backward pass; so it is the same on any machine.
 
 A recipe joins by a line in PLANNERS: a function from its settings to a `Workload`. `segue train RECIPE --dry-run` tells
 the plan for the settings that it is given, beside what the data check finds.
@@ -10,6 +11,8 @@ the plan for the settings that it is given, beside what the data check finds.
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +26,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from segue.nn.devices import autocast, resolve_device
+from segue.options import Dtype
 from segue.recipes import RECIPES
 from segue.recipes.datasets import check_data, check_extras, check_run_folder, count_splits
 from segue.recipes.settings import TrainSettings
@@ -59,6 +63,7 @@ DRAWN_FIRST = (
 )  # recipes that draw their data
 SIZES = (2, 6)  # pictures of the two steps that are measured
 TRIES = 2  # of each; the faster one counts
+ROOM = 1.5  # of the memory that the backward pass needs, for what is held for a moment
 
 
 class Workload(NamedTuple):
@@ -127,7 +132,7 @@ def _plan(recipe: str, settings: TrainSettings, processes: int, workers: int, de
         raise InputError(
             f"processes: got {processes}, by which the batch of {work.batch_size} pictures can't be divided"
         )
-    loading, computing, held = _measure(work, device)
+    loading, computing, held = _measure(work, device, settings.precision)
     step = max(computing(share), loading(share) / max(workers, 1) if workers else computing(share) + loading(share))
     return {
         **work.chosen,
@@ -139,48 +144,61 @@ def _plan(recipe: str, settings: TrainSettings, processes: int, workers: int, de
         "seconds_to_load_a_batch": round(loading(share), 3),
         "memory_gb": round((_weights(work) + held(share)) / 1e9, 3),
         "measured_on": f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else device,
-        "not_counted": "validation, the optimiser, and the exchange between processes",
+        "not_counted": "validation, the optimiser, what a step holds for a moment, and the exchange between processes",
     }
 
 
 Line = Callable[[int], float]
 
 
-def _line(values: list[float]) -> Line:
-    """The line through the values at SIZES, never falling and never below 0."""
-    slope = max(0.0, (values[1] - values[0]) / (SIZES[1] - SIZES[0]))
-    return lambda count: max(0.0, values[0] + slope * (count - SIZES[0]))
+def _line(sizes: list[int], values: list[float]) -> Line:
+    """The line through the values at two sizes, never falling and never below 0."""
+    slope = max(0.0, (values[1] - values[0]) / (sizes[1] - sizes[0]))
+    return lambda count: max(0.0, values[0] + slope * (count - sizes[0]))
 
 
-def _measure(work: Workload, device: str) -> tuple[Line, Line, Line]:
+def _measure(work: Workload, device: str, precision: Dtype) -> tuple[Line, Line, Line]:
     """Seconds to make a batch, seconds to train on it, and bytes kept for the backward pass, by its pictures."""
     task = work.task.to(device).train()
-    loading, computing, held = [], [], []
-    for count in SIZES:
+    sizes, (few, more) = list[int](), SIZES
+    loading, computing, held = list[float](), list[float](), list[float]()
+    for count in (few, more):
+        if held and ROOM * held[0] * more / few > _free_memory(device):
+            count = few // 2 or more
+        sizes.append(count)
         start = time.perf_counter()
         batch = send_to_device(work.batch(count), device)
         loading.append(time.perf_counter() - start)
-        computing.append(min(_seconds(task, batch, device) for _ in range(TRIES)))
-        held.append(float(_kept(task, batch)))
-    return _line(loading), _line(computing), _line(held)
+        computing.append(min(_seconds(task, batch, device, precision) for _ in range(TRIES)))
+        held.append(float(_kept(task, batch, precision)))
+    return _line(sizes, loading), _line(sizes, computing), _line(sizes, held)
 
 
-def _seconds(task: nn.Module, batch: Any, device: str) -> float:
+def _free_memory(device: str) -> float:
+    """Bytes that a device has left; of a CPU where the system tells, else infinity."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0]
+    told = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", told.read_text()) if told.exists() else None
+    return math.inf if found is None else 1024.0 * int(found[1])
+
+
+def _seconds(task: nn.Module, batch: Any, device: str, precision: Dtype) -> float:
     start = time.perf_counter()
-    _loss(task, batch).backward()
+    _loss(task, batch, precision).backward()
     if device != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - start
 
 
-def _loss(task: Any, batch: Any) -> Tensor:
+def _loss(task: Any, batch: Any, precision: Dtype) -> Tensor:
     kind = next(task.parameters()).device.type
-    with autocast(kind, "auto"):  # as the loop does
+    with autocast(kind, precision):  # as the loop does
         loss: Tensor = task.training_step(batch)["loss"]
     return loss
 
 
-def _kept(task: nn.Module, batch: Any) -> int:
+def _kept(task: nn.Module, batch: Any, precision: Dtype) -> int:
     """Bytes of the tensors that a forward pass keeps, the weights left out."""
     own = {p.untyped_storage().data_ptr() for p in task.parameters()}
     kept: dict[int, int] = {}
@@ -192,7 +210,7 @@ def _kept(task: nn.Module, batch: Any) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = _loss(task, batch)  # held until all is counted, so that no address is used twice
+        loss = _loss(task, batch, precision)  # held until all is counted, so that no address is used twice
     total = sum(kept.values())
     del loss
     return total

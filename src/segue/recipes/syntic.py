@@ -62,7 +62,6 @@ from segue.metrics.acceptance import calibrate
 from segue.nn.devices import resolve_device
 from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
-from segue.recipes.dual_encoder import embed_pictures
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
@@ -75,7 +74,7 @@ System = Literal[
 ]  # fmt: skip
 RECORDED = (  # settings that the checkpoint names, and that a resumed run must share
     "system", "text_to_image", "pictures", "support", "fo_steps", "fo_lr", "tau", "steps", "batch_size", "lr", "seed",
-    "own", "same_picture", "label_smoothing", "noise", "leave_out",
+    "own", "same_picture", "label_smoothing", "noise", "leave_out", "fo_tau", "raw_query",
 )  # fmt: skip
 Tags = tuple[Tensor, Tensor]  # positions in a list of names (N, K) int64, and which of them are real (N, K) bool
 
@@ -115,6 +114,9 @@ class SynticSettings(TrainSettings):
             1e-3, 20 steps bring that to 42 % and 100 steps to 98 %, and captions of unseen pictures are best at 100
             (results/syntic_scenes.csv, experiment fo_steps).
         fo_batch: features in a batch of Eq. 2.
+        fo_tau: temperature of Eq. 2.
+        raw_query: what looks for the objects in training (Eq. 5) is a feature before Eq. 2, as it is for a picture
+            later; the paper's has been moved by it.
         tau: temperature of the projection, Eq. 3.
         noise: standard deviation, by coordinate, of the noise of capdec and close; by default the published one.
         leave_out: for systems that train on projections (Eq. 3): no caption of a training picture's own is in the
@@ -161,6 +163,8 @@ class SynticSettings(TrainSettings):
     fo_steps: int = 100
     fo_lr: float = 1e-3
     fo_batch: int = 256
+    fo_tau: Annotated[float, Interval(gt=0, le=1000)] = 0.01
+    raw_query: bool = False
     tau: float = 0.01
     noise: Annotated[float, Interval(ge=0, le=100)] | None = None
     leave_out: bool = False
@@ -459,6 +463,12 @@ def cached_features(
     return store.rows()
 
 
+def picture_features(pictures: Sequence[Picture], encoder: DualEncoder, cache: Path) -> NDArray[np.float32]:
+    """The features (N, D) of a data set's pictures, computed once."""
+    items = [Item(p.name, hashlib.sha256(p.load().tobytes()).hexdigest(), p.load) for p in pictures]
+    return cached_features(cache, "images", items, encoder).astype(np.float32)
+
+
 def detect_objects(items: Sequence[Item], settings: SynticSettings) -> tuple[list[str], Tags]:
     """The detector's names, and which of them it finds in each of N images.
 
@@ -474,7 +484,9 @@ def optimised_features(
     image: NDArray[Any], text: NDArray[Any], group: NDArray[np.int64], settings: SynticSettings
 ) -> Tensor:
     """Image features (N, D) after Eq. 2; kept in the cache, as they are the same for all seeds."""
-    options: dict[str, Any] = {"steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch}
+    options: dict[str, Any] = {
+        "steps": settings.fo_steps, "lr": settings.fo_lr, "batch": settings.fo_batch, "tau": settings.fo_tau,
+    }  # fmt: skip
     digest = hashlib.sha256(str(options).encode())
     for x in (image, text, group):
         digest.update(np.ascontiguousarray(x).tobytes())
@@ -560,7 +572,7 @@ def read_captioned(settings: SynticSettings, encoder: DualEncoder) -> Captioned 
     count = sum(bool(c.strip()) for p in pictures for c in p.captions)
     if count < 2:
         raise InputError(f"{settings.gap}: {count} captions in its split val, expected 2 or more to see the gap")
-    return Captioned(pictures, embed_pictures(encoder, pictures))
+    return Captioned(pictures, torch.from_numpy(picture_features(pictures, encoder, settings.cache)))
 
 
 def gap_between(captioned: Captioned | None, encoder: DualEncoder, noise: float) -> Gap:
@@ -655,18 +667,22 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
         )
     features = prepare_features(settings, corpus, names, with_images=config.source == "image" or config.shift)
     folder = train_decoder(features, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
-    if settings.gap is not None:
-        calibrate_scores(folder, settings.gap, settings.on_bad)
+    captioned = read_captioned(settings, features.encoder)
+    if captioned is not None:
+        calibrate_scores(folder, captioned)
     return folder
 
 
-def calibrate_scores(folder: Path, data: Path, on_bad: str = "stop") -> None:
-    """Fit how a trained captioner ranks its captions, and what its scores mean, on the captioned pictures of data's
-    split val; says where scores can't be fitted.
+def calibrate_scores(folder: Path, captioned: Captioned) -> None:
+    """Fit how a trained captioner ranks its captions, and what its scores mean, on captioned pictures; says where
+    scores can't be fitted.
     """
-    pictures = [picture for picture in read_pictures(data, "val", on_bad).pictures if picture.captions]
-    keep_in_config(folder, consensus=fit_consensus(load_captioner(folder), pictures))
-    calibrate(folder, lambda: fit_scores(load_captioner(folder), pictures), "its captions get no score")
+    captioner, pictures = load_captioner(folder), captioned.pictures
+    detector = captioner.detector
+    objects = None if detector is None else [detector(picture.load()).labels for picture in pictures]
+    keep_in_config(folder, consensus=fit_consensus(captioner, pictures, captioned.v, objects))
+    ranking = load_captioner(folder)
+    calibrate(folder, lambda: fit_scores(ranking, pictures, captioned.v, objects), "its captions get no score")
 
 
 def model_config(settings: SynticSettings) -> SynticConfig:
@@ -694,7 +710,7 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
         gap = gap_between(captioned, features.encoder, config.noise)
         batches = NeighbourBatches(features, tokenizer, config, settings, gap)
     else:
-        batches = _batches(features, settings, config, tokenizer, support)
+        batches = caption_batches(features, settings, config, tokenizer, support)
     if config.shift:
         model.estimate_shift(*_unpaired(features, captioned))
     encoder = {"width": width, "fingerprint": features.encoder.fingerprint, "name": pinned(settings.encoder)}
@@ -749,7 +765,7 @@ def _illustrate(folder: Path, settings: SynticSettings) -> str:
     return ""
 
 
-def _batches(
+def caption_batches(
     features: CaptionFeatures,
     settings: SynticSettings,
     config: SynticConfig,
@@ -767,9 +783,10 @@ def _batches(
     v = optimised_features(features.image, text, features.group, settings) if config.fo else raw
     columns = {"image": v}
     if config.fp:
-        columns["projected"] = support.project(v, without=own_captions(features, settings))
+        columns = {"projected": support.project(v, without=own_captions(features, settings))}
     if not config.af:
         return make(columns)
+    columns["query"] = raw if settings.raw_query else v
     if features.name_features is None:
         return make(columns, torch.zeros(1, raw.shape[1]), pad_indices([[]] * count))
     tags = features.tags or find_objects(raw, features.name_features, features.encoder.temperature)

@@ -32,19 +32,20 @@ def test_scenes_train_and_their_table_has_all_rows(home, quick, tmp_path, monkey
     )
     base = replace(quick, steps=2, pictures=8, support=12)
     rows = syntic_scenes_table(base)
-    assert len([row for row in rows if row.experiment == "main"]) == 36
-    assert {row.system for row in rows if row.experiment == "main"} == set(SYSTEMS) - {"neighbours"}
-    assert [row.seed for row in rows] == sorted(row.seed for row in rows)
+    assert len([row for row in rows if row.experiment == "main"]) == 6 * 5 + 8 * 3 + 4
+    assert {row.system for row in rows if row.experiment == "main"} > set(SYSTEMS) - {"neighbours"}
+    seeds = [row.seed for row in rows if row.experiment not in ("cosines", "curve")]
+    assert seeds == sorted(seeds)
     named = {row.name: row for row in rows}
     assert len(named) == len(rows)
     work = tmp_path / "work" / "syntic_scenes"
-    for name in ("main/full/1", "main/clipre/0", "main/close/2"):
+    for name in ("main/full/1", "main/clipre/0", "main/close/0"):
         found = named[name].run(named[name].work(work, home))
         assert set(found) == {"bleu4", "meteor", "rouge_l", "cider", "clipscore"}
         assert "spice: not computed: x" in capsys.readouterr().out
         assert all(np.isfinite(value) for value in found.values())
     features = tmp_path / "work" / "features"
-    assert len(list(features.glob("images-*"))) == 2  # synthetic and test, shared by the rows
+    assert len(list(features.glob("images-*"))) == 3  # synthetic, val and test, shared by the rows
     assert len(list(features.glob("optimised-*.npy"))) == 1
     saved = train_syntic_scenes(replace(base, data=home / "scenes", images=tmp_path / "drawn"))
     assert "dog" in package.load(saved).checkpoint.object_names
@@ -60,15 +61,34 @@ def test_further_experiments_train_only_what_no_other_row_has_trained(home, quic
     for name in ("cross_domain/full/0", "cross_domain/full-TT/0", "cross_domain/clipre/0", "cross_domain/clipre-TT/0"):
         found[name] = named[name].run(named[name].work(work, home))
     assert [p.name for p in work.glob("*/last")] == ["last"]
-    assert (work / "main-full-0" / "last").exists()
+    assert (work / "full-0" / "last").exists()
     assert swapped == [12]  # by full-TT alone: as many captions of the other world as the support set had
     assert found["cross_domain/clipre/0"] != found["cross_domain/clipre-TT/0"]
     assert found["cross_domain/clipre/0"]["clipscore"] > 0
-    for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap/0"):
+    for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap, tau of val/0"):
         named[name].run(named[name].work(work, home))
-    assert {p.parent.name for p in work.glob("*/last")} == {"main-full-0", "text_share-full-60-0", "web_text-decap-0"}
-    assert len(load_captioner(work / "text_share-full-60-0" / "last").checkpoint.support) == 7
+    assert {p.parent.name for p in work.glob("*/last")} == {"full-0", "full-60%-0", "decap-tau=0.02-web-0"}
+    assert len(load_captioner(work / "full-60%-0" / "last").checkpoint.support) == 7
     assert any("#" in line for line in (tmp_path / "work" / "data-scenes-web.jsonl").read_text().splitlines())
+
+
+def test_what_a_decoder_reads_in_training_is_as_at_the_test_where_the_own_caption_is_left_out(
+    home, quick, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(java, "METRICS", {name: lambda *_: NotComputed("x") for name in ("METEOR", "SPICE")})
+    fair = "fp_fo, own left out"
+    monkeypatch.setitem(syntic_tables.SYSTEMS, fair, {**syntic_tables.SYSTEMS[fair], "tau": 0.01})  # as fp_fo's
+    named = {row.name: row for row in syntic_scenes_table(replace(quick, steps=4, evaluations=2, pictures=8))}
+    work, found = tmp_path / "work" / "syntic_scenes", {}
+    for name in ("decap, tau of val", "fp", "fp_fo", fair):
+        row = named[f"cosines/{name}/0"]
+        found[name] = row.run(row.work(work, home))
+    assert not work.exists() or not list(work.glob("*/last"))  # nothing was trained
+    assert found["decap, tau of val"]["training"] == pytest.approx(1, abs=1e-3)
+    assert found["fp_fo"]["training"] > found[fair]["training"]
+    assert found["fp_fo"]["test"] == found["fp"]["test"] == found[fair]["test"]
+    curve = named["curve/full, own left out/0"]
+    assert set(curve.run(curve.work(work, home))) == {"cider_2", "cider_4"}
 
 
 def test_eq_2_moves_features_to_their_captions_and_away_from_where_they_were(home, tmp_path, monkeypatch):

@@ -126,7 +126,7 @@ def test_the_loop_trains_it_and_its_checkpoint_answers(tmp_path):
             return {
                 "tokens": tokens[rows],
                 "real": real[rows],
-                "image": features[rows],
+                "query": features[rows],
                 "projected": made.support.project(features[rows]),
                 "objects": torch.zeros(len(rows), 0, D),
                 "found": torch.zeros(len(rows), 0, dtype=torch.bool),

@@ -40,6 +40,7 @@ def batch():
         ),  # 0 is padding's number and a real token too
         "real": torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]]).bool(),
         "image": features(3, 1),
+        "query": features(3, 6),
         "projected": features(3, 2),
         "text": features(3, 3),
         "neighbours": features(48, 5).view(3, 16, D),
@@ -81,7 +82,7 @@ def test_padded_names_and_names_left_out_are_the_same():
 
 def test_equation_6_as_printed():
     net, b = model(), batch()
-    prefix = net.prefix(b["projected"], b["image"], b["objects"], b["found"])
+    prefix = net.prefix(b["projected"], b["query"], b["objects"], b["found"])
     total = count = 0
     for i in range(3):
         said = b["tokens"][i][b["real"][i]].tolist()
@@ -123,8 +124,9 @@ def test_every_parameter_gets_a_gradient(system):
 @pytest.mark.parametrize(
     ("system", "reads"),
     [
-        ("baseline", {"image"}), ("fo", {"image"}), ("af", {"image", "objects", "found"}), ("fp", {"projected"}),
-        ("fp_fo", {"projected"}), ("full", {"projected", "image", "objects", "found"}), ("decap", {"text"}),
+        ("baseline", {"image"}), ("fo", {"image"}), ("fp", {"projected"}),
+        ("af", {"image", "query", "objects", "found"}), ("fp_fo", {"projected"}),
+        ("full", {"projected", "query", "objects", "found"}), ("decap", {"text"}),
         ("capdec", {"text"}), ("close", {"text"}), ("neighbours", {"projected", "text", "neighbours"}),
     ],
 )  # fmt: skip
@@ -239,7 +241,7 @@ def test_bad_input(wrong, message):
 def test_weights_mean_what_they_meant(system):
     net, b = golden.set_weights(model(system_config(TINY, system))), batch()
     torch.manual_seed(0)
-    loss = net.training_step(b)["loss"]
+    loss = net.training_step(b | {"query": b["image"]})["loss"]
     net.eval()
     near = b["neighbours"] if net.config.neighbours else None
     prefix = net.prefix(b["projected"], b["image"], b["objects"], b["found"], near)

@@ -35,7 +35,8 @@ from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.syntic_scenes import (
     SEEDS,
     best_captions,
-    picture_features,
+    evaluated_ciders,
+    prefix_cosines,
     score_picture_captions,
     score_system,
 )
@@ -51,12 +52,10 @@ from segue.recipes.syntic import (
     SynticSettings,
     cached_features,
     common_nouns,
-    optimised_features,
-    own_captions,
+    picture_features,
     prepare_features,
     train_decoder,
 )
-from segue.training import read_history
 from segue.types import InputError, PictureSet
 
 TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
@@ -65,7 +64,6 @@ SOME_CAPTIONS = 20_000  # of all: their nouns become the names of objects; the n
 TABLE = replace(PHOTOS, steps=1200, batch_size=64, evaluations=5, half=False)
 CEILING = "pictures"
 RERANKED = 10  # candidates
-MEASURED = 1000  # captions whose cosines are measured
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _photos_row(test: str, name: str, work: Work) -> dict[str, float]:
     data = DATA.folder(work.data)
     pictures = read_pictures(data / test, TESTS[test] or detect_format(data / test)[1][0])
     captioner = load_captioner(CAPTIONER)
-    v = picture_features(pictures, captioner.encoder, work.shared / "features")
+    v = picture_features(pictures.pictures, captioner.encoder, work.shared / "features")
     calibration = dict[str, float]()
     if name == "one sentence":
         predictions = [CONSTANT] * len(v)
@@ -171,7 +169,7 @@ def _row(test: str, name: str, seed: int, base: SynticSettings, work: Work) -> d
     captioner = _trained(name, settings, work)
     if variant.tau is not None or variant.whole:
         captioner = captioner.with_support(_support(captioner, variant, settings, data))
-    v = picture_features(pictures, captioner.encoder, settings.cache)
+    v = picture_features(pictures.pictures, captioner.encoder, settings.cache)
     captions = _reranked(captioner, v) if variant.reranked else [one.text for one in best_captions(captioner, v)]
     return score_picture_captions(captions, pictures, v, captioner.encoder)
 
@@ -204,7 +202,7 @@ def _train(on_pictures: bool, data: Path, settings: SynticSettings) -> None:
 def _of_photographs(data: Path, settings: SynticSettings) -> CaptionFeatures:
     """The photographs of a data set's train split, each once for each of its captions."""
     encoder, pictures = load_dual_encoder(settings.encoder), read_pictures(data, "train")
-    v = picture_features(pictures, encoder, settings.cache)
+    v = picture_features(pictures.pictures, encoder, settings.cache)
     rows = [(i, caption) for i, one in enumerate(pictures.pictures) for caption in one.captions if caption.strip()]
     group, captions = np.array([i for i, _ in rows]), [caption for _, caption in rows]
     items = text_items((f"{i}", caption) for i, caption in enumerate(captions))
@@ -243,28 +241,14 @@ def _reranked(captioner: Captioner, v: NDArray[np.float32]) -> list[str]:
 def _curve(name: str, base: SynticSettings, work: Work) -> dict[str, float]:
     settings = _settings(name, 0, base, work)
     _trained(name, settings, work)
-    found = ((row["step"], row.get("evaluate/cider")) for row in read_history(settings.out))
-    return {f"cider_{step}": float(cider) for step, cider in found if cider is not None}
+    return evaluated_ciders(settings.out)
 
 
 def _cosines(name: str, base: SynticSettings, work: Work) -> dict[str, float]:
-    """Mean cosines of what the decoder reads with the caption's own feature, in training and on Flickr8k's val."""
+    """See `prefix_cosines`; on Flickr8k's val."""
     data, settings = DATA.folder(work.data), _settings(name, 0, base, work)
     features = prepare_features(settings, captions_in(data / "captions"), (), with_images=True)
-    text = torch.from_numpy(np.asarray(features.text[:MEASURED], np.float32))
-    training = SupportSet(features.text[: settings.support], tau=settings.tau)
-    read = text
-    if settings.system == "full":  # decap reads the caption's own feature
-        assert features.image is not None  # because of with_images
-        moved = optimised_features(features.image, np.array(features.text), features.group, settings)[:MEASURED]
-        own = own_captions(features, settings)
-        read = training.project(moved, without=own and (own[0][:MEASURED], own[1]))
-    pictures = read_pictures(data / "flickr8k", "val")
-    v = torch.from_numpy(picture_features(pictures, features.encoder, settings.cache))
-    support = SupportSet(features.text[: settings.support], tau=SYSTEMS[name].tau or settings.tau)
-    captions = [features.encoder.embed_texts(list(one.captions)) for one in pictures.pictures]
-    tested = [(t @ p).mean() for t, p in zip(captions, support.project(v), strict=True)]
-    return {"training": float((read * text).sum(1).mean()), "test": float(np.mean(tested))}
+    return prefix_cosines(features, settings, read_pictures(data / "flickr8k", "val"), SYSTEMS[name].tau)
 
 
 def captions_in(folder: Path) -> Corpus:

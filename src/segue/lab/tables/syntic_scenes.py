@@ -6,24 +6,26 @@ scores: CIDEr 1.01 is the paper's 101. What rows share is computed once, beside 
 features, features after Eq. 2, and the captioners, so that a row which is only another test of one trains nothing.
 
 experiment    what differs
-main          nothing: the paper's eight ablation rows, and the methods it is compared with
+main          the paper's eight ablation rows and the methods it is compared with, each with its published noise and
+              with that of `val`; then what makes training and test alike (see `SYSTEMS`)
+val           on the pictures of `val`: tau, Eq. 2 and noise, of which those of main were chosen
+cosines       how far what a decoder reads in training is from what it reads at the test
+curve         CIDEr-D of greedy captions of val at each evaluation of the trainings of seed 0
 cross_domain  tested on domain "b": other scenes with other words; -TT: with b's captions as the support set
 web_text      trained on the same captions with web noise (`language.web_captions`); tested as in main
 text_share    1, 10, 30, 60 and 100 % of the captions, in training and in the support set
-fo_steps      the number of updates of Eq. 2
 
 syntic_moves is about Eq. 2 alone: how far it moves the features of 1,280 synthetic images; nothing is trained.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,23 +33,27 @@ from numpy.typing import NDArray
 
 from segue.api.captioner import Caption, Captioner, load_captioner
 from segue.data.corpus import Corpus, read_corpus
-from segue.data.embedding_store import Item, text_items
+from segue.data.embedding_store import text_items
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
-from segue.files import locked, write_text
+from segue.files import write_text
 from segue.lab.engine import Row, Work
+from segue.lab.trained import train_once
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
-from segue.methods.syntic import SYSTEMS, SupportSet
+from segue.methods.syntic import SupportSet
 from segue.metrics.captions import clip_score, score_captions
 from segue.metrics.retrieval import recall_at_k
 from segue.recipes.datasets import create_once, create_scenes_once
 from segue.recipes.syntic import (
     SCENES,
+    CaptionFeatures,
     SynticSettings,
-    System,
     cached_features,
+    model_config,
     optimised_features,
+    own_captions,
+    picture_features,
     prepare_features,
     read_captions,
     train_decoder,
@@ -55,73 +61,115 @@ from segue.recipes.syntic import (
 from segue.synthetic.scenes.language.web_captions import add_web_noise
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.scenes.writer import make_scenes
-from segue.training.state import has_state
+from segue.training import read_history
 from segue.types import InputError, PictureSet
 from segue.weights import bundled
 
 SEEDS = (0, 1, 2)
+PAIRED_SEEDS = (0, 1, 2, 3, 4)
 ENCODER = "scenes-encoder"
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "spice": "SPICE"}
 TESTED = 500  # pictures of the test split
 SHARES = (1, 10, 30, 60, 100)  # per cent
-FO_STEPS = (20, 50, 100, 200, 400)
 DOMAIN_B: dict[str, Any] = {"train": 1000, "val": 0, "test": TESTED}
 KARPATHY = "dataset_scenes.json"  # the captions alone; reading a whole data set takes longer than captioning its test
 MOVES = ((0.0, 0), (1e-5, 100), (1e-4, 100), (2e-4, 100), (1e-3, 20), (1e-3, 100))  # lr and steps of Eq. 2
 MOVED = 1280  # pictures
-TABLE = replace(SCENES, pictures=4000, steps=600, half=False)
+MEASURED = 1000  # captions whose cosines are measured
+TABLE = replace(SCENES, pictures=4000, steps=600, evaluations=5, half=False, precision="bf16")
+
+PUBLISHED = ("baseline", "fo", "fp", "af", "fo_af", "fp_fo", "fp_af", "full", "clipre", "capdec", "close", "decap")
+FAIR: dict[str, Any] = {"leave_out": True, "raw_query": True}  # training as at the test
+SYSTEMS: dict[str, dict[str, Any]] = {name: {"system": name} for name in PUBLISHED} | {
+    "decap, tau of val": {"system": "decap", "tau": 0.02},
+    "capdec, noise of val": {"system": "capdec", "noise": 0.08},
+    "close, noise of val": {"system": "close", "noise": 0.08},
+    "fp_fo, own left out": {"system": "fp_fo", **FAIR, "tau": 0.04},
+    "full, own left out": {"system": "full", **FAIR, "tau": 0.04},
+    "full, query as at the test": {"system": "full", "raw_query": True},
+}
+COMPARED = (
+    "decap, tau of val",
+    "full, own left out",
+    "full",
+    "fp_fo, own left out",
+    "capdec, noise of val",
+    "baseline",
+)
+ONCE = ("clipre", "capdec", "close", "full, query as at the test")  # with one seed
+OF_VAL: dict[str, dict[str, Any]] = {
+    **{f"decap, tau {tau:g}": {"system": "decap", "tau": tau} for tau in (0.01, 0.02, 0.04)},
+    **{f"fp_fo, tau {tau:g}": {"system": "fp_fo", **FAIR, "tau": tau} for tau in (0.01, 0.02, 0.04)},
+    **{
+        f"fp_fo, Eq. 2 {lr:g} x {steps}, tau {tau:g}": {
+            "system": "fp_fo", **FAIR, "fo_lr": lr, "fo_steps": steps, "fo_tau": tau,
+        }
+        for lr, steps, tau in ((1e-4, 100, 0.01), (1e-3, 20, 0.01), (1e-3, 20, 0.05))
+    },
+    **{f"capdec, noise {noise:g}": {"system": "capdec", "noise": noise} for noise in (0.03, 0.05, 0.08, 0.12)},
+    **{f"close, noise {noise:g}": {"system": "close", "noise": noise} for noise in (0.03, 0.05, 0.08, 0.12)},
+}  # fmt: skip
+CURVES = ("baseline", "capdec, noise of val", "decap, tau of val", "full", "full, own left out")
+COSINES = ("decap, tau of val", "fp", "fp_fo", "fp_fo, own left out")
+WITH_TARGET_TEXT = ("clipre", "decap, tau of val", "full", "full, own left out")  # the rows -TT
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row: which captioner, named by its folder (without the seed), and what it is scored on.
+    """A row: a captioner by its settings, and what it is scored on.
 
-    share: per cent of the captions. web: train on captions with web noise. other_domain: test on domain "b".
-    other_support: with the captions of domain "b" as the support set. fo_steps: of Eq. 2, None for the recipe's.
+    changes: settings that differ from the table's. share: per cent of the captions. web: train on captions with web
+    noise. split: of the scenes, whose pictures are captioned. other_domain: they are of domain "b". other_support: with
+    the captions of domain "b" as the support set.
     """
 
     experiment: str
     name: str
-    system: System
-    folder: str
+    changes: dict[str, Any]
     share: int = 100
     web: bool = False
+    split: str = "test"
     other_domain: bool = False
     other_support: bool = False
-    fo_steps: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """Of the captioner, without its seed."""
+        named = [str(value) if key == "system" else f"{key}={value:g}" for key, value in sorted(self.changes.items())]
+        return "-".join(named + ["web"] * self.web + [f"{self.share}%"] * (self.share < 100))
 
 
 def cases() -> Iterator[tuple[Case, Sequence[int]]]:
-    """All rows without their seeds, and their seeds: three where a captioner of main is scored, else one."""
-    for system in (name for name in SYSTEMS if name != "neighbours"):  # which is no system of the paper's
-        yield Case("main", system, cast(System, system), f"main-{system}"), SEEDS
-    for system in cast(tuple[System, ...], ("clipre", "baseline", "capdec", "decap", "full")):
-        seeds = SEEDS[:1] if system == "clipre" else SEEDS
-        yield Case("cross_domain", system, system, f"main-{system}", other_domain=True), seeds
-        if SYSTEMS[system]["fp"] or system == "clipre":
-            yield (
-                Case("cross_domain", f"{system}-TT", system, f"main-{system}", other_domain=True, other_support=True),
-                seeds,
-            )
-    for system in cast(tuple[System, ...], ("clipre", "baseline", "capdec", "decap", "full")):
-        yield Case("web_text", system, system, f"web_text-{system}", web=True), SEEDS[:1]
-    for system in cast(tuple[System, ...], ("decap", "full")):
+    """All rows that caption pictures, without their seeds, and their seeds."""
+    for name, changes in SYSTEMS.items():
+        yield Case("main", name, changes), _seeds(name)
+    for name, changes in OF_VAL.items():
+        yield Case("val", name, changes, split="val"), SEEDS[:1]
+    for name, changes in SYSTEMS.items():
+        seeds = SEEDS if name in COMPARED else SEEDS[:1]
+        yield Case("cross_domain", name, changes, other_domain=True), seeds
+        if name in WITH_TARGET_TEXT:
+            yield Case("cross_domain", f"{name}-TT", changes, other_domain=True, other_support=True), seeds
+    for name in ("clipre", "baseline", "capdec, noise of val", "decap, tau of val", "full"):
+        yield Case("web_text", name, SYSTEMS[name], web=True), SEEDS[:1]
+    for name in ("decap, tau of val", "full"):
         for share in SHARES:
-            folder = f"main-{system}" if share == 100 else f"text_share-{system}-{share}"
-            yield Case("text_share", f"{system} {share} %", system, folder, share=share), SEEDS[:1]
-    for steps in FO_STEPS:
-        folder = "main-full" if steps == TABLE.fo_steps else f"fo_steps-{steps}"
-        yield Case("fo_steps", f"full, {steps} steps", "full", folder, fo_steps=steps), SEEDS[:1]
+            yield Case("text_share", f"{name} {share} %", SYSTEMS[name], share=share), SEEDS[:1]
+
+
+def _seeds(name: str) -> Sequence[int]:
+    return SEEDS[:1] if name in ONCE else PAIRED_SEEDS if name in COMPARED else SEEDS
 
 
 def syntic_scenes_table(base: SynticSettings = TABLE) -> list[Row]:
     """The paper's ablations and what they are compared with, then the other experiments. base: the shared settings."""
     rows = [(case, seed) for case, seeds in cases() for seed in seeds]
     rows.sort(key=lambda row: row[1])  # a whole table of one seed comes first
-    return [
-        Row(case.experiment, case.name, seed, partial(_row, case, replace(base, system=case.system, seed=seed)))
-        for case, seed in rows
-    ]
+    return (
+        [Row(case.experiment, case.name, seed, partial(_row, case, replace(base, seed=seed))) for case, seed in rows]
+        + [Row("cosines", name, 0, partial(_cosines, name, base)) for name in COSINES]
+        + [Row("curve", name, 0, partial(_curve, name, base)) for name in CURVES]
+    )
 
 
 def syntic_bundled_table() -> list[Row]:
@@ -135,7 +183,7 @@ def syntic_bundled_table() -> list[Row]:
 def _bundled(retrieve: bool, work: Work) -> dict[str, float]:
     scenes = _scenes(work)
     captioner, test = load_captioner("syntic-scenes"), first(read_pictures(scenes, "test"), TESTED)
-    v = picture_features(test, captioner.encoder, work.shared / "features")
+    v = picture_features(test.pictures, captioner.encoder, work.shared / "features")
     captions = [one.text for one in best_captions(captioner, v, retrieve=retrieve)]
     return score_picture_captions(captions, test, v, captioner.encoder)
 
@@ -177,23 +225,41 @@ def best_captions(
     return [one[0] for part in parts for one in part]
 
 
-def _row(case: Case, settings: SynticSettings, work: Work) -> dict[str, float]:
+def _row(case: Case, base: SynticSettings, work: Work) -> dict[str, float]:
+    settings = _settings(case, base, work)
+    other = _domain_b(work.shared) if case.other_domain else None
+    test = first(read_pictures(other or _scenes(work), case.split), TESTED)
+    texts = read_corpus(other / KARPATHY).captions if other and case.other_support else None
+    return score_system(settings, lambda: read_captions(settings.data), THING_CLASSES, test, texts)
+
+
+def _settings(case: Case, base: SynticSettings, work: Work) -> SynticSettings:
+    """Of a row's training; rows that differ at the test alone have one training."""
     shared, scenes = work.shared, _scenes(work)
-    settings = replace(
+    settings = replace(base, **case.changes)
+    return replace(
         settings,
         encoder=_encoder(work),
         out=work.table / f"{case.folder}-{settings.seed}",
         data=_web_text(shared, scenes) if case.web else scenes / KARPATHY,
+        gap=scenes,
         images=shared / ("data-scenes-web-synthetic" if case.web else "data-scenes-synthetic"),
         cache=shared / "features",
         pictures=max(1, settings.pictures * case.share // 100),
         support=max(1, settings.support * case.share // 100),
-        fo_steps=settings.fo_steps if case.fo_steps is None else case.fo_steps,
     )
-    other = _domain_b(shared) if case.other_domain else None
-    test = first(read_pictures(other or scenes, "test"), TESTED)
-    texts = read_corpus(other / KARPATHY).captions if other and case.other_support else None
-    return score_system(settings, lambda: read_captions(settings.data), THING_CLASSES, test, texts)
+
+
+def _curve(name: str, base: SynticSettings, work: Work) -> dict[str, float]:
+    settings = _settings(Case("curve", name, SYSTEMS[name]), base, work)
+    trained_captioner(settings, lambda: read_captions(settings.data), THING_CLASSES)
+    return evaluated_ciders(settings.out)
+
+
+def _cosines(name: str, base: SynticSettings, work: Work) -> dict[str, float]:
+    settings = _settings(Case("cosines", name, SYSTEMS[name]), base, work)
+    features = prepare_features(settings, read_captions(settings.data), (), with_images=True)
+    return prefix_cosines(features, settings, first(read_pictures(_scenes(work), "test"), TESTED))
 
 
 def _scenes(work: Work) -> Path:
@@ -255,25 +321,62 @@ def score_system(
     """
     if settings.system == "clipre":
         encoder, support = _retrieval(settings, corpus, names, texts)
-        v = picture_features(test, encoder, settings.cache)
+        v = picture_features(test.pictures, encoder, settings.cache)
         return score_picture_captions([one[0] for one in support.retrieve(torch.from_numpy(v))], test, v, encoder)
     captioner = trained_captioner(settings, corpus, names)
     if texts is not None:
         captioner = captioner.with_support(_support(texts, captioner.encoder, settings))
-    v = picture_features(test, captioner.encoder, settings.cache)
+    v = picture_features(test.pictures, captioner.encoder, settings.cache)
     captions = [one.text for one in best_captions(captioner, v)]
     return score_picture_captions(captions, test, v, captioner.encoder)
 
 
 def trained_captioner(settings: SynticSettings, corpus: Callable[[], Corpus], names: Sequence[str]) -> Captioner:
     """The captioner in settings.out/last, trained if it isn't there; of several rows that need it one trains it."""
-    with locked(settings.out):
-        if not (settings.out / "last" / "config.json").exists():
-            captions = corpus()
-            features = prepare_features(settings, captions, names, with_images=True)
-            tokenizer = CaptionTokenizer.learn(captions.captions, size=settings.vocabulary)
-            train_decoder(features, replace(settings, resume=has_state(settings.out / "state")), tokenizer)
-    return load_captioner(settings.out / "last")
+
+    def train(settings: SynticSettings) -> None:
+        captions = corpus()
+        features = prepare_features(settings, captions, names, with_images=True)
+        train_decoder(features, settings, CaptionTokenizer.learn(captions.captions, size=settings.vocabulary))
+
+    return load_captioner(train_once(settings, train))
+
+
+def evaluated_ciders(out: Path) -> dict[str, float]:
+    """CIDEr-D at the evaluations of a training, by step."""
+    found = ((row["step"], row.get("evaluate/cider")) for row in read_history(out))
+    return {f"cider_{step}": float(cider) for step, cider in found if cider is not None}
+
+
+def prefix_cosines(
+    features: CaptionFeatures, settings: SynticSettings, test: PictureSet, tau: float | None = None
+) -> dict[str, float]:
+    """Mean cosines of what a decoder reads with the caption's own feature, in training and of the pictures of a test.
+
+    features: with images. tau: of the projection at the test, None for that of training.
+    """
+    count = min(MEASURED, len(features.group))
+    text = torch.from_numpy(np.asarray(features.text[:count], np.float32))
+    read, config = text, model_config(settings)
+    if config.source == "image":  # a system of text alone reads the caption's own feature
+        assert features.image is not None  # as said above
+        image, all_text = np.array(features.image), np.array(features.text[: len(features.image)])
+        read = torch.from_numpy(image).float()
+        if config.fo:
+            read = optimised_features(image, all_text, features.group, settings)
+        read = read[:count]
+        if config.fp:
+            training, own = (
+                SupportSet(features.text[: settings.support], tau=settings.tau),
+                own_captions(features, settings),
+            )
+            read = training.project(read, without=own and (own[0][:count], own[1]))
+    v = torch.from_numpy(picture_features(test.pictures, features.encoder, settings.cache))
+    support = SupportSet(features.text[: settings.support], tau=tau or settings.tau)
+    seen = support.project(v) if config.fp else v
+    captions = [features.encoder.embed_texts(list(one.captions)) for one in test.pictures]
+    tested = [(t @ p).mean() for t, p in zip(captions, seen, strict=True)]
+    return {"training": float((read * text).sum(1).mean()), "test": float(np.mean(tested))}
 
 
 def _retrieval(
@@ -292,12 +395,6 @@ def _support(texts: Sequence[str], encoder: DualEncoder, settings: SynticSetting
     texts = list(dict.fromkeys(texts))[: settings.support]
     features = cached_features(settings.cache, "texts", text_items((f"{i}", c) for i, c in enumerate(texts)), encoder)
     return SupportSet(features, texts, tau=settings.tau)
-
-
-def picture_features(pictures: PictureSet, encoder: DualEncoder, cache: Path) -> NDArray[np.float32]:
-    """The features (N, D) of a set's pictures, computed once."""
-    items = [Item(p.name, hashlib.sha256(p.load().tobytes()).hexdigest(), p.load) for p in pictures.pictures]
-    return cached_features(cache, "images", items, encoder).astype(np.float32)
 
 
 def score_picture_captions(

@@ -170,15 +170,16 @@ class Syntic(nn.Module):
         """Eq. 6. Returns "loss", the mean over the batch's real tokens.
 
         batch: tokens (B, L) with their end, real (B, L) bool; and what the system's prefix is made of:
-        projected (B, D), p_i of Eq. 3 (source "image" with fp); image (B, D), v_i (source "image" without fp, or af);
-        text (B, D) (source "text"); objects (B, K, D) and found (B, K) (af). With neighbours: text (B, D), which
-        stands for a picture's feature with its noise, its projected (B, D), and neighbours (B, K', D).
+        projected (B, D), p_i of Eq. 3 (source "image" with fp); image (B, D), v_i (source "image" without fp);
+        text (B, D) (source "text"); query (B, D), of Eq. 5, objects (B, K, D) and found (B, K) (af). With neighbours:
+        text (B, D), which stands for a picture's feature with its noise, its projected (B, D), and neighbours
+        (B, K', D).
         """
         smoothing = self.config.label_smoothing
         if self.config.neighbours:
             prefix = self.prefix(batch["projected"], batch["text"], neighbours=batch["neighbours"])
         else:
-            object_inputs = (batch[name] for name in ("image", "objects", "found")) if self.config.af else ()
+            object_inputs = (batch[name] for name in ("query", "objects", "found")) if self.config.af else ()
             prefix = self.prefix(self._training_feature(batch), *object_inputs)
         return {"loss": self.decoder.loss(prefix, batch["tokens"], batch["real"], label_smoothing=smoothing)}
 
