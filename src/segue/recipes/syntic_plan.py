@@ -26,7 +26,9 @@ def plan_syntic(settings: SynticSettings) -> Workload:
     tokenizer = CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary)
     captions = corpus.captions[: settings.pictures]
     few = captions[: settings.batch_size]
-    columns: dict[str, Tensor] = {name: torch.randn(len(few), WIDTH) for name in ("text", "image", "projected")}
+    columns: dict[str, Tensor] = {
+        name: torch.randn(len(few), WIDTH) for name in ("text", "image", "query", "projected")
+    }
     if config.neighbours:
         columns["neighbours"] = torch.randn(len(few), config.neighbours, WIDTH)
     batches = CaptionBatches(

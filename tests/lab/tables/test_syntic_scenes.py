@@ -65,9 +65,9 @@ def test_further_experiments_train_only_what_no_other_row_has_trained(home, quic
     assert swapped == [12]  # by full-TT alone: as many captions of the other world as the support set had
     assert found["cross_domain/clipre/0"] != found["cross_domain/clipre-TT/0"]
     assert found["cross_domain/clipre/0"]["clipscore"] > 0
-    for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap/0"):
+    for name in ("text_share/full 100 %/0", "text_share/full 60 %/0", "web_text/decap, tau of val/0"):
         named[name].run(named[name].work(work, home))
-    assert {p.parent.name for p in work.glob("*/last")} == {"full-0", "full-60%-0", "decap-web-0"}
+    assert {p.parent.name for p in work.glob("*/last")} == {"full-0", "full-60%-0", "decap-tau=0.02-web-0"}
     assert len(load_captioner(work / "full-60%-0" / "last").checkpoint.support) == 7
     assert any("#" in line for line in (tmp_path / "work" / "data-scenes-web.jsonl").read_text().splitlines())
 
