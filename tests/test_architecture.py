@@ -90,13 +90,13 @@ print(len(loaded), [name for name in loaded if name.startswith("segue.methods.cr
     assert found.endswith(" []"), found
 
 
-def test_captioning_loads_no_transformers_and_no_compiler(tmp_path):
+def test_captioning_loads_no_transformers_no_compiler_and_no_filters(tmp_path):
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "a.png")
     code = f"""
 import sys
 from segue.cli import main
 main(["caption", {str(tmp_path / "a.png")!r}])
-print([name for name in ("sympy", "torch._dynamo", "transformers") if name in sys.modules])
+print([name for name in ("scipy.ndimage", "sympy", "torch._dynamo", "transformers") if name in sys.modules])
 """
     assert python(code).endswith("[]\n")
 

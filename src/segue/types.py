@@ -231,7 +231,9 @@ class Segmentation(Answer):
     @property
     def area(self) -> int:
         """Pixels in the mask."""
-        return int(self.mask.sum())
+        import numpy as np
+
+        return int(np.count_nonzero(self.mask))
 
     @property
     def centroid(self) -> tuple[float, float] | None:

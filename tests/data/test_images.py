@@ -331,3 +331,11 @@ def test_a_picture_that_asks_for_more_memory_than_there_is_is_refused(tmp_path, 
         read_image(tmp_path / "a.png")
     with pytest.raises(MemoryError):  # of bytes no more is read than there are: the memory is really full
         decode_image((tmp_path / "a.png").read_bytes(), "a.png")
+
+
+def test_a_quick_png_holds_the_same_pixels_in_a_larger_file(tmp_path):
+    image = np.random.default_rng(0).integers(0, 40, (64, 64, 3), dtype=np.uint8)
+    write_image(image, tmp_path / "a.png", level=9)
+    write_image(image, tmp_path / "b.png", level=0)
+    assert (read_image(tmp_path / "b.png") == image).all()
+    assert (tmp_path / "b.png").stat().st_size > (tmp_path / "a.png").stat().st_size

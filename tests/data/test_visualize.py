@@ -262,3 +262,13 @@ def test_a_picture_as_a_url(longest, small, kind, size):
     read = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (read.format.lower(), read.size) == (kind, size)
     assert np.asarray(read).tolist() == np.full((size[1], size[0], 3), 100).tolist()
+
+
+def test_an_outline_changes_no_pixel_outside_of_its_mask():
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 20:50] = True
+    drawn = outline(image, mask, (0, 200, 100))
+    assert (drawn[~mask] == image[~mask]).all()
+    assert (drawn[10, 20:50] == (0, 200, 100)).all()
+    assert (drawn[12, 25] == (0.82 * image[12, 25] + 0.18 * np.array([0, 200, 100])).round()).all()

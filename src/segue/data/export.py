@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from segue.data import rle
 from segue.data.formats.panoptic import segment_colours, segment_info
@@ -212,9 +212,9 @@ def overlay(image: NDArray[np.uint8], caption: GroundedCaption) -> NDArray[np.ui
     _check_grid(image, [caption])
     drawn = image.astype(np.float32)
     for i, grounding in enumerate(caption.groundings):
-        for part in ndimage.find_objects(grounding.mask.astype(np.uint8)):  # its box, none of an empty mask
+        for part in scipy.ndimage.find_objects(grounding.mask.astype(np.uint8)):  # its box, none of an empty mask
             mask = grounding.mask[part]
-            rim = mask & ~ndimage.binary_erosion(mask)
+            rim = mask & ~scipy.ndimage.binary_erosion(mask)
             share = np.where(rim, 1.0, np.where(mask, 0.45, 0.0)).astype(np.float32)[..., None]
             drawn[part] = drawn[part] * (1 - share) + np.array(COLOURS[i % len(COLOURS)], np.float32) * share
     return drawn.round().astype(np.uint8)

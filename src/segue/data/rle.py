@@ -8,9 +8,9 @@ from operator import index
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pycocotools import mask as coco
-from scipy import ndimage
 
 from segue.types import RLE, InputError, check_mask
 
@@ -145,24 +145,24 @@ def to_polygons(rle: RLE) -> list[list[float]]:
 
     COCO's polygons have no holes, so that a part with a hole is cut in two through it.
     """
-    parts, _ = ndimage.label(decode(rle))
+    parts, _ = scipy.ndimage.label(decode(rle))
     return [
         polygon
-        for part, (rows, columns) in enumerate(ndimage.find_objects(parts), 1)
+        for part, (rows, columns) in enumerate(scipy.ndimage.find_objects(parts), 1)
         for polygon in _outlines(parts[rows, columns] == part, columns.start, rows.start)
     ]
 
 
 def _outlines(part: NDArray[np.bool_], left: int, top: int) -> Iterator[list[float]]:
     """Polygons of one connected part whose corner lies at (left, top)."""
-    holes = ndimage.binary_fill_holes(part, np.ones((3, 3))) & ~part
+    holes = scipy.ndimage.binary_fill_holes(part, np.ones((3, 3))) & ~part
     if not holes.any():
         yield [float(v) for x, y in _walk(part) for v in (x + left, y + top)]
         return
     cut = int(np.flatnonzero(holes.any(0))[0]) + 1
     for half, at in ((part[:, :cut], left), (part[:, cut:], left + cut)):
-        pieces, _ = ndimage.label(half)
-        for piece, (rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
+        pieces, _ = scipy.ndimage.label(half)
+        for piece, (rows, columns) in enumerate(scipy.ndimage.find_objects(pieces), 1):
             yield from _outlines(pieces[rows, columns] == piece, at + columns.start, top + rows.start)
 
 

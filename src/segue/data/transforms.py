@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from segue.data.medical.notes import swap_sides
 from segue.types import Example
@@ -84,11 +84,11 @@ def warp(example: Example, angle: float, scale: float) -> Example:
     turn = np.array([[c, -s], [s, c]])
     offset = centre - turn @ centre
     channels = [
-        ndimage.affine_transform(example.image[..., k], turn, offset, order=1, mode="nearest") for k in range(3)
+        scipy.ndimage.affine_transform(example.image[..., k], turn, offset, order=1, mode="nearest") for k in range(3)
     ]
     mask = example.mask
     if mask is not None:
-        mask = ndimage.affine_transform(mask.astype(np.uint8), turn, offset, order=0, mode="constant") > 0
+        mask = scipy.ndimage.affine_transform(mask.astype(np.uint8), turn, offset, order=0, mode="constant") > 0
     return replace(example, image=np.stack(channels, -1), mask=mask)
 
 
@@ -96,7 +96,7 @@ def photometric(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
     """The paper's distortions: blur of random sigma, contrast, saturation, and hue as a gain for each channel."""
     x = image.astype(np.float32)
     if rng.random() < 0.3:
-        x = ndimage.gaussian_filter(x, (sigma := rng.uniform(0.3, 1.0), sigma, 0))  # never across the channels
+        x = scipy.ndimage.gaussian_filter(x, (sigma := rng.uniform(0.3, 1.0), sigma, 0))  # never across the channels
     mean, grey = x.mean(), x.mean(-1, keepdims=True)
     x = grey + (x - grey) * rng.uniform(0.8, 1.2)
     x = (x - mean) * rng.uniform(0.75, 1.25) + mean * rng.uniform(0.85, 1.15)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from segue.data import rle
 from segue.data.class_colours import palette as class_palette
@@ -46,11 +46,9 @@ def outline(
     check_image(image)
     check_mask(mask)
     width = max(1, round(min(mask.shape) / 150))
-    rim = mask & ~ndimage.binary_erosion(mask, iterations=width)
-    tint = np.where(mask, 0.18, 0.0) + np.where(rim, 0.82, 0.0)
-    result: NDArray[np.uint8] = (
-        (image * (1 - tint[..., None]) + np.array(colour) * tint[..., None]).round().astype(np.uint8)
-    )
+    rim = mask & ~scipy.ndimage.binary_erosion(mask, iterations=width)
+    tint, result = np.where(rim[mask], 1.0, 0.18)[:, None], image.copy()
+    result[mask] = (image[mask] * (1 - tint) + np.array(colour) * tint).round().astype(np.uint8)
     return result
 
 

@@ -41,6 +41,7 @@ TABLES: dict[str, str] = {
 }
 BENCHES: dict[str, str] = {  # the arguments of these functions are the options of `segue lab bench NAME`
     "caption": "segue.lab.bench.caption:bench_captioning",
+    "commands": "segue.lab.bench.commands:bench_commands",
     "crossmodal": "segue.lab.bench.crossmodal:bench_crossmodal",
     "curate": "segue.lab.bench.curate:bench_curate",
     "data": "segue.lab.bench.data:bench_data",

@@ -10,6 +10,7 @@ where it differs from the papers: n-grams that can't match count 1e-15 in BLEU, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -226,11 +227,13 @@ def _given_frequencies(grams: NGrams, n: int, frequencies: DocumentFrequencies) 
 
 def document_frequencies(references: Sequence[Sequence[str]]) -> DocumentFrequencies:
     """The frequencies of tokenised references, a list for each image: what `cider_d` takes for other captions."""
-    grams = NGrams([""] * len(references), references)
-    counts: dict[str, int] = {}
-    for n, table in enumerate(grams.orders):
-        known = _reference_frequencies(grams, table)
-        counts |= {" ".join(grams.words[at : at + n + 1]): int(known[i]) for i, at in enumerate(table.first)}
+    counts = Counter[str]()
+    for texts in references:
+        found = set[str]()
+        for words in map(str.split, texts):
+            for n in range(1, MAX_N + 1):
+                found.update(map(" ".join, zip(*(words[i:] for i in range(n)), strict=False)))
+        counts.update(found)
     return DocumentFrequencies(counts, len(references))
 
 

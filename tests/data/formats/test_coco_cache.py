@@ -95,3 +95,13 @@ def test_a_file_in_another_format_is_refused_and_not_kept(root):
     with pytest.raises(InputError, match="no list 'annotations'"):
         read(root, "train")
     assert not (root.parent / "cache").exists()
+
+
+def test_annotations_that_are_mostly_irregular_are_not_kept(root):
+    def change(found):
+        for mark in found["annotations"]:
+            mark["id"] = f"{mark['id']}"
+
+    spoil(root / "annotations/instances_train2017.json", change)
+    assert contents(root) == contents(root)
+    assert not (root.parent / "cache").exists()

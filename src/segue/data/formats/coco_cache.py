@@ -24,6 +24,7 @@ from segue.files import replacing, user_cache
 from segue.types import RLE
 
 LARGE = 1 << 24  # bytes; smaller files are read in less than two seconds
+MOST_RAW = 0.5  # share of annotations that stay as JSON
 VERSION = 1  # of what is kept; raise it whenever annotations are read in another way
 
 
@@ -56,8 +57,9 @@ class Cache:
             return None
 
     def write(self, parsed: Parsed) -> None:
-        """Keep it, if there is a place for it."""
-        if self.place is None:
+        """Keep it, if there is a place for it, and it pays: nearly all annotations are regular."""
+        raw = sum(isinstance(one, Raw) for one in parsed.marks.found)
+        if self.place is None or raw > MOST_RAW * len(parsed.marks.found):
             return
         try:
             with replacing(self.place) as fresh:
@@ -93,16 +95,16 @@ def _unpacked(kept: Mapping[str, NDArray[Any]]) -> Parsed:
     """What `_packed` made arrays of. Raises KeyError or ValueError where they don't belong together."""
     rest, counts, ends = json.loads(kept["rest"].tobytes()), kept["counts"].data, np.cumsum(kept["lengths"])
     columns = [*(kept[name] for name in ("categories", "crowds", "boxes", "sizes")), ends - kept["lengths"], ends]
-    same, found = dict[tuple[int, int], tuple[int, int]](), list[Any]()
+    same, regular = dict[tuple[int, int], tuple[int, int]](), list[Instance]()
     for category, crowd, (x, y, w, h), (height, width), start, end in _rows(columns):
         size = same.setdefault((height, width), (height, width))
         mask = RLE(size, bytes(counts[start:end])) if height else None
-        found.append(Instance(category, (x, y, w, h), mask, crowd))
-    for at, record in rest["raw"]:
-        found.insert(at, Raw(shorten(record)))
+        regular.append(Instance(category, (x, y, w, h), mask, crowd))
     images, ids = (array("q", kept[name].tobytes()) for name in ("images", "ids"))
-    if not len(images) == len(ids) == len(found):
-        raise ValueError(f"{len(ids)} ids of {len(found)} annotations")
+    raw, rows = dict(rest["raw"]), iter(regular)
+    if not len(images) == len(ids) == len(regular) + len(raw):
+        raise ValueError(f"{len(images)} images and {len(ids)} ids of {len(regular) + len(raw)} annotations")
+    found = [Raw(shorten(raw[at])) if at in raw else next(rows) for at in range(len(ids))]
     return Parsed(Marks(images, ids, found), rest["images"], rest["others"])
 
 

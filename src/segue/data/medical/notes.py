@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 ZONES = ("upper", "middle", "lower")
 NUMBER_WORDS = {w: n for n, w in enumerate(("no", "one", "two", "three", "four", "five", "six", "seven", "eight"))}
@@ -134,5 +134,5 @@ def mask_sides(mask: NDArray[np.bool_], share: float = 0.02) -> frozenset[str]:
 
 def count_areas(mask: NDArray[np.bool_], smallest: float = 0.0005) -> int:
     """Connected areas (8-neighbourhood) of at least that share of the picture."""
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, _ = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     return int((np.bincount(labels.ravel())[1:] >= smallest * mask.size).sum())

@@ -8,7 +8,6 @@ import tempfile
 import time
 from multiprocessing import get_context
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from segue.data import rle
 from segue.data.formats import detect_format, read_pictures
 from segue.data.images import write_image
 from segue.files import write_text
+from segue.lab.bench.loading import memory_mb
 from segue.types import Picture
 
 WORDS = ("a", "the", "man", "woman", "dog", "horse", "on", "in", "with", "red", "table", "grass", "sitting", "holding")
@@ -76,14 +76,16 @@ def measure_coco(pictures: int = 10_000) -> dict[str, float]:
 
 
 def _read_once(folder: Path) -> dict[str, float]:
-    """The memory is that beyond what the process had at its highest before. The cache is in the folder."""
+    """The memory is that beyond what the process had at its highest before. The cache is in the folder.
+
+    getrusage would count that of the process which started this one.
+    """
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     read_pictures(folder, "val")  # a small split, so that everything is imported
-    before, start = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, start = memory_mb("self", "VmHWM"), time.process_time()
     found = read_pictures(folder, "train")
-    taken = time.process_time() - start
-    growth = getrusage(RUSAGE_SELF).ru_maxrss - before
-    return {"read_us": 1e6 * taken / len(found.pictures), "growth_kb": growth / len(found.pictures)}
+    taken, growth = time.process_time() - start, memory_mb("self", "VmHWM") - before
+    return {"read_us": 1e6 * taken / len(found.pictures), "growth_kb": 1024 * growth / len(found.pictures)}
 
 
 def _write_coco(folder: Path, pictures: int) -> None:

@@ -38,7 +38,7 @@ class Endpoint(NamedTuple):
     """model: a bundled one. sample: of the server, whose picture is sent. field: that of the picture.
 
     fields: the other fields of a request, of what is known of the sample. alone: asks the predictor (without HTTP) for
-    several pictures with these fields.
+    several pictures with these fields. path: of the endpoint, where its name in ENDPOINTS is another.
     """
 
     model: str
@@ -46,6 +46,7 @@ class Endpoint(NamedTuple):
     fields: Callable[[Fields], Fields]
     alone: Callable[[Any, Sequence[Picture], Fields], object]
     field: str = "image"
+    path: str = ""
 
 
 def _describe(model: Any, pictures: Sequence[Picture], fields: Fields) -> object:
@@ -55,10 +56,14 @@ def _describe(model: Any, pictures: Sequence[Picture], fields: Fields) -> object
     ]
 
 
+def _by_note(model: Any, pictures: Sequence[Picture], fields: Fields) -> object:
+    return list(model.segment_many(pictures, [fields["note"]] * len(pictures)))
+
+
 ENDPOINTS = {
-    "segment/note": Endpoint(
-        "reclmis-chest", "chest-0", lambda known: {"note": known["note"]},
-        lambda model, pictures, fields: list(model.segment_many(pictures, [fields["note"]] * len(pictures))),
+    "segment/note": Endpoint("reclmis-chest", "chest-0", lambda known: {"note": known["note"]}, _by_note),
+    "segment/note of reclmis-cxr": Endpoint(
+        "reclmis-cxr", "chest-0", lambda known: {"note": known["note"]}, _by_note, path="segment/note",
     ),
     "segment/labels": Endpoint(
         "photos-encoder", "scene-0", lambda known: {"labels": known["labels"]},
@@ -83,7 +88,7 @@ ENDPOINTS = {
 }  # fmt: skip
 
 
-def measure_endpoint(path: str, *, clients: Sequence[int] = (1, 8, 32), seconds: float = 2.0) -> dict[str, float]:
+def measure_endpoint(name: str, *, clients: Sequence[int] = (1, 8, 32), seconds: float = 2.0) -> dict[str, float]:
     """CPU milliseconds a request of one endpoint, one thread.
 
     alone_1_ms, alone_ms: the predictor with one picture, and with as many at once as the server gives it; job_ms: with
@@ -95,7 +100,9 @@ def measure_endpoint(path: str, *, clients: Sequence[int] = (1, 8, 32), seconds:
     from segue.serving.jobs import JOBS, Request
 
     keep_memory()
-    endpoint, job = ENDPOINTS[path], JOBS[path]
+    endpoint = ENDPOINTS[name]
+    path = endpoint.path or name
+    job = JOBS[path]
     model = load_label_segmenter(endpoint.model) if path == "segment/labels" else load(endpoint.model)
     fields, files = _asked(endpoint, model)
     read = uploads.layout if endpoint.field == "layout" else uploads.picture
@@ -112,19 +119,17 @@ def measure_endpoint(path: str, *, clients: Sequence[int] = (1, 8, 32), seconds:
     with one_thread(), running_server([endpoint.model], threads=1) as (port, process):
         for turn in range(ROUNDS + 1):
             found = {
-                name: _cpu_ms(count, run, max(4, job.batch), turn + kind)
-                for kind, (name, (count, run)) in enumerate(turns.items())
+                key: _cpu_ms(count, run, max(4, job.batch), turn + kind)
+                for kind, (key, (count, run)) in enumerate(turns.items())
             }
             found["errors"] = 0
             for count in clients:
                 got = measure_load(port, bodies, count, seconds, path=path, pid=process.pid)
-                found |= {f"clients_{count}_{name}": got[f"{p}_ms"] for name, p in KEPT.items()}
+                found |= {f"clients_{count}_{key}": got[f"{p}_ms"] for key, p in KEPT.items()}
                 found[f"clients_{count}_share"] = found["alone_ms"] / got["cpu_ms"]
                 found["errors"] += got["errors"]
             rounds.append(found)
-    return {
-        name: (sum if name == "errors" else statistics.median)(one[name] for one in rounds[1:]) for name in rounds[0]
-    }
+    return {key: (sum if key == "errors" else statistics.median)(one[key] for one in rounds[1:]) for key in rounds[0]}
 
 
 def _cpu_ms(count: int, run: Callable[[slice], object], most: int, turn: int) -> float:

@@ -32,7 +32,7 @@ def measure_load(
     bodies: sent to the endpoint `path` one after another, by each client from another one on. pid: the server's, for
     cpu_ms, its CPU time a request.
     """
-    until, used = time.perf_counter() + seconds, 0.0 if pid is None else _cpu_seconds(pid)
+    until, used = time.perf_counter() + seconds, 0.0 if pid is None else cpu_seconds(pid)
     times: list[list[float]] = [[] for _ in range(clients)]
     errors = [0] * clients
 
@@ -55,7 +55,7 @@ def measure_load(
         "requests_per_s": round(len(latencies) / elapsed, 2),
         **{f"p{p}_ms": round(1000 * cuts[p - 1], 1) for p in (50, 95, 99)},
         "errors": sum(errors),
-        **({} if pid is None else {"cpu_ms": 1000 * (_cpu_seconds(pid) - used) / len(latencies)}),
+        **({} if pid is None else {"cpu_ms": 1000 * (cpu_seconds(pid) - used) / len(latencies)}),
     }
 
 
@@ -69,10 +69,10 @@ def measure_memory(port: int, process: subprocess.Popen[bytes], body: bytes, req
         if status != 200:
             raise InputError(f"request {number} of {requests} was answered {status}; look at the server's log")
         if number == requests // 10:
-            early = _memory_mb(process.pid, "VmRSS")
+            early = memory_mb(process.pid, "VmRSS")
         if number == requests:
             break
-    late, peak = (_memory_mb(process.pid, field) for field in ("VmRSS", "VmHWM"))
+    late, peak = (memory_mb(process.pid, field) for field in ("VmRSS", "VmHWM"))
     return {"requests": requests, "rss_mb_early": early, "rss_mb_late": late, "peak_rss_mb": peak}
 
 
@@ -113,14 +113,15 @@ def _requests(port: int, path: str, bodies: Iterator[bytes]) -> Iterator[tuple[f
         connection.close()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its threads."""
     with open(f"/proc/{pid}/stat") as status:
         user, system = status.read().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / TICKS
 
 
-def _memory_mb(pid: int, field: str) -> float:
+def memory_mb(pid: int | str, field: str) -> float:
+    """A field of a process's status in MB: VmRSS, what it has in memory, or VmHWM, the most it had."""
     with open(f"/proc/{pid}/status") as status:
         return next(round(int(line.split()[1]) / 1024, 1) for line in status if line.startswith(field))
 

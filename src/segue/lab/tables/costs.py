@@ -14,6 +14,8 @@ int8          graphs of segmenters and a decoder in int8 beside float32: CPU tim
 reading       COCO's files: CPU time and memory a picture
 index         the index of curation, one thread: microseconds a picture to make and to search it, and its recall
 curate        the stages of curation by the number of pictures; a million once
+start         CPU time of `segue caption IMAGE` beside torch and its weights alone; how soon the server is ready
+folder        `segue segment FOLDER --note` beside the segmenter alone: CPU time a picture
 weights       networks that users bring: parameters, megabytes of the file and of memory
 steps         a training step of the papers' recipes at its true size: memory and CPU seconds
 """
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.lab.bench.caption import beside_generate
+from segue.lab.bench.commands import measure_folder, measure_start
 from segue.lab.bench.curate import bench_curate, measure_index
 from segue.lab.bench.data import measure_coco
 from segue.lab.bench.groupvit import bench_groupvit
@@ -42,6 +45,7 @@ from segue.synthetic.chest import make_chest
 REPEATS = (0, 1, 2)  # in the place of seeds
 PICTURES = (10_000, 100_000)
 XRAYS = RequiredData("covid_cxr: chest X-rays in the LViT layout", ("Train_Folder", "Val_Folder"))
+MODELS_OF_FOLDERS = ("reclmis-chest", "reclmis-cxr")
 INDEXED = (100_000, 300_000)
 PICTURES_ONCE = 1_000_000  # takes too long for three times
 
@@ -62,6 +66,8 @@ def costs_table() -> list[Row]:
         rows += [_curate_row(count, repeat) for count in PICTURES]
     rows.append(_curate_row(PICTURES_ONCE, 0))
     rows += [Row("index", f"{count:,} pictures", 0, partial(_index, count)) for count in INDEXED]
+    rows.append(Row("start", "captions-photos", 0, _start))
+    rows += [Row("folder", name, 0, partial(_folder, name)) for name in MODELS_OF_FOLDERS]
     rows += [Row("compiled", name, 0, partial(_compiled, name)) for name in NETWORKS]
     rows.append(Row("int8", "reclmis-chest", 0, _int8_phantoms))
     rows.append(Row("int8", "reclmis-cxr", 0, _int8_xrays, XRAYS))
@@ -110,6 +116,14 @@ def _index(count: int, work: Work) -> dict[str, float]:
 
 def _compiled(name: str, work: Work) -> dict[str, float]:
     return measure_compiled(name)
+
+
+def _start(work: Work) -> dict[str, float]:
+    return measure_start()
+
+
+def _folder(name: str, work: Work) -> dict[str, float]:
+    return measure_folder(name)
 
 
 def _reading(work: Work) -> dict[str, float]:

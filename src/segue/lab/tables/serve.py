@@ -23,7 +23,7 @@ def serve_table() -> list[Row]:
         for clients in CLIENTS
         for mode in MODES
     ]
-    rows += [Row("endpoints", path, repeat, partial(_endpoint, path)) for repeat in REPEATS for path in ENDPOINTS]
+    rows += [Row("endpoints", name, repeat, partial(_endpoint, name)) for repeat in REPEATS for name in ENDPOINTS]
     return [*rows, Row("memory", "batches", 0, _memory)]
 
 
@@ -32,8 +32,8 @@ def _load(mode: str, clients: int, work: Work) -> dict[str, float]:
         return measure_load(port, [request_body()], clients, SECONDS)
 
 
-def _endpoint(path: str, work: Work) -> dict[str, float]:
-    return measure_endpoint(path, clients=CLIENTS)
+def _endpoint(name: str, work: Work) -> dict[str, float]:
+    return measure_endpoint(name, clients=CLIENTS)
 
 
 def _memory(work: Work) -> dict[str, float]:
