@@ -71,10 +71,11 @@ SEEDS = (0, 1, 2)
 TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
 BUNDLED = "crossmodal-scenes"
 MASKGIT = DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)
+STEPS = (4, 8, 12, 16)
 SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = tuple(
     (condition, options)
     for condition in CONDITIONS[:2]
-    for options in (MASKGIT, DrawOptions(best_of=1, specks=0), DrawOptions(best_of=1))
+    for options in (MASKGIT, DrawOptions(best_of=1, specks=0), *(DrawOptions(best_of=1, steps=n) for n in STEPS))
 )
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
 SHORT = replace(SCENES, box_steps=800, steps=600, evaluations=1)
