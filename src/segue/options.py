@@ -150,7 +150,9 @@ class DrawOptions(Options):
     """How layouts are drawn from a caption (`segue draw`)."""
 
     num: Annotated[int, Ge(1), Doc("how many layouts")] = 4
-    steps: Annotated[int, Ge(1), Doc("steps of parallel decoding")] = 16
+    steps: Annotated[
+        int | None, Ge(1), Doc("of parallel decoding. Unless given 8 where boxes are drawn first or given, and else 16")
+    ] = None
     guidance: Annotated[float, Ge(0), Doc("classifier-free guidance: how strongly the caption counts, 1 for plain")] = (
         2.0
     )

@@ -39,6 +39,18 @@ def test_a_trained_model_draws_and_captions_layouts(model):
     assert illustrator.caption_layout(drawn[0].labels, image=PIXELS)[0].condition == "mask+image"
 
 
+def test_boxes_need_half_of_the_steps(model, monkeypatch):
+    illustrator, seen = package.load(model), []
+    draw = illustrator_module.draw_codes
+    monkeypatch.setattr(
+        illustrator_module, "draw_codes", lambda *a, steps, **k: seen.append(steps) or draw(*a, steps=1, **k)
+    )
+    box = [LayoutBox("grass", (0, 0, 8, 8))]
+    for given in ({}, {"boxes": box}, {"image": PIXELS}, {"image": PIXELS, "options": DrawOptions(num=1, steps=5)}):
+        illustrator.draw("a dog", **({"options": DrawOptions(num=1, best_of=1)} | given))
+    assert seen == [8, 8, 16, *[5] * DrawOptions().best_of]
+
+
 def test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest(model, monkeypatch):
     one_level = Illustrator(replace(load_crossmodal(model), boxes=None))
     hot = {"num": 1, "steps": 2, "temperature": 9.0}

@@ -41,6 +41,10 @@ from segue.options import Decoding, DrawOptions, check_value
 from segue.types import InputError, Layout, LayoutBox
 
 TEMPERATURE = 0.7  # of the cells of a model of one level, without a picture
+STEPS, STEPS_IN_BOXES = (
+    16,
+    8,
+)  # where boxes say what lies where, more change nothing (results/crossmodal_scenes_full.csv)
 BOX_TOP_P = 0.5  # boxes are drawn among the likeliest tokens that together have this probability
 LayoutFile = str | Path | NDArray[np.uint8]
 BOXES_AT_ONCE = 64  # tries of the model's own boxes, in a batch
@@ -188,6 +192,7 @@ class Illustrator(HubMixin):
             places = [np.empty((0, PARTS), np.int64)] * len(ids)
         if temperature is None:
             temperature = TEMPERATURE if pixels is None and boxes is None else 0.0
+        passes = options.steps or (STEPS_IN_BOXES if planned or boxes is not None else STEPS)
         painted, fixed, model = self._painted(places, kept), self._fixed(kept, len(ids)), self.checkpoint.model
         if painted is not None and not model.config.classes:
             fixed, painted = self._inside(painted, fixed), None
@@ -195,7 +200,7 @@ class Illustrator(HubMixin):
             drawn = [
                 draw_codes(
                     model, ids, model.config.grid, seeds=[seed + i * NEXT_TRY for seed in seeds], image=pixels,
-                    fixed=fixed, boxes=painted, steps=options.steps, guidance=options.guidance, temperature=temperature,
+                    fixed=fixed, boxes=painted, steps=passes, guidance=options.guidance, temperature=temperature,
                 )
                 for i in steps(tries)
             ]  # fmt: skip

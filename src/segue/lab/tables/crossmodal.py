@@ -75,7 +75,11 @@ STEPS = (4, 8, 12, 16)
 SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = tuple(
     (condition, options)
     for condition in CONDITIONS[:2]
-    for options in (MASKGIT, DrawOptions(best_of=1, specks=0), *(DrawOptions(best_of=1, steps=n) for n in STEPS))
+    for options in (
+        MASKGIT,
+        DrawOptions(best_of=1, specks=0, steps=16),
+        *(DrawOptions(best_of=1, steps=n) for n in STEPS),
+    )
 )
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
 SHORT = replace(SCENES, box_steps=800, steps=600, evaluations=1)
