@@ -60,7 +60,7 @@ LANES: dict[str, set[str]] = {
         "test_large_pictures_of_imagenet_s_are_shrunk_first",
         "test_a_model_of_package_encoders_keeps_their_weights_out", "test_eval_of_a_captioner",
         "test_pictures_and_their_cells_are_named", "test_a_command_loads_few_modules",
-        "test_captioning_loads_no_transformers_and_no_compiler",
+        "test_captioning_loads_no_transformers_no_compiler_and_no_filters",
         "test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest",
         "test_without_a_model_the_bundled_one_names", "test_layouts_are_drawn_of_pictures_that_come_one_by_one",
         "test_a_folder_of_transformers_is_copied_whether_safetensors_or_pickle",

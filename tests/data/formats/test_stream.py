@@ -28,6 +28,18 @@ def put_together(path, long):
     return made, parts
 
 
+@pytest.mark.parametrize("number", ["1.5", "-2e10", "10", "0.25E-3"])
+@pytest.mark.parametrize("chunk", [1, 2, 6, 7, 8])
+def test_a_number_may_be_cut_where_reading_stops(tmp_path, monkeypatch, number, chunk):
+    (tmp_path / "a.json").write_text(f'{{"a": {number}, "b": [{number}], "c":{number}}}')
+    monkeypatch.setattr(stream, "CHUNK", chunk)
+    assert dict(stream.stream_object(tmp_path / "a.json", ())) == {
+        "a": float(number),
+        "b": [float(number)],
+        "c": float(number),
+    }
+
+
 @given(
     st.dictionaries(st.sampled_from(["a", "b", ' "x": ']), VALUES | st.lists(st.dictionaries(st.text(), VALUES))),
     st.sampled_from([None, 1]),

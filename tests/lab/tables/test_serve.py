@@ -2,10 +2,10 @@
 
 import pytest
 
+from segue.lab.bench.endpoints import ENDPOINTS
 from segue.lab.engine import run_row
 from segue.lab.run import rows_of
 from segue.lab.tables import serve
-from segue.serving.jobs import JOBS
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def rows(monkeypatch):
 
 
 def test_the_table_takes_turns_between_the_modes(rows):
-    assert len(rows) == 19 + 3 * len(JOBS)
+    assert len(rows) == 19 + 3 * len(ENDPOINTS)
     assert [row.name for row in rows[:3]] == ["1 clients/batches/0", "1 clients/single/0", "8 clients/batches/0"]
     assert {row.seed for row in rows} == {0, 1, 2}
 

@@ -14,6 +14,7 @@ from segue.types import InputError
 CHUNK = 1 << 20  # characters read at once
 BLANK = re.compile(r"[ \t\n\r]*")
 AFTER_ITEM = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
+AFTER_VALUE = " \t\n\r,:]}"
 KEY_END = re.compile(r'"[ \t\n\r]*:')
 
 
@@ -77,8 +78,9 @@ class _Text:
                 if not self.more():
                     raise
             else:
-                if end < len(self.text) or not self.more():  # a number may go on
-                    self.at = end
+                taken, after = end - self.at, self.text[end : end + 1]
+                if (after and after in AFTER_VALUE) or not self.more():  # else a number may go on, as 1 does in 1.5
+                    self.at += taken
                     return found
 
     def pairs(self, long: Collection[str]) -> Iterator[tuple[str, Any]]:
