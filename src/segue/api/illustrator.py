@@ -41,10 +41,8 @@ from segue.options import Decoding, DrawOptions, check_value
 from segue.types import InputError, Layout, LayoutBox
 
 TEMPERATURE = 0.7  # of the cells of a model of one level, without a picture
-STEPS, STEPS_IN_BOXES = (
-    16,
-    8,
-)  # where boxes say what lies where, more change nothing (results/crossmodal_scenes_full.csv)
+STEPS = 16  # of drawing cells
+STEPS_IN_BOXES = 8  # where boxes say what lies where, more change nothing (results/crossmodal_scenes_full.csv)
 BOX_TOP_P = 0.5  # boxes are drawn among the likeliest tokens that together have this probability
 LayoutFile = str | Path | NDArray[np.uint8]
 BOXES_AT_ONCE = 64  # tries of the model's own boxes, in a batch

@@ -23,30 +23,12 @@ Values = dict[str, dict[str, list[float]]]  # by system and metric, one value a 
 # Metrics are shares or caption scores, shown times 100 with one digit, unless their names end like these:
 COUNTS = ("gmac", "params_m")  # exact, the same for every seed
 TWO_DIGITS = (
-    *COUNTS,
-    "_pull",
-    "speedup",
-    "speedup_with_masks",
-    "_over_transformers",
-    "_over_onnxruntime",
-    "_hours",
-    "_gb",
-)
+    *COUNTS, "_pull", "speedup", "speedup_with_masks", "_over_transformers", "_over_onnxruntime", "_hours", "_gb",
+)  # fmt: skip
 ONE_DIGIT = (
-    "_per_s",
-    "_ms",
-    "_us",
-    "_kb",
-    "_mb",
-    "_mb_early",
-    "_mb_late",
-    "errors",
-    "requests",
-    "_held",
-    "trained_m",
-    "batch",
+    "_per_s", "_ms", "_us", "_kb", "_mb", "_mb_early", "_mb_late", "errors", "requests", "_held", "trained_m", "batch",
     "cpu_s",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -572,7 +572,8 @@ def read_captioned(settings: SynticSettings, encoder: DualEncoder) -> Captioned 
     count = sum(bool(c.strip()) for p in pictures for c in p.captions)
     if count < 2:
         raise InputError(f"{settings.gap}: {count} captions in its split val, expected 2 or more to see the gap")
-    return Captioned(pictures, torch.from_numpy(picture_features(pictures, encoder, settings.cache)))
+    v = torch.from_numpy(picture_features(pictures, encoder, settings.cache))
+    return Captioned(pictures, F.normalize(v, dim=1))  # they are kept as float16
 
 
 def gap_between(captioned: Captioned | None, encoder: DualEncoder, noise: float) -> Gap:
@@ -666,8 +667,9 @@ def train_captioner(settings: SynticSettings, corpus: Corpus, names: Sequence[st
             "segue caption IMAGE --retrieve"
         )
     features = prepare_features(settings, corpus, names, with_images=config.source == "image" or config.shift)
-    folder = train_decoder(features, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
     captioned = read_captioned(settings, features.encoder)
+    tokenizer = CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary)
+    folder = train_decoder(features, settings, tokenizer, captioned)
     if captioned is not None:
         calibrate_scores(folder, captioned)
     return folder
@@ -694,8 +696,10 @@ def model_config(settings: SynticSettings) -> SynticConfig:
     return replace(config, noise=settings.noise) if config.noise and settings.noise is not None else config
 
 
-def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer: CaptionTokenizer) -> Path:
-    """Train the decoder on prepared features; returns `out`/last."""
+def train_decoder(
+    features: CaptionFeatures, settings: SynticSettings, tokenizer: CaptionTokenizer, captioned: Captioned | None
+) -> Path:
+    """Train the decoder on prepared features; returns `out`/last. captioned: of `gap`, see `read_captioned`."""
     torch.manual_seed(settings.seed)
     config, width = model_config(settings), features.encoder.width
     model = build_syntic(
@@ -704,7 +708,6 @@ def train_decoder(features: CaptionFeatures, settings: SynticSettings, tokenizer
     )  # fmt: skip
     count = settings.support
     support = SupportSet(features.text[:count], features.captions[:count], tau=config.tau)
-    captioned = read_captioned(settings, features.encoder)
     batches: Batches
     if config.neighbours:
         gap = gap_between(captioned, features.encoder, config.noise)

@@ -25,6 +25,7 @@ from segue.weights import WEIGHTS, bundled
 
 FEW, MANY, AT_ONCE = 8, 200, 16  # pictures of two folders, and of one call of the predictor
 NOTE = "Unilateral pulmonary infection, one infected area, upper left lung."
+SEGMENTERS = ("reclmis-chest", "reclmis-cxr")
 CAPTIONER = ("captions-photos", "photos-encoder")  # `segue caption` reads both
 READ = """
 import sys, torch
@@ -34,7 +35,7 @@ for path in sys.argv[1:]:
 """
 
 
-def bench_commands(*, rounds: int = 3, models: tuple[str, ...] = ("reclmis-chest", "reclmis-cxr")) -> dict[str, Any]:
+def bench_commands(*, rounds: int = 3, models: tuple[str, ...] = SEGMENTERS) -> dict[str, Any]:
     """Starts of commands, and folders of pictures.
 
     Args:

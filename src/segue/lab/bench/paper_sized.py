@@ -136,16 +136,8 @@ def write_vit_and_bert(folder: Path) -> tuple[Path, Path]:
     ViTModel(ViTConfig()).save_pretrained(vit)
     config = BertConfig()
     BertModel(config).save_pretrained(bert)
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "a",
-        "and",
-        *sorted({*random_words(np.random.default_rng(0))}),
-    ]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "and"]
+    words += sorted({*random_words(np.random.default_rng(0))})
     words += [f"unused{i}" for i in range(config.vocab_size - len(words))]
     (bert / "vocab.txt").write_text("\n".join(words))
     _write_json(bert / "tokenizer_config.json", tokenizer_class="BertTokenizer", do_lower_case=True)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.lab.bench.caption import beside_generate
-from segue.lab.bench.commands import measure_folder, measure_start
+from segue.lab.bench.commands import SEGMENTERS, measure_folder, measure_start
 from segue.lab.bench.curate import bench_curate, measure_index
 from segue.lab.bench.data import measure_coco
 from segue.lab.bench.groupvit import bench_groupvit
@@ -45,7 +45,6 @@ from segue.synthetic.chest import make_chest
 REPEATS = (0, 1, 2)  # in the place of seeds
 PICTURES = (10_000, 100_000)
 XRAYS = RequiredData("covid_cxr: chest X-rays in the LViT layout", ("Train_Folder", "Val_Folder"))
-MODELS_OF_FOLDERS = ("reclmis-chest", "reclmis-cxr")
 INDEXED = (100_000, 300_000)
 PICTURES_ONCE = 1_000_000  # takes too long for three times
 
@@ -67,7 +66,7 @@ def costs_table() -> list[Row]:
     rows.append(_curate_row(PICTURES_ONCE, 0))
     rows += [Row("index", f"{count:,} pictures", 0, partial(_index, count)) for count in INDEXED]
     rows.append(Row("start", "captions-photos", 0, _start))
-    rows += [Row("folder", name, 0, partial(_folder, name)) for name in MODELS_OF_FOLDERS]
+    rows += [Row("folder", name, 0, partial(_folder, name)) for name in SEGMENTERS]
     rows += [Row("compiled", name, 0, partial(_compiled, name)) for name in NETWORKS]
     rows.append(Row("int8", "reclmis-chest", 0, _int8_phantoms))
     rows.append(Row("int8", "reclmis-cxr", 0, _int8_xrays, XRAYS))

@@ -54,6 +54,7 @@ from segue.recipes.syntic import (
     common_nouns,
     picture_features,
     prepare_features,
+    read_captioned,
     train_decoder,
 )
 from segue.types import InputError, PictureSet
@@ -196,7 +197,8 @@ def _train(on_pictures: bool, data: Path, settings: SynticSettings) -> None:
         features = _of_photographs(data / "flickr8k", settings)
     else:
         features = prepare_features(settings, corpus, names, with_images=settings.system in ("full", "close"))
-    train_decoder(features, settings, CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary))
+    tokenizer = CaptionTokenizer.learn(corpus.captions, size=settings.vocabulary)
+    train_decoder(features, settings, tokenizer, read_captioned(settings, features.encoder))
 
 
 def _of_photographs(data: Path, settings: SynticSettings) -> CaptionFeatures:

@@ -58,6 +58,7 @@ from segue.recipes.syntic import (
     own_captions,
     picture_features,
     prepare_features,
+    read_captioned,
     read_captions,
     train_decoder,
 )
@@ -341,7 +342,8 @@ def trained_captioner(settings: SynticSettings, corpus: Callable[[], Corpus], na
     def train(settings: SynticSettings) -> None:
         captions = corpus()
         features = prepare_features(settings, captions, names, with_images=True)
-        train_decoder(features, settings, CaptionTokenizer.learn(captions.captions, size=settings.vocabulary))
+        tokenizer = CaptionTokenizer.learn(captions.captions, size=settings.vocabulary)
+        train_decoder(features, settings, tokenizer, read_captioned(settings, features.encoder))
 
     return load_captioner(train_once(settings, train))
 
@@ -370,10 +372,8 @@ def prefix_cosines(
             read = optimised_features(image, all_text, features.group, settings)
         read = read[:count]
         if config.fp:
-            training, own = (
-                SupportSet(features.text[: settings.support], tau=settings.tau),
-                own_captions(features, settings),
-            )
+            own = own_captions(features, settings)
+            training = SupportSet(features.text[: settings.support], tau=settings.tau)
             read = training.project(read, without=own and (own[0][:count], own[1]))
     v = torch.from_numpy(picture_features(test.pictures, features.encoder, settings.cache))
     support = SupportSet(features.text[: settings.support], tau=tau or settings.tau)
