@@ -66,6 +66,8 @@ RIVALS: Changes = {
     "unet": {"system": "unet"},
     "lvit": {"system": "lvit", "widths": GRID_WIDTHS[:1]},
     "text_blind": {"system": "text_blind"},
+    "full, detached": {"reconstruction_scale": "detached"},
+    "full, released losses": {"reconstruction_scale": "released"},
     "full, printed": {"condition_order": "printed", "reconstruction_scale": "printed"},
 }
 SINGLE_CHANGES: Changes = {
