@@ -21,6 +21,7 @@ TABLES: dict[str, str] = {
     "dual_encoder_flickr8k": "segue.lab.tables.dual_encoder:flickr8k_table",
     "dual_encoder_photos": "segue.lab.tables.dual_encoder:photos_table",
     "dual_encoder_scenes": "segue.lab.tables.dual_encoder:scenes_table",
+    "instances": "segue.lab.tables.instances:instances_table",
     "labels_photos": "segue.lab.tables.labels_photos:labels_photos_table",
     "labels_photos_grouping": "segue.lab.tables.labels_photos_grouping:labels_photos_grouping_table",
     "reclmis": "segue.lab.tables.reclmis:ablations_table",
