@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segue.types import check_mask
 
 
-def split_touching(mask: NDArray[np.bool_], neck: float = 0.8) -> NDArray[np.int32]:
+def split_touching(mask: NDArray[np.bool_], neck: float = 0.85) -> NDArray[np.int32]:
     """The objects of a mask: (H, W) bool -> (H, W) int32, 0 outside, else the object's number from 1, from the top.
 
     Parts that don't touch are objects of their own. A part is cut where it has a neck: where the distance to the
