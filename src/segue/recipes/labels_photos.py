@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -55,7 +56,7 @@ class LabelsPhotosSettings(TrainSettings):
         label_maps: data with label maps or masks. On the train splits it is measured how likely a picture shows a name,
             so that answers tell names that it doesn't; no weight is learned from them.
         names: how far the vectors of nouns then move towards the cells that show them, see `NounShifts`; 0 for not.
-        pictures_a_noun: how many pictures each noun is looked for in, at most, among all of train.
+        pictures_a_noun: how many pictures that name it are looked at for each noun, at most, among all of train.
         share: how much of the trained head is kept. Below 1, names that no caption has are recognised better.
         patience: must be 0, as nothing is evaluated.
     """
@@ -65,7 +66,7 @@ class LabelsPhotosSettings(TrainSettings):
     at_least: Annotated[int, Ge(1)] = 40
     label_maps: tuple[Path, ...] = ()
     names: Share = 0.0
-    pictures_a_noun: Annotated[int, Ge(LEAST_PICTURES)] = 60
+    pictures_a_noun: Annotated[int, Ge(LEAST_PICTURES)] = 30
     share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     steps: int = 600
     batch_size: int = 48
@@ -117,13 +118,8 @@ def _move_nouns(folder: Path, settings: LabelsPhotosSettings, captioned: Sequenc
     assert isinstance(model, VisionTextDualEncoder)  # for mypy: it was trained as one
     found, named = NounShifts(embed_names(model, nouns.concepts), DenseProtocol().presence), _named(captioned, nouns)
     unsaid = torch.tensor([noun in OFTEN_UNSAID for noun in nouns.concepts])
-    count = torch.zeros(len(nouns.concepts), dtype=torch.int64)
-    chosen = list[int]()
-    for i in named.sum(1).argsort(stable=True).tolist():  # those that name few nouns first, which is known of them
-        if (named[i] & (count < settings.pictures_a_noun)).any():
-            chosen.append(i)
-            count += named[i]
-    chosen.sort()
+    each = (spread_evenly(column.nonzero()[:, 0].tolist(), settings.pictures_a_noun) for column in named.T)
+    chosen = sorted(set(chain(*each)))
     size = SIZE if model.image_encoder.any_size else model.image_encoder.size
     for start in range(0, len(chosen), READ_AT_ONCE):
         part = chosen[start : start + READ_AT_ONCE]
