@@ -84,7 +84,7 @@ def test_equal_notes_are_no_negatives_and_pairs_without_a_note_are_left_out():
     assert not silent.grad.abs().sum()  # and no nan
 
 
-@pytest.mark.parametrize("scale", ["mean", "printed", "released"])
+@pytest.mark.parametrize("scale", ["mean", "detached", "printed", "released"])
 def test_reconstruction_loss_is_equation_8_and_10_over_real_positions(features, scale):
     """Eq. 8 for patches, all of which count, and Eq. 10 for words, of which some are padding."""
     v, e, w_v, w_e, words = features
@@ -96,11 +96,20 @@ def test_reconstruction_loss_is_equation_8_and_10_over_real_positions(features, 
                 squared = float(sum((x[b, m, d] - prediction[b, m, d]) ** 2 for d in range(D)))
                 factor = {
                     "mean": weight[b, m] / D,
+                    "detached": weight[b, m] / D,
                     "printed": weight[b, m] / len(real),
                     "released": 1 / (D * len(real)),
                 }
                 naive += float(factor[scale]) * squared / B
         assert reconstruction_loss(x, prediction, weight, mask, scale).item() == pytest.approx(naive, rel=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "learns"), [("mean", True), ("detached", False), ("released", False)])
+def test_weights_may_learn_to_prefer_what_is_rebuilt_easily(features, scale, learns):
+    x, weight = features[0], features[2].clone().requires_grad_()
+    loss = reconstruction_loss(x, x.flip(2).requires_grad_(), weight, None, scale)
+    (pull,) = torch.autograd.grad(loss, weight, allow_unused=True)
+    assert (pull is not None and bool((pull != 0).any())) == learns
 
 
 def test_the_mean_reconstruction_loss_is_the_same_at_every_size():

@@ -102,7 +102,7 @@ def reconstruction_loss(
     prediction: Tensor,
     weight: Tensor,
     mask: Tensor | None = None,
-    scale: Literal["mean", "printed", "released"] = "mean",
+    scale: Literal["mean", "detached", "printed", "released"] = "mean",
 ) -> Tensor:
     """Squared error of reconstructed features, RecLMIS Eq. 8 (patches) and Eq. 10 (words).
 
@@ -110,6 +110,7 @@ def reconstruction_loss(
     (all by default). M below is the number of positions that count. Scales:
 
         mean       1/B sum_b sum_m w_m 1/D |x_m - x'_m|^2       the weighted mean over positions, whatever M and D
+        detached   the same, without a gradient for w           w does not learn to prefer what is rebuilt easily
         printed    1/B sum_b 1/M sum_m w_m |x_m - x'_m|^2       Eq. 8 and 10 to the letter: D / M times `mean`
         released   1/B sum_b 1/M sum_m 1/D |x_m - x'_m|^2       the released code: no weights
 
@@ -123,6 +124,7 @@ def reconstruction_loss(
         return (even * squared.mean(-1)).sum(1).mean()
     if scale == "printed":
         return (even * weight * squared.sum(-1)).sum(1).mean()
+    weight = weight.detach() if scale == "detached" else weight
     return (counts * weight * squared.mean(-1)).sum(1).mean()
 
 

@@ -163,8 +163,12 @@ class DrawOptions(Options):
         int, Ge(0), Doc("connected parts of at most so many cells are filled by what is around them; 0 keeps them")
     ] = 1
     best_of: Annotated[
-        int, Ge(1), Doc("tries of each layout; the one stays from which the model gives the caption most probability")
+        int, Ge(1), Doc("tries of each layout, of its boxes where it has some; the likeliest by the model itself stays")
     ] = 4
+    check_sentence: Annotated[
+        bool,
+        Doc("of the tries prefer those with the classes, numbers and left, right, above and below that a caption says"),
+    ] = True
     seed: Annotated[int, Interval(ge=0, le=2**63 - 1), Doc("of the first layout; the others follow")] = 0
 
 

@@ -9,6 +9,7 @@ import torch
 import segue as package
 from segue.api import illustrator as illustrator_module
 from segue.api.illustrator import NEXT_TRY, Illustrator, LayoutBox, load_illustrator
+from segue.methods.crossmodal.boxes import DrawnBoxes
 from segue.methods.crossmodal.checkpoint import load_crossmodal
 from segue.methods.crossmodal.model import build_crossmodal
 from segue.options import Decoding, DrawOptions
@@ -59,7 +60,8 @@ def test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest(mode
     for best in range(3):
         scores = iter([1.0 if i == best else 0.0 for i in range(3)])
         monkeypatch.setattr("segue.api.illustrator.log_likelihood", lambda *_, s=scores: torch.tensor([next(s)]))
-        chosen = one_level.draw("a dog", options=DrawOptions(seed=7, best_of=3, **hot))[0]
+        options = DrawOptions(seed=7, best_of=3, check_sentence=False, **hot)
+        chosen = one_level.draw("a dog", options=options)[0]
         assert (chosen.labels == tries[best].labels).all()
         assert chosen.seed == 7
 
@@ -73,10 +75,46 @@ def test_of_several_boxes_of_a_caption_the_likeliest_stay(model, monkeypatch):
     assert any(tries[0] != one for one in tries[1:])
     seen, draw = [], illustrator_module.draw_boxes
     monkeypatch.setattr(illustrator_module, "draw_boxes", lambda *rest: (seen.append(draw(*rest)), seen[-1])[1])
-    chosen = illustrator.draw("a dog", options=DrawOptions(num=1, seed=7, steps=2, best_of=3))[0].boxes
+    options = DrawOptions(num=1, seed=7, steps=2, best_of=3, check_sentence=False)
+    chosen = illustrator.draw("a dog", options=options)[0].boxes
     scores = [each.score for each in seen[0]]
     assert len(scores) == 3
     assert chosen == tries[scores.index(max(scores))]
+
+
+def test_of_several_boxes_those_stay_that_the_sentence_says(model, monkeypatch):
+    illustrator = package.load(model)
+    dog, car = (illustrator.classes.index(name) for name in ("dog", "car"))
+    left, right = [0, 0, 2, 2], [4, 0, 6, 2]
+    tries = [
+        DrawnBoxes(np.array(boxes), score)
+        for boxes, score in (
+            ([[dog, *left]], -1),
+            ([[car, *left], [dog, *right]], -2),
+            ([[dog, *left], [car, *right]], -3),
+        )
+    ]
+    monkeypatch.setattr(illustrator_module, "draw_boxes", lambda *_: tries)
+    options = DrawOptions(num=1, steps=1, best_of=3)
+    said = [
+        illustrator.draw(text, options=options)[0].boxes for text in ("a dog left of a car", "a dog right of a car")
+    ]
+    assert [[one.label for one in boxes] for boxes in said] == [["dog", "car"], ["car", "dog"]]
+    unread = illustrator.draw("a dog left of a car", options=replace(options, check_sentence=False))[0].boxes
+    assert [one.label for one in unread] == ["dog"]
+
+
+def test_of_several_cells_those_stay_that_the_sentence_says(model, monkeypatch):
+    illustrator, grass = package.load(model), torch.zeros(1, 32, 32, dtype=torch.uint8)
+    grass[:] = illustrator.classes.index("grass")
+    dog = grass.clone()
+    dog[:, 8:16, 8:16] = illustrator.classes.index("dog")
+    monkeypatch.setattr("segue.api.illustrator.log_likelihood", lambda *_: torch.zeros(1))
+    for made in ([grass, dog], [dog, grass]):
+        decoded = iter(made)
+        monkeypatch.setattr(illustrator.checkpoint.quantiser, "decode", lambda _, d=decoded: next(d))
+        drawn = illustrator.draw("a dog on the grass", image=PIXELS, options=DrawOptions(num=1, steps=1, best_of=2))
+        assert (drawn[0].labels == dog[0].numpy()).all()
 
 
 def test_what_is_kept_stays(model):
@@ -157,8 +195,20 @@ def test_with_a_picture_the_likeliest_is_drawn_and_without_one_layouts_differ(mo
 
 def test_specks_of_a_drawing_are_filled(model, monkeypatch):
     illustrator = package.load(model)
-    monkeypatch.setattr("segue.api.illustrator.without_specks", lambda labels, pixels: np.full_like(labels, pixels))
-    assert (illustrator.draw("a dog", options=DrawOptions(num=1, steps=1, specks=2))[0].labels == 128).all()
+    seen = []
+    monkeypatch.setattr(
+        "segue.api.illustrator.without_specks",
+        lambda labels, pixels, spared: (seen.append((labels, spared)), np.full_like(labels, pixels))[1],
+    )
+    grass, box = illustrator.classes.index("grass"), [LayoutBox("grass", (8, 8, 24, 24))]
+    for check in (True, False):
+        options = DrawOptions(num=1, steps=1, specks=2, best_of=1, check_sentence=check)
+        assert (illustrator.draw("a dog on grass", boxes=box, options=options)[0].labels == 128).all()
+    boxed = np.zeros((32, 32), bool)
+    boxed[8:, 8:] = True
+    (labels, named), (same, unread) = seen
+    assert (unread == (same == grass) & boxed).all()
+    assert (named == np.isin(labels, [grass, illustrator.classes.index("dog")])).all()
 
 
 def test_boxes_come_out_and_go_in_again(model):

@@ -110,3 +110,5 @@ def test_specks_get_the_class_around_them():
     assert without_specks(labels, 6).max() == 1
     assert (without_specks(labels, 0) == labels).all()
     assert (without_specks(labels, 144) == labels).all()  # nothing but specks
+    first = without_specks(labels, 6, (np.arange(144) == 2 * 12 + 2).reshape(12, 12))
+    assert np.argwhere(first == 2).tolist() == [[2, 2]]

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from layout_examples import CAPTION, CAR, DOG, EXAMPLES, GRASS, LEFT, RIGHT, layout
+from layout_examples import CAPTION, DOG, EXAMPLES, LEFT, RIGHT, layout
 from segue.evaluation.layouts import (
-    caption_content,
     score_best_of,
     score_caption_cycle,
     score_drawing,
@@ -20,14 +19,6 @@ from segue.synthetic.scenes.scene import CLASSES
 def quick(monkeypatch):
     """METEOR's Java takes seconds to start; it is tested by itself."""
     monkeypatch.setattr(java, "meteor", lambda said, truth: (0.5, np.full(len(said), 0.5)))
-
-
-def test_the_content_of_a_caption():
-    content = caption_content(CAPTION, CLASSES)
-    assert set(content.named) >= {(DOG,), (CAR,), (GRASS,)}
-    assert content.relations == (((DOG,), "left of", (CAR,)),)
-    assert caption_content("a dog next to a car", CLASSES).relations == ()
-    assert caption_content(CAPTION, ("dog", "car")).named == ()
 
 
 def test_a_drawing_is_scored_by_truth_and_by_caption():

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,12 +19,13 @@ from torch import Tensor
 from segue.api.hub import HubMixin
 from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
+from segue.api.sentence_check import CaptionContent, Fulfilled, caption_content, fulfilled
 from segue.data.english import plural
 from segue.data.formats.files import read_json
 from segue.data.layouts import UNKNOWN, check_layout, read_layout, resize_layout, to_pixels, without_specks
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
-from segue.methods.crossmodal.boxes import PARTS, BoxDecoder, DrawnBoxes, draw_boxes, paint_boxes
+from segue.methods.crossmodal.boxes import PARTS, BoxDecoder, DrawnBoxes, draw_boxes, layout_boxes, paint_boxes
 from segue.methods.crossmodal.checkpoint import CrossModalCheckpoint, load_crossmodal
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.inference import (
@@ -178,6 +180,7 @@ class Illustrator(HubMixin):
                 f"{there[1]}, expected one or more captions, and as many seeds (and pictures or boxes, if any)"
             )
         ids, pixels, kept = self._ids(captions), self._pixels(pictures), self._kept(keep)
+        said = [caption_content(one, self.classes) if options.check_sentence else CaptionContent() for one in captions]
         temperature, tries = options.temperature, options.best_of
         planned = boxes is None and self.checkpoint.boxes is not None and pixels is None
         if boxes is not None:
@@ -185,13 +188,14 @@ class Illustrator(HubMixin):
         elif planned:
             assert self.checkpoint.boxes is not None
             with portion(0, 2):
-                places, temperature, tries = self._planned(self.checkpoint.boxes, ids, seeds, options), 0.0, 1
+                places, temperature, tries = self._planned(self.checkpoint.boxes, ids, seeds, said, options), 0.0, 1
         else:
             places = [np.empty((0, PARTS), np.int64)] * len(ids)
         if temperature is None:
             temperature = TEMPERATURE if pixels is None and boxes is None else 0.0
         passes = options.steps or (STEPS_IN_BOXES if planned or boxes is not None else STEPS)
         painted, fixed, model = self._painted(places, kept), self._fixed(kept, len(ids)), self.checkpoint.model
+        finish = partial(self._finished, kept=kept, painted=painted, said=said, specks=options.specks)
         if painted is not None and not model.config.classes:
             fixed, painted = self._inside(painted, fixed), None
         with portion(planned, 1 + planned):
@@ -202,23 +206,29 @@ class Illustrator(HubMixin):
                 )
                 for i in steps(tries)
             ]  # fmt: skip
-        codes = drawn[0]
-        if tries > 1:
-            fit = torch.stack([log_likelihood(model, ids, one, pixels) for one in drawn])
-            codes = torch.stack(drawn)[fit.argmax(0), torch.arange(len(ids))]
+        layouts = [finish(codes) for codes in drawn]
+        chosen = layouts[0] if tries == 1 else self._best(drawn, layouts, ids, pixels, said)
         condition = "caption" + ("" if pictures is None else "+image") + ("" if boxes is None else "+boxes")
         return [
             Layout(
                 labels, self.classes, captions[i], seeds[i], condition, self._boxes_of(places[i]),
                 picture=None if pictures is None else pictures[i],
             )
-            for i, labels in enumerate(self._finished(codes, kept, options.specks))
+            for i, labels in enumerate(chosen)
         ]  # fmt: skip
 
     def _planned(
-        self, decoder: BoxDecoder, ids: Tensor, seeds: Sequence[int], options: DrawOptions
+        self,
+        decoder: BoxDecoder,
+        ids: Tensor,
+        seeds: Sequence[int],
+        said: Sequence[CaptionContent],
+        options: DrawOptions,
     ) -> list[NDArray[np.int64]]:
-        """The model's own boxes of each caption, in bins: of its tries the likeliest."""
+        """The model's own boxes of each caption, in bins: of its tries that fulfil most of what is said the likeliest.
+
+        said: the content of each caption.
+        """
         heat = options.temperature
         search = Decoding(
             top_p=BOX_TOP_P if heat is None else float(heat > 0),
@@ -231,15 +241,52 @@ class Illustrator(HubMixin):
             rows = range(len(tries))[part * BOXES_AT_ONCE :][:BOXES_AT_ONCE]
             drawn = [tries[row] for row in rows]
             found += draw_boxes(decoder, ids[[row % len(ids) for row in rows]], search, drawn)
-        return [max(found[i :: len(ids)], key=lambda one: one.score).boxes for i in range(len(ids))]
+        fit = [(fulfilled(said[row % len(ids)], one.boxes), one.score) for row, one in enumerate(found)]
+        return [found[row].boxes for row in _best_tries(fit, len(ids))]
 
-    def _finished(self, codes: Tensor, kept: NDArray[np.uint8] | None, specks: int) -> NDArray[np.uint8]:
-        """Codes (B, h, w) -> layouts (B, H, W), without specks of at most so many cells, with what is kept."""
+    def _finished(
+        self,
+        codes: Tensor,
+        kept: NDArray[np.uint8] | None,
+        painted: Tensor | None,
+        said: Sequence[CaptionContent],
+        specks: int,
+    ) -> NDArray[np.uint8]:
+        """Codes (B, h, w) -> layouts (B, H, W), without specks of at most so many cells, with what is kept.
+
+        painted: boxes, of `_painted`. A part in a box of its class, or of a class that is named, is no speck.
+        """
         pixels = specks * self.checkpoint.quantiser.config.factor**2
-        labels = np.stack(
-            [without_specks(one, pixels) for one in self.checkpoint.quantiser.decode(codes).cpu().numpy()]
-        )
-        return labels if kept is None else np.where(kept == UNKNOWN, labels, kept)
+        labels = self.checkpoint.quantiser.decode(codes).cpu().numpy()
+        boxes = [None] * len(labels) if painted is None else painted.cpu().numpy()
+        found = []
+        for one, box, content in zip(labels, boxes, said, strict=True):
+            spared = np.isin(one, list(chain(*content.named)))
+            if box is not None:
+                spared |= resize_layout(box, one.shape) == one
+            found.append(without_specks(one, pixels, spared))
+        return np.stack(found) if kept is None else np.where(kept == UNKNOWN, found, kept)
+
+    def _best(
+        self,
+        codes: Sequence[Tensor],
+        layouts: Sequence[NDArray[np.uint8]],
+        ids: Tensor,
+        image: Tensor | None,
+        said: Sequence[CaptionContent],
+    ) -> NDArray[np.uint8]:
+        """(B, H, W): of several tries of B layouts, each with its codes, those to which what is said fits best.
+
+        What a rule can check of it counts first, then the captions' probability by the model.
+        """
+        likely = torch.cat([log_likelihood(self.checkpoint.model, ids, one, image) for one in codes]).tolist()
+        tried = np.concatenate(layouts)
+        fit = [
+            (fulfilled(said[row % len(ids)], layout_boxes(one, len(one), one.size)), likely[row])
+            for row, one in enumerate(tried)
+        ]
+        best: NDArray[np.uint8] = tried[_best_tries(fit, len(ids))]
+        return best
 
     def caption_layout(
         self, layout: LayoutFile, *, image: Picture | None = None, options: Decoding = Decoding(beams=4)
@@ -422,6 +469,11 @@ class Illustrator(HubMixin):
             LayoutBox(self.classes[kind], (left * sx, top * sy, (right - left) * sx, (bottom - top) * sy))
             for kind, left, top, right, bottom in bins.tolist()
         )
+
+
+def _best_tries(fit: Sequence[tuple[Fulfilled, float]], count: int) -> list[int]:
+    """The positions of the best tries of `count` examples. fit: of the first try of each, then of the second ..."""
+    return [max(range(i, len(fit), count), key=fit.__getitem__) for i in range(count)]
 
 
 def _read(images: Iterable[Picture] | None) -> list[NDArray[np.uint8]] | None:

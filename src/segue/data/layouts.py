@@ -112,16 +112,19 @@ def resize_layout(labels: Labels, size: tuple[int, int]) -> Labels:
     return np.array(Image.fromarray(labels).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
-def without_specks(labels: Labels, pixels: int) -> Labels:
+def without_specks(labels: Labels, pixels: int, spared: NDArray[np.bool_] | None = None) -> Labels:
     """The layout with its specks filled: connected parts of at most that many pixels get the nearest other class.
 
-    labels: (H, W) uint8; parts are connected by their sides. A layout of nothing but specks stays as it is.
+    labels: (H, W) uint8; parts are connected by their sides. spared: (H, W); a part of which a pixel is spared stays.
+    A layout of nothing but specks stays as it is.
     """
     specks = np.zeros(labels.shape, np.bool_)
     for kind in np.unique(labels):
         parts, _ = ndimage.label(labels == kind)
         small = np.bincount(parts.ravel()) <= pixels
         small[0] = False  # all else than the class
+        if spared is not None:
+            small[parts[spared]] = False
         specks |= small[parts]
     if specks.all() or not specks.any():
         return labels

@@ -10,26 +10,22 @@ Cycle consistency: caption -> layout -> caption, and layout -> caption -> layout
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segue.api.illustrator import Illustrator
+from segue.api.sentence_check import CaptionContent, Relation, caption_content
 from segue.metrics import java
 from segue.metrics.captions import score_captions
 from segue.metrics.layouts import PREDICATES, best_of, class_f1, class_shares, fidelity, satisfies
 from segue.metrics.panoptic import Confusion
 from segue.metrics.ptb import tokenize_all
 from segue.options import Decoding, DrawOptions
-from segue.synthetic.scenes.language.parser import parse
-from segue.synthetic.scenes.scene import CLASSES
 
 Labels = NDArray[np.uint8]  # (H, W) class positions, 255 for unknown
 Image = NDArray[np.uint8]  # (H, W, 3)
-Classes = tuple[int, ...]  # any one of them will do: a "person" is a man, a woman or a child
-NamedRelation = tuple[Classes, str, Classes]  # subject, one of PREDICATES, object
 Condition = Literal["caption", "caption+image", "mask", "mask+image"]
 CONDITIONS: tuple[Condition, ...] = ("caption", "caption+image", "mask", "mask+image")
 ONE_TRY = DrawOptions(best_of=1)
@@ -50,26 +46,7 @@ Draw = Callable[[Sequence[str], Sequence[Image], int], list[Labels]]  # captions
 Describe = Callable[[Sequence[Labels], Sequence[Image]], list[str]]  # layouts, their images -> captions
 
 
-@dataclass(frozen=True)
-class CaptionContent:
-    """What a caption says of a layout: the classes that it names, and the relations between them."""
-
-    named: tuple[Classes, ...] = ()
-    relations: tuple[NamedRelation, ...] = ()
-
-
-def caption_content(caption: str, classes: Sequence[str]) -> CaptionContent:
-    """The content of a caption of the synthetic scenes; empty for other classes, whose captions can't be parsed."""
-    if tuple(classes) != CLASSES:
-        return CaptionContent()
-    request = parse(caption, strict=False)
-    things = [tuple(CLASSES.index(kind) for kind in thing.kinds) for thing in request.things]
-    relations = [(things[a], names[0], things[b]) for a, names, b in request.relations if len(names) == 1]
-    stuff = [(CLASSES.index(name),) for name in request.stuff]
-    return CaptionContent(tuple(dict.fromkeys([*things, *stuff])), tuple(r for r in relations if r[1] in PREDICATES))
-
-
-def relation_holds(layout: Labels, relation: NamedRelation) -> bool:
+def relation_holds(layout: Labels, relation: Relation) -> bool:
     """Whether a relation holds for any of the classes that it may be of."""
     subjects, predicate, objects = relation
     return any(satisfies(layout, a, predicate, b) for a in subjects for b in objects)
@@ -202,7 +179,7 @@ def _named_f1(a: CaptionContent, b: CaptionContent) -> float:
     return sum(hits) / (len(a.named) + len(b.named))
 
 
-def _says(content: CaptionContent, relation: NamedRelation) -> bool:
+def _says(content: CaptionContent, relation: Relation) -> bool:
     """Whether the content has the relation, or its inverse with the objects swapped."""
     a, predicate, b = relation
     same = [(x, y) for x, p, y in content.relations if p == predicate]

@@ -65,7 +65,8 @@ class NetworkSettings(TrainSettings):
             make attention a plain mean.
         reconstruction: what the reconstructors attend to: the other modality ("cross") or both ("self", Table V).
         reconstruction_layers: of each reconstructor.
-        reconstruction_scale: of Eq. 8 and 10: the weighted "mean" over positions, or as "printed" or "released".
+        reconstruction_scale: of Eq. 8 and 10: the weighted "mean" over positions, the same with "detached" weights, or
+            as "printed" or "released".
     """
 
     system: System = "full"
@@ -90,7 +91,7 @@ class NetworkSettings(TrainSettings):
     condition_order: Literal["renormalised", "printed"] | None = None
     reconstruction: Literal["cross", "self"] | None = None
     reconstruction_layers: Positive | None = None
-    reconstruction_scale: Literal["mean", "printed", "released"] | None = None
+    reconstruction_scale: Literal["mean", "detached", "printed", "released"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

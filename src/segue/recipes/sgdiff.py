@@ -75,6 +75,8 @@ class SGDiffSettings(TrainSettings):
         val_pictures: of the validation split that are scored in training.
         start: a bundled model or checkpoint whose picture side (backbone, nodes, adaptor, masks) is taken over with its
             sizes and words, and stays as it is: only captions are trained, several times as fast.
+        teacher: a finished first stage of --system autoregressive, of the same data and sizes (captions/best of its
+            run). The first stage learns its captions in the place of people's: distillation.
         captions: a finished first stage to use, instead of training one: a run's folder captions/best, or captions/last
             if it only segments; its network may differ in MECL's weights, which only the second stage trains.
     """
@@ -105,6 +107,7 @@ class SGDiffSettings(TrainSettings):
     apart: bool = False
     val_pictures: int = 100
     start: str | None = None
+    teacher: Path | None = None
     captions: Path | None = None
 
 
@@ -200,7 +203,8 @@ def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureS
         _load_first_stage(model, settings.captions)
     elif 1 in steps:
         if not (settings.resume and (first / "last").exists()):
-            run(CaptionStage(model, keep), settings, steps=steps[1], out=first)
+            teacher = None if settings.teacher is None else restore(settings.teacher)[0]
+            run(CaptionStage(model, keep, teacher), settings, steps=steps[1], out=first)
         model = restore(first / ("best" if config.generates_captions else "last"))[0]
         keep = model.picture_side().values() if started is not None else ()
         settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))

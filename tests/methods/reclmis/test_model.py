@@ -80,6 +80,7 @@ def test_every_configured_term_is_computed_and_no_other(system):
         replace(TINY, interaction="self"),
         replace(TINY, reconstruction="self"),
         replace(TINY, condition_order="printed", reconstruction_scale="printed"),
+        replace(TINY, reconstruction_scale="detached"),
         replace(TINY, reconstruction_scale="released"),
         replace(TINY, masking="random"),
         replace(TINY, convolution="separable", plam="full", stem_stride=1, pooling="max"),

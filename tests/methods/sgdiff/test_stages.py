@@ -5,8 +5,9 @@ import torch
 
 import golden
 from methods.sgdiff.toys import EXAMPLES, LEXICON, SYSTEMS, build_system, rngs, toy_batch, toy_model
+from segue.methods.sgdiff import stages
 from segue.methods.sgdiff.batches import TrainingExample, collate
-from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
+from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage, rewrite
 from segue.types import InputError
 
 
@@ -231,3 +232,50 @@ def test_words_that_mecl_only_reads_are_not_pulled():
     assert "gradient_caption_mecl" not in found
     assert found["gradient_picture_mecl"] > 0
     assert JointStage(build_system("mask_only")).term_gradients(toy_batch(model.config)) == {}
+
+
+def test_a_student_learns_what_its_teacher_writes(monkeypatch):
+    teacher, student, batch = build_system("autoregressive"), build_system("masked"), toy_batch(toy_model().config)
+    teacher.eval()
+    torch.manual_seed(0)
+    taught = rewrite(teacher, batch)
+    assert {name for name in batch if not torch.equal(batch[name], taught[name])} == {"token_ids", "tags"}
+    seen = []
+    monkeypatch.setattr(stages, "_caption_step", lambda model, batch, levels: seen.append(batch) or _step(model))
+    torch.manual_seed(0)
+    CaptionStage(student, teacher=teacher).training_step(batch)
+    assert torch.equal(seen[0]["token_ids"], taught["token_ids"])
+    assert not any(name.startswith("_teacher") for name in CaptionStage(student, teacher=teacher).state_dict())
+
+
+def test_a_teacher_writes_of_the_nodes_that_the_caption_names(monkeypatch):
+    teacher, batch = build_system("autoregressive").eval(), toy_batch(toy_model().config)
+    assert batch["node_mask"].all()
+    batch["relevant"] = torch.tensor([[True, True], [True, False], [True, False]])
+    batch["has_phrases"] = torch.tensor([True, True, False])  # of the last it is not known what it names
+    graphs, write = [], teacher.write
+    monkeypatch.setattr(teacher, "write", lambda graph, **options: graphs.append(graph) or write(graph, **options))
+    rewrite(teacher, batch)
+    assert graphs[0].node_mask.sum(1).tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (lambda: build_system("masked"), "doesn't write word by word"),
+        (lambda: build_system("autoregressive", max_words=7), "other max_words; train it on the same data"),
+        (lambda: _with_other_words(build_system("autoregressive")), "other words or classes"),
+    ],
+)
+def test_a_teacher_that_cannot_be_one_is_refused(teacher, message):
+    with pytest.raises(InputError, match=message):
+        CaptionStage(build_system("masked"), teacher=teacher())
+
+
+def _step(model):
+    return stages._Step({"cross_entropy": torch.zeros((), requires_grad=True)}, [], None, None)
+
+
+def _with_other_words(model):
+    model.lexicon = replace(model.lexicon, words=(*model.lexicon.words, "zebra"))
+    return model

@@ -5,7 +5,7 @@ nodes, adaptor and graph layers, so that decoders alone differ. They are scored 
 way (cider_at_200 and so on, by optimiser steps), and the last weights with single captions at several numbers of
 denoising steps (cider_s4 and so on, one try), and five captions of the default tries with each decoder at its own
 temperature: cider_selected, cider_oracle5, distinct2. That side was trained together with analog bits, which flatters
-these, if any.
+these, if any. `masked, distilled` and its like learn what the decoder of the row `word by word` writes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_on_pictures, with
 from segue.training import read_history
 from segue.training.state import has_state
 
-DECODERS = {"bits": "full", "bits, time warped": "time_warp", "masked": "masked", "word by word": "autoregressive"}
+TEACHER = "word by word"
+DECODERS = {"bits": "full", "bits, time warped": "time_warp", "masked": "masked", TEACHER: "autoregressive"}
+DISTILLED = ("masked", "bits, time warped")
 STEPS = (4, 12, 20)
 VAL_PICTURES = 100
 BASE = "sgdiff-scenes"
@@ -33,16 +35,15 @@ QUICK = replace(SCENES, start=BASE, caption_steps=1200, steps=1, evaluations=6, 
 
 
 def sgdiff_decoders_table() -> list[Row]:
-    """Four decoders, one seed. --data: scenes; drawn once unless given."""
-    return [Row("captions", name, 0, partial(_row, replace(QUICK, system=system))) for name, system in DECODERS.items()]
+    """Four decoders and two that learn from one of them, one seed. --data: scenes; drawn once unless given."""
+    rows = [(name, system, False) for name, system in DECODERS.items()]
+    rows += [(f"{name}, distilled", DECODERS[name], True) for name in DISTILLED]
+    return [Row("captions", name, 0, partial(_row, system, distilled)) for name, system, distilled in rows]
 
 
-def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
-    out = work.table / settings.system
-    settings = replace(settings, data=given_or_default_scenes(work), out=out)
-    train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
-    if not (out / "best" / "config.json").exists():
-        train_on_pictures(replace(settings, resume=has_state(out / "captions" / "state")), train, val)
+def _row(system: str, distilled: bool, work: Work) -> dict[str, float]:
+    settings = _trained(replace(QUICK, system=system), distilled, work)
+    val, out = read_pictures(settings.data, "val", settings.on_bad), settings.out
     curve = {f"cider_at_{row['step']:.0f}": row["evaluate/cider"] for row in _evaluated(out / "captions")}
     model = restore(out / "captions" / "last")[0]
     cases = make_cases(with_named_regions(val, "val")[: settings.val_pictures], "first")
@@ -55,6 +56,19 @@ def _row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
         one = score_cases(partial(describe_case, describer, options=options), cases, num=1, java=False, masks=False)
         found |= {f"{name}_s{steps}": one[name] for name in ("cider", "broken")}
     return found
+
+
+def _trained(settings: SGDiffSettings, distilled: bool, work: Work) -> SGDiffSettings:
+    """The settings with the row's data and folder, in which it has been trained."""
+    out = work.table / (f"{settings.system}-distilled" if distilled else settings.system)
+    settings = replace(settings, data=given_or_default_scenes(work), out=out)
+    if distilled:
+        teacher = _trained(replace(settings, system=DECODERS[TEACHER]), False, work)
+        settings = replace(settings, teacher=teacher.out / "captions" / "best")
+    if not (out / "best" / "config.json").exists():
+        train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
+        train_on_pictures(replace(settings, resume=has_state(out / "captions" / "state")), train, val)
+    return settings
 
 
 def _evaluated(run: Path) -> list[dict[str, float]]:

@@ -48,7 +48,7 @@ class RecLMISConfig:
     masking: Literal["conditioned", "random"] = "conditioned"
     reconstruction: Literal["cross", "self"] = "cross"
     reconstruction_layers: Positive = 3
-    reconstruction_scale: Literal["mean", "printed", "released"] = "mean"
+    reconstruction_scale: Literal["mean", "detached", "printed", "released"] = "mean"
     heads: Positive = 4
     mask_ratio_vision: Share = 0.5
     mask_ratio_text: Share = 0.3

@@ -20,6 +20,8 @@ from segue.methods.sgdiff.transformer import BimodalTransformer, CaptionHead, Hi
 from segue.nn.decoding import decode
 from segue.options import Decoding
 
+WORD_TEMPERATURE = 0.5  # at 1 half of its captions are worse than its likeliest
+
 
 class TokenEmbedding(nn.Module):
     """Token ids and positions -> the caption's stream, shifted by one: position j has token j - 1."""

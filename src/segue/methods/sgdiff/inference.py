@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segue.methods.sgdiff.adaptor import AdaptorOutput, hungarian_ranks, sample_node_sets, set_log_probability
 from segue.methods.sgdiff.analog_bits import mask_until_end
-from segue.methods.sgdiff.autoregressive import IncrementalDecoder, TokenEmbedding, generate
+from segue.methods.sgdiff.autoregressive import WORD_TEMPERATURE
 from segue.methods.sgdiff.batches import pack_prompts
 from segue.methods.sgdiff.graph import SceneGraph, check_box, coarse_subgraph, find_prompt_node
 from segue.methods.sgdiff.lexicon import END
@@ -29,8 +29,6 @@ from segue.methods.sgdiff.sampler import caption_constraint, decode_tokens, samp
 from segue.methods.sgdiff.transformer import HiddenStates
 from segue.options import DescribeOptions
 from segue.types import GroundedCaption, InputError, PhraseGrounding
-
-WORD_TEMPERATURE = 0.5  # of a decoder word by word: at 1 half of its captions are worse than its likeliest
 
 
 class _Captions(NamedTuple):
@@ -129,19 +127,9 @@ class SGDiffGenerator:
 
     def _sample(self, graph: Subgraph, options: DescribeOptions, temperature: float, tries: int) -> Tensor:
         """Token ids (rows, L), word by word; equal prompts get equal seeds, whatever else is in the batch."""
-        model, count = self.model, options.num * tries
-        assert isinstance(model.token_embedding, TokenEmbedding)  # for mypy: the decoder is autoregressive
-        assert model.caption_head is not None
-        return generate(
-            IncrementalDecoder(model.transformer, graph.features, graph.mask),
-            model.token_embedding,
-            model.caption_head,
-            offset=model.graph_offset(graph),
-            max_words=self.config.max_words,
-            length=options.length,
-            temperature=temperature,
-            seeds=[options.seed + i % count for i in range(len(graph.features))],
-        )
+        count = options.num * tries
+        seeds = [options.seed + i % count for i in range(len(graph.features))]
+        return self.model.write(graph, temperature=temperature, seeds=seeds, length=options.length)
 
     def _denoise(
         self, graph: Subgraph, options: DescribeOptions, include: Sequence[int], gate: QualityGate

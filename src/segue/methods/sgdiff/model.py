@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from segue.methods.sgdiff.adaptor import Adaptor, AdaptorOutput, EdgeFusion, relevance_gate
 from segue.methods.sgdiff.analog_bits import bit_codes
-from segue.methods.sgdiff.autoregressive import TokenEmbedding, teacher_forced
+from segue.methods.sgdiff.autoregressive import IncrementalDecoder, TokenEmbedding, generate, teacher_forced
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.losses import MECL
@@ -268,6 +268,21 @@ class SGDiff(nn.Module):
         c = self.token_embedding(token_ids) + self.graph_offset(graph)
         states = teacher_forced(self.transformer, c, graph.features, graph.mask)
         return self.caption_head(states.caption), states
+
+    def write(self, graph: Subgraph, *, temperature: float, seeds: Sequence[int], length: int | None = None) -> Tensor:
+        """Token ids (B, L) that the autoregressive decoder writes, END after the end; see `autoregressive.generate`."""
+        assert isinstance(self.token_embedding, TokenEmbedding)  # for mypy: only called when it is autoregressive
+        assert self.caption_head is not None
+        return generate(
+            IncrementalDecoder(self.transformer, graph.features, graph.mask),
+            self.token_embedding,
+            self.caption_head,
+            offset=self.graph_offset(graph),
+            max_words=self.config.max_words,
+            length=length,
+            temperature=temperature,
+            seeds=seeds,
+        )
 
     def graph_states(self, graph: Subgraph) -> HiddenStates:
         """The states of the graph alone, for a model that generates no captions."""

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segue.methods.sgdiff.adaptor import AdaptorOutput
 from segue.methods.sgdiff.analog_bits import add_noise, expected_code, log_snr, mask_until_end, training_times
+from segue.methods.sgdiff.autoregressive import WORD_TEMPERATURE
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.losses import adaptor_losses, caption_losses, mask_losses, token_cross_entropy
 from segue.methods.sgdiff.masked_diffusion import hide, loss_weights
@@ -29,20 +31,27 @@ WEIGHTS = {"bit": 1.0, "cross_entropy": 1.0, "tag": 1.0, "mask": 5.0, "dice": 5.
 class CaptionStage(nn.Module):
     """The first stage: captions and the adaptor. It freezes the parts of the model that it doesn't train.
 
-    keep: further parts that stay as they are. Raises InputError when the model has neither captions nor an adaptor to
-    train.
+    keep: further parts that stay as they are. teacher: a word-by-word model whose captions it learns in the place of
+    people's, see `rewrite`; it is no part of the task's state.
+    Raises InputError when the model has neither captions nor an adaptor to train, and for a teacher that can't be one.
     """
 
-    def __init__(self, model: SGDiff, keep: Iterable[nn.Module] = ()) -> None:
+    def __init__(self, model: SGDiff, keep: Iterable[nn.Module] = (), teacher: SGDiff | None = None) -> None:
         super().__init__()
         if not has_caption_stage(model.config):
             raise InputError("the first stage trains captions and the adaptor, and this model has neither of them")
+        if teacher is not None:
+            _check_teacher(teacher, model)
+        self._teacher = (teacher,)  # in a tuple, so that it isn't registered
         self.model = model.requires_grad_(True)
         for part in (*_second_stage_parts(model), *keep):
             part.requires_grad_(False)
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: see `batches`. Returns "loss" and its unweighted terms."""
+        (teacher,) = self._teacher
+        if teacher is not None:
+            batch = rewrite(teacher.to(batch["image"].device), batch)
         return _weighted(_caption_step(self.model, batch, self.model.backbone(batch["image"])).terms, self.model.config)
 
 
@@ -100,6 +109,32 @@ class JointStage(nn.Module):
         return step.terms | _mask_terms(self.model, step._replace(states=states), batch), states
 
 
+@torch.no_grad()
+def rewrite(teacher: SGDiff, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch with the captions that a word-by-word model writes of the same nodes, and with the tags it gives them.
+
+    Distillation by whole captions (Kim & Rush 2016), drawn at WORD_TEMPERATURE so that they differ. Their grounding is
+    not known: for the first stage, which does without.
+    """
+    graph = _read(teacher, batch, teacher.backbone(batch["image"])).graph
+    seeds = torch.randint(2**31, (len(graph.features),)).tolist()
+    token_ids = teacher.write(graph, temperature=WORD_TEMPERATURE, seeds=seeds)
+    tags = teacher.phrase_tags(teacher.teacher_forced(token_ids, graph)[1])
+    return batch | {"token_ids": token_ids} | ({} if tags is None else {"tags": tags.argmax(-1)})
+
+
+def _check_teacher(teacher: SGDiff, model: SGDiff) -> None:
+    """Raises InputError unless the teacher writes word by word, in the model's words, from batches as the model's."""
+    if teacher.config.decoder != "autoregressive" or not teacher.config.generates_captions:
+        raise InputError("teacher: it doesn't write word by word; expected a run of --system autoregressive")
+    names = ("size", "max_words", "max_nodes", "max_edges", "max_ranked", "feature_width")
+    differing = [name for name in names if getattr(teacher.config, name) != getattr(model.config, name)]
+    if teacher.lexicon != model.lexicon:
+        differing.append("words or classes")
+    if differing:
+        raise InputError(f"teacher: it has other {', '.join(differing)}; train it on the same data and settings")
+
+
 def has_caption_stage(config: SGDiffConfig) -> bool:
     """Whether the first stage has something to train: captions or the adaptor."""
     return config.generates_captions or config.filters_nodes or config.ranks_nodes
@@ -142,14 +177,26 @@ class _Step(NamedTuple):
     known: Tensor | None = None  # (B,) the share of each caption that its noise leaves known, None for all
 
 
-def _caption_step(model: SGDiff, batch: dict[str, Tensor], levels: list[Tensor]) -> _Step:
+class _Read(NamedTuple):
+    """A batch as the network reads it. known: (B, N) bool, the nodes of which it is known whether they are named."""
+
+    output: AdaptorOutput
+    known: Tensor
+    graph: Subgraph
+
+
+def _read(model: SGDiff, batch: dict[str, Tensor], levels: list[Tensor]) -> _Read:
     output = model.adapt(levels, batch)
     known = batch["node_mask"] & batch["has_phrases"][:, None]  # without phrases, what a caption names is unknown
     keep = (
         torch.where(known, batch["relevant"], batch["node_mask"]) if model.config.filters_nodes else batch["node_mask"]
     )
     keep = keep.scatter(1, batch["prompt_node"][:, None], True)
-    graph = model.subgraph(output, batch, keep, batch["ranks"])
+    return _Read(output, known, model.subgraph(output, batch, keep, batch["ranks"]))
+
+
+def _caption_step(model: SGDiff, batch: dict[str, Tensor], levels: list[Tensor]) -> _Step:
+    output, known, graph = _read(model, batch, levels)
     terms = adaptor_losses(output, batch["relevant"], batch["ranks"], known)
     if not model.config.generates_captions:
         return _Step(terms, levels, graph, None)

@@ -1,0 +1,40 @@
+"""What sentences say of layouts, and how much of it boxes fulfil."""
+
+import numpy as np
+import pytest
+
+from layout_examples import CAPTION, CAR, DOG, GRASS
+from segue.api.sentence_check import caption_content, fulfilled
+from segue.synthetic.scenes.scene import CLASSES
+
+CAT = CLASSES.index("cat")
+FIELD, LEFT, RIGHT = [GRASS, 0, 0, 32, 32], [2, 10, 8, 18], [20, 10, 26, 18]  # edges are left, top, right, bottom
+
+
+def test_the_content_of_a_caption():
+    content = caption_content(CAPTION, CLASSES)
+    assert set(content.named) >= {(DOG,), (CAR,), (GRASS,)}
+    assert content.relations == (((DOG,), "left of", (CAR,)),)
+    assert content.counts == (((DOG,), (1, 1)), ((CAR,), (1, 1)))
+    assert caption_content("two dogs next to a car", CLASSES).relations == ()
+    assert caption_content("two dogs next to a car", CLASSES).counts[0] == ((DOG,), (2, 2))
+    assert caption_content(CAPTION, ("dog", "car")).named == ()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "boxes", "said", "counts"),
+    [
+        (CAPTION, [FIELD, [DOG, *LEFT], [CAR, *RIGHT]], 1, 1),
+        (CAPTION, [FIELD, [DOG, *RIGHT], [CAR, *LEFT]], 3 / 4, 1),
+        (CAPTION, [FIELD, [DOG, *LEFT], [DOG, *RIGHT]], 2 / 4, 0),
+        (CAPTION, [], 0, 0),
+        ("two dogs on the grass", [FIELD, [DOG, *LEFT]], 1, 0),
+        ("a dog above a cat", [[DOG, 0, 0, 9, 10], [CAT, 5, 10, 9, 20]], 1, 1),
+        ("a dog below a cat", [[DOG, 0, 0, 9, 10], [CAT, 5, 10, 9, 20]], 2 / 3, 1),
+        ("a person", [[CLASSES.index("child"), *LEFT]], 1, 1),
+        ("nothing that it knows", [FIELD], 1, 1),
+    ],
+)
+def test_how_much_of_a_sentence_boxes_fulfil(sentence, boxes, said, counts):
+    made = np.array(boxes, np.int64).reshape(-1, 5)
+    assert fulfilled(caption_content(sentence, CLASSES), made) == pytest.approx((said, counts))
