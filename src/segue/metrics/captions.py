@@ -97,7 +97,7 @@ class NGrams:
     def __init__(
         self, candidates: Sequence[str], references: Sequence[Sequence[str]], image: Sequence[int] | None = None
     ) -> None:
-        _check_lengths(candidates if image is None else references, references)
+        _check_lengths(len(candidates) if image is None else len(references), references)
         self.per_image = np.array([len(texts) for texts in references])
         self.candidates = len(candidates)
         self.image = np.arange(self.candidates) if image is None else np.array(image, np.int64)
@@ -229,7 +229,8 @@ def _pairs(grams: NGrams) -> _Pairs:
 
 def _ranges(start: Ints, count: Ints) -> Ints:
     """start[0], start[0] + 1, ... (count[0] of them), start[1], ..."""
-    return np.arange(count.sum()) + np.repeat(start - (np.cumsum(count) - count), count)
+    ranges: Ints = np.arange(count.sum()) + np.repeat(start - (np.cumsum(count) - count), count)
+    return ranges
 
 
 def _similarity(
@@ -288,7 +289,7 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], beta
 
     Raises InputError for lists of different lengths, and a caption without references.
     """
-    _check_lengths(candidates, references)
+    _check_lengths(len(candidates), references)
     scores = np.zeros(len(candidates))
     for i, (text, texts) in enumerate(zip(candidates, references, strict=True)):
         words = text.split(" ")
@@ -383,9 +384,9 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str
             raise InputError(f"{name}: a prediction or a reference is no text; give strings")
 
 
-def _check_lengths(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    if len(candidates) != len(references) or not len(candidates) or not all(len(texts) for texts in references):
+def _check_lengths(captions: int, references: Sequence[Sequence[str]]) -> None:
+    if captions != len(references) or not captions or not all(len(texts) for texts in references):
         raise InputError(
-            f"got {len(candidates)} captions and {len(references)} lists of references; expected as many of both, none "
+            f"got {captions} captions and {len(references)} lists of references; expected as many of both, none "
             "of them empty, with a reference or more in each list"
         )
