@@ -25,7 +25,10 @@ def test_the_content_of_a_caption():
     [
         ("A puppy is on the left side of two cars on a road", "dog, car, road", [("dog", "left of", "car")], [1, 2, 1]),
         ("a boat with a bird above it", "boat, bird", [("bird", "above", "boat")], [1, 1]),
-        ("dogs over a car, right of the boat", "dog, car, boat", [("dog", "above", "car"), ("car", "right of", "boat")], [1]),
+        (
+            "dogs over a car, right of the boat", "dog, car, boat",
+            [("dog", "above", "car"), ("car", "right of", "boat")], [1],
+        ),
         ("above it a dog below", "dog", [], [1]),
         ("it rains", "", [], []),
     ],
