@@ -16,7 +16,13 @@ from segue.data.formats import read_pictures
 from segue.methods.crossmodal.checkpoint import load_boxes, load_crossmodal
 from segue.options import Decoding, DrawOptions
 from segue.recipes import crossmodal_plan, plan
-from segue.recipes.crossmodal import COCOSTUFF, CROSSMODAL, train_crossmodal, train_crossmodal_cocostuff
+from segue.recipes.crossmodal import (
+    COCOSTUFF,
+    CROSSMODAL,
+    captioned_layouts,
+    train_crossmodal,
+    train_crossmodal_cocostuff,
+)
 from segue.recipes.plan import plan_training
 from segue.types import InputError
 from tiny_illustrator import tiny_settings
@@ -56,6 +62,30 @@ def test_a_finished_run_is_resumed_without_training_again(settings, model):
     before = (model / "model.safetensors").read_bytes()
     assert train_crossmodal(replace(settings, resume=True)) == model
     assert (model / "model.safetensors").read_bytes() == before
+
+
+def test_label_maps_without_captions_teach_by_templates_where_asked(settings):
+    found = read_pictures(settings.data, "train")
+    silent = replace(found, pictures=[replace(one, captions=(), phrases=(), relations=()) for one in found.pictures])
+    with pytest.raises(InputError, match=r"train: no picture has both .*--template-captions makes captions"):
+        captioned_layouts(silent, settings, "train")
+    made = captioned_layouts(silent, replace(settings, template_captions=True), "train")
+    assert len(made) == len(found.pictures)
+    assert all(texts[0].startswith("a photo of ") for texts in made.captions)
+    assert captioned_layouts(found, replace(settings, template_captions=True), "train").captions == [
+        one.captions
+        for one in found.pictures  # people's own stay
+    ]
+
+
+def test_paraphrases_are_prompts_and_no_captions(settings):
+    found = read_pictures(settings.data, "train")
+    near = replace(
+        found, pictures=[replace(one, captions=("a car near a road",), phrases=()) for one in found.pictures]
+    )
+    plain, more = (captioned_layouts(near, replace(settings, paraphrases=n), "train") for n in (0, 2))
+    assert more.captions == plain.captions
+    assert [len(b) - len(a) for a, b in zip(plain.prompts, more.prompts, strict=True)] == [2] * len(plain)
 
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "on", "the", "grass", "car", "##s"]

@@ -23,7 +23,7 @@ def recovery_by_stage(archive: Archive, corpus: CurationCorpus, root: Path, spli
     Returns for each stage what `concept_recovery` does. Raises InputError when `root` holds no synthetic scenes.
     """
     truth = read_omissions(root, split)
-    used = [merge(truth[_scene_id(p)][: len(c)]) for p, c in zip(corpus.pictures, corpus.captions, strict=True)]
+    used = [merge(truth[scene_id(p)][: len(c)]) for p, c in zip(corpus.pictures, corpus.captions, strict=True)]
     return {
         stage: concept_recovery(
             [_kinds(names) for names in found],
@@ -53,6 +53,6 @@ def _kinds(concepts: Sequence[str]) -> set[str]:
     return {kind for kind in map(kind_of, concepts) if kind is not None}
 
 
-def _scene_id(picture: Picture) -> int:
+def scene_id(picture: Picture) -> int:
     """The id of a scene, which is its name."""
     return int(Path(picture.name).stem)

@@ -24,6 +24,7 @@ from segue.api.illustrator import caption_ids, load_illustrator
 from segue.api.models import find
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout, to_pixels
+from segue.data.made_captions import paraphrases, template_captions
 from segue.data.relation_sentences import relation_sentences
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
@@ -44,6 +45,7 @@ from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vi
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.nn.feature_distance import FeatureDistance
+from segue.options import NonNegative
 from segue.recipes.datasets import begin_run, create_scenes_once
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
 from segue.recipes.syntic import common_nouns
@@ -91,6 +93,9 @@ class CrossModalSettings(TrainSettings):
         steps: optimiser steps of the joint model.
         batch_size: layouts in a step, over all processes.
         lr: peak learning rate of the joint model; wide models need less.
+        template_captions: pictures with a label map and no caption get sentences made from the map by template, as
+            training text; without it they are left out.
+        paraphrases: so many other wordings of each caption, by rule, from which drawing learns too.
         vit: a ViT of `transformers` to initialise the cell stream from, by its id on the hub or a folder; with bert.
             Width, depth and heads are then theirs, and its patch must be factor.
         bert: a BERT to initialise the word stream from, whose tokenizer is used; with vit.
@@ -114,6 +119,8 @@ class CrossModalSettings(TrainSettings):
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     ema: float = 0.995
+    template_captions: bool = False
+    paraphrases: NonNegative = 0
     evaluations: int = 8
     vit: str = ""
     bert: str = ""
@@ -327,26 +334,34 @@ def read_split(settings: CrossModalSettings, split: str) -> CaptionedLayouts:
     Raises InputError for data that can't be read, unless settings.on_bad is "skip", and for a split without examples.
     """
     pictures = check_pictures(read_pictures(settings.data, split, settings.on_bad), settings.on_bad)
-    return captioned_layouts(pictures, settings.image_size, f"{settings.data}, {split}")
+    return captioned_layouts(pictures, settings, split)
 
 
-def captioned_layouts(pictures: PictureSet, size: int, where: str) -> CaptionedLayouts:
-    """The pictures that have both a label map and a caption, resized to size x size pixels.
+def captioned_layouts(pictures: PictureSet, settings: CrossModalSettings, split: str) -> CaptionedLayouts:
+    """The pictures that have both a label map and a caption, at the training size.
 
-    where: names the data in errors. Raises InputError when there is no such picture.
+    split: its name, for errors. Raises InputError when there is no such picture.
     """
+    size = (settings.image_size, settings.image_size)
     layouts, images, captions, prompts = [], [], [], []
-    for picture in pictures.pictures:
-        if picture.label_map is None or not picture.captions:
+    for place, picture in enumerate(pictures.pictures):
+        if picture.label_map is None or not (picture.captions or settings.template_captions):
             continue
         labels = picture.label_map()
         check_layout(labels, len(pictures.classes), picture.name)
-        layouts.append(resize_layout(labels, (size, size)))
-        images.append(resize_image(picture.load(), (size, size)))
-        captions.append(picture.captions)
-        prompts.append(picture.captions + relation_sentences(picture))
+        texts = picture.captions or template_captions(labels, pictures.classes)
+        if not texts:
+            continue
+        others = (paraphrases(text, settings.paraphrases, [place, i]) for i, text in enumerate(texts))
+        layouts.append(resize_layout(labels, size))
+        images.append(resize_image(picture.load(), size))
+        captions.append(texts)
+        prompts.append(texts + relation_sentences(picture) + tuple(chain(*others)))
     if not layouts:
-        raise InputError(f"{where}: no picture has both a label map and a caption (see `segue data check`)")
+        raise InputError(
+            f"{settings.data}, {split}: no picture has both a label map and a caption (see `segue data check`); "
+            "--template-captions makes captions of label maps"
+        )
     return CaptionedLayouts(np.stack(layouts), np.stack(images), captions, prompts, pictures.classes)
 
 

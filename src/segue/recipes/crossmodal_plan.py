@@ -43,9 +43,11 @@ def plan_crossmodal(settings: CrossModalSettings) -> Workload:
     that the plan's steps need are read, and the number of the others is taken from their captions.
     """
     pictures = read_pictures(settings.data, "train", settings.on_bad)
-    fit = [one for one in pictures.pictures if one.label_map is not None and one.captions]
+    fit = [
+        one for one in pictures.pictures if one.label_map is not None and (one.captions or settings.template_captions)
+    ]
     few = list(islice(fit, max(SIZES)))
-    split = captioned_layouts(PictureSet(few, pictures.classes), settings.image_size, f"{settings.data}, train")
+    split = captioned_layouts(PictureSet(few, pictures.classes), settings, "train")
     tokenizer = CaptionTokenizer.learn(chain(*split.prompts))
     longest = max(tokenizer.encode(list(prompts), 512)[0].shape[1] for prompts in split.prompts)
     codes = VQConfig(len(pictures.classes), settings.factor).codes

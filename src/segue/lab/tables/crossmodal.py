@@ -276,7 +276,7 @@ def _split(settings: CrossModalSettings, split: str) -> CaptionedLayouts:
     found = read_photo_split(settings.data, split)
     classes = (*found.classes, "background")
     pictures = [replace(p, label_map=partial(layout_of_regions, p, classes)) for p in found.pictures]
-    return captioned_layouts(PictureSet(pictures, classes), settings.image_size, f"{settings.data}, {split}")
+    return captioned_layouts(PictureSet(pictures, classes), settings, split)
 
 
 def layout_of_regions(picture: Picture, classes: Sequence[str]) -> NDArray[np.uint8]:
