@@ -30,6 +30,7 @@ def test_the_content_of_a_caption():
             [("dog", "above", "car"), ("car", "right of", "boat")], [1],
         ),
         ("above it a dog below", "dog", [], [1]),
+        ("a dog above a car, a dog above a car", "dog, car", [("dog", "above", "car")], [1, 1]),
         ("it rains", "", [], []),
     ],
 )  # fmt: skip

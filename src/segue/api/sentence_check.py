@@ -29,7 +29,7 @@ _DIRECTION = re.compile(rf"\b(?P<name>{'|'.join(_NAMES)})\b(?:\s+(?P<pronoun>it|
 class CaptionContent:
     """What a caption says of a layout: the classes that it names, how many things, and relations between them.
 
-    counts: classes with the fewest and the most of them.
+    Each is there once. counts: classes with the fewest and the most of them.
     """
 
     named: tuple[Classes, ...] = ()
@@ -56,8 +56,8 @@ def _by_grammar(caption: str) -> CaptionContent:
     stuff = [(CLASSES.index(name),) for name in request.stuff]
     return CaptionContent(
         tuple(dict.fromkeys([*things, *stuff])),
-        tuple(r for r in relations if r[1] in DIRECTIONS),
-        tuple((kinds, thing.count) for kinds, thing in zip(things, request.things, strict=True)),
+        tuple(dict.fromkeys(r for r in relations if r[1] in DIRECTIONS)),
+        tuple(dict.fromkeys((kinds, thing.count) for kinds, thing in zip(things, request.things, strict=True))),
     )
 
 
@@ -80,7 +80,7 @@ def _by_names(caption: str, classes: Sequence[str]) -> CaptionContent:
             other = i - 1 if match["pronoun"] else i + 1
             if 0 <= other < len(kinds):
                 relations.append((kind, _NAMES[match["name"]], kinds[other]))
-    return CaptionContent(tuple(dict.fromkeys(kinds)), tuple(relations), tuple(counts))
+    return CaptionContent(tuple(dict.fromkeys(kinds)), tuple(dict.fromkeys(relations)), tuple(dict.fromkeys(counts)))
 
 
 def fulfilled(content: CaptionContent, boxes: NDArray[np.int64]) -> Fulfilled:
