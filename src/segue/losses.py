@@ -112,7 +112,7 @@ def reconstruction_loss(
         mean       1/B sum_b sum_m w_m 1/D |x_m - x'_m|^2       the weighted mean over positions, whatever M and D
         detached   the same, without a gradient for w           w does not learn to prefer what is rebuilt easily
         printed    1/B sum_b 1/M sum_m w_m |x_m - x'_m|^2       Eq. 8 and 10 to the letter: D / M times `mean`
-        released   1/B sum_b 1/M sum_m 1/D |x_m - x'_m|^2       the released code: no weights
+        released   1/B sum_b 1/M sum_m 1/D |x_m - x'_m|^2       the released code, and our default: no weights
 
     `printed` means another lambda at every size of the network and of the picture: as w already sums to 1, its 1/M
     takes a mean twice.

@@ -18,7 +18,28 @@ def test_the_content_of_a_caption():
     assert content.counts == (((DOG,), (1, 1)), ((CAR,), (1, 1)))
     assert caption_content("two dogs next to a car", CLASSES).relations == ()
     assert caption_content("two dogs next to a car", CLASSES).counts[0] == ((DOG,), (2, 2))
-    assert caption_content(CAPTION, ("dog", "car")).named == ()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "named", "relations", "counts"),
+    [
+        ("A puppy is on the left side of two cars on a road", "dog, car, road", [("dog", "left of", "car")], [1, 2, 1]),
+        ("a boat with a bird above it", "boat, bird", [("bird", "above", "boat")], [1, 1]),
+        (
+            "dogs over a car, right of the boat", "dog, car, boat",
+            [("dog", "above", "car"), ("car", "right of", "boat")], [1],
+        ),
+        ("above it a dog below", "dog", [], [1]),
+        ("a dog above a car, a dog above a car", "dog, car", [("dog", "above", "car")], [1, 1]),
+        ("it rains", "", [], []),
+    ],
+)  # fmt: skip
+def test_a_sentence_of_other_classes_is_read_by_their_names(sentence, named, relations, counts):
+    classes = ("road", "dog", "car", "boat", "bird")
+    content = caption_content(sentence, classes)
+    assert [classes[kind] for (kind,) in content.named] == list(filter(None, named.split(", ")))
+    assert [(classes[a[0]], name, classes[b[0]]) for a, name, b in content.relations] == relations
+    assert [number for _, number in content.counts] == [(number, number) for number in counts]
 
 
 @pytest.mark.parametrize(

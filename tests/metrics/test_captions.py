@@ -106,6 +106,16 @@ def test_own_frequencies_are_those_given(pairs):
 
 
 @settings(max_examples=60, deadline=None)
+@given(PAIRS, st.lists(st.tuples(st.integers(0, 5), WORDS), min_size=1, max_size=8))
+def test_several_captions_of_an_image_score_as_each_would_alone(pairs, captions):
+    truth, image = [texts for _, texts in pairs], [i % len(pairs) for i, _ in captions]
+    said, known = [text for _, text in captions], document_frequencies(truth)
+    together, apart = NGrams(said, truth, image), NGrams(said, [truth[i] for i in image])
+    np.testing.assert_allclose(cider_d(together, known), cider_d(apart, known), atol=1e-12)
+    np.testing.assert_allclose(bleu(together)[1], bleu(apart)[1], atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
 @given(PAIRS, st.randoms(use_true_random=False))
 def test_order_of_pairs_and_of_references_does_not_matter(pairs, random):
     said = {str(i): text for i, (text, _) in enumerate(pairs)}

@@ -32,7 +32,7 @@ OTHER = {
     "condition_order": "printed",
     "reconstruction": "self",
     "reconstruction_layers": 7,
-    "reconstruction_scale": "released",
+    "reconstruction_scale": "mean",
 }
 
 

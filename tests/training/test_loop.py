@@ -255,6 +255,10 @@ def test_nothing_to_resume_is_refused(tmp_path):
         ({"options": replace(OPTIONS, lr=0.2)}, r"lr: got 0.2, but the run in .* has 0.1"),
         ({"examples": 8}, r"examples: got 8, but the run in .* has 7"),
         ({"about": {"system": "full"}}, r"system: got full, but the run in .* has other"),
+        (
+            {"about": {"system": "other", "tau": "1"}},
+            r"tau: got 1, but the run in .* has no such setting.* of an earlier",
+        ),
         ({"about": {"lr": "0.1"}, "options": replace(OPTIONS, lr=0.2)}, r"lr: got 0.2, but the run in .* has 0.1"),
         ({"task": nn.Linear(1, 1)}, r"of another model than the one to train"),
     ],

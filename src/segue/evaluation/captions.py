@@ -60,7 +60,7 @@ def fit_consensus(
     """
     chosen: dict[float, list[str]] = {weight: [] for weight in WEIGHTS}
     options = Decoding(num=CANDIDATES, beams=CANDIDATES)
-    for part, shown in _parts(v, objects):
+    for part, shown in in_parts(v, objects):
         found = captioner.caption_features(part, objects=shown, rerank=False, options=options)
         agreement = captioner.agreement(part, [[one.text for one in some] for some in found])
         for some, each in zip(found, agreement, strict=True):
@@ -79,7 +79,7 @@ def fit_scores(
     InputError when all of them or none are accepted.
     """
     features, texts = [], []
-    for part, shown in _parts(v, objects):
+    for part, shown in in_parts(v, objects):
         found = [
             [(one.text, math.log(one.likelihood or 1e-30)) for one in some[:1]]
             for some in captioner.caption_features(part, objects=shown, options=Decoding(beams=3))
@@ -91,12 +91,12 @@ def fit_scores(
 
 def score_features(captioner: Captioner, pictures: Sequence[Picture], v: Tensor) -> dict[str, float]:
     """CIDEr-D of one greedy caption of each picture, by the dual encoder's features v (N, D) of them."""
-    found = (captioner.caption_features(part, rerank=False, options=Decoding()) for part, _ in _parts(v))
+    found = (captioner.caption_features(part, rerank=False, options=Decoding()) for part, _ in in_parts(v))
     return {"cider": _mean_cider([one[0].text for part in found for one in part], pictures)}
 
 
-def _parts(v: Tensor, objects: Sequence[Objects] | None = None) -> Iterator[tuple[Tensor, Sequence[Objects] | None]]:
-    """Features (N, D) and the objects of their pictures, some pictures at a time."""
+def in_parts(v: Tensor, objects: Sequence[Objects] | None = None) -> Iterator[tuple[Tensor, Sequence[Objects] | None]]:
+    """Features (N, D) and the objects of their pictures, as many at a time as the memory of a beam search allows."""
     for at in range(0, len(v), 128):
         yield v[at : at + 128], None if objects is None else objects[at : at + 128]
 

@@ -143,12 +143,12 @@ def format_values(metric: str, values: list[float]) -> str:
 
 
 BLOCK = re.compile(
-    r"(?P<begin><!-- results:(?P<file>[\w-]+):(?P<experiment>[\w ,-]+?)(?::(?P<metrics>[\w,]+))? -->\n)"
+    r"(?P<begin><!-- results:(?P<file>[\w-]+):(?P<experiment>[\w ,%-]+?)(?::(?P<metrics>[\w,]+))? -->\n)"
     r".*?(?P<end><!-- /results -->)",
     re.DOTALL,
 )
 DIFFERENCES = re.compile(
-    r"(?P<begin><!-- differences:(?P<file>[\w-]+):(?P<experiment>[\w ,-]+?):"
+    r"(?P<begin><!-- differences:(?P<file>[\w-]+):(?P<experiment>[\w ,%-]+?):"
     r"(?P<metric>\w+):(?P<against>[\w ',-]+) -->\n)"
     r".*?(?P<end><!-- /differences -->)",
     re.DOTALL,

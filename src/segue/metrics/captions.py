@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,15 +89,19 @@ def score_captions(
 class NGrams:
     """The 1- to 4-grams of tokenised captions, counted once for BLEU and CIDEr-D.
 
-    candidates: N tokenised captions. references: N lists of them. orders[n] has the (n+1)-grams.
-    Raises InputError for lists of different lengths, and a caption without references.
+    candidates: N tokenised captions. references: of each image, tokenised too. image: (N,) that of each candidate; by
+    default there is one for each image. orders[n] has the (n+1)-grams.
+    Raises InputError for lists of different lengths, and an image without references.
     """
 
-    def __init__(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        _check_lengths(candidates, references)
+    def __init__(
+        self, candidates: Sequence[str], references: Sequence[Sequence[str]], image: Sequence[int] | None = None
+    ) -> None:
+        _check_lengths(len(candidates) if image is None else len(references), references)
         self.per_image = np.array([len(texts) for texts in references])
-        self.images = len(candidates)
-        self.image_of = np.repeat(np.arange(self.images), self.per_image)  # of each reference
+        self.candidates = len(candidates)
+        self.image = np.arange(self.candidates) if image is None else np.array(image, np.int64)
+        self.image_of = np.repeat(np.arange(len(references)), self.per_image)  # of each reference
         words = [text.split() for text in (*candidates, *(text for texts in references for text in texts))]
         self.lengths = np.array([len(each) for each in words])
         self.words = [word for each in words for word in each]
@@ -117,7 +121,7 @@ class NGrams:
             _, first, grams = np.unique(grams, return_index=True, return_inverse=True)
             total = max(len(first), 1)
             keys, counts = np.unique(caption[starts] * total + grams, return_counts=True)
-            cut = int(np.searchsorted(keys, self.images * total))
+            cut = int(np.searchsorted(keys, self.candidates * total))
             found.append(_NGramTable(keys // total, keys % total, counts, cut, total, starts[first]))
         return found
 
@@ -139,7 +143,7 @@ class _NGramTable:
 
 def bleu(grams: NGrams) -> tuple[Floats, Floats]:
     """BLEU-1..4 with the reference length closest to the caption's: of the corpus (4,), of each caption (N, 4)."""
-    length, closest = grams.lengths[: grams.images], _closest_lengths(grams)
+    length, closest = grams.lengths[: grams.candidates], _closest_lengths(grams)
     guess = np.maximum(length[:, None] - np.arange(MAX_N), 0)
     correct = np.stack([_matches(grams, table) for table in grams.orders], axis=1)
     corpus = _bleu(correct.sum(0, keepdims=True), guess.sum(0, keepdims=True), length.sum()[None], closest.sum()[None])
@@ -156,22 +160,34 @@ def _bleu(correct: Ints, guess: Ints, length: Ints, closest: Ints) -> Floats:
 
 def _closest_lengths(grams: NGrams) -> Ints:
     """(N,) length of the reference closest in length to the caption, the shorter of two as close."""
-    there = grams.lengths[grams.images :]
-    far = np.abs(there - grams.lengths[grams.image_of]) * (there.max(initial=0) + 1) + there
-    result: Ints = np.minimum.reduceat(far, np.cumsum(grams.per_image) - grams.per_image) % (there.max(initial=0) + 1)
+    pairs = _pairs(grams)
+    there = grams.lengths[grams.candidates + pairs.reference]
+    far = np.abs(there - grams.lengths[pairs.candidate]) * (there.max(initial=0) + 1) + there
+    result: Ints = np.minimum.reduceat(far, pairs.first) % (there.max(initial=0) + 1)
     return result
 
 
 def _matches(grams: NGrams, table: _NGramTable) -> Ints:
     """(N,) n-grams of each caption that a reference has too, each at most as often as in one reference."""
-    keys = grams.image_of[table.caption[table.cut :] - grams.images] * table.total + table.gram[table.cut :]
+    keys = _keys_of_references(grams, table)
     by_key = np.argsort(keys, kind="stable")
     keys, starts = np.unique(keys[by_key], return_index=True)
     most = np.maximum.reduceat(table.counts[table.cut :][by_key], starts) if len(keys) else keys
-    wanted = table.caption[: table.cut] * table.total + table.gram[: table.cut]
-    allowed = _look_up(wanted, keys, most)
+    allowed = _look_up(_keys_of_candidates(grams, table), keys, most)
     clipped = np.minimum(allowed, table.counts[: table.cut])
-    return np.bincount(table.caption[: table.cut], clipped, grams.images).astype(np.int64)
+    return np.bincount(table.caption[: table.cut], clipped, grams.candidates).astype(np.int64)
+
+
+def _keys_of_candidates(grams: NGrams, table: _NGramTable) -> Ints:
+    """(cut,) of each row of a candidate a number for its image and n-gram."""
+    keys: Ints = grams.image[table.caption[: table.cut]] * table.total + table.gram[: table.cut]
+    return keys
+
+
+def _keys_of_references(grams: NGrams, table: _NGramTable) -> Ints:
+    """The same of each row of a reference."""
+    keys: Ints = grams.image_of[table.caption[table.cut :] - grams.candidates] * table.total + table.gram[table.cut :]
+    return keys
 
 
 def _look_up(wanted: Ints, keys: Ints, values: NDArray[Any]) -> NDArray[Any]:
@@ -188,36 +204,67 @@ def cider_d(grams: NGrams, frequencies: DocumentFrequencies | None = None, sigma
     Rare n-grams weigh more: log(images / images that have it among their references). So with the frequencies of one
     image's own references all weights are 0, and so is the score: give those of a larger set.
     """
-    documents = grams.images if frequencies is None else frequencies.documents
-    pairs = np.maximum(grams.lengths - 1, 0)
-    unlike = pairs[grams.images :] - pairs[grams.image_of]
-    similar = sum(_similarity(grams, n, documents, frequencies) for n in range(MAX_N)) / MAX_N
+    documents = len(grams.per_image) if frequencies is None else frequencies.documents
+    pairs, two_grams = _pairs(grams), np.maximum(grams.lengths - 1, 0)
+    unlike = two_grams[grams.candidates + pairs.reference] - two_grams[pairs.candidate]
+    similar = sum(_similarity(grams, n, pairs, documents, frequencies) for n in range(MAX_N)) / MAX_N
     similar = similar * np.exp(-(unlike**2) / (2 * sigma**2))
-    result: Floats = 10 * np.bincount(grams.image_of, similar, grams.images) / grams.per_image
+    result: Floats = 10 * np.bincount(pairs.candidate, similar, grams.candidates) / grams.per_image[grams.image]
     return result
 
 
-def _similarity(grams: NGrams, n: int, documents: int, frequencies: DocumentFrequencies | None) -> Floats:
-    """Clipped cosine of each reference with its caption in n-grams of order n + 1."""
+class _Pairs(NamedTuple):
+    """Each candidate with each reference of its image, (P,); candidate i's begin at first[i]."""
+
+    candidate: Ints
+    reference: Ints
+    first: Ints
+
+
+def _pairs(grams: NGrams) -> _Pairs:
+    count = grams.per_image[grams.image]
+    first, before = np.cumsum(count) - count, np.cumsum(grams.per_image) - grams.per_image
+    return _Pairs(np.repeat(np.arange(grams.candidates), count), _ranges(before[grams.image], count), first)
+
+
+def _ranges(start: Ints, count: Ints) -> Ints:
+    """start[0], start[0] + 1, ... (count[0] of them), start[1], ..."""
+    ranges: Ints = np.arange(count.sum()) + np.repeat(start - (np.cumsum(count) - count), count)
+    return ranges
+
+
+def _similarity(
+    grams: NGrams, n: int, pairs: _Pairs, documents: int, frequencies: DocumentFrequencies | None
+) -> Floats:
+    """(P,) clipped cosine of each pair in n-grams of order n + 1."""
     table, cut = grams.orders[n], grams.orders[n].cut
     known = _reference_frequencies(grams, table) if frequencies is None else _given_frequencies(grams, n, frequencies)
     weights = table.counts * (np.log(documents) - np.log(np.maximum(known, 1)))[table.gram]
     norms = np.sqrt(np.bincount(table.caption, weights**2, len(grams.lengths)))
-    image = grams.image_of[table.caption[cut:] - grams.images]
-    own = _look_up(
-        image * table.total + table.gram[cut:], table.caption[:cut] * table.total + table.gram[:cut], weights[:cut]
-    )
-    shared = np.minimum(own, weights[cut:]) * weights[cut:] * (own != 0)
-    products = np.bincount(table.caption[cut:] - grams.images, shared, len(grams.image_of)).astype(np.float64)
-    size = norms[grams.images :] * norms[grams.image_of]
+    ours, theirs = _shared_rows(grams, table)
+    own, other = weights[ours], weights[cut + theirs]
+    candidate, reference = table.caption[ours], table.caption[cut + theirs] - grams.candidates
+    pair = pairs.first[candidate] + reference - pairs.reference[pairs.first[candidate]]
+    shared = np.minimum(own, other) * other * (own != 0)
+    products = np.bincount(pair, shared, len(pairs.candidate)).astype(np.float64)
+    size = norms[grams.candidates + pairs.reference] * norms[pairs.candidate]
     result: Floats = np.divide(products, size, out=products, where=size != 0)
     return result
 
 
+def _shared_rows(grams: NGrams, table: _NGramTable) -> tuple[Ints, Ints]:
+    """Rows of candidates, and those of references of the same image, from the cut on, that have the same n-gram."""
+    keys = _keys_of_references(grams, table)
+    order = np.argsort(keys, kind="stable")
+    wanted, keys = _keys_of_candidates(grams, table), keys[order]
+    begin = np.searchsorted(keys, wanted)
+    count = np.searchsorted(keys, wanted, "right") - begin
+    return np.repeat(np.arange(table.cut), count), order[_ranges(begin, count)]
+
+
 def _reference_frequencies(grams: NGrams, table: _NGramTable) -> Ints:
     """(total,) images that have each n-gram among their references."""
-    image = grams.image_of[table.caption[table.cut :] - grams.images]
-    return np.bincount(np.unique(image * table.total + table.gram[table.cut :]) % table.total, minlength=table.total)
+    return np.bincount(np.unique(_keys_of_references(grams, table)) % table.total, minlength=table.total)
 
 
 def _given_frequencies(grams: NGrams, n: int, frequencies: DocumentFrequencies) -> Ints:
@@ -242,7 +289,7 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], beta
 
     Raises InputError for lists of different lengths, and a caption without references.
     """
-    _check_lengths(candidates, references)
+    _check_lengths(len(candidates), references)
     scores = np.zeros(len(candidates))
     for i, (text, texts) in enumerate(zip(candidates, references, strict=True)):
         words = text.split(" ")
@@ -337,9 +384,9 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str
             raise InputError(f"{name}: a prediction or a reference is no text; give strings")
 
 
-def _check_lengths(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    if len(candidates) != len(references) or not len(candidates) or not all(len(texts) for texts in references):
+def _check_lengths(captions: int, references: Sequence[Sequence[str]]) -> None:
+    if captions != len(references) or not captions or not all(len(texts) for texts in references):
         raise InputError(
-            f"got {len(candidates)} captions and {len(references)} lists of references; expected as many of both, none "
+            f"got {captions} captions and {len(references)} lists of references; expected as many of both, none "
             "of them empty, with a reference or more in each list"
         )

@@ -65,8 +65,8 @@ class NetworkSettings(TrainSettings):
             make attention a plain mean.
         reconstruction: what the reconstructors attend to: the other modality ("cross") or both ("self", Table V).
         reconstruction_layers: of each reconstructor.
-        reconstruction_scale: of Eq. 8 and 10: the weighted "mean" over positions, the same with "detached" weights, or
-            as "printed" or "released".
+        reconstruction_scale: of Eq. 8 and 10: the plain mean over positions as "released", the weighted "mean" over
+            them, the same with "detached" weights, or as "printed".
     """
 
     system: System = "full"

@@ -432,11 +432,17 @@ def _resume(out: Path, trainer: _Trainer, metadata: dict[str, Any]) -> Progress:
     for name, value in ours.items():
         if longer and name in SCHEDULE:
             continue
-        if value != theirs.get(name):
+        if value == theirs.get(name):
+            continue
+        if name not in theirs:
             raise InputError(
-                f"{name}: got {value}, but the run in {out} has {theirs.get(name)}; "
-                "resume it with its own value, or train into another folder"
+                f"{name}: got {value}, but the run in {out} has no such setting: it is of an earlier Segue or another "
+                "recipe; finish it with that, or train into another folder"
             )
+        raise InputError(
+            f"{name}: got {value}, but the run in {out} has {theirs[name]}; "
+            "resume it with its own value, or train into another folder"
+        )
     unpack_tensors(tensors, trainer.module, trainer.optimizer, trainer.average)
     recover_folder(out / "best")
     progress = Progress(**saved["progress"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from scenes_and_encoder import write_scenes
 from segue.lab.bench import caption as module
 from segue.methods.syntic.support import SupportSet
 from segue.types import InputError
@@ -61,3 +62,21 @@ def test_projection_can_be_left_out(small):
     assert "projection" not in figures
     with pytest.raises(InputError, match="expected tokens, rounds, width"):
         module.bench_captioning(tokens=0)
+
+
+def test_photographs_are_captioned_on_as_many_threads_as_are_said(tmp_path, monkeypatch):
+    seen = []
+
+    class Captioner:
+        def caption_many(self, pictures, rerank=True):
+            seen.append((len(pictures), rerank, torch.get_num_threads()))
+            return iter([])
+
+    monkeypatch.setattr(module, "load_captioner", lambda *_, **__: Captioner())
+    monkeypatch.setattr(module, "keep_memory", lambda: True)
+    before = torch.get_num_threads()
+    found = module.measure_photographs(write_scenes(tmp_path / "data"), batch=32, threads=before + 1, rounds=1)
+    assert set(found) == {f"{name}{clock}_ms" for name in ("", "no_rerank_") for clock in ("wall", "cpu")}
+    assert found["wall_ms"] > 0
+    assert set(seen) == {(2, True, before + 1), (2, False, before + 1)}
+    assert torch.get_num_threads() == before

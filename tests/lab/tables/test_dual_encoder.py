@@ -32,6 +32,25 @@ def test_the_one_of_photographs_is_tested_on_as_many_of_its_own_as_of_others(tmp
     monkeypatch.setattr(
         tables, "recalls", lambda model, captioned, images, texts: {"pictures": len(captioned.pictures)}
     )
-    found = {row.experiment: row.run(row.work(tmp_path / "work" / "t", tmp_path)) for row in tables.photos_table()}
+    rows = [row for row in tables.photos_table() if row.system == "photos-encoder"]
+    found = {row.experiment: row.run(row.work(tmp_path / "work" / "t", tmp_path)) for row in rows}
     assert found == {"flickr8k": {"pictures": 2}, "coco_tiny": {"pictures": 14}, tables.LEARNED: {"pictures": 2}}
     assert set(seen) == {"photos-encoder"}
+
+
+def test_an_ensemble_is_of_the_heads_that_the_rows_train(tmp_path, monkeypatch):
+    for name in ("flickr8k", "coco_tiny"):
+        write_scenes(tmp_path / name)
+    trained = []
+
+    def train(settings):
+        trained.append((settings.seed, settings.data, settings.crops))
+        tiny_dual_encoder(settings.out / "last", seed=settings.seed)
+
+    monkeypatch.setattr(tables, "train_dual_encoder_photos", train)
+    rows = {row.name: row for row in tables.photos_table()}
+    names = [*(f"flickr8k/heads/{seed}" for seed in (0, 1, 2)), "flickr8k/ensemble of 3/0", "coco_tiny/ensemble of 3/0"]
+    found = [rows[name].run(rows[name].work(tmp_path / "work" / "t", tmp_path)) for name in names]
+    assert trained == [(seed, tmp_path / "flickr8k", 1) for seed in (0, 1, 2)]
+    assert {len(one) for one in found} == {7}
+    assert all(0 <= value <= 1 for one in found for value in one.values())

@@ -74,14 +74,16 @@ def test_every_configured_term_is_computed_and_no_other(system):
     [
         *(ablate_config(TINY, s) for s in SYSTEMS),
         replace(TINY, conditions=()),
-        replace(TINY, conditions=("cvr",)),
-        replace(TINY, conditions=("clr",)),
+        replace(TINY, conditions=("cvr",), reconstruction_scale="mean"),
+        replace(TINY, conditions=("clr",), reconstruction_scale="mean"),
+        replace(TINY, conditions=("ccl",)),
+        replace(TINY, conditions=("clr", "cvr")),
         replace(TINY, residual=False),
         replace(TINY, interaction="self"),
         replace(TINY, reconstruction="self"),
         replace(TINY, condition_order="printed", reconstruction_scale="printed"),
         replace(TINY, reconstruction_scale="detached"),
-        replace(TINY, reconstruction_scale="released"),
+        replace(TINY, reconstruction_scale="mean"),
         replace(TINY, masking="random"),
         replace(TINY, convolution="separable", plam="full", stem_stride=1, pooling="max"),
     ],
@@ -91,6 +93,13 @@ def test_every_parameter_gets_a_gradient(config):
     network.training_step(batch())["loss"].backward()
     dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
+
+
+@pytest.mark.parametrize("changes", [{"conditions": ("cvr",)}, {"conditions": ("ccl", "clr"), "ccl": False}])
+@pytest.mark.parametrize("scale", ["released", "detached"])
+def test_conditions_that_leave_a_weight_without_anything_to_learn_from_are_refused(changes, scale):
+    with pytest.raises(InputError, match=r"conditions: got c[vl]r alone"):
+        replace(TINY, reconstruction_scale=scale, **changes)
 
 
 @pytest.mark.parametrize("term", ["segmentation", "t2v", "v2t", "ccl"])
@@ -294,11 +303,23 @@ def test_the_sizes_keep_their_promises():
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("full", {}),
+        ("full", {"reconstruction_scale": "mean"}),
         ("printed", {"condition_order": "printed", "reconstruction_scale": "printed", "masking": "random"}),
-        ("self", {"interaction": "self", "reconstruction": "self", "residual": False}),
-        ("released", {"reconstruction_scale": "released", "conditions": ("cvr",)}),
-        ("paper", {"convolution": "separable", "plam": "full", "stem_stride": 1, "pooling": "max"}),
+        (
+            "self",
+            {"interaction": "self", "reconstruction": "self", "residual": False, "reconstruction_scale": "mean"},
+        ),
+        ("released", {"reconstruction_scale": "released", "conditions": ("ccl", "cvr")}),
+        (
+            "paper",
+            {
+                "convolution": "separable",
+                "plam": "full",
+                "stem_stride": 1,
+                "pooling": "max",
+                "reconstruction_scale": "mean",
+            },
+        ),
     ],
 )
 def test_weights_mean_what_they_meant(name, changes):

@@ -79,7 +79,7 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
 
     def embed(self, coarsest: Tensor) -> ImageFeatures:
         """What `forward` returns, from the coarsest of `levels`."""
-        dense = F.relu6(self.head(coarsest))
+        dense = F.relu6(self.head(coarsest), inplace=True)
         return ImageFeatures(dense.mean((2, 3)), dense)
 
     def levels(self, x: Tensor) -> list[Tensor]:
@@ -96,7 +96,7 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
 
 def feature_maps(stem: nn.Module, blocks: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     """(B, 3, H, W) -> the last features of each stride that the blocks have, from the finest: (B, C, H', W')."""
-    x, found = F.relu6(stem(x.contiguous(memory_format=torch.channels_last))), list[Tensor]()
+    x, found = F.relu6(stem(x.contiguous(memory_format=torch.channels_last)), inplace=True), list[Tensor]()
     for block in blocks:
         before, x = x, block(x)
         if before.shape[-1] == x.shape[-1]:
@@ -134,8 +134,8 @@ class _Inverted(nn.Module):
         self.residual = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depth(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depth(y), inplace=True))
         projected: Tensor = x + y if self.residual else y
         return projected
 

@@ -3,6 +3,7 @@
 Times are medians over rounds in which every candidate takes its turn, so that a busy machine slows all of them alike.
 Beside it stands `generate` of transformers with a GPT-2 of the decoder's sizes, by CPU time.
 Memory is measured in fresh processes. Weights are random: every caption has exactly `tokens` tokens.
+`measure_photographs` times the bundled captioner of photographs from the pixels on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +24,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.api.captioner import load_captioner
+from segue.commands.memory import keep_memory
+from segue.data.formats import read_pictures
 from segue.methods.syntic import SIZES, SupportSet, Syntic, build_syntic, system_config
 from segue.nn.decoding import decode
 from segue.nn.folding import lay_out_columns
@@ -193,6 +198,32 @@ def beside_generate(size: str, vocabulary: int, tokens: int, rounds: int) -> dic
             taken = medians(runs, rounds, time.process_time)
             found[f"batch {batch}, {beams} beam{'s' * (beams > 1)}"] = round(taken["ours"] / taken["generate"], 3)
     return found
+
+
+# ------------------------------------------------------------------------------------------- photographs
+
+
+def measure_photographs(data: Path, *, batch: int = 32, threads: int = 2, rounds: int = 5) -> dict[str, float]:
+    """Milliseconds a photograph of `captions-photos`, from decoded pixels to captions with scores and distances.
+
+    data: captioned photographs, of which the first `batch` of `val` are captioned at once. On `threads` threads
+    `wall_ms` and `cpu_ms`, and `no_rerank_wall_ms` and `no_rerank_cpu_ms` without ranking ten candidates anew. Memory
+    is kept as `segue caption` keeps it. Raises InputError as the reader does.
+    """
+    keep_memory()
+    pictures = [picture.load() for picture in read_pictures(data, "val").pictures[:batch]]
+    captioner, before = load_captioner("captions-photos", device="cpu"), torch.get_num_threads()
+    runs: dict[str, Callable[[], object]] = {
+        "": lambda: list(captioner.caption_many(pictures)),
+        "no_rerank_": lambda: list(captioner.caption_many(pictures, rerank=False)),
+    }
+    torch.set_num_threads(threads)
+    try:
+        wall, cpu = medians(runs, rounds), medians(runs, rounds, time.process_time)
+    finally:
+        torch.set_num_threads(before)
+    found = {f"{name}{kind}_ms": s for kind, times in (("wall", wall), ("cpu", cpu)) for name, s in times.items()}
+    return {name: 1e3 * seconds / len(pictures) for name, seconds in found.items()}
 
 
 # -------------------------------------------------------------------------------------------- projection

@@ -31,6 +31,7 @@ from segue.data.corpus import Corpus, read_corpus
 from segue.data.embedding_store import text_items
 from segue.data.formats import detect_format, read_pictures
 from segue.data.tokenizer import CaptionTokenizer
+from segue.evaluation.captions import in_parts
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.syntic_scenes import (
     SEEDS,
@@ -230,12 +231,10 @@ def _whole(settings: SynticSettings, data: Path, tau: float) -> SupportSet:
 def _reranked(captioner: Captioner, v: NDArray[np.float32]) -> list[str]:
     """Of ten captions of each picture (v: (N, D)) the best by the mean log-probability and the cosine with it."""
     chosen: list[str] = []
-    for at in range(0, len(v), 128):
-        some, part = v[at : at + 128], torch.from_numpy(v[at : at + 128])
-        found = captioner.caption_features(some, options=Decoding(num=RERANKED, beams=RERANKED))
+    for part, _ in in_parts(torch.from_numpy(v)):
+        found = captioner.caption_features(part, options=Decoding(num=RERANKED, beams=RERANKED))
         scored = [[(one.text, math.log(one.likelihood or 1e-30)) for one in each] for each in found]
-        for each in captioner.features(part, scored):
-            texts = scored[len(chosen) - at]
+        for texts, each in zip(scored, captioner.features(part, scored), strict=True):
             chosen.append(texts[int(np.argmax([log_p + cosine for log_p, cosine, _ in each]))][0])
     return chosen
 

@@ -40,6 +40,7 @@ from segue.data.embedding_store import text_items
 from segue.data.formats import read_pictures
 from segue.data.tokenizer import CaptionTokenizer
 from segue.encoders.dual_encoder import DualEncoder
+from segue.evaluation.captions import in_parts
 from segue.files import write_text
 from segue.lab.engine import Row, Work
 from segue.lab.trained import train_once
@@ -225,9 +226,8 @@ def best_captions(
     captioner: Captioner, v: NDArray[np.float32], *, retrieve: bool = False, rerank: bool = True
 ) -> list[Caption]:
     """The best caption of each picture."""
-    pieces = (v[i : i + 128] for i in range(0, len(v), 128))
-    parts = [captioner.caption_features(piece, retrieve=retrieve, rerank=rerank) for piece in pieces]
-    return [one[0] for part in parts for one in part]
+    found = (captioner.caption_features(x, retrieve=retrieve, rerank=rerank) for x, _ in in_parts(torch.from_numpy(v)))
+    return [one[0] for part in found for one in part]
 
 
 def _row(case: Case, base: SynticSettings, work: Work) -> dict[str, float]:

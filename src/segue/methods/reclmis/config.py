@@ -26,10 +26,12 @@ class RecLMISConfig:
     condition_order: "renormalised" multiplies attention by the condition after the softmax and divides by the new sum,
     as the released code does. "printed" is Eq. 7 and 9 to the letter: the condition, which sums to 1, multiplies the
     logits inside the softmax; they all become nearly 0, attention is a plain mean, and no gradient reaches W_poi.
-    reconstruction_scale: of Eq. 8 and 10, see `segue.losses.reconstruction_loss`.
+    reconstruction_scale: of Eq. 8 and 10, see `segue.losses.reconstruction_loss`. Weights there teach W_poi and W_woi
+    to prefer what is rebuilt easily, so that the default has none (results/reclmis.csv).
     masking: "conditioned" draws masked positions in proportion to W_poi / W_woi, "random" uniformly (Fig. 7).
     loss_weights: lambda_1 (V2T), lambda_2 (T2V), lambda_3 (CCL), lambda_4 (Dice + CE) of Eq. 11.
-    Raises InputError for heads that don't divide the last width.
+    Raises InputError for heads that don't divide the last width, and for conditions of which W_poi or W_woi learns
+    nothing.
     """
 
     widths: Annotated[tuple[Positive, ...], MinLen(2)] = (32, 64, 128, 256)
@@ -48,7 +50,7 @@ class RecLMISConfig:
     masking: Literal["conditioned", "random"] = "conditioned"
     reconstruction: Literal["cross", "self"] = "cross"
     reconstruction_layers: Positive = 3
-    reconstruction_scale: Literal["mean", "detached", "printed", "released"] = "mean"
+    reconstruction_scale: Literal["mean", "detached", "printed", "released"] = "released"
     heads: Positive = 4
     mask_ratio_vision: Share = 0.5
     mask_ratio_text: Share = 0.3
@@ -58,6 +60,13 @@ class RecLMISConfig:
     def __post_init__(self) -> None:
         if self.interacts and self.widths[-1] % self.heads:
             raise InputError(f"heads: got {self.heads}, expected a divisor of the last of the widths {self.widths}")
+        used = {part for part in self.conditions if getattr(self, part)}
+        learns = self.reconstruction_scale in ("mean", "printed") or len(used) != 1 or used == {"ccl"}
+        if self.has_conditions and not learns:  # CVR attends under W_woi alone, CLR under W_poi
+            raise InputError(
+                f"conditions: got {used.pop()} alone, where one of W_poi and W_woi learns from nothing; add another, "
+                "or --reconstruction-scale mean"
+            )
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -79,7 +88,13 @@ class RecLMISConfig:
 SIZES: dict[str, RecLMISConfig] = {
     "segue": RecLMISConfig(),
     "faithful": RecLMISConfig(
-        widths=(64, 128, 256, 512, 512), stem_stride=1, pooling="max", plam="full", position=False, residual=False
+        widths=(64, 128, 256, 512, 512),
+        stem_stride=1,
+        pooling="max",
+        plam="full",
+        position=False,
+        residual=False,
+        reconstruction_scale="mean",
     ),
 }
 

@@ -31,7 +31,7 @@ class Consensus:
         candidates: B lists of captions. nearest: B lists of positions in the support set's captions.
         """
         references = [[self._tokens[place] for place in places] for places in nearest]
-        flat = [(text, i) for i, texts in enumerate(candidates) for text in texts]
-        grams = NGrams([tokenize(text) for text, _ in flat], [references[i] for _, i in flat])
+        flat = [(tokenize(text), i) for i, texts in enumerate(candidates) for text in texts]
+        grams = NGrams([text for text, _ in flat], references, [i for _, i in flat])
         scores = iter(cider_d(grams, self._frequencies).tolist())
         return [[next(scores) for _ in texts] for texts in candidates]
