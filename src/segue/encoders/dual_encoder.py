@@ -14,7 +14,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from segue.data.english import plural
 from segue.encoders.class_names import ClassNames
 from segue.encoders.image.clip import ClipImageEncoder
 from segue.encoders.image.contract import ImageEncoder
@@ -57,6 +56,7 @@ class DualEncoder(nn.Module):
     folder: the checkpoint that it was loaded from, which `segue.api.save_pretrained` copies; None when there is none.
     domain: how far pictures lie from those that it learned from, by the image encoder's pooled features; None where
     that was not measured. No embedding depends on it.
+    nouns: names whose vectors `noun_shifts`, (nouns, D), moves where they are compared with cells.
     """
 
     width: int
@@ -64,6 +64,8 @@ class DualEncoder(nn.Module):
     dtype: Dtype = "float32"
     folder: Path | None = None
     domain: FeatureDistance | None = None
+    nouns: tuple[str, ...] = ()
+    noun_shifts: Tensor | None
 
     @property
     def temperature(self) -> float:
@@ -166,12 +168,6 @@ class DualEncoder(nn.Module):
     def project_cells(self, dense: Tensor, share: Tensor) -> Tensor:
         """Cells (B, h, w, width of the image encoder) -> (B, h, w, D), not normalised. share: (B,) `name_shares`."""
         return self.project_image(dense)
-
-    def refine_names(self, names: Sequence[str], text: Tensor) -> Tensor:
-        """The vectors (K, D) of names for a comparison with cells, of length 1; as they are unless something is known
-        of how cells show a name.
-        """
-        return text
 
     def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """(N,) from 0 to 1: how much a classifier's names count in the cells of each image; 0 where there is none."""
@@ -349,8 +345,7 @@ class VisionTextDualEncoder(DualEncoder):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.class_names = ClassNames(image, config.width, config.class_names) if config.class_names else None
         self.cell_head: nn.Module | None = zero_linear(config.width) if config.cell_head else None
-        self.noun_shifts: nn.Parameter | None = None
-        self.set_noun_shifts(torch.zeros(len(config.nouns), config.width))
+        self.set_noun_shifts(config.nouns, torch.zeros(len(config.nouns), config.width))
         self.folder = folder
 
     @property
@@ -396,18 +391,10 @@ class VisionTextDualEncoder(DualEncoder):
         refined: Tensor = cells + self.cell_head(cells)
         return refined
 
-    def set_noun_shifts(self, shifts: Tensor) -> None:
-        """What is added to the vectors of config.nouns, (nouns, D)."""
-        self.noun_shifts = nn.Parameter(shifts, requires_grad=False) if len(shifts) else None
-
-    def refine_names(self, names: Sequence[str], text: Tensor) -> Tensor:
-        """A name of config.nouns, or its plural, is moved by its shift."""
-        if self.noun_shifts is None:
-            return text
-        places = {name: i for i, noun in enumerate(self.config.nouns) for name in (plural(noun), noun)}
-        found = [places.get(name.strip().lower(), -1) for name in names]
-        shifts = torch.cat([self.noun_shifts, torch.zeros_like(self.noun_shifts[:1])])[found]
-        return F.normalize(text + shifts.to(text), dim=-1)
+    def set_noun_shifts(self, nouns: tuple[str, ...], shifts: Tensor) -> None:
+        """What is added to the vectors of some nouns, (nouns, D), where they are compared with cells."""
+        self.config, self.nouns = replace(self.config, nouns=nouns), nouns
+        self.noun_shifts = nn.Parameter(shifts, requires_grad=False) if nouns else None
 
     def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """Of the whole images, at the image encoder's own size."""

@@ -108,8 +108,8 @@ def load_trainable(name: str, device: str = "auto") -> VisionTextDualEncoder:
 def load_headless(name: str, device: str = "auto") -> VisionTextDualEncoder:
     """The same without a head of its cells and shifts of nouns. Raises InputError as `load_trainable`."""
     model = load_trainable(name, device)
-    model.config, model.cell_head = replace(model.config, cell_head=False, nouns=()), None
-    model.set_noun_shifts(torch.zeros(0, model.width))
+    model.config, model.cell_head = replace(model.config, cell_head=False), None
+    model.set_noun_shifts((), torch.zeros(0, model.width))
     return model
 
 

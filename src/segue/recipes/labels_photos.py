@@ -129,8 +129,7 @@ def _move_nouns(folder: Path, settings: LabelsPhotosSettings, captioned: Sequenc
         for i, own, picture in zip(part, cells, whole, strict=True):
             found.add(own, picture, named[i], unsaid)
     places, shifts = found.shifts(settings.names)
-    model.config = replace(model.config, nouns=tuple(nouns.concepts[i] for i in places.tolist()))
-    model.set_noun_shifts(shifts)
+    model.set_noun_shifts(tuple(nouns.concepts[i] for i in places.tolist()), shifts)
     save_dual_encoder(model, folder, _about(settings), half=settings.half)
 
 

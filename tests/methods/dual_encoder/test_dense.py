@@ -20,7 +20,7 @@ class Planted:
     third; the whole of the second.
     """
 
-    temperature, known_names = 0.5, None
+    temperature, known_names, nouns = 0.5, None, ()
 
     def __init__(self, any_size=True):
         self.image_encoder = SimpleNamespace(any_size=any_size, size=64)

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segue.data.english import plural
 from segue.data.prompts import check_prompt, fill_prompt
 from segue.encoders.class_names import TEMPLATES
 from segue.encoders.dual_encoder import DualEncoder
@@ -88,9 +89,18 @@ class DenseAnswer:
 
 
 def embed_names(encoder: DualEncoder, names: Sequence[str], prompts: Sequence[str] = TEMPLATES) -> Tensor:
-    """(K, D): the mean over the prompts of each name's feature, normalised, as the encoder refines it for cells."""
+    """(K, D): the mean over the prompts of each name's feature, normalised.
+
+    A noun whose shift the encoder knows, or its plural, is moved by it.
+    """
     texts = [encoder.embed_texts([fill_prompt(prompt, name) for name in names]) for prompt in prompts]
-    return encoder.refine_names(names, F.normalize(torch.stack(texts).mean(0), dim=-1))
+    text = F.normalize(torch.stack(texts).mean(0), dim=-1)
+    if not encoder.nouns or encoder.noun_shifts is None:
+        return text
+    places = {name: i for i, noun in enumerate(encoder.nouns) for name in (plural(noun), noun)}
+    found = [places.get(name.strip().lower(), -1) for name in names]
+    shifts = encoder.noun_shifts.detach().to(text)
+    return F.normalize(text + torch.cat([shifts, torch.zeros_like(shifts[:1])])[found], dim=-1)
 
 
 def segment_dense(encoder: DualEncoder, image: NDArray[np.uint8], text: Tensor, protocol: DenseProtocol) -> DenseAnswer:
