@@ -37,6 +37,9 @@ def test_one_class_is_no_list_and_an_unknown_map_has_no_sentence():
         ("a bike near the road.", {"a bicycle", "a bike", "close to", "the street"}),
         ("a man with a hat and a dog with a ball", set()),  # the other order would give the hat a ball
         ("a photo of a plane", {"an image", "a picture", "an airplane"}),
+        ("a dog on the left of a car", {"a dog to the left of a car"}),
+        ("a dog left of a car", set()),
+        ("a horse jumps over a fence", set()),  # not above it
         ("a cow", set()),
         ("bikers overtake", set()),  # whole words alone
     ],

@@ -20,10 +20,9 @@ APART = 0.2  # of the picture's side: centres that are nearer say nothing of abo
 ALIKE = (  # words that may stand for each other; longer ones are looked for first
     ("photo", "picture", "image"),
     ("near", "close to", "next to", "beside"),
-    ("above", "over"),
-    ("below", "beneath", "under"),
-    ("left of", "to the left of"),
-    ("right of", "to the right of"),
+    ("below", "beneath"),
+    ("to the left of", "on the left of"),
+    ("to the right of", "on the right of"),
     ("large", "big"),
     ("small", "little"),
     ("bicycle", "bike"),
