@@ -478,10 +478,10 @@ class _BoxBatches:
         return batch | {"ids": ids, "swapped_ids": swapped}
 
     def _example(self, epoch: int, i: int) -> tuple[str, NDArray[np.int64]]:
-        rng, prompts, boxes = np.random.default_rng([self.seed, epoch, i]), self.prompts[i], self.boxes[i]
+        rng, boxes, prompts = np.random.default_rng([self.seed, epoch, i]), self.boxes[i], list(self.prompts[i])
         if self.sides and rng.random() < 0.5:
             prompts = [one for one in prompts if mirrored_sentence(one) != one] or prompts
-        prompt = prompts[rng.integers(len(prompts))]
+        prompt = prompts[int(rng.integers(len(prompts)))]
         if self.sides and rng.random() < 0.5:
             return mirrored_sentence(prompt), mirrored_boxes(boxes, self.config.bins)
         return prompt, boxes
