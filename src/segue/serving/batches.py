@@ -39,10 +39,11 @@ class Batches:
     """Gathers waiting requests and hands them to `work`, at most `size` at a time.
 
     wait: seconds for which requests wait at most until there are as many as there were at the end of the last batch, in
-    it and waiting: a single client doesn't wait, and of eight not always four. bound: requests that may wait; one more raises Busy. What was cancelled before its turn
-    is not computed, and what runs is stopped (`segue.nn.stopping`) once all requests of its batch are cancelled. When
-    `work` fails on several requests, each gets its turn alone, so that a bad one fails by itself. Whatever it raises is
-    the answer to its requests and to no others; after what would end a thread, there is a new one.
+    it and waiting: a single client doesn't wait, and of eight not always four. bound: requests that may wait; one more
+    raises Busy. What was cancelled before its turn is not computed, and what runs is stopped (`segue.nn.stopping`) once
+    all requests of its batch are cancelled. When `work` fails on several requests, each gets its turn alone, so that a
+    bad one fails by itself. Whatever it raises is the answer to its requests and to no others; after what would end a
+    thread, there is a new one.
 
     seen: gets the size of each batch. outcome: gets of each request that was computed the error, None where there is
     an answer.
