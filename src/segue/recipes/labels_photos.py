@@ -65,7 +65,7 @@ class LabelsPhotosSettings(TrainSettings):
     pictures: Annotated[int, Ge(1)] = 2000
     at_least: Annotated[int, Ge(1)] = 40
     label_maps: tuple[Path, ...] = ()
-    names: Share = 0.0
+    names: Share = 0.75
     pictures_a_noun: Annotated[int, Ge(LEAST_PICTURES)] = 30
     share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     steps: int = 600
