@@ -39,20 +39,21 @@ DATA = RequiredData(f"a folder with {'/, '.join(TESTS)}/", tuple(TESTS))
 CAPTIONED = "flickr8k"
 WITH_CAPTIONS = RequiredData(f"{DATA.expected} and {CAPTIONED}/", (*TESTS, CAPTIONED))
 SEEDS = (0, 1, 2)
-CELLS_ALONE = replace(DenseProtocol(), presence=0.0, prior=0.0)
-ONE_SIZE = replace(CELLS_ALONE, sizes=(416,), radius=0.0)
+ALIKE = replace(DenseProtocol(), weights=(1.0, 1.0, 1.0), prior=0.01)  # as before the sizes had weights
+CELLS_ALONE = replace(ALIKE, presence=0.0, prior=0.0)
+ONE_SIZE = replace(CELLS_ALONE, sizes=(416,), weights=(1.0,), radius=0.0)
 HEADLESS = {  # of cells without a head of their own
     "one size of 224": replace(ONE_SIZE, sizes=(224,)),
     "one size of 416": ONE_SIZE,
-    "three sizes": replace(ONE_SIZE, sizes=DenseProtocol().sizes),
+    "three sizes": replace(CELLS_ALONE, radius=0.0),
     "three sizes, filtered": replace(CELLS_ALONE, radius=0.05),
     "three sizes, wider filter": CELLS_ALONE,
     "without class names": CELLS_ALONE,
     "and the whole picture": replace(CELLS_ALONE, radius=0.05, presence=0.15),
-    "the picture's share taken off": DenseProtocol(),
+    "the picture's share taken off": ALIKE,
 }
-TEXTS_ALONE = HEADLESS | {"cells with a head": CELLS_ALONE, "names as texts": DenseProtocol()}  # no noun is moved
-PROTOCOLS = TEXTS_ALONE | {"bundled": DenseProtocol()}
+TEXTS_ALONE = HEADLESS | {"cells with a head": CELLS_ALONE, "names as texts": ALIKE}  # no noun is moved
+PROTOCOLS = TEXTS_ALONE | {"sizes alike": ALIKE, "bundled": DenseProtocol()}
 HALF_WAY, PURE = 0.5, 0.8  # how far names move to a set's own cells; the part of a cell that is of one class
 TRAIN_PICTURES = 110  # of which these cells are
 
@@ -93,6 +94,7 @@ def _trained_row(test: str, seed: int, work: Work) -> dict[str, float]:
     settings = replace(LABELS_PHOTOS, data=data, names=0.0, out=work.table / f"head-{seed}", seed=seed)
     segmenter = load_label_segmenter(train_once(settings, train_labels_photos))
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
+    segmenter.protocol = ALIKE
     return scores_on(test, segmenter, work)
 
 
