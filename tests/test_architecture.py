@@ -90,15 +90,19 @@ print(len(loaded), [name for name in loaded if name.startswith("segue.methods.cr
     assert found.endswith(" []"), found
 
 
-def test_captioning_loads_no_transformers_no_compiler_and_no_filters(tmp_path):
+def test_captioning_loads_no_transformers_no_compiler_no_filters_and_no_detector(tmp_path):
+    """It reads each file of weights once, and starts no other process."""
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "a.png")
     code = f"""
-import sys
+import subprocess, sys, torch
 from segue.cli import main
+read, load, subprocess.Popen = [], torch.load, None
+torch.load = lambda *args, **more: read.append(args) or load(*args, **more)
 main(["caption", {str(tmp_path / "a.png")!r}])
-print([name for name in ("scipy.ndimage", "sympy", "torch._dynamo", "transformers") if name in sys.modules])
+unused = ("scipy.ndimage", "sympy", "torch._dynamo", "transformers", "segue.methods.detectors", "segue.data.export")
+print(len(read), [name for name in unused if name in sys.modules])
 """
-    assert python(code).endswith("[]\n")
+    assert python(code).endswith("1 []\n")
 
 
 def test_help_loads_neither_torch_nor_numpy():

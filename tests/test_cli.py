@@ -33,6 +33,20 @@ def test_version(segue):
     assert segue("--version") == (0, "segue 0.2.0\n", "")
 
 
+@pytest.mark.parametrize(("given", "rare"), [("", True), ("['--version']", False)])
+def test_a_process_of_its_own_seldom_looks_for_cycles(given, rare):
+    """What is called inside another program leaves that as it is."""
+    code = f"""
+import gc, sys
+sys.argv = ["segue", "--version"]
+from segue.cli import main
+main({given})
+print(gc.get_threshold()[0] > 5000, gc.get_freeze_count() > 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["segue 0.2.0", f"{rare} {rare}"]
+
+
 def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, picture, tmp_path):
     out = tmp_path / "out" / "mask.png"
     status, output, _ = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", out, "--json")

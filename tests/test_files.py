@@ -6,6 +6,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from safetensors import SafetensorError
@@ -23,6 +24,15 @@ def test_a_text_replaces_what_was_there_and_others_may_read_it(tmp_path: Path) -
     mask = os.umask(0)
     os.umask(mask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_file_that_can_not_be_written_leaves_the_old_one_and_no_remains(tmp_path, monkeypatch):
+    write_text(tmp_path / "table.csv", "whole")
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_text(tmp_path / "table.csv", "new")
+    assert (tmp_path / "table.csv").read_text() == "whole"
+    assert os.listdir(tmp_path) == ["table.csv"]
 
 
 def test_an_error_on_the_way_leaves_the_old_file_and_no_remains(tmp_path: Path) -> None:
@@ -131,7 +141,7 @@ def test_kill_while_replacing_a_folder_loses_nothing(
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path):
-    """Folders of random names stayed for ever beside what was written anew."""
+    """Folders and files of random names stayed for ever beside what was written anew."""
     killed = subprocess.Popen([sys.executable, "-c", "pass"])
     killed.wait()
     left = tmp_path / f".{killed.pid}-{files._host()}-x{files.LEFT_OVER}"
@@ -140,6 +150,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_
     for folder in (left, running, elsewhere):
         folder.mkdir()
         (folder / "half").write_text("x")
+    (tmp_path / f".{killed.pid}-{files._host()}-y{files.LEFT_OVER}").write_text("half")
     files._CLEANED.discard(tmp_path)
     write_text(tmp_path / "a.txt", "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([running.name, elsewhere.name, "a.txt"])

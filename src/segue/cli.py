@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pkgutil import resolve_name
 from typing import Any
 
 from segue import __version__
-from segue.commands.ending import one_line_errors
+from segue.commands.ending import one_line_errors, whole_process
 from segue.types import InputError
 
 Table = dict[str, Any]  # name -> "module:function", "module:TABLE" for a group of commands, or a table
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     in the code an error arose.
     """
     words = sys.argv[1:] if argv is None else argv
-    with one_line_errors(verbose="--verbose" in words):
+    with whole_process() if argv is None else nullcontext(), one_line_errors(verbose="--verbose" in words):
         _run([word for word in words if word not in LOUDNESS], "--quiet" in words)
 
 

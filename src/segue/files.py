@@ -11,11 +11,11 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-LEFT_OVER = ".part"  # ends the names of folders that a killed process may leave
+LEFT_OVER = ".part"  # ends the names of files and folders that a killed process may leave
 _CLEANED: set[Path] = set()
 OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")  # where a shell keeps names of open files
 
@@ -57,15 +57,40 @@ def replacing(path: Path) -> Iterator[Path]:
             with fresh.open("rb") as source, path.open("ab") as stream:
                 shutil.copyfileobj(source, stream)
         return
-    target = Path(os.path.realpath(path))
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(errno.EACCES, "read-only, so it is not replaced", str(path))
+    target = _replaceable(path)
     with fresh_folder(target.parent) as folder:
         fresh = folder / path.name
         yield fresh
         if target.is_file():
             shutil.copymode(target, fresh)
         os.replace(fresh, target)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, as `replacing` does, in half of its time: no writer asks for a name."""
+    if _is_stream(path):
+        with path.open("ab") as stream:
+            stream.write(data)
+        return
+    target = _replaceable(path)
+    _make_clean(target.parent)
+    fresh = target.with_name(f".{os.getpid()}-{_host()}-{os.urandom(4).hex()}{LEFT_OVER}")
+    try:
+        fresh.write_bytes(data)
+        if target.is_file():
+            shutil.copymode(target, fresh)
+        os.replace(fresh, target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _replaceable(path: Path) -> Path:
+    """What a path leads to. Raises PermissionError for a read-only file."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "read-only, so it is not replaced", str(path))
+    return target
 
 
 def _is_stream(path: Path) -> bool:
@@ -85,19 +110,23 @@ def fresh_folder(parent: Path) -> Iterator[Path]:
 
     The first in a folder also removes those that killed processes of this machine left there.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    if parent not in _CLEANED:
-        _CLEANED.add(parent)
-        _remove_left_over(parent)
+    _make_clean(parent)
     with tempfile.TemporaryDirectory(prefix=f".{os.getpid()}-{_host()}-", suffix=LEFT_OVER, dir=parent) as folder:
         yield Path(folder)
 
 
-def _remove_left_over(parent: Path) -> None:
-    for folder in parent.glob(f".*-{_host()}-*{LEFT_OVER}"):
-        pid = folder.name[1:].partition("-")[0]
+def _make_clean(parent: Path) -> None:
+    """Make the folder where it is missing; at first also remove what killed processes of this machine left there."""
+    parent.mkdir(parents=True, exist_ok=True)
+    if parent in _CLEANED:
+        return
+    _CLEANED.add(parent)
+    for left in parent.glob(f".*-{_host()}-*{LEFT_OVER}"):
+        pid = left.name[1:].partition("-")[0]
         if pid.isdigit() and not _runs(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True)
+            with suppress(OSError):  # a file, and one of another user stays
+                left.unlink()
 
 
 def _host() -> str:
@@ -131,8 +160,7 @@ def save_tensors(tensors: dict[str, Any], path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write the text as UTF-8, whole or not at all."""
-    with replacing(path) as fresh:
-        fresh.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def replace_folder(path: Path, write: Callable[[Path], None]) -> None:

@@ -117,6 +117,15 @@ def test_of_several_cells_those_stay_that_the_sentence_says(model, monkeypatch):
         assert (drawn[0].labels == dog[0].numpy()).all()
 
 
+def test_without_the_check_no_try_is_searched_for_boxes(model, monkeypatch):
+    illustrator, searched, search = package.load(model), [], illustrator_module.layout_boxes
+    monkeypatch.setattr(illustrator_module, "layout_boxes", lambda *a: searched.append(a) or search(*a))
+    for check, expected in ((False, 0), (True, 2)):
+        options = DrawOptions(num=1, steps=1, best_of=2, check_sentence=check)
+        illustrator.draw("a dog on the grass", image=PIXELS, options=options)
+        assert len(searched) == expected
+
+
 def test_what_is_kept_stays(model):
     illustrator = package.load(model)
     keep = np.full((32, 32), 255, np.uint8)

@@ -333,9 +333,18 @@ def test_a_picture_that_asks_for_more_memory_than_there_is_is_refused(tmp_path, 
         decode_image((tmp_path / "a.png").read_bytes(), "a.png")
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (33, 20)])
+def test_a_quick_png_of_any_size_is_read_back(size, tmp_path):
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    write_image(image, tmp_path / "a.png", quick=True)
+    with Image.open(tmp_path / "a.png") as found:
+        found.verify()
+    assert (read_image(tmp_path / "a.png") == image).all()
+
+
 def test_a_quick_png_holds_the_same_pixels_in_a_larger_file(tmp_path):
     image = np.random.default_rng(0).integers(0, 40, (64, 64, 3), dtype=np.uint8)
-    write_image(image, tmp_path / "a.png", level=9)
-    write_image(image, tmp_path / "b.png", level=0)
+    write_image(image, tmp_path / "a.png")
+    write_image(image, tmp_path / "b.png", quick=True)
     assert (read_image(tmp_path / "b.png") == image).all()
     assert (tmp_path / "b.png").stat().st_size > (tmp_path / "a.png").stat().st_size

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 
 from contract.encoders import pictures
-from segue.encoders import class_names
 from segue.encoders.class_names import ClassNames
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
 from segue.encoders.image.efficientnet import Classifier, EfficientNetLite
@@ -18,11 +17,12 @@ TEMPERATURE = 0.5
 
 
 @pytest.fixture
-def three_names(monkeypatch):
+def three_names():
     """A classifier that says PROBABILITIES of every picture; its names' vectors are the axes of the space."""
     known = Classifier(torch.zeros(3, 1280), PROBABILITIES.log(), ("cat", "cup", "dog"))
-    monkeypatch.setattr(class_names, "read_classifier", lambda: known)
-    names = ClassNames(EfficientNetLite(size=64, weights=False), 3, share=0.7)
+    encoder = EfficientNetLite(size=64, weights=False)
+    encoder.classifier = known
+    names = ClassNames(encoder, 3, share=0.7)
     names.texts.copy_(torch.eye(3))
     return names
 

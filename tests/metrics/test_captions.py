@@ -1,5 +1,4 @@
 import subprocess
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from segue.metrics.captions import (
     cider_d,
     clip_score,
     distinct_n,
-    document_frequencies,
     ref_clip_score,
     rouge_l,
     score_captions,
@@ -90,9 +88,10 @@ def test_identical_captions_get_the_best_scores():
 def test_one_image_has_no_cider_but_with_given_frequencies():
     grams = NGrams(["a red dog runs"], [["a red dog runs"]])
     assert cider_d(grams)[0] == 0
-    known = document_frequencies([["a cat"], ["a dog"], ["a man in a park"]])
-    assert known.counts["a"] == 3
-    assert known.counts["dog"] == 1
+    known = DocumentFrequencies([["a cat", "a"], ["a dog"], ["a man in a park"]])
+    words, pairs, *_ = known.of(NGrams([], [["a dog a tree a cat"]], []))
+    assert words.tolist() == [3, 1, 0, 1]  # a, dog, tree, cat
+    assert sorted(pairs.tolist()) == [0, 0, 0, 1, 1]
     assert known.documents == 3
     assert cider_d(grams, known)[0] == pytest.approx(10)
 
@@ -102,14 +101,14 @@ def test_one_image_has_no_cider_but_with_given_frequencies():
 def test_own_frequencies_are_those_given(pairs):
     said, truth = zip(*pairs, strict=True)
     grams = NGrams(said, truth)
-    np.testing.assert_allclose(cider_d(grams), cider_d(grams, document_frequencies(truth)), atol=1e-12)
+    np.testing.assert_allclose(cider_d(grams), cider_d(grams, DocumentFrequencies(truth)), atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
 @given(PAIRS, st.lists(st.tuples(st.integers(0, 5), WORDS), min_size=1, max_size=8))
 def test_several_captions_of_an_image_score_as_each_would_alone(pairs, captions):
     truth, image = [texts for _, texts in pairs], [i % len(pairs) for i, _ in captions]
-    said, known = [text for _, text in captions], document_frequencies(truth)
+    said, known = [text for _, text in captions], DocumentFrequencies(truth)
     together, apart = NGrams(said, truth, image), NGrams(said, [truth[i] for i in image])
     np.testing.assert_allclose(cider_d(together, known), cider_d(apart, known), atol=1e-12)
     np.testing.assert_allclose(bleu(together)[1], bleu(apart)[1], atol=1e-12)
@@ -254,8 +253,7 @@ def test_captions_without_references_have_no_ref_clip_score():
         ref_clip_score(np.eye(2), np.eye(2), [np.eye(2)])
 
 
-def test_frequencies_of_more_documents_weigh_rare_words_more():
+def test_words_of_fewer_documents_weigh_more():
     grams = NGrams(["a dog"], [["a cat"]])
-    few = DocumentFrequencies({"a": 2, "dog": 2, "cat": 2}, 4)
-    rare = replace(few, counts={"a": 1, "dog": 2, "cat": 2})
+    few, rare = (DocumentFrequencies([["a dog"], ["dog", "cat"], [text], ["x"]]) for text in ("a cat", "cat"))
     assert cider_d(grams, rare)[0] > cider_d(grams, few)[0]

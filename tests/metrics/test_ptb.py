@@ -60,6 +60,16 @@ def test_the_next_caption_counts_as_in_java(caption, then, words):
     assert tokenize_all([caption, then])[0] == tokenize(caption, then) == words
 
 
+PLAIN = st.lists(st.sampled_from(["a", "B", "dog", "Two", "cannot", "Gonna", "mr", "no", "Ore", "ore"]), min_size=1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PLAIN.map(" ".join) | PLAIN.map(", ".join), st.sampled_from(["", ".", " .", " ", ".."]), PLAIN.map(" ".join))
+def test_sentences_of_plain_words_are_read_at_once_to_the_same_words(sentence, end, then):
+    words = [word for word in tokens(sentence + end, then) if word not in PUNCTUATION]
+    assert tokenize(sentence + end, then) == " ".join(words)
+
+
 TEXT = st.text(st.one_of(st.sampled_from(BREAKS + "aAbs.,'\"-!?()$#@&5 "), st.characters(codec="utf-8")), max_size=40)
 
 

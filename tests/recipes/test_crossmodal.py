@@ -13,6 +13,7 @@ from segue import training
 from segue.api.illustrator import load_illustrator
 from segue.api.models import about
 from segue.data.formats import read_pictures
+from segue.data.relation_sentences import mirrored_sentence
 from segue.methods.crossmodal.checkpoint import load_boxes, load_crossmodal
 from segue.options import Decoding, DrawOptions
 from segue.recipes import crossmodal_plan, plan
@@ -20,6 +21,7 @@ from segue.recipes.crossmodal import (
     COCOSTUFF,
     CROSSMODAL,
     captioned_layouts,
+    read_split,
     train_crossmodal,
     train_crossmodal_cocostuff,
 )
@@ -163,6 +165,24 @@ def test_a_finished_box_decoder_is_used_if_it_is_of_the_same_data(settings, mode
     assert load_crossmodal(again).boxes.config == load_boxes(finished).config
     with pytest.raises(InputError, match="of other captions or layouts"):
         train_crossmodal(replace(settings, boxes=finished, factor=16, out=tmp_path / "other"))
+
+
+def test_boxes_are_learned_with_left_and_right_said_and_exchanged(settings, monkeypatch, tmp_path):
+    seen = {}
+
+    def fit(model, batches, *args, out, **more):
+        seen[out.name] = batches
+        return training.fit(model, batches, *args, out=out, **more)
+
+    monkeypatch.setattr("segue.recipes.crossmodal.fit", fit)
+    train_crossmodal(replace(settings, out=tmp_path / "run"))
+    train = read_split(settings, "train")
+    side = next(i for i, prompts in enumerate(train.prompts) if any(mirrored_sentence(one) != one for one in prompts))
+    batch = seen["boxes"].collate([(epoch, side) for epoch in range(40)])
+    named = (batch["ids"] != batch["swapped_ids"]).any(1)
+    share = np.mean([mirrored_sentence(one) != one for one in train.prompts[side]])
+    assert share < float(named.float().mean()) < 1
+    assert len(batch["boxes"].unique(dim=0)) == 2  # the layout and its mirror image
 
 
 def test_a_model_of_one_level_trains_no_boxes(settings, tmp_path):

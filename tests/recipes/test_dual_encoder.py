@@ -21,7 +21,6 @@ from segue.data.embedding_store import EmbeddingStore
 from segue.data.images import read_image
 from segue.encoders.class_names import TEMPLATES
 from segue.encoders.dual_encoder import DualEncoderConfig, VisionTextDualEncoder
-from segue.encoders.image.efficientnet import read_classifier
 from segue.encoders.image.small import SmallImageEncoder
 from segue.encoders.text.small import SmallTextEncoder
 from segue.lab.bench.embed import bench_store
@@ -110,7 +109,7 @@ def test_frozen_encoders_read_a_data_set_once(quick, monkeypatch, capsys):
         monkeypatch.setattr(sys.modules["segue.recipes.dual_encoder"], name, lambda *_: 1 / 0)
     train_on_pictures(replace(settings, out=settings.out.with_name("again")), train, val)
     pair, val_set = load_dual_encoder(folder), CaptionedImages.of(val, "stop", "val")
-    names = read_classifier().names[280:283]
+    names = pair.image_encoder.classifier.names[280:283]
     read = torch.stack([pair.embed_texts([template.format(name) for name in names]) for template in TEMPLATES])
     torch.testing.assert_close(pair.class_names.texts[280:283], F.normalize(read.mean(0), dim=-1), atol=2e-3, rtol=0)
     pair.class_names = None  # which are no part of the features that are kept

@@ -21,7 +21,6 @@ from segue.api.models import find
 from segue.api.pictures import Picture, pixels_of
 from segue.data.corpus import read_corpus
 from segue.encoders.dual_encoder import DualEncoder
-from segue.methods.detectors import Detector, load_detector, move_detector
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
 from segue.methods.syntic import SupportSet, SynticCheckpoint, load_syntic
 from segue.methods.syntic.consensus import NEAREST, Consensus
@@ -34,6 +33,7 @@ from segue.weights import beside
 
 if TYPE_CHECKING:
     from segue.api.attribution import CaptionWord
+    from segue.methods.detectors import Detector
 
 Texts = Path | str | Sequence[str] | SupportSet  # a file of captions, captions, or a support set made of them
 Objects = Sequence[str | Region]
@@ -105,6 +105,8 @@ def _detector(folder: Path, checkpoint: SynticCheckpoint, detector: str | None, 
         raise InputError(f"{folder}: this captioner reads no objects (af is off); leave the detector out")
     if source is None or not checkpoint.model.config.af:
         return None
+    from segue.methods.detectors import load_detector
+
     try:
         return load_detector(source, device)
     except InputError as error:
@@ -143,7 +145,10 @@ class Captioner(HubMixin):
         device = resolve_device(device)
         self.checkpoint.model.to(device)
         self.encoder.to(device)
-        move_detector(self.detector, device)
+        if self.detector is not None:
+            from segue.methods.detectors import move_detector
+
+            move_detector(self.detector, device)
         return self
 
     def with_support(self, texts: Texts) -> Captioner:

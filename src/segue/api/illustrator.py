@@ -48,6 +48,7 @@ STEPS_IN_BOXES = 8  # where boxes say what lies where, more change nothing (resu
 BOX_TOP_P = 0.5  # boxes are drawn among the likeliest tokens that together have this probability
 LayoutFile = str | Path | NDArray[np.uint8]
 BOXES_AT_ONCE = 64  # tries of the model's own boxes, in a batch
+NO_BOXES: NDArray[np.int64] = np.empty((0, PARTS), np.int64)
 NEXT_TRY = 1_000_003  # from a layout's seed to that of its next try; generators use 32 bits of it
 
 
@@ -190,7 +191,7 @@ class Illustrator(HubMixin):
             with portion(0, 2):
                 places, temperature, tries = self._planned(self.checkpoint.boxes, ids, seeds, said, options), 0.0, 1
         else:
-            places = [np.empty((0, PARTS), np.int64)] * len(ids)
+            places = [NO_BOXES] * len(ids)
         if temperature is None:
             temperature = TEMPERATURE if pixels is None and boxes is None else 0.0
         passes = options.steps or (STEPS_IN_BOXES if planned or boxes is not None else STEPS)
@@ -281,10 +282,7 @@ class Illustrator(HubMixin):
         """
         likely = torch.cat([log_likelihood(self.checkpoint.model, ids, one, image) for one in codes]).tolist()
         tried = np.concatenate(layouts)
-        fit = [
-            (fulfilled(said[row % len(ids)], layout_boxes(one, len(one), one.size)), likely[row])
-            for row, one in enumerate(tried)
-        ]
+        fit = [(_checked(said[row % len(ids)], one), likely[row]) for row, one in enumerate(tried)]
         best: NDArray[np.uint8] = tried[_best_tries(fit, len(ids))]
         return best
 
@@ -474,6 +472,12 @@ class Illustrator(HubMixin):
 def _best_tries(fit: Sequence[tuple[Fulfilled, float]], count: int) -> list[int]:
     """The positions of the best tries of `count` examples. fit: of the first try of each, then of the second ..."""
     return [max(range(i, len(fit), count), key=fit.__getitem__) for i in range(count)]
+
+
+def _checked(said: CaptionContent, layout: NDArray[np.uint8]) -> Fulfilled:
+    """How much of what is said a layout (H, W) fulfils; where nothing is, its boxes aren't looked for."""
+    nothing = said == CaptionContent()
+    return fulfilled(said, NO_BOXES if nothing else layout_boxes(layout, len(layout), layout.size))
 
 
 def _read(images: Iterable[Picture] | None) -> list[NDArray[np.uint8]] | None:

@@ -34,6 +34,8 @@ from segue.types import InputError, Segmentation, to_install
 if TYPE_CHECKING:
     from segue.api.attribution import NoteWord
 
+MOST_READINGS = 256  # of notes, that are kept
+
 
 def load_segmenter(
     name_or_path: str | Path, *, device: str = "auto", dtype: Dtype = "auto", attribution: bool = False
@@ -120,6 +122,7 @@ class Segmenter(HubMixin):
     ) -> None:
         self.members, self.preprocessing, self.device, self.folder = list(members), preprocessing, device, folder
         self.dtype, self.window, self.domain = dtype, window, domain
+        self._readings: dict[str, Reading] = {}  # of notes: one is asked for twice, or of a whole folder
 
     def to(self, device: str) -> Self:
         """Move the networks to a device and return the segmenter. Raises InputError when the device is not there."""
@@ -204,8 +207,13 @@ class Segmenter(HubMixin):
         text = self.members[0].network.text_encoder
         if text is None or not isinstance(note, str):
             return Reading(note, ())
-        read = read_wording(note, text.knows)
-        return read if read.text else Reading(note, read.unknown)
+        if (found := self._readings.get(note)) is None:
+            read = read_wording(note, text.knows)
+            found = read if read.text else Reading(note, read.unknown)
+            if len(self._readings) >= MOST_READINGS:
+                self._readings.clear()
+            self._readings[note] = found
+        return found
 
     def attribute(self, image: Picture, note: str) -> Attribution:
         """W_poi, W_woi and Grad-CAM for one image and note, by the first member.

@@ -126,9 +126,9 @@ def _readable(paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, Any]
 
 
 def _print(name: str, captions: Sequence[Caption], as_json: bool) -> None:
-    from segue.api.answers import domain_to_dict
-
     if as_json:
+        from segue.api.answers import domain_to_dict
+
         about = {"image": name, **domain_to_dict(captions[0].distance)}
         found = [caption.to_dict() for caption in captions]
         print(jsonlib.dumps({**about, "captions": found}, ensure_ascii=False), flush=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.api.answers import domain_to_dict
 from segue.data.images import read_image
 from segue.data.picture_files import PictureWarning
 from segue.types import InputError
@@ -41,6 +40,8 @@ def check_far(name: str, distance: float | None, *, strict: bool) -> dict[str, A
 
     Raises InputError for a picture that gets no answer.
     """
+    from segue.api.answers import domain_to_dict
+
     if refusal := refuse_far(name, distance, strict=strict):
         raise InputError(refusal)
     return domain_to_dict(distance)

@@ -21,7 +21,7 @@ from segue.api.answers import DESCRIBED, domain_to_dict, mask_as_grounded_captio
 from segue.commands.domain import refuse_far
 from segue.data.ahead import ahead
 from segue.data.export import write_coco
-from segue.data.images import QUICK_LEVEL, read_image, write_image, write_mask, write_numbers
+from segue.data.images import read_image, write_image, write_mask, write_numbers
 from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
 from segue.data.picture_files import (
     NIFTI_SUFFIXES,
@@ -371,7 +371,7 @@ def _write(name: str, answer: Segmentation, target: Path, predictor: Segmenter, 
         warnings.warn(PictureWarning(f"{name}: {doubt}", "note"), stacklevel=2)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mask(answer.mask, target)
-    write_image(outline(cast(NDArray[np.uint8], answer.picture), answer.mask), overlay, level=QUICK_LEVEL)
+    write_image(outline(cast(NDArray[np.uint8], answer.picture), answer.mask), overlay, quick=True)
     return {
         "image": name,
         **segmentation_to_dict(answer),

@@ -6,6 +6,8 @@ car on the grass" would hardly see such a sentence in training.
 
 from __future__ import annotations
 
+import re
+
 from segue.data.english import article
 from segue.types import Picture
 
@@ -16,6 +18,8 @@ DIRECTIONS: dict[str, tuple[str, ...]] = {
     "below": ("below", "beneath"),
 }
 GROUND = "on"
+_OPPOSITE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+_SIDE = re.compile(rf"\b({'|'.join(_OPPOSITE)})\b")
 
 
 def relation_sentences(picture: Picture) -> tuple[str, ...]:
@@ -47,3 +51,8 @@ def _ground_phrase(picture: Picture, subject: int) -> str:
     under = (r.object for r in picture.relations if r.subject == subject and r.predicate == GROUND)
     stuff = [picture.regions[region].label for region in under if not picture.regions[region].thing]
     return f" on the {stuff[0]}" if stuff else ""
+
+
+def mirrored_sentence(sentence: str) -> str:
+    """What an English sentence says of a picture, of the mirrored picture: left and right are exchanged."""
+    return _SIDE.sub(lambda side: _OPPOSITE[side[0]], sentence)

@@ -21,6 +21,7 @@ from segue.data.medical.lvit import ImageNoteRecord
 from segue.types import InputError, Picture, check_image, check_mask
 
 GREEN = (64, 224, 112)
+TINT = 0.18  # of a colour inside of an outline
 COLOURS = (
     GREEN,
     (255, 96, 64),
@@ -45,10 +46,16 @@ def outline(
     """The picture with the mask's rim in full colour and its inside faintly tinted."""
     check_image(image)
     check_mask(mask)
-    width = max(1, round(min(mask.shape) / 150))
-    rim = mask & ~scipy.ndimage.binary_erosion(mask, iterations=width)
-    tint, result = np.where(rim[mask], 1.0, 0.18)[:, None], image.copy()
-    result[mask] = (image[mask] * (1 - tint) + np.array(colour) * tint).round().astype(np.uint8)
+    width, result = max(1, round(min(mask.shape) / 150)), image.copy()
+    if not mask.any():
+        return result
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    part, whole = result[place], mask[place]  # nothing is there outside of it
+    inside = scipy.ndimage.binary_erosion(whole, iterations=width)
+    tinted = (np.arange(256)[:, None] * (1 - TINT) + np.array(colour) * TINT).round().astype(np.uint8)
+    part[inside] = tinted[part[inside], np.arange(3)]
+    part[whole & ~inside] = colour
     return result
 
 

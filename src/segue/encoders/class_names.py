@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segue.encoders.image.contract import ImageEncoder
-from segue.encoders.image.efficientnet import Classifier, EfficientNetLite, read_classifier
+from segue.encoders.image.efficientnet import Classifier, EfficientNetLite
 from segue.types import InputError
 
 TEMPLATES = ("{}", "a photo of a {}.", "a {} in the picture.", "there is a {}.")
@@ -62,8 +62,8 @@ def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:
 
 def classifier_of(encoder: ImageEncoder) -> Classifier:
     """The classifier on an image encoder's pooled features. Raises InputError where there is none, or not any more."""
-    if not isinstance(encoder, EfficientNetLite) or not encoder.frozen:
+    if not isinstance(encoder, EfficientNetLite) or encoder.classifier is None:
         raise InputError(
             "class names: expected the frozen efficientnet-lite0, whose classifier is read; leave them out for others"
         )
-    return read_classifier()
+    return encoder.classifier

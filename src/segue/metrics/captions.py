@@ -10,9 +10,9 @@ where it differs from the papers: n-grams that can't match count 1e-15 in BLEU, 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,14 +43,6 @@ class CaptionScores:
     def to_json(self) -> dict[str, Any]:
         """Plain values; what was not computed is the text "not computed: why"."""
         return {name: score if isinstance(score, float) else str(score) for name, score in self.corpus.items()}
-
-
-@dataclass(frozen=True)
-class DocumentFrequencies:
-    """In how many of `documents` images an n-gram (words with a blank between two) occurs among the references."""
-
-    counts: Mapping[str, int]
-    documents: int
 
 
 def score_captions(
@@ -102,27 +94,28 @@ class NGrams:
         self.candidates = len(candidates)
         self.image = np.arange(self.candidates) if image is None else np.array(image, np.int64)
         self.image_of = np.repeat(np.arange(len(references)), self.per_image)  # of each reference
-        words = [text.split() for text in (*candidates, *(text for texts in references for text in texts))]
-        self.lengths = np.array([len(each) for each in words])
-        self.words = [word for each in words for word in each]
+        texts = [text.split() for text in (*candidates, *chain.from_iterable(references))]
+        self.lengths = np.array([len(words) for words in texts], np.int64)
+        words = list(chain.from_iterable(texts))
+        self.number = {word: i for i, word in enumerate(dict.fromkeys(words))}
+        self.ids = np.fromiter(map(self.number.__getitem__, words), np.int64, len(words))
         self.orders = list(self._counted())
 
     def _counted(self) -> list[_NGramTable]:
         """For each order the n-grams' numbers (0, 1, ...), and how often each occurs in each caption."""
-        number: dict[str, int] = {}
-        ids = np.array([number.setdefault(word, len(number)) for word in self.words], dtype=np.int64)
+        ids = self.ids
         caption = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        left = np.concatenate([np.arange(length, 0, -1) for length in self.lengths] or [ids])  # words to the end
+        left = np.repeat(np.cumsum(self.lengths), self.lengths) - np.arange(len(ids))  # words to the end
         starts, grams, found = np.arange(len(ids)), ids, []
         for n in range(MAX_N):
             if n:
                 keep = left[starts] > n
-                starts, grams = starts[keep], grams[keep] * len(number) + ids[starts[keep] + n]
-            _, first, grams = np.unique(grams, return_index=True, return_inverse=True)
+                starts, grams = starts[keep], grams[keep] * len(self.number) + ids[starts[keep] + n]
+            names, first, grams = np.unique(grams, return_index=True, return_inverse=True)
             total = max(len(first), 1)
             keys, counts = np.unique(caption[starts] * total + grams, return_counts=True)
             cut = int(np.searchsorted(keys, self.candidates * total))
-            found.append(_NGramTable(keys // total, keys % total, counts, cut, total, starts[first]))
+            found.append(_NGramTable(keys // total, keys % total, counts, cut, total, starts[first], names))
         return found
 
 
@@ -130,7 +123,8 @@ class NGrams:
 class _NGramTable:
     """n-grams of one order: row i: caption[i] has gram[i] counts[i] times; the first `cut` rows are of candidates.
 
-    total: how many n-grams differ. first: where in the text each stands first.
+    total: how many n-grams differ. first: where in the text each stands first. names: (total,) ascending, of each the
+    number of its words but the last among those one shorter, times the words that differ, plus that of its last word.
     """
 
     caption: Ints
@@ -139,6 +133,7 @@ class _NGramTable:
     cut: int
     total: int
     first: Ints
+    names: Ints
 
 
 def bleu(grams: NGrams) -> tuple[Floats, Floats]:
@@ -205,9 +200,10 @@ def cider_d(grams: NGrams, frequencies: DocumentFrequencies | None = None, sigma
     image's own references all weights are 0, and so is the score: give those of a larger set.
     """
     documents = len(grams.per_image) if frequencies is None else frequencies.documents
+    known = _own_frequencies(grams) if frequencies is None else frequencies.of(grams)
     pairs, two_grams = _pairs(grams), np.maximum(grams.lengths - 1, 0)
     unlike = two_grams[grams.candidates + pairs.reference] - two_grams[pairs.candidate]
-    similar = sum(_similarity(grams, n, pairs, documents, frequencies) for n in range(MAX_N)) / MAX_N
+    similar = sum(_similarity(grams, *each, pairs, documents) for each in zip(grams.orders, known, strict=True)) / MAX_N
     similar = similar * np.exp(-(unlike**2) / (2 * sigma**2))
     result: Floats = 10 * np.bincount(pairs.candidate, similar, grams.candidates) / grams.per_image[grams.image]
     return result
@@ -233,12 +229,9 @@ def _ranges(start: Ints, count: Ints) -> Ints:
     return ranges
 
 
-def _similarity(
-    grams: NGrams, n: int, pairs: _Pairs, documents: int, frequencies: DocumentFrequencies | None
-) -> Floats:
-    """(P,) clipped cosine of each pair in n-grams of order n + 1."""
-    table, cut = grams.orders[n], grams.orders[n].cut
-    known = _reference_frequencies(grams, table) if frequencies is None else _given_frequencies(grams, n, frequencies)
+def _similarity(grams: NGrams, table: _NGramTable, known: Ints, pairs: _Pairs, documents: int) -> Floats:
+    """(P,) clipped cosine of each pair in the n-grams of a table. known: (total,) images that have each of them."""
+    cut = table.cut
     weights = table.counts * (np.log(documents) - np.log(np.maximum(known, 1)))[table.gram]
     norms = np.sqrt(np.bincount(table.caption, weights**2, len(grams.lengths)))
     ours, theirs = _shared_rows(grams, table)
@@ -262,26 +255,38 @@ def _shared_rows(grams: NGrams, table: _NGramTable) -> tuple[Ints, Ints]:
     return np.repeat(np.arange(table.cut), count), order[_ranges(begin, count)]
 
 
-def _reference_frequencies(grams: NGrams, table: _NGramTable) -> Ints:
-    """(total,) images that have each n-gram among their references."""
-    return np.bincount(np.unique(_keys_of_references(grams, table)) % table.total, minlength=table.total)
+def _own_frequencies(grams: NGrams) -> list[Ints]:
+    """For each order, (total,) images that have each n-gram among their references."""
+    found = []
+    for table in grams.orders:
+        keys, _ = np.unique(_keys_of_references(grams, table), return_counts=True)  # sorts: faster than to hash
+        found.append(np.bincount(keys % table.total, minlength=table.total))
+    return found
 
 
-def _given_frequencies(grams: NGrams, n: int, frequencies: DocumentFrequencies) -> Ints:
-    found = [frequencies.counts.get(" ".join(grams.words[at : at + n + 1]), 0) for at in grams.orders[n].first]
-    return np.array(found or [0], dtype=np.int64)
+class DocumentFrequencies:
+    """In how many images an n-gram occurs among the references: what `cider_d` weighs those of other captions by.
 
+    references: tokenised, a list for each image. documents: how many images.
+    Raises InputError for an image without references.
+    """
 
-def document_frequencies(references: Sequence[Sequence[str]]) -> DocumentFrequencies:
-    """The frequencies of tokenised references, a list for each image: what `cider_d` takes for other captions."""
-    counts = Counter[str]()
-    for texts in references:
-        found = set[str]()
-        for words in map(str.split, texts):
-            for n in range(1, MAX_N + 1):
-                found.update(map(" ".join, zip(*(words[i:] for i in range(n)), strict=False)))
-        counts.update(found)
-    return DocumentFrequencies(counts, len(references))
+    def __init__(self, references: Sequence[Sequence[str]]) -> None:
+        grams = NGrams([], references, [])
+        self.documents, self._number = len(references), grams.number
+        self._known = [(t.names, counts) for t, counts in zip(grams.orders, _own_frequencies(grams), strict=True)]
+
+    def of(self, grams: NGrams) -> list[Ints]:
+        """For each order, (total,) images that have each n-gram of other captions; 0 for one that none has."""
+        ours = np.array([self._number.get(word, -1) for word in grams.number], np.int64)
+        ids = ours[grams.ids]
+        found, at = [], np.zeros(len(ids), np.int64)  # at: of the n-gram that begins at each word, its place in names
+        for n, (table, (names, counts)) in enumerate(zip(grams.orders, self._known, strict=True)):
+            at, last = at[: max(len(ids) - n, 0)], ids[n:]
+            name = np.where((at < 0) | (last < 0), -1, at * len(self._number) + last)
+            at = _look_up(name, names, np.arange(1, len(names) + 1)) - 1
+            found.append(np.where(at < 0, 0, counts[at])[table.first] if len(table.first) else np.zeros(1, np.int64))
+        return found
 
 
 def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], beta: float = 1.2) -> Floats:

@@ -144,13 +144,13 @@ _RULES: list[tuple[str, str | None, str]] = [
     (r"(&(?i:gt);)", ">", "."),
     (r"([\s\S])", None, "a0."),
 ]
-_GLUED = "cannot gonna gotta wanna gimme lemme"
+_GLUED = frozenset(("cannot", "gonna", "gotta", "wanna", "gimme", "lemme"))
 # What most captions are made of, which no other rule takes: runs of words and last words. They only save time.
-_RUN = re.compile(rf"(?:(?!(?i:{_any(_GLUED)})[ \t])[A-Za-z]+[ \t]+)+")
-_PLAIN = re.compile(
-    rf"(?!(?i:{_any(_GLUED)})\b|(?:(?i:{_TITLE}|{_any(NUMBERED)})|{_END}|[A-Za-z])\.)[A-Za-z]+(?=, |\.?[ \t]*\n)"
-    r"|,(?= )|\.(?=\n)"
-)
+_RUN = re.compile(rf"(?:(?!(?i:{'|'.join(sorted(_GLUED))})[ \t])[A-Za-z]+[ \t]+)+")
+_KEPT = rf"(?:(?i:{_TITLE}|{_any(NUMBERED)})|{_END}|[A-Za-z])\."  # with a full stop that may stay
+_PLAIN = re.compile(rf"(?!(?i:{'|'.join(sorted(_GLUED))})\b|{_KEPT})[A-Za-z]+(?=, |\.?[ \t]*\n)|,(?= )|\.(?=\n)")
+# What most captions are as a whole, by the same: but for _GLUED, and what _ENDING matches at the end.
+_SENTENCE, _ENDING = re.compile(r"[A-Za-z]+(?:,? [A-Za-z]+)* ?\.?"), re.compile(_KEPT)
 _NEAR = re.compile(r"[^\s.<]\S*(?:\s+\S+){0,2}\s*")  # no rule looks further, but those that begin with . or <
 _COMPILED = [(re.compile(pattern), written, begins) for pattern, written, begins in _RULES]
 _KIND = {chr(i): "a" if chr(i).isalpha() else "0" if chr(i).isdigit() else "." for i in range(128)}
@@ -173,6 +173,10 @@ def tokenize(caption: str, then: str = "") -> str:
 
     then: the caption that follows, see `tokens`.
     """
+    if _SENTENCE.fullmatch(caption) and not _ENDING.match(caption, caption.rfind(" ") + 1):
+        text = caption.lower().replace(",", "").rstrip(" .")
+        if _GLUED.isdisjoint(text.split(" ")):
+            return text
     return " ".join(word for word in tokens(caption, then) if word not in PUNCTUATION)
 
 

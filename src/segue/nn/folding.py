@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def fold_norms(network: nn.Module) -> None:
@@ -22,9 +22,18 @@ def fold_norms(network: nn.Module) -> None:
             for name, after in pairwise(list(part._modules)):
                 convolution, norm = part._modules[name], part._modules[after]
                 if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    part._modules[name] = fuse_conv_bn_eval(convolution, norm)
+                    _fold(convolution, norm)
                     part._modules[after] = nn.Identity()
     cast(Any, network).to(memory_format=torch.channels_last)
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    assert not norm.training
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
 
 
 def lay_out_columns(network: nn.Module) -> None:

@@ -8,7 +8,7 @@ segue train crossmodal-cocostuff --data DIR    COCO-Stuff with the paper's setti
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -25,11 +25,19 @@ from segue.api.models import find
 from segue.data.formats import check_pictures, read_pictures
 from segue.data.layouts import LayoutBatches, check_layout, resize_layout, to_pixels
 from segue.data.made_captions import paraphrases, template_captions
-from segue.data.relation_sentences import relation_sentences
+from segue.data.relation_sentences import mirrored_sentence, relation_sentences
 from segue.data.tokenizer import CaptionTokenizer
 from segue.data.transforms import resize_image
 from segue.evaluation.reports.layouts import layout_examples
-from segue.methods.crossmodal.boxes import PAD, BoxConfig, BoxDecoder, box_tokens, layout_boxes, paint_boxes
+from segue.methods.crossmodal.boxes import (
+    PAD,
+    BoxConfig,
+    BoxDecoder,
+    box_tokens,
+    layout_boxes,
+    mirrored_boxes,
+    paint_boxes,
+)
 from segue.methods.crossmodal.checkpoint import (
     CrossModalCheckpoint,
     load_boxes,
@@ -68,6 +76,7 @@ CAPTIONS_PER_LAYOUT = 4  # in a batch; their layout is encoded once for all of t
 QUANTISER_LR = 2e-3
 DROP_IMAGE = 0.75  # drawing from a caption needs no picture, and a picture alone says most of its layout
 DOMAIN_AXES, NEAR = 48, 0.995  # principal axes of the training's features; the share of val that is not far
+WORD_CONTEXT = 0.7  # of the box decoder: without it left and right stayed at chance
 BOX_BATCH = 4  # batches of the joint model are one of the box decoder, whose sequences are short
 VitAndBert = tuple[Any, Any, CaptionTokenizer]  # of `load_vit_and_bert`
 
@@ -443,24 +452,39 @@ def reconstruction_scores(quantiser: Any, split: CaptionedLayouts) -> dict[str, 
 class _BoxBatches:
     """Batches of layouts' boxes with a prompt of each.
 
-    boxes: (N, L) tokens. prompt_ids: for each layout the token ids of its prompts, (n, T).
+    boxes: for each layout its boxes, (R, 5). prompts: for each layout its prompts. encode: prompts to token ids (B, T).
+    sides: as most prompts name neither left nor right, a layout with some that do gets one of them half of the times;
+    half of the layouts are mirrored with their prompt, and the batch has the prompts with the sides exchanged too.
     """
 
-    boxes: Tensor
-    prompt_ids: Sequence[Tensor]
+    boxes: Sequence[NDArray[np.int64]]
+    prompts: Sequence[Sequence[str]]
+    config: BoxConfig
+    encode: Callable[[Sequence[str]], Tensor]
     seed: int
+    sides: bool = False
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def collate(self, keys: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         """Padding that all have is cut off."""
-        prompts = [
-            self.prompt_ids[i][np.random.default_rng([self.seed, epoch, i]).integers(len(self.prompt_ids[i]))]
-            for epoch, i in keys
-        ]
-        tokens = self.boxes[[i for _, i in keys]].long()
-        return {"ids": torch.stack(prompts), "boxes": tokens[:, : int((tokens != PAD).sum(1).max())]}
+        prompts, boxes = zip(*(self._example(epoch, i) for epoch, i in keys), strict=True)
+        tokens = torch.stack([box_tokens(each, self.config) for each in boxes])
+        batch = {"boxes": tokens[:, : int((tokens != PAD).sum(1).max())]}
+        if not self.sides:
+            return batch | {"ids": self.encode(prompts)}
+        ids, swapped = self.encode([*prompts, *map(mirrored_sentence, prompts)]).chunk(2)
+        return batch | {"ids": ids, "swapped_ids": swapped}
+
+    def _example(self, epoch: int, i: int) -> tuple[str, NDArray[np.int64]]:
+        rng, boxes, prompts = np.random.default_rng([self.seed, epoch, i]), self.boxes[i], list(self.prompts[i])
+        if self.sides and rng.random() < 0.5:
+            prompts = [one for one in prompts if mirrored_sentence(one) != one] or prompts
+        prompt = prompts[int(rng.integers(len(prompts)))]
+        if self.sides and rng.random() < 0.5:
+            return mirrored_sentence(prompt), mirrored_boxes(boxes, self.config.bins)
+        return prompt, boxes
 
 
 def train_boxes(
@@ -477,17 +501,19 @@ def train_boxes(
     config = BoxConfig(
         classes=model.classes, bins=BINS_PER_CELL * model.grid[0], vocabulary=model.vocabulary,
         max_words=model.max_words, pad=model.pad, width=settings.width, heads=settings.width // 32,
+        word_context=WORD_CONTEXT,
     )  # fmt: skip
     if settings.boxes is not None:
         boxes = load_boxes(settings.boxes)
-        if boxes.config != config:
+        if replace(boxes.config, word_context=config.word_context) != config:
             raise InputError(f"{settings.boxes}: a box decoder of other captions or layouts; leave --boxes out")
         return boxes
     out = settings.out / "boxes"
     resumed = settings.resume and has_state(out / "state")
     if not (resumed and has_state(settings.out / "state")):  # else it is finished
         torch.manual_seed(settings.seed)
-        batches, val_batches = (_box_batches(split, config, tokenizer, model, settings.seed) for split in (train, val))
+        batches = _box_batches(train, config, tokenizer, model, settings.seed, sides=True)
+        val_batches = _box_batches(val, config, tokenizer, model, settings.seed)
         options = fit_options(settings, steps=settings.box_steps, batch_size=BOX_BATCH * settings.batch_size)
         fit(BoxDecoder(config), batches, out=out, options=options, save=save_boxes,
             evaluate=partial(_box_losses, batches=val_batches), monitor="gain",
@@ -496,10 +522,16 @@ def train_boxes(
 
 
 def _box_batches(
-    split: CaptionedLayouts, config: BoxConfig, tokenizer: CaptionTokenizer, model: CrossModalConfig, seed: int
+    split: CaptionedLayouts,
+    config: BoxConfig,
+    tokenizer: CaptionTokenizer,
+    model: CrossModalConfig,
+    seed: int,
+    *,
+    sides: bool = False,
 ) -> _BoxBatches:
-    tokens = [box_tokens(layout_boxes(one, config.bins, config.max_boxes), config) for one in split.layouts]
-    return _BoxBatches(torch.stack(tokens), [padded_ids(tokenizer, model, texts) for texts in split.prompts], seed)
+    boxes = [layout_boxes(one, config.bins, config.max_boxes) for one in split.layouts]
+    return _BoxBatches(boxes, split.prompts, config, partial(caption_ids, tokenizer, model), seed, sides)
 
 
 def _box_losses(boxes: Any, batches: _BoxBatches) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Boxes of layouts, their tokens and picture, and the decoder that draws them from captions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,9 @@ from segue.methods.crossmodal.boxes import (
     boxes_of_tokens,
     draw_boxes,
     layout_boxes,
+    mirrored_boxes,
     paint_boxes,
+    words_in_context,
 )
 from segue.options import Decoding
 from segue.types import InputError
@@ -123,6 +127,55 @@ def test_a_few_layouts_are_learned():
         optimiser.step()
     drawn = draw_boxes(model.eval(), ids[:2], SEARCH, [0, 0])
     assert all((a.boxes == b).all() for a, b in zip(drawn, boxes, strict=True))
+
+
+def test_the_loss_is_a_token_s_whatever_the_padding():
+    model = decoder()
+    boxes = [layout_boxes(scene(), 8, most) for most in (1, 3) * 10]
+    batch = {"ids": captions(20), "boxes": torch.stack([box_tokens(one, TINY) for one in boxes])}
+    logits, _ = model.logits(batch["boxes"][:, :-1], *model.encode(batch["ids"]))
+    real = batch["boxes"][:, 1:] != PAD
+    expected = torch.nn.functional.cross_entropy(logits[real], batch["boxes"][:, 1:][real])
+    torch.testing.assert_close(model.training_step(batch)["loss"], expected)
+
+
+def test_left_is_told_from_right_by_the_order_of_the_words():
+    left, right, dog, car = 3, 4, 5, 6
+    sides = torch.tensor([[1, a, side, b, 1] for side in (left, right) for a, b in ((dog, car), (car, dog))])
+    first = [[2, 1, 2, 3, 6], [3, 5, 2, 7, 6]]  # a dog (class 2) left of a car (class 3)
+    boxes = [np.array(first) if on_left else mirrored_boxes(np.array(first), 8) for on_left in (1, 0, 0, 1)]
+    batch = {"ids": sides, "boxes": torch.stack([box_tokens(one, TINY) for one in boxes])}
+    swapped = batch | {"swapped_ids": sides[[2, 3, 0, 1]]}
+    torch.manual_seed(0)
+    model = BoxDecoder(replace(TINY, word_context=0.7))
+    optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        terms = model.training_step(swapped)
+        terms["loss"].backward()
+        optimiser.step()
+    plain = model.training_step(batch)
+    assert set(plain) == {"loss"}
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.training_step(swapped)["loss"] - plain["loss"], 0.1 * terms["sides"], atol=0.02, rtol=0
+        )
+    drawn = draw_boxes(model.eval(), sides, SEARCH, [0] * 4)
+    assert all((a.boxes == b).all() for a, b in zip(drawn, boxes, strict=True))
+
+
+def test_a_word_knows_its_neighbours_the_nearest_most():
+    words, mask = torch.eye(4)[None].repeat(1, 1, 2), torch.tensor([[True, True, True, False]])
+    before, after = words_in_context(words, mask, 0.5)[0].chunk(2, -1)
+    assert before.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0.5, 1, 1, 0], [0.25, 0.5, 1, 1]]
+    assert after.tolist() == [[1, 1, 0.5, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert words_in_context(words, mask, 0.0) is words
+
+
+def test_mirrored_boxes_are_those_of_the_mirrored_layout():
+    labels = scene()
+    mirrored = mirrored_boxes(layout_boxes(labels, 8, 4), 8)
+    assert mirrored.tolist() == layout_boxes(labels[:, ::-1], 8, 4).tolist() != layout_boxes(labels, 8, 4).tolist()
 
 
 def test_a_width_that_the_heads_do_not_share_is_refused():

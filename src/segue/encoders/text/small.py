@@ -22,7 +22,8 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]"]
 class SmallTextEncoder(TextEncoder):
     """A small transformer, trained with its method: pre-norm, learned positions, padding masked everywhere.
 
-    It has no dropout, so that a step gives the same loss in one process and in several.
+    It has no dropout, so that a step gives the same loss in one process and in several. It reads by a copy of the
+    tokenizer.
     Raises InputError for a width that heads doesn't divide.
     """
 
@@ -37,7 +38,7 @@ class SmallTextEncoder(TextEncoder):
     ) -> None:
         if width % heads:
             raise InputError(f"text encoder: width={width} is not a multiple of heads={heads}; try width={heads * 32}")
-        super().__init__(tokenizer, width=width, max_tokens=max_tokens)
+        super().__init__(Tokenizer.from_str(tokenizer.to_str()), width=width, max_tokens=max_tokens)
         self.layers = layers
         self.heads = heads
         self.embedding = nn.Embedding(self.tokenizer.get_vocab_size(), width)

@@ -34,6 +34,8 @@ FIRST = 2  # the token of the first class
 PARTS = 5  # tokens of a box
 LEAST = 0.002  # of a layout, from which a part of it has a box
 EMBEDDING_SCALE = 0.5
+ALIKE_LONG = 16  # examples of like length that a training step computes together
+SIDES = 0.1  # weight of telling left from right in the loss
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class BoxConfig:
         width: channels.
         heads: of the attention.
         depth: layers of the caption's encoder, and of the decoder.
+        word_context: what a word knows at first of its neighbours' embeddings, as `words_in_context`; 0 for nothing.
+            Which one of "dog left of a car" is left lies in the words' order, and attention by itself didn't find it.
     """
 
     classes: Annotated[int, Interval(ge=2, le=UNKNOWN)]
@@ -61,6 +65,7 @@ class BoxConfig:
     width: Positive = 96
     heads: int = 3
     depth: Positive = 3
+    word_context: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width % 4 or self.width % self.heads:
@@ -105,7 +110,8 @@ class BoxDecoder(nn.Module):
     def encode(self, ids: Tensor) -> tuple[list[KeysValues], Tensor]:
         """Captions (B, T) int64 -> each layer's keys and values, and the mask (B, T) of what is no padding."""
         mask = ids != self.config.pad
-        embedded = self.word_embed(ids) + self.word_position[: ids.shape[1]]
+        words = words_in_context(self.word_embed(ids), mask, self.config.word_context)
+        embedded = words + self.word_position[: ids.shape[1]]
         return project_memory(self.cross_attention, self.encoder.encode(embedded, mask)), mask
 
     def logits(
@@ -121,13 +127,44 @@ class BoxDecoder(nn.Module):
         return self.head(x), past
 
     def training_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: ids (B, T) int64 captions, boxes (B, L) int64 tokens from start to end and then padded.
+        """batch: ids (B, T) int64 captions, boxes (B, L) int64 tokens from start to end and then padded. swapped_ids:
+        (B, T), the captions with left and right exchanged, or not there.
 
-        Returns "loss", the mean cross-entropy of a token.
+        Returns "loss": the mean cross-entropy of a token, and with swapped captions SIDES times that of telling a
+        caption from the swapped one by its boxes, whose mean is "sides".
         """
-        tokens = batch["boxes"]
-        logits, _ = self.logits(tokens[:, :-1], *self.encode(batch["ids"]))
-        return {"loss": F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=PAD)}
+        tokens, ids, swapped = batch["boxes"], batch["ids"], batch.get("swapped_ids")
+        losses = self._losses(tokens, *self.encode(ids))
+        loss = losses.sum() / (tokens[:, 1:] != PAD).sum()
+        if swapped is None or not (sided := (ids != swapped).any(1)).any():
+            return {"loss": loss}
+        sides = F.softplus(losses[sided] - self._losses(tokens[sided], *self.encode(swapped[sided]))).mean()
+        return {"loss": loss + SIDES * sides, "sides": sides}
+
+    def _losses(self, tokens: Tensor, memory: list[KeysValues], mask: Tensor) -> Tensor:
+        """(B,) cross-entropies of each example's tokens, computed by groups of like length, with little padding."""
+        lengths, losses = (tokens != PAD).sum(1), tokens.new_zeros(len(tokens), dtype=torch.float32)
+        for rows in lengths.argsort().split(ALIKE_LONG):
+            part = tokens[rows, : int(lengths[rows].max())]
+            logits, _ = self.logits(part[:, :-1], [(k[rows], v[rows]) for k, v in memory], mask[rows])
+            loss = F.cross_entropy(logits.float().transpose(1, 2), part[:, 1:], ignore_index=PAD, reduction="none")
+            losses = losses.index_copy(0, rows, loss.sum(1))
+        return losses
+
+
+def words_in_context(words: Tensor, mask: Tensor, share: float) -> Tensor:
+    """(B, T, C): each word with its neighbours, those before it in the first half of its channels, those after in the
+    second. The nearest one counts 1, each further one `share` of the one before; with 0 the words stay as they are.
+
+    mask: (B, T) bool, True on words.
+    """
+    if not share:
+        return words
+    places = torch.arange(words.shape[1], device=words.device)
+    apart = places[:, None] - places
+    weights = torch.where(apart > 0, share ** (apart - 1).clamp_min(0), 0.0).to(words.dtype)
+    before, after = (words * mask[..., None]).chunk(2, -1)
+    return words + torch.cat([weights @ before, weights.T @ after], -1)
 
 
 # --- boxes, their tokens, and their picture
@@ -157,6 +194,12 @@ def _edges(span: slice, scale: float, bins: int) -> tuple[int, int]:
     """The nearest bins of a slice's ends, at least one apart."""
     low = min(round(span.start * scale), bins - 1)
     return low, max(round(span.stop * scale), low + 1)
+
+
+def mirrored_boxes(boxes: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """(R, 5) boxes of the mirrored layout, in the same order."""
+    kinds, left, top, right, bottom = boxes.T
+    return np.stack([kinds, bins - right, top, bins - left, bottom], 1)
 
 
 def box_tokens(boxes: NDArray[np.int64], config: BoxConfig) -> Tensor:

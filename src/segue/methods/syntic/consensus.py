@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from segue.metrics.captions import DocumentFrequencies, NGrams, cider_d, document_frequencies
+from segue.metrics.captions import DocumentFrequencies, NGrams, cider_d
 from segue.metrics.ptb import tokenize, tokenize_all
 
 NEAREST = 50  # captions of the support set with which a caption is compared
@@ -23,7 +23,7 @@ class Consensus:
 
     @cached_property
     def _frequencies(self) -> DocumentFrequencies:
-        return document_frequencies([[tokens] for tokens in self._tokens])
+        return DocumentFrequencies([[tokens] for tokens in self._tokens])
 
     def score(self, candidates: Sequence[Sequence[str]], nearest: Sequence[Sequence[int]]) -> list[list[float]]:
         """The mean CIDEr-D, in [0, 10], of each candidate of each of B pictures with the picture's nearest captions.
