@@ -64,6 +64,35 @@ def test_where_there_were_others_the_next_waits_for_them():
     assert sizes == [1, 2]
 
 
+def test_those_that_wait_let_the_others_of_before_join_them():
+    """Of eight clients four were always computed while the other four waited."""
+    sizes, go = [], threading.Event()
+
+    def work(requests):
+        go.wait(5)
+        return double(requests)
+
+    async def main():
+        batches = Batches(work, size=8, wait=0.5, seen=sizes.append)
+        first = asyncio.create_task(batches.ask(0))
+        while not sizes:
+            await asyncio.sleep(0.01)
+        others = [asyncio.create_task(batches.ask(i)) for i in (1, 2)]
+        await asyncio.sleep(0)
+        go.set()
+        await first
+        start = time.monotonic()
+        answers = await asyncio.wait_for(asyncio.gather(*others, batches.ask(3)), 5)
+        took = time.monotonic() - start
+        await batches.close()
+        return answers, took
+
+    answers, took = asyncio.run(main())
+    assert answers == [2, 4, 6]
+    assert sizes == [1, 3]
+    assert took < 0.4  # nobody waits for more than there were
+
+
 def test_one_bad_request_never_fails_its_neighbours():
     def work(requests):
         if "bad" in requests:

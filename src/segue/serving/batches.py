@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -37,11 +38,12 @@ class _Job(NamedTuple):
 class Batches:
     """Gathers waiting requests and hands them to `work`, at most `size` at a time.
 
-    wait: seconds for which a first request waits for others, if there were others while the last batch was computed: a
-    single client doesn't wait. bound: requests that may wait; one more raises Busy. What was cancelled before its turn
-    is not computed, and what runs is stopped (`segue.nn.stopping`) once all requests of its batch are cancelled. When
-    `work` fails on several requests, each gets its turn alone, so that a bad one fails by itself. Whatever it raises is
-    the answer to its requests and to no others; after what would end a thread, there is a new one.
+    wait: seconds for which requests wait at most until there are as many as there were at the end of the last batch, in
+    it and waiting: a single client doesn't wait, and of eight not always four. bound: requests that may wait; one more
+    raises Busy. What was cancelled before its turn is not computed, and what runs is stopped (`segue.nn.stopping`) once
+    all requests of its batch are cancelled. When `work` fails on several requests, each gets its turn alone, so that a
+    bad one fails by itself. Whatever it raises is the answer to its requests and to no others; after what would end a
+    thread, there is a new one.
 
     seen: gets the size of each batch. outcome: gets of each request that was computed the error, None where there is
     an answer.
@@ -96,20 +98,25 @@ class Batches:
         return ended
 
     async def _run(self) -> None:
-        crowded = False
+        before = 1
         while True:
             jobs = [await self.queue.get()]
             try:
-                if crowded and self.queue.empty() and self.size > 1:
-                    await asyncio.sleep(self.wait)
+                await self._gather(min(before, self.size) - 1)
                 while len(jobs) < self.size and not self.queue.empty():
                     jobs.append(self.queue.get_nowait())
                 if wanted := [job for job in jobs if not job.answer.done()]:
                     await self._compute(wanted)
-                    crowded = len(wanted) > 1 or not self.queue.empty()
+                    before = len(wanted) + self.queue.qsize()
             finally:
                 for _ in jobs:
                     self.queue.task_done()
+
+    async def _gather(self, others: int) -> None:
+        """Until so many requests wait, or for `wait` seconds."""
+        end = time.monotonic() + self.wait
+        while self.queue.qsize() < others and (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.001))
 
     async def _compute(self, jobs: Sequence[_Job]) -> None:
         """Give each job its answer, or the error."""
