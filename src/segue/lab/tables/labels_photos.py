@@ -150,7 +150,7 @@ def _moved_row(test: str, work: Work) -> dict[str, float]:
         _, shares = encoder.embed_with_shares([image])
         cells = encoder.embed_dense([image], size=side_read(encoder), shares=shares)[0]
         parts = (truth == torch.arange(len(classes))[:, None, None]).float()
-        pure = (F.adaptive_avg_pool2d(parts, cells.shape[1:]) > PURE).float()
+        pure = (F.adaptive_avg_pool2d(parts, (cells.shape[1], cells.shape[2])) > PURE).float()
         moved.sums += torch.einsum("khw,dhw->kd", pure, cells)
         moved.pictures += pure.sum((1, 2))
     places, shifts = moved.shifts(HALF_WAY)
