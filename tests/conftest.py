@@ -34,7 +34,7 @@ LANES: dict[str, set[str]] = {
     },
     "slow": {
         "api/test_determinism.py", "synthetic/scenes/test_sampling.py", "synthetic/scenes/language/test_captions.py",
-        "integrations/test_gradio.py",
+        "api/test_counts.py", "integrations/test_gradio.py",
         "api/test_to_onnx.py", "commands/test_completion.py", "tests/test_docs.py", "commands/demo/", "tools/",
         "test_the_demo_writes_a_page_with_its_pictures", "test_a_predictor_loads_its_own_modules_and_not_the_others",
         "test_meteor_is_what_pycocoevalcap_says", "test_each_thing_fills_its_box_and_stays_in_it",
@@ -60,7 +60,7 @@ LANES: dict[str, set[str]] = {
         "test_large_pictures_of_imagenet_s_are_shrunk_first",
         "test_a_model_of_package_encoders_keeps_their_weights_out", "test_eval_of_a_captioner",
         "test_pictures_and_their_cells_are_named", "test_a_command_loads_few_modules",
-        "test_captioning_loads_no_transformers_no_compiler_and_no_filters",
+        "test_captioning_loads_no_transformers_no_compiler_no_filters_and_no_detector",
         "test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest",
         "test_without_a_model_the_bundled_one_names", "test_layouts_are_drawn_of_pictures_that_come_one_by_one",
         "test_a_folder_of_transformers_is_copied_whether_safetensors_or_pickle",
