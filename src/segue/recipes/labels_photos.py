@@ -65,7 +65,7 @@ class LabelsPhotosSettings(TrainSettings):
     pictures: Annotated[int, Ge(1)] = 2000
     at_least: Annotated[int, Ge(1)] = 40
     label_maps: tuple[Path, ...] = ()
-    names: Share = 0.0
+    names: Share = 0.75
     pictures_a_noun: Annotated[int, Ge(LEAST_PICTURES)] = 30
     share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     steps: int = 600
@@ -120,7 +120,7 @@ def _move_nouns(folder: Path, settings: LabelsPhotosSettings, captioned: Sequenc
     unsaid = torch.tensor([noun in OFTEN_UNSAID for noun in nouns.concepts])
     each = (spread_evenly(column.nonzero()[:, 0].tolist(), settings.pictures_a_noun) for column in named.T)
     chosen = sorted(set(chain(*each)))
-    size = SIZE if model.image_encoder.any_size else model.image_encoder.size
+    size = side_read(model)
     for start in range(0, len(chosen), READ_AT_ONCE):
         part = chosen[start : start + READ_AT_ONCE]
         images = [captioned[i].load() for i in part]
@@ -131,6 +131,11 @@ def _move_nouns(folder: Path, settings: LabelsPhotosSettings, captioned: Sequenc
     places, shifts = found.shifts(settings.names)
     model.set_noun_shifts(tuple(nouns.concepts[i] for i in places.tolist()), shifts)
     save_dual_encoder(model, folder, _about(settings), half=settings.half)
+
+
+def side_read(model: VisionTextDualEncoder) -> int:
+    """The side in pixels at which pictures are read for their cells: SIZE where the encoder takes any."""
+    return SIZE if model.image_encoder.any_size else model.image_encoder.size
 
 
 def _named(pictures: Sequence[Picture], nouns: Vocabulary) -> Tensor:
@@ -172,9 +177,8 @@ class NounBatches:
 
     def __init__(self, pictures: Sequence[Picture], nouns: Vocabulary, model: VisionTextDualEncoder) -> None:
         self.pictures, self.model, self.named = pictures, model, _named(pictures, nouns)
-        encoder = model.image_encoder
-        self.size = SIZE if encoder.any_size else encoder.size
-        cells = (self.size // encoder.stride) ** 2
+        self.size = side_read(model)
+        cells = (self.size // model.image_encoder.stride) ** 2
         self._cells = lru_cache(maxsize=max(1, CACHE_BYTES // (2 * model.width * cells)))(self._read_cells)
 
     def __len__(self) -> int:

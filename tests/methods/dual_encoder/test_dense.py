@@ -12,7 +12,7 @@ from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, guided_
 from segue.types import InputError
 
 NAMES = torch.eye(3)
-PLAIN = DenseProtocol(sizes=(64,), presence=0.0, prior=0.0, radius=0.0)
+PLAIN = DenseProtocol(sizes=(64,), weights=(1.0,), presence=0.0, prior=0.0, radius=0.0)
 
 
 class Planted:
@@ -51,6 +51,21 @@ def test_the_whole_picture_is_measured_once_for_all_sizes():
     encoder = Planted()
     segment_dense(encoder, image(), torch.eye(3), DenseProtocol(sizes=(32, 64, 96)))
     assert (encoder.sizes, encoder.measured) == ([32, 64, 96], 1)
+
+
+def test_a_size_counts_by_its_weight():
+    """The second size shows the name that the first one doesn't; three quarters of the weight are its own."""
+
+    class Turned(Planted):
+        def embed_dense(self, images, *, size, shares=None):
+            cells = super().embed_dense(images, size=size, shares=shares)
+            return cells if size == 32 else cells.flip(3)
+
+    protocol = replace(PLAIN, sizes=(32, 64), weights=(1.0, 3.0))
+    answer = segment_dense(Turned(), image(), NAMES, protocol)
+    assert answer.index[0, 0] == 2
+    e1, e3 = np.exp(0.25 / 0.5), np.exp(0.75 / 0.5)
+    assert answer.probability[0, 0] == pytest.approx(e3 / (e1 + e3 + 1), rel=1e-5)
 
 
 def image(height=8, width=16):
@@ -98,8 +113,8 @@ def test_the_whole_picture_has_a_say():
 
 def test_sizes_are_those_that_the_encoder_takes():
     free, fixed = Planted(), Planted(any_size=False)
-    segment_dense(free, image(), NAMES, replace(PLAIN, sizes=(32, 96)))
-    segment_dense(fixed, image(), NAMES, replace(PLAIN, sizes=(32, 96)))
+    segment_dense(free, image(), NAMES, replace(PLAIN, sizes=(32, 96), weights=(1.0, 1.0)))
+    segment_dense(fixed, image(), NAMES, replace(PLAIN, sizes=(32, 96), weights=(1.0, 1.0)))
     assert (free.sizes, fixed.sizes) == ([32, 96], [64])
 
 
@@ -139,6 +154,8 @@ def test_names_are_read_in_every_prompt():
     ("changes", "message"),
     [
         ({"sizes": ()}, "expected sizes above 0"),
+        ({"weights": (1.0, 1.0)}, "expected one above 0 for each of the sizes"),
+        ({"weights": (1.0, 0.0, 1.0)}, "expected one above 0 for each of the sizes"),
         ({"radius": 0.6}, "a radius from 0 to .5"),
         ({"smoothness": 0.0}, "a smoothness above 0"),
         ({"prior": -0.1}, "a prior of 0 or more"),

@@ -15,17 +15,21 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
 from segue.commands.segment_labels import UNLIKELY
 from segue.data.formats import read_pictures
 from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.evaluation.labels import ReadTruth, score_pictures, with_truth
+from segue.evaluation.reports.cases import spread_evenly
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.trained import train_once
-from segue.methods.dual_encoder.dense import DenseProtocol
+from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
+from segue.methods.dual_encoder.nouns import NounShifts
 from segue.recipes.labels import LABELS, train_labels
-from segue.recipes.labels_photos import LABELS_PHOTOS, SHOWN, train_labels_photos
+from segue.recipes.labels_photos import LABELS_PHOTOS, SHOWN, side_read, train_labels_photos
 from segue.training.state import has_state
 from segue.types import Picture
 
@@ -35,19 +39,23 @@ DATA = RequiredData(f"a folder with {'/, '.join(TESTS)}/", tuple(TESTS))
 CAPTIONED = "flickr8k"
 WITH_CAPTIONS = RequiredData(f"{DATA.expected} and {CAPTIONED}/", (*TESTS, CAPTIONED))
 SEEDS = (0, 1, 2)
-CELLS_ALONE = replace(DenseProtocol(), presence=0.0, prior=0.0)
-ONE_SIZE = replace(CELLS_ALONE, sizes=(416,), radius=0.0)
+ALIKE = replace(DenseProtocol(), weights=(1.0, 1.0, 1.0), prior=0.01)  # as before the sizes had weights
+CELLS_ALONE = replace(ALIKE, presence=0.0, prior=0.0)
+ONE_SIZE = replace(CELLS_ALONE, sizes=(416,), weights=(1.0,), radius=0.0)
 HEADLESS = {  # of cells without a head of their own
     "one size of 224": replace(ONE_SIZE, sizes=(224,)),
     "one size of 416": ONE_SIZE,
-    "three sizes": replace(ONE_SIZE, sizes=DenseProtocol().sizes),
+    "three sizes": replace(CELLS_ALONE, radius=0.0),
     "three sizes, filtered": replace(CELLS_ALONE, radius=0.05),
     "three sizes, wider filter": CELLS_ALONE,
     "without class names": CELLS_ALONE,
     "and the whole picture": replace(CELLS_ALONE, radius=0.05, presence=0.15),
-    "the picture's share taken off": DenseProtocol(),
+    "the picture's share taken off": ALIKE,
 }
-PROTOCOLS = HEADLESS | {"cells with a head": CELLS_ALONE, "bundled": DenseProtocol()}
+TEXTS_ALONE = HEADLESS | {"cells with a head": CELLS_ALONE, "names as texts": ALIKE}  # no noun is moved
+PROTOCOLS = TEXTS_ALONE | {"sizes alike": ALIKE, "bundled": DenseProtocol()}
+HALF_WAY, PURE = 0.5, 0.8  # how far names move to a set's own cells; the part of a cell that is of one class
+TRAIN_PICTURES = 110  # of which these cells are
 
 
 def labels_photos_table() -> list[Row]:
@@ -60,7 +68,9 @@ def labels_photos_table() -> list[Row]:
     ]
     zero_shot += [Row(f"{test} shown", "bundled", 0, partial(_shown_row, test), DATA) for test in TESTS]
     return zero_shot + [
-        Row(f"{test}, supervised", "train labels", 0, partial(_supervised_row, test), DATA) for test in TESTS
+        Row(f"{test}, supervised", name, 0, partial(row, test), DATA)
+        for name, row in (("train labels", _supervised_row), ("names moved to its cells", _moved_row))
+        for test in TESTS
     ]
 
 
@@ -71,17 +81,20 @@ def _row(test: str, name: str, work: Work) -> dict[str, float]:
     assert isinstance(encoder, VisionTextDualEncoder)  # for mypy, too
     if name in HEADLESS:
         encoder.cell_head = None
+    if name in TEXTS_ALONE:
+        encoder.set_noun_shifts((), torch.zeros(0, encoder.width))
     if name == "without class names":
         encoder.class_names = None
     return scores_on(test, segmenter, work)
 
 
 def _trained_row(test: str, seed: int, work: Work) -> dict[str, float]:
-    """Another head of the cells, by `segue train labels-photos` as it is set; the tests share its training."""
+    """Another head of the cells, by `segue train labels-photos --names 0`; the tests share its training."""
     data = WITH_CAPTIONS.folder(work.data) / CAPTIONED
-    settings = replace(LABELS_PHOTOS, data=data, out=work.table / f"head-{seed}", seed=seed)
+    settings = replace(LABELS_PHOTOS, data=data, names=0.0, out=work.table / f"head-{seed}", seed=seed)
     segmenter = load_label_segmenter(train_once(settings, train_labels_photos))
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
+    segmenter.protocol = ALIKE
     return scores_on(test, segmenter, work)
 
 
@@ -117,6 +130,31 @@ def _supervised_row(test: str, work: Work) -> dict[str, float]:
         train_labels(replace(LABELS, data=data, out=work.row, resume=has_state(work.row / "state")))
     segmenter = load_label_segmenter(work.row / "best")
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
+    return scores_on(test, segmenter, work)
+
+
+def _moved_row(test: str, work: Work) -> dict[str, float]:
+    """The bundled one with names half-way to what its cells of a class are in the set's own train split: no cell is
+    another, so it tells whether cells or names are at their end.
+    """
+    segmenter = load_label_segmenter(ENCODER)
+    assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: the bundled one is
+    encoder = segmenter.encoder
+    assert isinstance(encoder, VisionTextDualEncoder)  # for mypy, too
+    encoder.set_noun_shifts((), torch.zeros(0, encoder.width))
+    train = read_pictures(DATA.folder(work.data) / test, "train")
+    pictures, classes, read_truth = with_truth(train, segmenter.protocol)
+    moved = NounShifts(embed_names(encoder, classes), segmenter.protocol.presence)
+    for picture in spread_evenly(pictures, TRAIN_PICTURES):
+        image, truth = picture.load(), torch.from_numpy(read_truth(picture).astype(np.int64))
+        _, shares = encoder.embed_with_shares([image])
+        cells = encoder.embed_dense([image], size=side_read(encoder), shares=shares)[0]
+        parts = (truth == torch.arange(len(classes))[:, None, None]).float()
+        pure = (F.adaptive_avg_pool2d(parts, (cells.shape[1], cells.shape[2])) > PURE).float()
+        moved.sums += torch.einsum("khw,dhw->kd", pure, cells)
+        moved.pictures += pure.sum((1, 2))
+    places, shifts = moved.shifts(HALF_WAY)
+    encoder.set_noun_shifts(tuple(classes[i] for i in places.tolist()), shifts)
     return scores_on(test, segmenter, work)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
 from segue.lab.engine import RequiredData, Row, Work
-from segue.lab.tables.labels_photos import ENCODER, TESTS, scores_on
+from segue.lab.tables.labels_photos import ALIKE, ENCODER, TESTS, scores_on
 from segue.lab.trained import train_once
 from segue.recipes.cocu import PHOTOS, CocuSettings, train_cocu
 from segue.recipes.labels import load_headless
@@ -44,7 +44,7 @@ def labels_photos_grouping_table() -> list[Row]:
 
 
 def _dense_row(test: str, work: Work) -> dict[str, float]:
-    return scores_on(test, DualEncoderSegmenter(load_headless(ENCODER)), work)
+    return scores_on(test, DualEncoderSegmenter(load_headless(ENCODER), ALIKE), work)
 
 
 def _grouping_row(test: str, settings: CocuSettings, work: Work) -> dict[str, float]:
@@ -53,6 +53,7 @@ def _grouping_row(test: str, settings: CocuSettings, work: Work) -> dict[str, fl
     way = "probability" if settings.probability else settings.system
     segmenter = load_label_segmenter(_trained(replace(settings, data=data / "flickr8k"), work, way))
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it stands on one
+    segmenter.protocol = ALIKE
     return scores_on(test, segmenter, work)
 
 

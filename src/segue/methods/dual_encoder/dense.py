@@ -42,21 +42,23 @@ class DenseProtocol:
     """How names are given to pixels (results/labels_photos.csv).
 
     The default sizes were chosen on val pictures of MSRC, the radius on train pictures of MSRC and on coco_tiny,
-    presence and prior on those and on train pictures of CamVid.
+    weights, presence and prior on those and on train pictures of CamVid.
 
-    sizes: sides of the square at which the picture is read, in pixels; of an encoder with one size only that.
-    presence: weight of the whole picture's cosine with a name. prior: temperature at which the names' parts of the
-    picture are measured, and their weight, in cosines; 0 for no such prior. radius: of the filter, as a part of the
-    picture's longer side; 0 for no filter. smoothness: grey values in [0, 1] that vary less than its root are smoothed
-    over. threshold: a pixel whose best probability is below it is background; None for no background. top_k: how many
-    names may be there, those likest to the whole picture; None for all. prompts: texts with {} in the place of the
-    name, whose features are averaged. renamed: what stands in the prompts in the place of a data set's name.
+    sizes: sides of the square at which the picture is read, in pixels; of an encoder with one size only that. weights:
+    of the sizes' cosines in their mean, above 0. presence: weight of the whole picture's cosine with a name. prior:
+    temperature at which the names' parts of the picture are measured, and their weight, in cosines; 0 for no such
+    prior. radius: of the filter, as a part of the picture's longer side; 0 for no filter. smoothness: grey values in
+    [0, 1] that vary less than its root are smoothed over. threshold: a pixel whose best probability is below it is
+    background; None for no background. top_k: how many names may be there, those likest to the whole picture; None for
+    all. prompts: texts with {} in the place of the name, whose features are averaged. renamed: what stands in the
+    prompts in the place of a data set's name.
     Raises InputError for values that make no sense.
     """
 
     sizes: tuple[int, ...] = (320, 416, 576)
+    weights: tuple[float, ...] = (1.0, 1.0, 2.0)
     presence: float = -0.15
-    prior: float = 0.01
+    prior: float = 0.02
     radius: float = 0.08
     smoothness: float = 0.01
     threshold: float | None = None
@@ -71,6 +73,8 @@ class DenseProtocol:
                 f"got sizes {self.sizes}, radius {self.radius}, smoothness {self.smoothness}, prior {self.prior}; "
                 "expected sizes above 0, a radius from 0 to .5, a smoothness above 0 and a prior of 0 or more"
             )
+        if len(self.weights) != len(self.sizes) or not min(self.weights, default=1) > 0:
+            raise InputError(f"got weights {self.weights}, expected one above 0 for each of the sizes {self.sizes}")
         for prompt in self.prompts:
             check_prompt(prompt)
 
@@ -115,16 +119,18 @@ def segment_dense_many(
     encoder: DualEncoder, images: Sequence[NDArray[np.uint8]], text: Tensor, protocol: DenseProtocol
 ) -> list[DenseAnswer]:
     """As `segment_dense` for pictures of any sizes, which the encoder reads as one batch of each of the sizes."""
-    sizes = protocol.sizes if encoder.image_encoder.any_size else (encoder.image_encoder.size,)
+    sizes, weights = protocol.sizes, protocol.weights
+    if not encoder.image_encoder.any_size:
+        sizes, weights = (encoder.image_encoder.size,), (1.0,)
     whole, shares = encoder.embed_with_shares(images)
     dense = [encoder.embed_dense(images, size=size, shares=shares) for size in sizes]
     similarity = whole @ text.T
     known = encoder.known_names
     answers = []
     for i, image in enumerate(images):
-        cells = [one[i] for one in dense]
+        cells = [one[i] * (weight / sum(weights)) for one, weight in zip(dense, weights, strict=True)]
         answer = _name_pixels(image, cells, similarity[i].float(), text, encoder.temperature, protocol)
-        answers.append(answer if known is None else replace(answer, margin=margins(cells[-1], text, known).numpy()))
+        answers.append(answer if known is None else replace(answer, margin=margins(dense[-1][i], text, known).numpy()))
     return answers
 
 
@@ -172,9 +178,9 @@ def _name_pixels(
 
 
 def _coarse_maps(cells: Sequence[Tensor], text: Tensor) -> Tensor:
-    """(k, h, w): cosines of k names averaged over the sizes, on the last one's grid."""
+    """(k, h, w): cosines of k names averaged over the sizes, on the last one's grid. cells: times their weights."""
     grid = (cells[-1].shape[1], cells[-1].shape[2])
-    return torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), grid) for x in cells]).mean(0)
+    return torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), grid) for x in cells]).sum(0)
 
 
 def _shortlist(maps: Tensor, allowed: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -195,10 +201,10 @@ def _score_maps(cells: Sequence[Tensor], text: Tensor, guide: Tensor, protocol: 
     """(k, H, W) of k names: cosines averaged over the sizes, on the guide's (H, W) grid, along its edges."""
     height, width = guide.shape
     if not protocol.radius:
-        return torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), (height, width)) for x in cells]).mean(0)
+        return torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), (height, width)) for x in cells]).sum(0)
     shrink = min(1.0, FILTERED_SIDE / max(height, width))
     small = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    maps = torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), small) for x in cells]).mean(0)
+    maps = torch.stack([_resized(torch.einsum("dhw,kd->khw", x, text), small) for x in cells]).sum(0)
     low = F.interpolate(guide[None, None], size=small, mode="area")[0]
     slope, offset = guided_filter(low, maps, round(protocol.radius * max(small)), protocol.smoothness)
     return _resized(slope, (height, width)) * guide + _resized(offset, (height, width))
