@@ -39,7 +39,7 @@ DATA = RequiredData(f"a folder with {'/, '.join(TESTS)}/", tuple(TESTS))
 CAPTIONED = "flickr8k"
 WITH_CAPTIONS = RequiredData(f"{DATA.expected} and {CAPTIONED}/", (*TESTS, CAPTIONED))
 SEEDS = (0, 1, 2)
-ALIKE = replace(DenseProtocol(), weights=(1.0, 1.0, 1.0), prior=0.01)  # as before the sizes had weights
+ALIKE = replace(DenseProtocol(), weights=(1.0, 1.0, 1.0))  # as before the sizes had weights
 CELLS_ALONE = replace(ALIKE, presence=0.0, prior=0.0)
 ONE_SIZE = replace(CELLS_ALONE, sizes=(416,), weights=(1.0,), radius=0.0)
 HEADLESS = {  # of cells without a head of their own

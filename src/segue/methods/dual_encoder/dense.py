@@ -58,7 +58,7 @@ class DenseProtocol:
     sizes: tuple[int, ...] = (320, 416, 576)
     weights: tuple[float, ...] = (1.0, 1.0, 2.0)
     presence: float = -0.15
-    prior: float = 0.02
+    prior: float = 0.01
     radius: float = 0.08
     smoothness: float = 0.01
     threshold: float | None = None
