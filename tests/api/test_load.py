@@ -97,7 +97,7 @@ def modules_in(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
     if isinstance(thing, nn.Module):
         yield thing
     parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list | tuple) else ()
-    inside = vars(thing).values() if type(thing).__module__.startswith("segue.") else ()
+    inside = getattr(thing, "__dict__", {}).values() if type(thing).__module__.startswith("segue.") else ()
     for part in (*parts, *inside):
         yield from modules_in(part, seen)
 

@@ -325,8 +325,9 @@ class DualEncoderConfig:
     def __post_init__(self) -> None:
         if self.width < 1 or self.hidden < 0 or not 0 <= self.dropout < 1 or self.temperature < MIN_TEMPERATURE:
             raise InputError(
-                f"dual encoder: got {self}, expected width >= 1, hidden >= 0, 0 <= dropout < 1 and "
-                f"temperature >= {MIN_TEMPERATURE}"
+                f"dual encoder: got width {self.width}, hidden {self.hidden}, dropout {self.dropout} and temperature "
+                f"{self.temperature}, expected width >= 1, hidden >= 0, 0 <= dropout < 1 and temperature >= "
+                f"{MIN_TEMPERATURE}"
             )
         if self.pooling not in ("mean", "last"):
             raise InputError(f"dual encoder: got pooling {self.pooling!r}, expected mean or last")
