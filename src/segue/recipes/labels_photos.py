@@ -55,7 +55,8 @@ class LabelsPhotosSettings(TrainSettings):
         at_least: how many captions name a noun that is learned.
         label_maps: data with label maps or masks. On the train splits it is measured how likely a picture shows a name,
             so that answers tell names that it doesn't; no weight is learned from them.
-        names: how far the vectors of nouns then move towards the cells that show them, see `NounShifts`; 0 for not.
+        names: how far the vectors of OFTEN_UNSAID then move towards the cells that show them, see `NounShifts`; 0 for
+            not. Of a small thing, such as a cup, the cells show who holds it as well, so these nouns stay.
         pictures_a_noun: how many pictures that name it are looked at for each noun, at most, among all of train.
         share: how much of the trained head is kept. Below 1, names that no caption has are recognised better.
         patience: must be 0, as nothing is evaluated.
@@ -129,6 +130,7 @@ def _move_nouns(folder: Path, settings: LabelsPhotosSettings, captioned: Sequenc
         for i, own, picture in zip(part, cells, whole, strict=True):
             found.add(own, picture, named[i], unsaid)
     places, shifts = found.shifts(settings.names)
+    places, shifts = places[unsaid[places]], shifts[unsaid[places]]
     model.set_noun_shifts(tuple(nouns.concepts[i] for i in places.tolist()), shifts)
     save_dual_encoder(model, folder, _about(settings), half=settings.half)
 

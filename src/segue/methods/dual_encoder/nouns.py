@@ -8,7 +8,7 @@ vectors, t_n the nouns', T the temperature, and A the cells' head, which begins 
 
 What is kept is `share` of A (Wortsman et al. 2022, WiSE-FT), so that names which no caption has are still known.
 
-Then the nouns' vectors come nearer to the cells that show them, see `NounShifts`.
+Then the vectors of nouns of what fills a picture come nearer to the cells that show them, see `NounShifts`.
 
 B pictures, M cells of each, N nouns, D width of the joint space.
 """
