@@ -677,7 +677,7 @@ def test_the_mask_of_a_large_picture_is_kept_coarser_and_lies_where_it_belongs(l
 
 
 def test_names_that_a_picture_hardly_shows_are_told_and_can_be_hidden(look, models):
-    names = ["motorcycle", "waterfall"]
+    names = ["motorcycle", "sky", "cup", "giraffe"]
     page = look()
     choose(page, "Name the pixels", "photo-astronaut")
     page.get_by_label("Labels").fill(", ".join(names))
@@ -687,8 +687,7 @@ def test_names_that_a_picture_hardly_shows_are_told_and_can_be_hidden(look, mode
     for line, i in zip(page.locator(".legend li").all_inner_texts(), there, strict=True):
         shown = float(answer.shown[i])
         assert line.endswith("hardly there" if shown < 0.1 else f"{100 * shown:.0f} % likely to be seen"), line
-    assert there == [0, 1]
-    assert answer.shown[1] < 0.1
+    assert answer.shown[names.index("giraffe")] < 0.1
     slide(page, "Names at least so likely", 0.35)
     sure = [names[i] for i in there if answer.shown[i] >= 0.35]
     assert 0 < len(sure) < len(there)
