@@ -392,10 +392,10 @@ class VisionTextDualEncoder(DualEncoder):
         refined: Tensor = cells + self.cell_head(cells)
         return refined
 
-    def set_noun_shifts(self, nouns: tuple[str, ...], shifts: Tensor) -> None:
-        """What is added to the vectors of some nouns, (nouns, D), where they are compared with cells."""
+    def set_noun_shifts(self, nouns: tuple[str, ...] = (), shifts: Tensor | None = None) -> None:
+        """What is added to the vectors of some nouns, (nouns, D), where they are compared with cells; else to none."""
         self.config, self.nouns = replace(self.config, nouns=nouns), nouns
-        self.noun_shifts = nn.Parameter(shifts, requires_grad=False) if nouns else None
+        self.noun_shifts = nn.Parameter(shifts, requires_grad=False) if nouns and shifts is not None else None
 
     def name_shares(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Tensor:
         """Of the whole images, at the image encoder's own size."""

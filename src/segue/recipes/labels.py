@@ -109,7 +109,7 @@ def load_headless(name: str, device: str = "auto") -> VisionTextDualEncoder:
     """The same without a head of its cells and shifts of nouns. Raises InputError as `load_trainable`."""
     model = load_trainable(name, device)
     model.config, model.cell_head = replace(model.config, cell_head=False), None
-    model.set_noun_shifts((), torch.zeros(0, model.width))
+    model.set_noun_shifts()
     return model
 
 

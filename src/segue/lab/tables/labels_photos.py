@@ -82,7 +82,7 @@ def _row(test: str, name: str, work: Work) -> dict[str, float]:
     if name in HEADLESS:
         encoder.cell_head = None
     if name in TEXTS_ALONE:
-        encoder.set_noun_shifts((), torch.zeros(0, encoder.width))
+        encoder.set_noun_shifts()
     if name == "without class names":
         encoder.class_names = None
     return scores_on(test, segmenter, work)
@@ -141,7 +141,7 @@ def _moved_row(test: str, work: Work) -> dict[str, float]:
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: the bundled one is
     encoder = segmenter.encoder
     assert isinstance(encoder, VisionTextDualEncoder)  # for mypy, too
-    encoder.set_noun_shifts((), torch.zeros(0, encoder.width))
+    encoder.set_noun_shifts()
     train = read_pictures(DATA.folder(work.data) / test, "train")
     pictures, classes, read_truth = with_truth(train, segmenter.protocol)
     moved = NounShifts(embed_names(encoder, classes), segmenter.protocol.presence)
