@@ -4,7 +4,7 @@ from functools import partial
 
 from segue.lab.claims.model import NO_ROW, Claim, Comparison, Paper
 
-scenes = partial(Comparison, "cocu_scenes", "test")
+scenes = partial(Comparison, "cocu_scenes", "test", paired=True)
 
 
 def against(other: str, group: str = "") -> tuple[Comparison, ...]:
@@ -21,7 +21,7 @@ PAPER = Paper(
     "figures' captions only: neither the pictures nor any of the four tables. The figures given here are second hand, "
     "and what the tables ablate is unknown to us",
     here={
-        "cocu_scenes": "synthetic scenes from near, 32 classes, one caption a picture, 64 pixels, 800 steps; mIoU with "
+        "cocu_scenes": "synthetic scenes from near, 32 classes, one caption a picture, 64 pixels, 400 steps; mIoU with "
         "all names as labels of every picture, then (oracle) with those that it shows. Prompts are trained by "
         "a loss of ours, `group_concept_loss`, but in the experiment picture_loss by the papers'",
         "cocu_recovery": "the train captions of these scenes and what they leave out",
@@ -42,7 +42,7 @@ PAPER = Paper(
             "The same with the papers' own loss of the prompts",
             "as above",
             tuple(
-                Comparison("cocu_scenes", "picture_loss", metric, "full", "groupvit")
+                Comparison("cocu_scenes", "picture_loss", metric, "full", "groupvit", paired=True)
                 for metric in ("miou", "oracle_miou")
             ),
         ),
