@@ -42,6 +42,18 @@ def test_a_run_that_is_there_keeps_its_settings(segue, chest, tmp_path):
     assert (tmp_path / "run/run.yaml").read_text() == kept
 
 
+def test_a_refused_resume_leaves_the_record_of_the_run(segue, chest, tmp_path):
+    segue("train", "reclmis", "--data", chest, "--out", "run", *SMALL)
+    kept = {name: (tmp_path / "run" / name).read_text() for name in ("run.yaml", "data_check.json")}
+    make_chest(tmp_path / "other", train=5, val=2, test=0, size=32)
+    status, _, error = segue("train", "reclmis", "--data", "other", "--out", "run", *SMALL, "--lr", 1, "--resume")
+    assert (status, "lr: got 1.0, but the run in run has 0.001" in error) == (2, True), error
+    assert {name: (tmp_path / "run" / name).read_text() for name in kept} == kept
+    status, _, error = segue("train", "reclmis", "--data", chest, "--out", "run", *SMALL, "--steps", 3, "--resume")
+    assert status == 0, error
+    assert (tmp_path / "run/run.yaml").read_text() == kept["run.yaml"].replace("steps: 2", "steps: 3")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
