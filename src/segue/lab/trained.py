@@ -15,8 +15,12 @@ Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 def train_once(settings: Settings, train: Callable[[Settings], object]) -> Path:
-    """The last weights of a training: the first row that needs them trains, and goes on where it was stopped."""
-    with locked(settings.out):
-        if not (settings.out / "last" / "config.json").exists():
-            train(replace(settings, resume=has_state(settings.out / "state")))
-    return settings.out / "last"
+    """The last weights of a training: the first row that needs them trains, and goes on where it was stopped.
+
+    Its parts, such as a quantiser, have folders with a state of their own in that of the training.
+    """
+    out = settings.out
+    with locked(out):
+        if not (out / "last" / "config.json").exists():
+            train(replace(settings, resume=any(map(has_state, (out / "state", *out.glob("*/state"))))))
+    return out / "last"

@@ -31,6 +31,7 @@ from segue.data.formats import read_pictures
 from segue.evaluation.concept_recovery import recovery_by_stage
 from segue.evaluation.labels import score_pictures, with_truth
 from segue.lab.engine import Row, Work
+from segue.lab.trained import train_once
 from segue.options import LabelOptions
 from segue.recipes.cocu import (
     SCENES,
@@ -42,7 +43,6 @@ from segue.recipes.cocu import (
 )
 from segue.synthetic.scenes.language.omissions import naming_rates, read_omissions
 from segue.training.logger import read_history
-from segue.training.state import has_state
 from segue.types import InputError
 from segue.weights import bundled
 
@@ -106,8 +106,7 @@ def _with_folders(settings: CocuSettings, work: Work) -> CocuSettings:
 
 def _row(settings: CocuSettings, work: Work) -> dict[str, float]:
     settings = _with_folders(settings, work)
-    if not (work.row / "last" / "config.json").exists():
-        train_cocu(replace(settings, resume=has_state(work.row / "state")))
+    train_once(settings, train_cocu)
     return score_scenes(work.row / "best", settings) | learning_curve(work.row, settings.evaluations)
 
 

@@ -18,8 +18,7 @@ Metrics: see `segue.evaluation.layouts`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +50,7 @@ from segue.files import locked
 from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout, segment_all, train_segmenter
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.data import given_or_default_scenes
+from segue.lab.trained import train_once
 from segue.methods.crossmodal.checkpoint import load_quantiser
 from segue.methods.crossmodal.vq import LayoutVQ
 from segue.options import DrawOptions
@@ -165,7 +165,8 @@ def _quantiser_scores(quantiser: LayoutVQ, settings: CrossModalSettings) -> dict
 def _segmenter(settings: CrossModalSettings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     train, val = _training_splits(settings)
-    with _shared(settings, work, "segmenter") as shared:
+    shared = _shared(settings, work, "segmenter")
+    with locked(shared.out):
         model = train_segmenter(shared, train, val)
     examples, _ = _test_examples(settings)
     segmented = segment_all(model, np.stack([example.image for example in examples]))
@@ -228,27 +229,26 @@ def _sampler_name(condition: Condition, options: DrawOptions) -> str:
 
 def _trained(settings: CrossModalSettings, work: Work) -> Illustrator:
     """The system of the settings, trained by the first row that needs it; a training that was stopped is resumed."""
-    with _shared(settings, work, settings.system) as shared:
-        if not (shared.out / "last" / "config.json").exists():
-            train_model(replace(shared, vq=_quantiser(settings, work)), *_training_splits(settings))
-    return load_illustrator(shared.out / "best")
+
+    def train(own: CrossModalSettings) -> None:
+        train_model(replace(own, vq=_quantiser(settings, work)), *_training_splits(settings))
+
+    return load_illustrator(train_once(_shared(settings, work, settings.system), train).parent / "best")
 
 
 def _quantiser(settings: CrossModalSettings, work: Work) -> Path:
     """The folder of the seed's quantiser, trained in the same way."""
-    with _shared(settings, work, "vq") as shared:
-        folder = shared.out / "vq"
+    shared = _shared(settings, work, "vq")
+    folder = shared.out / "vq"
+    with locked(shared.out):
         if not (folder / "last" / "config.json").exists():
-            train_quantiser(shared, *_training_splits(settings))
+            train_quantiser(replace(shared, resume=has_state(folder / "state")), *_training_splits(settings))
     return folder / "best"
 
 
-@contextmanager
-def _shared(settings: CrossModalSettings, work: Work, name: str) -> Iterator[CrossModalSettings]:
-    """The settings of a training that several rows share; one process runs it while the others wait."""
-    out = work.table / f"shared-{name}-{settings.seed}"
-    with locked(out):
-        yield replace(settings, out=out, resume=has_state(out / "state") or has_state(out / "vq" / "state"))
+def _shared(settings: CrossModalSettings, work: Work, name: str) -> CrossModalSettings:
+    """The settings with the folder of a training that several rows share."""
+    return replace(settings, out=work.table / f"shared-{name}-{settings.seed}")
 
 
 def _with_data(settings: CrossModalSettings, work: Work) -> CrossModalSettings:

@@ -30,7 +30,6 @@ from segue.recipes.dual_encoder import (
     train_dual_encoder_photos,
 )
 from segue.recipes.dual_encoder import PHOTOS as PHOTO_HEADS
-from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
 PHOTO_TESTS = {"flickr8k": "val", "coco_tiny": None}  # the split; None: its only one
@@ -58,9 +57,7 @@ def flickr8k_table() -> list[Row]:
 def _row(settings: DualEncoderSettings, work: Work) -> dict[str, float]:
     data = DATA.folder(work.data)
     settings = replace(settings, data=data, out=work.row, cache=work.shared / "features")
-    if not (work.row / "last" / "config.json").exists():
-        train_dual_encoder(replace(settings, resume=has_state(work.row / "state")))
-    return score(work.row / "last", settings)
+    return score(train_once(settings, train_dual_encoder), settings)
 
 
 def score(folder: Path, settings: DualEncoderSettings) -> dict[str, float]:

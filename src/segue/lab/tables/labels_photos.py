@@ -30,7 +30,6 @@ from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
 from segue.methods.dual_encoder.nouns import NounShifts
 from segue.recipes.labels import LABELS, train_labels
 from segue.recipes.labels_photos import LABELS_PHOTOS, SHOWN, side_read, train_labels_photos
-from segue.training.state import has_state
 from segue.types import Picture
 
 ENCODER = "photos-encoder"
@@ -125,9 +124,7 @@ def _shown_row(test: str, work: Work) -> dict[str, float]:
 
 def _supervised_row(test: str, work: Work) -> dict[str, float]:
     """What a training on the set's own label maps brings, by `segue train labels` as it is set."""
-    if not (work.row / "last" / "config.json").exists():
-        data = DATA.folder(work.data) / test
-        train_labels(replace(LABELS, data=data, out=work.row, resume=has_state(work.row / "state")))
+    train_once(replace(LABELS, data=DATA.folder(work.data) / test, out=work.row), train_labels)
     segmenter = load_label_segmenter(work.row / "best")
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it was trained as one
     return scores_on(test, segmenter, work)

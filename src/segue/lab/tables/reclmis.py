@@ -19,12 +19,12 @@ from segue.evaluation.notes import evaluate, reverse_clauses, reword_notes, shuf
 from segue.lab.bench.reclmis import macs
 from segue.lab.conditions import condition_shares
 from segue.lab.engine import RequiredData, Row, Work
+from segue.lab.trained import train_once
 from segue.methods.reclmis.config import SIZES
 from segue.methods.segmenters import NetworkConfig
 from segue.recipes.reclmis import RecLMISSettings, create_chest_once, train_network
 from segue.recipes.reclmis_options import System, network_config
 from segue.training import read_history
-from segue.training.state import has_state
 
 SEEDS = (0, 1, 2)
 PAIRED = tuple(range(6))  # a seed decides the first weights, the order of the pictures and their augmentation
@@ -155,9 +155,7 @@ def _chest_data(work: Work, style: str = "a") -> Path:
 
 def _trained(settings: RecLMISSettings, network: Network) -> Path:
     """The last weights of a short training, which is resumed where it was stopped; validation selects none."""
-    if not (settings.out / "last" / "config.json").exists():
-        train_network(replace(settings, resume=has_state(settings.out / "state")), network or network_config(settings))
-    return settings.out / "last"
+    return train_once(settings, lambda own: train_network(own, network or network_config(own)))
 
 
 def _score(model: Path | str, data: Path, split: str, notes: Notes = None) -> dict[str, float]:

@@ -27,9 +27,9 @@ from segue.data.medical.views import keep_zones
 from segue.data.transforms import resize_mask
 from segue.evaluation.notes import reverse_clauses, reword_notes, shuffle_notes, shuffle_words
 from segue.lab.engine import RequiredData, Row, Work
+from segue.lab.trained import train_once
 from segue.recipes.reclmis import RECLMIS, RecLMISSettings, train_reclmis
 from segue.recipes.reclmis_options import System
-from segue.training.state import has_state
 from segue.types import Example
 
 MINUTES = 3.0  # of a CPU, for each training
@@ -139,9 +139,7 @@ def _train(data: Path, label: str, seed: int, out: Path) -> Path:
     settings: RecLMISSettings = replace(
         RECLMIS, data=data, out=out, seed=seed, minutes=MINUTES, evaluations=1, on_bad="skip", system=SYSTEMS[label]
     )
-    if not (out / "last" / "config.json").exists():
-        train_reclmis(replace(settings, resume=has_state(out / "state")))
-    return out / "last"
+    return train_once(settings, train_reclmis)
 
 
 def _examples(data: Path, split: str) -> list[Example]:

@@ -7,6 +7,7 @@ from functools import partial
 
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
+from segue.lab.trained import train_once
 from segue.methods.sgdiff.graph import spatial_relations
 from segue.methods.sgdiff.relations import load_relations
 from segue.recipes.relations import (
@@ -19,7 +20,6 @@ from segue.recipes.relations import (
     score_relations,
     train_relations,
 )
-from segue.training.state import has_state
 
 
 def relations_table(base: RelationSettings = RELATIONS) -> list[Row]:
@@ -29,9 +29,8 @@ def relations_table(base: RelationSettings = RELATIONS) -> list[Row]:
 
 
 def _head_row(settings: RelationSettings, work: Work) -> dict[str, float]:
-    settings = replace(_with_data(settings, work), out=work.row, resume=has_state(work.row / "state"))
-    if not (work.row / "last" / "config.json").exists():
-        train_relations(settings)
+    settings = replace(_with_data(settings, work), out=work.row)
+    train_once(settings, train_relations)
     return score_relations(predictor(load_relations(work.row / "best")), read_graphs(settings.data, "test"))
 
 

@@ -18,15 +18,14 @@ from pathlib import Path
 from segue.api.describer import Describer
 from segue.evaluation.grounded_captions import DRAWS, Case, Prompt, make_cases, score_cases, score_model
 from segue.evaluation.photo_splits import read_photo_split
-from segue.files import locked
 from segue.lab.engine import RequiredData, Row, Work
+from segue.lab.trained import train_once
 from segue.methods.detectors import Detector, load_detector
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.detector import graph_from_detections
 from segue.methods.sgdiff.graph import SceneGraph
 from segue.options import DescribeOptions
 from segue.recipes.sgdiff import SGDIFF, SGDiffSettings, train_on_pictures, with_named_regions
-from segue.training.state import has_state
 from segue.types import GroundedCaption, InputError, Picture
 
 SEEDS = (0, 1, 2)
@@ -106,10 +105,8 @@ def _pictures(settings: SGDiffSettings) -> list[Picture]:
 
 def _trained(settings: SGDiffSettings, work: Work) -> Path:
     """The best weights of a seed's training: started by the first row that needs it, resumed if it was stopped."""
-    out = work.table / f"shared-{settings.seed}"
-    with locked(out):
-        if not (out / "last" / "config.json").exists():
-            resume = has_state(out / "state") or has_state(out / "captions" / "state")
-            train, val = (read_photo_split(settings.data, split, settings.on_bad) for split in ("train", "val"))
-            train_on_pictures(replace(settings, out=out, resume=resume), train, val)
-    return out / "best"
+
+    def train(own: SGDiffSettings) -> None:
+        train_on_pictures(own, *(read_photo_split(own.data, split, own.on_bad) for split in ("train", "val")))
+
+    return train_once(replace(settings, out=work.table / f"shared-{settings.seed}"), train).parent / "best"

@@ -41,13 +41,12 @@ from segue.evaluation.grounded_captions import (
     score_cases,
     score_model,
 )
-from segue.files import locked
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
+from segue.lab.trained import train_once
 from segue.methods.sgdiff.checkpoint import restore
 from segue.methods.sgdiff.stages import JointStage
 from segue.recipes.sgdiff import SCENES, SGDiffBatches, SGDiffSettings, train_sgdiff, with_named_regions
-from segue.training.state import has_state
 from segue.types import GroundedCaption, PhraseGrounding, Picture
 
 SEEDS = (0, 1, 2)
@@ -199,13 +198,13 @@ def _trained(settings: SGDiffSettings, work: Work) -> Path:
     """The best weights of a short training: started by the first row that needs it, resumed if it was stopped."""
     out = work.table / f"shared-{settings.system}-{settings.lambda_adaptor:g}-{settings.lambda_mecl:g}-{settings.seed}"
     full = replace(settings, system="full", lambda_mecl=SHORT.lambda_mecl)
-    with locked(out):
-        if not (out / "last" / "config.json").exists():
-            if settings.system in SAME_FIRST_STAGE and settings != full:
-                settings = replace(settings, captions=_trained(full, work).parent / "captions" / "best")
-            resume = has_state(out / "state") or has_state(out / "captions" / "state")
-            train_sgdiff(replace(settings, out=out, resume=resume))
-    return out / "best"
+
+    def train(own: SGDiffSettings) -> None:
+        if settings.system in SAME_FIRST_STAGE and settings != full:
+            own = replace(own, captions=_trained(full, work).parent / "captions" / "best")
+        train_sgdiff(own)
+
+    return train_once(replace(settings, out=out), train).parent / "best"
 
 
 def _with_data(settings: SGDiffSettings, work: Work) -> SGDiffSettings:
