@@ -16,7 +16,7 @@ from segue.evaluation.labels import with_truth
 from segue.methods.cocu.vocabulary import Vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, margins
-from segue.methods.dual_encoder.nouns import OFTEN_UNSAID
+from segue.methods.dual_encoder.nouns import SURROUNDINGS
 from segue.metrics.acceptance import Acceptance, write_acceptance
 from segue.recipes import labels_photos
 from segue.recipes.labels import load_headless
@@ -81,7 +81,7 @@ def test_nouns_move_towards_their_cells_where_asked_and_not_in_trainings_from_it
     run = train_labels_photos(replace(settings, out=tmp_path / "run", pictures_a_noun=3))
     moved, before = load_dual_encoder(run), load_dual_encoder("photos-encoder")
     assert len(moved.config.nouns) > 1
-    assert set(moved.config.nouns) <= set(OFTEN_UNSAID)  # scenes have dogs and cars, too
+    assert set(moved.config.nouns) <= set(SURROUNDINGS)  # scenes have dogs and cars, too
     shifts = embed_names(moved, moved.config.nouns) - embed_names(load_headless(str(run)), moved.config.nouns)
     assert (shifts.norm(dim=1) > 0.05).all()
     assert torch.equal(embed_names(load_headless(str(run)), ["zebra"]), embed_names(moved, ["zebra"]))

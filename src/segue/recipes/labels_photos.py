@@ -28,9 +28,8 @@ from segue.evaluation.reports.cases import spread_evenly
 from segue.methods.cocu.vocabulary import Vocabulary, noun_vocabulary
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names, segment_dense
-from segue.methods.dual_encoder.nouns import LEAST_PICTURES, OFTEN_UNSAID, NounShifts, NounTask
+from segue.methods.dual_encoder.nouns import LEAST_PICTURES, OFTEN_UNSAID, SURROUNDINGS, NounShifts, NounTask
 from segue.metrics.acceptance import Acceptance, calibrate, fit_acceptance
-from segue.options import Share
 from segue.recipes.datasets import begin_run
 from segue.recipes.labels import CACHE_BYTES, load_headless
 from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
@@ -55,8 +54,9 @@ class LabelsPhotosSettings(TrainSettings):
         at_least: how many captions name a noun that is learned.
         label_maps: data with label maps or masks. On the train splits it is measured how likely a picture shows a name,
             so that answers tell names that it doesn't; no weight is learned from them.
-        names: how far the vectors of OFTEN_UNSAID then move towards the cells that show them, see `NounShifts`; 0 for
-            not. Of a small thing, such as a cup, the cells show who holds it as well, so these nouns stay.
+        names: how far the vectors of SURROUNDINGS then move towards the cells that show them, see `NounShifts`: 1 for
+            all of the way, 0 for not. Of a small thing, such as a cup or a face, the cells show its holder as well, so
+            these nouns stay.
         pictures_a_noun: how many pictures that name it are looked at for each noun, at most, among all of train.
         share: how much of the trained head is kept. Below 1, names that no caption has are recognised better.
         patience: must be 0, as nothing is evaluated.
@@ -66,7 +66,7 @@ class LabelsPhotosSettings(TrainSettings):
     pictures: Annotated[int, Ge(1)] = 2000
     at_least: Annotated[int, Ge(1)] = 40
     label_maps: tuple[Path, ...] = ()
-    names: Share = 0.75
+    names: Annotated[float, Interval(ge=0, le=2)] = 1.25
     pictures_a_noun: Annotated[int, Ge(LEAST_PICTURES)] = 30
     share: Annotated[float, Interval(gt=0, le=1)] = 0.35
     steps: int = 600
@@ -130,7 +130,8 @@ def _move_nouns(folder: Path, settings: LabelsPhotosSettings, captioned: Sequenc
         for i, own, picture in zip(part, cells, whole, strict=True):
             found.add(own, picture, named[i], unsaid)
     places, shifts = found.shifts(settings.names)
-    places, shifts = places[unsaid[places]], shifts[unsaid[places]]
+    around = [i for i, place in enumerate(places.tolist()) if nouns.concepts[place] in SURROUNDINGS]
+    places, shifts = places[around], shifts[around]
     model.set_noun_shifts(tuple(nouns.concepts[i] for i in places.tolist()), shifts)
     save_dual_encoder(model, folder, _about(settings), half=settings.half)
 

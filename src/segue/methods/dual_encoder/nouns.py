@@ -8,7 +8,7 @@ vectors, t_n the nouns', T the temperature, and A the cells' head, which begins 
 
 What is kept is `share` of A (Wortsman et al. 2022, WiSE-FT), so that names which no caption has are still known.
 
-Then the vectors of nouns of what fills a picture come nearer to the cells that show them, see `NounShifts`.
+Then the vectors of SURROUNDINGS move towards the cells that show them, see `NounShifts`.
 
 B pictures, M cells of each, N nouns, D width of the joint space.
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from segue.encoders.dual_encoder import VisionTextDualEncoder, zero_linear
 from segue.losses import shared_out_loss
 
-OFTEN_UNSAID = (
+SURROUNDINGS = (
     *(
         "sky",
         "grass",
@@ -42,8 +42,8 @@ OFTEN_UNSAID = (
         "field",
     ),
     *("mountain", "rock", "beach", "ocean", "window", "hill", "dirt", "sidewalk", "fence"),
-    *("shirt", "hair", "face", "body", "head", "leg", "arm", "hand"),
 )
+OFTEN_UNSAID = (*SURROUNDINGS, "shirt", "hair", "face", "body", "head", "leg", "arm", "hand")
 
 
 class NounTask(nn.Module):
