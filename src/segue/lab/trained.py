@@ -20,7 +20,7 @@ def train_once(settings: Settings, train: Callable[[Settings], object]) -> Path:
     Its parts, such as a quantiser, have folders with a state of their own in that of the training.
     """
     out = settings.out
-    with locked(out):
+    with locked(out / "training"):  # the row itself holds the lock of its folder
         if not (out / "last" / "config.json").exists():
             train(replace(settings, resume=any(map(has_state, (out / "state", *out.glob("*/state"))))))
     return out / "last"
