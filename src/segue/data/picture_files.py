@@ -115,4 +115,4 @@ def list_pictures(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...]
         found += [Path(where, n) for n in names if n.lower().endswith(suffixes) and not n.startswith(".")]
         if not deep:
             below.clear()
-    return sorted(found)
+    return sorted(found, key=lambda path: path.parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from segue.types import InputError
@@ -67,6 +67,15 @@ def read_text(record: Any, *keys: str) -> str:
     if _HALF.search(value):
         raise InputError(f"{keys[0]}: got {shown(value)}, in which half a character is missing; write it again")
     return value.strip()
+
+
+def read_all_texts(values: Sequence[Any], name: str) -> list[str]:
+    """Many texts, each as `read_text` has it, and as its errors."""
+    if {str}.issuperset(map(type, values)):
+        made = [value.strip() for value in values]
+        if all(made) and ((joined := "\n".join(made)).isascii() or not _HALF.search(joined)):
+            return made
+    return [read_text({name: value}, name) for value in values]
 
 
 def read_texts(value: Any, name: str) -> tuple[str, ...]:

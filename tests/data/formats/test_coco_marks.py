@@ -1,12 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 
 from data.formats.true_formats import coco, put
 from segue.data import rle
 from segue.data.formats.coco import read
-from segue.data.formats.coco_marks import Instance, Marks, Raw
-from segue.types import InputError
+from segue.data.formats.coco_marks import Marks
+from segue.types import InputError, Region
 
 SIZES = {1: (8, 12), 2: (20, 30)}
 RUNS = rle.to_json(rle.from_json([[1, 1, 5, 1, 5, 5]], (8, 12), ""))
@@ -24,18 +25,30 @@ def added(kind, *records):
     return marks
 
 
-def test_regular_annotations_become_small():
+def test_regular_annotations_become_columns():
     marks = added(
         "instances", mark(7), mark(8, 2, iscrowd=1, area=3), mark(9, segmentation=RUNS), mark(10, 5, segmentation=[])
     )
     drawn = [rle.from_json([[1, 1, 5, 1, 5, 5]], size, "") for size in SIZES.values()]
-    assert [*marks.drained()] == [
-        (1, 7, Instance(3, (1.0, 2.5, 3.0, 4.0), drawn[0], False)),
-        (2, 8, Instance(3, (1.0, 2.5, 3.0, 4.0), drawn[1], True)),
-        (1, 9, Instance(3, (1.0, 2.5, 3.0, 4.0), drawn[0], False)),
-        (5, 10, Instance(3, (1.0, 2.5, 3.0, 4.0), None, False)),
+    assert ([*marks.images], [*marks.ids], marks.raw) == ([1, 2, 1, 5], [7, 8, 9, 10], {})
+    regions = [marks.region(at, SIZES.get(image), {3: ("dog", True)}, "") for at, image in enumerate(marks.images)]
+    box = (1.0, 2.5, 3.0, 4.0)
+    assert regions == [
+        Region("dog", box, drawn[0]),
+        Region("dog", box, drawn[1], crowd=True),
+        Region("dog", box, drawn[0]),
+        Region("dog", box),
     ]
-    assert marks.found == [None] * 4  # let go of
+
+
+def test_a_region_is_found_in_its_part():
+    marks = Marks()
+    for first in range(0, 9, 3):
+        marks.add("instances", [mark(i, bbox=[i, 1, 2, 3]) for i in range(first, first + 3)], SIZES.get)
+    marks.add("instances", [mark("x")], SIZES.get)
+    assert len(marks.parts) == 3
+    assert [marks.region(at, (8, 12), {3: ("dog", True)}, "").box[0] for at in range(9)] == [*range(9)]
+    assert marks.column("boxes", np.full(4, -1.0))[:, 0].tolist() == [*range(9), -1]
 
 
 @pytest.mark.parametrize(
@@ -70,19 +83,24 @@ def test_regular_annotations_become_small():
 def test_what_is_not_regular_stays_and_its_neighbours_are_regular(odd):
     marks = added("instances", mark(1), mark(2), odd, mark(3), mark(4))
     assert [*marks.ids] == [1, 2, 0, 3, 4]
-    assert [type(one) for one in marks.found] == [Instance, Instance, Raw, Instance, Instance]
+    assert [*marks.raw] == [2]
+    assert sum(len(part.categories) for part in marks.parts) == 4
 
 
 def test_captions_are_their_texts():
     marks = added("captions", {"id": 1, "image_id": 2, "caption": " a dog\n"}, {"id": 2, "image_id": 2, "caption": ""})
-    assert [*marks.drained()] == [(2, 1, "a dog"), (0, 0, Raw({"id": 2, "image_id": 2, "caption": ""}))]
+    assert ([*marks.images], [*marks.ids], marks.texts) == ([2, 0], [1, 0], ["a dog", ""])
+    assert marks.raw == {1: {"id": 2, "image_id": 2, "caption": ""}}
 
 
-def test_polygons_of_one_size_are_drawn_at_once(monkeypatch):
+def test_no_polygon_is_drawn_before_it_is_asked_for(monkeypatch):
     calls, draw = [], rle.from_polygons
     monkeypatch.setattr(rle, "from_polygons", lambda masks, *rest: calls.append(len(masks)) or draw(masks, *rest))
-    added("instances", *(mark(i, 1 + i % 2) for i in range(100)))
-    assert calls == [50, 50]
+    marks = added("instances", *(mark(i, 1 + i % 2) for i in range(100)))
+    mask = marks.region(5, (20, 30), {3: ("dog", True)}, "").mask
+    assert calls == []
+    assert mask.counts == mask.counts
+    assert calls == [1]
 
 
 def test_two_files_that_give_an_image_two_sizes_are_told(tmp_path):

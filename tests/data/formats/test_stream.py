@@ -110,3 +110,37 @@ def test_a_broken_file_is_named_as_by_the_reader_of_small_ones(tmp_path, text):
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a\.json: can't be read as JSON \(.*No such file"):
         [*stream_object(tmp_path / "a.json", ["a"])]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"id": 1}',
+        '{"id" : 1, "a": {"b" : [1, 2]}}',
+        '{"id": 1, "name": "a: \\"b\\": {c}, {d"}',
+        '{"id": 1.5e-3, "big": 18446744073709551617, "long": 0.12345678901234567890123}',
+        '{"x": NaN, "y": 1e999}',
+        '{"half": "\\ud800"}',
+        '{"a": [{"b": 1}, {"b": 2}]}',
+        "[{}]",
+        "3",
+    ],
+)
+@pytest.mark.parametrize("between", [", ", ",", ",\n  ", " , "])
+def test_many_items_are_those_of_the_standard_library(tmp_path, item, between):
+    text = f'{{"a": [{between.join([item] * 50)}], "b": [{item}, {{"id": 2}}]}}'
+    (tmp_path / "a.json").write_text(text)
+    assert repr(put_together(tmp_path / "a.json", ["a", "b"])[0]) == repr(json.loads(text))
+
+
+def test_regular_items_are_read_by_orjson(tmp_path, monkeypatch):
+    records = [{"id": i, "url": "http://a", "box": {"x": [1.5, 2]}} for i in range(100)]
+    (tmp_path / "a.json").write_text(json.dumps({"a": records}))
+    monkeypatch.setattr(stream, "CHUNK", 1000)
+    quick, read = [], stream._read_quickly
+    monkeypatch.setattr(stream, "_read_quickly", lambda text: quick.append(read(text)) or quick[-1])
+    assert put_together(tmp_path / "a.json", ["a"])[0] == {"a": records}
+    assert sum(map(len, quick)) > 85
+    assert stream._read_quickly('{"id": 1, "id": 2}, {"id": 3}') == []
+    assert stream._read_quickly('{"id": 1234567890123456789}, {"id": 3}') == []
+    assert stream._read_quickly('{"id": 123456789012345678}, {"id": 3}') == [{"id": 123456789012345678}, {"id": 3}]

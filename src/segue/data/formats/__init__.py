@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.data.later import names_of
 from segue.data.problems import ReportProblem, collecting, handle_problems
 from segue.types import InputError, Picture, PictureSet
 
@@ -85,9 +86,10 @@ def read_pictures(root: Path, split: str, on_bad: str = "stop", *, form: Format 
         raise InputError(f"{root}: {name} without a split {split!r}; it has {', '.join(there)}")
     bad: list[str] = []
     found = form.read(root, split, collecting(bad))
-    kept = {picture.name: picture for picture in reversed(found.pictures)}
-    bad += [f"{one}: {count} pictures of one name" for one, count in same_names(found).items()]
-    found = replace(found, pictures=[picture for picture in found.pictures if kept[picture.name] is picture])
+    if twins := same_names(found):
+        bad += [f"{one}: {count} pictures of one name" for one, count in twins.items()]
+        first = {name: at for at, name in reversed([*enumerate(names_of(found.pictures))])}
+        found = replace(found, pictures=[found.pictures[at] for at in sorted(first.values())])
     handle_problems(bad, f"{root}, {split}: {len(bad)} things can't be used", on_bad)
     if not found.pictures:
         raise InputError(f"{root}: {name}, but no picture of {split} can be used (`segue data check` says why)")
@@ -96,7 +98,7 @@ def read_pictures(root: Path, split: str, on_bad: str = "stop", *, form: Format 
 
 def same_names(pictures: PictureSet) -> dict[str, int]:
     """The names that several pictures have, and how many have them."""
-    counts = Counter(picture.name for picture in pictures.pictures)
+    counts = Counter(names_of(pictures.pictures))
     return {name: count for name, count in counts.items() if count > 1}
 
 

@@ -12,15 +12,14 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from segue.data import rle
 from segue.data.corpus import stream_captions
 from segue.data.formats import detect_format, find_problem, get_format, same_names
 from segue.data.images import Remark, remarks
 from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
 from segue.data.medical.check import check as check_lvit
+from segue.data.outlines import is_empty
 from segue.data.problems import NOTES
 from segue.types import InputError, Picture, PictureSet
 
@@ -60,11 +59,14 @@ def check_folder(root: Path, *, splits: Collection[str] = (), decode_at_most: in
         except InputError as error:
             report.add("error", "layout", split, root.name, str(error))
             continue
-        report.stats["splits"][split] = count_contents(found)
         _check_names(report, split, found)
-        for picture in found.pictures:
+        counts, labels = Counter[str](), set[str]()
+        for picture in found.pictures:  # once: each may be made for this
+            _count(picture, counts, labels)
             _check_texts(report, split, picture)
             _check_regions(report, split, picture)
+        counts["classes"] = len(found.classes) or len(labels)
+        report.stats["splits"][split] = {"pictures": len(found.pictures)} | {k: n for k, n in counts.items() if n}
         if decode_at_most is None or len(found.pictures) <= decode_at_most:
             _check_files(report, split, found, pixels)
         else:
@@ -102,22 +104,17 @@ def check_captions(path: Path) -> CheckReport:
     return report
 
 
-def count_contents(found: PictureSet) -> dict[str, Any]:
-    """How much of everything a split holds; zeros are left out."""
-    pictures = found.pictures
-    regions = [region for picture in pictures for region in picture.regions]
-    counts = {
-        "pictures": len(pictures),
-        "captions": sum(len(p.captions) for p in pictures),
-        "regions": len(regions),
-        "masks": sum(r.mask is not None for r in regions),
-        "crowds": sum(r.crowd for r in regions),
-        "phrases": sum(len(p.phrases) for p in pictures),
-        "relations": sum(len(p.relations) for p in pictures),
-        "label_maps": sum(p.label_map is not None for p in pictures),
-        "classes": len(found.classes) or len({r.label for r in regions}),
-    }
-    return {key: count for key, count in counts.items() if count or key == "pictures"}
+def _count(picture: Picture, counts: Counter[str], labels: set[str]) -> None:
+    """Count what a picture holds."""
+    regions = picture.regions
+    counts["captions"] += len(picture.captions)
+    counts["regions"] += len(regions)
+    counts["masks"] += sum(region.mask is not None for region in regions)
+    counts["crowds"] += sum(region.crowd for region in regions)
+    counts["phrases"] += len(picture.phrases)
+    counts["relations"] += len(picture.relations)
+    counts["label_maps"] += picture.label_map is not None
+    labels.update(region.label for region in regions)
 
 
 def _report_problem(report: CheckReport, split: str, code: str, name: str, message: str) -> None:
@@ -134,10 +131,10 @@ def _check_names(report: CheckReport, split: str, found: PictureSet) -> None:
 def _check_texts(report: CheckReport, split: str, picture: Picture) -> None:
     add = partial(report.add, split=split, name=picture.name)
     for at, caption in enumerate(picture.captions):
-        if broken := [b for b in LINE_BREAKS if b in caption]:
+        if not caption.isprintable() and (broken := [b for b in LINE_BREAKS if b in caption]):
             message = f"caption {at} holds {broken[0]!r}, at which careless readers cut it in two"
             add("warning", "line-break", message=message)
-        if (words := len(caption.split())) > MAX_CAPTION_WORDS:
+        if len(caption) > 2 * MAX_CAPTION_WORDS and (words := len(caption.split())) > MAX_CAPTION_WORDS:
             add(
                 "warning",
                 "long-caption",
@@ -155,7 +152,7 @@ def _check_regions(report: CheckReport, split: str, picture: Picture) -> None:
         if picture.size and (x < -1 or y < -1 or x + w > picture.size[0] + 1 or y + h > picture.size[1] + 1):
             inside = f"{picture.size[0]}x{picture.size[1]}"
             add("warning", "box-outside", message=f"{name}: the box {region.box} reaches out of the {inside} picture")
-        if region.mask is not None and not rle.area(region.mask):
+        if region.mask is not None and is_empty(region.mask):
             add("warning", "empty-mask", message=f"{name}: the mask has no pixel")
 
 

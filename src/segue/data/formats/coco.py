@@ -11,17 +11,20 @@ Formats: https://cocodataset.org/#format-data, github.com/nightrome/cocostuff
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from segue.data.formats import coco_cache, visual_genome
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.data.formats import visual_genome
 from segue.data.formats.classes import COCO_PANOPTIC_STUFF, COCO_STUFF_171, COCO_STUFF_171_IDS
-from segue.data.formats.coco_cache import Cache, Parsed
-from segue.data.formats.coco_marks import Marks, Raw, Size, shorten
+from segue.data.formats.coco_marks import Marks
+from segue.data.formats.coco_tables import Captions, Entry, Images, Places, Regions, panoptic_marks
 from segue.data.formats.files import (
     SPLITS,
     first_folder,
@@ -30,13 +33,14 @@ from segue.data.formats.files import (
     read_records,
     without_collector,
 )
-from segue.data.formats.lookup import list_places, locate, short_names, stem_of, tidy
-from segue.data.formats.panoptic import Categories, instance_region, read_categories, read_segments
+from segue.data.formats.lookup import list_places, locate, short_names, stem_of
+from segue.data.formats.panoptic import Categories, read_categories, read_segments
 from segue.data.formats.phrases import phrases_from_entries, read_phrase_entries
 from segue.data.formats.stream import stream_object
 from segue.data.images import read_image
-from segue.data.problems import ReportProblem, raise_problem, reporting
-from segue.data.records import Id, by_id, read_id, read_size, read_text
+from segue.data.later import LaterPictures
+from segue.data.problems import ReportProblem, raise_problem
+from segue.data.records import Id, by_id
 from segue.types import InputError, Picture, PictureSet, Region
 
 EXPECTED = (
@@ -52,13 +56,6 @@ COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
 
 TRAIN_IDS = "_labelTrainIds"
 ROBOFLOW = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}  # its folders
-
-
-class Entry(NamedTuple):
-    """A picture as the files list it. size: (width, height), None when no file has it."""
-
-    name: str
-    size: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -125,178 +122,94 @@ def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = ra
 
 
 def _read_coco(files: CocoFiles, split: str, report: ReportProblem) -> PictureSet:
-    images, marks, categories = Images(report), dict[str, Marks](), dict[str, Categories]()
+    images, marks, categories = Images(report), defaultdict[str, Marks](Marks), dict[str, Categories]()
     for kind in KINDS:
         if path := getattr(files, kind):
             marks[kind], found = _read_file(path, kind, images)
             if kind != "captions":
                 categories[kind] = read_categories(read_records(path, found, "categories", JSON), report)
-    captions = _captions(marks.get("captions", Marks()), images, report)
-    regions = _regions(marks, images, categories, files, report)
+    places = Places(images)
+    captions = Captions(marks["captions"], places, report)
+    regions = Regions(marks["instances"], places, categories.get("instances", {}), report)
+    segments = _segments(marks["panoptic"], places, categories, files, report) if files.panoptic else {}
+    del images, marks
     graphs = visual_genome.read_graphs(files.objects, files.attributes, files.relationships, report)
     phrases = read_phrase_entries(files.phrases, report)
-    entries = images.usable()
-    located = locate(list_places(files.pictures), (entry.name for entry in entries.values()))
-    maps, (classes, raw, trained) = _maps(files.stuff, entries, report), _stuff_classes(categories)
-    names, pictures = short_names(entry.name for entry in entries.values()), []
-    for number, entry in sorted(entries.items(), key=lambda item: by_id(item[0])):
-        name = names[entry.name]
+    located = locate(list_places(files.pictures), (entry.name for entry in places.entries.values()))
+    maps, (classes, raw, trained) = _maps(files.stuff, places.entries, report), _stuff_classes(categories)
+    tables = {name: trained if path.stem.endswith(TRAIN_IDS) else raw for name, path in maps.items()}
+    labels = {name: partial(read_labels, path, tables[name]) for name, path in maps.items()}
+    names = short_names(entry.name for entry in places.entries.values())
+    make = _Made(split, list(places.entries.values()), located.found, names, captions, regions, segments, labels)
+    whole = dict[int, Picture]()
+    for place, (number, entry) in enumerate(places.entries.items()):
         if entry.name not in located.found:
             missing = f"no such picture in {files.pictures}; copy it there"
             code, problem = located.problem(entry.name, missing)
             report(code, entry.name, problem)
             continue
-        merged, relations, places = visual_genome.merge_graph(tuple(regions[number]), graphs.get(number))
-        label_map = maps.get(entry.name)
-        table = trained if label_map and label_map.stem.endswith(TRAIN_IDS) else raw
-        pictures.append(
-            Picture(
-                name,
-                partial(read_image, located.found[entry.name]),
-                entry.size,
-                split=split,
-                captions=tuple(text for _, text in captions[number]),
-                regions=merged,
-                relations=relations,
-                phrases=tuple(phrases_from_entries(phrases.get(number, ()), captions[number], places, name, report)),
-                label_map=partial(read_labels, label_map, table) if label_map else None,
-            )
-        )
+        make.places.append(place)
+        if number in graphs or number in phrases:
+            picture, said = make(len(make.places) - 1), captions.of(place)
+            merged, relations, objects = visual_genome.merge_graph(picture.regions, graphs.get(number))
+            named = tuple(phrases_from_entries(phrases.get(number, ()), said, objects, picture.name, report))
+            whole[len(make.places) - 1] = replace(picture, regions=merged, relations=relations, phrases=named)
+    pictures = LaterPictures([make.names[make.entries[place].name] for place in make.places], make, whole)
     return PictureSet(pictures, classes if maps else tuple(_merged(categories).values()))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Makes the pictures of a split from what its files have. places: of those whose files are there, in `entries`."""
+
+    split: str
+    entries: list[Entry]
+    paths: dict[str, Path]
+    names: dict[str, str]
+    captions: Captions
+    regions: Regions
+    segments: dict[int, list[Region]]
+    labels: Mapping[str, Callable[[], NDArray[np.unsignedinteger]]]
+    places: list[int] = field(default_factory=list)
+
+    def __call__(self, at: int) -> Picture:
+        place = self.places[at]
+        name, size = self.entries[place]
+        return Picture(
+            self.names[name],
+            partial(read_image, self.paths[name]),
+            size,
+            split=self.split,
+            captions=self.captions.texts(place),
+            regions=(*self.regions.of(place), *self.segments.get(place, ())),
+            label_map=self.labels.get(name),
+        )
 
 
 def _read_file(path: Path, kind: str, images: Images) -> tuple[Marks, dict[str, Any]]:
     """The annotations of a file, and what it has besides them and its images, which are added to those known."""
-    cache = Cache(path) if kind == "instances" and path.stat().st_size >= coco_cache.LARGE else None
-    if cache and (kept := cache.read()):
-        images.add(kind, kept.images)
-        return kept.marks, kept.others
-    marks, records, others = Marks(), list[Any](), dict[str, Any]()
+    marks, others = Marks(), dict[str, Any]()
     for key, value in stream_object(path, LONG):
         part = key in LONG and isinstance(value, list)
         others[key] = [] if part else value
         if part and key == "images":
             images.add(kind, value)
-            records += map(shorten, value) if cache else ()
         elif part:
             marks.add(kind, value, images.size_of)
     for key in LONG:
         read_records(path, others, key, JSON)
-    if cache:
-        cache.write(Parsed(marks, records, others))
     return marks, others
 
 
-class Images:
-    """The images of all files by id, and the ids that can't be used: of bad images, and of two pictures."""
-
-    def __init__(self, report: ReportProblem) -> None:
-        self.report, self.entries, self.refused = report, dict[Id, Entry](), set[Id]()
-        self.there = defaultdict[str, set[Id]](set)  # the ids of a file
-        self.counts = Counter[str]()  # how many images of a file have been read
-
-    def add(self, kind: str, records: list[Any]) -> None:
-        """Add images of the file of a kind. What is bad is reported, by `raise_problem` as an InputError."""
-        for at, record in enumerate(records, self.counts[kind]):
-            bad = None  # the id of a record that can't be used
-            with reporting(self.report, "bad-image", f"image {at} (0 is the first) of {kind}"):
-                number = bad = read_id(record, "id")
-                entry = Entry(read_text(record, "file_name"), read_size(record))
-                known = self.entries.setdefault(number, entry)
-                bad = None if known.name == entry.name else bad
-                if number in self.there[kind] or (known.name != entry.name and not _alike(known.name, entry.name)):
-                    raise InputError(f"{entry.name} has the id {number}, as {known.name}; give each its own")
-                bad = None
-                self.entries[number] = Entry(max(known.name, entry.name, key=len), entry.size or known.size)
-                self.there[kind].add(number)
-            self.refused |= set() if bad is None else {bad}
-        self.counts[kind] += len(records)
-
-    def size_of(self, number: Id) -> Size | None:
-        """(height, width) of an image, where it is known."""
-        entry = self.entries.get(number)
-        return entry and entry.size and entry.size[::-1]
-
-    def usable(self) -> dict[Id, Entry]:
-        """The images whose ids are not refused."""
-        return {number: entry for number, entry in self.entries.items() if number not in self.refused}
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether two names may be one picture's: one's path is the end of the other's."""
-    one, other = f"/{tidy(one)}", f"/{tidy(other)}"
-    return one.endswith(other) or other.endswith(one)
-
-
-def _annotations(marks: Marks, kind: str, images: Images, report: ReportProblem) -> Iterator[tuple[Id, Id | None, Any]]:
-    """(image id, own id, what is found) of the pictures that the files list, without those of refused images."""
-    there = set[Any]()
-    image: Id | None
-    own: Id | None
-    for at, (image, own, found) in enumerate(marks.drained()):
-        name = f"{kind} {own}"
-        if isinstance(found, Raw):
-            mark, image = found.record, None
-            name = f"{kind} {mark['id'] if isinstance(mark, dict) and 'id' in mark else f'number {at}'}"
-            with reporting(report, "bad-annotation", name):
-                image, own = read_id(mark, "image_id"), None if kind == "panoptic" else _own_id(mark)
-        if image is None:
-            continue
-        once = f"image {image}" if kind == "panoptic" else own
-        if once is not None and once in there:
-            report("bad-annotation", name, "a second annotation of this id; give each its own")
-            continue
-        there.add(once)
-        if image in images.entries and image not in images.refused:
-            yield image, own, found
-        elif image not in images.refused:
-            report("dangling-image", name, f"image_id {image} is not in images")
-
-
-def _own_id(mark: Any) -> Id | None:
-    """The id of an annotation, where it has one."""
-    return None if mark.get("id") is None else read_id(mark, "id")
-
-
-def _captions(marks: Marks, images: Images, report: ReportProblem) -> dict[Id, list[tuple[Id | None, str]]]:
-    """Image id -> (id, text) of its captions."""
-    captions = defaultdict(list)
-    for number, own, found in _annotations(marks, "captions", images, report):
-        if isinstance(found, Raw):
-            name = f"caption {found.record.get('id', '')} of {images.entries[number].name}"
-            with reporting(report, "bad-caption", name):
-                captions[number].append((own, read_text(found.record, "caption")))
-        else:
-            captions[number].append((own, found))
-    return captions
-
-
-def _regions(
-    marks: dict[str, Marks],
-    images: Images,
-    categories: dict[str, Categories],
-    files: CocoFiles,
-    report: ReportProblem,
-) -> dict[Id, list[Region]]:
-    """Image id -> its instances, then its panoptic segments."""
-    regions = defaultdict(list)
-    for number, own, found in _annotations(marks.get("instances", Marks()), "instances", images, report):
-        name, size = f"annotation {own} of {images.entries[number].name}", images.size_of(number)
-        with reporting(report, "bad-annotation", name):
-            if isinstance(found, Raw):
-                regions[number].append(instance_region(found.record, size, categories["instances"], name))
-            else:
-                regions[number].append(found.region(size, categories["instances"], name))
-    if "panoptic" not in marks:
-        return regions
+def _segments(
+    marks: Marks, places: Places, categories: dict[str, Categories], files: CocoFiles, report: ReportProblem
+) -> dict[int, list[Region]]:
+    """The panoptic segments of images by their places: stuff, and without instances things too."""
     if files.segments is None:
         raise InputError(f"{files.panoptic}: no folder of the same name with the PNGs of its segments; unpack it there")
-    listed = [*_annotations(marks["panoptic"], "panoptic", images, report)]
-    things = "instances" not in marks
-    segments = read_segments([raw.record for *_, raw in listed], files.segments, categories["panoptic"], things, report)
-    for (number, *_), found in zip(listed, segments, strict=True):
-        regions[number] += found
-    return regions
+    there, listed = panoptic_marks(marks, places, report)
+    segments = read_segments(listed, files.segments, categories["panoptic"], files.instances is None, report)
+    return dict(zip(there, segments, strict=True))
 
 
 def _merged(categories: dict[str, Categories]) -> dict[Id, str]:

@@ -1,24 +1,26 @@
 """COCO's annotations, made small as soon as they are read: regular ones, as nearly all are, many at once by NumPy.
 
-What is not regular stays as its file has it, for the checks that look at one record and say what is wrong with it.
+Regular instances become columns, from which a region is made when one is asked for. What is not regular stays as its
+file has it, for the checks that look at one record and say what is wrong with it.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segue.data import rle
 from segue.data.formats.panoptic import Categories, category_of
+from segue.data.outlines import Outlines, PolygonMask, read_outlines
 from segue.data.problems import WRONG_LAYOUT
-from segue.data.records import Box, read_text
+from segue.data.records import read_all_texts
 from segue.types import RLE, InputError, Region
 
 NUMBERS = {int, float}
@@ -27,67 +29,91 @@ Size = tuple[int, int]  # (height, width)
 SizeOf = Callable[[int], Size | None]  # of the image of an id
 
 
-class Raw(NamedTuple):
-    """An annotation as its file has it."""
+@dataclass(frozen=True)
+class Instances:
+    """Regular annotations of objects, a row each.
 
-    record: Any
+    sizes: (N, 2), the height and width of the image for which the mask was read, 0 without a mask. boxes: (N, 4).
+    outlines: of the masks that are polygons. codes: the others by their rows.
+    """
 
+    categories: NDArray[np.int64]
+    crowds: NDArray[np.bool_]
+    boxes: NDArray[np.float64]
+    sizes: NDArray[np.int32]
+    outlines: Outlines
+    codes: dict[int, RLE]
 
-class Instance(NamedTuple):
-    """A regular annotation of an object."""
-
-    category: int
-    box: Box
-    mask: RLE | None
-    crowd: bool
-
-    def region(self, size: Size | None, categories: Categories, where: str) -> Region:
-        """The region of it in an image of this size.
+    def region(self, row: int, size: Size | None, categories: Categories, where: str) -> Region:
+        """The region of a row in an image of this size.
 
         Raises InputError that begins with `where` for an unknown category, and where another file gives the image
         another size than that for which the mask was read.
         """
-        name, thing = category_of(self.category, categories, where)
-        if self.mask and self.mask.size != size:
+        name, thing = category_of(int(self.categories[row]), categories, where)
+        height, width = own = tuple(self.sizes[row].tolist())
+        if height and own != size:
             raise InputError(
-                f"{where}: its image has (height, width) {self.mask.size} in its file and {size} in another; mend one"
+                f"{where}: its image has (height, width) {own} in its file and {size} in another; mend one"
             )
-        return Region(name, self.box, self.mask, thing, self.crowd)
+        mask = self.codes.get(row)
+        if height and mask is None:
+            mask = PolygonMask((height, width), self.outlines, row)
+        x, y, w, h = self.boxes[row].tolist()
+        return Region(name, (x, y, w, h), mask, thing, bool(self.crowds[row]))
 
 
 @dataclass
 class Marks:
     """The annotations of a file in its order.
 
-    images, ids: of each, 0 where it is raw. found: an `Instance`, the text of a caption, or `Raw`.
+    images, ids: of each, 0 where it is raw. raw: records that are not regular, by their place. texts: of captions, ""
+    for a raw one. parts, starts: instances read together, and the place of the first of them.
     """
 
     images: array[int] = field(default_factory=lambda: array("q"))
     ids: array[int] = field(default_factory=lambda: array("q"))
-    found: list[Any] = field(default_factory=list)
+    raw: dict[int, Any] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    parts: list[Instances] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
 
     def add(self, kind: str, records: list[Any], size_of: SizeOf) -> None:
         """Add records of a kind: where not all are regular one half after the other, and so on."""
-        columns: tuple[Sequence[int], Sequence[int], Sequence[Any]]
         try:
             images, ids = _whole_numbers(records, "image_id"), _whole_numbers(records, "id")
-            columns = images, ids, REGULAR[kind](records, size_of)
+            if kind == "captions":
+                self.texts += read_all_texts([record["caption"] for record in records], "caption")
+            elif kind == "instances":
+                self.parts.append(_instances(records, [size_of(number) for number in images]))
+                self.starts.append(len(self.ids))
+            else:
+                raise ValueError(f"{kind} are looked at one by one")
         except WRONG_LAYOUT:
-            if kind in REGULAR and len(records) > 1:
+            if kind in ("captions", "instances") and len(records) > 1:
                 half = len(records) // 2
                 self.add(kind, records[:half], size_of)
                 self.add(kind, records[half:], size_of)
                 return
-            columns = [0] * len(records), [0] * len(records), [Raw(shorten(record)) for record in records]
-        self.images.extend(columns[0])
-        self.ids.extend(columns[1])
-        self.found.extend(columns[2])
+            images = ids = array("q", [0] * len(records))
+            self.raw |= enumerate(map(shorten, records), len(self.ids))
+            self.texts += [""] * len(records) if kind == "captions" else []
+        self.images += images
+        self.ids += ids
 
-    def drained(self) -> Iterator[tuple[int, int, Any]]:
-        """(image, id, what is found) of each; what is found is let go of, since what is made of it takes memory."""
-        for at, (image, own) in enumerate(zip(self.images, self.ids, strict=True)):
-            found, self.found[at] = self.found[at], None
-            yield image, own, found
+    def region(self, at: int, size: Size | None, categories: Categories, where: str) -> Region:
+        """The region of a regular instance, see `Instances.region`."""
+        part = bisect_right(self.starts, at) - 1
+        return self.parts[part].region(at - self.starts[part], size, categories, where)
+
+    def column(self, name: str, fill: Any) -> NDArray[Any]:
+        """A column of all instances; `fill`, a row of it, where one is raw."""
+        made = np.empty((len(self.ids), *np.shape(fill)), np.asarray(fill).dtype)
+        made[:] = fill
+        for start, part in zip(self.starts, self.parts, strict=True):
+            found = getattr(part, name)
+            made[start : start + len(found)] = found
+        return made
 
 
 def shorten(record: Any) -> Any:
@@ -124,12 +150,8 @@ def _numbers(lists: Iterable[Any]) -> NDArray[np.float64]:
     return np.array(found, np.float64)
 
 
-def _captions(records: list[Any], size_of: SizeOf) -> list[Any]:
-    return [read_text(record, "caption") for record in records]
-
-
-def _instances(records: list[Any], size_of: SizeOf) -> list[Any]:
-    """Regular annotations of objects. Raises one of WRONG_LAYOUT where one isn't."""
+def _instances(records: list[Any], sizes: Sequence[Size | None]) -> Instances:
+    """Regular annotations of objects, of images of these sizes. Raises one of WRONG_LAYOUT where one isn't."""
     categories, crowds = _whole_numbers(records, "category_id"), [record.get("iscrowd", 0) for record in records]
     if not {0, 1}.issuperset(crowds):
         raise ValueError("iscrowd: not all are 0 or 1")
@@ -137,29 +159,15 @@ def _instances(records: list[Any], size_of: SizeOf) -> list[Any]:
     boxes = _numbers(given).reshape(-1, 4)
     if not {4}.issuperset(map(len, given)) or not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
         raise ValueError("bbox: not all are boxes")
-    sizes = [size_of(record["image_id"]) for record in records]
-    masks = _masks([record.get("segmentation") for record in records], sizes)
-    return [
-        Instance(category, (x, y, w, h), mask, bool(crowd))
-        for category, (x, y, w, h), mask, crowd in zip(categories, boxes.tolist(), masks, crowds, strict=True)
-    ]
-
-
-def _masks(found: Sequence[Any], sizes: Sequence[Size | None]) -> list[RLE | None]:
-    """The masks of segmentations of any kind. Raises one of WRONG_LAYOUT where one can't be read."""
-    made, drawn = list[RLE | None]([None]) * len(found), defaultdict[Size, list[int]](list)
-    for at, (one, size) in enumerate(zip(found, sizes, strict=True)):
-        if one and size is None:
-            raise ValueError("a mask of an image without a size")
-        if one and size:
-            if isinstance(one, list):
-                drawn[size].append(at)
-            else:
-                made[at] = rle.from_json(one, size, "segmentation")
-    for size, places in drawn.items():
-        for at, mask in zip(places, rle.from_polygons([found[at] for at in places], size, "segmentation"), strict=True):
-            made[at] = mask
-    return made
-
-
-REGULAR: dict[str, Callable[[list[Any], SizeOf], list[Any]]] = {"captions": _captions, "instances": _instances}
+    found = [record.get("segmentation") or () for record in records]
+    if any(one and size is None for one, size in zip(found, sizes, strict=True)):
+        raise ValueError("a mask of an image without a size")
+    grids = np.array([size if one and size else (0, 0) for one, size in zip(found, sizes, strict=True)], np.int32)
+    polygons = [one if isinstance(one, list) else () for one in found]
+    codes = {
+        row: rle.from_json(one, size, "segmentation")
+        for row, (one, size) in enumerate(zip(found, sizes, strict=True))
+        if one and size and not isinstance(one, list)
+    }
+    outlines = read_outlines(polygons, grids.astype(np.int64))
+    return Instances(np.array(categories), np.array(crowds, np.bool_), boxes, grids.reshape(-1, 2), outlines, codes)

@@ -17,10 +17,13 @@ from pathlib import Path
 from segue.data.picture_files import list_pictures
 
 Places = dict[str, list[Path]]  # files by their path below a folder
+PLAIN = re.compile(r"[\w-][\w.-]*", re.ASCII)  # names that are tidy, as most are
 
 
 def tidy(name: str) -> str:
     """A path as names are compared: in NFC, folders by "/", without drive, "." and what stands before ".."."""
+    if PLAIN.fullmatch(name):
+        return name
     parts = re.sub(r"^[A-Za-z]:(?=[\\/])", "", unicodedata.normalize("NFC", name)).replace("\\", "/").split("/")
     while ".." in parts:
         parts = parts[parts.index("..") + 1 :]
@@ -38,9 +41,9 @@ def list_places(folder: Path, *, stems: bool = False, ending: str = "") -> Place
 
     stems: without the files' endings. ending: of these, the ones that end so, without it.
     """
-    found: Places = defaultdict(list)
+    found, above = defaultdict[str, list[Path]](list), len(folder.parts)
     for path in list_pictures(folder, deep=True):
-        key = tidy(path.relative_to(folder).with_suffix("" if stems else path.suffix).as_posix())
+        key = tidy("/".join((*path.parts[above:-1], path.stem if stems else path.name)))
         if key.endswith(ending):
             found[key.removesuffix(ending)].append(path)
     return dict(found)

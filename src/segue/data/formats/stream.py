@@ -8,14 +8,18 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+import orjson
+
 from segue.data.formats.files import each_once, read_json
 from segue.types import InputError
 
-CHUNK = 1 << 20  # characters read at once
+CHUNK = 1 << 17  # characters read at once: what is made of more leaves the processor's cache
 BLANK = re.compile(r"[ \t\n\r]*")
 AFTER_ITEM = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 AFTER_VALUE = " \t\n\r,:]}"
 KEY_END = re.compile(r'"[ \t\n\r]*:')
+BETWEEN_OBJECTS = re.compile(r"\},[ \t\n\r]*(?=\{)")
 
 
 def stream_object(path: Path, long: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -109,11 +113,29 @@ class _Text:
             mark = self.step("]")
             yield []
         while mark == ",":
+            if quick := self.objects():
+                yield quick
+                continue
             found, mark = self.items()
             if found:
                 yield found
             elif not self.more():
                 raise ValueError("the file ends in a list")
+
+    def objects(self) -> list[Any]:
+        """The objects up to the last that is seen to be followed by another, by orjson: in a third of the time.
+
+        None where it might read them otherwise than `json`, or what looks like the end of one lies inside: `items` then
+        reads them. What orjson reads as a list before that end are whole items, as JSON is read from its beginning.
+        """
+        self.peek()
+        end = len(self.text)
+        while (end := self.text.rfind("},", self.at, end)) >= 0:
+            if after := BETWEEN_OBJECTS.match(self.text, end):
+                found = _read_quickly(self.text[self.at : end + 1])
+                self.at = after.end() if found else self.at
+                return found
+        return []
 
     def items(self) -> tuple[list[Any], str]:
         """The items that have been read as a whole, and "]" if the list ends with them, else ","."""
@@ -138,3 +160,29 @@ def _has_keys_once(value: Any, text: str, start: int, end: int) -> bool:
     if type(value) is not dict:
         return False
     return text.count(":", start, end) == len(value) or len(KEY_END.findall(text, start, end)) == len(value)
+
+
+def _read_quickly(text: str) -> list[Any]:
+    """The objects in a text with commas between, as `json` reads them; none where that isn't sure, or it can't be read.
+
+    orjson takes the last of a key that is there twice, and rounds numbers of more digits than a machine's.
+    """
+    try:
+        data = f"[{text}]".encode()
+        found: list[Any] = orjson.loads(data)
+    except ValueError:
+        return []
+    if not {dict}.issuperset(map(type, found)) or _has_long_number(data):
+        return []
+    keys, colons = sum(map(len, found)), text.count(":")
+    if keys != colons:
+        keys += sum(len(value) for one in found for value in one.values() if type(value) is dict)
+    return found if keys == colons or keys == len(KEY_END.findall(text)) else []
+
+
+def _has_long_number(data: bytes) -> bool:
+    """Whether 19 digits or more follow each other somewhere: as many as 2**63 has."""
+    digits = np.frombuffer(data, np.uint8) - np.uint8(ord("0")) < 10
+    for step in (1, 2, 4, 8, 3):  # where 2, 4, 8, 16, 19 begin
+        digits = digits[step:] & digits[:-step]
+    return bool(digits.any())
