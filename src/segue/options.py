@@ -163,8 +163,13 @@ class DrawOptions(Options):
         int, Ge(0), Doc("connected parts of at most so many cells are filled by what is around them; 0 keeps them")
     ] = 1
     best_of: Annotated[
-        int, Ge(1), Doc("tries of each layout, of its boxes where it has some; the likeliest by the model itself stays")
-    ] = 4
+        int | None,
+        Ge(1),
+        Doc(
+            "tries of each layout, of its boxes where it has some; the likeliest by the model itself stays. Unless "
+            "given 8 of boxes, which cost little, and else 4"
+        ),
+    ] = None
     check_sentence: Annotated[
         bool,
         Doc("of the tries prefer those with the classes, numbers and left, right, above and below that a caption says"),

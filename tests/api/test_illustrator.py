@@ -8,7 +8,7 @@ import torch
 
 import segue as package
 from segue.api import illustrator as illustrator_module
-from segue.api.illustrator import NEXT_TRY, Illustrator, LayoutBox, load_illustrator
+from segue.api.illustrator import NEXT_TRY, TRIES, Illustrator, LayoutBox, load_illustrator
 from segue.methods.crossmodal.boxes import DrawnBoxes
 from segue.methods.crossmodal.checkpoint import load_crossmodal
 from segue.methods.crossmodal.model import build_crossmodal
@@ -48,8 +48,8 @@ def test_boxes_need_half_of_the_steps(model, monkeypatch):
     )
     box = [LayoutBox("grass", (0, 0, 8, 8))]
     for given in ({}, {"boxes": box}, {"image": PIXELS}, {"image": PIXELS, "options": DrawOptions(num=1, steps=5)}):
-        illustrator.draw("a dog", **({"options": DrawOptions(num=1, best_of=1)} | given))
-    assert seen == [8, 8, 16, *[5] * DrawOptions().best_of]
+        illustrator.draw("a dog", **({"options": DrawOptions(num=1, best_of=1, check_sentence=False)} | given))
+    assert seen == [8, 8, 16, *[5] * TRIES]
 
 
 def test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest(model, monkeypatch):
@@ -102,6 +102,35 @@ def test_of_several_boxes_those_stay_that_the_sentence_says(model, monkeypatch):
     assert [[one.label for one in boxes] for boxes in said] == [["dog", "car"], ["car", "dog"]]
     unread = illustrator.draw("a dog left of a car", options=replace(options, check_sentence=False))[0].boxes
     assert [one.label for one in unread] == ["dog"]
+
+
+def test_boxes_that_touch_are_one_part(model, monkeypatch):
+    illustrator = package.load(model)
+    dog = illustrator.classes.index("dog")
+    tries = [
+        DrawnBoxes(np.array([[dog, 0, 0, 2, 2], [dog, left, 0, left + 2, 2]]), score)
+        for left, score in ((2, -1), (4, -2))
+    ]
+    monkeypatch.setattr(illustrator_module, "draw_boxes", lambda *_: tries)
+    options = DrawOptions(num=1, steps=1, best_of=2)
+    for text, places in (("two dogs", {0, 16}), ("a dog", {0, 8})):
+        drawn = illustrator.draw(text, options=options)[0].boxes
+        assert {one.box[0] for one in drawn} == places
+
+
+def test_cells_that_lose_what_their_boxes_have_are_drawn_once_more(model, monkeypatch):
+    illustrator = package.load(model)
+    grass = np.full((1, 32, 32), illustrator.classes.index("grass"), np.uint8)
+    dog = grass.copy()
+    dog[:, 8:16, 8:16] = illustrator.classes.index("dog")
+    boxes = np.array([[grass[0, 0, 0], 0, 0, 8, 8], [dog[0, 8, 8], 2, 2, 4, 4]], np.int64)
+    monkeypatch.setattr(illustrator_module, "draw_boxes", lambda *_: [DrawnBoxes(boxes, -1)])
+    for made, check, expected in (([grass, dog], True, dog), ([grass, grass], True, grass), ([grass], False, grass)):
+        decoded = iter(made)
+        monkeypatch.setattr(illustrator.checkpoint.quantiser, "decode", lambda _, d=decoded: torch.from_numpy(next(d)))
+        options = DrawOptions(num=1, steps=1, best_of=1, check_sentence=check)
+        assert (illustrator.draw("a dog on the grass", options=options)[0].labels == expected[0]).all()
+        assert not list(decoded)
 
 
 def test_of_several_cells_those_stay_that_the_sentence_says(model, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from layout_examples import CAPTION, CAR, DOG, GRASS
-from segue.api.sentence_check import caption_content, fulfilled
+from segue.api.sentence_check import CaptionContent, caption_content, fulfilled, wanted
 from segue.synthetic.scenes.scene import CLASSES
 
 CAT = CLASSES.index("cat")
@@ -59,3 +59,10 @@ def test_a_sentence_of_other_classes_is_read_by_their_names(sentence, named, rel
 def test_how_much_of_a_sentence_boxes_fulfil(sentence, boxes, said, counts):
     made = np.array(boxes, np.int64).reshape(-1, 5)
     assert fulfilled(caption_content(sentence, CLASSES), made) == pytest.approx((said, counts))
+
+
+def test_what_a_caption_names_and_counts_is_wanted():
+    assert set(wanted(caption_content("two dogs on the grass", CLASSES))) == {
+        ((DOG,), (1, np.inf)), ((GRASS,), (1, np.inf)), ((DOG,), (2, 2)),
+    }  # fmt: skip
+    assert wanted(CaptionContent()) == []

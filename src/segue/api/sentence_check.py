@@ -83,6 +83,11 @@ def _by_names(caption: str, classes: Sequence[str]) -> CaptionContent:
     return CaptionContent(tuple(dict.fromkeys(kinds)), tuple(dict.fromkeys(relations)), tuple(dict.fromkeys(counts)))
 
 
+def wanted(content: CaptionContent) -> list[tuple[Classes, tuple[float, float]]]:
+    """Of which classes a layout needs parts, and the fewest and the most of them: what a caption names and counts."""
+    return [*((kinds, (1, np.inf)) for kinds in content.named), *content.counts]
+
+
 def fulfilled(content: CaptionContent, boxes: NDArray[np.int64]) -> Fulfilled:
     """How much of a caption's content the boxes (R, 5) of a layout fulfil: class, left, top, right, bottom.
 

@@ -76,7 +76,7 @@ def test_the_bundled_model_has_a_row_for_every_condition(scenes, tmp_path, monke
     )
     monkeypatch.setattr(tables, "SHORT", replace(tables.SHORT, **TINY))
     rows = {row.system: row for row in tables.crossmodal_bundled_table()}
-    for name in ("bundled@caption", "bundled@mask+image", "vq_ceiling@caption+image"):
+    for name in ("bundled@caption", "bundled@mask+image", "vq_ceiling@caption+image", "retrieved boxes@caption"):
         assert rows[name].run(rows[name].work(tmp_path / "work", scenes))
     samplers = [row for row in tables.crossmodal_bundled_table() if row.experiment == "sampler"]
     assert len({row.system for row in samplers}) == len(tables.SAMPLERS)

@@ -11,6 +11,7 @@ from segue.methods.crossmodal.boxes import (
     PAD,
     BoxConfig,
     BoxDecoder,
+    bands_first,
     box_tokens,
     boxes_of_tokens,
     draw_boxes,
@@ -95,6 +96,38 @@ def test_whatever_is_drawn_is_a_list_of_boxes(options):
         kind, left, top, right, bottom = boxes.T
         assert ((kind >= 0) & (kind < 5)).all()
         assert ((left >= 0) & (left < right) & (right <= 8) & (top >= 0) & (top < bottom) & (bottom <= 8)).all()
+
+
+def test_as_many_boxes_are_drawn_as_are_asked_for():
+    model, hot = decoder(), Decoding(top_p=1.0, temperature=5.0, max_tokens=TINY.max_tokens)
+    asked = [[((2,), (2, 2)), ((0, 1), (1, np.inf))], [], [((3,), (0, 0)), ((4,), (1, 1))]]
+    with torch.no_grad():
+        model.head.bias[END] = 20
+    for seed in range(4):
+        both, none, one = (
+            each.boxes[:, 0].tolist() for each in draw_boxes(model, captions(), hot, [seed, seed, seed], asked)
+        )
+        assert both.count(2) == 2
+        assert set(both) & {0, 1}
+        assert none == []
+        assert one == [4]
+    (alone,) = draw_boxes(model, captions()[:1], hot, [0], asked[:1])
+    assert (alone.boxes == draw_boxes(model, captions(), hot, [0, 0, 0], asked)[0].boxes).all()
+
+
+def test_more_than_there_is_room_for_ends_where_the_room_does():
+    asked = [[((2,), (9, 9))]]
+    (drawn,) = draw_boxes(decoder(), captions(1), Decoding(top_p=1.0, max_tokens=TINY.max_tokens), [0], asked)
+    assert len(drawn.boxes) == TINY.max_boxes
+
+
+def test_bands_lie_behind_what_they_come_after():
+    truck, grass = [2, 2, 1, 7, 6], [1, 0, 3, 8, 4]
+    boxes = np.array([[0, 0, 0, 8, 8], truck, grass])
+    assert (paint_boxes(boxes, 8)[3] == 1).all()
+    ordered = bands_first(boxes, 8)
+    assert ordered[:, 0].tolist() == [0, 1, 2]
+    assert (paint_boxes(ordered, 8)[3] == [1, 1, 2, 2, 2, 2, 2, 1]).all()
 
 
 def test_each_caption_has_its_own_seed():

@@ -16,17 +16,21 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from torch import Tensor
 
+from segue.api.illustrator import Illustrator
 from segue.data.layouts import to_pixels
-from segue.evaluation.layouts import Describe, Draw, Image, Labels
+from segue.evaluation.layouts import ONE_TRY, Describe, Draw, Image, Labels
 from segue.lab.baselines.layout_segmenter import LayoutSegmenter
 from segue.methods.checkpoint import read_tensors, write_checkpoint
+from segue.methods.crossmodal.boxes import layout_boxes
 from segue.methods.crossmodal.vq import UNKNOWN, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.recipes.crossmodal import CaptionedLayouts, CrossModalSettings, model_config
 from segue.recipes.settings import fit_options
 from segue.training import fit
 from segue.training.state import has_state
+from segue.types import LayoutBox
 
+MOST_BOXES = 14  # of a layout
 GRID = 32  # cells a side on which layouts are compared
 
 
@@ -54,6 +58,24 @@ def nearest_caption(train: CaptionedLayouts) -> Draw:
     def draw(captions: Sequence[str], images: Sequence[Image], seed: int) -> list[Labels]:
         best = (_tfidf(captions, weights) @ index.T).toarray().argmax(1)
         return [_filled(train.layouts[captions_of_train[i][1]]) for i in best]
+
+    return draw
+
+
+def in_boxes_of(first: Draw, illustrator: Illustrator) -> Draw:
+    """The illustrator's cells, one try without a check, in the boxes of another drawing of each caption."""
+
+    def draw(captions: Sequence[str], images: Sequence[Image], seed: int) -> list[Labels]:
+        drawn: list[Labels] = []
+        for i, labels in enumerate(first(captions, images, seed)):
+            found = [
+                LayoutBox(illustrator.classes[kind], (left, top, right - left, bottom - top))
+                for kind, left, top, right, bottom in layout_boxes(labels, len(labels), MOST_BOXES).tolist()
+            ]
+            drawn.append(
+                illustrator.draw_many([captions[i]], boxes=[found], seeds=[seed + i], options=ONE_TRY)[0].labels
+            )
+        return drawn
 
     return draw
 

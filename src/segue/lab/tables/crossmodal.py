@@ -12,7 +12,8 @@ images and layouts alone, with the same image encoder and as long.
 Experiments: main; best_of (1, 4 and 16 layouts of one caption); cycle (@caption: caption, layout, caption; @mask:
 layout, caption, layout). Elsewhere each layout is drawn once. crossmodal_scenes_full: the bundled model, trained by the
 full recipe, with one try of each layout, and with as many as `segue draw` makes, of which that is kept which fits the
-sentence best (unchecked: the likeliest); and other ways to draw with its weights, on val (sampler).
+sentence best (unchecked: the likeliest); with the boxes of the nearest training caption's layout in the place of the
+model's own (retrieved boxes); and other ways to draw with its weights, on val (sampler).
 Metrics: see `segue.evaluation.layouts`.
 """
 
@@ -28,7 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segue.api.illustrator import Illustrator, load_illustrator
+from segue.api.illustrator import TRIES, TRIES_OF_BOXES, Illustrator, load_illustrator
 from segue.data import rle
 from segue.data.formats import detect_format
 from segue.evaluation.layouts import (
@@ -48,7 +49,14 @@ from segue.evaluation.layouts import (
 )
 from segue.evaluation.photo_splits import read_photo_split
 from segue.files import locked
-from segue.lab.baselines.crossmodal import class_prior, nearest_caption, nearest_layout, segment_all, train_segmenter
+from segue.lab.baselines.crossmodal import (
+    class_prior,
+    in_boxes_of,
+    nearest_caption,
+    nearest_layout,
+    segment_all,
+    train_segmenter,
+)
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.data import given_or_default_scenes
 from segue.methods.crossmodal.checkpoint import load_quantiser
@@ -71,7 +79,7 @@ SEEDS = (0, 1, 2)
 TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
 BUNDLED = "crossmodal-scenes"
 MASKGIT = DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)
-STEPS, TRIES = (4, 8, 12, 16), (4, 8)
+STEPS, TRIED = (4, 8, 12, 16), (4, 8)
 SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = tuple(
     (condition, options)
     for condition in CONDITIONS[:2]
@@ -79,8 +87,8 @@ SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = tuple(
         MASKGIT,
         DrawOptions(best_of=1, specks=0, steps=16),
         *(DrawOptions(best_of=1, steps=n) for n in STEPS),
-        DrawOptions(check_sentence=False),
-        *(DrawOptions(best_of=n) for n in TRIES),
+        DrawOptions(best_of=TRIED[0], check_sentence=False),
+        *(DrawOptions(best_of=n) for n in TRIED),
     )
 )
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
@@ -111,15 +119,16 @@ def crossmodal_bundled_table() -> list[Row]:
 
     --data: as above.
     """
-    often, unchecked = DrawOptions(), DrawOptions(check_sentence=False)
+    tries = dict(zip(CONDITIONS[:2], (TRIES_OF_BOXES, TRIES), strict=True))  # those of DrawOptions()
     rows = [Row("test", f"bundled@{one}", 0, partial(_bundled, SHORT, one, ONE_TRY)) for one in CONDITIONS]
     rows += [
-        Row("test", f"bundled, best of {often.best_of}{how}@{one}", 0, partial(_bundled, SHORT, one, options))
-        for one in CONDITIONS[:2]
-        for how, options in ((", unchecked", unchecked), ("", often))
+        Row("test", f"bundled, best of {count}{how}@{one}", 0, partial(_bundled, SHORT, one, options))
+        for one, count in tries.items()
+        for how, options in ((", unchecked", DrawOptions(check_sentence=False)), ("", DrawOptions()))
     ]
     rows += [Row("sampler", _sampler_name(*one), 0, partial(_sampler, SHORT, *one)) for one in SAMPLERS]
     rows += [Row("test", name, 0, partial(_untrained, SHORT, name)) for name in UNTRAINED]
+    rows.append(Row("test", "retrieved boxes@caption", 0, partial(_retrieved, SHORT)))
     return [*rows, Row("test", "vq_ceiling@caption+image", 0, partial(_bundled_ceiling, SHORT))]
 
 
@@ -204,6 +213,12 @@ def _bundled(settings: CrossModalSettings, condition: Condition, options: DrawOp
     return score_illustrator(load_illustrator(BUNDLED), condition, examples, others, options)
 
 
+def _retrieved(settings: CrossModalSettings, work: Work) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    draw = in_boxes_of(nearest_caption(_training_splits(settings)[0]), load_illustrator(BUNDLED))
+    return score_drawing(draw, *_test_examples(settings), load_illustrator(BUNDLED).classes)
+
+
 def _sampler(settings: CrossModalSettings, condition: Condition, options: DrawOptions, work: Work) -> dict[str, float]:
     """The bundled model on the first pictures of val, on which the defaults of `segue draw` are chosen.
 
@@ -218,7 +233,7 @@ def _sampler_name(condition: Condition, options: DrawOptions) -> str:
     chosen = "the default" if options.temperature is None else f"{options.temperature:g}"
     passes = "" if options.steps is None else f"{options.steps} steps, "
     how = f"temperature {chosen}, {passes}guidance {options.guidance:g}, specks {options.specks}"
-    if options.best_of > 1:
+    if options.best_of != 1:
         how += f", best of {options.best_of}" + ("" if options.check_sentence else ", unchecked")
     return f"{how}@{condition}"
 

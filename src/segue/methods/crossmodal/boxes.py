@@ -35,7 +35,9 @@ PARTS = 5  # tokens of a box
 LEAST = 0.002  # of a layout, from which a part of it has a box
 EMBEDDING_SCALE = 0.5
 ALIKE_LONG = 16  # examples of like length that a training step computes together
+UNLIKELY = -1e4  # a logit that is drawn only where no other token may be
 SIDES = 0.1  # weight of telling left from right in the loss
+Wanted = tuple[tuple[int, ...], tuple[float, float]]  # boxes of any of these classes: the fewest and the most
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,15 @@ def mirrored_boxes(boxes: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
     return np.stack([kinds, bins - right, top, bins - left, bottom], 1)
 
 
+def bands_first(boxes: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """The boxes (R, 5) with those from the left to the right edge first, else in the same order.
+
+    Grass or a road that a truck hides is the smaller part of the two, and comes later, but lies behind it.
+    """
+    spans = (boxes[:, 1] == 0) & (boxes[:, 3] == bins)
+    return boxes[np.argsort(~spans, kind="stable")]
+
+
 def box_tokens(boxes: NDArray[np.int64], config: BoxConfig) -> Tensor:
     """(R, 5) boxes -> (max_tokens + 2,) int64: start, five tokens each, end, padding."""
     offsets = np.array([FIRST] + 4 * [config.first_edge])
@@ -230,25 +241,71 @@ def paint_boxes(boxes: NDArray[np.int64], bins: int) -> NDArray[np.uint8]:
 # --- inference
 
 
+class Asked(NamedTuple):
+    """Of what there shall be boxes, in R rows with up to I entries: any of the classes (R, I, classes) bool counts, and
+    least and most (R, I) are how many.
+    """
+
+    classes: Tensor
+    least: Tensor
+    most: Tensor
+
+    @classmethod
+    def of(cls, asked: Sequence[Sequence[Wanted]], classes: int, device: torch.device) -> Asked:
+        """asked: for each row its entries."""
+        longest = max(map(len, asked))
+        marks, least = torch.zeros(len(asked), longest, classes), torch.zeros(len(asked), longest)
+        most = torch.full_like(least, torch.inf)
+        for row, entries in enumerate(asked):
+            for i, (kinds, (low, high)) in enumerate(entries):
+                marks[row, i, list(kinds)], least[row, i], most[row, i] = 1, low, high
+        return cls(marks.bool().to(device), least.to(device), most.to(device))
+
+
 class BoxCache(NamedTuple):
-    """The cache of decoding, R rows: keys and values of the captions and of the tokens so far, and those tokens."""
+    """The cache of decoding, R rows: keys and values of the captions and of the tokens so far, those tokens, and what
+    is asked for.
+    """
 
     memory: list[KeysValues]
     mask: Tensor
     past: list[KeysValues] | None
     tokens: Tensor
+    asked: Asked
 
     def select(self, rows: Tensor) -> BoxCache:
         """The rows (R',) int64, in that order."""
         memory, past = ([(k[rows], v[rows]) for k, v in part] for part in (self.memory, self.past or []))
-        return BoxCache(memory, self.mask[rows], past or None, self.tokens[rows])
+        return BoxCache(memory, self.mask[rows], past or None, self.tokens[rows], Asked(*(x[rows] for x in self.asked)))
 
 
 def _continue(model: BoxDecoder, tokens: Tensor, cache: BoxCache) -> tuple[Tensor, BoxCache]:
     """The logits (R, tokens) of what may follow tokens (R,), -inf for what may not, and the extended cache."""
     logits, past = model.logits(tokens[:, None], cache.memory, cache.mask, cache.past)
     cache = cache._replace(past=past, tokens=torch.cat([cache.tokens, tokens[:, None]], 1))
-    return logits[:, -1].masked_fill(~_allowed(model.config, cache.tokens[:, 1:]), -torch.inf), cache
+    logits = logits[:, -1].masked_fill(~_allowed(model.config, cache.tokens[:, 1:]), -torch.inf)
+    return (logits if (cache.tokens.shape[1] - 1) % PARTS else _as_asked(logits, cache, model.config)), cache
+
+
+def _as_asked(logits: Tensor, cache: BoxCache, config: BoxConfig) -> Tensor:
+    """Logits (R, tokens) of a class or the end, by what is asked for.
+
+    Of what there are as many as asked no more is drawn, and while something lacks the end's probability is that of what
+    lacks.
+    """
+    kinds, least, most = cache.asked
+    drawn = F.one_hot(cache.tokens[:, 1::PARTS] - FIRST, config.classes).sum(1)
+    have = (kinds * drawn[:, None]).sum(-1)
+    full = (kinds & (have >= most)[..., None]).any(1)
+    lacks = (kinds & (have < least)[..., None]).any(1) & ~full
+    logits = logits.clone()
+    classes = logits[:, FIRST : config.first_edge]
+    classes.masked_fill_(full, -torch.inf)
+    some, end = lacks.any(1, keepdim=True), logits[:, END, None]
+    now = classes.masked_fill(~lacks, -torch.inf).logsumexp(1, keepdim=True)
+    classes += torch.where(lacks, torch.logaddexp(now, end) - now, 0.0)
+    logits[:, END, None] = end.masked_fill(some, UNLIKELY)
+    return logits
 
 
 def _allowed(config: BoxConfig, tokens: Tensor) -> Tensor:
@@ -269,11 +326,21 @@ class DrawnBoxes(NamedTuple):
 
 
 @torch.inference_mode()
-def draw_boxes(model: BoxDecoder, ids: Tensor, options: Decoding, seeds: Sequence[int]) -> list[DrawnBoxes]:
-    """Boxes of each caption of ids (B, T); a pure function of the arguments. seeds: one for each example."""
+def draw_boxes(
+    model: BoxDecoder,
+    ids: Tensor,
+    options: Decoding,
+    seeds: Sequence[int],
+    asked: Sequence[Sequence[Wanted]] | None = None,
+) -> list[DrawnBoxes]:
+    """Boxes of each caption of ids (B, T); a pure function of the arguments. seeds: one for each example.
+
+    asked: for each example of what there shall be boxes, and how many; what the room for boxes ends before is left out.
+    """
     memory, mask = model.encode(ids)
     start = torch.full((len(ids),), END, device=ids.device)
-    cache = BoxCache(memory, mask, None, start.new_empty(len(ids), 0))
+    wanted = Asked.of([()] * len(ids) if asked is None else asked, model.config.classes, ids.device)
+    cache = BoxCache(memory, mask, None, start.new_empty(len(ids), 0), wanted)
     logits, cache = _continue(model, start, cache)
     found = decode(partial(_continue, model), logits, cache, end=END, options=options, seeds=seeds)
     return [DrawnBoxes(boxes_of_tokens(each[0].tokens, model.config), each[0].score) for each in found]
