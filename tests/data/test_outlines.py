@@ -18,6 +18,10 @@ def outlines(*masks, size=(8, 12)):
     return read_outlines(masks, np.tile(np.array(size), (len(masks), 1)))
 
 
+def mask_of(found, at=0, size=(8, 12)):
+    return PolygonMask(size, found, at, bool(found.filled[at]))
+
+
 def drawn(masks, size=(8, 12)):
     return rle.from_polygons(masks, size, "")
 
@@ -25,7 +29,7 @@ def drawn(masks, size=(8, 12)):
 @given(st.lists(POLYGONS, min_size=1, max_size=4))
 def test_they_are_drawn_as_the_polygons_of_the_file(masks):
     found = outlines(*masks)
-    assert [PolygonMask((8, 12), found, at) for at in range(len(masks))] == drawn(masks)
+    assert [mask_of(found, at) for at in range(len(masks))] == drawn(masks)
 
 
 @given(
@@ -42,14 +46,14 @@ def test_what_is_surely_filled_has_a_pixel(masks):
     found = outlines(*masks, size=(40, 35))
     for code, filled, at in zip(drawn(masks, (40, 35)), found.filled, range(len(masks)), strict=True):
         assert rle.area(code) > 0 or not filled
-        assert is_empty(PolygonMask((40, 35), found, at)) == (rle.area(code) == 0)
+        assert is_empty(mask_of(found, at, (40, 35))) == (rle.area(code) == 0)
 
 
 def test_a_thick_mask_is_not_drawn_to_know_that_it_has_pixels(monkeypatch):
     traced_twice, thin = [SQUARE[0] * 2], [[2, 1, 9, 1, 9, 1.1, 2, 1.1]]
     found = outlines(SQUARE, traced_twice, thin, [*thin, *SQUARE])
     assert found.filled.tolist() == [True, False, False, True]
-    masks = [PolygonMask((8, 12), found, at) for at in range(4)]
+    masks = [mask_of(found, at) for at in range(4)]
     assert [is_empty(mask) for mask in masks] == [False, True, True, False]
     monkeypatch.setattr(rle, "area", None)
     assert not is_empty(masks[0])
@@ -100,7 +104,7 @@ def test_what_cannot_be_drawn_is_refused(mask):
 
 
 def test_a_mask_is_as_good_as_its_run_lengths():
-    mask, (code,) = PolygonMask((8, 12), outlines(SQUARE), 0), drawn([SQUARE])
+    mask, (code,) = mask_of(outlines(SQUARE)), drawn([SQUARE])
     assert mask == code
     assert code == mask
     assert mask != RLE((8, 12), b"")
@@ -114,4 +118,4 @@ def test_a_mask_is_as_good_as_its_run_lengths():
 def test_the_columns_can_be_pickled():
     found = pickle.loads(pickle.dumps(outlines(SQUARE)))
     assert isinstance(found, Outlines)
-    assert PolygonMask((8, 12), found, 0) == drawn([SQUARE])[0]
+    assert mask_of(found) == drawn([SQUARE])[0]

@@ -42,16 +42,24 @@ class Outlines:
 
 
 class PolygonMask(RLE):
-    """A mask that is drawn when its run lengths are asked for first. It is as good as an `RLE`, and pickled as one."""
+    """A mask that is drawn when its run lengths are asked for first. It is as good as an `RLE`, and pickled as one.
 
-    __slots__ = ("_at", "_drawn", "_outlines")
+    filled: whether it surely has a pixel, without drawing it.
+    """
+
+    __slots__ = ("_at", "_drawn", "_outlines", "filled")
     _at: int
     _drawn: bytes | None
     _outlines: Outlines
+    filled: bool
 
-    def __init__(self, size: tuple[int, int], outlines: Outlines, at: int) -> None:
-        for name, value in (("size", size), ("_outlines", outlines), ("_at", at), ("_drawn", None)):
-            object.__setattr__(self, name, value)
+    def __init__(self, size: tuple[int, int], outlines: Outlines, at: int, filled: bool) -> None:
+        put = object.__setattr__  # an RLE is frozen
+        put(self, "size", size)
+        put(self, "_outlines", outlines)
+        put(self, "_at", at)
+        put(self, "_drawn", None)
+        put(self, "filled", filled)
 
     @property
     def counts(self) -> bytes:
@@ -61,11 +69,6 @@ class PolygonMask(RLE):
             object.__setattr__(self, "_drawn", made.counts)
             return made.counts
         return self._drawn
-
-    @property
-    def filled(self) -> bool:
-        """Whether it surely has a pixel, without drawing it."""
-        return bool(self._outlines.filled[self._at])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RLE) and (self.size, self.counts) == (other.size, other.counts)

@@ -26,8 +26,7 @@ TWO_DIGITS = (
     *COUNTS, "_pull", "speedup", "speedup_with_masks", "_over_transformers", "_over_onnxruntime", "_hours", "_gb",
 )  # fmt: skip
 ONE_DIGIT = (
-    "_per_s", "_ms", "_us", "_kb", "_mb", "_mb_early", "_mb_late", "errors", "requests", "_held", "trained_m", "batch",
-    "cpu_s",
+    "_s", "_ms", "_us", "_kb", "_mb", "_mb_early", "_mb_late", "errors", "requests", "_held", "trained_m", "batch",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def test_regular_annotations_become_columns():
     )
     drawn = [rle.from_json([[1, 1, 5, 1, 5, 5]], size, "") for size in SIZES.values()]
     assert ([*marks.images], [*marks.ids], marks.raw) == ([1, 2, 1, 5], [7, 8, 9, 10], {})
-    regions = [marks.region(at, SIZES.get(image), {3: ("dog", True)}, "") for at, image in enumerate(marks.images)]
+    regions = marks.regions([*range(4)], {3: ("dog", True)})
     box = (1.0, 2.5, 3.0, 4.0)
     assert regions == [
         Region("dog", box, drawn[0]),
@@ -47,7 +47,8 @@ def test_a_region_is_found_in_its_part():
         marks.add("instances", [mark(i, bbox=[i, 1, 2, 3]) for i in range(first, first + 3)], SIZES.get)
     marks.add("instances", [mark("x")], SIZES.get)
     assert len(marks.parts) == 3
-    assert [marks.region(at, (8, 12), {3: ("dog", True)}, "").box[0] for at in range(9)] == [*range(9)]
+    for places in ([*range(9)], [0, 2, 7], [4], [2, 3], []):
+        assert [region.box[0] for region in marks.regions(places, {3: ("dog", True)})] == places
     assert marks.column("boxes", np.full(4, -1.0))[:, 0].tolist() == [*range(9), -1]
 
 
@@ -97,7 +98,8 @@ def test_no_polygon_is_drawn_before_it_is_asked_for(monkeypatch):
     calls, draw = [], rle.from_polygons
     monkeypatch.setattr(rle, "from_polygons", lambda masks, *rest: calls.append(len(masks)) or draw(masks, *rest))
     marks = added("instances", *(mark(i, 1 + i % 2) for i in range(100)))
-    mask = marks.region(5, (20, 30), {3: ("dog", True)}, "").mask
+    (region,) = marks.regions([5], {3: ("dog", True)})
+    mask = region.mask
     assert calls == []
     assert mask.counts == mask.counts
     assert calls == [1]

@@ -109,8 +109,8 @@ def _count(picture: Picture, counts: Counter[str], labels: set[str]) -> None:
     regions = picture.regions
     counts["captions"] += len(picture.captions)
     counts["regions"] += len(regions)
-    counts["masks"] += sum(region.mask is not None for region in regions)
-    counts["crowds"] += sum(region.crowd for region in regions)
+    counts["masks"] += len(regions) - [region.mask for region in regions].count(None)
+    counts["crowds"] += [region.crowd for region in regions].count(True)
     counts["phrases"] += len(picture.phrases)
     counts["relations"] += len(picture.relations)
     counts["label_maps"] += picture.label_map is not None
@@ -147,13 +147,12 @@ def _check_texts(report: CheckReport, split: str, picture: Picture) -> None:
 def _check_regions(report: CheckReport, split: str, picture: Picture) -> None:
     add = partial(report.add, split=split, name=picture.name)
     for at, region in enumerate(picture.regions):
-        name = f"region {at}, {region.label}"
         x, y, w, h = region.box
         if picture.size and (x < -1 or y < -1 or x + w > picture.size[0] + 1 or y + h > picture.size[1] + 1):
-            inside = f"{picture.size[0]}x{picture.size[1]}"
-            add("warning", "box-outside", message=f"{name}: the box {region.box} reaches out of the {inside} picture")
+            outside = f"the box {region.box} reaches out of the {picture.size[0]}x{picture.size[1]} picture"
+            add("warning", "box-outside", message=f"region {at}, {region.label}: {outside}")
         if region.mask is not None and is_empty(region.mask):
-            add("warning", "empty-mask", message=f"{name}: the mask has no pixel")
+            add("warning", "empty-mask", message=f"region {at}, {region.label}: the mask has no pixel")
 
 
 def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dict[bytes, tuple[str, str]]) -> None:

@@ -7,7 +7,7 @@ file has it, for the checks that look at one record and say what is wrong with i
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -44,23 +44,31 @@ class Instances:
     outlines: Outlines
     codes: dict[int, RLE]
 
-    def region(self, row: int, size: Size | None, categories: Categories, where: str) -> Region:
-        """The region of a row in an image of this size.
+    def check(self, row: int, size: Size | None, categories: Categories, where: str) -> None:
+        """Check a row against what the other files say: its image has this size.
 
         Raises InputError that begins with `where` for an unknown category, and where another file gives the image
         another size than that for which the mask was read.
         """
-        name, thing = category_of(int(self.categories[row]), categories, where)
-        height, width = own = tuple(self.sizes[row].tolist())
-        if height and own != size:
+        category_of(int(self.categories[row]), categories, where)
+        own = tuple(self.sizes[row].tolist())
+        if any(own) and own != size:
             raise InputError(
                 f"{where}: its image has (height, width) {own} in its file and {size} in another; mend one"
             )
-        mask = self.codes.get(row)
-        if height and mask is None:
-            mask = PolygonMask((height, width), self.outlines, row)
-        x, y, w, h = self.boxes[row].tolist()
-        return Region(name, (x, y, w, h), mask, thing, bool(self.crowds[row]))
+
+    def regions(self, rows: list[int], categories: Categories) -> list[Region]:
+        """The regions of rows."""
+        at, made = np.array(rows, np.int64), list[Region]()
+        columns = (self.categories, self.crowds, self.boxes, self.sizes, self.outlines.filled)
+        found = (column.take(at, 0).tolist() for column in columns)
+        for row, category, crowd, (x, y, w, h), (height, width), full in zip(rows, *found, strict=True):
+            mask = self.codes.get(row)
+            if height and mask is None:
+                mask = PolygonMask((height, width), self.outlines, row, full)
+            name, thing = categories[category]
+            made.append(Region(name, (x, y, w, h), mask, thing, crowd))
+        return made
 
 
 @dataclass
@@ -101,10 +109,21 @@ class Marks:
         self.images += images
         self.ids += ids
 
-    def region(self, at: int, size: Size | None, categories: Categories, where: str) -> Region:
-        """The region of a regular instance, see `Instances.region`."""
+    def check(self, at: int, size: Size | None, categories: Categories, where: str) -> None:
+        """See `Instances.check`."""
         part = bisect_right(self.starts, at) - 1
-        return self.parts[part].region(at - self.starts[part], size, categories, where)
+        self.parts[part].check(at - self.starts[part], size, categories, where)
+
+    def regions(self, places: list[int], categories: Categories) -> list[Region]:
+        """The regions of regular instances in the order of the file."""
+        made, done = list[Region](), 0
+        while done < len(places):
+            part = bisect_right(self.starts, places[done]) - 1
+            start, end = self.starts[part], self.starts[part] + len(self.parts[part].categories)
+            till = bisect_left(places, end, done)
+            made += self.parts[part].regions([at - start for at in places[done:till]], categories)
+            done = till
+        return made
 
     def column(self, name: str, fill: Any) -> NDArray[Any]:
         """A column of all instances; `fill`, a row of it, where one is raw."""

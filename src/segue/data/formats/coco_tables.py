@@ -146,7 +146,7 @@ class Regions:
     """The instances of images by their places."""
 
     def __init__(self, marks: Marks, places: Places, categories: Categories, report: ReportProblem) -> None:
-        self.marks, self.categories, self.sizes = marks, categories, places.sizes
+        self.marks, self.categories = marks, categories
         self.made = dict[int, Region]()  # of raw annotations
 
         def take(at: int, image: Id, own: Id | None) -> bool:
@@ -156,7 +156,7 @@ class Regions:
                 if at in marks.raw:
                     self.made[at] = instance_region(marks.raw[at], size, categories, name)
                 else:
-                    marks.region(at, size, categories, name)
+                    marks.check(at, size, categories, name)
                 return True
             return False
 
@@ -171,11 +171,10 @@ class Regions:
 
     def of(self, place: int) -> list[Region]:
         """Each instance of an image."""
-        height, width = self.sizes[place].tolist()
-        return [
-            self.made[at] if at in self.made else self.marks.region(at, (height, width), self.categories, "")
-            for at in self.rows.of(place)
-        ]
+        places = self.rows.of(place)
+        if self.made.keys().isdisjoint(places):
+            return self.marks.regions(places, self.categories)
+        return [self.made[at] if at in self.made else self.marks.regions([at], self.categories)[0] for at in places]
 
 
 def panoptic_marks(marks: Marks, places: Places, report: ReportProblem) -> tuple[list[int], list[Any]]:

@@ -12,9 +12,10 @@ inference     CPU time a picture of bundled networks in float32 and bf16, one an
 names         CPU time to name the pixels of a picture of 640 x 480 pixels, with 10 names and with 1,000
 compiled       the same networks by torch.compile beside as they are, and what compiling takes
 int8          graphs of segmenters and a decoder in int8 beside float32: CPU time, megabytes, what it costs
-reading       COCO's files: CPU time and memory a picture
+reading       COCO's files at their true size: CPU seconds and gigabytes to read them, and to check them
 index         the index of curation, one thread: microseconds a picture to make and to search it, and its recall
 curate        the stages of curation by the number of pictures; a million once
+stages        CPU time a picture of each stage of curation, one thread, for a million pictures
 start         CPU time of `segue caption IMAGE` beside torch and its weights alone; how soon the server is ready
 folder        `segue segment FOLDER --note` beside the segmenter alone: CPU time a picture
 weights       networks that users bring: parameters, megabytes of the file and of memory
@@ -65,6 +66,7 @@ def costs_table() -> list[Row]:
         rows.append(Row("names", "photos-encoder", repeat, _names))
         rows += [_curate_row(count, repeat) for count in PICTURES]
     rows.append(_curate_row(PICTURES_ONCE, 0))
+    rows.append(Row("stages", f"{PICTURES_ONCE:,} pictures", 0, _stages))
     rows += [Row("index", f"{count:,} pictures", 0, partial(_index, count)) for count in INDEXED]
     rows.append(Row("start", "captions-photos", 0, _start))
     rows.append(Row("photographs", "captions-photos", 0, _photographs, DATA))
@@ -168,6 +170,13 @@ def _inference(name: str, work: Work) -> dict[str, float]:
     found = bench_inference(networks=(name,))["networks"][name]["cpu_ms_per_picture"]
     cost = {f"{dtype}_batch_{n}_ms": ms for dtype, of in found.items() for n, ms in of.items()}
     return cost | {f"batch_{n}_speedup": ms / found["bf16"][n] for n, ms in found["float32"].items()}
+
+
+def _stages(work: Work) -> dict[str, float]:
+    """CPU microseconds a picture; all: from captions to the archive, with the search's recall, without sampling."""
+    found = bench_curate(pictures=PICTURES_ONCE)
+    spent = {f"{stage}_us": 1e6 * seconds / PICTURES_ONCE for stage, seconds in found["cpu_seconds"].items()}
+    return spent | {"recall": found["recall"], "peak_rss_mb": found["peak_rss_mb"]}
 
 
 def _curation(count: int, work: Work) -> dict[str, float]:
