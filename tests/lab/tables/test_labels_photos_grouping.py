@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scenes_and_encoder import write_encoder, write_scenes
+from segue.api.label_segmenter import load_label_segmenter
 from segue.lab.run import rows_of
 from segue.lab.tables import labels_photos_grouping as grouping
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder
@@ -77,3 +79,15 @@ def test_a_folder_without_the_sets_is_refused(tmp_path):
     for row in rows_of("labels_photos_grouping"):
         with pytest.raises(InputError, match="msrc/, camvid/"):
             row.run(row.work(tmp_path / "work", tmp_path))
+
+
+def test_no_noun_is_moved_though_the_bundled_encoder_moves_some(data, tmp_path, monkeypatch):
+    def with_shifts(folder):
+        segmenter = load_label_segmenter(folder)
+        segmenter.encoder.set_noun_shifts(("sky",), torch.ones(1, segmenter.encoder.width))
+        return segmenter
+
+    monkeypatch.setattr(grouping, "load_label_segmenter", with_shifts)
+    monkeypatch.setattr(grouping, "scores_on", lambda test, segmenter, work: {"moved": len(segmenter.encoder.nouns)})
+    row = {row.name: row for row in rows_of("labels_photos_grouping")}["msrc/groups, CoCu/0"]
+    assert row.run(row.work(tmp_path / "lab/labels_photos_grouping", data)) == {"moved": 0}

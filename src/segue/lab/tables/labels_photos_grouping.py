@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from segue.api.label_segmenter import DualEncoderSegmenter, load_label_segmenter
+from segue.encoders.dual_encoder import VisionTextDualEncoder
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.tables.labels_photos import ALIKE, ENCODER, TESTS, scores_on
 from segue.lab.trained import train_once
@@ -53,7 +54,9 @@ def _grouping_row(test: str, settings: CocuSettings, work: Work) -> dict[str, fl
     way = "probability" if settings.probability else settings.system
     segmenter = load_label_segmenter(_trained(replace(settings, data=data / "flickr8k"), work, way))
     assert isinstance(segmenter, DualEncoderSegmenter)  # for mypy: it stands on one
+    assert isinstance(segmenter.encoder, VisionTextDualEncoder)
     segmenter.protocol = ALIKE
+    segmenter.encoder.set_noun_shifts()
     return scores_on(test, segmenter, work)
 
 
