@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from segue.files import locked
 from segue.recipes.settings import TrainSettings
-from segue.training.state import has_state
+from segue.training.state import begun_parts
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 
@@ -22,5 +22,5 @@ def train_once(settings: Settings, train: Callable[[Settings], object]) -> Path:
     out = settings.out
     with locked(out / "training"):  # the row itself holds the lock of its folder
         if not (out / "last" / "config.json").exists():
-            train(replace(settings, resume=any(map(has_state, (out / "state", *out.glob("*/state"))))))
+            train(replace(settings, resume=bool(begun_parts(out))))
     return out / "last"

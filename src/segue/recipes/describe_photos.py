@@ -42,7 +42,7 @@ from segue.metrics.captions import score_captions
 from segue.options import DescribeOptions, Dtype
 from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
-from segue.recipes.settings import OutFolder, TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import OutFolder, TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet, Region
@@ -200,6 +200,7 @@ def _fit(
         monitor="score",
         about={name: text for name, text in about.items() if name not in ("steps", "mask_steps")},
         illustrate=illustrate,
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
 

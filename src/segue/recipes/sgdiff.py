@@ -35,7 +35,7 @@ from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
 from segue.metrics.acceptance import calibrate
 from segue.recipes.datasets import begin_run
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
@@ -286,6 +286,7 @@ def _run_stage(
         monitor="score",
         about=settings_as_text(settings, "captions"),
         illustrate=partial(_illustrate, pictures=held_out, device=settings.device) if joint else None,
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
 
