@@ -106,11 +106,12 @@ def train_describe_photos(settings: DescribePhotosSettings = DescribePhotosSetti
     reader = read_photographs_by(settings.captioner)
     model = begin_as_captioner(reader, settings)
     task, first = PhotoTask(model, reader.captioner.checkpoint.tokenizer, settings), settings.out / "captions"
-    if not (settings.resume and (first / "last").exists()):
+    second = settings.resume and has_state(settings.out / "state")
+    if not second:  # else the first stage is finished
         _train_captions(task.of("captions"), reader, settings, first)
     trained = restore_photographs(first / "best").model.state_dict()
     model.load_state_dict(trained)
-    settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
+    settings = replace(settings, resume=second)
     _train_masks(task.of("masks"), reader, settings)
     calibrate_scores(settings.out / "best", reader, settings)
     return settings.out / "best"
