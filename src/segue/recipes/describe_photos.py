@@ -396,15 +396,13 @@ def _score_captions(task: nn.Module, held_out: CaptionBatches) -> dict[str, floa
     return {"cider": cider, "bleu4": bleu, "score": cider}
 
 
-def describe_held_out(
-    model: PhotoDescriber, held_out: CaptionBatches, options: DescribeOptions = DescribeOptions(num=1)
-) -> list[list[tuple[str, float]]]:
+def describe_held_out(model: PhotoDescriber, held_out: CaptionBatches) -> list[list[tuple[str, float]]]:
     """Captions and scores for each picture, around the object of the first noun of its captions."""
     generator, prompts, found = PhotoGenerator(model, held_out.tokenizer), held_out.first_prompts(), []
     for at in range(0, len(prompts), 50):
         rows = range(at, min(at + 50, len(prompts)))
         read, graphs = [held_out.read(i) for i in rows], [held_out.graphs[i] for i in rows]
-        found += generator.captions(read, graphs, prompts[at : at + 50], options)
+        found += generator.captions(read, graphs, prompts[at : at + 50], DescribeOptions(num=1))
     return found
 
 

@@ -157,9 +157,9 @@ def train_reclmis_chest(settings: RecLMISSettings = CHEST) -> Path:
     return train_reclmis(settings)
 
 
-def create_chest_once(folder: Path, style: str = "a") -> Path:
+def create_chest_once(folder: Path) -> Path:
     """Draw the default chest phantoms into the folder if they aren't there; concurrent processes draw them once."""
-    return create_once(folder, lambda out: make_chest(out, style=style))
+    return create_once(folder, make_chest)
 
 
 def folds_by_group(examples: Sequence[Example], k: int, seed: int) -> list[tuple[list[Example], list[Example]]]:
