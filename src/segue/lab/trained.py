@@ -1,4 +1,4 @@
-"""Trainings that rows of the lab share."""
+"""Trainings of the lab's rows: those that several share, and those of one that may be stopped."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def train_once(settings: Settings, train: Callable[[Settings], object]) -> Path:
     """The last weights of a training: the first row that needs them trains, and goes on where it was stopped.
 
     Its parts, such as a quantiser, have folders with a state of their own in that of the training.
+    One of folds leaves no last weights there: its recipe is called each time, and ends at once where all is trained.
     """
     out = settings.out
     with locked(out / "training"):  # the row itself holds the lock of its folder
