@@ -28,7 +28,7 @@ def test_each_picture_of_both_splits_is_scored_by_the_fold_that_held_its_patient
     seen, score = {}, reclmis_budget._scored
 
     def scored(model, part, notes):
-        seen.setdefault(model.parent.name, {e.name for e in part})
+        seen.setdefault(model.folder.parent.name, {e.name for e in part})
         return score(model, part, notes)
 
     monkeypatch.setattr(reclmis_budget, "_scored", scored)
