@@ -81,3 +81,23 @@ def test_a_colour_mask_with_its_own_palette(segue, model, tmp_path):
         (tmp_path / "palette.json").write_text(text)
         found, _, error = segue(*command)
         assert (found, said in error) == (status, True), text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ([0, 0, 90], "several classes are [0, 0, 90]"),
+        ([0.5, 0.5, 1], "in whole numbers"),
+        (["3", "3", "3"], "in whole numbers"),
+        ([0, 0, 300], "got numbers from 0 to 300"),
+    ],
+)
+def test_a_palette_that_does_not_tell_classes_apart_is_refused(segue, model, tmp_path, change, said):
+    """Of two classes of one colour the second was taken, and fractions became 0."""
+    colours = [[0, 0, 90 + i] for i in range(len(CLASSES))]
+    colours[1] = change
+    (tmp_path / "palette.json").write_text(json.dumps(colours))
+    Image.fromarray(np.full((8, 6, 3), (0, 0, 90), np.uint8)).save(tmp_path / "mask.png")
+    ask = ("caption-layout", tmp_path / "mask.png", "--model", model, "--palette", tmp_path / "palette.json")
+    status, _, error = segue(*ask)
+    assert (status, said in error) == (2, True), error
