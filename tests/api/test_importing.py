@@ -168,6 +168,18 @@ def test_missing_and_odd_tensors_are_named(released, file, tmp_path):
     assert read_released(file).config.width == 128
 
 
+def test_a_file_is_read_once(segue, file, tmp_path, monkeypatch):
+    read = []
+
+    def counted(path):
+        read.append(path)
+        return read_pickled(path)
+
+    monkeypatch.setattr("segue.methods.cocu.groupvit.released.read_pickled", counted)
+    assert segue("import", file, "-o", tmp_path / "made")[0] == 0
+    assert read == [file]
+
+
 def test_broken_files_are_reported(file, tmp_path):
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])

@@ -1,5 +1,6 @@
 """The training of the joint caption and layout model, from scratch and from pretrained weights."""
 
+import shutil
 from dataclasses import replace
 from html import escape
 
@@ -132,6 +133,17 @@ def test_starts_that_do_not_fit_are_refused(settings, encoders, tmp_path):
 def test_a_quantiser_of_other_layouts_is_refused(settings, model, tmp_path):
     with pytest.raises(InputError, match="with cells of 8 pixels, expected 32 and 16"):
         train_crossmodal(replace(settings, vq=model.parent / "vq" / "best", factor=16, out=tmp_path))
+
+
+def test_a_resume_that_a_later_part_refuses_leaves_the_record_of_the_run(settings, tmp_path):
+    """The quantiser takes another width, the box decoder doesn't."""
+    run = replace(settings, out=tmp_path / "run")
+    train_crossmodal(run)
+    shutil.rmtree(run.out / "state")  # as if it had been stopped while the box decoder trained
+    before = (run.out / "run.yaml").read_text()
+    with pytest.raises(InputError, match=r"width: got 32, but the run in .*boxes has 64"):
+        train_crossmodal(replace(run, width=32, resume=True))
+    assert (run.out / "run.yaml").read_text() == before
 
 
 def test_a_kill_at_the_first_state_is_no_state(settings, tmp_path):

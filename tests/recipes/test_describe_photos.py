@@ -1,6 +1,7 @@
 """A short training of the photographs' describer on drawn scenes, with an untrained image encoder."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,10 @@ def test_each_stage_trains_its_own_weights_and_a_stopped_run_goes_on(settings, r
     again = train_describe_photos(replace(settings, resume=True, mask_steps=3))
     assert again == folder  # the best so far, which is not that of the third step for sure
     assert [row["step"] for row in read_history(settings.out)] == [1, 2, 3]
+    shutil.rmtree(settings.out / "state")  # as if it had been stopped after its first stage
+    with pytest.raises(InputError, match=r"lr: got 1\.0, but the run in .*captions has"):
+        train_describe_photos(replace(settings, lr=1.0, resume=True))
+    assert "lr: 1.0\n" not in (settings.out / "run.yaml").read_text()
 
 
 def test_pictures_without_regions_need_a_detector(settings, reader, tmp_path):

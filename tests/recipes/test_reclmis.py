@@ -27,7 +27,7 @@ from segue.recipes.reclmis import (
     train_network,
     train_reclmis,
 )
-from segue.recipes.reclmis_options import network_config
+from segue.recipes.reclmis_options import AUTO, network_config
 from segue.synthetic.chest import make_chest
 from segue.training import read_history
 from segue.types import InputError
@@ -75,6 +75,30 @@ def test_a_second_training_into_the_same_folder_needs_resume(settings):
     train_network(settings, TINY)
     with pytest.raises(InputError, match="pass --resume to go on with it"):
         train_network(settings, TINY)
+
+
+def kept(out):
+    return [(out / name).read_text() for name in ("run.yaml", "data_check.json")]
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_a_refused_resume_leaves_the_record_of_the_run(settings, tmp_path, folds):
+    settings = replace(settings, folds=folds, steps=2, evaluations=1)
+    train_network(settings, TINY)
+    before, other = kept(settings.out), tmp_path / "other"
+    make_chest(other, train=9, val=4, test=0, size=48)
+    next((other / "Train_Folder/img").iterdir()).write_bytes(b"PNG")  # which the data check finds
+    with pytest.raises(InputError, match=r"lr: got 1\.0, but the run in .* has 0.001"):
+        train_network(replace(settings, data=other, on_bad="skip", lr=1.0, resume=True), TINY)
+    assert kept(settings.out) == before
+
+
+def test_folds_record_the_settings_of_the_whole_run(settings):
+    folds = replace(settings, folds=2, steps=2, evaluations=1, batch_size=AUTO, minutes=8.0)
+    train_network(folds, TINY)
+    lines = kept(settings.out)[0].splitlines()
+    assert {f"out: {settings.out}", "folds: 2", "minutes: 8.0", "batch_size: 8"} <= set(lines)  # as planned
+    assert not (settings.out / "fold-0" / "run.yaml").exists()
 
 
 def test_folds_are_averaged_and_never_share_a_patient(settings, data):

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_a_finished_run_is_not_started_again(quick):
     longer = replace(quick, resume=True)
     train_sgdiff_scenes(longer)
     assert (quick.out / "captions/last/model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_run_that_was_stopped_after_its_first_stage_keeps_its_settings(quick):
+    train_sgdiff_scenes(quick)
+    shutil.rmtree(quick.out / "state")
+    kept = (quick.out / "run.yaml").read_text()
+    with pytest.raises(InputError, match=r"lr: got 1\.0, but the run in .*captions has"):
+        train_sgdiff_scenes(replace(quick, lr=1.0, resume=True))
+    assert (quick.out / "run.yaml").read_text() == kept
+    train_sgdiff_scenes(replace(quick, resume=True))
 
 
 def test_systems_get_the_same_number_of_steps():

@@ -270,6 +270,23 @@ def test_another_run_is_not_resumed(tmp_path, changes, message):
         run(tmp_path, resume=True, **about | changes)
 
 
+def test_what_is_recorded_is_recorded_before_the_first_step_of_a_run_that_is_not_refused(tmp_path):
+    task, seen = Line(), []
+
+    def record():
+        seen.append(len(task.batches))
+
+    run(tmp_path, task=task, record=record)
+    assert seen == [0]
+    with pytest.raises(InputError, match=r"lr: got 0\.2"):
+        run(tmp_path, replace(OPTIONS, lr=0.2), resume=True, record=record)
+    run(tmp_path, resume=True, record=record)  # it is finished
+    assert seen == [0]
+    with pytest.warns(UserWarning, match="12 steps in the place of 6"):
+        run(tmp_path, replace(OPTIONS, steps=12), resume=True, record=record)
+    assert len(seen) == 2
+
+
 def test_a_resumed_run_of_more_steps_goes_on_by_the_longer_schedule(tmp_path):
     run(tmp_path, replace(OPTIONS, warmup=1))
     longer = replace(OPTIONS, steps=12, warmup=2, evaluate_every=4)

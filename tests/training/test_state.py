@@ -66,3 +66,11 @@ def test_half_written_first_state_is_none(tmp_path):
         state.read_state(tmp_path)
     state.write_state(tmp_path, 4, TENSORS, {"step": 4})
     assert read(tmp_path)[0] == 4
+
+
+def test_the_parts_of_a_run_that_have_begun_are_known(tmp_path):
+    assert state.begun_parts(tmp_path / "run") == []
+    for part in ("fold-1", "fold-0", "."):
+        state.write_state(tmp_path / part / "state", 4, TENSORS, {"step": 4})
+    (tmp_path / "fold-2/state").mkdir(parents=True)
+    assert state.begun_parts(tmp_path) == [tmp_path, tmp_path / "fold-0", tmp_path / "fold-1"]

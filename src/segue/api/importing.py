@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from segue.methods.cocu.groupvit.checkpoint import load_groupvit, save_groupvit, tokenizer_in
 from segue.methods.cocu.groupvit.model import GroupViT
@@ -18,18 +20,25 @@ RELEASED = (".pth", ".pt")
 EXAMPLE_TOKENIZER = "openai/clip-vit-base-patch16"
 
 
-def import_groupvit(source: str | Path, out: Path, *, tokenizer: str | Path | None = None) -> dict[str, Any]:
+def import_groupvit(
+    source: str | Path,
+    out: Path,
+    *,
+    tokenizer: str | Path | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
     """Write a folder that `segue.load` reads; returns what the command prints.
 
     source: a .pth of GroupViT's or CoCu's released code, a folder, or a hub id owner/name[@revision]; a folder holds a
     GroupViT of transformers, or one .pth. Of a pickle the tensors alone are read, and no code in it is run.
     tokenizer: of the texts where none lies beside the weights: a folder or a hub id of a CLIP, or CLIP's file
     bpe_simple_vocab_16e6.txt.gz.
+    tensors: of a .pth by their names, where it is read already.
     Raises InputError for an `out` that is there, what can't be read, tensors that are missing, and no tokenizer.
     """
     if out.exists():
         raise InputError(f"{out}: is there already; name a new folder")
-    model = _read(source, tokenizer)
+    model = _read(source, tokenizer, tensors)
     if model.tokenizer is None:
         raise InputError(
             f"{source}: no tokenizer lies beside the weights, and without one no name can be read; pass --tokenizer, "
@@ -51,12 +60,12 @@ def is_released_file(path: Path) -> bool:
     return path.suffix in RELEASED and path.is_file()
 
 
-def _read(source: str | Path, tokenizer: str | Path | None) -> GroupViT:
+def _read(source: str | Path, tokenizer: str | Path | None, tensors: Mapping[str, Tensor] | None) -> GroupViT:
     path = Path(source)
     if path.suffix in RELEASED and not path.is_dir():
         if not path.is_file():
             raise InputError(f"{path}: no such file; check the path and its spelling")
-        return _released(path, tokenizer)
+        return _released(path, tokenizer, tensors)
     folder = resolve_weights(source).folder(HUB_PICKLE)
     if (folder / CONFIG).exists():
         pickled = not (folder / WEIGHTS).exists() and (folder / HUB_PICKLE).exists()
@@ -70,10 +79,10 @@ def _read(source: str | Path, tokenizer: str | Path | None) -> GroupViT:
     return _released(found[0], tokenizer)
 
 
-def _released(path: Path, tokenizer: str | Path | None) -> GroupViT:
+def _released(path: Path, tokenizer: str | Path | None, tensors: Mapping[str, Tensor] | None = None) -> GroupViT:
     if tokenizer is not None and Path(tokenizer).is_file():
-        return read_released(path, Path(tokenizer))
-    return read_released(path, tokenizer_in(path.parent) if tokenizer is None else _tokenizer(tokenizer))
+        return read_released(path, Path(tokenizer), tensors)
+    return read_released(path, tokenizer_in(path.parent) if tokenizer is None else _tokenizer(tokenizer), tensors)
 
 
 def read_clip_tokenizer(source: str | Path, vocabulary: int) -> Tokenizer:

@@ -41,7 +41,9 @@ def import_model(
     path = Path(source)
     if source.endswith(".pth.tar"):
         print_result(import_reclmis(path, out, clip=tokenizer or CLIP), json)
-    elif is_released_file(path) and is_released(tensors := released_tensors(path)):
+        return
+    tensors = released_tensors(path) if is_released_file(path) else None
+    if tensors is not None and is_released(tensors):
         print_result(import_decap(tensors, path, out, clip=tokenizer or CLIP), json)
     else:
-        print_result(import_groupvit(source, out, tokenizer=tokenizer), json)
+        print_result(import_groupvit(source, out, tokenizer=tokenizer, tensors=tensors), json)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from inspect import Parameter, Signature, getdoc, signature
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, get_type_hints
 
-from segue.data.problems import DATA_CHECK
-from segue.files import write_text
-from segue.options import RUN_SETTINGS, options_in_file
-from segue.types import InputError
+from segue.options import options_in_file
 
 Train = Callable[..., Any]  # its argument `settings` is a dataclass of options, with a default
 ARGS = """
@@ -31,8 +27,7 @@ def training_command(train: Train, recipe: str) -> Callable[..., Any]:
     def command(settings: Any = usual, config: Path | None = None, dry_run: bool = False) -> Any:
         if dry_run:
             return look(recipe, settings)
-        with record_of_the_kept_run(settings.out):
-            return train(settings)
+        return train(settings)
 
     kinds = {"settings": get_type_hints(train)["settings"], "config": Path | None, "dry_run": bool}
     usuals = {"settings": usual, "config": None, "dry_run": False}
@@ -42,25 +37,6 @@ def training_command(train: Train, recipe: str) -> Callable[..., Any]:
         [Parameter(name, Parameter.KEYWORD_ONLY, default=usuals[name], annotation=kinds[name]) for name in kinds]
     )
     return command
-
-
-@contextmanager
-def record_of_the_kept_run(out: Path) -> Iterator[None]:
-    """Where the training is refused, what `out` records of its settings and data is what it was; new files stay."""
-    before = {path: path.read_text() for path in (out / RUN_SETTINGS, out / DATA_CHECK) if path.is_file()}
-    states = _states(out)
-    try:
-        yield
-    except InputError:
-        if _states(out) == states:  # else the settings were taken, and something later was refused
-            for path, text in before.items():
-                write_text(path, text)
-        raise
-
-
-def _states(out: Path) -> list[str]:
-    """What the run in `out` and its parts have saved last."""
-    return [path.read_text() for path in sorted([*out.glob("state/current"), *out.glob("*/state/current")])]
 
 
 def look(recipe: str, settings: Any) -> Any:

@@ -48,7 +48,6 @@ def line_chart(
     mark: float | None = None,
     reach: tuple[float, float] | None = None,
     linear: bool = False,
-    x_label: str = "step",
 ) -> str:
     """A line through (x, y) in the order of x, logarithmic where all are positive and differ more than a hundredfold.
 
@@ -66,7 +65,7 @@ def line_chart(
     ends = _wide(*(reach or (good[0][0], good[-1][0])), 0)
     across, up = _axes(ends, (low, high) if log else _wide(low, high, 0.05), log)
     placed = [(across.place(x), up.place(y), up.place(lowest), up.place(highest)) for x, y, lowest, highest in runs]
-    parts = [_frame(across, up, x_label)]
+    parts = [_frame(across, up, "step")]
     if len(good) > len(runs):
         rim = [(x, top) for x, *_, top in placed] + [(x, bottom) for x, _, bottom, _ in reversed(placed)]
         parts.append(f'<polygon class="band" points="{_path(rim)}"/>')

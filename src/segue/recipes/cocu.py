@@ -61,7 +61,7 @@ from segue.recipes.datasets import begin_run, create_once
 from segue.recipes.dual_encoder import SCENES as DUAL_ENCODER_SCENES
 from segue.recipes.dual_encoder import train_on_pictures
 from segue.recipes.labels import load_headless
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.synthetic.scenes.writer import make_scenes
 from segue.training import FitOptions, fit
 from segue.training.state import has_state
@@ -323,6 +323,7 @@ def train_cocu(settings: CocuSettings = COCU) -> Path:
         monitor="miou",
         about=settings_as_text(settings, *LOCAL_SETTINGS),
         illustrate=partial(_illustrate, val=val, settings=settings) if val else None,
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")

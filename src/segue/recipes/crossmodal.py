@@ -55,7 +55,7 @@ from segue.metrics.panoptic import Confusion
 from segue.nn.feature_distance import FeatureDistance
 from segue.options import NonNegative
 from segue.recipes.datasets import begin_run, create_scenes_once
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.recipes.syntic import common_nouns
 from segue.training import fit
 from segue.training.state import has_state
@@ -235,7 +235,7 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
     fit(model, batches, out=settings.out, options=fit_options(settings), save=save,
         evaluate=partial(_validation_losses, batches=val_batches), monitor="gain",
         about=settings_as_text(settings, *LOCAL),
-        illustrate=partial(_illustrate, val=val, device=settings.device),
+        illustrate=partial(_illustrate, val=val, device=settings.device), record=partial(keep_settings, settings),
         resume=settings.resume and has_state(settings.out / "state"))  # fmt: skip
     return settings.out / "best"
 
@@ -419,7 +419,8 @@ def train_quantiser(settings: CrossModalSettings, train: CaptionedLayouts, val: 
         )
         fit(quantiser, _LayoutCrops(train.layouts, settings.factor, settings.seed), out=out, options=options,
             save=save_quantiser, evaluate=partial(reconstruction_scores, split=val), monitor="miou",
-            about={"factor": str(settings.factor)}, resume=resumed)  # fmt: skip
+            about={"factor": str(settings.factor)}, record=partial(keep_settings, settings),
+            resume=resumed)  # fmt: skip
     return load_quantiser(out / "best")
 
 
@@ -517,7 +518,8 @@ def train_boxes(
         options = fit_options(settings, steps=settings.box_steps, batch_size=BOX_BATCH * settings.batch_size)
         fit(BoxDecoder(config), batches, out=out, options=options, save=save_boxes,
             evaluate=partial(_box_losses, batches=val_batches), monitor="gain",
-            about=settings_as_text(settings, *LOCAL), resume=resumed)  # fmt: skip
+            about=settings_as_text(settings, *LOCAL), record=partial(keep_settings, settings),
+            resume=resumed)  # fmt: skip
     return load_boxes(out / "best")
 
 

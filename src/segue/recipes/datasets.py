@@ -12,9 +12,9 @@ from typing import Any
 from segue.data.check_first import cached_check, check_first
 from segue.data.problems import DATA_CHECK
 from segue.files import locked, write_text
-from segue.recipes.settings import TrainSettings, keep_settings
+from segue.recipes.settings import TrainSettings
 from segue.synthetic.scenes.writer import make_scenes
-from segue.training.state import has_state
+from segue.training.state import begun_parts
 from segue.types import InputError, NotInstalled, to_install
 from segue.weights import PACKAGES
 
@@ -37,16 +37,16 @@ def create_scenes_once(folder: Path) -> Path:
 
 
 def begin_run(settings: TrainSettings) -> None:
-    """What every training does first: refuse what can't end well, then write into the run's folder what it begins with.
+    """What every training does first: refuse what can't end well, then write what the data check found.
 
-    That is what the data check found, and the settings, as `segue train RECIPE --config` reads them.
-    Raises InputError as the three checks.
+    A run that goes on keeps what was found at its beginning, as its data must be the same. Its settings are written
+    by `fit`, which may still refuse them. Raises InputError as the three checks.
     """
     check_run_folder(settings)
     check_extras(settings)
     checked = check_data(settings)
-    write_text(settings.out / DATA_CHECK, json.dumps(checked, indent=2) + "\n")
-    keep_settings(settings)
+    if not begun_parts(settings.out):
+        write_text(settings.out / DATA_CHECK, json.dumps(checked, indent=2) + "\n")
 
 
 def check_data(settings: TrainSettings) -> dict[str, Any]:
@@ -67,13 +67,11 @@ def count_splits(settings: TrainSettings) -> dict[str, Any]:
 
 def check_run_folder(settings: TrainSettings) -> None:
     """Raise InputError where `out` holds a run, or a part of one such as a fold, and `resume` is off."""
-    if settings.resume:
-        return
-    for state in (settings.out / "state", *settings.out.glob("*/state")):
-        if has_state(state):
-            raise InputError(
-                f"{state.parent}: holds the state of a run; pass --resume to go on with it, or name another folder"
-            )
+    begun = begun_parts(settings.out)
+    if begun and not settings.resume:
+        raise InputError(
+            f"{begun[0]}: holds the state of a run; pass --resume to go on with it, or name another folder"
+        )
 
 
 def check_extras(settings: TrainSettings) -> None:

@@ -42,7 +42,7 @@ from segue.metrics.captions import score_captions
 from segue.options import DescribeOptions, Dtype
 from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
-from segue.recipes.settings import OutFolder, TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import OutFolder, TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet, Region
@@ -106,11 +106,12 @@ def train_describe_photos(settings: DescribePhotosSettings = DescribePhotosSetti
     reader = read_photographs_by(settings.captioner)
     model = begin_as_captioner(reader, settings)
     task, first = PhotoTask(model, reader.captioner.checkpoint.tokenizer, settings), settings.out / "captions"
-    if not (settings.resume and (first / "last").exists()):
+    second = settings.resume and has_state(settings.out / "state")
+    if not second:  # else the first stage is finished
         _train_captions(task.of("captions"), reader, settings, first)
     trained = restore_photographs(first / "best").model.state_dict()
     model.load_state_dict(trained)
-    settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
+    settings = replace(settings, resume=second)
     _train_masks(task.of("masks"), reader, settings)
     calibrate_scores(settings.out / "best", reader, settings)
     return settings.out / "best"
@@ -200,6 +201,7 @@ def _fit(
         monitor="score",
         about={name: text for name, text in about.items() if name not in ("steps", "mask_steps")},
         illustrate=illustrate,
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
 
@@ -394,15 +396,13 @@ def _score_captions(task: nn.Module, held_out: CaptionBatches) -> dict[str, floa
     return {"cider": cider, "bleu4": bleu, "score": cider}
 
 
-def describe_held_out(
-    model: PhotoDescriber, held_out: CaptionBatches, options: DescribeOptions = DescribeOptions(num=1)
-) -> list[list[tuple[str, float]]]:
+def describe_held_out(model: PhotoDescriber, held_out: CaptionBatches) -> list[list[tuple[str, float]]]:
     """Captions and scores for each picture, around the object of the first noun of its captions."""
     generator, prompts, found = PhotoGenerator(model, held_out.tokenizer), held_out.first_prompts(), []
     for at in range(0, len(prompts), 50):
         rows = range(at, min(at + 50, len(prompts)))
         read, graphs = [held_out.read(i) for i in rows], [held_out.graphs[i] for i in rows]
-        found += generator.captions(read, graphs, prompts[at : at + 50], options)
+        found += generator.captions(read, graphs, prompts[at : at + 50], DescribeOptions(num=1))
     return found
 
 

@@ -41,7 +41,7 @@ from segue.nn.devices import resolve_device
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import reduce_image
 from segue.recipes.datasets import begin_run, create_scenes_once
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, PictureSet
 
@@ -178,6 +178,7 @@ def train_on_pictures(settings: DualEncoderSettings, train: PictureSet, val: Pic
         illustrate=lambda folder: retrieval_examples(
             load_dual_encoder(folder, device=settings.device), val_set.pictures
         ),
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
     return settings.out / "best"

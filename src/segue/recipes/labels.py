@@ -29,7 +29,7 @@ from segue.methods.dual_encoder.cells import CellTask
 from segue.methods.dual_encoder.checkpoint import load_dual_encoder, save_dual_encoder
 from segue.methods.dual_encoder.dense import DenseProtocol, embed_names
 from segue.recipes.datasets import begin_run
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture
 
@@ -89,6 +89,7 @@ def train_labels(settings: LabelsSettings = LABELS) -> Path:
         monitor="miou",
         about=settings_as_text(settings),
         illustrate=partial(_illustrate, val=val, device=settings.device) if val else None,
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
     return settings.out / ("best" if val else "last")

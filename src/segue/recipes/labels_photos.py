@@ -32,7 +32,7 @@ from segue.methods.dual_encoder.nouns import LEAST_PICTURES, OFTEN_UNSAID, SURRO
 from segue.metrics.acceptance import Acceptance, calibrate, fit_acceptance
 from segue.recipes.datasets import begin_run
 from segue.recipes.labels import CACHE_BYTES, load_headless
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture
 
@@ -103,6 +103,7 @@ def train_labels_photos(settings: LabelsPhotosSettings = LABELS_PHOTOS) -> Path:
         options=fit_options(settings),
         save=partial(_save, settings=settings),
         about=settings_as_text(settings),
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
     last = settings.out / "last"

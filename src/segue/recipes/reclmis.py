@@ -157,9 +157,9 @@ def train_reclmis_chest(settings: RecLMISSettings = CHEST) -> Path:
     return train_reclmis(settings)
 
 
-def create_chest_once(folder: Path, style: str = "a") -> Path:
+def create_chest_once(folder: Path) -> Path:
     """Draw the default chest phantoms into the folder if they aren't there; concurrent processes draw them once."""
-    return create_once(folder, lambda out: make_chest(out, style=style))
+    return create_once(folder, make_chest)
 
 
 def folds_by_group(examples: Sequence[Example], k: int, seed: int) -> list[tuple[list[Example], list[Example]]]:
@@ -195,20 +195,26 @@ def hold_out(examples: Sequence[Example], settings: RecLMISSettings) -> tuple[li
 
 
 def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: list[Example]) -> Path:
-    settings = replace(settings, minutes=settings.minutes / settings.folds)
+    each = replace(settings, minutes=settings.minutes / settings.folds)
     for i, (train, val) in enumerate(folds_by_group(examples, settings.folds, settings.seed)):
         out = settings.out / f"fold-{i}"
-        _train(replace(settings, out=out, resume=settings.resume and has_state(out / "state")), config, train, val)
+        fold = replace(each, out=out, resume=settings.resume and has_state(out / "state"))
+        _train(fold, config, train, val, whole=settings)
     members = [f"fold-{i}/best" for i in range(settings.folds)]
     write_text(settings.out / ENSEMBLE, json.dumps({"members": members}, indent=2) + "\n")
     return settings.out
 
 
-def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example], val: list[Example]) -> Path:
+def _train(
+    settings: RecLMISSettings,
+    config: NetworkConfig,
+    train: list[Example],
+    val: list[Example],
+    whole: RecLMISSettings | None = None,
+) -> Path:
+    """Train one network. whole: the settings of the run of which this is a fold."""
     task, batches = build_task(settings, config, train)
     settings = _with_steps(settings, task, batches)
-    if settings.folds <= 1:  # else OUT/run.yaml is of all folds
-        keep_settings(settings)  # with what the plan chose
     window = settings.image_size if settings.patches == "yes" else None
     views, preprocessing = views_to_validate(val, settings), batches.preprocessing
     fit(
@@ -221,6 +227,7 @@ def _train(settings: RecLMISSettings, config: NetworkConfig, train: list[Example
         monitor="dice",
         about=settings_as_text(settings),
         illustrate=lambda folder: note_examples(load_segmenter(folder, device=_device(task)), val),
+        record=partial(keep_settings, whole or settings),  # with what the plan chose
         resume=settings.resume,
     )
     return settings.out / "best"

@@ -29,7 +29,7 @@ from segue.methods.sgdiff.graph import SceneGraph, build_graph
 from segue.methods.sgdiff.lexicon import Lexicon
 from segue.methods.sgdiff.relations import RelationHead, load_relations, save_relations
 from segue.recipes.datasets import begin_run
-from segue.recipes.settings import OutFolder, TrainSettings, fit_options, settings_as_text
+from segue.recipes.settings import OutFolder, TrainSettings, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.types import InputError, Picture, Relation
 
@@ -88,6 +88,7 @@ def train_relations(settings: RelationSettings = RELATIONS) -> Path:
         monitor="recall20",
         about=settings_as_text(settings),
         illustrate=partial(_illustrate, settings=settings),
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
     return settings.out / "best"

@@ -35,7 +35,7 @@ from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import CaptionStage, JointStage, has_caption_stage
 from segue.metrics.acceptance import calibrate
 from segue.recipes.datasets import begin_run
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options, settings_as_text
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
 from segue.training.state import has_state
 from segue.types import InputError, Picture, PictureSet
@@ -202,12 +202,13 @@ def train_on_pictures(settings: SGDiffSettings, train: PictureSet, val: PictureS
     if settings.captions is not None:
         _load_first_stage(model, settings.captions)
     elif 1 in steps:
-        if not (settings.resume and (first / "last").exists()):
+        second = settings.resume and has_state(settings.out / "state")
+        if not second:  # else the first stage is finished
             teacher = None if settings.teacher is None else restore(settings.teacher)[0]
             run(CaptionStage(model, keep, teacher), settings, steps=steps[1], out=first)
         model = restore(first / ("best" if config.generates_captions else "last"))[0]
         keep = model.picture_side().values() if started is not None else ()
-        settings = replace(settings, resume=settings.resume and has_state(settings.out / "state"))
+        settings = replace(settings, resume=second)
     run(JointStage(model, keep, apart=settings.apart), settings, steps=steps[2], out=settings.out)
     return settings.out / "best"
 
@@ -286,6 +287,7 @@ def _run_stage(
         monitor="score",
         about=settings_as_text(settings, "captions"),
         illustrate=partial(_illustrate, pictures=held_out, device=settings.device) if joint else None,
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
 

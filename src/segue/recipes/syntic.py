@@ -62,7 +62,7 @@ from segue.metrics.acceptance import calibrate
 from segue.nn.devices import resolve_device
 from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
-from segue.recipes.settings import TrainSettings, dataset_name, fit_options
+from segue.recipes.settings import TrainSettings, dataset_name, fit_options, keep_settings
 from segue.synthetic.scenes.scene import THING_CLASSES
 from segue.synthetic.text_to_image import StableDiffusion, SyntheticTextToImage, TextToImage, generate_pictures
 from segue.training import Batches, fit
@@ -743,6 +743,7 @@ def train_decoder(
         monitor="cider",
         about=recipe,
         illustrate=partial(_illustrate, settings=settings),
+        record=partial(keep_settings, settings),
         resume=settings.resume,
     )
     return settings.out / "last"

@@ -173,6 +173,7 @@ def fit(
     monitor: str = "dice",
     about: Mapping[str, str] | None = None,
     illustrate: Illustrate | None = None,
+    record: Callable[[], None] | None = None,
     resume: bool = False,
 ) -> FitResult:
     """Train `task` in place and write checkpoints into `out`, a folder that all processes share.
@@ -184,6 +185,8 @@ def fit(
     monitor: the metric whose highest value is the best.
     about: further settings that a resumed run must have too, such as the network's size.
     illustrate: from the folder of the checkpoint that was kept, HTML of some examples for the report at the end.
+    record: called on the main process before the first step, when nothing of a resumed run is refused any more; it is
+    where settings are kept. A finished run takes no step and keeps what it has.
     resume: continue from `out`/state. The device and the number of workers and processes may differ, and there may be
     more steps, nothing else. With more steps the learning rate follows the longer schedule from where the run stands,
     so it rises once; the weights are not those of a run that had so many steps from the start.
@@ -206,6 +209,8 @@ def fit(
     main, result = accelerator.is_main_process, average.module if average else module
     accelerator.wait_for_everyone()
     out.mkdir(parents=True, exist_ok=True)
+    if main and record is not None and progress.should_continue(options):
+        record()
 
     with TrainingLogger(out, progress.step, options.steps, main=main) as logger:
         while progress.should_continue(options):

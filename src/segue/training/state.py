@@ -31,6 +31,11 @@ def has_state(folder: Path) -> bool:
     return (folder / "current").is_file()
 
 
+def begun_parts(out: Path) -> list[Path]:
+    """The folders with a state in that of a run: `out` itself, and those of parts such as a fold or a quantiser."""
+    return [state.parent for state in (out / "state", *sorted(out.glob("*/state"))) if has_state(state)]
+
+
 def write_state(folder: Path, step: int, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
     """Write the state of `step`, make it the valid one, delete the others. metadata: plain JSON."""
     new = folder / f"step-{step:08d}"

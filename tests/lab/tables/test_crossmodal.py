@@ -11,6 +11,7 @@ from segue.lab.tables import crossmodal as tables
 from segue.metrics import java
 from segue.recipes.crossmodal import train_crossmodal
 from segue.synthetic.scenes.writer import make_scenes
+from segue.training.loop import _Trainer
 from segue.types import Picture, Region
 
 
@@ -67,6 +68,8 @@ def test_one_training_serves_four_rows(scenes, tmp_path, monkeypatch):
     assert (work / "shared-depth4-0" / "best" / "model.safetensors").stat().st_mtime_ns == made
     for name in ("main/segmenter@image/0", "main/nearest_caption@mask/0"):
         assert rows[name].run(rows[name].work(work, scenes))
+    monkeypatch.setattr(_Trainer, "step", None)
+    assert rows["main/segmenter@image/0"].run(rows["main/segmenter@image/0"].work(work, scenes))
     assert {row.seed for row in rows.values()} == {0, 1, 2}
 
 

@@ -9,6 +9,7 @@ from segue.data.medical.lvit import read_lvit
 from segue.lab.engine import Work
 from segue.lab.tables import reclmis_budget
 from segue.synthetic.chest import make_chest
+from segue.training.loop import _Trainer
 
 
 @pytest.fixture
@@ -36,6 +37,8 @@ def test_each_picture_of_both_splits_is_scored_by_the_fold_that_held_its_patient
     names = {r.name for split in ("train", "val") for r in read_lvit(work.data / "covid_cxr", split)}
     assert seen["fold-0"] | seen["fold-1"] == names
     assert not seen["fold-0"] & seen["fold-1"]
+    monkeypatch.setattr(_Trainer, "step", None)
+    assert reclmis_budget._folds("covid_cxr", "unet", work) == found  # what is trained is not trained again
 
 
 def test_the_interval_is_over_patients_so_one_with_many_pictures_widens_it():

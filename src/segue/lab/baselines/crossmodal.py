@@ -138,14 +138,13 @@ class _ImageBatches:
 
 
 def train_segmenter(settings: CrossModalSettings, train: CaptionedLayouts, val: CaptionedLayouts) -> LayoutSegmenter:
-    """A segmenter with the image encoder of `settings`, trained as long as the joint model; a finished run is read."""
+    """A segmenter with the image encoder of `settings`, trained or resumed, as long as the joint model."""
     vq = VQConfig(len(train.classes), settings.factor)
     torch.manual_seed(settings.seed)
     model = LayoutSegmenter(model_config(settings, vq.codes, classes=0), vq)
     out = settings.out
-    if not (out / "last" / "config.json").exists():
-        fit(model, _ImageBatches(train), out=out, options=fit_options(settings), save=_save,
-            evaluate=partial(_scores, split=val), monitor="miou", resume=has_state(out / "state"))  # fmt: skip
+    fit(model, _ImageBatches(train), out=out, options=fit_options(settings), save=_save,
+        evaluate=partial(_scores, split=val), monitor="miou", resume=has_state(out / "state"))  # fmt: skip
     model.load_state_dict(read_tensors(out / "best"))
     return model.eval()
 

@@ -117,14 +117,14 @@ def learning_curve(run: Path, evaluations: int) -> dict[str, float]:
     return {f"miou_at_{100 * (i + 1) // evaluations}": value for i, value in enumerate(values[:evaluations])}
 
 
-def score_scenes(checkpoint: Path, settings: CocuSettings, split: str = "test") -> dict[str, float]:
+def score_scenes(checkpoint: Path, settings: CocuSettings) -> dict[str, float]:
     """mIoU over all classes, over those that captions often name and over the others, and pixel accuracy.
 
     Then the same as oracle_*, with only the classes that a picture shows as its labels.
-    Raises InputError when a group of classes does not occur in the split.
+    Raises InputError when a group of classes does not occur in the test split.
     """
     segmenter, options = load_open_vocabulary(checkpoint), LabelOptions(protocol=settings.protocol)
-    found = read_pictures(settings.data, split)
+    found = read_pictures(settings.data, "test")
     pictures, classes, read_truth = with_truth(found, segmenter.chosen_protocol(options))
     often = often_named_classes(settings.data, settings.captions)
     named = np.array([name in often for name in classes])
@@ -133,7 +133,7 @@ def score_scenes(checkpoint: Path, settings: CocuSettings, split: str = "test") 
     for prefix, oracle in (("", False), ("oracle_", True)):
         ious, accuracy = score_pictures(segmenter, pictures, classes, read_truth, options=options, oracle=oracle)
         if empty := [group for group, chosen in groups.items() if np.isnan(ious[chosen]).all()]:
-            raise InputError(f"{settings.data}: miou{empty[0]} has no class in {split}; draw more scenes")
+            raise InputError(f"{settings.data}: miou{empty[0]} has no class in test; draw more scenes")
         scores |= {f"{prefix}miou{group}": float(np.nanmean(ious[chosen])) for group, chosen in groups.items()}
         scores |= {f"{prefix}pixel_accuracy": accuracy}
     return scores

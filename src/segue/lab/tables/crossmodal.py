@@ -47,7 +47,6 @@ from segue.evaluation.layouts import (
     score_layouts,
 )
 from segue.evaluation.photo_splits import read_photo_split
-from segue.files import locked
 from segue.lab.baselines.crossmodal import (
     class_prior,
     in_boxes_of,
@@ -72,7 +71,6 @@ from segue.recipes.crossmodal import (
     train_model,
     train_quantiser,
 )
-from segue.training.state import has_state
 from segue.types import Picture, PictureSet
 
 SEEDS = (0, 1, 2)
@@ -175,8 +173,7 @@ def _segmenter(settings: CrossModalSettings, work: Work) -> dict[str, float]:
     settings = _with_data(settings, work)
     train, val = _training_splits(settings)
     shared = _shared(settings, work, "segmenter")
-    with locked(shared.out):
-        model = train_segmenter(shared, train, val)
+    model = train_segmenter(shared, train, val)
     examples, _ = _test_examples(settings)
     segmented = segment_all(model, np.stack([example.image for example in examples]))
     return score_layouts(segmented, [example.layout for example in examples], len(train.classes))
@@ -253,12 +250,12 @@ def _trained(settings: CrossModalSettings, work: Work) -> Illustrator:
 
 def _quantiser(settings: CrossModalSettings, work: Work) -> Path:
     """The folder of the seed's quantiser, trained in the same way."""
+
+    def train(part: CrossModalSettings) -> None:
+        train_quantiser(replace(part, out=part.out.parent), *_training_splits(settings))  # into out/vq
+
     shared = _shared(settings, work, "vq")
-    folder = shared.out / "vq"
-    with locked(shared.out):
-        if not (folder / "last" / "config.json").exists():
-            train_quantiser(replace(shared, resume=has_state(folder / "state")), *_training_splits(settings))
-    return folder / "best"
+    return train_once(replace(shared, out=shared.out / "vq"), train).parent / "best"
 
 
 def _shared(settings: CrossModalSettings, work: Work, name: str) -> CrossModalSettings:

@@ -149,8 +149,8 @@ def bundled_table() -> list[Row]:
     return [Row("test", f"bundled, {name}", 0, partial(_bundled, change)) for name, change in notes.items()]
 
 
-def _chest_data(work: Work, style: str = "a") -> Path:
-    return create_chest_once(work.shared / f"data-chest-{style}", style)
+def _chest_data(work: Work) -> Path:
+    return create_chest_once(work.shared / "data-chest-a")
 
 
 def _trained(settings: RecLMISSettings, network: Network) -> Path:

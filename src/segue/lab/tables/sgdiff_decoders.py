@@ -19,11 +19,11 @@ from segue.data.formats import read_pictures
 from segue.evaluation.grounded_captions import describe_case, make_cases, score_cases
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
+from segue.lab.trained import train_once
 from segue.methods.sgdiff.checkpoint import restore
 from segue.options import DescribeOptions
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_on_pictures, with_named_regions
 from segue.training import read_history
-from segue.training.state import has_state
 
 TEACHER = "word by word"
 DECODERS = {"bits": "full", "bits, time warped": "time_warp", "masked": "masked", TEACHER: "autoregressive"}
@@ -65,9 +65,11 @@ def _trained(settings: SGDiffSettings, distilled: bool, work: Work) -> SGDiffSet
     if distilled:
         teacher = _trained(replace(settings, system=DECODERS[TEACHER]), False, work)
         settings = replace(settings, teacher=teacher.out / "captions" / "best")
-    if not (out / "best" / "config.json").exists():
-        train, val = (read_pictures(settings.data, split, settings.on_bad) for split in ("train", "val"))
-        train_on_pictures(replace(settings, resume=has_state(out / "captions" / "state")), train, val)
+
+    def train(own: SGDiffSettings) -> None:
+        train_on_pictures(own, *(read_pictures(own.data, split, own.on_bad) for split in ("train", "val")))
+
+    train_once(settings, train)
     return settings
 
 

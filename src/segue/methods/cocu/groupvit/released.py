@@ -67,13 +67,16 @@ def released_name(name: str) -> Place:
     return Place(name, "qkv".index(part[1]) if part else None)
 
 
-def read_released(path: Path, tokenizer: Tokenizer | Path | None = None) -> GroupViT:
+def read_released(
+    path: Path, tokenizer: Tokenizer | Path | None = None, tensors: Mapping[str, Tensor] | None = None
+) -> GroupViT:
     """A GroupViT in evaluation mode from a .pth of the released code, which is never run: see `methods.pickles`.
 
     tokenizer: CLIP's, or its file bpe_simple_vocab_16e6.txt.gz; what lies beside the .pth unless given.
+    tensors: those of `released_tensors`, where the file is read already.
     Raises InputError for a file that holds code, one that lacks tensors or has others, and a missing tokenizer.
     """
-    tensors = released_tensors(path)
+    tensors = released_tensors(path) if tensors is None else tensors
     config = config_of(tensors, path)
     if tokenizer is None:
         tokenizer = next((beside for name in BPE_FILES if (beside := path.with_name(name)).is_file()), None)

@@ -80,10 +80,10 @@ def _perspective_noise(c: Canvas, scale: float, flat: float = 1.0, source: Field
     )
 
 
-def _upright_noise(c: Canvas, sx: float, sy: float, source: Field | None = None) -> Field:
+def _upright_noise(c: Canvas, sx: float, sy: float) -> Field:
     """Noise on an upright surface: sx, sy tiles across the picture."""
     ox, oy = c.rng.uniform(0, 1, 2)
-    return _sample_noise(noise_tile() if source is None else source, c.x * sx + ox, c.y * sy + oy)
+    return _sample_noise(noise_tile(), c.x * sx + ox, c.y * sy + oy)
 
 
 def _step(values: Field, width: float) -> Field:

@@ -21,7 +21,6 @@ from segue.synthetic.scenes.shapes.strokes import (  # fmt: skip
 )
 
 BARK: tuple[RGB, ...] = ((0.36, 0.24, 0.15), (0.42, 0.31, 0.22), (0.30, 0.22, 0.17))
-WOOD: RGB = (0.45, 0.31, 0.18)
 STRING: RGB = (0.35, 0.33, 0.32)
 
 
@@ -38,22 +37,22 @@ def _trunk(sheet: Sheet, bark: RGB, top: float, w: float) -> None:
     sheet.add(poly((-w * 0.85, 0), (w * 0.85, 0), (w * 0.5 + lean, top), (-w * 0.5 + lean, top)), bark, 0.7, rough=1.6)
 
 
-def _leaves(sheet: Sheet, x: float, y: float, rx: float, ry: float, clumps: int) -> None:
+def _leaves(sheet: Sheet, y: float, rx: float, ry: float, clumps: int) -> None:
     """Clumps of leaves, dark ones behind and below, light ones above."""
     t = np.linspace(0, 2 * np.pi, 9, endpoint=False) + sheet.vary(0, 0.7)
     for a in t:
         sheet.add(
-            _clump(sheet, x + 0.72 * rx * float(np.cos(a)), y + 0.70 * ry * float(np.sin(a)), 0.40 * rx, 0.40 * ry),
+            _clump(sheet, 0.72 * rx * float(np.cos(a)), y + 0.70 * ry * float(np.sin(a)), 0.40 * rx, 0.40 * ry),
             tint(sheet.rgb, -0.16),
             0.5,
             rough=2.2,
         )
-    sheet.add(_clump(sheet, x, y, 0.85 * rx, 0.82 * ry), tint(sheet.rgb, -0.10), 0.3, rough=2.2)
+    sheet.add(_clump(sheet, 0, y, 0.85 * rx, 0.82 * ry), tint(sheet.rgb, -0.10), 0.3, rough=2.2)
     spots = sheet.rng.uniform(-1, 1, (clumps, 2))
     for dx, dy in sorted(spots.tolist(), key=lambda s: s[1]):
         light = 0.10 * dy + sheet.vary(-0.03, 0.05)
         sheet.add(
-            _clump(sheet, x + 0.58 * rx * dx, y + 0.12 * ry + 0.52 * ry * dy, 0.30 * rx, 0.24 * ry),
+            _clump(sheet, 0.58 * rx * dx, y + 0.12 * ry + 0.52 * ry * dy, 0.30 * rx, 0.24 * ry),
             tint(sheet.rgb, light),
             0.6,
             rough=2.2,
@@ -71,7 +70,7 @@ def _round_tree(sheet: Sheet, bark: RGB) -> None:
     _trunk(sheet, bark, foot + tall * 0.6, 0.065)
     for side in (-1, 1):
         sheet.add(limb([(0, foot * 0.75), (side * wide * 0.5, foot + tall * 0.35)], [0.05, 0.03]), bark, 0.4, rough=1.5)
-    _leaves(sheet, 0, foot + tall * 0.9, wide, tall, 11)
+    _leaves(sheet, foot + tall * 0.9, wide, tall, 11)
     if sheet.colour == "green" and sheet.chance(0.2):
         for dx, dy in sheet.rng.uniform(-0.6, 0.6, (8, 2)).tolist():
             sheet.add(ellipse(wide * dx, foot + tall * (0.9 + dy), 0.028, 0.028), PALETTE["red"], 0.5)
@@ -80,7 +79,7 @@ def _round_tree(sheet: Sheet, bark: RGB) -> None:
 def _poplar(sheet: Sheet, bark: RGB) -> None:
     wide = sheet.vary(0.17, 0.25)
     _trunk(sheet, bark, 0.4, 0.05)
-    _leaves(sheet, 0, 0.62, wide, 0.44, 13)
+    _leaves(sheet, 0.62, wide, 0.44, 13)
 
 
 def _fir(sheet: Sheet, bark: RGB) -> None:
