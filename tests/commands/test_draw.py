@@ -61,7 +61,7 @@ def test_what_the_model_does_not_read_of_a_sentence_is_told(segue, model, tmp_pa
     status, _, error = segue(*ask)
     assert status == 0
     assert "the sentence is too long for the model, which doesn't read its end, '" in error
-    assert "the model hardly knows the words 'und'" in error
+    assert "the model hardly knows the words " in error
     doubts = json.loads(segue(*ask, "--json")[1])["caption_doubts"]
     assert [doubt.partition(" is ")[0].partition(" words ")[0] for doubt in doubts] == [
         "the model hardly knows the",
