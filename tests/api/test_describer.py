@@ -277,6 +277,8 @@ def test_classes_are_found_in_any_case_of_letters_and_unknown_ones_are_warned_of
     assert lexicon.class_id(" Square") == lexicon.class_id("square") > 0
     with pytest.warns(UserWarning, match="this model doesn't know dragon: unknown objects to it, 1 of 1"):
         describer.describe(IMAGE, box=LEFT, label="dragon", options=ONE)
+    with pytest.raises(InputError, match="label: got ' ', expected the name"):
+        describer.describe(IMAGE, box=LEFT, label=" ", options=ONE)
 
 
 def test_unknown_classes_and_a_place_without_objects_are_warned_of(describer):

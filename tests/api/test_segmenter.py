@@ -244,3 +244,14 @@ def test_a_note_in_other_words_gives_the_mask_of_the_models_own_words_and_is_tol
     assert model.note_doubts(own) == model.note_doubts(None) == []
     told = model.note_doubts("upper left lung, gibberish")
     assert told == ["no note of the model's training has 'gibberish'; say it otherwise"]
+
+
+def test_a_note_in_another_script_and_one_that_is_too_long_are_told(tiny_model):
+    """Any word of another script was taken for a known one, and what a long note lost was told once in a process."""
+    model = load_segmenter(tiny_model)
+    told = model.note_doubts("upper left lung, منطقة")
+    assert told == ["no note of the model's training has 'منطقة'; say it otherwise"]
+    long = "upper left lung and " * 99 + "right lung"
+    for _ in range(2):
+        (told,) = model.note_doubts(long)
+        assert told.startswith("the note is too long for the model, which doesn't read its end, '")

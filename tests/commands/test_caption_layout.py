@@ -74,10 +74,30 @@ def test_a_colour_mask_with_its_own_palette(segue, model, tmp_path):
     for text, status, said in (
         ("[[1, 2, 3], [9, 8, 7]]", 0, ""),
         ("[[1, 2], [9, 8]]", 2, "one for each class"),
-        ("[[1, 2, 300]]", 2, "no palette could be read"),
-        ('{"dog": [1, 2, 3]}', 2, "no palette could be read"),
+        ("[[1, 2, 300]]", 2, "got numbers from 1 to 300"),
+        ('{"dog": [1, 2, 3]}', 2, "one for each class"),
         ("nonsense", 2, "no palette could be read"),
     ):
         (tmp_path / "palette.json").write_text(text)
         found, _, error = segue(*command)
         assert (found, said in error) == (status, True), text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ([0, 0, 90], "several classes are [0, 0, 90]"),
+        ([0.5, 0.5, 1], "in whole numbers"),
+        (["3", "3", "3"], "in whole numbers"),
+        ([0, 0, 300], "got numbers from 0 to 300"),
+    ],
+)
+def test_a_palette_that_does_not_tell_classes_apart_is_refused(segue, model, tmp_path, change, said):
+    """Of two classes of one colour the second was taken, and fractions became 0."""
+    colours = [[0, 0, 90 + i] for i in range(len(CLASSES))]
+    colours[1] = change
+    (tmp_path / "palette.json").write_text(json.dumps(colours))
+    Image.fromarray(np.full((8, 6, 3), (0, 0, 90), np.uint8)).save(tmp_path / "mask.png")
+    ask = ("caption-layout", tmp_path / "mask.png", "--model", model, "--palette", tmp_path / "palette.json")
+    status, _, error = segue(*ask)
+    assert (status, said in error) == (2, True), error

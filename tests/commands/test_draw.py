@@ -55,6 +55,20 @@ def test_heat_maps_of_nouns_are_written(segue, model, tmp_path):
         assert picture.size == (32, 32)
 
 
+def test_what_the_model_does_not_read_of_a_sentence_is_told(segue, model, tmp_path):
+    """A sentence of more tokens than the model reads was cut without a word; unknown words were told in json alone."""
+    ask = ("draw", "a dog " * 60 + "und eine Katze", "--model", model, "-o", tmp_path, "--num", 1, "--steps", 1)
+    status, _, error = segue(*ask)
+    assert status == 0
+    assert "the sentence is too long for the model, which doesn't read its end, '" in error
+    assert "the model hardly knows the words " in error
+    doubts = json.loads(segue(*ask, "--json")[1])["caption_doubts"]
+    assert [doubt.partition(" is ")[0].partition(" words ")[0] for doubt in doubts] == [
+        "the model hardly knows the",
+        "the sentence",
+    ]
+
+
 def test_words_of_any_script_are_drawn(segue, model, tmp_path):
     drawn = ("--model", str(model), "-o", str(tmp_path), "--num", "1", "--steps", "1", "--json")
     for caption in ("eine Katze 🐈 auf dem Gras", "!?", "a dog " * 60):

@@ -271,3 +271,35 @@ def test_panoptic(segue, tmp_path):
     )
     written(preds, {"annotations": [{"image_id": 5}]})
     assert "not COCO's panoptic json" in segue("score", "panoptic", "--refs", refs, "--preds", preds, *dirs)[2]
+
+
+def class_maps(tmp_path, kind, name, values, **more):
+    (tmp_path / kind).mkdir(exist_ok=True)
+    Image.fromarray(np.asarray(values)).save(tmp_path / kind / name, **more)
+
+
+def test_class_maps_are_read_as_label_maps_are(segue, tmp_path):
+    """Upright by their EXIF; fractions and JPEG are refused, which were cut to whole numbers, or others at edges."""
+    values = np.zeros((8, 12), np.uint8)
+    values[:4] = 1
+    class_maps(tmp_path, "refs", "a.png", values)
+    upside_down = Image.Exif()
+    upside_down[274] = 3
+    ask = ("score", "masks", "--refs", tmp_path / "refs", "--preds", tmp_path / "preds", "--classes", 2, "--json")
+    class_maps(tmp_path, "preds", "a.png", values[::-1, ::-1], exif=upside_down)
+    assert json.loads(segue(*ask)[1])["miou"] == 1
+    for name, given, message in (("a.tif", values * np.float32(0.5), "mode F"), ("a.jpg", values, "a JPEG")):
+        (tmp_path / "preds/a.png").unlink(missing_ok=True)
+        class_maps(tmp_path, "preds", name, given)
+        status, _, error = segue(*ask)
+        assert (status, message in error) == (2, True), error
+        (tmp_path / "preds" / name).unlink()
+
+
+def test_whole_numbers_with_a_point_are_ids_and_a_key_twice_is_no_record(segue, tmp_path):
+    """As pandas writes a column of ids with a gap; of two captions in one record the first was lost."""
+    refs = written(tmp_path / "refs.json", COCO)
+    preds = written(tmp_path / "preds.json", [one | {"image_id": float(one["image_id"])} for one in SAID])
+    assert scored(segue, refs, preds)["images"] == 2
+    (tmp_path / "twice.json").write_text(json.dumps(SAID).replace('"caption":', '"caption": "x", "caption":'))
+    assert 'has the key "caption" twice' in scored(segue, refs, tmp_path / "twice.json")

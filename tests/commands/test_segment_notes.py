@@ -55,6 +55,14 @@ def test_pictures_that_no_row_names_are_reported(segment, tmp_path):
     assert "1 pictures have no row in n.csv and are left out, such as covid_1.png" in error
 
 
+def test_volumes_that_no_row_names_are_reported(segment, tmp_path):
+    """Only flat pictures were."""
+    (tmp_path / "img/brain.nii.gz").write_bytes(b"")
+    (tmp_path / "n.csv").write_text(f'image,note\ncovid_0,"{NOTE}"\ncovid_1,"{NOTE}"\n')
+    _, _, error = segment(tmp_path / "n.csv")
+    assert "1 pictures have no row in n.csv and are left out, such as brain.nii.gz" in error
+
+
 def test_rows_without_a_picture_are_refused(segment, tmp_path):
     (tmp_path / "n.csv").write_text("image,note\ncovid_0.png,one\ncovid_7.png,two\n")
     status, answers, error = segment(tmp_path / "n.csv")

@@ -149,3 +149,15 @@ def test_missing_file_folder_and_cut_archive(tmp_path):
     (tmp_path / "d.txt.gz").write_bytes(b"a dog\n")
     with pytest.raises(InputError, match="the file is cut or broken"):
         read_corpus(tmp_path / "d.txt.gz")
+
+
+def test_a_record_with_a_key_twice_is_named(tmp_path):
+    """The first of the two captions was lost without a word."""
+    (tmp_path / "a.jsonl").write_text('{"caption": "a dog", "caption": "a cat"}\n')
+    with pytest.raises(InputError, match=r'line 1: .*an object has the key "caption" twice'):
+        read_corpus(tmp_path / "a.jsonl")
+
+
+def test_a_separator_at_the_end_of_a_line_is_no_part_of_the_caption(tmp_path):
+    (tmp_path / "a.csv").write_text("image,caption\na.jpg,a dog,\nb.jpg,a cat, brown,,\n")
+    assert read_corpus(tmp_path / "a.csv").captions == ["a dog", "a cat, brown"]

@@ -259,3 +259,10 @@ def test_nothing_to_embed_is_refused(tmp_path):
 def test_a_plan_of_nothing_is_refused(name):
     with pytest.raises(InputError, match=f"{name}: got 0, expected 1 or more"):
         StorePlan("an embedder", "texts", **{"width": 3, "shard_rows": 4, "batch_size": 2, name: 0})
+
+
+def test_a_pipe_among_pictures_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (item,) = picture_items([("pipe", tmp_path / "pipe.png")])
+    with pytest.raises(InputError, match=r"pipe\.png: an empty file"):
+        item.load()

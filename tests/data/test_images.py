@@ -101,6 +101,32 @@ def test_a_tiff_whose_zeros_are_white_is_not_read_as_a_negative(tmp_path, dtype)
         assert np.corrcoef(seen.ravel(), GREY.ravel())[0, 1] == pytest.approx(-1 if white_is_zero else 1, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "more", "message"),
+    [
+        (np.stack([GREY.astype(np.uint16) * 257] * 3), {"planarconfig": "separate", "photometric": "rgb"}, "16 bits"),
+        (GREY.astype(np.int16).astype(np.int8), {}, "signed numbers"),
+    ],
+    ids=["16 bits in planes", "signed"],
+)
+def test_a_tiff_whose_numbers_pillow_takes_for_others_is_refused(tmp_path, pixels, more, message):
+    """Planes of 16 bits came out as noise, -1 as white."""
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **more)
+    with pytest.raises(InputError, match=message):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_that_further_channels_of_a_tiff_are_not_read_is_reported(tmp_path, colours):
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.stack([GREY] * colours + [255 - GREY], -1)
+    kind = "rgb" if colours == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=kind, planarconfig="contig", extrasamples=["unspecified"])
+    with pytest.warns(PictureWarning, match=rf"{colours + 1} channels, only the first {colours} read"):
+        assert (read_image(tmp_path / "a.tif")[..., 0] == GREY).all()
+
+
 @pytest.mark.parametrize("name", ["stack.tif", "moving.png", "moving.webp"])
 def test_that_only_the_first_page_is_read_is_reported(tmp_path, name):
     pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 90, 200)]

@@ -8,14 +8,14 @@ from segue.data.lines import MAX_LINE_BYTES, read_lines, read_text
 from segue.types import InputError
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])), max_size=6))
+@given(st.lists(st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs"])), max_size=6))
 def test_no_character_but_a_newline_ends_a_line(tmp_path_factory, lines):
-    path = tmp_path_factory.mktemp("lines") / "a.txt"
+    path, lines = tmp_path_factory.mktemp("lines") / "a.txt", ["first", *lines]
     path.write_bytes("\n".join(lines).encode())
     expected = [line.removesuffix("\r") for line in "\n".join(lines).removeprefix("\ufeff").split("\n")]
     read = list(read_lines(path))
     assert [number for number, _ in read] == list(range(1, len(read) + 1))
-    assert [line for _, line in read] == (expected[:-1] if not path.read_bytes() or not lines[-1] else expected)
+    assert [line for _, line in read] == (expected if lines[-1] else expected[:-1])
 
 
 def test_a_line_may_have_as_many_bytes_as_are_allowed(tmp_path):
@@ -41,6 +41,26 @@ def test_what_can_not_be_read_is_reported(tmp_path, read):
     (tmp_path / "e.txt").write_bytes(b"caf\xe9 au lait")
     with pytest.raises(InputError, match=r"e\.txt.*: not UTF-8 \(.* at byte 3\); convert it"):
         read(tmp_path / "e.txt")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a dog\ra cat\ra cow\r", "lines end with CR alone"),
+        ("a dog\na cat\n".encode("utf-16"), "not UTF-8 but UTF-16"),
+        ("a dog\na cat\n".encode("utf-16-le"), "line 1: not UTF-8 but UTF-16"),
+    ],
+)
+def test_lines_of_other_systems_are_not_read_as_one_text(tmp_path, data, message):
+    """A file of an old Mac was one long caption, one in UTF-16 without its mark letters with NUL between them."""
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        list(read_lines(tmp_path / "a.txt"))
+
+
+def test_one_line_may_end_with_cr(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"a dog\r")
+    assert list(read_lines(tmp_path / "a.txt")) == [(1, "a dog")]
 
 
 def test_a_long_file_streams(tmp_path):

@@ -54,3 +54,11 @@ def test_names_keep_their_dots(tmp_path):
     names = ("1.2.840.1.dcm", "1.2.840.113619.2.55", "patient.v2.nii.gz", "a.b.NII", "photo.one.PNG", ".dcm", "x")
     stems = ("1.2.840.1", "1.2.840.113619.2.55", "patient.v2", "a.b", "photo.one", ".dcm", "x")
     assert tuple(bare_name(tmp_path / name) for name in names) == stems
+
+
+def test_links_in_a_circle_are_one_thing_that_is_left_out(tmp_path):
+    """Forty times the same files were counted."""
+    (tmp_path / "a.png").touch()
+    (tmp_path / "again").symlink_to(tmp_path)
+    with pytest.warns(UserWarning, match=r"1 of 2 are left out \(1 folders\), such as again"):
+        assert pictures_in(tmp_path, deep=True) == [tmp_path / "a.png"]

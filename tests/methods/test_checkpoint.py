@@ -50,11 +50,33 @@ def test_packed_weights_are_read_as_they_were_to_a_step(tmp_path):
     assert torch.equal(read_tensors(tmp_path / "a")["kernel"], found["kernel"])
 
 
-@pytest.mark.parametrize("lone", [{"x#step": torch.ones(3)}, {"x": torch.ones(3, 2), "x#step": torch.ones(3)}])
+@pytest.mark.parametrize(
+    "lone",
+    [
+        {"x#step": torch.ones(3)},
+        {"x": torch.ones(3, 2), "x#step": torch.ones(3)},
+        {"x": torch.ones(3, 2).char(), "x#step": torch.ones(3).long()},
+    ],
+)
 def test_steps_of_nothing_are_refused(tmp_path, lone):
     write_checkpoint(tmp_path / "a", {"method": "any"}, lone)
     with pytest.raises(InputError, match="x#step is not the step of 8-bit rows"):
         read_tensors(tmp_path / "a")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    """A model with NaN in it once named every pixel alike, with status 0."""
+    tensors = {"fine": torch.full((4,), 6e4, dtype=torch.float16), "broken": torch.tensor([1.0, value, 2.0])}
+    write_checkpoint(tmp_path / "a", {"method": "any"}, tensors)
+    with pytest.raises(InputError, match="1 of 2 tensors hold NaN or infinity, such as broken"):
+        read_tensors(tmp_path / "a")
+
+
+def test_large_weights_are_read_whatever_their_sum(tmp_path):
+    tensors = {"half": torch.full((9,), 6e4, dtype=torch.float16), "sum": torch.full((9,), 3e38)}
+    write_checkpoint(tmp_path / "a", {"method": "any"}, tensors)
+    assert torch.equal(read_tensors(tmp_path / "a")["sum"], tensors["sum"])
 
 
 def test_half_precision_is_for_floating_point_alone(tmp_path):

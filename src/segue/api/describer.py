@@ -226,6 +226,8 @@ class Describer(HubMixin):
             if graph is not None or regions is not None or point is not None:
                 raise InputError("label: names what a box, mask or scribble is around; leave graph, regions, point out")
             height, width = pixels.shape[:2]
+            if not label.strip():
+                raise InputError(f"label: got {label!r}, expected the name of what is there, such as dog")
             regions = [Region(label, _labelled_box(label, (width, height), prompt))]
         encoded, known = self._encode(name, pixels, graph, regions, relations)
         place = prompt_box(known, **prompt)

@@ -394,6 +394,17 @@ class Illustrator(HubMixin):
         words = dict.fromkeys(word[0] for word in _words(caption.lower()))
         return [word for word in words if self.checkpoint.tokenizer.encode([word], 8)[1].sum() > 2]
 
+    def caption_doubts(self, caption: str) -> list[str]:
+        """Why a layout may not be what the caption says, as sentences: words hardly known, an end that isn't read."""
+        found, spans = [], self._spans(caption)
+        if unseen := self.unseen_words(caption):
+            found.append(f"the model hardly knows the words {', '.join(map(repr, unseen))}; say it otherwise")
+        if unread := caption[spans[self.max_words - 1][1] :].strip() if len(spans) > self.max_words else "":
+            found.append(
+                f"the sentence is too long for the model, which doesn't read its end, {unread[:60]!r}; shorten it"
+            )
+        return found
+
     def _ids(self, captions: Sequence[str]) -> Tensor:
         return caption_ids(self.checkpoint.tokenizer, self.checkpoint.model.config, captions).to(self.device)
 

@@ -192,7 +192,8 @@ class Segmenter(HubMixin):
         return note if note is None else self._reading(note).text
 
     def note_doubts(self, note: str | None) -> list[str]:
-        """Why a note may not guide a mask, as sentences: what `find_doubts` finds, and words of no training note.
+        """Why a note may not guide a mask, as sentences: what `find_doubts` finds, words of no training note, and what
+        a note is too long for.
 
         None of a model that reads pictures window by window, such as of nuclei: there a note guides by its words alone.
         """
@@ -203,6 +204,9 @@ class Segmenter(HubMixin):
             found.append(f"the note is read as {read.text!r}, in words of the model's training")
         if read.unknown:
             found.append(f"no note of the model's training has {', '.join(map(repr, read.unknown))}; say it otherwise")
+        text = self.members[0].network.text_encoder
+        if text is not None and (unread := text.unread(read.text)):
+            found.append(f"the note is too long for the model, which doesn't read its end, {unread[:60]!r}; shorten it")
         return found
 
     def _reading(self, note: str) -> Reading:

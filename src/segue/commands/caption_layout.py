@@ -58,13 +58,19 @@ def _colours(path: Path) -> Any:
     import numpy as np
 
     try:
-        colours = np.array(jsonlib.loads(path.read_text()), np.uint8)
+        colours = np.array(jsonlib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, OverflowError, TypeError) as error:
         raise InputError(
             f"{path}: no palette could be read ({error}); expected JSON such as [[0, 0, 255], ...]"
         ) from error
-    if colours.ndim != 2 or colours.shape[1] != 3:
+    if colours.ndim != 2 or colours.shape[1] != 3 or colours.dtype.kind not in "iu":
         raise InputError(
-            f"{path}: got shape {colours.shape}, expected a list of [red, green, blue], one for each class"
+            f"{path}: got shape {colours.shape} of {colours.dtype}, expected a list of [red, green, blue] in whole "
+            "numbers, one for each class"
         )
-    return colours
+    if colours.min() < 0 or colours.max() > 255:
+        raise InputError(f"{path}: got numbers from {colours.min()} to {colours.max()}, expected 0 to 255")
+    twice, counts = np.unique(colours, axis=0, return_counts=True)
+    if counts.max() > 1:
+        raise InputError(f"{path}: several classes are {twice[counts.argmax()].tolist()}; give each its own colour")
+    return colours.astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -62,12 +63,15 @@ def draw(
     given = None if boxes is None else read_boxes(boxes)
     about, pixels = read_near(image, illustrator, strict=strict)
     layouts = illustrator.draw(caption, image=pixels, keep=kept, boxes=given, options=drawing)
-    unseen = illustrator.unseen_words(caption)
+    unseen, doubts = illustrator.unseen_words(caption), illustrator.caption_doubts(caption)
+    for doubt in doubts:
+        warnings.warn(doubt, stacklevel=2)
     drawn = []
     for i, layout in enumerate(layouts):
         heat = _write_heat(illustrator, layout, out, i, pixels) if "heat" in export else {}
         drawn.append(_write(layout, out, i, export) | {"unseen_words": unseen} | heat)
     shown = (f"{one['file']}: " + ", ".join(f"{k} {v:.0%}" for k, v in one["areas"].items()) for one in drawn)
+    about |= {"caption_doubts": doubts} if doubts else {}
     print(jsonlib.dumps({**about, "layouts": drawn}, indent=2) if json else "\n".join(shown))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -67,6 +66,7 @@ def find_items(source: Path) -> tuple[Literal["images", "texts"], list[Item]]:
     Raises InputError for another kind of file.
     """
     from segue.data.embedding_store import picture_items, text_items
+    from segue.data.lines import read_lines
     from segue.data.picture_files import PICTURE_SUFFIXES, pictures_in
 
     if source.is_dir():
@@ -80,14 +80,4 @@ def find_items(source: Path) -> tuple[Literal["images", "texts"], list[Item]]:
         raise InputError(
             f"{source}: expected a folder of pictures, a picture, or a .txt or .txt.gz with one text a line"
         )
-    return "texts", text_items((f"line {i}", line) for i, line in enumerate(_lines(source), start=1))
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file, which newlines alone divide: a caption may hold U+2028 and the like."""
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.name.lower().endswith(".gz") else path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read as UTF-8 text ({error}); save it as UTF-8") from error
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    return "texts", text_items((f"line {i}", line) for i, line in read_lines(source))

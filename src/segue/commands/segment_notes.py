@@ -25,6 +25,7 @@ from segue.data.images import read_image, write_image, write_mask, write_numbers
 from segue.data.medical.note_tables import NameIndex, loose_name, read_notes
 from segue.data.picture_files import (
     NIFTI_SUFFIXES,
+    PICTURE_SUFFIXES,
     PictureWarning,
     bare_name,
     is_volume,
@@ -223,7 +224,9 @@ def _noted(folder: Path, notes: Path) -> list[Work]:
             f"{', '.join(missing[:3])}"
         )
     found = [(path, note) for path, note in pairs if path is not None]
-    if unnamed := sorted({*list_pictures(folder)} - {path for path, _ in found}):
+    used = {path for path, _ in found}
+    pictures = (path for path in files if path.name.lower().endswith(PICTURE_SUFFIXES) or is_volume(path))
+    if unnamed := [path for path in pictures if path not in used]:
         warnings.warn(
             f"{folder}: {len(unnamed)} pictures have no row in {notes.name} and are left out, such as "
             f"{unnamed[0].name}",

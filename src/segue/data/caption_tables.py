@@ -219,6 +219,8 @@ def _cut(line: str, columns: _Columns) -> tuple[str, str]:
         return line, ""
     if separator in ",;":
         cells = next(csv.reader([line], delimiter=separator, strict=True))
+        while len(cells) > count and not cells[-1].strip():  # a separator at the end of the line
+            cells.pop()
         cells[count - 1 :] = (
             [separator.join(cells[count - 1 :])] if caption == count - 1 < len(cells) else cells[count - 1 :]
         )

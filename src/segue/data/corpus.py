@@ -28,7 +28,7 @@ from segue.data.caption_tables import Row, is_picture, read_table
 from segue.data.lines import read_lines
 from segue.data.lines import read_text as read_whole
 from segue.data.problems import ReportProblem, collecting, handle_problems, raise_problem, reporting
-from segue.data.records import read_id, read_text, shown
+from segue.data.records import each_once, read_id, read_text, shown
 from segue.types import InputError
 
 CAPTION_KEYS = ("caption", "text", "sentence")
@@ -246,6 +246,6 @@ def karpathy_captions(entry: Any, where: str, report: ReportProblem = raise_prob
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not readable as JSON ({error}); copy or export it again") from error

@@ -318,6 +318,8 @@ def _checked_text(name: str, text: str) -> str:
 
 
 def _hash_file(path: Path) -> str:
+    if not path.is_file():  # a pipe would be waited for
+        return "unreadable"
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

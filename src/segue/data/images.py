@@ -30,11 +30,12 @@ BROKEN = (
     ArithmeticError, AttributeError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error
 )  # fmt: skip
 _WHITE_IS_ZERO = (262, 0)  # PhotometricInterpretation of TIFF
+_BITS, _CHANNELS, _SAMPLE_FORMAT, _SIGNED = 258, 277, 339, 2  # tags of TIFF
 
 
 class Remark(NamedTuple):
     """What reading a picture does that its owner may not expect. kind: "16-bit", "upper-bits", "several-pages",
-    "transparent", "turned"."""
+    "further-channels", "transparent", "turned"."""
 
     kind: str
     message: str
@@ -58,7 +59,7 @@ def remark(where: Path | str, kind: str, message: str) -> None:
     """Collect it, or warn of what is left out; that depth and direction are changed is no loss."""
     if (found := _REMARKS.get()) is not None:
         found.append(Remark(kind, message))
-    elif kind in ("several-pages", "transparent", "upper-bits"):
+    elif kind not in ("16-bit", "turned"):
         warnings.warn(PictureWarning(f"{where}: {message}", kind), stacklevel=2)
 
 
@@ -85,10 +86,18 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def read_index(path: Path) -> NDArray[np.uint8]:
-    """A label map as (H, W) uint8, the numbers as they stand in the file: grey values, or positions in its palette.
+    """A label map as (H, W) uint8, see `read_class_numbers`. Raises InputError also for numbers past 255."""
+    values = read_class_numbers(path)
+    if values.max() > 255 or values.min() < 0:
+        raise InputError(f"{path}: the numbers reach from {values.min()} to {values.max()}, expected 0..255")
+    return values.astype(np.uint8)
+
+
+def read_class_numbers(path: Path) -> NDArray[np.integer]:
+    """A label map as (H, W) integers as they stand in the file: grey values, or positions in its palette.
 
     It is turned upright by its EXIF, as its picture is.
-    Raises InputError for colours without a palette, and for numbers past 255.
+    Raises InputError for colours without a palette, fractions, and a JPEG, which changes numbers near edges.
     """
     with open_picture(path) as picture:
         if picture.mode not in ("L", "P", "1") and picture.mode[0] != "I":
@@ -96,10 +105,9 @@ def read_index(path: Path) -> NDArray[np.uint8]:
                 f"{path}: mode {picture.mode}, expected a label map of one channel (grey or palette); export the "
                 "numbers of the classes, not their colours"
             )
-        values = np.asarray(upright(picture, path))
-    if values.max() > 255 or values.min() < 0:
-        raise InputError(f"{path}: the numbers reach from {values.min()} to {values.max()}, expected 0..255")
-    return values.astype(np.uint8)
+        if picture.format in ("JPEG", "MPO"):
+            raise InputError(f"{path}: a JPEG, which blurs the numbers of classes at their edges; export it as PNG")
+        return np.asarray(upright(picture, path)).astype(np.int64)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -328,6 +336,7 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
             picture = Image.open(source, formats=FORMATS)
             pages = getattr(picture, "n_frames", 1)
             cut = picture.mode[0] != "I" and any(";16" in str(tile) for tile in picture.tile)
+            further = _further_channels(picture, cut)
             turned = getattr(picture, "tag_v2", {}).get(ExifTags.Base.Orientation, 1)  # of a TIFF, which load() turns
             picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -347,6 +356,11 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
         raise InputError(f"{path}: asks for more memory than there is; it is broken, or cut it into tiles") from error
     if pages > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
         remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
+    if further:
+        read = len(picture.getbands())
+        remark(
+            path, "further-channels", f"{read + further} channels, only the first {read} read; save the others as files"
+        )
     if cut:  # Pillow has no such colours
         remark(path, "upper-bits", "16 bits a colour, of which the upper 8 are read; save it in grey, or with 8 bits")
     if (turned := max(turned, _orientation(picture, path))) != 1:
@@ -356,3 +370,17 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
             f"its EXIF orientation is {turned}: it is read upright, so boxes and masks must be of the upright picture",
         )
     return picture
+
+
+def _further_channels(picture: Image.Image, cut: bool) -> int:
+    """How many channels of a TIFF Pillow passes over. cut: it knows that its colours have 16 bits.
+
+    Raises ValueError for numbers that Pillow takes for others.
+    """
+    tags = getattr(picture, "tag_v2", {})
+    bits = max(tags.get(_BITS, (8,)))
+    if bits > 8 and picture.mode[0] not in "IF" and not cut:
+        raise ValueError(f"colours of {bits} bits in planes of their own; save them pixel by pixel, or with 8 bits")
+    if bits == 8 and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise ValueError("signed numbers of 8 bits; save it as uint8 or int16")
+    return max(int(tags.get(_CHANNELS, 1)) - len(picture.getbands()), 0)

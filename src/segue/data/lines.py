@@ -11,18 +11,21 @@ from typing import IO, cast
 from segue.types import InputError
 
 MAX_LINE_BYTES = 1 << 20
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
 
 
 def read_lines(path: Path, max_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, str]]:
     """(number from 1, line) of a UTF-8 text file or a .gz of one. Lines end with "\\n" or "\\r\\n" and nothing else.
 
-    Raises InputError, with the line's number, for bytes that are not UTF-8 and for a line of more than `max_bytes`; and
-    for a file that is missing, cut or broken.
+    Raises InputError, with the line's number, for bytes that are no text in UTF-8 and for a line of more than
+    `max_bytes`; and for a file that is missing, cut or broken, or whose lines all end with "\\r" alone.
     """
     with _opened(path) as file:
         number = 0
         while raw := _guarded(path, lambda: file.readline(max_bytes + 2)):
             number += 1
+            if number == 1 and b"\n" not in raw and raw.count(b"\r") > raw.endswith(b"\r"):
+                raise InputError(f"{path}: lines end with CR alone, as on old Macs; save it with LF or CRLF")
             line = raw.removesuffix(b"\n").removesuffix(b"\r")
             if len(line) > max_bytes:
                 raise InputError(f"{path}, line {number}: longer than {max_bytes:,} bytes; is it a text file?")
@@ -36,6 +39,8 @@ def read_text(path: Path) -> str:
 
 
 def _decoded(raw: bytes, where: str, encoding: str = "utf-8") -> str:
+    if raw[:2] in UTF_16 or b"\0" in raw:
+        raise InputError(f"{where}: not UTF-8 but UTF-16, or no text; save it as UTF-8")
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:

@@ -95,11 +95,12 @@ def tell_left_out(folder: Path, used: Collection[Path], *, deep: bool = False) -
 
 
 def _entries(folder: Path, deep: bool) -> Iterator[Path]:
-    """What is in a folder, hidden things apart, in order. deep: the files below it instead of its folders."""
+    """What is in a folder, hidden things apart, in order. deep: the files below it instead of its folders; links to
+    folders are not followed."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if deep and path.is_dir():
+        if deep and path.is_dir() and not path.is_symlink():
             yield from _entries(path, deep)
         else:
             yield path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,15 @@ _HALF = re.compile("[\ud800-\udfff]")  # a character that no file can hold
 def shown(value: Any) -> str:
     """A value as its file writes it, cut short."""
     return json.dumps(value, ensure_ascii=False, default=str)[:60].encode(errors="replace").decode()
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs of a JSON file. Raises ValueError for a key that is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the key {shown(twice)} twice")
+    return found
 
 
 def field(record: Any, *keys: str) -> Any:

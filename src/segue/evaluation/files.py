@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from segue.data.corpus import stream_rows
 from segue.data.formats.lookup import list_places, locate, stem_of, tidy
 from segue.data.formats.panoptic import segment_ids
-from segue.data.images import open_picture, read_mask
+from segue.data.images import open_picture, read_class_numbers, read_mask
 from segue.data.picture_files import UNSUPPORTED_SUFFIXES, VOLUME_SUFFIXES, list_pictures
 from segue.data.problems import collecting, handle_problems
-from segue.data.records import read_flag, read_id, read_text
+from segue.data.records import each_once, read_flag, read_id, read_text
 from segue.metrics.captions import score_captions
 from segue.metrics.masks import Counts, Empty, scores
 from segue.metrics.panoptic import Confusion, PanopticCounts, Segment
@@ -192,15 +192,18 @@ def _rows(path: Path) -> Any:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return jsonlib.loads(text)
-    except jsonlib.JSONDecodeError as error:
+        return jsonlib.loads(text, object_pairs_hook=each_once)
+    except ValueError as error:
         raise InputError(f"{where}: not JSON ({error}); write it again, or end its name in .jsonl for lines") from error
 
 
 def _id(row: Any, path: Path, number: int) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get("image_id"), (int, str)):
-        raise InputError(f'{path}: entry {number} (0 is the first) has no "image_id", a number or a text: {row!r:.80}')
-    return str(row["image_id"])
+    try:
+        return str(read_id(row, "image_id"))
+    except InputError as error:
+        raise InputError(
+            f'{path}: entry {number} (0 is the first) has no "image_id", a number or a text ({error}): {row!r:.80}'
+        ) from error
 
 
 def _text(row: Any, key: str, path: Path, number: int) -> str:
@@ -221,7 +224,10 @@ def score_mask_files(refs: Path, preds: Path, classes: int | None = None, empty:
     if classes is None:
         counts = [Counts.of([read_mask(pred)], [read_mask(ref)], [name]) for name, (ref, pred) in pairs.items()]
         return scores(Counts.joined(counts), empty=empty)
-    total = [_named(name, Confusion.of, _labels(pred), _labels(ref), classes) for name, (ref, pred) in pairs.items()]
+    total = [
+        _named(name, Confusion.of, read_class_numbers(pred), read_class_numbers(ref), classes)
+        for name, (ref, pred) in pairs.items()
+    ]
     return {**reduce(add, total).scores(empty=empty), "images": len(pairs)}
 
 
@@ -266,14 +272,6 @@ def _masks(folder: Path) -> dict[str, Path]:
 def _pixels(path: Path) -> NDArray[Any]:
     with open_picture(path) as picture:
         return np.asarray(picture)
-
-
-def _labels(path: Path) -> NDArray[np.integer]:
-    """(H, W) class numbers of an index or grey PNG."""
-    pixels = _pixels(path)
-    if pixels.ndim != 2:
-        raise InputError(f"{path}: a colour picture, expected class numbers in one channel; save it as an index PNG")
-    return pixels.astype(np.int64)
 
 
 def score_panoptic_files(refs: Path, ref_dir: Path, preds: Path, pred_dir: Path) -> dict[str, Any]:

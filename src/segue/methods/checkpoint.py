@@ -86,7 +86,12 @@ def _unpacked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     for step in [name for name in tensors if name.endswith(STEP)]:
         name, steps = step.removesuffix(STEP), tensors.pop(step)
         packed = tensors.get(name)
-        if packed is None or packed.dtype != torch.int8 or steps.shape != packed.shape[:1]:
+        if (
+            packed is None
+            or packed.dtype != torch.int8
+            or steps.shape != packed.shape[:1]
+            or not steps.is_floating_point()
+        ):
             raise InputError(f"{path}: {step} is not the step of 8-bit rows; copy the checkpoint again")
         tensors[name] = from_8_bits(packed, steps)
     return tensors
@@ -130,7 +135,7 @@ def read_config(folder: Path, methods: Sequence[str], parts: Mapping[str, Any] |
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """The weights of a checkpoint. A pickle is never opened: it can run whatever its maker wrote into it.
 
-    Raises InputError when they are missing, broken or in a pickle.
+    Raises InputError when they are missing, broken, in a pickle, or hold NaN or infinity.
     """
     path = folder / WEIGHTS
     if not path.exists() and (pickles := [file.name for file in sorted(folder.glob("*")) if file.suffix in PICKLES]):
@@ -143,7 +148,17 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except (SafetensorError, OSError, KeyError, AttributeError) as error:  # KeyError: a type that torch has not
         raise InputError(f"{path}: weights can't be read ({error}); copy the checkpoint again") from error
+    if odd := [name for name, tensor in tensors.items() if not _finite(tensor)]:
+        raise InputError(
+            f"{path}: {len(odd)} of {len(tensors)} tensors hold NaN or infinity, such as {odd[0]}; their training "
+            "diverged or the file is broken: take an earlier checkpoint"
+        )
     return _unpacked(tensors, path)
+
+
+def _finite(x: Tensor) -> bool:
+    """Whether a tensor has no NaN and no infinity: by its sum, which takes no memory; all where that fails."""
+    return not x.is_floating_point() or bool(x.sum(dtype=torch.float32).isfinite() or x.isfinite().all())
 
 
 def build(make: Callable[[], M], tensors: Mapping[str, Tensor], where: str | Path) -> M:

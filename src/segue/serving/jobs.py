@@ -200,8 +200,8 @@ def to_draw(model: Illustrator, requests: Sequence[Request]) -> list[Answer]:
         colours = layout_colours(model.classes).tolist()
         classes = [{"name": name, "colour": colours[i]} for i, name in enumerate(model.classes)]
         about = {"size": _size(layouts[0].labels), **_domain(model, image)}
-        unseen = model.unseen_words(body.caption)
-        answers.append({**about, "layouts": found, "classes": classes, "unseen_words": unseen})
+        said = {"unseen_words": model.unseen_words(body.caption), "caption_doubts": model.caption_doubts(body.caption)}
+        answers.append({**about, "layouts": found, "classes": classes, **said})
     return answers
 
 

@@ -401,3 +401,13 @@ def test_what_is_wrong_with_a_png_is_said_of_it_or_of_one_of_its_segments(tmp_pa
         ("bad-segment", "1.png", "segments_info 0 (0 is the first): segment 7 has the unknown category 5"),
         ("bad-segment", "2.png", f"{tmp_path / '2.png'}: no such file"),
     ]
+
+
+def test_files_of_a_split_that_are_not_read_are_told(tmp_path):
+    """Annotations in two parts, packed, or of another year were passed over without a word."""
+    root = coco(tmp_path, ("train",), "2017")
+    put(root / "annotations/captions_train2017_part2.json", "{}")
+    put(root / "annotations/instances_train2014.json.gz", "{}")
+    put(root / "annotations/person_keypoints_train2017.json", "{}")
+    with pytest.warns(UserWarning, match=r"captions_train2017_part2\.json: 2 files of train are not read beside"):
+        read_pictures(root, "train")

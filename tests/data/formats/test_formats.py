@@ -203,3 +203,25 @@ def test_bench_of_a_folder_and_of_drawn_scenes(root, segue, monkeypatch):
 def test_the_page_on_formats_names_them_all():
     page = (Path(__file__).parents[3] / "docs/formats.md").read_text()
     assert [name for name in READERS if f"| `{name}` |" not in page] == []
+
+
+def test_boxes_outside_are_told_also_where_no_file_has_the_pictures_sizes(tmp_path):
+    paint(tmp_path / "JPEGImages/a.jpg")
+    put(tmp_path / "ImageSets/Segmentation/train.txt", "a\n")
+    numbers(tmp_path / "SegmentationClass/a.png", np.zeros((8, 12)))
+    box = "<bndbox><xmin>50</xmin><ymin>3</ymin><xmax>60</xmax><ymax>8</ymax></bndbox>"
+    put(tmp_path / "Annotations/a.xml", f"<annotation><object><name>dog</name>{box}</object></annotation>")
+    assert codes(check_folder(tmp_path), "warning") == {("box-outside", "train", "a")}
+
+
+def test_boxes_in_fractions_are_told(root):
+    def change(found):
+        found["annotations"][0].update(bbox=[0.1, 0.2, 0.5, 0.5])
+
+    edit(root / "annotations/instances_train2017.json", change)
+    assert ("tiny-box", "train", "000000000139.jpg") in codes(check_folder(root), "warning")
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(root):
+    Image.new("L", (9, 9)).save(root / "images/val2017/moving.gif")
+    assert ("unread-picture", "", "moving.gif") in codes(check_folder(root), "warning")

@@ -147,6 +147,40 @@ def test_label_maps_of_another_size_or_in_colours_are_reported(camvid):
         read_pictures(camvid, "train")
 
 
+@pytest.mark.parametrize("text", ["sky\n\nvoid\nroad\n", "0 sky\n1 void\n2 road\n", "sky,128,128,128\nroad,0,0,64\n"])
+def test_a_line_of_classes_txt_that_is_no_mere_name_is_refused(camvid, text):
+    """A blank line moved all classes after it; numbers and colours became parts of names."""
+    put(camvid / "classes.txt", text)
+    with pytest.raises(InputError, match=r"classes\.txt: .*expected .*the name of a class a line"):
+        read_pictures(camvid, "train")
+
+
+def test_a_label_map_in_jpeg_is_refused(camvid):
+    """Its numbers are others near edges, and often those of other classes."""
+    path = camvid / "train/masks/a.png"
+    numbers(path.with_suffix(".jpg"), np.zeros((8, 12)))
+    path.unlink()
+    with pytest.raises(InputError, match="a JPEG, which blurs the numbers of classes"):
+        check_pictures(read_pictures(camvid, "train"))
+
+
+def test_pictures_without_cityscapes_ending_are_told(tmp_path):
+    for name in ("a_1_leftImg8bit.png", "a_2.png"):
+        paint(tmp_path / "leftImg8bit/val/a" / name)
+    numbers(tmp_path / "gtFine/val/a/a_1_gtFine_labelIds.png", np.zeros((8, 12)))
+    with pytest.warns(UserWarning, match="1 pictures whose names don't end in _leftImg8bit are not read"):
+        assert len(read_pictures(tmp_path, "val").pictures) == 1
+
+
+def test_voc_tells_pictures_without_xml_among_others_with_it(voc):
+    base = voc / "VOCdevkit/VOC2012"
+    put(base / "ImageSets/Segmentation/train.txt", "2007_000032\n2007_1\n")
+    paint(base / "JPEGImages/2007_1.jpg")
+    numbers(base / "SegmentationClass/2007_1.png", grid(0))
+    with pytest.warns(UserWarning, match=r"2007_1\.xml: 1 of 2 pictures have no XML in Annotations/, so no boxes"):
+        read_pictures(voc, "train")
+
+
 def test_16_bit_numbers_are_read_when_they_fit(tmp_path):
     from PIL import Image
 

@@ -1,3 +1,4 @@
+import gzip
 import io
 import pickle
 import tarfile
@@ -164,3 +165,12 @@ def test_shards_of_one_name_in_two_folders_are_told_apart(tmp_path):
         shard(tmp_path / folder / "00000.tar", [("1.jpg", jpeg(len(folder))), ("1.txt", folder.encode())])
     found = {p.name: p.captions for p in read_pictures(tmp_path, "train").pictures}
     assert found == {"cc3m/00000/1": ("cc3m",), "cc12m/00000/1": ("cc12m",)}
+
+
+def test_a_packed_shard_and_one_in_a_folder_below_are_not_passed_over(tmp_path):
+    shard(tmp_path / "00000.tar", [("0.jpg", jpeg(0)), ("0.txt", b"a dog")])
+    shard(tmp_path / "more/of/it/00001.tar", [("1.jpg", jpeg(1)), ("1.txt", b"a cat")])
+    assert [one.captions[0] for one in read_pictures(tmp_path, "train").pictures] == ["a dog", "a cat"]
+    (tmp_path / "00002.tar.gz").write_bytes(gzip.compress((tmp_path / "00000.tar").read_bytes()))
+    with pytest.raises(InputError, match=r"00002\.tar\.gz: .*; decompress it"):
+        read_pictures(tmp_path, "train")

@@ -27,7 +27,9 @@ def checkpoint():
     torch.manual_seed(0)
     quantiser = LayoutVQ(VQConfig(classes=2, factor=4, width=32, levels=(4, 3)))
     tokenizer = CaptionTokenizer.learn(["a dog on the grass"], size=270)
-    return CrossModalCheckpoint(model(), quantiser, tokenizer, ("dog", "grass"), {"recipe": "a test"})
+    return CrossModalCheckpoint(
+        model(vocabulary=len(tokenizer)), quantiser, tokenizer, ("dog", "grass"), {"recipe": "a test"}
+    )
 
 
 def same(a, b):
@@ -97,11 +99,19 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         load_crossmodal(tmp_path / "model")
 
 
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    """Its numbers stand for other words, so that any sentence would be drawn as another."""
+    save_crossmodal(checkpoint(), tmp_path / "model")
+    CaptionTokenizer.learn(["a cat lies by the lake", "two cows on a road"], size=300).save(tmp_path / "model")
+    with pytest.raises(InputError, match=r"tokenizer.json has \d+ tokens, the model \d+"):
+        load_crossmodal(tmp_path / "model")
+
+
 def with_boxes():
     one = checkpoint()
     shape = one.model.config
     boxes = BoxDecoder(BoxConfig(2, 2 * shape.grid[0], shape.vocabulary, shape.max_words, width=32, heads=4, depth=1))
-    return replace(one, model=model(classes=2), boxes=boxes)
+    return replace(one, model=model(vocabulary=shape.vocabulary, classes=2), boxes=boxes)
 
 
 def test_a_model_of_two_levels(tmp_path):

@@ -6,6 +6,7 @@ like is ignored wherever it stands, and those after it move up.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from segue.data.formats.files import (
@@ -33,9 +34,7 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
 
     Raises InputError for classes.txt without names or with one twice.
     """
-    names = [line.strip().lower() for _, line in read_lines(root / "classes.txt") if line.strip()]
-    if not names or len(names) != len({*names}):
-        raise InputError(f"{root / 'classes.txt'}: expected the name of a class a line, each once")
+    names = _names(root / "classes.txt")
     kept = tuple(name for name in names if name not in VOID)
     table = label_table({value: kept.index(name) if name in kept else 255 for value, name in enumerate(names)})
     images, maps = (
@@ -43,6 +42,18 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
         for folder in (_folder(root, split, "images"), _folder(root, split, "masks"))
     )
     return PictureSet([*pictures_with_labels(images, maps, table, split, report).values()], kept)
+
+
+def _names(path: Path) -> list[str]:
+    """The names of the classes 0, 1, ... as they stand there. Raises InputError where a line may not be such a name."""
+    names = "\n".join(line.strip().lower() for _, line in read_lines(path)).strip("\n").split("\n")
+    if len(names) != len({*names}) or not all(names):
+        raise InputError(f"{path}: expected the name of a class a line, each once, and no blank line between them")
+    if odd := next((name for name in names if re.search(r"[,;\t]|^\d+\W", name)), None):
+        raise InputError(
+            f"{path}: got {odd[:40]!r}, expected nothing but the name of a class a line; the first line is class 0"
+        )
+    return names
 
 
 def _folder(root: Path, split: str, kind: str) -> Path | None:

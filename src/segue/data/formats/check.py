@@ -20,6 +20,7 @@ from segue.data.medical import lvit
 from segue.data.medical.check import CheckReport, Level
 from segue.data.medical.check import check as check_lvit
 from segue.data.outlines import is_empty
+from segue.data.picture_files import UNSUPPORTED_SUFFIXES, list_pictures
 from segue.data.problems import NOTES
 from segue.types import InputError, Picture, PictureSet
 
@@ -52,6 +53,9 @@ def check_folder(root: Path, *, splits: Collection[str] = (), decode_at_most: in
     """Check a folder in one of READERS' formats: every file is read. splits, decode_at_most: as in `check_any`."""
     form, there = detect_format(root)
     report = CheckReport(str(root), stats={"format": form, "splits": {}, "decoded": True})
+    if unread := list_pictures(root, deep=True, suffixes=UNSUPPORTED_SUFFIXES):
+        message = f"{len(unread)} pictures of kinds that are not read; convert them to PNG"
+        report.add("warning", "unread-picture", "", unread[0].name, message)
     pixels = dict[bytes, tuple[str, str]]()
     for split in (split for split in there if not splits or split in splits):
         try:
@@ -146,13 +150,24 @@ def _check_texts(report: CheckReport, split: str, picture: Picture) -> None:
 
 def _check_regions(report: CheckReport, split: str, picture: Picture) -> None:
     add = partial(report.add, split=split, name=picture.name)
+    if picture.size:
+        _check_boxes(report, split, picture, picture.size)
     for at, region in enumerate(picture.regions):
-        x, y, w, h = region.box
-        if picture.size and (x < -1 or y < -1 or x + w > picture.size[0] + 1 or y + h > picture.size[1] + 1):
-            outside = f"the box {region.box} reaches out of the {picture.size[0]}x{picture.size[1]} picture"
-            add("warning", "box-outside", message=f"region {at}, {region.label}: {outside}")
         if region.mask is not None and is_empty(region.mask):
             add("warning", "empty-mask", message=f"region {at}, {region.label}: the mask has no pixel")
+
+
+def _check_boxes(report: CheckReport, split: str, picture: Picture, size: tuple[int, int]) -> None:
+    """Boxes that don't lie in a picture of (width, height): of another grid, or fractions of the picture."""
+    add = partial(report.add, "warning", split=split, name=picture.name)
+    for at, region in enumerate(picture.regions):
+        x, y, w, h = region.box
+        if x < -1 or y < -1 or x + w > size[0] + 1 or y + h > size[1] + 1:
+            outside = f"the box {region.box} reaches out of the {size[0]}x{size[1]} picture"
+            add("box-outside", message=f"region {at}, {region.label}: {outside}")
+        elif w < 1 and h < 1:
+            message = f"region {at}, {region.label}: the box {region.box} is smaller than a pixel; is it in fractions?"
+            add("tiny-box", message=message)
 
 
 def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dict[bytes, tuple[str, str]]) -> None:
@@ -167,7 +182,9 @@ def _check_files(report: CheckReport, split: str, found: PictureSet, pixels: dic
                 report.add("error", "unreadable-picture", split, picture.name, problem)
             if not digest:
                 continue
-            sizes[size] += 1
+            sizes[f"{size[0]}x{size[1]}"] += 1
+            if not picture.size:  # as in Flickr30k Entities and VOC
+                _check_boxes(report, split, picture, size)
             where, twin = pixels.setdefault(digest, (split, picture.name))
             if where != split or _last(twin) != _last(picture.name):  # one file may serve two entries of a split
                 level: Level = "error" if where != split else "warning"
@@ -180,15 +197,15 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _inspect(picture: Picture) -> tuple[str | None, str, bytes, list[Remark]]:
-    """What is wrong with a picture's files or None, its size, a digest of its pixels (empty when unreadable), and what
-    reading it changes; that it is turned upright only where something is drawn on its grid."""
+def _inspect(picture: Picture) -> tuple[str | None, tuple[int, int], bytes, list[Remark]]:
+    """What is wrong with a picture's files or None, its (width, height), a digest of its pixels (empty where
+    unreadable), and what reading it changes; that it is turned upright only where something is drawn on its grid."""
     with remarks() as noticed:
         try:
             pixels = picture.load()
         except InputError as error:
-            return str(error), "", b"", noticed
+            return str(error), (0, 0), b"", noticed
     drawn = bool(picture.regions or picture.label_map)
     noticed = [remark for remark in noticed if drawn or remark.kind != "turned"]
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-    return find_problem(picture, pixels), f"{pixels.shape[1]}x{pixels.shape[0]}", digest, noticed
+    return find_problem(picture, pixels), (pixels.shape[1], pixels.shape[0]), digest, noticed

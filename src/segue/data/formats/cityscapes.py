@@ -18,6 +18,7 @@ from segue.data.problems import ReportProblem, raise_problem
 from segue.types import PictureSet
 
 EXPECTED = "leftImg8bit/SPLIT with gtFine/SPLIT (Cityscapes)"
+ENDING = "_leftImg8bit"
 TABLE = label_table(dict.fromkeys(range(34), 255) | {number: at for at, number in enumerate(CITYSCAPES_IDS)})
 
 
@@ -28,6 +29,8 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def read(root: Path, split: str, report: ReportProblem = raise_problem) -> PictureSet:
     """A split. The label maps of the published test split hold nothing but ignored pixels."""
-    images = list_places(root / "leftImg8bit" / split, stems=True, ending="_leftImg8bit")
+    images = list_places(root / "leftImg8bit" / split, stems=True, ending=ENDING)
+    if odd := [key for key in list_places(root / "leftImg8bit" / split, stems=True) if not key.endswith(ENDING)]:
+        report("left-out", odd[0], f"{len(odd)} pictures whose names don't end in {ENDING} are not read; name them so")
     maps = list_places(root / "gtFine" / split, stems=True, ending="_gtFine_labelIds")
     return PictureSet([*pictures_with_labels(images, maps, TABLE, split, report).values()], CITYSCAPES_19)

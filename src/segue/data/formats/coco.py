@@ -31,6 +31,7 @@ from segue.data.formats.files import (
     label_table,
     read_labels,
     read_records,
+    split_of,
     without_collector,
 )
 from segue.data.formats.lookup import list_places, locate, short_names, stem_of
@@ -107,7 +108,19 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
     files = find(root, split)
     if files is None:
         raise InputError(f"{root}: no COCO files of {split}; expected {EXPECTED}, and pictures in images/")
+    _tell_left_out(files, split, report)
     return read_coco(files, split, report)
+
+
+def _tell_left_out(files: CocoFiles, split: str, report: ReportProblem) -> None:
+    """Report the files of captions, instances and panoptic segments that lie beside those of a split and go unread."""
+    used = {path for kind in KINDS if (path := getattr(files, kind))}
+    beside = sorted(path for kind in KINDS for path in next(iter(used)).parent.glob(f"{kind}_*.json*"))
+    if left := [path for path in beside if path not in used and path.is_file() and split_of(Path(path.name)) == split]:
+        what = f"{len(left)} files of {split} are not read beside {', '.join(sorted(path.name for path in used))}"
+        report(
+            "left-out", left[0].name, f"{what}; name them KIND_{split}.json, and give other years a folder of their own"
+        )
 
 
 def read_coco(files: CocoFiles, split: str = "train", report: ReportProblem = raise_problem) -> PictureSet:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from segue.data.formats.lookup import Places, locate, short_names
 from segue.data.images import read_image, read_index
 from segue.data.problems import WRONG_LAYOUT, ReportProblem, raise_problem
-from segue.data.records import Box, shown, to_box
+from segue.data.records import Box, each_once, shown, to_box
 from segue.types import InputError, Picture
 
 SPLITS = ("train", "val", "test")
@@ -59,15 +58,6 @@ def _read_text(path: Path) -> str:
     """As json.loads decodes bytes, but these are gone when it reads: the file would be in memory twice."""
     data = path.read_bytes()
     return data.decode(json.detect_encoding(data), "surrogatepass")
-
-
-def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs of a JSON file. Raises ValueError for a key that is there twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"an object has the key {shown(twice)} twice")
-    return found
 
 
 @contextmanager

@@ -45,6 +45,10 @@ def read(root: Path, split: str, report: ReportProblem = raise_problem) -> Pictu
         return read_context(root, split, report)
     found = _read(root, "Segmentation", "SegmentationClass", split, VOC_TABLE, report)
     marks = _base(root) / "Annotations"
+    without = [name for name in found if marks.is_dir() and not (marks / f"{tidy(name)}.xml").is_file()]
+    if without and len(without) < len(found):
+        message = f"{len(without)} of {len(found)} pictures have no XML in Annotations/, so no boxes"
+        report("left-out", f"{without[0]}.xml", message)
     pictures = [replace(p, regions=_boxes(marks / f"{tidy(name)}.xml", report)) for name, p in found.items()]
     return PictureSet(pictures, VOC_21)
 

@@ -23,7 +23,7 @@ from segue.data.formats.lookup import short_names
 from segue.data.images import decode_image
 from segue.data.picture_files import PICTURE_SUFFIXES
 from segue.data.problems import ReportProblem, raise_problem, reporting
-from segue.data.records import field, read_texts
+from segue.data.records import each_once, field, read_texts
 from segue.types import InputError, Picture, PictureSet
 
 EXPECTED = "*.tar (webdataset shards)"
@@ -149,7 +149,7 @@ def _texts(path: Path, key: str, end: str, place: Place) -> tuple[str, ...]:
             text = _bytes(path, *place).decode("utf-8-sig")
         return read_texts(text, end)
     with expecting(f"{path}/{key}.json", 'JSON with "caption" or "captions"'):
-        found = json.loads(_bytes(path, *place))
+        found = json.loads(_bytes(path, *place), object_pairs_hook=each_once)
     if not isinstance(found, dict) or found.keys().isdisjoint(("captions", "caption")):
         return ()
     return read_texts(field(found, "captions", "caption"), "caption")
@@ -165,5 +165,5 @@ def _bytes(path: Path, start: int, size: int) -> bytes:
 
 
 def _files(root: Path, split: str) -> list[Path]:
-    found = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")])
+    found = sorted([*root.rglob("*.tar"), *root.rglob("*.tar.gz"), *root.rglob("*.tgz")])
     return [path for path in found if not path.name.startswith(".") and split_of(path.relative_to(root)) == split]

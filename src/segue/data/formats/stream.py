@@ -11,7 +11,8 @@ from typing import Any, TextIO
 import numpy as np
 import orjson
 
-from segue.data.formats.files import each_once, read_json
+from segue.data.formats.files import read_json
+from segue.data.records import each_once
 from segue.types import InputError
 
 CHUNK = 1 << 17  # characters read at once: what is made of more leaves the processor's cache

@@ -94,6 +94,12 @@ class TextEncoder(nn.Module):
         """(B, L) int64 ids and (B, L) bool mask -> (B, L, D) features; padded positions are zeros."""
         raise NotImplementedError
 
+    def unread(self, note: str) -> str:
+        """The end of a text that is longer than max_tokens, which is not read; "" of a shorter one."""
+        row = self.tokenizer.encode(note)
+        last = max((end for _, end in row.offsets), default=0)
+        return note[last:].strip() if row.overflowing else ""
+
     def token_texts(self, note: str) -> list[str]:
         """The characters of the text behind each token, as they are spelled there; special tokens by their names.
 

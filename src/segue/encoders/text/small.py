@@ -57,8 +57,12 @@ class SmallTextEncoder(TextEncoder):
         return features.masked_fill(~mask[..., None], 0.0)
 
     def knows(self, word: str) -> bool:
-        """Whether the notes of its training had the word. One letter or digit says nothing: each is a token anyway."""
-        return len(word) > 1 and len(self.tokenizer.encode(word, add_special_tokens=False).ids) == 1
+        """Whether the notes of its training had the word. One letter or digit says nothing: each is a token anyway.
+
+        A word of another script is one token too, that of unknown words.
+        """
+        pieces = self.tokenizer.encode(word, add_special_tokens=False).tokens
+        return len(word) > 1 and len(pieces) == 1 and "[UNK]" not in pieces
 
     def config(self) -> dict[str, Any]:
         """Kind and sizes; the weights come with the method's state dict."""

@@ -99,6 +99,11 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
         fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
         part.eval()
     about, tokenizer = config.get("about") or {}, CaptionTokenizer.load(folder)
+    if len(tokenizer) != shape.vocabulary:
+        raise InputError(
+            f"{folder}: tokenizer.json has {len(tokenizer)} tokens, the model {shape.vocabulary}; they don't belong "
+            "together: copy the checkpoint again"
+        )
     domain = FeatureDistance.load(folder, shape.width)
     return CrossModalCheckpoint(model, quantiser, tokenizer, config["classes"], about, boxes, domain)
 

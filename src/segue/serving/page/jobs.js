@@ -150,12 +150,12 @@ export const JOBS = {
     ],
     asks: (form) => [{ caption: text(form, "caption"), num: Number(text(form, "num")), seed: Number(text(form, "seed")), ...(state.data ? { image: state.data } : {}) }],
     show: async (result, again) => {
-      const unseen = result.unseen_words.length ? [make("p", { class: "faint" }, `words that the model hardly knows: ${result.unseen_words.join(", ")}`)] : [];
+      const doubts = result.caption_doubts.map((doubt) => make("p", { class: "faint" }, `${doubt[0].toUpperCase()}${doubt.slice(1)}.`));
       const [question] = state.asked, pictures = result.layouts.map((one, i) => make("button", { type: "button", onclick: (event) => working(event.currentTarget, () => edit(result, i, { question, back: again, list })) },
         make("img", { src: `data:image/png;base64,${one.layout}`, alt: `Layout ${i + 1}: ${Object.entries(one.areas).map(([name, share]) => `${name} ${Math.round(100 * share)}%`).join(", ")}` })));
       const there = result.classes.filter((one) => result.layouts.some((layout) => layout.areas[one.name] > 0));
       return { elements: [make("div", { class: "layouts" }, ...pictures), legend(there.map((one) => ({ name: one.name, colour: colourOf(one) }))),
-        make("p", { class: "faint" }, "Click a layout to edit it and caption it."), ...unseen] };
+        make("p", { class: "faint" }, "Click a layout to edit it and caption it."), ...doubts] };
     },
   },
 };
