@@ -23,11 +23,12 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segue.data.medical.notes import ZONES, parse_note
+from segue.data.medical.notes import ZONES, invent_note, parse_note
 from segue.encoders.image.pyramid import FeaturePyramid
 from segue.encoders.text.contract import TextEncoder, TextFeatures
 from segue.losses import conditioned_similarity, contrastive_loss, reconstruction_loss, segmentation_loss
@@ -567,7 +568,11 @@ class RecLMIS(nn.Module):
         if features:
             terms |= self._auxiliary_terms(batch["seed"], batch["note"], across, **features)
         if self.zones is not None:
-            terms["zones"] = self.zones.loss(features["e"], features["word_mask"], batch["note"])
+            invented = [invent_note(np.random.default_rng(seed)) for seed in batch["seed"]]  # the data's notes are few
+            terms["zones"] = 0.5 * (
+                self.zones.loss(features["e"], features["word_mask"], batch["note"])
+                + self.zones.loss(*self.encode_notes(invented, encode), invented)
+            )
         return terms, features
 
     def _auxiliary_terms(
