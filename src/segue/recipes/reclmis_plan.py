@@ -32,8 +32,8 @@ from scipy import ndimage
 from torch import nn
 
 from segue.data.medical.lvit import ImageNoteRecord
-from segue.data.medical.notes import parse_note
 from segue.files import write_text
+from segue.methods.reclmis.model import named_places
 from segue.nn.devices import autocast, resolve_device, resolve_dtype
 from segue.recipes.reclmis_options import AUTO, INTERACTING, RecLMISSettings
 from segue.training.loop import Batches
@@ -94,13 +94,8 @@ def take_fingerprint(records: Sequence[ImageNoteRecord]) -> Fingerprint:
         foreground=round(float(np.mean([mask.mean() for mask in masks])), 4),
         areas=float(np.median(counts)),
         area_across=round(float(np.median(across)) if across else 1.0, 4),
-        zoned=round(float(np.mean([_names_zones(record.note) for record in records])), 4),
+        zoned=round(float(np.mean([any(named_places(record.note)) for record in records])), 4),
     )
-
-
-def _names_zones(note: str | None) -> bool:
-    claims = None if note is None else parse_note(note)
-    return claims is not None and bool(claims.zones())
 
 
 def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:

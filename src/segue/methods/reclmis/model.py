@@ -230,18 +230,19 @@ class LungZones(nn.Module):
 
     def loss(self, e: Tensor, word_mask: Tensor, notes: Sequence[str | None]) -> Tensor:
         """Cross-entropy of what is read with what `parse_note` finds; notes in other words count nothing."""
-        named = [frozenset() if note is None else _named_zones(note) for note in notes]
-        counted = torch.tensor([one is not None for one in named], device=e.device)
-        target = torch.tensor([[float(place in (one or ())) for place in PLACES] for one in named], device=e.device)
+        named = [named_places(note) for note in notes]
+        counted = torch.tensor([note is None or any(one) for note, one in zip(notes, named, strict=True)])
+        target = torch.tensor(named, device=e.device).float()
         losses = F.binary_cross_entropy_with_logits(self.logits(e, word_mask).float(), target, reduction="none").mean(1)
+        counted = counted.to(losses)
         return (losses * counted).sum() / counted.sum().clamp_min(1)
 
 
-def _named_zones(note: str) -> frozenset[tuple[str, str]] | None:
-    """The (side, zone) that a lung note names; None where it names none."""
-    claims = parse_note(note)
-    places = [] if claims is None else [(side, zone) for side, zones in claims.zones().items() for zone in zones]
-    return frozenset(places) or None
+def named_places(note: str | None) -> list[bool]:
+    """Which of PLACES a lung note names, by `parse_note`; none where it names none, or there is no note."""
+    claims = None if note is None else parse_note(note)
+    zones = {} if claims is None else claims.zones()
+    return [zone in zones.get(side, ()) for side, zone in PLACES]
 
 
 class Attention(nn.Module):
