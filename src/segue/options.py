@@ -64,7 +64,11 @@ class Options:
 class SegmentOptions(Options):
     """How a mask is made from a note (`segue segment --note`)."""
 
-    threshold: Annotated[float, Interval(gt=0, lt=1), Doc("probability from which a pixel belongs to the mask")] = 0.5
+    threshold: Annotated[
+        float | None,
+        Interval(gt=0, lt=1),
+        Doc("probability from which a pixel belongs to the mask; 0.5, or less where the model hesitates, unless given"),
+    ] = None
     tta: Annotated[
         bool, Doc("average with the mirrored picture under the note with its sides swapped (test-time augmentation)")
     ] = False

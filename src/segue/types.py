@@ -210,7 +210,8 @@ class Segmentation(Answer):
 
     probability: (H, W) float32 in [0, 1], calibrated, on the picture's own grid.
     distance: of the picture from those that the model learned from, above 1 where it is far; None where not measured.
-    mask: (H, W) bool, probability >= threshold.
+    mask: (H, W) bool, probability >= threshold, which is of this picture unless it was given
+    (`segue.metrics.calibration.choose_threshold`).
     Raises InputError when the probability has another shape, or values that are not finite or outside [0, 1].
     """
 

@@ -89,7 +89,7 @@ def test_show_opens_the_plot(answer, monkeypatch):
 
 def test_an_answer_is_numbers_and_words():
     assert ANSWERS["note"].to_dict() == {
-        "note": "one area", "area": 8, "share": 0.166667, "centroid": [3.5, 1.5], "score": 1.0,
+        "note": "one area", "area": 8, "share": 0.166667, "centroid": [3.5, 1.5], "score": 1.0, "threshold": 0.5,
         "domain_distance": None, "out_of_domain": None,
     }  # fmt: skip
     assert ANSWERS["caption"].to_dict()["groundings"][0]["bbox"] == [2, 1, 4, 2]

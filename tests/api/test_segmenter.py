@@ -7,7 +7,9 @@ import torch
 
 import segue
 from segue.api import Member, Segmenter, load, load_segmenter
+from segue.methods.reclmis.model import PLACES
 from segue.methods.segmenters import restore_segmenter
+from segue.metrics.calibration import choose_threshold
 from segue.nn.preprocessing import Preprocessing
 from segue.options import SegmentOptions
 from segue.types import InputError
@@ -138,6 +140,32 @@ def test_in_bf16_a_pretrained_encoder_still_reads_in_float32(name):
     answer = model.segment(IMAGE, LEFT)
     assert dtypes == [torch.float32 if name == "reclmis-cxr" else torch.bfloat16, torch.bfloat16]
     assert answer.probability.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("note", "places"),
+    [
+        ("Unilateral pulmonary infection, one infected area, upper left lung.", ["left upper"]),
+        ("One infected area, lower right lung.", ["right lower"]),
+        ("RUL opacity.", ["right upper"]),
+        ("consolidation at the left base", ["left lower"]),
+        ("two affected regions: top left lung, lower right lung", ["left upper", "right lower"]),
+    ],
+)
+def test_the_bundled_model_of_radiographs_reads_the_zones_of_short_notes_too(note, places):
+    model = load("reclmis-cxr")
+    network = model.members[0].network
+    with torch.inference_mode():
+        read = network.zones.logits(*network.encode_notes([model.read_note(note)]))[0] > 0
+    assert [" ".join(place) for place, there in zip(PLACES, read, strict=True) if there] == places
+
+
+def test_a_note_s_mask_follows_its_expected_dice_unless_a_threshold_is_given(tiny_model):
+    model = load(tiny_model)
+    answer = model.segment(IMAGE, LEFT)
+    assert answer.threshold == choose_threshold(answer.probability)
+    np.testing.assert_array_equal(answer.mask, answer.probability >= answer.threshold)
+    assert model.segment(IMAGE, LEFT, options=SegmentOptions(threshold=0.5)).threshold == 0.5
 
 
 def test_batch_norms_are_folded_when_a_segmenter_is_loaded(tiny_model):

@@ -73,7 +73,7 @@ def app(tiny_model, tmp_path):
 def test_a_picture_is_segmented_by_the_servers_note_or_the_requests(app, tiny_model, picture):
     model, (task,) = package.load(tiny_model), app._infers.values()
     assert (task.type.value, task.labels, task.is_valid()) == ("segmentation", {"lesion": 1}, True)
-    assert task.config() == {"note": NOTE, "threshold": 0.5}
+    assert task.config() == {"note": NOTE, "threshold": ""}
     for given, note in (({}, NOTE), ({"note": "two infected areas"}, "two infected areas"), ({"note": ""}, None)):
         answer = app.infer({"model": "segue", "image": str(picture), "threshold": "0.45", **given})
         expected = model.segment(picture, note, options=HALF)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.metrics.calibration import Reliability, expected_calibration_error, fit_temperature
+from segue.metrics.calibration import Reliability, choose_threshold, expected_calibration_error, fit_temperature
 from segue.types import InputError
 
 
@@ -108,3 +108,30 @@ def test_reliability_adds_up_over_pictures():
     assert both.true.tolist() == whole.true.tolist()
     assert both.true.sum() == truth.sum()
     assert both.error == pytest.approx(expected_calibration_error(probability, truth, bins=10))
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold"),
+    [
+        ([1.0] * 50 + [0.0] * 50, 0.5),  # sure: the expected Dice is 1
+        ([0.4] * 50 + [0.0] * 50, 0.6 * 2 * 20 / (50 + 20)),  # 20 of the 50 are expected to be true
+        ([0.1] * 50 + [0.0] * 50, 0.2),  # nothing is seen, and nothing is taken
+        ([0.0] * 100, 0.2),
+    ],
+)
+def test_the_threshold_falls_with_the_dice_that_is_expected(probability, threshold):
+    found = choose_threshold(np.array(probability, np.float32).reshape(10, 10))
+    assert found == pytest.approx(threshold, abs=1e-3)
+
+
+def test_at_half_the_expected_dice_a_hesitant_mask_has_the_best_dice(honest):
+    logits, truth = honest
+    probability = sigmoid(logits - 3)
+    truth = np.random.default_rng(1).random(len(truth)) < probability
+    dice = {t: 2 * (truth & (probability >= t)).sum() / (truth.sum() + (probability >= t).sum()) for t in (0.2, 0.5)}
+    found = choose_threshold(probability[None].astype(np.float32))
+    assert (
+        dice[0.5]
+        < dice[0.2]
+        < 2 * (truth & (probability >= found)).sum() / (truth.sum() + (probability >= found).sum())
+    )

@@ -19,6 +19,7 @@ OTHER = {
     "heads": 2,
     "interaction": "self",
     "residual": False,
+    "zones": True,
     "ccl": False,
     "lambda_v2t": 0.3,
     "lambda_t2v": 0.4,

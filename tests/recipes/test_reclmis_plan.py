@@ -20,8 +20,8 @@ from segue.recipes.reclmis_plan import Fingerprint, choose, steps_within, take_f
 from segue.synthetic.chest import make_chest
 from segue.types import InputError
 
-LUNGS = Fingerprint(60, 44, 496, 512, 0.12, 2.0, 0.25)
-NUCLEI = Fingerprint(24, 24, 512, 512, 0.27, 300.0, 0.04)
+LUNGS = Fingerprint(60, 44, 496, 512, 0.12, 2.0, 0.25, 1.0)
+NUCLEI = Fingerprint(24, 24, 512, 512, 0.27, 300.0, 0.04, 0.0)
 TINY = RecLMISConfig(widths=(8, 8, 16, 16), reconstruction_layers=1)
 
 
@@ -61,6 +61,15 @@ def test_whole_pictures_for_large_areas_and_patches_for_small_ones() -> None:
     assert "auto" not in (lungs.vision, lungs.patches, lungs.augmentation)
     assert min(lungs.image_size, nuclei.image_size, lungs.batch_size) > 0
     assert choose(RECLMIS, replace(NUCLEI, height=100, width=100)).patches == "no"  # nothing to gain
+
+
+def test_zones_are_told_where_notes_name_them_and_the_system_reads_notes() -> None:
+    assert choose(RECLMIS, LUNGS).zones is True
+    assert choose(RECLMIS, replace(LUNGS, zoned=0.4)).zones is False
+    assert choose(RECLMIS, NUCLEI).zones is None
+    for changes in ({"system": "unet"}, {"system": "full", "size": "faithful"}):
+        assert choose(replace(RECLMIS, **changes), LUNGS).zones is None
+    assert choose(replace(RECLMIS, zones=False), LUNGS).zones is False
 
 
 def test_what_is_given_stays() -> None:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from segue.synthetic.output import check_request, new_folder, run_jobs
@@ -41,3 +44,10 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
 @pytest.mark.parametrize(("jobs", "workers"), [(3, None), (80, 2), (80, 1)])
 def test_results_come_in_the_order_of_the_jobs(jobs, workers):
     assert list(run_jobs(str, range(jobs), workers)) == [str(i) for i in range(jobs)]
+
+
+def test_a_script_that_guards_nothing_runs_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from segue.synthetic.output import run_jobs\nprint(len([*run_jobs(str, range(80), 2)]))\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "80\n", "")

@@ -63,7 +63,7 @@ def domain_to_dict(distance: float | None) -> dict[str, Any]:
 def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
     """Note, area in pixels and as a share, centroid (x, y), score; the last two are None where nothing is outlined.
 
-    The score is the mean calibrated probability of the pixels inside.
+    The score is the mean calibrated probability of the pixels inside. threshold: that from which a pixel is inside.
     """
     centroid = answer.centroid
     return {
@@ -72,6 +72,7 @@ def segmentation_to_dict(answer: Segmentation) -> dict[str, Any]:
         "share": round(answer.area / answer.mask.size, 6),
         "centroid": centroid and [round(c, 2) for c in centroid],
         "score": round(answer.score, 4) if answer.area else None,
+        "threshold": round(answer.threshold, 4),
         **domain_to_dict(answer.distance),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
@@ -23,6 +23,7 @@ from segue.encoders.text.cache import TextFeatureCache
 from segue.files import put_folder
 from segue.methods.reclmis.model import PretrainedEncoder, RecLMIS
 from segue.methods.segmenters import Network, restore_segmenter, save_segmenter
+from segue.metrics.calibration import choose_threshold
 from segue.nn.devices import autocast, pictures_at_once, resolve_device, resolve_dtype
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.folding import fold_norms
@@ -171,7 +172,8 @@ class Segmenter(HubMixin):
                 probabilities = [p if m is None else np.float32(0.5) * (p + m) for p, m in both]
             distances = self.measure_distances(arrays) if features is None else self._distances(features)
             for probability, note, distance, pixels in zip(probabilities, given, distances, arrays, strict=True):
-                yield Segmentation(probability, note, options.threshold, distance, picture=pixels)
+                threshold = choose_threshold(probability) if options.threshold is None else options.threshold
+                yield Segmentation(probability, note, threshold, distance, picture=pixels)
 
     @torch.inference_mode()
     def measure_distances(self, images: Sequence[NDArray[np.uint8]]) -> list[float | None]:
@@ -250,11 +252,12 @@ class Segmenter(HubMixin):
         if self.members[0].network.text_encoder is None:
             raise InputError("this model reads no notes, so its masks don't rest on words")
         pixels, spans = pixels_of(image), spans_of(note)
-        notes = [note, *(leave_out(note, start, end) for start, end in spans)]
-        answers = self.segment_many([pixels] * len(notes), notes, options=options)
-        whole = next(answers).mask
+        notes = [leave_out(note, start, end) for start, end in spans]
+        whole = self.segment(pixels, note, options=options)
+        options = replace(options, threshold=whole.threshold)  # else the words would also be told what that changes
+        answers = self.segment_many([pixels] * len(spans), notes, options=options)
         for span, one in zip(spans, answers, strict=True):
-            yield compare(span, whole, one.mask)
+            yield compare(span, whole.mask, one.mask)
 
     def _mirrored(
         self, images: list[NDArray[np.uint8]], notes: list[str | None], window: int | None

@@ -45,7 +45,7 @@ def make_app(model: str, *, note: str | None = None, label: str = "described", d
 
         def __init__(self, usual: str | None) -> None:
             what = f"Outlines what a note describes, by {model} of Segue. Not for diagnosis."
-            super().__init__(tasks.InferType.SEGMENTATION, {label: 1}, 3, what, {"note": usual or "", "threshold": 0.5})
+            super().__init__(tasks.InferType.SEGMENTATION, {label: 1}, 3, what, {"note": usual or "", "threshold": ""})
 
         def is_valid(self) -> bool:
             """Always: the model was loaded."""
@@ -54,7 +54,7 @@ def make_app(model: str, *, note: str | None = None, label: str = "described", d
         def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             """A file with the mask, and what is told of it. Raises InputError for a scan that can't be read."""
             told = {**self.config(), **request}
-            options = SegmentOptions(threshold=float(told["threshold"]))
+            options = SegmentOptions(threshold=float(told["threshold"]) if told["threshold"] else None)
             file, found = segment_file(segmenter, Path(request["image"]), told["note"] or None, options)
             return str(file), {"label_names": {label: 1}, **found}
 

@@ -45,6 +45,7 @@ from segue.methods.segmenters import (
 from segue.metrics.calibration import fit_temperature
 from segue.nn.feature_distance import FeatureDistance
 from segue.nn.preprocessing import Preprocessing
+from segue.options import SegmentOptions
 from segue.recipes.datasets import begin_run, create_once
 from segue.recipes.plan import Workload
 from segue.recipes.reclmis_options import AUTO, network_config, reads_notes, text_encoder
@@ -355,7 +356,8 @@ def _validator(
         training = task.training
         task.eval()
         member = _member(task)
-        result = evaluate(Segmenter([member], preprocessing, _device(task), window=window), val, empty="one")
+        model = Segmenter([member], preprocessing, _device(task), window=window)
+        result = evaluate(model, val, empty="one", options=SegmentOptions(threshold=0.5))  # not calibrated yet
         metrics = {k: result[k] for k in ("dice", "iou", "miou", "class_miou", "ece")}
         if isinstance(member.network, RecLMIS):
             metrics |= member.network.term_gradients(send_to_device(pulled, _device(task)), member.cache)

@@ -34,6 +34,8 @@ AutoInt = Annotated[
 ]
 System = Literal["auto", "full", "ci_clr", "ci_cvr", "ci", "early_fusion", "text_blind", "unet", "lvit"]
 
+INTERACTING: tuple[System, ...] = ("full", "ci_clr", "ci_cvr", "ci")  # systems whose patches attend to words
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings(TrainSettings):
@@ -51,6 +53,8 @@ class NetworkSettings(TrainSettings):
         heads: of all attention.
         interaction: "cross" (the paper's CI) or "self" (Table V).
         residual: whether attention is added to the features that attend, or takes their place (Eq. 1).
+        zones: whether patches are told which zones of the lungs a note names (ours); unless given, the plan says so
+            where notes name some.
         ccl: the contrastive loss of Eq. 6.
         lambda_v2t: weight of the language reconstruction, lambda_1 of Eq. 11.
         lambda_t2v: weight of the vision reconstruction, lambda_2.
@@ -78,6 +82,7 @@ class NetworkSettings(TrainSettings):
     heads: Positive | None = None
     interaction: Literal["cross", "self"] | None = None
     residual: bool | None = None
+    zones: bool | None = None
     ccl: bool | None = None
     lambda_v2t: Annotated[float, Gt(0)] | None = None
     lambda_t2v: Annotated[float, Gt(0)] | None = None

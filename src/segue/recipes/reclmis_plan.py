@@ -7,6 +7,7 @@ patches         where half of the outlined areas would be less than SMALL pixels
                 pictures' own resolution.
 system          "ci" (words guide patches, without the reconstructions) on whole pictures; "text_blind" on windows,
                 where a note of the whole picture can't guide (on nuclei shuffled notes were as good as the own).
+zones           told to the patches where at least ZONED of the notes name zones of the lungs.
 image size      WHOLE_CPU or WHOLE_GPU pixels, no more than the pictures have.
 batch           BATCH_CPU or BATCH_GPU pictures.
 augmentation    "strong" below FEW pictures, "light" above.
@@ -32,8 +33,9 @@ from torch import nn
 
 from segue.data.medical.lvit import ImageNoteRecord
 from segue.files import write_text
+from segue.methods.reclmis.model import named_places
 from segue.nn.devices import autocast, resolve_device, resolve_dtype
-from segue.recipes.reclmis_options import AUTO, RecLMISSettings
+from segue.recipes.reclmis_options import AUTO, INTERACTING, RecLMISSettings
 from segue.training.loop import Batches
 from segue.types import Example, InputError
 
@@ -42,6 +44,7 @@ FINER = 1.25  # how much finer the pictures must be than the shrunk ones
 BATCH_CPU, BATCH_GPU, FEW, EPOCHS = 8, 24, 1000, 400
 LOOKED_AT = 200  # pictures at most
 STRIDE = 32  # that every network's and every encoder's stride divides
+ZONED = 0.5
 EVALUATED = 0.1  # share of the time that validation takes
 PLAN = "plan.json"
 
@@ -52,6 +55,7 @@ class Fingerprint:
 
     height, width: medians, in pixels. foreground: the mean share of the picture. areas: the median number of connected
     areas of a mask. area_across: the median over areas of the diameter of a disc of that size, as a share of the side.
+    zoned: the share of the notes that name zones of the lungs.
     """
 
     pictures: int
@@ -61,6 +65,7 @@ class Fingerprint:
     foreground: float
     areas: float
     area_across: float
+    zoned: float
 
 
 def take_fingerprint(records: Sequence[ImageNoteRecord]) -> Fingerprint:
@@ -89,6 +94,7 @@ def take_fingerprint(records: Sequence[ImageNoteRecord]) -> Fingerprint:
         foreground=round(float(np.mean([mask.mean() for mask in masks])), 4),
         areas=float(np.median(counts)),
         area_across=round(float(np.median(across)) if across else 1.0, 4),
+        zoned=round(float(np.mean([any(named_places(record.note)) for record in records])), 4),
     )
 
 
@@ -104,6 +110,9 @@ def choose(settings: RecLMISSettings, found: Fingerprint) -> RecLMISSettings:
     changes: dict[str, Any] = {"patches": patches}
     if settings.system == "auto":
         changes["system"] = "text_blind" if patches == "yes" else "ci"
+    system = changes.get("system", settings.system)
+    if settings.zones is None and system in INTERACTING and settings.size == "segue" and patches == "no":
+        changes["zones"] = found.zoned >= ZONED
     if settings.image_size == AUTO:
         changes["image_size"] = min(PATCH, short // STRIDE * STRIDE) if patches == "yes" else whole
     if settings.batch_size == AUTO:
@@ -150,4 +159,4 @@ def write_plan(out: Path, settings: RecLMISSettings, found: Fingerprint) -> None
     write_text(out / PLAN, json.dumps(plan, indent=2) + "\n")
 
 
-CHOSEN = ("system", "image_size", "patches", "batch_size", "augmentation", "vision", "precision")
+CHOSEN = ("system", "zones", "image_size", "patches", "batch_size", "augmentation", "vision", "precision")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from segue.files import fresh_folder
@@ -47,5 +49,20 @@ def run_jobs(run: Callable[[Job], Result], jobs: Sequence[Job], workers: int | N
     if workers <= 1 or len(jobs) < MIN_JOBS:
         yield from map(run, jobs)
     else:
-        with get_context("spawn").Pool(workers) as pool:
+        with _main_hidden():
+            pool = get_context("spawn").Pool(workers)
+        with pool:
             yield from pool.imap(run, jobs, chunksize=16)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Processes started meanwhile don't import the caller's script: without `if __name__ == "__main__"` it would draw
+    again in each of them, and wait for ever for its own lock.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -10,10 +10,12 @@ from segue.data.medical.notes import (
     ZONES,
     count_areas,
     find_doubts,
+    invent_note,
     mask_sides,
     normalise,
     parse_note,
     swap_sides,
+    write_note,
 )
 
 QATA = "Bilateral pulmonary infection, two infected areas, all left lung and middle lower right lung."
@@ -169,3 +171,31 @@ def test_what_a_free_note_lacks_is_reported(note, said):
     found = find_doubts(note)
     assert len(found) == len(said)
     assert all(part in sentence for part, sentence in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("zones", "note"),
+    [
+        ({"left": ["upper"]}, "Unilateral pulmonary infection, one infected area, upper left lung."),
+        (
+            {"left": ["upper", "middle", "lower"], "right": ["upper", "lower"]},
+            "Bilateral pulmonary infection, three infected areas, all left lung and upper lower right lung.",
+        ),
+    ],
+)
+def test_a_note_of_zones_is_in_the_usual_wording(zones, note):
+    assert write_note(zones) == note
+    assert parse_note(note).zones() == zones
+
+
+def test_invented_notes_name_all_zones_in_many_ways_and_are_read():
+    notes = [invent_note(np.random.default_rng(seed)) for seed in range(400)]
+    assert notes[7] == invent_note(np.random.default_rng(7))
+    assert len({*notes}) > 300
+    named = [parse_note(note).zones() for note in notes]
+    assert all(named)
+    for side in ("left", "right"):
+        for zone in ("upper", "middle", "lower"):
+            assert 0.2 < np.mean([zone in zones.get(side, ()) for zones in named]) < 0.5
+    first = next(note for note in notes if note.startswith(("left upper lung", "right upper lung")))
+    assert parse_note(first).zones()[first.split()[0]] == ["upper"]

@@ -19,6 +19,8 @@ KNOWN = set(NOTE.lower().replace(",", "").replace(".", "").split())
             (),
         ),
         ("There is a shadow on the left-sided lung", "shadow on left lung", ("shadow", "on")),
+        ("RUL opacity", "upper right lung infection", ()),
+        ("Opacity of the right base", "infection right base", ("base",)),  # no note says "lower"
         ("", "", ()),
     ],
 )

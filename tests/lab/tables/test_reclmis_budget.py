@@ -28,17 +28,17 @@ def test_each_picture_of_both_splits_is_scored_by_the_fold_that_held_its_patient
     seen, score = {}, reclmis_budget._scored
 
     def scored(model, part, notes):
-        seen.setdefault(model.parent.name, {e.name for e in part})
+        seen.setdefault(model.folder.parent.name, {e.name for e in part})
         return score(model, part, notes)
 
     monkeypatch.setattr(reclmis_budget, "_scored", scored)
-    found = reclmis_budget._folds("covid_cxr", "unet", work)
+    found = reclmis_budget._folds("covid_cxr", {"system": "unet"}, work)
     assert set(found) == {"dice", "dice_low", "dice_high"}  # a U-Net reads no notes
     names = {r.name for split in ("train", "val") for r in read_lvit(work.data / "covid_cxr", split)}
     assert seen["fold-0"] | seen["fold-1"] == names
     assert not seen["fold-0"] & seen["fold-1"]
     monkeypatch.setattr(_Trainer, "step", None)
-    assert reclmis_budget._folds("covid_cxr", "unet", work) == found  # what is trained is not trained again
+    assert reclmis_budget._folds("covid_cxr", {"system": "unet"}, work) == found  # what is trained is not trained again
 
 
 def test_the_interval_is_over_patients_so_one_with_many_pictures_widens_it():

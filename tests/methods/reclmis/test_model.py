@@ -13,6 +13,7 @@ from segue.methods.reclmis.model import (
     PLAM,
     Attention,
     Conditions,
+    LungZones,
     Reconstructor,
     build_reclmis,
     draw_masked,
@@ -80,6 +81,7 @@ def test_every_configured_term_is_computed_and_no_other(system):
         replace(TINY, conditions=("clr", "cvr")),
         replace(TINY, residual=False),
         replace(TINY, interaction="self"),
+        replace(TINY, zones=True),
         replace(TINY, reconstruction="self"),
         replace(TINY, condition_order="printed", reconstruction_scale="printed"),
         replace(TINY, reconstruction_scale="detached"),
@@ -338,3 +340,43 @@ def test_weights_mean_what_they_meant(name, changes):
 def test_weights_of_an_ablation_mean_what_they_meant(system):
     network = golden.set_weights(model(ablate_config(TINY, system)))
     golden.same_as_before(f"reclmis {system}", logits=network.eval()(batch()["image"], NOTES))
+
+
+def test_a_side_s_patches_are_told_the_zones_of_their_own_lung():
+    torch.manual_seed(0)
+    zones, e = LungZones(16), torch.randn(1, 3, 16)
+    with torch.no_grad():
+        zones.read.weight.zero_()
+        zones.read.bias.fill_(-20.0)
+        nothing = zones(e, torch.ones(1, 3, dtype=torch.bool), (2, 4))
+        zones.read.bias[:3] = torch.tensor([-20.0, 20.0, -20.0])  # the middle of the patient's left
+        left = zones(e, torch.ones(1, 3, dtype=torch.bool), (2, 4))
+    changed = (left != nothing).any(2).unflatten(1, (2, 4))
+    assert changed.tolist() == [[[False, False, True, True]] * 2]  # the picture's right
+
+
+def test_zones_are_read_as_the_notes_say_and_padding_says_nothing():
+    torch.manual_seed(0)
+    network = model(replace(TINY, zones=True))
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    notes = [*NOTES, "Unilateral pulmonary infection, one infected area, lower right lung.", "Pneumonia."]
+    for _ in range(60):
+        e, word_mask = network.encode_notes(notes)
+        loss = network.zones.loss(e, word_mask, notes)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        read = network.zones.logits(*network.encode_notes(notes)) > 0
+        alone = network.zones.logits(*network.encode_notes(notes[1:2])) > 0
+    expected = [[1, 1, 1, 0, 1, 1], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]]
+    assert read[:4].int().tolist() == expected
+    assert alone.int().tolist() == expected[1:2]
+
+
+def test_a_note_in_other_words_teaches_no_zones():
+    zones, e = LungZones(16), torch.randn(2, 3, 16)
+    word_mask = torch.ones(2, 3, dtype=torch.bool)
+    both = zones.loss(e, word_mask, ["Pneumonia on the left.", NOTES[1]])
+    assert both.item() == pytest.approx(zones.loss(e[1:], word_mask[1:], NOTES[1:2]).item())
+    assert zones.loss(e[:1], word_mask[:1], ["Pneumonia."]).item() == 0

@@ -8,6 +8,7 @@ In lung notes (QaTa-COV19's wording) "left" is the patient's left, which lies on
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,37 @@ def _zones_by_side(text: str) -> dict[str, set[str]]:
                 zones[side] |= waiting
             waiting, bare = set(), []
     return zones
+
+
+def write_note(zones: Mapping[str, Sequence[str]]) -> str:
+    """A lung note in QaTa-COV19's wording. zones: of each side that has any, from above."""
+    areas = sum(2 if list(named) == ["upper", "lower"] else 1 for named in zones.values())
+    kind = "Bilateral" if len(zones) == 2 else "Unilateral"
+    return f"{kind} pulmonary infection, {_areas(areas)}, {' and '.join(_places(zones))}."
+
+
+def invent_note(rng: np.random.Generator) -> str:
+    """A lung note of zones drawn at random, in one of several orders, with or without kind and number."""
+    sides = [("left",), ("right",), ("left", "right"), ("right", "left")][int(rng.integers(4))]
+    named = {side: [zone for zone in ZONES if rng.random() < 0.5] or [ZONES[int(rng.integers(3))]] for side in sides}
+    places = _places(named, side_first=bool(rng.random() < 0.3))
+    parts = [(" and " if rng.random() < 0.6 else ", ").join(places)]
+    if rng.random() < 0.6:
+        parts.insert(0, _areas(int(rng.integers(1, 5))))
+    if rng.random() < 0.4:
+        parts.insert(0, f"{'Bilateral' if len(sides) == 2 else 'Unilateral'} pulmonary infection")
+    return ", ".join(parts) + ("." if rng.random() < 0.5 else "")
+
+
+def _areas(count: int) -> str:
+    return f"{('one', 'two', 'three', 'four')[count - 1]} infected area{'s' if count > 1 else ''}"
+
+
+def _places(zones: Mapping[str, Sequence[str]], *, side_first: bool = False) -> list[str]:
+    texts = {side: "all" if len(named) == len(ZONES) else " ".join(named) for side, named in zones.items()}
+    return [
+        f"{side} {text} lung" if side_first and text != "all" else f"{text} {side} lung" for side, text in texts.items()
+    ]
 
 
 def swap_sides(note: str) -> str | None:

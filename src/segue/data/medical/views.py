@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segue.data.medical.notes import ZONES, parse_note, swap_sides
+from segue.data.medical.notes import parse_note, swap_sides, write_note
 from segue.types import Example
 
 ELASTIC_NODES = 6  # of the coarse grid of displacements, each way
@@ -118,13 +118,7 @@ def part_of_infection(example: Example, rng: np.random.Generator) -> Example:
     both = len(named) == 1 or rng.random() < WHOLE
     kept = dict(named) if both else dict([list(named.items())[int(rng.integers(2))]])
     kept = {side: _some_of(zones, rng) for side, zones in kept.items()}
-    mask, places, areas = keep_zones(example.mask, named, kept), list[str](), 0
-    for side, zones in kept.items():
-        places.append(f"{'all' if len(zones) == len(ZONES) else ' '.join(zones)} {side} lung")
-        areas += 2 if zones == ["upper", "lower"] else 1
-    kind = "Bilateral" if len(places) == 2 else "Unilateral"
-    count = f"{('one', 'two', 'three', 'four')[areas - 1]} infected area{'s' if areas > 1 else ''}"
-    return replace(example, mask=mask, note=f"{kind} pulmonary infection, {count}, {' and '.join(places)}.")
+    return replace(example, mask=keep_zones(example.mask, named, kept), note=write_note(kept))
 
 
 def keep_zones(

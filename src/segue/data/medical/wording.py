@@ -31,7 +31,16 @@ SAME = (  # words of one meaning, the usual one first
     ("five", "5"),
     ("six", "6"),
 )
-FILLERS = frozenset(["a", "an", "the", "is", "are", "there", "there's", "shows", "with", "within", "seen", "please"])
+PLACES = {  # words that are several of a training's, in radiologists' notes
+    "rul": "upper right lung", "rml": "middle right lung", "rll": "lower right lung",
+    "lul": "upper left lung", "lll": "lower left lung", "lingula": "middle left lung",
+    "base": "lower lung", "apex": "upper lung",
+    "bibasilar": "lower left lung and lower right lung", "bibasal": "lower left lung and lower right lung",
+    "biapical": "upper left lung and upper right lung",
+}  # fmt: skip
+FILLERS = frozenset(
+    ["a", "an", "the", "is", "are", "there", "there's", "shows", "with", "within", "seen", "please", "of", "in", "at"]
+)
 _SAME = {word: group for group in SAME for word in group}
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
@@ -56,6 +65,8 @@ def read_wording(note: str, knows: Callable[[str], bool]) -> Reading:
         if knows(word):
             return found[0]
         other = next((one for one in _SAME.get(word, ()) if knows(one)), None)
+        if other is None and word in PLACES and all(map(knows, PLACES[word].split())):
+            other = PLACES[word]
         if other is None and word not in FILLERS:
             unknown.append(found[0])
             return found[0]

@@ -6,7 +6,9 @@ true mask without the zones that another picture's note doesn't name: what a per
 shuffled ones, as far as they take something away. The notes of covid_cxr were
 derived from its masks: what they are worth there is an upper bound. Each row also has the interval of 95 % of its Dice,
 by 2,000 bootstrap samples of the scored patients (of pictures, where each is a patient of its own): those are few. The
-rows of five folds score each picture of both splits by the model that saw nothing of its patient.
+rows of five folds score each picture of both splits by the model that saw nothing of its patient. A mask's threshold
+hangs on how probabilities are calibrated, so that what is trained here is calibrated on its training pictures anew: a
+training does that on those that are scored here.
 """
 
 from __future__ import annotations
@@ -15,21 +17,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from segue.api import load_segmenter
+from segue.api import Segmenter, load_segmenter
 from segue.data.medical.lvit import read_lvit
-from segue.data.medical.note_batches import load_examples
-from segue.data.medical.notes import parse_note
+from segue.data.medical.note_batches import load_examples, shrink
+from segue.data.medical.notes import invent_note, parse_note
 from segue.data.medical.views import keep_zones
 from segue.data.transforms import resize_mask
 from segue.evaluation.notes import reverse_clauses, reword_notes, shuffle_notes, shuffle_words
 from segue.lab.engine import RequiredData, Row, Work
 from segue.lab.trained import train_once
-from segue.recipes.reclmis import RECLMIS, RecLMISSettings, folds_by_group, train_reclmis
+from segue.methods.reclmis.model import RecLMIS, named_places
+from segue.recipes.reclmis import (
+    RECLMIS,
+    RecLMISSettings,
+    calibrate,
+    folds_by_group,
+    train_reclmis,
+    views_to_validate,
+)
 from segue.recipes.reclmis_options import System
 from segue.types import Example
 
@@ -39,6 +50,12 @@ SEEDS = (0, 1, 2)
 SYSTEMS: dict[str, System] = {"unet": "unet", "ours": "auto"}
 MINUTES = {"": 3.0, ", 15 minutes": 15.0}  # of a CPU for a training, by what is added to the system's name
 FOLDS = 5
+FOLDED: dict[str, dict[str, Any]] = {
+    "ours": {"system": "auto"},
+    "unet": {"system": "unet"},
+    "ours without zones": {"system": "auto", "zones": False},
+}
+UNSEEN = 1  # trainings take one number as the seed of an invented note
 Change = Callable[[list[str | None]], list[str | None]]  # makes other notes of the examples' own
 Masks = list[NDArray[np.bool_]]
 
@@ -60,8 +77,8 @@ def budget_table() -> list[Row]:
                 for label, system in SYSTEMS.items():
                     trained = partial(_trained, name, system, seed, minutes)
                     rows.append(Row(name, label + added, seed, trained, DATA))
-    for label, system in SYSTEMS.items():
-        rows.append(Row("covid_cxr", f"{label}, five folds", 0, partial(_folds, "covid_cxr", system), DATA))
+    for label, changes in FOLDED.items():
+        rows.append(Row("covid_cxr", f"{label}, five folds", 0, partial(_folds, "covid_cxr", changes), DATA))
     return rows
 
 
@@ -91,34 +108,57 @@ def _mean(name: str, work: Work) -> dict[str, float]:
 def _trained(name: str, system: System, seed: int, minutes: float, work: Work) -> dict[str, float]:
     data = DATA.folder(work.data) / name
     model = train_once(_settings(data, system, seed, minutes, work.row), train_reclmis)  # no validation selected it
-    return _summed([(model, _examples(data, "val"))])
+    return _summed([(_calibrated(model, _examples(data, "train")), _examples(data, "val"))])
 
 
-def _folds(name: str, system: System, work: Work) -> dict[str, float]:
+def _folds(name: str, changes: dict[str, Any], work: Work) -> dict[str, float]:
     """Every picture by the model of the fold that held its patient out; MINUTES[""] for each fold."""
     data = DATA.folder(work.data) / name
-    settings = replace(_settings(data, system, 0, FOLDS * MINUTES[""], work.row), folds=FOLDS)
+    settings = replace(_settings(data, "auto", 0, FOLDS * MINUTES[""], work.row), folds=FOLDS, **changes)
     train_once(settings, train_reclmis)
-    held_out = folds_by_group(_examples(data, "train") + _examples(data, "val"), FOLDS, settings.seed)
-    return _summed([(settings.out / f"fold-{i}" / "last", val) for i, (_, val) in enumerate(held_out)])
+    parts = folds_by_group(_examples(data, "train") + _examples(data, "val"), FOLDS, settings.seed)
+    folders = [settings.out / f"fold-{i}" / "last" for i in range(FOLDS)]
+    return _summed([(_calibrated(one, train), val) for one, (train, val) in zip(folders, parts, strict=True)])
+
+
+def _calibrated(folder: Path, train: Sequence[Example]) -> Segmenter:
+    model = load_segmenter(folder)
+    patches: Literal["yes", "no"] = "yes" if model.window else "no"
+    size = model.preprocessing.size
+    views = views_to_validate(train, replace(RECLMIS, patches=patches, image_size=size))
+    temperature = calibrate(model.members[0], model.preprocessing, [shrink(view, size) for view in views])
+    model.members = [replace(model.members[0], temperature=temperature)]
+    return model
 
 
 def _bundled(work: Work) -> dict[str, float]:
     """The bundled model, which saw the training split of these pictures."""
-    return _summed([("reclmis-cxr", _examples(DATA.folder(work.data) / "covid_cxr", "val"))])
+    model = load_segmenter("reclmis-cxr")
+    return _summed([(model, _examples(DATA.folder(work.data) / "covid_cxr", "val"))])
 
 
 def _reworded(work: Work) -> dict[str, float]:
     """The bundled model by notes that say the same in other words, and by words in any order."""
-    examples = _examples(DATA.folder(work.data) / "covid_cxr", "val")
+    examples, model = _examples(DATA.folder(work.data) / "covid_cxr", "val"), load_segmenter("reclmis-cxr")
     notes = [e.note for e in examples]
     changed = {
         "synonyms": [reword_notes(notes)],
         "clauses_reversed": [reverse_clauses(notes)],
         "words_in_any_order": [shuffle_words(notes, seed) for seed in SEEDS],
     }
-    scored = {what: [_scored("reclmis-cxr", examples, one).mean() for one in all_] for what, all_ in changed.items()}
-    return {f"dice_{what}": float(np.mean(dice)) for what, dice in scored.items()}
+    scored = {what: [_scored(model, examples, one).mean() for one in all_] for what, all_ in changed.items()}
+    return {f"dice_{what}": float(np.mean(dice)) for what, dice in scored.items()} | {"zones_read": _zones_read(model)}
+
+
+def _zones_read(model: Segmenter) -> float:
+    """The share of 500 invented notes of which the model reads all zones and no other."""
+    notes = [invent_note(np.random.default_rng([UNSEEN, i])) for i in range(500)]
+    network = model.members[0].network
+    assert isinstance(network, RecLMIS)
+    assert network.zones is not None
+    with torch.inference_mode():
+        read = (network.zones.logits(*network.encode_notes(notes)) > 0).tolist()
+    return float(np.mean([one == named_places(note) for one, note in zip(read, notes, strict=True)]))
 
 
 def _truth(work: Work) -> dict[str, float]:
@@ -141,10 +181,10 @@ def _shuffled(examples: Sequence[Example]) -> list[list[str | None]]:
     return [shuffle_notes([e.note for e in examples], seed) for seed in SEEDS]
 
 
-def _summed(models: Sequence[tuple[Path | str, Sequence[Example]]]) -> dict[str, float]:
+def _summed(models: Sequence[tuple[Segmenter, Sequence[Example]]]) -> dict[str, float]:
     """Dice over the pictures of all models, each with those that it is scored on; by other notes if they are read."""
     groups = [e.group for _, part in models for e in part]
-    noted = all(load_segmenter(model).members[0].network.reads_notes for model, _ in models)
+    noted = all(model.members[0].network.reads_notes for model, _ in models)
 
     def scored(change: Change) -> NDArray[np.float64]:
         return np.concatenate([_scored(model, part, change([e.note for e in part])) for model, part in models])
@@ -166,8 +206,8 @@ def _examples(data: Path, split: str) -> list[Example]:
     return load_examples(read_lvit(data, split, "skip"))  # a picture of covid_cxr has two notes, the first counts
 
 
-def _scored(model: Path | str, examples: Sequence[Example], notes: Sequence[str | None]) -> NDArray[np.float64]:
-    answers = load_segmenter(model).segment_many([e.image for e in examples], notes)
+def _scored(model: Segmenter, examples: Sequence[Example], notes: Sequence[str | None]) -> NDArray[np.float64]:
+    answers = model.segment_many([e.image for e in examples], notes)
     return _dice([answer.mask for answer in answers], examples)
 
 

@@ -19,6 +19,7 @@ class RecLMISConfig:
     stem_stride: 1 or 2. convolution: "plain" or "separable" (depthwise + pointwise). pooling: "max" or "stride".
     plam: "full" (LViT's and the paper's), "light" (without its 1x1 convolutions, with a sigmoid) or "none".
     residual: V' = V + attention and E' = E + attention; Eq. 1 has the attention alone.
+    zones: whether patches are told which zones of their lung the note names (`segue.methods.reclmis.model.LungZones`).
     interaction: "cross" (the paper's CI), "self" (Table V), "early" (a baseline after LViT: the mean of the words is
     added to the first level of the encoder, and nothing else reads the note) or "none" (text-blind).
     cvr, clr, ccl: whether the conditioned vision / language reconstruction and the contrastive loss are used.
@@ -41,6 +42,7 @@ class RecLMISConfig:
     plam: Literal["full", "light", "none"] = "light"
     position: bool = True
     residual: bool = True
+    zones: bool = False
     interaction: Literal["cross", "self", "early", "none"] = "cross"
     cvr: bool = True
     clr: bool = True
@@ -71,7 +73,7 @@ class RecLMISConfig:
     @property
     def terms(self) -> tuple[str, ...]:
         """The names of the loss terms that this configuration trains with."""
-        auxiliary = (("v2t", self.clr), ("t2v", self.cvr), ("ccl", self.ccl))
+        auxiliary = (("v2t", self.clr), ("t2v", self.cvr), ("ccl", self.ccl), ("zones", self.zones))
         return (*(name for name, on in auxiliary if on and self.interacts), "segmentation")
 
     @property

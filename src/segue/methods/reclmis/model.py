@@ -23,10 +23,12 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segue.data.medical.notes import ZONES, invent_note, parse_note
 from segue.encoders.image.pyramid import FeaturePyramid
 from segue.encoders.text.contract import TextEncoder, TextFeatures
 from segue.losses import conditioned_similarity, contrastive_loss, reconstruction_loss, segmentation_loss
@@ -38,6 +40,8 @@ from segue.nn.unet import PLAM, conv_norm
 from segue.types import InputError
 
 Parts = Literal["inference", "attribution", "training"]
+SIDES = 2
+PLACES = [(side, zone) for side in ("left", "right") for zone in ZONES]
 TRAINING_PARTS = ("conditions.", "vision_reconstructor.", "language_reconstructor.")  # which inference doesn't need
 
 
@@ -63,6 +67,7 @@ def build_reclmis(
         text_encoder=text,
         word_projection=None if text is None else WordProjection(text.width, width if interacts else config.widths[0]),
         cross_attention=Attention(width, config.heads) if interacts else None,
+        zones=LungZones(width) if interacts and config.zones else None,
         conditions=Conditions(config) if config.has_conditions and parts != "inference" else None,
         vision_reconstructor=Reconstructor(config) if training and config.cvr else None,
         language_reconstructor=Reconstructor(config) if training and config.clr else None,
@@ -196,6 +201,48 @@ class WordProjection(nn.Module):
         """features: (B, L, width). mask: (B, L) bool; padding stays zero. Returns (B, L, C)."""
         projected: Tensor = self.project(features.transpose(1, 2))
         return projected.transpose(1, 2) * mask[..., None]
+
+
+class LungZones(nn.Module):
+    """The zones of the lungs that a note names, read from its words, and what they add to the patches there.
+
+    Six: upper, middle and lower of the patient's left, then right lung. A patch is told of its own side's three; where
+    on the side they lie it learns. Not in the paper: from a few dozen notes attention alone hardly learns places.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(channels, SIDES * len(ZONES))
+        self.told = nn.Sequential(nn.Linear(len(ZONES), 64), nn.SiLU(), nn.Linear(64, channels))
+
+    def logits(self, e: Tensor, word_mask: Tensor) -> Tensor:
+        """Words e (B, L, C) -> (B, 6): of the word that says so most."""
+        read: Tensor = self.read(e).masked_fill(~word_mask[..., None], torch.finfo(e.dtype).min)
+        return read.amax(1)
+
+    def forward(self, e: Tensor, word_mask: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, N, C), for the patches of the grid. The patient's left is the picture's right."""
+        left, right = self.logits(e, word_mask).detach().sigmoid().chunk(SIDES, 1)  # what is read is taught by the loss
+        x = (torch.arange(grid[1], device=e.device) + 0.5) / grid[1]
+        share = (x > 0.5).to(left) + 0.5 * (x == 0.5).to(left)  # of the patient's left
+        told: Tensor = self.told(left[:, None] * share[:, None] + right[:, None] * (1 - share[:, None]))  # (B, w, C)
+        return told[:, None].expand(-1, grid[0], -1, -1).flatten(1, 2)
+
+    def loss(self, e: Tensor, word_mask: Tensor, notes: Sequence[str | None]) -> Tensor:
+        """Cross-entropy of what is read with what `parse_note` finds; notes in other words count nothing."""
+        named = [named_places(note) for note in notes]
+        counted = torch.tensor([note is None or any(one) for note, one in zip(notes, named, strict=True)])
+        target = torch.tensor(named, device=e.device).float()
+        losses = F.binary_cross_entropy_with_logits(self.logits(e, word_mask).float(), target, reduction="none").mean(1)
+        counted = counted.to(losses)
+        return (losses * counted).sum() / counted.sum().clamp_min(1)
+
+
+def named_places(note: str | None) -> list[bool]:
+    """Which of PLACES a lung note names, by `parse_note`; none where it names none, or there is no note."""
+    claims = None if note is None else parse_note(note)
+    zones = {} if claims is None else claims.zones()
+    return [zone in zones.get(side, ()) for side, zone in PLACES]
 
 
 class Attention(nn.Module):
@@ -339,6 +386,7 @@ class RecLMIS(nn.Module):
         text_encoder: TextEncoder | None,
         word_projection: WordProjection | None,
         cross_attention: Attention | None,
+        zones: LungZones | None,
         conditions: Conditions | None,
         vision_reconstructor: Reconstructor | None,
         language_reconstructor: Reconstructor | None,
@@ -346,7 +394,7 @@ class RecLMIS(nn.Module):
         super().__init__()
         self.config, self.encoder, self.decoder = config, encoder, decoder
         self.text_encoder, self.word_projection = text_encoder, word_projection
-        self.cross_attention, self.conditions = cross_attention, conditions
+        self.cross_attention, self.zones, self.conditions = cross_attention, zones, conditions
         self.vision_reconstructor, self.language_reconstructor = vision_reconstructor, language_reconstructor
 
     @property
@@ -396,6 +444,8 @@ class RecLMIS(nn.Module):
             attended: Tensor = self.cross_attention(both, both, mask)[:, : v.shape[1]]
         else:
             attended = self.cross_attention(query, e, word_mask)
+        if self.zones is not None:
+            attended = attended + self.zones(e, word_mask, grid)
         return v + attended if self.config.residual else attended
 
     def forward(
@@ -495,7 +545,7 @@ class RecLMIS(nn.Module):
                 return {}
             at, size = (features["v"], features["e"]), {}
             for name, weight in self._loss_weights().items():
-                found = torch.autograd.grad(weight * terms[name], at, retain_graph=True)
+                found = torch.autograd.grad(weight * terms[name], at, retain_graph=True, materialize_grads=True)
                 size[name] = [float(gradient.norm()) for gradient in found]
         segmentation = size.pop("segmentation")
         return {
@@ -507,6 +557,7 @@ class RecLMIS(nn.Module):
     def _loss_weights(self) -> dict[str, float]:
         """lambda of each term that the configuration has."""
         weights = dict(zip(("v2t", "t2v", "ccl", "segmentation"), self.config.loss_weights, strict=True))
+        weights["zones"] = 1.0
         return {name: weights[name] for name in self.config.terms}
 
     def _terms(
@@ -517,6 +568,12 @@ class RecLMIS(nn.Module):
         terms = {"segmentation": segmentation_loss(logits, batch["mask"])}
         if features:
             terms |= self._auxiliary_terms(batch["seed"], batch["note"], across, **features)
+        if self.zones is not None:
+            invented = [invent_note(np.random.default_rng(seed)) for seed in batch["seed"]]  # the data's notes are few
+            terms["zones"] = 0.5 * (
+                self.zones.loss(features["e"], features["word_mask"], batch["note"])
+                + self.zones.loss(*self.encode_notes(invented, encode), invented)
+            )
         return terms, features
 
     def _auxiliary_terms(

@@ -110,7 +110,7 @@ export const JOBS = {
     fields: () => [make("label", {}, "Note", make("textarea", { name: "note", rows: 3, placeholder: "One infected area, upper right lung." }))],
     sample: (form, one) => { if (one.note) form.elements.note.value = one.note; },
     asks: (form) => [{ image: state.data, note: text(form, "note") || null, masks: "png", probability: true }],
-    least: { words: "Pixels at least so likely to belong:", value: () => state.asked?.[0].threshold ?? 0.5 },
+    least: { words: "Pixels at least so likely to belong:", value: () => state.result.threshold },
     show: async (result, again, more) => {
       const about = { name: result.note || "the model's own guess", colour: COLOURS[0] };
       const likely = await bitmap(result.probability), said = make("p", {}), { area, share, score } = result;
