@@ -292,6 +292,16 @@ def test_unknown_classes_and_a_place_without_objects_are_warned_of(describer):
         describer.describe(IMAGE, box=LEFT, regions=REGIONS, options=ONE)
 
 
+def test_a_box_that_reaches_out_of_the_picture_is_cut_with_a_warning(describer):
+    height, width = IMAGE.shape[:2]
+    with pytest.warns(UserWarning, match=rf"box -5,0,{width + 9},{height} reaches out .* cut to 0,0,{width},{height}"):
+        found = describer.describe(IMAGE, box=(-5, 0, width + 9, height), regions=REGIONS, options=ONE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        whole = describer.describe(IMAGE, box=(0, 0, width, height + 1e-4), regions=REGIONS, options=ONE)
+    assert summary(whole) == summary(found)
+
+
 def test_objects_of_a_large_picture_are_described_one_at_a_time(describer, monkeypatch):
     whole = list(describer.describe_objects(IMAGE, regions=REGIONS, options=TWO))
     batches = []

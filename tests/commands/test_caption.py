@@ -136,6 +136,13 @@ def test_what_the_folder_gave_is_scored_by_the_names_of_the_folder(model, segue,
         assert json.loads(output)["BLEU-1"] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("further", [(), ("--retrieve",)])
+def test_an_object_without_a_name_is_refused(model, segue, tmp_path, further):
+    write_image(text_to_image(CAPTIONS[:1])[0], tmp_path / "a.png")
+    status, _, error = segue("caption", tmp_path / "a.png", "--model", model, *further, "--objects", "")
+    assert (status, "objects: got '', expected names such as 'dog'" in error) == (2, True)
+
+
 def test_a_folder_in_the_place_of_the_json_is_refused_before_the_work(segue, tmp_path):
     status, output, error = segue("caption", tmp_path / "none.png", "-o", tmp_path)
     assert (status, output) == (2, "")

@@ -73,6 +73,29 @@ def test_no_scan_and_no_picture_is_written_over(segment, tmp_path):
         assert (tmp_path / name).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("image", "out", "message"),
+    [
+        ("scan.png", "mask.jpg", "mask.jpg: what is found is written as .png; name it mask.png"),
+        ("scan.png", "folder", "folder: a folder, expected the name of a file to write"),
+        ("scan.nii.gz", "mask.png", "mask.png: what is found is written as .nii.gz; name it mask.nii.gz"),
+        ("folder", "scan.png", "scan.png: a file, expected a folder for the masks"),
+        ("folder", "folder", "folder: masks would be written among the pictures, over those of such names"),
+    ],
+)
+def test_an_out_that_can_not_be_written_is_refused_before_the_model_runs(
+    segment, tmp_path, monkeypatch, image, out, message
+):
+    (tmp_path / "folder").mkdir()
+    Image.new("RGB", (40, 32)).save(tmp_path / "scan.png")
+    Image.new("RGB", (40, 32)).save(tmp_path / "folder" / "scan.jpg")
+    nifti(tmp_path / "scan.nii.gz")
+    monkeypatch.setattr("segue.api.segmenter.load_segmenter", lambda *_, **__: pytest.fail("it was loaded"))
+    status, _, error = segment(tmp_path / image, "-o", tmp_path / out)
+    assert (status, message in error) == (2, True)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["scan.jpg"]
+
+
 def test_twins_in_two_folders_keep_apart(segue, tiny_model, tmp_path):
     for i, name in enumerate(("a/scan.png", "b/scan.png")):
         (tmp_path / name).parent.mkdir()

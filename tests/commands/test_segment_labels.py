@@ -78,6 +78,7 @@ def test_the_command_takes_a_folder_and_unicode(segue, groupvit, picture, tmp_pa
         (("--labels", "dog, zebra"), "'zebra' means nothing"),
         (("--labels", "dog, sky", "--protocol", "vok"), "protocol 'vok'"),
         (("--labels", "dog, sky", "-o", "map.jpg"), "written as .png"),
+        (("--labels", "dog, sky", "-o", "."), "a folder, expected the name of a file"),
         (("--labels", ", ".join(f"n{i}" for i in range(256))), "at most 255"),
     ],
 )
@@ -86,6 +87,12 @@ def test_bad_requests_are_reported_in_one_line(segue, groupvit, picture, args, m
     assert status == 2
     assert match in error
     assert error.count("\n") == 1
+
+
+def test_maps_are_not_written_among_the_pictures(segue, groupvit, picture):
+    folder = picture.parent
+    status, _, error = segue("segment", folder, "--labels", "dog, sky", "--model", groupvit, "-o", folder)
+    assert (status, "maps would be written among the pictures" in error) == (2, True)
 
 
 @pytest.mark.parametrize(

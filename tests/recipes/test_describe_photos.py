@@ -70,6 +70,9 @@ def test_each_stage_trains_its_own_weights_and_a_stopped_run_goes_on(settings, r
     again = train_describe_photos(replace(settings, resume=True, mask_steps=3))
     assert again == folder  # the best so far, which is not that of the third step for sure
     assert [row["step"] for row in read_history(settings.out)] == [1, 2, 3]
+    with pytest.raises(InputError, match=r"steps: got 9, but the captions of .* were trained for 2, .* --steps 2, or"):
+        train_describe_photos(replace(settings, resume=True, steps=9, mask_steps=3))
+    assert "\nsteps: 2\n" in (settings.out / "run.yaml").read_text()
     shutil.rmtree(settings.out / "state")  # as if it had been stopped after its first stage
     with pytest.raises(InputError, match=r"lr: got 1\.0, but the run in .*captions has"):
         train_describe_photos(replace(settings, lr=1.0, resume=True))

@@ -186,6 +186,14 @@ def test_folds_go_on_with_more_steps(settings):
     assert [read_history(settings.out / f"fold-{i}")[-1]["step"] for i in (0, 1)] == [3, 3]
 
 
+def test_a_run_without_folds_does_not_go_on_with_folds(settings):
+    settings = replace(settings, steps=1, evaluations=1)
+    train_network(settings, TINY)
+    with pytest.raises(InputError, match=r"folds: got 2, but the run in .* has none; resume it without --folds"):
+        train_network(replace(settings, folds=2, resume=True), TINY)
+    assert not (settings.out / "fold-0").exists()
+
+
 def test_a_few_patients_without_a_validation_folder(settings, tmp_path, capsys):
     data = write_lvit(tmp_path / "data")  # four pictures, each of a patient of its own, to train on
     shutil.rmtree(data / "Val_Folder")

@@ -18,6 +18,7 @@ from segue.recipes.plan import plan_training
 from segue.recipes.reclmis import RECLMIS, planned, train_network
 from segue.recipes.reclmis_plan import Fingerprint, choose, steps_within, take_fingerprint
 from segue.synthetic.chest import make_chest
+from segue.types import InputError
 
 LUNGS = Fingerprint(60, 44, 496, 512, 0.12, 2.0, 0.25, 1.0)
 NUCLEI = Fingerprint(24, 24, 512, 512, 0.27, 300.0, 0.04, 0.0)
@@ -124,6 +125,17 @@ def test_a_run_that_goes_on_keeps_its_plan(chest, tmp_path) -> None:
     again = planned(replace(settings, resume=True), records)
     assert first.image_size != 96
     assert (again.image_size, again.batch_size) == (96, 5)
+
+
+def test_what_is_given_to_a_run_that_goes_on_must_be_its_plan_s(chest, tmp_path) -> None:
+    settings = replace(RECLMIS, data=chest, out=tmp_path / "run", vision="none", resume=True)
+    records, plan = read_lvit(chest, "train"), tmp_path / "run/plan.json"
+    plan.parent.mkdir()
+    plan.write_text(json.dumps({"chosen": {"image_size": 96, "vision": "none", "precision": "auto"}}))
+    with pytest.raises(InputError, match=r"image_size: got 64, but the plan of the run in .* has 96; resume it with"):
+        planned(replace(settings, image_size=64), records)
+    same = planned(replace(settings, image_size=96, precision="float32"), records)  # `fit` compares the precision
+    assert (same.image_size, same.vision, same.precision) == (96, "none", "float32")
 
 
 def test_steps_are_measured_where_none_are_given(chest, tmp_path) -> None:

@@ -227,11 +227,12 @@ class Captioner(HubMixin):
         v = torch.as_tensor(v).float()
         if objects is not None and len(objects) != len(v):
             raise InputError(f"objects: got {len(objects)} lists for {len(v)} pictures, expected one for each")
+        names = None if objects is None else [object_names(one) for one in objects]
         if retrieve:
             return self._retrieved(v, options.num)
         if objects is None and self.detector is not None:
             raise InputError("objects: a detector finds them in pictures, not in features; pass them, or use caption")
-        features, real = self._object_features(v, objects)
+        features, real = self._object_features(v, names)
         rerank = rerank and self.checkpoint.consensus > 0 and not options.top_p
         found = self._generated(v, features, real, options, CANDIDATES if rerank else 0)
         if rerank:

@@ -45,6 +45,7 @@ Graph = str | Path | SceneGraph
 MAX_ROWS = 16  # tries of captions in a batch
 MASKS_OF_CAPTION, MAX_MASK_BYTES = 8, 500_000_000  # about how many masks a caption has; their bytes in a batch at most
 MIN_OVERLAP = 0.1  # of the prompt or its object, whichever is smaller: below it the object is not what was meant
+ROUNDING = 0.01  # pixels by which a box may reach out of the picture
 CACHED_PICTURES = 4
 
 
@@ -216,7 +217,8 @@ class Describer(HubMixin):
         and scribble [(x, y), ...], in pixels. The picture's objects: graph (a SceneGraph, or a json file in Visual
         Genome's format or COCO's), or regions with relations between them, or what the detector finds; or label, the
         name of what the box, mask or scribble is around, as the only object that is known.
-        Warns of classes that the model doesn't know, and of a prompt where no known object is.
+        Warns of classes that the model doesn't know, of a box that reaches out of the picture, which is cut to it, and
+        of a prompt where no known object is.
         Raises InputError for a prompt outside the picture or empty, a picture without objects, a relation to an object
         that is not there, a length above the model's, words outside its vocabulary.
         """
@@ -231,6 +233,8 @@ class Describer(HubMixin):
             regions = [Region(label, _labelled_box(label, (width, height), prompt))]
         encoded, known = self._encode(name, pixels, graph, regions, relations)
         place = prompt_box(known, **prompt)
+        if box is not None:
+            _warn_if_cut(box, place)
         captions = self._finished(pixels, known, self.generator.generate(encoded, known, [place], options)[0])
         _warn_if_no_object(known, place)
         return captions
@@ -375,6 +379,12 @@ def _node_of(grounding: PhraseGrounding, graph: SceneGraph) -> int:
     own = np.array([rle.box(rle.encode(grounding.mask))], np.float32)
     overlap = box_iou(own, graph.boxes)[0]
     return max(range(len(graph.labels)), key=lambda i: (graph.labels[i] == grounding.label, overlap[i], -i))
+
+
+def _warn_if_cut(box: Sequence[float], place: Box) -> None:
+    if np.abs(np.subtract(box, place)).max() > ROUNDING:
+        given, left = (",".join(f"{v:g}" for v in one) for one in (box, place))
+        warnings.warn(f"box {given} reaches out of the picture: it was cut to {left}", stacklevel=3)
 
 
 def _warn_if_no_object(graph: SceneGraph, box: Box) -> None:

@@ -303,13 +303,10 @@ def _slug(prompt: Prompt) -> str:
 
 def _pictures(image: Path, prompt: Prompt, out: Path | None) -> list[Path]:
     """The picture, or those of a folder."""
-    from segue.data.picture_files import pictures_in
+    from segue.data.picture_files import check_out_folder, pictures_in
 
-    place = image if image.is_dir() else image.parent
-    if out is not None and out.resolve() == place.resolve():
-        raise InputError(f"{out}: captions would be written among the pictures, over those of such names; name another")
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file, expected a folder for the captions; name another --out")
+    if out is not None:
+        check_out_folder(out, image if image.is_dir() else image.parent, "captions")
     if not image.is_dir():
         _check_name(image)
         return [image]

@@ -15,10 +15,18 @@ from numpy.typing import NDArray
 from segue.api.answers import domain_to_dict, label_map_to_dict
 from segue.api.label_segmenter import load_label_segmenter
 from segue.commands.domain import refuse_far
-from segue.commands.segment_notes import Work, check_targets, mask_targets, overlay_of, read_ahead, write_answers
+from segue.commands.segment_notes import (
+    Work,
+    check_ending,
+    check_targets,
+    mask_targets,
+    overlay_of,
+    read_ahead,
+    write_answers,
+)
 from segue.data.ahead import ahead
 from segue.data.images import write_image, write_index
-from segue.data.picture_files import bare_name, pictures_in
+from segue.data.picture_files import bare_name, check_out_folder, pictures_in
 from segue.data.visualize import name_classes, palette
 from segue.methods.cocu.inference import parse_labels
 from segue.options import Dtype, LabelOptions
@@ -49,6 +57,8 @@ def segment_by_labels(
         )
     works, targets = _works(image, out)
     check_targets([work.files for work in works], targets, extra=[coco], default=out is None)
+    for target in targets:
+        check_ending(target)
     predictor = load_label_segmenter(model, device=device, dtype=dtype)
     protocol = asdict(predictor.chosen_protocol(options))
     failed: list[str] = []
@@ -84,13 +94,12 @@ def _works(image: Path, out: Path | None) -> tuple[list[Work], list[Path]]:
     files = pictures_in(image) if image.is_dir() else [image]
     works = [Work(file.name, (file,), None, volume=False) for file in files]
     if image.is_dir():
+        if out is not None:
+            check_out_folder(out, image, "maps")
         return works, mask_targets(works, out or Path("labels"))
     if not image.exists():
         raise InputError(f"{image}: no such file; give a picture or a folder of pictures")
-    target = out or Path(f"{bare_name(image)}.labels.png")
-    if target.suffix.lower() != ".png":
-        raise InputError(f"{target}: a map of names is written as .png; name it {target.stem}.png")
-    return works, [target]
+    return works, [out or Path(f"{bare_name(image)}.labels.png")]
 
 
 def _write(name: str, answer: LabelMap, target: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from segue.data.picture_files import (
     PICTURE_SUFFIXES,
     PictureWarning,
     bare_name,
+    check_out_folder,
     is_volume,
     list_pictures,
     pictures_in,
@@ -72,6 +73,8 @@ def segment_by_notes(
     if image.is_dir() or notes is not None:
         if attribution:
             raise InputError("--attribution takes one picture at a time")
+        if out is not None:
+            check_out_folder(out, image, "masks")
         works = _listed(image, note) if notes is None else _noted(image, notes)
         targets = mask_targets(works, out or Path("masks"))
         if coco is not None and any(work.volume for work in works):
@@ -93,6 +96,7 @@ def segment_by_notes(
             raise InputError(f"{option} takes a flat picture; save the slice that you mean as PNG")
         target = out or Path(f"{bare_name(image)}.mask.nii.gz")
         check_targets([[image]], [target], default=out is None)
+        check_ending(target, NIFTI_SUFFIXES)
         work = Work(image.name, (image,), note, volume=True)
         failed: list[str] = []
         _segment_volume(
@@ -110,10 +114,11 @@ def segment_by_notes(
         return
     if attribution and note is None:
         raise InputError("--attribution shows which words counted: give a --note")
-    predictor = load_segmenter(model, device=device, dtype=dtype, attribution=attribution)
     target = out or Path(f"{bare_name(image)}.mask.png")
     drawn = [_beside(target, name) for name in (*ATTRIBUTIONS * attribution, *(INSTANCES,) * instances)]
     check_targets([[image]], [target], extra=[coco, *drawn], default=out is None)
+    check_ending(target)
+    predictor = load_segmenter(model, device=device, dtype=dtype, attribution=attribution)
     pixels = read_image(image)
     answer = predictor.segment(pixels, note, options=options)
     if refusal := refuse_far(image.name, answer.distance, strict=strict):
@@ -157,12 +162,14 @@ def check_targets(
 
     sources: the files that are read for each answer. targets: its file, beside which lies its overlay. extra: further
     files that will be written. default: nobody named the targets.
-    Raises InputError when two answers or overlays go to one file, or one over a file that is read, and for a default
-    that is there already.
+    Raises InputError when two answers or overlays go to one file, one over a file that is read or to a folder, and for
+    a default that is there already.
     """
     read, taken = {file.resolve() for files in sources for file in files}, dict[Path, Path]()
     more = [path for path in extra if path is not None]
     for file, target in [*((s[0], t) for s, t in zip(sources, targets, strict=True)), *((p, p) for p in more)]:
+        if target.is_dir():
+            raise InputError(f"{target}: a folder, expected the name of a file to write; name one in it")
         for written in (target, overlay_of(target)) if target not in more else (target,):
             if written.resolve() in read:
                 raise InputError(f"{written}: would be written over a picture that is read; name another --out")
@@ -172,6 +179,12 @@ def check_targets(
             if default and target not in more and written.exists():
                 raise InputError(f"{written}: is there already; name another place by --out, or remove it")
             taken[written] = file
+
+
+def check_ending(target: Path, endings: tuple[str, ...] = (".png",)) -> None:
+    """Raise InputError for a name of a mask or a map that has none of the endings."""
+    if not target.name.lower().endswith(endings):
+        raise InputError(f"{target}: what is found is written as {endings[0]}; name it {bare_name(target)}{endings[0]}")
 
 
 def overlay_of(target: Path) -> Path:

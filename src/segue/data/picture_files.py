@@ -74,6 +74,14 @@ def pictures_in(folder: Path, *, deep: bool = False) -> list[Path]:
     return found
 
 
+def check_out_folder(out: Path, pictures: Path, what: str) -> None:
+    """Raise InputError where `out` is the folder of the pictures, or no folder. what: is written there."""
+    if out.resolve() == pictures.resolve():
+        raise InputError(f"{out}: {what} would be written among the pictures, over those of such names; name another")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: a file, expected a folder for the {what}; name another --out")
+
+
 def tell_left_out(folder: Path, used: Collection[Path], *, deep: bool = False) -> None:
     """Warn, in one line, of the files and folders of a folder that are not used: how many of each ending, and one name.
 

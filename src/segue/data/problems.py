@@ -13,7 +13,7 @@ from segue.types import InputError
 
 DATA_CHECK = "data_check.json"  # in a run's folder: what the data check found before the training
 MAX_NAMED = 5  # problems that one message names; the others are counted
-NOTES = ("unused-members", "left-out", "two-captions")  # codes of what is reported and stops nothing
+NOTES = ("unused-members", "left-out", "two-captions", "twin-categories")  # codes of what is reported and stops nothing
 ReportProblem = Callable[[str, str, str], None]
 WRONG_LAYOUT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 

@@ -44,7 +44,7 @@ from segue.recipes.datasets import begin_run
 from segue.recipes.detections import detect_once
 from segue.recipes.settings import OutFolder, TrainSettings, dataset_name, fit_options, keep_settings, settings_as_text
 from segue.training import fit
-from segue.training.state import has_state
+from segue.training.state import has_state, read_metadata
 from segue.types import InputError, Picture, PictureSet, Region
 
 STUFF = {"grass", "tree", "sky", "mountain", "water", "road", "building"}  # of label maps, whose parts are no objects
@@ -107,7 +107,9 @@ def train_describe_photos(settings: DescribePhotosSettings = DescribePhotosSetti
     model = begin_as_captioner(reader, settings)
     task, first = PhotoTask(model, reader.captioner.checkpoint.tokenizer, settings), settings.out / "captions"
     second = settings.resume and has_state(settings.out / "state")
-    if not second:  # else the first stage is finished
+    if second:  # the first stage is finished
+        _check_captions_steps(settings, first)
+    else:
         _train_captions(task.of("captions"), reader, settings, first)
     trained = restore_photographs(first / "best").model.state_dict()
     model.load_state_dict(trained)
@@ -115,6 +117,15 @@ def train_describe_photos(settings: DescribePhotosSettings = DescribePhotosSetti
     _train_masks(task.of("masks"), reader, settings)
     calibrate_scores(settings.out / "best", reader, settings)
     return settings.out / "best"
+
+
+def _check_captions_steps(settings: DescribePhotosSettings, first: Path) -> None:
+    trained = read_metadata(first / "state").get("options", {}).get("steps", settings.steps)
+    if settings.steps != trained:
+        raise InputError(
+            f"steps: got {settings.steps}, but the captions of {settings.out} were trained for {trained}, and "
+            f"its masks have begun; resume it with --steps {trained}, or train into another folder"
+        )
 
 
 def calibrate_scores(folder: Path, reader: PhotographReader, settings: DescribePhotosSettings) -> None:

@@ -97,6 +97,7 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig | None = Non
         raise InputError(
             f"{settings.data}: found the splits {', '.join(found) or 'none'}, expected at least Train_Folder"
         )
+    _check_folds(settings)
     begin_run(settings)
     records = {split: read_lvit(settings.data, split, settings.on_bad) for split in found if split in ("train", "val")}
     settings = planned(settings, records["train"])
@@ -113,17 +114,31 @@ def train_network(settings: RecLMISSettings, network: NetworkConfig | None = Non
 
 
 def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> RecLMISSettings:
-    """The settings with what was left to the plan, but for the steps; of a run that goes on, those of its beginning."""
+    """The settings with what was left to the plan, but for the steps; of a run that goes on, those of its beginning.
+
+    Raises InputError for what is given for a run that goes on and differs from its plan.
+    """
     named = (settings.system, settings.vision, settings.patches, settings.augmentation)
     if AUTO not in (settings.image_size, settings.batch_size, settings.steps) and "auto" not in named:
         return settings
     if settings.resume and (settings.out / PLAN).exists():
-        chosen = read_json(settings.out / PLAN).get("chosen") or {}
-        return replace(settings, **{name: chosen[name] for name in CHOSEN if name in chosen})
+        return _as_planned(settings, read_json(settings.out / PLAN).get("chosen") or {})
     found = take_fingerprint(records)
     settings = choose(settings, found)
     write_plan(settings.out, settings, found)
     return settings
+
+
+def _as_planned(settings: RecLMISSettings, chosen: dict[str, Any]) -> RecLMISSettings:
+    chosen = {name: chosen[name] for name in CHOSEN if chosen.get(name, "auto") != "auto"}
+    for name, value in chosen.items():
+        given = getattr(settings, name)
+        if given not in (AUTO, "auto", value):
+            raise InputError(
+                f"{name}: got {given}, but the plan of the run in {settings.out} has {value}; resume it with that, "
+                "or train into another folder"
+            )
+    return replace(settings, **chosen)
 
 
 def plan_reclmis(settings: RecLMISSettings) -> Workload:
@@ -193,6 +208,14 @@ def hold_out(examples: Sequence[Example], settings: RecLMISSettings) -> tuple[li
     held_out = len({e.group for e in val})
     print(f"{settings.data}: no Val_Folder; {len(val)} pictures of {held_out} of {patients} patients validate")
     return train, val
+
+
+def _check_folds(settings: RecLMISSettings) -> None:
+    if settings.resume and settings.folds > 1 and has_state(settings.out / "state"):
+        raise InputError(
+            f"folds: got {settings.folds}, but the run in {settings.out} has none; resume it without --folds, "
+            "or train into another folder"
+        )
 
 
 def _train_folds(settings: RecLMISSettings, config: NetworkConfig, examples: list[Example]) -> Path:

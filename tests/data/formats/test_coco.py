@@ -9,6 +9,7 @@ from PIL import Image
 from data.formats.true_formats import CROWD, SEGMENTS, coco, colours, numbers, paint, put
 from segue.data import rle
 from segue.data.formats import check_pictures, detect_format, read_pictures
+from segue.data.formats.check import check_any
 from segue.data.formats.classes import COCO_STUFF_171
 from segue.data.formats.coco import plain_name
 from segue.data.formats.coco import read as read_coco_folder
@@ -268,6 +269,23 @@ def test_an_id_of_two_pictures_in_two_files_is_reported(tmp_path):
         read_pictures(root, "train")
     edit(root / "annotations/captions_train.json", lambda f: f["images"][0].update(file_name="train/a.png"))
     assert labels(root) == {"a.png": ["dog"]}
+
+
+def test_categories_of_one_name_are_told_and_are_one_class(tmp_path):
+    categories = [{"id": 1, "name": "Dog"}, {"id": 2, "name": "hen"}, {"id": 5, "name": "dog"}]
+    mark = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [1, 1, 4, 4]}
+    root = small(tmp_path, categories=categories, marks=[mark])
+    paint(root / "images/a.png")
+    told = "dog: 2 categories have this name, of the ids 1, 5, and are read as one"
+    with pytest.warns(UserWarning, match=told):
+        assert read_pictures(root, "train").classes == ("dog", "hen")
+    numbers(root / "stuffthingmaps/train/a.png", np.full((8, 12), 4))  # a map's values are ids less one
+    with pytest.warns(UserWarning, match=told):
+        found = read_pictures(root, "train")
+    assert found.classes == ("dog", "hen")
+    assert found.pictures[0].label_map()[0, 0] == 0
+    (told,) = check_any(root).findings
+    assert (told.level, told.code, told.name) == ("warning", "twin-categories", "dog")
 
 
 def test_annotations_and_categories_of_one_id_are_reported(tmp_path):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from segue.data.tokenizer import CaptionTokenizer
 from segue.methods.syntic import (
@@ -103,6 +104,11 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
         with pytest.raises(InputError, match=message):
             load_syntic(folder)
     (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "foreign": torch.zeros(2)}, folder / "model.safetensors")
+    with pytest.raises(InputError, match="the weights have 1 tensors too many, such as foreign"):
+        load_syntic(folder)
+    save_file(tensors, folder / "model.safetensors")
     (folder / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"no tokenizer\.json there"):
         load_syntic(folder)

@@ -52,7 +52,7 @@ KINDS = ("captions", "instances", "panoptic")
 EXTRA_KINDS = ("objects", "attributes", "relationships", "phrases")
 LONG = ("images", "annotations")  # lists that are read part by part
 JSON = "COCO's json: images [{id, file_name}], annotations [{image_id, ...}], categories [{id, name}]"
-COCO_IDS = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
+COCO_IDS: dict[Id, str] = dict(zip(COCO_STUFF_171_IDS, COCO_STUFF_171, strict=True))
 
 
 TRAIN_IDS = "_labelTrainIds"
@@ -168,7 +168,7 @@ def _read_coco(files: CocoFiles, split: str, report: ReportProblem) -> PictureSe
             named = tuple(phrases_from_entries(phrases.get(number, ()), said, objects, picture.name, report))
             whole[len(make.places) - 1] = replace(picture, regions=merged, relations=relations, phrases=named)
     pictures = LaterPictures([make.names[make.entries[place].name] for place in make.places], make, whole)
-    return PictureSet(pictures, classes if maps else tuple(_merged(categories).values()))
+    return PictureSet(pictures, classes if maps else tuple(dict.fromkeys(_merged(categories).values())))
 
 
 @dataclass(frozen=True)
@@ -239,11 +239,10 @@ def _stuff_classes(categories: dict[str, Categories]) -> tuple[tuple[str, ...], 
     """
     own = _merged(categories)
     if all(COCO_IDS.get(number) == name or name in COCO_PANOPTIC_STUFF for number, name in own.items()):
-        names, ids = COCO_STUFF_171, COCO_STUFF_171_IDS
-    else:
-        names, ids = tuple(own.values()), tuple(number for number in own if isinstance(number, int))
-    raw = label_table({number - min(ids[0], 1): position for position, number in enumerate(ids)} if ids else {})
-    return names, raw, label_table({position: position for position in range(len(names))})
+        own = COCO_IDS
+    names, ids = tuple(dict.fromkeys(own.values())), [number for number in own if isinstance(number, int)]
+    raw = label_table({number - min(ids[0], 1): names.index(own[number]) for number in ids} if ids else {})
+    return names, raw, label_table({place: names.index(name) for place, name in enumerate(own.values())})
 
 
 def _maps(folder: Path | None, entries: dict[Id, Entry], report: ReportProblem) -> dict[str, Path]:

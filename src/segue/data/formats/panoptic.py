@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,6 +25,8 @@ Categories = dict[Id, tuple[str, bool]]  # id -> (name, is a thing)
 def read_categories(found: Iterable[Any], report: ReportProblem = raise_problem) -> Categories:
     """The entries of `categories` by id; one that does not say is a thing. Of two with one id neither is read.
 
+    Those of one name are one class, which is reported.
+
     Raises InputError for a bad record, unless `report` does otherwise.
     """
     read, twins = Categories(), set[Id]()
@@ -35,7 +38,15 @@ def read_categories(found: Iterable[Any], report: ReportProblem = raise_problem)
                 twins.add(number)
                 raise InputError(f"{entry[0]} has the id {number}, as {read[number][0]}; give each its own")
             read[number] = entry
-    return {number: entry for number, entry in read.items() if number not in twins}
+    read = {number: entry for number, entry in read.items() if number not in twins}
+    ids = defaultdict[str, list[Id]](list)
+    for number, (name, _) in read.items():
+        ids[name].append(number)
+    for name, some in ids.items():
+        if len(some) > 1:
+            what = f"{len(some)} categories have this name, of the ids {', '.join(map(str, some))}, and are read as one"
+            report("twin-categories", name, f"{what}; name them apart if they are several")
+    return read
 
 
 def category_of(number: Id, categories: Categories, where: str) -> tuple[str, bool]:

@@ -175,7 +175,8 @@ def load_syntic(folder: Path) -> SynticCheckpoint:
         suppressed_token_ids=tokenizer.suppressed_token_ids,
     )  # fmt: skip
     model = build(make, tensors, folder)
-    fill_module(model, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)}, folder)
+    own = {name.removeprefix(MODEL): x for name, x in tensors.items() if name not in (SUPPORT, STEP)}
+    fill_module(model, own, folder)
     support = None
     if SUPPORT in tensors:
         features = tensors[SUPPORT]
