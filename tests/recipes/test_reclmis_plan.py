@@ -121,8 +121,9 @@ def test_a_run_that_goes_on_keeps_its_plan(chest, tmp_path) -> None:
     settings = replace(RECLMIS, data=chest, out=tmp_path / "run", vision="none", patches="no")
     records = read_lvit(chest, "train")
     first = planned(settings, records)
-    (tmp_path / "run/plan.json").write_text(json.dumps({"chosen": {"image_size": 96, "batch_size": 5}}))
+    (tmp_path / "run/plan.json").write_text(json.dumps({"chosen": {"image_size": 96, "batch_size": 5, "zones": False}}))
     again = planned(replace(settings, resume=True), records)
+    assert again.zones is False  # a plan of today would have them
     assert first.image_size != 96
     assert (again.image_size, again.batch_size) == (96, 5)
 

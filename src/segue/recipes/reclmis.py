@@ -130,10 +130,10 @@ def planned(settings: RecLMISSettings, records: Sequence[ImageNoteRecord]) -> Re
 
 
 def _as_planned(settings: RecLMISSettings, chosen: dict[str, Any]) -> RecLMISSettings:
-    chosen = {name: chosen[name] for name in CHOSEN if chosen.get(name, "auto") != "auto"}
+    chosen = {name: chosen[name] for name in CHOSEN if chosen.get(name) not in (None, "auto")}
     for name, value in chosen.items():
         given = getattr(settings, name)
-        if given not in (AUTO, "auto", value):
+        if given not in (None, AUTO, "auto", value):
             raise InputError(
                 f"{name}: got {given}, but the plan of the run in {settings.out} has {value}; resume it with that, "
                 "or train into another folder"
