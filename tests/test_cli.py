@@ -57,7 +57,7 @@ def test_segment_writes_mask_and_overlay_and_tells_numbers(segue, tiny_model, pi
     assert set(np.unique(mask)) <= {0, 255}
     assert answer["area"] == int((mask > 0).sum())
     assert answer["note"] == NOTE
-    assert answer["score"] is None if answer["area"] == 0 else 0.5 <= answer["score"] <= 1
+    assert answer["score"] is None if answer["area"] == 0 else answer["threshold"] <= answer["score"] <= 1
     assert Image.open(answer["overlay"]).size == (56, 40)
 
 
@@ -88,9 +88,13 @@ def test_segment_a_folder_by_a_csv_of_notes(segue, tiny_model, picture, tmp_path
 @pytest.mark.parametrize("how", [("--note", NOTE), ("--labels", "dog, sky")])
 def test_no_picture_is_written_over_and_no_answer_lost(segue, tiny_model, picture, tmp_path, how):
     before = picture.read_bytes()
-    for image, out in ((picture, picture), (picture.parent, picture.parent)):
-        status, _, error = segue("segment", image, *how, "--model", tiny_model, "-o", out)
-        assert (status, "would be written over a picture that is read" in error) == (2, True)
+    among = "masks" if how[0] == "--note" else "maps"
+    for place, message in (
+        (picture, "would be written over a picture that is read"),
+        (picture.parent, f"{among} would be"),
+    ):
+        status, _, error = segue("segment", place, *how, "--model", tiny_model, "-o", place)
+        assert (status, message in error) == (2, True)
     assert picture.read_bytes() == before
     Image.open(picture).save(picture.with_name("scan.overlay.png"))
     status, _, error = segue("segment", picture.parent, *how, "--model", tiny_model, "-o", tmp_path / "masks")
@@ -100,7 +104,10 @@ def test_no_picture_is_written_over_and_no_answer_lost(segue, tiny_model, pictur
 def test_a_folder_in_the_way_is_reported_in_one_line(segue, tiny_model, picture, tmp_path):
     (tmp_path / "mask.png").mkdir()
     status, _, error = segue("segment", picture, "--note", NOTE, "--model", tiny_model, "-o", tmp_path / "mask.png")
-    assert (status, error) == (2, f"segue: {tmp_path / 'mask.png'}: Is a directory\n")
+    assert (status, error) == (
+        2,
+        f"segue: {tmp_path / 'mask.png'}: a folder, expected the name of a file to write; name one in it\n",
+    )
 
 
 def test_a_runs_folder_means_its_best(segue, tiny_model, picture, tmp_path):

@@ -253,6 +253,8 @@ def _option_words(path: Path, name: str, value: Any, hint: Any) -> list[str]:
         if value not in ("true", "false"):
             raise InputError(f"{path}: {name}: got {value!r}, expected true or false")
         return [f"--{flag}" if value == "true" else f"--no-{flag}"]
+    if bool in get_args(hint) and value in ("true", "false"):  # one that may be left out is no flag
+        return [f"--{flag}", value.title()]
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(one, str) for one in values):
         raise InputError(f"{path}: {name}: got {value!r}, expected a value or a list of values")

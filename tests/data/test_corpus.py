@@ -86,12 +86,16 @@ def test_length_filter_counts_words(tmp_path):
     assert read_corpus(path, max_words=3).captions == ["one two three"]
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n.:"), max_size=12), max_size=9))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n.:"), max_size=12), max_size=9)
+)
 def test_nothing_inside_a_caption_shifts_the_lines(tmp_path_factory, rows):
-    """Without dots and colons no caption looks like a picture's name or address, which are refused."""
+    """Without dots and colons no caption looks like a picture's name or address, which are refused; so are NULs, and
+    lines that end with CR alone, for which that of a single row is taken.
+    """
     path = written(tmp_path_factory.mktemp("corpus"), "a.txt", "\n".join(rows))
     expected = [" ".join(row.split()) for row in rows]
-    if rows and expected[0].startswith("\ufeff"):
+    if rows and (expected[0].startswith("\ufeff") or (len(rows) == 1 and "\r" in rows[0][:-1])):
         return
     assert [c.text for c in stream_captions(path)] == [row for row in expected if row]
 

@@ -312,7 +312,7 @@ def test_embed_killed_and_run_again_comes_to_the_same_bytes(album, encoder_folde
         ("nowhere", "no such file or folder"),
         ("empty", "no pictures there"),
         ("notes.csv", "expected a folder of pictures, a picture, or a .txt"),
-        ("latin.txt", "can't be read as UTF-8 text"),
+        ("latin.txt", "line 1: not UTF-8"),
     ],
 )
 def test_find_items_refuses(tmp_path, name, message):
