@@ -357,7 +357,7 @@ def _decoded(source: Path | io.BytesIO, size: int, path: Path | str) -> Image.Im
     if pages > 1 and picture.format != "MPO":  # a telephone's JPEG, whose further frames are views of the first
         remark(path, "several-pages", f"{pages} pages or frames, only the first is read; save the others as files")
     if further:
-        read = len(picture.getbands())
+        read = _channels_read(picture)
         remark(
             path, "further-channels", f"{read + further} channels, only the first {read} read; save the others as files"
         )
@@ -383,4 +383,8 @@ def _further_channels(picture: Image.Image, cut: bool) -> int:
         raise ValueError(f"colours of {bits} bits in planes of their own; save them pixel by pixel, or with 8 bits")
     if bits == 8 and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
         raise ValueError("signed numbers of 8 bits; save it as uint8 or int16")
-    return max(int(tags.get(_CHANNELS, 1)) - len(picture.getbands()), 0)
+    return max(int(tags.get(_CHANNELS, 1)) - _channels_read(picture), 0)
+
+
+def _channels_read(picture: Image.Image) -> int:
+    return 3 if picture.mode == "RGBX" else len(picture.getbands())  # an older Pillow's, whose last is dropped
