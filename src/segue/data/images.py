@@ -93,8 +93,8 @@ def read_index(path: Path) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def read_class_numbers(path: Path) -> NDArray[np.integer]:
-    """A label map as (H, W) integers as they stand in the file: grey values, or positions in its palette.
+def read_class_numbers(path: Path) -> NDArray[np.integer | np.bool_]:
+    """A label map as (H, W) numbers as they stand in the file, of its own type: grey values, or places in its palette.
 
     It is turned upright by its EXIF, as its picture is.
     Raises InputError for colours without a palette, fractions, and a JPEG, which changes numbers near edges.
@@ -107,7 +107,7 @@ def read_class_numbers(path: Path) -> NDArray[np.integer]:
             )
         if picture.format in ("JPEG", "MPO"):
             raise InputError(f"{path}: a JPEG, which blurs the numbers of classes at their edges; export it as PNG")
-        return np.asarray(upright(picture, path)).astype(np.int64)
+        return np.asarray(upright(picture, path))
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

@@ -225,7 +225,7 @@ def score_mask_files(refs: Path, preds: Path, classes: int | None = None, empty:
         counts = [Counts.of([read_mask(pred)], [read_mask(ref)], [name]) for name, (ref, pred) in pairs.items()]
         return scores(Counts.joined(counts), empty=empty)
     total = [
-        _named(name, Confusion.of, read_class_numbers(pred), read_class_numbers(ref), classes)
+        _named(name, Confusion.of, *(read_class_numbers(file).astype(np.int64) for file in (pred, ref)), classes)
         for name, (ref, pred) in pairs.items()
     ]
     return {**reduce(add, total).scores(empty=empty), "images": len(pairs)}

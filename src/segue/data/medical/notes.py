@@ -101,8 +101,7 @@ def _zones_by_side(text: str) -> dict[str, set[str]]:
 def write_note(zones: Mapping[str, Sequence[str]]) -> str:
     """A lung note in QaTa-COV19's wording. zones: of each side that has any, from above."""
     areas = sum(2 if list(named) == ["upper", "lower"] else 1 for named in zones.values())
-    kind = "Bilateral" if len(zones) == 2 else "Unilateral"
-    return f"{kind} pulmonary infection, {_areas(areas)}, {' and '.join(_places(zones))}."
+    return f"{_kind(zones)}, {_areas(areas)}, {' and '.join(_places(zones))}."
 
 
 def invent_note(rng: np.random.Generator) -> str:
@@ -114,8 +113,12 @@ def invent_note(rng: np.random.Generator) -> str:
     if rng.random() < 0.6:
         parts.insert(0, _areas(int(rng.integers(1, 5))))
     if rng.random() < 0.4:
-        parts.insert(0, f"{'Bilateral' if len(sides) == 2 else 'Unilateral'} pulmonary infection")
+        parts.insert(0, _kind(named))
     return ", ".join(parts) + ("." if rng.random() < 0.5 else "")
+
+
+def _kind(zones: Mapping[str, Sequence[str]]) -> str:
+    return f"{'Bilateral' if len(zones) == 2 else 'Unilateral'} pulmonary infection"
 
 
 def _areas(count: int) -> str:

@@ -50,11 +50,8 @@ SEEDS = (0, 1, 2)
 SYSTEMS: dict[str, System] = {"unet": "unet", "ours": "auto"}
 MINUTES = {"": 3.0, ", 15 minutes": 15.0}  # of a CPU for a training, by what is added to the system's name
 FOLDS = 5
-FOLDED: dict[str, dict[str, Any]] = {
-    "ours": {"system": "auto"},
-    "unet": {"system": "unet"},
-    "ours without zones": {"system": "auto", "zones": False},
-}
+FOLDED: dict[str, dict[str, Any]] = {label: {"system": system} for label, system in SYSTEMS.items()}
+FOLDED["ours without zones"] = {"system": "auto", "zones": False}
 UNSEEN = 1  # trainings take one number as the seed of an invented note
 Change = Callable[[list[str | None]], list[str | None]]  # makes other notes of the examples' own
 Masks = list[NDArray[np.bool_]]
