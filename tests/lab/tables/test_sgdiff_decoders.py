@@ -15,9 +15,11 @@ def test_a_decoder_is_scored_on_the_way_and_at_the_end(system, monkeypatch, tmp_
     quick = replace(sgdiff_decoders.QUICK, caption_steps=4, evaluations=2, batch_size=2, val_pictures=2)
     monkeypatch.setattr(sgdiff_decoders, "QUICK", quick)
     monkeypatch.setattr(sgdiff_decoders, "STEPS", (2,))
+    monkeypatch.setattr(sgdiff_decoders, "TEMPERATURES", (0.5,))
     rows = {row.name: row for row in rows_of("sgdiff_decoders")}
     work = Work(tmp_path, tmp_path, tmp_path, draw_scenes(tmp_path / "scenes"))
     found = rows[f"captions/{system}/0"].run(work)
     assert {"cider_at_2", "cider_at_4", "cider_selected", "cider_oracle5", "distinct2"} <= set(found)
+    assert {"cider_selected_t0.5", "cider_oracle5_t0.5", "distinct2_t0.5"} <= set(found)
     assert ("cider_s2" in found) == (system != "word by word")
     assert rows[f"captions/{system}/0"].run(work) == found  # what is trained is not trained again

@@ -4,8 +4,10 @@ Each row trains one decoder for equal steps on the picture side of the bundled m
 nodes, adaptor and graph layers, so that decoders alone differ. They are scored on val with the first noun's box: on the
 way (cider_at_200 and so on, by optimiser steps), and the last weights with single captions at several numbers of
 denoising steps (cider_s4 and so on, one try), and five captions of the default tries with each decoder at its own
-temperature: cider_selected, cider_oracle5, distinct2. That side was trained together with analog bits, which flatters
-these, if any. `masked, distilled` and its like learn what the decoder of the row `word by word` writes.
+temperature: cider_selected, cider_oracle5, distinct2; and at each of TEMPERATURES (cider_selected_t0.4 and so on), so
+that decoders can be compared where their captions differ as much. That side was trained together with analog bits,
+which flatters these, if any. `masked, distilled` and its like learn what the decoder of the row `word by word` of their
+seed writes.
 """
 
 from __future__ import annotations
@@ -28,27 +30,37 @@ from segue.training import read_history
 TEACHER = "word by word"
 DECODERS = {"bits": "full", "bits, time warped": "time_warp", "masked": "masked", TEACHER: "autoregressive"}
 DISTILLED = ("masked", "bits, time warped")
+SEEDS = (0, 1, 2)
 STEPS = (4, 12, 20)
+TEMPERATURES = (0.4, 0.7, 1.0)
 VAL_PICTURES = 100
 BASE = "sgdiff-scenes"
 QUICK = replace(SCENES, start=BASE, caption_steps=1200, steps=1, evaluations=6, val_pictures=VAL_PICTURES)
 
 
 def sgdiff_decoders_table() -> list[Row]:
-    """Four decoders and two that learn from one of them, one seed. --data: scenes; drawn once unless given."""
+    """Four decoders and two that learn from one of them, by 3 seeds. --data: scenes; drawn once unless given."""
     rows = [(name, system, False) for name, system in DECODERS.items()]
     rows += [(f"{name}, distilled", DECODERS[name], True) for name in DISTILLED]
-    return [Row("captions", name, 0, partial(_row, system, distilled)) for name, system, distilled in rows]
+    return [
+        Row("captions", name, seed, partial(_row, replace(QUICK, system=system, seed=seed), distilled))
+        for seed in SEEDS
+        for name, system, distilled in rows
+    ]
 
 
-def _row(system: str, distilled: bool, work: Work) -> dict[str, float]:
-    settings = _trained(replace(QUICK, system=system), distilled, work)
+def _row(settings: SGDiffSettings, distilled: bool, work: Work) -> dict[str, float]:
+    settings = _trained(settings, distilled, work)
     val, out = read_pictures(settings.data, "val", settings.on_bad), settings.out
     curve = {f"cider_at_{row['step']:.0f}": row["evaluate/cider"] for row in _evaluated(out / "captions")}
     model = restore(out / "captions" / "last")[0]
     cases = make_cases(with_named_regions(val, "val")[: settings.val_pictures], "first")
     describer = Describer(model)
     found = curve | score_cases(partial(describe_case, describer), cases, java=False, masks=False)
+    for temperature in TEMPERATURES:
+        options = DescribeOptions(temperature=temperature)
+        five = score_cases(partial(describe_case, describer, options=options), cases, java=False, masks=False)
+        found |= {f"{name}_t{temperature:g}": five[name] for name in ("cider_selected", "cider_oracle5", "distinct2")}
     if model.config.decoder == "autoregressive":  # it has one word a step
         return found
     for steps in STEPS:
@@ -60,7 +72,7 @@ def _row(system: str, distilled: bool, work: Work) -> dict[str, float]:
 
 def _trained(settings: SGDiffSettings, distilled: bool, work: Work) -> SGDiffSettings:
     """The settings with the row's data and folder, in which it has been trained."""
-    out = work.table / (f"{settings.system}-distilled" if distilled else settings.system)
+    out = work.table / f"{settings.system}{'-distilled' if distilled else ''}-{settings.seed}"
     settings = replace(settings, data=given_or_default_scenes(work), out=out)
     if distilled:
         teacher = _trained(replace(settings, system=DECODERS[TEACHER]), False, work)
