@@ -66,6 +66,8 @@ def test_one_training_serves_four_rows(scenes, tmp_path, monkeypatch):
             assert rows[name].run(rows[name].work(work, scenes))
         assert run_row(list(rows.values()), "main/vq_ceiling@caption+image/0", work, scenes)
     assert (work / "shared-depth4-0" / "best" / "model.safetensors").stat().st_mtime_ns == made
+    assert (work / "shared-full-0" / "boxes" / "best").exists()
+    assert not (work / "shared-depth4-0" / "boxes").exists()  # it draws in the boxes that `full` has learned
     for name in ("main/segmenter@image/0", "main/nearest_caption@mask/0"):
         assert rows[name].run(rows[name].work(work, scenes))
     monkeypatch.setattr(_Trainer, "step", None)

@@ -1,7 +1,8 @@
 """The tables of drawing and captioning layouts: `segue lab run crossmodal_scenes` and `segue lab run crossmodal_real`.
 
 A system's name ends with its condition, as in full@caption+image. One training serves a system's four conditions, and
-the first row of a system trains it; the systems of a seed share a quantiser. All have the same short recipe (SHORT).
+the first row of a system trains it; the systems of a seed share a quantiser, and the box decoder that `full` trains,
+in which they don't differ. All have the same short recipe (SHORT).
 
 Systems: `full`; `no_align` without L_align; `separate_attention`, two sets of cross-attention weights; `depth4` and
 `depth8`: at this size the full depth, 3 layers a stream, stands for the paper's 12, so they have 1 and 2, and full is
@@ -241,11 +242,19 @@ def _sampler_name(condition: Condition, options: DrawOptions) -> str:
 
 def _trained(settings: CrossModalSettings, work: Work) -> Illustrator:
     """The system of the settings, trained by the first row that needs it; a training that was stopped is resumed."""
+    return load_illustrator(_run_of(settings, work) / "best")
+
+
+def _run_of(settings: CrossModalSettings, work: Work) -> Path:
+    """The folder in which the system of the settings has been trained."""
 
     def train(own: CrossModalSettings) -> None:
-        train_model(replace(own, vq=_quantiser(settings, work)), *_training_splits(settings))
+        quantiser, boxes = _quantiser(settings, work), None
+        if own.system != "full":
+            boxes = _run_of(replace(settings, system="full"), work) / "boxes" / "best"
+        train_model(replace(own, vq=quantiser, boxes=boxes), *_training_splits(settings))
 
-    return load_illustrator(train_once(_shared(settings, work, settings.system), train).parent / "best")
+    return train_once(_shared(settings, work, settings.system), train).parent
 
 
 def _quantiser(settings: CrossModalSettings, work: Work) -> Path:
