@@ -178,6 +178,10 @@ class DrawOptions(Options):
         bool,
         Doc("of the tries prefer those with the classes, numbers and left, right, above and below that a caption says"),
     ] = True
+    silhouettes: Annotated[
+        bool,
+        Doc("each thing gets the silhouette of one in the training's layouts that fits its box; else cells fill it"),
+    ] = True
     seed: Annotated[int, Interval(ge=0, le=2**63 - 1), Doc("of the first layout; the others follow")] = 0
 
 

@@ -12,6 +12,7 @@ from segue.api.illustrator import NEXT_TRY, TRIES, Illustrator, LayoutBox, load_
 from segue.methods.crossmodal.boxes import DrawnBoxes
 from segue.methods.crossmodal.checkpoint import load_crossmodal
 from segue.methods.crossmodal.model import build_crossmodal
+from segue.methods.crossmodal.silhouettes import SilhouetteConfig, Silhouettes
 from segue.options import Decoding, DrawOptions
 from segue.types import InputError
 from tiny_illustrator import tiny_illustrator
@@ -128,9 +129,32 @@ def test_cells_that_lose_what_their_boxes_have_are_drawn_once_more(model, monkey
     for made, check, expected in (([grass, dog], True, dog), ([grass, grass], True, grass), ([grass], False, grass)):
         decoded = iter(made)
         monkeypatch.setattr(illustrator.checkpoint.quantiser, "decode", lambda _, d=decoded: torch.from_numpy(next(d)))
-        options = DrawOptions(num=1, steps=1, best_of=1, check_sentence=check)
+        options = DrawOptions(num=1, steps=1, best_of=1, check_sentence=check, silhouettes=False)
         assert (illustrator.draw("a dog on the grass", options=options)[0].labels == expected[0]).all()
         assert not list(decoded)
+
+
+def test_a_thing_has_the_silhouette_of_one_in_the_training_and_what_is_kept_stays(model, monkeypatch):
+    illustrator = package.load(model)
+    dog, grass = (illustrator.classes.index(name) for name in ("dog", "grass"))
+    silhouettes = Silhouettes(SilhouetteConfig(1))
+    silhouettes.kinds.fill_(dog)
+    silhouettes.bits[0, : silhouettes.bits.shape[1] // 2] = 255  # the upper half
+    illustrator.checkpoint = replace(illustrator.checkpoint, silhouettes=silhouettes)
+    boxes = [LayoutBox("grass", (0, 0, 32, 32)), LayoutBox("dog", (8, 8, 16, 16))]
+    cells = torch.full((1, 32, 32), grass, dtype=torch.uint8)
+    cells[:, 8:24, 8:24] = dog
+    monkeypatch.setattr(illustrator.checkpoint.quantiser, "decode", lambda _: cells)
+    keep = np.full((32, 32), 255, np.uint8)
+    keep[8:12, 8:12] = grass
+    options = DrawOptions(num=1, steps=1)
+    drawn = illustrator.draw("a dog", boxes=boxes, keep=keep, options=options)[0].labels
+    assert set(np.argwhere(drawn == dog).ravel()) == set(range(8, 24))
+    assert (drawn[16:] == grass).all()
+    assert (drawn[8:12, 8:12] == grass).all()
+    assert (drawn[8:16, 12:24] == dog).all()
+    blocks = illustrator.draw("a dog", boxes=boxes, options=replace(options, silhouettes=False))[0].labels
+    assert (blocks == cells[0].numpy()).all()
 
 
 def test_of_several_cells_those_stay_that_the_sentence_says(model, monkeypatch):

@@ -205,7 +205,6 @@ class Illustrator(HubMixin):
             temperature = TEMPERATURE if pixels is None and boxes is None else 0.0
         passes = options.steps or (STEPS_IN_BOXES if planned or boxes is not None else STEPS)
         painted, fixed, model = self._painted(places, kept), self._fixed(kept, len(ids)), self.checkpoint.model
-        finish = partial(self._finished, kept=kept, specks=options.specks)
         if painted is not None and not model.config.classes:
             fixed, painted = self._inside(painted, fixed), None
 
@@ -218,9 +217,16 @@ class Illustrator(HubMixin):
                 steps=passes, guidance=options.guidance, temperature=temperature,
             )  # fmt: skip
 
+        def finished(codes: Tensor, rows: Sequence[int]) -> NDArray[np.uint8]:
+            return self._finished(
+                codes, None if painted is None else painted[rows], [said[row] for row in rows],
+                [places[row] for row in rows], [seeds[row] for row in rows], kept=kept, options=options,
+            )  # fmt: skip
+
+        everything = range(len(ids))
         with portion(planned, 1 + planned):
-            drawn = [cells(range(len(ids)), i) for i in steps(tries)]
-        layouts = [finish(codes, painted, said) for codes in drawn]
+            drawn = [cells(everything, i) for i in steps(tries)]
+        layouts = [finished(codes, everything) for codes in drawn]
         chosen = layouts[0] if tries == 1 else self._best(drawn, layouts, ids, pixels, said)
         if planned and painted is not None:
             less = [
@@ -228,7 +234,7 @@ class Illustrator(HubMixin):
                 for row, place in enumerate(painted.cpu().numpy())
                 if _checked(said[row], chosen[row]) < _checked(said[row], place)
             ]
-            again = finish(cells(less, 1), painted[less], [said[row] for row in less]) if less else ()
+            again = finished(cells(less, 1), less) if less else ()
             for row, one in zip(less, again, strict=True):
                 chosen[row] = max(chosen[row], one, key=partial(_checked, said[row]))
         condition = "caption" + ("" if pictures is None else "+image") + ("" if boxes is None else "+boxes")
@@ -278,23 +284,30 @@ class Illustrator(HubMixin):
         codes: Tensor,
         painted: Tensor | None,
         said: Sequence[CaptionContent],
+        places: Sequence[NDArray[np.int64]],
+        seeds: Sequence[int],
         *,
         kept: NDArray[np.uint8] | None,
-        specks: int,
+        options: DrawOptions,
     ) -> NDArray[np.uint8]:
-        """Codes (B, h, w) -> layouts (B, H, W), without specks of at most so many cells, with what is kept.
+        """Codes (B, h, w) -> layouts (B, H, W), without specks, silhouettes in their boxes, with what is kept.
 
         painted: boxes, of `_painted`. A part in a box of its class, or of a class that is named, is no speck.
+        places: the boxes (R, 5) of each. seeds: of each, for its silhouettes.
         """
-        pixels = specks * self.checkpoint.quantiser.config.factor**2
+        pixels = options.specks * self.checkpoint.quantiser.config.factor**2
+        silhouettes = self.checkpoint.silhouettes if options.silhouettes else None
         labels = self.checkpoint.quantiser.decode(codes).cpu().numpy()
         boxes = [None] * len(labels) if painted is None else painted.cpu().numpy()
         found = []
-        for one, box, content in zip(labels, boxes, said, strict=True):
+        for one, box, content, place, seed in zip(labels, boxes, said, places, seeds, strict=True):
             spared = np.isin(one, list(chain(*content.named)))
             if box is not None:
                 spared |= resize_layout(box, one.shape) == one
-            found.append(without_specks(one, pixels, spared))
+            one = without_specks(one, pixels, spared)
+            if silhouettes is not None and box is not None:
+                one = silhouettes.paint(one, place, len(box), seed)
+            found.append(one)
         return np.stack(found) if kept is None else np.where(kept == UNKNOWN, found, kept)
 
     def _best(

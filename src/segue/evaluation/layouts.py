@@ -29,7 +29,7 @@ Labels = NDArray[np.uint8]  # (H, W) class positions, 255 for unknown
 Image = NDArray[np.uint8]  # (H, W, 3)
 Condition = Literal["caption", "caption+image", "mask", "mask+image"]
 CONDITIONS: tuple[Condition, ...] = ("caption", "caption+image", "mask", "mask+image")
-ONE_TRY = DrawOptions(best_of=1, check_sentence=False)  # the model alone
+ONE_TRY = DrawOptions(best_of=1, check_sentence=False, silhouettes=False)  # the model alone
 BATCH_SIZE = 50  # layouts drawn or captioned at a time
 MIN_SHARE = 0.002  # of the known pixels, from which a class counts as present
 INVERSE = dict(zip(PREDICATES, ("right of", "left of", "below", "above"), strict=True))

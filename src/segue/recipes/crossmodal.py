@@ -50,6 +50,7 @@ from segue.methods.crossmodal.checkpoint import (
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import BINS_PER_CELL, CrossModal, build_crossmodal
 from segue.methods.crossmodal.pretrained import load_pretrained_weights, load_vit_and_bert, pretrained_config
+from segue.methods.crossmodal.silhouettes import Silhouettes
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.metrics.panoptic import Confusion
 from segue.nn.feature_distance import FeatureDistance
@@ -225,7 +226,10 @@ def train_model(settings: CrossModalSettings, train: CaptionedLayouts, val: Capt
         **settings_as_text(settings, *LOCAL),
         "nouns": common_nouns(list(chain(*train.captions))),
     }
-    checkpoint = CrossModalCheckpoint(model, quantiser, tokenizer, classes=train.classes, about=about, boxes=boxes)
+    silhouettes = Silhouettes.collect(train.layouts, settings.seed) if boxes else None
+    checkpoint = CrossModalCheckpoint(
+        model, quantiser, tokenizer, classes=train.classes, about=about, boxes=boxes, silhouettes=silhouettes
+    )
     batches, val_batches = (_batches(checkpoint, split, settings.seed) for split in (train, val))
 
     def save(network: Any, folder: Path) -> None:

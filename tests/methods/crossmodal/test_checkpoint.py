@@ -18,6 +18,7 @@ from segue.methods.crossmodal.checkpoint import (
     save_crossmodal,
     save_quantiser,
 )
+from segue.methods.crossmodal.silhouettes import SilhouetteConfig, Silhouettes
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.nn.feature_distance import FeatureDistance
 from segue.types import InputError
@@ -60,6 +61,19 @@ def test_the_distance_comes_along(tmp_path):
     domain = FeatureDistance(torch.zeros(width + 1), torch.eye(width + 1)[:, :2], 0.5)
     save_crossmodal(replace(first, domain=domain), tmp_path / "other")
     with pytest.raises(InputError, match=r"domain\.safetensors"):
+        load_crossmodal(tmp_path / "other")
+
+
+def test_the_silhouettes_come_along(tmp_path):
+    first, silhouettes = checkpoint(), Silhouettes(SilhouetteConfig(3))
+    silhouettes.kinds.copy_(torch.tensor([1, 1, 0]))
+    silhouettes.aspects.copy_(torch.tensor([0.5, 1, 0]))
+    silhouettes.bits[1] = 7
+    save_crossmodal(replace(first, silhouettes=silhouettes), tmp_path / "with", half=True)
+    assert same(load_crossmodal(tmp_path / "with").silhouettes, silhouettes)
+    silhouettes.kinds[0] = 2
+    save_crossmodal(replace(first, silhouettes=silhouettes), tmp_path / "other")
+    with pytest.raises(InputError, match="silhouettes of the classes 0 to 2, expected 0 to 1"):
         load_crossmodal(tmp_path / "other")
 
 

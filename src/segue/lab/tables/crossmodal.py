@@ -11,10 +11,14 @@ depth 12 itself. Without learning: `class_prior`, `nearest_caption` (@mask: the 
 images and layouts alone, with the same image encoder and as long.
 
 Experiments: main; best_of (1, 4 and 16 layouts of one caption); cycle (@caption: caption, layout, caption; @mask:
-layout, caption, layout). Elsewhere each layout is drawn once. crossmodal_scenes_full: the bundled model, trained by the
-full recipe, with one try of each layout, and with as many as `segue draw` makes, of which that is kept which fits the
-sentence best (unchecked: the likeliest); with the boxes of the nearest training caption's layout in the place of the
-model's own (retrieved boxes); and other ways to draw with its weights, on val (sampler).
+layout, caption, layout). Elsewhere each layout is drawn once, by cells alone.
+
+crossmodal_scenes_full: the bundled model, trained by the full recipe, with one try of each layout, and with as many as
+`segue draw` makes, of which that is kept which fits the sentence best (unchecked: the likeliest). Its things are
+silhouettes of the training's, unless cells alone fill them. With the boxes of the nearest training caption's layout in
+the place of the model's own (retrieved boxes). Other ways to draw with its weights, on val (sampler), by cells alone
+where no silhouettes are named.
+
 Metrics: see `segue.evaluation.layouts`.
 """
 
@@ -79,16 +83,19 @@ TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4
 BUNDLED = "crossmodal-scenes"
 MASKGIT = DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)
 STEPS, TRIED = (4, 8, 12, 16), (4, 8)
-SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = tuple(
-    (condition, options)
-    for condition in CONDITIONS[:2]
-    for options in (
-        MASKGIT,
-        DrawOptions(best_of=1, specks=0, steps=16),
-        *(DrawOptions(best_of=1, steps=n) for n in STEPS),
-        DrawOptions(best_of=TRIED[0], check_sentence=False),
-        *(DrawOptions(best_of=n) for n in TRIED),
-    )
+UNCHECKED = ", unchecked"
+SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = (
+    *(
+        (condition, replace(options, silhouettes=False))
+        for condition in CONDITIONS[:2]
+        for options in (
+            MASKGIT,
+            DrawOptions(best_of=1, specks=0, steps=16),
+            *(DrawOptions(best_of=1, steps=n) for n in STEPS),
+            *(DrawOptions(best_of=n, check_sentence=check) for n in TRIED for check in (False, True)),
+        )
+    ),
+    ("caption", DrawOptions(best_of=TRIED[1])),
 )
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
 SHORT = replace(SCENES, box_steps=800, steps=600, evaluations=1)
@@ -118,12 +125,18 @@ def crossmodal_bundled_table() -> list[Row]:
 
     --data: as above.
     """
-    tries = dict(zip(CONDITIONS[:2], (TRIES_OF_BOXES, TRIES), strict=True))  # those of DrawOptions()
+    cells, of_boxes = DrawOptions(silhouettes=False), f"best of {TRIES_OF_BOXES}"
+    drawn: list[tuple[str, Condition, DrawOptions]] = [
+        (of_boxes, "caption", DrawOptions()),
+        (f"{of_boxes}, cells alone", "caption", cells),
+        (f"{of_boxes}, cells alone{UNCHECKED}", "caption", replace(cells, check_sentence=False)),
+        ("silhouettes", "caption", replace(ONE_TRY, silhouettes=True)),
+        (f"best of {TRIES}", "caption+image", DrawOptions()),
+        (f"best of {TRIES}{UNCHECKED}", "caption+image", DrawOptions(check_sentence=False)),
+    ]
     rows = [Row("test", f"bundled@{one}", 0, partial(_bundled, SHORT, one, ONE_TRY)) for one in CONDITIONS]
     rows += [
-        Row("test", f"bundled, best of {count}{how}@{one}", 0, partial(_bundled, SHORT, one, options))
-        for one, count in tries.items()
-        for how, options in ((", unchecked", DrawOptions(check_sentence=False)), ("", DrawOptions()))
+        Row("test", f"bundled, {name}@{one}", 0, partial(_bundled, SHORT, one, options)) for name, one, options in drawn
     ]
     rows += [Row("sampler", _sampler_name(*one), 0, partial(_sampler, SHORT, *one)) for one in SAMPLERS]
     rows += [Row("test", name, 0, partial(_untrained, SHORT, name)) for name in UNTRAINED]
@@ -233,8 +246,8 @@ def _sampler_name(condition: Condition, options: DrawOptions) -> str:
     passes = "" if options.steps is None else f"{options.steps} steps, "
     how = f"temperature {chosen}, {passes}guidance {options.guidance:g}, specks {options.specks}"
     if options.best_of != 1:
-        how += f", best of {options.best_of}" + ("" if options.check_sentence else ", unchecked")
-    return f"{how}@{condition}"
+        how += f", best of {options.best_of}" + ("" if options.check_sentence else UNCHECKED)
+    return f"{how}{', silhouettes' if options.silhouettes else ''}@{condition}"
 
 
 # --- what rows share

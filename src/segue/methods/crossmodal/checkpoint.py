@@ -1,4 +1,4 @@
-"""The checkpoint folder of the joint model, its quantiser and its box decoder.
+"""The checkpoint folder of the joint model, its quantiser, its box decoder and its silhouettes.
 
 It holds config.json, model.safetensors and tokenizer.json.
 """
@@ -19,6 +19,7 @@ from segue.methods.checkpoint import build, fill_module, read_config, read_tenso
 from segue.methods.crossmodal.boxes import BoxConfig, BoxDecoder
 from segue.methods.crossmodal.config import CrossModalConfig
 from segue.methods.crossmodal.model import BINS_PER_CELL, CrossModal, build_crossmodal
+from segue.methods.crossmodal.silhouettes import SilhouetteConfig, Silhouettes
 from segue.methods.crossmodal.vq import LayoutVQ, VQConfig
 from segue.nn.feature_distance import FeatureDistance
 from segue.types import InputError
@@ -40,6 +41,7 @@ class CrossModalCheckpoint:
         about: recipe and settings of the training.
         boxes: the box decoder of captions; None for a model of one level, which draws cells from the caption alone.
         domain: how far pictures lie from those of the training; None where that was not measured.
+        silhouettes: of the training's things; None without, or for a model of one level.
     """
 
     model: CrossModal
@@ -49,13 +51,15 @@ class CrossModalCheckpoint:
     about: dict[str, Any]
     boxes: BoxDecoder | None = None
     domain: FeatureDistance | None = None
+    silhouettes: Silhouettes | None = None
 
 
 def save_crossmodal(checkpoint: CrossModalCheckpoint, folder: Path, *, half: bool = False) -> None:
     """Write a checkpoint folder atomically. half: store the weights as float16, in half the space."""
     parts: dict[str, nn.Module] = {"model": checkpoint.model, "quantiser": checkpoint.quantiser}
-    if checkpoint.boxes is not None:
-        parts["boxes"] = checkpoint.boxes
+    more = {"boxes": checkpoint.boxes, "silhouettes": checkpoint.silhouettes}
+    known = {name: part for name, part in more.items() if part is not None}
+    parts |= known
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
     config = {
         "method": METHOD,
@@ -63,9 +67,8 @@ def save_crossmodal(checkpoint: CrossModalCheckpoint, folder: Path, *, half: boo
         "quantiser": asdict(checkpoint.quantiser.config),
         "classes": list(checkpoint.classes),
         "about": checkpoint.about,
+        **{name: asdict(part.config) for name, part in known.items()},
     }
-    if checkpoint.boxes is not None:
-        config["boxes"] = asdict(checkpoint.boxes.config)
     with tempfile.TemporaryDirectory() as extra:
         checkpoint.tokenizer.save(Path(extra))
         if checkpoint.domain is not None:
@@ -91,10 +94,13 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
         build(lambda: LayoutVQ(cells), tensors, folder),
     )
     parts: dict[str, nn.Module] = {"model.": model, "quantiser.": quantiser}
-    boxes = None
+    boxes = silhouettes = None
     if "boxes" in config:
         places = _box_config(config, shape, cells.classes, folder)
         parts["boxes."] = boxes = build(lambda: BoxDecoder(places), tensors, folder)
+    if "silhouettes" in config:
+        count = from_json(SilhouetteConfig, config["silhouettes"], folder)
+        parts["silhouettes."] = silhouettes = build(lambda: Silhouettes(count), tensors, folder)
     for name, part in parts.items():
         fill_module(part, {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}, folder)
         part.eval()
@@ -104,8 +110,13 @@ def load_crossmodal(folder: Path) -> CrossModalCheckpoint:
             f"{folder}: tokenizer.json has {len(tokenizer)} tokens, the model {shape.vocabulary}; they don't belong "
             "together: copy the checkpoint again"
         )
+    if silhouettes is not None and not (silhouettes.kinds.min() >= 0 and silhouettes.kinds.max() < cells.classes):
+        raise InputError(
+            f"{folder}: silhouettes of the classes {silhouettes.kinds.min()} to {silhouettes.kinds.max()}, expected 0 "
+            f"to {cells.classes - 1}; copy the checkpoint again"
+        )
     domain = FeatureDistance.load(folder, shape.width)
-    return CrossModalCheckpoint(model, quantiser, tokenizer, config["classes"], about, boxes, domain)
+    return CrossModalCheckpoint(model, quantiser, tokenizer, config["classes"], about, boxes, domain, silhouettes)
 
 
 def _box_config(config: dict[str, Any], shape: CrossModalConfig, classes: int, folder: Path) -> BoxConfig:
