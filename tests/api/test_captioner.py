@@ -174,6 +174,13 @@ def test_objects_may_be_given_as_names_or_regions_and_count(captioner, pictures)
         captioner.caption_features(torch.ones(2, 16), objects=[["dog"]])
 
 
+def test_objects_are_refused_where_the_model_reads_none(home, pictures, tmp_path):
+    blind = load_captioner(made(tmp_path / "blind", home / "pair", "decap"))
+    assert blind.caption(pictures[0], options=SHORT)
+    with pytest.raises(InputError, match="objects: this captioner reads none"):
+        blind.caption(pictures[0], objects=["dog"], options=SHORT)
+
+
 def test_another_support_set_changes_the_captions_and_is_retrieved_from(home, captioner, pictures, tmp_path):
     file = tmp_path / "domain.txt"
     file.write_text("a boat on the water\na boat on the water\na bus in the snow\n")

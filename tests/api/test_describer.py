@@ -300,6 +300,9 @@ def test_a_box_that_reaches_out_of_the_picture_is_cut_with_a_warning(describer):
         warnings.simplefilter("error", UserWarning)
         whole = describer.describe(IMAGE, box=(0, 0, width, height + 1e-4), regions=REGIONS, options=ONE)
     assert summary(whole) == summary(found)
+    with pytest.warns(UserWarning, match=rf"scribble: its box -5,0,{width + 5},{height} reaches out of the picture"):
+        drawn = describer.describe(IMAGE, scribble=[(-5, 0), (width - 1, height - 1)], regions=REGIONS, options=ONE)
+    assert summary(drawn) == summary(found)
 
 
 def test_objects_of_a_large_picture_are_described_one_at_a_time(describer, monkeypatch):

@@ -184,7 +184,8 @@ class Captioner(HubMixin):
         retrieve: take the nearest captions of the support set and generate none. rerank: of the ten best captions of a
         search take those that agree most with the nearest captions, where the training found that to help
         (`SynticCheckpoint.consensus`); sampled ones stay as they are. options: max_tokens is at most that of training.
-        Raises InputError for a picture that can't be read, objects without a name, or retrieval without a support set.
+        Raises InputError for a picture that can't be read, objects without a name or for a model that reads none, and
+        retrieval without a support set.
         """
         given = None if objects is None else [objects]
         return next(self.caption_many([image], objects=given, retrieve=retrieve, rerank=rerank, options=options))
@@ -222,11 +223,14 @@ class Captioner(HubMixin):
         """Like `caption`, for the dual encoder's image features v (B, D), all at once.
 
         objects: of each picture; needed when there is a detector, which finds none in features.
-        Raises InputError for objects of another number than v, and when a detector needs pictures.
+        Raises InputError for objects of another number than v, or for a model that reads none, and when a detector
+        needs pictures.
         """
         v = torch.as_tensor(v).float()
         if objects is not None and len(objects) != len(v):
             raise InputError(f"objects: got {len(objects)} lists for {len(v)} pictures, expected one for each")
+        if objects is not None and not self.checkpoint.model.config.af:
+            raise InputError("objects: this captioner reads none (af is off); leave them out")
         names = None if objects is None else [object_names(one) for one in objects]
         if retrieve:
             return self._retrieved(v, options.num)

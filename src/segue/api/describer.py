@@ -31,7 +31,7 @@ from segue.methods.sgdiff.graph import Box, SceneGraph, build_graph, check_box, 
 from segue.methods.sgdiff.inference import SGDiffGenerator
 from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.photographs.checkpoint import is_of_photographs
-from segue.methods.sgdiff.prompts import Point, object_boxes, prompt_box
+from segue.methods.sgdiff.prompts import Point, object_boxes, points_box, prompt_box
 from segue.methods.sgdiff.relations import RelationHead, load_relations
 from segue.nn.devices import resolve_device
 from segue.nn.stopping import steps
@@ -234,7 +234,9 @@ class Describer(HubMixin):
         encoded, known = self._encode(name, pixels, graph, regions, relations)
         place = prompt_box(known, **prompt)
         if box is not None:
-            _warn_if_cut(box, place)
+            _warn_if_cut("box", box, place)
+        if scribble is not None:
+            _warn_if_cut("scribble: its box", points_box(scribble), place)
         captions = self._finished(pixels, known, self.generator.generate(encoded, known, [place], options)[0])
         _warn_if_no_object(known, place)
         return captions
@@ -381,10 +383,10 @@ def _node_of(grounding: PhraseGrounding, graph: SceneGraph) -> int:
     return max(range(len(graph.labels)), key=lambda i: (graph.labels[i] == grounding.label, overlap[i], -i))
 
 
-def _warn_if_cut(box: Sequence[float], place: Box) -> None:
+def _warn_if_cut(name: str, box: Sequence[float], place: Box) -> None:
     if np.abs(np.subtract(box, place)).max() > ROUNDING:
         given, left = (",".join(f"{v:g}" for v in one) for one in (box, place))
-        warnings.warn(f"box {given} reaches out of the picture: it was cut to {left}", stacklevel=3)
+        warnings.warn(f"{name} {given} reaches out of the picture: it was cut to {left}", stacklevel=3)
 
 
 def _warn_if_no_object(graph: SceneGraph, box: Box) -> None:

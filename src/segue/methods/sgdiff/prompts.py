@@ -35,8 +35,15 @@ def prompt_box(
     if point is not None:
         return _around(graph, _numbers("point", point, (2,), "x and y in pixels"))
     if scribble is not None:
-        return _of_points(_numbers("scribble", scribble, (-1, 2), "one or more points (x, y)"), graph.size)
+        return check_box(points_box(scribble), graph.size)
     return check_box(_numbers("box", box, (4,), "four numbers x, y, width, height in pixels").tolist(), graph.size)
+
+
+def points_box(scribble: Sequence[Point]) -> Box:
+    """The box (x, y, width, height) around the points' pixels. Raises InputError for what are no points."""
+    points = _numbers("scribble", scribble, (-1, 2), "one or more points (x, y)")
+    (x, y), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+    return x, y, right - x + 1, bottom - y + 1
 
 
 def _numbers(name: str, given: Any, shape: tuple[int, ...], expected: str) -> NDArray[np.float64]:
@@ -82,8 +89,3 @@ def _of_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> Box:
         raise InputError("prompt mask: it is empty, expected at least one pixel; draw again")
     x, y = int(columns.min()), int(rows.min())
     return float(x), float(y), float(columns.max() + 1 - x), float(rows.max() + 1 - y)
-
-
-def _of_points(points: NDArray[np.float64], size: tuple[int, int]) -> Box:
-    (x, y), (right, bottom) = points.min(0), points.max(0)
-    return check_box((x, y, right - x + 1, bottom - y + 1), size)
