@@ -22,3 +22,4 @@ def test_an_index_takes_time_and_finds_neighbours():
     found = measure_index(1000, width=16, searched=50)
     assert found["recall"] == 1  # few pictures are searched exactly
     assert min(found["index_us"], found["search_us"]) > 0
+    assert 0 < found.get("anonymous_mb", found["rss_mb"]) <= found["rss_mb"]

@@ -83,7 +83,9 @@ def bench_curate(
 def measure_index(pictures: int, *, width: int = 512, neighbours: int = 8, searched: int = 4096) -> dict[str, float]:
     """CPU microseconds a picture of drawn embeddings to make the index of curation, and to search it; its recall.
 
-    Of the search `searched` pictures are measured.
+    Of the search `searched` pictures are measured. rss_mb: the most memory that the process had, with the pages of the
+    embeddings' file that the system kept in memory while there was room; anonymous_mb: without them, where the system
+    tells it (Linux), at the end.
     """
     settings = CurateSettings(neighbours=neighbours)
     with tempfile.TemporaryDirectory() as folder:
@@ -95,11 +97,12 @@ def measure_index(pictures: int, *, width: int = 512, neighbours: int = 8, searc
         anchors = np.linspace(0, pictures - 1, min(searched, pictures)).astype(np.int64)
         search_neighbours(index, embeddings, anchors, neighbours)
         done = time.process_time()
-        return {
+        found = {
             "index_us": 1e6 * (made - start) / pictures,
             "search_us": 1e6 * (done - made) / len(anchors),
             "recall": index_recall(index, embeddings, neighbours),
         }
+        return found | {"rss_mb": _peak_memory_mb()} | _anonymous_memory_mb()
 
 
 def _sampling_seconds(path: Path, pictures: int) -> tuple[float, float]:
@@ -115,3 +118,11 @@ def _sampling_seconds(path: Path, pictures: int) -> tuple[float, float]:
 def _peak_memory_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def _anonymous_memory_mb() -> dict[str, float]:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return {}
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
+    return {"anonymous_mb": int(line.split()[1]) / 1024}

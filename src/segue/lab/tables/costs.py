@@ -47,7 +47,7 @@ from segue.synthetic.chest import make_chest
 REPEATS = (0, 1, 2)  # in the place of seeds
 PICTURES = (10_000, 100_000)
 DATA = RequiredData("a folder with covid_cxr/ (chest X-rays in the LViT layout), flickr8k/", ("covid_cxr", "flickr8k"))
-INDEXED = (100_000, 300_000)
+INDEXED = (100_000, 300_000, 10_000_000)
 PICTURES_ONCE = 1_000_000  # takes too long for three times
 
 
