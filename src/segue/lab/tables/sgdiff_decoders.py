@@ -4,7 +4,7 @@ Each row trains one decoder for equal steps on the picture side of the bundled m
 nodes, adaptor and graph layers, so that decoders alone differ. They are scored on val with the first noun's box: on the
 way (cider_at_200 and so on, by optimiser steps), and the last weights with single captions at several numbers of
 denoising steps (cider_s4 and so on, one try), and five captions of the default tries with each decoder at its own
-temperature: cider_selected, cider_oracle5, distinct2; and at each of TEMPERATURES (cider_selected_t0.4 and so on), so
+temperature: cider_selected, cider_oracle5, distinct2; and at each of TEMPERATURES (cider_selected_t0.2 and so on), so
 that decoders can be compared where their captions differ as much. That side was trained together with analog bits,
 which flatters these, if any. `masked, distilled` and its like learn what the decoder of the row `word by word` of their
 seed writes.
@@ -32,7 +32,7 @@ DECODERS = {"bits": "full", "bits, time warped": "time_warp", "masked": "masked"
 DISTILLED = ("masked", "bits, time warped")
 SEEDS = (0, 1, 2)
 STEPS = (4, 12, 20)
-TEMPERATURES = (0.4, 0.7, 1.0)
+TEMPERATURES = (0.2, 0.4, 0.7, 1.0, 2.0)
 VAL_PICTURES = 100
 BASE = "sgdiff-scenes"
 QUICK = replace(SCENES, start=BASE, caption_steps=1200, steps=1, evaluations=6, val_pictures=VAL_PICTURES)
