@@ -9,7 +9,7 @@ B examples, T words, R boxes, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, NamedTuple, cast
@@ -172,6 +172,32 @@ def words_in_context(words: Tensor, mask: Tensor, share: float) -> Tensor:
 # --- boxes, their tokens, and their picture
 
 
+class LayoutPart(NamedTuple):
+    """A connected part of a layout: its class, its pixels and the slices of its rows and columns."""
+
+    kind: int
+    size: int
+    where: tuple[slice, slice]
+    numbers: NDArray[np.int32]  # (H, W), of the parts of its class
+    number: int
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The part within its slices."""
+        inside: NDArray[np.bool_] = self.numbers[self.where] == self.number
+        return inside
+
+
+def layout_parts(labels: NDArray[np.uint8]) -> Iterator[LayoutPart]:
+    """The connected parts of a layout (H, W) on LEAST of it or more, class by class."""
+    for kind in np.unique(labels[labels != UNKNOWN]).tolist():
+        numbers, _ = ndimage.label(labels == kind)
+        sizes = np.bincount(numbers.ravel())[1:].tolist()
+        for number, (size, where) in enumerate(zip(sizes, ndimage.find_objects(numbers), strict=True), 1):
+            if size >= LEAST * labels.size:
+                yield LayoutPart(kind, size, where, numbers, number)
+
+
 def layout_boxes(labels: NDArray[np.uint8], bins: int, most: int) -> NDArray[np.int64]:
     """(R, 5) class, left, top, right, bottom of the connected parts of a layout (H, W), the largest part first.
 
@@ -180,14 +206,11 @@ def layout_boxes(labels: NDArray[np.uint8], bins: int, most: int) -> NDArray[np.
     """
     found: list[tuple[int, list[int]]] = []
     scale = [bins / side for side in labels.shape]
-    for kind in np.unique(labels[labels != UNKNOWN]).tolist():
-        parts, _ = ndimage.label(labels == kind)
-        sizes = np.bincount(parts.ravel())[1:]
-        for size, (rows, columns) in zip(sizes.tolist(), ndimage.find_objects(parts), strict=True):
-            if size >= LEAST * labels.size:
-                left, right = _edges(columns, scale[1], bins)
-                top, bottom = _edges(rows, scale[0], bins)
-                found.append((size, [kind, left, top, right, bottom]))
+    for part in layout_parts(labels):
+        rows, columns = part.where
+        left, right = _edges(columns, scale[1], bins)
+        top, bottom = _edges(rows, scale[0], bins)
+        found.append((part.size, [part.kind, left, top, right, bottom]))
     found.sort(key=lambda one: (-one[0], one[1]))
     return np.array([box for _, box in found[:most]], np.int64).reshape(-1, PARTS)
 

@@ -9,10 +9,9 @@ and sky do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor, nn
 
-from segue.methods.crossmodal.boxes import LEAST, UNKNOWN, bands_first
+from segue.methods.crossmodal.boxes import UNKNOWN, LayoutPart, bands_first, layout_parts
 
 SIDE = 24  # pixels of a silhouette's square, to which it is stretched
 PER_CLASS = 32
@@ -66,24 +65,27 @@ class Silhouettes(nn.Module):
         order = np.random.default_rng(seed).permutation(len(layouts))[:LOOKED_AT]
         parts, at_edge = Counter[int](), Counter[int]()
         for place in order:
-            for part in _parts(layouts[place]):
+            for part in layout_parts(layouts[place]):
                 parts[part.kind] += 1
-                at_edge[part.kind] += part.at_edge
+                at_edge[part.kind] += _at_edge(part, layouts[place].shape)
         things = [kind for kind in parts if at_edge[kind] < parts[kind] / 2]
         found: dict[int, list[tuple[float, Mask]]] = {kind: [] for kind in sorted(things)}
         for place in order:
-            for kind, (rows, columns), mask, edge in _parts(layouts[place]):
-                alone = not edge and not np.isin(layouts[place][rows, columns][~mask], things).any()
-                if kind in found and alone and len(found[kind]) < PER_CLASS:
-                    found[kind].append((log(mask.shape[1] / mask.shape[0]), _stretched(mask, SIDE, SIDE)))
-        kinds = [kind for kind, own in found.items() for _ in own]
-        if not kinds:
+            for part in layout_parts(layouts[place]):
+                own = found.get(part.kind)
+                if own is None or len(own) == PER_CLASS or _at_edge(part, layouts[place].shape):
+                    continue
+                mask = part.mask
+                if not np.isin(layouts[place][part.where][~mask], things).any():
+                    own.append((log(mask.shape[1] / mask.shape[0]), _stretched(mask, SIDE, SIDE)))
+        taken = [(kind, *one) for kind, own in found.items() for one in own]
+        if not taken:
             return None
-        made = Silhouettes(SilhouetteConfig(len(kinds)))
-        own = [one for each in found.values() for one in each]
+        kinds, aspects, masks = zip(*taken, strict=True)
+        made = Silhouettes(SilhouetteConfig(len(taken)))
         made.kinds.copy_(torch.tensor(kinds))
-        made.aspects.copy_(torch.tensor([aspect for aspect, _ in own]))
-        made.bits.copy_(torch.from_numpy(np.packbits(np.stack([mask.ravel() for _, mask in own]), 1)))
+        made.aspects.copy_(torch.tensor(aspects))
+        made.bits.copy_(torch.from_numpy(np.packbits(np.stack(masks).reshape(len(masks), -1), 1)))
         return made
 
     def paint(self, labels: Labels, boxes: NDArray[np.int64], bins: int, seed: int) -> Labels:
@@ -119,22 +121,8 @@ class Silhouettes(nn.Module):
         return mask[:, :: 1 if rng.random() < 0.5 else -1]
 
 
-class _Part(NamedTuple):
-    kind: int
-    where: tuple[slice, slice]
-    mask: Mask  # of its box
-    at_edge: bool
-
-
-def _parts(labels: Labels) -> Iterator[_Part]:
-    """The connected parts of a layout that are large enough for a box."""
-    for kind in np.unique(labels[labels != UNKNOWN]).tolist():
-        parts, _ = ndimage.label(labels == kind)
-        for number, where in enumerate(ndimage.find_objects(parts), 1):
-            mask = parts[where] == number
-            if mask.sum() >= LEAST * labels.size:
-                ends = zip(where, labels.shape, strict=True)
-                yield _Part(kind, where, mask, any(one.start == 0 or one.stop == side for one, side in ends))
+def _at_edge(part: LayoutPart, shape: tuple[int, ...]) -> bool:
+    return any(one.start == 0 or one.stop == side for one, side in zip(part.where, shape, strict=True))
 
 
 def _stretched(mask: Mask, height: int, width: int) -> Mask:
