@@ -180,7 +180,7 @@ class DrawOptions(Options):
     ] = True
     silhouettes: Annotated[
         bool,
-        Doc("each thing gets the silhouette of one in the training's layouts that fits its box; else cells fill it"),
+        Doc("things get silhouettes of the training's things that fit their boxes, if the model has any; else cells"),
     ] = True
     seed: Annotated[int, Interval(ge=0, le=2**63 - 1), Doc("of the first layout; the others follow")] = 0
 
