@@ -155,11 +155,18 @@ class DrawOptions(Options):
 
     num: Annotated[int, Ge(1), Doc("how many layouts")] = 4
     steps: Annotated[
-        int | None, Ge(1), Doc("of parallel decoding. Unless given 8 where boxes are drawn first or given, and else 16")
+        int | None,
+        Ge(1),
+        Doc("of parallel decoding. Unless given 8 where boxes are drawn first or given, 4 with a picture, and else 16"),
     ] = None
-    guidance: Annotated[float, Ge(0), Doc("classifier-free guidance: how strongly the caption counts, 1 for plain")] = (
-        2.0
-    )
+    guidance: Annotated[
+        float | None,
+        Ge(0),
+        Doc(
+            "classifier-free guidance: how strongly the caption counts, 1 for plain. Unless given 1.5 with a picture, "
+            "and 2 without"
+        ),
+    ] = None
     temperature: Annotated[
         float | None, Ge(0), Doc("of the draw; 0 takes the likeliest. Unless given 0 with a picture, and 0.7 without")
     ] = None

@@ -1,5 +1,6 @@
 """The illustrator's predictor: drawing, captions of layouts, tries, kept parts, maps of words, and bad input."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -41,16 +42,22 @@ def test_a_trained_model_draws_and_captions_layouts(model):
     assert illustrator.caption_layout(drawn[0].labels, image=PIXELS)[0].condition == "mask+image"
 
 
-def test_boxes_need_half_of_the_steps(model, monkeypatch):
+def test_what_is_given_decides_the_steps_and_the_guidance(model, monkeypatch):
     illustrator, seen = package.load(model), []
+    one_level = copy(illustrator)
+    one_level.checkpoint = replace(illustrator.checkpoint, boxes=None)
     draw = illustrator_module.draw_codes
     monkeypatch.setattr(
-        illustrator_module, "draw_codes", lambda *a, steps, **k: seen.append(steps) or draw(*a, steps=1, **k)
+        illustrator_module,
+        "draw_codes",
+        lambda *a, steps, guidance, **k: seen.append((steps, guidance)) or draw(*a, steps=1, guidance=1, **k),
     )
-    box = [LayoutBox("grass", (0, 0, 8, 8))]
-    for given in ({}, {"boxes": box}, {"image": PIXELS}, {"image": PIXELS, "options": DrawOptions(num=1, steps=5)}):
-        illustrator.draw("a dog", **({"options": DrawOptions(num=1, best_of=1, check_sentence=False)} | given))
-    assert seen == [8, 8, 16, *[5] * TRIES]
+    box, options = [LayoutBox("grass", (0, 0, 8, 8))], DrawOptions(num=1, best_of=1, check_sentence=False)
+    for given in ({}, {"boxes": box}, {"image": PIXELS}, {"image": PIXELS, "boxes": box}):
+        illustrator.draw("a dog", options=options, **given)
+    one_level.draw("a dog", options=options)
+    illustrator.draw("a dog", image=PIXELS, options=DrawOptions(num=1, steps=5, guidance=3.0))
+    assert seen == [(8, 2), (8, 2), (4, 1.5), (8, 1.5), (16, 2), *[(5, 3)] * TRIES]
 
 
 def test_of_several_tries_the_one_stays_from_which_the_caption_is_likeliest(model, monkeypatch):

@@ -51,8 +51,9 @@ from segue.options import Decoding, DrawOptions, check_value
 from segue.types import InputError, Layout, LayoutBox
 
 TEMPERATURE = 0.7  # of the cells of a model of one level, without a picture
-STEPS = 16  # of drawing cells
-STEPS_IN_BOXES = 8  # where boxes say what lies where, more change nothing (results/crossmodal_scenes_full.csv)
+STEPS, STEPS_BY_PICTURE = 16, 4  # of drawing cells; a picture says most (results/crossmodal_scenes_full.csv)
+STEPS_IN_BOXES = 8  # where boxes say what lies where, more change nothing (the same)
+GUIDANCE, GUIDANCE_BY_PICTURE = 2.0, 1.5
 TRIES, TRIES_OF_BOXES = 4, 8  # 8 have more relations than 4 and take a tenth longer where they are boxes alone
 BOX_TOP_P = 0.5  # boxes are drawn among the likeliest tokens that together have this probability
 LayoutFile = str | Path | NDArray[np.uint8]
@@ -203,7 +204,11 @@ class Illustrator(HubMixin):
             places = [NO_BOXES] * len(ids)
         if temperature is None:
             temperature = TEMPERATURE if pixels is None and boxes is None else 0.0
-        passes = options.steps or (STEPS_IN_BOXES if planned or boxes is not None else STEPS)
+        in_boxes, by_picture = planned or boxes is not None, pixels is not None
+        passes = options.steps or (STEPS_IN_BOXES if in_boxes else STEPS_BY_PICTURE if by_picture else STEPS)
+        guidance = options.guidance
+        if guidance is None:
+            guidance = GUIDANCE_BY_PICTURE if by_picture else GUIDANCE
         painted, fixed, model = self._painted(places, kept), self._fixed(kept, len(ids)), self.checkpoint.model
         if painted is not None and not model.config.classes:
             fixed, painted = self._inside(painted, fixed), None
@@ -214,7 +219,7 @@ class Illustrator(HubMixin):
             image, known, places = (None if part is None else part[rows] for part in (pixels, fixed, painted))
             return draw_codes(
                 model, ids[rows], model.config.grid, seeds=chance, image=image, fixed=known, boxes=places,
-                steps=passes, guidance=options.guidance, temperature=temperature,
+                steps=passes, guidance=guidance, temperature=temperature,
             )  # fmt: skip
 
         def finished(codes: Tensor, rows: Sequence[int]) -> NDArray[np.uint8]:

@@ -86,7 +86,7 @@ STEPS, TRIED = (4, 8, 12, 16), (4, 8)
 UNCHECKED = ", unchecked"
 SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = (
     *(
-        (condition, replace(options, silhouettes=False))
+        (condition, replace(options, silhouettes=False, guidance=options.guidance or 2.0))
         for condition in CONDITIONS[:2]
         for options in (
             MASKGIT,
@@ -95,7 +95,12 @@ SAMPLERS: tuple[tuple[Condition, DrawOptions], ...] = (
             *(DrawOptions(best_of=n, check_sentence=check) for n in TRIED for check in (False, True)),
         )
     ),
-    ("caption", DrawOptions(best_of=TRIED[1])),
+    *(
+        ("caption+image", DrawOptions(best_of=1, steps=n, guidance=strength, silhouettes=False))
+        for strength in (1.0, 1.5)
+        for n in (4, 16)
+    ),
+    ("caption", DrawOptions(best_of=TRIED[1], guidance=2.0)),
 )
 TESTED, DRAWN_OFTEN = 300, 60  # pictures of the test split; of them, those of which 16 layouts are drawn
 SHORT = replace(SCENES, box_steps=800, steps=600, evaluations=1)
