@@ -103,7 +103,7 @@ def wrong_values():
 
 def _allowed(path, field, value):
     return (
-        (value is None and (path, field) == ("draw", "temperature"))  # the drawing's own
+        (value is None and path == "draw" and field in ("guidance", "temperature"))  # the drawing's own
         or (value is None and field in ("note", "background", "threshold", "regions", "keep"))
         or (value == [] and field in ("include", "relations", "regions"))
         or (value is True and field in ("num", "seed", "guidance", "temperature"))

@@ -115,7 +115,8 @@ class Illustrator(HubMixin):
     def to(self, device: str) -> Self:
         """Move the networks to a device and return the illustrator. Raises InputError when the device is not there."""
         self.device = resolve_device(device)
-        for part in (self.checkpoint.model, self.checkpoint.quantiser, self.checkpoint.boxes):
+        held = self.checkpoint
+        for part in (held.model, held.quantiser, held.boxes, held.silhouettes):
             if part is not None:
                 part.to(self.device)
         return self
