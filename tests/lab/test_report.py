@@ -94,6 +94,8 @@ def test_a_block_may_name_its_metrics(results):
         "<!-- /results -->",
     ]  # unet has none
     assert "| gmac | dice |" in fill_blocks("<!-- results:t:main:gmac,dice -->\n<!-- /results -->", results)
+    with pytest.raises(InputError, match=r"main has no metric dice_t0\.2"):
+        fill_blocks("<!-- results:t:main:dice_t0.2 -->\n<!-- /results -->", results)
     with pytest.raises(InputError, match="main has no metric iou; it has dice, gmac"):
         fill_blocks("<!-- results:t:main:gmac,iou -->\n<!-- /results -->", results)
 

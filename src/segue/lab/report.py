@@ -142,7 +142,7 @@ def format_values(metric: str, values: list[float]) -> str:
 
 
 BLOCK = re.compile(
-    r"(?P<begin><!-- results:(?P<file>[\w-]+):(?P<experiment>[\w ,%-]+?)(?::(?P<metrics>[\w,]+))? -->\n)"
+    r"(?P<begin><!-- results:(?P<file>[\w-]+):(?P<experiment>[\w ,%-]+?)(?::(?P<metrics>[\w,.]+))? -->\n)"
     r".*?(?P<end><!-- /results -->)",
     re.DOTALL,
 )
