@@ -60,7 +60,7 @@ class Silhouettes(nn.Module):
     def collect(layouts: Labels, seed: int = 0) -> Silhouettes | None:
         """Those of layouts (N, H, W), up to PER_CLASS of a class, as they come in a random order; None without things.
 
-        Taken are parts that neither touch the edge nor have another thing in their box, which may hide them.
+        Taken are parts that don't touch the edge, and have no other thing in their box or at it that may hide them.
         """
         order = np.random.default_rng(seed).permutation(len(layouts))[:LOOKED_AT]
         parts, at_edge = Counter[int](), Counter[int]()
@@ -75,8 +75,8 @@ class Silhouettes(nn.Module):
                 own = found.get(part.kind)
                 if own is None or len(own) == PER_CLASS or _at_edge(part, layouts[place].shape):
                     continue
-                mask = part.mask
-                if not np.isin(layouts[place][part.where][~mask], things).any():
+                mask, around = part.mask, tuple(slice(one.start - 1, one.stop + 1) for one in part.where)
+                if not np.isin(layouts[place][around][~np.pad(mask, 1)], things).any():
                     own.append((log(mask.shape[1] / mask.shape[0]), _stretched(mask, SIDE, SIDE)))
         taken = [(kind, *one) for kind, own in found.items() for one in own]
         if not taken:
