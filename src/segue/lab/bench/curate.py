@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from segue.lab.bench.loading import memory_mb
 from segue.methods.cocu.archive import ARCHIVE, read_archive, require
 from segue.methods.cocu.curation.config import CurateSettings
 from segue.methods.cocu.curation.cost import projected_hours, write_corpus
@@ -102,7 +103,10 @@ def measure_index(pictures: int, *, width: int = 512, neighbours: int = 8, searc
             "search_us": 1e6 * (done - made) / len(anchors),
             "recall": index_recall(index, embeddings, neighbours),
         }
-        return found | {"rss_mb": _peak_memory_mb()} | _anonymous_memory_mb()
+        found["rss_mb"] = _peak_memory_mb()
+        if sys.platform == "linux":
+            found["anonymous_mb"] = memory_mb("self", "RssAnon")
+        return found
 
 
 def _sampling_seconds(path: Path, pictures: int) -> tuple[float, float]:
@@ -118,11 +122,3 @@ def _sampling_seconds(path: Path, pictures: int) -> tuple[float, float]:
 def _peak_memory_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 1024)
-
-
-def _anonymous_memory_mb() -> dict[str, float]:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return {}
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
-    return {"anonymous_mb": int(line.split()[1]) / 1024}

@@ -121,7 +121,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_mb(pid: int | str, field: str) -> float:
-    """A field of a process's status in MB: VmRSS, what it has in memory, or VmHWM, the most it had."""
+    """A field of a process's status in MB: VmRSS, what it has in memory; RssAnon, that of no file; VmHWM, the most."""
     with open(f"/proc/{pid}/status") as status:
         return next(round(int(line.split()[1]) / 1024, 1) for line in status if line.startswith(field))
 

@@ -232,8 +232,13 @@ def bands_first(boxes: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
 
     Grass or a road that a truck hides is the smaller part of the two, and comes later, but lies behind it.
     """
-    spans = (boxes[:, 1] == 0) & (boxes[:, 3] == bins)
-    return boxes[np.argsort(~spans, kind="stable")]
+    return boxes[np.argsort(~spans_width(boxes, bins), kind="stable")]
+
+
+def spans_width(boxes: NDArray[np.int64], bins: int) -> NDArray[np.bool_]:
+    """(R,): which of the boxes (R, 5) reach from the left to the right edge."""
+    spans: NDArray[np.bool_] = (boxes[:, 1] == 0) & (boxes[:, 3] == bins)
+    return spans
 
 
 def box_tokens(boxes: NDArray[np.int64], config: BoxConfig) -> Tensor:

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor, nn
 
-from segue.methods.crossmodal.boxes import UNKNOWN, LayoutPart, bands_first, layout_parts
+from segue.methods.crossmodal.boxes import UNKNOWN, LayoutPart, layout_parts, spans_width
 
 SIDE = 24  # pixels of a silhouette's square, to which it is stretched
 PER_CLASS = 32
@@ -94,9 +94,8 @@ class Silhouettes(nn.Module):
         What the layout had of these classes makes way for the boxes that span it from left to right, and elsewhere for
         what is next to it. boxes: in `bins`, see `layout_boxes`. seed: of which silhouettes are taken.
         """
-        boxes, kinds = bands_first(boxes, bins), self.kinds.tolist()
-        spans = (boxes[:, 1] == 0) & (boxes[:, 3] == bins)
-        things = boxes[~spans & np.isin(boxes[:, 0], kinds)]
+        spans = spans_width(boxes, bins)
+        things = boxes[~spans & np.isin(boxes[:, 0], self.kinds.tolist())]
         height, width = labels.shape
         scale = np.array([width, height, width, height]) / bins
         behind: Labels = np.full(labels.shape, UNKNOWN, np.uint8)
