@@ -66,6 +66,7 @@ class SGDiffSettings(TrainSettings):
         min_count: a word that occurs less often in the captions is unknown.
         lambda_adaptor: lambda_1 of Eq. 13.
         lambda_mecl: lambda_2 of Eq. 13.
+        picture: captions read the whole picture as well, not its graph alone.
         time_warp: analog bits are noised where it teaches.
         mecl_masks: what stands for a mask in MECL: its node's "graph" state, or the mask head's last "query".
         mecl_words: whether MECL trains the caption's stream ("joint") or reads it only ("detached").
@@ -100,6 +101,7 @@ class SGDiffSettings(TrainSettings):
     min_count: int = 1
     lambda_adaptor: float = 2.0
     lambda_mecl: float = 1.0
+    picture: bool = False
     time_warp: bool = False
     mecl_masks: Literal["graph", "query"] = "graph"
     mecl_words: Literal["joint", "detached"] = "joint"
@@ -260,8 +262,8 @@ def config_of(settings: SGDiffSettings) -> SGDiffConfig:
 
 
 def _losses(settings: SGDiffSettings) -> dict[str, Any]:
-    """The settings of the configuration that shape the losses and the noise, not the network's size."""
-    names = ("lambda_adaptor", "lambda_mecl", "time_warp", "mecl_masks", "mecl_words", "mecl_by_noise")
+    """The settings of the configuration that shape the losses, the noise and what captions read, not the sizes."""
+    names = ("picture", "lambda_adaptor", "lambda_mecl", "time_warp", "mecl_masks", "mecl_words", "mecl_by_noise")
     return {name: getattr(settings, name) for name in names}
 
 

@@ -9,8 +9,8 @@ from segue.methods.sgdiff.lexicon import END, UNKNOWN
 
 def test_the_cache_gives_what_the_whole_caption_gives():
     model, batch = toy_model(decoder="autoregressive").eval(), toy_batch()
-    found = model.adapt(model.backbone(batch["image"]), batch)
-    graph = model.subgraph(found, batch, batch["node_mask"], batch["ranks"])
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
     logits, states = model.teacher_forced(batch["token_ids"], graph)
     decoder = IncrementalDecoder(model.transformer, graph.features, graph.mask)
     inputs = model.token_embedding(batch["token_ids"])
@@ -21,9 +21,8 @@ def test_the_cache_gives_what_the_whole_caption_gives():
 
 def test_a_word_does_not_see_those_after_it():
     model, batch = toy_model(decoder="autoregressive").eval(), toy_batch()
-    graph = model.subgraph(
-        model.adapt(model.backbone(batch["image"]), batch), batch, batch["node_mask"], batch["ranks"]
-    )
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
     other = batch["token_ids"].clone()
     other[:, 4:] = 3
     first, second = model.teacher_forced(batch["token_ids"], graph)[0], model.teacher_forced(other, graph)[0]
@@ -34,9 +33,8 @@ def test_a_word_does_not_see_those_after_it():
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_decoding_keeps_to_the_length(temperature):
     model, batch = toy_model(decoder="autoregressive").eval(), toy_batch()
-    graph = model.subgraph(
-        model.adapt(model.backbone(batch["image"]), batch), batch, batch["node_mask"], batch["ranks"]
-    )
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
 
     def decoded(length):
         decoder = IncrementalDecoder(model.transformer, graph.features, graph.mask)
@@ -56,8 +54,8 @@ def test_decoding_keeps_to_the_length(temperature):
 
 def test_weights_mean_what_they_meant():
     model, batch = golden.set_weights(toy_model(decoder="autoregressive")).eval(), toy_batch()
-    output = model.adapt(model.backbone(batch["image"]), batch)
-    graph = model.subgraph(output, batch, batch["node_mask"], batch["ranks"])
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
     logits, states = model.teacher_forced(batch["token_ids"], graph)
     found = [
         generate(

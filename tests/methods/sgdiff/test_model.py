@@ -4,7 +4,7 @@ import torch
 
 import golden
 from methods.sgdiff.toys import SYSTEMS, build_system, toy_batch, toy_model
-from segue.methods.sgdiff.model import Subgraph
+from segue.methods.sgdiff.model import Subgraph, picture_statistics
 
 
 def test_a_picture_is_encoded_with_its_own_size():
@@ -30,7 +30,7 @@ def test_without_ranking_the_order_of_nodes_means_nothing():
     x, snr = torch.randn(3, 10, model.codes.shape[1]), torch.zeros(3)
     logits = []
     for one in (batch, swapped):
-        graph = model.subgraph(model.adapt(levels, one), one, one["node_mask"], None)
+        graph = model.subgraph(levels, model.adapt(levels, one), one, one["node_mask"], None)
         logits.append(model.denoise(x, snr, torch.zeros_like(x), graph)[0])
     assert torch.allclose(logits[0], logits[1], atol=1e-4)
 
@@ -43,19 +43,48 @@ def test_without_cross_attention_the_captions_input_has_the_mean_of_the_graph():
     features = torch.zeros(2, 3, 32)
     features[0, :, 0], features[1, :, 0] = torch.tensor([2.0, 4.0, 9.0]), torch.tensor([1.0, 2.0, 6.0])
     mask = torch.tensor([[True, True, False], [True, True, True]])  # 9 is padding
-    graph = Subgraph(torch.zeros(2, 1).long(), mask[:, :1], torch.zeros(2, 1, 4), features, mask)
-    offset = model.graph_offset(graph)
+    graph = Subgraph(torch.zeros(2, 1).long(), mask[:, :1], torch.zeros(2, 1, 4), features, mask, torch.zeros(2, 0))
+    offset = model.caption_offset(graph)
     assert offset.shape == (2, 1, 32)
     assert offset[:, 0, 0].tolist() == [3.5, 3.5]  # (2 + 4) / 2 and (1 + 2 + 6) / 3, each with the bias
     assert (offset[:, 0, 1:] == 0.5).all()
-    assert toy_model().graph_offset(graph) == 0
+    assert toy_model().caption_offset(graph) == 0
+
+
+@pytest.mark.parametrize("decoder", ["diffusion", "masked", "autoregressive"])
+def test_a_caption_reads_the_whole_picture_where_it_should(decoder):
+    batch = toy_batch()
+    night = batch | {"image": batch["image"] - 2}
+    for reads in (False, True):
+        torch.manual_seed(0)
+        model = toy_model(decoder=decoder, picture=reads).eval()
+        day, dark = model.backbone(batch["image"]), model.backbone(night["image"])
+        found = model.adapt(day, batch)  # the same nodes, so that only the picture differs
+        graphs = [model.subgraph(one, found, batch, batch["node_mask"], batch["ranks"]) for one in (day, dark)]
+        first, second = (_logits(model, batch, graph) for graph in graphs)
+        assert torch.equal(first, second) != reads
+
+
+def _logits(model, batch, graph):
+    if model.config.decoder == "autoregressive":
+        return model.teacher_forced(batch["token_ids"], graph)[0]
+    if model.config.decoder == "masked":
+        return model.fill(batch["token_ids"], graph)[0]
+    x = torch.ones(len(batch["token_ids"]), 10, model.codes.shape[1])
+    return model.denoise(x, torch.zeros(len(x)), x, graph)[0]
+
+
+def test_the_whole_picture_is_read_for_each_of_its_rows():
+    level = torch.tensor([[[[1.0, 3.0]]], [[[5.0, 5.0]]]])  # two pictures of one channel
+    assert picture_statistics(level, 4)[:, 0].tolist() == [2, 2, 5, 5]
+    assert picture_statistics(level, 2)[:, 1].tolist() == pytest.approx([2**0.5, 0])
 
 
 def test_the_mean_of_the_graph_reaches_every_token():
     torch.manual_seed(0)
     model, batch = build_system("no_cross_attention").eval(), toy_batch()
-    output = model.adapt(model.backbone(batch["image"]), batch)
-    graph = model.subgraph(output, batch, batch["node_mask"], batch["ranks"])
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
     x, snr = torch.randn(3, 10, model.codes.shape[1]), torch.zeros(3)
     first = model.denoise(x, snr, torch.zeros_like(x), graph)[0]
     other = model.denoise(x, snr, torch.zeros_like(x), graph._replace(features=graph.features + 1))[0]
@@ -70,7 +99,7 @@ def test_weights_mean_what_they_meant(system):
     output = model.adapt(levels, batch)
     keep = batch["node_mask"].clone()
     keep[0, 1] = False
-    graph = model.subgraph(output, batch, keep, batch["ranks"] if model.config.ranks_nodes else None)
+    graph = model.subgraph(levels, output, batch, keep, batch["ranks"] if model.config.ranks_nodes else None)
     found = {"nodes": output.nodes, "graph": graph.features[graph.mask], "index": graph.node_index}
     if model.config.decoder == "autoregressive":
         logits, states = model.teacher_forced(batch["token_ids"], graph)
@@ -94,9 +123,8 @@ def test_weights_mean_what_they_meant(system):
 
 def test_without_mecl_and_attention_no_word_names_a_node():
     model, batch = build_system("no_cross_attention", mecl="none").eval(), toy_batch()
-    graph = model.subgraph(
-        model.adapt(model.backbone(batch["image"]), batch), batch, batch["node_mask"], batch["ranks"]
-    )
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
     x = torch.zeros(3, 10, model.codes.shape[1])
     _, states = model.denoise(x, torch.zeros(3), x, graph)
     found = model.grounding_logits(states, graph, None)

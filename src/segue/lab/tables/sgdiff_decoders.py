@@ -8,10 +8,15 @@ temperature: cider_selected, cider_oracle5, distinct2; and at each of TEMPERATUR
 that decoders can be compared where their captions differ as much. That side was trained together with analog bits,
 which flatters these, if any. `masked, distilled` and its like learn what the decoder of the row `word by word` of their
 seed writes.
+
+experiment picture: word by word with captions that read the graph alone, and that read the whole picture as well
+(`--picture`), on all pictures of val: `light_told`, the share of captions that tell the light, such as "at night", and
+`light_wrong`, of these the share that tell one that no caption of the picture does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +30,7 @@ from segue.lab.trained import train_once
 from segue.methods.sgdiff.checkpoint import restore
 from segue.options import DescribeOptions
 from segue.recipes.sgdiff import SCENES, SGDiffSettings, train_on_pictures, with_named_regions
+from segue.synthetic.scenes.language.parser import parse
 from segue.training import read_history
 
 TEACHER = "word by word"
@@ -42,10 +48,16 @@ def sgdiff_decoders_table() -> list[Row]:
     """Four decoders and two that learn from one of them, by 3 seeds. --data: scenes; drawn once unless given."""
     rows = [(name, system, False) for name, system in DECODERS.items()]
     rows += [(f"{name}, distilled", DECODERS[name], True) for name in DISTILLED]
-    return [
+    captions = [
         Row("captions", name, seed, partial(_row, replace(QUICK, system=system, seed=seed), distilled))
         for seed in SEEDS
         for name, system, distilled in rows
+    ]
+    word_by_word = replace(QUICK, system=DECODERS[TEACHER])
+    return captions + [
+        Row("picture", name, seed, partial(_picture_row, replace(word_by_word, seed=seed, picture=picture)))
+        for seed in SEEDS
+        for name, picture in (("graph alone", False), ("picture read", True))
     ]
 
 
@@ -70,9 +82,34 @@ def _row(settings: SGDiffSettings, distilled: bool, work: Work) -> dict[str, flo
     return found
 
 
+def _picture_row(settings: SGDiffSettings, work: Work) -> dict[str, float]:
+    settings = _trained(settings, False, work)
+    val = read_pictures(settings.data, "val", settings.on_bad)
+    cases = make_cases(with_named_regions(val, "val"), "first")
+    describer = Describer(restore(settings.out / "captions" / "last")[0])
+    first = [describe_case(describer, case, 1, i) for i, case in enumerate(cases)]
+    scores = score_cases(lambda case, num, i: first[i], cases, num=1, java=False, masks=False)
+    return scores | score_lights([one.caption for (one,) in first], [case.picture.captions for case in cases])
+
+
+def score_lights(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`light_told`, and where it is not 0 `light_wrong`; references: of each caption's scene."""
+    said = [_light(caption) for caption in captions]
+    wrong = [
+        light not in map(_light, others) for light, others in zip(said, references, strict=True) if light is not None
+    ]
+    told = {"light_told": len(wrong) / len(said)}
+    return told | {"light_wrong": sum(wrong) / len(wrong)} if wrong else told
+
+
+def _light(caption: str) -> str | None:
+    return parse(caption, strict=False).light
+
+
 def _trained(settings: SGDiffSettings, distilled: bool, work: Work) -> SGDiffSettings:
     """The settings with the row's data and folder, in which it has been trained."""
-    out = work.table / f"{settings.system}{'-distilled' if distilled else ''}-{settings.seed}"
+    kind = "-distilled" * distilled + "-picture" * settings.picture
+    out = work.table / f"{settings.system}{kind}-{settings.seed}"
     settings = replace(settings, data=given_or_default_scenes(work), out=out)
     if distilled:
         teacher = _trained(replace(settings, system=DECODERS[TEACHER]), False, work)

@@ -50,6 +50,7 @@ class SGDiffConfig:
         max_nodes: of a coarse subgraph.
         max_edges: of a coarse subgraph.
         feature_width: of the features that a detector gives each node, 0 without.
+        picture: whether captions read the whole picture as well: none of its objects tells its light.
         lambda_adaptor: lambda_1 of Eq. 13; with 0 the adaptor's heads, which nothing would train, are not built.
         lambda_mecl: lambda_2 of Eq. 13; with 0 MECL is not built.
 
@@ -78,6 +79,7 @@ class SGDiffConfig:
     max_nodes: MaxTokens = 24
     max_edges: MaxTokens = 48
     feature_width: NonNegative = 0
+    picture: bool = False
     lambda_adaptor: Weight = 2.0
     lambda_mecl: Weight = 1.0
 

@@ -78,7 +78,7 @@ class SGDiffGenerator:
         prompt_of, keep, set_log_p = _choose_node_sets(output, batch, options.num, options.seed)
         batch, output = {name: tensor[prompt_of] for name, tensor in batch.items()}, output.select(prompt_of)
         ranks = None if output.ranking is None else hungarian_ranks(output.ranking, keep)
-        subgraph = self.model.subgraph(output, batch, keep, ranks)
+        subgraph = self.model.subgraph(encoded.levels, output, batch, keep, ranks)
         gate = QualityGate(graph, self.lexicon, self.model.acceptance)
         captions = self._captions(subgraph, options, include, gate)
         labels = [[graph.labels[i] for i in coarse[prompt]] for prompt in prompt_of.tolist()]

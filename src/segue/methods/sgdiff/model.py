@@ -9,6 +9,8 @@ This file has the network; `stages` trains it (Eq. 13), `inference` generates wi
 
 Where we differ, and why, is said at the head of each part: `analog_bits`, `sampler`, `graph`, `adaptor`, `transformer`,
 `mask_head`, `losses`. Beyond that:
+- Captions may read the whole picture as well (`picture`): the paper's read the graph alone, none of whose nodes tells
+  the night.
 - In training the subgraph is the true one (the nodes that the caption names, in its order), at test the adaptor's: so
   the captioner learns to describe the graph that it is given.
 - Tokens have a tag: outside, at the beginning or inside of a phrase that names something. The paper doesn't say how the
@@ -84,7 +86,8 @@ class Subgraph(NamedTuple):
     """G_i: the selected nodes of the coarse subgraphs and the edges between them, padded to the largest of the batch.
 
     node_index: (B, M), each node's position in the coarse subgraph. node_mask: (B, M) bool. boxes: (B, M, 4).
-    features: f_g (B, M + E, D), nodes then edges. mask: (B, M + E) bool.
+    features: f_g (B, M + E, D), nodes then edges. mask: (B, M + E) bool. picture: (B, 2C), of the whole picture, see
+    `picture_statistics`.
     """
 
     node_index: Tensor
@@ -92,6 +95,7 @@ class Subgraph(NamedTuple):
     boxes: Tensor
     features: Tensor
     mask: Tensor
+    picture: Tensor
 
     def gather_nodes(self, x: Tensor) -> Tensor:
         """(B, N, ...) of the coarse subgraph's nodes -> (B, M, ...) of these."""
@@ -105,6 +109,12 @@ class Subgraph(NamedTuple):
     def repeat(self, times: int) -> Subgraph:
         """Each row `times` times, next to each other."""
         return Subgraph(*(part.repeat_interleave(times, 0) for part in self))
+
+
+def picture_statistics(level: Tensor, rows: int) -> Tensor:
+    """(rows, 2C): the mean and the standard deviation of each picture's features (B, C, h, w), for each of its rows."""
+    found = torch.cat([level.mean((2, 3)), level.std((2, 3))], 1)
+    return found.repeat_interleave(rows // len(level), 0)
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,11 @@ class SGDiff(nn.Module):
         self.mask_head = MaskHead(**layer, channels=c.channels) if c.generates_masks else None
         self.mecl = MECL(c.width, c.channels, c.mecl, c.max_nodes) if c.uses_mecl else None
         self.time_warp = TimeWarp() if c.time_warp and c.decoder == "diffusion" else None
+        self.picture = (
+            nn.Sequential(nn.LayerNorm(2 * c.widths[0]), nn.Linear(2 * c.widths[0], c.width))
+            if c.picture and c.generates_captions
+            else None
+        )
         self.register_buffer("codes", codes, persistent=False)
 
     def picture_side(self) -> dict[str, nn.Module]:
@@ -196,10 +211,18 @@ class SGDiff(nn.Module):
         output: AdaptorOutput = self.adaptor(self.node_embedding(levels, batch), batch["node_mask"])
         return output
 
-    def subgraph(self, output: AdaptorOutput, batch: dict[str, Tensor], keep: Tensor, ranks: Tensor | None) -> Subgraph:
+    def subgraph(
+        self,
+        levels: Sequence[Tensor],
+        output: AdaptorOutput,
+        batch: dict[str, Tensor],
+        keep: Tensor,
+        ranks: Tensor | None,
+    ) -> Subgraph:
         """f'_o of Eq. 4 with its edges: f_g.
 
-        keep: (B, N) bool, the nodes of G_i. ranks: (B, N) int64, None without ranking.
+        levels: of the backbone, for the rows' pictures. keep: (B, N) bool, the nodes of G_i. ranks: (B, N) int64, None
+        without ranking.
         """
         index = (~keep).long().argsort(dim=1, stable=True)[:, : int(keep.sum(1).max())]  # kept nodes first
         node_mask = keep.gather(1, index)
@@ -213,14 +236,17 @@ class SGDiff(nn.Module):
         mask = torch.cat([node_mask, edge_mask.gather(1, first)], 1)
         nodes = x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
         boxes = batch["boxes"].gather(1, index[..., None].expand(-1, -1, 4))
-        return Subgraph(index, node_mask, boxes, torch.cat([nodes, self.edge_fusion(x, edges)], 1), mask)
+        features = torch.cat([nodes, self.edge_fusion(x, edges)], 1)
+        return Subgraph(index, node_mask, boxes, features, mask, picture_statistics(levels[0], len(index)))
 
-    def graph_offset(self, graph: Subgraph) -> Tensor | float:
-        """(B, 1, D), the graph's mean, added to the caption's input where there is no cross-attention; else 0."""
-        if self.graph_mean is None:
-            return 0.0
-        total = (graph.features * graph.mask[..., None]).sum(1, keepdim=True)
-        offset: Tensor = self.graph_mean(total / graph.mask.sum(1)[:, None, None])
+    def caption_offset(self, graph: Subgraph) -> Tensor | float:
+        """(B, 1, D) or 0, added to a caption's input: the graph's mean without cross-attention, the picture if read."""
+        offset: Tensor | float = 0.0
+        if self.graph_mean is not None:
+            total = (graph.features * graph.mask[..., None]).sum(1, keepdim=True)
+            offset = offset + self.graph_mean(total / graph.mask.sum(1)[:, None, None])
+        if self.picture is not None:
+            offset = offset + self.picture(graph.picture)[:, None]
         return offset
 
     # ------------------------------------------------------------------------------------------ hidden states
@@ -242,7 +268,7 @@ class SGDiff(nn.Module):
         """
         assert isinstance(self.token_embedding, BitEmbedding)  # for mypy: only called when it diffuses
         assert self.caption_head is not None
-        c = self.token_embedding(x, snr, estimate) + self.graph_offset(graph)
+        c = self.token_embedding(x, snr, estimate) + self.caption_offset(graph)
         states = self.transformer(c, graph.features, graph.mask, caption_only=caption_only, cached=cached)
         return self.caption_head(states.caption), states
 
@@ -257,7 +283,7 @@ class SGDiff(nn.Module):
         """Logits and states as of `denoise`, of captions (B, L) some of whose tokens are hidden."""
         assert isinstance(self.token_embedding, MaskedEmbedding)  # for mypy: only called when it is masked diffusion
         assert self.caption_head is not None
-        c = self.token_embedding(token_ids) + self.graph_offset(graph)
+        c = self.token_embedding(token_ids) + self.caption_offset(graph)
         states = self.transformer(c, graph.features, graph.mask, caption_only=caption_only, cached=cached)
         return self.caption_head(states.caption), states
 
@@ -265,7 +291,7 @@ class SGDiff(nn.Module):
         """The same of the autoregressive decoder, with all tokens (B, L) known."""
         assert isinstance(self.token_embedding, TokenEmbedding)  # for mypy: only called when it is autoregressive
         assert self.caption_head is not None
-        c = self.token_embedding(token_ids) + self.graph_offset(graph)
+        c = self.token_embedding(token_ids) + self.caption_offset(graph)
         states = teacher_forced(self.transformer, c, graph.features, graph.mask)
         return self.caption_head(states.caption), states
 
@@ -277,7 +303,7 @@ class SGDiff(nn.Module):
             IncrementalDecoder(self.transformer, graph.features, graph.mask),
             self.token_embedding,
             self.caption_head,
-            offset=self.graph_offset(graph),
+            offset=self.caption_offset(graph),
             max_words=self.config.max_words,
             length=length,
             temperature=temperature,

@@ -192,7 +192,7 @@ def _read(model: SGDiff, batch: dict[str, Tensor], levels: list[Tensor]) -> _Rea
         torch.where(known, batch["relevant"], batch["node_mask"]) if model.config.filters_nodes else batch["node_mask"]
     )
     keep = keep.scatter(1, batch["prompt_node"][:, None], True)
-    return _Read(output, known, model.subgraph(output, batch, keep, batch["ranks"]))
+    return _Read(output, known, model.subgraph(levels, output, batch, keep, batch["ranks"]))
 
 
 def _caption_step(model: SGDiff, batch: dict[str, Tensor], levels: list[Tensor]) -> _Step:
