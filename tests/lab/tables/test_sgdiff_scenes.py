@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from recipes.quick_sgdiff import draw_scenes, quick_settings
+from segue.api.describer import load_describer
 from segue.data.formats import read_pictures
 from segue.evaluation import grounded_captions
-from segue.evaluation.grounded_captions import make_cases
+from segue.evaluation.grounded_captions import describe_case, make_cases
 from segue.lab.engine import Work
 from segue.lab.tables import sgdiff_scenes
-from segue.lab.tables.sgdiff_scenes import describe_sequentially, sgdiff_bundled_table, sgdiff_scenes_table
+from segue.lab.tables.sgdiff_scenes import GivenNodes, describe_sequentially, sgdiff_bundled_table, sgdiff_scenes_table
+from segue.methods.sgdiff.model import SGDiff
 from segue.recipes.sgdiff import train_sgdiff_scenes, with_named_regions
 from segue.types import GroundedCaption, PhraseGrounding
 
@@ -126,3 +129,23 @@ def test_the_pull_of_each_term_is_told(monkeypatch, scenes, tmp_path):
     assert noise["picture_dice_pull"] == printed["picture_dice_pull"]
     assert "caption_mecl_pull" not in detached
     assert detached["picture_mecl_pull"] > 0
+
+
+def test_a_model_may_be_given_the_nodes(scenes, monkeypatch):
+    describer = load_describer("describe-scenes")
+    case = make_cases(with_named_regions(read_pictures(scenes, "val"), "val"), "first")[0]
+    height, width = case.picture.load().shape[:2]
+    named = np.array([case.picture.regions[region].box for region in case.named]) / [width, height, width, height]
+    kept, build = {}, SGDiff.subgraph
+
+    def subgraph(self, levels, output, batch, keep, ranks):
+        kept[given.nodes] = {tuple(box) for box in batch["boxes"][0][keep[0]].tolist()}
+        return build(self, levels, output, batch, keep, ranks)
+
+    monkeypatch.setattr(SGDiff, "subgraph", subgraph)
+    for nodes in ("named", "all"):
+        describer.generator = given = GivenNodes(describer.model, nodes)
+        given.named = torch.from_numpy(named).float()
+        describe_case(describer, case, 1, 0)
+    assert kept["named"] == {tuple(box) for box in named.astype(np.float32).tolist()}
+    assert kept["named"] < kept["all"]

@@ -14,6 +14,9 @@ over the cross-entropy's pull (`JointStage.term_gradients`; picture_dice_pull an
 --mecl-by-noise, and with --mecl-words detached as well; and by what clipping at norm 1 scales the gradient of what
 makes captions, with all parts clipped together (`captions_clipped`) and with --apart (`captions_clipped_apart`). Means
 over PULLS batches of val.
+
+experiment nodes of sgdiff_scenes_full: single captions of the bundled models on scenes of val, of the nodes that the
+adaptor chooses (as always), of those that the prompt's caption names (as in training), and of all.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from segue.api.describer import Describer, load_describer
+from segue.api.describer import Describer, ScenePredictor, load_describer
 from segue.data.english import word_spans
 from segue.data.formats import read_pictures
 from segue.evaluation.grounded_captions import (
@@ -44,7 +48,9 @@ from segue.evaluation.grounded_captions import (
 from segue.lab.engine import Row, Work
 from segue.lab.tables.data import given_or_default_scenes
 from segue.lab.trained import train_once
+from segue.methods.sgdiff.adaptor import AdaptorOutput
 from segue.methods.sgdiff.checkpoint import restore
+from segue.methods.sgdiff.model import SGDiff
 from segue.methods.sgdiff.stages import JointStage
 from segue.recipes.sgdiff import SCENES, SGDiffBatches, SGDiffSettings, train_sgdiff, with_named_regions
 from segue.types import GroundedCaption, PhraseGrounding, Picture
@@ -73,6 +79,8 @@ MECLS: dict[str, dict[str, Any]] = {
     "by noise, words detached": {"mecl_by_noise": True, "mecl_words": "detached"},
 }
 PULLS = 4
+Nodes = Literal["chosen", "named", "all"]
+NODES_PICTURES = 300
 TEST_PICTURES, QUICK_PICTURES = 150, 50
 SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
@@ -106,6 +114,11 @@ def sgdiff_bundled_table() -> list[Row]:
         Row("test", f"{WORD_BY_WORD}, {prompt}", 0, partial(_bundled, SHORT, WORD_BY_WORD, prompt, None))
         for prompt in PROMPTS
     ]
+    rows += [
+        Row("nodes", f"{model}, {nodes}", 0, partial(_given_nodes, SHORT, model, nodes))
+        for model in (BUNDLED, WORD_BY_WORD)
+        for nodes in get_args(Nodes)
+    ]
     return rows + [Row("gradients", name, 0, partial(_gradients, SHORT, changes)) for name, changes in MECLS.items()]
 
 
@@ -135,6 +148,42 @@ def _gradients(settings: SGDiffSettings, changes: dict[str, Any], work: Work) ->
     found = [stage.term_gradients(batch, i) | _clipped(stage, batch, i) for i, batch in enumerate(drawn)]
     means = {name: fmean(one[name] for one in found) for name in found[0]}
     return {_pull_name(name): value for name, value in means.items()}
+
+
+def _given_nodes(settings: SGDiffSettings, name: str, nodes: Nodes, work: Work) -> dict[str, float]:
+    settings = _with_data(settings, work)
+    val = with_named_regions(read_pictures(settings.data, "val", settings.on_bad), "val")[:NODES_PICTURES]
+    describer = load_describer(name)
+    describer.generator = given = GivenNodes(describer.model, nodes)
+
+    def describe(case: Case, num: int, seed: int) -> list[GroundedCaption]:
+        height, width = case.picture.load().shape[:2]
+        boxes = np.array([case.picture.regions[region].box for region in case.named])
+        given.named = torch.from_numpy(boxes / [width, height, width, height]).float()
+        return describe_case(describer, case, num, seed)
+
+    return score_cases(describe, make_cases(val, "first"), num=1, java=False, masks=False)
+
+
+class GivenNodes(ScenePredictor):
+    """A predictor that may be given the nodes. named: (M, 4), the boxes of those that a caption names, as fractions."""
+
+    def __init__(self, model: SGDiff, nodes: Nodes) -> None:
+        super().__init__(model)
+        self.nodes, self.named = nodes, torch.zeros(0, 4)
+
+    def choose_nodes(
+        self, output: AdaptorOutput, batch: dict[str, Tensor], num: int, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As the base's; the probability stays that of the adaptor's own nodes, which single captions don't need."""
+        prompt_of, keep, log_p = super().choose_nodes(output, batch, num, seed)
+        if self.nodes == "named":
+            distance = (batch["boxes"][:, :, None] - self.named).abs().amax(-1)  # (P, N, M)
+            keep = ((distance.amin(-1) < 1e-4) & batch["node_mask"])[prompt_of]
+            keep[:, 0] = True  # the prompt's node
+        elif self.nodes == "all":
+            keep = batch["node_mask"][prompt_of]
+        return prompt_of, keep, log_p
 
 
 def _pull_name(name: str) -> str:

@@ -75,7 +75,7 @@ class SGDiffGenerator:
         batch = pack_prompts(graph, coarse, self.lexicon, self.config)
         batch = {name: tensor.to(self.model.codes.device) for name, tensor in batch.items()}
         output = self.model.adapt(encoded.levels, batch)
-        prompt_of, keep, set_log_p = _choose_node_sets(output, batch, options.num, options.seed)
+        prompt_of, keep, set_log_p = self.choose_nodes(output, batch, options.num, options.seed)
         batch, output = {name: tensor[prompt_of] for name, tensor in batch.items()}, output.select(prompt_of)
         ranks = None if output.ranking is None else hungarian_ranks(output.ranking, keep)
         subgraph = self.model.subgraph(encoded.levels, output, batch, keep, ranks)
@@ -85,6 +85,31 @@ class SGDiffGenerator:
         found = self._ground(encoded, subgraph, captions, set_log_p, labels, gate)
         by_prompt = [found[i * options.num : (i + 1) * options.num] for i in range(len(boxes))]
         return [sorted(some, key=lambda caption: -caption.score) for some in by_prompt]
+
+    def choose_nodes(
+        self, output: AdaptorOutput, batch: dict[str, Tensor], num: int, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Each row's prompt (R,), its nodes (R, N) bool, and the log-probability (R,) of choosing them.
+
+        A prompt with fewer sets than `num` gets the first ones again, for captions in other words.
+        """
+        rows, log_p = [], []
+        real = batch["node_mask"].cpu().numpy()
+        p = None if output.relevance is None else output.relevance.sigmoid().double().cpu().numpy()
+        for i, prompt_node in enumerate(batch["prompt_node"].tolist()):
+            n = int(real[i].sum())
+            sets, set_log_p = [real[i, :n]], np.zeros(1)
+            if p is not None:
+                sets = sample_node_sets(p[i, :n], prompt_node, num, np.random.default_rng(seed))
+                set_log_p = set_log_probability(np.stack(sets), p[i, :n].clip(1e-6, 1 - 1e-6), prompt_node)
+            for k in range(num):
+                row = np.zeros(real.shape[1], np.bool_)
+                row[:n] = sets[k % len(sets)]
+                rows.append(row)
+                log_p.append(set_log_p[k % len(sets)])
+        device = batch["node_mask"].device
+        prompt_of = torch.arange(len(real), device=device).repeat_interleave(num)
+        return prompt_of, torch.from_numpy(np.stack(rows)).to(device), torch.tensor(log_p, device=device).float()
 
     def _check(self, options: DescribeOptions) -> list[int]:
         """The token ids to include. Raises InputError for options that the model can't satisfy."""
@@ -248,32 +273,6 @@ class SGDiffGenerator:
         real[:, 0] = True
         logits = self.model.grounding_logits(captions.states, graph, queries)
         return logits.masked_fill(~real[:, None], -torch.inf).softmax(-1)
-
-
-def _choose_node_sets(
-    output: AdaptorOutput, batch: dict[str, Tensor], num: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Each row's prompt (R,), its nodes (R, N) bool, and the log-probability (R,) of choosing them.
-
-    A prompt with fewer sets than `num` gets the first ones again, for captions in other words.
-    """
-    rows, log_p = [], []
-    real = batch["node_mask"].cpu().numpy()
-    p = None if output.relevance is None else output.relevance.sigmoid().double().cpu().numpy()
-    for i, prompt_node in enumerate(batch["prompt_node"].tolist()):
-        n = int(real[i].sum())
-        sets, set_log_p = [real[i, :n]], np.zeros(1)
-        if p is not None:
-            sets = sample_node_sets(p[i, :n], prompt_node, num, np.random.default_rng(seed))
-            set_log_p = set_log_probability(np.stack(sets), p[i, :n].clip(1e-6, 1 - 1e-6), prompt_node)
-        for k in range(num):
-            row = np.zeros(real.shape[1], np.bool_)
-            row[:n] = sets[k % len(sets)]
-            rows.append(row)
-            log_p.append(set_log_p[k % len(sets)])
-    device = batch["node_mask"].device
-    prompt_of = torch.arange(len(real), device=device).repeat_interleave(num)
-    return prompt_of, torch.from_numpy(np.stack(rows)).to(device), torch.tensor(log_p, device=device).float()
 
 
 def _phrases(tags: NDArray[np.int64]) -> list[tuple[int, int]]:
