@@ -81,7 +81,7 @@ MECLS: dict[str, dict[str, Any]] = {
 PULLS = 4
 Nodes = Literal["chosen", "named", "all"]
 NODES_PICTURES = 300
-TEST_PICTURES, QUICK_PICTURES = 150, 50
+TEST_PICTURES = 150
 SHORT = replace(SCENES, caption_steps=800, steps=800, evaluations=1)
 
 
@@ -103,7 +103,7 @@ def sgdiff_scenes_table() -> list[Row]:
 def sgdiff_bundled_table() -> list[Row]:
     """The bundled models, with the first noun's box as the prompt and with any object's; "sampled" at temperature 1.
 
-    describe-scenes at its own temperature, on the first QUICK_PICTURES only. --data: as above.
+    describe-scenes at its own temperature. --data: as above.
     """
     rows = [
         Row("test", f"bundled, {prompt}{suffix}", 0, partial(_bundled, SHORT, BUNDLED, prompt, temperature))
@@ -133,8 +133,6 @@ def _bundled(
     settings: SGDiffSettings, name: str, prompt: Prompt, temperature: float | None, work: Work
 ) -> dict[str, float]:
     pictures = _test_pictures(_with_data(settings, work))
-    if name == WORD_BY_WORD:
-        return score_model(load_describer(name).model, pictures[:QUICK_PICTURES], prompt, java=False)
     return score_model(load_describer(name).model, pictures, prompt, temperature=temperature)
 
 
