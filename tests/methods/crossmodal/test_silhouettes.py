@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from segue.methods.crossmodal.silhouettes import PER_CLASS, SIDE, SilhouetteConfig, Silhouettes
+from segue.methods.crossmodal.silhouettes import COLUMNS, PER_CLASS, SIDE, SilhouetteConfig, Silhouettes
 
-SKY, GRASS, DOG, CAR = range(4)
+SKY, GRASS, DOG, CAR, HILLS = range(5)
 
 
 def scene():
@@ -92,3 +92,59 @@ def test_the_seed_chooses_among_those_of_like_proportions():
     assert all((one == DOG).any() for one in found)  # the empty ones are far too wide
     assert len({one.tobytes() for one in found}) == 2  # mirrored or not
     assert (both.paint(scene(), boxes, 24, 5) == found[5]).all()
+
+
+def hills(heights):
+    """Hills of these heights from left to right, over grass and under the sky."""
+    labels = scene()
+    rows = np.arange(48)[:, None]
+    labels[(rows < 24) & (rows >= 24 - np.repeat(heights, 48 // len(heights)))] = HILLS
+    return labels
+
+
+def test_what_spans_the_layout_with_an_uneven_top_keeps_skylines():
+    whole = hills([6, 12, 3, 9])
+    hidden = whole.copy()
+    hidden[8:20, 14:20] = DOG  # stands before the highest hill
+    with_dog = with_parts((DOG, slice(30, 36), slice(10, 20)))
+    beside = hills([6, 12, 0, 9])  # two parts, neither from edge to edge
+    found = Silhouettes.collect(np.stack([whole, hidden, beside, with_dog]))
+    assert found.skyline_kinds.tolist() == [HILLS]  # and none of grass, whose top is even
+    line = found.skylines[0].numpy()
+    assert line[[0, COLUMNS * 3 // 8, COLUMNS * 5 // 8, COLUMNS - 1]].tolist() == [128, 255, 64, 191]
+    assert found.kinds.tolist() == [DOG, DOG]
+
+
+def skyline(*heights):
+    one = drawn()
+    found = Silhouettes(SilhouetteConfig(1, 1))
+    found.load_state_dict(one.state_dict() | {
+        "skyline_kinds": torch.tensor([HILLS]),
+        "skylines": torch.from_numpy(np.repeat(heights, COLUMNS // len(heights)).astype(np.uint8))[None],
+    })  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("left", [0, 12])
+def test_a_box_is_cut_along_the_columns_of_a_skyline_that_it_is_in(left):
+    cells = hills([12, 12, 12, 12])
+    cells[:, : 2 * left] = scene()[:, : 2 * left]
+    boxes = np.array([[SKY, 0, 0, 24, 6], [HILLS, left, 7, 24, 12]])  # a bin is two pixels: rows 14 to 23
+    painted = skyline(51, 51, 128, 255).paint(cells, boxes, 24, seed=0)
+    tops = (painted == HILLS).sum(0)
+    assert tops[-1] == 10  # the box's height
+    assert tops[30] == 5
+    assert tops[6] == (2 if left == 0 else 0)
+    assert (painted[:14] == SKY).all()  # what the cells had above the box
+    assert (painted[24:] == GRASS).all()
+
+
+def test_a_box_at_the_top_has_no_skyline():
+    cells = scene()
+    cells[:24] = HILLS
+    assert (skyline(0, 255).paint(cells, np.array([[HILLS, 0, 0, 24, 12]]), 24, seed=0) == cells).all()
+
+
+def test_silhouettes_without_skylines_are_stored_as_before():
+    assert "skylines" not in drawn().state_dict()
+    assert "skylines" in skyline(0, 255).state_dict()
