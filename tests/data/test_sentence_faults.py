@@ -39,10 +39,16 @@ BROKEN = {  # what models said
     "a view of a snowy field a sunny day": "field a sunny day",
     "a couple of buses parked stopped": "parked stopped",
     "a picture of a man and a left of a man": "a left",
+    "a dog next to a dog on the grass": "dog next to dog",
+    "a red dog on a black dog": "dog on dog",
     "": "no word",
     " .": "no word",
 }
 SOUND = [  # what people say
+    "a dog left of a red car",
+    "a red dog next to a black dog",
+    "a blue car left of a green car",
+    "two cars right of a tall tree",
     "A black dog and a brown dog playing in tall weeds.",
     "A man skis down a snowy hill.",
     "two people in red shirts are walking next to each other",

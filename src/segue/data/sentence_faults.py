@@ -62,6 +62,7 @@ NOT_PARTICIPLES = _words(
 STAND_ALONE = _words("her his some both each another many few")
 MASS = _words("grass water snow sand sky air ground day wood food fruit furniture luggage traffic people")
 SAY_TWICE = _words("that had very so long really many")
+BESIDE = _words("left right next near beside behind above below")
 MEASURES = _words("side hand step one shoulder head face back door tail line row end day night another other")
 
 
@@ -142,6 +143,8 @@ def _goes_on(words: Sequence[str], at: int, start: int, head: str | None) -> boo
     word = words[at]
     if word == "next" and words[at + 1 : at + 2] == ["to"]:
         return False
+    if word in ("left", "right") and head is not None and words[at + 1 : at + 2] == ["of"]:  # a dog left of a cat
+        return False
     if word in ("and", ",") and head is None and at + 1 < len(words):  # a red, white and blue ball
         return words[at - 1] in ADJECTIVES | {","} and words[at + 1] not in DETERMINERS | BE
     if word in ("one", "other", "others"):
@@ -163,7 +166,10 @@ def _repetitions(words: Sequence[str]) -> list[str]:
 
 
 def _repeated_places(words: Sequence[str], phrases: Sequence[_NounPhrase]) -> list[str]:
-    """A noun joined with itself ("a road with a road"), and in a row of places the same one twice."""
+    """A noun joined with itself ("a road with a road"), and in a row of places the same one twice.
+
+    Not so of two that are told apart ("a red dog next to a black dog").
+    """
     found, row = [], [one.head for one in phrases[:1] if one.start and one.head]  # heads of the places in a row
     for before, after in pairwise(phrases):
         between = words[before.end : after.start]
@@ -172,7 +178,7 @@ def _repeated_places(words: Sequence[str], phrases: Sequence[_NounPhrase]) -> li
         if after.head is None or not _may_not_repeat(words, after):
             continue
         alike = words[before.start + 1 : before.end] == words[after.start + 1 : after.end]
-        joined = bool({*between} & PREPOSITIONS) or (between == ["and"] and alike)
+        joined = alike if {*between} & (BESIDE | {"and"}) else bool({*between} & PREPOSITIONS)
         if before.head == after.head and len(between) <= 2 and joined:
             found.append(f"'{after.head} {' '.join(between)} {after.head}'")
         elif after.head in row and between != ["and"]:
