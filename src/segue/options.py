@@ -187,7 +187,9 @@ class DrawOptions(Options):
     ] = True
     silhouettes: Annotated[
         bool,
-        Doc("boxes get silhouettes of the training's things, and mountains a skyline, if the model has any; else cells"),
+        Doc(
+            "boxes get silhouettes of the training's things, and mountains a skyline, if the model has any; else cells"
+        ),
     ] = True
     seed: Annotated[int, Interval(ge=0, le=2**63 - 1), Doc("of the first layout; the others follow")] = 0
 

@@ -52,6 +52,30 @@ def test_decoding_keeps_to_the_length(temperature):
     assert (free[ended] == END).all()
 
 
+def test_several_captions_of_a_graph_are_distinct_and_do_not_depend_on_the_batch():
+    model, batch = toy_model(decoder="autoregressive").eval(), toy_batch()
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
+    found = model.write(graph, temperature=1.0, seeds=[5, 6, 7], num=4)
+    assert found.shape == (12, 10)
+    for row in range(3):
+        own = found[4 * row : 4 * row + 4]
+        assert len({tuple(one) for one in own.tolist()}) == 4
+        alone = model.write(graph.select(torch.tensor([row])), temperature=1.0, seeds=[5 + row], num=4)
+        assert torch.equal(own, alone)
+
+
+def test_where_fewer_captions_exist_than_asked_for_they_come_again(monkeypatch):
+    model, batch = toy_model(decoder="autoregressive").eval(), toy_batch()
+    levels = model.backbone(batch["image"])
+    graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])
+    words = LEXICON.size  # END and UNKNOWN among them, which a caption of one word can't be
+    found = model.write(graph.select(torch.tensor([0])), temperature=1.0, seeds=[0], length=1, num=words)
+    assert found.shape == (words, 10)
+    assert len({tuple(one) for one in found.tolist()}) == words - 2
+    assert not (found[:, 0] == UNKNOWN).any()
+
+
 def test_weights_mean_what_they_meant():
     model, batch = golden.set_weights(toy_model(decoder="autoregressive")).eval(), toy_batch()
     levels = model.backbone(batch["image"])

@@ -135,14 +135,14 @@ class SGDiffGenerator:
         return decode(graph, options, include, gate)
 
     def _write(self, graph: Subgraph, options: DescribeOptions, gate: QualityGate) -> _Captions:
-        """Token by token: options.best_of tries for each row, as `_denoise`.
+        """Token by token: options.best_of distinct tries for each row, of which one stays as in `_denoise`.
 
         At the decoder's own temperature, the likeliest caption of the most probable set of nodes is among them.
         """
         rows, tries = len(graph.features), 1 if options.temperature == 0 else options.best_of
         repeated = graph.repeat(tries)
         own = options.temperature is None
-        token_ids = self._sample(repeated, options, WORD_TEMPERATURE if own else options.temperature or 0.0, tries)
+        token_ids = self._sample(graph, options, WORD_TEMPERATURE if own else options.temperature or 0.0, tries)
         if own:
             first = torch.arange(0, rows, options.num)
             token_ids[first * tries] = self._sample(graph.select(first), replace(options, num=1), 0.0, 1)
@@ -151,10 +151,9 @@ class SGDiffGenerator:
         return self._kept(_Captions(token_ids, log_p, states), options.num, tries, gate)
 
     def _sample(self, graph: Subgraph, options: DescribeOptions, temperature: float, tries: int) -> Tensor:
-        """Token ids (rows, L), word by word; equal prompts get equal seeds, whatever else is in the batch."""
-        count = options.num * tries
-        seeds = [options.seed + i % count for i in range(len(graph.features))]
-        return self.model.write(graph, temperature=temperature, seeds=seeds, length=options.length)
+        """Token ids (rows tries, L), word by word; equal prompts get equal seeds, whatever else is in the batch."""
+        seeds = [options.seed + i % options.num for i in range(len(graph.features))]
+        return self.model.write(graph, temperature=temperature, seeds=seeds, length=options.length, num=tries)
 
     def _denoise(
         self, graph: Subgraph, options: DescribeOptions, include: Sequence[int], gate: QualityGate

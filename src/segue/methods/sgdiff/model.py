@@ -295,8 +295,10 @@ class SGDiff(nn.Module):
         states = teacher_forced(self.transformer, c, graph.features, graph.mask)
         return self.caption_head(states.caption), states
 
-    def write(self, graph: Subgraph, *, temperature: float, seeds: Sequence[int], length: int | None = None) -> Tensor:
-        """Token ids (B, L) that the autoregressive decoder writes, END after the end; see `autoregressive.generate`."""
+    def write(
+        self, graph: Subgraph, *, temperature: float, seeds: Sequence[int], length: int | None = None, num: int = 1
+    ) -> Tensor:
+        """Token ids (B num, L) that the autoregressive decoder writes; see `autoregressive.generate`."""
         assert isinstance(self.token_embedding, TokenEmbedding)  # for mypy: only called when it is autoregressive
         assert self.caption_head is not None
         return generate(
@@ -308,6 +310,7 @@ class SGDiff(nn.Module):
             length=length,
             temperature=temperature,
             seeds=seeds,
+            num=num,
         )
 
     def graph_states(self, graph: Subgraph) -> HiddenStates:

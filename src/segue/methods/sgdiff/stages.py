@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from segue.methods.sgdiff.adaptor import AdaptorOutput
 from segue.methods.sgdiff.analog_bits import add_noise, expected_code, log_snr, mask_until_end, training_times
-from segue.methods.sgdiff.autoregressive import WORD_TEMPERATURE
 from segue.methods.sgdiff.config import SGDiffConfig
 from segue.methods.sgdiff.losses import adaptor_losses, caption_losses, mask_losses, token_cross_entropy
 from segue.methods.sgdiff.masked_diffusion import hide, loss_weights
@@ -24,6 +23,7 @@ from segue.methods.sgdiff.transformer import HiddenStates
 from segue.types import InputError
 
 CLIPPED_APART = ("backbone", "pixel_decoder", "mask_head", "mecl")
+TAUGHT_TEMPERATURE = 0.5  # of the captions that are distilled
 BACKBONE_RATE = 0.1  # of the learning rate, as Mask2Former's
 WEIGHTS = {"bit": 1.0, "cross_entropy": 1.0, "tag": 1.0, "mask": 5.0, "dice": 5.0}  # within L_Caption and L_Mask
 
@@ -113,12 +113,12 @@ class JointStage(nn.Module):
 def rewrite(teacher: SGDiff, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """The batch with the captions that a word-by-word model writes of the same nodes, and with the tags it gives them.
 
-    Distillation by whole captions (Kim & Rush 2016), drawn at WORD_TEMPERATURE so that they differ. Their grounding is
-    not known: for the first stage, which does without.
+    Distillation by whole captions (Kim & Rush 2016), drawn at TAUGHT_TEMPERATURE so that they differ. Their grounding
+    is not known: for the first stage, which does without.
     """
     graph = _read(teacher, batch, teacher.backbone(batch["image"])).graph
     seeds = torch.randint(2**31, (len(graph.features),)).tolist()
-    token_ids = teacher.write(graph, temperature=WORD_TEMPERATURE, seeds=seeds)
+    token_ids = teacher.write(graph, temperature=TAUGHT_TEMPERATURE, seeds=seeds)
     tags = teacher.phrase_tags(teacher.teacher_forced(token_ids, graph)[1])
     return batch | {"token_ids": token_ids} | ({} if tags is None else {"tags": tags.argmax(-1)})
 
