@@ -18,6 +18,8 @@ def test_bad_configurations_are_refused():
         ({"size": 100}, "size: got 100, expected a multiple of 16"),
         ({"heads": 3}, "a width that is a multiple of heads"),
         ({"max_words": 0}, "expected 1 or more of each"),
+        ({"time_warp": True, "decoder": "masked"}, "time_warp: it is of analog bits, and the decoder is masked"),
+        ({"picture": True, "tasks": "mask"}, "picture: captions read it, and this system makes none"),
     ):
         with pytest.raises(InputError, match=message):
             SGDiffConfig(**changes)

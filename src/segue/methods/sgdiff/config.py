@@ -95,6 +95,10 @@ class SGDiffConfig:
             )
         if min(self.max_words, self.max_ranked, self.max_nodes, self.blocks) < 1:
             raise InputError("max_words, max_ranked, max_nodes and blocks: expected 1 or more of each")
+        if self.time_warp and self.decoder != "diffusion":
+            raise InputError(f"time_warp: it is of analog bits, and the decoder is {self.decoder}; leave one out")
+        if self.picture and not self.generates_captions:
+            raise InputError("picture: captions read it, and this system makes none; leave it out")
 
     @property
     def generates_captions(self) -> bool:
