@@ -25,6 +25,19 @@ def test_a_fitted_probability_is_the_share_that_is_accepted():
         assert accepted[some].mean() == pytest.approx(p[some].mean(), abs=0.05)
 
 
+def test_a_weight_may_have_an_upper_bound_and_the_others_are_fitted_beside_it():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(2000, 2))
+    features[:, 1] += features[:, 0]  # so that the first one's weight depends on the second one's
+    accepted = rng.random(2000) < 1 / (1 + np.exp(-(features @ [1.0, 0.5])))
+    free = fit_acceptance(features, accepted)
+    assert free.weights == pytest.approx((1, 0.5), abs=0.15)
+    assert fit_acceptance(features, accepted, {1: 0.9}) == free
+    held = fit_acceptance(features, accepted, {1: -1.0})
+    assert held.weights[1] == pytest.approx(-1)
+    assert held.weights[0] > 2
+
+
 def test_what_can_not_be_fitted():
     with pytest.raises(InputError, match="got 3 accepted of 3 captions"):
         fit_acceptance(np.zeros((3, 2)), np.ones(3, bool))

@@ -38,6 +38,7 @@ from segue.data.english import word_spans
 from segue.data.export import class_of
 from segue.data.sentence_faults import find_faults
 from segue.methods.sgdiff.model import SGDiff
+from segue.methods.sgdiff.quality import AT_MOST
 from segue.metrics.acceptance import Acceptance, fit_acceptance, judge_captions
 from segue.metrics.captions import distinct_n, score_captions
 from segue.metrics.panoptic import mask_ap, match, matched_iou
@@ -161,7 +162,7 @@ def fit_scores(model: SGDiff, pictures: Sequence[Picture]) -> Acceptance:
     for k in range(5):
         texts = [judged[5 * i + k][0] for i in range(len(cases))]
         accepted[k::5] = judge_captions(texts, [case.references for case in cases])
-    return fit_acceptance(np.array([features for _, features in judged]), accepted)
+    return fit_acceptance(np.array([features for _, features in judged]), accepted, AT_MOST)
 
 
 # -------------------------------------------------------------------------------------------------- cases

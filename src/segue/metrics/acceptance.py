@@ -7,7 +7,7 @@ models mean one thing, and can be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,26 +71,48 @@ def write_acceptance(acceptance: Acceptance, folder: Path) -> None:
     keep_in_config(folder, acceptance=asdict(acceptance))
 
 
-def fit_acceptance(features: NDArray[np.float64], accepted: NDArray[np.bool_]) -> Acceptance:
+def fit_acceptance(
+    features: NDArray[np.float64], accepted: NDArray[np.bool_], at_most: Mapping[int, float] | None = None
+) -> Acceptance:
     """The regression of largest likelihood, with a small ridge on standardised features.
 
-    features: (n, f). accepted: (n,). Raises InputError unless both answers occur.
+    features: (n, f). accepted: (n,). at_most: feature -> its largest weight; what would have a larger one has that, and
+    the others are fitted beside it. Raises InputError unless both answers occur.
     """
     if accepted.all() or not accepted.any():
         raise InputError(f"acceptance: got {int(accepted.sum())} accepted of {len(accepted)} captions, expected some")
     mean, spread = features.mean(0), features.std(0)
     spread = np.where(spread > 1e-9, spread, 1.0)
-    x, y = torch.from_numpy((features - mean) / spread), torch.from_numpy(accepted.astype(np.float64))
+    x, held = (features - mean) / spread, dict[int, float]()
+    while True:
+        free = [i for i in range(x.shape[1]) if i not in held]
+        known = sum((held[i] * spread[i] * x[:, i] for i in held), np.zeros(len(x)))
+        bias, found = _fit_logistic(x[:, free], accepted, known)
+        weights = held | dict(zip(free, found / spread[free], strict=True))
+        more = {i: most for i, most in (at_most or {}).items() if weights[i] > most}
+        if not more:
+            break
+        held |= more
+    own = [float(weights[i]) for i in range(x.shape[1])]
+    return Acceptance(tuple(own), float(bias - np.dot(own, mean)))
+
+
+def _fit_logistic(
+    x: NDArray[np.float64], accepted: NDArray[np.bool_], known: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """The bias and the weights of features (n, f), where part of each logit (n,) is known."""
+    inputs, offset = torch.from_numpy(x), torch.from_numpy(known)
+    truth = torch.from_numpy(accepted.astype(np.float64))
     w = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([w], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        value = torch.nn.functional.binary_cross_entropy_with_logits(x @ w[1:] + w[0], y) + RIDGE * w[1:].square().sum()
+        logits = inputs @ w[1:] + w[0] + offset
+        value = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth) + RIDGE * w[1:].square().sum()
         value.backward()
         return value
 
     optimiser.step(loss)
     bias, *weights = w.detach().tolist()
-    weights = [float(one / s) for one, s in zip(weights, spread, strict=True)]
-    return Acceptance(tuple(weights), float(bias - np.dot(weights, mean)))
+    return bias, np.array(weights)

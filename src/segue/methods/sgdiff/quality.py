@@ -3,8 +3,9 @@
 A caption is checked as a sentence (`segue.data.sentence_faults`) and against the graph that it describes: objects that
 are not there, more of them than there are, sides that are the other way round. With the network's own probabilities
 these are the numbers from which a logistic regression tells the probability that people's captions of the picture
-accept it (CIDEr-D of 1 or more), fitted on val. Nothing is withheld: who asks for five captions gets five, the sensible
-ones first.
+accept it (CIDEr-D of 1 or more), fitted on val. Broken sentences may well have the words of people's, so that a fault
+divides the odds by ten or more, whatever fits val. Nothing is withheld: who asks for five captions gets five, the
+sensible ones first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from segue.metrics.acceptance import Acceptance
 COUNTS = {word: n for n, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], 2)}
 SIDES = re.compile(r"\b(left of|right of|above|below|underneath)\b")
 FEATURES = ("caption", "nodes", "faults", "broken", "contradictions", "words")
-UNFITTED_PENALTY = math.log(10)  # of each fault, where no regression was fitted
+PENALTY = math.log(10)  # of each fault and contradiction, where no regression was fitted
+AT_MOST = {FEATURES.index("faults"): -PENALTY, FEATURES.index("broken"): 0.0, FEATURES.index("contradictions"): 0.0}
 
 
 def find_contradictions(caption: str, graph: SceneGraph, lexicon: Lexicon) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ class QualityGate:
         if self.acceptance is not None:
             return self.acceptance.logit(features)
         _, _, faults, _, denied, _ = features
-        return log_p + set_log_p - UNFITTED_PENALTY * (faults + denied)
+        return log_p + set_log_p - PENALTY * (faults + denied)
 
     def score(self, caption: str, log_p: float, set_log_p: float) -> float:
         """The caption's score in [0, 1]: its probability to be accepted, or without a fit exp of its `value`."""

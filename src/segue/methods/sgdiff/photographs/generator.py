@@ -27,7 +27,7 @@ from segue.methods.sgdiff.photographs.hints import (
 from segue.methods.sgdiff.photographs.network import PhotoDescriber, with_margin
 from segue.methods.sgdiff.photographs.phrases import LinkedPhrase, link_phrases
 from segue.methods.sgdiff.photographs.reading import ReadPhotograph, encode_names, pack_prompts
-from segue.methods.sgdiff.quality import UNFITTED_PENALTY
+from segue.methods.sgdiff.quality import PENALTY
 from segue.metrics.acceptance import Acceptance
 from segue.nn.decoding import decode
 from segue.options import Decoding, DescribeOptions
@@ -212,7 +212,7 @@ def judged(text: str, p: float, label: str) -> float:
     A tenth for each fault as a sentence (`segue.data.sentence_faults`), half where it doesn't name the prompt's object.
     A detector overlooks much, so an object that the graph lacks is no fault.
     """
-    broken = math.exp(-UNFITTED_PENALTY * len(find_faults(text)))
+    broken = math.exp(-PENALTY * len(find_faults(text)))
     return p * broken * (1.0 if names_class(text, label) else 0.5)
 
 
