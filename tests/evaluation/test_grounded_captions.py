@@ -168,7 +168,12 @@ def test_scores_are_fitted_to_what_references_accept(pictures, monkeypatch):
     monkeypatch.setattr(grounded_captions, "fit_acceptance", lambda *args: given.append(args))
     monkeypatch.setattr(acceptance, "ACCEPTED", 0.02)
     grounded_captions.fit_scores(model, pictures)
-    features, accepted = given[0]
+    features, accepted, at_most = given[0]
+    assert {FEATURES[i]: most < 0 for i, most in at_most.items()} == {
+        "faults": True,
+        "broken": False,
+        "contradictions": False,
+    }
     assert features.shape == (5 * len(make_cases(pictures, "first")), len(FEATURES))
     assert accepted.shape == (len(features),)
     assert (features[:, 0] < 0).all()  # log-probabilities
