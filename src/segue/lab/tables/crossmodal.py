@@ -16,8 +16,8 @@ layout, caption, layout). Elsewhere each layout is drawn once, by cells alone.
 crossmodal_scenes_full: the bundled model, trained by the full recipe, with one try of each layout, and with as many as
 `segue draw` makes, of which that is kept which fits the sentence best (unchecked: the likeliest). Its things are
 silhouettes of the training's, unless cells alone fill them. With the boxes of the nearest training caption's layout in
-the place of the model's own (retrieved boxes). Other ways to draw with its weights, on val (sampler), by cells alone
-where no silhouettes are named.
+the place of the model's own (retrieved boxes). The plain segmenter has as many steps as the model's streams had. Other
+ways to draw with its weights, on val (sampler), by cells alone where no silhouettes are named.
 
 Metrics: see `segue.evaluation.layouts`.
 """
@@ -80,7 +80,7 @@ from segue.types import Picture, PictureSet
 
 SEEDS = (0, 1, 2)
 TRAINED: tuple[System, ...] = ("full", "no_align", "separate_attention", "depth4", "depth8")
-BUNDLED = "crossmodal-scenes"
+BUNDLED, BUNDLED_STEPS = "crossmodal-scenes", 3000  # of its streams
 MASKGIT = DrawOptions(temperature=1.0, steps=8, guidance=1.0, specks=0, best_of=1)
 STEPS, TRIED = (4, 8, 12, 16), (4, 8)
 UNCHECKED = ", unchecked"
@@ -146,6 +146,9 @@ def crossmodal_bundled_table() -> list[Row]:
     rows += [Row("sampler", _sampler_name(*one), 0, partial(_sampler, SHORT, *one)) for one in SAMPLERS]
     rows += [Row("test", name, 0, partial(_untrained, SHORT, name)) for name in UNTRAINED]
     rows.append(Row("test", "retrieved boxes@caption", 0, partial(_retrieved, SHORT)))
+    rows.append(
+        Row("test", "segmenter@image", 0, partial(_segmenter, replace(SHORT, steps=BUNDLED_STEPS, evaluations=5)))
+    )
     return [*rows, Row("test", "vq_ceiling@caption+image", 0, partial(_bundled_ceiling, SHORT))]
 
 
