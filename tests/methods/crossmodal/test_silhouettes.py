@@ -139,6 +139,18 @@ def test_a_box_is_cut_along_the_columns_of_a_skyline_that_it_is_in(left):
     assert (painted[24:] == GRASS).all()
 
 
+def test_what_stands_before_a_skyline_does_not_part_it():
+    cells = hills([12, 12, 12, 12])
+    cells[8:24, 20:28] = DOG
+    cells[24:, 20:28] = GRASS
+    boxes = np.array([[SKY, 0, 0, 24, 12], [HILLS, 0, 6, 10, 12], [DOG, 11, 4, 13, 12], [HILLS, 14, 6, 24, 12]])
+    painted = skyline(255, 255, 255, 255).paint(cells, boxes, 24, seed=0)
+    assert np.isin(painted[12:24], (HILLS, DOG)).all()  # and no sky between
+    apart = np.array([[SKY, 0, 0, 24, 12], [HILLS, 0, 6, 4, 12], [HILLS, 20, 6, 24, 12]])
+    cells = hills([12, 0, 0, 12])
+    assert (skyline(255, 255, 255, 255).paint(cells, apart, 24, seed=0)[:, 12:36] == scene()[:, 12:36]).all()
+
+
 def test_a_box_at_the_top_has_no_skyline():
     cells = scene()
     cells[:24] = HILLS

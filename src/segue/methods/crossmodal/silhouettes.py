@@ -27,6 +27,7 @@ from segue.methods.crossmodal.boxes import UNKNOWN, LayoutPart, layout_parts, sp
 SIDE = 24  # pixels of a silhouette's square, to which it is stretched
 COLUMNS = 64  # of a skyline
 UNEVEN = 0.1  # a class's skylines are kept where their heights' mean standard deviation is this share or more
+JOINED = 0.5  # of the width, up to which a gap between two boxes of a skyline is something that stands before it
 PER_CLASS = 32
 LOOKED_AT = 4000  # training layouts that are searched for whole things
 NEAR = 3  # of so many that are nearest to a box's proportions one is drawn
@@ -108,8 +109,8 @@ class Silhouettes(nn.Module):
     def paint(self, labels: Labels, boxes: NDArray[np.int64], bins: int, seed: int) -> Labels:
         """The layout (H, W) with a silhouette in each box (R, 5) of a class that has some, a later over an earlier one.
 
-        What has skylines gets one first, of which a box has the columns that it is in. What the layout had of things
-        makes way for the boxes that span it from left to right, and elsewhere for what is next to it. boxes: in `bins`,
+        What the layout had of things makes way for the boxes that span it from left to right, and elsewhere for what is
+        next to it; then what has skylines gets one, of which a box has the columns that it is in. boxes: in `bins`,
         see `layout_boxes`. seed: of which silhouettes and skylines are taken.
         """
         spans = spans_width(boxes, bins)
@@ -119,13 +120,12 @@ class Silhouettes(nn.Module):
         behind: Labels = np.full(labels.shape, UNKNOWN, np.uint8)
         for kind, *edges in boxes[spans].tolist():
             behind[_inside(edges * scale)] = kind
-        rng, painted = np.random.default_rng(seed), labels.copy()
-        for kind, *edges in boxes[np.isin(boxes[:, 0], self.skyline_kinds.tolist())].tolist():
-            self._cut(painted, kind, _inside(edges * scale), rng)
-        labels, gone = painted, np.isin(painted, things[:, 0])
+        rng, painted, gone = np.random.default_rng(seed), labels.copy(), np.isin(labels, things[:, 0])
         if gone.any() and not gone.all():
             rows, columns = ndimage.distance_transform_edt(gone, return_distances=False, return_indices=True)
             painted = np.where(gone & (behind != UNKNOWN), behind, labels[rows, columns])
+        for kind, *edges in _joined(boxes[np.isin(boxes[:, 0], self.skyline_kinds.tolist())], bins).tolist():
+            self._cut(painted, kind, _inside(edges * scale), rng)
         for kind, *edges in things.tolist():
             inside = painted[_inside(edges * scale)]
             height, width = inside.shape
@@ -171,6 +171,18 @@ def _skyline(part: LayoutPart, layout: Labels, things: Sequence[int]) -> list[La
         return []
     at = np.linspace(0, len(heights) - 1, COLUMNS)
     return [np.rint(255 * np.interp(at, np.arange(len(heights)), heights)).astype(np.uint8)]
+
+
+def _joined(boxes: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """Boxes (R, 5) of classes with skylines, from left to right; parts that a thing may stand between are one."""
+    found = list[list[int]]()
+    for kind, left, top, right, bottom in sorted(boxes.tolist(), key=lambda box: box[:2]):
+        last = found[-1] if found else [UNKNOWN] * 5
+        if last[0] == kind and left - last[3] <= JOINED * bins and top < last[4] and last[2] < bottom:
+            found[-1] = [kind, last[1], min(top, last[2]), max(right, last[3]), max(bottom, last[4])]
+        else:
+            found.append([kind, left, top, right, bottom])
+    return np.array(found, np.int64).reshape(-1, boxes.shape[1])
 
 
 def _at_edge(part: LayoutPart, shape: tuple[int, ...]) -> bool:
