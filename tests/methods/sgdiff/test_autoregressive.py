@@ -65,7 +65,7 @@ def test_several_captions_of_a_graph_are_distinct_and_do_not_depend_on_the_batch
         assert torch.equal(own, alone)
 
 
-def test_where_fewer_captions_exist_than_asked_for_they_come_again(monkeypatch):
+def test_where_fewer_captions_exist_than_asked_for_they_come_again():
     model, batch = toy_model(decoder="autoregressive").eval(), toy_batch()
     levels = model.backbone(batch["image"])
     graph = model.subgraph(levels, model.adapt(levels, batch), batch, batch["node_mask"], batch["ranks"])

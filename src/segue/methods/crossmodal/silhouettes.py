@@ -85,7 +85,8 @@ class Silhouettes(nn.Module):
         skylines: dict[int, list[Labels]] = {kind: [] for kind in sorted(parts) if kind not in things}
         for place in order:
             for part in layout_parts(layouts[place]):
-                if len(lines := skylines.get(part.kind, [])) < PER_CLASS and part.kind in skylines:
+                lines = skylines.get(part.kind)
+                if lines is not None and len(lines) < PER_CLASS:
                     lines += _skyline(part, layouts[place], things)
                 own = found.get(part.kind)
                 if own is None or len(own) == PER_CLASS or _at_edge(part, layouts[place].shape):

@@ -87,7 +87,7 @@ class Subgraph(NamedTuple):
 
     node_index: (B, M), each node's position in the coarse subgraph. node_mask: (B, M) bool. boxes: (B, M, 4).
     features: f_g (B, M + E, D), nodes then edges. mask: (B, M + E) bool. picture: (B, 2C), of the whole picture, see
-    `picture_statistics`.
+    `picture_statistics`; (B, 0) where captions don't read it.
     """
 
     node_index: Tensor
@@ -237,7 +237,10 @@ class SGDiff(nn.Module):
         nodes = x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
         boxes = batch["boxes"].gather(1, index[..., None].expand(-1, -1, 4))
         features = torch.cat([nodes, self.edge_fusion(x, edges)], 1)
-        return Subgraph(index, node_mask, boxes, features, mask, picture_statistics(levels[0], len(index)))
+        picture = features.new_zeros(len(index), 0)
+        if self.picture is not None:
+            picture = picture_statistics(levels[0], len(index))
+        return Subgraph(index, node_mask, boxes, features, mask, picture)
 
     def caption_offset(self, graph: Subgraph) -> Tensor | float:
         """(B, 1, D) or 0, added to a caption's input: the graph's mean without cross-attention, the picture if read."""
